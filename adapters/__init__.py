@@ -1,0 +1,104 @@
+"""The frameworks, one file each: found here by file name, elsewhere by the entry point `harness.adapters`.
+
+A name is a framework's ("snntorch"), or a framework's and a variant's ("snntorch:subtract").
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from functools import cache
+from importlib import metadata
+from types import ModuleType
+
+from harness.adapter import Adapter, Variant
+from harness.spec import UsageError
+
+ENTRY_POINTS = "harness.adapters"
+
+
+class Missing(Exception):
+    """A known framework that does not load here; the message says how to install it."""
+
+
+@cache
+def _installed() -> Mapping[str, metadata.EntryPoint]:
+    return {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)}
+
+
+def names() -> tuple[str, ...]:
+    """Every known framework, whether it loads here or not, without importing any."""
+    here = (module.name for module in pkgutil.iter_modules(__path__))
+    return tuple(sorted({*here, *_installed()}))
+
+
+def check_name(name: str) -> None:
+    """Raises UsageError where no such framework is known; its variants are known once it loads."""
+    if name.partition(":")[0] not in names():
+        raise UsageError(f"unknown framework {name!r}, choose from {', '.join(names())}")
+
+
+def load(name: str) -> Adapter:
+    """The adapter of that name. Raises UsageError for an unknown one, Missing where it cannot load."""
+    check_name(name)
+    framework, _, variant = name.partition(":")
+    module = _module(framework)
+    if not variant:
+        return _checked(module, framework)
+    variants = variants_of(framework)
+    if variant not in variants:
+        known = ", ".join(variants) or "none"
+        raise UsageError(f"unknown variant {name!r}, {framework} has: {known}")
+    return variants[variant]
+
+
+def variants_of(framework: str) -> Mapping[str, Variant]:
+    """The variants that a framework offers beside its plain form, by name. Raises as `load` does."""
+    check_name(framework)
+    return vars(_module(framework)).get("VARIANTS", {})
+
+
+def available() -> list[str]:
+    """The frameworks that load here, without their variants."""
+    return [name for name in names() if missing(name) is None]
+
+
+def missing(name: str) -> str | None:
+    """Why that framework does not load here and how to install it; None where it loads."""
+    try:
+        load(name)
+    except Missing as reason:
+        return str(reason)
+    return None
+
+
+def _module(framework: str) -> ModuleType:
+    point = _installed().get(framework)
+    try:
+        return importlib.import_module(f"{__name__}.{framework}") if point is None else point.load()
+    except ImportError as error:
+        target = f"'snn-harness[{framework}]'"
+        if point is not None:
+            target = point.dist.name if point.dist else point.value
+        raise Missing(
+            f"{framework} does not load ({error}): install it with pip install {target}"
+        ) from error
+
+
+def _checked(module: ModuleType, framework: str) -> Adapter:
+    if not isinstance(module, Adapter):
+        raise Missing(
+            f"{framework} is no adapter: {module.__name__} must define DEVIATIONS and build(network)"
+        )
+    return module
+
+
+def version(framework: str) -> str:
+    """The installed version of the package that `framework` is named after; "" for our own."""
+    point = _installed().get(framework)
+    distribution = point.dist.name if point is not None and point.dist else framework
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return ""

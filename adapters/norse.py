@@ -1,0 +1,133 @@
+"""Norse: its cells in a `SequentialState`, stepped by an outer loop (its `Lift` would loop as well)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from harness import synapses
+from harness.adapter import SpikeTap, Variant
+from harness.reference.neunorm import NeuNorm
+from harness.reference.neuron import fire
+from harness.spec import LIF, Network, Stage
+
+with warnings.catch_warnings():
+    # Norse 1.1.0 compiles with torch.jit.script at import, which torch has deprecated
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    from norse.torch import LIFBoxCell, LIFBoxParameters, SequentialState
+    from norse.torch.functional.reset import reset_value
+    from norse.torch.module.snn import SNNCell
+
+
+class Potential(NamedTuple):
+    """The state between steps: the potential after the reset, (B, ...)."""
+
+    v: Tensor
+
+
+class Parameters(NamedTuple):
+    """What the activation reads: the paper's constants, and Norse's reset potential and threshold."""
+
+    lif: LIF
+    v_reset: Tensor  # ()
+    v_th: Tensor  # ()
+
+
+def activation(
+    current: Tensor, state: Potential, p: Parameters, dt: float
+) -> tuple[Tensor, Potential]:
+    """One step in Norse's extension point. Its stock surrogates have no rectangle, so ours is used."""
+    v = p.lif.k_tau * state.v + current
+    spikes = fire(v - p.lif.v_th, p.lif.a)
+    return spikes, Potential(reset_value(spikes, v, p.v_reset, p.v_th))
+
+
+def rest(current: Tensor) -> Potential:
+    """The state before the first step."""
+    return Potential(torch.zeros_like(current))
+
+
+def faithful(lif: LIF) -> SNNCell:
+    """The paper's neuron as a Norse cell."""
+    parameters = Parameters(lif, torch.tensor(0.0), torch.tensor(lif.v_th))
+    # Norse's annotations admit one bare tensor of state; its own cells pass named tuples as here
+    step, start = cast(Any, activation), cast(Any, rest)
+    return SNNCell(activation=step, state_fallback=start, p=parameters, dt=1.0)
+
+
+class ScaledBoxCell(nn.Module):
+    """`LIFBoxCell` made to spike as the paper's neuron: its scaling by (1 - k_tau) is undone."""
+
+    def __init__(self, lif: LIF) -> None:
+        super().__init__()
+
+        def constant(value: float) -> Tensor:
+            return torch.tensor(value, dtype=torch.float64)
+
+        parameters = LIFBoxParameters(
+            tau_mem_inv=constant(1 - lif.k_tau),
+            v_leak=constant(0.0),
+            v_th=constant(lif.v_th),
+            v_reset=constant(0.0),
+            method="super",
+            alpha=constant(100.0),  # type: ignore[arg-type]
+        )
+        self.cell = LIFBoxCell(parameters, dt=1.0)
+        self.gain = 1 / (1 - lif.k_tau)
+
+    def forward(self, current: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        return self.cell(current * self.gain, state)
+
+
+Neuron = Callable[[LIF], nn.Module]
+
+
+def _modules(stage: Stage, network: Network, neuron: Neuron) -> list[nn.Module]:
+    """A layer in the order that data takes: synapse, neuron, tap, pool, NeuNorm."""
+    modules: list[nn.Module] = [synapses.synapse(stage), neuron(network.lif), SpikeTap()]
+    if stage.pool is not None:
+        modules.append(synapses.pool(stage.pool))
+    if network.neunorm is not None and stage.neunorm_shape is not None:
+        modules.append(NeuNorm(network.neunorm, stage.neunorm_shape))
+    return modules
+
+
+class NorseNetwork(nn.Module):
+    """The encoding synapse apart, since a static image passes it once; the rest a SequentialState."""
+
+    def __init__(self, network: Network, neuron: Neuron) -> None:
+        super().__init__()
+        modules = [m for stage in network.stages for m in _modules(stage, network, neuron)]
+        self.encoding = modules[0]
+        self.rest = SequentialState(*modules[1:])
+
+    def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, N)
+        state, votes = None, []
+        for current in synapses.encoding_steps(self.encoding, x):
+            out, state = self.rest(current, state)
+            votes.append(out)
+        return torch.stack(votes)
+
+
+DEVIATIONS: tuple[str, ...] = ()
+
+
+def build(network: Network) -> nn.Module:
+    """The paper's function in Norse."""
+    return NorseNetwork(network, faithful)
+
+
+VARIANTS = {
+    "super": Variant(
+        (
+            "the surrogate is SuperSpike (LIFBoxCell's default), not a rectangle",
+            "the neuron fires above the threshold, not at it",
+        ),
+        partial(NorseNetwork, neuron=ScaledBoxCell),
+    ),
+}

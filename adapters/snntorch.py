@@ -1,0 +1,82 @@
+"""snnTorch: `Leaky` neurons in a loop over the steps, with the membrane passed explicitly."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import snntorch
+import torch
+from snntorch._neurons.neurons import SpikingNeuron
+from torch import Tensor, nn
+
+from harness.adapter import Variant
+from harness.reference.network import StepNetwork
+from harness.reference.neuron import fire
+from harness.spec import LIF, Network
+
+
+class LeakyCell(nn.Module):
+    """One step of the paper's neuron in snnTorch, with `reset_delay` off and the reset to zero.
+
+    A callable surrogate decides the spike too, so it fires at V_th; the built-in ones fire above it.
+    The constants are float64 tensors because snnTorch keeps a Python float as a float32 buffer, which
+    stays rounded when the module is made double.
+    """
+
+    def __init__(
+        self, lif: LIF, *, reset_delay: bool = False, reset_mechanism: str = "zero"
+    ) -> None:
+        super().__init__()
+
+        def constant(value: float) -> Any:  # snnTorch annotates floats and takes tensors
+            return torch.tensor(value, dtype=torch.float64)
+
+        self.leaky = snntorch.Leaky(
+            beta=constant(lif.k_tau),
+            threshold=constant(lif.v_th),
+            graded_spikes_factor=constant(1.0),
+            spike_grad=partial(fire, a=lif.a),
+            reset_mechanism=reset_mechanism,
+            reset_delay=reset_delay,
+        )
+        # snnTorch keeps every neuron ever made in a class attribute, and so alive
+        SpikingNeuron.init()
+
+    def forward(self, current: Tensor, membrane: Tensor | None) -> tuple[Tensor, Tensor]:
+        if membrane is None:
+            membrane = torch.zeros_like(current)
+        return self.leaky(current, membrane)
+
+
+DEVIATIONS: tuple[str, ...] = ()
+
+
+def build(network: Network) -> nn.Module:
+    """The paper's function in snnTorch.
+
+    snnTorch has no multi-step form of this neuron (`LeakyParallel` has no reset), so it is stepped.
+    """
+    return StepNetwork(network, LeakyCell)
+
+
+def _detached_reset(network: Network) -> nn.Module:
+    return StepNetwork(network, partial(LeakyCell, reset_delay=True))
+
+
+def _subtract(network: Network) -> nn.Module:
+    cell = partial(LeakyCell, reset_delay=True, reset_mechanism="subtract")
+    return StepNetwork(network, cell)
+
+
+_DETACHED = "the reset carries no gradient (reset_delay=True, snnTorch's default)"
+VARIANTS = {
+    "detached-reset": Variant((_DETACHED,), _detached_reset),
+    "subtract": Variant(
+        (
+            "the reset subtracts V_th, it does not clear the potential (snnTorch's default)",
+            _DETACHED,
+        ),
+        _subtract,
+    ),
+}

@@ -1,0 +1,122 @@
+"""SpikingJelly: `LIFNode` in multi-step mode, the steps folded into the batch of every synapse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from spikingjelly.activation_based import functional, layer, neuron, surrogate
+from torch import Tensor, nn
+
+from harness import synapses
+from harness.adapter import SpikeTap, Unsupported, Variant
+from harness.spec import LIF, Network, Stage
+from harness.spec import NeuNorm as NeuNormSpec
+
+Neuron = Callable[[LIF], neuron.LIFNode]
+
+
+def tau(lif: LIF) -> float:
+    """The time constant whose v - v / tau is k_tau v."""
+    if not 0 < lif.k_tau < 1:
+        raise Unsupported(
+            f"LIFNode needs tau > 1 and finite, so 0 < k_tau < 1, not {lif.k_tau}; "
+            "use the adapter reference"
+        )
+    return 1 / (1 - lif.k_tau)
+
+
+def faithful(lif: LIF) -> neuron.LIFNode:
+    """The paper's neuron: v - v / tau + x, hard reset, the reset's gradient kept."""
+    return neuron.LIFNode(
+        tau=tau(lif),
+        decay_input=False,
+        v_threshold=lif.v_th,
+        v_reset=0.0,
+        surrogate_function=surrogate.Rect(alpha=1 / lif.a),
+        detach_reset=False,
+        step_mode="m",
+    )
+
+
+def detached_reset(lif: LIF) -> neuron.LIFNode:
+    """The paper's neuron without the reset's gradient, as SpikingJelly's tutorials train it."""
+    node = faithful(lif)
+    node.detach_reset = True
+    return node
+
+
+def default(lif: LIF) -> neuron.LIFNode:
+    """`LIFNode` with this tau and threshold and every other argument as it comes."""
+    return neuron.LIFNode(tau=tau(lif), v_threshold=lif.v_th, step_mode="m")
+
+
+def neunorm(spec: NeuNormSpec, shape: tuple[int, int, int]) -> layer.NeuNorm:
+    """SpikingJelly's own NeuNorm; its constant k1 is the literal reading's, so it is set to ours."""
+    module = layer.NeuNorm(*shape, k=spec.k_tau2, step_mode="m")
+    module.k1 = spec.scale(shape[0])
+    return module
+
+
+class Layer(nn.Module):
+    """One layer: synapse, `LIFNode`, then the pool and NeuNorm; all steps at once."""
+
+    def __init__(self, stage: Stage, network: Network, make_neuron: Neuron) -> None:
+        super().__init__()
+        self.synapse = synapses.synapse(stage)
+        self.node = make_neuron(network.lif)
+        self.tap = SpikeTap(multi_step=True)
+        after: list[nn.Module] = []
+        if stage.pool is not None:
+            after.append(layer.AvgPool2d(stage.pool.size, step_mode="m"))
+        if network.neunorm is not None and stage.neunorm_shape is not None:
+            after.append(neunorm(network.neunorm, stage.neunorm_shape))
+        self.after = nn.Sequential(*after)
+
+    def forward(self, current: Tensor) -> Tensor:  # (T, B, ...) -> (T, B, ...)
+        return self.after(self.tap(self.node(current)))
+
+
+class SpikingJellyNetwork(nn.Module):
+    """Layer by layer over all steps; the state is cleared before every call."""
+
+    def __init__(self, network: Network, make_neuron: Neuron) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Layer(stage, network, make_neuron) for stage in network.stages)
+
+    def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, N)
+        functional.reset_net(self)
+        layers: list[Layer] = list(self.layers)  # type: ignore[arg-type]
+        out = layers[0](synapses.encoding_sequence(layers[0].synapse, x))
+        for following in layers[1:]:
+            out = following(synapses.over_steps(following.synapse, out))
+        return out
+
+
+DEVIATIONS: tuple[str, ...] = ()
+
+
+def build(network: Network) -> nn.Module:
+    """The paper's function in SpikingJelly."""
+    return SpikingJellyNetwork(network, faithful)
+
+
+def _detached_reset(network: Network) -> nn.Module:
+    return SpikingJellyNetwork(network, detached_reset)
+
+
+def _defaults(network: Network) -> nn.Module:
+    return SpikingJellyNetwork(network, default)
+
+
+VARIANTS = {
+    "detached-reset": Variant(
+        ("the reset carries no gradient (detach_reset=True)",), _detached_reset
+    ),
+    "defaults": Variant(
+        (
+            "the input is scaled by 1 / tau (decay_input=True, SpikingJelly's default)",
+            "the surrogate is the sigmoid's derivative (SpikingJelly's default), not a rectangle",
+        ),
+        _defaults,
+    ),
+}

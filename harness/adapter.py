@@ -1,0 +1,84 @@
+"""The adapter contract: what a framework must offer to be compared, and how its spikes are seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from harness.spec import Network
+
+
+class Unsupported(Exception):
+    """This adapter cannot build this network; the message says why and what to use instead."""
+
+
+@runtime_checkable
+class Adapter(Protocol):
+    """A module or a `Variant` that builds the paper's networks in one framework."""
+
+    @property
+    def DEVIATIONS(self) -> tuple[str, ...]:
+        """Where it is not the paper's function, in words; empty when it claims to be equal."""
+        ...
+
+    @property
+    def build(self) -> Callable[[Network], nn.Module]:
+        """Builds `network` as a module that maps (T, B, C, H, W) to the voting spikes (T, B, N).
+
+        Every call of the module starts from zero state. Its parameters come in layer order: weight,
+        bias, then the layer's U where NeuNorm acts on its output. Raises Unsupported.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Another form of a framework's network, loaded as `framework:variant`."""
+
+    DEVIATIONS: tuple[str, ...]
+    build: Callable[[Network], nn.Module]
+
+
+class SpikeTap(nn.Module):
+    """Marks a layer's spikes so that the certificate can see them; otherwise the identity.
+
+    `multi_step`: the layer hands over all its steps in one call (T, B, ...), not one call a step.
+    """
+
+    def __init__(self, *, multi_step: bool = False) -> None:
+        super().__init__()
+        self.multi_step = multi_step
+        self.kept: list[Tensor] | None = None
+
+    @property
+    def recording(self) -> bool:
+        """Whether somebody looks; a fused layer emits its spikes only then."""
+        return self.kept is not None
+
+    def forward(self, spikes: Tensor) -> Tensor:  # (B, ...) -> (B, ...), or (T, B, ...) -> the same
+        if self.kept is not None:
+            self.kept.append(spikes.detach())
+        return spikes
+
+    def collected(self) -> Tensor:  # (T, B, ...)
+        """The spikes of the last call, over all steps."""
+        assert self.kept, "no call was recorded"
+        return self.kept[-1] if self.multi_step else torch.stack(self.kept)
+
+
+@contextmanager
+def record_spikes(module: nn.Module) -> Iterator[list[SpikeTap]]:
+    """The taps of `module` in layer order, recording inside the block: read each by `collected()`."""
+    taps = [child for child in module.modules() if isinstance(child, SpikeTap)]
+    for tap in taps:
+        tap.kept = []
+    try:
+        yield taps
+    finally:
+        for tap in taps:
+            tap.kept = None

@@ -1,0 +1,21 @@
+"""Decoding by vote, and the loss on it: eq. (11)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional
+
+
+def vote(spikes: Tensor, classes: int) -> Tensor:  # (T, B, K * population) -> (B, K)
+    """The mean vote of eq. (11), (1/T) sum of M o: each class is the mean of its own population.
+
+    The fixed matrix M gives neuron i to class i // population. The paper draws the labels at random;
+    with random weights that is the same up to the neurons' order.
+    """
+    return spikes.mean(0).unflatten(1, (classes, -1)).mean(2)
+
+
+def loss(votes: Tensor, labels: Tensor) -> Tensor:  # (B, K), (B,) -> ()
+    """The squared error of eq. (11) against the one-hot label, as a mean over classes and batch."""
+    target = functional.one_hot(labels, votes.shape[1]).to(votes.dtype)
+    return functional.mse_loss(votes, target)

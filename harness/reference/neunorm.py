@@ -1,0 +1,45 @@
+"""Neuron normalisation: the auxiliary neuron of eq. (9) and what it takes from the spikes, eq. (10)."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+import torch
+from torch import Tensor, nn
+
+from harness import spec
+
+
+def auxiliary(x: Tensor, spikes: Tensor, k_tau2: float, c: float) -> Tensor:
+    """The next state of the auxiliary neurons, eq. (9): (B, 1, H, W), (B, C, H, W) -> (B, 1, H, W)."""
+    return k_tau2 * x + c * spikes.sum(1, keepdim=True)  # eq. (9)
+
+
+def normalise(spikes: Tensor, x: Tensor, U: Tensor) -> Tensor:
+    """The next layer's input, eq. (10): (B, C, H, W), (B, 1, H, W), (C, H, W) -> (B, C, H, W)."""
+    return spikes - U * x  # eq. (10), inside the parentheses
+
+
+class NeuNorm(nn.Module):
+    """One step of NeuNorm with its trainable U, of the size of the maps that enter the next layer.
+
+    The paper does not state U's first values; ours are uniform within 1 / sqrt(H W), PyTorch's own
+    choice for a weight of that fan-in, so that the way through x carries gradient from the start.
+    """
+
+    def __init__(self, neunorm: spec.NeuNorm, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.neunorm = neunorm
+        self.U = nn.Parameter(torch.empty(shape))
+        nn.init.kaiming_uniform_(self.U, a=sqrt(5))
+
+    def forward(self, spikes: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The normalised spikes (B, C, H, W) and the next x (B, 1, H, W); None is x = 0."""
+        if state is None:
+            state = torch.zeros_like(spikes[:, :1])
+        c = self.neunorm.scale(spikes.shape[1])
+        x = auxiliary(state, spikes, self.neunorm.k_tau2, c)
+        return normalise(spikes, x, self.U), x
+
+    def extra_repr(self) -> str:
+        return f"{self.neunorm}, shape={tuple(self.U.shape)}"

@@ -1,0 +1,62 @@
+"""The iterative LIF neuron and its rectangular surrogate: eqs. (5)-(8) and (14)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from harness.spec import LIF
+
+
+def potential(u: Tensor, o: Tensor, current: Tensor, k_tau: float) -> Tensor:  # any one shape
+    """The next potential, eq. (5), for feature maps eq. (7); `u`, `o` are the last step's."""
+    return k_tau * u * (1 - o) + current  # eq. (5): decay, reset by the last spike, integrate
+
+
+def surrogate(distance: Tensor, a: float) -> Tensor:
+    """The rectangle that stands for do/du, eq. (14), of `distance` = u - V_th; strict at its edge."""
+    return (distance.abs() < a / 2).to(distance.dtype) / a  # eq. (14)
+
+
+class _Fire(torch.autograd.Function):
+    @staticmethod
+    def forward(distance: Tensor, a: float) -> Tensor:
+        return (distance >= 0).to(distance.dtype)  # eq. (6): it fires AT the threshold
+
+    @staticmethod
+    def setup_context(
+        ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, float], output: Tensor
+    ) -> None:
+        distance, ctx.a = inputs  # type: ignore[attr-defined]
+        ctx.save_for_backward(distance)
+
+    @staticmethod
+    def backward(
+        ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor
+    ) -> tuple[Tensor, None]:
+        (distance,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        return gradients[0] * surrogate(distance, ctx.a), None  # type: ignore[attr-defined]
+
+
+def fire(distance: Tensor, a: float) -> Tensor:
+    """The spike, eq. (6), of `distance` = u - V_th: 1 where it is 0 or more; backward, eq. (14)."""
+    return _Fire.apply(distance, a)
+
+
+class LIFCell(nn.Module):
+    """One step of a layer of iterative LIF neurons; nothing is detached."""
+
+    def __init__(self, lif: LIF) -> None:
+        super().__init__()
+        self.lif = lif
+
+    def forward(
+        self, current: Tensor, state: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:  # (B, ...) each -> o, (u, o)
+        """The spikes and the next state from the current and the last state; None is u = o = 0."""
+        u = current if state is None else potential(*state, current, self.lif.k_tau)
+        o = fire(u - self.lif.v_th, self.lif.a)
+        return o, (u, o)
+
+    def extra_repr(self) -> str:
+        return str(self.lif)

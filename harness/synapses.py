@@ -1,0 +1,65 @@
+"""The convolutions, pools and products that all adapters share: they differ in the neuron alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import repeat
+from math import prod
+from typing import assert_never
+
+import torch
+from torch import Tensor, nn
+
+from harness.spec import AvgPool, Conv, Linear, Stage, Voting
+
+
+class FlatLinear(nn.Linear):
+    """A product over everything behind the batch dimension."""
+
+    def forward(self, input: Tensor) -> Tensor:  # (B, ...) -> (B, N)
+        return super().forward(input.flatten(1))
+
+
+def synapse(stage: Stage) -> nn.Conv2d | FlatLinear:
+    """The stage's synapse, eq. (8): same-size convolution with bias, or product with bias."""
+    match stage.synapse:
+        case Conv(channels, kernel):
+            return nn.Conv2d(stage.input_shape[0], channels, kernel, padding=kernel // 2)
+        case Linear() | Voting():
+            return FlatLinear(prod(stage.input_shape), prod(stage.output_shape))
+        case _:
+            assert_never(stage.synapse)
+
+
+def pool(layer: AvgPool) -> nn.AvgPool2d:
+    """Average pooling of spikes; what does not fill a window is dropped, as PyTorch does."""
+    return nn.AvgPool2d(layer.size)
+
+
+def is_static(x: Tensor) -> bool:
+    """Whether x (T, B, C, H, W) is one image expanded over the steps, by its zero stride."""
+    return x.shape[0] > 1 and x.stride(0) == 0
+
+
+def encoding_steps(convolution: nn.Module, x: Tensor) -> Iterator[Tensor]:
+    """The encoding layer's current of each step: (T, B, C, H, W) -> T times (B, C, H, W).
+
+    A static image has the same current at every step, so its convolution is computed once. That is
+    exact; every adapter here does it, so none gains by it.
+    """
+    if is_static(x):
+        return repeat(convolution(x[0]), x.shape[0])
+    return (convolution(frame) for frame in x.unbind())
+
+
+def encoding_sequence(convolution: nn.Module, x: Tensor) -> Tensor:
+    """The same as one tensor, with the steps folded into the batch: (T, B, ...) -> (T, B, ...)."""
+    if is_static(x):
+        current = convolution(x[0])
+        return current.expand(x.shape[0], *current.shape)
+    return over_steps(convolution, x)
+
+
+def over_steps(layer: nn.Module, x: Tensor) -> Tensor:
+    """A stateless layer over all steps at once: (T, B, ...) -> (T, B, ...)."""
+    return torch.unflatten(layer(x.flatten(0, 1)), 0, x.shape[:2])

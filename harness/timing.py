@@ -1,0 +1,71 @@
+"""The timing protocol, and the only clock.
+
+- One iteration is zero_grad, forward, loss, backward and optimiser step, on data already on the
+  device. Epoch time is iteration time times the iterations of an epoch, and said to be so.
+- Warm-up (compilation, autotuning, first allocations) is timed apart and kept as its own rows. Then
+  come rounds: in each, every contender runs once, in a fresh random order, so that a machine whose
+  speed drifts slows all of them alike. The figure is the median; comparisons are ratios of the same
+  round with an interval; rounds go on until the intervals are within 5 % or the budget is spent.
+- The device is synchronised on both sides of every measurement.
+- One contender runs twice under two names (A/A); the interval of its ratio is the noise floor.
+- Peak memory is measured in a process of its own, never in the timed pass.
+- The floor (`floor.py`) is one of the contenders.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """A point in time that work must not pass, on a clock that never goes back."""
+
+    at: float  # seconds of that clock
+
+    @classmethod
+    def after(cls, seconds: float) -> Deadline:
+        """The deadline `seconds` from now."""
+        return cls(time.monotonic() + seconds)
+
+    @property
+    def left(self) -> float:
+        """Seconds until then; negative once it has passed."""
+        return self.at - time.monotonic()
+
+
+def synchronise(device: torch.device) -> None:
+    """Waits until the device has done all it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """How long `work` takes, the device synchronised on both sides."""
+    synchronise(device)
+    start = time.perf_counter()
+    work()
+    synchronise(device)
+    return time.perf_counter() - start
+
+
+def rounds(
+    contenders: Mapping[str, Callable[[], object]], device: torch.device, order: random.Random
+) -> Iterator[dict[str, float]]:
+    """Endless rounds: the seconds of every contender, each run once, in a fresh random order."""
+    names = list(contenders)
+    while True:
+        order.shuffle(names)
+        gc.collect()  # between rounds, so that no contender pays for another's garbage
+        gc.disable()
+        try:
+            measured = {name: seconds(contenders[name], device) for name in names}
+        finally:
+            gc.enable()
+        yield measured
