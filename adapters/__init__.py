@@ -94,11 +94,10 @@ def _checked(module: ModuleType, framework: str) -> Adapter:
     return module
 
 
-def version(framework: str) -> str:
-    """The installed version of the package that `framework` is named after; "" for our own."""
+def version(framework: str) -> str | None:
+    """The installed version of the package behind a framework; None for our own."""
     point = _installed().get(framework)
-    distribution = point.dist.name if point is not None and point.dist else framework
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return ""
+    if point is not None:
+        return point.dist.version if point.dist else None
+    extras = metadata.metadata("snn-harness").get_all("Provides-Extra") or []
+    return metadata.version(framework) if framework in extras and not missing(framework) else None

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from math import isnan
+from typing import assert_never
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,19 @@ GRADIENT_TOLERANCE: Mapping[Precision, float] = {"fp64": 1e-12, "fp32": 1e-5}
 FLIPS_ALLOWED: Mapping[Precision, float] = {"fp64": 0.0, "fp32": 1e-6}  # of all spikes compared
 NEAR_TIE = 1e-5  # abs(u - V_th) within which float32 may round to either side
 ATTEMPTS = 4  # inputs tried in float32 before a gradient that is off counts as such
+
+
+def required(precision: Precision) -> tuple[Precision, ...]:
+    """The precisions to prove before a figure in `precision` is shown."""
+    match precision:
+        case "fp64":
+            return ("fp64",)
+        case "fp32":
+            return ("fp64", "fp32")
+        case "bf16":  # the function is proved; what bf16 loses of it is measured
+            return ("fp64", "fp32", "bf16")
+        case _:
+            assert_never(precision)
 
 
 @dataclass(frozen=True)
@@ -119,12 +133,13 @@ class Exam:
     def certify(self, name: str, adapter: Adapter) -> Certificate:
         """Compares the adapter with the reference. Raises what its `build` raises: Unsupported."""
         module = adapter.build(self.network)
-        for attempt in range(ATTEMPTS):
-            certificate = self._compare(name, adapter, module, attempt)
+        certificate = self._compare(name, adapter, module, 0)
+        for attempt in range(1, ATTEMPTS):
             # A near-tie in float32 can part two equal networks: another input decides. A fault
             # is there on every input.
             if self.precision != "fp32" or not certificate.failures:
                 break
+            certificate = self._compare(name, adapter, module, attempt)
         return certificate
 
     def _compare(self, name: str, adapter: Adapter, module: nn.Module, attempt: int) -> Certificate:

@@ -243,15 +243,17 @@ class Case:
 class Selection:
     """What the command line selects of a suite; None leaves it to the suite."""
 
+    frameworks: tuple[str, ...]
     datasets: tuple[str, ...] | None = None
     networks: tuple[str, ...] | None = None  # names or notations
-    frameworks: tuple[str, ...] = ()
-    T: int | None = None
+    steps: tuple[int, ...] | None = None  # each T to run
+    seeds: tuple[int, ...] = (0,)
+    epochs: int | None = None
     batch_size: int | None = None
     precision: Precision = "fp32"
     device: str = "cpu"
-    seed: int = 0
     width: Fraction = Fraction(1)
+    neunorm: Reading | None = None
     quick: bool = False
 
 

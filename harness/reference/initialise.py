@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -56,10 +57,10 @@ def calibrate(module: ReferenceNetwork, network: Network, x: Tensor) -> None:
 
 def _upper_quantile(values: Tensor, fraction: float) -> float:
     """A value that `fraction` of them exceed, halfway between two: none is left at the threshold."""
-    flat = values.flatten()
-    rank = min(max(1, int((1 - fraction) * flat.numel())), flat.numel() - 1)
-    below, above = (flat.kthvalue(k).values.item() for k in (rank, rank + 1))
-    return (below + above) / 2
+    flat = values.flatten().cpu().numpy()
+    rank = min(max(1, int((1 - fraction) * flat.size)), flat.size - 1)
+    below, above = np.partition(flat, (rank - 1, rank))[rank - 1 : rank + 1]
+    return (float(below) + float(above)) / 2
 
 
 def _layer_output(layer: Layer, current: Tensor) -> Tensor:  # (T, B, ...) -> (T, B, ...)

@@ -1,0 +1,288 @@
+"""The command line. It only selects and shows; torch is imported by the commands that need it."""
+
+from __future__ import annotations
+
+import sys
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+from rich.console import Console
+
+from harness import options
+from harness.spec import Selection, UsageError
+
+if TYPE_CHECKING:
+    from harness.records import Record, Store
+    from harness.runner import Plan
+    from harness.spec import Case
+
+DEFAULT_BUDGET, QUICK_BUDGET = 540.0, 50.0  # seconds; the whole command takes a little longer
+# Larger archives are fetched only when asked for: nobody expects gigabytes of a first run.
+LARGEST_DOWNLOAD_MIB = 200
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Honest comparison of spiking-neural-network frameworks on the networks of Wu et al., "
+    "AAAI 2019: every contender is proved equal before it is timed.",
+)
+out, err = Console(), Console(stderr=True)
+
+Frameworks = Annotated[
+    str | None,
+    typer.Option("--frameworks", help="Default: all known.", metavar="NAME[:VARIANT],..."),
+]
+Networks = Annotated[
+    str | None,
+    typer.Option("--networks", help="Default: Table 1's.", metavar="NAME|NOTATION,..."),
+]
+Datasets = Annotated[
+    str | None, typer.Option("--datasets", help="Default: all three.", metavar="NAME,...")
+]
+DataRoot = Annotated[
+    str | None,
+    typer.Option(
+        "--data-root", help="Default: HARNESS_DATA, else the user's cache.", metavar="DIR"
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", help="Folder of the results.", metavar="DIR")]
+
+
+@app.command()
+def run(
+    suite: Annotated[str, typer.Option("--suite", help="acceleration", metavar="NAME")],
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small networks, within 90 s on two cores.")
+    ] = False,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="Ten rounds of everything, as the paper.")
+    ] = False,
+    frameworks: Frameworks = None,
+    networks: Networks = None,
+    datasets: Datasets = None,
+    steps: Annotated[str | None, typer.Option("--steps", help="T.", metavar="N,...")] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", metavar="N")] = None,
+    precision: Annotated[str, typer.Option("--precision", metavar="fp32|bf16|fp64")] = "fp32",
+    device: Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda")] = "auto",
+    seeds: Annotated[str | None, typer.Option("--seeds", metavar="N,...")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", metavar="N")] = None,
+    width: Annotated[
+        str, typer.Option("--width", help="Scales channels and features.", metavar="1/8")
+    ] = "1",
+    neunorm: Annotated[
+        str | None, typer.Option("--neunorm", help="On, as read.", metavar="mean|literal")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option("--budget", help="Time to spend, about.", metavar="10m")
+    ] = None,
+    data_root: DataRoot = None,
+    download: Annotated[
+        bool | None,
+        typer.Option(
+            "--download/--no-download",
+            help=f"Fetch missing data. Default: up to {LARGEST_DOWNLOAD_MIB} MiB a data set, "
+            "nothing with --quick.",
+        ),
+    ] = None,
+    out_dir: Out = Path("results"),
+) -> None:
+    """Measure a suite; each row is kept under OUT/records as it comes."""
+    from harness import suites
+
+    suites.check_name(suite)
+    if quick and paper:
+        raise UsageError("--quick and --paper exclude each other: give one")
+    selection = Selection(
+        frameworks=_frameworks(frameworks),
+        datasets=options.names(datasets),
+        networks=options.names(networks),
+        steps=options.numbers("--steps", steps, least=1),
+        seeds=options.numbers("--seeds", seeds, least=0) or (0,),
+        epochs=options.at_least(1, "--epochs", epochs),
+        batch_size=options.at_least(1, "--batch-size", batch_size),
+        precision=options.precision(precision),
+        device=options.device(device),
+        width=options.width(width),
+        neunorm=options.reading(neunorm),
+        quick=quick,
+    )
+    cases = suites.cases(suite, selection)
+    spend = inf if paper else QUICK_BUDGET if quick else DEFAULT_BUDGET
+    if budget is not None:
+        spend = options.seconds("--budget", budget)
+    fetch = False if quick and download is None else download
+    plan = _plan(cases, spend, data_root, fetch)
+    _measure(cases, plan, out_dir, named=frameworks is not None)
+
+
+def _frameworks(text: str | None) -> tuple[str, ...]:
+    import adapters
+
+    chosen = options.names(text) or adapters.names()
+    for name in chosen:
+        adapters.check_name(name)
+    return chosen
+
+
+def _plan(
+    cases: tuple[Case, ...], budget: float, data_root: str | None, download: bool | None
+) -> Plan:
+    from harness import datasets
+    from harness.runner import Plan
+
+    wanted = {case.dataset for case in cases}
+    if download is None:
+        wanted = {name for name in wanted if datasets.DOWNLOAD_MIB[name] <= LARGEST_DOWNLOAD_MIB}
+    elif not download:
+        wanted = set()
+    return Plan(budget, datasets.data_root(data_root), frozenset(wanted))
+
+
+def _measure(cases: tuple[Case, ...], plan: Plan, folder: Path, *, named: bool) -> None:
+    from harness import runner, tables, terminal
+    from harness.records import Store
+
+    store = Store(folder)
+    store.check_writable()
+    rows: list[Record] = []
+    total = sum(map(runner.weight, runner.cells(cases)))
+    bar = terminal.progress(out)
+    task = bar.add_task("starting", total=total)
+    before = 0.0
+    try:
+        with bar:
+            for event in runner.run(cases, store, plan):
+                match event:
+                    case runner.Progress(cell, fraction, doing):
+                        what = f"{cell.dataset} {cell.scale}: {doing}"
+                        done = before + fraction * runner.weight(cell)
+                        bar.update(task, completed=done, description=what)
+                    case runner.Measured(cell, measured):
+                        before += runner.weight(cell)
+                        rows += measured
+                        out.print(terminal.acceleration(tables.acceleration(measured)))
+    except KeyboardInterrupt:
+        err.print(
+            f"interrupted: what was measured is kept in {store.folder}; "
+            "see it with `harness tables acceleration`",
+            markup=False,
+        )
+        raise typer.Exit(130) from None
+    _closing(rows, store, named=named)
+
+
+def _closing(rows: list[Record], store: Store, *, named: bool) -> None:
+    """What a run ends with: failures, the noise floor, where the rows are; exit 1 on a failure."""
+    from harness import tables
+
+    ended = [row for row in rows if row.kind == "case" and row.status != "ok"]
+    for reason in dict.fromkeys(row.reason or "" for row in ended if row.status == "missing"):
+        err.print(f"left out: {reason}", markup=False)
+    noise = tables.noise_of(rows)
+    if noise is not None:
+        out.print(
+            f"A/A over the whole run: {noise.value:.3f} [{noise.low:.3f}, {noise.high:.3f}], "
+            f"{noise.rounds} rounds: a difference within this is noise.",
+            markup=False,
+        )
+    out.print(f"{len(rows)} rows in {store.folder}", markup=False, highlight=False)
+    bad = [row for row in ended if row.status == "failed" or (named and row.status == "missing")]
+    if bad:
+        err.print(f"{len(bad)} cases came to nothing; the table says why", markup=False)
+        raise typer.Exit(1)
+
+
+@app.command()
+def check(
+    frameworks: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ADAPTER]...", help="Default: all, with variants."),
+    ] = None,
+    networks: Networks = None,
+    datasets: Datasets = None,
+    width: Annotated[
+        str, typer.Option("--width", help="Scales channels and features.", metavar="1/8")
+    ] = "1/8",
+    data_root: DataRoot = None,
+) -> None:
+    """Prove adapters equal to the reference, layer by layer; exit 1 if one that claims it is not."""
+    from harness import checking, terminal
+
+    scope = checking.Scope(
+        options.names(networks), options.names(datasets), options.width(width), data_root
+    )
+    failed = False
+    for result in checking.examined(tuple(frameworks or ()), scope):
+        out.print(terminal.examined(result))
+        failed |= result.failed
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[str, typer.Argument(metavar="suites|frameworks|networks|datasets")],
+) -> None:
+    """List what can be chosen."""
+    from harness import listing, terminal
+
+    out.print(terminal.rows(*listing.listing(what)))
+
+
+@app.command("tables")
+def tables_(
+    name: Annotated[str, typer.Argument(metavar="acceleration")],
+    out_dir: Out = Path("results"),
+    form: Annotated[str, typer.Option("--format", metavar="text|md|csv|html")] = "text",
+) -> None:
+    """Build a table from the rows under OUT/records."""
+    from harness import tables, terminal
+    from harness.records import Store
+
+    if name not in tables.TABLES:
+        raise UsageError(f"unknown table {name!r}, choose from {', '.join(tables.TABLES)}")
+    if form not in ("text", "md", "csv", "html"):
+        raise UsageError(f"unknown format {form!r}, choose from text, md, csv, html")
+    rows, damaged = Store(out_dir).read()
+    for damage in damaged:
+        err.print(str(damage), markup=False)
+    if damaged:
+        err.print(f"{len(damaged)} lines were no rows and were skipped", markup=False)
+    if not any(row.suite == name for row in rows):
+        raise UsageError(
+            f"no rows of {name} under {out_dir / 'records'}: first run "
+            f"`harness run --suite {name} --out {out_dir}`"
+        )
+    table = tables.TABLES[name](rows)
+    if form == "text":
+        out.print(terminal.acceleration(table))
+    else:
+        sys.stdout.write(tables.markup(table, form))
+
+
+@app.command()
+def doctor(data_root: DataRoot = None) -> None:
+    """Say what is here: versions, threads, devices, data, and how to get what is missing."""
+    from harness import listing, terminal
+
+    for title, columns, lines in listing.doctor(data_root):
+        out.print(terminal.rows(columns, lines, title))
+
+
+def main() -> None:
+    """The console script. Wrong usage is one line on stderr and exit code 2, without a traceback."""
+    # Typer carries click's classes since 0.26 and imports click's own before: this is either's base
+    wrong_call = cast(type[Exception], typer.BadParameter.__mro__[2])
+    try:
+        code = app(standalone_mode=False)
+    except UsageError as error:
+        err.print(f"harness: {error}", markup=False, highlight=False, soft_wrap=True)
+        code = 2
+    except wrong_call as error:
+        message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
+        err.print(f"harness: {message}", markup=False, highlight=False, soft_wrap=True)
+        code = 2
+    sys.exit(code if isinstance(code, int) else 0)

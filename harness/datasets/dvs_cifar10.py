@@ -1,0 +1,119 @@
+"""DVS-CIFAR10, also CIFAR10-DVS: event recordings of moved CIFAR-10 images (Li et al. 2017)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from harness.datasets import cifar10, digits
+from harness.datasets.events import BIN_US, EVENT, Events, bin_events, require
+from harness.datasets.images import enlarged
+from harness.datasets.samples import About, Samples, Split, damaged, list_files, split_indices
+from harness.datasets.simulated import DVS_CAMERA, closed_loop, simulate
+
+TITLE: str = "DVS-CIFAR10"
+DOWNLOAD_MIB: int = 7900
+LAYOUT: str = "CIFAR10DVS/<class>/*.aedat4"
+HOW: str = "let tonic.datasets.CIFAR10DVS(root) fetch and unpack it (packages tonic and aedat)"
+
+SENSOR = 128
+STRIDE = 3  # 128x128 pixels are reduced to 42x42; the last two rows and columns are dropped
+SIZE = SENSOR // STRIDE
+WHOLE: dict[Split, int] = {"train": 9_000, "test": 1_000}
+
+# Red, green and blue in what a camera that sees no colour sees (ITU-R BT.601).
+_LUMA = (0.299, 0.587, 0.114)
+# Windows start at the first event, so a simulation runs a little longer than its windows.
+_SPARE_BINS = 10
+
+
+def recordings(root: Path, split: Split) -> Samples[Events] | None:
+    """The recordings of our split found under `root`; None where there are none."""
+    folder = root / "CIFAR10DVS"
+    files = list_files(folder, cifar10.CLASSES, (".aedat4",))
+    if not files:
+        return None
+    drawn = [files[index] for index in split_indices(len(files), split)]
+    about = About("DVS-CIFAR10 recordings, 5 ms bins", len(drawn), WHOLE[split], folder)
+    return Samples(about, lambda index: (read_recording(drawn[index].path), drawn[index].label))
+
+
+def read_recording(path: Path) -> Events:
+    """The events of one .aedat4 file.
+
+    Raises MissingReader without tonic and aedat, UsageError for a damaged file.
+    """
+    require("tonic", "aedat")
+    import aedat
+    import tonic.io  # GPL, optional
+
+    try:
+        streams = aedat.Decoder(path).id_to_stream().values()
+        # without a stream of events tonic raises a bare Exception
+        recorded = any(stream["type"] == "events" for stream in streams)
+        raw = tonic.io.read_aedat4(str(path)) if recorded else np.empty(0, EVENT)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise damaged(path, error) from error
+    if len(raw) == 0:
+        raise damaged(path, "it holds no events")
+    events = np.empty(len(raw), EVENT)
+    # aedat's fourth field has two names, "p" and "on": the order is what stays
+    for name, field in zip(("t", "x", "y", "p"), raw.dtype.names or (), strict=True):
+        events[name] = raw[field]
+    return events
+
+
+def reduced(events: Events) -> Events:
+    """Events of the 128x128 sensor on 42x42: every STRIDE x STRIDE pixels become one."""
+    covered = SIZE * STRIDE
+    kept = events[(events["x"] < covered) & (events["y"] < covered)]
+    kept["x"] //= STRIDE
+    kept["y"] //= STRIDE
+    return kept
+
+
+def simulated(root: Path, split: Split, T: int) -> Samples[Events]:
+    """Moved CIFAR-10 images where those are under `root`, else moved digits, for T windows."""
+    steps = (T + _SPARE_BINS) * BIN_US // DVS_CAMERA.step_us
+
+    def moved(grey: NDArray[np.float32]) -> Events:
+        return simulate(grey, closed_loop(steps), DVS_CAMERA)
+
+    pictures = cifar10.images(root, split)
+    images = digits.images(split, SENSOR) if pictures is None else pictures.mapped(_grey)
+    description = f"simulated closed-loop events of {images.about.description}, 5 ms bins"
+    about = replace(images.about, description=description, simulated=True)
+    return Samples(about, images.mapped(moved).read)
+
+
+def inputs(root: Path, split: Split, T: int) -> Samples[Tensor] | None:
+    """Recordings as frames (T, 2, 42, 42). Raises MissingReader without tonic and aedat."""
+    found = recordings(root, split)
+    if found is None:
+        return None
+    require("tonic", "aedat")
+    return found.mapped(lambda events: bin_events(reduced(events), T, (SIZE, SIZE)))
+
+
+def stand_in(root: Path, split: Split, T: int) -> Samples[Tensor]:
+    """Simulated events as frames."""
+    return simulated(root, split, T).mapped(
+        lambda events: bin_events(reduced(events), T, (SIZE, SIZE))
+    )
+
+
+def download(root: Path, split: Split) -> None:
+    """Fetches both splits into `root`. Raises MissingReader without tonic and aedat."""
+    require("tonic", "aedat")
+    import tonic.datasets  # GPL, optional
+
+    tonic.datasets.CIFAR10DVS(save_to=str(root))
+
+
+def _grey(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """A colour image as the sensor sees it: (128, 128) in [0, 1]."""
+    return enlarged(image.astype(np.float32) @ np.array(_LUMA, np.float32) / 255, SENSOR)

@@ -1,0 +1,53 @@
+"""Events of an event camera: their type, and binning them into frames."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from harness.spec import UsageError
+
+Events: TypeAlias = NDArray[Any]  # structured, of dtype EVENT, in the order of time
+
+# Coordinates in pixels, time in microseconds, polarity: True where it became brighter (ON).
+EVENT = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.bool_)])
+
+BIN_US = 5000  # the paper accumulates events every 5 ms
+
+
+class MissingReader(UsageError):
+    """Recordings are there, and the package that reads them is not."""
+
+
+def require(*packages: str) -> None:
+    """Raises MissingReader where one of the optional `packages` cannot be imported."""
+    for package in packages:
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise MissingReader(
+                f"event recordings need the package {package}, which cannot be imported "
+                f"({error}): pip install 'snn-harness[events]'"
+            ) from error
+
+
+def bin_events(events: Events, bins: int, size: tuple[int, int]) -> Tensor:
+    """Counts events in windows of BIN_US from the first event on: float32 (bins, 2, H, W).
+
+    `size` is (H, W). Channel 0 counts OFF events, channel 1 ON events. Events outside the sensor
+    and after the last window are dropped.
+    """
+    height, width = size
+    if len(events) == 0:
+        return torch.zeros(bins, 2, height, width)
+    x, y = events["x"].astype(np.int64), events["y"].astype(np.int64)
+    window = (events["t"] - events["t"].min()) // BIN_US
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height) & (window < bins)
+    place = ((window * 2 + events["p"]) * height + y) * width + x
+    counts = np.bincount(place[inside], minlength=bins * 2 * height * width)
+    return torch.from_numpy(counts.astype(np.float32)).reshape(bins, 2, height, width)

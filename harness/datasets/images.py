@@ -1,0 +1,38 @@
+"""Images: reading one from its file, and enlarging it."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+
+from harness.datasets.samples import damaged
+
+# What Pillow raises for a file that is cut short or not an image, by format and place.
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError)
+
+
+def read_image(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The pixels of an image file, uint8 (H, W, 3). UsageError unless it is of `size` (H, W)."""
+    try:
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("RGB"))
+    except _UNREADABLE as error:
+        raise damaged(path, error) from error
+    if pixels.shape[:2] != size:
+        height, width = pixels.shape[:2]
+        raise damaged(path, f"{height}x{width} pixels, expected {size[0]}x{size[1]}")
+    return pixels
+
+
+def enlarged(image: NDArray[np.floating], size: int) -> NDArray[np.float32]:
+    """A grey image (H, W), bilinearly interpolated to (size, size)."""
+    grey = torch.from_numpy(image.astype(np.float32))[None, None]
+    return F.interpolate(grey, size=(size, size), mode="bilinear", align_corners=False)[
+        0, 0
+    ].numpy()

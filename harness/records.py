@@ -1,0 +1,255 @@
+"""What comes out: one flat, typed row per measurement, appended as JSON lines and never rewritten."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock
+from pydantic import TypeAdapter, ValidationError
+
+from harness.spec import UsageError
+
+SCHEMA = 1
+
+Kind = Literal[
+    "certificate",  # one adapter, precision and layer; `layer` None: the outcome over all layers
+    "warmup",  # the first iteration, apart
+    "iteration",  # one iteration in one round
+    "memory",  # peak over the base, in a process of its own
+    "case",  # a case that came to nothing; `status` and `reason` say why
+]
+Status = Literal[
+    "ok",
+    "failed",  # it was tried and did not hold, or ended with an error
+    "unsupported",  # the framework cannot express this network
+    "missing",  # the framework is not installed
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where a row was measured. Every field is what the system told; None where it did not."""
+
+    cpu: str
+    cores: int
+    threads: int  # that torch used
+    memory_mib: int
+    gpu: str | None = None
+    os: str
+    python: str
+    torch: str
+    harness: str
+    commit: str | None = None  # of the harness, with "+dirty" where the tree had changes
+    environment: str | None = None  # variables set that change speed: "OMP_NUM_THREADS=2"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """The machine's state beside one measurement, where the system tells."""
+
+    load: float | None = None  # of the last minute
+    clock_mhz: float | None = None
+    temperature_c: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One measurement with all that one must know to read it. Units are in the names."""
+
+    schema: int = SCHEMA
+    run: str  # one command's rows share it; it sorts by time
+    time: str  # UTC, ISO 8601
+    kind: Kind
+    status: Status = "ok"
+    reason: str | None = None
+
+    # the case
+    suite: str
+    dataset: str
+    scale: str
+    network: str  # in the paper's notation, as it ran
+    neunorm: str | None = None  # the reading, where NeuNorm is on
+    width: str  # of the paper's network: "1", "1/8"
+    framework: str
+    variant: str | None = None
+    deviations: str | None = None  # where the variant is not the paper's function
+    T: int
+    batch_size: int
+    precision: str
+    device: str
+    seed: int
+    initialisation: str
+
+    # what was measured
+    round: int | None = None  # from 1
+    seconds: float | None = None  # one iteration, synchronised
+    steps: int | None = None  # that it ran, where fewer than T (warm-up)
+    iterations_per_epoch: int | None = None
+    peak_memory_mib: float | None = None  # over the process's base
+    layout: str | None = None  # of the floor
+    twin: bool = False  # the second name of the contender that runs twice (A/A)
+
+    # certificate
+    certified: bool | None = None
+    certificate_precision: str | None = None
+    layer: str | None = None
+    spike_rate: float | None = None
+    spikes: int | None = None  # neuron-steps compared
+    mismatches: int | None = None
+    gradient_error: float | None = None  # relative to the largest entry
+    gradient_cosine: float | None = None
+    first_step: int | None = None  # of the first divergence, from 0
+    first_layer: str | None = None
+    threshold_distance: float | None = None  # abs(u - V_th) there
+    attempts: int | None = None
+
+    # data
+    data_source: str | None = None
+    data_sha256: str | None = None  # of the batch
+    data_samples: int | None = None  # found, of which the batch was taken
+    data_partial: bool | None = None
+    data_lossy: bool | None = None
+    data_simulated: bool | None = None
+    data_substitute: bool | None = None
+    data_note: str | None = None
+
+    # machine and versions
+    framework_version: str | None = None
+    cpu: str | None = None
+    cores: int | None = None
+    threads: int | None = None
+    memory_mib: int | None = None
+    gpu: str | None = None
+    os: str | None = None
+    python: str | None = None
+    torch: str | None = None
+    harness: str | None = None
+    commit: str | None = None
+    environment: str | None = None
+    load: float | None = None
+    clock_mhz: float | None = None
+    temperature_c: float | None = None
+
+    def to_json(self) -> str:
+        """One line, without the fields that are None."""
+        present = {name: value for name, value in asdict(self).items() if value is not None}
+        return json.dumps(present, ensure_ascii=False, allow_nan=False)
+
+
+@cache
+def _adapter() -> TypeAdapter[Record]:
+    return TypeAdapter(Record)
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A line that is no row of this schema."""
+
+    path: Path
+    line: int  # from 1
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Store:
+    """The rows of a result folder, `OUT/records/*.jsonl`."""
+
+    out: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.out / "records"
+
+    def append(self, record: Record) -> None:
+        """Adds one row as a whole line that is on the disk when this returns.
+
+        Raises UsageError where the folder cannot be written.
+        """
+        line = (record.to_json() + "\n").encode()
+        path = self.folder / f"{record.suite}.jsonl"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.folder / ".lock"), path.open("ab") as file:
+                if file.tell() and not _ends_with_newline(path):
+                    file.write(b"\n")  # a line torn by a crash stays apart from ours
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UsageError(
+                f"cannot write {path} ({error.strerror or error}): give a folder that can be "
+                "written with --out"
+            ) from error
+
+    def read(self, suite: str | None = None) -> tuple[list[Record], list[Damage]]:
+        """All rows of a suite (None: of all), in the order written, and the lines that are none."""
+        rows: list[Record] = []
+        damaged: list[Damage] = []
+        for path in sorted(self.folder.glob(f"{suite or '*'}.jsonl")):
+            for number, row in _lines(path):
+                if isinstance(row, Record):
+                    rows.append(row)
+                else:
+                    damaged.append(Damage(path, number, row))
+        return rows, damaged
+
+    def check_writable(self) -> None:
+        """Raises UsageError, and writes nothing, where rows could not be kept in this folder."""
+        existing = self.folder
+        while not existing.exists() and existing != existing.parent:
+            existing = existing.parent
+        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+            raise UsageError(
+                f"cannot write to {self.out}: {existing} is not a folder that can be written; "
+                "give another with --out"
+            )
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Record | str]]:
+    """Each line's number, and its row or what is wrong with it."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield number, _parse(line)
+
+
+def _parse(line: bytes) -> Record | str:
+    try:
+        record = _adapter().validate_json(line, strict=True, extra="forbid")
+    except ValidationError as error:
+        schema = _schema_of(line)
+        if schema is not None and schema > SCHEMA:
+            return f"written by a newer harness (schema {schema}, this one reads {SCHEMA})"
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        return f"damaged row: {where + ': ' if where else ''}{first['msg']}"
+    if record.schema > SCHEMA:
+        return f"written by a newer harness (schema {record.schema}, this one reads {SCHEMA})"
+    return record
+
+
+def _schema_of(line: bytes) -> int | None:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    schema = value.get("schema") if isinstance(value, dict) else None
+    return schema if isinstance(schema, int) else None
+
+
+FIELDS = tuple(field.name for field in fields(Record))

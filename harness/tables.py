@@ -1,0 +1,292 @@
+"""Records to tables: one function per table and figure, each a pure function of stored rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from math import inf, isnan, nan
+from statistics import median
+from typing import Literal, NamedTuple, TypeVar, assert_never
+
+import pandas as pd
+
+from harness import intervals, networks
+from harness.records import Record
+
+FLOOR = "floor"
+REFERENCE = "reference"
+
+
+class Cell(NamedTuple):
+    """What is measured together and may be compared."""
+
+    dataset: str
+    scale: str
+    network: str
+    neunorm: str
+    width: str
+    precision: str
+    device: str
+    T: int
+    batch_size: int
+    seed: int
+
+
+class Contender(NamedTuple):
+    """Who is compared in a cell."""
+
+    framework: str
+    variant: str
+
+
+@dataclass(frozen=True)
+class Acceleration:
+    """A line of the acceleration table: a contender in a cell. Its fields are the columns."""
+
+    dataset: str
+    scale: str
+    framework: str
+    variant: str
+    precision: str
+    device: str
+    T: int
+    batch_size: int
+    rank: int | None  # by ratio to the floor, among the certified of the cell
+    seconds_per_iteration: float  # median over the rounds
+    seconds_per_epoch: float  # that times the iterations of an epoch
+    ratio_to_floor: float  # median over the rounds
+    ratio_low: float
+    ratio_high: float
+    interval: str  # how the interval was made: bootstrap, t, or none
+    speedup_vs_reference: float
+    peak_memory_mib: float
+    spike_rate: float
+    certificate: str
+    rounds: int
+    warmup_seconds: float
+    noise_low: float  # interval of the A/A ratio of the cell
+    noise_high: float
+    network: str
+    neunorm: str
+    width: str
+    seed: int
+    layout: str
+    data_source: str
+    threads: int
+    cpu: str
+    gpu: str
+    torch: str
+    framework_version: str
+    run: str
+    reason: str
+
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+def grouped(rows: Iterable[Record], key: Callable[[Record], Key]) -> dict[Key, list[Record]]:
+    """Rows by key, keys and rows in the order they come."""
+    groups: dict[Key, list[Record]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return groups
+
+
+def cell_of(row: Record) -> Cell:
+    """The cell that a row belongs to."""
+    return Cell(
+        row.dataset,
+        row.scale,
+        row.network,
+        row.neunorm or "",
+        row.width,
+        row.precision,
+        row.device,
+        row.T,
+        row.batch_size,
+        row.seed,
+    )
+
+
+def contender_of(row: Record) -> Contender:
+    """The contender that a row is of."""
+    return Contender(row.framework, row.variant or "")
+
+
+def acceleration(records: Iterable[Record]) -> pd.DataFrame:
+    """Fig. 3 as a table: seconds per iteration and epoch, and their ratio to the floor, per cell.
+
+    A cell's figures come from the last run that timed it, since only seconds of the same round
+    compare. Who is not certified is listed last in its cell and has no rank.
+    """
+    rows = (record for record in records if record.suite == "acceleration")
+    lines: list[Acceleration] = []
+    cells = grouped(rows, cell_of)
+    for cell in sorted(cells, key=_paper_order):
+        lines += _cell_lines(_last_run(cells[cell]))
+    columns = [field.name for field in fields(Acceleration)]
+    table = pd.DataFrame(lines, columns=columns)
+    return table.astype({"rank": "Int64"})
+
+
+def _paper_order(cell: Cell) -> tuple[int, int, Cell]:
+    datasets, scales = list(networks.SETTINGS), list(networks.SCALES)
+    dataset = datasets.index(cell.dataset) if cell.dataset in datasets else len(datasets)
+    scale = scales.index(cell.scale) if cell.scale in scales else len(scales)
+    return dataset, scale, cell
+
+
+def _last_run(rows: list[Record]) -> list[Record]:
+    timed = [row.run for row in rows if row.kind == "iteration"]
+    last = max(timed or (row.run for row in rows))
+    return [row for row in rows if row.run == last]
+
+
+Seconds = dict[int, float]  # of each round
+
+
+def _seconds(rows: Iterable[Record], *, twin: bool = False) -> Seconds:
+    return {
+        row.round: row.seconds
+        for row in rows
+        if row.kind == "iteration" and row.twin == twin and row.round and row.seconds
+    }
+
+
+def _cell_lines(rows: list[Record]) -> list[Acceleration]:
+    """The lines of one cell, the floor first, then the ranked, then the others."""
+    contenders = grouped(rows, contender_of)
+    seconds = {key: _seconds(own) for key, own in contenders.items()}
+    noise = noise_of(rows)
+    lines = [_line(key, own, seconds, noise) for key, own in contenders.items()]
+    ranked = sorted(
+        (line for line in lines if _is_ranked(line)), key=lambda line: line.ratio_to_floor
+    )
+    floor = [line for line in lines if line.framework == FLOOR]
+    others = [line for line in lines if not _is_ranked(line) and line.framework != FLOOR]
+    others.sort(key=lambda line: inf if isnan(line.ratio_to_floor) else line.ratio_to_floor)
+    placed = [replace(line, rank=rank) for rank, line in enumerate(ranked, 1)]
+    return [*floor, *placed, *others]
+
+
+def _is_ranked(line: Acceleration) -> bool:
+    return line.certificate.startswith(EQUAL) and not isnan(line.ratio_to_floor)
+
+
+def _line(
+    key: Contender,
+    rows: list[Record],
+    seconds: dict[Contender, Seconds],
+    noise: intervals.Ratio | None,
+) -> Acceleration:
+    last, own = rows[-1], seconds[key]
+    ratio = _ratio(own, seconds.get(Contender(FLOOR, ""), {}))
+    speedup = _ratio(seconds.get(Contender(REFERENCE, ""), {}), own)
+    per_iteration = median(own.values()) if own else nan
+    certificate, reason = _certificate(rows)
+    return Acceleration(
+        dataset=last.dataset,
+        scale=last.scale,
+        framework=key.framework,
+        variant=key.variant,
+        precision=last.precision,
+        device=last.device,
+        T=last.T,
+        batch_size=last.batch_size,
+        rank=None,
+        seconds_per_iteration=per_iteration,
+        seconds_per_epoch=per_iteration * (last.iterations_per_epoch or nan),
+        ratio_to_floor=ratio.value if ratio else nan,
+        ratio_low=ratio.low if ratio else nan,
+        ratio_high=ratio.high if ratio else nan,
+        interval=ratio.method if ratio else "",
+        speedup_vs_reference=speedup.value if speedup else nan,
+        peak_memory_mib=_first(row.peak_memory_mib for row in rows),
+        spike_rate=_first(row.spike_rate for row in rows if row.kind == "certificate"),
+        certificate=certificate,
+        rounds=len(own),
+        warmup_seconds=_first(row.seconds for row in rows if row.kind == "warmup"),
+        noise_low=noise.low if noise else nan,
+        noise_high=noise.high if noise else nan,
+        network=last.network,
+        neunorm=last.neunorm or "",
+        width=last.width,
+        seed=last.seed,
+        layout=last.layout or "",
+        data_source=last.data_source or "",
+        threads=last.threads or 0,
+        cpu=last.cpu or "",
+        gpu=last.gpu or "",
+        torch=last.torch or "",
+        framework_version=last.framework_version or "",
+        run=last.run,
+        reason=reason,
+    )
+
+
+def _ratio(numerator: Seconds, denominator: Seconds) -> intervals.Ratio | None:
+    shared = sorted(numerator.keys() & denominator.keys())
+    if not shared:
+        return None
+    return intervals.ratio([numerator[n] for n in shared], [denominator[n] for n in shared])
+
+
+def _first(values: Iterable[float | None]) -> float:
+    return next((value for value in values if value is not None), nan)
+
+
+EQUAL = "equal"
+_STATUS = {"missing": "not installed", "unsupported": "unsupported", "failed": "failed"}
+
+
+def _certificate(rows: list[Record]) -> tuple[str, str]:
+    """What the contender's proof came to, in words, and the reason where it is not equal."""
+    if rows[0].framework == FLOOR:
+        return "", ""
+    for row in reversed(rows):
+        if row.kind == "case" and row.status != "ok":
+            reason = row.reason or ""
+            return ("not comparable" if "not comparable" in reason else _STATUS[row.status]), reason
+    outcomes = [row for row in rows if row.kind == "certificate" and row.layer is None]
+    if rows[-1].deviations:
+        return "not the paper's function", rows[-1].deviations
+    if not outcomes or not all(row.certified for row in outcomes):
+        return "none", ""
+    return f"{EQUAL} ({'+'.join(row.certificate_precision or '' for row in outcomes)})", ""
+
+
+def noise_of(rows: Sequence[Record]) -> intervals.Ratio | None:
+    """The A/A ratio of a run: one contender's second name against its first, over all its rounds.
+
+    Its interval is the noise floor: a difference inside it is none.
+    """
+    twin, own = [], []
+    for cell in grouped((row for row in rows if row.kind == "iteration"), cell_of).values():
+        names = {contender_of(row) for row in cell if row.twin}
+        same = [row for row in cell if contender_of(row) in names]
+        first, second = _seconds(same), _seconds(same, twin=True)
+        shared = sorted(first.keys() & second.keys())
+        twin += [second[n] for n in shared]
+        own += [first[n] for n in shared]
+    return intervals.ratio(twin, own) if own else None
+
+
+TABLES: dict[str, Callable[[Iterable[Record]], pd.DataFrame]] = {"acceleration": acceleration}
+
+Markup = Literal["md", "csv", "html"]
+
+
+def markup(table: pd.DataFrame, form: Markup) -> str:
+    """The table as text for a file; every name in it stays text, markup is escaped."""
+    match form:
+        case "csv":
+            return table.to_csv(index=False)
+        case "md":
+            escaped = table.map(
+                lambda cell: cell.replace("|", "\\|") if isinstance(cell, str) else cell
+            )
+            return escaped.to_markdown(index=False, missingval="") + "\n"
+        case "html":
+            return table.to_html(index=False, na_rep="", escape=True) + "\n"
+        case _:
+            assert_never(form)

@@ -1,0 +1,187 @@
+"""What the terminal shows: progress while measuring, tables and certificates as text (Rich)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from harness import networks, tables
+
+if TYPE_CHECKING:  # tables are shown without torch
+    from harness.certificate import Certificate
+    from harness.checking import Examined
+
+
+def progress(console: Console) -> Progress:
+    """A bar with what is being done and the time left; nothing where there is no terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TaskProgressColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("left"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def rows(columns: Sequence[str], lines: Iterable[Sequence[object]], title: str = "") -> Table:
+    """A plain table of texts; numbers are aligned by whoever formats them."""
+    table = Table(*columns, box=box.SIMPLE_HEAD, title=title or None, title_justify="left")
+    for line in lines:
+        table.add_row(*(escape(str(cell)) for cell in line))
+    return table
+
+
+def acceleration(table: pd.DataFrame) -> RenderableType:
+    """The acceleration table, a block per cell, narrow enough for 80 columns."""
+    blocks: dict[tuple[object, ...], list[dict[Any, Any]]] = {}
+    for line in table.to_dict("records"):
+        key = tuple(line[name] for name in tables.Cell._fields)
+        blocks.setdefault(key, []).append(line)
+    return Group(*(_cell(lines) for lines in blocks.values()))
+
+
+def _cell(lines: Sequence[Mapping[Any, Any]]) -> RenderableType:
+    first = lines[0]
+    title = networks.settings(first["dataset"]).title
+    head = Text.assemble(
+        (f"{title} {first['scale']}", "bold"),
+        f"  {first['network']}",
+        f"  width {first['width']}" if first["width"] != "1" else "",
+        f"  NeuNorm {first['neunorm']}" if first["neunorm"] else "",
+        f"\n{first['precision']}, {first['device']}, T = {first['T']}, batch {first['batch_size']}; "
+        f"data: {first['data_source']}; "
+        f"{_noise(first)}",
+    )
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    grid.add_column("", no_wrap=True)
+    for name in ("ms", "h/epoch" if _long(lines) else "min/epoch", "x floor"):
+        grid.add_column(name, justify="right", no_wrap=True)
+    grid.add_column("95 %", no_wrap=True)
+    for name in ("MiB", "n"):
+        grid.add_column(name, justify="right", no_wrap=True)
+    grid.add_column("certificate", overflow="fold")
+    for line in lines:
+        grid.add_row(*(escape(text) for text in _contender(line, _long(lines))))
+    return Group(head, grid)
+
+
+def _long(lines: Sequence[Mapping[Any, Any]]) -> bool:
+    return any(line["seconds_per_epoch"] > 3 * 3600 for line in lines)
+
+
+def _contender(line: Mapping[Any, Any], long: bool) -> tuple[str, ...]:
+    name = line["framework"] + (f":{line['variant']}" if line["variant"] else "")
+    place = f"{line['rank']} " if pd.notna(line["rank"]) else "  "
+    certificate = re.sub(r"[()]", "", line["certificate"])
+    if line["reason"]:
+        certificate += f": {line['reason']}"
+    if pd.isna(line["seconds_per_iteration"]):
+        return (place + name, "", "", "", "", "", "0", certificate)
+    return (
+        place + name,
+        f"{1000 * line['seconds_per_iteration']:,.0f}",
+        f"{line['seconds_per_epoch'] / (3600 if long else 60):.1f}",
+        _number(line["ratio_to_floor"], ".2f"),
+        _range(line["ratio_low"], line["ratio_high"]),
+        _number(line["peak_memory_mib"], ",.0f"),
+        str(line["rounds"]),
+        certificate,
+    )
+
+
+def _number(value: float, form: str) -> str:
+    return "" if value is None or pd.isna(value) else format(value, form)
+
+
+def _range(low: float, high: float) -> str:
+    if pd.isna(low) or pd.isna(high) or low == high:
+        return ""
+    return f"{low:.2f}-{high:.2f}" if high != inf else ""
+
+
+def _noise(line: Mapping[Any, Any]) -> str:
+    if pd.isna(line["noise_low"]):
+        return "A/A not measured"
+    return f"A/A {line['noise_low']:.2f}-{line['noise_high']:.2f}"
+
+
+def examined(result: Examined) -> RenderableType:
+    """An adapter's certificates, layer by layer, and what they come to.
+
+    A layer's line holds the worst over the certificates of the same network, with and without
+    NeuNorm: float64 and float32 side by side.
+    """
+    head = Text(result.name, "bold")
+    if result.reason:
+        return Text.assemble(head, f": {result.reason}")
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("network", "layer"):
+        grid.add_column(column, no_wrap=True)
+    for column in ("rate", "spikes", "differ", "gradient", "differ", "gradient"):
+        grid.add_column(column, justify="right", no_wrap=True)
+    for title, group in _by_network(result.proofs).items():
+        for n, line in enumerate(_layer_lines(group)):
+            grid.add_row(escape(title) if n == 0 else "", *map(escape, line))
+    return Group(head, grid, _verdict(result))
+
+
+def _by_network(
+    proofs: Sequence[tuple[str, Certificate]],
+) -> dict[str, list[Certificate]]:
+    groups: dict[str, list[Certificate]] = {}
+    for title, proof in proofs:
+        groups.setdefault(title, []).append(proof)
+    return groups
+
+
+def _layer_lines(group: Sequence[Certificate]) -> list[tuple[str, ...]]:
+    compared = [proof for proof in group if proof.layers]
+    lines = []
+    for n, layer in enumerate(compared[0].layers if compared else ()):
+        rates = [proof.layers[n].rate for proof in compared]
+        spikes = sum(proof.layers[n].spikes for proof in compared)
+        line = [layer.layer, f"{min(rates):.2f}-{max(rates):.2f}", f"{spikes:,}"]
+        for precision in ("fp64", "fp32"):
+            of = [proof.layers[n] for proof in compared if proof.precision == precision]
+            line += [
+                f"{sum(each.mismatches for each in of):,}",
+                f"{max((each.gradient_error for each in of), default=0):.0e}",
+            ]
+        lines.append(tuple(line))
+    return lines
+
+
+def _verdict(result: Examined) -> Text:
+    passed = sum(proof.passed for _, proof in result.proofs)
+    count = f"{passed} of {len(result.proofs)} certificates passed"
+    failures = [
+        f"{title} {proof.precision}: {failure}"
+        for title, proof in result.proofs
+        for failure in proof.failures
+    ]
+    if result.deviations:
+        shown = failures[:2]
+        said = "; ".join(result.deviations)
+        return Text("\n".join([f"not the paper's function, as it says: {said}", *shown]) + "\n")
+    if failures:
+        return Text("\n".join([f"FAILED: {count}", *failures[:6]]) + "\n", "red")
+    return Text(f"equal: {count}\n", "green")

@@ -1,0 +1,95 @@
+"""What is timed: one training iteration of a contender, or of the floor, on a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from harness import floor, networks, training
+from harness.adapter import Adapter
+from harness.reference.initialise import copy_parameters
+from harness.reference.network import ReferenceNetwork
+from harness.spec import Case
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A case and its batch. `layout` is the floor's; None for an adapter."""
+
+    case: Case
+    inputs: Tensor  # (T, B, C, H, W), on the CPU; a static image as (1, B, C, H, W)
+    labels: Tensor  # (B,)
+    static: bool
+    layout: floor.Layout | None = None
+
+    @classmethod
+    def of(cls, case: Case, inputs: Tensor, labels: Tensor) -> Workload:
+        """The workload of a batch (T, B, C, H, W); a static image is kept once."""
+        static = networks.settings(case.dataset).static
+        return cls(case, inputs[:1] if static else inputs, labels, static)
+
+    def first(self, steps: int, samples: int | None = None) -> Workload:
+        """The same over its first steps, and first samples."""
+        samples = min(samples or self.case.batch_size, self.case.batch_size)
+        steps = min(steps, self.case.T)
+        case = replace(self.case, T=steps, batch_size=samples)
+        inputs = self.inputs[:steps, :samples]
+        return replace(self, case=case, inputs=inputs, labels=self.labels[:samples])
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.case.device)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of weights and inputs; bf16 keeps float32 weights and runs under autocast."""
+        return torch.float64 if self.case.precision == "fp64" else torch.float32
+
+    def batch(self) -> Tensor:  # (T, B, C, H, W)
+        """The inputs on the device; a static image expanded over the steps."""
+        x = self.inputs.to(device=self.device, dtype=self.dtype)
+        return x.expand(self.case.T, *x.shape[1:]) if self.static else x
+
+
+def floor_iteration(work: Workload) -> Callable[[], object]:
+    """One iteration of the floor in the workload's layout."""
+    assert work.layout is not None
+    case = work.case
+    shape = floor.Shape(case.T, case.batch_size, work.static)
+    return floor.build(
+        case.network, shape, work.layout, precision=case.precision, device=work.device
+    )
+
+
+def training_iteration(
+    adapter: Adapter, work: Workload, weights: ReferenceNetwork | None = None
+) -> Callable[[Workload], Callable[[], object]]:
+    """Builds the adapter's module and optimiser; what comes back makes its iteration on a workload.
+
+    `weights` are copied in; None leaves what the module drew, which is enough for its memory.
+    """
+    case = work.case
+    module = adapter.build(case.network).to(device=work.device, dtype=work.dtype)
+    if weights is not None:
+        copy_parameters(weights, module)
+    optimise = training.optimiser(module.parameters(), networks.settings(case.dataset).optimiser)
+
+    def on(part: Workload) -> Callable[[], object]:
+        x, labels = part.batch(), part.labels.to(part.device)
+
+        def iteration() -> object:
+            return training.iteration(
+                module,
+                optimise,
+                x,
+                labels,
+                classes=case.network.classes,
+                precision=case.precision,
+            )
+
+        return iteration
+
+    return on

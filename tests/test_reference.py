@@ -1,0 +1,175 @@
+"""The reference against traces derived by hand and an adjoint written by hand."""
+
+from __future__ import annotations
+
+import inspect
+from fractions import Fraction
+
+import pytest
+import torch
+from conftest import random_batch, small
+from torch import Tensor
+
+from harness import reference
+from harness.adapter import record_spikes
+from harness.reference import coding, neunorm, neuron
+from harness.reference.adjoint import adjoint
+from harness.reference.initialise import copy_parameters, initialised
+from harness.reference.network import ReferenceNetwork
+from harness.spec import LIF, NeuNorm, Reading
+
+
+def trace(currents: list[float], lif: LIF) -> tuple[list[float], list[float]]:
+    """Potentials and spikes of one neuron."""
+    cell, state, potentials, spikes = neuron.LIFCell(lif), None, [], []
+    for current in currents:
+        o, state = cell(torch.tensor([current], dtype=torch.float64), state)
+        potentials.append(state[0].item())
+        spikes.append(o.item())
+    return potentials, spikes
+
+
+def test_below_threshold_it_only_decays_and_integrates() -> None:
+    potentials, spikes = trace([0.3, 0.3, 0.3], LIF(0.25, 0.75, 1.0))
+    # 0.3; 0.25 * 0.3 + 0.3; 0.25 * 0.375 + 0.3
+    assert potentials == pytest.approx([0.3, 0.375, 0.39375])
+    assert spikes == [0, 0, 0]
+
+
+def test_it_fires_exactly_at_the_threshold_and_starts_from_zero_after() -> None:
+    # every number is a binary fraction, so the second potential is exactly V_th
+    potentials, spikes = trace([0.5, 0.5, 0.5, 0.5], LIF(0.25, 0.625, 1.0))
+    assert potentials == [0.5, 0.625, 0.5, 0.625]
+    assert spikes == [0, 1, 0, 1]
+
+
+def test_a_negative_current_lowers_the_potential_without_bound() -> None:
+    potentials, _ = trace([-1.0, -1.0], LIF(0.5, 0.75, 1.0))
+    assert potentials == [-1.0, -1.5]
+
+
+def test_surrogate_is_a_rectangle_of_area_one_and_strict_at_its_edge() -> None:
+    distance = torch.tensor([-0.2501, -0.25, -0.2499, 0.0, 0.2499, 0.25, 0.2501])
+    assert neuron.surrogate(distance, 0.5).tolist() == [0, 0, 2, 2, 2, 0, 0]
+
+
+def test_gradient_of_two_steps_by_hand() -> None:
+    # u1 = I1 (no spike), u2 = k u1 + I2 (a spike); L = o2, so dL/dI2 = h(u2) and
+    # dL/dI1 = h(u2) k (1 - o1) - h(u2) k u1 h(u1): carry, and the reset through o1
+    lif = LIF(0.5, 1.0, 4.0)
+    currents = torch.tensor([[0.75], [0.75]], dtype=torch.float64, requires_grad=True)
+    cell = neuron.LIFCell(lif)
+    _, state = cell(currents[0], None)
+    o, _ = cell(currents[1], state)
+    o.sum().backward()
+    assert currents.grad is not None
+    h = 1 / 4
+    assert currents.grad.flatten().tolist() == pytest.approx([h * 0.5 - h * 0.5 * 0.75 * h, h])
+
+
+@pytest.mark.parametrize(
+    "lif", [LIF(0.25, 0.75, 1.0), LIF(0.35, 0.05, 0.1), LIF(0.3, 0.25, 0.25)], ids=str
+)
+def test_autograd_agrees_with_the_adjoint_written_by_hand(lif: LIF) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shape = (12, 3, 50)
+    currents = torch.randn(shape, generator=generator, dtype=torch.float64) * 2 * lif.v_th
+    currents.requires_grad_()
+    cell, state, potentials, spikes = neuron.LIFCell(lif), None, [], []
+    for current in currents:
+        o, state = cell(current, state)
+        potentials.append(state[0].detach())
+        spikes.append(o)
+    back = torch.randn(shape, generator=generator, dtype=torch.float64)
+    torch.stack(spikes).backward(back)
+    by_hand = adjoint(back, torch.stack(potentials), torch.stack(spikes).detach(), lif)
+    assert currents.grad is not None
+    assert 0.05 < torch.stack(spikes).mean() < 0.6
+    assert (by_hand - currents.grad).abs().max() <= 1e-12 * currents.grad.abs().max()
+
+
+@pytest.mark.parametrize(("reading", "c"), [("mean", 0.1 / 2), ("literal", 0.1 / 4)])
+def test_neunorm_trace_by_hand(reading: Reading, c: float) -> None:
+    module = neunorm.NeuNorm(NeuNorm(0.9, reading), (2, 1, 1)).double()
+    with torch.no_grad():
+        module.U.copy_(torch.tensor([1.0, -2.0]).reshape(2, 1, 1))
+    both = torch.ones(1, 2, 1, 1, dtype=torch.float64)
+    first = torch.tensor([1.0, 0.0], dtype=torch.float64).reshape(1, 2, 1, 1)
+    out, x = module(both)
+    assert x.item() == pytest.approx(2 * c)  # eq. (9): c times two spikes
+    assert out.flatten().tolist() == pytest.approx([1 - 2 * c, 1 + 4 * c])  # eq. (10)
+    out, x = module(first, x)
+    assert x.item() == pytest.approx(0.9 * 2 * c + c)
+    assert out.flatten().tolist() == pytest.approx([1 - 2.8 * c, 5.6 * c])
+
+
+def test_vote_is_the_mean_of_each_population_over_the_steps() -> None:
+    spikes = torch.tensor([[[1, 1, 0, 0]], [[1, 0, 0, 1]]], dtype=torch.float64)  # (2, 1, 2 * 2)
+    assert coding.vote(spikes, classes=2).tolist() == [[0.75, 0.25]]
+
+
+def test_loss_is_the_mean_squared_error_against_the_one_hot_label() -> None:
+    votes = torch.tensor([[0.75, 0.25]], dtype=torch.float64)
+    assert coding.loss(votes, torch.tensor([0])).item() == (0.25**2 + 0.25**2) / 2
+
+
+def test_equation_index_names_functions_that_cite_their_equation() -> None:
+    assert sorted(reference.EQUATIONS) == list(range(5, 15))
+    for number, function in reference.EQUATIONS.items():
+        assert f"eq. ({number})" in inspect.getsource(function), (number, function)
+
+
+def run(module: torch.nn.Module, x: Tensor) -> list[float]:
+    with torch.no_grad(), record_spikes(module) as taps:
+        module(x)
+        return [tap.collected().mean().item() for tap in taps]
+
+
+def test_calibrated_weights_fire_in_every_layer_where_torchs_are_dead() -> None:
+    network = small("cifar10", "Large")
+    x = random_batch(network, 4, 8, static=True)
+    calibrated = run(initialised(network, x, seed=0), x)
+    drawn = run(initialised(network, x, seed=0, scheme="torch"), x)
+    assert all(0.1 < rate < 0.3 for rate in calibrated)
+    assert max(drawn[3:]) == 0
+
+
+@pytest.mark.parametrize("dataset", ["nmnist", "dvs-cifar10"])
+def test_calibrated_weights_fire_on_event_frames(dataset: str) -> None:
+    network = small(dataset, "Large", "mean")
+    x = random_batch(network, 6, 4, static=False)
+    x[0] = 0  # a recording can begin without an event
+    assert all(0.05 < rate < 0.5 for rate in run(initialised(network, x, seed=0), x))
+
+
+def test_no_potential_is_left_at_the_threshold_by_calibration() -> None:
+    # the two values beside the quantile are 3 and 4: halfway between them is no value of its own
+    from harness.reference.initialise import _upper_quantile
+
+    assert _upper_quantile(torch.tensor([5.0, 1.0, 4.0, 2.0, 3.0]), 0.4) == 3.5
+
+
+def test_the_same_seed_gives_the_same_weights_and_leaves_the_generator_alone() -> None:
+    network = small("cifar10")
+    x = random_batch(network, 4, 2, static=True)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first, second = (initialised(network, x, seed=3) for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_static_image_gives_what_its_copies_give() -> None:
+    network = small("cifar10", neunorm="mean")
+    x = random_batch(network, 4, 2, static=True).double()
+    x = x[:1].expand_as(x)
+    module = initialised(network, x, seed=0)
+    assert torch.equal(module(x), module(x.contiguous()))
+
+
+def test_parameters_of_another_shape_are_not_copied() -> None:
+    source = ReferenceNetwork(small("cifar10"))
+    target = ReferenceNetwork(small("cifar10").scaled(Fraction(2)))
+    with pytest.raises(ValueError, match="layer order"):
+        copy_parameters(source, target)

@@ -1,0 +1,118 @@
+"""Networks as data: the paper's notation read, printed back and refused with the place."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+
+from harness import networks
+from harness.spec import (
+    LIF,
+    AvgPool,
+    Conv,
+    Linear,
+    Network,
+    NeuNorm,
+    NotationError,
+    UsageError,
+    Voting,
+)
+
+LIF_ = LIF(k_tau=0.3, v_th=0.25, a=0.25)
+
+
+def parse(notation: str) -> Network:
+    return Network.parse(notation, input_shape=(2, 34, 34), lif=LIF_)
+
+
+def test_notation_becomes_layers() -> None:
+    assert parse("128C3(Encoding)-AP2-64C3-512FC-Voting").layers == (
+        Conv(128, encoding=True),
+        AvgPool(2),
+        Conv(64),
+        Linear(512),
+        Voting(),
+    )
+
+
+@pytest.mark.parametrize("row", networks.NETWORKS, ids=lambda row: f"{row.table}-{row.name}")
+def test_every_network_of_the_paper_prints_back(row: networks.Structure) -> None:
+    assert str(parse(row.notation)) == row.notation
+
+
+def test_printed_over_two_lines_as_in_the_paper() -> None:
+    assert str(parse("8C3(Encoding)-AP2-\n 16FC-Voting")) == "8C3(Encoding)-AP2-16FC-Voting"
+
+
+@pytest.mark.parametrize(
+    ("notation", "place", "expected"),
+    [
+        ("", 1, "nC3"),
+        ("8C3-Voting", 1, "nC3(Encoding)"),
+        ("8C3(Encoding)", 14, "-Voting"),
+        ("8C3(Encoding)-", 15, "nFC"),
+        ("8C3(Encoding)-AP3x-Voting", 15, "AP2"),
+        ("8C3(Encoding)-16FC-8C3-Voting", 20, "nFC or Voting"),
+        ("8C3(Encoding)-AP2-AP2-Voting", 19, "nC3"),
+        ("8C3(Encoding)-Voting-Voting", 22, "the end"),
+        ("8C3(Encoding)-8C4-Voting", 15, "odd kernel"),
+        ("8C3(Encoding)-0FC-Voting", 15, "a size from 1"),
+        ("8C3(Encoding)-99999999999FC-Voting", 15, "a size from 1"),
+        ("8C3(Encoding)-AP1-Voting", 15, "a pool of 2"),
+        ("8C3(Encoding)-٣FC-Voting", 15, "nFC"),
+    ],
+)
+def test_bad_notation_names_the_place_and_what_was_expected(
+    notation: str, place: int, expected: str
+) -> None:
+    with pytest.raises(NotationError) as error:
+        parse(notation)
+    assert f"character {place}:" in str(error.value)
+    assert expected in str(error.value).partition("expected")[2]
+
+
+def test_a_pool_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(NotationError, match="map of 1x1 left"):
+        Network.parse("8C3(Encoding)-AP2-8C3-AP2-Voting", input_shape=(1, 2, 2), lif=LIF_)
+
+
+def test_stages_carry_shapes_through_pools_that_do_not_divide() -> None:
+    stages = parse("8C3(Encoding)-AP2-16C3-AP2-32FC-Voting").stages
+    assert [stage.input_shape for stage in stages] == [(2, 34, 34), (8, 17, 17), (1024,), (32,)]
+    assert [stage.output_shape for stage in stages] == [(8, 34, 34), (16, 17, 17), (32,), (100,)]
+
+
+def test_neunorm_stands_before_convolutions_only_and_after_the_pool() -> None:
+    network = Network.parse(
+        "8C3(Encoding)-8C3-AP2-16C3-AP2-32FC-Voting",
+        input_shape=(2, 34, 34),
+        lif=LIF_,
+        neunorm=NeuNorm(),
+    )
+    shapes = [stage.neunorm_shape for stage in network.stages]
+    assert shapes == [(8, 34, 34), (8, 17, 17), None, None, None]
+
+
+def test_macs_of_a_network_counted_by_hand() -> None:
+    network = Network.parse("2C3(Encoding)-AP2-3FC-Voting", input_shape=(1, 4, 4), lif=LIF_)
+    assert network.macs == 9 * 2 * 16 + 8 * 3 + 3 * 100
+
+
+def test_width_scales_channels_and_features_but_not_the_vote() -> None:
+    scaled = parse("128C3(Encoding)-AP2-20C3-512FC-Voting").scaled(Fraction(1, 8))
+    assert str(scaled) == "16C3(Encoding)-AP2-3C3-64FC-Voting"
+    assert scaled.stages[-1].output_shape == (100,)
+
+
+def test_neunorm_constant_under_both_readings() -> None:
+    assert NeuNorm(0.9, "mean").scale(20) == pytest.approx(0.1 / 20)
+    assert NeuNorm(0.9, "literal").scale(20) == pytest.approx(0.1 / 400)
+
+
+@pytest.mark.parametrize(
+    "values", [(1.5, 0.5, 1.0), (-0.1, 0.5, 1.0), (0.2, 0.0, 1.0), (0.2, float("nan"), 1.0)]
+)
+def test_impossible_neurons_are_refused(values: tuple[float, float, float]) -> None:
+    with pytest.raises(UsageError):
+        LIF(*values)
