@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import Tensor, nn
 
 from harness import synapses
@@ -12,12 +13,8 @@ from harness.adapter import SpikeTap, Unsupported, Variant
 from harness.spec import LIF, Network, Stage
 from harness.spec import NeuNorm as NeuNormSpec
 
-_triton_log = logging.getLogger("torch._library.triton")
-_level = _triton_log.level
-_triton_log.setLevel(logging.ERROR)  # at import it warns of kernels that this neuron does not use
-from spikingjelly.activation_based import functional, layer, neuron, surrogate  # noqa: E402
-
-_triton_log.setLevel(_level)
+# torch warns at the first step that it finds no Triton kernels; this neuron does not use any
+logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
 
 Neuron = Callable[[LIF], neuron.LIFNode]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -78,6 +79,12 @@ def run(
     budget: Annotated[
         str | None, typer.Option("--budget", help="Time to spend, about.", metavar="10m")
     ] = None,
+    allocator: Annotated[
+        str,
+        typer.Option(
+            "--allocator", help="Whether freed memory stays with us.", metavar="keep|system"
+        ),
+    ] = "keep",
     data_root: DataRoot = None,
     download: Annotated[
         bool | None,
@@ -114,7 +121,7 @@ def run(
     if budget is not None:
         spend = options.seconds("--budget", budget)
     fetch = False if quick and download is None else download
-    plan = _plan(cases, spend, data_root, fetch)
+    plan = replace(_plan(cases, spend, data_root, fetch), allocator=options.allocator(allocator))
     _measure(cases, plan, out_dir, named=frameworks is not None)
 
 

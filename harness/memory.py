@@ -59,8 +59,9 @@ def _context(device: str) -> SpawnContext | ForkServerContext:
     if device != "cpu" or sys.platform == "win32":  # a process with CUDA cannot be forked
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")  # starts in milliseconds
-    # the frameworks too, so that each child finds them imported; one that is missing is passed over
-    context.set_forkserver_preload(["harness.memory", *PRELOAD])
+    # What each child needs is imported once: the frameworks (one that is missing is passed over),
+    # and torch._dynamo, which an optimiser's first step imports.
+    context.set_forkserver_preload(["harness.memory", "torch._dynamo", *PRELOAD])
     return context
 
 

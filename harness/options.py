@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from harness.spec import Precision, Reading, UsageError
+from harness.spec import Allocator, Precision, Reading, UsageError
 
 DEVICES = ("auto", "cpu", "cuda")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -39,10 +39,18 @@ def at_least(least: int, option: str, value: int | None) -> int | None:
 
 def precision(text: str) -> Precision:
     """One of the precisions."""
-    for known in get_args(Precision):
-        if text == known:
-            return known
-    raise UsageError(f"unknown precision {text!r}, choose from {', '.join(get_args(Precision))}")
+    return _one_of(get_args(Precision), "precision", text)
+
+
+def allocator(text: str) -> Allocator:
+    """What becomes of freed memory."""
+    return _one_of(get_args(Allocator), "allocator", text)
+
+
+def _one_of(known: tuple[Any, ...], what: str, text: str) -> Any:
+    if text not in known:
+        raise UsageError(f"unknown {what} {text!r}, choose from {', '.join(known)}")
+    return text
 
 
 def reading(text: str | None) -> Reading | None:

@@ -132,6 +132,7 @@ class Record:
     harness: str | None = None
     commit: str | None = None
     environment: str | None = None
+    allocator: str | None = None  # whether freed memory stays with the process
     load: float | None = None
     clock_mhz: float | None = None
     temperature_c: float | None = None

@@ -15,23 +15,32 @@ from typing import Any
 import torch
 
 import adapters
-from harness import certificate, datasets, floor, intervals, machine, memory, networks, timing
+from harness import (
+    allocator,
+    certificate,
+    datasets,
+    floor,
+    intervals,
+    machine,
+    memory,
+    networks,
+    timing,
+)
 from harness.adapter import Adapter, Unsupported
 from harness.certificate import Certificate, Exam
 from harness.records import Record, Store
 from harness.reference.initialise import initialised
 from harness.reference.network import ReferenceNetwork
-from harness.spec import Case, Source, UsageError
+from harness.spec import Allocator, Case, Source, UsageError
 from harness.workload import Workload, floor_iteration, training_iteration
 
-FLOOR = "floor"
+FLOOR, REFERENCE = "floor", "reference"
 WITHIN = 0.05  # half the interval, relative, at which a ratio is known well enough
 FEWEST_ROUNDS, MOST_ROUNDS = 2, 10  # ten as in the paper; two where the budget is spent
 CONVERGED_ROUNDS = 3  # an interval of two rounds is not trusted to stop on
 WARMUP_STEPS = 2
 # What a cell takes whatever its size (proofs, processes), as work that takes about as long.
 OVERHEAD_MACS = 2e10
-CHILD_SECONDS = 3.0  # what a process for one memory figure takes beside its iteration
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,7 @@ class Plan:
     budget: float  # seconds, for all cells together; infinite: MOST_ROUNDS everywhere
     data_root: Path
     download: frozenset[str] = frozenset()  # data sets to fetch where they are missing
+    allocator: Allocator = "keep"
 
 
 @dataclass(frozen=True)
@@ -64,12 +74,20 @@ Event = Progress | Measured
 
 
 @dataclass(frozen=True)
+class Entry:
+    """One that may be timed: proved equal, marked as a variant, or the floor."""
+
+    row: Record  # what every row of it says
+    work: Workload
+    adapter: Adapter | None  # None for the floor
+
+
+@dataclass(frozen=True)
 class Contender:
     """One that is timed."""
 
     name: str  # in the rounds
-    row: Record  # what every row of it says
-    work: Workload
+    row: Record
     run: Callable[[], object]  # one iteration
 
 
@@ -92,6 +110,7 @@ def run(cases: tuple[Case, ...], store: Store, plan: Plan) -> Iterator[Event]:
     A case that fails becomes a row with its reason; the others go on. Raises UsageError where rows
     cannot be written.
     """
+    kept = allocator.choose(plan.allocator)
     memory.PRELOAD[:] = [
         f"adapters.{name}" for name in {c.framework.partition(":")[0] for c in cases}
     ]
@@ -103,7 +122,9 @@ def run(cases: tuple[Case, ...], store: Store, plan: Plan) -> Iterator[Event]:
         # what an easy cell leaves of its share goes to those after it
         share = deadline.left * weight(cell) / left
         left -= weight(cell)
-        bench = Bench(cell, store, plan, run_id, timing.Deadline.after(share))
+        bench = Bench(
+            _base_row(cell, run_id, kept), store, plan, timing.Deadline.after(share), cell
+        )
         yield from bench.measure(group)
         yield Measured(cell, tuple(bench.rows))
 
@@ -112,11 +133,11 @@ def run(cases: tuple[Case, ...], store: Store, plan: Plan) -> Iterator[Event]:
 class Bench:
     """One cell at work: where its rows go, and what it may still spend."""
 
-    cell: Case
+    row: Record  # what every row of the cell says
     store: Store
     plan: Plan
-    run_id: str
     deadline: timing.Deadline
+    cell: Case
     rows: list[Record] = field(default_factory=list)
 
     def keep(self, row: Record, **measured: object) -> None:
@@ -129,7 +150,7 @@ class Bench:
     def measure(self, group: tuple[Case, ...]) -> Iterator[Progress]:
         """Proves the cell's contenders, times them in rounds, and measures their memory."""
         yield Progress(self.cell, 0.0, "data")
-        row = _base_row(self.cell, self.run_id)
+        row = self.row
         try:
             batch = datasets.load_batch(
                 datasets.Request(
@@ -147,38 +168,39 @@ class Bench:
             return
         row = replace(row, **_data_fields(batch.source))
         work = Workload.of(self.cell, batch.inputs, batch.labels)
+        entries = yield from self._prove(row, work, group)
+        bottom = self._floor(row, work) if entries else None
+        if bottom is None:
+            return
+        yield from self._memory([*entries, bottom])
         weights = initialised(
             self.cell.network, work.batch(), seed=self.cell.seed, scheme=self.cell.initialisation
         )
-        proven = yield from self._prove(row, work, group)
-        contenders = [
-            each
-            for case, adapter in proven
-            if (each := self._ready(_row_of(row, case, adapter), work, adapter, weights))
-        ]
-        del weights
-        floor_row = _row_of(row, replace(self.cell, framework=FLOOR))
-        bottom = self._attempt(floor_row, partial(self._floor, floor_row, work))
-        if contenders and bottom is not None:
-            contenders += [_twin(contenders[0]), bottom]
-            yield from self._time(contenders)
-            yield from self._memory(contenders)
+        if self.device.type == "cpu":
+            peaks = [row.peak_memory_mib or 0.0 for row in self.rows]
+            allocator.reserve(max(peaks, default=0.0))
+        ready = [self._ready(entry, weights) for entry in [*entries, bottom]]
+        contenders = [each for each in ready if each is not None]
+        if len(contenders) > 1:
+            yield from self._time([*contenders, _twin(contenders)])
 
     def _prove(
         self, row: Record, work: Workload, group: tuple[Case, ...]
-    ) -> Generator[Progress, None, list[tuple[Case, Adapter]]]:
+    ) -> Generator[Progress, None, list[Entry]]:
         """The contenders that may be timed: proved equal, or known not to be and marked."""
         exams = [
             Exam(self.cell.network, work.batch(), precision, self.cell.seed)
             for precision in certificate.required(self.cell.precision)
         ]
-        proven = []
+        entries = []
         for n, case in enumerate(group):
             yield Progress(self.cell, 0.1 * n / len(group), f"certificate of {case.framework}")
             adapter = self._load(row, case)
-            if adapter is not None and self._certified(_row_of(row, case, adapter), exams, adapter):
-                proven.append((case, adapter))
-        return proven
+            if adapter is not None:
+                entry = Entry(_row_of(row, case, adapter), replace(work, case=case), adapter)
+                if self._certified(entry.row, exams, adapter):
+                    entries.append(entry)
+        return entries
 
     def _load(self, row: Record, case: Case) -> Adapter | None:
         try:
@@ -219,41 +241,48 @@ class Bench:
             self.keep(row, kind="case", status="failed", reason=reason)
         return None
 
-    def _ready(
-        self, row: Record, work: Workload, adapter: Adapter, weights: ReferenceNetwork
-    ) -> Contender | None:
-        """The contender built with the cell's weights, and warmed up."""
-        work = replace(work, case=replace(work.case, framework=full_name(row)))
-        on = self._attempt(row, partial(training_iteration, adapter, work, weights))
+    def _floor(self, row: Record, work: Workload) -> Entry | None:
+        """The floor in the layout that is faster here, both timed over the first steps."""
+        row = _row_of(row, replace(self.cell, framework=FLOOR))
+        spent: dict[floor.Layout, float] = {}
+        for layout in floor.LAYOUTS:
+            start = replace(_start(work), layout=layout)
+            seconds = self._attempt(row, partial(_second_run, start))
+            if seconds is None:
+                return None
+            spent[layout] = seconds
+            marked = replace(row, layout=layout)
+            self.keep(marked, kind="warmup", seconds=seconds, steps=start.case.T)
+        best = min(spent, key=lambda layout: spent[layout])
+        case = replace(self.cell, framework=FLOOR)
+        return Entry(replace(row, layout=best), replace(work, case=case, layout=best), None)
+
+    def _memory(self, entries: list[Entry]) -> Iterator[Progress]:
+        for n, each in enumerate(entries):
+            done = 0.1 + 0.3 * n / len(entries)
+            yield Progress(self.cell, done, f"memory of {full_name(each.row)}")
+            measure = partial(
+                memory.peak_mib, each.work, adapters.load, threads=torch.get_num_threads()
+            )
+            peak = self._attempt(each.row, measure)
+            if peak is not None:
+                self.keep(each.row, kind="memory", peak_memory_mib=round(peak, 1))
+
+    def _ready(self, entry: Entry, weights: ReferenceNetwork) -> Contender | None:
+        """The entry built with the cell's weights, and warmed up over the first steps."""
+        if entry.adapter is None:
+            return Contender(FLOOR, entry.row, floor_iteration(entry.work))
+        on = self._attempt(
+            entry.row, partial(training_iteration, entry.adapter, entry.work, weights)
+        )
         if on is None:
             return None
-        return self._warmed(Contender(full_name(row), row, work, on(work)), on(_start(work)))
-
-    def _warmed(self, contender: Contender, warm: Callable[[], object]) -> Contender | None:
-        spent = self._attempt(contender.row, partial(timing.seconds, warm, contender.work.device))
+        start = _start(entry.work)
+        spent = self._attempt(entry.row, partial(timing.seconds, on(start), entry.work.device))
         if spent is None:
             return None
-        steps = min(WARMUP_STEPS, self.cell.T)
-        self.keep(contender.row, kind="warmup", seconds=spent, steps=steps)
-        return contender
-
-    def _floor(self, row: Record, work: Workload) -> Contender:
-        """The floor in the layout that is faster here."""
-        spent: dict[float, floor.Layout] = {}
-        for layout in floor.LAYOUTS:
-            start = floor_iteration(replace(_start(work), layout=layout))
-            start()
-            seconds = timing.seconds(start, work.device)
-            spent[seconds] = layout
-            self.keep(
-                replace(row, layout=layout),
-                kind="warmup",
-                seconds=seconds,
-                steps=_start(work).case.T,
-            )
-        best = spent[min(spent)]
-        chosen = replace(work, layout=best)
-        return Contender(FLOOR, replace(row, layout=best), chosen, floor_iteration(chosen))
+        self.keep(entry.row, kind="warmup", seconds=spent, steps=start.case.T)
+        return Contender(full_name(entry.row), entry.row, on(entry.work))
 
     def _time(self, contenders: list[Contender]) -> Iterator[Progress]:
         """Rounds of all contenders until the ratios are known well enough or the share is spent."""
@@ -266,7 +295,7 @@ class Bench:
                     seconds[each.name].append(measured[each.name])
                     self.keep(each.row, kind="iteration", round=number, seconds=measured[each.name])
             done = min(1.0, number / MOST_ROUNDS)
-            yield Progress(self.cell, 0.1 + 0.6 * done, f"round {number}")
+            yield Progress(self.cell, 0.4 + 0.6 * done, f"round {number}")
             if self._enough(seconds, number):
                 return
 
@@ -289,30 +318,25 @@ class Bench:
             return False
         if number >= MOST_ROUNDS:
             return True
-        next_round = sum(values[-1] for values in seconds.values())
-        memory_pass = next_round + CHILD_SECONDS * len(seconds)
-        if self.deadline.left < next_round + memory_pass:
+        if self.deadline.left < sum(values[-1] for values in seconds.values()):
             return True
         ratios = [intervals.ratio(values, seconds[FLOOR]) for values in seconds.values()]
         known = all(ratio.half_width <= WITHIN for ratio in ratios)
         return known and number >= CONVERGED_ROUNDS and isfinite(self.plan.budget)
 
-    def _memory(self, contenders: list[Contender]) -> Iterator[Progress]:
-        once = [each for each in contenders if not each.row.twin]
-        for n, each in enumerate(once):
-            yield Progress(self.cell, 0.7 + 0.3 * n / len(once), f"memory of {each.name}")
-            measure = partial(
-                memory.peak_mib, each.work, adapters.load, threads=torch.get_num_threads()
-            )
-            peak = self._attempt(each.row, measure)
-            if peak is not None:
-                self.keep(each.row, kind="memory", peak_memory_mib=round(peak, 1))
+
+def _twin(contenders: list[Contender]) -> Contender:
+    """One of them, the reference where it runs, under a second name: its ratio shows the noise."""
+    chosen = next((each for each in contenders if each.name == REFERENCE), contenders[0])
+    row = replace(chosen.row, twin=True)
+    return replace(chosen, name=f"{chosen.name} (again)", row=row)
 
 
-def _twin(contender: Contender) -> Contender:
-    """The same contender under a second name: what its ratio is off 1 by is noise."""
-    row = replace(contender.row, twin=True)
-    return replace(contender, name=f"{contender.name} (again)", row=row)
+def _second_run(work: Workload) -> float:
+    """Seconds of the floor's second iteration; the first pays for what is set up once."""
+    iteration = floor_iteration(work)
+    iteration()
+    return timing.seconds(iteration, work.device)
 
 
 def full_name(row: Record) -> str:
@@ -360,7 +384,7 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def _base_row(cell: Case, run_id: str) -> Record:
+def _base_row(cell: Case, run_id: str, kept: str) -> Record:
     """What every row of a cell says, before its framework and data are known."""
     settings = networks.settings(cell.dataset)
     return Record(
@@ -380,6 +404,7 @@ def _base_row(cell: Case, run_id: str) -> Record:
         device=cell.device,
         seed=cell.seed,
         initialisation=cell.initialisation,
+        allocator=kept,
         iterations_per_epoch=settings.iterations_per_epoch(cell.batch_size),
         **asdict(machine.describe(torch.device(cell.device))),
     )

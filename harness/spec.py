@@ -12,6 +12,7 @@ from typing import Literal, assert_never
 Precision = Literal["fp32", "fp64", "bf16"]
 Reading = Literal["mean", "literal"]
 Initialisation = Literal["calibrated", "torch"]
+Allocator = Literal["keep", "system"]  # whether the process keeps the memory it has freed
 
 # A larger layer is a typing mistake, and would be allocated before anyone could say so.
 LARGEST_LAYER = 65536
