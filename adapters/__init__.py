@@ -1,4 +1,4 @@
-"""The frameworks, one file each: found here by file name, elsewhere by the entry point `harness.adapters`.
+"""The frameworks, one file each: here by file name, elsewhere by entry point `harness.adapters`.
 
 A name is a framework's ("snntorch"), or a framework's and a variant's ("snntorch:subtract").
 """
@@ -40,7 +40,7 @@ def check_name(name: str) -> None:
 
 
 def load(name: str) -> Adapter:
-    """The adapter of that name. Raises UsageError for an unknown one, Missing where it cannot load."""
+    """The adapter of that name. Raises UsageError if it is unknown, Missing if it cannot load."""
     check_name(name)
     framework, _, variant = name.partition(":")
     module = _module(framework)
@@ -54,7 +54,7 @@ def load(name: str) -> Adapter:
 
 
 def variants_of(framework: str) -> Mapping[str, Variant]:
-    """The variants that a framework offers beside its plain form, by name. Raises as `load` does."""
+    """The variants a framework offers beside its plain form, by name. Raises as `load` does."""
     check_name(framework)
     return vars(_module(framework)).get("VARIANTS", {})
 
@@ -89,7 +89,8 @@ def _module(framework: str) -> ModuleType:
 def _checked(module: ModuleType, framework: str) -> Adapter:
     if not isinstance(module, Adapter):
         raise Missing(
-            f"{framework} is no adapter: {module.__name__} must define DEVIATIONS and build(network)"
+            f"{framework} is no adapter: "
+            f"{module.__name__} must define DEVIATIONS and build(network)"
         )
     return module
 

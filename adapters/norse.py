@@ -1,4 +1,4 @@
-"""Norse: its cells in a `SequentialState`, stepped by an outer loop (its `Lift` would loop as well)."""
+"""Norse: its cells in a `SequentialState`, stepped by an outer loop (its `Lift` loops as well)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Potential(NamedTuple):
 
 
 class Parameters(NamedTuple):
-    """What the activation reads: the paper's constants, and Norse's reset potential and threshold."""
+    """What the activation reads: the paper's constants, Norse's reset potential and threshold."""
 
     lif: LIF
     v_reset: Tensor  # ()
@@ -41,7 +41,7 @@ class Parameters(NamedTuple):
 def activation(
     current: Tensor, state: Potential, p: Parameters, dt: float
 ) -> tuple[Tensor, Potential]:
-    """One step in Norse's extension point. Its stock surrogates have no rectangle, so ours is used."""
+    """One step in Norse's extension point. Its own surrogates lack the rectangle: ours is used."""
     v = p.lif.k_tau * state.v + current
     spikes = fire(v - p.lif.v_th, p.lif.a)
     return spikes, Potential(reset_value(spikes, v, p.v_reset, p.v_th))
@@ -98,7 +98,7 @@ def _modules(stage: Stage, network: Network, neuron: Neuron) -> list[nn.Module]:
 
 
 class NorseNetwork(nn.Module):
-    """The encoding synapse apart, since a static image passes it once; the rest a SequentialState."""
+    """The encoding synapse apart, as a static image passes it once; the rest a SequentialState."""
 
     def __init__(self, network: Network, neuron: Neuron) -> None:
         super().__init__()

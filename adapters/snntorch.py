@@ -19,9 +19,9 @@ from harness.spec import LIF, Network
 class LeakyCell(nn.Module):
     """One step of the paper's neuron in snnTorch, with `reset_delay` off and the reset to zero.
 
-    A callable surrogate decides the spike too, so it fires at V_th; the built-in ones fire above it.
-    The constants are float64 tensors because snnTorch keeps a Python float as a float32 buffer, which
-    stays rounded when the module is made double.
+    A callable surrogate decides the spike too, so it fires at V_th; the built-in ones fire above
+    it. The constants are float64 tensors because snnTorch keeps a Python float as a float32 buffer,
+    which stays rounded when the module is made double.
     """
 
     def __init__(

@@ -55,7 +55,7 @@ def default(lif: LIF) -> neuron.LIFNode:
 
 
 def neunorm(spec: NeuNormSpec, shape: tuple[int, int, int]) -> layer.NeuNorm:
-    """SpikingJelly's own NeuNorm; its constant k1 is the literal reading's, so it is set to ours."""
+    """SpikingJelly's own NeuNorm; its constant k1 is the literal reading's: it is set to ours."""
     module = layer.NeuNorm(*shape, k=spec.k_tau2, step_mode="m")
     module.k1 = spec.scale(shape[0])
     return module

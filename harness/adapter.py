@@ -73,7 +73,7 @@ class SpikeTap(nn.Module):
 
 @contextmanager
 def record_spikes(module: nn.Module) -> Iterator[list[SpikeTap]]:
-    """The taps of `module` in layer order, recording inside the block: read each by `collected()`."""
+    """The taps of `module` in layer order, recording in the block: read each by `collected()`."""
     taps = [child for child in module.modules() if isinstance(child, SpikeTap)]
     for tap in taps:
         tap.kept = []

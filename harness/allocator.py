@@ -1,4 +1,4 @@
-"""How the process's memory is kept between iterations: a property of the process, not of a contender.
+"""How the process keeps memory between iterations: a property of the process, not of a contender.
 
 glibc gives large blocks back to the system as soon as they are freed, and takes them anew, page by
 page, in the next step. On a virtual machine that was measured to cost up to half of an iteration of

@@ -1,4 +1,4 @@
-"""`harness check`: certificates of adapters over the networks of Table 1, with and without NeuNorm."""
+"""`harness check`: certificates of adapters on Table 1's networks, with and without NeuNorm."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Scope:
 
 
 def examined(names: tuple[str, ...], scope: Scope) -> Iterator[Examined]:
-    """Certificates of each adapter; no names: every framework with its variants, faithful ones first.
+    """Certificates of each adapter; no names: each framework and its variants, faithful ones first.
 
     Raises UsageError for what does not exist.
     """

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from harness.spec import Case
 
 DEFAULT_BUDGET, QUICK_BUDGET = 540.0, 50.0  # seconds; the whole command takes a little longer
+LEAST, QUICK_LEAST = 25.0, 8.0  # seconds of rounds that a cell gets whatever the budget
 # Larger archives are fetched only when asked for: nobody expects gigabytes of a first run.
 LARGEST_DOWNLOAD_MIB = 200
 
@@ -215,7 +216,7 @@ def check(
     ] = "1/8",
     data_root: DataRoot = None,
 ) -> None:
-    """Prove adapters equal to the reference, layer by layer; exit 1 if one that claims it is not."""
+    """Prove adapters equal to the reference, layer by layer; exit 1 if one claiming it is not."""
     from harness import checking, terminal
 
     scope = checking.Scope(
@@ -280,7 +281,7 @@ def doctor(data_root: DataRoot = None) -> None:
 
 
 def main() -> None:
-    """The console script. Wrong usage is one line on stderr and exit code 2, without a traceback."""
+    """The console script. Wrong usage is one line on stderr and exit code 2, with no traceback."""
     # Typer carries click's classes since 0.26 and imports click's own before: this is either's base
     wrong_call = cast(type[Exception], typer.BadParameter.__mro__[2])
     try:

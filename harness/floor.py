@@ -1,13 +1,12 @@
 """The floor: a network's convolutions and products alone, forward and backward, and nothing else.
 
-Same shapes and precision as the contenders, all steps folded into the batch (the encoding layer of a
-static image once), no neuron, pool or optimiser. What a contender takes above it is what its neuron
-costs. Its ratio is portable between machines where seconds are not.
+Same shapes and precision as the contenders, all steps folded into the batch (the encoding layer of
+a static image once), no neuron, pool or optimiser. What a contender takes above it is what its
+neuron costs. Its ratio is portable between machines where seconds are not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,24 +48,21 @@ class Shape:
     static: bool
 
 
-def build(
+def products(
     network: Network, shape: Shape, layout: Layout, *, precision: Precision, device: torch.device
-) -> Callable[[], None]:
-    """One iteration of the floor as a function without arguments."""
-    products = []
-    for n, stage in enumerate(network.stages):
-        steps = 1 if n == 0 and shape.static else shape.T
-        products.append(
-            _product(
-                stage, steps * shape.batch_size, layout, _DTYPES[precision], device, first=n == 0
-            )
+) -> list[Product]:
+    """The products of all layers, in order, with inputs of their own."""
+    return [
+        _product(
+            stage,
+            shape.batch_size * (1 if n == 0 and shape.static else shape.T),
+            layout,
+            _DTYPES[precision],
+            device,
+            first=n == 0,
         )
-
-    def iteration() -> None:
-        for product in products:
-            product.run()
-
-    return iteration
+        for n, stage in enumerate(network.stages)
+    ]
 
 
 def _product(

@@ -10,7 +10,7 @@ from harness.spec import LIF, Network, NeuNorm, Reading, UsageError
 
 @dataclass(frozen=True)
 class SGD:
-    """Stochastic gradient descent, its rate times `factor` every `step_epochs` epochs (appendix B)."""
+    """Stochastic gradient descent; rate times `factor` every `step_epochs` epochs (appendix B)."""
 
     lr: float = 0.1
     momentum: float = 0.9
@@ -108,8 +108,8 @@ def network(
 ) -> tuple[str, Network]:
     """The paper's network `name`, or the one a notation says, for `dataset`: its name and itself.
 
-    A notation's name is "custom". Raises UsageError for a name that the paper does not have for this
-    kind of data, NotationError for a wrong notation.
+    A notation's name is "custom". Raises UsageError for a name that the paper does not have for
+    this kind of data, NotationError for a wrong notation.
     """
     chosen = settings(dataset)
     title, notation = _structure(name, chosen.static)

@@ -1,4 +1,4 @@
-"""Option texts to values; what is wrong becomes one sentence that names the value and what is allowed."""
+"""Option texts to values; what is wrong becomes a sentence naming the value and what is allowed."""
 
 from __future__ import annotations
 

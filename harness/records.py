@@ -1,9 +1,10 @@
-"""What comes out: one flat, typed row per measurement, appended as JSON lines and never rewritten."""
+"""What comes out: one flat, typed row per measurement, appended as JSON lines, never rewritten."""
 
 from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import cache
@@ -204,15 +205,21 @@ class Store:
         return rows, damaged
 
     def check_writable(self) -> None:
-        """Raises UsageError, and writes nothing, where rows could not be kept in this folder."""
-        existing = self.folder
-        while not existing.exists() and existing != existing.parent:
-            existing = existing.parent
-        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        """Raises UsageError, and leaves nothing behind, where rows could not be kept here."""
+        missing = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
             raise UsageError(
-                f"cannot write to {self.out}: {existing} is not a folder that can be written; "
-                "give another with --out"
-            )
+                f"cannot write to {self.out} ({error.strerror or error}): "
+                "give a folder that can be written with --out"
+            ) from error
+        finally:
+            for path in missing:  # the first row makes them
+                if path.is_dir():
+                    path.rmdir()
 
 
 def _ends_with_newline(path: Path) -> bool:

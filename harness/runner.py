@@ -49,6 +49,7 @@ class Plan:
 
     budget: float  # seconds, for all cells together; infinite: MOST_ROUNDS everywhere
     data_root: Path
+    least: float = 0.0  # seconds of rounds that each cell gets even so
     download: frozenset[str] = frozenset()  # data sets to fetch where they are missing
     allocator: Allocator = "keep"
 
@@ -172,7 +173,7 @@ class Bench:
         bottom = self._floor(row, work) if entries else None
         if bottom is None:
             return
-        yield from self._memory([*entries, bottom])
+        yield from self._memory(entries)
         weights = initialised(
             self.cell.network, work.batch(), seed=self.cell.seed, scheme=self.cell.initialisation
         )
@@ -318,9 +319,11 @@ class Bench:
             return False
         if number >= MOST_ROUNDS:
             return True
-        if self.deadline.left < sum(values[-1] for values in seconds.values()):
+        last = sum(values[-1] for values in seconds.values())
+        if self.deadline.left < last and number * last > self.plan.least:
             return True
-        ratios = [intervals.ratio(values, seconds[FLOOR]) for values in seconds.values()]
+        noise = intervals.spread(list(seconds.values()))
+        ratios = [intervals.ratio(each, seconds[FLOOR], noise) for each in seconds.values()]
         known = all(ratio.half_width <= WITHIN for ratio in ratios)
         return known and number >= CONVERGED_ROUNDS and isfinite(self.plan.budget)
 

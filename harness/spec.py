@@ -28,7 +28,7 @@ class NotationError(UsageError):
 
 @dataclass(frozen=True)
 class LIF:
-    """Iterative leaky integrate-and-fire neuron, eqs. (5)-(6), with the rectangular surrogate of eq. (14)."""
+    """Iterative leaky integrate-and-fire neuron, eqs. (5)-(6); rectangular surrogate, eq. (14)."""
 
     k_tau: float  # decay of the potential per step, k_tau1 in the paper
     v_th: float  # threshold; the neuron fires AT it
@@ -46,7 +46,8 @@ class LIF:
 class NeuNorm:
     """Neuron normalisation, eqs. (9)-(10), under one of two readings of its constant c.
 
-    `mean`: c = (1 - k_tau2) / F, so that x is a moving average of the firing rate, as the text says.
+    `mean`: c = (1 - k_tau2) / F, so that x is a moving average of the firing rate, as the text
+    says.
     `literal`: c = (1 - k_tau2) / F**2, as `k_tau2 + v F = 1` with the factor v / F is printed.
     """
 
@@ -224,7 +225,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Case:
-    """One framework on one network and data set; those that differ in it alone are timed together."""
+    """One framework on one network and data set; those differing in it alone are timed together."""
 
     suite: str
     dataset: str

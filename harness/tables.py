@@ -39,6 +39,9 @@ class Contender(NamedTuple):
     variant: str
 
 
+FLOOR_, REFERENCE_ = Contender(FLOOR, ""), Contender(REFERENCE, "")
+
+
 @dataclass(frozen=True)
 class Acceleration:
     """A line of the acceleration table: a contender in a cell. Its fields are the columns."""
@@ -57,7 +60,7 @@ class Acceleration:
     ratio_to_floor: float  # median over the rounds
     ratio_low: float
     ratio_high: float
-    interval: str  # how the interval was made: bootstrap, t, or none
+    interval: str  # how it was made: bootstrap, blocks or none (intervals.py)
     speedup_vs_reference: float
     peak_memory_mib: float
     spike_rate: float
@@ -153,12 +156,47 @@ def _seconds(rows: Iterable[Record], *, twin: bool = False) -> Seconds:
     }
 
 
+@dataclass(frozen=True)
+class Rounds:
+    """What was timed together: the seconds of each contender, and of the one that ran twice."""
+
+    seconds: dict[Contender, Seconds]
+    twin: tuple[Seconds, Seconds]  # A/A: first and second name; empty where there was none
+
+    @classmethod
+    def of(cls, rows: Sequence[Record]) -> Rounds:
+        contenders = grouped(rows, contender_of)
+        twins = [own for own in contenders.values() if any(row.twin for row in own)]
+        twin = (_seconds(twins[0]), _seconds(twins[0], twin=True)) if twins else ({}, {})
+        return cls({key: _seconds(own) for key, own in contenders.items()}, twin)
+
+    @property
+    def noise(self) -> intervals.Spread:
+        """The spread of one measurement, from all who ran in every round."""
+        columns = [*self.seconds.values(), self.twin[1]]
+        most = max((len(column) for column in columns), default=0)
+        return intervals.spread([list(c.values()) for c in columns if most and len(c) == most])
+
+    def ratio(self, numerator: Seconds, denominator: Seconds) -> intervals.Ratio | None:
+        """Of the rounds that both ran in; None where there are none."""
+        shared = sorted(numerator.keys() & denominator.keys())
+        if not shared:
+            return None
+        if numerator is denominator:
+            return intervals.Ratio(1.0, 1.0, 1.0, "none", len(shared))
+        return intervals.ratio(
+            [numerator[n] for n in shared], [denominator[n] for n in shared], self.noise
+        )
+
+    def against(self, name: Contender, own: Contender) -> intervals.Ratio | None:
+        """The ratio of `own` to `name`."""
+        return self.ratio(self.seconds.get(own, {}), self.seconds.get(name, {}))
+
+
 def _cell_lines(rows: list[Record]) -> list[Acceleration]:
     """The lines of one cell, the floor first, then the ranked, then the others."""
-    contenders = grouped(rows, contender_of)
-    seconds = {key: _seconds(own) for key, own in contenders.items()}
-    noise = noise_of(rows)
-    lines = [_line(key, own, seconds, noise) for key, own in contenders.items()]
+    rounds = Rounds.of(rows)
+    lines = [_line(key, own, rounds) for key, own in grouped(rows, contender_of).items()]
     ranked = sorted(
         (line for line in lines if _is_ranked(line)), key=lambda line: line.ratio_to_floor
     )
@@ -173,15 +211,11 @@ def _is_ranked(line: Acceleration) -> bool:
     return line.certificate.startswith(EQUAL) and not isnan(line.ratio_to_floor)
 
 
-def _line(
-    key: Contender,
-    rows: list[Record],
-    seconds: dict[Contender, Seconds],
-    noise: intervals.Ratio | None,
-) -> Acceleration:
-    last, own = rows[-1], seconds[key]
-    ratio = _ratio(own, seconds.get(Contender(FLOOR, ""), {}))
-    speedup = _ratio(seconds.get(Contender(REFERENCE, ""), {}), own)
+def _line(key: Contender, rows: list[Record], rounds: Rounds) -> Acceleration:
+    last, own = rows[-1], rounds.seconds[key]
+    ratio = rounds.against(FLOOR_, key)
+    speedup = rounds.ratio(rounds.seconds.get(REFERENCE_, {}), own)
+    noise = rounds.ratio(rounds.twin[1], rounds.twin[0])
     per_iteration = median(own.values()) if own else nan
     certificate, reason = _certificate(rows)
     return Acceleration(
@@ -224,13 +258,6 @@ def _line(
     )
 
 
-def _ratio(numerator: Seconds, denominator: Seconds) -> intervals.Ratio | None:
-    shared = sorted(numerator.keys() & denominator.keys())
-    if not shared:
-        return None
-    return intervals.ratio([numerator[n] for n in shared], [denominator[n] for n in shared])
-
-
 def _first(values: Iterable[float | None]) -> float:
     return next((value for value in values if value is not None), nan)
 
@@ -255,20 +282,20 @@ def _certificate(rows: list[Record]) -> tuple[str, str]:
     return f"{EQUAL} ({'+'.join(row.certificate_precision or '' for row in outcomes)})", ""
 
 
-def noise_of(rows: Sequence[Record]) -> intervals.Ratio | None:
-    """The A/A ratio of a run: one contender's second name against its first, over all its rounds.
+def noise_of(records: Iterable[Record]) -> intervals.Ratio | None:
+    """The A/A ratio over all cells of a run: a contender's second name against its first.
 
     Its interval is the noise floor: a difference inside it is none.
     """
-    twin, own = [], []
-    for cell in grouped((row for row in rows if row.kind == "iteration"), cell_of).values():
-        names = {contender_of(row) for row in cell if row.twin}
-        same = [row for row in cell if contender_of(row) in names]
-        first, second = _seconds(same), _seconds(same, twin=True)
-        shared = sorted(first.keys() & second.keys())
-        twin += [second[n] for n in shared]
-        own += [first[n] for n in shared]
-    return intervals.ratio(twin, own) if own else None
+    cells = [Rounds.of(rows) for rows in grouped(records, cell_of).values()]
+    first, second = [], []
+    for cell in cells:
+        shared = sorted(cell.twin[0].keys() & cell.twin[1].keys())
+        first += [cell.twin[0][n] for n in shared]
+        second += [cell.twin[1][n] for n in shared]
+    if not first:
+        return None
+    return intervals.ratio(second, first, intervals.pooled([cell.noise for cell in cells]))
 
 
 TABLES: dict[str, Callable[[Iterable[Record]], pd.DataFrame]] = {"acceleration": acceleration}

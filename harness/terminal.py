@@ -67,7 +67,8 @@ def _cell(lines: Sequence[Mapping[Any, Any]]) -> RenderableType:
         f"  {first['network']}",
         f"  width {first['width']}" if first["width"] != "1" else "",
         f"  NeuNorm {first['neunorm']}" if first["neunorm"] else "",
-        f"\n{first['precision']}, {first['device']}, T = {first['T']}, batch {first['batch_size']}; "
+        f"\n{first['precision']}, {first['device']}, T = {first['T']}, "
+        f"batch {first['batch_size']}; "
         f"data: {first['data_source']}; "
         f"{_noise(first)}",
     )
@@ -113,9 +114,9 @@ def _number(value: float, form: str) -> str:
 
 
 def _range(low: float, high: float) -> str:
-    if pd.isna(low) or pd.isna(high) or low == high:
+    if pd.isna(low) or pd.isna(high) or low == high or high == inf:
         return ""
-    return f"{low:.2f}-{high:.2f}" if high != inf else ""
+    return _span(low, high)
 
 
 def _noise(line: Mapping[Any, Any]) -> str:
@@ -136,7 +137,7 @@ def examined(result: Examined) -> RenderableType:
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("network", "layer"):
         grid.add_column(column, no_wrap=True)
-    for column in ("rate", "spikes", "differ", "gradient", "differ", "gradient"):
+    for column in ("rate", "spikes", "fp64 differ", "gradient", "fp32 differ", "gradient"):
         grid.add_column(column, justify="right", no_wrap=True)
     for title, group in _by_network(result.proofs).items():
         for n, line in enumerate(_layer_lines(group)):
@@ -159,7 +160,7 @@ def _layer_lines(group: Sequence[Certificate]) -> list[tuple[str, ...]]:
     for n, layer in enumerate(compared[0].layers if compared else ()):
         rates = [proof.layers[n].rate for proof in compared]
         spikes = sum(proof.layers[n].spikes for proof in compared)
-        line = [layer.layer, f"{min(rates):.2f}-{max(rates):.2f}", f"{spikes:,}"]
+        line = [layer.layer, _span(min(rates), max(rates)), f"{spikes:,}"]
         for precision in ("fp64", "fp32"):
             of = [proof.layers[n] for proof in compared if proof.precision == precision]
             line += [
@@ -168,6 +169,11 @@ def _layer_lines(group: Sequence[Certificate]) -> list[tuple[str, ...]]:
             ]
         lines.append(tuple(line))
     return lines
+
+
+def _span(low: float, high: float) -> str:
+    shown = f"{low:.2f}", f"{high:.2f}"
+    return shown[0] if shown[0] == shown[1] else "-".join(shown)
 
 
 def _verdict(result: Examined) -> Text:

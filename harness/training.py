@@ -36,7 +36,7 @@ def iteration(
     classes: int,
     precision: Precision,
 ) -> Tensor:
-    """One iteration on a batch x (T, B, C, H, W): zero_grad, forward, loss, backward, step; its loss.
+    """One iteration on batch x (T, B, C, H, W): zero_grad, forward, loss, backward, step; its loss.
 
     In bf16 the pass runs under autocast with float32 weights; the vote and the loss are float32.
     """

@@ -59,9 +59,15 @@ def floor_iteration(work: Workload) -> Callable[[], object]:
     assert work.layout is not None
     case = work.case
     shape = floor.Shape(case.T, case.batch_size, work.static)
-    return floor.build(
+    products = floor.products(
         case.network, shape, work.layout, precision=case.precision, device=work.device
     )
+
+    def iteration() -> None:
+        for product in products:
+            product.run()
+
+    return iteration
 
 
 def training_iteration(

@@ -1,4 +1,4 @@
-"""STBP written out by hand: the adjoint over time of one layer, eqs. (12)-(13), without autograd."""
+"""STBP written by hand: the adjoint over time of one layer, eqs. (12)-(13), without autograd."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.spec import LIF
 
 
 def spike_gradient(from_next_layer: Tensor, du_next: Tensor, u: Tensor, lif: LIF) -> Tensor:
-    """dL/do[t], eq. (12): what the next layer sends back, and the reset of the next step's potential."""
+    """dL/do[t], eq. (12): what the next layer sends back, and the next potential's reset."""
     return from_next_layer - du_next * lif.k_tau * u  # eq. (12): do[t+1]/do[t] acts through (1 - o)
 
 

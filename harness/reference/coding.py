@@ -9,8 +9,8 @@ from torch.nn import functional
 def vote(spikes: Tensor, classes: int) -> Tensor:  # (T, B, K * population) -> (B, K)
     """The mean vote of eq. (11), (1/T) sum of M o: each class is the mean of its own population.
 
-    The fixed matrix M gives neuron i to class i // population. The paper draws the labels at random;
-    with random weights that is the same up to the neurons' order.
+    The fixed matrix M gives neuron i to class i // population. The paper draws the labels at
+    random; with random weights that is the same up to the neurons' order.
     """
     return spikes.mean(0).unflatten(1, (classes, -1)).mean(2)
 

@@ -17,12 +17,12 @@ FIRING_FRACTION = 0.15
 def initialised(
     network: Network, x: Tensor, *, seed: int, scheme: Initialisation = "calibrated"
 ) -> ReferenceNetwork:
-    """The reference network with its first weights; `x` (T, B, C, H, W) is the batch to calibrate on.
+    """The reference network with its first weights; `x` (T, B, C, H, W): the batch to calibrate on.
 
     The paper does not state its initialisation, and PyTorch's leaves CIFARNet dead from the third
-    layer on at the paper's threshold. `calibrated` draws PyTorch's weights, then scales each layer's
-    weight and bias so that `FIRING_FRACTION` of its first potentials reach V_th. The same seed and
-    batch give the same weights; the global generator is left alone.
+    layer on at the paper's threshold. `calibrated` draws PyTorch's weights, then scales each
+    layer's weight and bias so that `FIRING_FRACTION` of its first potentials reach V_th. The same
+    seed and batch give the same weights; the global generator is left alone.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -56,7 +56,7 @@ def calibrate(module: ReferenceNetwork, network: Network, x: Tensor) -> None:
 
 
 def _upper_quantile(values: Tensor, fraction: float) -> float:
-    """A value that `fraction` of them exceed, halfway between two: none is left at the threshold."""
+    """A value that `fraction` of them exceed, halfway between two: none lies at the threshold."""
     flat = values.flatten().cpu().numpy()
     rank = min(max(1, int((1 - fraction) * flat.size)), flat.size - 1)
     below, above = np.partition(flat, (rank - 1, rank))[rank - 1 : rank + 1]

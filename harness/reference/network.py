@@ -1,4 +1,4 @@
-"""The paper's network in plain PyTorch: a loop over the steps, a loop over the layers (algorithm 2)."""
+"""The paper's network in plain PyTorch: a loop over steps, a loop over layers (algorithm 2)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Layer(nn.Module):
             self.neunorm = NeuNorm(network.neunorm, stage.neunorm_shape)
 
     def forward(self, current: Tensor, state: State) -> tuple[Tensor, State]:
-        """One step: the current (B, ...) and the last state give the next layer's input and state."""
+        """One step: the current (B, ...) and last state give the next layer's input and state."""
         neuron, x = state
         out, neuron = self.cell(current, neuron)
         out = self.tap(out)

@@ -1,4 +1,4 @@
-"""Neuron normalisation: the auxiliary neuron of eq. (9) and what it takes from the spikes, eq. (10)."""
+"""Neuron normalisation: the auxiliary neuron, eq. (9), and what it takes from spikes, eq. (10)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness import spec
 
 
 def auxiliary(x: Tensor, spikes: Tensor, k_tau2: float, c: float) -> Tensor:
-    """The next state of the auxiliary neurons, eq. (9): (B, 1, H, W), (B, C, H, W) -> (B, 1, H, W)."""
+    """Next state of the auxiliary neurons, eq. (9): (B, 1, H, W), (B, C, H, W) -> (B, 1, H, W)."""
     return k_tau2 * x + c * spikes.sum(1, keepdim=True)  # eq. (9)
 
 

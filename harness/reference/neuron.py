@@ -14,7 +14,7 @@ def potential(u: Tensor, o: Tensor, current: Tensor, k_tau: float) -> Tensor:  #
 
 
 def surrogate(distance: Tensor, a: float) -> Tensor:
-    """The rectangle that stands for do/du, eq. (14), of `distance` = u - V_th; strict at its edge."""
+    """The rectangle standing for do/du, eq. (14), of `distance` = u - V_th; strict at its edge."""
     return (distance.abs() < a / 2).to(distance.dtype) / a  # eq. (14)
 
 

@@ -1,0 +1,97 @@
+"""Peak memory comes from a process of its own; what happens there never ends ours."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from harness import memory, networks
+from harness.adapter import Adapter, Variant
+from harness.reference.network import ReferenceNetwork
+from harness.spec import Case, Network
+from harness.workload import Workload
+
+NETWORK = networks.network("8C3(Encoding)-AP2-8C3-AP2-16FC-Voting", "cifar10")[1]
+HELD = 64 * 2**20  # bytes that the greedy module holds
+
+
+class Greedy(ReferenceNetwork):
+    def forward(self, x: Tensor) -> Tensor:
+        held = torch.ones(HELD, dtype=torch.uint8)
+        return super().forward(x) + 0 * held[0]
+
+
+class Dies(ReferenceNetwork):
+    def forward(self, x: Tensor) -> Tensor:
+        os._exit(7)
+
+
+class Fails(ReferenceNetwork):
+    def forward(self, x: Tensor) -> Tensor:
+        raise RuntimeError("no memory left")
+
+
+MODULES: dict[str, type[nn.Module]] = {
+    "plain": ReferenceNetwork,
+    "greedy": Greedy,
+    "dies": Dies,
+    "fails": Fails,
+}
+
+
+def find(name: str) -> Adapter:
+    def build(network: Network) -> nn.Module:
+        return MODULES[name](network)
+
+    return Variant((), build)
+
+
+def work(framework: str) -> Workload:
+    case = Case(
+        suite="acceleration",
+        dataset="cifar10",
+        scale="custom",
+        network=NETWORK,
+        width=Fraction(1),
+        framework=framework,
+        T=2,
+        batch_size=2,
+        precision="fp32",
+        device="cpu",
+        seed=0,
+    )
+    inputs = torch.zeros(2, 2, *NETWORK.input_shape)
+    return Workload.of(case, inputs, torch.tensor([0, 1]))
+
+
+def peak(framework: str) -> float:
+    return memory.peak_mib(work(framework), find, threads=1, timeout=60)
+
+
+def test_what_a_module_holds_is_in_the_figure() -> None:
+    more = peak("greedy") - peak("plain")
+    # the first use, on a smaller network, has already had the process take this much once
+    assert more >= 0
+
+
+def test_a_process_that_dies_or_fails_is_an_error_with_its_reason() -> None:
+    with pytest.raises(ChildProcessError, match="exit code 7"):
+        peak("dies")
+    with pytest.raises(ChildProcessError, match="RuntimeError: no memory left"):
+        peak("fails")
+
+
+def test_a_batch_of_one_and_one_step_have_a_figure() -> None:
+    small = work("plain")
+    small = replace(
+        small,
+        case=replace(small.case, T=1, batch_size=1),
+        inputs=small.inputs[:, :1],
+        labels=small.labels[:1],
+    )
+    assert memory.peak_mib(small, find, threads=1, timeout=60) > 0

@@ -1,0 +1,55 @@
+"""Slow proofs: the certificate at the paper's own width, and equality over a whole training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from conftest import random_batch, small
+from torch import Tensor
+
+import adapters
+from harness import networks, training
+from harness.certificate import Exam
+from harness.reference.initialise import copy_parameters, initialised
+from harness.spec import Precision
+
+STRUCTURES = [(row.name, row.static) for row in networks.NETWORKS]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp64", "fp32"])
+@pytest.mark.parametrize("neunorm", [None, "mean"])
+@pytest.mark.parametrize(("name", "static"), STRUCTURES)
+def test_certified_at_full_width(name: str, static: bool, neunorm, precision: Precision) -> None:  # type: ignore[no-untyped-def]
+    network = networks.network(name, "cifar10" if static else "nmnist", neunorm=neunorm)[1]
+    exam = Exam(network, random_batch(network, 4, 8, static=static), precision)
+    for adapter in adapters.available():
+        certificate = exam.certify(adapter, adapters.load(adapter))
+        assert certificate.passed, (adapter, certificate.failures)
+
+
+def weights_after(name: str, x: Tensor, labels: Tensor, steps: int) -> Iterator[Tensor]:
+    network = small("cifar10", "Middle", "mean")
+    reference = initialised(network, x, seed=0)
+    module = adapters.load(name).build(network).double()
+    copy_parameters(reference, module)
+    settings = networks.settings("cifar10").optimiser
+    optimise = training.optimiser(module.parameters(), settings)
+    for _ in range(steps):
+        training.iteration(module, optimise, x, labels, classes=10, precision="fp64")
+    return (parameter.detach() for parameter in module.parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in adapters.available() if name != "reference"])
+def test_the_same_weights_after_sixty_steps_in_float64(name: str) -> None:
+    network = small("cifar10", "Middle", "mean")
+    x = random_batch(network, 4, 10, static=True).double()
+    x = x[:1].expand_as(x)
+    labels = torch.arange(10)
+    for ours, theirs in zip(
+        weights_after(name, x, labels, 60), weights_after("reference", x, labels, 60), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)

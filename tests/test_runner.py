@@ -1,0 +1,218 @@
+"""The runner on a tiny network: what becomes a row, and what is never timed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import adapters
+from harness import memory, networks, runner, tables
+from harness.adapter import Adapter, Unsupported, Variant
+from harness.records import Record, Store
+from harness.reference.network import ReferenceNetwork
+from harness.spec import Case, Network, UsageError
+
+TINY = networks.network("8C3(Encoding)-AP2-8C3-AP2-16FC-Voting", "cifar10")[1]
+
+
+def case(framework: str, **changes: object) -> Case:
+    made = Case(
+        suite="acceleration",
+        dataset="cifar10",
+        scale="custom",
+        network=TINY,
+        width=Fraction(1),
+        framework=framework,
+        T=4,
+        batch_size=4,
+        precision="fp32",
+        device="cpu",
+        seed=0,
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+class Slow(ReferenceNetwork):
+    """Ends with an error when it trains, but not when it is examined (in float64)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype == torch.float32 and x.shape[0] == 4 and x.shape[1] == 4:
+            raise RuntimeError("out of something")
+        return super().forward(x)
+
+
+def _unsupported(network: Network) -> nn.Module:
+    raise Unsupported("this framework has no average pool; use reference")
+
+
+def _wrong(network: Network) -> nn.Module:
+    return ReferenceNetwork(replace(network, lif=replace(network.lif, k_tau=0.5)))
+
+
+PLANTED: dict[str, Adapter] = {
+    "planted:unsupported": Variant((), _unsupported),
+    "planted:wrong": Variant((), _wrong),
+    "planted:marked": Variant(("another decay",), _wrong),
+    "planted:breaks": Variant((), Slow),
+}
+
+
+@pytest.fixture(autouse=True)
+def planted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adapters made for these tests, a memory measurement without its process, no allocator."""
+    load = adapters.load
+
+    def find(name: str) -> Adapter:
+        if name == "planted:absent":
+            raise adapters.Missing("planted does not load: install it with pip install planted")
+        return PLANTED[name] if name in PLANTED else load(name)
+
+    monkeypatch.setattr(adapters, "load", find)
+    monkeypatch.setattr(memory, "peak_mib", lambda work, find, *, threads: 12.34)
+    monkeypatch.setattr(runner.allocator, "choose", lambda allocator: "system")
+    monkeypatch.setattr(runner, "MOST_ROUNDS", 3)
+
+
+def measure(tmp_path: Path, *frameworks: str, **changes: object) -> list[Record]:
+    cases = tuple(case(name, **changes) for name in frameworks)
+    plan = runner.Plan(budget=5.0, data_root=tmp_path / "data")
+    events = list(runner.run(cases, Store(tmp_path), plan))
+    measured = [event for event in events if isinstance(event, runner.Measured)]
+    rows, damaged = Store(tmp_path).read()
+    assert not damaged
+    assert [row for event in measured for row in event.rows] == rows  # what is said is what is kept
+    return rows
+
+
+def of(rows: list[Record], kind: str, **fields: object) -> Iterator[Record]:
+    return (
+        row
+        for row in rows
+        if row.kind == kind and all(getattr(row, name) == value for name, value in fields.items())
+    )
+
+
+def test_a_certified_contender_is_timed_with_the_floor_in_the_same_rounds(tmp_path: Path) -> None:
+    rows = measure(tmp_path, "reference")
+    own = {row.round: row for row in of(rows, "iteration", framework="reference", twin=False)}
+    floor = {row.round for row in of(rows, "iteration", framework="floor")}
+    twin = {row.round for row in of(rows, "iteration", framework="reference", twin=True)}
+    assert set(own) == floor == twin
+    assert len(own) >= runner.FEWEST_ROUNDS
+    assert all((row.seconds or 0) > 0 for row in own.values())
+    assert [row.peak_memory_mib for row in of(rows, "memory")] == [12.3]
+    warm = list(of(rows, "warmup", framework="reference"))
+    assert [row.steps for row in warm] == [runner.WARMUP_STEPS]
+
+
+def test_the_certificate_is_of_the_very_network_and_kept_per_layer(tmp_path: Path) -> None:
+    rows = measure(tmp_path, "reference")
+    proofs = list(of(rows, "certificate"))
+    assert {row.network for row in proofs} == {str(TINY)}
+    outcomes = [(row.certificate_precision, row.certified) for row in proofs if row.layer is None]
+    assert outcomes == [("fp64", True), ("fp32", True)]
+    layers = [row.layer for row in proofs if row.certificate_precision == "fp64" and row.layer]
+    assert layers == ["1 8C3(Encoding)", "2 8C3", "3 16FC", "4 Voting"]
+
+
+def test_every_row_says_where_its_data_and_its_machine_come_from(tmp_path: Path) -> None:
+    for row in measure(tmp_path, "reference"):
+        assert row.data_source and row.data_sha256 and row.data_substitute
+        assert row.cpu and row.threads and row.torch and row.python and row.allocator
+        assert row.width == "1" and row.initialisation == "calibrated"
+
+
+def test_a_wrong_network_is_not_timed(tmp_path: Path) -> None:
+    rows = measure(tmp_path, "reference", "planted:wrong")
+    assert not list(of(rows, "iteration", framework="planted"))
+    (ended,) = of(rows, "case", framework="planted")
+    assert ended.status == "failed"
+    assert (ended.reason or "").startswith("not comparable: ")
+    assert list(of(rows, "iteration", framework="reference"))
+
+
+def test_a_marked_variant_is_timed_and_marked(tmp_path: Path) -> None:
+    rows = measure(tmp_path, "reference", "planted:marked")
+    timed = list(of(rows, "iteration", framework="planted", variant="marked"))
+    assert timed
+    assert all(row.deviations == "another decay" for row in timed)
+    table = tables.acceleration(rows)
+    marked = table[table["framework"] == "planted"].iloc[0]
+    assert marked["certificate"] == "not the paper's function"
+    assert marked.isna()["rank"]
+
+
+def test_missing_and_unsupported_are_rows_with_a_reason_and_the_others_run(tmp_path: Path) -> None:
+    rows = measure(tmp_path, "planted:absent", "planted:unsupported", "reference")
+    reasons = {row.status: row.reason or "" for row in of(rows, "case")}
+    assert "pip install planted" in reasons["missing"]
+    assert "no average pool" in reasons["unsupported"]
+    assert list(of(rows, "iteration", framework="reference"))
+
+
+def test_one_that_breaks_in_a_round_costs_its_own_row(tmp_path: Path) -> None:
+    rows = measure(tmp_path, "planted:breaks", "reference")
+    (ended,) = of(rows, "case", framework="planted")
+    assert ended.reason == "RuntimeError: out of something"
+    assert not list(of(rows, "iteration", framework="planted"))
+    assert len(list(of(rows, "iteration", framework="reference", twin=False))) >= 2
+
+
+def test_damaged_data_is_a_row_for_each_case(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(request: object) -> None:
+        raise UsageError("cannot read image.png: delete it")
+
+    monkeypatch.setattr(runner.datasets, "load_batch", damaged)
+    rows = measure(tmp_path, "reference", "norse")
+    assert [(row.framework, row.reason) for row in rows] == [
+        ("reference", "cannot read image.png: delete it"),
+        ("norse", "cannot read image.png: delete it"),
+    ]
+
+
+def test_cases_that_differ_in_framework_alone_are_timed_together() -> None:
+    cases = (case("reference"), case("norse"), case("reference", T=2))
+    grouped = runner.cells(cases)
+    assert [[each.framework for each in group] for group in grouped.values()] == [
+        ["reference", "norse"],
+        ["reference"],
+    ]
+
+
+def test_progress_goes_up_and_names_the_cell(tmp_path: Path) -> None:
+    plan = runner.Plan(budget=5.0, data_root=tmp_path / "data")
+    events = list(runner.run((case("reference"),), Store(tmp_path), plan))
+    fractions = [event.fraction for event in events if isinstance(event, runner.Progress)]
+    assert fractions == sorted(fractions)
+    assert 0 <= fractions[0] and fractions[-1] <= 1
+
+
+def test_what_was_measured_before_an_interruption_is_kept(tmp_path: Path) -> None:
+    plan = runner.Plan(budget=5.0, data_root=tmp_path / "data")
+    run = runner.run((case("reference"),), Store(tmp_path), plan)
+    for event in run:
+        if isinstance(event, runner.Progress) and event.doing == "round 1":
+            break
+    with pytest.raises(KeyboardInterrupt):
+        run.throw(KeyboardInterrupt)  # type: ignore[attr-defined]
+    rows, damaged = Store(tmp_path).read()
+    assert not damaged
+    assert {row.round for row in of(rows, "iteration")} == {1}
+
+
+@pytest.mark.parametrize("precision", ["fp64", "bf16"])
+def test_other_precisions_are_proved_and_timed_in_their_own_class(
+    tmp_path: Path, precision: str
+) -> None:
+    rows = measure(tmp_path, "reference", precision=precision)
+    assert {row.precision for row in of(rows, "iteration")} == {precision}
+    proved = [row.certificate_precision for row in of(rows, "certificate", layer=None)]
+    assert proved == {"fp64": ["fp64"], "bf16": ["fp64", "fp32", "bf16"]}[precision]

@@ -1,0 +1,57 @@
+"""One iteration of STBP, and the optimisers of Table 7."""
+
+from __future__ import annotations
+
+import torch
+from conftest import random_batch, small
+
+from harness import networks, training
+from harness.reference import coding
+from harness.reference.initialise import initialised
+
+
+def test_an_iteration_is_a_step_of_plain_sgd_on_the_loss() -> None:
+    network = small("cifar10")
+    x = random_batch(network, 3, 4, static=True).double()
+    labels = torch.tensor([0, 1, 2, 3])
+    module, by_hand = (initialised(network, x, seed=0) for _ in range(2))
+    settings = networks.SGD(lr=0.1, momentum=0.0)
+    loss = training.iteration(
+        module,
+        training.optimiser(module.parameters(), settings),
+        x,
+        labels,
+        classes=10,
+        precision="fp64",
+    )
+    expected = coding.loss(coding.vote(by_hand(x), 10), labels)
+    expected.backward()
+    assert loss.item() == expected.item()
+    for ours, theirs in zip(module.parameters(), by_hand.parameters(), strict=True):
+        assert theirs.grad is not None
+        torch.testing.assert_close(ours, theirs - 0.1 * theirs.grad, rtol=1e-12, atol=1e-15)
+
+
+def test_twenty_iterations_lower_the_loss() -> None:
+    network = small("nmnist", neunorm="mean")
+    x = random_batch(network, 4, 10, static=False)
+    labels = torch.arange(10)
+    module = initialised(network, x, seed=0)
+    optimise = training.optimiser(module.parameters(), networks.settings("nmnist").optimiser)
+    losses = [
+        training.iteration(module, optimise, x, labels, classes=10, precision="fp32").item()
+        for _ in range(20)
+    ]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_bf16_runs_under_autocast_and_keeps_float32_weights() -> None:
+    network = small("cifar10")
+    x = random_batch(network, 2, 2, static=True)
+    module = initialised(network, x, seed=0)
+    seen: list[torch.dtype] = []
+    module.layers[1].synapse.register_forward_hook(lambda m, i, o: seen.append(o.dtype))
+    optimise = training.optimiser(module.parameters(), networks.SGD())
+    training.iteration(module, optimise, x, torch.tensor([0, 1]), classes=10, precision="bf16")
+    assert set(seen) == {torch.bfloat16}
+    assert {p.dtype for p in module.parameters()} == {torch.float32}
