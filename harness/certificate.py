@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from math import isnan
+from math import isnan, sqrt
 from typing import assert_never
 
 import torch
@@ -69,7 +69,7 @@ class LayerProof:
     spikes: int  # neuron-steps compared
     mismatches: int
     gradient_error: float  # largest over its parameters, relative to the gradient's largest entry
-    gradient_cosine: float  # between all its gradients and the reference's
+    gradient_cosine: float | None  # to the reference's gradients; measured in bf16 alone
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Exam:
             return Certificate(
                 name, self.precision, adapter.DEVIATIONS, (), None, failures, attempt + 1
             )
-        proofs = tuple(_proofs(self.network, answer, given))
+        proofs = tuple(_proofs(self, answer, given))
         divergence = _first_divergence(self.network, answer, given)
         failures = tuple(_failures(proofs, divergence, self.precision))
         return Certificate(
@@ -255,12 +255,10 @@ def _run(module: nn.Module, reference: ReferenceNetwork, x: Tensor, precision: P
     return _Pass(spikes, gradients)
 
 
-def _proofs(network: Network, answer: _Pass, given: _Pass) -> list[LayerProof]:
+def _proofs(exam: Exam, answer: _Pass, given: _Pass) -> list[LayerProof]:
     proofs = []
-    for n, stage in enumerate(network.stages):
+    for n, stage in enumerate(exam.network.stages):
         pairs = list(zip(given.gradients[n], answer.gradients[n], strict=True))
-        ours = torch.cat([gradient.flatten() for _, gradient in pairs]).double()
-        theirs = torch.cat([gradient.flatten() for gradient, _ in pairs]).double()
         proofs.append(
             LayerProof(
                 layer=stage.name,
@@ -268,10 +266,20 @@ def _proofs(network: Network, answer: _Pass, given: _Pass) -> list[LayerProof]:
                 spikes=answer.spikes[n].numel(),
                 mismatches=int((answer.spikes[n] != given.spikes[n]).sum().item()),
                 gradient_error=max(_relative(a, b) for a, b in pairs),
-                gradient_cosine=torch.nn.functional.cosine_similarity(ours, theirs, 0).item(),
+                gradient_cosine=_cosine(pairs) if exam.precision == "bf16" else None,
             )
         )
     return proofs
+
+
+def _cosine(pairs: list[tuple[Tensor, Tensor]]) -> float:
+    """Between two gradients, each of several parameters; NaN where one is zero."""
+    dot, ours, theirs = (
+        sum(float(torch.dot(a.flatten(), b.flatten())) for a, b in chosen)
+        for chosen in (pairs, [(a, a) for a, _ in pairs], [(b, b) for _, b in pairs])
+    )
+    norms = sqrt(ours * theirs)
+    return dot / norms if norms > 0 else float("nan")
 
 
 def _relative(given: Tensor, expected: Tensor) -> float:

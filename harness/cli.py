@@ -146,7 +146,7 @@ def _plan(
         wanted = {name for name in wanted if datasets.DOWNLOAD_MIB[name] <= LARGEST_DOWNLOAD_MIB}
     elif not download:
         wanted = set()
-    return Plan(budget, datasets.data_root(data_root), frozenset(wanted))
+    return Plan(budget=budget, data_root=datasets.data_root(data_root), download=frozenset(wanted))
 
 
 def _measure(cases: tuple[Case, ...], plan: Plan, folder: Path, *, named: bool) -> None:

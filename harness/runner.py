@@ -39,11 +39,12 @@ WITHIN = 0.05  # half the interval, relative, at which a ratio is known well eno
 FEWEST_ROUNDS, MOST_ROUNDS = 2, 10  # ten as in the paper; two where the budget is spent
 CONVERGED_ROUNDS = 3  # an interval of two rounds is not trusted to stop on
 WARMUP_STEPS = 2
+LONG_ROUND = 25.0  # seconds
 # What a cell takes whatever its size (proofs, processes), as work that takes about as long.
 OVERHEAD_MACS = 2e10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What a run may spend, and where its data is."""
 
@@ -183,7 +184,7 @@ class Bench:
         ready = [self._ready(entry, weights) for entry in [*entries, bottom]]
         contenders = [each for each in ready if each is not None]
         if len(contenders) > 1:
-            yield from self._time([*contenders, _twin(contenders)])
+            yield from self._time([*contenders, *self._twin(contenders)])
 
     def _prove(
         self, row: Record, work: Workload, group: tuple[Case, ...]
@@ -247,7 +248,7 @@ class Bench:
         row = _row_of(row, replace(self.cell, framework=FLOOR))
         spent: dict[floor.Layout, float] = {}
         for layout in floor.LAYOUTS:
-            start = replace(_start(work), layout=layout)
+            start = replace(work.first(1), layout=layout)
             seconds = self._attempt(row, partial(_second_run, start))
             if seconds is None:
                 return None
@@ -308,6 +309,19 @@ class Bench:
         ):
             del running[contender.name]
 
+    def _twin(self, contenders: list[Contender]) -> list[Contender]:
+        """One of them, the reference where it runs, under a second name: its ratio shows the noise.
+
+        None where a round alone is long and time is short: the smaller cells show the noise.
+        """
+        steps = self.cell.T / min(WARMUP_STEPS, self.cell.T)
+        warm = [row.seconds or 0 for row in self.rows if row.kind == "warmup"]
+        if sum(warm) * steps > LONG_ROUND and isfinite(self.plan.budget):
+            return []
+        chosen = next((each for each in contenders if each.name == REFERENCE), contenders[0])
+        row = replace(chosen.row, twin=True)
+        return [replace(chosen, name=f"{chosen.name} (again)", row=row)]
+
     @property
     def device(self) -> torch.device:
         return torch.device(self.cell.device)
@@ -326,13 +340,6 @@ class Bench:
         ratios = [intervals.ratio(each, seconds[FLOOR], noise) for each in seconds.values()]
         known = all(ratio.half_width <= WITHIN for ratio in ratios)
         return known and number >= CONVERGED_ROUNDS and isfinite(self.plan.budget)
-
-
-def _twin(contenders: list[Contender]) -> Contender:
-    """One of them, the reference where it runs, under a second name: its ratio shows the noise."""
-    chosen = next((each for each in contenders if each.name == REFERENCE), contenders[0])
-    row = replace(chosen.row, twin=True)
-    return replace(chosen, name=f"{chosen.name} (again)", row=row)
 
 
 def _second_run(work: Workload) -> float:
@@ -375,8 +382,8 @@ def certificate_fields(proof: Certificate) -> Iterator[dict[str, object]]:
         }
 
 
-def _finite(value: float) -> float | None:
-    return value if isfinite(value) else None  # JSON has no NaN
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and isfinite(value) else None  # JSON has no NaN
 
 
 def _start(work: Workload) -> Workload:

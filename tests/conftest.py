@@ -25,7 +25,7 @@ def small(dataset: str, scale: str = "Small", neunorm: Reading | None = None) ->
 
 
 def random_batch(network: Network, T: int, B: int, *, static: bool, seed: int = 0) -> Tensor:
-    """Inputs (T, B, C, H, W) with the statistics of the data: normalised pixels, or sparse counts."""
+    """Inputs (T, B, C, H, W) as the data has them: normalised pixels, or sparse counts."""
     generator = torch.Generator().manual_seed(seed)
     if static:
         image = torch.randn(B, *network.input_shape, generator=generator)

@@ -208,7 +208,14 @@ def test_help_and_tables_do_without_torch() -> None:
 def test_a_run_of_a_network_nobody_foresaw_ends_with_its_table(tmp_path: Path) -> None:
     """The command as a user gives it, in a process of its own, with no data at all."""
     arguments = ["--networks", "16C3(Encoding)-AP2-16C3-AP2-32FC-Voting", "--datasets", "cifar10"]
-    arguments += ["--steps", "2", "--batch-size", "2", "--frameworks", "reference,norse,norse:super"]
+    arguments += [
+        "--steps",
+        "2",
+        "--batch-size",
+        "2",
+        "--frameworks",
+        "reference,norse,norse:super",
+    ]
     harness = [sys.executable, "-c", "from harness.cli import main; main()"]
     environment = {**os.environ, "HARNESS_DATA": str(tmp_path), "COLUMNS": "120"}
 

@@ -36,7 +36,10 @@ def test_commands_and_their_flags_exist(path: Path) -> None:
 def test_the_readme_names_exactly_two_commands_first() -> None:
     block = re.search(r"```\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert block is not None
-    assert [line.split("#")[0].strip() for line in block[1].splitlines()] == ["make run", "make test"]
+    assert [line.split("#")[0].strip() for line in block[1].splitlines()] == [
+        "make run",
+        "make test",
+    ]
 
 
 def test_make_has_both() -> None:

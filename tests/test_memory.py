@@ -18,12 +18,15 @@ from harness.workload import Workload
 
 NETWORK = networks.network("8C3(Encoding)-AP2-8C3-AP2-16FC-Voting", "cifar10")[1]
 HELD = 64 * 2**20  # bytes that the greedy module holds
+SAMPLES = 3
 
 
 class Greedy(ReferenceNetwork):
     def forward(self, x: Tensor) -> Tensor:
-        held = torch.ones(HELD, dtype=torch.uint8)
-        return super().forward(x) + 0 * held[0]
+        if x.shape[1] == SAMPLES:  # not on first use, whose memory is in the base
+            held = torch.ones(HELD, dtype=torch.uint8)
+            return super().forward(x) + 0 * held[0]
+        return super().forward(x)
 
 
 class Dies(ReferenceNetwork):
@@ -60,13 +63,13 @@ def work(framework: str) -> Workload:
         width=Fraction(1),
         framework=framework,
         T=2,
-        batch_size=2,
+        batch_size=SAMPLES,
         precision="fp32",
         device="cpu",
         seed=0,
     )
-    inputs = torch.zeros(2, 2, *NETWORK.input_shape)
-    return Workload.of(case, inputs, torch.tensor([0, 1]))
+    inputs = torch.zeros(2, SAMPLES, *NETWORK.input_shape)
+    return Workload.of(case, inputs, torch.arange(SAMPLES))
 
 
 def peak(framework: str) -> float:
@@ -74,9 +77,8 @@ def peak(framework: str) -> float:
 
 
 def test_what_a_module_holds_is_in_the_figure() -> None:
-    more = peak("greedy") - peak("plain")
-    # the first use, on a smaller network, has already had the process take this much once
-    assert more >= 0
+    held = HELD / 2**20
+    assert 0.9 * held < peak("greedy") - peak("plain") < 1.5 * held
 
 
 def test_a_process_that_dies_or_fails_is_an_error_with_its_reason() -> None:

@@ -30,6 +30,7 @@ ROW = Record(
     initialisation="calibrated",
     round=1,
     seconds=0.5,
+    iterations_per_epoch=2500,
 )
 
 

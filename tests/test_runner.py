@@ -81,7 +81,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def measure(tmp_path: Path, *frameworks: str, **changes: object) -> list[Record]:
     cases = tuple(case(name, **changes) for name in frameworks)
-    plan = runner.Plan(budget=5.0, data_root=tmp_path / "data")
+    plan = runner.Plan(budget=5.0, data_root=tmp_path)
     events = list(runner.run(cases, Store(tmp_path), plan))
     measured = [event for event in events if isinstance(event, runner.Measured)]
     rows, damaged = Store(tmp_path).read()
@@ -188,15 +188,15 @@ def test_cases_that_differ_in_framework_alone_are_timed_together() -> None:
 
 
 def test_progress_goes_up_and_names_the_cell(tmp_path: Path) -> None:
-    plan = runner.Plan(budget=5.0, data_root=tmp_path / "data")
+    plan = runner.Plan(budget=5.0, data_root=tmp_path)
     events = list(runner.run((case("reference"),), Store(tmp_path), plan))
     fractions = [event.fraction for event in events if isinstance(event, runner.Progress)]
     assert fractions == sorted(fractions)
-    assert 0 <= fractions[0] and fractions[-1] <= 1
+    assert fractions[0] >= 0 and fractions[-1] <= 1
 
 
 def test_what_was_measured_before_an_interruption_is_kept(tmp_path: Path) -> None:
-    plan = runner.Plan(budget=5.0, data_root=tmp_path / "data")
+    plan = runner.Plan(budget=5.0, data_root=tmp_path)
     run = runner.run((case("reference"),), Store(tmp_path), plan)
     for event in run:
         if isinstance(event, runner.Progress) and event.doing == "round 1":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from itertools import islice
 
+import pytest
 import torch
 
 from harness import timing
@@ -49,10 +50,8 @@ def test_garbage_collection_is_back_on_after_a_failure() -> None:
         raise RuntimeError
 
     rounds = timing.rounds({"a": fail}, CPU, random.Random(0))
-    try:
+    with pytest.raises(RuntimeError):
         next(rounds)
-    except RuntimeError:
-        pass
     assert gc.isenabled()
 
 
