@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from harness.spec import Case
 
 DEFAULT_BUDGET, QUICK_BUDGET = 540.0, 50.0  # seconds; the whole command takes a little longer
+LEAST, QUICK_LEAST = 30.0, 5.0  # seconds of rounds that a cell gets whatever the budget
 LEAST, QUICK_LEAST = 25.0, 8.0  # seconds of rounds that a cell gets whatever the budget
 # Larger archives are fetched only when asked for: nobody expects gigabytes of a first run.
 LARGEST_DOWNLOAD_MIB = 200
@@ -77,6 +78,9 @@ def run(
     neunorm: Annotated[
         str | None, typer.Option("--neunorm", help="On, as read.", metavar="mean|literal")
     ] = None,
+    init: Annotated[
+        str, typer.Option("--init", help="First weights.", metavar="calibrated|torch")
+    ] = "calibrated",
     budget: Annotated[
         str | None, typer.Option("--budget", help="Time to spend, about.", metavar="10m")
     ] = None,
@@ -115,6 +119,7 @@ def run(
         device=options.device(device),
         width=options.width(width),
         neunorm=options.reading(neunorm),
+        initialisation=options.initialisation(init),
         quick=quick,
     )
     cases = suites.cases(suite, selection)
@@ -122,7 +127,11 @@ def run(
     if budget is not None:
         spend = options.seconds("--budget", budget)
     fetch = False if quick and download is None else download
-    plan = replace(_plan(cases, spend, data_root, fetch), allocator=options.allocator(allocator))
+    plan = replace(
+        _plan(cases, spend, data_root, fetch),
+        least=QUICK_LEAST if quick else LEAST,
+        allocator=options.allocator(allocator),
+    )
     _measure(cases, plan, out_dir, named=frameworks is not None)
 
 
@@ -186,6 +195,9 @@ def _closing(rows: list[Record], store: Store, *, named: bool) -> None:
     """What a run ends with: failures, the noise floor, where the rows are; exit 1 on a failure."""
     from harness import tables
 
+    for row in rows:
+        if row.kind == "warning":
+            err.print(f"{row.dataset} {row.scale}: {row.reason}", markup=False)
     ended = [row for row in rows if row.kind == "case" and row.status != "ok"]
     for reason in dict.fromkeys(row.reason or "" for row in ended if row.status == "missing"):
         err.print(f"left out: {reason}", markup=False)

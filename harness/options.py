@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 from typing import Any, Literal, get_args
 
-from harness.spec import Allocator, Precision, Reading, UsageError
+from harness.spec import Allocator, Initialisation, Precision, Reading, UsageError
 
 DEVICES = ("auto", "cpu", "cuda")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -40,6 +40,11 @@ def at_least(least: int, option: str, value: int | None) -> int | None:
 def precision(text: str) -> Precision:
     """One of the precisions."""
     return _one_of(get_args(Precision), "precision", text)
+
+
+def initialisation(text: str) -> Initialisation:
+    """How first weights are drawn."""
+    return _one_of(get_args(Initialisation), "initialisation", text)
 
 
 def allocator(text: str) -> Allocator:

@@ -24,6 +24,7 @@ Kind = Literal[
     "iteration",  # one iteration in one round
     "memory",  # peak over the base, in a process of its own
     "case",  # a case that came to nothing; `status` and `reason` say why
+    "warning",  # something to know of the figures of the same cell; `reason` says what
 ]
 Status = Literal[
     "ok",

@@ -13,6 +13,7 @@ from secrets import token_hex
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import adapters
 from harness import (
@@ -29,17 +30,17 @@ from harness import (
 from harness.adapter import Adapter, Unsupported
 from harness.certificate import Certificate, Exam
 from harness.records import Record, Store
-from harness.reference.initialise import initialised
+from harness.reference.initialise import dead_layers, initialised
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Allocator, Case, Source, UsageError
 from harness.workload import Workload, floor_iteration, training_iteration
 
-FLOOR, REFERENCE = "floor", "reference"
+FLOOR = "floor"
 WITHIN = 0.05  # half the interval, relative, at which a ratio is known well enough
 FEWEST_ROUNDS, MOST_ROUNDS = 2, 10  # ten as in the paper; two where the budget is spent
 CONVERGED_ROUNDS = 3  # an interval of two rounds is not trusted to stop on
 WARMUP_STEPS = 2
-LONG_ROUND = 25.0  # seconds
+CALIBRATION_SAMPLES = 4
 # What a cell takes whatever its size (proofs, processes), as work that takes about as long.
 OVERHEAD_MACS = 2e10
 
@@ -175,16 +176,18 @@ class Bench:
         if bottom is None:
             return
         yield from self._memory(entries)
+        few = work.first(self.cell.T, CALIBRATION_SAMPLES).batch()
         weights = initialised(
-            self.cell.network, work.batch(), seed=self.cell.seed, scheme=self.cell.initialisation
+            self.cell.network, few, seed=self.cell.seed, scheme=self.cell.initialisation
         )
+        self._warn_of_dead_layers(row, weights, few)
         if self.device.type == "cpu":
             peaks = [row.peak_memory_mib or 0.0 for row in self.rows]
             allocator.reserve(max(peaks, default=0.0))
         ready = [self._ready(entry, weights) for entry in [*entries, bottom]]
         contenders = [each for each in ready if each is not None]
         if len(contenders) > 1:
-            yield from self._time([*contenders, *self._twin(contenders)])
+            yield from self._time([*contenders, _twin(contenders[-1])])
 
     def _prove(
         self, row: Record, work: Workload, group: tuple[Case, ...]
@@ -259,6 +262,15 @@ class Bench:
         case = replace(self.cell, framework=FLOOR)
         return Entry(replace(row, layout=best), replace(work, case=case, layout=best), None)
 
+    def _warn_of_dead_layers(self, row: Record, weights: ReferenceNetwork, few: Tensor) -> None:
+        dead = dead_layers(weights, self.cell.network, few)
+        if dead:
+            reason = (
+                f"dead layers under the {self.cell.initialisation} initialisation: "
+                f"{', '.join(dead)}; they cannot learn: use --init calibrated or a lower threshold"
+            )
+            self.keep(row, kind="warning", reason=reason)
+
     def _memory(self, entries: list[Entry]) -> Iterator[Progress]:
         for n, each in enumerate(entries):
             done = 0.1 + 0.3 * n / len(entries)
@@ -309,25 +321,12 @@ class Bench:
         ):
             del running[contender.name]
 
-    def _twin(self, contenders: list[Contender]) -> list[Contender]:
-        """One of them, the reference where it runs, under a second name: its ratio shows the noise.
-
-        None where a round alone is long and time is short: the smaller cells show the noise.
-        """
-        steps = self.cell.T / min(WARMUP_STEPS, self.cell.T)
-        warm = [row.seconds or 0 for row in self.rows if row.kind == "warmup"]
-        if sum(warm) * steps > LONG_ROUND and isfinite(self.plan.budget):
-            return []
-        chosen = next((each for each in contenders if each.name == REFERENCE), contenders[0])
-        row = replace(chosen.row, twin=True)
-        return [replace(chosen, name=f"{chosen.name} (again)", row=row)]
-
     @property
     def device(self) -> torch.device:
         return torch.device(self.cell.device)
 
     def _enough(self, seconds: dict[str, list[float]], number: int) -> bool:
-        if FLOOR not in seconds:
+        if FLOOR not in seconds or len(seconds) < 3:  # nothing to compare is left
             return True
         if number < FEWEST_ROUNDS:
             return False
@@ -340,6 +339,11 @@ class Bench:
         ratios = [intervals.ratio(each, seconds[FLOOR], noise) for each in seconds.values()]
         known = all(ratio.half_width <= WITHIN for ratio in ratios)
         return known and number >= CONVERGED_ROUNDS and isfinite(self.plan.budget)
+
+
+def _twin(bottom: Contender) -> Contender:
+    """The floor under a second name: their ratio is noise, and all ratios rest on both."""
+    return replace(bottom, name=f"{FLOOR} (again)", row=replace(bottom.row, twin=True))
 
 
 def _second_run(work: Workload) -> float:

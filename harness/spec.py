@@ -256,6 +256,7 @@ class Selection:
     device: str = "cpu"
     width: Fraction = Fraction(1)
     neunorm: Reading | None = None
+    initialisation: Initialisation = "calibrated"
     quick: bool = False
 
 

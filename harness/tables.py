@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from math import inf, isnan, nan
+from math import inf, isnan, nan, sqrt
 from statistics import median
 from typing import Literal, NamedTuple, TypeVar, assert_never
 
@@ -156,9 +156,14 @@ def _seconds(rows: Iterable[Record], *, twin: bool = False) -> Seconds:
     }
 
 
+def _mean(first: Seconds, second: Seconds) -> Seconds:
+    """Of one contender's two names, round by round: less noise than either."""
+    return {n: sqrt(value * second.get(n, value)) for n, value in first.items()}
+
+
 @dataclass(frozen=True)
 class Rounds:
-    """What was timed together: the seconds of each contender, and of the one that ran twice."""
+    """What was timed together: the seconds of each contender, of who ran twice the mean."""
 
     seconds: dict[Contender, Seconds]
     twin: tuple[Seconds, Seconds]  # A/A: first and second name; empty where there was none
@@ -166,14 +171,19 @@ class Rounds:
     @classmethod
     def of(cls, rows: Sequence[Record]) -> Rounds:
         contenders = grouped(rows, contender_of)
-        twins = [own for own in contenders.values() if any(row.twin for row in own)]
-        twin = (_seconds(twins[0]), _seconds(twins[0], twin=True)) if twins else ({}, {})
-        return cls({key: _seconds(own) for key, own in contenders.items()}, twin)
+        seconds = {key: _seconds(own) for key, own in contenders.items()}
+        twin: tuple[Seconds, Seconds] = ({}, {})
+        for key, own in contenders.items():
+            again = _seconds(own, twin=True)
+            if again:
+                twin = (seconds[key], again)
+                seconds[key] = _mean(*twin)
+        return cls(seconds, twin)
 
     @property
     def noise(self) -> intervals.Spread:
         """The spread of one measurement, from all who ran in every round."""
-        columns = [*self.seconds.values(), self.twin[1]]
+        columns = list(self.seconds.values())
         most = max((len(column) for column in columns), default=0)
         return intervals.spread([list(c.values()) for c in columns if most and len(c) == most])
 

@@ -7,9 +7,9 @@
   speed drifts slows all of them alike. The figure is the median; comparisons are ratios of the same
   round with an interval; rounds go on until the intervals are within 5 % or the budget is spent.
 - The device is synchronised on both sides of every measurement.
-- One contender runs twice under two names (A/A); the interval of its ratio is the noise floor.
+- The floor (`floor.py`), which all ratios rest on, runs twice in each round under two names (A/A);
+  the interval of its ratio is the noise floor, and the ratios are to the mean of the two.
 - Peak memory is measured in a process of its own, never in the timed pass.
-- The floor (`floor.py`) is one of the contenders.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from harness import cli, networks
 FLAGS = {
     "run": (
         "--suite --quick --paper --frameworks --networks --datasets --steps --batch-size "
-        "--precision --device --seeds --epochs --width --neunorm --budget --allocator "
+        "--precision --device --seeds --epochs --width --neunorm --init --budget --allocator "
         "--data-root --download --no-download --out"
     ),
     "check": "--networks --datasets --width --data-root",
@@ -71,6 +71,7 @@ BAD = [
     (["--width", "-1"], "--width '-1', expected a fraction"),
     (["--budget", "soon"], "--budget 'soon', expected a time"),
     (["--neunorm", "max"], "unknown NeuNorm reading 'max', choose from mean, literal"),
+    (["--init", "zeros"], "unknown initialisation 'zeros', choose from calibrated, torch"),
     (["--allocator", "arena"], "unknown allocator 'arena', choose from keep, system"),
     (["--data-root", "/no/such/folder"], "/no/such/folder"),
     (["--quick", "--paper"], "exclude each other"),

@@ -81,7 +81,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def measure(tmp_path: Path, *frameworks: str, **changes: object) -> list[Record]:
     cases = tuple(case(name, **changes) for name in frameworks)
-    plan = runner.Plan(budget=5.0, data_root=tmp_path)
+    plan = runner.Plan(budget=5.0, data_root=tmp_path.parent)
     events = list(runner.run(cases, Store(tmp_path), plan))
     measured = [event for event in events if isinstance(event, runner.Measured)]
     rows, damaged = Store(tmp_path).read()
@@ -100,9 +100,9 @@ def of(rows: list[Record], kind: str, **fields: object) -> Iterator[Record]:
 
 def test_a_certified_contender_is_timed_with_the_floor_in_the_same_rounds(tmp_path: Path) -> None:
     rows = measure(tmp_path, "reference")
-    own = {row.round: row for row in of(rows, "iteration", framework="reference", twin=False)}
-    floor = {row.round for row in of(rows, "iteration", framework="floor")}
-    twin = {row.round for row in of(rows, "iteration", framework="reference", twin=True)}
+    own = {row.round: row for row in of(rows, "iteration", framework="reference")}
+    floor = {row.round for row in of(rows, "iteration", framework="floor", twin=False)}
+    twin = {row.round for row in of(rows, "iteration", framework="floor", twin=True)}
     assert set(own) == floor == twin
     assert len(own) >= runner.FEWEST_ROUNDS
     assert all((row.seconds or 0) > 0 for row in own.values())
@@ -161,7 +161,7 @@ def test_one_that_breaks_in_a_round_costs_its_own_row(tmp_path: Path) -> None:
     (ended,) = of(rows, "case", framework="planted")
     assert ended.reason == "RuntimeError: out of something"
     assert not list(of(rows, "iteration", framework="planted"))
-    assert len(list(of(rows, "iteration", framework="reference", twin=False))) >= 2
+    assert len(list(of(rows, "iteration", framework="reference"))) >= 2
 
 
 def test_damaged_data_is_a_row_for_each_case(
@@ -216,3 +216,13 @@ def test_other_precisions_are_proved_and_timed_in_their_own_class(
     assert {row.precision for row in of(rows, "iteration")} == {precision}
     proved = [row.certificate_precision for row in of(rows, "certificate", layer=None)]
     assert proved == {"fp64": ["fp64"], "bf16": ["fp64", "fp32", "bf16"]}[precision]
+
+
+def test_dead_layers_are_said(tmp_path: Path) -> None:
+    network = networks.network("Large", "cifar10", width=Fraction(1, 8))[1]
+    rows = measure(tmp_path, "reference", network=network, initialisation="torch")
+    (warning,) = of(rows, "warning")
+    reason = warning.reason or ""
+    assert reason.startswith("dead layers under the torch initialisation: ")
+    assert "8 Voting (rate 0.0000)" in reason and "--init calibrated" in reason
+    assert not list(of(measure(tmp_path / "other", "reference"), "warning"))

@@ -7,11 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from harness import synapses
+from harness.adapter import record_spikes
 from harness.reference.network import Layer, ReferenceNetwork, State
 from harness.spec import Initialisation, Network
 
 # 15 % of a layer's first potentials reach the threshold; rates of 0.15-0.18 follow in all layers.
 FIRING_FRACTION = 0.15
+DEAD_RATE = 1e-3  # spikes per neuron and step
 
 
 def initialised(
@@ -71,6 +73,16 @@ def _layer_output(layer: Layer, current: Tensor) -> Tensor:  # (T, B, ...) -> (T
         out, state = layer(step, state)
         outputs.append(out)
     return torch.stack(outputs)
+
+
+@torch.no_grad()
+def dead_layers(module: ReferenceNetwork, network: Network, x: Tensor) -> tuple[str, ...]:
+    """The layers that hardly fire on x (T, B, C, H, W): nothing can be learnt through them."""
+    with record_spikes(module) as taps:
+        module(x)
+        rates = [tap.collected().double().mean().item() for tap in taps]
+    pairs = zip(network.stages, rates, strict=True)
+    return tuple(f"{stage.name} (rate {rate:.4f})" for stage, rate in pairs if rate < DEAD_RATE)
 
 
 def copy_parameters(source: nn.Module, target: nn.Module) -> None:

@@ -46,4 +46,5 @@ def _case(
         precision=selection.precision,
         device=selection.device,
         seed=seed,
+        initialisation=selection.initialisation,
     )
