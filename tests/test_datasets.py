@@ -542,3 +542,11 @@ def test_find_says_what_is_there_and_what_is_missing(tmp_path: Path) -> None:
     place = f"in {tmp_path / 'NMNIST'}"
     assert str(found.train) == f"1 of 60,000: N-MNIST recordings, 5 ms bins, {place}"
     assert "1 of 60,000 train samples found, no test samples" in found.problem
+
+
+def test_a_row_does_not_name_the_users_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    note = load_batch(Request("cifar10", 1, 1, root=tmp_path)).source.note
+    assert "not found under ~" in note and str(tmp_path) not in note

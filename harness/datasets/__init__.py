@@ -12,7 +12,7 @@ from harness.datasets import cifar10, dvs_cifar10, nmnist
 from harness.datasets.batch import Batch, Request, assemble
 from harness.datasets.download import attempt
 from harness.datasets.events import MissingReader
-from harness.datasets.samples import About, Samples, Split, data_root
+from harness.datasets.samples import About, Samples, Split, data_root, home_relative
 from harness.spec import UsageError
 
 __all__ = ["DOWNLOAD_MIB", "Batch", "Found", "Request", "data_root", "find", "load_batch"]
@@ -116,7 +116,7 @@ def _fetch(dataset: DataSet, root: Path, split: Split) -> None:
 def _problem(dataset: DataSet, root: Path, found: dict[Split, About | None]) -> str:
     """Why the splits `found` are not the whole data set, and how to get it; "" where they are."""
     if all(about is None for about in found.values()):
-        lack = f"not found under {root}, where {dataset.LAYOUT} was looked for"
+        lack = f"not found under {home_relative(root)}, where {dataset.LAYOUT} was looked for"
     else:
         lack = ", ".join(text for split, about in found.items() for text in _lacks(split, about))
     if not lack:

@@ -86,6 +86,12 @@ def data_root(given: str | None) -> Path:
     return cache
 
 
+def home_relative(path: Path) -> str:
+    """The path with the home folder as ~: rows are shared and need not name who ran them."""
+    home = Path.home()
+    return str(Path("~") / path.relative_to(home)) if path.is_relative_to(home) else str(path)
+
+
 def damaged(path: Path, what: object) -> UsageError:
     """The error of a file or folder that is there and cannot be used."""
     return UsageError(f"{path} is damaged ({what}), delete it or extract it again")
