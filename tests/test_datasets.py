@@ -17,6 +17,7 @@ import pytest
 import tonic.datasets
 import torch
 import torchvision
+from conftest import SHARED, needs_shared
 from PIL import Image
 
 from harness.datasets import (
@@ -35,11 +36,6 @@ from harness.datasets.samples import list_files, split_indices
 from harness.datasets.simulated import Camera, closed_loop, saccades, shifted, simulate
 from harness.networks import SETTINGS
 from harness.spec import UsageError
-
-SHARED = Path(__file__).parents[2] / "shared" / "data"
-needs_recordings = pytest.mark.skipif(
-    not SHARED.is_dir(), reason=f"needs the real recordings of {SHARED}, which is not there"
-)
 
 
 @pytest.fixture(autouse=True)
@@ -499,12 +495,12 @@ def test_damaged_mnist_is_named(tmp_path: Path) -> None:
         mnist.images(tmp_path, "train")
 
 
-@needs_recordings
+@needs_shared
 def test_simulated_saccades_resemble_the_recordings(tmp_path: Path) -> None:
-    with zipfile.ZipFile(SHARED / "nmnist" / "train.zip") as archive:
+    with zipfile.ZipFile(SHARED / "data" / "nmnist" / "train.zip") as archive:
         for name in [name for name in archive.namelist() if name.endswith(".bin")][:30]:
             archive.extract(name, tmp_path / "NMNIST")
-    with zipfile.ZipFile(SHARED / "mnist_raw.zip") as archive:
+    with zipfile.ZipFile(SHARED / "data" / "mnist_raw.zip") as archive:
         for name in [name for name in archive.namelist() if "/train-" in f"/{name}"]:
             target = tmp_path / "MNIST" / "raw" / Path(name).name
             target.parent.mkdir(parents=True, exist_ok=True)
