@@ -247,7 +247,7 @@ class Bench:
         return None
 
     def _floor(self, row: Record, work: Workload) -> Entry | None:
-        """The floor in the layout that is faster here, both timed over the first steps."""
+        """The floor in the layout that is faster here, each timed once warm on the first step."""
         row = _row_of(row, replace(self.cell, framework=FLOOR))
         spent: dict[floor.Layout, float] = {}
         for layout in floor.LAYOUTS:
