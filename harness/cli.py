@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from harness.spec import Case
 
 DEFAULT_BUDGET, QUICK_BUDGET = 540.0, 50.0  # seconds; the whole command takes a little longer
-LEAST, QUICK_LEAST = 30.0, 5.0  # seconds of rounds that a cell gets whatever the budget
-LEAST, QUICK_LEAST = 25.0, 8.0  # seconds of rounds that a cell gets whatever the budget
+LEAST, QUICK_LEAST = 30.0, 8.0  # seconds of rounds that a cell gets whatever the budget
 # Larger archives are fetched only when asked for: nobody expects gigabytes of a first run.
 LARGEST_DOWNLOAD_MIB = 200
 
@@ -164,23 +163,21 @@ def _measure(cases: tuple[Case, ...], plan: Plan, folder: Path, *, named: bool) 
 
     store = Store(folder)
     store.check_writable()
-    rows: list[Record] = []
-    total = sum(map(runner.weight, runner.cells(cases)))
+    measured: dict[Case, runner.Measured] = {}
     bar = terminal.progress(out)
-    task = bar.add_task("starting", total=total)
-    before = 0.0
+    task = bar.add_task("starting", total=1.0)
     try:
         with bar:
             for event in runner.run(cases, store, plan):
                 match event:
-                    case runner.Progress(cell, fraction, doing):
+                    case runner.Progress(fraction, cell, doing):
                         what = f"{cell.dataset} {cell.scale}: {doing}"
-                        done = before + fraction * runner.weight(cell)
-                        bar.update(task, completed=done, description=what)
-                    case runner.Measured(cell, measured):
-                        before += runner.weight(cell)
-                        rows += measured
-                        out.print(terminal.acceleration(tables.acceleration(measured)))
+                        bar.update(task, completed=fraction, description=what)
+                    case runner.Measured(cell, rows):
+                        if cell in measured:
+                            out.print(f"with {event.rounds} rounds:", style="dim")
+                        measured[cell] = event
+                        out.print(terminal.acceleration(tables.acceleration(rows)))
     except KeyboardInterrupt:
         err.print(
             f"interrupted: what was measured is kept in {store.folder}; "
@@ -188,7 +185,8 @@ def _measure(cases: tuple[Case, ...], plan: Plan, folder: Path, *, named: bool) 
             markup=False,
         )
         raise typer.Exit(130) from None
-    _closing(rows, store, named=named)
+    kept = [row for event in measured.values() for row in event.rows]
+    _closing(kept, store, named=named)
 
 
 def _closing(rows: list[Record], store: Store, *, named: bool) -> None:

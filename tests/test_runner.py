@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import adapters
-from harness import memory, networks, runner, tables
+from harness import bench, memory, networks, runner, tables
 from harness.adapter import Adapter, Unsupported, Variant
 from harness.records import Record, Store
 from harness.reference.network import ReferenceNetwork
@@ -86,7 +87,8 @@ def measure(tmp_path: Path, *frameworks: str, **changes: object) -> list[Record]
     measured = [event for event in events if isinstance(event, runner.Measured)]
     rows, damaged = Store(tmp_path).read()
     assert not damaged
-    assert [row for event in measured for row in event.rows] == rows  # what is said is what is kept
+    last = {event.cell: event.rows for event in measured}
+    assert [row for said in last.values() for row in said] == rows  # what is said is what is kept
     return rows
 
 
@@ -108,7 +110,7 @@ def test_a_certified_contender_is_timed_with_the_floor_in_the_same_rounds(tmp_pa
     assert all((row.seconds or 0) > 0 for row in own.values())
     assert [row.peak_memory_mib for row in of(rows, "memory")] == [12.3]
     warm = list(of(rows, "warmup", framework="reference"))
-    assert [row.steps for row in warm] == [runner.WARMUP_STEPS]
+    assert [row.steps for row in warm] == [bench.WARMUP_STEPS]
 
 
 def test_the_certificate_is_of_the_very_network_and_kept_per_layer(tmp_path: Path) -> None:
@@ -170,7 +172,7 @@ def test_damaged_data_is_a_row_for_each_case(
     def damaged(request: object) -> None:
         raise UsageError("cannot read image.png: delete it")
 
-    monkeypatch.setattr(runner.datasets, "load_batch", damaged)
+    monkeypatch.setattr(bench.datasets, "load_batch", damaged)
     rows = measure(tmp_path, "reference", "norse")
     assert [(row.framework, row.reason) for row in rows] == [
         ("reference", "cannot read image.png: delete it"),
@@ -185,6 +187,38 @@ def test_cases_that_differ_in_framework_alone_are_timed_together() -> None:
         ["reference", "norse"],
         ["reference"],
     ]
+
+
+def test_a_cell_stays_ready_and_gets_its_rounds_between_those_of_later_cells(
+    tmp_path: Path,
+) -> None:
+    cases = (case("reference"), case("reference", T=2), case("reference", T=3))
+    plan = runner.Plan(budget=math.inf, data_root=tmp_path)
+    list(runner.run(cases, Store(tmp_path), plan))
+    rows, _ = Store(tmp_path).read()
+    rounds = [(row.T, row.round) for row in of(rows, "iteration", framework="floor", twin=True)]
+    for T in (4, 2, 3):  # each has all its rounds, in order
+        assert [number for t, number in rounds if t == T] == [1, 2, 3]
+    assert rounds.index((4, 3)) > rounds.index((2, 1))  # not at one go
+
+
+def test_a_cell_is_said_with_its_first_rounds_and_again_with_all(tmp_path: Path) -> None:
+    cases = (case("reference"), case("reference", T=2))
+    plan = runner.Plan(budget=math.inf, data_root=tmp_path)
+    events = list(runner.run(cases, Store(tmp_path), plan))
+    said = [event for event in events if isinstance(event, runner.Measured)]
+    assert [(event.cell.T, event.rounds) for event in said] == [(4, 2), (2, 2), (4, 3), (2, 3)]
+
+
+def test_a_cell_is_finished_at_once_where_memory_is_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "SPARE_MEMORY", 1.1)
+    cases = (case("reference"), case("reference", T=2))
+    plan = runner.Plan(budget=math.inf, data_root=tmp_path)
+    events = list(runner.run(cases, Store(tmp_path), plan))
+    said = [event for event in events if isinstance(event, runner.Measured)]
+    assert [(event.cell.T, event.rounds) for event in said] == [(4, 3), (2, 3)]
 
 
 def test_progress_goes_up_and_names_the_cell(tmp_path: Path) -> None:

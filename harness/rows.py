@@ -1,0 +1,116 @@
+"""What is measured, as the rows of records.py: the fields of a case, its data and its proofs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from math import isfinite
+from typing import Any
+
+import adapters
+from harness import networks
+from harness.adapter import Adapter
+from harness.certificate import Certificate
+from harness.records import Machine, Record
+from harness.spec import Case, Source
+
+
+def now() -> str:
+    """The time of a row."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def of_cell(cell: Case, run: str, machine: Machine, allocator: str) -> Record:
+    """What every row of a cell says, before its framework and data are known."""
+    settings = networks.settings(cell.dataset)
+    return Record(
+        run=run,
+        time=now(),
+        kind="case",
+        suite=cell.suite,
+        dataset=cell.dataset,
+        scale=cell.scale,
+        network=str(cell.network),
+        neunorm=cell.network.neunorm.reading if cell.network.neunorm else None,
+        width=str(cell.width),
+        framework=cell.framework,
+        T=cell.T,
+        batch_size=cell.batch_size,
+        precision=cell.precision,
+        device=cell.device,
+        seed=cell.seed,
+        initialisation=cell.initialisation,
+        allocator=allocator,
+        iterations_per_epoch=settings.iterations_per_epoch(cell.batch_size),
+        **asdict(machine),
+    )
+
+
+def of_case(row: Record, case: Case, adapter: Adapter | None = None) -> Record:
+    """A cell's row made one of its cases'."""
+    framework, _, variant = case.framework.partition(":")
+    return replace(
+        row,
+        framework=framework,
+        variant=variant or None,
+        deviations="; ".join(adapter.DEVIATIONS) or None if adapter else None,
+        framework_version=adapters.version(framework),
+    )
+
+
+def of_data(row: Record, source: Source) -> Record:
+    """The row with where its data come from."""
+    return replace(
+        row,
+        data_source=source.description,
+        data_sha256=source.sha256,
+        data_samples=source.samples,
+        data_partial=source.partial,
+        data_lossy=source.lossy,
+        data_simulated=source.simulated,
+        data_substitute=source.substitute,
+        data_note=source.note or None,
+    )
+
+
+def full_name(row: Record) -> str:
+    """A row's framework with its variant, as `adapters.load` takes it."""
+    return row.framework + (f":{row.variant}" if row.variant else "")
+
+
+def of_certificate(row: Record, proof: Certificate) -> Iterator[Record]:
+    """A certificate as rows: the outcome, then one of each layer."""
+    first = proof.divergence
+    row = replace(
+        row,
+        kind="certificate",
+        certificate_precision=proof.precision,
+        certified=proof.passed,
+    )
+    outcome: dict[str, Any] = {
+        "reason": "; ".join(proof.failures) or None,
+        "spike_rate": proof.spike_rate,
+        "spikes": proof.spikes,
+        "mismatches": proof.mismatches,
+        "gradient_error": _finite(proof.gradient_error),
+        "first_step": first.step if first else None,
+        "first_layer": first.layer if first else None,
+        "threshold_distance": first.distance if first else None,
+        "attempts": proof.attempts,
+    }
+    yield replace(row, **outcome)
+    for layer in proof.layers:
+        yield replace(
+            row,
+            layer=layer.layer,
+            spike_rate=layer.rate,
+            spikes=layer.spikes,
+            mismatches=layer.mismatches,
+            gradient_error=_finite(layer.gradient_error),
+            gradient_cosine=_finite(layer.gradient_cosine),
+        )
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and isfinite(value) else None  # JSON has no NaN
