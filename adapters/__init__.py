@@ -1,6 +1,7 @@
 """The frameworks, one file each: here by file name, elsewhere by entry point `harness.adapters`.
 
-A name is a framework's ("snntorch"), or a framework's and a variant's ("snntorch:subtract").
+A name is a framework's ("snntorch"), a framework's and a variant's ("snntorch:subtract"), or a
+framework's and a form's that any of them has ("snntorch:compiled", `harness.tuned`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from functools import cache
 from importlib import metadata
 from types import ModuleType
 
+from harness import tuned
 from harness.adapter import Adapter, Variant
 from harness.spec import UsageError
 
@@ -47,10 +49,13 @@ def load(name: str) -> Adapter:
     if not variant:
         return _checked(module, framework)
     variants = variants_of(framework)
-    if variant not in variants:
-        known = ", ".join(variants) or "none"
-        raise UsageError(f"unknown variant {name!r}, {framework} has: {known}")
-    return variants[variant]
+    if variant in variants:
+        return variants[variant]
+    for form in tuned.FORMS:
+        if variant == form:
+            return tuned.tuned(_checked(module, framework), form)
+    known = ", ".join([*variants, *tuned.FORMS])
+    raise UsageError(f"unknown variant {name!r}, {framework} has: {known}")
 
 
 def variants_of(framework: str) -> Mapping[str, Variant]:
@@ -95,10 +100,22 @@ def _checked(module: ModuleType, framework: str) -> Adapter:
     return module
 
 
+def implementation(framework: str, device: str) -> str | None:
+    """Which kernels a framework runs on a device, where its adapter says; None where it does not.
+
+    An adapter with more than one defines `implementation(device)` beside `build`.
+    """
+    said = vars(_module(framework)).get("implementation") if framework in names() else None
+    return said(device) if said is not None else None
+
+
 def version(framework: str) -> str | None:
     """The installed version of the package behind a framework; None for our own."""
     point = _installed().get(framework)
     if point is not None:
         return point.dist.version if point.dist else None
     extras = metadata.metadata("snn-harness").get_all("Provides-Extra") or []
-    return metadata.version(framework) if framework in extras and not missing(framework) else None
+    try:
+        return metadata.version(framework) if framework in extras else None
+    except metadata.PackageNotFoundError:  # not installed, or an extra of our own
+        return None

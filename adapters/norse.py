@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from harness import synapses
 from harness.adapter import SpikeTap, Variant
+from harness.reference import dropout
+from harness.reference.dropout import StepDropout
 from harness.reference.neunorm import NeuNorm
 from harness.reference.neuron import fire
 from harness.spec import LIF, Network, Stage
@@ -94,6 +96,8 @@ def _modules(stage: Stage, network: Network, neuron: Neuron) -> list[nn.Module]:
         modules.append(synapses.pool(stage.pool))
     if network.neunorm is not None and stage.neunorm_shape is not None:
         modules.append(NeuNorm(network.neunorm, stage.neunorm_shape))
+    if network.dropout > 0 and stage.drops:
+        modules.append(StepDropout(network.dropout))
     return modules
 
 
@@ -102,11 +106,16 @@ class NorseNetwork(nn.Module):
 
     def __init__(self, network: Network, neuron: Neuron) -> None:
         super().__init__()
+        self.network = network
         modules = [m for stage in network.stages for m in _modules(stage, network, neuron)]
         self.encoding = modules[0]
         self.rest = SequentialState(*modules[1:])
 
     def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, N)
+        keys = dropout.stage_keys(self.network, x, training=self.training)
+        drops = [module for module in self.rest if isinstance(module, StepDropout)]
+        for module, own in zip(drops, keys, strict=False):  # the last layers drop nothing
+            module.start(own)
         state, votes = None, []
         for current in synapses.encoding_steps(self.encoding, x):
             out, state = self.rest(current, state)

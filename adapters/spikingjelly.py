@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from harness import synapses
 from harness.adapter import SpikeTap, Unsupported, Variant
+from harness.reference import dropout
 from harness.spec import LIF, Network, Stage
 from harness.spec import NeuNorm as NeuNormSpec
 
@@ -75,9 +76,14 @@ class Layer(nn.Module):
         if network.neunorm is not None and stage.neunorm_shape is not None:
             after.append(neunorm(network.neunorm, stage.neunorm_shape))
         self.after = nn.Sequential(*after)
+        self.p = network.dropout
 
-    def forward(self, current: Tensor) -> Tensor:  # (T, B, ...) -> (T, B, ...)
-        return self.after(self.tap(self.node(current)))
+    def forward(self, current: Tensor, keys: Tensor | None) -> Tensor:  # (T, B, ...) -> the same
+        out = self.after(self.tap(self.node(current)))
+        if keys is None:
+            return out
+        dropped = dropout.drop(out.flatten(0, 1), keys.flatten(0, 1), self.p)
+        return dropped.unflatten(0, out.shape[:2])
 
 
 class SpikingJellyNetwork(nn.Module):
@@ -85,14 +91,16 @@ class SpikingJellyNetwork(nn.Module):
 
     def __init__(self, network: Network, make_neuron: Neuron) -> None:
         super().__init__()
+        self.network = network
         self.layers = nn.ModuleList(Layer(stage, network, make_neuron) for stage in network.stages)
 
     def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, N)
         functional.reset_net(self)
         layers: list[Layer] = list(self.layers)  # type: ignore[arg-type]
-        out = layers[0](synapses.encoding_sequence(layers[0].synapse, x))
-        for following in layers[1:]:
-            out = following(synapses.over_steps(following.synapse, out))
+        keys = dropout.stage_keys(self.network, x, training=self.training)
+        out = layers[0](synapses.encoding_sequence(layers[0].synapse, x), keys[0])
+        for following, own in zip(layers[1:], keys[1:], strict=True):
+            out = following(synapses.over_steps(following.synapse, out), own)
         return out
 
 

@@ -42,6 +42,8 @@ class Variant:
 
     DEVIATIONS: tuple[str, ...]
     build: Callable[[Network], nn.Module]
+    compiled: bool = False  # on the first call of each shape, which then takes minutes
+    captured: bool = False  # its iteration is captured as one CUDA graph
 
 
 class SpikeTap(nn.Module):

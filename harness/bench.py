@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch._dynamo.exc import TorchDynamoException
 
 import adapters
 from harness import (
@@ -23,13 +24,13 @@ from harness import (
     rows,
     timing,
 )
-from harness.adapter import Adapter, Unsupported
-from harness.certificate import Exam
+from harness.adapter import Adapter, Unsupported, Variant
+from harness.certificate import Certificate, Exam
 from harness.records import Record, Store
 from harness.reference.initialise import dead_layers, initialised
 from harness.reference.network import ReferenceNetwork
-from harness.spec import Case, UsageError
-from harness.workload import Workload, floor_iteration, training_iteration
+from harness.spec import Case, Network, Precision, UsageError
+from harness.workload import Workload, floor_iteration, iteration
 
 FLOOR = "floor"
 WITHIN = 0.05  # half the interval, relative, at which a ratio is known well enough
@@ -62,6 +63,27 @@ class Contender:
     name: str  # in the rounds
     row: Record
     run: Callable[[], object]  # one iteration
+    adapter: Adapter | None  # None for the floor
+
+
+@dataclass(frozen=True)
+class Exams:
+    """The certificates of one cell, each made once: a bf16 case asks for those of fp32 too."""
+
+    network: Network
+    batch: Tensor  # (T, B, C, H, W)
+    seed: int
+    _exams: dict[Precision, Exam] = field(default_factory=dict)
+    _proofs: dict[tuple[str, Precision], Certificate] = field(default_factory=dict)
+
+    def certify(self, name: str, adapter: Adapter, precision: Precision) -> Certificate:
+        """The adapter's certificate. Raises what its `build` raises."""
+        if precision not in self._exams:
+            self._exams[precision] = Exam(self.network, self.batch, precision, self.seed)
+        key = name, precision
+        if key not in self._proofs:
+            self._proofs[key] = self._exams[precision].certify(name, adapter)
+        return self._proofs[key]
 
 
 @dataclass(eq=False)
@@ -103,8 +125,8 @@ class Bench:
         row = rows.of_data(self.row, batch.source)
         work = Workload.of(self.cell, batch.inputs, batch.labels)
         entries = yield from self._prove(row, work)
-        bottom = self._floor(row, work) if entries else None
-        if bottom is None:
+        floors = self._floors(row, work, entries)
+        if not floors:
             return
         yield from self._memory(entries)
         yield Step(0.9, "warm-up")
@@ -116,13 +138,14 @@ class Bench:
         if self.device.type == "cpu":
             peaks = [row.peak_memory_mib or 0.0 for row in self.kept]
             allocator.reserve(max(peaks, default=0.0))
-        ready = [self._ready(entry, weights) for entry in [*entries, bottom]]
+        ready = [self._ready(entry, weights) for entry in [*entries, *floors]]
         self._start([each for each in ready if each is not None])
 
     @property
     def comparable(self) -> bool:
-        """Whether a round would tell anything: the floor, its second name and somebody run."""
-        return FLOOR in self.seconds and len(self.seconds) > 2
+        """Whether a round would tell anything: the floor and somebody else run."""
+        others = any(each.adapter and each.name in self.seconds for each in self._contenders)
+        return FLOOR in self.seconds and others
 
     @property
     def round_seconds(self) -> float:
@@ -156,9 +179,8 @@ class Bench:
         self.seconds.clear()
 
     def _start(self, contenders: list[Contender]) -> None:
-        if len(contenders) < 2:
-            return
-        self._contenders = (*contenders, _twin(contenders[-1]))
+        twins = [_twin(each) for each in contenders if each.name == FLOOR]
+        self._contenders = (*contenders, *twins)
         self.seconds.update({each.name: [] for each in self._contenders})
         running = {each.name: partial(self._once, each) for each in self._contenders}
         self._rounds = timing.rounds(running, self.device, random.Random(self.cell.seed))
@@ -173,19 +195,21 @@ class Bench:
 
     def _prove(self, row: Record, work: Workload) -> Generator[Step, None, list[Entry]]:
         """The contenders that may be timed: proved equal, or known not to be and marked."""
-        exams = [
-            Exam(self.cell.network, work.batch(), precision, self.cell.seed)
-            for precision in certificate.required(self.cell.precision)
-        ]
+        exams = Exams(self.cell.network, work.batch(), self.cell.seed)
         entries = []
         for n, case in enumerate(self.group):
-            yield Step(MEMORY_FROM * n / len(self.group), f"certificate of {case.framework}")
+            yield Step(MEMORY_FROM * n / len(self.group), f"certificate of {self._name(case)}")
             adapter = self._load(row, case)
             if adapter is not None:
                 own = rows.of_case(row, case, adapter)
-                if self._certified(own, exams, adapter):
+                if self._certified(own, case, adapter, exams):
                     entries.append(Entry(own, replace(work, case=case), adapter))
         return entries
+
+    def _name(self, case: Case) -> str:
+        """The case's name among the contenders; the cell's own precision is not said."""
+        mixed = case.precision != self.cell.precision
+        return case.framework + (f" ({case.precision})" if mixed else "")
 
     def _load(self, row: Record, case: Case) -> Adapter | None:
         try:
@@ -195,10 +219,12 @@ class Bench:
             self.keep(row, kind="case", status="missing", reason=str(missing))
             return None
 
-    def _certified(self, row: Record, exams: list[Exam], adapter: Adapter) -> bool:
+    def _certified(self, row: Record, case: Case, adapter: Adapter, exams: Exams) -> bool:
         """Examines the adapter and keeps the proof as rows; whether it may be timed."""
-        name = rows.full_name(row)
-        certificates = [self._attempt(row, partial(exam.certify, name, adapter)) for exam in exams]
+        certificates = [
+            self._attempt(row, partial(exams.certify, case.framework, adapter, precision))
+            for precision in certificate.required(case.precision)
+        ]
         if None in certificates:
             return False
         held = [proof for proof in certificates if proof is not None]
@@ -222,14 +248,29 @@ class Bench:
             self.keep(row, kind="case", status="unsupported", reason=str(reason))
         except UsageError:  # the rows cannot be written
             raise
+        except TorchDynamoException as error:
+            reason = f"torch.compile: {type(error).__name__}: {error}"
+            self.keep(row, kind="case", status="unsupported", reason=reason)
         except Exception as error:  # noqa: BLE001 a framework may throw anything
             reason = f"{type(error).__name__}: {error}"
             self.keep(row, kind="case", status="failed", reason=reason)
         return None
 
-    def _floor(self, row: Record, work: Workload) -> Entry | None:
+    def _floors(self, row: Record, work: Workload, entries: list[Entry]) -> list[Entry]:
+        """A floor for each precision that is timed, the cell's own first."""
+        if not entries:
+            return []
+        others = {entry.work.case.precision for entry in entries} - {self.cell.precision}
+        floors = [
+            self._floor(row, work, replace(self.cell, framework=FLOOR, precision=precision))
+            for precision in (self.cell.precision, *sorted(others))
+        ]
+        return [each for each in floors if each is not None]
+
+    def _floor(self, row: Record, work: Workload, case: Case) -> Entry | None:
         """The floor in the layout that is faster here, each timed once warm on the first step."""
-        row = rows.of_case(row, replace(self.cell, framework=FLOOR))
+        row = rows.of_case(row, case)
+        work = replace(work, case=case)
         spent: dict[floor.Layout, float] = {}
         for layout in floor.LAYOUTS:
             start = replace(work.first(1), layout=layout)
@@ -240,8 +281,7 @@ class Bench:
             marked = replace(row, layout=layout)
             self.keep(marked, kind="warmup", seconds=seconds, steps=start.case.T)
         best = min(spent, key=lambda layout: spent[layout])
-        case = replace(self.cell, framework=FLOOR)
-        return Entry(replace(row, layout=best), replace(work, case=case, layout=best), None)
+        return Entry(replace(row, layout=best), replace(work, layout=best), None)
 
     def _warn_of_dead_layers(self, row: Record, weights: ReferenceNetwork, few: Tensor) -> None:
         dead = dead_layers(weights, self.cell.network, few)
@@ -253,9 +293,11 @@ class Bench:
             self.keep(row, kind="warning", reason=reason)
 
     def _memory(self, entries: list[Entry]) -> Iterator[Step]:
-        for n, each in enumerate(entries):
-            done = MEMORY_FROM + (0.9 - MEMORY_FROM) * n / len(entries)
-            yield Step(done, f"memory of {rows.full_name(each.row)}")
+        # a compiler works in the process it compiles for: its memory would be in the figure
+        measured = [each for each in entries if not _is_compiled(each)]
+        for n, each in enumerate(measured):
+            done = MEMORY_FROM + (0.9 - MEMORY_FROM) * n / len(measured)
+            yield Step(done, f"memory of {self._name(each.work.case)}")
             measure = partial(
                 memory.peak_mib, each.work, adapters.load, threads=torch.get_num_threads()
             )
@@ -265,19 +307,23 @@ class Bench:
 
     def _ready(self, entry: Entry, weights: ReferenceNetwork) -> Contender | None:
         """The entry built with the cell's weights, and warmed up over the first steps."""
+        name = self._name(entry.work.case)
         if entry.adapter is None:
-            return Contender(FLOOR, entry.row, floor_iteration(entry.work))
-        on = self._attempt(
-            entry.row, partial(training_iteration, entry.adapter, entry.work, weights)
-        )
+            return Contender(name, entry.row, floor_iteration(entry.work), None)
+        on = self._attempt(entry.row, partial(iteration, entry.adapter, entry.work, weights))
         if on is None:
             return None
-        start = entry.work.first(WARMUP_STEPS)
+        # what is compiled is compiled for one shape
+        start = entry.work if _is_compiled(entry) else entry.work.first(WARMUP_STEPS)
         spent = self._attempt(entry.row, partial(timing.seconds, on(start), entry.work.device))
         if spent is None:
             return None
         self.keep(entry.row, kind="warmup", seconds=spent, steps=start.case.T)
-        return Contender(rows.full_name(entry.row), entry.row, on(entry.work))
+        return Contender(name, entry.row, on(entry.work), entry.adapter)
+
+
+def _is_compiled(entry: Entry) -> bool:
+    return isinstance(entry.adapter, Variant) and entry.adapter.compiled
 
 
 def _twin(bottom: Contender) -> Contender:
@@ -287,6 +333,6 @@ def _twin(bottom: Contender) -> Contender:
 
 def _second_run(work: Workload) -> float:
     """Seconds of the floor's second iteration; the first pays for what is set up once."""
-    iteration = floor_iteration(work)
-    iteration()
-    return timing.seconds(iteration, work.device)
+    run = floor_iteration(work)
+    run()
+    return timing.seconds(run, work.device)

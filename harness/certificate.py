@@ -128,6 +128,7 @@ class Exam:
     batch: Tensor  # (T, B, C, H, W), real data; its first steps and samples are used
     precision: Precision
     seed: int = 0
+    steps: int = STEPS
     _answers: dict[int, tuple[Tensor, ReferenceNetwork, _Pass]] = field(default_factory=dict)
 
     def certify(self, name: str, adapter: Adapter) -> Certificate:
@@ -160,7 +161,7 @@ class Exam:
 
     def _answer(self, attempt: int) -> tuple[Tensor, ReferenceNetwork, _Pass]:
         if attempt not in self._answers:
-            x = exam_input(self.batch, attempt).to(DTYPES[self.precision])
+            x = exam_input(self.batch, attempt, self.steps).to(DTYPES[self.precision])
             x = x[:1].expand_as(x) if synapses.is_static(self.batch) else x
             reference = exam_weights(self.network, x, self.seed)
             potentials, handles = _record_potentials(reference)
@@ -178,13 +179,15 @@ class _Incomparable(Exception):
     """The adapter breaks its contract in a way that leaves nothing to compare."""
 
 
-def exam_input(batch: Tensor, attempt: int = 0) -> Tensor:  # (T, B, C, H, W) -> (STEPS, 2, C, H, W)
+def exam_input(
+    batch: Tensor, attempt: int = 0, count: int = STEPS
+) -> Tensor:  # (T, B, C, H, W) -> (count, 2, C, H, W)
     """The part of the batch that the certificate runs on; another part for each attempt.
 
     Of event frames those spread over the recording are taken, since the first can be empty.
     """
     T, B = batch.shape[:2]
-    steps = torch.linspace(0, T - 1, STEPS).round().long()
+    steps = torch.linspace(0, T - 1, count).round().long()
     samples = torch.arange(attempt * SAMPLES, attempt * SAMPLES + min(SAMPLES, B)) % B
     return batch[steps.to(batch.device)][:, samples.to(batch.device)]
 
@@ -240,7 +243,12 @@ def _autocast(precision: Precision, device: torch.device) -> AbstractContextMana
 
 def _run(module: nn.Module, reference: ReferenceNetwork, x: Tensor, precision: Precision) -> _Pass:
     module.zero_grad(set_to_none=True)
-    with record_spikes(module) as taps, _autocast(precision, x.device):
+    with (
+        record_spikes(module) as taps,
+        _autocast(precision, x.device),
+        torch.random.fork_rng(devices=[]),
+    ):
+        torch.manual_seed(0)  # dropout's masks, where there are any, are the same for both
         out = module(x)
         spikes = [tap.collected() for tap in taps]
     generator = torch.Generator().manual_seed(0)

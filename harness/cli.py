@@ -80,6 +80,13 @@ def run(
     init: Annotated[
         str, typer.Option("--init", help="First weights.", metavar="calibrated|torch")
     ] = "calibrated",
+    inference: Annotated[
+        bool, typer.Option("--inference", help="Time forward passes, not training steps.")
+    ] = False,
+    tuned: Annotated[
+        bool,
+        typer.Option("--tuned", help="Frameworks channels-last, compiled and in bf16 as well."),
+    ] = False,
     budget: Annotated[
         str | None, typer.Option("--budget", help="Time to spend, about.", metavar="10m")
     ] = None,
@@ -120,6 +127,8 @@ def run(
         neunorm=options.reading(neunorm),
         initialisation=options.initialisation(init),
         quick=quick,
+        mode="inference" if inference else "training",
+        tuned=tuned,
     )
     cases = suites.cases(suite, selection)
     spend = inf if paper else QUICK_BUDGET if quick else DEFAULT_BUDGET

@@ -34,7 +34,12 @@ class Product:
     gradient: Tensor
     wanted: tuple[Tensor, ...]  # weight, bias and, but for the first layer, the input
 
-    def run(self) -> None:
+    @torch.inference_mode()
+    def infer(self) -> None:
+        """Forward once."""
+        self.layer(self.x)
+
+    def train(self) -> None:
         """Forward and backward once."""
         torch.autograd.grad(self.layer(self.x), self.wanted, self.gradient)
 

@@ -16,7 +16,7 @@ import torch
 
 from harness.adapter import Adapter
 from harness.spec import Network
-from harness.workload import Workload, training_iteration
+from harness.workload import Workload, iteration
 
 # Runs every kind of layer once, so that code which loads on first use is in the base, not the peak.
 _FIRST_USE = "8C3(Encoding)-AP2-8C3-8FC-Voting"
@@ -74,7 +74,7 @@ def _child(send: Connection, work: Workload, find: Find, threads: int) -> None:
 
 
 def _iterate(work: Workload, find: Find) -> None:
-    training_iteration(find(work.case.framework), work)(work)()
+    iteration(find(work.case.framework), work)(work)()
 
 
 def _measure(work: Workload, find: Find) -> float:

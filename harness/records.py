@@ -14,7 +14,7 @@ from typing import Literal
 from filelock import FileLock
 from pydantic import TypeAdapter, ValidationError
 
-from harness.spec import UsageError
+from harness.spec import Mode, UsageError
 
 SCHEMA = 1
 
@@ -87,6 +87,7 @@ class Record:
     device: str
     seed: int
     initialisation: str
+    mode: Mode = "training"
 
     # what was measured
     round: int | None = None  # from 1
@@ -95,6 +96,7 @@ class Record:
     iterations_per_epoch: int | None = None
     peak_memory_mib: float | None = None  # over the process's base
     layout: str | None = None  # of the floor
+    implementation: str | None = None  # which of its kernels ran, where an adapter has several
     twin: bool = False  # the second name of the contender that runs twice (A/A)
 
     # certificate

@@ -41,6 +41,7 @@ def of_cell(cell: Case, run: str, machine: Machine, allocator: str) -> Record:
         device=cell.device,
         seed=cell.seed,
         initialisation=cell.initialisation,
+        mode=cell.mode,
         allocator=allocator,
         iterations_per_epoch=settings.iterations_per_epoch(cell.batch_size),
         **asdict(machine),
@@ -54,8 +55,10 @@ def of_case(row: Record, case: Case, adapter: Adapter | None = None) -> Record:
         row,
         framework=framework,
         variant=variant or None,
+        precision=case.precision,
         deviations="; ".join(adapter.DEVIATIONS) or None if adapter else None,
         framework_version=adapters.version(framework),
+        implementation=adapters.implementation(framework, case.device) if adapter else None,
     )
 
 
@@ -72,11 +75,6 @@ def of_data(row: Record, source: Source) -> Record:
         data_substitute=source.substitute,
         data_note=source.note or None,
     )
-
-
-def full_name(row: Record) -> str:
-    """A row's framework with its variant, as `adapters.load` takes it."""
-    return row.framework + (f":{row.variant}" if row.variant else "")
 
 
 def of_certificate(row: Record, proof: Certificate) -> Iterator[Record]:

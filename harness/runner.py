@@ -65,11 +65,13 @@ Event = Progress | Measured
 
 
 def cells(cases: tuple[Case, ...]) -> dict[Case, tuple[Case, ...]]:
-    """Cases that are timed together, by what they share."""
+    """Cases that are timed together, by what they share; of precisions that of the first."""
     grouped: dict[Case, list[Case]] = {}
     for case in cases:
-        grouped.setdefault(replace(case, framework=""), []).append(case)
-    return {cell: tuple(group) for cell, group in grouped.items()}
+        grouped.setdefault(replace(case, framework="", precision="fp32"), []).append(case)
+    return {
+        replace(cell, precision=group[0].precision): tuple(group) for cell, group in grouped.items()
+    }
 
 
 def run(cases: tuple[Case, ...], store: Store, plan: Plan) -> Iterator[Event]:
@@ -164,8 +166,13 @@ class Schedule:
         return min(1.0, 1 - self.deadline.left / self.plan.budget)
 
     def _first_rounds(self, bench: Bench) -> Iterator[Progress]:
-        """Enough rounds to show; all that it gets where memory for the others is short."""
+        """A first figure to show; all that the cell gets where memory for the others is short.
+
+        Where a round takes long the second comes later, when the machine may be in another mood.
+        """
         while bench.comparable and bench.number < FEWEST_ROUNDS:
+            if bench.number and bench.number * bench.round_seconds >= self.plan.least:
+                break
             yield self._round(bench)
         self.open.append(bench)
         if _memory_is_short():
@@ -203,7 +210,8 @@ class Schedule:
         """Whether it got less than that fraction of the rounds it gets whatever the budget."""
         if self.plan.budget == inf:
             return bench.number < MOST_ROUNDS * fraction
-        return bench.number * bench.round_seconds < self.plan.least * fraction
+        least = max(self.plan.least, FEWEST_ROUNDS * bench.round_seconds)
+        return bench.number * bench.round_seconds < least * fraction
 
     def _finished(self, bench: Bench) -> bool:
         """Whether no round is left for the cell, as far as one can tell now."""

@@ -12,6 +12,7 @@ from typing import Literal, assert_never
 Precision = Literal["fp32", "fp64", "bf16"]
 Reading = Literal["mean", "literal"]
 Initialisation = Literal["calibrated", "torch"]
+Mode = Literal["training", "inference"]  # what an iteration is: a step, or a forward pass
 Allocator = Literal["keep", "system"]  # whether the process keeps the memory it has freed
 
 # A larger layer is a typing mistake, and would be allocated before anyone could say so.
@@ -123,9 +124,8 @@ class Stage:
     input_shape: tuple[int, ...]  # (C, H, W), or (N,) for a fully connected layer
     output_shape: tuple[int, ...]  # of its spikes, before the pool
     pool: AvgPool | None
-    neunorm_shape: (
-        tuple[int, int, int] | None
-    )  # of U, where NeuNorm acts on the way to the next layer
+    neunorm_shape: tuple[int, int, int] | None  # of U, where NeuNorm acts towards the next layer
+    drops: bool  # whether dropout, where it is on, acts on the way to the next layer
 
     @property
     def macs(self) -> int:
@@ -146,6 +146,9 @@ class Network:
     neunorm: NeuNorm | None = None
     classes: int = 10
     population: int = 10  # voting neurons per class
+    # Probability while training, a fresh mask each step, of the inputs of all layers but the
+    # encoding and the voting layer.
+    dropout: float = 0.0
 
     @classmethod
     def parse(
@@ -172,6 +175,8 @@ class Network:
             raise UsageError(
                 f"{self.classes} classes of {self.population} neurons, expected 1 or more of each"
             )
+        if not 0 <= self.dropout < 1:
+            raise UsageError(f"dropout is {self.dropout}, expected a probability below 1")
         _check_order(self.layers)
         _ = self.stages  # a pool that does not fit is refused here, not when the network is built
 
@@ -225,7 +230,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Case:
-    """One framework on one network and data set; those differing in it alone are timed together."""
+    """One framework on one network and data set.
+
+    Those that differ in the framework and the precision alone are timed together.
+    """
 
     suite: str
     dataset: str
@@ -239,6 +247,7 @@ class Case:
     device: str
     seed: int
     initialisation: Initialisation = "calibrated"
+    mode: Mode = "training"
 
 
 @dataclass(frozen=True)
@@ -258,6 +267,8 @@ class Selection:
     neunorm: Reading | None = None
     initialisation: Initialisation = "calibrated"
     quick: bool = False
+    mode: Mode = "training"
+    tuned: bool = False  # each framework in the forms that a skilled user switches on as well
 
 
 _TOKEN = re.compile(
@@ -365,20 +376,21 @@ def _stages(network: Network) -> list[Stage]:
     for index, layer in enumerate(layers):
         following = layers[index + 1] if index + 1 < len(layers) else None
         pool = following if isinstance(following, AvgPool) else None
+        after = layers[index + 2] if pool is not None else following
+        drops = isinstance(after, Conv | Linear)
         name = f"{len(stages) + 1} {layer}"
         match layer:
             case AvgPool():
                 continue
             case Conv():
                 maps, pooled = _map_shapes(layer, shape, pool, network)
-                after = layers[index + 2] if pool is not None else following
                 neunorm = pooled if network.neunorm and isinstance(after, Conv) else None
-                stages.append(Stage(name, layer, shape, maps, pool, neunorm))
+                stages.append(Stage(name, layer, shape, maps, pool, neunorm, drops))
                 shape = pooled
             case Linear() | Voting():
                 voters = network.classes * network.population
                 features = layer.features if isinstance(layer, Linear) else voters
-                stages.append(Stage(name, layer, (prod(shape),), (features,), None, None))
+                stages.append(Stage(name, layer, (prod(shape),), (features,), None, None, drops))
                 shape = (features,)
             case _:
                 assert_never(layer)

@@ -25,7 +25,7 @@ class Cell(NamedTuple):
     network: str
     neunorm: str
     width: str
-    precision: str
+    mode: str
     device: str
     T: int
     batch_size: int
@@ -33,13 +33,11 @@ class Cell(NamedTuple):
 
 
 class Contender(NamedTuple):
-    """Who is compared in a cell."""
+    """Who is compared in a cell; ranks are among those of one precision."""
 
     framework: str
     variant: str
-
-
-FLOOR_, REFERENCE_ = Contender(FLOOR, ""), Contender(REFERENCE, "")
+    precision: str
 
 
 @dataclass(frozen=True)
@@ -50,21 +48,25 @@ class Acceleration:
     scale: str
     framework: str
     variant: str
+    mode: str
     precision: str
     device: str
     T: int
     batch_size: int
-    rank: int | None  # by ratio to the floor, among the certified of the cell
+    rank: int | None  # by ratio to the floor, among the certified of the cell and precision
     seconds_per_iteration: float  # median over the rounds
     seconds_per_epoch: float  # that times the iterations of an epoch
-    ratio_to_floor: float  # median over the rounds
+    ratio_to_floor: float  # of the same precision; median over the rounds
     ratio_low: float
     ratio_high: float
     interval: str  # how it was made: bootstrap, blocks or none (intervals.py)
-    speedup_vs_reference: float
+    ratio_to_fp32_floor: float
+    speedup_vs_reference: float  # of the same precision
     peak_memory_mib: float
     spike_rate: float
     certificate: str
+    mismatch_rate: float  # spikes that differ, of those compared, in this precision
+    gradient_cosine: float  # to float32's, the lowest over the layers; of bf16 alone
     rounds: int
     warmup_seconds: float
     noise_low: float  # interval of the A/A ratio of the cell
@@ -74,6 +76,7 @@ class Acceleration:
     width: str
     seed: int
     layout: str
+    implementation: str
     data_source: str
     threads: int
     cpu: str
@@ -103,7 +106,7 @@ def cell_of(row: Record) -> Cell:
         row.network,
         row.neunorm or "",
         row.width,
-        row.precision,
+        row.mode,
         row.device,
         row.T,
         row.batch_size,
@@ -113,20 +116,23 @@ def cell_of(row: Record) -> Cell:
 
 def contender_of(row: Record) -> Contender:
     """The contender that a row is of."""
-    return Contender(row.framework, row.variant or "")
+    return Contender(row.framework, row.variant or "", row.precision)
 
 
 def acceleration(records: Iterable[Record]) -> pd.DataFrame:
     """Fig. 3 as a table: seconds per iteration and epoch, and their ratio to the floor, per cell.
 
-    A cell's figures come from the last run that timed it, since only seconds of the same round
-    compare. Who is not certified is listed last in its cell and has no rank.
+    A cell's figures in one precision come from the last run that timed it, since only seconds of
+    the same round compare. Who is not certified is listed last and has no rank.
     """
     rows = (record for record in records if record.suite == "acceleration")
     lines: list[Acceleration] = []
     cells = grouped(rows, cell_of)
     for cell in sorted(cells, key=_paper_order):
-        lines += _cell_lines(_last_run(cells[cell]))
+        runs = grouped(cells[cell], lambda row: row.run)
+        for precision, own in grouped(cells[cell], lambda row: row.precision).items():
+            last = _last_run(own)
+            lines += _class_lines(last, Rounds.of(runs[last[0].run]), precision)
     columns = [field.name for field in fields(Acceleration)]
     table = pd.DataFrame(lines, columns=columns)
     return table.astype({"rank": "Int64"})
@@ -180,6 +186,10 @@ class Rounds:
                 seconds[key] = _mean(*twin)
         return cls(seconds, twin)
 
+    def floor(self, precision: str) -> Seconds:
+        """The floor's seconds in a precision; empty where it did not run."""
+        return self.seconds.get(Contender(FLOOR, "", precision), {})
+
     @property
     def noise(self) -> intervals.Spread:
         """The spread of one measurement, from all who ran in every round."""
@@ -198,14 +208,10 @@ class Rounds:
             [numerator[n] for n in shared], [denominator[n] for n in shared], self.noise
         )
 
-    def against(self, name: Contender, own: Contender) -> intervals.Ratio | None:
-        """The ratio of `own` to `name`."""
-        return self.ratio(self.seconds.get(own, {}), self.seconds.get(name, {}))
 
-
-def _cell_lines(rows: list[Record]) -> list[Acceleration]:
-    """The lines of one cell, the floor first, then the ranked, then the others."""
-    rounds = Rounds.of(rows)
+def _class_lines(rows: list[Record], rounds: Rounds, precision: str) -> list[Acceleration]:
+    """A cell's lines in one precision, the floor first, then the ranked, then the others."""
+    rows = [row for row in rows if row.precision == precision]
     lines = [_line(key, own, rounds) for key, own in grouped(rows, contender_of).items()]
     ranked = sorted(
         (line for line in lines if _is_ranked(line)), key=lambda line: line.ratio_to_floor
@@ -223,16 +229,20 @@ def _is_ranked(line: Acceleration) -> bool:
 
 def _line(key: Contender, rows: list[Record], rounds: Rounds) -> Acceleration:
     last, own = rows[-1], rounds.seconds[key]
-    ratio = rounds.against(FLOOR_, key)
-    speedup = rounds.ratio(rounds.seconds.get(REFERENCE_, {}), own)
+    ratio = rounds.ratio(own, rounds.floor(key.precision))
+    exact = rounds.ratio(own, rounds.floor("fp32"))
+    reference = rounds.seconds.get(Contender(REFERENCE, "", key.precision), {})
+    speedup = rounds.ratio(reference, own)
     noise = rounds.ratio(rounds.twin[1], rounds.twin[0])
     per_iteration = median(own.values()) if own else nan
     certificate, reason = _certificate(rows)
+    cosines = [row.gradient_cosine for row in rows if row.gradient_cosine is not None]
     return Acceleration(
         dataset=last.dataset,
         scale=last.scale,
         framework=key.framework,
         variant=key.variant,
+        mode=last.mode,
         precision=last.precision,
         device=last.device,
         T=last.T,
@@ -244,10 +254,13 @@ def _line(key: Contender, rows: list[Record], rounds: Rounds) -> Acceleration:
         ratio_low=ratio.low if ratio else nan,
         ratio_high=ratio.high if ratio else nan,
         interval=ratio.method if ratio else "",
+        ratio_to_fp32_floor=exact.value if exact else nan,
         speedup_vs_reference=speedup.value if speedup else nan,
         peak_memory_mib=_first(row.peak_memory_mib for row in rows),
         spike_rate=_first(row.spike_rate for row in rows if row.kind == "certificate"),
         certificate=certificate,
+        mismatch_rate=_mismatch_rate(rows),
+        gradient_cosine=min(cosines, default=nan),
         rounds=len(own),
         warmup_seconds=_first(row.seconds for row in rows if row.kind == "warmup"),
         noise_low=noise.low if noise else nan,
@@ -257,6 +270,7 @@ def _line(key: Contender, rows: list[Record], rounds: Rounds) -> Acceleration:
         width=last.width,
         seed=last.seed,
         layout=last.layout or "",
+        implementation=last.implementation or "",
         data_source=last.data_source or "",
         threads=last.threads or 0,
         cpu=last.cpu or "",
@@ -270,6 +284,14 @@ def _line(key: Contender, rows: list[Record], rounds: Rounds) -> Acceleration:
 
 def _first(values: Iterable[float | None]) -> float:
     return next((value for value in values if value is not None), nan)
+
+
+def _mismatch_rate(rows: list[Record]) -> float:
+    """Spikes that differ in the precision that was timed, of all compared."""
+    for row in rows:
+        if row.certificate_precision == row.precision and row.layer is None and row.spikes:
+            return (row.mismatches or 0) / row.spikes
+    return nan
 
 
 EQUAL = "equal"
@@ -289,7 +311,8 @@ def _certificate(rows: list[Record]) -> tuple[str, str]:
         return "not the paper's function", rows[-1].deviations
     if not outcomes or not all(row.certified for row in outcomes):
         return "none", ""
-    return f"{EQUAL} ({'+'.join(row.certificate_precision or '' for row in outcomes)})", ""
+    exact = [row.certificate_precision or "" for row in outcomes]
+    return f"{EQUAL} ({'+'.join(name for name in exact if name != 'bf16')})", ""
 
 
 def noise_of(records: Iterable[Record]) -> intervals.Ratio | None:

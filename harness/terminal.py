@@ -67,7 +67,7 @@ def _cell(lines: Sequence[Mapping[Any, Any]]) -> RenderableType:
         f"  {first['network']}",
         f"  width {first['width']}" if first["width"] != "1" else "",
         f"  NeuNorm {first['neunorm']}" if first["neunorm"] else "",
-        f"\n{first['precision']}, {first['device']}, T = {first['T']}, "
+        f"\n{first['mode']}, {first['device']}, T = {first['T']}, "
         f"batch {first['batch_size']}; "
         f"data: {first['data_source']}; "
         f"{_noise(first)}",
@@ -91,8 +91,15 @@ def _long(lines: Sequence[Mapping[Any, Any]]) -> bool:
 
 def _contender(line: Mapping[Any, Any], long: bool) -> tuple[str, ...]:
     name = line["framework"] + (f":{line['variant']}" if line["variant"] else "")
+    if line["precision"] != "fp32":
+        name += f" {line['precision']}"
     place = f"{line['rank']} " if pd.notna(line["rank"]) else "  "
     certificate = re.sub(r"[()]", "", line["certificate"])
+    if pd.notna(line["gradient_cosine"]):
+        certificate += (
+            f"; bf16: {100 * line['mismatch_rate']:.2f} % of spikes differ, "
+            f"gradient cosine {line['gradient_cosine']:.3f}"
+        )
     if line["reason"]:
         certificate += f": {line['reason']}"
     if pd.isna(line["seconds_per_iteration"]):

@@ -1,4 +1,4 @@
-"""What is timed: one training iteration of a contender, or of the floor, on a batch."""
+"""What is timed: one iteration of a contender, or of the floor, on a batch."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness import floor, networks, training
-from harness.adapter import Adapter
+from harness.adapter import Adapter, Unsupported, Variant
 from harness.reference.initialise import copy_parameters
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Case
@@ -65,28 +65,52 @@ def floor_iteration(work: Workload) -> Callable[[], object]:
 
     def iteration() -> None:
         for product in products:
-            product.run()
+            if case.mode == "training":
+                product.train()
+            else:
+                product.infer()
 
     return iteration
 
 
-def training_iteration(
-    adapter: Adapter, work: Workload, weights: ReferenceNetwork | None = None
-) -> Callable[[Workload], Callable[[], object]]:
-    """Builds the adapter's module and optimiser; what comes back makes its iteration on a workload.
+Step = Callable[[], Tensor]  # one iteration
+Make = Callable[[Workload], Step]
+
+
+def iteration(adapter: Adapter, work: Workload, weights: ReferenceNetwork | None = None) -> Make:
+    """Builds the adapter's module; what comes back makes its iteration on a workload.
 
     `weights` are copied in; None leaves what the module drew, which is enough for its memory.
     """
-    case = work.case
-    module = adapter.build(case.network).to(device=work.device, dtype=work.dtype)
+    module = adapter.build(work.case.network).to(device=work.device, dtype=work.dtype)
     if weights is not None:
         copy_parameters(weights, module)
+    make = _training(module, work) if work.case.mode == "training" else _inference(module)
+    if not (isinstance(adapter, Variant) and adapter.captured):
+        return make
+    if work.device.type != "cuda":
+        raise Unsupported("CUDA graphs need a CUDA device: use another form")
+    return lambda part: training.captured(make(part))
+
+
+def _inference(module: nn.Module) -> Make:
+    module.eval()
+
+    def on(part: Workload) -> Step:
+        x, precision = part.batch(), part.case.precision
+        return lambda: training.inference(module, x, precision)
+
+    return on
+
+
+def _training(module: nn.Module, work: Workload) -> Make:
+    case = work.case
     optimise = training.optimiser(module.parameters(), networks.settings(case.dataset).optimiser)
 
-    def on(part: Workload) -> Callable[[], object]:
+    def on(part: Workload) -> Step:
         x, labels = part.batch(), part.labels.to(part.device)
 
-        def iteration() -> object:
+        def step() -> Tensor:
             return training.iteration(
                 module,
                 optimise,
@@ -96,6 +120,6 @@ def training_iteration(
                 precision=case.precision,
             )
 
-        return iteration
+        return step
 
     return on

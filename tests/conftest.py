@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from torch import Tensor
 
 from harness import networks
 from harness.spec import Network, Reading
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is first imported
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

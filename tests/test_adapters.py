@@ -29,7 +29,7 @@ def test_the_plain_form_claims_to_be_the_papers_function_and_variants_do_not(nam
 def test_an_unknown_framework_or_variant_names_those_there_are() -> None:
     with pytest.raises(UsageError, match="unknown framework 'bindsnet', choose from .*reference"):
         adapters.load("bindsnet")
-    with pytest.raises(UsageError, match="reference has: none"):
+    with pytest.raises(UsageError, match="reference has: channels-last, compiled"):
         adapters.load("reference:fast")
 
 

@@ -16,8 +16,8 @@ from harness import cli, networks
 FLAGS = {
     "run": (
         "--suite --quick --paper --frameworks --networks --datasets --steps --batch-size "
-        "--precision --device --seeds --epochs --width --neunorm --init --budget --allocator "
-        "--data-root --download --no-download --out"
+        "--precision --device --seeds --epochs --width --neunorm --init --inference --tuned "
+        "--budget --allocator --data-root --download --no-download --out"
     ),
     "check": "--networks --datasets --width --data-root",
     "list": "",

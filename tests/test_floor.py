@@ -25,7 +25,7 @@ def test_every_synapse_once_with_the_steps_in_the_batch(
     # the first layer's input needs no gradient; every other weight, bias and input does
     assert [len(p.wanted) for p in products] == [2, 3, 3, 3, 3]
     for product in products:
-        product.run()
+        product.train()
 
 
 def test_channels_last_is_what_it_says() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ import adapters
 from harness import networks, training
 from harness.certificate import Exam
 from harness.reference.initialise import copy_parameters, initialised
-from harness.spec import Precision
+from harness.spec import Precision, Reading
 
 STRUCTURES = [(row.name, row.static) for row in networks.NETWORKS]
 
@@ -28,6 +29,22 @@ def test_certified_at_full_width(name: str, static: bool, neunorm, precision: Pr
     for adapter in adapters.available():
         certificate = exam.certify(adapter, adapters.load(adapter))
         assert certificate.passed, (adapter, certificate.failures)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp64", "fp32"])
+@pytest.mark.parametrize("neunorm", [None, "mean", "literal"])
+@pytest.mark.parametrize(("name", "static"), STRUCTURES)
+def test_fused_is_certified_at_one_four_and_ten_steps(
+    name: str, static: bool, neunorm: Reading | None, precision: Precision
+) -> None:
+    dataset = "cifar10" if static else "nmnist"
+    network = networks.network(name, dataset, neunorm=neunorm, width=Fraction(1, 4))[1]
+    batch = random_batch(network, 10, 8, static=static)
+    for steps in (1, 4, 10):
+        exam = Exam(network, batch, precision, steps=steps)
+        certificate = exam.certify("fused", adapters.load("fused"))
+        assert certificate.passed, (steps, certificate.failures)
 
 
 def weights_after(name: str, x: Tensor, labels: Tensor, steps: int) -> Iterator[Tensor]:

@@ -180,9 +180,10 @@ def test_damaged_data_is_a_row_for_each_case(
     ]
 
 
-def test_cases_that_differ_in_framework_alone_are_timed_together() -> None:
-    cases = (case("reference"), case("norse"), case("reference", T=2))
+def test_cases_that_differ_in_framework_and_precision_alone_are_timed_together() -> None:
+    cases = (case("reference"), case("norse", precision="bf16"), case("reference", T=2))
     grouped = runner.cells(cases)
+    assert [cell.precision for cell in grouped] == ["fp32", "fp32"]
     assert [[each.framework for each in group] for group in grouped.values()] == [
         ["reference", "norse"],
         ["reference"],
@@ -207,7 +208,7 @@ def test_a_cell_is_said_with_its_first_rounds_and_again_with_all(tmp_path: Path)
     plan = runner.Plan(budget=math.inf, data_root=tmp_path)
     events = list(runner.run(cases, Store(tmp_path), plan))
     said = [event for event in events if isinstance(event, runner.Measured)]
-    assert [(event.cell.T, event.rounds) for event in said] == [(4, 2), (2, 2), (4, 3), (2, 3)]
+    assert [(event.cell.T, event.rounds) for event in said] == [(4, 1), (2, 1), (4, 3), (2, 3)]
 
 
 def test_a_cell_is_finished_at_once_where_memory_is_short(
@@ -250,6 +251,50 @@ def test_other_precisions_are_proved_and_timed_in_their_own_class(
     assert {row.precision for row in of(rows, "iteration")} == {precision}
     proved = [row.certificate_precision for row in of(rows, "certificate", layer=None)]
     assert proved == {"fp64": ["fp64"], "bf16": ["fp64", "fp32", "bf16"]}[precision]
+
+
+def test_two_precisions_run_in_the_same_rounds_each_with_its_floor(tmp_path: Path) -> None:
+    cases = (case("reference"), case("reference", precision="bf16"))
+    list(runner.run(cases, Store(tmp_path), runner.Plan(budget=5.0, data_root=tmp_path)))
+    rows, _ = Store(tmp_path).read()
+    timed = {(row.framework, row.precision, row.twin, row.round) for row in of(rows, "iteration")}
+    for number in (1, 2, 3):
+        assert {each[:3] for each in timed if each[3] == number} == {
+            ("floor", "fp32", False),
+            ("floor", "fp32", True),
+            ("floor", "bf16", False),
+            ("reference", "fp32", False),
+            ("reference", "bf16", False),
+        }
+    proved = [
+        (row.precision, row.certificate_precision) for row in of(rows, "certificate", layer=None)
+    ]
+    assert proved == [
+        ("fp32", "fp64"),
+        ("fp32", "fp32"),
+        ("bf16", "fp64"),
+        ("bf16", "fp32"),
+        ("bf16", "bf16"),
+    ]
+
+
+def test_a_form_that_the_device_has_not_is_said_and_not_a_failure(tmp_path: Path) -> None:
+    rows = measure(tmp_path, "reference", "reference:cuda-graph", "reference:channels-last")
+    (ended,) = of(rows, "case", variant="cuda-graph")
+    assert ended.status == "unsupported" and "need a CUDA device" in (ended.reason or "")
+    assert list(of(rows, "iteration", variant="channels-last"))
+
+
+def test_inference_is_timed_apart(tmp_path: Path) -> None:
+    for mode in ("inference", "training"):
+        cases = (case("reference", mode=mode),)
+        list(runner.run(cases, Store(tmp_path), runner.Plan(budget=5.0, data_root=tmp_path)))
+    rows, _ = Store(tmp_path).read()
+    table = tables.acceleration(rows)
+    assert sorted(table["mode"]) == ["inference"] * 2 + ["training"] * 2
+    own = table[table["framework"] == "reference"]
+    seconds = dict(zip(own["mode"], own["seconds_per_iteration"], strict=True))
+    assert seconds["inference"] < seconds["training"]
 
 
 def test_dead_layers_are_said(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import isnan
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -101,6 +102,40 @@ def test_nobody_is_ranked_without_a_certificate() -> None:
     ]
     assert line(table, "snntorch", "subtract")["certificate"] == "not the paper's function"
     assert line(table, "norse")["reason"] == "norse does not load"
+
+
+def test_precisions_are_classes_of_their_own() -> None:
+    bf16: dict[str, Any] = {"precision": "bf16"}
+    layers = [
+        replace(row, layer=name, gradient_cosine=cosine)
+        for row in certified("fused", **bf16)[:1]
+        for name, cosine in (("1", 0.99), ("2", 0.97))
+    ]
+    measured = replace(certified("fused", **bf16)[0], certificate_precision="bf16")
+    table = tables.acceleration(
+        [
+            *rows_of_a_run(),
+            *certified("fused", **bf16),
+            replace(measured, spikes=1000, mismatches=5),
+            *layers,
+            *timed("floor", 0.5, 1.0, 0.5, **bf16),
+            *timed("fused", 0.6, 1.2, 0.6, **bf16),
+        ]
+    )
+    found = line(table, "fused")
+    assert (found["rank"], found["ratio_to_floor"]) == (1, pytest.approx(1.2))
+    assert found["ratio_to_fp32_floor"] == pytest.approx(0.6)  # of 1, 2, 1
+    assert (found["mismatch_rate"], found["gradient_cosine"]) == (0.005, 0.97)
+    assert found["certificate"] == "equal (fp64+fp32)"
+    assert isnan(float(str(found["speedup_vs_reference"])))  # it did not run in bf16
+    assert line(table, "snntorch")["rank"] == 1  # in its own class
+
+
+def test_a_later_run_in_another_precision_leaves_the_figures_of_the_first() -> None:
+    later: dict[str, Any] = {"run": "20270101T000000-000000", "precision": "bf16"}
+    table = tables.acceleration([*rows_of_a_run(), *timed("floor", 3.0, **later)])
+    assert set(table["precision"]) == {"fp32", "bf16"}
+    assert line(table, "snntorch")["ratio_to_floor"] == 1.5
 
 
 def test_timed_without_any_certificate_row_is_not_ranked() -> None:

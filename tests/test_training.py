@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import pytest
 import torch
 from conftest import random_batch, small
 
@@ -55,3 +58,25 @@ def test_bf16_runs_under_autocast_and_keeps_float32_weights() -> None:
     training.iteration(module, optimise, x, torch.tensor([0, 1]), classes=10, precision="bf16")
     assert set(seen) == {torch.bfloat16}
     assert {p.dtype for p in module.parameters()} == {torch.float32}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dataset", ["cifar10", "nmnist"])
+def test_a_captured_step_trains_as_the_step_does(dataset: str) -> None:
+    network = small(dataset)
+    x = random_batch(network, 3, 4, static=dataset == "cifar10").cuda()
+    x = x[:1].expand_as(x) if dataset == "cifar10" else x
+    labels = torch.tensor([0, 1, 2, 3]).cuda()
+    losses = []
+    for wrap in (training.captured, lambda step: step):
+        module = initialised(network, x, seed=0)
+        optimise = training.optimiser(module.parameters(), networks.settings(dataset).optimiser)
+        step = partial(
+            training.iteration, module, optimise, x, labels, classes=10, precision="fp32"
+        )
+        run = wrap(step)
+        if run is step:  # as many as the capture takes first
+            for _ in range(training.CAPTURE_AFTER):
+                step()
+        losses.append([run().item() for _ in range(5)])
+    torch.testing.assert_close(*map(torch.tensor, losses), rtol=1e-4, atol=1e-6)

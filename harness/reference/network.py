@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from harness import synapses
 from harness.adapter import SpikeTap
+from harness.reference import dropout
 from harness.reference.neunorm import NeuNorm
 from harness.reference.neuron import LIFCell
 from harness.spec import LIF, Network, Stage
@@ -31,9 +32,15 @@ class Layer(nn.Module):
         self.neunorm = None
         if network.neunorm and stage.neunorm_shape:
             self.neunorm = NeuNorm(network.neunorm, stage.neunorm_shape)
+        self.p = network.dropout
 
-    def forward(self, current: Tensor, state: State) -> tuple[Tensor, State]:
-        """One step: the current (B, ...) and last state give the next layer's input and state."""
+    def forward(
+        self, current: Tensor, state: State, keys: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """One step: the current (B, ...) and last state give the next layer's input and state.
+
+        `keys` (B, 2) are of this step's dropout masks; None: nothing is dropped.
+        """
         neuron, x = state
         out, neuron = self.cell(current, neuron)
         out = self.tap(out)
@@ -41,6 +48,8 @@ class Layer(nn.Module):
             out = self.pool(out)
         if self.neunorm is not None:
             out, x = self.neunorm(out, x)
+        if keys is not None:
+            out = dropout.drop(out, keys, self.p)
         return out, (neuron, x)
 
 
@@ -49,6 +58,7 @@ class StepNetwork(nn.Module):
 
     def __init__(self, network: Network, cell: Cell) -> None:
         super().__init__()
+        self.network = network
         self._layers = nn.ModuleList(Layer(stage, network, cell) for stage in network.stages)
 
     @property
@@ -59,11 +69,13 @@ class StepNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, N)
         layers = self.layers
         states: list[State] = [(None, None)] * len(layers)
+        drawn = dropout.stage_keys(self.network, x, training=self.training)
+        keys = [[None] * len(x) if each is None else each for each in drawn]
         votes = []
-        for current in synapses.encoding_steps(layers[0].synapse, x):
-            out, states[0] = layers[0](current, states[0])
+        for t, current in enumerate(synapses.encoding_steps(layers[0].synapse, x)):
+            out, states[0] = layers[0](current, states[0], keys[0][t])
             for n, layer in enumerate(layers[1:], 1):
-                out, states[n] = layer(layer.synapse(out), states[n])
+                out, states[n] = layer(layer.synapse(out), states[n], keys[n][t])
             votes.append(out)
         return torch.stack(votes)
 

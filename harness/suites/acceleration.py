@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 
 from harness import networks
-from harness.spec import Case, Selection, UsageError
+from harness.spec import Case, Precision, Selection, UsageError
 
 BATCH_SIZE = 20  # as in Fig. 3
 STEPS = (10,)
+# Who runs in bf16 too, beside float32, where no precision is asked for: our own engine.
+MIXED = ("fused",)
+Contender = tuple[str, Precision]
+FORMS: tuple[str, ...] = ("channels-last", "compiled")  # of `tuned.py`, which needs torch
+CUDA_FORMS: tuple[str, ...] = ("cuda-graph",)  # where there is a GPU, and for our own engine too
 
 
 def cases(selection: Selection) -> tuple[Case, ...]:
-    """One case per network, data set, T, seed and framework; small networks first: rows come early.
+    """One case per network, data set, T, seed and contender; small networks first: rows come early.
 
     Raises UsageError for an unknown data set or network and for epochs, NotationError for a wrong
     notation.
@@ -24,13 +30,38 @@ def cases(selection: Selection) -> tuple[Case, ...]:
     scales = selection.networks or (networks.SCALES[:1] if selection.quick else networks.SCALES)
     datasets = selection.datasets or tuple(networks.SETTINGS)
     steps = selection.steps or STEPS
-    grid = product(scales, datasets, steps, selection.seeds, selection.frameworks)
+    grid = product(scales, datasets, steps, selection.seeds, _contenders(selection))
     return tuple(_case(selection, *point) for point in grid)
 
 
+def _contenders(selection: Selection) -> list[Contender]:
+    """Who runs, and in which precision; with `tuned` each framework's other forms as well."""
+    names = selection.frameworks
+    mixed: list[Precision] = ["bf16"] if selection.precision == "fp32" else []
+    ours = [name for name in names if name in MIXED]
+    contenders = _each(names, [selection.precision]) + _each(ours, mixed)
+    if selection.tuned:
+        plain = [name for name in names if ":" not in name]
+        forms = [f"{name}:{form}" for name in plain if name not in MIXED for form in FORMS]
+        if selection.device == "cuda":
+            forms += [f"{name}:{form}" for name in plain for form in CUDA_FORMS]
+        contenders += _each(forms, [selection.precision, *mixed])
+    return contenders
+
+
+def _each(names: Sequence[str], precisions: Sequence[Precision]) -> list[Contender]:
+    return [(name, precision) for precision in precisions for name in names]
+
+
 def _case(
-    selection: Selection, scale: str, dataset: str, T: int, seed: int, framework: str
+    selection: Selection,
+    scale: str,
+    dataset: str,
+    T: int,
+    seed: int,
+    contender: Contender,
 ) -> Case:
+    framework, precision = contender
     name, network = networks.network(
         scale, dataset, neunorm=selection.neunorm, width=selection.width
     )
@@ -43,8 +74,9 @@ def _case(
         framework=framework,
         T=T,
         batch_size=selection.batch_size or BATCH_SIZE,
-        precision=selection.precision,
+        precision=precision,
         device=selection.device,
         seed=seed,
         initialisation=selection.initialisation,
+        mode=selection.mode,
     )

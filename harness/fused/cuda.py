@@ -1,0 +1,167 @@
+"""The same two kernels in Triton: a program for each pooled pixel, all its feature maps, all steps.
+
+Memory is channels-last as on the CPU. The kernels are launched without fusing multiplications and
+additions, so that a potential rounds as the reference's does. Constants come as a tensor of the
+potential's type, since Triton passes a Python float as float32.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def _factors(keys, image, place, threshold, grown, FIRST: tl.constexpr, SECOND: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Dropout's factors, `reference.dropout.kept`: 1 / (1 - p) or 0."""
+    first, second = tl.load(keys + 2 * image), tl.load(keys + 2 * image + 1)
+    x = (place ^ first).to(tl.uint32)
+    x = (x ^ (x >> 16)) * FIRST
+    x = (x ^ (x >> 15)) ^ second.to(tl.uint32)
+    x = x * SECOND
+    x = x ^ (x >> 16)
+    return tl.where(x.to(tl.int64) >= threshold, grown, grown * 0)
+
+
+@triton.jit
+def spikes(  # type: ignore[no-untyped-def]
+    current,
+    U,
+    keys,
+    out,
+    numbers,
+    threshold,
+    steps,
+    stride,
+    H,
+    W,
+    h,
+    w,
+    maps,
+    POOL: tl.constexpr,
+    PARTS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    NORMALISED: tl.constexpr,
+    DROPS: tl.constexpr,
+    FIRST: tl.constexpr,
+    SECOND: tl.constexpr,
+):
+    """Pooled spikes less NeuNorm's part, eqs. (5)-(6), (9)-(10); `stride` of a step of current.
+
+    PARTS and BLOCK are POOL**2 and the feature maps, each up to the next power of two.
+    """
+    pixel = tl.program_id(0).to(tl.int64)
+    batch = tl.num_programs(0) // (h * w)
+    j, i, b = pixel % w, pixel // w % h, pixel // (w * h)
+    part, c = tl.arange(0, PARTS), tl.arange(0, BLOCK)
+    y, x = i * POOL + part // POOL, j * POOL + part % POOL
+    mask = (part < POOL * POOL)[:, None] & (c < maps)[None, :]
+    own = ((b * H + y) * W + x)[:, None] * maps + c[None, :]
+    k, v_th = tl.load(numbers), tl.load(numbers + 1)
+    k2, scale, grown = tl.load(numbers + 4), tl.load(numbers + 5), tl.load(numbers + 7)
+    v = tl.zeros((PARTS, BLOCK), dtype=numbers.dtype.element_ty)
+    auxiliary = k * 0
+    weight = tl.zeros((BLOCK,), dtype=numbers.dtype.element_ty)
+    if NORMALISED:
+        weight = tl.load(U + (i * w + j) * maps + c, mask=c < maps, other=0)
+    target = out + pixel * maps + c
+    place = (i * w + j) * maps + c
+    for t in range(steps):
+        u = k * v + tl.load(current + own, mask=mask, other=0).to(v.dtype)  # eq. (5)
+        fires = (u >= v_th) & mask  # eq. (6)
+        v = tl.where(fires, 0, u)
+        pooled = tl.sum(fires.to(v.dtype), 0) / (POOL * POOL)
+        if NORMALISED:
+            auxiliary = k2 * auxiliary + scale * tl.sum(pooled, 0)  # eq. (9)
+            pooled = pooled - weight * auxiliary  # eq. (10)
+        if DROPS:
+            pooled *= _factors(keys, t * batch + b, place, threshold, grown, FIRST, SECOND)
+        tl.store(target, pooled.to(out.dtype.element_ty), mask=c < maps)  # type: ignore[attr-defined]
+        current += stride
+        target += batch * h * w * maps
+
+
+@triton.jit
+def gradients(  # type: ignore[no-untyped-def]
+    current,
+    U,
+    keys,
+    back,
+    u,
+    auxiliary,
+    d_current,
+    d_U,
+    numbers,
+    threshold,
+    steps,
+    stride,
+    H,
+    W,
+    h,
+    w,
+    maps,
+    POOL: tl.constexpr,
+    PARTS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    NORMALISED: tl.constexpr,
+    DROPS: tl.constexpr,
+    FIRST: tl.constexpr,
+    SECOND: tl.constexpr,
+):
+    """The adjoint over time, eqs. (12)-(14). Scratch: u (T, B, H, W, C), auxiliary (T, B, h, w).
+
+    `d_current` may be the memory of `u` where both have its type: each is read before written.
+    """
+    pixel = tl.program_id(0).to(tl.int64)
+    batch = tl.num_programs(0) // (h * w)
+    j, i, b = pixel % w, pixel // w % h, pixel // (w * h)
+    part, c = tl.arange(0, PARTS), tl.arange(0, BLOCK)
+    y, x = i * POOL + part // POOL, j * POOL + part % POOL
+    mask = (part < POOL * POOL)[:, None] & (c < maps)[None, :]
+    own = ((b * H + y) * W + x)[:, None] * maps + c[None, :]
+    size = batch * H * W * maps  # of a step
+    k, v_th, half = tl.load(numbers), tl.load(numbers + 1), tl.load(numbers + 2)
+    steep, k2, scale = tl.load(numbers + 3), tl.load(numbers + 4), tl.load(numbers + 5)
+    grown = tl.load(numbers + 7)
+    zeros = tl.zeros((PARTS, BLOCK), dtype=numbers.dtype.element_ty)
+    v, x_now = zeros, k * 0
+    for t in range(steps):
+        now = k * v + tl.load(current + own, mask=mask, other=0).to(v.dtype)
+        fires = (now >= v_th) & mask
+        v = tl.where(fires, 0, now)
+        tl.store(u + t * size + own, now, mask=mask)
+        if NORMALISED:
+            count = tl.sum(tl.sum(fires.to(v.dtype), 0) / (POOL * POOL), 0)
+            x_now = k2 * x_now + scale * count
+            tl.store(auxiliary + t * batch * h * w + pixel, x_now)
+        current += stride
+    weight = tl.zeros((BLOCK,), dtype=numbers.dtype.element_ty)
+    if NORMALISED:
+        weight = tl.load(U + (i * w + j) * maps + c, mask=c < maps, other=0)
+    d_weight, d_x = weight * 0, k * 0
+    later, total = zeros, zeros
+    place = (i * w + j) * maps + c
+    for past in range(steps):
+        t = steps - 1 - past
+        sent = tl.load(back + (t * batch * h * w + pixel) * maps + c, mask=c < maps, other=0).to(
+            v.dtype
+        )
+        if DROPS:
+            sent *= _factors(keys, t * batch + b, place, threshold, grown, FIRST, SECOND)
+        if NORMALISED:  # eqs. (9)-(10) backward
+            d_weight -= tl.load(auxiliary + t * batch * h * w + pixel) * sent
+            d_x = k2 * d_x - tl.sum(weight * sent, 0)
+            sent += scale * d_x
+        now = tl.load(u + t * size + own, mask=mask, other=0)
+        carry = k * later
+        do = sent[None, :] / (POOL * POOL) - carry * now  # eq. (12)
+        near = tl.abs(now - v_th) < half  # eq. (14)
+        later = tl.where(near, do * steep, 0) + tl.where(now >= v_th, 0, carry)  # eq. (13)
+        if stride > 0:
+            tl.store(d_current + t * size + own, later.to(d_current.dtype.element_ty), mask=mask)
+        else:
+            total += later
+    if stride == 0:
+        tl.store(d_current + own, total.to(d_current.dtype.element_ty), mask=mask)
+    if NORMALISED:
+        tl.store(d_U + pixel * maps + c, d_weight, mask=c < maps)

@@ -1,0 +1,81 @@
+"""The numba kernels on torch's tensors: memory as they want it, rows shared among the threads."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.fused import calls, team
+from harness.fused.form import Form, Gradients
+from harness.reference import dropout
+
+NAME = f"numba {numba.__version__}"
+_SPIKES = {
+    torch.float32: calls.spikes_fp32,
+    torch.float64: calls.spikes_fp64,
+    torch.bfloat16: calls.spikes_bf16,
+}
+_GRADIENTS = {
+    torch.float32: calls.gradients_fp32,
+    torch.float64: calls.gradients_fp64,
+    torch.bfloat16: calls.gradients_bf16,
+}
+
+
+def spikes(current: Tensor, U: Tensor | None, form: Form) -> Tensor:
+    """current (T or 1, B, C, H, W), channels last -> (T, B, C, h, w), to the next layer."""
+    last = _last(current)
+    _, batch, height, width, maps = last.shape
+    h, w = height // form.pool, width // form.pool
+    out = torch.empty(form.steps, batch, h, w, maps, dtype=current.dtype)
+    _run(_SPIKES[current.dtype](), form, last, {calls.OUT: out, calls.U_: _weights(U, form)})
+    return out.permute(0, 1, 4, 2, 3)
+
+
+def gradients(current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> Gradients:
+    """The gradients of a layer's current, which takes the current's memory, U and bias."""
+    last, weights = _last(current), _weights(U, form)
+    h, w = last.shape[2] // form.pool, last.shape[3] // form.pool
+    parts = threads(last.shape[1] * h)
+    d_U = None if weights is None else torch.zeros(parts, *weights.shape, dtype=form.dtype)
+    d_bias = torch.zeros(parts, last.shape[4], dtype=torch.float64)
+    arrays = {calls.BACK: _last(back), calls.U_: weights, calls.D_U: d_U, calls.D_BIAS: d_bias}
+    _run(_GRADIENTS[current.dtype](), form, last, arrays)
+    # what fills no window of the pool has no gradient, and the kernel does not visit it
+    last[:, :, h * form.pool :] = 0
+    last[:, :, :, w * form.pool :] = 0
+    summed = None if d_U is None else d_U.sum(0).permute(2, 0, 1)
+    return Gradients(last.permute(0, 1, 4, 2, 3), summed, d_bias.sum(0))
+
+
+def _run(kernel: int, form: Form, current: Tensor, arrays: dict[int, Tensor | None]) -> None:
+    """Calls a kernel on `current` (T or 1, B, H, W, C) and other arrays, by their fields."""
+    moving, batch, height, width, maps = current.shape
+    numbers = torch.tensor(form.numbers, dtype=form.dtype)
+    keys = None if form.keys is None else torch.from_numpy(form.keys.numpy().astype(np.uint32))
+    arrays = {**arrays, calls.CURRENT: current, calls.NUMBERS: numbers, calls.KEYS: keys}
+    call = np.zeros(calls.SIZE, np.int64)
+    call[calls.PARTS] = parts = threads(batch * (height // form.pool))
+    call[calls.STEPS], call[calls.MOVING], call[calls.BATCH] = form.steps, moving, batch
+    call[calls.HEIGHT], call[calls.WIDTH], call[calls.MAPS] = height, width, maps
+    call[calls.POOL], call[calls.THRESHOLD] = form.pool, dropout.threshold(form.p)
+    for field, array in arrays.items():
+        call[field] = 0 if array is None else array.data_ptr()
+    team.run(kernel, call.ctypes.data, parts)
+
+
+def _last(maps: Tensor) -> Tensor:
+    """(T, B, C, H, W) -> (T, B, H, W, C), contiguous; a view where it is channels last."""
+    return maps.detach().permute(0, 1, 3, 4, 2).contiguous()
+
+
+def _weights(U: Tensor | None, form: Form) -> Tensor | None:
+    """U as (h, w, C)."""
+    return None if U is None else U.detach().to(form.dtype).permute(1, 2, 0).contiguous()
+
+
+def threads(rows: int) -> int:
+    """How many threads share that many rows: torch's number, at most one a row."""
+    return max(1, min(torch.get_num_threads(), rows))

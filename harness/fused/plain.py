@@ -1,0 +1,85 @@
+"""The kernels' two functions in plain torch: the form for a device or a machine without kernels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from harness.fused.form import Form, Gradients
+from harness.reference import dropout, neunorm, neuron
+from harness.reference.adjoint import potential_gradient, spike_gradient
+
+NAME = "plain torch"
+
+
+def _currents(current: Tensor, steps: int) -> Tensor:
+    return current.expand(steps, *current.shape[1:])
+
+
+def _forward(current: Tensor, form: Form) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """Potentials and spikes of each step, and NeuNorm's x where it is on."""
+    potentials, fired, auxiliaries = [], [], []
+    u = o = x = None
+    for own in _currents(current, form.steps):
+        u = own if u is None or o is None else neuron.potential(u, o, own, form.lif.k_tau)
+        o = (u - form.lif.v_th >= 0).to(u.dtype)
+        potentials.append(u)
+        fired.append(o)
+        if form.neunorm is not None:
+            pooled = _pooled(o, form)
+            x = torch.zeros_like(pooled[:, :1]) if x is None else x
+            x = neunorm.auxiliary(x, pooled, form.neunorm.k_tau2, form.scale)
+            auxiliaries.append(x)
+    return potentials, fired, auxiliaries
+
+
+def _pooled(o: Tensor, form: Form) -> Tensor:
+    return o if form.pool == 1 else functional.avg_pool2d(o, form.pool)
+
+
+def spikes(current: Tensor, U: Tensor | None, form: Form) -> Tensor:
+    """current (T or 1, B, C, H, W) -> what goes to the next layer, (T, B, C, h, w)."""
+    _, fired, auxiliaries = _forward(current.to(form.dtype), form)
+    out = [_pooled(o, form) for o in fired]
+    if U is not None:
+        pairs = zip(out, auxiliaries, strict=True)
+        out = [neunorm.normalise(o, x, U.to(o.dtype)) for o, x in pairs]
+    if form.keys is not None:
+        out = [dropout.drop(o, key, form.p) for o, key in zip(out, form.keys, strict=True)]
+    return torch.stack(out).to(current.dtype)
+
+
+def gradients(current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> Gradients:
+    """The gradients of a layer's current, U and bias."""
+    potentials, fired, auxiliaries = _forward(current.to(form.dtype), form)
+    sent = back.to(form.dtype)
+    if form.keys is not None:
+        pairs = zip(sent, form.keys, strict=True)
+        sent = torch.stack([dropout.drop(g, key, form.p) for g, key in pairs])
+    d_u = torch.zeros_like(potentials[0])
+    d_current = torch.zeros(current.shape, dtype=form.dtype, device=current.device)
+    d_U = None if U is None else torch.zeros_like(U, dtype=form.dtype)
+    d_x = 0
+    for t in reversed(range(form.steps)):
+        g = sent[t]
+        if U is not None and d_U is not None and form.neunorm is not None:
+            d_U -= (auxiliaries[t] * g).sum(0)
+            d_x = form.neunorm.k_tau2 * d_x - (U * g).sum(1, keepdim=True)
+            g = g + form.scale * d_x
+        do = spike_gradient(_unpooled(g, potentials[t], form), d_u, potentials[t], form.lif)
+        d_u = potential_gradient(do, d_u, potentials[t], fired[t], form.lif)
+        if len(current) == 1:
+            d_current[0] += d_u
+        else:
+            d_current[t] = d_u
+    return Gradients(d_current.to(current.dtype), d_U, d_current.sum((0, 1, 3, 4)))
+
+
+def _unpooled(g: Tensor, like: Tensor, form: Form) -> Tensor:
+    """The gradient of the spikes before the pool; zero for those that fill no window."""
+    if form.pool == 1:
+        return g
+    spread = g.repeat_interleave(form.pool, -1).repeat_interleave(form.pool, -2) / form.pool**2
+    margins = (0, like.shape[-1] - spread.shape[-1], 0, like.shape[-2] - spread.shape[-2])
+    return functional.pad(spread, margins)

@@ -1,0 +1,87 @@
+"""Tuned forms: the same function, named as variants are, compiled for real or said not to be."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import random_batch, small
+from torch._dynamo.exc import BackendCompilerFailed
+
+import adapters
+from harness import suites
+from harness.adapter import Variant
+from harness.certificate import Exam
+from harness.spec import Selection, UsageError
+
+# the compiler uses parts of torch that torch itself calls deprecated
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+FORMS = ("channels-last", "compiled", "cuda-graph")
+
+
+def test_they_are_variants_of_every_framework() -> None:
+    for name in adapters.available():
+        for form in FORMS:
+            adapter = adapters.load(f"{name}:{form}")
+            assert adapter.DEVIATIONS == ()
+            assert isinstance(adapter, Variant)
+            assert adapter.compiled == (form == "compiled")
+            assert adapter.captured == (form == "cuda-graph")
+    with pytest.raises(UsageError, match="unknown variant 'reference:fast', reference has: chan"):
+        adapters.load("reference:fast")
+
+
+def test_channels_last_is_what_its_name_says_and_certified() -> None:
+    network = small("cifar10")
+    adapter = adapters.load("reference:channels-last")
+    weights = [p for p in adapter.build(network).parameters() if p.dim() == 4]
+    assert weights
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
+    batch = random_batch(network, 4, 2, static=True)
+    for precision in ("fp64", "fp32"):
+        assert Exam(network, batch, precision).certify("reference", adapter).passed
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize("name", [name for name in adapters.available() if name != "fused"])
+def test_what_compiles_is_certified(name: str) -> None:
+    network = small("cifar10")
+    batch = random_batch(network, 4, 2, static=True)
+    adapter = adapters.load(f"{name}:compiled")
+    for precision in ("fp64", "fp32"):
+        assert Exam(network, batch, precision).certify(name, adapter).passed
+
+
+def test_what_does_not_compile_is_an_error_and_never_runs_uncompiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = small("cifar10")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+
+    def broken(*arguments: object, **options: object) -> None:
+        raise RuntimeError("no compiler here")
+
+    monkeypatch.setattr("torch._inductor.compile_fx.compile_fx", broken)
+    module = adapters.load("reference:compiled").build(network)
+    with pytest.raises(BackendCompilerFailed):
+        module(random_batch(network, 1, 1, static=True))
+    torch.compiler.reset()
+
+
+def test_the_suite_runs_each_framework_in_each_form_where_asked() -> None:
+    plain = Selection(frameworks=("fused", "norse"), datasets=("cifar10",), networks=("Small",))
+    found = [(case.framework, case.precision) for case in suites.cases("acceleration", plain)]
+    assert found == [("fused", "fp32"), ("norse", "fp32"), ("fused", "bf16")]
+    tuned = Selection(
+        frameworks=("fused", "norse"), datasets=("cifar10",), networks=("Small",), tuned=True
+    )
+    found = [(case.framework, case.precision) for case in suites.cases("acceleration", tuned)]
+    assert found[3:] == [
+        ("norse:channels-last", "fp32"),
+        ("norse:compiled", "fp32"),
+        ("norse:channels-last", "bf16"),
+        ("norse:compiled", "bf16"),
+    ]
