@@ -25,7 +25,8 @@ from harness.spec import Allocator, Case
 FEWEST_ROUNDS, MOST_ROUNDS = 2, 10  # ten as in the paper; two where the budget is spent
 # What a cell takes whatever its size (proofs, processes), as work that takes about as long.
 OVERHEAD_MACS = 2e10
-PREPARATION = 0.6  # of a cell's time where the budget is short: the rest are its first rounds
+# Parts of a cell's time where the budget is short; what is left are its rounds.
+PREPARATION, MEMORY = 0.25, 0.35
 SPARE_MEMORY = 0.3  # of the machine's: with less, a cell is finished before the next is made
 
 
@@ -53,7 +54,8 @@ class Progress:
 class Measured:
     """A cell with figures: what its cases share (of no framework), and all its rows so far.
 
-    Each cell is said when it has its first rounds, and once more at the end if it got others.
+    Each cell is said when it has its first rounds, and once more at the end, with its memory and
+    the rounds that came later.
     """
 
     cell: Case
@@ -123,24 +125,28 @@ class Schedule:
         self.benches = benches
         self.deadline = timing.Deadline.after(plan.budget)
         self.open: list[Bench] = []  # prepared, and may get more rounds
-        self.prepared = [0.0] * len(benches)  # in [0, 1]
+        self.prepared = [0.0] * len(benches)  # parts of each one's time
 
     def events(self) -> Iterator[Event]:
         """What happens, in order."""
         first = []
         for n, bench in enumerate(self.benches):
             for step in bench.prepare():
-                self.prepared[n] = step.fraction
+                self.prepared[n] = PREPARATION * step.fraction
                 yield Progress(self.fraction, bench.cell, step.doing)
                 yield from self._catch_up()
             yield from self._first_rounds(bench)
-            self.prepared[n] = 1.0
-            first.append(bench.number)
+            first.append(len(bench.kept))
             yield Measured(bench.cell, tuple(bench.kept), bench.number)
+            for step in bench.memory():
+                self.prepared[n] = PREPARATION + MEMORY * step.fraction
+                yield Progress(self.fraction, bench.cell, step.doing)
+                yield from self._catch_up()
+            self.prepared[n] = PREPARATION + MEMORY
         while any(map(self._due, self.open)):  # in turns, while the budget lasts
             yield from self._catch_up()
-        for number, bench in zip(first, self.benches, strict=True):
-            if bench.number > number:
+        for said, bench in zip(first, self.benches, strict=True):
+            if len(bench.kept) > said:
                 yield Measured(bench.cell, tuple(bench.kept), bench.number)
 
     @property
@@ -150,9 +156,9 @@ class Schedule:
         done, total = 0.0, 0.0
         for n, bench in enumerate(self.benches):
             weight = _weight(bench.cell)
-            ended = self.prepared[n] == 1.0 and bench not in self.open
+            ended = self.prepared[n] == PREPARATION + MEMORY and bench not in self.open
             rounds = 1.0 if ended else min(1.0, bench.number / needed)
-            done += weight * (PREPARATION * self.prepared[n] + (1 - PREPARATION) * rounds)
+            done += weight * (self.prepared[n] + (1 - PREPARATION - MEMORY) * rounds)
             total += weight
         return done / total
 
@@ -202,7 +208,7 @@ class Schedule:
             return False
         if self._short_of_least(bench, self.work_done):
             return True
-        if min(self.prepared) < 1.0 or self.deadline.left < bench.round_seconds:
+        if min(self.prepared) < PREPARATION + MEMORY or self.deadline.left < bench.round_seconds:
             return False
         return self.plan.budget == inf or not bench.known
 

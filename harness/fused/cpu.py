@@ -55,7 +55,8 @@ def spikes(current, U, keys, out, v, scratch, numbers, pool, threshold, first, l
                         prefetch(current[later, b, i * pool + y, z])
                     for c in range(maps):
                         u = k * state[c] + wide(own[c])  # eq. (5); state is 0 after a spike
-                        fires = u >= v_th  # eq. (6)
+                        # eq. (6); who wants events, not maps, finds them here: (t, b, y, z, c)
+                        fires = u >= v_th
                         state[c] = zero if fires else u
                         fired[c] += one if fires else zero
                 if normalised:
