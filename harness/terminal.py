@@ -82,7 +82,24 @@ def _cell(lines: Sequence[Mapping[Any, Any]]) -> RenderableType:
     grid.add_column("certificate", overflow="fold")
     for line in lines:
         grid.add_row(*(escape(text) for text in _contender(line, _long(lines))))
-    return Group(head, grid)
+    # below the grid, whose last column is a word wide in 80 columns
+    notes = [Text(f"{_name(line)}: {note}", "dim") for line in lines for note in _notes(line)]
+    return Group(head, grid, *notes, "") if notes else Group(head, grid)
+
+
+def _name(line: Mapping[Any, Any]) -> str:
+    name = line["framework"] + (f":{line['variant']}" if line["variant"] else "")
+    return name if line["precision"] == "fp32" else f"{name} {line['precision']}"
+
+
+def _notes(line: Mapping[Any, Any]) -> list[str]:
+    notes = [line["reason"]] if line["reason"] else []
+    if pd.notna(line["gradient_cosine"]):
+        notes.append(
+            f"{100 * line['mismatch_rate']:.2f} % of spikes differ from float32's, "
+            f"gradient cosine {line['gradient_cosine']:.3f} in the layer where it is lowest"
+        )
+    return notes
 
 
 def _long(lines: Sequence[Mapping[Any, Any]]) -> bool:
@@ -90,18 +107,9 @@ def _long(lines: Sequence[Mapping[Any, Any]]) -> bool:
 
 
 def _contender(line: Mapping[Any, Any], long: bool) -> tuple[str, ...]:
-    name = line["framework"] + (f":{line['variant']}" if line["variant"] else "")
-    if line["precision"] != "fp32":
-        name += f" {line['precision']}"
+    name = _name(line)
     place = f"{line['rank']} " if pd.notna(line["rank"]) else "  "
     certificate = re.sub(r"[()]", "", line["certificate"])
-    if pd.notna(line["gradient_cosine"]):
-        certificate += (
-            f"; bf16: {100 * line['mismatch_rate']:.2f} % of spikes differ, "
-            f"gradient cosine {line['gradient_cosine']:.3f}"
-        )
-    if line["reason"]:
-        certificate += f": {line['reason']}"
     if pd.isna(line["seconds_per_iteration"]):
         return (place + name, "", "", "", "", "", "0", certificate)
     return (

@@ -149,6 +149,16 @@ def test_no_potential_is_left_at_the_threshold_by_calibration() -> None:
     assert _upper_quantile(torch.tensor([5.0, 1.0, 4.0, 2.0, 3.0]), 0.4) == 3.5
 
 
+def test_an_even_background_is_not_left_at_the_threshold_by_calibration() -> None:
+    # the quantile falls among a hundred equal potentials: the threshold goes to the next gap
+    from harness.reference.initialise import _upper_quantile
+
+    values = torch.cat([torch.zeros(100), torch.full((100,), 2.0), torch.full((30,), 4.0)])
+    assert _upper_quantile(values, 0.2) == 3.0
+    assert _upper_quantile(values.double() * (1 + 1e-15 * torch.arange(230)), 0.2) == 3.0
+    assert _upper_quantile(torch.ones(9), 0.2) == 1.0  # no gap: every threshold is one's own
+
+
 def test_the_same_seed_gives_the_same_weights_and_leaves_the_generator_alone() -> None:
     network = small("cifar10")
     x = random_batch(network, 4, 2, static=True)

@@ -13,6 +13,8 @@ from harness.spec import Initialisation, Network
 
 # 15 % of a layer's first potentials reach the threshold; rates of 0.15-0.18 follow in all layers.
 FIRING_FRACTION = 0.15
+WINDOW = 0.01  # of the values on either side of that quantile: where the threshold may lie
+ROUNDING = 1e-7  # relative: values this close may be the same but for how they were summed
 DEAD_RATE = 1e-3  # spikes per neuron and step
 
 
@@ -23,8 +25,8 @@ def initialised(
 
     The paper does not state its initialisation, and PyTorch's leaves CIFARNet dead from the third
     layer on at the paper's threshold. `calibrated` draws PyTorch's weights, then scales each
-    layer's weight and bias so that `FIRING_FRACTION` of its first potentials reach V_th. The same
-    seed and batch give the same weights; the global generator is left alone.
+    layer's weight and bias so that about `FIRING_FRACTION` of its first potentials reach V_th. The
+    same seed and batch give the same weights; the global generator is left alone.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -58,11 +60,22 @@ def calibrate(module: ReferenceNetwork, network: Network, x: Tensor) -> None:
 
 
 def _upper_quantile(values: Tensor, fraction: float) -> float:
-    """A value that `fraction` of them exceed, halfway between two: none lies at the threshold."""
+    """A value that about `fraction` of them exceed, in the middle of the widest gap near there.
+
+    A picture with an even background gives a whole feature map the same current: a threshold at
+    that value would leave its spikes to rounding, which differs between convolutions.
+    """
     flat = values.flatten().cpu().numpy()
     rank = min(max(1, int((1 - fraction) * flat.size)), flat.size - 1)
-    below, above = np.partition(flat, (rank - 1, rank))[rank - 1 : rank + 1]
-    return (float(below) + float(above)) / 2
+    reach = int(WINDOW * flat.size)
+    while True:
+        low, high = max(0, rank - 1 - reach), min(flat.size - 1, rank + reach)
+        near = np.sort(np.partition(flat, (low, high))[low : high + 1].astype(np.float64))
+        widest = int(np.argmax(np.diff(near)))
+        below, above = near[widest : widest + 2]
+        if above - below > ROUNDING * abs(above) or high - low == flat.size - 1:
+            return float(below + above) / 2
+        reach = 2 * reach + 1
 
 
 def _layer_output(layer: Layer, current: Tensor) -> Tensor:  # (T, B, ...) -> (T, B, ...)
