@@ -9,6 +9,7 @@ has, as jemalloc and tcmalloc do; every contender gains, and the record says whi
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import sys
 
@@ -35,6 +36,15 @@ def choose(allocator: Allocator) -> str:
     if mallopt is None or not (mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, -1)):
         return "system"
     return "glibc, memory kept"
+
+
+def release() -> None:
+    """Gives the system what is free now, kept or not; of use where there is glibc alone."""
+    gc.collect()
+    if sys.platform.startswith("linux"):
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def reserve(mib: float) -> None:

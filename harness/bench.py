@@ -40,6 +40,7 @@ WARMUP_STEPS = 2
 CALIBRATION_SAMPLES = 4
 # What a framework keeps of one neuron and step until the backward pass, as measured: 24 to 32.
 BYTES_PER_NEURON_STEP = 32
+WEIGHT_COPIES = 4  # weights, gradients, and two of Adam's
 
 
 class Step(NamedTuple):
@@ -139,11 +140,26 @@ class Bench:
         )
         self._warn_of_dead_layers(row, weights, few)
         if self.device.type == "cpu":
-            neurons = sum(prod(stage.output_shape) for stage in self.cell.network.stages)
-            steps = self.cell.T * self.cell.batch_size
-            allocator.reserve(BYTES_PER_NEURON_STEP * neurons * steps / 2**20)
+            allocator.reserve(self.iteration_mib)
         ready = [self._ready(entry, weights) for entry in [*entries, *floors]]
         self._start([each for each in ready if each is not None])
+
+    @property
+    def iteration_mib(self) -> float:
+        """What an iteration takes beside the weights, about; contenders take it in turns."""
+        neurons = sum(prod(stage.output_shape) for stage in self.cell.network.stages)
+        return BYTES_PER_NEURON_STEP * neurons * self.cell.T * self.cell.batch_size / 2**20
+
+    @property
+    def weights_mib(self) -> float:
+        """What one contender holds as long as it is ready, about."""
+        copies = WEIGHT_COPIES if self.cell.mode == "training" else 1
+        return copies * self.cell.network.weights * 4 / 2**20
+
+    @property
+    def held_mib(self) -> float:
+        """What all contenders hold; the floors keep less, and count as one."""
+        return (len(self.group) + 1) * self.weights_mib
 
     @property
     def comparable(self) -> bool:
@@ -181,6 +197,7 @@ class Bench:
         """Gives the contenders' memory back; there are no more rounds."""
         self._rounds, self._contenders = None, ()
         self.seconds.clear()
+        allocator.release()
 
     def _start(self, contenders: list[Contender]) -> None:
         twins = [_twin(each) for each in contenders if each.name == FLOOR]

@@ -27,7 +27,7 @@ FEWEST_ROUNDS, MOST_ROUNDS = 2, 10  # ten as in the paper; two where the budget 
 OVERHEAD_MACS = 2e10
 # Parts of a cell's time where the budget is short; what is left are its rounds.
 PREPARATION, MEMORY = 0.25, 0.35
-SPARE_MEMORY = 0.3  # of the machine's: with less, a cell is finished before the next is made
+SPARE_MEMORY = 0.1  # of the machine's, which stays free: estimates are rough
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +131,7 @@ class Schedule:
         """What happens, in order."""
         first = []
         for n, bench in enumerate(self.benches):
+            yield from self._make_room(bench)
             for step in bench.prepare():
                 self.prepared[n] = PREPARATION * step.fraction
                 yield Progress(self.fraction, bench.cell, step.doing)
@@ -181,10 +182,27 @@ class Schedule:
                 break
             yield self._round(bench)
         self.open.append(bench)
-        if _memory_is_short():
-            while bench.comparable and self._short_of_least(bench, 1.0):
-                yield self._round(bench)
-            self._close(bench)
+
+    def _make_room(self, bench: Bench) -> Iterator[Progress]:
+        """Ends open cells, the largest first, until the next one fits into memory beside them.
+
+        They get at once the rounds that they get whatever the budget.
+        """
+        while self.open and _available_mib() < self._needed_mib(bench):
+            largest = max(self.open, key=lambda each: each.held_mib)
+            while largest.comparable and self._short_of_least(largest, 1.0):
+                yield self._round(largest)
+            self._close(largest)
+
+    def _needed_mib(self, bench: Bench) -> float:
+        """What the next cell takes, with a process beside that measures one contender's memory."""
+        if bench.device.type != "cpu":
+            return 0.0
+        reserved = max((each.iteration_mib for each in self.open), default=0.0)
+        grows = max(0.0, bench.iteration_mib - reserved)
+        beside = bench.weights_mib + bench.iteration_mib
+        spare = SPARE_MEMORY * psutil.virtual_memory().total / 2**20
+        return bench.held_mib + grows + beside + spare
 
     def _catch_up(self) -> Iterator[Progress]:
         """A round of each open cell that is behind; those that get no more are closed."""
@@ -227,6 +245,5 @@ class Schedule:
         return not spare and not self._short_of_least(bench, 1.0)
 
 
-def _memory_is_short() -> bool:
-    installed = psutil.virtual_memory()
-    return installed.available < SPARE_MEMORY * installed.total
+def _available_mib() -> float:
+    return psutil.virtual_memory().available / 2**20

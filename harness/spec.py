@@ -128,6 +128,11 @@ class Stage:
     drops: bool  # whether dropout, where it is on, acts on the way to the next layer
 
     @property
+    def weights(self) -> int:
+        """Weights of the synapse; biases and U, which are few, are not counted."""
+        return self.macs // prod(self.output_shape[1:])
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates of one forward pass of one image at one step."""
         inputs = self.input_shape[0]
@@ -187,6 +192,11 @@ class Network:
     def stages(self) -> tuple[Stage, ...]:
         """The layers of neurons, in order, each with its shapes."""
         return tuple(_stages(self))
+
+    @property
+    def weights(self) -> int:
+        """Weights of all synapses."""
+        return sum(stage.weights for stage in self.stages)
 
     @property
     def macs(self) -> int:

@@ -211,15 +211,16 @@ def test_a_cell_is_said_with_its_first_rounds_and_again_with_all(tmp_path: Path)
     assert [(event.cell.T, event.rounds) for event in said] == [(4, 1), (2, 1), (4, 3), (2, 3)]
 
 
-def test_a_cell_is_finished_at_once_where_memory_is_short(
+def test_a_cell_is_ended_before_the_next_where_memory_is_short(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "SPARE_MEMORY", 1.1)
     cases = (case("reference"), case("reference", T=2))
     plan = runner.Plan(budget=math.inf, data_root=tmp_path)
-    events = list(runner.run(cases, Store(tmp_path), plan))
-    said = [event for event in events if isinstance(event, runner.Measured)]
-    assert [(event.cell.T, event.rounds) for event in said] == [(4, 3), (2, 3)] * 2
+    list(runner.run(cases, Store(tmp_path), plan))
+    rows, _ = Store(tmp_path).read()
+    rounds = [(row.T, row.round) for row in of(rows, "iteration", framework="floor", twin=True)]
+    assert rounds == [(T, number) for T in (4, 2) for number in (1, 2, 3)]
 
 
 def test_progress_goes_up_and_names_the_cell(tmp_path: Path) -> None:
