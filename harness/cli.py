@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from harness.records import Record, Store
     from harness.runner import Plan
     from harness.spec import Case
+    from harness.trials import Plan as TrainingPlan
 
 DEFAULT_BUDGET, QUICK_BUDGET = 540.0, 50.0  # seconds; the whole command takes a little longer
 LEAST, QUICK_LEAST = 30.0, 8.0  # seconds of rounds that a cell gets whatever the budget
@@ -55,25 +56,38 @@ Out = Annotated[Path, typer.Option("--out", help="Folder of the results.", metav
 
 @app.command()
 def run(
-    suite: Annotated[str, typer.Option("--suite", help="acceleration", metavar="NAME")],
+    suite: Annotated[
+        str,
+        typer.Option(
+            "--suite", metavar="acceleration|timesteps|scale|neunorm|accuracy", help="Which."
+        ),
+    ],
     quick: Annotated[
-        bool, typer.Option("--quick", help="Small networks, within 90 s on two cores.")
+        bool,
+        typer.Option("--quick", help="Timing: 90 s on two cores. Training: digits, in minutes."),
     ] = False,
     paper: Annotated[
-        bool, typer.Option("--paper", help="Ten rounds of everything, as the paper.")
+        bool,
+        typer.Option("--paper", help="The paper's own size; training needs a CUDA device."),
     ] = False,
     frameworks: Frameworks = None,
     networks: Networks = None,
     datasets: Datasets = None,
     steps: Annotated[str | None, typer.Option("--steps", help="T.", metavar="N,...")] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", metavar="N")] = None,
-    precision: Annotated[str, typer.Option("--precision", metavar="fp32|bf16|fp64")] = "fp32",
+    precision: Annotated[
+        str | None, typer.Option("--precision", metavar="fp32|bf16|fp64", help="Default: fp32.")
+    ] = None,
     device: Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda")] = "auto",
     seeds: Annotated[str | None, typer.Option("--seeds", metavar="N,...")] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", metavar="N")] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option("--samples", help="Training samples, drawn once.", metavar="N"),
+    ] = None,
     width: Annotated[
-        str, typer.Option("--width", help="Scales channels and features.", metavar="1/8")
-    ] = "1",
+        str | None, typer.Option("--width", help="Scales channels and features.", metavar="1/8")
+    ] = None,
     neunorm: Annotated[
         str | None, typer.Option("--neunorm", help="On, as read.", metavar="mean|literal")
     ] = None,
@@ -105,36 +119,49 @@ def run(
             "nothing with --quick.",
         ),
     ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Train anew what is done or begun; old rows stay.")
+    ] = False,
     out_dir: Out = Path("results"),
 ) -> None:
     """Measure a suite; each row is kept under OUT/records as it comes."""
     from harness import suites
 
-    suites.check_name(suite)
+    experiment = suites.suite(suite)
     if quick and paper:
         raise UsageError("--quick and --paper exclude each other: give one")
     selection = Selection(
-        frameworks=_frameworks(frameworks),
+        frameworks=_frameworks(frameworks, experiment.frameworks),
         datasets=options.names(datasets),
         networks=options.names(networks),
         steps=options.numbers("--steps", steps, least=1),
-        seeds=options.numbers("--seeds", seeds, least=0) or (0,),
+        seeds=options.numbers("--seeds", seeds, least=0),
         epochs=options.at_least(1, "--epochs", epochs),
+        samples=options.at_least(1, "--samples", samples),
         batch_size=options.at_least(1, "--batch-size", batch_size),
-        precision=options.precision(precision),
+        precision=None if precision is None else options.precision(precision),
         device=options.device(device),
-        width=options.width(width),
+        width=None if width is None else options.width(width),
         neunorm=options.reading(neunorm),
         initialisation=options.initialisation(init),
         quick=quick,
+        paper=paper,
         mode="inference" if inference else "training",
         tuned=tuned,
     )
-    cases = suites.cases(suite, selection)
+    cases = experiment.cases(selection)
+    fetch = False if quick and download is None else download
+    if experiment.trains:
+        if budget is not None:
+            raise UsageError(
+                f"the {suite} suite trains all its epochs: use --epochs, --samples or --width to "
+                "make it shorter, and leave --budget out"
+            )
+        _train(cases, _training_plan(cases, data_root, fetch, fresh=fresh), out_dir)
+        return
     spend = inf if paper else QUICK_BUDGET if quick else DEFAULT_BUDGET
     if budget is not None:
         spend = options.seconds("--budget", budget)
-    fetch = False if quick and download is None else download
     plan = replace(
         _plan(cases, spend, data_root, fetch),
         least=QUICK_LEAST if quick else LEAST,
@@ -143,10 +170,10 @@ def run(
     _measure(cases, plan, out_dir, named=frameworks is not None)
 
 
-def _frameworks(text: str | None) -> tuple[str, ...]:
+def _frameworks(text: str | None, usual: tuple[str, ...] | None) -> tuple[str, ...]:
     import adapters
 
-    chosen = options.names(text) or adapters.names()
+    chosen = options.names(text) or usual or adapters.names()
     for name in chosen:
         adapters.check_name(name)
     return chosen
@@ -158,12 +185,59 @@ def _plan(
     from harness import datasets
     from harness.runner import Plan
 
+    root = datasets.data_root(data_root)
+    return Plan(budget=budget, data_root=root, download=_fetched(cases, download))
+
+
+def _training_plan(
+    cases: tuple[Case, ...], data_root: str | None, download: bool | None, *, fresh: bool
+) -> TrainingPlan:
+    from harness import datasets, trials
+
+    root = datasets.data_root(data_root)
+    return trials.Plan(data_root=root, download=_fetched(cases, download), fresh=fresh)
+
+
+def _fetched(cases: tuple[Case, ...], download: bool | None) -> frozenset[str]:
+    """The data sets that may be fetched."""
+    from harness import datasets
+
     wanted = {case.dataset for case in cases}
     if download is None:
         wanted = {name for name in wanted if datasets.DOWNLOAD_MIB[name] <= LARGEST_DOWNLOAD_MIB}
     elif not download:
         wanted = set()
-    return Plan(budget=budget, data_root=datasets.data_root(data_root), download=frozenset(wanted))
+    return frozenset(wanted)
+
+
+def _train(cases: tuple[Case, ...], plan: TrainingPlan, folder: Path) -> None:
+    from harness import tables, terminal, trials
+    from harness.records import Store
+
+    store = Store(folder)
+    store.check_writable()
+    bar = terminal.progress(out)
+    task = bar.add_task("starting", total=1.0)
+
+    def say(fraction: float, doing: str) -> None:
+        bar.update(task, completed=fraction, description=doing)
+
+    rows: list[Record] = []
+    try:
+        with bar:
+            for ended in trials.run(cases, store, plan, say):
+                out.print(terminal.trained(ended))
+                rows += ended.rows
+    except KeyboardInterrupt:
+        err.print(
+            f"interrupted: what was measured is kept in {store.folder}; the same command goes on",
+            markup=False,
+        )
+        raise typer.Exit(130) from None
+    suite = cases[0].suite
+    if any(row.kind == "trained" for row in rows):
+        out.print(terminal.plain(tables.TABLES[suite](rows)))
+    _closing(rows, store, named=True)
 
 
 def _measure(cases: tuple[Case, ...], plan: Plan, folder: Path, *, named: bool) -> None:
@@ -261,7 +335,9 @@ def list_(
 
 @app.command("tables")
 def tables_(
-    name: Annotated[str, typer.Argument(metavar="acceleration")],
+    name: Annotated[
+        str, typer.Argument(metavar="3|4|5|6|acceleration|scale|timesteps|neunorm|accuracy")
+    ],
     out_dir: Out = Path("results"),
     form: Annotated[str, typer.Option("--format", metavar="text|md|csv|html")] = "text",
 ) -> None:
@@ -278,14 +354,16 @@ def tables_(
         err.print(str(damage), markup=False)
     if damaged:
         err.print(f"{len(damaged)} lines were no rows and were skipped", markup=False)
-    if not any(row.suite == name for row in rows):
+    suite = tables.SUITE_OF.get(name, name)
+    if not any(row.suite == suite for row in rows):
         raise UsageError(
-            f"no rows of {name} under {out_dir / 'records'}: first run "
-            f"`harness run --suite {name} --out {out_dir}`"
+            f"no rows of {suite} under {out_dir / 'records'}: first run "
+            f"`harness run --suite {suite} --out {out_dir}`"
         )
     table = tables.TABLES[name](rows)
     if form == "text":
-        out.print(terminal.acceleration(table))
+        show = terminal.acceleration if name == "acceleration" else terminal.plain
+        out.print(show(table))
     else:
         sys.stdout.write(tables.markup(table, form))
 

@@ -1,11 +1,11 @@
-"""Medians and ratios with intervals, from few and noisy rounds. No torch: tables use it."""
+"""Ratios of few and noisy rounds, means over few seeds, with intervals. No torch: for tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, inf, isclose, log, sqrt
-from statistics import median
+from math import exp, inf, isclose, log, nan, sqrt
+from statistics import fmean, median, stdev
 from typing import Literal
 
 import numpy as np
@@ -31,6 +31,28 @@ class Ratio:
     def half_width(self) -> float:
         """Half the interval, relative to the value: 0.05 is "within 5 %"."""
         return (self.high - self.low) / (2 * self.value)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over seeds with its 95 % interval; NaN where there are too few to tell."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def mean(values: Sequence[float]) -> Mean:
+    """The mean with Student's interval."""
+    n = len(values)
+    if n == 0:
+        return Mean(nan, nan, nan, 0)
+    value = fmean(values)
+    if n == 1:
+        return Mean(value, nan, nan, 1)
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * stdev(values) / sqrt(n)
+    return Mean(value, value - reach, value + reach, n)
 
 
 @dataclass(frozen=True)

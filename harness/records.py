@@ -23,6 +23,10 @@ Kind = Literal[
     "warmup",  # the first iteration, apart
     "iteration",  # one iteration in one round
     "memory",  # peak over the base, in a process of its own
+    "epoch",  # one epoch of training; `reason` holds its warnings
+    "tested",  # a trained network over `tested_T` steps
+    "confusion",  # its votes and decisions on random test samples
+    "trained",  # a training that is done, with its three figures
     "case",  # a case that came to nothing; `status` and `reason` say why
     "warning",  # something to know of the figures of the same cell; `reason` says what
 ]
@@ -99,6 +103,30 @@ class Record:
     implementation: str | None = None  # which of its kernels ran, where an adapter has several
     twin: bool = False  # the second name of the contender that runs twice (A/A)
 
+    # training: accuracies are in [0, 1]
+    key: str | None = None  # of all that decides the weights; rows of one training share it
+    epoch: int | None = None  # from 1
+    epochs: int | None = None  # that it trains
+    optimiser: str | None = None
+    dropout: float | None = None
+    learning_rate: float | None = None
+    train_samples: int | None = None
+    validation_samples: int | None = None
+    test_samples: int | None = None
+    loss: float | None = None  # mean over the epoch
+    train_accuracy: float | None = None  # of the votes as they came while the weights changed
+    validation_accuracy: float | None = None
+    test_accuracy: float | None = None  # after this epoch; of a training, after its last
+    best_test_accuracy: float | None = None  # of all epochs, as papers tell it
+    best_test_epoch: int | None = None
+    chosen_test_accuracy: float | None = None  # at the epoch that validates best
+    chosen_epoch: int | None = None
+    rates: tuple[float, ...] | None = None  # spikes per neuron and step of each layer
+    gradient_norm: float | None = None  # mean over the iterations
+    tested_T: int | None = None
+    votes: tuple[tuple[float, ...], ...] | None = None  # mean votes; rows are the labels
+    confusion: tuple[tuple[int, ...], ...] | None = None  # samples decided so
+
     # certificate
     certified: bool | None = None
     certificate_precision: str | None = None
@@ -122,6 +150,9 @@ class Record:
     data_simulated: bool | None = None
     data_substitute: bool | None = None
     data_note: str | None = None
+    data_test_sha256: str | None = None
+    data_split_sha256: str | None = None  # of the names in a split of ours, kept in OUT/splits
+    data_augmented: bool | None = None  # random crop and flip
 
     # machine and versions
     framework_version: str | None = None

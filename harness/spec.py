@@ -15,6 +15,9 @@ Initialisation = Literal["calibrated", "torch"]
 Mode = Literal["training", "inference"]  # what an iteration is: a step, or a forward pass
 Allocator = Literal["keep", "system"]  # whether the process keeps the memory it has freed
 
+# The "framework" of the network of the same structure without spikes (Table 5's baseline).
+ANN = "ann"
+
 # A larger layer is a typing mistake, and would be allocated before anyone could say so.
 LARGEST_LAYER = 65536
 
@@ -239,10 +242,22 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Case:
-    """One framework on one network and data set.
+class Training:
+    """How a case is trained and tested, beside the settings of Table 7."""
 
-    Those that differ in the framework and the precision alone are timed together.
+    epochs: int
+    samples: int | None = None  # of the training set, validation among them; None: all
+    test_samples: int | None = None
+    embedded: bool = False  # on the embedded digits, whatever data there are
+    tested_at: tuple[int, ...] = ()  # numbers of steps at which the trained network is tested too
+    confusion: bool = False  # whether Fig. 6's matrix is wanted
+
+
+@dataclass(frozen=True)
+class Case:
+    """One framework on one network and data set: timed, or trained where `training` says how.
+
+    Timed cases that differ in the framework and the precision alone are timed together.
     """
 
     suite: str
@@ -258,6 +273,7 @@ class Case:
     seed: int
     initialisation: Initialisation = "calibrated"
     mode: Mode = "training"
+    training: Training | None = None
 
 
 @dataclass(frozen=True)
@@ -268,15 +284,17 @@ class Selection:
     datasets: tuple[str, ...] | None = None
     networks: tuple[str, ...] | None = None  # names or notations
     steps: tuple[int, ...] | None = None  # each T to run
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] | None = None
     epochs: int | None = None
+    samples: int | None = None
     batch_size: int | None = None
-    precision: Precision = "fp32"
+    precision: Precision | None = None
     device: str = "cpu"
-    width: Fraction = Fraction(1)
+    width: Fraction | None = None
     neunorm: Reading | None = None
     initialisation: Initialisation = "calibrated"
     quick: bool = False
+    paper: bool = False
     mode: Mode = "training"
     tuned: bool = False  # each framework in the forms that a skilled user switches on as well
 

@@ -26,6 +26,8 @@ from harness import networks, tables
 if TYPE_CHECKING:  # tables are shown without torch
     from harness.certificate import Certificate
     from harness.checking import Examined
+    from harness.records import Record
+    from harness.trials import Trained
 
 
 def progress(console: Console) -> Progress:
@@ -138,6 +140,62 @@ def _noise(line: Mapping[Any, Any]) -> str:
     if pd.isna(line["noise_low"]):
         return "A/A not measured"
     return f"A/A {line['noise_low']:.2f}-{line['noise_high']:.2f}"
+
+
+def plain(table: pd.DataFrame) -> RenderableType:
+    """Any table: what is the same in all its lines is said once above it."""
+    lines = table.to_dict("records")
+    texts = {str(name): [_value(line[name]) for line in lines] for name in table.columns}
+    same = [name for name, column in texts.items() if len(lines) > 1 and len(set(column)) == 1]
+    head = ", ".join(f"{name} {texts[name][0]}" for name in same if texts[name][0])
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    shown = [name for name in texts if name not in same]
+    for name in shown:
+        text = any(isinstance(line[name], str) for line in lines)
+        grid.add_column(name, justify="left" if text else "right", overflow="fold")
+    for cells in zip(*(texts[name] for name in shown), strict=True):
+        grid.add_row(*map(escape, cells))
+    return Group(Text(head, "dim"), grid)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None or pd.isna(value):
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def trained(ended: Trained) -> RenderableType:
+    """A training in a few lines: its three figures, and its warnings or why it came to nothing."""
+    case = ended.case
+    reading = f" NeuNorm {case.network.neunorm.reading}" if case.network.neunorm else ""
+    head = Text(
+        f"{networks.settings(case.dataset).title} {case.scale}{reading} {case.framework} "
+        f"T = {case.T} seed {case.seed}: ",
+        "bold",
+    )
+    lines = [Text(row.reason, "yellow") for row in ended.rows if row.kind == "epoch" and row.reason]
+    for row in ended.rows:
+        if row.kind == "case":
+            head.append(f"{row.status}: {row.reason}", "red")
+        if row.kind == "trained":
+            head.append(_three_figures(row), "default")
+    if ended.before:
+        head.append(" (done before)", "dim")
+    return Group(head, *lines)
+
+
+def _three_figures(row: Record) -> str:
+    last, best, chosen = (
+        f"{100 * (value or 0):.2f} %"
+        for value in (row.test_accuracy, row.best_test_accuracy, row.chosen_test_accuracy)
+    )
+    spent = (row.seconds or 0) / (row.epochs or 1)
+    return (
+        f"{last} after {row.epochs} epochs, best {best} (epoch {row.best_test_epoch}), "
+        f"{chosen} where it validates best (epoch {row.chosen_epoch}); {spent:.1f} s an epoch"
+    )
 
 
 def examined(result: Examined) -> RenderableType:

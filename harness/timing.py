@@ -40,6 +40,26 @@ class Deadline:
         return self.at - time.monotonic()
 
 
+@dataclass(frozen=True)
+class Stopwatch:
+    """Started on a clock that never goes back."""
+
+    device: torch.device
+    at: float  # seconds of that clock
+
+    @classmethod
+    def started(cls, device: torch.device) -> Stopwatch:
+        """Once the device has done all it was given before."""
+        synchronise(device)
+        return cls(device, time.perf_counter())
+
+    @property
+    def seconds(self) -> float:
+        """Since the start, the device synchronised."""
+        synchronise(self.device)
+        return time.perf_counter() - self.at
+
+
 def synchronise(device: torch.device) -> None:
     """Waits until the device has done all it was given."""
     if device.type == "cuda":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,28 @@ def optimiser(parameters: Iterable[nn.Parameter], settings: SGD | Adam) -> torch
             assert_never(settings)
 
 
+def learning_rate(settings: SGD | Adam, epoch: int, epochs: int, paper_epochs: int) -> float:
+    """The rate of an epoch, from 1, of a run of `epochs`.
+
+    The steps of SGD come at the same parts of a run as in the paper's, of `paper_epochs`.
+    """
+    match settings:
+        case SGD():
+            passed = (epoch - 1) * paper_epochs // (epochs * settings.step_epochs)
+            return settings.lr * settings.factor**passed
+        case Adam():
+            return settings.lr
+        case _:
+            assert_never(settings)
+
+
+class Outcome(NamedTuple):
+    """What an iteration came to, still on the device."""
+
+    loss: Tensor  # ()
+    votes: Tensor  # (B, classes)
+
+
 def iteration(
     module: nn.Module,
     optimise: torch.optim.Optimizer,
@@ -44,18 +66,19 @@ def iteration(
     *,
     classes: int,
     precision: Precision,
-) -> Tensor:
-    """One iteration on batch x (T, B, C, H, W): zero_grad, forward, loss, backward, step; its loss.
+) -> Outcome:
+    """One iteration on batch x (T, B, C, H, W): zero_grad, forward, loss, backward, step.
 
     In bf16 the pass runs under autocast with float32 weights; the vote and the loss are float32.
     """
     optimise.zero_grad(set_to_none=True)
     with _autocast(x, precision):
         spikes = module(x)
-    loss = coding.loss(coding.vote(spikes.to(x.dtype), classes), labels)
+    votes = coding.vote(spikes.to(x.dtype), classes)
+    loss = coding.loss(votes, labels)
     loss.backward()
     optimise.step()
-    return loss.detach()
+    return Outcome(loss.detach(), votes.detach())
 
 
 def captured(step: Callable[[], Tensor]) -> Callable[[], Tensor]:

@@ -118,7 +118,7 @@ def _training(module: nn.Module, work: Workload) -> Make:
                 labels,
                 classes=case.network.classes,
                 precision=case.precision,
-            )
+            ).loss
 
         return step
 

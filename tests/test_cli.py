@@ -16,8 +16,8 @@ from harness import cli, networks
 FLAGS = {
     "run": (
         "--suite --quick --paper --frameworks --networks --datasets --steps --batch-size "
-        "--precision --device --seeds --epochs --width --neunorm --init --inference --tuned "
-        "--budget --allocator --data-root --download --no-download --out"
+        "--precision --device --seeds --epochs --samples --width --neunorm --init --inference "
+        "--tuned --budget --allocator --data-root --download --no-download --fresh --out"
     ),
     "check": "--networks --datasets --width --data-root",
     "list": "",
@@ -66,6 +66,12 @@ BAD = [
     (["--batch-size", "many"], "'--batch-size'"),
     (["--epochs", "-1"], "--epochs -1, expected 1 or more"),
     (["--epochs", "3"], "leave --epochs out"),
+    (["--samples", "0"], "--samples 0, expected 1 or more"),
+    (["--samples", "10"], "leave --samples out"),
+    (["--suite", "scale", "--budget", "10m"], "leave --budget out"),
+    (["--suite", "scale", "--tuned"], "leave --inference and --tuned out"),
+    (["--suite", "timesteps", "--paper", "--device", "cpu"], "takes months on a CPU"),
+    (["--suite", "neunorm", "--networks", "Huge"], "unknown network 'Huge'"),
     (["--seeds", "-1"], "--seeds '-1', expected whole numbers of 0 or more"),
     (["--width", "1/0"], "--width '1/0', expected a fraction"),
     (["--width", "-1"], "--width '-1', expected a fraction"),

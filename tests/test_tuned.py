@@ -11,10 +11,10 @@ from conftest import random_batch, small
 from torch._dynamo.exc import BackendCompilerFailed
 
 import adapters
-from harness import suites
 from harness.adapter import Variant
 from harness.certificate import Exam
 from harness.spec import Selection, UsageError
+from harness.suites import acceleration
 
 # the compiler warns of itself: parts of torch that are deprecated, tensors it looks at twice
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -73,12 +73,12 @@ def test_what_does_not_compile_is_an_error_and_never_runs_uncompiled(
 
 def test_the_suite_runs_each_framework_in_each_form_where_asked() -> None:
     plain = Selection(frameworks=("fused", "norse"), datasets=("cifar10",), networks=("Small",))
-    found = [(case.framework, case.precision) for case in suites.cases("acceleration", plain)]
+    found = [(case.framework, case.precision) for case in acceleration.cases(plain)]
     assert found == [("fused", "fp32"), ("norse", "fp32"), ("fused", "bf16")]
     tuned = Selection(
         frameworks=("fused", "norse"), datasets=("cifar10",), networks=("Small",), tuned=True
     )
-    found = [(case.framework, case.precision) for case in suites.cases("acceleration", tuned)]
+    found = [(case.framework, case.precision) for case in acceleration.cases(tuned)]
     assert found[3:] == [
         ("norse:channels-last", "fp32"),
         ("norse:compiled", "fp32"),

@@ -1,4 +1,4 @@
-"""Batches of the paper's three data sets, from disk, else from scikit-learn's embedded digits."""
+"""The paper's three data sets, from disk, else from scikit-learn's embedded digits."""
 
 from __future__ import annotations
 
@@ -6,16 +6,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from harness.datasets import cifar10, dvs_cifar10, nmnist
 from harness.datasets.batch import Batch, Request, assemble
 from harness.datasets.download import attempt
 from harness.datasets.events import MissingReader
 from harness.datasets.samples import About, Samples, Split, data_root, home_relative
+from harness.datasets.whole import Labelled, Say, Wanted, gather
 from harness.spec import UsageError
 
-__all__ = ["DOWNLOAD_MIB", "Batch", "Found", "Request", "data_root", "find", "load_batch"]
+__all__ = [
+    "DOWNLOAD_MIB",
+    "Batch",
+    "Found",
+    "Labelled",
+    "Request",
+    "Wanted",
+    "data_root",
+    "find",
+    "load_batch",
+    "load_split",
+]
 
 
 class DataSet(Protocol):
@@ -27,12 +40,15 @@ class DataSet(Protocol):
     HOW: str  # to get it
     WHOLE: dict[Split, int]
 
-    def inputs(self, root: Path, split: Split, T: int) -> Samples[Tensor] | None:
-        """The samples found, as a network's inputs; MissingReader where they cannot be read."""
+    def inputs(self, root: Path, split: Split, T: int) -> Samples[NDArray[np.uint8]] | None:
+        """The samples found: pixels (C, H, W), or event counts (T, C, H, W).
+
+        Raises MissingReader where they cannot be read.
+        """
         ...
 
-    def stand_in(self, root: Path, split: Split, T: int) -> Samples[Tensor]:
-        """What takes their place."""
+    def stand_in(self, root: Path | None, split: Split, T: int) -> Samples[NDArray[np.uint8]]:
+        """What takes their place: from other data under `root`, else what packages embed."""
         ...
 
     def download(self, root: Path, split: Split) -> None:
@@ -65,19 +81,44 @@ def load_batch(request: Request) -> Batch:
     Raises UsageError for an unknown data set, a data root that is none, fewer samples than the
     batch size, and a damaged file. A failed download and a missing reader are notes in `source`.
     """
-    dataset = _dataset(request.dataset)
-    root, split, T = _root(request.root), request.split, request.T
+    samples, note = _sought(
+        request.dataset, request.split, request.T, root=request.root, download=request.download
+    )
+    return assemble(request, samples, note)
+
+
+def load_split(wanted: Wanted, split: Split, say: Say) -> Labelled:
+    """A whole split as arrays, or as many samples as are wanted: real, else what stands in.
+
+    Raises UsageError for an unknown data set, a data root that is none, and where no sample can be
+    read. Damaged samples are left out and named in `source`, as are a failed download and a
+    missing reader.
+    """
+    if wanted.embedded:
+        samples, note = _dataset(wanted.dataset).stand_in(None, split, wanted.T), ""
+    else:
+        samples, note = _sought(
+            wanted.dataset, split, wanted.T, root=wanted.root, download=wanted.download
+        )
+    return gather(wanted, split, samples, note, say)
+
+
+def _sought(
+    name: str, split: Split, T: int, *, root: Path | None, download: bool
+) -> tuple[Samples[NDArray[np.uint8]], str]:
+    """The samples under the root, fetched where they may be, else the stand-in; and why."""
+    dataset, root = _dataset(name), _root(root)
     failure = ""
     try:
         found = dataset.inputs(root, split, T)
-        if found is None and request.download:
+        if found is None and download:
             failure = attempt(lambda: _fetch(dataset, root, split))
             found = dataset.inputs(root, split, T)
     except MissingReader as error:
-        return assemble(request, dataset.stand_in(root, split, T), note=str(error))
+        return dataset.stand_in(root, split, T), str(error)
     problem = _problem(dataset, root, {split: found.about if found else None})
     note = "; ".join(text for text in (failure, problem) if text)
-    return assemble(request, found or dataset.stand_in(root, split, T), note)
+    return found or dataset.stand_in(root, split, T), note
 
 
 def find(dataset: str, root: Path | None = None) -> Found:

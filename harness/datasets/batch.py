@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.datasets.samples import Samples, Split, choose
+from harness.datasets.samples import About, Normal, Samples, Split, choose
 from harness.spec import Source, UsageError
 
 
@@ -47,30 +49,50 @@ class Batch:
     source: Source
 
 
-def assemble(request: Request, samples: Samples[Tensor], note: str) -> Batch:
+def assemble(request: Request, samples: Samples[NDArray[np.uint8]], note: str) -> Batch:
     """Draws and reads a batch: samples (C, H, W) are static images, (T, C, H, W) event frames."""
     about = samples.about
     chosen = choose(about.count, request.batch_size, request.seed)
     drawn = [samples.read(index) for index in chosen]
-    stacked = torch.stack([sample for sample, _ in drawn], dim=drawn[0][0].ndim - 3)
+    raw = torch.from_numpy(np.stack([sample for sample, _ in drawn]))
     labels = torch.tensor([label for _, label in drawn], dtype=torch.int64)
-    source = Source(
-        name=request.dataset,
+    inputs = network_input(raw, request.T, about.normal)
+    once = inputs[0] if raw.ndim == 4 else inputs
+    source = source_of(request.dataset, about, sha256(once.numpy(), labels.numpy()), note)
+    return Batch(inputs, labels, source)
+
+
+def network_input(raw: Tensor, T: int, normal: Normal | None) -> Tensor:
+    """Pixels (B, C, H, W) or event counts (B, T, C, H, W) as a network's input (T, B, C, H, W).
+
+    float32. Pixels are normalised, and expanded over the steps; of event counts the first T steps
+    are taken, as they are.
+    """
+    if normal is None:
+        return raw[:, :T].transpose(0, 1).float().contiguous()
+    mean, std = (torch.tensor(each, device=raw.device) for each in (normal.mean, normal.std))
+    images = (raw.float() / 255 - mean[:, None, None]) / std[:, None, None]
+    return images.expand(T, *images.shape)
+
+
+def source_of(dataset: str, about: About, content: str, note: str) -> Source:
+    """What a record says of samples whose content has that hash."""
+    return Source(
+        name=dataset,
         description=about.description,
         samples=about.count,
-        sha256=_sha256(stacked, labels),
+        sha256=content,
         partial=about.count < about.whole,
         lossy=about.lossy,
         simulated=about.simulated,
         substitute=about.substitute,
         note=note,
     )
-    inputs = stacked if stacked.ndim == 5 else stacked.expand(request.T, *stacked.shape)
-    return Batch(inputs, labels, source)
 
 
-def _sha256(*tensors: Tensor) -> str:
+def sha256(*arrays: NDArray[np.generic]) -> str:
+    """The hash of arrays' bytes, one after the other."""
     digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(tensor.contiguous().numpy().tobytes())
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

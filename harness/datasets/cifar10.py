@@ -6,13 +6,19 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from harness.datasets import digits
 from harness.datasets.images import read_image
-from harness.datasets.samples import About, Samples, Split, damaged, list_files
+from harness.datasets.samples import (
+    About,
+    Normal,
+    Samples,
+    Split,
+    damaged,
+    files_origin,
+    list_files,
+)
 
 TITLE: str = "CIFAR-10"
 DOWNLOAD_MIB: int = 163
@@ -34,8 +40,7 @@ SIZE = 32
 WHOLE: dict[Split, int] = {"train": 50_000, "test": 10_000}
 
 # Mean and standard deviation of red, green and blue over the training images, pixels in [0, 1].
-MEAN = (0.4914, 0.4822, 0.4465)
-STD = (0.2470, 0.2435, 0.2616)
+NORMAL = Normal((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 
 _LOSSY = (".jpg", ".jpeg")
 
@@ -52,19 +57,13 @@ def images(root: Path, split: Split) -> Samples[NDArray[np.uint8]] | None:
     return None
 
 
-def normalised(image: NDArray[np.uint8]) -> Tensor:
-    """An image as the network's input: float32 (3, 32, 32), by the channels' MEAN and STD."""
-    pixels = torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255
-    return (pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
-
-
-def inputs(root: Path, split: Split, T: int) -> Samples[Tensor] | None:
-    """Normalised images; T does not matter to them."""
+def inputs(root: Path, split: Split, T: int) -> Samples[NDArray[np.uint8]] | None:
+    """Pixels (3, 32, 32); T does not matter to them."""
     found = images(root, split)
-    return None if found is None else found.mapped(normalised)
+    return None if found is None else found.mapped(lambda image: image.transpose(2, 0, 1))
 
 
-def stand_in(root: Path, split: Split, T: int) -> Samples[Tensor]:
+def stand_in(root: Path | None, split: Split, T: int) -> Samples[NDArray[np.uint8]]:
     """scikit-learn's digits in the shape of CIFAR-10."""
     return digits.inputs(split, SIZE)
 
@@ -88,8 +87,14 @@ def _batches(base: Path, split: Split) -> Samples[NDArray[np.uint8]]:
             data = torchvision.datasets.CIFAR10(base, train=split == "train", download=False)
     except (RuntimeError, OSError) as error:
         raise damaged(folder, error) from error
-    about = About("CIFAR-10 images", len(data.data), WHOLE[split], folder)
-    return Samples(about, lambda index: (data.data[index], int(data.targets[index])))
+    about = About(
+        "CIFAR-10 images", len(data.data), WHOLE[split], folder, normal=NORMAL, augmented=True
+    )
+    return Samples(
+        about,
+        lambda index: (data.data[index], int(data.targets[index])),
+        lambda: files_origin(folder, sorted(folder.iterdir())),
+    )
 
 
 def _image_folder(folder: Path, split: Split) -> Samples[NDArray[np.uint8]] | None:
@@ -98,9 +103,11 @@ def _image_folder(folder: Path, split: Split) -> Samples[NDArray[np.uint8]] | No
         return None
     lossy = any(file.path.suffix.lower() in _LOSSY for file in files)
     description = "CIFAR-10 images (lossy copy)" if lossy else "CIFAR-10 images"
-    about = About(description, len(files), WHOLE[split], folder, lossy)
+    about = About(
+        description, len(files), WHOLE[split], folder, lossy, normal=NORMAL, augmented=True
+    )
 
     def read(index: int) -> tuple[NDArray[np.uint8], int]:
         return read_image(files[index].path, (SIZE, SIZE)), files[index].label
 
-    return Samples(about, read)
+    return Samples(about, read, lambda: files_origin(folder, (file.path for file in files)))

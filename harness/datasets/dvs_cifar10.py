@@ -7,13 +7,22 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from harness.datasets import cifar10, digits
 from harness.datasets.events import BIN_US, EVENT, Events, bin_events, require
 from harness.datasets.images import enlarged
-from harness.datasets.samples import About, Samples, Split, damaged, list_files, split_indices
-from harness.datasets.simulated import DVS_CAMERA, closed_loop, simulate
+from harness.datasets.samples import (
+    SPLIT_SEED,
+    About,
+    Samples,
+    Split,
+    choose,
+    damaged,
+    files_origin,
+    list_files,
+    split_indices,
+)
+from harness.datasets.simulated import DVS_CAMERA, closed_loop, moved
 
 TITLE: str = "DVS-CIFAR10"
 DOWNLOAD_MIB: int = 7900
@@ -38,8 +47,18 @@ def recordings(root: Path, split: Split) -> Samples[Events] | None:
     if not files:
         return None
     drawn = [files[index] for index in split_indices(len(files), split)]
-    about = About("DVS-CIFAR10 recordings, 5 ms bins", len(drawn), WHOLE[split], folder)
-    return Samples(about, lambda index: (read_recording(drawn[index].path), drawn[index].label))
+    about = About(
+        "DVS-CIFAR10 recordings, 5 ms bins",
+        len(drawn),
+        WHOLE[split],
+        folder,
+        names=tuple(file.path.relative_to(folder).as_posix() for file in drawn),
+    )
+    return Samples(
+        about,
+        lambda index: (read_recording(drawn[index].path), drawn[index].label),
+        lambda: files_origin(folder, (file.path for file in drawn)),
+    )
 
 
 def read_recording(path: Path) -> Events:
@@ -76,21 +95,29 @@ def reduced(events: Events) -> Events:
     return kept
 
 
-def simulated(root: Path, split: Split, T: int) -> Samples[Events]:
-    """Moved CIFAR-10 images where those are under `root`, else moved digits, for T windows."""
+def simulated(root: Path | None, split: Split, T: int) -> Samples[Events]:
+    """Moved CIFAR-10 images where those are under `root`, else moved digits, for T windows.
+
+    Of more images than DVS-CIFAR10 has recordings, a seeded choice of as many.
+    """
     steps = (T + _SPARE_BINS) * BIN_US // DVS_CAMERA.step_us
-
-    def moved(grey: NDArray[np.float32]) -> Events:
-        return simulate(grey, closed_loop(steps), DVS_CAMERA)
-
-    pictures = cifar10.images(root, split)
+    pictures = cifar10.images(root, split) if root else None
     images = digits.images(split, SENSOR) if pictures is None else pictures.mapped(_grey)
-    description = f"simulated closed-loop events of {images.about.description}, 5 ms bins"
-    about = replace(images.about, description=description, simulated=True)
-    return Samples(about, images.mapped(moved).read)
+    count = images.about.count
+    if count > WHOLE[split]:
+        images = images.chosen(sorted(choose(count, WHOLE[split], SPLIT_SEED)))
+    about = replace(
+        images.about,
+        description=f"simulated closed-loop events of {images.about.description}, 5 ms bins",
+        whole=min(images.about.whole, WHOLE[split]),
+        simulated=True,
+        normal=None,
+        augmented=False,
+    )
+    return replace(moved(images, closed_loop(steps), DVS_CAMERA), about=about)
 
 
-def inputs(root: Path, split: Split, T: int) -> Samples[Tensor] | None:
+def inputs(root: Path, split: Split, T: int) -> Samples[NDArray[np.uint8]] | None:
     """Recordings as frames (T, 2, 42, 42). Raises MissingReader without tonic and aedat."""
     found = recordings(root, split)
     if found is None:
@@ -99,7 +126,7 @@ def inputs(root: Path, split: Split, T: int) -> Samples[Tensor] | None:
     return found.mapped(lambda events: bin_events(reduced(events), T, (SIZE, SIZE)))
 
 
-def stand_in(root: Path, split: Split, T: int) -> Samples[Tensor]:
+def stand_in(root: Path | None, split: Split, T: int) -> Samples[NDArray[np.uint8]]:
     """Simulated events as frames."""
     return simulated(root, split, T).mapped(
         lambda events: bin_events(reduced(events), T, (SIZE, SIZE))

@@ -6,9 +6,7 @@ import importlib
 from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from harness.spec import UsageError
 
@@ -36,18 +34,18 @@ def require(*packages: str) -> None:
             ) from error
 
 
-def bin_events(events: Events, bins: int, size: tuple[int, int]) -> Tensor:
-    """Counts events in windows of BIN_US from the first event on: float32 (bins, 2, H, W).
+def bin_events(events: Events, bins: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Counts events in windows of BIN_US from the first event on: (bins, 2, H, W).
 
     `size` is (H, W). Channel 0 counts OFF events, channel 1 ON events. Events outside the sensor
-    and after the last window are dropped.
+    and after the last window are dropped; a count ends at 255, fifty events a millisecond.
     """
     height, width = size
     if len(events) == 0:
-        return torch.zeros(bins, 2, height, width)
+        return np.zeros((bins, 2, height, width), np.uint8)
     x, y = events["x"].astype(np.int64), events["y"].astype(np.int64)
     window = (events["t"] - events["t"].min()) // BIN_US
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height) & (window < bins)
     place = ((window * 2 + events["p"]) * height + y) * width + x
     counts = np.bincount(place[inside], minlength=bins * 2 * height * width)
-    return torch.from_numpy(counts.astype(np.float32)).reshape(bins, 2, height, width)
+    return np.minimum(counts, 255).astype(np.uint8).reshape(bins, 2, height, width)

@@ -1,4 +1,4 @@
-"""Images: reading one from its file, and enlarging it."""
+"""Images: reading one from its file, enlarging it, and its pixels as bytes."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ def read_image(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
         height, width = pixels.shape[:2]
         raise damaged(path, f"{height}x{width} pixels, expected {size[0]}x{size[1]}")
     return pixels
+
+
+def pixels(image: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """An image in [0, 1] as bytes."""
+    return np.rint(image * 255).astype(np.uint8)
 
 
 def enlarged(image: NDArray[np.floating], size: int) -> NDArray[np.float32]:

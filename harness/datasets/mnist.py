@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.datasets.samples import About, Samples, Split, damaged
+from harness.datasets.samples import About, Samples, Split, damaged, files_origin
 
 SIZE = 28
 WHOLE: dict[Split, int] = {"train": 60_000, "test": 10_000}
@@ -32,7 +32,9 @@ def images(root: Path, split: Split) -> Samples[NDArray[np.float32]] | None:
         raise damaged(labels_file, f"{len(labels)} labels of {len(pixels)} images")
     about = About("MNIST's digits", len(pixels), WHOLE[split], folder)
     return Samples(
-        about, lambda index: (pixels[index].astype(np.float32) / 255, int(labels[index]))
+        about,
+        lambda index: (pixels[index].astype(np.float32) / 255, int(labels[index])),
+        lambda: files_origin(folder, (pixels_file, labels_file)),
     )
 
 

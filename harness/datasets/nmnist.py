@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from harness.datasets import digits, mnist
 from harness.datasets.events import EVENT, Events, bin_events, require
-from harness.datasets.samples import About, Samples, Split, damaged, list_files
-from harness.datasets.simulated import NMNIST_CAMERA, saccades, simulate
+from harness.datasets.samples import About, Samples, Split, damaged, files_origin, list_files
+from harness.datasets.simulated import NMNIST_CAMERA, moved, saccades
 
 TITLE: str = "N-MNIST"
 DOWNLOAD_MIB: int = 1150
@@ -39,7 +38,11 @@ def recordings(root: Path, split: Split) -> Samples[Events] | None:
     if not files:
         return None
     about = About("N-MNIST recordings, 5 ms bins", len(files), WHOLE[split], folder)
-    return Samples(about, lambda index: (read_recording(files[index].path), files[index].label))
+    return Samples(
+        about,
+        lambda index: (read_recording(files[index].path), files[index].label),
+        lambda: files_origin(folder, (file.path for file in files)),
+    )
 
 
 def read_recording(path: Path) -> Events:
@@ -59,16 +62,17 @@ def read_recording(path: Path) -> Events:
         raise damaged(path, error) from error
 
 
-def simulated(root: Path, split: Split) -> Samples[Events]:
+def simulated(root: Path | None, split: Split) -> Samples[Events]:
     """Saccades before MNIST's digits where those are under `root`, else before scikit-learn's."""
-    images = mnist.images(root, split) or digits.images(split, mnist.SIZE)
+    found = mnist.images(root, split) if root else None
+    images = found or digits.images(split, mnist.SIZE)
     description = f"simulated saccade events of {images.about.description}, 5 ms bins"
     about = replace(images.about, description=description, simulated=True)
-    return Samples(about, images.mapped(_saccade_events).read)
+    return replace(moved(images.mapped(_framed), saccades(), NMNIST_CAMERA), about=about)
 
 
-def inputs(root: Path, split: Split, T: int) -> Samples[Tensor] | None:
-    """Recordings as frames, float32 (T, 2, 34, 34). Raises MissingReader without tonic."""
+def inputs(root: Path, split: Split, T: int) -> Samples[NDArray[np.uint8]] | None:
+    """Recordings as frames (T, 2, 34, 34). Raises MissingReader without tonic."""
     found = recordings(root, split)
     if found is None:
         return None
@@ -76,7 +80,7 @@ def inputs(root: Path, split: Split, T: int) -> Samples[Tensor] | None:
     return found.mapped(lambda events: bin_events(events, T, (SIZE, SIZE)))
 
 
-def stand_in(root: Path, split: Split, T: int) -> Samples[Tensor]:
+def stand_in(root: Path | None, split: Split, T: int) -> Samples[NDArray[np.uint8]]:
     """Simulated events as frames."""
     return simulated(root, split).mapped(lambda events: bin_events(events, T, (SIZE, SIZE)))
 
@@ -90,5 +94,5 @@ def download(root: Path, split: Split) -> None:
     tonic.datasets.NMNIST(save_to=str(root), train=split == "train")
 
 
-def _saccade_events(digit: NDArray[np.float32]) -> Events:
-    return simulate(np.pad(digit, _BORDER), saccades(), NMNIST_CAMERA)
+def _framed(digit: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.pad(digit, _BORDER)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
@@ -24,6 +25,14 @@ TRAIN_SHARE = 0.9
 
 
 @dataclass(frozen=True)
+class Normal:
+    """How pixels become a network's inputs: mean and deviation per channel, of pixels in [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class About:
     """What is known of samples before one is read; see `spec.Source` for the flags."""
 
@@ -34,6 +43,14 @@ class About:
     lossy: bool = False
     simulated: bool = False
     substitute: bool = False
+    normal: Normal | None = None  # of pixels; None: event counts, which go in as they are
+    augmented: bool = False  # while training, by random crop and flip
+    names: tuple[str, ...] = ()  # of the samples of a split that is ours; () where it is official
+
+    @property
+    def split_sha256(self) -> str:
+        """A hash of `names`; "" where the split is official."""
+        return hashlib.sha256("\n".join(self.names).encode()).hexdigest() if self.names else ""
 
     def __str__(self) -> str:
         place = f", in {self.folder}" if self.folder else ""
@@ -46,6 +63,7 @@ class Samples(Generic[X]):
 
     about: About
     read: Callable[[int], tuple[X, int]]  # index -> sample, label; raises UsageError if damaged
+    origin: Callable[[], str]  # a text that changes where what would be read has changed
 
     def mapped(self, function: Callable[[X], Y]) -> Samples[Y]:
         """The same samples, each passed through `function` when it is read."""
@@ -54,7 +72,16 @@ class Samples(Generic[X]):
             sample, label = self.read(index)
             return function(sample), label
 
-        return Samples(self.about, read)
+        return Samples(self.about, read, self.origin)
+
+    def chosen(self, indices: Sequence[int]) -> Samples[X]:
+        """Only these of the samples, in this order."""
+        picked = ",".join(map(str, indices))
+        return Samples(
+            replace(self.about, count=len(indices)),
+            lambda index: self.read(indices[index]),
+            lambda: f"{self.origin()} {hashlib.sha256(picked.encode()).hexdigest()}",
+        )
 
 
 @dataclass(frozen=True)
@@ -90,6 +117,16 @@ def home_relative(path: Path) -> str:
     """The path with the home folder as ~: rows are shared and need not name who ran them."""
     home = Path.home()
     return str(Path("~") / path.relative_to(home)) if path.is_relative_to(home) else str(path)
+
+
+def files_origin(folder: Path, files: Iterable[Path]) -> str:
+    """A hash of the names of files under `folder`, their sizes and when each was changed last."""
+    digest = hashlib.sha256()
+    for file in files:
+        state = file.stat()
+        name = file.relative_to(folder).as_posix()
+        digest.update(f"{name} {state.st_size} {state.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 def damaged(path: Path, what: object) -> UsageError:

@@ -10,12 +10,14 @@ noise and no refractory period, so the same image always gives the same events.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.datasets.events import EVENT, Events
+from harness.datasets.samples import Samples
 
 Image = NDArray[np.floating]  # (H, W), in [0, 1]
 Path = NDArray[np.float64]  # (steps + 1, 2): how far the image is moved, (x, y) in pixels
@@ -32,6 +34,7 @@ class Camera:
 
 
 PATTERN_SEED = 0
+MODEL = 1  # of this file: events that were computed by another are computed anew
 
 # These and saccades() were chosen on real N-MNIST recordings beside the digits they were taken of:
 # events per recording, when and where.
@@ -53,6 +56,15 @@ def simulate(image: Image, path: Path, camera: Camera) -> Events:
         previous = current
     events = np.concatenate(chunks)
     return events[np.argsort(events["t"], kind="stable")]
+
+
+def moved(images: Samples[NDArray[np.float32]], path: Path, camera: Camera) -> Samples[Events]:
+    """The events of each image, which is of the sensor's size."""
+    found = images.mapped(lambda image: simulate(image, path, camera))
+    way = hashlib.sha256(path.tobytes()).hexdigest()
+    return replace(
+        found, origin=lambda: f"{images.origin()} {camera} {way} model {MODEL}, {PATTERN_SEED}"
+    )
 
 
 def shifted(image: Image, place: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -4,28 +4,38 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from harness.spec import Case, Selection, UsageError
-from harness.suites import acceleration
+from harness.suites import acceleration, accuracy, neunorm, scale, timesteps, trained
 
-SUITES: dict[str, Callable[[Selection], tuple[Case, ...]]] = {
-    "acceleration": acceleration.cases,
+
+@dataclass(frozen=True)
+class Suite:
+    """One experiment."""
+
+    cases: Callable[[Selection], tuple[Case, ...]]
+    frameworks: tuple[str, ...] | None = None  # that run where none is named; None: all known
+    trains: bool = False  # its cases are trained; else they are timed
+
+
+SUITES: dict[str, Suite] = {
+    "acceleration": Suite(acceleration.cases),
+    "timesteps": Suite(timesteps.cases, trained.FRAMEWORKS, trains=True),
+    "scale": Suite(scale.cases, trained.FRAMEWORKS, trains=True),
+    "neunorm": Suite(neunorm.cases, trained.FRAMEWORKS, trains=True),
+    "accuracy": Suite(accuracy.cases, trained.FRAMEWORKS, trains=True),
 }
 
 
-def check_name(suite: str) -> None:
-    """Raises UsageError where there is no such suite."""
-    if suite not in SUITES:
-        raise UsageError(f"unknown suite {suite!r}, choose from {', '.join(SUITES)}")
+def suite(name: str) -> Suite:
+    """The suite of that name. Raises UsageError where there is none."""
+    if name not in SUITES:
+        raise UsageError(f"unknown suite {name!r}, choose from {', '.join(SUITES)}")
+    return SUITES[name]
 
 
-def cases(suite: str, selection: Selection) -> tuple[Case, ...]:
-    """The cases of a suite under a selection. Raises UsageError for what does not exist."""
-    check_name(suite)
-    return SUITES[suite](selection)
-
-
-def about(suite: str) -> str:
+def about(name: str) -> str:
     """What a suite measures: the first line of its file."""
-    module = sys.modules[SUITES[suite].__module__]
+    module = sys.modules[SUITES[name].cases.__module__]
     return (module.__doc__ or "").partition("\n")[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from itertools import product
 
 from harness import networks
@@ -10,6 +11,7 @@ from harness.spec import Case, Precision, Selection, UsageError
 
 BATCH_SIZE = 20  # as in Fig. 3
 STEPS = (10,)
+SEEDS = (0,)
 # Who runs in bf16 too, beside float32, where no precision is asked for: our own engine.
 MIXED = ("fused",)
 Contender = tuple[str, Precision]
@@ -20,32 +22,33 @@ CUDA_FORMS: tuple[str, ...] = ("cuda-graph",)  # where there is a GPU, and for o
 def cases(selection: Selection) -> tuple[Case, ...]:
     """One case per network, data set, T, seed and contender; small networks first: rows come early.
 
-    Raises UsageError for an unknown data set or network and for epochs, NotationError for a wrong
-    notation.
+    Raises UsageError for an unknown data set or network and for epochs or samples, NotationError
+    for a wrong notation.
     """
-    if selection.epochs is not None:
-        raise UsageError(
-            "the acceleration suite times iterations and trains no epochs: leave --epochs out"
-        )
+    for option, given in (("--epochs", selection.epochs), ("--samples", selection.samples)):
+        if given is not None:
+            raise UsageError(
+                f"the acceleration suite times iterations and trains nothing: leave {option} out"
+            )
     scales = selection.networks or (networks.SCALES[:1] if selection.quick else networks.SCALES)
     datasets = selection.datasets or tuple(networks.SETTINGS)
-    steps = selection.steps or STEPS
-    grid = product(scales, datasets, steps, selection.seeds, _contenders(selection))
+    steps, seeds = selection.steps or STEPS, selection.seeds or SEEDS
+    grid = product(scales, datasets, steps, seeds, _contenders(selection))
     return tuple(_case(selection, *point) for point in grid)
 
 
 def _contenders(selection: Selection) -> list[Contender]:
     """Who runs, and in which precision; with `tuned` each framework's other forms as well."""
-    names = selection.frameworks
-    mixed: list[Precision] = ["bf16"] if selection.precision == "fp32" else []
+    names, precision = selection.frameworks, selection.precision or "fp32"
+    mixed: list[Precision] = ["bf16"] if precision == "fp32" else []
     ours = [name for name in names if name in MIXED]
-    contenders = _each(names, [selection.precision]) + _each(ours, mixed)
+    contenders = _each(names, [precision]) + _each(ours, mixed)
     if selection.tuned:
         plain = [name for name in names if ":" not in name]
         forms = [f"{name}:{form}" for name in plain if name not in MIXED for form in FORMS]
         if selection.device == "cuda":
             forms += [f"{name}:{form}" for name in plain for form in CUDA_FORMS]
-        contenders += _each(forms, [selection.precision, *mixed])
+        contenders += _each(forms, [precision, *mixed])
     return contenders
 
 
@@ -62,15 +65,14 @@ def _case(
     contender: Contender,
 ) -> Case:
     framework, precision = contender
-    name, network = networks.network(
-        scale, dataset, neunorm=selection.neunorm, width=selection.width
-    )
+    width = selection.width or Fraction(1)
+    name, network = networks.network(scale, dataset, neunorm=selection.neunorm, width=width)
     return Case(
         suite="acceleration",
         dataset=dataset,
         scale=name,
         network=network,
-        width=selection.width,
+        width=width,
         framework=framework,
         T=T,
         batch_size=selection.batch_size or BATCH_SIZE,

@@ -1,17 +1,18 @@
-"""Records to tables: one function per table and figure, each a pure function of stored rows."""
+"""Fig. 3 as a table: who takes how long, against the floor."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from math import inf, isnan, nan, sqrt
 from statistics import median
-from typing import Literal, NamedTuple, TypeVar, assert_never
+from typing import NamedTuple
 
 import pandas as pd
 
 from harness import intervals, networks
 from harness.records import Record
+from harness.tables.groups import grouped
 
 FLOOR = "floor"
 REFERENCE = "reference"
@@ -85,17 +86,6 @@ class Acceleration:
     framework_version: str
     run: str
     reason: str
-
-
-Key = TypeVar("Key", bound=Hashable)
-
-
-def grouped(rows: Iterable[Record], key: Callable[[Record], Key]) -> dict[Key, list[Record]]:
-    """Rows by key, keys and rows in the order they come."""
-    groups: dict[Key, list[Record]] = {}
-    for row in rows:
-        groups.setdefault(key(row), []).append(row)
-    return groups
 
 
 def cell_of(row: Record) -> Cell:
@@ -329,24 +319,3 @@ def noise_of(records: Iterable[Record]) -> intervals.Ratio | None:
     if not first:
         return None
     return intervals.ratio(second, first, intervals.pooled([cell.noise for cell in cells]))
-
-
-TABLES: dict[str, Callable[[Iterable[Record]], pd.DataFrame]] = {"acceleration": acceleration}
-
-Markup = Literal["md", "csv", "html"]
-
-
-def markup(table: pd.DataFrame, form: Markup) -> str:
-    """The table as text for a file; every name in it stays text, markup is escaped."""
-    match form:
-        case "csv":
-            return table.to_csv(index=False)
-        case "md":
-            escaped = table.map(
-                lambda cell: cell.replace("|", "\\|") if isinstance(cell, str) else cell
-            )
-            return escaped.to_markdown(index=False, missingval="") + "\n"
-        case "html":
-            return table.to_html(index=False, na_rep="", escape=True) + "\n"
-        case _:
-            assert_never(form)

@@ -1,0 +1,117 @@
+"""A whole split in memory: pixels or event counts as bytes, from the cache of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from harness.datasets import cache
+from harness.datasets.batch import network_input, sha256, source_of
+from harness.datasets.cache import Arrays
+from harness.datasets.events import BIN_US, MissingReader
+from harness.datasets.samples import SPLIT_SEED, About, Samples, Split, choose
+from harness.spec import Source, UsageError
+
+Say = Callable[[float, str], None]  # how far a piece of work is, in [0, 1], and what it does
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What data are wanted. Raises UsageError where that cannot be."""
+
+    dataset: str
+    T: int  # event frames that are kept; of no matter to images
+    samples: int | None = None  # a seeded choice of as many; None: all
+    root: Path | None = None  # None: HARNESS_DATA, else the user's cache folder
+    download: bool = False
+    embedded: bool = False  # the embedded default, whatever there is
+
+    def __post_init__(self) -> None:
+        if self.T < 1 or (self.samples is not None and self.samples < 1):
+            raise UsageError(f"T {self.T}, samples {self.samples}: expected 1 or more of each")
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Samples of one split, all in memory."""
+
+    raw: Tensor  # uint8 (N, C, H, W) pixels, or (N, T, C, H, W) event counts
+    labels: Tensor  # int64 (N,)
+    about: About
+    source: Source
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device) -> Labelled:
+        """The same on a device."""
+        return replace(self, raw=self.raw.to(device), labels=self.labels.to(device))
+
+    def part(self, indices: Tensor) -> Labelled:
+        """The samples of those indices, in their order."""
+        chosen = indices.to(self.raw.device)
+        return replace(self, raw=self.raw[chosen], labels=self.labels[chosen])
+
+    def batches(self, T: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs (T, B, C, H, W) and labels (B,), in order; the last batch may be smaller."""
+        for raw, labels in zip(
+            self.raw.split(batch_size), self.labels.split(batch_size), strict=True
+        ):
+            yield network_input(raw, T, self.about.normal), labels
+
+
+def gather(
+    wanted: Wanted, split: Split, samples: Samples[NDArray[np.uint8]], note: str, say: Say
+) -> Labelled:
+    """Reads as many of the samples as are wanted, or takes them from the cache.
+
+    Raises UsageError where no sample can be read.
+    """
+    count = samples.about.count
+    if wanted.samples is not None and wanted.samples < count:
+        samples = samples.chosen(sorted(choose(count, wanted.samples, SPLIT_SEED)))
+    frames = f"{wanted.T} bins of {BIN_US} us" if samples.about.normal is None else "pixels"
+    key = f"{wanted.dataset} {split} {frames} {samples.origin()}"
+    arrays = cache.kept(key, lambda: _read(samples, say))
+    about = replace(samples.about, count=len(arrays.labels))
+    notes = [note, arrays.note, _named(arrays.damaged)]
+    note = "; ".join(text for text in notes if text)
+    return Labelled(
+        torch.from_numpy(arrays.inputs),
+        torch.from_numpy(arrays.labels),
+        about,
+        source_of(wanted.dataset, about, arrays.sha256, note),
+    )
+
+
+def _named(damaged: tuple[str, ...]) -> str:
+    if not damaged:
+        return ""
+    more = f" and {len(damaged) - 3} more" if len(damaged) > 3 else ""
+    return f"{len(damaged)} samples were left out: {'; '.join(damaged[:3])}{more}"
+
+
+def _read(samples: Samples[NDArray[np.uint8]], say: Say) -> Arrays:
+    inputs, labels, damaged = [], [], []
+    count = samples.about.count
+    for index in range(count):
+        say(index / count, f"reading {samples.about.description}: {index:,} of {count:,}")
+        try:
+            sample, label = samples.read(index)
+        except MissingReader:
+            raise
+        except UsageError as error:  # one damaged file does not cost the others
+            damaged.append(str(error))
+            continue
+        inputs.append(sample)
+        labels.append(label)
+    if not inputs:
+        raise UsageError(f"none of {count} samples could be read: {damaged[0]}")
+    stacked, numbers = np.stack(inputs), np.array(labels, np.int64)
+    return Arrays(stacked, numbers, sha256(stacked, numbers), tuple(damaged))

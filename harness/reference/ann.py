@@ -1,0 +1,82 @@
+"""The network of the same structure without spikes: rectified units, one pass (Table 5)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from harness import synapses
+from harness.adapter import SpikeTap
+from harness.reference import dropout
+from harness.spec import Initialisation, Network, Stage, Voting
+
+
+class Units(nn.Module):
+    """One layer: synapse, rectification (not of the voting layer), pool."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__()
+        self.synapse = synapses.synapse(stage)
+        self.rectified = not isinstance(stage.synapse, Voting)
+        self.tap = SpikeTap(multi_step=True)
+        self.pool = synapses.pool(stage.pool) if stage.pool else None
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, ...) -> (B, ...)
+        out = self.synapse(x)
+        if self.rectified:
+            out = torch.relu(out)
+        if self.tap.recording:  # a unit that is active counts as one that fires
+            self.tap((out > 0).to(out.dtype)[None])
+        return out if self.pool is None else self.pool(out)
+
+
+class ANN(nn.Module):
+    """Same layers, dropout and voting; the voting layer is linear, and there is no time."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+        self.layers = nn.ModuleList(Units(stage) for stage in network.stages)
+
+    def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (1, B, N)
+        """Of event data the frames are summed, so that it sees all that the spiking one sees."""
+        static = synapses.is_static(x) or len(x) == 1
+        out = x[0] if static else x.sum(0)
+        drawn = dropout.stage_keys(self.network, x[:1], training=self.training)
+        for layer, keys in zip(self.layers, drawn, strict=True):
+            out = layer(out)
+            if keys is not None:
+                out = dropout.drop(out, keys[0], self.network.dropout)
+        return out[None]
+
+
+def initialised_ann(network: Network, x: Tensor, *, seed: int, scheme: Initialisation) -> ANN:
+    """The network with PyTorch's first weights, by `calibrated` each layer scaled on batch `x`.
+
+    The scale gives each layer's sums a deviation of 1 on x (T, B, C, H, W); the voting layer stays
+    as drawn.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = ANN(network).to(x.dtype)
+    module.to(x.device).eval()
+    if scheme == "calibrated":
+        _calibrate(module, x)
+    return module.train()
+
+
+@torch.no_grad()
+def _calibrate(module: ANN, x: Tensor) -> None:
+    for layer in list(module.layers)[:-1]:
+        assert isinstance(layer, Units)
+        sums: list[Tensor] = []
+        handle = layer.synapse.register_forward_hook(
+            lambda synapse, given, out, sums=sums: sums.append(out)
+        )
+        module(x)
+        handle.remove()
+        deviation = float(sums[0].std())
+        if deviation > 0:
+            layer.synapse.weight.div_(deviation)
+            if layer.synapse.bias is not None:
+                layer.synapse.bias.div_(deviation)

@@ -1,0 +1,125 @@
+"""What the suites that train share: their sizes, and a case of one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import product
+
+from harness import networks
+from harness.spec import Case, Network, Reading, Selection, Training, UsageError
+
+FRAMEWORKS = ("fused",)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a suite's trainings are on one data set; None: the whole, or as in Table 7."""
+
+    width: Fraction
+    epochs: int | None
+    samples: int | None
+    test_samples: int | None
+    batch_size: int
+    seeds: tuple[int, ...]
+    embedded: bool = False
+
+
+# --quick: the embedded digits, minutes on two cores.
+QUICK = Size(Fraction(1, 8), 6, 1000, 150, 20, (0,), embedded=True)
+# The default: real data, hours on two cores.
+CIFAR10 = Size(Fraction(1, 8), 12, 10_000, 2_000, 50, (0, 1, 2))
+EVENTS = Size(Fraction(1, 8), 20, 1_000, 1_000, 20, (0, 1, 2, 3, 4))
+# --paper: the paper's size. Its batch size in training is not printed.
+PAPER = Size(Fraction(1), None, None, None, 100, (0, 1, 2))
+
+# The paper does not print T of its accuracies; its authors' later code uses 5 on static images.
+STATIC_STEPS, EVENT_STEPS = 5, 10
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One training of a suite, before the command line's choices and the seeds."""
+
+    dataset: str
+    network: str  # a name or a notation
+    T: int | None = None  # None: as usual for the data set
+    neunorm: Reading | None = None
+    framework: str | None = None  # None: whom the command line chose
+    tested_at: tuple[int, ...] = ()
+    confusion: bool = False
+
+
+def cases(suite: str, selection: Selection, wishes: list[Wish]) -> tuple[Case, ...]:
+    """The cases of a suite that trains, all wishes of one seed before the next seed.
+
+    Raises UsageError for an unknown data set or network, for what only timing knows, and for the
+    paper's size on a CPU.
+    """
+    if selection.mode == "inference" or selection.tuned:
+        raise UsageError(f"the {suite} suite trains: leave --inference and --tuned out")
+    if selection.paper and selection.device != "cuda":
+        raise UsageError(
+            "--paper trains at the paper's size, which takes months on a CPU: "
+            "use --device cuda where there is one, or leave --paper out"
+        )
+    if selection.datasets is not None:
+        for name in selection.datasets:
+            networks.settings(name)
+        wishes = [wish for wish in wishes if wish.dataset in selection.datasets]
+    found = [case for wish in wishes for case in _cases(suite, selection, wish)]
+    if not found:
+        raise UsageError(f"the {suite} suite has nothing on {', '.join(selection.datasets or ())}")
+    return tuple(sorted(found, key=lambda case: case.seed))
+
+
+def size_of(selection: Selection, dataset: str) -> Size:
+    """The size of trainings on a data set."""
+    if selection.quick:
+        return QUICK
+    if selection.paper:
+        return PAPER
+    return CIFAR10 if networks.settings(dataset).static else EVENTS
+
+
+def _cases(suite: str, selection: Selection, wish: Wish) -> Iterator[Case]:
+    size, settings = size_of(selection, wish.dataset), networks.settings(wish.dataset)
+    width = selection.width or size.width
+    name, network = networks.network(wish.network, wish.dataset, neunorm=wish.neunorm, width=width)
+    usual = STATIC_STEPS if settings.static else EVENT_STEPS
+    steps = (wish.T,) if wish.T else selection.steps or (usual,)
+    training = Training(
+        epochs=selection.epochs or size.epochs or settings.epochs,
+        samples=selection.samples or size.samples,
+        test_samples=size.test_samples,
+        embedded=size.embedded,
+        tested_at=wish.tested_at,
+        confusion=wish.confusion,
+    )
+    frameworks = (wish.framework,) if wish.framework else selection.frameworks
+    for seed, T, framework in product(selection.seeds or size.seeds, steps, frameworks):
+        yield Case(
+            suite=suite,
+            dataset=wish.dataset,
+            scale=name,
+            network=_with_dropout(network, settings.dropout),
+            width=width,
+            framework=framework,
+            T=T,
+            batch_size=selection.batch_size or size.batch_size,
+            precision=selection.precision or ("bf16" if selection.paper else "fp32"),
+            device=selection.device,
+            seed=seed,
+            initialisation=selection.initialisation,
+            training=training,
+        )
+
+
+def _with_dropout(network: Network, p: float) -> Network:
+    return replace(network, dropout=p)
+
+
+def named(selection: Selection, *names: str) -> tuple[str, ...]:
+    """The networks that the command line names, else these."""
+    return selection.networks or names

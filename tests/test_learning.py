@@ -1,0 +1,234 @@
+"""Training: settings, held-out samples, checkpoints, equal weights by equal functions, warnings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+from test_whole import quiet
+
+from harness import checkpoints, learning, networks, training
+from harness.checkpoints import Checkpoint, Epoch
+from harness.datasets import Wanted, load_split
+from harness.learning import Data, Learner
+from harness.networks import SGD, Adam
+from harness.spec import ANN, Case, Training, UsageError
+
+TINY = "8C3(Encoding)-AP2-8C3-AP2-16FC-Voting"
+
+
+@pytest.fixture(autouse=True)
+def _no_data_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
+
+
+def case(dataset: str = "cifar10", **fields: object) -> Case:
+    _, network = networks.network(TINY, dataset)
+    given = Case(
+        suite="accuracy",
+        dataset=dataset,
+        scale="custom",
+        network=replace(network, dropout=networks.settings(dataset).dropout),
+        width=Fraction(1),
+        framework="reference",
+        T=2,
+        batch_size=10,
+        precision="fp32",
+        device="cpu",
+        seed=0,
+        training=Training(epochs=2, samples=60, test_samples=30, embedded=True),
+    )
+    return replace(given, **fields)  # type: ignore[arg-type]
+
+
+def data(dataset: str = "cifar10", count: int = 60) -> Data:
+    wanted = Wanted(dataset, T=2, samples=count, embedded=True)
+    train = load_split(wanted, "train", quiet)
+    return Data.of(train, load_split(replace(wanted, samples=30), "test", quiet))
+
+
+def trained(given: Case, parts: Data, epochs: int = 2) -> tuple[Learner, list[Epoch]]:
+    learner = learning.begin(given, parts)
+    return learner, [
+        learning.epoch(learner, n, epochs, lambda fraction: None) for n in range(1, epochs + 1)
+    ]
+
+
+def weights(learner: Learner) -> list[torch.Tensor]:
+    return [parameter.detach().clone() for parameter in learner.module.parameters()]
+
+
+def same(one: Learner, other: Learner) -> bool:
+    return all(map(torch.equal, weights(one), weights(other)))
+
+
+@pytest.mark.parametrize(
+    ("epoch", "epochs", "rate"),
+    [(1, 150, 0.1), (40, 150, 0.1), (41, 150, 0.01), (121, 150, 1e-4), (4, 15, 0.1), (5, 15, 0.01)],
+)
+def test_the_rate_falls_at_the_same_parts_of_a_shorter_run(
+    epoch: int, epochs: int, rate: float
+) -> None:
+    assert training.learning_rate(SGD(), epoch, epochs, 150) == pytest.approx(rate)
+    assert training.learning_rate(Adam(), epoch, epochs, 150) == 1e-3
+
+
+def test_a_tenth_is_held_out_whatever_the_seed() -> None:
+    parts = data()
+    assert (len(parts.train), len(parts.validation), len(parts.test)) == (54, 6, 30)
+    images = [image.numpy().tobytes() for image in (*parts.train.raw, *parts.validation.raw)]
+    assert len(set(images)) == 60
+    with pytest.raises(UsageError, match="use --samples 10 or more"):
+        data(count=4)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_one_others() -> None:
+    parts = data()
+    (one, _), (same_seed, _) = trained(case(), parts, 1), trained(case(), parts, 1)
+    other, _ = trained(case(seed=1), parts, 1)
+    assert same(one, same_seed)
+    assert not same(one, other)
+
+
+def test_an_epoch_says_what_it_came_to() -> None:
+    _, (first, second) = trained(case(), data())
+    assert (first.number, second.number) == (1, 2)
+    assert first.learning_rate == pytest.approx(0.1)
+    assert second.learning_rate == pytest.approx(0.01)  # 75 of 150 epochs have passed
+    assert len(first.rates) == 4 and all(0 < rate < 1 for rate in first.rates)
+    assert first.seconds > 0 and first.gradient_norm > 0 and 0 < first.loss < 1
+    assert all(
+        0 <= share <= 1
+        for share in (first.train_accuracy, first.validation_accuracy, first.test_accuracy)
+    )
+
+
+def test_fused_and_reference_have_the_same_weights_after_20_steps_in_float64() -> None:
+    # static images with dropout, then event frames
+    for dataset in ("cifar10", "nmnist"):
+        given = case(dataset, precision="fp64", batch_size=3, T=2)
+        parts = data(dataset, count=67)  # 60 to train: 20 steps
+        (ours, _), (theirs, _) = (
+            trained(replace(given, framework=name), parts, 1) for name in ("fused", "reference")
+        )
+        for a, b in zip(weights(ours), weights(theirs), strict=True):
+            assert (a - b).abs().max() <= 1e-12 * b.abs().max()  # sums are in another order
+
+
+def test_a_run_that_goes_on_from_a_checkpoint_has_the_weights_of_an_undisturbed_one(
+    tmp_path: Path,
+) -> None:
+    parts = data()
+    for given in (case(), case(framework="fused"), case(framework=ANN)):
+        undisturbed, epochs = trained(given, parts)
+        begun = learning.begin(given, parts)
+        first = learning.epoch(begun, 1, 2, lambda fraction: None)
+        path = tmp_path / "a.pt"
+        Checkpoint.of({"a": "b"}, (first,), begun.module, begun.optimiser).save(path)
+        torch.manual_seed(12345)  # another process stands elsewhere
+        resumed = learning.begin(given, parts)
+        found = checkpoints.load(path, {"a": "b"})
+        assert found is not None and found.epochs == (first,)
+        found.restore(resumed.module, resumed.optimiser)
+        second = learning.epoch(resumed, 2, 2, lambda fraction: None)
+        assert same(undisturbed, resumed)
+        assert replace(second, seconds=0) == replace(epochs[1], seconds=0)
+
+
+def saved(path: Path) -> Path:
+    module = torch.nn.Linear(2, 2)
+    Checkpoint.of({"T": "4"}, (), module, torch.optim.SGD(module.parameters())).save(path)
+    return path
+
+
+def test_a_checkpoint_of_another_run_is_refused_with_the_difference(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.pt")
+    with pytest.raises(UsageError, match=r"is of another run \(T is 4, expected 8\): delete it"):
+        checkpoints.load(path, {"T": "8"})
+    assert checkpoints.load(tmp_path / "none.pt", {}) is None
+
+
+def test_a_checkpoint_of_another_version_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(tmp_path / "a.pt")
+    monkeypatch.setattr(checkpoints, "VERSION", 99)
+    with pytest.raises(UsageError, match="is of version 1, this harness has 99"):
+        checkpoints.load(path, {"T": "4"})
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, ...]:
+        return print, ("code was run",)
+
+
+def test_a_damaged_checkpoint_is_named_and_runs_no_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = saved(tmp_path / "a.pt")
+    whole = path.read_bytes()
+    evil = tmp_path / "evil.pt"
+    torch.save({"version": 1, "identity": Evil()}, evil)
+    for content in (b"", whole[:100], whole[:-50], b"no checkpoint", evil.read_bytes()):
+        path.write_bytes(content)
+        with pytest.raises(UsageError, match=f"{path} is damaged"):
+            checkpoints.load(path, {"T": "4"})
+    torch.save([1, 2], path)
+    with pytest.raises(UsageError, match="is no checkpoint"):
+        checkpoints.load(path, {"T": "4"})
+    assert capsys.readouterr().out == ""
+
+
+def test_a_dead_layer_and_a_loss_that_stays_are_warned_of() -> None:
+    # PyTorch's first weights leave CIFARNet dead at the paper's threshold (PAPER.md)
+    given = case(framework="fused", initialisation="torch")
+    _, network = networks.network("CIFARNet", "cifar10", width=Fraction(1, 16))
+    _, (first,) = trained(replace(given, network=network), data(), 1)
+    dead, stays = first.warnings
+    assert "dead layers after epoch 1" in dead and "use --init calibrated" in dead
+    assert "the loss has not moved" in stays
+
+
+def test_a_loss_that_is_no_number_ends_the_run() -> None:
+    learner = learning.begin(case(), data())
+    with torch.no_grad():
+        next(iter(learner.module.parameters())).fill_(float("nan"))
+    votes = learner.module
+    learner = replace(learner, module=Nan(votes))
+    with pytest.raises(learning.Diverged, match="the loss became nan in epoch 1"):
+        learning.epoch(learner, 1, 2, lambda fraction: None)
+
+
+class Nan(torch.nn.Module):
+    """A network whose potentials have become NaN."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x) * float("nan")
+
+
+def test_the_ann_learns_and_has_the_same_weights_to_train() -> None:
+    given = case(framework=ANN, training=Training(epochs=8, embedded=True))
+    given = replace(given, network=replace(given.network, dropout=0.0))
+    parts = data(count=600)
+    learner, epochs = trained(given, parts, 8)
+    spiking = learning.begin(replace(given, framework="reference"), parts)
+    shapes = [[p.shape for p in each.module.parameters()] for each in (learner, spiking)]
+    assert shapes[0] == shapes[1]
+    assert epochs[-1].test_accuracy > 0.5
+
+
+def test_confusion_counts_the_samples_and_averages_their_votes() -> None:
+    learner, _ = trained(case(), data(), 1)
+    found = learning.confusion(learner, 500)
+    assert found.samples == 30  # there are no more
+    assert sum(map(sum, found.counts)) == 30
+    right = sum(found.counts[n][n] for n in range(10))
+    assert right / 30 == pytest.approx(learning.accuracy(learner, learner.data.test, 2))
+    assert all(0 <= vote <= 1 for line in found.votes for vote in line)

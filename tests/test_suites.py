@@ -1,0 +1,102 @@
+"""The suites that train: which cases they are, under which of the command line's choices."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+
+from harness import suites
+from harness.spec import ANN, Case, Selection, UsageError
+
+
+def cases(suite: str, **fields: object) -> tuple[Case, ...]:
+    return suites.suite(suite).cases(Selection(frameworks=("fused",), **fields))  # type: ignore[arg-type]
+
+
+def test_timesteps_trains_over_each_t_and_tests_over_all() -> None:
+    found = cases("timesteps")
+    assert {case.T for case in found} == {1, 2, 4, 8}
+    assert {case.training.tested_at for case in found if case.training} == {(1, 2, 4, 8)}
+    assert {(case.dataset, case.scale) for case in found} == {("cifar10", "CIFARNet")}
+    assert [case.seed for case in found] == [0] * 4 + [1] * 4 + [2] * 4  # a whole figure first
+    assert {case.T for case in cases("timesteps", steps=(3,))} == {3}
+
+
+def test_scale_trains_the_three_networks() -> None:
+    found = [(case.dataset, case.scale) for case in cases("scale", seeds=(0,))]
+    assert found == [(d, s) for d in ("cifar10", "nmnist") for s in ("Small", "Middle", "Large")]
+
+
+def test_neunorm_trains_without_it_and_by_both_readings() -> None:
+    found = cases("neunorm", seeds=(0,))
+    readings = [case.network.neunorm and case.network.neunorm.reading for case in found]
+    assert readings == [None, "mean", "literal"]
+    assert all(case.training and case.training.confusion for case in found)
+
+
+def test_accuracy_is_our_rows_of_tables_3_to_6_and_the_ann() -> None:
+    found = cases("accuracy", seeds=(0,))
+    rows = [(c.dataset, c.scale, bool(c.network.neunorm), c.framework) for c in found]
+    assert set(rows) == {
+        *(("nmnist", "OurModel", on, "fused") for on in (False, True)),
+        *(("dvs-cifar10", "OurModel", on, "fused") for on in (False, True)),
+        *(
+            ("cifar10", name, on, "fused")
+            for name in ("CIFARNet", "AlexNet")
+            for on in (False, True)
+        ),
+        ("cifar10", "CIFARNet", False, ANN),
+    }
+    assert len(rows) == len(set(rows))
+
+
+@pytest.mark.parametrize("suite", ["timesteps", "scale", "neunorm", "accuracy"])
+def test_the_default_is_reduced_and_quick_is_on_digits(suite: str) -> None:
+    for case in cases(suite):
+        assert case.width == Fraction(1, 8) and case.training is not None
+        assert not case.training.embedded and case.precision == "fp32"
+    for case in cases(suite, quick=True):
+        assert case.training is not None and case.training.embedded and case.seed == 0
+
+
+@pytest.mark.parametrize("suite", ["timesteps", "scale", "neunorm", "accuracy"])
+def test_paper_is_table_7_in_mixed_precision_on_a_gpu_alone(suite: str) -> None:
+    for case in cases(suite, paper=True, device="cuda"):
+        assert case.width == 1 and case.precision == "bf16" and case.training is not None
+        assert case.training.epochs == (150 if case.dataset == "cifar10" else 200)
+        assert case.training.samples is None and not case.training.embedded
+    with pytest.raises(UsageError, match="takes months on a CPU"):
+        cases(suite, paper=True)
+
+
+def test_dropout_is_cifar10s() -> None:
+    dropout = {case.dataset: case.network.dropout for case in cases("accuracy")}
+    assert dropout == {"cifar10": 0.5, "nmnist": 0.0, "dvs-cifar10": 0.0}
+
+
+def test_the_command_line_chooses() -> None:
+    (case,) = cases(
+        "scale",
+        networks=("8C3(Encoding)-16FC-Voting",),
+        datasets=("nmnist",),
+        seeds=(7,),
+        epochs=3,
+        samples=50,
+        width=Fraction(2),
+        steps=(6,),
+        batch_size=5,
+        precision="fp64",
+    )
+    assert str(case.network) == "16C3(Encoding)-32FC-Voting" and case.scale == "custom"
+    assert (case.seed, case.T, case.batch_size, case.precision) == (7, 6, 5, "fp64")
+    assert case.training and (case.training.epochs, case.training.samples) == (3, 50)
+
+
+def test_what_a_suite_does_not_have_is_said() -> None:
+    with pytest.raises(UsageError, match="unknown data set 'imagenet'"):
+        cases("scale", datasets=("imagenet",))
+    with pytest.raises(UsageError, match="leave --inference and --tuned out"):
+        cases("scale", tuned=True)
+    with pytest.raises(UsageError, match="leave --samples out"):
+        cases("acceleration", samples=10)

@@ -1,0 +1,124 @@
+"""Tables of trainings are pure functions of rows; every figure of them derived by hand here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from math import isnan, sqrt
+
+import pytest
+from conftest import SHARED, needs_shared
+from test_records import ROW
+
+from harness import intervals, paper, tables
+from harness.records import Record
+
+VOTES = tuple(tuple(0.5 if a == b else 0.1 for a in range(10)) for b in range(10))
+
+
+def training(seed: int, curve: tuple[float, ...], **fields: object) -> list[Record]:
+    """Rows of a training whose test accuracy goes along `curve`."""
+    base = replace(ROW, kind="epoch", seed=seed, round=None, seconds=None, suite="timesteps")
+    base = replace(base, framework="fused", scale="CIFARNet", epochs=len(curve))
+    base = replace(base, width="1/8", **fields)  # type: ignore[arg-type]
+    key = f"{seed} {base.neunorm} {base.T} {base.scale} {base.dataset} {base.framework}"
+    base = replace(base, key=key)
+    best = max(range(len(curve)), key=lambda n: curve[n])
+    return [
+        *(replace(base, epoch=n, test_accuracy=each) for n, each in enumerate(curve, 1)),
+        replace(base, kind="tested", tested_T=1, test_accuracy=curve[-1] / 2),
+        replace(base, kind="tested", tested_T=2, test_accuracy=curve[-1]),
+        replace(base, kind="confusion", votes=VOTES),
+        replace(
+            base,
+            kind="trained",
+            test_accuracy=curve[-1],
+            best_test_accuracy=curve[best],
+            best_test_epoch=best + 1,
+            chosen_test_accuracy=curve[0],
+            chosen_epoch=1,
+            seconds=10.0 * len(curve),
+        ),
+    ]
+
+
+def test_a_mean_has_students_interval() -> None:
+    found = intervals.mean([0.4, 0.5, 0.6])
+    assert (found.value, found.n) == (pytest.approx(0.5), 3)
+    reach = 4.302652729911275 * 0.1 / sqrt(3)  # t of 0.975 with two degrees of freedom
+    assert found.high - found.value == pytest.approx(reach) == found.value - found.low
+    assert isnan(intervals.mean([0.4]).low) and intervals.mean([0.4]).value == 0.4
+    assert intervals.mean([]).n == 0
+
+
+def test_timesteps_has_a_line_for_each_t_and_a_column_for_each_tested_t() -> None:
+    rows = [
+        *training(0, (0.2, 0.4), T=1),
+        *training(1, (0.2, 0.6), T=1),
+        *training(0, (0.8, 0.7), T=2),
+    ]
+    table = tables.TABLES["timesteps"](rows)
+    one, two = table.to_dict("records")
+    assert (one["T"], one["accuracy"], one["n"]) == (1, pytest.approx(0.5), 2)
+    assert one["low"] < 0.5 < one["high"] and isnan(two["low"])
+    assert (one["tested_1"], one["tested_2"]) == (pytest.approx(0.25), pytest.approx(0.5))
+    assert (two["accuracy"], two["best_accuracy"]) == (0.7, 0.8)
+    assert two["chosen_accuracy"] == 0.8 and two["seconds_per_epoch"] == 10
+
+
+def test_the_later_rows_of_a_training_done_anew_count_and_a_begun_one_does_not() -> None:
+    rows = [*training(0, (0.2,), T=1), *training(0, (0.9,), T=1), *training(1, (0.5,), T=1)[:2]]
+    (line,) = tables.TABLES["timesteps"](rows).to_dict("records")
+    assert (line["accuracy"], line["n"]) == (0.9, 1)
+
+
+def test_neunorm_says_how_soon_each_reaches_what_all_reach() -> None:
+    rows = [
+        *training(0, (0.2, 0.3, 0.5), suite="neunorm"),
+        *training(0, (0.4, 0.6, 0.7), suite="neunorm", neunorm="mean"),
+    ]
+    table = tables.TABLES["neunorm"](rows)
+    off, on = table.to_dict("records")
+    assert (off["neunorm"], on["neunorm"]) == ("", "mean")
+    assert (off["target"], on["target"]) == (0.5, 0.5)
+    assert (off["epochs_to_target"], on["epochs_to_target"]) == (3, 2)
+    assert off["contrast"] == pytest.approx(0.4)
+
+
+def test_scale_is_in_the_papers_order() -> None:
+    rows = [
+        row
+        for scale in ("Large", "Small", "Middle")
+        for row in training(0, (0.5,), suite="scale", scale=scale)
+    ]
+    assert list(tables.TABLES["scale"](rows)["scale"]) == ["Small", "Middle", "Large"]
+
+
+def test_table_5_has_the_papers_rows_in_order_and_ours_beside_them() -> None:
+    rows = [
+        *training(0, (0.4,), suite="accuracy"),
+        *training(1, (0.5,), suite="accuracy"),
+        *training(0, (0.6,), suite="accuracy", neunorm="mean"),
+        *training(0, (0.7,), suite="accuracy", framework="ann"),
+        *training(0, (0.3,), suite="accuracy", scale="AlexNet"),
+    ]
+    table = tables.TABLES["5"](rows)
+    assert list(table["published"]) == [0.7542, 0.7743, 0.908, 0.8746, 0.9049, 0.8983, 0.9053]
+    lines = table.to_dict("records")
+    assert [isnan(line["accuracy"]) for line in lines] == [True] * 4 + [False] * 3
+    assert [line["accuracy"] for line in lines[4:]] == pytest.approx([0.7, 0.45, 0.6])
+    assert lines[5]["difference"] == pytest.approx(0.45 - 0.8983)
+    assert {line["source"] for line in lines[:4]} == {"cited by the paper"}
+    assert list(tables.TABLES["6"](rows)["accuracy"].dropna()) == [0.3]
+    assert len(tables.TABLES["3"](rows)) == 8  # nothing of ours was run: the paper's rows stay
+
+
+@needs_shared
+def test_the_transcribed_figures_are_those_of_the_notes_on_the_paper() -> None:
+    text = (SHARED / "PAPER.md").read_text(encoding="utf-8")
+    claims = text[text.index("## Claims") :]
+    numbers = re.findall(r"[0-9]+\.[0-9]+|90\.8", claims)
+    for number in (3, 4, 5, 6):
+        for row in paper.published(number):
+            percent = 100 * row.accuracy
+            assert any(abs(float(each) - percent) < 1e-6 for each in numbers), (number, row)

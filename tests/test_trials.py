@@ -1,0 +1,170 @@
+"""Trainings as rows: what is kept, what is done only once, what a kill costs."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from test_learning import case
+
+from harness import trials
+from harness.records import Record, Store
+from harness.spec import ANN, Case, Training
+from harness.trials import Plan, Trained
+
+
+@pytest.fixture(autouse=True)
+def _no_data_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
+    monkeypatch.setattr("harness.allocator.choose", lambda allocator: "system")
+
+
+def run(cases: tuple[Case, ...], out: Path, *, fresh: bool = False) -> list[Trained]:
+    said: list[float] = []
+
+    def say(fraction: float, doing: str) -> None:
+        assert doing
+        said.append(fraction)
+
+    plan = Plan(data_root=out, fresh=fresh)
+    ended = list(trials.run(cases, Store(out), plan, say))
+    assert said == sorted(said) and all(0 <= fraction <= 1 for fraction in said)
+    return ended
+
+
+def rows_of(out: Path, kind: str) -> list[Record]:
+    rows, damaged = Store(out).read()
+    assert not damaged
+    return [row for row in rows if row.kind == kind]
+
+
+FULL = Training(
+    epochs=2, samples=60, test_samples=30, embedded=True, tested_at=(1, 2), confusion=True
+)
+
+
+def test_a_training_is_proved_and_kept_epoch_by_epoch_with_its_three_figures(
+    tmp_path: Path,
+) -> None:
+    run((case(training=FULL),), tmp_path)
+    proofs = rows_of(tmp_path, "certificate")
+    assert {row.certificate_precision for row in proofs} == {"fp64", "fp32"}
+    assert all(row.certified for row in proofs)
+    epochs = rows_of(tmp_path, "epoch")
+    assert [row.epoch for row in epochs] == [1, 2]
+    (end,) = rows_of(tmp_path, "trained")
+    assert end.test_accuracy == epochs[-1].test_accuracy
+    tests = [row.test_accuracy or 0 for row in epochs]
+    assert end.best_test_accuracy == max(tests)
+    best = max(epochs, key=lambda row: row.validation_accuracy or 0)
+    assert (end.chosen_epoch, end.chosen_test_accuracy) == (best.epoch, best.test_accuracy)
+    tested = {row.tested_T: row.test_accuracy for row in rows_of(tmp_path, "tested")}
+    assert tested.keys() == {1, 2} and tested[2] == end.test_accuracy
+    (confusion,) = rows_of(tmp_path, "confusion")
+    assert sum(map(sum, confusion.confusion or ())) == 30
+    assert (end.train_samples, end.validation_samples, end.test_samples) == (54, 6, 30)
+    assert end.data_substitute and end.dropout == 0.5 and end.iterations_per_epoch == 6
+    assert {row.key for row in (*proofs, *epochs, end)} == {end.key}
+
+
+def test_what_is_done_is_not_done_again_unless_asked(tmp_path: Path) -> None:
+    given = case(framework=ANN)
+    (first,) = run((given,), tmp_path)
+    (again,) = run((given,), tmp_path)
+    assert not first.before and again.before and again.rows == first.rows
+    run((given,), tmp_path, fresh=True)
+    assert len(rows_of(tmp_path, "trained")) == 2
+    assert len(rows_of(tmp_path, "epoch")) == 4
+
+
+def test_another_suite_has_its_own_rows_of_a_training_that_is_done(tmp_path: Path) -> None:
+    given = case(framework=ANN)
+    run((given,), tmp_path)
+    run((replace(given, suite="scale"),), tmp_path)
+    one, other = rows_of(tmp_path, "trained")
+    assert {one.suite, other.suite} == {"accuracy", "scale"}
+    assert one.key == other.key and one.seconds == other.seconds  # it was not trained again
+
+
+def test_a_seed_is_proved_once_and_each_has_its_rows(tmp_path: Path) -> None:
+    run((case(), case(seed=1)), tmp_path)
+    assert len(rows_of(tmp_path, "trained")) == 2
+    outcomes = [row for row in rows_of(tmp_path, "certificate") if row.layer is None]
+    assert len(outcomes) == 2  # float64 and float32
+
+
+def test_who_is_not_equal_is_not_trained(tmp_path: Path) -> None:
+    (ended,) = run((case(framework="snntorch:subtract"),), tmp_path)
+    assert ended.rows[-1].status == "failed"
+    assert (ended.rows[-1].reason or "").startswith("not comparable")
+    assert rows_of(tmp_path, "epoch") == []
+
+
+def test_a_case_without_data_fails_and_the_next_goes_on(tmp_path: Path) -> None:
+    few = case(framework=ANN, training=Training(epochs=1, samples=3, embedded=True))
+    bad, good = run((few, case(framework=ANN)), tmp_path)
+    assert bad.rows[-1].status == "failed" and "too few" in (bad.rows[-1].reason or "")
+    assert good.rows[-1].kind == "trained"
+
+
+def test_a_damaged_checkpoint_costs_its_own_case(tmp_path: Path) -> None:
+    given = case(framework=ANN, training=replace(FULL, epochs=1))
+    run((given,), tmp_path)
+    (path,) = (tmp_path / "checkpoints").iterdir()
+    path.write_bytes(b"no checkpoint")
+    other = replace(given, suite="scale")  # not done there, so it looks for the checkpoint
+    bad, good = run((other, replace(other, seed=1)), tmp_path)
+    assert "is damaged" in (bad.rows[-1].reason or "")
+    assert good.rows[-1].kind == "trained"
+
+
+CHILD = """
+import sys
+from pathlib import Path
+import platformdirs
+out = Path(sys.argv[1])
+platformdirs.user_cache_dir = lambda name: str(out / "cache" / name)
+sys.path.insert(0, sys.argv[2])
+from test_learning import case
+from harness import trials
+from harness.records import Store
+from harness.spec import Training
+import torch
+given = case(framework="fused", training=Training(epochs=4, samples=60, test_samples=30,
+                                                  embedded=True))
+list(trials.run((given,), Store(out), trials.Plan(data_root=out), lambda *told: None))
+"""
+
+
+def child(out: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", CHILD, str(out), str(Path(__file__).parent)])
+
+
+def final_weights(out: Path) -> list[torch.Tensor]:
+    (path,) = (out / "checkpoints").glob("*.pt")
+    return torch.load(path, weights_only=True)["weights"]
+
+
+def test_a_run_that_is_killed_after_any_epoch_ends_with_the_same_weights(tmp_path: Path) -> None:
+    undisturbed, killed = tmp_path / "a", tmp_path / "b"
+    assert child(undisturbed).wait(120) == 0
+    for epochs in (1, 2, 3):  # killed as soon as so many rows are there
+        running = child(killed)
+        records = killed / "records" / "accuracy.jsonl"
+        for _ in range(6000):
+            if records.exists() and records.read_text().count('"kind": "epoch"') >= epochs:
+                break
+            time.sleep(0.01)
+        running.send_signal(signal.SIGKILL)
+        running.wait(60)
+    assert child(killed).wait(120) == 0
+    assert all(map(torch.equal, final_weights(undisturbed), final_weights(killed)))
+    for out in (undisturbed, killed):
+        assert [row.epoch for row in rows_of(out, "epoch")] == [1, 2, 3, 4]
+        assert len(rows_of(out, "trained")) == 1
