@@ -204,7 +204,8 @@ class Bench:
         self._contenders = (*contenders, *twins)
         self.seconds.update({each.name: [] for each in self._contenders})
         running = {each.name: partial(self._once, each) for each in self._contenders}
-        self._rounds = timing.rounds(running, self.device, random.Random(self.cell.seed))
+        # each cell has orders of its own: the same ones in all would favour who is lucky in them
+        self._rounds = timing.rounds(running, self.device, random.Random(repr(self.cell)))
 
     def _once(self, contender: Contender) -> None:
         """One iteration, unless it failed before."""

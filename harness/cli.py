@@ -343,18 +343,13 @@ def tables_(
 ) -> None:
     """Build a table from the rows under OUT/records."""
     from harness import tables, terminal
-    from harness.records import Store
 
     if name not in tables.TABLES:
         raise UsageError(f"unknown table {name!r}, choose from {', '.join(tables.TABLES)}")
     if form not in ("text", "md", "csv", "html"):
         raise UsageError(f"unknown format {form!r}, choose from text, md, csv, html")
-    rows, damaged = Store(out_dir).read()
-    for damage in damaged:
-        err.print(str(damage), markup=False)
-    if damaged:
-        err.print(f"{len(damaged)} lines were no rows and were skipped", markup=False)
     suite = tables.SUITE_OF.get(name, name)
+    rows = _rows(out_dir, suite)
     if not any(row.suite == suite for row in rows):
         raise UsageError(
             f"no rows of {suite} under {out_dir / 'records'}: first run "
@@ -366,6 +361,59 @@ def tables_(
         out.print(show(table))
     else:
         sys.stdout.write(tables.markup(table, form))
+
+
+@app.command()
+def report(out_dir: Out = Path("results")) -> None:
+    """Write OUT/report.html and OUT/tables/ from the rows under OUT/records."""
+    from harness import report as reporting
+
+    for path in reporting.write(_rows(out_dir, "acceleration"), out_dir):
+        out.print(str(path), markup=False, highlight=False)
+
+
+@app.command()
+def compare(
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="Folder of results.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="Folder of results.")],
+    fail_above: Annotated[
+        str | None,
+        typer.Option("--fail-above", help="Exit 1 on a larger change for the worse.", metavar="5%"),
+    ] = None,
+) -> None:
+    """Compare two result folders; a change is called only where it stands out of the noise."""
+    from harness import compare as comparing
+    from harness import terminal
+
+    limit = None if fail_above is None else options.percent("--fail-above", fail_above)
+    found = comparing.compare(*(_rows(folder, "acceleration") for folder in (old, new)))
+    if not found.changes:
+        raise UsageError(f"{old} and {new} have no cell in common: nothing can be compared")
+    out.print(terminal.comparison(found))
+    worse = found.beyond(limit) if limit is not None else []
+    if worse:
+        err.print(f"{len(worse)} changes for the worse are above {fail_above}", markup=False)
+        raise typer.Exit(1)
+
+
+def _rows(folder: Path, suite: str) -> list[Record]:
+    """All rows of a result folder; what is no row is named and skipped.
+
+    Raises UsageError where there are none; `suite` is what to run first.
+    """
+    from harness.records import Store
+
+    rows, damaged = Store(folder).read()
+    for damage in damaged:
+        err.print(str(damage), markup=False)
+    if damaged:
+        err.print(f"{len(damaged)} lines were no rows and were skipped", markup=False)
+    if not rows:
+        raise UsageError(
+            f"no rows of {suite} under {folder / 'records'}: first run "
+            f"`harness run --suite {suite} --out {folder}`"
+        )
+    return rows
 
 
 @app.command()

@@ -102,10 +102,10 @@ def begin(case: Case, data: Data) -> Learner:
     return Learner(case, data, module, training.optimiser(module.parameters(), settings))
 
 
-def epoch(learner: Learner, number: int, epochs: int, tell: Tell) -> Epoch:
-    """Trains one epoch, from 1, of a run of `epochs`, and tests. Raises Diverged."""
+def epoch(learner: Learner, number: int, tell: Tell) -> Epoch:
+    """Trains one epoch, from 1, and tests. Raises Diverged."""
     settings = networks.settings(learner.case.dataset)
-    rate = training.learning_rate(settings.optimiser, number, epochs, settings.epochs)
+    rate = training.learning_rate(settings.optimiser, number)
     for group in learner.optimiser.param_groups:
         group["lr"] = rate
     watch = timing.Stopwatch.started(torch.device(learner.case.device))

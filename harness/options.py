@@ -90,6 +90,14 @@ def seconds(option: str, text: str) -> float:
     return value
 
 
+def percent(option: str, text: str) -> float:
+    """`5%` as 0.05."""
+    match = re.fullmatch(r"([0-9]{1,4}(?:\.[0-9]+)?) ?%?", text.strip())
+    if match is None:
+        raise UsageError(f"{option} {text!r}, expected a percentage such as 5%")
+    return float(match[1]) / 100
+
+
 def device(text: str) -> Literal["cpu", "cuda"]:
     """Where to run: `auto` is a CUDA device where there is one."""
     if text not in DEVICES:

@@ -22,10 +22,12 @@ from rich.table import Table
 from rich.text import Text
 
 from harness import networks, tables
+from harness.tables.trained import FIGURES
 
 if TYPE_CHECKING:  # tables are shown without torch
     from harness.certificate import Certificate
     from harness.checking import Examined
+    from harness.compare import Change, Comparison
     from harness.records import Record
     from harness.trials import Trained
 
@@ -146,16 +148,20 @@ def plain(table: pd.DataFrame) -> RenderableType:
     """Any table: what is the same in all its lines is said once above it."""
     lines = table.to_dict("records")
     texts = {str(name): [_value(line[name]) for line in lines] for name in table.columns}
-    same = [name for name, column in texts.items() if len(lines) > 1 and len(set(column)) == 1]
-    head = ", ".join(f"{name} {texts[name][0]}" for name in same if texts[name][0])
+    same = [name for name in texts if name not in FIGURES and len(set(texts[name])) == 1]
+    head = ", ".join(f"{_words(name)} {texts[name][0]}" for name in same if texts[name][0])
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     shown = [name for name in texts if name not in same]
     for name in shown:
         text = any(isinstance(line[name], str) for line in lines)
-        grid.add_column(name, justify="left" if text else "right", overflow="fold")
+        grid.add_column(_words(name), justify="left" if text else "right", overflow="fold")
     for cells in zip(*(texts[name] for name in shown), strict=True):
         grid.add_row(*map(escape, cells))
     return Group(Text(head, "dim"), grid)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _value(value: Any) -> str:
@@ -163,7 +169,38 @@ def _value(value: Any) -> str:
         return value
     if value is None or pd.isna(value):
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def comparison(found: Comparison) -> RenderableType:
+    """What differs in how the folders were made, what changed, then every figure."""
+    head = [Text(each, "yellow") for each in found.differences]
+    head += [Text(f"in one folder alone: {each}", "dim") for each in found.unmatched[:10]]
+    if len(found.unmatched) > 10:
+        head.append(Text(f"and {len(found.unmatched) - 10} more", "dim"))
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("", "where", "old", "new", "change", "interval", ""):
+        right = name in ("old", "new", "change")
+        grid.add_column(name, justify="right" if right else "left", overflow="fold")
+    for each in found.changes:
+        grid.add_row(*map(escape, _changed(each)), style=_CALLS.get(each.call, ""))
+    calls = sum(each.call in _CALLS for each in found.changes)
+    return Group(*head, grid, Text(f"{calls} changes stand out of the noise", "bold"))
+
+
+_CALLS = {"slower": "red", "worse": "red", "faster": "green", "better": "green"}
+
+
+def _changed(each: Change) -> tuple[str, ...]:
+    return (
+        each.contender,
+        each.where,
+        _number(each.old, ".3f"),
+        _number(each.new, ".3f"),
+        f"{100 * each.change:+.1f} %",
+        "" if pd.isna(each.low) else f"{100 * each.low:+.1f} to {100 * each.high:+.1f} %",
+        each.call,
+    )
 
 
 def trained(ended: Trained) -> RenderableType:

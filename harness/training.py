@@ -36,15 +36,11 @@ def optimiser(parameters: Iterable[nn.Parameter], settings: SGD | Adam) -> torch
             assert_never(settings)
 
 
-def learning_rate(settings: SGD | Adam, epoch: int, epochs: int, paper_epochs: int) -> float:
-    """The rate of an epoch, from 1, of a run of `epochs`.
-
-    The steps of SGD come at the same parts of a run as in the paper's, of `paper_epochs`.
-    """
+def learning_rate(settings: SGD | Adam, epoch: int) -> float:
+    """The rate of an epoch, from 1."""
     match settings:
         case SGD():
-            passed = (epoch - 1) * paper_epochs // (epochs * settings.step_epochs)
-            return settings.lr * settings.factor**passed
+            return settings.lr * settings.factor ** ((epoch - 1) // settings.step_epochs)
         case Adam():
             return settings.lr
         case _:

@@ -284,7 +284,7 @@ class Learning:
                 say((number - 1 + fraction) / last, what)
 
             try:
-                each = learning.epoch(self.learner, number, last, tell)
+                each = learning.epoch(self.learner, number, tell)
             except learning.Diverged as reason:
                 raise _Failed(str(reason)) from reason
             done = (*done, each)

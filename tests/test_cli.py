@@ -22,6 +22,8 @@ FLAGS = {
     "check": "--networks --datasets --width --data-root",
     "list": "",
     "tables": "--out --format",
+    "report": "--out",
+    "compare": "--fail-above",
     "doctor": "--data-root",
 }
 

@@ -70,9 +70,11 @@ def test_paper_is_table_7_in_mixed_precision_on_a_gpu_alone(suite: str) -> None:
         cases(suite, paper=True)
 
 
-def test_dropout_is_cifar10s() -> None:
-    dropout = {case.dataset: case.network.dropout for case in cases("accuracy")}
+def test_dropout_is_cifar10s_at_the_papers_size() -> None:
+    paper = cases("accuracy", paper=True, device="cuda")
+    dropout = {case.dataset: case.network.dropout for case in paper}
     assert dropout == {"cifar10": 0.5, "nmnist": 0.0, "dvs-cifar10": 0.0}
+    assert {case.network.dropout for case in cases("accuracy")} == {0.0}
 
 
 def test_the_command_line_chooses() -> None:

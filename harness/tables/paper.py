@@ -29,18 +29,19 @@ def paper_table(number: int, records: Iterable[Record]) -> pd.DataFrame:
             "published": row.accuracy,
             "source": "this paper" if row.network else "cited by the paper",
         }
-        measured = [each for each in found if _measures(row, each.condition, number)]
+        measured = [each for each in found if measures(row, each.condition)]
         lines += [{**front, **_measured(row, each)} for each in measured] or [front]
     columns = list(dict.fromkeys(name for line in lines for name in line))
     return pd.DataFrame(lines, columns=columns)
 
 
-def _measures(row: Published, condition: Condition, number: int) -> bool:
+def measures(row: Published, condition: Condition) -> bool:
+    """Whether trainings of that condition measure this row; Table 6 leaves NeuNorm open."""
     spiking = condition.framework != ANN
     return (
         (condition.dataset, condition.scale) == (row.dataset, row.network)
         and spiking == (row.framework != ANN)
-        and (number == 6 or bool(condition.neunorm) == bool(row.neunorm))
+        and (row.table == 6 or bool(condition.neunorm) == bool(row.neunorm))
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from math import nan
 from statistics import fmean
 from typing import NamedTuple
@@ -52,6 +52,9 @@ class Figures:
     chosen_accuracy: float  # test accuracy at the epoch that validates best: the mean
     n: int  # seeds
     seconds_per_epoch: float
+
+
+FIGURES = tuple(field.name for field in fields(Figures))
 
 
 @dataclass(frozen=True)
@@ -187,48 +190,44 @@ def neunorm(records: Iterable[Record]) -> pd.DataFrame:
     each does; `contrast` is the mean vote for the right class less that for a wrong one.
     """
     found = trainings(records, "neunorm")
-    fronts = [_without_reading(each.condition) for each in found]
+    fronts = [each.condition._replace(neunorm="") for each in found]
     more = []
     for each, front in zip(found, fronts, strict=True):
         rivals = [other for other, its in zip(found, fronts, strict=True) if its == front]
-        targets, epochs = _convergence(each, rivals)
-        contrasts = [_contrast(row) for row in each.of_kind("confusion")]
+        reached = convergence(each, rivals).values()
+        contrasts = [contrast(row) for row in each.of_kind("confusion")]
         more.append(
             {
-                "target": mean(targets).value,
-                "epochs_to_target": mean(epochs).value,
+                "target": mean([target for target, _ in reached]).value,
+                "epochs_to_target": mean([float(epoch) for _, epoch in reached]).value,
                 "contrast": mean(contrasts).value,
             }
         )
     return _table(found, more)
 
 
-def _without_reading(condition: Condition) -> Condition:
-    return condition._replace(neunorm="")
-
-
-def _curves(each: Trainings) -> dict[int, dict[int, float]]:
+def curves(each: Trainings) -> dict[int, dict[int, float]]:
     """Test accuracy by seed and epoch."""
-    curves: dict[int, dict[int, float]] = {}
+    found: dict[int, dict[int, float]] = {}
     for row in each.of_kind("epoch"):
         if row.epoch is not None and row.test_accuracy is not None:
-            curves.setdefault(row.seed, {})[row.epoch] = row.test_accuracy
-    return curves
+            found.setdefault(row.seed, {})[row.epoch] = row.test_accuracy
+    return found
 
 
-def _convergence(each: Trainings, rivals: list[Trainings]) -> tuple[list[float], list[float]]:
-    """For each seed that all rivals have: the accuracy all reach, and the epoch `each` does."""
-    others = [_curves(rival) for rival in rivals]
-    targets, epochs = [], []
-    for seed, curve in _curves(each).items():
+def convergence(each: Trainings, rivals: Sequence[Trainings]) -> dict[int, tuple[float, int]]:
+    """By seed that all rivals have: the accuracy that all reach, and the epoch `each` does."""
+    others = [curves(rival) for rival in rivals]
+    found = {}
+    for seed, curve in curves(each).items():
         if all(seed in other for other in others):
             target = min(max(other[seed].values()) for other in others)
-            targets.append(target)
-            epochs.append(float(min(n for n, reached in curve.items() if reached >= target)))
-    return targets, epochs
+            found[seed] = target, min(n for n, reached in curve.items() if reached >= target)
+    return found
 
 
-def _contrast(row: Record) -> float:
+def contrast(row: Record) -> float:
+    """Mean vote for the right class less that for a wrong one, of a row of Fig. 6's matrix."""
     votes = row.votes or ()
     right = [line[n] for n, line in enumerate(votes)]
     wrong = [vote for n, line in enumerate(votes) for m, vote in enumerate(line) if m != n]

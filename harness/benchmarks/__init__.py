@@ -1,0 +1,1 @@
+"""Continuous benchmarks (asv): the suites' own cells, small, from commit to commit."""

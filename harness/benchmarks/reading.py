@@ -1,0 +1,84 @@
+"""What a user waits for without measuring anything: imports, tables, the report."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from harness import networks, report
+from harness.records import Record, Store
+from harness.suites.acceleration import BATCH_SIZE
+
+ROWS = 100_000
+FRAMEWORKS = ("floor", "reference", "fused", "snntorch", "spikingjelly", "norse")
+
+
+def synthetic(count: int) -> list[Record]:
+    """That many rows of the acceleration suite, of many runs."""
+    row = Record(
+        run="20260101T000000-000000",
+        time="2026-01-01T00:00:00+00:00",
+        kind="iteration",
+        suite="acceleration",
+        dataset="cifar10",
+        scale="Small",
+        network="128C3(Encoding)-AP2-256C3-AP2-256FC-Voting",
+        width="1",
+        framework="reference",
+        T=10,
+        batch_size=BATCH_SIZE,
+        precision="fp32",
+        device="cpu",
+        seed=0,
+        initialisation="calibrated",
+        iterations_per_epoch=2500,
+    )
+    cells = [(d, s, f) for d in networks.SETTINGS for s in networks.SCALES for f in FRAMEWORKS]
+    rows = []
+    for n in range(count):
+        dataset, scale, framework = cells[n % len(cells)]
+        place, run = n // len(cells) % 10 + 1, n // (10 * len(cells))
+        rows.append(
+            replace(
+                row,
+                run=f"20260101T{run:06d}-000000",
+                dataset=dataset,
+                scale=scale,
+                framework=framework,
+                round=place,
+                seconds=1.0 + (7 * n % 11) / 100,
+            )
+        )
+    return rows
+
+
+class Reading:
+    """From rows on disk to the report."""
+
+    timeout = 300
+    number = 1
+    repeat = 1
+    warmup_time = 0
+
+    def setup_cache(self) -> str:
+        """A folder with the rows; asv keeps it for all benchmarks of the class."""
+        folder = Path(tempfile.mkdtemp()) / "records"
+        folder.mkdir()
+        text = "\n".join(row.to_json() for row in synthetic(ROWS)) + "\n"
+        (folder / "acceleration.jsonl").write_text(text, encoding="utf-8")
+        return str(folder.parent)
+
+    def time_report_of_100_000_rows(self, folder: str) -> None:
+        """Reading, tables, verdicts, figures, page."""
+        report.write(Store(Path(folder)).read()[0], Path(folder))
+
+
+def timeraw_import_of_the_command_line() -> str:
+    """What `harness --help` waits for."""
+    return "import harness.cli"
+
+
+def timeraw_import_of_the_tables() -> str:
+    """pandas and SciPy, no torch."""
+    return "import harness.tables"

@@ -1,0 +1,122 @@
+"""A training step and a forward pass of each framework: time, memory, ratio to the floor, proof."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from fractions import Fraction
+from statistics import median
+
+import torch
+
+import adapters
+from harness import allocator, certificate, datasets, floor, timing, workload
+from harness.certificate import Certificate, Exam
+from harness.spec import Case, Mode, Precision, Selection
+from harness.suites import acceleration
+
+FRAMEWORKS = ("reference", "fused", "snntorch", "spikingjelly", "norse")
+DATASETS = ("cifar10", "nmnist")
+BATCH_SIZE, STEPS, WIDTH, ROUNDS = 4, 4, Fraction(1, 2), 15
+
+
+def case(framework: str, dataset: str, mode: Mode) -> Case:
+    """The Small network at half its width, as the acceleration suite would time it."""
+    selection = Selection(
+        frameworks=(framework,),
+        datasets=(dataset,),
+        networks=("Small",),
+        steps=(STEPS,),
+        batch_size=BATCH_SIZE,
+        width=WIDTH,
+        precision="fp32",
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        mode=mode,
+    )
+    return acceleration.cases(selection)[0]
+
+
+def work(framework: str, dataset: str, mode: Mode) -> workload.Workload:
+    """Its workload on the embedded digits, which are the same everywhere."""
+    of = case(framework, dataset, mode)
+    wanted = datasets.Wanted(dataset, T=STEPS, samples=BATCH_SIZE, embedded=True)
+    found = datasets.load_split(wanted, "train", lambda fraction, doing: None)
+    inputs, labels = next(found.batches(STEPS, BATCH_SIZE))
+    return workload.Workload.of(of, inputs, labels)
+
+
+class Steps:
+    """One iteration, warm."""
+
+    params = (FRAMEWORKS, DATASETS)
+    param_names = ("framework", "dataset")
+    timeout = 300
+    mode: Mode = "training"
+
+    def setup(self, framework: str, dataset: str) -> None:
+        """Builds the iteration; a framework that is not installed is skipped."""
+        if adapters.missing(framework):
+            raise NotImplementedError(framework)
+        allocator.choose("keep")
+        self.work = work(framework, dataset, self.mode)
+        self.step = workload.iteration(adapters.load(framework), self.work)(self.work)
+        self.step()
+        timing.synchronise(self.work.device)
+
+    def time_step(self, framework: str, dataset: str) -> None:
+        """Seconds of an iteration."""
+        self.step()
+        timing.synchronise(self.work.device)
+
+    def peakmem_step(self, framework: str, dataset: str) -> None:
+        """Peak memory of the whole process."""
+        self.step()
+
+    def track_ratio_to_floor(self, framework: str, dataset: str) -> float:
+        """The median ratio to the floor over interleaved rounds: the same on a slower machine."""
+        bottom = workload.floor_iteration(replace(self.work, layout=floor.LAYOUTS[0]))
+        bottom()
+        contenders = {"floor": bottom, "framework": self.step}
+        rounds = timing.rounds(contenders, self.work.device, random.Random(0))
+        measured = [next(rounds) for _ in range(ROUNDS)]
+        return median(each["framework"] / each["floor"] for each in measured)
+
+
+class Inference(Steps):
+    """One forward pass, warm."""
+
+    mode: Mode = "inference"
+
+
+class Proof:
+    """Whether each framework is still the reference's function."""
+
+    params = (FRAMEWORKS, DATASETS)
+    param_names = ("framework", "dataset")
+    timeout = 300
+
+    def setup(self, framework: str, dataset: str) -> None:
+        """The batch to examine on."""
+        if adapters.missing(framework):
+            raise NotImplementedError(framework)
+        self.batch = work(framework, dataset, "training").batch()
+
+    def _proof(self, framework: str, dataset: str, precision: Precision) -> Certificate:
+        network = case(framework, dataset, "training").network
+        return Exam(network, self.batch, precision).certify(framework, adapters.load(framework))
+
+    def track_certificates_passed(self, framework: str, dataset: str) -> int:
+        """Of the two that are required, float64 and float32."""
+        return sum(
+            self._proof(framework, dataset, precision).passed
+            for precision in certificate.required("fp32")
+        )
+
+    def track_spike_rate(self, framework: str, dataset: str) -> float:
+        """Spikes per neuron and step: another network would show here."""
+        return self._proof(framework, dataset, "fp64").spike_rate
+
+
+Steps.track_ratio_to_floor.unit = "x floor"  # type: ignore[attr-defined]
+Proof.track_certificates_passed.unit = "certificates"  # type: ignore[attr-defined]
+Proof.track_spike_rate.unit = "spikes per neuron and step"  # type: ignore[attr-defined]

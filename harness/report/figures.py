@@ -1,0 +1,216 @@
+"""The report's figures (Plotly), each from rows or tables; None where there is nothing to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from harness import networks
+from harness.intervals import mean
+from harness.records import Record
+from harness.tables.speed import FLOOR
+from harness.tables.trained import Trainings, curves, trainings
+
+# Okabe and Ito's colours, which the colour-blind can tell apart.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442")
+HEIGHT = 380
+
+
+def speed(table: pd.DataFrame, dataset: str) -> go.Figure | None:
+    """Ratio to the floor of each contender, a group of bars each scale, with 95 % intervals."""
+    own = _main_cells(table, dataset)
+    own = own[(own["framework"] != FLOOR) & own["ratio_to_floor"].notna()]
+    if own.empty:
+        return None
+    figure = go.Figure()
+    for scale, lines in _by_scale(own):
+        known = lines["ratio_high"] < float("inf")
+        figure.add_bar(
+            name=scale,
+            x=_names(lines),
+            y=lines["ratio_to_floor"],
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": (lines["ratio_high"] - lines["ratio_to_floor"]).where(known),
+                "arrayminus": (lines["ratio_to_floor"] - lines["ratio_low"]).where(known),
+            },
+            hovertemplate="%{x}, " + scale + ": %{y:.2f} x floor<extra></extra>",
+        )
+    figure.add_hline(y=1, line_dash="dot", annotation_text="floor")
+    return _finished(figure, "time of a training step / floor of its precision")
+
+
+def memory(table: pd.DataFrame, dataset: str) -> go.Figure | None:
+    """Peak memory of each contender."""
+    own = _main_cells(table, dataset)
+    own = own[own["peak_memory_mib"].notna()]
+    if own.empty:
+        return None
+    figure = go.Figure()
+    for scale, lines in _by_scale(own):
+        figure.add_bar(
+            name=scale,
+            x=_names(lines),
+            y=lines["peak_memory_mib"],
+            hovertemplate="%{x}, " + scale + ": %{y:,.0f} MiB<extra></extra>",
+        )
+    return _finished(figure, "peak memory of a training step, MiB over the process's base")
+
+
+def _main_cells(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """Fig. 3's own cells: full width, no NeuNorm, T = 10, training."""
+    main = (table["dataset"] == dataset) & (table["mode"] == "training") & (table["T"] == 10)
+    plain = (table["neunorm"] == "") & (table["width"] == "1")
+    return table[main & plain]
+
+
+def _by_scale(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    scales = [*networks.SCALES, *(set(table["scale"]) - set(networks.SCALES))]
+    groups = [(scale, table[table["scale"] == scale]) for scale in scales]
+    return [(scale, lines) for scale, lines in groups if len(lines)]
+
+
+def _names(lines: pd.DataFrame) -> list[str]:
+    return [
+        name + (f":{variant}" if variant else "") + ("" if precision == "fp32" else f" {precision}")
+        for name, variant, precision in zip(
+            lines["framework"], lines["variant"], lines["precision"], strict=True
+        )
+    ]
+
+
+def timesteps(rows: Sequence[Record]) -> go.Figure | None:
+    """Fig. 5: test accuracy against T with intervals over seeds; dotted: tested over another T."""
+    found = trainings(rows, "timesteps")
+    groups: dict[tuple[object, ...], list[Trainings]] = {}
+    for each in found:
+        groups.setdefault(tuple(each.condition._replace(T=0)), []).append(each)
+    if not found:
+        return None
+    figure = go.Figure()
+    for n, group in enumerate(groups.values()):
+        told, colour = group[0].condition, COLOURS[n % len(COLOURS)]
+        name = f"{told.dataset} {told.scale}{' NeuNorm ' + told.neunorm if told.neunorm else ''}"
+        _band(figure, name, [e.condition.T for e in group], [_accuracies(e) for e in group], colour)
+        for each in group:
+            tested = {r.tested_T for r in each.of_kind("tested") if r.tested_T}
+            xs = sorted(tested)
+            ys = [
+                fmean(r.test_accuracy or 0 for r in each.of_kind("tested") if r.tested_T == T)
+                for T in xs
+            ]
+            figure.add_scatter(
+                x=xs,
+                y=ys,
+                mode="lines+markers",
+                line={"dash": "dot", "width": 1},
+                opacity=0.6,
+                name=f"trained over T = {each.condition.T}, tested over others",
+            )
+    figure.update_xaxes(title="T", type="log", tickvals=[1, 2, 4, 8, 16], dtick=None)
+    return _finished(figure, "test accuracy after the last epoch")
+
+
+def scale(rows: Sequence[Record]) -> go.Figure | None:
+    """Fig. 4: test accuracy of the three scales, with intervals over seeds."""
+    found = trainings(rows, "scale")
+    if not found:
+        return None
+    figure = go.Figure()
+    for n, dataset in enumerate(dict.fromkeys(each.condition.dataset for each in found)):
+        own = [each for each in found if each.condition.dataset == dataset]
+        title = networks.settings(dataset).title
+        values = [_accuracies(each) for each in own]
+        _band(figure, title, [each.condition.scale for each in own], values, COLOURS[n])
+    return _finished(figure, "test accuracy after the last epoch")
+
+
+def learning_curves(rows: Sequence[Record], suite: str, dataset: str) -> go.Figure | None:
+    """Test accuracy by epoch of each reading of NeuNorm: mean and range over seeds."""
+    found = [each for each in trainings(rows, suite) if each.condition.dataset == dataset]
+    if not found:
+        return None
+    figure = go.Figure()
+    for n, each in enumerate(found):
+        by_seed = list(curves(each).values())
+        epochs = sorted(set.intersection(*(set(curve) for curve in by_seed))) if by_seed else []
+        values = [[curve[epoch] for curve in by_seed] for epoch in epochs]
+        told = each.condition
+        name = "ANN" if told.framework == "ann" else f"NeuNorm {told.neunorm or 'off'}"
+        _band(figure, f"{told.scale} {name}", epochs, values, COLOURS[n % len(COLOURS)])
+    figure.update_xaxes(title="epoch")
+    return _finished(figure, "test accuracy")
+
+
+def _accuracies(each: Trainings) -> list[float]:
+    return [row.test_accuracy or 0.0 for row in each.ended]
+
+
+def _band(
+    figure: go.Figure,
+    name: str,
+    xs: Sequence[object],
+    values: Sequence[Sequence[float]],
+    colour: str,
+) -> None:
+    """The mean of each x as a line with Student's 95 % interval as bars."""
+    means = [mean(each) for each in values]
+    figure.add_scatter(
+        name=name,
+        x=list(xs),
+        y=[each.value for each in means],
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": [each.high - each.value for each in means],
+            "arrayminus": [each.value - each.low for each in means],
+        },
+        mode="lines+markers",
+        line={"color": colour},
+        hovertemplate="%{x}: %{y:.4f}<extra></extra>",
+    )
+
+
+def confusion(rows: Sequence[Record], dataset: str) -> list[tuple[str, go.Figure]]:
+    """Fig. 6: mean votes (columns) of random test images of each class (rows), each reading."""
+    figures = []
+    for each in trainings(rows, "neunorm"):
+        matrices = [row.votes for row in each.of_kind("confusion") if row.votes]
+        if each.condition.dataset != dataset or not matrices:
+            continue
+        size = len(matrices[0])
+        votes = [
+            [fmean(matrix[a][b] for matrix in matrices) for b in range(size)] for a in range(size)
+        ]
+        figure = go.Figure(
+            go.Heatmap(
+                z=votes,
+                zmin=0,
+                colorscale="Viridis",
+                hovertemplate="label %{y}, vote for %{x}: %{z:.3f}<extra></extra>",
+            )
+        )
+        figure.update_yaxes(title="label", autorange="reversed", dtick=1)
+        figure.update_xaxes(title="vote for", dtick=1)
+        figures.append((f"NeuNorm {each.condition.neunorm or 'off'}", _finished(figure, "label")))
+    return figures
+
+
+def _finished(figure: go.Figure, y_title: str) -> go.Figure:
+    figure.update_yaxes(title=y_title, gridcolor="rgba(128,128,128,0.25)")
+    figure.update_xaxes(gridcolor="rgba(128,128,128,0.25)", automargin=True)
+    figure.update_layout(
+        height=HEIGHT,
+        margin={"l": 60, "r": 15, "t": 20, "b": 50},
+        colorway=COLOURS,
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": "#808080"},
+        legend={"orientation": "h", "y": -0.25},
+        barmode="group",
+    )
+    return figure

@@ -1,0 +1,143 @@
+"""Verdicts: each claim's test, and that a scaled run never passes for one of full size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from test_records import ROW
+from test_trained_tables import training
+
+from harness import networks
+from harness.claims import CLAIMS, Verdict, verdicts
+from harness.records import Record
+
+
+def judged(claim: str, rows: list[Record]) -> Verdict:
+    return {each.id: verdict for each, verdict in verdicts(rows)}[claim]
+
+
+def full(rows: list[Record]) -> list[Record]:
+    """The same rows as if they were of the paper's size."""
+    settings = networks.settings("cifar10")
+    return [replace(row, width="1", dropout=0.5, epochs=settings.epochs) for row in rows]
+
+
+def scales(*by_seed: tuple[float, float, float]) -> list[Record]:
+    return [
+        row
+        for seed, values in enumerate(by_seed)
+        for name, value in zip(networks.SCALES, values, strict=True)
+        for row in training(seed, (value,), suite="scale", scale=name)
+    ]
+
+
+def test_there_are_nine_and_without_rows_none_is_tested() -> None:
+    found = verdicts([])
+    assert [claim.id for claim, _ in found] == [
+        *("fig3", "fig4", "fig5", "fig6", "conv", "tab3", "tab4", "tab5", "tab6")
+    ]
+    for claim, verdict in found:
+        assert verdict.status == "not tested" and verdict.reason
+        assert claim.id == "fig3" or f"harness run --suite {claim.suite}" in verdict.reason
+
+
+def test_a_rise_over_scales_in_every_seed_is_reproduced_at_the_scale_it_was_run_at() -> None:
+    rows = scales((0.3, 0.4, 0.5), (0.31, 0.42, 0.5), (0.3, 0.38, 0.49))
+    verdict = judged("fig4", rows)
+    assert verdict.status == "reproduced at reduced scale"
+    assert "width 1/8" in verdict.reason and "30.3 %" in verdict.figures
+    assert judged("fig4", full(rows)).status == "reproduced"
+
+
+def test_no_rise_is_not_reproduced_and_two_seeds_say_nothing() -> None:
+    falling = scales((0.5, 0.4, 0.3), (0.5, 0.4, 0.31), (0.5, 0.41, 0.3))
+    assert judged("fig4", falling).status == "not reproduced"
+    assert "at reduced scale" in judged("fig4", falling).reason
+    assert judged("fig4", scales((0.3, 0.4, 0.5), (0.3, 0.4, 0.5))).status == "not tested"
+
+
+def steps(curve: dict[int, float]) -> list[Record]:
+    return [
+        row
+        for seed in range(3)
+        for T, value in curve.items()
+        for row in training(seed, (value + 0.001 * seed,), suite="timesteps", T=T)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("curve", "status", "why"),
+    [
+        ({1: 0.45, 2: 0.5, 4: 0.53, 8: 0.54}, "reproduced at reduced scale", "yes: T = 4 loses"),
+        ({1: 0.45, 2: 0.5, 4: 0.51, 8: 0.54}, "not reproduced", "no: T = 4 loses 3.0 points"),
+        ({1: 0.2, 2: 0.5, 4: 0.53, 8: 0.54}, "not reproduced", "no: T = 1 keeps 23 %"),
+        ({1: 0.54, 2: 0.53, 4: 0.52, 8: 0.51}, "not reproduced", "no: accuracy rises"),
+    ],
+)
+def test_fig5_has_three_parts_that_all_must_hold(
+    curve: dict[int, float], status: str, why: str
+) -> None:
+    verdict = judged("fig5", steps(curve))
+    assert verdict.status == status and why in verdict.reason
+
+
+def test_fig6_is_a_paired_test_of_the_contrast() -> None:
+    def votes(right: float) -> tuple[tuple[float, ...], ...]:
+        return tuple(tuple(right if a == b else 0.1 for a in range(10)) for b in range(10))
+
+    def rows(gain: float) -> list[Record]:
+        return [
+            replace(row, votes=votes(0.5 + 0.01 * seed + gain * on)) if row.votes else row
+            for seed in range(3)
+            for on in (0, 1)
+            for row in training(seed, (0.5,), suite="neunorm", neunorm="mean" if on else None)
+        ]
+
+    assert judged("fig6", rows(0.1)).status == "reproduced at reduced scale"
+    assert judged("fig6", rows(-0.1)).status == "not reproduced"
+
+
+def test_convergence_is_epochs_to_what_both_reach() -> None:
+    slow, fast = (0.2, 0.3, 0.4, 0.5), (0.2, 0.5, 0.5, 0.6)
+    rows = [
+        row
+        for seed in range(3)
+        for reading, curve in ((None, slow), ("mean", fast))
+        for row in training(
+            seed, curve, suite="accuracy", dataset="dvs-cifar10", scale="OurModel", neunorm=reading
+        )
+    ]
+    verdict = judged("conv", rows)
+    assert verdict.figures == "epochs to what both reach: 4.0 without, 2.0 with NeuNorm"
+    assert verdict.status == "reproduced at reduced scale"
+
+
+def test_a_tables_accuracy_is_answered_at_full_size_alone() -> None:
+    rows = [
+        row
+        for accuracy, fields in (
+            (0.8950, {}),
+            (0.9060, {"neunorm": "mean"}),
+            (0.9000, {"framework": "ann"}),
+        )
+        for row in training(0, (accuracy,), suite="accuracy", **fields)
+    ]
+    reduced = judged("tab5", rows)
+    assert reduced.status == "not tested" and "reduced runs" in reduced.reason
+    assert "89.5 % (published 89.83 %)" in reduced.figures
+    assert judged("tab5", full(rows)).status == "reproduced"
+    partial = [replace(row, data_partial=True) for row in full(rows)]
+    assert judged("tab5", partial).status == "not tested"
+    low = [replace(row, test_accuracy=0.7) for row in full(rows)]
+    assert judged("tab5", low).status == "not reproduced"
+
+
+def test_matlab_is_not_claimed_to_be_measured() -> None:
+    timed = [replace(ROW, framework=name, seconds=1.0) for name in ("floor", "reference")]
+    verdict = judged("fig3", timed)
+    assert verdict.status == "not tested" and "1.00 to 1.00 times the floor" in verdict.figures
+
+
+def test_every_claim_says_what_decides_it() -> None:
+    assert all(each.claim and each.value and each.test for each in CLAIMS)

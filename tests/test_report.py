@@ -1,0 +1,161 @@
+"""The report: from rows alone, without torch; every number of it is in the rows, text escaped."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from test_cli import call
+from test_records import ROW
+from test_tables import rows_of_a_run
+from test_trained_tables import training
+
+from harness import report, tables
+from harness.claims import CLAIMS
+from harness.records import Record, Store
+from harness.report.page import page
+
+RESULTS = Path(__file__).parents[1] / "results"
+
+
+def rows() -> list[Record]:
+    """Some rows of every suite."""
+    found = [replace(row, network="8C3(Encoding)-Voting") for row in rows_of_a_run()]
+    for suite in ("timesteps", "scale", "neunorm", "accuracy"):
+        for seed in range(3):
+            found += training(seed, (0.2, 0.4 + 0.01 * seed), suite=suite)
+            found += training(seed, (0.3, 0.5 + 0.01 * seed), suite=suite, neunorm="mean")
+    return found
+
+
+class Read(HTMLParser):
+    """What a page says: ids, text of table cells, full values of numbers, addresses."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.values: list[float] = []
+        self.addresses: list[str] = []
+        self.tags: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value or "")
+            if name == "data-value":
+                self.values.append(float(value or "nan"))
+            if name in ("src", "href"):
+                self.addresses.append(value or "")
+
+
+def test_the_page_has_every_claim_and_section_and_needs_no_network() -> None:
+    text = page(rows())
+    read = Read(text)
+    assert {f"claim-{claim.id}" for claim in CLAIMS} <= set(read.ids)
+    assert {"verdicts", "scope", "methods", "speed", "certificates", "timesteps", "scale"} <= set(
+        read.ids
+    )
+    assert {"neunorm", "tables", "discussion", "provenance", "rerun"} <= set(read.ids)
+    assert all(address.startswith(("#", "data:")) for address in read.addresses)
+    assert len(text.encode()) < 6_000_000
+    assert len(re.findall(r'id="figure-', text)) >= 6
+
+
+def test_every_number_of_its_tables_is_in_the_rows_tables() -> None:
+    found = rows()
+    known = {float(ROW.T)}
+    for name, build in tables.TABLES.items():
+        suite = tables.SUITE_OF.get(name, name)
+        if any(row.suite == suite for row in found):
+            known |= {float(v) for v in build(found).select_dtypes("number").to_numpy().ravel()}
+    numbers = {
+        float(value)
+        for row in found
+        for value in vars(row).values()
+        if isinstance(value, int | float)
+    }
+    counts = {float(n) for n in range(len(found) + 1)}  # rows that share something
+    assert set(Read(page(found)).values) <= known | numbers | counts
+
+
+def test_names_with_markup_stay_text() -> None:
+    evil = '<script>alert("x")</script><img src=x onerror=alert(1)>'
+    found = [
+        replace(row, framework=evil, reason=evil, cpu=evil, data_source=evil, data_note=evil)
+        if row.framework == "snntorch"
+        else row
+        for row in rows()
+    ]
+    found += [replace(row, scale=evil) for row in training(0, (0.5,), suite="scale")]
+    text = page(found)
+    assert "alert" in text and "<script>alert" not in text and "<img" not in text
+    assert "img" not in Read(text).tags
+
+
+def test_the_same_rows_give_the_same_page() -> None:
+    assert page(rows()) == page(rows())
+
+
+def test_without_rows_of_a_suite_its_part_is_left_out() -> None:
+    text = page(rows_of_a_run())
+    assert 'id="speed"' in text and 'id="timesteps"' not in text
+    assert "not tested" in text
+
+
+def test_the_command_writes_the_page_and_the_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for row in rows():
+        Store(tmp_path).append(row)
+    damaged = tmp_path / "records" / "scale.jsonl"
+    damaged.write_text(damaged.read_text() + '{"schema": 99}\n')
+    assert call(monkeypatch, "report", "--out", str(tmp_path)) == 0
+    said = capsys.readouterr()
+    assert f"{damaged}:" in said.err and "newer harness" in said.err
+    assert "1 lines were no rows and were skipped" in said.err
+    names = {path.name for path in (tmp_path / "tables").iterdir()}
+    assert {"acceleration.md", "table3.md", "table6.md", "timesteps.md"} <= names
+    assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
+    assert call(monkeypatch, "report", "--out", str(tmp_path / "none")) == 2
+    assert "first run `harness run --suite acceleration" in capsys.readouterr().err
+
+
+WITHOUT_TORCH = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "torchvision", "numba", "snntorch", "tonic"}:
+            raise ImportError(name)
+sys.meta_path.insert(0, Refuse())
+from pathlib import Path
+from harness import cli
+sys.argv = ["harness", "report", "--out", sys.argv[1]]
+cli.main()
+"""
+
+
+def test_it_builds_without_torch(tmp_path: Path) -> None:
+    for row in rows():
+        Store(tmp_path).append(row)
+    subprocess.run([sys.executable, "-c", WITHOUT_TORCH, str(tmp_path)], check=True)
+    assert (tmp_path / "report.html").exists()
+
+
+def test_the_committed_report_and_tables_are_those_of_the_committed_rows(tmp_path: Path) -> None:
+    found, damaged = Store(RESULTS).read()
+    assert not damaged
+    report.write(found, tmp_path)
+    made = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
+    for path in made:
+        if path.suffix == ".md":
+            text = (RESULTS / path).read_text(encoding="utf-8")
+            assert text == (tmp_path / path).read_text(encoding="utf-8"), f"{path}: harness report"
+    shown, now = ((out / "report.html").read_text("utf-8") for out in (RESULTS, tmp_path))
+    assert Read(shown).values == Read(now).values, "the page is stale: run `harness report`"
