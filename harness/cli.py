@@ -364,11 +364,17 @@ def tables_(
 
 
 @app.command()
-def report(out_dir: Out = Path("results")) -> None:
+def report(
+    out_dir: Out = Path("results"),
+    readme: Annotated[
+        Path | None,
+        typer.Option("--readme", help="Also renew the tables between its marks.", metavar="FILE"),
+    ] = None,
+) -> None:
     """Write OUT/report.html and OUT/tables/ from the rows under OUT/records."""
     from harness import report as reporting
 
-    for path in reporting.write(_rows(out_dir, "acceleration"), out_dir):
+    for path in reporting.write(_rows(out_dir, "acceleration"), out_dir, readme):
         out.print(str(path), markup=False, highlight=False)
 
 

@@ -22,7 +22,7 @@ FLAGS = {
     "check": "--networks --datasets --width --data-root",
     "list": "",
     "tables": "--out --format",
-    "report": "--out",
+    "report": "--out --readme",
     "compare": "--fail-above",
     "doctor": "--data-root",
 }

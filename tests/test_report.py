@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,6 +20,7 @@ from harness import report, tables
 from harness.claims import CLAIMS
 from harness.records import Record, Store
 from harness.report.page import page
+from harness.report.readme import updated
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -157,5 +159,33 @@ def test_the_committed_report_and_tables_are_those_of_the_committed_rows(tmp_pat
         if path.suffix == ".md":
             text = (RESULTS / path).read_text(encoding="utf-8")
             assert text == (tmp_path / path).read_text(encoding="utf-8"), f"{path}: harness report"
+    readme = (RESULTS.parent / "README.md").read_text(encoding="utf-8")
+    assert readme == updated(readme, found, Path("README.md")), "harness report --readme README.md"
     shown, now = ((out / "report.html").read_text("utf-8") for out in (RESULTS, tmp_path))
     assert Read(shown).values == Read(now).values, "the page is stale: run `harness report`"
+
+
+CHROMIUM = shutil.which("chromium")
+OPTIONS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--enable-logging=stderr", "--v=0", "--virtual-time-budget=20000", "--dump-dom"),
+)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+def test_a_browser_draws_every_figure_without_an_error(tmp_path: Path) -> None:
+    assert CHROMIUM is not None
+    text = page(rows())
+    path = tmp_path / "report.html"
+    path.write_text(text, encoding="utf-8")
+    seen = subprocess.run(
+        [CHROMIUM, *OPTIONS, f"--user-data-dir={tmp_path / 'profile'}", path.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "CONSOLE" not in seen.stderr
+    figures = re.findall(r'id="figure-[^"]*"', text)
+    assert seen.stdout.count('class="main-svg"') >= len(figures) > 0

@@ -9,18 +9,22 @@ from pathlib import Path
 
 from harness import tables
 from harness.records import Record
+from harness.report import readme
 from harness.report.page import page
 from harness.spec import UsageError
 
 __all__ = ["page", "write"]
 
 
-def write(rows: Sequence[Record], out: Path) -> list[Path]:
+def write(rows: Sequence[Record], out: Path, readme_file: Path | None = None) -> list[Path]:
     """Writes OUT/report.html and OUT/tables/*.md, each whole or not at all: the files written.
 
-    Raises UsageError where they cannot be written.
+    With `readme_file` also what stands between its marks. Raises UsageError where a file cannot be
+    written, and for a README without marks.
     """
     texts = {out / "report.html": page(rows)}
+    if readme_file is not None:
+        texts[readme_file] = readme.updated(_read(readme_file), rows, readme_file)
     for name, build in tables.TABLES.items():
         suite = tables.SUITE_OF.get(name, name)
         if any(row.suite == suite for row in rows):
@@ -29,6 +33,13 @@ def write(rows: Sequence[Record], out: Path) -> list[Path]:
     for path, text in texts.items():
         _replace(path, text)
     return list(texts)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot read {path} ({error.strerror or error})") from error
 
 
 def _replace(path: Path, text: str) -> None:

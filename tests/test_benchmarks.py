@@ -1,0 +1,67 @@
+"""asv's benchmarks run here too, once each: what asv would find broken only when it is run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.benchmarks import reading, steps
+from harness.records import Store
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _no_data_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
+    monkeypatch.setattr("harness.allocator.choose", lambda allocator: "system")
+    monkeypatch.setattr(steps, "ROUNDS", 2)
+
+
+@pytest.mark.parametrize("benchmark", [steps.Steps(), steps.Inference()])
+def test_steps_are_timed_and_tracked(benchmark: steps.Steps) -> None:
+    benchmark.setup("reference", "cifar10")
+    benchmark.time_step("reference", "cifar10")
+    benchmark.peakmem_step("reference", "cifar10")
+    assert 0.5 < benchmark.track_ratio_to_floor("reference", "cifar10") < 50
+
+
+def test_proofs_are_tracked() -> None:
+    proof = steps.Proof()
+    proof.setup("reference", "nmnist")
+    assert proof.track_certificates_passed("reference", "nmnist") == 2
+    assert 0.01 < proof.track_spike_rate("reference", "nmnist") < 0.9
+
+
+def test_a_framework_that_is_not_installed_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapters.missing", lambda name: "not here")
+    for benchmark in (steps.Steps(), steps.Proof()):
+        with pytest.raises(NotImplementedError):
+            benchmark.setup("norse", "cifar10")
+
+
+def test_a_report_of_synthetic_rows_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "ROWS", 600)
+    benchmark = reading.Reading()
+    folder = benchmark.setup_cache()
+    rows, damaged = Store(Path(folder)).read()
+    assert len(rows) == 600 and not damaged
+    benchmark.time_report_of_100_000_rows(folder)
+    assert (Path(folder) / "report.html").exists()
+
+
+def test_imports_are_statements() -> None:
+    for text in (
+        reading.timeraw_import_of_the_command_line(),
+        reading.timeraw_import_of_the_tables(),
+    ):
+        compile(text, "benchmark", "exec")
+
+
+def test_the_configuration_names_what_is_there() -> None:
+    conf = json.loads((ROOT / "asv.conf.json").read_text(encoding="utf-8"))
+    assert (ROOT / conf["benchmark_dir"] / "steps.py").exists()
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").split()
+    assert conf["env_dir"] + "/" in ignored
