@@ -18,9 +18,8 @@ from harness import networks, paper
 from harness.intervals import mean
 from harness.records import Record
 from harness.spec import ANN
-from harness.tables import TABLES
 from harness.tables.paper import measures
-from harness.tables.speed import FLOOR
+from harness.tables.speed import FLOOR, acceleration_lines
 from harness.tables.trained import Trainings, contrast, convergence, trainings
 
 Status = Literal["reproduced", "reproduced at reduced scale", "not reproduced", "not tested"]
@@ -123,12 +122,15 @@ def _rises(table: np.ndarray) -> float:
 
 
 def _fig3(rows: Sequence[Record]) -> Verdict:
-    table = TABLES["acceleration"](rows)
-    timed = table[(table["framework"] != FLOOR) & table["ratio_to_floor"].notna()]
+    timed = [
+        line.ratio_to_floor
+        for line in acceleration_lines(rows)
+        if line.framework != FLOOR and not isnan(line.ratio_to_floor)
+    ]
     figures = ""
-    if len(timed):
-        low, high = timed["ratio_to_floor"].min(), timed["ratio_to_floor"].max()
-        figures = f"frameworks take {low:.2f} to {high:.2f} times the floor (a table of its own)"
+    if timed:
+        low, high = min(timed), max(timed)
+        figures = f"contenders take {low:.2f} to {high:.2f} times the floor"
     return Verdict(
         "not tested",
         figures,
@@ -189,9 +191,9 @@ def _with_and_without(found: Sequence[Trainings]) -> tuple[Trainings, Trainings]
     return (own[""], own["mean"]) if {"", "mean"} <= set(own) else None
 
 
-def _greater(first: Sequence[float], second: Sequence[float]) -> float:
+def _greater(first: np.ndarray, second: np.ndarray) -> float:
     """The one-sided p-value of Student's paired test that `first` is greater."""
-    if len(set(np.subtract(first, second))) == 1:  # no spread: SciPy would warn and give NaN
+    if len(set(first - second)) == 1:  # no spread: SciPy would warn and give NaN
         return 0.0 if first[0] > second[0] else 1.0
     return float(stats.ttest_rel(first, second, alternative="greater").pvalue)
 

@@ -19,8 +19,7 @@ import numpy as np
 from scipy import stats
 
 from harness.records import Record
-from harness.tables import TABLES
-from harness.tables.speed import FLOOR
+from harness.tables.speed import FLOOR, acceleration_lines
 from harness.tables.trained import Condition, Trainings, trainings
 
 LEVEL = 0.05
@@ -116,12 +115,12 @@ Speed = tuple[float, float, int]  # ratio to the floor, its half interval in log
 
 def _speeds(rows: Sequence[Record]) -> dict[Key, Speed]:
     found: dict[Key, Speed] = {}
-    for line in TABLES["acceleration"](rows).itertuples():
+    for line in acceleration_lines(rows):
         if line.framework == FLOOR or isnan(line.ratio_to_floor):
             continue
         cell = (line.dataset, line.scale, line.network, line.neunorm, line.width, line.mode)
         cell = (*cell, line.device, line.T, line.batch_size)
-        name = f"{line.framework}{':' if line.variant else ''}{line.variant} {line.precision}"
+        name = line.framework + (f":{line.variant}" if line.variant else "") + f" {line.precision}"
         known = line.ratio_low > 0 and line.ratio_high < inf
         half = log(line.ratio_high / line.ratio_low) / 2 if known else nan
         found[cell, name] = (line.ratio_to_floor, half, line.rounds)

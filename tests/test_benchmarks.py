@@ -25,7 +25,7 @@ def test_steps_are_timed_and_tracked(benchmark: steps.Steps) -> None:
     benchmark.setup("reference", "cifar10")
     benchmark.time_step("reference", "cifar10")
     benchmark.peakmem_step("reference", "cifar10")
-    assert 0.5 < benchmark.track_ratio_to_floor("reference", "cifar10") < 50
+    assert benchmark.track_ratio_to_floor("reference", "cifar10") > 0.5
 
 
 def test_proofs_are_tracked() -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf, isnan
 from statistics import fmean
 
-import pandas as pd
 import plotly.graph_objects as go
 
 from harness import networks
 from harness.intervals import mean
 from harness.records import Record
-from harness.tables.speed import FLOOR
+from harness.tables.speed import FLOOR, Acceleration
 from harness.tables.trained import Trainings, curves, trainings
 
 # Okabe and Ito's colours, which the colour-blind can tell apart.
@@ -19,68 +19,63 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F
 HEIGHT = 380
 
 
-def speed(table: pd.DataFrame, dataset: str) -> go.Figure | None:
+def speed(lines: Sequence[Acceleration], dataset: str) -> go.Figure | None:
     """Ratio to the floor of each contender, a group of bars each scale, with 95 % intervals."""
-    own = _main_cells(table, dataset)
-    own = own[(own["framework"] != FLOOR) & own["ratio_to_floor"].notna()]
-    if own.empty:
+    own = [line for line in _main_cells(lines, dataset) if line.framework != FLOOR]
+    own = [line for line in own if not isnan(line.ratio_to_floor)]
+    if not own:
         return None
     figure = go.Figure()
-    for scale, lines in _by_scale(own):
-        known = lines["ratio_high"] < float("inf")
+    for scale, bars in _by_scale(own):
+        known = [bar if bar.ratio_high < inf else None for bar in bars]
         figure.add_bar(
             name=scale,
-            x=_names(lines),
-            y=lines["ratio_to_floor"],
+            x=[bar.name for bar in bars],
+            y=[bar.ratio_to_floor for bar in bars],
             error_y={
                 "type": "data",
+                "color": "#808080",
                 "symmetric": False,
-                "array": (lines["ratio_high"] - lines["ratio_to_floor"]).where(known),
-                "arrayminus": (lines["ratio_to_floor"] - lines["ratio_low"]).where(known),
+                "array": [bar and bar.ratio_high - bar.ratio_to_floor for bar in known],
+                "arrayminus": [bar and bar.ratio_to_floor - bar.ratio_low for bar in known],
             },
-            hovertemplate="%{x}, " + scale + ": %{y:.2f} x floor<extra></extra>",
+            hovertemplate="%{x}: %{y:.2f} x floor<extra></extra>",
         )
     figure.add_hline(y=1, line_dash="dot", annotation_text="floor")
-    return _finished(figure, "time of a training step / floor of its precision")
+    return _finished(figure, "time of a training step / floor")
 
 
-def memory(table: pd.DataFrame, dataset: str) -> go.Figure | None:
+def memory(lines: Sequence[Acceleration], dataset: str) -> go.Figure | None:
     """Peak memory of each contender."""
-    own = _main_cells(table, dataset)
-    own = own[own["peak_memory_mib"].notna()]
-    if own.empty:
+    own = [line for line in _main_cells(lines, dataset) if not isnan(line.peak_memory_mib)]
+    if not own:
         return None
     figure = go.Figure()
-    for scale, lines in _by_scale(own):
+    for scale, bars in _by_scale(own):
         figure.add_bar(
             name=scale,
-            x=_names(lines),
-            y=lines["peak_memory_mib"],
-            hovertemplate="%{x}, " + scale + ": %{y:,.0f} MiB<extra></extra>",
+            x=[bar.name for bar in bars],
+            y=[bar.peak_memory_mib for bar in bars],
+            hovertemplate="%{x}: %{y:,.0f} MiB<extra></extra>",
         )
-    return _finished(figure, "peak memory of a training step, MiB over the process's base")
+    return _finished(figure, "peak memory of a step, MiB over the base")
 
 
-def _main_cells(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
-    """Fig. 3's own cells: full width, no NeuNorm, T = 10, training."""
-    main = (table["dataset"] == dataset) & (table["mode"] == "training") & (table["T"] == 10)
-    plain = (table["neunorm"] == "") & (table["width"] == "1")
-    return table[main & plain]
-
-
-def _by_scale(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    scales = [*networks.SCALES, *(set(table["scale"]) - set(networks.SCALES))]
-    groups = [(scale, table[table["scale"] == scale]) for scale in scales]
-    return [(scale, lines) for scale, lines in groups if len(lines)]
-
-
-def _names(lines: pd.DataFrame) -> list[str]:
+def _main_cells(lines: Sequence[Acceleration], dataset: str) -> list[Acceleration]:
+    """Fig. 3's own cells: full width, no NeuNorm, T = 10, training; without tuned forms."""
     return [
-        name + (f":{variant}" if variant else "") + ("" if precision == "fp32" else f" {precision}")
-        for name, variant, precision in zip(
-            lines["framework"], lines["variant"], lines["precision"], strict=True
-        )
+        line
+        for line in lines
+        if (line.dataset, line.mode, line.T, line.width) == (dataset, "training", 10, "1")
+        and not line.neunorm
+        and not line.variant
     ]
+
+
+def _by_scale(lines: Sequence[Acceleration]) -> list[tuple[str, list[Acceleration]]]:
+    scales = dict.fromkeys((*networks.SCALES, *(line.scale for line in lines)))
+    groups = [(scale, [line for line in lines if line.scale == scale]) for scale in scales]
+    return [(scale, own) for scale, own in groups if own]
 
 
 def timesteps(rows: Sequence[Record]) -> go.Figure | None:
@@ -165,6 +160,7 @@ def _band(
         y=[each.value for each in means],
         error_y={
             "type": "data",
+            "color": "#808080",
             "symmetric": False,
             "array": [each.high - each.value for each in means],
             "arrayminus": [each.value - each.low for each in means],

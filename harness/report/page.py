@@ -9,7 +9,7 @@ from importlib import resources
 import jinja2
 import pandas as pd
 import plotly.graph_objects as go
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
 from harness import networks, tables
@@ -17,6 +17,7 @@ from harness.claims import verdicts
 from harness.records import Record
 from harness.report import figures
 from harness.tables.groups import grouped
+from harness.tables.speed import Acceleration, acceleration_lines
 
 # What of the wide tables is shown; the whole ones are under tables/*.md.
 SPEED_COLUMNS = (
@@ -96,14 +97,14 @@ def _drawn(figure: go.Figure, name: str, caption: str) -> Figure:
         full_html=False,
         include_plotlyjs=False,
         div_id=f"figure-{name}",
-        config={"displaylogo": False, "responsive": True},
+        config={"displayModeBar": False, "responsive": True},
     )
     return Figure(caption, Markup(html))
 
 
 def _html(table: pd.DataFrame) -> Markup:
     """A table as HTML; every text in it is escaped, every number carries its full value."""
-    head = "".join(f"<th>{jinja2.filters.escape(_words(name))}</th>" for name in table.columns)
+    head = "".join(f"<th>{escape(_words(name))}</th>" for name in table.columns)
     body = "".join(
         "<tr>" + "".join(map(_cell, line)) + "</tr>" for line in table.itertuples(index=False)
     )
@@ -123,27 +124,27 @@ def _cell(value: object) -> str:
     if isinstance(value, int | float):
         shown = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
         return f'<td class="n" data-value="{value!r}">{shown}</td>'
-    return f"<td>{jinja2.filters.escape(str(value))}</td>"
+    return f"<td>{escape(str(value))}</td>"
 
 
 def _speed(rows: list[Record]) -> Section | None:
     if not any(row.suite == "acceleration" for row in rows):
         return None
-    table = tables.TABLES["acceleration"](rows)
+    lines = acceleration_lines(rows)
     drawn, shown = [], []
     for name, settings in networks.SETTINGS.items():
         for kind, draw in (("speed", figures.speed), ("memory", figures.memory)):
-            figure = draw(table, name)
+            figure = draw(lines, name)
             if figure is not None:
                 drawn.append(_drawn(figure, f"{kind}-{name}", f"{settings.title}: {kind}"))
-        own = table[table["dataset"] == name]
-        for (scale, network, width), lines in own.groupby(
-            ["scale", "network", "width"], sort=False
-        ):
-            conditions = f", width {width}" if width != "1" else ""
-            first = lines.iloc[0]
-            title = f"{settings.title} {scale}{conditions}: {network}; {first['data_source']}"
-            shown.append((title, _html(lines[list(SPEED_COLUMNS)])))
+    cells: dict[tuple[str, ...], list[Acceleration]] = {}
+    for line in lines:
+        cells.setdefault((line.dataset, line.scale, line.network, line.width), []).append(line)
+    for (dataset, scale, network, width), own in cells.items():
+        conditions = f", width {width}" if width != "1" else ""
+        title = f"{networks.settings(dataset).title} {scale}{conditions}: {network}"
+        chosen = [{name: getattr(line, name) for name in SPEED_COLUMNS} for line in own]
+        shown.append((f"{title}; {own[0].data_source}", _html(pd.DataFrame(chosen))))
     noise = tables.noise_of(row for row in rows if row.suite == "acceleration")
     text = (
         "One iteration (zero_grad, forward, loss, backward, step) on a batch of 20, T = 10; all "

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isnan, nan
 from pathlib import Path
 
 import pandas as pd
 
-from harness import networks, tables
+from harness import networks
 from harness.claims import verdicts
 from harness.records import Record
 from harness.spec import UsageError
-from harness.tables.speed import FLOOR
+from harness.tables.speed import FLOOR, acceleration_lines
 
 BEGIN, END = "<!-- begin: harness report -->", "<!-- end: harness report -->"
 
@@ -34,35 +35,37 @@ def block(rows: Sequence[Record]) -> str:
 
 
 def _speed(rows: list[Record]) -> str:
-    table = tables.TABLES["acceleration"](rows)
-    plain = (table["mode"] == "training") & (table["neunorm"] == "") & (table["variant"] == "")
-    table = table[plain & (table["width"] == "1") & (table["T"] == 10)]
-    if table.empty:
+    lines = [
+        line
+        for line in acceleration_lines(rows)
+        if (line.mode, line.T, line.width) == ("training", 10, "1")
+        and not line.neunorm
+        and not line.variant
+    ]
+    if not lines:
         return ""
-    shown = table[table["framework"] != FLOOR]
-    columns = list(dict.fromkeys(zip(shown["framework"], shown["precision"], strict=True)))
-    columns.sort(key=lambda column: (column[1] != "fp32", column))
-    lines = []
-    for (dataset, scale), own in table.groupby(["dataset", "scale"], sort=False):
-        floor = own[(own["framework"] == FLOOR) & (own["precision"] == "fp32")]
-        line = {
-            "network": f"{networks.settings(str(dataset)).title} {scale}",
-            "floor, ms": f"{1000 * floor['seconds_per_iteration'].iloc[0]:,.0f}",
+    names = dict.fromkeys(line.name for line in lines if line.framework != FLOOR)
+    columns = sorted(names, key=lambda name: (name.endswith("bf16"), name))
+    shown = []
+    for dataset, scale in dict.fromkeys((line.dataset, line.scale) for line in lines):
+        own = {line.name: line for line in lines if (line.dataset, line.scale) == (dataset, scale)}
+        floor = own.get(FLOOR)
+        cells = {
+            "network": f"{networks.settings(dataset).title} {scale}",
+            "floor, ms": f"{1000 * floor.seconds_per_iteration:,.0f}" if floor else "",
         }
-        for framework, precision in columns:
-            found = own[(own["framework"] == framework) & (own["precision"] == precision)]
-            ratio = found["ratio_to_fp32_floor"].iloc[0] if len(found) else float("nan")
-            name = framework if precision == "fp32" else f"{framework} {precision}"
-            line[name] = "" if pd.isna(ratio) else f"{ratio:.2f}"
-        lines.append(line)
-    last = table.iloc[-1]
+        for name in columns:
+            ratio = own[name].ratio_to_fp32_floor if name in own else nan
+            cells[name] = "" if isnan(ratio) else f"{ratio:.2f}"
+        shown.append(cells)
+    last = lines[-1]
     when = max(row.time for row in rows if row.suite == "acceleration")[:10]
     head = (
         "Time of a training step over that of its convolutions and products alone (the float32 "
         "floor), batch 20, T = 10, every contender proved equal first. "
-        f"{last['cpu']}, {last['threads']} threads, torch {last['torch']}, {when}.\n\n"
+        f"{last.cpu}, {last.threads} threads, torch {last.torch}, {when}.\n\n"
     )
-    return head + pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True) + "\n"
+    return head + pd.DataFrame(shown).to_markdown(index=False, disable_numparse=True) + "\n"
 
 
 def _verdicts(rows: Sequence[Record]) -> str:

@@ -87,6 +87,12 @@ class Acceleration:
     run: str
     reason: str
 
+    @property
+    def name(self) -> str:
+        """The contender in a word: "norse:compiled bf16"; float32 is not said."""
+        variant = f":{self.variant}" if self.variant else ""
+        return self.framework + variant + ("" if self.precision == "fp32" else f" {self.precision}")
+
 
 def cell_of(row: Record) -> Cell:
     """The cell that a row belongs to."""
@@ -110,7 +116,14 @@ def contender_of(row: Record) -> Contender:
 
 
 def acceleration(records: Iterable[Record]) -> pd.DataFrame:
-    """Fig. 3 as a table: seconds per iteration and epoch, and their ratio to the floor, per cell.
+    """Fig. 3 as a table: seconds per iteration and epoch, and their ratios to the floor."""
+    columns = [field.name for field in fields(Acceleration)]
+    table = pd.DataFrame(acceleration_lines(records), columns=columns)
+    return table.astype({"rank": "Int64"})
+
+
+def acceleration_lines(records: Iterable[Record]) -> list[Acceleration]:
+    """The lines of the acceleration table, in the paper's order of cells.
 
     A cell's figures in one precision come from the last run that timed it, since only seconds of
     the same round compare. Who is not certified is listed last and has no rank.
@@ -123,9 +136,7 @@ def acceleration(records: Iterable[Record]) -> pd.DataFrame:
         for precision, own in grouped(cells[cell], lambda row: row.precision).items():
             last = _last_run(own)
             lines += _class_lines(last, Rounds.of(runs[last[0].run]), precision)
-    columns = [field.name for field in fields(Acceleration)]
-    table = pd.DataFrame(lines, columns=columns)
-    return table.astype({"rank": "Int64"})
+    return lines
 
 
 def _paper_order(cell: Cell) -> tuple[int, int, Cell]:
