@@ -164,7 +164,8 @@ def test_the_committed_report_and_tables_are_those_of_the_committed_rows(tmp_pat
     readme = (RESULTS.parent / "README.md").read_text(encoding="utf-8")
     assert readme == updated(readme, found, Path("README.md")), "harness report --readme README.md"
     shown, now = ((out / "report.html").read_text("utf-8") for out in (RESULTS, tmp_path))
-    assert Read(shown).values == Read(now).values, "the page is stale: run `harness report`"
+    # the last digits of a logarithm are another on another CPU
+    assert Read(shown).values == pytest.approx(Read(now).values, rel=1e-9), "run `harness report`"
 
 
 CHROMIUM = shutil.which("chromium")
