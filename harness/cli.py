@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
-from rich.console import Console
 
 from harness import options
+from harness.console import err, out
+from harness.options import LARGEST_DOWNLOAD_MIB
 from harness.spec import Selection, UsageError
 
 if TYPE_CHECKING:
-    from harness.records import Record, Store
-    from harness.runner import Plan
-    from harness.spec import Case
-    from harness.trials import Plan as TrainingPlan
+    from harness.records import Record
 
 DEFAULT_BUDGET, QUICK_BUDGET = 540.0, 50.0  # seconds; the whole command takes a little longer
 LEAST, QUICK_LEAST = 30.0, 8.0  # seconds of rounds that a cell gets whatever the budget
-# Larger archives are fetched only when asked for: nobody expects gigabytes of a first run.
-LARGEST_DOWNLOAD_MIB = 200
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,7 +27,6 @@ app = typer.Typer(
     help="Honest comparison of spiking-neural-network frameworks on the networks of Wu et al., "
     "AAAI 2019: every contender is proved equal before it is timed.",
 )
-out, err = Console(), Console(stderr=True)
 
 Frameworks = Annotated[
     str | None,
@@ -125,7 +119,7 @@ def run(
     out_dir: Out = Path("results"),
 ) -> None:
     """Measure a suite; each row is kept under OUT/records as it comes."""
-    from harness import suites
+    from harness import running, suites
 
     experiment = suites.suite(suite)
     if quick and paper:
@@ -150,24 +144,22 @@ def run(
         tuned=tuned,
     )
     cases = experiment.cases(selection)
-    fetch = False if quick and download is None else download
+    where = running.Where(data_root, False if quick and download is None else download, out_dir)
     if experiment.trains:
         if budget is not None:
             raise UsageError(
                 f"the {suite} suite trains all its epochs: use --epochs, --samples or --width to "
                 "make it shorter, and leave --budget out"
             )
-        _train(cases, _training_plan(cases, data_root, fetch, fresh=fresh), out_dir)
+        running.train(cases, where, fresh=fresh)
         return
     spend = inf if paper else QUICK_BUDGET if quick else DEFAULT_BUDGET
     if budget is not None:
         spend = options.seconds("--budget", budget)
-    plan = replace(
-        _plan(cases, spend, data_root, fetch),
-        least=QUICK_LEAST if quick else LEAST,
-        allocator=options.allocator(allocator),
+    spending = running.Spending(
+        spend, QUICK_LEAST if quick else LEAST, options.allocator(allocator)
     )
-    _measure(cases, plan, out_dir, named=frameworks is not None)
+    running.measure(cases, where, spending, named=frameworks is not None)
 
 
 def _frameworks(text: str | None, usual: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -177,123 +169,6 @@ def _frameworks(text: str | None, usual: tuple[str, ...] | None) -> tuple[str, .
     for name in chosen:
         adapters.check_name(name)
     return chosen
-
-
-def _plan(
-    cases: tuple[Case, ...], budget: float, data_root: str | None, download: bool | None
-) -> Plan:
-    from harness import datasets
-    from harness.runner import Plan
-
-    root = datasets.data_root(data_root)
-    return Plan(budget=budget, data_root=root, download=_fetched(cases, download))
-
-
-def _training_plan(
-    cases: tuple[Case, ...], data_root: str | None, download: bool | None, *, fresh: bool
-) -> TrainingPlan:
-    from harness import datasets, trials
-
-    root = datasets.data_root(data_root)
-    return trials.Plan(data_root=root, download=_fetched(cases, download), fresh=fresh)
-
-
-def _fetched(cases: tuple[Case, ...], download: bool | None) -> frozenset[str]:
-    """The data sets that may be fetched."""
-    from harness import datasets
-
-    wanted = {case.dataset for case in cases}
-    if download is None:
-        wanted = {name for name in wanted if datasets.DOWNLOAD_MIB[name] <= LARGEST_DOWNLOAD_MIB}
-    elif not download:
-        wanted = set()
-    return frozenset(wanted)
-
-
-def _train(cases: tuple[Case, ...], plan: TrainingPlan, folder: Path) -> None:
-    from harness import tables, terminal, trials
-    from harness.records import Store
-
-    store = Store(folder)
-    store.check_writable()
-    bar = terminal.progress(out)
-    task = bar.add_task("starting", total=1.0)
-
-    def say(fraction: float, doing: str) -> None:
-        bar.update(task, completed=fraction, description=doing)
-
-    rows: list[Record] = []
-    try:
-        with bar:
-            for ended in trials.run(cases, store, plan, say):
-                out.print(terminal.trained(ended))
-                rows += ended.rows
-    except KeyboardInterrupt:
-        err.print(
-            f"interrupted: what was measured is kept in {store.folder}; the same command goes on",
-            markup=False,
-        )
-        raise typer.Exit(130) from None
-    suite = cases[0].suite
-    if any(row.kind == "trained" for row in rows):
-        out.print(terminal.plain(tables.TABLES[suite](rows)))
-    _closing(rows, store, named=True)
-
-
-def _measure(cases: tuple[Case, ...], plan: Plan, folder: Path, *, named: bool) -> None:
-    from harness import runner, tables, terminal
-    from harness.records import Store
-
-    store = Store(folder)
-    store.check_writable()
-    measured: dict[Case, runner.Measured] = {}
-    bar = terminal.progress(out)
-    task = bar.add_task("starting", total=1.0)
-    try:
-        with bar:
-            for event in runner.run(cases, store, plan):
-                match event:
-                    case runner.Progress(fraction, cell, doing):
-                        what = f"{cell.dataset} {cell.scale}: {doing}"
-                        bar.update(task, completed=fraction, description=what)
-                    case runner.Measured(cell, rows):
-                        if cell in measured:
-                            out.print(f"with {event.rounds} rounds:", style="dim")
-                        measured[cell] = event
-                        out.print(terminal.acceleration(tables.acceleration(rows)))
-    except KeyboardInterrupt:
-        err.print(
-            f"interrupted: what was measured is kept in {store.folder}; "
-            "see it with `harness tables acceleration`",
-            markup=False,
-        )
-        raise typer.Exit(130) from None
-    kept = [row for event in measured.values() for row in event.rows]
-    _closing(kept, store, named=named)
-
-
-def _closing(rows: list[Record], store: Store, *, named: bool) -> None:
-    """What a run ends with: failures, the noise floor, where the rows are; exit 1 on a failure."""
-    from harness import tables
-
-    for row in rows:
-        if row.kind == "warning":
-            err.print(f"{row.dataset} {row.scale}: {row.reason}", markup=False)
-    ended = [row for row in rows if row.kind == "case" and row.status != "ok"]
-    for reason in dict.fromkeys(row.reason or "" for row in ended if row.status == "missing"):
-        err.print(f"left out: {reason}", markup=False)
-    noise = tables.noise_of(rows)
-    if noise is not None:
-        out.print(
-            f"A/A over the whole run: {noise.value:.3f} [{noise.low:.3f}, {noise.high:.3f}], "
-            f"{noise.rounds} rounds: a difference within this is noise.",
-            markup=False,
-        )
-    out.print(f"{len(rows)} rows in {store.folder}", markup=False, highlight=False)
-    bad = [row for row in ended if row.status == "failed" or (named and row.status == "missing")]
-    if bad:
-        err.print(f"{len(bad)} cases came to nothing; the table says why", markup=False)
-        raise typer.Exit(1)
 
 
 @app.command()

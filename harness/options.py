@@ -8,6 +8,8 @@ from typing import Any, Literal, get_args
 
 from harness.spec import Allocator, Initialisation, Precision, Reading, UsageError
 
+# Larger archives are fetched only when asked for: nobody expects gigabytes of a first run.
+LARGEST_DOWNLOAD_MIB = 200
 DEVICES = ("auto", "cpu", "cuda")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 

@@ -1,0 +1,136 @@
+"""`harness run` at work: what it measures or trains is shown and kept as it comes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+
+from harness import datasets, runner, tables, terminal, trials
+from harness.console import err, out
+from harness.options import LARGEST_DOWNLOAD_MIB
+from harness.records import Record, Store
+from harness.spec import Allocator, Case
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where data are and may be fetched from, and where rows go."""
+
+    data_root: str | None
+    download: bool | None  # None: what is not too large
+    out: Path
+
+    def fetched(self, cases: tuple[Case, ...]) -> frozenset[str]:
+        """The data sets that may be fetched."""
+        wanted = {case.dataset for case in cases}
+        if self.download is None:
+            sizes = datasets.DOWNLOAD_MIB
+            wanted = {name for name in wanted if sizes[name] <= LARGEST_DOWNLOAD_MIB}
+        elif not self.download:
+            wanted = set()
+        return frozenset(wanted)
+
+    def store(self) -> Store:
+        """The rows' folder. Raises UsageError where it cannot be written."""
+        store = Store(self.out)
+        store.check_writable()
+        return store
+
+
+@dataclass(frozen=True)
+class Spending:
+    """What timing may cost."""
+
+    budget: float  # seconds, for all cells together
+    least: float  # seconds of rounds that a cell gets whatever the budget
+    allocator: Allocator
+
+
+def train(cases: tuple[Case, ...], where: Where, *, fresh: bool) -> None:
+    """Trains the cases of a suite. Exits with 1 where one failed, with 130 when interrupted."""
+    plan = trials.Plan(
+        data_root=datasets.data_root(where.data_root), download=where.fetched(cases), fresh=fresh
+    )
+    store = where.store()
+    bar = terminal.progress(out)
+    task = bar.add_task("starting", total=1.0)
+
+    def say(fraction: float, doing: str) -> None:
+        bar.update(task, completed=fraction, description=doing)
+
+    rows: list[Record] = []
+    try:
+        with bar:
+            for ended in trials.run(cases, store, plan, say):
+                out.print(terminal.trained(ended))
+                rows += ended.rows
+    except KeyboardInterrupt:
+        _interrupted(f"what was trained is kept in {store.folder}; the same command goes on")
+    if any(row.kind == "trained" for row in rows):
+        out.print(terminal.plain(tables.TABLES[cases[0].suite](rows)))
+    _closing(rows, store, named=True)
+
+
+def measure(cases: tuple[Case, ...], where: Where, spending: Spending, *, named: bool) -> None:
+    """Times the cases of a suite. Exits as `train` does.
+
+    `named`: the frameworks were asked for, so that one that is missing is a failure.
+    """
+    plan = runner.Plan(
+        budget=spending.budget,
+        data_root=datasets.data_root(where.data_root),
+        least=spending.least,
+        download=where.fetched(cases),
+        allocator=spending.allocator,
+    )
+    store = where.store()
+    measured: dict[Case, runner.Measured] = {}
+    bar = terminal.progress(out)
+    task = bar.add_task("starting", total=1.0)
+    try:
+        with bar:
+            for event in runner.run(cases, store, plan):
+                match event:
+                    case runner.Progress(fraction, cell, doing):
+                        what = f"{cell.dataset} {cell.scale}: {doing}"
+                        bar.update(task, completed=fraction, description=what)
+                    case runner.Measured(cell, rows):
+                        if cell in measured:
+                            out.print(f"with {event.rounds} rounds:", style="dim")
+                        measured[cell] = event
+                        out.print(terminal.acceleration(tables.acceleration(rows)))
+    except KeyboardInterrupt:
+        see = "see it with `harness tables acceleration`"
+        _interrupted(f"what was measured is kept in {store.folder}; {see}")
+    kept = [row for event in measured.values() for row in event.rows]
+    _closing(kept, store, named=named)
+
+
+def _interrupted(said: str) -> NoReturn:
+    err.print(f"interrupted: {said}", markup=False)
+    raise typer.Exit(130) from None
+
+
+def _closing(rows: list[Record], store: Store, *, named: bool) -> None:
+    """What a run ends with: failures, the noise floor, where the rows are; exit 1 on a failure."""
+    for row in rows:
+        if row.kind == "warning":
+            err.print(f"{row.dataset} {row.scale}: {row.reason}", markup=False)
+    ended = [row for row in rows if row.kind == "case" and row.status != "ok"]
+    for reason in dict.fromkeys(row.reason or "" for row in ended if row.status == "missing"):
+        err.print(f"left out: {reason}", markup=False)
+    noise = tables.noise_of(rows)
+    if noise is not None:
+        out.print(
+            f"A/A over the whole run: {noise.value:.3f} [{noise.low:.3f}, {noise.high:.3f}], "
+            f"{noise.rounds} rounds: a difference within this is noise.",
+            markup=False,
+        )
+    out.print(f"{len(rows)} rows in {store.folder}", markup=False, highlight=False)
+    bad = [row for row in ended if row.status == "failed" or (named and row.status == "missing")]
+    if bad:
+        err.print(f"{len(bad)} cases came to nothing; the table says why", markup=False)
+        raise typer.Exit(1)
