@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from harness import networks
-from harness.claims import verdicts
+from harness.claims import Verdict, verdicts
 from harness.records import Record
 from harness.spec import UsageError
 from harness.tables.speed import FLOOR, acceleration_lines
@@ -68,13 +68,19 @@ def _speed(rows: list[Record]) -> str:
     return head + pd.DataFrame(shown).to_markdown(index=False, disable_numparse=True) + "\n"
 
 
+def _why(verdict: Verdict) -> str:
+    """The reason of a verdict that would be misread without the scale it was run at."""
+    judged = verdict.status not in ("reproduced", "not tested")
+    return f" ({verdict.reason})" if judged else ""
+
+
 def _verdicts(rows: Sequence[Record]) -> str:
     lines = [
         {
             "claim": claim.claim,
             "published": claim.value,
             "verdict": f"**{verdict.status}**",
-            "measured": verdict.figures,
+            "measured": verdict.figures + _why(verdict),
         }
         for claim, verdict in verdicts(rows)
     ]
