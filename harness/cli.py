@@ -17,8 +17,8 @@ from harness.spec import Selection, UsageError
 if TYPE_CHECKING:
     from harness.records import Record
 
-DEFAULT_BUDGET, QUICK_BUDGET = 540.0, 50.0  # seconds; the whole command takes a little longer
-LEAST, QUICK_LEAST = 30.0, 8.0  # seconds of rounds that a cell gets whatever the budget
+DEFAULT_BUDGET, QUICK_BUDGET = 540.0, 40.0  # seconds; the whole command takes a little longer
+LEAST, QUICK_LEAST = 30.0, 5.0  # seconds of rounds that a cell gets whatever the budget
 
 app = typer.Typer(
     no_args_is_help=True,
