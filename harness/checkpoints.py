@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from harness.files import write_whole
 from harness.spec import UsageError
 
 VERSION = 1  # of the file; also raised where the same settings no longer give the same weights
@@ -63,23 +62,13 @@ class Checkpoint:
             "weights": self.weights,
             "optimiser": self.optimiser,
         }
-        temporary = None
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
-            with os.fdopen(handle, "wb") as file:
-                torch.save(content, file)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
+            write_whole(path, lambda part: _save(content, part))
         except OSError as error:
             raise UsageError(
                 f"cannot write {path} ({error.strerror or error}): give a folder that can be "
                 "written with --out"
             ) from error
-        finally:
-            if temporary:
-                Path(temporary).unlink(missing_ok=True)
 
     @torch.no_grad()
     def restore(self, module: nn.Module, optimiser: torch.optim.Optimizer) -> None:
@@ -87,6 +76,11 @@ class Checkpoint:
         for parameter, value in zip(module.parameters(), self.weights, strict=True):
             parameter.copy_(value)
         optimiser.load_state_dict(self.optimiser)
+
+
+def _save(content: dict[str, Any], path: Path) -> None:
+    with path.open("wb") as file:  # torch takes no path whose name begins with a dot
+        torch.save(content, file)
 
 
 def load(path: Path, identity: dict[str, str]) -> Checkpoint | None:

@@ -19,6 +19,7 @@ from torch.nn.utils import get_total_norm
 import adapters
 from harness import networks, synapses, timing, training
 from harness.adapter import record_spikes
+from harness.certificate import DTYPES
 from harness.checkpoints import Epoch
 from harness.datasets import Labelled
 from harness.datasets.augment import cropped_and_flipped
@@ -79,14 +80,14 @@ class Learner:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of weights and inputs; bf16 keeps float32 weights and runs under autocast."""
-        return torch.float64 if self.case.precision == "fp64" else torch.float32
+        """Of weights and inputs."""
+        return DTYPES[self.case.precision]
 
 
 def begin(case: Case, data: Data) -> Learner:
     """The case's network with its first weights. Raises what its adapter raises."""
     device = torch.device(case.device)
-    dtype = torch.float64 if case.precision == "fp64" else torch.float32
+    dtype = DTYPES[case.precision]
     data = data.to(device)
     few = data.train.part(torch.arange(min(CALIBRATION_SAMPLES, len(data.train))))
     x = _as(few.raw, case, data, dtype)

@@ -96,6 +96,15 @@ NETWORKS: tuple[Structure, ...] = (
 SCALES = ("Small", "Middle", "Large")
 
 
+def paper_order(dataset: str, scale: str) -> tuple[int, int]:
+    """Where a cell stands in the paper's order; what it does not have comes last."""
+    datasets = list(SETTINGS)
+    return (
+        datasets.index(dataset) if dataset in datasets else len(datasets),
+        SCALES.index(scale) if scale in SCALES else len(SCALES),
+    )
+
+
 def settings(dataset: str) -> Settings:
     """Table 7's column for `dataset`. Raises UsageError where there is none."""
     if dataset not in SETTINGS:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from math import isfinite
+from secrets import token_hex
 from typing import Any
 
 import adapters
@@ -19,6 +20,11 @@ from harness.spec import Case, Source
 def now() -> str:
     """The time of a row."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def new_run() -> str:
+    """A name that one command's rows share; names sort by time."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{token_hex(3)}"
 
 
 def of_cell(cell: Case, run: str, machine: Machine, allocator: str) -> Record:

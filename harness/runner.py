@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
-from secrets import token_hex
 
 import psutil
 import torch
@@ -86,7 +84,7 @@ def run(cases: tuple[Case, ...], store: Store, plan: Plan) -> Iterator[Event]:
     memory.PRELOAD[:] = [
         f"adapters.{name}" for name in {c.framework.partition(":")[0] for c in cases}
     ]
-    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{token_hex(3)}"
+    run_id = rows.new_run()
     machines = {name: machine.describe(torch.device(name)) for name in {c.device for c in cases}}
     benches = [
         Bench(

@@ -68,11 +68,9 @@ def synchronise(device: torch.device) -> None:
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
     """How long `work` takes, the device synchronised on both sides."""
-    synchronise(device)
-    start = time.perf_counter()
+    watch = Stopwatch.started(device)
     work()
-    synchronise(device)
-    return time.perf_counter() - start
+    return watch.seconds
 
 
 def rounds(

@@ -6,9 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
 import torch
@@ -56,7 +54,7 @@ def run(cases: tuple[Case, ...], store: Store, plan: Plan, say: Say) -> Iterator
     A case that fails becomes a row with its reason; the others go on. Raises UsageError where rows
     or checkpoints cannot be written.
     """
-    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{token_hex(3)}"
+    run_id = rows.new_run()
     trials = Trials(store, plan, run_id, allocator.choose("keep"))
     total = sum(map(_weight, cases))
     before = 0.0
@@ -99,11 +97,12 @@ class Trials:
         try:
             data = self._load(case, say)
             row = _with_data(row, case, data)
-            done = [] if self.plan.fresh else self._done(row)
-            if done:
-                return Trained(case, tuple(done), before=True)
+            written = [] if self.plan.fresh else self._written(row)
+            if any(each.kind == "trained" for each in written):
+                return Trained(case, tuple(written), before=True)
             self._prove(row, case, data, kept, say)
-            self._train(row, Learning.of(case, data), kept, say)
+            kept_epochs = {each.epoch for each in written}
+            self._train(row, Learning.of(case, data), kept_epochs, kept, say)
         except _Failed as reason:
             self._keep(kept, row, kind="case", status="failed", reason=str(reason))
         except adapters.Missing as reason:
@@ -134,11 +133,6 @@ class Trials:
     def _written(self, row: Record) -> list[Record]:
         """The rows of this very run that are there."""
         return [each for each in self.store.read(row.suite)[0] if each.key == row.key]
-
-    def _done(self, row: Record) -> list[Record]:
-        """The rows of this very run where an earlier command ended it."""
-        found = self._written(row)
-        return found if any(each.kind == "trained" for each in found) else []
 
     def _load(self, case: Case, say: Say) -> Data:
         training = _training(case)
@@ -204,11 +198,17 @@ class Trials:
             reasons += proof.failures
         return reasons[0] if reasons else ""
 
-    def _train(self, row: Record, learning_: Learning, kept: list[Record], say: Say) -> None:
+    def _train(
+        self,
+        row: Record,
+        learning_: Learning,
+        written: set[int | None],
+        kept: list[Record],
+        say: Say,
+    ) -> None:
         """Trains what is not trained yet, a checkpoint after each epoch, and tests the result."""
         path = self.store.out / "checkpoints" / f"{row.key}.pt"
         epochs = () if self.plan.fresh else learning_.resume(path)
-        written = set() if self.plan.fresh else {each.epoch for each in self._written(row)}
         for each in epochs:  # it was killed after its checkpoint and before its row
             if each.number not in written:
                 self._keep(kept, row, **_of_epoch(each))

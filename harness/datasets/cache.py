@@ -7,8 +7,6 @@ their hash. An entry that is cut short or changed is not used: it is named, and 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256 as sha256_of
@@ -20,6 +18,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from harness.datasets.batch import sha256
+from harness.files import write_whole
 
 FORMAT = 1  # of the entries, and of what is in them
 
@@ -91,22 +90,12 @@ def _read(folder: Path, name: str) -> Arrays | str:
 def _write(folder: Path, name: str, made: Arrays) -> None:
     """Each file whole or not at all; the one that makes it an entry last."""
     for part, array in (("inputs", made.inputs), ("labels", made.labels)):
-        _replace(folder / f"{name}.{part}.npy", lambda path, a=array: _save(path, a))
+        write_whole(folder / f"{name}.{part}.npy", lambda path, a=array: _save(path, a))
     about = {"sha256": made.sha256, "damaged": made.damaged}
     text = json.dumps(about, ensure_ascii=False)
-    _replace(folder / f"{name}.json", lambda path: path.write_text(text, encoding="utf-8"))
+    write_whole(folder / f"{name}.json", lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def _save(path: Path, array: NDArray[np.generic]) -> None:
     with path.open("wb") as file:
         np.save(file, array, allow_pickle=False)
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
-    os.close(handle)
-    try:
-        write(Path(temporary))
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)

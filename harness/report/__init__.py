@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness import tables
+from harness.files import write_whole
 from harness.records import Record
 from harness.report import readme
 from harness.report.page import page
@@ -43,19 +42,10 @@ def _read(path: Path) -> str:
 
 
 def _replace(path: Path, text: str) -> None:
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
     except OSError as error:
         raise UsageError(
             f"cannot write {path} ({error.strerror or error}): give a folder that can be written "
             "with --out"
         ) from error
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)

@@ -21,8 +21,8 @@ HEIGHT = 380
 
 def speed(lines: Sequence[Acceleration], dataset: str) -> go.Figure | None:
     """Ratio to the floor of each contender, a group of bars each scale, with 95 % intervals."""
-    own = [line for line in _main_cells(lines, dataset) if line.framework != FLOOR]
-    own = [line for line in own if not isnan(line.ratio_to_floor)]
+    own = [line for line in lines if line.of_figure_3 and line.dataset == dataset]
+    own = [line for line in own if line.framework != FLOOR and not isnan(line.ratio_to_floor)]
     if not own:
         return None
     figure = go.Figure()
@@ -47,7 +47,8 @@ def speed(lines: Sequence[Acceleration], dataset: str) -> go.Figure | None:
 
 def memory(lines: Sequence[Acceleration], dataset: str) -> go.Figure | None:
     """Peak memory of each contender."""
-    own = [line for line in _main_cells(lines, dataset) if not isnan(line.peak_memory_mib)]
+    own = [line for line in lines if line.of_figure_3 and line.dataset == dataset]
+    own = [line for line in own if not isnan(line.peak_memory_mib)]
     if not own:
         return None
     figure = go.Figure()
@@ -59,17 +60,6 @@ def memory(lines: Sequence[Acceleration], dataset: str) -> go.Figure | None:
             hovertemplate="%{x}: %{y:,.0f} MiB<extra></extra>",
         )
     return _finished(figure, "peak memory of a step, MiB over the base")
-
-
-def _main_cells(lines: Sequence[Acceleration], dataset: str) -> list[Acceleration]:
-    """Fig. 3's own cells: full width, no NeuNorm, T = 10, training; without tuned forms."""
-    return [
-        line
-        for line in lines
-        if (line.dataset, line.mode, line.T, line.width) == (dataset, "training", 10, "1")
-        and not line.neunorm
-        and not line.variant
-    ]
 
 
 def _by_scale(lines: Sequence[Acceleration]) -> list[tuple[str, list[Acceleration]]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
@@ -70,7 +71,7 @@ def page(rows: Sequence[Record]) -> str:
     template = resources.files(__package__ or "").joinpath("page.html.j2").read_text("utf-8")
     return environment.from_string(template).render(
         judged=judged,
-        counts=grouped_counts(verdict.status for _, verdict in judged),
+        counts=Counter(verdict.status for _, verdict in judged),
         sections=sections,
         plotly=Markup(get_plotlyjs() if any(s.figures for s in sections) else ""),
         machines=_html(_machines(rows)),
@@ -82,14 +83,6 @@ def page(rows: Sequence[Record]) -> str:
         last=max((row.time for row in rows), default=""),
         settings=networks.SETTINGS,
     )
-
-
-def grouped_counts(statuses: Iterable[str]) -> dict[str, int]:
-    """How many of each, in the order they come."""
-    counts: dict[str, int] = {}
-    for status in statuses:
-        counts[status] = counts.get(status, 0) + 1
-    return counts
 
 
 def _drawn(figure: go.Figure, name: str, caption: str) -> Figure:

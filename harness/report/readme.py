@@ -35,13 +35,7 @@ def block(rows: Sequence[Record]) -> str:
 
 
 def _speed(rows: list[Record]) -> str:
-    lines = [
-        line
-        for line in acceleration_lines(rows)
-        if (line.mode, line.T, line.width) == ("training", 10, "1")
-        and not line.neunorm
-        and not line.variant
-    ]
+    lines = [line for line in acceleration_lines(rows) if line.of_figure_3]
     if not lines:
         return ""
     names = dict.fromkeys(line.name for line in lines if line.framework != FLOOR)

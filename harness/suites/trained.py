@@ -73,7 +73,10 @@ def cases(suite: str, selection: Selection, wishes: list[Wish]) -> tuple[Case, .
         wishes = [wish for wish in wishes if wish.dataset in selection.datasets]
     found = [case for wish in wishes for case in _cases(suite, selection, wish)]
     if not found:
-        raise UsageError(f"the {suite} suite has nothing on {', '.join(selection.datasets or ())}")
+        asked = ", ".join((*(selection.networks or ()), *(selection.datasets or ())))
+        raise UsageError(
+            f"the {suite} suite has nothing on {asked}: choose others, or leave it out"
+        )
     return tuple(sorted(found, key=lambda case: case.seed))
 
 

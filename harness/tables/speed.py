@@ -88,6 +88,12 @@ class Acceleration:
     reason: str
 
     @property
+    def of_figure_3(self) -> bool:
+        """Whether it is of the cells of Fig. 3: full width, T = 10, no NeuNorm, no variant."""
+        own = (self.mode, self.T, self.width) == ("training", 10, "1")
+        return own and not self.neunorm and not self.variant
+
+    @property
     def name(self) -> str:
         """The contender in a word: "norse:compiled bf16"; float32 is not said."""
         variant = f":{self.variant}" if self.variant else ""
@@ -131,19 +137,13 @@ def acceleration_lines(records: Iterable[Record]) -> list[Acceleration]:
     rows = (record for record in records if record.suite == "acceleration")
     lines: list[Acceleration] = []
     cells = grouped(rows, cell_of)
-    for cell in sorted(cells, key=_paper_order):
+    in_order = sorted(cells, key=lambda c: (networks.paper_order(c.dataset, c.scale), c))
+    for cell in in_order:
         runs = grouped(cells[cell], lambda row: row.run)
         for precision, own in grouped(cells[cell], lambda row: row.precision).items():
             last = _last_run(own)
             lines += _class_lines(last, Rounds.of(runs[last[0].run]), precision)
     return lines
-
-
-def _paper_order(cell: Cell) -> tuple[int, int, Cell]:
-    datasets, scales = list(networks.SETTINGS), list(networks.SCALES)
-    dataset = datasets.index(cell.dataset) if cell.dataset in datasets else len(datasets)
-    scale = scales.index(cell.scale) if cell.scale in scales else len(scales)
-    return dataset, scale, cell
 
 
 def _last_run(rows: list[Record]) -> list[Record]:

@@ -105,8 +105,12 @@ def trainings(records: Iterable[Record], suite: str) -> list[Trainings]:
     groups = grouped(ended, condition_of)
     return [
         Trainings(condition, tuple(own), {row.key or "": rows[row.key or ""] for row in own})
-        for condition, own in sorted(groups.items(), key=lambda item: _paper_order(item[0]))
+        for condition, own in sorted(groups.items(), key=lambda item: _in_order(item[0]))
     ]
+
+
+def _in_order(condition: Condition) -> tuple[tuple[int, int], Condition]:
+    return networks.paper_order(condition.dataset, condition.scale), condition
 
 
 def _latest(rows: list[Record]) -> list[Record]:
@@ -139,13 +143,6 @@ def condition_of(row: Record) -> Condition:
         simulated=bool(row.data_simulated),
         substitute=bool(row.data_substitute),
     )
-
-
-def _paper_order(condition: Condition) -> tuple[int, int, Condition]:
-    datasets, scales = list(networks.SETTINGS), list(networks.SCALES)
-    dataset = datasets.index(condition.dataset) if condition.dataset in datasets else len(datasets)
-    scale = scales.index(condition.scale) if condition.scale in scales else len(scales)
-    return dataset, scale, condition
 
 
 def _table(
