@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from math import prod
+from math import inf
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +19,7 @@ from harness import (
     certificate,
     datasets,
     floor,
+    footprint,
     intervals,
     machine,
     memory,
@@ -27,7 +28,8 @@ from harness import (
 )
 from harness.adapter import Adapter, Unsupported, Variant
 from harness.certificate import Certificate, Exam
-from harness.records import Record, Store
+from harness.ledger import Ledger
+from harness.records import Record
 from harness.reference.initialise import dead_layers, initialised
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Case, Network, Precision, UsageError
@@ -38,9 +40,6 @@ WITHIN = 0.05  # half the interval, relative, at which a ratio is known well eno
 CONVERGED_ROUNDS = 3  # an interval of two rounds is not trusted
 WARMUP_STEPS = 2
 CALIBRATION_SAMPLES = 4
-# What a framework keeps of one neuron and step until the backward pass, as measured: 24 to 32.
-BYTES_PER_NEURON_STEP = 32
-WEIGHT_COPIES = 4  # weights, gradients, and two of Adam's
 
 
 class Step(NamedTuple):
@@ -94,22 +93,26 @@ class Bench:
     """One cell at work. First `prepare`, then `round` as often as wanted, and `memory` once."""
 
     row: Record  # what every row of the cell says
-    store: Store
+    ledger: Ledger
     request: datasets.Request
     cell: Case
     group: tuple[Case, ...]
+    budget: float = inf  # seconds, of the whole run
     kept: list[Record] = field(default_factory=list)
     seconds: dict[str, list[float]] = field(default_factory=dict)  # of who still runs, by round
     number: int = 0  # of rounds
+    before: bool = False  # all of it had been measured by an earlier run
     _rounds: Iterator[dict[str, float]] | None = None
     _contenders: tuple[Contender, ...] = ()
     _entries: tuple[Entry, ...] = ()  # proved, the floors apart
+    _left: set[str] = field(default_factory=lambda: {"rounds", "memory"})  # until it is done
+    _timed: tuple[Record, ...] = ()  # of who ran to the end
 
     def keep(self, row: Record, **measured: object) -> None:
         """Stores a row with what was measured, and the state of the machine beside it."""
         state = asdict(machine.moment())
         full = replace(row, time=rows.now(), **state, **measured)  # type: ignore[arg-type]
-        self.store.append(full)
+        self.ledger.keep(full)
         self.kept.append(full)
 
     @property
@@ -119,6 +122,7 @@ class Bench:
     def prepare(self) -> Iterator[Step]:
         """Proves the contenders, builds them and warms them up."""
         yield Step(0.0, "data")
+        self.ledger.attempt(self.row)
         try:
             batch = datasets.load_batch(self.request)
         except UsageError as error:
@@ -127,6 +131,8 @@ class Bench:
                 self.keep(row, kind="case", status="failed", reason=str(error))
             return
         row = rows.of_data(self.row, batch.source)
+        if self._is_done(row) or self._is_too_large(row):
+            return
         work = Workload.of(self.cell, batch.inputs, batch.labels)
         entries = yield from self._prove(row, work)
         floors = self._floors(row, work, entries)
@@ -147,14 +153,12 @@ class Bench:
     @property
     def iteration_mib(self) -> float:
         """What an iteration takes beside the weights, about; contenders take it in turns."""
-        neurons = sum(prod(stage.output_shape) for stage in self.cell.network.stages)
-        return BYTES_PER_NEURON_STEP * neurons * self.cell.T * self.cell.batch_size / 2**20
+        return footprint.iteration_mib(self.cell)
 
     @property
     def weights_mib(self) -> float:
         """What one contender holds as long as it is ready, about."""
-        copies = WEIGHT_COPIES if self.cell.mode == "training" else 1
-        return copies * self.cell.network.weights * 4 / 2**20
+        return footprint.weights_mib(self.cell)
 
     @property
     def held_mib(self) -> float:
@@ -195,9 +199,49 @@ class Bench:
 
     def close(self) -> None:
         """Gives the contenders' memory back; there are no more rounds."""
+        if self.comparable:
+            told = {"rounds": self.number, "converged": self.known}
+            ran = [e.row for e in self._contenders if e.name in self.seconds and not e.row.twin]
+            self._timed = tuple(replace(row, kind="timed", **told) for row in ran)
+        self._ended("rounds")
         self._rounds, self._contenders = None, ()
         self.seconds.clear()
         allocator.release()
+
+    def _ended(self, part: str) -> None:
+        """Says who is done, once the rounds and the memory are."""
+        self._left.discard(part)
+        if not self._left:
+            budget = None if self.budget == inf else self.budget
+            for row in self._timed:
+                self.keep(row, budget_seconds=budget)
+            self._timed = ()
+
+    def _is_done(self, row: Record) -> bool:
+        """Whether an earlier run had measured all of the cell, at least as well as this one may."""
+        own = [rows.of_case(row, case) for case in self.group]
+        written = self.ledger.begin(*own)
+        settled = {each.key for each in written if self._is_settled(each)}
+        if not settled >= {each.key for each in own}:
+            return False
+        self.before = True
+        self.kept += written
+        return True
+
+    def _is_settled(self, row: Record) -> bool:
+        """Whether a row says that its contender needs no measurement."""
+        if row.kind == "case":
+            return row.status in ("missing", "unsupported")
+        if row.kind != "timed":
+            return False
+        return bool(row.converged) or (row.budget_seconds or inf) >= self.budget
+
+    def _is_too_large(self, row: Record) -> bool:
+        reason = footprint.too_large(self.cell)
+        if reason is not None:
+            for case in self.group:
+                self.keep(rows.of_case(row, case), kind="case", status="failed", reason=reason)
+        return reason is not None
 
     def _start(self, contenders: list[Contender]) -> None:
         twins = [_twin(each) for each in contenders if each.name == FLOOR]
@@ -205,13 +249,19 @@ class Bench:
         self.seconds.update({each.name: [] for each in self._contenders})
         running = {each.name: partial(self._once, each) for each in self._contenders}
         # each cell has orders of its own: the same ones in all would favour who is lucky in them
-        self._rounds = timing.rounds(running, self.device, random.Random(repr(self.cell)))
+        named = {each.name: each.row for each in self._contenders}
+        self._rounds = timing.rounds(
+            running,
+            self.device,
+            random.Random(repr(self.cell)),
+            lambda name: self.ledger.attempt(named[name]),
+        )
 
     def _once(self, contender: Contender) -> None:
         """One iteration, unless it failed before."""
         if (
             contender.name in self.seconds
-            and self._attempt(contender.row, lambda: (contender.run(),)) is None
+            and self._tried(contender.row, lambda: (contender.run(),)) is None
         ):
             del self.seconds[contender.name]
 
@@ -260,7 +310,12 @@ class Bench:
         return True
 
     def _attempt(self, row: Record, work: Callable[[], Any]) -> Any:
-        """What `work` returns; None where it failed, and then a row says why.
+        """What `work` returns; None where it failed, and then a row says why."""
+        self.ledger.attempt(row)
+        return self._tried(row, work)
+
+    def _tried(self, row: Record, work: Callable[[], Any]) -> Any:
+        """The same, already announced.
 
         This is the one place where what a framework throws becomes a row.
         """
@@ -274,6 +329,8 @@ class Bench:
             reason = f"torch.compile: {type(error).__name__}: {error}"
             self.keep(row, kind="case", status="unsupported", reason=reason)
         except Exception as error:  # noqa: BLE001 a framework may throw anything
+            if footprint.is_exhausted(error):  # the others would fail too: end with the process
+                raise
             reason = f"{type(error).__name__}: {error}"
             self.keep(row, kind="case", status="failed", reason=reason)
         return None
@@ -326,6 +383,7 @@ class Bench:
             peak = self._attempt(each.row, measure)
             if peak is not None:
                 self.keep(each.row, kind="memory", peak_memory_mib=round(peak, 1))
+        self._ended("memory")
 
     def _ready(self, entry: Entry, weights: ReferenceNetwork) -> Contender | None:
         """The entry built with the cell's weights, and warmed up over the first steps."""

@@ -114,12 +114,25 @@ def run(
         ),
     ] = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Train anew what is done or begun; old rows stay.")
+        bool, typer.Option("--fresh", help="Measure anew what is done or begun; old rows stay.")
     ] = False,
+    executor: Annotated[
+        str, typer.Option("--executor", metavar="local|ray|slurm", help="Where cases run.")
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option("--ray-address", help="Of a cluster; default: this machine.", metavar="ADDR"),
+    ] = None,
+    silence: Annotated[
+        str,
+        typer.Option(
+            "--silence", help="A case that says nothing for longer is ended.", metavar="15m"
+        ),
+    ] = "15m",
     out_dir: Out = Path("results"),
 ) -> None:
     """Measure a suite; each row is kept under OUT/records as it comes."""
-    from harness import running, suites
+    from harness import executors, running, suites
 
     experiment = suites.suite(suite)
     if quick and paper:
@@ -143,6 +156,7 @@ def run(
         mode="inference" if inference else "training",
         tuned=tuned,
     )
+    chosen = executors.chosen(executor, ray_address, options.seconds("--silence", silence))
     cases = experiment.cases(selection)
     where = running.Where(data_root, False if quick and download is None else download, out_dir)
     if experiment.trains:
@@ -151,15 +165,15 @@ def run(
                 f"the {suite} suite trains all its epochs: use --epochs, --samples or --width to "
                 "make it shorter, and leave --budget out"
             )
-        running.train(cases, where, fresh=fresh)
+        running.train(cases, where, chosen, fresh=fresh)
         return
     spend = inf if paper else QUICK_BUDGET if quick else DEFAULT_BUDGET
     if budget is not None:
         spend = options.seconds("--budget", budget)
     spending = running.Spending(
-        spend, QUICK_LEAST if quick else LEAST, options.allocator(allocator)
+        spend, QUICK_LEAST if quick else LEAST, options.allocator(allocator), fresh
     )
-    running.measure(cases, where, spending, named=frameworks is not None)
+    running.measure(cases, where, chosen, spending, named=frameworks is not None)
 
 
 def _frameworks(text: str | None, usual: tuple[str, ...] | None) -> tuple[str, ...]:

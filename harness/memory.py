@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import resource
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 
 import psutil
 import torch
 
+from harness import processes
 from harness.adapter import Adapter
 from harness.spec import Network
 from harness.workload import Workload, iteration
 
 # Runs every kind of layer once, so that code which loads on first use is in the base, not the peak.
 _FIRST_USE = "8C3(Encoding)-AP2-8C3-8FC-Voting"
-
-# Modules that a run will need in every child.
-PRELOAD: list[str] = []
 
 Find = Callable[[str], Adapter]  # adapters.load
 
@@ -32,7 +28,7 @@ def peak_mib(work: Workload, find: Find, *, threads: int, timeout: float = 600.0
 
     Raises ChildProcessError where that process dies or fails, TimeoutError where it hangs.
     """
-    context = _context(work.case.device)
+    context = processes.context(work.case.device)
     receive, send = context.Pipe(duplex=False)
     child = context.Process(target=_child, args=(send, work, find, threads), daemon=True)
     child.start()
@@ -53,16 +49,6 @@ def peak_mib(work: Workload, find: Find, *, threads: int, timeout: float = 600.0
     if isinstance(answer, str):
         raise ChildProcessError(answer)
     return answer
-
-
-def _context(device: str) -> SpawnContext | ForkServerContext:
-    if device != "cpu" or sys.platform == "win32":  # a process with CUDA cannot be forked
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")  # starts in milliseconds
-    # What each child needs is imported once: the frameworks (one that is missing is passed over),
-    # and torch._dynamo, which an optimiser's first step imports.
-    context.set_forkserver_preload(["harness.memory", "torch._dynamo", *PRELOAD])
-    return context
 
 
 def _child(send: Connection, work: Workload, find: Find, threads: int) -> None:

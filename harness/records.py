@@ -16,12 +16,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness.spec import Mode, UsageError
 
-SCHEMA = 1
+SCHEMA = 2
 
 Kind = Literal[
     "certificate",  # one adapter, precision and layer; `layer` None: the outcome over all layers
     "warmup",  # the first iteration, apart
     "iteration",  # one iteration in one round
+    "timed",  # a contender that has all the rounds it gets: it is done
     "memory",  # peak over the base, in a process of its own
     "epoch",  # one epoch of training; `reason` holds its warnings
     "tested",  # a trained network over `tested_T` steps
@@ -92,19 +93,25 @@ class Record:
     seed: int
     initialisation: str
     mode: Mode = "training"
+    # a hash of all that decides the result: settings, code, versions, data; of timings the machine
+    # too. What has a result of this key is not measured again.
+    key: str | None = None
+    code: str | None = None  # version of the code that decides it (versions.py)
 
     # what was measured
     round: int | None = None  # from 1
     seconds: float | None = None  # one iteration, synchronised
     steps: int | None = None  # that it ran, where fewer than T (warm-up)
     iterations_per_epoch: int | None = None
+    rounds: int | None = None  # that it got
+    converged: bool | None = None  # whether all ratios of its cell are known within 5 %
+    budget_seconds: float | None = None  # of the run; None: as many rounds as in the paper
     peak_memory_mib: float | None = None  # over the process's base
     layout: str | None = None  # of the floor
     implementation: str | None = None  # which of its kernels ran, where an adapter has several
     twin: bool = False  # the second name of the contender that runs twice (A/A)
 
     # training: accuracies are in [0, 1]
-    key: str | None = None  # of all that decides the weights; rows of one training share it
     epoch: int | None = None  # from 1
     epochs: int | None = None  # that it trains
     optimiser: str | None = None
@@ -172,6 +179,14 @@ class Record:
     clock_mhz: float | None = None
     temperature_c: float | None = None
 
+    @classmethod
+    def of_json(cls, line: str | bytes) -> Record:
+        """The row of one line. Raises ValueError with what is wrong with it."""
+        row = _parse(line.encode() if isinstance(line, str) else line)
+        if isinstance(row, str):
+            raise ValueError(row)
+        return row
+
     def to_json(self) -> str:
         """One line, without the fields that are None."""
         present = {name: value for name, value in asdict(self).items() if value is not None}
@@ -205,19 +220,21 @@ class Store:
     def folder(self) -> Path:
         return self.out / "records"
 
-    def append(self, record: Record) -> None:
-        """Adds one row as a whole line that is on the disk when this returns.
+    def append(self, *records: Record) -> None:
+        """Adds rows of one suite as whole lines that are on the disk when this returns.
 
         Raises UsageError where the folder cannot be written.
         """
-        line = (record.to_json() + "\n").encode()
-        path = self.folder / f"{record.suite}.jsonl"
+        if not records:
+            return
+        lines = "".join(record.to_json() + "\n" for record in records).encode()
+        path = self.folder / f"{records[0].suite}.jsonl"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / ".lock"), path.open("ab") as file:
                 if file.tell() and not _ends_with_newline(path):
                     file.write(b"\n")  # a line torn by a crash stays apart from ours
-                file.write(line)
+                file.write(lines)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:

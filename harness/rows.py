@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -10,7 +12,7 @@ from secrets import token_hex
 from typing import Any
 
 import adapters
-from harness import networks
+from harness import networks, versions
 from harness.adapter import Adapter
 from harness.certificate import Certificate
 from harness.records import Machine, Record
@@ -57,15 +59,46 @@ def of_cell(cell: Case, run: str, machine: Machine, allocator: str) -> Record:
 def of_case(row: Record, case: Case, adapter: Adapter | None = None) -> Record:
     """A cell's row made one of its cases'."""
     framework, _, variant = case.framework.partition(":")
-    return replace(
+    row = replace(
         row,
         framework=framework,
         variant=variant or None,
         precision=case.precision,
         deviations="; ".join(adapter.DEVIATIONS) or None if adapter else None,
         framework_version=adapters.version(framework),
+        code=_code(case, framework),
         implementation=adapters.implementation(framework, case.device) if adapter else None,
     )
+    timed = case.training is None and row.data_sha256 is not None
+    return replace(row, key=timing_key(row)) if timed else row
+
+
+def _code(case: Case, framework: str) -> str | None:
+    decisive = versions.TIMING if case.training is None else versions.TRAINING
+    try:
+        return versions.code_version(decisive, adapters.module_name(framework))
+    except ModuleNotFoundError:  # an adapter whose package is gone
+        return None
+
+
+# What decides how long an iteration takes, of all that a row says.
+_TIMED = (
+    *("suite", "dataset", "scale", "network", "neunorm", "width", "framework", "variant", "T"),
+    *("batch_size", "precision", "device", "seed", "initialisation", "mode", "code", "data_sha256"),
+    *("framework_version", "torch", "python", "os", "cpu", "cores", "threads", "memory_mib"),
+    *("gpu", "environment", "allocator"),
+)
+
+
+def timing_key(row: Record) -> str:
+    """The key of one contender in a cell, from a row that knows its data and its machine."""
+    return key_of({name: str(getattr(row, name)) for name in _TIMED})
+
+
+def key_of(identity: dict[str, str]) -> str:
+    """Sixteen hex digits of all that decides a result."""
+    told = json.dumps(identity, sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def of_data(row: Record, source: Source) -> Record:

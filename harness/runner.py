@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 
-import psutil
 import torch
 
-from harness import allocator, datasets, machine, memory, rows, timing
+from harness import allocator, datasets, footprint, machine, processes, rows, timing
 from harness.bench import Bench
-from harness.records import Record, Store
+from harness.ledger import Ledger
+from harness.records import Machine, Record
 from harness.spec import Allocator, Case
 
 FEWEST_ROUNDS, MOST_ROUNDS = 2, 10  # ten as in the paper; two where the budget is spent
@@ -25,7 +25,6 @@ FEWEST_ROUNDS, MOST_ROUNDS = 2, 10  # ten as in the paper; two where the budget 
 OVERHEAD_MACS = 2e10
 # Parts of a cell's time where the budget is short; what is left are its rounds.
 PREPARATION, MEMORY = 0.25, 0.35
-SPARE_MEMORY = 0.1  # of the machine's, which stays free: estimates are rough
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +36,7 @@ class Plan:
     least: float = 0.0  # seconds of rounds that each cell gets even so
     download: frozenset[str] = frozenset()  # data sets to fetch where they are missing
     allocator: Allocator = "keep"
+    fresh: bool = False  # measure anew what is done
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class Measured:
     cell: Case
     rows: tuple[Record, ...]
     rounds: int
+    before: bool = False  # an earlier run had measured it
 
 
 Event = Progress | Measured
@@ -74,29 +75,33 @@ def cells(cases: tuple[Case, ...]) -> dict[Case, tuple[Case, ...]]:
     }
 
 
-def run(cases: tuple[Case, ...], store: Store, plan: Plan) -> Iterator[Event]:
+def run(cases: tuple[Case, ...], ledger: Ledger, plan: Plan, run_id: str) -> Iterator[Event]:
     """Measures all cases, keeps each row as it comes, and says how far it is.
 
-    A case that fails becomes a row with its reason; the others go on. Raises UsageError where rows
-    cannot be written.
+    A case that fails becomes a row with its reason; the others go on. What an earlier run has
+    measured is not measured again. Raises UsageError where rows cannot be written, and Busy where
+    another process measures the same.
     """
     kept = allocator.choose(plan.allocator)
-    memory.PRELOAD[:] = [
-        f"adapters.{name}" for name in {c.framework.partition(":")[0] for c in cases}
-    ]
-    run_id = rows.new_run()
-    machines = {name: machine.describe(torch.device(name)) for name in {c.device for c in cases}}
+    processes.preload_adapters({case.framework.partition(":")[0] for case in cases})
+    machines = {device: here(device) for device in {case.device for case in cases}}
     benches = [
         Bench(
             rows.of_cell(cell, run_id, machines[cell.device], kept),
-            store,
+            ledger,
             _request(cell, plan),
             cell,
             group,
+            plan.budget,
         )
         for cell, group in cells(cases).items()
     ]
     yield from Schedule(plan, benches).events()
+
+
+def here(device: str) -> Machine:
+    """The machine as rows keep it."""
+    return machine.describe(torch.device(device))
 
 
 def _request(cell: Case, plan: Plan) -> datasets.Request:
@@ -113,6 +118,10 @@ def _request(cell: Case, plan: Plan) -> datasets.Request:
 def _weight(cell: Case) -> float:
     """A cell's share of the work, in multiply-accumulates of one forward pass."""
     return float(cell.network.macs * cell.T * cell.batch_size) + OVERHEAD_MACS
+
+
+def _measured(bench: Bench) -> Measured:
+    return Measured(bench.cell, tuple(bench.kept), bench.number, bench.before)
 
 
 class Schedule:
@@ -136,7 +145,7 @@ class Schedule:
                 yield from self._catch_up()
             yield from self._first_rounds(bench)
             first.append(len(bench.kept))
-            yield Measured(bench.cell, tuple(bench.kept), bench.number)
+            yield _measured(bench)
             for step in bench.memory():
                 self.prepared[n] = PREPARATION + MEMORY * step.fraction
                 yield Progress(self.fraction, bench.cell, step.doing)
@@ -144,9 +153,11 @@ class Schedule:
             self.prepared[n] = PREPARATION + MEMORY
         while any(map(self._due, self.open)):  # in turns, while the budget lasts
             yield from self._catch_up()
+        for bench in list(self.open):
+            self._close(bench)
         for said, bench in zip(first, self.benches, strict=True):
             if len(bench.kept) > said:
-                yield Measured(bench.cell, tuple(bench.kept), bench.number)
+                yield _measured(bench)
 
     @property
     def work_done(self) -> float:
@@ -186,7 +197,7 @@ class Schedule:
 
         They get at once the rounds that they get whatever the budget.
         """
-        while self.open and _available_mib() < self._needed_mib(bench):
+        while self.open and footprint.available_mib(bench.device.type) < self._needed_mib(bench):
             largest = max(self.open, key=lambda each: each.held_mib)
             while largest.comparable and self._short_of_least(largest, 1.0):
                 yield self._round(largest)
@@ -199,8 +210,7 @@ class Schedule:
         reserved = max((each.iteration_mib for each in self.open), default=0.0)
         grows = max(0.0, bench.iteration_mib - reserved)
         beside = bench.weights_mib + bench.iteration_mib
-        spare = SPARE_MEMORY * psutil.virtual_memory().total / 2**20
-        return bench.held_mib + grows + beside + spare
+        return bench.held_mib + grows + beside + footprint.spare_mib()
 
     def _catch_up(self) -> Iterator[Progress]:
         """A round of each open cell that is behind; those that get no more are closed."""
@@ -241,7 +251,3 @@ class Schedule:
             return True
         spare = self.fraction < self.work_done  # the work will end before the budget
         return not spare and not self._short_of_least(bench, 1.0)
-
-
-def _available_mib() -> float:
-    return psutil.virtual_memory().available / 2**20

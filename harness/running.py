@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -10,6 +12,8 @@ import typer
 
 from harness import datasets, runner, tables, terminal, trials
 from harness.console import err, out
+from harness.executors import Executor
+from harness.ledger import Say
 from harness.options import LARGEST_DOWNLOAD_MIB
 from harness.records import Record, Store
 from harness.spec import Allocator, Case
@@ -47,24 +51,22 @@ class Spending:
     budget: float  # seconds, for all cells together
     least: float  # seconds of rounds that a cell gets whatever the budget
     allocator: Allocator
+    fresh: bool = False  # measure anew what is done
 
 
-def train(cases: tuple[Case, ...], where: Where, *, fresh: bool) -> None:
+def train(cases: tuple[Case, ...], where: Where, executor: Executor, *, fresh: bool) -> None:
     """Trains the cases of a suite. Exits with 1 where one failed, with 130 when interrupted."""
     plan = trials.Plan(
-        data_root=datasets.data_root(where.data_root), download=where.fetched(cases), fresh=fresh
+        out=where.out.resolve(),
+        data_root=datasets.data_root(where.data_root),
+        download=where.fetched(cases),
+        fresh=fresh,
     )
     store = where.store()
-    bar = terminal.progress(out)
-    task = bar.add_task("starting", total=1.0)
-
-    def say(fraction: float, doing: str) -> None:
-        bar.update(task, completed=fraction, description=doing)
-
     rows: list[Record] = []
     try:
-        with bar:
-            for ended in trials.run(cases, store, plan, say):
+        with _progress() as say:
+            for ended in executor.train(cases, store, plan, say):
                 out.print(terminal.trained(ended))
                 rows += ended.rows
     except KeyboardInterrupt:
@@ -74,7 +76,9 @@ def train(cases: tuple[Case, ...], where: Where, *, fresh: bool) -> None:
     _closing(rows, store, named=True)
 
 
-def measure(cases: tuple[Case, ...], where: Where, spending: Spending, *, named: bool) -> None:
+def measure(
+    cases: tuple[Case, ...], where: Where, executor: Executor, spending: Spending, *, named: bool
+) -> None:
     """Times the cases of a suite. Exits as `train` does.
 
     `named`: the frameworks were asked for, so that one that is missing is a failure.
@@ -85,28 +89,33 @@ def measure(cases: tuple[Case, ...], where: Where, spending: Spending, *, named:
         least=spending.least,
         download=where.fetched(cases),
         allocator=spending.allocator,
+        fresh=spending.fresh,
     )
     store = where.store()
     measured: dict[Case, runner.Measured] = {}
-    bar = terminal.progress(out)
-    task = bar.add_task("starting", total=1.0)
     try:
-        with bar:
-            for event in runner.run(cases, store, plan):
-                match event:
-                    case runner.Progress(fraction, cell, doing):
-                        what = f"{cell.dataset} {cell.scale}: {doing}"
-                        bar.update(task, completed=fraction, description=what)
-                    case runner.Measured(cell, rows):
-                        if cell in measured:
-                            out.print(f"with {event.rounds} rounds:", style="dim")
-                        measured[cell] = event
-                        out.print(terminal.acceleration(tables.acceleration(rows)))
+        with _progress() as say:
+            for event in executor.measure(cases, store, plan, say):
+                if event.before:
+                    out.print("measured before (--fresh measures it anew):", style="dim")
+                elif event.cell in measured:
+                    out.print(f"with {event.rounds} rounds:", style="dim")
+                measured[event.cell] = event
+                out.print(terminal.acceleration(tables.acceleration(event.rows)))
     except KeyboardInterrupt:
         see = "see it with `harness tables acceleration`"
         _interrupted(f"what was measured is kept in {store.folder}; {see}")
     kept = [row for event in measured.values() for row in event.rows]
     _closing(kept, store, named=named)
+
+
+@contextmanager
+def _progress() -> Iterator[Say]:
+    """A bar while the block runs; what it yields moves it."""
+    bar = terminal.progress(out)
+    task = bar.add_task("starting", total=1.0)
+    with bar:
+        yield lambda fraction, doing: bar.update(task, completed=fraction, description=doing)
 
 
 def _interrupted(said: str) -> NoReturn:

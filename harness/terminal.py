@@ -28,8 +28,8 @@ if TYPE_CHECKING:  # tables are shown without torch
     from harness.certificate import Certificate
     from harness.checking import Examined
     from harness.compare import Change, Comparison
+    from harness.executors import Trained
     from harness.records import Record
-    from harness.trials import Trained
 
 
 def progress(console: Console) -> Progress:

@@ -74,16 +74,26 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def rounds(
-    contenders: Mapping[str, Callable[[], object]], device: torch.device, order: random.Random
+    contenders: Mapping[str, Callable[[], object]],
+    device: torch.device,
+    order: random.Random,
+    announce: Callable[[str], object] | None = None,
 ) -> Iterator[dict[str, float]]:
-    """Endless rounds: the seconds of every contender, each run once, in a fresh random order."""
+    """Endless rounds: the seconds of every contender, each run once, in a fresh random order.
+
+    `announce` is told who is next; what it takes is not measured.
+    """
     names = list(contenders)
     while True:
         order.shuffle(names)
         gc.collect()  # between rounds, so that no contender pays for another's garbage
         gc.disable()
         try:
-            measured = {name: seconds(contenders[name], device) for name in names}
+            measured = {}
+            for name in names:
+                if announce is not None:
+                    announce(name)
+                measured[name] = seconds(contenders[name], device)
         finally:
             gc.enable()
         yield measured

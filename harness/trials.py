@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -12,14 +10,23 @@ from typing import Any
 import torch
 
 import adapters
-from harness import allocator, certificate, checkpoints, datasets, learning, machine, networks, rows
+from harness import (
+    certificate,
+    checkpoints,
+    datasets,
+    footprint,
+    learning,
+    machine,
+    networks,
+    rows,
+)
 from harness.adapter import Unsupported
 from harness.certificate import Exam
 from harness.checkpoints import Checkpoint, Epoch
 from harness.datasets.batch import network_input
-from harness.datasets.whole import Say
 from harness.learning import Data, Learner
-from harness.records import Record, Store
+from harness.ledger import Ledger, Say
+from harness.records import Record
 from harness.spec import ANN, Case, Training, UsageError
 
 CONFUSION_SAMPLES = 500  # as in Fig. 6
@@ -30,45 +37,17 @@ PROOF_SAMPLES = 12  # the first inputs and those of further attempts
 class Plan:
     """Where data are and results go on from."""
 
+    out: Path  # of checkpoints, and of lists of what is in a split
     data_root: Path
     download: frozenset[str] = frozenset()  # data sets to fetch where they are missing
     fresh: bool = False  # begin anew what is done or begun
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A case that came to an end, with its rows; `before`: an earlier command had done it."""
-
-    case: Case
-    rows: tuple[Record, ...]
-    before: bool = False
 
 
 class _Failed(Exception):
     """The case comes to nothing, for this reason."""
 
 
-def run(cases: tuple[Case, ...], store: Store, plan: Plan, say: Say) -> Iterator[Trained]:
-    """Trains all cases that are not done, keeps each row as it comes, and tells how far it is.
-
-    A case that fails becomes a row with its reason; the others go on. Raises UsageError where rows
-    or checkpoints cannot be written.
-    """
-    run_id = rows.new_run()
-    trials = Trials(store, plan, run_id, allocator.choose("keep"))
-    total = sum(map(_weight, cases))
-    before = 0.0
-    for case in cases:
-        share = _weight(case) / total
-
-        def tell(fraction: float, doing: str, before: float = before, share: float = share) -> None:
-            say(before + share * fraction, doing)
-
-        yield trials.trial(case, tell)
-        before += share
-
-
-def _weight(case: Case) -> float:
+def weight(case: Case) -> float:
     """A case's share of the work; a data set that is not known yet counts as a large one."""
     training = _training(case)
     return float(case.network.macs * case.T * training.epochs * (training.samples or 50_000))
@@ -81,38 +60,42 @@ def _training(case: Case) -> Training:
 
 @dataclass(eq=False)
 class Trials:
-    """What the trials of one command share: data that were read, proofs that were made."""
+    """What the trials of one process share: data that were read, proofs that were made."""
 
-    store: Store
     plan: Plan
     run_id: str
     allocator: str
     _data: dict[tuple[object, ...], Data] = field(default_factory=dict)
     _proved: dict[tuple[object, ...], str] = field(default_factory=dict)
 
-    def trial(self, case: Case, say: Say) -> Trained:
-        """One case from data to result."""
-        kept: list[Record] = []
+    def trial(self, case: Case, ledger: Ledger) -> None:
+        """One case from data to result. Raises Busy where another process has it, and UsageError
+        where rows or checkpoints cannot be written.
+        """
         row = self._row(case)
+        ledger.attempt(row)
         try:
-            data = self._load(case, say)
+            data = self._load(case, ledger.say)
             row = _with_data(row, case, data)
-            written = [] if self.plan.fresh else self._written(row)
-            if any(each.kind == "trained" for each in written):
-                return Trained(case, tuple(written), before=True)
-            self._prove(row, case, data, kept, say)
-            kept_epochs = {each.epoch for each in written}
-            self._train(row, Learning.of(case, data), kept_epochs, kept, say)
+            ledger.attempt(row)
+            too_large = footprint.too_large(case)
+            if too_large is not None:
+                raise _Failed(too_large)
+            written = ledger.begin(row)
+            if not _done(case, written, ledger):
+                self._prove(row, case, data, written, ledger)
+                self._train(row, Learning.of(row, case, data), ledger)
         except _Failed as reason:
-            self._keep(kept, row, kind="case", status="failed", reason=str(reason))
+            self._keep(ledger, row, kind="case", status="failed", reason=str(reason))
         except adapters.Missing as reason:
-            self._keep(kept, row, kind="case", status="missing", reason=str(reason))
+            self._keep(ledger, row, kind="case", status="missing", reason=str(reason))
         except Unsupported as reason:
-            self._keep(kept, row, kind="case", status="unsupported", reason=str(reason))
-        except (RuntimeError, MemoryError) as error:  # out of memory, or a framework's own
+            self._keep(ledger, row, kind="case", status="unsupported", reason=str(reason))
+        except RuntimeError as error:  # a framework's own
+            if footprint.is_exhausted(error):  # the next case would fail too: end with the process
+                raise
             reason = f"{type(error).__name__}: {error}"
-            self._keep(kept, row, kind="case", status="failed", reason=reason)
-        return Trained(case, tuple(kept))
+            self._keep(ledger, row, kind="case", status="failed", reason=reason)
 
     def _row(self, case: Case) -> Record:
         here = machine.describe(torch.device(case.device))
@@ -125,14 +108,8 @@ class Trials:
             optimiser=str(networks.settings(case.dataset).optimiser),
         )
 
-    def _keep(self, kept: list[Record], row: Record, **measured: object) -> None:
-        full = replace(row, time=rows.now(), **measured)  # type: ignore[arg-type]
-        self.store.append(full)
-        kept.append(full)
-
-    def _written(self, row: Record) -> list[Record]:
-        """The rows of this very run that are there."""
-        return [each for each in self.store.read(row.suite)[0] if each.key == row.key]
+    def _keep(self, ledger: Ledger, row: Record, **measured: object) -> None:
+        ledger.keep(replace(row, time=rows.now(), **measured))  # type: ignore[arg-type]
 
     def _load(self, case: Case, say: Say) -> Data:
         training = _training(case)
@@ -165,25 +142,27 @@ class Trials:
     def _keep_split(self, dataset: str, part: datasets.Labelled) -> None:
         """Writes which samples are in a split of ours, where the data set has none of its own."""
         if part.about.names:
-            path = self.store.out / "splits" / f"{dataset}-{part.about.split_sha256[:12]}.txt"
+            path = self.plan.out / "splits" / f"{dataset}-{part.about.split_sha256[:12]}.txt"
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text("\n".join(part.about.names) + "\n", encoding="utf-8")
             except OSError as error:
                 raise UsageError(f"cannot write {path} ({error.strerror or error})") from error
 
-    def _prove(self, row: Record, case: Case, data: Data, kept: list[Record], say: Say) -> None:
+    def _prove(
+        self, row: Record, case: Case, data: Data, written: list[Record], ledger: Ledger
+    ) -> None:
         """Proves the adapter equal on this network before it is trained; once for all seeds."""
-        if case.framework == ANN:
+        if case.framework == ANN or _is_proved(case, written):
             return
         of = (case.framework, case.network, case.T, case.precision, case.device)
         if of not in self._proved:
-            say(0.0, f"{case.dataset}: certificate of {case.framework}")
-            self._proved[of] = self._certify(row, case, data, kept)
+            ledger.say(0.0, f"{case.dataset}: certificate of {case.framework}")
+            self._proved[of] = self._certify(row, case, data, ledger)
         if self._proved[of]:
             raise _Failed(f"not comparable: {self._proved[of]}")
 
-    def _certify(self, row: Record, case: Case, data: Data, kept: list[Record]) -> str:
+    def _certify(self, row: Record, case: Case, data: Data, ledger: Ledger) -> str:
         """Keeps the certificates as rows; why the adapter is not equal, "" where it is."""
         adapter = adapters.load(case.framework)
         static = data.train.about.normal is not None
@@ -191,44 +170,37 @@ class Trials:
         few = data.train.raw[:PROOF_SAMPLES]
         batch = network_input(few, steps, data.train.about.normal).to(case.device)
         reasons = list(adapter.DEVIATIONS)
+        proofs: list[Record] = []
         for precision in certificate.required(case.precision):
             proof = Exam(case.network, batch, precision).certify(case.framework, adapter)
-            for each in rows.of_certificate(row, proof):
-                self._keep(kept, each)
+            proofs += rows.of_certificate(row, proof)
             reasons += proof.failures
+        ledger.keep(*(replace(each, time=rows.now()) for each in proofs))
         return reasons[0] if reasons else ""
 
-    def _train(
-        self,
-        row: Record,
-        learning_: Learning,
-        written: set[int | None],
-        kept: list[Record],
-        say: Say,
-    ) -> None:
+    def _train(self, row: Record, learning_: Learning, ledger: Ledger) -> None:
         """Trains what is not trained yet, a checkpoint after each epoch, and tests the result."""
-        path = self.store.out / "checkpoints" / f"{row.key}.pt"
+        path = self.plan.out / "checkpoints" / f"{row.key}.pt"
         epochs = () if self.plan.fresh else learning_.resume(path)
-        for each in epochs:  # it was killed after its checkpoint and before its row
-            if each.number not in written:
-                self._keep(kept, row, **_of_epoch(each))
-        for each in learning_.epochs(path, epochs, say):
-            self._keep(kept, row, **_of_epoch(each))
+        for each in epochs:  # it may have been killed after its checkpoint and before its row
+            self._keep(ledger, row, **_of_epoch(each))
+        for each in learning_.epochs(path, epochs, ledger.say):
+            self._keep(ledger, row, **_of_epoch(each))
             epochs = (*epochs, each)
-        self._results(row, learning_.learner, epochs, kept)
+        self._results(row, learning_.learner, epochs, ledger)
 
     def _results(
-        self, row: Record, learner: Learner, epochs: tuple[Epoch, ...], kept: list[Record]
+        self, row: Record, learner: Learner, epochs: tuple[Epoch, ...], ledger: Ledger
     ) -> None:
         """Rows of what the trained network can do; the one that says it is done comes last."""
         training = _training(learner.case)
         for T in training.tested_at:
             right = learning.accuracy(learner, learner.data.test, T)
-            self._keep(kept, row, kind="tested", tested_T=T, test_accuracy=right)
+            self._keep(ledger, row, kind="tested", tested_T=T, test_accuracy=right)
         if training.confusion:
             found = learning.confusion(learner, CONFUSION_SAMPLES)
             self._keep(
-                kept,
+                ledger,
                 row,
                 kind="confusion",
                 test_samples=found.samples,
@@ -238,7 +210,7 @@ class Trials:
         best = max(epochs, key=lambda each: each.test_accuracy)
         chosen = max(epochs, key=lambda each: each.validation_accuracy)
         self._keep(
-            kept,
+            ledger,
             row,
             kind="trained",
             test_accuracy=epochs[-1].test_accuracy,
@@ -250,6 +222,40 @@ class Trials:
         )
 
 
+def _done(case: Case, written: list[Record], ledger: Ledger) -> bool:
+    """Whether the case has its result; that of another suite becomes its own rows too."""
+    training = _training(case)
+    by_suite: dict[str, list[Record]] = {}
+    for row in written:
+        by_suite.setdefault(row.suite, []).append(row)
+    own = by_suite.pop(case.suite, [])
+    if any(row.kind == "trained" for row in own):
+        return True
+    for others in by_suite.values():
+        tested = {row.tested_T for row in others if row.kind == "tested"}
+        confused = any(row.kind == "confusion" for row in others)
+        trained = any(row.kind == "trained" for row in others)
+        if trained and tested >= set(training.tested_at) and confused >= training.confusion:
+            told = [row for row in others if _is_wanted(row, training)]
+            ledger.keep(*(replace(row, suite=case.suite, scale=case.scale) for row in told))
+            return True
+    return False
+
+
+def _is_wanted(row: Record, training: Training) -> bool:
+    """Whether a row of the same training says what this one is to say."""
+    if row.kind == "tested":
+        return row.tested_T in training.tested_at
+    return row.kind in ("epoch", "trained") or (row.kind == "confusion" and training.confusion)
+
+
+def _is_proved(case: Case, written: list[Record]) -> bool:
+    """Whether the certificates of this very case are there, and hold."""
+    outcomes = [row for row in written if row.kind == "certificate" and row.layer is None]
+    held = {row.certificate_precision for row in outcomes if row.certified}
+    return held >= set(certificate.required(case.precision))
+
+
 @dataclass(frozen=True)
 class Learning:
     """A learner, and what its checkpoints must say they are of."""
@@ -258,9 +264,9 @@ class Learning:
     identity: dict[str, str]
 
     @classmethod
-    def of(cls, case: Case, data: Data) -> Learning:
+    def of(cls, row: Record, case: Case, data: Data) -> Learning:
         """With first weights. Raises what the case's adapter raises."""
-        return cls(learning.begin(case, data), identity(case, data))
+        return cls(learning.begin(case, data), identity(row, case, data))
 
     def resume(self, path: Path) -> tuple[Epoch, ...]:
         """Goes on from the checkpoint at `path`: the epochs done; none where there is none."""
@@ -293,7 +299,7 @@ class Learning:
             yield each
 
 
-def identity(case: Case, data: Data) -> dict[str, str]:
+def identity(row: Record, case: Case, data: Data) -> dict[str, str]:
     """All that decides the weights a case ends with, as texts; its suite does not."""
     network, training = case.network, _training(case)
     told = {
@@ -314,13 +320,11 @@ def identity(case: Case, data: Data) -> dict[str, str]:
         "optimiser": networks.settings(case.dataset).optimiser,
         "training data": data.train.source.sha256,
         "test data": data.test.source.sha256,
+        "code": row.code,
+        "framework version": row.framework_version,
+        "torch": row.torch,
     }
     return {name: str(value) for name, value in told.items()}
-
-
-def _key(case: Case, data: Data) -> str:
-    told = json.dumps([checkpoints.VERSION, identity(case, data)], sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def _with_data(row: Record, case: Case, data: Data) -> Record:
@@ -328,7 +332,7 @@ def _with_data(row: Record, case: Case, data: Data) -> Record:
     batches = -(-len(data.train) // case.batch_size)
     return replace(
         row,
-        key=_key(case, data),
+        key=rows.key_of(identity(row, case, data)),
         implementation=None
         if case.framework == ANN
         else adapters.implementation(case.framework.partition(":")[0], case.device),

@@ -60,7 +60,7 @@ def test_rows_of_a_suite_are_one_line_each_in_one_file(tmp_path: Path) -> None:
         ('{"schema": 1', "damaged row"),
         ('{"schema": 1, "kind": "iteration"}', "Field required"),
         ("[1, 2]", "damaged row"),
-        ('{"schema": 99}', "newer harness (schema 99, this one reads 1)"),
+        ('{"schema": 99}', "newer harness (schema 99, this one reads 2)"),
         (ROW.to_json().replace('"T": 10', '"T": "ten"'), "T: Input should be a valid integer"),
         (ROW.to_json().replace('"kind": "iteration"', '"kind": "rumour"'), "kind"),
         (ROW.to_json().replace('"run"', '"walk": 1, "run"'), "walk"),

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 import adapters
-from harness import bench, memory, networks, runner, tables
+from harness import bench, footprint, memory, networks, runner, tables
+from harness import rows as rows_
 from harness.adapter import Adapter, Unsupported, Variant
+from harness.ledger import StoreLedger
 from harness.records import Record, Store
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Case, Network, UsageError
@@ -83,13 +85,17 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
 def measure(tmp_path: Path, *frameworks: str, **changes: object) -> list[Record]:
     cases = tuple(case(name, **changes) for name in frameworks)
     plan = runner.Plan(budget=5.0, data_root=tmp_path.parent)
-    events = list(runner.run(cases, Store(tmp_path), plan))
+    events = list(runner.run(cases, ledger(tmp_path), plan, rows_.new_run()))
     measured = [event for event in events if isinstance(event, runner.Measured)]
     rows, damaged = Store(tmp_path).read()
     assert not damaged
     last = {event.cell: event.rows for event in measured}
     assert [row for said in last.values() for row in said] == rows  # what is said is what is kept
     return rows
+
+
+def ledger(tmp_path: Path) -> StoreLedger:
+    return StoreLedger(Store(tmp_path), lambda fraction, doing: None)
 
 
 def of(rows: list[Record], kind: str, **fields: object) -> Iterator[Record]:
@@ -195,7 +201,7 @@ def test_a_cell_stays_ready_and_gets_its_rounds_between_those_of_later_cells(
 ) -> None:
     cases = (case("reference"), case("reference", T=2), case("reference", T=3))
     plan = runner.Plan(budget=math.inf, data_root=tmp_path)
-    list(runner.run(cases, Store(tmp_path), plan))
+    list(runner.run(cases, ledger(tmp_path), plan, rows_.new_run()))
     rows, _ = Store(tmp_path).read()
     rounds = [(row.T, row.round) for row in of(rows, "iteration", framework="floor", twin=True)]
     for T in (4, 2, 3):  # each has all its rounds, in order
@@ -206,7 +212,7 @@ def test_a_cell_stays_ready_and_gets_its_rounds_between_those_of_later_cells(
 def test_a_cell_is_said_with_its_first_rounds_and_again_with_all(tmp_path: Path) -> None:
     cases = (case("reference"), case("reference", T=2))
     plan = runner.Plan(budget=math.inf, data_root=tmp_path)
-    events = list(runner.run(cases, Store(tmp_path), plan))
+    events = list(runner.run(cases, ledger(tmp_path), plan, rows_.new_run()))
     said = [event for event in events if isinstance(event, runner.Measured)]
     assert [(event.cell.T, event.rounds) for event in said] == [(4, 1), (2, 1), (4, 3), (2, 3)]
 
@@ -214,10 +220,10 @@ def test_a_cell_is_said_with_its_first_rounds_and_again_with_all(tmp_path: Path)
 def test_a_cell_is_ended_before_the_next_where_memory_is_short(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "SPARE_MEMORY", 1.1)
+    monkeypatch.setattr(footprint, "SPARE", 1.1)
     cases = (case("reference"), case("reference", T=2))
     plan = runner.Plan(budget=math.inf, data_root=tmp_path)
-    list(runner.run(cases, Store(tmp_path), plan))
+    list(runner.run(cases, ledger(tmp_path), plan, rows_.new_run()))
     rows, _ = Store(tmp_path).read()
     rounds = [(row.T, row.round) for row in of(rows, "iteration", framework="floor", twin=True)]
     assert rounds == [(T, number) for T in (4, 2) for number in (1, 2, 3)]
@@ -225,7 +231,7 @@ def test_a_cell_is_ended_before_the_next_where_memory_is_short(
 
 def test_progress_goes_up_and_names_the_cell(tmp_path: Path) -> None:
     plan = runner.Plan(budget=5.0, data_root=tmp_path)
-    events = list(runner.run((case("reference"),), Store(tmp_path), plan))
+    events = list(runner.run((case("reference"),), ledger(tmp_path), plan, rows_.new_run()))
     fractions = [event.fraction for event in events if isinstance(event, runner.Progress)]
     assert fractions == sorted(fractions)
     assert fractions[0] >= 0 and fractions[-1] <= 1
@@ -233,7 +239,7 @@ def test_progress_goes_up_and_names_the_cell(tmp_path: Path) -> None:
 
 def test_what_was_measured_before_an_interruption_is_kept(tmp_path: Path) -> None:
     plan = runner.Plan(budget=5.0, data_root=tmp_path)
-    run = runner.run((case("reference"),), Store(tmp_path), plan)
+    run = runner.run((case("reference"),), ledger(tmp_path), plan, rows_.new_run())
     for event in run:
         if isinstance(event, runner.Progress) and event.doing == "round 1":
             break
@@ -256,7 +262,14 @@ def test_other_precisions_are_proved_and_timed_in_their_own_class(
 
 def test_two_precisions_run_in_the_same_rounds_each_with_its_floor(tmp_path: Path) -> None:
     cases = (case("reference"), case("reference", precision="bf16"))
-    list(runner.run(cases, Store(tmp_path), runner.Plan(budget=math.inf, data_root=tmp_path)))
+    list(
+        runner.run(
+            cases,
+            ledger(tmp_path),
+            runner.Plan(budget=math.inf, data_root=tmp_path),
+            rows_.new_run(),
+        )
+    )
     rows, _ = Store(tmp_path).read()
     timed = {(row.framework, row.precision, row.twin, row.round) for row in of(rows, "iteration")}
     for number in (1, 2, 3):
@@ -289,7 +302,14 @@ def test_a_form_that_the_device_has_not_is_said_and_not_a_failure(tmp_path: Path
 def test_inference_is_timed_apart(tmp_path: Path) -> None:
     for mode in ("inference", "training"):
         cases = (case("reference", mode=mode),)
-        list(runner.run(cases, Store(tmp_path), runner.Plan(budget=5.0, data_root=tmp_path)))
+        list(
+            runner.run(
+                cases,
+                ledger(tmp_path),
+                runner.Plan(budget=5.0, data_root=tmp_path),
+                rows_.new_run(),
+            )
+        )
     rows, _ = Store(tmp_path).read()
     table = tables.acceleration(rows)
     assert sorted(table["mode"]) == ["inference"] * 2 + ["training"] * 2

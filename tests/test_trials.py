@@ -13,28 +13,37 @@ import pytest
 import torch
 from test_learning import case
 
-from harness import trials
+from harness import rows
+from harness.executors import Trained
+from harness.ledger import StoreLedger
 from harness.records import Record, Store
 from harness.spec import ANN, Case, Training
-from harness.trials import Plan, Trained
+from harness.trials import Plan, Trials
 
 
 @pytest.fixture(autouse=True)
 def _no_data_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
-    monkeypatch.setattr("harness.allocator.choose", lambda allocator: "system")
 
 
 def run(cases: tuple[Case, ...], out: Path, *, fresh: bool = False) -> list[Trained]:
+    """In this process, where what a test has replaced is replaced."""
     said: list[float] = []
 
     def say(fraction: float, doing: str) -> None:
-        assert doing
+        assert doing and 0 <= fraction <= 1
         said.append(fraction)
 
-    plan = Plan(data_root=out, fresh=fresh)
-    ended = list(trials.run(cases, Store(out), plan, say))
-    assert said == sorted(said) and all(0 <= fraction <= 1 for fraction in said)
+    at_work = Trials(Plan(out=out, data_root=out, fresh=fresh), rows.new_run(), "system")
+    ended = []
+    for each in cases:
+        ledger = StoreLedger(Store(out), say, fresh)
+        at_work.trial(each, ledger)
+        ledger.release()
+        assert said == sorted(said)
+        said.clear()
+        before = not ledger.kept
+        ended.append(Trained(each, tuple(ledger.found if before else ledger.kept), before))
     return ended
 
 
@@ -118,8 +127,8 @@ def test_a_damaged_checkpoint_costs_its_own_case(tmp_path: Path) -> None:
     run((given,), tmp_path)
     (path,) = (tmp_path / "checkpoints").iterdir()
     path.write_bytes(b"no checkpoint")
-    other = replace(given, suite="scale")  # not done there, so it looks for the checkpoint
-    bad, good = run((other, replace(other, seed=1)), tmp_path)
+    (tmp_path / "records" / "accuracy.jsonl").unlink()  # so that it looks for the checkpoint
+    bad, good = run((given, replace(given, seed=1)), tmp_path)
     assert "is damaged" in (bad.rows[-1].reason or "")
     assert good.rows[-1].kind == "trained"
 
@@ -133,12 +142,12 @@ platformdirs.user_cache_dir = lambda name: str(out / "cache" / name)
 sys.path.insert(0, sys.argv[2])
 from test_learning import case
 from harness import trials
+from harness.executors.local import Local
 from harness.records import Store
 from harness.spec import Training
-import torch
 given = case(framework="fused", training=Training(epochs=4, samples=60, test_samples=30,
                                                   embedded=True))
-list(trials.run((given,), Store(out), trials.Plan(data_root=out), lambda *told: None))
+list(Local().train((given,), Store(out), trials.Plan(out=out, data_root=out), lambda *told: None))
 """
 
 
