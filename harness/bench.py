@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from math import inf
@@ -220,7 +220,11 @@ class Bench:
     def _is_done(self, row: Record) -> bool:
         """Whether an earlier run had measured all of the cell, at least as well as this one may."""
         own = [rows.of_case(row, case) for case in self.group]
-        written = self.ledger.begin(*own)
+        bottom = replace(self.cell, framework=FLOOR)
+        floors = [
+            replace(bottom, precision=precision) for precision in self._precisions(self.group)
+        ]
+        written = self.ledger.begin(*own, *(rows.of_case(row, each) for each in floors))
         settled = {each.key for each in written if self._is_settled(each)}
         if not settled >= {each.key for each in own}:
             return False
@@ -339,12 +343,16 @@ class Bench:
         """A floor for each precision that is timed, the cell's own first."""
         if not entries:
             return []
-        others = {entry.work.case.precision for entry in entries} - {self.cell.precision}
         floors = [
             self._floor(row, work, replace(self.cell, framework=FLOOR, precision=precision))
-            for precision in (self.cell.precision, *sorted(others))
+            for precision in self._precisions(entry.work.case for entry in entries)
         ]
         return [each for each in floors if each is not None]
+
+    def _precisions(self, cases: Iterable[Case]) -> list[Precision]:
+        """Those of the cases, the cell's own first: each has its floor."""
+        others: set[Precision] = {case.precision for case in cases}
+        return [self.cell.precision, *sorted(others - {self.cell.precision})]
 
     def _floor(self, row: Record, work: Workload, case: Case) -> Entry | None:
         """The floor in the layout that is faster here, each timed once warm on the first step."""

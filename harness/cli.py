@@ -15,7 +15,7 @@ from harness.options import LARGEST_DOWNLOAD_MIB
 from harness.spec import Selection, UsageError
 
 if TYPE_CHECKING:
-    from harness.records import Record
+    from harness.records import Damage, Record
 
 DEFAULT_BUDGET, QUICK_BUDGET = 540.0, 40.0  # seconds; the whole command takes a little longer
 LEAST, QUICK_LEAST = 30.0, 5.0  # seconds of rounds that a cell gets whatever the budget
@@ -132,9 +132,13 @@ def run(
     out_dir: Out = Path("results"),
 ) -> None:
     """Measure a suite; each row is kept under OUT/records as it comes."""
-    from harness import executors, running, suites
+    from harness import processes, suites
 
     experiment = suites.suite(suite)
+    if executor == "local" and device != "cuda":
+        processes.warm()
+    from harness import executors, running
+
     if quick and paper:
         raise UsageError("--quick and --paper exclude each other: give one")
     selection = Selection(
@@ -291,6 +295,74 @@ def compare(
         raise typer.Exit(1)
 
 
+@app.command()
+def status(
+    suite: Annotated[
+        str | None,
+        typer.Option("--suite", help="Default: all.", metavar="acceleration|timesteps|..."),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Of the cases of --quick.")] = False,
+    paper: Annotated[bool, typer.Option("--paper", help="Of the cases of --paper.")] = False,
+    device: Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda")] = "auto",
+    out_dir: Out = Path("results"),
+) -> None:
+    """Say which cases of the suites are done, failed or missing, and how long the rest takes."""
+    from harness import runner, suites, terminal
+    from harness import status as standing
+    from harness.records import Store
+
+    if quick and paper:
+        raise UsageError("--quick and --paper exclude each other: give one")
+    place = options.device(device)
+    cases = []
+    for name in [suite] if suite else suites.SUITES:
+        of = suites.suite(name)
+        if paper and of.trains and place == "cpu":
+            continue  # they are not for a CPU
+        frameworks = _frameworks(None, of.frameworks)
+        cases += of.cases(Selection(frameworks, device=place, quick=quick, paper=paper))
+    records, damaged = Store(out_dir).read()
+    _name_damage(damaged)
+    found = standing.standings(cases, records, runner.here(place))
+    out.print(terminal.standing(found))
+
+
+@app.command()
+def verify(
+    records: Annotated[Path, typer.Argument(metavar="RECORDS", help="Folder of results.")],
+    sample: Annotated[
+        int, typer.Option("--sample", help="Trainings, and cells, to measure again.", metavar="N")
+    ] = 2,
+    epochs: Annotated[
+        int, typer.Option("--epochs", help="Of a training, the first ones.", metavar="N")
+    ] = 1,
+    seed: Annotated[int, typer.Option("--seed", help="Draws the sample.", metavar="N")] = 0,
+    budget: Annotated[
+        str, typer.Option("--budget", help="Time for each cell, about.", metavar="30s")
+    ] = "30s",
+    data_root: DataRoot = None,
+) -> None:
+    """Measure a sample of recorded cases again, and say which figures are confirmed."""
+    from harness import again, running
+    from harness.records import Store
+
+    rows = _rows(Store.around(records).out, "acceleration")
+    wanted = again.Sample(
+        cases=options.at_least(1, "--sample", sample) or 1,
+        seed=options.at_least(0, "--seed", seed) or 0,
+        epochs=options.at_least(1, "--epochs", epochs) or 1,
+        budget=options.seconds("--budget", budget),
+    )
+    running.verify(rows, wanted, data_root)
+
+
+def _name_damage(damaged: list[Damage]) -> None:
+    for damage in damaged:
+        err.print(str(damage), markup=False)
+    if damaged:
+        err.print(f"{len(damaged)} lines were no rows and were skipped", markup=False)
+
+
 def _rows(folder: Path, suite: str) -> list[Record]:
     """All rows of a result folder; what is no row is named and skipped.
 
@@ -299,10 +371,7 @@ def _rows(folder: Path, suite: str) -> list[Record]:
     from harness.records import Store
 
     rows, damaged = Store(folder).read()
-    for damage in damaged:
-        err.print(str(damage), markup=False)
-    if damaged:
-        err.print(f"{len(damaged)} lines were no rows and were skipped", markup=False)
+    _name_damage(damaged)
     if not rows:
         raise UsageError(
             f"no rows of {suite} under {folder / 'records'}: first run "

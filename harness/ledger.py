@@ -7,12 +7,13 @@ happens there, rows are written here, one after the other, by whoever was asked 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from filelock import FileLock, Timeout
 
+from harness.manifests import Manifest
 from harness.records import Record, Store
 from harness.spec import UsageError
 
@@ -55,11 +56,27 @@ class StoreLedger:
     fresh: bool = False  # only what `runs` measured counts
     runs: list[str] = field(default_factory=list)  # of this command
     patient: bool = False  # waits for who is at the same case
+    manifest: Manifest | None = None  # of the command, where it is kept
     kept: list[Record] = field(default_factory=list)  # all of them, until its owner empties it
     found: list[Record] = field(default_factory=list)  # rows that were there, of all that began
     attempted: Record | None = None
     _there: set[tuple[object, ...]] = field(default_factory=set)
     _claims: list[FileLock] = field(default_factory=list)
+
+    def start(self, run_id: str) -> None:
+        """A run of the command begins."""
+        self.runs.append(run_id)
+        if self.manifest is not None:
+            self.manifest.write(self.store.out, run_id)
+
+    def note(self, rows: Iterable[Record]) -> None:
+        """Keeps with the run what data its rows are of."""
+        if self.manifest is None:
+            return
+        manifest = self.manifest.with_data(rows)
+        if manifest != self.manifest:
+            self.manifest = manifest
+            manifest.write(self.store.out, self.runs[-1])
 
     def begin(self, *rows: Record) -> list[Record]:
         keys = {str(row.key) for row in rows}
@@ -92,6 +109,7 @@ class StoreLedger:
         self._there |= {_place(row) for row in new if row.kind in _SAID_ONCE}
         self.store.append(*new)
         self.kept += new
+        self.note(new)
 
     def attempt(self, row: Record) -> None:
         self.attempted = row

@@ -6,12 +6,13 @@ import multiprocessing
 import os
 import sys
 import threading
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 
 # Modules that every child will need: imported once. One that is missing is passed over; an
 # optimiser's first step imports torch._dynamo.
-PRELOAD = ["harness.memory", "harness.isolation", "torch._dynamo"]
+PRELOAD = ["harness.executors.local", "torch._dynamo"]
 
 
 def context(device: str) -> SpawnContext | ForkServerContext:
@@ -21,6 +22,13 @@ def context(device: str) -> SpawnContext | ForkServerContext:
     chosen = multiprocessing.get_context("forkserver")
     chosen.set_forkserver_preload(PRELOAD)
     return chosen
+
+
+def warm() -> None:
+    """Has the server of forks import what it needs while we import the same: there are cores."""
+    if sys.platform != "win32":
+        context("cpu")
+        forkserver.ensure_running()
 
 
 def preload_adapters(frameworks: set[str]) -> None:

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import cache
+from io import FileIO
 from pathlib import Path
 from typing import Literal
 
@@ -231,12 +232,10 @@ class Store:
         path = self.folder / f"{records[0].suite}.jsonl"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.folder / ".lock"), path.open("ab") as file:
+            with FileLock(self.folder / ".lock"), path.open("ab", buffering=0) as file:
                 if file.tell() and not _ends_with_newline(path):
-                    file.write(b"\n")  # a line torn by a crash stays apart from ours
-                file.write(lines)
-                file.flush()
-                os.fsync(file.fileno())
+                    lines = b"\n" + lines  # a line torn by a crash stays apart from ours
+                _write_all(file, lines)
         except OSError as error:
             raise UsageError(
                 f"cannot write {path} ({error.strerror or error}): give a folder that can be "
@@ -255,6 +254,13 @@ class Store:
                     damaged.append(Damage(path, number, row))
         return rows, damaged
 
+    @classmethod
+    def around(cls, path: Path) -> Store:
+        """The store of a result folder, or of its folder or a file of records."""
+        if path.suffix == ".jsonl":
+            path = path.parent
+        return cls(path.parent if path.name == "records" else path)
+
     def check_writable(self) -> None:
         """Raises UsageError, and leaves nothing behind, where rows could not be kept here."""
         missing = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
@@ -271,6 +277,19 @@ class Store:
             for path in missing:  # the first row makes them
                 if path.is_dir():
                     path.rmdir()
+
+
+def _write_all(file: FileIO, content: bytes) -> None:
+    """Adds to a file, to the disk; all of it, or nothing where that fails."""
+    before = file.tell()
+    try:
+        rest = memoryview(content)
+        while rest:  # a full disk takes a part before it refuses
+            rest = rest[file.write(rest) :]
+        os.fsync(file.fileno())
+    except OSError:
+        file.truncate(before)
+        raise
 
 
 def _ends_with_newline(path: Path) -> bool:

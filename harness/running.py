@@ -10,9 +10,10 @@ from typing import NoReturn
 
 import typer
 
-from harness import datasets, runner, tables, terminal, trials
+from harness import again, datasets, runner, tables, terminal, trials
 from harness.console import err, out
 from harness.executors import Executor
+from harness.executors.local import Local
 from harness.ledger import Say
 from harness.options import LARGEST_DOWNLOAD_MIB
 from harness.records import Record, Store
@@ -107,6 +108,22 @@ def measure(
         _interrupted(f"what was measured is kept in {store.folder}; {see}")
     kept = [row for event in measured.values() for row in event.rows]
     _closing(kept, store, named=named)
+
+
+def verify(records: list[Record], sample: again.Sample, data_root: str | None) -> None:
+    """Measures a sample again, and shows what is confirmed. Exits with 1 where something is not."""
+    root = datasets.data_root(data_root)
+    found: list[again.Check] = []
+    try:
+        with _progress() as say:
+            found += again.verify(records, sample, root, Local(), say)
+    except KeyboardInterrupt:
+        _interrupted("nothing was confirmed")
+    out.print(terminal.checks(found))
+    confirmed = sum(check.verdict == "confirmed" for check in found)
+    out.print(f"{confirmed} of {len(found)} figures confirmed", markup=False)
+    if confirmed < len(found) or not found:
+        raise typer.Exit(1)
 
 
 @contextmanager

@@ -25,11 +25,13 @@ from harness import networks, tables
 from harness.tables.trained import FIGURES
 
 if TYPE_CHECKING:  # tables are shown without torch
+    from harness.again import Check
     from harness.certificate import Certificate
     from harness.checking import Examined
     from harness.compare import Change, Comparison
     from harness.executors import Trained
     from harness.records import Record
+    from harness.status import Standing
 
 
 def progress(console: Console) -> Progress:
@@ -301,3 +303,39 @@ def _verdict(result: Examined) -> Text:
     if failures:
         return Text("\n".join([f"FAILED: {count}", *failures[:6]]) + "\n", "red")
     return Text(f"equal: {count}\n", "green")
+
+
+def standing(found: Sequence[Standing]) -> RenderableType:
+    """How the suites stand, and about how long the rest takes."""
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("suite", "data set"):
+        grid.add_column(name, no_wrap=True)
+    for name in ("done", "dated", "failed", "absent", "missing", "left"):
+        grid.add_column(name, justify="right", no_wrap=True)
+    for each in found:
+        counts = (each.done, each.dated, each.failed, each.left_out, each.missing)
+        grid.add_row(each.suite, each.dataset, *map(str, counts), _duration(each.seconds_left))
+    dated = any(each.dated for each in found)
+    note = "dated: rows of other code or versions, or (timings) of another machine"
+    return Group(grid, Text(note, "dim")) if dated else grid
+
+
+def _duration(seconds: float) -> str:
+    if pd.isna(seconds):
+        return "unknown"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def checks(found: Sequence[Check]) -> RenderableType:
+    """What was confirmed."""
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("case", "figure", "recorded", "now", ""):
+        grid.add_column(name, overflow="fold")
+    for each in found:
+        verdict = Text(each.verdict, "" if each.verdict == "confirmed" else "yellow")
+        texts = (each.case, each.figure, each.recorded, each.now)
+        grid.add_row(*map(escape, texts), verdict)
+    reasons = dict.fromkeys(f"{each.case}: {each.reason}" for each in found if each.reason)
+    return Group(grid, *(Text(each, "dim") for each in reasons))

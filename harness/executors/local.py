@@ -10,6 +10,7 @@ from harness import allocator, isolation, rows, runner, timing, trials
 from harness.executors import Trained
 from harness.isolation import Died, Worker
 from harness.ledger import Busy, Ledger, Say, StoreLedger
+from harness.manifests import Manifest
 from harness.records import Record, Store
 from harness.runner import Measured, Progress
 from harness.spec import Case, UsageError
@@ -25,12 +26,15 @@ class Local:
     def train(
         self, cases: tuple[Case, ...], store: Store, plan: trials.Plan, say: Say
     ) -> Iterator[Trained]:
-        yield from Trainings(cases, plan, StoreLedger(store, say, plan.fresh), self.silence).run()
+        manifest = Manifest.now(cases[0].device, rows.now())
+        ledger = StoreLedger(store, say, plan.fresh, manifest=manifest)
+        yield from Trainings(cases, plan, ledger, self.silence).run()
 
     def measure(
         self, cases: tuple[Case, ...], store: Store, plan: runner.Plan, say: Say
     ) -> Iterator[Measured]:
-        ledger = StoreLedger(store, say, plan.fresh, patient=True)
+        manifest = Manifest.now(cases[0].device, rows.now())
+        ledger = StoreLedger(store, say, plan.fresh, patient=True, manifest=manifest)
         yield from Timings(cases, plan, ledger, self.silence).run()
 
 
@@ -92,7 +96,7 @@ class Trainings:
 
     def run(self) -> Iterator[Trained]:
         """All cases; those that another process is at come last, once it has ended them."""
-        self.ledger.runs.append(self.run_id)
+        self.ledger.start(self.run_id)
         told = self.ledger.said
         busy = []
         try:
@@ -165,7 +169,7 @@ class Timings:
         cases = self.cases
         while cases:
             run_id = rows.new_run()
-            self.ledger.runs.append(run_id)
+            self.ledger.start(run_id)
             # a table shows the rows of a cell's last run, so that is where those of the dead belong
             self.lost = [replace(row, run=run_id) for row in self.lost]
             plan = self.plan

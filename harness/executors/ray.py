@@ -30,6 +30,7 @@ from harness.executors.local import Measure, Timings, Train, outcome
 from harness.files import write_whole
 from harness.isolation import Died
 from harness.ledger import Busy, Ledger, Say, StoreLedger
+from harness.manifests import Manifest
 from harness.records import Record, Store
 from harness.runner import Measured
 from harness.spec import Case, UsageError
@@ -112,14 +113,16 @@ class Ray:
         self, cases: tuple[Case, ...], store: Store, plan: trials.Plan, say: Say
     ) -> Iterator[Trained]:
         with _connected(self.address):
-            ledger = StoreLedger(store, say, plan.fresh)
+            manifest = Manifest.now(cases[0].device, rows.now())
+            ledger = StoreLedger(store, say, plan.fresh, manifest=manifest)
             yield from Sweep(cases, plan, ledger, self.silence).run()
 
     def measure(
         self, cases: tuple[Case, ...], store: Store, plan: runner.Plan, say: Say
     ) -> Iterator[Measured]:
         with _connected(self.address):
-            ledger = StoreLedger(store, say, plan.fresh, patient=True)
+            manifest = Manifest.now(cases[0].device, rows.now())
+            ledger = StoreLedger(store, say, plan.fresh, patient=True, manifest=manifest)
             yield from Alone(cases, plan, ledger, self.silence).run()
 
 
@@ -169,7 +172,7 @@ class Sweep:
 
     def run(self) -> Iterator[Trained]:
         """All cases, as they end."""
-        self.ledger.runs.append(self.run_id)
+        self.ledger.start(self.run_id)
         desk = _desk(self.ledger)
         running = {self._start(desk, number): number for number in range(len(self.cases))}
         weights = [trials.weight(case) for case in self.cases]
@@ -228,6 +231,7 @@ class Sweep:
         kept, found = ray.get(desk.end.remote(number))
         case = self.cases[number]
         own = [Record.of_json(line) for line in kept]
+        self.ledger.note(own)
         if own:
             return Trained(case, tuple(own))
         there = [row for row in map(Record.of_json, found) if row.suite == case.suite]
@@ -269,6 +273,7 @@ class Alone(Timings):
         finally:
             kept, found = (list(map(Record.of_json, ls)) for ls in ray.get(desk.end.remote(0)))
             self.ledger.kept += kept
+            self.ledger.note(kept)
             self.ledger.found += found
             self.ledger.attempted = _row(ray.get(desk.last.remote(0)))
             ray.kill(desk)
