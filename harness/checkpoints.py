@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import struct
+import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -92,8 +94,9 @@ def load(path: Path, identity: dict[str, str]) -> Checkpoint | None:
     if not path.exists():
         return None
     try:
+        _refuse_compressed(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except _UNREADABLE as error:
         raise _unusable(path, f"is damaged ({_first_line(error)})") from error
     if not isinstance(content, dict) or "version" not in content:
         raise _unusable(path, "is no checkpoint of a run")
@@ -106,7 +109,7 @@ def load(path: Path, identity: dict[str, str]) -> Checkpoint | None:
             weights=list(content["weights"]),
             optimiser=content["optimiser"],
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _unusable(path, f"is damaged ({_first_line(error)})") from error
     differing = [
         f"{name} is {found.identity.get(name)}, expected {identity.get(name)}"
@@ -116,6 +119,23 @@ def load(path: Path, identity: dict[str, str]) -> Checkpoint | None:
     if differing:
         raise _unusable(path, f"is of another run ({'; '.join(differing)})")
     return found
+
+
+# What torch raises for a file that is cut short, changed or no checkpoint, by place.
+_UNREADABLE = (
+    *(RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError, TypeError),
+    *(AttributeError, AssertionError, MemoryError, pickle.UnpicklingError),
+    *(zipfile.BadZipFile, struct.error, NotImplementedError),
+)
+
+
+def _refuse_compressed(path: Path) -> None:
+    """Raises BadZipFile for what would take more memory than its file: torch compresses nothing."""
+    with zipfile.ZipFile(path) as archive:
+        told = sum(each.file_size for each in archive.infolist())
+        stored = all(each.compress_type == zipfile.ZIP_STORED for each in archive.infolist())
+    if not stored or told > path.stat().st_size:
+        raise zipfile.BadZipFile("its entries are compressed")
 
 
 def _epoch(values: dict[str, Any]) -> Epoch:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from io import FileIO
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from harness.spec import Mode, UsageError
 
 SCHEMA = 2
+LONGEST_LINE = 2**20  # bytes; a row takes a thousandth
 
 Kind = Literal[
     "certificate",  # one adapter, precision and layer; `layer` None: the outcome over all layers
@@ -301,8 +303,15 @@ def _ends_with_newline(path: Path) -> bool:
 def _lines(path: Path) -> Iterator[tuple[int, Record | str]]:
     """Each line's number, and its row or what is wrong with it."""
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
+        for number in count(1):
+            line = file.readline(LONGEST_LINE)
+            if not line:
+                return
+            if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+                while line and not line.endswith(b"\n"):
+                    line = file.readline(LONGEST_LINE)
+                yield number, f"damaged row: longer than {LONGEST_LINE} bytes"
+            elif line.strip():
                 yield number, _parse(line)
 
 
@@ -324,7 +333,7 @@ def _parse(line: bytes) -> Record | str:
 def _schema_of(line: bytes) -> int | None:
     try:
         value = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     schema = value.get("schema") if isinstance(value, dict) else None
     return schema if isinstance(schema, int) else None

@@ -135,6 +135,8 @@ KILLS = 100
 SUITE = """
 import os, sys
 from pathlib import Path
+from harness import processes
+processes.warm()  # as the command does
 os.environ["XDG_CACHE_HOME"] = sys.argv[1] + "/cache"
 sys.path.insert(0, sys.argv[2])
 from dataclasses import replace

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256 as sha256_of
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import platformdirs
@@ -72,19 +73,21 @@ def _read(folder: Path, name: str) -> Arrays | str:
     """An entry, or what is wrong with it."""
     try:
         about = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        inputs, labels = (
-            np.load(folder / f"{name}.{part}.npy", allow_pickle=False)
-            for part in ("inputs", "labels")
-        )
+        inputs, labels = (_load(folder / f"{name}.{part}.npy") for part in ("inputs", "labels"))
         damaged = tuple(map(str, about["damaged"]))
         expected = about["sha256"]
-    except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
+    except (OSError, ValueError, EOFError, KeyError, TypeError, RecursionError) as error:
         return f"{type(error).__name__}: {error}"
     if inputs.dtype != np.uint8 or labels.dtype != np.int64 or len(inputs) != len(labels):
         return f"arrays {inputs.dtype} {inputs.shape}, {labels.dtype} {labels.shape}"
     if sha256(inputs, labels) != expected:
         return "its hash is another"
     return Arrays(inputs, labels, expected, damaged)
+
+
+def _load(path: Path) -> NDArray[Any]:
+    # mapped first: a header that tells of more than the file holds is refused before it is believed
+    return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
 def _write(folder: Path, name: str, made: Arrays) -> None:

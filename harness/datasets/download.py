@@ -8,7 +8,7 @@ import socket
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from harness.datasets.events import MissingReader
 
@@ -30,10 +30,21 @@ def attempt(fetch: Callable[[], None]) -> str:
     socket.setdefaulttimeout(TIMEOUT_SECONDS)
     try:
         # tonic prints what it does; standard output is for tables
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr), _inside_their_folder():
             fetch()
     except _FAILURES as error:
         return f"the download failed: {type(error).__name__}: {error}"
     finally:
         socket.setdefaulttimeout(previous)
     return ""
+
+
+@contextlib.contextmanager
+def _inside_their_folder() -> Iterator[None]:
+    """Has archives that whoever unpacks them write nothing outside the folder they are given."""
+    before = tarfile.TarFile.extraction_filter  # new in 3.11.4
+    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
+    try:
+        yield
+    finally:
+        tarfile.TarFile.extraction_filter = before

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.datasets import cifar10, digits
+from harness.datasets.apart import read_apart
 from harness.datasets.events import BIN_US, EVENT, Events, bin_events, require
 from harness.datasets.images import enlarged
 from harness.datasets.samples import (
@@ -16,6 +17,7 @@ from harness.datasets.samples import (
     About,
     Samples,
     Split,
+    check_size,
     choose,
     damaged,
     files_origin,
@@ -67,6 +69,11 @@ def read_recording(path: Path) -> Events:
     Raises MissingReader without tonic and aedat, UsageError for a damaged file.
     """
     require("tonic", "aedat")
+    check_size(path)
+    return read_apart(_read, path)
+
+
+def _read(path: Path) -> Events:
     import aedat
     import tonic.io  # GPL, optional
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,23 +13,30 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.datasets.samples import damaged
+from harness.datasets.samples import check_size, damaged
+from harness.spec import UsageError
 
 # What Pillow raises for a file that is cut short or not an image, by format and place.
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError)
+_UNREADABLE = (
+    *(OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError),
+    *(TypeError, OverflowError, zlib.error, Image.DecompressionBombError),
+)
 
 
 def read_image(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
     """The pixels of an image file, uint8 (H, W, 3). UsageError unless it is of `size` (H, W)."""
+    check_size(path)
     try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata; a bomb is refused by its size
+            with Image.open(path) as image:
+                width, height = image.size
+                if (height, width) != size:  # before there is memory for its pixels
+                    found = f"{height}x{width} pixels, expected {size[0]}x{size[1]}"
+                    raise damaged(path, found)
+                return np.asarray(image.convert("RGB"))
     except _UNREADABLE as error:
-        raise damaged(path, error) from error
-    if pixels.shape[:2] != size:
-        height, width = pixels.shape[:2]
-        raise damaged(path, f"{height}x{width} pixels, expected {size[0]}x{size[1]}")
-    return pixels
+        raise error if isinstance(error, UsageError) else damaged(path, error) from error
 
 
 def pixels(image: NDArray[np.floating]) -> NDArray[np.uint8]:

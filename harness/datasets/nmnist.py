@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from harness.datasets import digits, mnist
 from harness.datasets.events import EVENT, Events, bin_events, require
-from harness.datasets.samples import About, Samples, Split, damaged, files_origin, list_files
+from harness.datasets.samples import (
+    About,
+    Samples,
+    Split,
+    check_size,
+    damaged,
+    files_origin,
+    list_files,
+)
 from harness.datasets.simulated import NMNIST_CAMERA, moved, saccades
 
 TITLE: str = "N-MNIST"
@@ -53,6 +61,7 @@ def read_recording(path: Path) -> Events:
     require("tonic")
     import tonic.io  # GPL, optional
 
+    check_size(path)
     try:
         size = path.stat().st_size
         if size == 0 or size % _EVENT_BYTES:

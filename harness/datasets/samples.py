@@ -20,6 +20,7 @@ X = TypeVar("X")
 Y = TypeVar("Y")
 
 # CIFAR10-DVS and scikit-learn's digits have no official test set: this seed draws ours.
+LARGEST_FILE = 2**26  # bytes of one image or recording; the largest there are take a tenth
 SPLIT_SEED = 0
 TRAIN_SHARE = 0.9
 
@@ -132,6 +133,16 @@ def files_origin(folder: Path, files: Iterable[Path]) -> str:
 def damaged(path: Path, what: object) -> UsageError:
     """The error of a file or folder that is there and cannot be used."""
     return UsageError(f"{path} is damaged ({what}), delete it or extract it again")
+
+
+def check_size(path: Path) -> None:
+    """Raises UsageError for a file too large to be one sample's: it would be read as a whole."""
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise damaged(path, error) from error
+    if size > LARGEST_FILE:
+        raise damaged(path, f"{size} bytes, of one sample {LARGEST_FILE} at most")
 
 
 def list_files(folder: Path, classes: Sequence[str], suffixes: tuple[str, ...]) -> list[Sample]:
