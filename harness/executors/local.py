@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
+
 from harness import allocator, isolation, rows, runner, timing, trials
 from harness.executors import Trained
 from harness.isolation import Died, Worker
@@ -45,8 +47,11 @@ class Train:
     cases: tuple[Case, ...]
     plan: trials.Plan
     run_id: str
+    # on every machine as many: how sums are parted over threads decides how they are rounded
+    threads: int = field(default_factory=torch.get_num_threads)
 
     def __call__(self, ledger: Ledger, orders: Iterator[list[Any]]) -> Iterator[list[Any]]:
+        torch.set_num_threads(self.threads)
         at_work = trials.Trials(self.plan, self.run_id, allocator.choose("keep"))
         for (number,) in orders:
             try:

@@ -36,7 +36,6 @@ from harness.runner import Measured
 from harness.spec import Case, UsageError
 
 RETRIES = 3  # after a machine or its process was lost
-CPUS = 2  # of a training, where the cluster has as many
 POLL = 0.2  # seconds between two looks at what is done
 LOST = (NodeDiedError, WorkerCrashedError, OutOfMemoryError, TaskCancelledError)
 
@@ -202,9 +201,9 @@ class Sweep:
     def _start(self, desk: Any, number: int) -> Any:
         case = self.cases[number]
         most = max(int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["Alive"])
-        options = {"num_cpus": min(CPUS, most), "num_gpus": int(case.device != "cpu")}
-        task = ray.remote(train_one).options(max_retries=0, **options)
-        return task.remote(desk, number, Train(self.cases, self.plan, self.run_id))
+        work = Train(self.cases, self.plan, self.run_id)
+        options = {"num_cpus": min(work.threads, most), "num_gpus": int(case.device != "cpu")}
+        return ray.remote(train_one).options(max_retries=0, **options).remote(desk, number, work)
 
     def _outcome(self, desk: Any, number: int, task: Any) -> Any:
         """What a task came to: None where the case is over, else the task that goes on with it."""

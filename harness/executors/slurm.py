@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from time import sleep
 
 import submitit
+import torch
 
 from harness import isolation, runner, trials
 from harness.executors import Trained
@@ -17,7 +18,6 @@ from harness.runner import Measured
 from harness.spec import Case, UsageError
 
 POLL = 1.0  # seconds between two looks at what is done
-CPUS = 2  # of a training
 MINUTES = 24 * 60  # that a job may take; one that was ended goes on with the next command
 
 
@@ -32,15 +32,19 @@ class Slurm:
         self, cases: tuple[Case, ...], store: Store, plan: trials.Plan, say: Say
     ) -> Iterator[Trained]:
         out = store.out.resolve()
+        threads = torch.get_num_threads()
         submit = submitit.AutoExecutor(folder=out / "slurm", cluster=self.cluster)
         submit.update_parameters(
             timeout_min=MINUTES,
-            cpus_per_task=CPUS,
+            cpus_per_task=threads,
             gpus_per_node=int(cases[0].device != "cpu"),
             slurm_job_name="harness",
         )
+        threads = torch.get_num_threads()
         with submit.batch():
-            jobs = [submit.submit(train_one, case, store, plan, self.silence) for case in cases]
+            jobs = [
+                submit.submit(train_one, case, store, plan, self.silence, threads) for case in cases
+            ]
         waiting = dict(enumerate(jobs))
         try:
             while waiting:
@@ -61,8 +65,9 @@ class Slurm:
         )
 
 
-def train_one(case: Case, store: Store, plan: trials.Plan, silence: float) -> Trained:
+def train_one(case: Case, store: Store, plan: trials.Plan, silence: float, threads: int) -> Trained:
     """What a job does: one case, as `--executor local` does it."""
+    torch.set_num_threads(threads)
     (ended,) = Local(silence).train((case,), store, plan, lambda fraction, doing: None)
     return ended
 

@@ -1,0 +1,126 @@
+"""Cases elsewhere: the same rows as here, whatever becomes of the machines."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_learning import case
+
+from harness import executors, trials
+from harness.executors import Trained
+from harness.executors.local import Local
+from harness.records import Record, Store
+from harness.spec import ANN, Case, Training, UsageError
+
+SHORT = Training(epochs=6, samples=200, test_samples=50, embedded=True)
+
+
+def sweep() -> tuple[Case, ...]:
+    """Twelve short trainings."""
+    given = case(framework="reference", training=SHORT)
+    return tuple(replace(given, T=T, seed=seed) for T in (1, 2, 4) for seed in range(4))
+
+
+def said(fraction: float, doing: str) -> None:
+    assert 0 <= fraction <= 1 and doing
+
+
+def figures(out: Path) -> dict[tuple[object, ...], tuple[object, ...]]:
+    rows, damaged = Store(out).read()
+    assert not damaged
+    found = {}
+    for row in rows:
+        if row.kind in ("epoch", "trained"):
+            place = (row.T, row.seed, row.kind, row.epoch)
+            assert place not in found, f"{place} is there twice"
+            found[place] = (row.key, row.loss, row.test_accuracy, row.rates, row.gradient_norm)
+    return found
+
+
+def test_unknown_executors_and_addresses_are_refused() -> None:
+    with pytest.raises(UsageError, match="unknown executor 'cloud', choose from local, ray, slurm"):
+        executors.chosen("cloud", None, 1.0)
+    with pytest.raises(UsageError, match="--ray-address is for --executor ray"):
+        executors.chosen("local", "auto", 1.0)
+
+
+@pytest.mark.slow
+def test_a_sweep_on_two_machines_of_which_one_dies_has_the_rows_of_a_local_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    here, there = tmp_path / "here", tmp_path / "there"
+    plan = trials.Plan(out=here, data_root=tmp_path)
+    list(Local().train(sweep(), Store(here), plan, said))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray's own
+        import ray
+        from ray.cluster_utils import Cluster
+
+        from harness.executors.ray import Ray
+
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+        try:
+            doomed = cluster.add_node(num_cpus=2)
+            cluster.wait_for_nodes()
+            ray.init(address=cluster.address, log_to_driver=False)
+            plan = trials.Plan(out=there, data_root=tmp_path)
+            ended: list[Trained] = []
+            for each in Ray(None, 300.0).train(sweep(), Store(there), plan, said):
+                ended.append(each)
+                if len(ended) == 3:
+                    cluster.remove_node(doomed, allow_graceful=False)
+        finally:
+            ray.shutdown()
+            cluster.shutdown()
+    assert len(ended) == 12
+    assert all(each.rows[-1].kind == "trained" for each in ended)
+    assert figures(there) == figures(here)
+    # who asks again finds all done
+    again = list(Local().train(sweep(), Store(there), plan, said))
+    assert all(each.before for each in again)
+
+
+@pytest.mark.slow
+def test_jobs_have_the_rows_of_a_local_run(tmp_path: Path) -> None:
+    from harness.executors.slurm import Slurm
+
+    here, there = tmp_path / "here", tmp_path / "there"
+    given = case(framework=ANN, training=SHORT)
+    cases = (given, replace(given, seed=1))
+    for out, executor in ((here, Local()), (there, Slurm(cluster="local"))):
+        plan = trials.Plan(out=out, data_root=tmp_path)
+        ended = list(executor.train(cases, Store(out), plan, said))
+        assert len(ended) == 2
+    assert figures(there) == figures(here)
+
+
+@pytest.mark.slow
+def test_two_commands_on_one_folder_share_the_work(tmp_path: Path) -> None:
+    import threading
+
+    cases = sweep()[:4]
+    plan = trials.Plan(out=tmp_path, data_root=tmp_path)
+    ended: list[list[Trained]] = [[], []]
+
+    def command(n: int) -> None:
+        ended[n] += Local().train(cases, Store(tmp_path), plan, lambda fraction, doing: None)
+
+    threads = [threading.Thread(target=command, args=(n,)) for n in range(2)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.2)
+    for thread in threads:
+        thread.join()
+    assert [len(each) for each in ended] == [4, 4]
+    done: list[Record] = [r for r in Store(tmp_path).read()[0] if r.kind == "trained"]
+    assert sorted(row.seed for row in done) == [0, 1, 2, 3]
+    assert len(figures(tmp_path)) == 4 * 7
+    mine = [each for own in ended for each in own if not each.before]
+    assert len(mine) == 4
