@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -186,6 +187,9 @@ def _frameworks(text: str | None, usual: tuple[str, ...] | None) -> tuple[str, .
     chosen = options.names(text) or usual or adapters.names()
     for name in chosen:
         adapters.check_name(name)
+        if ":" in name:
+            with suppress(adapters.Missing):  # a row says so
+                adapters.load(name)  # its variants are known once it is loaded
     return chosen
 
 
@@ -218,7 +222,7 @@ def check(
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(metavar="suites|frameworks|networks|datasets")],
+    what: Annotated[str, typer.Argument(metavar="suites|frameworks|networks|datasets|claims")],
 ) -> None:
     """List what can be chosen."""
     from harness import listing, terminal

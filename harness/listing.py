@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from importlib import metadata
 
 import adapters
-from harness import networks, suites
+from harness import claims, networks, suites
 from harness.spec import UsageError
 
 Listing = tuple[tuple[str, ...], list[tuple[str, ...]]]  # columns, lines
@@ -54,11 +54,17 @@ def _datasets() -> Listing:
     return ("data set", "title", "kind", "input", "neuron (Table 7)"), lines
 
 
+def _claims() -> Listing:
+    lines = [(claim.claim, claim.value, claim.test) for claim in claims.CLAIMS]
+    return ("claim of the paper", "published", "how it is tested"), lines
+
+
 LISTINGS: dict[str, Callable[[], Listing]] = {
     "suites": _suites,
     "frameworks": _frameworks,
     "networks": _networks,
     "datasets": _datasets,
+    "claims": _claims,
 }
 
 

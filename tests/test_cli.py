@@ -17,13 +17,16 @@ FLAGS = {
     "run": (
         "--suite --quick --paper --frameworks --networks --datasets --steps --batch-size "
         "--precision --device --seeds --epochs --samples --width --neunorm --init --inference "
-        "--tuned --budget --allocator --data-root --download --no-download --fresh --out"
+        "--tuned --budget --allocator --data-root --download --no-download --fresh --executor "
+        "--ray-address --silence --out"
     ),
     "check": "--networks --datasets --width --data-root",
     "list": "",
     "tables": "--out --format",
     "report": "--out --readme",
     "compare": "--fail-above",
+    "status": "--suite --quick --paper --device --out",
+    "verify": "--sample --epochs --seed --budget --data-root",
     "doctor": "--data-root",
 }
 
@@ -82,6 +85,9 @@ BAD = [
     (["--init", "zeros"], "unknown initialisation 'zeros', choose from calibrated, torch"),
     (["--allocator", "arena"], "unknown allocator 'arena', choose from keep, system"),
     (["--data-root", "/no/such/folder"], "/no/such/folder"),
+    (["--executor", "cloud"], "unknown executor 'cloud', choose from local, ray, slurm"),
+    (["--ray-address", "auto"], "--ray-address is for --executor ray"),
+    (["--silence", "never"], "--silence 'never', expected a time"),
     (["--quick", "--paper"], "exclude each other"),
     (["--colour"], "--colour"),
 ]
@@ -136,7 +142,10 @@ def test_an_output_folder_that_cannot_be_written_is_refused(
         (["tables", "7"], "unknown table '7', choose from acceleration"),
         (["tables", "acceleration", "--format", "xls"], "choose from text, md, csv, html"),
         (["tables", "acceleration"], "first run `harness run --suite acceleration --out results`"),
-        (["list", "planets"], "choose from suites, frameworks, networks, datasets"),
+        (["list", "planets"], "choose from suites, frameworks, networks, datasets, claims"),
+        (["status", "--suite", "speed"], "unknown suite 'speed'"),
+        (["status", "--quick", "--paper"], "exclude each other"),
+        (["verify", "nowhere"], "no rows of acceleration under nowhere/records: first run"),
         (["check", "bindsnet"], "unknown framework 'bindsnet'"),
         (["check", "--width", "x"], "expected a fraction"),
         (["doctor", "--data-root", "/no/such/folder"], "/no/such/folder"),
@@ -157,7 +166,7 @@ def test_other_commands_refuse_in_the_same_way(
     assert sentence in error
 
 
-@pytest.mark.parametrize("what", ["suites", "frameworks", "networks", "datasets"])
+@pytest.mark.parametrize("what", ["suites", "frameworks", "networks", "datasets", "claims"])
 def test_lists(
     what: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -167,6 +176,7 @@ def test_lists(
         "frameworks": ["reference", "snntorch:subtract"],
         "networks": [row.name for row in networks.NETWORKS],
         "datasets": list(networks.SETTINGS),
+        "claims": ["NeuNorm", "Page's trend"],
     }[what]
     output = capsys.readouterr().out
     assert all(name in output for name in expected)
