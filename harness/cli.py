@@ -254,7 +254,8 @@ def tables_(
         )
     table = tables.TABLES[name](rows)
     if form == "text":
-        show = terminal.acceleration if name == "acceleration" else terminal.plain
+        named = {"acceleration": terminal.acceleration}
+        show = terminal.paper if name in tables.SUITE_OF else named.get(name, terminal.plain)
         out.print(show(table))
     else:
         sys.stdout.write(tables.markup(table, form))

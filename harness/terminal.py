@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness import networks, tables
-from harness.tables.trained import FIGURES
+from harness.tables.same import text, told_once, words
 
 if TYPE_CHECKING:  # tables are shown without torch
     from harness.again import Check
@@ -148,30 +148,55 @@ def _noise(line: Mapping[Any, Any]) -> str:
 
 def plain(table: pd.DataFrame) -> RenderableType:
     """Any table: what is the same in all its lines is said once above it."""
-    lines = table.to_dict("records")
-    texts = {str(name): [_value(line[name]) for line in lines] for name in table.columns}
-    same = [name for name in texts if name not in FIGURES and len(set(texts[name])) == 1]
-    head = ", ".join(f"{_words(name)} {texts[name][0]}" for name in same if texts[name][0])
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    shown = [name for name in texts if name not in same]
-    for name in shown:
-        text = any(isinstance(line[name], str) for line in lines)
-        grid.add_column(_words(name), justify="left" if text else "right", overflow="fold")
-    for cells in zip(*(texts[name] for name in shown), strict=True):
-        grid.add_row(*map(escape, cells))
+    head, rest = told_once(table)
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in rest.columns:
+        texts = any(isinstance(value, str) for value in rest[name])
+        grid.add_column(words(name), justify="left" if texts else "right", overflow="fold")
+    for line in rest.itertuples(index=False):
+        grid.add_row(*(escape(text(value)) for value in line))
     return Group(Text(head, "dim"), grid)
 
 
-def _words(name: str) -> str:
-    return name.replace("_", " ")
+def paper(table: pd.DataFrame) -> RenderableType:
+    """Table 3, 4, 5 or 6 of the paper: ours beside it in percent, the conditions below."""
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("model", "method"):
+        grid.add_column(name, overflow="fold")
+    for name in ("published", "measured", "95 %", "n", "difference"):
+        grid.add_column(name, justify="right", no_wrap=True)
+    notes = []
+    for line in table.to_dict("records"):
+        model = line["model"] + (" (cited)" if line["source"] != "this paper" else "")
+        cells = [model, line["method"], _percent(line["published"]), "", "", "", ""]
+        measured: Any = line.get("accuracy")
+        if pd.notna(measured):
+            interval = f"{100 * line['low']:.1f}-{100 * line['high']:.1f}"
+            cells[3:] = (
+                _percent(line["accuracy"]),
+                "" if pd.isna(line["low"]) else interval,
+                f"{line['n']:.0f}",
+                f"{100 * line['difference']:+.1f}",
+            )
+            notes.append(Text(f"{line['method']}: {_conditions(line)}", "dim"))
+        grid.add_row(*map(escape, cells))
+    return Group(grid, *notes)
 
 
-def _value(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if value is None or pd.isna(value):
-        return ""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def _percent(value: float) -> str:
+    return f"{100 * value:.2f} %"
+
+
+def _conditions(line: Mapping[Any, Any]) -> str:
+    flags = [name for name in ("partial", "lossy", "simulated", "substitute") if line[name]]
+    reading = f", NeuNorm {line['neunorm']}" if line["neunorm"] else ""
+    return (
+        f"{line['data_source']}{' (' + ', '.join(flags) + ')' if flags else ''}, "
+        f"{line['train_samples']:,.0f} training samples, width {line['width']}, "
+        f"{line['epochs']:.0f} epochs, T = {line['T']:.0f}, dropout {line['dropout']:g}, "
+        f"batch {line['batch_size']:.0f}, {line['framework']} {line['precision']} on "
+        f"{line['device']}{reading}"
+    )
 
 
 def comparison(found: Comparison) -> RenderableType:

@@ -18,6 +18,7 @@ from harness.claims import verdicts
 from harness.records import Record
 from harness.report import figures
 from harness.tables.groups import grouped
+from harness.tables.same import told_once, words
 from harness.tables.speed import Acceleration, acceleration_lines
 
 # What of the wide tables is shown; the whole ones are under tables/*.md.
@@ -97,7 +98,7 @@ def _drawn(figure: go.Figure, name: str, caption: str) -> Figure:
 
 def _html(table: pd.DataFrame) -> Markup:
     """A table as HTML; every text in it is escaped, every number carries its full value."""
-    head = "".join(f"<th>{escape(_words(name))}</th>" for name in table.columns)
+    head = "".join(f"<th>{escape(words(name))}</th>" for name in table.columns)
     body = "".join(
         "<tr>" + "".join(map(_cell, line)) + "</tr>" for line in table.itertuples(index=False)
     )
@@ -105,8 +106,12 @@ def _html(table: pd.DataFrame) -> Markup:
     return Markup(f'<div class="scroll">{grid}</div>')
 
 
-def _words(name: object) -> str:
-    return str(name).replace("_", " ")
+def _short(table: pd.DataFrame) -> Markup:
+    """A table as HTML, below what all its lines share."""
+    head, rest = told_once(table)
+    return Markup('<p class="dim">{}</p>{}').format(
+        f"All lines: {head}." if head else "", _html(rest)
+    )
 
 
 def _cell(value: object) -> str:
@@ -228,7 +233,7 @@ def _trained(
     if figure is None:
         return None
     table = tables.TABLES[suite](rows)
-    return Section(suite, title, text, (_drawn(figure, suite, title),), (("", _html(table)),))
+    return Section(suite, title, text, (_drawn(figure, suite, title),), (("", _short(table)),))
 
 
 def _neunorm(rows: list[Record]) -> Section | None:
@@ -248,7 +253,7 @@ def _neunorm(rows: list[Record]) -> Section | None:
         "target: the test accuracy that all readings reach with the same seed; epochs to target: "
         "when each does; contrast: the mean vote for the right class less that for a wrong one."
     )
-    return Section("neunorm", "NeuNorm (Fig. 6)", text, tuple(drawn), (("", _html(table)),))
+    return Section("neunorm", "NeuNorm (Fig. 6)", text, tuple(drawn), (("", _short(table)),))
 
 
 def _paper_tables(rows: list[Record]) -> Section | None:
@@ -259,7 +264,7 @@ def _paper_tables(rows: list[Record]) -> Section | None:
             caption = f"{settings.title}: test accuracy by epoch"
             drawn.append(_drawn(figure, f"accuracy-{name}", caption))
     shown = tuple(
-        (f"Table {number}", _html(tables.TABLES[number](rows))) for number in ("3", "4", "5", "6")
+        (f"Table {number}", _short(tables.TABLES[number](rows))) for number in ("3", "4", "5", "6")
     )
     text = (
         "Every row of the paper in its order: its own figures and those it cites, ours measured "
