@@ -81,7 +81,7 @@ class StoreLedger:
     def begin(self, *rows: Record) -> list[Record]:
         keys = {str(row.key) for row in rows}
         self._take(hashlib.sha256(" ".join(sorted(keys)).encode()).hexdigest()[:16], rows[0])
-        there = [row for row in self.store.read()[0] if row.key in keys]
+        there = self.store.of_keys(keys)
         if self.fresh:
             there = [row for row in there if row.run in self.runs]
         self._there |= {_place(row) for row in there}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from io import FileIO
@@ -256,6 +256,16 @@ class Store:
                     damaged.append(Damage(path, number, row))
         return rows, damaged
 
+    def of_keys(self, keys: set[str]) -> list[Record]:
+        """All rows of these keys, in the order written; only what may be one of them is parsed."""
+        needles = [key.encode() for key in keys]
+        found = (
+            row
+            for path in sorted(self.folder.glob("*.jsonl"))
+            for _, row in _lines(path, lambda line: any(each in line for each in needles))
+        )
+        return [row for row in found if isinstance(row, Record) and row.key in keys]
+
     @classmethod
     def around(cls, path: Path) -> Store:
         """The store of a result folder, or of its folder or a file of records."""
@@ -300,8 +310,10 @@ def _ends_with_newline(path: Path) -> bool:
         return file.read(1) == b"\n"
 
 
-def _lines(path: Path) -> Iterator[tuple[int, Record | str]]:
-    """Each line's number, and its row or what is wrong with it."""
+def _lines(
+    path: Path, wanted: Callable[[bytes], bool] = lambda line: True
+) -> Iterator[tuple[int, Record | str]]:
+    """Each wanted line's number, and its row or what is wrong with it."""
     with path.open("rb") as file:
         for number in count(1):
             line = file.readline(LONGEST_LINE)
@@ -311,7 +323,7 @@ def _lines(path: Path) -> Iterator[tuple[int, Record | str]]:
                 while line and not line.endswith(b"\n"):
                     line = file.readline(LONGEST_LINE)
                 yield number, f"damaged row: longer than {LONGEST_LINE} bytes"
-            elif line.strip():
+            elif line.strip() and wanted(line):
                 yield number, _parse(line)
 
 
