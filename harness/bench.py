@@ -28,7 +28,7 @@ from harness import (
 )
 from harness.adapter import Adapter, Unsupported, Variant
 from harness.certificate import Certificate, Exam
-from harness.ledger import Ledger
+from harness.ledger import DOWNLOAD, Ledger
 from harness.records import Record
 from harness.reference.initialise import dead_layers, initialised
 from harness.reference.network import ReferenceNetwork
@@ -122,7 +122,7 @@ class Bench:
     def prepare(self) -> Iterator[Step]:
         """Proves the contenders, builds them and warms them up."""
         yield Step(0.0, "data")
-        self.ledger.attempt(self.row)
+        self.ledger.attempt(self.row, DOWNLOAD if self.request.download else 0.0)
         try:
             batch = datasets.load_batch(self.request)
         except UsageError as error:

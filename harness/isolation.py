@@ -64,8 +64,8 @@ class Pipe:
         self.send("keep", [row.to_json() for row in rows_])
         self.receive()
 
-    def attempt(self, row: Record) -> None:
-        self.send("attempt", row.to_json())
+    def attempt(self, row: Record, patience: float = 0.0) -> None:
+        self.send("attempt", row.to_json(), patience)
 
     def say(self, fraction: float, doing: str) -> None:
         self.send("say", fraction, doing)
@@ -112,17 +112,19 @@ class Worker:
 
     def messages(self, ledger: StoreLedger, silence: float) -> Iterator[list[Any]]:
         """What it says beside rows, which are kept. Raises Died, and what the ledger raises."""
+        limit = silence
         while True:
             try:
-                if not self.connection.poll(silence):
+                if not self.connection.poll(limit):
                     self.process.kill()
-                    raise Died(f"it said nothing for {silence:.0f} s and was ended as hung")
+                    raise Died(f"it said nothing for {limit:.0f} s and was ended as hung")
                 message = json.loads(self.connection.recv_bytes(PIECE))
             except (EOFError, OSError):
                 raise Died(self._obituary()) from None
             except ValueError:
                 self.process.kill()
                 raise Died("it broke the pipe to its owner") from None
+            limit = max(silence, message[2]) if message[0] == "attempt" else silence
             if not self._answered(message, ledger):
                 yield message
 
@@ -140,7 +142,7 @@ class Worker:
                 ledger.keep(*map(Record.of_json, told[0]))
                 self.order("kept")
             case "attempt":
-                ledger.attempt(Record.of_json(told[0]))
+                ledger.attempt(Record.of_json(told[0]), told[1])
             case "say":
                 ledger.say(*told)
             case _:

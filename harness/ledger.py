@@ -17,6 +17,7 @@ from harness.manifests import Manifest
 from harness.records import Record, Store
 from harness.spec import UsageError
 
+DOWNLOAD = 6 * 3600.0  # seconds that a data set may take to arrive
 Say = Callable[[float, str], None]  # how far a piece of work is, in [0, 1], and what it does
 
 
@@ -34,8 +35,11 @@ class Ledger(Protocol):
         """Keeps rows; they are on the disk when this returns. Raises UsageError where it cannot."""
         ...
 
-    def attempt(self, row: Record) -> None:
-        """Says what comes next: where the process dies or hangs in it, that is whose failure."""
+    def attempt(self, row: Record, patience: float = 0.0) -> None:
+        """Says what comes next: where the process dies or hangs in it, that is whose failure.
+
+        `patience`: seconds that it may take without a word, where that is more than usual.
+        """
         ...
 
     def say(self, fraction: float, doing: str) -> None:
@@ -111,7 +115,7 @@ class StoreLedger:
         self.kept += new
         self.note(new)
 
-    def attempt(self, row: Record) -> None:
+    def attempt(self, row: Record, patience: float = 0.0) -> None:
         self.attempted = row
 
     def say(self, fraction: float, doing: str) -> None:

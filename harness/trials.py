@@ -25,7 +25,7 @@ from harness.certificate import Exam
 from harness.checkpoints import Checkpoint, Epoch
 from harness.datasets.batch import network_input
 from harness.learning import Data, Learner
-from harness.ledger import Ledger, Say
+from harness.ledger import DOWNLOAD, Ledger, Say
 from harness.records import Record
 from harness.spec import ANN, Case, Training, UsageError
 
@@ -73,7 +73,7 @@ class Trials:
         where rows or checkpoints cannot be written.
         """
         row = self._row(case)
-        ledger.attempt(row)
+        ledger.attempt(row, DOWNLOAD if case.dataset in self.plan.download else 0.0)
         try:
             data = self._load(case, ledger.say)
             row = _with_data(row, case, data)

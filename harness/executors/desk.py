@@ -26,6 +26,7 @@ class Desk:
     patient: bool = False
     ledgers: dict[int, StoreLedger] = field(default_factory=dict)
     progress: dict[int, tuple[float, str]] = field(default_factory=dict)
+    patience: dict[int, float] = field(default_factory=dict)  # beyond the usual, for what it is at
     silent: dict[int, timing.Stopwatch] = field(default_factory=dict)  # since its last word
 
     def begin(self, case: int, lines: list[str]) -> list[str] | str:
@@ -45,8 +46,9 @@ class Desk:
             return str(error)
         return None
 
-    def attempt(self, case: int, line: str) -> None:
+    def attempt(self, case: int, line: str, patience: float) -> None:
         self._ledger(case).attempt(Record.of_json(line))
+        self.patience[case] = patience
 
     def say(self, case: int, fraction: float, doing: str) -> None:
         self._ledger(case)
@@ -64,8 +66,11 @@ class Desk:
         return path.read_bytes() if path.exists() else None
 
     def news(self) -> dict[int, tuple[float, str, float]]:
-        """How far each case is, what it does, and for how many seconds it has said nothing."""
-        return {n: (*told, self.silent[n].seconds) for n, told in self.progress.items()}
+        """How far each case is, what it does, and for how many seconds it says too little."""
+        return {
+            n: (*told, self.silent[n].seconds - self.patience.get(n, 0.0))
+            for n, told in self.progress.items()
+        }
 
     def last(self, case: int) -> str | None:
         """The row of what a case was at."""
@@ -88,6 +93,7 @@ class Desk:
 
     def _ledger(self, case: int) -> StoreLedger:
         self.silent[case] = timing.Stopwatch.started(torch.device("cpu"))
+        self.patience[case] = 0.0
         if case not in self.ledgers:
             self.ledgers[case] = StoreLedger(
                 self.store, lambda fraction, doing: None, self.fresh, self.runs, self.patient

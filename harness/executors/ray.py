@@ -72,8 +72,8 @@ class Remote:
         if refused is not None:
             raise UsageError(refused)
 
-    def attempt(self, row: Record) -> None:
-        ray.get(self.desk.attempt.remote(self.case, row.to_json()))
+    def attempt(self, row: Record, patience: float = 0.0) -> None:
+        ray.get(self.desk.attempt.remote(self.case, row.to_json(), patience))
 
     def say(self, fraction: float, doing: str) -> None:
         self.desk.say.remote(self.case, fraction, doing)
