@@ -346,8 +346,17 @@ def _with_data(row: Record, case: Case, data: Data) -> Record:
     )
 
 
+def _stuck(each: Epoch) -> Iterator[str]:
+    # an exact zero: no potential of any layer was inside the surrogate's window all epoch long
+    if each.gradient_norm == 0:
+        yield (
+            f"no gradient in epoch {each.number}, and so in none to come: use --init calibrated or "
+            "a lower rate in harness/networks.py"
+        )
+
+
 def _of_epoch(each: Epoch) -> dict[str, Any]:
     """An epoch as the fields of a row."""
     told = asdict(each)
-    warnings = told.pop("warnings")
+    warnings = [*told.pop("warnings"), *_stuck(each)]
     return {"epoch": told.pop("number"), "reason": "; ".join(warnings) or None, **told}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from test_learning import case
 
-from harness import executors, trials
+from harness import executors, runner, trials
 from harness.executors import Trained
 from harness.executors.local import Local
 from harness.records import Record, Store
@@ -85,6 +85,25 @@ def test_a_sweep_on_two_machines_of_which_one_dies_has_the_rows_of_a_local_one(
     # who asks again finds all done
     again = list(Local().train(sweep(), Store(there), plan, said))
     assert all(each.before for each in again)
+
+
+@pytest.mark.slow
+def test_timings_have_a_machine_of_the_cluster_for_themselves(tmp_path: Path) -> None:
+    from test_runner import case as timed
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray's own
+        from harness.executors.ray import Ray
+
+        plan = runner.Plan(budget=2.0, data_root=tmp_path)
+        store = Store(tmp_path / "out")
+        cases = (timed("reference"), timed("norse"))
+        (first, last) = Ray(None, 300.0).measure(cases, store, plan, said)
+    assert first.cell == last.cell and last.rounds >= runner.FEWEST_ROUNDS
+    kinds = {row.kind for row in store.read()[0] if row.framework == "norse"}
+    assert kinds == {"certificate", "warmup", "iteration", "memory", "timed"}
+    (again,) = Local().measure(cases, store, plan, said)  # not measured a second time
+    assert again.before and {row.framework for row in again.rows} == {"reference", "norse", "floor"}
 
 
 @pytest.mark.slow
