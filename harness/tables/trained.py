@@ -30,6 +30,7 @@ class Condition(NamedTuple):
     test_samples: int
     batch_size: int
     dropout: float
+    optimiser: str
     precision: str
     device: str
     initialisation: str
@@ -132,6 +133,7 @@ def condition_of(row: Record) -> Condition:
         train_samples=row.train_samples or 0,
         test_samples=row.test_samples or 0,
         batch_size=row.batch_size,
+        optimiser=row.optimiser or "",
         dropout=row.dropout or 0.0,
         precision=row.precision,
         device=row.device,
