@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 from harness import networks, paper
-from harness.intervals import mean
+from harness.intervals import mean, share
 from harness.records import Record
 from harness.spec import ANN
 from harness.tables.paper import measures
@@ -72,8 +72,15 @@ def full_size(each: Trainings) -> bool:
     )
 
 
-def scale_of(each: Trainings) -> str:
+def scale_of(groups: Sequence[Trainings]) -> str:
     """The scale that trainings were run at, in words."""
+    steps: dict[str, set[int]] = {}
+    for each in groups:
+        steps.setdefault(_size(each), set()).add(each.condition.T)
+    return "; ".join(f"{size}, T = {', '.join(map(str, sorted(t)))}" for size, t in steps.items())
+
+
+def _size(each: Trainings) -> str:
     told = each.condition
     flags = [
         name for name in ("partial", "lossy", "simulated", "substitute") if getattr(told, name)
@@ -81,7 +88,7 @@ def scale_of(each: Trainings) -> str:
     data = f" ({', '.join(flags)})" if flags else ""
     return (
         f"width {told.width}, {told.train_samples:,} training samples of {told.data_source}{data}, "
-        f"{told.epochs} epochs, T = {told.T}, dropout {told.dropout:g}"
+        f"{told.epochs} epochs, dropout {told.dropout:g}"
     )
 
 
@@ -93,10 +100,10 @@ def _trend(held: bool, groups: Sequence[Trainings], figures: str, reason: str) -
     """The verdict on a trend that was tested on these trainings."""
     reduced = [each for each in groups if not full_size(each)]
     if not held:
-        at = f"; at reduced scale: {scale_of(reduced[0])}" if reduced else ""
+        at = f"; at reduced scale: {scale_of(reduced)}" if reduced else ""
         return Verdict("not reproduced", figures, reason + at)
     if reduced:
-        return Verdict("reproduced at reduced scale", figures, f"{reason}; {scale_of(reduced[0])}")
+        return Verdict("reproduced at reduced scale", figures, f"{reason}; {scale_of(reduced)}")
     return Verdict("reproduced", figures, reason)
 
 
@@ -111,7 +118,7 @@ def _accuracies(each: Trainings) -> dict[int, float]:
 
 
 def _percent(values: Iterable[float]) -> str:
-    found = mean(list(values))
+    found = share(list(values))
     spread = "" if isnan(found.low) else f" [{100 * found.low:.1f}, {100 * found.high:.1f}]"
     return f"{100 * found.value:.1f} %{spread}"
 
@@ -255,7 +262,7 @@ def _table(number: int) -> Callable[[Sequence[Record]], Verdict]:
         reduced = [each for each in used if not full_size(each)]
         if reduced:
             reason = "an accuracy at full size is not answered by reduced runs"
-            return Verdict("not tested", figures, f"{reason}: {scale_of(reduced[0])}")
+            return Verdict("not tested", figures, f"{reason}: {scale_of(reduced)}")
         within = f"within {100 * ACCURACY:.0f} point of the published figures"
         if all(held):
             return Verdict("reproduced", figures, f"all {within}")

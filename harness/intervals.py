@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, inf, isclose, log, nan, sqrt
 from statistics import fmean, median, stdev
 from typing import Literal
@@ -41,6 +41,12 @@ class Mean:
     low: float
     high: float
     n: int
+
+
+def share(values: Sequence[float]) -> Mean:
+    """The mean of shares, such as accuracies: its interval ends at 0 and at 1."""
+    found = mean(values)
+    return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
 
 
 def mean(values: Sequence[float]) -> Mean:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from harness import networks
-from harness.intervals import Mean, mean
+from harness.intervals import Mean, mean, share
 from harness.records import Record
 from harness.tables.groups import grouped
 
@@ -82,8 +82,8 @@ class Trainings:
 
     @staticmethod
     def mean(values: Iterable[float | None]) -> Mean:
-        """Over the seeds whose row has the value."""
-        return mean([value for value in values if value is not None])
+        """Of accuracies, over the seeds whose row has the value."""
+        return share([value for value in values if value is not None])
 
     def of_kind(self, kind: str) -> list[Record]:
         """The rows of that kind of all its trainings."""
