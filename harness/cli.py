@@ -178,7 +178,8 @@ def run(
     spending = running.Spending(
         spend, QUICK_LEAST if quick else LEAST, options.allocator(allocator), fresh
     )
-    running.measure(cases, where, chosen, spending, named=frameworks is not None)
+    asked = running.Asked(framework=frameworks is not None, precision=precision is not None)
+    running.measure(cases, where, chosen, spending, asked)
 
 
 def _frameworks(text: str | None, usual: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -328,7 +329,7 @@ def status(
         cases += of.cases(Selection(frameworks, device=place, quick=quick, paper=paper))
     records, damaged = Store(out_dir).read()
     _name_damage(damaged)
-    found = standing.standings(cases, records, runner.here(place))
+    found = standing.standings(runner.suited(cases), records, runner.here(place))
     out.print(terminal.standing(found))
 
 

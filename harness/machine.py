@@ -54,6 +54,16 @@ def describe(device: torch.device) -> Machine:
     )
 
 
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device has instructions for bf16. Without, torch goes through slow detours."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # what oneDNN asks before it takes bf16: AVX-512 on x86; torch has no public name for it
+    return torch.backends.mkldnn.is_available() and bool(
+        torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
+
+
 def moment() -> Moment:
     """The machine's state now."""
     frequency = _frequency()

@@ -7,7 +7,7 @@ spread over the rest of the run, between those of the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
@@ -73,6 +73,19 @@ def cells(cases: tuple[Case, ...]) -> dict[Case, tuple[Case, ...]]:
     return {
         replace(cell, precision=group[0].precision): tuple(group) for cell, group in grouped.items()
     }
+
+
+def suited(cases: Iterable[Case]) -> tuple[Case, ...]:
+    """Without the cases in bf16 whose device has no instructions for it.
+
+    There bf16 takes many times what float32 does, and most of a run's budget with it: it is
+    measured where it is asked for.
+    """
+    return tuple(
+        case
+        for case in cases
+        if case.precision != "bf16" or machine.has_bf16(torch.device(case.device))
+    )
 
 
 def run(cases: tuple[Case, ...], ledger: Ledger, plan: Plan, run_id: str) -> Iterator[Event]:

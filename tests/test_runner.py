@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import adapters
-from harness import bench, footprint, memory, networks, runner, tables
+from harness import bench, footprint, machine, memory, networks, runner, tables
 from harness import rows as rows_
 from harness.adapter import Adapter, Unsupported, Variant
 from harness.ledger import StoreLedger
@@ -248,6 +248,16 @@ def test_what_was_measured_before_an_interruption_is_kept(tmp_path: Path) -> Non
     rows, damaged = Store(tmp_path).read()
     assert not damaged
     assert {row.round for row in of(rows, "iteration")} == {1}
+
+
+def test_bf16_is_left_out_where_the_device_has_no_instructions_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cases = (case("fused"), case("fused", precision="bf16"))
+    monkeypatch.setattr(machine, "has_bf16", lambda device: True)
+    assert runner.suited(cases) == cases
+    monkeypatch.setattr(machine, "has_bf16", lambda device: False)
+    assert runner.suited(cases) == cases[:1]
 
 
 @pytest.mark.parametrize("precision", ["fp64", "bf16"])
