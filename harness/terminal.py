@@ -48,6 +48,9 @@ def progress(console: Console) -> Progress:
     )
 
 
+_PRECISIONS = re.compile(r"\((fp\d[^)]*)\)$")  # of a certificate: equal (fp64+fp32)
+
+
 def rows(columns: Sequence[str], lines: Iterable[Sequence[object]], title: str = "") -> Table:
     """A plain table of texts; numbers are aligned by whoever formats them."""
     table = Table(*columns, box=box.SIMPLE_HEAD, title=title or None, title_justify="left")
@@ -68,6 +71,8 @@ def acceleration(table: pd.DataFrame) -> RenderableType:
 def _cell(lines: Sequence[Mapping[Any, Any]]) -> RenderableType:
     first = lines[0]
     title = networks.settings(first["dataset"]).title
+    exact = {found[0] for line in lines if (found := _PRECISIONS.findall(line["certificate"]))}
+    said_once = len(exact) == 1
     head = Text.assemble(
         (f"{title} {first['scale']}", "bold"),
         f"  {first['network']}",
@@ -77,6 +82,7 @@ def _cell(lines: Sequence[Mapping[Any, Any]]) -> RenderableType:
         f"batch {first['batch_size']}; "
         f"data: {first['data_source']}; "
         f"{_noise(first)}",
+        f"; equal: proved in {exact.pop()}" if said_once else "",
     )
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     grid.add_column("", no_wrap=True)
@@ -85,9 +91,11 @@ def _cell(lines: Sequence[Mapping[Any, Any]]) -> RenderableType:
     grid.add_column("95 %", no_wrap=True)
     for name in ("MiB", "n"):
         grid.add_column(name, justify="right", no_wrap=True)
-    grid.add_column("certificate", overflow="fold")
+    grid.add_column("proof", overflow="fold")
     for line in lines:
-        grid.add_row(*(escape(text) for text in _contender(line, _long(lines))))
+        *figures, proof = _contender(line, _long(lines))
+        proof = _PRECISIONS.sub("", proof) if said_once else proof
+        grid.add_row(*(escape(text) for text in (*figures, proof.strip())))
     # below the grid, whose last column is a word wide in 80 columns
     notes = [Text(f"{_name(line)}: {note}", "dim") for line in lines for note in _notes(line)]
     return Group(head, grid, *notes, "") if notes else Group(head, grid)
@@ -115,7 +123,7 @@ def _long(lines: Sequence[Mapping[Any, Any]]) -> bool:
 def _contender(line: Mapping[Any, Any], long: bool) -> tuple[str, ...]:
     name = _name(line)
     place = f"{line['rank']} " if pd.notna(line["rank"]) else "  "
-    certificate = re.sub(r"[()]", "", line["certificate"])
+    certificate = line["certificate"]
     if pd.isna(line["seconds_per_iteration"]):
         return (place + name, "", "", "", "", "", "0", certificate)
     return (
@@ -143,6 +151,8 @@ def _range(low: float, high: float) -> str:
 def _noise(line: Mapping[Any, Any]) -> str:
     if pd.isna(line["noise_low"]):
         return "A/A not measured"
+    if line["noise_high"] == inf:
+        return "A/A unknown after one round"
     return f"A/A {line['noise_low']:.2f}-{line['noise_high']:.2f}"
 
 
