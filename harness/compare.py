@@ -96,13 +96,19 @@ def _differences(old: Sequence[Record], new: Sequence[Record]) -> Iterable[str]:
         )
         if a and b and a != b:
             yield f"{framework}: {a} before, {b} now"
-    for dataset in sorted({row.dataset for row in old} & {row.dataset for row in new}):
-        a, b = (
-            {row.data_sha256 for row in rows if row.dataset == dataset and row.data_sha256}
-            for rows in (old, new)
-        )
-        if a != b:
-            yield f"data of {dataset}: not the same"
+    a, b = _data(old), _data(new)
+    for suite, dataset in sorted(a.keys() & b.keys()):
+        if a[suite, dataset] != b[suite, dataset]:
+            yield f"data of {dataset} in {suite}: not the same"
+
+
+def _data(rows: Sequence[Record]) -> dict[tuple[str, str], set[str]]:
+    """The hashes of the data of each suite and data set."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        if row.data_sha256:
+            found.setdefault((row.suite, row.dataset), set()).add(row.data_sha256)
+    return found
 
 
 def _all(rows: Iterable[Record], of: Callable[[Record], Hashable]) -> str:

@@ -18,6 +18,7 @@ def _no_data_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
     monkeypatch.setattr("harness.allocator.choose", lambda allocator: "system")
     monkeypatch.setattr(steps, "ROUNDS", 2)
+    monkeypatch.setattr(steps, "WARMUP_ROUNDS", 1)
 
 
 @pytest.mark.parametrize("benchmark", [steps.Steps(), steps.Inference()])
@@ -64,4 +65,7 @@ def test_the_configuration_names_what_is_there() -> None:
     conf = json.loads((ROOT / "asv.conf.json").read_text(encoding="utf-8"))
     assert (ROOT / conf["benchmark_dir"] / "steps.py").exists()
     ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").split()
-    assert conf["env_dir"] + "/" in ignored
+    assert "results/asv/" in ignored
+    assert all(
+        conf[name].startswith("results/asv/") for name in ("env_dir", "results_dir", "html_dir")
+    )

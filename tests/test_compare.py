@@ -77,7 +77,7 @@ def test_other_machines_versions_and_data_are_said_first() -> None:
         "CPU: A before, B now",
         "torch: 2.12 before, 2.13 now",
         "reference: 1 before, 2 now",
-        "data of cifar10: not the same",
+        "data of cifar10 in acceleration: not the same",
     )
 
 
