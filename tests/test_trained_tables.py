@@ -79,7 +79,7 @@ def test_neunorm_says_how_soon_each_reaches_what_all_reach() -> None:
     ]
     table = tables.TABLES["neunorm"](rows)
     off, on = table.to_dict("records")
-    assert (off["neunorm"], on["neunorm"]) == ("", "mean")
+    assert (off["neunorm"], on["neunorm"]) == ("off", "mean")
     assert (off["target"], on["target"]) == (0.5, 0.5)
     assert (off["epochs_to_target"], on["epochs_to_target"]) == (3, 2)
     assert off["contrast"] == pytest.approx(0.4)

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from math import inf, isnan
 from statistics import fmean
 
+import numpy as np
 import plotly.graph_objects as go
 
 from harness import networks
-from harness.intervals import mean
+from harness.intervals import share
 from harness.records import Record
 from harness.tables.speed import FLOOR, Acceleration
 from harness.tables.trained import Trainings, curves, trainings
@@ -142,8 +143,8 @@ def _band(
     values: Sequence[Sequence[float]],
     colour: str,
 ) -> None:
-    """The mean of each x as a line with Student's 95 % interval as bars."""
-    means = [mean(each) for each in values]
+    """The mean accuracy of each x as a line with Student's 95 % interval as bars."""
+    means = [share(each) for each in values]
     figure.add_scatter(
         name=name,
         x=list(xs),
@@ -162,27 +163,29 @@ def _band(
 
 
 def confusion(rows: Sequence[Record], dataset: str) -> list[tuple[str, go.Figure]]:
-    """Fig. 6: mean votes (columns) of random test images of each class (rows), each reading."""
-    figures = []
+    """Fig. 6: mean votes (columns) of random test images of each class (rows), each reading; all
+    in one scale of colours.
+    """
+    votes = {}
     for each in trainings(rows, "neunorm"):
         matrices = [row.votes for row in each.of_kind("confusion") if row.votes]
-        if each.condition.dataset != dataset or not matrices:
-            continue
-        size = len(matrices[0])
-        votes = [
-            [fmean(matrix[a][b] for matrix in matrices) for b in range(size)] for a in range(size)
-        ]
+        if each.condition.dataset == dataset and matrices:
+            votes[f"NeuNorm {each.condition.neunorm or 'off'}"] = np.mean(matrices, axis=0)
+    most = max((matrix.max() for matrix in votes.values()), default=1.0)
+    figures = []
+    for name, matrix in votes.items():
         figure = go.Figure(
             go.Heatmap(
-                z=votes,
+                z=matrix.tolist(),
                 zmin=0,
+                zmax=most,
                 colorscale="Viridis",
                 hovertemplate="label %{y}, vote for %{x}: %{z:.3f}<extra></extra>",
             )
         )
         figure.update_yaxes(title="label", autorange="reversed", dtick=1)
         figure.update_xaxes(title="vote for", dtick=1)
-        figures.append((f"NeuNorm {each.condition.neunorm or 'off'}", _finished(figure, "label")))
+        figures.append((name, _finished(figure, "label")))
     return figures
 
 

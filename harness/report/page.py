@@ -201,13 +201,18 @@ def _proof_lines(own: list[Record]) -> list[dict[str, object]]:
     ]
 
 
+SECONDS = (
+    "Seconds per epoch are wall time beside whatever else the machine did, no measurement of speed."
+)
+
+
 def _timesteps(rows: list[Record]) -> Section | None:
     return _trained(
         rows,
         "timesteps",
         "Accuracy against T (Fig. 5)",
         "Bars: 95 % interval of the mean over seeds. Dotted: a network trained over one T and "
-        "tested over others.",
+        f"tested over others. {SECONDS}",
         figures.timesteps,
     )
 
@@ -217,7 +222,7 @@ def _scale(rows: list[Record]) -> Section | None:
         rows,
         "scale",
         "Accuracy against scale (Fig. 4)",
-        "Bars: 95 % interval of the mean over seeds.",
+        f"Bars: 95 % interval of the mean over seeds. {SECONDS}",
         figures.scale,
     )
 
@@ -251,7 +256,8 @@ def _neunorm(rows: list[Record]) -> Section | None:
             drawn.append(_drawn(matrix, f"confusion-{name}-{n}", caption))
     text = (
         "target: the test accuracy that all readings reach with the same seed; epochs to target: "
-        "when each does; contrast: the mean vote for the right class less that for a wrong one."
+        "when each does; contrast: the mean vote for the right class less that for a wrong one. "
+        + SECONDS
     )
     return Section("neunorm", "NeuNorm (Fig. 6)", text, tuple(drawn), (("", _short(table)),))
 
@@ -269,7 +275,7 @@ def _paper_tables(rows: list[Record]) -> Section | None:
     text = (
         "Every row of the paper in its order: its own figures and those it cites, ours measured "
         "beside them under the conditions in the columns. An accuracy at reduced width, on part of "
-        "the data or over fewer epochs is not comparable with a published one."
+        "the data or over fewer epochs is not comparable with a published one. " + SECONDS
     )
     return Section("tables", "Tables 3 to 6", text, tuple(drawn), shown)
 

@@ -156,6 +156,7 @@ def _table(
     lines = []
     for each, added in zip(found, extra, strict=True):
         fields = each.condition._asdict()
+        fields["neunorm"] = each.condition.neunorm or "off"
         first = {name: fields.pop(name) for name in front}
         lines.append({**first, **asdict(each.figures), **added, **fields})
     return pd.DataFrame(lines)
