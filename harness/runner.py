@@ -16,6 +16,7 @@ import torch
 
 from harness import allocator, datasets, footprint, machine, processes, rows, timing
 from harness.bench import Bench
+from harness.journal import Journal
 from harness.ledger import Ledger
 from harness.records import Machine, Record
 from harness.spec import Allocator, Case
@@ -101,7 +102,7 @@ def run(cases: tuple[Case, ...], ledger: Ledger, plan: Plan, run_id: str) -> Ite
     benches = [
         Bench(
             rows.of_cell(cell, run_id, machines[cell.device], kept),
-            ledger,
+            Journal(ledger),
             _request(cell, plan),
             cell,
             group,

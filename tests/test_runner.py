@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import adapters
-from harness import bench, footprint, machine, memory, networks, runner, tables
+from harness import bench, footprint, lineup, machine, memory, networks, runner, tables
 from harness import rows as rows_
 from harness.adapter import Adapter, Unsupported, Variant
 from harness.ledger import StoreLedger
@@ -116,7 +116,7 @@ def test_a_certified_contender_is_timed_with_the_floor_in_the_same_rounds(tmp_pa
     assert all((row.seconds or 0) > 0 for row in own.values())
     assert [row.peak_memory_mib for row in of(rows, "memory")] == [12.3]
     warm = list(of(rows, "warmup", framework="reference"))
-    assert [row.steps for row in warm] == [bench.WARMUP_STEPS]
+    assert [row.steps for row in warm] == [lineup.WARMUP_STEPS]
 
 
 def test_the_certificate_is_of_the_very_network_and_kept_per_layer(tmp_path: Path) -> None:
