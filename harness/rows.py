@@ -89,10 +89,16 @@ _TIMED = (
     *("gpu", "environment", "allocator"),
 )
 
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
 
 def timing_key(row: Record) -> str:
     """The key of one contender in a cell, from a row that knows its data and its machine."""
-    return key_of({name: str(getattr(row, name)) for name in _TIMED})
+    told = {name: str(getattr(row, name)) for name in _TIMED}
+    # what these come to is in `threads`, and a cluster sets them to what they would have been
+    variables = (row.environment or "").split()
+    left = [each for each in variables if each.partition("=")[0] not in _THREADS]
+    return key_of({**told, "environment": " ".join(left) or "None"})
 
 
 def key_of(identity: dict[str, str]) -> str:
