@@ -12,7 +12,6 @@ import torch
 import adapters
 from harness import (
     certificate,
-    checkpoints,
     datasets,
     footprint,
     learning,
@@ -22,11 +21,12 @@ from harness import (
 )
 from harness.adapter import Unsupported
 from harness.certificate import Exam
-from harness.checkpoints import Checkpoint, Epoch
+from harness.checkpoints import Epoch
 from harness.datasets.batch import network_input
 from harness.learning import Data, Learner
 from harness.ledger import DOWNLOAD, Ledger, Say
 from harness.records import Record
+from harness.resuming import Failed, Learning, training_of, with_data
 from harness.spec import ANN, Case, Training, UsageError
 
 CONFUSION_SAMPLES = 500  # as in Fig. 6
@@ -43,13 +43,9 @@ class Plan:
     fresh: bool = False  # begin anew what is done or begun
 
 
-class _Failed(Exception):
-    """The case comes to nothing, for this reason."""
-
-
 def weight(case: Case) -> float:
     """A case's share of the work; a data set that is not known yet counts as a large one."""
-    training = _training(case)
+    training = training_of(case)
     return float(case.network.macs * case.T * training.epochs * (training.samples or 50_000))
 
 
@@ -76,16 +72,16 @@ class Trials:
         ledger.attempt(row, DOWNLOAD if case.dataset in self.plan.download else 0.0)
         try:
             data = self._load(case, ledger.say)
-            row = _with_data(row, case, data)
+            row = with_data(row, case, data)
             ledger.attempt(row)
             too_large = footprint.too_large(case)
             if too_large is not None:
-                raise _Failed(too_large)
+                raise Failed(too_large)
             written = ledger.begin(row)
             if not _done(case, written, ledger):
                 self._prove(row, case, data, written, ledger)
                 self._train(row, Learning.of(row, case, data), ledger)
-        except _Failed as reason:
+        except Failed as reason:
             self._keep(ledger, row, kind="case", status="failed", reason=str(reason))
         except adapters.Missing as reason:
             self._keep(ledger, row, kind="case", status="missing", reason=str(reason))
@@ -103,7 +99,7 @@ class Trials:
         return replace(
             row,
             kind="epoch",
-            epochs=_training(case).epochs,
+            epochs=training_of(case).epochs,
             dropout=case.network.dropout,
             optimiser=str(networks.settings(case.dataset).optimiser),
         )
@@ -112,7 +108,7 @@ class Trials:
         ledger.keep(replace(row, time=rows.now(), **measured))  # type: ignore[arg-type]
 
     def _load(self, case: Case, say: Say) -> Data:
-        training = _training(case)
+        training = training_of(case)
         steps = max((case.T, *training.tested_at))
         of = (case.dataset, steps, training.samples, training.test_samples, training.embedded)
 
@@ -134,7 +130,7 @@ class Trials:
                 test = datasets.load_split(fewer, "test", reading)
                 self._data = {of: Data.of(train, test)}  # one at a time: data sets are large
             except UsageError as error:
-                raise _Failed(str(error)) from error
+                raise Failed(str(error)) from error
             for part in (train, test):
                 self._keep_split(case.dataset, part)
         return self._data[of]
@@ -160,7 +156,7 @@ class Trials:
             ledger.say(0.0, f"{case.dataset}: certificate of {case.framework}")
             self._proved[of] = self._certify(row, case, data, ledger)
         if self._proved[of]:
-            raise _Failed(f"not comparable: {self._proved[of]}")
+            raise Failed(f"not comparable: {self._proved[of]}")
 
     def _certify(self, row: Record, case: Case, data: Data, ledger: Ledger) -> str:
         """Keeps the certificates as rows; why the adapter is not equal, "" where it is."""
@@ -193,7 +189,7 @@ class Trials:
         self, row: Record, learner: Learner, epochs: tuple[Epoch, ...], ledger: Ledger
     ) -> None:
         """Rows of what the trained network can do; the one that says it is done comes last."""
-        training = _training(learner.case)
+        training = training_of(learner.case)
         for T in training.tested_at:
             right = learning.accuracy(learner, learner.data.test, T)
             self._keep(ledger, row, kind="tested", tested_T=T, test_accuracy=right)
@@ -224,7 +220,7 @@ class Trials:
 
 def _done(case: Case, written: list[Record], ledger: Ledger) -> bool:
     """Whether the case has its result; that of another suite becomes its own rows too."""
-    training = _training(case)
+    training = training_of(case)
     by_suite: dict[str, list[Record]] = {}
     for row in written:
         by_suite.setdefault(row.suite, []).append(row)
@@ -254,96 +250,6 @@ def _is_proved(case: Case, written: list[Record]) -> bool:
     outcomes = [row for row in written if row.kind == "certificate" and row.layer is None]
     held = {row.certificate_precision for row in outcomes if row.certified}
     return held >= set(certificate.required(case.precision))
-
-
-@dataclass(frozen=True)
-class Learning:
-    """A learner, and what its checkpoints must say they are of."""
-
-    learner: Learner
-    identity: dict[str, str]
-
-    @classmethod
-    def of(cls, row: Record, case: Case, data: Data) -> Learning:
-        """With first weights. Raises what the case's adapter raises."""
-        return cls(learning.begin(case, data), identity(row, case, data))
-
-    def resume(self, path: Path) -> tuple[Epoch, ...]:
-        """Goes on from the checkpoint at `path`: the epochs done; none where there is none."""
-        try:
-            found = checkpoints.load(path, self.identity)
-        except UsageError as error:  # one damaged file does not cost the other cases
-            raise _Failed(str(error)) from error
-        if found is None:
-            return ()
-        found.restore(self.learner.module, self.learner.optimiser)
-        return found.epochs
-
-    def epochs(self, path: Path, done: tuple[Epoch, ...], say: Say) -> Iterator[Epoch]:
-        """Trains the epochs that are left, and keeps a checkpoint of each."""
-        case = self.learner.case
-        last = _training(case).epochs
-        for number in range(len(done) + 1, last + 1):
-            what = f"{case.dataset} {case.scale} T={case.T} seed {case.seed}: epoch {number}/{last}"
-
-            def tell(fraction: float, number: int = number, what: str = what) -> None:
-                say((number - 1 + fraction) / last, what)
-
-            try:
-                each = learning.epoch(self.learner, number, tell)
-            except learning.Diverged as reason:
-                raise _Failed(str(reason)) from reason
-            done = (*done, each)
-            module, optimiser = self.learner.module, self.learner.optimiser
-            Checkpoint.of(self.identity, done, module, optimiser).save(path)
-            yield each
-
-
-def identity(row: Record, case: Case, data: Data) -> dict[str, str]:
-    """All that decides the weights a case ends with, as texts; its suite does not."""
-    network, training = case.network, _training(case)
-    told = {
-        "network": str(network),
-        "input": network.input_shape,
-        "classes": (network.classes, network.population),
-        "neuron": network.lif,
-        "neunorm": network.neunorm,
-        "dropout": network.dropout,
-        "framework": case.framework,
-        "T": case.T,
-        "batch size": case.batch_size,
-        "precision": case.precision,
-        "device": case.device,
-        "seed": case.seed,
-        "initialisation": case.initialisation,
-        "epochs": training.epochs,
-        "optimiser": networks.settings(case.dataset).optimiser,
-        "training data": data.train.source.sha256,
-        "test data": data.test.source.sha256,
-        "code": row.code,
-        "framework version": row.framework_version,
-        "torch": row.torch,
-    }
-    return {name: str(value) for name, value in told.items()}
-
-
-def _with_data(row: Record, case: Case, data: Data) -> Record:
-    row = rows.of_data(row, data.train.source)
-    batches = -(-len(data.train) // case.batch_size)
-    return replace(
-        row,
-        key=rows.key_of(identity(row, case, data)),
-        implementation=None
-        if case.framework == ANN
-        else adapters.implementation(case.framework.partition(":")[0], case.device),
-        iterations_per_epoch=batches,
-        train_samples=len(data.train),
-        validation_samples=len(data.validation),
-        test_samples=len(data.test),
-        data_test_sha256=data.test.source.sha256,
-        data_split_sha256=data.train.about.split_sha256 or None,
-        data_augmented=data.train.about.augmented,
-    )
 
 
 def _stuck(each: Epoch) -> Iterator[str]:
