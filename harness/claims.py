@@ -252,8 +252,8 @@ def _table(number: int) -> Callable[[Sequence[Record]], Verdict]:
             for each in (each for each in found if measures(row, each.condition)):
                 used.append(each)
                 values = list(_accuracies(each).values())
-                reading = each.condition.neunorm or "none"
-                name = "ANN" if each.condition.framework == ANN else f"NeuNorm {reading}"
+                told_ = each.condition
+                name = "ANN" if told_.framework == ANN else f"NeuNorm {told_.reading}"
                 told.append(f"{name}: {_percent(values)} (published {100 * row.accuracy:.2f} %)")
                 held.append(mean(values).value >= row.accuracy - ACCURACY)
         if not told:

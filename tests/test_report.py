@@ -20,6 +20,7 @@ from test_trained_tables import training
 from harness import report, tables
 from harness.claims import CLAIMS
 from harness.records import Record, Store
+from harness.report import figures
 from harness.report.page import page
 from harness.report.readme import updated
 
@@ -105,6 +106,26 @@ def test_names_with_markup_stay_text() -> None:
 
 def test_the_same_rows_give_the_same_page() -> None:
     assert page(rows()) == page(rows())
+
+
+def test_each_condition_has_its_confusion_matrix_and_all_have_one_scale_of_colours() -> None:
+    low = [replace(row, votes=((0.2, 0.1), (0.1, 0.2))) for row in _confused(T=4)]
+    drawn = figures.confusion([*low, *_confused(T=8)], "cifar10")
+    assert [name for name, _ in drawn] == ["NeuNorm off", "NeuNorm off"]
+    assert [figure.to_dict()["data"][0]["zmax"] for _, figure in drawn] == [0.5, 0.5]
+
+
+def _confused(**fields: object) -> list[Record]:
+    return training(0, (0.5,), suite="neunorm", **fields)
+
+
+def test_bars_of_accuracies_end_at_0_and_1() -> None:
+    rows = [row for seed, each in enumerate((0.6, 1.0)) for row in training(seed, (each,))]
+    drawn = figures.timesteps(rows)
+    assert drawn is not None
+    line = drawn.to_dict()["data"][0]
+    assert line["y"][0] + line["error_y"]["array"][0] == pytest.approx(1.0)
+    assert line["y"][0] - line["error_y"]["arrayminus"][0] == pytest.approx(0.0)
 
 
 def test_without_rows_of_a_suite_its_part_is_left_out() -> None:

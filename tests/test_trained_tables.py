@@ -107,6 +107,7 @@ def test_table_5_has_the_papers_rows_in_order_and_ours_beside_them() -> None:
     lines = table.to_dict("records")
     assert [isnan(line["accuracy"]) for line in lines] == [True] * 4 + [False] * 3
     assert [line["accuracy"] for line in lines[4:]] == pytest.approx([0.7, 0.45, 0.6])
+    assert [line["neunorm"] for line in lines[4:]] == ["off", "off", "mean"]
     assert lines[5]["difference"] == pytest.approx(0.45 - 0.8983)
     assert {line["source"] for line in lines[:4]} == {"cited by the paper"}
     assert list(tables.TABLES["6"](rows)["accuracy"].dropna()) == [0.3]

@@ -126,7 +126,7 @@ def learning_curves(rows: Sequence[Record], suite: str, dataset: str) -> go.Figu
         epochs = sorted(set.intersection(*(set(curve) for curve in by_seed))) if by_seed else []
         values = [[curve[epoch] for curve in by_seed] for epoch in epochs]
         told = each.condition
-        name = "ANN" if told.framework == "ann" else f"NeuNorm {told.neunorm or 'off'}"
+        name = "ANN" if told.framework == "ann" else f"NeuNorm {told.reading}"
         _band(figure, f"{told.scale} {name}", epochs, values, COLOURS[n % len(COLOURS)])
     figure.update_xaxes(title="epoch")
     return _finished(figure, "test accuracy")
@@ -166,14 +166,14 @@ def confusion(rows: Sequence[Record], dataset: str) -> list[tuple[str, go.Figure
     """Fig. 6: mean votes (columns) of random test images of each class (rows), each reading; all
     in one scale of colours.
     """
-    votes = {}
+    votes = []
     for each in trainings(rows, "neunorm"):
         matrices = [row.votes for row in each.of_kind("confusion") if row.votes]
         if each.condition.dataset == dataset and matrices:
-            votes[f"NeuNorm {each.condition.neunorm or 'off'}"] = np.mean(matrices, axis=0)
-    most = max((matrix.max() for matrix in votes.values()), default=1.0)
+            votes.append((f"NeuNorm {each.condition.reading}", np.mean(matrices, axis=0)))
+    most = max((matrix.max() for _, matrix in votes), default=1.0)
     figures = []
-    for name, matrix in votes.items():
+    for name, matrix in votes:
         figure = go.Figure(
             go.Heatmap(
                 z=matrix.tolist(),

@@ -212,7 +212,7 @@ def _timesteps(rows: list[Record]) -> Section | None:
         "timesteps",
         "Accuracy against T (Fig. 5)",
         "Bars: 95 % interval of the mean over seeds. Dotted: a network trained over one T and "
-        f"tested over others. {SECONDS}",
+        "tested over others.",
         figures.timesteps,
     )
 
@@ -222,7 +222,7 @@ def _scale(rows: list[Record]) -> Section | None:
         rows,
         "scale",
         "Accuracy against scale (Fig. 4)",
-        f"Bars: 95 % interval of the mean over seeds. {SECONDS}",
+        "Bars: 95 % interval of the mean over seeds.",
         figures.scale,
     )
 
@@ -238,7 +238,8 @@ def _trained(
     if figure is None:
         return None
     table = tables.TABLES[suite](rows)
-    return Section(suite, title, text, (_drawn(figure, suite, title),), (("", _short(table)),))
+    drawn = (_drawn(figure, suite, title),)
+    return Section(suite, title, f"{text} {SECONDS}", drawn, (("", _short(table)),))
 
 
 def _neunorm(rows: list[Record]) -> Section | None:

@@ -48,4 +48,4 @@ def measures(row: Published, condition: Condition) -> bool:
 def _measured(row: Published, each: Trainings) -> dict[str, object]:
     figures = asdict(each.figures)
     difference = each.figures.accuracy - row.accuracy
-    return {**figures, "difference": difference, **each.condition._asdict()}
+    return {**figures, "difference": difference, **each.condition.columns()}

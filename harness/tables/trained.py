@@ -41,6 +41,15 @@ class Condition(NamedTuple):
     simulated: bool
     substitute: bool
 
+    @property
+    def reading(self) -> str:
+        """NeuNorm's, as tables, figures and verdicts name it."""
+        return self.neunorm or "off"
+
+    def columns(self) -> dict[str, object]:
+        """Its fields as those of a table."""
+        return {**self._asdict(), "neunorm": self.reading}
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -155,8 +164,7 @@ def _table(
     extra = more or [{} for _ in found]
     lines = []
     for each, added in zip(found, extra, strict=True):
-        fields = each.condition._asdict()
-        fields["neunorm"] = each.condition.neunorm or "off"
+        fields = each.condition.columns()
         first = {name: fields.pop(name) for name in front}
         lines.append({**first, **asdict(each.figures), **added, **fields})
     return pd.DataFrame(lines)

@@ -63,11 +63,10 @@ def paper(table: pd.DataFrame) -> RenderableType:
 
 def _conditions(line: Mapping[Any, Any]) -> str:
     flags = [name for name in ("partial", "lossy", "simulated", "substitute") if line[name]]
-    reading = f", NeuNorm {line['neunorm']}" if line["neunorm"] else ""
     return (
         f"{line['data_source']}{' (' + ', '.join(flags) + ')' if flags else ''}, "
         f"{line['train_samples']:,.0f} training samples, width {line['width']}, "
         f"{line['epochs']:.0f} epochs, T = {line['T']:.0f}, dropout {line['dropout']:g}, "
         f"batch {line['batch_size']:.0f}, {line['framework']} {line['precision']} on "
-        f"{line['device']}{reading}"
+        f"{line['device']}, NeuNorm {line['neunorm']}"
     )

@@ -33,7 +33,7 @@ def _cell(lines: Sequence[Mapping[Any, Any]]) -> RenderableType:
     first = lines[0]
     title = networks.settings(first["dataset"]).title
     exact = {found[0] for line in lines if (found := _PRECISIONS.findall(line["certificate"]))}
-    said_once = len(exact) == 1
+    told_once = exact.pop() if len(exact) == 1 else ""
     head = Text.assemble(
         (f"{title} {first['scale']}", "bold"),
         f"  {first['network']}",
@@ -43,7 +43,7 @@ def _cell(lines: Sequence[Mapping[Any, Any]]) -> RenderableType:
         f"batch {first['batch_size']}; "
         f"data: {first['data_source']}; "
         f"{_noise(first)}",
-        f"; equal: proved in {exact.pop()}" if said_once else "",
+        f"; equal: proved in {told_once}" if told_once else "",
     )
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     grid.add_column("", no_wrap=True)
@@ -55,7 +55,7 @@ def _cell(lines: Sequence[Mapping[Any, Any]]) -> RenderableType:
     grid.add_column("proof", overflow="fold")
     for line in lines:
         *figures, proof = _contender(line, _long(lines))
-        proof = _PRECISIONS.sub("", proof) if said_once else proof
+        proof = _PRECISIONS.sub("", proof) if told_once else proof
         grid.add_row(*(escape(text) for text in (*figures, proof.strip())))
     # below the grid, whose last column is a word wide in 80 columns
     notes = [Text(f"{_name(line)}: {note}", "dim") for line in lines for note in _notes(line)]
