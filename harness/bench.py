@@ -14,9 +14,10 @@ import adapters
 from harness import allocator, datasets, footprint, intervals, memory, rows, timing
 from harness.journal import Journal
 from harness.ledger import DOWNLOAD
-from harness.lineup import FLOOR, Contender, Entry, Lineup, Step, is_compiled, precisions
+from harness.lineup import Contender, Entry, Lineup, Step, is_compiled, precisions
 from harness.records import Record
 from harness.spec import Case, UsageError
+from harness.tables.speed import FLOOR
 from harness.workload import Workload
 
 WITHIN = 0.05  # half the interval, relative, at which a ratio is known well enough
@@ -62,9 +63,7 @@ class Bench:
         try:
             batch = datasets.load_batch(self.request)
         except UsageError as error:
-            for case in self.group:
-                row = rows.of_case(self.row, case)
-                self.journal.keep(row, kind="case", status="failed", reason=str(error))
+            self._all_failed(self.row, str(error))
             return
         row = rows.of_data(self.row, batch.source)
         if self._is_done(row) or self._is_too_large(row):
@@ -171,11 +170,13 @@ class Bench:
     def _is_too_large(self, row: Record) -> bool:
         reason = footprint.too_large(self.cell)
         if reason is not None:
-            for case in self.group:
-                self.journal.keep(
-                    rows.of_case(row, case), kind="case", status="failed", reason=reason
-                )
+            self._all_failed(row, reason)
         return reason is not None
+
+    def _all_failed(self, row: Record, reason: str) -> None:
+        for case in self.group:
+            own = rows.of_case(row, case)
+            self.journal.keep(own, kind="case", status="failed", reason=reason)
 
     def _start(self, contenders: list[Contender]) -> None:
         twins = [_twin(each) for each in contenders if each.name == FLOOR]

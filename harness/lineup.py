@@ -18,9 +18,9 @@ from harness.records import Record
 from harness.reference.initialise import dead_layers, initialised
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Case, Network, Precision
+from harness.tables.speed import FLOOR
 from harness.workload import Workload, floor_iteration, iteration
 
-FLOOR = "floor"
 WARMUP_STEPS = 2
 CALIBRATION_SAMPLES = 4
 

@@ -100,6 +100,12 @@ def percent(option: str, text: str) -> float:
     return float(match[1]) / 100
 
 
+def one_preset(*, quick: bool, paper: bool) -> None:
+    """Raises UsageError where both are given."""
+    if quick and paper:
+        raise UsageError("--quick and --paper exclude each other: give one")
+
+
 def device(text: str) -> Literal["cpu", "cuda"]:
     """Where to run: `auto` is a CUDA device where there is one."""
     if text not in DEVICES:

@@ -98,7 +98,7 @@ def timing_key(row: Record) -> str:
     # what these come to is in `threads`, and a cluster sets them to what they would have been
     variables = (row.environment or "").split()
     left = [each for each in variables if each.partition("=")[0] not in _THREADS]
-    return key_of({**told, "environment": " ".join(left) or "None"})
+    return key_of({**told, "environment": str(" ".join(left) or None)})
 
 
 def key_of(identity: dict[str, str]) -> str:

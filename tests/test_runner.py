@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_records import ROW
 from torch import Tensor, nn
 
 import adapters
@@ -248,6 +249,14 @@ def test_what_was_measured_before_an_interruption_is_kept(tmp_path: Path) -> Non
     rows, damaged = Store(tmp_path).read()
     assert not damaged
     assert {row.round for row in of(rows, "iteration")} == {1}
+
+
+def test_thread_counts_are_keyed_by_what_they_come_to_and_other_variables_by_name() -> None:
+    row = replace(ROW, threads=2)
+    key = rows_.timing_key(replace(row, environment=None))
+    assert rows_.timing_key(replace(row, environment="OMP_NUM_THREADS=2 MKL_NUM_THREADS=2")) == key
+    assert rows_.timing_key(replace(row, environment="OMP_NUM_THREADS=1", threads=1)) != key
+    assert rows_.timing_key(replace(row, environment="LD_PRELOAD=x OMP_NUM_THREADS=2")) != key
 
 
 def test_bf16_is_left_out_where_the_device_has_no_instructions_for_it(

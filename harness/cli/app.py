@@ -44,6 +44,7 @@ Out = Annotated[Path, typer.Option("--out", help="Folder of the results.", metav
 
 
 def frameworks_named(text: str | None, usual: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Those in `text`, else the usual ones, else all. Raises UsageError for an unknown one."""
     import adapters
 
     chosen = options.names(text) or usual or adapters.names()
@@ -56,6 +57,7 @@ def frameworks_named(text: str | None, usual: tuple[str, ...] | None) -> tuple[s
 
 
 def name_damage(damaged: list[Damage]) -> None:
+    """Names on stderr what was no row."""
     for damage in damaged:
         err.print(str(damage), markup=False)
     if damaged:
@@ -72,8 +74,13 @@ def rows_of(folder: Path, suite: str) -> list[Record]:
     rows, damaged = Store(folder).read()
     name_damage(damaged)
     if not rows:
-        raise UsageError(
-            f"no rows of {suite} under {folder / 'records'}: first run "
-            f"`harness run --suite {suite} --out {folder}`"
-        )
+        raise without_rows(folder, suite)
     return rows
+
+
+def without_rows(folder: Path, suite: str) -> UsageError:
+    """That a result folder has none of the suite, and what to run first."""
+    return UsageError(
+        f"no rows of {suite} under {folder / 'records'}: first run "
+        f"`harness run --suite {suite} --out {folder}`"
+    )

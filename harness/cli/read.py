@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from harness import options
-from harness.cli.app import DataRoot, Out, app, frameworks_named, name_damage, rows_of
+from harness.cli.app import DataRoot, Out, app, frameworks_named, name_damage, rows_of, without_rows
 from harness.console import err, out
 from harness.spec import Selection, UsageError
 
@@ -32,10 +32,7 @@ def tables_(
     suite = tables.SUITE_OF.get(name, name)
     rows = rows_of(out_dir, suite)
     if not any(row.suite == suite for row in rows):
-        raise UsageError(
-            f"no rows of {suite} under {out_dir / 'records'}: first run "
-            f"`harness run --suite {suite} --out {out_dir}`"
-        )
+        raise without_rows(out_dir, suite)
     table = tables.TABLES[name](rows)
     if form == "text":
         named = {"acceleration": terminal.acceleration}
@@ -100,8 +97,7 @@ def status(
     from harness import status as standing
     from harness.records import Store
 
-    if quick and paper:
-        raise UsageError("--quick and --paper exclude each other: give one")
+    options.one_preset(quick=quick, paper=paper)
     place = options.device(device)
     cases = []
     for name in [suite] if suite else suites.SUITES:

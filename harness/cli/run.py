@@ -108,8 +108,7 @@ def run(
         processes.warm()
     from harness import executors, running
 
-    if quick and paper:
-        raise UsageError("--quick and --paper exclude each other: give one")
+    options.one_preset(quick=quick, paper=paper)
     selection = Selection(
         frameworks=frameworks_named(frameworks, experiment.frameworks),
         datasets=options.names(datasets),
