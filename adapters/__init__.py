@@ -1,7 +1,7 @@
 """The frameworks, one file each: here by file name, elsewhere by entry point `harness.adapters`.
 
 A name is a framework's ("snntorch"), a framework's and a variant's ("snntorch:subtract"), or a
-framework's and a form's that any of them has ("snntorch:compiled", `harness.tuned`).
+framework's and a form's that any of them has ("snntorch:compiled", `harness.adapter`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cache
 from importlib import metadata
 from types import ModuleType
 
-from harness import tuned
+from harness import adapter
 from harness.adapter import Adapter, Variant
 from harness.spec import UsageError
 
@@ -51,10 +51,10 @@ def load(name: str) -> Adapter:
     variants = variants_of(framework)
     if variant in variants:
         return variants[variant]
-    for form in tuned.FORMS:
+    for form in adapter.FORMS:
         if variant == form:
-            return tuned.tuned(_checked(module, framework), form)
-    known = ", ".join([*variants, *tuned.FORMS])
+            return adapter.tuned(_checked(module, framework), form)
+    known = ", ".join([*variants, *adapter.FORMS])
     raise UsageError(f"unknown variant {name!r}, {framework} has: {known}")
 
 

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from harness import synapses
 from harness.adapter import SpikeTap, Variant
-from harness.reference import dropout
+from harness.reference import dropout, synapses
 from harness.reference.dropout import StepDropout
 from harness.reference.neunorm import NeuNorm
 from harness.reference.neuron import fire

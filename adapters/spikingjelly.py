@@ -8,9 +8,8 @@ from collections.abc import Callable
 from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import Tensor, nn
 
-from harness import synapses
 from harness.adapter import SpikeTap, Unsupported, Variant
-from harness.reference import dropout
+from harness.reference import dropout, synapses
 from harness.spec import LIF, Network, Stage
 from harness.spec import NeuNorm as NeuNormSpec
 

@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness import networks
-from harness.spec import Network, Reading
+from harness.spec import Network, Reading, paper
 
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is first imported
@@ -25,7 +24,7 @@ needs_shared = pytest.mark.skipif(
 
 def small(dataset: str, scale: str = "Small", neunorm: Reading | None = None) -> Network:
     """A network of Table 1 at an eighth of its width."""
-    return networks.network(scale, dataset, neunorm=neunorm, width=Fraction(1, 8))[1]
+    return paper.network(scale, dataset, neunorm=neunorm, width=Fraction(1, 8))[1]
 
 
 def random_batch(network: Network, T: int, B: int, *, static: bool, seed: int = 0) -> Tensor:

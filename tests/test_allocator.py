@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from harness import allocator
+from harness.system import allocator
 
 
 def test_a_preloaded_allocator_is_left_alone_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,7 +24,7 @@ def test_kept_memory_is_not_taken_from_the_system_twice() -> None:
     # in a process of its own: it cannot be undone
     code = """
 import resource, torch
-from harness import allocator
+from harness.system import allocator
 assert allocator.choose("keep") == "glibc, memory kept"
 allocator.reserve(256)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -11,7 +11,8 @@ from conftest import random_batch, small
 from torch import Tensor, nn
 
 from harness.adapter import SpikeTap, Variant
-from harness.certificate import Certificate, Exam, exam_input
+from harness.proof.certificate import Certificate
+from harness.proof.exam import Exam, exam_input
 from harness.reference.network import StepNetwork
 from harness.reference.neuron import LIFCell, fire, potential
 from harness.spec import LIF, Network, Precision
@@ -99,7 +100,7 @@ def test_a_detached_reset_has_every_spike_right() -> None:
 
 
 def test_a_silent_network_is_not_certified(monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness import certificate as module
+    from harness.proof import certificate as module
     from harness.reference.initialise import initialised
 
     def drawn(network: Network, x: Tensor, seed: int) -> nn.Module:

@@ -8,9 +8,9 @@ import pytest
 from test_records import ROW
 from test_trained_tables import training
 
-from harness import networks
-from harness.claims import CLAIMS, Verdict, verdicts
+from harness.analysis.claims import CLAIMS, Verdict, verdicts
 from harness.records import Record
+from harness.spec import paper
 
 
 def judged(claim: str, rows: list[Record]) -> Verdict:
@@ -19,7 +19,7 @@ def judged(claim: str, rows: list[Record]) -> Verdict:
 
 def full(rows: list[Record]) -> list[Record]:
     """The same rows as if they were of the paper's size."""
-    settings = networks.settings("cifar10")
+    settings = paper.settings("cifar10")
     return [replace(row, width="1", dropout=0.5, epochs=settings.epochs) for row in rows]
 
 
@@ -27,7 +27,7 @@ def scales(*by_seed: tuple[float, float, float]) -> list[Record]:
     return [
         row
         for seed, values in enumerate(by_seed)
-        for name, value in zip(networks.SCALES, values, strict=True)
+        for name, value in zip(paper.SCALES, values, strict=True)
         for row in training(seed, (value,), suite="scale", scale=name)
     ]
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from harness import cli, networks
+from harness import cli
+from harness.spec import paper
 
 FLAGS = {
     "run": (
@@ -174,8 +175,8 @@ def test_lists(
     expected = {
         "suites": ["acceleration"],
         "frameworks": ["reference", "snntorch:subtract"],
-        "networks": [row.name for row in networks.NETWORKS],
-        "datasets": list(networks.SETTINGS),
+        "networks": [row.name for row in paper.NETWORKS],
+        "datasets": list(paper.SETTINGS),
         "claims": ["NeuNorm", "Page's trend"],
     }[what]
     output = capsys.readouterr().out
@@ -218,7 +219,8 @@ def test_check_fails_for_one_that_claims_to_be_equal_and_is_not(
 
 def test_help_and_tables_do_without_torch() -> None:
     code = (
-        "import sys; from harness import cli, tables, records, suites, terminal, networks; "
+        "import sys; from harness.analysis import tables; from harness import records, suites\n"
+        "from harness.cli import terminal; from harness.spec import paper\n"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

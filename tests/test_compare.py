@@ -10,7 +10,7 @@ from test_cli import call
 from test_records import ROW
 from test_trained_tables import training
 
-from harness.compare import Change, compare
+from harness.analysis.compare import Change, compare
 from harness.records import Record, Store
 
 RECORDED = Path(__file__).parents[1] / "results"

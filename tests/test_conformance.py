@@ -8,7 +8,7 @@ from conftest import random_batch, small
 
 import adapters
 from harness.adapter import record_spikes
-from harness.certificate import Exam
+from harness.proof.exam import Exam
 from harness.reference.initialise import copy_parameters, initialised
 from harness.spec import Precision, Reading
 

@@ -34,8 +34,8 @@ from harness.datasets import (
 from harness.datasets.events import EVENT, Events, bin_events
 from harness.datasets.samples import list_files, split_indices
 from harness.datasets.simulated import Camera, closed_loop, saccades, shifted, simulate
-from harness.networks import SETTINGS
 from harness.spec import UsageError
+from harness.spec.paper import SETTINGS
 
 
 @pytest.fixture(autouse=True)

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 from test_learning import case
 
-from harness import executors, runner, trials
-from harness.executors import Trained
-from harness.executors.local import Local
+from harness import jobs
+from harness.jobs import Trained
+from harness.jobs.local import Local
 from harness.records import Record, Store
 from harness.spec import ANN, Case, Training, UsageError
+from harness.speed import schedule
+from harness.training import trial
 
 SHORT = Training(epochs=6, samples=200, test_samples=50, embedded=True)
 
@@ -43,9 +45,9 @@ def figures(out: Path) -> dict[tuple[object, ...], tuple[object, ...]]:
 
 def test_unknown_executors_and_addresses_are_refused() -> None:
     with pytest.raises(UsageError, match="unknown executor 'cloud', choose from local, ray, slurm"):
-        executors.chosen("cloud", None, 1.0)
+        jobs.chosen("cloud", None, 1.0)
     with pytest.raises(UsageError, match="--ray-address is for --executor ray"):
-        executors.chosen("local", "auto", 1.0)
+        jobs.chosen("local", "auto", 1.0)
 
 
 @pytest.mark.slow
@@ -55,7 +57,7 @@ def test_a_sweep_on_two_machines_of_which_one_dies_has_the_rows_of_a_local_one(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     here, there = tmp_path / "here", tmp_path / "there"
-    plan = trials.Plan(out=here, data_root=tmp_path)
+    plan = trial.Plan(out=here, data_root=tmp_path)
     list(Local().train(sweep(), Store(here), plan, said))
 
     with warnings.catch_warnings():
@@ -63,14 +65,14 @@ def test_a_sweep_on_two_machines_of_which_one_dies_has_the_rows_of_a_local_one(
         import ray
         from ray.cluster_utils import Cluster
 
-        from harness.executors.ray import Ray
+        from harness.jobs.ray import Ray
 
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
         try:
             doomed = cluster.add_node(num_cpus=2)
             cluster.wait_for_nodes()
             ray.init(address=cluster.address, log_to_driver=False)
-            plan = trials.Plan(out=there, data_root=tmp_path)
+            plan = trial.Plan(out=there, data_root=tmp_path)
             ended: list[Trained] = []
             for each in Ray(None, 300.0).train(sweep(), Store(there), plan, said):
                 ended.append(each)
@@ -93,13 +95,13 @@ def test_timings_have_a_machine_of_the_cluster_for_themselves(tmp_path: Path) ->
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own
-        from harness.executors.ray import Ray
+        from harness.jobs.ray import Ray
 
-        plan = runner.Plan(budget=2.0, data_root=tmp_path)
+        plan = schedule.Plan(budget=2.0, data_root=tmp_path)
         store = Store(tmp_path / "out")
         cases = (timed("reference"), timed("norse"))
         (first, last) = Ray(None, 300.0).measure(cases, store, plan, said)
-    assert first.cell == last.cell and last.rounds >= runner.FEWEST_ROUNDS
+    assert first.cell == last.cell and last.rounds >= schedule.FEWEST_ROUNDS
     kinds = {row.kind for row in store.read()[0] if row.framework == "norse"}
     assert kinds == {"certificate", "warmup", "iteration", "memory", "timed"}
     (again,) = Local().measure(cases, store, plan, said)  # not measured a second time
@@ -108,13 +110,13 @@ def test_timings_have_a_machine_of_the_cluster_for_themselves(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_jobs_have_the_rows_of_a_local_run(tmp_path: Path) -> None:
-    from harness.executors.slurm import Slurm
+    from harness.jobs.slurm import Slurm
 
     here, there = tmp_path / "here", tmp_path / "there"
     given = case(framework=ANN, training=SHORT)
     cases = (given, replace(given, seed=1))
     for out, executor in ((here, Local()), (there, Slurm(cluster="local"))):
-        plan = trials.Plan(out=out, data_root=tmp_path)
+        plan = trial.Plan(out=out, data_root=tmp_path)
         ended = list(executor.train(cases, Store(out), plan, said))
         assert len(ended) == 2
     assert figures(there) == figures(here)
@@ -125,7 +127,7 @@ def test_two_commands_on_one_folder_share_the_work(tmp_path: Path) -> None:
     import threading
 
     cases = sweep()[:4]
-    plan = trials.Plan(out=tmp_path, data_root=tmp_path)
+    plan = trial.Plan(out=tmp_path, data_root=tmp_path)
     ended: list[list[Trained]] = [[], []]
 
     def command(n: int) -> None:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from conftest import small
 
-from harness import floor
-from harness.floor import Shape
+from harness.speed import floor
+from harness.speed.floor import Shape
 
 
 @pytest.mark.parametrize("layout", floor.LAYOUTS)

@@ -194,8 +194,8 @@ def test_going_backward_twice_is_refused_and_not_wrong() -> None:
 
 def test_kernels_are_kept_in_the_users_cache_folder(tmp_path: Path) -> None:
     code = (
-        "import torch, adapters; from harness import networks; "
-        "network = networks.network('8C3(Encoding)-8FC-Voting', 'nmnist')[1]; "
+        "import torch, adapters; from harness.spec import paper; "
+        "network = paper.network('8C3(Encoding)-8FC-Voting', 'nmnist')[1]; "
         "adapters.load('fused').build(network)(torch.rand(2, 1, 2, 34, 34))"
     )
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}

@@ -21,14 +21,15 @@ from test_datasets import write_aedat4, write_bin
 from test_learning import saved
 from test_records import ROW
 
-from harness import checkpoints, networks
 from harness.datasets import cache, dvs_cifar10, nmnist
 from harness.datasets.batch import sha256
 from harness.datasets.cache import Arrays
 from harness.datasets.download import attempt
 from harness.datasets.images import read_image
-from harness.records import LONGEST_LINE, Store
-from harness.spec import UsageError
+from harness.records import Store
+from harness.records.store import LONGEST_LINE
+from harness.spec import UsageError, paper
+from harness.training import checkpoint
 
 # deterministic, and no example takes long: a hang is a failure
 steady = settings(
@@ -77,17 +78,17 @@ NOTATIONS = st.one_of(st.text(max_size=60), st.lists(PIECES, max_size=60).map("-
 @given(NOTATIONS)
 def test_notation(text: str) -> None:
     try:
-        name, network = networks.network(text, "cifar10")
+        name, network = paper.network(text, "cifar10")
     except UsageError as error:
         assert str(error).count("\n") <= text.count("\n") * 4
         return
     if name == "custom":
-        assert networks.network(str(network), "cifar10")[1] == network
+        assert paper.network(str(network), "cifar10")[1] == network
 
 
 def test_a_notation_of_endless_layers_is_refused_at_once() -> None:
     with pytest.raises(UsageError, match="layers"):
-        networks.network("8C3(Encoding)-" + "8C3-" * 10**6 + "Voting", "cifar10")
+        paper.network("8C3(Encoding)-" + "8C3-" * 10**6 + "Voting", "cifar10")
 
 
 OPTIONS = ["--suite", "--frameworks", "--networks", "--datasets", "--steps", "--seeds", "--width"]
@@ -233,7 +234,7 @@ def test_checkpoints(data: st.DataObject, tmp_path: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(data.draw(spoilt(whole)))
     try:
-        checkpoints.load(path, {"T": "4"})
+        checkpoint.load(path, {"T": "4"})
     except UsageError as error:
         assert str(error).startswith(str(path))
 
@@ -245,7 +246,7 @@ def test_a_checkpoint_that_would_unfold_is_refused(tmp_path: Path) -> None:
         for name in old.namelist():
             new.writestr(name, old.read(name))
     with pytest.raises(UsageError, match="compressed"):
-        checkpoints.load(bomb, {"T": "4"})
+        checkpoint.load(bomb, {"T": "4"})
 
 
 def _tar(path: Path, member: tarfile.TarInfo, content: bytes = b"evil") -> Path:
@@ -289,5 +290,5 @@ def test_torch_has_run_no_code(tmp_path: Path) -> None:
     path = tmp_path / "evil.pt"
     torch.save({"version": 1, "identity": Evil()}, path)
     with pytest.raises(UsageError, match="is damaged"):
-        checkpoints.load(path, {})
+        checkpoint.load(path, {})
     assert not (tmp_path / "ran").exists()

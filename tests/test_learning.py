@@ -10,12 +10,12 @@ import pytest
 import torch
 from test_whole import quiet
 
-from harness import checkpoints, learning, networks, training
-from harness.checkpoints import Checkpoint, Epoch
 from harness.datasets import Wanted, load_split
-from harness.learning import Data, Learner
-from harness.networks import SGD, Adam
-from harness.spec import ANN, Case, Training, UsageError
+from harness.spec import ANN, Case, Training, UsageError, paper
+from harness.spec.paper import SGD, Adam
+from harness.training import checkpoint, epoch, step
+from harness.training.checkpoint import Checkpoint, Epoch
+from harness.training.epoch import Data, Learner
 
 TINY = "8C3(Encoding)-AP2-8C3-AP2-16FC-Voting"
 
@@ -26,12 +26,12 @@ def _no_data_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 
 def case(dataset: str = "cifar10", **fields: object) -> Case:
-    _, network = networks.network(TINY, dataset)
+    _, network = paper.network(TINY, dataset)
     given = Case(
         suite="accuracy",
         dataset=dataset,
         scale="custom",
-        network=replace(network, dropout=networks.settings(dataset).dropout),
+        network=replace(network, dropout=paper.settings(dataset).dropout),
         width=Fraction(1),
         framework="reference",
         T=2,
@@ -51,10 +51,8 @@ def data(dataset: str = "cifar10", count: int = 60) -> Data:
 
 
 def trained(given: Case, parts: Data, epochs: int = 2) -> tuple[Learner, list[Epoch]]:
-    learner = learning.begin(given, parts)
-    return learner, [
-        learning.epoch(learner, n, lambda fraction: None) for n in range(1, epochs + 1)
-    ]
+    learner = epoch.begin(given, parts)
+    return learner, [epoch.epoch(learner, n, lambda fraction: None) for n in range(1, epochs + 1)]
 
 
 def weights(learner: Learner) -> list[torch.Tensor]:
@@ -67,8 +65,8 @@ def same(one: Learner, other: Learner) -> bool:
 
 @pytest.mark.parametrize(("epoch", "rate"), [(1, 0.1), (40, 0.1), (41, 0.01), (121, 1e-4)])
 def test_the_rate_falls_every_40_epochs(epoch: int, rate: float) -> None:
-    assert training.learning_rate(SGD(), epoch) == pytest.approx(rate)
-    assert training.learning_rate(Adam(), epoch) == 1e-3
+    assert step.learning_rate(SGD(), epoch) == pytest.approx(rate)
+    assert step.learning_rate(Adam(), epoch) == 1e-3
 
 
 def test_a_tenth_is_held_out_whatever_the_seed() -> None:
@@ -118,16 +116,16 @@ def test_a_run_that_goes_on_from_a_checkpoint_has_the_weights_of_an_undisturbed_
     parts = data()
     for given in (case(), case(framework="fused"), case(framework=ANN)):
         undisturbed, epochs = trained(given, parts)
-        begun = learning.begin(given, parts)
-        first = learning.epoch(begun, 1, lambda fraction: None)
+        begun = epoch.begin(given, parts)
+        first = epoch.epoch(begun, 1, lambda fraction: None)
         path = tmp_path / "a.pt"
         Checkpoint.of({"a": "b"}, (first,), begun.module, begun.optimiser).save(path)
         torch.manual_seed(12345)  # another process stands elsewhere
-        resumed = learning.begin(given, parts)
-        found = checkpoints.load(path, {"a": "b"})
+        resumed = epoch.begin(given, parts)
+        found = checkpoint.load(path, {"a": "b"})
         assert found is not None and found.epochs == (first,)
         found.restore(resumed.module, resumed.optimiser)
-        second = learning.epoch(resumed, 2, lambda fraction: None)
+        second = epoch.epoch(resumed, 2, lambda fraction: None)
         assert same(undisturbed, resumed)
         assert replace(second, seconds=0) == replace(epochs[1], seconds=0)
 
@@ -141,17 +139,17 @@ def saved(path: Path) -> Path:
 def test_a_checkpoint_of_another_run_is_refused_with_the_difference(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.pt")
     with pytest.raises(UsageError, match=r"is of another run \(T is 4, expected 8\): delete it"):
-        checkpoints.load(path, {"T": "8"})
-    assert checkpoints.load(tmp_path / "none.pt", {}) is None
+        checkpoint.load(path, {"T": "8"})
+    assert checkpoint.load(tmp_path / "none.pt", {}) is None
 
 
 def test_a_checkpoint_of_another_version_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = saved(tmp_path / "a.pt")
-    monkeypatch.setattr(checkpoints, "VERSION", 99)
+    monkeypatch.setattr(checkpoint, "VERSION", 99)
     with pytest.raises(UsageError, match="is of version 1, this harness has 99"):
-        checkpoints.load(path, {"T": "4"})
+        checkpoint.load(path, {"T": "4"})
 
 
 class Evil:
@@ -169,17 +167,17 @@ def test_a_damaged_checkpoint_is_named_and_runs_no_code(
     for content in (b"", whole[:100], whole[:-50], b"no checkpoint", evil.read_bytes()):
         path.write_bytes(content)
         with pytest.raises(UsageError, match=f"{path} is damaged"):
-            checkpoints.load(path, {"T": "4"})
+            checkpoint.load(path, {"T": "4"})
     torch.save([1, 2], path)
     with pytest.raises(UsageError, match="is no checkpoint"):
-        checkpoints.load(path, {"T": "4"})
+        checkpoint.load(path, {"T": "4"})
     assert capsys.readouterr().out == ""
 
 
 def test_a_dead_layer_and_a_loss_that_stays_are_warned_of() -> None:
     # PyTorch's first weights leave CIFARNet dead at the paper's threshold (PAPER.md)
     given = case(framework="fused", initialisation="torch")
-    _, network = networks.network("CIFARNet", "cifar10", width=Fraction(1, 16))
+    _, network = paper.network("CIFARNet", "cifar10", width=Fraction(1, 16))
     _, (first,) = trained(replace(given, network=network), data(), 1)
     dead, stays = first.warnings
     assert "dead layers after epoch 1" in dead and "use --init calibrated" in dead
@@ -187,13 +185,13 @@ def test_a_dead_layer_and_a_loss_that_stays_are_warned_of() -> None:
 
 
 def test_a_loss_that_is_no_number_ends_the_run() -> None:
-    learner = learning.begin(case(), data())
+    learner = epoch.begin(case(), data())
     with torch.no_grad():
         next(iter(learner.module.parameters())).fill_(float("nan"))
     votes = learner.module
     learner = replace(learner, module=Nan(votes))
-    with pytest.raises(learning.Diverged, match="the loss became nan in epoch 1"):
-        learning.epoch(learner, 1, lambda fraction: None)
+    with pytest.raises(epoch.Diverged, match="the loss became nan in epoch 1"):
+        epoch.epoch(learner, 1, lambda fraction: None)
 
 
 class Nan(torch.nn.Module):
@@ -212,7 +210,7 @@ def test_the_ann_learns_and_has_the_same_weights_to_train() -> None:
     given = replace(given, network=replace(given.network, dropout=0.0))
     parts = data(count=600)
     learner, epochs = trained(given, parts, 8)
-    spiking = learning.begin(replace(given, framework="reference"), parts)
+    spiking = epoch.begin(replace(given, framework="reference"), parts)
     shapes = [[p.shape for p in each.module.parameters()] for each in (learner, spiking)]
     assert shapes[0] == shapes[1]
     assert epochs[-1].test_accuracy > 0.5
@@ -220,9 +218,9 @@ def test_the_ann_learns_and_has_the_same_weights_to_train() -> None:
 
 def test_confusion_counts_the_samples_and_averages_their_votes() -> None:
     learner, _ = trained(case(), data(), 1)
-    found = learning.confusion(learner, 500)
+    found = epoch.confusion(learner, 500)
     assert found.samples == 30  # there are no more
     assert sum(map(sum, found.counts)) == 30
     right = sum(found.counts[n][n] for n in range(10))
-    assert right / 30 == pytest.approx(learning.accuracy(learner, learner.data.test, 2))
+    assert right / 30 == pytest.approx(epoch.accuracy(learner, learner.data.test, 2))
     assert all(0 <= vote <= 1 for line in found.votes for vote in line)

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness import memory, networks
 from harness.adapter import Adapter, Variant
 from harness.reference.network import ReferenceNetwork
-from harness.spec import Case, Network
-from harness.workload import Workload
+from harness.spec import Case, Network, paper
+from harness.speed import memory
+from harness.speed.iteration import Workload
 
-NETWORK = networks.network("8C3(Encoding)-AP2-8C3-AP2-16FC-Voting", "cifar10")[1]
+NETWORK = paper.network("8C3(Encoding)-AP2-8C3-AP2-16FC-Voting", "cifar10")[1]
 HELD = 64 * 2**20  # bytes that the greedy module holds
 SAMPLES = 3
 

@@ -11,12 +11,12 @@ from conftest import random_batch, small
 from torch import Tensor
 
 import adapters
-from harness import networks, training
-from harness.certificate import Exam
+from harness.proof.exam import Exam
 from harness.reference.initialise import copy_parameters, initialised
-from harness.spec import Precision, Reading
+from harness.spec import Precision, Reading, paper
+from harness.training import step
 
-STRUCTURES = [(row.name, row.static) for row in networks.NETWORKS]
+STRUCTURES = [(row.name, row.static) for row in paper.NETWORKS]
 
 
 @pytest.mark.slow
@@ -24,7 +24,7 @@ STRUCTURES = [(row.name, row.static) for row in networks.NETWORKS]
 @pytest.mark.parametrize("neunorm", [None, "mean"])
 @pytest.mark.parametrize(("name", "static"), STRUCTURES)
 def test_certified_at_full_width(name: str, static: bool, neunorm, precision: Precision) -> None:  # type: ignore[no-untyped-def]
-    network = networks.network(name, "cifar10" if static else "nmnist", neunorm=neunorm)[1]
+    network = paper.network(name, "cifar10" if static else "nmnist", neunorm=neunorm)[1]
     exam = Exam(network, random_batch(network, 4, 8, static=static), precision)
     for adapter in adapters.available():
         certificate = exam.certify(adapter, adapters.load(adapter))
@@ -39,7 +39,7 @@ def test_fused_is_certified_at_one_four_and_ten_steps(
     name: str, static: bool, neunorm: Reading | None, precision: Precision
 ) -> None:
     dataset = "cifar10" if static else "nmnist"
-    network = networks.network(name, dataset, neunorm=neunorm, width=Fraction(1, 4))[1]
+    network = paper.network(name, dataset, neunorm=neunorm, width=Fraction(1, 4))[1]
     batch = random_batch(network, 10, 8, static=static)
     for steps in (1, 4, 10):
         exam = Exam(network, batch, precision, steps=steps)
@@ -52,10 +52,10 @@ def weights_after(name: str, x: Tensor, labels: Tensor, steps: int) -> Iterator[
     reference = initialised(network, x, seed=0)
     module = adapters.load(name).build(network).double()
     copy_parameters(reference, module)
-    settings = networks.settings("cifar10").optimiser
-    optimise = training.optimiser(module.parameters(), settings)
+    settings = paper.settings("cifar10").optimiser
+    optimise = step.optimiser(module.parameters(), settings)
     for _ in range(steps):
-        training.iteration(module, optimise, x, labels, classes=10, precision="fp64")
+        step.iteration(module, optimise, x, labels, classes=10, precision="fp64")
     return (parameter.detach() for parameter in module.parameters())
 
 

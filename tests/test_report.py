@@ -17,8 +17,9 @@ from test_records import ROW
 from test_tables import rows_of_a_run
 from test_trained_tables import training
 
-from harness import report, tables
-from harness.claims import CLAIMS
+from harness import report
+from harness.analysis import tables
+from harness.analysis.claims import CLAIMS
 from harness.records import Record, Store
 from harness.report import figures
 from harness.report.page import page

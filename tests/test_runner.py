@@ -14,15 +14,17 @@ from test_records import ROW
 from torch import Tensor, nn
 
 import adapters
-from harness import bench, footprint, lineup, machine, memory, networks, runner, tables
-from harness import rows as rows_
 from harness.adapter import Adapter, Unsupported, Variant
-from harness.ledger import StoreLedger
+from harness.analysis import tables
 from harness.records import Record, Store
+from harness.records import build as rows_
+from harness.records.ledger import StoreLedger
 from harness.reference.network import ReferenceNetwork
-from harness.spec import Case, Network, UsageError
+from harness.spec import Case, Network, UsageError, paper
+from harness.speed import cell, contenders, memory, schedule
+from harness.system import footprint, machine
 
-TINY = networks.network("8C3(Encoding)-AP2-8C3-AP2-16FC-Voting", "cifar10")[1]
+TINY = paper.network("8C3(Encoding)-AP2-8C3-AP2-16FC-Voting", "cifar10")[1]
 
 
 def case(framework: str, **changes: object) -> Case:
@@ -79,15 +81,15 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(adapters, "load", find)
     monkeypatch.setattr(memory, "peak_mib", lambda work, find, *, threads: 12.34)
-    monkeypatch.setattr(runner.allocator, "choose", lambda allocator: "system")
-    monkeypatch.setattr(runner, "MOST_ROUNDS", 3)
+    monkeypatch.setattr(schedule.allocator, "choose", lambda allocator: "system")
+    monkeypatch.setattr(schedule, "MOST_ROUNDS", 3)
 
 
 def measure(tmp_path: Path, *frameworks: str, **changes: object) -> list[Record]:
     cases = tuple(case(name, **changes) for name in frameworks)
-    plan = runner.Plan(budget=5.0, data_root=tmp_path.parent)
-    events = list(runner.run(cases, ledger(tmp_path), plan, rows_.new_run()))
-    measured = [event for event in events if isinstance(event, runner.Measured)]
+    plan = schedule.Plan(budget=5.0, data_root=tmp_path.parent)
+    events = list(schedule.run(cases, ledger(tmp_path), plan, rows_.new_run()))
+    measured = [event for event in events if isinstance(event, schedule.Measured)]
     rows, damaged = Store(tmp_path).read()
     assert not damaged
     last = {event.cell: event.rows for event in measured}
@@ -113,11 +115,11 @@ def test_a_certified_contender_is_timed_with_the_floor_in_the_same_rounds(tmp_pa
     floor = {row.round for row in of(rows, "iteration", framework="floor", twin=False)}
     twin = {row.round for row in of(rows, "iteration", framework="floor", twin=True)}
     assert set(own) == floor == twin
-    assert len(own) >= runner.FEWEST_ROUNDS
+    assert len(own) >= schedule.FEWEST_ROUNDS
     assert all((row.seconds or 0) > 0 for row in own.values())
     assert [row.peak_memory_mib for row in of(rows, "memory")] == [12.3]
     warm = list(of(rows, "warmup", framework="reference"))
-    assert [row.steps for row in warm] == [lineup.WARMUP_STEPS]
+    assert [row.steps for row in warm] == [contenders.WARMUP_STEPS]
 
 
 def test_the_certificate_is_of_the_very_network_and_kept_per_layer(tmp_path: Path) -> None:
@@ -179,7 +181,7 @@ def test_damaged_data_is_a_row_for_each_case(
     def damaged(request: object) -> None:
         raise UsageError("cannot read image.png: delete it")
 
-    monkeypatch.setattr(bench.datasets, "load_batch", damaged)
+    monkeypatch.setattr(cell.datasets, "load_batch", damaged)
     rows = measure(tmp_path, "reference", "norse")
     assert [(row.framework, row.reason) for row in rows] == [
         ("reference", "cannot read image.png: delete it"),
@@ -189,7 +191,7 @@ def test_damaged_data_is_a_row_for_each_case(
 
 def test_cases_that_differ_in_framework_and_precision_alone_are_timed_together() -> None:
     cases = (case("reference"), case("norse", precision="bf16"), case("reference", T=2))
-    grouped = runner.cells(cases)
+    grouped = schedule.cells(cases)
     assert [cell.precision for cell in grouped] == ["fp32", "fp32"]
     assert [[each.framework for each in group] for group in grouped.values()] == [
         ["reference", "norse"],
@@ -201,8 +203,8 @@ def test_a_cell_stays_ready_and_gets_its_rounds_between_those_of_later_cells(
     tmp_path: Path,
 ) -> None:
     cases = (case("reference"), case("reference", T=2), case("reference", T=3))
-    plan = runner.Plan(budget=math.inf, data_root=tmp_path)
-    list(runner.run(cases, ledger(tmp_path), plan, rows_.new_run()))
+    plan = schedule.Plan(budget=math.inf, data_root=tmp_path)
+    list(schedule.run(cases, ledger(tmp_path), plan, rows_.new_run()))
     rows, _ = Store(tmp_path).read()
     rounds = [(row.T, row.round) for row in of(rows, "iteration", framework="floor", twin=True)]
     for T in (4, 2, 3):  # each has all its rounds, in order
@@ -212,9 +214,9 @@ def test_a_cell_stays_ready_and_gets_its_rounds_between_those_of_later_cells(
 
 def test_a_cell_is_said_with_its_first_rounds_and_again_with_all(tmp_path: Path) -> None:
     cases = (case("reference"), case("reference", T=2))
-    plan = runner.Plan(budget=math.inf, data_root=tmp_path)
-    events = list(runner.run(cases, ledger(tmp_path), plan, rows_.new_run()))
-    said = [event for event in events if isinstance(event, runner.Measured)]
+    plan = schedule.Plan(budget=math.inf, data_root=tmp_path)
+    events = list(schedule.run(cases, ledger(tmp_path), plan, rows_.new_run()))
+    said = [event for event in events if isinstance(event, schedule.Measured)]
     assert [(event.cell.T, event.rounds) for event in said] == [(4, 1), (2, 1), (4, 3), (2, 3)]
 
 
@@ -223,26 +225,26 @@ def test_a_cell_is_ended_before_the_next_where_memory_is_short(
 ) -> None:
     monkeypatch.setattr(footprint, "SPARE", 1.1)
     cases = (case("reference"), case("reference", T=2))
-    plan = runner.Plan(budget=math.inf, data_root=tmp_path)
-    list(runner.run(cases, ledger(tmp_path), plan, rows_.new_run()))
+    plan = schedule.Plan(budget=math.inf, data_root=tmp_path)
+    list(schedule.run(cases, ledger(tmp_path), plan, rows_.new_run()))
     rows, _ = Store(tmp_path).read()
     rounds = [(row.T, row.round) for row in of(rows, "iteration", framework="floor", twin=True)]
     assert rounds == [(T, number) for T in (4, 2) for number in (1, 2, 3)]
 
 
 def test_progress_goes_up_and_names_the_cell(tmp_path: Path) -> None:
-    plan = runner.Plan(budget=5.0, data_root=tmp_path)
-    events = list(runner.run((case("reference"),), ledger(tmp_path), plan, rows_.new_run()))
-    fractions = [event.fraction for event in events if isinstance(event, runner.Progress)]
+    plan = schedule.Plan(budget=5.0, data_root=tmp_path)
+    events = list(schedule.run((case("reference"),), ledger(tmp_path), plan, rows_.new_run()))
+    fractions = [event.fraction for event in events if isinstance(event, schedule.Progress)]
     assert fractions == sorted(fractions)
     assert fractions[0] >= 0 and fractions[-1] <= 1
 
 
 def test_what_was_measured_before_an_interruption_is_kept(tmp_path: Path) -> None:
-    plan = runner.Plan(budget=5.0, data_root=tmp_path)
-    run = runner.run((case("reference"),), ledger(tmp_path), plan, rows_.new_run())
+    plan = schedule.Plan(budget=5.0, data_root=tmp_path)
+    run = schedule.run((case("reference"),), ledger(tmp_path), plan, rows_.new_run())
     for event in run:
-        if isinstance(event, runner.Progress) and event.doing == "round 1":
+        if isinstance(event, schedule.Progress) and event.doing == "round 1":
             break
     with pytest.raises(KeyboardInterrupt):
         run.throw(KeyboardInterrupt)  # type: ignore[attr-defined]
@@ -264,9 +266,9 @@ def test_bf16_is_left_out_where_the_device_has_no_instructions_for_it(
 ) -> None:
     cases = (case("fused"), case("fused", precision="bf16"))
     monkeypatch.setattr(machine, "has_bf16", lambda device: True)
-    assert runner.suited(cases) == cases
+    assert schedule.suited(cases) == cases
     monkeypatch.setattr(machine, "has_bf16", lambda device: False)
-    assert runner.suited(cases) == cases[:1]
+    assert schedule.suited(cases) == cases[:1]
 
 
 @pytest.mark.parametrize("precision", ["fp64", "bf16"])
@@ -282,10 +284,10 @@ def test_other_precisions_are_proved_and_timed_in_their_own_class(
 def test_two_precisions_run_in_the_same_rounds_each_with_its_floor(tmp_path: Path) -> None:
     cases = (case("reference"), case("reference", precision="bf16"))
     list(
-        runner.run(
+        schedule.run(
             cases,
             ledger(tmp_path),
-            runner.Plan(budget=math.inf, data_root=tmp_path),
+            schedule.Plan(budget=math.inf, data_root=tmp_path),
             rows_.new_run(),
         )
     )
@@ -322,10 +324,10 @@ def test_inference_is_timed_apart(tmp_path: Path) -> None:
     for mode in ("inference", "training"):
         cases = (case("reference", mode=mode),)
         list(
-            runner.run(
+            schedule.run(
                 cases,
                 ledger(tmp_path),
-                runner.Plan(budget=5.0, data_root=tmp_path),
+                schedule.Plan(budget=5.0, data_root=tmp_path),
                 rows_.new_run(),
             )
         )
@@ -337,7 +339,7 @@ def test_inference_is_timed_apart(tmp_path: Path) -> None:
 
 
 def test_dead_layers_are_said(tmp_path: Path) -> None:
-    network = networks.network("Large", "cifar10", width=Fraction(1, 8))[1]
+    network = paper.network("Large", "cifar10", width=Fraction(1, 8))[1]
     rows = measure(tmp_path, "reference", network=network, initialisation="torch")
     (warning,) = of(rows, "warning")
     reason = warning.reason or ""

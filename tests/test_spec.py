@@ -6,7 +6,6 @@ from fractions import Fraction
 
 import pytest
 
-from harness import networks
 from harness.spec import (
     LIF,
     AvgPool,
@@ -17,6 +16,7 @@ from harness.spec import (
     NotationError,
     UsageError,
     Voting,
+    paper,
 )
 
 LIF_ = LIF(k_tau=0.3, v_th=0.25, a=0.25)
@@ -36,8 +36,8 @@ def test_notation_becomes_layers() -> None:
     )
 
 
-@pytest.mark.parametrize("row", networks.NETWORKS, ids=lambda row: f"{row.table}-{row.name}")
-def test_every_network_of_the_paper_prints_back(row: networks.Structure) -> None:
+@pytest.mark.parametrize("row", paper.NETWORKS, ids=lambda row: f"{row.table}-{row.name}")
+def test_every_network_of_the_paper_prints_back(row: paper.Structure) -> None:
     assert str(parse(row.notation)) == row.notation
 
 

@@ -11,13 +11,15 @@ import pytest
 from test_learning import case
 from test_store import said
 
-from harness import again, runner, status, trials
-from harness.again import Sample, case_of
-from harness.executors.local import Local
+from harness.analysis import status, verify
+from harness.analysis.verify import Sample, case_of
+from harness.jobs.local import Local
 from harness.records import Record, Store
 from harness.spec import ANN, Training
+from harness.speed import schedule
+from harness.training import trial
 
-HERE = runner.here("cpu")
+HERE = schedule.here("cpu")
 GIVEN = case(framework=ANN, training=Training(epochs=2, samples=60, test_samples=30, embedded=True))
 
 
@@ -25,7 +27,7 @@ GIVEN = case(framework=ANN, training=Training(epochs=2, samples=60, test_samples
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one training, made by the local executor."""
     out = tmp_path_factory.mktemp("done")
-    list(Local().train((GIVEN,), Store(out), trials.Plan(out=out, data_root=out), said))
+    list(Local().train((GIVEN,), Store(out), trial.Plan(out=out, data_root=out), said))
     return out
 
 
@@ -55,7 +57,7 @@ def test_a_timing_is_done_on_this_machine_alone(done: Path) -> None:
     timed = replace(GIVEN, training=None)
     (row,) = (row for row in rows(done) if row.kind == "trained")
     own = replace(row, kind="timed", epochs=None, dropout=None, code=None)
-    own = replace(own, code=status.rows.of_case(own, timed).code)
+    own = replace(own, code=status.build.of_case(own, timed).code)
     assert status.state(timed, [own], HERE) == "done"
     assert status.state(timed, [replace(own, cpu="another")], HERE) == "dated"
 
@@ -79,8 +81,8 @@ SAMPLE = Sample(cases=1, seed=0, epochs=1, budget=1.0)
 
 
 def test_a_second_measurement_confirms_the_same_numbers(done: Path) -> None:
-    found = list(again.verify(rows(done), SAMPLE, done, Local(), said))
-    assert [check.verdict for check in found] == ["confirmed"] * len(again.FIGURES)
+    found = list(verify.verify(rows(done), SAMPLE, done, Local(), said))
+    assert [check.verdict for check in found] == ["confirmed"] * len(verify.FIGURES)
 
 
 def test_a_figure_that_was_changed_is_not_confirmed(done: Path) -> None:
@@ -88,7 +90,7 @@ def test_a_figure_that_was_changed_is_not_confirmed(done: Path) -> None:
         replace(row, loss=row.loss + 1e-9) if row.kind == "epoch" and row.loss else row
         for row in rows(done)
     ]
-    found = list(again.verify(changed, SAMPLE, done, Local(), said))
+    found = list(verify.verify(changed, SAMPLE, done, Local(), said))
     assert [check.figure for check in found if check.verdict == "differs"] == ["epoch 1 loss"]
     (reason,) = (check.reason for check in found if check.reason)
     assert reason == "nothing that is recorded explains it"
@@ -96,7 +98,7 @@ def test_a_figure_that_was_changed_is_not_confirmed(done: Path) -> None:
 
 def test_other_data_are_not_tested(done: Path) -> None:
     others = [replace(row, data_sha256="another") for row in rows(done)]
-    (check,) = again.verify(others, SAMPLE, done, Local(), said)
+    (check,) = verify.verify(others, SAMPLE, done, Local(), said)
     assert check.verdict == "not tested" and "data" in check.reason
 
 

@@ -17,9 +17,9 @@ import pytest
 import torch
 from test_records import ROW
 
-from harness import tables
-from harness.ledger import Busy, StoreLedger
+from harness.analysis import tables
 from harness.records import Record, Store
+from harness.records.ledger import Busy, StoreLedger
 from harness.spec import UsageError
 
 WRITER = """
@@ -135,23 +135,23 @@ KILLS = 100
 SUITE = """
 import os, sys
 from pathlib import Path
-from harness import processes
+from harness.system import processes
 processes.warm()  # as the command does
 os.environ["XDG_CACHE_HOME"] = sys.argv[1] + "/cache"
 sys.path.insert(0, sys.argv[2])
 from dataclasses import replace
 from fractions import Fraction
 from test_learning import case
-from harness.executors.local import Local
+from harness.jobs.local import Local
 from harness.records import Store
 from harness.spec import Training
-from harness import trials
+from harness.training import trial
 out = Path(sys.argv[1])
 given = case(framework="reference", training=Training(
     epochs=120, samples=200, test_samples=50, embedded=True, tested_at=(1, 2), confusion=True))
 cases = tuple(replace(given, suite="neunorm", seed=seed) for seed in range(5))
 shown = (out / "shown").open("a")
-for ended in Local().train(cases, Store(out), trials.Plan(out=out, data_root=out), lambda *_: None):
+for ended in Local().train(cases, Store(out), trial.Plan(out=out, data_root=out), lambda *_: None):
     shown.write(f"{ended.case.seed}\\n")
     shown.flush()
 """

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from test_records import ROW
 
-from harness import tables
+from harness.analysis import tables
 from harness.records import Record
 
 COLUMNS = """

@@ -8,7 +8,8 @@ from itertools import islice
 import pytest
 import torch
 
-from harness import timing
+from harness.speed import protocol
+from harness.system import clock
 
 CPU = torch.device("cpu")
 
@@ -16,7 +17,7 @@ CPU = torch.device("cpu")
 def test_each_round_runs_every_contender_once_in_an_order_of_its_own() -> None:
     order: list[str] = []
     contenders = {name: lambda name=name: order.append(name) for name in "abcde"}
-    rounds = list(islice(timing.rounds(contenders, CPU, random.Random(0)), 8))
+    rounds = list(islice(protocol.rounds(contenders, CPU, random.Random(0)), 8))
     assert all(sorted(measured) == list("abcde") for measured in rounds)
     ran = ["".join(order[n : n + 5]) for n in range(0, 40, 5)]
     assert all(sorted(each) == list("abcde") for each in ran)
@@ -27,7 +28,7 @@ def test_the_same_seed_gives_the_same_orders() -> None:
     def orders() -> list[str]:
         order: list[str] = []
         contenders = {name: lambda name=name: order.append(name) for name in "abc"}
-        list(islice(timing.rounds(contenders, CPU, random.Random(7)), 5))
+        list(islice(protocol.rounds(contenders, CPU, random.Random(7)), 5))
         return order
 
     assert orders() == orders()
@@ -38,7 +39,7 @@ def test_no_garbage_is_collected_while_a_contender_runs() -> None:
 
     enabled: list[bool] = []
     contenders = {"a": lambda: enabled.append(gc.isenabled())}
-    next(timing.rounds(contenders, CPU, random.Random(0)))
+    next(protocol.rounds(contenders, CPU, random.Random(0)))
     assert enabled == [False]
     assert gc.isenabled()
 
@@ -49,7 +50,7 @@ def test_garbage_collection_is_back_on_after_a_failure() -> None:
     def fail() -> None:
         raise RuntimeError
 
-    rounds = timing.rounds({"a": fail}, CPU, random.Random(0))
+    rounds = protocol.rounds({"a": fail}, CPU, random.Random(0))
     with pytest.raises(RuntimeError):
         next(rounds)
     assert gc.isenabled()
@@ -57,12 +58,12 @@ def test_garbage_collection_is_back_on_after_a_failure() -> None:
 
 def test_a_device_is_synchronised_on_both_sides(monkeypatch) -> None:  # type: ignore[no-untyped-def]
     events: list[str] = []
-    monkeypatch.setattr(timing, "synchronise", lambda device: events.append("synchronise"))
-    timing.seconds(lambda: events.append("work"), CPU)
+    monkeypatch.setattr(clock, "synchronise", lambda device: events.append("synchronise"))
+    clock.seconds(lambda: events.append("work"), CPU)
     assert events == ["synchronise", "work", "synchronise"]
 
 
 def test_a_deadline_counts_down() -> None:
-    deadline = timing.Deadline.after(100)
+    deadline = clock.Deadline.after(100)
     assert 99 < deadline.left <= 100
-    assert timing.Deadline.after(-1).left < 0
+    assert clock.Deadline.after(-1).left < 0

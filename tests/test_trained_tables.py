@@ -10,7 +10,7 @@ import pytest
 from conftest import SHARED, needs_shared
 from test_records import ROW
 
-from harness import intervals, paper, tables
+from harness.analysis import published, statistics, tables
 from harness.records import Record
 
 VOTES = tuple(tuple(0.5 if a == b else 0.1 for a in range(10)) for b in range(10))
@@ -43,12 +43,12 @@ def training(seed: int, curve: tuple[float, ...], **fields: object) -> list[Reco
 
 
 def test_a_mean_has_students_interval() -> None:
-    found = intervals.mean([0.4, 0.5, 0.6])
+    found = statistics.mean([0.4, 0.5, 0.6])
     assert (found.value, found.n) == (pytest.approx(0.5), 3)
     reach = 4.302652729911275 * 0.1 / sqrt(3)  # t of 0.975 with two degrees of freedom
     assert found.high - found.value == pytest.approx(reach) == found.value - found.low
-    assert isnan(intervals.mean([0.4]).low) and intervals.mean([0.4]).value == 0.4
-    assert intervals.mean([]).n == 0
+    assert isnan(statistics.mean([0.4]).low) and statistics.mean([0.4]).value == 0.4
+    assert statistics.mean([]).n == 0
 
 
 def test_timesteps_has_a_line_for_each_t_and_a_column_for_each_tested_t() -> None:
@@ -120,6 +120,6 @@ def test_the_transcribed_figures_are_those_of_the_notes_on_the_paper() -> None:
     claims = text[text.index("## Claims") :]
     numbers = re.findall(r"[0-9]+\.[0-9]+|90\.8", claims)
     for number in (3, 4, 5, 6):
-        for row in paper.published(number):
+        for row in published.published(number):
             percent = 100 * row.accuracy
             assert any(abs(float(each) - percent) < 1e-6 for each in numbers), (number, row)

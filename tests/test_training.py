@@ -9,9 +9,10 @@ import torch
 from conftest import random_batch, small
 from torch import Tensor, nn
 
-from harness import networks, training
 from harness.reference import coding
 from harness.reference.initialise import initialised
+from harness.spec import paper
+from harness.training import step
 
 
 def test_an_iteration_is_a_step_of_plain_sgd_on_the_loss() -> None:
@@ -19,10 +20,10 @@ def test_an_iteration_is_a_step_of_plain_sgd_on_the_loss() -> None:
     x = random_batch(network, 3, 4, static=True).double()
     labels = torch.tensor([0, 1, 2, 3])
     module, by_hand = (initialised(network, x, seed=0) for _ in range(2))
-    settings = networks.SGD(lr=0.1, momentum=0.0)
-    loss = training.iteration(
+    settings = paper.SGD(lr=0.1, momentum=0.0)
+    loss = step.iteration(
         module,
-        training.optimiser(module.parameters(), settings),
+        step.optimiser(module.parameters(), settings),
         x,
         labels,
         classes=10,
@@ -41,9 +42,9 @@ def test_twenty_iterations_lower_the_loss() -> None:
     x = random_batch(network, 4, 10, static=False)
     labels = torch.arange(10)
     module = initialised(network, x, seed=0)
-    optimise = training.optimiser(module.parameters(), networks.settings("nmnist").optimiser)
+    optimise = step.optimiser(module.parameters(), paper.settings("nmnist").optimiser)
     losses = [
-        training.iteration(module, optimise, x, labels, classes=10, precision="fp32").loss.item()
+        step.iteration(module, optimise, x, labels, classes=10, precision="fp32").loss.item()
         for _ in range(20)
     ]
     assert losses[-1] < 0.7 * losses[0]
@@ -55,8 +56,8 @@ def test_bf16_runs_under_autocast_and_keeps_float32_weights() -> None:
     module = initialised(network, x, seed=0)
     seen: list[torch.dtype] = []
     module.layers[1].synapse.register_forward_hook(lambda m, i, o: seen.append(o.dtype))
-    optimise = training.optimiser(module.parameters(), networks.SGD())
-    training.iteration(module, optimise, x, torch.tensor([0, 1]), classes=10, precision="bf16")
+    optimise = step.optimiser(module.parameters(), paper.SGD())
+    step.iteration(module, optimise, x, torch.tensor([0, 1]), classes=10, precision="bf16")
     assert set(seen) == {torch.bfloat16}
     assert {p.dtype for p in module.parameters()} == {torch.float32}
 
@@ -69,14 +70,14 @@ def test_a_captured_step_trains_as_the_step_does(dataset: str) -> None:
     x = x[:1].expand_as(x) if dataset == "cifar10" else x
     labels = torch.tensor([0, 1, 2, 3]).cuda()
     losses = []
-    for wrap in (training.captured, lambda step: step):
+    for wrap in (step.captured, lambda given: given):
         module = initialised(network, x, seed=0)
-        optimise = training.optimiser(module.parameters(), networks.settings(dataset).optimiser)
-        step = partial(_loss_of_a_step, module, optimise, x, labels)
-        run = wrap(step)
-        if run is step:  # as many as the capture takes first
-            for _ in range(training.CAPTURE_AFTER):
-                step()
+        optimise = step.optimiser(module.parameters(), paper.settings(dataset).optimiser)
+        once = partial(_loss_of_a_step, module, optimise, x, labels)
+        run = wrap(once)
+        if run is once:  # as many as the capture takes first
+            for _ in range(step.CAPTURE_AFTER):
+                once()
         losses.append([run().item() for _ in range(5)])
     torch.testing.assert_close(*map(torch.tensor, losses), rtol=1e-4, atol=1e-6)
 
@@ -84,4 +85,4 @@ def test_a_captured_step_trains_as_the_step_does(dataset: str) -> None:
 def _loss_of_a_step(
     module: nn.Module, optimise: torch.optim.Optimizer, x: Tensor, labels: Tensor
 ) -> Tensor:
-    return training.iteration(module, optimise, x, labels, classes=10, precision="fp32").loss
+    return step.iteration(module, optimise, x, labels, classes=10, precision="fp32").loss

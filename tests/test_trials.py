@@ -13,12 +13,11 @@ import pytest
 import torch
 from test_learning import case
 
-from harness import rows
-from harness.executors import Trained
-from harness.ledger import StoreLedger
-from harness.records import Record, Store
+from harness.jobs import Trained
+from harness.records import Record, Store, build
+from harness.records.ledger import StoreLedger
 from harness.spec import ANN, Case, Training
-from harness.trials import Plan, Trials
+from harness.training.trial import Plan, Trials
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +33,7 @@ def run(cases: tuple[Case, ...], out: Path, *, fresh: bool = False) -> list[Trai
         assert doing and 0 <= fraction <= 1
         said.append(fraction)
 
-    at_work = Trials(Plan(out=out, data_root=out, fresh=fresh), rows.new_run(), "system")
+    at_work = Trials(Plan(out=out, data_root=out, fresh=fresh), build.new_run(), "system")
     ended = []
     for each in cases:
         ledger = StoreLedger(Store(out), say, fresh)
@@ -141,13 +140,13 @@ out = Path(sys.argv[1])
 platformdirs.user_cache_dir = lambda name: str(out / "cache" / name)
 sys.path.insert(0, sys.argv[2])
 from test_learning import case
-from harness import trials
-from harness.executors.local import Local
+from harness.training import trial
+from harness.jobs.local import Local
 from harness.records import Store
 from harness.spec import Training
 given = case(framework="fused", training=Training(epochs=4, samples=60, test_samples=30,
                                                   embedded=True))
-list(Local().train((given,), Store(out), trials.Plan(out=out, data_root=out), lambda *told: None))
+list(Local().train((given,), Store(out), trial.Plan(out=out, data_root=out), lambda *told: None))
 """
 
 

@@ -12,7 +12,7 @@ from torch._dynamo.exc import BackendCompilerFailed
 
 import adapters
 from harness.adapter import Variant
-from harness.certificate import Exam
+from harness.proof.exam import Exam
 from harness.spec import Selection, UsageError
 from harness.suites import acceleration
 

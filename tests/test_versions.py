@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 
 import adapters
-from harness import versions
-from harness.versions import TIMING, TRAINING, code_version, imported
+from harness.records import versions
+from harness.records.versions import TIMING, TRAINING, code_version, imported
 
 # Modules that `learning` imports and that cannot change a weight: what they decide is in the key.
 TOLD_BY_THE_KEY = {
     "adapters",  # the adapter's own module counts
-    "harness.certificate",  # proves, and trains nothing
-    "harness.checkpoints",  # restores the same numbers, or refuses
-    "harness.files",
-    "harness.networks",  # a network and its settings are in the key
-    "harness.processes",
-    "harness.timing",
-    "harness.tuned",
+    "harness.proof.certificate",  # proves, and trains nothing
+    "harness.training.checkpoint",  # restores the same numbers, or refuses
+    "harness.system.files",
+    "harness.spec.paper",  # a network and its settings are in the key
+    "harness.system.processes",
+    "harness.system.clock",
+    "harness.adapter",
     "harness",
 }
 
@@ -27,7 +27,7 @@ TOLD_BY_THE_KEY = {
 def test_whatever_a_training_imports_is_decisive_or_told_by_the_key() -> None:
     # of data sets, the hash of what they give is in the key
     counted = {name for given in TRAINING for name in versions._with_submodules(given)}
-    rest = {name for name in imported("harness.learning") if ".datasets" not in name}
+    rest = {name for name in imported("harness.training.epoch") if ".datasets" not in name}
     assert rest - counted == TOLD_BY_THE_KEY & rest
 
 

@@ -6,8 +6,9 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from harness import networks, report
+from harness import report
 from harness.records import Record, Store
+from harness.spec import paper
 from harness.suites.acceleration import BATCH_SIZE
 
 ROWS = 100_000
@@ -34,7 +35,7 @@ def synthetic(count: int) -> list[Record]:
         initialisation="calibrated",
         iterations_per_epoch=2500,
     )
-    cells = [(d, s, f) for d in networks.SETTINGS for s in networks.SCALES for f in FRAMEWORKS]
+    cells = [(d, s, f) for d in paper.SETTINGS for s in paper.SCALES for f in FRAMEWORKS]
     rows = []
     for n in range(count):
         dataset, scale, framework = cells[n % len(cells)]
@@ -81,4 +82,4 @@ def timeraw_import_of_the_command_line() -> str:
 
 def timeraw_import_of_the_tables() -> str:
     """pandas and SciPy, no torch."""
-    return "import harness.tables"
+    return "import harness.analysis.tables"

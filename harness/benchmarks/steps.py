@@ -11,10 +11,14 @@ from statistics import median
 import torch
 
 import adapters
-from harness import allocator, certificate, datasets, floor, timing, workload
-from harness.certificate import Certificate, Exam
+from harness import datasets
+from harness.proof import certificate
+from harness.proof.certificate import Certificate
+from harness.proof.exam import Exam
 from harness.spec import Case, Mode, Precision, Selection
+from harness.speed import floor, iteration, protocol
 from harness.suites import acceleration
+from harness.system import allocator, clock
 
 FRAMEWORKS = ("reference", "fused", "snntorch", "spikingjelly", "norse")
 DATASETS = ("cifar10", "nmnist")
@@ -40,13 +44,13 @@ def case(framework: str, dataset: str, mode: Mode) -> Case:
     return acceleration.cases(selection)[0]
 
 
-def work(framework: str, dataset: str, mode: Mode) -> workload.Workload:
+def work(framework: str, dataset: str, mode: Mode) -> iteration.Workload:
     """Its workload on the embedded digits, which are the same everywhere."""
     of = case(framework, dataset, mode)
     wanted = datasets.Wanted(dataset, T=STEPS, samples=BATCH_SIZE, embedded=True)
     found = datasets.load_split(wanted, "train", lambda fraction, doing: None)
     inputs, labels = next(found.batches(STEPS, BATCH_SIZE))
-    return workload.Workload.of(of, inputs, labels)
+    return iteration.Workload.of(of, inputs, labels)
 
 
 class Steps:
@@ -63,14 +67,14 @@ class Steps:
             raise NotImplementedError(framework)
         allocator.choose("keep")
         self.work = work(framework, dataset, self.mode)
-        self.step = workload.iteration(adapters.load(framework), self.work)(self.work)
+        self.step = iteration.iteration(adapters.load(framework), self.work)(self.work)
         self.step()
-        timing.synchronise(self.work.device)
+        clock.synchronise(self.work.device)
 
     def time_step(self, framework: str, dataset: str) -> None:
         """Seconds of an iteration."""
         self.step()
-        timing.synchronise(self.work.device)
+        clock.synchronise(self.work.device)
 
     def peakmem_step(self, framework: str, dataset: str) -> None:
         """Peak memory of the whole process."""
@@ -78,10 +82,10 @@ class Steps:
 
     def track_ratio_to_floor(self, framework: str, dataset: str) -> float:
         """The median ratio to the floor over interleaved rounds: the same on a slower machine."""
-        bottom = workload.floor_iteration(replace(self.work, layout=floor.LAYOUTS[0]))
+        bottom = iteration.floor_iteration(replace(self.work, layout=floor.LAYOUTS[0]))
         bottom()
         contenders = {"floor": bottom, "framework": self.step}
-        rounds = timing.rounds(contenders, self.work.device, random.Random(0))
+        rounds = protocol.rounds(contenders, self.work.device, random.Random(0))
         gc.freeze()  # to collect all that is there after each round takes longer than the round
         try:
             measured = [next(rounds) for _ in range(WARMUP_ROUNDS + ROUNDS)]

@@ -12,7 +12,7 @@ from harness.cli import run  # noqa: F401  # isort: skip
 from harness.cli import look  # noqa: F401  # isort: skip
 from harness.cli import read  # noqa: F401  # isort: skip
 from harness.cli.app import app
-from harness.console import err
+from harness.cli.console import err
 from harness.spec import UsageError
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness import options
-from harness.console import err
+from harness.cli import options
+from harness.cli.console import err
 from harness.spec import UsageError
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from harness import options
+from harness.cli import options
 from harness.cli.app import DataRoot, Datasets, Networks, app
-from harness.console import out
+from harness.cli.console import out
 
 
 @app.command()
@@ -25,13 +25,14 @@ def check(
     data_root: DataRoot = None,
 ) -> None:
     """Prove adapters equal to the reference, layer by layer; exit 1 if one claiming it is not."""
-    from harness import checking, terminal
+    from harness.cli import terminal
+    from harness.proof import check
 
-    scope = checking.Scope(
+    scope = check.Scope(
         options.names(networks), options.names(datasets), options.width(width), data_root
     )
     failed = False
-    for result in checking.examined(tuple(frameworks or ()), scope):
+    for result in check.examined(tuple(frameworks or ()), scope):
         out.print(terminal.examined(result))
         failed |= result.failed
     if failed:
@@ -43,7 +44,7 @@ def list_(
     what: Annotated[str, typer.Argument(metavar="suites|frameworks|networks|datasets|claims")],
 ) -> None:
     """List what can be chosen."""
-    from harness import listing, terminal
+    from harness.cli import listing, terminal
 
     out.print(terminal.rows(*listing.listing(what)))
 
@@ -51,7 +52,7 @@ def list_(
 @app.command()
 def doctor(data_root: DataRoot = None) -> None:
     """Say what is here: versions, threads, devices, data, and how to get what is missing."""
-    from harness import listing, terminal
+    from harness.cli import listing, terminal
 
     for title, columns, lines in listing.doctor(data_root):
         out.print(terminal.rows(columns, lines, title))

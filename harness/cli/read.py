@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from harness import options
+from harness.cli import options
 from harness.cli.app import DataRoot, Out, app, frameworks_named, name_damage, rows_of, without_rows
-from harness.console import err, out
+from harness.cli.console import err, out
 from harness.spec import Selection, UsageError
 
 
@@ -23,7 +23,8 @@ def tables_(
     form: Annotated[str, typer.Option("--format", metavar="text|md|csv|html")] = "text",
 ) -> None:
     """Build a table from the rows under OUT/records."""
-    from harness import tables, terminal
+    from harness.analysis import tables
+    from harness.cli import terminal
 
     if name not in tables.TABLES:
         raise UsageError(f"unknown table {name!r}, choose from {', '.join(tables.TABLES)}")
@@ -67,8 +68,8 @@ def compare(
     ] = None,
 ) -> None:
     """Compare two result folders; a change is called only where it stands out of the noise."""
-    from harness import compare as comparing
-    from harness import terminal
+    from harness.analysis import compare as comparing
+    from harness.cli import terminal
 
     limit = None if fail_above is None else options.percent("--fail-above", fail_above)
     found = comparing.compare(*(rows_of(folder, "acceleration") for folder in (old, new)))
@@ -93,9 +94,11 @@ def status(
     out_dir: Out = Path("results"),
 ) -> None:
     """Say which cases of the suites are done, failed or missing, and how long the rest takes."""
-    from harness import runner, suites, terminal
-    from harness import status as standing
+    from harness import suites
+    from harness.analysis import status as standing
+    from harness.cli import terminal
     from harness.records import Store
+    from harness.speed import schedule
 
     options.one_preset(quick=quick, paper=paper)
     place = options.device(device)
@@ -108,7 +111,7 @@ def status(
         cases += of.cases(Selection(frameworks, device=place, quick=quick, paper=paper))
     records, damaged = Store(out_dir).read()
     name_damage(damaged)
-    found = standing.standings(runner.suited(cases), records, runner.here(place))
+    found = standing.standings(schedule.suited(cases), records, schedule.here(place))
     out.print(terminal.standing(found))
 
 
@@ -128,14 +131,15 @@ def verify(
     data_root: DataRoot = None,
 ) -> None:
     """Measure a sample of recorded cases again, and say which figures are confirmed."""
-    from harness import again, running
+    from harness.analysis import verify
+    from harness.cli import work
     from harness.records import Store
 
     rows = rows_of(Store.around(records).out, "acceleration")
-    wanted = again.Sample(
+    wanted = verify.Sample(
         cases=options.at_least(1, "--sample", sample) or 1,
         seed=options.at_least(0, "--seed", seed) or 0,
         epochs=options.at_least(1, "--epochs", epochs) or 1,
         budget=options.seconds("--budget", budget),
     )
-    running.verify(rows, wanted, data_root)
+    work.verify(rows, wanted, data_root)

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from harness import options
+from harness.cli import options
 from harness.cli.app import DataRoot, Datasets, Frameworks, Networks, Out, app, frameworks_named
-from harness.options import LARGEST_DOWNLOAD_MIB
+from harness.cli.options import LARGEST_DOWNLOAD_MIB
 from harness.spec import Selection, UsageError
 
 DEFAULT_BUDGET, QUICK_BUDGET = 540.0, 40.0  # seconds; the whole command takes a little longer
@@ -101,12 +101,14 @@ def run(
     out_dir: Out = Path("results"),
 ) -> None:
     """Measure a suite; each row is kept under OUT/records as it comes."""
-    from harness import processes, suites
+    from harness import suites
+    from harness.system import processes
 
     experiment = suites.suite(suite)
     if executor == "local" and device != "cuda":
         processes.warm()
-    from harness import executors, running
+    from harness import jobs
+    from harness.cli import work
 
     options.one_preset(quick=quick, paper=paper)
     selection = Selection(
@@ -128,22 +130,22 @@ def run(
         mode="inference" if inference else "training",
         tuned=tuned,
     )
-    chosen = executors.chosen(executor, ray_address, options.seconds("--silence", silence))
+    chosen = jobs.chosen(executor, ray_address, options.seconds("--silence", silence))
     cases = experiment.cases(selection)
-    where = running.Where(data_root, False if quick and download is None else download, out_dir)
+    where = work.Where(data_root, False if quick and download is None else download, out_dir)
     if experiment.trains:
         if budget is not None:
             raise UsageError(
                 f"the {suite} suite trains all its epochs: use --epochs, --samples or --width to "
                 "make it shorter, and leave --budget out"
             )
-        running.train(cases, where, chosen, fresh=fresh)
+        work.train(cases, where, chosen, fresh=fresh)
         return
     spend = inf if paper else QUICK_BUDGET if quick else DEFAULT_BUDGET
     if budget is not None:
         spend = options.seconds("--budget", budget)
-    spending = running.Spending(
+    spending = work.Spending(
         spend, QUICK_LEAST if quick else LEAST, options.allocator(allocator), fresh
     )
-    asked = running.Asked(framework=frameworks is not None, precision=precision is not None)
-    running.measure(cases, where, chosen, spending, asked)
+    asked = work.Asked(framework=frameworks is not None, precision=precision is not None)
+    work.measure(cases, where, chosen, spending, asked)

@@ -9,9 +9,9 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TypeVar
 
-from harness import processes
 from harness.datasets.samples import damaged
 from harness.spec import UsageError
+from harness.system import processes
 
 Content = TypeVar("Content")
 _pool: list[ProcessPoolExecutor] = []  # one, kept from file to file

@@ -19,7 +19,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from harness.datasets.batch import sha256
-from harness.files import write_whole
+from harness.system.files import write_whole
 
 FORMAT = 1  # of the entries, and of what is in them
 

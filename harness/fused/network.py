@@ -11,12 +11,11 @@ from typing import NamedTuple, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from harness import synapses
 from harness.adapter import SpikeTap
 from harness.fused import plain
 from harness.fused.convolution import DENSE_CONVOLUTION, DENSE_PRODUCT, Parts
 from harness.fused.form import Form, Gradients
-from harness.reference import dropout
+from harness.reference import dropout, synapses
 from harness.reference.neunorm import NeuNorm
 from harness.spec import Conv, Network, Stage
 

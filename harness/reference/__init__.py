@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.reference import adjoint, coding, neunorm, neuron
-from harness.synapses import synapse
+from harness.reference.synapses import synapse
 
 EQUATIONS: dict[int, Callable[..., Any]] = {
     5: neuron.potential,

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from harness import synapses
 from harness.adapter import SpikeTap
-from harness.reference import dropout
+from harness.reference import dropout, synapses
 from harness.spec import Initialisation, Network, Stage, Voting
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness import synapses
 from harness.adapter import record_spikes
+from harness.reference import synapses
 from harness.reference.network import Layer, ReferenceNetwork, State
 from harness.spec import Initialisation, Network
 

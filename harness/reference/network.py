@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness import synapses
 from harness.adapter import SpikeTap
-from harness.reference import dropout
+from harness.reference import dropout, synapses
 from harness.reference.neunorm import NeuNorm
 from harness.reference.neuron import LIFCell
 from harness.spec import LIF, Network, Stage

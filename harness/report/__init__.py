@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import tables
-from harness.files import write_whole
+from harness.analysis import tables
 from harness.records import Record
 from harness.report import readme
 from harness.report.page import page
 from harness.spec import UsageError
+from harness.system.files import write_whole
 
 __all__ = ["page", "write"]
 

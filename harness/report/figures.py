@@ -9,11 +9,11 @@ from statistics import fmean
 import numpy as np
 import plotly.graph_objects as go
 
-from harness import networks
-from harness.intervals import share
+from harness.analysis.speed import Acceleration
+from harness.analysis.statistics import share
+from harness.analysis.trained import Trainings, curves, trainings
 from harness.records import Record
-from harness.tables.speed import FLOOR, Acceleration
-from harness.tables.trained import Trainings, curves, trainings
+from harness.spec import FLOOR, paper
 
 # Okabe and Ito's colours, which the colour-blind can tell apart.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442")
@@ -64,7 +64,7 @@ def memory(lines: Sequence[Acceleration], dataset: str) -> go.Figure | None:
 
 
 def _by_scale(lines: Sequence[Acceleration]) -> list[tuple[str, list[Acceleration]]]:
-    scales = dict.fromkeys((*networks.SCALES, *(line.scale for line in lines)))
+    scales = dict.fromkeys((*paper.SCALES, *(line.scale for line in lines)))
     groups = [(scale, [line for line in lines if line.scale == scale]) for scale in scales]
     return [(scale, own) for scale, own in groups if own]
 
@@ -109,7 +109,7 @@ def scale(rows: Sequence[Record]) -> go.Figure | None:
     figure = go.Figure()
     for n, dataset in enumerate(dict.fromkeys(each.condition.dataset for each in found)):
         own = [each for each in found if each.condition.dataset == dataset]
-        title = networks.settings(dataset).title
+        title = paper.settings(dataset).title
         values = [_accuracies(each) for each in own]
         _band(figure, title, [each.condition.scale for each in own], values, COLOURS[n])
     return _finished(figure, "test accuracy after the last epoch")

@@ -13,13 +13,14 @@ import plotly.graph_objects as go
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
-from harness import networks, tables
-from harness.claims import verdicts
+from harness.analysis import tables
+from harness.analysis.claims import verdicts
+from harness.analysis.groups import grouped
+from harness.analysis.same import told_once, words
+from harness.analysis.speed import Acceleration, acceleration_lines
 from harness.records import Record
 from harness.report import figures
-from harness.tables.groups import grouped
-from harness.tables.same import told_once, words
-from harness.tables.speed import Acceleration, acceleration_lines
+from harness.spec import paper
 
 # What of the wide tables is shown; the whole ones are under tables/*.md.
 SPEED_COLUMNS = (
@@ -82,7 +83,7 @@ def page(rows: Sequence[Record]) -> str:
         rows=len(rows),
         first=min((row.time for row in rows), default=""),
         last=max((row.time for row in rows), default=""),
-        settings=networks.SETTINGS,
+        settings=paper.SETTINGS,
     )
 
 
@@ -130,7 +131,7 @@ def _speed(rows: list[Record]) -> Section | None:
         return None
     lines = acceleration_lines(rows)
     drawn, shown = [], []
-    for name, settings in networks.SETTINGS.items():
+    for name, settings in paper.SETTINGS.items():
         for kind, draw in (("speed", figures.speed), ("memory", figures.memory)):
             figure = draw(lines, name)
             if figure is not None:
@@ -140,7 +141,7 @@ def _speed(rows: list[Record]) -> Section | None:
         cells.setdefault((line.dataset, line.scale, line.network, line.width), []).append(line)
     for (dataset, scale, network, width), own in cells.items():
         conditions = f", width {width}" if width != "1" else ""
-        title = f"{networks.settings(dataset).title} {scale}{conditions}: {network}"
+        title = f"{paper.settings(dataset).title} {scale}{conditions}: {network}"
         chosen = [{name: getattr(line, name) for name in SPEED_COLUMNS} for line in own]
         shown.append((f"{title}; {own[0].data_source}", _html(pd.DataFrame(chosen))))
     noise = tables.noise_of(row for row in rows if row.suite == "acceleration")
@@ -165,7 +166,7 @@ def _certificates(rows: list[Record]) -> Section | None:
     shown = []
     for (suite, dataset, scale, neunorm), own in cells.items():
         reading = f" NeuNorm {neunorm}" if neunorm else ""
-        title = f"{suite}: {networks.settings(dataset).title} {scale}{reading}"
+        title = f"{suite}: {paper.settings(dataset).title} {scale}{reading}"
         shown.append((title, _html(pd.DataFrame(_proof_lines(own)))))
     text = (
         "Each contender against the reference on the very network that is measured, with the same "
@@ -248,7 +249,7 @@ def _neunorm(rows: list[Record]) -> Section | None:
         return None
     drawn = []
     for name in dict.fromkeys(table["dataset"]):
-        title = networks.settings(name).title
+        title = paper.settings(name).title
         figure = figures.learning_curves(rows, "neunorm", name)
         if figure is not None:
             drawn.append(_drawn(figure, f"curves-{name}", f"{title}: test accuracy by epoch"))
@@ -265,7 +266,7 @@ def _neunorm(rows: list[Record]) -> Section | None:
 
 def _paper_tables(rows: list[Record]) -> Section | None:
     drawn = []
-    for name, settings in networks.SETTINGS.items():
+    for name, settings in paper.SETTINGS.items():
         figure = figures.learning_curves(rows, "accuracy", name)
         if figure is not None:
             caption = f"{settings.title}: test accuracy by epoch"

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness import networks
-from harness.claims import Verdict, verdicts
+from harness.analysis.claims import Verdict, verdicts
+from harness.analysis.speed import acceleration_lines
 from harness.records import Record
-from harness.spec import UsageError
-from harness.tables.speed import FLOOR, acceleration_lines
+from harness.spec import FLOOR, UsageError, paper
 
 BEGIN, END = "<!-- begin: harness report -->", "<!-- end: harness report -->"
 
@@ -45,7 +44,7 @@ def _speed(rows: list[Record]) -> str:
         own = {line.name: line for line in lines if (line.dataset, line.scale) == (dataset, scale)}
         floor = own.get(FLOOR)
         cells = {
-            "network": f"{networks.settings(dataset).title} {scale}",
+            "network": f"{paper.settings(dataset).title} {scale}",
             "floor, ms": f"{1000 * floor.seconds_per_iteration:,.0f}" if floor else "",
         }
         for name in columns:

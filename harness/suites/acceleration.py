@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from itertools import product
 
-from harness import networks
-from harness.spec import Case, Precision, Selection, UsageError
+from harness.spec import Case, Precision, Selection, UsageError, paper
 
 BATCH_SIZE = 20  # as in Fig. 3
 STEPS = (10,)
@@ -30,8 +29,8 @@ def cases(selection: Selection) -> tuple[Case, ...]:
             raise UsageError(
                 f"the acceleration suite times iterations and trains nothing: leave {option} out"
             )
-    scales = selection.networks or (networks.SCALES[:1] if selection.quick else networks.SCALES)
-    datasets = selection.datasets or tuple(networks.SETTINGS)
+    scales = selection.networks or (paper.SCALES[:1] if selection.quick else paper.SCALES)
+    datasets = selection.datasets or tuple(paper.SETTINGS)
     steps, seeds = selection.steps or STEPS, selection.seeds or SEEDS
     grid = product(scales, datasets, steps, seeds, _contenders(selection))
     return tuple(_case(selection, *point) for point in grid)
@@ -66,7 +65,7 @@ def _case(
 ) -> Case:
     framework, precision = contender
     width = selection.width or Fraction(1)
-    name, network = networks.network(scale, dataset, neunorm=selection.neunorm, width=width)
+    name, network = paper.network(scale, dataset, neunorm=selection.neunorm, width=width)
     return Case(
         suite="acceleration",
         dataset=dataset,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from harness import networks
-from harness.spec import Case, Selection
+from harness.spec import Case, Selection, paper
 from harness.suites.trained import Wish, named
 from harness.suites.trained import cases as trained
 
@@ -15,6 +14,6 @@ def cases(selection: Selection) -> tuple[Case, ...]:
     wishes = [
         Wish(dataset, network, neunorm=selection.neunorm)
         for dataset in selection.datasets or DATASETS
-        for network in named(selection, *networks.SCALES)
+        for network in named(selection, *paper.SCALES)
     ]
     return trained("scale", selection, wishes)

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import product
 
-from harness import networks
-from harness.spec import Case, Reading, Selection, Training, UsageError
+from harness.spec import Case, Reading, Selection, Training, UsageError, paper
 
 FRAMEWORKS = ("fused",)
 
@@ -69,7 +68,7 @@ def cases(suite: str, selection: Selection, wishes: list[Wish]) -> tuple[Case, .
         )
     if selection.datasets is not None:
         for name in selection.datasets:
-            networks.settings(name)
+            paper.settings(name)
         wishes = [wish for wish in wishes if wish.dataset in selection.datasets]
     found = [case for wish in wishes for case in _cases(suite, selection, wish)]
     if not found:
@@ -82,7 +81,7 @@ def cases(suite: str, selection: Selection, wishes: list[Wish]) -> tuple[Case, .
 
 def size_of(selection: Selection, dataset: str) -> Size:
     """The size of trainings on a data set."""
-    static = networks.settings(dataset).static
+    static = paper.settings(dataset).static
     if selection.quick:
         return QUICK_STATIC if static else QUICK_EVENTS
     if selection.paper:
@@ -91,10 +90,10 @@ def size_of(selection: Selection, dataset: str) -> Size:
 
 
 def _cases(suite: str, selection: Selection, wish: Wish) -> Iterator[Case]:
-    size, settings = size_of(selection, wish.dataset), networks.settings(wish.dataset)
+    size, settings = size_of(selection, wish.dataset), paper.settings(wish.dataset)
     dropout = settings.dropout if size.dropout is None else size.dropout
     width = selection.width or size.width
-    name, network = networks.network(wish.network, wish.dataset, neunorm=wish.neunorm, width=width)
+    name, network = paper.network(wish.network, wish.dataset, neunorm=wish.neunorm, width=width)
     steps = (wish.T,) if wish.T else selection.steps or (size.steps,)
     training = Training(
         epochs=selection.epochs or size.epochs or settings.epochs,

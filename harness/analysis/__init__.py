@@ -1,0 +1,1 @@
+"""From rows to findings: pure functions of stored rows. No torch."""

@@ -1,0 +1,270 @@
+"""Two result folders against each other: what changed, and what stands out of the noise.
+
+Speed is compared by the ratio to the floor, which carries between machines. Two runs of the same
+code differ by more than the rounds of one run say, because neighbours and memory change over
+minutes. So the yardstick is the scatter over cells: a contender that changed did so in all its
+cells, noise is another in each. Accuracy is compared over seeds. The level of every test is divided
+by their number (Bonferroni).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import exp, inf, isnan, log, nan, sqrt
+from statistics import fmean, median
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from harness.analysis.speed import acceleration_lines
+from harness.analysis.trained import Condition, Trainings, trainings
+from harness.records import Record
+from harness.spec import FLOOR
+
+LEVEL = 0.05
+FEWEST_TO_SET_APART = 3
+Call = Literal["slower", "faster", "worse", "better", "no change", "not judged"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One figure of both folders. Relative for speed (0.1: 10 % slower), absolute for accuracy."""
+
+    what: str  # "speed" or "accuracy"
+    where: str  # the cell or condition; "all cells" where it is the contender's mean change
+    contender: str
+    old: float
+    new: float
+    change: float
+    low: float  # interval of `change` at the level of all tests together
+    high: float
+    call: Call
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two folders have in common, and in what they were made differently."""
+
+    differences: tuple[str, ...]  # of machine, versions and data: to know before reading on
+    changes: tuple[Change, ...]
+    unmatched: tuple[str, ...]  # cells that one folder alone has
+
+    def beyond(self, limit: float) -> list[Change]:
+        """The changes for the worse that stand out of the noise and are larger than `limit`."""
+        worse = [each for each in self.changes if each.call in ("slower", "worse")]
+        return [each for each in worse if abs(each.change) > limit]
+
+
+def compare(old: Sequence[Record], new: Sequence[Record]) -> Comparison:
+    """Compares all cells and trainings that both have."""
+    before, after = _speeds(old), _speeds(new)
+    learnt = _learnt(old), _learnt(new)
+    shared = [key for key in before if key in after]
+    both = [key for key in learnt[0] if key in learnt[1]]
+    changes = [*_speed_changes(before, after, shared), *_accuracy_changes(*learnt, both)]
+    alone = [
+        *(f"{_cell_text(key)} {key[1]}" for key in before.keys() ^ after.keys()),
+        *(_condition_text(key) for key in learnt[0].keys() ^ learnt[1].keys()),
+    ]
+    return Comparison(tuple(_differences(old, new)), tuple(changes), tuple(sorted(alone)))
+
+
+SPOKEN: dict[str, Callable[[Record], Hashable]] = {
+    "CPU": lambda row: row.cpu,
+    "GPU": lambda row: row.gpu,
+    "threads": lambda row: row.threads,
+    "torch": lambda row: row.torch,
+    "python": lambda row: row.python,
+    "harness": lambda row: row.harness,
+    "commit": lambda row: row.commit,
+    "allocator": lambda row: row.allocator,
+    "environment": lambda row: row.environment,
+}
+
+
+def _differences(old: Sequence[Record], new: Sequence[Record]) -> Iterable[str]:
+    for name, of in SPOKEN.items():
+        a, b = _all(old, of), _all(new, of)
+        if a != b:
+            yield f"{name}: {a} before, {b} now"
+    frameworks = {row.framework for row in (*old, *new) if row.framework_version}
+    for framework in sorted(frameworks):
+        a, b = (
+            _all((r for r in rows if r.framework == framework), lambda row: row.framework_version)
+            for rows in (old, new)
+        )
+        if a and b and a != b:
+            yield f"{framework}: {a} before, {b} now"
+    a, b = _data(old), _data(new)
+    for suite, dataset in sorted(a.keys() & b.keys()):
+        if a[suite, dataset] != b[suite, dataset]:
+            yield f"data of {dataset} in {suite}: not the same"
+
+
+def _data(rows: Sequence[Record]) -> dict[tuple[str, str], set[str]]:
+    """The hashes of the data of each suite and data set."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        if row.data_sha256:
+            found.setdefault((row.suite, row.dataset), set()).add(row.data_sha256)
+    return found
+
+
+def _all(rows: Iterable[Record], of: Callable[[Record], Hashable]) -> str:
+    return ", ".join(sorted({str(of(row)) for row in rows if of(row) is not None}))
+
+
+Key = tuple[tuple[Hashable, ...], str]  # cell, contender
+Speed = tuple[float, float, int]  # ratio to the floor, its half interval in logs, rounds
+
+
+def _speeds(rows: Sequence[Record]) -> dict[Key, Speed]:
+    found: dict[Key, Speed] = {}
+    for line in acceleration_lines(rows):
+        if line.framework == FLOOR or isnan(line.ratio_to_floor):
+            continue
+        cell = (line.dataset, line.scale, line.network, line.neunorm, line.width, line.mode)
+        cell = (*cell, line.device, line.T, line.batch_size)
+        name = line.framework + (f":{line.variant}" if line.variant else "") + f" {line.precision}"
+        known = line.ratio_low > 0 and line.ratio_high < inf
+        half = log(line.ratio_high / line.ratio_low) / 2 if known else nan
+        found[cell, name] = (line.ratio_to_floor, half, line.rounds)
+    return found
+
+
+def _cell_text(key: Key) -> str:
+    dataset, scale, _, neunorm, width, mode, device, T, batch_size = key[0]
+    more = [f"NeuNorm {neunorm}" if neunorm else "", f"width {width}" if width != "1" else ""]
+    more += [str(mode) if mode != "training" else ""]
+    told = " ".join(text for text in more if text)
+    return f"{dataset} {scale} {device} T={T} batch {batch_size} {told}".strip()
+
+
+def _speed_changes(
+    before: dict[Key, Speed], after: dict[Key, Speed], shared: list[Key]
+) -> list[Change]:
+    """Of each precision: all contenders together, each against the others, then every cell."""
+    logs: dict[str, dict[Key, float]] = {}
+    for key in shared:
+        logs.setdefault(_precision(key), {})[key] = log(after[key][0] / before[key][0])
+    groups = sum(1 + len({key[1] for key in own}) for own in logs.values())
+    tests = groups + len(shared)
+    changes: list[Change] = []
+    for precision, own in logs.items():
+        changes += _of_contenders(precision, own, tests)
+    for own in logs.values():
+        noise = _noise(own, lambda key: key[1]) or _noise_of_rounds(own, before, after)
+        for key, value in own.items():
+            each = _change(_cell_text(key), key[1], [value], noise, tests)
+            changes.append(replace(each, old=before[key][0], new=after[key][0]))
+    return changes
+
+
+def _precision(key: Key) -> str:
+    return key[1].rpartition(" ")[2]
+
+
+def _of_contenders(precision: str, own: dict[Key, float], tests: int) -> list[Change]:
+    """What all of one precision have in common, and what sets each apart from it.
+
+    A floor that was fast or slow in one cell moves all ratios of that cell: with three contenders
+    or more, each is compared with the median of its cell.
+    """
+    cells = dict.fromkeys(key[0] for key in own)
+    medians = {cell: median(v for key, v in own.items() if key[0] == cell) for cell in cells}
+    names = list(dict.fromkeys(key[1] for key in own))
+    changes: list[Change] = []
+    if len(names) >= FEWEST_TO_SET_APART:
+        common = _noise({(cell, ""): value for cell, value in medians.items()}, lambda key: key[1])
+        values = list(medians.values())
+        changes.append(_change("all cells", f"all {precision}", values, common, tests))
+        own = {key: value - medians[key[0]] for key, value in own.items()}
+    noise = _noise(own, lambda key: key[1])
+    where = "all cells, against the others" if changes else "all cells"
+    for name in names:
+        values = [value for key, value in own.items() if key[1] == name]
+        changes.append(_change(where, name, values, noise, tests))
+    return changes
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Deviation of one log change where nothing changed, and its degrees of freedom."""
+
+    deviation: float
+    freedom: int
+
+
+def _noise(own: dict[Key, float], group: Callable[[Key], str]) -> Noise | None:
+    """The scatter over cells around each group's mean; None where each has one cell alone."""
+    groups: dict[str, list[float]] = {}
+    for key, value in own.items():
+        groups.setdefault(group(key), []).append(value)
+    several = [values for values in groups.values() if len(values) > 1]
+    rest = [value - fmean(values) for values in several for value in values]
+    freedom = len(rest) - len(several)
+    return Noise(sqrt(sum(v**2 for v in rest) / freedom), freedom) if freedom > 0 else None
+
+
+def _noise_of_rounds(
+    own: dict[Key, float], before: dict[Key, Speed], after: dict[Key, Speed]
+) -> Noise | None:
+    """What the rounds of the two runs say; None where they are too few."""
+    halves = [each[key][1] for key in own for each in (before, after)]
+    if not halves or any(map(isnan, halves)):
+        return None
+    deviations = [half / stats.norm.ppf(0.975) for half in halves]
+    return Noise(sqrt(2 * fmean(each**2 for each in deviations)), len(halves))
+
+
+def _change(where: str, name: str, values: list[float], noise: Noise | None, tests: int) -> Change:
+    centre = fmean(values)
+    if noise is None:
+        return Change("speed", where, name, nan, nan, exp(centre) - 1, nan, nan, "not judged")
+    quantile = float(stats.t.ppf(1 - LEVEL / tests / 2, noise.freedom))
+    reach = quantile * noise.deviation / sqrt(len(values))
+    low, high = exp(centre - reach) - 1, exp(centre + reach) - 1
+    call: Call = "slower" if low > 0 else "faster" if high < 0 else "no change"
+    return Change("speed", where, name, nan, nan, exp(centre) - 1, low, high, call)
+
+
+def _learnt(rows: Sequence[Record]) -> dict[tuple[str, Condition], Trainings]:
+    suites = dict.fromkeys(row.suite for row in rows if row.kind == "trained")
+    return {(suite, each.condition): each for suite in suites for each in trainings(rows, suite)}
+
+
+def _condition_text(key: tuple[str, Condition]) -> str:
+    suite, told = key
+    reading = f" NeuNorm {told.neunorm}" if told.neunorm else ""
+    return (
+        f"{suite}: {told.dataset} {told.scale}{reading} {told.framework} T={told.T} "
+        f"width {told.width}, {told.epochs} epochs of {told.train_samples} samples"
+    )
+
+
+def _accuracy_changes(
+    before: dict[tuple[str, Condition], Trainings],
+    after: dict[tuple[str, Condition], Trainings],
+    shared: Sequence[tuple[str, Condition]],
+) -> list[Change]:
+    return [_accuracy_change(key, before[key], after[key], len(shared)) for key in shared]
+
+
+def _accuracy_change(
+    key: tuple[str, Condition], before: Trainings, after: Trainings, tests: int
+) -> Change:
+    """Welch's interval of the difference of two means over seeds."""
+    old, new = (np.array([r.test_accuracy or 0.0 for r in each.ended]) for each in (before, after))
+    change = float(new.mean() - old.mean())
+    front = ("accuracy", _condition_text(key), key[1].framework, old.mean(), new.mean())
+    if sorted(old) == sorted(new):
+        return Change(*front, 0.0, 0.0, 0.0, "no change")
+    if min(len(old), len(new)) < 2:
+        return Change(*front, change, nan, nan, "not judged")
+    test = stats.ttest_ind(new, old, equal_var=False)
+    found = test.confidence_interval(1 - LEVEL / tests)
+    low, high = float(found.low), float(found.high)
+    call: Call = "better" if low > 0 else "worse" if high < 0 else "no change"
+    return Change(*front, change, low, high, call)

@@ -1,0 +1,51 @@
+"""Tables 3 to 6: every row of the paper, ours beside what was measured, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+
+import pandas as pd
+
+from harness.analysis import published
+from harness.analysis.published import Published
+from harness.analysis.trained import Condition, Trainings, trainings
+from harness.records import Record
+from harness.spec import ANN
+
+
+def paper_table(number: int, records: Iterable[Record]) -> pd.DataFrame:
+    """Table 3, 4, 5 or 6 in the paper's order; a row of ours for each condition it was run under.
+
+    `published` and the measured figures are in [0, 1]; `source` says whether the paper measured the
+    row or cites it. Table 6's row does not say whether NeuNorm was on: both are listed.
+    """
+    found = trainings(records, "accuracy")
+    lines: list[dict[str, object]] = []
+    for row in published.published(number):
+        front: dict[str, object] = {
+            "model": row.model,
+            "method": row.method,
+            "published": row.accuracy,
+            "source": "this paper" if row.network else "cited by the paper",
+        }
+        measured = [each for each in found if measures(row, each.condition)]
+        lines += [{**front, **_measured(row, each)} for each in measured] or [front]
+    columns = list(dict.fromkeys(name for line in lines for name in line))
+    return pd.DataFrame(lines, columns=columns)
+
+
+def measures(row: Published, condition: Condition) -> bool:
+    """Whether trainings of that condition measure this row; Table 6 leaves NeuNorm open."""
+    spiking = condition.framework != ANN
+    return (
+        (condition.dataset, condition.scale) == (row.dataset, row.network)
+        and spiking == (row.framework != ANN)
+        and (row.table == 6 or bool(condition.neunorm) == bool(row.neunorm))
+    )
+
+
+def _measured(row: Published, each: Trainings) -> dict[str, object]:
+    figures = asdict(each.figures)
+    difference = each.figures.accuracy - row.accuracy
+    return {**figures, "difference": difference, **each.condition.columns()}

@@ -1,0 +1,114 @@
+"""What came of a training, a comparison, a look at a folder, a measurement made again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from rich import box
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from harness.cli.terminal.numbers import duration, number
+from harness.spec import paper
+
+if TYPE_CHECKING:  # shown without torch
+    from harness.analysis.compare import Change, Comparison
+    from harness.analysis.status import Standing
+    from harness.analysis.verify import Check
+    from harness.jobs import Trained
+    from harness.records import Record
+
+
+def trained(ended: Trained) -> RenderableType:
+    """A training in a few lines: its three figures, and its warnings or why it came to nothing."""
+    case = ended.case
+    reading = f" NeuNorm {case.network.neunorm.reading}" if case.network.neunorm else ""
+    head = Text(
+        f"{paper.settings(case.dataset).title} {case.scale}{reading} {case.framework} "
+        f"T = {case.T} seed {case.seed}: ",
+        "bold",
+    )
+    lines = [Text(row.reason, "yellow") for row in ended.rows if row.kind == "epoch" and row.reason]
+    for row in ended.rows:
+        if row.kind == "case":
+            head.append(f"{row.status}: {row.reason}", "red")
+        if row.kind == "trained":
+            head.append(_three_figures(row), "default")
+    if ended.before:
+        head.append(" (done before)", "dim")
+    return Group(head, *lines)
+
+
+def _three_figures(row: Record) -> str:
+    last, best, chosen = (
+        f"{100 * (value or 0):.2f} %"
+        for value in (row.test_accuracy, row.best_test_accuracy, row.chosen_test_accuracy)
+    )
+    spent = (row.seconds or 0) / (row.epochs or 1)
+    return (
+        f"{last} after {row.epochs} epochs, best {best} (epoch {row.best_test_epoch}), "
+        f"{chosen} where it validates best (epoch {row.chosen_epoch}); {spent:.1f} s an epoch"
+    )
+
+
+def comparison(found: Comparison) -> RenderableType:
+    """What differs in how the folders were made, what changed, then every figure."""
+    head = [Text(each, "yellow") for each in found.differences]
+    head += [Text(f"in one folder alone: {each}", "dim") for each in found.unmatched[:10]]
+    if len(found.unmatched) > 10:
+        head.append(Text(f"and {len(found.unmatched) - 10} more", "dim"))
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("", "where", "old", "new", "change", "interval", ""):
+        right = name in ("old", "new", "change")
+        grid.add_column(name, justify="right" if right else "left", overflow="fold")
+    for each in found.changes:
+        grid.add_row(*map(escape, _changed(each)), style=_CALLS.get(each.call, ""))
+    calls = sum(each.call in _CALLS for each in found.changes)
+    return Group(*head, grid, Text(f"{calls} changes stand out of the noise", "bold"))
+
+
+_CALLS = {"slower": "red", "worse": "red", "faster": "green", "better": "green"}
+
+
+def _changed(each: Change) -> tuple[str, ...]:
+    return (
+        each.contender,
+        each.where,
+        number(each.old, ".3f"),
+        number(each.new, ".3f"),
+        f"{100 * each.change:+.1f} %",
+        "" if pd.isna(each.low) else f"{100 * each.low:+.1f} to {100 * each.high:+.1f} %",
+        each.call,
+    )
+
+
+def standing(found: Sequence[Standing]) -> RenderableType:
+    """How the suites stand, and about how long the rest takes."""
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("suite", "data set"):
+        grid.add_column(name, no_wrap=True)
+    for name in ("done", "dated", "failed", "absent", "missing", "left"):
+        grid.add_column(name, justify="right", no_wrap=True)
+    for each in found:
+        counts = (each.done, each.dated, each.failed, each.left_out, each.missing)
+        grid.add_row(each.suite, each.dataset, *map(str, counts), duration(each.seconds_left))
+    dated = any(each.dated for each in found)
+    note = "dated: rows of other code or versions, or (timings) of another machine"
+    return Group(grid, Text(note, "dim")) if dated else grid
+
+
+def checks(found: Sequence[Check]) -> RenderableType:
+    """What was confirmed."""
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("case", "figure", "recorded", "now", ""):
+        grid.add_column(name, overflow="fold")
+    for each in found:
+        verdict = Text(each.verdict, "" if each.verdict == "confirmed" else "yellow")
+        texts = (each.case, each.figure, each.recorded, each.now)
+        grid.add_row(*map(escape, texts), verdict)
+    reasons = dict.fromkeys(f"{each.case}: {each.reason}" for each in found if each.reason)
+    return Group(grid, *(Text(each, "dim") for each in reasons))

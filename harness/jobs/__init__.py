@@ -1,0 +1,76 @@
+"""Where cases run: on this machine, or on those of a cluster. Rows come back to one folder.
+
+Whatever the executor, a case gives the same rows, up to its seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from harness.records import Record, Store
+from harness.records.ledger import Say
+from harness.spec import Case, UsageError
+from harness.speed import schedule
+from harness.training import trial
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training that came to an end, with its rows; `before`: an earlier command had done it."""
+
+    case: Case
+    rows: tuple[Record, ...]
+    before: bool = False
+
+
+class Executor(Protocol):
+    """One place to run cases.
+
+    A case that fails becomes a row with its reason; the others go on. Both raise UsageError where
+    rows cannot be written.
+    """
+
+    def train(
+        self, cases: tuple[Case, ...], store: Store, plan: trial.Plan, say: Say
+    ) -> Iterator[Trained]:
+        """Trains what is not done, in any order."""
+        ...
+
+    def measure(
+        self, cases: tuple[Case, ...], store: Store, plan: schedule.Plan, say: Say
+    ) -> Iterator[schedule.Measured]:
+        """Times what is not done, all of it on one machine that does nothing else."""
+        ...
+
+
+EXECUTORS = ("local", "ray", "slurm")
+
+
+def chosen(name: str, ray_address: str | None, silence: float) -> Executor:
+    """The executor of that name; a case that says nothing for `silence` seconds is ended.
+
+    Raises UsageError where it is unknown or not installed.
+    """
+    if name not in EXECUTORS:
+        raise UsageError(f"unknown executor {name!r}, choose from {', '.join(EXECUTORS)}")
+    if ray_address is not None and name != "ray":
+        raise UsageError("--ray-address is for --executor ray: give both, or neither")
+    if name == "local":
+        from harness.jobs.local import Local
+
+        return Local(silence)
+    try:
+        if name == "ray":
+            from harness.jobs.ray import Ray
+
+            return Ray(ray_address, silence)
+        from harness.jobs.slurm import Slurm
+
+        return Slurm(silence)
+    except ImportError as error:
+        raise UsageError(
+            f"--executor {name} does not load ({error}): "
+            f"install it with pip install 'snn-harness[{name}]'"
+        ) from error

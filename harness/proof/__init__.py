@@ -1,0 +1,1 @@
+"""That a contender computes the reference's function."""

@@ -1,0 +1,120 @@
+"""What a proof came to: layer by layer, and the verdict on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isnan
+from typing import assert_never
+
+from harness.spec import Precision
+
+LOWEST_RATE, HIGHEST_RATE = 0.01, 0.9  # outside, a layer proves nothing: it is silent or stuck
+GRADIENT_TOLERANCE: Mapping[Precision, float] = {"fp64": 1e-12, "fp32": 1e-5}
+FLIPS_ALLOWED: Mapping[Precision, float] = {"fp64": 0.0, "fp32": 1e-6}  # of all spikes compared
+NEAR_TIE = 1e-5  # abs(u - V_th) within which float32 may round to either side
+
+
+def required(precision: Precision) -> tuple[Precision, ...]:
+    """The precisions to prove before a figure in `precision` is shown."""
+    match precision:
+        case "fp64":
+            return ("fp64",)
+        case "fp32":
+            return ("fp64", "fp32")
+        case "bf16":  # the function is proved; what bf16 loses of it is measured
+            return ("fp64", "fp32", "bf16")
+        case _:
+            assert_never(precision)
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The first spike, in time and then in depth, that is not the reference's."""
+
+    step: int  # from 0
+    layer: str
+    distance: float  # abs(u - V_th) of the reference there
+
+
+@dataclass(frozen=True)
+class LayerProof:
+    """What was compared in one layer, and how far apart it was."""
+
+    layer: str
+    rate: float  # the reference's spikes per neuron and step
+    spikes: int  # neuron-steps compared
+    mismatches: int
+    gradient_error: float  # largest over its parameters, relative to the gradient's largest entry
+    gradient_cosine: float | None  # to the reference's gradients; measured in bf16 alone
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The outcome for one adapter, network and precision."""
+
+    adapter: str
+    precision: Precision
+    deviations: tuple[str, ...]
+    layers: tuple[LayerProof, ...]
+    divergence: Divergence | None
+    failures: tuple[str, ...]  # each a sentence; empty where everything compared was equal
+    attempts: int  # inputs it took; above 1 only where a float32 near-tie got in the way
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is the paper's function: nothing differs, and it does not say that it does."""
+        return not self.failures and not self.deviations
+
+    @property
+    def mismatches(self) -> int:
+        """Spikes that differ, over all layers."""
+        return sum(layer.mismatches for layer in self.layers)
+
+    @property
+    def spikes(self) -> int:
+        """Neuron-steps compared, over all layers."""
+        return sum(layer.spikes for layer in self.layers)
+
+    @property
+    def spike_rate(self) -> float:
+        """The reference's spikes per neuron and step, over all layers."""
+        fired = sum(layer.rate * layer.spikes for layer in self.layers)
+        return fired / self.spikes if self.spikes else 0.0
+
+    @property
+    def gradient_error(self) -> float:
+        """The largest over the layers."""
+        return max((layer.gradient_error for layer in self.layers), default=float("nan"))
+
+
+def failures(
+    proofs: tuple[LayerProof, ...], divergence: Divergence | None, precision: Precision
+) -> list[str]:
+    failures = []
+    for proof in proofs:
+        if not LOWEST_RATE < proof.rate < HIGHEST_RATE:
+            failures.append(
+                f"silent: layer {proof.layer} fires at a rate of {proof.rate:.4f}, "
+                f"outside {LOWEST_RATE} to {HIGHEST_RATE}, and proves nothing"
+            )
+        elif isnan(proof.gradient_error):
+            failures.append(f"silent: layer {proof.layer} has no gradient, and proves nothing")
+    if precision == "bf16":  # its deviation is stated, not judged
+        return failures
+    spikes, flips = sum(p.spikes for p in proofs), sum(p.mismatches for p in proofs)
+    near_tie = divergence is not None and divergence.distance < NEAR_TIE
+    if divergence is not None and not (near_tie and flips <= FLIPS_ALLOWED[precision] * spikes):
+        failures.append(
+            f"{flips:,} of {spikes:,} spikes differ, first at step {divergence.step + 1} in layer "
+            f"{divergence.layer}, abs(u - V_th) = {divergence.distance:.1e}"
+        )
+    worst = max(
+        proofs, key=lambda proof: -1.0 if isnan(proof.gradient_error) else proof.gradient_error
+    )
+    if worst.gradient_error > GRADIENT_TOLERANCE[precision]:
+        failures.append(
+            f"gradients differ by {worst.gradient_error:.1e} of the largest entry in layer "
+            f"{worst.layer}, allowed is {GRADIENT_TOLERANCE[precision]:.0e}"
+        )
+    return failures

@@ -1,0 +1,81 @@
+"""`harness check`: certificates of adapters on Table 1's networks, with and without NeuNorm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import get_args
+
+import adapters
+from harness import datasets
+from harness.adapter import Unsupported
+from harness.proof.certificate import Certificate
+from harness.proof.exam import Exam
+from harness.spec import Precision, Reading, paper
+
+PRECISIONS: tuple[Precision, ...] = ("fp64", "fp32")
+READINGS: tuple[Reading | None, ...] = (None, *get_args(Reading))
+BATCH_SIZE, STEPS = 8, 10
+
+
+@dataclass(frozen=True)
+class Examined:
+    """One adapter's certificates, each with the title of its network."""
+
+    name: str
+    deviations: tuple[str, ...]
+    proofs: tuple[tuple[str, Certificate], ...]
+    reason: str = ""  # why there are none: not installed, unsupported
+
+    @property
+    def failed(self) -> bool:
+        """Whether it claims to be equal and is not."""
+        return not self.deviations and any(not proof.passed for _, proof in self.proofs)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which networks to examine on."""
+
+    networks: tuple[str, ...] | None
+    datasets: tuple[str, ...] | None
+    width: Fraction
+    data_root: str | None
+
+
+def examined(names: tuple[str, ...], scope: Scope) -> Iterator[Examined]:
+    """Certificates of each adapter; no names: each framework and its variants, faithful ones first.
+
+    Raises UsageError for what does not exist.
+    """
+    for name in names:
+        adapters.check_name(name)
+    exams = [(title, exam) for title, exam in _exams(scope)]
+    for name in names or _everyone():
+        try:
+            adapter = adapters.load(name)
+            proofs = tuple((title, exam.certify(name, adapter)) for title, exam in exams)
+        except (adapters.Missing, Unsupported) as reason:
+            yield Examined(name, (), (), str(reason))
+        else:
+            yield Examined(name, adapter.DEVIATIONS, proofs)
+
+
+def _everyone() -> list[str]:
+    here = adapters.available()
+    absent = [name for name in adapters.names() if name not in here]
+    variants = [f"{name}:{variant}" for name in here for variant in adapters.variants_of(name)]
+    return [*here, *variants, *absent]
+
+
+def _exams(scope: Scope) -> Iterator[tuple[str, Exam]]:
+    root = datasets.data_root(scope.data_root)
+    for dataset in scope.datasets or tuple(paper.SETTINGS):
+        request = datasets.Request(dataset, T=STEPS, batch_size=BATCH_SIZE, root=root)
+        batch = datasets.load_batch(request).inputs
+        for name in scope.networks or paper.SCALES:
+            for reading in READINGS:
+                scale, network = paper.network(name, dataset, neunorm=reading, width=scope.width)
+                title = f"{paper.settings(dataset).title} {scale}"
+                yield from ((title, Exam(network, batch, each)) for each in PRECISIONS)

@@ -1,0 +1,126 @@
+"""What a run was: OUT/runs/<run>.json, beside the rows that name it. Written when it starts, and
+again as its data become known.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+import torch
+
+import adapters
+from harness.records import Record
+from harness.spec import UsageError
+from harness.system import machine
+from harness.system.facts import Machine
+from harness.system.files import write_whole
+
+# Packages whose versions decide what a run computes or how fast, beside the frameworks.
+PACKAGES = ("torch", "numpy", "numba", "triton", "torchvision", "scipy", "pandas", "tonic")
+SYSFS_CPU = Path("/sys/devices/system/cpu/cpu0/cpufreq")
+
+
+@dataclass(frozen=True)
+class Data:
+    """One data set that rows of a run tell of."""
+
+    dataset: str
+    source: str
+    sha256: str
+    test_sha256: str | None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One run with all that one must know to do it again. None: the system did not tell."""
+
+    command: tuple[str, ...]
+    started: str  # UTC, ISO 8601
+    machine: Machine
+    diff_sha256: str | None  # of what differs from the commit
+    packages: dict[str, str]
+    clock_mhz: tuple[float, float] | None  # least and most
+    governor: str | None  # how the system sets the clock
+    load: float  # of the minute before
+    data: tuple[Data, ...] = ()
+
+    @classmethod
+    def now(cls, device: str, started: str) -> Manifest:
+        """Of the command that this process was started with."""
+        wanted = (*PACKAGES, *adapters.names())
+        found = {name: _version(name) for name in wanted}
+        return cls(
+            command=("harness", *sys.argv[1:]),
+            started=started,
+            machine=machine.describe(torch.device(device)),
+            diff_sha256=_diff(),
+            packages={name: version for name, version in found.items() if version},
+            clock_mhz=_clocks(),
+            governor=_told(SYSFS_CPU / "scaling_governor"),
+            load=round(psutil.getloadavg()[0], 2),
+        )
+
+    def with_data(self, rows: Iterable[Record]) -> Manifest:
+        """The same with the data that rows tell of."""
+        new = {
+            Data(row.dataset, row.data_source or "", row.data_sha256, row.data_test_sha256)
+            for row in rows
+            if row.data_sha256
+        } - set(self.data)
+        return replace(self, data=(*self.data, *sorted(new, key=str))) if new else self
+
+    def write(self, out: Path, run: str) -> None:
+        """Raises UsageError where the folder cannot be written."""
+        path = out / "runs" / f"{run}.json"
+        text = json.dumps({"run": run, **asdict(self)}, indent=1, ensure_ascii=False) + "\n"
+        try:
+            write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
+        except OSError as error:
+            raise UsageError(
+                f"cannot write {path} ({error.strerror or error}): give a folder that can be "
+                "written with --out"
+            ) from error
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _told(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None
+
+
+def _clocks() -> tuple[float, float] | None:
+    least, most = _told(SYSFS_CPU / "cpuinfo_min_freq"), _told(SYSFS_CPU / "cpuinfo_max_freq")
+    if least is None or most is None:
+        return None
+    return float(least) / 1000, float(most) / 1000  # they are in kHz
+
+
+def _diff() -> str | None:
+    """The hash of what differs from the commit we run from; None where nothing does."""
+    here = str(Path(__file__).parent)
+    try:
+        done = subprocess.run(
+            ["git", "-C", here, "diff", "HEAD", "--binary", "--no-ext-diff"],
+            capture_output=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return hashlib.sha256(done.stdout).hexdigest() if done.stdout else None

@@ -1,0 +1,1 @@
+"""The machine below: its clock, memory, processes and files."""

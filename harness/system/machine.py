@@ -1,0 +1,118 @@
+"""What the machine is and how it stands, as far as the system tells."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import psutil
+import torch
+
+import harness
+from harness.system.facts import Machine, Moment
+
+# Set by users or by a cluster, and known to change how fast torch runs.
+SPEED_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OMP_PROC_BIND",
+    "OMP_WAIT_POLICY",
+    "KMP_AFFINITY",
+    "KMP_BLOCKTIME",
+    "GOMP_CPU_AFFINITY",
+    "ONEDNN_MAX_CPU_ISA",
+    "DNNL_MAX_CPU_ISA",
+    "ATEN_CPU_CAPABILITY",
+    "LD_PRELOAD",
+    "MALLOC_ARENA_MAX",
+    "MALLOC_MMAP_MAX_",
+    "MALLOC_MMAP_THRESHOLD_",
+    "MALLOC_TRIM_THRESHOLD_",
+    "CUDA_VISIBLE_DEVICES",
+    "NVIDIA_TF32_OVERRIDE",
+    "SJ_LIF_CUDA_IMPLEMENTATION",
+)
+
+
+def describe(device: torch.device) -> Machine:
+    """The machine as every row of a run keeps it."""
+    variables = [f"{name}={os.environ[name]}" for name in SPEED_VARIABLES if name in os.environ]
+    return Machine(
+        cpu=_cpu_name(),
+        cores=os.cpu_count() or 1,
+        threads=torch.get_num_threads(),
+        memory_mib=psutil.virtual_memory().total // 2**20,
+        gpu=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        os=f"{platform.system()} {platform.machine()}",
+        python=platform.python_version(),
+        torch=torch.__version__,
+        harness=harness.__version__,
+        commit=_commit(),
+        environment=" ".join(variables) or None,
+    )
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device has instructions for bf16. Without, torch goes through slow detours."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # what oneDNN asks before it takes bf16: AVX-512 on x86; torch has no public name for it
+    return torch.backends.mkldnn.is_available() and bool(
+        torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
+
+
+def moment() -> Moment:
+    """The machine's state now."""
+    frequency = _frequency()
+    sensors = getattr(psutil, "sensors_temperatures", dict)()  # Linux and FreeBSD have it
+    readings = [entry.current for entries in sensors.values() for entry in entries]
+    return Moment(
+        load=round(psutil.getloadavg()[0], 2),
+        clock_mhz=frequency,
+        temperature_c=max(readings) if readings else None,
+    )
+
+
+def _frequency() -> float | None:
+    try:
+        frequency = psutil.cpu_freq()
+    except (OSError, NotImplementedError):  # containers and some architectures hide it
+        return None
+    return round(frequency.current) if frequency else None
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    """The harness's commit where it runs from a checkout."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(Path(__file__).parent), *arguments],
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=True,
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    # a checkout that holds the environment we are installed in is not ours
+    if git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return None
+    head = git("rev-parse", "--short=12", "HEAD")
+    if head is None:
+        return None
+    return head + ("+dirty" if git("status", "--porcelain", "--untracked-files=no") else "")

@@ -1,0 +1,48 @@
+"""Processes beside ours: how they start, and that none outlives who started it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import threading
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, SpawnContext
+
+# Modules that every child will need: imported once. One that is missing is passed over; an
+# optimiser's first step imports torch._dynamo.
+PRELOAD = ["harness.jobs.local", "torch._dynamo"]
+
+
+def context(device: str) -> SpawnContext | ForkServerContext:
+    """How children start: in milliseconds from a server of forks, or anew where there is a GPU."""
+    if device != "cpu" or sys.platform == "win32":  # a process with CUDA cannot be forked
+        return multiprocessing.get_context("spawn")
+    chosen = multiprocessing.get_context("forkserver")
+    chosen.set_forkserver_preload(PRELOAD)
+    return chosen
+
+
+def warm() -> None:
+    """Has the server of forks import what it needs while we import the same: there are cores."""
+    if sys.platform != "win32":
+        context("cpu")
+        forkserver.ensure_running()
+
+
+def preload_adapters(frameworks: set[str]) -> None:
+    """Has children of a server yet to start import these frameworks once."""
+    PRELOAD[:] = dict.fromkeys([*PRELOAD, *(f"adapters.{name}" for name in sorted(frameworks))])
+
+
+def end_with(lifeline: Connection) -> None:
+    """Ends this process as soon as the other end of `lifeline` is closed, even by SIGKILL."""
+
+    def wait() -> None:
+        try:
+            lifeline.recv_bytes()
+        except (EOFError, OSError):
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

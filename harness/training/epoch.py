@@ -1,0 +1,265 @@
+"""A network trained on a data set, epoch by epoch, and tested.
+
+Every random draw of an epoch (order, crops and flips, dropout) comes from a seed made of the run's
+seed and the epoch's number. So a run that goes on from a checkpoint draws what an undisturbed one
+would have drawn, and ends with the same weights, bit for bit on a CPU.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import isfinite
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
+
+import adapters
+from harness.adapter import record_spikes
+from harness.datasets import Labelled
+from harness.datasets.augment import cropped_and_flipped
+from harness.datasets.batch import network_input
+from harness.datasets.samples import SPLIT_SEED
+from harness.reference import coding, synapses
+from harness.reference.ann import initialised_ann
+from harness.reference.initialise import DEAD_RATE, copy_parameters, initialised
+from harness.reference.precision import DTYPES
+from harness.spec import ANN, Case, UsageError, paper
+from harness.system import clock
+from harness.training import step
+from harness.training.checkpoint import Epoch
+
+VALIDATION_SHARE = 0.1  # of the training samples, drawn once: the same for every seed
+CALIBRATION_SAMPLES = 20
+EVALUATION_BATCH = 100
+UNMOVED = 0.01  # relative change of the loss over the first epoch below which it has not moved
+
+Tell = Callable[[float], None]  # is told how far a piece of work is, in [0, 1]
+TRAINING_SHARE = 0.8  # of an epoch's time, about; the rest tests
+
+
+class Diverged(Exception):
+    """The loss is no number any more; the message says what to try."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """The three parts of a data set: a tenth of the training samples is held out to validate."""
+
+    train: Labelled
+    validation: Labelled
+    test: Labelled
+
+    @classmethod
+    def of(cls, train: Labelled, test: Labelled) -> Data:
+        """Raises UsageError where the training samples are too few to hold any out."""
+        held = round(VALIDATION_SHARE * len(train))
+        if held < 1:
+            raise UsageError(
+                f"{len(train)} training samples are too few to hold some out: use --samples 10 "
+                "or more"
+            )
+        drawn = torch.randperm(len(train), generator=torch.Generator().manual_seed(SPLIT_SEED))
+        return cls(train.part(drawn[held:]), train.part(drawn[:held]), test)
+
+    def to(self, device: torch.device) -> Data:
+        """The same on a device."""
+        parts = (self.train, self.validation, self.test)
+        return Data(*(part.to(device) for part in parts))
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A network in training."""
+
+    case: Case
+    data: Data  # on the case's device
+    module: nn.Module
+    optimiser: torch.optim.Optimizer
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of weights and inputs."""
+        return DTYPES[self.case.precision]
+
+
+def begin(case: Case, data: Data) -> Learner:
+    """The case's network with its first weights. Raises what its adapter raises."""
+    device = torch.device(case.device)
+    dtype = DTYPES[case.precision]
+    data = data.to(device)
+    few = data.train.part(torch.arange(min(CALIBRATION_SAMPLES, len(data.train))))
+    x = _as(few.raw, case, data, dtype)
+    if case.framework == ANN:
+        module: nn.Module = initialised_ann(
+            case.network, x, seed=case.seed, scheme=case.initialisation
+        )
+    else:
+        module = adapters.load(case.framework).build(case.network).to(device=device, dtype=dtype)
+        weights = initialised(case.network, x, seed=case.seed, scheme=case.initialisation)
+        copy_parameters(weights, module)
+    settings = paper.settings(case.dataset).optimiser
+    return Learner(case, data, module, step.optimiser(module.parameters(), settings))
+
+
+def epoch(learner: Learner, number: int, tell: Tell) -> Epoch:
+    """Trains one epoch, from 1, and tests. Raises Diverged."""
+    settings = paper.settings(learner.case.dataset)
+    rate = step.learning_rate(settings.optimiser, number)
+    for group in learner.optimiser.param_groups:
+        group["lr"] = rate
+    watch = clock.Stopwatch.started(torch.device(learner.case.device))
+    passed = _pass(learner, number, tell)
+    seconds = watch.seconds
+    if not all(map(isfinite, passed.losses)):
+        raise Diverged(
+            f"the loss became {passed.loss} in epoch {number}: use fewer steps, a smaller network "
+            "or --init calibrated"
+        )
+    validation = accuracy(learner, learner.data.validation, learner.case.T)
+    test = accuracy(learner, learner.data.test, learner.case.T)
+    rates = layer_rates(learner)
+    return Epoch(
+        number=number,
+        loss=passed.loss,
+        train_accuracy=passed.accuracy,
+        validation_accuracy=validation,
+        test_accuracy=test,
+        rates=rates,
+        gradient_norm=passed.gradient_norm,
+        learning_rate=rate,
+        seconds=seconds,
+        warnings=tuple(_warnings(learner, number, rates, passed.losses)),
+    )
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """What the training pass of an epoch came to."""
+
+    losses: list[float]  # of each iteration
+    loss: float  # mean over the samples
+    accuracy: float
+    gradient_norm: float  # mean over the iterations
+
+
+def _pass(learner: Learner, number: int, tell: Tell) -> _Pass:
+    case, train = learner.case, learner.data.train
+    seed = _seed(case.seed, number)
+    torch.manual_seed(seed)  # dropout
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(train), generator=generator)
+    learner.module.train()
+    losses, norms, right = [], [], []
+    chunks = order.split(case.batch_size)
+    for n, chosen in enumerate(chunks):
+        part = train.part(chosen)
+        raw = cropped_and_flipped(part.raw, generator) if train.about.augmented else part.raw
+        x = _as(raw, case, learner.data, learner.dtype)
+        outcome = step.iteration(
+            learner.module,
+            learner.optimiser,
+            x,
+            part.labels,
+            classes=case.network.classes,
+            precision=case.precision,
+        )
+        gradients = [p.grad for p in learner.module.parameters() if p.grad is not None]
+        losses.append(outcome.loss)
+        norms.append(get_total_norm(gradients))
+        right.append((outcome.votes.argmax(1) == part.labels).sum())
+        tell(TRAINING_SHARE * (n + 1) / len(chunks))
+    each = torch.stack(losses).double().cpu()
+    sizes = torch.tensor([len(chosen) for chosen in chunks], dtype=torch.float64)
+    return _Pass(
+        losses=each.tolist(),
+        loss=float((each * sizes).sum() / sizes.sum()),
+        accuracy=float(torch.stack(right).sum().cpu() / len(train)),
+        gradient_norm=float(torch.stack(norms).double().mean().cpu()),
+    )
+
+
+def _seed(seed: int, number: int) -> int:
+    digest = hashlib.sha256(f"{seed} {number}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def _as(raw: Tensor, case: Case, data: Data, dtype: torch.dtype) -> Tensor:
+    """Bytes as the network's input (T, B, C, H, W); a static image stays expanded."""
+    x = network_input(raw, case.T, data.train.about.normal)
+    return _to(x, dtype)
+
+
+def _to(x: Tensor, dtype: torch.dtype) -> Tensor:
+    static = synapses.is_static(x)
+    return x[:1].to(dtype).expand(x.shape) if static else x.to(dtype)
+
+
+def votes(learner: Learner, part: Labelled, T: int) -> Iterator[Tensor]:
+    """The votes (B, classes) of each batch of `part` over T steps, in order."""
+    learner.module.eval()
+    for x, _ in part.batches(T, EVALUATION_BATCH):
+        spikes = step.inference(learner.module, _to(x, learner.dtype), learner.case.precision)
+        yield coding.vote(spikes.to(learner.dtype), learner.case.network.classes)
+
+
+def accuracy(learner: Learner, part: Labelled, T: int) -> float:
+    """The share of samples whose class has the most votes, the first of equals, over T steps."""
+    right = 0
+    labels = part.labels.split(EVALUATION_BATCH)
+    for each, expected in zip(votes(learner, part, T), labels, strict=True):
+        right += int((each.argmax(1) == expected).sum())
+    return right / len(part)
+
+
+@torch.inference_mode()
+def layer_rates(learner: Learner) -> tuple[float, ...]:
+    """Spikes per neuron and step of each layer, on the first validation samples."""
+    learner.module.eval()
+    x, _ = next(learner.data.validation.batches(learner.case.T, EVALUATION_BATCH))
+    with record_spikes(learner.module) as taps:
+        step.inference(learner.module, _to(x, learner.dtype), learner.case.precision)
+        return tuple(float(tap.collected().double().mean()) for tap in taps)
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Votes and decisions on random test samples (Fig. 6); rows are the labels."""
+
+    samples: int
+    votes: tuple[tuple[float, ...], ...]  # mean vote for each class
+    counts: tuple[tuple[int, ...], ...]  # samples decided for each class
+
+
+def confusion(learner: Learner, samples: int) -> Confusion:
+    """Fig. 6's matrix over that many random test samples, the same for every run."""
+    test = learner.data.test
+    drawn = torch.randperm(len(test), generator=torch.Generator().manual_seed(SPLIT_SEED))
+    part = test.part(drawn[:samples])
+    voted = torch.cat(list(votes(learner, part, learner.case.T))).double().cpu()
+    labels = part.labels.cpu()
+    classes = learner.case.network.classes
+    mean, counts = torch.zeros(classes, classes).double(), torch.zeros(classes, classes).long()
+    mean.index_add_(0, labels, voted)
+    counts.index_put_((labels, voted.argmax(1)), torch.tensor(1), accumulate=True)
+    mean /= counts.sum(1, keepdim=True).clamp(min=1)
+    return Confusion(
+        len(part), tuple(map(tuple, mean.tolist())), tuple(map(tuple, counts.tolist()))
+    )
+
+
+def _warnings(
+    learner: Learner, number: int, rates: tuple[float, ...], losses: list[float]
+) -> Iterator[str]:
+    case = learner.case
+    remedy = "use --init calibrated" if case.initialisation != "calibrated" else "lower V_th"
+    pairs = zip(case.network.stages, rates, strict=True)
+    dead = [f"{stage.name} (rate {rate:.4f})" for stage, rate in pairs if rate < DEAD_RATE]
+    if dead:
+        yield f"dead layers after epoch {number}: {', '.join(dead)}; they cannot learn: {remedy}"
+    tenth = max(1, len(losses) // 10)
+    first, last = sum(losses[:tenth]), sum(losses[-tenth:])
+    if number == 1 and abs(last - first) < UNMOVED * abs(first):
+        yield f"the loss has not moved in the first epoch (mean {first / tenth:.4f}): {remedy}"

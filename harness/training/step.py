@@ -1,0 +1,106 @@
+"""The only training loop: one iteration of STBP, and the optimisers of Table 7."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, assert_never
+
+import torch
+from torch import Tensor, nn
+
+from harness.reference import coding
+from harness.reference.precision import autocast
+from harness.spec import Precision
+from harness.spec.paper import SGD, Adam
+
+CAPTURE_AFTER = 3  # steps: libraries choose their algorithms and allocate in the first ones
+
+
+def optimiser(parameters: Iterable[nn.Parameter], settings: SGD | Adam) -> torch.optim.Optimizer:
+    """The data set's optimiser, in torch's fused form (one pass over the weights)."""
+    parameters = list(parameters)
+    match settings:
+        case SGD():
+            return torch.optim.SGD(
+                parameters, lr=settings.lr, momentum=settings.momentum, fused=True
+            )
+        case Adam():
+            return torch.optim.Adam(
+                parameters,
+                lr=settings.lr,
+                betas=settings.betas,
+                fused=True,
+                capturable=any(parameter.is_cuda for parameter in parameters),
+            )
+        case _:
+            assert_never(settings)
+
+
+def learning_rate(settings: SGD | Adam, epoch: int) -> float:
+    """The rate of an epoch, from 1."""
+    match settings:
+        case SGD():
+            return settings.lr * settings.factor ** ((epoch - 1) // settings.step_epochs)
+        case Adam():
+            return settings.lr
+        case _:
+            assert_never(settings)
+
+
+class Outcome(NamedTuple):
+    """What an iteration came to, still on the device."""
+
+    loss: Tensor  # ()
+    votes: Tensor  # (B, classes)
+
+
+def iteration(
+    module: nn.Module,
+    optimise: torch.optim.Optimizer,
+    x: Tensor,
+    labels: Tensor,
+    *,
+    classes: int,
+    precision: Precision,
+) -> Outcome:
+    """One iteration on batch x (T, B, C, H, W): zero_grad, forward, loss, backward, step.
+
+    In bf16 the pass runs under autocast with float32 weights; the vote and the loss are float32.
+    """
+    optimise.zero_grad(set_to_none=True)
+    with autocast(precision, x.device):
+        spikes = module(x)
+    votes = coding.vote(spikes.to(x.dtype), classes)
+    loss = coding.loss(votes, labels)
+    loss.backward()
+    optimise.step()
+    return Outcome(loss.detach(), votes.detach())
+
+
+def captured(step: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    """The step as one CUDA graph: its kernels are launched at once, which saves the time between.
+
+    What the step reads must stay where it is in memory; its result is the same tensor every time.
+    """
+    beside = torch.cuda.Stream()  # a graph cannot be captured on the stream that others use
+    beside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(beside):
+        for _ in range(CAPTURE_AFTER):
+            step()
+    torch.cuda.current_stream().wait_stream(beside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        result = step()
+
+    def replay() -> Tensor:
+        graph.replay()
+        return result
+
+    return replay
+
+
+@torch.inference_mode()
+def inference(module: nn.Module, x: Tensor, precision: Precision) -> Tensor:
+    """The forward pass alone, nothing kept: x (T, B, C, H, W) -> voting spikes (T, B, N)."""
+    with autocast(precision, x.device):
+        return module(x)
