@@ -20,8 +20,8 @@ from scipy import stats
 
 from harness.analysis.speed import acceleration_lines
 from harness.analysis.trained import Condition, Trainings, trainings
-from harness.records import Record
-from harness.spec import FLOOR
+from harness.records import Row, TrainedRow
+from harness.spec import FLOOR, contender
 
 LEVEL = 0.05
 FEWEST_TO_SET_APART = 3
@@ -57,7 +57,7 @@ class Comparison:
         return [each for each in worse if abs(each.change) > limit]
 
 
-def compare(old: Sequence[Record], new: Sequence[Record]) -> Comparison:
+def compare(old: Sequence[Row], new: Sequence[Row]) -> Comparison:
     """Compares all cells and trainings that both have."""
     before, after = _speeds(old), _speeds(new)
     learnt = _learnt(old), _learnt(new)
@@ -71,7 +71,7 @@ def compare(old: Sequence[Record], new: Sequence[Record]) -> Comparison:
     return Comparison(tuple(_differences(old, new)), tuple(changes), tuple(sorted(alone)))
 
 
-SPOKEN: dict[str, Callable[[Record], Hashable]] = {
+SPOKEN: dict[str, Callable[[Row], Hashable]] = {
     "CPU": lambda row: row.cpu,
     "GPU": lambda row: row.gpu,
     "threads": lambda row: row.threads,
@@ -84,7 +84,7 @@ SPOKEN: dict[str, Callable[[Record], Hashable]] = {
 }
 
 
-def _differences(old: Sequence[Record], new: Sequence[Record]) -> Iterable[str]:
+def _differences(old: Sequence[Row], new: Sequence[Row]) -> Iterable[str]:
     for name, of in SPOKEN.items():
         a, b = _all(old, of), _all(new, of)
         if a != b:
@@ -103,7 +103,7 @@ def _differences(old: Sequence[Record], new: Sequence[Record]) -> Iterable[str]:
             yield f"data of {dataset} in {suite}: not the same"
 
 
-def _data(rows: Sequence[Record]) -> dict[tuple[str, str], set[str]]:
+def _data(rows: Sequence[Row]) -> dict[tuple[str, str], set[str]]:
     """The hashes of the data of each suite and data set."""
     found: dict[tuple[str, str], set[str]] = {}
     for row in rows:
@@ -112,7 +112,7 @@ def _data(rows: Sequence[Record]) -> dict[tuple[str, str], set[str]]:
     return found
 
 
-def _all(rows: Iterable[Record], of: Callable[[Record], Hashable]) -> str:
+def _all(rows: Iterable[Row], of: Callable[[Row], Hashable]) -> str:
     return ", ".join(sorted({str(of(row)) for row in rows if of(row) is not None}))
 
 
@@ -120,17 +120,18 @@ Key = tuple[tuple[Hashable, ...], str]  # cell, contender
 Speed = tuple[float, float, int]  # ratio to the floor, its half interval in logs, rounds
 
 
-def _speeds(rows: Sequence[Record]) -> dict[Key, Speed]:
+def _speeds(rows: Sequence[Row]) -> dict[Key, Speed]:
     found: dict[Key, Speed] = {}
     for line in acceleration_lines(rows):
         if line.framework == FLOOR or isnan(line.ratio_to_floor):
             continue
         cell = (line.dataset, line.scale, line.network, line.neunorm, line.width, line.mode)
         cell = (*cell, line.device, line.T, line.batch_size)
-        name = line.framework + (f":{line.variant}" if line.variant else "") + f" {line.precision}"
+        name = f"{contender(line.framework, line.variant)} {line.precision}"
         known = line.ratio_low > 0 and line.ratio_high < inf
         half = log(line.ratio_high / line.ratio_low) / 2 if known else nan
-        found[cell, name] = (line.ratio_to_floor, half, line.rounds)
+        # of several machines the one with most rows, which comes first
+        found.setdefault((cell, name), (line.ratio_to_floor, half, line.rounds))
     return found
 
 
@@ -230,17 +231,18 @@ def _change(where: str, name: str, values: list[float], noise: Noise | None, tes
     return Change("speed", where, name, nan, nan, exp(centre) - 1, low, high, call)
 
 
-def _learnt(rows: Sequence[Record]) -> dict[tuple[str, Condition], Trainings]:
-    suites = dict.fromkeys(row.suite for row in rows if row.kind == "trained")
+def _learnt(rows: Sequence[Row]) -> dict[tuple[str, Condition], Trainings]:
+    suites = dict.fromkeys(row.suite for row in rows if isinstance(row, TrainedRow))
     return {(suite, each.condition): each for suite in suites for each in trainings(rows, suite)}
 
 
 def _condition_text(key: tuple[str, Condition]) -> str:
-    suite, told = key
-    reading = f" NeuNorm {told.neunorm}" if told.neunorm else ""
+    suite, condition = key
+    case = condition.case
+    reading = f" NeuNorm {condition.reading}" if case.network.neunorm else ""
     return (
-        f"{suite}: {told.dataset} {told.scale}{reading} {told.framework} T={told.T} "
-        f"width {told.width}, {told.epochs} epochs of {told.train_samples} samples"
+        f"{suite}: {case.dataset} {case.scale}{reading} {case.framework} T={case.T} "
+        f"width {case.width}, {case.trained.epochs} epochs of {condition.train_samples} samples"
     )
 
 
@@ -256,9 +258,9 @@ def _accuracy_change(
     key: tuple[str, Condition], before: Trainings, after: Trainings, tests: int
 ) -> Change:
     """Welch's interval of the difference of two means over seeds."""
-    old, new = (np.array([r.test_accuracy or 0.0 for r in each.ended]) for each in (before, after))
+    old, new = (np.array(list(each.accuracies.values())) for each in (before, after))
     change = float(new.mean() - old.mean())
-    front = ("accuracy", _condition_text(key), key[1].framework, old.mean(), new.mean())
+    front = ("accuracy", _condition_text(key), key[1].case.framework, old.mean(), new.mean())
     if sorted(old) == sorted(new):
         return Change(*front, 0.0, 0.0, 0.0, "no change")
     if min(len(old), len(new)) < 2:

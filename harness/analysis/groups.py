@@ -8,11 +8,18 @@ from typing import TypeVar
 from harness.records import Record
 
 Key = TypeVar("Key", bound=Hashable)
+R = TypeVar("R", bound=Record)
 
 
-def grouped(rows: Iterable[Record], key: Callable[[Record], Key]) -> dict[Key, list[Record]]:
+def grouped(rows: Iterable[R], key: Callable[[R], Key]) -> dict[Key, list[R]]:
     """Rows by key, keys and rows in the order they come."""
-    groups: dict[Key, list[Record]] = {}
+    groups: dict[Key, list[R]] = {}
     for row in rows:
         groups.setdefault(key(row), []).append(row)
     return groups
+
+
+def machines(rows: Iterable[R]) -> dict[tuple[str, str, int], list[R]]:
+    """Rows by the machine they were measured on, that with most rows first."""
+    groups = grouped(rows, lambda row: row.place)
+    return dict(sorted(groups.items(), key=lambda group: -len(group[1])))

@@ -10,11 +10,11 @@ import pandas as pd
 from harness.analysis import published
 from harness.analysis.published import Published
 from harness.analysis.trained import Condition, Trainings, trainings
-from harness.records import Record
+from harness.records import Row
 from harness.spec import ANN
 
 
-def paper_table(number: int, records: Iterable[Record]) -> pd.DataFrame:
+def paper_table(number: int, records: Iterable[Row]) -> pd.DataFrame:
     """Table 3, 4, 5 or 6 in the paper's order; a row of ours for each condition it was run under.
 
     `published` and the measured figures are in [0, 1]; `source` says whether the paper measured the
@@ -37,11 +37,12 @@ def paper_table(number: int, records: Iterable[Record]) -> pd.DataFrame:
 
 def measures(row: Published, condition: Condition) -> bool:
     """Whether trainings of that condition measure this row; Table 6 leaves NeuNorm open."""
-    spiking = condition.framework != ANN
+    case = condition.case
+    spiking = case.framework != ANN
     return (
-        (condition.dataset, condition.scale) == (row.dataset, row.network)
+        (case.dataset, case.scale) == (row.dataset, row.network)
         and spiking == (row.framework != ANN)
-        and (row.table == 6 or bool(condition.neunorm) == bool(row.neunorm))
+        and (row.table == 6 or bool(case.network.neunorm) == bool(row.neunorm))
     )
 
 

@@ -2,41 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
-from math import inf, isnan, nan, sqrt
+from math import inf, isnan, nan
 from statistics import median
-from typing import NamedTuple
 
 import pandas as pd
 
-from harness.analysis.groups import grouped
-from harness.records import Record
+from harness.analysis.groups import grouped, machines
+from harness.analysis.rounds import Cell, Entrant, Rounds, cell_of, entrant_of, last_run
+from harness.records import CertificateRow, EndedRow, MemoryRow, Row, WarmupRow
+from harness.records.identity import EXAM
 from harness.spec import FLOOR, REFERENCE, paper
-from harness.speed import ratios
-
-
-class Cell(NamedTuple):
-    """What is measured together and may be compared."""
-
-    dataset: str
-    scale: str
-    network: str
-    neunorm: str
-    width: str
-    mode: str
-    device: str
-    T: int
-    batch_size: int
-    seed: int
-
-
-class Contender(NamedTuple):
-    """Who is compared in a cell; ranks are among those of one precision."""
-
-    framework: str
-    variant: str
-    precision: str
 
 
 @dataclass(frozen=True)
@@ -64,6 +41,7 @@ class Acceleration:
     peak_memory_mib: float
     spike_rate: float
     certificate: str
+    proved: tuple[str, ...]  # the precisions it was proved equal in; no column
     mismatch_rate: float  # spikes that differ, of those compared, in this precision
     gradient_cosine: float  # to float32's, the lowest over the layers; of bf16 alone
     rounds: int
@@ -98,120 +76,56 @@ class Acceleration:
         return self.framework + variant + ("" if self.precision == "fp32" else f" {self.precision}")
 
 
-def cell_of(row: Record) -> Cell:
-    """The cell that a row belongs to."""
-    return Cell(
-        row.dataset,
-        row.scale,
-        row.network,
-        row.neunorm or "",
-        row.width,
-        row.mode,
-        row.device,
-        row.T,
-        row.batch_size,
-        row.seed,
-    )
+COLUMNS = tuple(field.name for field in fields(Acceleration) if field.name != "proved")
 
 
-def contender_of(row: Record) -> Contender:
-    """The contender that a row is of."""
-    return Contender(row.framework, row.variant or "", row.precision)
-
-
-def acceleration(records: Iterable[Record]) -> pd.DataFrame:
+def acceleration(records: Iterable[Row]) -> pd.DataFrame:
     """Fig. 3 as a table: seconds per iteration and epoch, and their ratios to the floor."""
-    columns = [field.name for field in fields(Acceleration)]
-    table = pd.DataFrame(acceleration_lines(records), columns=columns)
-    return table.astype({"rank": "Int64"})
+    return table_of(acceleration_lines(records))
 
 
-def acceleration_lines(records: Iterable[Record]) -> list[Acceleration]:
-    """The lines of the acceleration table, in the paper's order of cells.
+def table_of(lines: Iterable[Acceleration]) -> pd.DataFrame:
+    """Lines of the acceleration table as one."""
+    content = [{name: getattr(line, name) for name in COLUMNS} for line in lines]
+    return pd.DataFrame(content, columns=list(COLUMNS)).astype({"rank": "Int64"})
+
+
+def acceleration_lines(records: Iterable[Row]) -> list[Acceleration]:
+    """The lines of the acceleration table: machine by machine in the paper's order of cells.
 
     A cell's figures in one precision come from the last run that timed it, since only seconds of
     the same round compare. Who is not certified is listed last and has no rank.
     """
     rows = (record for record in records if record.suite == "acceleration")
+    return [
+        line
+        for here in machines(rows).values()
+        for cell, group in sorted(grouped(here, cell_of).items(), key=_in_order)
+        for line in _cell_lines(group)
+    ]
+
+
+def _in_order(item: tuple[Cell, list[Row]]) -> tuple[object, ...]:
+    case = item[0].case
+    names = case.fields
+    reading = names.neunorm or ""
+    size = (names.network, reading, names.width, case.mode, case.device, case.T, case.batch_size)
+    return paper.paper_order(case.dataset, case.scale), case.dataset, case.scale, *size, case.seed
+
+
+def _cell_lines(group: list[Row]) -> list[Acceleration]:
+    runs = grouped(group, lambda row: row.run)
     lines: list[Acceleration] = []
-    cells = grouped(rows, cell_of)
-    in_order = sorted(cells, key=lambda c: (paper.paper_order(c.dataset, c.scale), c))
-    for cell in in_order:
-        runs = grouped(cells[cell], lambda row: row.run)
-        for precision, own in grouped(cells[cell], lambda row: row.precision).items():
-            last = _last_run(own)
-            lines += _class_lines(last, Rounds.of(runs[last[0].run]), precision)
+    for precision, rows in grouped(group, lambda row: row.precision).items():
+        last = last_run(rows)
+        lines += _class_lines(last, Rounds.of(runs[last[0].run]), precision)
     return lines
 
 
-def _last_run(rows: list[Record]) -> list[Record]:
-    timed = [row.run for row in rows if row.kind == "iteration"]
-    last = max(timed or (row.run for row in rows))
-    return [row for row in rows if row.run == last]
-
-
-Seconds = dict[int, float]  # of each round
-
-
-def _seconds(rows: Iterable[Record], *, twin: bool = False) -> Seconds:
-    return {
-        row.round: row.seconds
-        for row in rows
-        if row.kind == "iteration" and row.twin == twin and row.round and row.seconds
-    }
-
-
-def _mean(first: Seconds, second: Seconds) -> Seconds:
-    """Of one contender's two names, round by round: less noise than either."""
-    return {n: sqrt(value * second.get(n, value)) for n, value in first.items()}
-
-
-@dataclass(frozen=True)
-class Rounds:
-    """What was timed together: the seconds of each contender, of who ran twice the mean."""
-
-    seconds: dict[Contender, Seconds]
-    twin: tuple[Seconds, Seconds]  # A/A: first and second name; empty where there was none
-
-    @classmethod
-    def of(cls, rows: Sequence[Record]) -> Rounds:
-        contenders = grouped(rows, contender_of)
-        seconds = {key: _seconds(own) for key, own in contenders.items()}
-        twin: tuple[Seconds, Seconds] = ({}, {})
-        for key, own in contenders.items():
-            again = _seconds(own, twin=True)
-            if again:
-                twin = (seconds[key], again)
-                seconds[key] = _mean(*twin)
-        return cls(seconds, twin)
-
-    def floor(self, precision: str) -> Seconds:
-        """The floor's seconds in a precision; empty where it did not run."""
-        return self.seconds.get(Contender(FLOOR, "", precision), {})
-
-    @property
-    def noise(self) -> ratios.Spread:
-        """The spread of one measurement, from all who ran in every round."""
-        columns = list(self.seconds.values())
-        most = max((len(column) for column in columns), default=0)
-        return ratios.spread([list(c.values()) for c in columns if most and len(c) == most])
-
-    def ratio(self, numerator: Seconds, denominator: Seconds) -> ratios.Ratio | None:
-        """Of the rounds that both ran in; None where there are none."""
-        shared = sorted(numerator.keys() & denominator.keys())
-        if not shared:
-            return None
-        if numerator is denominator:
-            return ratios.Ratio(1.0, 1.0, 1.0, "none", len(shared))
-        return ratios.ratio(
-            [numerator[n] for n in shared], [denominator[n] for n in shared], self.noise
-        )
-
-
-def _class_lines(rows: list[Record], rounds: Rounds, precision: str) -> list[Acceleration]:
+def _class_lines(rows: list[Row], rounds: Rounds, precision: str) -> list[Acceleration]:
     """A cell's lines in one precision, the floor first, then the ranked, then the others."""
     rows = [row for row in rows if row.precision == precision]
-    lines = [_line(key, own, rounds) for key, own in grouped(rows, contender_of).items()]
+    lines = [_line(key, group, rounds) for key, group in grouped(rows, entrant_of).items()]
     ranked = sorted(
         (line for line in lines if _is_ranked(line)), key=lambda line: line.ratio_to_floor
     )
@@ -223,19 +137,21 @@ def _class_lines(rows: list[Record], rounds: Rounds, precision: str) -> list[Acc
 
 
 def _is_ranked(line: Acceleration) -> bool:
-    return line.certificate.startswith(EQUAL) and not isnan(line.ratio_to_floor)
+    return bool(line.proved) and not isnan(line.ratio_to_floor)
 
 
-def _line(key: Contender, rows: list[Record], rounds: Rounds) -> Acceleration:
-    last, own = rows[-1], rounds.seconds[key]
-    ratio = rounds.ratio(own, rounds.floor(key.precision))
-    exact = rounds.ratio(own, rounds.floor("fp32"))
-    reference = rounds.seconds.get(Contender(REFERENCE, "", key.precision), {})
-    speedup = rounds.ratio(reference, own)
+def _line(key: Entrant, rows: list[Row], rounds: Rounds) -> Acceleration:
+    last, seconds = rows[-1], rounds.seconds[key]
+    data_source = _first_text(row.data_source for row in rows)
+    ratio = rounds.ratio(seconds, rounds.floor(key.precision))
+    exact = rounds.ratio(seconds, rounds.floor("fp32"))
+    reference = rounds.seconds.get(Entrant(REFERENCE, "", key.precision), {})
+    speedup = rounds.ratio(reference, seconds)
     noise = rounds.ratio(rounds.twin[1], rounds.twin[0])
-    per_iteration = median(own.values()) if own else nan
-    certificate, reason = _certificate(rows)
-    cosines = [row.gradient_cosine for row in rows if row.gradient_cosine is not None]
+    per_iteration = median(seconds.values()) if seconds else nan
+    proof = _proof(rows)
+    proofs = [row for row in rows if isinstance(row, CertificateRow)]
+    cosines = [row.gradient_cosine for row in proofs if row.gradient_cosine is not None]
     return Acceleration(
         dataset=last.dataset,
         scale=last.scale,
@@ -255,13 +171,14 @@ def _line(key: Contender, rows: list[Record], rounds: Rounds) -> Acceleration:
         interval=ratio.method if ratio else "",
         ratio_to_fp32_floor=exact.value if exact else nan,
         speedup_vs_reference=speedup.value if speedup else nan,
-        peak_memory_mib=_first(row.peak_memory_mib for row in rows),
-        spike_rate=_first(row.spike_rate for row in rows if row.kind == "certificate"),
-        certificate=certificate,
-        mismatch_rate=_mismatch_rate(rows),
+        peak_memory_mib=_first(row.peak_memory_mib for row in rows if isinstance(row, MemoryRow)),
+        spike_rate=_first(row.spike_rate for row in proofs),
+        certificate=proof.text,
+        proved=proof.precisions,
+        mismatch_rate=_mismatch_rate(proofs),
         gradient_cosine=min(cosines, default=nan),
-        rounds=len(own),
-        warmup_seconds=_first(row.seconds for row in rows if row.kind == "warmup"),
+        rounds=len(seconds),
+        warmup_seconds=_first(row.seconds for row in rows if isinstance(row, WarmupRow)),
         noise_low=noise.low if noise else nan,
         noise_high=noise.high if noise else nan,
         network=last.network,
@@ -270,14 +187,14 @@ def _line(key: Contender, rows: list[Record], rounds: Rounds) -> Acceleration:
         seed=last.seed,
         layout=last.layout or "",
         implementation=last.implementation or "",
-        data_source=last.data_source or "",
+        data_source=data_source,
         threads=last.threads or 0,
         cpu=last.cpu or "",
         gpu=last.gpu or "",
         torch=last.torch or "",
         framework_version=last.framework_version or "",
         run=last.run,
-        reason=reason,
+        reason=proof.reason,
     )
 
 
@@ -285,46 +202,42 @@ def _first(values: Iterable[float | None]) -> float:
     return next((value for value in values if value is not None), nan)
 
 
-def _mismatch_rate(rows: list[Record]) -> float:
+def _first_text(values: Iterable[str | None]) -> str:
+    return next((value for value in values if value), "")
+
+
+def _mismatch_rate(proofs: list[CertificateRow]) -> float:
     """Spikes that differ in the precision that was timed, of all compared."""
-    for row in rows:
+    for row in proofs:
         if row.certificate_precision == row.precision and row.layer is None and row.spikes:
             return (row.mismatches or 0) / row.spikes
     return nan
 
 
-EQUAL = "equal"
-_STATUS = {"missing": "not installed", "unsupported": "unsupported", "failed": "failed"}
+@dataclass(frozen=True)
+class Proof:
+    """What a contender's proof came to."""
+
+    text: str
+    precisions: tuple[str, ...] = ()  # in which it was proved equal
+    reason: str = ""  # where it is not equal
 
 
-def _certificate(rows: list[Record]) -> tuple[str, str]:
-    """What the contender's proof came to, in words, and the reason where it is not equal."""
+def _proof(rows: list[Row]) -> Proof:
     if rows[0].framework == FLOOR:
-        return "", ""
-    for row in reversed(rows):
-        if row.kind == "case" and row.status != "ok":
-            reason = row.reason or ""
-            return ("not comparable" if "not comparable" in reason else _STATUS[row.status]), reason
-    outcomes = [row for row in rows if row.kind == "certificate" and row.layer is None]
+        return Proof("")
+    ends = [row for row in rows if isinstance(row, EndedRow)]
+    if ends:
+        status, reason = ends[-1].status, ends[-1].reason
+        if status == "not comparable":
+            reason = f"{status}: {reason}"
+        return Proof("not installed" if status == "missing" else status, reason=reason)
     if rows[-1].deviations:
-        return "not the paper's function", rows[-1].deviations
-    if not outcomes or not all(row.certified for row in outcomes):
-        return "none", ""
-    exact = [row.certificate_precision or "" for row in outcomes]
-    return f"{EQUAL} ({'+'.join(name for name in exact if name != 'bf16')})", ""
-
-
-def noise_of(records: Iterable[Record]) -> ratios.Ratio | None:
-    """The A/A ratio over all cells of a run: a contender's second name against its first.
-
-    Its interval is the noise floor: a difference inside it is none.
-    """
-    cells = [Rounds.of(rows) for rows in grouped(records, cell_of).values()]
-    first, second = [], []
-    for cell in cells:
-        shared = sorted(cell.twin[0].keys() & cell.twin[1].keys())
-        first += [cell.twin[0][n] for n in shared]
-        second += [cell.twin[1][n] for n in shared]
-    if not first:
-        return None
-    return ratios.ratio(second, first, ratios.pooled([cell.noise for cell in cells]))
+        return Proof("not the paper's function", reason=rows[-1].deviations)
+    proofs = [row for row in rows if isinstance(row, CertificateRow) and row.layer is None]
+    if any(row.exam != EXAM for row in proofs):
+        return Proof("none", reason="it was proved by an older exam: harness run --fresh")
+    if not proofs or not all(row.certified for row in proofs):
+        return Proof("none")
+    exact = tuple(p for row in proofs if (p := row.certificate_precision) != "bf16")
+    return Proof(f"equal ({'+'.join(exact)})", exact)

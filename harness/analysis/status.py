@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from math import nan
 from statistics import median
 from typing import Literal
 
 from harness.analysis.groups import grouped
-from harness.analysis.speed import cell_of
-from harness.analysis.verify import network_of
-from harness.records import Record, build
-from harness.spec import Case
-from harness.speed import schedule
-from harness.system.facts import Machine
-from harness.training import trial
+from harness.analysis.rounds import cell_of
+from harness.records import EndedRow, IterationRow, Row, TimedRow, TrainedRow
+from harness.records.identity import fields_that_train
+from harness.spec import Case, cells
 
 State = Literal["done", "dated", "failed", "left out", "missing"]
 TESTING = 1.25  # what a training takes for each second of its passes, about: the rest tests
+# The key that a case would have here and now, on the data of a row; None where its adapter is gone.
+KeyNow = Callable[[Case, Row], str | None]
 
 
 @dataclass(frozen=True)
@@ -36,120 +36,88 @@ class Standing:
     seconds_left: float  # about; nan where nothing tells
 
 
-def standings(cases: Iterable[Case], records: Sequence[Record], here: Machine) -> list[Standing]:
+def standings(cases: Iterable[Case], records: Sequence[Row], key_now: KeyNow) -> list[Standing]:
     """How cases stand, by suite and data set, in their order."""
-    at = grouped(records, _spot)
-    by: dict[tuple[str, str], list[Case]] = {}
+    rows_at = grouped(records, lambda row: _spot(Case.of(row)))
+    by_suite: dict[tuple[str, str], list[Case]] = {}
     for case in cases:
-        by.setdefault((case.suite, case.dataset), []).append(case)
-    found = []
-    for (suite, dataset), own in by.items():
-        states = [state(case, at.get(spot_of(case), []), here) for case in own]
-        left = [
-            case
-            for case, each in zip(own, states, strict=True)
-            if each in ("dated", "failed", "missing")
-        ]
-        told = [row for row in records if row.suite == suite]
-        found.append(
-            Standing(
-                suite,
-                dataset,
-                states.count("done"),
-                states.count("dated"),
-                states.count("failed"),
-                states.count("left out"),
-                states.count("missing"),
-                _seconds(left, told, records),
-            )
+        by_suite.setdefault((case.suite, case.dataset), []).append(case)
+    return [
+        _standing(
+            wanted, [state(case, rows_at.get(_spot(case), []), key_now) for case in wanted], records
         )
-    return found
+        for wanted in by_suite.values()
+    ]
 
 
-def state(case: Case, own: Sequence[Record], here: Machine) -> State:
+def _standing(cases: list[Case], states: list[State], records: Sequence[Row]) -> Standing:
+    undone = ("dated", "failed", "missing")
+    left = [case for case, each in zip(cases, states, strict=True) if each in undone]
+    return Standing(
+        cases[0].suite,
+        cases[0].dataset,
+        states.count("done"),
+        states.count("dated"),
+        states.count("failed"),
+        states.count("left out"),
+        states.count("missing"),
+        _seconds(left, [row for row in records if row.suite == cases[0].suite], records),
+    )
+
+
+def state(case: Case, rows: Sequence[Row], key_now: KeyNow) -> State:
     """How one case stands, from the rows of its spot."""
-    results = [row for row in own if row.kind in ("trained", "timed")]
-    if any(_is_current(row, case, here) for row in results):
+    results = [row for row in rows if isinstance(row, TrainedRow | TimedRow)]
+    if any(row.key is not None and row.key == key_now(case, row) for row in results):
         return "done"
-    ended = [row for row in own if row.kind == "case"]
-    last = max((*results, *ended), key=lambda row: row.time, default=None)
+    last = next(
+        (r for r in reversed(rows) if isinstance(r, TrainedRow | TimedRow | EndedRow)), None
+    )
     if last is None:
-        timed_once = any(row.kind == "iteration" for row in own)
-        return "dated" if timed_once else "missing"
-    if last.kind == "case":
-        return "failed" if last.status == "failed" else "left out"
+        return "dated" if any(isinstance(row, IterationRow) for row in rows) else "missing"
+    if isinstance(last, EndedRow):
+        return "failed" if last.status in ("failed", "not comparable") else "left out"
     return "dated"
 
 
-def _is_current(row: Record, case: Case, here: Machine) -> bool:
-    now = build.of_case(row, case)
-    same = (row.code, row.framework_version, row.torch) == (
-        now.code,
-        now.framework_version,
-        here.torch,
-    )
-    if case.training is not None:
-        return same
-    place = (row.cpu, row.cores, row.threads, row.gpu)
-    return same and place == (here.cpu, here.cores, here.threads, here.gpu)
+def _spot(case: Case) -> str:
+    """What tells a case from the others; how many samples were wanted is in the data."""
+    fields = asdict(case.fields) if case.training is None else fields_that_train(case)
+    return json.dumps({**fields, "suite": case.suite}, sort_keys=True)
 
 
-Spot = tuple[object, ...]
-
-
-def spot_of(case: Case) -> Spot:
-    """What tells a case from the others, as far as its rows say it."""
-    training = case.training
-    framework, _, variant = case.framework.partition(":")
-    return (
-        *(case.suite, case.dataset, str(case.network), str(case.width), framework, variant or None),
-        case.network.neunorm.reading if case.network.neunorm else None,
-        *(case.T, case.batch_size, case.precision, case.device, case.seed, case.initialisation),
-        *(case.mode, training.epochs if training else None),
-        case.network.dropout if training else None,
-    )
-
-
-def _spot(row: Record) -> Spot:
-    return (
-        *(row.suite, row.dataset, row.network, row.width, row.framework, row.variant),
-        row.neunorm,
-        *(row.T, row.batch_size, row.precision, row.device, row.seed, row.initialisation),
-        *(row.mode, row.epochs, row.dropout),
-    )
-
-
-def _seconds(left: Sequence[Case], told: Sequence[Record], records: Sequence[Record]) -> float:
+def _seconds(left: Sequence[Case], rows: Sequence[Row], records: Sequence[Row]) -> float:
     """What the cases that are left take, about, by what others took."""
     if not left:
         return 0.0
     if left[0].training is None:
-        return _timing_seconds(left, told)
-    trained = [row for row in told or records if row.kind == "trained"]
-    paces = [row.seconds / _work(row) for row in trained if row.seconds]
+        return _timing_seconds(left, rows)
+    trained = [row for row in rows or records if isinstance(row, TrainedRow)]
+    paces = [row.seconds / _work(row) for row in trained if row.seconds and _work(row)]
     if not paces:
         return nan
-    return TESTING * median(paces) * sum(map(trial.weight, left))
+    return TESTING * median(paces) * sum(case.pace for case in left)
 
 
-def _work(row: Record) -> float:
-    """`trial.weight` of the case a row is of."""
+def _work(row: TrainedRow) -> float:
+    """The pace of the case a row is of, with the samples that were there."""
+    case = Case.of(row)
     samples = (row.train_samples or 0) + (row.validation_samples or 0)
-    return float(network_of(row).macs * row.T * (row.epochs or 1) * samples)
+    return replace(case, training=replace(case.trained, samples=samples or None)).pace
 
 
-def _timing_seconds(left: Sequence[Case], told: Sequence[Record]) -> float:
+def _timing_seconds(left: Sequence[Case], rows: Sequence[Row]) -> float:
     """A share of the longest run, by its cells."""
     spans = [
-        (_span(own), len(grouped(own, cell_of)))
-        for own in grouped(told, lambda row: row.run).values()
+        (_span(run), len(grouped(run, cell_of)))
+        for run in grouped(rows, lambda row: row.run).values()
     ]
     if not spans:
         return nan
-    seconds, cells = max(spans)
-    return seconds * len(schedule.cells(tuple(left))) / max(1, cells)
+    seconds, count = max(spans)
+    return seconds * len(cells(left)) / max(1, count)
 
 
-def _span(own: Sequence[Record]) -> float:
-    times = [datetime.fromisoformat(row.time) for row in own]
+def _span(rows: Sequence[Row]) -> float:
+    times = [datetime.fromisoformat(row.time) for row in rows]
     return (max(times) - min(times)).total_seconds()

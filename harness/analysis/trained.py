@@ -3,52 +3,96 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from math import nan
 from statistics import fmean
-from typing import NamedTuple
+from typing import TypeVar
 
 import pandas as pd
 
 from harness.analysis.groups import grouped
-from harness.analysis.statistics import Mean, mean, share
-from harness.records import Record
-from harness.spec import paper
+from harness.analysis.statistics import mean, share
+from harness.records import (
+    CertificateRow,
+    ConfusionRow,
+    EpochRow,
+    Record,
+    Row,
+    TestedRow,
+    TrainedRow,
+)
+from harness.spec import Case, Training, paper
+
+R = TypeVar("R", bound=Record)
 
 
-class Condition(NamedTuple):
+@dataclass(frozen=True)
+class Condition:
     """What trainings share that differ in the seed alone."""
 
-    dataset: str
-    scale: str
-    framework: str
-    neunorm: str
-    T: int
-    width: str
-    epochs: int
+    case: Case  # with seed 0, and without what was asked of the trained network
     train_samples: int
     test_samples: int
-    batch_size: int
-    dropout: float
-    optimiser: str
-    precision: str
-    device: str
-    initialisation: str
-    network: str
     data_source: str
+    # of the training or the test data
     partial: bool
     lossy: bool
     simulated: bool
     substitute: bool
 
+    @classmethod
+    def of(cls, row: Record) -> Condition:
+        """What the row's training shares with its other seeds."""
+        case = Case.of(row)
+        return cls(
+            case=replace(case, seed=0, training=Training(case.trained.epochs)),
+            train_samples=row.train_samples or 0,
+            test_samples=row.test_samples or 0,
+            data_source=row.data_source or "",
+            partial=bool(row.data_partial or row.data_test_partial),
+            lossy=bool(row.data_lossy or row.data_test_lossy),
+            simulated=bool(row.data_simulated or row.data_test_simulated),
+            substitute=bool(row.data_substitute or row.data_test_substitute),
+        )
+
     @property
     def reading(self) -> str:
         """NeuNorm's, as tables, figures and verdicts name it."""
-        return self.neunorm or "off"
+        neunorm = self.case.network.neunorm
+        return neunorm.reading if neunorm else "off"
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What must be said of its data wherever a figure is shown."""
+        names = ("partial", "lossy", "simulated", "substitute")
+        return tuple(name for name in names if getattr(self, name))
 
     def columns(self) -> dict[str, object]:
         """Its fields as those of a table."""
-        return {**self._asdict(), "neunorm": self.reading}
+        case = self.case
+        return {
+            "dataset": case.dataset,
+            "scale": case.scale,
+            "framework": case.framework,
+            "neunorm": self.reading,
+            "T": case.T,
+            "width": str(case.width),
+            "epochs": case.trained.epochs,
+            "train_samples": self.train_samples,
+            "test_samples": self.test_samples,
+            "batch_size": case.batch_size,
+            "dropout": case.network.dropout,
+            "optimiser": str(case.optimiser),
+            "precision": case.precision,
+            "device": case.device,
+            "initialisation": case.initialisation,
+            "network": str(case.network),
+            "data_source": self.data_source,
+            "partial": self.partial,
+            "lossy": self.lossy,
+            "simulated": self.simulated,
+            "substitute": self.substitute,
+        }
 
 
 @dataclass(frozen=True)
@@ -72,88 +116,79 @@ class Trainings:
     """The trainings of one condition, each with all its rows."""
 
     condition: Condition
-    ended: tuple[Record, ...]  # the row that says it is done, one a seed
-    rows: Mapping[str, Sequence[Record]]  # all rows of a training by its key
+    ended: tuple[TrainedRow, ...]  # the row that says it is done, one a seed
+    rows: tuple[Row, ...]  # all rows of these trainings
 
     @property
     def figures(self) -> Figures:
-        last = self.mean([row.test_accuracy for row in self.ended])
-        spent = [(row.seconds or nan) / (row.epochs or 1) for row in self.ended]
+        last = share([row.test_accuracy for row in self.ended])
         return Figures(
             accuracy=last.value,
             low=last.low,
             high=last.high,
-            best_accuracy=self.mean([row.best_test_accuracy for row in self.ended]).value,
-            chosen_accuracy=self.mean([row.chosen_test_accuracy for row in self.ended]).value,
+            best_accuracy=share([row.best_test_accuracy for row in self.ended]).value,
+            chosen_accuracy=share([row.chosen_test_accuracy for row in self.ended]).value,
             n=last.n,
-            seconds_per_epoch=fmean(spent),
+            seconds_per_epoch=fmean(row.seconds / (row.epochs or 1) for row in self.ended),
         )
 
-    @staticmethod
-    def mean(values: Iterable[float | None]) -> Mean:
-        """Of accuracies, over the seeds whose row has the value."""
-        return share([value for value in values if value is not None])
+    @property
+    def accuracies(self) -> dict[int, float]:
+        """Test accuracy after the last epoch, by seed."""
+        return {row.seed: row.test_accuracy for row in self.ended}
 
-    def of_kind(self, kind: str) -> list[Record]:
+    def of_kind(self, kind: type[R]) -> list[R]:
         """The rows of that kind of all its trainings."""
-        return [row for rows in self.rows.values() for row in rows if row.kind == kind]
+        return [row for row in self.rows if isinstance(row, kind)]
+
+    def tested_at(self, T: int) -> list[float]:
+        """Test accuracies over that many steps, one a training."""
+        return [row.test_accuracy for row in self.of_kind(TestedRow) if row.tested_T == T]
 
 
-def trainings(records: Iterable[Record], suite: str) -> list[Trainings]:
+def trainings(records: Iterable[Row], suite: str) -> list[Trainings]:
     """The finished trainings of a suite by condition, in the paper's order.
 
     Of a training that was done anew, the later rows count.
     """
-    by_key = grouped((r for r in records if r.suite == suite and r.key), lambda row: row.key or "")
-    ended: list[Record] = []
-    rows: dict[str, list[Record]] = {}
-    for key, own in by_key.items():
-        done = [row for row in own if row.kind == "trained"]
+    by_key = grouped((r for r in records if r.suite == suite and r.key), lambda row: row.key)
+    ended: list[TrainedRow] = []
+    rows: dict[str | None, list[Row]] = {}
+    for key, group in by_key.items():
+        done = [row for row in group if isinstance(row, TrainedRow)]
         if done:
             ended.append(done[-1])
-            rows[key] = _latest(own)
-    groups = grouped(ended, condition_of)
+            rows[key] = _latest(group)
+    groups = grouped(ended, Condition.of)
     return [
-        Trainings(condition, tuple(own), {row.key or "": rows[row.key or ""] for row in own})
-        for condition, own in sorted(groups.items(), key=lambda item: _in_order(item[0]))
+        Trainings(condition, tuple(seeds), tuple(row for end in seeds for row in rows[end.key]))
+        for condition, seeds in sorted(groups.items(), key=_in_order)
     ]
 
 
-def _in_order(condition: Condition) -> tuple[tuple[int, int], Condition]:
-    return paper.paper_order(condition.dataset, condition.scale), condition
+def _in_order(item: tuple[Condition, list[TrainedRow]]) -> tuple[object, ...]:
+    condition = item[0]
+    case = condition.case
+    reading = case.network.neunorm.reading if case.network.neunorm else ""
+    columns = {**condition.columns(), "neunorm": reading}
+    return paper.paper_order(case.dataset, case.scale), *columns.values()
 
 
-def _latest(rows: list[Record]) -> list[Record]:
+def _latest(rows: list[Row]) -> list[Row]:
     """One row of each kind, epoch, tested T and layer: the last that was written."""
-    latest = {(row.kind, row.epoch, row.tested_T, row.layer): row for row in rows}
-    return list(latest.values())
+    return list({_nth(row): row for row in rows}.values())
 
 
-def condition_of(row: Record) -> Condition:
-    """What the row's training shares with its other seeds."""
-    return Condition(
-        dataset=row.dataset,
-        scale=row.scale,
-        framework=row.framework + (f":{row.variant}" if row.variant else ""),
-        neunorm=row.neunorm or "",
-        T=row.T,
-        width=row.width,
-        epochs=row.epochs or 0,
-        train_samples=row.train_samples or 0,
-        test_samples=row.test_samples or 0,
-        batch_size=row.batch_size,
-        optimiser=row.optimiser or "",
-        dropout=row.dropout or 0.0,
-        precision=row.precision,
-        device=row.device,
-        initialisation=row.initialisation,
-        network=row.network,
-        data_source=row.data_source or "",
-        partial=bool(row.data_partial),
-        lossy=bool(row.data_lossy),
-        simulated=bool(row.data_simulated),
-        substitute=bool(row.data_substitute),
-    )
+def _nth(row: Row) -> tuple[object, ...]:
+    match row:
+        case EpochRow():
+            return row.kind, row.epoch
+        case TestedRow():
+            return row.kind, row.tested_T
+        case CertificateRow():
+            return row.kind, row.certificate_precision, row.layer
+        case _:
+            return (row.kind,)
 
 
 def _table(
@@ -164,46 +199,43 @@ def _table(
     extra = more or [{} for _ in found]
     lines = []
     for each, added in zip(found, extra, strict=True):
-        fields = each.condition.columns()
-        first = {name: fields.pop(name) for name in front}
-        lines.append({**first, **asdict(each.figures), **added, **fields})
+        columns = each.condition.columns()
+        first = {name: columns.pop(name) for name in front}
+        lines.append({**first, **asdict(each.figures), **added, **columns})
     return pd.DataFrame(lines)
 
 
-def scale(records: Iterable[Record]) -> pd.DataFrame:
+def scale(records: Iterable[Row]) -> pd.DataFrame:
     """Fig. 4: accuracy of the Small, Middle and Large networks."""
     return _table(trainings(records, "scale"))
 
 
-def accuracy(records: Iterable[Record]) -> pd.DataFrame:
+def accuracy(records: Iterable[Row]) -> pd.DataFrame:
     """What was trained for Tables 3 to 6."""
     return _table(trainings(records, "accuracy"))
 
 
-def timesteps(records: Iterable[Record]) -> pd.DataFrame:
+def timesteps(records: Iterable[Row]) -> pd.DataFrame:
     """Fig. 5: accuracy against T. Column `tested_8`: the same networks tested over 8 steps."""
     found = trainings(records, "timesteps")
-    steps = sorted({row.tested_T or 0 for each in found for row in each.of_kind("tested")})
-    return _table(found, [{f"tested_{T}": _tested(each, T) for T in steps} for each in found])
+    steps = sorted({row.tested_T for each in found for row in each.of_kind(TestedRow)})
+    more = [{f"tested_{T}": share(each.tested_at(T)).value for T in steps} for each in found]
+    return _table(found, more)
 
 
-def _tested(each: Trainings, T: int) -> float:
-    return each.mean(r.test_accuracy for r in each.of_kind("tested") if r.tested_T == T).value
-
-
-def neunorm(records: Iterable[Record]) -> pd.DataFrame:
+def neunorm(records: Iterable[Row]) -> pd.DataFrame:
     """NeuNorm off and on: accuracy, convergence, and the contrast of Fig. 6.
 
     `target` is the accuracy that all readings reach with the same seed, `epochs_to_target` how soon
     each does; `contrast` is the mean vote for the right class less that for a wrong one.
     """
     found = trainings(records, "neunorm")
-    fronts = [each.condition._replace(neunorm="") for each in found]
+    fronts = [_without_neunorm(each.condition) for each in found]
     more = []
     for each, front in zip(found, fronts, strict=True):
         rivals = [other for other, its in zip(found, fronts, strict=True) if its == front]
         reached = convergence(each, rivals).values()
-        contrasts = [contrast(row) for row in each.of_kind("confusion")]
+        contrasts = [contrast(row) for row in each.of_kind(ConfusionRow)]
         more.append(
             {
                 "target": mean([target for target, _ in reached]).value,
@@ -214,12 +246,16 @@ def neunorm(records: Iterable[Record]) -> pd.DataFrame:
     return _table(found, more)
 
 
+def _without_neunorm(condition: Condition) -> Condition:
+    network = replace(condition.case.network, neunorm=None)
+    return replace(condition, case=replace(condition.case, network=network))
+
+
 def curves(each: Trainings) -> dict[int, dict[int, float]]:
     """Test accuracy by seed and epoch."""
     found: dict[int, dict[int, float]] = {}
-    for row in each.of_kind("epoch"):
-        if row.epoch is not None and row.test_accuracy is not None:
-            found.setdefault(row.seed, {})[row.epoch] = row.test_accuracy
+    for row in each.of_kind(EpochRow):
+        found.setdefault(row.seed, {})[row.epoch] = row.test_accuracy
     return found
 
 
@@ -234,9 +270,8 @@ def convergence(each: Trainings, rivals: Sequence[Trainings]) -> dict[int, tuple
     return found
 
 
-def contrast(row: Record) -> float:
+def contrast(row: ConfusionRow) -> float:
     """Mean vote for the right class less that for a wrong one, of a row of Fig. 6's matrix."""
-    votes = row.votes or ()
-    right = [line[n] for n, line in enumerate(votes)]
-    wrong = [vote for n, line in enumerate(votes) for m, vote in enumerate(line) if m != n]
+    right = [line[n] for n, line in enumerate(row.votes)]
+    wrong = [vote for n, line in enumerate(row.votes) for m, vote in enumerate(line) if m != n]
     return fmean(right) - fmean(wrong) if right and wrong else nan

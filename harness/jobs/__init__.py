@@ -9,11 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.records import Record, Store
-from harness.records.ledger import Say
-from harness.spec import Case, UsageError
-from harness.speed import schedule
-from harness.training import trial
+from harness.records import Row, Store
+from harness.spec import Access, Budget, Case, Say, UsageError
 
 
 @dataclass(frozen=True)
@@ -21,7 +18,17 @@ class Trained:
     """A training that came to an end, with its rows; `before`: an earlier command had done it."""
 
     case: Case
-    rows: tuple[Record, ...]
+    rows: tuple[Row, ...]
+    before: bool = False
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A cell with figures, and all its rows so far; `before`: an earlier command had timed it."""
+
+    cell: Case
+    rows: tuple[Row, ...]
+    rounds: int
     before: bool = False
 
 
@@ -33,14 +40,14 @@ class Executor(Protocol):
     """
 
     def train(
-        self, cases: tuple[Case, ...], store: Store, plan: trial.Plan, say: Say
+        self, cases: tuple[Case, ...], store: Store, access: Access, say: Say
     ) -> Iterator[Trained]:
         """Trains what is not done, in any order."""
         ...
 
     def measure(
-        self, cases: tuple[Case, ...], store: Store, plan: schedule.Plan, say: Say
-    ) -> Iterator[schedule.Measured]:
+        self, cases: tuple[Case, ...], store: Store, access: Access, budget: Budget, say: Say
+    ) -> Iterator[Timed]:
         """Times what is not done, all of it on one machine that does nothing else."""
         ...
 

@@ -2,44 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from harness.analysis.speed import Cell, cell_of
-from harness.jobs import Trained, worker
-from harness.jobs.worker import Died, Worker
-from harness.records import Record, Store, build
-from harness.records.ledger import Busy, Ledger, Say, StoreLedger
+from harness.jobs import Timed, Trained
+from harness.jobs.worker import SILENCE, At, Died, Worker
+from harness.records import Record, Row, Store
+from harness.records.build import Run, Subject, ended, new_run, of_case, stamped
+from harness.records.identity import Software
+from harness.records.ledger import Busy, Ledger, Owner
 from harness.records.manifest import Manifest
-from harness.spec import Case, UsageError
+from harness.spec import Access, Budget, Case, Say, cells
 from harness.speed import schedule
-from harness.speed.schedule import Measured, Progress
-from harness.system import allocator, clock
-from harness.training import trial
+from harness.system import allocator, clock, machine
+from harness.system.facts import Machine
+from harness.training.trial import Trials
 
 
 @dataclass(frozen=True)
 class Local:
     """This machine."""
 
-    silence: float = worker.SILENCE  # seconds without a word after which a case hangs
+    silence: float = SILENCE  # seconds without a word after which a case hangs
 
     def train(
-        self, cases: tuple[Case, ...], store: Store, plan: trial.Plan, say: Say
+        self, cases: tuple[Case, ...], store: Store, access: Access, say: Say
     ) -> Iterator[Trained]:
-        manifest = Manifest.now(cases[0].device, build.now())
-        ledger = StoreLedger(store, say, plan.fresh, manifest=manifest)
-        yield from Trainings(cases, plan, ledger, self.silence).run()
+        yield from Trainings(Command.of(cases, store, say, self.silence), cases, access).run()
 
     def measure(
-        self, cases: tuple[Case, ...], store: Store, plan: schedule.Plan, say: Say
-    ) -> Iterator[Measured]:
-        manifest = Manifest.now(cases[0].device, build.now())
-        ledger = StoreLedger(store, say, plan.fresh, patient=True, manifest=manifest)
-        yield from Timings(cases, plan, ledger, self.silence).run()
+        self, cases: tuple[Case, ...], store: Store, access: Access, budget: Budget, say: Say
+    ) -> Iterator[Timed]:
+        command = Command.of(cases, store, say, self.silence)
+        yield from Timings(command, cases, access, budget).run()
+
+
+@dataclass(eq=False)
+class Command:
+    """What all work of one command shares: where its rows go, and who is told how far it is."""
+
+    store: Store
+    say: Say
+    silence: float
+    machine: Machine
+    manifest: Manifest
+    runs: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, cases: tuple[Case, ...], store: Store, say: Say, silence: float) -> Command:
+        """The command that this process was started with."""
+        here = machine.describe(torch.device(cases[0].device))
+        frameworks = dict.fromkeys(case.framework.partition(":")[0] for case in cases)
+        return cls(store, say, silence, here, Manifest.of_command(here, frameworks))
+
+    def start(self) -> str:
+        """A run of the command begins: its name."""
+        self.runs.append(new_run())
+        self.manifest.write(self.store.out, self.runs[-1])
+        return self.runs[-1]
+
+    def note(self, rows: Iterable[Row]) -> None:
+        """Keeps with the run what data its rows are of."""
+        manifest = self.manifest.with_data(rows)
+        if manifest != self.manifest:
+            self.manifest = manifest
+            manifest.write(self.store.out, self.runs[-1])
+
+    def row(self, case: Case) -> Record:
+        """What is known of a case whose process has died."""
+        subject = Subject(Software(torch=self.machine.torch))
+        return of_case(case, Run(self.runs[-1], self.machine, "system"), subject)
 
 
 @dataclass(frozen=True)
@@ -47,109 +83,111 @@ class Train:
     """What the process does that trains: the cases that are ordered, by number."""
 
     cases: tuple[Case, ...]
-    plan: trial.Plan
-    run_id: str
+    out: Path
+    access: Access
+    runs: tuple[str, ...]  # of the command; this one's is the last
     # on every machine as many: how sums are parted over threads decides how they are rounded
     threads: int = field(default_factory=torch.get_num_threads)
 
-    def __call__(self, ledger: Ledger, orders: Iterator[list[Any]]) -> Iterator[list[Any]]:
+    def __call__(self, owner: Owner, orders: Iterator[list[Any]]) -> Iterator[list[Any]]:
         torch.set_num_threads(self.threads)
-        at_work = trial.Trials(self.plan, self.run_id, allocator.choose("keep"))
-        for (number,) in orders:
+        device = torch.device(self.cases[0].device)
+        at = Run(self.runs[-1], machine.describe(device), allocator.choose("keep"))
+        trials = Trials(self.out, self.access, at)
+        for number, patient in orders:
+            ledger = Ledger(Store(self.out), owner, self.access.fresh, self.runs, patient)
             try:
-                at_work.trial(self.cases[number], ledger)
-                yield ["ended"]
+                end = trials.trial(self.cases[number], ledger)
+                yield ["ended", end.key, end.before]
             except Busy as who:
                 yield ["busy", str(who)]
+            finally:
+                ledger.release()
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What the process does that times: all cases, in the order that the runner chooses."""
+    """What the process does that times: all cases, in the order that the schedule chooses."""
 
     cases: tuple[Case, ...]
-    plan: schedule.Plan
-    run_id: str
+    out: Path
+    access: Access
+    budget: Budget
+    runs: tuple[str, ...]
 
-    def __call__(self, ledger: Ledger, orders: Iterator[list[Any]]) -> Iterator[list[Any]]:
-        numbers = {cell: n for n, cell in enumerate(schedule.cells(self.cases))}
-        for event in schedule.run(self.cases, ledger, self.plan, self.run_id):
-            match event:
-                case Progress(fraction, cell, doing):
-                    ledger.say(fraction, f"{cell.dataset} {cell.scale}: {doing}")
-                case Measured(cell, _, rounds, before):
-                    yield ["measured", numbers[cell], rounds, before]
+    def __call__(self, owner: Owner, orders: Iterator[list[Any]]) -> Iterator[list[Any]]:
+        kept = allocator.choose(self.budget.allocator)
+        at = Run(self.runs[-1], machine.describe(torch.device(self.cases[0].device)), kept)
+        ledger = Ledger(Store(self.out), owner, self.access.fresh, self.runs, patient=True)
+        numbers = {cell: n for n, cell in enumerate(cells(self.cases))}
+        for each in schedule.run(self.cases, ledger, self.access, self.budget, at):
+            yield ["measured", numbers[each.cell], each.rounds, list(each.before)]
         yield ["ended"]
-
-
-def outcome(message: list[Any]) -> str:
-    """What a process's message is about. Raises UsageError where that is what it tells."""
-    if message[0] == "usage":
-        raise UsageError(message[1])
-    return message[0]
 
 
 @dataclass(eq=False)
 class Trainings:
     """Trainings of one command: their process, and how far they are."""
 
+    command: Command
     cases: tuple[Case, ...]
-    plan: trial.Plan
-    ledger: StoreLedger
-    silence: float
-    run_id: str = field(default_factory=build.new_run)
+    access: Access
     worker: Worker | None = None
     before: float = 0.0  # of the work, in [0, 1]
 
     def run(self) -> Iterator[Trained]:
         """All cases; those that another process is at come last, once it has ended them."""
-        self.ledger.start(self.run_id)
-        told = self.ledger.said
+        self.command.start()
         busy = []
         try:
             for number, case in enumerate(self.cases):
-                ended = self._one(number, case, told)
-                if ended is None:
+                trained = self._one(number, case, patient=False)
+                if trained is None:
                     busy.append((number, case))
                 else:
-                    yield ended
-            self.ledger.patient = True
+                    yield trained
             for number, case in busy:
-                told(self.before, f"{case.dataset} {case.scale}: another process is at it; waiting")
-                ended = self._one(number, case, told)
-                assert ended is not None
-                yield ended
+                trained = self._one(number, case, patient=True)
+                assert trained is not None
+                yield trained
         finally:
             self._end()
 
-    def _one(self, number: int, case: Case, told: Say) -> Trained | None:
+    def _one(self, number: int, case: Case, *, patient: bool) -> Trained | None:
         """One case to its end; None where another process is at it."""
-        share = trial.weight(case) / sum(map(trial.weight, self.cases))
-        ledger = self.ledger
-        ledger.said = lambda fraction, doing: told(self.before + share * fraction, doing)
-        ledger.kept, ledger.found = [], []
+        share = case.pace / sum(each.pace for each in self.cases)
+        store = self.command.store
         try:
-            if self._said(number, case) == "busy":
-                return None
+            message = self._ordered(number, case, share, patient=patient)
         except Died as reason:
             self._end()
-            assert ledger.attempted is not None
-            ledger.keep(worker.failed(ledger.attempted, str(reason)))
-        finally:
-            ledger.release()
+            dead = stamped(ended(self.command.row(case), "failed", str(reason)))
+            store.append(dead)
+            message = ["ended", None, False]
+        if message[0] == "busy":
+            return None
         self.before += share
-        if ledger.kept:
-            return Trained(case, tuple(ledger.kept))
-        own = [row for row in ledger.found if row.suite == case.suite]
-        return Trained(case, tuple(own), before=True)
+        _, key, before = message
+        if before:
+            rows = [row for row in store.of_keys([key]) if row.suite == case.suite]
+        else:
+            rows = [row for row in store.of_runs(self.command.runs) if Case.of(row) == case]
+            self.command.note(rows)
+        return Trained(case, tuple(rows), before)
 
-    def _said(self, number: int, case: Case) -> str:
+    def _ordered(self, number: int, case: Case, share: float, *, patient: bool) -> list[Any]:
+        """What the process says of a case when it is over."""
+        command = self.command
         if self.worker is None:
-            work = Train(self.cases, self.plan, self.run_id)
-            self.worker = Worker.start(work, case.device)
-        self.worker.order(number)
-        for message in self.worker.messages(self.ledger, self.silence):
-            return outcome(message)
+            work = Train(self.cases, command.store.out, self.access, tuple(command.runs))
+            self.worker = Worker.start(work, self.cases, case.device)
+        self.worker.order(number, patient)
+
+        def say(fraction: float, doing: str) -> None:
+            command.say(self.before + share * fraction, doing)
+
+        for message in self.worker.messages(say, command.silence):
+            return message
         raise AssertionError("a process that says nothing more has died")
 
     def _end(self) -> None:
@@ -164,97 +202,78 @@ class Timings:
     done are measured anew without it.
     """
 
+    command: Command
     cases: tuple[Case, ...]
-    plan: schedule.Plan
-    ledger: StoreLedger
-    silence: float
-    lost: list[Record] = field(default_factory=list)  # rows of who died
+    access: Access
+    budget: Budget
+    lost: dict[Case, str] = field(default_factory=dict)  # who died, and how
 
-    def run(self) -> Iterator[Measured]:
+    def run(self) -> Iterator[Timed]:
         """All cells, each as soon as it has figures, and again at the end."""
-        deadline = clock.Deadline.after(self.plan.budget)
-        cases = self.cases
+        deadline = clock.Deadline.after(self.budget.seconds)
+        cases, budget = self.cases, self.budget
         while cases:
-            run_id = build.new_run()
-            self.ledger.start(run_id)
-            # a table shows the rows of a cell's last run, so that is where those of the dead belong
-            self.lost = [replace(row, run=run_id) for row in self.lost]
-            plan = self.plan
-            if self.lost:  # the time is what the first process has left of it
-                plan = replace(plan, budget=max(deadline.left, plan.budget / 10))
+            self.command.start()
+            worker = self._started(cases, budget)
             try:
-                yield from self._process(cases, plan, run_id)
+                yield from self._listened(worker, cases)
                 break
             except Died as reason:
-                left = self._without_the_dead(cases, str(reason))
+                left = self._without_the_dead(cases, worker.at, str(reason))
                 yield from self._ended(cases, left)
                 cases = left
+                # the time is what the first process has left of it
+                seconds = max(deadline.left, self.budget.seconds / 10)
+                budget = replace(self.budget, seconds=seconds)
             finally:
-                self.ledger.release()
-        self.ledger.keep(*self.lost)
+                worker.end()
+        self.command.store.append(*self._rows_of_the_lost())
 
-    def _process(
-        self, cases: tuple[Case, ...], plan: schedule.Plan, run_id: str
-    ) -> Iterator[Measured]:
-        cells = list(schedule.cells(cases))
-        worker = Worker.start(Measure(cases, plan, run_id), cells[0].device)
-        try:
-            for message in worker.messages(self.ledger, self.silence):
-                if outcome(message) == "ended":
-                    return
-                yield self._measured(cells, message, run_id)
-        finally:
-            worker.end()
+    def _started(self, cases: tuple[Case, ...], budget: Budget) -> Worker:
+        command = self.command
+        work = Measure(cases, command.store.out, self.access, budget, tuple(command.runs))
+        return Worker.start(work, cases, cases[0].device)
 
-    def _measured(self, cells: list[Case], message: list[Any], run_id: str) -> Measured:
-        """What a process says that it has measured, with its rows."""
-        _, number, rounds, before = message
-        there = self.ledger.found if before else self.ledger.kept
-        own = there if before else [r for r in (*there, *self.lost) if r.run == run_id]
-        own = [row for row in own if _is_of(row, cells[number])]
-        return Measured(cells[number], tuple(own), rounds, before)
+    def _listened(self, worker: Worker, cases: tuple[Case, ...]) -> Iterator[Timed]:
+        """The cells that a process measures, as they come."""
+        listed = list(cells(cases))
+        for message in worker.messages(self.command.say, self.command.silence):
+            if message[0] == "ended":
+                return
+            _, number, rounds, before = message
+            yield self._timed(listed[number], rounds, before)
 
-    def _without_the_dead(self, cases: tuple[Case, ...], reason: str) -> tuple[Case, ...]:
-        """The cases that are left; those that died become rows."""
-        last = self.ledger.attempted
-        cell = [case for case in cases if last is None or _is_of(last, case)]
-        own = [case for case in cell if last is not None and _name(last) == _name_of(case)]
-        dead = own or cell  # it died in what all of its cell share: the data, the floor
-        for case in dead:
-            row = last if last is not None else self._row(case)
-            self.lost.append(worker.failed(build.of_case(row, case), reason))
+    def _timed(self, cell: Case, rounds: int, before: list[str]) -> Timed:
+        store = self.command.store
+        if before:
+            return Timed(cell, tuple(store.of_keys(before)), rounds, before=True)
+        written = [*store.of_runs(self.command.runs[-1:]), *self._rows_of_the_lost()]
+        rows = tuple(row for row in written if Case.of(row).cell == cell.cell)
+        self.command.note(rows)
+        return Timed(cell, rows, rounds)
+
+    def _rows_of_the_lost(self) -> list[Row]:
+        # a table shows the rows of a cell's last run, so that is where those of the dead belong
+        return [
+            stamped(ended(self.command.row(case), "failed", reason))
+            for case, reason in self.lost.items()
+        ]
+
+    def _without_the_dead(self, cases: tuple[Case, ...], at: At, reason: str) -> tuple[Case, ...]:
+        """The cases that are left; those that died are remembered."""
+        if at.case is not None:
+            dead: tuple[Case, ...] = (cases[at.case],)
+        elif at.cell is not None:  # in what all of the cell share: the data, the floor
+            dead = list(cells(cases).values())[at.cell]
+        else:
+            dead = cases
+        self.lost |= dict.fromkeys(dead, reason)
         return tuple(case for case in cases if case not in dead)
 
-    def _row(self, case: Case) -> Record:
-        here = schedule.here(case.device)
-        return build.of_cell(case, self.ledger.runs[-1], here, self.plan.allocator)
-
-    def _ended(self, cases: tuple[Case, ...], left: tuple[Case, ...]) -> Iterator[Measured]:
+    def _ended(self, cases: tuple[Case, ...], left: tuple[Case, ...]) -> Iterator[Timed]:
         """The cells that have no contender left."""
-        for cell in schedule.cells(cases).keys() - schedule.cells(left).keys():
-            own = tuple(row for row in self.lost if _is_of(row, cell))
-            yield Measured(cell, own, 0)
-
-
-def _is_of(row: Record, case: Case) -> bool:
-    """Whether a row is of the cell that a case is in."""
-    return cell_of(row) == Cell(
-        case.dataset,
-        case.scale,
-        str(case.network),
-        case.network.neunorm.reading if case.network.neunorm else "",
-        str(case.width),
-        case.mode,
-        case.device,
-        case.T,
-        case.batch_size,
-        case.seed,
-    )
-
-
-def _name(row: Record) -> tuple[str, str]:
-    return row.framework + (f":{row.variant}" if row.variant else ""), row.precision
-
-
-def _name_of(case: Case) -> tuple[str, str]:
-    return case.framework, case.precision
+        there = {case.cell for case in left}
+        for cell in cells(cases):
+            if cell.cell not in there:
+                rows = [r for r in self._rows_of_the_lost() if Case.of(r).cell == cell.cell]
+                yield Timed(cell, tuple(rows), 0)

@@ -1,4 +1,4 @@
-"""Trainings as jobs of a Slurm cluster whose machines share the result folder's file system."""
+"""Trainings as jobs of a Slurm cluster."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ from time import sleep
 import submitit
 import torch
 
-from harness.jobs import Trained, worker
-from harness.jobs.local import Local
+from harness.jobs import Timed, Trained
+from harness.jobs.task import Parcel, Task, shared
+from harness.jobs.worker import SILENCE
 from harness.records import Store
-from harness.records.ledger import Say
-from harness.spec import Case, UsageError
-from harness.speed import schedule
-from harness.speed.schedule import Measured
-from harness.training import trial
+from harness.spec import Access, Budget, Case, Say, UsageError
 
 POLL = 1.0  # seconds between two looks at what is done
 MINUTES = 24 * 60  # that a job may take; one that was ended goes on with the next command
@@ -26,54 +23,55 @@ MINUTES = 24 * 60  # that a job may take; one that was ended goes on with the ne
 class Slurm:
     """The cluster that this machine submits to; without one, processes of this machine."""
 
-    silence: float = worker.SILENCE
+    silence: float = SILENCE
     cluster: str | None = None  # None: Slurm where there is one
 
     def train(
-        self, cases: tuple[Case, ...], store: Store, plan: trial.Plan, say: Say
+        self, cases: tuple[Case, ...], store: Store, access: Access, say: Say
     ) -> Iterator[Trained]:
-        out = store.out.resolve()
         threads = torch.get_num_threads()
-        submit = submitit.AutoExecutor(folder=out / "slurm", cluster=self.cluster)
+        submit = submitit.AutoExecutor(folder=store.out.resolve() / "slurm", cluster=self.cluster)
         submit.update_parameters(
             timeout_min=MINUTES,
             cpus_per_task=threads,
             gpus_per_node=int(cases[0].device != "cpu"),
             slurm_job_name="harness",
         )
-        threads = torch.get_num_threads()
-        with submit.batch():
-            jobs = [
-                submit.submit(train_one, case, store, plan, self.silence, threads) for case in cases
-            ]
-        waiting = dict(enumerate(jobs))
-        try:
-            while waiting:
-                for number in [n for n, job in waiting.items() if job.done()]:
-                    yield _ended(waiting.pop(number))
-                say(1 - len(waiting) / len(jobs), f"{len(waiting)} jobs are not done")
-                sleep(POLL)
-        finally:
-            for job in waiting.values():
-                job.cancel()
+        with shared(store) as share:
+            task = Task(share, access, self.silence, threads)
+            with submit.batch():
+                jobs = [submit.submit(task.train, case, Parcel.of(store, case)) for case in cases]
+            yield from _ended(jobs, store, say)
 
     def measure(
-        self, cases: tuple[Case, ...], store: Store, plan: schedule.Plan, say: Say
-    ) -> Iterator[Measured]:
+        self, cases: tuple[Case, ...], store: Store, access: Access, budget: Budget, say: Say
+    ) -> Iterator[Timed]:
         raise UsageError(
             "--executor slurm trains: time with --executor local in a job that has its machine "
             "for itself (sbatch --exclusive)"
         )
 
 
-def train_one(case: Case, store: Store, plan: trial.Plan, silence: float, threads: int) -> Trained:
-    """What a job does: one case, as `--executor local` does it."""
-    torch.set_num_threads(threads)
-    (ended,) = Local(silence).train((case,), store, plan, lambda fraction, doing: None)
-    return ended
+Job = submitit.Job[tuple[Trained, Parcel]]
 
 
-def _ended(job: submitit.Job[Trained]) -> Trained:
+def _ended(jobs: list[Job], store: Store, say: Say) -> Iterator[Trained]:
+    """What the jobs come to, as they end."""
+    waiting = dict(enumerate(jobs))
+    try:
+        while waiting:
+            for number in [n for n, job in waiting.items() if job.done()]:
+                trained, parcel = _result(waiting.pop(number))
+                parcel.unpack(store)
+                yield trained
+            say(1 - len(waiting) / len(jobs), f"{len(waiting)} jobs are not done")
+            sleep(POLL)
+    finally:
+        for job in waiting.values():
+            job.cancel()
+
+
+def _result(job: Job) -> tuple[Trained, Parcel]:
     """What a job came to. Raises UsageError where it did not start or was lost."""
     error = job.exception()
     if error is not None:

@@ -1,8 +1,8 @@
 """Measuring in a process of its own: whatever it does to itself costs its own case and no more.
 
-The process says what it does as lines of JSON over a pipe, and waits until each row is kept; what
-it prints goes nowhere near them. It may crash, hang, eat memory or print garbage: its owner then
-knows which case it was at. It ends with its owner, even where that is killed.
+The process adds its rows to the folder itself; over a pipe it says what it does, as lines of JSON.
+What it prints goes nowhere near them. It may crash, hang, eat memory or print garbage: its owner
+then knows which case it was at. It ends with its owner, even where that is killed.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
+from dataclasses import dataclass, field
+from io import BufferedRandom
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from harness.records import Record, build
-from harness.records.ledger import Busy, Ledger, StoreLedger
-from harness.spec import UsageError
+from harness.records.ledger import Owner
+from harness.spec import Case, Say, UsageError, cells
 from harness.system import footprint, processes
 
 SILENCE = 900.0  # seconds without a word after which a case hangs; compiling one takes up to 300
 LAST_WORDS = 300  # characters of what the process wrote on stderr before it died
-PIECE = 2**26  # bytes of the longest message
+PIECE = 2**20  # bytes of the longest message
 
-# What the process does: it talks to the ledger, answers for the orders that come, and yields what
-# else there is to say.
-Work = Callable[[Ledger, Iterator[list[Any]]], Iterator[list[Any]]]
+# What the process does: it says how far it is, answers the orders that come, and yields what there
+# is to say of each.
+Work = Callable[[Owner, Iterator[list[Any]]], Iterator[list[Any]]]
 
 
 class Died(Exception):
@@ -41,42 +41,46 @@ class Died(Exception):
 
 @dataclass(eq=False)
 class Pipe:
-    """The ledger as the process sees it: the owner's, at the other end of a pipe."""
+    """The owner as the process sees it, at the other end of a pipe."""
 
     connection: Connection
+    cases: tuple[Case, ...]  # as the owner numbers them
+
+    def __post_init__(self) -> None:
+        self.numbers = {case: n for n, case in enumerate(self.cases)}
+        self.cells = {cell.cell: n for n, cell in enumerate(cells(self.cases))}
 
     def send(self, *message: object) -> None:
         """Says something, without waiting."""
         self.connection.send_bytes(json.dumps(message).encode())
 
-    def receive(self) -> list[Any]:
-        """What comes next. Raises EOFError when the owner is gone."""
-        return json.loads(self.connection.recv_bytes(PIECE))
-
-    def begin(self, *rows_: Record) -> list[Record]:
-        self.send("begin", [row.to_json() for row in rows_])
-        kind, told = self.receive()
-        if kind == "busy":
-            raise Busy(told)
-        return [Record.of_json(line) for line in told]
-
-    def keep(self, *rows_: Record) -> None:
-        self.send("keep", [row.to_json() for row in rows_])
-        self.receive()
-
-    def attempt(self, row: Record, patience: float = 0.0) -> None:
-        self.send("attempt", row.to_json(), patience)
+    def attempt(self, case: Case, patience: float = 0.0) -> None:
+        self.send("at", self.numbers.get(case), self.cells.get(case.cell), patience)
 
     def say(self, fraction: float, doing: str) -> None:
         self.send("say", fraction, doing)
 
     def orders(self) -> Iterator[list[Any]]:
-        """What the owner wants done, until it wants no more."""
+        """What the owner wants done. Raises EOFError when the owner is gone."""
         while True:
-            order = self.receive()
-            if order == ["stop"]:
-                return
-            yield order
+            yield json.loads(self.connection.recv_bytes(PIECE))
+
+
+@dataclass(frozen=True)
+class Ends:
+    """What the process is given of its owner."""
+
+    connection: Connection
+    lifeline: Connection  # closed with the owner
+    errors: Connection  # the file that its stderr goes to
+
+
+@dataclass(frozen=True)
+class At:
+    """What the process is at: a case, or what all cases of a cell share; None: neither."""
+
+    case: int | None = None
+    cell: int | None = None
 
 
 @dataclass(eq=False)
@@ -86,76 +90,80 @@ class Worker:
     process: Any  # of multiprocessing; its classes have no common one that is public
     connection: Connection
     lifeline: Connection
-    errors: Path  # what it wrote on stderr
+    errors: BufferedRandom  # what it wrote on stderr: a file without a name, which nobody leaves
+    at: At = field(default_factory=At)
 
     @classmethod
-    def start(cls, work: Work, device: str) -> Worker:
+    def start(cls, work: Work, cases: tuple[Case, ...], device: str) -> Worker:
         """Starts the process; `work` must be importable, and what it holds picklable."""
         context = processes.context(device)
         ours, theirs = context.Pipe()
         watched, lifeline = context.Pipe(duplex=False)
-        handle, errors = tempfile.mkstemp(prefix="harness-", suffix=".log")
-        os.close(handle)
+        errors = tempfile.TemporaryFile()  # noqa: SIM115 it lives as long as the worker
+        # a file does not travel to the process, a connection does
+        handed = Connection(os.dup(errors.fileno()), readable=False)
         limit = footprint.available_mib("cpu") if device == "cpu" else None
+        threads = torch.get_num_threads()
         process = context.Process(
-            target=_main, args=(work, theirs, watched, errors, torch.get_num_threads(), limit)
+            target=_main, args=(work, cases, Ends(theirs, watched, handed), threads, limit)
         )
         process.start()
-        theirs.close()
-        watched.close()
-        return cls(process, ours, lifeline, Path(errors))
+        for each in (theirs, watched, handed):
+            each.close()
+        return cls(process, ours, lifeline, errors)
 
     def order(self, *what: object) -> None:
         """Asks for something."""
         with contextlib.suppress(OSError):  # it died: `messages` says so
             self.connection.send_bytes(json.dumps(what).encode())
 
-    def messages(self, ledger: StoreLedger, silence: float) -> Iterator[list[Any]]:
-        """What it says beside rows, which are kept. Raises Died, and what the ledger raises."""
-        limit = silence
+    def messages(self, say: Say, silence: float) -> Iterator[list[Any]]:
+        """What it says beside how far it is, which `say` is told. Raises Died, and UsageError where
+        it says that it cannot go on.
+        """
+        patience = silence
         while True:
-            try:
-                if not self.connection.poll(limit):
+            match self._next(patience):
+                case ["say", int() | float() as fraction, str() as doing]:
+                    say(min(1.0, max(0.0, fraction)), _text(doing))
+                    patience = silence
+                case ["at", int() | None as case, int() | None as cell, int() | float() as more]:
+                    self.at = At(case, cell)
+                    patience = max(silence, more)
+                case ["usage", str() as reason]:
+                    raise UsageError(_text(reason))
+                case ["busy" | "ended" | "measured" as kind, *rest]:
+                    patience = silence
+                    yield [kind, *rest]
+                case _:
                     self.process.kill()
-                    raise Died(f"it said nothing for {limit:.0f} s and was ended as hung")
-                message = json.loads(self.connection.recv_bytes(PIECE))
-            except (EOFError, OSError):
-                raise Died(self._obituary()) from None
-            except ValueError:
-                self.process.kill()
-                raise Died("it broke the pipe to its owner") from None
-            limit = max(silence, message[2]) if message[0] == "attempt" else silence
-            if not self._answered(message, ledger):
-                yield message
+                    raise Died("it broke the pipe to its owner")
 
-    def _answered(self, message: list[Any], ledger: StoreLedger) -> bool:
-        """Does what the process wants of the ledger; whether it was that."""
-        kind, *told = message
-        match kind:
-            case "begin":
-                try:
-                    there = ledger.begin(*map(Record.of_json, told[0]))
-                    self.order("rows", [row.to_json() for row in there])
-                except Busy as who:
-                    self.order("busy", str(who))
-            case "keep":
-                ledger.keep(*map(Record.of_json, told[0]))
-                self.order("kept")
-            case "attempt":
-                ledger.attempt(Record.of_json(told[0]), told[1])
-            case "say":
-                ledger.say(*told)
-            case _:
-                return False
-        return True
+    def _next(self, patience: float) -> object:
+        """Its next message; None for what is none of ours."""
+        # what it forked may hold the pipe open when it is dead: its own end is waited for too
+        ready = wait([self.connection, self.process.sentinel], patience)
+        if not ready:
+            self.process.kill()
+            raise Died(f"it said nothing for {patience:.0f} s and was ended as hung")
+        try:
+            if self.connection not in ready and not self.connection.poll():
+                raise EOFError
+            return json.loads(self.connection.recv_bytes(PIECE))
+        except (EOFError, OSError):
+            raise Died(self._obituary()) from None
+        except (ValueError, RecursionError):
+            return None
 
     def end(self) -> None:
-        """Ends the process; what it has said is kept."""
+        """Ends the process and what it started; the rows it has written stay."""
+        with contextlib.suppress(OSError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.kill()
         self.process.join()
         self.connection.close()
         self.lifeline.close()
-        self.errors.unlink(missing_ok=True)
+        self.errors.close()
 
     def _obituary(self) -> str:
         self.process.join(10)
@@ -165,33 +173,34 @@ class Worker:
             how = f"died of {signal.Signals(-code).name}"
             if -code == signal.SIGKILL:
                 how += ", as a system does where memory runs out"
-        with contextlib.suppress(OSError):
-            said = self.errors.read_text(errors="replace").strip()
-            if said:
-                how += f"; its last words: {' '.join(said[-LAST_WORDS:].split())}"
+        self.errors.seek(0)
+        lines = self.errors.read().decode(errors="replace").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        if last:  # of a traceback the exception's own line
+            how += f"; its last words: {last[:LAST_WORDS]}"
         return f"the process that measured it {how}"
 
 
-def failed(row: Record, reason: str) -> Record:
-    """The row of a case that came to nothing."""
-    return replace(row, kind="case", status="failed", reason=reason, time=build.now())
+def _text(received: str) -> str:
+    """What can be shown and stored: without halves of characters."""
+    return received.encode(errors="replace").decode()
 
 
 def _main(
     work: Work,
-    connection: Connection,
-    lifeline: Connection,
-    errors: str,
+    cases: tuple[Case, ...],
+    ends: Ends,
     threads: int,
     limit_mib: float | None,
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the owner decides
-    processes.end_with(lifeline)
-    _redirect(errors)
+    os.setpgid(0, 0)  # what it starts ends with it
+    processes.end_with(ends.lifeline)
+    _redirect(ends.errors.fileno())
     if limit_mib is not None:
         _limit_memory(limit_mib)
     torch.set_num_threads(threads)
-    pipe = Pipe(connection)
+    pipe = Pipe(ends.connection, cases)
     try:
         for message in work(pipe, pipe.orders()):
             pipe.send(*message)
@@ -201,12 +210,11 @@ def _main(
         os._exit(1)
 
 
-def _redirect(errors: str) -> None:
+def _redirect(errors: int) -> None:
     """What the process prints is no part of what it says."""
     sink = os.open(os.devnull, os.O_WRONLY)
-    log = os.open(errors, os.O_WRONLY | os.O_TRUNC)
     os.dup2(sink, sys.stdout.fileno() if sys.stdout else 1)
-    os.dup2(log, 2)
+    os.dup2(errors, 2)
 
 
 def _limit_memory(mib: float) -> None:

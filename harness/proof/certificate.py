@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import isnan
+from math import isfinite, isnan
 from typing import assert_never
 
+from harness.records import CertificateRow, Record
+from harness.records.build import shortened
+from harness.records.identity import EXAM
 from harness.spec import Precision
 
 LOWEST_RATE, HIGHEST_RATE = 0.01, 0.9  # outside, a layer proves nothing: it is silent or stuck
@@ -118,3 +121,41 @@ def failures(
             f"{worst.layer}, allowed is {GRADIENT_TOLERANCE[precision]:.0e}"
         )
     return failures
+
+
+def rows_of(row: Record, proof: Certificate) -> Iterator[CertificateRow]:
+    """A certificate as rows of a case: the outcome, then one of each layer."""
+    first = proof.divergence
+    outcome = CertificateRow(
+        **vars(row),
+        exam=EXAM,
+        certified=proof.passed,
+        certificate_precision=proof.precision,
+        reason=shortened("; ".join(proof.failures)) or None,
+        spike_rate=proof.spike_rate,
+        spikes=proof.spikes,
+        mismatches=proof.mismatches,
+        gradient_error=_finite(proof.gradient_error),
+        first_step=first.step if first else None,
+        first_layer=first.layer if first else None,
+        threshold_distance=first.distance if first else None,
+        attempts=proof.attempts,
+    )
+    yield outcome
+    for layer in proof.layers:
+        yield CertificateRow(
+            **vars(row),
+            exam=EXAM,
+            certified=proof.passed,
+            certificate_precision=proof.precision,
+            layer=layer.layer,
+            spike_rate=layer.rate,
+            spikes=layer.spikes,
+            mismatches=layer.mismatches,
+            gradient_error=_finite(layer.gradient_error),
+            gradient_cosine=_finite(layer.gradient_cosine),
+        )
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and isfinite(value) else None  # JSON has no NaN

@@ -14,14 +14,11 @@ from importlib import metadata
 from pathlib import Path
 
 import psutil
-import torch
 
-import adapters
-from harness.records import Record
-from harness.spec import UsageError
-from harness.system import machine
+from harness.records.build import now
+from harness.records.record import Record
 from harness.system.facts import Machine
-from harness.system.files import write_whole
+from harness.system.files import unwritable, write_whole
 
 # Packages whose versions decide what a run computes or how fast, beside the frameworks.
 PACKAGES = ("torch", "numpy", "numba", "triton", "torchvision", "scipy", "pandas", "tonic")
@@ -29,7 +26,7 @@ SYSFS_CPU = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 
 
 @dataclass(frozen=True)
-class Data:
+class DataUsed:
     """One data set that rows of a run tell of."""
 
     dataset: str
@@ -50,28 +47,27 @@ class Manifest:
     clock_mhz: tuple[float, float] | None  # least and most
     governor: str | None  # how the system sets the clock
     load: float  # of the minute before
-    data: tuple[Data, ...] = ()
+    data: tuple[DataUsed, ...] = ()
 
     @classmethod
-    def now(cls, device: str, started: str) -> Manifest:
-        """Of the command that this process was started with."""
-        wanted = (*PACKAGES, *adapters.names())
-        found = {name: _version(name) for name in wanted}
+    def of_command(cls, machine: Machine, frameworks: Iterable[str]) -> Manifest:
+        """Of the command that this process was started with, which runs these frameworks."""
+        found = {name: version(name) for name in (*PACKAGES, *frameworks)}
         return cls(
             command=("harness", *sys.argv[1:]),
-            started=started,
-            machine=machine.describe(torch.device(device)),
+            started=now(),
+            machine=machine,
             diff_sha256=_diff(),
-            packages={name: version for name, version in found.items() if version},
+            packages={name: each for name, each in found.items() if each},
             clock_mhz=_clocks(),
-            governor=_told(SYSFS_CPU / "scaling_governor"),
+            governor=_content(SYSFS_CPU / "scaling_governor"),
             load=round(psutil.getloadavg()[0], 2),
         )
 
     def with_data(self, rows: Iterable[Record]) -> Manifest:
         """The same with the data that rows tell of."""
         new = {
-            Data(row.dataset, row.data_source or "", row.data_sha256, row.data_test_sha256)
+            DataUsed(row.dataset, row.data_source or "", row.data_sha256, row.data_test_sha256)
             for row in rows
             if row.data_sha256
         } - set(self.data)
@@ -84,20 +80,18 @@ class Manifest:
         try:
             write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
         except OSError as error:
-            raise UsageError(
-                f"cannot write {path} ({error.strerror or error}): give a folder that can be "
-                "written with --out"
-            ) from error
+            raise unwritable(path, error) from error
 
 
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
+    """The installed version of a package; None where it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
 
 
-def _told(path: Path) -> str | None:
+def _content(path: Path) -> str | None:
     try:
         return path.read_text().strip()
     except OSError:
@@ -105,7 +99,7 @@ def _told(path: Path) -> str | None:
 
 
 def _clocks() -> tuple[float, float] | None:
-    least, most = _told(SYSFS_CPU / "cpuinfo_min_freq"), _told(SYSFS_CPU / "cpuinfo_max_freq")
+    least, most = _content(SYSFS_CPU / "cpuinfo_min_freq"), _content(SYSFS_CPU / "cpuinfo_max_freq")
     if least is None or most is None:
         return None
     return float(least) / 1000, float(most) / 1000  # they are in kHz

@@ -1,141 +1,82 @@
-"""What comes out: one flat, typed row per measurement, appended as JSON lines, never rewritten."""
+"""What comes out: one flat, typed row per measurement, written as JSON. Units are in the names.
+
+All rows share the case, the data, the machine and the versions; each kind adds what it measured.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import cache
-from typing import Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
-from harness.spec import Mode
+from harness.records import older
+from harness.spec import Case, CaseFields, UsageError, contender
 
-SCHEMA = 2
+SCHEMA = 3
 
-Kind = Literal[
-    "certificate",  # one adapter, precision and layer; `layer` None: the outcome over all layers
-    "warmup",  # the first iteration, apart
-    "iteration",  # one iteration in one round
-    "timed",  # a contender that has all the rounds it gets: it is done
-    "memory",  # peak over the base, in a process of its own
-    "epoch",  # one epoch of training; `reason` holds its warnings
-    "tested",  # a trained network over `tested_T` steps
-    "confusion",  # its votes and decisions on random test samples
-    "trained",  # a training that is done, with its three figures
-    "case",  # a case that came to nothing; `status` and `reason` say why
-    "warning",  # something to know of the figures of the same cell; `reason` says what
-]
-Status = Literal[
-    "ok",
+# JSON has no NaN, and no counter reaches what floats cannot tell apart.
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Nth = Annotated[int, Field(ge=1, le=2**53)]
+Outcome = Literal[
     "failed",  # it was tried and did not hold, or ended with an error
+    "not comparable",  # it is not the reference's function, and claims to be
     "unsupported",  # the framework cannot express this network
     "missing",  # the framework is not installed
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
-    """One measurement with all that one must know to read it. Units are in the names."""
+class Record(CaseFields):
+    """What all rows of a case share; None where it is not known (yet)."""
 
     schema: int = SCHEMA
-    run: str  # one command's rows share it; it sorts by time
+    run: str  # one command's rows share it
     time: str  # UTC, ISO 8601
-    kind: Kind
-    status: Status = "ok"
-    reason: str | None = None
-
-    # the case
-    suite: str
-    dataset: str
-    scale: str
-    network: str  # in the paper's notation, as it ran
-    neunorm: str | None = None  # the reading, where NeuNorm is on
-    width: str  # of the paper's network: "1", "1/8"
-    framework: str
-    variant: str | None = None
-    deviations: str | None = None  # where the variant is not the paper's function
-    T: int
-    batch_size: int
-    precision: str
-    device: str
-    seed: int
-    initialisation: str
-    mode: Mode = "training"
-    # a hash of all that decides the result: settings, code, versions, data; of timings the machine
-    # too. What has a result of this key is not measured again.
+    # A hash of all that decides the result (identity.py). What has a result of this key is not
+    # measured again.
     key: str | None = None
-    code: str | None = None  # version of the code that decides it (versions.py)
-
-    # what was measured
-    round: int | None = None  # from 1
-    seconds: float | None = None  # one iteration, synchronised
-    steps: int | None = None  # that it ran, where fewer than T (warm-up)
-    iterations_per_epoch: int | None = None
-    rounds: int | None = None  # that it got
-    converged: bool | None = None  # whether all ratios of its cell are known within 5 %
-    budget_seconds: float | None = None  # of the run; None: as many rounds as in the paper
-    peak_memory_mib: float | None = None  # over the process's base
-    layout: str | None = None  # of the floor
+    revision: Count = 0  # of the adapter
+    code: str | None = None  # a hash of our sources: to look it up, never compared
+    iterations_per_epoch: Nth | None = None
+    deviations: str | None = None  # where the variant is not the paper's function
     implementation: str | None = None  # which of its kernels ran, where an adapter has several
-    twin: bool = False  # the second name of the contender that runs twice (A/A)
+    layout: str | None = None  # of the floor
 
-    # training: accuracies are in [0, 1]
-    epoch: int | None = None  # from 1
-    epochs: int | None = None  # that it trains
-    optimiser: str | None = None
-    dropout: float | None = None
-    learning_rate: float | None = None
-    train_samples: int | None = None
-    validation_samples: int | None = None
-    test_samples: int | None = None
-    loss: float | None = None  # mean over the epoch
-    train_accuracy: float | None = None  # of the votes as they came while the weights changed
-    validation_accuracy: float | None = None
-    test_accuracy: float | None = None  # after this epoch; of a training, after its last
-    best_test_accuracy: float | None = None  # of all epochs, as papers tell it
-    best_test_epoch: int | None = None
-    chosen_test_accuracy: float | None = None  # at the epoch that validates best
-    chosen_epoch: int | None = None
-    rates: tuple[float, ...] | None = None  # spikes per neuron and step of each layer
-    gradient_norm: float | None = None  # mean over the iterations
-    tested_T: int | None = None
-    votes: tuple[tuple[float, ...], ...] | None = None  # mean votes; rows are the labels
-    confusion: tuple[tuple[int, ...], ...] | None = None  # samples decided so
-
-    # certificate
-    certified: bool | None = None
-    certificate_precision: str | None = None
-    layer: str | None = None
-    spike_rate: float | None = None
-    spikes: int | None = None  # neuron-steps compared
-    mismatches: int | None = None
-    gradient_error: float | None = None  # relative to the largest entry
-    gradient_cosine: float | None = None
-    first_step: int | None = None  # of the first divergence, from 0
-    first_layer: str | None = None
-    threshold_distance: float | None = None  # abs(u - V_th) there
-    attempts: int | None = None
-
-    # data
+    # data: those of the batch, or those trained on; accuracies are of the test data
     data_source: str | None = None
-    data_sha256: str | None = None  # of the batch
-    data_samples: int | None = None  # found, of which the batch was taken
+    data_sha256: str | None = None
+    data_samples: Count | None = None  # found, of which the batch was taken
     data_partial: bool | None = None
     data_lossy: bool | None = None
     data_simulated: bool | None = None
     data_substitute: bool | None = None
     data_note: str | None = None
-    data_test_sha256: str | None = None
-    data_split_sha256: str | None = None  # of the names in a split of ours, kept in OUT/splits
     data_augmented: bool | None = None  # random crop and flip
+    data_split_sha256: str | None = None  # of the names in a split of ours, kept in OUT/splits
+    data_test_source: str | None = None
+    data_test_sha256: str | None = None
+    data_test_partial: bool | None = None
+    data_test_lossy: bool | None = None
+    data_test_simulated: bool | None = None
+    data_test_substitute: bool | None = None
+    train_samples: Count | None = None
+    validation_samples: Count | None = None
+    test_samples: Count | None = None
 
     # machine and versions
     framework_version: str | None = None
     cpu: str | None = None
-    cores: int | None = None
-    threads: int | None = None
-    memory_mib: int | None = None
+    cores: Nth | None = None
+    threads: Nth | None = None
+    memory_mib: Count | None = None
     gpu: str | None = None
     os: str | None = None
     python: str | None = None
@@ -144,48 +85,236 @@ class Record:
     commit: str | None = None
     environment: str | None = None
     allocator: str | None = None  # whether freed memory stays with the process
-    load: float | None = None
-    clock_mhz: float | None = None
-    temperature_c: float | None = None
+    load: Amount | None = None
+    clock_mhz: Amount | None = None
+    temperature_c: Number | None = None
 
-    @classmethod
-    def of_json(cls, line: str | bytes) -> Record:
-        """The row of one line. Raises ValueError with what is wrong with it."""
-        row = parse(line.encode() if isinstance(line, str) else line)
-        if isinstance(row, str):
-            raise ValueError(row)
-        return row
+    @property
+    def contender(self) -> str:
+        """The framework's form, "snntorch:subtract"."""
+        return contender(self.framework, self.variant)
+
+    @property
+    def place(self) -> tuple[str, str, int]:
+        """Which machine it was measured on: processor, GPU, threads."""
+        return self.cpu or "", self.gpu or "", self.threads or 0
 
     def to_json(self) -> str:
         """One line, without the fields that are None."""
         present = {name: value for name, value in asdict(self).items() if value is not None}
-        return json.dumps(present, ensure_ascii=False, allow_nan=False)
+        front = {name: present.pop(name) for name in ("schema", "run", "time", "kind")}
+        return json.dumps({**front, **present}, ensure_ascii=False, allow_nan=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertificateRow(Record):
+    """A proof of one adapter and precision: its outcome where `layer` is None, else a layer's."""
+
+    kind: Literal["certificate"] = "certificate"
+    exam: Count  # the number of the exam; a proof by an older one counts as none
+    certified: bool
+    certificate_precision: str
+    reason: str | None = None
+    layer: str | None = None
+    spike_rate: Share | None = None
+    spikes: Count | None = None  # neuron-steps compared
+    mismatches: Count | None = None
+    gradient_error: Amount | None = None  # relative to the largest entry
+    gradient_cosine: Number | None = None
+    first_step: Count | None = None  # of the first divergence, from 0
+    first_layer: str | None = None
+    threshold_distance: Amount | None = None  # abs(u - V_th) there
+    attempts: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmupRow(Record):
+    """The first iteration, apart."""
+
+    kind: Literal["warmup"] = "warmup"
+    seconds: Amount
+    steps: Nth  # that it ran, where fewer than T
+
+
+@dataclass(frozen=True, kw_only=True)
+class IterationRow(Record):
+    """One iteration in one round."""
+
+    kind: Literal["iteration"] = "iteration"
+    round: Nth
+    seconds: Amount  # synchronised
+    twin: bool = False  # the second name of the contender that runs twice (A/A)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimedRow(Record):
+    """A contender that has all the rounds it gets: it is done."""
+
+    kind: Literal["timed"] = "timed"
+    rounds: Count
+    converged: bool  # whether all ratios of its cell are known within 5 %
+    budget_seconds: Amount | None = None  # of the run; None: as many rounds as in the paper
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryRow(Record):
+    """Peak memory over the process's base, in a process of its own."""
+
+    kind: Literal["memory"] = "memory"
+    peak_memory_mib: Number
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRow(Record):
+    """One epoch of training. Accuracies are in [0, 1]."""
+
+    kind: Literal["epoch"] = "epoch"
+    epoch: Nth
+    loss: Number  # mean over the epoch
+    train_accuracy: Share  # of the votes as they came while the weights changed
+    validation_accuracy: Share
+    test_accuracy: Share
+    rates: tuple[Share, ...]  # spikes per neuron and step of each layer
+    gradient_norm: Amount  # mean over the iterations
+    learning_rate: Amount
+    seconds: Amount  # of the training pass
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestedRow(Record):
+    """A trained network over `tested_T` steps."""
+
+    __test__ = False  # it is no test, whatever pytest thinks of its name
+    kind: Literal["tested"] = "tested"
+    tested_T: Nth
+    test_accuracy: Share
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfusionRow(Record):
+    """A trained network's votes and decisions on random test samples; rows are the labels."""
+
+    kind: Literal["confusion"] = "confusion"
+    confusion_samples: Count
+    votes: tuple[tuple[Number, ...], ...]  # mean votes
+    confusion: tuple[tuple[Count, ...], ...]  # samples decided so
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedRow(Record):
+    """A training that is done, with its three figures: accuracies in [0, 1]."""
+
+    kind: Literal["trained"] = "trained"
+    test_accuracy: Share  # after the last epoch
+    best_test_accuracy: Share  # of all epochs, as papers tell it
+    best_test_epoch: Nth
+    chosen_test_accuracy: Share  # at the epoch that validates best
+    chosen_epoch: Nth
+    seconds: Amount  # of all training passes
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndedRow(Record):
+    """A case that came to nothing, and why."""
+
+    kind: Literal["case"] = "case"
+    status: Outcome
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarningRow(Record):
+    """Something to know of the figures of the same cell."""
+
+    kind: Literal["warning"] = "warning"
+    reason: str
+
+
+Row = (
+    CertificateRow
+    | WarmupRow
+    | IterationRow
+    | TimedRow
+    | MemoryRow
+    | EpochRow
+    | TestedRow
+    | ConfusionRow
+    | TrainedRow
+    | EndedRow
+    | WarningRow
+)
+KINDS: Mapping[str, type[Row]] = {
+    each.__dataclass_fields__["kind"].default: each for each in get_args(Row)
+}
 
 
 @cache
-def _adapter() -> TypeAdapter[Record]:
-    return TypeAdapter(Record)
+def _adapter() -> TypeAdapter[Row]:
+    return TypeAdapter(Annotated[Row, Field(discriminator="kind")])
 
 
-def parse(line: bytes) -> Record | str:
+_NOW = f'{{"schema": {SCHEMA}, '.encode()
+
+
+def parse(line: bytes) -> Row | str:
+    """The row of one line of any schema up to ours, or what is wrong with it."""
+    if not line.startswith(_NOW):
+        translated = _translated(line)
+        if isinstance(translated, str):
+            return translated
+        line = translated
     try:
-        record = _adapter().validate_json(line, strict=True, extra="forbid")
+        row = _adapter().validate_json(line, strict=True, extra="forbid")
     except ValidationError as error:
-        schema = _schema_of(line)
-        if schema is not None and schema > SCHEMA:
-            return f"written by a newer harness (schema {schema}, this one reads {SCHEMA})"
         first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        return f"damaged row: {where + ': ' if where else ''}{first['msg']}"
-    if record.schema > SCHEMA:
-        return f"written by a newer harness (schema {record.schema}, this one reads {SCHEMA})"
-    return record
+        where = ".".join(str(part) for part in first["loc"] if part not in KINDS)
+        return _damage(f"{where + ': ' if where else ''}{first['msg']}")
+    return _meaning(row)
 
 
-def _schema_of(line: bytes) -> int | None:
+def _damage(what: str) -> str:
+    return f"damaged row: {what[:300]}"
+
+
+def _translated(line: bytes) -> bytes | str:
+    """A line of an older schema, or oddly written, as one of ours; or what is wrong with it."""
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    schema = value.get("schema") if isinstance(value, dict) else None
-    return schema if isinstance(schema, int) else None
+        content: Any = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return _damage(f"{type(error).__name__}: {error}")
+    if not isinstance(content, dict):
+        return _damage("a JSON object was expected")
+    schema = content.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:
+        return f"written by a newer harness (schema {schema}, this one reads {SCHEMA})"
+    if content.get("kind") not in KINDS:
+        return _damage(f"kind: one of {', '.join(KINDS)} was expected")
+    if isinstance(schema, int) and 1 <= schema < SCHEMA:
+        try:
+            content = older.upgraded(content)
+        except UsageError as error:
+            return _damage(str(error))
+    try:
+        return json.dumps({**content, "schema": SCHEMA}, allow_nan=False).encode()
+    except ValueError as error:
+        return _damage(str(error))
+
+
+def _meaning(row: Row) -> Row | str:
+    """The row, unless no harness can have written what it says."""
+    try:
+        Case.of(row)
+    except UsageError as error:
+        return _damage(str(error))
+    try:
+        zone = datetime.fromisoformat(row.time).tzinfo
+    except ValueError:
+        zone = None
+    if zone is None:
+        return _damage("time: a date and time with a zone was expected")
+    if isinstance(row, ConfusionRow):
+        sizes = {len(row.votes), len(row.confusion), *map(len, row.votes), *map(len, row.confusion)}
+        if sizes != {row.classes}:
+            return _damage(f"votes, confusion: {row.classes} rows of {row.classes} were expected")
+    return row

@@ -4,27 +4,36 @@ from harness.spec.case import (
     ANN,
     FLOOR,
     REFERENCE,
+    SUITES,
     Allocator,
     Case,
+    CaseFields,
     Initialisation,
     Mode,
     Precision,
-    Selection,
     Source,
-    Training,
+    cells,
+    contender,
 )
 from harness.spec.errors import NotationError, UsageError
 from harness.spec.layers import AvgPool, Conv, Layer, Linear, Stage, Voting
 from harness.spec.network import LIF, Network, NeuNorm, Reading
+from harness.spec.selection import Access, Budget, Say, Selection
+from harness.spec.training import SGD, Adam, Training
 
 __all__ = [
     "ANN",
     "FLOOR",
-    "REFERENCE",
     "LIF",
+    "REFERENCE",
+    "SGD",
+    "Access",
+    "Adam",
     "Allocator",
     "AvgPool",
+    "Budget",
     "Case",
+    "CaseFields",
     "Conv",
     "Initialisation",
     "Layer",
@@ -35,10 +44,14 @@ __all__ = [
     "NotationError",
     "Precision",
     "Reading",
+    "SUITES",
+    "Say",
     "Selection",
     "Source",
     "Stage",
     "Training",
     "UsageError",
     "Voting",
+    "cells",
+    "contender",
 ]

@@ -1,18 +1,26 @@
-"""What is measured: cases, how they are trained, the data they are of, what a command selects."""
+"""What is measured: a case, and a case as the fields of a row."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Literal
+from functools import lru_cache
+from math import inf
+from typing import Literal, assert_never
 
-from harness.spec.network import Network, Reading
+from harness.spec import paper
+from harness.spec.errors import UsageError
+from harness.spec.network import LIF, Network, NeuNorm, Reading
+from harness.spec.training import SGD, Adam, Training
 
 Precision = Literal["fp32", "fp64", "bf16"]
 Initialisation = Literal["calibrated", "torch"]
 Mode = Literal["training", "inference"]  # what an iteration is: a step, or a forward pass
 Allocator = Literal["keep", "system"]  # whether the process keeps the memory it has freed
 
+SUITES = ("acceleration", "timesteps", "scale", "neunorm", "accuracy")
+MOST = 10**9  # of steps, samples in a batch, epochs, and the last of the seeds
 # The "framework" of the network of the same structure without spikes (Table 5's baseline).
 ANN = "ann"
 # A cell's convolutions and products alone, which all ratios are to.
@@ -36,23 +44,52 @@ class Source:
     note: str = ""  # why it is not the real one, and how to get that
 
 
-@dataclass(frozen=True)
-class Training:
-    """How a case is trained and tested, beside the settings of Table 7."""
+@dataclass(frozen=True, kw_only=True)
+class CaseFields:
+    """A case as rows write it: flat, one field for each thing that can differ."""
 
-    epochs: int
-    samples: int | None = None  # of the training set, validation among them; None: all
-    test_samples: int | None = None
-    embedded: bool = False  # on the embedded digits, whatever data there are
-    tested_at: tuple[int, ...] = ()  # numbers of steps at which the trained network is tested too
-    confusion: bool = False  # whether Fig. 6's matrix is wanted
+    suite: str
+    dataset: str
+    scale: str
+    network: str  # in the paper's notation, as it ran
+    input_shape: tuple[int, int, int]  # (C, H, W)
+    classes: int
+    population: int  # voting neurons per class
+    k_tau: float
+    v_th: float
+    a: float
+    neunorm: Reading | None = None  # the reading, where NeuNorm is on
+    k_tau2: float | None = None
+    dropout: float = 0.0
+    width: str  # of the paper's network: "1", "1/8"
+    framework: str
+    variant: str | None = None
+    T: int
+    batch_size: int
+    precision: Precision
+    device: str
+    seed: int
+    initialisation: Initialisation
+    mode: Mode = "training"
+    optimiser: Literal["sgd", "adam"]
+    optimiser_lr: float
+    optimiser_betas: tuple[float, float] | None = None
+    optimiser_momentum: float | None = None
+    optimiser_step_epochs: int | None = None
+    optimiser_factor: float | None = None
+    epochs: int | None = None  # that it trains; None: it is timed
+    wanted_samples: int | None = None
+    wanted_test_samples: int | None = None
+    embedded: bool = False
+    tested_at: tuple[int, ...] = ()
+    wants_confusion: bool = False
 
 
 @dataclass(frozen=True)
 class Case:
     """One framework on one network and data set: timed, or trained where `training` says how.
 
-    Timed cases that differ in the framework and the precision alone are timed together.
+    Timed cases that differ in the framework and the precision alone are timed together, as a cell.
     """
 
     suite: str
@@ -66,29 +103,202 @@ class Case:
     precision: Precision
     device: str
     seed: int
+    optimiser: SGD | Adam
     initialisation: Initialisation = "calibrated"
     mode: Mode = "training"
     training: Training | None = None
 
+    def __post_init__(self) -> None:
+        if self.suite not in SUITES:
+            raise UsageError(f"unknown suite {self.suite!r}, choose from {', '.join(SUITES)}")
+        paper.settings(self.dataset)  # raises UsageError for another
+        for name, value, least in (
+            ("T", self.T, 1),
+            ("batch_size", self.batch_size, 1),
+            ("seed", self.seed, 0),
+            ("epochs", self.training.epochs if self.training else 1, 1),
+        ):
+            if not least <= value <= MOST:
+                raise UsageError(f"{name} is {str(value)[:30]}, expected {least} to {MOST}")
+        if not 0 < self.optimiser.lr < inf:
+            raise UsageError(f"the optimiser's rate is {self.optimiser.lr}, expected one above 0")
 
-@dataclass(frozen=True)
-class Selection:
-    """What the command line selects of a suite; None leaves it to the suite."""
+    @classmethod
+    def of(cls, row: CaseFields) -> Case:
+        """The case that a row is of. Raises UsageError where there can be no such case."""
+        return _case(*(getattr(row, name) for name in _NAMES))
 
-    frameworks: tuple[str, ...]
-    datasets: tuple[str, ...] | None = None
-    networks: tuple[str, ...] | None = None  # names or notations
-    steps: tuple[int, ...] | None = None  # each T to run
-    seeds: tuple[int, ...] | None = None
-    epochs: int | None = None
-    samples: int | None = None
-    batch_size: int | None = None
-    precision: Precision | None = None
-    device: str = "cpu"
-    width: Fraction | None = None
-    neunorm: Reading | None = None
-    initialisation: Initialisation = "calibrated"
-    quick: bool = False
-    paper: bool = False
-    mode: Mode = "training"
-    tuned: bool = False  # each framework in the forms that a skilled user switches on as well
+    @property
+    def fields(self) -> CaseFields:
+        """The case as rows write it; `Case.of` reads it back."""
+        framework, _, variant = self.framework.partition(":")
+        network, training = self.network, self.training
+        flat = CaseFields(
+            suite=self.suite,
+            dataset=self.dataset,
+            scale=self.scale,
+            network=str(network),
+            input_shape=network.input_shape,
+            classes=network.classes,
+            population=network.population,
+            k_tau=network.lif.k_tau,
+            v_th=network.lif.v_th,
+            a=network.lif.a,
+            neunorm=network.neunorm.reading if network.neunorm else None,
+            k_tau2=network.neunorm.k_tau2 if network.neunorm else None,
+            dropout=network.dropout,
+            width=str(self.width),
+            framework=framework,
+            variant=variant or None,
+            T=self.T,
+            batch_size=self.batch_size,
+            precision=self.precision,
+            device=self.device,
+            seed=self.seed,
+            initialisation=self.initialisation,
+            mode=self.mode,
+            optimiser="sgd" if isinstance(self.optimiser, SGD) else "adam",
+            optimiser_lr=self.optimiser.lr,
+        )
+        return _with_training(_with_optimiser(flat, self.optimiser), training)
+
+    @property
+    def cell(self) -> Case:
+        """What the cases share that are timed together; the cell's own precision is float32."""
+        return replace(self, framework="", precision="fp32")
+
+    @property
+    def pace(self) -> float:
+        """How much work the case's training is, in multiply-accumulates of forward passes.
+
+        A data set that is not known yet counts as a large one.
+        """
+        training = self.trained
+        return float(self.network.macs * self.T * training.epochs * (training.samples or 50_000))
+
+    @property
+    def trained(self) -> Training:
+        """How the case of a suite that trains is trained."""
+        assert self.training is not None
+        return self.training
+
+
+def cells(cases: Iterable[Case]) -> dict[Case, tuple[Case, ...]]:
+    """Cases that are timed together, by their cell; its precision is that of the first."""
+    grouped: dict[Case, list[Case]] = {}
+    for case in cases:
+        grouped.setdefault(case.cell, []).append(case)
+    return {
+        replace(cell, precision=group[0].precision): tuple(group) for cell, group in grouped.items()
+    }
+
+
+def contender(framework: str, variant: str | None) -> str:
+    """The name of a framework's form, "snntorch:subtract"."""
+    return f"{framework}:{variant}" if variant else framework
+
+
+def _with_optimiser(flat: CaseFields, optimiser: SGD | Adam) -> CaseFields:
+    match optimiser:
+        case SGD():
+            return replace(
+                flat,
+                optimiser_momentum=optimiser.momentum,
+                optimiser_step_epochs=optimiser.step_epochs,
+                optimiser_factor=optimiser.factor,
+            )
+        case Adam():
+            return replace(flat, optimiser_betas=optimiser.betas)
+        case _:
+            assert_never(optimiser)
+
+
+def _with_training(flat: CaseFields, training: Training | None) -> CaseFields:
+    if training is None:
+        return flat
+    return replace(
+        flat,
+        epochs=training.epochs,
+        wanted_samples=training.samples,
+        wanted_test_samples=training.test_samples,
+        embedded=training.embedded,
+        tested_at=training.tested_at,
+        wants_confusion=training.confusion,
+    )
+
+
+_NAMES = tuple(CaseFields.__dataclass_fields__)
+
+
+@lru_cache(maxsize=4096)  # a folder has thousands of rows of a few cases
+def _case(*values: object) -> Case:
+    return _of(CaseFields(**dict(zip(_NAMES, values, strict=True))))  # pyright: ignore
+
+
+def _of(row: CaseFields) -> Case:
+    return Case(
+        suite=row.suite,
+        dataset=row.dataset,
+        scale=row.scale,
+        network=_network(row),
+        width=_width(row.width),
+        framework=contender(row.framework, row.variant),
+        T=row.T,
+        batch_size=row.batch_size,
+        precision=row.precision,
+        device=row.device,
+        seed=row.seed,
+        optimiser=_optimiser(row),
+        initialisation=row.initialisation,
+        mode=row.mode,
+        training=_training(row),
+    )
+
+
+def _network(row: CaseFields) -> Network:
+    neunorm = None
+    if row.neunorm is not None:
+        if row.k_tau2 is None:
+            raise UsageError("NeuNorm is on and its k_tau2 is missing")
+        neunorm = NeuNorm(row.k_tau2, row.neunorm)
+    parsed = Network.parse(
+        row.network,
+        input_shape=row.input_shape,
+        lif=LIF(row.k_tau, row.v_th, row.a),
+        neunorm=neunorm,
+        classes=row.classes,
+        population=row.population,
+    )
+    return replace(parsed, dropout=row.dropout)
+
+
+def _width(text: str) -> Fraction:
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(f"width {text!r}, expected a fraction such as 1/8") from None
+
+
+def _optimiser(row: CaseFields) -> SGD | Adam:
+    if row.optimiser == "adam":
+        return Adam(row.optimiser_lr, row.optimiser_betas or Adam().betas)
+    usual = SGD()
+    return SGD(
+        lr=row.optimiser_lr,
+        momentum=usual.momentum if row.optimiser_momentum is None else row.optimiser_momentum,
+        step_epochs=row.optimiser_step_epochs or usual.step_epochs,
+        factor=usual.factor if row.optimiser_factor is None else row.optimiser_factor,
+    )
+
+
+def _training(row: CaseFields) -> Training | None:
+    if row.epochs is None:
+        return None
+    return Training(
+        epochs=row.epochs,
+        samples=row.wanted_samples,
+        test_samples=row.wanted_test_samples,
+        embedded=row.embedded,
+        tested_at=row.tested_at,
+        confusion=row.wants_confusion,
+    )

@@ -5,29 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from harness.spec import LIF, Network, NeuNorm, Reading, UsageError
-
-
-@dataclass(frozen=True)
-class SGD:
-    """Stochastic gradient descent; rate times `factor` every `step_epochs` epochs (appendix B)."""
-
-    lr: float = 0.1
-    momentum: float = 0.9
-    step_epochs: int = 40
-    factor: float = 0.1
-
-
-@dataclass(frozen=True)
-class Adam:
-    """Adam. The paper prints its betas and not its rate; 1e-3 is Adam's own default.
-
-    On DVS-CIFAR10, whose threshold is 0.05 and its surrogate 0.1 wide, that throws every potential
-    out of the window within an epoch (no gradient from then on): a tenth of it is used there.
-    """
-
-    lr: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.999)
+from harness.spec.errors import UsageError
+from harness.spec.network import LIF, Network, NeuNorm, Reading
+from harness.spec.training import SGD, Adam
 
 
 @dataclass(frozen=True)

@@ -14,24 +14,24 @@ from harness.adapter import Adapter, Variant
 from harness.proof import certificate
 from harness.proof.certificate import Certificate
 from harness.proof.exam import Exam
-from harness.records import Record, build
+from harness.records import Record, WarmupRow, WarningRow
 from harness.reference.initialise import dead_layers, initialised
 from harness.reference.network import ReferenceNetwork
 from harness.spec import FLOOR, Case, Network, Precision
 from harness.speed import floor
+from harness.speed.attempt import Attempts
 from harness.speed.iteration import Workload, floor_iteration, iteration
-from harness.speed.journal import Journal
 from harness.system import allocator, clock, footprint
 
 WARMUP_STEPS = 2
 CALIBRATION_SAMPLES = 4
 
 
-class Step(NamedTuple):
-    """How far a piece of work is, in [0, 1], and what it does."""
+class Doing(NamedTuple):
+    """How far the preparation of a cell is, in [0, 1], and what is done."""
 
     fraction: float
-    doing: str
+    what: str
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Contender:
     row: Record
     run: Callable[[], object]  # one iteration
     adapter: Adapter | None  # None for the floor
+    twin: bool = False  # the second name of the floor
 
 
 @dataclass(frozen=True)
@@ -74,24 +75,24 @@ class Exams:
 
 
 @dataclass(frozen=True)
-class Lineup:
+class Contenders:
     """The contenders of one cell on their way into its rounds."""
 
     cell: Case
     group: tuple[Case, ...]
-    journal: Journal
+    attempts: Attempts
+    row_of: Callable[[Case], Record]  # what every row of a case says
 
-    def prove(self, row: Record, work: Workload) -> Generator[Step, None, list[Entry]]:
+    def prove(self, work: Workload) -> Generator[Doing, None, list[Entry]]:
         """The contenders that may be timed: proved equal, or known not to be and marked."""
         exams = Exams(self.cell.network, work.batch(), self.cell.seed)
         entries = []
         for n, case in enumerate(self.group):
-            yield Step(0.7 * n / len(self.group), f"certificate of {self.name(case)}")
+            yield Doing(0.7 * n / len(self.group), f"certificate of {self.name(case)}")
+            row = self.row_of(case)
             adapter = self._load(row, case)
-            if adapter is not None:
-                own = build.of_case(row, case, adapter)
-                if self._certified(own, case, adapter, exams):
-                    entries.append(Entry(own, replace(work, case=case), adapter))
+            if adapter is not None and self._certified(row, case, adapter, exams):
+                entries.append(Entry(row, replace(work, case=case), adapter))
         return entries
 
     def name(self, case: Case) -> str:
@@ -103,62 +104,60 @@ class Lineup:
         try:
             return adapters.load(case.framework)
         except adapters.Missing as missing:
-            row = build.of_case(row, case)
-            self.journal.keep(row, kind="case", status="missing", reason=str(missing))
+            self.attempts.end(row, "missing", str(missing))
             return None
 
     def _certified(self, row: Record, case: Case, adapter: Adapter, exams: Exams) -> bool:
         """Examines the adapter and keeps the proof as rows; whether it may be timed."""
-        certificates = [
-            self.journal.attempt(row, partial(exams.certify, case.framework, adapter, precision))
-            for precision in certificate.required(case.precision)
-        ]
-        if None in certificates:
-            return False
-        held = [proof for proof in certificates if proof is not None]
-        for proof in held:
-            for each in build.of_certificate(row, proof):
-                self.journal.keep(each)
-        reasons = [failure for proof in held for failure in proof.failures]
-        if reasons and not adapter.DEVIATIONS:
-            reason = f"not comparable: {reasons[0]}"
-            self.journal.keep(row, kind="case", status="failed", reason=reason)
+        failures: list[str] = []
+        proofs = []
+        for precision in certificate.required(case.precision):
+            examine = partial(exams.certify, case.framework, adapter, precision)
+            proof = self.attempts.attempt(row, examine)
+            if proof is None:
+                return False
+            proofs.append(proof)
+            failures += proof.failures
+        for proof in proofs:
+            for each in certificate.rows_of(row, proof):
+                self.attempts.keep(each)
+        if failures and not adapter.DEVIATIONS:
+            self.attempts.end(row, "not comparable", failures[0])
             return False
         return True
 
-    def floors(self, row: Record, work: Workload, entries: list[Entry]) -> list[Entry]:
+    def floors(self, work: Workload, entries: list[Entry]) -> list[Entry]:
         """A floor for each precision that is timed, the cell's own first."""
         if not entries:
             return []
         floors = [
-            self._floor(row, work, replace(self.cell, framework=FLOOR, precision=precision))
-            for precision in precisions(self.cell, (entry.work.case for entry in entries))
+            self._floor(work, case)
+            for case in floor_cases(self.cell, (entry.work.case for entry in entries))
         ]
         return [each for each in floors if each is not None]
 
-    def _floor(self, row: Record, work: Workload, case: Case) -> Entry | None:
+    def _floor(self, work: Workload, case: Case) -> Entry | None:
         """The floor in the layout that is faster here, each timed once warm on the first step."""
-        row = build.of_case(row, case)
+        row = self.row_of(case)
         work = replace(work, case=case)
         spent: dict[floor.Layout, float] = {}
         for layout in floor.LAYOUTS:
             start = replace(work.first(1), layout=layout)
-            seconds = self.journal.attempt(row, partial(_second_run, start))
+            seconds = self.attempts.attempt(row, partial(_second_run, start))
             if seconds is None:
                 return None
             spent[layout] = seconds
-            marked = replace(row, layout=layout)
-            self.journal.keep(marked, kind="warmup", seconds=seconds, steps=start.case.T)
+            self._warmed(replace(row, layout=layout), seconds, start)
         best = min(spent, key=lambda layout: spent[layout])
         return Entry(replace(row, layout=best), replace(work, layout=best), None)
 
-    def ready(self, row: Record, work: Workload, entries: list[Entry]) -> list[Contender]:
+    def ready(self, work: Workload, entries: list[Entry]) -> list[Contender]:
         """The entries built with the cell's weights and warmed up; without those that fail."""
         few = work.first(self.cell.T, CALIBRATION_SAMPLES).batch()
         weights = initialised(
             self.cell.network, few, seed=self.cell.seed, scheme=self.cell.initialisation
         )
-        self._warn_of_dead_layers(row, weights, few)
+        self._warn_of_dead_layers(self.row_of(self.group[0]), weights, few)
         if self.cell.device == "cpu":
             allocator.reserve(footprint.iteration_mib(self.cell))
         built = [self._ready(entry, weights) for entry in entries]
@@ -171,30 +170,35 @@ class Lineup:
                 f"dead layers under the {self.cell.initialisation} initialisation: "
                 f"{', '.join(dead)}; they cannot learn: use --init calibrated or a lower threshold"
             )
-            self.journal.keep(row, kind="warning", reason=reason)
+            self.attempts.keep(WarningRow(**vars(row), reason=reason))
 
     def _ready(self, entry: Entry, weights: ReferenceNetwork) -> Contender | None:
         """The entry built with the cell's weights, and warmed up over the first steps."""
         name = self.name(entry.work.case)
         if entry.adapter is None:
             return Contender(name, entry.row, floor_iteration(entry.work), None)
-        on = self.journal.attempt(entry.row, partial(iteration, entry.adapter, entry.work, weights))
+        build = partial(iteration, entry.adapter, entry.work, weights)
+        on = self.attempts.attempt(entry.row, build)
         if on is None:
             return None
         # what is compiled is compiled for one shape
         start = entry.work if is_compiled(entry) else entry.work.first(WARMUP_STEPS)
         once = partial(clock.seconds, on(start), entry.work.device)
-        spent = self.journal.attempt(entry.row, once)
+        spent = self.attempts.attempt(entry.row, once)
         if spent is None:
             return None
-        self.journal.keep(entry.row, kind="warmup", seconds=spent, steps=start.case.T)
+        self._warmed(entry.row, spent, start)
         return Contender(name, entry.row, on(entry.work), entry.adapter)
 
+    def _warmed(self, row: Record, seconds: float, start: Workload) -> None:
+        self.attempts.keep(WarmupRow(**vars(row), seconds=seconds, steps=start.case.T))
 
-def precisions(cell: Case, cases: Iterable[Case]) -> list[Precision]:
-    """Those of the cases, the cell's own first: each has its floor."""
+
+def floor_cases(cell: Case, cases: Iterable[Case]) -> list[Case]:
+    """The floor in each precision of the cases, the cell's own first."""
     others: set[Precision] = {case.precision for case in cases}
-    return [cell.precision, *sorted(others - {cell.precision})]
+    precisions: list[Precision] = [cell.precision, *sorted(others - {cell.precision})]
+    return [replace(cell, framework=FLOOR, precision=precision) for precision in precisions]
 
 
 def is_compiled(entry: Entry) -> bool:

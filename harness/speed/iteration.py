@@ -75,8 +75,8 @@ def floor_iteration(work: Workload) -> Callable[[], object]:
     return iteration
 
 
-Step = Callable[[], Tensor]  # one iteration
-Make = Callable[[Workload], Step]
+Iteration = Callable[[], Tensor]
+Make = Callable[[Workload], Iteration]
 
 
 def iteration(adapter: Adapter, work: Workload, weights: ReferenceNetwork | None = None) -> Make:
@@ -98,7 +98,7 @@ def iteration(adapter: Adapter, work: Workload, weights: ReferenceNetwork | None
 def _inference(module: nn.Module) -> Make:
     module.eval()
 
-    def on(part: Workload) -> Step:
+    def on(part: Workload) -> Iteration:
         x, precision = part.batch(), part.case.precision
         return lambda: step.inference(module, x, precision)
 
@@ -107,9 +107,9 @@ def _inference(module: nn.Module) -> Make:
 
 def _training(module: nn.Module, work: Workload) -> Make:
     case = work.case
-    optimise = step.optimiser(module.parameters(), paper.settings(case.dataset).optimiser)
+    optimise = step.optimiser(module.parameters(), case.optimiser)
 
-    def on(part: Workload) -> Step:
+    def on(part: Workload) -> Iteration:
         x, labels = part.batch(), part.labels.to(part.device)
 
         def once() -> Tensor:

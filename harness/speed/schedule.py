@@ -1,4 +1,4 @@
-"""Cases and adapters in, records out: which cell has its next round when.
+"""Which cell has its next round when.
 
 A machine's speed drifts over minutes, and what a framework takes above the floor is memory traffic
 that drifts by itself. So a cell is not measured at one go: it stays ready, and its rounds are
@@ -7,21 +7,16 @@ spread over the rest of the run, between those of the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from math import inf
-from pathlib import Path
-
-import torch
 
 from harness import datasets
-from harness.records import Record, build
+from harness.records.build import Run
 from harness.records.ledger import Ledger
-from harness.spec import Allocator, Case
-from harness.speed.cell import Bench
-from harness.speed.journal import Journal
-from harness.system import allocator, clock, footprint, machine, processes
-from harness.system.facts import Machine
+from harness.spec import Access, Budget, Case, cells
+from harness.speed.cell import Cell
+from harness.system import clock, footprint, processes
 
 FEWEST_ROUNDS, MOST_ROUNDS = 2, 10  # ten as in the paper; two where the budget is spent
 # What a cell takes whatever its size (proofs, processes), as work that takes about as long.
@@ -30,104 +25,44 @@ OVERHEAD_MACS = 2e10
 PREPARATION, MEMORY = 0.25, 0.35
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What a run may spend, and where its data is."""
-
-    budget: float  # seconds, for all cells together; infinite: MOST_ROUNDS everywhere
-    data_root: Path
-    least: float = 0.0  # seconds of rounds that each cell gets even so
-    download: frozenset[str] = frozenset()  # data sets to fetch where they are missing
-    allocator: Allocator = "keep"
-    fresh: bool = False  # measure anew what is done
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far the run is, in [0, 1], and what is being done in which cell."""
-
-    fraction: float
-    cell: Case
-    doing: str
-
-
 @dataclass(frozen=True)
 class Measured:
-    """A cell with figures: what its cases share (of no framework), and all its rows so far.
+    """A cell with figures: what its cases share, of no framework.
 
     Each cell is said when it has its first rounds, and once more at the end, with its memory and
     the rounds that came later.
     """
 
     cell: Case
-    rows: tuple[Record, ...]
     rounds: int
-    before: bool = False  # an earlier run had measured it
+    before: tuple[str, ...] = ()  # keys of its rows, where an earlier run had measured it
 
 
-Event = Progress | Measured
-
-
-def cells(cases: tuple[Case, ...]) -> dict[Case, tuple[Case, ...]]:
-    """Cases that are timed together, by what they share; of precisions that of the first."""
-    grouped: dict[Case, list[Case]] = {}
-    for case in cases:
-        grouped.setdefault(replace(case, framework="", precision="fp32"), []).append(case)
-    return {
-        replace(cell, precision=group[0].precision): tuple(group) for cell, group in grouped.items()
-    }
-
-
-def suited(cases: Iterable[Case]) -> tuple[Case, ...]:
-    """Without the cases in bf16 whose device has no instructions for it.
-
-    There bf16 takes many times what float32 does, and most of a run's budget with it: it is
-    measured where it is asked for.
-    """
-    return tuple(
-        case
-        for case in cases
-        if case.precision != "bf16" or machine.has_bf16(torch.device(case.device))
-    )
-
-
-def run(cases: tuple[Case, ...], ledger: Ledger, plan: Plan, run_id: str) -> Iterator[Event]:
+def run(
+    cases: tuple[Case, ...], ledger: Ledger, access: Access, budget: Budget, at: Run
+) -> Iterator[Measured]:
     """Measures all cases, keeps each row as it comes, and says how far it is.
 
     A case that fails becomes a row with its reason; the others go on. What an earlier run has
     measured is not measured again. Raises UsageError where rows cannot be written, and Busy where
     another process measures the same.
     """
-    kept = allocator.choose(plan.allocator)
     processes.preload_adapters({case.framework.partition(":")[0] for case in cases})
-    machines = {device: here(device) for device in {case.device for case in cases}}
-    benches = [
-        Bench(
-            build.of_cell(cell, run_id, machines[cell.device], kept),
-            Journal(ledger),
-            _request(cell, plan),
-            cell,
-            group,
-            plan.budget,
-        )
+    open_cells = [
+        Cell(cell, group, at, ledger, _request(cell, access), budget.seconds)
         for cell, group in cells(cases).items()
     ]
-    yield from Schedule(plan, benches).events()
+    yield from Schedule(budget, open_cells).events()
 
 
-def here(device: str) -> Machine:
-    """The machine as rows keep it."""
-    return machine.describe(torch.device(device))
-
-
-def _request(cell: Case, plan: Plan) -> datasets.Request:
+def _request(cell: Case, access: Access) -> datasets.Request:
     return datasets.Request(
         dataset=cell.dataset,
         T=cell.T,
         batch_size=cell.batch_size,
         seed=cell.seed,
-        root=plan.data_root,
-        download=cell.dataset in plan.download,
+        root=access.root,
+        download=cell.dataset in access.download,
     )
 
 
@@ -136,54 +71,57 @@ def _weight(cell: Case) -> float:
     return float(cell.network.macs * cell.T * cell.batch_size) + OVERHEAD_MACS
 
 
-def _measured(bench: Bench) -> Measured:
-    return Measured(bench.cell, tuple(bench.kept), bench.number, bench.before)
+def _measured(cell: Cell) -> Measured:
+    return Measured(cell.case, cell.number, cell.before)
 
 
 class Schedule:
     """Prepares the cells in order, and spreads each one's rounds over the rest of the run."""
 
-    def __init__(self, plan: Plan, benches: list[Bench]) -> None:
-        self.plan = plan
-        self.benches = benches
-        self.deadline = clock.Deadline.after(plan.budget)
-        self.open: list[Bench] = []  # prepared, and may get more rounds
-        self.prepared = [0.0] * len(benches)  # parts of each one's time
+    def __init__(self, budget: Budget, cells_: list[Cell]) -> None:
+        self.budget = budget
+        self.cells = cells_
+        self.deadline = clock.Deadline.after(budget.seconds)
+        self.open: list[Cell] = []  # prepared, and may get more rounds
+        self.prepared = [0.0] * len(cells_)  # parts of each one's time
 
-    def events(self) -> Iterator[Event]:
-        """What happens, in order."""
+    def events(self) -> Iterator[Measured]:
+        """What is measured, in order."""
         first = []
-        for n, bench in enumerate(self.benches):
-            yield from self._make_room(bench)
-            for step in bench.prepare():
+        for n, cell in enumerate(self.cells):
+            self._make_room(cell)
+            for step in cell.prepare():
                 self.prepared[n] = PREPARATION * step.fraction
-                yield Progress(self.fraction, bench.cell, step.doing)
-                yield from self._catch_up()
-            yield from self._first_rounds(bench)
-            first.append(len(bench.kept))
-            yield _measured(bench)
-            for step in bench.memory():
+                self._say(cell, step.what)
+                self._catch_up()
+            self._first_rounds(cell)
+            first.append(cell.kept)
+            yield _measured(cell)
+            for step in cell.memory():
                 self.prepared[n] = PREPARATION + MEMORY * step.fraction
-                yield Progress(self.fraction, bench.cell, step.doing)
-                yield from self._catch_up()
+                self._say(cell, step.what)
+                self._catch_up()
             self.prepared[n] = PREPARATION + MEMORY
         while any(map(self._due, self.open)):  # in turns, while the budget lasts
-            yield from self._catch_up()
-        for bench in list(self.open):
-            self._close(bench)
-        for said, bench in zip(first, self.benches, strict=True):
-            if len(bench.kept) > said:
-                yield _measured(bench)
+            self._catch_up()
+        for cell in list(self.open):
+            self._close(cell)
+        for kept, cell in zip(first, self.cells, strict=True):
+            if cell.kept > kept:
+                yield _measured(cell)
+
+    def _say(self, cell: Cell, what: str) -> None:
+        cell.ledger.owner.say(self.fraction, f"{cell.case.dataset} {cell.case.scale}: {what}")
 
     @property
     def work_done(self) -> float:
         """The part of the work that is done whatever the budget, in [0, 1]."""
-        needed = MOST_ROUNDS if self.plan.budget == inf else FEWEST_ROUNDS
+        needed = MOST_ROUNDS if self.budget.seconds == inf else FEWEST_ROUNDS
         done, total = 0.0, 0.0
-        for n, bench in enumerate(self.benches):
-            weight = _weight(bench.cell)
-            ended = self.prepared[n] == PREPARATION + MEMORY and bench not in self.open
-            rounds = 1.0 if ended else min(1.0, bench.number / needed)
+        for n, cell in enumerate(self.cells):
+            weight = _weight(cell.case)
+            ended = self.prepared[n] == PREPARATION + MEMORY and cell not in self.open
+            rounds = 1.0 if ended else min(1.0, cell.number / needed)
             done += weight * (self.prepared[n] + (1 - PREPARATION - MEMORY) * rounds)
             total += weight
         return done / total
@@ -191,79 +129,79 @@ class Schedule:
     @property
     def fraction(self) -> float:
         """How far the run is: of its work, or of its budget where that is longer."""
-        return min(self.work_done, 1.0 if self.plan.budget == inf else self._budget_spent)
+        return min(self.work_done, 1.0 if self.budget.seconds == inf else self._budget_spent)
 
     @property
     def _budget_spent(self) -> float:
-        return min(1.0, 1 - self.deadline.left / self.plan.budget)
+        return min(1.0, 1 - self.deadline.left / self.budget.seconds)
 
-    def _first_rounds(self, bench: Bench) -> Iterator[Progress]:
+    def _first_rounds(self, cell: Cell) -> None:
         """A first figure to show; all that the cell gets where memory for the others is short.
 
         Where a round takes long the second comes later, when the machine may be in another mood.
         """
-        while bench.comparable and bench.number < FEWEST_ROUNDS:
-            if bench.number and bench.number * bench.round_seconds >= self.plan.least:
+        while cell.comparable and cell.number < FEWEST_ROUNDS:
+            if cell.number and cell.number * cell.round_seconds >= self.budget.least:
                 break
-            yield self._round(bench)
-        self.open.append(bench)
+            self._round(cell)
+        self.open.append(cell)
 
-    def _make_room(self, bench: Bench) -> Iterator[Progress]:
+    def _make_room(self, cell: Cell) -> None:
         """Ends open cells, the largest first, until the next one fits into memory beside them.
 
         They get at once the rounds that they get whatever the budget.
         """
-        while self.open and footprint.available_mib(bench.device.type) < self._needed_mib(bench):
+        while self.open and footprint.available_mib(cell.device.type) < self._needed_mib(cell):
             largest = max(self.open, key=lambda each: each.held_mib)
             while largest.comparable and self._short_of_least(largest, 1.0):
-                yield self._round(largest)
+                self._round(largest)
             self._close(largest)
 
-    def _needed_mib(self, bench: Bench) -> float:
+    def _needed_mib(self, cell: Cell) -> float:
         """What the next cell takes, with a process beside that measures one contender's memory."""
-        if bench.device.type != "cpu":
+        if cell.device.type != "cpu":
             return 0.0
         reserved = max((each.iteration_mib for each in self.open), default=0.0)
-        grows = max(0.0, bench.iteration_mib - reserved)
-        beside = bench.weights_mib + bench.iteration_mib
-        return bench.held_mib + grows + beside + footprint.spare_mib()
+        grows = max(0.0, cell.iteration_mib - reserved)
+        beside = cell.weights_mib + cell.iteration_mib
+        return cell.held_mib + grows + beside + footprint.spare_mib()
 
-    def _catch_up(self) -> Iterator[Progress]:
+    def _catch_up(self) -> None:
         """A round of each open cell that is behind; those that get no more are closed."""
-        for bench in list(self.open):
-            if self._due(bench):
-                yield self._round(bench)
-            elif self._finished(bench):
-                self._close(bench)
+        for cell in list(self.open):
+            if self._due(cell):
+                self._round(cell)
+            elif self._finished(cell):
+                self._close(cell)
 
-    def _round(self, bench: Bench) -> Progress:
-        bench.round()
-        return Progress(self.fraction, bench.cell, f"round {bench.number}")
+    def _round(self, cell: Cell) -> None:
+        cell.round()
+        self._say(cell, f"round {cell.number}")
 
-    def _close(self, bench: Bench) -> None:
-        self.open.remove(bench)
-        bench.close()
+    def _close(self, cell: Cell) -> None:
+        self.open.remove(cell)
+        cell.close()
 
-    def _due(self, bench: Bench) -> bool:
+    def _due(self, cell: Cell) -> bool:
         """Whether the cell's next round should be now."""
-        if not bench.comparable or bench.number >= MOST_ROUNDS:
+        if not cell.comparable or cell.number >= MOST_ROUNDS:
             return False
-        if self._short_of_least(bench, self.work_done):
+        if self._short_of_least(cell, self.work_done):
             return True
-        if min(self.prepared) < PREPARATION + MEMORY or self.deadline.left < bench.round_seconds:
+        if min(self.prepared) < PREPARATION + MEMORY or self.deadline.left < cell.round_seconds:
             return False
-        return self.plan.budget == inf or not bench.known
+        return self.budget.seconds == inf or not cell.known
 
-    def _short_of_least(self, bench: Bench, fraction: float) -> bool:
+    def _short_of_least(self, cell: Cell, fraction: float) -> bool:
         """Whether it got less than that fraction of the rounds it gets whatever the budget."""
-        if self.plan.budget == inf:
-            return bench.number < MOST_ROUNDS * fraction
-        least = max(self.plan.least, FEWEST_ROUNDS * bench.round_seconds)
-        return bench.number * bench.round_seconds < least * fraction
+        if self.budget.seconds == inf:
+            return cell.number < MOST_ROUNDS * fraction
+        least = max(self.budget.least, FEWEST_ROUNDS * cell.round_seconds)
+        return cell.number * cell.round_seconds < least * fraction
 
-    def _finished(self, bench: Bench) -> bool:
+    def _finished(self, cell: Cell) -> bool:
         """Whether no round is left for the cell, as far as one can tell now."""
-        if not bench.comparable or bench.number >= MOST_ROUNDS:
+        if not cell.comparable or cell.number >= MOST_ROUNDS:
             return True
         spare = self.fraction < self.work_done  # the work will end before the budget
-        return not spare and not self._short_of_least(bench, 1.0)
+        return not spare and not self._short_of_least(cell, 1.0)

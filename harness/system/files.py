@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from harness.spec import UsageError
+
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Lets `write` fill a file beside `path`, and puts it in its place once it is on the disk.
@@ -24,3 +26,11 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         os.close(handle)
         temporary.unlink(missing_ok=True)
+
+
+def unwritable(path: Path, error: OSError) -> UsageError:
+    """The error of a file or folder of results that cannot be written."""
+    return UsageError(
+        f"cannot write {path} ({error.strerror or error}): "
+        "give a folder that can be written with --out"
+    )

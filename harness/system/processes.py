@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
+import tempfile
 import threading
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 
+from harness.spec import UsageError
+
+LONGEST_FOLDER = 70  # of 107 characters, less what multiprocessing adds to a socket's place
 # Modules that every child will need: imported once. One that is missing is passed over; an
 # optimiser's first step imports torch._dynamo.
 PRELOAD = ["harness.jobs.local", "torch._dynamo"]
@@ -19,6 +24,11 @@ def context(device: str) -> SpawnContext | ForkServerContext:
     """How children start: in milliseconds from a server of forks, or anew where there is a GPU."""
     if device != "cpu" or sys.platform == "win32":  # a process with CUDA cannot be forked
         return multiprocessing.get_context("spawn")
+    if len(tempfile.gettempdir()) > LONGEST_FOLDER:
+        raise UsageError(
+            f"the temporary folder {tempfile.gettempdir()} has too long a name for a socket: "
+            f"set TMPDIR to one of {LONGEST_FOLDER} characters or fewer"
+        )
     chosen = multiprocessing.get_context("forkserver")
     chosen.set_forkserver_preload(PRELOAD)
     return chosen
@@ -37,12 +47,23 @@ def preload_adapters(frameworks: set[str]) -> None:
 
 
 def end_with(lifeline: Connection) -> None:
-    """Ends this process as soon as the other end of `lifeline` is closed, even by SIGKILL."""
+    """Ends this process group as soon as the other end of `lifeline` is closed, even by SIGKILL."""
+    if sys.platform.startswith("linux"):
+        import fcntl
 
-    def wait() -> None:
-        try:
-            lifeline.recv_bytes()
-        except (EOFError, OSError):
-            os._exit(1)
+        # by the kernel: a thread of ours would wait where the interpreter hangs or is stopped
+        fd = lifeline.fileno()
+        fcntl.fcntl(fd, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(fd, _F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+    threading.Thread(target=_wait, args=(lifeline,), daemon=True).start()
 
-    threading.Thread(target=wait, daemon=True).start()
+
+_F_SETSIG = 10  # of <fcntl.h>; Python has no name for it
+
+
+def _wait(lifeline: Connection) -> None:
+    try:
+        lifeline.recv_bytes()
+    except (EOFError, OSError):
+        os._exit(1)

@@ -26,7 +26,7 @@ from harness.reference import coding, synapses
 from harness.reference.ann import initialised_ann
 from harness.reference.initialise import DEAD_RATE, copy_parameters, initialised
 from harness.reference.precision import DTYPES
-from harness.spec import ANN, Case, UsageError, paper
+from harness.spec import ANN, Case, UsageError
 from harness.system import clock
 from harness.training import step
 from harness.training.checkpoint import Epoch
@@ -45,7 +45,7 @@ class Diverged(Exception):
 
 
 @dataclass(frozen=True)
-class Data:
+class DataSplits:
     """The three parts of a data set: a tenth of the training samples is held out to validate."""
 
     train: Labelled
@@ -53,7 +53,7 @@ class Data:
     test: Labelled
 
     @classmethod
-    def of(cls, train: Labelled, test: Labelled) -> Data:
+    def of(cls, train: Labelled, test: Labelled) -> DataSplits:
         """Raises UsageError where the training samples are too few to hold any out."""
         held = round(VALIDATION_SHARE * len(train))
         if held < 1:
@@ -64,10 +64,10 @@ class Data:
         drawn = torch.randperm(len(train), generator=torch.Generator().manual_seed(SPLIT_SEED))
         return cls(train.part(drawn[held:]), train.part(drawn[:held]), test)
 
-    def to(self, device: torch.device) -> Data:
+    def to(self, device: torch.device) -> DataSplits:
         """The same on a device."""
         parts = (self.train, self.validation, self.test)
-        return Data(*(part.to(device) for part in parts))
+        return DataSplits(*(part.to(device) for part in parts))
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Learner:
     """A network in training."""
 
     case: Case
-    data: Data  # on the case's device
+    data: DataSplits  # on the case's device
     module: nn.Module
     optimiser: torch.optim.Optimizer
 
@@ -85,7 +85,7 @@ class Learner:
         return DTYPES[self.case.precision]
 
 
-def begin(case: Case, data: Data) -> Learner:
+def begin(case: Case, data: DataSplits) -> Learner:
     """The case's network with its first weights. Raises what its adapter raises."""
     device = torch.device(case.device)
     dtype = DTYPES[case.precision]
@@ -100,14 +100,12 @@ def begin(case: Case, data: Data) -> Learner:
         module = adapters.load(case.framework).build(case.network).to(device=device, dtype=dtype)
         weights = initialised(case.network, x, seed=case.seed, scheme=case.initialisation)
         copy_parameters(weights, module)
-    settings = paper.settings(case.dataset).optimiser
-    return Learner(case, data, module, step.optimiser(module.parameters(), settings))
+    return Learner(case, data, module, step.optimiser(module.parameters(), case.optimiser))
 
 
 def epoch(learner: Learner, number: int, tell: Tell) -> Epoch:
     """Trains one epoch, from 1, and tests. Raises Diverged."""
-    settings = paper.settings(learner.case.dataset)
-    rate = step.learning_rate(settings.optimiser, number)
+    rate = step.learning_rate(learner.case.optimiser, number)
     for group in learner.optimiser.param_groups:
         group["lr"] = rate
     watch = clock.Stopwatch.started(torch.device(learner.case.device))
@@ -186,7 +184,7 @@ def _seed(seed: int, number: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def _as(raw: Tensor, case: Case, data: Data, dtype: torch.dtype) -> Tensor:
+def _as(raw: Tensor, case: Case, data: DataSplits, dtype: torch.dtype) -> Tensor:
     """Bytes as the network's input (T, B, C, H, W); a static image stays expanded."""
     x = network_input(raw, case.T, data.train.about.normal)
     return _to(x, dtype)

@@ -1,0 +1,92 @@
+"""What a result depends on, as its key: what has a result of a key is not measured again.
+
+A key is a hash of a case's own fields, its data, the versions of what computes, for timings the
+machine, and numbers that are raised by hand when what they stand for changes. Golden files
+(tests/goldens) see to it that they are: one that moves without its number fails a test. So moving
+or renaming a file dates no row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from harness.spec import Case
+from harness.system.facts import Machine
+
+NUMERICS = 1  # what a training computes: its steps, draws, initial weights, augmentation
+PROTOCOL = 1  # how a time is taken: what is timed, warm-ups, rounds, layouts
+EXAM = 1  # what a proof examines, and its tolerances
+
+# Fields of a case that say nothing of the weights a training ends with: names, and what is asked of
+# the trained network. How many samples were wanted is in the data's hash.
+_NAMES = ("suite", "scale", "width", "tested_at", "wants_confusion")
+_IN_THE_DATA = ("wanted_samples", "wanted_test_samples", "embedded")
+# What these come to is in `threads`, and a cluster sets them to what they would have been.
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Software:
+    """What computes a case's result."""
+
+    torch: str
+    framework_version: str | None = None  # of the package behind the adapter
+    revision: int = 0  # the adapter's REVISION
+
+
+def training_identity(
+    case: Case, train_sha256: str, test_sha256: str, software: Software
+) -> dict[str, object]:
+    """All that decides the weights a training ends with: its suite does not."""
+    return {
+        **fields_that_train(case),
+        "training data": train_sha256,
+        "test data": test_sha256,
+        **asdict(software),
+        "NUMERICS": NUMERICS,
+    }
+
+
+def training_key(case: Case, train_sha256: str, test_sha256: str, software: Software) -> str:
+    """The key of a training: what it trains, on what, with what."""
+    return _key(training_identity(case, train_sha256, test_sha256, software))
+
+
+def timing_key(
+    case: Case, data_sha256: str, software: Software, machine: Machine, allocator: str
+) -> str:
+    """The key of a contender in a cell: what is timed, on what, with what, where."""
+    variables = (machine.environment or "").split()
+    kept = [each for each in variables if each.partition("=")[0] not in _THREADS]
+    return _key(
+        {
+            **asdict(case.fields),
+            "data": data_sha256,
+            **asdict(software),
+            **_place(machine),
+            "environment": kept,
+            "allocator": allocator,
+            "PROTOCOL": PROTOCOL,
+        }
+    )
+
+
+def fields_that_train(case: Case) -> dict[str, object]:
+    """The fields of a case that decide the weights its training ends with, beside the data."""
+    left_out = (*_NAMES, *_IN_THE_DATA)
+    return {name: value for name, value in asdict(case.fields).items() if name not in left_out}
+
+
+def _place(machine: Machine) -> dict[str, object]:
+    # its torch is the software's; a harness of another version or commit may time the same
+    left_out = ("torch", "harness", "commit", "environment")
+    return {name: value for name, value in asdict(machine).items() if name not in left_out}
+
+
+def _key(decisive: Mapping[str, object]) -> str:
+    """Sixteen hex digits of all that decides a result."""
+    text = json.dumps(decisive, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

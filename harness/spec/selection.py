@@ -1,0 +1,55 @@
+"""What a command selects, and what it may use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from math import inf
+from pathlib import Path
+
+from harness.spec.case import Allocator, Initialisation, Mode, Precision
+from harness.spec.network import Reading
+
+Say = Callable[[float, str], None]  # how far a piece of work is, in [0, 1], and what it does
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the command line selects of a suite; None leaves it to the suite."""
+
+    frameworks: tuple[str, ...]
+    datasets: tuple[str, ...] | None = None
+    networks: tuple[str, ...] | None = None  # names or notations
+    steps: tuple[int, ...] | None = None  # each T to run
+    seeds: tuple[int, ...] | None = None
+    epochs: int | None = None
+    samples: int | None = None
+    batch_size: int | None = None
+    precision: Precision | None = None
+    device: str = "cpu"
+    width: Fraction | None = None
+    neunorm: Reading | None = None
+    initialisation: Initialisation = "calibrated"
+    quick: bool = False
+    paper: bool = False
+    mode: Mode = "training"
+    tuned: bool = False  # each framework in the forms that a skilled user switches on as well
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where data are, which may be fetched, and whether what was measured before counts."""
+
+    root: Path
+    download: frozenset[str] = frozenset()  # data sets to fetch where they are missing
+    fresh: bool = False  # measure anew what is done or begun
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What timing may cost."""
+
+    seconds: float = inf  # for all cells together; infinite: as many rounds as in the paper
+    least: float = 0.0  # seconds of rounds that each cell gets even so
+    allocator: Allocator = "keep"

@@ -1,0 +1,143 @@
+"""What comes of a training, as rows; and whether it had been done before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from harness.proof import certificate
+from harness.records import (
+    CertificateRow,
+    ConfusionRow,
+    EpochRow,
+    Record,
+    Row,
+    TestedRow,
+    TrainedRow,
+)
+from harness.records.build import stamped
+from harness.records.identity import EXAM
+from harness.records.ledger import Ledger
+from harness.spec import Case, Training
+from harness.training import epoch
+from harness.training.checkpoint import Epoch
+from harness.training.epoch import Learner
+
+CONFUSION_SAMPLES = 500  # as in Fig. 6
+
+
+def keep_results(row: Record, learner: Learner, epochs: tuple[Epoch, ...], ledger: Ledger) -> None:
+    """Rows of what the trained network can do; the one that says it is done comes last."""
+    training = learner.case.trained
+    for T in training.tested_at:
+        right = epoch.accuracy(learner, learner.data.test, T)
+        ledger.keep(stamped(TestedRow(**vars(row), tested_T=T, test_accuracy=right)))
+    if training.confusion:
+        found = epoch.confusion(learner, CONFUSION_SAMPLES)
+        ledger.keep(
+            stamped(
+                ConfusionRow(
+                    **vars(row),
+                    confusion_samples=found.samples,
+                    votes=found.votes,
+                    confusion=found.counts,
+                )
+            )
+        )
+    best = max(epochs, key=lambda each: each.test_accuracy)
+    chosen = max(epochs, key=lambda each: each.validation_accuracy)
+    ledger.keep(
+        stamped(
+            TrainedRow(
+                **vars(row),
+                test_accuracy=epochs[-1].test_accuracy,
+                best_test_accuracy=best.test_accuracy,
+                best_test_epoch=best.number,
+                chosen_test_accuracy=chosen.test_accuracy,
+                chosen_epoch=chosen.number,
+                seconds=sum(each.seconds for each in epochs),
+            )
+        )
+    )
+
+
+def done(case: Case, written: list[Row], ledger: Ledger) -> bool:
+    """Whether the case has its result; that of another suite becomes its own rows too."""
+    by_suite: dict[str, list[Row]] = {}
+    for row in written:
+        by_suite.setdefault(row.suite, []).append(row)
+    if any(isinstance(row, TrainedRow) for row in by_suite.pop(case.suite, [])):
+        return True
+    for rows in by_suite.values():
+        wanted = [row for row in rows if _is_wanted(row, case.trained)]
+        tested = {row.tested_T for row in wanted if isinstance(row, TestedRow)}
+        confused = any(isinstance(row, ConfusionRow) for row in wanted)
+        trained = any(isinstance(row, TrainedRow) for row in wanted)
+        whole = tested >= set(case.trained.tested_at) and confused >= case.trained.confusion
+        if trained and whole:
+            names = case.fields
+            ledger.keep(
+                *(
+                    replace(
+                        row,
+                        suite=names.suite,
+                        scale=names.scale,
+                        width=names.width,
+                        tested_at=names.tested_at,
+                        wants_confusion=names.wants_confusion,
+                    )
+                    for row in wanted
+                )
+            )
+            return True
+    return False
+
+
+def _is_wanted(row: Row, training: Training) -> bool:
+    """Whether a row of the same training says what this one is to say."""
+    match row:
+        case TestedRow():
+            return row.tested_T in training.tested_at
+        case ConfusionRow():
+            return training.confusion
+        case _:
+            return isinstance(row, EpochRow | TrainedRow)
+
+
+def is_proved(case: Case, written: list[Row]) -> bool:
+    """Whether the certificates of this very case, by today's exam, are there and hold."""
+    held = {
+        row.certificate_precision
+        for row in written
+        if isinstance(row, CertificateRow)
+        and (row.layer is None and row.certified and row.exam == EXAM)
+    }
+    return held >= set(certificate.required(case.precision))
+
+
+def _stuck(each: Epoch) -> Iterator[str]:
+    # an exact zero: no potential of any layer was inside the surrogate's window all epoch long
+    if each.gradient_norm == 0:
+        yield (
+            f"no gradient in epoch {each.number}, and so in none to come: use --init calibrated or "
+            "a lower rate in harness/spec/paper.py"
+        )
+
+
+def of_epoch(row: Record, each: Epoch) -> EpochRow:
+    """An epoch as a row."""
+    return stamped(
+        EpochRow(
+            **vars(row),
+            epoch=each.number,
+            loss=each.loss,
+            train_accuracy=each.train_accuracy,
+            validation_accuracy=each.validation_accuracy,
+            test_accuracy=each.test_accuracy,
+            rates=each.rates,
+            gradient_norm=each.gradient_norm,
+            learning_rate=each.learning_rate,
+            seconds=each.seconds,
+            warnings=(*each.warnings, *_stuck(each)),
+        )
+    )
