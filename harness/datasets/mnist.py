@@ -52,7 +52,7 @@ def _read(
     try:
         content = reader(str(path)).numpy()
     except _UNREADABLE as error:
-        raise damaged(path, error) from error
+        raise damaged(path, f"its header does not fit: {type(error).__name__} {error}") from error
     if content.shape[1:] != shape:
         raise damaged(path, f"its items are {content.shape[1:]}, expected {shape}")
     return content
