@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from harness.datasets import cifar10, dvs_cifar10, nmnist
 from harness.datasets.batch import Batch, Request, assemble
 from harness.datasets.download import attempt
 from harness.datasets.events import MissingReader
-from harness.datasets.samples import About, Samples, Split, data_root, home_relative
+from harness.datasets.samples import About, Samples, Split, data_root, home_relative, left_out
 from harness.datasets.whole import Labelled, Say, Wanted, gather
 from harness.spec import UsageError
 
@@ -28,6 +28,7 @@ __all__ = [
     "find",
     "load_batch",
     "load_split",
+    "load_splits",
 ]
 
 
@@ -94,13 +95,47 @@ def load_split(wanted: Wanted, split: Split, say: Say) -> Labelled:
     read. Damaged samples are left out and named in `source`, as are a failed download and a
     missing reader.
     """
-    if wanted.embedded:
-        samples, note = _dataset(wanted.dataset).stand_in(None, split, wanted.T), ""
-    else:
-        samples, note = _sought(
-            wanted.dataset, split, wanted.T, root=wanted.root, download=wanted.download
-        )
+    samples, note = _listed(wanted, split)
     return gather(wanted, split, samples, note, say)
+
+
+def load_splits(wanted: Wanted, test_samples: int | None, say: Say) -> tuple[Labelled, Labelled]:
+    """The training and the test split, as `load_split` reads each; `test_samples` of the latter.
+
+    Raises UsageError, before anything is read, where the two are of different kinds: a network
+    trained on recordings says nothing about them when it is tested on what stands in for them.
+    """
+    train, train_note = _listed(wanted, "train")
+    test, test_note = _listed(wanted, "test")
+    _same_kind(wanted, {"train": train.about, "test": test.about})
+    fewer = replace(wanted, samples=test_samples)
+    return (
+        gather(wanted, "train", train, train_note, say),
+        gather(fewer, "test", test, test_note, say),
+    )
+
+
+def _listed(wanted: Wanted, split: Split) -> tuple[Samples[NDArray[np.uint8]], str]:
+    """The samples of a split, not yet read, and why they are not the real ones."""
+    if wanted.embedded:
+        return _dataset(wanted.dataset).stand_in(None, split, wanted.T), ""
+    return _sought(wanted.dataset, split, wanted.T, root=wanted.root, download=wanted.download)
+
+
+def _same_kind(wanted: Wanted, found: dict[Split, About]) -> None:
+    """Raises UsageError where one split is real and the other stands in for it."""
+    distance = {split: (about.substitute, about.simulated) for split, about in found.items()}
+    if distance["train"] == distance["test"]:
+        return
+    missing: Split = "test" if distance["test"] > distance["train"] else "train"
+    there: Split = "train" if missing == "test" else "test"
+    dataset, root = _dataset(wanted.dataset), home_relative(_root(wanted.root))
+    raise UsageError(
+        f"{dataset.TITLE}: the {there} samples are {found[there].description}, and no such "
+        f"{missing} samples are under {root}, where {dataset.LAYOUT} was looked for: a network is "
+        f"not tested on {found[missing].description} in their place; to get the whole original, "
+        f"{dataset.HOW} ({dataset.DOWNLOAD_MIB:,} MiB)"
+    )
 
 
 def _sought(
@@ -135,7 +170,9 @@ def find(dataset: str, root: Path | None = None) -> Found:
         else:
             found[split] = samples.about if samples else None
     if not problem:
-        problem = _problem(sought, root, found)
+        abouts = [about for about in found.values() if about]
+        notes = [_problem(sought, root, found), *(left_out(about.left_out) for about in abouts)]
+        problem = "; ".join(dict.fromkeys(note for note in notes if note))
     return Found(dataset, sought.TITLE, found["train"], found["test"], problem)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.datasets.samples import About, Normal, Samples, Split, choose
+from harness.datasets.samples import About, Normal, Samples, Split, choose, left_out
 from harness.spec import Source, UsageError
 
 
@@ -53,11 +54,13 @@ def assemble(request: Request, samples: Samples[NDArray[np.uint8]], note: str) -
     """Draws and reads a batch: samples (C, H, W) are static images, (T, C, H, W) event frames."""
     about = samples.about
     chosen = choose(about.count, request.batch_size, request.seed)
-    drawn = [samples.read(index) for index in chosen]
+    with closing(samples):
+        drawn = [samples.read(index) for index in chosen]
     raw = torch.from_numpy(np.stack([sample for sample, _ in drawn]))
     labels = torch.tensor([label for _, label in drawn], dtype=torch.int64)
     inputs = network_input(raw, request.T, about.normal)
     once = inputs[0] if raw.ndim == 4 else inputs
+    note = "; ".join(text for text in (note, left_out(about.left_out)) if text)
     source = source_of(request.dataset, about, sha256(once.numpy(), labels.numpy()), note)
     return Batch(inputs, labels, source)
 

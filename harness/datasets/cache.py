@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 from filelock import FileLock
 from numpy.typing import NDArray
 
 from harness.datasets.batch import sha256
-from harness.system.files import write_whole
+from harness.system.files import make_user_cache, printable, user_cache, write_whole
 
 FORMAT = 1  # of the entries, and of what is in them
 
@@ -41,15 +40,15 @@ def kept(key: str, make: Callable[[], Arrays]) -> Arrays:
     `key` must say all that decides the content. Without a folder that can be written the arrays are
     made each time, and `note` says so.
     """
-    folder = Path(platformdirs.user_cache_dir("snn-harness")) / "arrays"
     name = sha256_of(f"{FORMAT} {key}".encode()).hexdigest()[:32]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = make_user_cache("arrays")
         with FileLock(folder / f"{name}.lock"):
             return _entry(folder, name, make)
     except OSError as error:
         made = make()
-        return _noted(made, f"not cached: {folder} cannot be written ({error.strerror or error})")
+        place = printable(user_cache())
+        return _noted(made, f"not cached: {place} cannot be written ({error.strerror or error})")
 
 
 def _entry(folder: Path, name: str, make: Callable[[], Arrays]) -> Arrays:
@@ -59,7 +58,7 @@ def _entry(folder: Path, name: str, make: Callable[[], Arrays]) -> Arrays:
         found = _read(folder, name)
         if isinstance(found, Arrays):
             return found
-        note = f"the cached {about} was damaged ({found}) and was made again"
+        note = printable(f"the cached {about} was damaged ({found}) and was made again")
     made = make()
     _write(folder, name, made)
     return _noted(made, note)

@@ -9,16 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.datasets import digits
+from harness.datasets.files import damaged, files_origin, list_files
 from harness.datasets.images import read_image
-from harness.datasets.samples import (
-    About,
-    Normal,
-    Samples,
-    Split,
-    damaged,
-    files_origin,
-    list_files,
-)
+from harness.datasets.samples import About, Normal, Samples, Split
 
 TITLE: str = "CIFAR-10"
 DOWNLOAD_MIB: int = 163
@@ -98,13 +91,20 @@ def _batches(base: Path, split: Split) -> Samples[NDArray[np.uint8]]:
 
 
 def _image_folder(folder: Path, split: Split) -> Samples[NDArray[np.uint8]] | None:
-    files = list_files(folder / split, CLASSES, (".png", *_LOSSY))
+    listed = list_files(folder / split, CLASSES, (".png", *_LOSSY))
+    files = listed.samples
     if not files:
         return None
     lossy = any(file.path.suffix.lower() in _LOSSY for file in files)
-    description = "CIFAR-10 images (lossy copy)" if lossy else "CIFAR-10 images"
     about = About(
-        description, len(files), WHOLE[split], folder, lossy, normal=NORMAL, augmented=True
+        "CIFAR-10 images (lossy copy)" if lossy else "CIFAR-10 images",
+        len(files),
+        WHOLE[split],
+        folder,
+        lossy,
+        normal=NORMAL,
+        augmented=True,
+        left_out=listed.left_out,
     )
 
     def read(index: int) -> tuple[NDArray[np.uint8], int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,22 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.datasets import cifar10, digits
-from harness.datasets.apart import read_apart
-from harness.datasets.events import BIN_US, EVENT, Events, bin_events, require
+from harness.datasets.apart import Reader
+from harness.datasets.events import BIN_US, Events, bin_events, require
+from harness.datasets.files import check_file, files_origin, list_files
 from harness.datasets.images import enlarged
-from harness.datasets.samples import (
-    SPLIT_SEED,
-    About,
-    Samples,
-    Split,
-    check_size,
-    choose,
-    damaged,
-    files_origin,
-    list_files,
-    split_indices,
-)
+from harness.datasets.samples import SPLIT_SEED, About, Samples, Split, choose, split_indices
 from harness.datasets.simulated import DVS_CAMERA, closed_loop, moved
+from harness.system.files import printable
 
 TITLE: str = "DVS-CIFAR10"
 DOWNLOAD_MIB: int = 7900
@@ -45,52 +37,39 @@ _SPARE_BINS = 10
 def recordings(root: Path, split: Split) -> Samples[Events] | None:
     """The recordings of our split found under `root`; None where there are none."""
     folder = root / "CIFAR10DVS"
-    files = list_files(folder, cifar10.CLASSES, (".aedat4",))
-    if not files:
-        return None
+    listed = list_files(folder, cifar10.CLASSES, (".aedat4",))
+    files = listed.samples
     drawn = [files[index] for index in split_indices(len(files), split)]
+    if not drawn:
+        return None
     about = About(
         "DVS-CIFAR10 recordings, 5 ms bins",
         len(drawn),
         WHOLE[split],
         folder,
-        names=tuple(file.path.relative_to(folder).as_posix() for file in drawn),
+        names=tuple(printable(file.path.relative_to(folder).as_posix()) for file in drawn),
+        left_out=listed.left_out,
     )
+    reader = Reader()
     return Samples(
         about,
-        lambda index: (read_recording(drawn[index].path), drawn[index].label),
+        lambda index: (read_recording(drawn[index].path, reader), drawn[index].label),
         lambda: files_origin(folder, (file.path for file in drawn)),
+        reader.close,
     )
 
 
-def read_recording(path: Path) -> Events:
-    """The events of one .aedat4 file.
+def read_recording(path: Path, reader: Reader | None = None) -> Events:
+    """The events of one .aedat4 file; without a reader, by one that ends afterwards.
 
-    Raises MissingReader without tonic and aedat, UsageError for a damaged file.
+    Raises MissingReader without aedat, UsageError for a damaged file.
     """
-    require("tonic", "aedat")
-    check_size(path)
-    return read_apart(_read, path)
-
-
-def _read(path: Path) -> Events:
-    import aedat
-    import tonic.io  # GPL, optional
-
-    try:
-        streams = aedat.Decoder(path).id_to_stream().values()
-        # without a stream of events tonic raises a bare Exception
-        recorded = any(stream["type"] == "events" for stream in streams)
-        raw = tonic.io.read_aedat4(str(path)) if recorded else np.empty(0, EVENT)
-    except (RuntimeError, ValueError, OSError) as error:
-        raise damaged(path, error) from error
-    if len(raw) == 0:
-        raise damaged(path, "it holds no events")
-    events = np.empty(len(raw), EVENT)
-    # aedat's fourth field has two names, "p" and "on": the order is what stays
-    for name, field in zip(("t", "x", "y", "p"), raw.dtype.names or (), strict=True):
-        events[name] = raw[field]
-    return events
+    require("aedat")
+    check_file(path)
+    if reader is not None:
+        return reader.read(path)
+    with closing(Reader()) as once:
+        return once.read(path)
 
 
 def reduced(events: Events) -> Events:
@@ -125,11 +104,11 @@ def simulated(root: Path | None, split: Split, T: int) -> Samples[Events]:
 
 
 def inputs(root: Path, split: Split, T: int) -> Samples[NDArray[np.uint8]] | None:
-    """Recordings as frames (T, 2, 42, 42). Raises MissingReader without tonic and aedat."""
+    """Recordings as frames (T, 2, 42, 42). Raises MissingReader without aedat."""
     found = recordings(root, split)
     if found is None:
         return None
-    require("tonic", "aedat")
+    require("aedat")
     return found.mapped(lambda events: bin_events(reduced(events), T, (SIZE, SIZE)))
 
 

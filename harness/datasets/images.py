@@ -13,8 +13,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.datasets.samples import check_size, damaged
+from harness.datasets.files import check_file, damaged
 from harness.spec import UsageError
+
+# Of the data sets. Pillow would start other programs to read some of the formats it knows.
+_FORMATS = ("PNG", "JPEG")
 
 # What Pillow raises for a file that is cut short or not an image, by format and place.
 _UNREADABLE = (
@@ -25,11 +28,11 @@ _UNREADABLE = (
 
 def read_image(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
     """The pixels of an image file, uint8 (H, W, 3). UsageError unless it is of `size` (H, W)."""
-    check_size(path)
+    check_file(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata; a bomb is refused by its size
-            with Image.open(path) as image:
+            with Image.open(path, formats=_FORMATS) as image:
                 width, height = image.size
                 if (height, width) != size:  # before there is memory for its pixels
                     found = f"{height}x{width} pixels, expected {size[0]}x{size[1]}"

@@ -10,15 +10,8 @@ from numpy.typing import NDArray
 
 from harness.datasets import digits, mnist
 from harness.datasets.events import EVENT, Events, bin_events, require
-from harness.datasets.samples import (
-    About,
-    Samples,
-    Split,
-    check_size,
-    damaged,
-    files_origin,
-    list_files,
-)
+from harness.datasets.files import check_file, damaged, files_origin, list_files
+from harness.datasets.samples import About, Samples, Split
 from harness.datasets.simulated import NMNIST_CAMERA, moved, saccades
 
 TITLE: str = "N-MNIST"
@@ -42,10 +35,17 @@ _BORDER = (SIZE - mnist.SIZE) // 2
 def recordings(root: Path, split: Split) -> Samples[Events] | None:
     """The recordings found under `root`; None where there are none of that split."""
     folder = root / "NMNIST"
-    files = list_files(folder / _FOLDER[split], CLASSES, (".bin",))
+    listed = list_files(folder / _FOLDER[split], CLASSES, (".bin",))
+    files = listed.samples
     if not files:
         return None
-    about = About("N-MNIST recordings, 5 ms bins", len(files), WHOLE[split], folder)
+    about = About(
+        "N-MNIST recordings, 5 ms bins",
+        len(files),
+        WHOLE[split],
+        folder,
+        left_out=listed.left_out,
+    )
     return Samples(
         about,
         lambda index: (read_recording(files[index].path), files[index].label),
@@ -61,7 +61,7 @@ def read_recording(path: Path) -> Events:
     require("tonic")
     import tonic.io  # GPL, optional
 
-    check_size(path)
+    check_file(path)
     try:
         size = path.stat().st_size
         if size == 0 or size % _EVENT_BYTES:

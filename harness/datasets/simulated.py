@@ -20,7 +20,7 @@ from harness.datasets.events import EVENT, Events
 from harness.datasets.samples import Samples
 
 Image = NDArray[np.floating]  # (H, W), in [0, 1]
-Path = NDArray[np.float64]  # (steps + 1, 2): how far the image is moved, (x, y) in pixels
+Trajectory = NDArray[np.float64]  # (steps + 1, 2): how far the image is moved, (x, y) in pixels
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Camera:
     threshold: float  # change of the log intensity that makes one event
     eps: float  # added to intensities in [0, 1]: the light of a black pixel
     spread: float = 1.0  # of the first references, in thresholds; 0: all at the first image
-    step_us: int = 1000  # between two positions of the path
+    step_us: int = 1000  # between two positions of the trajectory
 
 
 PATTERN_SEED = 0
@@ -43,13 +43,13 @@ NMNIST_CAMERA = Camera(threshold=0.265, eps=0.3)
 DVS_CAMERA = Camera(threshold=0.25, eps=0.1, step_us=2000)
 
 
-def simulate(image: Image, path: Path, camera: Camera) -> Events:
-    """The events of `image`, which is of the sensor's size, moved along `path`; by time, from 0."""
-    previous = np.log(shifted(image, path[0]) + camera.eps)
+def simulate(image: Image, trajectory: Trajectory, camera: Camera) -> Events:
+    """The events, by time from 0, of `image` of the sensor's size, moved along `trajectory`."""
+    previous = np.log(shifted(image, trajectory[0]) + camera.eps)
     pattern = np.random.default_rng(PATTERN_SEED).uniform(-1, 1, previous.shape)
     reference = previous + camera.spread * camera.threshold * pattern
     chunks = [np.empty(0, EVENT)]
-    for step, place in enumerate(path[1:]):
+    for step, place in enumerate(trajectory[1:]):
         current = np.log(shifted(image, place) + camera.eps)
         chunks.append(_crossings(previous, current, reference, camera))
         chunks[-1]["t"] += step * camera.step_us
@@ -58,10 +58,12 @@ def simulate(image: Image, path: Path, camera: Camera) -> Events:
     return events[np.argsort(events["t"], kind="stable")]
 
 
-def moved(images: Samples[NDArray[np.float32]], path: Path, camera: Camera) -> Samples[Events]:
+def moved(
+    images: Samples[NDArray[np.float32]], trajectory: Trajectory, camera: Camera
+) -> Samples[Events]:
     """The events of each image, which is of the sensor's size."""
-    found = images.mapped(lambda image: simulate(image, path, camera))
-    way = hashlib.sha256(path.tobytes()).hexdigest()
+    found = images.mapped(lambda image: simulate(image, trajectory, camera))
+    way = hashlib.sha256(trajectory.tobytes()).hexdigest()
     return replace(
         found, origin=lambda: f"{images.origin()} {camera} {way} model {MODEL}, {PATTERN_SEED}"
     )
@@ -73,7 +75,7 @@ def shifted(image: Image, place: NDArray[np.float64]) -> NDArray[np.float64]:
     return _moved(_moved(image, y).T, x).T
 
 
-def saccades(steps: int = 105) -> Path:
+def saccades(steps: int = 105) -> Trajectory:
     """N-MNIST's three saccades of `steps` steps each, on a triangle (Orchard et al. 2015b).
 
     The image goes down and right, up and right, and straight back. Its speed over a saccade is
@@ -88,7 +90,7 @@ def saccades(steps: int = 105) -> Path:
     return np.concatenate([*legs, corners[-1:]])
 
 
-def closed_loop(steps: int, period: int = 100, radius: float = 5.0) -> Path:
+def closed_loop(steps: int, period: int = 100, radius: float = 5.0) -> Trajectory:
     """`steps` steps on a circle of `period` steps: a repeated closed-loop smooth movement.
 
     Li et al. 2017 moved the images of CIFAR10-DVS on a closed path before a camera at rest; the

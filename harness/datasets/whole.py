@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from harness.datasets import cache
 from harness.datasets.batch import network_input, sha256, source_of
 from harness.datasets.cache import Arrays
 from harness.datasets.events import BIN_US, MissingReader
-from harness.datasets.samples import SPLIT_SEED, About, Samples, Split, choose
+from harness.datasets.samples import SPLIT_SEED, About, Samples, Split, choose, left_out
 from harness.spec import Source, UsageError
 
 Say = Callable[[float, str], None]  # how far a piece of work is, in [0, 1], and what it does
@@ -78,9 +79,10 @@ def gather(
         samples = samples.chosen(sorted(choose(count, wanted.samples, SPLIT_SEED)))
     frames = f"{wanted.T} bins of {BIN_US} us" if samples.about.normal is None else "pixels"
     key = f"{wanted.dataset} {split} {frames} {samples.origin()}"
-    arrays = cache.kept(key, lambda: _read(samples, say))
+    with closing(samples):
+        arrays = cache.kept(key, lambda: _read(samples, say))
     about = replace(samples.about, count=len(arrays.labels))
-    notes = [note, arrays.note, _named(arrays.damaged)]
+    notes = [note, arrays.note, left_out((*about.left_out, *arrays.damaged))]
     note = "; ".join(text for text in notes if text)
     return Labelled(
         torch.from_numpy(arrays.inputs),
@@ -88,13 +90,6 @@ def gather(
         about,
         source_of(wanted.dataset, about, arrays.sha256, note),
     )
-
-
-def _named(damaged: tuple[str, ...]) -> str:
-    if not damaged:
-        return ""
-    more = f" and {len(damaged) - 3} more" if len(damaged) > 3 else ""
-    return f"{len(damaged)} samples were left out: {'; '.join(damaged[:3])}{more}"
 
 
 def _read(samples: Samples[NDArray[np.uint8]], say: Say) -> Arrays:

@@ -1,15 +1,20 @@
-"""How kernels are compiled, and where they are kept: in the user's cache folder."""
+"""How kernels are compiled, and where they are kept: in the user's cache folder.
+
+numba's index of what it keeps is a pickle, and what it keeps is machine code: both are run as they
+are found. So nobody but the user may write there: the folder is theirs alone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numba
-import platformdirs
 from numba import types
+
+from harness.system.files import make_user_cache
 
 # No fastmath: operations round as they are written.
 _OPTIONS = {"error_model": "numpy", "boundscheck": False}
@@ -21,7 +26,7 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def callback(function: Callable[[Any], None]) -> Callable[[], int]:
-    """A kernel that takes the address of its arguments; what comes back tells the kernel's own.
+    """A kernel that takes the address of its arguments; what comes back is that of the kernel.
 
     It is compiled on first use and kept on disk, in the user's cache folder (or `NUMBA_CACHE_DIR`),
     so that a read-only install works.
@@ -32,7 +37,8 @@ def callback(function: Callable[[Any], None]) -> Callable[[], int]:
         config: Any = numba.config  # type: ignore[attr-defined]
         before = config.CACHE_DIR
         if not before:
-            config.CACHE_DIR = str(Path(platformdirs.user_cache_dir("snn-harness")) / "numba")
+            with suppress(OSError):  # then numba looks for another place
+                config.CACHE_DIR = str(make_user_cache("numba"))
         try:
             signature = types.void(types.voidptr)
             compiled = numba.cfunc(signature, cache=True, **_OPTIONS)(function)

@@ -1,11 +1,13 @@
-"""Files that are whole or not there: a reader never sees half of one."""
+"""Files that are whole or not there, the user's cache folder, and texts that can be printed."""
 
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from collections.abc import Callable
 from pathlib import Path
+
+import platformdirs
 
 from harness.spec import UsageError
 
@@ -16,15 +18,13 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     Makes the folder. Raises OSError, and leaves nothing behind, where that cannot be done.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-")
-    temporary = Path(name)
+    temporary = path.parent / f".part-{secrets.token_hex(8)}"
     try:
-        write(temporary)
-        os.fsync(handle)
-        temporary.chmod(0o644)  # others may read results; mkstemp's own is for us alone
-        temporary.replace(path)
+        with temporary.open("xb") as file:  # who may read it is the umask's to say
+            write(temporary)
+            os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
-        os.close(handle)
         temporary.unlink(missing_ok=True)
 
 
@@ -33,4 +33,35 @@ def unwritable(path: Path, error: OSError) -> UsageError:
     return UsageError(
         f"cannot write {path} ({error.strerror or error}): "
         "give a folder that can be written with --out"
+    )
+
+
+def user_cache() -> Path:
+    """The user's cache folder, which need not exist."""
+    return Path(platformdirs.user_cache_dir("snn-harness"))
+
+
+def make_user_cache(name: str) -> Path:
+    """The folder `name` in the user's cache folder, made where there is none.
+
+    Nobody else may enter the cache folder: what is compiled is run from there. Raises OSError
+    where it cannot be made, and where it is another user's.
+    """
+    cache = user_cache()
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    cache.mkdir(mode=0o700, exist_ok=True)
+    if os.name == "posix" and cache.stat().st_mode & 0o777 != 0o700:  # of an earlier version
+        cache.chmod(0o700)  # not permitted where it is another user's
+    folder = cache / name
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def printable(text: object) -> str:
+    """A text that every terminal and JSON takes: what cannot be printed is escaped.
+
+    A file's name may hold line breaks, a terminal's commands and bytes that are no text.
+    """
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in str(text)
     )
