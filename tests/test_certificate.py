@@ -113,7 +113,10 @@ def test_a_silent_network_is_not_certified(monkeypatch: pytest.MonkeyPatch) -> N
     certificate = Exam(network, batch, "fp64").certify("dead", adapter)
     assert certificate.mismatches == 0 and certificate.gradient_error != certificate.gradient_error
     assert not certificate.passed
-    assert any(text.startswith("silent: layer 8 Voting fires at a rate of") for text in certificate.failures)
+    assert any(
+        text.startswith("silent: layer 8 Voting fires at a rate of")
+        for text in certificate.failures
+    )
 
 
 def test_a_cell_that_never_fires_is_not_certified() -> None:
