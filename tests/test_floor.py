@@ -15,7 +15,6 @@ from harness.spec import Network
 from harness.speed import floor
 from harness.speed.floor import Shape
 
-
 MOVING = {"aten.t", "aten.view", "aten.flatten"}  # no arithmetic
 TRAINED = {"aten.convolution", "aten.convolution_backward", "aten.addmm", "aten.mm"}
 INFERRED = {"aten.conv2d", "aten.linear"}  # inference mode does not take them apart
