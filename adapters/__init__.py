@@ -17,7 +17,7 @@ from harness import adapter
 from harness.adapter import Adapter, Variant
 from harness.spec import UsageError
 
-ENTRY_POINTS = "harness.adapters"
+ENTRY_POINTS = "harness.adapters"  # `harness.system.installed` tells this package by this line
 
 
 class Missing(Exception):
@@ -92,12 +92,24 @@ def _module(framework: str) -> ModuleType:
 
 
 def _checked(module: ModuleType, framework: str) -> Adapter:
+    place, named = module.__name__, _named(module)
+    if type(_revision(module)) is not int:
+        raise Missing(f"{framework}: REVISION in {place} must be a whole number")
+    if not isinstance(named, tuple) or not all(isinstance(each, str) for each in named):
+        raise Missing(f"{framework}: PACKAGES in {place} must be a tuple of names")
     if not isinstance(module, Adapter):
         raise Missing(
-            f"{framework} is no adapter: "
-            f"{module.__name__} must define DEVIATIONS and build(network)"
+            f"{framework} is no adapter: {place} must define DEVIATIONS and build(network)"
         )
     return module
+
+
+def _revision(module: ModuleType) -> int:
+    return vars(module).get("REVISION", 0)
+
+
+def _named(module: ModuleType) -> tuple[str, ...]:
+    return vars(module).get("PACKAGES", ())
 
 
 def module_name(framework: str) -> str | None:
@@ -123,7 +135,39 @@ def version(framework: str) -> str | None:
     if point is not None:
         return point.dist.version if point.dist else None
     extras = metadata.metadata("snn-harness").get_all("Provides-Extra") or []
+    # not installed, or an extra of our own
+    return _version_of(framework) if framework in extras else None
+
+
+def revision(framework: str) -> int:
+    """The adapter's REVISION: raised by hand when what it computes changes; 0 where it has none.
+
+    Raises as `load` does.
+    """
+    check_name(framework)
+    module = _module(framework)
+    _checked(module, framework)
+    return _revision(module)
+
+
+def packages(framework: str) -> tuple[tuple[str, str], ...]:
+    """Names and installed versions of the packages that compute for a framework, its own first.
+
+    That is the framework's (of an entry point: its distribution), then those of the adapter's
+    PACKAGES that are installed. Raises as `load` does.
+    """
+    check_name(framework)
+    module = _module(framework)
+    _checked(module, framework)
+    point = _installed().get(framework)
+    name = framework if point is None else point.dist.name if point.dist else None
+    first = {} if name is None else {name: version(framework)}
+    found = {**first, **{each: _version_of(each) for each in _named(module)}}
+    return tuple((name, installed) for name, installed in found.items() if installed is not None)
+
+
+def _version_of(package: str) -> str | None:
     try:
-        return metadata.version(framework) if framework in extras else None
-    except metadata.PackageNotFoundError:  # not installed, or an extra of our own
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
         return None

@@ -8,6 +8,7 @@ from harness.fused.network import FusedNetwork, kernels_for
 from harness.spec import Network
 
 DEVIATIONS: tuple[str, ...] = ()
+PACKAGES: tuple[str, ...] = ("numba", "triton")  # they compile the kernels, where they are
 
 
 def build(network: Network) -> nn.Module:

@@ -21,7 +21,13 @@ class Unsupported(Exception):
 
 @runtime_checkable
 class Adapter(Protocol):
-    """A module or a `Variant` that builds the paper's networks in one framework."""
+    """A module or a `Variant` that builds the paper's networks in one framework.
+
+    A module may say two things more. `REVISION: int`, 0 where there is none, is raised by hand when
+    what the adapter computes changes: rows of an older revision are not taken for this one's.
+    `PACKAGES: tuple[str, ...]` names those that compute for it beside the framework's own package:
+    a result depends on their versions too.
+    """
 
     @property
     def DEVIATIONS(self) -> tuple[str, ...]:

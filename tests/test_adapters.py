@@ -3,27 +3,104 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
+import subprocess
+import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+from conftest import random_batch, small
 
 import adapters
 from harness.adapter import Adapter
 from harness.spec import UsageError
+from harness.system.installed import check_adapters
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_a_file_is_a_framework() -> None:
-    files = {path.stem for path in Path(adapters.__file__).parent.glob("*.py")}
-    assert set(adapters.names()) == files - {"__init__"}
+PLANTED = """
+from harness.reference.network import ReferenceNetwork
+
+DEVIATIONS = ()
+REVISION = 3
+PACKAGES = ("numpy", "not-installed-anywhere")
+
+
+def build(network):
+    return ReferenceNetwork(network)
+"""
+
+
+@pytest.fixture
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder whose files lie beside those of adapters/, with one in it: planted.py."""
+    folder = tmp_path / "adapters"
+    folder.mkdir()
+    (folder / "planted.py").write_text(PLANTED)
+    monkeypatch.setattr(adapters, "__path__", [*adapters.__path__, str(folder)])
+    yield folder
+    sys.modules.pop("adapters.planted", None)
+    adapters.__dict__.pop("planted", None)
+
+
+def test_a_file_is_a_framework(planted: Path) -> None:
+    assert "planted" in adapters.names() and "planted" in adapters.available()
+    network = small("cifar10")
+    module = adapters.load("planted").build(network)
+    spikes = module(random_batch(network, 2, 3, static=True))
+    assert spikes.shape == (2, 3, network.classes * network.population)
+    (planted / "planted.py").unlink()
+    assert "planted" not in adapters.names()
+
+
+def test_the_frameworks_of_this_project_are_known() -> None:
+    assert {"fused", "norse", "reference", "snntorch", "spikingjelly"} <= set(adapters.names())
+
+
+def test_an_adapter_says_its_revision_and_what_computes_for_it(planted: Path) -> None:
+    assert adapters.revision("planted") == 3
+    assert adapters.packages("planted") == (("numpy", metadata.version("numpy")),)
+    assert adapters.revision("reference") == 0
+    assert adapters.packages("reference") == ()
+    assert adapters.packages("norse") == (("norse", metadata.version("norse")),)
+    assert dict(adapters.packages("fused"))["numba"] == metadata.version("numba")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("REVISION = 3", "REVISION = '3'", "REVISION in adapters.planted must be a whole number"),
+        ("REVISION = 3", "REVISION = True", "REVISION in adapters.planted must be a whole number"),
+        ('"not-installed-anywhere"', "3", "PACKAGES in adapters.planted must be a tuple"),
+        ('("numpy", "not-installed-anywhere")', '"numpy"', "PACKAGES in adapters.planted must be"),
+    ],
+)
+def test_a_revision_or_packages_of_another_type_are_said(
+    planted: Path, before: str, after: str, said: str
+) -> None:
+    assert before in PLANTED
+    (planted / "planted.py").write_text(PLANTED.replace(before, after))
+    for asked in (adapters.load, adapters.revision, adapters.packages):
+        with pytest.raises(adapters.Missing, match=said):
+            asked("planted")
 
 
 @pytest.mark.parametrize("name", adapters.available())
 def test_the_plain_form_claims_to_be_the_papers_function_and_variants_do_not(name: str) -> None:
     assert isinstance(adapters.load(name), Adapter)
     assert adapters.load(name).DEVIATIONS == ()
-    assert all(variant.DEVIATIONS for variant in adapters.variants_of(name).values())
+    for variant in adapters.variants_of(name).values():
+        assert variant.DEVIATIONS
+
+
+def test_the_frameworks_have_variants() -> None:
+    assert set(adapters.variants_of("snntorch")) == {"detached-reset", "subtract"}
+    assert set(adapters.variants_of("spikingjelly")) == {"detached-reset", "defaults"}
+    assert set(adapters.variants_of("norse")) == {"super"}
 
 
 def test_an_unknown_framework_or_variant_names_those_there_are() -> None:
@@ -76,6 +153,8 @@ def test_an_installed_package_offers_an_adapter_by_entry_point(
     assert "elsewhere" in adapters.names()
     assert adapters.load("elsewhere") is reference
     assert adapters.version("elsewhere") == "3.1"
+    assert adapters.packages("elsewhere") == (("elsewhere-pkg", "3.1"),)
+    assert adapters.revision("elsewhere") == 0
 
 
 def test_an_entry_point_that_does_not_load_names_its_package(
@@ -100,3 +179,49 @@ def test_frameworks_are_pinned_exactly() -> None:
         assert any(re.match(rf"{framework}==\d", each) for each in requirements)
     assert adapters.version("norse") == metadata.version("norse")
     assert adapters.version("reference") is None
+
+
+FOREIGN = [
+    ("adapters/__init__.py", "raise SystemExit('it ran')"),
+    ("adapters/__init__.py", "no Python at all"),
+    ("adapters.py", "def load(name): ..."),
+]
+
+
+@pytest.mark.parametrize(("place", "text"), FOREIGN)
+def test_another_package_of_that_name_is_said_in_one_sentence(
+    place: str, text: str, tmp_path: Path
+) -> None:
+    site, work = tmp_path / "site", tmp_path / "work"
+    work.mkdir()
+    foreign = site / place
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text(text)
+    path = os.pathsep.join([str(site), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-c", "from harness.cli import main; main()", "list", "frameworks"],
+        env={**os.environ, "PYTHONPATH": path},
+        cwd=work,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith(f"harness: `import adapters` finds {foreign}, which is not of")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_package_that_has_overwritten_ours_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_adapters()
+    monkeypatch.setattr(
+        "importlib.machinery.SourceFileLoader.get_code",
+        lambda *_: compile("load = 1", "adapters/__init__.py", "exec"),
+    )
+    with pytest.raises(UsageError, match=re.escape(str(adapters.__file__))):
+        check_adapters()
+
+
+def test_a_missing_package_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="install snn-harness anew"):
+        check_adapters()

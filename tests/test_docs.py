@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 import typer.main
 import yaml
+from conftest import random_batch, small
 
+import adapters
 from harness import __version__, cli
+from harness.proof.exam import Exam
+from harness.spec import Precision
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "adapters" / "README.md", ROOT / "results" / "README.md"]
@@ -53,9 +60,64 @@ def test_the_citation_is_of_this_version() -> None:
     assert f'version = "{__version__}"' in (ROOT / "pyproject.toml").read_text()
 
 
-def test_example_adapter_of_the_guide_is_valid_python() -> None:
-    text = (ROOT / "adapters" / "README.md").read_text()
-    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert blocks
-    for block in blocks:
-        compile(block, "adapters/README.md", "exec")
+# the framework that the guide's example adapts, as its own authors might have written it
+EXAMPLE = """
+import torch
+
+
+class Neuron(torch.nn.Module):
+    def __init__(self, decay, threshold, surrogate_width):
+        super().__init__()
+        self.decay, self.threshold, self.width = decay, threshold, surrogate_width
+
+    def forward(self, current, state):
+        v = current if state is None else self.decay * state + current
+        near = ((v - self.threshold).detach().abs() < self.width / 2).to(v.dtype)
+        slope = near * v / self.width
+        spikes = (v >= self.threshold).to(v.dtype) + (slope - slope.detach())
+        return spikes, v * (1 - spikes)
+"""
+
+
+def python_of(path: Path) -> str:
+    blocks = re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL)
+    assert blocks, path
+    return "\n".join(blocks)
+
+
+@pytest.fixture
+def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The guide's blocks as a file of adapters/, and the framework they adapt."""
+    site, folder = tmp_path / "site", tmp_path / "adapters"
+    for each in (site, folder):
+        each.mkdir()
+    (site / "example.py").write_text(EXAMPLE)
+    (folder / "example.py").write_text(python_of(ROOT / "adapters" / "README.md"))
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setattr(adapters, "__path__", [*adapters.__path__, str(folder)])
+    yield
+    for name in ("example", "adapters.example"):
+        sys.modules.pop(name, None)
+    adapters.__dict__.pop("example", None)
+
+
+@pytest.mark.parametrize("precision", ["fp64", "fp32"])
+def test_the_guides_example_is_an_adapter_that_is_equal(
+    example: None, precision: Precision
+) -> None:
+    network = small("cifar10", neunorm="mean")
+    batch = random_batch(network, 4, 4, static=True)
+    adapter = adapters.load("example")
+    certificate = Exam(network, batch, precision).certify("example", adapter)
+    assert adapter.DEVIATIONS == () and certificate.failures == ()
+    assert certificate.passed
+
+
+def test_the_readmes_python_runs_and_gives_what_it_says() -> None:
+    text = python_of(ROOT / "README.md")
+    names: dict[str, object] = {"image": torch.rand(2, 3, 32, 32)}
+    exec(compile(text, "README.md", "exec"), names)
+    spikes = names["spikes"]
+    assert isinstance(spikes, torch.Tensor)
+    assert spikes.shape == (10, 2, 100)
+    assert set(spikes.unique().tolist()) <= {0.0, 1.0}

@@ -2,12 +2,52 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from conftest import small
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
+from harness.spec import Network
 from harness.speed import floor
 from harness.speed.floor import Shape
+
+MOVING = {"aten.t", "aten.view", "aten.flatten"}  # no arithmetic
+TRAINED = {"aten.convolution", "aten.convolution_backward", "aten.addmm", "aten.mm"}
+INFERRED = {"aten.conv2d", "aten.linear"}  # inference mode does not take them apart
+BIAS_GRADIENT = "aten.sum"  # a product's; a convolution's backward has it
+
+
+class Computed(TorchDispatchMode):
+    """Which of torch's operations ran, and how many multiplications they took."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: set[str] = set()
+        self.multiplications = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        operation = func._overloadpacket
+        self.operations.add(str(operation))
+        if str(operation) in INFERRED:
+            self.multiplications += out.numel() * args[1][0].numel()
+        elif operation in flop_registry:  # of torch: an addition and a multiplication each
+            self.multiplications += flop_registry[operation](*args, out_val=out) // 2
+        return out
+
+
+def made(static: bool, layout: floor.Layout) -> tuple[Network, list[floor.Product]]:
+    """T = 3, two samples."""
+    network = small("cifar10", "Middle")
+    of = Shape(3, 2, static)
+    device = torch.device("cpu")
+    return network, floor.products(network, of, layout, precision="fp32", device=device)
 
 
 @pytest.mark.parametrize("layout", floor.LAYOUTS)
@@ -15,17 +55,55 @@ from harness.speed.floor import Shape
 def test_every_synapse_once_with_the_steps_in_the_batch(
     layout: floor.Layout, static: bool, images: int
 ) -> None:
-    network = small("cifar10", "Middle")
-    products = floor.products(
-        network, Shape(3, 2, static), layout, precision="fp32", device=torch.device("cpu")
-    )
+    network, products = made(static, layout)
     assert [tuple(p.x.shape) for p in products] == [
         (images if n == 0 else 6, *stage.input_shape) for n, stage in enumerate(network.stages)
     ]
     # the first layer's input needs no gradient; every other weight, bias and input does
     assert [len(p.wanted) for p in products] == [2, 3, 3, 3, 3]
+
+
+@pytest.mark.parametrize("layout", floor.LAYOUTS)
+@pytest.mark.parametrize("static", [True, False])
+def test_a_step_is_the_products_forward_and_backward_and_nothing_else(
+    layout: floor.Layout, static: bool
+) -> None:
+    network, products = made(static, layout)
+    for n, (product, stage) in enumerate(zip(products, network.stages, strict=True)):
+        images = 2 if static and n == 0 else 6
+        with Computed() as trained:
+            product.train()
+        # forward, the weights' gradients and, but for the first layer, the input's
+        assert trained.multiplications == stage.macs * images * (2 if n == 0 else 3)
+        assert trained.operations & TRAINED
+        assert trained.operations <= TRAINED | MOVING | {BIAS_GRADIENT}
+        with Computed() as inferred:
+            product.infer()
+        assert inferred.multiplications == stage.macs * images
+        assert inferred.operations & INFERRED
+        assert inferred.operations <= INFERRED | MOVING
+
+
+def test_a_step_gives_the_gradient_of_each_weight_bias_and_input(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network, products = made(False, "channels_last")
+    found: list[tuple[Tensor, ...]] = []
+    differentiate = torch.autograd.grad
+
+    def kept(*arguments: Any) -> tuple[Tensor, ...]:
+        found.append(differentiate(*arguments))
+        return found[-1]
+
+    monkeypatch.setattr(torch.autograd, "grad", kept)
     for product in products:
         product.train()
+    assert len(found) == len(network.stages)
+    for n, (stage, gradients) in enumerate(zip(network.stages, found, strict=True)):
+        weight, bias, *inputs = gradients
+        assert weight.numel() == stage.weights and bias.shape == stage.output_shape[:1]
+        assert [tuple(x.shape) for x in inputs] == ([(6, *stage.input_shape)] if n else [])
+        assert min(each.abs().sum().item() for each in gradients) > 0
 
 
 def test_channels_last_is_what_it_says() -> None:

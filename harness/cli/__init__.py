@@ -14,6 +14,7 @@ from harness.cli import read  # noqa: F401  # isort: skip
 from harness.cli.app import app
 from harness.cli.console import err
 from harness.spec import UsageError
+from harness.system.installed import check_adapters
 
 
 def main() -> None:
@@ -21,6 +22,7 @@ def main() -> None:
     # Typer carries click's classes since 0.26 and imports click's own before: this is either's base
     wrong_call = cast(type[Exception], typer.BadParameter.__mro__[2])
     try:
+        check_adapters()
         code = app(standalone_mode=False)
     except UsageError as error:
         err.print(f"harness: {error}", markup=False, highlight=False, soft_wrap=True)
