@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import TypeVar
 
 from harness.records import Record
+from harness.records.record import Place
 
 Key = TypeVar("Key", bound=Hashable)
 R = TypeVar("R", bound=Record)
@@ -19,7 +20,7 @@ def grouped(rows: Iterable[R], key: Callable[[R], Key]) -> dict[Key, list[R]]:
     return groups
 
 
-def machines(rows: Iterable[R]) -> dict[tuple[str, str, int], list[R]]:
+def machines(rows: Iterable[R]) -> dict[Place, list[R]]:
     """Rows by the machine they were measured on, that with most rows first."""
     groups = grouped(rows, lambda row: row.place)
     return dict(sorted(groups.items(), key=lambda group: -len(group[1])))

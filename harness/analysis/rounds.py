@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from harness.analysis.groups import grouped
 from harness.records import IterationRow, Record, Row
+from harness.records.record import Place
 from harness.spec import FLOOR, Case
 from harness.speed import ratios
 
@@ -18,7 +19,7 @@ Seconds = dict[int, float]  # of each round
 class Cell(NamedTuple):
     """What was measured together and may be compared: a cell of cases on one machine."""
 
-    place: tuple[str, str, int]  # the machine, as `Record.place` says it
+    place: Place
     case: Case
 
 

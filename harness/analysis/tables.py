@@ -9,13 +9,14 @@ from typing import Literal, assert_never
 import pandas as pd
 
 from harness.analysis.paper import paper_table
-from harness.analysis.speed import Cell, acceleration, noise_of
+from harness.analysis.rounds import noise_of
+from harness.analysis.speed import acceleration
 from harness.analysis.trained import accuracy, neunorm, scale, timesteps
-from harness.records import Record
+from harness.records import Row
 
-__all__ = ["SUITE_OF", "TABLES", "Cell", "Markup", "acceleration", "markup", "noise_of"]
+__all__ = ["SUITE_OF", "TABLES", "Markup", "acceleration", "markup", "noise_of"]
 
-TABLES: dict[str, Callable[[Iterable[Record]], pd.DataFrame]] = {
+TABLES: dict[str, Callable[[Iterable[Row]], pd.DataFrame]] = {
     "acceleration": acceleration,
     "timesteps": timesteps,
     "scale": scale,

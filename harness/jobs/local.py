@@ -11,9 +11,9 @@ import torch
 
 from harness.jobs import Timed, Trained
 from harness.jobs.worker import SILENCE, At, Died, Worker
+from harness.proof.subject import NOTHING_KNOWN
 from harness.records import Record, Row, Store
-from harness.records.build import Run, Subject, ended, new_run, of_case, stamped
-from harness.records.identity import Software
+from harness.records.build import Run, ended, new_run, of_case, stamped
 from harness.records.ledger import Busy, Ledger, Owner
 from harness.records.manifest import Manifest
 from harness.spec import Access, Budget, Case, Say, cells
@@ -74,8 +74,7 @@ class Command:
 
     def row(self, case: Case) -> Record:
         """What is known of a case whose process has died."""
-        subject = Subject(Software(torch=self.machine.torch))
-        return of_case(case, Run(self.runs[-1], self.machine, "system"), subject)
+        return of_case(case, Run(self.runs[-1], self.machine, "system"), NOTHING_KNOWN)
 
 
 @dataclass(frozen=True)

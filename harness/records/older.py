@@ -50,6 +50,7 @@ _OF_KINDS: Mapping[str, tuple[str, ...]] = {
     "status": ("case",),
 }
 _NOT_COMPARABLE = "not comparable: "
+_PLAIN = "plain torch"
 
 
 def upgraded(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,6 +73,9 @@ def upgraded(row: Mapping[str, Any]) -> dict[str, Any]:
             _settle_end(new)
         case _:
             pass
+    compiled = row.get("implementation")
+    if new.get("framework_version") is None and compiled != _PLAIN:  # what compiles its kernels
+        new["framework_version"] = compiled
     key = _key(row, new)
     if key is not None:
         new["key"] = key
@@ -121,14 +125,14 @@ def _settle_end(new: dict[str, Any]) -> None:
 
 def _key(row: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
     """The key of the same result now; None where the row does not say all that decides it."""
-    if row.get("key") is None or row.get("torch") is None or not _trained_as_now(row):
+    if row.get("torch") is None or not _trained_as_now(row):
         return None
     try:
         case = Case.of(CaseFields(**{k: _hashable(new[k]) for k in new if k in _CASE}))
         machine = Machine(**{k: row.get(k) for k in _MACHINE})  # pyright: ignore
     except TypeError:  # a field is missing, or of a type that is none: reading it will say so
         return None
-    software = Software(torch=row["torch"], framework_version=row.get("framework_version"))
+    software = Software(torch=row["torch"], framework_version=new.get("framework_version"))
     if case.training is None:
         sha, kept = row.get("data_sha256"), row.get("allocator")
         return timing_key(case, sha, software, machine, kept) if sha and kept else None
@@ -148,4 +152,4 @@ def _hashable(value: Any) -> Any:
 
 
 _CASE = frozenset(CaseFields.__dataclass_fields__)
-_MACHINE = tuple(Machine.__dataclass_fields__)
+_MACHINE = tuple(Machine.__dataclass_fields__)  # those that older rows lack are None

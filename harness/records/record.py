@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cache
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -31,6 +31,19 @@ Outcome = Literal[
     "unsupported",  # the framework cannot express this network
     "missing",  # the framework is not installed
 ]
+
+
+class Place(NamedTuple):
+    """A machine, as far as rows tell them apart; empty where they do not say."""
+
+    cpu: str
+    capability: str
+    gpu: str
+    threads: int
+
+    def __str__(self) -> str:
+        parts = (self.cpu, self.capability, self.gpu, f"{self.threads} threads")
+        return ", ".join(part for part in parts if part)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +87,7 @@ class Record(CaseFields):
     # machine and versions
     framework_version: str | None = None
     cpu: str | None = None
+    capability: str | None = None  # which of its instructions torch uses
     cores: Nth | None = None
     threads: Nth | None = None
     memory_mib: Count | None = None
@@ -95,9 +109,9 @@ class Record(CaseFields):
         return contender(self.framework, self.variant)
 
     @property
-    def place(self) -> tuple[str, str, int]:
-        """Which machine it was measured on: processor, GPU, threads."""
-        return self.cpu or "", self.gpu or "", self.threads or 0
+    def place(self) -> Place:
+        """Which machine it was measured on."""
+        return Place(self.cpu or "", self.capability or "", self.gpu or "", self.threads or 0)
 
     def to_json(self) -> str:
         """One line, without the fields that are None."""

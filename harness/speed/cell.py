@@ -12,10 +12,10 @@ import torch
 
 import adapters
 from harness import datasets
-from harness.proof.subject import subject_of
+from harness.proof.subject import NOTHING_KNOWN, subject_of
 from harness.records import EndedRow, IterationRow, MemoryRow, Record, Row, TimedRow
-from harness.records.build import Run, Subject, of_case, with_source
-from harness.records.identity import Software, timing_key
+from harness.records.build import Run, of_case, with_source
+from harness.records.identity import timing_key
 from harness.records.ledger import DOWNLOAD, Ledger
 from harness.spec import FLOOR, Case, Source, UsageError
 from harness.speed import memory, protocol, ratios
@@ -66,7 +66,7 @@ class Cell:
         try:
             subject = subject_of(case)
         except adapters.Missing:  # a row says so
-            subject = Subject(Software(torch=str(torch.__version__)))
+            subject = NOTHING_KNOWN
         row = of_case(case, self.run, subject)
         if self._source is None:
             return row

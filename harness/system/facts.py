@@ -10,6 +10,8 @@ class Machine:
     """Where a row was measured. Every field is what the system told; None where it did not."""
 
     cpu: str
+    # which of its instructions torch uses, as torch names them; processors of one name differ
+    capability: str | None = None
     cores: int
     threads: int  # that torch used
     memory_mib: int

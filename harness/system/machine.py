@@ -41,13 +41,14 @@ def describe(device: torch.device) -> Machine:
     variables = [f"{name}={os.environ[name]}" for name in SPEED_VARIABLES if name in os.environ]
     return Machine(
         cpu=_cpu_name(),
+        capability=torch.backends.cpu.get_cpu_capability(),
         cores=os.cpu_count() or 1,
         threads=torch.get_num_threads(),
         memory_mib=psutil.virtual_memory().total // 2**20,
         gpu=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         os=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
-        torch=torch.__version__,
+        torch=str(torch.__version__),
         harness=harness.__version__,
         commit=_commit(),
         environment=" ".join(variables) or None,

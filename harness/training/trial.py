@@ -11,7 +11,7 @@ from harness.adapter import Unsupported
 from harness.datasets.batch import network_input
 from harness.proof import certificate
 from harness.proof.exam import STEPS, Exam
-from harness.proof.subject import subject_of
+from harness.proof.subject import NOTHING_KNOWN, subject_of
 from harness.records import (
     CertificateRow,
     EpochRow,
@@ -21,7 +21,6 @@ from harness.records import (
 )
 from harness.records.build import (
     Run,
-    Subject,
     ended,
     of_case,
     stamped,
@@ -73,7 +72,7 @@ class Trials:
         where rows or checkpoints cannot be written.
         """
         ledger.owner.attempt(case, DOWNLOAD if case.dataset in self.access.download else 0.0)
-        row = of_case(case, self.run, Subject(Software(torch=self.run.machine.torch)))
+        row = of_case(case, self.run, NOTHING_KNOWN)
         try:
             subject = subject_of(case)
             row = of_case(case, self.run, subject)
