@@ -9,7 +9,8 @@ import pytest
 import typer.main
 import yaml
 
-from harness import __version__, cli
+from harness import __version__
+from harness.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "adapters" / "README.md", ROOT / "results" / "README.md"]
@@ -24,7 +25,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_commands_and_their_flags_exist(path: Path) -> None:
-    group = typer.main.get_command(cli.app)
+    group = typer.main.get_command(app)
     commands = group.commands  # type: ignore[attr-defined]
     lines = re.findall(r"^(?:uv run )?harness (.+)$", path.read_text(), re.MULTILINE)
     for line in lines:

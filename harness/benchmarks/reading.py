@@ -77,7 +77,7 @@ class Reading:
 
 def timeraw_import_of_the_command_line() -> str:
     """What `harness --help` waits for."""
-    return "import harness.cli"
+    return "import harness.cli.app"
 
 
 def timeraw_import_of_the_tables() -> str:

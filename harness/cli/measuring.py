@@ -1,25 +1,19 @@
-"""`harness run` at work: what it measures or trains is shown and kept as it comes."""
+"""What `harness run` measures or trains, shown as it comes; the rows are kept by then."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import typer
 
 from harness import datasets
 from harness.analysis import tables
-from harness.analysis import verify as verifying
-from harness.cli import terminal
+from harness.cli import endings, terminal
 from harness.cli.console import err, out
 from harness.cli.options import LARGEST_DOWNLOAD_MIB
 from harness.jobs import Executor
-from harness.jobs.local import Local
 from harness.records import Record, Store
-from harness.records.ledger import Say
 from harness.spec import Allocator, Case
 from harness.speed import schedule
 from harness.training import trial
@@ -29,7 +23,7 @@ from harness.training import trial
 class Where:
     """Where data are and may be fetched from, and where rows go."""
 
-    data_root: str | None
+    data_root: Path | None
     download: bool | None  # None: what is not too large
     out: Path
 
@@ -69,7 +63,7 @@ class Asked:
 
 
 def train(cases: tuple[Case, ...], where: Where, executor: Executor, *, fresh: bool) -> None:
-    """Trains the cases of a suite. Exits with 1 where one failed, with 130 when interrupted."""
+    """Trains the cases of a suite. Exits with 1 where one failed."""
     plan = trial.Plan(
         out=where.out.resolve(),
         data_root=datasets.data_root(where.data_root),
@@ -78,13 +72,11 @@ def train(cases: tuple[Case, ...], where: Where, executor: Executor, *, fresh: b
     )
     store = where.store()
     rows: list[Record] = []
-    try:
-        with _progress() as say:
-            for ended in executor.train(cases, store, plan, say):
-                out.print(terminal.trained(ended))
-                rows += ended.rows
-    except KeyboardInterrupt:
-        _interrupted(f"what was trained is kept in {store.folder}; the same command goes on")
+    kept = f"what was trained is kept in {store.folder}; the same command goes on"
+    with endings.kept(kept), terminal.progress(out) as say:
+        for ended in executor.train(cases, store, plan, say):
+            out.print(terminal.trained(ended))
+            rows += ended.rows
     if any(row.kind == "trained" for row in rows):
         out.print(terminal.plain(tables.TABLES[cases[0].suite](rows)))
     _closing(rows, store, named=True)
@@ -108,60 +100,28 @@ def measure(
         if len(cases) < len(every):
             err.print("bf16 is left out: no instructions for it here; --precision bf16 measures it")
     measured: dict[Case, schedule.Measured] = {}
-    try:
-        with _progress() as say:
-            for event in executor.measure(cases, store, plan, say):
-                if event.before:
-                    out.print("measured before (--fresh measures it anew):", style="dim")
-                elif event.cell in measured:
-                    out.print(f"with {event.rounds} rounds:", style="dim")
-                measured[event.cell] = event
-                out.print(terminal.acceleration(tables.acceleration(event.rows)))
-    except KeyboardInterrupt:
-        see = "see it with `harness tables acceleration`"
-        _interrupted(f"what was measured is kept in {store.folder}; {see}")
-    kept = [row for event in measured.values() for row in event.rows]
-    _closing(kept, store, named=asked.framework)
-
-
-def verify(records: list[Record], sample: verifying.Sample, data_root: str | None) -> None:
-    """Measures a sample again, and shows what is confirmed. Exits with 1 where something is not."""
-    root = datasets.data_root(data_root)
-    found: list[verifying.Check] = []
-    try:
-        with _progress() as say:
-            found += verifying.verify(records, sample, root, Local(), say)
-    except KeyboardInterrupt:
-        _interrupted("nothing was confirmed")
-    out.print(terminal.checks(found))
-    confirmed = sum(check.verdict == "confirmed" for check in found)
-    out.print(f"{confirmed} of {len(found)} figures confirmed", markup=False)
-    if confirmed < len(found) or not found:
-        raise typer.Exit(1)
-
-
-@contextmanager
-def _progress() -> Iterator[Say]:
-    """A bar while the block runs; what it yields moves it."""
-    bar = terminal.progress(out)
-    task = bar.add_task("starting", total=1.0)
-    with bar:
-        yield lambda fraction, doing: bar.update(task, completed=fraction, description=doing)
-
-
-def _interrupted(said: str) -> NoReturn:
-    err.print(f"interrupted: {said}", markup=False)
-    raise typer.Exit(130) from None
+    see = f"see it with `harness tables acceleration --out {where.out}`"
+    kept = f"what was measured is kept in {store.folder}; {see}"
+    with endings.kept(kept), terminal.progress(out) as say:
+        for event in executor.measure(cases, store, plan, say):
+            if event.before:
+                out.print("measured before (--fresh measures it anew):", style="dim")
+            elif event.cell in measured:
+                out.print(f"with {event.rounds} rounds:", style="dim")
+            measured[event.cell] = event
+            out.print(terminal.acceleration(tables.acceleration(event.rows)))
+    rows = [row for event in measured.values() for row in event.rows]
+    _closing(rows, store, named=asked.framework)
 
 
 def _closing(rows: list[Record], store: Store, *, named: bool) -> None:
     """What a run ends with: failures, the noise floor, where the rows are; exit 1 on a failure."""
     for row in rows:
         if row.kind == "warning":
-            err.print(f"{row.dataset} {row.scale}: {row.reason}", markup=False)
+            err.print(f"{row.dataset} {row.scale}: {row.reason}")
     ended = [row for row in rows if row.kind == "case" and row.status != "ok"]
     for reason in dict.fromkeys(row.reason or "" for row in ended if row.status == "missing"):
-        err.print(f"left out: {reason}", markup=False)
+        err.print(f"left out: {reason}")
     noise = tables.noise_of(rows)
     if noise is not None:
         out.print(
@@ -172,5 +132,5 @@ def _closing(rows: list[Record], store: Store, *, named: bool) -> None:
     out.print(f"{len(rows)} rows in {store.folder}", markup=False, highlight=False)
     bad = [row for row in ended if row.status == "failed" or (named and row.status == "missing")]
     if bad:
-        err.print(f"{len(bad)} cases came to nothing; the table says why", markup=False)
+        err.print(f"{len(bad)} cases came to nothing; the table says why")
         raise typer.Exit(1)
