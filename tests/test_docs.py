@@ -14,7 +14,8 @@ import yaml
 from conftest import random_batch, small
 
 import adapters
-from harness import __version__, cli
+from harness import __version__
+from harness.cli.app import app
 from harness.proof.exam import Exam
 from harness.spec import Precision
 
@@ -31,7 +32,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_commands_and_their_flags_exist(path: Path) -> None:
-    group = typer.main.get_command(cli.app)
+    group = typer.main.get_command(app)
     commands = group.commands  # type: ignore[attr-defined]
     lines = re.findall(r"^(?:uv run )?harness (.+)$", path.read_text(), re.MULTILINE)
     for line in lines:

@@ -13,7 +13,8 @@ from harness.analysis.groups import grouped, machines
 from harness.analysis.rounds import Cell, Entrant, Rounds, cell_of, entrant_of, last_run
 from harness.records import CertificateRow, EndedRow, MemoryRow, Row, WarmupRow
 from harness.records.identity import EXAM
-from harness.spec import FLOOR, REFERENCE, paper
+from harness.records.record import Place
+from harness.spec import FLOOR, REFERENCE, contender, paper
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,23 @@ class Acceleration:
     data_source: str
     threads: int
     cpu: str
+    capability: str  # the instructions that torch used
     gpu: str
     torch: str
     framework_version: str
     run: str
     reason: str
+
+    @property
+    def place(self) -> Place:
+        """The machine it was timed on."""
+        return Place(self.cpu, self.capability, self.gpu, self.threads)
+
+    @property
+    def cell(self) -> tuple[object, ...]:
+        """What it was timed in, with whom it may be compared."""
+        size = (self.dataset, self.scale, self.network, self.neunorm, self.width, self.seed)
+        return self.place, *size, self.mode, self.device, self.T, self.batch_size
 
     @property
     def of_figure_3(self) -> bool:
@@ -72,8 +85,8 @@ class Acceleration:
     @property
     def name(self) -> str:
         """The contender in a word: "norse:compiled bf16"; float32 is not said."""
-        variant = f":{self.variant}" if self.variant else ""
-        return self.framework + variant + ("" if self.precision == "fp32" else f" {self.precision}")
+        form = contender(self.framework, self.variant)
+        return form if self.precision == "fp32" else f"{form} {self.precision}"
 
 
 COLUMNS = tuple(field.name for field in fields(Acceleration) if field.name != "proved")
@@ -190,6 +203,7 @@ def _line(key: Entrant, rows: list[Row], rounds: Rounds) -> Acceleration:
         data_source=data_source,
         threads=last.threads or 0,
         cpu=last.cpu or "",
+        capability=last.capability or "",
         gpu=last.gpu or "",
         torch=last.torch or "",
         framework_version=last.framework_version or "",

@@ -1,19 +1,17 @@
-"""What the commands share: the application, options that several take, rows that are read."""
+"""The application: its commands, in the order that help shows them."""
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import cast
 
 import typer
+from typer.main import get_command
 
-from harness.cli import options
-from harness.cli.console import err
+from harness.cli import check, compare, doctor, endings, report, run, status, tables, verify
+from harness.cli import list as list_
 from harness.spec import UsageError
-
-if TYPE_CHECKING:
-    from harness.records import Damage, Record
+from harness.system.installed import check_adapters
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,65 +20,44 @@ app = typer.Typer(
     help="Honest comparison of spiking-neural-network frameworks on the networks of Wu et al., "
     "AAAI 2019: every contender is proved equal before it is timed.",
 )
+app.command()(run.run)
+app.command()(check.check)
+app.command("list")(list_.list_)
+app.command()(doctor.doctor)
+app.command("tables")(tables.tables_)
+app.command()(report.report)
+app.command()(compare.compare)
+app.command()(status.status)
+app.command()(verify.verify)
 
-Frameworks = Annotated[
-    str | None,
-    typer.Option("--frameworks", help="Default: all known.", metavar="NAME[:VARIANT],..."),
-]
-Networks = Annotated[
-    str | None,
-    typer.Option("--networks", help="Default: Table 1's.", metavar="NAME|NOTATION,..."),
-]
-Datasets = Annotated[
-    str | None, typer.Option("--datasets", help="Default: all three.", metavar="NAME,...")
-]
-DataRoot = Annotated[
-    str | None,
-    typer.Option(
-        "--data-root", help="Default: HARNESS_DATA, else the user's cache.", metavar="DIR"
-    ),
-]
-Out = Annotated[Path, typer.Option("--out", help="Folder of the results.", metavar="DIR")]
+# Typer carries click's classes since 0.26 and imports click's own before: this is either's base
+_WrongCall = cast(type[Exception], typer.BadParameter.__mro__[2])
 
 
-def frameworks_named(text: str | None, usual: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Those in `text`, else the usual ones, else all. Raises UsageError for an unknown one."""
-    import adapters
-
-    chosen = options.names(text) or usual or adapters.names()
-    for name in chosen:
-        adapters.check_name(name)
-        if ":" in name:
-            with suppress(adapters.Missing):  # a row says so
-                adapters.load(name)  # its variants are known once it is loaded
-    return chosen
-
-
-def name_damage(damaged: list[Damage]) -> None:
-    """Names on stderr what was no row."""
-    for damage in damaged:
-        err.print(str(damage), markup=False)
-    if damaged:
-        err.print(f"{len(damaged)} lines were no rows and were skipped", markup=False)
-
-
-def rows_of(folder: Path, suite: str) -> list[Record]:
-    """All rows of a result folder; what is no row is named and skipped.
-
-    Raises UsageError where there are none; `suite` is what to run first.
-    """
-    from harness.records import Store
-
-    rows, damaged = Store(folder).read()
-    name_damage(damaged)
-    if not rows:
-        raise without_rows(folder, suite)
-    return rows
+def call(*arguments: str) -> int:
+    """The exit code of `harness ARGUMENTS`; what is wrong with them is said in one sentence."""
+    command = get_command(app)
+    try:  # not command(): that one ends the process on an interruption in its own way
+        _check_working_folder()
+        check_adapters()
+        with command.make_context("harness", [*arguments]) as context:
+            command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    except _WrongCall as error:
+        message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
+        message = message.replace("Value error, ", "")  # pydantic's, of a choice
+        if message:  # else there were no arguments, and help is shown
+            endings.say(f"harness: {message}")
+        return endings.WRONG
+    except UsageError as error:
+        endings.say(f"harness: {error}")
+        return endings.WRONG
+    return 0
 
 
-def without_rows(folder: Path, suite: str) -> UsageError:
-    """That a result folder has none of the suite, and what to run first."""
-    return UsageError(
-        f"no rows of {suite} under {folder / 'records'}: first run "
-        f"`harness run --suite {suite} --out {folder}`"
-    )
+def _check_working_folder() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise UsageError("the working folder is no longer there: change to one that is") from error

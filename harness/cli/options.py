@@ -1,103 +1,148 @@
-"""Option texts to values; what is wrong becomes a sentence naming the value and what is allowed."""
+"""The options that several commands have, and the types that Typer has none for."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from contextlib import suppress
 from fractions import Fraction
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import Annotated, Literal
 
-from harness.spec import Allocator, Initialisation, Precision, Reading, UsageError
+import typer
 
+from harness.spec import UsageError
+
+# Where results go, and are read from, unless --out names another folder.
+RESULTS = Path("results/local")
 # Larger archives are fetched only when asked for: nobody expects gigabytes of a first run.
 LARGEST_DOWNLOAD_MIB = 200
-DEVICES = ("auto", "cpu", "cuda")
+Device = Literal["auto", "cpu", "cuda"]
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
-def names(text: str | None) -> tuple[str, ...] | None:
-    """`a,b` as its parts; None and nothing leave the choice to the suite."""
-    if text is None:
-        return None
-    return tuple(part.strip() for part in text.split(",") if part.strip()) or None
+class Names(tuple[str, ...]):
+    """`a,b` on the command line; Typer would ask for a plain tuple's parts one by one."""
 
 
-def numbers(option: str, text: str | None, *, least: int) -> tuple[int, ...] | None:
-    """`1,2,4` as whole numbers of at least `least`."""
-    parts = names(text)
-    if parts is None:
-        return None
-    for part in parts:
-        if not re.fullmatch(r"-?[0-9]{1,9}", part) or int(part) < least:
-            raise UsageError(f"{option} {part!r}, expected whole numbers of {least} or more")
-    return tuple(int(part) for part in parts)
+class Numbers(tuple[int, ...]):
+    """`1,2,4` on the command line."""
 
 
-def at_least(least: int, option: str, value: int | None) -> int | None:
-    """The value unless it is smaller than `least`."""
-    if value is not None and value < least:
-        raise UsageError(f"{option} {value}, expected {least} or more")
-    return value
+# Parsers: Typer gives each the text, or the default, whose text is one too.
 
 
-def precision(text: str) -> Precision:
-    """One of the precisions."""
-    return _one_of(get_args(Precision), "precision", text)
+def names(given: object) -> Names:
+    """The parts of `a,b`; twice the same is once."""
+    parts = (part.strip() for part in str(given).split(","))
+    found = Names(dict.fromkeys(part for part in parts if part))
+    if not found:
+        raise typer.BadParameter(f"{given!r} names nothing: name something, or leave it out")
+    return found
 
 
-def initialisation(text: str) -> Initialisation:
-    """How first weights are drawn."""
-    return _one_of(get_args(Initialisation), "initialisation", text)
+def numbers(least: int) -> Callable[[object], Numbers]:
+    """A parser of whole numbers of at least `least`."""
+
+    def parsed(given: object) -> Numbers:
+        parts = names(given)
+        for part in parts:
+            if not re.fullmatch(r"-?[0-9]{1,9}", part) or int(part) < least:
+                raise typer.BadParameter(f"{part!r}, expected whole numbers of {least} or more")
+        return Numbers(dict.fromkeys(map(int, parts)))
+
+    return parsed
 
 
-def allocator(text: str) -> Allocator:
-    """What becomes of freed memory."""
-    return _one_of(get_args(Allocator), "allocator", text)
-
-
-def _one_of(known: tuple[Any, ...], what: str, text: str) -> Any:
-    if text not in known:
-        raise UsageError(f"unknown {what} {text!r}, choose from {', '.join(known)}")
-    return text
-
-
-def reading(text: str | None) -> Reading | None:
-    """One of NeuNorm's readings, or None for none."""
-    if text is None:
-        return None
-    for known in get_args(Reading):
-        if text == known:
-            return known
-    raise UsageError(
-        f"unknown NeuNorm reading {text!r}, choose from {', '.join(get_args(Reading))}"
-    )
-
-
-def width(text: str) -> Fraction:
+def fraction(given: object) -> Fraction:
     """A positive fraction: 1, 1/8, 0.5."""
-    try:
-        value = Fraction(text) if len(text) <= 20 else Fraction(0)
-    except (ValueError, ZeroDivisionError):
-        value = Fraction(0)
+    text, value = str(given), Fraction(0)
+    with suppress(ValueError, ZeroDivisionError):
+        value = Fraction(text) if len(text) <= 20 else value
     if not 0 < value <= 16:
-        raise UsageError(f"--width {text!r}, expected a fraction above 0 and up to 16, such as 1/8")
+        raise typer.BadParameter(f"{text!r}, expected a fraction above 0 and up to 16, such as 1/8")
     return value
 
 
-def seconds(option: str, text: str) -> float:
+def seconds(given: object) -> float:
     """A time: 90, 90s, 10m, 1.5h."""
-    match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]+)?)([smh]?)", text.strip())
+    match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]+)?)([smh]?)", str(given).strip())
     value = float(match[1]) * _UNITS[match[2]] if match else 0.0
     if value <= 0:
-        raise UsageError(f"{option} {text!r}, expected a time above 0 such as 90s, 10m or 1h")
+        raise typer.BadParameter(f"{given!r}, expected a time above 0 such as 90s, 10m or 1h")
     return value
 
 
-def percent(option: str, text: str) -> float:
+def percent(given: object) -> float:
     """`5%` as 0.05."""
-    match = re.fullmatch(r"([0-9]{1,4}(?:\.[0-9]+)?) ?%?", text.strip())
+    match = re.fullmatch(r"([0-9]{1,4}(?:\.[0-9]+)?) ?%?", str(given).strip())
     if match is None:
-        raise UsageError(f"{option} {text!r}, expected a percentage such as 5%")
+        raise typer.BadParameter(f"{given!r}, expected a percentage such as 5%")
     return float(match[1]) / 100
+
+
+def place(given: object) -> Path:
+    """A path that the system can look for, there or not; an empty one is not the folder here."""
+    if not str(given):
+        raise typer.BadParameter("'' names no folder or file: name one, or leave it out")
+    path = Path(str(given))
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return path
+    except OSError as error:
+        raise typer.BadParameter(f"{error.strerror or error}: name another than {path}") from error
+    return path
+
+
+def filled(given: object) -> str:
+    """Any text but none."""
+    if not str(given):
+        raise typer.BadParameter("'' is empty: give a value, or leave it out")
+    return str(given)
+
+
+Frameworks = Annotated[
+    Names | None,
+    typer.Option(
+        "--frameworks", help="Default: all known.", metavar="NAME[:VARIANT],...", parser=names
+    ),
+]
+Networks = Annotated[
+    Names | None,
+    typer.Option(
+        "--networks", help="Default: Table 1's.", metavar="NAME|NOTATION,...", parser=names
+    ),
+]
+Datasets = Annotated[
+    Names | None,
+    typer.Option("--datasets", help="Default: all three.", metavar="NAME,...", parser=names),
+]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-root",
+        help="Default: HARNESS_DATA, else the user's cache.",
+        metavar="DIR",
+        parser=place,
+    ),
+]
+Out = Annotated[
+    Path, typer.Option("--out", help="Folder of the results.", metavar="DIR", parser=place)
+]
+
+
+def frameworks_named(given: Names | None, usual: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Those given, else the usual ones, else all. Raises UsageError for an unknown one."""
+    import adapters
+
+    chosen = given or usual or adapters.names()
+    for name in chosen:
+        adapters.check_name(name)
+        if ":" in name:
+            with suppress(adapters.Missing):  # a row says so
+                adapters.load(name)  # its variants are known once it is loaded
+    return chosen
 
 
 def one_preset(*, quick: bool, paper: bool) -> None:
@@ -106,16 +151,14 @@ def one_preset(*, quick: bool, paper: bool) -> None:
         raise UsageError("--quick and --paper exclude each other: give one")
 
 
-def device(text: str) -> Literal["cpu", "cuda"]:
+def device(wanted: Device) -> Literal["cpu", "cuda"]:
     """Where to run: `auto` is a CUDA device where there is one."""
-    if text not in DEVICES:
-        raise UsageError(f"unknown device {text!r}, choose from {', '.join(DEVICES)}")
-    if text == "cpu":
+    if wanted == "cpu":
         return "cpu"
     import torch
 
     if torch.cuda.is_available():
         return "cuda"
-    if text == "cuda":
+    if wanted == "cuda":
         raise UsageError("--device cuda, but torch finds no CUDA device here: use --device cpu")
     return "cpu"

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from math import inf
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from harness.cli import options
-from harness.cli.app import DataRoot, Datasets, Frameworks, Networks, Out, app, frameworks_named
-from harness.cli.options import LARGEST_DOWNLOAD_MIB
-from harness.spec import Selection, UsageError
+from harness.cli.options import LARGEST_DOWNLOAD_MIB, RESULTS, Device, Numbers
+from harness.spec import (
+    Allocator,
+    Budget,
+    Initialisation,
+    Precision,
+    Reading,
+    Selection,
+    UsageError,
+)
 
 DEFAULT_BUDGET, QUICK_BUDGET = 540.0, 40.0  # seconds; the whole command takes a little longer
 LEAST, QUICK_LEAST = 30.0, 5.0  # seconds of rounds that a cell gets whatever the budget
 
 
-@app.command()
 def run(
     suite: Annotated[
         str,
@@ -33,29 +39,41 @@ def run(
         bool,
         typer.Option("--paper", help="The paper's own size; training needs a CUDA device."),
     ] = False,
-    frameworks: Frameworks = None,
-    networks: Networks = None,
-    datasets: Datasets = None,
-    steps: Annotated[str | None, typer.Option("--steps", help="T.", metavar="N,...")] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", metavar="N")] = None,
-    precision: Annotated[
-        str | None, typer.Option("--precision", metavar="fp32|bf16|fp64", help="Default: fp32.")
+    frameworks: options.Frameworks = None,
+    networks: options.Networks = None,
+    datasets: options.Datasets = None,
+    steps: Annotated[
+        Numbers | None,
+        typer.Option("--steps", help="T.", metavar="N,...", parser=options.numbers(1)),
     ] = None,
-    device: Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda")] = "auto",
-    seeds: Annotated[str | None, typer.Option("--seeds", metavar="N,...")] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", metavar="N")] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", metavar="N", min=1)] = None,
+    precision: Annotated[
+        Precision | None,
+        typer.Option("--precision", metavar="fp32|bf16|fp64", help="Default: fp32."),
+    ] = None,
+    device: Annotated[Device, typer.Option("--device", metavar="auto|cpu|cuda")] = "auto",
+    seeds: Annotated[
+        Numbers | None, typer.Option("--seeds", metavar="N,...", parser=options.numbers(0))
+    ] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", metavar="N", min=1)] = None,
     samples: Annotated[
         int | None,
-        typer.Option("--samples", help="Training samples, drawn once.", metavar="N"),
+        typer.Option("--samples", help="Training samples, drawn once.", metavar="N", min=1),
     ] = None,
     width: Annotated[
-        str | None, typer.Option("--width", help="Scales channels and features.", metavar="1/8")
+        Fraction | None,
+        typer.Option(
+            "--width",
+            help="Scales channels and features.",
+            metavar="1/8",
+            parser=options.fraction,
+        ),
     ] = None,
     neunorm: Annotated[
-        str | None, typer.Option("--neunorm", help="On, as read.", metavar="mean|literal")
+        Reading | None, typer.Option("--neunorm", help="On, as read.", metavar="mean|literal")
     ] = None,
     init: Annotated[
-        str, typer.Option("--init", help="First weights.", metavar="calibrated|torch")
+        Initialisation, typer.Option("--init", help="First weights.", metavar="calibrated|torch")
     ] = "calibrated",
     inference: Annotated[
         bool, typer.Option("--inference", help="Time forward passes, not training steps.")
@@ -65,15 +83,18 @@ def run(
         typer.Option("--tuned", help="Frameworks channels-last, compiled and in bf16 as well."),
     ] = False,
     budget: Annotated[
-        str | None, typer.Option("--budget", help="Time to spend, about.", metavar="10m")
+        float | None,
+        typer.Option(
+            "--budget", help="Time to spend, about.", metavar="10m", parser=options.seconds
+        ),
     ] = None,
     allocator: Annotated[
-        str,
+        Allocator,
         typer.Option(
             "--allocator", help="Whether freed memory stays with us.", metavar="keep|system"
         ),
     ] = "keep",
-    data_root: DataRoot = None,
+    data_root: options.DataRoot = None,
     download: Annotated[
         bool | None,
         typer.Option(
@@ -86,66 +107,78 @@ def run(
         bool, typer.Option("--fresh", help="Measure anew what is done or begun; old rows stay.")
     ] = False,
     executor: Annotated[
-        str, typer.Option("--executor", metavar="local|ray|slurm", help="Where cases run.")
+        Literal["local", "ray", "slurm"],
+        typer.Option("--executor", metavar="local|ray|slurm", help="Where cases run."),
     ] = "local",
     ray_address: Annotated[
         str | None,
-        typer.Option("--ray-address", help="Of a cluster; default: this machine.", metavar="ADDR"),
+        typer.Option(
+            "--ray-address",
+            help="Of a cluster; default: this machine.",
+            metavar="ADDR",
+            parser=options.filled,
+        ),
     ] = None,
     silence: Annotated[
-        str,
+        float,
         typer.Option(
-            "--silence", help="A case that says nothing for longer is ended.", metavar="15m"
+            "--silence",
+            help="A case that says nothing for longer is ended.",
+            metavar="15m",
+            show_default="15m",
+            parser=options.seconds,
         ),
-    ] = "15m",
-    out_dir: Out = Path("results"),
+    ] = 900.0,
+    out_dir: options.Out = RESULTS,
 ) -> None:
     """Measure a suite; each row is kept under OUT/records as it comes."""
     from harness import suites
     from harness.system import processes
 
     experiment = suites.suite(suite)
+    options.one_preset(quick=quick, paper=paper)
+    if experiment.trains and budget is not None:
+        raise UsageError(
+            f"the {suite} suite trains all its epochs: use --epochs, --samples or --width to "
+            "make it shorter, and leave --budget out"
+        )
     if executor == "local" and device != "cuda":
         processes.warm()
     from harness import jobs
-    from harness.cli import work
+    from harness.cli import measuring
 
-    options.one_preset(quick=quick, paper=paper)
     selection = Selection(
-        frameworks=frameworks_named(frameworks, experiment.frameworks),
-        datasets=options.names(datasets),
-        networks=options.names(networks),
-        steps=options.numbers("--steps", steps, least=1),
-        seeds=options.numbers("--seeds", seeds, least=0),
-        epochs=options.at_least(1, "--epochs", epochs),
-        samples=options.at_least(1, "--samples", samples),
-        batch_size=options.at_least(1, "--batch-size", batch_size),
-        precision=None if precision is None else options.precision(precision),
+        frameworks=options.frameworks_named(frameworks, experiment.frameworks),
+        datasets=datasets,
+        networks=networks,
+        steps=steps,
+        seeds=seeds,
+        epochs=epochs,
+        samples=samples,
+        batch_size=batch_size,
+        precision=precision,
         device=options.device(device),
-        width=None if width is None else options.width(width),
-        neunorm=options.reading(neunorm),
-        initialisation=options.initialisation(init),
+        width=width,
+        neunorm=neunorm,
+        initialisation=init,
         quick=quick,
         paper=paper,
         mode="inference" if inference else "training",
         tuned=tuned,
     )
-    chosen = jobs.chosen(executor, ray_address, options.seconds("--silence", silence))
-    cases = experiment.cases(selection)
-    where = work.Where(data_root, False if quick and download is None else download, out_dir)
+    chosen = jobs.chosen(executor, ray_address, silence)
+    # a network by its name and in another spelling of it is the same case
+    cases = tuple(dict.fromkeys(experiment.cases(selection)))
+    fetch = False if quick and download is None else download
+    where = measuring.Where(data_root, fetch, out_dir, fresh)
     if experiment.trains:
-        if budget is not None:
-            raise UsageError(
-                f"the {suite} suite trains all its epochs: use --epochs, --samples or --width to "
-                "make it shorter, and leave --budget out"
-            )
-        work.train(cases, where, chosen, fresh=fresh)
+        measuring.train(cases, where, chosen)
         return
-    spend = inf if paper else QUICK_BUDGET if quick else DEFAULT_BUDGET
-    if budget is not None:
-        spend = options.seconds("--budget", budget)
-    spending = work.Spending(
-        spend, QUICK_LEAST if quick else LEAST, options.allocator(allocator), fresh
+    usual = inf if paper else QUICK_BUDGET if quick else DEFAULT_BUDGET
+    spending = Budget(
+        seconds=usual if budget is None else budget,
+        least=QUICK_LEAST if quick else LEAST,
+        allocator=allocator,
     )
-    asked = work.Asked(framework=frameworks is not None, precision=precision is not None)
-    work.measure(cases, where, chosen, spending, asked)
+    asked = measuring.Asked(framework=frameworks is not None, precision=precision is not None)
+    measuring.measure(cases, where, chosen, spending, asked)

@@ -90,7 +90,7 @@ class Samples(Generic[X]):
         )
 
 
-def data_root(given: str | None) -> Path:
+def data_root(given: Path | str | None) -> Path:
     """The folder that holds the data sets: `given`, else HARNESS_DATA, else the user's cache.
 
     Raises UsageError where a folder was named that is none. The cache folder need not exist, named

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,9 +17,7 @@ from harness.datasets.batch import network_input, sha256, source_of
 from harness.datasets.cache import Arrays
 from harness.datasets.events import BIN_US, MissingReader
 from harness.datasets.samples import SPLIT_SEED, About, Samples, Split, choose, left_out
-from harness.spec import Source, UsageError
-
-Say = Callable[[float, str], None]  # how far a piece of work is, in [0, 1], and what it does
+from harness.spec import Say, Source, UsageError
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import get_args
 
 import adapters
@@ -41,7 +42,7 @@ class Scope:
     networks: tuple[str, ...] | None
     datasets: tuple[str, ...] | None
     width: Fraction
-    data_root: str | None
+    data_root: Path | None
 
 
 def examined(names: tuple[str, ...], scope: Scope) -> Iterator[Examined]:

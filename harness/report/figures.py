@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import inf, isnan
 from statistics import fmean
 
@@ -11,9 +12,9 @@ import plotly.graph_objects as go
 
 from harness.analysis.speed import Acceleration
 from harness.analysis.statistics import share
-from harness.analysis.trained import Trainings, curves, trainings
-from harness.records import Record
-from harness.spec import FLOOR, paper
+from harness.analysis.trained import Condition, Trainings, curves, trainings
+from harness.records import ConfusionRow, Row, TestedRow
+from harness.spec import ANN, FLOOR, paper
 
 # Okabe and Ito's colours, which the colour-blind can tell apart.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442")
@@ -69,55 +70,54 @@ def _by_scale(lines: Sequence[Acceleration]) -> list[tuple[str, list[Acceleratio
     return [(scale, own) for scale, own in groups if own]
 
 
-def timesteps(rows: Sequence[Record]) -> go.Figure | None:
+def timesteps(rows: Sequence[Row]) -> go.Figure | None:
     """Fig. 5: test accuracy against T with intervals over seeds; dotted: tested over another T."""
     found = trainings(rows, "timesteps")
-    groups: dict[tuple[object, ...], list[Trainings]] = {}
+    groups: dict[Condition, list[Trainings]] = {}
     for each in found:
-        groups.setdefault(tuple(each.condition._replace(T=0)), []).append(each)
+        case = replace(each.condition.case, T=1)
+        groups.setdefault(replace(each.condition, case=case), []).append(each)
     if not found:
         return None
     figure = go.Figure()
-    for n, group in enumerate(groups.values()):
-        told, colour = group[0].condition, COLOURS[n % len(COLOURS)]
-        name = f"{told.dataset} {told.scale}{' NeuNorm ' + told.neunorm if told.neunorm else ''}"
-        _band(figure, name, [e.condition.T for e in group], [_accuracies(e) for e in group], colour)
+    for n, (condition, group) in enumerate(groups.items()):
+        colour = COLOURS[n % len(COLOURS)]
+        name = f"{condition.case.dataset} {condition.case.scale}"
+        name += f" NeuNorm {condition.reading}" if condition.case.network.neunorm else ""
+        steps = [each.condition.case.T for each in group]
+        _band(figure, name, steps, [_accuracies(each) for each in group], colour)
         for each in group:
-            tested = {r.tested_T for r in each.of_kind("tested") if r.tested_T}
-            xs = sorted(tested)
-            ys = [
-                fmean(r.test_accuracy or 0 for r in each.of_kind("tested") if r.tested_T == T)
-                for T in xs
-            ]
+            xs = sorted({row.tested_T for row in each.of_kind(TestedRow)})
+            ys = [fmean(each.tested_at(T)) for T in xs]
             figure.add_scatter(
                 x=xs,
                 y=ys,
                 mode="lines+markers",
                 line={"dash": "dot", "width": 1},
                 opacity=0.6,
-                name=f"trained over T = {each.condition.T}, tested over others",
+                name=f"trained over T = {each.condition.case.T}, tested over others",
             )
     figure.update_xaxes(title="T", type="log", tickvals=[1, 2, 4, 8, 16], dtick=None)
     return _finished(figure, "test accuracy after the last epoch")
 
 
-def scale(rows: Sequence[Record]) -> go.Figure | None:
+def scale(rows: Sequence[Row]) -> go.Figure | None:
     """Fig. 4: test accuracy of the three scales, with intervals over seeds."""
     found = trainings(rows, "scale")
     if not found:
         return None
     figure = go.Figure()
-    for n, dataset in enumerate(dict.fromkeys(each.condition.dataset for each in found)):
-        own = [each for each in found if each.condition.dataset == dataset]
+    for n, dataset in enumerate(dict.fromkeys(each.condition.case.dataset for each in found)):
+        own = [each for each in found if each.condition.case.dataset == dataset]
         title = paper.settings(dataset).title
         values = [_accuracies(each) for each in own]
-        _band(figure, title, [each.condition.scale for each in own], values, COLOURS[n])
+        _band(figure, title, [each.condition.case.scale for each in own], values, COLOURS[n])
     return _finished(figure, "test accuracy after the last epoch")
 
 
-def learning_curves(rows: Sequence[Record], suite: str, dataset: str) -> go.Figure | None:
+def learning_curves(rows: Sequence[Row], suite: str, dataset: str) -> go.Figure | None:
     """Test accuracy by epoch of each reading of NeuNorm: mean and range over seeds."""
-    found = [each for each in trainings(rows, suite) if each.condition.dataset == dataset]
+    found = [each for each in trainings(rows, suite) if each.condition.case.dataset == dataset]
     if not found:
         return None
     figure = go.Figure()
@@ -125,15 +125,15 @@ def learning_curves(rows: Sequence[Record], suite: str, dataset: str) -> go.Figu
         by_seed = list(curves(each).values())
         epochs = sorted(set.intersection(*(set(curve) for curve in by_seed))) if by_seed else []
         values = [[curve[epoch] for curve in by_seed] for epoch in epochs]
-        told = each.condition
-        name = "ANN" if told.framework == "ann" else f"NeuNorm {told.reading}"
-        _band(figure, f"{told.scale} {name}", epochs, values, COLOURS[n % len(COLOURS)])
+        case = each.condition.case
+        name = "ANN" if case.framework == ANN else f"NeuNorm {each.condition.reading}"
+        _band(figure, f"{case.scale} {name}", epochs, values, COLOURS[n % len(COLOURS)])
     figure.update_xaxes(title="epoch")
     return _finished(figure, "test accuracy")
 
 
 def _accuracies(each: Trainings) -> list[float]:
-    return [row.test_accuracy or 0.0 for row in each.ended]
+    return list(each.accuracies.values())
 
 
 def _band(
@@ -162,14 +162,14 @@ def _band(
     )
 
 
-def confusion(rows: Sequence[Record], dataset: str) -> list[tuple[str, go.Figure]]:
+def confusion(rows: Sequence[Row], dataset: str) -> list[tuple[str, go.Figure]]:
     """Fig. 6: mean votes (columns) of random test images of each class (rows), each reading; all
     in one scale of colours.
     """
     votes = []
     for each in trainings(rows, "neunorm"):
-        matrices = [row.votes for row in each.of_kind("confusion") if row.votes]
-        if each.condition.dataset == dataset and matrices:
+        matrices = [row.votes for row in each.of_kind(ConfusionRow)]
+        if each.condition.case.dataset == dataset and matrices:
             votes.append((f"NeuNorm {each.condition.reading}", np.mean(matrices, axis=0)))
     most = max((matrix.max() for _, matrix in votes), default=1.0)
     figures = []

@@ -13,7 +13,7 @@ STEPS = (10,)
 SEEDS = (0,)
 # Who runs in bf16 too, beside float32, where no precision is asked for: our own engine.
 MIXED = ("fused",)
-Contender = tuple[str, Precision]
+Form = tuple[str, Precision]  # a framework's, and the precision it runs in
 FORMS: tuple[str, ...] = ("channels-last", "compiled")  # of `tuned.py`, which needs torch
 CUDA_FORMS: tuple[str, ...] = ("cuda-graph",)  # where there is a GPU, and for our own engine too
 
@@ -32,11 +32,11 @@ def cases(selection: Selection) -> tuple[Case, ...]:
     scales = selection.networks or (paper.SCALES[:1] if selection.quick else paper.SCALES)
     datasets = selection.datasets or tuple(paper.SETTINGS)
     steps, seeds = selection.steps or STEPS, selection.seeds or SEEDS
-    grid = product(scales, datasets, steps, seeds, _contenders(selection))
+    grid = product(scales, datasets, steps, seeds, _forms(selection))
     return tuple(_case(selection, *point) for point in grid)
 
 
-def _contenders(selection: Selection) -> list[Contender]:
+def _forms(selection: Selection) -> list[Form]:
     """Who runs, and in which precision; with `tuned` each framework's other forms as well."""
     names, precision = selection.frameworks, selection.precision or "fp32"
     mixed: list[Precision] = ["bf16"] if precision == "fp32" else []
@@ -51,7 +51,7 @@ def _contenders(selection: Selection) -> list[Contender]:
     return contenders
 
 
-def _each(names: Sequence[str], precisions: Sequence[Precision]) -> list[Contender]:
+def _each(names: Sequence[str], precisions: Sequence[Precision]) -> list[Form]:
     return [(name, precision) for precision in precisions for name in names]
 
 
@@ -61,9 +61,9 @@ def _case(
     dataset: str,
     T: int,
     seed: int,
-    contender: Contender,
+    form: Form,
 ) -> Case:
-    framework, precision = contender
+    framework, precision = form
     width = selection.width or Fraction(1)
     name, network = paper.network(scale, dataset, neunorm=selection.neunorm, width=width)
     return Case(
@@ -78,6 +78,7 @@ def _case(
         precision=precision,
         device=selection.device,
         seed=seed,
+        optimiser=paper.settings(dataset).optimiser,
         initialisation=selection.initialisation,
         mode=selection.mode,
     )

@@ -117,6 +117,7 @@ def _cases(suite: str, selection: Selection, wish: Wish) -> Iterator[Case]:
             precision=selection.precision or ("bf16" if selection.paper else "fp32"),
             device=selection.device,
             seed=seed,
+            optimiser=settings.optimiser,
             initialisation=selection.initialisation,
             training=training,
         )

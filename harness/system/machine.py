@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
 import torch
 
 import harness
+from harness.spec import Case
 from harness.system.facts import Machine, Moment
 
 # Set by users or by a cluster, and known to change how fast torch runs.
@@ -62,6 +64,17 @@ def has_bf16(device: torch.device) -> bool:
     # what oneDNN asks before it takes bf16: AVX-512 on x86; torch has no public name for it
     return torch.backends.mkldnn.is_available() and bool(
         torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
+
+
+def suited(cases: Iterable[Case]) -> tuple[Case, ...]:
+    """Without the cases in bf16 whose device has no instructions for it.
+
+    There bf16 takes many times what float32 does, and most of a run's budget with it: it is
+    measured where it is asked for.
+    """
+    return tuple(
+        case for case in cases if case.precision != "bf16" or has_bf16(torch.device(case.device))
     )
 
 

@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 import threading
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 
@@ -18,6 +18,11 @@ LONGEST_FOLDER = 70  # of 107 characters, less what multiprocessing adds to a so
 # Modules that every child will need: imported once. One that is missing is passed over; an
 # optimiser's first step imports torch._dynamo.
 PRELOAD = ["harness.jobs.local", "torch._dynamo"]
+
+# signals of Ctrl-C, Ctrl-\ and a terminal that is closed
+OF_TERMINAL = {
+    getattr(signal, name) for name in ("SIGINT", "SIGQUIT", "SIGHUP") if hasattr(signal, name)
+}
 
 
 def context(device: str) -> SpawnContext | ForkServerContext:
@@ -31,6 +36,13 @@ def context(device: str) -> SpawnContext | ForkServerContext:
         )
     chosen = multiprocessing.get_context("forkserver")
     chosen.set_forkserver_preload(PRELOAD)
+    resource_tracker.ensure_running()  # the server needs it, and its start unblocks signals
+    # what a terminal sends to all that run in it is for the owner, who ends the others
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, OF_TERMINAL)
+    try:
+        forkserver.ensure_running()  # it and its children keep the mask
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
     return chosen
 
 
@@ -38,7 +50,6 @@ def warm() -> None:
     """Has the server of forks import what it needs while we import the same: there are cores."""
     if sys.platform != "win32":
         context("cpu")
-        forkserver.ensure_running()
 
 
 def preload_adapters(frameworks: set[str]) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -15,6 +19,9 @@ from harness.cli.terminal.certificates import examined
 from harness.cli.terminal.grids import paper, plain, rows
 from harness.cli.terminal.outcomes import checks, comparison, standing, trained
 from harness.cli.terminal.speed import acceleration
+
+if TYPE_CHECKING:  # shown without torch
+    from harness.spec import Say
 
 __all__ = [
     "acceleration",
@@ -30,9 +37,13 @@ __all__ = [
 ]
 
 
-def progress(console: Console) -> Progress:
-    """A bar with what is being done and the time left; nothing where there is no terminal."""
-    return Progress(
+@contextmanager
+def progress(console: Console) -> Iterator[Say]:
+    """A bar with what is being done and the time left, where there is a terminal.
+
+    While the block runs, what this yields moves the bar.
+    """
+    bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),
         TaskProgressColumn(),
@@ -42,3 +53,6 @@ def progress(console: Console) -> Progress:
         transient=True,
         disable=not console.is_terminal,
     )
+    task = bar.add_task("starting", total=1.0)
+    with bar:
+        yield lambda fraction, doing: bar.update(task, completed=fraction, description=doing)

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.terminal.numbers import duration, number
+from harness.records import EndedRow, EpochRow, TrainedRow
 from harness.spec import paper
 
 if TYPE_CHECKING:  # shown without torch
@@ -20,7 +21,6 @@ if TYPE_CHECKING:  # shown without torch
     from harness.analysis.status import Standing
     from harness.analysis.verify import Check
     from harness.jobs import Trained
-    from harness.records import Record
 
 
 def trained(ended: Trained) -> RenderableType:
@@ -32,23 +32,28 @@ def trained(ended: Trained) -> RenderableType:
         f"T = {case.T} seed {case.seed}: ",
         "bold",
     )
-    lines = [Text(row.reason, "yellow") for row in ended.rows if row.kind == "epoch" and row.reason]
+    lines = []
     for row in ended.rows:
-        if row.kind == "case":
-            head.append(f"{row.status}: {row.reason}", "red")
-        if row.kind == "trained":
-            head.append(_three_figures(row), "default")
+        match row:
+            case EpochRow():
+                lines += [Text(each, "yellow") for each in row.warnings]
+            case EndedRow():
+                head.append(f"{row.status}: {row.reason}", "red")
+            case TrainedRow():
+                head.append(_three_figures(row), "default")
+            case _:
+                pass
     if ended.before:
         head.append(" (done before)", "dim")
     return Group(head, *lines)
 
 
-def _three_figures(row: Record) -> str:
+def _three_figures(row: TrainedRow) -> str:
     last, best, chosen = (
-        f"{100 * (value or 0):.2f} %"
+        f"{100 * value:.2f} %"
         for value in (row.test_accuracy, row.best_test_accuracy, row.chosen_test_accuracy)
     )
-    spent = (row.seconds or 0) / (row.epochs or 1)
+    spent = row.seconds / (row.epochs or 1)
     return (
         f"{last} after {row.epochs} epochs, best {best} (epoch {row.best_test_epoch}), "
         f"{chosen} where it validates best (epoch {row.chosen_epoch}); {spent:.1f} s an epoch"

@@ -1,0 +1,60 @@
+"""`harness verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli import endings, options
+from harness.cli.console import out
+from harness.cli.stored import rows_of
+
+
+def verify(
+    records: Annotated[
+        Path, typer.Argument(metavar="RECORDS", help="Folder of results.", parser=options.place)
+    ],
+    sample: Annotated[
+        int,
+        typer.Option(
+            "--sample", help="Trainings, and cells, to measure again.", metavar="N", min=1
+        ),
+    ] = 2,
+    epochs: Annotated[
+        int, typer.Option("--epochs", help="Of a training, the first ones.", metavar="N", min=1)
+    ] = 1,
+    seed: Annotated[int, typer.Option("--seed", help="Draws the sample.", metavar="N", min=0)] = 0,
+    budget: Annotated[
+        float,
+        typer.Option(
+            "--budget",
+            help="Time for each cell, about.",
+            metavar="30s",
+            show_default="30s",
+            parser=options.seconds,
+        ),
+    ] = 30.0,
+    data_root: options.DataRoot = None,
+) -> None:
+    """Measure a sample of recorded cases again, and say which figures are confirmed."""
+    from harness import datasets
+    from harness.analysis import verify as verifying
+    from harness.cli import terminal
+    from harness.cli.here import lacks
+    from harness.jobs.local import Local
+    from harness.records import Store
+    from harness.spec import Access
+
+    rows = rows_of(Store.around(records).out, "acceleration")
+    wanted = verifying.Sample(cases=sample, seed=seed, epochs=epochs, budget=budget)
+    root = datasets.data_root(data_root)
+    with endings.kept("nothing was confirmed"), terminal.progress(out) as say:
+        here = verifying.Here(Local(), Access(root), lacks, say)
+        found = list(verifying.verify(rows, wanted, here))
+    out.print(terminal.checks(found))
+    confirmed = sum(check.verdict == "confirmed" for check in found)
+    out.print(f"{confirmed} of {len(found)} figures confirmed", markup=False)
+    if confirmed < len(found) or not found:
+        raise typer.Exit(1)
