@@ -14,8 +14,8 @@ from harness.datasets.batch import Batch, Request, assemble
 from harness.datasets.download import attempt
 from harness.datasets.events import MissingReader
 from harness.datasets.samples import About, Samples, Split, data_root, home_relative, left_out
-from harness.datasets.whole import Labelled, Say, Wanted, gather
-from harness.spec import UsageError
+from harness.datasets.whole import Labelled, Wanted, gather
+from harness.spec import Say, UsageError
 
 __all__ = [
     "DOWNLOAD_MIB",

@@ -98,7 +98,7 @@ def data_root(given: Path | str | None) -> Path:
     """
     for origin, text in (("--data-root", given), ("HARNESS_DATA", os.environ.get("HARNESS_DATA"))):
         if text:
-            return _named_root(text, f"the data root {printable(text)} ({origin})")
+            return _named_root(str(text), f"the data root {printable(text)} ({origin})")
     return user_cache()
 
 
