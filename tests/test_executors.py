@@ -13,10 +13,9 @@ from test_learning import case
 from harness import jobs
 from harness.jobs import Trained
 from harness.jobs.local import Local
-from harness.records import Record, Store
-from harness.spec import ANN, Case, Training, UsageError
+from harness.records import EpochRow, Store, TrainedRow
+from harness.spec import ANN, Access, Budget, Case, Training, UsageError
 from harness.speed import schedule
-from harness.training import trial
 
 SHORT = Training(epochs=6, samples=200, test_samples=50, embedded=True)
 
@@ -34,12 +33,17 @@ def said(fraction: float, doing: str) -> None:
 def figures(out: Path) -> dict[tuple[object, ...], tuple[object, ...]]:
     rows, damaged = Store(out).read()
     assert not damaged
-    found = {}
+    found: dict[tuple[object, ...], tuple[object, ...]] = {}
     for row in rows:
-        if row.kind in ("epoch", "trained"):
+        if isinstance(row, EpochRow):
             place = (row.T, row.seed, row.kind, row.epoch)
-            assert place not in found, f"{place} is there twice"
-            found[place] = (row.key, row.loss, row.test_accuracy, row.rates, row.gradient_norm)
+            figures = (row.key, row.loss, row.test_accuracy, row.rates, row.gradient_norm)
+        elif isinstance(row, TrainedRow):
+            place, figures = (row.T, row.seed, row.kind), (row.key, row.test_accuracy)
+        else:
+            continue
+        assert place not in found, f"{place} is there twice"
+        found[place] = figures
     return found
 
 
@@ -57,8 +61,8 @@ def test_a_sweep_on_two_machines_of_which_one_dies_has_the_rows_of_a_local_one(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     here, there = tmp_path / "here", tmp_path / "there"
-    plan = trial.Plan(out=here, data_root=tmp_path)
-    list(Local().train(sweep(), Store(here), plan, said))
+    access = Access(tmp_path)
+    list(Local().train(sweep(), Store(here), access, said))
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own
@@ -72,9 +76,8 @@ def test_a_sweep_on_two_machines_of_which_one_dies_has_the_rows_of_a_local_one(
             doomed = cluster.add_node(num_cpus=2)
             cluster.wait_for_nodes()
             ray.init(address=cluster.address, log_to_driver=False)
-            plan = trial.Plan(out=there, data_root=tmp_path)
             ended: list[Trained] = []
-            for each in Ray(None, 300.0).train(sweep(), Store(there), plan, said):
+            for each in Ray(None, 300.0).train(sweep(), Store(there), access, said):
                 ended.append(each)
                 if len(ended) == 3:
                     cluster.remove_node(doomed, allow_graceful=False)
@@ -82,10 +85,10 @@ def test_a_sweep_on_two_machines_of_which_one_dies_has_the_rows_of_a_local_one(
             ray.shutdown()
             cluster.shutdown()
     assert len(ended) == 12
-    assert all(each.rows[-1].kind == "trained" for each in ended)
+    assert all(isinstance(each.rows[-1], TrainedRow) for each in ended)
     assert figures(there) == figures(here)
     # who asks again finds all done
-    again = list(Local().train(sweep(), Store(there), plan, said))
+    again = list(Local().train(sweep(), Store(there), access, said))
     assert all(each.before for each in again)
 
 
@@ -97,14 +100,14 @@ def test_timings_have_a_machine_of_the_cluster_for_themselves(tmp_path: Path) ->
         warnings.simplefilter("ignore")  # Ray's own
         from harness.jobs.ray import Ray
 
-        plan = schedule.Plan(budget=2.0, data_root=tmp_path)
+        access, budget = Access(tmp_path), Budget(seconds=2.0)
         store = Store(tmp_path / "out")
         cases = (timed("reference"), timed("norse"))
-        (first, last) = Ray(None, 300.0).measure(cases, store, plan, said)
+        (first, last) = Ray(None, 300.0).measure(cases, store, access, budget, said)
     assert first.cell == last.cell and last.rounds >= schedule.FEWEST_ROUNDS
     kinds = {row.kind for row in store.read()[0] if row.framework == "norse"}
     assert kinds == {"certificate", "warmup", "iteration", "memory", "timed"}
-    (again,) = Local().measure(cases, store, plan, said)  # not measured a second time
+    (again,) = Local().measure(cases, store, access, budget, said)  # not measured a second time
     assert again.before and {row.framework for row in again.rows} == {"reference", "norse", "floor"}
 
 
@@ -116,8 +119,7 @@ def test_jobs_have_the_rows_of_a_local_run(tmp_path: Path) -> None:
     given = case(framework=ANN, training=SHORT)
     cases = (given, replace(given, seed=1))
     for out, executor in ((here, Local()), (there, Slurm(cluster="local"))):
-        plan = trial.Plan(out=out, data_root=tmp_path)
-        ended = list(executor.train(cases, Store(out), plan, said))
+        ended = list(executor.train(cases, Store(out), Access(tmp_path), said))
         assert len(ended) == 2
     assert figures(there) == figures(here)
 
@@ -127,11 +129,11 @@ def test_two_commands_on_one_folder_share_the_work(tmp_path: Path) -> None:
     import threading
 
     cases = sweep()[:4]
-    plan = trial.Plan(out=tmp_path, data_root=tmp_path)
+    access = Access(tmp_path)
     ended: list[list[Trained]] = [[], []]
 
     def command(n: int) -> None:
-        ended[n] += Local().train(cases, Store(tmp_path), plan, lambda fraction, doing: None)
+        ended[n] += Local().train(cases, Store(tmp_path), access, lambda fraction, doing: None)
 
     threads = [threading.Thread(target=command, args=(n,)) for n in range(2)]
     for thread in threads:
@@ -140,7 +142,7 @@ def test_two_commands_on_one_folder_share_the_work(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert [len(each) for each in ended] == [4, 4]
-    done: list[Record] = [r for r in Store(tmp_path).read()[0] if r.kind == "trained"]
+    done = [r for r in Store(tmp_path).read()[0] if isinstance(r, TrainedRow)]
     assert sorted(row.seed for row in done) == [0, 1, 2, 3]
     assert len(figures(tmp_path)) == 4 * 7
     mine = [each for own in ended for each in own if not each.before]

@@ -16,10 +16,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from rows import ROW
 from test_cli import call
 from test_datasets import write_aedat4, write_bin
 from test_learning import saved
-from test_records import ROW
 
 from harness.datasets import cache, dvs_cifar10, nmnist
 from harness.datasets.batch import sha256
@@ -237,7 +237,7 @@ def test_checkpoints(data: st.DataObject, tmp_path: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(data.draw(spoilt(whole)))
     try:
-        checkpoint.load(path, {"T": "4"})
+        checkpoint.load(path, {"T": "4"}, 9)
     except UsageError as error:
         assert str(error).startswith(str(path))
 
@@ -249,7 +249,7 @@ def test_a_checkpoint_that_would_unfold_is_refused(tmp_path: Path) -> None:
         for name in old.namelist():
             new.writestr(name, old.read(name))
     with pytest.raises(UsageError, match="compressed"):
-        checkpoint.load(bomb, {"T": "4"})
+        checkpoint.load(bomb, {"T": "4"}, 9)
 
 
 def _tar(path: Path, member: tarfile.TarInfo, content: bytes = b"evil") -> Path:
@@ -300,7 +300,7 @@ def test_torch_has_run_no_code(tmp_path: Path) -> None:
             return Path.touch, (tmp_path / "ran",)
 
     path = tmp_path / "evil.pt"
-    torch.save({"version": 1, "identity": Evil()}, path)
+    torch.save({"version": 2, "identity": Evil()}, path)
     with pytest.raises(UsageError, match="is damaged"):
-        checkpoint.load(path, {})
+        checkpoint.load(path, {}, 9)
     assert not (tmp_path / "ran").exists()

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.records import Record, Store
+from harness.records import EndedRow, Row, Store, TimedRow, TrainedRow
 
 PLANTED = """
 import os, signal, time
@@ -85,17 +85,17 @@ def _little_memory() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
-def rows_of(out: Path) -> list[Record]:
+def rows_of(out: Path) -> list[Row]:
     rows, damaged = Store(out).read()
     assert not damaged
     return rows
 
 
-def reasons(rows: list[Record]) -> dict[str, str]:
+def reasons(rows: list[Row]) -> dict[str, str]:
     return {
-        row.variant or row.framework: row.reason or ""
+        row.variant or row.framework: row.reason
         for row in rows
-        if row.kind == "case" and row.status == "failed"
+        if isinstance(row, EndedRow) and row.status == "failed"
     }
 
 
@@ -116,12 +116,12 @@ def test_who_takes_the_process_along_costs_its_own_row_in_a_timed_cell(
     assert "said nothing for 30 s" in why["hang"]
     assert "can't allocate memory" in why["eat"]
     assert set(why) == {"crash", "hang", "eat"}
-    assert sum(row.kind == "case" for row in rows) == 3
-    last = {row.run for row in rows if row.kind == "timed"}
+    assert sum(isinstance(row, EndedRow) for row in rows) == 3
+    last = {row.run for row in rows if isinstance(row, TimedRow)}
     assert len(last) == 1
-    timed = {row.variant or row.framework for row in rows if row.kind == "timed"}
+    timed = {row.variant or row.framework for row in rows if isinstance(row, TimedRow)}
     assert timed == {"reference", "babble", "floor"}
-    assert all(row.run in last for row in rows if row.kind == "case")  # the table shows them
+    assert all(row.run in last for row in rows if isinstance(row, EndedRow))  # the table shows them
     for name in ("crash", "hang", "eat"):
         assert f"planted:{name}" in done.stdout
 
@@ -139,7 +139,7 @@ def test_who_takes_the_process_along_costs_its_own_training(
     assert "Traceback" not in done.stdout + done.stderr
     rows = rows_of(out)
     assert set(reasons(rows)) == {"crash", "hang", "eat"}
-    trained = [row.variant or row.framework for row in rows if row.kind == "trained"]
+    trained = [row.variant or row.framework for row in rows if isinstance(row, TrainedRow)]
     assert trained == ["babble", "planted"]
 
 
@@ -173,4 +173,5 @@ def test_a_case_that_cannot_fit_is_refused_with_the_estimate(
     call += ["--frameworks", "reference", "--batch-size", "1000", "--steps", "9000"]
     done = harness(*call, "--no-download", "--out", str(out), env=planted)
     assert done.returncode == 1
-    assert all("it would take about" in (row.reason or "") for row in rows_of(out))
+    (ended,) = rows_of(out)
+    assert isinstance(ended, EndedRow) and "it would take about" in ended.reason

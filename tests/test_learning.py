@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import os
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 import torch
+from rows import row
 from test_whole import quiet
 
 from harness.datasets import Wanted, load_split
+from harness.records import EpochRow
 from harness.spec import ANN, Case, Training, UsageError, paper
 from harness.spec.paper import SGD, Adam
 from harness.training import checkpoint, epoch, step
 from harness.training.checkpoint import Checkpoint, Epoch
-from harness.training.epoch import Data, Learner
+from harness.training.epoch import DataSplits, Learner
 
 TINY = "8C3(Encoding)-AP2-8C3-AP2-16FC-Voting"
 
@@ -39,18 +43,19 @@ def case(dataset: str = "cifar10", **fields: object) -> Case:
         precision="fp32",
         device="cpu",
         seed=0,
+        optimiser=paper.settings(dataset).optimiser,
         training=Training(epochs=2, samples=60, test_samples=30, embedded=True),
     )
     return replace(given, **fields)  # type: ignore[arg-type]
 
 
-def data(dataset: str = "cifar10", count: int = 60) -> Data:
+def data(dataset: str = "cifar10", count: int = 60) -> DataSplits:
     wanted = Wanted(dataset, T=2, samples=count, embedded=True)
     train = load_split(wanted, "train", quiet)
-    return Data.of(train, load_split(replace(wanted, samples=30), "test", quiet))
+    return DataSplits.of(train, load_split(replace(wanted, samples=30), "test", quiet))
 
 
-def trained(given: Case, parts: Data, epochs: int = 2) -> tuple[Learner, list[Epoch]]:
+def trained(given: Case, parts: DataSplits, epochs: int = 2) -> tuple[Learner, list[Epoch]]:
     learner = epoch.begin(given, parts)
     return learner, [epoch.epoch(learner, n, lambda fraction: None) for n in range(1, epochs + 1)]
 
@@ -122,9 +127,9 @@ def test_a_run_that_goes_on_from_a_checkpoint_has_the_weights_of_an_undisturbed_
         Checkpoint.of({"a": "b"}, (first,), begun.module, begun.optimiser).save(path)
         torch.manual_seed(12345)  # another process stands elsewhere
         resumed = epoch.begin(given, parts)
-        found = checkpoint.load(path, {"a": "b"})
+        found = checkpoint.load(path, {"a": "b"}, 9)
         assert found is not None and found.epochs == (first,)
-        found.restore(resumed.module, resumed.optimiser)
+        found.restore(path, resumed.module, resumed.optimiser)
         second = epoch.epoch(resumed, 2, lambda fraction: None)
         assert same(undisturbed, resumed)
         assert replace(second, seconds=0) == replace(epochs[1], seconds=0)
@@ -139,8 +144,8 @@ def saved(path: Path) -> Path:
 def test_a_checkpoint_of_another_run_is_refused_with_the_difference(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.pt")
     with pytest.raises(UsageError, match=r"is of another run \(T is 4, expected 8\): delete it"):
-        checkpoint.load(path, {"T": "8"})
-    assert checkpoint.load(tmp_path / "none.pt", {}) is None
+        checkpoint.load(path, {"T": "8"}, 9)
+    assert checkpoint.load(tmp_path / "none.pt", {}, 9) is None
 
 
 def test_a_checkpoint_of_another_version_is_refused(
@@ -148,8 +153,8 @@ def test_a_checkpoint_of_another_version_is_refused(
 ) -> None:
     path = saved(tmp_path / "a.pt")
     monkeypatch.setattr(checkpoint, "VERSION", 99)
-    with pytest.raises(UsageError, match="is of version 1, this harness has 99"):
-        checkpoint.load(path, {"T": "4"})
+    with pytest.raises(UsageError, match="is of version 2, this harness has 99"):
+        checkpoint.load(path, {"T": "4"}, 9)
 
 
 class Evil:
@@ -163,15 +168,126 @@ def test_a_damaged_checkpoint_is_named_and_runs_no_code(
     path = saved(tmp_path / "a.pt")
     whole = path.read_bytes()
     evil = tmp_path / "evil.pt"
-    torch.save({"version": 1, "identity": Evil()}, evil)
+    torch.save({"version": 2, "identity": Evil()}, evil)
     for content in (b"", whole[:100], whole[:-50], b"no checkpoint", evil.read_bytes()):
         path.write_bytes(content)
         with pytest.raises(UsageError, match=f"{path} is damaged"):
-            checkpoint.load(path, {"T": "4"})
+            checkpoint.load(path, {"T": "4"}, 9)
     torch.save([1, 2], path)
     with pytest.raises(UsageError, match="is no checkpoint"):
-        checkpoint.load(path, {"T": "4"})
+        checkpoint.load(path, {"T": "4"}, 9)
     assert capsys.readouterr().out == ""
+
+
+EPOCH = Epoch(1, 0.1, 0.5, 0.5, 0.5, (0.1,), 1.0, 0.1, 1.0)
+WHOSE = {"T": "4"}
+
+
+def checkpoint_of(*epochs: Epoch) -> tuple[Checkpoint, torch.nn.Linear, torch.optim.Optimizer]:
+    """A checkpoint whose optimiser has state, with what it is of."""
+    module = torch.nn.Linear(2, 2)
+    optimiser = torch.optim.Adam(module.parameters())
+    module(torch.ones(1, 2)).sum().backward()
+    optimiser.step()
+    return Checkpoint.of(WHOSE, epochs, module, optimiser), module, optimiser
+
+
+def forged(path: Path, **changes: object) -> Path:
+    """The file of a checkpoint with other contents, which its hash does not tell of."""
+    content = torch.load(path, weights_only=True)
+    torch.save({**content, **changes}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epochs": [{**asdict(EPOCH), "test_accuracy": 1.0}]},  # a forged accuracy
+        {"epochs": [{**asdict(EPOCH), "test_accuracy": "high"}]},
+        {"epochs": [{**asdict(EPOCH), "loss": float("nan")}]},
+        {"epochs": [{**asdict(EPOCH), "more": 1}]},
+        {"weights": [torch.zeros(2, 2), torch.zeros(2)]},
+        {"weights": [torch.zeros(2, 2)]},
+        {"weights": "none"},
+        {"optimiser": {"garbage": 1}},
+        {"optimiser": None},
+        {"sha256": "0" * 64},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_checkpoint_that_was_changed_is_damaged(
+    change: dict[str, object], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.pt"
+    checkpoint_of(EPOCH)[0].save(path)
+    assert checkpoint.load(path, WHOSE, 9) is not None
+    with pytest.raises(UsageError, match=f"{path} is damaged"):
+        checkpoint.load(forged(path, **change), WHOSE, 9)
+
+
+def test_a_checkpoint_of_more_epochs_than_asked_or_out_of_order_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    checkpoint_of(EPOCH, replace(EPOCH, number=2))[0].save(path)
+    assert checkpoint.load(path, WHOSE, 2) is not None
+    with pytest.raises(UsageError, match=r"its epochs are \[1, 2\], of 1 asked for"):
+        checkpoint.load(path, WHOSE, 1)
+    checkpoint_of(replace(EPOCH, number=2))[0].save(path)
+    with pytest.raises(UsageError, match="its epochs are"):
+        checkpoint.load(path, WHOSE, 9)
+
+
+def test_a_checkpoint_that_is_not_what_its_rows_say_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    checkpoint_of(EPOCH)[0].save(path)
+    said = {name: value for name, value in asdict(EPOCH).items() if name != "number"}
+    first = row(EpochRow, **said)
+    assert checkpoint.load(path, WHOSE, 9, [first]) is not None
+    for each in (replace(first, epoch=2), replace(first, test_accuracy=0.6)):
+        with pytest.raises(UsageError, match="is not what its rows say of epoch"):
+            checkpoint.load(path, WHOSE, 9, [each])
+
+
+def test_weights_that_do_not_fit_or_are_no_numbers_are_not_restored(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    whole, module, optimiser = checkpoint_of()
+    for weights, why in (
+        ([torch.zeros(1, 2), torch.zeros(2)], "is of another network"),
+        ([torch.zeros(2, 2)], "is of another network"),
+        ([torch.full((2, 2), float("nan")), torch.zeros(2)], "weights hold what is no number"),
+    ):
+        with pytest.raises(UsageError, match=why):
+            replace(whole, weights=weights).restore(path, module, optimiser)
+    state = whole.optimiser
+    nan = {0: {**state["state"][0], "exp_avg": torch.full((2, 2), float("nan"))}}
+    wide = {**state["state"], 0: {**state["state"][0], "exp_avg": torch.zeros(3, 3)}}
+    for garbage in ({}, {**state, "state": nan}, {**state, "state": wide}, {"state": 1}):
+        with pytest.raises(UsageError, match="is damaged"):
+            replace(whole, optimiser=garbage).restore(path, module, optimiser)
+    before = [each.clone() for each in module.parameters()]
+    assert all(map(torch.equal, before, module.parameters()))  # refused before anything is put in
+
+
+def test_a_pipe_or_a_folder_for_a_checkpoint_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.pt")
+    (tmp_path / "folder.pt").mkdir()
+    (tmp_path / "dangling.pt").symlink_to(tmp_path / "nowhere")
+    for name in ("pipe.pt", "folder.pt", "dangling.pt"):
+        with pytest.raises(UsageError, match="is no file"):
+            checkpoint.load(tmp_path / name, WHOSE, 9)
+
+
+def test_a_full_disk_at_a_checkpoint_is_one_sentence(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full, a disk that is always full")
+    path = tmp_path / "a.pt"
+
+    def full(target: Path, write: Callable[[Path], object]) -> None:
+        write(Path("/dev/full"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "write_whole", full)
+        with pytest.raises(UsageError, match=r"No space left on device.*--out"):
+            checkpoint_of(EPOCH)[0].save(path)
 
 
 def test_a_dead_layer_and_a_loss_that_stays_are_warned_of() -> None:

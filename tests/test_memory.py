@@ -67,6 +67,7 @@ def work(framework: str) -> Workload:
         precision="fp32",
         device="cpu",
         seed=0,
+        optimiser=paper.settings("cifar10").optimiser,
     )
     inputs = torch.zeros(2, SAMPLES, *NETWORK.input_shape)
     return Workload.of(case, inputs, torch.arange(SAMPLES))

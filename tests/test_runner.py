@@ -1,28 +1,41 @@
-"""The runner on a tiny network: what becomes a row, and what is never timed."""
+"""Cells on a tiny network: what becomes a row, who has its next round when, what is never timed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import torch
-from test_records import ROW
 from torch import Tensor, nn
 
 import adapters
 from harness.adapter import Adapter, Unsupported, Variant
 from harness.analysis import tables
-from harness.records import Record, Store
-from harness.records import build as rows_
-from harness.records.ledger import StoreLedger
+from harness.records import (
+    CertificateRow,
+    EndedRow,
+    IterationRow,
+    MemoryRow,
+    Record,
+    Row,
+    Store,
+    TimedRow,
+    WarmupRow,
+    WarningRow,
+)
+from harness.records.build import Run, new_run
+from harness.records.ledger import Ledger
 from harness.reference.network import ReferenceNetwork
-from harness.spec import Case, Network, UsageError, paper
+from harness.spec import Access, Budget, Case, Network, UsageError, cells, paper
 from harness.speed import cell, contenders, memory, schedule
+from harness.speed.schedule import Measured
 from harness.system import footprint, machine
+
+R = TypeVar("R", bound=Record)
 
 TINY = paper.network("8C3(Encoding)-AP2-8C3-AP2-16FC-Voting", "cifar10")[1]
 
@@ -40,6 +53,7 @@ def case(framework: str, **changes: object) -> Case:
         precision="fp32",
         device="cpu",
         seed=0,
+        optimiser=paper.settings("cifar10").optimiser,
     )
     return replace(made, **changes)  # type: ignore[arg-type]
 
@@ -79,52 +93,83 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
             raise adapters.Missing("planted does not load: install it with pip install planted")
         return PLANTED[name] if name in PLANTED else load(name)
 
+    packages, revision = adapters.packages, adapters.revision
     monkeypatch.setattr(adapters, "load", find)
+    monkeypatch.setattr(adapters, "packages", lambda n: () if n == "planted" else packages(n))
+    monkeypatch.setattr(adapters, "revision", lambda n: 0 if n == "planted" else revision(n))
     monkeypatch.setattr(memory, "peak_mib", lambda work, find, *, threads: 12.34)
-    monkeypatch.setattr(schedule.allocator, "choose", lambda allocator: "system")
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 3)
 
 
-def measure(tmp_path: Path, *frameworks: str, **changes: object) -> list[Record]:
-    cases = tuple(case(name, **changes) for name in frameworks)
-    plan = schedule.Plan(budget=5.0, data_root=tmp_path.parent)
-    events = list(schedule.run(cases, ledger(tmp_path), plan, rows_.new_run()))
-    measured = [event for event in events if isinstance(event, schedule.Measured)]
-    rows, damaged = Store(tmp_path).read()
+class Owner:
+    """Who is told how far it is; a test may end it there."""
+
+    def __init__(self, stop_at: str = "") -> None:
+        self.stop_at = stop_at
+        self.fractions: list[float] = []
+        self.said: list[str] = []
+        self.attempted: list[Case] = []
+
+    def attempt(self, case: Case, patience: float = 0.0) -> None:
+        self.attempted.append(case)
+
+    def say(self, fraction: float, doing: str) -> None:
+        self.fractions.append(fraction)
+        self.said.append(doing)
+        if self.stop_at and self.stop_at in doing:
+            raise KeyboardInterrupt
+
+
+def run(
+    out: Path, *cases: Case, seconds: float = 5.0, owner: Owner | None = None
+) -> list[Measured]:
+    """The cells as they are said; the rows are in `out`."""
+    at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
+    ledger = Ledger(Store(out), owner or Owner(), runs=(at.id,))
+    budget = Budget(seconds=seconds)
+    try:
+        return list(schedule.run(cases, ledger, Access(out.parent), budget, at))
+    finally:
+        ledger.release()
+
+
+def rows_in(out: Path) -> list[Row]:
+    rows, damaged = Store(out).read()
     assert not damaged
-    last = {event.cell: event.rows for event in measured}
-    assert [row for said in last.values() for row in said] == rows  # what is said is what is kept
     return rows
 
 
-def ledger(tmp_path: Path) -> StoreLedger:
-    return StoreLedger(Store(tmp_path), lambda fraction, doing: None)
+def measure(out: Path, *frameworks: str, **changes: object) -> list[Row]:
+    run(out, *(case(name, **changes) for name in frameworks))
+    return rows_in(out)
 
 
-def of(rows: list[Record], kind: str, **fields: object) -> Iterator[Record]:
-    return (
+def of(rows: list[Row], kind: type[R], **fields: object) -> list[R]:
+    """The rows of a kind with these values."""
+    return [
         row
         for row in rows
-        if row.kind == kind and all(getattr(row, name) == value for name, value in fields.items())
-    )
+        if isinstance(row, kind)
+        and all(getattr(row, name) == value for name, value in fields.items())
+    ]
 
 
 def test_a_certified_contender_is_timed_with_the_floor_in_the_same_rounds(tmp_path: Path) -> None:
     rows = measure(tmp_path, "reference")
-    own = {row.round: row for row in of(rows, "iteration", framework="reference")}
-    floor = {row.round for row in of(rows, "iteration", framework="floor", twin=False)}
-    twin = {row.round for row in of(rows, "iteration", framework="floor", twin=True)}
+    own = {row.round: row for row in of(rows, IterationRow, framework="reference")}
+    floor = {row.round for row in of(rows, IterationRow, framework="floor", twin=False)}
+    twin = {row.round for row in of(rows, IterationRow, framework="floor", twin=True)}
     assert set(own) == floor == twin
     assert len(own) >= schedule.FEWEST_ROUNDS
-    assert all((row.seconds or 0) > 0 for row in own.values())
-    assert [row.peak_memory_mib for row in of(rows, "memory")] == [12.3]
-    warm = list(of(rows, "warmup", framework="reference"))
+    assert all(row.seconds > 0 for row in own.values())
+    assert [row.peak_memory_mib for row in of(rows, MemoryRow)] == [12.3]
+    warm = of(rows, WarmupRow, framework="reference")
     assert [row.steps for row in warm] == [contenders.WARMUP_STEPS]
 
 
 def test_the_certificate_is_of_the_very_network_and_kept_per_layer(tmp_path: Path) -> None:
     rows = measure(tmp_path, "reference")
-    proofs = list(of(rows, "certificate"))
+    proofs = of(rows, CertificateRow)
     assert {row.network for row in proofs} == {str(TINY)}
     outcomes = [(row.certificate_precision, row.certified) for row in proofs if row.layer is None]
     assert outcomes == [("fp64", True), ("fp32", True)]
@@ -141,16 +186,16 @@ def test_every_row_says_where_its_data_and_its_machine_come_from(tmp_path: Path)
 
 def test_a_wrong_network_is_not_timed(tmp_path: Path) -> None:
     rows = measure(tmp_path, "reference", "planted:wrong")
-    assert not list(of(rows, "iteration", framework="planted"))
-    (ended,) = of(rows, "case", framework="planted")
-    assert ended.status == "failed"
-    assert (ended.reason or "").startswith("not comparable: ")
-    assert list(of(rows, "iteration", framework="reference"))
+    assert not (of(rows, IterationRow, framework="planted"))
+    (ended,) = of(rows, EndedRow, framework="planted")
+    assert ended.status == "not comparable"
+    assert "spikes differ" in ended.reason or "gradients differ" in ended.reason
+    assert of(rows, IterationRow, framework="reference")
 
 
 def test_a_marked_variant_is_timed_and_marked(tmp_path: Path) -> None:
     rows = measure(tmp_path, "reference", "planted:marked")
-    timed = list(of(rows, "iteration", framework="planted", variant="marked"))
+    timed = of(rows, IterationRow, framework="planted", variant="marked")
     assert timed
     assert all(row.deviations == "another decay" for row in timed)
     table = tables.acceleration(rows)
@@ -161,18 +206,18 @@ def test_a_marked_variant_is_timed_and_marked(tmp_path: Path) -> None:
 
 def test_missing_and_unsupported_are_rows_with_a_reason_and_the_others_run(tmp_path: Path) -> None:
     rows = measure(tmp_path, "planted:absent", "planted:unsupported", "reference")
-    reasons = {row.status: row.reason or "" for row in of(rows, "case")}
+    reasons = {row.status: row.reason for row in of(rows, EndedRow)}
     assert "pip install planted" in reasons["missing"]
     assert "no average pool" in reasons["unsupported"]
-    assert list(of(rows, "iteration", framework="reference"))
+    assert of(rows, IterationRow, framework="reference")
 
 
 def test_one_that_breaks_in_a_round_costs_its_own_row(tmp_path: Path) -> None:
     rows = measure(tmp_path, "planted:breaks", "reference")
-    (ended,) = of(rows, "case", framework="planted")
+    (ended,) = of(rows, EndedRow, framework="planted")
     assert ended.reason == "RuntimeError: out of something"
-    assert not list(of(rows, "iteration", framework="planted"))
-    assert len(list(of(rows, "iteration", framework="reference"))) >= 2
+    assert not (of(rows, IterationRow, framework="planted"))
+    assert len(of(rows, IterationRow, framework="reference")) >= 2
 
 
 def test_damaged_data_is_a_row_for_each_case(
@@ -183,7 +228,7 @@ def test_damaged_data_is_a_row_for_each_case(
 
     monkeypatch.setattr(cell.datasets, "load_batch", damaged)
     rows = measure(tmp_path, "reference", "norse")
-    assert [(row.framework, row.reason) for row in rows] == [
+    assert [(row.framework, row.reason) for row in of(rows, EndedRow)] == [
         ("reference", "cannot read image.png: delete it"),
         ("norse", "cannot read image.png: delete it"),
     ]
@@ -191,7 +236,7 @@ def test_damaged_data_is_a_row_for_each_case(
 
 def test_cases_that_differ_in_framework_and_precision_alone_are_timed_together() -> None:
     cases = (case("reference"), case("norse", precision="bf16"), case("reference", T=2))
-    grouped = schedule.cells(cases)
+    grouped = cells(cases)
     assert [cell.precision for cell in grouped] == ["fp32", "fp32"]
     assert [[each.framework for each in group] for group in grouped.values()] == [
         ["reference", "norse"],
@@ -203,10 +248,9 @@ def test_a_cell_stays_ready_and_gets_its_rounds_between_those_of_later_cells(
     tmp_path: Path,
 ) -> None:
     cases = (case("reference"), case("reference", T=2), case("reference", T=3))
-    plan = schedule.Plan(budget=math.inf, data_root=tmp_path)
-    list(schedule.run(cases, ledger(tmp_path), plan, rows_.new_run()))
-    rows, _ = Store(tmp_path).read()
-    rounds = [(row.T, row.round) for row in of(rows, "iteration", framework="floor", twin=True)]
+    run(tmp_path, *cases, seconds=math.inf)
+    rows = rows_in(tmp_path)
+    rounds = [(row.T, row.round) for row in of(rows, IterationRow, framework="floor", twin=True)]
     for T in (4, 2, 3):  # each has all its rounds, in order
         assert [number for t, number in rounds if t == T] == [1, 2, 3]
     assert rounds.index((4, 3)) > rounds.index((2, 1))  # not at one go
@@ -214,9 +258,7 @@ def test_a_cell_stays_ready_and_gets_its_rounds_between_those_of_later_cells(
 
 def test_a_cell_is_said_with_its_first_rounds_and_again_with_all(tmp_path: Path) -> None:
     cases = (case("reference"), case("reference", T=2))
-    plan = schedule.Plan(budget=math.inf, data_root=tmp_path)
-    events = list(schedule.run(cases, ledger(tmp_path), plan, rows_.new_run()))
-    said = [event for event in events if isinstance(event, schedule.Measured)]
+    said = run(tmp_path, *cases, seconds=math.inf)
     assert [(event.cell.T, event.rounds) for event in said] == [(4, 1), (2, 1), (4, 3), (2, 3)]
 
 
@@ -225,40 +267,31 @@ def test_a_cell_is_ended_before_the_next_where_memory_is_short(
 ) -> None:
     monkeypatch.setattr(footprint, "SPARE", 1.1)
     cases = (case("reference"), case("reference", T=2))
-    plan = schedule.Plan(budget=math.inf, data_root=tmp_path)
-    list(schedule.run(cases, ledger(tmp_path), plan, rows_.new_run()))
-    rows, _ = Store(tmp_path).read()
-    rounds = [(row.T, row.round) for row in of(rows, "iteration", framework="floor", twin=True)]
+    run(tmp_path, *cases, seconds=math.inf)
+    rows = rows_in(tmp_path)
+    rounds = [(row.T, row.round) for row in of(rows, IterationRow, framework="floor", twin=True)]
     assert rounds == [(T, number) for T in (4, 2) for number in (1, 2, 3)]
 
 
 def test_progress_goes_up_and_names_the_cell(tmp_path: Path) -> None:
-    plan = schedule.Plan(budget=5.0, data_root=tmp_path)
-    events = list(schedule.run((case("reference"),), ledger(tmp_path), plan, rows_.new_run()))
-    fractions = [event.fraction for event in events if isinstance(event, schedule.Progress)]
-    assert fractions == sorted(fractions)
-    assert fractions[0] >= 0 and fractions[-1] <= 1
+    owner = Owner()
+    run(tmp_path, case("reference"), owner=owner)
+    assert owner.fractions == sorted(owner.fractions)
+    assert owner.fractions[0] >= 0 and 0 < owner.fractions[-1] <= 1
+    assert owner.said and all(each.startswith("cifar10 custom: ") for each in owner.said)
+
+
+def test_what_comes_next_is_said_before_it(tmp_path: Path) -> None:
+    owner = Owner()
+    run(tmp_path, case("reference"), owner=owner)
+    assert owner.attempted[0] == case("reference").cell
+    assert {each.framework for each in owner.attempted[1:]} == {"reference", "floor"}
 
 
 def test_what_was_measured_before_an_interruption_is_kept(tmp_path: Path) -> None:
-    plan = schedule.Plan(budget=5.0, data_root=tmp_path)
-    run = schedule.run((case("reference"),), ledger(tmp_path), plan, rows_.new_run())
-    for event in run:
-        if isinstance(event, schedule.Progress) and event.doing == "round 1":
-            break
     with pytest.raises(KeyboardInterrupt):
-        run.throw(KeyboardInterrupt)  # type: ignore[attr-defined]
-    rows, damaged = Store(tmp_path).read()
-    assert not damaged
-    assert {row.round for row in of(rows, "iteration")} == {1}
-
-
-def test_thread_counts_are_keyed_by_what_they_come_to_and_other_variables_by_name() -> None:
-    row = replace(ROW, threads=2)
-    key = rows_.timing_key(replace(row, environment=None))
-    assert rows_.timing_key(replace(row, environment="OMP_NUM_THREADS=2 MKL_NUM_THREADS=2")) == key
-    assert rows_.timing_key(replace(row, environment="OMP_NUM_THREADS=1", threads=1)) != key
-    assert rows_.timing_key(replace(row, environment="LD_PRELOAD=x OMP_NUM_THREADS=2")) != key
+        run(tmp_path, case("reference"), owner=Owner(stop_at="round 1"))
+    assert {row.round for row in of(rows_in(tmp_path), IterationRow)} == {1}
 
 
 def test_bf16_is_left_out_where_the_device_has_no_instructions_for_it(
@@ -266,9 +299,9 @@ def test_bf16_is_left_out_where_the_device_has_no_instructions_for_it(
 ) -> None:
     cases = (case("fused"), case("fused", precision="bf16"))
     monkeypatch.setattr(machine, "has_bf16", lambda device: True)
-    assert schedule.suited(cases) == cases
+    assert machine.suited(cases) == cases
     monkeypatch.setattr(machine, "has_bf16", lambda device: False)
-    assert schedule.suited(cases) == cases[:1]
+    assert machine.suited(cases) == cases[:1]
 
 
 @pytest.mark.parametrize("precision", ["fp64", "bf16"])
@@ -276,23 +309,16 @@ def test_other_precisions_are_proved_and_timed_in_their_own_class(
     tmp_path: Path, precision: str
 ) -> None:
     rows = measure(tmp_path, "reference", precision=precision)
-    assert {row.precision for row in of(rows, "iteration")} == {precision}
-    proved = [row.certificate_precision for row in of(rows, "certificate", layer=None)]
+    assert {row.precision for row in of(rows, IterationRow)} == {precision}
+    proved = [row.certificate_precision for row in of(rows, CertificateRow, layer=None)]
     assert proved == {"fp64": ["fp64"], "bf16": ["fp64", "fp32", "bf16"]}[precision]
 
 
 def test_two_precisions_run_in_the_same_rounds_each_with_its_floor(tmp_path: Path) -> None:
     cases = (case("reference"), case("reference", precision="bf16"))
-    list(
-        schedule.run(
-            cases,
-            ledger(tmp_path),
-            schedule.Plan(budget=math.inf, data_root=tmp_path),
-            rows_.new_run(),
-        )
-    )
-    rows, _ = Store(tmp_path).read()
-    timed = {(row.framework, row.precision, row.twin, row.round) for row in of(rows, "iteration")}
+    run(tmp_path, *cases, seconds=math.inf)
+    rows = rows_in(tmp_path)
+    timed = {(row.framework, row.precision, row.twin, row.round) for row in of(rows, IterationRow)}
     for number in (1, 2, 3):
         assert {each[:3] for each in timed if each[3] == number} == {
             ("floor", "fp32", False),
@@ -302,7 +328,7 @@ def test_two_precisions_run_in_the_same_rounds_each_with_its_floor(tmp_path: Pat
             ("reference", "bf16", False),
         }
     proved = [
-        (row.precision, row.certificate_precision) for row in of(rows, "certificate", layer=None)
+        (row.precision, row.certificate_precision) for row in of(rows, CertificateRow, layer=None)
     ]
     assert proved == [
         ("fp32", "fp64"),
@@ -315,34 +341,42 @@ def test_two_precisions_run_in_the_same_rounds_each_with_its_floor(tmp_path: Pat
 
 def test_a_form_that_the_device_has_not_is_said_and_not_a_failure(tmp_path: Path) -> None:
     rows = measure(tmp_path, "reference", "reference:cuda-graph", "reference:channels-last")
-    (ended,) = of(rows, "case", variant="cuda-graph")
-    assert ended.status == "unsupported" and "need a CUDA device" in (ended.reason or "")
-    assert list(of(rows, "iteration", variant="channels-last"))
+    (ended,) = of(rows, EndedRow, variant="cuda-graph")
+    assert ended.status == "unsupported" and "need a CUDA device" in ended.reason
+    assert of(rows, IterationRow, variant="channels-last")
 
 
 def test_inference_is_timed_apart(tmp_path: Path) -> None:
     for mode in ("inference", "training"):
-        cases = (case("reference", mode=mode),)
-        list(
-            schedule.run(
-                cases,
-                ledger(tmp_path),
-                schedule.Plan(budget=5.0, data_root=tmp_path),
-                rows_.new_run(),
-            )
-        )
-    rows, _ = Store(tmp_path).read()
+        run(tmp_path, case("reference", mode=mode))
+    rows = rows_in(tmp_path)
     table = tables.acceleration(rows)
     assert sorted(table["mode"]) == ["inference"] * 2 + ["training"] * 2
     assert all(line["rounds"] > 0 for line in table.to_dict("records"))
-    assert {row.mode for row in of(rows, "memory")} == {"inference", "training"}
+    assert {row.mode for row in of(rows, MemoryRow)} == {"inference", "training"}
 
 
 def test_dead_layers_are_said(tmp_path: Path) -> None:
     network = paper.network("Large", "cifar10", width=Fraction(1, 8))[1]
     rows = measure(tmp_path, "reference", network=network, initialisation="torch")
-    (warning,) = of(rows, "warning")
-    reason = warning.reason or ""
+    (warning,) = of(rows, WarningRow)
+    reason = warning.reason
     assert reason.startswith("dead layers under the torch initialisation: ")
     assert "8 Voting (rate 0.0000)" in reason and "--init calibrated" in reason
-    assert not list(of(measure(tmp_path / "other", "reference"), "warning"))
+    assert not (of(measure(tmp_path / "other", "reference"), WarningRow))
+
+
+def test_what_is_measured_is_not_measured_again_and_its_keys_are_said(tmp_path: Path) -> None:
+    run(tmp_path, case("reference"), case("norse"), seconds=math.inf)
+    before = rows_in(tmp_path)
+    (measured,) = run(tmp_path, case("reference"), case("norse"), seconds=math.inf)
+    assert rows_in(tmp_path) == before
+    assert set(measured.before) == {row.key for row in of(before, TimedRow)}
+    assert len(measured.before) == 3  # with the floor
+
+
+def test_a_change_of_the_settings_is_measured_anew(tmp_path: Path) -> None:
+    run(tmp_path, case("reference"), seconds=math.inf)
+    other = replace(TINY, lif=replace(TINY.lif, v_th=0.5))
+    measured = run(tmp_path, case("reference", network=other), seconds=math.inf)
+    assert all(each.before == () for each in measured) and measured[-1].rounds == 3

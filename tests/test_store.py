@@ -12,22 +12,32 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from test_records import ROW
+from rows import row
 
 from harness.analysis import tables
-from harness.records import Record, Store
-from harness.records.ledger import Busy, StoreLedger
-from harness.spec import UsageError
+from harness.records import (
+    CertificateRow,
+    ConfusionRow,
+    EpochRow,
+    IterationRow,
+    Row,
+    Store,
+    TestedRow,
+    TrainedRow,
+)
+from harness.records.ledger import Busy, Ledger
+from harness.spec import Case, UsageError
 
 WRITER = """
 import sys
 from dataclasses import replace
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from test_records import ROW
+from rows import ROW, row
 from harness.records import Store
 store = Store(Path(sys.argv[1]))
 for n in range(1000):
@@ -41,7 +51,7 @@ def test_two_processes_write_a_thousand_whole_rows_each(tmp_path: Path) -> None:
     assert [writer.wait(120) for writer in writers] == [0, 0]
     rows, damaged = Store(tmp_path).read()
     assert not damaged
-    assert {(row.run, row.round) for row in rows} == {
+    assert {(row.run, row.round) for row in rows if isinstance(row, IterationRow)} == {
         (run, n + 1) for run in ("a", "b") for n in range(1000)
     }
     assert len(rows) == 2000
@@ -59,7 +69,7 @@ def test_a_full_disk_ends_with_one_sentence_and_a_store_that_still_reads(tmp_pat
     disk.mkdir()
     script = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2])\n"
-        "from test_records import ROW; from harness.records import Store\n"
+        "from rows import ROW; from harness.records import Store\n"
         "from harness.spec import UsageError\n"
         "store = Store(Path(sys.argv[1])); n = 0\n"
         "try:\n"
@@ -88,15 +98,25 @@ def test_a_full_disk_ends_with_one_sentence_and_a_store_that_still_reads(tmp_pat
     assert "--out" in " ".join(said)
 
 
-def said(fraction: float, doing: str) -> None:
-    return
+class Nobody:
+    """An owner who is not there."""
+
+    def attempt(self, case: Case, patience: float = 0.0) -> None:
+        return
+
+    def say(self, fraction: float, doing: str) -> None:
+        return
 
 
-KEYED = replace(ROW, key="k", kind="trained")
+def ledger(out: Path, **fields: Any) -> Ledger:
+    return Ledger(Store(out), Nobody(), **fields)
+
+
+KEYED = row(TrainedRow, key="k")
 
 
 def test_a_case_is_one_process_s_at_a_time(tmp_path: Path) -> None:
-    one, other = (StoreLedger(Store(tmp_path), said) for _ in range(2))
+    one, other = ledger(tmp_path), ledger(tmp_path)
     assert one.begin(KEYED) == []
     with pytest.raises(Busy):
         other.begin(KEYED)
@@ -105,30 +125,54 @@ def test_a_case_is_one_process_s_at_a_time(tmp_path: Path) -> None:
     assert other.begin(KEYED) == [KEYED]
 
 
+def test_who_is_patient_waits_and_says_so(tmp_path: Path) -> None:
+    one = ledger(tmp_path)
+    one.begin(KEYED)
+    said = []
+
+    class Owner(Nobody):
+        def say(self, fraction: float, doing: str) -> None:
+            said.append(doing)
+            one.release()
+
+    assert Ledger(Store(tmp_path), Owner(), patient=True).begin(KEYED) == []
+    assert said == ["cifar10 Small seed 0: another process is at it; waiting"]
+
+
 def test_what_a_training_says_again_is_kept_once(tmp_path: Path) -> None:
-    ledger = StoreLedger(Store(tmp_path), said)
-    epoch = replace(KEYED, kind="epoch", epoch=1)
+    given = ledger(tmp_path)
+    first, second = row(EpochRow, key="k"), row(EpochRow, key="k", epoch=2)
     for _ in range(2):
-        ledger.begin(KEYED)
-        ledger.keep(epoch, replace(epoch, epoch=2))
-        ledger.release()
-    assert [row.epoch for row in Store(tmp_path).read()[0]] == [1, 2]
+        given.begin(KEYED)
+        given.keep(first, second)
+        given.release()
+    assert Store(tmp_path).read()[0] == [first, second]
 
 
 def test_fresh_counts_the_rows_of_its_own_command_alone(tmp_path: Path) -> None:
     Store(tmp_path).append(KEYED)
-    ledger = StoreLedger(Store(tmp_path), said, fresh=True)
-    ledger.start("mine")
-    assert ledger.begin(KEYED) == []
-    ledger.keep(replace(KEYED, run="mine"))
-    ledger.release()
-    assert [row.run for row in ledger.begin(KEYED)] == ["mine"]
+    given = ledger(tmp_path, fresh=True, runs=("mine",))
+    assert given.begin(KEYED) == []
+    given.keep(replace(KEYED, run="mine"))
+    given.release()
+    assert [each.run for each in given.begin(KEYED)] == ["mine"]
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / ".locks").write_text("no folder")
     with pytest.raises(UsageError, match="give a folder that can be written with --out"):
-        StoreLedger(Store(tmp_path), said).begin(KEYED)
+        ledger(tmp_path).begin(KEYED)
+
+
+def test_looking_whether_a_folder_can_be_written_leaves_it_to_the_other(tmp_path: Path) -> None:
+    """Two commands start on a new folder: the one's check is not the end of the other's folder."""
+    out = tmp_path / "new" / "out"
+    for _ in range(50):
+        Store(out).check_writable()
+        assert not out.exists()
+    Store(out).append(KEYED)
+    Store(out).check_writable()
+    assert Store(out).read()[0] == [KEYED]
 
 
 KILLS = 100
@@ -144,14 +188,13 @@ from fractions import Fraction
 from test_learning import case
 from harness.jobs.local import Local
 from harness.records import Store
-from harness.spec import Training
-from harness.training import trial
+from harness.spec import Access, Training
 out = Path(sys.argv[1])
 given = case(framework="reference", training=Training(
     epochs=120, samples=200, test_samples=50, embedded=True, tested_at=(1, 2), confusion=True))
 cases = tuple(replace(given, suite="neunorm", seed=seed) for seed in range(5))
 shown = (out / "shown").open("a")
-for ended in Local().train(cases, Store(out), trial.Plan(out=out, data_root=out), lambda *_: None):
+for ended in Local().train(cases, Store(out), Access(out), lambda *_: None):
     shown.write(f"{ended.case.seed}\\n")
     shown.flush()
 """
@@ -172,7 +215,7 @@ def test_a_hundred_kills_lose_and_double_nothing(tmp_path: Path) -> None:
         running.send_signal(signal.SIGKILL)
         running.wait()
         shown = {int(line) for line in (killed / "shown").read_text().split()}
-        done = {row.seed for row in Store(killed).read()[0] if row.kind == "trained"}
+        done = {row.seed for row in Store(killed).read()[0] if isinstance(row, TrainedRow)}
         assert shown <= done
     assert _suite(killed).wait(600) == 0
     a, b = (_told(folder) for folder in (quiet, killed))
@@ -212,15 +255,31 @@ def _suite(out: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(call, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
-def _place(row: Record) -> tuple[object, ...]:
-    return (*(row.kind, row.key, row.epoch, row.tested_T, row.layer, row.certificate_precision),)
+def _place(row: Row) -> tuple[object, ...]:
+    match row:
+        case EpochRow():
+            return row.kind, row.key, row.epoch
+        case TestedRow():
+            return row.kind, row.key, row.tested_T
+        case CertificateRow():
+            return row.kind, row.key, row.certificate_precision, row.layer
+        case _:
+            return row.kind, row.key
+
+
+def _figures(row: Row) -> tuple[object, ...]:
+    match row:
+        case EpochRow():
+            return row.loss, row.test_accuracy, row.rates, row.gradient_norm
+        case TestedRow() | TrainedRow():
+            return (row.test_accuracy,)
+        case ConfusionRow():
+            return row.confusion, row.votes
+        case _:
+            return ()
 
 
 def _told(out: Path) -> dict[tuple[object, ...], tuple[object, ...]]:
     rows, damaged = Store(out).read()
     assert not damaged
-    return {
-        _place(row): (row.loss, row.test_accuracy, row.rates, row.gradient_norm, row.confusion)
-        for row in rows
-        if row.kind != "certificate"
-    }
+    return {_place(each): _figures(each) for each in rows if not isinstance(each, CertificateRow)}

@@ -158,7 +158,7 @@ def _content(path: Path) -> Checkpoint:
     try:
         found = Checkpoint(
             identity=_texts().validate_python(content["identity"]),
-            epochs=tuple(_epochs().validate_python(content["epochs"])),
+            epochs=tuple(_epochs().validate_python(content["epochs"], extra="forbid")),
             weights=[_tensor(each) for each in content["weights"]],
             optimiser=content["optimiser"],
         )
