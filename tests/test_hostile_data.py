@@ -19,7 +19,7 @@ import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_datasets import write_aedat4, write_bin, write_image, write_mnist
+from test_datasets import ROW, write_aedat4, write_bin, write_image, write_mnist
 from test_hostile import spoilt, steady
 
 from harness.datasets import (
@@ -42,8 +42,6 @@ from harness.datasets.files import list_files
 from harness.datasets.images import read_image
 from harness.spec import UsageError
 from harness.system.files import make_user_cache, printable, write_whole
-
-ROW = (3, 2, 1000, True)
 
 
 @pytest.fixture(autouse=True)
