@@ -51,6 +51,13 @@ def test_jpeg_is_a_lossy_copy_and_wins_over_the_lossless_part(tmp_path: Path) ->
     assert (lossy.description, lossy.lossy) == ("CIFAR-10 images (lossy copy)", True)
 
 
+def test_a_jpeg_does_not_pass_for_lossless(tmp_path: Path) -> None:
+    lossy = write_image(tmp_path / "cifar10" / "train" / "cat" / "1.jpg")
+    lossy.rename(lossy.with_suffix(".png"))
+    with pytest.raises(UsageError, match="1.png is damaged .cannot identify image file"):
+        load_batch(Request("cifar10", 1, 1, root=tmp_path))
+
+
 def test_only_the_images_of_the_batch_are_read(tmp_path: Path) -> None:
     write_image(tmp_path / "cifar10" / "train" / "cat" / "1.png")
     (tmp_path / "cifar10" / "train" / "cat" / "2.png").write_text("no image")
