@@ -134,6 +134,13 @@ def test_events_of_mnist_are_not_tested_on_those_of_other_digits(tmp_path: Path)
         load_splits(Wanted("nmnist", T=1, root=tmp_path), None, quiet)
 
 
+def test_recordings_are_not_tested_on_events_simulated_of_the_same_digits(tmp_path: Path) -> None:
+    write_mnist(tmp_path, [8])  # the training images, here beside the recordings of the test
+    recorded(tmp_path, "test")
+    with pytest.raises(UsageError, match="no such train samples .* of MNIST's digits"):
+        load_splits(Wanted("nmnist", T=1, root=tmp_path), None, quiet)
+
+
 @pytest.mark.parametrize("dataset", ["nmnist", "cifar10"])
 def test_splits_of_one_kind_are_read_each_with_its_source(dataset: str, tmp_path: Path) -> None:
     digits = load_splits(Wanted(dataset, T=1, samples=3, root=tmp_path), 2, quiet)
