@@ -9,41 +9,31 @@ import os
 import signal
 import socket
 import struct
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
-import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_datasets import write_aedat4, write_bin, write_image, write_mnist
+from test_datasets import ROW, write_aedat4, write_bin, write_image, write_mnist
 from test_hostile import spoilt, steady
 
 from harness.datasets import (
     Request,
     Wanted,
-    apart,
-    cache,
     cifar10,
     data_root,
     dvs_cifar10,
     find,
     load_batch,
     load_split,
-    load_splits,
     mnist,
     nmnist,
 )
-from harness.datasets.cache import Arrays
 from harness.datasets.files import list_files
 from harness.datasets.images import read_image
 from harness.spec import UsageError
-from harness.system.files import make_user_cache, printable, write_whole
-
-ROW = (3, 2, 1000, True)
+from harness.system.files import printable
 
 
 @pytest.fixture(autouse=True)
@@ -145,7 +135,7 @@ def test_a_data_root_that_is_no_utf8_can_be_named(tmp_path: Path) -> None:
     write_image(root / "cifar10" / "train" / "cat" / "2.png")
     found = load_split(Wanted("cifar10", T=1, root=root), "train", quiet)
     assert len(found) == 1 and printable(bad) in found.source.note
-    for text in (found.source.note, str(find("cifar10", root).train), str(find("nmnist", root))):
+    for text in (found.source.note, str(find("cifar10", root).train), find("nmnist", root).problem):
         text.encode()
     write_bin(root / "NMNIST" / "Train" / "ten" / "1.bin", ROW)
     with pytest.raises(UsageError, match=r"\\udcfe/NMNIST/Train/ten is no class folder"):
@@ -212,98 +202,6 @@ def test_no_reader_opens_a_pipe(tmp_path: Path) -> None:
             read(path)
 
 
-# processes
-
-
-def children() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
-
-
-def test_no_process_outlives_the_reading_of_recordings(tmp_path: Path) -> None:
-    before = children()
-    folder = tmp_path / "CIFAR10DVS" / "cat"
-    for number in range(4):
-        write_aedat4(folder / f"{number}.aedat4", ROW)
-    (folder / "3.aedat4").write_bytes((folder / "3.aedat4").read_bytes()[:-9])  # it is left out
-    during: list[psutil.Process] = []
-
-    def look(fraction: float, doing: str) -> None:
-        during.extend(each for each in children() if each not in (*before, *during))
-
-    assert len(load_split(Wanted("dvs-cifar10", T=1, root=tmp_path), "train", look)) == 3
-    assert len(during) == 1 and children() == before  # one for all of them
-    dvs_cifar10.read_recording(folder / "0.aedat4")
-    with pytest.raises(UsageError, match="3.aedat4 is damaged"):
-        load_batch(Request("dvs-cifar10", 1, 4, root=tmp_path))
-    (folder / "3.aedat4").unlink()
-    load_batch(Request("dvs-cifar10", 1, 3, root=tmp_path))
-    assert children() == before
-
-
-PROGRAM = """
-import os, signal, sys
-from pathlib import Path
-from harness.datasets.apart import Reader
-reader = Reader()
-print(len(reader.read(Path(sys.argv[1]))), reader._process.pid, flush=True)
-{then}
-"""
-
-
-def started(then: str, recording: Path) -> subprocess.Popen[str]:
-    """A process that has read a recording, never closes its reader, and writes to pipes."""
-    program = [sys.executable, "-c", PROGRAM.format(then=then), str(recording)]
-    return subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-@pytest.mark.parametrize("then", ["", "os.kill(os.getpid(), signal.SIGKILL)"])
-def test_a_reader_ends_with_who_started_it_and_holds_none_of_its_pipes(
-    then: str, tmp_path: Path
-) -> None:
-    with started(then, write_aedat4(tmp_path / "1.aedat4", ROW)) as process:
-        assert process.stdout is not None
-        said = process.stdout.read()  # until every writer has closed it: `| tee` waits for that
-    count, reader, *_ = said.split()
-    assert count == "1"
-    psutil.wait_procs([psutil.Process(int(reader))] if psutil.pid_exists(int(reader)) else [], 10)
-    assert not psutil.pid_exists(int(reader))
-
-
-def pretend(program: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Has the reader's process use an aedat of ours; what it is to read."""
-    (folder / "aedat.py").write_text(program)
-    monkeypatch.setenv("PYTHONPATH", f"{folder}")
-    return write_aedat4(folder / "1.aedat4", ROW)
-
-
-@pytest.mark.parametrize(
-    "decode", ["while True: pass", "os.abort()", "os._exit(0)", "print('noise', flush=True); 1 / 0"]
-)
-def test_a_decoder_that_ends_its_process_or_never_comes_back_costs_one_recording(
-    decode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = pretend(f"import os\ndef Decoder(path):\n    {decode}\n", tmp_path, monkeypatch)
-    monkeypatch.setattr(apart, "CPU_SECONDS", 0.2)
-    reason = "ZeroDivisionError: division by zero" if "noise" in decode else "its reader died of it"
-    with pytest.raises(UsageError, match=f"{path} is damaged .{reason}"):
-        dvs_cifar10.read_recording(path)
-
-
-def test_a_reader_that_was_killed_once_is_started_again(tmp_path: Path) -> None:
-    path = write_aedat4(tmp_path / "1.aedat4", ROW)
-    reader = apart.Reader()
-    before = children()
-    for _ in range(2):
-        assert reader.read(path).tolist() == [ROW]
-        (child,) = (each for each in children() if each not in before)
-        child.kill()
-    reader.close()
-    assert children() == before
-
-
-# doors
-
-
 def test_an_image_that_is_postscript_starts_no_other_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -318,45 +216,6 @@ def test_an_image_that_is_postscript_starts_no_other_program(
     with pytest.raises(UsageError, match="1.png is damaged .cannot identify"):
         read_image(path, (32, 32))
     assert not (tmp_path / "started").exists()
-
-
-MADE = Arrays(np.zeros((1, 1, 2, 2), np.uint8), np.zeros(1, np.int64), "")
-
-
-@pytest.mark.parametrize("existing", [None, 0o755, 0o777])
-def test_the_cache_folder_is_the_users_alone(existing: int | None, tmp_path: Path) -> None:
-    folder = tmp_path / "cache" / "snn-harness"
-    if existing is not None:
-        folder.mkdir(parents=True)
-        folder.chmod(existing)
-    cache.kept("key", lambda: MADE)
-    assert folder.stat().st_mode & 0o777 == 0o700
-    assert make_user_cache("numba").parent == folder
-
-
-def test_a_cache_folder_of_another_user_is_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "cache" / "snn-harness").mkdir(parents=True, mode=0o755)
-
-    def refuse(path: Path, mode: int) -> None:
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr(Path, "chmod", refuse)
-    assert "not cached" in cache.kept("key", lambda: MADE).note
-    assert not list((tmp_path / "cache" / "snn-harness").iterdir())
-
-
-@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
-def test_who_may_read_a_file_is_the_umasks_to_say(umask: int, mode: int, tmp_path: Path) -> None:
-    before = os.umask(umask)
-    try:
-        write_whole(tmp_path / "a" / "file", lambda path: path.write_text("all"))
-    finally:
-        os.umask(before)
-    assert (tmp_path / "a" / "file").read_text() == "all"
-    assert (tmp_path / "a" / "file").stat().st_mode & 0o777 == mode
-    assert len(list((tmp_path / "a").iterdir())) == 1
 
 
 # the data root
@@ -381,59 +240,6 @@ def test_a_data_root_that_cannot_be_is_one_sentence(
     with pytest.raises(UsageError, match=said) as error:
         data_root(None)
     assert "(HARNESS_DATA)" in str(error.value)
-
-
-# test data of another kind
-
-
-def recorded(root: Path, split: str) -> None:
-    write_bin(root / "NMNIST" / split.title() / "3" / "1.bin", ROW)
-    write_image(root / "cifar10" / split / "cat" / "1.png")
-
-
-@pytest.mark.parametrize("dataset", ["nmnist", "cifar10", "dvs-cifar10"])
-@pytest.mark.parametrize(("there", "missing"), [("train", "test"), ("test", "train")])
-def test_a_network_is_not_tested_on_another_kind_of_data(
-    dataset: str, there: str, missing: str, tmp_path: Path
-) -> None:
-    recorded(tmp_path, there)
-
-    def read(fraction: float, doing: str) -> None:
-        raise AssertionError("it was read")
-
-    expected = f"the {there} samples are .*, and no such {missing} samples are under .*{tmp_path}"
-    with pytest.raises(UsageError, match=expected) as error:
-        load_splits(Wanted(dataset, T=1, root=tmp_path), 1, read)
-    said = str(error.value)
-    assert f"{find(dataset, tmp_path).title}: " in said and "was looked for" in said
-    assert "to get the whole original" in said and "MiB" in said and "digits" in said
-    embedded = Wanted(dataset, T=1, samples=3, root=tmp_path, embedded=True)
-    assert [len(part) for part in load_splits(embedded, 2, quiet)] == [3, 2]
-
-
-def test_events_of_mnist_are_not_tested_on_those_of_other_digits(tmp_path: Path) -> None:
-    write_mnist(tmp_path, [8])
-    with pytest.raises(UsageError, match="not tested on simulated .* scikit-learn's digits"):
-        load_splits(Wanted("nmnist", T=1, root=tmp_path), None, quiet)
-
-
-@pytest.mark.parametrize("dataset", ["nmnist", "cifar10"])
-def test_splits_of_one_kind_are_read_each_with_its_source(dataset: str, tmp_path: Path) -> None:
-    digits = load_splits(Wanted(dataset, T=1, samples=3, root=tmp_path), 2, quiet)
-    assert [len(part) for part in digits] == [3, 2]
-    for split in ("train", "test"):
-        recorded(tmp_path, split)
-    train, test = load_splits(Wanted(dataset, T=1, root=tmp_path), None, quiet)
-    assert train.labels.tolist() == test.labels.tolist() == [3]
-    assert not train.source.substitute and not test.source.substitute
-    assert "1 of 10,000 test samples" in test.source.note
-
-
-def test_a_single_recording_has_no_test_split_and_that_is_said(tmp_path: Path) -> None:
-    write_aedat4(tmp_path / "CIFAR10DVS" / "cat" / "1.aedat4", ROW)
-    assert find("dvs-cifar10", tmp_path).test is None
-    with pytest.raises(UsageError, match="DVS-CIFAR10: .*no such test samples"):
-        load_splits(Wanted("dvs-cifar10", T=1, root=tmp_path), None, quiet)
 
 
 # MNIST's files

@@ -10,9 +10,9 @@ import pytest
 import torch
 from conftest import SHARED, needs_shared
 from numpy.typing import NDArray
-from test_datasets import write_aedat4, write_bin, write_image
+from test_datasets import ROW, write_aedat4, write_bin, write_image, write_mnist
 
-from harness.datasets import Wanted, cache, load_split
+from harness.datasets import Wanted, cache, find, load_split, load_splits
 from harness.datasets.augment import cropped_and_flipped
 from harness.datasets.cache import Arrays
 from harness.spec import UsageError
@@ -101,6 +101,63 @@ def test_our_split_of_dvs_cifar10_is_kept_by_name(tmp_path: Path) -> None:
     ]
     assert sorted([*parts[0].about.names, *parts[1].about.names]) == sorted(names)
     assert len(parts[1]) == 1 and len(parts[0].about.split_sha256) == 64
+
+
+def recorded(root: Path, split: str) -> None:
+    write_bin(root / "NMNIST" / split.title() / "3" / "1.bin", ROW)
+    write_image(root / "cifar10" / split / "cat" / "1.png")
+
+
+@pytest.mark.parametrize("dataset", ["nmnist", "cifar10", "dvs-cifar10"])
+@pytest.mark.parametrize(("there", "missing"), [("train", "test"), ("test", "train")])
+def test_a_network_is_not_tested_on_another_kind_of_data(
+    dataset: str, there: str, missing: str, tmp_path: Path
+) -> None:
+    recorded(tmp_path, there)
+
+    def read(fraction: float, doing: str) -> None:
+        raise AssertionError("it was read")
+
+    expected = f"the {there} samples are .*, and no such {missing} samples are under .*{tmp_path}"
+    with pytest.raises(UsageError, match=expected) as error:
+        load_splits(Wanted(dataset, T=1, root=tmp_path), 1, read)
+    said = str(error.value)
+    assert f"{find(dataset, tmp_path).title}: " in said and "was looked for" in said
+    assert "to get the whole original" in said and "MiB" in said and "digits" in said
+    embedded = Wanted(dataset, T=1, samples=3, root=tmp_path, embedded=True)
+    assert [len(part) for part in load_splits(embedded, 2, quiet)] == [3, 2]
+
+
+def test_events_of_mnist_are_not_tested_on_those_of_other_digits(tmp_path: Path) -> None:
+    write_mnist(tmp_path, [8])
+    with pytest.raises(UsageError, match="not tested on simulated .* scikit-learn's digits"):
+        load_splits(Wanted("nmnist", T=1, root=tmp_path), None, quiet)
+
+
+def test_recordings_are_not_tested_on_events_simulated_of_the_same_digits(tmp_path: Path) -> None:
+    write_mnist(tmp_path, [8])  # the training images, here beside the recordings of the test
+    recorded(tmp_path, "test")
+    with pytest.raises(UsageError, match="no such train samples .* of MNIST's digits"):
+        load_splits(Wanted("nmnist", T=1, root=tmp_path), None, quiet)
+
+
+@pytest.mark.parametrize("dataset", ["nmnist", "cifar10"])
+def test_splits_of_one_kind_are_read_each_with_its_source(dataset: str, tmp_path: Path) -> None:
+    digits = load_splits(Wanted(dataset, T=1, samples=3, root=tmp_path), 2, quiet)
+    assert [len(part) for part in digits] == [3, 2]
+    for split in ("train", "test"):
+        recorded(tmp_path, split)
+    train, test = load_splits(Wanted(dataset, T=1, root=tmp_path), None, quiet)
+    assert train.labels.tolist() == test.labels.tolist() == [3]
+    assert not train.source.substitute and not test.source.substitute
+    assert "1 of 10,000 test samples" in test.source.note
+
+
+def test_a_single_recording_has_no_test_split_and_that_is_said(tmp_path: Path) -> None:
+    write_aedat4(tmp_path / "CIFAR10DVS" / "cat" / "1.aedat4", ROW)
+    assert find("dvs-cifar10", tmp_path).test is None
+    with pytest.raises(UsageError, match="DVS-CIFAR10: .*no such test samples"):
+        load_splits(Wanted("dvs-cifar10", T=1, root=tmp_path), None, quiet)
 
 
 def entry(value: int = 7) -> Arrays:

@@ -16,8 +16,9 @@ from PIL import Image
 from harness.datasets.files import check_file, damaged
 from harness.spec import UsageError
 
-# Of the data sets. Pillow would start other programs to read some of the formats it knows.
-_FORMATS = ("PNG", "JPEG")
+# Pillow knows more, and starts other programs to read some of them. A JPEG that is named .png would
+# pass for lossless.
+_FORMATS = {".png": ("PNG",), ".jpg": ("JPEG",), ".jpeg": ("JPEG",)}
 
 # What Pillow raises for a file that is cut short or not an image, by format and place.
 _UNREADABLE = (
@@ -32,7 +33,7 @@ def read_image(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata; a bomb is refused by its size
-            with Image.open(path, formats=_FORMATS) as image:
+            with Image.open(path, formats=_FORMATS[path.suffix.lower()]) as image:
                 width, height = image.size
                 if (height, width) != size:  # before there is memory for its pixels
                     found = f"{height}x{width} pixels, expected {size[0]}x{size[1]}"
