@@ -43,7 +43,9 @@ def _read(path: Path) -> str:
 
 def _replace(path: Path, text: str) -> None:
     try:
-        write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
+        # of a row's escapes and of names of files, some are no text
+        content = text.encode("utf-8", errors="backslashreplace")
+        write_whole(path, lambda part: part.write_bytes(content))
     except OSError as error:
         raise UsageError(
             f"cannot write {path} ({error.strerror or error}): give a folder that can be written "

@@ -10,6 +10,7 @@ import pandas as pd
 
 from harness.analysis.claims import Verdict, verdicts
 from harness.analysis.speed import acceleration_lines
+from harness.analysis.tables import markdown
 from harness.records import Record
 from harness.spec import FLOOR, UsageError, paper
 
@@ -44,19 +45,20 @@ def _speed(rows: list[Record]) -> str:
         own = {line.name: line for line in lines if (line.dataset, line.scale) == (dataset, scale)}
         floor = own.get(FLOOR)
         cells = {
-            "network": f"{paper.settings(dataset).title} {scale}",
+            "network": markdown(f"{paper.settings(dataset).title} {scale}"),
             "floor, ms": f"{1000 * floor.seconds_per_iteration:,.0f}" if floor else "",
         }
         for name in columns:
             ratio = own[name].ratio_to_fp32_floor if name in own else nan
-            cells[name] = "" if isnan(ratio) else f"{ratio:.2f}"
+            cells[markdown(name)] = "" if isnan(ratio) else f"{ratio:.2f}"
         shown.append(cells)
     last = lines[-1]
     when = max(row.time for row in rows if row.suite == "acceleration")[:10]
     head = (
         "Time of a training step over that of its convolutions and products alone (the float32 "
         "floor), batch 20, T = 10, every contender proved equal first. "
-        f"{last.cpu}, {last.threads} threads, torch {last.torch}, {when}.\n\n"
+        f"{markdown(last.cpu)}, {last.threads} threads, torch {markdown(last.torch)}, "
+        f"{markdown(when)}.\n\n"
     )
     return head + pd.DataFrame(shown).to_markdown(index=False, disable_numparse=True) + "\n"
 
@@ -70,12 +72,11 @@ def _why(verdict: Verdict) -> str:
 def _verdicts(rows: Sequence[Record]) -> str:
     lines = [
         {
-            "claim": claim.claim,
-            "published": claim.value,
+            "claim": markdown(claim.claim),
+            "published": markdown(claim.value),
             "verdict": f"**{verdict.status}**",
-            "measured": verdict.figures + _why(verdict),
+            "measured": markdown(verdict.figures + _why(verdict)),
         }
         for claim, verdict in verdicts(rows)
     ]
-    text = pd.DataFrame(lines).map(lambda cell: cell.replace("|", "\\|"))
-    return text.to_markdown(index=False, disable_numparse=True) + "\n"
+    return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True) + "\n"
