@@ -41,7 +41,7 @@ class OutputLost(Exception):
 
 @dataclass(frozen=True)
 class _Output:
-    """Standard output; an error of its own tells that it is lost from any other error of files."""
+    """Standard output; its loss is an error of another kind than any of files."""
 
     stream: TextIO
 

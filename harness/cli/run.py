@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from fractions import Fraction
 from math import inf
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from harness.cli import options
 from harness.cli.options import LARGEST_DOWNLOAD_MIB, RESULTS, Device, Numbers
 from harness.spec import Allocator, Initialisation, Precision, Reading, Selection, UsageError
+
+if TYPE_CHECKING:  # torch's import takes seconds
+    from harness.cli.measuring import Spending
+    from harness.suites import Suite
 
 DEFAULT_BUDGET, QUICK_BUDGET = 540.0, 40.0  # seconds; the whole command takes a little longer
 LEAST, QUICK_LEAST = 30.0, 5.0  # seconds of rounds that a cell gets whatever the budget
@@ -124,16 +128,10 @@ def run(
     out_dir: options.Out = RESULTS,
 ) -> None:
     """Measure a suite; each row is kept under OUT/records as it comes."""
-    from harness import suites
     from harness.system import processes
 
-    experiment = suites.suite(suite)
     options.one_preset(quick=quick, paper=paper)
-    if experiment.trains and budget is not None:
-        raise UsageError(
-            f"the {suite} suite trains all its epochs: use --epochs, --samples or --width to "
-            "make it shorter, and leave --budget out"
-        )
+    experiment = _experiment(suite, budget)
     if executor == "local" and device != "cuda":
         processes.warm()
     from harness import jobs
@@ -165,12 +163,29 @@ def run(
     if experiment.trains:
         measuring.train(cases, where, chosen, fresh=fresh)
         return
-    usual = inf if paper else QUICK_BUDGET if quick else DEFAULT_BUDGET
-    spending = measuring.Spending(
-        budget=usual if budget is None else budget,
-        least=QUICK_LEAST if quick else LEAST,
-        allocator=allocator,
-        fresh=fresh,
-    )
+    spending = _spending(budget, allocator, quick=quick, paper=paper, fresh=fresh)
     asked = measuring.Asked(framework=frameworks is not None, precision=precision is not None)
     measuring.measure(cases, where, chosen, spending, asked)
+
+
+def _experiment(suite: str, budget: float | None) -> Suite:
+    """The suite of that name. Raises UsageError where there is none or a time does not bound it."""
+    from harness import suites
+
+    experiment = suites.suite(suite)
+    if experiment.trains and budget is not None:
+        raise UsageError(
+            f"the {suite} suite trains all its epochs: use --epochs, --samples or --width to "
+            "make it shorter, and leave --budget out"
+        )
+    return experiment
+
+
+def _spending(
+    budget: float | None, allocator: Allocator, *, quick: bool, paper: bool, fresh: bool
+) -> Spending:
+    from harness.cli.measuring import Spending
+
+    if budget is None:
+        budget = inf if paper else QUICK_BUDGET if quick else DEFAULT_BUDGET
+    return Spending(budget, QUICK_LEAST if quick else LEAST, allocator, fresh)

@@ -22,12 +22,12 @@ HEIGHT = 380
 
 def speed(lines: Sequence[Acceleration], dataset: str) -> go.Figure | None:
     """Ratio to the floor of each contender, a group of bars each scale, with 95 % intervals."""
-    own = [line for line in lines if line.of_figure_3 and line.dataset == dataset]
-    own = [line for line in own if line.framework != FLOOR and not isnan(line.ratio_to_floor)]
-    if not own:
+    shown = [line for line in lines if line.of_figure_3 and line.dataset == dataset]
+    shown = [line for line in shown if line.framework != FLOOR and not isnan(line.ratio_to_floor)]
+    if not shown:
         return None
     figure = go.Figure()
-    for scale, bars in _by_scale(own):
+    for scale, bars in _by_scale(shown):
         known = [bar if bar.ratio_high < inf else None for bar in bars]
         figure.add_bar(
             name=scale,
@@ -48,12 +48,12 @@ def speed(lines: Sequence[Acceleration], dataset: str) -> go.Figure | None:
 
 def memory(lines: Sequence[Acceleration], dataset: str) -> go.Figure | None:
     """Peak memory of each contender."""
-    own = [line for line in lines if line.of_figure_3 and line.dataset == dataset]
-    own = [line for line in own if not isnan(line.peak_memory_mib)]
-    if not own:
+    shown = [line for line in lines if line.of_figure_3 and line.dataset == dataset]
+    shown = [line for line in shown if not isnan(line.peak_memory_mib)]
+    if not shown:
         return None
     figure = go.Figure()
-    for scale, bars in _by_scale(own):
+    for scale, bars in _by_scale(shown):
         figure.add_bar(
             name=scale,
             x=[bar.name for bar in bars],
@@ -66,7 +66,7 @@ def memory(lines: Sequence[Acceleration], dataset: str) -> go.Figure | None:
 def _by_scale(lines: Sequence[Acceleration]) -> list[tuple[str, list[Acceleration]]]:
     scales = dict.fromkeys((*paper.SCALES, *(line.scale for line in lines)))
     groups = [(scale, [line for line in lines if line.scale == scale]) for scale in scales]
-    return [(scale, own) for scale, own in groups if own]
+    return [(scale, bars) for scale, bars in groups if bars]
 
 
 def timesteps(rows: Sequence[Record]) -> go.Figure | None:
@@ -79,8 +79,9 @@ def timesteps(rows: Sequence[Record]) -> go.Figure | None:
         return None
     figure = go.Figure()
     for n, group in enumerate(groups.values()):
-        told, colour = group[0].condition, COLOURS[n % len(COLOURS)]
-        name = f"{told.dataset} {told.scale}{' NeuNorm ' + told.neunorm if told.neunorm else ''}"
+        condition, colour = group[0].condition, COLOURS[n % len(COLOURS)]
+        reading = f" NeuNorm {condition.neunorm}" if condition.neunorm else ""
+        name = f"{condition.dataset} {condition.scale}{reading}"
         _band(figure, name, [e.condition.T for e in group], [_accuracies(e) for e in group], colour)
         for each in group:
             tested = {r.tested_T for r in each.of_kind("tested") if r.tested_T}
@@ -108,10 +109,10 @@ def scale(rows: Sequence[Record]) -> go.Figure | None:
         return None
     figure = go.Figure()
     for n, dataset in enumerate(dict.fromkeys(each.condition.dataset for each in found)):
-        own = [each for each in found if each.condition.dataset == dataset]
+        measured = [each for each in found if each.condition.dataset == dataset]
         title = paper.settings(dataset).title
-        values = [_accuracies(each) for each in own]
-        _band(figure, title, [each.condition.scale for each in own], values, COLOURS[n])
+        values = [_accuracies(each) for each in measured]
+        _band(figure, title, [each.condition.scale for each in measured], values, COLOURS[n])
     return _finished(figure, "test accuracy after the last epoch")
 
 
@@ -125,9 +126,9 @@ def learning_curves(rows: Sequence[Record], suite: str, dataset: str) -> go.Figu
         by_seed = list(curves(each).values())
         epochs = sorted(set.intersection(*(set(curve) for curve in by_seed))) if by_seed else []
         values = [[curve[epoch] for curve in by_seed] for epoch in epochs]
-        told = each.condition
-        name = "ANN" if told.framework == "ann" else f"NeuNorm {told.reading}"
-        _band(figure, f"{told.scale} {name}", epochs, values, COLOURS[n % len(COLOURS)])
+        condition = each.condition
+        name = "ANN" if condition.framework == "ann" else f"NeuNorm {condition.reading}"
+        _band(figure, f"{condition.scale} {name}", epochs, values, COLOURS[n % len(COLOURS)])
     figure.update_xaxes(title="epoch")
     return _finished(figure, "test accuracy")
 

@@ -12,7 +12,7 @@ def _distinct(rows: list[Record], *names: str) -> pd.DataFrame:
     """The distinct values of fields, with how many rows have them."""
     groups = grouped(rows, lambda row: tuple(getattr(row, name) for name in names))
     lines = [
-        {**dict(zip(names, key, strict=True)), "rows": len(own)} for key, own in groups.items()
+        {**dict(zip(names, key, strict=True)), "rows": len(alike)} for key, alike in groups.items()
     ]
     return pd.DataFrame(lines, columns=[*names, "rows"])
 

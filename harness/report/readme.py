@@ -42,14 +42,15 @@ def _speed(rows: list[Record]) -> str:
     columns = sorted(names, key=lambda name: (name.endswith("bf16"), name))
     shown = []
     for dataset, scale in dict.fromkeys((line.dataset, line.scale) for line in lines):
-        own = {line.name: line for line in lines if (line.dataset, line.scale) == (dataset, scale)}
-        floor = own.get(FLOOR)
+        cell = [line for line in lines if (line.dataset, line.scale) == (dataset, scale)]
+        measured = {line.name: line for line in cell}
+        floor = measured.get(FLOOR)
         cells = {
             "network": markdown(f"{paper.settings(dataset).title} {scale}"),
             "floor, ms": f"{1000 * floor.seconds_per_iteration:,.0f}" if floor else "",
         }
         for name in columns:
-            ratio = own[name].ratio_to_fp32_floor if name in own else nan
+            ratio = measured[name].ratio_to_fp32_floor if name in measured else nan
             cells[markdown(name)] = "" if isnan(ratio) else f"{ratio:.2f}"
         shown.append(cells)
     last = lines[-1]

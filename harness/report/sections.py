@@ -59,11 +59,11 @@ def speed(rows: list[Record]) -> Section | None:
     cells: dict[tuple[str, ...], list[Acceleration]] = {}
     for line in lines:
         cells.setdefault((line.dataset, line.scale, line.network, line.width), []).append(line)
-    for (dataset, scale, network, width), own in cells.items():
+    for (dataset, scale, network, width), contenders in cells.items():
         conditions = f", width {width}" if width != "1" else ""
         title = f"{paper.settings(dataset).title} {scale}{conditions}: {network}"
-        chosen = [{name: getattr(line, name) for name in SPEED_COLUMNS} for line in own]
-        shown.append((f"{title}; {own[0].data_source}", grid.html(pd.DataFrame(chosen))))
+        chosen = [{name: getattr(line, name) for name in SPEED_COLUMNS} for line in contenders]
+        shown.append((f"{title}; {contenders[0].data_source}", grid.html(pd.DataFrame(chosen))))
     noise = tables.noise_of(row for row in rows if row.suite == "acceleration")
     text = (
         "One iteration (zero_grad, forward, loss, backward, step) on a batch of 20, T = 10; all "
@@ -84,10 +84,10 @@ def certificates(rows: list[Record]) -> Section | None:
         return None
     cells = grouped(proofs, lambda row: (row.suite, row.dataset, row.scale, row.neunorm or ""))
     shown = []
-    for (suite, dataset, scale, neunorm), own in cells.items():
+    for (suite, dataset, scale, neunorm), layers in cells.items():
         reading = f" NeuNorm {neunorm}" if neunorm else ""
         title = f"{suite}: {paper.settings(dataset).title} {scale}{reading}"
-        shown.append((title, grid.html(pd.DataFrame(_proof_lines(own)))))
+        shown.append((title, grid.html(pd.DataFrame(_proof_lines(layers)))))
     text = (
         "Each contender against the reference on the very network that is measured, with the same "
         "weights and input: spikes of every layer at every step, gradients of every parameter. "
@@ -97,10 +97,10 @@ def certificates(rows: list[Record]) -> Section | None:
     return Section("certificates", "Proof of equality", text, (), tuple(shown))
 
 
-def _proof_lines(own: list[Record]) -> list[dict[str, object]]:
+def _proof_lines(layers: list[Record]) -> list[dict[str, object]]:
     """The last proof of each contender and precision, layer by layer."""
     latest: dict[tuple[object, ...], Record] = {}
-    for row in own:
+    for row in layers:
         of = (row.framework, row.variant, row.T, row.width, row.precision)
         latest[*of, row.certificate_precision, row.layer] = row
     return [

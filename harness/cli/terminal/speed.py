@@ -34,7 +34,7 @@ def _cell(lines: Sequence[Mapping[Any, Any]]) -> RenderableType:
     first = lines[0]
     title = paper.settings(first["dataset"]).title
     exact = {found[0] for line in lines if (found := _PRECISIONS.findall(line["certificate"]))}
-    told_once = exact.pop() if len(exact) == 1 else ""
+    precisions = exact.pop() if len(exact) == 1 else ""
     head = Text.assemble(
         (f"{title} {first['scale']}", "bold"),
         f"  {first['network']}",
@@ -44,7 +44,7 @@ def _cell(lines: Sequence[Mapping[Any, Any]]) -> RenderableType:
         f"batch {first['batch_size']}; "
         f"data: {first['data_source']}; "
         f"{_noise(first)}",
-        f"; equal: proved in {told_once}" if told_once else "",
+        f"; equal: proved in {precisions}" if precisions else "",
     )
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     grid.add_column("", no_wrap=True)
@@ -56,7 +56,7 @@ def _cell(lines: Sequence[Mapping[Any, Any]]) -> RenderableType:
     grid.add_column("proof", overflow="fold")
     for line in lines:
         *figures, proof = _contender(line, _long(lines))
-        proof = _PRECISIONS.sub("", proof) if told_once else proof
+        proof = _PRECISIONS.sub("", proof) if precisions else proof
         grid.add_row(*(escape(text) for text in (*figures, proof.strip())))
     # below the grid, whose last column is a word wide in 80 columns
     notes = [Text(f"{_name(line)}: {note}", "dim") for line in lines for note in _notes(line)]
