@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 import shutil
 import subprocess
 import sysconfig
 import venv
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from markdown_it import MarkdownIt
 from test_cli import call
 from test_records import ROW
 from test_tables import rows_of_a_run
@@ -23,7 +28,7 @@ from harness.analysis.claims import CLAIMS
 from harness.records import Record, Store
 from harness.report import figures
 from harness.report.page import page
-from harness.report.readme import updated
+from harness.report.readme import BEGIN, END, updated
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -103,6 +108,74 @@ def test_names_with_markup_stay_text() -> None:
     text = page(found)
     assert "alert" in text and "<script>alert" not in text and "<img" not in text
     assert "img" not in Read(text).tags
+
+
+EVIL = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "<!-- hidden -->",
+    "<http://there.example>",
+    "[a link](http://there.example)",
+    "![a picture](http://there.example/seen.png)",
+    "[a reference]: http://there.example",
+    "a | cell | more",
+    "a \\\\| cell",
+    "at the end \\",
+    "a line\n\n# and a heading",
+    "a line\r\n| row | of | cells |",
+    "a line\u2028another\x85another",
+    "**loud** __loud__ _soft_ ~~gone~~ `code`",
+    "&lt;b&gt; &#60;b>",
+]
+
+
+@pytest.mark.parametrize("text", EVIL)
+def test_a_field_in_markdown_shows_its_text_and_nothing_else(text: str) -> None:
+    """As a reader of CommonMark shows it, whatever stands in a row."""
+    table = pd.DataFrame({"reason": [f"a {text} b", "next"], "n": [1, 2]})
+    markdown = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    shown = markdown.render(tables.markup(table, "md"))
+    body = shown.partition("<tbody>")[2].partition("</tbody>")[0]
+    assert set(re.findall(r"</?(\w+)", body)) == {"tr", "td"}
+    assert "<thead>" in shown and body.count("<td") == 4
+    cell = unescape(re.findall(r"<td[^>]*>(.*?)</td>", body)[0])
+    assert cell.split() == f"a {text} b".split()
+
+
+def test_bare_addresses_in_markdown_are_no_links() -> None:
+    """Sites show them as links even so."""
+    shown = tables.markdown("https://there.example and www.there.example")
+    assert shown == "https\\://there.example and www\\.there.example"
+
+
+def test_the_readme_takes_no_mark_or_markup_from_a_row_and_stays_as_long(tmp_path: Path) -> None:
+    evil = f"{END} <b>{BEGIN}</b> [x](http://there.example)\n\n# more"
+    found = [
+        replace(row, scale=evil, cpu=evil, torch=evil, reason=evil, framework=evil)
+        if row.framework == "snntorch"
+        else replace(row, cpu=evil, torch=evil)
+        for row in rows()
+    ]
+    path = tmp_path / "README.md"
+    once = updated(f"before\n{BEGIN}\n{END}\nafter\n", found, path)
+    assert updated(once, found, path) == once
+    assert once.count(BEGIN) == once.count(END) == 1
+    assert "<b>" not in once and "](" not in once and "\n# more" not in once
+
+
+@pytest.mark.parametrize("sign", "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+def test_a_text_is_no_formula_in_a_spreadsheet_and_numbers_are_numbers(sign: str) -> None:
+    table = pd.DataFrame({"reason": [f"{sign}1+1", "a=b"], "loss": [-0.5, 1.0], "mixed": [-1, "x"]})
+    lines = list(csv.reader(io.StringIO(tables.markup(table, "csv"), newline="")))
+    shown = "\n" if sign == "\r" else sign
+    assert lines[1:] == [[f"'{shown}1+1", "-0.5", "-1"], ["a=b", "1.0", "x"]]
+
+
+def test_what_is_no_text_in_a_row_is_written_as_an_escape(tmp_path: Path) -> None:
+    found = [replace(row, reason="lone \udcff", cpu="\ud800") for row in rows_of_a_run()]
+    for path in report.write(found, tmp_path):
+        path.read_text(encoding="utf-8")
+    assert "lone \\udcff" in (tmp_path / "tables" / "acceleration.md").read_text(encoding="utf-8")
 
 
 def test_the_same_rows_give_the_same_page() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Literal, assert_never
@@ -14,7 +15,7 @@ from harness.analysis.speed import acceleration
 from harness.analysis.trained import accuracy, neunorm, scale, timesteps
 from harness.records import Row
 
-__all__ = ["SUITE_OF", "TABLES", "Markup", "acceleration", "markup", "noise_of"]
+__all__ = ["SUITE_OF", "TABLES", "Markup", "acceleration", "markdown", "markup", "noise_of"]
 
 TABLES: dict[str, Callable[[Iterable[Row]], pd.DataFrame]] = {
     "acceleration": acceleration,
@@ -30,17 +31,41 @@ SUITE_OF = {str(number): "accuracy" for number in (3, 4, 5, 6)}
 Markup = Literal["md", "csv", "html"]
 
 
+# Of a field in Markdown: what starts a tag, a comment or an entity; then what is code, emphasis, a
+# link, a cell's end.
+_ENTITIES = ((re.compile(r"&(?=[#\w]+;)"), "&amp;"), (re.compile(r"<(?=[A-Za-z/!?])"), "&lt;"))
+_SIGNS = re.compile(
+    r"\\(?=[!-/:-@\[-`{-~])|[|`*]|(?<![^\W_])_|_(?![^\W_])|~(?=~)|(?<=\])[(\[:]|:(?=//)|(?<=[wW]{3})\."
+)
+_LINE_ENDS = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
+# What has a spreadsheet take a text for a formula (OWASP, "CSV Injection"), full-width forms too.
+_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+
+
 def markup(table: pd.DataFrame, form: Markup) -> str:
     """The table as text for a file; every name in it stays text, markup is escaped."""
     match form:
         case "csv":
-            return table.to_csv(index=False)
+            return _each_text(table, _csv).to_csv(index=False)
         case "md":
-            escaped = table.map(
-                lambda cell: cell.replace("|", "\\|") if isinstance(cell, str) else cell
-            )
-            return escaped.to_markdown(index=False, missingval="") + "\n"
+            return _each_text(table, markdown).to_markdown(index=False, missingval="") + "\n"
         case "html":
             return table.to_html(index=False, na_rep="", escape=True) + "\n"
         case _:
             assert_never(form)
+
+
+def markdown(field: str) -> str:
+    """A field of a row as Markdown that shows it: no tag, link, cell or mark comes out of it."""
+    for pattern, entity in _ENTITIES:
+        field = pattern.sub(entity, field)
+    return _LINE_ENDS.sub(" ", _SIGNS.sub(r"\\\g<0>", field))
+
+
+def _csv(field: str) -> str:
+    field = f"'{field}" if field.startswith(_FORMULA) else field
+    return field.replace("\r\n", "\n").replace("\r", "\n")  # the csv module quotes no bare \r
+
+
+def _each_text(table: pd.DataFrame, escape: Callable[[str], str]) -> pd.DataFrame:
+    return table.map(lambda cell: escape(cell) if isinstance(cell, str) else cell)

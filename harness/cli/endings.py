@@ -11,8 +11,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import FrameType
-from typing import TextIO
+from typing import Any, TextIO, cast
 
 # What asks for an end: Ctrl-C, a scheduler or `kill`, a terminal that is closed, Ctrl-\.
 # Windows has two of them.
@@ -34,17 +35,44 @@ class Stopped(KeyboardInterrupt):
         self.number = number
 
 
+class OutputLost(Exception):
+    """Standard output takes no more: nobody reads on, or the disk is full; its cause says which."""
+
+
+@dataclass(frozen=True)
+class _Output:
+    """Standard output; its loss is an error of another kind than any of files."""
+
+    stream: TextIO
+
+    def write(self, text: str) -> int:
+        try:
+            return self.stream.write(text)
+        except OSError as error:
+            raise OutputLost from error
+
+    def flush(self) -> None:
+        try:
+            self.stream.flush()
+        except OSError as error:
+            raise OutputLost from error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
 def code_of(command: Callable[[], int]) -> int:
     """The exit code of a command, once it has ended in whatever way and that is said."""
-    with _signals_raise():
+    with _signals_raise(), _streams() as output:
         try:
-            _streams_take_any_text()
             code = command()
-            sys.stdout.flush()  # an error at the interpreter's own end would be a traceback
+            output.flush()  # an error at the interpreter's own end would be a traceback
         except KeyboardInterrupt as stop:
             return _interrupted(stop, stop.number if isinstance(stop, Stopped) else signal.SIGINT)
+        except OutputLost as lost:
+            return _without_output(lost, output)
         except OSError as error:
-            return _without_output(error) if _output_is_lost() else _without_file(error)
+            return _without_file(error)
     return code
 
 
@@ -54,7 +82,7 @@ def kept(what: str) -> Iterator[None]:
     _keeping.append(what)
     try:
         yield
-    except (KeyboardInterrupt, OSError) as stop:
+    except (KeyboardInterrupt, OSError, OutputLost) as stop:
         stop.add_note(what)
         raise
     finally:
@@ -96,14 +124,14 @@ def _interrupted(stop: KeyboardInterrupt, number: int) -> int:
     return BY_SIGNAL + number
 
 
-def _without_output(error: OSError) -> int:
-    """Nobody reads on, or the disk that takes the output is full."""
-    notes = _notes(error)
-    if isinstance(error, BrokenPipeError):
-        if notes:  # else as with any program whose reader has seen enough
-            say("interrupted, as nobody reads the output: " + "; ".join(notes))
+def _without_output(lost: OutputLost, output: _Output) -> int:
+    with contextlib.suppress(OSError):
+        output.stream.close()  # so that the interpreter does not try again at its end
+    if isinstance(lost.__cause__, BrokenPipeError):
+        if _notes(lost):  # else as with any program whose reader has seen enough
+            say("interrupted, as nobody reads the output: " + "; ".join(_notes(lost)))
         return BROKEN_PIPE
-    why = "; ".join([f"the output cannot be written ({error.strerror or error})", *notes])
+    why = "; ".join([f"the output cannot be written ({lost.__cause__})", *_notes(lost)])
     say(f"harness: {why}: send it where there is room")
     return WRONG
 
@@ -121,25 +149,22 @@ def _notes(error: BaseException) -> list[str]:
     return getattr(error, "__notes__", [])
 
 
-def _output_is_lost() -> bool:
-    """Whether standard output takes no more; it is closed then, so that nothing tries again."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        with contextlib.suppress(OSError):
-            sys.stdout.close()
-        return True
-    return False
-
-
-def _streams_take_any_text() -> None:
-    """What a terminal's encoding lacks, and names that are no text, are written as escapes."""
+@contextlib.contextmanager
+def _streams() -> Iterator[_Output]:
+    """Output and errors, there and able to write any text, while the block runs."""
     for name in ("stdout", "stderr"):
         stream: TextIO | None = getattr(sys, name)
         if stream is None:  # it was closed before we started
             setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115
         elif isinstance(stream, io.TextIOWrapper):
+            # what a terminal's encoding lacks, and names that are no text, are written as escapes
             stream.reconfigure(errors="backslashreplace")
+    former, output = sys.stdout, _Output(sys.stdout)
+    sys.stdout = cast(TextIO, output)
+    try:
+        yield output
+    finally:
+        sys.stdout = former
 
 
 def say(text: str) -> None:

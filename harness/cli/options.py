@@ -91,7 +91,8 @@ def place(given: object) -> Path:
     except (FileNotFoundError, NotADirectoryError):
         return path
     except OSError as error:
-        raise typer.BadParameter(f"{error.strerror or error}: name another than {path}") from error
+        name = str(path) if len(str(path)) < 60 else f"{str(path)[:60]}..."
+        raise typer.BadParameter(f"{name}: {error.strerror or error}; name another") from error
     return path
 
 

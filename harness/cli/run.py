@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from math import inf
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,6 +19,9 @@ from harness.spec import (
     Selection,
     UsageError,
 )
+
+if TYPE_CHECKING:  # torch's import takes seconds
+    from harness.suites import Suite
 
 DEFAULT_BUDGET, QUICK_BUDGET = 540.0, 40.0  # seconds; the whole command takes a little longer
 LEAST, QUICK_LEAST = 30.0, 5.0  # seconds of rounds that a cell gets whatever the budget
@@ -132,16 +135,10 @@ def run(
     out_dir: options.Out = RESULTS,
 ) -> None:
     """Measure a suite; each row is kept under OUT/records as it comes."""
-    from harness import suites
     from harness.system import processes
 
-    experiment = suites.suite(suite)
     options.one_preset(quick=quick, paper=paper)
-    if experiment.trains and budget is not None:
-        raise UsageError(
-            f"the {suite} suite trains all its epochs: use --epochs, --samples or --width to "
-            "make it shorter, and leave --budget out"
-        )
+    experiment = _experiment(suite, budget)
     if executor == "local" and device != "cuda":
         processes.warm()
     from harness import jobs
@@ -174,11 +171,26 @@ def run(
     if experiment.trains:
         measuring.train(cases, where, chosen)
         return
-    usual = inf if paper else QUICK_BUDGET if quick else DEFAULT_BUDGET
-    spending = Budget(
-        seconds=usual if budget is None else budget,
-        least=QUICK_LEAST if quick else LEAST,
-        allocator=allocator,
-    )
+    spending = _budget(budget, allocator, quick=quick, paper=paper)
     asked = measuring.Asked(framework=frameworks is not None, precision=precision is not None)
     measuring.measure(cases, where, chosen, spending, asked)
+
+
+def _experiment(suite: str, budget: float | None) -> Suite:
+    """The suite of that name. Raises UsageError where there is none or a time does not bound it."""
+    from harness import suites
+
+    experiment = suites.suite(suite)
+    if experiment.trains and budget is not None:
+        raise UsageError(
+            f"the {suite} suite trains all its epochs: use --epochs, --samples or --width to "
+            "make it shorter, and leave --budget out"
+        )
+    return experiment
+
+
+def _budget(seconds: float | None, allocator: Allocator, *, quick: bool, paper: bool) -> Budget:
+    if seconds is None:
+        seconds = inf if paper else QUICK_BUDGET if quick else DEFAULT_BUDGET
+    least = QUICK_LEAST if quick else LEAST
+    return Budget(seconds=seconds, least=least, allocator=allocator)

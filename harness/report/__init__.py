@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.analysis import tables
-from harness.records import Record
+from harness.records import Row
 from harness.report import readme
 from harness.report.page import page
 from harness.spec import UsageError
@@ -15,7 +15,7 @@ from harness.system.files import write_whole
 __all__ = ["page", "write"]
 
 
-def write(rows: Sequence[Record], out: Path, readme_file: Path | None = None) -> list[Path]:
+def write(rows: Sequence[Row], out: Path, readme_file: Path | None = None) -> list[Path]:
     """Writes OUT/report.html and OUT/tables/*.md, each whole or not at all: the files written.
 
     With `readme_file` also what stands between its marks. Raises UsageError where a file cannot be
@@ -43,7 +43,9 @@ def _read(path: Path) -> str:
 
 def _replace(path: Path, text: str) -> None:
     try:
-        write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
+        # of a row's escapes and of names of files, some are no text
+        content = text.encode("utf-8", errors="backslashreplace")
+        write_whole(path, lambda part: part.write_bytes(content))
     except OSError as error:
         raise UsageError(
             f"cannot write {path} ({error.strerror or error}): give a folder that can be written "

@@ -23,12 +23,12 @@ HEIGHT = 380
 
 def speed(lines: Sequence[Acceleration], dataset: str) -> go.Figure | None:
     """Ratio to the floor of each contender, a group of bars each scale, with 95 % intervals."""
-    own = [line for line in lines if line.of_figure_3 and line.dataset == dataset]
-    own = [line for line in own if line.framework != FLOOR and not isnan(line.ratio_to_floor)]
-    if not own:
+    shown = [line for line in lines if line.of_figure_3 and line.dataset == dataset]
+    shown = [line for line in shown if line.framework != FLOOR and not isnan(line.ratio_to_floor)]
+    if not shown:
         return None
     figure = go.Figure()
-    for scale, bars in _by_scale(own):
+    for scale, bars in _by_scale(shown):
         known = [bar if bar.ratio_high < inf else None for bar in bars]
         figure.add_bar(
             name=scale,
@@ -49,12 +49,12 @@ def speed(lines: Sequence[Acceleration], dataset: str) -> go.Figure | None:
 
 def memory(lines: Sequence[Acceleration], dataset: str) -> go.Figure | None:
     """Peak memory of each contender."""
-    own = [line for line in lines if line.of_figure_3 and line.dataset == dataset]
-    own = [line for line in own if not isnan(line.peak_memory_mib)]
-    if not own:
+    shown = [line for line in lines if line.of_figure_3 and line.dataset == dataset]
+    shown = [line for line in shown if not isnan(line.peak_memory_mib)]
+    if not shown:
         return None
     figure = go.Figure()
-    for scale, bars in _by_scale(own):
+    for scale, bars in _by_scale(shown):
         figure.add_bar(
             name=scale,
             x=[bar.name for bar in bars],
@@ -67,7 +67,7 @@ def memory(lines: Sequence[Acceleration], dataset: str) -> go.Figure | None:
 def _by_scale(lines: Sequence[Acceleration]) -> list[tuple[str, list[Acceleration]]]:
     scales = dict.fromkeys((*paper.SCALES, *(line.scale for line in lines)))
     groups = [(scale, [line for line in lines if line.scale == scale]) for scale in scales]
-    return [(scale, own) for scale, own in groups if own]
+    return [(scale, bars) for scale, bars in groups if bars]
 
 
 def timesteps(rows: Sequence[Row]) -> go.Figure | None:
@@ -108,10 +108,10 @@ def scale(rows: Sequence[Row]) -> go.Figure | None:
         return None
     figure = go.Figure()
     for n, dataset in enumerate(dict.fromkeys(each.condition.case.dataset for each in found)):
-        own = [each for each in found if each.condition.case.dataset == dataset]
+        measured = [each for each in found if each.condition.case.dataset == dataset]
         title = paper.settings(dataset).title
-        values = [_accuracies(each) for each in own]
-        _band(figure, title, [each.condition.case.scale for each in own], values, COLOURS[n])
+        values = [_accuracies(each) for each in measured]
+        _band(figure, title, [each.condition.case.scale for each in measured], values, COLOURS[n])
     return _finished(figure, "test accuracy after the last epoch")
 
 

@@ -10,13 +10,14 @@ import pandas as pd
 
 from harness.analysis.claims import Verdict, verdicts
 from harness.analysis.speed import acceleration_lines
-from harness.records import Record
+from harness.analysis.tables import markdown
+from harness.records import Row
 from harness.spec import FLOOR, UsageError, paper
 
 BEGIN, END = "<!-- begin: harness report -->", "<!-- end: harness report -->"
 
 
-def updated(text: str, rows: Sequence[Record], path: Path) -> str:
+def updated(text: str, rows: Sequence[Row], path: Path) -> str:
     """The README's text with what stands between the marks made anew.
 
     Raises UsageError where the marks are missing.
@@ -28,35 +29,38 @@ def updated(text: str, rows: Sequence[Record], path: Path) -> str:
     return f"{before}{BEGIN}\n{block(rows)}{END}{after}"
 
 
-def block(rows: Sequence[Record]) -> str:
+def block(rows: Sequence[Row]) -> str:
     """Time of a training step over the floor, and the verdicts."""
     return f"{_speed(list(rows))}\n{_verdicts(rows)}"
 
 
-def _speed(rows: list[Record]) -> str:
+def _speed(rows: list[Row]) -> str:
     lines = [line for line in acceleration_lines(rows) if line.of_figure_3]
+    lines = [line for line in lines if line.place == lines[0].place]  # that with most rows
     if not lines:
         return ""
     names = dict.fromkeys(line.name for line in lines if line.framework != FLOOR)
     columns = sorted(names, key=lambda name: (name.endswith("bf16"), name))
     shown = []
     for dataset, scale in dict.fromkeys((line.dataset, line.scale) for line in lines):
-        own = {line.name: line for line in lines if (line.dataset, line.scale) == (dataset, scale)}
-        floor = own.get(FLOOR)
+        cell = [line for line in lines if (line.dataset, line.scale) == (dataset, scale)]
+        measured = {line.name: line for line in cell}
+        floor = measured.get(FLOOR)
         cells = {
-            "network": f"{paper.settings(dataset).title} {scale}",
+            "network": markdown(f"{paper.settings(dataset).title} {scale}"),
             "floor, ms": f"{1000 * floor.seconds_per_iteration:,.0f}" if floor else "",
         }
         for name in columns:
-            ratio = own[name].ratio_to_fp32_floor if name in own else nan
-            cells[name] = "" if isnan(ratio) else f"{ratio:.2f}"
+            ratio = measured[name].ratio_to_fp32_floor if name in measured else nan
+            cells[markdown(name)] = "" if isnan(ratio) else f"{ratio:.2f}"
         shown.append(cells)
     last = lines[-1]
-    when = max(row.time for row in rows if row.suite == "acceleration")[:10]
+    when = max(row.time for row in rows if row.run == last.run)[:10]
     head = (
         "Time of a training step over that of its convolutions and products alone (the float32 "
         "floor), batch 20, T = 10, every contender proved equal first. "
-        f"{last.cpu}, {last.threads} threads, torch {last.torch}, {when}.\n\n"
+        f"{markdown(last.cpu)}, {last.threads} threads, torch {markdown(last.torch)}, "
+        f"{markdown(when)}.\n\n"
     )
     return head + pd.DataFrame(shown).to_markdown(index=False, disable_numparse=True) + "\n"
 
@@ -67,15 +71,14 @@ def _why(verdict: Verdict) -> str:
     return f" ({verdict.reason})" if judged else ""
 
 
-def _verdicts(rows: Sequence[Record]) -> str:
+def _verdicts(rows: Sequence[Row]) -> str:
     lines = [
         {
-            "claim": claim.claim,
-            "published": claim.value,
+            "claim": markdown(claim.claim),
+            "published": markdown(claim.value),
             "verdict": f"**{verdict.status}**",
-            "measured": verdict.figures + _why(verdict),
+            "measured": markdown(verdict.figures + _why(verdict)),
         }
         for claim, verdict in verdicts(rows)
     ]
-    text = pd.DataFrame(lines).map(lambda cell: cell.replace("|", "\\|"))
-    return text.to_markdown(index=False, disable_numparse=True) + "\n"
+    return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True) + "\n"

@@ -1,0 +1,61 @@
+"""Where the report's rows come from: machines, data, and what came to nothing."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from harness.analysis.groups import grouped
+from harness.records import EndedRow, Row, WarningRow
+
+
+def _distinct(rows: list[Row], *names: str) -> pd.DataFrame:
+    """The distinct values of fields, with how many rows have them."""
+    groups = grouped(rows, lambda row: tuple(getattr(row, name) for name in names))
+    lines = [
+        {**dict(zip(names, key, strict=True)), "rows": len(alike)} for key, alike in groups.items()
+    ]
+    return pd.DataFrame(lines, columns=[*names, "rows"])
+
+
+def machines(rows: list[Row]) -> pd.DataFrame:
+    return _distinct(
+        rows,
+        *(
+            "suite",
+            "cpu",
+            "capability",
+            "cores",
+            "threads",
+            "memory_mib",
+            "gpu",
+            "os",
+            "python",
+            "torch",
+        ),
+        *("commit", "allocator", "environment"),
+    )
+
+
+def data(rows: list[Row]) -> pd.DataFrame:
+    return _distinct(
+        [row for row in rows if row.data_source],
+        *("suite", "dataset", "data_source", "data_samples", "data_partial", "data_lossy"),
+        *("data_simulated", "data_substitute", "data_augmented", "data_sha256", "data_test_source"),
+        *("data_test_sha256", "data_note"),
+    )
+
+
+def failures(rows: list[Row]) -> pd.DataFrame:
+    """Cases that came to nothing and what was warned of, with why."""
+    found = grouped((row for row in rows if isinstance(row, EndedRow | WarningRow)), _failure)
+    names = ("suite", "dataset", "scale", "framework", "precision", "status", "reason")
+    lines = [
+        {**dict(zip(names, key, strict=True)), "rows": len(alike)} for key, alike in found.items()
+    ]
+    return pd.DataFrame(lines, columns=[*names, "rows"])
+
+
+def _failure(row: EndedRow | WarningRow) -> tuple[str, ...]:
+    status = row.status if isinstance(row, EndedRow) else "warning"
+    case = (row.suite, row.dataset, row.scale, row.contender, row.precision)
+    return (*case, status, row.reason)

@@ -1,0 +1,230 @@
+"""The parts of the report: each from rows, None where there is nothing to show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import plotly.graph_objects as go
+from markupsafe import Markup
+
+from harness.analysis import tables
+from harness.analysis.groups import grouped, machines
+from harness.analysis.speed import Acceleration, acceleration_lines
+from harness.records import CertificateRow, Row
+from harness.records.record import Place
+from harness.report import figures, grid
+from harness.spec import paper
+
+# What of the wide tables is shown; the whole ones are under tables/*.md.
+SPEED_COLUMNS = (
+    *("framework", "variant", "mode", "precision", "neunorm", "T", "rank", "seconds_per_iteration"),
+    *("ratio_to_floor", "ratio_low", "ratio_high", "ratio_to_fp32_floor", "peak_memory_mib"),
+    *("rounds", "certificate", "mismatch_rate", "gradient_cosine", "reason"),
+)
+SECONDS = (
+    "Seconds per epoch are wall time beside whatever else the machine did, no measurement of speed."
+)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing with its caption."""
+
+    caption: str
+    html: Markup
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the results: figures, then tables."""
+
+    id: str
+    title: str
+    text: str
+    figures: tuple[Figure, ...]
+    tables: tuple[tuple[str, Markup], ...]  # title and table; folded where the title is not empty
+
+
+def speed(rows: list[Row]) -> Section | None:
+    timed = machines(row for row in rows if row.suite == "acceleration")
+    if not timed:
+        return None
+    # figures are of one machine, that with most rows; the tables are of all
+    first, *_ = timed.items()
+    lines = acceleration_lines(first[1])
+    drawn = []
+    for name, settings in paper.SETTINGS.items():
+        for kind, draw in (("speed", figures.speed), ("memory", figures.memory)):
+            figure = draw(lines, name)
+            if figure is not None:
+                drawn.append(_drawn(figure, f"{kind}-{name}", f"{settings.title}: {kind}"))
+    shown = [
+        (f"{place}: {title}" if len(timed) > 1 else title, html)
+        for place, here in timed.items()
+        for title, html in _speed_tables(acceleration_lines(here))
+    ]
+    return Section(
+        "speed", "Speed and memory (Fig. 3)", _speed_text(*first), tuple(drawn), tuple(shown)
+    )
+
+
+def _speed_tables(lines: list[Acceleration]) -> Iterator[tuple[str, Markup]]:
+    cells: dict[tuple[str, ...], list[Acceleration]] = {}
+    for line in lines:
+        cells.setdefault((line.dataset, line.scale, line.network, line.width), []).append(line)
+    for (dataset, scale, network, width), contenders in cells.items():
+        conditions = f", width {width}" if width != "1" else ""
+        title = f"{paper.settings(dataset).title} {scale}{conditions}: {network}"
+        chosen = [{name: getattr(line, name) for name in SPEED_COLUMNS} for line in contenders]
+        yield f"{title}; {contenders[0].data_source}", grid.html(pd.DataFrame(chosen))
+
+
+def _speed_text(place: Place, rows: list[Row]) -> str:
+    noise = tables.noise_of(rows)
+    text = (
+        "One iteration (zero_grad, forward, loss, backward, step) on a batch of 20, T = 10; all "
+        "contenders of a cell in the same rounds in random order; figures are ratios to the floor, "
+        "the network's convolutions and products alone. Only who is proved equal has a rank. "
+        f"Figures are of {place}. "
+    )
+    if noise is not None:
+        text += (
+            f"The floor against itself over all runs (A/A): {noise.value:.3f} "
+            f"[{noise.low:.3f}, {noise.high:.3f}]."
+        )
+    return text
+
+
+def certificates(rows: list[Row]) -> Section | None:
+    proofs = [row for row in rows if isinstance(row, CertificateRow)]
+    if not proofs:
+        return None
+    cells = grouped(proofs, lambda row: (row.suite, row.dataset, row.scale, row.neunorm or ""))
+    shown = []
+    for (suite, dataset, scale, neunorm), layers in cells.items():
+        reading = f" NeuNorm {neunorm}" if neunorm else ""
+        title = f"{suite}: {paper.settings(dataset).title} {scale}{reading}"
+        shown.append((title, grid.html(pd.DataFrame(_proof_lines(layers)))))
+    text = (
+        "Each contender against the reference on the very network that is measured, with the same "
+        "weights and input: spikes of every layer at every step, gradients of every parameter. "
+        "float64: none may differ, gradients within 1e-12; float32: one spike in a million, within "
+        "1e-5 of the threshold, gradients within 1e-5. bf16 states what it loses."
+    )
+    return Section("certificates", "Proof of equality", text, (), tuple(shown))
+
+
+def _proof_lines(layers: list[CertificateRow]) -> list[dict[str, object]]:
+    """The last proof of each contender and precision, layer by layer."""
+    latest: dict[tuple[object, ...], CertificateRow] = {}
+    for row in layers:
+        of = (row.framework, row.variant, row.T, row.width, row.precision)
+        latest[*of, row.certificate_precision, row.layer] = row
+    return [
+        {
+            "framework": row.contender,
+            "T": row.T,
+            "width": row.width,
+            "precision": row.certificate_precision,
+            "layer": row.layer or "all",
+            "outcome": "" if row.layer else "equal" if row.certified else "not equal",
+            "rate": row.spike_rate,
+            "spikes": row.spikes,
+            "mismatches": row.mismatches,
+            "gradient_error": row.gradient_error,
+            "gradient_cosine": row.gradient_cosine,
+            "reason": row.reason or "",
+        }
+        for row in latest.values()
+    ]
+
+
+def timesteps(rows: list[Row]) -> Section | None:
+    return _trained(
+        rows,
+        "timesteps",
+        "Accuracy against T (Fig. 5)",
+        "Bars: 95 % interval of the mean over seeds. Dotted: a network trained over one T and "
+        "tested over others.",
+        figures.timesteps,
+    )
+
+
+def scale(rows: list[Row]) -> Section | None:
+    return _trained(
+        rows,
+        "scale",
+        "Accuracy against scale (Fig. 4)",
+        "Bars: 95 % interval of the mean over seeds.",
+        figures.scale,
+    )
+
+
+def _trained(
+    rows: list[Row],
+    suite: str,
+    title: str,
+    text: str,
+    draw: Callable[[Sequence[Row]], go.Figure | None],
+) -> Section | None:
+    figure = draw(rows)
+    if figure is None:
+        return None
+    table = tables.TABLES[suite](rows)
+    drawn = (_drawn(figure, suite, title),)
+    return Section(suite, title, f"{text} {SECONDS}", drawn, (("", grid.short(table)),))
+
+
+def neunorm(rows: list[Row]) -> Section | None:
+    table = tables.TABLES["neunorm"](rows)
+    if table.empty:
+        return None
+    drawn = []
+    for name in dict.fromkeys(table["dataset"]):
+        title = paper.settings(name).title
+        figure = figures.learning_curves(rows, "neunorm", name)
+        if figure is not None:
+            drawn.append(_drawn(figure, f"curves-{name}", f"{title}: test accuracy by epoch"))
+        for n, (reading, matrix) in enumerate(figures.confusion(rows, name)):
+            caption = f"{title}, {reading}: mean votes over random test images (Fig. 6)"
+            drawn.append(_drawn(matrix, f"confusion-{name}-{n}", caption))
+    text = (
+        "target: the test accuracy that all readings reach with the same seed; epochs to target: "
+        "when each does; contrast: the mean vote for the right class less that for a wrong one. "
+        + SECONDS
+    )
+    return Section("neunorm", "NeuNorm (Fig. 6)", text, tuple(drawn), (("", grid.short(table)),))
+
+
+def paper_tables(rows: list[Row]) -> Section | None:
+    drawn = []
+    for name, settings in paper.SETTINGS.items():
+        figure = figures.learning_curves(rows, "accuracy", name)
+        if figure is not None:
+            caption = f"{settings.title}: test accuracy by epoch"
+            drawn.append(_drawn(figure, f"accuracy-{name}", caption))
+    shown = tuple(
+        (f"Table {number}", grid.short(tables.TABLES[number](rows)))
+        for number in ("3", "4", "5", "6")
+    )
+    text = (
+        "Every row of the paper in its order: its own figures and those it cites, ours measured "
+        "beside them under the conditions in the columns. An accuracy at reduced width, on part of "
+        "the data or over fewer epochs is not comparable with a published one. " + SECONDS
+    )
+    return Section("tables", "Tables 3 to 6", text, tuple(drawn), shown)
+
+
+SECTIONS = (speed, certificates, timesteps, scale, neunorm, paper_tables)  # in their order
+
+
+def _drawn(figure: go.Figure, name: str, caption: str) -> Figure:
+    html = figure.to_html(
+        full_html=False,
+        include_plotlyjs=False,
+        div_id=f"figure-{name}",
+        config={"displayModeBar": False, "responsive": True},
+    )
+    return Figure(caption, Markup(html))

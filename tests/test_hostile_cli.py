@@ -1,0 +1,299 @@
+"""Whatever ends a command or is wrong around it: an exit code and one sentence, no traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+from test_cli import call
+from test_records import ROW
+
+from harness.cli import options
+from harness.cli.console import err
+from harness.jobs.local import Local
+from harness.records import Store
+from harness.spec import Case
+from harness.system import processes
+
+HARNESS = [sys.executable, "-c", "from harness.cli import main; main()"]
+ASKING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
+
+
+@pytest.mark.parametrize("number", ASKING)
+@pytest.mark.parametrize("module", ["typer", "torch"])
+def test_an_interruption_amid_imports_is_one_sentence(module: str, number: int) -> None:
+    # looks for a module as an import does, and takes long over it
+    program = (
+        "import os, signal, sys, time\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}:\n"
+        f"            os.kill(os.getpid(), {number:d})\n"
+        "            time.sleep(60)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from harness.cli import main\n"
+        "main()"
+    )
+    ended = ended_of([sys.executable, "-c", program, "doctor"])
+    assert ended.stderr == "interrupted: there was nothing to keep\n"
+    assert ended.returncode == 128 + number
+
+
+def ended_of(
+    arguments: list[Any], output: IO[str] | int = subprocess.PIPE, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        arguments,
+        stdout=output,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+class Measured:
+    """In place of what measures: notes the cases, and has something happen."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, signals: tuple[int, ...] = ()) -> None:
+        self.cases: tuple[Case, ...] = ()
+        self.signals = signals
+        for name in ("measure", "train"):
+            monkeypatch.setattr(Local, name, lambda _, cases, *rest: self.measure(cases))
+
+    def measure(self, cases: tuple[Case, ...]) -> Iterator[Any]:
+        self.cases = cases
+        for number in self.signals:
+            os.kill(os.getpid(), number)
+        yield from ()
+
+
+RUN = ["run", "--suite", "acceleration", "--quick", "--networks", "Small", "--datasets", "cifar10"]
+TRAIN = ["run", "--suite", "scale", "--quick", "--networks", "Small", "--datasets", "cifar10"]
+
+
+@pytest.mark.parametrize("number", ASKING)
+@pytest.mark.parametrize("command", [RUN, TRAIN], ids=["measure", "train"])
+def test_whatever_signal_ends_a_run_it_says_what_is_kept(
+    command: list[str],
+    number: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Measured(monkeypatch, (number,))
+    before = signal.getsignal(number)
+    arguments = [*command, "--frameworks", "reference", "--out", str(tmp_path)]
+    assert call(monkeypatch, *arguments) == 128 + number
+    said = capsys.readouterr().err
+    assert said.startswith("interrupted: what was ")
+    assert f"is kept in {tmp_path / 'records'};" in said and said.count("\n") == 1
+    assert signal.getsignal(number) is before
+
+
+def test_a_signal_that_was_ignored_before_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `nohup harness run` does it."""
+    Measured(monkeypatch, (signal.SIGHUP,))
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert call(monkeypatch, *RUN, "--out", str(tmp_path)) == 0
+    finally:
+        signal.signal(signal.SIGHUP, former)
+
+
+def _blocked(to: Connection) -> None:
+    to.send(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+
+def test_what_a_terminal_sends_reaches_no_process_but_the_owner() -> None:
+    context = processes.context("cpu")
+    ours, theirs = context.Pipe()
+    child = context.Process(target=_blocked, args=(theirs,))
+    child.start()
+    assert ours.poll(60)
+    assert {signal.SIGINT, signal.SIGQUIT, signal.SIGHUP} <= ours.recv()
+    child.join()
+    ours.close()
+    theirs.close()
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_twice_the_same_is_once_and_the_order_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Measured(monkeypatch)
+    arguments = ["--networks", "Small,small,128C3(Encoding)-AP2-256C3-AP2-256FC-Voting"]
+    arguments += ["--datasets", "cifar10,cifar10", "--steps", "2,2,1", "--out", str(tmp_path)]
+    arguments += ["--frameworks", "snntorch,reference,snntorch"]
+    call(monkeypatch, "run", "--suite", "acceleration", "--quick", *arguments)
+    small = [case for case in found.cases if case.scale == "Small"]
+    assert len(small) == len(set(small)) == 4
+    assert list(dict.fromkeys(case.framework for case in small)) == ["snntorch", "reference"]
+    assert list(dict.fromkeys(case.T for case in small)) == [2, 1]
+    assert options.names("b, a,b") == ("b", "a")
+    assert options.numbers(0)("1,0,01") == (1, 0)
+
+
+EMPTY = [
+    *(("run", "--suite", "acceleration", option) for option in ("--networks", "--frameworks")),
+    *(("run", "--suite", "acceleration", option) for option in ("--datasets", "--steps")),
+    *(("run", "--suite", "scale", option) for option in ("--seeds", "--out", "--data-root")),
+    ("run", "--suite", "scale", "--executor", "ray", "--ray-address"),
+    *(("check", option) for option in ("--networks", "--datasets", "--data-root")),
+    *(("tables", "3", "--out"), ("report", "--out"), ("report", "--readme"), ("status", "--out")),
+    *(("verify",), ("compare", "."), ("doctor", "--data-root"), ("verify", ".", "--data-root")),
+]
+
+
+@pytest.mark.parametrize("arguments", EMPTY, ids=" ".join)
+@pytest.mark.parametrize("text", ["", ","])
+def test_an_empty_list_or_path_is_refused(
+    arguments: tuple[str, ...],
+    text: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lists = ("--networks", "--frameworks", "--datasets", "--steps", "--seeds")
+    if text and arguments[-1] not in lists:
+        return  # a comma is a name
+    assert call(monkeypatch, *arguments, text) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("harness: Invalid value for ") and said.count("\n") == 1
+    assert f"{text!r} " in said
+    assert list(tmp_path.iterdir()) == []
+
+
+FULL = Path("/dev/full")
+TABLE = ["tables", "acceleration", "--format", "csv", "--out"]
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> str:
+    Store(tmp_path / "out").append(ROW)
+    return str(tmp_path / "out")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="needs a device that is full")
+@pytest.mark.parametrize("arguments", [["list", "networks"], ["--help"], TABLE])
+def test_output_that_cannot_be_written_is_one_sentence(arguments: list[str], results: str) -> None:
+    arguments = [*arguments, results] if arguments == TABLE else arguments
+    with FULL.open("w") as full:
+        ended = ended_of([*HARNESS, *arguments], full)
+    assert ended.stderr.startswith("harness: the output cannot be written (")
+    assert ended.stderr.count("\n") == 1 and ended.returncode == 2
+
+
+@pytest.mark.parametrize("arguments", [["list", "networks"], TABLE])
+def test_a_reader_that_has_gone_ends_a_command_without_a_word(
+    arguments: list[str], results: str
+) -> None:
+    arguments = [*arguments, results] if arguments == TABLE else arguments
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ended = ended_of([*HARNESS, *arguments], writer)
+    finally:
+        os.close(writer)
+    assert (ended.stderr, ended.returncode) == ("", 141)
+
+
+def test_a_run_whose_reader_has_gone_says_what_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    monkeypatch.setattr("harness.cli.measuring.terminal.acceleration", lambda _: "a table")
+    monkeypatch.setattr("harness.cli.measuring.tables.acceleration", lambda _: None)
+    event = type("Event", (), {"before": True, "cell": None, "rows": ()})
+    monkeypatch.setattr(Local, "measure", lambda *_: iter([event]))
+    monkeypatch.setattr(sys, "stdout", os.fdopen(writer, "w"))
+    assert call(monkeypatch, *RUN, "--out", str(tmp_path)) == 141
+    assert "what was measured is kept" in capsys.readouterr().err
+
+
+def test_without_standard_output_a_command_ends_as_ever() -> None:
+    shell = ["sh", "-c", '"$@" >&-', "sh", *HARNESS, "list", "networks"]
+    ended = ended_of(shell)
+    assert (ended.stderr, ended.returncode) == ("", 0)
+
+
+def test_what_an_encoding_lacks_is_escaped() -> None:
+    ended = ended_of([*HARNESS, "list", "networks"], LANG="C", PYTHONIOENCODING="ascii")
+    assert (ended.stderr, ended.returncode) == ("", 0)
+    assert "CIFARNet" in ended.stdout and "\\u2026" in ended.stdout
+
+
+def test_text_stays_text_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ":x: [bold]loud[/bold] " + "long " * 60
+    err.print(words)
+    assert capsys.readouterr().err == words + "\n"
+
+
+def test_a_working_folder_that_is_gone_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    inside = 'cd "$1" && rmdir "$1" && shift && exec "$@"'
+    shell = ["sh", "-c", inside, "sh", str(tmp_path / "here"), *HARNESS, "list", "networks"]
+    ended = ended_of(shell)
+    assert ended.stderr == "harness: the working folder is no longer there: change to one that is\n"
+    assert ended.returncode == 2
+
+
+@pytest.mark.parametrize("option", ["--out", "--data-root"])
+@pytest.mark.parametrize("name", ["x" * 300, "x/" * 2100])
+def test_a_name_too_long_is_one_short_sentence(
+    name: str, option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, *RUN, option, name) == 2
+    said = capsys.readouterr().err
+    assert "File name too long; name another" in said
+    assert said.count("\n") == 1 and len(said) < 200
+
+
+def test_a_path_that_is_no_text_is_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xff"))
+    assert call(monkeypatch, "report", "--out", str(folder)) == 2
+    assert "a\\udcff" in capsys.readouterr().err
+    Store(folder).append(ROW)
+    assert call(monkeypatch, "report", "--out", str(folder)) == 0
+    assert (folder / "report.html").exists()
+    assert "a\\udcff/report.html" in capsys.readouterr().out
+
+
+def test_a_file_that_the_system_refuses_is_one_sentence(
+    results: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(_: Store) -> None:
+        raise PermissionError(13, "Permission denied", "there/x.jsonl")
+
+    monkeypatch.setattr(Store, "read", refused)
+    assert call(monkeypatch, "report", "--out", results) == 2
+    said = capsys.readouterr().err
+    assert said == "harness: cannot use there/x.jsonl (Permission denied): name another\n"
+
+
+def test_an_error_of_ours_keeps_its_traceback(
+    results: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Store) -> None:
+        raise OSError("a connection of ours")
+
+    monkeypatch.setattr(Store, "read", broken)
+    monkeypatch.setattr(sys, "argv", ["harness", "report", "--out", results])
+    from harness.cli import main
+
+    with pytest.raises(OSError, match="of ours"):
+        main()
