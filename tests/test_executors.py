@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from test_learning import case
 
-from harness import jobs
-from harness.jobs import Trained
+from harness.jobs import Trained, choice
 from harness.jobs.local import Local
 from harness.records import EpochRow, Store, TrainedRow
 from harness.spec import ANN, Access, Budget, Case, Training, UsageError
@@ -49,9 +48,9 @@ def figures(out: Path) -> dict[tuple[object, ...], tuple[object, ...]]:
 
 def test_unknown_executors_and_addresses_are_refused() -> None:
     with pytest.raises(UsageError, match="unknown executor 'cloud', choose from local, ray, slurm"):
-        jobs.chosen("cloud", None, 1.0)
+        choice.chosen("cloud", None, 1.0)
     with pytest.raises(UsageError, match="--ray-address is for --executor ray"):
-        jobs.chosen("local", "auto", 1.0)
+        choice.chosen("local", "auto", 1.0)
 
 
 @pytest.mark.slow

@@ -141,8 +141,8 @@ def run(
     experiment = _experiment(suite, budget)
     if executor == "local" and device != "cuda":
         processes.warm()
-    from harness import jobs
     from harness.cli import measuring
+    from harness.jobs import choice
 
     selection = Selection(
         frameworks=options.frameworks_named(frameworks, experiment.frameworks),
@@ -163,7 +163,7 @@ def run(
         mode="inference" if inference else "training",
         tuned=tuned,
     )
-    chosen = jobs.chosen(executor, ray_address, silence)
+    chosen = choice.chosen(executor, ray_address, silence)
     # a network by its name and in another spelling of it is the same case
     cases = tuple(dict.fromkeys(experiment.cases(selection)))
     fetch = False if quick and download is None else download
