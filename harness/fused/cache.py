@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ from typing import Any
 import numba
 import platformdirs
 from numba import types
+
+from harness.reference import dropout
 
 # No fastmath: operations round as they are written.
 _OPTIONS = {"error_model": "numpy", "boundscheck": False}
@@ -31,8 +35,7 @@ def callback(function: Callable[[Any], None]) -> Callable[[], int]:
     def address() -> int:
         config: Any = numba.config  # type: ignore[attr-defined]
         before = config.CACHE_DIR
-        if not before:
-            config.CACHE_DIR = str(Path(platformdirs.user_cache_dir("snn-harness")) / "numba")
+        config.CACHE_DIR = str((Path(before) if before else _of_the_user()) / _sources())
         try:
             signature = types.void(types.voidptr)
             compiled = numba.cfunc(signature, cache=True, **_OPTIONS)(function)
@@ -43,6 +46,25 @@ def callback(function: Callable[[Any], None]) -> Callable[[], int]:
         return compiled.address
 
     return address
+
+
+def _of_the_user() -> Path:
+    """Nobody else's: numba's index of what it kept is a pickle, which could run anything."""
+    folder = Path(platformdirs.user_cache_dir("snn-harness")) / "numba"
+    with suppress(OSError):  # where it cannot be written numba looks for another place
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    return folder
+
+
+@cache
+def _sources() -> str:
+    """A name for what the kernels are made of. numba looks whether the file of the outermost
+    function is as it was, and would run a kernel whose inner parts have changed as it was."""
+    digest = hashlib.sha256()
+    for path in (*sorted(Path(__file__).parent.glob("*.py")), Path(dropout.__file__)):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 _kept: list[object] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -85,6 +86,7 @@ def _frequency() -> float | None:
 
 
 def _cpu_name() -> str:
+    # py-cpuinfo gives the same, after a second and in a process of its own
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text(errors="replace").splitlines():
@@ -93,6 +95,7 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
+@cache  # once a process: each asks git three times
 def _commit() -> str | None:
     """The harness's commit where it runs from a checkout."""
 
