@@ -147,8 +147,8 @@ class FusedNetwork(nn.Module):
         out = x[:1] if synapses.is_static(x) else x
         run = Run(len(x), _precision(x))
         keys = dropout.stage_keys(self.network, x, training=self.training)
-        for layer, own in zip(self.layers, keys, strict=True):
-            out = layer(out, run, own)
+        for layer, layer_keys in zip(self.layers, keys, strict=True):
+            out = layer(out, run, layer_keys)
         return out.flatten(2)
 
 
