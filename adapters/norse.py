@@ -113,8 +113,8 @@ class NorseNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, N)
         keys = dropout.stage_keys(self.network, x, training=self.training)
         drops = [module for module in self.rest if isinstance(module, StepDropout)]
-        for module, own in zip(drops, keys, strict=False):  # the last layers drop nothing
-            module.start(own)
+        for module, layer_keys in zip(drops, keys, strict=False):  # the last layers drop nothing
+            module.start(layer_keys)
         state, votes = None, []
         for current in synapses.encoding_steps(self.encoding, x):
             out, state = self.rest(current, state)

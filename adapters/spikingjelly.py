@@ -98,8 +98,8 @@ class SpikingJellyNetwork(nn.Module):
         layers: list[Layer] = list(self.layers)  # type: ignore[arg-type]
         keys = dropout.stage_keys(self.network, x, training=self.training)
         out = layers[0](synapses.encoding_sequence(layers[0].synapse, x), keys[0])
-        for following, own in zip(layers[1:], keys[1:], strict=True):
-            out = following(synapses.over_steps(following.synapse, out), own)
+        for following, layer_keys in zip(layers[1:], keys[1:], strict=True):
+            out = following(synapses.over_steps(following.synapse, out), layer_keys)
         return out
 
 

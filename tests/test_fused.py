@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -22,8 +23,8 @@ from harness.reference.initialise import copy_parameters, initialised
 from harness.spec import LIF, NeuNorm, Reading
 
 numba = pytest.importorskip("numba", reason="needs numba, the extra `fused`")
+from harness.fused import cache, on_cpu, team  # noqa: E402
 from harness.fused import network as fused_network  # noqa: E402
-from harness.fused import on_cpu, team  # noqa: E402
 
 LIF_ = LIF(0.3, 0.25, 0.25)
 
@@ -202,8 +203,25 @@ def test_kernels_are_kept_in_the_users_cache_folder(tmp_path: Path) -> None:
     environment.pop("NUMBA_CACHE_DIR", None)
     root = Path(__file__).resolve().parents[1]
     subprocess.run([sys.executable, "-c", code], env=environment, cwd=root, check=True)
-    kept = list(tmp_path.rglob("*spikes_fp32*.nb?"))
-    assert kept and all("snn-harness" in str(path) for path in kept)
+    folder = tmp_path / "snn-harness" / "numba"
+    assert folder.stat().st_mode & 0o777 == 0o700  # numba reads pickles there
+    kept = list(tmp_path.rglob("*spikes*.nb?"))
+    assert kept
+    for path in kept:
+        assert path.is_relative_to(folder / cache._sources())
+
+
+def test_kernels_of_other_sources_are_kept_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = shutil.copytree(Path(cache.__file__).parent, tmp_path / "fused")
+    monkeypatch.setattr(cache, "__file__", str(copy / "cache.py"))
+    name = cache._sources.__wrapped__
+    assert name() == cache._sources()
+    kernel = (copy / "cpu.py").read_text()
+    assert "k * state[c]" in kernel
+    (copy / "cpu.py").write_text(kernel.replace("k * state[c]", "k * k * state[c]"))
+    assert name() != cache._sources()
 
 
 @pytest.mark.parametrize("openmp", [True, False])

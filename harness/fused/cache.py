@@ -1,20 +1,19 @@
-"""How kernels are compiled, and where they are kept: in the user's cache folder.
-
-numba's index of what it keeps is a pickle, and what it keeps is machine code: both are run as they
-are found. So nobody but the user may write there: the folder is theirs alone.
-"""
+"""How kernels are compiled, and where they are kept: in the user's cache folder."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numba
 from numba import types
 
-from harness.system.files import make_user_cache
+from harness.reference import dropout
+from harness.system.files import make_user_cache, user_cache
 
 # No fastmath: operations round as they are written.
 _OPTIONS = {"error_model": "numpy", "boundscheck": False}
@@ -26,7 +25,7 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def callback(function: Callable[[Any], None]) -> Callable[[], int]:
-    """A kernel that takes the address of its arguments; what comes back is that of the kernel.
+    """A kernel that takes the address of its arguments; what comes back tells the kernel's own.
 
     It is compiled on first use and kept on disk, in the user's cache folder (or `NUMBA_CACHE_DIR`),
     so that a read-only install works.
@@ -36,9 +35,7 @@ def callback(function: Callable[[Any], None]) -> Callable[[], int]:
     def address() -> int:
         config: Any = numba.config  # type: ignore[attr-defined]
         before = config.CACHE_DIR
-        if not before:
-            with suppress(OSError):  # then numba looks for another place
-                config.CACHE_DIR = str(make_user_cache("numba"))
+        config.CACHE_DIR = str((Path(before) if before else _of_the_user()) / _sources())
         try:
             signature = types.void(types.voidptr)
             compiled = numba.cfunc(signature, cache=True, **_OPTIONS)(function)
@@ -49,6 +46,23 @@ def callback(function: Callable[[Any], None]) -> Callable[[], int]:
         return compiled.address
 
     return address
+
+
+def _of_the_user() -> Path:
+    """Nobody else's: numba's index of what it kept is a pickle, which could run anything."""
+    with suppress(OSError):  # where it cannot be written numba looks for another place
+        return make_user_cache("numba")
+    return user_cache() / "numba"
+
+
+@cache
+def _sources() -> str:
+    """A name for what the kernels are made of. numba looks whether the file of the outermost
+    function is as it was, and would run a kernel whose inner parts have changed as it was."""
+    digest = hashlib.sha256()
+    for path in (*sorted(Path(__file__).parent.glob("*.py")), Path(dropout.__file__)):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 _kept: list[object] = []

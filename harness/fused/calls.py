@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
 from numba import carray  # type: ignore[attr-defined]
 
 from harness.fused import cpu
 from harness.fused.cache import callback, inlined
 from harness.fused.intrinsics import array, take
+from harness.spec import Precision
 
 # Of 64-bit numbers: who is next, how many parts, the sizes, then where the
 # arrays are: 0 for none.
@@ -32,66 +36,63 @@ def _shapes(call):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _spikes_part(address, stored, number):  # type: ignore[no-untyped-def]
+def _part(address, stored, number):  # type: ignore[no-untyped-def]
+    """The call at an address, which part of it is this thread's, from and to which row, and what
+    both kernels read: current, U, keys, numbers."""
     call = carray(address, (SIZE,), np.int64)
-    part, parts, pool = take(call), call[PARTS], call[POOL]
+    part, parts = take(call), call[PARTS]
     of_current, of_out, of_U, of_keys = _shapes(call)
-    rows, width, maps = of_out[1] * of_out[2], of_out[3], of_out[4]
+    rows = of_out[1] * of_out[2]
+    current = array(call[CURRENT], of_current, stored)
+    U, keys = array(call[U_], of_U, number), array(call[KEYS], of_keys, np.uint32(0))
     numbers = array(call[NUMBERS], (10,), number)
-    v = np.empty((width * pool, pool, maps), numbers.dtype)
-    scratch = np.empty((3, max(width, maps)), numbers.dtype)
-    cpu.spikes(
-        array(call[CURRENT], of_current, stored), array(call[U_], of_U, number),
-        array(call[KEYS], of_keys, np.uint32(0)), array(call[OUT], of_out, stored),
-        v, scratch, numbers, pool, np.uint32(call[THRESHOLD]),
-        rows * part // parts, rows * (part + 1) // parts,
-    )  # fmt: skip
+    return call, part, rows * part // parts, rows * (part + 1) // parts, current, U, keys, numbers
 
 
-@inlined
-def _gradients_part(address, stored, number):  # type: ignore[no-untyped-def]
-    call = carray(address, (SIZE,), np.int64)
-    part, parts, pool = take(call), call[PARTS], call[POOL]
-    of_current, of_out, of_U, of_keys = _shapes(call)
-    rows, maps = of_out[1] * of_out[2], of_out[4]
-    numbers = array(call[NUMBERS], (10,), number)
-    u = np.empty((call[STEPS], pool * pool, maps), numbers.dtype)
-    scratch = np.empty((2 * pool * pool + 2, maps), numbers.dtype)
-    d_U = array(call[D_U], (parts, of_U[0], of_U[1], of_U[2]), number)
-    d_bias = array(call[D_BIAS], (parts, maps), np.float64(0))
-    cpu.gradients(
-        array(call[CURRENT], of_current, stored), array(call[U_], of_U, number),
-        array(call[KEYS], of_keys, np.uint32(0)), array(call[BACK], of_out, stored),
-        d_U[part], d_bias[part], u, scratch, np.empty(call[STEPS], numbers.dtype), numbers, pool,
-        np.uint32(call[THRESHOLD]), rows * part // parts, rows * (part + 1) // parts,
-    )  # fmt: skip
+def _spikes(stored: Any, number: Any) -> Callable[[], int]:
+    """The kernel for arrays stored as one type and potentials of another."""
+
+    @callback
+    def spikes(address):  # type: ignore[no-untyped-def]
+        call, _, first, last, current, U, keys, numbers = _part(address, stored, number)
+        _, of_out, _, _ = _shapes(call)
+        width, maps, pool = of_out[3], of_out[4], call[POOL]
+        v = np.empty((width * pool, pool, maps), numbers.dtype)
+        scratch = np.empty((3, max(width, maps)), numbers.dtype)
+        out = array(call[OUT], of_out, stored)
+        threshold = np.uint32(call[THRESHOLD])
+        cpu.spikes(current, U, keys, out, v, scratch, numbers, pool, threshold, first, last)
+
+    return spikes
 
 
-@callback
-def spikes_fp32(address):  # type: ignore[no-untyped-def]
-    _spikes_part(address, np.float32(0), np.float32(0))
+def _gradients(stored: Any, number: Any) -> Callable[[], int]:
+    """The same for what goes back."""
+
+    @callback
+    def gradients(address):  # type: ignore[no-untyped-def]
+        call, part, first, last, current, U, keys, numbers = _part(address, stored, number)
+        _, of_out, of_U, _ = _shapes(call)
+        steps, parts, maps, pool = call[STEPS], call[PARTS], of_out[4], call[POOL]
+        u = np.empty((steps, pool * pool, maps), numbers.dtype)
+        scratch = np.empty((2 * pool * pool + 2, maps), numbers.dtype)
+        d_U = array(call[D_U], (parts, of_U[0], of_U[1], of_U[2]), number)
+        d_bias = array(call[D_BIAS], (parts, maps), np.float64(0))
+        cpu.gradients(
+            current, U, keys, array(call[BACK], of_out, stored), d_U[part], d_bias[part],
+            u, scratch, np.empty(steps, numbers.dtype), numbers, pool,
+            np.uint32(call[THRESHOLD]), first, last,
+        )  # fmt: skip
+
+    return gradients
 
 
-@callback
-def spikes_fp64(address):  # type: ignore[no-untyped-def]
-    _spikes_part(address, np.float64(0), np.float64(0))
-
-
-@callback
-def spikes_bf16(address):  # type: ignore[no-untyped-def]
-    _spikes_part(address, np.uint16(0), np.float32(0))
-
-
-@callback
-def gradients_fp32(address):  # type: ignore[no-untyped-def]
-    _gradients_part(address, np.float32(0), np.float32(0))
-
-
-@callback
-def gradients_fp64(address):  # type: ignore[no-untyped-def]
-    _gradients_part(address, np.float64(0), np.float64(0))
-
-
-@callback
-def gradients_bf16(address):  # type: ignore[no-untyped-def]
-    _gradients_part(address, np.uint16(0), np.float32(0))
+# As what arrays are stored, and in what is computed: bf16 comes as its bits.
+_TYPES: Mapping[Precision, tuple[Any, Any]] = {
+    "fp32": (np.float32(0), np.float32(0)),
+    "fp64": (np.float64(0), np.float64(0)),
+    "bf16": (np.uint16(0), np.float32(0)),
+}
+_Kernels = Mapping[Precision, Callable[[], int]]
+SPIKES: _Kernels = {precision: _spikes(*types) for precision, types in _TYPES.items()}
+GRADIENTS: _Kernels = {precision: _gradients(*types) for precision, types in _TYPES.items()}

@@ -50,11 +50,11 @@ def spikes(current, U, keys, out, v, scratch, numbers, pool, threshold, first, l
                 fired[:] = zero
                 for part in range(pool * pool):
                     y, z = part // pool, j * pool + part % pool
-                    own, state = current[t if moves else 0, b, i * pool + y, z], v[z, y]
+                    arriving, state = current[t if moves else 0, b, i * pool + y, z], v[z, y]
                     if moves:
                         prefetch(current[later, b, i * pool + y, z])
                     for c in range(maps):
-                        u = k * state[c] + wide(own[c])  # eq. (5); state is 0 after a spike
+                        u = k * state[c] + wide(arriving[c])  # eq. (5); state is 0 after a spike
                         # eq. (6); who wants events, not maps, finds them here: (t, b, y, z, c)
                         fires = u >= v_th
                         state[c] = zero if fires else u
@@ -96,12 +96,14 @@ def _potentials(current, u, x, state, place, numbers, pool, normalised):  # type
     for t in range(steps):
         count = 0
         for part in range(parts):
-            own = current[t if moves else 0, b, i * pool + part // pool, j * pool + part % pool]
+            arriving = current[
+                t if moves else 0, b, i * pool + part // pool, j * pool + part % pool
+            ]
             now, after = u[t, part], state[part]
             if moves:
                 prefetch(current[t, b, i * pool + part // pool, ahead * pool + part % pool])
             for c in range(maps):
-                potential = k * after[c] + wide(own[c])  # eq. (5)
+                potential = k * after[c] + wide(arriving[c])  # eq. (5)
                 now[c] = potential
                 after[c] = zero if potential >= v_th else potential
         if normalised:

@@ -56,7 +56,7 @@ def spikes(  # type: ignore[no-untyped-def]
     part, c = tl.arange(0, PARTS), tl.arange(0, BLOCK)
     y, x = i * POOL + part // POOL, j * POOL + part % POOL
     mask = (part < POOL * POOL)[:, None] & (c < maps)[None, :]
-    own = ((b * H + y) * W + x)[:, None] * maps + c[None, :]
+    pixels = ((b * H + y) * W + x)[:, None] * maps + c[None, :]
     k, v_th = tl.load(numbers), tl.load(numbers + 1)
     k2, scale, grown = tl.load(numbers + 4), tl.load(numbers + 5), tl.load(numbers + 7)
     v = tl.zeros((PARTS, BLOCK), dtype=numbers.dtype.element_ty)
@@ -67,7 +67,7 @@ def spikes(  # type: ignore[no-untyped-def]
     target = out + pixel * maps + c
     place = (i * w + j) * maps + c
     for t in range(steps):
-        u = k * v + tl.load(current + own, mask=mask, other=0).to(v.dtype)  # eq. (5)
+        u = k * v + tl.load(current + pixels, mask=mask, other=0).to(v.dtype)  # eq. (5)
         fires = (u >= v_th) & mask  # eq. (6)
         v = tl.where(fires, 0, u)
         pooled = tl.sum(fires.to(v.dtype), 0) / (POOL * POOL)
@@ -118,7 +118,7 @@ def gradients(  # type: ignore[no-untyped-def]
     part, c = tl.arange(0, PARTS), tl.arange(0, BLOCK)
     y, x = i * POOL + part // POOL, j * POOL + part % POOL
     mask = (part < POOL * POOL)[:, None] & (c < maps)[None, :]
-    own = ((b * H + y) * W + x)[:, None] * maps + c[None, :]
+    pixels = ((b * H + y) * W + x)[:, None] * maps + c[None, :]
     size = batch * H * W * maps  # of a step
     k, v_th, half = tl.load(numbers), tl.load(numbers + 1), tl.load(numbers + 2)
     steep, k2, scale = tl.load(numbers + 3), tl.load(numbers + 4), tl.load(numbers + 5)
@@ -126,10 +126,10 @@ def gradients(  # type: ignore[no-untyped-def]
     zeros = tl.zeros((PARTS, BLOCK), dtype=numbers.dtype.element_ty)
     v, x_now = zeros, k * 0
     for t in range(steps):
-        now = k * v + tl.load(current + own, mask=mask, other=0).to(v.dtype)
+        now = k * v + tl.load(current + pixels, mask=mask, other=0).to(v.dtype)
         fires = (now >= v_th) & mask
         v = tl.where(fires, 0, now)
-        tl.store(u + t * size + own, now, mask=mask)
+        tl.store(u + t * size + pixels, now, mask=mask)
         if NORMALISED:
             count = tl.sum(tl.sum(fires.to(v.dtype), 0) / (POOL * POOL), 0)
             x_now = k2 * x_now + scale * count
@@ -152,16 +152,16 @@ def gradients(  # type: ignore[no-untyped-def]
             d_weight -= tl.load(auxiliary + t * batch * h * w + pixel) * sent
             d_x = k2 * d_x - tl.sum(weight * sent, 0)
             sent += scale * d_x
-        now = tl.load(u + t * size + own, mask=mask, other=0)
+        now = tl.load(u + t * size + pixels, mask=mask, other=0)
         carry = k * later
         do = sent[None, :] / (POOL * POOL) - carry * now  # eq. (12)
         near = tl.abs(now - v_th) < half  # eq. (14)
         later = tl.where(near, do * steep, 0) + tl.where(now >= v_th, 0, carry)  # eq. (13)
         if stride > 0:
-            tl.store(d_current + t * size + own, later.to(d_current.dtype.element_ty), mask=mask)
+            tl.store(d_current + t * size + pixels, later.to(d_current.dtype.element_ty), mask=mask)
         else:
             total += later
     if stride == 0:
-        tl.store(d_current + own, total.to(d_current.dtype.element_ty), mask=mask)
+        tl.store(d_current + pixels, total.to(d_current.dtype.element_ty), mask=mask)
     if NORMALISED:
         tl.store(d_U + pixel * maps + c, d_weight, mask=c < maps)

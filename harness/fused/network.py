@@ -21,7 +21,7 @@ from harness.spec import Conv, Network, Stage
 
 
 @dataclass(frozen=True)
-class Plan:
+class Call:
     """How one layer is computed in one call."""
 
     parts: Parts
@@ -39,20 +39,20 @@ class LayerFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
-        ctx, x: Tensor, weight: Tensor, bias: Tensor, U: Tensor | None, plan: Plan
+        ctx, x: Tensor, weight: Tensor, bias: Tensor, U: Tensor | None, call: Call
     ) -> Tensor:
         """x (T or 1, B, ...) -> (T, B, C, h, w), to the next layer."""
-        inputs = _inputs(x, plan)
-        weight = weight.to(plan.precision)
-        current = plan.parts.forward(inputs, weight, bias.to(plan.precision))
+        inputs = _inputs(x, call)
+        weight = weight.to(call.precision)
+        current = call.parts.forward(inputs, weight, bias.to(call.precision))
         current = _current(current.unflatten(0, x.shape[:2]))
-        if plan.tap.recording:  # the pool leaves no spikes behind, so they are made for who looks
-            alone = replace(plan.form, pool=1, neunorm=None, keys=None)
-            seen = plan.kernels.spikes(current, None, alone)
-            plan.tap(seen.flatten(2) if plan.parts is DENSE_PRODUCT else seen)
+        if call.tap.recording:  # the pool leaves no spikes behind, so they are made for who looks
+            alone = replace(call.form, pool=1, neunorm=None, keys=None)
+            seen = call.kernels.spikes(current, None, alone)
+            call.tap(seen.flatten(2) if call.parts is DENSE_PRODUCT else seen)
         ctx.save_for_backward(inputs, weight, current, U)
-        ctx.plan, ctx.shape, ctx.spent = plan, x.shape, False
-        return plan.kernels.spikes(current, U, plan.form)
+        ctx.call, ctx.shape, ctx.spent = call, x.shape, False
+        return call.kernels.spikes(current, U, call.form)
 
     @staticmethod
     def backward(ctx, back: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
@@ -63,23 +63,23 @@ class LayerFunction(torch.autograd.Function):
             )
         ctx.spent = True
         inputs, weight, current, U = ctx.saved_tensors
-        plan: Plan = ctx.plan
-        through = plan.kernels.gradients(current, U, back, plan.form)
+        call: Call = ctx.call
+        through = call.kernels.gradients(current, U, back, call.form)
         d_current = through.current.flatten(0, 1)
-        if plan.parts is DENSE_PRODUCT:
+        if call.parts is DENSE_PRODUCT:
             d_current = d_current.flatten(1)
-        wide = plan.form.dtype
-        d_weight = plan.parts.weight_gradient(d_current, inputs, weight).to(wide)
+        wide = call.form.dtype
+        d_weight = call.parts.weight_gradient(d_current, inputs, weight).to(wide)
         dx = None
         if ctx.needs_input_grad[0]:
-            dx = plan.parts.input_gradient(d_current, inputs, weight).reshape(ctx.shape)
+            dx = call.parts.input_gradient(d_current, inputs, weight).reshape(ctx.shape)
         return dx, d_weight, through.bias.to(wide), through.U, None
 
 
-def _inputs(x: Tensor, plan: Plan) -> Tensor:
+def _inputs(x: Tensor, call: Call) -> Tensor:
     """The steps folded into the batch: channels last for a convolution, flat for a product."""
-    folded = x.flatten(0, 1).to(plan.precision)
-    if plan.parts is DENSE_PRODUCT:
+    folded = x.flatten(0, 1).to(call.precision)
+    if call.parts is DENSE_PRODUCT:
         return folded.flatten(1)
     return folded.contiguous(memory_format=torch.channels_last)
 
@@ -130,9 +130,9 @@ class Layer(nn.Module):
         """
         potential = torch.float64 if run.precision == torch.float64 else torch.float32
         form = replace(self.form, steps=run.steps, dtype=potential, p=self.p, keys=keys)
-        plan = Plan(self.parts, kernels_for(x.device.type), form, run.precision, self.tap)
+        call = Call(self.parts, kernels_for(x.device.type), form, run.precision, self.tap)
         U = self.neunorm.U if self.neunorm is not None else None
-        return LayerFunction.apply(x, self.synapse.weight, self.synapse.bias, U, plan)
+        return LayerFunction.apply(x, self.synapse.weight, self.synapse.bias, U, call)
 
 
 class FusedNetwork(nn.Module):
@@ -147,8 +147,8 @@ class FusedNetwork(nn.Module):
         out = x[:1] if synapses.is_static(x) else x
         run = Run(len(x), _precision(x))
         keys = dropout.stage_keys(self.network, x, training=self.training)
-        for layer, own in zip(self.layers, keys, strict=True):
-            out = layer(out, run, own)
+        for layer, layer_keys in zip(self.layers, keys, strict=True):
+            out = layer(out, run, layer_keys)
         return out.flatten(2)
 
 

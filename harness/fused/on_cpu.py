@@ -10,18 +10,12 @@ from torch import Tensor
 from harness.fused import calls, team
 from harness.fused.form import Form, Gradients
 from harness.reference import dropout
+from harness.reference.precision import SYNAPSE_DTYPES
 
 NAME = f"numba {numba.__version__}"
-_SPIKES = {
-    torch.float32: calls.spikes_fp32,
-    torch.float64: calls.spikes_fp64,
-    torch.bfloat16: calls.spikes_bf16,
-}
-_GRADIENTS = {
-    torch.float32: calls.gradients_fp32,
-    torch.float64: calls.gradients_fp64,
-    torch.bfloat16: calls.gradients_bf16,
-}
+# by what the synapses compute in, as the current comes from them
+_SPIKES = {SYNAPSE_DTYPES[precision]: kernel for precision, kernel in calls.SPIKES.items()}
+_GRADIENTS = {SYNAPSE_DTYPES[precision]: kernel for precision, kernel in calls.GRADIENTS.items()}
 
 
 def spikes(current: Tensor, U: Tensor | None, form: Form) -> Tensor:

@@ -21,8 +21,8 @@ def _forward(current: Tensor, form: Form) -> tuple[list[Tensor], list[Tensor], l
     """Potentials and spikes of each step, and NeuNorm's x where it is on."""
     potentials, fired, auxiliaries = [], [], []
     u = o = x = None
-    for own in _currents(current, form.steps):
-        u = own if u is None or o is None else neuron.potential(u, o, own, form.lif.k_tau)
+    for arriving in _currents(current, form.steps):
+        u = arriving if u is None or o is None else neuron.potential(u, o, arriving, form.lif.k_tau)
         o = (u - form.lif.v_th >= 0).to(u.dtype)
         potentials.append(u)
         fired.append(o)

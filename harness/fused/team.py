@@ -44,8 +44,10 @@ def _openmp() -> str | None:
         return None
     found = [path for path in loaded if path.name.startswith("libgomp")]
     # other packages bring one of their own: torch's lies with torch, or is the only one
-    own = [path for path in found if Path(torch.__file__).resolve().parent in path.parents] or found
-    return str(own[0]) if len(own) == 1 else None
+    beside = [
+        path for path in found if Path(torch.__file__).resolve().parent in path.parents
+    ] or found
+    return str(beside[0]) if len(beside) == 1 else None
 
 
 def _in_threads(kernel: int, argument: int, threads: int) -> None:

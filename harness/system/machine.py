@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -99,6 +100,7 @@ def _frequency() -> float | None:
 
 
 def _cpu_name() -> str:
+    # py-cpuinfo gives the same, after a second and in a process of its own
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text(errors="replace").splitlines():
@@ -107,6 +109,7 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
+@cache  # once a process: each asks git three times
 def _commit() -> str | None:
     """The harness's commit where it runs from a checkout."""
 

@@ -1,0 +1,41 @@
+"""What every row says of the machine it was measured on."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+import pytest
+import torch
+
+from harness.system import machine
+
+
+def test_git_is_asked_once_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    run = subprocess.run
+
+    def counted(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        return run(command, **options)
+
+    monkeypatch.setattr(subprocess, "run", counted)
+    machine._commit.cache_clear()
+    first = machine.describe(torch.device("cpu"))
+    once = len(asked)
+    assert once and {command[0] for command in asked} == {"git"}
+    assert machine.describe(torch.device("cpu")) == first
+    assert len(asked) == once
+
+
+def test_the_processor_is_named_from_what_the_system_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = "processor\t: 0\nmodel name\t: A Processor (R) 9 \nmodel name\t: another\n"
+    monkeypatch.setattr("pathlib.Path.exists", lambda path: str(path) == "/proc/cpuinfo")
+    monkeypatch.setattr("pathlib.Path.read_text", lambda path, **options: text)
+    assert machine._cpu_name() == "A Processor (R) 9"
+    monkeypatch.setattr("pathlib.Path.exists", lambda path: False)
+    monkeypatch.setattr("platform.processor", lambda: "")
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
+    assert machine._cpu_name() == "arm64"
