@@ -20,9 +20,10 @@ from harness.records import (
     TrainedRow,
     WarmupRow,
     WarningRow,
+    identity,
 )
 from harness.records.identity import EXAM
-from harness.spec import Case, Training, paper
+from harness.spec import Case, Reading, Training, paper
 
 R = TypeVar("R", bound=Row)
 
@@ -82,7 +83,8 @@ KINDS = tuple(_ADDED)
 
 def base(case: Case = CASE, **fields: object) -> Record:
     """What all rows of a case share."""
-    return Record(**{**vars(case.fields), "run": RUN, "time": TIME, **fields})  # pyright: ignore
+    given = {"run": RUN, "time": TIME, "iterations_per_epoch": 2500, **fields}
+    return Record(**{**vars(case.fields), **given})  # pyright: ignore
 
 
 def row(kind: type[R], case: Case = CASE, **fields: object) -> R:
@@ -105,4 +107,79 @@ def trained_case(epochs: int = 2, **changes: Any) -> Case:
     return replace(given, **changes)
 
 
-ROW = row(IterationRow, iterations_per_epoch=2500)
+ROW = row(IterationRow)
+
+
+def timed(framework: str, *seconds: float, **fields: Any) -> list[Row]:
+    """A framework's rounds in the small cell."""
+    given: dict[str, Any] = {"framework": framework, **fields}
+    return [row(IterationRow, **given, round=n, seconds=s) for n, s in enumerate(seconds, 1)]
+
+
+def certified(framework: str, passed: bool = True, **fields: Any) -> list[CertificateRow]:
+    """A framework's proof in float64 and float32, or that it failed."""
+    given: dict[str, Any] = {"spike_rate": 0.15, "framework": framework, **fields}
+    return [
+        row(CertificateRow, certified=passed, certificate_precision=each, **given)
+        for each in ("fp64", "fp32")
+    ]
+
+
+def rows_of_a_run() -> list[Row]:
+    """One cell, all that can become of a contender in it."""
+    subtracts: dict[str, Any] = {"variant": "subtract", "deviations": "it subtracts"}
+    missing: dict[str, Any] = {"status": "missing", "reason": "norse does not load"}
+    return [
+        *certified("reference"),
+        *certified("snntorch"),
+        *certified("snntorch", False, **subtracts),
+        *timed("floor", 0.5, 2.0, 2.0),
+        *timed("floor", 2.0, 2.0, 0.5, twin=True),  # with the first name, a mean of 1, 2, 1
+        *timed("reference", 2.0, 4.0, 2.2),
+        *timed("snntorch", 1.5, 3.0, 1.5),
+        *timed("snntorch", 1.2, 2.4, 1.2, **subtracts),
+        row(MemoryRow, framework="snntorch", peak_memory_mib=607.0),
+        row(EndedRow, framework="norse", **missing),
+    ]
+
+
+def training(
+    seed: int, curve: tuple[float, ...], neunorm: Reading | None = None, **changes: Any
+) -> list[Row]:
+    """Rows of a training whose test accuracy goes along `curve`; `changes` are those of its case.
+
+    It is CIFARNet at an eighth of its width, on 1,000 samples.
+    """
+    chosen: dict[str, Any] = {"dataset": "cifar10", "scale": "CIFARNet", "framework": "fused"}
+    chosen |= {"width": Fraction(1, 8), "seed": seed, **changes}
+    dataset = chosen["dataset"]
+    _, network = paper.network(chosen["scale"], dataset, neunorm=neunorm, width=chosen["width"])
+    chosen |= {"network": network, "optimiser": paper.settings(dataset).optimiser}
+    case = trained_case(len(curve), **chosen)
+    shared: dict[str, Any] = {
+        "key": identity.training_key(case, "train", "test", identity.Software(torch="2")),
+        "data_source": "photographs",
+        "train_samples": 900,
+        "validation_samples": 100,
+        "test_samples": 150,
+    }
+    best = max(range(len(curve)), key=lambda n: curve[n])
+    last: dict[str, Any] = {
+        "test_accuracy": curve[-1],
+        "best_test_accuracy": curve[best],
+        "best_test_epoch": best + 1,
+        "chosen_test_accuracy": curve[0],
+        "chosen_epoch": 1,
+        "seconds": 10.0 * len(curve),
+    }
+    epochs = [
+        row(EpochRow, case, epoch=n, test_accuracy=each, **shared)
+        for n, each in enumerate(curve, 1)
+    ]
+    return [
+        *epochs,
+        row(TestedRow, case, tested_T=1, test_accuracy=curve[-1] / 2, **shared),
+        row(TestedRow, case, tested_T=2, test_accuracy=curve[-1], **shared),
+        row(ConfusionRow, case, **shared),
+        row(TrainedRow, case, **last, **shared),
+    ]

@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import sqrt
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rows import ROW, timed, training
 from test_cli import call
-from test_records import ROW
-from test_trained_tables import training
 
 from harness.analysis.compare import Change, compare
-from harness.records import Record, Store
+from harness.records import IterationRow, Row, Store
 
 RECORDED = Path(__file__).parents[1] / "results"
 
 
-@pytest.fixture(scope="module")
-def two_runs() -> tuple[list[Record], list[Record]]:
-    """Two default runs of the same code, one after the other, as they were recorded."""
-    rows, _ = Store(RECORDED).read("acceleration")
-    whole: dict[tuple[str | None, str | None], list[str]] = {}
-    for row in rows:
-        if row.run not in whole.setdefault((row.commit, row.cpu), []):
-            whole[row.commit, row.cpu].append(row.run)
-    first, second = next(runs for runs in whole.values() if len(runs) > 1)[:2]
+@pytest.fixture(scope="module", params=["amd-epyc-avx512", "intel-xeon"])
+def two_runs(request: pytest.FixtureRequest) -> tuple[list[Row], list[Row]]:
+    """Two default runs of the same code on one machine, one after the other, as recorded."""
+    rows, _ = Store(RECORDED / "published" / request.param).read("acceleration")
+    first, second = list(dict.fromkeys(row.run for row in rows))[:2]
     return [r for r in rows if r.run == first], [r for r in rows if r.run == second]
 
 
-def slowed(rows: list[Record], framework: str, factor: float) -> list[Record]:
+def slowed(rows: list[Row], framework: str, factor: float) -> list[Row]:
     return [
         replace(row, seconds=row.seconds * factor)
-        if row.kind == "iteration" and row.framework == framework and row.seconds
+        if isinstance(row, IterationRow) and row.framework == framework
         else row
         for row in rows
     ]
@@ -42,7 +39,7 @@ def called(rows: tuple[Change, ...]) -> set[tuple[str, str]]:
 
 
 def test_two_runs_of_the_same_code_are_not_called_different(
-    two_runs: tuple[list[Record], list[Record]],
+    two_runs: tuple[list[Row], list[Row]],
 ) -> None:
     found = compare(*two_runs)
     assert len(found.changes) > 36
@@ -52,7 +49,7 @@ def test_two_runs_of_the_same_code_are_not_called_different(
 
 @pytest.mark.parametrize("framework", ["snntorch", "norse"])
 def test_an_adapter_that_became_10_percent_slower_is(
-    two_runs: tuple[list[Record], list[Record]], framework: str
+    two_runs: tuple[list[Row], list[Row]], framework: str
 ) -> None:
     old, new = two_runs
     found = compare(old, slowed(new, framework, 1.1))
@@ -62,7 +59,7 @@ def test_an_adapter_that_became_10_percent_slower_is(
 
 
 def test_all_that_became_slower_together_are_called_so(
-    two_runs: tuple[list[Record], list[Record]],
+    two_runs: tuple[list[Row], list[Row]],
 ) -> None:
     old, new = two_runs
     for framework in {row.framework for row in new} - {"floor"}:
@@ -71,8 +68,8 @@ def test_all_that_became_slower_together_are_called_so(
 
 
 def test_other_machines_versions_and_data_are_said_first() -> None:
-    old = [replace(ROW, cpu="A", torch="2.12", data_sha256="a", framework_version="1")]
-    new = [replace(ROW, cpu="B", torch="2.13", data_sha256="b", framework_version="2")]
+    old: list[Row] = [replace(ROW, cpu="A", torch="2.12", data_sha256="a", framework_version="1")]
+    new: list[Row] = [replace(ROW, cpu="B", torch="2.13", data_sha256="b", framework_version="2")]
     assert compare(old, new).differences == (
         "CPU: A before, B now",
         "torch: 2.12 before, 2.13 now",
@@ -81,7 +78,18 @@ def test_other_machines_versions_and_data_are_said_first() -> None:
     )
 
 
-def runs_of(accuracies: tuple[float, ...]) -> list[Record]:
+def test_of_several_machines_that_with_most_rows_is_compared() -> None:
+    here: dict[str, Any] = {"cpu": "A", "threads": 2}
+    there: dict[str, Any] = {"cpu": "B", "threads": 2}
+    old = [*timed("floor", 1.0, 1.0, **here), *timed("reference", 2.0, 2.0, **here)]
+    more = [*timed("floor", 1.0, **there), *timed("reference", 9.0, **there)]
+    for new in ([*old, *more], [*more, *old]):
+        found = compare(old, new)
+        assert {each.new for each in found.changes if each.where != "all cells"} == {2.0}
+        assert found.differences == ("CPU: A before, A, B now",)
+
+
+def runs_of(accuracies: tuple[float, ...]) -> list[Row]:
     return [
         row
         for seed, each in enumerate(accuracies)
@@ -97,19 +105,29 @@ def test_accuracy_is_compared_over_seeds() -> None:
         (runs_of((0.70, 0.71, 0.72)), "better"),
         (runs_of((0.30, 0.31, 0.32)), "worse"),
         (runs_of((0.60,)), "not judged"),
+        (runs_of((0.70, 0.70, 0.70)), "better"),  # no seed differs: nothing warns
     ):
         (change,) = compare(old, new).changes
         assert (change.what, change.call) == ("accuracy", call_)
+    for same in ((0.50, 0.50), (0.1 + 0.2, 0.3)):  # nor where they differ by rounding alone
+        (change,) = compare(runs_of(same), runs_of((0.6, 0.6))).changes
+        assert change.call == "better"
+
+
+def test_the_interval_of_a_difference_is_welchs() -> None:
+    (change,) = compare(runs_of((0.1, 0.3)), runs_of((0.2, 0.3, 0.4, 0.5))).changes
+    # variances 0.02 and 0.05 / 3, over n 0.01 and 0.05 / 12; their freedom 1.8972; t of it 4.5341
+    reach = 4.534085 * sqrt(0.01 + 0.05 / 12)
+    assert (change.old, change.new, change.change) == pytest.approx((0.2, 0.35, 0.15))
+    assert (change.low, change.high) == pytest.approx((0.15 - reach, 0.15 + reach), rel=1e-4)
 
 
 def test_the_command_says_what_cannot_be_compared_and_fails_on_a_regression(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, accuracies in (("old", (0.5, 0.51)), ("new", (0.1, 0.11))):
-        for row in runs_of(accuracies):
-            Store(tmp_path / name).append(row)
-    for row in [replace(ROW, framework="floor")]:
-        Store(tmp_path / "other").append(row)
+        Store(tmp_path / name).append(*runs_of(accuracies))
+    Store(tmp_path / "other").append(*timed("floor", 1.0))
     old, new, other = (str(tmp_path / name) for name in ("old", "new", "other"))
     assert call(monkeypatch, "compare", old, new) == 0
     assert call(monkeypatch, "compare", old, new, "--fail-above", "5%") == 1
@@ -118,7 +136,7 @@ def test_the_command_says_what_cannot_be_compared_and_fails_on_a_regression(
     for arguments, sentence in (
         ([old, other], "have no cell in common"),
         ([old, str(tmp_path / "none")], "no rows of acceleration under"),
-        ([old, new, "--fail-above", "much"], "--fail-above 'much', expected a percentage"),
+        ([old, new, "--fail-above", "much"], "'--fail-above': 'much', expected a percentage"),
     ):
         assert call(monkeypatch, "compare", *arguments) == 2
         error = capsys.readouterr().err

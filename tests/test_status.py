@@ -4,110 +4,167 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from rows import row
 from test_learning import case
-from test_store import said
+from test_runner import case as timed_case
 
 from harness.analysis import status, verify
-from harness.analysis.verify import Sample, case_of
+from harness.analysis.verify import Here, Sample
+from harness.cli.here import key_now, lacks
 from harness.jobs.local import Local
-from harness.records import Record, Store
-from harness.spec import ANN, Training
-from harness.speed import schedule
-from harness.training import trial
+from harness.records import EndedRow, EpochRow, Row, Store, TimedRow, TrainedRow
+from harness.spec import ANN, Access, Case, Training
+from harness.system import machine
 
-HERE = schedule.here("cpu")
 GIVEN = case(framework=ANN, training=Training(epochs=2, samples=60, test_samples=30, embedded=True))
+NOW = key_now("cpu")
+
+
+def said(fraction: float, doing: str) -> None:
+    return
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one training, made by the local executor."""
     out = tmp_path_factory.mktemp("done")
-    list(Local().train((GIVEN,), Store(out), trial.Plan(out=out, data_root=out), said))
+    list(Local().train((GIVEN,), Store(out), Access(out), said))
     return out
 
 
-def rows(out: Path) -> list[Record]:
+def rows(out: Path) -> list[Row]:
     found, damaged = Store(out).read()
     assert not damaged
     return found
 
 
-def test_a_case_is_done_only_by_this_code_and_these_versions(done: Path) -> None:
-    own = rows(done)
-    assert status.state(GIVEN, own, HERE) == "done"
-    for change in ({"code": "another"}, {"torch": "1.0"}, {"framework_version": "9"}):
-        assert status.state(GIVEN, [replace(row, **change) for row in own], HERE) == "dated"
+def trained(out: Path) -> TrainedRow:
+    (found,) = (each for each in rows(out) if isinstance(each, TrainedRow))
+    return found
 
 
-def test_a_case_is_missing_failed_or_left_out(done: Path) -> None:
-    (row,) = (row for row in rows(done) if row.kind == "trained")
-    assert status.state(GIVEN, [], HERE) == "missing"
-    failed = replace(row, kind="case", status="failed", reason="why", time="2999")
-    assert status.state(GIVEN, [failed], HERE) == "failed"
-    assert status.state(GIVEN, [replace(failed, status="missing")], HERE) == "left out"
-    assert status.state(GIVEN, [failed, row], HERE) == "done"
+def test_a_row_says_all_of_its_case(done: Path) -> None:
+    assert all(Case.of(each) == GIVEN for each in rows(done))
 
 
-def test_a_timing_is_done_on_this_machine_alone(done: Path) -> None:
-    timed = replace(GIVEN, training=None)
-    (row,) = (row for row in rows(done) if row.kind == "trained")
-    own = replace(row, kind="timed", epochs=None, dropout=None, code=None)
-    own = replace(own, code=status.build.of_case(own, timed).code)
-    assert status.state(timed, [own], HERE) == "done"
-    assert status.state(timed, [replace(own, cpu="another")], HERE) == "dated"
+def test_a_case_is_done_where_its_key_would_be_the_same_now(done: Path) -> None:
+    found = rows(done)
+    assert status.state(GIVEN, found, NOW) == "done"
+    assert status.state(GIVEN, found, lambda case, row: "another") == "dated"
+    # the key follows from the row's data: with other data it would be another
+    others = [replace(each, data_sha256="another") for each in found]
+    assert status.state(GIVEN, others, NOW) == "dated"
+    moved = [replace(each, code="another", commit="another") for each in found]
+    assert status.state(GIVEN, moved, NOW) == "done"
+
+
+def test_rows_of_an_adapter_that_is_gone_are_dated_and_nothing_fails(done: Path) -> None:
+    gone = replace(GIVEN, framework="gone:variant")
+    found = [replace(each, framework="gone", variant="variant") for each in rows(done)]
+    assert status.state(gone, found, NOW) == "dated"
+    assert lacks(gone) == "its adapter gone:variant is not here"
+
+
+def test_a_case_is_missing_failed_or_left_out_as_its_last_row_says(done: Path) -> None:
+    end = trained(done)
+    failed = row(EndedRow, GIVEN, reason="why")
+    for status_, state in (
+        ("failed", "failed"),
+        ("not comparable", "failed"),
+        ("missing", "left out"),
+        ("unsupported", "left out"),
+    ):
+        assert status.state(GIVEN, [replace(failed, status=status_)], NOW) == state
+    assert status.state(GIVEN, [], NOW) == "missing"
+    assert status.state(GIVEN, [failed, end], NOW) == "done"
+    assert status.state(GIVEN, [replace(end, key="old"), failed], NOW) == "failed"
+    assert status.state(GIVEN, [failed, replace(end, key="old")], NOW) == "dated"
+
+
+def test_a_timing_is_done_on_this_machine_alone() -> None:
+    given = timed_case("reference")
+    here = row(TimedRow, given, data_sha256="data", allocator="system")
+    here = replace(here, key=NOW(given, here))
+    assert status.state(given, [here], NOW) == "done"
+    machine_ = machine.describe
+
+    def elsewhere(device: object) -> object:
+        return replace(machine_(device), cpu="another")  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine, "describe", elsewhere)
+        assert status.state(given, [here], key_now("cpu")) == "dated"
 
 
 def test_standings_count_cases_and_estimate_the_rest(done: Path) -> None:
     cases = (GIVEN, replace(GIVEN, seed=1), replace(GIVEN, seed=2))
-    (found,) = status.standings(cases, rows(done), HERE)
+    (found,) = status.standings(cases, rows(done), NOW)
     assert (found.done, found.missing, found.failed) == (1, 2, 0)
-    (one,) = (row for row in rows(done) if row.kind == "trained")
-    assert found.seconds_left == pytest.approx(2 * status.TESTING * (one.seconds or 0))
-    (unknown,) = status.standings(cases, [], HERE)
+    seconds = trained(done).seconds
+    assert seconds > 0
+    assert found.seconds_left == pytest.approx(2 * status.TESTING * seconds)
+    (unknown,) = status.standings(cases, [], NOW)
     assert math.isnan(unknown.seconds_left) and unknown.missing == 3
-
-
-def test_a_row_says_all_of_its_case(done: Path) -> None:
-    (row,) = (row for row in rows(done) if row.kind == "trained")
-    assert case_of(row) == GIVEN
 
 
 SAMPLE = Sample(cases=1, seed=0, epochs=1, budget=1.0)
 
 
+def verified(found: Sequence[Row], root: Path) -> list[verify.Check]:
+    return list(verify.verify(found, SAMPLE, Here(Local(), Access(root), lacks, said)))
+
+
 def test_a_second_measurement_confirms_the_same_numbers(done: Path) -> None:
-    found = list(verify.verify(rows(done), SAMPLE, done, Local(), said))
-    assert [check.verdict for check in found] == ["confirmed"] * len(verify.FIGURES)
+    checks = verified(rows(done), done)
+    assert [check.verdict for check in checks] == ["confirmed"] * len(verify.FIGURES)
 
 
 def test_a_figure_that_was_changed_is_not_confirmed(done: Path) -> None:
     changed = [
-        replace(row, loss=row.loss + 1e-9) if row.kind == "epoch" and row.loss else row
-        for row in rows(done)
+        replace(each, loss=each.loss + 1e-9) if isinstance(each, EpochRow) else each
+        for each in rows(done)
     ]
-    found = list(verify.verify(changed, SAMPLE, done, Local(), said))
-    assert [check.figure for check in found if check.verdict == "differs"] == ["epoch 1 loss"]
-    (reason,) = (check.reason for check in found if check.reason)
+    checks = verified(changed, done)
+    assert [check.figure for check in checks if check.verdict == "differs"] == ["epoch 1 loss"]
+    (reason,) = (check.reason for check in checks if check.reason)
     assert reason == "nothing that is recorded explains it"
 
 
-def test_other_data_are_not_tested(done: Path) -> None:
-    others = [replace(row, data_sha256="another") for row in rows(done)]
-    (check,) = verify.verify(others, SAMPLE, done, Local(), said)
+@pytest.mark.parametrize("name", ["data_sha256", "data_test_sha256"])
+def test_other_data_are_not_tested(done: Path, name: str) -> None:
+    (check,) = verified([replace(each, **{name: "another"}) for each in rows(done)], done)
     assert check.verdict == "not tested" and "data" in check.reason
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"device": "cuda"}, "it ran on cuda, and there is none here"),
+        ({"framework": "gone"}, "its adapter gone is not here"),
+    ],
+)
+def test_what_cannot_run_here_is_not_tested_and_says_why(
+    done: Path, change: dict[str, str], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    (check,) = verified([replace(each, **change) for each in rows(done)], done)
+    assert (check.verdict, check.reason) == ("not tested", reason)
 
 
 def test_each_run_has_a_manifest(done: Path) -> None:
     (path,) = (done / "runs").iterdir()
-    told = json.loads(path.read_text())
-    assert told["run"] == path.stem and {row.run for row in rows(done)} == {path.stem}
-    assert told["command"][0] == "harness"
-    assert told["packages"]["torch"] == HERE.torch.partition("+")[0] or told["packages"]["torch"]
-    assert told["machine"]["cpu"] == HERE.cpu and told["machine"]["threads"] == HERE.threads
-    (data,) = told["data"]
+    manifest = json.loads(path.read_text())
+    here = machine.describe(machine.torch.device("cpu"))
+    assert manifest["run"] == path.stem and {each.run for each in rows(done)} == {path.stem}
+    assert manifest["command"][0] == "harness"
+    assert manifest["packages"]["torch"] == metadata.version("torch")
+    assert manifest["machine"]["cpu"] == here.cpu
+    assert manifest["machine"]["threads"] == here.threads
+    (data,) = manifest["data"]
     assert data["sha256"] == rows(done)[0].data_sha256

@@ -8,57 +8,19 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from test_records import ROW
+from rows import ROW, certified, row, rows_of_a_run, timed
 
 from harness.analysis import tables
-from harness.records import Record
+from harness.analysis.rounds import cell_of
+from harness.analysis.speed import acceleration_lines
+from harness.records import EndedRow, IterationRow
+from harness.records.identity import EXAM
 
 COLUMNS = """
     dataset scale framework variant precision device T batch_size seconds_per_iteration
     seconds_per_epoch ratio_to_floor ratio_low ratio_high speedup_vs_reference peak_memory_mib
     spike_rate certificate rounds
 """
-
-
-def timed(framework: str, *seconds: float, **fields: object) -> list[Record]:
-    row = replace(ROW, framework=framework, **fields)  # type: ignore[arg-type]
-    return [replace(row, round=n, seconds=each) for n, each in enumerate(seconds, 1)]
-
-
-def certified(framework: str, passed: bool = True, **fields: object) -> list[Record]:
-    row = replace(ROW, framework=framework, kind="certificate", round=None, seconds=None)
-    row = replace(row, certified=passed, spike_rate=0.15, **fields)  # type: ignore[arg-type]
-    return [replace(row, certificate_precision=each) for each in ("fp64", "fp32")]
-
-
-def rows_of_a_run() -> list[Record]:
-    return [
-        *certified("reference"),
-        *certified("snntorch"),
-        *certified("snntorch", False, variant="subtract", deviations="it subtracts"),
-        *timed("floor", 0.5, 2.0, 2.0),
-        *timed("floor", 2.0, 2.0, 0.5, twin=True),  # with the first name, a mean of 1, 2, 1
-        *timed("reference", 2.0, 4.0, 2.2),
-        *timed("snntorch", 1.5, 3.0, 1.5),
-        *timed("snntorch", 1.2, 2.4, 1.2, variant="subtract", deviations="it subtracts"),
-        replace(
-            ROW,
-            framework="snntorch",
-            kind="memory",
-            round=None,
-            seconds=None,
-            peak_memory_mib=607.0,
-        ),
-        replace(
-            ROW,
-            framework="norse",
-            kind="case",
-            status="missing",
-            reason="norse does not load",
-            round=None,
-            seconds=None,
-        ),
-    ]
 
 
 def line(table: pd.DataFrame, framework: str, variant: str = "") -> dict[str, object]:
@@ -107,8 +69,8 @@ def test_nobody_is_ranked_without_a_certificate() -> None:
 def test_precisions_are_classes_of_their_own() -> None:
     bf16: dict[str, Any] = {"precision": "bf16"}
     layers = [
-        replace(row, layer=name, gradient_cosine=cosine)
-        for row in certified("fused", **bf16)[:1]
+        replace(each, layer=name, gradient_cosine=cosine)
+        for each in certified("fused", **bf16)[:1]
         for name, cosine in (("1", 0.99), ("2", 0.97))
     ]
     measured = replace(certified("fused", **bf16)[0], certificate_precision="bf16")
@@ -145,32 +107,131 @@ def test_timed_without_any_certificate_row_is_not_ranked() -> None:
 
 
 def test_a_failed_certificate_is_not_comparable() -> None:
-    failed = replace(
-        ROW,
-        kind="case",
-        status="failed",
-        reason="not comparable: spikes differ",
-        round=None,
-        seconds=None,
-    )
+    failed = row(EndedRow, status="not comparable", reason="spikes differ")
     rows = [*timed("floor", 1.0), *certified("reference", False), failed]
     found = line(tables.acceleration(rows), "reference")
     assert found["certificate"] == "not comparable"
+    assert found["reason"] == "not comparable: spikes differ"
     assert isinstance(found["seconds_per_iteration"], float)
     assert isnan(found["seconds_per_iteration"])
 
 
 def test_the_last_run_of_a_cell_counts_and_its_rounds_are_not_mixed_with_others() -> None:
-    later = [replace(row, run="20270101T000000-000000") for row in timed("floor", 3.0)]
+    later = timed("floor", 3.0, run="20270101T000000-000000")
     table = tables.acceleration([*rows_of_a_run(), *later])
     assert list(table["framework"]) == ["floor"]
     assert line(table, "floor")["seconds_per_iteration"] == 3.0
 
 
+def test_a_clock_that_once_ran_ahead_does_not_hide_what_was_measured_later() -> None:
+    ahead = [replace(each, run="20990101T000000-000000") for each in rows_of_a_run()]
+    now = timed("floor", 1.0) + timed("reference", 5.0)
+    for rows, ratio in (([*ahead, *now], 5.0), ([*now, *ahead], 2.0)):
+        table = tables.acceleration(rows)
+        assert line(table, "reference")["ratio_to_floor"] == ratio
+        assert len(set(table["run"])) == 1
+
+
+def test_a_later_run_that_timed_nothing_leaves_the_figures() -> None:
+    later = row(EndedRow, framework="snntorch", run="20270101T000000-000000")
+    table = tables.acceleration([*rows_of_a_run(), later])
+    assert line(table, "snntorch")["ratio_to_floor"] == 1.5
+
+
+PLACES: list[dict[str, Any]] = [
+    {"cpu": "Another"},
+    {"capability": "AVX2"},
+    {"gpu": "NVIDIA H100"},
+    {"threads": 4},
+]
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: next(iter(place)))
+def test_rows_of_two_machines_are_never_mixed_in_one_cells_ratios(place: dict[str, Any]) -> None:
+    here: dict[str, Any] = {"cpu": "One", "capability": "AVX512", "threads": 2}
+    there = {**here, **place}
+    # in turn, and of the same run: as if two machines wrote to one folder
+    rows = [
+        *timed("floor", 1.0, 2.0, 1.0, **here),
+        *timed("floor", 4.0, 4.0, **there),
+        *timed("snntorch", 2.0, 4.0, 2.0, **here),
+        *timed("snntorch", 4.0, 4.0, **there),
+    ]
+    found = [each for each in acceleration_lines(rows) if each.framework == "snntorch"]
+    assert [each.ratio_to_floor for each in found] == [2.0, 1.0]
+    assert [each.seconds_per_iteration for each in found] == [2.0, 4.0]
+    assert found[0].place != found[1].place and found[0].cell != found[1].cell
+    twice = timed("floor", 8.0, 8.0, twin=True, **there)
+    noise = tables.noise_of([*twice, *reversed(rows)])
+    assert noise is not None and noise.value == 2.0  # to the other machine's floor: 8 and 4
+
+
+def test_machines_come_first_that_with_most_rows_before_the_others_then_cells() -> None:
+    few: dict[str, Any] = {"cpu": "A", "threads": 1}
+    most: dict[str, Any] = {"cpu": "B", "threads": 2}
+    rows = [
+        *timed("floor", 1.0, 1.0, scale="Small", **few),
+        *timed("floor", 1.0, scale="Middle", **most),
+        *timed("floor", 1.0, 1.0, scale="Small", **most),
+    ]
+    table = tables.acceleration(rows)
+    order = list(zip(table["cpu"], table["scale"], strict=True))
+    assert order == [("B", "Small"), ("B", "Middle"), ("A", "Small")]
+
+
+SETTINGS: list[dict[str, Any]] = [
+    {"v_th": 0.5},
+    {"population": 5},
+    {"optimiser_lr": 0.01},
+    {"batch_size": 10},
+    {"seed": 1},
+    {"initialisation": "torch"},
+    {"neunorm": "mean", "k_tau2": 0.9},
+    {"mode": "inference"},
+]
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: next(iter(setting)))
+def test_whatever_differs_beside_framework_and_precision_makes_another_cell(
+    setting: dict[str, Any],
+) -> None:
+    assert cell_of(row(IterationRow, **setting)) != cell_of(ROW)
+    other = row(IterationRow, framework="norse", variant="super", precision="bf16")
+    assert cell_of(other) == cell_of(ROW)
+    rows = [*timed("floor", 1.0), *timed("reference", 2.0), *timed("floor", 4.0, **setting)]
+    (found,) = (each for each in acceleration_lines(rows) if each.framework == "reference")
+    assert found.ratio_to_floor == 2.0
+
+
+@pytest.mark.parametrize("exam", [EXAM - 1, EXAM + 1])
+def test_a_certificate_by_another_exam_counts_as_none(exam: int) -> None:
+    rows = [*timed("floor", 1.0), *timed("reference", 2.0), *certified("reference", exam=exam)]
+    found = line(tables.acceleration(rows), "reference")
+    assert found["certificate"] == "none" and pd.isna(found["rank"])  # pyright: ignore
+    assert found["ratio_to_floor"] == 2.0
+    assert "--fresh" in str(found["reason"])
+    now = [*rows[:2], *certified("reference")]
+    assert line(tables.acceleration(now), "reference")["rank"] == 1
+
+
+def test_what_was_proved_is_data_and_no_column() -> None:
+    lines = {each.name: each for each in acceleration_lines(rows_of_a_run())}
+    assert lines["snntorch"].proved == lines["reference"].proved == ("fp64", "fp32")
+    for name in ("floor", "snntorch:subtract", "norse"):
+        assert lines[name].proved == (), name
+    measured = certified("fused", precision="bf16")
+    measured.append(replace(measured[0], certificate_precision="bf16"))
+    (fused,) = acceleration_lines([*measured, *timed("fused", 1.0, precision="bf16")])
+    assert fused.proved == ("fp64", "fp32")  # bf16 is measured, not proved
+    assert "proved" not in tables.acceleration(rows_of_a_run()).columns
+
+
 def test_cells_come_in_the_papers_order() -> None:
     cells = [("nmnist", "Large"), ("cifar10", "Middle"), ("nmnist", "Small"), ("cifar10", "Small")]
     rows = [
-        row for dataset, scale in cells for row in timed("floor", 1.0, dataset=dataset, scale=scale)
+        each
+        for dataset, scale in cells
+        for each in timed("floor", 1.0, dataset=dataset, scale=scale)
     ]
     table = tables.acceleration(rows)
     assert list(zip(table["dataset"], table["scale"], strict=True)) == [

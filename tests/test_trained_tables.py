@@ -8,38 +8,12 @@ from math import isnan, sqrt
 
 import pytest
 from conftest import SHARED, needs_shared
-from test_records import ROW
+from rows import training
 
 from harness.analysis import published, statistics, tables
-from harness.records import Record
-
-VOTES = tuple(tuple(0.5 if a == b else 0.1 for a in range(10)) for b in range(10))
-
-
-def training(seed: int, curve: tuple[float, ...], **fields: object) -> list[Record]:
-    """Rows of a training whose test accuracy goes along `curve`."""
-    base = replace(ROW, kind="epoch", seed=seed, round=None, seconds=None, suite="timesteps")
-    base = replace(base, framework="fused", scale="CIFARNet", epochs=len(curve))
-    base = replace(base, width="1/8", **fields)  # type: ignore[arg-type]
-    key = f"{seed} {base.neunorm} {base.T} {base.scale} {base.dataset} {base.framework}"
-    base = replace(base, key=key)
-    best = max(range(len(curve)), key=lambda n: curve[n])
-    return [
-        *(replace(base, epoch=n, test_accuracy=each) for n, each in enumerate(curve, 1)),
-        replace(base, kind="tested", tested_T=1, test_accuracy=curve[-1] / 2),
-        replace(base, kind="tested", tested_T=2, test_accuracy=curve[-1]),
-        replace(base, kind="confusion", votes=VOTES),
-        replace(
-            base,
-            kind="trained",
-            test_accuracy=curve[-1],
-            best_test_accuracy=curve[best],
-            best_test_epoch=best + 1,
-            chosen_test_accuracy=curve[0],
-            chosen_epoch=1,
-            seconds=10.0 * len(curve),
-        ),
-    ]
+from harness.analysis.trained import trainings
+from harness.records import EpochRow
+from harness.spec import Case, Training
 
 
 def test_a_mean_has_students_interval() -> None:
@@ -70,6 +44,27 @@ def test_the_later_rows_of_a_training_done_anew_count_and_a_begun_one_does_not()
     rows = [*training(0, (0.2,), T=1), *training(0, (0.9,), T=1), *training(1, (0.5,), T=1)[:2]]
     (line,) = tables.TABLES["timesteps"](rows).to_dict("records")
     assert (line["accuracy"], line["n"]) == (0.9, 1)
+
+
+def test_a_condition_is_a_case_without_its_seed_and_says_its_data() -> None:
+    flagged = [replace(r, data_test_lossy=True) for r in training(7, (0.1, 0.3), neunorm="mean")]
+    rows = [*training(1, (0.2, 0.4), T=2), *training(0, (0.3, 0.6), T=2), *flagged]
+    many, alone = trainings(rows, "timesteps")
+    assert many.condition.case == replace(Case.of(rows[0]), seed=0, training=Training(2))
+    assert (many.condition.reading, many.condition.flags) == ("off", ())
+    assert (alone.condition.reading, alone.condition.flags) == ("mean", ("lossy",))
+    assert (many.condition.train_samples, many.condition.data_source) == (900, "photographs")
+    assert many.accuracies == {1: 0.4, 0: 0.6} and alone.accuracies == {7: 0.3}
+    assert [row.epoch for row in many.of_kind(EpochRow)] == [1, 2, 1, 2]
+    assert many.tested_at(1) == [0.2, 0.3] and many.tested_at(2) == [0.4, 0.6]
+    assert many.tested_at(3) == []
+
+
+def test_what_was_asked_of_the_trained_network_makes_no_other_condition() -> None:
+    asked = Training(1, samples=1_000, tested_at=(1, 2), confusion=True)
+    rows = [*training(0, (0.4,)), *training(1, (0.6,), training=asked)]
+    (found,) = trainings(rows, "timesteps")
+    assert found.accuracies == {0: 0.4, 1: 0.6}
 
 
 def test_neunorm_says_how_soon_each_reaches_what_all_reach() -> None:

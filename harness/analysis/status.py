@@ -15,6 +15,7 @@ from harness.analysis.rounds import cell_of
 from harness.records import EndedRow, IterationRow, Row, TimedRow, TrainedRow
 from harness.records.identity import fields_that_train
 from harness.spec import Case, cells
+from harness.spec.training import MOST
 
 State = Literal["done", "dated", "failed", "left out", "missing"]
 TESTING = 1.25  # what a training takes for each second of its passes, about: the rest tests
@@ -103,7 +104,7 @@ def _work(row: TrainedRow) -> float:
     """The pace of the case a row is of, with the samples that were there."""
     case = Case.of(row)
     samples = (row.train_samples or 0) + (row.validation_samples or 0)
-    return replace(case, training=replace(case.trained, samples=samples or None)).pace
+    return replace(case, training=replace(case.trained, samples=min(samples, MOST) or None)).pace
 
 
 def _timing_seconds(left: Sequence[Case], rows: Sequence[Row]) -> float:

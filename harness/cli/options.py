@@ -58,7 +58,7 @@ def fraction(given: object) -> Fraction:
     """A positive fraction: 1, 1/8, 0.5."""
     text, value = str(given), Fraction(0)
     with suppress(ValueError, ZeroDivisionError):
-        value = Fraction(text) if len(text) <= 20 else value
+        value = Fraction(text) if re.fullmatch(r"[0-9./]{1,20}", text) else value
     if not 0 < value <= 16:
         raise typer.BadParameter(f"{text!r}, expected a fraction above 0 and up to 16, such as 1/8")
     return value

@@ -327,6 +327,8 @@ def _meaning(row: Row) -> Row | str:
         zone = None
     if zone is None:
         return _damage("time: a date and time with a zone was expected")
+    if isinstance(row, EpochRow | TestedRow | ConfusionRow | TrainedRow) and row.epochs is None:
+        return _damage("epochs: those of the training were expected")
     if isinstance(row, ConfusionRow):
         sizes = {len(row.votes), len(row.confusion), *map(len, row.votes), *map(len, row.confusion)}
         if sizes != {row.classes}:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
-from math import inf
 from typing import Literal, assert_never
 
 from harness.spec import paper
 from harness.spec.errors import UsageError
 from harness.spec.network import LIF, Network, NeuNorm, Reading
-from harness.spec.training import SGD, Adam, Training
+from harness.spec.training import SGD, Adam, Training, checked
 
 Precision = Literal["fp32", "fp64", "bf16"]
 Initialisation = Literal["calibrated", "torch"]
@@ -20,7 +21,6 @@ Mode = Literal["training", "inference"]  # what an iteration is: a step, or a fo
 Allocator = Literal["keep", "system"]  # whether the process keeps the memory it has freed
 
 SUITES = ("acceleration", "timesteps", "scale", "neunorm", "accuracy")
-MOST = 10**9  # of steps, samples in a batch, epochs, and the last of the seeds
 # The "framework" of the network of the same structure without spikes (Table 5's baseline).
 ANN = "ann"
 # A cell's convolutions and products alone, which all ratios are to.
@@ -112,16 +112,9 @@ class Case:
         if self.suite not in SUITES:
             raise UsageError(f"unknown suite {self.suite!r}, choose from {', '.join(SUITES)}")
         paper.settings(self.dataset)  # raises UsageError for another
-        for name, value, least in (
-            ("T", self.T, 1),
-            ("batch_size", self.batch_size, 1),
-            ("seed", self.seed, 0),
-            ("epochs", self.training.epochs if self.training else 1, 1),
-        ):
-            if not least <= value <= MOST:
-                raise UsageError(f"{name} is {str(value)[:30]}, expected {least} to {MOST}")
-        if not 0 < self.optimiser.lr < inf:
-            raise UsageError(f"the optimiser's rate is {self.optimiser.lr}, expected one above 0")
+        checked("T", self.T)
+        checked("batch_size", self.batch_size)
+        checked("seed", self.seed, least=0)
 
     @classmethod
     def of(cls, row: CaseFields) -> Case:
@@ -273,20 +266,23 @@ def _network(row: CaseFields) -> Network:
 
 
 def _width(text: str) -> Fraction:
-    try:
-        return Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        raise UsageError(f"width {text!r}, expected a fraction such as 1/8") from None
+    value = Fraction(0)
+    if re.fullmatch(r"[0-9]{1,20}([./][0-9]{1,20})?", text):  # no exponent: 1e9999999 takes hours
+        with suppress(ZeroDivisionError):
+            value = Fraction(text)
+    if value <= 0:
+        raise UsageError(f"width {text[:30]!r}, expected a fraction above 0 such as 1/8")
+    return value
 
 
 def _optimiser(row: CaseFields) -> SGD | Adam:
     if row.optimiser == "adam":
         return Adam(row.optimiser_lr, row.optimiser_betas or Adam().betas)
-    usual = SGD()
+    usual, steps = SGD(), row.optimiser_step_epochs
     return SGD(
         lr=row.optimiser_lr,
         momentum=usual.momentum if row.optimiser_momentum is None else row.optimiser_momentum,
-        step_epochs=row.optimiser_step_epochs or usual.step_epochs,
+        step_epochs=usual.step_epochs if steps is None else steps,
         factor=usual.factor if row.optimiser_factor is None else row.optimiser_factor,
     )
 

@@ -10,7 +10,7 @@ from typing import Literal, assert_never
 
 from harness.spec import notation as paper_notation
 from harness.spec.errors import NotationError, UsageError
-from harness.spec.layers import AvgPool, Conv, Layer, Linear, Stage, Voting
+from harness.spec.layers import LARGEST_LAYER, AvgPool, Conv, Layer, Linear, Stage, Voting
 
 Reading = Literal["mean", "literal"]
 
@@ -92,12 +92,14 @@ class Network:
         return cls(paper_notation.parsed(notation), input_shape, lif, neunorm, classes, population)
 
     def __post_init__(self) -> None:
-        if min(self.input_shape) < 1:
-            raise UsageError(f"input shape {self.input_shape}, expected sizes of 1 or more")
-        if self.classes < 1 or self.population < 1:
-            raise UsageError(
-                f"{self.classes} classes of {self.population} neurons, expected 1 or more of each"
-            )
+        sizes = {
+            **dict(zip(("input channels", "height", "width"), self.input_shape, strict=True)),
+            "classes": self.classes,
+            "voting neurons per class": self.population,
+        }
+        for name, size in sizes.items():
+            if not 1 <= size <= LARGEST_LAYER:
+                raise UsageError(f"{name}: {str(size)[:30]}, expected 1 to {LARGEST_LAYER}")
         if not 0 <= self.dropout < 1:
             raise UsageError(f"dropout is {self.dropout}, expected a probability below 1")
         paper_notation.check_order(self.layers)

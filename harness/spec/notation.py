@@ -12,6 +12,7 @@ _TOKEN = re.compile(
     r"(?P<channels>[0-9]+)C(?P<kernel>[0-9]+)(?P<encoding>\(Encoding\))?"
     r"|AP(?P<pool>[0-9]+)|(?P<features>[0-9]+)FC|(?P<voting>Voting)"
 )
+MOST_LAYERS = 500  # reading them takes the square of their number
 _GRAMMAR = "nC3, nC3(Encoding), AP2, nFC or Voting"
 
 
@@ -24,6 +25,8 @@ def _at(position: int, token: str, expected: str) -> NotationError:
 
 def parsed(notation: str) -> tuple[Layer, ...]:
     """The layers of a notation. Raises NotationError with the place and what was expected there."""
+    if notation.count("-") >= MOST_LAYERS:
+        raise NotationError(f"a network of more than {MOST_LAYERS} layers: use fewer")
     tokens: list[tuple[int, Layer]] = []
     position = 1
     for part in notation.split("-"):

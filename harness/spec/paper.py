@@ -77,8 +77,6 @@ NETWORKS: tuple[Structure, ...] = (
     ),
 )
 
-MOST_LAYERS = 500  # of a notation; reading one takes the square of their number
-
 SCALES = ("Small", "Middle", "Large")
 
 
@@ -123,8 +121,6 @@ def _structure(name: str, static: bool) -> tuple[str, str]:
     if row is not None:
         return row.name, row.notation
     if "-" in name or "(" in name:
-        if name.count("-") >= MOST_LAYERS:
-            raise UsageError(f"a network of more than {MOST_LAYERS} layers: use fewer")
         return "custom", name
     kind = "static images" if static else "event data"
     names = ", ".join(row.name for row in known.values())

@@ -3,6 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
+
+from harness.spec.errors import UsageError
+
+MOST = 10**9  # of steps, samples, epochs, and the last of the seeds
+
+
+def checked(name: str, value: int, least: int = 1) -> None:
+    """Raises UsageError for a number that nothing can be run with."""
+    if not least <= value <= MOST:
+        raise UsageError(f"{name} is {str(value)[:30]}, expected {least} to {MOST}")
+
+
+def _check_rate(lr: float) -> None:
+    if not 0 < lr < inf:  # NaN is in no range
+        raise UsageError(f"the optimiser's rate is {lr}, expected one above 0")
 
 
 @dataclass(frozen=True)
@@ -13,6 +29,14 @@ class SGD:
     momentum: float = 0.9
     step_epochs: int = 40
     factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        checked("step_epochs", self.step_epochs)
+        _check_rate(self.lr)
+        if not 0 < self.factor < inf:
+            raise UsageError(f"the rate's factor is {self.factor}, expected one above 0")
+        if not 0 <= self.momentum < inf:
+            raise UsageError(f"momentum is {self.momentum}, expected 0 or more")
 
 
 @dataclass(frozen=True)
@@ -26,6 +50,11 @@ class Adam:
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
 
+    def __post_init__(self) -> None:
+        _check_rate(self.lr)
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise UsageError(f"betas are {self.betas}, expected two from 0 to below 1")
+
 
 @dataclass(frozen=True)
 class Training:
@@ -37,3 +66,11 @@ class Training:
     embedded: bool = False  # on the embedded digits, whatever data there are
     tested_at: tuple[int, ...] = ()  # numbers of steps at which the trained network is tested too
     confusion: bool = False  # whether Fig. 6's matrix is wanted
+
+    def __post_init__(self) -> None:
+        checked("epochs", self.epochs)
+        for name, value in (("samples", self.samples), ("test samples", self.test_samples)):
+            if value is not None:
+                checked(name, value)
+        for steps in self.tested_at:
+            checked("tested T", steps)

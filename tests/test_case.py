@@ -1,0 +1,157 @@
+"""A case as the fields of a row: whatever a suite makes comes back, what makes no case is said."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from fractions import Fraction
+from math import inf, nan
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rows import CASE, ROW, row, trained_case
+
+from harness import suites
+from harness.records import EndedRow, EpochRow, IterationRow, TrainedRow
+from harness.records.record import parse
+from harness.spec import SGD, Adam, Case, Selection, Training, UsageError, paper
+
+FRAMEWORKS = ("reference", "fused", "snntorch", "snntorch:subtract", "floor")
+CHOICES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "quick": {"quick": True},
+    "paper": {"paper": True, "device": "cuda"},
+    "NeuNorm": {"neunorm": "literal"},
+    "torch's weights": {"initialisation": "torch", "seeds": (3, 10**9)},
+    "sizes": {"width": Fraction(3, 7), "batch_size": 1, "steps": (3,), "precision": "fp64"},
+    "a notation": {
+        "networks": ("8C5(Encoding)-AP3-16FC-Voting",),
+        "datasets": tuple(paper.SETTINGS),
+    },
+}
+TIMED: dict[str, dict[str, Any]] = {
+    "inference": {"mode": "inference"},
+    "tuned": {"tuned": True, "device": "cuda"},
+}
+
+
+def made(suite: str, choice: dict[str, Any]) -> tuple[Case, ...]:
+    return suites.suite(suite).cases(Selection(FRAMEWORKS, **choice))
+
+
+def comes_back(case: Case) -> None:
+    """Through its fields, and through a line of JSON."""
+    assert Case.of(case.fields) == case
+    written = row(EndedRow, case)
+    assert Case.of(written) == case
+    read = parse(written.to_json().encode())
+    assert read == written
+    assert not isinstance(read, str) and Case.of(read) == case
+
+
+@pytest.mark.parametrize("suite", suites.SUITES)
+@pytest.mark.parametrize("choice", [*CHOICES, *TIMED])
+def test_every_case_that_suites_make_comes_back_from_its_fields(suite: str, choice: str) -> None:
+    trains = suites.suite(suite).trains
+    if trains and choice in TIMED or suite == "accuracy" and choice == "a notation":
+        with pytest.raises(UsageError):  # there are no such cases
+            made(suite, {**CHOICES, **TIMED}[choice])
+        return
+    cases = made(suite, {**CHOICES, **TIMED}[choice])
+    assert cases
+    for case in cases:
+        assert (case.training is not None) == trains
+        comes_back(case)
+
+
+NUMBERS = st.floats(min_value=1e-9, max_value=1e9)
+SHARES = st.floats(min_value=0, max_value=0.999)
+COUNTS = st.integers(min_value=1, max_value=10**9)
+OPTIMISERS = st.one_of(
+    st.builds(SGD, lr=NUMBERS, momentum=SHARES, step_epochs=COUNTS, factor=NUMBERS),
+    st.builds(Adam, lr=NUMBERS, betas=st.tuples(SHARES, SHARES)),
+)
+TRAININGS = st.builds(
+    Training,
+    epochs=COUNTS,
+    samples=st.none() | COUNTS,
+    test_samples=st.none() | COUNTS,
+    embedded=st.booleans(),
+    tested_at=st.lists(COUNTS, max_size=3).map(tuple),
+    confusion=st.booleans(),
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    OPTIMISERS,
+    st.none() | TRAININGS,
+    SHARES,
+    st.fractions(Fraction(1, 99), 16, max_denominator=10**9),
+)
+def test_no_setting_is_lost_or_replaced_by_the_usual_one(
+    optimiser: SGD | Adam, training: Training | None, dropout: float, width: Fraction
+) -> None:
+    network = replace(CASE.network, dropout=dropout, classes=3, population=7)
+    case = replace(CASE, optimiser=optimiser, training=training, width=width, network=network)
+    comes_back(case)
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"suite": "../../x"}, "unknown suite '../../x'"),
+    ({"dataset": "imagenet"}, "unknown data set 'imagenet'"),
+    ({"network": "8C3-Voting"}, "expected nC3\\(Encoding\\)"),
+    ({"network": "1C3(Encoding)-" + "1C3-" * 10_000 + "Voting"}, "more than 500 layers"),
+    ({"T": 0}, "T is 0, expected 1 to"),
+    ({"T": 10**300}, "T is 1000"),
+    ({"batch_size": 0}, "batch_size is 0"),
+    ({"seed": -1}, "seed is -1, expected 0"),
+    ({"width": "x/0"}, "width 'x/0', expected a fraction"),
+    ({"width": "1/0"}, "width '1/0'"),
+    ({"width": "0"}, "width '0'"),
+    ({"width": "-1/8"}, "width '-1/8'"),
+    ({"width": "nan"}, "width 'nan'"),
+    ({"width": "1e999999999"}, "width '1e999999999'"),  # whose digits would take hours
+    ({"neunorm": "mean"}, "k_tau2 is missing"),
+    ({"neunorm": "mean", "k_tau2": nan}, "k_tau2 is nan"),
+    ({"neunorm": "median", "k_tau2": 0.9}, "'median', expected mean or literal"),
+    ({"optimiser_lr": nan}, "rate is nan"),
+    ({"optimiser": "adam", "optimiser_lr": nan}, "rate is nan"),
+    ({"optimiser_lr": 0.0}, "rate is 0.0"),
+    ({"optimiser_lr": inf}, "rate is inf"),
+    ({"optimiser_momentum": nan}, "momentum is nan"),
+    ({"optimiser_factor": nan}, "factor is nan"),
+    ({"optimiser_step_epochs": 0}, "step_epochs is 0"),
+    ({"optimiser": "adam", "optimiser_betas": (0.9, 1.0)}, "betas are"),
+    ({"k_tau": nan}, "k_tau is nan"),
+    ({"v_th": 0.0}, "v_th is 0.0"),
+    ({"a": inf}, "a is inf"),
+    ({"dropout": nan}, "dropout is nan"),
+    ({"dropout": 1.0}, "dropout is 1.0"),
+    ({"classes": 0}, "classes: 0"),
+    ({"population": 10**300}, "voting neurons per class: 1000"),
+    ({"input_shape": (3, 0, 32)}, "height: 0"),
+    ({"epochs": 0}, "epochs is 0"),
+    ({"epochs": 1, "wanted_samples": -5}, "samples is -5"),
+    ({"epochs": 1, "wanted_test_samples": 10**320}, "test samples is 1000"),
+    ({"epochs": 1, "tested_at": (1, 0)}, "tested T is 0"),
+]
+
+
+@pytest.mark.parametrize(("fields", "sentence"), BAD, ids=lambda value: str(value)[:40])
+def test_fields_that_make_no_case_are_refused(fields: dict[str, Any], sentence: str) -> None:
+    bad = row(IterationRow, **fields)
+    with pytest.raises(UsageError, match=sentence) as refused:
+        Case.of(bad)
+    assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize("kind", [EpochRow, TrainedRow])
+def test_a_row_of_a_training_says_how_many_epochs_it_has(kind: type[Any]) -> None:
+    whole = row(kind, trained_case(2))
+    assert parse(whole.to_json().encode()) == whole
+    without = {k: v for k, v in json.loads(whole.to_json()).items() if k != "epochs"}
+    assert "damaged row: epochs: " in str(parse(json.dumps(without).encode()))
+    assert parse(ROW.to_json().encode()) == ROW  # what is timed has none
