@@ -59,7 +59,7 @@ def ended_of(
         text=True,
         timeout=60,
         check=False,
-        env={**os.environ, **environment},
+        env={**os.environ, "PYTHONUNBUFFERED": "", **environment},
     )
 
 
