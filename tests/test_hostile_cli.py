@@ -35,8 +35,11 @@ def test_an_interruption_amid_imports_is_one_sentence(module: str, number: int) 
         "class Finder:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         f"        if name == {module!r}:\n"
-        f"            os.kill(os.getpid(), {number:d})\n"
-        "            time.sleep(60)\n"
+        "            try:\n"
+        f"                os.kill(os.getpid(), {number:d})\n"
+        "                time.sleep(60)\n"
+        "            except KeyboardInterrupt:\n"
+        "                raise ImportError('as some modules make of it') from None\n"
         "sys.meta_path.insert(0, Finder())\n"
         "from harness.cli import main\n"
         "main()"
@@ -56,7 +59,7 @@ def ended_of(
         text=True,
         timeout=60,
         check=False,
-        env={**os.environ, **environment},
+        env={**os.environ, "PYTHONUNBUFFERED": "", **environment},
     )
 
 
