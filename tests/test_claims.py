@@ -157,6 +157,11 @@ def raced(**seconds: float) -> list[Row]:
         (raced(floor=1.0, reference=3.0, fused=1.25), "1.25 to 3.00 times the floor"),
         (raced(floor=2.0, reference=3.0, fused=1.25), "0.62 to 1.50 times the floor"),
         (raced(floor=1.0, reference=2.0), "2.00 to 2.00 times the floor"),
+        (
+            raced(floor=1.0, reference=2.0)
+            + [replace(row, scale="Large") for row in raced(floor=1.0, reference=1.5)],
+            "1.50 to 2.00 times the floor",
+        ),
         (raced(floor=1.0), ""),  # of the floor alone nothing is said
         (raced(reference=2.0, fused=1.25), ""),  # nor of seconds without a floor
     ],
