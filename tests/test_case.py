@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rows import CASE, ROW, row, trained_case
 
 from harness import suites
+from harness.analysis import status
 from harness.records import EndedRow, EpochRow, IterationRow, TrainedRow
 from harness.records.record import parse
 from harness.spec import SGD, Adam, Case, Selection, Training, UsageError, paper
@@ -155,3 +156,9 @@ def test_a_row_of_a_training_says_how_many_epochs_it_has(kind: type[Any]) -> Non
     without = {k: v for k, v in json.loads(whole.to_json()).items() if k != "epochs"}
     assert "damaged row: epochs: " in str(parse(json.dumps(without).encode()))
     assert parse(ROW.to_json().encode()) == ROW  # what is timed has none
+
+
+def test_a_row_of_absurdly_many_samples_leaves_the_time_that_is_left_a_number() -> None:
+    rows = [row(TrainedRow, trained_case(2), train_samples=2**53, validation_samples=1)]
+    (found,) = status.standings([trained_case(2)], rows, lambda case, row: None)
+    assert (found.dated, found.seconds_left > 0) == (1, True)

@@ -81,6 +81,7 @@ BAD = [
     (["--suite", "neunorm", "--networks", "Huge"], "unknown network 'Huge'"),
     (["--seeds", "-1"], "'--seeds': '-1', expected whole numbers of 0 or more"),
     (["--width", "1/0"], "'--width': '1/0', expected a fraction"),
+    (["--width", "1e99999999"], "'1e99999999', expected a fraction"),  # its digits take hours
     (["--width", "-1"], "'--width': '-1', expected a fraction"),
     (["--budget", "soon"], "'--budget': 'soon', expected a time"),
     (["--neunorm", "max"], "'--neunorm': 'max' is not one of 'mean', 'literal'"),
