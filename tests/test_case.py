@@ -16,7 +16,7 @@ from rows import CASE, ROW, row, trained_case
 from harness import suites
 from harness.analysis import status
 from harness.records import EndedRow, EpochRow, IterationRow, TrainedRow
-from harness.records.record import parse
+from harness.records.reading import parse
 from harness.spec import SGD, Adam, Case, Selection, Training, UsageError, paper
 
 FRAMEWORKS = ("reference", "fused", "snntorch", "snntorch:subtract", "floor")

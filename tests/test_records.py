@@ -12,7 +12,7 @@ from rows import COUNTS, KINDS, ROW, VOTES, base, row
 
 from harness.records import SCHEMA, ConfusionRow, EndedRow, EpochRow, Row, Store, build
 from harness.records.identity import Software, training_key
-from harness.records.record import parse
+from harness.records.reading import parse
 from harness.spec import Case, NeuNorm, Training, UsageError, paper
 
 

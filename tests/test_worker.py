@@ -169,7 +169,8 @@ def test_it_and_what_it_started_end_with_an_owner_that_is_killed(work: str, tmp_
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     owner = subprocess.Popen(call, stdout=subprocess.PIPE, text=True, env=environment)
     assert owner.stdout is not None
-    pids = [int(word) for word in owner.stdout.readline().split() if word.isdigit()]
+    with owner.stdout:
+        pids = [int(word) for word in owner.stdout.readline().split() if word.isdigit()]
     started = [psutil.Process(pid) for pid in pids]
     assert len(started) == (2 if work == "stops" else 1)
     started += psutil.Process(owner.pid).children(recursive=True)  # the fork server too

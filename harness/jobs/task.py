@@ -18,7 +18,7 @@ from harness.jobs import Timed, Trained
 from harness.jobs.local import Local
 from harness.records import Store
 from harness.records.identity import fields_that_train
-from harness.records.record import parse
+from harness.records.reading import parse
 from harness.spec import Access, Budget, Case
 from harness.system.files import unwritable, write_whole
 

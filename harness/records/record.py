@@ -8,14 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime
-from functools import cache
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Literal, NamedTuple, get_args
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
-from harness.records import older
-from harness.spec import Case, CaseFields, UsageError, contender
+from harness.spec import CaseFields, contender
 
 SCHEMA = 3
 
@@ -261,76 +258,3 @@ Row = (
 KINDS: Mapping[str, type[Row]] = {
     each.__dataclass_fields__["kind"].default: each for each in get_args(Row)
 }
-
-
-@cache
-def _adapter() -> TypeAdapter[Row]:
-    return TypeAdapter(Annotated[Row, Field(discriminator="kind")])
-
-
-_NOW = f'{{"schema": {SCHEMA}, '.encode()
-
-
-def parse(line: bytes) -> Row | str:
-    """The row of one line of any schema up to ours, or what is wrong with it."""
-    if not line.startswith(_NOW):
-        translated = _translated(line)
-        if isinstance(translated, str):
-            return translated
-        line = translated
-    try:
-        row = _adapter().validate_json(line, strict=True, extra="forbid")
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"] if part not in KINDS)
-        return _damage(f"{where + ': ' if where else ''}{first['msg']}")
-    return _meaning(row)
-
-
-def _damage(what: str) -> str:
-    return f"damaged row: {what[:300]}"
-
-
-def _translated(line: bytes) -> bytes | str:
-    """A line of an older schema, or oddly written, as one of ours; or what is wrong with it."""
-    try:
-        content: Any = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        return _damage(f"{type(error).__name__}: {error}")
-    if not isinstance(content, dict):
-        return _damage("a JSON object was expected")
-    schema = content.get("schema")
-    if isinstance(schema, int) and schema > SCHEMA:
-        return f"written by a newer harness (schema {schema}, this one reads {SCHEMA})"
-    if content.get("kind") not in KINDS:
-        return _damage(f"kind: one of {', '.join(KINDS)} was expected")
-    if isinstance(schema, int) and 1 <= schema < SCHEMA:
-        try:
-            content = older.upgraded(content)
-        except UsageError as error:
-            return _damage(str(error))
-    try:
-        return json.dumps({**content, "schema": SCHEMA}, allow_nan=False).encode()
-    except ValueError as error:
-        return _damage(str(error))
-
-
-def _meaning(row: Row) -> Row | str:
-    """The row, unless no harness can have written what it says."""
-    try:
-        Case.of(row)
-    except UsageError as error:
-        return _damage(str(error))
-    try:
-        zone = datetime.fromisoformat(row.time).tzinfo
-    except ValueError:
-        zone = None
-    if zone is None:
-        return _damage("time: a date and time with a zone was expected")
-    if isinstance(row, EpochRow | TestedRow | ConfusionRow | TrainedRow) and row.epochs is None:
-        return _damage("epochs: those of the training were expected")
-    if isinstance(row, ConfusionRow):
-        sizes = {len(row.votes), len(row.confusion), *map(len, row.votes), *map(len, row.confusion)}
-        if sizes != {row.classes}:
-            return _damage(f"votes, confusion: {row.classes} rows of {row.classes} were expected")
-    return row

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from harness.records.record import Row, parse
+from harness.records.reading import parse
+from harness.records.record import Row
 from harness.spec import SUITES
 from harness.system.files import unwritable
 
