@@ -10,7 +10,15 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from harness.records import older
-from harness.records.record import KINDS, SCHEMA, ConfusionRow, Row
+from harness.records.record import (
+    KINDS,
+    SCHEMA,
+    ConfusionRow,
+    EpochRow,
+    Row,
+    TestedRow,
+    TrainedRow,
+)
 from harness.spec import Case, UsageError
 
 
