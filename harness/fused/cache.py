@@ -1,19 +1,24 @@
 """How kernels are compiled, and where they are kept: in the user's cache folder.
 
 numba's index of what it keeps is a pickle, and what it keeps is machine code: both are run as they
-are found. So nobody but the user may write there: the folder is theirs alone.
+are found. So nobody but the user may write there: the folder is theirs alone. numba looks only at
+the file of the function that it is called with, not at those it inlines: so kernels of other
+sources are kept in another folder.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numba
 from numba import types
 
+from harness.reference import dropout
 from harness.system.files import make_user_cache
 
 # No fastmath: operations round as they are written.
@@ -36,9 +41,8 @@ def callback(function: Callable[[Any], None]) -> Callable[[], int]:
     def address() -> int:
         config: Any = numba.config  # type: ignore[attr-defined]
         before = config.CACHE_DIR
-        if not before:
-            with suppress(OSError):  # then numba looks for another place
-                config.CACHE_DIR = str(make_user_cache("numba"))
+        with suppress(OSError):  # then numba looks for another place
+            config.CACHE_DIR = str(Path(before or make_user_cache("numba")) / _sources_sha256())
         try:
             signature = types.void(types.voidptr)
             compiled = numba.cfunc(signature, cache=True, **_OPTIONS)(function)
@@ -52,3 +56,10 @@ def callback(function: Callable[[Any], None]) -> Callable[[], int]:
 
 
 _kept: list[object] = []
+
+
+@cache
+def _sources_sha256() -> str:
+    """Twelve hex digits of all that is compiled: this folder, and dropout's constants."""
+    files = [*sorted(Path(__file__).parent.glob("*.py")), Path(dropout.__file__)]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
