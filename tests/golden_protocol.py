@@ -17,7 +17,9 @@ import torch
 from golden_calls import Calls
 from torch import Tensor
 
+import adapters
 from harness import datasets
+from harness.adapter import Adapter, Variant
 from harness.datasets import Batch, Request
 from harness.proof.certificate import Certificate
 from harness.proof.exam import Exam
@@ -27,7 +29,7 @@ from harness.records.ledger import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.spec import FLOOR, Access, Budget, Case, Network, Source, paper
 from harness.speed import contenders, memory, schedule
-from harness.system import clock
+from harness.system import allocator, clock
 from harness.system.facts import Machine
 
 MACHINE = Machine(
@@ -66,7 +68,11 @@ def made() -> dict[str, object]:
     """The calls of a cell up to its first round, those of a round of other cells, and who was timed
     in each round: to the end, within a budget, and until the ratios are known.
     """
-    forms = (CASE, replace(CASE, framework="reference:channels-last"))
+    forms = (
+        CASE,
+        _with(framework="reference:channels-last"),
+        _with(framework="reference:compiled"),
+    )
     precisions = (CASE, replace(CASE, precision="bf16"))
     some, all_ = Budget(seconds=1e6), Budget()
     calls = _calls(forms, some, STEADY)
@@ -116,7 +122,12 @@ class _Owner:
 @contextmanager
 def _spied(calls: Calls, seconds: tuple[float, ...]) -> Iterator[None]:
     """A clock that goes as `seconds` say; data, proofs and first weights as one line each."""
-    initialised = contenders.initialised
+    initialised, load = contenders.initialised, adapters.load
+
+    def found(name: str) -> Adapter:
+        # as one that is compiled, which takes a minute
+        is_compiled = name == "reference:compiled"
+        return Variant((), ReferenceNetwork, compiled=True) if is_compiled else load(name)
 
     def batch(request: Request) -> Batch:
         calls.say(f"{request.batch_size} samples of {request.dataset}, seed {request.seed}")
@@ -133,6 +144,9 @@ def _spied(calls: Calls, seconds: tuple[float, ...]) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clock, "time", _false_clock(calls, seconds))
+        patch.setattr(clock, "synchronise", lambda device: calls.say(f"synchronise {device}"))
+        patch.setattr(allocator, "reserve", lambda mib: calls.say("reserve memory"))
+        patch.setattr(adapters, "load", found)
         patch.setattr(datasets, "load_batch", batch)
         patch.setattr(Exam, "certify", proof)
         patch.setattr(contenders, "initialised", weights)

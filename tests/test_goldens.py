@@ -21,6 +21,7 @@ from harness.proof.rules import Allowed
 from harness.reference.network import StepNetwork
 from harness.reference.neuron import LIFCell
 from harness.speed import cell, contenders, floor, protocol, schedule
+from harness.system import clock
 
 
 @pytest.mark.parametrize("file", golden.FILES)
@@ -77,6 +78,19 @@ def _untimed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(protocol, "seconds", lambda work, device: (work(), 1.0)[1])
 
 
+def _no_form_compiles(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(contenders, "is_compiled", lambda entry: False)
+
+
+def _without_synchronising(patch: pytest.MonkeyPatch) -> None:
+    def seconds(work: Callable[[], object], device: object) -> float:
+        start = clock.time.perf_counter()
+        work()
+        return clock.time.perf_counter() - start
+
+    patch.setattr(protocol, "seconds", seconds)
+
+
 PROTOCOLS = {
     "a warm-up of other steps": _set(contenders, "WARMUP_STEPS", 1),
     "first weights on other samples": _set(contenders, "CALIBRATION_SAMPLES", 3),
@@ -86,6 +100,8 @@ PROTOCOLS = {
     "another layout": _contiguous_first,
     "another order": _one_order,
     "another clock": _untimed,
+    "a device that is not synchronised": _without_synchronising,
+    "a warm-up of what is compiled": _no_form_compiles,
 }
 
 
