@@ -1,4 +1,10 @@
-"""How kernels are compiled, and where they are kept: in the user's cache folder."""
+"""How kernels are compiled, and where they are kept: in the user's cache folder.
+
+numba's index of what it keeps is a pickle, and what it keeps is machine code: both are run as they
+are found. So nobody but the user may write there: the folder is theirs alone. numba looks only at
+the file of the function that it is called with, not at those it inlines: so kernels of other
+sources are kept in another folder.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +19,7 @@ import numba
 from numba import types
 
 from harness.reference import dropout
-from harness.system.files import make_user_cache, user_cache
+from harness.system.files import make_user_cache
 
 # No fastmath: operations round as they are written.
 _OPTIONS = {"error_model": "numpy", "boundscheck": False}
@@ -25,7 +31,7 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def callback(function: Callable[[Any], None]) -> Callable[[], int]:
-    """A kernel that takes the address of its arguments; what comes back tells the kernel's own.
+    """A kernel that takes the address of its arguments; what comes back is that of the kernel.
 
     It is compiled on first use and kept on disk, in the user's cache folder (or `NUMBA_CACHE_DIR`),
     so that a read-only install works.
@@ -35,7 +41,8 @@ def callback(function: Callable[[Any], None]) -> Callable[[], int]:
     def address() -> int:
         config: Any = numba.config  # type: ignore[attr-defined]
         before = config.CACHE_DIR
-        config.CACHE_DIR = str((Path(before) if before else _of_the_user()) / _sources())
+        with suppress(OSError):  # then numba looks for another place
+            config.CACHE_DIR = str(Path(before or make_user_cache("numba")) / _sources_sha256())
         try:
             signature = types.void(types.voidptr)
             compiled = numba.cfunc(signature, cache=True, **_OPTIONS)(function)
@@ -48,21 +55,11 @@ def callback(function: Callable[[Any], None]) -> Callable[[], int]:
     return address
 
 
-def _of_the_user() -> Path:
-    """Nobody else's: numba's index of what it kept is a pickle, which could run anything."""
-    with suppress(OSError):  # where it cannot be written numba looks for another place
-        return make_user_cache("numba")
-    return user_cache() / "numba"
+_kept: list[object] = []
 
 
 @cache
-def _sources() -> str:
-    """A name for what the kernels are made of. numba looks whether the file of the outermost
-    function is as it was, and would run a kernel whose inner parts have changed as it was."""
-    digest = hashlib.sha256()
-    for path in (*sorted(Path(__file__).parent.glob("*.py")), Path(dropout.__file__)):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-_kept: list[object] = []
+def _sources_sha256() -> str:
+    """Twelve hex digits of all that is compiled: this folder, and dropout's constants."""
+    files = [*sorted(Path(__file__).parent.glob("*.py")), Path(dropout.__file__)]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]

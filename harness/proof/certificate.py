@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite, isnan
 from typing import assert_never
 
+from harness.proof.rules import RULES
 from harness.records import CertificateRow, Record
 from harness.records.build import shortened
 from harness.records.identity import EXAM
 from harness.spec import Precision
-
-LOWEST_RATE, HIGHEST_RATE = 0.01, 0.9  # outside, a layer proves nothing: it is silent or stuck
-GRADIENT_TOLERANCE: Mapping[Precision, float] = {"fp64": 1e-12, "fp32": 1e-5}
-FLIPS_ALLOWED: Mapping[Precision, float] = {"fp64": 0.0, "fp32": 1e-6}  # of all spikes compared
-NEAR_TIE = 1e-5  # abs(u - V_th) within which float32 may round to either side
 
 
 def required(precision: Precision) -> tuple[Precision, ...]:
@@ -96,18 +92,20 @@ def failures(
 ) -> list[str]:
     failures = []
     for proof in proofs:
-        if not LOWEST_RATE < proof.rate < HIGHEST_RATE:
+        if not RULES.lowest_rate < proof.rate < RULES.highest_rate:
             failures.append(
                 f"silent: layer {proof.layer} fires at a rate of {proof.rate:.4f}, "
-                f"outside {LOWEST_RATE} to {HIGHEST_RATE}, and proves nothing"
+                f"outside {RULES.lowest_rate} to {RULES.highest_rate}, and proves nothing"
             )
         elif isnan(proof.gradient_error):
             failures.append(f"silent: layer {proof.layer} has no gradient, and proves nothing")
     if precision == "bf16":  # its deviation is stated, not judged
         return failures
     spikes, flips = sum(p.spikes for p in proofs), sum(p.mismatches for p in proofs)
-    near_tie = divergence is not None and divergence.distance < NEAR_TIE
-    if divergence is not None and not (near_tie and flips <= FLIPS_ALLOWED[precision] * spikes):
+    near_tie = divergence is not None and divergence.distance < RULES.near_tie
+    allowed = RULES.allowed(precision)
+    few = flips <= allowed.flips * spikes
+    if divergence is not None and not (near_tie and few):
         failures.append(
             f"{flips:,} of {spikes:,} spikes differ, first at step {divergence.step + 1} in layer "
             f"{divergence.layer}, abs(u - V_th) = {divergence.distance:.1e}"
@@ -115,10 +113,10 @@ def failures(
     worst = max(
         proofs, key=lambda proof: -1.0 if isnan(proof.gradient_error) else proof.gradient_error
     )
-    if worst.gradient_error > GRADIENT_TOLERANCE[precision]:
+    if worst.gradient_error > allowed.gradient_error:
         failures.append(
             f"gradients differ by {worst.gradient_error:.1e} of the largest entry in layer "
-            f"{worst.layer}, allowed is {GRADIENT_TOLERANCE[precision]:.0e}"
+            f"{worst.layer}, allowed is {allowed.gradient_error:.0e}"
         )
     return failures
 

@@ -18,18 +18,12 @@ from torch import Tensor, nn
 
 from harness.adapter import Adapter, record_spikes
 from harness.proof.certificate import Certificate, Divergence, LayerProof, failures
+from harness.proof.rules import RULES
 from harness.reference import synapses
 from harness.reference.initialise import copy_parameters, initialised
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES, autocast
 from harness.spec import Network, Precision
-
-STEPS = 4  # at least this many, so that the reset and the carry over time both act
-SAMPLES = 2
-# Inputs tried in float32 before a spike or a gradient that is off counts as such. A wide network
-# has millions of potentials, and so a few within rounding of the threshold on any input; one that
-# falls to the other side takes hundreds with it. Inputs after the first are of one sample: fewer.
-ATTEMPTS = 10
 
 
 @dataclass(frozen=True)
@@ -49,14 +43,14 @@ class Exam:
     batch: Tensor  # (T, B, C, H, W), real data; its first steps and samples are used
     precision: Precision
     seed: int = 0
-    steps: int = STEPS
+    steps: int = RULES.steps
     _answers: dict[int, tuple[Tensor, ReferenceNetwork, _Pass]] = field(default_factory=dict)
 
     def certify(self, name: str, adapter: Adapter) -> Certificate:
         """Compares the adapter with the reference. Raises what its `build` raises: Unsupported."""
         module = adapter.build(self.network)
         certificate = self._compare(name, adapter, module, 0)
-        for attempt in range(1, ATTEMPTS):
+        for attempt in range(1, RULES.attempts):
             # A near-tie in float32 can part two equal networks: another input decides. A fault
             # is there on every input.
             if self.precision != "fp32" or not certificate.failures:
@@ -101,16 +95,16 @@ class _Incomparable(Exception):
 
 
 def exam_input(
-    batch: Tensor, attempt: int = 0, count: int = STEPS
+    batch: Tensor, attempt: int = 0, count: int = RULES.steps
 ) -> Tensor:  # (T, B, C, H, W) -> (count, 2 or 1, C, H, W)
     """The part of the batch that the certificate runs on; another part for each attempt.
 
     Of event frames those spread over the recording are taken, since the first can be empty.
     """
     T, B = batch.shape[:2]
-    size = SAMPLES if attempt == 0 else 1
+    size = RULES.samples if attempt == 0 else 1
     steps = torch.linspace(0, T - 1, count).round().long()
-    first = attempt + SAMPLES - 1 if attempt else 0
+    first = attempt + RULES.samples - 1 if attempt else 0
     samples = torch.arange(first, first + min(size, B)) % B
     return batch[steps.to(batch.device)][:, samples.to(batch.device)]
 

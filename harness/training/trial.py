@@ -10,7 +10,8 @@ from harness import datasets
 from harness.adapter import Unsupported
 from harness.datasets.batch import network_input
 from harness.proof import certificate
-from harness.proof.exam import STEPS, Exam
+from harness.proof.exam import Exam
+from harness.proof.rules import RULES
 from harness.proof.subject import NOTHING_KNOWN, subject_of
 from harness.records import (
     CertificateRow,
@@ -207,7 +208,7 @@ def _certify(row: Record, case: Case, data: DataSplits, ledger: Ledger) -> str:
     """Keeps the certificates as rows; why the adapter is not equal, "" where it is."""
     adapter = adapters.load(case.framework)
     static = data.train.about.normal is not None
-    steps = max(case.T, STEPS) if static else case.T
+    steps = max(case.T, RULES.steps) if static else case.T
     few = data.train.raw[:PROOF_SAMPLES]
     batch = network_input(few, steps, data.train.about.normal).to(case.device)
     reasons = list(adapter.DEVIATIONS)

@@ -1,0 +1,40 @@
+"""What an exam holds an adapter to: all numbers that decide a proof. `EXAM` stands for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """How far from the reference an adapter may be in one precision."""
+
+    gradient_error: float  # of the gradient's largest entry
+    flips: float  # of all spikes compared, where the first that differs is a near-tie
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The numbers of an exam and of the verdict on it."""
+
+    steps: int = 4  # at least this many, so that the reset and the carry over time both act
+    samples: int = 2
+    # Inputs tried in float32 before a spike or a gradient that is off counts as such. A wide
+    # network has millions of potentials, and so a few within rounding of the threshold on any
+    # input; one that falls to the other side takes hundreds with it. Inputs after the first are of
+    # one sample: fewer.
+    attempts: int = 10
+    # Rates outside prove nothing: the layer is silent or stuck.
+    lowest_rate: float = 0.01
+    highest_rate: float = 0.9
+    fp64: Allowed = Allowed(gradient_error=1e-12, flips=0.0)
+    fp32: Allowed = Allowed(gradient_error=1e-5, flips=1e-6)
+    near_tie: float = 1e-5  # abs(u - V_th) within which float32 may round to either side
+
+    def allowed(self, precision: Literal["fp64", "fp32"]) -> Allowed:
+        """What is allowed in a precision that is judged; bf16 is measured alone."""
+        return self.fp64 if precision == "fp64" else self.fp32
+
+
+RULES = Rules()

@@ -1,0 +1,100 @@
+"""What a proof examines, and by which rules: what `exam.json` keeps. `EXAM` stands for it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, replace
+from typing import get_args
+
+import torch
+from golden_calls import Calls
+from torch import Tensor, nn
+
+from harness.adapter import Adapter, Variant
+from harness.proof.certificate import Certificate, required
+from harness.proof.exam import Exam, exam_weights
+from harness.proof.rules import RULES
+from harness.reference.network import ReferenceNetwork
+from harness.spec import Network, Precision, paper
+
+NETWORK = Network.parse(
+    "4C3(Encoding)-AP2-6C3-AP2-8FC-Voting",
+    input_shape=(3, 8, 8),
+    lif=paper.settings("cifar10").lif,
+)
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+class Examined(ReferenceNetwork):
+    """The reference under another name: its calls are told from the reference's own."""
+
+
+def _another_decay(network: Network) -> nn.Module:
+    return Examined(replace(network, lif=replace(network.lif, k_tau=0.3)))
+
+
+EQUAL = Variant((), Examined)
+WRONG = Variant((), _another_decay)
+
+
+def made() -> dict[str, object]:
+    """The rules, the calls of exams, and what they say of one that is wrong."""
+    return {
+        "rules": asdict(RULES),
+        "required": {each: list(required(each)) for each in PRECISIONS},
+        **{f"calls in {each}": _calls(EQUAL, each, static=True)[0] for each in PRECISIONS},
+        "calls on events": _calls(EQUAL, "fp64", static=False)[0],
+        "attempts at one that is wrong in fp32": [
+            each for each in _calls(WRONG, "fp32", static=True)[0] if each.startswith("Examined")
+        ],
+        "of one that is wrong": _said(_calls(WRONG, "fp64", static=True)[1]),
+        "neurons at the threshold": _at_threshold(),
+    }
+
+
+def _calls(
+    adapter: Adapter, precision: Precision, *, static: bool
+) -> tuple[list[str], Certificate]:
+    calls = Calls(_content)
+    with calls.recorded():
+        certificate = Exam(NETWORK, batch(static=static), precision).certify("examined", adapter)
+    # the reference is scaled and examined part by part: what counts is what it is asked for whole
+    kept = [each for each in calls.lines if each.startswith(("Examined", "Reference", "backward"))]
+    return kept, certificate
+
+
+def batch(*, static: bool) -> Tensor:
+    """Inputs that are the same on every processor."""
+    generator = torch.Generator().manual_seed(0)
+    if static:
+        images = torch.rand(12, 3, 8, 8, generator=generator)
+        return images.expand(10, *images.shape)
+    return (torch.rand(10, 12, 3, 8, 8, generator=generator) < 0.2).float()
+
+
+def _content(x: Tensor) -> str:
+    digest = hashlib.sha256(x.detach().double().contiguous().numpy().data).hexdigest()
+    return f"content {digest[:8]}"
+
+
+def _said(found: Certificate) -> dict[str, object]:
+    first = found.divergence
+    assert first is not None
+    return {
+        "failures": len(found.failures),
+        "first": [first.step, first.layer, round(first.distance, 4)],
+        "layers": [
+            [each.layer, each.spikes, each.mismatches, each.rate, each.gradient_error]
+            for each in found.layers
+        ],
+    }
+
+
+def _at_threshold() -> list[bool]:
+    """Of each layer whether its last neuron has no weights, and the threshold as its bias."""
+    weights = exam_weights(NETWORK, batch(static=True)[:4, :2].double(), 0)
+    return [
+        not layer.synapse.weight[-1].any() and bias[-1].item() == NETWORK.lif.v_th
+        for layer in weights.layers
+        if (bias := layer.synapse.bias) is not None
+    ]

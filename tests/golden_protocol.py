@@ -1,0 +1,199 @@
+"""How a time is taken, as it happens: what `protocol.json` keeps. `PROTOCOL` stands for it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from fractions import Fraction
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from golden_calls import Calls
+from torch import Tensor
+
+import adapters
+from harness import datasets
+from harness.adapter import Adapter, Variant
+from harness.datasets import Batch, Request
+from harness.proof.certificate import Certificate
+from harness.proof.exam import Exam
+from harness.records import Store
+from harness.records.build import Run
+from harness.records.ledger import Ledger
+from harness.reference.network import ReferenceNetwork
+from harness.spec import FLOOR, Access, Budget, Case, Network, Source, paper
+from harness.speed import contenders, memory, schedule
+from harness.system import allocator, clock
+from harness.system.facts import Machine
+
+MACHINE = Machine(
+    cpu="made up",
+    cores=2,
+    threads=2,
+    memory_mib=4096,
+    os="Linux",
+    python="3.12",
+    torch="2.6",
+    harness="1",
+)
+CASE = Case(
+    suite="acceleration",
+    dataset="cifar10",
+    scale="custom",
+    network=Network.parse(
+        "4C3(Encoding)-AP2-6C3-AP2-8FC-Voting",
+        input_shape=(3, 8, 8),
+        lif=paper.settings("cifar10").lif,
+    ),
+    width=Fraction(1),
+    framework="reference",
+    T=3,
+    batch_size=4,
+    precision="fp32",
+    device="cpu",
+    seed=0,
+    optimiser=paper.settings("cifar10").optimiser,
+)
+STEADY = (1.0,)
+UNSTEADY = (1.0, 1.02, 0.96, 1.01, 1.05, 0.97, 1.02)  # seconds of one iteration after the other
+
+
+def made() -> dict[str, object]:
+    """The calls of a cell up to its first round, those of a round of other cells, and who was timed
+    in each round: to the end, within a budget, and until the ratios are known.
+    """
+    forms = (
+        CASE,
+        _with(framework="reference:channels-last"),
+        _with(framework="reference:compiled"),
+    )
+    precisions = (CASE, replace(CASE, precision="bf16"))
+    some, all_ = Budget(seconds=1e6), Budget()
+    calls = _calls(forms, some, STEADY)
+    return {
+        "a cell": calls[: calls.index("gc.enable") + 1],
+        "a round in two precisions": _first_round(_calls(precisions, some, STEADY)),
+        "a round of inference": _first_round(_calls((_with(mode="inference"),), some, STEADY)),
+        "a round of events": _first_round(_calls((_with(dataset="nmnist"),), some, STEADY)),
+        "rounds to the end": _rounds(_calls(forms, all_, STEADY)),
+        "rounds within a budget": _rounds(calls),
+        "rounds until ratios are known": _rounds(_calls((CASE,), some, UNSTEADY)),
+        "rounds of two cells": _rounds(_calls((CASE, _with(T=2)), all_, STEADY)),
+    }
+
+
+def _with(**changes: Any) -> Case:
+    return replace(CASE, **changes)
+
+
+def _calls(cases: tuple[Case, ...], budget: Budget, seconds: tuple[float, ...]) -> list[str]:
+    calls = Calls()
+    with tempfile.TemporaryDirectory() as folder, _spied(calls, seconds), calls.recorded():
+        access = Access(root=Path(folder))
+        ledger = Ledger(Store(Path(folder)), _Owner(calls))
+        run = Run("20260101T000000-abcdef", MACHINE, "system")
+        for measured in schedule.run(cases, ledger, access, budget, run):
+            calls.say(f"measured: {measured.rounds} rounds")
+        ledger.release()
+    return calls.lines
+
+
+class _Owner:
+    """Says whose turn it is."""
+
+    def __init__(self, calls: Calls) -> None:
+        self.calls = calls
+
+    def attempt(self, case: Case, patience: float = 0.0) -> None:
+        name = case.framework or "the cell"
+        shape = "" if case.framework not in (FLOOR, "reference") else f" T={case.T}"
+        self.calls.say(f"-- {name} {case.precision}{shape}")
+
+    def say(self, fraction: float, doing: str) -> None:
+        return
+
+
+@contextmanager
+def _spied(calls: Calls, seconds: tuple[float, ...]) -> Iterator[None]:
+    """A clock that goes as `seconds` say; data, proofs and first weights as one line each."""
+    initialised, load = contenders.initialised, adapters.load
+
+    def found(name: str) -> Adapter:
+        # as one that is compiled, which takes a minute
+        is_compiled = name == "reference:compiled"
+        return Variant((), ReferenceNetwork, compiled=True) if is_compiled else load(name)
+
+    def batch(request: Request) -> Batch:
+        calls.say(f"{request.batch_size} samples of {request.dataset}, seed {request.seed}")
+        return _batch(request)
+
+    def proof(exam: Exam, name: str, adapter: object) -> Certificate:
+        calls.say(f"exam of {name} in {exam.precision} on {tuple(exam.batch.shape)}")
+        return Certificate(name, exam.precision, (), (), None, (), 1)
+
+    def weights(network: Network, x: Tensor, **named: Any) -> ReferenceNetwork:
+        calls.say(f"first weights on {tuple(x.shape)}, {named}")
+        with calls.silence():
+            return initialised(network, x, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clock, "time", _false_clock(calls, seconds))
+        patch.setattr(clock, "synchronise", lambda device: calls.say(f"synchronise {device}"))
+        patch.setattr(allocator, "reserve", lambda mib: calls.say("reserve memory"))
+        patch.setattr(adapters, "load", found)
+        patch.setattr(datasets, "load_batch", batch)
+        patch.setattr(Exam, "certify", proof)
+        patch.setattr(contenders, "initialised", weights)
+        patch.setattr(contenders, "dead_layers", lambda *given: ())
+        patch.setattr(memory, "peak_mib", lambda *given, **named: 1.0)
+        yield
+
+
+def _batch(request: Request) -> Batch:
+    generator = torch.Generator().manual_seed(request.seed)
+    shape = CASE.network.input_shape
+    images = torch.rand(request.batch_size, *shape, generator=generator)
+    x = images.expand(request.T, *images.shape)
+    if not paper.settings(request.dataset).static:
+        x = x.contiguous()
+    labels = torch.arange(request.batch_size)
+    return Batch(x, labels, Source(request.dataset, "made up", request.batch_size, "0" * 64))
+
+
+def _false_clock(calls: Calls, seconds: tuple[float, ...]) -> Any:
+    """No deadline comes nearer; each second reading is so many seconds after the one before."""
+    read = count()
+    at = [0.0]
+
+    def perf_counter() -> float:
+        n = next(read)
+        calls.say("stop" if n % 2 else "start")
+        at[0] += seconds[n // 2 % len(seconds)] if n % 2 else 100.0
+        return at[0]
+
+    return SimpleNamespace(monotonic=lambda: 0.0, perf_counter=perf_counter)
+
+
+def _first_round(lines: list[str]) -> list[str]:
+    return lines[lines.index("gc.collect") : lines.index("gc.enable") + 1]
+
+
+def _rounds(lines: list[str]) -> list[str]:
+    """Of each round who was timed, in order."""
+    rounds: list[list[str]] = []
+    inside = False
+    for line in lines:
+        if line == "gc.disable":
+            rounds.append([])
+            inside = True
+        elif line == "gc.enable":
+            inside = False
+        elif inside and line.startswith("-- "):
+            rounds[-1].append(line.removeprefix("-- "))
+    return [", ".join(each) for each in rounds]

@@ -1,0 +1,329 @@
+"""What a result depends on: a move dates no row, and what decides a result does."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import golden_keys
+import pytest
+from golden_keys import DATA, MACHINE, SOFTWARE, TEST_DATA
+from rows import timed_case, trained_case
+
+from harness.records import identity
+from harness.records.identity import Software, fields_that_train, timing_key, training_key
+from harness.spec import CaseFields
+from harness.system.facts import Machine
+
+ROOT = Path(__file__).resolve().parents[1]
+# What decides no weight: names, how many samples were wanted (the data's hash says it), and what is
+# asked of the trained network.
+IDLE = {
+    "suite",
+    "scale",
+    "width",
+    "wanted_samples",
+    "wanted_test_samples",
+    "embedded",
+    "tested_at",
+    "wants_confusion",
+}
+NAMES = tuple(each.name for each in fields(CaseFields))
+
+
+class Fields:
+    """A case of which only the fields matter."""
+
+    def __init__(self, of: CaseFields) -> None:
+        self.fields = of
+
+
+def changed(value: object) -> object:
+    """Another value of about the same type."""
+    match value:
+        case bool():
+            return not value
+        case int() | float():
+            return value + 1
+        case str():
+            return value + "x"
+        case tuple():
+            return (*value, 7)
+        case _:
+            return "something"
+
+
+def each_changed() -> Iterator[tuple[str, Any]]:
+    flat = trained_case().fields
+    for name in NAMES:
+        yield name, Fields(replace(flat, **{name: changed(getattr(flat, name))}))
+
+
+def test_every_field_of_a_case_moves_its_timing_key() -> None:
+    def key(case: Any) -> str:
+        return timing_key(case, DATA, SOFTWARE, MACHINE, "system")
+
+    before = key(trained_case())
+    assert key(Fields(trained_case().fields)) == before
+    assert [name for name, case in each_changed() if key(case) == before] == []
+
+
+def test_of_a_training_exactly_what_decides_no_weight_leaves_the_key() -> None:
+    def key(case: Any) -> str:
+        return training_key(case, DATA, TEST_DATA, SOFTWARE)
+
+    before = key(trained_case())
+    assert {name for name, case in each_changed() if key(case) == before} == IDLE
+    assert set(fields_that_train(trained_case())) == set(NAMES) - IDLE
+
+
+def test_data_versions_and_revision_move_both_keys() -> None:
+    timed, trained = golden_keys.key(timed_case()), golden_keys.key(trained_case())
+    for name in ("torch", "framework_version", "revision"):
+        other: Software = replace(SOFTWARE, **{name: changed(getattr(SOFTWARE, name))})
+        assert timing_key(timed_case(), DATA, other, MACHINE, "system") != timed
+        assert training_key(trained_case(), DATA, TEST_DATA, other) != trained
+    assert timing_key(timed_case(), "other", SOFTWARE, MACHINE, "system") != timed
+    assert training_key(trained_case(), "other", TEST_DATA, SOFTWARE) != trained
+    assert training_key(trained_case(), DATA, "other", SOFTWARE) != trained
+    assert training_key(trained_case(), TEST_DATA, DATA, SOFTWARE) != trained
+
+
+def test_each_number_moves_the_keys_it_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = golden_keys.key(timed_case()), golden_keys.key(trained_case())
+    expected = {"NUMERICS": (False, True), "PROTOCOL": (True, False), "EXAM": (False, False)}
+    for number, moves in expected.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(identity, number, 99)
+            now = golden_keys.key(timed_case()), golden_keys.key(trained_case())
+        assert tuple(a != b for a, b in zip(before, now, strict=True)) == moves, number
+
+
+def timed_on(machine: Machine, allocator: str = "system") -> str:
+    return timing_key(timed_case(), DATA, SOFTWARE, machine, allocator)
+
+
+def test_a_timing_is_of_its_machine_and_not_of_a_commit() -> None:
+    before = timed_on(MACHINE)
+    assert timed_on(MACHINE, "glibc, memory kept") != before
+    same = {
+        each.name
+        for each in fields(Machine)
+        if timed_on(replace(MACHINE, **{each.name: changed(getattr(MACHINE, each.name))})) == before
+    }
+    # its torch is the software's, which moves the key
+    assert same == {"torch", "harness", "commit"}
+
+
+def test_thread_counts_are_keyed_by_what_they_come_to_and_other_variables_by_name() -> None:
+    plain = replace(MACHINE, environment=None, threads=2)
+    key = timed_on(plain)
+    asked = replace(plain, environment="OMP_NUM_THREADS=2 MKL_NUM_THREADS=2")
+    assert timed_on(asked) == key
+    assert timed_on(replace(asked, environment="OMP_NUM_THREADS=1", threads=1)) != key
+    assert timed_on(replace(asked, environment="LD_PRELOAD=x OMP_NUM_THREADS=2")) != key
+    assert timed_on(replace(asked, environment="OMP_PROC_BIND=close OMP_NUM_THREADS=2")) != key
+
+
+def test_nothing_in_a_key_hides_behind_another_of_its_name() -> None:
+    case = set(NAMES)
+    software, machine = set(asdict(SOFTWARE)), set(asdict(MACHINE)) - {"torch"}
+    others = {"data", "training data", "test data", "allocator", "PROTOCOL", "NUMERICS"}
+    assert not case & software and not (case | software) & machine
+    assert not (case | software | machine) & others
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a copy of the package says: the keys of the suites' cases, and which goldens moved."""
+
+    keys: dict[str, str]
+    moved: dict[str, list[str]]
+
+
+def copied(folder: Path) -> Path:
+    """The package and its goldens, to be changed."""
+    for name in ("harness", "adapters"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    tests = folder / "tests"
+    tests.mkdir()
+    for each in (*ROOT.glob("tests/golden*.py"), ROOT / "tests" / "rows.py"):
+        shutil.copy(each, tests)
+    shutil.copytree(ROOT / "tests" / "goldens", tests / "goldens")
+    return folder
+
+
+def asked(folder: Path, *files: str) -> Found:
+    """The keys, and these goldens, as the copy in `folder` makes them in a process of its own."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(folder),
+        "NUMBA_CACHE_DIR": str(folder / "kernels"),
+    }
+    code = (
+        "import sys, harness; assert harness.__file__.startswith(sys.argv[1]), harness.__file__; "
+        "sys.path.insert(0, sys.argv.pop(1) + '/tests'); import golden; sys.exit(golden.main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, str(folder), "--json", *files],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return Found(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def edit(folder: Path, file: str, before: str, after: str) -> None:
+    """Changes one place of a file of the copy."""
+    path = folder / file
+    text = path.read_text(encoding="utf-8")
+    assert text.count(before) == 1, f"{before!r} is {text.count(before)} times in {file}"
+    path.write_text(text.replace(before, after), encoding="utf-8")
+
+
+def rename(folder: Path, package: str, old: str, new: str) -> None:
+    """Renames a module, and every mention of it in the copy's imports and uses."""
+    place = folder / package.replace(".", "/")
+    (place / f"{old}.py").rename(place / f"{new}.py")
+    found = 0
+    for path in folder.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        now = text.replace(f"{package}.{old}", f"{package}.{new}")
+        lines = now.splitlines(keepends=True)
+        head = f"from {package} import "
+        lines = [
+            f"{line.rstrip().replace(old, f'{new} as {old}')}\n" if line.startswith(head) else line
+            for line in lines
+        ]
+        now = "".join(lines)
+        found += now != text
+        path.write_text(now, encoding="utf-8")
+    assert found, f"nothing imports {package}.{old}"
+
+
+@pytest.fixture(scope="module")
+def keys() -> dict[str, str]:
+    """The keys of all suites' cases, here."""
+    return golden_keys.of_all_suites()
+
+
+def test_cases_of_all_suites_have_keys_of_their_own(keys: dict[str, str]) -> None:
+    timed = {name: key for name, key in keys.items() if name.startswith("acceleration ")}
+    assert len(set(timed.values())) == len(timed) > 20
+    assert len(keys) > len(timed) + 20  # a training may be of several suites
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("package", "old", "new"),
+    [("harness.training", "epoch", "passes"), ("harness.speed", "protocol", "turns")],
+)
+def test_a_renamed_module_moves_no_key_and_no_golden(
+    tmp_path: Path, keys: dict[str, str], package: str, old: str, new: str
+) -> None:
+    folder = copied(tmp_path)
+    rename(folder, package, old, new)
+    found = asked(folder)
+    assert found.keys == keys
+    assert found.moved == {"numerics": [], "protocol": [], "exam": [], "keys": []}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('"N-MNIST", (2, 34, 34), False, LIF(0.3, 0.25, 0.25), 0.9, 0.0, 200, Adam(), 60_000',
+         '"N-MNIST", (2, 34, 34), False, LIF(0.3, 0.25, 0.25), 0.9, 0.0, 200, SGD(), 60_000'),
+        ("LIF(0.3, 0.25, 0.25)", "LIF(0.3, 0.26, 0.25)"),
+    ],
+    ids=["optimiser", "threshold"],
+)  # fmt: skip
+def test_another_setting_of_a_data_set_moves_its_keys_and_no_others(
+    tmp_path: Path, keys: dict[str, str], before: str, after: str
+) -> None:
+    folder = copied(tmp_path)
+    edit(folder, "harness/spec/paper.py", before, after)
+    found = asked(folder, "keys")
+    assert found.keys.keys() == keys.keys()
+    stayed = {name for name, key in keys.items() if found.keys[name] == key}
+    assert stayed == {name for name in keys if " nmnist " not in name}
+
+
+@dataclass(frozen=True)
+class Change:
+    """One line changed, and whose golden must see it."""
+
+    file: str
+    before: str
+    after: str
+    golden: str
+
+
+CHANGES = {
+    "warm-up": Change(
+        "harness/speed/contenders.py", "WARMUP_STEPS = 2\n", "WARMUP_STEPS = 1\n", "protocol"
+    ),
+    "tolerance": Change(
+        "harness/proof/rules.py",
+        "fp64: Allowed = Allowed(gradient_error=1e-12",
+        "fp64: Allowed = Allowed(gradient_error=1e-11",
+        "exam",
+    ),
+    "kernel's potential": Change(
+        "harness/fused/cpu.py",
+        "u = k * state[c] + wide(own[c])",
+        "u = k * (state[c] + wide(own[c]))",
+        "numerics",
+    ),
+    "kernel's gradient": Change(
+        "harness/fused/cpu.py",
+        "do = g[c] - carry * now[c]",
+        "do = g[c] - k * carry * now[c]",
+        "numerics",
+    ),
+    "training's step": Change(
+        "harness/reference/coding.py",
+        "return functional.mse_loss(votes, target)",
+        "return functional.mse_loss(votes, target) * 1.001",
+        "numerics",
+    ),
+    "crop": Change("harness/datasets/augment.py", "PADDING = 4 ", "PADDING = 3 ", "numerics"),
+    "share held out": Change(
+        "harness/training/epoch.py",
+        "VALIDATION_SHARE = 0.1 ",
+        "VALIDATION_SHARE = 0.2 ",
+        "numerics",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_golden_moves_with_a_line(tmp_path: Path, change: Change) -> None:
+    folder = copied(tmp_path)
+    edit(folder, change.file, change.before, change.after)
+    moved = asked(folder, change.golden).moved[change.golden]
+    assert moved and all("has moved" in sentence for sentence in moved)
+    if change.file.startswith("harness/fused/"):  # it alone, and its own number may be raised
+        assert [sentence.partition(" has moved")[0] for sentence in moved] == [
+            "numerics.json, fused"
+        ]
+
+
+@pytest.mark.slow
+def test_a_kernel_is_compiled_anew_where_a_line_of_it_was_changed(tmp_path: Path) -> None:
+    folder = copied(tmp_path)
+    assert asked(folder, "numerics").moved["numerics"] == []  # its kernels are kept now
+    change = CHANGES["kernel's potential"]
+    edit(folder, change.file, change.before, change.after)
+    (sentence,) = asked(folder, "numerics").moved["numerics"]
+    assert sentence.startswith("numerics.json, fused has moved")
