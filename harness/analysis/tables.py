@@ -48,7 +48,9 @@ def markup(table: pd.DataFrame, form: Markup) -> str:
         case "csv":
             return _each_text(table, _csv).to_csv(index=False)
         case "md":
-            return _each_text(table, markdown).to_markdown(index=False, missingval="") + "\n"
+            ranks = table.select_dtypes("Int64")  # without one pandas writes <NA>, a tag
+            shown = table.assign(**ranks.astype(object).where(ranks.notna(), None))
+            return _each_text(shown, markdown).to_markdown(index=False, missingval="") + "\n"
         case "html":
             return table.to_html(index=False, na_rep="", escape=True) + "\n"
         case _:
