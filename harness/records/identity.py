@@ -2,8 +2,8 @@
 
 A key is a hash of a case's own fields, its data, the versions of what computes, for timings the
 machine, and numbers that are raised by hand when what they stand for changes. Golden files
-(tests/goldens) see to it that they are: one that moves without its number fails a test. So moving
-or renaming a file dates no row.
+(tests/goldens, written by tests/golden.py) see to it that they are: one that moves without its
+number fails a test. So moving or renaming a file dates no row.
 """
 
 from __future__ import annotations
