@@ -24,7 +24,8 @@ class Adapter(Protocol):
     """A module or a `Variant` that builds the paper's networks in one framework.
 
     A module may say two things more. `REVISION: int`, 0 where there is none, is raised by hand when
-    what the adapter computes changes: rows of an older revision are not taken for this one's.
+    what the adapter computes changes, or how fast it does: rows of an older revision are not taken
+    for this one's. No check sees a change of speed alone.
     `PACKAGES: tuple[str, ...]` names those that compute for it beside the framework's own package:
     a result depends on their versions too.
     """

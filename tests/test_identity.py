@@ -118,8 +118,9 @@ def test_a_timing_is_of_its_machine_and_not_of_a_commit() -> None:
         for each in fields(Machine)
         if timed_on(replace(MACHINE, **{each.name: changed(getattr(MACHINE, each.name))})) == before
     }
-    # its torch is the software's, which moves the key
-    assert same == {"torch", "harness", "commit"}
+    # its torch is the software's, which moves the key; another kernel keeps another MiB
+    assert same == {"torch", "harness", "commit", "memory_mib"}
+    assert timed_on(replace(MACHINE, memory_mib=MACHINE.memory_mib + 2048)) != before
 
 
 def test_thread_counts_are_keyed_by_what_they_come_to_and_other_variables_by_name() -> None:

@@ -82,8 +82,10 @@ def fields_that_train(case: Case) -> dict[str, object]:
 
 def _place(machine: Machine) -> dict[str, object]:
     # its torch is the software's; a harness of another version or commit may time the same
-    left_out = ("torch", "harness", "commit", "environment")
-    return {name: value for name, value in asdict(machine).items() if name not in left_out}
+    left_out = ("torch", "harness", "commit", "environment", "memory_mib")
+    place = {name: value for name, value in asdict(machine).items() if name not in left_out}
+    # another kernel keeps another MiB for itself, and it is the same machine
+    return {**place, "memory_gib": round(machine.memory_mib / 1024)}
 
 
 def _key(decisive: Mapping[str, object]) -> str:
