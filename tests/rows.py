@@ -87,8 +87,13 @@ def base(case: Case = CASE, **fields: object) -> Record:
     return Record(**{**vars(case.fields), **given})  # pyright: ignore
 
 
-def row(kind: type[R], case: Case = CASE, **fields: object) -> R:
+TRAINED = (EpochRow, TestedRow, ConfusionRow, TrainedRow)
+
+
+def row(kind: type[R], case: Case | None = None, **fields: object) -> R:
     """A row of that kind; `fields` are those of the row."""
+    if case is None:
+        case = trained_case() if kind in TRAINED else CASE
     shared = {name: fields.pop(name) for name in list(fields) if name in _SHARED}
     return kind(**{**vars(base(case, **shared)), **_ADDED[kind], **fields})
 

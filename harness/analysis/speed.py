@@ -119,11 +119,9 @@ def acceleration_lines(records: Iterable[Row]) -> list[Acceleration]:
 
 
 def _in_order(item: tuple[Cell, list[Row]]) -> tuple[object, ...]:
-    case = item[0].case
-    names = case.fields
-    reading = names.neunorm or ""
-    size = (names.network, reading, names.width, case.mode, case.device, case.T, case.batch_size)
-    return paper.paper_order(case.dataset, case.scale), case.dataset, case.scale, *size, case.seed
+    row = item[1][0]
+    size = (row.network, row.neunorm or "", row.width, row.mode, row.device, row.T, row.batch_size)
+    return paper.paper_order(row.dataset, row.scale), row.dataset, row.scale, *size, row.seed
 
 
 def _cell_lines(group: list[Row]) -> list[Acceleration]:

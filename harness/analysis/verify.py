@@ -118,7 +118,7 @@ class Repeat:
             access, say = self.here.access, self.here.say
             list(self.here.executor.measure(cases, self.store, access, spend, say))
             rows = self.store.read(suite)[0]
-            after = _lines(row for row in rows if Case.of(row).cell == cell.case)
+            after = _lines(row for row in rows if Case.of(row).cell == Case.of(group[0]).cell)
         for name, old in _lines(same).items():
             yield _ratio_check(name, old, after.get(name))
 

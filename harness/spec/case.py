@@ -8,7 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
-from typing import Literal, assert_never
+from operator import attrgetter
+from typing import Any, Literal, assert_never
 
 from harness.spec import paper
 from harness.spec.errors import UsageError
@@ -119,7 +120,7 @@ class Case:
     @classmethod
     def of(cls, row: CaseFields) -> Case:
         """The case that a row is of. Raises UsageError where there can be no such case."""
-        return _case(*(getattr(row, name) for name in _NAMES))
+        return _case(*_values(row))
 
     @property
     def fields(self) -> CaseFields:
@@ -223,12 +224,13 @@ def _with_training(flat: CaseFields, training: Training | None) -> CaseFields:
 _NAMES = tuple(CaseFields.__dataclass_fields__)
 
 
+_values = attrgetter(*_NAMES)
+
+
 @lru_cache(maxsize=4096)  # a folder has thousands of rows of a few cases
 def _case(*values: object) -> Case:
-    return _of(CaseFields(**dict(zip(_NAMES, values, strict=True))))  # pyright: ignore
-
-
-def _of(row: CaseFields) -> Case:
+    named: dict[str, Any] = dict(zip(_NAMES, values, strict=True))
+    row = CaseFields(**named)
     return Case(
         suite=row.suite,
         dataset=row.dataset,
