@@ -79,8 +79,8 @@ class Acceleration:
     @property
     def of_figure_3(self) -> bool:
         """Whether it is of the cells of Fig. 3: full width, T = 10, no NeuNorm, no variant."""
-        own = (self.mode, self.T, self.width) == ("training", 10, "1")
-        return own and not self.neunorm and not self.variant
+        usual = (self.mode, self.T, self.width) == ("training", 10, "1")
+        return usual and not self.neunorm and not self.variant
 
     @property
     def name(self) -> str:

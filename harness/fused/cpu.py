@@ -173,7 +173,7 @@ def gradients(  # type: ignore[no-untyped-def]
                     g[c] /= area
                 for part in range(parts):
                     now, later, summed = u[t, part], du[part], total[part]
-                    d_own = current[
+                    d_current = current[
                         t if moves else 0, b, i * pool + part // pool, j * pool + part % pool
                     ]
                     for c in range(maps):
@@ -184,12 +184,12 @@ def gradients(  # type: ignore[no-untyped-def]
                         later[c] = d  # eq. (13)
                         summed[c] += d
                         if moves:
-                            d_own[c] = narrow(d, d_own[c])
+                            d_current[c] = narrow(d, d_current[c])
             for part in range(parts):
                 summed = total[part]
                 for c in range(maps):
                     d_bias[c] += summed[c]
                 if not moves:
-                    d_own = current[0, b, i * pool + part // pool, j * pool + part % pool]
+                    d_current = current[0, b, i * pool + part // pool, j * pool + part % pool]
                     for c in range(maps):
-                        d_own[c] = narrow(summed[c], d_own[c])
+                        d_current[c] = narrow(summed[c], d_current[c])
