@@ -55,7 +55,7 @@ def case(framework: str, **changes: object) -> Case:
         seed=0,
         optimiser=paper.settings("cifar10").optimiser,
     )
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return replace(made, **changes)
 
 
 class Slow(ReferenceNetwork):

@@ -38,7 +38,7 @@ class LayerFunction(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[no-untyped-def]
+    def forward(
         ctx, x: Tensor, weight: Tensor, bias: Tensor, U: Tensor | None, call: Call
     ) -> Tensor:
         """x (T or 1, B, ...) -> (T, B, C, h, w), to the next layer."""
