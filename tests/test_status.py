@@ -13,7 +13,7 @@ import pytest
 import torch
 from rows import row
 from test_learning import case
-from test_runner import case as timed_case
+from test_schedule import case as timed_case
 
 from harness.analysis import status, verify
 from harness.analysis.verify import Here, Sample

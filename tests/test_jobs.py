@@ -93,7 +93,7 @@ def test_a_sweep_on_two_machines_of_which_one_dies_has_the_rows_of_a_local_one(
 
 @pytest.mark.slow
 def test_timings_have_a_machine_of_the_cluster_for_themselves(tmp_path: Path) -> None:
-    from test_runner import case as timed
+    from test_schedule import case as timed
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own
