@@ -76,7 +76,7 @@ class ScaledBoxCell(nn.Module):
             v_th=constant(lif.v_th),
             v_reset=constant(0.0),
             method="super",
-            alpha=constant(100.0),  # type: ignore[arg-type]
+            alpha=constant(100.0),
         )
         self.cell = LIFBoxCell(parameters, dt=1.0)
         self.gain = 1 / (1 - lif.k_tau)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import cast
 
 from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import Tensor, nn
@@ -95,7 +96,7 @@ class SpikingJellyNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, N)
         functional.reset_net(self)
-        layers: list[Layer] = list(self.layers)  # type: ignore[arg-type]
+        layers = cast("list[Layer]", list(self.layers))
         keys = dropout.stage_keys(self.network, x, training=self.training)
         out = layers[0](synapses.encoding_sequence(layers[0].synapse, x), keys[0])
         for following, layer_keys in zip(layers[1:], keys[1:], strict=True):

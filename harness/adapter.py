@@ -105,6 +105,11 @@ FORMS: tuple[Form, ...] = get_args(Form)
 RECOMPILE_LIMIT = 4096
 
 
+def channels_last(module: nn.Module) -> nn.Module:
+    """The same module, its four-dimensional weights laid out with the maps last."""
+    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
 def tuned(adapter: Adapter, form: Form) -> Variant:
     """The adapter with weights channels-last, and for `compiled` under torch.compile as well.
 
@@ -112,7 +117,7 @@ def tuned(adapter: Adapter, form: Form) -> Variant:
     """
 
     def build(network: Network) -> nn.Module:
-        module = adapter.build(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module = channels_last(adapter.build(network))
         if form == "compiled":
             config = torch._dynamo.config  # imported here, since it takes a second
             config.recompile_limit = config.accumulated_recompile_limit = RECOMPILE_LIMIT

@@ -84,7 +84,7 @@ KINDS = tuple(_ADDED)
 def base(case: Case = CASE, **fields: object) -> Record:
     """What all rows of a case share."""
     given = {"run": RUN, "time": TIME, "iterations_per_epoch": 2500, **fields}
-    return Record(**{**vars(case.fields), **given})  # pyright: ignore
+    return Record(**{**vars(case.fields), **given})
 
 
 TRAINED = (EpochRow, TestedRow, ConfusionRow, TrainedRow)

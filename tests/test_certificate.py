@@ -139,7 +139,7 @@ def test_an_adapter_that_names_a_deviation_is_never_passed() -> None:
 
 def test_parameters_in_another_order_are_said() -> None:
     class Backwards(StepNetwork):
-        def parameters(self, recurse: bool = True):  # type: ignore[no-untyped-def]
+        def parameters(self, recurse: bool = True):
             return reversed(list(super().parameters(recurse)))
 
     adapter = Variant((), lambda network: Backwards(network, LIFCell))

@@ -281,8 +281,8 @@ CHANGES = {
     ),
     "kernel's potential": Change(
         "harness/fused/cpu.py",
-        "u = k * state[c] + wide(own[c])",
-        "u = k * (state[c] + wide(own[c]))",
+        "u = k * state[c] + wide(arriving[c])",
+        "u = k * (state[c] + wide(arriving[c]))",
         "numerics",
     ),
     "kernel's gradient": Change(

@@ -46,7 +46,7 @@ def case(dataset: str = "cifar10", **fields: object) -> Case:
         optimiser=paper.settings(dataset).optimiser,
         training=Training(epochs=2, samples=60, test_samples=30, embedded=True),
     )
-    return replace(given, **fields)  # type: ignore[arg-type]
+    return replace(given, **fields)
 
 
 def data(dataset: str = "cifar10", count: int = 60) -> DataSplits:

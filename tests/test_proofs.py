@@ -23,7 +23,7 @@ STRUCTURES = [(row.name, row.static) for row in paper.NETWORKS]
 @pytest.mark.parametrize("precision", ["fp64", "fp32"])
 @pytest.mark.parametrize("neunorm", [None, "mean"])
 @pytest.mark.parametrize(("name", "static"), STRUCTURES)
-def test_certified_at_full_width(name: str, static: bool, neunorm, precision: Precision) -> None:  # type: ignore[no-untyped-def]
+def test_certified_at_full_width(name: str, static: bool, neunorm, precision: Precision) -> None:
     network = paper.network(name, "cifar10" if static else "nmnist", neunorm=neunorm)[1]
     exam = Exam(network, random_batch(network, 4, 8, static=static), precision)
     for adapter in adapters.available():

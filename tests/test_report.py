@@ -221,8 +221,8 @@ def test_the_command_writes_the_page_and_the_tables(
     damaged.write_text(damaged.read_text() + '{"schema": 99}\n')
     assert call(monkeypatch, "report", "--out", str(tmp_path)) == 0
     said = capsys.readouterr()
-    told = said.err.replace("\n", "")  # which is folded to the width of a terminal
-    assert f"{damaged}:" in told and "newer harness" in told
+    unfolded = said.err.replace("\n", "")  # which is folded to the width of a terminal
+    assert f"{damaged}:" in unfolded and "newer harness" in unfolded
     assert "1 lines were no rows and were skipped" in said.err
     names = {path.name for path in (tmp_path / "tables").iterdir()}
     assert {"acceleration.md", "table3.md", "table6.md", "timesteps.md"} <= names

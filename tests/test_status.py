@@ -10,9 +10,10 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import torch
 from rows import row
 from test_learning import case
-from test_runner import case as timed_case
+from test_schedule import case as timed_case
 
 from harness.analysis import status, verify
 from harness.analysis.verify import Here, Sample
@@ -21,6 +22,7 @@ from harness.jobs.local import Local
 from harness.records import EndedRow, EpochRow, Row, Store, TimedRow, TrainedRow
 from harness.spec import ANN, Access, Case, Training
 from harness.system import machine
+from harness.system.facts import Machine
 
 GIVEN = case(framework=ANN, training=Training(epochs=2, samples=60, test_samples=30, embedded=True))
 NOW = key_now("cpu")
@@ -94,8 +96,8 @@ def test_a_timing_is_done_on_this_machine_alone() -> None:
     assert status.state(given, [here], NOW) == "done"
     machine_ = machine.describe
 
-    def elsewhere(device: object) -> object:
-        return replace(machine_(device), cpu="another")  # type: ignore[arg-type]
+    def elsewhere(device: torch.device) -> Machine:
+        return replace(machine_(device), cpu="another")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(machine, "describe", elsewhere)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import pytest
 
@@ -10,8 +11,8 @@ from harness import suites
 from harness.spec import ANN, Case, Selection, UsageError
 
 
-def cases(suite: str, **fields: object) -> tuple[Case, ...]:
-    return suites.suite(suite).cases(Selection(frameworks=("fused",), **fields))  # type: ignore[arg-type]
+def cases(suite: str, **fields: Any) -> tuple[Case, ...]:
+    return suites.suite(suite).cases(Selection(frameworks=("fused",), **fields))
 
 
 def test_timesteps_trains_over_each_t_and_tests_over_all() -> None:

@@ -53,8 +53,8 @@ def run(cases: tuple[Case, ...], out: Path, *, fresh: bool = False) -> list[Trai
         ledger.release()
         assert owner.said == sorted(owner.said)
         rows = Store(out).read()[0]
-        own = [row for row in rows if row.suite == each.suite and Case.of(row) == each]
-        mine = [row for row in own if end.before or row.run == at.id]
+        of_case = [row for row in rows if row.suite == each.suite and Case.of(row) == each]
+        mine = [row for row in of_case if end.before or row.run == at.id]
         ended.append(Trained(each, tuple(mine), end.before))
     return ended
 

@@ -102,7 +102,7 @@ def first(work: Callable[[Owner, Orders], Said], silence: float = 60.0) -> tuple
     worker = Worker.start(work, (CASE,), "cpu")
     try:
         worker.order(0)
-        for message in worker.messages(lambda *told: said.append(told), silence):
+        for message in worker.messages(lambda *progress: said.append(progress), silence):
             return message, [*said, worker.at]
         raise AssertionError
     finally:

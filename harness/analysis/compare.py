@@ -138,8 +138,8 @@ def _cell_text(key: Key) -> str:
     dataset, scale, _, neunorm, width, mode, device, T, batch_size = key[0]
     more = [f"NeuNorm {neunorm}" if neunorm else "", f"width {width}" if width != "1" else ""]
     more += [str(mode) if mode != "training" else ""]
-    told = " ".join(text for text in more if text)
-    return f"{dataset} {scale} {device} T={T} batch {batch_size} {told}".strip()
+    special = " ".join(text for text in more if text)
+    return f"{dataset} {scale} {device} T={T} batch {batch_size} {special}".strip()
 
 
 def _speed_changes(
@@ -149,14 +149,14 @@ def _speed_changes(
     logs: dict[str, dict[Key, float]] = {}
     for key in shared:
         logs.setdefault(_precision(key), {})[key] = log(after[key][0] / before[key][0])
-    groups = sum(1 + len({key[1] for key in own}) for own in logs.values())
+    groups = sum(1 + len({key[1] for key in changed}) for changed in logs.values())
     tests = groups + len(shared)
     changes: list[Change] = []
-    for precision, own in logs.items():
-        changes += _of_contenders(precision, own, tests)
-    for own in logs.values():
-        noise = _noise(own, lambda key: key[1]) or _noise_of_rounds(own, before, after)
-        for key, value in own.items():
+    for precision, changed in logs.items():
+        changes += _of_contenders(precision, changed, tests)
+    for changed in logs.values():
+        noise = _noise(changed, lambda key: key[1]) or _noise_of_rounds(changed, before, after)
+        for key, value in changed.items():
             each = _change(_cell_text(key), key[1], [value], noise, tests)
             changes.append(replace(each, old=before[key][0], new=after[key][0]))
     return changes
@@ -166,25 +166,25 @@ def _precision(key: Key) -> str:
     return key[1].rpartition(" ")[2]
 
 
-def _of_contenders(precision: str, own: dict[Key, float], tests: int) -> list[Change]:
+def _of_contenders(precision: str, logs: dict[Key, float], tests: int) -> list[Change]:
     """What all of one precision have in common, and what sets each apart from it.
 
     A floor that was fast or slow in one cell moves all ratios of that cell: with three contenders
     or more, each is compared with the median of its cell.
     """
-    cells = dict.fromkeys(key[0] for key in own)
-    medians = {cell: median(v for key, v in own.items() if key[0] == cell) for cell in cells}
-    names = list(dict.fromkeys(key[1] for key in own))
+    cells = dict.fromkeys(key[0] for key in logs)
+    medians = {cell: median(v for key, v in logs.items() if key[0] == cell) for cell in cells}
+    names = list(dict.fromkeys(key[1] for key in logs))
     changes: list[Change] = []
     if len(names) >= FEWEST_TO_SET_APART:
         common = _noise({(cell, ""): value for cell, value in medians.items()}, lambda key: key[1])
         values = list(medians.values())
         changes.append(_change("all cells", f"all {precision}", values, common, tests))
-        own = {key: value - medians[key[0]] for key, value in own.items()}
-    noise = _noise(own, lambda key: key[1])
+        logs = {key: value - medians[key[0]] for key, value in logs.items()}
+    noise = _noise(logs, lambda key: key[1])
     where = "all cells, against the others" if changes else "all cells"
     for name in names:
-        values = [value for key, value in own.items() if key[1] == name]
+        values = [value for key, value in logs.items() if key[1] == name]
         changes.append(_change(where, name, values, noise, tests))
     return changes
 
@@ -197,10 +197,10 @@ class Noise:
     freedom: int
 
 
-def _noise(own: dict[Key, float], group: Callable[[Key], str]) -> Noise | None:
+def _noise(logs: dict[Key, float], group: Callable[[Key], str]) -> Noise | None:
     """The scatter over cells around each group's mean; None where each has one cell alone."""
     groups: dict[str, list[float]] = {}
-    for key, value in own.items():
+    for key, value in logs.items():
         groups.setdefault(group(key), []).append(value)
     several = [values for values in groups.values() if len(values) > 1]
     rest = [value - fmean(values) for values in several for value in values]
@@ -209,10 +209,10 @@ def _noise(own: dict[Key, float], group: Callable[[Key], str]) -> Noise | None:
 
 
 def _noise_of_rounds(
-    own: dict[Key, float], before: dict[Key, Speed], after: dict[Key, Speed]
+    logs: dict[Key, float], before: dict[Key, Speed], after: dict[Key, Speed]
 ) -> Noise | None:
     """What the rounds of the two runs say; None where they are too few."""
-    halves = [each[key][1] for key in own for each in (before, after)]
+    halves = [each[key][1] for key in logs for each in (before, after)]
     if not halves or any(map(isnan, halves)):
         return None
     deviations = [half / stats.norm.ppf(0.975) for half in halves]

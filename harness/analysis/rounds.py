@@ -17,7 +17,7 @@ from harness.speed import ratios
 Seconds = dict[int, float]  # of each round
 
 
-class Cell(NamedTuple):
+class MachineCell(NamedTuple):
     """What was measured together and may be compared: a cell of cases on one machine."""
 
     place: Place
@@ -37,9 +37,9 @@ class Entrant(NamedTuple):
     precision: str
 
 
-def cell_of(row: Record) -> Cell:
+def cell_of(row: Record) -> MachineCell:
     """The cell that a row belongs to."""
-    return Cell(row.place, _shared(row))
+    return MachineCell(row.place, _shared(row))
 
 
 def entrant_of(row: Record) -> Entrant:

@@ -10,16 +10,19 @@ from statistics import median
 import pandas as pd
 
 from harness.analysis.groups import grouped, machines
-from harness.analysis.rounds import Cell, Entrant, Rounds, cell_of, entrant_of, last_run
+from harness.analysis.rounds import Entrant, MachineCell, Rounds, cell_of, entrant_of, last_run
 from harness.records import CertificateRow, EndedRow, MemoryRow, Row, WarmupRow
 from harness.records.identity import EXAM
 from harness.records.record import Place
 from harness.spec import FLOOR, REFERENCE, contender, paper
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Acceleration:
-    """A line of the acceleration table: a contender in a cell. Its fields are the columns."""
+    """A line of the acceleration table: a contender in a cell. Its fields are the columns.
+
+    A figure of the rounds is NaN, and an interval's method empty, where there were none.
+    """
 
     dataset: str
     scale: str
@@ -30,25 +33,25 @@ class Acceleration:
     device: str
     T: int
     batch_size: int
-    rank: int | None  # by ratio to the floor, among the certified of the cell and precision
-    seconds_per_iteration: float  # median over the rounds
-    seconds_per_epoch: float  # that times the iterations of an epoch
-    ratio_to_floor: float  # of the same precision; median over the rounds
-    ratio_low: float
-    ratio_high: float
-    interval: str  # how it was made: bootstrap, blocks or none (ratios.py)
-    ratio_to_fp32_floor: float
-    speedup_vs_reference: float  # of the same precision
+    rank: int | None = None  # by ratio to the floor, among the certified of the cell and precision
+    seconds_per_iteration: float = nan  # median over the rounds
+    seconds_per_epoch: float = nan  # that times the iterations of an epoch
+    ratio_to_floor: float = nan  # of the same precision; median over the rounds
+    ratio_low: float = nan
+    ratio_high: float = nan
+    interval: str = ""  # how it was made: bootstrap, blocks or none (ratios.py)
+    ratio_to_fp32_floor: float = nan
+    speedup_vs_reference: float = nan  # of the same precision
     peak_memory_mib: float
     spike_rate: float
     certificate: str
     proved: tuple[str, ...]  # the precisions it was proved equal in; no column
     mismatch_rate: float  # spikes that differ, of those compared, in this precision
     gradient_cosine: float  # to float32's, the lowest over the layers; of bf16 alone
-    rounds: int
+    rounds: int = 0
     warmup_seconds: float
-    noise_low: float  # interval of the A/A ratio of the cell
-    noise_high: float
+    noise_low: float = nan  # interval of the A/A ratio of the cell
+    noise_high: float = nan
     network: str
     neunorm: str
     width: str
@@ -79,8 +82,8 @@ class Acceleration:
     @property
     def of_figure_3(self) -> bool:
         """Whether it is of the cells of Fig. 3: full width, T = 10, no NeuNorm, no variant."""
-        own = (self.mode, self.T, self.width) == ("training", 10, "1")
-        return own and not self.neunorm and not self.variant
+        usual = (self.mode, self.T, self.width) == ("training", 10, "1")
+        return usual and not self.neunorm and not self.variant
 
     @property
     def name(self) -> str:
@@ -118,7 +121,7 @@ def acceleration_lines(records: Iterable[Row]) -> list[Acceleration]:
     ]
 
 
-def _in_order(item: tuple[Cell, list[Row]]) -> tuple[object, ...]:
+def _in_order(item: tuple[MachineCell, list[Row]]) -> tuple[object, ...]:
     row = item[1][0]
     size = (row.network, row.neunorm or "", row.width, row.mode, row.device, row.T, row.batch_size)
     return paper.paper_order(row.dataset, row.scale), row.dataset, row.scale, *size, row.seed
@@ -152,15 +155,32 @@ def _is_ranked(line: Acceleration) -> bool:
 
 
 def _line(key: Entrant, rows: list[Row], rounds: Rounds) -> Acceleration:
-    last, seconds = rows[-1], rounds.seconds[key]
-    data_source = _first_text(row.data_source for row in rows)
+    seconds, line = rounds.seconds[key], _described(key, rows)
     ratio = rounds.ratio(seconds, rounds.floor(key.precision))
     exact = rounds.ratio(seconds, rounds.floor("fp32"))
     reference = rounds.seconds.get(Entrant(REFERENCE, "", key.precision), {})
     speedup = rounds.ratio(reference, seconds)
     noise = rounds.ratio(rounds.twin[1], rounds.twin[0])
     per_iteration = median(seconds.values()) if seconds else nan
-    proof = _proof(rows)
+    return replace(
+        line,
+        seconds_per_iteration=per_iteration,
+        seconds_per_epoch=per_iteration * (rows[-1].iterations_per_epoch or nan),
+        ratio_to_floor=ratio.value if ratio else nan,
+        ratio_low=ratio.low if ratio else nan,
+        ratio_high=ratio.high if ratio else nan,
+        interval=ratio.method if ratio else "",
+        ratio_to_fp32_floor=exact.value if exact else nan,
+        speedup_vs_reference=speedup.value if speedup else nan,
+        rounds=len(seconds),
+        noise_low=noise.low if noise else nan,
+        noise_high=noise.high if noise else nan,
+    )
+
+
+def _described(key: Entrant, rows: list[Row]) -> Acceleration:
+    """All but what comes of the rounds: who it is, where it ran, and what was proved of it."""
+    last, proof = rows[-1], _proof(rows)
     proofs = [row for row in rows if isinstance(row, CertificateRow)]
     cosines = [row.gradient_cosine for row in proofs if row.gradient_cosine is not None]
     return Acceleration(
@@ -173,32 +193,20 @@ def _line(key: Entrant, rows: list[Row], rounds: Rounds) -> Acceleration:
         device=last.device,
         T=last.T,
         batch_size=last.batch_size,
-        rank=None,
-        seconds_per_iteration=per_iteration,
-        seconds_per_epoch=per_iteration * (last.iterations_per_epoch or nan),
-        ratio_to_floor=ratio.value if ratio else nan,
-        ratio_low=ratio.low if ratio else nan,
-        ratio_high=ratio.high if ratio else nan,
-        interval=ratio.method if ratio else "",
-        ratio_to_fp32_floor=exact.value if exact else nan,
-        speedup_vs_reference=speedup.value if speedup else nan,
         peak_memory_mib=_first(row.peak_memory_mib for row in rows if isinstance(row, MemoryRow)),
         spike_rate=_first(row.spike_rate for row in proofs),
         certificate=proof.text,
         proved=proof.precisions,
         mismatch_rate=_mismatch_rate(proofs),
         gradient_cosine=min(cosines, default=nan),
-        rounds=len(seconds),
         warmup_seconds=_first(row.seconds for row in rows if isinstance(row, WarmupRow)),
-        noise_low=noise.low if noise else nan,
-        noise_high=noise.high if noise else nan,
         network=last.network,
         neunorm=last.neunorm or "",
         width=last.width,
         seed=last.seed,
         layout=last.layout or "",
         implementation=last.implementation or "",
-        data_source=data_source,
+        data_source=_first_text(row.data_source for row in rows),
         threads=last.threads or 0,
         cpu=last.cpu or "",
         capability=last.capability or "",

@@ -38,8 +38,9 @@ def inputs(split: Split, size: int) -> Samples[NDArray[np.uint8]]:
 def _digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     from sklearn.datasets import load_digits  # takes seconds to import, needed by few
 
-    digits = load_digits()
-    return (digits.images / BRIGHTEST).astype(np.float32), digits.target.astype(np.int64)  # pyright: ignore
+    flat, labels = load_digits(return_X_y=True)
+    grey = np.asarray(flat).reshape(-1, 8, 8)
+    return (grey / BRIGHTEST).astype(np.float32), np.asarray(labels).astype(np.int64)
 
 
 @lru_cache(maxsize=4)

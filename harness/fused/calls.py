@@ -23,7 +23,7 @@ SIZE = 18
 
 
 @inlined
-def _shapes(call):  # type: ignore[no-untyped-def]
+def _shapes(call):
     """Shapes of current, of what goes to the next layer, of U, and of dropout's keys."""
     steps, batch, maps, pool = call[STEPS], call[BATCH], call[MAPS], call[POOL]
     height, width = call[HEIGHT] // pool, call[WIDTH] // pool
@@ -36,7 +36,7 @@ def _shapes(call):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _part(address, stored, number):  # type: ignore[no-untyped-def]
+def _part(address, stored, number):
     """The call at an address, which part of it is this thread's, from and to which row, and what
     both kernels read: current, U, keys, numbers."""
     call = carray(address, (SIZE,), np.int64)
@@ -53,7 +53,7 @@ def _spikes(stored: Any, number: Any) -> Callable[[], int]:
     """The kernel for arrays stored as one type and potentials of another."""
 
     @callback
-    def spikes(address):  # type: ignore[no-untyped-def]
+    def spikes(address):
         call, _, first, last, current, U, keys, numbers = _part(address, stored, number)
         _, of_out, _, _ = _shapes(call)
         width, maps, pool = of_out[3], of_out[4], call[POOL]
@@ -70,7 +70,7 @@ def _gradients(stored: Any, number: Any) -> Callable[[], int]:
     """The same for what goes back."""
 
     @callback
-    def gradients(address):  # type: ignore[no-untyped-def]
+    def gradients(address):
         call, part, first, last, current, U, keys, numbers = _part(address, stored, number)
         _, of_out, of_U, _ = _shapes(call)
         steps, parts, maps, pool = call[STEPS], call[PARTS], of_out[4], call[POOL]

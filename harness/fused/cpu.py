@@ -16,7 +16,7 @@ from harness.reference.dropout import FIRST, SECOND
 
 
 @inlined
-def _draw(kept, keys, place, threshold, grown, zero):  # type: ignore[no-untyped-def]
+def _draw(kept, keys, place, threshold, grown, zero):
     """Dropout's factors of one pixel's maps, `reference.dropout.kept`: 1 / (1 - p) or 0."""
     first, second = keys
     for c in range(kept.shape[0]):
@@ -29,7 +29,7 @@ def _draw(kept, keys, place, threshold, grown, zero):  # type: ignore[no-untyped
 
 
 @inlined
-def spikes(current, U, keys, out, v, scratch, numbers, pool, threshold, first, last):  # type: ignore[no-untyped-def]
+def spikes(current, U, keys, out, v, scratch, numbers, pool, threshold, first, last):
     """What goes to the next layer: pooled spikes, eqs. (5)-(6), less NeuNorm's part, eqs. (9)-(10).
 
     current (T or 1, B, H, W, C), U (h, w, C) or empty for no NeuNorm, keys (T, B, 2) or empty for
@@ -85,7 +85,7 @@ def spikes(current, U, keys, out, v, scratch, numbers, pool, threshold, first, l
 
 
 @inlined
-def _potentials(current, u, x, state, place, numbers, pool, normalised):  # type: ignore[no-untyped-def]
+def _potentials(current, u, x, state, place, numbers, pool, normalised):
     """The potentials of one pooled pixel at all steps, and NeuNorm's x, as `spikes` had them."""
     b, i, j, ahead = place
     k, v_th, _, _, k2, scale, area, _, zero, _ = numbers
@@ -116,7 +116,7 @@ def _potentials(current, u, x, state, place, numbers, pool, normalised):  # type
 
 
 @inlined
-def _sum(values, zero):  # type: ignore[no-untyped-def]
+def _sum(values, zero):
     """The sum of a scratch row, which it overwrites: by halves, so that it runs in vectors."""
     rest = values.shape[0]
     while rest > 1:
@@ -128,7 +128,7 @@ def _sum(values, zero):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def gradients(  # type: ignore[no-untyped-def]
+def gradients(
     current, U, keys, back, d_U, d_bias, u, scratch, x, numbers, pool, threshold, first, last
 ):
     """The adjoint over time, eqs. (12)-(14), with the potentials computed again from the current.
@@ -173,7 +173,7 @@ def gradients(  # type: ignore[no-untyped-def]
                     g[c] /= area
                 for part in range(parts):
                     now, later, summed = u[t, part], du[part], total[part]
-                    d_own = current[
+                    d_current = current[
                         t if moves else 0, b, i * pool + part // pool, j * pool + part % pool
                     ]
                     for c in range(maps):
@@ -184,12 +184,12 @@ def gradients(  # type: ignore[no-untyped-def]
                         later[c] = d  # eq. (13)
                         summed[c] += d
                         if moves:
-                            d_own[c] = narrow(d, d_own[c])
+                            d_current[c] = narrow(d, d_current[c])
             for part in range(parts):
                 summed = total[part]
                 for c in range(maps):
                     d_bias[c] += summed[c]
                 if not moves:
-                    d_own = current[0, b, i * pool + part // pool, j * pool + part % pool]
+                    d_current = current[0, b, i * pool + part // pool, j * pool + part % pool]
                     for c in range(maps):
-                        d_own[c] = narrow(summed[c], d_own[c])
+                        d_current[c] = narrow(summed[c], d_current[c])

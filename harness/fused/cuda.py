@@ -12,7 +12,7 @@ import triton.language as tl
 
 
 @triton.jit
-def _factors(keys, image, place, threshold, grown, FIRST: tl.constexpr, SECOND: tl.constexpr):  # type: ignore[no-untyped-def]
+def _factors(keys, image, place, threshold, grown, FIRST: tl.constexpr, SECOND: tl.constexpr):
     """Dropout's factors, `reference.dropout.kept`: 1 / (1 - p) or 0."""
     first, second = tl.load(keys + 2 * image), tl.load(keys + 2 * image + 1)
     x = (place ^ first).to(tl.uint32)
@@ -24,7 +24,7 @@ def _factors(keys, image, place, threshold, grown, FIRST: tl.constexpr, SECOND: 
 
 
 @triton.jit
-def spikes(  # type: ignore[no-untyped-def]
+def spikes(
     current,
     U,
     keys,
@@ -82,7 +82,7 @@ def spikes(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def gradients(  # type: ignore[no-untyped-def]
+def gradients(
     current,
     U,
     keys,

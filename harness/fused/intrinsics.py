@@ -31,26 +31,26 @@ _float_of_bits: Any = intrinsic(_typed_float_of_bits)
 _bits_of_float: Any = intrinsic(_typed_bits_of_float)
 
 
-def wide(value) -> Any:  # type: ignore[no-untyped-def]
+def wide(value) -> Any:
     """A stored value as the number that is computed with: bf16 bits become float32."""
 
 
 @overload(wide, inline="always")
-def _(value) -> Any:  # type: ignore[no-untyped-def]
+def _(value) -> Any:
     if isinstance(value, types.Integer):
         return lambda value: _float_of_bits(np.uint32(np.uint32(value) << np.uint32(16)))
     return lambda value: value
 
 
-def narrow(value, stored) -> Any:  # type: ignore[no-untyped-def]
+def narrow(value, stored) -> Any:
     """A computed number as it is stored beside `stored`: to bf16 by rounding to nearest even."""
 
 
 @overload(narrow, inline="always")
-def _(value, stored) -> Any:  # type: ignore[no-untyped-def]
+def _(value, stored) -> Any:
     if isinstance(stored, types.Integer):
 
-        def rounded(value, stored):  # type: ignore[no-untyped-def]
+        def rounded(value, stored):
             bits = _bits_of_float(value)
             odd = np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(1))
             return np.uint16(np.uint32(bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
@@ -89,12 +89,12 @@ def _typed_pointer(typing_context: Any, address: Any) -> Any:
 _pointer: Any = intrinsic(_typed_pointer)
 
 
-def array(address, shape, like) -> Any:  # type: ignore[no-untyped-def]
+def array(address, shape, like) -> Any:
     """The C array at an address, of the type of `like`."""
 
 
 @overload(array, inline="always")
-def _(address, shape, like) -> Any:  # type: ignore[no-untyped-def]
+def _(address, shape, like) -> Any:
     dtype = as_dtype(like)
     return lambda address, shape, like: carray(_pointer(address), shape, dtype)
 

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from harness.adapter import SpikeTap
+from harness.adapter import SpikeTap, channels_last
 from harness.fused import plain
 from harness.fused.convolution import DENSE_CONVOLUTION, DENSE_PRODUCT, Parts
 from harness.fused.form import Form, Gradients
@@ -38,7 +38,7 @@ class LayerFunction(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[no-untyped-def]
+    def forward(
         ctx, x: Tensor, weight: Tensor, bias: Tensor, U: Tensor | None, call: Call
     ) -> Tensor:
         """x (T or 1, B, ...) -> (T, B, C, h, w), to the next layer."""
@@ -112,7 +112,7 @@ class Layer(nn.Module):
         self.parts = DENSE_PRODUCT
         if isinstance(stage.synapse, Conv):
             self.parts = DENSE_CONVOLUTION
-            self.synapse.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            channels_last(self.synapse)
         self.form = Form(
             steps=0,
             lif=network.lif,

@@ -129,7 +129,8 @@ def _key(row: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
         return None
     try:
         case = Case.of(CaseFields(**{k: _hashable(new[k]) for k in new if k in _CASE}))
-        machine = Machine(**dict[str, Any]((k, row.get(k)) for k in _MACHINE))
+        here: dict[str, Any] = {k: row.get(k) for k in _MACHINE}
+        machine = Machine(**here)
     except TypeError:  # a field is missing, or of a type that is none: reading it will say so
         return None
     software = Software(torch=row["torch"], framework_version=new.get("framework_version"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +15,14 @@ from harness.reference.neuron import LIFCell
 from harness.spec import LIF, Network, Stage
 
 # One step of a layer of neurons: forward(current, state) -> (spikes, state), None being rest.
-Cell = Callable[[LIF], nn.Module]
+MakeCell = Callable[[LIF], nn.Module]
 State = tuple[Any, Tensor | None]  # the cell's own, and x of NeuNorm
 
 
 class Layer(nn.Module):
     """One layer of neurons: synapse, cell, then the pool and NeuNorm on the way to the next."""
 
-    def __init__(self, stage: Stage, network: Network, cell: Cell) -> None:
+    def __init__(self, stage: Stage, network: Network, cell: MakeCell) -> None:
         super().__init__()
         self.synapse = synapses.synapse(stage)
         self.cell = cell(network.lif)
@@ -55,7 +55,7 @@ class Layer(nn.Module):
 class StepNetwork(nn.Module):
     """A network stepped through time around any one-step cell. Keeps nothing between calls."""
 
-    def __init__(self, network: Network, cell: Cell) -> None:
+    def __init__(self, network: Network, cell: MakeCell) -> None:
         super().__init__()
         self.network = network
         self._layers = nn.ModuleList(Layer(stage, network, cell) for stage in network.stages)
@@ -63,7 +63,7 @@ class StepNetwork(nn.Module):
     @property
     def layers(self) -> list[Layer]:
         """The layers of neurons, in order."""
-        return list(self._layers)  # type: ignore[arg-type]
+        return cast("list[Layer]", list(self._layers))
 
     def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, N)
         layers = self.layers

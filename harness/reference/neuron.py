@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -24,18 +26,14 @@ class _Fire(torch.autograd.Function):
         return (distance >= 0).to(distance.dtype)  # eq. (6): it fires AT the threshold
 
     @staticmethod
-    def setup_context(
-        ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, float], output: Tensor
-    ) -> None:
-        distance, ctx.a = inputs  # type: ignore[attr-defined]
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
+        distance, ctx.a = inputs
         ctx.save_for_backward(distance)
 
     @staticmethod
-    def backward(
-        ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor
-    ) -> tuple[Tensor, None]:
-        (distance,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        return gradients[0] * surrogate(distance, ctx.a), None  # type: ignore[attr-defined]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (distance,) = ctx.saved_tensors
+        return gradients[0] * surrogate(distance, ctx.a), None
 
 
 def fire(distance: Tensor, a: float) -> Tensor:

@@ -5,20 +5,16 @@ from harness.spec.case import (
     FLOOR,
     REFERENCE,
     SUITES,
-    Allocator,
     Case,
-    CaseFields,
-    Initialisation,
-    Mode,
-    Precision,
     Source,
     cells,
     contender,
 )
 from harness.spec.errors import NotationError, UsageError
+from harness.spec.fields import CaseFields, Initialisation, Mode, Precision
 from harness.spec.layers import AvgPool, Conv, Layer, Linear, Stage, Voting
 from harness.spec.network import LIF, Network, NeuNorm, Reading
-from harness.spec.selection import Access, Budget, Say, Selection
+from harness.spec.selection import Access, Allocator, Budget, Say, Selection
 from harness.spec.training import SGD, Adam, Training
 
 __all__ = [

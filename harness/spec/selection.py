@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import inf
 from pathlib import Path
+from typing import Literal
 
-from harness.spec.case import Allocator, Initialisation, Mode, Precision
+from harness.spec.fields import Initialisation, Mode, Precision
 from harness.spec.network import Reading
 
+Allocator = Literal["keep", "system"]  # whether the process keeps the memory it has freed
 Say = Callable[[float, str], None]  # how far a piece of work is, in [0, 1], and what it does
 
 

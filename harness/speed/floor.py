@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from harness.adapter import channels_last
 from harness.reference import synapses
 from harness.reference.precision import SYNAPSE_DTYPES
 from harness.spec import Conv, Network, Precision, Stage
@@ -80,7 +81,7 @@ def _product(
     x = torch.rand(images, *shape, device=device, dtype=dtype)
     gradient = torch.rand(images, *stage.output_shape, device=device, dtype=dtype)
     if isinstance(stage.synapse, Conv) and layout == "channels_last":
-        layer = layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        channels_last(layer)
         x = x.contiguous(memory_format=torch.channels_last)
         gradient = gradient.contiguous(memory_format=torch.channels_last)
     if not first:

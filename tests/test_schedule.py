@@ -55,7 +55,7 @@ def case(framework: str, **changes: object) -> Case:
         seed=0,
         optimiser=paper.settings("cifar10").optimiser,
     )
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return replace(made, **changes)
 
 
 class Slow(ReferenceNetwork):
@@ -156,12 +156,12 @@ def of(rows: list[Row], kind: type[R], **fields: object) -> list[R]:
 
 def test_a_certified_contender_is_timed_with_the_floor_in_the_same_rounds(tmp_path: Path) -> None:
     rows = measure(tmp_path, "reference")
-    own = {row.round: row for row in of(rows, IterationRow, framework="reference")}
+    timed = {row.round: row for row in of(rows, IterationRow, framework="reference")}
     floor = {row.round for row in of(rows, IterationRow, framework="floor", twin=False)}
     twin = {row.round for row in of(rows, IterationRow, framework="floor", twin=True)}
-    assert set(own) == floor == twin
-    assert len(own) >= schedule.FEWEST_ROUNDS
-    assert all(row.seconds > 0 for row in own.values())
+    assert set(timed) == floor == twin
+    assert len(timed) >= schedule.FEWEST_ROUNDS
+    assert all(row.seconds > 0 for row in timed.values())
     assert [row.peak_memory_mib for row in of(rows, MemoryRow)] == [12.3]
     warm = of(rows, WarmupRow, framework="reference")
     assert [row.steps for row in warm] == [contenders.WARMUP_STEPS]

@@ -93,7 +93,7 @@ def test_a_sweep_on_two_machines_of_which_one_dies_has_the_rows_of_a_local_one(
 
 @pytest.mark.slow
 def test_timings_have_a_machine_of_the_cluster_for_themselves(tmp_path: Path) -> None:
-    from test_runner import case as timed
+    from test_schedule import case as timed
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own
@@ -144,5 +144,5 @@ def test_two_commands_on_one_folder_share_the_work(tmp_path: Path) -> None:
     done = [r for r in Store(tmp_path).read()[0] if isinstance(r, TrainedRow)]
     assert sorted(row.seed for row in done) == [0, 1, 2, 3]
     assert len(figures(tmp_path)) == 4 * 7
-    mine = [each for own in ended for each in own if not each.before]
+    mine = [each for trained in ended for each in trained if not each.before]
     assert len(mine) == 4

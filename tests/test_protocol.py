@@ -56,7 +56,7 @@ def test_garbage_collection_is_back_on_after_a_failure() -> None:
     assert gc.isenabled()
 
 
-def test_a_device_is_synchronised_on_both_sides(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_device_is_synchronised_on_both_sides(monkeypatch) -> None:
     events: list[str] = []
     monkeypatch.setattr(clock, "synchronise", lambda device: events.append("synchronise"))
     clock.seconds(lambda: events.append("work"), CPU)
