@@ -113,14 +113,6 @@ def _named(module: ModuleType) -> tuple[str, ...]:
     return vars(module).get("PACKAGES", ())
 
 
-def module_name(framework: str) -> str | None:
-    """The module behind a framework's name, loaded or not; None where it is no adapter's."""
-    point = _installed().get(framework)
-    if point is not None:
-        return point.module
-    return f"{__name__}.{framework}" if framework in names() else None
-
-
 def implementation(framework: str, device: str) -> str | None:
     """Which kernels a framework runs on a device, where its adapter says; None where it does not.
 
