@@ -16,6 +16,7 @@ from types import ModuleType
 from harness import adapter
 from harness.adapter import Adapter, Variant
 from harness.spec import UsageError
+from harness.system import installed
 
 ENTRY_POINTS = "harness.adapters"  # `harness.system.installed` tells this package by this line
 
@@ -112,14 +113,6 @@ def _named(module: ModuleType) -> tuple[str, ...]:
     return vars(module).get("PACKAGES", ())
 
 
-def module_name(framework: str) -> str | None:
-    """The module behind a framework's name, loaded or not; None where it is no adapter's."""
-    point = _installed().get(framework)
-    if point is not None:
-        return point.module
-    return f"{__name__}.{framework}" if framework in names() else None
-
-
 def implementation(framework: str, device: str) -> str | None:
     """Which kernels a framework runs on a device, where its adapter says; None where it does not.
 
@@ -136,7 +129,7 @@ def version(framework: str) -> str | None:
         return point.dist.version if point.dist else None
     extras = metadata.metadata("snn-harness").get_all("Provides-Extra") or []
     # not installed, or an extra of our own
-    return _version_of(framework) if framework in extras else None
+    return installed.version(framework) if framework in extras else None
 
 
 def revision(framework: str) -> int:
@@ -162,12 +155,5 @@ def packages(framework: str) -> tuple[tuple[str, str], ...]:
     point = _installed().get(framework)
     name = framework if point is None else point.dist.name if point.dist else None
     first = {} if name is None else {name: version(framework)}
-    found = {**first, **{each: _version_of(each) for each in _named(module)}}
-    return tuple((name, installed) for name, installed in found.items() if installed is not None)
-
-
-def _version_of(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
+    found = {**first, **{each: installed.version(each) for each in _named(module)}}
+    return tuple((name, each) for name, each in found.items() if each is not None)

@@ -56,6 +56,7 @@ class Rounds:
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> Rounds:
+        """The rounds of rows of one run and cell; who ran twice counts with the mean of both."""
         entrants = grouped(rows, entrant_of)
         seconds = {key: _seconds(group) for key, group in entrants.items()}
         twin: tuple[Seconds, Seconds] = ({}, {})

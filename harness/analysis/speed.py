@@ -39,7 +39,7 @@ class Acceleration:
     ratio_to_floor: float = nan  # of the same precision; median over the rounds
     ratio_low: float = nan
     ratio_high: float = nan
-    interval: str = ""  # how it was made: bootstrap, blocks or none (ratios.py)
+    interval: str = ""  # how it was made: bootstrap, blocks or none (speed/ratios.py)
     ratio_to_fp32_floor: float = nan
     speedup_vs_reference: float = nan  # of the same precision
     peak_memory_mib: float

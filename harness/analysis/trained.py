@@ -121,6 +121,7 @@ class Trainings:
 
     @property
     def figures(self) -> Figures:
+        """The accuracies over the seeds, with the interval of the one after the last epoch."""
         last = share([row.test_accuracy for row in self.ended])
         return Figures(
             accuracy=last.value,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import metadata
 from pathlib import Path
 
 from harness.cli import options
 from harness.cli.console import out
 from harness.cli.list import Listing, frameworks
+from harness.system.installed import version
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "tonic", "aedat")
 
@@ -43,10 +43,7 @@ def _machine() -> Listing:
 
 
 def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return f"not installed: pip install 'snn-harness[all]' brings {package}"
+    return version(package) or f"not installed: pip install 'snn-harness[all]' brings {package}"
 
 
 def _data(root: Path) -> Listing:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.console import out
-from harness.spec import UsageError
+from harness.spec import UsageError, contender
 
 Listing = tuple[tuple[str, ...], list[tuple[str, ...]]]  # columns, lines
 
@@ -36,7 +36,7 @@ def frameworks() -> Listing:
             continue
         lines.append((name, adapters.version(name) or "", "the paper's function"))
         for variant, form in adapters.variants_of(name).items():
-            lines.append((f"{name}:{variant}", "", "not it: " + "; ".join(form.DEVIATIONS)))
+            lines.append((contender(name, variant), "", "not it: " + "; ".join(form.DEVIATIONS)))
     return ("framework", "version", "what it computes"), lines
 
 

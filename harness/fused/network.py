@@ -164,11 +164,13 @@ class Kernels(Protocol):
 
     NAME: str
 
-    def spikes(self, current: Tensor, U: Tensor | None, form: Form) -> Tensor: ...
+    def spikes(self, current: Tensor, U: Tensor | None, form: Form) -> Tensor:
+        """What goes to the next layer, (T, B, C, h, w); a current that stands still has T = 1."""
+        ...
 
-    def gradients(
-        self, current: Tensor, U: Tensor | None, back: Tensor, form: Form
-    ) -> Gradients: ...
+    def gradients(self, current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> Gradients:
+        """The gradients of the current, U and the bias, by `back`, that of the spikes."""
+        ...
 
 
 @cache

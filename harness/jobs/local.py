@@ -32,11 +32,13 @@ class Local:
     def train(
         self, cases: tuple[Case, ...], store: Store, access: Access, say: Say
     ) -> Iterator[Trained]:
+        """Trains in a process that may die; see `Executor`."""
         yield from Trainings(Command.of(cases, store, say, self.silence), cases, access).run()
 
     def measure(
         self, cases: tuple[Case, ...], store: Store, access: Access, budget: Budget, say: Say
     ) -> Iterator[Timed]:
+        """Times in a process that may die; see `Executor`."""
         command = Command.of(cases, store, say, self.silence)
         yield from Timings(command, cases, access, budget).run()
 

@@ -48,6 +48,7 @@ class Ray:
     def train(
         self, cases: tuple[Case, ...], store: Store, access: Access, say: Say
     ) -> Iterator[Trained]:
+        """Trains as many cases at once as the cluster has room for; see `Executor`."""
         with _connected(self.address), shared(store) as share:
             task = Task(share, access, self.silence, torch.get_num_threads())
             command = Command.of(cases, store, say, self.silence)
@@ -56,6 +57,7 @@ class Ray:
     def measure(
         self, cases: tuple[Case, ...], store: Store, access: Access, budget: Budget, say: Say
     ) -> Iterator[Timed]:
+        """Times all cases on one machine of the cluster that does nothing else; see `Executor`."""
         with _connected(self.address), shared(store) as share:
             task = Task(share, access, self.silence, torch.get_num_threads())
             command = Command.of(cases, store, say, self.silence)

@@ -29,6 +29,7 @@ class Slurm:
     def train(
         self, cases: tuple[Case, ...], store: Store, access: Access, say: Say
     ) -> Iterator[Trained]:
+        """Trains each case as a job of its own; see `Executor`."""
         threads = torch.get_num_threads()
         submit = submitit.AutoExecutor(folder=store.out.resolve() / "slurm", cluster=self.cluster)
         submit.update_parameters(
@@ -46,6 +47,7 @@ class Slurm:
     def measure(
         self, cases: tuple[Case, ...], store: Store, access: Access, budget: Budget, say: Say
     ) -> Iterator[Timed]:
+        """Raises UsageError, which says how to time on a cluster."""
         raise UsageError(
             "--executor slurm trains: time with --executor local in a job that has its machine "
             "for itself (sbatch --exclusive)"

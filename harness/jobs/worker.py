@@ -55,9 +55,11 @@ class Pipe:
         self.connection.send_bytes(json.dumps(message).encode())
 
     def attempt(self, case: Case, patience: float = 0.0) -> None:
+        """Says what is begun, so that the owner knows whose fault an end is."""
         self.send("at", self.numbers.get(case), self.cells.get(case.cell), patience)
 
     def say(self, fraction: float, doing: str) -> None:
+        """Says how far the work is, in [0, 1], and what it does."""
         self.send("say", fraction, doing)
 
     def orders(self) -> Iterator[list[Any]]:

@@ -13,7 +13,7 @@ from harness import datasets
 from harness.adapter import Unsupported
 from harness.proof.certificate import Certificate
 from harness.proof.exam import Exam
-from harness.spec import Precision, Reading, paper
+from harness.spec import Precision, Reading, contender, paper
 
 PRECISIONS: tuple[Precision, ...] = ("fp64", "fp32")
 READINGS: tuple[Reading | None, ...] = (None, *get_args(Reading))
@@ -66,7 +66,7 @@ def examined(names: tuple[str, ...], scope: Scope) -> Iterator[Examined]:
 def _everyone() -> list[str]:
     here = adapters.available()
     absent = [name for name in adapters.names() if name not in here]
-    variants = [f"{name}:{variant}" for name in here for variant in adapters.variants_of(name)]
+    variants = [contender(name, variant) for name in here for variant in adapters.variants_of(name)]
     return [*here, *variants, *absent]
 
 

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from importlib import metadata
 from pathlib import Path
 
 import psutil
@@ -19,6 +18,7 @@ from harness.records.build import now
 from harness.records.record import Record
 from harness.system.facts import Machine
 from harness.system.files import unwritable, write_whole
+from harness.system.installed import version
 
 # Packages whose versions decide what a run computes or how fast, beside the frameworks.
 PACKAGES = ("torch", "numpy", "numba", "triton", "torchvision", "scipy", "pandas", "tonic")
@@ -81,14 +81,6 @@ class Manifest:
             write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
         except OSError as error:
             raise unwritable(path, error) from error
-
-
-def version(package: str) -> str | None:
-    """The installed version of a package; None where it is not installed."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _content(path: Path) -> str | None:

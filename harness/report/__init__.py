@@ -10,7 +10,7 @@ from harness.records import Row
 from harness.report import readme
 from harness.report.page import page
 from harness.spec import UsageError
-from harness.system.files import write_whole
+from harness.system.files import unwritable, write_whole
 
 __all__ = ["page", "write"]
 
@@ -47,7 +47,4 @@ def _replace(path: Path, text: str) -> None:
         content = text.encode("utf-8", errors="backslashreplace")
         write_whole(path, lambda part: part.write_bytes(content))
     except OSError as error:
-        raise UsageError(
-            f"cannot write {path} ({error.strerror or error}): give a folder that can be written "
-            "with --out"
-        ) from error
+        raise unwritable(path, error) from error

@@ -18,6 +18,7 @@ def _distinct(rows: list[Row], *names: str) -> pd.DataFrame:
 
 
 def machines(rows: list[Row]) -> pd.DataFrame:
+    """The machines and versions that rows were measured with, and of how many rows each."""
     return _distinct(
         rows,
         *(
@@ -37,6 +38,7 @@ def machines(rows: list[Row]) -> pd.DataFrame:
 
 
 def data(rows: list[Row]) -> pd.DataFrame:
+    """What was read as each data set, its hash, and how it falls short of the real one."""
     return _distinct(
         [row for row in rows if row.data_source],
         *("suite", "dataset", "data_source", "data_samples", "data_partial", "data_lossy"),

@@ -48,6 +48,7 @@ class Section:
 
 
 def speed(rows: list[Row]) -> Section | None:
+    """Fig. 3: who takes how long; None where nothing was timed."""
     timed = machines(row for row in rows if row.suite == "acceleration")
     if not timed:
         return None
@@ -98,6 +99,7 @@ def _speed_text(place: Place, rows: list[Row]) -> str:
 
 
 def certificates(rows: list[Row]) -> Section | None:
+    """What was proved of whom; None where nothing was."""
     proofs = [row for row in rows if isinstance(row, CertificateRow)]
     if not proofs:
         return None
@@ -142,6 +144,7 @@ def _proof_lines(layers: list[CertificateRow]) -> list[dict[str, object]]:
 
 
 def timesteps(rows: list[Row]) -> Section | None:
+    """Fig. 5: accuracy against T; None where that suite was not run."""
     return _trained(
         rows,
         "timesteps",
@@ -153,6 +156,7 @@ def timesteps(rows: list[Row]) -> Section | None:
 
 
 def scale(rows: list[Row]) -> Section | None:
+    """Fig. 4: accuracy of the three scales; None where that suite was not run."""
     return _trained(
         rows,
         "scale",
@@ -178,6 +182,7 @@ def _trained(
 
 
 def neunorm(rows: list[Row]) -> Section | None:
+    """Fig. 6: votes without and with NeuNorm; None where that suite was not run."""
     table = tables.TABLES["neunorm"](rows)
     if table.empty:
         return None
@@ -199,6 +204,7 @@ def neunorm(rows: list[Row]) -> Section | None:
 
 
 def paper_tables(rows: list[Row]) -> Section | None:
+    """Tables 3 to 6 beside what was measured; there is always one."""
     drawn = []
     for name, settings in paper.SETTINGS.items():
         figure = figures.learning_curves(rows, "accuracy", name)

@@ -59,6 +59,7 @@ class Cell:
 
     @property
     def device(self) -> torch.device:
+        """Where the cell runs."""
         return torch.device(self.case.device)
 
     def _row(self, case: Case) -> Record:

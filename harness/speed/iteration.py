@@ -43,6 +43,7 @@ class Workload:
 
     @property
     def device(self) -> torch.device:
+        """Where the iteration runs."""
         return torch.device(self.case.device)
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from itertools import product
 
-from harness.spec import Case, Precision, Selection, UsageError, paper
+from harness.spec import Case, Precision, Selection, UsageError, contender, paper
 
 BATCH_SIZE = 20  # as in Fig. 3
 STEPS = (10,)
@@ -14,7 +14,7 @@ SEEDS = (0,)
 # Who runs in bf16 too, beside float32, where no precision is asked for: our own engine.
 MIXED = ("fused",)
 Form = tuple[str, Precision]  # a framework's, and the precision it runs in
-FORMS: tuple[str, ...] = ("channels-last", "compiled")  # of `tuned.py`, which needs torch
+FORMS: tuple[str, ...] = ("channels-last", "compiled")  # of `harness.adapter`, which needs torch
 CUDA_FORMS: tuple[str, ...] = ("cuda-graph",)  # where there is a GPU, and for our own engine too
 
 
@@ -44,9 +44,9 @@ def _forms(selection: Selection) -> list[Form]:
     contenders = _each(names, [precision]) + _each(ours, mixed)
     if selection.tuned:
         plain = [name for name in names if ":" not in name]
-        forms = [f"{name}:{form}" for name in plain if name not in MIXED for form in FORMS]
+        forms = [contender(name, form) for name in plain if name not in MIXED for form in FORMS]
         if selection.device == "cuda":
-            forms += [f"{name}:{form}" for name in plain for form in CUDA_FORMS]
+            forms += [contender(name, form) for name in plain for form in CUDA_FORMS]
         contenders += _each(forms, [precision, *mixed])
     return contenders
 

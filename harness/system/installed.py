@@ -1,8 +1,8 @@
-"""Whether the package `adapters` that Python finds is ours: others have that name too."""
+"""What is installed: versions, and whether the package `adapters` that Python finds is ours."""
 
 from __future__ import annotations
 
-from importlib import util
+from importlib import metadata, util
 from importlib.abc import InspectLoader
 from importlib.machinery import ModuleSpec
 
@@ -10,6 +10,14 @@ from harness.spec import UsageError
 
 NAME = "adapters"
 MARK = "harness.adapters"  # a constant of our `adapters/__init__.py`
+
+
+def version(package: str) -> str | None:
+    """The installed version of a package; None where it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def check_adapters() -> None:
