@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from torch import Tensor, nn
@@ -34,6 +39,13 @@ class Dies(ReferenceNetwork):
         os._exit(7)
 
 
+class Hangs(ReferenceNetwork):
+    def forward(self, x: Tensor) -> Tensor:
+        print(os.getpid(), flush=True)
+        time.sleep(3600)
+        return x
+
+
 class Fails(ReferenceNetwork):
     def forward(self, x: Tensor) -> Tensor:
         raise RuntimeError("no memory left")
@@ -44,6 +56,7 @@ MODULES: dict[str, type[nn.Module]] = {
     "greedy": Greedy,
     "dies": Dies,
     "fails": Fails,
+    "hangs": Hangs,
 }
 
 
@@ -98,3 +111,23 @@ def test_a_batch_of_one_and_one_step_have_a_figure() -> None:
         labels=small.labels[:1],
     )
     assert memory.peak_mib(small, find, threads=1, timeout=60) > 0
+
+
+ASKING = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import test_memory
+test_memory.peak("hangs")
+"""
+
+
+def test_it_ends_with_the_process_that_asked_though_that_is_killed() -> None:
+    call = [sys.executable, "-c", ASKING, str(Path(__file__).parent)]
+    asking = subprocess.Popen(call, stdout=subprocess.PIPE, text=True)
+    assert asking.stdout is not None
+    with asking.stdout:
+        measuring = psutil.Process(int(asking.stdout.readline()))
+    asking.kill()
+    asking.wait(30)
+    _, alive = psutil.wait_procs([measuring], timeout=30)
+    assert not alive

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 from collections.abc import Callable
@@ -30,9 +31,12 @@ def peak_mib(work: Workload, find: Find, *, threads: int, timeout: float = 600.0
     """
     context = processes.context(work.case.device)
     receive, send = context.Pipe(duplex=False)
-    child = context.Process(target=_child, args=(send, work, find, threads), daemon=True)
+    watched, lifeline = context.Pipe(duplex=False)
+    given = (send, watched, work, find, threads)
+    child = context.Process(target=_child, args=given, daemon=True)
     child.start()
-    send.close()
+    for each in (send, watched):
+        each.close()
     try:
         if not receive.poll(timeout):
             raise TimeoutError(f"the memory measurement did not end within {timeout:.0f} s")
@@ -44,6 +48,7 @@ def peak_mib(work: Workload, find: Find, *, threads: int, timeout: float = 600.0
         ) from None
     finally:
         receive.close()
+        lifeline.close()
         child.kill()  # it has answered, died or hung: nothing is lost
         child.join()
     if isinstance(answer, str):
@@ -51,7 +56,9 @@ def peak_mib(work: Workload, find: Find, *, threads: int, timeout: float = 600.0
     return answer
 
 
-def _child(send: Connection, work: Workload, find: Find, threads: int) -> None:
+def _child(send: Connection, watched: Connection, work: Workload, find: Find, threads: int) -> None:
+    os.setpgid(0, 0)  # what it starts ends with it
+    processes.end_with(watched)  # the process that asked for it may be killed
     torch.set_num_threads(threads)
     try:
         send.send(_measure(work, find))
