@@ -221,6 +221,7 @@ def test_check_fails_for_one_that_claims_to_be_equal_and_is_not(
     planted = type(wrong)((), wrong.build)
     monkeypatch.setattr(adapters, "load", lambda name: planted)
     arguments = ["check", "reference", "--networks", "small", "--datasets", "cifar10"]
+    arguments += ["--width", "1/16"]
     assert call(monkeypatch, *arguments, "--data-root", str(tmp_path)) == 1
     assert "FAILED: 0 of 6 certificates passed" in capsys.readouterr().out
 

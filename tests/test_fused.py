@@ -193,6 +193,7 @@ def test_going_backward_twice_is_refused_and_not_wrong() -> None:
         out.sum().backward()
 
 
+@pytest.mark.slow
 def test_kernels_are_kept_in_the_users_cache_folder(tmp_path: Path) -> None:
     code = (
         "import torch, adapters; from harness.spec import paper; "

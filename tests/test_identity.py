@@ -239,6 +239,7 @@ def test_a_renamed_module_moves_no_key_and_no_golden(
     assert found.moved == {"numerics": [], "protocol": [], "exam": [], "keys": []}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "after"),
     [

@@ -143,6 +143,7 @@ def test_who_takes_the_process_along_costs_its_own_training(
     assert trained == ["babble", "planted"]
 
 
+@pytest.mark.slow
 def test_the_process_ends_with_its_owner_even_where_that_is_killed(
     planted: dict[str, str], tmp_path: Path
 ) -> None:
