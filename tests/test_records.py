@@ -8,9 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rows import COUNTS, KINDS, ROW, VOTES, base, row
+from rows import COUNTS, KINDS, ROW, VOTES, base, row, timed_case, trained_case
 
-from harness.records import SCHEMA, ConfusionRow, EndedRow, EpochRow, Row, Store, build
+from harness.records import (
+    SCHEMA,
+    ConfusionRow,
+    EndedRow,
+    EpochRow,
+    Row,
+    Store,
+    TestedRow,
+    TrainedRow,
+    build,
+)
 from harness.records.identity import Software, training_key
 from harness.records.reading import parse
 from harness.spec import Case, NeuNorm, Training, UsageError, paper
@@ -19,7 +29,9 @@ from harness.spec import Case, NeuNorm, Training, UsageError, paper
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_a_row_of_each_kind_comes_back_as_it_was(kind: type[Row], tmp_path: Path) -> None:
     store = Store(tmp_path)
-    given = row(kind, key="k", data_note='a "quoted" |note|\nover two lines')
+    trains = kind in (EpochRow, TestedRow, ConfusionRow, TrainedRow)
+    case = trained_case() if trains else timed_case()
+    given = row(kind, case, key="k", data_note='a "quoted" |note|\nover two lines')
     store.append(given)
     rows, damaged = store.read()
     assert (rows, damaged) == ([given], [])
@@ -123,7 +135,7 @@ def test_a_row_that_makes_no_sense_is_named_and_the_others_are_read(
 
 @pytest.mark.parametrize("votes", [[[0.1] * 10] * 9, [[0.1] * 9] * 10, []])
 def test_a_matrix_that_is_none_is_damage(votes: list[list[float]]) -> None:
-    line = {**json.loads(row(ConfusionRow).to_json()), "votes": votes}
+    line = {**json.loads(row(ConfusionRow, trained_case()).to_json()), "votes": votes}
     assert "10 rows of 10" in str(parse(json.dumps(line).encode()))
 
 

@@ -116,7 +116,7 @@ def _potentials(current, u, x, state, place, numbers, pool, normalised):
 
 
 @inlined
-def _sum(values, zero):
+def _sum(values):
     """The sum of a scratch row, which it overwrites: by halves, so that it runs in vectors."""
     rest = values.shape[0]
     while rest > 1:
@@ -166,7 +166,7 @@ def gradients(
                     for c in range(maps):
                         d_U[i, j, c] -= x[t] * g[c]
                         product[c] = U[i, j, c] * g[c]
-                    dx = k2 * dx - _sum(product, zero)
+                    dx = k2 * dx - _sum(product)
                     for c in range(maps):
                         g[c] += scale * dx
                 for c in range(maps):
