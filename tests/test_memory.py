@@ -121,6 +121,7 @@ test_memory.peak("hangs")
 """
 
 
+@pytest.mark.slow
 def test_it_ends_with_the_process_that_asked_though_that_is_killed() -> None:
     call = [sys.executable, "-c", ASKING, str(Path(__file__).parent)]
     asking = subprocess.Popen(call, stdout=subprocess.PIPE, text=True)

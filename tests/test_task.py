@@ -109,6 +109,7 @@ def test_a_cluster_that_does_not_answer_is_said_at_once() -> None:
                 next(executor.train((GIVEN,), Store(Path()), Access(Path()), lambda *said: None))
 
 
+@pytest.mark.slow
 def test_rows_of_epochs_are_those_of_a_run_here(tmp_path: Path) -> None:
     out = tmp_path / "out"
     _, back = task(unseen(out), tmp_path).train(GIVEN, Parcel())

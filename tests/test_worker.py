@@ -161,6 +161,7 @@ for message in worker.messages(say, 3600.0):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
 @pytest.mark.parametrize("work", ["stops", "holds_the_interpreter"])
 def test_it_and_what_it_started_end_with_an_owner_that_is_killed(work: str, tmp_path: Path) -> None:
