@@ -81,6 +81,11 @@ def forges(owner: Owner, orders: Orders) -> Said:
     yield from answers(owner, orders)
 
 
+def cuts_short(owner: Owner, orders: Orders) -> Said:
+    _our_pipe().send("ended")
+    yield from answers(owner, orders)
+
+
 def digs(owner: Owner, orders: Orders) -> Said:
     _our_pipe().connection.send_bytes(b"[" * 500_000)
     yield from answers(owner, orders)
@@ -130,7 +135,7 @@ def test_a_silent_one_is_ended() -> None:
         first(says_nothing, silence=1.0)
 
 
-@pytest.mark.parametrize("work", [babbles, forges, digs])
+@pytest.mark.parametrize("work", [babbles, forges, cuts_short, digs])
 def test_what_is_no_message_of_ours_ends_it_and_is_not_believed(work: Any) -> None:
     with pytest.raises(Died, match="it broke the pipe to its owner"):
         first(work)

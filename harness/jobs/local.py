@@ -123,7 +123,7 @@ class Measure:
         numbers = {cell: n for n, cell in enumerate(cells(self.cases))}
         for each in schedule.run(self.cases, ledger, self.access, self.budget, at):
             yield ["measured", numbers[each.cell], each.rounds, list(each.before)]
-        yield ["ended"]
+        yield ["ended", None, False]
 
 
 @dataclass(eq=False)

@@ -134,9 +134,14 @@ class Worker:
                     patience = max(silence, more)
                 case ["usage", str() as reason]:
                     raise UsageError(_text(reason))
-                case ["busy" | "ended" | "measured" as kind, *rest]:
+                case ["busy", str() as who]:
+                    yield ["busy", _text(who)]
+                case ["ended", str() | None as key, bool() as before]:
                     patience = silence
-                    yield [kind, *rest]
+                    yield ["ended", key, before]
+                case ["measured", int() as cell, int() as rounds, list() as keys]:
+                    patience = silence
+                    yield ["measured", cell, rounds, keys]
                 case _:
                     self.process.kill()
                     raise Died("it broke the pipe to its owner")
