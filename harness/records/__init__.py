@@ -2,6 +2,7 @@
 
 from harness.records.record import (
     SCHEMA,
+    AuditRow,
     CertificateRow,
     ConfusionRow,
     EndedRow,
@@ -14,6 +15,7 @@ from harness.records.record import (
     TestedRow,
     TimedRow,
     TrainedRow,
+    UnmeasuredRow,
     WarmupRow,
     WarningRow,
 )
@@ -21,6 +23,7 @@ from harness.records.store import Damage, Store
 
 __all__ = [
     "SCHEMA",
+    "AuditRow",
     "CertificateRow",
     "ConfusionRow",
     "Damage",
@@ -35,6 +38,7 @@ __all__ = [
     "TestedRow",
     "TimedRow",
     "TrainedRow",
+    "UnmeasuredRow",
     "WarmupRow",
     "WarningRow",
 ]

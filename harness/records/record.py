@@ -54,11 +54,12 @@ class Record(CaseFields):
     # measured again.
     key: str | None = None
     revision: Count = 0  # of the adapter
+    protocol: Count | None = None  # of a timing: the number of the protocol (identity.py)
     code: str | None = None  # a hash of our sources: to look it up, never compared
     iterations_per_epoch: Nth | None = None
     deviations: str | None = None  # where the variant is not the paper's function
     implementation: str | None = None  # which of its kernels ran, where an adapter has several
-    layout: str | None = None  # of the floor
+    layout: str | None = None  # of its convolutions' weights; of the floor, layer by layer
 
     # data: those of the batch, or those trained on; accuracies are of the test data
     data_source: str | None = None
@@ -143,8 +144,8 @@ class WarmupRow(Record):
     """The first iteration, apart."""
 
     kind: Literal["warmup"] = "warmup"
-    seconds: Amount
-    steps: Nth  # that it ran, where fewer than T
+    seconds: Amount  # of a compiled form with the time that compiling took
+    steps: Nth  # that it ran; all of T since protocol 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +155,9 @@ class IterationRow(Record):
     kind: Literal["iteration"] = "iteration"
     round: Nth
     seconds: Amount  # synchronised
-    twin: bool = False  # the second name of the contender that runs twice (A/A)
+    twin: bool = False  # the second instance of the contender that runs twice (A/A)
+    loss: Number | None = None  # of the batch, in training
+    class_spikes: tuple[Amount, ...] | None = None  # voting spikes of each class, in inference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +176,36 @@ class MemoryRow(Record):
 
     kind: Literal["memory"] = "memory"
     peak_memory_mib: Number
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditRow(Record):
+    """What the very object that is timed computed, against the reference, at the size timed.
+
+    `direct`: its output and gradients are the reference's. `replay`: given its own spikes, every
+    layer fires as the reference's and has the reference's gradients (proof/audit.py).
+    """
+
+    kind: Literal["audit"] = "audit"
+    exam: Count  # the number of the exam and the audit
+    when: Literal["before", "after"]  # the rounds; after them on other weights and another batch
+    way: Literal["direct", "replay"]
+    passed: bool
+    reason: str | None = None  # where it did not pass, in a sentence
+    spikes: Count  # neuron-steps compared
+    mismatches: Count  # that are not the reference's
+    near_ties: Count  # of these, those that rounding decides
+    gradient_error: Amount | None = None  # relative to the largest entry; of training alone
+    gradient_cosine: Number | None = None  # the lowest over the layers; of bf16 alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnmeasuredRow(Record):
+    """A figure that could not be had; the others of the case stand."""
+
+    kind: Literal["unmeasured"] = "unmeasured"
+    figure: Literal["memory"]
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,6 +281,8 @@ Row = (
     | IterationRow
     | TimedRow
     | MemoryRow
+    | AuditRow
+    | UnmeasuredRow
     | EpochRow
     | TestedRow
     | ConfusionRow
