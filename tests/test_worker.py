@@ -72,7 +72,7 @@ def holds_the_interpreter(owner: Owner, orders: Orders) -> Said:
 
 
 def babbles(owner: Owner, orders: Orders) -> Said:
-    _our_pipe().connection.send_bytes(b"\x00\xff no JSON")
+    _our_pipe().ends.connection.send_bytes(b"\x00\xff no JSON")
     yield from answers(owner, orders)
 
 
@@ -86,8 +86,13 @@ def cuts_short(owner: Owner, orders: Orders) -> Said:
     yield from answers(owner, orders)
 
 
+def points_nowhere(owner: Owner, orders: Orders) -> Said:
+    _our_pipe().send("at", 99, 0, 0.0)
+    yield from answers(owner, orders)
+
+
 def digs(owner: Owner, orders: Orders) -> Said:
-    _our_pipe().connection.send_bytes(b"[" * 500_000)
+    _our_pipe().ends.connection.send_bytes(b"[" * 500_000)
     yield from answers(owner, orders)
 
 
@@ -135,7 +140,7 @@ def test_a_silent_one_is_ended() -> None:
         first(says_nothing, silence=1.0)
 
 
-@pytest.mark.parametrize("work", [babbles, forges, cuts_short, digs])
+@pytest.mark.parametrize("work", [babbles, forges, cuts_short, digs, points_nowhere])
 def test_what_is_no_message_of_ours_ends_it_and_is_not_believed(work: Any) -> None:
     with pytest.raises(Died, match="it broke the pipe to its owner"):
         first(work)
@@ -160,7 +165,7 @@ from harness.jobs.worker import Worker
 from rows import CASE
 worker = Worker.start(getattr(test_worker, sys.argv[2]), (CASE,), "cpu")
 def say(fraction, doing):
-    print(worker.process.pid, doing, flush=True)
+    print(worker.child.process.pid, doing, flush=True)
 for message in worker.messages(say, 3600.0):
     pass
 """
