@@ -13,11 +13,14 @@ from torch.utils.flop_counter import flop_registry
 
 from harness.spec import Network
 from harness.speed import floor
-from harness.speed.floor import Shape
+from harness.speed.floor import Shape, Work
+from harness.system import clock
 
 MOVING = {"aten.t", "aten.view", "aten.flatten"}  # no arithmetic
 TRAINED = {"aten.convolution", "aten.convolution_backward", "aten.addmm", "aten.mm"}
 INFERRED = {"aten.conv2d", "aten.linear"}  # inference mode does not take them apart
+CPU = torch.device("cpu")
+TRAINING = Work("training", "fp32", CPU)
 BIAS_GRADIENT = "aten.sum"  # a product's; a convolution's backward has it
 
 
@@ -45,9 +48,8 @@ class Computed(TorchDispatchMode):
 def made(static: bool, layout: floor.Layout) -> tuple[Network, list[floor.Product]]:
     """T = 3, two samples."""
     network = small("cifar10", "Middle")
-    of = Shape(3, 2, static)
-    device = torch.device("cpu")
-    return network, floor.products(network, of, layout, precision="fp32", device=device)
+    layouts = (layout,) * len(network.stages)
+    return network, floor.products(network, Shape(3, 2, static), layouts, TRAINING)
 
 
 @pytest.mark.parametrize("layout", floor.LAYOUTS)
@@ -108,14 +110,47 @@ def test_a_step_gives_the_gradient_of_each_weight_bias_and_input(
 
 def test_channels_last_is_what_it_says() -> None:
     network = small("cifar10")
-    products = floor.products(
-        network,
-        Shape(2, 2, True),
-        "channels_last",
-        precision="bf16",
-        device=torch.device("cpu"),
-    )
+    layouts: tuple[floor.Layout, ...] = ("channels_last",) * len(network.stages)
+    work = Work("training", "bf16", CPU)
+    products = floor.products(network, Shape(2, 2, True), layouts, work)
     second = products[1]
     assert second.x.is_contiguous(memory_format=torch.channels_last)
     assert second.gradient.is_contiguous(memory_format=torch.channels_last)
     assert second.x.dtype == torch.bfloat16
+
+
+def test_each_convolution_has_the_layout_that_is_faster_at_full_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = small("cifar10", "Middle")
+    seen: list[tuple[int, ...]] = []
+
+    def seconds(run: Any, device: torch.device) -> float:
+        (product,) = run.args
+        seen.append(tuple(product.x.shape))
+        last = product.x.is_contiguous(memory_format=torch.channels_last)
+        # the second convolution is faster channels last, the others are not
+        return 1.0 if last == (product.x.shape[1] == network.stages[1].input_shape[0]) else 2.0
+
+    monkeypatch.setattr(clock, "seconds", seconds)
+    layouts = floor.fastest(network, Shape(3, 2, False), TRAINING)
+    assert layouts == ("contiguous", "channels_last", "contiguous", "contiguous", "contiguous")
+    assert {shape[0] for shape in seen} == {6}
+    assert floor.said(layouts) == ", ".join(layouts) and floor.said(layouts[:1]) == "contiguous"
+
+
+def test_layouts_that_are_close_run_again_and_the_minimum_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = small("cifar10")
+    told = {True: [1.1, 1.0, 1.2], False: [1.0, 1.3, 0.9]}  # channels last, contiguous
+
+    def seconds(run: Any, device: torch.device) -> float:
+        last = run.args[0].x.is_contiguous(memory_format=torch.channels_last)
+        values = told[last]
+        values.append(values.pop(0))
+        return values[-1]
+
+    monkeypatch.setattr(clock, "seconds", seconds)
+    layouts = floor.fastest(network, Shape(3, 2, False), TRAINING)
+    assert layouts[1] == "contiguous"

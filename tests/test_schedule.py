@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
+import beside
 import pytest
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ import adapters
 from harness.adapter import Adapter, Unsupported, Variant
 from harness.analysis import tables
 from harness.records import (
+    AuditRow,
     CertificateRow,
     EndedRow,
     IterationRow,
@@ -31,8 +33,8 @@ from harness.records.build import Run, new_run
 from harness.records.ledger import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Access, Budget, Case, Network, UsageError, cells, paper
-from harness.speed import cell, contenders, memory, schedule
-from harness.speed.schedule import Measured
+from harness.speed import cell, memory, schedule
+from harness.speed.schedule import Contest, Measured
 from harness.system import footprint, machine
 
 R = TypeVar("R", bound=Record)
@@ -85,7 +87,7 @@ PLANTED: dict[str, Adapter] = {
 
 @pytest.fixture(autouse=True)
 def planted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Adapters made for these tests, a memory measurement without its process, no allocator."""
+    """Adapters made for these tests, in this process; a made-up peak of memory."""
     load = adapters.load
 
     def find(name: str) -> Adapter:
@@ -97,8 +99,9 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapters, "load", find)
     monkeypatch.setattr(adapters, "packages", lambda n: () if n == "planted" else packages(n))
     monkeypatch.setattr(adapters, "revision", lambda n: 0 if n == "planted" else revision(n))
-    monkeypatch.setattr(memory, "peak_mib", lambda work, find, *, threads: 12.34)
+    monkeypatch.setattr(memory.Meter, "peak_mib", lambda meter: 12.34)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 3)
+    beside.plant(monkeypatch)
 
 
 class Owner:
@@ -126,9 +129,10 @@ def run(
     """The cells as they are said; the rows are in `out`."""
     at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
     ledger = Ledger(Store(out), owner or Owner(), runs=(at.id,))
-    budget = Budget(seconds=seconds)
+    budget = Budget(seconds=seconds, rounds=3)
+    contest = Contest(find=adapters.load)
     try:
-        return list(schedule.run(cases, ledger, Access(out.parent), budget, at))
+        return list(schedule.run(cases, ledger, Access(out.parent), budget, at, contest))
     finally:
         ledger.release()
 
@@ -160,11 +164,13 @@ def test_a_certified_contender_is_timed_with_the_floor_in_the_same_rounds(tmp_pa
     floor = {row.round for row in of(rows, IterationRow, framework="floor", twin=False)}
     twin = {row.round for row in of(rows, IterationRow, framework="floor", twin=True)}
     assert set(timed) == floor == twin
-    assert len(timed) >= schedule.FEWEST_ROUNDS
+    assert len(timed) == 3
     assert all(row.seconds > 0 for row in timed.values())
     assert [row.peak_memory_mib for row in of(rows, MemoryRow)] == [12.3]
     warm = of(rows, WarmupRow, framework="reference")
-    assert [row.steps for row in warm] == [contenders.WARMUP_STEPS]
+    assert [row.steps for row in warm] == [4]  # all of them
+    audits = [(row.when, row.passed) for row in of(rows, AuditRow)]
+    assert audits == [("before", True), ("after", True)]
 
 
 def test_the_certificate_is_of_the_very_network_and_kept_per_layer(tmp_path: Path) -> None:
@@ -259,7 +265,7 @@ def test_a_cell_stays_ready_and_gets_its_rounds_between_those_of_later_cells(
 def test_a_cell_is_said_with_its_first_rounds_and_again_with_all(tmp_path: Path) -> None:
     cases = (case("reference"), case("reference", T=2))
     said = run(tmp_path, *cases, seconds=math.inf)
-    assert [(event.cell.T, event.rounds) for event in said] == [(4, 1), (2, 1), (4, 3), (2, 3)]
+    assert [(event.cell.T, event.rounds) for event in said] == [(4, 2), (2, 2), (4, 3), (2, 3)]
 
 
 def test_a_cell_is_ended_before_the_next_where_memory_is_short(
@@ -290,7 +296,7 @@ def test_what_comes_next_is_said_before_it(tmp_path: Path) -> None:
 
 def test_what_was_measured_before_an_interruption_is_kept(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, case("reference"), owner=Owner(stop_at="round 1"))
+        run(tmp_path, case("reference"), owner=Owner(stop_at="round 2"))
     assert {row.round for row in of(rows_in(tmp_path), IterationRow)} == {1}
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 import random
-from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from statistics import median
 
 import torch
@@ -67,7 +67,7 @@ class Steps:
             raise NotImplementedError(framework)
         allocator.choose("keep")
         self.work = work(framework, dataset, self.mode)
-        self.step = iteration.iteration(adapters.load(framework), self.work)(self.work)
+        self.step = iteration.built(adapters.load(framework), self.work).run
         self.step()
         clock.synchronise(self.work.device)
 
@@ -82,15 +82,20 @@ class Steps:
 
     def track_ratio_to_floor(self, framework: str, dataset: str) -> float:
         """The median ratio to the floor over interleaved rounds: the same on a slower machine."""
-        bottom = iteration.floor_iteration(replace(self.work, layout=floor.LAYOUTS[0]))
-        bottom()
-        contenders = {"floor": bottom, "framework": self.step}
-        rounds = protocol.rounds(contenders, self.work.device, random.Random(0))
-        gc.freeze()  # to collect all that is there after each round takes longer than the round
+        case, device = self.work.case, self.work.device
+        work = floor.Work(self.mode, case.precision, device)
+        shape = floor.Shape(case.T, case.batch_size, self.work.static)
+        layouts = floor.fastest(case.network, shape, work)
+        bottom = floor.iteration(floor.products(case.network, shape, layouts, work), work)
+        once = {"floor": bottom, "framework": self.step}
+        turns = {name: partial(clock.seconds, run, device) for name, run in once.items()}
+        rounds = protocol.rounds(turns, random.Random(0))
+        gc.collect()
+        gc.disable()  # as in the suite, where it waits for the end of a turn
         try:
             measured = [next(rounds) for _ in range(WARMUP_ROUNDS + ROUNDS)]
         finally:
-            gc.unfreeze()
+            gc.enable()
         return median(each["framework"] / each["floor"] for each in measured[WARMUP_ROUNDS:])
 
 

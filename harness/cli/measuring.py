@@ -15,7 +15,8 @@ from harness.cli.console import err, out
 from harness.cli.options import LARGEST_DOWNLOAD_MIB
 from harness.jobs import Executor, Timed
 from harness.records import EndedRow, Row, Store, TrainedRow, WarningRow
-from harness.spec import Access, Budget, Case
+from harness.spec import Access, Budget, Case, cells
+from harness.speed import plan
 from harness.system import machine
 
 
@@ -77,6 +78,8 @@ def measure(
         if len(cases) < len(every):
             err.print("bf16 is left out: no instructions for it here; --precision bf16 measures it")
     measured: dict[Case, Timed] = {}
+    minutes = max(1, round(plan.seconds(cases, budget) / 60))
+    out.print(f"{_counted(cases)}: about {minutes} min", highlight=False)
     see = f"see it with `harness tables acceleration --out {where.out}`"
     kept = f"what was measured is kept in {where.out / 'records'}; {see}"
     with endings.kept(kept), terminal.progress(out) as say:
@@ -89,6 +92,11 @@ def measure(
             out.print(terminal.acceleration(acceleration_lines(event.rows)))
     rows = [row for event in measured.values() for row in event.rows]
     _closing(rows, where.out, named=asked.framework)
+
+
+def _counted(cases: tuple[Case, ...]) -> str:
+    several = len(cells(cases)) > 1
+    return f"{len(cells(cases))} {'cells' if several else 'cell'}, {len(cases)} contenders"
 
 
 def _closing(rows: list[Row], folder: Path, *, named: bool) -> None:

@@ -23,8 +23,8 @@ from harness.spec import (
 if TYPE_CHECKING:  # torch's import takes seconds
     from harness.suites import Suite
 
-DEFAULT_BUDGET, QUICK_BUDGET = 540.0, 40.0  # seconds; the whole command takes a little longer
-LEAST, QUICK_LEAST = 30.0, 5.0  # seconds of rounds that a cell gets whatever the budget
+DEFAULT_BUDGET, QUICK_BUDGET = 1200.0, 60.0  # seconds
+QUICK_ROUNDS = 2  # that a cell gets whatever the budget: a first look, and nobody is ranked
 
 
 def run(
@@ -192,5 +192,6 @@ def _experiment(suite: str, budget: float | None) -> Suite:
 def _budget(seconds: float | None, allocator: Allocator, *, quick: bool, paper: bool) -> Budget:
     if seconds is None:
         seconds = inf if paper else QUICK_BUDGET if quick else DEFAULT_BUDGET
-    least = QUICK_LEAST if quick else LEAST
-    return Budget(seconds=seconds, least=least, allocator=allocator)
+    if quick:
+        return Budget(seconds=seconds, rounds=QUICK_ROUNDS, allocator=allocator)
+    return Budget(seconds=seconds, allocator=allocator)

@@ -115,13 +115,15 @@ class Measure:
     access: Access
     budget: Budget
     runs: tuple[str, ...]
+    silence: float
 
     def __call__(self, owner: Owner, orders: Iterator[list[Any]]) -> Iterator[list[Any]]:
         kept = allocator.choose(self.budget.allocator)
         at = Run(self.runs[-1], machine.describe(torch.device(self.cases[0].device)), kept)
         ledger = Ledger(Store(self.out), owner, self.access.fresh, self.runs, patient=True)
         numbers = {cell: n for n, cell in enumerate(cells(self.cases))}
-        for each in schedule.run(self.cases, ledger, self.access, self.budget, at):
+        contest = schedule.Contest(silence=self.silence)
+        for each in schedule.run(self.cases, ledger, self.access, self.budget, at, contest):
             yield ["measured", numbers[each.cell], each.rounds, list(each.before)]
         yield ["ended", None, False]
 
@@ -232,7 +234,8 @@ class Timings:
 
     def _started(self, cases: tuple[Case, ...], budget: Budget) -> Worker:
         command = self.command
-        work = Measure(cases, command.store.out, self.access, budget, tuple(command.runs))
+        runs = tuple(command.runs)
+        work = Measure(cases, command.store.out, self.access, budget, runs, command.silence)
         return Worker.start(work, cases, cases[0].device)
 
     def _listened(self, worker: Worker, cases: tuple[Case, ...]) -> Iterator[Timed]:

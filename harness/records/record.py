@@ -97,6 +97,7 @@ class Record(CaseFields):
     commit: str | None = None
     environment: str | None = None
     allocator: str | None = None  # whether freed memory stays with the process
+    contender_threads: Nth | None = None  # that torch has in the contender's own process
     load: Amount | None = None
     clock_mhz: Amount | None = None
     temperature_c: Number | None = None

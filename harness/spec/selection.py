@@ -53,5 +53,5 @@ class Budget:
     """What timing may cost."""
 
     seconds: float = inf  # for all cells together; infinite: as many rounds as in the paper
-    least: float = 0.0  # seconds of rounds that each cell gets even so
+    rounds: int = 5  # that each cell gets even so; fewer are no figure that is ranked
     allocator: Allocator = "keep"

@@ -6,14 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from torch._dynamo.exc import TorchDynamoException
-
-from harness.adapter import Unsupported
 from harness.records import Outcome, Record, Row
 from harness.records.build import ended, stamped
 from harness.records.ledger import Ledger
-from harness.spec import Case, UsageError
-from harness.system import footprint, machine
+from harness.spec import Case
+from harness.speed.apart import Failed
+from harness.speed.exchange import Broken
+from harness.system import machine
 
 T = TypeVar("T")
 
@@ -35,25 +34,15 @@ class Attempts:
         self.keep(ended(row, status, reason))
 
     def attempt(self, row: Record, work: Callable[[], T]) -> T | None:
-        """What `work` returns; None where it failed, and then a row says why."""
-        self.ledger.owner.attempt(Case.of(row))
-        return self.tried(row, work)
+        """What `work` returns; None where it failed, and then a row says why.
 
-    def tried(self, row: Record, work: Callable[[], T]) -> T | None:
-        """The same, already announced.
-
-        This is the one place where what a framework throws becomes a row.
+        What a framework throws has become Failed in its own process.
         """
+        self.ledger.owner.attempt(Case.of(row))
         try:
             return work()
-        except Unsupported as reason:
-            self.end(row, "unsupported", str(reason))
-        except UsageError:  # the rows cannot be written
-            raise
-        except TorchDynamoException as error:
-            self.end(row, "unsupported", f"torch.compile: {type(error).__name__}: {error}")
-        except Exception as error:  # noqa: BLE001 a framework may throw anything
-            if footprint.is_exhausted(error):  # the others would fail too: end with the process
-                raise
-            self.end(row, "failed", f"{type(error).__name__}: {error}")
+        except Failed as reason:
+            self.end(row, reason.status, str(reason))
+        except Broken as reason:
+            self.end(row, "failed", str(reason))
         return None

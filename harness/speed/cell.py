@@ -1,4 +1,4 @@
-"""One cell at work: its contenders proved equal, timed in rounds, and their memory measured."""
+"""One cell at work: its contenders proved equal, timed in rounds, and audited at both ends."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ import torch
 import adapters
 from harness import datasets
 from harness.proof.subject import NOTHING_KNOWN, subject_of
-from harness.records import EndedRow, IterationRow, MemoryRow, Record, Row, TimedRow
+from harness.records import EndedRow, IterationRow, Record, Row, TimedRow, WarningRow
 from harness.records.build import Run, of_case, with_source
-from harness.records.identity import timing_key
+from harness.records.identity import PROTOCOL, timing_key
 from harness.records.ledger import DOWNLOAD, Ledger
 from harness.spec import FLOOR, Case, Source, UsageError
-from harness.speed import memory, protocol, ratios
+from harness.speed import protocol, ratios
+from harness.speed.apart import Host
 from harness.speed.attempt import Attempts
-from harness.speed.contenders import Contender, Contenders, Doing, Entry, floor_cases, is_compiled
-from harness.speed.iteration import Workload
+from harness.speed.contenders import Contender, Contenders, Doing, floor_cases
+from harness.speed.judge import Judge
+from harness.speed.turn import turn
 from harness.system import allocator, footprint
 
 WITHIN = 0.05  # half the interval, relative, at which a ratio is known well enough
-CONVERGED_ROUNDS = 3  # an interval of two rounds is not trusted
 
 
 @dataclass(eq=False)
 class Cell:
-    """One cell at work. First `prepare`, then `round` as often as wanted, and `memory` once."""
+    """One cell at work. First `prepare`, then `round` as often as wanted, then `close`."""
 
     case: Case  # what the cases of the cell share; its precision is the first one's
     group: tuple[Case, ...]
     run: Run
     ledger: Ledger
     request: datasets.Request
+    host: Host
     budget: float = inf  # seconds, of the whole run
     seconds: dict[str, list[float]] = field(default_factory=dict)  # of who still runs, by round
     number: int = 0  # of rounds
     before: tuple[str, ...] = ()  # keys, where an earlier run had measured all of it
     _rounds: Iterator[dict[str, float]] | None = None
     _contenders: tuple[Contender, ...] = ()
-    _entries: tuple[Entry, ...] = ()  # proved, the floors apart
-    _left: set[str] = field(default_factory=lambda: {"rounds", "memory"})  # until it is done
-    _timed: tuple[TimedRow, ...] = ()  # of who ran to the end
+    _judge: Judge | None = None
     _source: Source | None = None
 
     def __post_init__(self) -> None:
         self.attempts = Attempts(self.ledger)
-        self.contenders = Contenders(self.case, self.group, self.attempts, self._row)
+        self.contenders = Contenders(self.case, self.group, self.attempts, self._row, self.host)
 
     @property
     def kept(self) -> int:
@@ -68,7 +68,7 @@ class Cell:
             subject = subject_of(case)
         except adapters.Missing:  # a row says so
             subject = NOTHING_KNOWN
-        row = of_case(case, self.run, subject)
+        row = replace(of_case(case, self.run, subject), protocol=PROTOCOL)
         if self._source is None:
             return row
         sha256, at = self._source.sha256, self.run
@@ -76,45 +76,43 @@ class Cell:
         return replace(with_source(row, self._source), key=key)
 
     def prepare(self) -> Iterator[Doing]:
-        """Proves the contenders, builds them and warms them up."""
+        """Proves the contenders, builds them, and audits their first iteration."""
         yield Doing(0.0, "data")
         self.ledger.owner.attempt(self.case, DOWNLOAD if self.request.download else 0.0)
         try:
             batch = datasets.load_batch(self.request)
+            other = datasets.load_batch(replace(self.request, seed=self.request.seed + 1))
         except UsageError as error:
             self._all_failed(str(error))
             return
         self._source = batch.source
         if self._is_done() or self._is_too_large():
             return
-        work = Workload.of(self.case, batch.inputs, batch.labels)
-        entries = yield from self.contenders.prove(work)
-        floors = self.contenders.floors(work, entries)
-        if not floors:
+        entries = yield from self.contenders.prove(batch)
+        if not entries:
             return
-        self._entries = tuple(entries)
-        yield Doing(0.8, "warm-up")
-        self._start(self.contenders.ready(work, [*entries, *floors]))
-
-    @property
-    def iteration_mib(self) -> float:
-        """What an iteration takes beside the weights, about; contenders take it in turns."""
-        return footprint.iteration_mib(self.case)
-
-    @property
-    def weights_mib(self) -> float:
-        """What one contender holds as long as it is ready, about."""
-        return footprint.weights_mib(self.case)
+        self._judge = Judge(self.case, batch, other)
+        contenders = yield from self.contenders.ready(entries, self._judge)
+        self._judge.forget()
+        self._start(contenders)
 
     @property
     def held_mib(self) -> float:
-        """What all contenders hold; the floors keep less, and count as one."""
-        return (len(self.group) + 1) * self.weights_mib
+        """What its contenders hold in memory now."""
+        return sum(each.apart.held_mib for each in self._contenders)
+
+    @property
+    def needed_mib(self) -> float:
+        """What its contenders will hold, about, and what stays free; 0 on another device."""
+        if self.device.type != "cpu":
+            return 0.0
+        each = footprint.iteration_mib(self.case) + footprint.weights_mib(self.case)
+        return (len(self.group) + 1) * each + footprint.spare_mib()
 
     @property
     def comparable(self) -> bool:
         """Whether a round would tell anything: the floor and somebody else run."""
-        others = any(each.adapter and each.name in self.seconds for each in self._contenders)
+        others = any(each.entry for each in self._contenders if each.name in self.seconds)
         return FLOOR in self.seconds and others
 
     @property
@@ -125,49 +123,63 @@ class Cell:
     @property
     def known(self) -> bool:
         """Whether all ratios are known within 5 %, as far as these rounds tell."""
-        if self.number < CONVERGED_ROUNDS:
-            return False
-        noise = ratios.spread(list(self.seconds.values()))
         bottom = self.seconds[FLOOR]
-        found = [ratios.ratio(each, bottom, noise) for each in self.seconds.values()]
+        found = [
+            ratios.ratio(each, bottom, ratios.spread(list(self.seconds.values())))
+            for each in self.seconds.values()
+        ]
         return all(each.half_width <= WITHIN for each in found)
 
     def round(self) -> None:
         """One round of all contenders; who fails in it runs no more."""
         assert self._rounds is not None
-        measured = next(self._rounds)
         self.number += 1
-        for each in self._contenders:
-            if each.name in self.seconds:
-                spent = measured[each.name]
-                self.seconds[each.name].append(spent)
-                self.attempts.keep(
-                    IterationRow(**vars(each.row), round=self.number, seconds=spent, twin=each.twin)
-                )
+        next(self._rounds)
 
     def close(self) -> None:
-        """Gives the contenders' memory back; there are no more rounds."""
+        """The last round, on other weights and another batch, and audited; then all of them end."""
         if self.comparable:
-            ran = [e.row for e in self._contenders if e.name in self.seconds and not e.twin]
-            budget = None if self.budget == inf else self.budget
-            self._timed = tuple(
-                TimedRow(
-                    **vars(row), rounds=self.number, converged=self.known, budget_seconds=budget
-                )
-                for row in ran
-            )
-        self._ended("rounds")
-        self._rounds, self._contenders = None, ()
-        self.seconds.clear()
+            assert self._judge is not None
+            self.contenders.ask_another(self._running, self._judge)
+            self._drop_the_failed()
+        if self.comparable:
+            assert self._judge is not None
+            self.round()
+            self.contenders.audit_after(self._running, self._judge)
+            self._drop_the_failed()
+            self._said_timed()
+        self.abandon()
         allocator.release()
 
-    def _ended(self, part: str) -> None:
-        """Says who is done, once the rounds and the memory are."""
-        self._left.discard(part)
-        if not self._left:
-            for row in self._timed:
-                self.attempts.keep(row)
-            self._timed = ()
+    def abandon(self) -> None:
+        """Ends the contenders' processes; what was measured is kept."""
+        for each in self._contenders:
+            if not each.failed:
+                each.apart.end()
+        self._rounds, self._contenders, self._judge = None, (), None
+        self.seconds.clear()
+
+    @property
+    def _running(self) -> list[Contender]:
+        return [each for each in self._contenders if each.name in self.seconds]
+
+    def _drop_the_failed(self) -> None:
+        for each in self._running:
+            if each.failed:
+                del self.seconds[each.name]
+
+    def _said_timed(self) -> None:
+        budget = None if self.budget == inf else self.budget
+        for each in self._running:
+            if not each.twin:
+                self.attempts.keep(
+                    TimedRow(
+                        **vars(each.row),
+                        rounds=self.number,
+                        converged=self.comparable and self.known,
+                        budget_seconds=budget,
+                    )
+                )
 
     def _is_done(self) -> bool:
         """Whether an earlier run had measured all of the cell, at least as well as this one may."""
@@ -201,42 +213,34 @@ class Cell:
             self.attempts.end(self._row(case), "failed", reason)
 
     def _start(self, contenders: list[Contender]) -> None:
-        # the floor under a second name: their ratio is noise, and all ratios rest on both
-        twins = [
-            replace(each, name=f"{FLOOR} (again)", twin=True)
-            for each in contenders
-            if each.name == FLOOR
-        ]
-        self._contenders = (*contenders, *twins)
-        self.seconds.update({each.name: [] for each in self._contenders})
-        running = {each.name: partial(self._once, each) for each in self._contenders}
-        cases = {each.name: Case.of(each.row) for each in self._contenders}
+        self._contenders = tuple(contenders)
+        self.seconds.update({each.name: [] for each in contenders})
+        running = {each.name: partial(self._once, each) for each in contenders}
         # each cell has orders of its own: the same ones in all would favour who is lucky in them
-        self._rounds = protocol.rounds(
-            running,
-            self.device,
-            random.Random(repr(self.case)),
-            lambda name: self.ledger.owner.attempt(cases[name]),
-        )
+        self._rounds = protocol.rounds(running, random.Random(repr(self.case)))
 
-    def _once(self, contender: Contender) -> None:
-        """One iteration, unless it failed before."""
-        if (
-            contender.name in self.seconds
-            and self.attempts.tried(contender.row, lambda: (contender.run(),)) is None
-        ):
+    def _once(self, contender: Contender) -> float:
+        """One turn, unless it failed before; not a number where it failed."""
+        if contender.name not in self.seconds:
+            return float("nan")
+        row = contender.row
+        came = self.attempts.attempt(row, partial(turn, contender, self.number))
+        if came is None:
+            contender.failed = True
+            contender.apart.end()
             del self.seconds[contender.name]
-
-    def memory(self) -> Iterator[Doing]:
-        """Measures the peak memory of all who were proved, each in a process of its own."""
-        # a compiler works in the process it compiles for: its memory would be in the figure
-        measured = [each for each in self._entries if not is_compiled(each)]
-        for n, each in enumerate(measured):
-            yield Doing(n / len(measured), f"memory of {self.contenders.name(each.work.case)}")
-            measure = partial(
-                memory.peak_mib, each.work, adapters.load, threads=torch.get_num_threads()
+            return float("nan")
+        self.seconds[contender.name].append(came.seconds)
+        self.attempts.keep(
+            IterationRow(
+                **vars(row),
+                round=self.number,
+                seconds=came.seconds,
+                twin=contender.twin,
+                loss=came.loss,
+                class_spikes=came.class_spikes,
             )
-            peak = self.attempts.attempt(each.row, measure)
-            if peak is not None:
-                self.attempts.keep(MemoryRow(**vars(each.row), peak_memory_mib=round(peak, 1)))
-        self._ended("memory")
+        )
+        if came.changed:
+            self.attempts.keep(WarningRow(**vars(row), reason=came.changed))
+        return came.seconds

@@ -1,4 +1,4 @@
-"""Who is timed in a cell: contenders proved equal, built and warmed up, and the floors below."""
+"""Who is timed in a cell: contenders proved equal, built and audited, and the floors below."""
 
 from __future__ import annotations
 
@@ -9,22 +9,19 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-import adapters
-from harness.adapter import Adapter, Variant
+from harness.datasets import Batch
 from harness.proof import certificate
 from harness.proof.certificate import Certificate
-from harness.proof.exam import Exam
-from harness.records import Record, WarmupRow, WarningRow
-from harness.reference.initialise import dead_layers, initialised
-from harness.reference.network import ReferenceNetwork
-from harness.spec import FLOOR, Case, Network, Precision
+from harness.records import MemoryRow, Record, UnmeasuredRow, WarmupRow, WarningRow
+from harness.records.build import shortened
+from harness.reference.initialise import dead_layers
+from harness.spec import FLOOR, Case, Precision, paper
 from harness.speed import floor
+from harness.speed.apart import Apart, Failed, Host
 from harness.speed.attempt import Attempts
-from harness.speed.iteration import Workload, floor_iteration, iteration
-from harness.system import allocator, clock, footprint
-
-WARMUP_STEPS = 2
-CALIBRATION_SAMPLES = 4
+from harness.speed.examiner import Examiner
+from harness.speed.judge import Judge, When
+from harness.system import footprint
 
 
 class Doing(NamedTuple):
@@ -36,42 +33,47 @@ class Doing(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """One that may be timed: proved equal, marked as a variant, or the floor."""
+    """One that may be timed: proved equal, or marked as a variant."""
 
     row: Record  # what every row of it says
-    work: Workload
-    adapter: Adapter | None  # None for the floor
+    case: Case
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether it claims to be the paper's function."""
+        return not self.row.deviations
 
 
 @dataclass(frozen=True)
+class Expected:
+    """What every turn must come to, but for the rolled batch; in the order of the batch."""
+
+    votes: Tensor  # (B, classes)
+    labels: Tensor  # (B,)
+
+
+@dataclass(eq=False)
 class Contender:
     """One that is timed."""
 
     name: str  # in the rounds
     row: Record
-    run: Callable[[], object]  # one iteration
-    adapter: Adapter | None  # None for the floor
-    twin: bool = False  # the second name of the floor
+    apart: Apart
+    entry: Entry | None = None  # None for the floor
+    twin: bool = False  # the second instance of the floor
+    expected: Expected | None = None  # None for the floor and for variants
+    failed: bool = False
+    said: set[str] = field(default_factory=set)  # what it changed in its process
 
+    @property
+    def precision(self) -> Precision:
+        """That it is timed in."""
+        return Case.of(self.row).precision
 
-@dataclass(frozen=True)
-class Exams:
-    """The certificates of one cell, each made once: a bf16 case asks for those of fp32 too."""
-
-    network: Network
-    batch: Tensor  # (T, B, C, H, W)
-    seed: int
-    _exams: dict[Precision, Exam] = field(default_factory=dict)
-    _proofs: dict[tuple[str, Precision], Certificate] = field(default_factory=dict)
-
-    def certify(self, name: str, adapter: Adapter, precision: Precision) -> Certificate:
-        """The adapter's certificate. Raises what its `build` raises."""
-        if precision not in self._exams:
-            self._exams[precision] = Exam(self.network, self.batch, precision, self.seed)
-        key = name, precision
-        if key not in self._proofs:
-            self._proofs[key] = self._exams[precision].certify(name, adapter)
-        return self._proofs[key]
+    @property
+    def lean(self) -> bool:
+        """Whether it gives its memory back after each turn."""
+        return self.apart.lean
 
 
 @dataclass(frozen=True)
@@ -82,17 +84,18 @@ class Contenders:
     group: tuple[Case, ...]
     attempts: Attempts
     row_of: Callable[[Case], Record]  # what every row of a case says
+    host: Host
 
-    def prove(self, work: Workload) -> Generator[Doing, None, list[Entry]]:
+    def prove(self, batch: Batch) -> Generator[Doing, None, list[Entry]]:
         """The contenders that may be timed: proved equal, or known not to be and marked."""
-        exams = Exams(self.cell.network, work.batch(), self.cell.seed)
+        examiner = Examiner(self.cell, batch.inputs, self.host)
         entries = []
         for n, case in enumerate(self.group):
-            yield Doing(0.7 * n / len(self.group), f"certificate of {self.name(case)}")
+            yield Doing(0.3 * n / len(self.group), f"certificate of {self.name(case)}")
             row = self.row_of(case)
-            adapter = self._load(row, case)
-            if adapter is not None and self._certified(row, case, adapter, exams):
-                entries.append(Entry(row, replace(work, case=case), adapter))
+            if self._certified(row, case, examiner):
+                entries.append(Entry(row, case))
+        examiner.end()
         return entries
 
     def name(self, case: Case) -> str:
@@ -100,70 +103,39 @@ class Contenders:
         mixed = case.precision != self.cell.precision
         return case.framework + (f" ({case.precision})" if mixed else "")
 
-    def _load(self, row: Record, case: Case) -> Adapter | None:
-        try:
-            return adapters.load(case.framework)
-        except adapters.Missing as missing:
-            self.attempts.end(row, "missing", str(missing))
-            return None
-
-    def _certified(self, row: Record, case: Case, adapter: Adapter, exams: Exams) -> bool:
+    def _certified(self, row: Record, case: Case, examiner: Examiner) -> bool:
         """Examines the adapter and keeps the proof as rows; whether it may be timed."""
-        failures: list[str] = []
-        proofs = []
+        proofs: list[Certificate] = []
         for precision in certificate.required(case.precision):
-            examine = partial(exams.certify, case.framework, adapter, precision)
-            proof = self.attempts.attempt(row, examine)
+            proof = self.attempts.attempt(row, partial(examiner.certify, case, row, precision))
             if proof is None:
                 return False
             proofs.append(proof)
-            failures += proof.failures
         for proof in proofs:
             for each in certificate.rows_of(row, proof):
                 self.attempts.keep(each)
-        if failures and not adapter.DEVIATIONS:
+        failures = [each for proof in proofs for each in proof.failures]
+        if failures and not row.deviations:
             self.attempts.end(row, "not comparable", failures[0])
             return False
         return True
 
-    def floors(self, work: Workload, entries: list[Entry]) -> list[Entry]:
-        """A floor for each precision that is timed, the cell's own first."""
-        if not entries:
-            return []
-        floors = [
-            self._floor(work, case)
-            for case in floor_cases(self.cell, (entry.work.case for entry in entries))
-        ]
-        return [each for each in floors if each is not None]
+    def ready(self, entries: list[Entry], judge: Judge) -> Generator[Doing, None, list[Contender]]:
+        """Those that are timed, each in its process, warmed up and audited; without who fails."""
+        self._warn_of_dead_layers(self.row_of(self.group[0]), judge)
+        ready: list[Contender] = []
+        yield Doing(0.3, "the floor")
+        for case in floor_cases(self.cell, (entry.case for entry in entries)):
+            ready += self._floors(case, ready)
+        for n, entry in enumerate(entries):
+            yield Doing(0.35 + 0.65 * n / len(entries), f"audit of {self.name(entry.case)}")
+            contender = self._contender(entry, judge, ready)
+            if contender is not None:
+                ready.append(contender)
+        return ready
 
-    def _floor(self, work: Workload, case: Case) -> Entry | None:
-        """The floor in the layout that is faster here, each timed once warm on the first step."""
-        row = self.row_of(case)
-        work = replace(work, case=case)
-        spent: dict[floor.Layout, float] = {}
-        for layout in floor.LAYOUTS:
-            start = replace(work.first(1), layout=layout)
-            seconds = self.attempts.attempt(row, partial(_second_run, start))
-            if seconds is None:
-                return None
-            spent[layout] = seconds
-            self._warmed(replace(row, layout=layout), seconds, start)
-        best = min(spent, key=lambda layout: spent[layout])
-        return Entry(replace(row, layout=best), replace(work, layout=best), None)
-
-    def ready(self, work: Workload, entries: list[Entry]) -> list[Contender]:
-        """The entries built with the cell's weights and warmed up; without those that fail."""
-        few = work.first(self.cell.T, CALIBRATION_SAMPLES).batch()
-        weights = initialised(
-            self.cell.network, few, seed=self.cell.seed, scheme=self.cell.initialisation
-        )
-        self._warn_of_dead_layers(self.row_of(self.group[0]), weights, few)
-        if self.cell.device == "cpu":
-            allocator.reserve(footprint.iteration_mib(self.cell))
-        built = [self._ready(entry, weights) for entry in entries]
-        return [each for each in built if each is not None]
-
-    def _warn_of_dead_layers(self, row: Record, weights: ReferenceNetwork, few: Tensor) -> None:
+    def _warn_of_dead_layers(self, row: Record, judge: Judge) -> None:
+        weights, few = judge.first_weights
         dead = dead_layers(weights, self.cell.network, few)
         if dead:
             reason = (
@@ -172,26 +144,99 @@ class Contenders:
             )
             self.attempts.keep(WarningRow(**vars(row), reason=reason))
 
-    def _ready(self, entry: Entry, weights: ReferenceNetwork) -> Contender | None:
-        """The entry built with the cell's weights, and warmed up over the first steps."""
-        name = self.name(entry.work.case)
-        if entry.adapter is None:
-            return Contender(name, entry.row, floor_iteration(entry.work), None)
-        build = partial(iteration, entry.adapter, entry.work, weights)
-        on = self.attempts.attempt(entry.row, build)
-        if on is None:
-            return None
-        # what is compiled is compiled for one shape
-        start = entry.work if is_compiled(entry) else entry.work.first(WARMUP_STEPS)
-        once = partial(clock.seconds, on(start), entry.work.device)
-        spent = self.attempts.attempt(entry.row, once)
-        if spent is None:
-            return None
-        self._warmed(entry.row, spent, start)
-        return Contender(name, entry.row, on(entry.work), entry.adapter)
+    def _started(self, case: Case, beside: Iterable[Contender]) -> Apart:
+        """A process for a case; of those beside it the largest give memory back until it fits."""
+        if case.device == "cpu":
+            needed = footprint.iteration_mib(case) + footprint.weights_mib(case)
+            needed += footprint.spare_mib()
+            full = sorted(beside, key=lambda each: each.apart.held_mib)
+            while full and footprint.available_mib("cpu") < needed:
+                largest = full.pop()
+                if not largest.lean:
+                    self.attempts.attempt(largest.row, largest.apart.grow_lean)
+        static = paper.settings(case.dataset).static
+        return Apart.start(case, self.host, static=static)
 
-    def _warmed(self, row: Record, seconds: float, start: Workload) -> None:
-        self.attempts.keep(WarmupRow(**vars(row), seconds=seconds, steps=start.case.T))
+    def _floors(self, case: Case, beside: list[Contender]) -> list[Contender]:
+        """The floor of a precision; that of the cell's own is there twice."""
+        row = self.row_of(case)
+        layouts: list[floor.Layout] = []
+        made = []
+        for twin in (False, True) if case.precision == self.cell.precision else (False,):
+            start = partial(self._started, case, [*beside, *made])
+            apart = self.attempts.attempt(row, start)
+            if apart is None:
+                return []
+            layouts = layouts or self.attempts.attempt(row, partial(apart.ask, "layouts")) or []
+            seconds = self.attempts.attempt(row, partial(_warm_floor, apart, layouts))
+            if seconds is None:
+                apart.end()
+                return []
+            row = replace(row, layout=floor.said(tuple(layouts)))
+            self.attempts.keep(WarmupRow(**vars(row), seconds=seconds, steps=case.T))
+            name = self.name(case) + (" (again)" if twin else "")
+            made.append(Contender(name, row, apart, twin=twin))
+        return made
+
+    def _contender(self, entry: Entry, judge: Judge, beside: list[Contender]) -> Contender | None:
+        """The entry in its process: built with the cell's weights, warmed up and audited."""
+        apart = self.attempts.attempt(entry.row, partial(self._started, entry.case, beside))
+        if apart is None:
+            return None
+        contender = self.attempts.attempt(entry.row, partial(self._audited, entry, apart, judge))
+        if contender is None:
+            apart.end()
+        return contender
+
+    def _audited(self, entry: Entry, apart: Apart, judge: Judge) -> Contender:
+        layout = apart.ask("build", apart.give(judge.question("before", entry.case.precision)))
+        apart.ask("ready", 0)
+        seconds, peak, why = apart.ask("first")
+        report = apart.report()
+        row = replace(entry.row, layout=layout, contender_threads=report.threads)
+        self.attempts.keep(WarmupRow(**vars(row), seconds=seconds, steps=row.T))
+        if peak is None:
+            self.attempts.keep(UnmeasuredRow(**vars(row), figure="memory", reason=shortened(why)))
+        else:
+            self.attempts.keep(MemoryRow(**vars(row), peak_memory_mib=round(peak, 1)))
+        contender = Contender(self.name(entry.case), row, apart, entry)
+        if entry.is_equal:
+            contender.expected = Expected(*self._audit(contender, judge, "before"))
+        return contender
+
+    def _audit(self, contender: Contender, judge: Judge, when: When) -> tuple[Tensor, Tensor]:
+        """Holds its last iteration against the reference: the votes it gave, and the labels.
+
+        Raises Failed where it is not the paper's function.
+        """
+        audited = judge.audit(contender.apart, when, contender.precision)
+        self.attempts.keep(audited.row(contender.row, when))
+        if not audited.finding.passed:
+            raise Failed(str(audited.finding.reason), "not comparable")
+        return audited.votes, judge.labels(when)
+
+    def ask_another(self, running: list[Contender], judge: Judge) -> None:
+        """Writes other weights and another batch into the memory of all."""
+        for each in running:
+            if each.entry is not None:
+                self._try(each, partial(self._ask, each, judge))
+
+    def _ask(self, contender: Contender, judge: Judge) -> bool:
+        question = judge.question("after", contender.precision)
+        contender.apart.ask("load", contender.apart.give(question))
+        contender.expected = None  # the audit that follows says what it should have come to
+        return True
+
+    def audit_after(self, running: list[Contender], judge: Judge) -> None:
+        """Audits the iteration that was timed last."""
+        for each in running:
+            if each.entry is not None and each.entry.is_equal and not each.failed:
+                self._try(each, partial(self._audit, each, judge, "after"))
+        judge.forget()
+
+    def _try(self, contender: Contender, work: Callable[[], object]) -> None:
+        if self.attempts.attempt(contender.row, work) is None:
+            contender.failed = True
 
 
 def floor_cases(cell: Case, cases: Iterable[Case]) -> list[Case]:
@@ -201,13 +246,10 @@ def floor_cases(cell: Case, cases: Iterable[Case]) -> list[Case]:
     return [replace(cell, framework=FLOOR, precision=precision) for precision in precisions]
 
 
-def is_compiled(entry: Entry) -> bool:
-    """Whether the entry's adapter compiles what it runs."""
-    return isinstance(entry.adapter, Variant) and entry.adapter.compiled
-
-
-def _second_run(work: Workload) -> float:
-    """Seconds of the floor's second iteration; the first pays for what is set up once."""
-    run = floor_iteration(work)
-    run()
-    return clock.seconds(run, work.device)
+def _warm_floor(apart: Apart, layouts: list[floor.Layout]) -> float:
+    """Seconds of the floor's first iteration at full size."""
+    apart.ask("build", *layouts)
+    apart.ask("ready", 0)
+    seconds = apart.seconds()
+    apart.report()
+    return seconds

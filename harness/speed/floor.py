@@ -1,13 +1,16 @@
 """The floor: a network's convolutions and products alone, forward and backward, and nothing else.
 
 Same shapes and precision as the contenders, all steps folded into the batch (the encoding layer of
-a static image once), no neuron, pool or optimiser. What a contender takes above it is what its
-neuron costs. Its ratio is portable between machines where seconds are not.
+a static image once), each layer in the layout that is faster here. It has no neuron, pool, vote,
+loss or optimiser, and allocates little: a contender's ratio to it holds all of these, with its own
+layout and its way over time. It moves with the machine as each of them does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -16,10 +19,13 @@ from torch import Tensor, nn
 from harness.adapter import channels_last
 from harness.reference import synapses
 from harness.reference.precision import SYNAPSE_DTYPES
-from harness.spec import Conv, Network, Precision, Stage
+from harness.spec import Conv, Mode, Network, Precision, Stage
+from harness.system import clock
 
 Layout = Literal["channels_last", "contiguous"]
 LAYOUTS: tuple[Layout, ...] = ("channels_last", "contiguous")
+CLOSE = 1.25  # two layouts nearer than this to each other run
+AGAIN = 2  # times more
 
 
 @dataclass(frozen=True)
@@ -49,33 +55,85 @@ class Shape:
     batch_size: int
     static: bool
 
+    def images(self, network: Network) -> list[int]:
+        """Of each layer, how many images it is given: all steps at once, a still image once."""
+        every = self.batch_size * self.T
+        first = self.batch_size if self.static else every
+        return [first, *[every] * (len(network.stages) - 1)]
+
+
+@dataclass(frozen=True)
+class Work:
+    """How a product is computed."""
+
+    mode: Mode
+    precision: Precision
+    device: torch.device
+
+    def once(self, product: Product) -> None:
+        """Forward, and in training backward."""
+        if self.mode == "training":
+            product.train()
+        else:
+            product.infer()
+
+
+def fastest(network: Network, shape: Shape, work: Work) -> tuple[Layout, ...]:
+    """The layout of each layer that is faster here, at full size: the minimum of several.
+
+    A product has one layout alone. Where the two of a convolution are close, they run again.
+    """
+    images = shape.images(network)
+    return tuple(
+        _fastest(stage, count, work, first=n == 0)
+        for n, (stage, count) in enumerate(zip(network.stages, images, strict=True))
+    )
+
+
+def _fastest(stage: Stage, images: int, work: Work, *, first: bool) -> Layout:
+    if not isinstance(stage.synapse, Conv):
+        return "contiguous"
+    products = {each: _product(stage, images, each, work, first=first) for each in LAYOUTS}
+    runs = {each: partial(work.once, product) for each, product in products.items()}
+    for run in runs.values():  # the first pays for what is set up once
+        run()
+    spent = {each: clock.seconds(run, work.device) for each, run in runs.items()}
+    low, high = sorted(spent.values())
+    if high < CLOSE * low:
+        for _ in range(AGAIN):
+            for each, run in runs.items():
+                spent[each] = min(spent[each], clock.seconds(run, work.device))
+    return min(LAYOUTS, key=lambda each: spent[each])
+
 
 def products(
-    network: Network, shape: Shape, layout: Layout, *, precision: Precision, device: torch.device
+    network: Network, shape: Shape, layouts: tuple[Layout, ...], work: Work
 ) -> list[Product]:
     """The products of all layers, in order, with inputs of their own."""
+    stages = zip(network.stages, shape.images(network), layouts, strict=True)
     return [
-        _product(
-            stage,
-            shape.batch_size * (1 if n == 0 and shape.static else shape.T),
-            layout,
-            SYNAPSE_DTYPES[precision],
-            device,
-            first=n == 0,
-        )
-        for n, stage in enumerate(network.stages)
+        _product(stage, count, layout, work, first=n == 0)
+        for n, (stage, count, layout) in enumerate(stages)
     ]
 
 
-def _product(
-    stage: Stage,
-    images: int,
-    layout: Layout,
-    dtype: torch.dtype,
-    device: torch.device,
-    *,
-    first: bool,
-) -> Product:
+def iteration(products: list[Product], work: Work) -> Callable[[], None]:
+    """One iteration of the floor."""
+
+    def once() -> None:
+        for product in products:
+            work.once(product)
+
+    return once
+
+
+def said(layouts: tuple[Layout, ...]) -> str:
+    """Layouts in words: of all layers where they share one, else of each."""
+    return layouts[0] if len(set(layouts)) == 1 else ", ".join(layouts)
+
+
+def _product(stage: Stage, images: int, layout: Layout, work: Work, *, first: bool) -> Product:
+    dtype, device = SYNAPSE_DTYPES[work.precision], work.device
     layer = synapses.synapse(stage).to(device=device, dtype=dtype)
     shape = stage.input_shape
     x = torch.rand(images, *shape, device=device, dtype=dtype)

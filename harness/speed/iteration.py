@@ -1,31 +1,28 @@
-"""What is timed: one iteration of a contender, or of the floor, on a batch."""
+"""What is timed: one iteration of a contender on a batch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from harness.adapter import Adapter, Unsupported, Variant
-from harness.reference.initialise import copy_parameters
-from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
 from harness.spec import Case, paper
-from harness.speed import floor
 from harness.training import step
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A case and its batch. `layout` is the floor's; None for an adapter."""
+    """A case and its batch."""
 
     case: Case
     inputs: Tensor  # (T, B, C, H, W), on the CPU; a static image as (1, B, C, H, W)
     labels: Tensor  # (B,)
     static: bool
-    layout: floor.Layout | None = None
 
     @classmethod
     def of(cls, case: Case, inputs: Tensor, labels: Tensor) -> Workload:
@@ -57,72 +54,77 @@ class Workload:
         return x.expand(self.case.T, *x.shape[1:]) if self.static else x
 
 
-def floor_iteration(work: Workload) -> Callable[[], object]:
-    """One iteration of the floor in the workload's layout."""
-    assert work.layout is not None
+class Came(NamedTuple):
+    """What an iteration came to, still on the device."""
+
+    spikes: Tensor  # (T, B, N), of the voting layer
+    loss: Tensor | None  # (); None in inference
+
+
+@dataclass(eq=False)
+class Built:
+    """A contender's network, ready: one iteration is `run()`, on memory that `load` writes to."""
+
+    module: nn.Module
+    inputs: Tensor  # (T, B, C, H, W); a static image as (1, B, C, H, W)
+    labels: Tensor  # (B,)
+    run: Callable[[], Came]
+
+    @torch.no_grad()
+    def load(self, parameters: Sequence[Tensor], inputs: Tensor, labels: Tensor) -> None:
+        """Other weights and another batch, written into the same memory.
+
+        Raises ValueError where the parameters are not the module's.
+        """
+        ours = list(self.module.parameters())
+        found, wanted = [tuple(p.shape) for p in ours], [tuple(p.shape) for p in parameters]
+        if found != wanted:
+            raise ValueError(
+                "parameters are not the reference's in layer order (weight, bias, U): "
+                f"expected shapes {wanted}, found {found}"
+            )
+        for parameter, given in zip(ours, parameters, strict=True):
+            parameter.copy_(given)
+        self.inputs.copy_(inputs)
+        self.labels.copy_(labels)
+
+
+def built(adapter: Adapter, work: Workload) -> Built:
+    """Builds what is timed, with the weights that the module drew. Raises Unsupported."""
     case = work.case
-    shape = floor.Shape(case.T, case.batch_size, work.static)
-    products = floor.products(
-        case.network, shape, work.layout, precision=case.precision, device=work.device
+    module = adapter.build(case.network).to(device=work.device, dtype=work.dtype)
+    held = work.inputs.to(device=work.device, dtype=work.dtype, copy=True)
+    x = held.expand(case.T, *held.shape[1:]) if work.static else held
+    labels = work.labels.to(work.device, copy=True)
+    run = (
+        _training(module, case, x, labels)
+        if case.mode == "training"
+        else _inference(module, case, x)
     )
-
-    def iteration() -> None:
-        for product in products:
-            if case.mode == "training":
-                product.train()
-            else:
-                product.infer()
-
-    return iteration
+    if isinstance(adapter, Variant) and adapter.captured:
+        if work.device.type != "cuda":
+            raise Unsupported("CUDA graphs need a CUDA device: use another form")
+        run = step.captured(run)
+    return Built(module, held, labels, run)
 
 
-Iteration = Callable[[], Tensor]
-Make = Callable[[Workload], Iteration]
-
-
-def iteration(adapter: Adapter, work: Workload, weights: ReferenceNetwork | None = None) -> Make:
-    """Builds the adapter's module; what comes back makes its iteration on a workload.
-
-    `weights` are copied in; None leaves what the module drew, which is enough for its memory.
-    """
-    module = adapter.build(work.case.network).to(device=work.device, dtype=work.dtype)
-    if weights is not None:
-        copy_parameters(weights, module)
-    make = _training(module, work) if work.case.mode == "training" else _inference(module)
-    if not (isinstance(adapter, Variant) and adapter.captured):
-        return make
-    if work.device.type != "cuda":
-        raise Unsupported("CUDA graphs need a CUDA device: use another form")
-    return lambda part: step.captured(make(part))
-
-
-def _inference(module: nn.Module) -> Make:
+def _inference(module: nn.Module, case: Case, x: Tensor) -> Callable[[], Came]:
     module.eval()
-
-    def on(part: Workload) -> Iteration:
-        x, precision = part.batch(), part.case.precision
-        return lambda: step.inference(module, x, precision)
-
-    return on
+    return lambda: Came(step.inference(module, x, case.precision), None)
 
 
-def _training(module: nn.Module, work: Workload) -> Make:
-    case = work.case
+def _training(module: nn.Module, case: Case, x: Tensor, labels: Tensor) -> Callable[[], Came]:
     optimise = step.optimiser(module.parameters(), case.optimiser)
 
-    def on(part: Workload) -> Iteration:
-        x, labels = part.batch(), part.labels.to(part.device)
+    def once() -> Came:
+        came = step.iteration(
+            module,
+            optimise,
+            x,
+            labels,
+            classes=case.network.classes,
+            precision=case.precision,
+        )
+        return Came(came.spikes, came.loss)
 
-        def once() -> Tensor:
-            return step.iteration(
-                module,
-                optimise,
-                x,
-                labels,
-                classes=case.network.classes,
-                precision=case.precision,
-            ).loss
-
-        return once
-
-    return on
+    return once

@@ -1,50 +1,47 @@
 """The timing protocol.
 
-
 - One iteration is zero_grad, forward, loss, backward and optimiser step, on data already on the
   device. Epoch time is iteration time times the iterations of an epoch, and said to be so.
-- Warm-up (compilation, autotuning, first allocations) is timed apart and kept as its own rows. Then
-  come rounds: in each, every contender runs once, in a fresh random order, so that a machine whose
-  speed drifts slows all of them alike. The figure is the median; comparisons are ratios of the same
-  round with an interval; rounds go on until the intervals are within 5 % or the budget is spent.
+- Each contender has a process of its own (`apart.py`), in which the others' settings, threads and
+  patches are not. The system stops every one of them but that whose turn it is. Its own clock
+  counts where ours agrees to a millisecond and a hundredth; else ours does.
+- The warm-up is the audit (`proof/audit.py`): the first iteration at full size, of the very object
+  that is timed, is held against the reference. It is timed apart, and its peak of memory is kept.
+- Then come rounds: in each every contender runs once, in a fresh random order, so that a machine
+  whose speed drifts slows all of them alike. Before its turn the weights are set back and the batch
+  is rolled by a sample, in the same memory: all turns do the same work, and none can be answered
+  from the last one. What each came to, loss and votes, must be what was audited.
+- The last round runs on other weights and another batch, in the same memory, and is audited too.
 - The device is synchronised on both sides of every measurement.
-- The floor (`floor.py`), which all ratios rest on, runs twice in each round under two names (A/A);
-  the interval of its ratio is the noise floor, and the ratios are to the mean of the two.
-- Peak memory is measured in a process of its own, never in the timed pass.
+- Figures are of the ratios of the same round. A cell gets five rounds or more, until all intervals
+  are within 5 %, the budget is spent, or ten are done, as in the paper.
+- The floor (`floor.py`), which all ratios rest on, is there twice, as two processes (A/A); the
+  interval of its ratio to itself is the noise floor, and the ratios are to the mean of the two.
+- Where the memory of all contenders of a cell does not fit, the largest give theirs back after each
+  turn; they run once more before they are timed, so that no page is taken in a timed iteration.
 """
 
 from __future__ import annotations
 
-import gc
 import random
 from collections.abc import Callable, Iterator, Mapping
 
-import torch
-
-from harness.system.clock import seconds
-
 
 def rounds(
-    contenders: Mapping[str, Callable[[], object]],
-    device: torch.device,
+    contenders: Mapping[str, Callable[[], float]],
     order: random.Random,
     announce: Callable[[str], object] | None = None,
 ) -> Iterator[dict[str, float]]:
     """Endless rounds: the seconds of every contender, each run once, in a fresh random order.
 
-    `announce` is told who is next; what it takes is not measured.
+    `announce` is told who is next.
     """
     names = list(contenders)
     while True:
         order.shuffle(names)
-        gc.collect()  # between rounds, so that no contender pays for another's garbage
-        gc.disable()
-        try:
-            measured = {}
-            for name in names:
-                if announce is not None:
-                    announce(name)
-                measured[name] = seconds(contenders[name], device)
-        finally:
-            gc.enable()
+        measured = {}
+        for name in names:
+            if announce is not None:
+                announce(name)
+            measured[name] = contenders[name]()
         yield measured

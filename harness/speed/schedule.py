@@ -1,8 +1,8 @@
 """Which cell has its next round when.
 
 A machine's speed drifts over minutes, and what a framework takes above the floor is memory traffic
-that drifts by itself. So a cell is not measured at one go: it stays ready, and its rounds are
-spread over the rest of the run, between those of the others.
+that drifts by itself. So a cell is not measured at one go: it stays ready as long as memory lasts,
+and its rounds are spread between those of the others.
 """
 
 from __future__ import annotations
@@ -11,26 +11,32 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
 
+import torch
+
+import adapters
 from harness import datasets
 from harness.records.build import Run
 from harness.records.ledger import Ledger
 from harness.spec import Access, Budget, Case, cells
+from harness.speed.apart import Host
 from harness.speed.cell import Cell
+from harness.speed.inside import Find, Setting
 from harness.system import clock, footprint, processes
 
-FEWEST_ROUNDS, MOST_ROUNDS = 2, 10  # ten as in the paper; two where the budget is spent
+MOST_ROUNDS = 10  # as in the paper
+FIRST_ROUNDS = 2  # that a cell has before the next is prepared: a first figure to show
 # What a cell takes whatever its size (proofs, processes), as work that takes about as long.
 OVERHEAD_MACS = 2e10
-# Parts of a cell's time where the budget is short; what is left are its rounds.
-PREPARATION, MEMORY = 0.25, 0.35
+# What the last round of a cell takes with its audit, in rounds.
+LAST = 1.7
+PREPARATION = 0.4  # of a cell's time; what is left are its rounds
 
 
 @dataclass(frozen=True)
 class Measured:
     """A cell with figures: what its cases share, of no framework.
 
-    Each cell is said when it has its first rounds, and once more at the end, with its memory and
-    the rounds that came later.
+    Each cell is said when it has its first rounds, and once more when it has all.
     """
 
     cell: Case
@@ -38,8 +44,21 @@ class Measured:
     before: tuple[str, ...] = ()  # keys of its rows, where an earlier run had measured it
 
 
+@dataclass(frozen=True)
+class Contest:
+    """How contenders run: who finds their adapters, and how long one may say nothing."""
+
+    find: Find = adapters.load
+    silence: float = inf  # seconds
+
+
 def run(
-    cases: tuple[Case, ...], ledger: Ledger, access: Access, budget: Budget, at: Run
+    cases: tuple[Case, ...],
+    ledger: Ledger,
+    access: Access,
+    budget: Budget,
+    at: Run,
+    contest: Contest | None = None,
 ) -> Iterator[Measured]:
     """Measures all cases, keeps each row as it comes, and says how far it is.
 
@@ -47,12 +66,20 @@ def run(
     measured is not measured again. Raises UsageError where rows cannot be written, and Busy where
     another process measures the same.
     """
+    contest = contest or Contest()
     processes.preload_adapters({case.framework.partition(":")[0] for case in cases})
-    open_cells = [
-        Cell(cell, group, at, ledger, _request(cell, access), budget.seconds)
+    setting = Setting(torch.get_num_threads(), budget.allocator)
+    schedule = Schedule(budget)
+    host = Host(contest.find, setting, contest.silence, schedule.alive)
+    schedule.cells = [
+        Cell(cell, group, at, ledger, _request(cell, access), host, budget.seconds)
         for cell, group in cells(cases).items()
     ]
-    yield from Schedule(budget, open_cells).events()
+    try:
+        yield from schedule.events()
+    finally:
+        for each in schedule.cells:
+            each.abandon()
 
 
 def _request(cell: Case, access: Access) -> datasets.Request:
@@ -78,130 +105,103 @@ def _measured(cell: Cell) -> Measured:
 class Schedule:
     """Prepares the cells in order, and spreads each one's rounds over the rest of the run."""
 
-    def __init__(self, budget: Budget, cells_: list[Cell]) -> None:
+    def __init__(self, budget: Budget) -> None:
         self.budget = budget
-        self.cells = cells_
+        self.cells: list[Cell] = []
         self.deadline = clock.Deadline.after(budget.seconds)
         self.open: list[Cell] = []  # prepared, and may get more rounds
-        self.prepared = [0.0] * len(cells_)  # parts of each one's time
+        self.prepared: dict[Cell, float] = {}  # parts of each one's preparation, in [0, 1]
+        self.doing: tuple[Cell, str] | None = None
 
     def events(self) -> Iterator[Measured]:
         """What is measured, in order."""
-        first = []
-        for n, cell in enumerate(self.cells):
-            self._make_room(cell)
+        for cell in self.cells:
+            for closed in self._make_room(cell):
+                yield _measured(closed)
             for step in cell.prepare():
-                self.prepared[n] = PREPARATION * step.fraction
+                self.prepared[cell] = step.fraction
                 self._say(cell, step.what)
                 self._catch_up()
-            self._first_rounds(cell)
-            first.append(cell.kept)
+            if cell.comparable:
+                self.open.append(cell)
+            self.prepared[cell] = 1.0
+            while cell.comparable and cell.number < min(FIRST_ROUNDS, self.budget.rounds - 1):
+                self._round(cell)
             yield _measured(cell)
-            for step in cell.memory():
-                self.prepared[n] = PREPARATION + MEMORY * step.fraction
-                self._say(cell, step.what)
-                self._catch_up()
-            self.prepared[n] = PREPARATION + MEMORY
-        while any(map(self._due, self.open)):  # in turns, while the budget lasts
+        while any(self._wants(cell) for cell in self.open):
             self._catch_up()
         for cell in list(self.open):
             self._close(cell)
-        for kept, cell in zip(first, self.cells, strict=True):
-            if cell.kept > kept:
-                yield _measured(cell)
+            yield _measured(cell)
+        for cell in self.cells:
+            cell.abandon()
+
+    def alive(self) -> None:
+        """Says that it waits for who is at work."""
+        if self.doing is not None:
+            self._say(*self.doing)
 
     def _say(self, cell: Cell, what: str) -> None:
+        self.doing = cell, what
         cell.ledger.owner.say(self.fraction, f"{cell.case.dataset} {cell.case.scale}: {what}")
 
     @property
-    def work_done(self) -> float:
-        """The part of the work that is done whatever the budget, in [0, 1]."""
-        needed = MOST_ROUNDS if self.budget.seconds == inf else FEWEST_ROUNDS
+    def fraction(self) -> float:
+        """How far the run is, in [0, 1]."""
         done, total = 0.0, 0.0
-        for n, cell in enumerate(self.cells):
+        for cell in self.cells:
             weight = _weight(cell.case)
-            ended = self.prepared[n] == PREPARATION + MEMORY and cell not in self.open
-            rounds = 1.0 if ended else min(1.0, cell.number / needed)
-            done += weight * (self.prepared[n] + (1 - PREPARATION - MEMORY) * rounds)
             total += weight
+            ready = self.prepared.get(cell, 0.0)
+            ended = ready == 1.0 and cell not in self.open
+            rounds = 1.0 if ended else min(1.0, cell.number / self._fewest)
+            done += weight * (PREPARATION * ready + (1 - PREPARATION) * rounds)
         return done / total
 
     @property
-    def fraction(self) -> float:
-        """How far the run is: of its work, or of its budget where that is longer."""
-        return min(self.work_done, 1.0 if self.budget.seconds == inf else self._budget_spent)
+    def _fewest(self) -> int:
+        """Rounds that a cell gets whatever the budget, the last and audited one among them."""
+        return MOST_ROUNDS if self.budget.seconds == inf else self.budget.rounds
 
-    @property
-    def _budget_spent(self) -> float:
-        return min(1.0, 1 - self.deadline.left / self.budget.seconds)
-
-    def _first_rounds(self, cell: Cell) -> None:
-        """A first figure to show; all that the cell gets where memory for the others is short.
-
-        Where a round takes long the second comes later, when the machine may be in another mood.
-        """
-        while cell.comparable and cell.number < FEWEST_ROUNDS:
-            if cell.number and cell.number * cell.round_seconds >= self.budget.least:
-                break
-            self._round(cell)
-        self.open.append(cell)
-
-    def _make_room(self, cell: Cell) -> None:
+    def _make_room(self, cell: Cell) -> Iterator[Cell]:
         """Ends open cells, the largest first, until the next one fits into memory beside them.
 
         They get at once the rounds that they get whatever the budget.
         """
-        while self.open and footprint.available_mib(cell.device.type) < self._needed_mib(cell):
+        while self.open and footprint.available_mib(cell.device.type) < cell.needed_mib:
             largest = max(self.open, key=lambda each: each.held_mib)
-            while largest.comparable and self._short_of_least(largest, 1.0):
+            while self._is_short(largest):
                 self._round(largest)
             self._close(largest)
-
-    def _needed_mib(self, cell: Cell) -> float:
-        """What the next cell takes, with a process beside that measures one contender's memory."""
-        if cell.device.type != "cpu":
-            return 0.0
-        reserved = max((each.iteration_mib for each in self.open), default=0.0)
-        grows = max(0.0, cell.iteration_mib - reserved)
-        beside = cell.weights_mib + cell.iteration_mib
-        return cell.held_mib + grows + beside + footprint.spare_mib()
+            yield largest
 
     def _catch_up(self) -> None:
-        """A round of each open cell that is behind; those that get no more are closed."""
+        """A round of each open cell that is to have more."""
         for cell in list(self.open):
-            if self._due(cell):
+            if self._wants(cell):
                 self._round(cell)
-            elif self._finished(cell):
-                self._close(cell)
 
     def _round(self, cell: Cell) -> None:
+        self._say(cell, f"round {cell.number + 1}")
         cell.round()
-        self._say(cell, f"round {cell.number}")
 
     def _close(self, cell: Cell) -> None:
+        self._say(cell, "the last round, and its audit")
         self.open.remove(cell)
         cell.close()
 
-    def _due(self, cell: Cell) -> bool:
-        """Whether the cell's next round should be now."""
-        if not cell.comparable or cell.number >= MOST_ROUNDS:
-            return False
-        if self._short_of_least(cell, self.work_done):
-            return True
-        if min(self.prepared) < PREPARATION + MEMORY or self.deadline.left < cell.round_seconds:
-            return False
-        return self.budget.seconds == inf or not cell.known
+    def _is_short(self, cell: Cell) -> bool:
+        """Whether it lacks rounds that it gets whatever the budget, but for the last."""
+        return cell.comparable and cell.number < self._fewest - 1
 
-    def _short_of_least(self, cell: Cell, fraction: float) -> bool:
-        """Whether it got less than that fraction of the rounds it gets whatever the budget."""
-        if self.budget.seconds == inf:
-            return cell.number < MOST_ROUNDS * fraction
-        least = max(self.budget.least, FEWEST_ROUNDS * cell.round_seconds)
-        return cell.number * cell.round_seconds < least * fraction
-
-    def _finished(self, cell: Cell) -> bool:
-        """Whether no round is left for the cell, as far as one can tell now."""
-        if not cell.comparable or cell.number >= MOST_ROUNDS:
+    def _wants(self, cell: Cell) -> bool:
+        """Whether the cell should have another round before its last, as things stand."""
+        if not cell.comparable or cell.number >= MOST_ROUNDS - 1:
+            return False
+        if len(self.prepared) < len(self.cells) or min(self.prepared.values()) < 1.0:
+            # as far as the whole run is: its rounds are spread over it
+            return self._is_short(cell) and cell.number < self._fewest * self.fraction
+        if self._is_short(cell):
             return True
-        spare = self.fraction < self.work_done  # the work will end before the budget
-        return not spare and not self._short_of_least(cell, 1.0)
+        last = sum(each.round_seconds for each in self.open) * LAST
+        return self.deadline.left > last + cell.round_seconds and not cell.known

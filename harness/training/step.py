@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, assert_never
+from typing import NamedTuple, TypeVar, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,8 @@ from harness.reference import coding
 from harness.reference.precision import autocast
 from harness.spec import Precision
 from harness.spec.paper import SGD, Adam
+
+R = TypeVar("R")
 
 CAPTURE_AFTER = 3  # steps: libraries choose their algorithms and allocate in the first ones
 
@@ -52,6 +54,7 @@ class Outcome(NamedTuple):
 
     loss: Tensor  # ()
     votes: Tensor  # (B, classes)
+    spikes: Tensor  # (T, B, N), of the voting layer
 
 
 def iteration(
@@ -74,13 +77,13 @@ def iteration(
     loss = coding.loss(votes, labels)
     loss.backward()
     optimise.step()
-    return Outcome(loss.detach(), votes.detach())
+    return Outcome(loss.detach(), votes.detach(), spikes.detach())
 
 
-def captured(step: Callable[[], Tensor]) -> Callable[[], Tensor]:
+def captured(step: Callable[[], R]) -> Callable[[], R]:
     """The step as one CUDA graph: its kernels are launched at once, which saves the time between.
 
-    What the step reads must stay where it is in memory; its result is the same tensor every time.
+    What the step reads must stay where it is in memory; its result is the same tensors every time.
     """
     beside = torch.cuda.Stream()  # a graph cannot be captured on the stream that others use
     beside.wait_stream(torch.cuda.current_stream())
@@ -92,7 +95,7 @@ def captured(step: Callable[[], Tensor]) -> Callable[[], Tensor]:
     with torch.cuda.graph(graph):
         result = step()
 
-    def replay() -> Tensor:
+    def replay() -> R:
         graph.replay()
         return result
 

@@ -1,0 +1,154 @@
+"""A contender in a process of its own, seen from the one that times.
+
+It is stopped by the system whenever it is not its turn: nothing that it does or leaves running can
+take from the others' time. What it changes in its process is its own.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import psutil
+import torch
+from torch import Tensor
+
+from harness.records import Outcome
+from harness.spec import Case
+from harness.speed import inside
+from harness.speed.exchange import Exchange
+from harness.speed.inside import Find, Setting
+from harness.system import clock, footprint
+from harness.system.child import Child, Died
+
+BEAT = 10.0  # seconds after which its owner says that it still waits
+# How far its clock may be from ours, of which a message takes part; beyond it ours counts.
+SLACK_SECONDS, SLACK_SHARE = 1e-3, 0.01
+
+
+class Failed(Exception):
+    """A contender comes to nothing; the message says why."""
+
+    status: Outcome
+
+    def __init__(self, reason: str, status: Outcome = "failed") -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Host:
+    """Where and how contenders' processes are started."""
+
+    find: Find  # adapters.load; it travels to the process
+    setting: Setting
+    silence: float  # seconds without an answer after which one hangs
+    alive: Callable[[], None]  # told now and then, while one is waited for
+
+
+class Report(NamedTuple):
+    """What an iteration came to."""
+
+    loss: float | None
+    votes: list[list[float]] | None  # (B, classes)
+    threads: int
+    changed: tuple[str, ...]  # of the process's state, since before the contender's first turn
+
+
+@dataclass(eq=False)
+class Apart:
+    """The process of one contender."""
+
+    host: Host
+    child: Child
+    exchange: Exchange
+    lean: bool = False  # gives its memory back after each turn
+
+    @classmethod
+    def start(cls, case: Case, host: Host, *, static: bool) -> Apart:
+        """Starts it. Raises Failed."""
+        exchange = Exchange.made()
+        handed = exchange.handed()
+        limit = footprint.available_mib("cpu") if case.device == "cpu" else None
+        given = (case, host.find, handed, static, host.setting)
+        child = Child.start(inside.main, given, case.device, limit)
+        handed.close()
+        apart = cls(host, child, exchange)
+        if apart._heard() != ["here"]:
+            apart.end()
+            raise Failed("it broke the pipe to its owner")
+        child.signal(signal.SIGSTOP)
+        return apart
+
+    def ask(self, order: str, *given: object) -> Any:
+        """Has something done, and stops it again. Raises Failed."""
+        self.child.signal(signal.SIGCONT)
+        self.child.say([order, *given])
+        match self._heard():
+            case ["done", answer]:
+                self.child.signal(signal.SIGSTOP)
+                return answer
+            case [
+                "unsupported" | "missing" | "failed" | "not comparable" as status,
+                str() as reason,
+            ]:
+                raise Failed(_text(reason), status)
+            case _:
+                raise Failed("it broke the pipe to its owner")
+
+    def seconds(self) -> float:
+        """One iteration, by its clock where ours agrees, else by ours. Raises Failed."""
+        watch = clock.Stopwatch.started(torch.device("cpu"))
+        own = self.ask("iterate")
+        ours = watch.seconds
+        if isinstance(own, float) and 0 <= ours - own <= SLACK_SECONDS + SLACK_SHARE * ours:
+            return own
+        return ours
+
+    def report(self) -> Report:
+        """What the last iteration came to. Raises Failed."""
+        match self.ask("report"):
+            case [loss, votes, int() as threads, list() as changed]:
+                return Report(loss, votes, threads, tuple(map(str, changed)))
+            case _:
+                raise Failed("it broke the pipe to its owner")
+
+    @property
+    def held_mib(self) -> float:
+        """What it holds in memory now; 0 where it is dead."""
+        try:
+            return psutil.Process(self.child.process.pid).memory_info().rss / 2**20
+        except psutil.Error:
+            return 0.0
+
+    def grow_lean(self) -> bool:
+        """Has it give its memory back, now and after each turn. Raises Failed."""
+        self.lean = True
+        self.ask("release")
+        return True
+
+    def give(self, question: list[Tensor]) -> int:
+        """Lays weights, inputs and labels where the process finds them; how many weights."""
+        return self.exchange.put(question) - 2
+
+    def end(self) -> None:
+        """Ends it."""
+        self.child.end()
+        self.exchange.close()
+
+    def _heard(self) -> object:
+        left = self.host.silence
+        while left > BEAT and not self.child.spoke(BEAT):
+            left -= BEAT
+            self.host.alive()
+        try:
+            return self.child.hear(left)
+        except Died as reason:
+            raise Failed(str(reason)) from None
+
+
+def _text(received: str) -> str:
+    """What can be shown and stored: without halves of characters."""
+    return received.encode(errors="replace").decode()

@@ -1,0 +1,310 @@
+"""What runs in a contender's process: it is asked, it computes, it judges nothing.
+
+Each order is answered once, with JSON; tensors go through the exchange.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
+
+import adapters
+from harness.adapter import Adapter, Unsupported, Variant
+from harness.proof.answer import Incomparable, Question, tapped_pass
+from harness.reference import coding
+from harness.spec import FLOOR, Case, paper
+from harness.speed import floor, memory
+from harness.speed.exchange import Exchange
+from harness.speed.iteration import Built, Came, Workload, built
+from harness.system import allocator, clock, state
+from harness.system.child import Ends
+
+Find = Callable[[str], Adapter]  # adapters.load
+COMPILED = "a compiler works in the process that it compiles for: its memory would be in the figure"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How the process is set up: as every contender's."""
+
+    threads: int
+    allocator: str  # "keep" or "system"
+
+
+class Inside(Protocol):
+    """One contender, or the floor, in its process."""
+
+    def answer(self, order: str, given: list[Any]) -> object:
+        """Does what is ordered."""
+        ...
+
+
+def main(
+    ends: Ends, case: Case, find: Find, exchange: Connection, static: bool, setting: Setting
+) -> None:
+    """The process, until its owner is gone."""
+    ends.enter()
+    torch.set_num_threads(setting.threads)
+    allocator.choose("keep" if setting.allocator == "keep" else "system")
+    inside = inside_of(case, find, Exchange.at(exchange), static)
+    ends.say(["here"])
+    while True:
+        try:
+            order, *given = ends.hear()
+        except EOFError:  # the owner is gone
+            return
+        ends.say(answered(inside, order, given))
+
+
+def inside_of(case: Case, find: Find, exchange: Exchange, static: bool) -> Inside:
+    """Who computes a case."""
+    if case.framework == FLOOR:
+        return Floor(case, exchange, static)
+    return Contender(case, find, exchange, static)
+
+
+def answered(inside: Inside, order: str, given: list[Any]) -> list[object]:
+    """What came of an order, as it is said to the owner."""
+    try:
+        return ["done", inside.answer(order, given)]
+    except Unsupported as reason:
+        return ["unsupported", str(reason)]
+    except Incomparable as reason:
+        return ["not comparable", str(reason)]
+    except adapters.Missing as reason:
+        return ["missing", str(reason)]
+    except TorchDynamoException as error:
+        return ["unsupported", f"torch.compile: {type(error).__name__}: {error}"]
+    except Exception as error:  # noqa: BLE001 a framework may throw anything: it becomes a row
+        return ["failed", f"{type(error).__name__}: {error}"]
+
+
+@dataclass(eq=False)
+class Turns:
+    """The turns of who is timed: the same for a contender and for the floor."""
+
+    device: torch.device
+    run: Callable[[], object]
+    frozen: bool = False
+
+    def ready(self) -> None:
+        """What must not fall into the time: garbage is collected, and none is until the report."""
+        gc.collect()
+        if not self.frozen:
+            gc.freeze()  # what is there stays: to look through it at every turn takes long
+            self.frozen = True
+        gc.disable()
+
+    def iterate(self) -> float:
+        """Seconds of one iteration."""
+        return clock.seconds(self.run, self.device)
+
+
+@dataclass(eq=False)
+class Floor:
+    """The floor, in its process."""
+
+    case: Case
+    exchange: Exchange
+    static: bool
+    _turns: Turns | None = None
+
+    @property
+    def _work(self) -> floor.Work:
+        return floor.Work(self.case.mode, self.case.precision, torch.device(self.case.device))
+
+    def answer(self, order: str, given: list[Any]) -> object:
+        """Does what is ordered."""
+        orders: dict[str, Callable[..., object]] = {
+            "layouts": self._layouts,
+            "build": self._build,
+            "ready": lambda roll: self._there.ready(),
+            "iterate": lambda: self._there.iterate(),
+            "report": self._report,
+            "release": allocator.release,
+        }
+        return orders[order](*given)
+
+    @property
+    def _there(self) -> Turns:
+        assert self._turns is not None, "it was not built"
+        return self._turns
+
+    @property
+    def _shape(self) -> floor.Shape:
+        return floor.Shape(self.case.T, self.case.batch_size, self.static)
+
+    def _layouts(self) -> tuple[floor.Layout, ...]:
+        return floor.fastest(self.case.network, self._shape, self._work)
+
+    def _build(self, *layouts: floor.Layout) -> None:
+        products = floor.products(self.case.network, self._shape, layouts, self._work)
+        self._turns = Turns(self._work.device, floor.iteration(products, self._work))
+
+    def _report(self) -> list[object]:
+        gc.enable()
+        return [None, None, torch.get_num_threads(), []]
+
+
+@dataclass(eq=False)
+class There:
+    """What is there once a contender is built."""
+
+    built: Built
+    asked: Question
+    turns: Turns
+    meter: memory.Meter | str  # why its memory is not measured
+    before: state.State  # of the process
+    came: Came | None = None  # of the last iteration
+
+    def run(self) -> None:
+        """One iteration."""
+        self.came = self.built.run()
+
+
+@dataclass(eq=False)
+class Contender:
+    """One adapter's network, in its process."""
+
+    case: Case
+    find: Find
+    exchange: Exchange
+    static: bool
+    _built: There | None = None
+
+    @property
+    def _there(self) -> There:
+        assert self._built is not None, "it was not built"
+        return self._built
+
+    def answer(self, order: str, given: list[Any]) -> object:
+        """Does what is ordered."""
+        orders: dict[str, Callable[..., object]] = {
+            "build": self._build,
+            "load": self._load,
+            "ready": self._ready,
+            "first": self._first,
+            "iterate": lambda: self._there.turns.iterate(),
+            "report": self._report,
+            "answer": self._put_answer,
+            "tapped": self._put_tapped,
+            "release": allocator.release,
+        }
+        return orders[order](*given)
+
+    def _build(self, parameters: int) -> str | None:
+        """Builds what is timed for the question that lies in the exchange: its weights' layout."""
+        before = state.taken()
+        adapter = self.find(self.case.framework)
+        asked = self._taken(parameters)
+        work = Workload(self.case, asked.x, _labels(asked), self.static)
+        meter = _meter(adapter, work)
+        made = built(adapter, work)
+        made.load(asked.parameters, asked.x, _labels(asked))
+        there = There(made, asked, Turns(work.device, lambda: there.run()), meter, before)
+        self._built = there
+        return layout_of(made.module)
+
+    def _taken(self, parameters: int) -> Question:
+        """The question that the owner has laid into the exchange."""
+        *weights, x, labels = self.exchange.take(parameters + 2)
+        return asked_of(self.case, tuple(weights), x, labels)
+
+    def _load(self, parameters: int) -> None:
+        """Another question: its weights and batch are written into the same memory."""
+        there = self._there
+        there.asked = self._taken(parameters)
+        there.built.load(there.asked.parameters, there.asked.x, _labels(there.asked))
+
+    def _ready(self, roll: int) -> None:
+        """The question's weights anew, and its batch, rolled so far that no turn is as the last."""
+        there = self._there
+        asked, labels = there.asked, _labels(there.asked)
+        there.built.load(asked.parameters, asked.x.roll(roll, 1), labels.roll(roll, 0))
+        torch.manual_seed(asked.seed)
+        there.turns.ready()
+
+    def _first(self) -> list[object]:
+        """The first iteration: its seconds, and the peak of memory or why there is none."""
+        there = self._there
+        if isinstance(there.meter, str):
+            return [there.turns.iterate(), None, there.meter]
+        there.meter.start()
+        seconds = there.turns.iterate()
+        return [seconds, there.meter.peak_mib(), ""]
+
+    def _report(self) -> list[object]:
+        """What the last iteration came to: loss, votes, threads, and what changed meanwhile."""
+        gc.enable()
+        there = self._there
+        assert there.came is not None
+        spikes, loss = there.came
+        votes = coding.vote(spikes.float(), self.case.network.classes)
+        changed = there.before.changes(state.taken())
+        value = None if loss is None else loss.item()
+        return [value, votes.tolist(), torch.get_num_threads(), list(changed)]
+
+    def _put_answer(self) -> int:
+        """Lays what the last iteration computed into the exchange: voting spikes, gradients."""
+        there = self._there
+        assert there.came is not None
+        gradients = []
+        if self.case.mode == "training":
+            for each in there.built.module.parameters():
+                gradients.append(torch.zeros_like(each) if each.grad is None else each.grad)
+        out = there.came.spikes.to(there.asked.x.dtype)
+        return self.exchange.put([out, *gradients])
+
+    def _put_tapped(self) -> list[int]:
+        """Lays a pass with taps into the exchange: voting spikes, gradients, layers' spikes."""
+        there = self._there
+        there.built.load(there.asked.parameters, there.asked.x, _labels(there.asked))
+        answer = tapped_pass(there.built.module, there.asked)
+        self.exchange.put([answer.out, *answer.gradients, *answer.spikes])
+        return [len(answer.gradients), len(answer.spikes)]
+
+
+def asked_of(case: Case, weights: tuple[Tensor, ...], x: Tensor, labels: Tensor) -> Question:
+    """The iteration of a case, as a contender is asked for it."""
+    return Question(
+        weights,
+        x,
+        steps=case.T,
+        static=paper.settings(case.dataset).static,
+        precision=case.precision,
+        classes=case.network.classes,
+        population=case.network.population,
+        seed=case.seed,
+        labels=labels,
+        mode=case.mode,
+    )
+
+
+def layout_of(module: nn.Module) -> str | None:
+    """How the weights of its convolutions lie in memory; None where it has none."""
+    kernels = [each for each in module.parameters() if each.dim() == 4 and each.shape[1] > 1]
+    if not kernels:
+        return None
+    last = all(each.is_contiguous(memory_format=torch.channels_last) for each in kernels)
+    return "channels_last" if last else "contiguous"
+
+
+def _meter(adapter: Adapter, work: Workload) -> memory.Meter | str:
+    if isinstance(adapter, Variant) and adapter.compiled:
+        return COMPILED
+    try:
+        return memory.Meter.over(adapter, work)
+    except Exception as error:  # noqa: BLE001 what it threw is said; its time stands
+        return f"{type(error).__name__}: {error}"
+
+
+def _labels(asked: Question) -> Tensor:
+    assert asked.labels is not None
+    return asked.labels

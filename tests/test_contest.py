@@ -1,0 +1,114 @@
+"""Contenders in processes of their own: what one does to its process costs the others nothing."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import TypeVar
+
+import hostile_contenders
+import psutil
+import pytest
+import torch
+from test_schedule import Owner, case, of, rows_in
+
+from harness.proof.subject import NOTHING_KNOWN
+from harness.records import EndedRow, IterationRow, Record, Row, Store, WarningRow
+from harness.records.build import Run, new_run
+from harness.records.ledger import Ledger
+from harness.spec import Access, Budget
+from harness.speed import cell, schedule
+from harness.speed.apart import Apart, Failed, Host
+from harness.speed.inside import Setting
+from harness.speed.schedule import Contest
+from harness.system import machine
+
+R = TypeVar("R", bound=Record)
+KEPT = Setting(threads=2, allocator="system")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_known_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cell, "subject_of", lambda case: NOTHING_KNOWN)
+
+
+def measured(out: Path, *names: str, silence: float = 60.0) -> list[Row]:
+    """The rows of one cell with these planted contenders, in processes."""
+    at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
+    ledger = Ledger(Store(out), Owner(), runs=(at.id,))
+    cases = tuple(case(name) for name in names)
+    contest = Contest(hostile_contenders.find, silence)
+    budget = Budget(seconds=0.0, rounds=3, allocator="system")
+    try:
+        list(schedule.run(cases, ledger, Access(out.parent), budget, at, contest))
+    finally:
+        ledger.release()
+    return rows_in(out)
+
+
+def test_what_a_contender_sets_is_its_own_and_said(tmp_path: Path) -> None:
+    rows = measured(tmp_path, "reference", "planted:threads", "planted:deterministic")
+    said = {row.contender: row.reason for row in of(rows, WarningRow)}
+    assert set(said) == {"planted:threads", "planted:deterministic"}
+    assert "threads" in said["planted:threads"] and "determin" in said["planted:deterministic"]
+    used = {row.contender: row.contender_threads for row in of(rows, IterationRow)}
+    assert used["reference"] == used["planted:deterministic"] == torch.get_num_threads()
+    assert used["planted:threads"] == 1
+    assert not of(rows, EndedRow)
+
+
+def test_a_contender_that_stops_its_clock_is_timed_by_ours(tmp_path: Path) -> None:
+    rows = measured(tmp_path, "reference", "planted:clock")
+    times = {row.contender: row.seconds for row in of(rows, IterationRow)}
+    assert times["planted:clock"] > 1e-3
+
+
+def test_one_that_exits_or_hangs_costs_its_own_row(tmp_path: Path) -> None:
+    rows = measured(tmp_path, "reference", "planted:exits", "planted:hangs", silence=4.0)
+    ended = {row.contender: row.reason for row in of(rows, EndedRow)}
+    assert "ended with exit code 3" in ended["planted:exits"]
+    assert "said nothing for" in ended["planted:hangs"]
+    timed = [row.round for row in of(rows, IterationRow) if row.contender == "reference"]
+    assert timed == [1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["remembers", "tires"])
+def test_one_that_computes_less_once_it_was_audited_is_found(tmp_path: Path, name: str) -> None:
+    rows = measured(tmp_path, "reference", f"planted:{name}")
+    (ended,) = of(rows, EndedRow)
+    assert (ended.contender, ended.status) == (f"planted:{name}", "not comparable")
+    assert "a timed iteration is not what was audited" in ended.reason
+
+
+def test_who_has_no_turn_is_stopped_with_all_that_it_left_running() -> None:
+    host = Host(hostile_contenders.find, KEPT, math.inf, lambda: None)
+    apart = Apart.start(case("planted:burns"), host, static=True)
+    try:
+        network = case("planted:burns").network
+        weights = [
+            torch.zeros_like(each)
+            for each in hostile_contenders.find("reference").build(network).parameters()
+        ]
+        inputs, labels = torch.rand(1, 4, 3, 32, 32), torch.arange(4)
+        apart.ask("build", apart.give([*weights, inputs, labels]))
+        apart.ask("ready", 0)
+        apart.seconds()
+        apart.report()
+        process = psutil.Process(apart.child.process.pid)
+        assert process.status() == psutil.STATUS_STOPPED
+        before = process.cpu_times()
+        time.sleep(0.3)
+        assert process.cpu_times() == before
+    finally:
+        apart.end()
+
+
+def test_what_breaks_the_pipe_is_a_reason() -> None:
+    host = Host(hostile_contenders.find, KEPT, 30.0, lambda: None)
+    apart = Apart.start(case("reference"), host, static=True)
+    try:
+        with pytest.raises(Failed, match="KeyError"):
+            apart.ask("nothing of the kind")
+    finally:
+        apart.end()
