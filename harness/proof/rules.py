@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.spec import Precision
+
 
 @dataclass(frozen=True)
 class Allowed:
@@ -31,10 +33,25 @@ class Rules:
     fp64: Allowed = Allowed(gradient_error=1e-12, flips=0.0)
     fp32: Allowed = Allowed(gradient_error=1e-5, flips=1e-6)
     near_tie: float = 1e-5  # abs(u - V_th) within which float32 may round to either side
+    # Of a replay, where each layer has the contender's own spikes below it:
+    replayed_fp64: float = 1e-10  # near-ties and gradients in float64; in float32 as above
+    # In a row, float32 sums a map's 350,000 gradients into its bias's no better than this.
+    bias_fp32: float = 1e-4
+    turned: float = 1e-3  # of a layer's spikes, the most that rounding may turn
+    bf16_rounding: float = 2.0**-8  # relative, of a current and of what is carried along
+    bf16_turned: float = 0.02  # as `turned`
+    bf16_cosine: float = 0.999  # the least, between each parameter's gradients
+    bf16_length: float = 0.03  # how far from 1 the ratio of their lengths may be
 
     def allowed(self, precision: Literal["fp64", "fp32"]) -> Allowed:
         """What is allowed in a precision that is judged; bf16 is measured alone."""
         return self.fp64 if precision == "fp64" else self.fp32
+
+    def replayed(self, precision: Precision) -> tuple[float, float]:
+        """What is allowed of the largest entry at full size: of weights and U, and of biases."""
+        if precision == "fp64":
+            return self.replayed_fp64, self.replayed_fp64
+        return self.fp32.gradient_error, self.bias_fp32
 
 
 RULES = Rules()

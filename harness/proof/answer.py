@@ -1,0 +1,162 @@
+"""What a contender is asked to compute, and what it answers, as plain tensors.
+
+These functions run where the contender's module lives; who judges the answers may live elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from harness.adapter import SpikeTap, record_spikes
+from harness.reference import coding
+from harness.reference.initialise import copy_parameters
+from harness.reference.precision import autocast
+from harness.spec import Mode, Precision
+
+
+class Incomparable(Exception):
+    """The contender breaks its contract in a way that leaves nothing to compare; says how."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A pass that is asked for: the weights, the input, and what the gradient is of."""
+
+    parameters: tuple[Tensor, ...]  # in layer order
+    x: Tensor  # (T, B, C, H, W), or (1, B, C, H, W) where it is `static`
+    steps: int
+    static: bool  # one image, expanded over the steps where it is used
+    precision: Precision
+    classes: int
+    population: int  # voting neurons per class
+    seed: int = 0  # of torch's generator before the pass, which draws dropout's masks
+    labels: Tensor | None = None  # (B,), of the iteration's loss; None: a random weighting of out
+    mode: Mode = "training"
+
+    @property
+    def batch_size(self) -> int:
+        """Samples."""
+        return self.x.shape[1]
+
+    @property
+    def out_shape(self) -> tuple[int, int, int]:
+        """Of the voting layer's spikes."""
+        return self.steps, self.batch_size, self.classes * self.population
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a module computed. All on the CPU."""
+
+    out: Tensor  # (T, B, N)
+    gradients: tuple[Tensor, ...]  # in layer order, zeros where there is none; () in inference
+    spikes: tuple[Tensor, ...] = ()  # (T, B, ...) of each layer, bool; () where no tap recorded
+
+
+def plain_pass(module: nn.Module, question: Question) -> Answer:
+    """The module's answer with no tap recording. Raises Incomparable."""
+    with _asked(module, question) as x:
+        out = _forward(module, x, question)
+        return Answer(_carried(out, x), _gradients(module, out, question))
+
+
+def tapped_pass(module: nn.Module, question: Question) -> Answer:
+    """The module's answer with the spikes of every layer. Raises Incomparable."""
+    with _asked(module, question) as x:
+        with record_spikes(module) as taps:
+            out = _forward(module, x, question)
+            spikes = tuple(_collected(tap, n) for n, tap in enumerate(taps, 1))
+        return Answer(_carried(out, x), _gradients(module, out, question), spikes)
+
+
+def objective(out: Tensor, question: Question) -> Tensor:  # (T, B, N) -> ()
+    """What the gradients are of: the iteration's loss, or a random weighting of the spikes."""
+    if question.labels is None:
+        generator = torch.Generator().manual_seed(0)
+        weights = torch.randn(out.shape, generator=generator, dtype=torch.float64)
+        return (out * weights.to(out)).sum()
+    votes = coding.vote(out, question.classes)
+    return coding.loss(votes, question.labels.to(out.device))
+
+
+def as_spikes(values: Tensor, of: str) -> Tensor:
+    """Spikes as bool. Raises Incomparable where an entry is neither 0 nor 1."""
+    if values.dtype == torch.bool:
+        return values
+    wrong = int(((values != 0) & (values != 1)).sum())
+    if wrong:
+        raise Incomparable(f"{wrong:,} of {values.numel():,} entries of {of} are neither 0 nor 1")
+    return values.bool()
+
+
+@contextmanager
+def _asked(module: nn.Module, question: Question) -> Iterator[Tensor]:
+    """The input where the module lives; its parameters are the question's, its gradients none.
+
+    Afterwards the input and the parameters must be as before, and mode and gradients are put back.
+    """
+    parameters = list(module.parameters())
+    try:
+        copy_parameters(nn.ParameterList(question.parameters), module)
+    except ValueError as error:
+        raise Incomparable(str(error)) from error
+    given = question.x.to(parameters[0].device, copy=True)
+    x = given.expand(question.steps, *given.shape[1:]) if question.static else given
+    training, gradients = module.training, [each.grad for each in parameters]
+    for each in parameters:
+        each.grad = None
+    module.train(question.mode == "training")
+    try:
+        yield x
+    finally:
+        module.train(training)
+        for each, gradient in zip(parameters, gradients, strict=True):
+            each.grad = gradient
+    if not torch.equal(given.cpu(), question.x):
+        raise Incomparable("it changes its input in place")
+    pairs = zip(parameters, question.parameters, strict=True)
+    if not all(torch.equal(each.detach().cpu(), asked) for each, asked in pairs):
+        raise Incomparable("it changes its parameters in place")
+
+
+def _forward(module: nn.Module, x: Tensor, question: Question) -> Tensor:
+    devices = [x.device] if x.is_cuda else []
+    with (
+        torch.inference_mode(question.mode == "inference"),
+        autocast(question.precision, x.device),
+        torch.random.fork_rng(devices=devices),
+    ):
+        torch.manual_seed(question.seed)  # dropout's masks, where there are any, are the same
+        out = module(x)
+    if not isinstance(out, Tensor) or tuple(out.shape) != question.out_shape:
+        found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise Incomparable(f"the output is {found}, expected a tensor of {question.out_shape}")
+    return out
+
+
+def _gradients(module: nn.Module, out: Tensor, question: Question) -> tuple[Tensor, ...]:
+    if question.mode == "inference":
+        return ()
+    if not out.requires_grad:
+        raise Incomparable("the output carries no gradient")
+    wide = out.to(question.x.dtype)
+    objective(wide, question).backward()
+    return tuple(
+        torch.zeros_like(each, device="cpu") if each.grad is None else each.grad.cpu()
+        for each in module.parameters()
+    )
+
+
+def _carried(out: Tensor, x: Tensor) -> Tensor:
+    return out.detach().to(x.dtype).cpu().clone()  # an ordinary tensor, also of inference mode
+
+
+def _collected(tap: SpikeTap, n: int) -> Tensor:
+    if not tap.kept:
+        raise Incomparable(f"tap {n} saw no spikes: the layer was not called")
+    return as_spikes(tap.collected(), f"the spikes of layer {n}").cpu()

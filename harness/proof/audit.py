@@ -1,0 +1,182 @@
+"""The audit: what the very object that is timed computed, against the reference, at its full size.
+
+`direct` holds its output and gradients against a free-running reference's. Where they differ,
+rounding may have turned a spike, and a spike takes hundreds with it: `replay` tells that from a
+fault, layer by layer, from a second pass of the same object with its taps on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import isnan
+from typing import Literal
+
+import torch
+
+from harness.proof.answer import Answer, Incomparable, Question, plain_pass
+from harness.proof.measures import compared
+from harness.proof.replay import ReplayedLayer, replayed
+from harness.proof.rules import RULES
+from harness.proof.sound import BIAS, check, check_taps, parameters_of
+from harness.reference.network import ReferenceNetwork
+from harness.reference.precision import DTYPES
+from harness.spec import Network, Precision
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What an audit came to."""
+
+    way: Literal["direct", "replay"]
+    passed: bool
+    reason: str | None  # where it did not pass, in a sentence
+    spikes: int  # neuron-steps compared: of the output, in a replay of every layer
+    mismatches: int  # that are not the reference's
+    near_ties: int  # of these, those that rounding decides
+    gradient_error: float | None  # relative to the largest entry; of training alone
+    gradient_cosine: float | None  # the lowest over the parameters; of bf16 alone
+    edges: int = 0  # potentials at the surrogate's edge whose side rounding decided
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The judge of all contenders that are asked one question."""
+
+    network: Network
+    question: Question
+    device: torch.device = torch.device("cpu")
+
+    def direct(self, given: Answer) -> Finding | None:
+        """What the untapped answer alone tells; None: it differs, and a replay must decide."""
+        try:
+            check(given, self.network, self.question)
+        except Incomparable as reason:
+            return self._broken("direct", str(reason))
+        mine = self._reference
+        if self.question.precision == "bf16" or not torch.equal(given.out, mine.out):
+            return None
+        pairs = zip(given.gradients, mine.gradients, strict=True)
+        errors = [compared(*pair).error for pair in pairs]
+        if any(each > of for each, of in zip(errors, self._allowed(), strict=False)):
+            return None
+        worst = max((each for each in errors if not isnan(each)), default=0.0)
+        error = worst if self.question.mode == "training" else None
+        return Finding("direct", True, None, given.out.numel(), 0, 0, error, None)
+
+    def replay(self, given: Answer, tapped: Answer) -> Finding:
+        """What the untapped answer is worth, by the spikes of the same object's tapped one."""
+        try:
+            check(given, self.network, self.question)
+            check(tapped, self.network, self.question)
+            check_taps(tapped, self.network, self.question)
+            differ = int((given.out != tapped.out).sum())
+            if differ:
+                raise Incomparable(
+                    f"{differ:,} of {given.out.numel():,} output spikes are others with no tap "
+                    "recording"
+                )
+        except Incomparable as reason:
+            return self._broken("replay", str(reason))
+        layers = replayed(self.network, self.question, given, tapped, self.device)
+        return found(layers, self.question.precision, self.network)
+
+    @cached_property
+    def _reference(self) -> Answer:
+        """The reference's own answer, made once for all contenders."""
+        return reference_answer(self.network, self.question, self.device)
+
+    def _allowed(self) -> tuple[float, ...]:
+        return allowed(self.network, self.question.precision)
+
+    def _broken(self, way: Literal["direct", "replay"], reason: str) -> Finding:
+        return Finding(way, False, reason, 0, 0, 0, None, None)
+
+
+def reference_answer(network: Network, question: Question, device: torch.device) -> Answer:
+    """What the reference answers, free-running and untapped; in float32 where bf16 is asked for."""
+    with torch.random.fork_rng(devices=[]):
+        module = ReferenceNetwork(network).to(device=device, dtype=DTYPES[question.precision])
+    exact: Precision = "fp32" if question.precision == "bf16" else question.precision
+    return plain_pass(module, replace(question, precision=exact))
+
+
+def found(layers: list[ReplayedLayer], precision: Precision, network: Network) -> Finding:
+    """What the layers' replays come to."""
+    reasons = [*_wrong_spikes(layers), *_turned(layers, precision)]
+    reasons += _wrong_gradients(layers, precision, network)
+    gradients = [each for layer in layers for each in layer.gradients]
+    errors = [each.error for each in gradients if not isnan(each.error)]
+    cosines = [each.cosine for each in gradients if not isnan(each.cosine)]
+    wrong, turned = (
+        sum(of(layer) for layer in layers)
+        for of in (lambda layer: layer.fired.wrong, lambda layer: layer.fired.turned)
+    )
+    return Finding(
+        "replay",
+        not reasons,
+        reasons[0] if reasons else None,
+        spikes=sum(layer.fired.spikes for layer in layers),
+        mismatches=wrong + turned,
+        near_ties=turned,
+        gradient_error=max(errors, default=0.0) if gradients and precision != "bf16" else None,
+        gradient_cosine=min(cosines, default=None) if precision == "bf16" else None,
+        edges=sum(layer.edges for layer in layers),
+    )
+
+
+def _wrong_spikes(layers: list[ReplayedLayer]) -> Iterator[str]:
+    """The first, in time and then in depth."""
+    broken = [layer for layer in layers if layer.fired.wrong]
+    if not broken:
+        return
+    first = min(broken, key=lambda layer: layer.fired.step)
+    yield (
+        f"{first.fired.wrong:,} of {first.fired.spikes:,} spikes of layer {first.layer} are not "
+        f"what its inputs make them, first at step {first.fired.step + 1}, abs(u - V_th) = "
+        f"{first.fired.distance:.1e}"
+    )
+
+
+def _turned(layers: list[ReplayedLayer], precision: Precision) -> Iterator[str]:
+    """Layers of which rounding is to have turned more spikes than it can."""
+    most = RULES.bf16_turned if precision == "bf16" else RULES.turned
+    for layer in layers:
+        share = layer.fired.turned / layer.fired.spikes
+        if share > most:
+            yield (
+                f"{share:.1%} of the spikes of layer {layer.layer} are turned near the threshold: "
+                f"more than the {most:.1%} that rounding explains"
+            )
+
+
+def _wrong_gradients(
+    layers: list[ReplayedLayer], precision: Precision, network: Network
+) -> Iterator[str]:
+    """Of the layers from the last, as gradients go: a fault above is felt in all below."""
+    bounds = zip(parameters_of(network), allowed(network, precision), strict=True)
+    last_first = reversed(list(bounds))
+    for layer in reversed(layers):
+        for gradient in reversed(layer.gradients):
+            name, bound = next(last_first)
+            if precision == "bf16":
+                if gradient.cosine < RULES.bf16_cosine or (
+                    abs(gradient.length - 1) > RULES.bf16_length
+                ):
+                    yield (
+                        f"the gradient of {name} is not the reference's within bf16's rounding: "
+                        f"cosine {gradient.cosine:.4f}, length {gradient.length:.3f} times its"
+                    )
+            elif gradient.error > bound:
+                yield (
+                    f"the gradient of {name} differs by {gradient.error:.1e} of the largest "
+                    f"entry, allowed is {bound:.0e}"
+                )
+
+
+def allowed(network: Network, precision: Precision) -> tuple[float, ...]:
+    """Of each parameter, how far its gradient may be at full size, of its largest entry."""
+    weights, biases = RULES.replayed(precision)
+    names = parameters_of(network)
+    return tuple(biases if name.startswith(BIAS) else weights for name in names)

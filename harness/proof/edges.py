@@ -1,0 +1,220 @@
+"""On which side of the surrogate's edge a contender's rounding put the few neurons that lie on it.
+
+The rectangle of eq. (14) ends at abs(u - V_th) = a / 2. Of millions of potentials some lie within
+rounding of that, and whether the gradient passes them is the contender's to say. Spikes do not show
+it, but the layer's own gradient does: what passing one such neuron adds to the gradients of its
+map's weights and bias is known, so what was passed is solved for, as numbers that must be 0 or 1. A
+map has more equations than such neurons, so no other fault can be explained by them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from harness.proof.course import Course, through_time
+from harness.spec import LIF
+
+# Of the near-tie's width: the nearest neurons are tried alone before those further away.
+REACHES = (0.01, 0.1, 0.3, 1.0)
+MOST_UNKNOWNS = 512
+ROUNDS = 4  # of the solution: what two steps of one neuron add is not quite their sum
+AT_ONCE = 256  # neurons whose inputs are gathered together
+WORTH_SOLVING = 0.1  # of what is allowed: a neuron on the wrong side is felt in the layers below
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What a layer's neurons read."""
+
+    inputs: Tensor  # (T or 1, B, C, H, W), or (T or 1, B, F) of a product
+    kernel: int  # 0: a product
+    width: int  # of its maps
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """A layer's gradients: of its currents, of its weights and of its biases."""
+
+    du: Tensor  # (T, B, C, ...)
+    weight: Tensor  # (C, ...)
+    bias: Tensor  # (C,)
+    edges: int = 0  # potentials whose side was solved for
+
+
+@dataclass(frozen=True)
+class Given:
+    """A contender's gradients of a layer, and how far from them the replayed ones may be."""
+
+    weight: Tensor
+    bias: Tensor
+    allowed_weight: float
+    allowed_bias: float
+
+
+@dataclass(frozen=True)
+class _Left:
+    """What is left of one map's gradients, given less replayed, as multiples of what is allowed."""
+
+    values: Tensor  # (E + 1,): of the weights, then of the bias
+
+    @property
+    def most(self) -> float:
+        return self.values.abs().max().item()
+
+
+@dataclass(frozen=True)
+class _Unknowns:
+    """Neurons near the edge; those with the same potential are one unknown, however many.
+
+    A pair is a neuron with the steps of one unknown.
+    """
+
+    neurons: Tensor  # (pairs,), each in B * P
+    flips: Tensor  # (T, pairs) bool
+    groups: Tensor  # (pairs,)
+    count: int
+
+
+def settle(
+    course: Course, reads: Reads, replayed: Gradients, given: Given, lif: LIF, near_tie: float
+) -> Gradients:
+    """The replayed gradients, with the neurons at the edge on the side that the given ones tell.
+
+    Each map whose gradients differ by more than rounding is looked at alone.
+    """
+    weight, bias = replayed.weight.clone(), replayed.bias.clone()
+    off = torch.cat(
+        [
+            (given.weight - weight).flatten(1) / given.allowed_weight,
+            (given.bias - bias)[:, None] / given.allowed_bias,
+        ],
+        1,
+    )
+    du, edges = replayed.du, 0
+    for c in (off.abs().amax(1) > WORTH_SOLVING).nonzero()[:, 0].tolist():
+        own = _Map(_of_map(course, c), reads, given, lif)
+        passes, left = own.settled(_Left(off[c]), near_tie)
+        turned = int((passes != own.course.passes).sum())
+        if turned == 0:
+            continue
+        edges += turned
+        new = through_time(replace(own.course, passes=passes), lif)
+        du[:, :, c] = new.view_as(du[:, :, c])
+        weight[c] = given.weight[c] - (left.values[:-1] * given.allowed_weight).view_as(weight[c])
+        bias[c] = given.bias[c] - left.values[-1] * given.allowed_bias
+    return Gradients(du, weight, bias, edges)
+
+
+def _of_map(course: Course, c: int) -> Course:  # (T, B, C, ...) each -> (T, B, P) each
+    u, o, back, passes = (
+        each[:, :, c].flatten(2) if each.dim() > 3 else each[:, :, c, None]
+        for each in (course.u, course.o, course.back, course.passes)
+    )
+    return Course(u, o, back, passes)
+
+
+@dataclass(frozen=True)
+class _Map:
+    """One map, or one neuron of a product: its neurons over all steps, (T, B, P)."""
+
+    course: Course
+    reads: Reads
+    given: Given
+    lif: LIF
+
+    def settled(self, left: _Left, near_tie: float) -> tuple[Tensor, _Left]:
+        """`passes` as the gradients tell, and what they leave unexplained."""
+        best, least = self.course.passes, left
+        distance = ((self.course.u - self.lif.v_th).abs() - self.lif.a / 2).abs()
+        for reach in REACHES:
+            unknowns = _unknowns(self.course.u, distance < reach * near_tie)
+            if unknowns is None or unknowns.count > min(MOST_UNKNOWNS, len(left.values)):
+                continue
+            for passes, rest in self._solutions(left, unknowns):
+                if rest.most < least.most:
+                    best, least = passes, rest
+            if least.most < WORTH_SOLVING:
+                break
+        return best, least
+
+    def _solutions(self, left: _Left, unknowns: _Unknowns) -> Iterator[tuple[Tensor, _Left]]:
+        own = self
+        for _ in range(ROUNDS):
+            turned = own._solved(left, unknowns)
+            if not turned.any():
+                return
+            flips = torch.zeros_like(own.course.passes)
+            steps, pairs = (unknowns.flips & turned[unknowns.groups]).nonzero(as_tuple=True)
+            flips.flatten(1)[steps, unknowns.neurons[pairs]] = True
+            passes = own.course.passes ^ flips
+            left = _Left(left.values - own._effect(passes, flips))
+            own = replace(own, course=replace(own.course, passes=passes))
+            yield passes, left
+
+    def _solved(self, left: _Left, unknowns: _Unknowns) -> Tensor:
+        """Which unknowns are on the other side: (count,) bool."""
+        columns = left.values.new_zeros(len(left.values), unknowns.count)
+        for part in torch.arange(len(unknowns.neurons)).split(AT_ONCE):
+            neurons = unknowns.neurons[part]
+            before = _columns(self.course, neurons)
+            after = replace(before, passes=before.passes ^ unknowns.flips[:, part])
+            effects = self._effects(neurons, before, after)
+            columns.index_add_(1, unknowns.groups[part], effects)
+        target = left.values[:, None]
+        found = torch.linalg.lstsq(columns.double().cpu(), target.double().cpu(), driver="gelsd")
+        return (found.solution[:, 0] > 0.5).to(target.device)
+
+    def _effect(self, passes: Tensor, flips: Tensor) -> Tensor:
+        """What other `passes`, where `flips`, add to the map's gradients: (E + 1,)."""
+        parts = []
+        for neurons in flips.flatten(1).any(0).nonzero()[:, 0].split(AT_ONCE):
+            before = _columns(self.course, neurons)
+            after = replace(before, passes=passes.flatten(1)[:, neurons])
+            parts.append(self._effects(neurons, before, after).sum(1))
+        return torch.stack(parts).sum(0)
+
+    def _effects(self, neurons: Tensor, before: Course, after: Course) -> Tensor:
+        """What each neuron's course adds to the gradients, after less before: (E + 1, neurons)."""
+        du = through_time(after, self.lif) - through_time(before, self.lif)  # (T, neurons)
+        read = self._read(neurons)  # (T or 1, neurons, E)
+        over = du if len(read) > 1 else du.sum(0, keepdim=True)
+        weight = torch.einsum("tk,tke->ek", over, read) / self.given.allowed_weight
+        bias = du.sum(0, keepdim=True) / self.given.allowed_bias
+        return torch.cat([weight, bias])
+
+    def _read(self, neurons: Tensor) -> Tensor:
+        """The inputs of each neuron: (T or 1, neurons, E)."""
+        pixels, kernel = self.course.u.shape[2], self.reads.kernel
+        inputs, pixel = self.reads.inputs[:, neurons // pixels], neurons % pixels
+        if kernel == 0:
+            return inputs.flatten(2)
+        padded = functional.pad(inputs, [kernel // 2] * 4)  # (T, neurons, C, H, W)
+        reach = torch.arange(kernel, device=neurons.device)
+        rows = (pixel // self.reads.width)[:, None, None] + reach[:, None]
+        columns = (pixel % self.reads.width)[:, None, None] + reach
+        each = torch.arange(len(neurons), device=neurons.device)[:, None, None]
+        found = padded[:, each, :, rows, columns]  # (neurons, k, k, T, C)
+        return found.permute(3, 0, 4, 1, 2).flatten(2)
+
+
+def _columns(course: Course, neurons: Tensor) -> Course:  # (T, B, P) each -> (T, neurons) each
+    u, o, back, passes = (
+        each.flatten(1)[:, neurons] for each in (course.u, course.o, course.back, course.passes)
+    )
+    return Course(u, o, back, passes)
+
+
+def _unknowns(u: Tensor, near: Tensor) -> _Unknowns | None:
+    steps, neurons = near.flatten(1).nonzero(as_tuple=True)
+    if len(steps) == 0:
+        return None
+    values, group = u.flatten(1)[steps, neurons].unique(return_inverse=True)
+    keys, pair = (neurons * len(values) + group).unique(return_inverse=True)
+    flips = torch.zeros(len(u), len(keys), dtype=torch.bool, device=u.device)
+    flips[steps, pair] = True
+    return _Unknowns(keys // len(values), flips, keys % len(values), len(values))

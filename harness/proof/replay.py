@@ -1,0 +1,233 @@
+"""A contender's pass replayed: the reference layer by layer, given the contender's own spikes.
+
+Free-running, two right networks part at the first potential that rounds to either side of the
+threshold. Here each layer is the reference's on the spikes that the contender had below it, and its
+reset is by the contender's own: a spike that rounding turned is seen once, and takes no other with
+it. The gradients are replayed in the same way, from the loss down, through the reference's
+surrogate at the replayed potentials.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from harness.proof.answer import Answer, Question, objective
+from harness.proof.course import Course, potentials, through_time, within
+from harness.proof.edges import Given, Gradients, Reads, settle
+from harness.proof.measures import Compared, bias_gradient, compared
+from harness.proof.rules import RULES
+from harness.reference import dropout, synapses
+from harness.reference.initialise import copy_parameters
+from harness.reference.network import Layer, ReferenceNetwork
+from harness.reference.precision import DTYPES
+from harness.spec import Conv, Network
+
+TINY = 1e-30  # allowed where there is no gradient: whatever is given is too much
+
+
+@dataclass(frozen=True)
+class Fired:
+    """A layer's spikes, against what its replayed potentials say."""
+
+    spikes: int  # neuron-steps
+    turned: int  # that differ where rounding decides
+    wrong: int  # that differ elsewhere
+    step: int = 0  # of the first that is wrong, from 0
+    distance: float = 0.0  # the largest abs(u - V_th) there
+
+
+@dataclass(frozen=True)
+class ReplayedLayer:
+    """What a layer's replay came to."""
+
+    layer: str
+    fired: Fired
+    gradients: tuple[Compared, ...]  # of its parameters; () in inference
+    edges: int  # potentials at the surrogate's edge whose side the gradients told
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What a layer reads, and the current it makes of it, with their graph."""
+
+    source: Tensor | None  # the spikes below, (T, B, ...); None: it is the encoding layer
+    inputs: Tensor  # (T or 1, B, ...)
+    current: Tensor  # (T, B, ...)
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """What goes down from a layer: to the spikes below, and to U on the way."""
+
+    spikes: Tensor
+    U: Tensor | None
+
+
+def replayed(
+    network: Network, question: Question, given: Answer, tapped: Answer, device: torch.device
+) -> list[ReplayedLayer]:
+    """The layers' replays, the first layer first. Spikes are of `tapped`, gradients of `given`.
+
+    Both answers are sound (`answer.check`), and their outputs are the same.
+    """
+    replay = _Replay.of(network, question, tapped, device)
+    layers = []
+    gradients = [each.to(device) for each in given.gradients]
+    sent = None
+    if question.mode == "training":
+        sent = _Sent(replay.loss_gradient(tapped.out.to(device)), None)
+    for n in reversed(range(len(network.stages))):
+        count = len(list(replay.reference.layers[n].parameters()))
+        own = [gradients.pop() for _ in range(count)][::-1] if sent is not None else []
+        layer, sent = replay.layer(n, sent, own)
+        layers.append(layer)
+    return layers[::-1]
+
+
+@dataclass(frozen=True)
+class _Replay:
+    """What all layers of a replay share."""
+
+    reference: ReferenceNetwork
+    question: Question
+    x: Tensor  # (T or 1, B, C, H, W)
+    spikes: tuple[Tensor, ...]  # bool, (T, B, ...) of each layer
+    keys: list[Tensor | None]  # of dropout's masks behind each layer
+    near_tie: float  # abs(u - V_th) within which rounding decides
+    allowed: tuple[float, float]  # of the largest entry, in weights' gradients and in biases'
+
+    @classmethod
+    def of(
+        cls, network: Network, question: Question, tapped: Answer, device: torch.device
+    ) -> _Replay:
+        """The reference with the question's weights, in bf16 as rounded as synapses have them."""
+        dtype = DTYPES[question.precision]
+        with torch.random.fork_rng(devices=[]):
+            reference = ReferenceNetwork(network).to(device=device, dtype=dtype)
+        copy_parameters(torch.nn.ParameterList(question.parameters), reference)
+        x = question.x.to(device=device, dtype=dtype)
+        if question.precision == "bf16":
+            x = _rounded(x)
+            with torch.no_grad():
+                for each in (p for layer in reference.layers for p in layer.synapse.parameters()):
+                    each.copy_(_rounded(each))
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(question.seed)
+            whole = x.expand(question.steps, *x.shape[1:])
+            keys = dropout.stage_keys(network, whole, training=question.mode == "training")
+        near_tie = RULES.replayed_fp64 if question.precision == "fp64" else RULES.near_tie
+        allowed = RULES.replayed(question.precision)
+        return cls(reference, question, x, tapped.spikes, keys, near_tie, allowed)
+
+    def loss_gradient(self, out: Tensor) -> Tensor:
+        """dL/do of the voting layer."""
+        out = out.detach().requires_grad_()
+        objective(out, self.question).backward()
+        assert out.grad is not None
+        return out.grad
+
+    def layer(
+        self, n: int, sent: _Sent | None, given: list[Tensor]
+    ) -> tuple[ReplayedLayer, _Sent | None]:
+        """Layer n, given its own gradients and what the layer above sends; what it sends on."""
+        stage, lif = self.reference.network.stages[n], self.reference.network.lif
+        with torch.set_grad_enabled(sent is not None):
+            read = self._read(n)
+        current = read.current.detach()
+        current = _rounded(current) if self.question.precision == "bf16" else current
+        spikes = self.spikes[n].to(current.device)
+        o = spikes.to(current.dtype)
+        u = potentials(current, o, lif.k_tau)
+        fired = _fired(spikes, u, lif.v_th, self._ties(current, u, o))
+        if sent is None:
+            return ReplayedLayer(stage.name, fired, (), 0), None
+        course = Course(u, o, sent.spikes, within(u, lif))
+        found = self._gradients(n, read, course, given)
+        pairs = [
+            compared(given[0], found.weight),
+            compared(given[1], found.bias),
+        ]
+        if sent.U is not None:
+            pairs.append(compared(given[2], sent.U))
+        below = self._below(n, read, found.du)
+        return ReplayedLayer(stage.name, fired, tuple(pairs), found.edges), below
+
+    def _gradients(self, n: int, read: _Read, course: Course, given: list[Tensor]) -> Gradients:
+        """The layer's own, with what rounding decides at the surrogate's edge as it was decided."""
+        stage, lif = self.reference.network.stages[n], self.reference.network.lif
+        du = through_time(course, lif)
+        weight = self.reference.layers[n].synapse.weight
+        (d_weight,) = torch.autograd.grad(read.current, [weight], du, retain_graph=True)
+        found = Gradients(du, d_weight, bias_gradient(du))
+        if self.question.precision == "bf16":
+            return found
+        kernel = stage.synapse.kernel if isinstance(stage.synapse, Conv) else 0
+        pairs = zip((found.weight, found.bias), self.allowed, strict=True)
+        told = Given(
+            given[0], given[1], *(max(of * each.abs().max().item(), TINY) for each, of in pairs)
+        )
+        reads = Reads(read.inputs.detach(), kernel, stage.output_shape[-1])
+        return settle(course, reads, found, told, lif, self.near_tie)
+
+    def _below(self, n: int, read: _Read, du: Tensor) -> _Sent | None:
+        """What the layer sends to the one below; None where there is none."""
+        if read.source is None:
+            return None
+        neunorm = self.reference.layers[n - 1].neunorm
+        wanted = [read.source] if neunorm is None else [read.source, neunorm.U]
+        found = torch.autograd.grad(read.current, wanted, du)
+        return _Sent(found[0], found[1] if neunorm is not None else None)
+
+    def _read(self, n: int) -> _Read:
+        layer = self.reference.layers[n]
+        source = None
+        inputs = self.x
+        if n > 0:
+            source = self.spikes[n - 1].to(device=self.x.device, dtype=self.x.dtype)
+            source.requires_grad_(torch.is_grad_enabled())
+            inputs = passed_on(self.reference.layers[n - 1], source, self.keys[n - 1])
+            if self.question.precision == "bf16":  # the gradient passes as if it were not rounded
+                inputs = inputs + (_rounded(inputs) - inputs).detach()
+        current = synapses.over_steps(layer.synapse, inputs)
+        return _Read(source, inputs, current.expand(self.question.steps, *current.shape[1:]))
+
+    def _ties(self, current: Tensor, u: Tensor, o: Tensor) -> Tensor:
+        """How near the threshold rounding decides: (), or (T, B, ...) in bf16."""
+        if self.question.precision != "bf16":
+            return u.new_tensor(self.near_tie)
+        k_tau = self.reference.network.lif.k_tau
+        return potentials(RULES.bf16_rounding * (current.abs() + u.abs()), o, k_tau)
+
+
+def passed_on(layer: Layer, spikes: Tensor, keys: Tensor | None) -> Tensor:
+    """What a layer's spikes (T, B, ...) are to the next layer: pooled, normalised, dropped."""
+    out = spikes if layer.pool is None else synapses.over_steps(layer.pool, spikes)
+    if layer.neunorm is not None:
+        x, steps = None, []
+        for step in out:
+            normalised, x = layer.neunorm(step, x)
+            steps.append(normalised)
+        out = torch.stack(steps)
+    if keys is not None:
+        dropped = dropout.drop(out.flatten(0, 1), keys.flatten(0, 1), layer.p)
+        out = dropped.unflatten(0, out.shape[:2])
+    return out
+
+
+def _fired(spikes: Tensor, u: Tensor, v_th: float, ties: Tensor) -> Fired:
+    distance = (u - v_th).abs()
+    off = (u >= v_th) != spikes
+    wrong = off & (distance >= ties)
+    count = int(wrong.sum())
+    turned = int(off.sum()) - count
+    if count == 0:
+        return Fired(u.numel(), turned, 0)
+    step = int(wrong.flatten(1).any(1).int().argmax())
+    return Fired(u.numel(), turned, count, step, distance[step][wrong[step]].max().item())
+
+
+def _rounded(values: Tensor) -> Tensor:
+    return values.to(torch.bfloat16).to(values.dtype)
