@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
 
+import adapters
+from adapters import facts
 from harness import datasets
 from harness.records.build import Run
 from harness.records.ledger import Ledger
@@ -47,7 +49,8 @@ def run(
     measured is not measured again. Raises UsageError where rows cannot be written, and Busy where
     another process measures the same.
     """
-    processes.preload_adapters({case.framework.partition(":")[0] for case in cases})
+    frameworks = {case.framework.partition(":")[0] for case in cases}
+    processes.preload_adapters(facts.preloadable(frameworks & {*adapters.names()}))
     open_cells = [
         Cell(cell, group, at, ledger, _request(cell, access), budget.seconds)
         for cell, group in cells(cases).items()
