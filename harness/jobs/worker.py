@@ -22,6 +22,8 @@ from typing import Any
 
 import torch
 
+from adapters import facts
+from adapters.facts import Facts
 from harness.records.ledger import Owner
 from harness.spec import Case, Say, UsageError, cells
 from harness.system import footprint, processes
@@ -87,7 +89,7 @@ class At:
 
 @dataclass(eq=False)
 class Worker:
-    """Such a process, seen from its owner."""
+    """Such a process, seen from its owner. It has what is known of adapters from it."""
 
     process: Any  # of multiprocessing; its classes have no common one that is public
     connection: Connection
@@ -107,7 +109,8 @@ class Worker:
         limit = footprint.available_mib("cpu") if device == "cpu" else None
         threads = torch.get_num_threads()
         process = context.Process(
-            target=_main, args=(work, cases, Ends(theirs, watched, handed), threads, limit)
+            target=_main,
+            args=(work, cases, Ends(theirs, watched, handed), threads, limit, facts.known()),
         )
         process.start()
         for each in (theirs, watched, handed):
@@ -134,8 +137,8 @@ class Worker:
                     patience = max(silence, more)
                 case ["usage", str() as reason]:
                     raise UsageError(_text(reason))
-                case ["busy", str() as who]:
-                    yield ["busy", _text(who)]
+                case ["busy" | "examined" as kind, str() as text]:
+                    yield [kind, _text(text)]
                 case ["ended", str() | None as key, bool() as before]:
                     patience = silence
                     yield ["ended", key, before]
@@ -199,6 +202,7 @@ def _main(
     ends: Ends,
     threads: int,
     limit_mib: float | None,
+    known: tuple[Facts, ...],
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the owner decides
     os.setpgid(0, 0)  # what it starts ends with it
@@ -207,6 +211,7 @@ def _main(
     if limit_mib is not None:
         _limit_memory(limit_mib)
     torch.set_num_threads(threads)
+    facts.remember(*known)
     pipe = Pipe(ends.connection, cases)
     try:
         for message in work(pipe, pipe.orders()):
