@@ -57,7 +57,7 @@ class Facts:
     revision: int = 0
     deviations: tuple[str, ...] = ()
     variants: tuple[FormFacts, ...] = ()
-    implementations: tuple[tuple[str, str], ...] = ()  # by kind of device, where it says so
+    implementations: tuple[tuple[str, str], ...] = ()  # on the kinds of devices here, if it says
     missing: str = ""  # why it does not load here; "" where it does
     changed: tuple[str, ...] = ()  # what its import does to its process: "sets ... to ..."
 

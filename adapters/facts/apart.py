@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
+import torch
+
 import adapters
 import harness.reference.network  # noqa: F401 every adapter needs it: imported once
 from adapters.facts import Answer, FormFacts
@@ -26,6 +28,7 @@ from harness.system import processes, state
 from harness.system.clock import Deadline
 
 LONGEST = 2**20  # bytes of an answer
+LOOK = 0.1  # seconds between two looks whether one is dead
 GRACE = 2.0  # seconds for a process to end that has closed its pipe
 # forked where torch can be; elsewhere anew
 METHOD = "fork" if sys.platform == "linux" else "spawn"
@@ -66,7 +69,7 @@ class Look:
             if not piece:
                 self.process.join(GRACE)
                 return "ended", self._end()
-        elif self.process.sentinel in ready:
+        elif not self.process.is_alive() and not self.answer.poll():
             return "ended", self._end()
         elif self.deadline.left <= 0:
             return "ended", f"its import did not end within {self.patience:.0f} s"
@@ -104,8 +107,8 @@ def _looked(request: Request) -> Mapping[str, tuple[str, str]]:
     while waiting or under_way:
         while waiting and len(under_way) < request.together:
             under_way.append(_started(waiting.pop(0), request, under_way))
-        handles = [end for each in under_way for end in (each.answer, each.process.sentinel)]
-        ready: list[object] = [*wait(handles, max(0.0, min(e.deadline.left for e in under_way)))]
+        # what one forked may hold its pipe open when it is dead: its end is looked for too
+        ready: list[object] = [*wait([each.answer for each in under_way], LOOK)]
         for each in list(under_way):
             heard = each.heard(ready)
             if heard is not None:
@@ -158,7 +161,9 @@ def _answer(framework: str) -> Answer:
     try:
         module = imported(framework, adapters.declared(framework))
         changed = before.changes(state.taken())
-        said = [(device, module.implementation(device)) for device in ("cpu", "cuda")]
+        # of a device that is not here nobody asks, and to import its compiler takes a second
+        devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+        said = [(device, module.implementation(device)) for device in devices]
     except Missing as reason:
         return Answer(str(reason))
     except KeyboardInterrupt:  # the owner's do not reach us

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from types import ModuleType
 
-import torch
-
 from harness.adapter import Adapter, Variant
 
 LONGEST = 300  # characters of what an import raised
@@ -31,8 +29,8 @@ class Module:
     says: Callable[[str], object] | None  # its `implementation`, where it has one
 
     def implementation(self, device: str) -> str | None:
-        """Which kernels run on that kind of device, where it says so. Raises Missing where it
-        cannot say it of a device that is here.
+        """Which kernels run on that kind of device, where it says so. Raises Missing where that
+        goes wrong.
         """
         if self.says is None:
             return None
@@ -42,8 +40,6 @@ class Module:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 it costs this adapter and no other
-            if device == "cuda" and not torch.cuda.is_available():
-                return None
             reason = f"{self.framework} does not load: {asked} ends with {described(error)}"
             raise Missing(reason) from error
         if said is not None and type(said) is not str:
