@@ -2,115 +2,123 @@
 
 A name is a framework's ("snntorch"), a framework's and a variant's ("snntorch:subtract"), or a
 framework's and a form's that any of them has ("snntorch:compiled", `harness.adapter`).
+
+`load` alone imports an adapter. What is said of one is found by a process apart (`adapters.facts`).
 """
 
 from __future__ import annotations
 
-import importlib
 import pkgutil
+import sys
 from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
-from types import ModuleType
 
+from adapters import facts
+from adapters.facts.module import Missing, imported
 from harness import adapter
-from harness.adapter import Adapter, Variant
+from harness.adapter import Adapter
 from harness.spec import UsageError
 from harness.system import installed
+
+__all__ = [
+    "Missing",
+    "available",
+    "check_framework",
+    "check_name",
+    "declared",
+    "facts",
+    "implementation",
+    "load",
+    "missing",
+    "names",
+    "packages",
+    "revision",
+    "variants_of",
+    "version",
+]
 
 ENTRY_POINTS = "harness.adapters"  # `harness.system.installed` tells this package by this line
 
 
-class Missing(Exception):
-    """A known framework that does not load here; the message says how to install it."""
+def _declared() -> Mapping[str, metadata.EntryPoint]:
+    return _declared_on(tuple(sys.path))
 
 
 @cache
-def _installed() -> Mapping[str, metadata.EntryPoint]:
+def _declared_on(path: tuple[str, ...]) -> Mapping[str, metadata.EntryPoint]:
+    # `path`: what is found where Python searches
     return {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)}
+
+
+def declared(framework: str) -> metadata.EntryPoint | None:
+    """What an installed package declares as that framework's adapter; None for a file here."""
+    return _declared().get(framework)
 
 
 def names() -> tuple[str, ...]:
     """Every known framework, whether it loads here or not, without importing any."""
-    here = (module.name for module in pkgutil.iter_modules(__path__))
-    return tuple(sorted({*here, *_installed()}))
+    here = (module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
+    return tuple(sorted({*here, *_declared()}))
+
+
+def check_framework(framework: str) -> None:
+    """Raises UsageError where no such framework is known."""
+    if framework not in names():
+        raise UsageError(f"unknown framework {framework!r}, choose from {', '.join(names())}")
 
 
 def check_name(name: str) -> None:
-    """Raises UsageError where no such framework is known; its variants are known once it loads."""
-    if name.partition(":")[0] not in names():
+    """Raises UsageError where no such framework is known, or it loads and has no such variant."""
+    framework, _, variant = name.partition(":")
+    if framework not in names():
         raise UsageError(f"unknown framework {name!r}, choose from {', '.join(names())}")
+    if variant and not facts.of(framework).missing:
+        facts.of(framework).form(variant)
 
 
 def load(name: str) -> Adapter:
     """The adapter of that name. Raises UsageError if it is unknown, Missing if it cannot load."""
-    check_name(name)
     framework, _, variant = name.partition(":")
-    module = _module(framework)
+    check_framework(framework)
+    reason = facts.reason_known(framework)
+    if reason:  # its import might take this process along
+        raise Missing(reason)
+    module = imported(framework, declared(framework))
     if not variant:
-        return _checked(module, framework)
-    variants = variants_of(framework)
-    if variant in variants:
-        return variants[variant]
+        return module.adapter
+    if variant in module.variants:
+        return module.variants[variant]
     for form in adapter.FORMS:
         if variant == form:
-            return adapter.tuned(_checked(module, framework), form)
-    known = ", ".join([*variants, *adapter.FORMS])
+            return adapter.tuned(module.adapter, form)
+    known = ", ".join([*module.variants, *adapter.FORMS])
     raise UsageError(f"unknown variant {name!r}, {framework} has: {known}")
 
 
-def variants_of(framework: str) -> Mapping[str, Variant]:
+def variants_of(framework: str) -> Mapping[str, facts.FormFacts]:
     """The variants a framework offers beside its plain form, by name. Raises as `load` does."""
-    check_name(framework)
-    return vars(_module(framework)).get("VARIANTS", {})
+    return {each.name: each for each in _loads(framework).variants}
 
 
 def available() -> list[str]:
     """The frameworks that load here, without their variants."""
-    return [name for name in names() if missing(name) is None]
+    facts.look(names())
+    return [name for name in names() if not facts.of(name).missing]
 
 
 def missing(name: str) -> str | None:
     """Why that framework does not load here and how to install it; None where it loads."""
-    try:
-        load(name)
-    except Missing as reason:
-        return str(reason)
-    return None
+    check_name(name)
+    return facts.of(name.partition(":")[0]).missing or None
 
 
-def _module(framework: str) -> ModuleType:
-    point = _installed().get(framework)
-    try:
-        return importlib.import_module(f"{__name__}.{framework}") if point is None else point.load()
-    except ImportError as error:
-        target = f"'snn-harness[{framework}]'"
-        if point is not None:
-            target = point.dist.name if point.dist else point.value
-        raise Missing(
-            f"{framework} does not load ({error}): install it with pip install {target}"
-        ) from error
-
-
-def _checked(module: ModuleType, framework: str) -> Adapter:
-    place, named = module.__name__, _named(module)
-    if type(_revision(module)) is not int:
-        raise Missing(f"{framework}: REVISION in {place} must be a whole number")
-    if not isinstance(named, tuple) or not all(isinstance(each, str) for each in named):
-        raise Missing(f"{framework}: PACKAGES in {place} must be a tuple of names")
-    if not isinstance(module, Adapter):
-        raise Missing(
-            f"{framework} is no adapter: {place} must define DEVIATIONS and build(network)"
-        )
-    return module
-
-
-def _revision(module: ModuleType) -> int:
-    return vars(module).get("REVISION", 0)
-
-
-def _named(module: ModuleType) -> tuple[str, ...]:
-    return vars(module).get("PACKAGES", ())
+def _loads(framework: str) -> facts.Facts:
+    """What is known of a framework that loads. Raises as `load` does."""
+    found = facts.of(framework)
+    if found.missing:
+        raise Missing(found.missing)
+    return found
 
 
 def implementation(framework: str, device: str) -> str | None:
@@ -118,13 +126,12 @@ def implementation(framework: str, device: str) -> str | None:
 
     An adapter with more than one defines `implementation(device)` beside `build`.
     """
-    said = vars(_module(framework)).get("implementation") if framework in names() else None
-    return said(device) if said is not None else None
+    return _loads(framework).implementation(device) if framework in names() else None
 
 
 def version(framework: str) -> str | None:
     """The installed version of the package behind a framework; None for our own."""
-    point = _installed().get(framework)
+    point = declared(framework)
     if point is not None:
         return point.dist.version if point.dist else None
     extras = metadata.metadata("snn-harness").get_all("Provides-Extra") or []
@@ -137,10 +144,7 @@ def revision(framework: str) -> int:
 
     Raises as `load` does.
     """
-    check_name(framework)
-    module = _module(framework)
-    _checked(module, framework)
-    return _revision(module)
+    return _loads(framework).revision
 
 
 def packages(framework: str) -> tuple[tuple[str, str], ...]:
@@ -149,11 +153,4 @@ def packages(framework: str) -> tuple[tuple[str, str], ...]:
     That is the framework's (of an entry point: its distribution), then those of the adapter's
     PACKAGES that are installed. Raises as `load` does.
     """
-    check_name(framework)
-    module = _module(framework)
-    _checked(module, framework)
-    point = _installed().get(framework)
-    name = framework if point is None else point.dist.name if point.dist else None
-    first = {} if name is None else {name: version(framework)}
-    found = {**first, **{each: installed.version(each) for each in _named(module)}}
-    return tuple((name, each) for name, each in found.items() if each is not None)
+    return _loads(framework).packages

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from adapters import facts
 from harness.spec import Network, Reading, paper
 
 if not torch.cuda.is_available():
@@ -35,3 +39,52 @@ def random_batch(network: Network, T: int, B: int, *, static: bool, seed: int = 
         return image.expand(T, *image.shape)
     rates = torch.full((T, B, *network.input_shape), 0.1)
     return torch.poisson(rates, generator=generator)
+
+
+@pytest.fixture
+def no_data_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither its data sets nor what it has kept of them."""
+    monkeypatch.delenv("HARNESS_DATA", raising=False)
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
+
+
+@pytest.fixture
+def nothing_waits_for_ever() -> Iterator[None]:
+    """A test that hangs fails."""
+
+    def end(number: int, frame: object) -> None:
+        raise TimeoutError("it hangs")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(30)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def declare(site: Path, name: str, source: str) -> None:
+    """Writes a package that declares an adapter by entry point, as an installed one does."""
+    info = site / f"{name}_pkg-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / f"{name}_module.py").write_text(source)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}-pkg\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[harness.adapters]\n{name} = {name}_module\n")
+
+
+@pytest.fixture
+def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
+    """Installs an adapter of that name and source until the test is over."""
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setattr(facts, "_known", dict(facts._known))
+    modules = set(sys.modules)
+
+    def planted(name: str, source: str) -> None:
+        declare(site, name, source)
+        facts._known.pop(name, None)
+
+    yield planted
+    for name in set(sys.modules) - modules:
+        if name.endswith("_module"):
+            del sys.modules[name]

@@ -30,14 +30,19 @@ def check(
     data_root: options.DataRoot = None,
 ) -> None:
     """Prove adapters equal to the reference, layer by layer; exit 1 if one claiming it is not."""
+    from harness.system import processes
+
+    processes.warm()
     from harness.cli import terminal
-    from harness.proof import check as checking
+    from harness.jobs import examine
+    from harness.proof.check import Scope
 
     named = tuple(dict.fromkeys(frameworks or ()))  # twice the same is once
-    scope = checking.Scope(networks, datasets, width, data_root)
+    scope = Scope(networks, datasets, width, data_root)
     failed = False
-    for result in checking.examined(named, scope):
-        out.print(terminal.examined(result))
-        failed |= result.failed
+    with terminal.progress(out) as say:
+        for result in examine.examined(named, scope, say):
+            out.print(terminal.examined(result))
+            failed |= result.failed
     if failed:
         raise typer.Exit(1)

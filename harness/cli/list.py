@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli.console import out
 from harness.spec import UsageError, contender
+
+if TYPE_CHECKING:  # torch's import takes seconds
+    from adapters.facts import Facts
 
 Listing = tuple[tuple[str, ...], list[tuple[str, ...]]]  # columns, lines
 
@@ -27,17 +30,26 @@ def list_(
 def frameworks() -> Listing:
     """Every framework and variant, and how to get those that are missing."""
     import adapters
+    from adapters import facts
 
     lines: list[tuple[str, ...]] = []
+    facts.look(adapters.names())
     for name in adapters.names():
-        reason = adapters.missing(name)
-        if reason is not None:
-            lines.append((name, "", reason))
+        known = facts.of(name)
+        if known.missing:
+            lines.append((name, "", known.missing))
             continue
-        lines.append((name, adapters.version(name) or "", "the paper's function"))
-        for variant, form in adapters.variants_of(name).items():
-            lines.append((contender(name, variant), "", "not it: " + "; ".join(form.DEVIATIONS)))
+        lines.append((name, known.version or "", _computes(known)))
+        for form in known.variants:
+            what = "not it: " + "; ".join(form.deviations)
+            lines.append((contender(name, form.name), "", what))
     return ("framework", "version", "what it computes"), lines
+
+
+def _computes(known: Facts) -> str:
+    """What a framework's plain form computes, and what its import does beside."""
+    what = "not it: " + "; ".join(known.deviations) if known.deviations else "the paper's function"
+    return "; ".join([what, *(f"{each} at import" for each in known.changed)])
 
 
 def _suites() -> Listing:

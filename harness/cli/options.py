@@ -139,10 +139,7 @@ def frameworks_named(given: Names | None, usual: tuple[str, ...] | None) -> tupl
 
     chosen = given or usual or adapters.names()
     for name in chosen:
-        adapters.check_name(name)
-        if ":" in name:
-            with suppress(adapters.Missing):  # a row says so
-                adapters.load(name)  # its variants are known once it is loaded
+        adapters.check_name(name)  # one that does not load is no error: a row says so
     return chosen
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+import adapters
+from adapters import facts
 from harness.jobs import Timed, Trained
 from harness.jobs.worker import SILENCE, At, Died, Worker
 from harness.proof.subject import NOTHING_KNOWN
@@ -59,6 +61,7 @@ class Command:
         """The command that this process was started with."""
         here = machine.describe(torch.device(cases[0].device))
         frameworks = dict.fromkeys(case.framework.partition(":")[0] for case in cases)
+        facts.look(name for name in frameworks if name in adapters.names())
         return cls(store, say, silence, here, Manifest.of_command(here, frameworks))
 
     def start(self) -> str:
@@ -81,7 +84,10 @@ class Command:
 
 @dataclass(frozen=True)
 class Train:
-    """What the process does that trains: the cases that are ordered, by number."""
+    """What the process does that trains: the cases that are ordered, by number.
+
+    It is ordered no more once it has imported a framework.
+    """
 
     cases: tuple[Case, ...]
     out: Path
@@ -130,7 +136,12 @@ class Measure:
 
 @dataclass(eq=False)
 class Trainings:
-    """Trainings of one command: their process, and how far they are."""
+    """Trainings of one command, each in a process of its own, and how far they are.
+
+    What a framework sets for its process (threads, the default dtype, deterministic algorithms)
+    would decide the next case's weights. A process that found a case done, or another process at
+    it, has imported none, and goes on to the next.
+    """
 
     command: Command
     cases: tuple[Case, ...]
@@ -171,6 +182,8 @@ class Trainings:
             return None
         self.before += share
         _, key, before = message
+        if not before:
+            self._end()
         if before:
             rows = [row for row in store.of_keys([key]) if row.suite == case.suite]
         else:

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from adapters import facts
+from adapters.facts import Facts
 from harness.records.ledger import Owner
 from harness.spec import Case, Say, UsageError, cells
 from harness.system import footprint
@@ -66,7 +68,7 @@ class At:
 
 @dataclass(eq=False)
 class Worker:
-    """Such a process, seen from its owner."""
+    """Such a process, seen from its owner. It has what is known of adapters from it."""
 
     child: Child
     cases: int  # how many there are, and cells
@@ -77,7 +79,7 @@ class Worker:
     def start(cls, work: Work, cases: tuple[Case, ...], device: str) -> Worker:
         """Starts the process; `work` must be importable, and what it holds picklable."""
         limit = footprint.available_mib("cpu") if device == "cpu" else None
-        given = (work, cases, torch.get_num_threads())
+        given = (work, cases, torch.get_num_threads(), facts.known())
         return cls(Child.start(_main, given, device, limit), len(cases), len(cells(cases)))
 
     def order(self, *what: object) -> None:
@@ -104,8 +106,8 @@ class Worker:
                     patience = max(silence, more)
                 case ["usage", str() as reason]:
                     raise UsageError(_text(reason))
-                case ["busy", str() as who]:
-                    yield ["busy", _text(who)]
+                case ["busy" | "examined" as kind, str() as text]:
+                    yield [kind, _text(text)]
                 case ["ended", str() | None as key, bool() as before]:
                     patience = silence
                     yield ["ended", key, before]
@@ -132,9 +134,12 @@ def _text(received: str) -> str:
     return received.encode(errors="replace").decode()
 
 
-def _main(ends: Ends, work: Work, cases: tuple[Case, ...], threads: int) -> None:
+def _main(
+    ends: Ends, work: Work, cases: tuple[Case, ...], threads: int, known: tuple[Facts, ...]
+) -> None:
     ends.enter()
     torch.set_num_threads(threads)
+    facts.remember(*known)
     pipe = Pipe(ends, cases)
     try:
         for message in work(pipe, pipe.orders()):

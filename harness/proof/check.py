@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import get_args
 
 import adapters
+from adapters.facts.module import described
 from harness import datasets
 from harness.adapter import Unsupported
 from harness.proof.certificate import Certificate
 from harness.proof.exam import Exam
-from harness.spec import Precision, Reading, contender, paper
+from harness.spec import Precision, Reading, Say, UsageError, contender, paper
 
 PRECISIONS: tuple[Precision, ...] = ("fp64", "fp32")
 READINGS: tuple[Reading | None, ...] = (None, *get_args(Reading))
@@ -27,12 +28,14 @@ class Examined:
     name: str
     deviations: tuple[str, ...]
     proofs: tuple[tuple[str, Certificate], ...]
-    reason: str = ""  # why there are none: not installed, unsupported
+    reason: str = ""  # why there are none: not installed, unsupported, or what it died of
+    broke: bool = False  # it raised, died or hung where it was examined
 
     @property
     def failed(self) -> bool:
         """Whether it claims to be equal and is not."""
-        return not self.deviations and any(not proof.passed for _, proof in self.proofs)
+        wrong = self.broke or any(not proof.passed for _, proof in self.proofs)
+        return wrong and not self.deviations
 
 
 @dataclass(frozen=True)
@@ -45,29 +48,41 @@ class Scope:
     data_root: Path | None
 
 
-def examined(names: tuple[str, ...], scope: Scope) -> Iterator[Examined]:
-    """Certificates of each adapter; no names: each framework and its variants, faithful ones first.
+def chosen(names: tuple[str, ...]) -> list[str]:
+    """Whom to examine: these; no names: each framework and its variants, faithful ones first.
 
     Raises UsageError for what does not exist.
     """
     for name in names:
         adapters.check_name(name)
-    exams = [(title, exam) for title, exam in _exams(scope)]
-    for name in names or _everyone():
-        try:
-            adapter = adapters.load(name)
-            proofs = tuple((title, exam.certify(name, adapter)) for title, exam in exams)
-        except (adapters.Missing, Unsupported) as reason:
-            yield Examined(name, (), (), str(reason))
-        else:
-            yield Examined(name, adapter.DEVIATIONS, proofs)
-
-
-def _everyone() -> list[str]:
+    if names:
+        return list(names)
     here = adapters.available()
     absent = [name for name in adapters.names() if name not in here]
     variants = [contender(name, variant) for name in here for variant in adapters.variants_of(name)]
     return [*here, *variants, *absent]
+
+
+def examined(name: str, scope: Scope, say: Say) -> Examined:
+    """One adapter's certificates. It is imported, and runs, in this process.
+
+    Raises UsageError for what the scope names and does not exist.
+    """
+    exams = list(_exams(scope))
+    proofs = []
+    try:
+        adapter = adapters.load(name)
+    except adapters.Missing as reason:
+        return Examined(name, (), (), str(reason))
+    try:
+        for n, (title, exam) in enumerate(exams):
+            say(n / len(exams), title)
+            proofs.append((title, exam.certify(name, adapter)))
+    except Unsupported as reason:
+        return Examined(name, (), (), str(reason))
+    except UsageError as error:  # the adapter's own: it ends nothing but itself
+        return Examined(name, adapter.DEVIATIONS, (), described(error), broke=True)
+    return Examined(name, adapter.DEVIATIONS, tuple(proofs))
 
 
 def _exams(scope: Scope) -> Iterator[tuple[str, Exam]]:

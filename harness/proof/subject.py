@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-import adapters
+from adapters import Missing, facts
+from adapters.facts import Facts
 from harness.records.build import Subject
 from harness.records.identity import Software
 from harness.spec import ANN, FLOOR, Case
@@ -14,27 +15,32 @@ NOTHING_KNOWN = Subject(Software(torch=TORCH))  # of the floor, the ANN, and wha
 
 
 def subject_of(case: Case) -> Subject:
-    """What computes the case on this machine. Raises what `adapters.load` raises."""
+    """What computes the case on this machine, without importing it here.
+
+    Raises what `adapters.load` raises.
+    """
     if case.framework in (ANN, FLOOR):
         return NOTHING_KNOWN
-    adapter = adapters.load(case.framework)
-    framework = case.framework.partition(":")[0]
-    implementation = adapters.implementation(framework, case.device)
+    framework, _, variant = case.framework.partition(":")
+    known = facts.of(framework)
+    if known.missing:
+        raise Missing(known.missing)
+    implementation = known.implementation(case.device)
     return Subject(
         Software(
             torch=TORCH,
-            framework_version=_version(framework, implementation),
-            revision=adapters.revision(framework),
+            framework_version=_version(known, implementation),
+            revision=known.revision,
         ),
-        deviations="; ".join(adapter.DEVIATIONS) or None,
+        deviations="; ".join(known.form(variant).deviations) or None,
         implementation=implementation,
     )
 
 
-def _version(framework: str, implementation: str | None) -> str | None:
+def _version(known: Facts, implementation: str | None) -> str | None:
     """The version of the framework's package, and of those its kernels are compiled by."""
-    found = [adapters.version(framework)]
-    for name, version in adapters.packages(framework):
+    found = [known.version]
+    for name, version in known.packages:
         compiles = implementation is None or name in implementation
         if compiles and version != found[0]:
             found.append(f"{name} {version}")

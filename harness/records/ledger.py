@@ -9,6 +9,7 @@ from typing import Protocol
 from filelock import FileLock, Timeout
 
 from harness.records.record import (
+    CertificateRow,
     ConfusionRow,
     EpochRow,
     Record,
@@ -82,6 +83,11 @@ class Ledger:
         except OSError as error:
             raise unwritable(folder, error) from error
         self._claims.append(claim)
+
+    def proofs_of(self, framework: str) -> list[CertificateRow]:
+        """The outcomes of a framework's certificates that count."""
+        there = self.store.proofs_of(framework)
+        return [row for row in there if row.run in self.runs] if self.fresh else there
 
     def keep(self, *rows: Row) -> None:
         """Keeps rows; they are on the disk when this returns. Raises UsageError where it cannot.

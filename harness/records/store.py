@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from harness.records.reading import parse
-from harness.records.record import Row
+from harness.records.record import CertificateRow, Row
 from harness.spec import SUITES
 from harness.system.files import unwritable
 
@@ -100,12 +101,21 @@ class Store:
         wanted = set(runs)
         return [row for row in self._with(wanted) if row.run in wanted]
 
-    def _with(self, texts: set[str]) -> Iterator[Row]:
-        """The rows whose line holds one of the texts: only those are parsed."""
-        needles = [text.encode() for text in texts]
+    def proofs_of(self, framework: str) -> list[CertificateRow]:
+        """The outcomes of all certificates of a framework and its forms, in the order written."""
+        rows = self._with({f'"framework": {json.dumps(framework)}'}, among='"kind": "certificate"')
+        return [
+            row
+            for row in rows
+            if isinstance(row, CertificateRow) and row.framework == framework and row.layer is None
+        ]
+
+    def _with(self, texts: set[str], among: str = "") -> Iterator[Row]:
+        """The rows whose line holds one of the texts, and `among`: only those are parsed."""
+        needles, also = [text.encode() for text in texts], among.encode()
 
         def wanted(line: bytes) -> bool:
-            return any(each in line for each in needles)
+            return also in line and any(each in line for each in needles)
 
         for path in self.files:
             for _, row in _lines(path, wanted):

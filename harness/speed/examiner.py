@@ -1,4 +1,4 @@
-"""Exams of a cell's contenders, each in a process of its own before anything is built for timing."""
+"""Exams of a cell's contenders, each in a process of its own, before one is built to be timed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.proof.certificate import Certificate
 from harness.proof.exam import Exam
 from harness.records import Record
 from harness.spec import Case, Precision
-from harness.speed.apart import Apart, Host
+from harness.speed.apart import Host
 
 
 @dataclass(eq=False)

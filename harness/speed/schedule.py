@@ -14,6 +14,7 @@ from math import inf
 import torch
 
 import adapters
+from adapters import facts
 from harness import datasets
 from harness.records.build import Run
 from harness.records.ledger import Ledger
@@ -67,7 +68,8 @@ def run(
     another process measures the same.
     """
     contest = contest or Contest()
-    processes.preload_adapters({case.framework.partition(":")[0] for case in cases})
+    frameworks = {case.framework.partition(":")[0] for case in cases}
+    processes.preload_adapters(facts.preloadable(frameworks & {*adapters.names()}))
     setting = Setting(torch.get_num_threads(), budget.allocator)
     schedule = Schedule(budget)
     host = Host(contest.find, setting, contest.silence, schedule.alive)
@@ -118,13 +120,7 @@ class Schedule:
         for cell in self.cells:
             for closed in self._make_room(cell):
                 yield _measured(closed)
-            for step in cell.prepare():
-                self.prepared[cell] = step.fraction
-                self._say(cell, step.what)
-                self._catch_up()
-            if cell.comparable:
-                self.open.append(cell)
-            self.prepared[cell] = 1.0
+            self._prepare(cell)
             while cell.comparable and cell.number < min(FIRST_ROUNDS, self.budget.rounds - 1):
                 self._round(cell)
             yield _measured(cell)
@@ -133,8 +129,17 @@ class Schedule:
         for cell in list(self.open):
             self._close(cell)
             yield _measured(cell)
-        for cell in self.cells:
+
+    def _prepare(self, cell: Cell) -> None:
+        for step in cell.prepare():
+            self.prepared[cell] = step.fraction
+            self._say(cell, step.what)
+            self._catch_up()
+        if cell.comparable:
+            self.open.append(cell)
+        else:
             cell.abandon()
+        self.prepared[cell] = 1.0
 
     def alive(self) -> None:
         """Says that it waits for who is at work."""

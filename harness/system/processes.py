@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import threading
+from collections.abc import Iterable
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
@@ -52,8 +53,11 @@ def warm() -> None:
         context("cpu")
 
 
-def preload_adapters(frameworks: set[str]) -> None:
-    """Has children of a server yet to start import these frameworks once."""
+def preload_adapters(frameworks: Iterable[str]) -> None:
+    """Has children of a server yet to start import these frameworks once.
+
+    They are to be `adapters.facts.preloadable`: what the server imports, all its children have.
+    """
     PRELOAD[:] = dict.fromkeys([*PRELOAD, *(f"adapters.{name}" for name in sorted(frameworks))])
 
 

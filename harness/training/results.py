@@ -115,6 +115,39 @@ def is_proved(case: Case, written: list[Row]) -> bool:
     return held >= set(certificate.required(case.precision))
 
 
+def proved_elsewhere(row: Record, case: Case, ledger: Ledger) -> str | None:
+    """What certificates of the same adapter, network and data say: why it is not equal, "" where it
+    is. None where they are not all there. A seed has no part in a proof.
+    """
+    there = {
+        proof.certificate_precision: proof
+        for proof in ledger.proofs_of(case.framework.partition(":")[0])
+        if proof.exam == EXAM and _software(proof) == _software(row) and _is_of(proof, case)
+    }
+    required = certificate.required(case.precision)
+    if not all(precision in there for precision in required):
+        return None
+    failures = [there[each].reason or "not equal" for each in required if not there[each].certified]
+    return row.deviations or next(iter(failures), "")
+
+
+def _software(row: Record) -> tuple[object, ...]:
+    """What computed a proof, on what."""
+    return row.torch, row.framework_version, row.revision, row.deviations, row.data_sha256
+
+
+def _is_of(proof: CertificateRow, case: Case) -> bool:
+    """Whether a proof is one of this case, but for what has no part in it."""
+    of = Case.of(proof)
+    return (of.framework, of.network, of.T, of.precision, of.device) == (
+        case.framework,
+        case.network,
+        case.T,
+        case.precision,
+        case.device,
+    )
+
+
 def _stuck(each: Epoch) -> Iterator[str]:
     # an exact zero: no potential of any layer was inside the surrogate's window all epoch long
     if each.gradient_norm == 0:

@@ -60,13 +60,12 @@ class End:
 
 @dataclass(eq=False)
 class Trials:
-    """What the trials of one process share: data that were read, proofs that were made."""
+    """What the trials of one process share: data that were read."""
 
     out: Path  # of checkpoints, and of lists of what is in a split
     access: Access
     run: Run
     _data: dict[tuple[object, ...], DataSplits] = field(default_factory=dict)
-    _proved: dict[tuple[object, ...], str] = field(default_factory=dict)
 
     def trial(self, case: Case, ledger: Ledger) -> End:
         """One case from data to result. Raises Busy where another process has it, and UsageError
@@ -134,12 +133,12 @@ class Trials:
         """Proves the adapter equal on this network before it is trained; once for all seeds."""
         if case.framework == ANN or results.is_proved(case, written):
             return
-        of = (case.framework, case.network, case.T, case.precision, case.device)
-        if of not in self._proved:
+        reason = results.proved_elsewhere(row, case, ledger)
+        if reason is None:
             ledger.owner.say(0.0, f"{case.dataset}: certificate of {case.framework}")
-            self._proved[of] = _certify(row, case, data, ledger)
-        if self._proved[of]:
-            raise Failed(self._proved[of], "not comparable")
+            reason = _certify(row, case, data, ledger)
+        if reason:
+            raise Failed(reason, "not comparable")
 
     def _train(
         self,
