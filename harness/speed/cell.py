@@ -127,9 +127,8 @@ class Cell:
         """Whether all ratios are known within 5 %, as far as these rounds tell."""
         if self.number < CONVERGED_ROUNDS:
             return False
-        noise = ratios.spread(list(self.seconds.values()))
         bottom = self.seconds[FLOOR]
-        found = [ratios.ratio(each, bottom, noise) for each in self.seconds.values()]
+        found = [ratios.ratio(each, bottom) for each in self.seconds.values()]
         return all(each.half_width <= WITHIN for each in found)
 
     def round(self) -> None:
