@@ -41,7 +41,10 @@ def speed(lines: Sequence[Acceleration], dataset: str) -> go.Figure | None:
                 "array": [bar and bar.ratio_high - bar.ratio_to_floor for bar in known],
                 "arrayminus": [bar and bar.ratio_to_floor - bar.ratio_low for bar in known],
             },
-            hovertemplate="%{x}: %{y:.2f} x floor<extra></extra>",
+            marker={"pattern": {"shape": ["/" if bar.preliminary else "" for bar in bars]}},
+            customdata=[[bar.ratio_low, bar.ratio_high, bar.rounds] for bar in bars],
+            hovertemplate="%{x}: %{y:.2f} x floor "
+            "[%{customdata[0]:.2f}, %{customdata[1]:.2f}], n = %{customdata[2]}<extra></extra>",
         )
     figure.add_hline(y=1, line_dash="dot", annotation_text="floor")
     return _finished(figure, "time of a training step / floor")

@@ -59,6 +59,8 @@ def _proof(line: Acceleration, said_once: str) -> str:
     """A word where more of it stands above or below."""
     if line.standing == "bf16":
         return "bf16"
+    if line.standing == "examined":
+        return f"exam {line.exam}"
     return "equal" if line.proved and said_once else line.certificate
 
 
@@ -75,7 +77,7 @@ def _notes(lines: Sequence[Acceleration]) -> dict[str, str]:
 
 def _notes_of(line: Acceleration) -> list[str]:
     notes = list(line.lacks)
-    if line.standing == "bf16":
+    if line.standing in ("bf16", "examined"):
         notes.append(line.certificate)
     if line.exam_inputs > 1:
         notes.append(f"its exam passed at input {line.exam_inputs}, not before")
