@@ -1,8 +1,10 @@
 """The floor: a network's convolutions and products alone, forward and backward, and nothing else.
 
 Same shapes and precision as the contenders, all steps folded into the batch (the encoding layer of
-a static image once), no neuron, pool or optimiser. What a contender takes above it is what its
-neuron costs. Its ratio is portable between machines where seconds are not.
+a static image once), no neuron, pool or optimiser. What a contender takes above it are its neurons
+and its pools, but also the layout of its maps, whether it folds the steps into the batch, its
+optimiser and what it allocates. A ratio to the floor is no constant of a contender: it moves with
+the machine, since a faster convolution leaves a larger part to all the rest.
 """
 
 from __future__ import annotations
