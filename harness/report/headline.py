@@ -90,9 +90,9 @@ def block(rows: Sequence[Row]) -> str:
     if found is None or not found.shown:
         return ""
     table = pd.DataFrame(list(_cells(found)))
-    notes = "".join(f"{note}\n" for note in _notes(found))
+    notes = " ".join(_notes(found))
     grid = table.to_markdown(index=False, disable_numparse=True)
-    return f"{_head(found, rows)}\n\n{grid}\n\n{notes}"
+    return f"{_head(found, rows)}\n\n{grid}\n\n{notes}\n"
 
 
 def _cells(found: Headline) -> Iterator[dict[str, str]]:
