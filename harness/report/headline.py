@@ -6,8 +6,6 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
 
-import pandas as pd
-
 from harness.analysis.rounds import noise_of_runs
 from harness.analysis.speed import FEWEST_RANKED, Acceleration, acceleration_lines
 from harness.analysis.tables import markdown
@@ -89,10 +87,10 @@ def block(rows: Sequence[Row]) -> str:
     found = headline(acceleration_lines(rows))
     if found is None or not found.shown:
         return ""
-    table = pd.DataFrame(list(_cells(found)))
-    notes = " ".join(_notes(found))
-    grid = table.to_markdown(index=False, disable_numparse=True)
-    return f"{_head(found, rows)}\n\n{grid}\n\n{notes}\n"
+    table = list(_cells(found))
+    lines = [table[0].keys(), ["---"] * len(table[0]), *(each.values() for each in table)]
+    grid = "\n".join(f"| {' | '.join(line)} |" for line in lines)  # unpadded: it is wide enough
+    return f"{_head(found, rows)}\n\n{grid}\n\n{' '.join(_notes(found))}\n"
 
 
 def _cells(found: Headline) -> Iterator[dict[str, str]]:
