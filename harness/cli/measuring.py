@@ -89,12 +89,12 @@ def measure(
             measured[event.cell] = event
             out.print(terminal.acceleration(acceleration_lines(event.rows)))
     events = measured.values()
-    _say_noise([row for event in events if not event.before for row in event.rows])
+    say_noise([row for event in events if not event.before for row in event.rows])
     rows = [row for event in events for row in event.rows]
     _closing(rows, where.out, named=asked.framework)
 
 
-def _say_noise(rows: list[Row]) -> None:
+def say_noise(rows: list[Row]) -> None:
     """The A/A of what this run timed, and whether it may rank anybody."""
     noise = tables.noise_of(rows)
     if noise is None:
