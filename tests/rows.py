@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any, TypeVar
 
 from harness.records import (
+    AuditRow,
     CertificateRow,
     ConfusionRow,
     EndedRow,
@@ -18,6 +19,7 @@ from harness.records import (
     TestedRow,
     TimedRow,
     TrainedRow,
+    UnmeasuredRow,
     WarmupRow,
     WarningRow,
     identity,
@@ -54,6 +56,16 @@ _ADDED: dict[type[Any], dict[str, object]] = {
     IterationRow: {"round": 1, "seconds": 0.5},
     TimedRow: {"rounds": 3, "converged": True},
     MemoryRow: {"peak_memory_mib": 607.0},
+    AuditRow: {
+        "exam": EXAM,
+        "when": "before",
+        "way": "direct",
+        "passed": True,
+        "spikes": 1000,
+        "mismatches": 0,
+        "near_ties": 0,
+    },
+    UnmeasuredRow: {"figure": "memory", "reason": "its process died"},
     EpochRow: {
         "epoch": 1,
         "loss": 0.09,
@@ -117,7 +129,7 @@ ROW = row(IterationRow)
 
 def timed(framework: str, *seconds: float, **fields: Any) -> list[Row]:
     """A framework's rounds in the small cell."""
-    given: dict[str, Any] = {"framework": framework, **fields}
+    given: dict[str, Any] = {"framework": framework, "protocol": identity.PROTOCOL, **fields}
     return [row(IterationRow, **given, round=n, seconds=s) for n, s in enumerate(seconds, 1)]
 
 
@@ -130,6 +142,12 @@ def certified(framework: str, passed: bool = True, **fields: Any) -> list[Certif
     ]
 
 
+def audited(framework: str, **fields: Any) -> list[AuditRow]:
+    """A framework's audits, before and after its rounds."""
+    given: dict[str, Any] = {"framework": framework, **fields}
+    return [row(AuditRow, **{"when": when, **given}) for when in ("before", "after")]
+
+
 def rows_of_a_run() -> list[Row]:
     """One cell, all that can become of a contender in it."""
     subtracts: dict[str, Any] = {"variant": "subtract", "deviations": "it subtracts"}
@@ -137,6 +155,8 @@ def rows_of_a_run() -> list[Row]:
     return [
         *certified("reference"),
         *certified("snntorch"),
+        *audited("reference"),
+        *audited("snntorch"),
         *certified("snntorch", False, **subtracts),
         *timed("floor", 0.5, 2.0, 2.0),
         *timed("floor", 2.0, 2.0, 0.5, twin=True),  # with the first name, a mean of 1, 2, 1

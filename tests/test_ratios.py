@@ -2,116 +2,159 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cache
 from math import exp, inf, log, sqrt
+from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
+from harness.analysis.groups import grouped
+from harness.analysis.rounds import Rounds, cell_of
 from harness.analysis.statistics import mean
+from harness.records import IterationRow, Store
 from harness.speed import ratios
 
-
-def test_ratio_is_the_median_over_the_same_rounds() -> None:
-    noise = ratios.Spread(0.1, 3)
-    assert ratios.ratio([2.0, 9.0, 2.2], [1.0, 3.0, 1.0], noise).value == 2.2
+RESULTS = Path(__file__).parents[1] / "results"
 
 
-def test_a_drift_that_slows_all_alike_is_no_noise() -> None:
-    drift = np.linspace(1, 3, 5)
-    spread = ratios.spread([list(drift), list(2 * drift), list(5 * drift)])
-    assert spread.deviation == pytest.approx(0, abs=1e-12)
-    assert spread.freedom == 8
+def test_a_ratio_is_the_geometric_mean_over_the_same_rounds() -> None:
+    assert ratios.ratio([2.0, 8.0], [1.0, 1.0]).value == pytest.approx(4.0)
+    assert ratios.ratio([2.0, 9.0, 8.0], [1.0, 3.0, 1.0]).value == pytest.approx(48 ** (1 / 3))
 
 
-def test_spread_of_two_contenders_in_two_rounds_by_hand() -> None:
-    # log seconds 0, d and 0, 0: every residual is d / 4, four of them, one degree of freedom
-    d = log(1.2)
-    spread = ratios.spread([[1.0, 1.2], [1.0, 1.0]])
-    assert spread.freedom == 1
-    assert spread.deviation == pytest.approx(sqrt(4 * (d / 4) ** 2))
+def test_the_ratio_turned_round_is_its_inverse_with_the_ends_of_the_interval_swapped() -> None:
+    first, second = [1.0, 1.3, 0.9, 1.1], [2.0, 2.2, 2.5, 1.9]
+    one, other = ratios.ratio(first, second), ratios.ratio(second, first)
+    assert one.value * other.value == pytest.approx(1)
+    assert one.low * other.high == pytest.approx(1) and one.high * other.low == pytest.approx(1)
 
 
-def test_few_rounds_get_the_interval_of_all_contenders_noise() -> None:
-    ratio = ratios.ratio([2.0, 2.0], [1.0, 1.0], ratios.Spread(0.05, 5))
-    reach = 2.5706 * 0.05 * sqrt(2 / 2)  # Student's t, 5 degrees of freedom
-    assert ratio.method == "blocks"
-    assert (ratio.low, ratio.high) == pytest.approx((2 * exp(-reach), 2 * exp(reach)), rel=1e-4)
+@pytest.mark.parametrize("rounds", [3, 8])
+def test_a_drift_that_slows_both_alike_is_no_noise(rounds: int) -> None:
+    drift = np.linspace(1, 3, rounds)
+    ratio = ratios.ratio(list(2 * drift), list(drift))
+    assert (ratio.low, ratio.high) == pytest.approx((2, 2), rel=1e-12)
 
 
-def test_six_rounds_are_enough_to_resample() -> None:
-    noise = ratios.Spread(inf, 0)
-    seconds = [1.0, 1.1, 0.9, 1.05, 0.95, 1.02]
-    ratio = ratios.ratio(seconds, [1.0] * 6, noise)
-    assert ratio.method == "bootstrap"
-    assert min(seconds) <= ratio.low < ratio.value < ratio.high <= max(seconds)
-    assert ratio == ratios.ratio(seconds, [1.0] * 6, noise)  # the same rows, the same table
+def test_the_interval_by_hand() -> None:
+    # logs of the ratios 0, d and 2 d: mean d, deviation d, two degrees of freedom
+    d = log(1.1)
+    ratio = ratios.ratio([1.0, 1.1, 1.21], [1.0, 1.0, 1.0])
+    reach = 4.30265 * d / sqrt(3)  # Student's t
+    assert ratio.method == "student" and ratio.rounds == 3
+    assert (ratio.low, ratio.high) == pytest.approx((exp(d - reach), exp(d + reach)), rel=1e-5)
+    assert ratio.half_width == pytest.approx((ratio.high - ratio.low) / 2.2)
 
 
-def test_one_contender_in_one_round_has_no_interval() -> None:
-    noise = ratios.spread([[1.0]])
-    ratio = ratios.ratio([2.0], [1.0], noise)
+def test_one_round_has_no_interval_and_none_has_no_ratio() -> None:
+    ratio = ratios.ratio([2.0], [1.0])
     assert (ratio.low, ratio.high, ratio.method) == (0.0, inf, "none")
+    assert ratio.value == pytest.approx(2) and ratio.half_width == inf
+    with pytest.raises(ValueError, match="at least one round"):
+        ratios.ratio([], [])
 
 
-DRAWS = 4000
-# of the share that covers, three standard errors of the simulation: 93 % is told from 90 %
-WITHIN = 3 * sqrt(0.93 * 0.07 / DRAWS)
+def test_two_rounds_that_have_nothing_in_common_end_at_infinity_and_not_in_an_error() -> None:
+    ratio = ratios.ratio([1e60, 1e-60], [1.0, 1.0])
+    assert (ratio.low, ratio.high) == (0.0, inf)
 
 
-def equal_contenders(rounds: int) -> np.ndarray:
-    """Seconds (DRAWS, 6, rounds) of six contenders that are equal, on a machine that drifts."""
-    generator = np.random.default_rng(rounds)
-    drift = generator.lognormal(0, 0.3, (DRAWS, 1, rounds))
-    return drift * generator.lognormal(0, 0.1, (DRAWS, 6, rounds))
+DRAWS = 9000
+ROUNDS = (3, 5, 6, 10, 20)
+LOGS = tuple[np.ndarray, np.ndarray]  # of seconds: of a contender, of the floor: (DRAWS, rounds)
 
 
-# What is said to cover 95 % covers less where the median is not the mean: from three rounds on.
-# Its own noise is larger than that of a mean, which the blocks' interval is made of, and few rounds
-# resampled have few medians. Each figure is of 20,000 draws.
-@pytest.mark.parametrize(("rounds", "covers"), [(2, 0.950), (3, 0.923), (5, 0.906)])
-def test_intervals_of_few_rounds_cover_as_often_as_is_stated(rounds: int, covers: float) -> None:
-    covered = 0
-    for seconds in equal_contenders(rounds):
-        ratio = ratios.ratio(seconds[0], seconds[1], ratios.spread(seconds.tolist()))
-        assert ratio.method == "blocks"
-        covered += ratio.low <= 1 <= ratio.high
-    assert covered / DRAWS == pytest.approx(covers, abs=WITHIN)
+def covered(logs: LOGS) -> float:
+    """How often the interval of two contenders that are equal has 1 in it."""
+    first, second = logs
+    rest, rounds = first - second, first.shape[1]
+    reach = stats.t.ppf(0.975, rounds - 1) * rest.std(1, ddof=1) / sqrt(rounds)
+    low, high = rest.mean(1) - reach, rest.mean(1) + reach
+    for n in range(10):  # the same as one by one, which would take seconds
+        ratio = ratios.ratio(np.exp(first[n]).tolist(), np.exp(second[n]).tolist())
+        assert (log(ratio.low), log(ratio.high)) == pytest.approx((low[n], high[n]), abs=1e-9)
+    return float(np.mean((low <= 0) & (high >= 0)))
 
 
-@pytest.mark.parametrize(
-    ("rounds", "covers"), [(6, 0.935), (7, 0.877), (8, 0.912), (9, 0.925), (10, 0.933)]
-)
-def test_intervals_of_resampled_rounds_cover_as_often_as_is_stated(
-    rounds: int, covers: float
-) -> None:
-    first, second = equal_contenders(rounds).swapaxes(0, 1)[:2]
-    low, high = resampled(first / second)
-    for n in range(5):  # the same as one by one, which would take seconds
-        ratio = ratios.ratio(first[n], second[n], ratios.Spread(inf, 0))
-        assert ratio.method == "bootstrap"
-        assert (ratio.low, ratio.high) == pytest.approx((low[n], high[n]), rel=1e-12)
-    assert np.mean((low <= 1) & (high >= 1)) == pytest.approx(covers, abs=WITHIN)
+@pytest.mark.parametrize("rounds", ROUNDS)
+def test_intervals_of_gaussian_noise_cover_as_often_as_they_say(rounds: int) -> None:
+    drawn = np.random.default_rng(rounds).normal(0, 0.1, (2, DRAWS, rounds))
+    within = 3 * sqrt(0.95 * 0.05 / DRAWS)  # three standard errors of the simulation
+    assert covered((drawn[0], drawn[1])) == pytest.approx(0.95, abs=within)
 
 
-def resampled(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The ends of the bootstrap's 95 % interval of each row's median."""
-    rounds = values.shape[1]
-    drawn = np.random.default_rng(0).integers(0, rounds, (999, rounds))
-    parts = [np.median(part[:, drawn], axis=-1) for part in np.split(values, 20)]
-    low, high = np.percentile(np.concatenate(parts), (2.5, 97.5), axis=-1)
-    return low, high
+@dataclass(frozen=True)
+class Noise:
+    """What one cell's rounds had, in logs of seconds."""
+
+    rest: np.ndarray  # what neither the contender nor the round explains
+    steps: np.ndarray  # from one round to the next, all contenders alike
+
+
+@cache
+def recorded() -> tuple[Noise, ...]:
+    """The noise of every shipped cell with five rounds or more of at least three contenders."""
+    rows = [row for row in Store(RESULTS).read("acceleration")[0] if isinstance(row, IterationRow)]
+    found = []
+    for group in grouped(rows, lambda row: (row.run, cell_of(row))).values():
+        columns = list(Rounds.of(group).seconds.values())
+        most = max(map(len, columns))
+        table = np.log([list(each.values()) for each in columns if len(each) == most])
+        contenders, rounds = table.shape
+        if rounds < 5 or contenders < 3:
+            continue
+        rest = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
+        freedom = (contenders - 1) * (rounds - 1)  # the fit took the rest
+        rest *= sqrt(rest.size / freedom)
+        found.append(Noise(rest.ravel(), np.diff(table.mean(0))))
+    return tuple(found)
+
+
+def resampled(rounds: int) -> LOGS:
+    """Two equal contenders, of whom one runs twice, on machines that drift as the recorded ones.
+
+    The drift goes on within a round too, whose order is drawn.
+    """
+    generator, cells = np.random.default_rng(rounds), recorded()
+    parts = []
+    for noise in cells:
+        draws = DRAWS // len(cells)
+        walk = generator.choice(noise.steps, (draws, 1, rounds + 1)).cumsum(-1)
+        when = generator.permuted(np.tile([0, 1 / 3, 2 / 3], (draws, rounds, 1)), axis=-1)
+        drift = walk[..., :-1] + when.swapaxes(1, 2) * np.diff(walk)
+        parts.append(drift + generator.choice(noise.rest, (draws, 3, rounds)))
+    first, floor, again = np.concatenate(parts).swapaxes(0, 1)
+    return first, (floor + again) / 2
+
+
+def test_the_recorded_noise_drifts_and_is_not_gaussian() -> None:
+    cells = recorded()
+    assert len(cells) >= 10
+    rest = np.concatenate([noise.rest for noise in cells])
+    assert float(stats.kurtosis(rest)) > 3  # heavy tails: a normal distribution has 0
+    steps = np.concatenate([noise.steps for noise in cells])
+    assert float(np.abs(steps).max()) > 0.1  # from one round to the next
+
+
+@pytest.mark.parametrize("rounds", ROUNDS)
+def test_intervals_of_recorded_noise_cover_93_to_97_percent(rounds: int) -> None:
+    assert 0.93 <= covered(resampled(rounds)) <= 0.97
+
+
+def test_the_simulation_tells_an_interval_that_covers_less() -> None:
+    """The normal distribution's quantile at three rounds: a bar that could not fail were none."""
+    first, second = resampled(3)
+    rest = first - second
+    reach = stats.norm.ppf(0.975) * rest.std(1, ddof=1) / sqrt(3)
+    assert np.mean(np.abs(rest.mean(1)) <= reach) < 0.9
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5, 10])
 def test_means_over_seeds_cover_as_often_as_they_say(seeds: int) -> None:
-    draws = np.random.default_rng(seeds).normal(0.9, 0.02, (DRAWS, seeds))
+    draws = np.random.default_rng(seeds).normal(0.9, 0.02, (4000, seeds))
     means = [mean(row) for row in draws.tolist()]
-    covered = sum(each.low <= 0.9 <= each.high for each in means)
-    assert covered / DRAWS == pytest.approx(0.95, abs=WITHIN)
-
-
-def test_pooled_noise_weighs_by_what_each_knows() -> None:
-    pooled = ratios.pooled([ratios.Spread(0.1, 1), ratios.Spread(0.2, 3)])
-    assert pooled.freedom == 4
-    assert pooled.deviation == pytest.approx(sqrt((0.01 + 3 * 0.04) / 4))
-    assert ratios.pooled([ratios.Spread(inf, 0)]).freedom == 0
+    inside = sum(each.low <= 0.9 <= each.high for each in means)
+    assert inside / 4000 == pytest.approx(0.95, abs=3 * sqrt(0.95 * 0.05 / 4000))

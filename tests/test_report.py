@@ -24,8 +24,9 @@ from test_tables import rows_of_a_run
 from harness import report
 from harness.analysis import tables
 from harness.analysis.claims import CLAIMS
+from harness.analysis.speed import first_round
 from harness.records import ConfusionRow, EndedRow, Row, Store
-from harness.report import figures
+from harness.report import figures, provenance
 from harness.report.page import page
 from harness.report.readme import BEGIN, END, updated
 
@@ -85,6 +86,8 @@ def test_every_number_of_its_tables_is_in_the_rows_tables() -> None:
         if any(row.suite == suite for row in found):
             values = build(found).select_dtypes("number").to_numpy(float, na_value=0.0)
             known |= set(values.ravel().tolist())
+    for table in (provenance.noise(found), first_round(found)):
+        known |= set(table.select_dtypes("number").to_numpy(float).ravel().tolist())
     numbers = {
         float(value)
         for row in found

@@ -1,10 +1,10 @@
 """Two result folders against each other: what changed, and what stands out of the noise.
 
-Speed is compared by the ratio to the floor, which carries between machines. Two runs of the same
-code differ by more than the rounds of one run say, because neighbours and memory change over
-minutes. So the yardstick is the scatter over cells: a contender that changed did so in all its
-cells, noise is another in each. Accuracy is compared over seeds. The level of every test is divided
-by their number (Bonferroni).
+Speed is compared by the ratio to the floor: what slows all alike is not in it, and it moves with
+the machine all the same. Two runs of the same code differ by more than the rounds of one run say,
+because neighbours and memory change over minutes. So the yardstick is the scatter over cells: a
+contender that changed did so in all its cells, noise is another in each. Accuracy is compared over
+seeds. The level of every test is divided by their number (Bonferroni).
 """
 
 from __future__ import annotations

@@ -72,11 +72,10 @@ class Rounds:
         return self.seconds.get(Entrant(FLOOR, "", precision), {})
 
     @property
-    def noise(self) -> ratios.Spread:
-        """The spread of one measurement, from all who ran in every round."""
-        columns = list(self.seconds.values())
-        most = max((len(column) for column in columns), default=0)
-        return ratios.spread([list(c.values()) for c in columns if most and len(c) == most])
+    def again(self) -> list[float]:
+        """A/A, round by round: who ran twice, the second over the first."""
+        first, second = self.twin
+        return [second[n] / first[n] for n in sorted(first.keys() & second.keys())]
 
     def ratio(self, numerator: Seconds, denominator: Seconds) -> ratios.Ratio | None:
         """Of the rounds that both ran in; None where there are none."""
@@ -85,9 +84,7 @@ class Rounds:
             return None
         if numerator is denominator:
             return ratios.Ratio(1.0, 1.0, 1.0, "none", len(shared))
-        return ratios.ratio(
-            [numerator[n] for n in shared], [denominator[n] for n in shared], self.noise
-        )
+        return ratios.ratio([numerator[n] for n in shared], [denominator[n] for n in shared])
 
 
 def _seconds(rows: Iterable[Row], *, twin: bool = False) -> Seconds:
@@ -113,18 +110,33 @@ def last_run(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row.run == last]
 
 
-def noise_of(records: Iterable[Row]) -> ratios.Ratio | None:
-    """The A/A ratio over all cells: a contender's second name against its first.
+# Outside of this an instance of the floor is told from the other: a difference that large is then
+# one of places in memory or of neighbours, and a rank would be a draw.
+STEADY = (0.8, 1.25)
 
-    Its interval is the noise floor: a difference inside it is none.
+
+def noise_of(records: Iterable[Row]) -> ratios.Ratio | None:
+    """The A/A ratio of a run: the floor's second instance over its first, in all cells and rounds.
+
+    `records` are the rows of that run alone. Its interval is the noise floor: a difference inside
+    it is none. None where nothing ran twice.
     """
     rows = [row for row in records if isinstance(row, IterationRow)]
-    cells = [Rounds.of(group) for group in grouped(rows, cell_of).values()]
-    first, second = [], []
-    for cell in cells:
-        shared = sorted(cell.twin[0].keys() & cell.twin[1].keys())
-        first += [cell.twin[0][n] for n in shared]
-        second += [cell.twin[1][n] for n in shared]
-    if not first:
-        return None
-    return ratios.ratio(second, first, ratios.pooled([cell.noise for cell in cells]))
+    cells = grouped(rows, cell_of).values()
+    found = [each for cell in cells for each in Rounds.of(cell).again]
+    return ratios.mean(found) if found else None
+
+
+def is_steady(noise: ratios.Ratio | None) -> bool:
+    """Whether a run of this A/A ratio may rank anybody.
+
+    The ends of its interval count, not its value: a run that is too short to know its noise would
+    else pass for a quiet one. A run without any A/A says nothing of its noise.
+    """
+    return noise is not None and STEADY[0] <= noise.low and noise.high <= STEADY[1]
+
+
+def noise_of_runs(records: Iterable[Row]) -> dict[str, ratios.Ratio | None]:
+    """The A/A ratio of each run that timed anything, from its own rows alone."""
+    timed = [row for row in records if isinstance(row, IterationRow)]
+    return {run: noise_of(rows) for run, rows in grouped(timed, lambda row: row.run).items()}

@@ -9,6 +9,7 @@ import typer
 
 from harness import datasets
 from harness.analysis import tables
+from harness.analysis.rounds import STEADY, is_steady
 from harness.analysis.speed import acceleration_lines
 from harness.cli import endings, terminal
 from harness.cli.console import err, out
@@ -90,7 +91,9 @@ def measure(
                 out.print(f"with {event.rounds} rounds:", style="dim")
             measured[event.cell] = event
             out.print(terminal.acceleration(acceleration_lines(event.rows)))
-    rows = [row for event in measured.values() for row in event.rows]
+    events = measured.values()
+    say_noise([row for event in events if not event.before for row in event.rows])
+    rows = [row for event in events for row in event.rows]
     _closing(rows, where.out, named=asked.framework)
 
 
@@ -99,21 +102,33 @@ def _counted(cases: tuple[Case, ...]) -> str:
     return f"{len(cells(cases))} {'cells' if several else 'cell'}, {len(cases)} contenders"
 
 
+def say_noise(rows: list[Row]) -> None:
+    """The A/A of what this run timed, and whether it may rank anybody."""
+    noise = tables.noise_of(rows)
+    if noise is None:
+        return
+    out.print(
+        f"A/A over the whole run: {noise.value:.3f} [{noise.low:.3f}, {noise.high:.3f}], "
+        f"{noise.rounds} rounds: a difference within this is noise.",
+        markup=False,
+    )
+    if not is_steady(noise):
+        low, high = STEADY
+        out.print(
+            f"That is not within {low} to {high}: this run ranks nobody. Measure again (--fresh) "
+            "on a quieter machine, or with more rounds (--budget).",
+            markup=False,
+        )
+
+
 def _closing(rows: list[Row], folder: Path, *, named: bool) -> None:
-    """What a run ends with: failures, the noise floor, where the rows are; exit 1 on a failure."""
+    """What a run ends with: failures, and where the rows are; exit 1 on a failure."""
     for row in rows:
         if isinstance(row, WarningRow):
             err.print(f"{row.dataset} {row.scale}: {row.reason}")
     ended = [row for row in rows if isinstance(row, EndedRow)]
     for reason in dict.fromkeys(row.reason for row in ended if row.status == "missing"):
         err.print(f"left out: {reason}")
-    noise = tables.noise_of(rows)
-    if noise is not None:
-        out.print(
-            f"A/A over the whole run: {noise.value:.3f} [{noise.low:.3f}, {noise.high:.3f}], "
-            f"{noise.rounds} rounds: a difference within this is noise.",
-            markup=False,
-        )
     out.print(f"{len(rows)} rows in {folder / 'records'}", markup=False, highlight=False)
     failures = ("failed", "not comparable", *(("missing",) if named else ()))
     bad = [row for row in ended if row.status in failures]

@@ -14,7 +14,7 @@ from harness.analysis.speed import Acceleration
 from harness.analysis.statistics import share
 from harness.analysis.trained import Condition, Trainings, curves, trainings
 from harness.records import ConfusionRow, Row, TestedRow
-from harness.spec import ANN, FLOOR, paper
+from harness.spec import ANN, paper
 
 # Okabe and Ito's colours, which the colour-blind can tell apart.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442")
@@ -22,9 +22,12 @@ HEIGHT = 380
 
 
 def speed(lines: Sequence[Acceleration], dataset: str) -> go.Figure | None:
-    """Ratio to the floor of each contender, a group of bars each scale, with 95 % intervals."""
+    """Ratio to the floor of each contender, a group of bars each scale, with 95 % intervals.
+
+    Who passed no exam, or failed an audit, is in the tables alone.
+    """
     shown = [line for line in lines if line.of_figure_3 and line.dataset == dataset]
-    shown = [line for line in shown if line.framework != FLOOR and not isnan(line.ratio_to_floor)]
+    shown = [line for line in shown if line.standing != "none" and not isnan(line.ratio_to_floor)]
     if not shown:
         return None
     figure = go.Figure()
@@ -41,15 +44,19 @@ def speed(lines: Sequence[Acceleration], dataset: str) -> go.Figure | None:
                 "array": [bar and bar.ratio_high - bar.ratio_to_floor for bar in known],
                 "arrayminus": [bar and bar.ratio_to_floor - bar.ratio_low for bar in known],
             },
-            hovertemplate="%{x}: %{y:.2f} x floor<extra></extra>",
+            marker={"pattern": {"shape": ["/" if bar.preliminary else "" for bar in bars]}},
+            customdata=[[bar.ratio_low, bar.ratio_high, bar.rounds] for bar in bars],
+            hovertemplate="%{x}: %{y:.2f} x floor "
+            "[%{customdata[0]:.2f}, %{customdata[1]:.2f}], n = %{customdata[2]}<extra></extra>",
         )
     figure.add_hline(y=1, line_dash="dot", annotation_text="floor")
     return _finished(figure, "time of a training step / floor")
 
 
 def memory(lines: Sequence[Acceleration], dataset: str) -> go.Figure | None:
-    """Peak memory of each contender."""
+    """Peak memory of each contender, of those whose speed is shown."""
     shown = [line for line in lines if line.of_figure_3 and line.dataset == dataset]
+    shown = [line for line in shown if line.standing != "none"]
     shown = [line for line in shown if not isnan(line.peak_memory_mib)]
     if not shown:
         return None

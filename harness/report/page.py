@@ -11,6 +11,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from harness.analysis.claims import verdicts
+from harness.analysis.speed import first_round
 from harness.records import Row
 from harness.report import grid, provenance
 from harness.report.sections import SECTIONS
@@ -42,6 +43,8 @@ def page(rows: Sequence[Row]) -> str:
         sections=sections,
         plotly=Markup(get_plotlyjs() if any(s.figures for s in sections) else ""),
         machines=grid.html(provenance.machines(rows)),
+        noise=grid.html(provenance.noise(rows)),
+        first_rounds=grid.html(first_round(rows)),
         data=grid.html(provenance.data(rows)),
         failures=grid.html(provenance.failures(rows)),
         commands=COMMANDS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from harness.analysis.groups import grouped
+from harness.analysis.rounds import is_steady, noise_of_runs
 from harness.records import EndedRow, Row, WarningRow
 
 
@@ -35,6 +36,26 @@ def machines(rows: list[Row]) -> pd.DataFrame:
         ),
         *("commit", "allocator", "environment"),
     )
+
+
+def noise(rows: list[Row]) -> pd.DataFrame:
+    """The A/A ratio of each run on each machine, and whether it is quiet enough to rank anybody."""
+    timed = [row for row in rows if row.suite == "acceleration"]
+    lines = [
+        {
+            "machine": str(place),
+            "run": run,
+            "a_a": found.value,
+            "low": found.low,
+            "high": found.high,
+            "n": found.rounds,
+            "ranks": is_steady(found),
+        }
+        for place, here in grouped(timed, lambda row: row.place).items()
+        for run, found in noise_of_runs(here).items()
+        if found is not None
+    ]
+    return pd.DataFrame(lines, columns=["machine", "run", "a_a", "low", "high", "n", "ranks"])
 
 
 def data(rows: list[Row]) -> pd.DataFrame:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isnan, nan
 from pathlib import Path
 
 import pandas as pd
 
 from harness.analysis.claims import Verdict, verdicts
-from harness.analysis.speed import acceleration_lines
 from harness.analysis.tables import markdown
 from harness.records import Row
-from harness.spec import FLOOR, UsageError, paper
+from harness.report import headline
+from harness.spec import UsageError
 
 BEGIN, END = "<!-- begin: harness report -->", "<!-- end: harness report -->"
 
@@ -31,38 +30,7 @@ def updated(text: str, rows: Sequence[Row], path: Path) -> str:
 
 def block(rows: Sequence[Row]) -> str:
     """Time of a training step over the floor, and the verdicts."""
-    return f"{_speed(list(rows))}\n{_verdicts(rows)}"
-
-
-def _speed(rows: list[Row]) -> str:
-    lines = [line for line in acceleration_lines(rows) if line.of_figure_3]
-    lines = [line for line in lines if line.place == lines[0].place]  # that with most rows
-    if not lines:
-        return ""
-    names = dict.fromkeys(line.name for line in lines if line.framework != FLOOR)
-    columns = sorted(names, key=lambda name: (name.endswith("bf16"), name))
-    shown = []
-    for dataset, scale in dict.fromkeys((line.dataset, line.scale) for line in lines):
-        cell = [line for line in lines if (line.dataset, line.scale) == (dataset, scale)]
-        measured = {line.name: line for line in cell}
-        floor = measured.get(FLOOR)
-        cells = {
-            "network": markdown(f"{paper.settings(dataset).title} {scale}"),
-            "floor, ms": f"{1000 * floor.seconds_per_iteration:,.0f}" if floor else "",
-        }
-        for name in columns:
-            ratio = measured[name].ratio_to_fp32_floor if name in measured else nan
-            cells[markdown(name)] = "" if isnan(ratio) else f"{ratio:.2f}"
-        shown.append(cells)
-    last = lines[-1]
-    when = max(row.time for row in rows if row.run == last.run)[:10]
-    head = (
-        "Time of a training step over that of its convolutions and products alone (the float32 "
-        "floor), batch 20, T = 10, every contender proved equal first. "
-        f"{markdown(last.cpu)}, {last.threads} threads, torch {markdown(last.torch)}, "
-        f"{markdown(when)}.\n\n"
-    )
-    return head + pd.DataFrame(shown).to_markdown(index=False, disable_numparse=True) + "\n"
+    return f"{headline.block(rows)}\n{_verdicts(rows)}"
 
 
 def _why(verdict: Verdict) -> str:

@@ -124,10 +124,7 @@ class Cell:
     def known(self) -> bool:
         """Whether all ratios are known within 5 %, as far as these rounds tell."""
         bottom = self.seconds[FLOOR]
-        found = [
-            ratios.ratio(each, bottom, ratios.spread(list(self.seconds.values())))
-            for each in self.seconds.values()
-        ]
+        found = [ratios.ratio(each, bottom) for each in self.seconds.values()]
         return all(each.half_width <= WITHIN for each in found)
 
     def round(self) -> None:

@@ -78,4 +78,6 @@ def _verdict(result: Examined) -> Text:
         return Text("\n".join([f"not the paper's function, as it says: {said}", *shown]) + "\n")
     if failures:
         return Text("\n".join([f"FAILED: {count}", *failures[:6]]) + "\n", "red")
-    return Text(f"equal: {count}\n", "green")
+    most = max((proof.attempts for _, proof in result.proofs), default=0)
+    inputs = f"; float32 took up to {most} inputs" if most > 1 else ""
+    return Text(f"equal: {count}{inputs}\n", "green")

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from harness.analysis.speed import Acceleration
 from harness.cli.terminal.numbers import number, span
-from harness.spec import paper
+from harness.spec import FLOOR, paper
 
 
 def acceleration(lines: Sequence[Acceleration]) -> RenderableType:
@@ -49,20 +49,48 @@ def _cell(lines: Sequence[Acceleration], *, several: bool) -> RenderableType:
         grid.add_column(name, justify="right", no_wrap=True)
     grid.add_column("proof", overflow="fold")
     for line in lines:
-        proof = "equal" if line.proved and said_once else line.certificate
-        grid.add_row(*map(escape, (*_figures(line, _long(lines)), proof)))
+        grid.add_row(*map(escape, (*_figures(line, _long(lines)), _proof(line, said_once))))
     # below the grid, whose last column is a word wide in 80 columns
-    notes = [Text(f"{line.name}: {note}", "dim") for line in lines for note in _notes(line)]
+    notes = [Text(f"{who}: {note}", "dim") for note, who in _notes(lines).items()]
     return Group(head, grid, *notes, "") if notes else Group(head, grid)
 
 
-def _notes(line: Acceleration) -> list[str]:
-    notes = [line.reason] if line.reason else []
+def _proof(line: Acceleration, said_once: str) -> str:
+    """A word where more of it stands above or below."""
+    if line.standing == "bf16":
+        return "bf16"
+    if line.standing == "examined":
+        return f"exam {line.exam}"
+    return "equal" if line.proved and said_once else line.certificate
+
+
+def _notes(lines: Sequence[Acceleration]) -> dict[str, str]:
+    """What there is to say, each once, and of whom."""
+    contenders = [line for line in lines if line.framework != FLOOR]
+    found: dict[str, list[str]] = {}
+    for line in contenders:
+        for note in _notes_of(line):
+            found.setdefault(note, []).append(line.name)
+    everybody = len(contenders) if len(contenders) > 1 else 0
+    return {n: "all" if len(who) == everybody else ", ".join(who) for n, who in found.items()}
+
+
+def _notes_of(line: Acceleration) -> list[str]:
+    notes = list(line.lacks)
+    if line.standing in ("bf16", "examined"):
+        notes.append(line.certificate)
+    if line.exam_inputs > 1:
+        notes.append(f"its exam passed at input {line.exam_inputs}, not before")
     if not isnan(line.gradient_cosine):
+        given = "given its own spikes" if line.audit else "run freely"
         notes.append(
-            f"{100 * line.mismatch_rate:.2f} % of spikes differ from float32's, "
+            f"{given}, {100 * line.mismatch_rate:.2f} % of spikes differ from float32's, "
             f"gradient cosine {line.gradient_cosine:.3f} in the layer where it is lowest"
         )
+    if line.memory_note:
+        notes.append(f"no peak memory: {line.memory_note}")
+    if not isnan(line.compile_seconds):
+        notes.append(f"its first iteration, with compiling, took {line.compile_seconds:,.0f} s")
     return notes
 
 

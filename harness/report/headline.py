@@ -1,0 +1,177 @@
+"""The first speed table of README and report: a ratio with its interval for each contender."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from math import isnan, nan
+
+from harness.analysis.rounds import noise_of_runs
+from harness.analysis.speed import FEWEST_RANKED, Acceleration, acceleration_lines
+from harness.analysis.tables import markdown
+from harness.records import Row
+from harness.records.record import Place
+from harness.spec import FLOOR, paper
+
+PRELIMINARY = r" \*"  # behind a figure of too few rounds
+TUNED = ", best tuned"
+# What contenders may bring of their own to a comparison, as the rows call it.
+_UNLIKE = {
+    "layout": "layout",
+    "implementation": "kernels",
+    "threads": "threads",
+    "allocator": "allocator",
+}
+
+
+@dataclass(frozen=True)
+class Headline:
+    """Fig. 3's cells on one machine: that of the newest protocol, of these that with most rows."""
+
+    place: Place
+    floors: tuple[Acceleration, ...]
+    shown: tuple[
+        Acceleration, ...
+    ]  # whose figure says something: who passed an exam, or bf16's bar
+    left_out: tuple[Acceleration, ...]
+
+    @property
+    def tuned(self) -> dict[tuple[str, str, str], Acceleration]:
+        """Of each data set, scale and framework the fastest form of those that have a rank, else
+        of all.
+        """
+        found: dict[tuple[str, str, str], Acceleration] = {}
+        for line in sorted(self.shown, key=lambda line: (line.rank is None, line.ratio_to_floor)):
+            if line.variant and line.precision == "fp32":
+                found.setdefault((line.dataset, line.scale, line.framework), line)
+        return found
+
+    def column(self, name: str, dataset: str, scale: str) -> Acceleration | None:
+        """What stands in a cell of the table."""
+        if name.endswith(TUNED):
+            return self.tuned.get((dataset, scale, name.removesuffix(TUNED)))
+        plain = (line for line in self.shown if not line.variant and line.name == name)
+        return next(
+            (line for line in plain if (line.dataset, line.scale) == (dataset, scale)), None
+        )
+
+    @property
+    def columns(self) -> list[str]:
+        """Each framework, beside it its best tuned form where there is one, bf16 at the end."""
+        plain = {line.name for line in self.shown if not line.variant}
+        tuned = {f"{framework}{TUNED}" for _, _, framework in self.tuned}
+        return sorted(plain | tuned, key=lambda name: (name.endswith("bf16"), name))
+
+
+def headline(lines: Iterable[Acceleration]) -> Headline | None:
+    """What the first table shows; None where nothing was timed in Fig. 3's cells."""
+    cells = [line for line in lines if line.in_figure_3]
+    timed = [line for line in cells if not isnan(line.ratio_to_floor)]
+    if not timed:
+        return None
+    newest = max(line.protocol for line in timed)
+    place = next(line.place for line in timed if line.protocol == newest)
+    here = [line for line in timed if line.place == place]
+    others = [line for line in here if line.framework != FLOOR]
+    nothing = [line for line in cells if line.place == place and line.standing == "none"]
+    return Headline(
+        place,
+        tuple(line for line in here if line.framework == FLOOR and line.precision == "fp32"),
+        tuple(line for line in others if line.standing != "none"),
+        tuple(line for line in nothing if line.framework != FLOOR and not line.variant),
+    )
+
+
+def block(rows: Sequence[Row]) -> str:
+    """The README's: what it is, the table, and what is to be known of it; empty without timings."""
+    found = headline(acceleration_lines(rows))
+    if found is None or not found.shown:
+        return ""
+    table = list(_cells(found))
+    lines = [table[0].keys(), ["---"] * len(table[0]), *(each.values() for each in table)]
+    grid = "\n".join(f"| {' | '.join(line)} |" for line in lines)  # unpadded: it is wide enough
+    return f"{_head(found, rows)}\n\n{grid}\n\n{' '.join(_notes(found))}\n"
+
+
+def _cells(found: Headline) -> Iterator[dict[str, str]]:
+    cells = dict.fromkeys((line.dataset, line.scale) for line in (*found.floors, *found.shown))
+    for dataset, scale in cells:
+        at = {name: found.column(name, dataset, scale) for name in found.columns}
+        rounds = {line.rounds for line in at.values() if line}
+        floors = [f for f in found.floors if (f.dataset, f.scale) == (dataset, scale)]
+        seconds = floors[0].seconds_per_iteration if floors else nan
+        yield {
+            "network": markdown(f"{paper.settings(dataset).title} {scale}"),
+            "floor, ms": "" if isnan(seconds) else f"{1000 * seconds:,.0f}",
+            **{markdown(name): _figure(line, rounds) if line else "" for name, line in at.items()},
+            "n": _counted(rounds),
+        }
+
+
+def _figure(line: Acceleration, rounds: Collection[int]) -> str:
+    """A ratio to the float32 floor with its interval, and its rounds where others have more."""
+    low, high = line.ratio_to_fp32_floor_low, line.ratio_to_fp32_floor_high
+    form = f" {markdown(line.variant)}" if line.variant else ""
+    mark = PRELIMINARY if line.preliminary else ""
+    n = f", n = {line.rounds}" if len(rounds) > 1 else ""
+    return f"{line.ratio_to_fp32_floor:.2f} [{low:.2f}, {high:.2f}]{n}{form}{mark}"
+
+
+def _counted(numbers: Iterable[int]) -> str:
+    found = sorted(set(numbers))
+    return "" if not found else str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
+
+
+def _head(found: Headline, rows: Sequence[Row]) -> str:
+    first = found.shown[0]
+    runs = {line.run for line in found.shown}
+    when = max(row.time for row in rows if row.run in runs)[:10]
+    sizes = _counted(line.batch_size for line in found.shown)
+    equal = all(line.standing != "examined" for line in found.shown)
+    proof = "proved equal as it was timed" if equal else "proved equal by an exam"
+    exams = _counted(line.exam for line in found.shown)
+    protocols = _counted(line.protocol for line in found.shown)
+    return (
+        "Time of a training step over that of its convolutions and products alone (the float32 "
+        f"floor), batch {sizes}, T = 10: geometric mean over n rounds [95 % interval]. Every "
+        f"contender was {proof} (exam {exams}, timing protocol {protocols}). "
+        f"{markdown(first.cpu)}, {first.threads} threads, torch {markdown(first.torch)}, "
+        f"{markdown(when)}; {_noise(runs, rows)}."
+    )
+
+
+def _noise(runs: set[str], rows: Sequence[Row]) -> str:
+    timed = [row for row in rows if row.run in runs]
+    found = [each for each in noise_of_runs(timed).values() if each]
+    said = (f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}], n = {e.rounds}" for e in found)
+    return f"the floor over itself (A/A) {'; '.join(said) or 'was not measured'}"
+
+
+def _notes(found: Headline) -> Iterator[str]:
+    if any(line.preliminary for line in found.shown):
+        yield rf"\* Preliminary: fewer than {FEWEST_RANKED} rounds."
+    lacking = [set(line.lacks) for line in found.shown]
+    common = set.intersection(*lacking)
+    if common:
+        said = [each for each in found.shown[0].lacks if each in common]
+        yield f"Nobody is ranked: {markdown('; '.join(said))}."
+    said = unlike(found.shown)
+    if said:
+        yield markdown(said)
+    for text in dict.fromkeys(line.certificate for line in found.left_out):
+        names = dict.fromkeys(line.name for line in found.left_out if line.certificate == text)
+        yield f"Left out: {markdown(', '.join(names))} ({markdown(text)})."
+
+
+def unlike(lines: Sequence[Acceleration]) -> str:
+    """What contenders do not share, in a sentence; empty where all is alike or nothing is known."""
+    parts = []
+    for field, word in _UNLIKE.items():
+        owners: dict[str, list[str]] = {}
+        for name in dict.fromkeys(line.name for line in lines):
+            values = {str(getattr(line, field) or "") for line in lines if line.name == name}
+            owners.setdefault(" or ".join(sorted(values - {""})), []).append(name)
+        said = [f"{', '.join(names)} {value}" for value, names in owners.items() if value]
+        if len(owners) > 1:
+            parts.append(f"{word}: {'; '.join(said)}")
+    return f"Not shared by all: {'. '.join(parts)}." if parts else ""
