@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.analysis.claims import Verdict, verdicts
 from harness.analysis.speed import acceleration_lines
 from harness.analysis.tables import markdown
 from harness.records import Row
+from harness.report import claims
 from harness.spec import FLOOR, UsageError, paper
 
 BEGIN, END = "<!-- begin: harness report -->", "<!-- end: harness report -->"
@@ -31,7 +31,7 @@ def updated(text: str, rows: Sequence[Row], path: Path) -> str:
 
 def block(rows: Sequence[Row]) -> str:
     """Time of a training step over the floor, and the verdicts."""
-    return f"{_speed(list(rows))}\n{_verdicts(rows)}"
+    return f"{_speed(list(rows))}\n{claims.short_table(rows)}"
 
 
 def _speed(rows: list[Row]) -> str:
@@ -63,22 +63,3 @@ def _speed(rows: list[Row]) -> str:
         f"{markdown(when)}.\n\n"
     )
     return head + pd.DataFrame(shown).to_markdown(index=False, disable_numparse=True) + "\n"
-
-
-def _why(verdict: Verdict) -> str:
-    """The reason of a verdict that would be misread without the scale it was run at."""
-    judged = verdict.status not in ("reproduced", "not tested")
-    return f" ({verdict.reason})" if judged else ""
-
-
-def _verdicts(rows: Sequence[Row]) -> str:
-    lines = [
-        {
-            "claim": markdown(claim.claim),
-            "published": markdown(claim.value),
-            "verdict": f"**{verdict.status}**",
-            "measured": markdown(verdict.figures + _why(verdict)),
-        }
-        for claim, verdict in verdicts(rows)
-    ]
-    return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True) + "\n"
