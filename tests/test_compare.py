@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
-from math import sqrt
+from math import exp, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from rows import ROW, timed, training
 from test_cli import call
 
 from harness.analysis.compare import Change, compare
+from harness.analysis.speed_changes import LEVEL
 from harness.records import IterationRow, Row, Store
+from harness.spec import paper
 
 RECORDED = Path(__file__).parents[1] / "results"
 
@@ -105,6 +108,7 @@ def test_accuracy_is_compared_over_seeds() -> None:
         (runs_of((0.70, 0.71, 0.72)), "better"),
         (runs_of((0.30, 0.31, 0.32)), "worse"),
         (runs_of((0.60,)), "not judged"),
+        (runs_of((0.505, 0.515, 0.525)), "too noisy to tell"),
         (runs_of((0.70, 0.70, 0.70)), "better"),  # no seed differs: nothing warns
     ):
         (change,) = compare(old, new).changes
@@ -114,12 +118,120 @@ def test_accuracy_is_compared_over_seeds() -> None:
         assert change.call == "better"
 
 
+def test_no_change_of_accuracy_is_said_of_an_interval_within_a_point_alone() -> None:
+    old = runs_of((0.500, 0.501, 0.502))
+    for new, limit, call_ in (
+        ((0.501, 0.502, 0.503), None, "no change"),
+        ((0.503, 0.489, 0.511), None, "too noisy to tell"),
+        ((0.503, 0.489, 0.511), 0.05, "no change"),  # what --fail-above says does not matter
+    ):
+        (change,) = compare(old, runs_of(new), limit).changes
+        assert change.call == call_
+
+
 def test_the_interval_of_a_difference_is_welchs() -> None:
     (change,) = compare(runs_of((0.1, 0.3)), runs_of((0.2, 0.3, 0.4, 0.5))).changes
     # variances 0.02 and 0.05 / 3, over n 0.01 and 0.05 / 12; their freedom 1.8972; t of it 4.5341
     reach = 4.534085 * sqrt(0.01 + 0.05 / 12)
     assert (change.old, change.new, change.change) == pytest.approx((0.2, 0.35, 0.15))
     assert (change.low, change.high) == pytest.approx((0.15 - reach, 0.15 + reach), rel=1e-4)
+
+
+CELLS = [(dataset, scale) for dataset in paper.SETTINGS for scale in paper.SCALES]
+CONTENDERS = {"reference": 2.0, "snntorch": 2.5, "spikingjelly": 1.8, "norse": 2.2, "fused": 1.0}
+
+
+def default_run(
+    seed: int, noise: float = 0.03, slower: dict[str, float] | None = None, **fields: Any
+) -> list[Row]:
+    """Nine cells, five contenders and the floor, five rounds.
+
+    As recorded: noise in each round, and a drift of each contender in each cell that no round of it
+    shows, the floor's among them, which moves all ratios of that cell.
+    """
+    drawn, run = random.Random(seed), f"run {seed}"
+    factors = {"floor": 1.0, **CONTENDERS}
+    rows: list[Row] = []
+    for dataset, scale in CELLS:
+        for name, factor in factors.items():
+            level = factor * (slower or {}).get(name, 1.0) * exp(drawn.gauss(0, 0.02))
+            seconds = [level * exp(drawn.gauss(0, noise)) for _ in range(5)]
+            rows += timed(name, *seconds, dataset=dataset, scale=scale, run=run, **fields)
+    return rows
+
+
+@pytest.mark.parametrize("name", CONTENDERS)
+def test_a_planted_slowdown_of_a_default_run_is_called_over_all_cells(name: str) -> None:
+    found = compare(default_run(1), default_run(2, slower={name: 1.1}))
+    over_all = [each for each in found.changes if each.where.startswith("all cells")]
+    slower = [each for each in over_all if each.call == "slower"]
+    assert [each.contender for each in slower] == [f"{name} fp32"]
+    assert 0.06 < slower[0].change < 0.14
+
+
+def test_the_same_code_twice_is_called_another_no_more_often_than_the_level_says() -> None:
+    calls = [
+        called(compare(default_run(seed), default_run(1000 + seed)).changes) for seed in range(20)
+    ]
+    assert sum(map(bool, calls)) <= 20 * LEVEL
+
+
+def test_no_change_is_said_only_of_what_could_have_shown_one() -> None:
+    """The noisier, the less is said: no noise makes anything surer."""
+    quiet, loud = (
+        compare(default_run(1, noise), default_run(2, noise)).changes for noise in (0.01, 0.4)
+    )
+    over_all = [each for each in quiet if each.where.startswith("all cells")]
+    assert {each.call for each in over_all} == {"no change"}
+    assert all(each.low > -0.0910 and each.high <= 0.1 for each in over_all)
+    assert {each.call for each in loud} == {"too noisy to tell"}
+
+
+def test_the_least_change_that_matters_is_that_of_fail_above() -> None:
+    runs = default_run(1, 0.01), default_run(2, 0.01)
+    over_all = [
+        {each.call for each in compare(*runs, limit).changes if each.where.startswith("all cells")}
+        for limit in (None, 0.001)
+    ]
+    assert over_all == [{"no change"}, {"too noisy to tell"}]
+
+
+def test_rows_of_unlike_protocols_are_named_and_not_compared() -> None:
+    old, new = default_run(1), default_run(2, protocol=2)
+    found = compare(old, new)
+    assert found.changes == () and found.unmatched == ()
+    assert found.differences == ("protocol: 1 before, 2 now: 45 figures of speed are not compared",)
+    assert len(compare(old, default_run(2, protocol=1)).changes) > 45  # none is the first
+
+
+def test_a_folder_of_both_protocols_is_compared_by_what_is_alike() -> None:
+    some = [row for row in default_run(3, protocol=2) if row.scale == "Small"]
+    found = compare(default_run(1), [*default_run(2), *some])
+    assert found.differences[0].startswith("protocol: 1 before, 2 now: 15 figures")
+    assert {each.where.split()[1] for each in found.changes if "cells" not in each.where} == {
+        *("Middle", "Large")
+    }
+
+
+def test_the_command_counts_what_is_too_noisy_and_does_not_fail_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, rows in (
+        ("old", default_run(1, 0.4)),
+        ("new", default_run(2, 0.4)),
+        ("slow", default_run(3, slower={"norse": 3.0})),
+        ("later", default_run(4, protocol=2)),
+    ):
+        Store(tmp_path / name).append(*rows)
+    old, new, slow, later = (str(tmp_path / name) for name in ("old", "new", "slow", "later"))
+    assert call(monkeypatch, "compare", old, new, "--fail-above", "5%") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "0 changes stand out of the noise; 51 of 51 figures are too noisy to tell" in said
+    assert "a change of 5 % (speed) or 5 points" in said
+    assert call(monkeypatch, "compare", new, slow, "--fail-above", "5%") == 1
+    capsys.readouterr()
+    assert call(monkeypatch, "compare", old, later) == 2
+    assert "protocol: 1 before, 2 now" in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_command_says_what_cannot_be_compared_and_fails_on_a_regression(
@@ -134,7 +246,7 @@ def test_the_command_says_what_cannot_be_compared_and_fails_on_a_regression(
     assert call(monkeypatch, "compare", old, new, "--fail-above", "50%") == 0
     capsys.readouterr()
     for arguments, sentence in (
-        ([old, other], "have no cell in common"),
+        ([old, other], "they have no cell in common"),
         ([old, str(tmp_path / "none")], "no rows of acceleration under"),
         ([old, new, "--fail-above", "much"], "'--fail-above': 'much', expected a percentage"),
     ):

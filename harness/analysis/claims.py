@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from harness.analysis.judges import (
     ACCURACY,
-    LEVEL,
+    CLEARER,
     NOT_BAD,
+    RISE,
+    SOONER,
+    STEP,
     SUFFICES,
-    Verdict,
     conv,
     fig3,
     fig4,
@@ -18,6 +20,7 @@ from harness.analysis.judges import (
     fig6,
     table,
 )
+from harness.analysis.verdict import FEWEST_SEEDS, LEVEL, Verdict
 from harness.records import Row
 
 
@@ -39,7 +42,20 @@ def verdicts(records: Iterable[Row]) -> list[tuple[Claim, Verdict]]:
     return [(claim, claim.judge(rows)) for claim in CLAIMS]
 
 
-_TABLE_TEST = f"mean over seeds at most {100 * ACCURACY:.0f} point below, at the paper's size"
+_OVER_SEEDS = f"95 % interval over at least {FEWEST_SEEDS} seeds"
+_TABLE_TEST = (
+    f"{_OVER_SEEDS} of the accuracy at the paper's size, in float32: reproduced where it lies "
+    f"above {100 * ACCURACY:.0f} point below the published figure, contradicted where under that"
+)
+
+
+def _trend_test(effect: str, matters: str, test: str) -> str:
+    return (
+        f"{_OVER_SEEDS} of {effect}: reproduced where it lies above 0 and {test} has p < {LEVEL}, "
+        f"contradicted where it lies below {matters}, the least that would matter; inconclusive "
+        "where neither, or where training had not converged"
+    )
+
 
 CLAIMS: tuple[Claim, ...] = (
     Claim(
@@ -54,7 +70,11 @@ CLAIMS: tuple[Claim, ...] = (
         "fig4",
         "Accuracy rises from Small to Middle to Large",
         "trend",
-        f"Page's trend test over seeds, p < {LEVEL}, on every data set that was run",
+        _trend_test(
+            "the accuracy a step of scale, on every data set that was run",
+            f"{100 * STEP:.0f} point",
+            "Page's trend test over seeds",
+        ),
         "scale",
         fig4,
     ),
@@ -62,7 +82,12 @@ CLAIMS: tuple[Claim, ...] = (
         "fig5",
         "On CIFAR-10 longer T is better, 4 to 8 steps suffice, one step is not bad",
         "trend",
-        f"Page's trend test, p < {LEVEL}; T = 4 within {100 * SUFFICES:.0f} points of T = 8; T = 1 "
+        _trend_test(
+            "the rise from T = 1 to T = 8",
+            f"{100 * RISE:.0f} point",
+            "Page's trend test over seeds",
+        )
+        + f"; likewise that T = 4 is within {100 * SUFFICES:.0f} points of T = 8, and that T = 1 "
         f"keeps {100 * NOT_BAD:.0f} % of what T = 8 is above chance",
         "timesteps",
         fig5,
@@ -71,7 +96,9 @@ CLAIMS: tuple[Claim, ...] = (
         "fig6",
         "The confusion matrix over 500 random test images is clearer with NeuNorm",
         "comparison",
-        f"contrast of the votes, paired t test over seeds, p < {LEVEL}",
+        _trend_test(
+            "the gain in contrast of the votes", f"{CLEARER:g}", "a paired t test over seeds"
+        ),
         "neunorm",
         fig6,
     ),
@@ -79,7 +106,11 @@ CLAIMS: tuple[Claim, ...] = (
         "conv",
         "NeuNorm converges sooner on DVS-CIFAR10",
         "best accuracy at epoch 157 without, 103 with",
-        f"epochs to the accuracy that both reach, paired t test over seeds, p < {LEVEL}",
+        _trend_test(
+            "the share saved of the epochs to the accuracy that both reach",
+            f"{100 * SOONER:.0f} %",
+            "a paired t test over seeds",
+        ),
         "accuracy",
         conv,
     ),

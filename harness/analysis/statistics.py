@@ -10,6 +10,7 @@ from statistics import fmean, stdev
 from scipy import stats
 
 CONFIDENCE = 0.95
+MOST = 200  # seeds that anybody would train
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ def share(values: Sequence[float]) -> Mean:
     return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
 
 
-def mean(values: Sequence[float]) -> Mean:
+def mean(values: Sequence[float], confidence: float = CONFIDENCE) -> Mean:
     """The mean with Student's interval."""
     n = len(values)
     if n == 0:
@@ -36,5 +37,17 @@ def mean(values: Sequence[float]) -> Mean:
     value = fmean(values)
     if n == 1:
         return Mean(value, nan, nan, 1)
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * stdev(values) / sqrt(n)
+    reach = _reach(stdev(values), n, confidence)
     return Mean(value, value - reach, value + reach, n)
+
+
+def values_to_reach(values: Sequence[float], reach: float) -> int | None:
+    """How many values of this spread have an interval of at most this reach; None above MOST."""
+    spread = stdev(values)
+    counts = range(len(values), MOST + 1)
+    return next((n for n in counts if _reach(spread, n, CONFIDENCE) <= reach), None)
+
+
+def _reach(spread: float, n: int, confidence: float) -> float:
+    """Half of Student's interval of a mean."""
+    return float(stats.t.ppf((1 + confidence) / 2, n - 1)) * spread / sqrt(n)

@@ -1,4 +1,9 @@
-"""A sample of recorded cases, measured again: which figures are confirmed."""
+"""A sample of recorded cases, measured again: which figures are confirmed.
+
+What a training comes to is the same number or another. A time is confirmed where the interval of
+new over old lies within MARGIN of 1; it differs where the interval does not, and has no 1 in it;
+else it is too noisy to tell, so no noise makes it surer.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +11,23 @@ import random
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import exp, inf, isnan, log, log1p, sqrt
 from pathlib import Path
 from typing import Literal
 
 from harness.analysis.groups import grouped
+from harness.analysis.protocols import MARGIN, protocol_of, protocols
 from harness.analysis.rounds import cell_of, last_run
 from harness.analysis.speed import Acceleration, acceleration_lines
 from harness.jobs import Executor
 from harness.records import EndedRow, EpochRow, IterationRow, Row, Store, TrainedRow
+from harness.records.identity import PROTOCOL
 from harness.spec import FLOOR, Access, Budget, Case, Say
 
+LARGEST = 700.0  # whose exponential is a float
 # What an epoch comes to. On the same processor these are the same numbers, bit for bit.
 FIGURES = ("loss", "train_accuracy", "validation_accuracy", "test_accuracy", "gradient_norm")
-Verdict = Literal["confirmed", "differs", "not tested"]
+Verdict = Literal["confirmed", "differs", "too noisy to tell", "not tested"]
 
 
 @dataclass(frozen=True)
@@ -59,13 +68,18 @@ def verify(records: Sequence[Row], sample: Sample, here: Here) -> Iterator[Check
     ended = [row for row in records if isinstance(row, TrainedRow)]
     trained = list(grouped(ended, lambda row: row.key).values())
     timed = [row for row in records if isinstance(row, IterationRow)]
-    cells = list(grouped(timed, cell_of).values())
+    cells = _preferred(list(grouped(timed, cell_of).values()))
     with tempfile.TemporaryDirectory(prefix="harness-") as folder:
         repeat = Repeat(records, here, Store(Path(folder)))
         for row, *_ in drawn.sample(trained, min(sample.cases, len(trained))):
             yield from repeat.training(row, sample.epochs)
         for group in drawn.sample(cells, min(sample.cases, len(cells))):
             yield from repeat.cell(group, sample.budget)
+
+
+def _preferred(cells: list[list[IterationRow]]) -> list[list[IterationRow]]:
+    """The cells timed under the protocol of now, which alone can be tested; else all."""
+    return [cell for cell in cells if protocol_of(last_run(cell)[-1]) == PROTOCOL] or cells
 
 
 @dataclass(frozen=True)
@@ -110,27 +124,79 @@ class Repeat:
         """The ratios to the floor of a cell's last run, against those of now."""
         cell, suite = cell_of(group[0]), group[0].suite
         same = [row for row in self.records if row.suite == suite and cell_of(row) == cell]
+        taken_by = protocols(same)
+        recorded = _lines(same)
+        alike = {name for name, line in recorded.items() if taken_by[line.run] == PROTOCOL}
+        after = self._timed_again(group, budget) if alike else {}
+        for name, old in recorded.items():
+            if name in alike:
+                yield ratio_check(name, old, after.get(name))
+            else:
+                why = f"measured under protocol {taken_by[old.run]}"
+                why += f", this harness measures under {PROTOCOL}"
+                yield _untested(name, old, why)
+
+    def _timed_again(self, group: Sequence[IterationRow], budget: float) -> dict[str, Acceleration]:
+        """The lines of a cell's last contenders, timed here and now."""
         ran = (row for row in last_run(list(group)) if row.framework != FLOOR)
         cases = tuple(c for c in dict.fromkeys(map(Case.of, ran)) if not self.here.lacks(c))
-        after: dict[str, Acceleration] = {}
-        if cases:
-            spend = Budget(seconds=budget)
-            access, say = self.here.access, self.here.say
-            list(self.here.executor.measure(cases, self.store, access, spend, say))
-            rows = self.store.read(suite)[0]
-            after = _lines(row for row in rows if Case.of(row).cell == Case.of(group[0]).cell)
-        for name, old in _lines(same).items():
-            yield _ratio_check(name, old, after.get(name))
+        if not cases:
+            return {}
+        access, say = self.here.access, self.here.say
+        list(self.here.executor.measure(cases, self.store, access, Budget(seconds=budget), say))
+        rows = self.store.read(group[0].suite)[0]
+        return _lines(row for row in rows if Case.of(row).cell == Case.of(group[0]).cell)
 
 
-def _ratio_check(name: str, old: Acceleration, new: Acceleration | None) -> Check:
-    what = f"{old.dataset} {old.scale} T={old.T} {name}"
-    figure = "ratio to the floor"
+def _what(name: str, line: Acceleration) -> tuple[str, str, str]:
+    return f"{line.dataset} {line.scale} T={line.T} {name}", "ratio to the floor", _ratio(line)
+
+
+def _untested(name: str, old: Acceleration, why: str) -> Check:
+    return Check(*_what(name, old), "", "not tested", why)
+
+
+def ratio_check(name: str, old: Acceleration, new: Acceleration | None) -> Check:
+    """A contender's recorded ratio against that of now; None where it was not timed."""
     if new is None:
-        return Check(what, figure, _ratio(old), "", "not tested", "it was not timed here")
-    if old.ratio_low <= new.ratio_high and new.ratio_low <= old.ratio_high:
-        return Check(what, figure, _ratio(old), _ratio(new), "confirmed")
-    return Check(what, figure, _ratio(old), _ratio(new), "differs", "the intervals do not meet")
+        return _untested(name, old, "it was not timed here")
+    if isnan(old.ratio_to_floor) or isnan(new.ratio_to_floor):
+        return _untested(name, old, "there was no floor to compare with")
+    centre, low, high = _log_change(old, new)
+    shown = f"now over recorded {exp(centre):.2f} [{exp(low):.2f}, {_exp(high):.2f}]"
+    verdict: Verdict = "too noisy to tell"
+    if -log1p(MARGIN) <= low and high <= log1p(MARGIN):
+        verdict, shown = "confirmed", ""
+    elif low > 0 or high < 0:
+        verdict = "differs"
+    else:
+        shown += f": 1 is in it, and so is a change of more than {100 * MARGIN:.0f} %"
+    if shown and old.place != new.place:
+        shown += f"; it was another machine: {old.place}, now {new.place}"
+    return Check(*_what(name, old), _ratio(new), verdict, shown)
+
+
+def _log_change(old: Acceleration, new: Acceleration) -> tuple[float, float, float]:
+    """log(new / old) and its interval, from both intervals (Donner and Zou's MOVER).
+
+    Of two independent figures each side of the interval is the root of the sum of squares.
+    """
+    a, b = _logs(old), _logs(new)
+    centre = b[0] - a[0]
+    below = sqrt((b[0] - b[1]) ** 2 + (a[2] - a[0]) ** 2)
+    above = sqrt((b[2] - b[0]) ** 2 + (a[0] - a[1]) ** 2)
+    return centre, centre - below, centre + above
+
+
+def _logs(line: Acceleration) -> tuple[float, float, float]:
+    """Of a ratio, and of its interval's ends; one that is not known reaches to infinity."""
+    low = log(line.ratio_low) if line.ratio_low > 0 else -inf
+    high = log(line.ratio_high) if line.ratio_high < inf else inf
+    return log(line.ratio_to_floor), low, high
+
+
+def _exp(value: float) -> float:
+    return exp(value) if value < LARGEST else inf
 
 
 def _epoch(what: str, before: EpochRow, after: EpochRow) -> Iterator[Check]:

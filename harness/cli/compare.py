@@ -24,19 +24,23 @@ def compare(
         float | None,
         typer.Option(
             "--fail-above",
-            help="Exit 1 on a larger change for the worse.",
+            help="Exit 1 on a larger change for the worse; less does not matter.",
             metavar="5%",
             parser=options.percent,
         ),
     ] = None,
 ) -> None:
-    """Compare two result folders; a change is called only where it stands out of the noise."""
+    """Compare two result folders: what changed, what did not, and what is too noisy to tell."""
     from harness.analysis import compare as comparing
     from harness.cli import terminal
 
-    found = comparing.compare(*(rows_of(folder, "acceleration") for folder in (old, new)))
+    found = comparing.compare(
+        rows_of(old, "acceleration"), rows_of(new, "acceleration"), fail_above
+    )
     if not found.changes:
-        raise UsageError(f"{old} and {new} have no cell in common: nothing can be compared")
+        unlike = [each for each in found.differences if each.startswith("protocol")]
+        why = "; ".join(unlike) or "they have no cell in common"
+        raise UsageError(f"nothing of {old} and {new} can be compared: {why}")
     out.print(terminal.comparison(found))
     worse = found.beyond(fail_above) if fail_above is not None else []
     if worse:

@@ -24,8 +24,13 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Write OUT/report.html and OUT/tables/ from the rows under OUT/records."""
+    """Write OUT/report.html and OUT/tables/ from the rows under OUT/records; show the verdicts."""
     from harness import report as reporting
+    from harness.analysis.claims import verdicts
+    from harness.cli import terminal
 
-    for path in reporting.write(rows_of(out_dir, "acceleration"), out_dir, readme):
+    rows = rows_of(out_dir, "acceleration")
+    written = reporting.write(rows, out_dir, readme)
+    out.print(terminal.verdicts(verdicts(rows)))
+    for path in written:
         out.print(str(path), markup=False, highlight=False)

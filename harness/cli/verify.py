@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -38,7 +39,7 @@ def verify(
     ] = 30.0,
     data_root: options.DataRoot = None,
 ) -> None:
-    """Measure a sample of recorded cases again, and say which figures are confirmed."""
+    """Measure a sample of recorded cases again: what is confirmed; exit 1 if a figure differs."""
     from harness import datasets
     from harness.analysis import verify as verifying
     from harness.cli import terminal
@@ -54,7 +55,7 @@ def verify(
         here = verifying.Here(Local(), Access(root), lacks, say)
         found = list(verifying.verify(rows, wanted, here))
     out.print(terminal.checks(found))
-    confirmed = sum(check.verdict == "confirmed" for check in found)
-    out.print(f"{confirmed} of {len(found)} figures confirmed", markup=False)
-    if confirmed < len(found) or not found:
+    counts = Counter(check.verdict for check in found)
+    out.print(", ".join(f"{counts[each]} {each}" for each in get_args(verifying.Verdict)))
+    if counts["differs"] or len(found) == counts["not tested"]:  # what tested nothing is no pass
         raise typer.Exit(1)

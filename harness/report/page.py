@@ -12,6 +12,7 @@ from plotly.offline import get_plotlyjs
 
 from harness.analysis.claims import verdicts
 from harness.analysis.speed import first_round
+from harness.analysis.verdict import Status
 from harness.records import Row
 from harness.report import grid, provenance
 from harness.report.sections import SECTIONS
@@ -27,6 +28,13 @@ COMMANDS = (
     ("this page", "harness report"),
 )
 
+CLASSES: dict[Status, str] = {  # how the page's style names a verdict
+    "reproduced": "reproduced",
+    "contradicted": "contradicted",
+    "inconclusive": "open",
+    "not tested": "untested",
+}
+
 
 def page(rows: Sequence[Row]) -> str:
     """The whole report as one HTML file that needs no network. Pure: same rows, same text."""
@@ -39,7 +47,8 @@ def page(rows: Sequence[Row]) -> str:
     template = resources.files(__package__ or "").joinpath("page.html.j2").read_text("utf-8")
     return environment.from_string(template).render(
         judged=judged,
-        counts=Counter(verdict.status for _, verdict in judged),
+        classes=CLASSES,
+        counts=Counter(verdict.text for _, verdict in judged),
         sections=sections,
         plotly=Markup(get_plotlyjs() if any(s.figures for s in sections) else ""),
         machines=grid.html(provenance.machines(rows)),

@@ -71,12 +71,28 @@ def comparison(found: Comparison) -> RenderableType:
         right = name in ("old", "new", "change")
         grid.add_column(name, justify="right" if right else "left", overflow="fold")
     for each in found.changes:
-        grid.add_row(*map(escape, _changed(each)), style=_CALLS.get(each.call, ""))
+        grid.add_row(
+            *map(escape, _changed(each)), style=_CALLS.get(each.call, _QUIET.get(each.call, ""))
+        )
+    return Group(*head, grid, Text(_calls(found), "bold"))
+
+
+def _calls(found: Comparison) -> str:
+    """How many changes stand out, and how many figures might hide one."""
     calls = sum(each.call in _CALLS for each in found.changes)
-    return Group(*head, grid, Text(f"{calls} changes stand out of the noise", "bold"))
+    noisy, margins = len(found.called("too noisy to tell")), found.margins
+    return (
+        f"{calls} changes stand out of the noise; {noisy} of {len(found.changes)} figures are too "
+        f"noisy to tell a change of {100 * margins.speed:g} % (speed) or "
+        f"{100 * margins.accuracy:g} points (accuracy)"
+    )
 
 
+# What stands out of the noise, and how it is shown.
 _CALLS = {"slower": "red", "worse": "red", "faster": "green", "better": "green"}
+
+
+_QUIET = {"too noisy to tell": "dim"}
 
 
 def _changed(each: Change) -> tuple[str, ...]:

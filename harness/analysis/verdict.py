@@ -1,0 +1,219 @@
+"""What a verdict is: effects over seeds, what of each would matter, and the word that follows.
+
+Of each effect two bounds are fixed before any run. The claim holds where the 95 % interval over
+seeds lies above the one; it is contradicted only where the interval lies below the other, so that
+what would matter is excluded. Data too few, too noisy, or of networks that had not converged can do
+neither: they are inconclusive, and no noise makes a verdict surer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.analysis.extent import full_size, scale_of
+from harness.analysis.statistics import CONFIDENCE, Mean, mean, share, values_to_reach
+from harness.analysis.trained import Trainings
+
+Status = Literal["reproduced", "contradicted", "inconclusive", "not tested"]
+Call = Literal["holds", "fails", "too small", "cannot tell"]
+Unit = Literal["points", "accuracy", "share", "votes"]
+
+LEVEL = 0.05  # of every trend test, one-sided
+FEWEST_SEEDS = 3  # the same everywhere; fewer say nothing of a spread
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A figure over seeds that decides a claim, and what was fixed of it beforehand."""
+
+    name: str
+    unit: Unit
+    values: tuple[float, ...]  # one a seed
+    above: float  # it holds where its interval lies above this
+    matters: float  # it fails where its interval lies below this, the least that would matter
+    p: float | None = None  # one-sided, where a trend is tested
+    doubt: str = ""  # why its trainings can tell nothing, whatever the interval
+
+    @property
+    def found(self) -> Mean:
+        """The mean over the seeds, with its 95 % interval."""
+        return (share if self.unit == "accuracy" else mean)(self.values)
+
+    @property
+    def too_few(self) -> str:
+        """Whether there are too few seeds, in words."""
+        n = len(self.values)
+        return f"{n} seeds, of at least {FEWEST_SEEDS}" if n < FEWEST_SEEDS else ""
+
+    def call(self, parts: int) -> Call:
+        """What it says of a claim that has so many parts.
+
+        All parts must hold for a claim, one that fails is enough against it: so the interval that
+        speaks against is wider, by Bonferroni, that no claim falls by the number of its parts.
+        """
+        if self.too_few or self.doubt:
+            return "cannot tell"
+        high = mean(self.values, 1 - (1 - CONFIDENCE) / parts).high
+        if high < self.matters:
+            return "too small" if self._is_above else "fails"
+        return "holds" if self._is_above and not self._no_trend else "cannot tell"
+
+    @property
+    def _is_bound(self) -> bool:
+        """Whether it is judged by one figure that it reaches or does not."""
+        return self.above == self.matters
+
+    @property
+    def _is_above(self) -> bool:
+        low = self.found.low
+        return low >= self.above if self._is_bound else low > self.above
+
+    @property
+    def _no_trend(self) -> bool:
+        return self.p is not None and self.p >= LEVEL
+
+    @property
+    def why_not(self) -> str:
+        """Why it cannot tell, where it cannot."""
+        trend = f"the trend test's p is not below {LEVEL}"
+        open_ = trend if self._is_above and self._no_trend else "the interval has room for both"
+        return self.too_few or self.doubt or open_
+
+    @property
+    def needs(self) -> str:
+        """What would have it tell, where it cannot."""
+        if self.too_few:
+            return f"at least {FEWEST_SEEDS} seeds of each training (`--seeds`)"
+        if self.doubt:
+            return "trainings that converge: more epochs (`--epochs`), or networks that learn"
+        if self._is_above:
+            return f"more seeds, if the trend test came to tell ({self.name})"
+        room = max(self.found.value - self.above, self.matters - self.found.value)
+        seeds = values_to_reach(self.values, room)
+        count = "more seeds than are practical" if seeds is None else f"about {seeds} seeds"
+        return f"{count} of the same spread ({self.name})"
+
+    @property
+    def text(self) -> str:
+        """Its mean and interval: "CIFAR-10, a step of scale: +0.4 points [-1.2, +2.0]"."""
+        return f"{self.name}: {_shown(self.found, self.unit)}"
+
+    @property
+    def decided_by(self) -> str:
+        """What it was held against, for the reason of a verdict."""
+        p = "" if self.p is None else f", p = {self.p:.3f}"
+        bar = f"bar {_value(self.matters, self.unit)}"
+        bar = (
+            bar if self._is_bound else f"the least that matters: {_value(self.matters, self.unit)}"
+        )
+        return f"{self.text} ({bar}{p})"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the rows say of a claim."""
+
+    status: Status
+    figures: str  # what was measured, in one sentence; "" where nothing was
+    reason: str  # why it is this verdict
+    would_change: str  # what would change it, in one sentence
+    reduced: bool = False  # whether any of the trainings was not the paper's size
+    effects: tuple[Effect, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The verdict as it is shown."""
+        judged = self.reduced and self.status != "not tested"
+        return f"{self.status} at reduced scale" if judged else self.status
+
+    @property
+    def measured(self) -> str:
+        """Its effects with their intervals, else what was measured, in a few words."""
+        return "; ".join(each.text for each in self.effects) or self.figures
+
+    @property
+    def n(self) -> str:
+        """How many seeds each effect has; once where all have as many."""
+        return ", ".join(map(str, dict.fromkeys(len(each.values) for each in self.effects)))
+
+
+def untested(what: str, suite: str) -> Verdict:
+    """The verdict where the rows that a claim needs are not there."""
+    command = f"`harness run --suite {suite}`"
+    return Verdict("not tested", "", f"{what}: run {command}", f"rows of {command}")
+
+
+def decided(
+    effects: Sequence[Effect], groups: Sequence[Trainings], figures: str, suite: str
+) -> Verdict:
+    """The verdict of a claim all of whose effects must hold, on these trainings."""
+    calls: list[Call] = [each.call(len(effects)) for each in effects]
+    status: Status = "inconclusive"
+    if "fails" in calls:
+        status = "contradicted"
+    elif all(call == "holds" for call in calls):
+        status = "reproduced"
+    reduced = [each for each in groups if not full_size(each)]
+    called = list(zip(effects, calls, strict=True))
+    reason = _reason(called)
+    size = f"; at reduced scale: {scale_of(reduced)}" if reduced else ""
+    change = _would_change(status, called, suite, reduced=bool(reduced))
+    return Verdict(status, figures, reason + size, change, bool(reduced), tuple(effects))
+
+
+_SAID: dict[Call, str] = {
+    "holds": "yes",
+    "fails": "no",
+    "too small": "it is there, but less than would matter",
+    "cannot tell": "cannot tell",
+}
+
+
+def _reason(called: Sequence[tuple[Effect, Call]]) -> str:
+    """What each effect says, then why those cannot tell that cannot."""
+    said = [f"{_SAID[call]}: {effect.decided_by}" for effect, call in called]
+    why = dict.fromkeys(effect.why_not for effect, call in called if call == "cannot tell")
+    return "; ".join([*said, *why])
+
+
+def at_full_size(suite: str) -> str:
+    """The run that is of the paper's size."""
+    return f"the paper's size: `harness run --suite {suite} --paper --precision fp32`"
+
+
+def _would_change(
+    status: Status, called: Sequence[tuple[Effect, Call]], suite: str, *, reduced: bool
+) -> str:
+    match status:
+        case "inconclusive":
+            unstated = "a size that the paper states: it states none"
+            needs = (unstated if c == "too small" else e.needs for e, c in called if c != "holds")
+            return "; ".join(dict.fromkeys(needs))
+        case "reproduced":
+            low = "more seeds, if an interval came to reach below its bound"
+            return at_full_size(suite) if reduced else low
+        case _:
+            high = "more seeds, if every interval came to reach what matters"
+            return f"{high}; or {at_full_size(suite)}" if reduced else high
+
+
+def _shown(found: Mean, unit: Unit) -> str:
+    value = _value(found.value, unit)
+    if found.n < 2:
+        return value
+    low, high = (_value(each, unit).split(" ")[0] for each in (found.low, found.high))
+    return f"{value} [{low}, {high}]"
+
+
+def _value(value: float, unit: Unit) -> str:
+    match unit:
+        case "points":
+            return f"{round(100 * value, 1) + 0.0:+.1f} points"  # -0.0 is shown as +0.0
+        case "accuracy":
+            return f"{100 * value:.1f} %"
+        case "share":
+            return f"{100 * value:+.0f} %"
+        case "votes":
+            return f"{value:+.3f}"
