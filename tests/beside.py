@@ -23,10 +23,9 @@ class InThisProcess:
     case: Case
     host: Host
     exchange: Exchange
-    static: bool
 
     def __post_init__(self) -> None:
-        self.inside = inside_of(self.case, self.host.find, self.exchange, self.static)
+        self.inside = inside_of(self.case, self.host.find, self.exchange)
         self.said: list[str] = []
         self.process = self
 
@@ -61,9 +60,9 @@ class InThisProcess:
 def plant(monkeypatch: pytest.MonkeyPatch) -> None:
     """Has all contenders compute in this process."""
 
-    def start(case: Case, host: Host, *, static: bool) -> Apart:
+    def start(case: Case, host: Host) -> Apart:
         exchange = Exchange.made()
-        child = InThisProcess(case, host, exchange, static)
+        child = InThisProcess(case, host, exchange)
         return Apart(host, cast(Any, child), exchange)
 
     monkeypatch.setattr(apart.Apart, "start", start)

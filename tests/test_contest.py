@@ -83,7 +83,7 @@ def test_one_that_computes_less_once_it_was_audited_is_found(tmp_path: Path, nam
 
 def test_who_has_no_turn_is_stopped_with_all_that_it_left_running() -> None:
     host = Host(hostile_contenders.find, KEPT, math.inf, lambda: None)
-    apart = Apart.start(case("planted:burns"), host, static=True)
+    apart = Apart.start(case("planted:burns"), host)
     try:
         network = case("planted:burns").network
         weights = [
@@ -106,7 +106,7 @@ def test_who_has_no_turn_is_stopped_with_all_that_it_left_running() -> None:
 
 def test_what_breaks_the_pipe_is_a_reason() -> None:
     host = Host(hostile_contenders.find, KEPT, 30.0, lambda: None)
-    apart = Apart.start(case("reference"), host, static=True)
+    apart = Apart.start(case("reference"), host)
     try:
         with pytest.raises(Failed, match="KeyError"):
             apart.ask("nothing of the kind")

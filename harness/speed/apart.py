@@ -19,7 +19,8 @@ from harness.records import Outcome
 from harness.spec import Case
 from harness.speed import inside
 from harness.speed.exchange import Exchange
-from harness.speed.inside import Find, Setting
+from harness.speed.inside import Setting
+from harness.speed.inside.network import Find
 from harness.system import clock, footprint
 from harness.system.child import Child, Died
 
@@ -67,12 +68,12 @@ class Apart:
     lean: bool = False  # gives its memory back after each turn
 
     @classmethod
-    def start(cls, case: Case, host: Host, *, static: bool) -> Apart:
+    def start(cls, case: Case, host: Host) -> Apart:
         """Starts it. Raises Failed."""
         exchange = Exchange.made()
         handed = exchange.handed()
         limit = footprint.available_mib("cpu") if case.device == "cpu" else None
-        given = (case, host.find, handed, static, host.setting)
+        given = (case, host.find, handed, host.setting)
         child = Child.start(inside.main, given, case.device, limit)
         handed.close()
         apart = cls(host, child, exchange)

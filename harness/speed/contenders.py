@@ -15,7 +15,7 @@ from harness.proof.certificate import Certificate
 from harness.records import MemoryRow, Record, UnmeasuredRow, WarmupRow, WarningRow
 from harness.records.build import shortened
 from harness.reference.initialise import dead_layers
-from harness.spec import FLOOR, Case, Precision, paper
+from harness.spec import FLOOR, Case, Precision
 from harness.speed import floor
 from harness.speed.apart import Apart, Failed, Host
 from harness.speed.attempt import Attempts
@@ -106,8 +106,10 @@ class Contenders:
     def _certified(self, row: Record, case: Case, examiner: Examiner) -> bool:
         """Examines the adapter and keeps the proof as rows; whether it may be timed."""
         proofs: list[Certificate] = []
+        deviations = (row.deviations,) if row.deviations else ()
         for precision in certificate.required(case.precision):
-            proof = self.attempts.attempt(row, partial(examiner.certify, case, row, precision))
+            certify = partial(examiner.certify, case, deviations, precision)
+            proof = self.attempts.attempt(row, certify)
             if proof is None:
                 return False
             proofs.append(proof)
@@ -154,8 +156,7 @@ class Contenders:
                 largest = full.pop()
                 if not largest.lean:
                     self.attempts.attempt(largest.row, largest.apart.grow_lean)
-        static = paper.settings(case.dataset).static
-        return Apart.start(case, self.host, static=static)
+        return Apart.start(case, self.host)
 
     def _floors(self, case: Case, beside: list[Contender]) -> list[Contender]:
         """The floor of a precision; that of the cell's own is there twice."""

@@ -21,7 +21,7 @@ from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
 from harness.spec import Case, Precision, paper
 from harness.speed.apart import Apart
-from harness.speed.inside import asked_of
+from harness.speed.inside.network import asked_of
 from harness.system import allocator
 
 CALIBRATION_SAMPLES = 4

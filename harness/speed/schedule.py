@@ -21,7 +21,8 @@ from harness.records.ledger import Ledger
 from harness.spec import Access, Budget, Case, cells
 from harness.speed.apart import Host
 from harness.speed.cell import Cell
-from harness.speed.inside import Find, Setting
+from harness.speed.inside import Setting
+from harness.speed.inside.network import Find
 from harness.system import clock, footprint, processes
 
 MOST_ROUNDS = 10  # as in the paper

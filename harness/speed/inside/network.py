@@ -1,156 +1,28 @@
-"""What runs in a contender's process: it is asked, it computes, it judges nothing.
-
-Each order is answered once, with JSON; tensors go through the exchange.
-"""
+"""One adapter's network in its process: examined, or built, audited and timed."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo.exc import TorchDynamoException
 
-import adapters
-from harness.adapter import Adapter, Unsupported, Variant
-from harness.proof.answer import Incomparable, Question, tapped_pass
+from harness.adapter import Adapter, Variant, examined
+from harness.proof.answer import Question, tapped_pass
+from harness.proof.exam import Questions, sit
 from harness.reference import coding
-from harness.spec import FLOOR, Case, paper
-from harness.speed import floor, memory
+from harness.spec import Case, Precision, paper
+from harness.speed import memory
 from harness.speed.exchange import Exchange
+from harness.speed.inside.turns import Turns
 from harness.speed.iteration import Built, Came, Workload, built
-from harness.system import allocator, clock, state
-from harness.system.child import Ends
+from harness.system import allocator, state
 
 Find = Callable[[str], Adapter]  # adapters.load
 COMPILED = "a compiler works in the process that it compiles for: its memory would be in the figure"
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How the process is set up: as every contender's."""
-
-    threads: int
-    allocator: str  # "keep" or "system"
-
-
-class Inside(Protocol):
-    """One contender, or the floor, in its process."""
-
-    def answer(self, order: str, given: list[Any]) -> object:
-        """Does what is ordered."""
-        ...
-
-
-def main(
-    ends: Ends, case: Case, find: Find, exchange: Connection, static: bool, setting: Setting
-) -> None:
-    """The process, until its owner is gone."""
-    ends.enter()
-    torch.set_num_threads(setting.threads)
-    allocator.choose("keep" if setting.allocator == "keep" else "system")
-    inside = inside_of(case, find, Exchange.at(exchange), static)
-    ends.say(["here"])
-    while True:
-        try:
-            order, *given = ends.hear()
-        except EOFError:  # the owner is gone
-            return
-        ends.say(answered(inside, order, given))
-
-
-def inside_of(case: Case, find: Find, exchange: Exchange, static: bool) -> Inside:
-    """Who computes a case."""
-    if case.framework == FLOOR:
-        return Floor(case, exchange, static)
-    return Contender(case, find, exchange, static)
-
-
-def answered(inside: Inside, order: str, given: list[Any]) -> list[object]:
-    """What came of an order, as it is said to the owner."""
-    try:
-        return ["done", inside.answer(order, given)]
-    except Unsupported as reason:
-        return ["unsupported", str(reason)]
-    except Incomparable as reason:
-        return ["not comparable", str(reason)]
-    except adapters.Missing as reason:
-        return ["missing", str(reason)]
-    except TorchDynamoException as error:
-        return ["unsupported", f"torch.compile: {type(error).__name__}: {error}"]
-    except Exception as error:  # noqa: BLE001 a framework may throw anything: it becomes a row
-        return ["failed", f"{type(error).__name__}: {error}"]
-
-
-@dataclass(eq=False)
-class Turns:
-    """The turns of who is timed: the same for a contender and for the floor."""
-
-    device: torch.device
-    run: Callable[[], object]
-    frozen: bool = False
-
-    def ready(self) -> None:
-        """What must not fall into the time: garbage is collected, and none is until the report."""
-        gc.collect()
-        if not self.frozen:
-            gc.freeze()  # what is there stays: to look through it at every turn takes long
-            self.frozen = True
-        gc.disable()
-
-    def iterate(self) -> float:
-        """Seconds of one iteration."""
-        return clock.seconds(self.run, self.device)
-
-
-@dataclass(eq=False)
-class Floor:
-    """The floor, in its process."""
-
-    case: Case
-    exchange: Exchange
-    static: bool
-    _turns: Turns | None = None
-
-    @property
-    def _work(self) -> floor.Work:
-        return floor.Work(self.case.mode, self.case.precision, torch.device(self.case.device))
-
-    def answer(self, order: str, given: list[Any]) -> object:
-        """Does what is ordered."""
-        orders: dict[str, Callable[..., object]] = {
-            "layouts": self._layouts,
-            "build": self._build,
-            "ready": lambda roll: self._there.ready(),
-            "iterate": lambda: self._there.iterate(),
-            "report": self._report,
-            "release": allocator.release,
-        }
-        return orders[order](*given)
-
-    @property
-    def _there(self) -> Turns:
-        assert self._turns is not None, "it was not built"
-        return self._turns
-
-    @property
-    def _shape(self) -> floor.Shape:
-        return floor.Shape(self.case.T, self.case.batch_size, self.static)
-
-    def _layouts(self) -> tuple[floor.Layout, ...]:
-        return floor.fastest(self.case.network, self._shape, self._work)
-
-    def _build(self, *layouts: floor.Layout) -> None:
-        products = floor.products(self.case.network, self._shape, layouts, self._work)
-        self._turns = Turns(self._work.device, floor.iteration(products, self._work))
-
-    def _report(self) -> list[object]:
-        gc.enable()
-        return [None, None, torch.get_num_threads(), []]
 
 
 @dataclass(eq=False)
@@ -170,14 +42,14 @@ class There:
 
 
 @dataclass(eq=False)
-class Contender:
+class AdapterInside:
     """One adapter's network, in its process."""
 
     case: Case
     find: Find
     exchange: Exchange
-    static: bool
     _built: There | None = None
+    _examined: nn.Module | None = None
 
     @property
     def _there(self) -> There:
@@ -187,6 +59,7 @@ class Contender:
     def answer(self, order: str, given: list[Any]) -> object:
         """Does what is ordered."""
         orders: dict[str, Callable[..., object]] = {
+            "sit": self._sit,
             "build": self._build,
             "load": self._load,
             "ready": self._ready,
@@ -199,12 +72,47 @@ class Contender:
         }
         return orders[order](*given)
 
+    def _sit(
+        self,
+        parameters: int,
+        steps: int,
+        static: bool,
+        precision: Precision,
+        *seeds: int,
+    ) -> list[tuple[int, int]]:
+        """Sits an exam, and lays its answers there: of each how many gradients and spikes."""
+        if self._examined is None:
+            module = examined(self.find(self.case.framework))(self.case.network)
+            self._examined = module.to(self.case.device)
+        tensors = self.exchange.take(2 * (parameters + 1))
+        first, asked = (
+            Question(
+                tuple(part[:-1]),
+                part[-1],
+                steps,
+                static,
+                precision,
+                self.case.network.classes,
+                self.case.network.population,
+                seed,
+            )
+            for part, seed in zip(
+                (tensors[: parameters + 1], tensors[parameters + 1 :]), seeds, strict=True
+            )
+        )
+        sat = sit(self._examined, Questions(first, asked))
+        answers = [sat.tapped, sat.untapped, sat.evaluated_tapped, sat.evaluated]
+        self.exchange.put(
+            each for answer in answers for each in (answer.out, *answer.gradients, *answer.spikes)
+        )
+        return [(len(each.gradients), len(each.spikes)) for each in answers]
+
     def _build(self, parameters: int) -> str | None:
         """Builds what is timed for the question that lies in the exchange: its weights' layout."""
         before = state.taken()
         adapter = self.find(self.case.framework)
         asked = self._taken(parameters)
-        work = Workload(self.case, asked.x, _labels(asked), self.static)
+        work = Workload(self.case, asked.x, _labels(asked), asked.static)
         meter = _meter(adapter, work)
         made = built(adapter, work)
         made.load(asked.parameters, asked.x, _labels(asked))
