@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from conftest import random_batch, small
 from rich.console import Console
 from rows import row
 from test_ranks import (
@@ -21,10 +22,13 @@ from test_ranks import (
     slower_twin,
 )
 
+import adapters
 from harness.analysis import proved
 from harness.analysis.speed import acceleration_lines
 from harness.cli import terminal
 from harness.cli.measuring import say_noise
+from harness.proof.check import Examined
+from harness.proof.exam import Exam
 from harness.records import CertificateRow, EndedRow, IterationRow, Row, UnmeasuredRow, identity
 from harness.report import figures, headline, provenance
 
@@ -138,6 +142,27 @@ def test_what_contenders_do_not_share_is_said_from_their_rows() -> None:
     )
     assert "layout: fused channels_last; reference, snntorch contiguous" in headline.block(rows)
     assert headline.unlike(acceleration_lines(run())) == ""
+
+
+def test_who_passed_its_exam_late_says_so() -> None:
+    rows = changed(
+        run(), lambda each: replace(each, attempts=10) if isinstance(each, CertificateRow) else each
+    )
+    assert "not at the first input: snntorch at input 10." in headline.block(rows)
+    assert "snntorch: its exam passed at input 10, not before" in shown(rows)
+    assert "first input" not in headline.block(run())
+
+
+def test_harness_check_says_how_many_inputs_float32_took() -> None:
+    network = small("cifar10")
+    exam = Exam(network, random_batch(network, 4, 4, static=True), "fp32")
+    first = exam.certify("reference", adapters.load("reference"))
+    for attempts, says in ((1, False), (3, True)):
+        proof = replace(first, attempts=attempts)
+        said = io.StringIO()
+        examined = Examined("reference", (), (("Small", proof),))
+        Console(width=120, file=said).print(terminal.examined(examined))
+        assert ("float32 took up to 3 inputs" in said.getvalue()) == says
 
 
 def test_the_caption_names_machine_numbers_and_noise() -> None:

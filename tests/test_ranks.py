@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import isnan
 from typing import Any
@@ -52,7 +52,7 @@ def run(**fields: Any) -> list[Row]:
     ]
 
 
-def lines(rows: list[Row]) -> dict[str, Acceleration]:
+def lines(rows: Sequence[Row]) -> dict[str, Acceleration]:
     return {each.name: each for each in acceleration_lines(rows)}
 
 

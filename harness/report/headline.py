@@ -155,6 +155,10 @@ def _notes(found: Headline) -> Iterator[str]:
     if common:
         said = [each for each in found.shown[0].lacks if each in common]
         yield f"Nobody is ranked: {markdown('; '.join(said))}."
+    late = {line.name: line.exam_inputs for line in found.shown if line.exam_inputs > 1}
+    if late:
+        said = ", ".join(f"{name} at input {n}" for name, n in late.items())
+        yield f"Passed its exam not at the first input: {markdown(said)}."
     said = unlike(found.shown)
     if said:
         yield markdown(said)
