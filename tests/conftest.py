@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import adapters
 from adapters import facts
 from harness.spec import Network, Reading, paper
 
@@ -83,6 +84,7 @@ def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     def planted(name: str, source: str) -> None:
         declare(site, name, source)
         facts._known.pop(name, None)
+        adapters._declared_on.cache_clear()
 
     yield planted
     for name in set(sys.modules) - modules:

@@ -98,7 +98,8 @@ def _calls(cases: tuple[Case, ...], budget: Budget, seconds: tuple[float, ...]) 
         access = Access(root=Path(folder))
         ledger = Ledger(Store(Path(folder)), _Owner(calls))
         run = Run("20260101T000000-abcdef", MACHINE, "system")
-        for measured in schedule.run(cases, ledger, access, budget, run):
+        contest = Contest(find=adapters.load)
+        for measured in schedule.run(cases, ledger, access, budget, run, contest):
             calls.say(f"measured: {measured.rounds} rounds")
         ledger.release()
     return calls.lines
@@ -122,7 +123,7 @@ class _Owner:
 @contextmanager
 def _spied(calls: Calls, seconds: tuple[float, ...]) -> Iterator[None]:
     """A clock that goes as `seconds` say; data, proofs and first weights as one line each."""
-    initialised, load = contenders.initialised, adapters.load
+    initialised, load = judge.initialised, adapters.load
 
     def found(name: str) -> Adapter:
         # as one that is compiled, which takes a minute
@@ -133,26 +134,56 @@ def _spied(calls: Calls, seconds: tuple[float, ...]) -> Iterator[None]:
         calls.say(f"{request.batch_size} samples of {request.dataset}, seed {request.seed}")
         return _batch(request)
 
-    def proof(exam: Exam, name: str, adapter: object) -> Certificate:
+    def proof(exam: Exam, name: str, deviations: object, sit: object) -> Certificate:
         calls.say(f"exam of {name} in {exam.precision} on {tuple(exam.batch.shape)}")
         return Certificate(name, exam.precision, (), (), None, (), 1)
+
+    def audit(of: Audit, given: Answer) -> Finding:
+        shapes = f"output {tuple(given.out.shape)} and {len(given.gradients)} gradients"
+        calls.say(f"audit in {of.question.precision}: {shapes}")
+        return Finding("direct", True, None, given.out.numel(), 0, 0, None, None)
 
     def weights(network: Network, x: Tensor, **named: Any) -> ReferenceNetwork:
         calls.say(f"first weights on {tuple(x.shape)}, {named}")
         with calls.silence():
             return initialised(network, x, **named)
 
+    def layouts(network: Network, *given: object) -> tuple[floor.Layout, ...]:
+        calls.say("layouts of the floor")
+        return ("contiguous",) * len(network.stages)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clock, "time", _false_clock(calls, seconds))
-        patch.setattr(clock, "synchronise", lambda device: calls.say(f"synchronise {device}"))
-        patch.setattr(allocator, "reserve", lambda mib: calls.say("reserve memory"))
+        _turn_back(patch, calls, seconds)
+        beside.plant(patch)
         patch.setattr(adapters, "load", found)
         patch.setattr(datasets, "load_batch", batch)
-        patch.setattr(Exam, "certify", proof)
-        patch.setattr(contenders, "initialised", weights)
+        patch.setattr(Exam, "judge", proof)
+        patch.setattr(Audit, "direct", audit)
+        patch.setattr(floor, "fastest", layouts)
+        patch.setattr(judge, "initialised", weights)
         patch.setattr(contenders, "dead_layers", lambda *given: ())
-        patch.setattr(memory, "peak_mib", lambda *given, **named: 1.0)
+        patch.setattr(memory.Meter, "over", lambda adapter, work: memory.Meter(work.device, 0))
+        patch.setattr(memory.Meter, "start", lambda meter: calls.say("memory is measured"))
+        patch.setattr(memory.Meter, "peak_mib", lambda meter: 1.0)
         yield
+
+
+def _turn_back(patch: pytest.MonkeyPatch, calls: Calls, seconds: tuple[float, ...]) -> None:
+    """No deadline comes nearer, and each iteration takes what `seconds` says."""
+    takes, now = cycle(seconds), [0.0]
+
+    def timed(work: Callable[[], object], device: torch.device) -> float:
+        calls.say("start")
+        work()
+        calls.say("stop")
+        took = next(takes)
+        now[0] += took
+        return took
+
+    patch.setattr(clock, "seconds", timed)
+    patch.setattr(
+        clock, "time", SimpleNamespace(monotonic=lambda: 0.0, perf_counter=lambda: now[0])
+    )
 
 
 def _batch(request: Request) -> Batch:
@@ -166,34 +197,18 @@ def _batch(request: Request) -> Batch:
     return Batch(x, labels, Source(request.dataset, "made up", request.batch_size, "0" * 64))
 
 
-def _false_clock(calls: Calls, seconds: tuple[float, ...]) -> Any:
-    """No deadline comes nearer; each second reading is so many seconds after the one before."""
-    read = count()
-    at = [0.0]
-
-    def perf_counter() -> float:
-        n = next(read)
-        calls.say("stop" if n % 2 else "start")
-        at[0] += seconds[n // 2 % len(seconds)] if n % 2 else 100.0
-        return at[0]
-
-    return SimpleNamespace(monotonic=lambda: 0.0, perf_counter=perf_counter)
-
-
 def _first_round(lines: list[str]) -> list[str]:
-    return lines[lines.index("gc.collect") : lines.index("gc.enable") + 1]
+    """The turns of the first round, which come after the audits."""
+    rounds = [n for n, line in enumerate(lines) if line == ROUND]
+    return lines[rounds[0] : rounds[1]]
 
 
 def _rounds(lines: list[str]) -> list[str]:
     """Of each round who was timed, in order."""
     rounds: list[list[str]] = []
-    inside = False
     for line in lines:
-        if line == "gc.disable":
+        if line == ROUND:
             rounds.append([])
-            inside = True
-        elif line == "gc.enable":
-            inside = False
-        elif inside and line.startswith("-- "):
+        elif rounds and line.startswith("-- "):
             rounds[-1].append(line.removeprefix("-- "))
     return [", ".join(each) for each in rounds]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from conftest import random_batch, small
 
 import adapters
+from adapters import facts
 from harness.adapter import Adapter
 from harness.spec import UsageError
 from harness.system.installed import check_adapters
@@ -43,6 +43,8 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder.mkdir()
     (folder / "planted.py").write_text(PLANTED)
     monkeypatch.setattr(adapters, "__path__", [*adapters.__path__, str(folder)])
+    monkeypatch.setattr(facts, "_known", dict(facts._known))
+    facts._known.pop("planted", None)
     yield folder
     sys.modules.pop("adapters.planted", None)
     adapters.__dict__.pop("planted", None)
@@ -87,9 +89,9 @@ def test_a_revision_or_packages_of_another_type_are_said(
 ) -> None:
     assert before in PLANTED
     (planted / "planted.py").write_text(PLANTED.replace(before, after))
-    for asked in (adapters.load, adapters.revision, adapters.packages):
-        with pytest.raises(adapters.Missing, match=said):
-            asked("planted")
+    with pytest.raises(adapters.Missing, match=said):
+        adapters.load("planted")
+    assert said in (adapters.missing("planted") or "")
 
 
 @pytest.mark.parametrize("name", adapters.available())
@@ -97,7 +99,7 @@ def test_the_plain_form_claims_to_be_the_papers_function_and_variants_do_not(nam
     assert isinstance(adapters.load(name), Adapter)
     assert adapters.load(name).DEVIATIONS == ()
     for variant in adapters.variants_of(name).values():
-        assert variant.DEVIATIONS
+        assert variant.deviations
 
 
 def test_the_frameworks_have_variants() -> None:
@@ -113,66 +115,45 @@ def test_an_unknown_framework_or_variant_names_those_there_are() -> None:
         adapters.load("reference:fast")
 
 
-def test_a_framework_that_is_not_installed_says_how_to_install_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def absent(name: str) -> None:
-        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-    monkeypatch.setattr(importlib, "import_module", absent)
-    reason = adapters.missing("norse")
+def test_a_framework_that_is_not_installed_says_how_to_install_it(planted: Path) -> None:
+    (planted / "planted.py").write_text("import not_installed_anywhere")
+    reason = adapters.missing("planted")
     assert reason is not None
-    assert "pip install 'snn-harness[norse]'" in reason
-    assert adapters.available() == []
-
-
-class Point:
-    """An entry point as an installed package declares it."""
-
-    name, value = "elsewhere", "elsewhere_pkg.adapter"
-
-    class dist:
-        name, version = "elsewhere-pkg", "3.1"
-
-    def __init__(self, module: object) -> None:
-        self.module = module
-
-    def load(self) -> object:
-        if self.module is None:
-            raise ImportError("No module named 'elsewhere_pkg'")
-        return self.module
-
-
-def declare(monkeypatch: pytest.MonkeyPatch, module: object) -> None:
-    monkeypatch.setattr(adapters, "_installed", lambda: {"elsewhere": Point(module)})
+    assert "No module named 'not_installed_anywhere'" in reason
+    assert "pip install 'snn-harness[planted]'" in reason
+    assert "planted" not in adapters.available()
+    with pytest.raises(adapters.Missing, match="pip install 'snn-harness"):
+        adapters.load("planted")
 
 
 def test_an_installed_package_offers_an_adapter_by_entry_point(
-    monkeypatch: pytest.MonkeyPatch,
+    plant: Callable[[str, str], None],
 ) -> None:
-    from adapters import reference
-
-    declare(monkeypatch, reference)
+    plant("elsewhere", "from adapters.reference import *\nfrom adapters.reference import build")
     assert "elsewhere" in adapters.names()
-    assert adapters.load("elsewhere") is reference
-    assert adapters.version("elsewhere") == "3.1"
-    assert adapters.packages("elsewhere") == (("elsewhere-pkg", "3.1"),)
+    assert adapters.load("elsewhere").DEVIATIONS == ()
+    assert adapters.version("elsewhere") == "1.0"
+    assert adapters.packages("elsewhere") == (("elsewhere-pkg", "1.0"),)
     assert adapters.revision("elsewhere") == 0
+    assert adapters.variants_of("elsewhere") == {}
 
 
 def test_an_entry_point_that_does_not_load_names_its_package(
-    monkeypatch: pytest.MonkeyPatch,
+    plant: Callable[[str, str], None],
 ) -> None:
-    declare(monkeypatch, None)
+    plant("elsewhere", "import not_installed_anywhere")
     with pytest.raises(adapters.Missing, match="pip install elsewhere-pkg"):
         adapters.load("elsewhere")
 
 
-def test_an_entry_point_that_is_no_adapter_is_said_to_be_none(
-    monkeypatch: pytest.MonkeyPatch,
+def test_an_entry_point_that_is_no_module_is_said_to_be_none(
+    plant: Callable[[str, str], None], tmp_path: Path
 ) -> None:
-    declare(monkeypatch, re)
-    with pytest.raises(adapters.Missing, match="must define DEVIATIONS and build"):
+    plant("elsewhere", "build = None")
+    (info,) = (tmp_path / "site").glob("*.dist-info")
+    points = "[harness.adapters]\nelsewhere = elsewhere_module:build\n"
+    (info / "entry_points.txt").write_text(points)
+    with pytest.raises(adapters.Missing, match="elsewhere is no adapter: None is no module"):
         adapters.load("elsewhere")
 
 

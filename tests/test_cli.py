@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -213,14 +214,17 @@ def test_check_certifies_and_says_so_per_layer(
 
 
 def test_check_fails_for_one_that_claims_to_be_equal_and_is_not(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    plant: Callable[[str, str], None],
 ) -> None:
-    import adapters
-
-    wrong = adapters.variants_of("snntorch")["subtract"]
-    planted = type(wrong)((), wrong.build)
-    monkeypatch.setattr(adapters, "load", lambda name: planted)
-    arguments = ["check", "reference", "--networks", "small", "--datasets", "cifar10"]
+    plant(
+        "planted",
+        "from adapters import snntorch\nDEVIATIONS = ()\n"
+        "build = snntorch.VARIANTS['subtract'].build\n",
+    )
+    arguments = ["check", "planted", "--networks", "small", "--datasets", "cifar10"]
     arguments += ["--width", "1/16"]
     assert call(monkeypatch, *arguments, "--data-root", str(tmp_path)) == 1
     assert "FAILED: 0 of 6 certificates passed" in capsys.readouterr().out

@@ -14,6 +14,7 @@ import yaml
 from conftest import random_batch, small
 
 import adapters
+from adapters import facts
 from harness import __version__
 from harness.cli.app import app
 from harness.proof.exam import Exam
@@ -102,6 +103,7 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (folder / "example.py").write_text(python_of(ROOT / "adapters" / "README.md"))
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setattr(adapters, "__path__", [*adapters.__path__, str(folder)])
+    monkeypatch.setattr(facts, "_known", dict(facts._known))
     yield
     for name in ("example", "adapters.example"):
         sys.modules.pop(name, None)
@@ -115,6 +117,7 @@ def test_the_guides_example_is_an_adapter_that_is_equal(
     network = small("cifar10", neunorm="mean")
     batch = random_batch(network, 4, 4, static=True)
     adapter = adapters.load("example")
+    assert adapters.missing("example") is None
     certificate = Exam(network, batch, precision).certify("example", adapter)
     assert adapter.DEVIATIONS == () and certificate.failures == ()
     assert certificate.passed

@@ -16,6 +16,7 @@ from conftest import random_batch, small
 from torch import Tensor
 
 import adapters
+from adapters import fused as fused_adapter
 from harness.fused import plain
 from harness.fused.form import Form
 from harness.reference import dropout
@@ -169,7 +170,7 @@ def test_without_numba_it_says_so_and_runs_in_plain_torch(monkeypatch: pytest.Mo
     fused_network.kernels_for.cache_clear()
     try:
         with pytest.warns(RuntimeWarning, match="pip install 'snn-harness\\[fused\\]'"):
-            assert adapters.implementation("fused", "cpu") == "plain torch"
+            assert fused_adapter.implementation("cpu") == "plain torch"
         network = small("nmnist", "Small", "mean")
         x = random_batch(network, 3, 2, static=False)
         module = adapters.load("fused").build(network)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import adapters
+from adapters import facts
 from harness.adapter import Adapter, Unsupported, Variant
 from harness.analysis import tables
 from harness.records import (
@@ -85,6 +86,9 @@ PLANTED: dict[str, Adapter] = {
 }
 
 
+ABSENT = facts.FormFacts("absent")
+
+
 @pytest.fixture(autouse=True)
 def planted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Adapters made for these tests, in this process; a made-up peak of memory."""
@@ -95,10 +99,13 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
             raise adapters.Missing("planted does not load: install it with pip install planted")
         return PLANTED[name] if name in PLANTED else load(name)
 
-    packages, revision = adapters.packages, adapters.revision
+    forms = tuple(
+        facts.FormFacts(name.partition(":")[2], adapter.DEVIATIONS)
+        for name, adapter in PLANTED.items()
+    )
+    known = {**facts._known, "planted": facts.Facts("planted", variants=(*forms, ABSENT))}
+    monkeypatch.setattr(facts, "_known", known)
     monkeypatch.setattr(adapters, "load", find)
-    monkeypatch.setattr(adapters, "packages", lambda n: () if n == "planted" else packages(n))
-    monkeypatch.setattr(adapters, "revision", lambda n: 0 if n == "planted" else revision(n))
     monkeypatch.setattr(memory.Meter, "peak_mib", lambda meter: 12.34)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 3)
     beside.plant(monkeypatch)

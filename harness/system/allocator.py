@@ -13,8 +13,6 @@ import gc
 import os
 import sys
 
-import torch
-
 from harness.spec import Allocator
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of <malloc.h>
@@ -45,8 +43,3 @@ def release() -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
             trim(0)
-
-
-def reserve(mib: float) -> None:
-    """Takes that much memory once, so that no timed round has to; of use only where it is kept."""
-    torch.zeros(int(mib * 2**20), dtype=torch.uint8).fill_(1)
