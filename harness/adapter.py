@@ -53,6 +53,16 @@ class Variant:
     build: Callable[[Network], nn.Module]
     compiled: bool = False  # on the first call of each shape, which then takes minutes
     captured: bool = False  # its iteration is captured as one CUDA graph
+    # What the exam builds, where that is not what is timed: a module before it is compiled, since
+    # each shape and each precision would be compiled apart. The audit proves the very object.
+    examined: Callable[[Network], nn.Module] | None = None
+
+
+def examined(adapter: Adapter) -> Callable[[Network], nn.Module]:
+    """What the exam builds of an adapter: `build`, unless a variant says otherwise."""
+    if isinstance(adapter, Variant) and adapter.examined is not None:
+        return adapter.examined
+    return adapter.build
 
 
 class SpikeTap(nn.Module):
@@ -113,11 +123,15 @@ def channels_last(module: nn.Module) -> nn.Module:
 def tuned(adapter: Adapter, form: Form) -> Variant:
     """The adapter with weights channels-last, and for `compiled` under torch.compile as well.
 
-    `cuda-graph`: the whole step is captured, by who runs it (`speed/iteration.py`).
+    `cuda-graph`: the whole step is captured, by who runs it (`speed/iteration.py`). The exam of
+    `compiled` is of the module before it is compiled; the audit proves what is compiled.
     """
 
+    def laid_out(network: Network) -> nn.Module:
+        return channels_last(adapter.build(network))
+
     def build(network: Network) -> nn.Module:
-        module = channels_last(adapter.build(network))
+        module = laid_out(network)
         if form == "compiled":
             config = torch._dynamo.config  # imported here, since it takes a second
             config.recompile_limit = config.accumulated_recompile_limit = RECOMPILE_LIMIT
@@ -126,5 +140,9 @@ def tuned(adapter: Adapter, form: Form) -> Variant:
         return module
 
     return Variant(
-        adapter.DEVIATIONS, build, compiled=form == "compiled", captured=form == "cuda-graph"
+        adapter.DEVIATIONS,
+        build,
+        compiled=form == "compiled",
+        captured=form == "cuda-graph",
+        examined=laid_out if form == "compiled" else None,
     )

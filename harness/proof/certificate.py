@@ -41,11 +41,11 @@ class LayerProof:
     """What was compared in one layer, and how far apart it was."""
 
     layer: str
-    rate: float  # the reference's spikes per neuron and step
+    rate: float  # the reference's spikes per neuron and step, without the planted neurons'
     spikes: int  # neuron-steps compared
     mismatches: int
     gradient_error: float  # largest over its parameters, relative to the gradient's largest entry
-    gradient_cosine: float | None  # to the reference's gradients; measured in bf16 alone
+    gradient_cosine: float | None  # to float32's, both free-running; measured in bf16 alone
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,10 @@ class Certificate:
 def failures(
     proofs: tuple[LayerProof, ...], divergence: Divergence | None, precision: Precision
 ) -> list[str]:
-    """Why a contender is not equal, a sentence each; none where it is.
+    """Why layers are not equal, a sentence each; none where they are.
 
-    In bf16 silence alone counts: how far it is from the reference is stated, not judged.
+    In bf16 silence alone counts here: how far a free-running network is from float32's is stated,
+    and judged by replay (`audit.py`).
     """
     failures = []
     for proof in proofs:
@@ -103,7 +104,7 @@ def failures(
             )
         elif isnan(proof.gradient_error):
             failures.append(f"silent: layer {proof.layer} has no gradient, and proves nothing")
-    if precision == "bf16":  # its deviation is stated, not judged
+    if precision == "bf16":
         return failures
     spikes, flips = sum(p.spikes for p in proofs), sum(p.mismatches for p in proofs)
     near_tie = divergence is not None and divergence.distance < RULES.near_tie
@@ -123,6 +124,16 @@ def failures(
             f"{worst.layer}, allowed is {allowed.gradient_error:.0e}"
         )
     return failures
+
+
+def may_be_rounding(found: Certificate) -> bool:
+    """Whether a failure in float32 may be that of two equal networks that rounded apart.
+
+    The first spike that differs has the reference's inputs: far from the threshold it is a fault.
+    """
+    if not found.failures or not found.layers:
+        return False
+    return found.divergence is None or found.divergence.distance < RULES.near_tie
 
 
 def rows_of(row: Record, proof: Certificate) -> Iterator[CertificateRow]:

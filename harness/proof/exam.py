@@ -1,38 +1,84 @@
 """The proof that an adapter computes the reference's function and gradient, layer by layer.
 
-The same calibrated weights and the same input go through the reference and the adapter; every
-layer's spikes at every step and every parameter's gradient are compared. Two things make it hard to
-pass by accident. In every layer the last neuron (of a convolution: the last feature map) has zero
-weights and V_th as its bias, so its potential is exactly the threshold: who fires above it only is
-seen. And the adapter is called on another input first: who keeps state between calls is seen.
+The same calibrated weights and the same input go through the reference and the adapter; the output,
+every layer's spikes at every step and every parameter's gradient are compared: with taps recording
+and without, and in eval mode. What makes it hard to pass by accident, or with less than the work:
+- In every layer the last neuron (of a convolution: the last feature map) has zero weights and V_th
+  as its bias, so its potential is exactly the threshold: who fires above it only is seen. The one
+  before it lies exactly at the edge of the surrogate's window: who passes a gradient there is seen.
+- The adapter is called on another input with other weights first: who keeps state between calls, or
+  the weights of its first call, is seen.
+- All that is answered is finite, and spikes are 0 or 1.
+
+`sit` runs where the adapter's module lives, and may run in another process than the judge.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from math import sqrt
+from dataclasses import dataclass, field, replace
+from functools import partial
+from math import isnan
 
 import torch
 from torch import Tensor, nn
 
-from harness.adapter import Adapter, record_spikes
-from harness.proof.certificate import Certificate, Divergence, LayerProof, failures
+from harness.adapter import Adapter, examined
+from harness.proof.answer import Answer, Incomparable, Question, plain_pass, tapped_pass
+from harness.proof.audit import Audit
+from harness.proof.certificate import Certificate, Divergence, LayerProof, failures, may_be_rounding
+from harness.proof.measures import compared, joined
+from harness.proof.planted import count_planted, plant
 from harness.proof.rules import RULES
+from harness.proof.sound import check, check_taps, parameters_of
 from harness.reference import synapses
-from harness.reference.initialise import copy_parameters, initialised
+from harness.reference.initialise import initialised
 from harness.reference.network import ReferenceNetwork
-from harness.reference.precision import DTYPES, autocast
+from harness.reference.precision import DTYPES
 from harness.spec import Network, Precision
 
 
 @dataclass(frozen=True)
-class _Pass:
-    """One forward and backward pass: spikes (T, B, ...) and gradients of each layer."""
+class Questions:
+    """What one exam asks: first something else, whose answer does not count."""
 
-    spikes: list[Tensor]
-    gradients: list[list[Tensor]]
-    potentials: list[Tensor] = field(default_factory=list)  # (T, B, ...), of the reference only
+    first: Question
+    asked: Question
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """A module's answers in one exam."""
+
+    tapped: Answer
+    untapped: Answer
+    evaluated_tapped: Answer  # in eval mode
+    evaluated: Answer
+
+
+def sit(module: nn.Module, questions: Questions) -> Sitting:
+    """The module's answers. Raises Incomparable where it breaks its contract."""
+    asked = questions.asked
+    module.to(dtype=asked.x.dtype)
+    evaluated = replace(asked, mode="inference")
+    plain_pass(module, replace(questions.first, mode="inference"))
+    plain_pass(module, questions.first)
+    return Sitting(
+        tapped=tapped_pass(module, asked),
+        untapped=plain_pass(module, asked),
+        evaluated_tapped=tapped_pass(module, evaluated),
+        evaluated=plain_pass(module, evaluated),
+    )
+
+
+@dataclass(frozen=True)
+class _Expected:
+    """One exam's questions, and the reference's answers."""
+
+    questions: Questions
+    answer: Answer
+    potentials: list[Tensor]  # (T, B, ...) of each layer
+    evaluated: Answer
 
 
 @dataclass(frozen=True)
@@ -44,54 +90,107 @@ class Exam:
     precision: Precision
     seed: int = 0
     steps: int = RULES.steps
-    _answers: dict[int, tuple[Tensor, ReferenceNetwork, _Pass]] = field(default_factory=dict)
+    _expected: dict[int, _Expected] = field(default_factory=dict)
 
     def certify(self, name: str, adapter: Adapter) -> Certificate:
         """Compares the adapter with the reference. Raises what its `build` raises: Unsupported."""
-        module = adapter.build(self.network)
-        certificate = self._compare(name, adapter, module, 0)
+        module = examined(adapter)(self.network).to(self.batch.device)
+        return self.judge(name, adapter.DEVIATIONS, partial(sit, module))
+
+    def judge(
+        self, name: str, deviations: tuple[str, ...], sit: Callable[[Questions], Sitting]
+    ) -> Certificate:
+        """The same of a module that lives elsewhere; `sit` is asked once an attempt.
+
+        It raises Incomparable where the module does.
+        """
+        certificate = self._compare(name, deviations, sit, 0)
         for attempt in range(1, RULES.attempts):
             # A near-tie in float32 can part two equal networks: another input decides. A fault
             # is there on every input.
-            if self.precision != "fp32" or not certificate.failures:
+            if self.precision != "fp32" or not may_be_rounding(certificate):
                 break
-            certificate = self._compare(name, adapter, module, attempt)
+            certificate = self._compare(name, deviations, sit, attempt)
         return certificate
 
-    def _compare(self, name: str, adapter: Adapter, module: nn.Module, attempt: int) -> Certificate:
-        x, reference, answer = self._answer(attempt)
+    def _compare(
+        self,
+        name: str,
+        deviations: tuple[str, ...],
+        sit: Callable[[Questions], Sitting],
+        attempt: int,
+    ) -> Certificate:
+        expected = self._answers(attempt)
+        outcome = partial(Certificate, name, self.precision, deviations)
         try:
-            given = _answer_of(module, reference, x, self)
-        except _Incomparable as reason:
-            broken = (str(reason),)
-            return Certificate(
-                name, self.precision, adapter.DEVIATIONS, (), None, broken, attempt + 1
+            sitting = sit(expected.questions)
+            self._check(sitting, expected.questions.asked)
+        except Incomparable as reason:
+            return outcome((), None, (str(reason),), attempt + 1)
+        proofs = tuple(_proofs(self, expected.answer, sitting.tapped))
+        divergence = _first_divergence(self.network, expected, sitting.tapped)
+        found = failures(proofs, divergence, self.precision)
+        if self.precision == "bf16":
+            found += self._replayed(sitting, expected.questions.asked)
+        else:
+            found += self._beside(sitting, expected)
+        return outcome(proofs, divergence, tuple(found), attempt + 1)
+
+    def _check(self, sitting: Sitting, asked: Question) -> None:
+        evaluated = replace(asked, mode="inference")
+        for answer, question in ((sitting.untapped, asked), (sitting.evaluated, evaluated)):
+            check(answer, self.network, question)
+        for answer, question in (
+            (sitting.tapped, asked),
+            (sitting.evaluated_tapped, evaluated),
+        ):
+            check(answer, self.network, question)
+            check_taps(answer, self.network, question)
+
+    def _beside(self, sitting: Sitting, expected: _Expected) -> list[str]:
+        """What the untapped and the evaluated passes say against it, in an exact precision."""
+        found = _differing(sitting.untapped, sitting.tapped, "with no tap recording")
+        found += _differing(sitting.evaluated, expected.evaluated, "in eval mode")
+        bound = RULES.fp32 if self.precision == "fp32" else RULES.fp64
+        pairs = zip(sitting.untapped.gradients, sitting.tapped.gradients, strict=True)
+        for name, (given, tapped) in zip(parameters_of(self.network), pairs, strict=True):
+            error = compared(given, tapped).error
+            if error > bound.gradient_error:
+                found.append(
+                    f"the gradient of {name} differs by {error:.1e} of the largest entry with no "
+                    "tap recording"
+                )
+        return found
+
+    def _replayed(self, sitting: Sitting, asked: Question) -> list[str]:
+        """What replays say against it, in bf16."""
+        evaluated = replace(asked, mode="inference")
+        findings = [
+            Audit(self.network, question, self.batch.device).replay(given, tapped)
+            for question, given, tapped in (
+                (asked, sitting.untapped, sitting.tapped),
+                (evaluated, sitting.evaluated, sitting.evaluated_tapped),
             )
-        proofs = tuple(_proofs(self, answer, given))
-        divergence = _first_divergence(self.network, answer, given)
-        found = tuple(failures(proofs, divergence, self.precision))
-        return Certificate(
-            name, self.precision, adapter.DEVIATIONS, proofs, divergence, found, attempt + 1
-        )
+        ]
+        return [each.reason for each in findings if each.reason is not None]
 
-    def _answer(self, attempt: int) -> tuple[Tensor, ReferenceNetwork, _Pass]:
-        if attempt not in self._answers:
+    def _answers(self, attempt: int) -> _Expected:
+        if attempt not in self._expected:
             x = exam_input(self.batch, attempt, self.steps).to(DTYPES[self.precision])
-            x = x[:1].expand_as(x) if synapses.is_static(self.batch) else x
-            reference = exam_weights(self.network, x, self.seed)
-            potentials, handles = _record_potentials(reference)
-            # the yardstick of bf16 is float32: what it loses is what is stated
-            exact: Precision = "fp32" if self.precision == "bf16" else self.precision
-            answer = _run(reference, reference, x, exact)
-            for handle in handles:
-                handle.remove()
-            answer.potentials.extend(torch.stack(layer) for layer in potentials)
-            self._answers[attempt] = x, reference, answer
-        return self._answers[attempt]
-
-
-class _Incomparable(Exception):
-    """The adapter breaks its contract in a way that leaves nothing to compare."""
+            static = synapses.is_static(self.batch)
+            x = x[:1].expand_as(x) if static else x
+            reference = exam_weights(self.network, x, self.seed, self.precision)
+            asked = Question(
+                parameters=tuple(each.detach().cpu() for each in reference.parameters()),
+                x=(x[:1] if static else x).cpu().contiguous(),
+                steps=len(x),
+                static=static,
+                precision=self.precision,
+                classes=self.network.classes,
+                population=self.network.population,
+            )
+            self._expected[attempt] = _expected(reference, asked)
+        return self._expected[attempt]
 
 
 def exam_input(
@@ -109,17 +208,31 @@ def exam_input(
     return batch[steps.to(batch.device)][:, samples.to(batch.device)]
 
 
-@torch.no_grad()
-def exam_weights(network: Network, x: Tensor, seed: int) -> ReferenceNetwork:
-    """The reference calibrated on `x`, with one neuron of each layer exactly at the threshold."""
+def exam_weights(
+    network: Network, x: Tensor, seed: int, precision: Precision = "fp64"
+) -> ReferenceNetwork:
+    """The reference calibrated on `x`, with the planted neurons of each layer."""
     reference = initialised(network, x, seed=seed)
-    for layer in reference.layers:
-        bias = layer.synapse.bias
-        assert bias is not None
-        if len(bias) > 1:  # a single neuron is the layer's whole signal
-            layer.synapse.weight[-1] = 0
-            bias[-1] = network.lif.v_th
+    plant(reference, edge=precision != "bf16")  # which has no exact edge
     return reference
+
+
+def _expected(reference: ReferenceNetwork, asked: Question) -> _Expected:
+    first = replace(
+        asked,
+        parameters=tuple(each.flip(0) for each in asked.parameters),
+        x=asked.x.flip(-1).contiguous(),
+        seed=asked.seed + 1,
+    )
+    # the yardstick of bf16 is float32: what it loses is what is stated
+    exact = replace(asked, precision="fp32") if asked.precision == "bf16" else asked
+    potentials, handles = _record_potentials(reference)
+    answer = tapped_pass(reference, exact)
+    for handle in handles:
+        handle.remove()
+    evaluated = plain_pass(reference, replace(exact, mode="inference"))
+    stacked = [torch.stack(layer).cpu() for layer in potentials]
+    return _Expected(Questions(first, asked), answer, stacked, evaluated)
 
 
 def _record_potentials(
@@ -134,84 +247,37 @@ def _record_potentials(
     return kept, [layer.cell.register_forward_hook(keep(into)) for layer, into in pairs]
 
 
-def _answer_of(module: nn.Module, reference: ReferenceNetwork, x: Tensor, exam: Exam) -> _Pass:
-    module.to(device=x.device, dtype=x.dtype)
-    try:
-        copy_parameters(reference, module)
-    except ValueError as error:
-        raise _Incomparable(str(error)) from error
-    with torch.no_grad():
-        module(x.flip(-1).contiguous())  # state left over from another input must not matter
-    given = _run(module, reference, x, exam.precision)
-    expected = [(len(x), x.shape[1], *stage.output_shape) for stage in exam.network.stages]
-    found = [tuple(spikes.shape) for spikes in given.spikes]
-    if found != expected:
-        raise _Incomparable(
-            f"spikes of shapes {found} were exposed, expected one tap a layer: {expected}"
-        )
-    return given
+def _differing(given: Answer, expected: Answer, when: str) -> list[str]:
+    differ = int((given.out != expected.out).sum())
+    return [f"{differ:,} of {given.out.numel():,} output spikes differ {when}"] if differ else []
 
 
-def _run(module: nn.Module, reference: ReferenceNetwork, x: Tensor, precision: Precision) -> _Pass:
-    module.zero_grad(set_to_none=True)
-    with (
-        record_spikes(module) as taps,
-        autocast(precision, x.device),
-        torch.random.fork_rng(devices=[]),
-    ):
-        torch.manual_seed(0)  # dropout's masks, where there are any, are the same for both
-        out = module(x)
-        spikes = [tap.collected() for tap in taps]
-    generator = torch.Generator().manual_seed(0)
-    weights = torch.randn(out.shape, generator=generator, dtype=torch.float64)
-    (out * weights.to(out)).sum().backward()
-    parameters = iter(module.parameters())
-    gradients = []
-    for layer in reference.layers:
-        owned = [next(parameters) for _ in layer.parameters()]
-        gradients.append([torch.zeros_like(p) if p.grad is None else p.grad for p in owned])
-    module.zero_grad(set_to_none=True)
-    return _Pass(spikes, gradients)
-
-
-def _proofs(exam: Exam, answer: _Pass, given: _Pass) -> list[LayerProof]:
+def _proofs(exam: Exam, answer: Answer, given: Answer) -> list[LayerProof]:
     proofs = []
+    gradients = iter(zip(given.gradients, answer.gradients, strict=True))
     for n, stage in enumerate(exam.network.stages):
-        pairs = list(zip(given.gradients[n], answer.gradients[n], strict=True))
+        pairs = [next(gradients) for _ in range(3 if stage.neunorm_shape else 2)]
+        errors = [compared(*pair).error for pair in pairs]
+        own = stage.output_shape[0] - count_planted(stage.output_shape[0])
+        whole = compared(joined(a for a, _ in pairs), joined(b for _, b in pairs))
         proofs.append(
             LayerProof(
                 layer=stage.name,
-                rate=answer.spikes[n].double().mean().item(),
+                rate=answer.spikes[n][:, :, :own].double().mean().item(),
                 spikes=answer.spikes[n].numel(),
                 mismatches=int((answer.spikes[n] != given.spikes[n]).sum().item()),
-                gradient_error=max(_relative(a, b) for a, b in pairs),
-                gradient_cosine=_cosine(pairs) if exam.precision == "bf16" else None,
+                gradient_error=max(errors, key=lambda error: (isnan(error), error)),
+                gradient_cosine=whole.cosine if exam.precision == "bf16" else None,
             )
         )
     return proofs
 
 
-def _cosine(pairs: list[tuple[Tensor, Tensor]]) -> float:
-    """Between two gradients, each of several parameters; NaN where one is zero."""
-    dot, ours, theirs = (
-        sum(float(torch.dot(a.flatten(), b.flatten())) for a, b in chosen)
-        for chosen in (pairs, [(a, a) for a, _ in pairs], [(b, b) for _, b in pairs])
-    )
-    norms = sqrt(ours * theirs)
-    return dot / norms if norms > 0 else float("nan")
-
-
-def _relative(given: Tensor, expected: Tensor) -> float:
-    """Largest difference over the largest entry; NaN where there is no gradient to compare."""
-    scale = expected.abs().max().item()
-    return (given - expected).abs().max().item() / scale if scale > 0 else float("nan")
-
-
-def _first_divergence(network: Network, answer: _Pass, given: _Pass) -> Divergence | None:
-    for step in range(len(answer.spikes[0])):
+def _first_divergence(network: Network, expected: _Expected, given: Answer) -> Divergence | None:
+    for step in range(len(given.out)):
         for n, stage in enumerate(network.stages):
-            differ = answer.spikes[n][step] != given.spikes[n][step]
+            differ = expected.answer.spikes[n][step] != given.spikes[n][step]
             if differ.any():
-                distances = (answer.potentials[n][step][differ] - network.lif.v_th).abs()
+                distances = (expected.potentials[n][step][differ] - network.lif.v_th).abs()
                 return Divergence(step, stage.name, distances.max().item())
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf, nan, sqrt
 
@@ -15,19 +16,25 @@ class Compared:
 
     error: float  # largest difference over the largest entry; NaN where there is no gradient
     cosine: float  # NaN where one has no gradient
-    length: float  # the given one's over the reference's; NaN where that has none
+    distance: float  # length of the difference over the reference's; NaN where there is none
 
 
 def compared(given: Tensor, expected: Tensor) -> Compared:
     """The two beside each other."""
     if not given.isfinite().all():
         return Compared(inf, nan, inf)
-    largest = expected.abs().max().item()
-    off = (given.to(expected.dtype) - expected).abs().max().item()
+    difference = given.to(expected.dtype) - expected
+    off, largest = difference.abs().max().item(), expected.abs().max().item()
+    if largest == 0:
+        return Compared(inf, nan, inf) if off > 0 else Compared(nan, nan, nan)
     a, b = norm(given), norm(expected)
-    error = off / largest if largest > 0 else inf if off > 0 else nan
     dot = torch.dot(given.flatten().double(), expected.flatten().double()).item()
-    return Compared(error, dot / (a * b) if a * b > 0 else nan, a / b if b > 0 else nan)
+    return Compared(off / largest, dot / (a * b) if a > 0 else nan, norm(difference) / b)
+
+
+def joined(gradients: Iterable[Tensor]) -> Tensor:
+    """Several parameters' gradients as one."""
+    return torch.cat([each.flatten() for each in gradients])
 
 
 def norm(gradient: Tensor) -> float:

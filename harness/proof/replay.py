@@ -10,6 +10,7 @@ surrogate at the replayed potentials.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from torch import Tensor
 from harness.proof.answer import Answer, Question, objective
 from harness.proof.course import Course, potentials, through_time, within
 from harness.proof.edges import Given, Gradients, Reads, settle
-from harness.proof.measures import Compared, bias_gradient, compared
+from harness.proof.measures import bias_gradient
 from harness.proof.rules import RULES
 from harness.reference import dropout, synapses
 from harness.reference.initialise import copy_parameters
@@ -25,6 +26,9 @@ from harness.reference.network import Layer, ReferenceNetwork
 from harness.reference.precision import DTYPES
 from harness.spec import Conv, Network
 
+# Of the surrogate's edge, where bf16's potentials are within rounding of it: as they are replayed,
+# or all inside or all outside, which bounds what another rounding would have made of them.
+Side = Literal["computed", "inside", "outside"]
 TINY = 1e-30  # allowed where there is no gradient: whatever is given is too much
 
 
@@ -45,7 +49,7 @@ class ReplayedLayer:
 
     layer: str
     fired: Fired
-    gradients: tuple[Compared, ...]  # of its parameters; () in inference
+    gradients: tuple[Tensor, ...]  # of its parameters; () in inference
     edges: int  # potentials at the surrogate's edge whose side the gradients told
 
 
@@ -67,13 +71,19 @@ class _Sent:
 
 
 def replayed(
-    network: Network, question: Question, given: Answer, tapped: Answer, device: torch.device
+    network: Network,
+    question: Question,
+    given: Answer,
+    tapped: Answer,
+    device: torch.device,
+    side: Side = "computed",
 ) -> list[ReplayedLayer]:
-    """The layers' replays, the first layer first. Spikes are of `tapped`, gradients of `given`.
+    """The layers' replays, the first layer first. Spikes are of `tapped`.
 
-    Both answers are sound (`answer.check`), and their outputs are the same.
+    Gradients are of `given` as far as they tell on which side of the surrogate's edge neurons lie,
+    in bf16 on `side`. Both answers are sound (`sound.py`), and their outputs are the same.
     """
-    replay = _Replay.of(network, question, tapped, device)
+    replay = _Replay.of(network, question, tapped, device, side)
     layers = []
     gradients = [each.to(device) for each in given.gradients]
     sent = None
@@ -99,9 +109,16 @@ class _Replay:
     near_tie: float  # abs(u - V_th) within which rounding decides
     allowed: tuple[float, float]  # of the largest entry, in weights' gradients and in biases'
 
+    side: Side
+
     @classmethod
     def of(
-        cls, network: Network, question: Question, tapped: Answer, device: torch.device
+        cls,
+        network: Network,
+        question: Question,
+        tapped: Answer,
+        device: torch.device,
+        side: Side,
     ) -> _Replay:
         """The reference with the question's weights, in bf16 as rounded as synapses have them."""
         dtype = DTYPES[question.precision]
@@ -120,7 +137,7 @@ class _Replay:
             keys = dropout.stage_keys(network, whole, training=question.mode == "training")
         near_tie = RULES.replayed_fp64 if question.precision == "fp64" else RULES.near_tie
         allowed = RULES.replayed(question.precision)
-        return cls(reference, question, x, tapped.spikes, keys, near_tie, allowed)
+        return cls(reference, question, x, tapped.spikes, keys, near_tie, allowed, side)
 
     def loss_gradient(self, out: Tensor) -> Tensor:
         """dL/do of the voting layer."""
@@ -144,16 +161,11 @@ class _Replay:
         fired = _fired(spikes, u, lif.v_th, self._ties(current, u, o))
         if sent is None:
             return ReplayedLayer(stage.name, fired, (), 0), None
-        course = Course(u, o, sent.spikes, within(u, lif))
+        passes = self._sided(current, u, o)
+        course = Course(u, o, sent.spikes, passes)
         found = self._gradients(n, read, course, given)
-        pairs = [
-            compared(given[0], found.weight),
-            compared(given[1], found.bias),
-        ]
-        if sent.U is not None:
-            pairs.append(compared(given[2], sent.U))
-        below = self._below(n, read, found.du)
-        return ReplayedLayer(stage.name, fired, tuple(pairs), found.edges), below
+        own = (found.weight, found.bias, *([] if sent.U is None else [sent.U]))
+        return ReplayedLayer(stage.name, fired, own, found.edges), self._below(n, read, found.du)
 
     def _gradients(self, n: int, read: _Read, course: Course, given: list[Tensor]) -> Gradients:
         """The layer's own, with what rounding decides at the surrogate's edge as it was decided."""
@@ -193,6 +205,15 @@ class _Replay:
                 inputs = inputs + (_rounded(inputs) - inputs).detach()
         current = synapses.over_steps(layer.synapse, inputs)
         return _Read(source, inputs, current.expand(self.question.steps, *current.shape[1:]))
+
+    def _sided(self, current: Tensor, u: Tensor, o: Tensor) -> Tensor:
+        """Where the surrogate passes a gradient."""
+        lif = self.reference.network.lif
+        passes = within(u, lif)
+        if self.side == "computed":
+            return passes
+        edge = ((u - lif.v_th).abs() - lif.a / 2).abs() < self._ties(current, u, o)
+        return passes | edge if self.side == "inside" else passes & ~edge
 
     def _ties(self, current: Tensor, u: Tensor, o: Tensor) -> Tensor:
         """How near the threshold rounding decides: (), or (T, B, ...) in bf16."""

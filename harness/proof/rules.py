@@ -40,8 +40,10 @@ class Rules:
     turned: float = 1e-3  # of a layer's spikes, the most that rounding may turn
     bf16_rounding: float = 2.0**-8  # relative, of a current and of what is carried along
     bf16_turned: float = 0.02  # as `turned`
-    bf16_cosine: float = 0.999  # the least, between each parameter's gradients
-    bf16_length: float = 0.03  # how far from 1 the ratio of their lengths may be
+    # Between each parameter's gradients, unless another rounding of the potentials at the
+    # surrogate's edge explains less: a small network has few neurons, and each is a large share.
+    bf16_cosine: float = 0.999
+    bf16_most: float = 0.3  # of a gradient's length, the most that may be explained so
 
     def allowed(self, precision: Literal["fp64", "fp32"]) -> Allowed:
         """What is allowed in a precision that is judged; bf16 is measured alone."""

@@ -18,7 +18,7 @@ from harness.system.facts import Machine
 
 NUMERICS = 1  # what a training computes: its steps, draws, initial weights, augmentation
 PROTOCOL = 1  # how a time is taken: what is timed, warm-ups, rounds, layouts
-EXAM = 1  # what a proof examines, and its tolerances
+EXAM = 2  # what a proof examines, the audit's too, and their tolerances
 
 # Fields of a case that say nothing of the weights a training ends with: names, and what is asked of
 # the trained network. How many samples were wanted is in the data's hash.
