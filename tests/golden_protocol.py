@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
-from itertools import count
+from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import beside
 import pytest
 import torch
-from golden_calls import Calls
+from golden_calls import Calls, spied
 from torch import Tensor
 
 import adapters
 from harness import datasets
 from harness.adapter import Adapter, Variant
 from harness.datasets import Batch, Request
+from harness.proof.answer import Answer
+from harness.proof.audit import Audit, Finding
 from harness.proof.certificate import Certificate
 from harness.proof.exam import Exam
 from harness.records import Store
@@ -28,8 +31,9 @@ from harness.records.build import Run
 from harness.records.ledger import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.spec import FLOOR, Access, Budget, Case, Network, Source, paper
-from harness.speed import contenders, memory, schedule
-from harness.system import allocator, clock
+from harness.speed import cell, contenders, floor, judge, memory, schedule
+from harness.speed.schedule import Contest
+from harness.system import clock
 from harness.system.facts import Machine
 
 MACHINE = Machine(
@@ -60,6 +64,7 @@ CASE = Case(
     seed=0,
     optimiser=paper.settings("cifar10").optimiser,
 )
+ROUND = "== a round"
 STEADY = (1.0,)
 UNSTEADY = (1.0, 1.02, 0.96, 1.01, 1.05, 0.97, 1.02)  # seconds of one iteration after the other
 
@@ -77,7 +82,7 @@ def made() -> dict[str, object]:
     some, all_ = Budget(seconds=1e6), Budget()
     calls = _calls(forms, some, STEADY)
     return {
-        "a cell": calls[: calls.index("gc.enable") + 1],
+        "a cell": calls[: calls.index(ROUND)] + _first_round(calls),
         "a round in two precisions": _first_round(_calls(precisions, some, STEADY)),
         "a round of inference": _first_round(_calls((_with(mode="inference"),), some, STEADY)),
         "a round of events": _first_round(_calls((_with(dataset="nmnist"),), some, STEADY)),
@@ -162,6 +167,7 @@ def _spied(calls: Calls, seconds: tuple[float, ...]) -> Iterator[None]:
         patch.setattr(floor, "fastest", layouts)
         patch.setattr(judge, "initialised", weights)
         patch.setattr(contenders, "dead_layers", lambda *given: ())
+        spied(patch, cell.Cell, "round", calls.say, ROUND)
         patch.setattr(memory.Meter, "over", lambda adapter, work: memory.Meter(work.device, 0))
         patch.setattr(memory.Meter, "start", lambda meter: calls.say("memory is measured"))
         patch.setattr(memory.Meter, "peak_mib", lambda meter: 1.0)

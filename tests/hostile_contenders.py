@@ -21,9 +21,9 @@ def _is_timed(x: Tensor) -> bool:
     return x.shape[:2] == (T, BATCH) and x.dtype == torch.float32
 
 
-class OneThread(ReferenceNetwork):
+class ThreeThreads(ReferenceNetwork):
     def forward(self, x: Tensor) -> Tensor:
-        torch.set_num_threads(1)
+        torch.set_num_threads(3)
         return super().forward(x)
 
 
@@ -97,7 +97,7 @@ class Tires(ReferenceNetwork):
 
 
 MODULES: dict[str, type[nn.Module]] = {
-    "threads": OneThread,
+    "threads": ThreeThreads,
     "deterministic": Deterministic,
     "clock": StopsTheClock,
     "burns": Burns,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,12 +26,17 @@ from harness.speed.schedule import Contest
 from harness.system import machine
 
 R = TypeVar("R", bound=Record)
-KEPT = Setting(threads=2, allocator="system")
+KEPT = Setting(threads=1, allocator="system")
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_known_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def nothing_is_known_of_them(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """And one thread is enough: on a busy machine two wait for each other."""
     monkeypatch.setattr(cell, "subject_of", lambda case: NOTHING_KNOWN)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def measured(out: Path, *names: str, silence: float = 60.0) -> list[Row]:
@@ -53,8 +59,8 @@ def test_what_a_contender_sets_is_its_own_and_said(tmp_path: Path) -> None:
     assert set(said) == {"planted:threads", "planted:deterministic"}
     assert "threads" in said["planted:threads"] and "determin" in said["planted:deterministic"]
     used = {row.contender: row.contender_threads for row in of(rows, IterationRow)}
-    assert used["reference"] == used["planted:deterministic"] == torch.get_num_threads()
-    assert used["planted:threads"] == 1
+    assert used["reference"] == used["planted:deterministic"] == 1
+    assert used["planted:threads"] == 3
     assert not of(rows, EndedRow)
 
 
@@ -64,8 +70,9 @@ def test_a_contender_that_stops_its_clock_is_timed_by_ours(tmp_path: Path) -> No
     assert times["planted:clock"] > 1e-3
 
 
+@pytest.mark.slow
 def test_one_that_exits_or_hangs_costs_its_own_row(tmp_path: Path) -> None:
-    rows = measured(tmp_path, "reference", "planted:exits", "planted:hangs", silence=4.0)
+    rows = measured(tmp_path, "reference", "planted:exits", "planted:hangs", silence=20.0)
     ended = {row.contender: row.reason for row in of(rows, EndedRow)}
     assert "ended with exit code 3" in ended["planted:exits"]
     assert "said nothing for" in ended["planted:hangs"]
@@ -96,7 +103,10 @@ def test_who_has_no_turn_is_stopped_with_all_that_it_left_running() -> None:
         apart.seconds()
         apart.report()
         process = psutil.Process(apart.child.process.pid)
-        assert process.status() == psutil.STATUS_STOPPED
+        deadline = time.monotonic() + 10
+        while process.status() != psutil.STATUS_STOPPED:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         before = process.cpu_times()
         time.sleep(0.3)
         assert process.cpu_times() == before

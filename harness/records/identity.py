@@ -17,7 +17,7 @@ from harness.spec import Case
 from harness.system.facts import Machine
 
 NUMERICS = 1  # what a training computes: its steps, draws, initial weights, augmentation
-PROTOCOL = 1  # how a time is taken: what is timed, warm-ups, rounds, layouts
+PROTOCOL = 2  # how a time is taken: what is timed, warm-ups, rounds, layouts
 EXAM = 2  # what a proof examines, the audit's too, and their tolerances
 
 # Fields of a case that say nothing of the weights a training ends with: names, and what is asked of

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BufferedRandom
+from math import inf
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,8 @@ class Child:
     def spoke(self, patience: float) -> bool:
         """Waits until it says something or is dead; whether it was so in time."""
         # what it forked may hold the pipe open when it is dead: its own end is waited for too
-        return bool(wait([self.connection, self.process.sentinel], patience))
+        limit = None if patience == inf else patience
+        return bool(wait([self.connection, self.process.sentinel], limit))
 
     def signal(self, number: int) -> None:
         """Sends a signal to the process and all that it started."""
