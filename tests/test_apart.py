@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -23,23 +21,7 @@ from harness.datasets import (
 )
 from harness.spec import UsageError
 
-
-@pytest.fixture(autouse=True)
-def _no_data_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("HARNESS_DATA", raising=False)
-    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
-
-
-@pytest.fixture(autouse=True)
-def _nothing_waits_for_ever() -> Iterator[None]:
-    def end(number: int, frame: object) -> None:
-        raise TimeoutError("it hangs")
-
-    before = signal.signal(signal.SIGALRM, end)
-    signal.alarm(30)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+pytestmark = pytest.mark.usefixtures("no_data_of_the_machine", "nothing_waits_for_ever")
 
 
 def children() -> list[psutil.Process]:

@@ -26,11 +26,7 @@ from harness.datasets.samples import split_indices
 from harness.spec import UsageError
 from harness.spec.paper import SETTINGS
 
-
-@pytest.fixture(autouse=True)
-def _no_data_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("HARNESS_DATA", raising=False)
-    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
+pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 
 
 ROW = (3, 2, 1000, True)  # x, y, t in microseconds, p

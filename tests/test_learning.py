@@ -21,12 +21,9 @@ from harness.training import checkpoint, epoch, step
 from harness.training.checkpoint import Checkpoint, Epoch
 from harness.training.epoch import DataSplits, Learner
 
+pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
+
 TINY = "8C3(Encoding)-AP2-8C3-AP2-16FC-Voting"
-
-
-@pytest.fixture(autouse=True)
-def _no_data_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
 
 
 def case(dataset: str = "cifar10", **fields: object) -> Case:

@@ -33,12 +33,9 @@ from harness.system import machine
 from harness.training import results
 from harness.training.trial import Trials
 
+pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
+
 R = TypeVar("R", bound=Record)
-
-
-@pytest.fixture(autouse=True)
-def _no_data_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
 
 
 def run(cases: tuple[Case, ...], out: Path, *, fresh: bool = False) -> list[Trained]:

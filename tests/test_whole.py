@@ -17,11 +17,7 @@ from harness.datasets.augment import cropped_and_flipped
 from harness.datasets.cache import Arrays
 from harness.spec import UsageError
 
-
-@pytest.fixture(autouse=True)
-def _no_data_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("HARNESS_DATA", raising=False)
-    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
+pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 
 
 def quiet(fraction: float, doing: str) -> None:

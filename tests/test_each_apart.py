@@ -1,0 +1,173 @@
+"""One contender's process is not another's: what it sets or how it dies is its own affair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from test_cli import call
+from test_learning import TINY, case
+
+from harness.jobs import examine
+from harness.jobs.local import Local
+from harness.jobs.worker import Work, Worker
+from harness.proof.check import Examined, Scope
+from harness.records import CertificateRow, EpochRow, Store
+from harness.spec import Access, Case, UsageError
+
+Plant = Callable[[str, str], None]
+
+# It sets all of it where it is first built, as no import of it tells.
+SETS = """
+import pathlib
+import torch
+from harness.reference.network import ReferenceNetwork
+DEVIATIONS = ()
+convolve = torch.conv2d
+
+def convolved(*arguments, **named):
+    return 1.5 * convolve(*arguments, **named)
+
+def build(network):
+    torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
+    torch.use_deterministic_algorithms(True)
+    torch.nn.functional.conv2d = torch.conv2d = convolved
+    pathlib.Path(__file__).with_suffix(".built").touch()
+    return ReferenceNetwork(network)
+"""
+
+DIES = """
+import os, time
+from harness.adapter import Variant
+from harness.reference.network import ReferenceNetwork
+from harness.spec import UsageError
+DEVIATIONS = ()
+
+def build(network):
+    os.kill(os.getpid(), 11)
+
+def hangs(network):
+    time.sleep(3600)
+
+def complains(network):
+    raise UsageError("give another")
+
+def raises(network):
+    raise RuntimeError("it is broken")
+
+def leaves(network):
+    raise SystemExit(0)
+
+class Late(ReferenceNetwork):
+    def forward(self, x):
+        os._exit(3)
+
+VARIANTS = {each.__name__: Variant((), each) for each in (hangs, complains, raises, leaves, Late)}
+VARIANTS["marked"] = Variant(("another",), build)
+"""
+
+
+def quiet(fraction: float, doing: str) -> None:
+    assert 0 <= fraction <= 1 and doing
+
+
+def trained(out: Path, *cases: Case) -> list[list[float]]:
+    """The losses of each case, epoch by epoch."""
+    Path(out).mkdir()
+    ended = list(Local().train(cases, Store(out), Access(out), quiet))
+    assert [each.case for each in ended] == list(cases)
+    return [[row.loss for row in each.rows if isinstance(row, EpochRow)] for each in ended]
+
+
+@pytest.mark.usefixtures("no_data_of_the_machine")
+def test_what_one_framework_sets_does_not_change_the_next_ones_weights(
+    plant: Plant, tmp_path: Path
+) -> None:
+    plant("sets", SETS)
+    (alone,) = trained(tmp_path / "alone", case(framework="reference"))
+    cases = case(framework="sets"), case(framework="reference")
+    _, beside = trained(tmp_path / "beside", *cases)
+    assert (tmp_path / "site" / "sets_module.built").exists()
+    assert alone == beside and len(alone) == 2
+
+
+@pytest.mark.usefixtures("no_data_of_the_machine")
+def test_a_process_for_each_training_and_one_for_all_that_are_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Work] = []
+    start = Worker.start
+
+    def counted(work: Work, cases: tuple[Case, ...], device: str) -> Worker:
+        started.append(work)
+        return start(work, cases, device)
+
+    monkeypatch.setattr(Worker, "start", counted)
+    cases = case(), case(seed=1)
+    first = trained(tmp_path / "out", *cases)
+    assert len(started) == 2
+    proofs = [row for row in Store(tmp_path / "out").read()[0] if isinstance(row, CertificateRow)]
+    outcomes = [row.certificate_precision for row in proofs if row.layer is None]
+    assert outcomes == ["fp64", "fp32"]  # a seed has no part in a proof
+    again = list(Local().train(cases, Store(tmp_path / "out"), Access(tmp_path), quiet))
+    assert len(started) == 3 and all(each.before for each in again)
+    assert [[r.loss for r in each.rows if isinstance(r, EpochRow)] for each in again] == first
+
+
+def examined(tmp_path: Path, *names: str, silence: float = 60.0) -> dict[str, Examined]:
+    scope = Scope((TINY,), ("cifar10",), Fraction(1), tmp_path)
+    found = examine.examined(names, scope, quiet, silence)
+    return {each.name: each for each in found}
+
+
+def test_who_dies_where_it_is_examined_costs_its_own_line(plant: Plant, tmp_path: Path) -> None:
+    plant("dies", DIES)
+    plant("absent", "import os\nos._exit(3)")
+    names = ["dies", "absent", "dies:complains", "dies:raises", "dies:leaves", "dies:Late"]
+    found = examined(tmp_path, *names, "dies:marked", "reference")
+    assert list(found) == [*names, "dies:marked", "reference"]
+    why = {name: each.reason for name, each in found.items()}
+    assert "died of SIGSEGV" in why["dies"]
+    assert "its import ended the process with exit code 3" in why["absent"]
+    assert why["dies:complains"] == "UsageError: give another"
+    assert "RuntimeError: it is broken" in why["dies:raises"]
+    assert "ended with exit code 0" in why["dies:leaves"]
+    assert "ended with exit code 3" in why["dies:Late"]
+    failed = {name for name, each in found.items() if each.failed}
+    assert failed == {*names} - {"absent"}  # a marked one does not claim to be equal
+    assert len(found["reference"].proofs) == 6
+    assert all(proof.passed for _, proof in found["reference"].proofs)
+
+
+def test_who_hangs_where_it_is_examined_is_ended(plant: Plant, tmp_path: Path) -> None:
+    plant("dies", DIES)
+    (found,) = examined(tmp_path, "dies:hangs", silence=15.0).values()
+    assert found.failed and "was ended as hung" in found.reason
+
+
+def test_a_scope_that_does_not_exist_is_the_users_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown framework 'nobody'"):
+        list(examine.examined(("nobody",), Scope(None, None, Fraction(1), tmp_path), quiet))
+    with pytest.raises(UsageError, match="huge"):
+        scope = Scope(("huge",), ("cifar10",), Fraction(1), tmp_path)
+        list(examine.examined(("reference",), scope, quiet))
+
+
+def test_list_and_doctor_name_who_does_not_load_and_what_an_import_sets(
+    plant: Plant,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plant("crashes", "import os\nos.kill(os.getpid(), 11)")
+    plant("sets", "import torch\ntorch.use_deterministic_algorithms(True)\n" + SETS)
+    monkeypatch.setenv("COLUMNS", "160")
+    for command in (("list", "frameworks"), ("doctor", "--data-root", str(tmp_path))):
+        assert call(monkeypatch, *command) == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "crashes does not load: its import died of SIGSEGV" in shown
+        assert "the paper's function; sets deterministic algorithms to on at import" in shown
+        assert "snntorch 1.0.0 the paper's function" in shown
