@@ -65,6 +65,7 @@ CASE = Case(
     optimiser=paper.settings("cifar10").optimiser,
 )
 ROUND = "== a round"
+ROUNDS = Budget().rounds  # that a cell gets whatever the budget
 STEADY = (1.0,)
 UNSTEADY = (1.0, 1.02, 0.96, 1.01, 1.05, 0.97, 1.02)  # seconds of one iteration after the other
 
@@ -79,7 +80,7 @@ def made() -> dict[str, object]:
         _with(framework="reference:compiled"),
     )
     precisions = (CASE, replace(CASE, precision="bf16"))
-    some, all_ = Budget(seconds=1e6), Budget()
+    some, all_ = Budget(seconds=1e6, rounds=ROUNDS), Budget()
     calls = _calls(forms, some, STEADY)
     return {
         "a cell": calls[: calls.index(ROUND)] + _first_round(calls),
@@ -158,8 +159,7 @@ def _spied(calls: Calls, seconds: tuple[float, ...]) -> Iterator[None]:
         return ("contiguous",) * len(network.stages)
 
     with pytest.MonkeyPatch.context() as patch:
-        _turn_back(patch, calls, seconds)
-        beside.plant(patch)
+        _without_waiting(patch, calls, seconds)
         patch.setattr(adapters, "load", found)
         patch.setattr(datasets, "load_batch", batch)
         patch.setattr(Exam, "judge", proof)
@@ -168,14 +168,15 @@ def _spied(calls: Calls, seconds: tuple[float, ...]) -> Iterator[None]:
         patch.setattr(judge, "initialised", weights)
         patch.setattr(contenders, "dead_layers", lambda *given: ())
         spied(patch, cell.Cell, "round", calls.say, ROUND)
-        patch.setattr(memory.Meter, "over", lambda adapter, work: memory.Meter(work.device, 0))
-        patch.setattr(memory.Meter, "start", lambda meter: calls.say("memory is measured"))
-        patch.setattr(memory.Meter, "peak_mib", lambda meter: 1.0)
         yield
 
 
-def _turn_back(patch: pytest.MonkeyPatch, calls: Calls, seconds: tuple[float, ...]) -> None:
-    """No deadline comes nearer, and each iteration takes what `seconds` says."""
+def _without_waiting(patch: pytest.MonkeyPatch, calls: Calls, seconds: tuple[float, ...]) -> None:
+    """In this process. No deadline comes nearer, and each iteration takes what `seconds` says."""
+    beside.plant(patch)
+    patch.setattr(memory.Meter, "over", lambda adapter, work: memory.Meter(work.device, 0))
+    patch.setattr(memory.Meter, "start", lambda meter: calls.say("memory is measured"))
+    patch.setattr(memory.Meter, "peak_mib", lambda meter: 1.0)
     takes, now = cycle(seconds), [0.0]
 
     def timed(work: Callable[[], object], device: torch.device) -> float:

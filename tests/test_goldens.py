@@ -12,6 +12,7 @@ from typing import Any
 import golden
 import golden_exam
 import golden_numerics
+import golden_protocol
 import pytest
 from golden import Entry
 
@@ -20,8 +21,8 @@ from harness.proof import certificate, exam
 from harness.proof.rules import Allowed
 from harness.reference.network import StepNetwork
 from harness.reference.neuron import LIFCell
-from harness.speed import cell, contenders, floor, protocol, schedule
-from harness.system import clock
+from harness.speed import cell, contenders, judge, schedule
+from harness.speed.inside import network, turns
 
 
 @pytest.mark.parametrize("file", golden.FILES)
@@ -57,10 +58,6 @@ def made_of(adapter: Adapter) -> object:
         return json.loads(json.dumps(golden_numerics.computed_by(adapter)))
 
 
-def _contiguous_first(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(floor, "LAYOUTS", ("contiguous", "channels_last"))
-
-
 def _one_order(patch: pytest.MonkeyPatch) -> None:
     class InOrder:
         def __init__(self, seed: str) -> None: ...
@@ -74,34 +71,32 @@ def _set(module: Any, name: str, value: object) -> Callable[[pytest.MonkeyPatch]
     return lambda patch: patch.setattr(module, name, value)
 
 
-def _untimed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(protocol, "seconds", lambda work, device: (work(), 1.0)[1])
+def _no_audit_after(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(contenders.Contenders, "audit_after", lambda *given: None)
 
 
-def _no_form_compiles(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(contenders, "is_compiled", lambda entry: False)
+def _the_same_batch_at_the_end(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(contenders.Contenders, "ask_another", lambda *given: None)
 
 
-def _without_synchronising(patch: pytest.MonkeyPatch) -> None:
-    def seconds(work: Callable[[], object], device: object) -> float:
-        start = clock.time.perf_counter()
-        work()
-        return clock.time.perf_counter() - start
+def _no_memory_of_the_first(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(network, "_meter", lambda adapter, work: "nobody wants to know")
 
-    patch.setattr(protocol, "seconds", seconds)
+
+def _garbage_is_left(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(turns.Turns, "ready", lambda turns: None)
 
 
 PROTOCOLS = {
-    "a warm-up of other steps": _set(contenders, "WARMUP_STEPS", 1),
-    "first weights on other samples": _set(contenders, "CALIBRATION_SAMPLES", 3),
+    "first weights on other samples": _set(judge, "CALIBRATION_SAMPLES", 3),
     "more rounds": _set(schedule, "MOST_ROUNDS", 11),
     "rounds that are known sooner": _set(cell, "WITHIN", 0.5),
-    "fewer rounds that are trusted": _set(cell, "CONVERGED_ROUNDS", 2),
-    "another layout": _contiguous_first,
+    "fewer rounds that each cell gets": _set(golden_protocol, "ROUNDS", 4),
     "another order": _one_order,
-    "another clock": _untimed,
-    "a device that is not synchronised": _without_synchronising,
-    "a warm-up of what is compiled": _no_form_compiles,
+    "no audit after the rounds": _no_audit_after,
+    "the same batch at the end": _the_same_batch_at_the_end,
+    "memory of another iteration": _no_memory_of_the_first,
+    "garbage that is collected in a turn": _garbage_is_left,
 }
 
 
