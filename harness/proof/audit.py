@@ -189,11 +189,11 @@ def _turned(layers: list[ReplayedLayer], precision: Precision) -> Iterator[str]:
     """Layers of which rounding is to have turned more spikes than it can."""
     most = RULES.bf16_turned if precision == "bf16" else RULES.turned
     for layer in layers:
-        share = layer.fired.turned / layer.fired.spikes
-        if share > most:
+        turned, spikes = layer.fired.turned, layer.fired.spikes
+        if turned > 1 + most * spikes:  # one can be in the smallest layer
             yield (
-                f"{share:.1%} of the spikes of layer {layer.layer} are turned near the threshold: "
-                f"more than the {most:.1%} that rounding explains"
+                f"{turned:,} of {spikes:,} spikes of layer {layer.layer} are turned near the "
+                f"threshold: rounding turns {most:.1%} at most"
             )
 
 

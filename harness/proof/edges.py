@@ -4,7 +4,7 @@ The rectangle of eq. (14) ends at abs(u - V_th) = a / 2. Of millions of potentia
 rounding of that, and whether the gradient passes them is the contender's to say. Spikes do not show
 it, but the layer's own gradient does: what passing one such neuron adds to the gradients of its
 map's weights and bias is known, so what was passed is solved for, as numbers that must be 0 or 1. A
-map has more equations than such neurons, so no other fault can be explained by them.
+map has more equations than neurons that were turned, so they can explain no other fault.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from harness.proof.course import Course, through_time
 from harness.spec import LIF
 
 # Of the near-tie's width: the nearest neurons are tried alone before those further away.
-REACHES = (0.01, 0.1, 0.3, 1.0)
-MOST_UNKNOWNS = 512
+REACHES = (0.003, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.0)
+MOST_UNKNOWNS = 2048
+MOST_TURNED = 32  # where there are more unknowns than equations
 ROUNDS = 4  # of the solution: what two steps of one neuron add is not quite their sum
 AT_ONCE = 256  # neurons whose inputs are gathered together
 WORTH_SOLVING = 0.1  # of what is allowed: a neuron on the wrong side is felt in the layers below
@@ -69,7 +70,7 @@ class _Left:
 
 @dataclass(frozen=True)
 class _Unknowns:
-    """Neurons near the edge; those with the same potential are one unknown, however many.
+    """Neurons near the edge; those that came of the same numbers are one unknown, however many.
 
     A pair is a neuron with the steps of one unknown.
     """
@@ -132,15 +133,49 @@ class _Map:
         best, least = self.course.passes, left
         distance = ((self.course.u - self.lif.v_th).abs() - self.lif.a / 2).abs()
         for reach in REACHES:
-            unknowns = _unknowns(self.course.u, distance < reach * near_tie)
-            if unknowns is None or unknowns.count > min(MOST_UNKNOWNS, len(left.values)):
-                continue
-            for passes, rest in self._solutions(left, unknowns):
-                if rest.most < least.most:
-                    best, least = passes, rest
-            if least.most < WORTH_SOLVING:
-                break
+            for unknowns in self._unknowns(distance < reach * near_tie):
+                for passes, rest in self._solutions(left, unknowns):
+                    if rest.most < least.most:
+                        best, least = passes, rest
+                if least.most < WORTH_SOLVING:
+                    return best, least
         return best, least
+
+    def _unknowns(self, near: Tensor) -> Iterator[_Unknowns]:
+        """The potentials near the edge: those that are alike together, then each alone."""
+        steps, neurons = near.flatten(1).nonzero(as_tuple=True)
+        if len(steps) == 0:
+            return
+        for group in (self._alike(steps, neurons), torch.arange(len(steps), device=near.device)):
+            count = int(group.max()) + 1
+            if count > MOST_UNKNOWNS:
+                continue
+            keys, pair = (neurons * count + group).unique(return_inverse=True)
+            flips = torch.zeros(len(near), len(keys), dtype=torch.bool, device=near.device)
+            flips[steps, pair] = True
+            yield _Unknowns(keys // count, flips, keys % count, count)
+
+    def _alike(self, steps: Tensor, neurons: Tensor) -> Tensor:
+        """Numbers each potential; the same for those that came of the same numbers.
+
+        Most arithmetics round these alike: the pixels where nothing happens, a neuron that is reset
+        under a current that stands still.
+        """
+        u = self.course.u.flatten(1)
+        before = torch.where(steps > 0, u[(steps - 1).clamp(min=0), neurons], 0)
+        before *= 1 - torch.where(steps > 0, self.course.o.flatten(1)[steps - 1, neurons], 0)
+        columns = [u[steps, neurons].double(), before.double()]
+        chosen, place = neurons.unique(return_inverse=True)
+        marks = torch.cat([self._marks(part) for part in chosen.split(AT_ONCE)], 1)
+        columns.append(marks[steps.clamp(max=len(marks) - 1), place])
+        return torch.stack(columns, 1).unique(dim=0, return_inverse=True)[1]
+
+    def _marks(self, neurons: Tensor) -> Tensor:  # -> (T or 1, neurons)
+        """A number for what each neuron reads at each step, by random weights."""
+        read = self._read(neurons).double()
+        generator = torch.Generator().manual_seed(0)
+        weights = torch.rand(read.shape[2], generator=generator, dtype=torch.float64)
+        return read @ weights.to(read.device)
 
     def _solutions(self, left: _Left, unknowns: _Unknowns) -> Iterator[tuple[Tensor, _Left]]:
         own = self
@@ -165,9 +200,11 @@ class _Map:
             after = replace(before, passes=before.passes ^ unknowns.flips[:, part])
             effects = self._effects(neurons, before, after)
             columns.index_add_(1, unknowns.groups[part], effects)
-        target = left.values[:, None]
-        found = torch.linalg.lstsq(columns.double().cpu(), target.double().cpu(), driver="gelsd")
-        return (found.solution[:, 0] > 0.5).to(target.device)
+        matrix, target = columns.double().cpu(), left.values.double().cpu()
+        if unknowns.count > len(target):
+            return _few(matrix, target).to(left.values.device)
+        found = torch.linalg.lstsq(matrix, target[:, None], driver="gelsd").solution[:, 0]
+        return (found > 0.5).to(left.values.device)
 
     def _effect(self, passes: Tensor, flips: Tensor) -> Tensor:
         """What other `passes`, where `flips`, add to the map's gradients: (E + 1,)."""
@@ -209,12 +246,16 @@ def _columns(course: Course, neurons: Tensor) -> Course:  # (T, B, P) each -> (T
     return Course(u, o, back, passes)
 
 
-def _unknowns(u: Tensor, near: Tensor) -> _Unknowns | None:
-    steps, neurons = near.flatten(1).nonzero(as_tuple=True)
-    if len(steps) == 0:
-        return None
-    values, group = u.flatten(1)[steps, neurons].unique(return_inverse=True)
-    keys, pair = (neurons * len(values) + group).unique(return_inverse=True)
-    flips = torch.zeros(len(u), len(keys), dtype=torch.bool, device=u.device)
-    flips[steps, pair] = True
-    return _Unknowns(keys // len(values), flips, keys % len(values), len(values))
+def _few(columns: Tensor, target: Tensor) -> Tensor:
+    """The few columns whose sum comes near the target, each time the one that helps most."""
+    chosen = torch.zeros(columns.shape[1], dtype=torch.bool)
+    squares = columns.square().sum(0)
+    for _ in range(MOST_TURNED):
+        gain = 2 * (target @ columns) - squares
+        gain[chosen] = 0
+        best = int(gain.argmax())
+        if gain[best] <= 0:
+            break
+        chosen[best] = True
+        target = target - columns[:, best]
+    return chosen

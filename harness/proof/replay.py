@@ -14,6 +14,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from harness.proof.answer import Answer, Question, objective
 from harness.proof.course import Course, potentials, through_time, within
@@ -60,6 +61,7 @@ class _Read:
     source: Tensor | None  # the spikes below, (T, B, ...); None: it is the encoding layer
     inputs: Tensor  # (T or 1, B, ...)
     current: Tensor  # (T, B, ...)
+    lost: Tensor | float = 0.0  # of the current, what bf16 may have lost before the synapse
 
 
 @dataclass(frozen=True)
@@ -158,10 +160,10 @@ class _Replay:
         spikes = self.spikes[n].to(current.device)
         o = spikes.to(current.dtype)
         u = potentials(current, o, lif.k_tau)
-        fired = _fired(spikes, u, lif.v_th, self._ties(current, u, o))
+        fired = _fired(spikes, u, lif.v_th, self._ties(read, u, o))
         if sent is None:
             return ReplayedLayer(stage.name, fired, (), 0), None
-        passes = self._sided(current, u, o)
+        passes = self._sided(read, u, o)
         course = Course(u, o, sent.spikes, passes)
         found = self._gradients(n, read, course, given)
         own = (found.weight, found.bias, *([] if sent.U is None else [sent.U]))
@@ -204,23 +206,37 @@ class _Replay:
             if self.question.precision == "bf16":  # the gradient passes as if it were not rounded
                 inputs = inputs + (_rounded(inputs) - inputs).detach()
         current = synapses.over_steps(layer.synapse, inputs)
-        return _Read(source, inputs, current.expand(self.question.steps, *current.shape[1:]))
+        current = current.expand(self.question.steps, *current.shape[1:])
+        return _Read(source, inputs, current, self._lost(n, source, inputs))
 
-    def _sided(self, current: Tensor, u: Tensor, o: Tensor) -> Tensor:
+    @torch.no_grad()
+    def _lost(self, n: int, source: Tensor | None, inputs: Tensor) -> Tensor | float:
+        """What NeuNorm's own rounding may come to: it is the same in all maps, and adds up."""
+        below = self.reference.layers[n - 1]
+        if self.question.precision != "bf16" or source is None or below.neunorm is None:
+            return 0.0
+        plain = source if below.pool is None else synapses.over_steps(below.pool, source)
+        taken = (inputs - plain).abs().flatten(0, 1) * (2 * RULES.bf16_rounding)
+        weight = self.reference.layers[n].synapse.weight.abs()
+        lost = functional.conv2d(taken, weight, padding=weight.shape[-1] // 2)
+        return lost.unflatten(0, inputs.shape[:2])
+
+    def _sided(self, read: _Read, u: Tensor, o: Tensor) -> Tensor:
         """Where the surrogate passes a gradient."""
         lif = self.reference.network.lif
         passes = within(u, lif)
         if self.side == "computed":
             return passes
-        edge = ((u - lif.v_th).abs() - lif.a / 2).abs() < self._ties(current, u, o)
+        edge = ((u - lif.v_th).abs() - lif.a / 2).abs() < self._ties(read, u, o)
         return passes | edge if self.side == "inside" else passes & ~edge
 
-    def _ties(self, current: Tensor, u: Tensor, o: Tensor) -> Tensor:
+    def _ties(self, read: _Read, u: Tensor, o: Tensor) -> Tensor:
         """How near the threshold rounding decides: (), or (T, B, ...) in bf16."""
         if self.question.precision != "bf16":
             return u.new_tensor(self.near_tie)
         k_tau = self.reference.network.lif.k_tau
-        return potentials(RULES.bf16_rounding * (current.abs() + u.abs()), o, k_tau)
+        rounded = RULES.bf16_rounding * (read.current.detach().abs() + u.abs())
+        return potentials(rounded + read.lost, o, k_tau)
 
 
 def passed_on(layer: Layer, spikes: Tensor, keys: Tensor | None) -> Tensor:

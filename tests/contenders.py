@@ -1,0 +1,317 @@
+"""Contenders for the proof's tests: right ones in another arithmetic, and cheats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from harness.adapter import SpikeTap, channels_last
+from harness.reference import synapses
+from harness.reference.network import Layer, ReferenceNetwork, StepNetwork
+from harness.reference.neuron import LIFCell, fire
+from harness.spec import LIF, Network
+
+State = tuple[Tensor, Tensor] | None
+
+
+def tapped(module: nn.Module) -> bool:
+    return any(isinstance(each, SpikeTap) and each.recording for each in module.modules())
+
+
+class Rounding(nn.Module):
+    """The paper's function: steps folded, channels last, v - v / tau, rounded at random besides."""
+
+    def __init__(self, network: Network, ulps: float = 1.0) -> None:
+        super().__init__()
+        self.network, self.ulps = network, ulps
+        self.reference = channels_last(ReferenceNetwork(network))
+        for layer in self.layers:
+            layer.tap = SpikeTap(multi_step=True)
+
+    @property
+    def layers(self) -> list[Layer]:
+        assert isinstance(self.reference, ReferenceNetwork)
+        return self.reference.layers
+
+    def forward(self, x: Tensor) -> Tensor:
+        generator = torch.Generator().manual_seed(0)
+        lif, out = self.network.lif, x
+        for layer in self.layers:
+            current = synapses.encoding_sequence(layer.synapse, out)
+            noise = torch.rand(current[0].shape, generator=generator, dtype=torch.float64) - 0.5
+            off = noise * self.ulps * torch.finfo(x.dtype).eps
+            # silent inputs give the bias alone, in any arithmetic; noise is not a gradient's
+            varied = (current * off).detach() * (current.detach() != _bias(layer, current))
+            out = self._neurons(current + varied.to(current.dtype), layer, lif)
+        return out
+
+    def _neurons(self, current: Tensor, layer: Layer, lif: LIF) -> Tensor:
+        v, fired, x, sent = torch.zeros_like(current[0]), [], None, []
+        for arriving in current:
+            v = v - v * (1 - lif.k_tau) + arriving
+            o = fire(v - lif.v_th, lif.a)
+            v = v * (1 - o)
+            fired.append(o)
+        for o in layer.tap(torch.stack(fired)):
+            out = o if layer.pool is None else layer.pool(o)
+            if layer.neunorm is not None:
+                out, x = layer.neunorm(out, x)
+            sent.append(out)
+        return torch.stack(sent)
+
+
+def _bias(layer: Layer, current: Tensor) -> Tensor:
+    bias = layer.synapse.bias
+    assert bias is not None
+    return bias.detach().reshape(-1, *[1] * (current.dim() - 3))
+
+
+class OutPlusOne(ReferenceNetwork):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + 1
+
+
+class FourSteps(ReferenceNetwork):
+    """Computes four steps and repeats the last, unless somebody looks."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if tapped(self):
+            return super().forward(x)
+        out = super().forward(x[:4])
+        return torch.cat([out, out[-1:].expand(len(x) - len(out), *out.shape[1:])])
+
+
+class TwoSamples(ReferenceNetwork):
+    """Computes two samples and repeats them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if tapped(self):
+            return super().forward(x)
+        out = super().forward(x[:, :2])
+        return out.repeat(1, -(-x.shape[1] // 2), 1)[:, : x.shape[1]]
+
+
+class PacksWeights(ReferenceNetwork):
+    """Keeps the weights of its first call; the gradients are those of the right ones."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network)
+        self.packed: dict[str, Tensor] | None = None
+        self.inner = [ReferenceNetwork(network)]  # a list, so that its parameters are not ours
+
+    def forward(self, x: Tensor) -> Tensor:
+        own = dict(self.named_parameters())
+        if self.packed is None:
+            self.packed = {name: each.detach().clone() for name, each in own.items()}
+        if tapped(self):
+            return super().forward(x)
+        used = {name: each - each.detach() + self.packed[name] for name, each in own.items()}
+        return torch.func.functional_call(self.inner[0].to(x.dtype), used, (x,))
+
+
+class NoNumber(ReferenceNetwork):
+    """One gradient is NaN in one place."""
+
+    def __init__(self, network: Network, ends: str = "synapse.bias") -> None:
+        super().__init__(network)
+        for name, parameter in self.named_parameters():
+            if name.endswith(ends):
+                parameter.register_hook(_spoilt)
+
+
+def _spoilt(gradient: Tensor) -> Tensor:
+    spoilt = gradient.clone()
+    spoilt.view(-1)[0] = float("nan")
+    return spoilt
+
+
+class MuteInEval(ReferenceNetwork):
+    def forward(self, x: Tensor) -> Tensor:
+        out = super().forward(x)
+        return out if self.training else out * 0
+
+
+class OneStepUnseen(ReferenceNetwork):
+    """Computes one step when no tap records."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if tapped(self):
+            return super().forward(x)
+        return super().forward(x[:1]).expand(len(x), -1, -1)
+
+
+class GarbageUnderAutocast(ReferenceNetwork):
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.is_autocast_enabled("cpu"):
+            return super().forward(x)
+        return super().forward(x.flip(-1, -2) + 0.3)
+
+
+class FromMemory(ReferenceNetwork):
+    """Answers what it answered first to that shape, with the gradients of what it is asked."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network)
+        self.kept: dict[tuple[int, ...], Tensor] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = super().forward(x)
+        kept = self.kept.setdefault(tuple(out.shape), out.detach().clone())
+        return out - out.detach() + kept
+
+
+class EarlyExit(ReferenceNetwork):
+    """Once the vote is decided by seven steps, the rest are silence."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = super().forward(x)
+        return torch.cat([out[:7], out[7:] * 0])
+
+
+class FirstSampleTimesB(ReferenceNetwork):
+    """Its gradients are the first sample's, times B."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = super().forward(x)
+        first = out[:, :1] * x.shape[1]
+        rest = out[:, 1:].detach()
+        return torch.cat([first - first.detach() + out[:, :1].detach(), rest], 1)
+
+
+class RoundedWeights(ReferenceNetwork):
+    """Its weights are rounded to bf16 within float32."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network)
+        self.inner = [ReferenceNetwork(network)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        used = {
+            name: each - each.detach() + each.detach().bfloat16().to(each.dtype)
+            for name, each in self.named_parameters()
+        }
+        for own, inner in zip(self.layers, self.inner[0].layers, strict=True):
+            inner.tap = own.tap
+        return torch.func.functional_call(self.inner[0].to(x.dtype), used, (x,))
+
+
+class ChangesInput(ReferenceNetwork):
+    def forward(self, x: Tensor) -> Tensor:
+        x[:1].clamp_(max=0.5)
+        return super().forward(x)
+
+
+class ChangesParameters(ReferenceNetwork):
+    """Clips its weights on the way."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            self.layers[0].synapse.weight.clamp_(max=0.01)
+        return super().forward(x)
+
+
+class StaleAtEval(ReferenceNetwork):
+    """In eval mode it uses a copy of the weights that it took when it was last trained."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network)
+        self.copy = [ReferenceNetwork(network)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training or tapped(self):
+            return super().forward(x)
+        return self.copy[0].to(x.dtype)(x)
+
+
+class NoGradient(ReferenceNetwork):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).detach()
+
+
+class NearlyOne(ReferenceNetwork):
+    """Spikes of 1.0000001."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = super().forward(x)
+        return out * (1 + torch.finfo(x.dtype).eps)
+
+
+class CountingCell(LIFCell):
+    """Knows the step of a call, from 0, by being handed no state at the first."""
+
+    step = 0
+
+    def forward(self, current: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        self.step = 0 if state is None else self.step + 1
+        return self.stepped(current, state)
+
+    def stepped(self, current: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        return super().forward(current, state)
+
+
+class TruncatedAtFour(CountingCell):
+    """Gradients go four steps back."""
+
+    def stepped(self, current: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        if state is not None and self.step % 4 == 0:
+            state = state[0].detach(), state[1].detach()
+        return super().stepped(current, state)
+
+
+class LateDetachedReset(CountingCell):
+    """After the fourth step the reset carries no gradient."""
+
+    def stepped(self, current: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        if state is not None and self.step > 4:
+            state = state[0], state[1].detach()
+        return super().stepped(current, state)
+
+
+class LateDecay(CountingCell):
+    """From the seventh step on it forgets a little faster."""
+
+    def stepped(self, current: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        if state is not None and self.step > 5:
+            state = state[0] * 0.97, state[1]
+        return super().stepped(current, state)
+
+
+class KeptAtFullLength(CountingCell):
+    """What is left of a call of ten steps is where the next begins."""
+
+    left: Tensor | None = None
+
+    def stepped(self, current: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        if state is None and self.left is not None and self.left.shape == current.shape:
+            current = current + self.left
+        o, after = super().stepped(current, state)
+        if self.step == 9:
+            self.left = (0.2 * after[0] * (1 - o)).detach()
+        return o, after
+
+
+class WideEdge(LIFCell):
+    """Its surrogate is not strict: it passes gradients at the edge of the window."""
+
+    def forward(self, current: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        o, (u, _) = super().forward(current, state)
+        a = self.lif.a
+        at_edge = ((u - self.lif.v_th).abs() == a / 2).to(u.dtype).detach() / a
+        o = o + at_edge * (u - u.detach())
+        return o, (u, o)
+
+
+class DetachedReset(LIFCell):
+    def forward(self, current: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        return super().forward(current, None if state is None else (state[0], state[1].detach()))
+
+
+def off_by(**changes: float) -> Callable[[LIF], LIFCell]:
+    return lambda lif: LIFCell(replace(lif, **changes))
+
+
+def stepped(cell: Callable[[LIF], nn.Module]) -> Callable[[Network], nn.Module]:
+    return lambda network: StepNetwork(network, cell)
