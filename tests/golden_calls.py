@@ -71,10 +71,12 @@ class Calls:
                     handle.remove()
 
     def _grad(self, grad: Callable[..., Any]) -> Callable[..., Any]:
-        def said(outputs: Tensor, inputs: Any, grad_outputs: Tensor) -> Any:
+        def said(
+            outputs: Tensor, inputs: Any, grad_outputs: Tensor, retain_graph: bool | None = None
+        ) -> Any:
             wanted = ", ".join(_layout(each) for each in inputs)
             self.say(f"gradients of {wanted} from {_layout(grad_outputs)}")
-            return grad(outputs, inputs, grad_outputs)
+            return grad(outputs, inputs, grad_outputs, retain_graph)
 
         return said
 

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import asdict, replace
 from typing import get_args
 
+import contenders
 import torch
 from golden_calls import Calls
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from harness.adapter import Adapter, Variant
 from harness.proof.certificate import Certificate, required
 from harness.proof.exam import Exam, exam_weights
 from harness.proof.rules import RULES
-from harness.reference.network import ReferenceNetwork
+from harness.reference.network import ReferenceNetwork, StepNetwork
 from harness.spec import Network, Precision, paper
 
 NETWORK = Network.parse(
@@ -33,8 +34,19 @@ def _another_decay(network: Network) -> nn.Module:
     return Examined(replace(network, lif=replace(network.lif, k_tau=0.3)))
 
 
+class ExaminedSteps(StepNetwork):
+    """The same of one around another cell."""
+
+
+class RoundsApart(contenders.TurnsOneAtRest):
+    """It has a near-tie on every input, so all of them are tried."""
+
+    across, samples = 8, (1, 2)
+
+
 EQUAL = Variant((), Examined)
 WRONG = Variant((), _another_decay)
+APART = Variant((), lambda network: ExaminedSteps(network, RoundsApart))
 
 
 def made() -> dict[str, object]:
@@ -44,11 +56,11 @@ def made() -> dict[str, object]:
         "required": {each: list(required(each)) for each in PRECISIONS},
         **{f"calls in {each}": _calls(EQUAL, each, static=True)[0] for each in PRECISIONS},
         "calls on events": _calls(EQUAL, "fp64", static=False)[0],
-        "attempts at one that is wrong in fp32": [
-            each for each in _calls(WRONG, "fp32", static=True)[0] if each.startswith("Examined")
+        "attempts at one that rounds apart in fp32": [
+            each for each in _calls(APART, "fp32", static=True)[0] if each.startswith("Examined")
         ],
         "of one that is wrong": _said(_calls(WRONG, "fp64", static=True)[1]),
-        "neurons at the threshold": _at_threshold(),
+        "neurons at the threshold and the edge": _planted(),
     }
 
 
@@ -90,11 +102,13 @@ def _said(found: Certificate) -> dict[str, object]:
     }
 
 
-def _at_threshold() -> list[bool]:
-    """Of each layer whether its last neuron has no weights, and the threshold as its bias."""
+def _planted() -> list[bool]:
+    """Of each layer whether its last two neurons have no weights, and the biases they should."""
     weights = exam_weights(NETWORK, batch(static=True)[:4, :2].double(), 0)
+    lif = NETWORK.lif
     return [
-        not layer.synapse.weight[-1].any() and bias[-1].item() == NETWORK.lif.v_th
+        not layer.synapse.weight[-2:].any()
+        and bias[-2:].tolist() == [lif.v_th + lif.a / 2, lif.v_th]
         for layer in weights.layers
         if (bias := layer.synapse.bias) is not None
     ]

@@ -87,7 +87,6 @@ def replayed(module: nn.Module, of: Network, asked: Question) -> Finding:
 
 
 NETWORKS = [
-    (network(), False),
     (network(), True),
     (network("nmnist"), False),
     (network(neunorm=NeuNorm()), True),
@@ -140,7 +139,7 @@ def crowded(reference: ReferenceNetwork) -> None:
 def test_a_right_contender_passes_where_rounding_turns_spikes_and_edges(dataset: str) -> None:
     of = network(dataset)
     near_ties = edges = 0
-    for seed in range(20):
+    for seed in range(10):
         asked = question(of, seed=seed, static=dataset == "cifar10", weights=crowded)
         found = replayed(contenders.Rounding(of), of, asked)
         assert found.passed, (seed, found)
@@ -240,9 +239,10 @@ def test_the_second_audit_finds_what_was_kept_from_the_first(
 def test_state_that_is_kept_at_full_length_alone_is_found(precision: Precision) -> None:
     of = network()
     module = contenders.stepped(contenders.KeptAtFullLength)(of)
-    assert audited(module, of, question(of, precision)).passed in (True, False)
+    plain_pass(module.to(DTYPES[precision]), question(of, precision, seed=1))
     found = audited(module, of, question(of, precision))
     assert not found.passed
+    assert "no tap" in str(found.reason) or "not what its inputs make" in str(found.reason)
 
 
 class TurnsOne(contenders.CountingCell):

@@ -5,29 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import contenders
 import pytest
 import torch
 from conftest import random_batch, small
+from contenders import DetachedReset, off_by
 from torch import Tensor, nn
 
-from harness.adapter import SpikeTap, Variant
+import adapters
+from harness.adapter import SpikeTap, Variant, examined
 from harness.proof.certificate import Certificate
-from harness.proof.exam import Exam, exam_input
+from harness.proof.exam import Exam, Questions, Sitting, exam_input, sit
+from harness.proof.planted import edge_potential
+from harness.reference import neuron
 from harness.reference.network import StepNetwork
 from harness.reference.neuron import LIFCell, fire, potential
 from harness.spec import LIF, Network, Precision
 
 NETWORK = small("cifar10", neunorm="mean")
 BATCH = random_batch(NETWORK, 4, 8, static=True)
-
-
-class DetachedReset(LIFCell):
-    def forward(
-        self, current: Tensor, state: tuple[Tensor, Tensor] | None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        if state is not None:
-            state = (state[0], state[1].detach())
-        return super().forward(current, state)
 
 
 class FiresAbove(LIFCell):
@@ -55,8 +51,13 @@ class StaleState(LIFCell):
         return o, after
 
 
-def off_by(**changes: float) -> Callable[[LIF], LIFCell]:
-    return lambda lif: LIFCell(replace(lif, **changes))
+class WidePotential(LIFCell):
+    """The paper's neuron with its potential in float32 under autocast."""
+
+    def forward(
+        self, current: Tensor, state: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        return super().forward(current.float(), state)
 
 
 def certify(
@@ -103,7 +104,7 @@ def test_a_silent_network_is_not_certified(monkeypatch: pytest.MonkeyPatch) -> N
     from harness.proof import exam
     from harness.reference.initialise import initialised
 
-    def drawn(network: Network, x: Tensor, seed: int) -> nn.Module:
+    def drawn(network: Network, x: Tensor, seed: int, precision: Precision) -> nn.Module:
         return initialised(network, x, seed=seed, scheme="torch")
 
     monkeypatch.setattr(exam, "exam_weights", drawn)
@@ -158,31 +159,149 @@ def test_a_missing_tap_is_said() -> None:
 
 
 def test_a_float32_near_tie_is_decided_on_another_input() -> None:
-    class FlipsOnce(LIFCell):
-        """Two equal networks that rounded apart once: one spike in the first exam."""
-
-        calls = 0
-
-        def forward(
-            self, current: Tensor, state: tuple[Tensor, Tensor] | None
-        ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-            o, after = super().forward(current, state)
-            FlipsOnce.calls += 1
-            if FlipsOnce.calls == 4 * 4 + 1:  # past the four layers and steps of the first call
-                o = o.clone()
-                o.view(-1)[0] = 1 - o.view(-1)[0]
-            return o, after
-
-    certificate = certify(FlipsOnce, "fp32")
-    assert certificate.passed
+    certificate = certify(contenders.TurnsOneAtRest, "fp32")
+    assert certificate.passed, certificate.failures
     assert certificate.attempts == 2
+    assert not certify(contenders.TurnsOneAtRest, "fp64").passed
 
 
-def test_lower_precision_is_measured_and_not_judged() -> None:
-    certificate = certify(LIFCell, "bf16")
-    assert certificate.passed
-    assert certificate.mismatches > 0
+def test_what_a_replay_refuses_is_not_tried_on_another_input() -> None:
+    adapter = Variant((), contenders.FirstSampleTimesB)  # it is right where there is one sample
+    certificate = Exam(NETWORK, BATCH, "fp32").certify("cheat", adapter)
+    assert not certificate.passed and certificate.attempts == 1
+
+
+@pytest.mark.parametrize("cell", [LIFCell, WidePotential])
+def test_bf16_is_judged_by_replay_and_its_distance_stated(cell: Callable[[LIF], nn.Module]) -> None:
+    certificate = certify(cell, "bf16")
+    assert certificate.passed, certificate.failures
+    assert certificate.mismatches > 0  # free-running, it is not float32's
     assert all(0 < (layer.gradient_cosine or 0) < 1 for layer in certificate.layers)
+
+
+@pytest.mark.parametrize(
+    ("cell", "failure"),
+    [
+        (DetachedReset, "within bf16's rounding"),
+        (off_by(a=NETWORK.lif.a * 1.4), "within bf16's rounding"),
+        (off_by(v_th=NETWORK.lif.v_th * 1.1), "not what its inputs make them"),
+        (off_by(k_tau=NETWORK.lif.k_tau * 1.5), "not what its inputs make them"),
+    ],
+    ids=["detached-reset", "surrogate-width", "threshold", "decay"],
+)
+def test_a_planted_fault_is_refused_in_bf16(cell: Callable[[LIF], nn.Module], failure: str) -> None:
+    certificate = certify(cell, "bf16")
+    assert any(failure in text for text in certificate.failures), certificate.failures
+
+
+PRECISIONS: tuple[Precision, ...] = ("fp64", "fp32", "bf16")
+EXACT: tuple[Precision, ...] = ("fp64", "fp32")
+CHEATS: dict[str, tuple[Callable[[Network], nn.Module], str]] = {
+    "out + 1": (contenders.OutPlusOne, "entries of the output are neither 0 nor 1"),
+    "packs weights": (contenders.PacksWeights, "with no tap recording"),
+    "NaN in a bias": (contenders.NoNumber, "entries of the gradient of the bias of layer 1"),
+    "NaN in U": (
+        lambda network: contenders.NoNumber(network, "neunorm.U"),
+        "entries of the gradient of U of layer 1 16C3(Encoding) are not finite",
+    ),
+    "mute in eval mode": (contenders.MuteInEval, "the output is not the voting layer's spikes"),
+    "stale in eval mode": (contenders.StaleAtEval, "output spikes"),
+    "one step unseen": (contenders.OneStepUnseen, "with no tap recording"),
+    "from memory": (contenders.FromMemory, "the output is not the voting layer's spikes"),
+    "first sample times B": (contenders.FirstSampleTimesB, "gradient"),
+    "no gradient": (contenders.NoGradient, "the output carries no gradient"),
+    "changes its weights": (contenders.ChangesParameters, "changes its parameters in place"),
+}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("cheat", CHEATS)
+def test_a_cheat_is_refused_with_a_sentence_that_names_it(cheat: str, precision: Precision) -> None:
+    build, sentence = CHEATS[cheat]
+    certificate = Exam(NETWORK, BATCH, precision).certify(cheat, Variant((), build))
+    assert not certificate.passed
+    assert any(sentence in text for text in certificate.failures), certificate.failures
+
+
+@pytest.mark.parametrize("precision", EXACT)
+@pytest.mark.parametrize(
+    ("build", "sentence"),
+    [
+        (contenders.NearlyOne, "entries of the output are neither 0 nor 1"),
+        (contenders.RoundedWeights, "spikes differ"),
+        (contenders.stepped(contenders.WideEdge), "gradients differ by"),
+    ],
+    ids=["nearly-one", "rounded-weights", "wide-edge"],
+)
+def test_what_bf16_rounds_away_is_refused_in_exact_precisions(
+    build: Callable[[Network], nn.Module], sentence: str, precision: Precision
+) -> None:
+    certificate = Exam(NETWORK, BATCH, precision).certify("cheat", Variant((), build))
+    assert any(sentence in text for text in certificate.failures), certificate.failures
+
+
+def test_garbage_under_autocast_is_refused() -> None:
+    adapter = Variant((), contenders.GarbageUnderAutocast)
+    assert Exam(NETWORK, BATCH, "fp32").certify("garbage", adapter).passed
+    certificate = Exam(NETWORK, BATCH, "bf16").certify("garbage", adapter)
+    assert any("not what its inputs make" in text for text in certificate.failures)
+
+
+def test_an_input_changed_in_place_is_named() -> None:
+    network = small("nmnist")
+    batch = random_batch(network, 4, 2, static=False)
+    adapter = Variant((), contenders.ChangesInput)
+    certificate = Exam(network, batch, "fp64").certify("changes", adapter)
+    assert certificate.failures == ("it changes its input in place",)
+
+
+@pytest.mark.parametrize("dataset", ["cifar10", "nmnist", "dvs-cifar10"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_neuron_lies_exactly_at_the_edge_of_the_surrogate(
+    dataset: str, dtype: torch.dtype
+) -> None:
+    lif = small(dataset).lif
+    found = edge_potential(lif, dtype)
+    assert found is not None and found > lif.v_th
+    u = torch.tensor(found, dtype=dtype)
+    assert (u - lif.v_th).abs() <= lif.a / 2
+    assert not neuron.surrogate(u - lif.v_th, lif.a)
+
+
+def test_where_none_lies_above_the_threshold_one_does_below_or_none() -> None:
+    found = [
+        edge_potential(LIF(0.25, v_th / 100, a / 100), torch.float32)
+        for v_th in range(5, 105, 7)
+        for a in range(5, 205, 13)
+    ]
+    assert None in found and sum(each is not None for each in found) > len(found) / 2
+
+
+def test_the_judge_needs_the_answers_alone() -> None:
+    module = StepNetwork(NETWORK, LIFCell)
+    exam = Exam(NETWORK, BATCH, "fp64")
+    asked: list[Questions] = []
+
+    def elsewhere(questions: Questions) -> Sitting:
+        asked.append(questions)
+        return sit(module, questions)
+
+    assert exam.judge("far", (), elsewhere).passed
+    (questions,) = asked
+    assert questions.first.parameters[0].ne(questions.asked.parameters[0]).any()
+    assert questions.first.x.ne(questions.asked.x).any()
+
+    def forged(questions: Questions) -> Sitting:
+        sitting = sit(module, questions)
+        return replace(sitting, tapped=replace(sitting.tapped, spikes=()))
+
+    assert "one tap a layer" in exam.judge("forged", (), forged).failures[0]
+
+
+def test_what_compiles_is_examined_before_it_is_compiled() -> None:
+    assert examined(adapters.load("reference:compiled"))(NETWORK)._compiled_call_impl is None
+    plain = adapters.load("reference")
+    assert examined(plain) is plain.build
 
 
 def test_the_exam_sees_the_whole_recording_and_other_samples_each_time() -> None:

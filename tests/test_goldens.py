@@ -124,7 +124,7 @@ def test_exam_moves_with_what_it_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (exam, certificate):
         monkeypatch.setattr(module, "RULES", other)
     (sentence,) = golden.moved("exam")
-    assert "exam.json, attempts at one that is wrong in fp32 has moved" in sentence
+    assert "exam.json, attempts at one that rounds apart in fp32 has moved" in sentence
 
 
 def planted(monkeypatch: pytest.MonkeyPatch, folder: Path, entry: Entry) -> None:

@@ -12,8 +12,12 @@ from torch._dynamo.exc import BackendCompilerFailed
 
 import adapters
 from harness.adapter import Variant
+from harness.proof.answer import Question, plain_pass, tapped_pass
+from harness.proof.audit import Audit
 from harness.proof.exam import Exam
-from harness.spec import Selection, UsageError
+from harness.reference.initialise import initialised
+from harness.reference.precision import DTYPES
+from harness.spec import Precision, Selection, UsageError
 from harness.suites import acceleration
 
 # the compiler warns of itself: parts of torch that are deprecated, tensors it looks at twice
@@ -47,12 +51,27 @@ def test_channels_last_is_what_its_name_says_and_certified() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.parametrize("name", [name for name in adapters.available() if name != "fused"])
-def test_what_compiles_is_certified(name: str) -> None:
+def test_what_compiles_is_audited_as_it_is_timed(name: str) -> None:
     network = small("cifar10")
     batch = random_batch(network, 4, 2, static=True)
-    adapter = adapters.load(f"{name}:compiled")
-    for precision in ("fp64", "fp32"):
-        assert Exam(network, batch, precision).certify(name, adapter).passed
+    precisions: tuple[Precision, ...] = ("fp64", "fp32")
+    for precision in precisions:
+        x = batch.to(DTYPES[precision])
+        weights = initialised(network, x, seed=0)
+        question = Question(
+            parameters=tuple(each.detach() for each in weights.parameters()),
+            x=x[:1].contiguous(),
+            steps=len(x),
+            static=True,
+            precision=precision,
+            classes=network.classes,
+            population=network.population,
+            labels=torch.tensor([0, 1]),
+        )
+        module = adapters.load(f"{name}:compiled").build(network).to(x.dtype)
+        audit = Audit(network, question)
+        given = plain_pass(module, question)
+        assert audit.replay(given, tapped_pass(module, question)).passed
 
 
 def test_what_does_not_compile_is_an_error_and_never_runs_uncompiled(

@@ -20,7 +20,7 @@ from harness.proof.answer import Answer, Incomparable, Question, plain_pass
 from harness.proof.measures import Compared, compared
 from harness.proof.replay import ReplayedLayer, Side, replayed
 from harness.proof.rules import RULES
-from harness.proof.sound import BIAS, check, check_taps, parameters_of
+from harness.proof.sound import BIAS, check, check_tapped, parameters_of
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
 from harness.spec import Network, Precision
@@ -70,8 +70,7 @@ class Audit:
         """What the untapped answer is worth, by the spikes of the same object's tapped one."""
         try:
             check(given, self.network, self.question)
-            check(tapped, self.network, self.question)
-            check_taps(tapped, self.network, self.question)
+            check_tapped(tapped, self.network, self.question)
             differ = int((given.out != tapped.out).sum())
             if differ:
                 raise Incomparable(

@@ -126,14 +126,9 @@ def failures(
     return failures
 
 
-def may_be_rounding(found: Certificate) -> bool:
-    """Whether a failure in float32 may be that of two equal networks that rounded apart.
-
-    The first spike that differs has the reference's inputs: far from the threshold it is a fault.
-    """
-    if not found.failures or not found.layers:
-        return False
-    return found.divergence is None or found.divergence.distance < RULES.near_tie
+def is_far(first: Divergence | None) -> bool:
+    """Whether the first spike that differs is a fault: rounding does not take it over V_th."""
+    return first is not None and not first.distance < RULES.near_tie
 
 
 def rows_of(row: Record, proof: Certificate) -> Iterator[CertificateRow]:

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import isnan
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,11 +27,11 @@ from torch import Tensor, nn
 from harness.adapter import Adapter, examined
 from harness.proof.answer import Answer, Incomparable, Question, plain_pass, tapped_pass
 from harness.proof.audit import Audit
-from harness.proof.certificate import Certificate, Divergence, LayerProof, failures, may_be_rounding
+from harness.proof.certificate import Certificate, Divergence, LayerProof, failures, is_far
 from harness.proof.measures import compared, joined
 from harness.proof.planted import count_planted, plant
 from harness.proof.rules import RULES
-from harness.proof.sound import check, check_taps, parameters_of
+from harness.proof.sound import check, check_tapped, parameters_of
 from harness.reference import synapses
 from harness.reference.initialise import initialised
 from harness.reference.network import ReferenceNetwork
@@ -81,6 +82,15 @@ class _Expected:
     evaluated: Answer
 
 
+class _Outcome(NamedTuple):
+    """What one attempt came to."""
+
+    layers: tuple[LayerProof, ...]
+    divergence: Divergence | None
+    failures: tuple[str, ...]
+    certain: bool = True  # else another input decides
+
+
 @dataclass(frozen=True)
 class Exam:
     """The reference's answers for one network and precision, to hold adapters against."""
@@ -104,48 +114,40 @@ class Exam:
 
         It raises Incomparable where the module does.
         """
-        certificate = self._compare(name, deviations, sit, 0)
-        for attempt in range(1, RULES.attempts):
-            # A near-tie in float32 can part two equal networks: another input decides. A fault
-            # is there on every input.
-            if self.precision != "fp32" or not may_be_rounding(certificate):
+        attempt, found = 0, _Outcome((), None, ())
+        for attempt in range(RULES.attempts):
+            found = self._outcome(sit, self._answers(attempt))
+            if found.certain:
                 break
-            certificate = self._compare(name, deviations, sit, attempt)
-        return certificate
+        return Certificate(name, self.precision, deviations, *found[:3], attempt + 1)
 
-    def _compare(
-        self,
-        name: str,
-        deviations: tuple[str, ...],
-        sit: Callable[[Questions], Sitting],
-        attempt: int,
-    ) -> Certificate:
-        expected = self._answers(attempt)
-        outcome = partial(Certificate, name, self.precision, deviations)
+    def _outcome(self, sit: Callable[[Questions], Sitting], expected: _Expected) -> _Outcome:
+        asked = expected.questions.asked
         try:
             sitting = sit(expected.questions)
-            self._check(sitting, expected.questions.asked)
+            self._check(sitting, asked)
         except Incomparable as reason:
-            return outcome((), None, (str(reason),), attempt + 1)
+            return _Outcome((), None, (str(reason),))
         proofs = tuple(_proofs(self, expected.answer, sitting.tapped))
         divergence = _first_divergence(self.network, expected, sitting.tapped)
         found = failures(proofs, divergence, self.precision)
         if self.precision == "bf16":
-            found += self._replayed(sitting, expected.questions.asked)
-        else:
-            found += self._beside(sitting, expected)
-        return outcome(proofs, divergence, tuple(found), attempt + 1)
+            found += self._replayed(sitting, asked)
+            return _Outcome(proofs, divergence, tuple(found))
+        found += self._beside(sitting, expected)
+        if self.precision == "fp64" or not found or is_far(divergence):
+            return _Outcome(proofs, divergence, tuple(found))
+        # A near-tie in float32 can part two equal networks. A replay does not mind; what it refuses
+        # is a fault. Else another input decides, on which the free-running ones may stay together.
+        refused = self._replayed(sitting, asked)
+        return _Outcome(proofs, divergence, tuple(found + refused), certain=bool(refused))
 
     def _check(self, sitting: Sitting, asked: Question) -> None:
         evaluated = replace(asked, mode="inference")
-        for answer, question in ((sitting.untapped, asked), (sitting.evaluated, evaluated)):
-            check(answer, self.network, question)
-        for answer, question in (
-            (sitting.tapped, asked),
-            (sitting.evaluated_tapped, evaluated),
-        ):
-            check(answer, self.network, question)
-            check_taps(answer, self.network, question)
+        check(sitting.untapped, self.network, asked)
+        check(sitting.evaluated, self.network, evaluated)
+        check_tapped(sitting.tapped, self.network, asked)
+        check_tapped(sitting.evaluated_tapped, self.network, evaluated)
 
     def _beside(self, sitting: Sitting, expected: _Expected) -> list[str]:
         """What the untapped and the evaluated passes say against it, in an exact precision."""
@@ -163,7 +165,7 @@ class Exam:
         return found
 
     def _replayed(self, sitting: Sitting, asked: Question) -> list[str]:
-        """What replays say against it, in bf16."""
+        """What replays say against it."""
         evaluated = replace(asked, mode="inference")
         findings = [
             Audit(self.network, question, self.batch.device).replay(given, tapped)

@@ -216,7 +216,9 @@ class _Replay:
         if self.question.precision != "bf16" or source is None or below.neunorm is None:
             return 0.0
         plain = source if below.pool is None else synapses.over_steps(below.pool, source)
-        taken = (inputs - plain).abs().flatten(0, 1) * (2 * RULES.bf16_rounding)
+        taken = (passed_on(below, source, None) - plain).abs().flatten(0, 1)
+        grown = 1.0 if self.keys[n - 1] is None else 1 / (1 - below.p)
+        taken *= 2 * RULES.bf16_rounding * grown
         weight = self.reference.layers[n].synapse.weight.abs()
         lost = functional.conv2d(taken, weight, padding=weight.shape[-1] // 2)
         return lost.unflatten(0, inputs.shape[:2])

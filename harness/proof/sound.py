@@ -29,8 +29,9 @@ def check(answer: Answer, network: Network, question: Question) -> None:
         _check_finite(name, gradient)
 
 
-def check_taps(answer: Answer, network: Network, question: Question) -> None:
-    """The same of a tapped answer's spikes; the last layer's are its output."""
+def check_tapped(answer: Answer, network: Network, question: Question) -> None:
+    """The same of an answer with every layer's spikes; the last layer's are its output."""
+    check(answer, network, question)
     steps, batch = question.out_shape[:2]
     expected = [(steps, batch, *stage.output_shape) for stage in network.stages]
     found = [tuple(each.shape) for each in answer.spikes]
