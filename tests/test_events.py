@@ -24,11 +24,7 @@ from harness.datasets.events import EVENT, Events, bin_events
 from harness.datasets.simulated import Camera, closed_loop, saccades, shifted, simulate
 from harness.spec import UsageError
 
-
-@pytest.fixture(autouse=True)
-def _no_data_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("HARNESS_DATA", raising=False)
-    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
+pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 
 
 def events_of(*rows: tuple[int, int, int, bool]) -> Events:

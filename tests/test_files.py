@@ -14,11 +14,7 @@ from harness.datasets import (
 from harness.datasets.cache import Arrays
 from harness.system.files import make_user_cache, write_whole
 
-
-@pytest.fixture(autouse=True)
-def _no_data_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("HARNESS_DATA", raising=False)
-    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
+pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 
 
 MADE = Arrays(np.zeros((1, 1, 2, 2), np.uint8), np.zeros(1, np.int64), "")

@@ -6,10 +6,9 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,23 +34,7 @@ from harness.datasets.images import read_image
 from harness.spec import UsageError
 from harness.system.files import printable
 
-
-@pytest.fixture(autouse=True)
-def _no_data_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("HARNESS_DATA", raising=False)
-    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
-
-
-@pytest.fixture(autouse=True)
-def _nothing_waits_for_ever() -> Iterator[None]:
-    def end(number: int, frame: object) -> None:
-        raise TimeoutError("it hangs")
-
-    before = signal.signal(signal.SIGALRM, end)
-    signal.alarm(30)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+pytestmark = pytest.mark.usefixtures("no_data_of_the_machine", "nothing_waits_for_ever")
 
 
 def quiet(fraction: float, doing: str) -> None:

@@ -23,11 +23,7 @@ from harness.datasets import (
 from harness.datasets.files import list_files
 from harness.spec import UsageError
 
-
-@pytest.fixture(autouse=True)
-def _no_data_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("HARNESS_DATA", raising=False)
-    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
+pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 
 
 def test_images_are_normalised_per_channel(tmp_path: Path) -> None:
