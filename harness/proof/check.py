@@ -47,6 +47,12 @@ class Scope:
     width: Fraction
     data_root: Path | None
 
+    @property
+    def exams(self) -> int:
+        """How many certificates an adapter gets."""
+        networks, sets = self.networks or paper.SCALES, self.datasets or tuple(paper.SETTINGS)
+        return len(networks) * len(sets) * len(READINGS) * len(PRECISIONS)
+
 
 def chosen(names: tuple[str, ...]) -> list[str]:
     """Whom to examine: these; no names: each framework and its variants, faithful ones first.
@@ -68,20 +74,19 @@ def examined(name: str, scope: Scope, say: Say) -> Examined:
 
     Raises UsageError for what the scope names and does not exist.
     """
-    exams = list(_exams(scope))
-    proofs = []
     try:
         adapter = adapters.load(name)
     except adapters.Missing as reason:
         return Examined(name, (), (), str(reason))
-    try:
-        for n, (title, exam) in enumerate(exams):
-            say(n / len(exams), title)
+    proofs = []
+    for n, (title, exam) in enumerate(_exams(scope)):
+        say(n / scope.exams, title)
+        try:
             proofs.append((title, exam.certify(name, adapter)))
-    except Unsupported as reason:
-        return Examined(name, (), (), str(reason))
-    except UsageError as error:  # the adapter's own: it ends nothing but itself
-        return Examined(name, adapter.DEVIATIONS, (), described(error), broke=True)
+        except Unsupported as reason:
+            return Examined(name, (), (), str(reason))
+        except UsageError as error:  # the adapter's own: it ends nothing but itself
+            return Examined(name, adapter.DEVIATIONS, (), described(error), broke=True)
     return Examined(name, adapter.DEVIATIONS, tuple(proofs))
 
 
