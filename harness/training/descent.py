@@ -30,7 +30,7 @@ DATASET = "cifar10"  # whose settings and network it has
 class Terms:
     """What is trained, and how often."""
 
-    scale: str = "Small"
+    scale: str = "Small"  # or a notation
     width: Fraction = Fraction(1, 8)
     size: int = 16  # of a digit, in pixels: a quarter of CIFAR-10's work, and no easier to learn
     T: int = 4
@@ -83,12 +83,12 @@ class Digits:
 
 def case_of(timed: Case) -> Case:
     """What the contender of a timed case trains."""
-    _, network = paper.network(TERMS.scale, DATASET, width=TERMS.width)
+    title, network = paper.network(TERMS.scale, DATASET, width=TERMS.width)
     channels = network.input_shape[0]
     return replace(
         timed,
         dataset=DATASET,
-        scale=TERMS.scale,
+        scale=title,
         network=replace(network, input_shape=(channels, TERMS.size, TERMS.size)),
         width=TERMS.width,
         T=TERMS.T,
