@@ -10,6 +10,7 @@ from harness.records import (
     AuditRow,
     CertificateRow,
     ConfusionRow,
+    DescentRow,
     EndedRow,
     EpochRow,
     IterationRow,
@@ -64,6 +65,17 @@ _ADDED: dict[type[Any], dict[str, object]] = {
         "spikes": 1000,
         "mismatches": 0,
         "near_ties": 0,
+    },
+    DescentRow: {
+        "exam": EXAM,
+        "setting": "a network on digits",
+        "steps": 300,
+        "seeds": (0, 1, 2),
+        "first_loss": 0.1,
+        "fp32_losses": (0.05, 0.06, 0.05),
+        "bf16_losses": (0.05, 0.06),
+        "finished": True,
+        "passed": True,
     },
     UnmeasuredRow: {"figure": "memory", "reason": "its process died"},
     EpochRow: {
@@ -146,6 +158,12 @@ def audited(framework: str, **fields: Any) -> list[AuditRow]:
     """A framework's audits, before and after its rounds."""
     given: dict[str, Any] = {"framework": framework, **fields}
     return [row(AuditRow, **{"when": when, **given}) for when in ("before", "after")]
+
+
+def descended(framework: str, **fields: Any) -> DescentRow:
+    """That a framework learns in bf16, in some cell and run."""
+    given: dict[str, Any] = {"precision": "bf16", "run": "20250101T000000-000000"}
+    return row(DescentRow, **{**given, "scale": "Large", "framework": framework, **fields})
 
 
 def rows_of_a_run() -> list[Row]:

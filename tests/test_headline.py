@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from conftest import random_batch, small
 from rich.console import Console
-from rows import row
+from rows import descended, row
 from test_ranks import (
     BF16,
     changed,
@@ -23,7 +23,6 @@ from test_ranks import (
 )
 
 import adapters
-from harness.analysis import proved
 from harness.analysis.speed import acceleration_lines
 from harness.cli import terminal
 from harness.cli.measuring import say_noise
@@ -103,12 +102,11 @@ def test_who_failed_an_audit_or_did_not_run_is_left_out_and_named() -> None:
     assert "Left out: snntorch (audit failed)." in text and "Left out: norse (failed)." in text
 
 
-def test_bf16_is_on_the_first_table_once_its_bar_is_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bf16_is_on_the_first_table_once_its_bar_is_passed() -> None:
     (line,) = table(run_in_bf16())
     assert "fused bf16" not in line
     assert "Left out: fused bf16 (not proved)." in headline.block(run_in_bf16())
-    monkeypatch.setattr(proved, "_has_trained_in_bf16", lambda rows: True)
-    (line,) = table(run_in_bf16())
+    (line,) = table([*run_in_bf16(), descended("fused")])
     assert line["fused bf16"].startswith("0.60 [") and list(line)[-2] == "fused bf16"
 
 
@@ -207,10 +205,10 @@ def test_the_terminal_says_under_the_table_why_who_has_no_rank() -> None:
     assert "all: preliminary: 4 rounds, ranked from 5 on" in shown(few)
 
 
-def test_the_terminal_calls_bf16_by_its_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "fused bf16: no training in bf16 was judged" in shown(run_in_bf16())
-    monkeypatch.setattr(proved, "_has_trained_in_bf16", lambda rows: True)
-    text = shown([*run_in_bf16(near_ties=3, mismatches=3), *rounds("reference", 1.0, **BF16)])
+def test_the_terminal_calls_bf16_by_its_word() -> None:
+    assert "fused bf16: no training in bf16 yet" in shown(run_in_bf16())
+    rows = [*run_in_bf16(near_ties=3, mismatches=3), *rounds("reference", 1.0, **BF16)]
+    text = shown([*rows, descended("fused")])
     assert "1 fused bf16" in text and "0.3 % within it" in text
 
 

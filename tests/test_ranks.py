@@ -8,9 +8,9 @@ from math import isnan
 from typing import Any
 
 import pytest
-from rows import audited, certified, row, timed
+from rows import audited, certified, descended, row, timed
 
-from harness.analysis import proved, tables
+from harness.analysis import tables
 from harness.analysis.rounds import is_steady, noise_of, noise_of_runs
 from harness.analysis.speed import FEWEST_RANKED, Acceleration, acceleration_lines, first_round
 from harness.records import (
@@ -238,31 +238,64 @@ def run_in_bf16(**audit: Any) -> list[Row]:
     return [*run(), *floor, *proofs, *audits, *rounds("fused", 0.6, 2, **BF16)]
 
 
-def test_bf16_without_its_bar_has_neither_word_nor_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bf16_without_its_bar_has_neither_word_nor_rank() -> None:
     found = lines(run_in_bf16())["fused bf16"]
     assert (found.certificate, found.standing, found.rank) == ("not proved", "none", None)
-    assert found.reason == "no training in bf16 was judged"
-    monkeypatch.setattr(proved, "_has_trained_in_bf16", lambda rows: True)
+    assert found.reason == "no training in bf16 yet: a run of fused in bf16 makes one"
     unaudited = [
         each
         for each in run_in_bf16()
         if not (isinstance(each, AuditRow) and each.precision == "bf16")
     ]
-    found = lines(unaudited)["fused bf16"]
+    found = lines([*unaudited, descended("fused")])["fused bf16"]
     assert (found.certificate, found.rank) == ("not proved", None)
     assert found.reason == "not audited"
 
 
-def test_bf16_with_its_bar_says_what_differs_and_is_not_called_equal(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(proved, "_has_trained_in_bf16", lambda rows: True)
-    found = lines(run_in_bf16(mismatches=5, near_ties=3))["fused bf16"]
+def test_bf16_with_its_bar_says_what_differs_and_is_not_called_equal() -> None:
+    descent = descended("fused")
+    found = lines([descent, *run_in_bf16(mismatches=5, near_ties=3)])["fused bf16"]
     assert found.certificate == "bf16 (0.2 % of spikes differ beyond rounding, 0.3 % within it)"
     assert (found.standing, found.proved, found.rank) == ("bf16", (), 1)
     assert found.mismatch_rate == 0.005
-    failed = lines(run_in_bf16(passed=False, reason="its gradients differ"))["fused bf16"]
+    refused = run_in_bf16(passed=False, reason="its gradients differ")
+    failed = lines([*refused, descent])["fused bf16"]
     assert (failed.certificate, failed.rank) == ("audit failed", None)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"framework": "norse"},
+        {"variant": "compiled"},
+        {"framework_version": "2"},
+        {"torch": "2"},
+        {"revision": 1},
+        {"cpu": "another"},
+        {"device": "cuda"},
+        {"exam": identity.EXAM - 1},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_a_training_in_bf16_is_of_one_form_version_and_machine(other: dict[str, Any]) -> None:
+    descent = descended(**{"framework": "fused", **other})
+    assert lines([*run_in_bf16(), descent])["fused bf16"].standing == "none"
+
+
+def test_a_training_in_bf16_that_failed_says_why_and_is_no_line_of_its_own() -> None:
+    failed = descended("fused", passed=False, reason="its loss ends at 0.09, in float32 at 0.05")
+    found = lines([*run_in_bf16(), failed])
+    assert set(found) == set(lines(run_in_bf16()))
+    assert (found["fused bf16"].certificate, found["fused bf16"].rank) == ("not proved", None)
+    assert found["fused bf16"].reason == (
+        "its training in bf16: its loss ends at 0.09, in float32 at 0.05"
+    )
+    # the last that came to its end counts
+    assert lines([*run_in_bf16(), failed, descended("fused")])["fused bf16"].rank == 1
+    assert lines([*run_in_bf16(), descended("fused"), failed])["fused bf16"].rank is None
+    cut = replace(failed, finished=False, reason="it died")
+    assert lines([*run_in_bf16(), descended("fused"), cut])["fused bf16"].rank == 1
+    assert lines([*run_in_bf16(), cut])["fused bf16"].reason == "its training in bf16: it died"
 
 
 def test_how_many_inputs_an_exam_took_and_how_it_was_audited_stand_in_the_line() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import TypeVar
 
 from harness.records import Record
-from harness.records.record import Place
+from harness.records.fields import Place
 
 Key = TypeVar("Key", bound=Hashable)
 R = TypeVar("R", bound=Record)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from math import nan
 
 from harness.analysis.proved import Standing
-from harness.records.record import Place
+from harness.records.fields import Place
 from harness.spec import contender
 
 FEWEST_RANKED = 5  # rounds; a figure of fewer is preliminary

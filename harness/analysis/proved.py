@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from math import nan
 from typing import Literal
 
-from harness.records import AuditRow, CertificateRow, EndedRow, Row, identity
+from harness.records import (
+    AuditRow,
+    CertificateRow,
+    DescentRow,
+    EndedRow,
+    Record,
+    Row,
+    identity,
+)
 from harness.spec import FLOOR
 
 Standing = Literal[
@@ -28,8 +36,11 @@ class Proof:
     lacks: tuple[str, ...] = ()  # of its proof, what a rank would need
 
 
-def proof_of(rows: Sequence[Row]) -> Proof:
-    """What the rows of one contender in one cell and run prove."""
+def proof_of(rows: Sequence[Row], descents: Sequence[DescentRow] = ()) -> Proof:
+    """What the rows of one contender in one cell and run prove.
+
+    `descents` are those of all cells and contenders: one counts wherever its version is timed.
+    """
     if rows[0].framework == FLOOR:
         return Proof("")
     ends = [row for row in rows if isinstance(row, EndedRow)]
@@ -47,7 +58,7 @@ def proof_of(rows: Sequence[Row]) -> Proof:
     if refused:
         why = f"audit {refused[0].when} its rounds: {refused[0].reason or 'no reason is said'}"
         return Proof("audit failed", lacks=(why,))
-    return _bf16(rows) if rows[-1].precision == "bf16" else _equal(rows)
+    return _bf16(rows, descents) if rows[-1].precision == "bf16" else _equal(rows)
 
 
 def exams_of(rows: Iterable[Row]) -> list[CertificateRow]:
@@ -84,30 +95,38 @@ def _equal(rows: Sequence[Row]) -> Proof:
     return Proof(f"equal ({'+'.join(exact)})", "equal", exact, lacks)
 
 
-def _bf16(rows: Sequence[Row]) -> Proof:
-    lacks = (*_lacking_exam(exams_of(rows)), *_bf16_bar(rows))
+def _bf16(rows: Sequence[Row], descents: Sequence[DescentRow]) -> Proof:
+    lacks = (*_lacking_exam(exams_of(rows)), *_bf16_bar(rows, descents))
     if lacks:
         return Proof("not proved", lacks=lacks)
     beyond, within = (f"{100 * share:.2g} %" for share in shares_that_differ(audits_of(rows)))
     return Proof(f"bf16 ({beyond} of spikes differ beyond rounding, {within} within it)", "bf16")
 
 
-def _bf16_bar(rows: Sequence[Row]) -> tuple[str, ...]:
+def _bf16_bar(rows: Sequence[Row], descents: Sequence[DescentRow]) -> tuple[str, ...]:
     """What of bf16's bar is not passed: its audits, then a training.
 
     Until both are it has neither word nor rank.
     """
-    trained = () if _has_trained_in_bf16(rows) else ("no training in bf16 was judged",)
-    return (*_lacking_audits(audits_of(rows)), *trained)
+    return (*_lacking_audits(audits_of(rows)), *_lacking_descent(rows[-1], descents))
 
 
-def _has_trained_in_bf16(rows: Sequence[Row]) -> bool:
-    """Whether a row says that a training in bf16 ended within the spread of float32's seeds.
+def _lacking_descent(row: Record, descents: Sequence[DescentRow]) -> tuple[str, ...]:
+    """What is lacking of a training in bf16 that ended within the spread of float32's seeds.
 
-    No kind of row says so yet, so nobody passes: a kind that does is looked for here.
+    The last that came to its end counts: one that was cut short says nothing against it.
     """
-    trained = "bf16 training"
-    return any(str(row.kind) == trained for row in rows)
+    own = [
+        each
+        for each in descents
+        if each.installation == row.installation and each.exam == identity.EXAM
+    ]
+    counts = [each for each in own if each.finished] or own
+    if not counts:
+        return (f"no training in bf16 yet: a run of {row.contender} in bf16 makes one",)
+    if counts[-1].passed:
+        return ()
+    return (f"its training in bf16: {counts[-1].reason or 'no reason is said'}",)
 
 
 def _lacking_exam(exams: Sequence[CertificateRow]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from harness.analysis.groups import grouped
 from harness.records import IterationRow, Record, Row
-from harness.records.record import Place
+from harness.records.fields import Place
 from harness.spec import FLOOR, CaseFields
 from harness.speed import ratios
 

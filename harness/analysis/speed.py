@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import isnan, nan
 from statistics import median
 
@@ -24,6 +24,7 @@ from harness.analysis.rounds import (
 )
 from harness.records import (
     CertificateRow,
+    DescentRow,
     IterationRow,
     MemoryRow,
     Row,
@@ -43,7 +44,13 @@ __all__ = [
     "table_of",
 ]
 
-Noise = dict[str, Ratio | None]  # the A/A ratio of each run of a machine
+
+@dataclass(frozen=True)
+class Beside:
+    """What the lines of one machine's cells need beside the rows of their own."""
+
+    noise: dict[str, Ratio | None]  # the A/A ratio of each run
+    descents: tuple[DescentRow, ...]  # one says something of every cell
 
 
 def acceleration(records: Iterable[Row]) -> pd.DataFrame:
@@ -68,9 +75,11 @@ def acceleration_lines(records: Iterable[Row]) -> list[Acceleration]:
 
 
 def _machine_lines(here: list[Row]) -> list[Acceleration]:
-    noise = noise_of_runs(here)
-    cells = sorted(grouped(here, cell_of).items(), key=_in_order)
-    return [line for _, group in cells for line in _cell_lines(group, noise)]
+    descents = tuple(row for row in here if isinstance(row, DescentRow))
+    beside = Beside(noise_of_runs(here), descents)
+    rows: list[Row] = [row for row in here if not isinstance(row, DescentRow)]
+    cells = sorted(grouped(rows, cell_of).items(), key=_in_order)
+    return [line for _, group in cells for line in _cell_lines(group, beside)]
 
 
 def _in_order(item: tuple[MachineCell, list[Row]]) -> tuple[object, ...]:
@@ -79,25 +88,31 @@ def _in_order(item: tuple[MachineCell, list[Row]]) -> tuple[object, ...]:
     return paper.paper_order(row.dataset, row.scale), row.dataset, row.scale, *size, row.seed
 
 
-def _cell_lines(group: list[Row], noise: Noise) -> list[Acceleration]:
+def _cell_lines(group: list[Row], beside: Beside) -> list[Acceleration]:
     runs = grouped(group, lambda row: row.run)
     lines: list[Acceleration] = []
     for precision, rows in grouped(group, lambda row: row.precision).items():
         run = last_run(rows)[0].run
-        lines += _class_lines(runs[run], precision, noise.get(run))
+        lines += _class_lines(runs[run], precision, beside)
     return lines
 
 
-def _class_lines(run: list[Row], precision: str, noise: Ratio | None) -> list[Acceleration]:
+def _class_lines(run: list[Row], precision: str, beside: Beside) -> list[Acceleration]:
     """A cell's lines in one precision of one run: the floor, the ranked, then the others."""
     rounds = Rounds.of(run)
     rows = [row for row in run if row.precision == precision]
-    lines = [_line(key, group, rounds) for key, group in grouped(rows, entrant_of).items()]
-    return placed(lines, noise)
+    lines = [
+        _line(key, group, rounds, beside.descents)
+        for key, group in grouped(rows, entrant_of).items()
+    ]
+    return placed(lines, beside.noise.get(run[0].run))
 
 
-def _line(key: Entrant, rows: list[Row], rounds: Rounds) -> Acceleration:
-    seconds, line = rounds.seconds[key], _certified(_described(key, rows), rows)
+def _line(
+    key: Entrant, rows: list[Row], rounds: Rounds, descents: Sequence[DescentRow]
+) -> Acceleration:
+    line = _certified(_described(key, rows), rows, descents)
+    seconds = rounds.seconds[key]
     ratio = rounds.ratio(seconds, rounds.floor(key.precision))
     exact = rounds.ratio(seconds, rounds.floor("fp32"))
     reference = rounds.seconds.get(Entrant(REFERENCE, "", key.precision), {})
@@ -163,9 +178,9 @@ def _described(key: Entrant, rows: list[Row]) -> Acceleration:
     )
 
 
-def _certified(line: Acceleration, rows: list[Row]) -> Acceleration:
+def _certified(line: Acceleration, rows: list[Row], descents: Sequence[DescentRow]) -> Acceleration:
     """The line with what was proved of it."""
-    proof, exams, audits = proof_of(rows), exams_of(rows), audits_of(rows)
+    proof, exams, audits = proof_of(rows, descents), exams_of(rows), audits_of(rows)
     return replace(
         line,
         spike_rate=_first(row.spike_rate for row in rows if isinstance(row, CertificateRow)),

@@ -90,7 +90,8 @@ def measure(
             elif event.cell in measured:
                 out.print(f"with {event.rounds} rounds:", style="dim")
             measured[event.cell] = event
-            out.print(terminal.acceleration(acceleration_lines(event.rows)))
+            lines = acceleration_lines([*event.rows, *event.descents])
+            out.print(terminal.acceleration(lines))
     events = measured.values()
     say_noise([row for event in events if not event.before for row in event.rows])
     rows = [row for event in events for row in event.rows]

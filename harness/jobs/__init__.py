@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.records import Row, Store
+from harness.records import DescentRow, Row, Store
 from harness.spec import Access, Budget, Case, Say
 
 
@@ -24,12 +24,16 @@ class Trained:
 
 @dataclass(frozen=True)
 class Timed:
-    """A cell with figures, and all its rows so far; `before`: an earlier command had timed it."""
+    """A cell with figures, and all its rows so far; `before`: an earlier command had timed it.
+
+    `descents` are of all cells: how a contender trains in bf16 is measured once.
+    """
 
     cell: Case
     rows: tuple[Row, ...]
     rounds: int
     before: bool = False
+    descents: tuple[DescentRow, ...] = ()
 
 
 class Executor(Protocol):

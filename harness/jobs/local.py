@@ -262,12 +262,14 @@ class Timings:
 
     def _timed(self, cell: Case, rounds: int, before: list[str]) -> Timed:
         store = self.command.store
+        descents = tuple(store.descents())
         if before:
-            return Timed(cell, tuple(store.of_keys(before)), rounds, before=True)
+            there = tuple(store.of_keys(before))
+            return Timed(cell, there, rounds, before=True, descents=descents)
         written = [*store.of_runs(self.command.runs[-1:]), *self._rows_of_the_lost()]
         rows = tuple(row for row in written if Case.of(row).cell == cell.cell)
         self.command.note(rows)
-        return Timed(cell, rows, rounds)
+        return Timed(cell, rows, rounds, descents=descents)
 
     def _rows_of_the_lost(self) -> list[Row]:
         # a table shows the rows of a cell's last run, so that is where those of the dead belong

@@ -1,16 +1,15 @@
 """What comes out: rows, the folder they are kept in, and what a result depends on. No torch."""
 
+from harness.records.fields import SCHEMA, Outcome, Record
 from harness.records.record import (
-    SCHEMA,
     AuditRow,
     CertificateRow,
     ConfusionRow,
+    DescentRow,
     EndedRow,
     EpochRow,
     IterationRow,
     MemoryRow,
-    Outcome,
-    Record,
     Row,
     TestedRow,
     TimedRow,
@@ -27,6 +26,7 @@ __all__ = [
     "CertificateRow",
     "ConfusionRow",
     "Damage",
+    "DescentRow",
     "EndedRow",
     "EpochRow",
     "IterationRow",

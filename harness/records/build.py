@@ -11,8 +11,9 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TypeVar
 
+from harness.records.fields import Outcome, Record
 from harness.records.identity import Software
-from harness.records.record import EndedRow, Outcome, Record
+from harness.records.record import EndedRow
 from harness.spec import Case, Source, paper
 from harness.system.facts import Machine, Moment
 

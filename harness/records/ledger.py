@@ -8,11 +8,12 @@ from typing import Protocol
 
 from filelock import FileLock, Timeout
 
+from harness.records.fields import Record
 from harness.records.record import (
     CertificateRow,
     ConfusionRow,
+    DescentRow,
     EpochRow,
-    Record,
     Row,
     TestedRow,
     TrainedRow,
@@ -87,6 +88,11 @@ class Ledger:
     def proofs_of(self, framework: str) -> list[CertificateRow]:
         """The outcomes of a framework's certificates that count."""
         there = self.store.proofs_of(framework)
+        return [row for row in there if row.run in self.runs] if self.fresh else there
+
+    def descents(self) -> list[DescentRow]:
+        """The trainings in bf16 that count."""
+        there = self.store.descents()
         return [row for row in there if row.run in self.runs] if self.fresh else there
 
     def keep(self, *rows: Row) -> None:

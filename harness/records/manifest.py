@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from harness.records.build import now
-from harness.records.record import Record
+from harness.records.fields import Record
 from harness.system.facts import Machine
 from harness.system.files import unwritable, write_whole
 from harness.system.installed import version

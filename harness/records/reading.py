@@ -10,9 +10,9 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from harness.records import older
+from harness.records.fields import SCHEMA
 from harness.records.record import (
     KINDS,
-    SCHEMA,
     ConfusionRow,
     EpochRow,
     Row,

@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from harness.records.reading import parse
-from harness.records.record import CertificateRow, Row
+from harness.records.record import CertificateRow, DescentRow, Row
 from harness.spec import SUITES
 from harness.system.files import unwritable
 
@@ -109,6 +109,11 @@ class Store:
             for row in rows
             if isinstance(row, CertificateRow) and row.framework == framework and row.layer is None
         ]
+
+    def descents(self) -> list[DescentRow]:
+        """How contenders train in bf16, in the order written."""
+        rows = self._with({'"kind": "descent"'})
+        return [row for row in rows if isinstance(row, DescentRow)]
 
     def _with(self, texts: set[str], among: str = "") -> Iterator[Row]:
         """The rows whose line holds one of the texts, and `among`: only those are parsed."""

@@ -10,7 +10,7 @@ from harness.analysis.rounds import noise_of_runs
 from harness.analysis.speed import FEWEST_RANKED, Acceleration, acceleration_lines
 from harness.analysis.tables import markdown
 from harness.records import Row
-from harness.records.record import Place
+from harness.records.fields import Place
 from harness.spec import FLOOR, paper
 
 PRELIMINARY = r" \*"  # behind a figure of too few rounds

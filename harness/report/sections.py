@@ -13,7 +13,7 @@ from harness.analysis import tables
 from harness.analysis.groups import grouped, machines
 from harness.analysis.speed import FEWEST_RANKED, Acceleration, acceleration_lines
 from harness.records import CertificateRow, Row
-from harness.records.record import Place
+from harness.records.fields import Place
 from harness.report import figures, grid, headline
 from harness.spec import paper
 

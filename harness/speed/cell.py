@@ -13,9 +13,9 @@ import torch
 import adapters
 from harness import datasets
 from harness.proof.subject import NOTHING_KNOWN, subject_of
-from harness.records import EndedRow, IterationRow, Record, Row, TimedRow, WarningRow
+from harness.records import AuditRow, EndedRow, IterationRow, Record, Row, TimedRow, WarningRow
 from harness.records.build import Run, of_case, with_source
-from harness.records.identity import PROTOCOL, timing_key
+from harness.records.identity import EXAM, PROTOCOL, timing_key
 from harness.records.ledger import DOWNLOAD, Ledger
 from harness.spec import FLOOR, Case, Source, UsageError
 from harness.speed import protocol, ratios
@@ -43,6 +43,7 @@ class Cell:
     seconds: dict[str, list[float]] = field(default_factory=dict)  # of who still runs, by round
     number: int = 0  # of rounds
     before: tuple[str, ...] = ()  # keys, where an earlier run had measured all of it
+    mixed: tuple[Record, ...] = ()  # what the rows say of each that was audited in bf16
     _rounds: Iterator[dict[str, float]] | None = None
     _contenders: tuple[Contender, ...] = ()
     _judge: Judge | None = None
@@ -186,6 +187,8 @@ class Cell:
         settled = {each.key for each in written if self._is_settled(each)}
         if not settled >= {row.key for row in rows}:
             return False
+        audited = {each.key for each in written if _is_audited(each)}
+        self.mixed = tuple(row for row in rows if _is_mixed(row) and row.key in audited)
         self.before = tuple(dict.fromkeys(str(row.key) for row in (*rows, *floors)))
         return True
 
@@ -211,6 +214,8 @@ class Cell:
 
     def _start(self, contenders: list[Contender]) -> None:
         self._contenders = tuple(contenders)
+        audited = [each.row for each in contenders if each.entry and each.entry.is_equal]
+        self.mixed = tuple(row for row in audited if _is_mixed(row))
         self.seconds.update({each.name: [] for each in contenders})
         running = {each.name: partial(self._once, each) for each in contenders}
         # each cell has orders of its own: the same ones in all would favour who is lucky in them
@@ -241,3 +246,11 @@ class Cell:
         if came.changed:
             self.attempts.keep(WarningRow(**vars(row), reason=came.changed))
         return came.seconds
+
+
+def _is_mixed(row: Record) -> bool:
+    return Case.of(row).precision == "bf16"
+
+
+def _is_audited(row: Row) -> bool:
+    return isinstance(row, AuditRow) and row.exam == EXAM and row.passed

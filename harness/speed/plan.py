@@ -13,6 +13,7 @@ from harness.system import clock
 OF_FLOOR, OF_FLOOR_BF16 = 1.8, 0.35
 # In iterations of the floor: layouts are chosen; the reference answers twice; some are replayed.
 LAYOUTS, AUDITS = 6.0, 14.0
+DESCENT_SECONDS = 25.0  # of one contender in bf16: it trains eight times (descents.py)
 EXAM_SECONDS = 2.5  # of one contender: processes start, and it is examined
 PASSES = 3  # forward, and two gradients
 
@@ -23,6 +24,7 @@ def seconds(cases: tuple[Case, ...], budget: Budget) -> float:
     total = 0.0
     for group in cells(cases).values():
         total += _of_cell(group, budget, rate) + EXAM_SECONDS * len(group)
+    total += DESCENT_SECONDS * len({case.framework for case in cases if case.precision == "bf16"})
     return total if budget.seconds == inf else max(total, budget.seconds)
 
 

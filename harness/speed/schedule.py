@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 
 import torch
@@ -21,6 +22,7 @@ from harness.records.ledger import Ledger
 from harness.spec import Access, Budget, Case, cells
 from harness.speed.apart import Host
 from harness.speed.cell import Cell
+from harness.speed.descents import descend
 from harness.speed.inside import Setting
 from harness.speed.inside.network import Find
 from harness.system import clock, footprint, processes
@@ -125,6 +127,7 @@ class Schedule:
             while cell.comparable and cell.number < min(FIRST_ROUNDS, self.budget.rounds - 1):
                 self._round(cell)
             yield _measured(cell)
+        self._descend()
         while any(self._wants(cell) for cell in self.open):
             self._catch_up()
         for cell in list(self.open):
@@ -141,6 +144,12 @@ class Schedule:
         else:
             cell.abandon()
         self.prepared[cell] = 1.0
+
+    def _descend(self) -> None:
+        """Who was audited in bf16 trains, once for all cells: a first figure is there by now."""
+        for cell in self.cells:
+            for row in cell.mixed:
+                descend(row, cell.attempts, cell.host, partial(self._say, cell))
 
     def alive(self) -> None:
         """Says that it waits for who is at work."""

@@ -21,7 +21,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from harness.records import EpochRow
-from harness.records.record import Amount, Nth, Number, Share
+from harness.records.fields import Amount, Nth, Number, Share
 from harness.spec import UsageError
 from harness.system.files import unwritable, write_whole
 

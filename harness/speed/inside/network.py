@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from harness.speed.exchange import Exchange
 from harness.speed.inside.turns import Turns
 from harness.speed.iteration import Built, Came, Workload, built
 from harness.system import allocator, state
+from harness.training.descent import Digits, Pupil
 
 Find = Callable[[str], Adapter]  # adapters.load
 COMPILED = "a compiler works in the process that it compiles for: its memory would be in the figure"
@@ -50,6 +51,7 @@ class AdapterInside:
     exchange: Exchange
     _built: There | None = None
     _examined: nn.Module | None = None
+    _pupil: Pupil | None = None
 
     @property
     def _there(self) -> There:
@@ -68,6 +70,7 @@ class AdapterInside:
             "report": self._report,
             "answer": self._put_answer,
             "tapped": self._put_tapped,
+            "descend": self._descend,
             "release": allocator.release,
         }
         return orders[order](*given)
@@ -177,6 +180,14 @@ class AdapterInside:
         answer = tapped_pass(there.built.module, there.asked)
         self.exchange.put([answer.out, *answer.gradients, *answer.spikes])
         return [len(answer.gradients), len(answer.spikes)]
+
+    def _descend(self, parameters: int, seed: int, precision: Precision) -> list[float]:
+        """Trains from the weights and on the digits that lie in the exchange: each step's loss."""
+        *weights, images, labels = self.exchange.take(parameters + 2)
+        case = replace(self.case, seed=seed, precision=precision)
+        if self._pupil is None:
+            self._pupil = Pupil.of(self.find(case.framework), case)
+        return self._pupil.losses(case, weights, Digits(images, labels))
 
 
 def asked_of(case: Case, weights: tuple[Tensor, ...], x: Tensor, labels: Tensor) -> Question:

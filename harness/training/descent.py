@@ -1,0 +1,165 @@
+"""A small training of a few hundred steps, to see whether a contender learns in a precision.
+
+The same for all: the paper's optimiser on a narrow network and the embedded digits. An audit shows
+one gradient; what rounding adds up to over many steps shows here alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from harness.adapter import Adapter, Variant
+from harness.datasets import digits
+from harness.datasets.batch import network_input
+from harness.reference.initialise import initialised
+from harness.reference.precision import DTYPES
+from harness.spec import Case, Precision, paper
+from harness.training import step
+
+DATASET = "cifar10"  # whose settings and network it has
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What is trained, and how often."""
+
+    scale: str = "Small"  # or a notation
+    width: Fraction = Fraction(1, 8)
+    size: int = 16  # of a digit, in pixels: a quarter of CIFAR-10's work, and no easier to learn
+    T: int = 4
+    batch_size: int = 20
+    steps: int = 300
+    averaged: int = 20  # steps: a batch's loss is noisy
+    fp32_seeds: int = 5  # their spread is the yardstick
+    bf16_seeds: int = 3
+
+    @property
+    def trainings(self) -> tuple[tuple[Precision, int], ...]:
+        """Precision and seed of each, the yardstick first."""
+        seeds: dict[Precision, int] = {"fp32": self.fp32_seeds, "bf16": self.bf16_seeds}
+        return tuple((each, seed) for each, count in seeds.items() for seed in range(count))
+
+
+TERMS = Terms()
+
+
+@dataclass(frozen=True)
+class Digits:
+    """The digits that it is trained on."""
+
+    images: Tensor  # float32 (N, C, H, W), normalised
+    labels: Tensor  # int64 (N,)
+
+    @classmethod
+    def read(cls) -> Digits:
+        """Those of the training split."""
+        samples = digits.inputs("train", TERMS.size)
+        with closing(samples):
+            pairs = [samples.read(index) for index in range(samples.about.count)]
+        raw = torch.from_numpy(np.stack([image for image, _ in pairs]))
+        labels = torch.tensor([label for _, label in pairs], dtype=torch.int64)
+        return cls(network_input(raw, 1, samples.about.normal)[0].contiguous(), labels)
+
+    def draws(self, seed: int) -> Iterator[Tensor]:
+        """The indices of one batch after the other: the same in every precision and framework."""
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(TERMS.steps):
+            yield torch.randint(len(self.labels), (TERMS.batch_size,), generator=generator)
+
+    def weights(self, case: Case) -> tuple[Tensor, ...]:
+        """A seed's first weights, in layer order, calibrated on its first batch."""
+        few = self.images[next(self.draws(case.seed))]
+        x = few.expand(case.T, *few.shape)
+        module = initialised(case.network, x, seed=case.seed)
+        return tuple(each.detach() for each in module.parameters())
+
+
+def case_of(timed: Case) -> Case:
+    """What the contender of a timed case trains."""
+    title, network = paper.network(TERMS.scale, DATASET, width=TERMS.width)
+    channels = network.input_shape[0]
+    return replace(
+        timed,
+        dataset=DATASET,
+        scale=title,
+        network=replace(network, input_shape=(channels, TERMS.size, TERMS.size)),
+        width=TERMS.width,
+        T=TERMS.T,
+        batch_size=TERMS.batch_size,
+        optimiser=paper.settings(DATASET).optimiser,
+        initialisation="calibrated",
+        mode="training",
+    )
+
+
+def said(case: Case) -> str:
+    """What is trained, in words."""
+    size = case.network.input_shape[-1]
+    return (
+        f"{case.network} on scikit-learn's digits of {size}x{size} pixels, T={case.T}, "
+        f"batch {case.batch_size}, {case.optimiser}"
+    )
+
+
+@dataclass(frozen=True)
+class Pupil:
+    """Who is trained: one module for all seeds and precisions, since to compile it takes long."""
+
+    module: nn.Module
+    captured: bool  # each of its trainings as one CUDA graph
+
+    @classmethod
+    def of(cls, adapter: Adapter, case: Case) -> Pupil:
+        """The adapter's network, on the case's device. Raises what the adapter raises."""
+        module = adapter.build(case.network).to(torch.device(case.device), DTYPES["fp32"])
+        return cls(module.train(), isinstance(adapter, Variant) and adapter.captured)
+
+    def losses(self, case: Case, weights: Sequence[Tensor], given: Digits) -> list[float]:
+        """Trains anew from these weights, in the case's precision: the loss of each step."""
+        device = torch.device(case.device)
+        images, every = given.images.to(device), given.labels.to(device)
+        held, labels = images[: case.batch_size].clone(), every[: case.batch_size].clone()
+        run = self._iteration(case, held.expand(case.T, *held.shape), labels)
+        with torch.no_grad():  # after a capture, which has trained a few steps
+            for ours, theirs in zip(self.module.parameters(), weights, strict=True):
+                ours.copy_(theirs)
+        torch.manual_seed(case.seed)
+        found = []
+        for chosen in given.draws(case.seed):
+            at = chosen.to(device)
+            held.copy_(images[at])
+            labels.copy_(every[at])
+            found.append(run().clone())  # what is captured writes all of them to one place
+        return torch.stack(found).double().tolist()
+
+    def _iteration(self, case: Case, x: Tensor, labels: Tensor) -> Callable[[], Tensor]:
+        """One step on what x and labels hold then: its loss."""
+        optimise = step.optimiser(self.module.parameters(), case.optimiser)
+        classes, precision = case.network.classes, case.precision
+
+        def once() -> Tensor:
+            return step.iteration(
+                self.module, optimise, x, labels, classes=classes, precision=precision
+            ).loss
+
+        if not self.captured:
+            return once
+        run = step.captured(once)
+        _forget(optimise)
+        return run
+
+
+@torch.no_grad()
+def _forget(optimise: torch.optim.Optimizer) -> None:
+    """Sets what the optimiser has gathered back to zero, in place: a captured step reads it."""
+    for state in optimise.state.values():
+        for each in state.values():
+            if isinstance(each, Tensor):
+                each.zero_()
