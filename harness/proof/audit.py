@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import isnan, sqrt
+from math import isfinite, isnan, sqrt
 from typing import Literal
 
 import torch
@@ -102,7 +102,8 @@ class Audit:
             reasons += self._off_in_bf16(gradients, bounds)
         else:
             reasons += self._off(gradients)
-        errors = [each.error for each in gradients if not isnan(each.error)]
+        exact = [] if precision == "bf16" else gradients
+        errors = [each.error for each in exact if not isnan(each.error)]
         cosines = [each.cosine for each in gradients if not isnan(each.cosine)]
         turned = sum(layer.fired.turned for layer in layers)
         return Finding(
@@ -112,7 +113,7 @@ class Audit:
             spikes=sum(layer.fired.spikes for layer in layers),
             mismatches=turned + sum(layer.fired.wrong for layer in layers),
             near_ties=turned,
-            gradient_error=max(errors, default=0.0) if gradients and precision != "bf16" else None,
+            gradient_error=max(errors) if errors and isfinite(max(errors)) else None,
             gradient_cosine=min(cosines, default=None) if precision == "bf16" else None,
             edges=sum(layer.edges for layer in layers),
         )

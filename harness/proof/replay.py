@@ -139,7 +139,8 @@ class _Replay:
             keys = dropout.stage_keys(network, whole, training=question.mode == "training")
         near_tie = RULES.replayed_fp64 if question.precision == "fp64" else RULES.near_tie
         allowed = RULES.replayed(question.precision)
-        return cls(reference, question, x, tapped.spikes, keys, near_tie, allowed, side)
+        spikes = tuple(each.bool() for each in tapped.spikes)
+        return cls(reference, question, x, spikes, keys, near_tie, allowed, side)
 
     def loss_gradient(self, out: Tensor) -> Tensor:
         """dL/do of the voting layer."""
