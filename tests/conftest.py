@@ -17,6 +17,9 @@ import adapters
 from adapters import facts
 from harness.spec import Network, Reading, paper
 
+# Networks in tests are too small for more, and on a busy machine two threads wait for each other.
+torch.set_num_threads(1)
+
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is first imported
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,13 +30,8 @@ KEPT = Setting(threads=1, allocator="system")
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_known_of_them(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """And one thread is enough: on a busy machine two wait for each other."""
+def nothing_is_known_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cell, "subject_of", lambda case: NOTHING_KNOWN)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def measured(out: Path, *names: str, silence: float = 60.0) -> list[Row]:
