@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from harness.proof.course import Course, through_time
 from harness.spec import LIF
@@ -25,7 +24,8 @@ MOST_UNKNOWNS = 2048
 MOST_TURNED = 32  # where there are more unknowns than equations
 ROUNDS = 4  # of the solution: what two steps of one neuron add is not quite their sum
 AT_ONCE = 256  # neurons whose inputs are gathered together
-WORTH_SOLVING = 0.1  # of what is allowed: a neuron on the wrong side is felt in the layers below
+WORTH_SOLVING = 0.2  # of what is allowed: a neuron on the wrong side is felt in the layers below
+NEAREST = 5  # reaches that are worth it where all is within what is allowed
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Gradients:
     weight: Tensor  # (C, ...)
     bias: Tensor  # (C,)
     edges: int = 0  # potentials whose side was solved for
+    left: float = 0.0  # of what is given, unexplained: the most, as a multiple of what is allowed
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ def settle(
         du[:, :, c] = new.view_as(du[:, :, c])
         weight[c] = given.weight[c] - (left.values[:-1] * given.allowed_weight).view_as(weight[c])
         bias[c] = given.bias[c] - left.values[-1] * given.allowed_bias
-    return Gradients(du, weight, bias, edges)
+        off[c] = left.values
+    return Gradients(du, weight, bias, edges, off.abs().max().item())
 
 
 def _of_map(course: Course, c: int) -> Course:  # (T, B, C, ...) each -> (T, B, P) each
@@ -132,8 +134,14 @@ class _Map:
         """`passes` as the gradients tell, and what they leave unexplained."""
         best, least = self.course.passes, left
         distance = ((self.course.u - self.lif.v_th).abs() - self.lif.a / 2).abs()
-        for reach in REACHES:
-            for unknowns in self._unknowns(distance < reach * near_tie):
+        seen = 0
+        for reach in REACHES if left.most > 1 else REACHES[:NEAREST]:
+            near = distance < reach * near_tie
+            found = int(near.sum())
+            if found == seen:
+                continue
+            seen = found
+            for unknowns in self._unknowns(near):
                 for passes, rest in self._solutions(left, unknowns):
                     if rest.most < least.most:
                         best, least = passes, rest
@@ -227,15 +235,17 @@ class _Map:
     def _read(self, neurons: Tensor) -> Tensor:
         """The inputs of each neuron: (T or 1, neurons, E)."""
         pixels, kernel = self.course.u.shape[2], self.reads.kernel
-        inputs, pixel = self.reads.inputs[:, neurons // pixels], neurons % pixels
+        sample, pixel, inputs = neurons // pixels, neurons % pixels, self.reads.inputs
         if kernel == 0:
-            return inputs.flatten(2)
-        padded = functional.pad(inputs, [kernel // 2] * 4)  # (T, neurons, C, H, W)
-        reach = torch.arange(kernel, device=neurons.device)
+            return inputs[:, sample].flatten(2)
+        reach = torch.arange(kernel, device=neurons.device) - kernel // 2
         rows = (pixel // self.reads.width)[:, None, None] + reach[:, None]
         columns = (pixel % self.reads.width)[:, None, None] + reach
-        each = torch.arange(len(neurons), device=neurons.device)[:, None, None]
-        found = padded[:, each, :, rows, columns]  # (neurons, k, k, T, C)
+        height, width = inputs.shape[3:]
+        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+        found = inputs[:, sample[:, None, None], :, rows, columns]  # (neurons, k, k, T, C)
+        found = found * inside[..., None, None]
         return found.permute(3, 0, 4, 1, 2).flatten(2)
 
 

@@ -9,7 +9,7 @@ surrogate at the replayed potentials.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -52,6 +52,7 @@ class ReplayedLayer:
     fired: Fired
     gradients: tuple[Tensor, ...]  # of its parameters; () in inference
     edges: int  # potentials at the surrogate's edge whose side the gradients told
+    left: float = 0.0  # of the given gradients: the most, as a multiple of what is allowed
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,8 @@ def replayed(
         own = [gradients.pop() for _ in range(count)][::-1] if sent is not None else []
         layer, sent = replay.layer(n, sent, own)
         layers.append(layer)
+        if layer.left > 1:  # a fault, felt in all layers below: their edges explain nothing
+            replay = replace(replay, settles=False)
     return layers[::-1]
 
 
@@ -112,6 +115,7 @@ class _Replay:
     allowed: tuple[float, float]  # of the largest entry, in weights' gradients and in biases'
 
     side: Side
+    settles: bool  # whether the given gradients are asked for what is at the edge
 
     @classmethod
     def of(
@@ -139,8 +143,9 @@ class _Replay:
             keys = dropout.stage_keys(network, whole, training=question.mode == "training")
         near_tie = RULES.replayed_fp64 if question.precision == "fp64" else RULES.near_tie
         allowed = RULES.replayed(question.precision)
+        settles = question.precision != "bf16"
         spikes = tuple(each.bool() for each in tapped.spikes)
-        return cls(reference, question, x, spikes, keys, near_tie, allowed, side)
+        return cls(reference, question, x, spikes, keys, near_tie, allowed, side, settles)
 
     def loss_gradient(self, out: Tensor) -> Tensor:
         """dL/do of the voting layer."""
@@ -168,7 +173,9 @@ class _Replay:
         course = Course(u, o, sent.spikes, passes)
         found = self._gradients(n, read, course, given)
         own = (found.weight, found.bias, *([] if sent.U is None else [sent.U]))
-        return ReplayedLayer(stage.name, fired, own, found.edges), self._below(n, read, found.du)
+        return ReplayedLayer(stage.name, fired, own, found.edges, found.left), self._below(
+            n, read, found.du
+        )
 
     def _gradients(self, n: int, read: _Read, course: Course, given: list[Tensor]) -> Gradients:
         """The layer's own, with what rounding decides at the surrogate's edge as it was decided."""
@@ -177,7 +184,7 @@ class _Replay:
         weight = self.reference.layers[n].synapse.weight
         (d_weight,) = torch.autograd.grad(read.current, [weight], du, retain_graph=True)
         found = Gradients(du, d_weight, bias_gradient(du))
-        if self.question.precision == "bf16":
+        if not self.settles:
             return found
         kernel = stage.synapse.kernel if isinstance(stage.synapse, Conv) else 0
         pairs = zip((found.weight, found.bias), self.allowed, strict=True)
