@@ -172,7 +172,7 @@ def _spied(calls: Calls, seconds: tuple[float, ...]) -> Iterator[None]:
 
 
 def _without_waiting(patch: pytest.MonkeyPatch, calls: Calls, seconds: tuple[float, ...]) -> None:
-    """In this process. No deadline comes nearer, and each iteration takes what `seconds` says."""
+    """In this process; nobody trains, and each iteration takes what `seconds` says."""
     beside.plant(patch)
     patch.setattr(memory.Meter, "over", lambda adapter, work: memory.Meter(work.device, 0))
     patch.setattr(memory.Meter, "start", lambda meter: calls.say("memory is measured"))
@@ -187,6 +187,7 @@ def _without_waiting(patch: pytest.MonkeyPatch, calls: Calls, seconds: tuple[flo
         now[0] += took
         return took
 
+    patch.setattr(schedule, "descend", lambda *given: None)
     patch.setattr(clock, "seconds", timed)
     patch.setattr(
         clock, "time", SimpleNamespace(monotonic=lambda: 0.0, perf_counter=lambda: now[0])

@@ -37,6 +37,7 @@ from harness.spec import Access, Budget, Case, Network, UsageError, cells, paper
 from harness.speed import cell, memory, schedule
 from harness.speed.schedule import Contest, Measured
 from harness.system import footprint, machine
+from harness.training import descent
 
 R = TypeVar("R", bound=Record)
 
@@ -108,6 +109,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapters, "load", find)
     monkeypatch.setattr(memory.Meter, "peak_mib", lambda meter: 12.34)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 3)
+    monkeypatch.setattr(descent, "TERMS", replace(descent.TERMS, steps=2))
     beside.plant(monkeypatch)
 
 
