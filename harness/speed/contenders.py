@@ -24,6 +24,10 @@ from harness.speed.judge import Judge, When
 from harness.system import footprint
 
 
+WARM_SECONDS = 3.0  # of further iterations after the first, and one at least
+LEAST_SECONDS = 0.1  # that an iteration counts for: a hundred tiny ones are not needed
+
+
 class Doing(NamedTuple):
     """How far the preparation of a cell is, in [0, 1], and what is done."""
 
@@ -203,6 +207,7 @@ class Contenders:
         contender = Contender(self.name(entry.case), row, apart, entry)
         if entry.is_equal:
             contender.expected = Expected(*self._audit(contender, judge, "before"))
+        warm(apart)
         return contender
 
     def _audit(self, contender: Contender, judge: Judge, when: When) -> tuple[Tensor, Tensor]:
@@ -253,4 +258,14 @@ def _warm_floor(apart: Apart, layouts: list[floor.Layout]) -> float:
     apart.ask("ready", 0)
     seconds = apart.seconds()
     apart.report()
+    warm(apart)
     return seconds
+
+
+def warm(apart: Apart) -> None:
+    """Further iterations that are not timed, one at least: memory settles over the first ones."""
+    spent = 0.0
+    while spent < WARM_SECONDS:
+        apart.ask("ready", 0)
+        spent += max(apart.seconds(), LEAST_SECONDS)
+        apart.report()
