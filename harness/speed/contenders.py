@@ -23,7 +23,6 @@ from harness.speed.examiner import Examiner
 from harness.speed.judge import Judge, When
 from harness.system import footprint
 
-
 WARM_SECONDS = 3.0  # of further iterations after the first, and one at least
 LEAST_SECONDS = 0.1  # that an iteration counts for: a hundred tiny ones are not needed
 
