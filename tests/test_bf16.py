@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -26,7 +26,7 @@ from harness.speed import descents, schedule
 from harness.speed.apart import Apart, Host
 from harness.speed.attempt import Attempts
 from harness.speed.inside import Setting
-from harness.training import descent
+from harness.training import descent, step
 from harness.training.bar import Course, judged
 from harness.training.descent import Digits, Pupil, Terms
 
@@ -306,6 +306,21 @@ def test_a_training_starts_anew_whoever_was_trained_before() -> None:
     first = pupil.losses(one, weights, digits)
     pupil.losses(replace(one, precision="fp32", seed=1), weights, digits)
     assert pupil.losses(one, weights, digits) == first
+
+
+def test_what_capturing_trains_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    def captured(once: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
+        for _ in range(3):
+            once()
+        return once
+
+    monkeypatch.setattr(step, "captured", captured)  # the graph itself needs a GPU
+    digits, one = Digits.read(), descent.case_of(IN_BF16)
+    weights = digits.weights(one)
+    plain = Pupil.of(adapters.load("reference"), one)
+    graph = Pupil.of(Variant((), ReferenceNetwork, captured=True), one)
+    assert graph.captured and not plain.captured
+    assert graph.losses(one, weights, digits) == plain.losses(one, weights, digits)
 
 
 def courses(*ends: float) -> list[Course]:
