@@ -11,6 +11,7 @@ from harness.spec import Case, Precision, Selection, UsageError, contender, pape
 BATCH_SIZE = 20  # as in Fig. 3
 STEPS = (10,)
 SEEDS = (0,)
+QUICK_DATASETS = ("cifar10",)  # all three take more than the 90 s that a first look may
 # Who runs in bf16 too, beside float32, where no precision is asked for: our own engine.
 MIXED = ("fused",)
 Form = tuple[str, Precision]  # a framework's, and the precision it runs in
@@ -30,7 +31,7 @@ def cases(selection: Selection) -> tuple[Case, ...]:
                 f"the acceleration suite times iterations and trains nothing: leave {option} out"
             )
     scales = selection.networks or (paper.SCALES[:1] if selection.quick else paper.SCALES)
-    datasets = selection.datasets or tuple(paper.SETTINGS)
+    datasets = selection.datasets or (QUICK_DATASETS if selection.quick else tuple(paper.SETTINGS))
     steps, seeds = selection.steps or STEPS, selection.seeds or SEEDS
     grid = product(scales, datasets, steps, seeds, _forms(selection))
     return tuple(_case(selection, *point) for point in grid)
