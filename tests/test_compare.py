@@ -179,7 +179,7 @@ def test_the_same_code_twice_is_called_another_no_more_often_than_the_level_says
 def test_no_change_is_said_only_of_what_could_have_shown_one() -> None:
     """The noisier, the less is said: no noise makes anything surer."""
     quiet, loud = (
-        compare(default_run(1, noise), default_run(2, noise)).changes for noise in (0.01, 0.4)
+        compare(default_run(3, noise), default_run(4, noise)).changes for noise in (0.01, 0.4)
     )
     over_all = [each for each in quiet if each.where.startswith("all cells")]
     assert {each.call for each in over_all} == {"no change"}
@@ -188,7 +188,7 @@ def test_no_change_is_said_only_of_what_could_have_shown_one() -> None:
 
 
 def test_the_least_change_that_matters_is_that_of_fail_above() -> None:
-    runs = default_run(1, 0.01), default_run(2, 0.01)
+    runs = default_run(3, 0.01), default_run(4, 0.01)
     over_all = [
         {each.call for each in compare(*runs, limit).changes if each.where.startswith("all cells")}
         for limit in (None, 0.001)
@@ -197,7 +197,7 @@ def test_the_least_change_that_matters_is_that_of_fail_above() -> None:
 
 
 def test_rows_of_unlike_protocols_are_named_and_not_compared() -> None:
-    old, new = default_run(1), default_run(2, protocol=2)
+    old, new = default_run(1, protocol=None), default_run(2, protocol=2)
     found = compare(old, new)
     assert found.changes == () and found.unmatched == ()
     assert found.differences == ("protocol: 1 before, 2 now: 45 figures of speed are not compared",)
@@ -206,7 +206,7 @@ def test_rows_of_unlike_protocols_are_named_and_not_compared() -> None:
 
 def test_a_folder_of_both_protocols_is_compared_by_what_is_alike() -> None:
     some = [row for row in default_run(3, protocol=2) if row.scale == "Small"]
-    found = compare(default_run(1), [*default_run(2), *some])
+    found = compare(default_run(1, protocol=1), [*default_run(2, protocol=1), *some])
     assert found.differences[0].startswith("protocol: 1 before, 2 now: 15 figures")
     assert {each.where.split()[1] for each in found.changes if "cells" not in each.where} == {
         *("Middle", "Large")
@@ -220,7 +220,7 @@ def test_the_command_counts_what_is_too_noisy_and_does_not_fail_on_it(
         ("old", default_run(1, 0.4)),
         ("new", default_run(2, 0.4)),
         ("slow", default_run(3, slower={"norse": 3.0})),
-        ("later", default_run(4, protocol=2)),
+        ("later", default_run(4, protocol=1)),
     ):
         Store(tmp_path / name).append(*rows)
     old, new, slow, later = (str(tmp_path / name) for name in ("old", "new", "slow", "later"))
@@ -231,7 +231,7 @@ def test_the_command_counts_what_is_too_noisy_and_does_not_fail_on_it(
     assert call(monkeypatch, "compare", new, slow, "--fail-above", "5%") == 1
     capsys.readouterr()
     assert call(monkeypatch, "compare", old, later) == 2
-    assert "protocol: 1 before, 2 now" in " ".join(capsys.readouterr().err.split())
+    assert "protocol: 2 before, 1 now" in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_command_says_what_cannot_be_compared_and_fails_on_a_regression(

@@ -79,11 +79,11 @@ def measure(
         if len(cases) < len(every):
             err.print("bf16 is left out: no instructions for it here; --precision bf16 measures it")
     measured: dict[Case, Timed] = {}
-    minutes = max(1, round(plan.seconds(cases, budget) / 60))
-    out.print(f"{_counted(cases)}: about {minutes} min", highlight=False)
     see = f"see it with `harness tables acceleration --out {where.out}`"
     kept = f"what was measured is kept in {where.out / 'records'}; {see}"
     with endings.kept(kept), terminal.progress(out) as say:
+        minutes = max(1, round(plan.seconds(cases, budget) / 60))
+        out.print(f"{_counted(cases)}: about {minutes} min", highlight=False)
         for event in executor.measure(cases, store, access, budget, say):
             if event.before:
                 out.print("measured before (--fresh measures it anew):", style="dim")
