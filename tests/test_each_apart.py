@@ -142,6 +142,7 @@ def test_who_dies_where_it_is_examined_costs_its_own_line(plant: Plant, tmp_path
     assert all(proof.passed for _, proof in found["reference"].proofs)
 
 
+@pytest.mark.slow
 def test_who_hangs_where_it_is_examined_is_ended(plant: Plant, tmp_path: Path) -> None:
     plant("dies", DIES)
     (found,) = examined(tmp_path, "dies:hangs", silence=15.0).values()

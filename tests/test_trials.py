@@ -201,6 +201,7 @@ def final_weights(out: Path) -> list[torch.Tensor]:
     return torch.load(path, weights_only=True)["weights"]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_after_any_epoch_ends_with_the_same_weights(tmp_path: Path) -> None:
     undisturbed, killed = tmp_path / "a", tmp_path / "b"
     assert child(undisturbed).wait(120) == 0
