@@ -152,8 +152,8 @@ class Contenders:
     def _started(self, case: Case, beside: Iterable[Contender]) -> Apart:
         """A process for a case; of those beside it the largest give memory back until it fits."""
         if case.device == "cpu":
+            # more than most take: what is free beyond it need not stay so
             needed = footprint.iteration_mib(case) + footprint.weights_mib(case)
-            needed += footprint.spare_mib()
             full = sorted(beside, key=lambda each: each.apart.held_mib)
             while full and footprint.available_mib("cpu") < needed:
                 largest = full.pop()
