@@ -140,12 +140,14 @@ class Apart:
         self.exchange.close()
 
     def _heard(self) -> object:
-        left = self.host.silence
-        while left > BEAT and not self.child.spoke(BEAT):
+        silence, left = self.host.silence, self.host.silence
+        while not self.child.spoke(min(BEAT, left)):
             left -= BEAT
+            if left <= 0:
+                raise Failed(f"it said nothing for {silence:.0f} s and was ended as hung")
             self.host.alive()
         try:
-            return self.child.hear(left)
+            return self.child.hear(silence)
         except Died as reason:
             raise Failed(str(reason)) from None
 
