@@ -57,12 +57,15 @@ class InThisProcess:
         return
 
 
-def plant(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Has all contenders compute in this process."""
+def plant(monkeypatch: pytest.MonkeyPatch) -> list[Apart]:
+    """Has all contenders compute in this process; those that were started, as they come."""
+    started: list[Apart] = []
 
     def start(case: Case, host: Host) -> Apart:
         exchange = Exchange.made()
         child = InThisProcess(case, host, exchange)
-        return Apart(host, cast(Any, child), exchange)
+        started.append(Apart(host, cast(Any, child), exchange))
+        return started[-1]
 
     monkeypatch.setattr(apart.Apart, "start", start)
+    return started

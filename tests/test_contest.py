@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+import beside
 import hostile_contenders
 import psutil
 import pytest
@@ -15,12 +17,13 @@ from test_schedule import Owner, case, of, rows_in
 
 from harness.proof.subject import NOTHING_KNOWN
 from harness.records import EndedRow, IterationRow, Record, Row, Store, WarningRow
-from harness.records.build import Run, new_run
+from harness.records.build import Failed, Run, new_run
 from harness.records.ledger import Ledger
-from harness.spec import Access, Budget
+from harness.spec import Access, Budget, Precision
 from harness.speed import cell, schedule
-from harness.speed.apart import Apart, Failed, Host
+from harness.speed.apart import Apart, Host
 from harness.speed.inside import Setting
+from harness.speed.judge import Audited, Judge, When
 from harness.speed.schedule import Contest
 from harness.system import machine
 from harness.system.clock import Deadline
@@ -107,6 +110,23 @@ def test_who_has_no_turn_is_stopped_with_all_that_it_left_running() -> None:
         assert process.cpu_times() == before
     finally:
         apart.end()
+
+
+def test_who_fails_at_the_last_round_ends_and_so_do_all_with_their_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = beside.plant(monkeypatch)
+
+    def failed(judge: Judge, apart: Apart, when: When, precision: Precision) -> Audited:
+        audited = audit(judge, apart, when, precision)
+        wrong = replace(audited.finding, passed=False, reason="it tired")
+        return replace(audited, finding=wrong) if when == "after" else audited
+
+    audit = Judge.audit
+    monkeypatch.setattr(Judge, "audit", failed)
+    rows = measured(tmp_path, "reference")
+    assert [row.reason for row in of(rows, EndedRow)] == ["it tired"]
+    assert len(started) >= 4 and all(each.ended for each in started)
 
 
 def test_what_breaks_the_pipe_is_a_reason() -> None:

@@ -18,7 +18,7 @@ from adapters.facts import Facts
 from harness.records.ledger import Owner
 from harness.spec import Case, Say, UsageError, cells
 from harness.system import footprint
-from harness.system.child import Child, Died, Ends
+from harness.system.child import Child, Died, Ends, text
 
 __all__ = ["SILENCE", "At", "Died", "Pipe", "Worker"]
 
@@ -94,7 +94,7 @@ class Worker:
         while True:
             match self.child.hear(patience):
                 case ["say", int() | float() as fraction, str() as doing]:
-                    say(min(1.0, max(0.0, fraction)), _text(doing))
+                    say(min(1.0, max(0.0, fraction)), text(doing))
                     patience = silence
                 case [
                     "at",
@@ -105,9 +105,9 @@ class Worker:
                     self.at = At(case, cell)
                     patience = max(silence, more)
                 case ["usage", str() as reason]:
-                    raise UsageError(_text(reason))
-                case ["busy" | "examined" as kind, str() as text]:
-                    yield [kind, _text(text)]
+                    raise UsageError(text(reason))
+                case ["busy" | "examined" as kind, str() as said]:
+                    yield [kind, text(said)]
                 case ["ended", str() | None as key, bool() as before]:
                     patience = silence
                     yield ["ended", key, before]
@@ -127,11 +127,6 @@ class Worker:
     def end(self) -> None:
         """Ends the process and what it started; the rows it has written stay."""
         self.child.end()
-
-
-def _text(received: str) -> str:
-    """What can be shown and stored: without halves of characters."""
-    return received.encode(errors="replace").decode()
 
 
 def _main(

@@ -22,6 +22,16 @@ UNKNOWN = Moment()
 LONGEST_REASON = 4000  # characters; a framework's message can be of any length
 
 
+class Failed(Exception):
+    """A case comes to nothing; the message says why. `ended` makes it a row."""
+
+    status: Outcome
+
+    def __init__(self, reason: str, status: Outcome = "failed") -> None:
+        super().__init__(reason)
+        self.status = status
+
+
 @dataclass(frozen=True)
 class Run:
     """What all rows that a process measures share."""

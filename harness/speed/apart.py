@@ -15,28 +15,18 @@ import psutil
 import torch
 from torch import Tensor
 
-from harness.records import Outcome
+from harness.records.build import Failed
 from harness.spec import Case
 from harness.speed import inside
 from harness.speed.exchange import Exchange
 from harness.speed.inside import Setting
 from harness.speed.inside.network import Find
 from harness.system import clock, footprint
-from harness.system.child import Child, Died
+from harness.system.child import Child, Died, text
 
 BEAT = 10.0  # seconds after which its owner says that it still waits
 # How far its clock may be from ours, of which a message takes part; beyond it ours counts.
 SLACK_SECONDS, SLACK_SHARE = 1e-3, 0.01
-
-
-class Failed(Exception):
-    """A contender comes to nothing; the message says why."""
-
-    status: Outcome
-
-    def __init__(self, reason: str, status: Outcome = "failed") -> None:
-        super().__init__(reason)
-        self.status = status
 
 
 @dataclass(frozen=True)
@@ -66,6 +56,7 @@ class Apart:
     child: Child
     exchange: Exchange
     lean: bool = False  # gives its memory back after each turn
+    ended: bool = False
 
     @classmethod
     def start(cls, case: Case, host: Host) -> Apart:
@@ -77,9 +68,12 @@ class Apart:
         child = Child.start(inside.main, given, case.device, limit)
         handed.close()
         apart = cls(host, child, exchange)
-        if apart._heard() != ["here"]:
+        try:
+            if apart._heard() != ["here"]:
+                raise Failed("it broke the pipe to its owner")
+        except Failed:
             apart.end()
-            raise Failed("it broke the pipe to its owner")
+            raise
         child.signal(signal.SIGSTOP)
         return apart
 
@@ -87,15 +81,18 @@ class Apart:
         """Has something done, and stops it again. Raises Failed."""
         self.child.signal(signal.SIGCONT)
         self.child.say([order, *given])
-        match self._heard():
+        try:
+            heard = self._heard()
+        finally:  # whatever came of it: its turn is over
+            self.child.signal(signal.SIGSTOP)
+        match heard:
             case ["done", answer]:
-                self.child.signal(signal.SIGSTOP)
                 return answer
             case [
                 "unsupported" | "missing" | "failed" | "not comparable" as status,
                 str() as reason,
             ]:
-                raise Failed(_text(reason), status)
+                raise Failed(text(reason), status)
             case _:
                 raise Failed("it broke the pipe to its owner")
 
@@ -135,9 +132,11 @@ class Apart:
         return self.exchange.put(question) - 2
 
     def end(self) -> None:
-        """Ends it."""
-        self.child.end()
-        self.exchange.close()
+        """Ends it, if it has not been ended before."""
+        if not self.ended:
+            self.ended = True
+            self.child.end()
+            self.exchange.close()
 
     def _heard(self) -> object:
         silence, left = self.host.silence, self.host.silence
@@ -150,8 +149,3 @@ class Apart:
             return self.child.hear(silence)
         except Died as reason:
             raise Failed(str(reason)) from None
-
-
-def _text(received: str) -> str:
-    """What can be shown and stored: without halves of characters."""
-    return received.encode(errors="replace").decode()

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from harness.records import Outcome, Record, Row
-from harness.records.build import ended, stamped
+from harness.records.build import Failed, ended, stamped
 from harness.records.ledger import Ledger
 from harness.spec import Case
-from harness.speed.apart import Failed
 from harness.speed.exchange import Broken
 from harness.system import machine
 

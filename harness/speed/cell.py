@@ -152,8 +152,7 @@ class Cell:
     def abandon(self) -> None:
         """Ends the contenders' processes; what was measured is kept."""
         for each in self._contenders:
-            if not each.failed:
-                each.apart.end()
+            each.apart.end()
         self._rounds, self._contenders, self._judge = None, (), None
         self.seconds.clear()
 
@@ -216,7 +215,7 @@ class Cell:
         self._contenders = tuple(contenders)
         audited = [each.row for each in contenders if each.entry and each.entry.is_equal]
         self.mixed = tuple(row for row in audited if _is_mixed(row))
-        self.seconds.update({each.name: [] for each in contenders})
+        self.seconds.update({each.name: [] for each in contenders if not each.failed})
         running = {each.name: partial(self._once, each) for each in contenders}
         # each cell has orders of its own: the same ones in all would favour who is lucky in them
         self._rounds = protocol.rounds(running, random.Random(repr(self.case)))
@@ -228,8 +227,7 @@ class Cell:
         row = contender.row
         came = self.attempts.attempt(row, partial(turn, contender, self.number))
         if came is None:
-            contender.failed = True
-            contender.apart.end()
+            contender.fail()
             del self.seconds[contender.name]
             return float("nan")
         self.seconds[contender.name].append(came.seconds)

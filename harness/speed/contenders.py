@@ -13,11 +13,11 @@ from harness.datasets import Batch
 from harness.proof import certificate
 from harness.proof.certificate import Certificate
 from harness.records import MemoryRow, Record, UnmeasuredRow, WarmupRow, WarningRow
-from harness.records.build import shortened
+from harness.records.build import Failed, shortened
 from harness.reference.initialise import dead_layers
 from harness.spec import FLOOR, Case, Precision
 from harness.speed import floor
-from harness.speed.apart import Apart, Failed, Host
+from harness.speed.apart import Apart, Host
 from harness.speed.attempt import Attempts
 from harness.speed.examiner import Examiner
 from harness.speed.judge import Judge, When
@@ -77,6 +77,11 @@ class Contender:
     def lean(self) -> bool:
         """Whether it gives its memory back after each turn."""
         return self.apart.lean
+
+    def fail(self) -> None:
+        """It runs no more, and holds nothing."""
+        self.failed = True
+        self.apart.end()
 
 
 @dataclass(frozen=True)
@@ -158,7 +163,7 @@ class Contenders:
             while full and footprint.available_mib("cpu") < needed:
                 largest = full.pop()
                 if not largest.lean:
-                    self.attempts.attempt(largest.row, largest.apart.grow_lean)
+                    self._try(largest, largest.apart.grow_lean)
         return Apart.start(case, self.host)
 
     def _floors(self, case: Case, beside: list[Contender]) -> list[Contender]:
@@ -241,7 +246,7 @@ class Contenders:
 
     def _try(self, contender: Contender, work: Callable[[], object]) -> None:
         if self.attempts.attempt(contender.row, work) is None:
-            contender.failed = True
+            contender.fail()
 
 
 def floor_cases(cell: Case, cases: Iterable[Case]) -> list[Case]:

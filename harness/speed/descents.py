@@ -13,10 +13,10 @@ from statistics import fmean
 from torch import Tensor
 
 from harness.records import DescentRow, Record
-from harness.records.build import shortened
+from harness.records.build import Failed, shortened
 from harness.records.identity import EXAM
 from harness.spec import Case, Precision
-from harness.speed.apart import Apart, Failed, Host
+from harness.speed.apart import Apart, Host
 from harness.speed.attempt import Attempts
 from harness.speed.exchange import Broken
 from harness.training import descent

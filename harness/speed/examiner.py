@@ -11,8 +11,9 @@ from torch import Tensor
 from harness.proof.answer import Answer, Incomparable
 from harness.proof.certificate import Certificate
 from harness.proof.exam import Exam, Questions, Sitting
+from harness.records.build import Failed
 from harness.spec import Case, Precision
-from harness.speed.apart import Apart, Failed, Host
+from harness.speed.apart import Apart, Host
 
 
 @dataclass(eq=False)

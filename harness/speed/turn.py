@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import torch
 
+from harness.records.build import Failed
 from harness.reference import coding
-from harness.speed.apart import Failed, Report
+from harness.speed.apart import Report
 from harness.speed.contenders import Contender
 
 # Of all votes so many may differ from those audited: the batch is rolled, and where a kernel sums

@@ -146,6 +146,11 @@ def handed(file: BufferedRandom) -> Connection:
     return Connection(os.dup(file.fileno()), readable=False)
 
 
+def text(received: str) -> str:
+    """What a process said, as what can be shown and stored: without halves of characters."""
+    return received.encode(errors="replace").decode()
+
+
 def _redirect(errors: int) -> None:
     """What the process prints is no part of what it says."""
     sink = os.open(os.devnull, os.O_WRONLY)

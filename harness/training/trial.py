@@ -21,6 +21,7 @@ from harness.records import (
     Row,
 )
 from harness.records.build import (
+    Failed,
     Run,
     ended,
     of_case,
@@ -38,16 +39,6 @@ from harness.training.checkpoint import Checkpoint, Epoch
 from harness.training.epoch import DataSplits, Learner
 
 PROOF_SAMPLES = 12  # the first inputs and those of further attempts
-
-
-class Failed(Exception):
-    """The case comes to nothing, for this reason."""
-
-    status: Outcome
-
-    def __init__(self, reason: str, status: Outcome = "failed") -> None:
-        super().__init__(reason)
-        self.status = status
 
 
 @dataclass(frozen=True)
