@@ -155,8 +155,9 @@ def copied(folder: Path) -> Path:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     tests = folder / "tests"
     tests.mkdir()
-    for each in (*ROOT.glob("tests/golden*.py"), ROOT / "tests" / "rows.py"):
-        shutil.copy(each, tests)
+    for each in ROOT.glob("tests/*.py"):
+        if not each.name.startswith("test_"):  # the goldens, and what they are made with
+            shutil.copy(each, tests)
     shutil.copytree(ROOT / "tests" / "goldens", tests / "goldens")
     return folder
 
@@ -272,7 +273,7 @@ class Change:
 
 CHANGES = {
     "warm-up": Change(
-        "harness/speed/contenders.py", "WARMUP_STEPS = 2\n", "WARMUP_STEPS = 1\n", "protocol"
+        "harness/speed/contenders.py", "WARM_SECONDS = 3.0", "WARM_SECONDS = 1.0", "protocol"
     ),
     "tolerance": Change(
         "harness/proof/rules.py",

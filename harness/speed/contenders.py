@@ -238,10 +238,17 @@ class Contenders:
         return True
 
     def audit_after(self, running: list[Contender], judge: Judge) -> None:
-        """Audits the iteration that was timed last."""
+        """Audits the iteration that was timed last. Nobody runs again: each ends when it is done.
+
+        An audit takes a contender's memory and more, and all of them at once may not fit.
+        """
+        audited = [each for each in running if each.entry is not None and each.entry.is_equal]
         for each in running:
-            if each.entry is not None and each.entry.is_equal and not each.failed:
-                self._try(each, partial(self._audit, each, judge, "after"))
+            if each not in audited:
+                each.apart.end()
+        for each in audited:
+            self._try(each, partial(self._audit, each, judge, "after"))
+            each.apart.end()
         judge.forget()
 
     def _try(self, contender: Contender, work: Callable[[], object]) -> None:

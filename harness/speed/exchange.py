@@ -64,6 +64,10 @@ class Exchange:
         except (ValueError, EOFError, OSError, TypeError, MemoryError) as error:
             raise Broken(f"what it computed cannot be read: {error}") from error
 
+    def clear(self) -> None:
+        """Lets go of what was laid there: it is in memory."""
+        self.file.truncate(0)
+
     def close(self) -> None:
         """Lets go of it."""
         self.file.close()

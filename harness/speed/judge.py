@@ -103,6 +103,7 @@ class Judge:
             out, *rest = apart.exchange.take(1 + of_weights + of_layers)
             tapped = Answer(out, tuple(rest[:of_weights]), tuple(rest[of_weights:]))
             finding = audit.replay(given, tapped)
+        apart.exchange.clear()
         return Audited(finding, coding.vote(given.out.float(), self.cell.network.classes))
 
     def _audit(self, when: When, precision: Precision) -> Audit:
