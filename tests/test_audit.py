@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import adapters
-from harness.proof import answer
+from harness.proof import answer, edges
 from harness.proof.answer import Answer, Incomparable, Question, plain_pass, tapped_pass
 from harness.proof.audit import Audit, Finding
 from harness.proof.planted import plant
@@ -170,6 +170,16 @@ CHEATS: dict[str, tuple[Build, str]] = {
     "detached reset": (contenders.stepped(contenders.DetachedReset), "the gradient of"),
     "wide surrogate": (contenders.stepped(contenders.off_by(a=1.4)), "the gradient of"),
 }
+
+
+def test_a_neuron_at_the_edge_at_two_steps_alike_is_solved_for_at_both() -> None:
+    read = torch.rand(50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    # what each step adds is the same pattern; the third is another neuron's, on its right side
+    columns = torch.stack([read * 355, read * 124, read.flip(0) * 80], 1)
+    for turned in ([True, True, False], [True, False, False], [False, True, True]):
+        target = columns[:, turned].sum(1)
+        found = [solve(columns, target).tolist() for solve in (edges._least_squares, edges._few)]
+        assert turned in found
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -9,7 +9,7 @@ map has more equations than neurons that were turned, so they can explain no oth
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,7 +21,8 @@ from harness.spec import LIF
 # Of the near-tie's width: the nearest neurons are tried alone before those further away.
 REACHES = (0.003, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.0)
 MOST_UNKNOWNS = 2048
-MOST_TURNED = 32  # where there are more unknowns than equations
+MOST_TURNED = 32  # that are taken one by one
+PARALLEL = 1e-9  # of the largest singular value: below it, columns are one
 ROUNDS = 4  # of the solution: what two steps of one neuron add is not quite their sum
 AT_ONCE = 256  # neurons whose inputs are gathered together
 WORTH_SOLVING = 0.2  # of what is allowed: a neuron on the wrong side is felt in the layers below
@@ -185,21 +186,22 @@ class _Map:
         weights = torch.rand(read.shape[2], generator=generator, dtype=torch.float64)
         return read @ weights.to(read.device)
 
-    def _solutions(self, left: _Left, unknowns: _Unknowns) -> Iterator[tuple[Tensor, _Left]]:
-        own = self
-        for _ in range(ROUNDS):
-            turned = own._solved(left, unknowns)
-            if not turned.any():
-                return
-            flips = torch.zeros_like(own.course.passes)
-            steps, pairs = (unknowns.flips & turned[unknowns.groups]).nonzero(as_tuple=True)
-            flips.flatten(1)[steps, unknowns.neurons[pairs]] = True
-            passes = own.course.passes ^ flips
-            left = _Left(left.values - own._effect(passes, flips))
-            own = replace(own, course=replace(own.course, passes=passes))
-            yield passes, left
+    def _solutions(self, given: _Left, unknowns: _Unknowns) -> Iterator[tuple[Tensor, _Left]]:
+        for solve in (_least_squares, _few):
+            own, left = self, given
+            for _ in range(ROUNDS):
+                turned = own._solved(left, unknowns, solve)
+                if not turned.any():
+                    break
+                flips = torch.zeros_like(own.course.passes)
+                steps, pairs = (unknowns.flips & turned[unknowns.groups]).nonzero(as_tuple=True)
+                flips.flatten(1)[steps, unknowns.neurons[pairs]] = True
+                passes = own.course.passes ^ flips
+                left = _Left(left.values - own._effect(passes, flips))
+                own = replace(own, course=replace(own.course, passes=passes))
+                yield passes, left
 
-    def _solved(self, left: _Left, unknowns: _Unknowns) -> Tensor:
+    def _solved(self, left: _Left, unknowns: _Unknowns, solve: _Solve) -> Tensor:
         """Which unknowns are on the other side: (count,) bool."""
         columns = left.values.new_zeros(len(left.values), unknowns.count)
         for part in torch.arange(len(unknowns.neurons)).split(AT_ONCE):
@@ -209,10 +211,7 @@ class _Map:
             effects = self._effects(neurons, before, after)
             columns.index_add_(1, unknowns.groups[part], effects)
         matrix, target = columns.double().cpu(), left.values.double().cpu()
-        if unknowns.count > len(target):
-            return _few(matrix, target).to(left.values.device)
-        found = torch.linalg.lstsq(matrix, target[:, None], driver="gelsd").solution[:, 0]
-        return (found > 0.5).to(left.values.device)
+        return solve(matrix, target).to(left.values.device)
 
     def _effect(self, passes: Tensor, flips: Tensor) -> Tensor:
         """What other `passes`, where `flips`, add to the map's gradients: (E + 1,)."""
@@ -256,8 +255,23 @@ def _columns(course: Course, neurons: Tensor) -> Course:  # (T, B, P) each -> (T
     return Course(u, o, back, passes)
 
 
+_Solve = Callable[[Tensor, Tensor], Tensor]  # columns (E, count), target (E,) -> (count,) bool
+
+
+def _least_squares(columns: Tensor, target: Tensor) -> Tensor:
+    """The columns of which the target has more than a half; none where they are too many."""
+    if columns.shape[1] > len(target):
+        return torch.zeros(columns.shape[1], dtype=torch.bool)
+    found = torch.linalg.lstsq(columns, target[:, None], rcond=PARALLEL, driver="gelsd")
+    return found.solution[:, 0] > 0.5
+
+
 def _few(columns: Tensor, target: Tensor) -> Tensor:
-    """The few columns whose sum comes near the target, each time the one that helps most."""
+    """The few columns whose sum comes near the target, each time the one that helps most.
+
+    It tells columns apart that are parallel: a neuron that is reset and reads the same at two steps
+    is at the edge at both, and adds the same pattern twice.
+    """
     chosen = torch.zeros(columns.shape[1], dtype=torch.bool)
     squares = columns.square().sum(0)
     for _ in range(MOST_TURNED):
