@@ -132,6 +132,22 @@ def test_a_run_that_goes_on_from_a_checkpoint_has_the_weights_of_an_undisturbed_
         assert replace(second, seconds=0) == replace(epochs[1], seconds=0)
 
 
+def test_a_checkpoint_goes_on_where_weights_lie_otherwise_in_memory(tmp_path: Path) -> None:
+    parts, given = data("nmnist"), case("nmnist", precision="fp64")  # Adam walks through its memory
+    undisturbed, _ = trained(given, parts)
+    begun = epoch.begin(given, parts)
+    first = epoch.epoch(begun, 1, lambda fraction: None)
+    path = tmp_path / "a.pt"
+    Checkpoint.of({"a": "b"}, (first,), begun.module, begun.optimiser).save(path)
+    resumed = epoch.begin(replace(given, framework="fused"), parts)
+    found = checkpoint.load(path, {"a": "b"}, 9)
+    assert found is not None
+    found.restore(path, resumed.module, resumed.optimiser)
+    epoch.epoch(resumed, 2, lambda fraction: None)
+    for a, b in zip(weights(resumed), weights(undisturbed), strict=True):
+        assert (a - b).abs().max() <= 1e-12 * b.abs().max()
+
+
 def saved(path: Path) -> Path:
     module = torch.nn.Linear(2, 2)
     Checkpoint.of({"T": "4"}, (), module, torch.optim.SGD(module.parameters())).save(path)

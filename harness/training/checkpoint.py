@@ -112,6 +112,7 @@ class Checkpoint:
             raise _unusable(path, f"is damaged ({_first_line(error)})") from error
         if not fits:
             raise _unusable(path, "is damaged (its optimiser is of other weights)")
+        _lay_out(optimiser, parameters)
         for parameter, value in zip(parameters, self.weights, strict=True):
             parameter.copy_(value)
 
@@ -207,6 +208,17 @@ def _fits(optimiser: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> boo
         for each, state in kept
         for _, tensor in _tensors(state)
     )
+
+
+def _lay_out(optimiser: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> None:
+    """Lays what an optimiser keeps out as its parameters are: its fused steps walk through both.
+
+    A checkpoint may be of an adapter that laid its weights out otherwise.
+    """
+    for each in parameters:
+        for name, kept in optimiser.state.get(each, {}).items():
+            if isinstance(kept, Tensor) and kept.dim() and kept.stride() != each.stride():
+                optimiser.state[each][name] = torch.empty_like(each).copy_(kept)
 
 
 def _figures(each: Epoch | EpochRow) -> tuple[object, ...]:
