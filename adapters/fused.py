@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import nn
 
-from harness.fused.network import FusedNetwork, kernels_for
+from harness.adapter import Variant
+from harness.fused.network import FusedNetwork, kernels_for, said
 from harness.spec import Network
 
 DEVIATIONS: tuple[str, ...] = ()
+REVISION = 1  # 1: convolutions and products by events
 PACKAGES: tuple[str, ...] = ("numba", "triton")  # they compile the kernels, where they are
+
+
+VARIANTS = {
+    # convolutions and products as any framework has them: what events gain is the difference
+    "dense": Variant(DEVIATIONS, partial(FusedNetwork, dense=True)),
+}
 
 
 def build(network: Network) -> nn.Module:
     """The paper's function over all steps at once."""
     return FusedNetwork(network)
+
+
+def computed(module: nn.Module) -> str:
+    """Which layers' work was done by events in the last call, and the density of what they got."""
+    return said(module)
 
 
 def implementation(device: str) -> str:

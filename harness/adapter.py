@@ -23,9 +23,11 @@ class Unsupported(Exception):
 class Adapter(Protocol):
     """A module or a `Variant` that builds the paper's networks in one framework.
 
-    A module may say two things more. `REVISION: int`, 0 where there is none, is raised by hand when
-    what the adapter computes changes, or how fast it does: rows of an older revision are not taken
-    for this one's. No check sees a change of speed alone.
+    A module may say three things more. `REVISION: int`, 0 where there is none, is raised by hand
+    when what the adapter computes changes, or how fast it does: rows of an older revision are not
+    taken for this one's. No check sees a change of speed alone.
+    `computed(module) -> str` says how the layers of its last call were, where it chooses by what it
+    was given; each row of a timing keeps it.
     `PACKAGES: tuple[str, ...]` names those that compute for it beside the framework's own package:
     a result depends on their versions too.
     """

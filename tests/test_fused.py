@@ -210,7 +210,7 @@ def test_kernels_are_kept_in_the_users_cache_folder(tmp_path: Path) -> None:
     kept = list(tmp_path.rglob("*spikes*.nb?"))
     assert kept
     for path in kept:
-        assert path.is_relative_to(folder / cache._sources_sha256())
+        assert path.is_relative_to(folder / cache.sources_sha256())
 
 
 def test_kernels_of_other_sources_are_kept_apart(
@@ -218,12 +218,12 @@ def test_kernels_of_other_sources_are_kept_apart(
 ) -> None:
     copy = shutil.copytree(Path(cache.__file__).parent, tmp_path / "fused")
     monkeypatch.setattr(cache, "__file__", str(copy / "cache.py"))
-    name = cache._sources_sha256.__wrapped__
-    assert name() == cache._sources_sha256()
+    name = cache.sources_sha256.__wrapped__
+    assert name() == cache.sources_sha256()
     kernel = (copy / "cpu.py").read_text()
     assert "k * state[c]" in kernel
     (copy / "cpu.py").write_text(kernel.replace("k * state[c]", "k * k * state[c]"))
-    assert name() != cache._sources_sha256()
+    assert name() != cache.sources_sha256()
 
 
 @pytest.mark.parametrize("openmp", [True, False])

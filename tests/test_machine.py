@@ -34,8 +34,8 @@ def test_the_processor_is_named_from_what_the_system_says(
     text = "processor\t: 0\nmodel name\t: A Processor (R) 9 \nmodel name\t: another\n"
     monkeypatch.setattr("pathlib.Path.exists", lambda path: str(path) == "/proc/cpuinfo")
     monkeypatch.setattr("pathlib.Path.read_text", lambda path, **options: text)
-    assert machine._cpu_name() == "A Processor (R) 9"
+    assert machine.cpu_name() == "A Processor (R) 9"
     monkeypatch.setattr("pathlib.Path.exists", lambda path: False)
     monkeypatch.setattr("platform.processor", lambda: "")
     monkeypatch.setattr("platform.machine", lambda: "arm64")
-    assert machine._cpu_name() == "arm64"
+    assert machine.cpu_name() == "arm64"

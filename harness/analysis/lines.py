@@ -65,6 +65,7 @@ class Acceleration:
     width: str
     seed: int
     layout: str
+    computed: str  # how its layers were, where it chooses
     implementation: str
     allocator: str
     data_source: str

@@ -165,6 +165,7 @@ def _described(key: Entrant, rows: list[Row]) -> Acceleration:
         width=last.width,
         seed=last.seed,
         layout=_first_text(row.layout for row in rows),
+        computed=_first_text(row.computed for row in rows),
         implementation=_first_text(row.implementation for row in rows),
         allocator=last.allocator or "",
         data_source=_first_text(row.data_source for row in rows),

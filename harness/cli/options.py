@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from harness.spec import UsageError
+from harness.suites import Suite
 
 # Where results go, and are read from, unless --out names another folder.
 RESULTS = Path("results/local")
@@ -133,11 +134,13 @@ Out = Annotated[
 ]
 
 
-def frameworks_named(given: Names | None, usual: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Those given, else the usual ones, else all. Raises UsageError for an unknown one."""
+def frameworks_named(given: Names | None, suite: Suite, *, quick: bool) -> tuple[str, ...]:
+    """Those given, else the suite's, else all, and unless it is to be quick its variants beside
+    them. Raises UsageError for an unknown one.
+    """
     import adapters
 
-    chosen = given or usual or adapters.names()
+    chosen = given or suite.frameworks or (*adapters.names(), *(() if quick else suite.beside))
     for name in chosen:
         adapters.check_name(name)  # one that does not load is no error: a row says so
     return chosen

@@ -145,7 +145,7 @@ def run(
     from harness.jobs import choice
 
     selection = Selection(
-        frameworks=options.frameworks_named(frameworks, experiment.frameworks),
+        frameworks=options.frameworks_named(frameworks, experiment, quick=quick),
         datasets=datasets,
         networks=networks,
         steps=steps,

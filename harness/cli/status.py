@@ -37,7 +37,7 @@ def status(
         of = suites.suite(name)
         if paper and of.trains and place == "cpu":
             continue  # they are not for a CPU
-        frameworks = options.frameworks_named(None, of.frameworks)
+        frameworks = options.frameworks_named(None, of, quick=quick)
         cases += of.cases(Selection(frameworks, device=place, quick=quick, paper=paper))
     records, damaged = Store(out_dir).read()
     name_damage(damaged)

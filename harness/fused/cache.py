@@ -42,7 +42,7 @@ def callback(function: Callable[[Any], None]) -> Callable[[], int]:
         config: Any = numba.config  # type: ignore[attr-defined]
         before = config.CACHE_DIR
         with suppress(OSError):  # then numba looks for another place
-            config.CACHE_DIR = str(Path(before or make_user_cache("numba")) / _sources_sha256())
+            config.CACHE_DIR = str(Path(before or make_user_cache("numba")) / sources_sha256())
         try:
             signature = types.void(types.voidptr)
             compiled = numba.cfunc(signature, cache=True, **_OPTIONS)(function)
@@ -59,7 +59,7 @@ _kept: list[object] = []
 
 
 @cache
-def _sources_sha256() -> str:
+def sources_sha256() -> str:
     """Twelve hex digits of all that is compiled: this folder, and dropout's constants."""
-    files = [*sorted(Path(__file__).parent.glob("*.py")), Path(dropout.__file__)]
+    files = [*sorted(Path(__file__).parent.rglob("*.py")), Path(dropout.__file__)]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]

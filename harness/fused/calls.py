@@ -15,10 +15,10 @@ from harness.spec import Precision
 
 # Of 64-bit numbers: who is next, how many parts, the sizes, then where the
 # arrays are: 0 for none.
-SIZE = 18
+SIZE = 20
 (
     NEXT, PARTS, STEPS, MOVING, BATCH, HEIGHT, WIDTH, MAPS, POOL, THRESHOLD,
-    CURRENT, U_, KEYS, OUT, BACK, D_U, D_BIAS, NUMBERS,
+    CURRENT, U_, KEYS, OUT, BACK, D_U, D_BIAS, NUMBERS, X, SPIKING,
 ) = range(SIZE)  # fmt: skip
 
 
@@ -49,19 +49,24 @@ def _part(address, stored, number):
     return call, part, rows * part // parts, rows * (part + 1) // parts, current, U, keys, numbers
 
 
-def _spikes(stored: Any, number: Any) -> Callable[[], int]:
-    """The kernel for arrays stored as one type and potentials of another."""
+def _spikes(stored: Any, number: Any, sent: Any) -> Callable[[], int]:
+    """The kernel for arrays stored as one type, potentials of another, and what is sent."""
 
     @callback
     def spikes(address):
-        call, _, first, last, current, U, keys, numbers = _part(address, stored, number)
+        call, part, first, last, current, U, keys, numbers = _part(address, stored, number)
         _, of_out, _, _ = _shapes(call)
         width, maps, pool = of_out[3], of_out[4], call[POOL]
         v = np.empty((width * pool, pool, maps), numbers.dtype)
-        scratch = np.empty((3, max(width, maps)), numbers.dtype)
-        out = array(call[OUT], of_out, stored)
+        scratch = np.empty((4, max(width, maps)), numbers.dtype)
+        out, x = array(call[OUT], of_out, sent), array(call[X], of_out[:4], number)
+        # a kernel's to fill: numba drops what is put into an array here, as if nobody read it
+        spiking = array(call[SPIKING], (call[PARTS], 1), np.int64(0))
         threshold = np.uint32(call[THRESHOLD])
-        cpu.spikes(current, U, keys, out, v, scratch, numbers, pool, threshold, first, last)
+        cpu.spikes(
+            current, U, keys, out, x, spiking[part], v, scratch, numbers, pool, threshold,
+            first, last,
+        )  # fmt: skip
 
     return spikes
 
@@ -94,5 +99,8 @@ _TYPES: Mapping[Precision, tuple[Any, Any]] = {
     "bf16": (np.uint16(0), np.float32(0)),
 }
 _Kernels = Mapping[Precision, Callable[[], int]]
-SPIKES: _Kernels = {precision: _spikes(*types) for precision, types in _TYPES.items()}
+SPIKES: _Kernels = {precision: _spikes(*types, types[0]) for precision, types in _TYPES.items()}
+COUNTS: _Kernels = {
+    precision: _spikes(*_TYPES[precision], np.uint8(0)) for precision in ("fp32", "fp64")
+}
 GRADIENTS: _Kernels = {precision: _gradients(*types) for precision, types in _TYPES.items()}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from harness.fused.cache import inlined
-from harness.fused.intrinsics import narrow, prefetch, wide
+from harness.fused.intrinsics import counts_only, narrow, prefetch, put, wide
 from harness.reference.dropout import FIRST, SECOND
 
 
@@ -29,21 +29,39 @@ def _draw(kept, keys, place, threshold, grown, zero):
 
 
 @inlined
-def spikes(current, U, keys, out, v, scratch, numbers, pool, threshold, first, last):
+def _sum(values):
+    """The sum of a scratch row, which it overwrites: by halves, so that it runs in vectors."""
+    rest = values.shape[0]
+    while rest > 1:
+        half = rest // 2
+        for c in range(half):
+            values[c] += values[rest - half + c]
+        rest -= half
+    return values[0]
+
+
+@inlined
+def spikes(
+    current, U, keys, out, sent_x, sent_count, v, scratch, numbers, pool, threshold, first, last
+):
     """What goes to the next layer: pooled spikes, eqs. (5)-(6), less NeuNorm's part, eqs. (9)-(10).
 
     current (T or 1, B, H, W, C), U (h, w, C) or empty for no NeuNorm, keys (T, B, 2) or empty for
-    no dropout -> out (T, B, h, w, C), where h = H // pool and w = W // pool. Scratch: potentials v
-    (w pool, pool, C), scratch (3, w or C). numbers: `Form.numbers`, of the potential's type.
+    no dropout -> out (T, B, h, w, C), where h = H // pool and w = W // pool. Where `out` is of
+    bytes, it takes how many of each window's neurons fired (none where dropout drops them), sent_x
+    (T, B, h, w) takes NeuNorm's x, and sent_count (1,) how many are not 0. Scratch: potentials v
+    (w pool, pool, C), scratch (4, w or C). numbers: `Form.numbers`, of the potential's type.
     """
     steps, _, height, width, maps = out.shape
     k, v_th, _, _, k2, scale, area, grown, zero, one = numbers
     moves, normalised, drops = current.shape[0] > 1, U.size > 0, keys.size > 0
-    fired, x, kept = scratch[0], scratch[1], scratch[2][:maps]
+    fired, x, kept, hits = scratch[0], scratch[1], scratch[2][:maps], scratch[3][:maps]
+    spiking = 0
     for row in range(first, last):
         b, i = row // height, row % height
         v[:] = zero
         x[:] = zero
+        hits[:] = zero
         for t in range(steps):
             later = t + 1 if t + 1 < steps else t
             for j in range(width):
@@ -55,8 +73,7 @@ def spikes(current, U, keys, out, v, scratch, numbers, pool, threshold, first, l
                         prefetch(current[later, b, i * pool + y, z])
                     for c in range(maps):
                         u = k * state[c] + wide(arriving[c])  # eq. (5); state is 0 after a spike
-                        # eq. (6); who wants events, not maps, finds them here: (t, b, y, z, c)
-                        fires = u >= v_th
+                        fires = u >= v_th  # eq. (6)
                         state[c] = zero if fires else u
                         fired[c] += one if fires else zero
                 if normalised:
@@ -65,6 +82,8 @@ def spikes(current, U, keys, out, v, scratch, numbers, pool, threshold, first, l
                         count += int(fired[c])
                     kept[0] = count  # in the potential's type: with an integer it would widen
                     x[j] = k2 * x[j] + scale * (kept[0] / area)  # eq. (9)
+                    if counts_only(out):
+                        sent_x[t, b, i, j] = x[j]
                 target = out[t, b, i, j]
                 if drops:
                     place = (i * width + j) * maps
@@ -72,16 +91,22 @@ def spikes(current, U, keys, out, v, scratch, numbers, pool, threshold, first, l
                 if normalised and drops:
                     for c in range(maps):  # eq. (10)
                         value = (fired[c] / area - U[i, j, c] * x[j]) * kept[c]
-                        target[c] = narrow(value, target[c])
+                        put(target, c, value, fired[c])
                 elif normalised:
                     for c in range(maps):
-                        target[c] = narrow(fired[c] / area - U[i, j, c] * x[j], target[c])
+                        put(target, c, fired[c] / area - U[i, j, c] * x[j], fired[c])
                 elif drops:
                     for c in range(maps):
-                        target[c] = narrow(fired[c] / area * kept[c], target[c])
+                        left = fired[c] if kept[c] > zero else zero
+                        put(target, c, fired[c] / area * kept[c], left)
                 else:
                     for c in range(maps):
-                        target[c] = narrow(fired[c] / area, target[c])
+                        put(target, c, fired[c] / area, fired[c])
+                if counts_only(out):
+                    for c in range(maps):
+                        hits[c] += one if target[c] > 0 else zero
+        spiking += int(_sum(hits))
+    sent_count[0] = spiking
 
 
 @inlined
@@ -113,18 +138,6 @@ def _potentials(current, u, x, state, place, numbers, pool, normalised):
             x[t] = count
             x[t] = k2 * before + scale * (x[t] / area)  # eq. (9)
             before = x[t]
-
-
-@inlined
-def _sum(values):
-    """The sum of a scratch row, which it overwrites: by halves, so that it runs in vectors."""
-    rest = values.shape[0]
-    while rest > 1:
-        half = rest // 2
-        for c in range(half):
-            values[c] += values[rest - half + c]
-        rest -= half
-    return values[0]
 
 
 @inlined

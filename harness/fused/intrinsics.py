@@ -59,6 +59,36 @@ def _(value, stored) -> Any:
     return lambda value, stored: value
 
 
+def counts_only(out) -> Any:
+    """Whether what a layer sends is counts, bytes, and not values."""
+
+
+@overload(counts_only, inline="always")
+def _(out) -> Any:
+    if out.dtype == types.uint8:
+        return lambda out: True
+    return lambda out: False
+
+
+def put(target, place, value, count) -> Any:
+    """Stores a value, or the count that it stands for where `target` is of bytes."""
+
+
+@overload(put, inline="always")
+def _(target, place, value, count) -> Any:
+    if target.dtype == types.uint8:
+
+        def counted(target, place, value, count):
+            target[place] = np.uint8(count)
+
+        return counted
+
+    def stored(target, place, value, count):
+        target[place] = narrow(value, target[place])
+
+    return stored
+
+
 def _typed_prefetch(typing_context: Any, row: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, arguments[0])

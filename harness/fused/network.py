@@ -4,87 +4,148 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import NamedTuple, Protocol, cast
+from itertools import islice
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from harness.adapter import SpikeTap, channels_last
 from harness.fused import plain
-from harness.fused.convolution import DENSE_CONVOLUTION, DENSE_PRODUCT, Parts
+from harness.fused.events import Events
 from harness.fused.form import Form, Gradients
+from harness.fused.synapse import Synapse
 from harness.reference import dropout, synapses
 from harness.reference.neunorm import NeuNorm
 from harness.spec import Conv, Network, Stage
+
+# Samples times steps that an inference takes at once: what it holds is in proportion.
+AT_ONCE = 64
+
+
+class Run(NamedTuple):
+    """What all layers share in one call."""
+
+    steps: int
+    batch: int
+    precision: torch.dtype  # of the synapses
+    kernels: Kernels
+    keeps: bool  # what the backward pass needs
 
 
 @dataclass(frozen=True)
 class Call:
     """How one layer is computed in one call."""
 
-    parts: Parts
-    kernels: Kernels
+    synapse: Synapse
     form: Form
-    precision: torch.dtype  # of the synapse
     tap: SpikeTap
+    sends_events: bool  # if it can: the next layer takes them
 
 
-class LayerFunction(torch.autograd.Function):
-    """One layer over all steps. Kept are its input and its current.
+@dataclass(frozen=True)
+class Kept:
+    """What the backward pass needs of a layer; it computes the rest again."""
 
-    The backward pass computes the rest again, and runs once: gradients take the current's memory.
+    inputs: Tensor | Events
+    current: Tensor
+
+
+class NetworkFunction(torch.autograd.Function):
+    """All layers over all steps. Kept are each layer's input and its current.
+
+    The backward pass runs once: gradients take the currents' memory.
     """
 
     @staticmethod
     def forward(
-        ctx, x: Tensor, weight: Tensor, bias: Tensor, U: Tensor | None, call: Call
+        ctx, x: Tensor, run: Run, calls: tuple[Call, ...], *parameters: Tensor | None
     ) -> Tensor:
-        """x (T or 1, B, ...) -> (T, B, C, h, w), to the next layer."""
-        inputs = _inputs(x, call)
-        weight = weight.to(call.precision)
-        current = call.parts.forward(inputs, weight, bias.to(call.precision))
-        current = _current(current.unflatten(0, x.shape[:2]))
-        if call.tap.recording:  # the pool leaves no spikes behind, so they are made for who looks
-            alone = replace(call.form, pool=1, neunorm=None, keys=None)
-            seen = call.kernels.spikes(current, None, alone)
-            call.tap(seen.flatten(2) if call.parts is DENSE_PRODUCT else seen)
-        ctx.save_for_backward(inputs, weight, current, U)
-        ctx.call, ctx.shape, ctx.spent = call, x.shape, False
-        return call.kernels.spikes(current, U, call.form)
+        """x (T or 1, B, ...) and each layer's weight, bias and U -> (T, B, N)."""
+        kept: list[Kept] = []
+        sent: Tensor | Events = x.flatten(0, 1)
+        for call, given in zip(calls, _by_layer(parameters), strict=True):
+            layer = _forward(sent, run, call, *given)
+            if run.keeps:
+                kept.append(layer)
+            sent = _sent(layer.current, given[2], run, call)
+        assert isinstance(sent, Tensor)
+        ctx.save_for_backward(*parameters)
+        ctx.kept, ctx.run, ctx.calls, ctx.shape = kept, run, calls, x.shape
+        return sent.unflatten(0, (run.steps, run.batch)).flatten(2)
 
     @staticmethod
     def backward(ctx, back: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
-        if ctx.spent:
+        if not ctx.kept:
             raise RuntimeError(
                 "fused cannot go backward twice through one call, since gradients take the memory "
                 "of what it kept: call the network again instead of retain_graph=True"
             )
-        ctx.spent = True
-        inputs, weight, current, U = ctx.saved_tensors
-        call: Call = ctx.call
-        through = call.kernels.gradients(current, U, back, call.form)
-        d_current = through.current.flatten(0, 1)
-        if call.parts is DENSE_PRODUCT:
-            d_current = d_current.flatten(1)
-        wide = call.form.dtype
-        d_weight = call.parts.weight_gradient(d_current, inputs, weight).to(wide)
-        dx = None
-        if ctx.needs_input_grad[0]:
-            dx = call.parts.input_gradient(d_current, inputs, weight).reshape(ctx.shape)
-        return dx, d_weight, through.bias.to(wide), through.U, None
+        parameters = list(_by_layer(ctx.saved_tensors))
+        gradients: list[Tensor | None] = []
+        dx: Tensor | None = back
+        for number in reversed(range(len(ctx.calls))):
+            wants_dx = number > 0 or ctx.needs_input_grad[0]
+            call, layer, given = ctx.calls[number], ctx.kept.pop(), parameters[number]
+            assert dx is not None
+            dx, *of_layer = _backward(dx, layer, ctx.run, call, given, wants_dx=wants_dx)
+            gradients[:0] = of_layer
+        of_x = None if dx is None else dx.reshape(ctx.shape)
+        return of_x, None, None, *gradients
 
 
-def _inputs(x: Tensor, call: Call) -> Tensor:
-    """The steps folded into the batch: channels last for a convolution, flat for a product."""
-    folded = x.flatten(0, 1).to(call.precision)
-    if call.parts is DENSE_PRODUCT:
-        return folded.flatten(1)
-    return folded.contiguous(memory_format=torch.channels_last)
+Given = tuple[Tensor, Tensor, Tensor | None]  # weight, bias, U
 
 
-def _current(current: Tensor) -> Tensor:
+def _by_layer(parameters: tuple[Any, ...]) -> Iterator[Given]:
+    return zip(*(islice(parameters, start, None, 3) for start in range(3)), strict=True)
+
+
+def _forward(
+    sent: Tensor | Events, run: Run, call: Call, weight: Tensor, bias: Tensor, U: Tensor | None
+) -> Kept:
+    """What is sent (N, ...) -> what is kept: that, and the current, (T or 1, B, C, H, W)."""
+    inputs = call.synapse.inputs(sent, run.precision)
+    current = call.synapse.forward(inputs, weight.to(run.precision), bias.to(run.precision))
+    current = _last(current.unflatten(0, (-1, run.batch)))
+    if call.tap.recording:  # the pool leaves no spikes behind, so they are made for who looks
+        alone = replace(call.form, pool=1, neunorm=None, keys=None)
+        seen = run.kernels.spikes(current, None, alone)
+        call.tap(seen.flatten(2) if call.synapse.product else seen)
+    return Kept(inputs, current)
+
+
+def _sent(current: Tensor, U: Tensor | None, run: Run, call: Call) -> Tensor | Events:
+    """What goes to the next layer: events where it takes them, else (N, C, h, w)."""
+    if call.sends_events:
+        events = run.kernels.events(current, U, call.form)
+        if events is not None:
+            return events
+    return run.kernels.spikes(current, U, call.form).flatten(0, 1)
+
+
+def _backward(
+    back: Tensor, layer: Kept, run: Run, call: Call, given: Given, *, wants_dx: bool
+) -> tuple[Tensor | None, Tensor, Tensor, Tensor | None]:
+    """The gradients of what was sent to a layer, of its weight, its bias and U."""
+    weight, _, U = given
+    weight, wide = weight.to(run.precision), call.form.dtype
+    maps, height, width = layer.current.shape[2:]
+    size = maps, height // call.form.pool, width // call.form.pool
+    back = back.reshape(run.steps, run.batch, *size)  # a product's is flat
+    through = run.kernels.gradients(layer.current, U, back, call.form)
+    d_current = through.current.flatten(0, 1)
+    if call.synapse.product:
+        d_current = d_current.flatten(1)
+    d_weight = call.synapse.weight_gradient(d_current, layer.inputs, weight).to(wide)
+    dx = call.synapse.input_gradient(d_current, layer.inputs, weight) if wants_dx else None
+    return dx, d_weight, through.bias.to(wide), through.U
+
+
+def _last(current: Tensor) -> Tensor:
     """(T, B, C, H, W), channels last; a product's with maps of one pixel."""
     if current.dim() == 3:
         return current[..., None, None]
@@ -92,26 +153,22 @@ def _current(current: Tensor) -> Tensor:
     return last.permute(0, 1, 4, 2, 3)
 
 
-class Run(NamedTuple):
-    """What all layers share in one call."""
-
-    steps: int
-    precision: torch.dtype  # of the synapses
-
-
 class Layer(nn.Module):
     """One layer of neurons over all steps: synapse, then one kernel for all that follows."""
 
-    def __init__(self, stage: Stage, network: Network) -> None:
+    def __init__(self, stage: Stage, network: Network, *, dense: bool) -> None:
         super().__init__()
         self.synapse = synapses.synapse(stage)
         self.tap = SpikeTap(multi_step=True)
         self.neunorm = None
         if network.neunorm is not None and stage.neunorm_shape is not None:
             self.neunorm = NeuNorm(network.neunorm, stage.neunorm_shape)
-        self.parts = DENSE_PRODUCT
-        if isinstance(stage.synapse, Conv):
-            self.parts = DENSE_CONVOLUTION
+        kernel = stage.synapse.kernel if isinstance(stage.synapse, Conv) else 0
+        self.work = Synapse(product=kernel == 0, kernel=kernel, dense=dense)
+        if self.work.product and not dense:
+            weight = self.synapse.weight  # each input's weights together, as events walk along them
+            weight.data = weight.data.t().contiguous().t()
+        if not self.work.product:
             channels_last(self.synapse)
         self.form = Form(
             steps=0,
@@ -120,36 +177,67 @@ class Layer(nn.Module):
             neunorm=network.neunorm if stage.neunorm_shape else None,
             maps=stage.output_shape[0],
             dtype=torch.float32,
+            p=network.dropout,
         )
-        self.p = network.dropout
 
-    def forward(self, x: Tensor, run: Run, keys: Tensor | None) -> Tensor:
-        """x (T, B, ...), or (1, B, ...) where it stands still -> (T, B, C, h, w).
-
-        `keys` (T, B, 2) are of dropout's masks; None: nothing is dropped.
-        """
-        potential = torch.float64 if run.precision == torch.float64 else torch.float32
-        form = replace(self.form, steps=run.steps, dtype=potential, p=self.p, keys=keys)
-        call = Call(self.parts, kernels_for(x.device.type), form, run.precision, self.tap)
-        U = self.neunorm.U if self.neunorm is not None else None
-        return LayerFunction.apply(x, self.synapse.weight, self.synapse.bias, U, call)
+    @property
+    def given(self) -> Given:
+        """Its parameters."""
+        weight, bias = self.synapse.weight, self.synapse.bias
+        assert bias is not None
+        return weight, bias, self.neunorm.U if self.neunorm is not None else None
 
 
 class FusedNetwork(nn.Module):
-    """The reference's function, layer by layer. Keeps nothing between calls."""
+    """The reference's function, layer by layer. Keeps nothing between calls.
 
-    def __init__(self, network: Network) -> None:
+    `dense`: nothing is done by events.
+    """
+
+    def __init__(self, network: Network, *, dense: bool = False) -> None:
         super().__init__()
         self.network = network
-        self.layers = nn.ModuleList(Layer(stage, network) for stage in network.stages)
+        self.layers = nn.ModuleList(Layer(stage, network, dense=dense) for stage in network.stages)
+
+    @property
+    def _layers(self) -> list[Layer]:
+        return [each for each in self.layers if isinstance(each, Layer)]
 
     def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, N)
-        out = x[:1] if synapses.is_static(x) else x
-        run = Run(len(x), _precision(x))
         keys = dropout.stage_keys(self.network, x, training=self.training)
-        for layer, layer_keys in zip(self.layers, keys, strict=True):
-            out = layer(out, run, layer_keys)
-        return out.flatten(2)
+        parameters = [each for layer in self._layers for each in layer.given]
+        keeps = torch.is_grad_enabled() and any(
+            each is not None and each.requires_grad for each in (x, *parameters)
+        )
+        recording = any(layer.tap.recording for layer in self._layers)
+        samples = x.shape[1]
+        at_once = samples if keeps or recording else max(1, AT_ONCE // len(x))
+        outs = [
+            self._run(x[:, start : start + at_once], keys, slice(start, start + at_once), keeps)
+            for start in range(0, samples, at_once)
+        ]
+        return outs[0] if len(outs) == 1 else torch.cat(outs, 1)
+
+    def _run(self, x: Tensor, keys: list[Tensor | None], samples: slice, keeps: bool, /) -> Tensor:
+        """The votes of some samples, x (T, b, ...); keys are of all."""
+        run = Run(len(x), x.shape[1], _precision(x), kernels_for(x.device.type), keeps)
+        potential = torch.float64 if run.precision == torch.float64 else torch.float32
+        calls = []
+        following = [*self._layers[1:], None]
+        for layer, next_layer, drawn in zip(self._layers, following, keys, strict=True):
+            of_run = None if drawn is None else drawn[:, samples]
+            form = replace(layer.form, steps=run.steps, dtype=potential, keys=of_run)
+            sends = next_layer is not None and next_layer.work.takes_events
+            calls.append(Call(layer.work, form, layer.tap, sends))
+        frames = x[:1] if synapses.is_static(x) else x
+        parameters = [each for layer in self._layers for each in layer.given]
+        return NetworkFunction.apply(frames, run, tuple(calls), *parameters)
+
+
+def said(module: nn.Module) -> str:
+    """How each layer's last call was computed, in words."""
+    works = [each.work for each in module.modules() if isinstance(each, Layer)]
+    return "; ".join(f"layer {n}: {work.said}" for n, work in enumerate(works, 1))
 
 
 def _precision(x: Tensor) -> torch.dtype:
@@ -160,12 +248,16 @@ def _precision(x: Tensor) -> torch.dtype:
 
 
 class Kernels(Protocol):
-    """Two functions of (T, B, C, H, W) tensors, as `plain` writes them out."""
+    """Functions of (T, B, C, H, W) tensors, as `plain` writes them out."""
 
     NAME: str
 
     def spikes(self, current: Tensor, U: Tensor | None, form: Form) -> Tensor:
         """What goes to the next layer, (T, B, C, h, w); a current that stands still has T = 1."""
+        ...
+
+    def events(self, current: Tensor, U: Tensor | None, form: Form) -> Events | None:
+        """The same as counts; None where there are no kernels that take them."""
         ...
 
     def gradients(self, current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> Gradients:

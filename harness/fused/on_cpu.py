@@ -2,30 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numba
 import numpy as np
 import torch
 from torch import Tensor
 
 from harness.fused import calls, team
+from harness.fused.events import MOST, Events
 from harness.fused.form import Form, Gradients
 from harness.reference import dropout
 from harness.reference.precision import SYNAPSE_DTYPES
 
 NAME = f"numba {numba.__version__}"
 # by what the synapses compute in, as the current comes from them
-_SPIKES = {SYNAPSE_DTYPES[precision]: kernel for precision, kernel in calls.SPIKES.items()}
-_GRADIENTS = {SYNAPSE_DTYPES[precision]: kernel for precision, kernel in calls.GRADIENTS.items()}
+_SPIKES, _COUNTS, _GRADIENTS = (
+    {SYNAPSE_DTYPES[precision]: kernel for precision, kernel in kernels.items()}
+    for kernels in (calls.SPIKES, calls.COUNTS, calls.GRADIENTS)
+)
 
 
 def spikes(current: Tensor, U: Tensor | None, form: Form) -> Tensor:
     """current (T or 1, B, C, H, W), channels last -> (T, B, C, h, w), to the next layer."""
+    out, _, _ = _sent(_SPIKES, current.dtype, current, U, form)
+    return out.permute(0, 1, 4, 2, 3)
+
+
+def events(current: Tensor, U: Tensor | None, form: Form) -> Events | None:
+    """The same as counts, (T B, h, w, C), where the next layer can take them; else None."""
+    most = form.pool**2
+    if current.dtype not in _COUNTS or most > MOST or (U is not None and form.keys is not None):
+        return None  # what NeuNorm takes away is dropped too: no number of a pixel tells it
+    out, x, spiking = _sent(_COUNTS, torch.uint8, current, U, form)
+    gain = 1 / (most * (1 - form.p if form.keys is not None else 1))
+    of_x = None if U is None else x.flatten(0, 1)
+    taken = None if U is None else U.detach()
+    return Events(out.flatten(0, 1), gain, most, int(spiking.sum()), of_x, taken)
+
+
+def _sent(
+    kernels: dict[torch.dtype, Callable[[], int]],
+    dtype: torch.dtype,
+    current: Tensor,
+    U: Tensor | None,
+    form: Form,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What a kernel of spikes sends, NeuNorm's x, and how many counts are not 0, by thread."""
     last = _last(current)
     _, batch, height, width, maps = last.shape
     h, w = height // form.pool, width // form.pool
-    out = torch.empty(form.steps, batch, h, w, maps, dtype=current.dtype)
-    _run(_SPIKES[current.dtype](), form, last, {calls.OUT: out, calls.U_: _weights(U, form)})
-    return out.permute(0, 1, 4, 2, 3)
+    out = torch.empty(form.steps, batch, h, w, maps, dtype=dtype)
+    x = torch.empty(form.steps, batch, h, w, dtype=form.dtype)
+    spiking = torch.zeros(threads(batch * h), dtype=torch.int64)
+    arrays = {calls.OUT: out, calls.X: x, calls.SPIKING: spiking, calls.U_: _weights(U, form)}
+    _run(kernels[current.dtype](), form, last, arrays)
+    return out, x, spiking
 
 
 def gradients(current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> Gradients:

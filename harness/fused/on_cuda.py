@@ -30,6 +30,10 @@ def spikes(current: Tensor, U: Tensor | None, form: Form) -> Tensor:
     return out.permute(0, 1, 4, 2, 3)
 
 
+def events(current: Tensor, U: Tensor | None, form: Form) -> None:
+    """There are no kernels that take events."""
+
+
 def gradients(current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> Gradients:
     """The gradients of a layer's current, U and bias."""
     last = current.permute(0, 1, 3, 4, 2)

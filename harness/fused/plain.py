@@ -50,6 +50,10 @@ def spikes(current: Tensor, U: Tensor | None, form: Form) -> Tensor:
     return torch.stack(out).to(current.dtype)
 
 
+def events(current: Tensor, U: Tensor | None, form: Form) -> None:
+    """There are no kernels that take events."""
+
+
 def gradients(current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> Gradients:
     """The gradients of a layer's current, U and bias."""
     potentials, fired, auxiliaries = _forward(current.to(form.dtype), form)

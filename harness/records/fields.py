@@ -56,6 +56,7 @@ class Record(CaseFields):
     deviations: str | None = None  # where the variant is not the paper's function
     implementation: str | None = None  # which of its kernels ran, where an adapter has several
     layout: str | None = None  # of its convolutions' weights; of the floor, layer by layer
+    computed: str | None = None  # how its layers were, where an adapter chooses
 
     # data: those of the batch, or those trained on; accuracies are of the test data
     data_source: str | None = None

@@ -11,7 +11,8 @@ from harness.analysis.speed import FEWEST_RANKED, Acceleration, acceleration_lin
 from harness.analysis.tables import markdown
 from harness.records import Row
 from harness.records.fields import Place
-from harness.spec import FLOOR, paper
+from harness.spec import FLOOR, contender, paper
+from harness.suites.acceleration import BESIDE
 
 PRELIMINARY = r" \*"  # behind a figure of too few rounds
 TUNED = ", best tuned"
@@ -42,7 +43,7 @@ class Headline:
         """
         found: dict[tuple[str, str, str], Acceleration] = {}
         for line in sorted(self.shown, key=lambda line: (line.rank is None, line.ratio_to_floor)):
-            if line.variant and line.precision == "fp32":
+            if _is_tuned(line) and line.precision == "fp32":
                 found.setdefault((line.dataset, line.scale, line.framework), line)
         return found
 
@@ -50,17 +51,26 @@ class Headline:
         """What stands in a cell of the table."""
         if name.endswith(TUNED):
             return self.tuned.get((dataset, scale, name.removesuffix(TUNED)))
-        plain = (line for line in self.shown if not line.variant and line.name == name)
+        plain = (line for line in self._plain if line.name == name)
         return next(
             (line for line in plain if (line.dataset, line.scale) == (dataset, scale)), None
         )
 
     @property
+    def _plain(self) -> list[Acceleration]:
+        return [line for line in self.shown if not _is_tuned(line)]
+
+    @property
     def columns(self) -> list[str]:
         """Each framework, beside it its best tuned form where there is one, bf16 at the end."""
-        plain = {line.name for line in self.shown if not line.variant}
+        plain = {line.name for line in self._plain}
         tuned = {f"{framework}{TUNED}" for _, _, framework in self.tuned}
         return sorted(plain | tuned, key=lambda name: (name.endswith("bf16"), name))
+
+
+def _is_tuned(line: Acceleration) -> bool:
+    """Whether it is a framework's other form, and none that has a column of its own."""
+    return bool(line.variant) and contender(line.framework, line.variant) not in BESIDE
 
 
 def headline(lines: Iterable[Acceleration]) -> Headline | None:
@@ -111,7 +121,7 @@ def _cells(found: Headline) -> Iterator[dict[str, str]]:
 def _figure(line: Acceleration, rounds: Collection[int]) -> str:
     """A ratio to the float32 floor with its interval, and its rounds where others have more."""
     low, high = line.ratio_to_fp32_floor_low, line.ratio_to_fp32_floor_high
-    form = f" {markdown(line.variant)}" if line.variant else ""
+    form = f" {markdown(line.variant)}" if _is_tuned(line) else ""
     mark = PRELIMINARY if line.preliminary else ""
     n = f", n = {line.rounds}" if len(rounds) > 1 else ""
     return f"{line.ratio_to_fp32_floor:.2f} [{low:.2f}, {high:.2f}]{n}{form}{mark}"
@@ -162,9 +172,24 @@ def _notes(found: Headline) -> Iterator[str]:
     said = unlike(found.shown)
     if said:
         yield markdown(said)
+    yield from _by_events(found.shown)
     for text in dict.fromkeys(line.certificate for line in found.left_out):
         names = dict.fromkeys(line.name for line in found.left_out if line.certificate == text)
         yield f"Left out: {markdown(', '.join(names))} ({markdown(text)})."
+
+
+def _by_events(lines: Sequence[Acceleration]) -> Iterator[str]:
+    """Where a contender skips what did not spike, in how many of its layers."""
+    for name in dict.fromkeys(line.name for line in lines):
+        layers = [
+            layer for line in lines if line.name == name for layer in line.computed.split("; ")
+        ]
+        skipped = [float(layer.rsplit(" ", 1)[1]) for layer in layers if " by events" in layer]
+        if skipped:
+            yield markdown(
+                f"{name} works by events in {len(skipped)} of {len(layers)} layers; of "
+                f"their inputs {100 * min(skipped):.0f} to {100 * max(skipped):.0f} % are not zero."
+            )
 
 
 def unlike(lines: Sequence[Acceleration]) -> str:

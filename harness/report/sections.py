@@ -23,7 +23,7 @@ SPEED_COLUMNS = (
     *("ratio_to_floor", "ratio_low", "ratio_high", "rounds", "ratio_to_fp32_floor"),
     *("speedup_vs_reference", "speedup_low", "speedup_high", "peak_memory_mib", "memory_note"),
     *("certificate", "exam", "exam_inputs", "audit", "protocol", "mismatch_rate"),
-    *("gradient_cosine", "layout", "implementation", "compile_seconds", "reason"),
+    *("gradient_cosine", "layout", "computed", "implementation", "compile_seconds", "reason"),
 )
 SECONDS = (
     "Seconds per epoch are wall time beside whatever else the machine did, no measurement of speed."

@@ -202,7 +202,8 @@ class Contenders:
         apart.ask("ready", 0)
         seconds, peak, why = apart.ask("first")
         report = apart.report()
-        row = replace(entry.row, layout=layout, contender_threads=report.threads)
+        how = apart.ask("computed")
+        row = replace(entry.row, layout=layout, computed=how, contender_threads=report.threads)
         self.attempts.keep(WarmupRow(**vars(row), seconds=seconds, steps=row.T))
         if peak is None:
             self.attempts.keep(UnmeasuredRow(**vars(row), figure="memory", reason=shortened(why)))

@@ -16,11 +16,12 @@ class Suite:
 
     cases: Callable[[Selection], tuple[Case, ...]]
     frameworks: tuple[str, ...] | None = None  # that run where none is named; None: all known
+    beside: tuple[str, ...] = ()  # variants that run too where none is named
     trains: bool = False  # its cases are trained; else they are timed
 
 
 SUITES: dict[str, Suite] = {
-    "acceleration": Suite(acceleration.cases),
+    "acceleration": Suite(acceleration.cases, beside=acceleration.BESIDE),
     "timesteps": Suite(timesteps.cases, trained.FRAMEWORKS, trains=True),
     "scale": Suite(scale.cases, trained.FRAMEWORKS, trains=True),
     "neunorm": Suite(neunorm.cases, trained.FRAMEWORKS, trains=True),

@@ -14,6 +14,7 @@ SEEDS = (0,)
 QUICK_DATASETS = ("cifar10",)  # all three take more than the 90 s that a first look may
 # Who runs in bf16 too, beside float32, where no precision is asked for: our own engine.
 MIXED = ("fused",)
+BESIDE = ("fused:dense",)  # what events gain is the difference
 Form = tuple[str, Precision]  # a framework's, and the precision it runs in
 FORMS: tuple[str, ...] = ("channels-last", "compiled")  # of `harness.adapter`, which needs torch
 CUDA_FORMS: tuple[str, ...] = ("cuda-graph",)  # where there is a GPU, and for our own engine too

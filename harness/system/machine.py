@@ -43,7 +43,7 @@ def describe(device: torch.device) -> Machine:
     """The machine as every row of a run keeps it."""
     variables = [f"{name}={os.environ[name]}" for name in SPEED_VARIABLES if name in os.environ]
     return Machine(
-        cpu=_cpu_name(),
+        cpu=cpu_name(),
         capability=torch.backends.cpu.get_cpu_capability(),
         cores=os.cpu_count() or 1,
         threads=torch.get_num_threads(),
@@ -99,7 +99,7 @@ def _frequency() -> float | None:
     return round(frequency.current) if frequency else None
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
     # py-cpuinfo gives the same, after a second and in a process of its own
     info = Path("/proc/cpuinfo")
     if info.exists():

@@ -66,6 +66,7 @@ class AdapterInside:
             "load": self._load,
             "ready": self._ready,
             "first": self._first,
+            "computed": self._computed,
             "iterate": lambda: self._there.turns.iterate(),
             "report": self._report,
             "answer": self._put_answer,
@@ -150,6 +151,11 @@ class AdapterInside:
         there.meter.start()
         seconds = there.turns.iterate()
         return [seconds, there.meter.peak_mib(), ""]
+
+    def _computed(self) -> str | None:
+        """How the layers of the last iteration were computed, where its adapter says so."""
+        say = getattr(self.find(self.case.framework), "computed", None)
+        return None if say is None else str(say(self._there.built.module))
 
     def _report(self) -> list[object]:
         """What the last iteration came to: loss, votes, threads, and what changed meanwhile."""

@@ -1,8 +1,6 @@
-"""The one place through which every convolution and product of the engine goes.
+"""Dense convolutions and products, in three parts: forward, and the two gradients.
 
-Its three parts, the forward pass and the gradients of the weight and of the input, are chosen per
-layer: dense ones here; event-driven ones, which skip what did not spike, can take their place. The
-bias's gradient is not among them: the neurons' kernel sums it on its way.
+The bias's gradient is not among them: the neurons' kernel sums it on its way.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ class Parts:
 
     forward: Callable[[Tensor, Tensor, Tensor], Tensor]  # x, weight, bias -> y
     weight_gradient: Callable[[Tensor, Tensor, Tensor], Tensor]  # dy, x, weight -> d_weight
-    input_gradient: Callable[[Tensor, Tensor, Tensor], Tensor]  # dy, x, weight -> dx
+    input_gradient: Callable[[Tensor, torch.Size, Tensor], Tensor]  # dy, x's shape, weight -> dx
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -38,15 +36,20 @@ def _convolution_weight(dy: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     return _backward(dy, x, weight, [False, True, False])[1]
 
 
-def _convolution_input(dy: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+def _convolution_input(dy: Tensor, shape: torch.Size, weight: Tensor) -> Tensor:
+    # only its shape and layout are read: its memory is never touched
+    last = torch.channels_last
+    x = torch.empty(shape, dtype=dy.dtype, device=dy.device, memory_format=last)
     return _backward(dy, x, weight, [True, False, False])[0]
 
 
 def _product_weight(dy: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    if weight.stride(0) == 1:  # each input's together: the gradient as well
+        return (x.t() @ dy).t()
     return dy.t() @ x
 
 
-def _product_input(dy: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+def _product_input(dy: Tensor, shape: torch.Size, weight: Tensor) -> Tensor:
     return dy @ weight
 
 

@@ -1,0 +1,1 @@
+"""Convolutions and products that visit what spiked, and nothing else; on CPUs, with numba."""

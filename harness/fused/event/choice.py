@@ -1,0 +1,194 @@
+"""Whether a layer's work is done by events or densely, by the density of what it is sent.
+
+Below which density events pay is measured on this machine, once for each shape, and kept in the
+user's cache folder. The first measurement stands: all processes choose alike, now and later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import numba
+import torch
+from torch import Tensor
+
+from harness.fused.cache import sources_sha256
+from harness.fused.event import engine
+from harness.fused.event.vectors import BYTES
+from harness.fused.events import Events, Ran
+from harness.fused.parts import DENSE_CONVOLUTION, DENSE_PRODUCT
+from harness.system import clock
+from harness.system.files import make_user_cache, write_whole
+from harness.system.machine import cpu_name
+
+TRIED = (0.1, 0.4)  # densities at which events are timed; between and beyond, time is a line
+REPEATS = 3
+PIXELS = 2**13  # of the images that are timed
+NEVER, ALWAYS = 0.0, 1.0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the time of a layer's work depends on."""
+
+    kind: Literal["convolution", "product"]
+    maps: int
+    height: int
+    width: int
+    outputs: int
+    valued: bool  # counts of a pool's window, not spikes
+    precision: str
+    threads: int
+
+    @classmethod
+    def of(cls, events: Events, weight: Tensor) -> Shape:
+        """Of one call."""
+        _, height, width, maps = events.counts.shape
+        return cls(
+            "convolution" if weight.dim() == 4 else "product",
+            maps, height, width, len(weight), events.most > 1,
+            str(weight.dtype).removeprefix("torch."), torch.get_num_threads(),
+        )  # fmt: skip
+
+    @property
+    def name(self) -> str:
+        """As the name of a file."""
+        return "-".join(str(int(x) if isinstance(x, bool) else x) for x in asdict(self).values())
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """The densities below which events are faster than the dense form."""
+
+    forward: float
+    weight_gradient: float
+
+
+def chosen(events: Events, weight: Tensor) -> Ran:
+    """How a layer's work on these events is to be done."""
+    limits, density = break_even(Shape.of(events, weight)), events.density
+    return Ran(density, density < limits.forward, density < limits.weight_gradient)
+
+
+@cache
+def break_even(shape: Shape) -> BreakEven:
+    """Of one shape, as it is kept, else as it is measured now."""
+    try:
+        path = _folder() / f"{shape.name}.json"
+    except OSError:  # nowhere to keep it
+        return _measured(shape)
+    kept = _kept(path)
+    if kept is None:
+        measured = _measured(shape)
+        with suppress(OSError):
+            _keep_first(path, measured)
+        kept = _kept(path) or measured
+    return kept
+
+
+def _kept(path: Path) -> BreakEven | None:
+    """What was measured first; None where nothing was, or what is there is damaged, and goes."""
+    try:
+        return BreakEven(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError):
+        with suppress(OSError):
+            path.unlink()
+        return None
+
+
+def _keep_first(path: Path, measured: BreakEven) -> None:
+    """Writes what was measured unless another process has."""
+
+    def link(temporary: Path) -> None:
+        temporary.write_text(json.dumps(asdict(measured)), encoding="utf-8")
+        with suppress(FileExistsError):
+            os.link(temporary, path)
+
+    with suppress(FileNotFoundError):
+        write_whole(path.with_suffix(".last"), link)
+
+
+def _folder() -> Path:
+    """Of this processor, these versions and kernels."""
+    of = (cpu_name(), torch.__version__, numba.__version__, BYTES, sources_sha256())
+    name = hashlib.sha256(repr(of).encode()).hexdigest()[:12]
+    folder = make_user_cache("break-even") / name
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _measured(shape: Shape) -> BreakEven:
+    """Where the line through two densities' times meets the dense form's time."""
+    dtype = getattr(torch, shape.precision)
+    images = max(shape.threads, PIXELS // (shape.height * shape.width))
+    dense = DENSE_CONVOLUTION if shape.kind == "convolution" else DENSE_PRODUCT
+    given = [random_events(shape, images, density, dtype) for density in TRIED]
+    weight, bias, dy = random_tensors(shape, images, dtype)
+    values = given[-1].values(dtype)
+    inputs = values if shape.kind == "convolution" else values.flatten(1)
+    if shape.kind == "convolution":
+        forward, gradient = engine.convolve, engine.convolution_gradient
+    else:
+        forward, gradient = engine.multiply, engine.product_gradient
+    return BreakEven(
+        _crossing(
+            [shortest(lambda e=each: forward(e, weight, bias)) for each in given],
+            shortest(lambda: dense.forward(inputs, weight, bias)),
+        ),
+        _crossing(
+            [shortest(lambda e=each: gradient(dy, e, weight)) for each in given],
+            shortest(lambda: dense.weight_gradient(dy, inputs, weight)),
+        ),
+    )
+
+
+def _crossing(seconds: list[float], dense: float) -> float:
+    """The density at which events take as long as the dense form, from 0 to 1."""
+    (low, high), (first, last) = TRIED, seconds
+    slope = (last - first) / (high - low)
+    if slope <= 0:  # noise: too small to matter
+        return ALWAYS if last < dense else NEVER
+    return min(ALWAYS, max(NEVER, low + (dense - first) / slope))
+
+
+def shortest(work: Callable[[], object]) -> float:
+    """Seconds of the shortest of a few, after one that is not counted."""
+    work()
+    return min(clock.seconds(work, torch.device("cpu")) for _ in range(REPEATS))
+
+
+def random_events(shape: Shape, images: int, density: float, dtype: torch.dtype) -> Events:
+    """Random counts of a density; a generator of their own, so that nobody's numbers move."""
+    generator = torch.Generator().manual_seed(0)
+    size = (images, shape.height, shape.width, shape.maps)
+    spiked = torch.rand(size, generator=generator) < density
+    counts = spiked.to(torch.uint8)
+    most = 4 if shape.valued else 1
+    return Events(counts, 1 / most, most, int(spiked.sum()))
+
+
+def random_tensors(shape: Shape, images: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """A weight, a bias and a gradient of the output."""
+    generator = torch.Generator().manual_seed(1)
+
+    def made(*size: int) -> Tensor:
+        return torch.randn(size, generator=generator, dtype=dtype)
+
+    if shape.kind == "product":
+        inputs = shape.maps * shape.height * shape.width
+        weight = made(inputs, shape.outputs).t()
+        return weight, made(shape.outputs), made(images, shape.outputs)
+    last = torch.channels_last
+    weight = made(shape.outputs, shape.maps, 3, 3).contiguous(memory_format=last)
+    dy = made(images, shape.outputs, shape.height, shape.width).contiguous(memory_format=last)
+    return weight, made(shape.outputs), dy

@@ -1,0 +1,270 @@
+"""The event kernels on torch's tensors: memory as they want it, and work cut to fit the caches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from harness.fused import team
+from harness.fused.event import forward, listing, product, weights
+from harness.fused.event.forward import AREA
+from harness.fused.event.listing import NARROW, WIDE
+from harness.fused.events import Events
+
+LISTED = 2**21  # places of the lists that are held at once
+
+_NUMBERS: dict[torch.dtype, tuple[Any, int]] = {
+    torch.float32: (np.float32(0), 4),
+    torch.float64: (np.float64(0), 8),
+}
+TYPES = frozenset(_NUMBERS)
+
+
+@cache
+def _kernel(make: Callable[[Any, int], Callable[[], int]], dtype: torch.dtype) -> int:
+    return make(*_NUMBERS[dtype])()
+
+
+class Cut(NamedTuple):
+    """How images are cut into groups: so many together, or lines of one."""
+
+    together: int
+    lines: int
+
+    def groups(self, images: int, height: int) -> int:
+        """How many there are."""
+        return -(-images // self.together) * -(-height // self.lines)
+
+
+@cache
+def _cache_bytes(level: int) -> int:
+    """Of a core's data cache; what is common where the system does not say."""
+    name = {1: "SC_LEVEL1_DCACHE_SIZE", 2: "SC_LEVEL2_CACHE_SIZE"}[level]
+    try:
+        found = os.sysconf(name)
+    except (AttributeError, OSError, ValueError):
+        found = 0
+    return found if found > 0 else {1: 2**15, 2: 2**19}[level]
+
+
+def cut(counts: Tensor, pixel: int, margin: int, room: int, at_least: int) -> Cut:
+    """Groups of images whose pixels, of so many bytes, fit the room with a margin of lines.
+
+    There are `at_least` so many groups, if there are lines enough.
+    """
+    images, height, width, _ = counts.shape
+    line = (width + 2) * pixel
+    lines = max(1, min(height, room // line - margin))
+    if images < at_least:
+        lines = min(lines, max(1, height * images // at_least))
+    lines = -(-height // -(-height // lines))
+    if lines < height:
+        return Cut(1, lines)
+    fitting = max(1, room // ((height + margin) * line))
+    return Cut(max(1, min(fitting, -(-images // at_least))), lines)
+
+
+def _block() -> int:
+    """Rows of weights that two thirds of the first cache hold; whole vectors of counts."""
+    return max(64, _cache_bytes(1) * 2 // 3 // WIDE // 64 * 64)
+
+
+def _run(
+    make: Callable[[Any, int], Callable[[], int]],
+    dtype: torch.dtype,
+    numbers: dict[int, int | Tensor | None],
+) -> None:
+    """Calls a kernel in each thread."""
+    call = np.zeros(listing.SIZE, np.int64)
+    for field, number in numbers.items():
+        if isinstance(number, Tensor):
+            call[field] = number.data_ptr()
+        elif number is not None:
+            call[field] = number
+    team.run(_kernel(make, dtype), call.ctypes.data, torch.get_num_threads())
+
+
+def _sizes(counts: Tensor, outputs: int, most: int) -> dict[int, int | Tensor | None]:
+    images, height, width, maps = counts.shape
+    return {
+        listing.IMAGES: images,
+        listing.HEIGHT: height,
+        listing.WIDTH: width,
+        listing.MAPS: maps,
+        listing.OUT_MAPS: outputs,
+        listing.VALUED: int(most > 1),
+        listing.COUNTS: counts,
+        listing.BLOCK: _block(),
+    }
+
+
+def _wide(dtype: torch.dtype, outputs: int) -> int:
+    """Outputs filled up to whole rows."""
+    row = WIDE // dtype.itemsize
+    return -(-outputs // row) * row
+
+
+def convolve(events: Events, weight: Tensor, bias: Tensor) -> Tensor:
+    """weight (K, C, 3, 3), bias (K,) -> (N, K, H, W), channels last."""
+    counts, dtype = events.counts, weight.dtype
+    images, height, width, maps = counts.shape
+    outputs, threads = len(weight), torch.get_num_threads()
+    block, wide = _block(), _wide(dtype, outputs)
+    kept = weight.detach().mul(events.gain) if events.gain != 1 else weight.detach()
+    kept = kept.permute(0, 2, 3, 1).contiguous()
+    sizes = _sizes(counts, outputs, events.most)
+    rows = wide * -(-maps // block) * AREA * (block + 1)
+    packed = torch.empty(rows, dtype=dtype)
+    _run(forward.pack, dtype, {**sizes, listing.WEIGHT: kept, listing.PACKED: packed})
+    chosen = cut(counts, WIDE, 4, _cache_bytes(2) * 2 // 5, 2 * threads)
+    out = torch.empty(images, height, width, outputs, dtype=dtype)
+    given = {
+        listing.TOGETHER: chosen.together,
+        listing.LINES: chosen.lines,
+        listing.PACKED: packed,
+        listing.BIAS: functional.pad(bias.detach(), (0, wide - outputs)),
+        listing.OFFSET: _offset(events, weight, wide),
+        listing.AUXILIARY: None if events.x is None else events.x,
+        listing.OUT: out,
+    }
+    _run(forward.convolve, dtype, {**sizes, **given})
+    return out.permute(0, 3, 1, 2)
+
+
+def _offset(events: Events, weight: Tensor, wide: int) -> Tensor | None:
+    """What each pixel's x takes from the sums around it, (tap, pixel, output): -W U."""
+    if events.U is None:
+        return None
+    outputs, maps = weight.shape[:2]
+    around = functional.unfold(events.U.to(weight.dtype)[None], 3, padding=1)  # (1, C 9, pixels)
+    around = around.view(maps, AREA, -1).permute(1, 2, 0)
+    taps = weight.detach().reshape(outputs, maps, AREA).permute(2, 1, 0)
+    return functional.pad(-(around @ taps), (0, wide - outputs)).contiguous()
+
+
+class _Work(NamedTuple):
+    """How a weight gradient's work is cut."""
+
+    cut: Cut
+    sets: int  # of outputs
+    shares: (
+        int  # of the groups, each with sums of its own: where there are few sets for the threads
+    )
+    groups: int
+    at_once: int  # groups that are listed together
+
+    @classmethod
+    def of(cls, counts: Tensor, outputs: int, dtype: torch.dtype) -> _Work:
+        """For counts (N, H, W, C)."""
+        images, height, width, maps = counts.shape
+        threads = torch.get_num_threads()
+        chosen = cut(counts, NARROW, 2, _cache_bytes(1) * 7 // 8, threads)
+        groups, sets = chosen.groups(images, height), -(-outputs * dtype.itemsize // NARROW)
+        shares = 1 if sets >= 2 * threads else min(groups, -(-2 * threads // sets))
+        listed = LISTED // (chosen.together * chosen.lines * width * maps)
+        return cls(chosen, sets, shares, groups, max(shares, min(groups, listed)))
+
+
+def convolution_gradient(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
+    """dy (N, K, H, W), channels last -> the weight's gradient, (K, C, 3, 3)."""
+    counts, dtype, x = events.counts, weight.dtype, events.x
+    _, height, width, maps = counts.shape
+    work, narrow = _Work.of(counts, len(weight), dtype), NARROW // dtype.itemsize
+    sums = torch.zeros(work.shares, work.sets, maps, AREA, narrow, dtype=dtype)
+    taken = None
+    if x is not None:
+        taken = torch.zeros(work.shares, work.sets, AREA, height * width, narrow, dtype=dtype)
+    room = work.at_once * work.cut.together * work.cut.lines * width * maps
+    given = {
+        **_sizes(counts, len(weight), events.most),
+        listing.TOGETHER: work.cut.together,
+        listing.LINES: work.cut.lines,
+        listing.SHARES: work.shares,
+        listing.WEIGHT: dy.permute(0, 2, 3, 1).contiguous(),
+        listing.PLACES: torch.empty(room, dtype=torch.int16),
+        listing.VALUES: torch.empty(room if events.most > 1 else 0, dtype=torch.int8),
+        listing.STARTS: torch.empty(work.at_once * (maps + 1), dtype=torch.int32),
+        listing.OUT: sums,
+        listing.OFFSET: taken,
+        listing.AUXILIARY: x,
+    }
+    for first in range(0, work.groups, work.at_once):
+        part = {listing.FIRST: first, listing.LAST: min(work.groups, first + work.at_once)}
+        _run(weights.listed, dtype, {**given, **part})
+        _run(weights.summed, dtype, {**given, **part})
+    total = _total(sums, taken, events)  # (sets, C, 9, k) -> (K, 3, 3, C)
+    flat = total.permute(0, 3, 2, 1).reshape(-1, 3, 3, maps)[: len(weight)]
+    return flat.permute(0, 3, 1, 2)
+
+
+def _total(sums: Tensor, taken: Tensor | None, events: Events) -> Tensor:
+    """The sum of all shares (shares, sets, C, 9, k), less what NeuNorm takes away."""
+    total = sums.sum(0) if len(sums) > 1 else sums[0]
+    if events.gain != 1:
+        total *= events.gain
+    if taken is not None and events.U is not None:
+        U = events.U.to(total.dtype).flatten(1)  # (C, pixels)
+        total -= torch.einsum("cp,stpk->sctk", U, taken.sum(0))
+    return total
+
+
+def multiply(events: Events, weight: Tensor, bias: Tensor) -> Tensor:
+    """A product: weight (K, C h w), best kept with each input's weights together -> (N, K)."""
+    counts, dtype = events.counts, weight.dtype
+    images, height, width, maps = counts.shape
+    outputs, threads, pixels = len(weight), torch.get_num_threads(), height * width
+    block, wide = _block(), _wide(dtype, outputs)
+    blocks, sets = -(-maps // block), wide * dtype.itemsize // WIDE
+    sums = torch.zeros(images, wide, dtype=dtype)
+    at_once = max(1, min(pixels, LISTED // (images * (maps + blocks))))
+    given = {
+        **_sizes(counts, outputs, events.most),
+        listing.HEIGHT: pixels,
+        listing.SHARES: 1 if sets >= threads else min(images, -(-threads // sets)),
+        listing.WEIGHT: weight.detach().t().contiguous(),
+        listing.PLACES: torch.empty(images * at_once * (maps + blocks), dtype=torch.int16),
+        listing.VALUES: torch.empty(images * at_once * (maps + blocks), dtype=torch.int8),
+        listing.STARTS: torch.empty(images, at_once, blocks, 2, dtype=torch.int64),
+        listing.OUT: sums,
+    }
+    for first in range(0, pixels, at_once):
+        part = {listing.FIRST: first, listing.LAST: min(pixels, first + at_once)}
+        _run(product.listed, dtype, {**given, **part})
+        _run(product.forward, dtype, {**given, **part})
+    y = torch.add(bias.detach(), sums[:, :outputs], alpha=events.gain)
+    if events.x is not None and events.U is not None:
+        by_pixel = weight.detach().view(outputs, maps, pixels)
+        taken = torch.einsum("kcp,cp->pk", by_pixel, events.U.to(dtype).flatten(1))
+        y.addmm_(events.x.flatten(1), taken, alpha=-1)
+    return y
+
+
+def product_gradient(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
+    """dy (N, K) -> the weight's gradient, (K, C h w), with each input's together."""
+    counts, dtype = events.counts, weight.dtype
+    images, height, width, maps = counts.shape
+    outputs, pixels = len(weight), height * width
+    row, sets = WIDE // dtype.itemsize, _wide(dtype, outputs) * dtype.itemsize // WIDE
+    packed = torch.zeros(sets, images + 1, row, dtype=dtype)
+    padded = functional.pad(dy * events.gain, (0, sets * row - outputs))
+    packed[:, :images] = padded.view(images, sets, row).transpose(0, 1)
+    out = torch.empty(pixels * maps, outputs, dtype=dtype)
+    given = {
+        **_sizes(counts, outputs, events.most),
+        listing.HEIGHT: pixels,
+        listing.PACKED: packed,
+        listing.OUT: out,
+    }
+    _run(product.weight_gradient, dtype, given)
+    if events.x is not None and events.U is not None:
+        taken = events.x.flatten(1).t() @ dy  # (pixels, K)
+        U = events.U.to(dtype).flatten(1)[..., None]
+        out.view(maps, pixels, outputs).addcmul_(U, taken, value=-1)
+    return out.t()

@@ -1,0 +1,204 @@
+"""A convolution's weight gradient that visits what spiked.
+
+Images, or strips of one, are taken in groups whose gradients of some outputs, with a margin of
+zeros, lie in the first cache. For each input map a list says where in the group it spiked; per
+spike the gradients around it are added to nine taps' sums in registers. Sums have two levels,
+within a group and over groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from harness.fused.cache import callback, inlined
+from harness.fused.event.listing import (
+    AUXILIARY,
+    COUNTS,
+    FIRST,
+    HEIGHT,
+    IMAGES,
+    LAST,
+    LINE,
+    LINES,
+    MAPS,
+    NARROW,
+    OFFSET,
+    OUT,
+    OUT_MAPS,
+    PLACES,
+    SHARES,
+    STARTS,
+    TOGETHER,
+    VALUED,
+    VALUES,
+    WEIGHT,
+    WIDTH,
+    aligned,
+    append_to_maps,
+    keep,
+    told,
+)  # fmt: skip
+from harness.fused.event.memory import copy_bytes, load, store
+from harness.fused.event.vectors import (
+    TAPS,
+    add_scaled_gradient,
+    add_taps,
+    add_valued_taps,
+    copy_gradient,
+)
+from harness.fused.intrinsics import take
+
+AREA = TAPS * TAPS
+
+
+@inlined
+def _group(call, number):
+    """Which images and lines are of a group, and how many pixels a whole one has."""
+    strips = -(-call[HEIGHT] // call[LINES])
+    image, line = number // strips * call[TOGETHER], number % strips * call[LINES]
+    images = (image, min(call[IMAGES], image + call[TOGETHER]))
+    return images, (line, min(call[HEIGHT], line + call[LINES]))
+
+
+@inlined
+def _list_group(call, images, lines, room, places, values, lengths):
+    """For each map, where in a group's block it spiked."""
+    height, width, maps = call[HEIGHT], call[WIDTH], call[MAPS]
+    for c in range(maps):
+        store(lengths + 4 * c, np.int32(0))
+    for image in range(images[0], images[1]):
+        for line in range(lines[0], lines[1]):
+            row = ((image - images[0]) * (call[LINES] + 2) + line - lines[0] + 1) * (width + 2) + 1
+            source = call[COUNTS] + (image * height + line) * width * maps
+            for column in range(width):
+                place, counts = row + column, source + column * maps
+                append_to_maps(counts, maps, place, room, places, values, lengths)
+
+
+def listed(zero: Any, size: int) -> Callable[[], int]:
+    """COUNTS of the groups FIRST to LAST -> PLACES, VALUES, STARTS (groups, C + 1) of lists."""
+
+    @callback
+    def kernel(address):
+        call = told(address)
+        maps = call[MAPS]
+        room = call[TOGETHER] * call[LINES] * call[WIDTH]
+        places, values = np.empty(maps * room, np.uint16), np.empty(maps * room, np.uint8)
+        lengths = np.empty(maps, np.int32)
+        while True:
+            number = take(call)
+            if number >= call[LAST] - call[FIRST]:
+                break
+            images, lines = _group(call, call[FIRST] + number)
+            at = places.ctypes.data, values.ctypes.data, lengths.ctypes.data
+            _list_group(call, images, lines, room, at[0], at[1], at[2])
+            starts, before = call[STARTS] + number * (maps + 1) * 4, np.int64(0)
+            base = number * room * maps
+            for c in range(maps):
+                length = np.int64(lengths[c])
+                store(starts + 4 * c, np.int32(before))
+                copy_bytes(call[PLACES] + 2 * (base + before), at[0] + 2 * c * room, 2 * length)
+                if call[VALUED]:
+                    copy_bytes(call[VALUES] + base + before, at[1] + c * room, length)
+                before += length
+            store(starts + 4 * maps, np.int32(before))
+        keep(places)
+        keep(values)
+        keep(lengths)
+
+    return kernel
+
+
+@inlined
+def _fill(call, images, lines, first, block, zero, size):
+    """The gradients of a set of outputs in a group, with a margin of zeros."""
+    height, width, outputs = call[HEIGHT], call[WIDTH], call[OUT_MAPS]
+    wanted = min(NARROW, (outputs - first) * size)
+    for image in range(images[0], images[1]):
+        for line in range(lines[0] - 1, lines[1] + 1):
+            above = (image - images[0]) * (call[LINES] + 2) + line - lines[0] + 1
+            target = block + (above * (width + 2) + 1) * NARROW
+            if line < 0 or line >= height:
+                for column in range(width):
+                    copy_gradient(target + column * NARROW, block, zero)
+                continue
+            source = call[WEIGHT] + ((image * height + line) * width * outputs + first) * size
+            for column in range(width):
+                if wanted == NARROW:
+                    copy_gradient(target + column * NARROW, source, zero)
+                else:
+                    copy_bytes(target + column * NARROW, source, wanted)
+                source += outputs * size
+
+
+@inlined
+def _walk(call, number, block, sums, pitch, zero):
+    """Adds a group's spikes to the sums (C, 3, 3, outputs of a set)."""
+    maps, room = call[MAPS], call[TOGETHER] * call[LINES] * call[WIDTH]
+    starts, base = call[STARTS] + number * (maps + 1) * 4, number * room * maps
+    start = np.int64(0)
+    for c in range(maps):
+        end = np.int64(load(starts + 4 * (c + 1), np.int32(0)))
+        if end > start:
+            places, values = call[PLACES] + 2 * (base + start), call[VALUES] + base + start
+            target = sums + c * AREA * NARROW
+            if call[VALUED]:
+                add_valued_taps(target, block, places, end - start, pitch, values, zero)
+            else:
+                add_taps(target, block, places, end - start, pitch, zero)
+        start = end
+
+
+@inlined
+def _offsets(call, images, lines, block, sums, zero, size):
+    """What NeuNorm's x takes from the gradient, (tap, pixel, outputs of a set), of one group."""
+    height, width = call[HEIGHT], call[WIDTH]
+    for image in range(images[0], images[1]):
+        for line in range(lines[0], lines[1]):
+            row = (image - images[0]) * (call[LINES] + 2) + line - lines[0] + 1
+            for column in range(width):
+                pixel = line * width + column
+                x = load(call[AUXILIARY] + (image * height * width + pixel) * size, zero)
+                if x == 0:
+                    continue
+                for tap in range(AREA):
+                    i, j = row + 1 - tap // TAPS, column + 2 - tap % TAPS
+                    source = block + (i * (width + 2) + j) * NARROW
+                    add_scaled_gradient(sums + (tap * height * width + pixel) * NARROW, source, x)
+
+
+def summed(zero: Any, size: int) -> Callable[[], int]:
+    """The listed groups and gradients WEIGHT (N, H, W, K) -> added to OUT, and to OFFSET.
+
+    OUT is (shares, sets of outputs, C, 3, 3, outputs of a set), OFFSET (shares, sets, 3, 3, pixels,
+    outputs of a set): each share of the groups, and each set, is one thread's.
+    """
+
+    @callback
+    def kernel(address):
+        call = told(address)
+        maps, shares, pitch = call[MAPS], call[SHARES], call[WIDTH] + 2
+        outputs = NARROW // size
+        sets, groups = -(-call[OUT_MAPS] // outputs), call[LAST] - call[FIRST]
+        pixels = call[TOGETHER] * (call[LINES] + 2) * pitch
+        memory = np.zeros(pixels * NARROW + LINE, np.uint8)
+        block = aligned(memory)
+        while True:
+            part = take(call)
+            if part >= sets * shares:
+                break
+            share, which = part // sets, part % sets
+            sums = call[OUT] + part * maps * AREA * NARROW
+            offsets = call[OFFSET] + part * AREA * call[HEIGHT] * call[WIDTH] * NARROW
+            for number in range(groups * share // shares, groups * (share + 1) // shares):
+                images, lines = _group(call, call[FIRST] + number)
+                _fill(call, images, lines, which * outputs, block, zero, size)
+                _walk(call, number, block, sums, pitch, zero)
+                if call[OFFSET]:
+                    _offsets(call, images, lines, block, offsets, zero, size)
+        keep(memory)
+
+    return kernel

@@ -1,0 +1,91 @@
+"""A layer's synapses: by events where that is faster, else densely."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from harness.fused.events import Events, Ran
+from harness.fused.parts import DENSE_CONVOLUTION, DENSE_PRODUCT, Parts
+
+TAPS = 3  # of the side of a convolution that the event kernels have
+
+
+@dataclass(eq=False)
+class Synapse:
+    """One layer's convolution or product, and its gradients."""
+
+    product: bool
+    kernel: int  # of a convolution's side
+    dense: bool  # events are never used
+    ran: Ran | None = field(default=None, init=False)  # None: densely, and nothing was counted
+
+    @property
+    def takes_events(self) -> bool:
+        """Whether the layer before may send counts instead of values."""
+        return not self.dense and (self.product or self.kernel == TAPS)
+
+    @property
+    def said(self) -> str:
+        """How its last call was computed."""
+        if self.ran is None:
+            return "dense"
+        by_events = [
+            name
+            for name, chosen in (
+                ("forward", self.ran.forward),
+                ("weight gradient", self.ran.weight_gradient),
+            )
+            if chosen
+        ]
+        how = f"{' and '.join(by_events)} by events" if by_events else "dense"
+        return f"{how}, density {self.ran.density:.2f}"
+
+    def inputs(self, sent: Tensor | Events, dtype: torch.dtype) -> Tensor | Events:
+        """What is kept of what is sent, (N, ...): channels last for a convolution, else flat."""
+        if isinstance(sent, Events):
+            return sent
+        if self.product:
+            return sent.to(dtype).flatten(1)
+        return sent.to(dtype).contiguous(memory_format=torch.channels_last)
+
+    def forward(self, inputs: Tensor | Events, weight: Tensor, bias: Tensor) -> Tensor:
+        """The current, (N, K, H, W) or (N, K)."""
+        self.ran = None
+        if isinstance(inputs, Events):
+            from harness.fused.event import choice, engine  # they need numba
+
+            self.ran = choice.chosen(inputs, weight)
+            if self.ran.forward:
+                by_events = engine.multiply if self.product else engine.convolve
+                return by_events(inputs, weight, bias)
+        return self._parts.forward(self._values(inputs, weight.dtype), weight, bias)
+
+    def weight_gradient(self, dy: Tensor, inputs: Tensor | Events, weight: Tensor) -> Tensor:
+        """By dy, the current's gradient."""
+        if isinstance(inputs, Events) and self.ran is not None and self.ran.weight_gradient:
+            from harness.fused.event import engine
+
+            gradient = engine.product_gradient if self.product else engine.convolution_gradient
+            return gradient(dy, inputs, weight)
+        return self._parts.weight_gradient(dy, self._values(inputs, weight.dtype), weight)
+
+    def input_gradient(self, dy: Tensor, inputs: Tensor | Events, weight: Tensor) -> Tensor:
+        """By dy: (N, C, H, W), or (N, inputs) for flat inputs."""
+        if isinstance(inputs, Tensor):
+            return self._parts.input_gradient(dy, inputs.shape, weight)
+        images, height, width, maps = inputs.counts.shape
+        shape = torch.Size((images, maps, height, width))
+        return self._parts.input_gradient(dy, shape, weight).view(shape)
+
+    @property
+    def _parts(self) -> Parts:
+        return DENSE_PRODUCT if self.product else DENSE_CONVOLUTION
+
+    def _values(self, inputs: Tensor | Events, dtype: torch.dtype) -> Tensor:
+        if isinstance(inputs, Events):
+            values = inputs.values(dtype)
+            return values.flatten(1) if self.product else values
+        return inputs

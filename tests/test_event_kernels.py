@@ -1,0 +1,178 @@
+"""The event kernels against dense convolutions and products in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.grad import conv2d_weight
+
+pytest.importorskip("numba", reason="needs numba, the extra `fused`")
+from harness.fused.event import engine  # noqa: E402
+from harness.fused.events import Events  # noqa: E402
+
+DTYPES = (torch.float32, torch.float64)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def numbers(generator: torch.Generator, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def sent(
+    generator: torch.Generator,
+    shape: tuple[int, ...],
+    most: int,
+    density: float,
+    *,
+    normalised: bool,
+) -> Events:
+    """Random events (N, h, w, C), with NeuNorm's x where it is on."""
+    images, height, width, maps = shape
+    spiked = torch.rand(shape, generator=generator) < density
+    counts = torch.randint(1, most + 1, shape, generator=generator) * spiked
+    x = numbers(generator, images, height, width) if normalised else None
+    U = numbers(generator, maps, height, width) if normalised else None
+    return Events(counts.to(torch.uint8), 1 / most, most, int(spiked.sum()), x, U)
+
+
+def as_type(events: Events, dtype: torch.dtype) -> Events:
+    x = None if events.x is None else events.x.to(dtype)
+    U = None if events.U is None else events.U.to(dtype)
+    return Events(events.counts, events.gain, events.most, events.spiking, x, U)
+
+
+def close(got: Tensor, exact: Tensor, dense: Tensor, size: Tensor) -> None:
+    """Within twice of what dense arithmetic in the same type is off, or a few roundings.
+
+    `size`: the sum of what is summed without its signs.
+    """
+    rounding = torch.finfo(got.dtype).eps * max(size.max().item(), 1.0)
+    allowed = 2 * (dense.double() - exact).abs().max().item() + 4 * rounding
+    assert got.shape == exact.shape
+    assert (got.double() - exact).abs().max().item() <= allowed
+
+
+def convolved(x: Tensor, weight: Tensor, bias: Tensor, dy: Tensor) -> tuple[Tensor, Tensor]:
+    y = functional.conv2d(x, weight, bias, padding=1)
+    gradient = conv2d_weight(x, list(weight.shape), dy, padding=1)
+    return y, gradient
+
+
+SHAPES = st.tuples(
+    st.integers(1, 7),
+    st.integers(1, 20),
+    st.integers(1, 20),
+    st.integers(1, 70),
+    st.integers(1, 70),
+)  # images, height, width, maps, outputs
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    SHAPES,
+    st.sampled_from([0.0, 0.05, 0.3, 1.0]),
+    st.sampled_from([1, 4]),
+    st.sampled_from(DTYPES),
+    st.integers(1, 3),
+    st.booleans(),
+)
+@example((1, 1, 1, 1, 1), 1.0, 1, torch.float32, 2, False)
+@example((3, 42, 42, 17, 33), 0.2, 4, torch.float32, 2, True)
+@example((2, 34, 34, 130, 65), 0.1, 1, torch.float32, 2, False)
+@example((9, 8, 8, 64, 128), 0.2, 4, torch.float64, 2, False)
+def test_a_convolution_is_the_dense_one(
+    shape: tuple[int, int, int, int, int],
+    density: float,
+    most: int,
+    dtype: torch.dtype,
+    count: int,
+    normalised: bool,
+) -> None:
+    images, height, width, maps, outputs = shape
+    generator = torch.Generator().manual_seed(sum(shape))
+    events = sent(generator, (images, height, width, maps), most, density, normalised=normalised)
+    weight, bias = numbers(generator, outputs, maps, 3, 3), numbers(generator, outputs)
+    dy = numbers(generator, images, outputs, height, width)
+    numbers_ = (events.values(torch.float64), weight, bias, dy)
+    exact, sizes = convolved(*numbers_), convolved(*(each.abs() for each in numbers_))
+    own = as_type(events, dtype)
+    typed = [each.to(dtype) for each in (weight, bias, dy)]
+    typed[0] = typed[0].contiguous(memory_format=torch.channels_last)
+    dense = convolved(own.values(dtype), *typed)
+    with threads(count):
+        got = (
+            engine.convolve(own, typed[0], typed[1]),
+            engine.convolution_gradient(typed[2], own, typed[0]),
+        )
+    for compared in zip(got, exact, dense, sizes, strict=True):
+        close(*compared)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    SHAPES,
+    st.sampled_from([0.0, 0.05, 0.3, 1.0]),
+    st.sampled_from([1, 4]),
+    st.sampled_from(DTYPES),
+    st.integers(1, 3),
+    st.booleans(),
+)
+@example((1, 1, 1, 1, 1), 1.0, 1, torch.float32, 2, False)
+@example((200, 8, 8, 130, 10), 0.2, 4, torch.float32, 2, True)
+@example((3, 1, 1, 600, 300), 0.2, 1, torch.float32, 2, False)
+def test_a_product_is_the_dense_one(
+    shape: tuple[int, int, int, int, int],
+    density: float,
+    most: int,
+    dtype: torch.dtype,
+    count: int,
+    normalised: bool,
+) -> None:
+    images, height, width, maps, outputs = shape
+    generator = torch.Generator().manual_seed(sum(shape))
+    events = sent(generator, (images, height, width, maps), most, density, normalised=normalised)
+    weight = numbers(generator, outputs, maps * height * width)
+    bias, dy = numbers(generator, outputs), numbers(generator, images, outputs)
+
+    def done(x: Tensor, weight: Tensor, bias: Tensor, dy: Tensor) -> tuple[Tensor, Tensor]:
+        return functional.linear(x, weight, bias), dy.t() @ x
+
+    numbers_ = (events.values(torch.float64).flatten(1), weight, bias, dy)
+    exact, sizes = done(*numbers_), done(*(each.abs() for each in numbers_))
+    own = as_type(events, dtype)
+    typed = [each.to(dtype) for each in (weight, bias, dy)]
+    dense = done(own.values(dtype).flatten(1), *typed)
+    typed[0] = typed[0].t().contiguous().t()
+    with threads(count):
+        got = (
+            engine.multiply(own, typed[0], typed[1]),
+            engine.product_gradient(typed[2], own, typed[0]),
+        )
+    for compared in zip(got, exact, dense, sizes, strict=True):
+        close(*compared)
+
+
+def test_one_event_reaches_its_nine_neighbours_and_no_further() -> None:
+    counts = torch.zeros(1, 5, 5, 3, dtype=torch.uint8)
+    counts[0, 2, 2, 1] = 1
+    weight = torch.arange(2 * 3 * 9, dtype=torch.float32).view(2, 3, 3, 3)
+    y = engine.convolve(Events(counts, 1.0, 1, 1), weight, torch.zeros(2))
+    assert torch.equal(y[0, :, 1:4, 1:4], weight[:, 1].flip(1, 2))
+    y[0, :, 1:4, 1:4] = 0
+    assert not y.any()

@@ -1,0 +1,213 @@
+"""The engine by events: the reference's function, whatever is chosen, and how it is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import random_batch, small
+from torch import Tensor
+
+import adapters
+from harness.adapter import record_spikes
+from harness.reference import dropout
+from harness.reference.initialise import copy_parameters, initialised
+from harness.spec import LIF, Network, Reading
+
+pytest.importorskip("numba", reason="needs numba, the extra `fused`")
+from adapters import fused as fused_adapter  # noqa: E402
+from harness.fused import network as fused_network  # noqa: E402
+from harness.fused import on_cpu  # noqa: E402
+from harness.fused.event import choice  # noqa: E402
+from harness.fused.events import Events, Ran  # noqa: E402
+from harness.fused.form import Form  # noqa: E402
+from harness.fused.network import FusedNetwork, Layer  # noqa: E402
+from harness.fused.synapse import Synapse  # noqa: E402
+
+Choose = Callable[[bool, bool], None]
+
+
+@pytest.fixture
+def choose(monkeypatch: pytest.MonkeyPatch) -> Choose:
+    """Has all forward passes, and all weights' gradients, done by events or densely."""
+
+    def chosen(forward: bool, gradient: bool) -> None:
+        monkeypatch.setattr(
+            choice, "chosen", lambda events, weight: Ran(events.density, forward, gradient)
+        )
+
+    return chosen
+
+
+def pair(
+    network: Network, T: int, B: int, *, static: bool
+) -> tuple[FusedNetwork, torch.nn.Module, Tensor]:
+    """The engine and the reference with the same weights, and an input."""
+    x = random_batch(network, T, B, static=static).double()
+    x = x[:1].expand_as(x) if static else x
+    reference = initialised(network, x, seed=0)
+    module = FusedNetwork(network).double()
+    copy_parameters(reference, module)
+    return module, reference, x
+
+
+def works(module: torch.nn.Module) -> list[Synapse]:
+    return [each.work for each in module.modules() if isinstance(each, Layer)]
+
+
+def compare(module: torch.nn.Module, reference: torch.nn.Module, x: Tensor) -> None:
+    """Votes and gradients are the reference's, with the same dropout."""
+    torch.manual_seed(3)
+    out = module(x)
+    torch.manual_seed(3)
+    expected = reference(x)
+    assert torch.equal(out, expected)
+    back = torch.randn(out.shape, generator=torch.Generator().manual_seed(0), dtype=out.dtype)
+    out.backward(back)
+    expected.backward(back)
+    for ours, theirs in zip(module.parameters(), reference.parameters(), strict=True):
+        assert ours.grad is not None and theirs.grad is not None
+        scale = theirs.grad.abs().max().item()
+        assert (ours.grad - theirs.grad).abs().max().item() <= 1e-12 * scale
+
+
+@pytest.mark.parametrize("p", [0.0, 0.4])
+@pytest.mark.parametrize("neunorm", [None, "mean", "literal"])
+@pytest.mark.parametrize("dataset", ["cifar10", "nmnist", "dvs-cifar10"])
+@pytest.mark.parametrize(("T", "B"), [(1, 1), (3, 2)])
+def test_by_events_it_is_the_reference(
+    dataset: str, T: int, B: int, neunorm: Reading | None, p: float, choose: Choose
+) -> None:
+    network = replace(small(dataset, "Large", neunorm), dropout=p)
+    module, reference, x = pair(network, T, B, static=dataset == "cifar10")
+    choose(True, True)
+    compare(module, reference, x)
+    by_events = [work.ran is not None for work in works(module)]
+    # with dropout behind NeuNorm nothing can be sent as counts
+    normalised_and_dropped = neunorm is not None and p > 0
+    assert not by_events[0]
+    assert any(by_events[1:]) and all(by_events[1:]) != normalised_and_dropped
+
+
+@pytest.mark.parametrize(("forward", "gradient"), [(True, False), (False, True), (False, False)])
+def test_each_part_is_chosen_by_itself(forward: bool, gradient: bool, choose: Choose) -> None:
+    module, reference, x = pair(small("nmnist", "Middle", "mean"), 3, 2, static=False)
+    choose(forward, gradient)
+    compare(module, reference, x)
+    said = fused_adapter.computed(module).split("; ")
+    assert said[0] == "layer 1: dense"
+    parts = [name for name, on in (("forward", forward), ("weight gradient", gradient)) if on]
+    how = f"{' and '.join(parts)} by events" if parts else "dense"
+    assert all(each.split(": ")[1].startswith(f"{how}, density 0.") for each in said[1:])
+
+
+def test_the_dense_variant_never_counts() -> None:
+    network = small("nmnist")
+    module = adapters.load("fused:dense").build(network).double()
+    reference = adapters.load("reference").build(network).double()
+    copy_parameters(reference, module)
+    compare(module, reference, random_batch(network, 3, 2, static=False).double())
+    assert set(fused_adapter.computed(module).split("; ")) == {
+        f"layer {n}: dense" for n in range(1, 5)
+    }
+
+
+def test_other_precisions_and_taps_leave_events_out_or_unchanged(choose: Choose) -> None:
+    choose(True, True)
+    module, reference, x = pair(small("nmnist"), 3, 2, static=False)
+    with record_spikes(module) as ours, record_spikes(reference) as theirs:
+        module(x)
+        reference(x)
+        for left, right in zip(ours, theirs, strict=True):
+            assert torch.equal(left.collected(), right.collected())
+    with torch.autocast("cpu", torch.bfloat16):
+        module.float()(x.float())
+    assert all(work.ran is None for work in works(module))
+
+
+def test_an_inference_in_parts_is_the_whole(
+    choose: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choose(True, True)
+    module, _, x = pair(small("cifar10"), 4, 5, static=True)
+    whole = module(x)
+    with torch.no_grad():
+        for at_once in (1, 8, 1000):
+            monkeypatch.setattr(fused_network, "AT_ONCE", at_once)
+            assert torch.equal(module(x), whole)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.4])
+def test_what_spiked_is_counted_and_dropout_takes_from_it(p: float) -> None:
+    current = torch.randn(5, 3, 6, 7, 32, generator=torch.Generator().manual_seed(0))
+    keys = dropout.keys(torch.tensor(11), 5, 3) if p else None
+    form = Form(5, LIF(0.3, 0.25, 0.25), 2, None, 32, torch.float32, p=p, keys=keys)
+    last = current.permute(0, 1, 4, 2, 3)
+    events = on_cpu.events(last, None, form)
+    assert events is not None
+    assert torch.equal(events.values(torch.float32), on_cpu.spikes(last, None, form).flatten(0, 1))
+    assert events.spiking == int(events.counts.count_nonzero()) > 0
+
+
+def shape(**changes: int) -> choice.Shape:
+    of = choice.Shape("convolution", 8, 6, 6, 16, True, "float32", 1)
+    return replace(of, **changes)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "dense", "expected"),
+    [
+        ([1.0, 4.0], 2.5, 0.25),  # between
+        ([1.0, 4.0], 99.0, 1.0),  # beyond all ones
+        ([2.0, 3.0], 0.5, 0.0),
+        ([2.0, 2.0], 3.0, 1.0),  # no slope: noise
+        ([2.0, 2.0], 1.0, 0.0),
+    ],
+)
+def test_break_even_is_where_the_lines_cross(
+    seconds: list[float], dense: float, expected: float
+) -> None:
+    assert choice._crossing(seconds, dense) == pytest.approx(expected)
+
+
+def test_the_first_measurement_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / name))
+    measured = iter([choice.BreakEven(0.5, 0.6), choice.BreakEven(0.1, 0.2)])
+
+    def measure(of: choice.Shape) -> choice.BreakEven:
+        found = next(measured)
+        if found.forward == 0.5:  # meanwhile another process measures and keeps its own
+            choice._keep_first(choice._folder() / f"{of.name}.json", choice.BreakEven(0.7, 0.8))
+        return found
+
+    monkeypatch.setattr(choice, "_measured", measure)
+    choice.break_even.cache_clear()
+    try:
+        assert choice.break_even(shape()) == choice.BreakEven(0.7, 0.8)
+        choice.break_even.cache_clear()
+        assert choice.break_even(shape()) == choice.BreakEven(0.7, 0.8)
+        assert choice.break_even(shape(maps=9)) == choice.BreakEven(0.1, 0.2)
+        kept = next(choice._folder().glob("*-9-*.json"))
+        kept.write_text("{}")
+        choice.break_even.cache_clear()
+        monkeypatch.setattr(choice, "_measured", lambda of: choice.BreakEven(0.3, 0.3))
+        assert choice.break_even(shape(maps=9)) == choice.BreakEven(0.3, 0.3)
+    finally:
+        choice.break_even.cache_clear()
+
+
+def test_what_is_measured_is_a_density() -> None:
+    for of in (shape(), replace(shape(), kind="product", valued=False, precision="float64")):
+        found = choice._measured(of)
+        assert 0 <= found.forward <= 1 and 0 <= found.weight_gradient <= 1
+
+
+def test_density_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "break_even", lambda of: choice.BreakEven(0.2, 0.6))
+    weight = torch.zeros(16, 8, 3, 3)
+    for spiking, forward, gradient in ((3, True, True), (30, False, True), (70, False, False)):
+        events = Events(torch.zeros(1, 5, 4, 5, dtype=torch.uint8), 0.25, 4, spiking)
+        assert choice.chosen(events, weight) == Ran(spiking / 100, forward, gradient)
