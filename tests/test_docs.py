@@ -21,7 +21,10 @@ from harness.proof.exam import Exam
 from harness.spec import Precision
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "adapters" / "README.md", ROOT / "results" / "README.md"]
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "adapters/README.md", "results/README.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 
 
 def found(pattern: str) -> list[tuple[Path, str]]:
