@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.benchmarks import reading, steps
+from harness.benchmarks import events, reading, steps
 from harness.records import Store
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +30,14 @@ def test_steps_are_timed_and_tracked(benchmark: steps.Steps) -> None:
     benchmark.time_step("reference", "cifar10")
     benchmark.peakmem_step("reference", "cifar10")
     assert benchmark.track_ratio_to_floor("reference", "cifar10") > 0.5
+
+
+@pytest.mark.parametrize("work", events.WORK)
+def test_event_kernels_are_timed_beside_what_they_replace(work: str) -> None:
+    benchmark, shape = events.Convolution(), (8, 8, 6, 2)
+    benchmark.setup(shape, 0.3, work)
+    benchmark.time_events(shape, 0.3, work)
+    assert benchmark.track_ratio_to_dense(shape, 0.3, work) > 0
 
 
 def test_proofs_are_tracked() -> None:

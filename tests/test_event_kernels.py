@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -176,3 +180,34 @@ def test_one_event_reaches_its_nine_neighbours_and_no_further() -> None:
     assert torch.equal(y[0, :, 1:4, 1:4], weight[:, 1].flip(1, 2))
     y[0, :, 1:4, 1:4] = 0
     assert not y.any()
+
+
+# What numba is told to compile for, by its own variables, and the bytes of a register then.
+PROCESSORS = {
+    "AVX2": (
+        "haswell",
+        "+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+f16c,+avx2,+bmi,+bmi2,+fma",
+        32,
+    ),
+    "SSE2": ("x86-64", "+sse2", 16),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="forces processors of x86-64")
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_other_registers_compute_the_same(processor: str) -> None:
+    name, features, size = PROCESSORS[processor]
+    code = (
+        "import sys, pytest; from harness.fused.event import vectors; "
+        f"assert vectors.BYTES == {size}; "
+        f"sys.exit(pytest.main(['-q', '-m', 'not slow', {__file__!r}]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
