@@ -273,7 +273,7 @@ class Change:
 
 CHANGES = {
     "warm-up": Change(
-        "harness/speed/contenders.py", "WARM_SECONDS = 3.0", "WARM_SECONDS = 1.0", "protocol"
+        "harness/speed/contenders.py", "WARM_SECONDS = 1.0", "WARM_SECONDS = 0.2", "protocol"
     ),
     "tolerance": Change(
         "harness/proof/rules.py",

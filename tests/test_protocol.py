@@ -5,10 +5,16 @@ from __future__ import annotations
 import random
 from functools import partial
 from itertools import islice
+from pathlib import Path
 
+import beside
+import pytest
 import torch
+from test_schedule import measure
 
-from harness.speed import protocol
+from harness.records import IterationRow
+from harness.speed import cell, contenders, protocol
+from harness.speed.apart import Apart
 from harness.system import clock
 
 CPU = torch.device("cpu")
@@ -53,3 +59,26 @@ def test_a_deadline_counts_down() -> None:
     deadline = clock.Deadline.after(100)
     assert 99 < deadline.left <= 100
     assert clock.Deadline.after(-1).left < 0
+
+
+@pytest.mark.parametrize("rest", [-1.0, 1e9])
+def test_contenders_run_untimed_before_a_round_that_comes_after_a_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rest: float
+) -> None:
+    beside.plant(monkeypatch)
+    warmed: list[str] = []
+    warm = contenders._warm
+
+    def counted(apart: Apart) -> bool:
+        assert isinstance(apart.child, beside.InThisProcess)
+        warmed.append(apart.child.case.framework)
+        return warm(apart)
+
+    monkeypatch.setattr(contenders, "_warm", counted)
+    monkeypatch.setattr(contenders, "WARM_SECONDS", 0.1)
+    monkeypatch.setattr(cell, "REST_SECONDS", rest)
+    rows = measure(tmp_path, "reference")
+    rounds = max(row.round for row in rows if isinstance(row, IterationRow))
+    assert rounds > 1
+    times = rounds if rest < 0 else 1
+    assert sorted(warmed) == sorted(["floor", "floor", "reference"] * times)

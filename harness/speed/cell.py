@@ -24,8 +24,9 @@ from harness.speed.attempt import Attempts
 from harness.speed.contenders import Contender, Contenders, Doing, floor_cases
 from harness.speed.judge import Judge
 from harness.speed.turn import turn
-from harness.system import allocator, footprint
+from harness.system import allocator, clock, footprint
 
+REST_SECONDS = 5.0  # after which contenders run before they are timed: others were at work
 WITHIN = 0.05  # half the interval, relative, at which a ratio is known well enough
 
 
@@ -47,6 +48,7 @@ class Cell:
     _rounds: Iterator[dict[str, float]] | None = None
     _contenders: tuple[Contender, ...] = ()
     _judge: Judge | None = None
+    _rest: clock.Stopwatch | None = None  # since its last round
     _source: Source | None = None
 
     def __post_init__(self) -> None:
@@ -129,10 +131,14 @@ class Cell:
         return all(each.half_width <= WITHIN for each in found)
 
     def round(self) -> None:
-        """One round of all contenders; who fails in it runs no more."""
+        """One round of all contenders, warm; who fails in it runs no more."""
         assert self._rounds is not None
+        if self._rest is None or self._rest.seconds > REST_SECONDS:
+            self.contenders.warm(self._running)
+            self._drop_the_failed()
         self.number += 1
         next(self._rounds)
+        self._rest = clock.Stopwatch.started(torch.device("cpu"))
 
     def close(self) -> None:
         """The last round, on other weights and another batch, and audited; then all of them end."""

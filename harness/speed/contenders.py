@@ -23,7 +23,7 @@ from harness.speed.examiner import Examiner
 from harness.speed.judge import Judge, When
 from harness.system import footprint
 
-WARM_SECONDS = 3.0  # of further iterations after the first, and one at least
+WARM_SECONDS = 1.0  # of iterations that are not timed, and one at least
 LEAST_SECONDS = 0.1  # that an iteration counts for: a hundred tiny ones are not needed
 
 
@@ -212,7 +212,6 @@ class Contenders:
         contender = Contender(self.name(entry.case), row, apart, entry)
         if entry.is_equal:
             contender.expected = Expected(*self._audit(contender, judge, "before"))
-        warm(apart)
         return contender
 
     def _audit(self, contender: Contender, judge: Judge, when: When) -> tuple[Tensor, Tensor]:
@@ -225,6 +224,16 @@ class Contenders:
         if not audited.finding.passed:
             raise Failed(str(audited.finding.reason), "not comparable")
         return audited.votes, judge.labels(when)
+
+    def warm(self, running: list[Contender]) -> None:
+        """Has each run a little before a round that comes after a rest.
+
+        Meanwhile others worked: their memory is in the caches, and the system may have let go of
+        pages of a program's own code. Who gives memory back runs before each of its turns.
+        """
+        for each in running:
+            if not each.lean:
+                self._try(each, partial(_warm, each.apart))
 
     def ask_another(self, running: list[Contender], judge: Judge) -> None:
         """Writes other weights and another batch into the memory of all."""
@@ -270,14 +279,14 @@ def _warm_floor(apart: Apart, layouts: list[floor.Layout]) -> float:
     apart.ask("ready", 0)
     seconds = apart.seconds()
     apart.report()
-    warm(apart)
     return seconds
 
 
-def warm(apart: Apart) -> None:
-    """Further iterations that are not timed, one at least: memory settles over the first ones."""
+def _warm(apart: Apart) -> bool:
+    """Iterations that are not timed, one at least."""
     spent = 0.0
     while spent < WARM_SECONDS:
         apart.ask("ready", 0)
         spent += max(apart.seconds(), LEAST_SECONDS)
         apart.report()
+    return True

@@ -7,7 +7,8 @@
   counts where ours agrees to a millisecond and a hundredth; else ours does.
 - The warm-up is the audit (`proof/audit.py`): the first iteration at full size, of the very object
   that is timed, is held against the reference. It is timed apart, and its peak of memory is kept.
-  Further ones follow for three seconds, one at least: memory settles over the first ones.
+- Before the first round, and before any that comes after another cell's work, each contender runs
+  for a second, once at least, and is not timed: the first round is to be as fast as the second.
 - Then come rounds: in each every contender runs once, in a fresh random order, so that a machine
   whose speed drifts slows all of them alike. Before its turn the weights are set back and the batch
   is rolled by a sample, in the same memory: all turns do the same work, and none can be answered
