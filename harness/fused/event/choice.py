@@ -30,8 +30,8 @@ from harness.system.files import make_user_cache, write_whole
 from harness.system.machine import cpu_name
 
 TRIED = (0.1, 0.4)  # densities at which events are timed; between and beyond, time is a line
-REPEATS = 3
-PIXELS = 2**13  # of the images that are timed
+REPEATS = 2
+PIXELS = 2**12  # of the images that are timed: the largest shapes take a second or two
 NEVER, ALWAYS = 0.0, 1.0
 
 
