@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -15,6 +16,16 @@ from harness.proof.exam import Exam
 from harness.reference.initialise import copy_parameters, initialised
 from harness.spec import Precision, Reading, paper
 from harness.training import step
+
+
+@pytest.fixture(autouse=True)
+def all_cores() -> Iterator[None]:
+    """These networks are large enough for all cores, unlike other tests' networks."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1)
+    yield
+    torch.set_num_threads(before)
+
 
 STRUCTURES = [(row.name, row.static) for row in paper.NETWORKS]
 
