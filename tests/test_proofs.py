@@ -31,12 +31,12 @@ STRUCTURES = [(row.name, row.static) for row in paper.NETWORKS]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["fp64", "fp32"])
 @pytest.mark.parametrize("neunorm", [None, "mean"])
 @pytest.mark.parametrize(("name", "static"), STRUCTURES)
-def test_certified_at_full_width(name: str, static: bool, neunorm, precision: Precision) -> None:
+def test_certified_at_full_width(name: str, static: bool, neunorm: Reading | None) -> None:
+    """In float32, where width tells: float64 is proved of narrow ones, and by each run at full."""
     network = paper.network(name, "cifar10" if static else "nmnist", neunorm=neunorm)[1]
-    exam = Exam(network, random_batch(network, 4, 8, static=static), precision)
+    exam = Exam(network, random_batch(network, 4, 8, static=static), "fp32")
     for adapter in adapters.available():
         certificate = exam.certify(adapter, adapters.load(adapter))
         assert certificate.passed, (adapter, certificate.failures)
