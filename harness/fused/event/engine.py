@@ -14,8 +14,7 @@ from torch.nn import functional
 
 from harness.fused import team
 from harness.fused.event import forward, listing, product, weights
-from harness.fused.event.forward import AREA
-from harness.fused.event.listing import NARROW, WIDE
+from harness.fused.event.listing import AREA, NARROW, WIDE
 from harness.fused.events import Events
 
 LISTED = 2**21  # places of the lists that are held at once
@@ -24,7 +23,6 @@ _NUMBERS: dict[torch.dtype, tuple[Any, int]] = {
     torch.float32: (np.float32(0), 4),
     torch.float64: (np.float64(0), 8),
 }
-TYPES = frozenset(_NUMBERS)
 
 
 @cache

@@ -14,6 +14,7 @@ import numpy as np
 
 from harness.fused.cache import callback, inlined
 from harness.fused.event.listing import (
+    AREA,
     AUXILIARY,
     BIAS,
     BLOCK,
@@ -33,6 +34,7 @@ from harness.fused.event.listing import (
     WIDE,
     WIDTH,
     aligned,
+    group_of,
     keep,
     list_maps,
     told,
@@ -40,8 +42,6 @@ from harness.fused.event.listing import (
 from harness.fused.event.memory import copy_bytes, load, store
 from harness.fused.event.vectors import TAPS, add_rows, add_scaled_row, add_valued_rows, copy_row
 from harness.fused.intrinsics import take
-
-AREA = TAPS * TAPS
 
 
 @inlined
@@ -220,9 +220,7 @@ def convolve(zero: Any, size: int) -> Callable[[], int]:
             part = take(call)
             if part >= parts:
                 break
-            image, line = part // strips * call[TOGETHER], part % strips * call[LINES]
-            images = (image, min(call[IMAGES], image + call[TOGETHER]))
-            lines = (line, min(call[HEIGHT], line + call[LINES]))
+            images, lines = group_of(call, part)
             _list_group(call, images, lines, lists, entries, ends, sizes)
             for first in range(0, outputs, wide):
                 _begin(call, images, lines, tile, first, size, zero)

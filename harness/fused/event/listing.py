@@ -10,7 +10,7 @@ from numba.np.numpy_support import carray
 
 from harness.fused.cache import inlined
 from harness.fused.event.memory import load, lowest, nonzero_16, nonzero_64, store
-from harness.fused.event.vectors import BYTES, GRADIENT, ROW
+from harness.fused.event.vectors import BYTES, GRADIENT, ROW, TAPS
 
 # Of 64-bit numbers: who is next; sizes; then where the arrays are: 0 for none.
 SIZE = 23
@@ -20,6 +20,7 @@ SIZE = 23
 ) = range(SIZE)  # fmt: skip
 WIDE, NARROW = ROW * BYTES, GRADIENT * BYTES  # bytes of a row of sums, and of a pixel's gradients
 LINE = 64  # bytes of a cache line
+AREA = TAPS * TAPS
 
 
 @inlined
@@ -32,6 +33,15 @@ def told(address):
 def aligned(memory):
     """Where the first whole cache line of an array of bytes begins."""
     return (memory.ctypes.data + LINE - 1) // LINE * LINE
+
+
+@inlined
+def group_of(call, number):
+    """Which images and lines are of a group."""
+    strips = -(-call[HEIGHT] // call[LINES])
+    image, line = number // strips * call[TOGETHER], number % strips * call[LINES]
+    images = (image, min(call[IMAGES], image + call[TOGETHER]))
+    return images, (line, min(call[HEIGHT], line + call[LINES]))
 
 
 @inlined

@@ -15,11 +15,11 @@ import numpy as np
 
 from harness.fused.cache import callback, inlined
 from harness.fused.event.listing import (
+    AREA,
     AUXILIARY,
     COUNTS,
     FIRST,
     HEIGHT,
-    IMAGES,
     LAST,
     LINE,
     LINES,
@@ -38,6 +38,7 @@ from harness.fused.event.listing import (
     WIDTH,
     aligned,
     append_to_maps,
+    group_of,
     keep,
     told,
 )  # fmt: skip
@@ -50,17 +51,6 @@ from harness.fused.event.vectors import (
     copy_gradient,
 )
 from harness.fused.intrinsics import take
-
-AREA = TAPS * TAPS
-
-
-@inlined
-def _group(call, number):
-    """Which images and lines are of a group, and how many pixels a whole one has."""
-    strips = -(-call[HEIGHT] // call[LINES])
-    image, line = number // strips * call[TOGETHER], number % strips * call[LINES]
-    images = (image, min(call[IMAGES], image + call[TOGETHER]))
-    return images, (line, min(call[HEIGHT], line + call[LINES]))
 
 
 @inlined
@@ -92,7 +82,7 @@ def listed(zero: Any, size: int) -> Callable[[], int]:
             number = take(call)
             if number >= call[LAST] - call[FIRST]:
                 break
-            images, lines = _group(call, call[FIRST] + number)
+            images, lines = group_of(call, call[FIRST] + number)
             at = places.ctypes.data, values.ctypes.data, lengths.ctypes.data
             _list_group(call, images, lines, room, at[0], at[1], at[2])
             starts, before = call[STARTS] + number * (maps + 1) * 4, np.int64(0)
@@ -194,7 +184,7 @@ def summed(zero: Any, size: int) -> Callable[[], int]:
             sums = call[OUT] + part * maps * AREA * NARROW
             offsets = call[OFFSET] + part * AREA * call[HEIGHT] * call[WIDTH] * NARROW
             for number in range(groups * share // shares, groups * (share + 1) // shares):
-                images, lines = _group(call, call[FIRST] + number)
+                images, lines = group_of(call, call[FIRST] + number)
                 _fill(call, images, lines, which * outputs, block, zero, size)
                 _walk(call, number, block, sums, pitch, zero)
                 if call[OFFSET]:
