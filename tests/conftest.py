@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import adapters
 from adapters import facts
@@ -43,6 +43,22 @@ def random_batch(network: Network, T: int, B: int, *, static: bool, seed: int = 
         return image.expand(T, *image.shape)
     rates = torch.full((T, B, *network.input_shape), 0.1)
     return torch.poisson(rates, generator=generator)
+
+
+def compare(module: nn.Module, reference: nn.Module, x: Tensor) -> None:
+    """Votes and gradients are the reference's, with the same dropout, in float64."""
+    torch.manual_seed(3)
+    out = module(x)
+    torch.manual_seed(3)
+    expected = reference(x)
+    assert torch.equal(out, expected)
+    back = torch.randn(out.shape, generator=torch.Generator().manual_seed(0), dtype=out.dtype)
+    out.backward(back)
+    expected.backward(back)
+    for ours, theirs in zip(module.parameters(), reference.parameters(), strict=True):
+        assert ours.grad is not None and theirs.grad is not None
+        scale = theirs.grad.abs().max().item()
+        assert (ours.grad - theirs.grad).abs().max().item() <= 1e-12 * scale
 
 
 @pytest.fixture

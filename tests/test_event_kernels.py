@@ -78,6 +78,30 @@ def convolved(x: Tensor, weight: Tensor, bias: Tensor, dy: Tensor) -> tuple[Tens
     return y, gradient
 
 
+def multiplied(x: Tensor, weight: Tensor, bias: Tensor, dy: Tensor) -> tuple[Tensor, Tensor]:
+    x = x.flatten(1)
+    return functional.linear(x, weight, bias), dy.t() @ x
+
+
+def examine(events: Events, given: tuple[Tensor, Tensor, Tensor], dtype: torch.dtype) -> None:
+    """Holds the kernels' answers to a weight, a bias and a gradient against the dense ones."""
+    product = given[0].dim() == 2
+    densely = multiplied if product else convolved
+    asked = (events.values(torch.float64), *given)
+    exact, sizes = densely(*asked), densely(*(each.abs() for each in asked))
+    own = as_type(events, dtype)
+    weight, bias, dy = (each.to(dtype) for each in given)
+    dense = densely(own.values(dtype), weight, bias, dy)
+    if product:
+        weight = weight.t().contiguous().t()
+        got = engine.multiply(own, weight, bias), engine.product_gradient(dy, own, weight)
+    else:
+        weight = weight.contiguous(memory_format=torch.channels_last)
+        got = engine.convolve(own, weight, bias), engine.convolution_gradient(dy, own, weight)
+    for compared in zip(got, exact, dense, sizes, strict=True):
+        close(*compared)
+
+
 SHAPES = st.tuples(
     st.integers(1, 7),
     st.integers(1, 20),
@@ -113,19 +137,8 @@ def test_a_convolution_is_the_dense_one(
     events = sent(generator, (images, height, width, maps), most, density, normalised=normalised)
     weight, bias = numbers(generator, outputs, maps, 3, 3), numbers(generator, outputs)
     dy = numbers(generator, images, outputs, height, width)
-    numbers_ = (events.values(torch.float64), weight, bias, dy)
-    exact, sizes = convolved(*numbers_), convolved(*(each.abs() for each in numbers_))
-    own = as_type(events, dtype)
-    typed = [each.to(dtype) for each in (weight, bias, dy)]
-    typed[0] = typed[0].contiguous(memory_format=torch.channels_last)
-    dense = convolved(own.values(dtype), *typed)
     with threads(count):
-        got = (
-            engine.convolve(own, typed[0], typed[1]),
-            engine.convolution_gradient(typed[2], own, typed[0]),
-        )
-    for compared in zip(got, exact, dense, sizes, strict=True):
-        close(*compared)
+        examine(events, (weight, bias, dy), dtype)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -153,23 +166,8 @@ def test_a_product_is_the_dense_one(
     events = sent(generator, (images, height, width, maps), most, density, normalised=normalised)
     weight = numbers(generator, outputs, maps * height * width)
     bias, dy = numbers(generator, outputs), numbers(generator, images, outputs)
-
-    def done(x: Tensor, weight: Tensor, bias: Tensor, dy: Tensor) -> tuple[Tensor, Tensor]:
-        return functional.linear(x, weight, bias), dy.t() @ x
-
-    numbers_ = (events.values(torch.float64).flatten(1), weight, bias, dy)
-    exact, sizes = done(*numbers_), done(*(each.abs() for each in numbers_))
-    own = as_type(events, dtype)
-    typed = [each.to(dtype) for each in (weight, bias, dy)]
-    dense = done(own.values(dtype).flatten(1), *typed)
-    typed[0] = typed[0].t().contiguous().t()
     with threads(count):
-        got = (
-            engine.multiply(own, typed[0], typed[1]),
-            engine.product_gradient(typed[2], own, typed[0]),
-        )
-    for compared in zip(got, exact, dense, sizes, strict=True):
-        close(*compared)
+        examine(events, (weight, bias, dy), dtype)
 
 
 def test_one_event_reaches_its_nine_neighbours_and_no_further() -> None:

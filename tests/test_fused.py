@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import random_batch, small
+from conftest import compare, random_batch, small
 from torch import Tensor
 
 import adapters
@@ -138,15 +138,7 @@ def test_a_network_is_the_reference(dataset: str, T: int, B: int, neunorm: Readi
     reference = initialised(network, x, seed=0)
     module = adapters.load("fused").build(network).double()
     copy_parameters(reference, module)
-    out, expected = module(x), reference(x)
-    assert torch.equal(out, expected)
-    back = torch.randn(out.shape, generator=torch.Generator().manual_seed(0), dtype=out.dtype)
-    out.backward(back)
-    expected.backward(back)
-    for ours, theirs in zip(module.parameters(), reference.parameters(), strict=True):
-        assert ours.grad is not None and theirs.grad is not None
-        scale = theirs.grad.abs().max().item()
-        assert (ours.grad - theirs.grad).abs().max().item() <= 1e-12 * scale
+    compare(module, reference, x)
 
 
 def test_a_non_contiguous_input_is_taken() -> None:

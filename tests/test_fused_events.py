@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import random_batch, small
+from conftest import compare, random_batch, small
 from torch import Tensor
 
 import adapters
@@ -56,22 +56,6 @@ def pair(
 
 def works(module: torch.nn.Module) -> list[Synapse]:
     return [each.work for each in module.modules() if isinstance(each, Layer)]
-
-
-def compare(module: torch.nn.Module, reference: torch.nn.Module, x: Tensor) -> None:
-    """Votes and gradients are the reference's, with the same dropout."""
-    torch.manual_seed(3)
-    out = module(x)
-    torch.manual_seed(3)
-    expected = reference(x)
-    assert torch.equal(out, expected)
-    back = torch.randn(out.shape, generator=torch.Generator().manual_seed(0), dtype=out.dtype)
-    out.backward(back)
-    expected.backward(back)
-    for ours, theirs in zip(module.parameters(), reference.parameters(), strict=True):
-        assert ours.grad is not None and theirs.grad is not None
-        scale = theirs.grad.abs().max().item()
-        assert (ours.grad - theirs.grad).abs().max().item() <= 1e-12 * scale
 
 
 @pytest.mark.parametrize("p", [0.0, 0.4])

@@ -212,26 +212,27 @@ class FusedNetwork(nn.Module):
         recording = any(layer.tap.recording for layer in self._layers)
         samples = x.shape[1]
         at_once = samples if keeps or recording else max(1, AT_ONCE // len(x))
+        parts = [slice(start, start + at_once) for start in range(0, samples, at_once)]
         outs = [
-            self._run(x[:, start : start + at_once], keys, slice(start, start + at_once), keeps)
-            for start in range(0, samples, at_once)
+            NetworkFunction.apply(*self._asked(x[:, part], keys, part, keeps), *parameters)
+            for part in parts
         ]
         return outs[0] if len(outs) == 1 else torch.cat(outs, 1)
 
-    def _run(self, x: Tensor, keys: list[Tensor | None], samples: slice, keeps: bool, /) -> Tensor:
-        """The votes of some samples, x (T, b, ...); keys are of all."""
+    def _asked(
+        self, x: Tensor, keys: list[Tensor | None], samples: slice, keeps: bool, /
+    ) -> tuple[Tensor, Run, tuple[Call, ...]]:
+        """What some samples are asked for, x (T, b, ...); keys are of all."""
         run = Run(len(x), x.shape[1], _precision(x), kernels_for(x.device.type), keeps)
         potential = torch.float64 if run.precision == torch.float64 else torch.float32
-        calls = []
-        following = [*self._layers[1:], None]
-        for layer, next_layer, drawn in zip(self._layers, following, keys, strict=True):
+        calls, layers = [], self._layers
+        for layer, next_layer, drawn in zip(layers, [*layers[1:], None], keys, strict=True):
             of_run = None if drawn is None else drawn[:, samples]
             form = replace(layer.form, steps=run.steps, dtype=potential, keys=of_run)
             sends = next_layer is not None and next_layer.work.takes_events
             calls.append(Call(layer.work, form, layer.tap, sends))
         frames = x[:1] if synapses.is_static(x) else x
-        parameters = [each for layer in self._layers for each in layer.given]
-        return NetworkFunction.apply(frames, run, tuple(calls), *parameters)
+        return frames, run, tuple(calls)
 
 
 def said(module: nn.Module) -> str:

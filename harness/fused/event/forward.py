@@ -33,6 +33,7 @@ from harness.fused.event.listing import (
     WEIGHT,
     WIDE,
     WIDTH,
+    add_listed,
     aligned,
     group_of,
     keep,
@@ -40,7 +41,7 @@ from harness.fused.event.listing import (
     told,
 )  # fmt: skip
 from harness.fused.event.memory import copy_bytes, load, store
-from harness.fused.event.vectors import TAPS, add_rows, add_scaled_row, add_valued_rows, copy_row
+from harness.fused.event.vectors import TAPS, add_scaled_row, copy_row
 from harness.fused.intrinsics import take
 
 
@@ -145,10 +146,7 @@ def _walk(entries, count, tile, weights, shift, lists, valued, zero):
     for n in range(count):
         start, length = np.int64(entries[n, 0]), np.int64(entries[n, 1])
         sums = tile + (np.int64(entries[n, 2]) + shift) * WIDE
-        if valued:
-            add_valued_rows(sums, weights, places + 2 * start, length, values + start, zero)
-        else:
-            add_rows(sums, weights, places + 2 * start, length, zero)
+        add_listed(sums, weights, places + 2 * start, values + start, length, valued, zero)
 
 
 @inlined

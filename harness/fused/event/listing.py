@@ -10,7 +10,7 @@ from numba.np.numpy_support import carray
 
 from harness.fused.cache import inlined
 from harness.fused.event.memory import load, lowest, nonzero_16, nonzero_64, store
-from harness.fused.event.vectors import BYTES, GRADIENT, ROW, TAPS
+from harness.fused.event.vectors import BYTES, GRADIENT, ROW, TAPS, add_rows, add_valued_rows
 
 # Of 64-bit numbers: who is next; sizes; then where the arrays are: 0 for none.
 SIZE = 23
@@ -124,3 +124,12 @@ def append_to_maps(counts, maps, place, room, places, values, lengths):
         if value != 0:
             _append(c, place, value, room, places, values, lengths)
         c += 1
+
+
+@inlined
+def add_listed(sums, rows, places, values, length, valued, zero):
+    """Adds the rows of a list to sums, each times its value unless all are 1."""
+    if valued:
+        add_valued_rows(sums, rows, places, length, values, zero)
+    else:
+        add_rows(sums, rows, places, length, zero)

@@ -33,6 +33,7 @@ from harness.fused.event.listing import (
     VALUES,
     WEIGHT,
     WIDE,
+    add_listed,
     aligned,
     append_to_maps,
     keep,
@@ -40,7 +41,7 @@ from harness.fused.event.listing import (
     told,
 )  # fmt: skip
 from harness.fused.event.memory import copy_bytes, load, store
-from harness.fused.event.vectors import add_rows, add_valued_rows, copy_row
+from harness.fused.event.vectors import copy_row
 from harness.fused.intrinsics import take
 
 
@@ -111,12 +112,8 @@ def forward(zero: Any, size: int) -> Callable[[], int]:
                         start, length = load(at, np.int64(0)), load(at + 8, np.int64(0))
                         sums = call[OUT] + (n * sets * wide + first) * size
                         places, values = call[PLACES] + 2 * start, call[VALUES] + start
-                        if length == 0:
-                            continue
-                        if call[VALUED]:
-                            add_valued_rows(sums, rows, places, length, values, zero)
-                        else:
-                            add_rows(sums, rows, places, length, zero)
+                        if length > 0:
+                            add_listed(sums, rows, places, values, length, call[VALUED], zero)
         keep(memory)
 
     return kernel
@@ -169,10 +166,8 @@ def weight_gradient(zero: Any, size: int) -> Callable[[], int]:
                     at = c * (samples + 1)
                     length = np.int64(lengths[c])
                     copy_row(sums, nothing, zero)
-                    if call[VALUED]:
-                        add_valued_rows(sums, rows, lists[0] + 2 * at, length, lists[1] + at, zero)
-                    else:
-                        add_rows(sums, rows, lists[0] + 2 * at, length, zero)
+                    starts = (lists[0] + 2 * at, lists[1] + at)
+                    add_listed(sums, rows, starts[0], starts[1], length, call[VALUED], zero)
                     row = (b + c) * call[HEIGHT] + pixel
                     copy_bytes(call[OUT] + (row * outputs + first) * size, sums, wanted)
         keep(memory)
