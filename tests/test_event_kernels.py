@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,13 +16,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
-from torch.nn.grad import conv2d_weight
+from torch.nn.grad import conv2d_input, conv2d_weight
 
 pytest.importorskip("numba", reason="needs numba, the extra `fused`")
 from harness.fused.event import engine  # noqa: E402
-from harness.fused.events import Events  # noqa: E402
+from harness.fused.events import MARK, Events  # noqa: E402
 
-DTYPES = (torch.float32, torch.float64)
+DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
 
 @contextmanager
@@ -46,19 +47,24 @@ def sent(
     *,
     normalised: bool,
 ) -> Events:
-    """Random events (N, h, w, C), with NeuNorm's x where it is on."""
+    """Random events (N, h, w, C), with NeuNorm's x where it is on, else with marks for spikes."""
     images, height, width, maps = shape
     spiked = torch.rand(shape, generator=generator) < density
     counts = torch.randint(1, most + 1, shape, generator=generator) * spiked
     x = numbers(generator, images, height, width) if normalised else None
     U = numbers(generator, maps, height, width) if normalised else None
-    return Events(counts.to(torch.uint8), 1 / most, most, int(spiked.sum()), x, U)
+    events = Events(counts.to(torch.uint8), 1 / most, most, int(spiked.sum()), x, U)
+    if normalised or most > 1:
+        return events
+    marked = torch.rand(shape, generator=generator) < density
+    return replace(events, counts=events.counts + MARK * marked.byte(), marked=int(marked.sum()))
 
 
 def as_type(events: Events, dtype: torch.dtype) -> Events:
+    dtype = torch.float32 if dtype == torch.bfloat16 else dtype  # that of the potential
     x = None if events.x is None else events.x.to(dtype)
     U = None if events.U is None else events.U.to(dtype)
-    return Events(events.counts, events.gain, events.most, events.spiking, x, U)
+    return replace(events, x=x, U=U)
 
 
 def close(got: Tensor, exact: Tensor, dense: Tensor, size: Tensor) -> None:
@@ -72,13 +78,13 @@ def close(got: Tensor, exact: Tensor, dense: Tensor, size: Tensor) -> None:
     assert (got.double() - exact).abs().max().item() <= allowed
 
 
-def convolved(x: Tensor, weight: Tensor, bias: Tensor, dy: Tensor) -> tuple[Tensor, Tensor]:
+def convolved(x: Tensor, weight: Tensor, bias: Tensor, dy: Tensor) -> tuple[Tensor, ...]:
     y = functional.conv2d(x, weight, bias, padding=1)
     gradient = conv2d_weight(x, list(weight.shape), dy, padding=1)
-    return y, gradient
+    return y, gradient, conv2d_input(list(x.shape), weight, dy, padding=1)
 
 
-def multiplied(x: Tensor, weight: Tensor, bias: Tensor, dy: Tensor) -> tuple[Tensor, Tensor]:
+def multiplied(x: Tensor, weight: Tensor, bias: Tensor, dy: Tensor) -> tuple[Tensor, ...]:
     x = x.flatten(1)
     return functional.linear(x, weight, bias), dy.t() @ x
 
@@ -87,18 +93,24 @@ def examine(events: Events, given: tuple[Tensor, Tensor, Tensor], dtype: torch.d
     """Holds the kernels' answers to a weight, a bias and a gradient against the dense ones."""
     product = given[0].dim() == 2
     densely = multiplied if product else convolved
-    asked = (events.values(torch.float64), *given)
-    exact, sizes = densely(*asked), densely(*(each.abs() for each in asked))
     own = as_type(events, dtype)
     weight, bias, dy = (each.to(dtype) for each in given)
+    rounded = as_type(own, torch.float64).values(torch.float64)
+    asked = (rounded, weight.double(), bias.double(), dy.double())
+    exact, sizes = densely(*asked), densely(*(each.abs() for each in asked))
     dense = densely(own.values(dtype), weight, bias, dy)
     if product:
         weight = weight.t().contiguous().t()
-        got = engine.multiply(own, weight, bias), engine.product_gradient(dy, own, weight)
+        got = [engine.multiply(own, weight, bias), engine.product_gradient(dy, own, weight)]
     else:
         weight = weight.contiguous(memory_format=torch.channels_last)
-        got = engine.convolve(own, weight, bias), engine.convolution_gradient(dy, own, weight)
-    for compared in zip(got, exact, dense, sizes, strict=True):
+        got = [engine.convolve(own, weight, bias), engine.convolution_gradient(dy, own, weight)]
+        if own.marked is not None:
+            read = ((own.counts & MARK) > 0).permute(0, 3, 1, 2)
+            got.append(engine.convolution_input(dy, own, weight))
+            assert not got[-1][~read].any()
+            exact, dense = ((*each[:2], each[2] * read) for each in (exact, dense))
+    for compared in zip(got, exact, dense, sizes, strict=False):
         close(*compared)
 
 

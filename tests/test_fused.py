@@ -213,8 +213,8 @@ def test_kernels_of_other_sources_are_kept_apart(
     name = cache.sources_sha256.__wrapped__
     assert name() == cache.sources_sha256()
     kernel = (copy / "cpu.py").read_text()
-    assert "k * state[c]" in kernel
-    (copy / "cpu.py").write_text(kernel.replace("k * state[c]", "k * k * state[c]"))
+    assert "k * state[e]" in kernel
+    (copy / "cpu.py").write_text(kernel.replace("k * state[e]", "k * k * state[c]"))
     assert name() != cache.sources_sha256()
 
 

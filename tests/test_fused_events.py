@@ -22,22 +22,24 @@ from adapters import fused as fused_adapter  # noqa: E402
 from harness.fused import network as fused_network  # noqa: E402
 from harness.fused import on_cpu  # noqa: E402
 from harness.fused.event import choice  # noqa: E402
-from harness.fused.events import Events, Ran  # noqa: E402
+from harness.fused.events import MARK, Events, Ran  # noqa: E402
 from harness.fused.form import Form  # noqa: E402
 from harness.fused.network import FusedNetwork, Layer  # noqa: E402
 from harness.fused.synapse import Synapse  # noqa: E402
 
-Choose = Callable[[bool, bool], None]
+Choose = Callable[[bool, bool, bool], None]
 
 
 @pytest.fixture
 def choose(monkeypatch: pytest.MonkeyPatch) -> Choose:
-    """Has all forward passes, and all weights' gradients, done by events or densely."""
+    """Has all forward passes, weights' and inputs' gradients done by events or densely."""
 
-    def chosen(forward: bool, gradient: bool) -> None:
-        monkeypatch.setattr(
-            choice, "chosen", lambda events, weight: Ran(events.density, forward, gradient)
-        )
+    def chosen(forward: bool, weights: bool, inputs: bool) -> None:
+        def ran(events: Events, weight: Tensor) -> Ran:
+            window = events.window
+            return Ran(events.density, window, forward, weights, inputs and window is not None)
+
+        monkeypatch.setattr(choice, "chosen", ran)
 
     return chosen
 
@@ -67,9 +69,12 @@ def test_by_events_it_is_the_reference(
 ) -> None:
     network = replace(small(dataset, "Large", neunorm), dropout=p)
     module, reference, x = pair(network, T, B, static=dataset == "cifar10")
-    choose(True, True)
+    choose(True, True, True)
     compare(module, reference, x)
     by_events = [work.ran is not None for work in works(module)]
+    inputs = [work.ran is not None and work.ran.input_gradient for work in works(module)]
+    # NeuNorm and a pool read the gradient of what is sent everywhere
+    assert any(inputs) == (neunorm is None)
     # with dropout behind NeuNorm nothing can be sent as counts
     normalised_and_dropped = neunorm is not None and p > 0
     assert not by_events[0]
@@ -79,7 +84,7 @@ def test_by_events_it_is_the_reference(
 @pytest.mark.parametrize(("forward", "gradient"), [(True, False), (False, True), (False, False)])
 def test_each_part_is_chosen_by_itself(forward: bool, gradient: bool, choose: Choose) -> None:
     module, reference, x = pair(small("nmnist", "Middle", "mean"), 3, 2, static=False)
-    choose(forward, gradient)
+    choose(forward, gradient, False)
     compare(module, reference, x)
     said = fused_adapter.computed(module).split("; ")
     assert said[0] == "layer 1: dense"
@@ -99,23 +104,37 @@ def test_the_dense_variant_never_counts() -> None:
     }
 
 
-def test_other_precisions_and_taps_leave_events_out_or_unchanged(choose: Choose) -> None:
-    choose(True, True)
+def test_a_tap_changes_nothing(choose: Choose) -> None:
+    choose(True, True, True)
     module, reference, x = pair(small("nmnist"), 3, 2, static=False)
     with record_spikes(module) as ours, record_spikes(reference) as theirs:
         module(x)
         reference(x)
         for left, right in zip(ours, theirs, strict=True):
             assert torch.equal(left.collected(), right.collected())
-    with torch.autocast("cpu", torch.bfloat16):
-        module.float()(x.float())
-    assert all(work.ran is None for work in works(module))
+
+
+def test_by_events_it_is_as_dense_in_bf16(choose: Choose) -> None:
+    module, _, x = pair(small("cifar10"), 1, 4, static=True)  # one step: a spike takes few with it
+    module.float()
+    found = {}
+    for by_events in (False, True):
+        choose(by_events, by_events, by_events)
+        module.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            out = module(x.float())
+        out.sum().backward()
+        found[by_events] = [each.grad.clone() for each in module.parameters()]
+    assert all(work.ran is not None and work.ran.forward for work in works(module)[1:])
+    for dense, ours in zip(found[False], found[True], strict=True):
+        assert ours.dtype == torch.float32
+        assert torch.cosine_similarity(dense.flatten(), ours.flatten(), 0) > 0.99
 
 
 def test_an_inference_in_parts_is_the_whole(
     choose: Choose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    choose(True, True)
+    choose(True, True, True)
     module, _, x = pair(small("cifar10"), 4, 5, static=True)
     whole = module(x)
     with torch.no_grad():
@@ -134,6 +153,33 @@ def test_what_spiked_is_counted_and_dropout_takes_from_it(p: float) -> None:
     assert events is not None
     assert torch.equal(events.values(torch.float32), on_cpu.spikes(last, None, form).flatten(0, 1))
     assert events.spiking == int(events.counts.count_nonzero()) > 0
+
+
+@pytest.mark.parametrize("p", [0.0, 0.4])
+def test_marked_is_who_lies_inside_the_window(p: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    current = torch.randn(5, 3, 6, 7, 32, generator=generator) / 2
+    lif = LIF(0.25, 0.5, 0.5)  # its window is open at 0.25 and 0.75
+    current[0, 0, 0, 0, :5] = torch.tensor([0.25, 0.75, 0.26, 0.74, 0.5])
+    keys = dropout.keys(torch.tensor(11), 5, 3) if p else None
+    form = Form(5, lif, 1, None, 32, torch.float32, p=p, keys=keys)
+    last = current.permute(0, 1, 4, 2, 3)
+    bare = on_cpu.events(last, None, form)
+    marked = on_cpu.events(last, None, replace(form, marks=True))
+    assert bare is not None and marked is not None
+    inside, v = [], torch.zeros_like(current[0])
+    for arriving in current:
+        u = lif.k_tau * v + arriving
+        inside.append((u - lif.v_th).abs() < lif.a / 2)
+        v = u * (u < lif.v_th)
+    expected = torch.stack(inside).flatten(0, 1)
+    if keys is not None:
+        kept = torch.stack([dropout.kept(of_step, (32, 6, 7), p) for of_step in keys])
+        expected &= kept.permute(0, 1, 3, 4, 2).flatten(0, 1)
+    assert torch.equal((marked.counts & MARK) > 0, expected)
+    assert marked.marked == int(expected.sum()) > 0
+    assert torch.equal(marked.values(torch.float32), bare.values(torch.float32))
+    assert (bare.marked, bare.window, marked.spiking) == (None, None, bare.spiking)
 
 
 def shape(**changes: int) -> choice.Shape:
@@ -157,28 +203,31 @@ def test_break_even_is_where_the_lines_cross(
     assert choice._crossing(seconds, dense) == pytest.approx(expected)
 
 
+LEFT = choice.BreakEven(0.7, 0.8, 0.0)
+
+
 def test_the_first_measurement_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / name))
-    measured = iter([choice.BreakEven(0.5, 0.6), choice.BreakEven(0.1, 0.2)])
+    measured = iter([choice.BreakEven(0.5, 0.6, 0.0), choice.BreakEven(0.1, 0.2, 0.0)])
 
     def measure(of: choice.Shape) -> choice.BreakEven:
         found = next(measured)
         if found.forward == 0.5:  # meanwhile another process measures and keeps its own
-            choice._keep_first(choice._folder() / f"{of.name}.json", choice.BreakEven(0.7, 0.8))
+            choice._keep_first(choice._folder() / f"{of.name}.json", LEFT)
         return found
 
     monkeypatch.setattr(choice, "_measured", measure)
     choice.break_even.cache_clear()
     try:
-        assert choice.break_even(shape()) == choice.BreakEven(0.7, 0.8)
+        assert choice.break_even(shape()) == LEFT
         choice.break_even.cache_clear()
-        assert choice.break_even(shape()) == choice.BreakEven(0.7, 0.8)
-        assert choice.break_even(shape(maps=9)) == choice.BreakEven(0.1, 0.2)
+        assert choice.break_even(shape()) == LEFT
+        assert choice.break_even(shape(maps=9)) == choice.BreakEven(0.1, 0.2, 0.0)
         kept = next(choice._folder().glob("*-9-*.json"))
         kept.write_text("{}")
         choice.break_even.cache_clear()
-        monkeypatch.setattr(choice, "_measured", lambda of: choice.BreakEven(0.3, 0.3))
-        assert choice.break_even(shape(maps=9)) == choice.BreakEven(0.3, 0.3)
+        monkeypatch.setattr(choice, "_measured", lambda of: choice.BreakEven(0.3, 0.3, 0.3))
+        assert choice.break_even(shape(maps=9)) == choice.BreakEven(0.3, 0.3, 0.3)
     finally:
         choice.break_even.cache_clear()
 
@@ -186,12 +235,15 @@ def test_the_first_measurement_stands(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_what_is_measured_is_a_density() -> None:
     for of in (shape(), replace(shape(), kind="product", valued=False, precision="float64")):
         found = choice._measured(of)
-        assert 0 <= found.forward <= 1 and 0 <= found.weight_gradient <= 1
+        assert all(0 <= each <= 1 for each in vars(found).values())
 
 
 def test_density_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, "break_even", lambda of: choice.BreakEven(0.2, 0.6))
-    weight = torch.zeros(16, 8, 3, 3)
+    monkeypatch.setattr(choice, "break_even", lambda of: choice.BreakEven(0.2, 0.6, 0.4))
+    weight, counts = torch.zeros(16, 8, 3, 3), torch.zeros(1, 5, 4, 5, dtype=torch.uint8)
     for spiking, forward, gradient in ((3, True, True), (30, False, True), (70, False, False)):
-        events = Events(torch.zeros(1, 5, 4, 5, dtype=torch.uint8), 0.25, 4, spiking)
-        assert choice.chosen(events, weight) == Ran(spiking / 100, forward, gradient)
+        events = Events(counts, 0.25, 4, spiking)
+        assert choice.chosen(events, weight) == Ran(spiking / 100, None, forward, gradient, False)
+    for marked, inputs in ((39, True), (40, False)):
+        events = Events(counts, 1.0, 1, 30, marked=marked)
+        assert choice.chosen(events, weight) == Ran(0.3, marked / 100, False, True, inputs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib.util import find_spec
 
 import torch
@@ -10,11 +9,11 @@ import torch
 # maps, outputs, height and width of convolutions of Table 1's networks, and images
 SHAPES = ((128, 256, 16, 40), (512, 1024, 8, 40), (128, 128, 34, 20))
 DENSITIES = (0.05, 0.15, 0.3, 0.6)
-WORK = ("forward", "weight gradient")
+WORK = ("forward", "weight gradient", "input gradient")
 
 
 class Convolution:
-    """One layer's work on random counts of a pool's windows."""
+    """One layer's work: on random counts of a pool's windows, or on marks where there is none."""
 
     params = (SHAPES, DENSITIES, WORK)
     param_names = ("maps, outputs, side, images", "density", "work")
@@ -24,23 +23,13 @@ class Convolution:
         """Events and weights; skipped where there are no kernels."""
         if find_spec("numba") is None:
             raise NotImplementedError("numba is missing")
-        from harness.fused.event import choice, engine
-        from harness.fused.parts import DENSE_CONVOLUTION
+        from harness.fused.event import choice
 
         maps, outputs, side, images = shape
         threads = torch.get_num_threads()
-        of = choice.Shape("convolution", maps, side, side, outputs, True, "float32", threads)
-        events = choice.random_events(of, images, density, torch.float32)
-        weight, bias, dy = choice.random_tensors(of, images, torch.float32)
-        values = events.values(torch.float32)
-        self.run: Callable[[], object]
-        self.dense: Callable[[], object]
-        if work == "forward":
-            self.run = lambda: engine.convolve(events, weight, bias)
-            self.dense = lambda: DENSE_CONVOLUTION.forward(values, weight, bias)
-        else:
-            self.run = lambda: engine.convolution_gradient(dy, events, weight)
-            self.dense = lambda: DENSE_CONVOLUTION.weight_gradient(dy, values, weight)
+        pooled = work != "input gradient"  # a pool leaves no marks
+        of = choice.Shape("convolution", maps, side, side, outputs, pooled, "float32", threads)
+        self.run, self.dense = choice.parts_of(of, images, density)[work]
         self.run()
 
     def time_events(self, shape: tuple[int, int, int, int], density: float, work: str) -> None:

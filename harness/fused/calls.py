@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numba import carray  # type: ignore[attr-defined]
 
-from harness.fused import cpu
+from harness.fused import adjoint, cpu
 from harness.fused.cache import callback, inlined
 from harness.fused.intrinsics import array, take
 from harness.spec import Precision
@@ -20,6 +20,8 @@ SIZE = 20
     NEXT, PARTS, STEPS, MOVING, BATCH, HEIGHT, WIDTH, MAPS, POOL, THRESHOLD,
     CURRENT, U_, KEYS, OUT, BACK, D_U, D_BIAS, NUMBERS, X, SPIKING,
 ) = range(SIZE)  # fmt: skip
+NUMBERED = 11  # `Form.numbers`
+NEURONS = 256  # of a line that are taken together, if its pixels have fewer
 
 
 @inlined
@@ -27,12 +29,18 @@ def _shapes(call):
     """Shapes of current, of what goes to the next layer, of U, and of dropout's keys."""
     steps, batch, maps, pool = call[STEPS], call[BATCH], call[MAPS], call[POOL]
     height, width = call[HEIGHT] // pool, call[WIDTH] // pool
-    current = (call[MOVING], batch, call[HEIGHT], call[WIDTH], maps)
-    out = (steps, batch, height, width, maps)
+    current = (call[MOVING], batch, call[HEIGHT], call[WIDTH] * maps)
+    out = (steps, batch, height, width * maps)
     some = 1 if call[U_] else 0
-    U = (height * some, width * some, maps * some)
     drawn = 1 if call[KEYS] else 0
-    return current, out, U, (steps * drawn, batch * drawn, 2)
+    return current, out, (height * some, width * some * maps), (steps * drawn, batch * drawn, 2)
+
+
+@inlined
+def _sizes(call):
+    """Pool, maps, and how many pooled pixels are taken together."""
+    pool, maps = call[POOL], call[MAPS]
+    return pool, maps, max(1, min(call[WIDTH] // pool, NEURONS // (pool * maps)))
 
 
 @inlined
@@ -45,7 +53,7 @@ def _part(address, stored, number):
     rows = of_out[1] * of_out[2]
     current = array(call[CURRENT], of_current, stored)
     U, keys = array(call[U_], of_U, number), array(call[KEYS], of_keys, np.uint32(0))
-    numbers = array(call[NUMBERS], (10,), number)
+    numbers = array(call[NUMBERS], (NUMBERED,), number)
     return call, part, rows * part // parts, rows * (part + 1) // parts, current, U, keys, numbers
 
 
@@ -56,15 +64,18 @@ def _spikes(stored: Any, number: Any, sent: Any) -> Callable[[], int]:
     def spikes(address):
         call, part, first, last, current, U, keys, numbers = _part(address, stored, number)
         _, of_out, _, _ = _shapes(call)
-        width, maps, pool = of_out[3], of_out[4], call[POOL]
-        v = np.empty((width * pool, pool, maps), numbers.dtype)
-        scratch = np.empty((4, max(width, maps)), numbers.dtype)
-        out, x = array(call[OUT], of_out, sent), array(call[X], of_out[:4], number)
+        sizes = _sizes(call)
+        pool, maps, together = sizes
+        width = of_out[3] // maps
+        v = np.empty((pool, of_out[3] * pool), numbers.dtype)
+        scratch = np.empty((6, max(width, together * pool * maps)), numbers.dtype)
+        out = array(call[OUT], of_out, sent)
+        x = array(call[X], (of_out[0], of_out[1], of_out[2], width), number)
         # a kernel's to fill: numba drops what is put into an array here, as if nobody read it
-        spiking = array(call[SPIKING], (call[PARTS], 1), np.int64(0))
+        spiking = array(call[SPIKING], (call[PARTS], 2), np.int64(0))
         threshold = np.uint32(call[THRESHOLD])
         cpu.spikes(
-            current, U, keys, out, x, spiking[part], v, scratch, numbers, pool, threshold,
+            current, U, keys, out, x, spiking[part], v, scratch, numbers, sizes, threshold,
             first, last,
         )  # fmt: skip
 
@@ -78,14 +89,15 @@ def _gradients(stored: Any, number: Any) -> Callable[[], int]:
     def gradients(address):
         call, part, first, last, current, U, keys, numbers = _part(address, stored, number)
         _, of_out, of_U, _ = _shapes(call)
-        steps, parts, maps, pool = call[STEPS], call[PARTS], of_out[4], call[POOL]
-        u = np.empty((steps, pool * pool, maps), numbers.dtype)
-        scratch = np.empty((2 * pool * pool + 2, maps), numbers.dtype)
-        d_U = array(call[D_U], (parts, of_U[0], of_U[1], of_U[2]), number)
+        steps, parts, sizes = call[STEPS], call[PARTS], _sizes(call)
+        pool, maps, together = sizes
+        u = np.empty((steps, pool, together * pool * maps), numbers.dtype)
+        scratch = np.empty((2 * pool + 4, together * pool * maps), numbers.dtype)
+        d_U = array(call[D_U], (parts, of_U[0], of_U[1]), number)
         d_bias = array(call[D_BIAS], (parts, maps), np.float64(0))
-        cpu.gradients(
+        adjoint.gradients(
             current, U, keys, array(call[BACK], of_out, stored), d_U[part], d_bias[part],
-            u, scratch, np.empty(steps, numbers.dtype), numbers, pool,
+            u, scratch, np.empty((steps, together), numbers.dtype), numbers, sizes,
             np.uint32(call[THRESHOLD]), first, last,
         )  # fmt: skip
 
@@ -101,6 +113,6 @@ _TYPES: Mapping[Precision, tuple[Any, Any]] = {
 _Kernels = Mapping[Precision, Callable[[], int]]
 SPIKES: _Kernels = {precision: _spikes(*types, types[0]) for precision, types in _TYPES.items()}
 COUNTS: _Kernels = {
-    precision: _spikes(*_TYPES[precision], np.uint8(0)) for precision in ("fp32", "fp64")
+    precision: _spikes(*types, np.uint8(0)) for precision, types in _TYPES.items()
 }
 GRADIENTS: _Kernels = {precision: _gradients(*types) for precision, types in _TYPES.items()}

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 MOST = 255  # neurons of a pool's window: a count is a byte
+MARK = 2  # in the byte of a neuron that has no pool: it lies inside the surrogate's window
 
 
 @dataclass(frozen=True)
@@ -21,19 +22,32 @@ class Events:
     gain: float
     most: int  # the largest count that there can be
     spiking: int  # how many counts are not 0
-    x: Tensor | None = None  # (N, h, w), of the synapses' type
+    x: Tensor | None = None  # (N, h, w), of the potential's type
     U: Tensor | None = None  # (C, h, w)
+    marked: int | None = None  # how many bytes are marked; None: marks were not asked for
+
+    @property
+    def bits(self) -> int:
+        """Those of a byte that are its count."""
+        return MOST if self.marked is None else 1
 
     @property
     def density(self) -> float:
         """The share of counts that are not 0."""
         return self.spiking / max(1, self.counts.numel())
 
+    @property
+    def window(self) -> float | None:
+        """The share of neurons inside the surrogate's window: all whose gradient is read."""
+        return None if self.marked is None else self.marked / max(1, self.counts.numel())
+
     def values(self, dtype: torch.dtype) -> Tensor:  # -> (N, C, h, w), channels last
         """What the next layer's input is."""
-        values = self.counts.to(dtype).mul_(self.gain)
+        counts = self.counts if self.marked is None else self.counts & self.bits
+        values = counts.to(dtype).mul_(self.gain)
         if self.x is not None and self.U is not None:
-            values -= self.x[..., None] * self.U.to(dtype).permute(1, 2, 0)
+            U = self.U.to(self.x.dtype).permute(1, 2, 0)
+            values = (values - self.x[..., None] * U).to(dtype)
         return values.permute(0, 3, 1, 2)
 
 
@@ -42,5 +56,7 @@ class Ran:
     """How a layer's last call was done."""
 
     density: float  # of what it was sent
+    window: float | None  # of the neurons that sent it; None: their gradients are all wanted
     forward: bool  # by events
     weight_gradient: bool
+    input_gradient: bool

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from harness.fused.events import MARK
 from harness.spec import LIF, NeuNorm
 
 
@@ -31,6 +32,7 @@ class Form:
     dtype: torch.dtype  # of the potential
     p: float = 0.0  # of dropout
     keys: Tensor | None = None  # (T, B, 2) of its masks; None: nothing is dropped
+    marks: bool = False  # counts are marked where a neuron lies inside the surrogate's window
 
     @property
     def scale(self) -> float:
@@ -40,7 +42,9 @@ class Form:
     @property
     def numbers(self) -> tuple[float, ...]:
         """The constants in the kernels' order: k_tau, V_th, a / 2, 1 / a, k_tau2, c, pool area, the
-        factor of what dropout keeps, 0, 1."""
+        factor of what dropout keeps, 0, 1, and what marks a count."""
         k_tau2 = self.neunorm.k_tau2 if self.neunorm else 0.0
         lif, area, grown = self.lif, float(self.pool**2), 1 / (1 - self.p)
-        return lif.k_tau, lif.v_th, lif.a / 2, 1 / lif.a, k_tau2, self.scale, area, grown, 0.0, 1.0
+        of_lif = lif.k_tau, lif.v_th, lif.a / 2, 1 / lif.a
+        mark = float(MARK) if self.marks else 0.0
+        return *of_lif, k_tau2, self.scale, area, grown, 0.0, 1.0, mark

@@ -70,6 +70,17 @@ def _(out) -> Any:
     return lambda out: False
 
 
+def has(sent, bits) -> Any:
+    """Whether one of a count's bits is set; a value that is no count has none."""
+
+
+@overload(has, inline="always")
+def _(sent, bits) -> Any:
+    if sent == types.uint8:
+        return lambda sent, bits: (sent & np.uint8(bits)) != 0
+    return lambda sent, bits: False
+
+
 def put(target, place, value, count) -> Any:
     """Stores a value, or the count that it stands for where `target` is of bytes."""
 

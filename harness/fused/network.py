@@ -228,8 +228,12 @@ class FusedNetwork(nn.Module):
         calls, layers = [], self._layers
         for layer, next_layer, drawn in zip(layers, [*layers[1:], None], keys, strict=True):
             of_run = None if drawn is None else drawn[:, samples]
-            form = replace(layer.form, steps=run.steps, dtype=potential, keys=of_run)
-            sends = next_layer is not None and next_layer.work.takes_events
+            after = None if next_layer is None else next_layer.work
+            sends = after is not None and after.takes_events
+            # NeuNorm and a pool read the gradient of what is sent everywhere
+            alone = layer.form.pool == 1 and layer.neunorm is None
+            marks = keeps and alone and sends and after is not None and not after.product
+            form = replace(layer.form, steps=run.steps, dtype=potential, keys=of_run, marks=marks)
             calls.append(Call(layer.work, form, layer.tap, sends))
         frames = x[:1] if synapses.is_static(x) else x
         return frames, run, tuple(calls)

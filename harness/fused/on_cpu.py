@@ -32,13 +32,16 @@ def spikes(current: Tensor, U: Tensor | None, form: Form) -> Tensor:
 def events(current: Tensor, U: Tensor | None, form: Form) -> Events | None:
     """The same as counts, (T B, h, w, C), where the next layer can take them; else None."""
     most = form.pool**2
-    if current.dtype not in _COUNTS or most > MOST or (U is not None and form.keys is not None):
+    if most > MOST or (U is not None and form.keys is not None):
         return None  # what NeuNorm takes away is dropped too: no number of a pixel tells it
     out, x, spiking = _sent(_COUNTS, torch.uint8, current, U, form)
     gain = 1 / (most * (1 - form.p if form.keys is not None else 1))
     of_x = None if U is None else x.flatten(0, 1)
     taken = None if U is None else U.detach()
-    return Events(out.flatten(0, 1), gain, most, int(spiking.sum()), of_x, taken)
+    spiked, marked = spiking.sum(0).tolist()
+    return Events(
+        out.flatten(0, 1), gain, most, spiked, of_x, taken, marked if form.marks else None
+    )
 
 
 def _sent(
@@ -48,13 +51,13 @@ def _sent(
     U: Tensor | None,
     form: Form,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What a kernel of spikes sends, NeuNorm's x, and how many counts are not 0, by thread."""
+    """What a kernel of spikes sends, NeuNorm's x, and how many counts and marks there are, by thread."""
     last = _last(current)
     _, batch, height, width, maps = last.shape
     h, w = height // form.pool, width // form.pool
     out = torch.empty(form.steps, batch, h, w, maps, dtype=dtype)
     x = torch.empty(form.steps, batch, h, w, dtype=form.dtype)
-    spiking = torch.zeros(threads(batch * h), dtype=torch.int64)
+    spiking = torch.zeros(threads(batch * h), 2, dtype=torch.int64)
     arrays = {calls.OUT: out, calls.X: x, calls.SPIKING: spiking, calls.U_: _weights(U, form)}
     _run(kernels[current.dtype](), form, last, arrays)
     return out, x, spiking

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from harness.fused.events import Events, Ran
 from harness.fused.parts import DENSE_CONVOLUTION, DENSE_PRODUCT, Parts
+
+if TYPE_CHECKING:  # it needs numba
+    from harness.fused.event.engine import ByEvents
 
 TAPS = 3  # of the side of a convolution that the event kernels have
 
@@ -37,11 +42,13 @@ class Synapse:
             for name, chosen in (
                 ("forward", self.ran.forward),
                 ("weight gradient", self.ran.weight_gradient),
+                ("input gradient", self.ran.input_gradient),
             )
             if chosen
         ]
         how = f"{' and '.join(by_events)} by events" if by_events else "dense"
-        return f"{how}, density {self.ran.density:.2f}"
+        window = "" if self.ran.window is None else f", window {self.ran.window:.2f}"
+        return f"{how}, density {self.ran.density:.2f}{window}"
 
     def inputs(self, sent: Tensor | Events, dtype: torch.dtype) -> Tensor | Events:
         """What is kept of what is sent, (N, ...): channels last for a convolution, else flat."""
@@ -55,30 +62,35 @@ class Synapse:
         """The current, (N, K, H, W) or (N, K)."""
         self.ran = None
         if isinstance(inputs, Events):
-            from harness.fused.event import choice, engine  # they need numba
+            from harness.fused.event import choice  # it needs numba
 
             self.ran = choice.chosen(inputs, weight)
             if self.ran.forward:
-                by_events = engine.multiply if self.product else engine.convolve
-                return by_events(inputs, weight, bias)
+                return self._by_events.forward(inputs, weight, bias)
         return self._parts.forward(self._values(inputs, weight.dtype), weight, bias)
 
     def weight_gradient(self, dy: Tensor, inputs: Tensor | Events, weight: Tensor) -> Tensor:
         """By dy, the current's gradient."""
         if isinstance(inputs, Events) and self.ran is not None and self.ran.weight_gradient:
-            from harness.fused.event import engine
-
-            gradient = engine.product_gradient if self.product else engine.convolution_gradient
-            return gradient(dy, inputs, weight)
+            return self._by_events.weight_gradient(dy, inputs, weight)
         return self._parts.weight_gradient(dy, self._values(inputs, weight.dtype), weight)
 
     def input_gradient(self, dy: Tensor, inputs: Tensor | Events, weight: Tensor) -> Tensor:
-        """By dy: (N, C, H, W), or (N, inputs) for flat inputs."""
+        """By dy: (N, C, H, W), or (N, inputs) for flat inputs; 0 where it is not read."""
         if isinstance(inputs, Tensor):
             return self._parts.input_gradient(dy, inputs.shape, weight)
+        marked = self._by_events.input_gradient
+        if marked is not None and self.ran is not None and self.ran.input_gradient:
+            return marked(dy, inputs, weight)
         images, height, width, maps = inputs.counts.shape
         shape = torch.Size((images, maps, height, width))
         return self._parts.input_gradient(dy, shape, weight).view(shape)
+
+    @property
+    def _by_events(self) -> ByEvents:
+        from harness.fused.event import engine
+
+        return engine.PRODUCT if self.product else engine.CONVOLUTION
 
     @property
     def _parts(self) -> Parts:

@@ -23,7 +23,7 @@ from torch import Tensor
 from harness.fused.cache import sources_sha256
 from harness.fused.event import engine
 from harness.fused.event.vectors import BYTES
-from harness.fused.events import Events, Ran
+from harness.fused.events import MARK, Events, Ran
 from harness.fused.parts import DENSE_CONVOLUTION, DENSE_PRODUCT
 from harness.system import clock
 from harness.system.files import make_user_cache, write_whole
@@ -33,6 +33,7 @@ TRIED = (0.1, 0.4)  # densities at which events are timed; between and beyond, t
 REPEATS = 2
 PIXELS = 2**12  # of the images that are timed: the largest shapes take a second or two
 NEVER, ALWAYS = 0.0, 1.0
+Work = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,17 @@ class BreakEven:
 
     forward: float
     weight_gradient: float
+    input_gradient: float  # of marks: the share of neurons inside the surrogate's window
 
 
 def chosen(events: Events, weight: Tensor) -> Ran:
     """How a layer's work on these events is to be done."""
-    limits, density = break_even(Shape.of(events, weight)), events.density
-    return Ran(density, density < limits.forward, density < limits.weight_gradient)
+    limits = break_even(Shape.of(events, weight))
+    density, window = events.density, events.window
+    return Ran(
+        density, window, density < limits.forward, density < limits.weight_gradient,
+        window is not None and window < limits.input_gradient,
+    )  # fmt: skip
 
 
 @cache
@@ -128,28 +134,44 @@ def _folder() -> Path:
 
 
 def _measured(shape: Shape) -> BreakEven:
-    """Where the line through two densities' times meets the dense form's time."""
-    dtype = getattr(torch, shape.precision)
+    """Where the line through two densities' times meets the dense form's time, for each part."""
     images = max(shape.threads, PIXELS // (shape.height * shape.width))
-    dense = DENSE_CONVOLUTION if shape.kind == "convolution" else DENSE_PRODUCT
-    given = [random_events(shape, images, density, dtype) for density in TRIED]
-    weight, bias, dy = random_tensors(shape, images, dtype)
-    values = given[-1].values(dtype)
-    inputs = values if shape.kind == "convolution" else values.flatten(1)
-    if shape.kind == "convolution":
-        forward, gradient = engine.convolve, engine.convolution_gradient
-    else:
-        forward, gradient = engine.multiply, engine.product_gradient
+    low, high = (parts_of(shape, images, density) for density in TRIED)
+    found = {}
+    for part, (_, dense) in high.items():
+        by_events = [shortest(each[part][0]) for each in (low, high)]
+        found[part] = _crossing(by_events, shortest(dense))
     return BreakEven(
-        _crossing(
-            [shortest(lambda e=each: forward(e, weight, bias)) for each in given],
-            shortest(lambda: dense.forward(inputs, weight, bias)),
-        ),
-        _crossing(
-            [shortest(lambda e=each: gradient(dy, e, weight)) for each in given],
-            shortest(lambda: dense.weight_gradient(dy, inputs, weight)),
-        ),
+        found["forward"], found["weight gradient"], found.get("input gradient", NEVER)
     )
+
+
+def parts_of(shape: Shape, images: int, density: float) -> dict[str, tuple[Work, Work]]:
+    """Each part of a layer's work on random events, by events and densely."""
+    dtype = getattr(torch, shape.precision)
+    events = random_events(shape, images, density, dtype)
+    weight, bias, dy = random_tensors(shape, images, dtype)
+    convolution = shape.kind == "convolution"
+    dense = DENSE_CONVOLUTION if convolution else DENSE_PRODUCT
+    by_events = engine.CONVOLUTION if convolution else engine.PRODUCT
+    values = events.values(dtype) if convolution else events.values(dtype).flatten(1)
+    parts: dict[str, tuple[Work, Work]] = {
+        "forward": (
+            lambda: by_events.forward(events, weight, bias),
+            lambda: dense.forward(values, weight, bias),
+        ),
+        "weight gradient": (
+            lambda: by_events.weight_gradient(dy, events, weight),
+            lambda: dense.weight_gradient(dy, values, weight),
+        ),
+    }
+    marked = by_events.input_gradient
+    if marked is not None and events.marked is not None:
+        parts["input gradient"] = (
+            lambda: marked(dy, events, weight),
+            lambda: dense.input_gradient(dy, values.shape, weight),
+        )
+    return parts
 
 
 def _crossing(seconds: list[float], dense: float) -> float:
@@ -161,20 +183,25 @@ def _crossing(seconds: list[float], dense: float) -> float:
     return min(ALWAYS, max(NEVER, low + (dense - first) / slope))
 
 
-def shortest(work: Callable[[], object]) -> float:
+def shortest(work: Work) -> float:
     """Seconds of the shortest of a few, after one that is not counted."""
     work()
     return min(clock.seconds(work, torch.device("cpu")) for _ in range(REPEATS))
 
 
 def random_events(shape: Shape, images: int, density: float, dtype: torch.dtype) -> Events:
-    """Random counts of a density; a generator of their own, so that nobody's numbers move."""
+    """Random counts of a density, and as many marks where there is no pool.
+
+    They come from a generator of their own, so that nobody's numbers move.
+    """
     generator = torch.Generator().manual_seed(0)
     size = (images, shape.height, shape.width, shape.maps)
     spiked = torch.rand(size, generator=generator) < density
-    counts = spiked.to(torch.uint8)
-    most = 4 if shape.valued else 1
-    return Events(counts, 1 / most, most, int(spiked.sum()))
+    counts, spiking = spiked.to(torch.uint8), int(spiked.sum())
+    if shape.valued:
+        return Events(counts, 1 / 4, 4, spiking)
+    marked = torch.rand(size, generator=generator) < density
+    return Events(counts + MARK * marked.byte(), 1.0, 1, spiking, marked=int(marked.sum()))
 
 
 def random_tensors(shape: Shape, images: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,8 +1,7 @@
-"""The event kernels on torch's tensors: memory as they want it, and work cut to fit the caches."""
+"""The event kernels on torch's tensors: memory as they want it."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
@@ -13,9 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from harness.fused import team
-from harness.fused.event import forward, listing, product, weights
+from harness.fused.event import forward, inputs, listing, product, weights
+from harness.fused.event.caches import Cut, cache_bytes, cut, rows_of_weights
 from harness.fused.event.listing import AREA, NARROW, WIDE
-from harness.fused.events import Events
+from harness.fused.events import MARK, Events
 
 LISTED = 2**21  # places of the lists that are held at once
 
@@ -28,50 +28,6 @@ _NUMBERS: dict[torch.dtype, tuple[Any, int]] = {
 @cache
 def _kernel(make: Callable[[Any, int], Callable[[], int]], dtype: torch.dtype) -> int:
     return make(*_NUMBERS[dtype])()
-
-
-class Cut(NamedTuple):
-    """How images are cut into groups: so many together, or lines of one."""
-
-    together: int
-    lines: int
-
-    def groups(self, images: int, height: int) -> int:
-        """How many there are."""
-        return -(-images // self.together) * -(-height // self.lines)
-
-
-@cache
-def _cache_bytes(level: int) -> int:
-    """Of a core's data cache; what is common where the system does not say."""
-    name = {1: "SC_LEVEL1_DCACHE_SIZE", 2: "SC_LEVEL2_CACHE_SIZE"}[level]
-    try:
-        found = os.sysconf(name)
-    except (AttributeError, OSError, ValueError):
-        found = 0
-    return found if found > 0 else {1: 2**15, 2: 2**19}[level]
-
-
-def cut(counts: Tensor, pixel: int, margin: int, room: int, at_least: int) -> Cut:
-    """Groups of images whose pixels, of so many bytes, fit the room with a margin of lines.
-
-    There are `at_least` so many groups, if there are lines enough.
-    """
-    images, height, width, _ = counts.shape
-    line = (width + 2) * pixel
-    lines = max(1, min(height, room // line - margin))
-    if images < at_least:
-        lines = min(lines, max(1, height * images // at_least))
-    lines = -(-height // -(-height // lines))
-    if lines < height:
-        return Cut(1, lines)
-    fitting = max(1, room // ((height + margin) * line))
-    return Cut(max(1, min(fitting, -(-images // at_least))), lines)
-
-
-def _block() -> int:
-    """Rows of weights that two thirds of the first cache hold; whole vectors of counts."""
-    return max(64, _cache_bytes(1) * 2 // 3 // WIDE // 64 * 64)
 
 
 def _run(
@@ -89,17 +45,27 @@ def _run(
     team.run(_kernel(make, dtype), call.ctypes.data, torch.get_num_threads())
 
 
-def _sizes(counts: Tensor, outputs: int, most: int) -> dict[int, int | Tensor | None]:
-    images, height, width, maps = counts.shape
+def _computed(numbers: Tensor) -> Tensor:
+    """A layer's own numbers as they are computed with: bf16 in float32, others as they are."""
+    numbers = numbers.detach()
+    return numbers.float() if numbers.dtype == torch.bfloat16 else numbers
+
+
+def _sizes(
+    events: Events, outputs: int, stored: torch.dtype
+) -> dict[int, int | Tensor | None]:
+    images, height, width, maps = events.counts.shape
     return {
         listing.IMAGES: images,
         listing.HEIGHT: height,
         listing.WIDTH: width,
         listing.MAPS: maps,
         listing.OUT_MAPS: outputs,
-        listing.VALUED: int(most > 1),
-        listing.COUNTS: counts,
-        listing.BLOCK: _block(),
+        listing.VALUED: int(events.most > 1),
+        listing.BITS: events.bits,
+        listing.STORED: stored.itemsize,
+        listing.COUNTS: events.counts,
+        listing.BLOCK: rows_of_weights(),
     }
 
 
@@ -111,25 +77,26 @@ def _wide(dtype: torch.dtype, outputs: int) -> int:
 
 def convolve(events: Events, weight: Tensor, bias: Tensor) -> Tensor:
     """weight (K, C, 3, 3), bias (K,) -> (N, K, H, W), channels last."""
+    stored, weight, bias = weight.dtype, _computed(weight), _computed(bias)
     counts, dtype = events.counts, weight.dtype
     images, height, width, maps = counts.shape
     outputs, threads = len(weight), torch.get_num_threads()
-    block, wide = _block(), _wide(dtype, outputs)
-    kept = weight.detach().mul(events.gain) if events.gain != 1 else weight.detach()
+    block, wide = rows_of_weights(), _wide(dtype, outputs)
+    kept = weight.mul(events.gain) if events.gain != 1 else weight
     kept = kept.permute(0, 2, 3, 1).contiguous()
-    sizes = _sizes(counts, outputs, events.most)
+    sizes = _sizes(events, outputs, stored)
     rows = wide * -(-maps // block) * AREA * (block + 1)
     packed = torch.empty(rows, dtype=dtype)
     _run(forward.pack, dtype, {**sizes, listing.WEIGHT: kept, listing.PACKED: packed})
-    chosen = cut(counts, WIDE, 4, _cache_bytes(2) * 2 // 5, 2 * threads)
-    out = torch.empty(images, height, width, outputs, dtype=dtype)
+    chosen = cut(counts, WIDE, 4, cache_bytes(2) * 2 // 5, 2 * threads)
+    out = torch.empty(images, height, width, outputs, dtype=stored)
     given = {
         listing.TOGETHER: chosen.together,
         listing.LINES: chosen.lines,
         listing.PACKED: packed,
-        listing.BIAS: functional.pad(bias.detach(), (0, wide - outputs)),
+        listing.BIAS: functional.pad(bias, (0, wide - outputs)),
         listing.OFFSET: _offset(events, weight, wide),
-        listing.AUXILIARY: None if events.x is None else events.x,
+        listing.AUXILIARY: events.x,
         listing.OUT: out,
     }
     _run(forward.convolve, dtype, {**sizes, **given})
@@ -143,7 +110,7 @@ def _offset(events: Events, weight: Tensor, wide: int) -> Tensor | None:
     outputs, maps = weight.shape[:2]
     around = functional.unfold(events.U.to(weight.dtype)[None], 3, padding=1)  # (1, C 9, pixels)
     around = around.view(maps, AREA, -1).permute(1, 2, 0)
-    taps = weight.detach().reshape(outputs, maps, AREA).permute(2, 1, 0)
+    taps = weight.reshape(outputs, maps, AREA).permute(2, 1, 0)
     return functional.pad(-(around @ taps), (0, wide - outputs)).contiguous()
 
 
@@ -163,7 +130,7 @@ class _Work(NamedTuple):
         """For counts (N, H, W, C)."""
         images, height, width, maps = counts.shape
         threads = torch.get_num_threads()
-        chosen = cut(counts, NARROW, 2, _cache_bytes(1) * 7 // 8, threads)
+        chosen = cut(counts, NARROW, 2, cache_bytes(1) * 7 // 8, threads)
         groups, sets = chosen.groups(images, height), -(-outputs * dtype.itemsize // NARROW)
         shares = 1 if sets >= 2 * threads else min(groups, -(-2 * threads // sets))
         listed = LISTED // (chosen.together * chosen.lines * width * maps)
@@ -171,8 +138,8 @@ class _Work(NamedTuple):
 
 
 def convolution_gradient(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
-    """dy (N, K, H, W), channels last -> the weight's gradient, (K, C, 3, 3)."""
-    counts, dtype, x = events.counts, weight.dtype, events.x
+    """dy (N, K, H, W), channels last -> the weight's gradient, (K, C, 3, 3); no bf16."""
+    counts, dtype, x = events.counts, _computed(weight).dtype, events.x
     _, height, width, maps = counts.shape
     work, narrow = _Work.of(counts, len(weight), dtype), NARROW // dtype.itemsize
     sums = torch.zeros(work.shares, work.sets, maps, AREA, narrow, dtype=dtype)
@@ -181,7 +148,7 @@ def convolution_gradient(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
         taken = torch.zeros(work.shares, work.sets, AREA, height * width, narrow, dtype=dtype)
     room = work.at_once * work.cut.together * work.cut.lines * width * maps
     given = {
-        **_sizes(counts, len(weight), events.most),
+        **_sizes(events, len(weight), dy.dtype),
         listing.TOGETHER: work.cut.together,
         listing.LINES: work.cut.lines,
         listing.SHARES: work.shares,
@@ -213,20 +180,46 @@ def _total(sums: Tensor, taken: Tensor | None, events: Events) -> Tensor:
     return total
 
 
+def convolution_input(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
+    """dy (N, K, H, W), channels last -> (N, C, H, W), 0 where no mark wants it."""
+    weight = _computed(weight)
+    counts, dtype = events.counts, weight.dtype
+    maps, outputs = counts.shape[3], NARROW // dtype.itemsize
+    sets, blocks = -(-len(weight) // outputs), -(-maps // inputs.AT_ONCE)
+    room = min(cache_bytes(1) * 7 // 8, cache_bytes(2) // (2 * sets))
+    chosen = cut(counts, NARROW, 2, room, 2 * torch.get_num_threads())
+    sizes, kept = _sizes(events, len(weight), dy.dtype), weight.permute(0, 2, 3, 1).contiguous()
+    packed = torch.empty(blocks * inputs.AT_ONCE * sets * AREA * outputs, dtype=dtype)
+    _run(inputs.pack, dtype, {**sizes, listing.WEIGHT: kept, listing.PACKED: packed})
+    out = torch.empty(counts.shape, dtype=dy.dtype)
+    given = {
+        **sizes,
+        listing.BITS: MARK,
+        listing.TOGETHER: chosen.together,
+        listing.LINES: chosen.lines,
+        listing.WEIGHT: dy.permute(0, 2, 3, 1).contiguous(),
+        listing.PACKED: packed,
+        listing.OUT: out,
+    }
+    _run(inputs.summed, dtype, given)
+    return out.permute(0, 3, 1, 2)
+
+
 def multiply(events: Events, weight: Tensor, bias: Tensor) -> Tensor:
     """A product: weight (K, C h w), best kept with each input's weights together -> (N, K)."""
+    stored, weight, bias = weight.dtype, _computed(weight), _computed(bias)
     counts, dtype = events.counts, weight.dtype
     images, height, width, maps = counts.shape
     outputs, threads, pixels = len(weight), torch.get_num_threads(), height * width
-    block, wide = _block(), _wide(dtype, outputs)
+    block, wide = rows_of_weights(), _wide(dtype, outputs)
     blocks, sets = -(-maps // block), wide * dtype.itemsize // WIDE
     sums = torch.zeros(images, wide, dtype=dtype)
     at_once = max(1, min(pixels, LISTED // (images * (maps + blocks))))
     given = {
-        **_sizes(counts, outputs, events.most),
+        **_sizes(events, outputs, stored),
         listing.HEIGHT: pixels,
         listing.SHARES: 1 if sets >= threads else min(images, -(-threads // sets)),
-        listing.WEIGHT: weight.detach().t().contiguous(),
+        listing.WEIGHT: weight.t().contiguous(),
         listing.PLACES: torch.empty(images * at_once * (maps + blocks), dtype=torch.int16),
         listing.VALUES: torch.empty(images * at_once * (maps + blocks), dtype=torch.int8),
         listing.STARTS: torch.empty(images, at_once, blocks, 2, dtype=torch.int64),
@@ -236,17 +229,18 @@ def multiply(events: Events, weight: Tensor, bias: Tensor) -> Tensor:
         part = {listing.FIRST: first, listing.LAST: min(pixels, first + at_once)}
         _run(product.listed, dtype, {**given, **part})
         _run(product.forward, dtype, {**given, **part})
-    y = torch.add(bias.detach(), sums[:, :outputs], alpha=events.gain)
+    y = torch.add(bias, sums[:, :outputs], alpha=events.gain)
     if events.x is not None and events.U is not None:
-        by_pixel = weight.detach().view(outputs, maps, pixels)
+        by_pixel = weight.view(outputs, maps, pixels)
         taken = torch.einsum("kcp,cp->pk", by_pixel, events.U.to(dtype).flatten(1))
         y.addmm_(events.x.flatten(1), taken, alpha=-1)
-    return y
+    return y.to(stored)
 
 
 def product_gradient(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
-    """dy (N, K) -> the weight's gradient, (K, C h w), with each input's together."""
-    counts, dtype = events.counts, weight.dtype
+    """dy (N, K) -> the weight's gradient, (K, C h w), with each input's together; no bf16."""
+    dy = _computed(dy)
+    counts, dtype = events.counts, dy.dtype
     images, height, width, maps = counts.shape
     outputs, pixels = len(weight), height * width
     row, sets = WIDE // dtype.itemsize, _wide(dtype, outputs) * dtype.itemsize // WIDE
@@ -255,7 +249,7 @@ def product_gradient(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
     packed[:, :images] = padded.view(images, sets, row).transpose(0, 1)
     out = torch.empty(pixels * maps, outputs, dtype=dtype)
     given = {
-        **_sizes(counts, outputs, events.most),
+        **_sizes(events, outputs, dtype),
         listing.HEIGHT: pixels,
         listing.PACKED: packed,
         listing.OUT: out,
@@ -266,3 +260,15 @@ def product_gradient(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
         U = events.U.to(dtype).flatten(1)[..., None]
         out.view(maps, pixels, outputs).addcmul_(U, taken, value=-1)
     return out.t()
+
+
+class ByEvents(NamedTuple):
+    """How a synapse is computed by events, as `parts.Parts` are computed densely."""
+
+    forward: Callable[[Events, Tensor, Tensor], Tensor]  # events, weight, bias -> y
+    weight_gradient: Callable[[Tensor, Events, Tensor], Tensor]  # dy, events, weight -> d_weight
+    input_gradient: Callable[[Tensor, Events, Tensor], Tensor] | None  # of what is marked
+
+
+CONVOLUTION = ByEvents(convolve, convolution_gradient, convolution_input)
+PRODUCT = ByEvents(multiply, product_gradient, None)

@@ -17,6 +17,7 @@ from harness.fused.event.listing import (
     AREA,
     AUXILIARY,
     BIAS,
+    BITS,
     BLOCK,
     COUNTS,
     HEIGHT,
@@ -28,6 +29,7 @@ from harness.fused.event.listing import (
     OUT,
     OUT_MAPS,
     PACKED,
+    STORED,
     TOGETHER,
     VALUED,
     WEIGHT,
@@ -38,10 +40,11 @@ from harness.fused.event.listing import (
     group_of,
     keep,
     list_maps,
+    put_numbers,
     told,
 )  # fmt: skip
-from harness.fused.event.memory import copy_bytes, load, store
-from harness.fused.event.vectors import TAPS, add_scaled_row, copy_row
+from harness.fused.event.memory import load, store
+from harness.fused.event.vectors import TAPS, add_scaled_row, copy_row, narrow_row
 from harness.fused.intrinsics import take
 
 
@@ -120,7 +123,7 @@ def _list_group(call, images, lines, lists, entries, ends, sizes):
     """
     height, width, maps, block = call[HEIGHT], call[WIDTH], call[MAPS], call[BLOCK]
     first, last = max(np.int64(0), lines[0] - 1), min(height, lines[1] + 1)
-    places, values, found = lists
+    (places, values, found), bits = lists, call[BITS]
     n = np.int64(0)
     for b in range(entries.shape[0]):
         pixels = 0
@@ -131,7 +134,7 @@ def _list_group(call, images, lines, lists, entries, ends, sizes):
                 source = call[COUNTS] + ((image * height + line) * width) * maps + b * block
                 for column in range(width):
                     start = n
-                    n = list_maps(source + column * maps, inputs, block, places, values, n)
+                    n = list_maps(source + column * maps, inputs, bits, block, places, values, n)
                     found[pixels, 0] = start
                     found[pixels, 1] = n - start
                     found[pixels, 2] = row + column + 1
@@ -177,21 +180,23 @@ def _begin(call, images, lines, tile, first, size, zero):
 @inlined
 def _finish(call, images, lines, tile, first, padded, size, zero):
     """Moves a group's sums to where they belong."""
-    height, width, outputs = call[HEIGHT], call[WIDTH], call[OUT_MAPS]
-    wanted = min(WIDE, (outputs - first) * size)
+    height, width, outputs, stored = call[HEIGHT], call[WIDTH], call[OUT_MAPS], call[STORED]
+    wanted, whole = min(WIDE // size, outputs - first), WIDE // size
     for image in range(images[0], images[1]):
         for line in range(lines[0], lines[1]):
             above = (image - images[0]) * (call[LINES] + 4) + line - lines[0] + 2
             row = tile + (above * (width + 2) + 1) * WIDE
-            out = ((image * height + line) * width * outputs + first) * size + call[OUT]
+            out = ((image * height + line) * width * outputs + first) * stored + call[OUT]
             for column in range(width):
-                sums, target = row + column * WIDE, out + column * outputs * size
+                sums, target = row + column * WIDE, out + column * outputs * stored
                 if call[OFFSET]:
                     _offset(call, sums, (image, line, column), first, padded, size, zero)
-                if wanted == WIDE:
+                if wanted < whole:
+                    put_numbers(target, sums, wanted, size, stored, zero)
+                elif stored == size:
                     copy_row(target, sums, zero)
                 else:
-                    copy_bytes(target, sums, wanted)
+                    narrow_row(target, sums, zero)
 
 
 def convolve(zero: Any, size: int) -> Callable[[], int]:

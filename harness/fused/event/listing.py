@@ -1,6 +1,8 @@
 """What a kernel is told, and the lists of what spiked that the kernels walk along.
 
 Counts come channels-last as bytes, (N, H, W, C): how many spikes of a pool's window, 0 where none.
+Where there is no pool a byte may hold a mark beside its count (`Events.marked`): lists are told
+which bits are meant.
 """
 
 from __future__ import annotations
@@ -9,14 +11,17 @@ import numpy as np
 from numba.np.numpy_support import carray
 
 from harness.fused.cache import inlined
-from harness.fused.event.memory import load, lowest, nonzero_16, nonzero_64, store
-from harness.fused.event.vectors import BYTES, GRADIENT, ROW, TAPS, add_rows, add_valued_rows
+from harness.fused.event.memory import copy_bytes, load, lowest, nonzero_16, nonzero_64, store
+from harness.fused.event.sums import add_rows, add_valued_rows
+from harness.fused.event.vectors import BYTES, GRADIENT, ROW, TAPS
+from harness.fused.intrinsics import narrow, wide
 
-# Of 64-bit numbers: who is next; sizes; then where the arrays are: 0 for none.
-SIZE = 23
+# Of 64-bit numbers: who is next; sizes, the last one the bytes of a number of the layers' own
+# tensors, 2 in bf16, which is computed with in float32; then where the arrays are: 0 for none.
+SIZE = 25
 (
     NEXT, IMAGES, HEIGHT, WIDTH, MAPS, OUT_MAPS, LINES, TOGETHER, BLOCK, VALUED, FIRST, LAST,
-    SHARES, COUNTS, WEIGHT, PACKED, BIAS, OUT, OFFSET, AUXILIARY, PLACES, VALUES, STARTS,
+    SHARES, BITS, STORED, COUNTS, WEIGHT, PACKED, BIAS, OUT, OFFSET, AUXILIARY, PLACES, VALUES, STARTS,
 ) = range(SIZE)  # fmt: skip
 WIDE, NARROW = ROW * BYTES, GRADIENT * BYTES  # bytes of a row of sums, and of a pixel's gradients
 LINE = 64  # bytes of a cache line
@@ -45,37 +50,63 @@ def group_of(call, number):
 
 
 @inlined
+def copy_numbers(target, source, count, size, stored, zero):
+    """Copies some of a layer's own numbers to such as are computed with."""
+    if stored == size:
+        copy_bytes(target, source, count * size)
+        return
+    for n in range(count):
+        store(target + n * size, zero + wide(load(source + n * stored, np.uint16(0))))
+
+
+@inlined
+def put_numbers(target, source, count, size, stored, zero):
+    """The other way."""
+    if stored == size:
+        copy_bytes(target, source, count * size)
+        return
+    for n in range(count):
+        value = np.float32(load(source + n * size, zero))
+        store(target + n * stored, narrow(value, np.uint16(0)))
+
+
+@inlined
 def keep(memory):
     """Called behind the last use of arrays' addresses: numba frees an array behind its own."""
     return len(memory)
 
 
 @inlined
-def _list_bits(bits, first, counts, places, values, n):
-    while bits != 0:
-        c = first + lowest(bits)
-        bits &= bits - 1
+def _value(counts, c, bits):
+    return np.uint8(load(counts + c, np.uint8(0)) & np.uint8(bits))
+
+
+@inlined
+def _list_set(found, first, counts, bits, places, values, n):
+    while found != 0:
+        c = first + lowest(found)
+        found &= found - 1
         store(places + 2 * n, np.uint16(c))
-        store(values + n, load(counts + c, np.uint8(0)))
+        store(values + n, _value(counts, c, bits))
         n += 1
     return n
 
 
 @inlined
-def list_maps(counts, maps, nothing, places, values, n):
-    """Lists which of the bytes at `counts` are not zero, and what they are, from place n on.
+def list_maps(counts, maps, bits, nothing, places, values, n):
+    """Lists in which of the bytes at `counts` one of `bits` is set, and these, from place n on.
 
     The list's length is even: a last place `nothing`, of value 0, fills it up. Gives the next n.
     """
     start, c = n, 0
     while c + 64 <= maps:
-        n = _list_bits(nonzero_64(counts + c), c, counts, places, values, n)
+        n = _list_set(nonzero_64(counts + c, bits), c, counts, bits, places, values, n)
         c += 64
     while c + 16 <= maps:
-        n = _list_bits(nonzero_16(counts + c), c, counts, places, values, n)
+        n = _list_set(nonzero_16(counts + c, bits), c, counts, bits, places, values, n)
         c += 16
     while c < maps:
-        value = load(counts + c, np.uint8(0))
+        value = _value(counts, c, bits)
         if value != 0:
             store(places + 2 * n, np.uint16(c))
             store(values + n, value)
@@ -97,30 +128,30 @@ def _append(c, place, value, room, places, values, lengths):
 
 
 @inlined
-def _append_bits(bits, first, place, counts, room, places, values, lengths):
-    while bits != 0:
-        c = first + lowest(bits)
-        bits &= bits - 1
-        _append(c, place, load(counts + c, np.uint8(0)), room, places, values, lengths)
+def _append_set(found, first, place, counts, bits, room, places, values, lengths):
+    while found != 0:
+        c = first + lowest(found)
+        found &= found - 1
+        _append(c, place, _value(counts, c, bits), room, places, values, lengths)
 
 
 @inlined
-def append_to_maps(counts, maps, place, room, places, values, lengths):
-    """Adds `place` to the list of each map whose byte at `counts` is not zero.
+def append_to_maps(counts, maps, bits, place, room, places, values, lengths):
+    """Adds `place` to the list of each map whose byte at `counts` has one of `bits` set.
 
     The lists have room for `room` places each; `lengths` are 32-bit numbers.
     """
     c = 0
     while c + 64 <= maps:
-        bits = nonzero_64(counts + c)
-        _append_bits(bits, c, place, counts, room, places, values, lengths)
+        found = nonzero_64(counts + c, bits)
+        _append_set(found, c, place, counts, bits, room, places, values, lengths)
         c += 64
     while c + 16 <= maps:
-        bits = nonzero_16(counts + c)
-        _append_bits(bits, c, place, counts, room, places, values, lengths)
+        found = nonzero_16(counts + c, bits)
+        _append_set(found, c, place, counts, bits, room, places, values, lengths)
         c += 16
     while c < maps:
-        value = load(counts + c, np.uint8(0))
+        value = _value(counts, c, bits)
         if value != 0:
             _append(c, place, value, room, places, values, lengths)
         c += 1

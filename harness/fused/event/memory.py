@@ -26,26 +26,44 @@ copy_bytes: Any = intrinsic(_typed_copy_bytes)
 """Copies so many bytes."""
 
 
+def _typed_zero_bytes(typing_context: Any, target: Any, count: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        target = builder.inttoptr(arguments[0], _BYTE.as_pointer())
+        cgutils.memset(builder, target, arguments[1], 0)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), code
+
+
+zero_bytes: Any = intrinsic(_typed_zero_bytes)
+"""Sets so many bytes to zero."""
+
+
 def _mask(lanes: int) -> Any:
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = ir.VectorType(_BYTE, lanes)
+        kind, i32 = ir.VectorType(_BYTE, lanes), ir.IntType(32)
         pointer = builder.inttoptr(arguments[0], kind.as_pointer())
-        set_ = builder.icmp_unsigned("!=", builder.load(pointer, align=1), kind([0] * lanes))
+        asked, empty = builder.trunc(arguments[1], _BYTE), ir.Constant(kind, ir.Undefined)
+        first = builder.insert_element(empty, asked, i32(0))
+        everywhere = ir.Constant(ir.VectorType(i32, lanes), [0] * lanes)
+        asked = builder.shuffle_vector(first, empty, everywhere)
+        found = builder.and_(builder.load(pointer, align=1), asked)
+        set_ = builder.icmp_unsigned("!=", found, kind([0] * lanes))
         return builder.zext(builder.bitcast(set_, ir.IntType(lanes)), _WORD)
 
     return code
 
 
-def _typed_nonzero_64(typing_context: Any, address: Any) -> Any:
-    return types.int64(types.int64), _mask(64)
+def _typed_nonzero_64(typing_context: Any, address: Any, bits: Any) -> Any:
+    return types.int64(types.int64, types.int64), _mask(64)
 
 
 nonzero_64: Any = intrinsic(_typed_nonzero_64)
-"""Which of the 64 bytes at an address are not zero, one bit each."""
+"""Which of the 64 bytes at an address have one of some bits set, one bit each."""
 
 
-def _typed_nonzero_16(typing_context: Any, address: Any) -> Any:
-    return types.int64(types.int64), _mask(16)
+def _typed_nonzero_16(typing_context: Any, address: Any, bits: Any) -> Any:
+    return types.int64(types.int64, types.int64), _mask(16)
 
 
 nonzero_16: Any = intrinsic(_typed_nonzero_16)

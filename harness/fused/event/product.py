@@ -15,6 +15,7 @@ import numpy as np
 
 from harness.fused.cache import callback, inlined
 from harness.fused.event.listing import (
+    BITS,
     BLOCK,
     COUNTS,
     FIRST,
@@ -66,8 +67,8 @@ def listed(zero: Any, size: int) -> Callable[[], int]:
                 source = call[COUNTS] + (sample * call[HEIGHT] + call[FIRST] + pixel) * maps
                 for b in range(blocks):
                     before, inputs = n, min(block, maps - b * block)
-                    places, values = call[PLACES], call[VALUES]
-                    n = list_maps(source + b * block, inputs, block, places, values, n)
+                    places, values, bits = call[PLACES], call[VALUES], call[BITS]
+                    n = list_maps(source + b * block, inputs, bits, block, places, values, n)
                     store(start, before)
                     store(start + 8, n - before)
                     start += 16
@@ -128,7 +129,7 @@ def _list_samples(call, pixel, block, inputs, places, values, lengths):
         store(lengths + 4 * c, np.int32(0))
     for n in range(samples):
         counts = call[COUNTS] + (n * call[HEIGHT] + pixel) * maps + block
-        append_to_maps(counts, inputs, n, room, places, values, lengths)
+        append_to_maps(counts, inputs, call[BITS], n, room, places, values, lengths)
     for c in range(inputs):
         length = np.int64(load(lengths + 4 * c, np.int32(0)))
         if length & 1:

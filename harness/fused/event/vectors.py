@@ -1,13 +1,13 @@
-"""Sums of rows in vector registers: the event kernels' inner loops, as LLVM's vectors.
+"""Code of vectors, as LLVM has them: loads, stores and sums, which numba's own loops cannot say.
 
-numba's own loops keep their sums in memory; these keep them in registers. A width is chosen by what
-the processor has, as numba sees it: AVX-512, AVX2, else 16 bytes, which every processor has in some
-form. `NUMBA_CPU_NAME` and `NUMBA_CPU_FEATURES` force another. All addresses are plain numbers.
+A width is chosen by what the processor has, as numba sees it: AVX-512, AVX2, else 16 bytes, which
+every processor has in some form. `NUMBA_CPU_NAME` and `NUMBA_CPU_FEATURES` force another. All
+addresses are plain numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -44,18 +44,18 @@ ROW = 4  # vectors of a row of weights, and of the sums that it is added to
 GRADIENT, TOGETHER = (2, 3) if registers().number == 32 else (4, 1)
 TAPS = 3  # of a convolution's side, whose weights' gradients are summed
 
-_BYTE, _WORD = ir.IntType(8), ir.IntType(64)
+BYTE, WORD = ir.IntType(8), ir.IntType(64)
 
 
 @dataclass(frozen=True)
-class _Code:
+class Code:
     """Writes the code of one inner loop."""
 
     builder: Any
     vector: ir.VectorType
 
     @classmethod
-    def of(cls, builder: Any, like: Any) -> _Code:
+    def of(cls, builder: Any, like: Any) -> Code:
         """For numbers of the type of `like`."""
         single = like == types.float32
         element = ir.FloatType() if single else ir.DoubleType()
@@ -63,12 +63,12 @@ class _Code:
 
     def pointer(self, address: Any) -> Any:
         """A number as a pointer to bytes."""
-        return self.builder.inttoptr(address, _BYTE.as_pointer())
+        return self.builder.inttoptr(address, BYTE.as_pointer())
 
     def at(self, pointer: Any, kind: ir.Type, offset: Any) -> Any:
         """What lies so many bytes behind a pointer, of one kind."""
         if isinstance(offset, int):
-            offset = _WORD(offset)
+            offset = WORD(offset)
         return self.builder.bitcast(self.builder.gep(pointer, [offset]), kind.as_pointer())
 
     def load(self, pointer: Any, vectors: int) -> Any:
@@ -90,24 +90,31 @@ class _Code:
         zero = ir.Constant(self.vector, [0.0] * self.vector.count)
         return [cgutils.alloca_once_value(self.builder, zero) for _ in range(count)]
 
+    def times(self, value: Any, factor: Any) -> Any:
+        """A product; one operation with the addition that follows, where the processor has it."""
+        return self.builder.fmul(value, factor, flags=("contract",))
+
+    def plus(self, total: Any, value: Any) -> Any:
+        """A sum; of nothing yet where `total` is None."""
+        return value if total is None else self.builder.fadd(total, value, flags=("contract",))
+
     def add(self, total: Any, value: Any, factor: Any) -> None:
-        """Adds a value, times a factor unless that is None, to a sum."""
+        """Adds a value, times a factor unless that is None, to a sum that lies in memory."""
         if factor is not None:
-            value = self.builder.fmul(value, factor, flags=("contract",))
-        summed = self.builder.fadd(self.builder.load(total), value, flags=("contract",))
-        self.builder.store(summed, total)
+            value = self.times(value, factor)
+        self.builder.store(self.plus(self.builder.load(total), value), total)
 
     def place(self, places: Any, number: Any) -> Any:
         """The 16-bit place of that number in a list."""
-        index = self.builder.shl(number, _WORD(1))
+        index = self.builder.shl(number, WORD(1))
         found = self.builder.load(self.at(places, ir.IntType(16), index), align=2)
-        return self.builder.zext(found, _WORD)
+        return self.builder.zext(found, WORD)
 
     def factor(self, values: Any, number: Any) -> Any:
         """The 8-bit value of that number in a list, in every lane; None where there are none."""
         if values is None:
             return None
-        found = self.builder.load(self.at(values, _BYTE, number), align=1)
+        found = self.builder.load(self.at(values, BYTE, number), align=1)
         return self.everywhere(self.builder.uitofp(found, self.vector.element))
 
     def everywhere(self, value: Any) -> Any:
@@ -120,128 +127,24 @@ class _Code:
         return self.builder.shuffle_vector(first, empty, everywhere)
 
 
-def _rows(code: _Code, sums: Any, rows: Any, places: Any, count: Any, values: Any = None) -> None:
-    """Two rows at a time, each in sums of its own: one would wait for the other."""
-    builder = code.builder
-    sums, rows, places = code.pointer(sums), code.pointer(rows), code.pointer(places)
-    values = None if values is None else code.pointer(values)
-    totals = code.zeros(2 * ROW)
-    for n in range(ROW):
-        builder.store(code.load(sums, n), totals[n])
-    with cgutils.for_range(builder, builder.lshr(count, _WORD(1)), intp=_WORD) as loop:
-        first = builder.shl(loop.index, _WORD(1))
-        for half in range(2):
-            number = builder.add(first, _WORD(half))
-            offset = builder.mul(code.place(places, number), _WORD(ROW * BYTES))
-            row, factor = builder.gep(rows, [offset]), code.factor(values, number)
-            for n in range(ROW):
-                code.add(totals[half * ROW + n], code.load(row, n), factor)
-    for n in range(ROW):
-        both = builder.fadd(builder.load(totals[n]), builder.load(totals[ROW + n]))
-        code.store(both, sums, n)
-
-
-def _taps(
-    code: _Code, sums: Any, block: Any, places: Any, count: Any, pitch: Any, values: Any = None
-) -> None:
-    """As many rows of taps at once as there are registers for."""
-    builder = code.builder
-    sums, block, places = code.pointer(sums), code.pointer(block), code.pointer(places)
-    values = None if values is None else code.pointer(values)
-    pixel = GRADIENT * BYTES
-    for start in range(0, TAPS, TOGETHER):
-        together = range(start, start + TOGETHER)
-        totals = code.zeros(TOGETHER * TAPS * GRADIENT)
-        with cgutils.for_range(builder, count, intp=_WORD) as loop:
-            place = builder.mul(code.place(places, loop.index), _WORD(pixel))
-            middle, factor = builder.gep(block, [place]), code.factor(values, loop.index)
-            for n, tap in enumerate(_taps_of(together)):
-                down, right = 1 - tap // TAPS, 1 - tap % TAPS
-                line = middle
-                if down:
-                    line = builder.gep(middle, [builder.mul(pitch, _WORD(down * pixel))])
-                for m in range(GRADIENT):
-                    value = code.load(line, right * GRADIENT + m)
-                    code.add(totals[n * GRADIENT + m], value, factor)
-        for n, tap in enumerate(_taps_of(together)):
-            for m in range(GRADIENT):
-                at, total = tap * GRADIENT + m, builder.load(totals[n * GRADIENT + m])
-                code.store(builder.fadd(total, code.load(sums, at)), sums, at)
-
-
-def _taps_of(rows: Sequence[int]) -> list[int]:
-    return [row * TAPS + column for row in rows for column in range(TAPS)]
-
-
-def _typed(write: Callable[..., None], numbers: int, like: Any) -> Any:
+def typed(write: Callable[..., Any], numbers: int, like: Any) -> Any:
     """An intrinsic of that many addresses and numbers, and of one that says which type is meant."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        write(_Code.of(builder, signature.args[-1]), *arguments[:-1])
+        write(Code.of(builder, signature.args[-1]), *arguments[:-1])
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * numbers, like), code
 
 
-def _typed_add_rows(
-    typing_context: Any, sums: Any, rows: Any, places: Any, count: Any, like: Any
-) -> Any:
-    return _typed(_rows, 4, like)
-
-
-add_rows: Any = intrinsic(_typed_add_rows)
-"""sums (ROW vectors) += the rows at `places`, 16-bit numbers; `count` of them, and even."""
-
-
-def _typed_add_valued_rows(
-    typing_context: Any, sums: Any, rows: Any, places: Any, count: Any, values: Any, like: Any
-) -> Any:
-    return _typed(_rows, 5, like)
-
-
-add_valued_rows: Any = intrinsic(_typed_add_valued_rows)
-"""The same, each row times its 8-bit value."""
-
-
-def _typed_add_taps(
-    typing_context: Any, sums: Any, block: Any, places: Any, count: Any, pitch: Any, like: Any
-) -> Any:
-    return _typed(_taps, 5, like)
-
-
-add_taps: Any = intrinsic(_typed_add_taps)
-"""sums (3, 3, GRADIENT vectors) += what lies around the pixels at `places` in `block`.
-
-The block has `pitch` pixels of GRADIENT vectors in a line; tap (y, x) reads the pixel that is
-y - 1 lines above and x - 1 pixels to the left.
-"""
-
-
-def _typed_add_valued_taps(
-    typing_context: Any,
-    sums: Any,
-    block: Any,
-    places: Any,
-    count: Any,
-    pitch: Any,
-    values: Any,
-    like: Any,
-) -> Any:
-    return _typed(_taps, 6, like)
-
-
-add_valued_taps: Any = intrinsic(_typed_add_valued_taps)
-"""The same, each place times its 8-bit value."""
-
-
-def _copied(vectors: int, code: _Code, target: Any, source: Any) -> None:
+def _copied(vectors: int, code: Code, target: Any, source: Any) -> None:
     target, source = code.pointer(target), code.pointer(source)
     for n in range(vectors):
         code.store(code.load(source, n), target, n)
 
 
 def _typed_copy_row(typing_context: Any, target: Any, source: Any, like: Any) -> Any:
-    return _typed(partial(_copied, ROW), 2, like)
+    return typed(partial(_copied, ROW), 2, like)
 
 
 copy_row: Any = intrinsic(_typed_copy_row)
@@ -249,22 +152,73 @@ copy_row: Any = intrinsic(_typed_copy_row)
 
 
 def _typed_copy_gradient(typing_context: Any, target: Any, source: Any, like: Any) -> Any:
-    return _typed(partial(_copied, GRADIENT), 2, like)
+    return typed(partial(_copied, GRADIENT), 2, like)
 
 
 copy_gradient: Any = intrinsic(_typed_copy_gradient)
 """Copies GRADIENT vectors."""
 
 
+def _widened(code: Code, target: Any, source: Any) -> None:
+    """bf16 is the upper half of a float32."""
+    builder, lanes = code.builder, code.vector.count
+    single, whole = ir.VectorType(ir.FloatType(), lanes), ir.VectorType(ir.IntType(32), lanes)
+    half = ir.VectorType(ir.IntType(16), lanes)
+    target, source = code.pointer(target), code.pointer(source)
+    for n in range(GRADIENT):
+        bits = builder.load(code.at(source, half, n * lanes * 2), align=2)
+        bits = builder.shl(builder.zext(bits, whole), ir.Constant(whole, [16] * lanes))
+        value = builder.bitcast(bits, single)
+        value = value if code.vector == single else builder.fpext(value, code.vector)
+        code.store(value, target, n)
+
+
+def _typed_widen_gradient(typing_context: Any, target: Any, source: Any, like: Any) -> Any:
+    return typed(_widened, 2, like)
+
+
+widen_gradient: Any = intrinsic(_typed_widen_gradient)
+"""Copies GRADIENT vectors from numbers in bf16."""
+
+
+def _narrowed(code: Code, target: Any, source: Any) -> None:
+    """Rounds to nearest even; not a number stays none."""
+    builder, lanes = code.builder, code.vector.count
+    single, whole = ir.VectorType(ir.FloatType(), lanes), ir.VectorType(ir.IntType(32), lanes)
+    half = ir.VectorType(ir.IntType(16), lanes)
+    target, source = code.pointer(target), code.pointer(source)
+
+    def everywhere(number: int) -> Any:
+        return ir.Constant(whole, [number] * lanes)
+
+    for n in range(ROW):
+        value = code.load(source, n)
+        value = value if code.vector == single else builder.fptrunc(value, single)
+        bits = builder.bitcast(value, whole)
+        odd = builder.and_(builder.lshr(bits, everywhere(16)), everywhere(1))
+        rounded = builder.add(builder.add(bits, odd), everywhere(0x7FFF))
+        none = builder.or_(bits, everywhere(0x400000))
+        rounded = builder.select(builder.fcmp_unordered("uno", value, value), none, rounded)
+        upper = builder.trunc(builder.lshr(rounded, everywhere(16)), half)
+        builder.store(upper, code.at(target, half, n * lanes * 2), align=2)
+
+
+def _typed_narrow_row(typing_context: Any, target: Any, source: Any, like: Any) -> Any:
+    return typed(_narrowed, 2, like)
+
+
+narrow_row: Any = intrinsic(_typed_narrow_row)
+"""Copies a row of ROW vectors to numbers in bf16."""
+
+
 def _scaled(vectors: int) -> Any:
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        writer = _Code.of(builder, signature.args[-1])
+        writer = Code.of(builder, signature.args[-1])
         target, source = writer.pointer(arguments[0]), writer.pointer(arguments[1])
         factor = writer.everywhere(arguments[2])
         for n in range(vectors):
-            product = builder.fmul(writer.load(source, n), factor, flags=("contract",))
-            total = builder.fadd(writer.load(target, n), product, flags=("contract",))
-            writer.store(total, target, n)
+            product = writer.times(writer.load(source, n), factor)
+            writer.store(writer.plus(writer.load(target, n), product), target, n)
         return context.get_dummy_value()
 
     return code
@@ -284,3 +238,26 @@ def _typed_add_scaled_gradient(typing_context: Any, target: Any, source: Any, fa
 
 add_scaled_gradient: Any = intrinsic(_typed_add_scaled_gradient)
 """The same of GRADIENT vectors."""
+
+
+def _summed_lanes(code: Code, source: Any) -> Any:
+    """By halves."""
+    value, empty = code.load(code.pointer(source), 0), ir.Constant(code.vector, ir.Undefined)
+    lanes = code.vector.count
+    while lanes > 1:
+        lanes //= 2
+        upper = [lanes + n if n < lanes else 0 for n in range(code.vector.count)]
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), len(upper)), upper)
+        value = code.builder.fadd(value, code.builder.shuffle_vector(value, empty, mask))
+    return code.builder.extract_element(value, ir.IntType(32)(0))
+
+
+def _typed_sum_of_lanes(typing_context: Any, source: Any, like: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _summed_lanes(Code.of(builder, signature.args[-1]), arguments[0])
+
+    return like(types.int64, like), code
+
+
+sum_of_lanes: Any = intrinsic(_typed_sum_of_lanes)
+"""The sum of the vector's numbers at an address."""

@@ -17,6 +17,7 @@ from harness.fused.cache import callback, inlined
 from harness.fused.event.listing import (
     AREA,
     AUXILIARY,
+    BITS,
     COUNTS,
     FIRST,
     HEIGHT,
@@ -31,6 +32,7 @@ from harness.fused.event.listing import (
     PLACES,
     SHARES,
     STARTS,
+    STORED,
     TOGETHER,
     VALUED,
     VALUES,
@@ -38,17 +40,18 @@ from harness.fused.event.listing import (
     WIDTH,
     aligned,
     append_to_maps,
+    copy_numbers,
     group_of,
     keep,
     told,
 )  # fmt: skip
 from harness.fused.event.memory import copy_bytes, load, store
+from harness.fused.event.sums import add_taps, add_valued_taps
 from harness.fused.event.vectors import (
     TAPS,
     add_scaled_gradient,
-    add_taps,
-    add_valued_taps,
     copy_gradient,
+    widen_gradient,
 )
 from harness.fused.intrinsics import take
 
@@ -65,7 +68,7 @@ def _list_group(call, images, lines, room, places, values, lengths):
             source = call[COUNTS] + (image * height + line) * width * maps
             for column in range(width):
                 place, counts = row + column, source + column * maps
-                append_to_maps(counts, maps, place, room, places, values, lengths)
+                append_to_maps(counts, maps, call[BITS], place, room, places, values, lengths)
 
 
 def listed(zero: Any, size: int) -> Callable[[], int]:
@@ -103,10 +106,10 @@ def listed(zero: Any, size: int) -> Callable[[], int]:
 
 
 @inlined
-def _fill(call, images, lines, first, block, zero, size):
+def fill_block(call, images, lines, first, block, zero, size):
     """The gradients of a set of outputs in a group, with a margin of zeros."""
-    height, width, outputs = call[HEIGHT], call[WIDTH], call[OUT_MAPS]
-    wanted = min(NARROW, (outputs - first) * size)
+    height, width, outputs, stored = call[HEIGHT], call[WIDTH], call[OUT_MAPS], call[STORED]
+    wanted, whole = min(NARROW // size, outputs - first), NARROW // size
     for image in range(images[0], images[1]):
         for line in range(lines[0] - 1, lines[1] + 1):
             above = (image - images[0]) * (call[LINES] + 2) + line - lines[0] + 1
@@ -115,13 +118,15 @@ def _fill(call, images, lines, first, block, zero, size):
                 for column in range(width):
                     copy_gradient(target + column * NARROW, block, zero)
                 continue
-            source = call[WEIGHT] + ((image * height + line) * width * outputs + first) * size
+            source = call[WEIGHT] + ((image * height + line) * width * outputs + first) * stored
             for column in range(width):
-                if wanted == NARROW:
+                if wanted < whole:
+                    copy_numbers(target + column * NARROW, source, wanted, size, stored, zero)
+                elif stored == size:
                     copy_gradient(target + column * NARROW, source, zero)
                 else:
-                    copy_bytes(target + column * NARROW, source, wanted)
-                source += outputs * size
+                    widen_gradient(target + column * NARROW, source, zero)
+                source += outputs * stored
 
 
 @inlined
@@ -185,7 +190,7 @@ def summed(zero: Any, size: int) -> Callable[[], int]:
             offsets = call[OFFSET] + part * AREA * call[HEIGHT] * call[WIDTH] * NARROW
             for number in range(groups * share // shares, groups * (share + 1) // shares):
                 images, lines = group_of(call, call[FIRST] + number)
-                _fill(call, images, lines, which * outputs, block, zero, size)
+                fill_block(call, images, lines, which * outputs, block, zero, size)
                 _walk(call, number, block, sums, pitch, zero)
                 if call[OFFSET]:
                     _offsets(call, images, lines, block, offsets, zero, size)

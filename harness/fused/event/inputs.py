@@ -1,0 +1,170 @@
+"""A convolution's input gradient that visits the neurons inside the surrogate's window.
+
+No other neuron's gradient is read: the adjoint multiplies it by a surrogate of zero, eq. (14). For
+each input map a list says where in a group of images or lines such neurons are. Per place the
+gradients around it are multiplied by the weights of nine taps, which stay in registers, and added
+to a vector of partial sums; its lanes are summed once, when all outputs are through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from harness.fused.cache import callback, inlined
+from harness.fused.event.listing import (
+    AREA,
+    BITS,
+    COUNTS,
+    HEIGHT,
+    IMAGES,
+    LINE,
+    LINES,
+    MAPS,
+    NARROW,
+    OUT,
+    OUT_MAPS,
+    PACKED,
+    STORED,
+    TOGETHER,
+    WEIGHT,
+    WIDTH,
+    aligned,
+    append_to_maps,
+    group_of,
+    keep,
+    put_numbers,
+    told,
+)  # fmt: skip
+from harness.fused.event.memory import load, store, zero_bytes
+from harness.fused.event.sums import add_products
+from harness.fused.event.vectors import BYTES, sum_of_lanes
+from harness.fused.event.weights import fill_block
+from harness.fused.intrinsics import take
+
+AT_ONCE = 16  # maps whose lists and partial sums lie in the second cache, while all outputs pass
+
+
+def pack(zero: Any, size: int) -> Callable[[], int]:
+    """Weights (K, 3, 3, C), contiguous -> PACKED [block of AT_ONCE maps][set][map][tap][output].
+
+    Maps and outputs that are not there are 0.
+    """
+
+    @callback
+    def kernel(address):
+        call = told(address)
+        maps, outputs, whole = call[MAPS], call[OUT_MAPS], NARROW // size
+        sets, blocks = -(-outputs // whole), -(-maps // AT_ONCE)
+        of_map = AREA * NARROW
+        while True:
+            part = take(call)
+            if part >= blocks * sets:
+                break
+            first, k = part // sets * AT_ONCE, part % sets * whole
+            inputs, wanted = min(AT_ONCE, maps - first), min(whole, outputs - k)
+            target = call[PACKED] + part * AT_ONCE * of_map
+            if inputs < AT_ONCE or wanted < whole:
+                zero_bytes(target, AT_ONCE * of_map)
+            for row in range(wanted * AREA):
+                source = call[WEIGHT] + ((k * AREA + row) * maps + first) * size
+                place = target + row % AREA * NARROW + row // AREA * size
+                for c in range(inputs):
+                    store(place + c * of_map, load(source + c * size, zero))
+
+    return kernel
+
+
+@inlined
+def _list_group(call, images, lines, first, inputs, room, lists, targets):
+    """For each of some maps, where in a group's block a gradient is wanted; all are set to zero.
+
+    `targets` takes where the gradient of such a place and of the first map belongs.
+    """
+    height, width, maps = call[HEIGHT], call[WIDTH], call[MAPS]
+    places, values, lengths = lists
+    for c in range(inputs):
+        store(lengths + 4 * c, np.int32(0))
+    for image in range(images[0], images[1]):
+        for line in range(lines[0], lines[1]):
+            row = ((image - images[0]) * (call[LINES] + 2) + line - lines[0] + 1) * (width + 2) + 1
+            source = (image * height + line) * width * maps + first
+            for column in range(width):
+                place, at = row + column, source + column * maps
+                target = call[OUT] + at * call[STORED]
+                zero_bytes(target, inputs * call[STORED])
+                targets[place] = target
+                counts = call[COUNTS] + at
+                append_to_maps(counts, inputs, call[BITS], place, room, places, values, lengths)
+
+
+@inlined
+def _multiply(call, first, inputs, block, pixels, partial, lists, room, sets, zero):
+    """All outputs' part of the gradients at the listed places."""
+    places, _, lengths = lists
+    pitch = call[WIDTH] + 2
+    for c in range(inputs):
+        length = np.int64(load(lengths + 4 * c, np.int32(0)))
+        zero_bytes(partial + c * room * BYTES, length * BYTES)
+    for which in range(sets):
+        weights = call[PACKED] + (first * sets + which * AT_ONCE) * AREA * NARROW
+        gradients = block + which * pixels * NARROW
+        for c in range(inputs):
+            length = np.int64(load(lengths + 4 * c, np.int32(0)))
+            sums, listed = partial + c * room * BYTES, places + 2 * c * room
+            of_map = weights + c * AREA * NARROW
+            add_products(sums, gradients, listed, length, pitch, of_map, zero)
+
+
+@inlined
+def _finish(inputs, partial, lists, room, targets, size, stored, zero):
+    """Puts the sums where they belong."""
+    places, _, lengths = lists
+    for c in range(inputs):
+        for n in range(np.int64(load(lengths + 4 * c, np.int32(0)))):
+            place = np.int64(load(places + 2 * (c * room + n), np.uint16(0)))
+            sums = partial + (c * room + n) * BYTES
+            store(sums, sum_of_lanes(sums, zero))
+            put_numbers(targets[place] + c * stored, sums, 1, size, stored, zero)
+
+
+def summed(zero: Any, size: int) -> Callable[[], int]:
+    """Gradients WEIGHT (N, H, W, K), COUNTS' marks, PACKED weights -> OUT (N, H, W, C)."""
+
+    @callback
+    def kernel(address):
+        call = told(address)
+        maps, outputs = call[MAPS], NARROW // size
+        sets = -(-call[OUT_MAPS] // outputs)
+        strips = -(-call[HEIGHT] // call[LINES])
+        parts = strips * -(-call[IMAGES] // call[TOGETHER])
+        pixels = call[TOGETHER] * (call[LINES] + 2) * (call[WIDTH] + 2)
+        room = call[TOGETHER] * call[LINES] * call[WIDTH]
+        memory = np.zeros(sets * pixels * NARROW + LINE, np.uint8)
+        sums = np.empty(AT_ONCE * room * BYTES + LINE, np.uint8)
+        block, partial = aligned(memory), aligned(sums)
+        places, values = np.empty(AT_ONCE * room, np.uint16), np.empty(AT_ONCE * room, np.uint8)
+        lengths, targets = np.empty(AT_ONCE, np.int32), np.empty(pixels, np.int64)
+        lists = (places.ctypes.data, values.ctypes.data, lengths.ctypes.data)
+        while True:
+            part = take(call)
+            if part >= parts:
+                break
+            images, lines = group_of(call, part)
+            for which in range(sets):
+                target = block + which * pixels * NARROW
+                fill_block(call, images, lines, which * outputs, target, zero, size)
+            for first in range(0, maps, AT_ONCE):
+                inputs = min(AT_ONCE, maps - first)
+                _list_group(call, images, lines, first, inputs, room, lists, targets)
+                _multiply(call, first, inputs, block, pixels, partial, lists, room, sets, zero)
+                _finish(inputs, partial, lists, room, targets, size, call[STORED], zero)
+        keep(memory)
+        keep(sums)
+        keep(places)
+        keep(values)
+        keep(lengths)
+
+    return kernel
