@@ -27,7 +27,7 @@ _OPTIONS = {"error_model": "numpy", "boundscheck": False}
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """Part of a kernel, compiled with it."""
-    return numba.njit(**_OPTIONS)(function)
+    return numba.njit(forceinline=True, **_OPTIONS)(function)
 
 
 def callback(function: Callable[[Any], None]) -> Callable[[], int]:

@@ -21,7 +21,7 @@ SIZE = 20
     CURRENT, U_, KEYS, OUT, BACK, D_U, D_BIAS, NUMBERS, X, SPIKING,
 ) = range(SIZE)  # fmt: skip
 NUMBERED = 11  # `Form.numbers`
-NEURONS = 256  # of a line that are taken together, if its pixels have fewer
+NEURONS = 128  # of a line that are taken together, if its pixels have fewer
 
 
 @inlined
@@ -112,7 +112,5 @@ _TYPES: Mapping[Precision, tuple[Any, Any]] = {
 }
 _Kernels = Mapping[Precision, Callable[[], int]]
 SPIKES: _Kernels = {precision: _spikes(*types, types[0]) for precision, types in _TYPES.items()}
-COUNTS: _Kernels = {
-    precision: _spikes(*types, np.uint8(0)) for precision, types in _TYPES.items()
-}
+COUNTS: _Kernels = {precision: _spikes(*types, np.uint8(0)) for precision, types in _TYPES.items()}
 GRADIENTS: _Kernels = {precision: _gradients(*types) for precision, types in _TYPES.items()}

@@ -106,8 +106,8 @@ def spikes(
     """What goes to the next layer: pooled spikes, eqs. (5)-(6), less NeuNorm's part, eqs. (9)-(10).
 
     current (T or 1, B, H, W C), U (h, w C) or empty for no NeuNorm, keys (T, B, 2) or empty for no
-    dropout -> out (T, B, h, w C), where h = H // pool and w = W // pool. Where `out` is of bytes, it
-    takes how many of each window's neurons fired (none where dropout drops them), sent_x
+    dropout -> out (T, B, h, w C), where h = H // pool and w = W // pool. Where `out` is of bytes,
+    it takes how many of each window's neurons fired (none where dropout drops them), sent_x
     (T, B, h, w) takes NeuNorm's x, and sent_count (2,) how many counts are not 0 and how many bytes
     are marked (`Form.marks`). Scratch: potentials v (pool, w pool C), scratch (6, w or as many
     neurons as are taken together). numbers: `Form.numbers`, of the potential's type; sizes: pool,

@@ -51,7 +51,7 @@ def _sent(
     U: Tensor | None,
     form: Form,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What a kernel of spikes sends, NeuNorm's x, and how many counts and marks there are, by thread."""
+    """What a kernel of spikes sends, NeuNorm's x, and how many counts and marks, by thread."""
     last = _last(current)
     _, batch, height, width, maps = last.shape
     h, w = height // form.pool, width // form.pool

@@ -1,4 +1,4 @@
-"""How the event kernels' work is cut to fit the caches."""
+"""How the event kernels' work is cut to fit registers and caches."""
 
 from __future__ import annotations
 
@@ -6,9 +6,39 @@ import os
 from functools import cache
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
-from harness.fused.event.listing import WIDE
+from harness.fused.event.vectors import BYTES
+
+
+class Rows(NamedTuple):
+    """Rows of sums, weights or gradients: so many vectors of numbers of a type."""
+
+    dtype: torch.dtype
+    vectors: int
+
+    @classmethod
+    def of(cls, dtype: torch.dtype, outputs: int, most: int) -> Rows:
+        """The shortest that hold all outputs, else the longest that there are."""
+        vectors = 1
+        while vectors < most and vectors * BYTES < outputs * dtype.itemsize:
+            vectors *= 2
+        return cls(dtype, vectors)
+
+    @property
+    def bytes(self) -> int:
+        """Of one."""
+        return self.vectors * BYTES
+
+    @property
+    def outputs(self) -> int:
+        """Of one."""
+        return self.bytes // self.dtype.itemsize
+
+    def sets(self, outputs: int) -> int:
+        """How many are filled by so many outputs."""
+        return -(-outputs // self.outputs)
 
 
 class Cut(NamedTuple):
@@ -50,6 +80,6 @@ def cut(counts: Tensor, pixel: int, margin: int, room: int, at_least: int) -> Cu
     return Cut(max(1, min(fitting, -(-images // at_least))), lines)
 
 
-def rows_of_weights() -> int:
+def block_of(rows: Rows) -> int:
     """Rows of weights that two thirds of the first cache hold; whole vectors of counts."""
-    return max(64, cache_bytes(1) * 2 // 3 // WIDE // 64 * 64)
+    return max(64, cache_bytes(1) * 2 // 3 // rows.bytes // 64 * 64)

@@ -30,8 +30,10 @@ from harness.system.files import make_user_cache, write_whole
 from harness.system.machine import cpu_name
 
 TRIED = (0.1, 0.4)  # densities at which events are timed; between and beyond, time is a line
-REPEATS = 2
-PIXELS = 2**12  # of the images that are timed: the largest shapes take a second or two
+REPEATS, MOST_REPEATS, AT_LEAST = 2, 20, 0.02  # seconds of all repeats
+# Of the images that are timed, or as many as have so many numbers, which fill the second cache: the
+# largest shapes take a second or two.
+PIXELS, NUMBERS = 2**12, 2**20
 NEVER, ALWAYS = 0.0, 1.0
 Work = Callable[[], object]
 
@@ -135,15 +137,14 @@ def _folder() -> Path:
 
 def _measured(shape: Shape) -> BreakEven:
     """Where the line through two densities' times meets the dense form's time, for each part."""
-    images = max(shape.threads, PIXELS // (shape.height * shape.width))
+    wanted = max(PIXELS, NUMBERS // shape.maps) // (shape.height * shape.width)
+    images = max(shape.threads, wanted)
     low, high = (parts_of(shape, images, density) for density in TRIED)
     found = {}
     for part, (_, dense) in high.items():
         by_events = [shortest(each[part][0]) for each in (low, high)]
         found[part] = _crossing(by_events, shortest(dense))
-    return BreakEven(
-        found["forward"], found["weight gradient"], found.get("input gradient", NEVER)
-    )
+    return BreakEven(found["forward"], found["weight gradient"], found.get("input gradient", NEVER))
 
 
 def parts_of(shape: Shape, images: int, density: float) -> dict[str, tuple[Work, Work]]:
@@ -184,9 +185,15 @@ def _crossing(seconds: list[float], dense: float) -> float:
 
 
 def shortest(work: Work) -> float:
-    """Seconds of the shortest of a few, after one that is not counted."""
+    """Seconds of the shortest of a few, after one that is not counted.
+
+    What is short runs more often: others that run beside it disturb a larger part of it.
+    """
     work()
-    return min(clock.seconds(work, torch.device("cpu")) for _ in range(REPEATS))
+    spent: list[float] = []
+    while len(spent) < REPEATS or (sum(spent) < AT_LEAST and len(spent) < MOST_REPEATS):
+        spent.append(clock.seconds(work, torch.device("cpu")))
+    return min(spent)
 
 
 def random_events(shape: Shape, images: int, density: float, dtype: torch.dtype) -> Events:

@@ -13,11 +13,14 @@ from torch.nn import functional
 
 from harness.fused import team
 from harness.fused.event import forward, inputs, listing, product, weights
-from harness.fused.event.caches import Cut, cache_bytes, cut, rows_of_weights
-from harness.fused.event.listing import AREA, NARROW, WIDE
+from harness.fused.event.caches import Cut, Rows, block_of, cache_bytes, cut
+from harness.fused.event.listing import AREA
+from harness.fused.event.vectors import GRADIENT, ROW
 from harness.fused.events import MARK, Events
 
+Numbers = dict[int, int | Tensor | None]  # what a kernel is told, by its field
 LISTED = 2**21  # places of the lists that are held at once
+LISTS = Rows(torch.float32, 1)  # of kernels that make lists: they have none
 
 _NUMBERS: dict[torch.dtype, tuple[Any, int]] = {
     torch.float32: (np.float32(0), 4),
@@ -26,14 +29,15 @@ _NUMBERS: dict[torch.dtype, tuple[Any, int]] = {
 
 
 @cache
-def _kernel(make: Callable[[Any, int], Callable[[], int]], dtype: torch.dtype) -> int:
-    return make(*_NUMBERS[dtype])()
+def _kernel(make: Callable[[Any, int], Callable[[], int]], rows: Rows) -> int:
+    zero, size = _NUMBERS[rows.dtype]
+    return make((zero,) * rows.vectors, size)()
 
 
 def _run(
     make: Callable[[Any, int], Callable[[], int]],
-    dtype: torch.dtype,
-    numbers: dict[int, int | Tensor | None],
+    rows: Rows,
+    numbers: Numbers,
 ) -> None:
     """Calls a kernel in each thread."""
     call = np.zeros(listing.SIZE, np.int64)
@@ -42,7 +46,7 @@ def _run(
             call[field] = number.data_ptr()
         elif number is not None:
             call[field] = number
-    team.run(_kernel(make, dtype), call.ctypes.data, torch.get_num_threads())
+    team.run(_kernel(make, rows), call.ctypes.data, torch.get_num_threads())
 
 
 def _computed(numbers: Tensor) -> Tensor:
@@ -51,9 +55,7 @@ def _computed(numbers: Tensor) -> Tensor:
     return numbers.float() if numbers.dtype == torch.bfloat16 else numbers
 
 
-def _sizes(
-    events: Events, outputs: int, stored: torch.dtype
-) -> dict[int, int | Tensor | None]:
+def _sizes(events: Events, outputs: int, stored: torch.dtype, rows: Rows) -> Numbers:
     images, height, width, maps = events.counts.shape
     return {
         listing.IMAGES: images,
@@ -65,14 +67,8 @@ def _sizes(
         listing.BITS: events.bits,
         listing.STORED: stored.itemsize,
         listing.COUNTS: events.counts,
-        listing.BLOCK: rows_of_weights(),
+        listing.BLOCK: block_of(rows),
     }
-
-
-def _wide(dtype: torch.dtype, outputs: int) -> int:
-    """Outputs filled up to whole rows."""
-    row = WIDE // dtype.itemsize
-    return -(-outputs // row) * row
 
 
 def convolve(events: Events, weight: Tensor, bias: Tensor) -> Tensor:
@@ -80,15 +76,15 @@ def convolve(events: Events, weight: Tensor, bias: Tensor) -> Tensor:
     stored, weight, bias = weight.dtype, _computed(weight), _computed(bias)
     counts, dtype = events.counts, weight.dtype
     images, height, width, maps = counts.shape
-    outputs, threads = len(weight), torch.get_num_threads()
-    block, wide = rows_of_weights(), _wide(dtype, outputs)
+    outputs, rows = len(weight), Rows.of(dtype, len(weight), ROW)
+    block, wide = block_of(rows), rows.sets(outputs) * rows.outputs
     kept = weight.mul(events.gain) if events.gain != 1 else weight
     kept = kept.permute(0, 2, 3, 1).contiguous()
-    sizes = _sizes(events, outputs, stored)
-    rows = wide * -(-maps // block) * AREA * (block + 1)
-    packed = torch.empty(rows, dtype=dtype)
-    _run(forward.pack, dtype, {**sizes, listing.WEIGHT: kept, listing.PACKED: packed})
-    chosen = cut(counts, WIDE, 4, cache_bytes(2) * 2 // 5, 2 * threads)
+    sizes = _sizes(events, outputs, stored, rows)
+    packed = torch.empty(wide * -(-maps // block) * AREA * (block + 1), dtype=dtype)
+    _run(forward.pack, rows, {**sizes, listing.WEIGHT: kept, listing.PACKED: packed})
+    at_least = 2 * torch.get_num_threads()
+    chosen = cut(counts, rows.bytes, 4, cache_bytes(2) * 2 // 5, at_least)
     out = torch.empty(images, height, width, outputs, dtype=stored)
     given = {
         listing.TOGETHER: chosen.together,
@@ -99,7 +95,7 @@ def convolve(events: Events, weight: Tensor, bias: Tensor) -> Tensor:
         listing.AUXILIARY: events.x,
         listing.OUT: out,
     }
-    _run(forward.convolve, dtype, {**sizes, **given})
+    _run(forward.convolve, rows, {**sizes, **given})
     return out.permute(0, 3, 1, 2)
 
 
@@ -119,19 +115,17 @@ class _Work(NamedTuple):
 
     cut: Cut
     sets: int  # of outputs
-    shares: (
-        int  # of the groups, each with sums of its own: where there are few sets for the threads
-    )
+    shares: int  # of the groups, each with sums of its own: with few sets for the threads
     groups: int
     at_once: int  # groups that are listed together
 
     @classmethod
-    def of(cls, counts: Tensor, outputs: int, dtype: torch.dtype) -> _Work:
+    def of(cls, counts: Tensor, outputs: int, rows: Rows) -> _Work:
         """For counts (N, H, W, C)."""
         images, height, width, maps = counts.shape
         threads = torch.get_num_threads()
-        chosen = cut(counts, NARROW, 2, cache_bytes(1) * 7 // 8, threads)
-        groups, sets = chosen.groups(images, height), -(-outputs * dtype.itemsize // NARROW)
+        chosen = cut(counts, rows.bytes, 2, cache_bytes(1) * 7 // 8, threads)
+        groups, sets = chosen.groups(images, height), rows.sets(outputs)
         shares = 1 if sets >= 2 * threads else min(groups, -(-2 * threads // sets))
         listed = LISTED // (chosen.together * chosen.lines * width * maps)
         return cls(chosen, sets, shares, groups, max(shares, min(groups, listed)))
@@ -141,14 +135,16 @@ def convolution_gradient(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
     """dy (N, K, H, W), channels last -> the weight's gradient, (K, C, 3, 3); no bf16."""
     counts, dtype, x = events.counts, _computed(weight).dtype, events.x
     _, height, width, maps = counts.shape
-    work, narrow = _Work.of(counts, len(weight), dtype), NARROW // dtype.itemsize
-    sums = torch.zeros(work.shares, work.sets, maps, AREA, narrow, dtype=dtype)
+    rows = Rows.of(dtype, len(weight), GRADIENT)
+    work = _Work.of(counts, len(weight), rows)
+    sums = torch.zeros(work.shares, work.sets, maps, AREA, rows.outputs, dtype=dtype)
     taken = None
     if x is not None:
-        taken = torch.zeros(work.shares, work.sets, AREA, height * width, narrow, dtype=dtype)
+        shape = work.shares, work.sets, AREA, height * width, rows.outputs
+        taken = torch.zeros(shape, dtype=dtype)
     room = work.at_once * work.cut.together * work.cut.lines * width * maps
     given = {
-        **_sizes(events, len(weight), dy.dtype),
+        **_sizes(events, len(weight), dy.dtype, rows),
         listing.TOGETHER: work.cut.together,
         listing.LINES: work.cut.lines,
         listing.SHARES: work.shares,
@@ -162,8 +158,8 @@ def convolution_gradient(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
     }
     for first in range(0, work.groups, work.at_once):
         part = {listing.FIRST: first, listing.LAST: min(work.groups, first + work.at_once)}
-        _run(weights.listed, dtype, {**given, **part})
-        _run(weights.summed, dtype, {**given, **part})
+        _run(weights.listed, LISTS, {**given, **part})
+        _run(weights.summed, rows, {**given, **part})
     total = _total(sums, taken, events)  # (sets, C, 9, k) -> (K, 3, 3, C)
     flat = total.permute(0, 3, 2, 1).reshape(-1, 3, 3, maps)[: len(weight)]
     return flat.permute(0, 3, 1, 2)
@@ -184,13 +180,14 @@ def convolution_input(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
     """dy (N, K, H, W), channels last -> (N, C, H, W), 0 where no mark wants it."""
     weight = _computed(weight)
     counts, dtype = events.counts, weight.dtype
-    maps, outputs = counts.shape[3], NARROW // dtype.itemsize
-    sets, blocks = -(-len(weight) // outputs), -(-maps // inputs.AT_ONCE)
+    rows = Rows.of(dtype, len(weight), GRADIENT)
+    sets, blocks = rows.sets(len(weight)), -(-counts.shape[3] // inputs.AT_ONCE)
     room = min(cache_bytes(1) * 7 // 8, cache_bytes(2) // (2 * sets))
-    chosen = cut(counts, NARROW, 2, room, 2 * torch.get_num_threads())
-    sizes, kept = _sizes(events, len(weight), dy.dtype), weight.permute(0, 2, 3, 1).contiguous()
-    packed = torch.empty(blocks * inputs.AT_ONCE * sets * AREA * outputs, dtype=dtype)
-    _run(inputs.pack, dtype, {**sizes, listing.WEIGHT: kept, listing.PACKED: packed})
+    chosen = cut(counts, rows.bytes, 2, room, 2 * torch.get_num_threads())
+    sizes = _sizes(events, len(weight), dy.dtype, rows)
+    kept = weight.permute(0, 2, 3, 1).contiguous()
+    packed = torch.empty(blocks * inputs.AT_ONCE * sets * AREA * rows.outputs, dtype=dtype)
+    _run(inputs.pack, rows, {**sizes, listing.WEIGHT: kept, listing.PACKED: packed})
     out = torch.empty(counts.shape, dtype=dy.dtype)
     given = {
         **sizes,
@@ -201,7 +198,7 @@ def convolution_input(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
         listing.PACKED: packed,
         listing.OUT: out,
     }
-    _run(inputs.summed, dtype, given)
+    _run(inputs.summed, rows, given)
     return out.permute(0, 3, 1, 2)
 
 
@@ -211,12 +208,12 @@ def multiply(events: Events, weight: Tensor, bias: Tensor) -> Tensor:
     counts, dtype = events.counts, weight.dtype
     images, height, width, maps = counts.shape
     outputs, threads, pixels = len(weight), torch.get_num_threads(), height * width
-    block, wide = rows_of_weights(), _wide(dtype, outputs)
-    blocks, sets = -(-maps // block), wide * dtype.itemsize // WIDE
-    sums = torch.zeros(images, wide, dtype=dtype)
+    rows = Rows.of(dtype, outputs, ROW)
+    blocks, sets = -(-maps // block_of(rows)), rows.sets(outputs)
+    sums = torch.zeros(images, sets * rows.outputs, dtype=dtype)
     at_once = max(1, min(pixels, LISTED // (images * (maps + blocks))))
     given = {
-        **_sizes(events, outputs, stored),
+        **_sizes(events, outputs, stored, rows),
         listing.HEIGHT: pixels,
         listing.SHARES: 1 if sets >= threads else min(images, -(-threads // sets)),
         listing.WEIGHT: weight.t().contiguous(),
@@ -227,8 +224,8 @@ def multiply(events: Events, weight: Tensor, bias: Tensor) -> Tensor:
     }
     for first in range(0, pixels, at_once):
         part = {listing.FIRST: first, listing.LAST: min(pixels, first + at_once)}
-        _run(product.listed, dtype, {**given, **part})
-        _run(product.forward, dtype, {**given, **part})
+        _run(product.listed, LISTS, {**given, **part})
+        _run(product.forward, rows, {**given, **part})
     y = torch.add(bias, sums[:, :outputs], alpha=events.gain)
     if events.x is not None and events.U is not None:
         by_pixel = weight.view(outputs, maps, pixels)
@@ -243,18 +240,19 @@ def product_gradient(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
     counts, dtype = events.counts, dy.dtype
     images, height, width, maps = counts.shape
     outputs, pixels = len(weight), height * width
-    row, sets = WIDE // dtype.itemsize, _wide(dtype, outputs) * dtype.itemsize // WIDE
-    packed = torch.zeros(sets, images + 1, row, dtype=dtype)
-    padded = functional.pad(dy * events.gain, (0, sets * row - outputs))
-    packed[:, :images] = padded.view(images, sets, row).transpose(0, 1)
+    rows = Rows.of(dtype, outputs, ROW)
+    sets = rows.sets(outputs)
+    packed = torch.zeros(sets, images + 1, rows.outputs, dtype=dtype)
+    padded = functional.pad(dy * events.gain, (0, sets * rows.outputs - outputs))
+    packed[:, :images] = padded.view(images, sets, rows.outputs).transpose(0, 1)
     out = torch.empty(pixels * maps, outputs, dtype=dtype)
     given = {
-        **_sizes(events, outputs, dtype),
+        **_sizes(events, outputs, dtype, rows),
         listing.HEIGHT: pixels,
         listing.PACKED: packed,
         listing.OUT: out,
     }
-    _run(product.weight_gradient, dtype, given)
+    _run(product.weight_gradient, rows, given)
     if events.x is not None and events.U is not None:
         taken = events.x.flatten(1).t() @ dy  # (pixels, K)
         U = events.U.to(dtype).flatten(1)[..., None]

@@ -23,7 +23,6 @@ from harness.fused.event.listing import (
     LINE,
     LINES,
     MAPS,
-    NARROW,
     OUT,
     OUT_MAPS,
     PACKED,
@@ -33,6 +32,7 @@ from harness.fused.event.listing import (
     WIDTH,
     aligned,
     append_to_maps,
+    bytes_of,
     group_of,
     keep,
     put_numbers,
@@ -47,7 +47,7 @@ from harness.fused.intrinsics import take
 AT_ONCE = 16  # maps whose lists and partial sums lie in the second cache, while all outputs pass
 
 
-def pack(zero: Any, size: int) -> Callable[[], int]:
+def pack(kind: Any, size: int) -> Callable[[], int]:
     """Weights (K, 3, 3, C), contiguous -> PACKED [block of AT_ONCE maps][set][map][tap][output].
 
     Maps and outputs that are not there are 0.
@@ -56,9 +56,9 @@ def pack(zero: Any, size: int) -> Callable[[], int]:
     @callback
     def kernel(address):
         call = told(address)
-        maps, outputs, whole = call[MAPS], call[OUT_MAPS], NARROW // size
+        maps, outputs, whole = call[MAPS], call[OUT_MAPS], bytes_of(kind) // size
         sets, blocks = -(-outputs // whole), -(-maps // AT_ONCE)
-        of_map = AREA * NARROW
+        of_map = AREA * bytes_of(kind)
         while True:
             part = take(call)
             if part >= blocks * sets:
@@ -70,9 +70,9 @@ def pack(zero: Any, size: int) -> Callable[[], int]:
                 zero_bytes(target, AT_ONCE * of_map)
             for row in range(wanted * AREA):
                 source = call[WEIGHT] + ((k * AREA + row) * maps + first) * size
-                place = target + row % AREA * NARROW + row // AREA * size
+                place = target + row % AREA * bytes_of(kind) + row // AREA * size
                 for c in range(inputs):
-                    store(place + c * of_map, load(source + c * size, zero))
+                    store(place + c * of_map, load(source + c * size, kind[0]))
 
     return kernel
 
@@ -101,7 +101,7 @@ def _list_group(call, images, lines, first, inputs, room, lists, targets):
 
 
 @inlined
-def _multiply(call, first, inputs, block, pixels, partial, lists, room, sets, zero):
+def _multiply(call, first, inputs, block, pixels, partial, lists, room, sets, kind):
     """All outputs' part of the gradients at the listed places."""
     places, _, lengths = lists
     pitch = call[WIDTH] + 2
@@ -109,40 +109,40 @@ def _multiply(call, first, inputs, block, pixels, partial, lists, room, sets, ze
         length = np.int64(load(lengths + 4 * c, np.int32(0)))
         zero_bytes(partial + c * room * BYTES, length * BYTES)
     for which in range(sets):
-        weights = call[PACKED] + (first * sets + which * AT_ONCE) * AREA * NARROW
-        gradients = block + which * pixels * NARROW
+        weights = call[PACKED] + (first * sets + which * AT_ONCE) * AREA * bytes_of(kind)
+        gradients = block + which * pixels * bytes_of(kind)
         for c in range(inputs):
             length = np.int64(load(lengths + 4 * c, np.int32(0)))
             sums, listed = partial + c * room * BYTES, places + 2 * c * room
-            of_map = weights + c * AREA * NARROW
-            add_products(sums, gradients, listed, length, pitch, of_map, zero)
+            of_map = weights + c * AREA * bytes_of(kind)
+            add_products(sums, gradients, listed, length, pitch, of_map, kind)
 
 
 @inlined
-def _finish(inputs, partial, lists, room, targets, size, stored, zero):
+def _finish(inputs, partial, lists, room, targets, size, stored, kind):
     """Puts the sums where they belong."""
     places, _, lengths = lists
     for c in range(inputs):
         for n in range(np.int64(load(lengths + 4 * c, np.int32(0)))):
             place = np.int64(load(places + 2 * (c * room + n), np.uint16(0)))
             sums = partial + (c * room + n) * BYTES
-            store(sums, sum_of_lanes(sums, zero))
-            put_numbers(targets[place] + c * stored, sums, 1, size, stored, zero)
+            store(sums, sum_of_lanes(sums, kind))
+            put_numbers(targets[place] + c * stored, sums, 1, size, stored, kind[0])
 
 
-def summed(zero: Any, size: int) -> Callable[[], int]:
+def summed(kind: Any, size: int) -> Callable[[], int]:
     """Gradients WEIGHT (N, H, W, K), COUNTS' marks, PACKED weights -> OUT (N, H, W, C)."""
 
     @callback
     def kernel(address):
         call = told(address)
-        maps, outputs = call[MAPS], NARROW // size
+        maps, outputs = call[MAPS], bytes_of(kind) // size
         sets = -(-call[OUT_MAPS] // outputs)
         strips = -(-call[HEIGHT] // call[LINES])
         parts = strips * -(-call[IMAGES] // call[TOGETHER])
         pixels = call[TOGETHER] * (call[LINES] + 2) * (call[WIDTH] + 2)
         room = call[TOGETHER] * call[LINES] * call[WIDTH]
-        memory = np.zeros(sets * pixels * NARROW + LINE, np.uint8)
+        memory = np.zeros(sets * pixels * bytes_of(kind) + LINE, np.uint8)
         sums = np.empty(AT_ONCE * room * BYTES + LINE, np.uint8)
         block, partial = aligned(memory), aligned(sums)
         places, values = np.empty(AT_ONCE * room, np.uint16), np.empty(AT_ONCE * room, np.uint8)
@@ -154,13 +154,13 @@ def summed(zero: Any, size: int) -> Callable[[], int]:
                 break
             images, lines = group_of(call, part)
             for which in range(sets):
-                target = block + which * pixels * NARROW
-                fill_block(call, images, lines, which * outputs, target, zero, size)
+                target = block + which * pixels * bytes_of(kind)
+                fill_block(call, images, lines, which * outputs, target, kind, size)
             for first in range(0, maps, AT_ONCE):
                 inputs = min(AT_ONCE, maps - first)
                 _list_group(call, images, lines, first, inputs, room, lists, targets)
-                _multiply(call, first, inputs, block, pixels, partial, lists, room, sets, zero)
-                _finish(inputs, partial, lists, room, targets, size, call[STORED], zero)
+                _multiply(call, first, inputs, block, pixels, partial, lists, room, sets, kind)
+                _finish(inputs, partial, lists, room, targets, size, call[STORED], kind)
         keep(memory)
         keep(sums)
         keep(places)

@@ -13,7 +13,7 @@ from numba.np.numpy_support import carray
 from harness.fused.cache import inlined
 from harness.fused.event.memory import copy_bytes, load, lowest, nonzero_16, nonzero_64, store
 from harness.fused.event.sums import add_rows, add_valued_rows
-from harness.fused.event.vectors import BYTES, GRADIENT, ROW, TAPS
+from harness.fused.event.vectors import BYTES, TAPS
 from harness.fused.intrinsics import narrow, wide
 
 # Of 64-bit numbers: who is next; sizes, the last one the bytes of a number of the layers' own
@@ -21,9 +21,9 @@ from harness.fused.intrinsics import narrow, wide
 SIZE = 25
 (
     NEXT, IMAGES, HEIGHT, WIDTH, MAPS, OUT_MAPS, LINES, TOGETHER, BLOCK, VALUED, FIRST, LAST,
-    SHARES, BITS, STORED, COUNTS, WEIGHT, PACKED, BIAS, OUT, OFFSET, AUXILIARY, PLACES, VALUES, STARTS,
+    SHARES, BITS, STORED, COUNTS, WEIGHT, PACKED, BIAS, OUT, OFFSET, AUXILIARY, PLACES,
+    VALUES, STARTS,
 ) = range(SIZE)  # fmt: skip
-WIDE, NARROW = ROW * BYTES, GRADIENT * BYTES  # bytes of a row of sums, and of a pixel's gradients
 LINE = 64  # bytes of a cache line
 AREA = TAPS * TAPS
 
@@ -47,6 +47,15 @@ def group_of(call, number):
     image, line = number // strips * call[TOGETHER], number % strips * call[LINES]
     images = (image, min(call[IMAGES], image + call[TOGETHER]))
     return images, (line, min(call[HEIGHT], line + call[LINES]))
+
+
+@inlined
+def bytes_of(kind):
+    """Of a row of sums or weights, or of a pixel's gradients.
+
+    `kind` stands for rows: a tuple of zeros of the numbers' type, one for each vector of a row.
+    """
+    return len(kind) * BYTES
 
 
 @inlined
@@ -158,9 +167,9 @@ def append_to_maps(counts, maps, bits, place, room, places, values, lengths):
 
 
 @inlined
-def add_listed(sums, rows, places, values, length, valued, zero):
+def add_listed(sums, rows, places, values, length, valued, kind):
     """Adds the rows of a list to sums, each times its value unless all are 1."""
     if valued:
-        add_valued_rows(sums, rows, places, length, values, zero)
+        add_valued_rows(sums, rows, places, length, values, kind)
     else:
-        add_rows(sums, rows, places, length, zero)
+        add_rows(sums, rows, places, length, kind)

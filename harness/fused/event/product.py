@@ -33,10 +33,10 @@ from harness.fused.event.listing import (
     VALUED,
     VALUES,
     WEIGHT,
-    WIDE,
     add_listed,
     aligned,
     append_to_maps,
+    bytes_of,
     keep,
     list_maps,
     told,
@@ -46,7 +46,7 @@ from harness.fused.event.vectors import copy_row
 from harness.fused.intrinsics import take
 
 
-def listed(zero: Any, size: int) -> Callable[[], int]:
+def listed(kind: Any, size: int) -> Callable[[], int]:
     """COUNTS of the pixels FIRST to LAST -> PLACES, VALUES and STARTS (N, pixels, blocks, 2).
 
     A sample's lists have room for all its maps and one place more a list. HEIGHT: all pixels.
@@ -77,26 +77,26 @@ def listed(zero: Any, size: int) -> Callable[[], int]:
 
 
 @inlined
-def _copy_block(call, pixel, first, block, inputs, target, size):
+def _copy_block(call, pixel, first, block, inputs, target, size, row):
     """The rows of a block of one pixel's maps, for one set of outputs."""
     outputs, pixels = call[OUT_MAPS], call[HEIGHT]
-    wanted = min(WIDE, (outputs - first) * size)
+    wanted = min(row, (outputs - first) * size)
     for c in range(inputs):
-        row = (block + c) * pixels + pixel
-        copy_bytes(target + c * WIDE, call[WEIGHT] + (row * outputs + first) * size, wanted)
+        source = ((block + c) * pixels + pixel) * outputs + first
+        copy_bytes(target + c * row, call[WEIGHT] + source * size, wanted)
 
 
-def forward(zero: Any, size: int) -> Callable[[], int]:
-    """Adds the pixels FIRST to LAST, as they are listed, to OUT (N, outputs, filled up to WIDE)."""
+def forward(kind: Any, size: int) -> Callable[[], int]:
+    """Adds the pixels FIRST to LAST, as they are listed, to OUT (N, outputs up to whole rows)."""
 
     @callback
     def kernel(address):
         call = told(address)
         maps, outputs, block = call[MAPS], call[OUT_MAPS], call[BLOCK]
         pixels, shares = call[LAST] - call[FIRST], call[SHARES]
-        blocks, wide = -(-maps // block), WIDE // size
+        blocks, wide = -(-maps // block), bytes_of(kind) // size
         sets = -(-outputs // wide)
-        memory = np.zeros((block + 1) * WIDE + LINE, np.uint8)  # the last row stays zero
+        memory = np.zeros((block + 1) * bytes_of(kind) + LINE, np.uint8)  # the last row stays zero
         rows = aligned(memory)
         while True:
             part = take(call)
@@ -107,14 +107,15 @@ def forward(zero: Any, size: int) -> Callable[[], int]:
             for pixel in range(pixels):
                 for b in range(blocks):
                     inputs = min(block, maps - b * block)
-                    _copy_block(call, call[FIRST] + pixel, first, b * block, inputs, rows, size)
+                    at = call[FIRST] + pixel
+                    _copy_block(call, at, first, b * block, inputs, rows, size, bytes_of(kind))
                     for n in range(samples[0], samples[1]):
                         at = call[STARTS] + ((n * pixels + pixel) * blocks + b) * 16
                         start, length = load(at, np.int64(0)), load(at + 8, np.int64(0))
                         sums = call[OUT] + (n * sets * wide + first) * size
                         places, values = call[PLACES] + 2 * start, call[VALUES] + start
                         if length > 0:
-                            add_listed(sums, rows, places, values, length, call[VALUED], zero)
+                            add_listed(sums, rows, places, values, length, call[VALUED], kind)
         keep(memory)
 
     return kernel
@@ -138,20 +139,20 @@ def _list_samples(call, pixel, block, inputs, places, values, lengths):
             store(lengths + 4 * c, np.int32(length + 1))
 
 
-def weight_gradient(zero: Any, size: int) -> Callable[[], int]:
+def weight_gradient(kind: Any, size: int) -> Callable[[], int]:
     """COUNTS, PACKED gradients [set of outputs][N and a row of zeros] -> OUT (inputs, outputs)."""
 
     @callback
     def kernel(address):
         call = told(address)
         maps, outputs, block, samples = call[MAPS], call[OUT_MAPS], call[BLOCK], call[IMAGES]
-        blocks, wide = -(-maps // block), WIDE // size
+        blocks, wide = -(-maps // block), bytes_of(kind) // size
         places = np.empty(block * (samples + 1), np.uint16)
         values = np.empty(block * (samples + 1), np.uint8)
         lengths = np.empty(block, np.int32)
-        memory = np.zeros(2 * WIDE + LINE, np.uint8)
+        memory = np.zeros(2 * bytes_of(kind) + LINE, np.uint8)
         nothing = aligned(memory)
-        sums = nothing + WIDE
+        sums = nothing + bytes_of(kind)
         lists = (places.ctypes.data, values.ctypes.data, lengths.ctypes.data)
         while True:
             part = take(call)
@@ -161,14 +162,14 @@ def weight_gradient(zero: Any, size: int) -> Callable[[], int]:
             inputs = min(block, maps - b)
             _list_samples(call, pixel, b, inputs, lists[0], lists[1], lists[2])
             for first in range(0, outputs, wide):
-                wanted = min(WIDE, (outputs - first) * size)
-                rows = call[PACKED] + first // wide * (samples + 1) * WIDE
+                wanted = min(bytes_of(kind), (outputs - first) * size)
+                rows = call[PACKED] + first // wide * (samples + 1) * bytes_of(kind)
                 for c in range(inputs):
                     at = c * (samples + 1)
                     length = np.int64(lengths[c])
-                    copy_row(sums, nothing, zero)
+                    copy_row(sums, nothing, kind)
                     starts = (lists[0] + 2 * at, lists[1] + at)
-                    add_listed(sums, rows, starts[0], starts[1], length, call[VALUED], zero)
+                    add_listed(sums, rows, starts[0], starts[1], length, call[VALUED], kind)
                     row = (b + c) * call[HEIGHT] + pixel
                     copy_bytes(call[OUT] + (row * outputs + first) * size, sums, wanted)
         keep(memory)

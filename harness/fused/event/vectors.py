@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 from llvmlite import binding, ir
@@ -39,7 +39,7 @@ def registers() -> Registers:
 
 
 BYTES = registers().bytes
-ROW = 4  # vectors of a row of weights, and of the sums that it is added to
+ROW = 4  # vectors of a row of weights, and of the sums that it is added to, at most
 # Of a pixel's gradients, and rows of taps that are summed at once: 18 sums, or 12 in 16 registers.
 GRADIENT, TOGETHER = (2, 3) if registers().number == 32 else (4, 1)
 TAPS = 3  # of a convolution's side, whose weights' gradients are summed
@@ -53,13 +53,14 @@ class Code:
 
     builder: Any
     vector: ir.VectorType
+    row: int  # vectors of one
 
     @classmethod
-    def of(cls, builder: Any, like: Any) -> Code:
-        """For numbers of the type of `like`."""
-        single = like == types.float32
+    def of(cls, builder: Any, kind: Any) -> Code:
+        """For the type of a tuple of zeros, one for each vector of a row."""
+        single = kind.dtype == types.float32
         element = ir.FloatType() if single else ir.DoubleType()
-        return cls(builder, ir.VectorType(element, BYTES // (4 if single else 8)))
+        return cls(builder, ir.VectorType(element, BYTES // (4 if single else 8)), kind.count)
 
     def pointer(self, address: Any) -> Any:
         """A number as a pointer to bytes."""
@@ -127,36 +128,28 @@ class Code:
         return self.builder.shuffle_vector(first, empty, everywhere)
 
 
-def typed(write: Callable[..., Any], numbers: int, like: Any) -> Any:
-    """An intrinsic of that many addresses and numbers, and of one that says which type is meant."""
+def typed(write: Callable[..., Any], numbers: int, kind: Any) -> Any:
+    """An intrinsic of that many addresses and numbers, and of what says which rows are meant."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         write(Code.of(builder, signature.args[-1]), *arguments[:-1])
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * numbers, like), code
+    return types.void(*[types.int64] * numbers, kind), code
 
 
-def _copied(vectors: int, code: Code, target: Any, source: Any) -> None:
+def _copied(code: Code, target: Any, source: Any) -> None:
     target, source = code.pointer(target), code.pointer(source)
-    for n in range(vectors):
+    for n in range(code.row):
         code.store(code.load(source, n), target, n)
 
 
-def _typed_copy_row(typing_context: Any, target: Any, source: Any, like: Any) -> Any:
-    return typed(partial(_copied, ROW), 2, like)
+def _typed_copy_row(typing_context: Any, target: Any, source: Any, kind: Any) -> Any:
+    return typed(_copied, 2, kind)
 
 
 copy_row: Any = intrinsic(_typed_copy_row)
-"""Copies a row of ROW vectors."""
-
-
-def _typed_copy_gradient(typing_context: Any, target: Any, source: Any, like: Any) -> Any:
-    return typed(partial(_copied, GRADIENT), 2, like)
-
-
-copy_gradient: Any = intrinsic(_typed_copy_gradient)
-"""Copies GRADIENT vectors."""
+"""Copies a row."""
 
 
 def _widened(code: Code, target: Any, source: Any) -> None:
@@ -165,7 +158,7 @@ def _widened(code: Code, target: Any, source: Any) -> None:
     single, whole = ir.VectorType(ir.FloatType(), lanes), ir.VectorType(ir.IntType(32), lanes)
     half = ir.VectorType(ir.IntType(16), lanes)
     target, source = code.pointer(target), code.pointer(source)
-    for n in range(GRADIENT):
+    for n in range(code.row):
         bits = builder.load(code.at(source, half, n * lanes * 2), align=2)
         bits = builder.shl(builder.zext(bits, whole), ir.Constant(whole, [16] * lanes))
         value = builder.bitcast(bits, single)
@@ -173,12 +166,12 @@ def _widened(code: Code, target: Any, source: Any) -> None:
         code.store(value, target, n)
 
 
-def _typed_widen_gradient(typing_context: Any, target: Any, source: Any, like: Any) -> Any:
-    return typed(_widened, 2, like)
+def _typed_widen_row(typing_context: Any, target: Any, source: Any, kind: Any) -> Any:
+    return typed(_widened, 2, kind)
 
 
-widen_gradient: Any = intrinsic(_typed_widen_gradient)
-"""Copies GRADIENT vectors from numbers in bf16."""
+widen_row: Any = intrinsic(_typed_widen_row)
+"""Copies a row from numbers in bf16."""
 
 
 def _narrowed(code: Code, target: Any, source: Any) -> None:
@@ -191,7 +184,7 @@ def _narrowed(code: Code, target: Any, source: Any) -> None:
     def everywhere(number: int) -> Any:
         return ir.Constant(whole, [number] * lanes)
 
-    for n in range(ROW):
+    for n in range(code.row):
         value = code.load(source, n)
         value = value if code.vector == single else builder.fptrunc(value, single)
         bits = builder.bitcast(value, whole)
@@ -203,41 +196,33 @@ def _narrowed(code: Code, target: Any, source: Any) -> None:
         builder.store(upper, code.at(target, half, n * lanes * 2), align=2)
 
 
-def _typed_narrow_row(typing_context: Any, target: Any, source: Any, like: Any) -> Any:
-    return typed(_narrowed, 2, like)
+def _typed_narrow_row(typing_context: Any, target: Any, source: Any, kind: Any) -> Any:
+    return typed(_narrowed, 2, kind)
 
 
 narrow_row: Any = intrinsic(_typed_narrow_row)
-"""Copies a row of ROW vectors to numbers in bf16."""
+"""Copies a row to numbers in bf16."""
 
 
-def _scaled(vectors: int) -> Any:
+def _scaled(code: Code, target: Any, source: Any, factor: Any) -> None:
+    target, source, factor = code.pointer(target), code.pointer(source), code.everywhere(factor)
+    for n in range(code.row):
+        product = code.times(code.load(source, n), factor)
+        code.store(code.plus(code.load(target, n), product), target, n)
+
+
+def _typed_add_scaled_row(
+    typing_context: Any, target: Any, source: Any, factor: Any, kind: Any
+) -> Any:
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        writer = Code.of(builder, signature.args[-1])
-        target, source = writer.pointer(arguments[0]), writer.pointer(arguments[1])
-        factor = writer.everywhere(arguments[2])
-        for n in range(vectors):
-            product = writer.times(writer.load(source, n), factor)
-            writer.store(writer.plus(writer.load(target, n), product), target, n)
+        _scaled(Code.of(builder, signature.args[-1]), *arguments[:-1])
         return context.get_dummy_value()
 
-    return code
-
-
-def _typed_add_scaled_row(typing_context: Any, target: Any, source: Any, factor: Any) -> Any:
-    return types.void(types.int64, types.int64, factor), _scaled(ROW)
+    return types.void(types.int64, types.int64, kind.dtype, kind), code
 
 
 add_scaled_row: Any = intrinsic(_typed_add_scaled_row)
-"""target += factor * source, rows of ROW vectors of the factor's type."""
-
-
-def _typed_add_scaled_gradient(typing_context: Any, target: Any, source: Any, factor: Any) -> Any:
-    return types.void(types.int64, types.int64, factor), _scaled(GRADIENT)
-
-
-add_scaled_gradient: Any = intrinsic(_typed_add_scaled_gradient)
-"""The same of GRADIENT vectors."""
+"""target += factor * source, rows."""
 
 
 def _summed_lanes(code: Code, source: Any) -> Any:
@@ -252,11 +237,11 @@ def _summed_lanes(code: Code, source: Any) -> Any:
     return code.builder.extract_element(value, ir.IntType(32)(0))
 
 
-def _typed_sum_of_lanes(typing_context: Any, source: Any, like: Any) -> Any:
+def _typed_sum_of_lanes(typing_context: Any, source: Any, kind: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return _summed_lanes(Code.of(builder, signature.args[-1]), arguments[0])
 
-    return like(types.int64, like), code
+    return kind.dtype(types.int64, kind), code
 
 
 sum_of_lanes: Any = intrinsic(_typed_sum_of_lanes)

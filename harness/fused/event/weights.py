@@ -25,7 +25,6 @@ from harness.fused.event.listing import (
     LINE,
     LINES,
     MAPS,
-    NARROW,
     OFFSET,
     OUT,
     OUT_MAPS,
@@ -40,6 +39,7 @@ from harness.fused.event.listing import (
     WIDTH,
     aligned,
     append_to_maps,
+    bytes_of,
     copy_numbers,
     group_of,
     keep,
@@ -49,9 +49,9 @@ from harness.fused.event.memory import copy_bytes, load, store
 from harness.fused.event.sums import add_taps, add_valued_taps
 from harness.fused.event.vectors import (
     TAPS,
-    add_scaled_gradient,
-    copy_gradient,
-    widen_gradient,
+    add_scaled_row,
+    copy_row,
+    widen_row,
 )
 from harness.fused.intrinsics import take
 
@@ -71,7 +71,7 @@ def _list_group(call, images, lines, room, places, values, lengths):
                 append_to_maps(counts, maps, call[BITS], place, room, places, values, lengths)
 
 
-def listed(zero: Any, size: int) -> Callable[[], int]:
+def listed(kind: Any, size: int) -> Callable[[], int]:
     """COUNTS of the groups FIRST to LAST -> PLACES, VALUES, STARTS (groups, C + 1) of lists."""
 
     @callback
@@ -106,31 +106,32 @@ def listed(zero: Any, size: int) -> Callable[[], int]:
 
 
 @inlined
-def fill_block(call, images, lines, first, block, zero, size):
+def fill_block(call, images, lines, first, block, kind, size):
     """The gradients of a set of outputs in a group, with a margin of zeros."""
     height, width, outputs, stored = call[HEIGHT], call[WIDTH], call[OUT_MAPS], call[STORED]
-    wanted, whole = min(NARROW // size, outputs - first), NARROW // size
+    row = bytes_of(kind)
+    wanted, whole = min(row // size, outputs - first), row // size
     for image in range(images[0], images[1]):
         for line in range(lines[0] - 1, lines[1] + 1):
             above = (image - images[0]) * (call[LINES] + 2) + line - lines[0] + 1
-            target = block + (above * (width + 2) + 1) * NARROW
+            target = block + (above * (width + 2) + 1) * row
             if line < 0 or line >= height:
                 for column in range(width):
-                    copy_gradient(target + column * NARROW, block, zero)
+                    copy_row(target + column * row, block, kind)
                 continue
             source = call[WEIGHT] + ((image * height + line) * width * outputs + first) * stored
             for column in range(width):
                 if wanted < whole:
-                    copy_numbers(target + column * NARROW, source, wanted, size, stored, zero)
+                    copy_numbers(target + column * row, source, wanted, size, stored, kind[0])
                 elif stored == size:
-                    copy_gradient(target + column * NARROW, source, zero)
+                    copy_row(target + column * row, source, kind)
                 else:
-                    widen_gradient(target + column * NARROW, source, zero)
+                    widen_row(target + column * row, source, kind)
                 source += outputs * stored
 
 
 @inlined
-def _walk(call, number, block, sums, pitch, zero):
+def _walk(call, number, block, sums, pitch, kind):
     """Adds a group's spikes to the sums (C, 3, 3, outputs of a set)."""
     maps, room = call[MAPS], call[TOGETHER] * call[LINES] * call[WIDTH]
     starts, base = call[STARTS] + number * (maps + 1) * 4, number * room * maps
@@ -139,16 +140,16 @@ def _walk(call, number, block, sums, pitch, zero):
         end = np.int64(load(starts + 4 * (c + 1), np.int32(0)))
         if end > start:
             places, values = call[PLACES] + 2 * (base + start), call[VALUES] + base + start
-            target = sums + c * AREA * NARROW
+            target = sums + c * AREA * bytes_of(kind)
             if call[VALUED]:
-                add_valued_taps(target, block, places, end - start, pitch, values, zero)
+                add_valued_taps(target, block, places, end - start, pitch, values, kind)
             else:
-                add_taps(target, block, places, end - start, pitch, zero)
+                add_taps(target, block, places, end - start, pitch, kind)
         start = end
 
 
 @inlined
-def _offsets(call, images, lines, block, sums, zero, size):
+def _offsets(call, images, lines, block, sums, kind, size):
     """What NeuNorm's x takes from the gradient, (tap, pixel, outputs of a set), of one group."""
     height, width = call[HEIGHT], call[WIDTH]
     for image in range(images[0], images[1]):
@@ -156,16 +157,17 @@ def _offsets(call, images, lines, block, sums, zero, size):
             row = (image - images[0]) * (call[LINES] + 2) + line - lines[0] + 1
             for column in range(width):
                 pixel = line * width + column
-                x = load(call[AUXILIARY] + (image * height * width + pixel) * size, zero)
+                x = load(call[AUXILIARY] + (image * height * width + pixel) * size, kind[0])
                 if x == 0:
                     continue
                 for tap in range(AREA):
                     i, j = row + 1 - tap // TAPS, column + 2 - tap % TAPS
-                    source = block + (i * (width + 2) + j) * NARROW
-                    add_scaled_gradient(sums + (tap * height * width + pixel) * NARROW, source, x)
+                    source = block + (i * (width + 2) + j) * bytes_of(kind)
+                    target = sums + (tap * height * width + pixel) * bytes_of(kind)
+                    add_scaled_row(target, source, x, kind)
 
 
-def summed(zero: Any, size: int) -> Callable[[], int]:
+def summed(kind: Any, size: int) -> Callable[[], int]:
     """The listed groups and gradients WEIGHT (N, H, W, K) -> added to OUT, and to OFFSET.
 
     OUT is (shares, sets of outputs, C, 3, 3, outputs of a set), OFFSET (shares, sets, 3, 3, pixels,
@@ -176,24 +178,24 @@ def summed(zero: Any, size: int) -> Callable[[], int]:
     def kernel(address):
         call = told(address)
         maps, shares, pitch = call[MAPS], call[SHARES], call[WIDTH] + 2
-        outputs = NARROW // size
+        outputs = bytes_of(kind) // size
         sets, groups = -(-call[OUT_MAPS] // outputs), call[LAST] - call[FIRST]
         pixels = call[TOGETHER] * (call[LINES] + 2) * pitch
-        memory = np.zeros(pixels * NARROW + LINE, np.uint8)
+        memory = np.zeros(pixels * bytes_of(kind) + LINE, np.uint8)
         block = aligned(memory)
         while True:
             part = take(call)
             if part >= sets * shares:
                 break
             share, which = part // sets, part % sets
-            sums = call[OUT] + part * maps * AREA * NARROW
-            offsets = call[OFFSET] + part * AREA * call[HEIGHT] * call[WIDTH] * NARROW
+            sums = call[OUT] + part * maps * AREA * bytes_of(kind)
+            offsets = call[OFFSET] + part * AREA * call[HEIGHT] * call[WIDTH] * bytes_of(kind)
             for number in range(groups * share // shares, groups * (share + 1) // shares):
                 images, lines = group_of(call, call[FIRST] + number)
-                fill_block(call, images, lines, which * outputs, block, zero, size)
-                _walk(call, number, block, sums, pitch, zero)
+                fill_block(call, images, lines, which * outputs, block, kind, size)
+                _walk(call, number, block, sums, pitch, kind)
                 if call[OFFSET]:
-                    _offsets(call, images, lines, block, offsets, zero, size)
+                    _offsets(call, images, lines, block, offsets, kind, size)
         keep(memory)
 
     return kernel
