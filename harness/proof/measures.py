@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from math import inf, nan, sqrt
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.grad import conv2d_weight
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,24 @@ def norm(gradient: Tensor) -> float:
     """Its length."""
     flat = gradient.flatten().double()
     return sqrt(torch.dot(flat, flat).item())
+
+
+def weight_gradient(synapse: nn.Conv2d | nn.Linear, inputs: Tensor, du: Tensor) -> Tensor:
+    """By inputs (T or 1, B, ...) and the current's gradient (T, B, ...): a step at a time.
+
+    The steps are added in float64. In one float32 sum over all of 200 images of 34x34 a right
+    gradient was 1.8e-5 of its largest entry off.
+    """
+    if len(inputs) == 1:
+        du = du.sum(0, keepdim=True)
+    total = torch.zeros_like(synapse.weight, dtype=torch.float64)
+    for x, back in zip(inputs, du, strict=True):
+        if isinstance(synapse, nn.Conv2d):
+            margin = synapse.weight.shape[-1] // 2
+            total += conv2d_weight(x, synapse.weight.shape, back, padding=margin)
+        else:
+            total += back.t() @ x.flatten(1)
+    return total.to(du.dtype)
 
 
 def bias_gradient(du: Tensor) -> Tensor:  # (T, B, C, ...) -> (C,)

@@ -19,7 +19,7 @@ from torch.nn import functional
 from harness.proof.answer import Answer, Question, objective
 from harness.proof.course import Course, potentials, through_time, within
 from harness.proof.edges import Given, Gradients, Reads, settle
-from harness.proof.measures import bias_gradient
+from harness.proof.measures import bias_gradient, weight_gradient
 from harness.proof.rules import RULES
 from harness.reference import dropout, synapses
 from harness.reference.initialise import copy_parameters
@@ -181,8 +181,7 @@ class _Replay:
         """The layer's own, with what rounding decides at the surrogate's edge as it was decided."""
         stage, lif = self.reference.network.stages[n], self.reference.network.lif
         du = through_time(course, lif)
-        weight = self.reference.layers[n].synapse.weight
-        (d_weight,) = torch.autograd.grad(read.current, [weight], du, retain_graph=True)
+        d_weight = weight_gradient(self.reference.layers[n].synapse, read.inputs.detach(), du)
         found = Gradients(du, d_weight, bias_gradient(du))
         if not self.settles:
             return found
