@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from harness.adapter import Adapter, Variant
 from harness.reference.network import ReferenceNetwork
-from harness.spec import Network
+from harness.spec import Allocator, Network
 from harness.speed.apart import Apart, Host
 from harness.speed.inside import Setting
 
@@ -23,6 +24,15 @@ class Greedy(ReferenceNetwork):
         if x.shape[:2] == (4, 4):  # not on first use, whose memory is in the base
             held = torch.ones(HELD, dtype=torch.uint8)
             return super().forward(x) + 0 * held[0]
+        return super().forward(x)
+
+
+class Littering(Greedy):
+    """Takes much on its first use, and lets it go."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[:2] != (4, 4):
+            torch.ones(HELD, dtype=torch.uint8)
         return super().forward(x)
 
 
@@ -38,6 +48,7 @@ class OnFirstUse(ReferenceNetwork):
 MODULES: dict[str, type[nn.Module]] = {
     "plain": ReferenceNetwork,
     "greedy": Greedy,
+    "littering": Littering,
     "fails": OnFirstUse,
 }
 
@@ -51,9 +62,9 @@ def find(name: str) -> Adapter:
     return Variant((), build, compiled=framework == "compiled")
 
 
-def first(name: str) -> tuple[float | None, str]:
+def first(name: str, allocator: Allocator = "system") -> tuple[float | None, str]:
     """The peak of its first iteration in a process, or why there is none."""
-    host = Host(find, Setting(threads=1, allocator="system"), math.inf, lambda: None)
+    host = Host(find, Setting(threads=1, allocator=allocator), math.inf, lambda: None)
     apart = Apart.start(case(name), host)
     try:
         weights = [
@@ -74,6 +85,13 @@ def test_what_a_module_holds_is_in_the_figure() -> None:
     (greedy, _), (plain, _) = first("greedy"), first("plain")
     assert greedy is not None and plain is not None and plain > 0
     assert 0.9 * held < greedy - plain < 1.5 * held
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc alone keeps memory")
+def test_what_is_free_before_it_begins_is_not_in_the_base() -> None:
+    (littering, _), (greedy, _) = first("littering", "keep"), first("greedy", "keep")
+    assert littering is not None and greedy is not None
+    assert littering == pytest.approx(greedy, rel=0.1)
 
 
 @pytest.mark.parametrize(
