@@ -92,9 +92,13 @@ def test_precisions_are_classes_of_their_own() -> None:
     assert (found["mismatch_rate"], found["gradient_cosine"]) == (0.005, 0.97)
     assert isnan(float(str(found["speedup_vs_reference"])))  # it did not run in bf16
     # what an audit finds given its own spikes stands before what runs freely
-    rows += audited("fused", **bf16, mismatches=2, near_ties=2, gradient_cosine=0.9995)
-    found = line(tables.acceleration(rows), "fused")
+    told: dict[str, Any] = {**bf16, "mismatches": 2, "near_ties": 2}
+    in_training = [*rows, *audited("fused", **told, gradient_cosine=0.9995)]
+    found = line(tables.acceleration(in_training), "fused")
     assert (found["mismatch_rate"], found["gradient_cosine"]) == (0.002, 0.9995)
+    in_inference = [*rows, *audited("fused", **told, gradient_cosine=None)]
+    found = line(tables.acceleration(in_inference), "fused")
+    assert found["mismatch_rate"] == 0.002 and isnan(float(str(found["gradient_cosine"])))
 
 
 def test_a_later_run_in_another_precision_leaves_the_figures_of_the_first() -> None:

@@ -228,14 +228,13 @@ def _mismatch_rate(rows: Sequence[Row]) -> float:
 
 
 def _gradient_cosine(rows: Sequence[Row]) -> float:
-    """The lowest over the layers: by its audits, else by its exam, where spikes run freely."""
-    audited = [row.gradient_cosine for row in audits_of(rows)]
-    examined = [row.gradient_cosine for row in rows if isinstance(row, CertificateRow)]
-    for found in (audited, examined):
-        cosines = [each for each in found if each is not None]
-        if cosines:
-            return min(cosines)
-    return nan
+    """The lowest over the layers: by its audits, else by its exam, where spikes run freely.
+
+    An audit of inference has none.
+    """
+    exams = [row for row in rows if isinstance(row, CertificateRow)]
+    found = [row.gradient_cosine for row in audits_of(rows) or exams]
+    return min((each for each in found if each is not None), default=nan)
 
 
 def first_round(records: Iterable[Row]) -> pd.DataFrame:

@@ -23,7 +23,7 @@ from harness.reference.neunorm import NeuNorm
 from harness.spec import Conv, Network, Stage
 
 # Samples times steps that an inference takes at once: what it holds is in proportion.
-AT_ONCE = 64
+AT_ONCE = 40
 
 
 class Run(NamedTuple):
@@ -44,6 +44,7 @@ class Call:
     form: Form
     tap: SpikeTap
     sends_events: bool  # if it can: the next layer takes them
+    made: dict[str, Any] | None  # of its weights, by a call on other samples; None: nothing is kept
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,8 @@ def _forward(
 ) -> Kept:
     """What is sent (N, ...) -> what is kept: that, and the current, (T or 1, B, C, H, W)."""
     inputs = call.synapse.inputs(sent, run.precision)
-    current = call.synapse.forward(inputs, weight.to(run.precision), bias.to(run.precision))
+    own = weight.to(run.precision), bias.to(run.precision)
+    current = call.synapse.forward(inputs, *own, call.made)
     current = _last(current.unflatten(0, (-1, run.batch)))
     if call.tap.recording:  # the pool leaves no spikes behind, so they are made for who looks
         alone = replace(call.form, pool=1, neunorm=None, keys=None)
@@ -213,20 +215,28 @@ class FusedNetwork(nn.Module):
         samples = x.shape[1]
         at_once = samples if keeps or recording else max(1, AT_ONCE // len(x))
         parts = [slice(start, start + at_once) for start in range(0, samples, at_once)]
+        made: list[dict[str, Any] | None] = [{} if len(parts) > 1 else None for _ in self._layers]
         outs = [
-            NetworkFunction.apply(*self._asked(x[:, part], keys, part, keeps), *parameters)
+            NetworkFunction.apply(*self._asked(x[:, part], keys, part, made, keeps), *parameters)
             for part in parts
         ]
         return outs[0] if len(outs) == 1 else torch.cat(outs, 1)
 
     def _asked(
-        self, x: Tensor, keys: list[Tensor | None], samples: slice, keeps: bool, /
+        self,
+        x: Tensor,
+        keys: list[Tensor | None],
+        samples: slice,
+        made: list[dict[str, Any] | None],
+        keeps: bool,
+        /,
     ) -> tuple[Tensor, Run, tuple[Call, ...]]:
         """What some samples are asked for, x (T, b, ...); keys are of all."""
         run = Run(len(x), x.shape[1], _precision(x), kernels_for(x.device.type), keeps)
         potential = torch.float64 if run.precision == torch.float64 else torch.float32
         calls, layers = [], self._layers
-        for layer, next_layer, drawn in zip(layers, [*layers[1:], None], keys, strict=True):
+        along = zip(layers, [*layers[1:], None], keys, made, strict=True)
+        for layer, next_layer, drawn, of_weights in along:
             of_run = None if drawn is None else drawn[:, samples]
             after = None if next_layer is None else next_layer.work
             sends = after is not None and after.takes_events
@@ -234,7 +244,7 @@ class FusedNetwork(nn.Module):
             alone = layer.form.pool == 1 and layer.neunorm is None
             marks = keeps and alone and sends and after is not None and not after.product
             form = replace(layer.form, steps=run.steps, dtype=potential, keys=of_run, marks=marks)
-            calls.append(Call(layer.work, form, layer.tap, sends))
+            calls.append(Call(layer.work, form, layer.tap, sends, of_weights))
         frames = x[:1] if synapses.is_static(x) else x
         return frames, run, tuple(calls)
 

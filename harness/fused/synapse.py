@@ -12,7 +12,7 @@ from harness.fused.events import Events, Ran
 from harness.fused.parts import DENSE_CONVOLUTION, DENSE_PRODUCT, Parts
 
 if TYPE_CHECKING:  # it needs numba
-    from harness.fused.event.engine import ByEvents
+    from harness.fused.event.engine import ByEvents, Made
 
 TAPS = 3  # of the side of a convolution that the event kernels have
 
@@ -57,15 +57,15 @@ class Synapse:
             return sent.to(dtype).flatten(1)
         return sent.to(dtype).contiguous(memory_format=torch.channels_last)
 
-    def forward(self, inputs: Tensor | Events, weight: Tensor, bias: Tensor) -> Tensor:
-        """The current, (N, K, H, W) or (N, K)."""
+    def forward(self, inputs: Tensor | Events, weight: Tensor, bias: Tensor, made: Made) -> Tensor:
+        """The current, (N, K, H, W) or (N, K); calls on the same weights share what is `made`."""
         self.ran = None
         if isinstance(inputs, Events):
             from harness.fused.event import choice  # it needs numba
 
             self.ran = choice.chosen(inputs, weight)
             if self.ran.forward:
-                return self._by_events.forward(inputs, weight, bias)
+                return self._by_events.forward(inputs, weight, bias, made)
         return self._parts.forward(self._values(inputs, weight.dtype), weight, bias)
 
     def weight_gradient(self, dy: Tensor, inputs: Tensor | Events, weight: Tensor) -> Tensor:

@@ -81,12 +81,13 @@ def _notes_of(line: Acceleration) -> list[str]:
         notes.append(line.certificate)
     if line.exam_inputs > 1:
         notes.append(f"its exam passed at input {line.exam_inputs}, not before")
-    if not isnan(line.gradient_cosine):
+    if line.precision == "bf16" and not isnan(line.mismatch_rate):
         given = "given its own spikes" if line.audit else "run freely"
-        notes.append(
-            f"{given}, {100 * line.mismatch_rate:.2f} % of spikes differ from float32's, "
-            f"gradient cosine {line.gradient_cosine:.3f} in the layer where it is lowest"
-        )
+        note = f"{given}, {100 * line.mismatch_rate:.2f} % of spikes differ from float32's"
+        if not isnan(line.gradient_cosine):
+            lowest = f"{line.gradient_cosine:.3f} in the layer where it is lowest"
+            note += f", gradient cosine {lowest}"
+        notes.append(note)
     if line.memory_note:
         notes.append(f"no peak memory: {line.memory_note}")
     if not isnan(line.compile_seconds):

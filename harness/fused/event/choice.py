@@ -158,7 +158,7 @@ def parts_of(shape: Shape, images: int, density: float) -> dict[str, tuple[Work,
     values = events.values(dtype) if convolution else events.values(dtype).flatten(1)
     parts: dict[str, tuple[Work, Work]] = {
         "forward": (
-            lambda: by_events.forward(events, weight, bias),
+            lambda: by_events.forward(events, weight, bias, None),
             lambda: dense.forward(values, weight, bias),
         ),
         "weight gradient": (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from harness.fused.event.vectors import GRADIENT, ROW
 from harness.fused.events import MARK, Events
 
 Numbers = dict[int, int | Tensor | None]  # what a kernel is told, by its field
+Made = dict[str, Any] | None  # what calls on the same weights share; None: nothing is kept
+T = TypeVar("T")
 LISTED = 2**21  # places of the lists that are held at once
 LISTS = Rows(torch.float32, 1)  # of kernels that make lists: they have none
 
@@ -71,18 +73,14 @@ def _sizes(events: Events, outputs: int, stored: torch.dtype, rows: Rows) -> Num
     }
 
 
-def convolve(events: Events, weight: Tensor, bias: Tensor) -> Tensor:
+def convolve(events: Events, weight: Tensor, bias: Tensor, made: Made = None) -> Tensor:
     """weight (K, C, 3, 3), bias (K,) -> (N, K, H, W), channels last."""
     stored, weight, bias = weight.dtype, _computed(weight), _computed(bias)
     counts, dtype = events.counts, weight.dtype
     images, height, width, maps = counts.shape
     outputs, rows = len(weight), Rows.of(dtype, len(weight), ROW)
-    block, wide = block_of(rows), rows.sets(outputs) * rows.outputs
-    kept = weight.mul(events.gain) if events.gain != 1 else weight
-    kept = kept.permute(0, 2, 3, 1).contiguous()
-    sizes = _sizes(events, outputs, stored, rows)
-    packed = torch.empty(wide * -(-maps // block) * AREA * (block + 1), dtype=dtype)
-    _run(forward.pack, rows, {**sizes, listing.WEIGHT: kept, listing.PACKED: packed})
+    wide, sizes = rows.sets(outputs) * rows.outputs, _sizes(events, outputs, stored, rows)
+    packed = _once(made, "packed", lambda: _packed(weight, events.gain, rows, sizes))
     at_least = 2 * torch.get_num_threads()
     chosen = cut(counts, rows.bytes, 4, cache_bytes(2) * 2 // 5, at_least)
     out = torch.empty(images, height, width, outputs, dtype=stored)
@@ -91,12 +89,32 @@ def convolve(events: Events, weight: Tensor, bias: Tensor) -> Tensor:
         listing.LINES: chosen.lines,
         listing.PACKED: packed,
         listing.BIAS: functional.pad(bias, (0, wide - outputs)),
-        listing.OFFSET: _offset(events, weight, wide),
+        listing.OFFSET: _once(made, "offset", lambda: _offset(events, weight, wide)),
         listing.AUXILIARY: events.x,
         listing.OUT: out,
     }
     _run(forward.convolve, rows, {**sizes, **given})
     return out.permute(0, 3, 1, 2)
+
+
+def _packed(weight: Tensor, gain: float, rows: Rows, sizes: Numbers) -> Tensor:
+    """Weights (K, C, 3, 3) times the gain, as `forward.pack` lays them."""
+    (outputs, maps), block = weight.shape[:2], block_of(rows)
+    kept = weight.mul(gain) if gain != 1 else weight
+    kept = kept.permute(0, 2, 3, 1).contiguous()
+    wide = rows.sets(outputs) * rows.outputs
+    packed = kept.new_empty(wide * -(-maps // block) * AREA * (block + 1))
+    _run(forward.pack, rows, {**sizes, listing.WEIGHT: kept, listing.PACKED: packed})
+    return packed
+
+
+def _once(made: Made, name: str, make: Callable[[], T]) -> T:
+    """What calls of one layer on the same weights share, made by the first of them."""
+    if made is None:
+        return make()
+    if name not in made:
+        made[name] = make()
+    return made[name]
 
 
 def _offset(events: Events, weight: Tensor, wide: int) -> Tensor | None:
@@ -202,9 +220,10 @@ def convolution_input(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
     return out.permute(0, 3, 1, 2)
 
 
-def multiply(events: Events, weight: Tensor, bias: Tensor) -> Tensor:
+def multiply(events: Events, weight: Tensor, bias: Tensor, made: Made = None) -> Tensor:
     """A product: weight (K, C h w), best kept with each input's weights together -> (N, K)."""
-    stored, weight, bias = weight.dtype, _computed(weight), _computed(bias)
+    stored, bias, own = weight.dtype, _computed(bias), weight
+    weight = _once(made, "computed", lambda: _computed(own))
     counts, dtype = events.counts, weight.dtype
     images, height, width, maps = counts.shape
     outputs, threads, pixels = len(weight), torch.get_num_threads(), height * width
@@ -263,7 +282,7 @@ def product_gradient(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
 class ByEvents(NamedTuple):
     """How a synapse is computed by events, as `parts.Parts` are computed densely."""
 
-    forward: Callable[[Events, Tensor, Tensor], Tensor]  # events, weight, bias -> y
+    forward: Callable[[Events, Tensor, Tensor, Made], Tensor]  # events, weight, bias -> y
     weight_gradient: Callable[[Tensor, Events, Tensor], Tensor]  # dy, events, weight -> d_weight
     input_gradient: Callable[[Tensor, Events, Tensor], Tensor] | None  # of what is marked
 
