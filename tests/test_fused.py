@@ -214,7 +214,7 @@ def test_kernels_of_other_sources_are_kept_apart(
     assert name() == cache.sources_sha256()
     kernel = (copy / "cpu.py").read_text()
     assert "k * state[e]" in kernel
-    (copy / "cpu.py").write_text(kernel.replace("k * state[e]", "k * k * state[c]"))
+    (copy / "cpu.py").write_text(kernel.replace("k * state[e]", "k * k * state[e]"))
     assert name() != cache.sources_sha256()
 
 

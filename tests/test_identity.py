@@ -283,14 +283,14 @@ CHANGES = {
     ),
     "kernel's potential": Change(
         "harness/fused/cpu.py",
-        "u = k * state[c] + wide(arriving[c])",
-        "u = k * (state[c] + wide(arriving[c]))",
+        "u = k * state[e] + wide(arriving[e])",
+        "u = k * (state[e] + wide(arriving[e]))",
         "numerics",
     ),
     "kernel's gradient": Change(
-        "harness/fused/cpu.py",
-        "do = g[c] - carry * now[c]",
-        "do = g[c] - k * carry * now[c]",
+        "harness/fused/adjoint.py",
+        "do = g[e] - carry * now[e]",
+        "do = g[e] - k * carry * now[e]",
         "numerics",
     ),
     "training's step": Change(
