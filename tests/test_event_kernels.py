@@ -110,7 +110,9 @@ def examine(events: Events, given: tuple[Tensor, Tensor, Tensor], dtype: torch.d
             got.append(engine.convolution_input(dy, own, weight))
             assert not got[-1][~read].any()
             exact, dense = ((*each[:2], each[2] * read) for each in (exact, dense))
-    for compared in zip(got, exact, dense, sizes, strict=False):
+    if not product and own.marked is None:  # nobody asks for the input's gradient
+        exact, dense, sizes = exact[:2], dense[:2], sizes[:2]
+    for compared in zip(got, exact, dense, sizes, strict=True):
         close(*compared)
 
 

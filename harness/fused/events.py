@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 MOST = 255  # neurons of a pool's window: a count is a byte
+Made = dict[str, Any] | None  # what calls on the same weights share; None: nothing is kept
 MARK = 2  # in the byte of a neuron that has no pool: it lies inside the surrogate's window
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from harness.adapter import SpikeTap, channels_last
 from harness.fused import plain
-from harness.fused.events import Events
+from harness.fused.events import Events, Made
 from harness.fused.form import Form, Gradients
 from harness.fused.synapse import Synapse
 from harness.reference import dropout, synapses
@@ -44,7 +44,7 @@ class Call:
     form: Form
     tap: SpikeTap
     sends_events: bool  # if it can: the next layer takes them
-    made: dict[str, Any] | None  # of its weights, by a call on other samples; None: nothing is kept
+    made: Made  # of its weights, by a call on other samples
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ class FusedNetwork(nn.Module):
         samples = x.shape[1]
         at_once = samples if keeps or recording else max(1, AT_ONCE // len(x))
         parts = [slice(start, start + at_once) for start in range(0, samples, at_once)]
-        made: list[dict[str, Any] | None] = [{} if len(parts) > 1 else None for _ in self._layers]
+        made: list[Made] = [{} if len(parts) > 1 else None for _ in self._layers]
         outs = [
             NetworkFunction.apply(*self._asked(x[:, part], keys, part, made, keeps), *parameters)
             for part in parts
@@ -227,7 +227,7 @@ class FusedNetwork(nn.Module):
         x: Tensor,
         keys: list[Tensor | None],
         samples: slice,
-        made: list[dict[str, Any] | None],
+        made: list[Made],
         keeps: bool,
         /,
     ) -> tuple[Tensor, Run, tuple[Call, ...]]:
@@ -242,7 +242,7 @@ class FusedNetwork(nn.Module):
             sends = after is not None and after.takes_events
             # NeuNorm and a pool read the gradient of what is sent everywhere
             alone = layer.form.pool == 1 and layer.neunorm is None
-            marks = keeps and alone and sends and after is not None and not after.product
+            marks = keeps and alone and after is not None and after.takes_marks
             form = replace(layer.form, steps=run.steps, dtype=potential, keys=of_run, marks=marks)
             calls.append(Call(layer.work, form, layer.tap, sends, of_weights))
         frames = x[:1] if synapses.is_static(x) else x

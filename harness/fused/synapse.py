@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from harness.fused.events import Events, Ran
+from harness.fused.events import Events, Made, Ran
 from harness.fused.parts import DENSE_CONVOLUTION, DENSE_PRODUCT, Parts
 
 if TYPE_CHECKING:  # it needs numba
-    from harness.fused.event.engine import ByEvents, Made
+    from harness.fused.event.engine import ByEvents
 
 TAPS = 3  # of the side of a convolution that the event kernels have
 
@@ -30,6 +30,11 @@ class Synapse:
     def takes_events(self) -> bool:
         """Whether the layer before may send counts instead of values."""
         return not self.dense and (self.product or self.kernel == TAPS)
+
+    @property
+    def takes_marks(self) -> bool:
+        """Whether it may leave out gradients of what it was sent that nobody reads."""
+        return self.takes_events and not self.product
 
     @property
     def said(self) -> str:

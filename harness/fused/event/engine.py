@@ -16,10 +16,9 @@ from harness.fused.event import forward, inputs, listing, product, weights
 from harness.fused.event.caches import Cut, Rows, block_of, cache_bytes, cut
 from harness.fused.event.listing import AREA
 from harness.fused.event.vectors import GRADIENT, ROW
-from harness.fused.events import MARK, Events
+from harness.fused.events import MARK, Events, Made
 
 Numbers = dict[int, int | Tensor | None]  # what a kernel is told, by its field
-Made = dict[str, Any] | None  # what calls on the same weights share; None: nothing is kept
 T = TypeVar("T")
 LISTED = 2**21  # places of the lists that are held at once
 LISTS = Rows(torch.float32, 1)  # of kernels that make lists: they have none

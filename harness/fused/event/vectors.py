@@ -62,6 +62,10 @@ class Code:
         element = ir.FloatType() if single else ir.DoubleType()
         return cls(builder, ir.VectorType(element, BYTES // (4 if single else 8)), kind.count)
 
+    def like(self, element: ir.Type) -> ir.VectorType:
+        """As many numbers of another type."""
+        return ir.VectorType(element, self.vector.count)
+
     def pointer(self, address: Any) -> Any:
         """A number as a pointer to bytes."""
         return self.builder.inttoptr(address, BYTE.as_pointer())
@@ -122,9 +126,7 @@ class Code:
         """One number in every lane."""
         empty = ir.Constant(self.vector, ir.Undefined)
         first = self.builder.insert_element(empty, value, ir.IntType(32)(0))
-        everywhere = ir.Constant(
-            ir.VectorType(ir.IntType(32), self.vector.count), [0] * self.vector.count
-        )
+        everywhere = ir.Constant(self.like(ir.IntType(32)), [0] * self.vector.count)
         return self.builder.shuffle_vector(first, empty, everywhere)
 
 
@@ -155,8 +157,7 @@ copy_row: Any = intrinsic(_typed_copy_row)
 def _widened(code: Code, target: Any, source: Any) -> None:
     """bf16 is the upper half of a float32."""
     builder, lanes = code.builder, code.vector.count
-    single, whole = ir.VectorType(ir.FloatType(), lanes), ir.VectorType(ir.IntType(32), lanes)
-    half = ir.VectorType(ir.IntType(16), lanes)
+    single, whole, half = map(code.like, (ir.FloatType(), ir.IntType(32), ir.IntType(16)))
     target, source = code.pointer(target), code.pointer(source)
     for n in range(code.row):
         bits = builder.load(code.at(source, half, n * lanes * 2), align=2)
@@ -177,8 +178,7 @@ widen_row: Any = intrinsic(_typed_widen_row)
 def _narrowed(code: Code, target: Any, source: Any) -> None:
     """Rounds to nearest even; not a number stays none."""
     builder, lanes = code.builder, code.vector.count
-    single, whole = ir.VectorType(ir.FloatType(), lanes), ir.VectorType(ir.IntType(32), lanes)
-    half = ir.VectorType(ir.IntType(16), lanes)
+    single, whole, half = map(code.like, (ir.FloatType(), ir.IntType(32), ir.IntType(16)))
     target, source = code.pointer(target), code.pointer(source)
 
     def everywhere(number: int) -> Any:
@@ -232,7 +232,7 @@ def _summed_lanes(code: Code, source: Any) -> Any:
     while lanes > 1:
         lanes //= 2
         upper = [lanes + n if n < lanes else 0 for n in range(code.vector.count)]
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), len(upper)), upper)
+        mask = ir.Constant(code.like(ir.IntType(32)), upper)
         value = code.builder.fadd(value, code.builder.shuffle_vector(value, empty, mask))
     return code.builder.extract_element(value, ir.IntType(32)(0))
 
