@@ -39,3 +39,11 @@ def test_the_processor_is_named_from_what_the_system_says(
     monkeypatch.setattr("platform.processor", lambda: "")
     monkeypatch.setattr("platform.machine", lambda: "arm64")
     assert machine.cpu_name() == "arm64"
+
+
+def test_one_with_a_matrix_unit_is_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = []
+    for has in (False, True):
+        monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda has=has: has)
+        said.append(machine.describe(torch.device("cpu")).capability)
+    assert said == [torch.backends.cpu.get_cpu_capability(), f"{said[0]} and AMX"]

@@ -198,6 +198,9 @@ def test_the_a_a_of_a_run_is_made_of_its_own_rows_alone() -> None:
     cells = [each for n in range(9) for each in run(seed=n + 1)]
     off = slower_twin(run(scale="Large"), 1.3)
     assert is_steady(noise_of([*cells, *off])) and not is_steady(noise_of([*run(), *off]))
+    # also where that cell is shown as it ends, by itself
+    shown = acceleration_lines(off, among=[*cells, *off])
+    assert any(each.rank for each in shown) and not any(each.rank for each in lines(off).values())
 
 
 def test_a_run_too_short_to_know_its_noise_or_without_a_twin_is_not_steady() -> None:

@@ -64,19 +64,23 @@ def table_of(lines: Iterable[Acceleration]) -> pd.DataFrame:
     return pd.DataFrame(content, columns=list(COLUMNS)).astype({"rank": "Int64"})
 
 
-def acceleration_lines(records: Iterable[Row]) -> list[Acceleration]:
+def acceleration_lines(
+    records: Iterable[Row], among: Iterable[Row] | None = None
+) -> list[Acceleration]:
     """The lines of the acceleration table: machine by machine in the paper's order of cells.
 
     A cell's figures in one precision come from the last run that timed it, since only seconds of
     the same round compare. Who lacks anything that a rank needs is listed last and has none.
+    `among` are all rows of the runs where `records` are of some cells: a run's A/A is of all.
     """
-    rows = (record for record in records if record.suite == "acceleration")
-    return [line for here in machines(rows).values() for line in _machine_lines(here)]
+    rows = [record for record in records if record.suite == "acceleration"]
+    noise = noise_of_runs(rows if among is None else among)
+    return [line for here in machines(rows).values() for line in _machine_lines(here, noise)]
 
 
-def _machine_lines(here: list[Row]) -> list[Acceleration]:
+def _machine_lines(here: list[Row], noise: dict[str, Ratio | None]) -> list[Acceleration]:
     descents = tuple(row for row in here if isinstance(row, DescentRow))
-    beside = Beside(noise_of_runs(here), descents)
+    beside = Beside(noise, descents)
     rows: list[Row] = [row for row in here if not isinstance(row, DescentRow)]
     cells = sorted(grouped(rows, cell_of).items(), key=_in_order)
     return [line for _, group in cells for line in _cell_lines(group, beside)]

@@ -90,7 +90,8 @@ def measure(
             elif event.cell in measured:
                 out.print(f"with {event.rounds} rounds:", style="dim")
             measured[event.cell] = event
-            lines = acceleration_lines([*event.rows, *event.descents])
+            so_far = [row for each in measured.values() for row in each.rows]
+            lines = acceleration_lines([*event.rows, *event.descents], among=so_far)
             out.print(terminal.acceleration(lines))
     events = measured.values()
     say_noise([row for event in events if not event.before for row in event.rows])

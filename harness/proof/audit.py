@@ -18,9 +18,9 @@ from torch import Tensor
 
 from harness.proof.answer import Answer, Incomparable, Question, plain_pass
 from harness.proof.measures import Compared, compared
-from harness.proof.replay import ReplayedLayer, Side, replayed
+from harness.proof.replay import ReplayedLayer, Side, allowed_of, replayed
 from harness.proof.rules import RULES
-from harness.proof.sound import BIAS, check, check_tapped, parameters_of
+from harness.proof.sound import check, check_tapped, parameters_of
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
 from harness.spec import Network, Precision
@@ -127,7 +127,7 @@ class Audit:
             if each.error > bound:
                 yield (
                     f"the gradient of {name} differs by {each.error:.1e} of the largest entry, "
-                    f"allowed is {bound:.0e}"
+                    f"allowed is {bound:.2g}"
                 )
 
     def _off_in_bf16(self, gradients: list[Compared], bounds: list[float]) -> Iterator[str]:
@@ -158,7 +158,7 @@ class Audit:
         return bounds
 
     def _allowed(self) -> tuple[float, ...]:
-        return allowed(self.network, self.question.precision)
+        return allowed(self.network, self.question)
 
     def _broken(self, way: Literal["direct", "replay"], reason: str) -> Finding:
         return Finding(way, False, reason, 0, 0, 0, None, None)
@@ -197,8 +197,12 @@ def _turned(layers: list[ReplayedLayer], precision: Precision) -> Iterator[str]:
             )
 
 
-def allowed(network: Network, precision: Precision) -> tuple[float, ...]:
+def allowed(network: Network, question: Question) -> tuple[float, ...]:
     """Of each parameter, how far its gradient may be at full size, of its largest entry."""
-    weights, biases = RULES.replayed(precision)
-    names = parameters_of(network)
-    return tuple(biases if name.startswith(BIAS) else weights for name in names)
+    images = question.steps * question.batch_size
+    bounds: list[float] = []
+    for stage in network.stages:
+        bounds += allowed_of(stage, question)
+        if stage.neunorm_shape:
+            bounds.append(RULES.replayed(question.precision, images))
+    return tuple(bounds)

@@ -25,7 +25,7 @@ from harness.reference import dropout, synapses
 from harness.reference.initialise import copy_parameters
 from harness.reference.network import Layer, ReferenceNetwork
 from harness.reference.precision import DTYPES
-from harness.spec import Conv, Network
+from harness.spec import Conv, Network, Stage
 
 # Of the surrogate's edge, where bf16's potentials are within rounding of it: as they are replayed,
 # or all inside or all outside, which bounds what another rounding would have made of them.
@@ -102,6 +102,13 @@ def replayed(
     return layers[::-1]
 
 
+def allowed_of(stage: Stage, question: Question) -> tuple[float, float]:
+    """How far a layer's gradients may be, of weights and of biases, of their largest entry."""
+    images = question.steps * question.batch_size
+    products = images * stage.macs // stage.weights  # one at each place where a weight is used
+    return RULES.replayed(question.precision, products), RULES.replayed_bias(question.precision)
+
+
 @dataclass(frozen=True)
 class _Replay:
     """What all layers of a replay share."""
@@ -112,8 +119,6 @@ class _Replay:
     spikes: tuple[Tensor, ...]  # bool, (T, B, ...) of each layer
     keys: list[Tensor | None]  # of dropout's masks behind each layer
     near_tie: float  # abs(u - V_th) within which rounding decides
-    allowed: tuple[float, float]  # of the largest entry, in weights' gradients and in biases'
-
     side: Side
     settles: bool  # whether the given gradients are asked for what is at the edge
 
@@ -142,10 +147,9 @@ class _Replay:
             whole = x.expand(question.steps, *x.shape[1:])
             keys = dropout.stage_keys(network, whole, training=question.mode == "training")
         near_tie = RULES.replayed_fp64 if question.precision == "fp64" else RULES.near_tie
-        allowed = RULES.replayed(question.precision)
         settles = question.precision != "bf16"
         spikes = tuple(each.bool() for each in tapped.spikes)
-        return cls(reference, question, x, spikes, keys, near_tie, allowed, side, settles)
+        return cls(reference, question, x, spikes, keys, near_tie, side, settles)
 
     def loss_gradient(self, out: Tensor) -> Tensor:
         """dL/do of the voting layer."""
@@ -186,7 +190,8 @@ class _Replay:
         if not self.settles:
             return found
         kernel = stage.synapse.kernel if isinstance(stage.synapse, Conv) else 0
-        pairs = zip((found.weight, found.bias), self.allowed, strict=True)
+        bounds = allowed_of(stage, self.question)
+        pairs = zip((found.weight, found.bias), bounds, strict=True)
         told = Given(
             given[0], given[1], *(max(of * each.abs().max().item(), TINY) for each, of in pairs)
         )

@@ -11,8 +11,6 @@ from torch import Tensor
 from harness.proof.answer import Answer, Incomparable, Question, as_spikes
 from harness.spec import Network
 
-BIAS = "the bias"
-
 
 def check(answer: Answer, network: Network, question: Question) -> None:
     """Raises Incomparable, with a sentence, where there is nothing that could be compared."""
@@ -54,7 +52,7 @@ def parameters_of(network: Network) -> tuple[str, ...]:
     return tuple(
         f"{kind} of layer {stage.name}"
         for stage in network.stages
-        for kind in ("the weights", BIAS, *(["U"] if stage.neunorm_shape else []))
+        for kind in ("the weights", "the bias", *(["U"] if stage.neunorm_shape else []))
     )
 
 
