@@ -199,10 +199,4 @@ def _turned(layers: list[ReplayedLayer], precision: Precision) -> Iterator[str]:
 
 def allowed(network: Network, question: Question) -> tuple[float, ...]:
     """Of each parameter, how far its gradient may be at full size, of its largest entry."""
-    images = question.steps * question.batch_size
-    bounds: list[float] = []
-    for stage in network.stages:
-        bounds += allowed_of(stage, question)
-        if stage.neunorm_shape:
-            bounds.append(RULES.replayed(question.precision, images))
-    return tuple(bounds)
+    return tuple(bound for stage in network.stages for bound in allowed_of(stage, question))

@@ -102,11 +102,12 @@ def replayed(
     return layers[::-1]
 
 
-def allowed_of(stage: Stage, question: Question) -> tuple[float, float]:
-    """How far a layer's gradients may be, of weights and of biases, of their largest entry."""
-    images = question.steps * question.batch_size
+def allowed_of(stage: Stage, question: Question) -> tuple[float, ...]:
+    """How far a layer's gradients may be, of weights, biases and U, of their largest entry."""
+    precision, images = question.precision, question.steps * question.batch_size
     products = images * stage.macs // stage.weights  # one at each place where a weight is used
-    return RULES.replayed(question.precision, products), RULES.replayed_bias(question.precision)
+    of_U = (RULES.replayed(precision, images),) if stage.neunorm_shape else ()
+    return RULES.replayed(precision, products), RULES.replayed_bias(precision), *of_U
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ class _Replay:
         if not self.settles:
             return found
         kernel = stage.synapse.kernel if isinstance(stage.synapse, Conv) else 0
-        bounds = allowed_of(stage, self.question)
+        bounds = allowed_of(stage, self.question)[:2]
         pairs = zip((found.weight, found.bias), bounds, strict=True)
         told = Given(
             given[0], given[1], *(max(of * each.abs().max().item(), TINY) for each, of in pairs)
