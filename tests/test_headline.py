@@ -171,6 +171,17 @@ def test_the_caption_names_machine_numbers_and_noise() -> None:
     older = [replace(e, exam=0) if isinstance(e, CertificateRow) else e for e in run()]
     assert "proved equal by an exam (exam 0" in headline.block(older)
     assert headline.block([]) == ""
+    lossy = headline.block(run(data_source="images (lossy copy)"))
+    assert lossy.split("\n")[0].endswith(" Data: images (lossy copy).")
+
+
+def test_the_share_by_events_is_the_inputs_and_not_the_windows() -> None:
+    how = (
+        "layer 1: dense; layer 2: forward and input gradient by events, density 0.14, window 0.47; "
+        "layer 3: weight gradient by events, density 0.32"
+    )
+    text = headline.block(run(computed=how))
+    assert "in 2 of 3 layers; of their inputs 14 to 32 % are not zero" in text
 
 
 def test_bars_of_the_report_have_interval_and_n_and_preliminary_ones_are_striped() -> None:

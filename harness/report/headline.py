@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
@@ -23,6 +24,7 @@ _UNLIKE = {
     "threads": "threads",
     "allocator": "allocator",
 }
+_DENSITY = re.compile(r"density ([\d.]+)")  # of a layer's input, as a contender says it
 
 
 @dataclass(frozen=True)
@@ -137,16 +139,20 @@ def _head(found: Headline, rows: Sequence[Row]) -> str:
     runs = {line.run for line in found.shown}
     when = max(row.time for row in rows if row.run in runs)[:10]
     sizes = _counted(line.batch_size for line in found.shown)
-    equal = all(line.standing != "examined" for line in found.shown)
+    standings = {line.standing for line in found.shown}
+    equal = "examined" not in standings
     proof = "proved equal as it was timed" if equal else "proved equal by an exam"
     exams = _counted(line.exam for line in found.shown)
     protocols = _counted(line.protocol for line in found.shown)
+    who = "Every contender in float32" if "bf16" in standings else "Every contender"
+    data = "; ".join(dict.fromkeys(line.data_source for line in found.shown if line.data_source))
+    of_data = f" Data: {markdown(data)}." if data else ""
     return (
         "Time of a training step over that of its convolutions and products alone (the float32 "
-        f"floor), batch {sizes}, T = 10: geometric mean over n rounds [95 % interval]. Every "
-        f"contender was {proof} (exam {exams}, timing protocol {protocols}). "
+        f"floor), batch {sizes}, T = 10: geometric mean over n rounds [95 % interval]. {who} "
+        f"was {proof} (exam {exams}, timing protocol {protocols}). "
         f"{markdown(first.cpu)}, {first.threads} threads, torch {markdown(first.torch)}, "
-        f"{markdown(when)}; {_noise(runs, rows)}."
+        f"{markdown(when)}; {_noise(runs, rows)}.{of_data}"
     )
 
 
@@ -184,10 +190,11 @@ def _by_events(lines: Sequence[Acceleration]) -> Iterator[str]:
         layers = [
             layer for line in lines if line.name == name for layer in line.computed.split("; ")
         ]
-        skipped = [float(layer.rsplit(" ", 1)[1]) for layer in layers if " by events" in layer]
+        by_events = [layer for layer in layers if " by events" in layer]
+        skipped = [float(density) for density in _DENSITY.findall("; ".join(by_events))]
         if skipped:
             yield markdown(
-                f"{name} works by events in {len(skipped)} of {len(layers)} layers; of "
+                f"{name} works by events in {len(by_events)} of {len(layers)} layers; of "
                 f"their inputs {100 * min(skipped):.0f} to {100 * max(skipped):.0f} % are not zero."
             )
 
