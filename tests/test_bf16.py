@@ -120,6 +120,7 @@ def find(name: str) -> Adapter:
 def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A training that a test can wait for, in this process."""
     monkeypatch.setattr(descent, "TERMS", SHORT)
+    monkeypatch.setattr(schedule, "PAPER_ROUNDS", 3)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 3)
     beside.plant(monkeypatch)
     threads = torch.get_num_threads()

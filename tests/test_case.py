@@ -17,7 +17,7 @@ from harness import suites
 from harness.analysis import status
 from harness.records import EndedRow, EpochRow, IterationRow, TrainedRow
 from harness.records.reading import parse
-from harness.spec import SGD, Adam, Case, Selection, Training, UsageError, paper
+from harness.spec import SGD, Adam, Case, Selection, Training, UsageError, cells, paper
 
 FRAMEWORKS = ("reference", "fused", "snntorch", "snntorch:subtract", "floor")
 CHOICES: dict[str, dict[str, Any]] = {
@@ -162,3 +162,10 @@ def test_a_row_of_absurdly_many_samples_leaves_the_time_that_is_left_a_number() 
     rows = [row(TrainedRow, trained_case(2), train_samples=2**53, validation_samples=1)]
     (found,) = status.standings([trained_case(2)], rows, lambda case, row: None)
     assert (found.dated, found.seconds_left > 0) == (1, True)
+
+
+def test_cases_that_differ_in_framework_and_precision_alone_are_timed_together() -> None:
+    other = replace(CASE, framework="norse", precision="bf16")
+    grouped = cells((CASE, other, replace(CASE, T=CASE.T + 1)))
+    assert [cell.precision for cell in grouped] == [CASE.precision] * 2
+    assert [len(group) for group in grouped.values()] == [2, 1]

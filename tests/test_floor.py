@@ -16,6 +16,8 @@ from harness.speed import floor
 from harness.speed.floor import Shape, Work
 from harness.system import clock
 
+pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")  # no layout that was found before
+
 MOVING = {"aten.t", "aten.view", "aten.flatten"}  # no arithmetic
 TRAINED = {"aten.convolution", "aten.convolution_backward", "aten.addmm", "aten.mm"}
 INFERRED = {"aten.conv2d", "aten.linear"}  # inference mode does not take them apart
@@ -154,3 +156,27 @@ def test_layouts_that_are_close_run_again_and_the_minimum_counts(
     monkeypatch.setattr(clock, "seconds", seconds)
     layouts = floor.fastest(network, Shape(3, 2, False), TRAINING)
     assert layouts[1] == "contiguous"
+
+
+def test_a_layout_is_chosen_once_for_each_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+
+    def seconds(run: Any, device: torch.device) -> float:
+        asked.append(len(asked))
+        return 1.0 if run.args[0].x.is_contiguous() else 2.0
+
+    monkeypatch.setattr(clock, "seconds", seconds)
+    network = small("cifar10", "Middle")
+    first = floor.fastest(network, Shape(3, 2, False), TRAINING)
+    measured = len(asked)
+    assert measured > 0
+    assert floor.fastest(network, Shape(3, 2, False), TRAINING) == first
+    assert len(asked) == measured  # as it was kept
+    for shape, work in (
+        (Shape(4, 2, False), TRAINING),
+        (Shape(3, 2, False), Work("inference", "fp32", CPU)),
+        (Shape(3, 2, False), Work("training", "bf16", CPU)),
+    ):
+        before = len(asked)
+        floor.fastest(network, shape, work)
+        assert len(asked) > before

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from rows import CASE
 
 from harness.system import machine
 
@@ -47,3 +49,13 @@ def test_one_with_a_matrix_unit_is_another_machine(monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda has=has: has)
         said.append(machine.describe(torch.device("cpu")).capability)
     assert said == [torch.backends.cpu.get_cpu_capability(), f"{said[0]} and AMX"]
+
+
+def test_bf16_is_left_out_where_the_device_has_no_instructions_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cases = (CASE, replace(CASE, precision="bf16"))
+    monkeypatch.setattr(machine, "has_bf16", lambda device: True)
+    assert machine.suited(cases) == cases
+    monkeypatch.setattr(machine, "has_bf16", lambda device: False)
+    assert machine.suited(cases) == cases[:1]

@@ -33,9 +33,9 @@ from harness.records import (
 from harness.records.build import Run, new_run
 from harness.records.ledger import Ledger
 from harness.reference.network import ReferenceNetwork
-from harness.spec import Access, Budget, Case, Network, UsageError, cells, paper
+from harness.spec import Access, Budget, Case, Network, UsageError, paper
 from harness.speed import cell, memory, schedule
-from harness.speed.schedule import Contest, Measured
+from harness.speed.schedule import Contest, Measured, Schedule
 from harness.system import footprint, machine
 from harness.training import descent
 
@@ -108,6 +108,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(facts, "_known", known)
     monkeypatch.setattr(adapters, "load", find)
     monkeypatch.setattr(memory.Meter, "peak_mib", lambda meter: 12.34)
+    monkeypatch.setattr(schedule, "PAPER_ROUNDS", 3)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 3)
     monkeypatch.setattr(descent, "TERMS", replace(descent.TERMS, steps=2))
     beside.plant(monkeypatch)
@@ -249,16 +250,6 @@ def test_damaged_data_is_a_row_for_each_case(
     ]
 
 
-def test_cases_that_differ_in_framework_and_precision_alone_are_timed_together() -> None:
-    cases = (case("reference"), case("norse", precision="bf16"), case("reference", T=2))
-    grouped = cells(cases)
-    assert [cell.precision for cell in grouped] == ["fp32", "fp32"]
-    assert [[each.framework for each in group] for group in grouped.values()] == [
-        ["reference", "norse"],
-        ["reference"],
-    ]
-
-
 def test_a_cell_stays_ready_and_gets_its_rounds_between_those_of_later_cells(
     tmp_path: Path,
 ) -> None:
@@ -307,16 +298,6 @@ def test_what_was_measured_before_an_interruption_is_kept(tmp_path: Path) -> Non
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, case("reference"), owner=Owner(stop_at="round 2"))
     assert {row.round for row in of(rows_in(tmp_path), IterationRow)} == {1}
-
-
-def test_bf16_is_left_out_where_the_device_has_no_instructions_for_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    cases = (case("fused"), case("fused", precision="bf16"))
-    monkeypatch.setattr(machine, "has_bf16", lambda device: True)
-    assert machine.suited(cases) == cases
-    monkeypatch.setattr(machine, "has_bf16", lambda device: False)
-    assert machine.suited(cases) == cases[:1]
 
 
 @pytest.mark.parametrize("precision", ["fp64", "bf16"])
@@ -395,3 +376,20 @@ def test_a_change_of_the_settings_is_measured_anew(tmp_path: Path) -> None:
     other = replace(TINY, lif=replace(TINY.lif, v_th=0.5))
     measured = run(tmp_path, case("reference", network=other), seconds=math.inf)
     assert all(each.before == () for each in measured) and measured[-1].rounds == 3
+
+
+@pytest.mark.parametrize(
+    ("known", "seconds", "expected"),
+    [(False, 600.0, 9), (True, 600.0, 3), (False, 1e-6, 3)],
+    ids=["unsure", "known", "no share left"],
+)
+def test_a_cell_whose_ratios_are_not_known_gets_rounds_up_to_its_share_of_the_budget(
+    known: bool, seconds: float, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "MOST_ROUNDS", 9)
+    monkeypatch.setattr(cell.Cell, "known", known)
+    monkeypatch.setattr(Schedule, "_wants", lambda schedule, cell: False)  # as if it took long
+    run(tmp_path, case("reference"), seconds=seconds)
+    rows = rows_in(tmp_path)
+    assert max(row.round for row in of(rows, IterationRow)) == expected
+    assert {row.rounds for row in of(rows, TimedRow)} == {expected}

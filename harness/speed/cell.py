@@ -124,6 +124,11 @@ class Cell:
         return sum(values[-1] for values in self.seconds.values() if values)
 
     @property
+    def spent_seconds(self) -> float:
+        """How long its rounds took so far."""
+        return sum(map(sum, self.seconds.values()))
+
+    @property
     def known(self) -> bool:
         """Whether all ratios are known within 5 %, as far as these rounds tell."""
         bottom = self.seconds[FLOOR]

@@ -21,6 +21,7 @@ from harness.reference import synapses
 from harness.reference.precision import SYNAPSE_DTYPES
 from harness.spec import Conv, Mode, Network, Precision, Stage
 from harness.system import clock
+from harness.system.kept import Shelf
 
 Layout = Literal["channels_last", "contiguous"]
 LAYOUTS: tuple[Layout, ...] = ("channels_last", "contiguous")
@@ -81,18 +82,37 @@ class Work:
 def fastest(network: Network, shape: Shape, work: Work) -> tuple[Layout, ...]:
     """The layout of each layer that is faster here, at full size: the minimum of several.
 
-    A product has one layout alone. Where the two of a convolution are close, they run again.
+    A product has one layout alone. Where the two of a convolution are close, they run again. What
+    was found is kept: a later run's floor is the same one, at once.
     """
     images = shape.images(network)
     return tuple(
-        _fastest(stage, count, work, first=n == 0)
+        _kept(stage, count, work, first=n == 0)
         for n, (stage, count) in enumerate(zip(network.stages, images, strict=True))
     )
 
 
-def _fastest(stage: Stage, images: int, work: Work, *, first: bool) -> Layout:
+def _read(kept: object) -> Layout:
+    for each in LAYOUTS:
+        if each == kept:
+            return each
+    raise ValueError(kept)
+
+
+KEPT: Shelf[Layout] = Shelf("layouts", _read, str)
+
+
+def _kept(stage: Stage, images: int, work: Work, *, first: bool) -> Layout:
     if not isinstance(stage.synapse, Conv):
         return "contiguous"
+    measure = partial(_fastest, stage, images, work, first=first)
+    if work.device.type != "cpu":  # what is kept names the processor alone
+        return measure()
+    size = stage.synapse, stage.input_shape, images, "first" if first else "later"
+    return KEPT.get((*size, work.mode, work.precision, torch.get_num_threads()), measure)
+
+
+def _fastest(stage: Stage, images: int, work: Work, *, first: bool) -> Layout:
     products = {each: _product(stage, images, each, work, first=first) for each in LAYOUTS}
     runs = {each: partial(work.once, product) for each, product in products.items()}
     for run in runs.values():  # the first pays for what is set up once

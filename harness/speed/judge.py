@@ -88,7 +88,8 @@ class Judge:
     def _question(self, when: When, precision: Precision) -> Question:
         weights = self.first_weights[0] if when == "before" else self._weights(when)[0]
         batch, static = self._of(when), paper.settings(self.cell.dataset).static
-        inputs = (batch.inputs[:1] if static else batch.inputs).to(DTYPES[precision])
+        # laid out as a contender is given them: else sums end in other bits, and spikes turn
+        inputs = (batch.inputs[:1] if static else batch.inputs).to(DTYPES[precision]).contiguous()
         parameters = tuple(each.detach() for each in weights.parameters())
         return asked_of(replace(self.cell, precision=precision), parameters, inputs, batch.labels)
 

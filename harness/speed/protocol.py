@@ -15,8 +15,8 @@
   from the last one. What each came to, loss and votes, must be what was audited.
 - The last round runs on other weights and another batch, in the same memory, and is audited too.
 - The device is synchronised on both sides of every measurement.
-- Figures are of the ratios of the same round. A cell gets five rounds or more, until all intervals
-  are within 5 %, the budget is spent, or ten are done, as in the paper.
+- Figures are of the ratios of the same round. A cell gets five rounds or more (ten without a
+  budget), until all intervals are within 5 %, its share of the budget is spent, or twenty are done.
 - The floor (`floor.py`), which all ratios rest on, is there twice, as two processes (A/A); the
   interval of its ratio to itself is the noise floor, and the ratios are to the mean of the two.
 - Where the memory of all contenders of a cell does not fit, the largest give theirs back after each

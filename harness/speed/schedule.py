@@ -27,8 +27,11 @@ from harness.speed.inside import Setting
 from harness.speed.inside.network import Find
 from harness.system import clock, footprint, processes
 
-MOST_ROUNDS = 10  # as in the paper
+PAPER_ROUNDS = 10  # where no budget is set
+MOST_ROUNDS = 20  # of a cell whose ratios are not known
 FIRST_ROUNDS = 2  # that a cell has before the next is prepared: a first figure to show
+# In succession, later: before the first of them all contenders run untimed, which takes as long.
+VISIT = 2
 # What a cell takes whatever its size (proofs, processes), as work that takes about as long.
 OVERHEAD_MACS = 2e10
 # What the last round of a cell takes with its audit, in rounds.
@@ -176,31 +179,31 @@ class Schedule:
     @property
     def _fewest(self) -> int:
         """Rounds that a cell gets whatever the budget, the last and audited one among them."""
-        return MOST_ROUNDS if self.budget.seconds == inf else self.budget.rounds
+        return PAPER_ROUNDS if self.budget.seconds == inf else self.budget.rounds
 
     def _make_room(self, cell: Cell) -> Iterator[Cell]:
-        """Ends open cells, the largest first, until the next one fits into memory beside them.
-
-        They get at once the rounds that they get whatever the budget.
-        """
+        """Ends open cells, the largest first, until the next one fits into memory beside them."""
         while self.open and footprint.available_mib(cell.device.type) < cell.needed_mib:
             largest = max(self.open, key=lambda each: each.held_mib)
-            while self._is_short(largest):
-                self._round(largest)
             self._close(largest)
             yield largest
 
     def _catch_up(self) -> None:
-        """A round of each open cell that is to have more."""
+        """Rounds of each open cell that is to have more."""
         for cell in list(self.open):
             if self._wants(cell):
-                self._round(cell)
+                lacking = self._fewest - 1 - cell.number
+                for _ in range(min(VISIT, lacking) if lacking > 0 else VISIT):
+                    self._round(cell)
 
     def _round(self, cell: Cell) -> None:
         self._say(cell, f"round {cell.number + 1}")
         cell.round()
 
     def _close(self, cell: Cell) -> None:
+        """The rounds that it still gets, the last and audited one among them."""
+        while self._is_short(cell) or self._is_unsure(cell):
+            self._round(cell)
         self._say(cell, "the last round, and its audit")
         self.open.remove(cell)
         cell.close()
@@ -209,14 +212,25 @@ class Schedule:
         """Whether it lacks rounds that it gets whatever the budget, but for the last."""
         return cell.comparable and cell.number < self._fewest - 1
 
+    def _is_unsure(self, cell: Cell) -> bool:
+        """Whether its ratios are not known yet, and its share of the budget has room for a round.
+
+        What drifts within seconds is seen in few rounds of a small network as one of them: it gets
+        more.
+        """
+        if not cell.comparable or cell.number >= MOST_ROUNDS - 1 or cell.known:
+            return False
+        share = (1 - PREPARATION) * self.budget.seconds / len(self.cells)
+        return cell.spent_seconds + cell.round_seconds < share
+
     def _wants(self, cell: Cell) -> bool:
-        """Whether the cell should have another round before its last, as things stand."""
-        if not cell.comparable or cell.number >= MOST_ROUNDS - 1:
+        """Whether the cell should have more rounds before its last, as things stand."""
+        if not cell.comparable or cell.number + VISIT > MOST_ROUNDS - 1:
             return False
         if len(self.prepared) < len(self.cells) or min(self.prepared.values()) < 1.0:
             # as far as the whole run is: its rounds are spread over it
-            return self._is_short(cell) and cell.number < self._fewest * self.fraction
+            return cell.number + VISIT <= min(self._fewest - 1, self._fewest * self.fraction)
         if self._is_short(cell):
             return True
         last = sum(each.round_seconds for each in self.open) * LAST
-        return self.deadline.left > last + cell.round_seconds and not cell.known
+        return self.deadline.left > last + VISIT * cell.round_seconds and not cell.known

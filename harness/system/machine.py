@@ -43,7 +43,6 @@ SPEED_VARIABLES = (
 
 def describe(device: torch.device) -> Machine:
     """The machine as every row of a run keeps it."""
-    variables = [f"{name}={os.environ[name]}" for name in SPEED_VARIABLES if name in os.environ]
     return Machine(
         cpu=cpu_name(),
         capability=_capability(),
@@ -56,8 +55,19 @@ def describe(device: torch.device) -> Machine:
         torch=str(torch.__version__),
         harness=harness.__version__,
         commit=_commit(),
-        environment=" ".join(variables) or None,
+        environment=_variables(),
     )
+
+
+def speed() -> tuple[object, ...]:
+    """What of the machine decides how fast an operation of torch is; its `repr` tells two apart."""
+    return cpu_name(), _capability(), str(torch.__version__), _variables()
+
+
+def _variables() -> str | None:
+    """Those of the environment that change the speed."""
+    said = [f"{name}={os.environ[name]}" for name in SPEED_VARIABLES if name in os.environ]
+    return " ".join(said) or None
 
 
 def _capability() -> str:

@@ -6,14 +6,9 @@ user's cache folder. The first measurement stands: all processes choose alike, n
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import cache
-from pathlib import Path
+from functools import cache, partial
 from typing import Literal
 
 import numba
@@ -26,8 +21,7 @@ from harness.fused.event.vectors import BYTES
 from harness.fused.events import MARK, Events, Ran
 from harness.fused.parts import DENSE_CONVOLUTION, DENSE_PRODUCT
 from harness.system import clock
-from harness.system.files import make_user_cache, write_whole
-from harness.system.machine import cpu_name
+from harness.system.kept import Shelf
 
 TRIED = (0.1, 0.4)  # densities at which events are timed; between and beyond, time is a line
 REPEATS, MOST_REPEATS, AT_LEAST = 2, 20, 0.02  # seconds of all repeats
@@ -61,11 +55,6 @@ class Shape:
             str(weight.dtype).removeprefix("torch."), torch.get_num_threads(),
         )  # fmt: skip
 
-    @property
-    def name(self) -> str:
-        """As the name of a file."""
-        return "-".join(str(int(x) if isinstance(x, bool) else x) for x in asdict(self).values())
-
 
 @dataclass(frozen=True)
 class BreakEven:
@@ -74,6 +63,9 @@ class BreakEven:
     forward: float
     weight_gradient: float
     input_gradient: float  # of marks: the share of neurons inside the surrogate's window
+
+
+KEPT = Shelf("break-even", lambda kept: BreakEven(**kept), asdict)
 
 
 def chosen(events: Events, weight: Tensor) -> Ran:
@@ -89,50 +81,7 @@ def chosen(events: Events, weight: Tensor) -> Ran:
 @cache
 def break_even(shape: Shape) -> BreakEven:
     """Of one shape, as it is kept, else as it is measured now."""
-    try:
-        path = _folder() / f"{shape.name}.json"
-    except OSError:  # nowhere to keep it
-        return _measured(shape)
-    kept = _kept(path)
-    if kept is None:
-        measured = _measured(shape)
-        with suppress(OSError):
-            _keep_first(path, measured)
-        kept = _kept(path) or measured
-    return kept
-
-
-def _kept(path: Path) -> BreakEven | None:
-    """What was measured first; None where nothing was, or what is there is damaged, and goes."""
-    try:
-        return BreakEven(**json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError):
-        with suppress(OSError):
-            path.unlink()
-        return None
-
-
-def _keep_first(path: Path, measured: BreakEven) -> None:
-    """Writes what was measured unless another process has."""
-
-    def link(temporary: Path) -> None:
-        temporary.write_text(json.dumps(asdict(measured)), encoding="utf-8")
-        with suppress(FileExistsError):
-            os.link(temporary, path)
-
-    with suppress(FileNotFoundError):
-        write_whole(path.with_suffix(".last"), link)
-
-
-def _folder() -> Path:
-    """Of this processor, these versions and kernels."""
-    of = (cpu_name(), torch.__version__, numba.__version__, BYTES, sources_sha256())
-    name = hashlib.sha256(repr(of).encode()).hexdigest()[:12]
-    folder = make_user_cache("break-even") / name
-    folder.mkdir(exist_ok=True)
-    return folder
+    return KEPT.get((numba.__version__, BYTES, sources_sha256(), shape), partial(_measured, shape))
 
 
 def _measured(shape: Shape) -> BreakEven:

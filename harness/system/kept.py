@@ -1,0 +1,73 @@
+"""What is measured once on this machine and kept in the user's cache folder: the first stands.
+
+Processes that measure the same at once, now or later, all go on with what was kept first. It is
+measured anew where the processor, torch or a variable that changes their speed is another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from harness.system import machine
+from harness.system.files import make_user_cache, write_whole
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Shelf(Generic[T]):
+    """Measurements of one kind."""
+
+    folder: str  # in the user's cache folder
+    read: Callable[[Any], T]  # from JSON; raises ValueError, TypeError or KeyError
+    written: Callable[[T], object]  # as JSON
+
+    def get(self, of: tuple[object, ...], measure: Callable[[], T]) -> T:
+        """What is kept, else what is measured now. `of`: all that it depends on, by its `repr`."""
+        try:
+            path = self.place(of)
+        except OSError:  # nowhere to keep it
+            return measure()
+        kept = self._kept(path)
+        if kept is not None:
+            return kept
+        measured = measure()
+        with suppress(OSError):
+            self.keep_first(path, of, measured)
+        return self._kept(path) or measured
+
+    def place(self, of: tuple[object, ...]) -> Path:
+        """Where it is kept. Raises OSError where there is no folder for it."""
+        where = repr((*machine.speed(), *of))
+        name = hashlib.sha256(where.encode()).hexdigest()[:16]
+        return make_user_cache(self.folder) / f"{name}.json"
+
+    def _kept(self, path: Path) -> T | None:
+        """None where nothing was kept, or what is there is damaged, and goes."""
+        try:
+            return self.read(json.loads(path.read_text(encoding="utf-8"))["value"])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError):
+            with suppress(OSError):
+                path.unlink()
+            return None
+
+    def keep_first(self, path: Path, of: tuple[object, ...], measured: T) -> None:
+        """Writes what was measured unless another process has. Raises OSError."""
+        text = json.dumps({"of": [repr(each) for each in of], "value": self.written(measured)})
+
+        def link(temporary: Path) -> None:
+            temporary.write_text(text, encoding="utf-8")
+            with suppress(FileExistsError):
+                os.link(temporary, path)
+
+        with suppress(FileNotFoundError):
+            write_whole(path.with_suffix(".last"), link)

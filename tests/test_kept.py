@@ -1,0 +1,65 @@
+"""What is measured once: the first stands, for all processes; what is damaged goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.system import machine
+from harness.system.kept import Shelf
+
+pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
+
+
+def _read(kept: object) -> float:
+    if not isinstance(kept, float):
+        raise ValueError(kept)
+    return kept
+
+
+SHELF = Shelf("some", _read, float)
+
+
+def never() -> float:
+    raise AssertionError("it was measured again")
+
+
+def test_the_first_measurement_stands() -> None:
+    assert SHELF.get(("a",), lambda: 0.5) == 0.5
+    assert SHELF.get(("a",), never) == 0.5
+    assert SHELF.get(("b",), lambda: 0.7) == 0.7
+
+
+def test_what_another_process_kept_meanwhile_counts() -> None:
+    def measure() -> float:
+        SHELF.keep_first(SHELF.place(("a",)), ("a",), 0.5)
+        return 0.9
+
+    assert SHELF.get(("a",), measure) == 0.5
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "3", '{"value": "fast"}', '{"value": {}}'])
+def test_what_is_damaged_is_measured_anew(text: str) -> None:
+    place = SHELF.place(("a",))
+    place.write_text(text)
+    assert SHELF.get(("a",), lambda: 0.3) == 0.3
+    assert SHELF.get(("a",), never) == 0.3
+
+
+def test_another_machine_measures_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert SHELF.get(("a",), lambda: 0.5) == 0.5
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert SHELF.get(("a",), lambda: 0.6) == 0.6
+    monkeypatch.setattr(machine, "cpu_name", lambda: "another")
+    assert SHELF.get(("a",), lambda: 0.7) == 0.7
+
+
+def test_without_a_folder_it_is_measured_each_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    occupied = tmp_path / "file"
+    occupied.write_text("")
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(occupied))
+    assert SHELF.get(("a",), lambda: 0.5) == 0.5
+    assert SHELF.get(("a",), lambda: 0.6) == 0.6
