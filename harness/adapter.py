@@ -4,15 +4,15 @@ the forms that any of them has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from harness.spec import Network
+from harness.spec import SGD, Adam, Mode, Network, Precision
 
 
 class Unsupported(Exception):
@@ -30,6 +30,9 @@ class Adapter(Protocol):
     was given; each row of a timing keeps it.
     `PACKAGES: tuple[str, ...]` names those that compute for it beside the framework's own package:
     a result depends on their versions too.
+
+    What holds no torch module offers `trainer(network, settings) -> Trainer` beside `build`, which
+    then is made of it (`adapters.foreign`): the trainer is what is timed.
     """
 
     @property
@@ -48,6 +51,74 @@ class Adapter(Protocol):
 
 
 @dataclass(frozen=True)
+class TrainerSettings:
+    """What a `Trainer` is made for."""
+
+    precision: Precision  # fp32 or fp64, of all that it computes
+    mode: Mode  # whether it is asked to `step` or to `infer`
+    optimiser: SGD | Adam
+    threads: int
+
+
+class Trainer(Protocol):
+    """Whole iterations in a runtime of its own.
+
+    The tensors that it is given and gives are torch's, on the CPU, in the settings' precision; a
+    weight or gradient has the reference's shape, and they come in layer order.
+    """
+
+    def load(self, parameters: Sequence[Tensor]) -> None:
+        """Sets the weights, before all else. What the optimiser has gathered stays."""
+        ...
+
+    def put(self, x: Tensor, labels: Tensor) -> Any:
+        """Lays a batch x (T, B, C, H, W) where `step` and `infer` find it, before the clock starts.
+
+        A static image comes expanded over T: `harness.reference.synapses.is_static` tells. What
+        sizes like these need to be compiled is compiled here.
+        """
+        ...
+
+    def step(self, batch: Any) -> float:
+        """One iteration: forward, loss, backward, optimiser. All is done when it gives its loss."""
+        ...
+
+    def infer(self, batch: Any) -> None:
+        """The forward pass alone. All is done when it returns."""
+        ...
+
+    def out(self) -> Tensor:  # (T, B, N)
+        """The voting layer's spikes in the last `step` or `infer`."""
+        ...
+
+    def gradients(self) -> Sequence[Tensor]:
+        """Of the last step's loss, at the weights before it."""
+        ...
+
+    def parameters(self) -> Sequence[Tensor]:
+        """The weights as they are now."""
+        ...
+
+    def spikes(self, batch: Any) -> Sequence[Tensor]:  # of each layer (T, B, ...)
+        """All layers' spikes on a batch, at the weights as they are now."""
+        ...
+
+    def differentiate(self, batch: Any, back: Tensor) -> Sequence[Tensor]:
+        """The gradients of the sum of the voting layer's spikes times `back` (T, B, N).
+
+        A loss weighs all steps alike, and would not tell their order: the exam does.
+        """
+        ...
+
+    def close(self) -> None:
+        """It is not asked again."""
+        ...
+
+
+MakeTrainer = Callable[[Network, TrainerSettings], Trainer]
+
+
+@dataclass(frozen=True)
 class Variant:
     """Another form of a framework's network, loaded as `framework:variant`."""
 
@@ -58,6 +129,12 @@ class Variant:
     # What the exam builds, where that is not what is timed: a module before it is compiled, since
     # each shape and each precision would be compiled apart. The audit proves the very object.
     examined: Callable[[Network], nn.Module] | None = None
+    trainer: MakeTrainer | None = None  # of what is no torch module
+
+
+def trainer_of(adapter: Adapter) -> MakeTrainer | None:
+    """What makes the trainer of an adapter that is no torch module; None of one that is."""
+    return getattr(adapter, "trainer", None)
 
 
 def examined(adapter: Adapter) -> Callable[[Network], nn.Module]:
@@ -133,6 +210,8 @@ def tuned(adapter: Adapter, form: Form) -> Variant:
         return channels_last(adapter.build(network))
 
     def build(network: Network) -> nn.Module:
+        if trainer_of(adapter) is not None:
+            raise Unsupported(f"{form} is a form of torch modules: use the plain form")
         module = laid_out(network)
         if form == "compiled":
             config = torch._dynamo.config  # imported here, since it takes a second

@@ -19,7 +19,7 @@ from harness.proof.subject import NOTHING_KNOWN
 from harness.records import EndedRow, IterationRow, Record, Row, Store, WarningRow
 from harness.records.build import Failed, Run, new_run
 from harness.records.ledger import Ledger
-from harness.spec import Access, Budget, Precision
+from harness.spec import Access, Budget, Case
 from harness.speed import cell, schedule
 from harness.speed.apart import Apart, Host
 from harness.speed.inside import Setting
@@ -117,8 +117,8 @@ def test_who_fails_at_the_last_round_ends_and_so_do_all_with_their_cell(
 ) -> None:
     started = beside.plant(monkeypatch)
 
-    def failed(judge: Judge, apart: Apart, when: When, precision: Precision) -> Audited:
-        audited = audit(judge, apart, when, precision)
+    def failed(judge: Judge, apart: Apart, when: When, case: Case) -> Audited:
+        audited = audit(judge, apart, when, case)
         wrong = replace(audited.finding, passed=False, reason="it tired")
         return replace(audited, finding=wrong) if when == "after" else audited
 

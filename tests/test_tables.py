@@ -125,15 +125,42 @@ def test_a_failed_certificate_is_not_comparable() -> None:
 
 
 def test_the_last_run_of_a_cell_counts_and_its_rounds_are_not_mixed_with_others() -> None:
-    later = timed("floor", 3.0, run="20270101T000000-000000")
-    table = tables.acceleration([*rows_of_a_run(), *later])
-    assert list(table["framework"]) == ["floor"]
+    later = [replace(each, run="20270101T000000-000000") for each in rows_of_a_run()]
+    of_floor = [
+        replace(each, seconds=3.0)
+        if isinstance(each, IterationRow) and each.framework == "floor"
+        else each
+        for each in later
+    ]
+    table = tables.acceleration([*rows_of_a_run(), *of_floor])
+    assert set(table["run"]) == {"20270101T000000-000000"}
     assert line(table, "floor")["seconds_per_iteration"] == 3.0
+
+
+def test_a_run_stays_where_a_later_one_has_not_timed_all_of_its_contenders() -> None:
+    when = "20270101T000000-000000"
+    other = [*timed("floor", 1.0, run=when), *timed("reference", 4.0, run=when)]
+    table = tables.acceleration([*rows_of_a_run(), *other])
+    found = {run: list(lines["framework"]) for run, lines in table.groupby("run")}
+    assert set(found.pop(when)) == {"floor", "reference"}
+    assert [set(names) for names in found.values()] == [{"floor", "norse", "reference", "snntorch"}]
+    ratios = table[table["framework"] == "reference"]["ratio_to_floor"]
+    assert sorted(map(float, ratios)) == pytest.approx([2 * 1.1 ** (1 / 3), 4.0])
+    # one that timed the floor alone says nothing
+    alone = timed("floor", 9.0, run="20280101T000000-000000")
+    assert len(tables.acceleration([*rows_of_a_run(), *other, *alone])) == len(table)
 
 
 def test_a_clock_that_once_ran_ahead_does_not_hide_what_was_measured_later() -> None:
     ahead = [replace(each, run="20990101T000000-000000") for each in rows_of_a_run()]
-    now = timed("floor", 1.0) + timed("reference", 5.0)
+    now = [
+        replace(each, seconds=5.0)
+        if isinstance(each, IterationRow) and each.framework == "reference"
+        else replace(each, seconds=1.0)
+        if isinstance(each, IterationRow)
+        else each
+        for each in rows_of_a_run()
+    ]
     for rows, ratio in (([*ahead, *now], 5.0), ([*now, *ahead], 2 * 1.1 ** (1 / 3))):
         table = tables.acceleration(rows)
         assert line(table, "reference")["ratio_to_floor"] == pytest.approx(ratio)

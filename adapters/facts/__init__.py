@@ -58,6 +58,7 @@ class Facts:
     deviations: tuple[str, ...] = ()
     variants: tuple[FormFacts, ...] = ()
     implementations: tuple[tuple[str, str], ...] = ()  # on the kinds of devices here, if it says
+    foreign: bool = False  # in a runtime of its own, no torch module
     missing: str = ""  # why it does not load here; "" where it does
     changed: tuple[str, ...] = ()  # what its import does to its process: "sets ... to ..."
 
@@ -84,11 +85,13 @@ class Answer:
     """What an adapter's own process says of it."""
 
     missing: str = ""
+    version: str | None = None
     revision: int = 0
     packages: tuple[str, ...] = ()
     deviations: tuple[str, ...] = ()
     variants: tuple[FormFacts, ...] = ()
     implementations: tuple[tuple[str, str], ...] = ()
+    foreign: bool = False
     changed: tuple[str, ...] = ()
 
 
@@ -140,7 +143,8 @@ def preloadable(frameworks: Iterable[str]) -> list[str]:
         for name in dict.fromkeys(frameworks)
         if not adapters.declared(name)
         and (ours / f"{name}.py").is_file()
-        and not (_known[name].missing or _known[name].changed)
+        # a runtime of its own has threads of its own, which a fork would be without
+        and not (_known[name].missing or _known[name].changed or _known[name].foreign)
     ]
 
 
@@ -211,25 +215,28 @@ def _facts(framework: str, said: object) -> Facts:
             answer = Answer(f"{framework} does not load: the process that looked at it has died")
     if answer.missing:
         return Facts(framework, version, missing=one_line(answer.missing))
+    stated = one_line(answer.version) if answer.version else None
     return Facts(
         framework,
-        version,
-        packages=_packages(framework, version, answer.packages),
+        stated or version,
+        packages=_packages(framework, stated, answer.packages),
         revision=answer.revision,
         deviations=answer.deviations,
         variants=answer.variants,
         implementations=answer.implementations,
+        foreign=answer.foreign,
         changed=tuple(map(one_line, answer.changed)),
     )
 
 
 def _packages(
-    framework: str, version: str | None, named: tuple[str, ...]
+    framework: str, stated: str | None, named: tuple[str, ...]
 ) -> tuple[tuple[str, str], ...]:
-    """The package behind a framework and those that its adapter names, where installed."""
+    """What is behind a framework, its distribution, and what its adapter names, where installed."""
     point = adapters.declared(framework)
-    name = framework if point is None else point.dist.name if point.dist else None
-    first = {} if name is None else {name: version}
+    name = framework if point is None else point.dist.name if point.dist else framework
+    own = {framework: stated} if stated else {}
+    first = {**own, **({} if name in own else {name: adapters.version(framework)})}
     found = {**first, **{each: installed.version(each) for each in named}}
     return tuple((name, each) for name, each in found.items() if each is not None)
 

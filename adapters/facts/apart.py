@@ -24,6 +24,7 @@ import adapters
 import harness.reference.network  # noqa: F401 every adapter needs it: imported once
 from adapters.facts import Answer, FormFacts
 from adapters.facts.module import Missing, imported
+from harness.adapter import trainer_of
 from harness.system import processes, state
 from harness.system.clock import Deadline
 
@@ -164,11 +165,13 @@ def _answer(framework: str) -> Answer:
         # of a device that is not here nobody asks, and to import its compiler takes a second
         devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
         said = [(device, module.implementation(device)) for device in devices]
+        version = module.version()
     except Missing as reason:
         return Answer(str(reason))
     except KeyboardInterrupt:  # the owner's do not reach us
         return Answer(f"{framework} does not load: KeyboardInterrupt")
     return Answer(
+        version=version,
         revision=module.revision,
         packages=module.packages,
         deviations=module.adapter.DEVIATIONS,
@@ -177,5 +180,6 @@ def _answer(framework: str) -> Answer:
             for name, each in module.variants.items()
         ),
         implementations=tuple((device, text) for device, text in said if text is not None),
+        foreign=trainer_of(module.adapter) is not None,
         changed=changed,
     )

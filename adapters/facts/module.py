@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import EntryPoint
 from types import ModuleType
 
@@ -27,6 +28,11 @@ class Module:
     packages: tuple[str, ...]
     variants: Mapping[str, Variant]
     says: Callable[[str], object] | None  # its `implementation`, where it has one
+    states: Callable[[], object] | None  # its `version`, where it has one
+
+    def version(self) -> str | None:
+        """That of the program behind it, where it is no package of Python's. Raises Missing."""
+        return None if self.states is None else self._said(self.states, "version()")
 
     def implementation(self, device: str) -> str | None:
         """Which kernels run on that kind of device, where it says so. Raises Missing where that
@@ -34,9 +40,11 @@ class Module:
         """
         if self.says is None:
             return None
-        asked = f"implementation({device!r})"
+        return self._said(partial(self.says, device), f"implementation({device!r})")
+
+    def _said(self, say: Callable[[], object], asked: str) -> str | None:
         try:
-            said = self.says(device)
+            said = say()
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 it costs this adapter and no other
@@ -100,7 +108,8 @@ def _checked(framework: str, module: object) -> Module:
     variants = holds.get("VARIANTS", {})
     if not _are_variants(variants):
         raise Missing(f"{framework}: VARIANTS in {place} must map names to Variants")
-    return Module(framework, module, revision, packages, variants, holds.get("implementation"))
+    says, states = holds.get("implementation"), holds.get("version")
+    return Module(framework, module, revision, packages, variants, says, states)
 
 
 def _are_texts(value: object) -> bool:

@@ -55,6 +55,7 @@ class Acceleration:
     gradient_cosine: float = nan  # to float32's, the lowest over the layers; of bf16 alone
     protocol: int  # the number of the protocol it was timed by
     rounds: int = 0
+    part: float = nan  # of an iteration that was run, where not all: the seconds are scaled
     first_over_second: float = nan  # seconds of the first round over those of the second
     warmup_seconds: float
     compile_seconds: float  # of a compiled form: what its first iteration took
@@ -87,7 +88,7 @@ class Acceleration:
     def cell(self) -> tuple[object, ...]:
         """What it was timed in, with whom it may be compared."""
         size = (self.dataset, self.scale, self.network, self.neunorm, self.width, self.seed)
-        return self.place, *size, self.mode, self.device, self.T, self.batch_size
+        return self.run, self.place, *size, self.mode, self.device, self.T, self.batch_size
 
     @property
     def in_figure_3(self) -> bool:

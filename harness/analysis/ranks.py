@@ -50,6 +50,8 @@ def _lacking_rounds(line: Acceleration, noise: Ratio | None) -> Iterable[str]:
         return
     if line.protocol != identity.PROTOCOL:
         yield f"measured under protocol {line.protocol}"
+    if not isnan(line.part):
+        yield f"scaled: {line.part:.2%} of an iteration was run, and its exam was narrower"
     if line.rounds < FEWEST_RANKED:
         yield f"preliminary: {line.rounds} rounds, ranked from {FEWEST_RANKED} on"
     if noise is None:

@@ -19,7 +19,6 @@ from harness.analysis.rounds import (
     Rounds,
     cell_of,
     entrant_of,
-    last_run,
     noise_of_runs,
 )
 from harness.records import (
@@ -31,7 +30,7 @@ from harness.records import (
     UnmeasuredRow,
     WarmupRow,
 )
-from harness.spec import REFERENCE, paper
+from harness.spec import FLOOR, REFERENCE, paper
 from harness.speed.ratios import Ratio, mean
 
 __all__ = [
@@ -69,8 +68,9 @@ def acceleration_lines(
 ) -> list[Acceleration]:
     """The lines of the acceleration table: machine by machine in the paper's order of cells.
 
-    A cell's figures in one precision come from the last run that timed it, since only seconds of
-    the same round compare. Who lacks anything that a rank needs is listed last and has none.
+    Only seconds of the same round compare, so each run's lines of a cell stand together; they go
+    where a later run has timed the same contenders, or more. Who lacks anything that a rank needs
+    is listed last and has none.
     `among` are all rows of the runs where `records` are of some cells: a run's A/A is of all.
     """
     rows = [record for record in records if record.suite == "acceleration"]
@@ -96,9 +96,29 @@ def _cell_lines(group: list[Row], beside: Beside) -> list[Acceleration]:
     runs = grouped(group, lambda row: row.run)
     lines: list[Acceleration] = []
     for precision, rows in grouped(group, lambda row: row.precision).items():
-        run = last_run(rows)[0].run
-        lines += _class_lines(runs[run], precision, beside)
+        for run in _shown(rows):
+            lines += _class_lines(runs[run], precision, beside)
     return lines
+
+
+def _shown(rows: list[Row]) -> list[str]:
+    """The runs of a cell and precision whose contenders no later run has all timed.
+
+    The last is whose row was written last: a clock that ran ahead does not make a run the newest.
+    """
+    timed: dict[str, set[Entrant]] = {}  # the last written last
+    for row in rows:
+        if isinstance(row, IterationRow):
+            timed[row.run] = {*timed.pop(row.run, ()), entrant_of(row)}
+    if not timed:
+        return [rows[-1].run]
+    order = [run for run, who in timed.items() if any(each.framework != FLOOR for each in who)]
+    order = order or [*timed][-1:]  # of floors alone the last
+    return [
+        run
+        for n, run in enumerate(order)
+        if not any(timed[run] <= timed[later] for later in order[n + 1 :])
+    ]
 
 
 def _class_lines(run: list[Row], precision: str, beside: Beside) -> list[Acceleration]:
@@ -115,8 +135,7 @@ def _class_lines(run: list[Row], precision: str, beside: Beside) -> list[Acceler
 def _line(
     key: Entrant, rows: list[Row], rounds: Rounds, descents: Sequence[DescentRow]
 ) -> Acceleration:
-    line = _certified(_described(key, rows), rows, descents)
-    seconds = rounds.seconds[key]
+    line, seconds = _certified(_described(key, rows), rows, descents), rounds.seconds[key]
     ratio = rounds.ratio(seconds, rounds.floor(key.precision))
     exact = rounds.ratio(seconds, rounds.floor("fp32"))
     reference = rounds.seconds.get(Entrant(REFERENCE, "", key.precision), {})
@@ -138,6 +157,7 @@ def _line(
         speedup_low=speedup.low if speedup else nan,
         speedup_high=speedup.high if speedup else nan,
         rounds=len(seconds),
+        part=_first(row.part for row in rows if isinstance(row, IterationRow)),
         first_over_second=seconds[1] / seconds[2] if {1, 2} <= seconds.keys() else nan,
         noise_low=noise.low if noise else nan,
         noise_high=noise.high if noise else nan,

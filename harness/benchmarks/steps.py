@@ -16,7 +16,7 @@ from harness.proof import certificate
 from harness.proof.certificate import Certificate
 from harness.proof.exam import Exam
 from harness.spec import Case, Mode, Precision, Selection
-from harness.speed import floor, iteration, protocol
+from harness.speed import floor, iteration, protocol, ready
 from harness.suites import acceleration
 from harness.system import allocator, clock
 
@@ -67,7 +67,7 @@ class Steps:
             raise NotImplementedError(framework)
         allocator.choose("keep")
         self.work = work(framework, dataset, self.mode)
-        self.step = iteration.built(adapters.load(framework), self.work).run
+        self.step = ready.built(adapters.load(framework), self.work).run
         self.step()
         clock.synchronise(self.work.device)
 

@@ -18,6 +18,7 @@ class CertificateRow(Record):
 
     kind: Literal["certificate"] = "certificate"
     exam: Count  # the number of the exam; a proof by an older one counts as none
+    examined_network: str | None = None  # where it was a narrower one than the row's
     certified: bool
     certificate_precision: str
     reason: str | None = None
@@ -52,6 +53,9 @@ class IterationRow(Record):
     twin: bool = False  # the second instance of the contender that runs twice (A/A)
     loss: Number | None = None  # of the batch, in training
     class_spikes: tuple[Amount, ...] | None = None  # voting spikes of each class, in inference
+    # Where a whole iteration takes too long, the share of its samples and steps that was run: the
+    # seconds are scaled in proportion, loss and spikes are the part's own.
+    part: Share | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -117,7 +117,9 @@ class Apart:
     def held_mib(self) -> float:
         """What it holds in memory now; 0 where it is dead."""
         try:
-            return psutil.Process(self.child.process.pid).memory_info().rss / 2**20
+            own = psutil.Process(self.child.process.pid)
+            family = [own, *own.children(recursive=True)]
+            return sum(each.memory_info().rss for each in family) / 2**20
         except psutil.Error:
             return 0.0
 

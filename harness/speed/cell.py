@@ -21,7 +21,8 @@ from harness.spec import FLOOR, Case, Source, UsageError
 from harness.speed import protocol, ratios
 from harness.speed.apart import Host
 from harness.speed.attempt import Attempts
-from harness.speed.contenders import Contender, Contenders, Doing, floor_cases
+from harness.speed.contender import Contender, Doing
+from harness.speed.contenders import Contenders, floor_cases
 from harness.speed.judge import Judge
 from harness.speed.turn import turn
 from harness.system import allocator, clock, footprint
@@ -246,7 +247,8 @@ class Cell:
             IterationRow(
                 **vars(row),
                 round=self.number,
-                seconds=came.seconds,
+                seconds=came.seconds / (contender.share or 1.0),
+                part=contender.share,
                 twin=contender.twin,
                 loss=came.loss,
                 class_spikes=came.class_spikes,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
 
 from torch import Tensor
 
@@ -19,69 +18,13 @@ from harness.spec import FLOOR, Case, Precision
 from harness.speed import floor
 from harness.speed.apart import Apart, Host
 from harness.speed.attempt import Attempts
+from harness.speed.contender import Contender, Doing, Entry, Expected
 from harness.speed.examiner import Examiner
 from harness.speed.judge import Judge, When
 from harness.system import footprint
 
 WARM_SECONDS = 1.0  # of iterations that are not timed, and one at least
 LEAST_SECONDS = 0.1  # that an iteration counts for: a hundred tiny ones are not needed
-
-
-class Doing(NamedTuple):
-    """How far the preparation of a cell is, in [0, 1], and what is done."""
-
-    fraction: float
-    what: str
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One that may be timed: proved equal, or marked as a variant."""
-
-    row: Record  # what every row of it says
-    case: Case
-
-    @property
-    def is_equal(self) -> bool:
-        """Whether it claims to be the paper's function."""
-        return not self.row.deviations
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What every turn must come to, but for the rolled batch; in the order of the batch."""
-
-    votes: Tensor  # (B, classes)
-    labels: Tensor  # (B,)
-
-
-@dataclass(eq=False)
-class Contender:
-    """One that is timed."""
-
-    name: str  # in the rounds
-    row: Record
-    apart: Apart
-    entry: Entry | None = None  # None for the floor
-    twin: bool = False  # the second instance of the floor
-    expected: Expected | None = None  # None for the floor and for variants
-    failed: bool = False
-    said: set[str] = field(default_factory=set)  # what it changed in its process
-
-    @property
-    def precision(self) -> Precision:
-        """That it is timed in."""
-        return Case.of(self.row).precision
-
-    @property
-    def lean(self) -> bool:
-        """Whether it gives its memory back after each turn."""
-        return self.apart.lean
-
-    def fail(self) -> None:
-        """It runs no more, and holds nothing."""
-        self.failed = True
-        self.apart.end()
 
 
 @dataclass(frozen=True)
@@ -102,7 +45,7 @@ class Contenders:
             yield Doing(0.3 * n / len(self.group), f"certificate of {self.name(case)}")
             row = self.row_of(case)
             if self._certified(row, case, examiner):
-                entries.append(Entry(row, case))
+                entries.append(Entry(row, case, examiner.part(case)))
         examiner.end()
         return entries
 
@@ -121,9 +64,11 @@ class Contenders:
             if proof is None:
                 return False
             proofs.append(proof)
+        network = str(examiner.network_of(case))
+        narrow = None if network == row.network else network
         for proof in proofs:
             for each in certificate.rows_of(row, proof):
-                self.attempts.keep(each)
+                self.attempts.keep(replace(each, examined_network=narrow))
         failures = [each for proof in proofs for each in proof.failures]
         if failures and not row.deviations:
             self.attempts.end(row, "not comparable", failures[0])
@@ -189,22 +134,26 @@ class Contenders:
 
     def _contender(self, entry: Entry, judge: Judge, beside: list[Contender]) -> Contender | None:
         """The entry in its process: built with the cell's weights, warmed up and audited."""
-        apart = self.attempts.attempt(entry.row, partial(self._started, entry.case, beside))
+        apart = self.attempts.attempt(entry.row, partial(self._started, entry.run, beside))
         if apart is None:
             return None
-        contender = self.attempts.attempt(entry.row, partial(self._audited, entry, apart, judge))
+        audited = partial(self._audited, entry, apart, judge)
+        contender = self.attempts.attempt(entry.row, audited)
         if contender is None:
             apart.end()
         return contender
 
     def _audited(self, entry: Entry, apart: Apart, judge: Judge) -> Contender:
-        layout = apart.ask("build", apart.give(judge.question("before", entry.case.precision)))
+        case, part = entry.run, entry.part
+        layout = apart.ask("build", apart.give(judge.question("before", case)))
         apart.ask("ready", 0)
         seconds, peak, why = apart.ask("first")
         report = apart.report()
         how = apart.ask("computed")
         row = replace(entry.row, layout=layout, computed=how, contender_threads=report.threads)
-        self.attempts.keep(WarmupRow(**vars(row), seconds=seconds, steps=row.T))
+        self.attempts.keep(WarmupRow(**vars(row), seconds=seconds, steps=case.T))
+        if part is not None:
+            peak, why = None, f"{part.samples} samples at {part.steps} steps were run, not all"
         if peak is None:
             self.attempts.keep(UnmeasuredRow(**vars(row), figure="memory", reason=shortened(why)))
         else:
@@ -219,11 +168,11 @@ class Contenders:
 
         Raises Failed where it is not the paper's function.
         """
-        audited = judge.audit(contender.apart, when, contender.precision)
+        audited = judge.audit(contender.apart, when, contender.case)
         self.attempts.keep(audited.row(contender.row, when))
         if not audited.finding.passed:
             raise Failed(str(audited.finding.reason), "not comparable")
-        return audited.votes, judge.labels(when)
+        return audited.votes, judge.labels(when, contender.case)
 
     def warm(self, running: list[Contender]) -> None:
         """Has each run a little before a round that comes after a rest.
@@ -242,7 +191,7 @@ class Contenders:
                 self._try(each, partial(self._ask, each, judge))
 
     def _ask(self, contender: Contender, judge: Judge) -> bool:
-        question = judge.question("after", contender.precision)
+        question = judge.question("after", contender.case)
         contender.apart.ask("load", contender.apart.give(question))
         contender.expected = None  # the audit that follows says what it should have come to
         return True

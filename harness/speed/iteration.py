@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from harness.adapter import Adapter, Unsupported, Variant
+from harness.proof.answer import Answer, Question
 from harness.reference.precision import DTYPES
 from harness.spec import Case, paper
-from harness.training import step
 
 
 @dataclass(frozen=True)
@@ -61,70 +60,44 @@ class Came(NamedTuple):
     loss: Tensor | None  # (); None in inference
 
 
-@dataclass(eq=False)
-class Built:
+class Ready(Protocol):
     """A contender's network, ready: one iteration is `run()`, on memory that `load` writes to."""
 
-    module: nn.Module
-    inputs: Tensor  # (T, B, C, H, W); a static image as (1, B, C, H, W)
-    labels: Tensor  # (B,)
-    run: Callable[[], Came]
+    @property
+    def subject(self) -> object:
+        """What the adapter has built."""
+        ...
 
-    @torch.no_grad()
+    @property
+    def layout(self) -> str | None:
+        """How the weights of its convolutions lie in memory; None where that is not known."""
+        ...
+
     def load(self, parameters: Sequence[Tensor], inputs: Tensor, labels: Tensor) -> None:
-        """Other weights and another batch, written into the same memory.
+        """Other weights and another batch. Raises ValueError where they do not fit."""
+        ...
 
-        Raises ValueError where the parameters are not the module's.
-        """
-        ours = list(self.module.parameters())
-        found, wanted = [tuple(p.shape) for p in ours], [tuple(p.shape) for p in parameters]
-        if found != wanted:
-            raise ValueError(
-                "parameters are not the reference's in layer order (weight, bias, U): "
-                f"expected shapes {wanted}, found {found}"
-            )
-        for parameter, given in zip(ours, parameters, strict=True):
-            parameter.copy_(given)
-        self.inputs.copy_(inputs)
-        self.labels.copy_(labels)
+    def run(self) -> None:
+        """One iteration, done when it returns or the device is synchronised."""
+        ...
 
+    @property
+    def came(self) -> Came:
+        """What the last iteration came to."""
+        ...
 
-def built(adapter: Adapter, work: Workload) -> Built:
-    """Builds what is timed, with the weights that the module drew. Raises Unsupported."""
-    case = work.case
-    module = adapter.build(case.network).to(device=work.device, dtype=work.dtype)
-    held = work.inputs.to(device=work.device, dtype=work.dtype, copy=True)
-    x = held.expand(case.T, *held.shape[1:]) if work.static else held
-    labels = work.labels.to(work.device, copy=True)
-    run = (
-        _training(module, case, x, labels)
-        if case.mode == "training"
-        else _inference(module, case, x)
-    )
-    if isinstance(adapter, Variant) and adapter.captured:
-        if work.device.type != "cuda":
-            raise Unsupported("CUDA graphs need a CUDA device: use another form")
-        run = step.captured(run)
-    return Built(module, held, labels, run)
+    def gradients(self) -> list[Tensor]:
+        """Of the last iteration, zeros where there is none; in training alone."""
+        ...
 
+    def updated(self) -> list[Tensor]:
+        """The weights after the last iteration, of who has an optimiser of its own; else none."""
+        ...
 
-def _inference(module: nn.Module, case: Case, x: Tensor) -> Callable[[], Came]:
-    module.eval()
-    return lambda: Came(step.inference(module, x, case.precision), None)
+    def tapped(self, asked: Question) -> Answer:
+        """The answer to a question with every layer's spikes."""
+        ...
 
-
-def _training(module: nn.Module, case: Case, x: Tensor, labels: Tensor) -> Callable[[], Came]:
-    optimise = step.optimiser(module.parameters(), case.optimiser)
-
-    def once() -> Came:
-        came = step.iteration(
-            module,
-            optimise,
-            x,
-            labels,
-            classes=case.network.classes,
-            precision=case.precision,
-        )
-        return Came(came.spikes, came.loss)
-
-    return once
+    def close(self) -> None:
+        """It is not asked again."""
+        ...

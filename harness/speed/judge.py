@@ -19,9 +19,10 @@ from harness.reference import coding
 from harness.reference.initialise import initialised
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
-from harness.spec import Case, Precision, paper
+from harness.spec import Case, paper
 from harness.speed.apart import Apart
 from harness.speed.inside.network import asked_of
+from harness.speed.update import wrong_update
 from harness.system import allocator
 
 CALIBRATION_SAMPLES = 4
@@ -60,7 +61,7 @@ class Judge:
     cell: Case
     batch: Batch
     other: Batch
-    _audits: dict[tuple[When, Precision], Audit] = field(default_factory=dict)
+    _audits: dict[tuple[When, Case], Audit] = field(default_factory=dict)
 
     @cached_property
     def first_weights(self) -> tuple[ReferenceNetwork, Tensor]:
@@ -76,43 +77,51 @@ class Judge:
     def _of(self, when: When) -> Batch:
         return self.batch if when == "before" else self.other
 
-    def labels(self, when: When) -> Tensor:  # (B,)
+    def labels(self, when: When, case: Case) -> Tensor:  # (B,)
         """Of the batch that is asked."""
-        return self._of(when).labels
+        return self._of(when).labels[: case.batch_size]
 
-    def question(self, when: When, precision: Precision) -> list[Tensor]:
-        """Weights in layer order, inputs and labels, as a contender is given them."""
-        asked = self._question(when, precision)
-        return [*asked.parameters, asked.x, self.labels(when)]
+    def question(self, when: When, case: Case) -> list[Tensor]:
+        """Weights in layer order, inputs and labels, as a contender is given them.
 
-    def _question(self, when: When, precision: Precision) -> Question:
+        `case`: one of the cell's, as it is run: with fewer steps and samples, their first.
+        """
+        asked = self._question(when, case)
+        return [*asked.parameters, asked.x, self.labels(when, case)]
+
+    def _question(self, when: When, case: Case) -> Question:
         weights = self.first_weights[0] if when == "before" else self._weights(when)[0]
-        batch, static = self._of(when), paper.settings(self.cell.dataset).static
+        batch, static = self._of(when), paper.settings(case.dataset).static
+        given = batch.inputs[: 1 if static else case.T, : case.batch_size]
         # laid out as a contender is given them: else sums end in other bits, and spikes turn
-        inputs = (batch.inputs[:1] if static else batch.inputs).to(DTYPES[precision]).contiguous()
+        inputs = given.to(DTYPES[case.precision]).contiguous()
         parameters = tuple(each.detach() for each in weights.parameters())
-        return asked_of(replace(self.cell, precision=precision), parameters, inputs, batch.labels)
+        return asked_of(case, parameters, inputs, self.labels(when, case))
 
-    def audit(self, apart: Apart, when: When, precision: Precision) -> Audited:
+    def audit(self, apart: Apart, when: When, case: Case) -> Audited:
         """Holds the last iteration of a contender against the reference. Raises Failed, Broken."""
-        out, *gradients = apart.exchange.take(apart.ask("answer"))
-        given = Answer(out, tuple(gradients))
-        audit = self._audit(when, precision)
+        out, *rest = apart.exchange.take(apart.ask("answer"))
+        audit = self._audit(when, case)
+        count = len(audit.question.parameters) if self.cell.mode == "training" else 0
+        given, updated = Answer(out, tuple(rest[:count])), rest[count:]
         finding = audit.direct(given)
         if finding is None:
             of_weights, of_layers = apart.ask("tapped")
             out, *rest = apart.exchange.take(1 + of_weights + of_layers)
             tapped = Answer(out, tuple(rest[:of_weights]), tuple(rest[of_weights:]))
             finding = audit.replay(given, tapped)
+        if updated and when == "before" and finding.passed:  # its optimiser has gathered nothing
+            wrong = wrong_update(audit.question, self.cell.optimiser, given.gradients, updated)
+            finding = replace(finding, passed=wrong is None, reason=wrong)
         apart.exchange.clear()
         return Audited(finding, coding.vote(given.out.float(), self.cell.network.classes))
 
-    def _audit(self, when: When, precision: Precision) -> Audit:
-        if (when, precision) not in self._audits:
-            question = self._question(when, precision)
+    def _audit(self, when: When, case: Case) -> Audit:
+        key = when, replace(case, framework="")  # whose it is does not matter
+        if key not in self._audits:
             device = torch.device(self.cell.device)
-            self._audits[when, precision] = Audit(self.cell.network, question, device)
-        return self._audits[when, precision]
+            self._audits[key] = Audit(self.cell.network, self._question(when, case), device)
+        return self._audits[key]
 
     def forget(self) -> None:
         """Lets go of what the reference answered, and of its memory."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 from dataclasses import dataclass, replace
@@ -11,8 +12,10 @@ import psutil
 import torch
 
 from harness.adapter import Adapter
+from harness.reference.network import ReferenceNetwork
 from harness.spec import Network
-from harness.speed.iteration import Workload, built
+from harness.speed.iteration import Workload
+from harness.speed.ready import built
 from harness.system import allocator
 
 # Runs every kind of layer once, so that code which loads on first use is in the base, not the peak.
@@ -38,35 +41,48 @@ class Meter:
             _FIRST_USE, input_shape=network.input_shape, lif=network.lif, neunorm=network.neunorm
         )
         first = work.first(steps=2, samples=2)
-        built(adapter, replace(first, case=replace(first.case, network=tiny))).run()
+        tried = built(adapter, replace(first, case=replace(first.case, network=tiny)))
+        weights = [each.detach() for each in ReferenceNetwork(tiny).to(work.dtype).parameters()]
+        tried.load(weights, first.inputs.to(work.dtype), first.labels)
+        tried.run()
+        tried.close()
         if work.device.type == "cuda":
             torch.cuda.synchronize()
             return cls(work.device, torch.cuda.memory_allocated())
         allocator.release()
-        return cls(work.device, psutil.Process().memory_info().rss)
+        return cls(work.device, sum(each.memory_info().rss for each in _family()))
 
     def start(self) -> None:
         """The iteration begins whose peak is wanted."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
             return
-        reset = Path("/proc/self/clear_refs")
-        if reset.exists():
-            reset.write_text("5")  # sets the peak back to the present size, proc(5)
+        for each in _family():
+            reset = Path(f"/proc/{each.pid}/clear_refs")
+            if reset.exists():
+                reset.write_text("5")  # sets the peak back to the present size, proc(5)
 
     def peak_mib(self) -> float:
         """The peak since, over the base."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
             return (torch.cuda.max_memory_allocated() - self.base) / 2**20
-        return (_peak_rss() - self.base) / 2**20
+        return (sum(map(_peak_rss, _family())) - self.base) / 2**20
 
 
-def _peak_rss() -> int:
-    status = Path("/proc/self/status")
+def _family() -> list[psutil.Process]:
+    """This process and those that it has started: a runtime of its own may be one of them."""
+    own = psutil.Process()
+    return [own, *own.children(recursive=True)]
+
+
+def _peak_rss(process: psutil.Process) -> int:
+    status = Path(f"/proc/{process.pid}/status")
     if status.exists():
         for line in status.read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
+    if process.pid != os.getpid():
+        return process.memory_info().rss
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

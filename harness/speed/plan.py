@@ -6,15 +6,22 @@ from math import inf
 
 import torch
 
+from adapters import facts
 from harness.spec import Budget, Case, cells
+from harness.speed.schedule import PREPARATION
 from harness.system import clock
 
-# What an iteration takes as a multiple of the floor's, as measured over all frameworks.
-OF_FLOOR, OF_FLOOR_BF16 = 1.8, 0.35
-# In iterations of the floor: layouts are chosen; the reference answers twice; some are replayed.
-LAYOUTS, AUDITS = 6.0, 14.0
+# What an iteration takes as a multiple of the float32 floor's, as measured over all frameworks; in
+# bf16 with a matrix unit and without, for a contender and for the floor.
+OF_FLOOR = 1.8
+BF16 = {True: (0.35, 0.2), False: (1.1, 1.6)}
+# In iterations of the floor: layouts are chosen; of each contender its exam, its first iteration,
+# and its audits, some of which are replays.
+LAYOUTS, PROOFS = 12.0, 14.0
+UNTIMED = 1.6  # what runs before rounds and is not timed, as a share of what is
 DESCENT_SECONDS = 25.0  # of one contender in bf16: it trains eight times (descents.py)
-EXAM_SECONDS = 2.5  # of one contender: processes start, and it is examined
+START_SECONDS = 8.0  # of one contender: its processes start, and small things are done
+FOREIGN_SECONDS = 120.0  # of one in a runtime of its own: it is slow, and may be run in part
 PASSES = 3  # forward, and two gradients
 
 
@@ -22,22 +29,32 @@ def seconds(cases: tuple[Case, ...], budget: Budget) -> float:
     """Of a run of these cases on this machine, about; at least what the budget asks."""
     rate = _rate(torch.device(cases[0].device))
     total = 0.0
-    for group in cells(cases).values():
-        total += _of_cell(group, budget, rate) + EXAM_SECONDS * len(group)
+    groups = list(cells(cases).values())
+    share = (1 - PREPARATION) * budget.seconds / len(groups)
+    for group in groups:
+        total += _of_cell(group, budget, rate, 0.0 if share == inf else share)
+        total += START_SECONDS * len(group)
+        total += FOREIGN_SECONDS * sum(facts.of(_framework(case)).foreign for case in group)
     total += DESCENT_SECONDS * len({case.framework for case in cases if case.precision == "bf16"})
     return total if budget.seconds == inf else max(total, budget.seconds)
 
 
-def _of_cell(group: tuple[Case, ...], budget: Budget, rate: float) -> float:
+def _framework(case: Case) -> str:
+    return case.framework.partition(":")[0]
+
+
+def _of_cell(group: tuple[Case, ...], budget: Budget, rate: float, share: float) -> float:
     case = group[0]
     passes = PASSES if case.mode == "training" else 1
     floor = passes * case.network.macs * case.T * case.batch_size / rate
     floor *= 2 if case.precision == "fp64" else 1
     bf16 = sum(each.precision == "bf16" for each in group)
-    contenders = OF_FLOOR * (len(group) - bf16) + OF_FLOOR_BF16 * bf16
-    floors = 2 + (OF_FLOOR_BF16 if bf16 else 0)
+    of_bf16, floor_bf16 = BF16[torch.cpu._is_amx_tile_supported()]
+    contenders = OF_FLOOR * (len(group) - bf16) + of_bf16 * bf16
+    floors = 2 + (floor_bf16 if bf16 else 0)
     rounds = 10 if budget.seconds == inf else budget.rounds
-    return floor * (rounds * (contenders + floors) + contenders + LAYOUTS + AUDITS)
+    timed = max(share, floor * rounds * (contenders + floors))
+    return UNTIMED * timed + floor * (LAYOUTS + PROOFS * len(group))
 
 
 def _rate(device: torch.device) -> float:

@@ -10,7 +10,7 @@ import torch
 from harness.records.build import Failed
 from harness.reference import coding
 from harness.speed.apart import Report
-from harness.speed.contenders import Contender
+from harness.speed.contender import Contender
 
 # Of all votes so many may differ from those audited: the batch is rolled, and where a kernel sums
 # in another order a near-tie flips a few spikes. An answer from memory differs in nearly all.
@@ -43,7 +43,7 @@ def turn(contender: Contender, number: int) -> Came:
     changed = _said(contender, report)
     spikes = None
     if report.votes is not None and report.loss is None:
-        each = contender.row.T * contender.row.population  # a vote is the mean of so many
+        each = contender.case.T * contender.row.population  # a vote is the mean of so many
         spikes = tuple(round(each * share) for share in torch.tensor(report.votes).sum(0).tolist())
     return Came(seconds, report.loss, spikes, changed)
 

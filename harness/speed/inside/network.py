@@ -11,14 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from harness.adapter import Adapter, Variant, examined
-from harness.proof.answer import Question, tapped_pass
+from harness.proof.answer import Incomparable, Question
 from harness.proof.exam import Questions, sit
 from harness.reference import coding
 from harness.spec import Case, Precision, paper
 from harness.speed import memory
 from harness.speed.exchange import Exchange
 from harness.speed.inside.turns import Turns
-from harness.speed.iteration import Built, Came, Workload, built
+from harness.speed.iteration import Ready, Workload
+from harness.speed.part import NotProportional, part_of
+from harness.speed.ready import built
 from harness.system import allocator, state
 from harness.training.descent import Digits, Pupil
 
@@ -30,16 +32,11 @@ COMPILED = "a compiler works in the process that it compiles for: its memory wou
 class There:
     """What is there once a contender is built."""
 
-    built: Built
+    built: Ready
     asked: Question
     turns: Turns
     meter: memory.Meter | str  # why its memory is not measured
     before: state.State  # of the process
-    came: Came | None = None  # of the last iteration
-
-    def run(self) -> None:
-        """One iteration."""
-        self.came = self.built.run()
 
 
 @dataclass(eq=False)
@@ -73,8 +70,17 @@ class AdapterInside:
             "tapped": self._put_tapped,
             "descend": self._descend,
             "release": allocator.release,
+            "part": self._part,
         }
         return orders[order](*given)
+
+    def _part(self) -> list[int] | None:
+        """The steps and samples to run where a whole iteration takes too long; None: all."""
+        try:
+            part = part_of(self.find(self.case.framework), self.case)
+        except NotProportional as reason:
+            raise Incomparable(str(reason)) from None
+        return None if part is None else [part.steps, part.samples]
 
     def _sit(
         self,
@@ -120,9 +126,8 @@ class AdapterInside:
         meter = _meter(adapter, work)
         made = built(adapter, work)
         made.load(asked.parameters, asked.x, _labels(asked))
-        there = There(made, asked, Turns(work.device, lambda: there.run()), meter, before)
-        self._built = there
-        return layout_of(made.module)
+        self._built = There(made, asked, Turns(work.device, made.run), meter, before)
+        return made.layout
 
     def _taken(self, parameters: int) -> Question:
         """The question that the owner has laid into the exchange."""
@@ -155,35 +160,32 @@ class AdapterInside:
     def _computed(self) -> str | None:
         """How the layers of the last iteration were computed, where its adapter says so."""
         say = getattr(self.find(self.case.framework), "computed", None)
-        return None if say is None else str(say(self._there.built.module))
+        return None if say is None else str(say(self._there.built.subject))
 
     def _report(self) -> list[object]:
         """What the last iteration came to: loss, votes, threads, and what changed meanwhile."""
         gc.enable()
         there = self._there
-        assert there.came is not None
-        spikes, loss = there.came
+        spikes, loss = there.built.came
         votes = coding.vote(spikes.float(), self.case.network.classes)
         changed = there.before.changes(state.taken())
         value = None if loss is None else loss.item()
         return [value, votes.tolist(), torch.get_num_threads(), list(changed)]
 
     def _put_answer(self) -> int:
-        """Lays what the last iteration computed into the exchange: voting spikes, gradients."""
-        there = self._there
-        assert there.came is not None
-        gradients = []
-        if self.case.mode == "training":
-            for each in there.built.module.parameters():
-                gradients.append(torch.zeros_like(each) if each.grad is None else each.grad)
-        out = there.came.spikes.to(there.asked.x.dtype)
-        return self.exchange.put([out, *gradients])
+        """Lays what the last iteration computed into the exchange: voting spikes, gradients.
+
+        Behind them the new weights of who has an optimiser of its own.
+        """
+        built = self._there.built
+        gradients = built.gradients() if self.case.mode == "training" else []
+        out = built.came.spikes.to(self._there.asked.x.dtype)
+        return self.exchange.put([out, *gradients, *built.updated()])
 
     def _put_tapped(self) -> list[int]:
         """Lays a pass with taps into the exchange: voting spikes, gradients, layers' spikes."""
         there = self._there
-        there.built.load(there.asked.parameters, there.asked.x, _labels(there.asked))
-        answer = tapped_pass(there.built.module, there.asked)
+        answer = there.built.tapped(there.asked)
         self.exchange.put([answer.out, *answer.gradients, *answer.spikes])
         return [len(answer.gradients), len(answer.spikes)]
 
@@ -210,15 +212,6 @@ def asked_of(case: Case, weights: tuple[Tensor, ...], x: Tensor, labels: Tensor)
         labels=labels,
         mode=case.mode,
     )
-
-
-def layout_of(module: nn.Module) -> str | None:
-    """How the weights of its convolutions lie in memory; None where it has none."""
-    kernels = [each for each in module.parameters() if each.dim() == 4 and each.shape[1] > 1]
-    if not kernels:
-        return None
-    last = all(each.is_contiguous(memory_format=torch.channels_last) for each in kernels)
-    return "channels_last" if last else "contiguous"
 
 
 def _meter(adapter: Adapter, work: Workload) -> memory.Meter | str:

@@ -1,0 +1,127 @@
+"""What runs whole iterations in a runtime of its own, as a torch module: for proofs and trainings.
+
+Each call hands the weights and the batch over, which takes time: what is timed is the trainer.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.adapter import (
+    MakeTrainer,
+    SpikeTap,
+    Trainer,
+    TrainerSettings,
+    Unsupported,
+    Variant,
+)
+from harness.reference import synapses
+from harness.reference.neunorm import NeuNorm
+from harness.spec import SGD, Network, Precision, Stage
+
+PRECISIONS: dict[torch.dtype, Precision] = {torch.float64: "fp64", torch.float32: "fp32"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trainer, and the batch that it is asked about."""
+
+    trainer: Trainer
+    batch: Any
+
+
+class _Spikes(torch.autograd.Function):
+    """The voting layer's spikes as a function of the weights."""
+
+    @staticmethod
+    def forward(run: Run, *parameters: Tensor) -> Tensor:  # which the trainer has loaded
+        run.trainer.infer(run.batch)
+        return run.trainer.out()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.run, *parameters = inputs
+        ctx.save_for_backward(*parameters)
+
+    @staticmethod
+    def backward(ctx: Any, *back: Tensor) -> tuple[Tensor | None, ...]:
+        trainer: Trainer = ctx.run.trainer
+        trainer.load(ctx.saved_tensors)  # meanwhile others may have been loaded
+        return None, *trainer.differentiate(ctx.run.batch, back[0])
+
+
+class Layer(nn.Module):
+    """A layer's parameters, in order: weight, bias, and U where NeuNorm acts on its output."""
+
+    def __init__(self, stage: Stage, network: Network) -> None:
+        super().__init__()
+        self.synapse = synapses.synapse(stage)
+        self.tap = SpikeTap(multi_step=True)
+        self.neunorm = None
+        if network.neunorm and stage.neunorm_shape:
+            self.neunorm = NeuNorm(network.neunorm, stage.neunorm_shape)
+
+
+class ForeignNetwork(nn.Module):
+    """A trainer's network as a module, with weights that torch holds."""
+
+    def __init__(self, network: Network, make: MakeTrainer) -> None:
+        super().__init__()
+        self.network = network
+        self.layers = nn.ModuleList(Layer(stage, network) for stage in network.stages)
+        self._make = make
+        self._trainers: dict[Precision, Trainer] = {}
+        weakref.finalize(self, _close, self._trainers)
+
+    def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, N)
+        if torch.is_autocast_enabled(x.device.type):
+            raise Unsupported("it computes in a runtime of its own, not under torch's autocast")
+        trainer = self._trainer(PRECISIONS[x.dtype])
+        trainer.load(list(self.parameters()))
+        run = Run(trainer, trainer.put(x, torch.zeros(x.shape[1], dtype=torch.int64)))
+        out = _Spikes.apply(run, *self.parameters())
+        taps = [each for each in self.modules() if isinstance(each, SpikeTap)]
+        if any(tap.recording for tap in taps):
+            for tap, spikes in zip(taps, trainer.spikes(run.batch), strict=True):
+                tap(spikes)
+        return out
+
+    def _trainer(self, precision: Precision) -> Trainer:
+        if precision not in self._trainers:
+            # who differentiates outside of a step has no use for the optimiser
+            settings = TrainerSettings(precision, "inference", SGD(), torch.get_num_threads())
+            with torch.inference_mode(False):  # it outlives the pass that first asks for it
+                self._trainers[precision] = self._make(self.network, settings)
+        return self._trainers[precision]
+
+
+def _close(trainers: dict[Precision, Trainer]) -> None:
+    for each in trainers.values():
+        each.close()
+
+
+def built_of(make: MakeTrainer) -> Callable[[Network], nn.Module]:
+    """The `build` of an adapter that has a `trainer`."""
+
+    def build(network: Network) -> nn.Module:
+        check(network)
+        return ForeignNetwork(network, make)
+
+    return build
+
+
+def check(network: Network) -> None:
+    """Raises Unsupported for what no trainer has: torch alone draws dropout's masks."""
+    if network.dropout:
+        raise Unsupported("it has no dropout: use the adapter reference, or a network without")
+
+
+def variant(make: MakeTrainer, deviations: tuple[str, ...] = ()) -> Variant:
+    """Another form of a framework that has a trainer."""
+    return Variant(deviations, built_of(make), trainer=make)

@@ -1,0 +1,121 @@
+"""How much of an iteration is run where a whole one would take too long.
+
+Its time is then scaled in proportion, which is said wherever it is shown. That it is proportional
+is measured first, here: the part against its half. Whoever is so slow is examined on a network of
+an eighth of the width; the audits are of what is timed, as everybody's.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import torch
+
+from harness.adapter import Adapter, trainer_of
+from harness.reference.network import ReferenceNetwork
+from harness.spec import Case, paper
+from harness.speed.iteration import Workload
+from harness.speed.ready import built
+from harness.system import clock
+
+LONGEST = 25.0  # seconds of an iteration that is run whole
+# Seconds that a part may take, which is run about a dozen times. Of some time a share is there
+# whatever the part: where the first is not proportional, the next is tried.
+PARTS = (10.0, 20.0)
+PROPORTIONAL = 0.1  # relative: so far may twice the half be from the part
+NARROW = Fraction(1, 8)  # of the width, of the network that it is examined on
+TRIED = 2  # times; the shorter counts
+
+
+@dataclass(frozen=True)
+class Part:
+    """The first steps and samples of a batch."""
+
+    steps: int
+    samples: int
+
+    @property
+    def amount(self) -> int:
+        """Samples at one step each: what time is to be proportional to."""
+        return self.steps * self.samples
+
+    @property
+    def beside(self) -> Part:
+        """Half of it, or about: samples before steps; of a step of a sample twice as much."""
+        if self.samples > 1:
+            return replace(self, samples=self.samples // 2)
+        return replace(self, steps=self.steps // 2 if self.steps > 1 else 2)
+
+    def of(self, case: Case) -> Case:
+        """The case that is run."""
+        return replace(case, T=self.steps, batch_size=self.samples)
+
+
+class NotProportional(Exception):
+    """Its time cannot be scaled; the message says so."""
+
+
+def part_of(adapter: Adapter, case: Case) -> Part | None:
+    """The part of an iteration to run; None: all of it. Raises NotProportional.
+
+    Torch's modules are run whole, however long that takes: as they always were.
+    """
+    if trainer_of(adapter) is None:
+        return None
+    whole = Part(case.T, case.batch_size)
+    for tried in (Part(1, 1), Part(whole.steps, 1)):  # the smallest tells least, and is soon known
+        spent = seconds(adapter, case, tried)
+        if spent * whole.amount / tried.amount <= LONGEST:
+            return None
+        if spent > PARTS[0]:
+            break
+    for limit in PARTS[:-1]:
+        part = _largest(whole, limit * tried.amount / spent)
+        with suppress(NotProportional):
+            _check(adapter, case, part)
+            return part
+    part = _largest(whole, PARTS[-1] * tried.amount / spent)
+    _check(adapter, case, part)
+    return part
+
+
+def _largest(whole: Part, amount: float) -> Part:
+    """The largest part of so much: all steps of as many samples as fit, else steps of one."""
+    samples = int(amount / whole.steps)
+    if samples >= 1:
+        return Part(whole.steps, min(samples, whole.samples))
+    return Part(max(1, int(amount)), 1)
+
+
+def _check(adapter: Adapter, case: Case, part: Part) -> None:
+    beside = part.beside
+    spent, other = seconds(adapter, case, part), seconds(adapter, case, beside)
+    found = spent / part.amount / (other / beside.amount)
+    if abs(found - 1) > PROPORTIONAL:
+        whole = spent * case.T * case.batch_size / part.amount
+        raise NotProportional(
+            f"an iteration would take about {whole:,.0f} s, and cannot be scaled: "
+            f"{part.samples} samples at {part.steps} steps take {spent:.1f} s, "
+            f"{beside.samples} at {beside.steps} take {other:.1f} s"
+        )
+
+
+def seconds(adapter: Adapter, case: Case, part: Part) -> float:
+    """Of one iteration on so much of made-up data, which take as long as others."""
+    generator = torch.Generator().manual_seed(0)
+    static = paper.settings(case.dataset).static
+    shape = (1 if static else part.steps, part.samples, *case.network.input_shape)
+    labels = torch.zeros(part.samples, dtype=torch.int64)
+    work = Workload(part.of(case), torch.rand(shape, generator=generator), labels, static)
+    ready = built(adapter, work)
+    reference = ReferenceNetwork(case.network).to(work.dtype)
+    weights = [each.detach() for each in reference.parameters()]
+    ready.load(weights, work.inputs.to(work.dtype), labels)
+    found = clock.seconds(ready.run, work.device)
+    for _ in range(TRIED - 1):
+        if found < PARTS[0] / 2:
+            found = min(found, clock.seconds(ready.run, work.device))
+    ready.close()
+    return found

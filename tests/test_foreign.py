@@ -1,0 +1,367 @@
+"""Contenders that run in a runtime of their own: proved, audited and timed as any other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import beside
+import pytest
+import torch
+from torch import Tensor
+
+import adapters
+from adapters import facts, foreign
+from harness.adapter import Adapter, TrainerSettings, Unsupported, Variant
+from harness.analysis.speed import acceleration_lines
+from harness.conformance import random_batch, small
+from harness.proof.exam import Exam
+from harness.records import (
+    AuditRow,
+    CertificateRow,
+    EndedRow,
+    IterationRow,
+    MemoryRow,
+    Row,
+    Store,
+    UnmeasuredRow,
+)
+from harness.records.build import Run, new_run
+from harness.records.ledger import Ledger
+from harness.reference import coding
+from harness.reference.network import ReferenceNetwork
+from harness.reference.precision import DTYPES
+from harness.spec import Access, Adam, Budget, Case, Network, paper
+from harness.speed import memory, part, schedule
+from harness.speed.apart import Apart
+from harness.speed.foreign import OfTrainer
+from harness.speed.part import NotProportional, Part, part_of
+from harness.speed.schedule import Contest
+from harness.system import clock, machine
+from harness.training import step
+
+TINY = paper.network("8C3(Encoding)-AP2-8C3-AP2-16FC-Voting", "cifar10")[1]
+WIDE = paper.network("64C3(Encoding)-AP2-64C3-AP2-64FC-Voting", "cifar10")[1]
+CASE = Case(
+    suite="acceleration",
+    dataset="cifar10",
+    scale="custom",
+    network=TINY,
+    width=Fraction(1),
+    framework="planted",
+    T=4,
+    batch_size=4,
+    precision="fp32",
+    device="cpu",
+    seed=0,
+    optimiser=paper.settings("cifar10").optimiser,
+)
+
+
+@dataclass(eq=False)
+class Sound:
+    """The reference as if it were in a runtime of its own."""
+
+    network: Network
+    settings: TrainerSettings
+    closed: list[bool] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.module = ReferenceNetwork(self.network).to(DTYPES[self.settings.precision])
+        self.optimise = step.optimiser(self.module.parameters(), self.settings.optimiser)
+        self.last: Tensor | None = None
+        self.kept: list[Tensor] = []
+
+    def load(self, parameters: Sequence[Tensor]) -> None:
+        with torch.no_grad():
+            for ours, given in zip(self.module.parameters(), parameters, strict=True):
+                ours.copy_(given)
+
+    def put(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        return x, labels
+
+    def step(self, batch: tuple[Tensor, Tensor]) -> float:
+        self.optimise.zero_grad()
+        out = self.module(batch[0])
+        loss = coding.loss(coding.vote(out, self.network.classes), batch[1])
+        loss.backward()
+        self.last = out.detach()
+        self.kept = [p.grad.clone() for p in self.module.parameters() if p.grad is not None]
+        self.optimise.step()
+        return loss.item()
+
+    def infer(self, batch: tuple[Tensor, Tensor]) -> None:
+        with torch.no_grad():
+            self.last = self.module(batch[0])
+
+    def out(self) -> Tensor:
+        assert self.last is not None
+        return self.last.clone()
+
+    def gradients(self) -> list[Tensor]:
+        return self.kept
+
+    def parameters(self) -> list[Tensor]:
+        return [each.detach().clone() for each in self.module.parameters()]
+
+    def spikes(self, batch: tuple[Tensor, Tensor]) -> list[Tensor]:
+        taps = [layer.tap for layer in self.module.layers]
+        for tap in taps:
+            tap.kept = []
+        self.infer(batch)
+        found = [tap.collected() for tap in taps]
+        for tap in taps:
+            tap.kept = None
+        return found
+
+    def differentiate(self, batch: tuple[Tensor, Tensor], back: Tensor) -> list[Tensor]:
+        self.module.zero_grad()
+        with torch.enable_grad():  # torch asks for it in a backward pass of its own
+            (self.module(batch[0]) * back).sum().backward()
+        return [each.grad.clone() for each in self.module.parameters() if each.grad is not None]
+
+    def close(self) -> None:
+        self.closed.append(True)
+
+
+class LearnsSlowly(Sound):
+    """Its optimiser is another."""
+
+    def __post_init__(self) -> None:
+        self.settings = replace(self.settings, optimiser=Adam(lr=1e-5))
+        super().__post_init__()
+
+
+class ForgetsTime(Sound):
+    """Weighs all steps alike, as a loss does: the gradient of the steps' mean."""
+
+    def differentiate(self, batch: tuple[Tensor, Tensor], back: Tensor) -> list[Tensor]:
+        return super().differentiate(batch, back.mean(0, keepdim=True).expand_as(back))
+
+
+class SkipsTheEnd(Sound):
+    """Computes three of four steps where it is timed, and repeats the last."""
+
+    def step(self, batch: tuple[Tensor, Tensor]) -> float:
+        loss = super().step((batch[0][:3], batch[1]))
+        assert self.last is not None
+        self.last = torch.cat([self.last, self.last[-1:]])
+        return loss
+
+
+class AnswersFromMemory(Sound):
+    """Does the first step alone, and says the same ever after."""
+
+    said: float | None = None
+
+    def step(self, batch: tuple[Tensor, Tensor]) -> float:
+        if self.said is None:
+            self.said = super().step(batch)
+        return self.said
+
+
+PLANTED: dict[str, type[Sound]] = {
+    "sound": Sound,
+    "learns-slowly": LearnsSlowly,
+    "forgets-time": ForgetsTime,
+    "skips-the-end": SkipsTheEnd,
+    "answers-from-memory": AnswersFromMemory,
+}
+
+
+def adapter(kind: Callable[[Network, TrainerSettings], Any]) -> Variant:
+    return foreign.variant(kind)
+
+
+@pytest.fixture(autouse=True)
+def planted(monkeypatch: pytest.MonkeyPatch) -> None:
+    load = adapters.load
+
+    def find(name: str) -> Adapter:
+        framework, _, form = name.partition(":")
+        return adapter(PLANTED[form or "sound"]) if framework == "planted" else load(name)
+
+    forms = tuple(facts.FormFacts(name) for name in PLANTED)
+    known = {**facts._known, "planted": facts.Facts("planted", variants=forms)}
+    monkeypatch.setattr(facts, "_known", known)
+    monkeypatch.setattr(adapters, "load", find)
+    monkeypatch.setattr(memory.Meter, "peak_mib", lambda meter: 12.34)
+    monkeypatch.setattr(schedule, "MOST_ROUNDS", 3)
+    beside.plant(monkeypatch)
+
+
+class Owner:
+    def attempt(self, case: Case, patience: float = 0.0) -> None:
+        return
+
+    def say(self, fraction: float, doing: str) -> None:
+        return
+
+
+def measured(out: Path, *frameworks: str, **changes: Any) -> list[Row]:
+    at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
+    ledger = Ledger(Store(out), Owner(), runs=(at.id,))
+    cases = tuple(replace(CASE, framework=name, **changes) for name in frameworks)
+    budget, contest = Budget(seconds=1.0, rounds=3), Contest(find=adapters.load)
+    for _ in schedule.run(cases, ledger, Access(out.parent), budget, at, contest):
+        pass
+    ledger.release()
+    rows, damaged = Store(out).read()
+    assert not damaged
+    return rows
+
+
+@pytest.mark.parametrize("precision", ["fp64", "fp32"])
+def test_a_trainer_passes_the_exam_as_a_module(precision: Any) -> None:
+    network = small("nmnist", "Middle", "mean")
+    batch = random_batch(network, 4, 8, static=False)
+    exam = Exam(network, batch, precision)
+    assert exam.certify("planted", adapter(Sound)).passed
+    refused = exam.certify("planted", adapter(ForgetsTime))
+    assert not refused.passed and "gradients differ" in refused.failures[0]
+
+
+def test_what_no_trainer_has_is_said() -> None:
+    with pytest.raises(Unsupported, match="no dropout"):
+        adapter(Sound).build(replace(TINY, dropout=0.5))
+    module = adapter(Sound).build(TINY)
+    x = random_batch(TINY, 2, 2, static=True)
+    with (
+        pytest.raises(Unsupported, match="not under torch's autocast"),
+        torch.autocast("cpu", torch.bfloat16),
+    ):
+        module(x)
+
+
+def test_its_trainers_end_with_the_module() -> None:
+    made: list[Sound] = []
+
+    def make(network: Network, settings: TrainerSettings) -> Sound:
+        made.append(Sound(network, settings))
+        return made[-1]
+
+    module = adapter(make).build(TINY)
+    module(random_batch(TINY, 2, 2, static=True))
+    assert not made[0].closed
+    del module
+    assert made[0].closed
+
+
+@pytest.mark.parametrize("mode", ["training", "inference"])
+@pytest.mark.parametrize("dataset", ["cifar10", "nmnist"])
+def test_it_is_proved_audited_and_timed(tmp_path: Path, mode: Any, dataset: str) -> None:
+    network = paper.network("8C3(Encoding)-AP2-8C3-AP2-16FC-Voting", dataset)[1]
+    optimiser = paper.settings(dataset).optimiser
+    rows = measured(
+        tmp_path, "planted", mode=mode, dataset=dataset, network=network, optimiser=optimiser
+    )
+    assert not [row.reason for row in rows if isinstance(row, EndedRow)]
+    found = [(row.when, row.passed) for row in rows if isinstance(row, AuditRow)]
+    assert found == [("before", True), ("after", True)]
+    timed = [r for r in rows if isinstance(r, IterationRow) and r.framework == "planted"]
+    assert len(timed) == 3 and all(row.part is None for row in timed)
+    assert [row.peak_memory_mib for row in rows if isinstance(row, MemoryRow)] == [12.3]
+    if mode == "inference":
+        assert all(row.class_spikes and sum(row.class_spikes) > 0 for row in timed)
+
+
+@pytest.mark.parametrize(
+    ("form", "reason"),
+    [
+        ("learns-slowly", "its optimiser does not do what SGD"),
+        ("forgets-time", "gradients differ"),
+        (
+            "skips-the-end",
+            "not the voting layer's spikes|are not what its inputs make them|gradient of",
+        ),
+        ("answers-from-memory", "is not what was audited|are others|gradient of"),
+    ],
+)
+def test_who_cheats_is_refused(tmp_path: Path, form: str, reason: str) -> None:
+    rows = measured(tmp_path, f"planted:{form}", "planted")
+    ended = [row for row in rows if isinstance(row, EndedRow)]
+    assert [row.variant for row in ended] == [form]
+    assert ended[0].status == "not comparable"
+    assert re.search(reason, ended[0].reason), ended[0].reason
+
+
+def clocked(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[int, int], float]) -> None:
+    """Iterations of so many steps and samples take what `seconds` says."""
+
+    def taken(run: Callable[[], object], device: torch.device) -> float:
+        run()
+        ready = getattr(run, "__self__", None)
+        if isinstance(ready, OfTrainer):
+            x, _ = ready._batch
+            return seconds(x.shape[0], x.shape[1])
+        return 1.0
+
+    monkeypatch.setattr(part, "PARTS", (60.0,))
+    monkeypatch.setattr(part, "LONGEST", 60.0)
+    monkeypatch.setattr(clock, "seconds", taken)
+    monkeypatch.setattr(Apart, "seconds", lambda apart: apart.ask("iterate"))
+
+
+def test_what_takes_too_long_is_run_in_part_and_scaled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clocked(monkeypatch, lambda steps, samples: 20.0 * steps * samples / 4)
+    rows = measured(tmp_path, "planted", "reference", network=WIDE)
+    assert not [row.reason for row in rows if isinstance(row, EndedRow)]
+    timed = [r for r in rows if isinstance(r, IterationRow) and r.framework == "planted"]
+    # 5 s a step and sample: three samples at all four steps fit into a minute
+    assert {row.part for row in timed} == {3 / 4}
+    assert [row.seconds for row in timed] == pytest.approx([80.0] * 3)
+    (unmeasured,) = (row for row in rows if isinstance(row, UnmeasuredRow))
+    assert unmeasured.reason == "3 samples at 4 steps were run, not all"
+    (line,) = (each for each in acceleration_lines(rows) if each.framework == "planted")
+    assert line.part == 3 / 4 and line.rank is None
+    assert "scaled: 75.00% of an iteration was run, and its exam was narrower" in line.lacks
+    exams = {
+        (row.framework, row.examined_network) for row in rows if isinstance(row, CertificateRow)
+    }
+    assert exams == {("planted", str(WIDE.scaled(Fraction(1, 8)))), ("reference", None)}
+    whole = [r for r in rows if isinstance(r, IterationRow) and r.framework == "reference"]
+    assert {row.part for row in whole} == {None}
+
+
+def test_what_is_not_proportional_is_not_scaled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clocked(monkeypatch, lambda steps, samples: 15.0 + steps * samples)
+    rows = measured(tmp_path, "planted", "reference")
+    (ended,) = (row for row in rows if isinstance(row, EndedRow))
+    assert ended.framework == "planted" and "cannot be scaled" in ended.reason
+
+
+@pytest.mark.parametrize(
+    ("a_step", "expected"),
+    [(0.1, None), (3.6, None), (5.0, Part(4, 3)), (14.0, Part(4, 1)), (50.0, Part(1, 1))],
+)
+def test_the_largest_part_that_fits_is_run(
+    a_step: float, expected: Part | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clocked(monkeypatch, lambda steps, samples: a_step * steps * samples)
+    assert part_of(adapter(Sound), CASE) == expected
+
+
+def test_a_larger_part_is_run_where_the_first_is_not_proportional(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clocked(monkeypatch, lambda steps, samples: 2.0 + steps * samples)
+    case = replace(CASE, batch_size=40)
+    monkeypatch.setattr(part, "PARTS", (18.0, 40.0))
+    monkeypatch.setattr(part, "LONGEST", 10.0)
+    # 2 + 12 seconds of 12 against 2 + 4 of 4 are not, 2 + 24 of 24 against 2 + 12 of 12 are
+    assert part_of(adapter(Sound), case) == Part(4, 6)
+
+
+def test_a_torch_module_is_run_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocked(monkeypatch, lambda steps, samples: 100.0)
+    assert part_of(adapters.load("reference"), CASE) is None
+    with pytest.raises(NotProportional, match="an iteration would take about 1,600 s"):
+        part_of(adapter(Sound), CASE)
