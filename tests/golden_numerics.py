@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import adapters
-from harness.adapter import Adapter, record_spikes
+from harness.adapter import Adapter, record_spikes, trainer_of
 from harness.datasets import Labelled
 from harness.datasets.samples import About, Normal
 from harness.reference.ann import initialised_ann
@@ -82,8 +82,16 @@ def made() -> dict[str, object]:
 
 
 def computed_by(adapter: Adapter) -> dict[str, object]:
-    """What an adapter computes of each setting."""
-    return {title: _of_adapter(adapter, setting) for title, setting in settings().items()}
+    """What an adapter computes of each setting; in a runtime of its own without dropout."""
+    foreign = trainer_of(adapter) is not None
+    return {
+        title: _of_adapter(adapter, _without_dropout(setting) if foreign else setting)
+        for title, setting in settings().items()
+    }
+
+
+def _without_dropout(setting: Setting) -> Setting:
+    return replace(setting, network=replace(setting.network, dropout=0.0))
 
 
 def _of_adapter(adapter: Adapter, setting: Setting) -> dict[str, object]:

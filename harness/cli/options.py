@@ -135,12 +135,13 @@ Out = Annotated[
 
 
 def frameworks_named(given: Names | None, suite: Suite, *, quick: bool) -> tuple[str, ...]:
-    """Those given, else the suite's, else all, and unless it is to be quick its variants beside
-    them. Raises UsageError for an unknown one.
+    """Those given, else the suite's, else all but who is to be named; and unless it is to be quick
+    its variants beside them. Raises UsageError for an unknown one.
     """
     import adapters
 
-    chosen = given or suite.frameworks or (*adapters.names(), *(() if quick else suite.beside))
+    all_ = [name for name in adapters.names() if name not in suite.apart]
+    chosen = given or suite.frameworks or (*all_, *(() if quick else suite.beside))
     for name in chosen:
         adapters.check_name(name)  # one that does not load is no error: a row says so
     return chosen

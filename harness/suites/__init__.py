@@ -17,11 +17,12 @@ class Suite:
     cases: Callable[[Selection], tuple[Case, ...]]
     frameworks: tuple[str, ...] | None = None  # that run where none is named; None: all known
     beside: tuple[str, ...] = ()  # variants that run too where none is named
+    apart: tuple[str, ...] = ()  # frameworks that run where they are named alone
     trains: bool = False  # its cases are trained; else they are timed
 
 
 SUITES: dict[str, Suite] = {
-    "acceleration": Suite(acceleration.cases, beside=acceleration.BESIDE),
+    "acceleration": Suite(acceleration.cases, beside=acceleration.BESIDE, apart=acceleration.APART),
     "timesteps": Suite(timesteps.cases, trained.FRAMEWORKS, trains=True),
     "scale": Suite(scale.cases, trained.FRAMEWORKS, trains=True),
     "neunorm": Suite(neunorm.cases, trained.FRAMEWORKS, trains=True),

@@ -15,6 +15,8 @@ QUICK_DATASETS = ("cifar10",)  # all three take more than the 90 s that a first 
 # Who runs in bf16 too, beside float32, where no precision is asked for: our own engine.
 MIXED = ("fused",)
 BESIDE = ("fused:dense",)  # what events gain is the difference
+# A default run is long without them: Octave's convolutions take minutes, or are scaled.
+APART = ("jax", "octave", "sinabs")
 Form = tuple[str, Precision]  # a framework's, and the precision it runs in
 FORMS: tuple[str, ...] = ("channels-last", "compiled")  # of `harness.adapter`, which needs torch
 CUDA_FORMS: tuple[str, ...] = ("cuda-graph",)  # where there is a GPU, and for our own engine too

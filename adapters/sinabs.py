@@ -1,0 +1,149 @@
+"""sinabs: `LIFSqueeze`, the steps folded into the batch of every synapse, samples first.
+
+`samna`, which sinabs depends on, is never imported: its package is a stub that runs pip.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+import torch
+from sinabs import layers as sl
+from sinabs.activation import SingleSpike
+from torch import Tensor, nn
+
+from harness.adapter import SpikeTap, Variant
+from harness.reference import dropout, synapses
+from harness.reference.neunorm import NeuNorm
+from harness.reference.neuron import fire
+from harness.spec import LIF, Network, Stage
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Fire:
+    """The paper's spike in sinabs' extension point; its own spikes are float32 whatever goes in."""
+
+    a: float
+    required_states: ClassVar[list[str]] = ["v_mem"]
+
+    def apply(self, v_mem: Tensor, spike_threshold: Tensor, surrogate_grad_fn: object) -> Tensor:
+        return fire(v_mem - spike_threshold, self.a)
+
+
+def reset(spikes: Tensor, state: State, spike_threshold: Tensor) -> State:
+    """The potential after the reset to zero; unlike in `MembraneReset`, spikes carry gradient."""
+    return {**state, "v_mem": state["v_mem"] * (1 - spikes)}
+
+
+def _layer(lif: LIF, **chosen: Any) -> sl.LIFSqueeze:
+    """`LIFSqueeze` with the paper's decay and threshold, none of which is a parameter.
+
+    They are float64 numbers of no dimension: a tensor's own type stands. As sinabs keeps them,
+    they are float32 parameters, and the decay is trained.
+    """
+    layer = sl.LIFSqueeze(tau_mem=1.0, train_alphas=True, num_timesteps=1, **chosen)
+    for name, value in (("alpha_mem", lif.k_tau), ("spike_threshold", lif.v_th)):
+        delattr(layer, name)  # a parameter's name takes no tensor
+        setattr(layer, name, torch.tensor(value, dtype=torch.float64))
+    return layer
+
+
+def faithful(lif: LIF) -> sl.LIFSqueeze:
+    """The paper's neuron."""
+    return _layer(lif, norm_input=False, spike_fn=Fire(lif.a), reset_fn=reset)
+
+
+def default(lif: LIF) -> sl.LIFSqueeze:
+    """The neuron with this decay and threshold, and every other argument as it comes but for one
+    spike a step: many are no spikes of the paper.
+    """
+    return _layer(lif, spike_fn=SingleSpike)
+
+
+class Layer(nn.Module):
+    """One layer: synapse, neurons, then the pool and NeuNorm; all steps at once."""
+
+    def __init__(self, stage: Stage, network: Network, make_neuron: Any) -> None:
+        super().__init__()
+        self.synapse = synapses.synapse(stage)
+        self.lif = make_neuron(network.lif)
+        self.tap = SpikeTap(multi_step=True)
+        self.pool = synapses.pool(stage.pool) if stage.pool else None
+        self.neunorm = None
+        if network.neunorm and stage.neunorm_shape:
+            self.neunorm = NeuNorm(network.neunorm, stage.neunorm_shape)
+        self.p = network.dropout
+
+    def forward(self, current: Tensor, steps: int, keys: Tensor | None) -> Tensor:
+        """(B T, ...) -> the next layer's input (B T, ...); `keys` (T, B, 2) of dropout's masks."""
+        samples = len(current) // steps
+        # a new batch size without this draws states of the old one at random
+        self.lif.init_state_with_shape((samples, *current.shape[1:]))
+        self.lif.num_timesteps = steps
+        out = self.lif(current).to(current.dtype)
+        self.tap(_in_time(out, steps))
+        if self.pool is not None:
+            out = self.pool(out)
+        if self.neunorm is not None:
+            out = self._normalised(out, steps)
+        if keys is None:
+            return out
+        return dropout.drop(out, keys.transpose(0, 1).flatten(0, 1), self.p)
+
+    def _normalised(self, out: Tensor, steps: int) -> Tensor:
+        assert self.neunorm is not None
+        x, sent = None, []
+        for spikes in _in_time(out, steps):
+            normalised, x = self.neunorm(spikes, x)
+            sent.append(normalised)
+        return torch.stack(sent, 1).flatten(0, 1)
+
+
+def _in_time(x: Tensor, steps: int) -> Tensor:  # (B T, ...) -> (T, B, ...)
+    return x.unflatten(0, (-1, steps)).transpose(0, 1)
+
+
+class SinabsNetwork(nn.Module):
+    """Layer by layer over all steps; the state is cleared before every call."""
+
+    def __init__(self, network: Network, make_neuron: Any) -> None:
+        super().__init__()
+        self.network = network
+        self.layers = nn.ModuleList(Layer(stage, network, make_neuron) for stage in network.stages)
+
+    def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, N)
+        layers = cast("list[Layer]", list(self.layers))
+        keys = dropout.stage_keys(self.network, x, training=self.training)
+        steps = len(x)
+        current = synapses.encoding_sequence(layers[0].synapse, x)
+        out = layers[0](current.transpose(0, 1).flatten(0, 1), steps, keys[0])
+        for following, layer_keys in zip(layers[1:], keys[1:], strict=True):
+            out = following(following.synapse(out), steps, layer_keys)
+        return _in_time(out, steps)
+
+
+DEVIATIONS: tuple[str, ...] = ()
+
+
+def build(network: Network) -> nn.Module:
+    """The paper's function in sinabs."""
+    return SinabsNetwork(network, faithful)
+
+
+def _defaults(network: Network) -> nn.Module:
+    return SinabsNetwork(network, default)
+
+
+VARIANTS = {
+    "defaults": Variant(
+        (
+            "the input is scaled by 1 - k_tau (norm_input=True, sinabs' default)",
+            "the reset subtracts V_th, and carries no gradient (MembraneSubtract, sinabs' default)",
+            "the surrogate is an exponential (sinabs' default), not a rectangle",
+        ),
+        _defaults,
+    ),
+}
