@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -15,34 +14,22 @@ from torch import Tensor, nn
 
 import adapters
 from adapters import facts
-from harness.spec import Network, Reading, paper
 
 # Networks in tests are too small for more, and on a busy machine two threads wait for each other.
 torch.set_num_threads(1)
 
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")  # it compiles sooner
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is first imported
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
+# Those that are torch modules; the others have no dropout, no bf16 and no other form of a module.
+TORCH = [name for name in adapters.available() if not facts.of(name).foreign]
+
 needs_shared = pytest.mark.skipif(
     not SHARED.is_dir(), reason="needs ../shared, which only the project's own machines have"
 )
-
-
-def small(dataset: str, scale: str = "Small", neunorm: Reading | None = None) -> Network:
-    """A network of Table 1 at an eighth of its width."""
-    return paper.network(scale, dataset, neunorm=neunorm, width=Fraction(1, 8))[1]
-
-
-def random_batch(network: Network, T: int, B: int, *, static: bool, seed: int = 0) -> Tensor:
-    """Inputs (T, B, C, H, W) as the data has them: normalised pixels, or sparse counts."""
-    generator = torch.Generator().manual_seed(seed)
-    if static:
-        image = torch.randn(B, *network.input_shape, generator=generator)
-        return image.expand(T, *image.shape)
-    rates = torch.full((T, B, *network.input_shape), 0.1)
-    return torch.poisson(rates, generator=generator)
 
 
 def compare(module: nn.Module, reference: nn.Module, x: Tensor) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import beside
 import pytest
 import torch
+from conftest import TORCH
 from rows import base
 from test_schedule import Owner, case, of, rows_in, run
 
@@ -374,7 +375,7 @@ def test_one_loss_that_is_not_finite_is_in_the_mean_of_all() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", adapters.available())
+@pytest.mark.parametrize("name", TORCH)
 def test_every_framework_passes_at_full_length(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,12 +8,12 @@ from dataclasses import replace
 import contenders
 import pytest
 import torch
-from conftest import random_batch, small
 from contenders import DetachedReset, off_by
 from torch import Tensor, nn
 
 import adapters
 from harness.adapter import SpikeTap, Variant, examined
+from harness.conformance import random_batch, small
 from harness.proof.certificate import Certificate
 from harness.proof.exam import Exam, Questions, Sitting, exam_input, sit
 from harness.proof.planted import edge_potential

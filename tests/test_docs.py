@@ -11,12 +11,12 @@ import pytest
 import torch
 import typer.main
 import yaml
-from conftest import random_batch, small
 
 import adapters
 from adapters import facts
 from harness import __version__
 from harness.cli.app import app
+from harness.conformance import random_batch, small
 from harness.proof.exam import Exam
 from harness.spec import Precision
 

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import random_batch, small
+from conftest import TORCH
 
 import adapters
+from harness.conformance import random_batch, small
 from harness.reference import dropout
 from harness.reference.initialise import copy_parameters, initialised
 from harness.spec import Network, UsageError
@@ -61,7 +62,7 @@ def test_a_probability_out_of_range_is_refused(p: float) -> None:
 
 
 @pytest.mark.parametrize("neunorm", [False, True])
-@pytest.mark.parametrize("name", adapters.available())
+@pytest.mark.parametrize("name", TORCH)
 def test_every_adapter_draws_the_references_masks(name: str, neunorm: bool) -> None:
     network = dropping(neunorm)
     x = random_batch(network, 4, 2, static=True).double()

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import small
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from harness.conformance import small
 from harness.spec import Network
 from harness.speed import floor
 from harness.speed.floor import Shape, Work

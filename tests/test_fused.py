@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import compare, random_batch, small
+from conftest import compare
 from torch import Tensor
 
 import adapters
 from adapters import fused as fused_adapter
+from harness.conformance import random_batch, small
 from harness.fused import plain
 from harness.fused.form import Form
 from harness.reference import dropout

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import compare, random_batch, small
+from conftest import compare
 from torch import Tensor
 
 import adapters
 from harness.adapter import record_spikes
+from harness.conformance import random_batch, small
 from harness.reference import dropout
 from harness.reference.initialise import copy_parameters, initialised
 from harness.spec import LIF, Network, Reading

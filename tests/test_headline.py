@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from conftest import random_batch, small
 from rich.console import Console
 from rows import descended, row
 from test_ranks import (
@@ -26,7 +25,8 @@ import adapters
 from harness.analysis.speed import acceleration_lines
 from harness.cli import terminal
 from harness.cli.measuring import say_noise
-from harness.proof.check import Examined
+from harness.conformance import random_batch, small
+from harness.proof.check import Examined, OnNetwork
 from harness.proof.exam import Exam
 from harness.records import CertificateRow, EndedRow, IterationRow, Row, UnmeasuredRow, identity
 from harness.report import figures, headline, provenance
@@ -158,7 +158,7 @@ def test_harness_check_says_how_many_inputs_float32_took() -> None:
     for attempts, says in ((1, False), (3, True)):
         proof = replace(first, attempts=attempts)
         said = io.StringIO()
-        examined = Examined("reference", (), (("Small", proof),))
+        examined = Examined("reference", (), (OnNetwork("Small", None, proof),))
         Console(width=120, file=said).print(terminal.examined(examined))
         assert ("float32 took up to 3 inputs" in said.getvalue()) == says
 

@@ -273,7 +273,8 @@ def test_a_path_that_is_no_text_is_a_path(
     Store(folder).append(ROW)
     assert call(monkeypatch, "report", "--out", str(folder)) == 0
     assert (folder / "report.html").exists()
-    assert "a\\udcff/report.html" in capsys.readouterr().out
+    said = capsys.readouterr().out.replace("\n", "")  # a long path goes on in the next line
+    assert "a\\udcff/report.html" in said
 
 
 def test_a_file_that_the_system_refuses_is_one_sentence(

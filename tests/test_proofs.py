@@ -8,10 +8,11 @@ from fractions import Fraction
 
 import pytest
 import torch
-from conftest import random_batch, small
+from conftest import TORCH
 from torch import Tensor
 
 import adapters
+from harness.conformance import random_batch, small
 from harness.proof.exam import Exam
 from harness.reference.initialise import copy_parameters, initialised
 from harness.spec import Precision, Reading, paper
@@ -37,7 +38,7 @@ def test_certified_at_full_width(name: str, static: bool, neunorm: Reading | Non
     """In float32, where width tells: float64 is proved of narrow ones, and by each run at full."""
     network = paper.network(name, "cifar10" if static else "nmnist", neunorm=neunorm)[1]
     exam = Exam(network, random_batch(network, 4, 8, static=static), "fp32")
-    for adapter in adapters.available():
+    for adapter in adapters.available() if name == "Small" else TORCH:  # others take minutes
         certificate = exam.certify(adapter, adapters.load(adapter))
         assert certificate.passed, (adapter, certificate.failures)
 

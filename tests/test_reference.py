@@ -7,11 +7,11 @@ from fractions import Fraction
 
 import pytest
 import torch
-from conftest import random_batch, small
 from torch import Tensor
 
 from harness import reference
 from harness.adapter import record_spikes
+from harness.conformance import random_batch, small
 from harness.reference import coding, neunorm, neuron
 from harness.reference.adjoint import adjoint
 from harness.reference.initialise import copy_parameters, initialised

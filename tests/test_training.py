@@ -6,9 +6,9 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import random_batch, small
 from torch import Tensor, nn
 
+from harness.conformance import random_batch, small
 from harness.reference import coding
 from harness.reference.initialise import initialised
 from harness.spec import paper

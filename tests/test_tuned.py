@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import random_batch, small
+from conftest import TORCH
 from torch._dynamo.exc import BackendCompilerFailed
 
 import adapters
 from harness.adapter import Variant
+from harness.conformance import random_batch, small
 from harness.proof.answer import Question, plain_pass, tapped_pass
 from harness.proof.audit import Audit
 from harness.proof.exam import Exam
@@ -50,7 +51,7 @@ def test_channels_last_is_what_its_name_says_and_certified() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-@pytest.mark.parametrize("name", [name for name in adapters.available() if name != "fused"])
+@pytest.mark.parametrize("name", [name for name in TORCH if name != "fused"])
 def test_what_compiles_is_audited_as_it_is_timed(name: str) -> None:
     network = small("cifar10")
     batch = random_batch(network, 4, 2, static=True)

@@ -1,0 +1,170 @@
+"""The adapter contract as checks, for any test runner: ours, or that of a package with an adapter.
+
+```python
+import pytest
+
+from harness import conformance
+
+
+@pytest.mark.parametrize("check", conformance.checks("example"), ids=str)
+def test_example_keeps_the_contract(check: conformance.Check) -> None:
+    check()
+```
+"""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache, partial
+
+import torch
+from torch import Tensor
+
+import adapters
+from harness.adapter import record_spikes
+from harness.proof.exam import Exam
+from harness.reference.initialise import copy_parameters, initialised
+from harness.spec import Network, Precision, Reading, contender, paper
+
+WIDTH = Fraction(1, 8)
+PRECISIONS: tuple[Precision, ...] = ("fp64", "fp32")
+SIZES = ((1, 1), (3, 2), (7, 1))  # T and B, after each other on one module
+# The event networks of Table 1 are the same three: the last data set covers its input's size.
+NETWORKS: tuple[tuple[str, str], ...] = (
+    *(("cifar10", scale) for scale in paper.SCALES),
+    *(("nmnist", scale) for scale in paper.SCALES),
+    ("dvs-cifar10", "Middle"),
+)
+READINGS: tuple[Reading | None, ...] = (None, "mean", "literal")
+WRONG = 0.1  # of the largest entry: so far at least is the gradient of who is another function
+
+
+class Broken(AssertionError):
+    """An adapter that does not keep the contract; the message says where."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One part of the contract, of one adapter. Called, it raises Broken, or what that raises."""
+
+    name: str
+    run: Callable[[], None]
+
+    def __call__(self) -> None:
+        self.run()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def checks(framework: str) -> list[Check]:
+    """All that an adapter owes; its variants' too. Raises UsageError, and Missing.
+
+    A variant without deviations is to pass the exam, one with deviations is to fail it clearly.
+    """
+    adapters.load(framework)
+    return [Check(f"{framework} {name}", run) for name, run in _checks(framework)]
+
+
+def _checks(framework: str) -> Iterator[tuple[str, Callable[[], None]]]:
+    for dataset, scale in NETWORKS:
+        for reading in READINGS:
+            for precision in PRECISIONS:
+                asked = dataset, scale, reading, precision
+                title = f"{dataset} {scale} {reading or 'without NeuNorm'} {precision}"
+                yield title, partial(_is_certified, framework, *asked)
+    for variant, found in adapters.variants_of(framework).items():
+        name = contender(framework, variant)
+        if found.deviations:
+            yield f"{variant} is marked and differs", partial(_differs, name)
+        else:
+            yield f"{variant} is equal", partial(_is_equal, name)
+    for T, B in SIZES:
+        yield f"T={T} B={B}", partial(_takes, framework, T, B)
+    yield "one tap a layer", partial(_taps, framework)
+    yield "is let go", partial(_is_let_go, framework)
+
+
+def small(dataset: str, scale: str = "Small", neunorm: Reading | None = None) -> Network:
+    """A network of Table 1 at an eighth of its width."""
+    return paper.network(scale, dataset, neunorm=neunorm, width=WIDTH)[1]
+
+
+def random_batch(network: Network, T: int, B: int, *, static: bool, seed: int = 0) -> Tensor:
+    """Inputs (T, B, C, H, W) as the data has them: normalised pixels, or sparse counts."""
+    generator = torch.Generator().manual_seed(seed)
+    if static:
+        image = torch.randn(B, *network.input_shape, generator=generator)
+        return image.expand(T, *image.shape)
+    rates = torch.full((T, B, *network.input_shape), 0.1)
+    return torch.poisson(rates, generator=generator)
+
+
+@cache  # the reference's answers serve all adapters
+def exam(dataset: str, scale: str, neunorm: Reading | None, precision: Precision) -> Exam:
+    """The exam of a small network."""
+    network = small(dataset, scale, neunorm)
+    batch = random_batch(network, 4, 8, static=dataset == "cifar10")
+    return Exam(network, batch, precision)
+
+
+def _is_certified(
+    name: str, dataset: str, scale: str, neunorm: Reading | None, precision: Precision
+) -> None:
+    certificate = exam(dataset, scale, neunorm, precision).certify(name, adapters.load(name))
+    if not certificate.passed:
+        raise Broken("; ".join(certificate.failures) or "it is marked as another function")
+
+
+def _is_equal(name: str) -> None:
+    for precision in PRECISIONS:
+        _is_certified(name, "cifar10", "Small", "mean", precision)
+
+
+def _differs(name: str) -> None:
+    certificate = exam("cifar10", "Small", None, "fp64").certify(name, adapters.load(name))
+    if certificate.passed or not certificate.gradient_error > WRONG:
+        raise Broken("it is marked as another function, and its gradients hardly differ")
+    if not any("gradients differ by" in failure for failure in certificate.failures):
+        raise Broken(f"the exam does not say by how much: {certificate.failures}")
+
+
+def _takes(name: str, T: int, B: int) -> None:
+    network = small("nmnist", "Small", "mean")
+    x = random_batch(network, T, B, static=False).double()
+    reference = initialised(network, x, seed=0)
+    module = adapters.load(name).build(network).double()
+    copy_parameters(reference, module)
+    module(random_batch(network, 5, 3, static=False).double())  # another size before
+    out = module(x)
+    if tuple(out.shape) != (T, B, 100):
+        raise Broken(f"the output is {tuple(out.shape)}, expected {(T, B, 100)}")
+    if not torch.equal(out, reference(x)):
+        raise Broken("after a batch of another size its spikes are not the reference's")
+
+
+def _taps(name: str) -> None:
+    network = small("cifar10", "Middle")
+    module = adapters.load(name).build(network)
+    x = random_batch(network, 2, 2, static=True)
+    with record_spikes(module) as taps:
+        module(x)
+        shapes = [tuple(tap.collected().shape) for tap in taps]
+    expected = [(2, 2, *stage.output_shape) for stage in network.stages]
+    if shapes != expected:
+        raise Broken(f"its taps show spikes of {shapes}, expected one a layer: {expected}")
+    if any(tap.recording for tap in taps):
+        raise Broken("a tap goes on recording")
+
+
+def _is_let_go(name: str) -> None:
+    module = adapters.load(name).build(small("cifar10"))
+    held = weakref.ref(module)
+    del module
+    gc.collect()
+    if held() is not None:
+        raise Broken("something holds its module when nobody uses it any more")
