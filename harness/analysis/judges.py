@@ -18,7 +18,6 @@ from harness.analysis import published
 from harness.analysis.extent import alike, full_size, scale_of, unconverged
 from harness.analysis.paper import measures
 from harness.analysis.published import Published
-from harness.analysis.speed import acceleration_lines
 from harness.analysis.statistics import share
 from harness.analysis.trained import Trainings, contrast, convergence, trainings
 from harness.analysis.verdict import (
@@ -31,7 +30,7 @@ from harness.analysis.verdict import (
     untested,
 )
 from harness.records import ConfusionRow, Row
-from harness.spec import ANN, FLOOR, paper
+from harness.spec import ANN, paper
 
 # The least that would matter of each effect, fixed before the runs; of a trend that is there the
 # interval must lie above 0, of one that is not there below this.
@@ -76,26 +75,6 @@ def _is_positive(gains: np.ndarray) -> float | None:
     if np.ptp(gains) <= ROUNDING * np.abs(gains).max():  # no spread: SciPy would warn
         return 0.0 if gains[0] > 0 else 1.0
     return float(stats.ttest_rel(gains, np.zeros(len(gains)), alternative="greater").pvalue)
-
-
-def fig3(rows: Sequence[Row]) -> Verdict:
-    """Not to be tested, since the Matlab it is against is not public; our ratios are said."""
-    timed = [
-        line.ratio_to_floor
-        for line in acceleration_lines(rows)
-        if line.framework != FLOOR and not isnan(line.ratio_to_floor)
-    ]
-    figures = ""
-    if timed:
-        low, high = min(timed), max(timed)
-        figures = f"contenders take {low:.2f} to {high:.2f} times the floor"
-    return Verdict(
-        "not tested",
-        figures,
-        "the Matlab implementation that it compares with is not public; "
-        "what PyTorch takes is measured, against the machine's floor",
-        "the Matlab implementation, timed on the same machine",
-    )
 
 
 def fig4(rows: Sequence[Row]) -> Verdict:

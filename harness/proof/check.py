@@ -22,19 +22,33 @@ BATCH_SIZE, STEPS = 8, 10
 
 
 @dataclass(frozen=True)
+class OnNetwork:
+    """A certificate, and the network that it is of."""
+
+    title: str  # of the network; NeuNorm apart
+    reading: Reading | None
+    certificate: Certificate
+
+    @property
+    def named(self) -> str:
+        """The network in full: "CIFAR-10 Small NeuNorm mean"."""
+        return self.title + (f" NeuNorm {self.reading}" if self.reading else "")
+
+
+@dataclass(frozen=True)
 class Examined:
-    """One adapter's certificates, each with the title of its network."""
+    """One adapter's certificates."""
 
     name: str
     deviations: tuple[str, ...]
-    proofs: tuple[tuple[str, Certificate], ...]
+    proofs: tuple[OnNetwork, ...]
     reason: str = ""  # why there are none: not installed, unsupported, or what it died of
     broke: bool = False  # it raised, died or hung where it was examined
 
     @property
     def failed(self) -> bool:
         """Whether it claims to be equal and is not."""
-        wrong = self.broke or any(not proof.passed for _, proof in self.proofs)
+        wrong = self.broke or any(not proof.certificate.passed for proof in self.proofs)
         return wrong and not self.deviations
 
 
@@ -79,10 +93,10 @@ def examined(name: str, scope: Scope, say: Say) -> Examined:
     except adapters.Missing as reason:
         return Examined(name, (), (), str(reason))
     proofs = []
-    for n, (title, exam) in enumerate(_exams(scope)):
+    for n, (title, reading, exam) in enumerate(_exams(scope)):
         say(n / scope.exams, title)
         try:
-            proofs.append((title, exam.certify(name, adapter)))
+            proofs.append(OnNetwork(title, reading, exam.certify(name, adapter)))
         except Unsupported as reason:
             return Examined(name, (), (), str(reason))
         except UsageError as error:  # the adapter's own: it ends nothing but itself
@@ -90,7 +104,7 @@ def examined(name: str, scope: Scope, say: Say) -> Examined:
     return Examined(name, adapter.DEVIATIONS, tuple(proofs))
 
 
-def _exams(scope: Scope) -> Iterator[tuple[str, Exam]]:
+def _exams(scope: Scope) -> Iterator[tuple[str, Reading | None, Exam]]:
     root = datasets.data_root(scope.data_root)
     for dataset in scope.datasets or tuple(paper.SETTINGS):
         request = datasets.Request(dataset, T=STEPS, batch_size=BATCH_SIZE, root=root)
@@ -99,4 +113,5 @@ def _exams(scope: Scope) -> Iterator[tuple[str, Exam]]:
             for reading in READINGS:
                 scale, network = paper.network(name, dataset, neunorm=reading, width=scope.width)
                 title = f"{paper.settings(dataset).title} {scale}"
-                yield from ((title, Exam(network, batch, each)) for each in PRECISIONS)
+                for precision in PRECISIONS:
+                    yield title, reading, Exam(network, batch, precision)

@@ -10,6 +10,7 @@ from statistics import fmean
 import numpy as np
 import plotly.graph_objects as go
 
+from harness.analysis.matlab import FORMS, TENS, against
 from harness.analysis.speed import Acceleration
 from harness.analysis.statistics import share
 from harness.analysis.trained import Condition, Trainings, curves, trainings
@@ -51,6 +52,38 @@ def speed(lines: Sequence[Acceleration], dataset: str) -> go.Figure | None:
         )
     figure.add_hline(y=1, line_dash="dot", annotation_text="floor")
     return _finished(figure, "time of a training step / floor")
+
+
+def matlab(lines: Sequence[Acceleration]) -> go.Figure | None:
+    """Time of each form of the Matlab code over plain PyTorch's, on a logarithmic axis."""
+    shown = against(lines)
+    if not shown:
+        return None
+    figure = go.Figure()
+    for variant in dict.fromkeys(line.variant for line in shown):
+        bars = [line for line in shown if line.variant == variant]
+        times = [1 / bar.speedup_vs_reference for bar in bars]
+        ends = [(1 / bar.speedup_high, 1 / bar.speedup_low) for bar in bars]
+        figure.add_bar(
+            name=FORMS[variant],
+            x=[f"{paper.settings(bar.dataset).title} {bar.scale}" for bar in bars],
+            y=times,
+            error_y={
+                "type": "data",
+                "color": "#808080",
+                "symmetric": False,
+                "array": [high - time for time, (_, high) in zip(times, ends, strict=True)],
+                "arrayminus": [time - low for time, (low, _) in zip(times, ends, strict=True)],
+            },
+            text=["scaled" if not isnan(bar.part) else "" for bar in bars],
+            marker={"pattern": {"shape": ["x" if not isnan(bar.part) else "" for bar in bars]}},
+            customdata=[[*end, bar.rounds] for end, bar in zip(ends, bars, strict=True)],
+            hovertemplate="%{x}: %{y:.3g} times [%{customdata[0]:.3g}, %{customdata[1]:.3g}], "
+            "n = %{customdata[2]} %{text}<extra></extra>",
+        )
+    figure.add_hrect(TENS, 10 * TENS, opacity=0.1, annotation_text="tens of times")
+    figure.update_yaxes(type="log", dtick=1)
+    return _finished(figure, "time over plain PyTorch's")
 
 
 def memory(lines: Sequence[Acceleration], dataset: str) -> go.Figure | None:

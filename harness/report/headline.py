@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
 
+from harness.analysis.matlab import OCTAVE
 from harness.analysis.rounds import noise_of_runs
 from harness.analysis.speed import FEWEST_RANKED, Acceleration, acceleration_lines
 from harness.analysis.tables import markdown
@@ -77,13 +78,13 @@ def _is_tuned(line: Acceleration) -> bool:
 
 def headline(lines: Iterable[Acceleration]) -> Headline | None:
     """What the first table shows; None where nothing was timed in Fig. 3's cells."""
-    cells = [line for line in lines if line.in_figure_3]
+    cells = [line for line in lines if line.in_figure_3 and line.framework != OCTAVE]
     timed = [line for line in cells if not isnan(line.ratio_to_floor)]
     if not timed:
         return None
     newest = max(line.protocol for line in timed)
     place = next(line.place for line in timed if line.protocol == newest)
-    here = [line for line in timed if line.place == place]
+    here = _fullest([line for line in timed if line.place == place])
     others = [line for line in here if line.framework != FLOOR]
     nothing = [line for line in cells if line.place == place and line.standing == "none"]
     return Headline(
@@ -92,6 +93,15 @@ def headline(lines: Iterable[Acceleration]) -> Headline | None:
         tuple(line for line in others if line.standing != "none"),
         tuple(line for line in nothing if line.framework != FLOOR and not line.variant),
     )
+
+
+def _fullest(lines: Sequence[Acceleration]) -> list[Acceleration]:
+    """Of each cell the lines of one run: of the one with most contenders, of these the last."""
+    runs: dict[tuple[str, str], dict[str, list[Acceleration]]] = {}
+    for line in lines:
+        runs.setdefault((line.dataset, line.scale), {}).setdefault(line.run, []).append(line)
+    chosen = [max(reversed(each.values()), key=len) for each in runs.values()]
+    return [line for each in chosen for line in each]
 
 
 def block(rows: Sequence[Row]) -> str:

@@ -65,6 +65,12 @@ def speed(rows: list[Row]) -> Section | None:
             figure = draw(lines, name)
             if figure is not None:
                 drawn.append(_drawn(figure, f"{kind}-{name}", f"{settings.title}: {kind}"))
+    for each, here in every.items():
+        figure = figures.matlab(here)
+        if figure is not None:
+            name = f"matlab-{len(drawn)}"
+            caption = f"Matlab code over plain PyTorch, both on the CPU: {each}"
+            drawn.append(_drawn(figure, name, f"{caption}; crossed bars are scaled"))
     shown = [
         (f"{each}: {title}" if len(timed) > 1 else title, html)
         for each, here in every.items()

@@ -15,7 +15,7 @@ from harness.cli.terminal.numbers import span
 
 if TYPE_CHECKING:  # shown without torch
     from harness.proof.certificate import Certificate
-    from harness.proof.check import Examined
+    from harness.proof.check import Examined, OnNetwork
 
 
 def examined(result: Examined) -> RenderableType:
@@ -38,12 +38,10 @@ def examined(result: Examined) -> RenderableType:
     return Group(head, grid, _verdict(result))
 
 
-def _by_network(
-    proofs: Sequence[tuple[str, Certificate]],
-) -> dict[str, list[Certificate]]:
+def _by_network(proofs: Sequence[OnNetwork]) -> dict[str, list[Certificate]]:
     groups: dict[str, list[Certificate]] = {}
-    for title, proof in proofs:
-        groups.setdefault(title, []).append(proof)
+    for proof in proofs:
+        groups.setdefault(proof.title, []).append(proof.certificate)
     return groups
 
 
@@ -65,12 +63,12 @@ def _layer_lines(group: Sequence[Certificate]) -> list[tuple[str, ...]]:
 
 
 def _verdict(result: Examined) -> Text:
-    passed = sum(proof.passed for _, proof in result.proofs)
+    passed = sum(proof.certificate.passed for proof in result.proofs)
     count = f"{passed} of {len(result.proofs)} certificates passed"
     failures = [
-        f"{title} {proof.precision}: {failure}"
-        for title, proof in result.proofs
-        for failure in proof.failures
+        f"{proof.named} {proof.certificate.precision}: {failure}"
+        for proof in result.proofs
+        for failure in proof.certificate.failures
     ]
     if result.deviations:
         shown = failures[:2]
@@ -78,6 +76,6 @@ def _verdict(result: Examined) -> Text:
         return Text("\n".join([f"not the paper's function, as it says: {said}", *shown]) + "\n")
     if failures:
         return Text("\n".join([f"FAILED: {count}", *failures[:6]]) + "\n", "red")
-    most = max((proof.attempts for _, proof in result.proofs), default=0)
+    most = max((proof.certificate.attempts for proof in result.proofs), default=0)
     inputs = f"; float32 took up to {most} inputs" if most > 1 else ""
     return Text(f"equal: {count}{inputs}\n", "green")
