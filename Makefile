@@ -12,11 +12,11 @@ test: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -n 2 -m "not slow"
 
 # proofs that take minutes; CI runs them too
 slow: .venv/installed
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n 2 -m slow
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
