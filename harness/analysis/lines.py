@@ -58,7 +58,8 @@ class Acceleration:
     part: float = nan  # of an iteration that was run, where not all: the seconds are scaled
     first_over_second: float = nan  # seconds of the first round over those of the second
     warmup_seconds: float
-    compile_seconds: float  # of a compiled form: what its first iteration took
+    # Of a compiled form what its first iteration took; of a runtime of its own what came before.
+    compile_seconds: float
     noise_low: float = nan  # interval of the A/A ratio of the cell
     noise_high: float = nan
     network: str

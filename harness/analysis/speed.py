@@ -167,7 +167,9 @@ def _line(
 def _described(key: Entrant, rows: list[Row]) -> Acceleration:
     """Who it is, where it ran, and what was measured apart from the rounds."""
     last = rows[-1]
-    warmup = _first(row.seconds for row in rows if isinstance(row, WarmupRow))
+    warmups = [row for row in rows if isinstance(row, WarmupRow)]
+    warmup = _first(row.seconds for row in warmups)
+    compiled = _first(row.compile_seconds for row in warmups)
     peak = _first(row.peak_memory_mib for row in rows if isinstance(row, MemoryRow))
     return Acceleration(
         dataset=last.dataset,
@@ -183,7 +185,7 @@ def _described(key: Entrant, rows: list[Row]) -> Acceleration:
         memory_note=_without_memory(rows) if isnan(peak) else "",
         protocol=_protocol(rows),
         warmup_seconds=warmup,
-        compile_seconds=warmup if "compiled" in key.variant else nan,
+        compile_seconds=warmup if "compiled" in key.variant else compiled,
         network=last.network,
         neunorm=last.neunorm or "",
         width=last.width,

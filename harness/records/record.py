@@ -41,6 +41,7 @@ class WarmupRow(Record):
     kind: Literal["warmup"] = "warmup"
     seconds: Amount  # of a compiled form with the time that compiling took
     steps: Nth  # that it ran; all of T since protocol 2
+    compile_seconds: Amount | None = None  # before it, of who lays out its first batch apart
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -147,11 +147,12 @@ class Contenders:
         case, part = entry.run, entry.part
         layout = apart.ask("build", apart.give(judge.question("before", case)))
         apart.ask("ready", 0)
-        seconds, peak, why = apart.ask("first")
+        seconds, peak, why, compiled = apart.ask("first")
         report = apart.report()
         how = apart.ask("computed")
         row = replace(entry.row, layout=layout, computed=how, contender_threads=report.threads)
-        self.attempts.keep(WarmupRow(**vars(row), seconds=seconds, steps=case.T))
+        first = WarmupRow(**vars(row), seconds=seconds, steps=case.T, compile_seconds=compiled)
+        self.attempts.keep(first)
         if part is not None:
             peak, why = None, f"{part.samples} samples at {part.steps} steps were run, not all"
         if peak is None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from harness.adapter import MakeTrainer, Trainer, TrainerSettings, Unsupported
 from harness.proof.answer import Answer, Question, as_spikes
 from harness.speed.iteration import Came, Workload
+from harness.system import clock
 
 
 @dataclass(eq=False)
@@ -22,6 +23,7 @@ class OfTrainer:
     work: Workload
     _batch: Any = None
     _loss: float | None = None
+    compile_seconds: float | None = None  # of the first batch, for whose size it may compile
 
     @property
     def layout(self) -> None:
@@ -33,7 +35,9 @@ class OfTrainer:
         work = self.work
         self.subject.load(parameters)
         x = inputs.to(work.dtype)
+        watch = clock.Stopwatch.started(work.device)
         self._batch = self.subject.put(x.expand(work.case.T, *x.shape[1:]), labels)
+        self.compile_seconds = self.compile_seconds or watch.seconds
 
     def run(self) -> None:
         """One iteration."""

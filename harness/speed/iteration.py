@@ -73,6 +73,11 @@ class Ready(Protocol):
         """How the weights of its convolutions lie in memory; None where that is not known."""
         ...
 
+    @property
+    def compile_seconds(self) -> float | None:
+        """What laying out the first batch took, of who compiles for its size then; else None."""
+        ...
+
     def load(self, parameters: Sequence[Tensor], inputs: Tensor, labels: Tensor) -> None:
         """Other weights and another batch. Raises ValueError where they do not fit."""
         ...

@@ -40,6 +40,11 @@ class Built:
         last = all(each.is_contiguous(memory_format=torch.channels_last) for each in kernels)
         return "channels_last" if last else "contiguous"
 
+    @property
+    def compile_seconds(self) -> None:
+        """What torch compiles, it compiles in the first iteration."""
+        return
+
     def run(self) -> None:
         """One iteration."""
         self._came = self.iterate()

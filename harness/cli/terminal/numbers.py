@@ -10,9 +10,14 @@ def number(value: float, form: str) -> str:
     return "" if value is None or pd.isna(value) else format(value, form)
 
 
+def times(value: float) -> str:
+    """A ratio: of those in the hundreds nobody reads the hundredths."""
+    return number(value, ".2f" if value < 100 else ",.0f")
+
+
 def span(low: float, high: float) -> str:
     """From low to high, once where they read the same."""
-    shown = f"{low:.2f}", f"{high:.2f}"
+    shown = times(low), times(high)
     return shown[0] if shown[0] == shown[1] else "-".join(shown)
 
 

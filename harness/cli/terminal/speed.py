@@ -12,8 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.analysis.speed import Acceleration
-from harness.cli.terminal.numbers import number, span
+from harness.cli.terminal.numbers import number, span, times
 from harness.spec import FLOOR, paper
+
+LONG = 1.0  # seconds of compiling that are worth a word
 
 
 def acceleration(lines: Sequence[Acceleration]) -> RenderableType:
@@ -40,7 +42,7 @@ def _cell(lines: Sequence[Acceleration], *, several: bool) -> RenderableType:
         f"; {first.place}" if several else "",
         f"; equal: proved in {said_once}" if said_once else "",
     )
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     grid.add_column("", no_wrap=True)
     for name in ("ms", "h/epoch" if _long(lines) else "min/epoch", "x floor"):
         grid.add_column(name, justify="right", no_wrap=True)
@@ -90,8 +92,9 @@ def _notes_of(line: Acceleration) -> list[str]:
         notes.append(note)
     if line.memory_note:
         notes.append(f"no peak memory: {line.memory_note}")
-    if not isnan(line.compile_seconds):
-        notes.append(f"its first iteration, with compiling, took {line.compile_seconds:,.0f} s")
+    if line.compile_seconds > LONG:
+        when = "its first iteration, with compiling," if "compiled" in line.variant else "compiling"
+        notes.append(f"{when} took {line.compile_seconds:,.0f} s")
     return notes
 
 
@@ -107,7 +110,7 @@ def _figures(line: Acceleration, long: bool) -> tuple[str, ...]:
         place + line.name,
         f"{1000 * line.seconds_per_iteration:,.0f}",
         f"{line.seconds_per_epoch / (3600 if long else 60):.1f}",
-        number(line.ratio_to_floor, ".2f"),
+        times(line.ratio_to_floor),
         _range(line.ratio_low, line.ratio_high),
         number(line.peak_memory_mib, ",.0f"),
         str(line.rounds),

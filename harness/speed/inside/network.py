@@ -149,13 +149,15 @@ class AdapterInside:
         there.turns.ready()
 
     def _first(self) -> list[object]:
-        """The first iteration: its seconds, and the peak of memory or why there is none."""
-        there = self._there
+        """The first iteration: its seconds, the peak of memory or why there is none, and what was
+        compiled before it.
+        """
+        there, before = self._there, self._there.built.compile_seconds
         if isinstance(there.meter, str):
-            return [there.turns.iterate(), None, there.meter]
+            return [there.turns.iterate(), None, there.meter, before]
         there.meter.start()
         seconds = there.turns.iterate()
-        return [seconds, there.meter.peak_mib(), ""]
+        return [seconds, there.meter.peak_mib(), "", before]
 
     def _computed(self) -> str | None:
         """How the layers of the last iteration were computed, where its adapter says so."""
