@@ -72,7 +72,7 @@ def weights_after(name: str, x: Tensor, labels: Tensor, steps: int) -> Iterator[
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in adapters.available() if name != "reference"])
+@pytest.mark.parametrize("name", [name for name in TORCH if name != "reference"])
 def test_the_same_weights_after_sixty_steps_in_float64(name: str) -> None:
     network = small("cifar10", "Middle", "mean")
     x = random_batch(network, 4, 10, static=True).double()
