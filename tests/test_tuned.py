@@ -51,7 +51,7 @@ def test_channels_last_is_what_its_name_says_and_certified() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-# torch 2.13 compiles sinabs' layers to a backward pass that fails on a view: a run has that as a row
+# torch 2.13 compiles sinabs to a backward pass that fails on a view: in a run that is a row
 @pytest.mark.parametrize("name", [name for name in TORCH if name not in ("fused", "sinabs")])
 def test_what_compiles_is_audited_as_it_is_timed(name: str) -> None:
     network = small("cifar10")
