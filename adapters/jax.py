@@ -18,11 +18,9 @@ from torch import Tensor
 
 from adapters import foreign
 from adapters.foreign.xla import Array, Layout, Weights, layers_of, loss_of, passed
-from harness.adapter import TrainerSettings, Unsupported
+from harness.adapter import TrainerSettings
 from harness.reference import synapses
 from harness.spec import SGD, Network
-
-DTYPE = {"fp32": jnp.float32, "fp64": jnp.float64}
 
 
 class Batch(NamedTuple):
@@ -182,9 +180,7 @@ def _optimiser(settings: TrainerSettings) -> Any:
 
 
 def _made(network: Network, settings: TrainerSettings, *, layout: Layout) -> JaxTrainer:
-    foreign.check(network)
-    if settings.precision not in DTYPE:
-        raise Unsupported(f"it computes in fp32 and fp64, not in {settings.precision}")
+    foreign.check(network, settings.precision)
     # XLA asks for it when its first program is made, and has a pool of threads of its own
     os.environ.setdefault("NPROC", str(settings.threads))
     if settings.precision == "fp64":

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from adapters import foreign
 from adapters.foreign.interpreter import About, Engine, engine, program
-from harness.adapter import TrainerSettings, Unsupported
+from harness.adapter import TrainerSettings
 from harness.reference import synapses
 from harness.reference.precision import DTYPES
 from harness.spec import SGD, Conv, Network
@@ -33,7 +33,8 @@ class OctaveTrainer:
     network: Network
     settings: TrainerSettings
     form: Form
-    slot: int = field(default=0)
+    slot: int = field(init=False)
+    _shapes: list[torch.Size] = field(default_factory=list)  # of the weights that were loaded
 
     def __post_init__(self) -> None:
         self.engine = engine(self.settings.threads)
@@ -42,6 +43,7 @@ class OctaveTrainer:
 
     def load(self, parameters: Sequence[Tensor]) -> None:
         """Sets the weights. What the optimiser has gathered stays."""
+        self._shapes = [each.shape for each in parameters]
         arrays = (each.detach().numpy() for each in parameters)
         self.engine.give("weights", self.slot, dict(zip(self._names, arrays, strict=True)))
 
@@ -80,9 +82,9 @@ class OctaveTrainer:
     def spikes(self, batch: int) -> list[Tensor]:
         """All layers' spikes on a batch."""
         found = self.engine.take("spikes", batch)
-        steps = self._out_shape(found["o1"])
+        steps, samples = found["o1"].shape[:2]
         return [
-            self._spikes(found[f"o{n}"].reshape(*steps, *stage.output_shape))
+            self._spikes(found[f"o{n}"].reshape(steps, samples, *stage.output_shape))
             for n, stage in enumerate(self.network.stages, 1)
         ]
 
@@ -105,25 +107,14 @@ class OctaveTrainer:
             for kind in ("W", "b", *("U" if stage.neunorm_shape else ""))
         ]
 
-    def _out_shape(self, spikes: np.ndarray) -> tuple[int, int]:
-        return spikes.shape[0], spikes.shape[1]
-
     def _spikes(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(DTYPES[self.settings.precision])
 
     def _tensors(self, verb: str) -> list[Tensor]:
         found = self.engine.take(verb, self.slot)
-        shapes = [
-            tuple(each.shape)
-            for stage in self.network.stages
-            for each in (
-                *synapses.synapse(stage).parameters(),
-                *([np.empty(stage.neunorm_shape)] if stage.neunorm_shape else []),
-            )
-        ]
         return [
             torch.from_numpy(np.ascontiguousarray(found[name]).reshape(shape))
-            for name, shape in zip(self._names, shapes, strict=True)
+            for name, shape in zip(self._names, self._shapes, strict=True)
         ]
 
 
@@ -152,9 +143,7 @@ def _described(network: Network, settings: TrainerSettings, form: Form) -> dict[
 
 
 def _made(network: Network, settings: TrainerSettings, *, form: Form) -> OctaveTrainer:
-    foreign.check(network)
-    if settings.precision not in CLASSES:
-        raise Unsupported(f"it computes in fp32 and fp64, not in {settings.precision}")
+    foreign.check(network, settings.precision)
     return OctaveTrainer(network, settings, form)
 
 

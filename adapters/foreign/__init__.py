@@ -116,10 +116,14 @@ def built_of(make: MakeTrainer) -> Callable[[Network], nn.Module]:
     return build
 
 
-def check(network: Network) -> None:
-    """Raises Unsupported for what no trainer has: torch alone draws dropout's masks."""
+def check(network: Network, precision: Precision = "fp64") -> None:
+    """Raises Unsupported for what no trainer has: torch alone draws dropout's masks, and runs under
+    autocast.
+    """
     if network.dropout:
         raise Unsupported("it has no dropout: use the adapter reference, or a network without")
+    if precision not in PRECISIONS.values():
+        raise Unsupported(f"it computes in fp32 and fp64, not in {precision}")
 
 
 def variant(make: MakeTrainer, deviations: tuple[str, ...] = ()) -> Variant:

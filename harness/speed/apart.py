@@ -117,8 +117,7 @@ class Apart:
     def held_mib(self) -> float:
         """What it holds in memory now; 0 where it is dead."""
         try:
-            own = psutil.Process(self.child.process.pid)
-            family = [own, *own.children(recursive=True)]
+            family = footprint.family(self.child.process.pid)
             return sum(each.memory_info().rss for each in family) / 2**20
         except psutil.Error:
             return 0.0

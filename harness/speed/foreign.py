@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.adapter import MakeTrainer, Trainer, TrainerSettings, Unsupported
+from adapters import foreign
+from harness.adapter import MakeTrainer, Trainer, TrainerSettings
 from harness.proof.answer import Answer, Question, as_spikes
 from harness.speed.iteration import Came, Workload
 from harness.system import clock
@@ -78,7 +79,6 @@ class OfTrainer:
 def of_trainer(make: MakeTrainer, work: Workload) -> OfTrainer:
     """Makes it. Raises Unsupported."""
     case = work.case
-    if case.precision == "bf16":
-        raise Unsupported("it computes in a runtime of its own, in fp32 and fp64")
+    foreign.check(case.network, case.precision)
     settings = TrainerSettings(case.precision, case.mode, case.optimiser, torch.get_num_threads())
     return OfTrainer(make(case.network, settings), work)

@@ -12,11 +12,10 @@ import psutil
 import torch
 
 from harness.adapter import Adapter
-from harness.reference.network import ReferenceNetwork
 from harness.spec import Network
 from harness.speed.iteration import Workload
-from harness.speed.ready import built
-from harness.system import allocator
+from harness.speed.ready import loaded
+from harness.system import allocator, footprint
 
 # Runs every kind of layer once, so that code which loads on first use is in the base, not the peak.
 _FIRST_USE = "8C3(Encoding)-AP2-8C3-8FC-Voting"
@@ -41,23 +40,23 @@ class Meter:
             _FIRST_USE, input_shape=network.input_shape, lif=network.lif, neunorm=network.neunorm
         )
         first = work.first(steps=2, samples=2)
-        tried = built(adapter, replace(first, case=replace(first.case, network=tiny)))
-        weights = [each.detach() for each in ReferenceNetwork(tiny).to(work.dtype).parameters()]
-        tried.load(weights, first.inputs.to(work.dtype), first.labels)
+        tried = loaded(adapter, replace(first, case=replace(first.case, network=tiny)))
         tried.run()
         tried.close()
         if work.device.type == "cuda":
             torch.cuda.synchronize()
             return cls(work.device, torch.cuda.memory_allocated())
         allocator.release()
-        return cls(work.device, sum(each.memory_info().rss for each in _family()))
+        return cls(
+            work.device, sum(each.memory_info().rss for each in footprint.family(os.getpid()))
+        )
 
     def start(self) -> None:
         """The iteration begins whose peak is wanted."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
             return
-        for each in _family():
+        for each in footprint.family(os.getpid()):
             reset = Path(f"/proc/{each.pid}/clear_refs")
             if reset.exists():
                 reset.write_text("5")  # sets the peak back to the present size, proc(5)
@@ -67,13 +66,7 @@ class Meter:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
             return (torch.cuda.max_memory_allocated() - self.base) / 2**20
-        return (sum(map(_peak_rss, _family())) - self.base) / 2**20
-
-
-def _family() -> list[psutil.Process]:
-    """This process and those that it has started: a runtime of its own may be one of them."""
-    own = psutil.Process()
-    return [own, *own.children(recursive=True)]
+        return (sum(map(_peak_rss, footprint.family(os.getpid()))) - self.base) / 2**20
 
 
 def _peak_rss(process: psutil.Process) -> int:

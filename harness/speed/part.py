@@ -14,10 +14,9 @@ from fractions import Fraction
 import torch
 
 from harness.adapter import Adapter, trainer_of
-from harness.reference.network import ReferenceNetwork
 from harness.spec import Case, paper
 from harness.speed.iteration import Workload
-from harness.speed.ready import built
+from harness.speed.ready import loaded
 from harness.system import clock
 
 LONGEST = 25.0  # seconds of an iteration that is run whole
@@ -109,10 +108,7 @@ def seconds(adapter: Adapter, case: Case, part: Part) -> float:
     shape = (1 if static else part.steps, part.samples, *case.network.input_shape)
     labels = torch.zeros(part.samples, dtype=torch.int64)
     work = Workload(part.of(case), torch.rand(shape, generator=generator), labels, static)
-    ready = built(adapter, work)
-    reference = ReferenceNetwork(case.network).to(work.dtype)
-    weights = [each.detach() for each in reference.parameters()]
-    ready.load(weights, work.inputs.to(work.dtype), labels)
+    ready = loaded(adapter, work)
     found = clock.seconds(ready.run, work.device)
     for _ in range(TRIED - 1):
         if found < PARTS[0] / 2:

@@ -21,6 +21,12 @@ def iteration_mib(case: Case) -> float:
     return BYTES_PER_NEURON_STEP * neurons * case.T * case.batch_size / 2**20
 
 
+def family(pid: int) -> list[psutil.Process]:
+    """A process and those that it has started: a runtime of its own may be one. Raises psutil's."""
+    own = psutil.Process(pid)
+    return [own, *own.children(recursive=True)]
+
+
 def weights_mib(case: Case) -> float:
     """What a network holds between iterations, about."""
     copies = WEIGHT_COPIES if case.mode == "training" else 1

@@ -93,7 +93,8 @@ def _notes_of(line: Acceleration) -> list[str]:
     if line.memory_note:
         notes.append(f"no peak memory: {line.memory_note}")
     if line.compile_seconds > LONG:
-        when = "its first iteration, with compiling," if "compiled" in line.variant else "compiling"
+        inside = "compiled" in line.variant
+        when = "its first iteration, with compiling," if inside else "laying out its first batch"
         notes.append(f"{when} took {line.compile_seconds:,.0f} s")
     return notes
 
