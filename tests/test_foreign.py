@@ -12,6 +12,7 @@ from typing import Any
 import beside
 import pytest
 import torch
+from test_schedule import TINY, case, rows_in, run
 from torch import Tensor
 
 import adapters
@@ -27,39 +28,21 @@ from harness.records import (
     IterationRow,
     MemoryRow,
     Row,
-    Store,
     UnmeasuredRow,
 )
-from harness.records.build import Run, new_run
-from harness.records.ledger import Ledger
 from harness.reference import coding
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
-from harness.spec import Access, Adam, Budget, Case, Network, paper
+from harness.spec import Adam, Network, paper
 from harness.speed import memory, part, schedule
 from harness.speed.apart import Apart
 from harness.speed.foreign import OfTrainer
 from harness.speed.part import NotProportional, Part, part_of
-from harness.speed.schedule import Contest
-from harness.system import clock, machine
+from harness.system import clock
 from harness.training import step
 
-TINY = paper.network("8C3(Encoding)-AP2-8C3-AP2-16FC-Voting", "cifar10")[1]
 WIDE = paper.network("64C3(Encoding)-AP2-64C3-AP2-64FC-Voting", "cifar10")[1]
-CASE = Case(
-    suite="acceleration",
-    dataset="cifar10",
-    scale="custom",
-    network=TINY,
-    width=Fraction(1),
-    framework="planted",
-    T=4,
-    batch_size=4,
-    precision="fp32",
-    device="cpu",
-    seed=0,
-    optimiser=paper.settings("cifar10").optimiser,
-)
+CASE = case("planted")
 
 
 @dataclass(eq=False)
@@ -194,25 +177,9 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
     beside.plant(monkeypatch)
 
 
-class Owner:
-    def attempt(self, case: Case, patience: float = 0.0) -> None:
-        return
-
-    def say(self, fraction: float, doing: str) -> None:
-        return
-
-
 def measured(out: Path, *frameworks: str, **changes: Any) -> list[Row]:
-    at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
-    ledger = Ledger(Store(out), Owner(), runs=(at.id,))
-    cases = tuple(replace(CASE, framework=name, **changes) for name in frameworks)
-    budget, contest = Budget(seconds=1.0, rounds=3), Contest(find=adapters.load)
-    for _ in schedule.run(cases, ledger, Access(out.parent), budget, at, contest):
-        pass
-    ledger.release()
-    rows, damaged = Store(out).read()
-    assert not damaged
-    return rows
+    run(out, *(case(name, **changes) for name in frameworks), seconds=1.0)
+    return rows_in(out)
 
 
 @pytest.mark.parametrize("precision", ["fp64", "fp32"])
