@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -29,6 +30,10 @@ TORCH = [name for name in adapters.available() if not facts.of(name).foreign]
 
 needs_shared = pytest.mark.skipif(
     not SHARED.is_dir(), reason="needs ../shared, which only the project's own machines have"
+)
+
+needs_octave = pytest.mark.skipif(
+    shutil.which("octave-cli") is None, reason="needs octave: apt-get install octave libopenblas0"
 )
 
 

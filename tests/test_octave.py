@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import importlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 import torch
-from conftest import compare
-from torch import Tensor
+from conftest import needs_octave
 
 import adapters
 from adapters import facts
@@ -24,25 +20,10 @@ from adapters.facts.module import Missing
 from harness.adapter import TrainerSettings, Unsupported
 from harness.conformance import random_batch, small
 from harness.records import AuditRow, EndedRow, IterationRow, Store
-from harness.reference import coding
-from harness.reference.initialise import copy_parameters, initialised
-from harness.spec import LIF, SGD, Adam, Network, NeuNorm
-from harness.training import step
+from harness.reference.initialise import initialised
+from harness.spec import SGD
 
-needs_octave = pytest.mark.skipif(
-    shutil.which("octave-cli") is None, reason="needs octave: apt-get install octave libopenblas0"
-)
 FORMS = ("octave", "octave:convn", "octave:conv2")
-NETWORKS = (
-    # odd maps, whose pools drop a row; kernels of 1 and 5
-    Network.parse(
-        "3C5(Encoding)-AP2-4C1-AP2-5FC-Voting", input_shape=(2, 7, 9), lif=LIF(0.3, 0.25, 0.5)
-    ),
-    # maps of which there is one alone
-    Network.parse(
-        "2C3(Encoding)-AP3-3C3-1C3-Voting", input_shape=(1, 8, 7), lif=LIF(0.25, 0.5, 1.0)
-    ),
-)
 
 
 @pytest.fixture
@@ -56,64 +37,6 @@ def octave() -> ModuleType:
 @pytest.fixture
 def interpreter(octave: ModuleType) -> ModuleType:
     return importlib.import_module("adapters.foreign.interpreter")
-
-
-@needs_octave
-@pytest.mark.parametrize("network", NETWORKS, ids=str)
-@pytest.mark.parametrize("neunorm", [None, NeuNorm(0.9, "mean"), NeuNorm(0.9, "literal")])
-@pytest.mark.parametrize("form", FORMS)
-def test_shapes_that_table_1_has_not(form: str, network: Network, neunorm: NeuNorm | None) -> None:
-    network = replace(network, neunorm=neunorm)
-    module = adapters.load(form).build(network).double()
-    for static in (False, True):
-        x = random_batch(network, 4, 3, static=static).double()
-        x = x[:1].expand_as(x) if static else x
-        reference = initialised(network, x, seed=0)
-        copy_parameters(reference, module)
-        module.zero_grad()
-        compare(module, reference, x)
-
-
-def trained(
-    octave: ModuleType, form: str, optimiser: SGD | Adam
-) -> tuple[list[float], list[Tensor]]:
-    """Four iterations in Octave: each loss, and the weights after them."""
-    network, x, labels, weights = cell()
-    settings = TrainerSettings("fp64", "training", optimiser, 1)
-    made = octave._made(network, settings, form=form)
-    made.load(weights)
-    batch = made.put(x, labels)
-    losses = [made.step(batch) for _ in range(4)]
-    found = made.parameters()
-    made.close()
-    return losses, found
-
-
-def cell() -> tuple[Network, Tensor, Tensor, list[Tensor]]:
-    network = small("cifar10", "Small", "mean")
-    x = random_batch(network, 3, 4, static=True).double()
-    weights = [each.detach() for each in initialised(network, x, seed=0).parameters()]
-    return network, x, torch.tensor([0, 3, 9, 3]), weights
-
-
-@needs_octave
-@pytest.mark.parametrize("form", ["im2col", "convn", "conv2"])
-@pytest.mark.parametrize("optimiser", [SGD(), Adam(1e-3)], ids=["SGD", "Adam"])
-def test_four_iterations_are_torch_s(octave: ModuleType, optimiser: Any, form: str) -> None:
-    network, x, labels, _ = cell()
-    module = initialised(network, x, seed=0)
-    optimise = step.optimiser(module.parameters(), optimiser)
-    expected = []
-    for _ in range(4):
-        optimise.zero_grad()
-        loss = coding.loss(coding.vote(module(x), network.classes), labels)
-        loss.backward()
-        optimise.step()
-        expected.append(loss.item())
-    losses, weights = trained(octave, form, optimiser)
-    assert losses == pytest.approx(expected, rel=1e-12)
-    for ours, theirs in zip(weights, module.parameters(), strict=True):
-        assert (ours - theirs).abs().max().item() <= 1e-12 * theirs.abs().max().item()
 
 
 @needs_octave
