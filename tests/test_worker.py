@@ -171,13 +171,20 @@ for message in worker.messages(say, 3600.0):
 """
 
 
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """An empty folder whose name leaves room for a socket's: pytest's own are too long."""
+    with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
 @pytest.mark.parametrize("work", ["stops", "holds_the_interpreter"])
-def test_it_and_what_it_started_end_with_an_owner_that_is_killed(work: str, tmp_path: Path) -> None:
+def test_it_and_what_it_started_end_with_an_owner_that_is_killed(work: str, short: Path) -> None:
     """Also where it cannot notice: it is stopped, or lets no other thread run."""
     call = [sys.executable, "-c", OWNER, str(Path(__file__).parent), work]
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    environment = {**os.environ, "TMPDIR": str(short)}
     owner = subprocess.Popen(call, stdout=subprocess.PIPE, text=True, env=environment)
     assert owner.stdout is not None
     with owner.stdout:
@@ -192,7 +199,7 @@ def test_it_and_what_it_started_end_with_an_owner_that_is_killed(work: str, tmp_
     for each in alive:
         each.kill()
     assert not alive
-    assert not list(tmp_path.glob("harness-*"))  # no log stays behind
+    assert not list(short.glob("harness-*"))  # no log stays behind
 
 
 def test_a_temporary_folder_too_long_for_a_socket_is_one_sentence(
