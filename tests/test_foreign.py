@@ -299,7 +299,7 @@ def test_what_takes_too_long_is_run_in_part_and_scaled(
 def test_what_is_not_proportional_is_not_scaled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clocked(monkeypatch, lambda steps, samples: 15.0 + steps * samples)
+    clocked(monkeypatch, lambda steps, samples: 50.0 + steps * samples)
     rows = measured(tmp_path, "planted", "reference")
     (ended,) = (row for row in rows if isinstance(row, EndedRow))
     assert ended.framework == "planted" and "cannot be scaled" in ended.reason
@@ -325,6 +325,13 @@ def test_a_larger_part_is_run_where_the_first_is_not_proportional(
     monkeypatch.setattr(part, "LONGEST", 10.0)
     # 2 + 12 seconds of 12 against 2 + 4 of 4 are not, 2 + 24 of 24 against 2 + 12 of 12 are
     assert part_of(adapter(Sound), case) == Part(4, 6)
+
+
+def test_what_only_seems_to_take_too_long_is_run_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocked(monkeypatch, lambda steps, samples: 20.0 + steps * samples)
+    # 24 s of a sample at all steps say 96 s of four, 36 s of all say what it is
+    monkeypatch.setattr(part, "PARTS", (96.0,))
+    assert part_of(adapter(Sound), CASE) is None
 
 
 def test_a_torch_module_is_run_whole(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,16 +100,21 @@ class Contenders:
             self.attempts.keep(WarningRow(**vars(row), reason=reason))
 
     def _started(self, case: Case, beside: Iterable[Contender]) -> Apart:
-        """A process for a case; of those beside it the largest give memory back until it fits."""
-        if case.device == "cpu":
-            # more than most take: what is free beyond it need not stay so
-            needed = footprint.iteration_mib(case) + footprint.weights_mib(case)
-            full = sorted(beside, key=lambda each: each.apart.held_mib)
-            while full and footprint.available_mib("cpu") < needed:
-                largest = full.pop()
-                if not largest.lean:
-                    self._try(largest, largest.apart.grow_lean)
+        """A process for a case, which fits into memory beside those that are there."""
+        self._make_room(case, beside)
         return Apart.start(case, self.host)
+
+    def _make_room(self, case: Case, beside: Iterable[Contender]) -> None:
+        """Has the largest of those give memory back until what an iteration takes is free."""
+        if case.device != "cpu":
+            return
+        # more than most take: what is free beyond it need not stay so
+        needed = footprint.iteration_mib(case) + footprint.weights_mib(case)
+        full = sorted(beside, key=lambda each: each.apart.held_mib)
+        while full and footprint.available_mib("cpu") < needed:
+            largest = full.pop()
+            if not largest.lean:
+                self._try(largest, largest.apart.grow_lean)
 
     def _floors(self, case: Case, beside: list[Contender]) -> list[Contender]:
         """The floor of a precision; that of the cell's own is there twice."""
@@ -137,13 +142,15 @@ class Contenders:
         apart = self.attempts.attempt(entry.row, partial(self._started, entry.run, beside))
         if apart is None:
             return None
-        audited = partial(self._audited, entry, apart, judge)
+        audited = partial(self._audited, entry, apart, judge, beside)
         contender = self.attempts.attempt(entry.row, audited)
         if contender is None:
             apart.end()
         return contender
 
-    def _audited(self, entry: Entry, apart: Apart, judge: Judge) -> Contender:
+    def _audited(
+        self, entry: Entry, apart: Apart, judge: Judge, beside: list[Contender]
+    ) -> Contender:
         case, part = entry.run, entry.part
         layout = apart.ask("build", apart.give(judge.question("before", case)))
         apart.ask("ready", 0)
@@ -160,6 +167,8 @@ class Contenders:
         else:
             self.attempts.keep(MemoryRow(**vars(row), peak_memory_mib=round(peak, 1)))
         contender = Contender(self.name(entry.case), row, apart, entry)
+        # for the judge's replay; and for the turns of who gives memory back and takes it anew
+        self._make_room(self.cell, beside)
         if entry.is_equal:
             contender.expected = Expected(*self._audit(contender, judge, "before"))
         return contender

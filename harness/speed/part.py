@@ -7,7 +7,6 @@ an eighth of the width; the audits are of what is timed, as everybody's.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -70,14 +69,19 @@ def part_of(adapter: Adapter, case: Case) -> Part | None:
             return None
         if spent > PARTS[0]:
             break
-    for limit in PARTS[:-1]:
+    failed = NotProportional()
+    for limit in PARTS:
         part = _largest(whole, limit * tried.amount / spent)
-        with suppress(NotProportional):
-            _check(adapter, case, part)
+        taken = seconds(adapter, case, part)
+        if taken * whole.amount / part.amount <= LONGEST:
+            return None  # of the smallest part most was there whatever the part
+        try:
+            _check(adapter, case, part, taken)
+        except NotProportional as error:
+            failed = error
+        else:
             return part
-    part = _largest(whole, PARTS[-1] * tried.amount / spent)
-    _check(adapter, case, part)
-    return part
+    raise failed
 
 
 def _largest(whole: Part, amount: float) -> Part:
@@ -88,9 +92,10 @@ def _largest(whole: Part, amount: float) -> Part:
     return Part(max(1, int(amount)), 1)
 
 
-def _check(adapter: Adapter, case: Case, part: Part) -> None:
+def _check(adapter: Adapter, case: Case, part: Part, spent: float) -> None:
+    """Raises NotProportional where half of the part does not take half of its seconds, `spent`."""
     beside = part.beside
-    spent, other = seconds(adapter, case, part), seconds(adapter, case, beside)
+    other = seconds(adapter, case, beside)
     found = spent / part.amount / (other / beside.amount)
     if abs(found - 1) > PROPORTIONAL:
         whole = spent * case.T * case.batch_size / part.amount
