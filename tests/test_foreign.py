@@ -327,6 +327,15 @@ def test_a_larger_part_is_run_where_the_first_is_not_proportional(
     assert part_of(adapter(Sound), case) == Part(4, 6)
 
 
+def test_what_is_proportional_in_steps_alone_is_not_scaled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # a product with the weights, which every sample shares, and little for each of them
+    clocked(monkeypatch, lambda steps, samples: steps * (20.0 + 2 * samples))
+    with pytest.raises(NotProportional, match="1 samples at 2 steps take 44.0 s, 2 at 2 take 48.0"):
+        part_of(adapter(Sound), CASE)
+
+
 def test_what_only_seems_to_take_too_long_is_run_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     clocked(monkeypatch, lambda steps, samples: 20.0 + steps * samples)
     # 24 s of a sample at all steps say 96 s of four, 36 s of all say what it is
