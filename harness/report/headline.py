@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
@@ -30,7 +31,7 @@ _DENSITY = re.compile(r"density ([\d.]+)")  # of a layer's input, as a contender
 
 @dataclass(frozen=True)
 class Headline:
-    """Fig. 3's cells on one machine: that of the newest protocol, of these that with most rows."""
+    """Fig. 3's cells on one machine: the one with most contenders under the newest protocol."""
 
     place: Place
     floors: tuple[Acceleration, ...]
@@ -83,7 +84,9 @@ def headline(lines: Iterable[Acceleration]) -> Headline | None:
     if not timed:
         return None
     newest = max(line.protocol for line in timed)
-    place = next(line.place for line in timed if line.protocol == newest)
+    # rows of older protocols count for nothing here, however many a machine has
+    counts = Counter(line.place for line in timed if line.protocol == newest)
+    place = max(counts, key=lambda each: counts[each])
     here = _fullest([line for line in timed if line.place == place])
     others = [line for line in here if line.framework != FLOOR]
     nothing = [line for line in cells if line.place == place and line.standing == "none"]
@@ -96,12 +99,18 @@ def headline(lines: Iterable[Acceleration]) -> Headline | None:
 
 
 def _fullest(lines: Sequence[Acceleration]) -> list[Acceleration]:
-    """Of each cell the lines of one run: of the one with most contenders, of these the last."""
+    """Of each cell the lines of one run: under the newest protocol that it was timed under, of the
+    run with most contenders, of these the last.
+    """
     runs: dict[tuple[str, str], dict[str, list[Acceleration]]] = {}
     for line in lines:
         runs.setdefault((line.dataset, line.scale), {}).setdefault(line.run, []).append(line)
-    chosen = [max(reversed(each.values()), key=len) for each in runs.values()]
+    chosen = [max(reversed(each.values()), key=_weight) for each in runs.values()]
     return [line for each in chosen for line in each]
+
+
+def _weight(run: Sequence[Acceleration]) -> tuple[float, int]:
+    return max(line.protocol for line in run), len(run)
 
 
 def block(rows: Sequence[Row]) -> str:
