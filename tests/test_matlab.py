@@ -73,7 +73,12 @@ def test_what_is_scaled_is_said() -> None:
     assert said["im2col and a product"][1] == [""]
     ((times,), text) = said["one conv2 for each sample and pair of maps"]
     assert times == pytest.approx(200, rel=0.01) and text == ["scaled"]
-    assert figure.layout.yaxis.type == "log"
+    layout: Any = figure.layout
+    low, high = (10**end for end in layout.yaxis.range)
+    assert layout.yaxis.type == "log" and low < 2 and 200 < high < 2000
+    (band,), (named,) = layout.shapes, layout.annotations
+    assert (band.y0, band.y1) == (10, 100)
+    assert named.yref == "paper"  # at 100 on the axis it had stretched that to 1e100
 
 
 def test_who_was_refused_does_not_count() -> None:
