@@ -16,7 +16,7 @@ test: .venv/installed
 
 # proofs that take minutes; CI runs them too
 slow: .venv/installed
-	$(BIN)/pytest -n 2 -m slow
+	$(BIN)/pytest -n 2 --dist worksteal -m slow --durations=25
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

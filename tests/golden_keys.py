@@ -52,7 +52,8 @@ def of_all_suites() -> dict[str, str]:
 
 def _cases(name: str) -> tuple[Case, ...]:
     chosen = suite(name)
-    selection = Selection(chosen.frameworks or FRAMEWORKS)
+    usual = FRAMEWORKS if chosen.frameworks is None else chosen.frameworks
+    selection = Selection(usual)
     small = replace(selection, quick=True)
     whole = replace(selection, paper=True, device="cuda")
     if not chosen.trains:
@@ -63,4 +64,4 @@ def _cases(name: str) -> tuple[Case, ...]:
 def _named(case: Case) -> str:
     how = f"{case.device} {case.precision} T={case.T} seed {case.seed} width {case.width}"
     of = f"{case.suite} {case.dataset} {case.scale} {case.network.neunorm} {case.network.dropout}"
-    return f"{of} {case.framework} {how} {case.training}"
+    return f"{of} {case.framework} {how} {case.training} {case.beside}"

@@ -13,6 +13,7 @@ from harness.records import (
     DescentRow,
     EndedRow,
     EpochRow,
+    FittedRow,
     IterationRow,
     MemoryRow,
     Record,
@@ -26,7 +27,7 @@ from harness.records import (
     identity,
 )
 from harness.records.identity import EXAM
-from harness.spec import Case, Reading, Training, paper
+from harness.spec import Beside, Case, Reading, Training, paper
 
 R = TypeVar("R", bound=Row)
 
@@ -99,6 +100,14 @@ _ADDED: dict[type[Any], dict[str, object]] = {
         "chosen_epoch": 1,
         "seconds": 10.0,
     },
+    FittedRow: {
+        "structure": "trees",
+        "fidelity": "after the description",
+        "random": True,
+        "test_accuracy": 0.3,
+        "seconds": 10.0,
+        "test_seconds": 1.0,
+    },
     EndedRow: {"status": "failed", "reason": "why"},
     WarningRow: {"reason": "mind"},
 }
@@ -118,6 +127,7 @@ def row(kind: type[R], case: Case | None = None, **fields: object) -> R:
     """A row of that kind; `fields` are those of the row."""
     if case is None:
         case = trained_case() if kind in TRAINED else CASE
+        case = fitted_case("hats") if kind is FittedRow else case
     shared = {name: fields.pop(name) for name in list(fields) if name in _SHARED}
     return kind(**{**vars(base(case, **shared)), **_ADDED[kind], **fields})
 
@@ -134,6 +144,12 @@ def trained_case(epochs: int = 2, **changes: Any) -> Case:
     """The small case as one that is trained."""
     given = replace(CASE, suite="timesteps", training=Training(epochs))
     return replace(given, **changes)
+
+
+def fitted_case(system: str, **changes: Any) -> Case:
+    """The small case as one of another system, on events."""
+    given: dict[str, Any] = {"dataset": "nmnist", "beside": Beside("default", "whole"), **changes}
+    return trained_case(1, suite="baselines", framework=system, **given)
 
 
 ROW = row(IterationRow)

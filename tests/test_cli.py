@@ -18,10 +18,10 @@ from harness.spec import paper
 
 FLAGS = {
     "run": (
-        "--suite --quick --paper --frameworks --networks --datasets --steps --batch-size "
-        "--precision --device --seeds --epochs --samples --width --neunorm --init --inference "
-        "--tuned --budget --allocator --data-root --download --no-download --fresh --executor "
-        "--ray-address --silence --out"
+        "--suite --quick --paper --frameworks --baselines --networks --datasets --steps "
+        "--batch-size --precision --device --seeds --epochs --samples --width --neunorm --init "
+        "--inference --tuned --budget --allocator --data-root --download --no-download --fresh "
+        "--executor --ray-address --silence --out"
     ),
     "check": "--networks --datasets --width --data-root",
     "list": "",
@@ -78,6 +78,9 @@ BAD = [
     (["--samples", "10"], "leave --samples out"),
     (["--suite", "scale", "--budget", "10m"], "leave --budget out"),
     (["--suite", "scale", "--tuned"], "leave --inference and --tuned out"),
+    (["--suite", "scale", "--baselines", "hats"], "leave --baselines out"),
+    (["--suite", "baselines", "--baselines", "hat"], "unknown baseline 'hat', choose from lstm"),
+    (["--suite", "baselines", "--width", "1/8"], "has no use for --width: leave it out"),
     (["--suite", "timesteps", "--paper", "--device", "cpu"], "takes months on a CPU"),
     (["--suite", "neunorm", "--networks", "Huge"], "unknown network 'Huge'"),
     (["--seeds", "-1"], "'--seeds': '-1', expected whole numbers of 0 or more"),

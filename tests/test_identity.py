@@ -15,7 +15,7 @@ from typing import Any
 import golden_keys
 import pytest
 from golden_keys import DATA, MACHINE, SOFTWARE, TEST_DATA
-from rows import timed_case, trained_case
+from rows import fitted_case, timed_case, trained_case
 
 from harness.records import identity
 from harness.records.identity import Software, fields_that_train, timing_key, training_key
@@ -35,6 +35,7 @@ IDLE = {
     "tested_at",
     "wants_confusion",
 }
+OF_OTHERS = {"effort", "window"}  # which other systems alone have
 NAMES = tuple(each.name for each in fields(CaseFields))
 
 
@@ -81,7 +82,8 @@ def test_of_a_training_exactly_what_decides_no_weight_leaves_the_key() -> None:
 
     before = key(trained_case())
     assert {name for name, case in each_changed() if key(case) == before} == IDLE
-    assert set(fields_that_train(trained_case())) == set(NAMES) - IDLE
+    assert set(fields_that_train(trained_case())) == set(NAMES) - IDLE - OF_OTHERS
+    assert set(fields_that_train(fitted_case("hats"))) == set(NAMES) - IDLE
 
 
 def test_data_versions_and_revision_move_both_keys() -> None:

@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rows import COUNTS, KINDS, ROW, VOTES, base, row, timed_case, trained_case
+from rows import COUNTS, KINDS, ROW, VOTES, base, fitted_case, row, timed_case, trained_case
 
 from harness.records import (
     SCHEMA,
     ConfusionRow,
     EndedRow,
     EpochRow,
+    FittedRow,
     Row,
     Store,
     TestedRow,
@@ -31,6 +32,7 @@ def test_a_row_of_each_kind_comes_back_as_it_was(kind: type[Row], tmp_path: Path
     store = Store(tmp_path)
     trains = kind in (EpochRow, TestedRow, ConfusionRow, TrainedRow)
     case = trained_case() if trains else timed_case()
+    case = fitted_case("hats") if kind is FittedRow else case
     given = row(kind, case, key="k", data_note='a "quoted" |note|\nover two lines')
     store.append(given)
     rows, damaged = store.read()

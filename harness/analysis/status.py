@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from math import nan
-from statistics import median
+from statistics import fmean, median
 from typing import Literal
 
 from harness.analysis.groups import grouped
 from harness.analysis.rounds import cell_of
-from harness.records import EndedRow, IterationRow, Row, TimedRow, TrainedRow
+from harness.records import EndedRow, FittedRow, IterationRow, Row, TimedRow, TrainedRow
 from harness.records.identity import fields_that_train
 from harness.spec import Case, cells
 from harness.spec.training import MOST
@@ -68,12 +68,11 @@ def _standing(cases: list[Case], states: list[State], records: Sequence[Row]) ->
 
 def state(case: Case, rows: Sequence[Row], key_now: KeyNow) -> State:
     """How one case stands, from the rows of its spot."""
-    results = [row for row in rows if isinstance(row, TrainedRow | TimedRow)]
+    results = [row for row in rows if isinstance(row, TrainedRow | TimedRow | FittedRow)]
     if any(row.key is not None and row.key == key_now(case, row) for row in results):
         return "done"
-    last = next(
-        (r for r in reversed(rows) if isinstance(r, TrainedRow | TimedRow | EndedRow)), None
-    )
+    ends = TrainedRow | TimedRow | FittedRow | EndedRow
+    last = next((r for r in reversed(rows) if isinstance(r, ends)), None)
     if last is None:
         return "dated" if any(isinstance(row, IterationRow) for row in rows) else "missing"
     if isinstance(last, EndedRow):
@@ -93,6 +92,9 @@ def _seconds(left: Sequence[Case], rows: Sequence[Row], records: Sequence[Row]) 
         return 0.0
     if left[0].training is None:
         return _timing_seconds(left, rows)
+    fitted = [row.seconds + row.test_seconds for row in rows if isinstance(row, FittedRow)]
+    if fitted:
+        return len(left) * fmean(fitted)
     trained = [row for row in rows or records if isinstance(row, TrainedRow)]
     paces = [row.seconds / _work(row) for row in trained if row.seconds and _work(row)]
     if not paces:

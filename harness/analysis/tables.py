@@ -12,10 +12,20 @@ import pandas as pd
 from harness.analysis.paper import paper_table
 from harness.analysis.rounds import noise_of
 from harness.analysis.speed import acceleration
+from harness.analysis.systems import baselines
 from harness.analysis.trained import accuracy, neunorm, scale, timesteps
 from harness.records import Row
 
-__all__ = ["SUITE_OF", "TABLES", "Markup", "acceleration", "markdown", "markup", "noise_of"]
+__all__ = [
+    "SUITES_OF",
+    "TABLES",
+    "Markup",
+    "acceleration",
+    "markdown",
+    "markup",
+    "noise_of",
+    "suites_of",
+]
 
 TABLES: dict[str, Callable[[Iterable[Row]], pd.DataFrame]] = {
     "acceleration": acceleration,
@@ -23,10 +33,17 @@ TABLES: dict[str, Callable[[Iterable[Row]], pd.DataFrame]] = {
     "scale": scale,
     "neunorm": neunorm,
     "accuracy": accuracy,
+    "baselines": baselines,
     **{str(number): partial(paper_table, number) for number in (3, 4, 5, 6)},
 }
-# The suite whose rows a table is made of, where it has another name.
-SUITE_OF = {str(number): "accuracy" for number in (3, 4, 5, 6)}
+# The suites whose rows a table is made of, where it has another name.
+SUITES_OF = {str(number): ("accuracy", "baselines") for number in (3, 4, 5, 6)}
+
+
+def suites_of(name: str) -> tuple[str, ...]:
+    """The suites whose rows a table is made of."""
+    return SUITES_OF.get(name, (name,))
+
 
 Markup = Literal["md", "csv", "html"]
 

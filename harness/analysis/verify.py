@@ -20,7 +20,7 @@ from harness.analysis.protocols import MARGIN, protocol_of, protocols
 from harness.analysis.rounds import cell_of, last_run
 from harness.analysis.speed import Acceleration, acceleration_lines
 from harness.jobs import Executor
-from harness.records import EndedRow, EpochRow, IterationRow, Row, Store, TrainedRow
+from harness.records import EndedRow, EpochRow, FittedRow, IterationRow, Row, Store, TrainedRow
 from harness.records.identity import PROTOCOL
 from harness.spec import FLOOR, Access, Budget, Case, Say
 
@@ -67,12 +67,15 @@ def verify(records: Sequence[Row], sample: Sample, here: Here) -> Iterator[Check
     drawn = random.Random(sample.seed)
     ended = [row for row in records if isinstance(row, TrainedRow)]
     trained = list(grouped(ended, lambda row: row.key).values())
+    fitted = {row.key: row for row in records if isinstance(row, FittedRow)}
     timed = [row for row in records if isinstance(row, IterationRow)]
     cells = _preferred(list(grouped(timed, cell_of).values()))
     with tempfile.TemporaryDirectory(prefix="harness-") as folder:
         repeat = Repeat(records, here, Store(Path(folder)))
         for row, *_ in drawn.sample(trained, min(sample.cases, len(trained))):
             yield from repeat.training(row, sample.epochs)
+        for row in drawn.sample(list(fitted.values()), min(sample.cases, len(fitted))):
+            yield repeat.system(row)
         for group in drawn.sample(cells, min(sample.cases, len(cells))):
             yield from repeat.cell(group, sample.budget)
 
@@ -112,7 +115,22 @@ class Repeat:
             else:
                 yield from _epoch(what, before, after)
 
-    def _trained_again(self, case: Case, row: TrainedRow) -> tuple[Sequence[Row], str]:
+    def system(self, row: FittedRow) -> Check:
+        """What another system comes to, fitted anew."""
+        case = Case.of(row)
+        window = f" {row.window}" if row.window else ""
+        what = f"{row.dataset}{window} {row.framework} seed {row.seed}"
+        old = f"{row.test_accuracy:.6g}"
+        rows, refused = self._trained_again(case, row)
+        after = next((each for each in rows if isinstance(each, FittedRow)), None)
+        if refused or after is None:
+            return Check(what, "test_accuracy", old, "", "not tested", refused or "it did not end")
+        same = after.test_accuracy == row.test_accuracy
+        verdict: Verdict = "confirmed" if same else "differs"
+        why = "" if same else _why(row, after)
+        return Check(what, "test_accuracy", old, f"{after.test_accuracy:.6g}", verdict, why)
+
+    def _trained_again(self, case: Case, row: TrainedRow | FittedRow) -> tuple[Sequence[Row], str]:
         """The rows of a second training, and why they cannot be compared; "" where they can."""
         lack = self.here.lacks(case)
         if lack is not None:
@@ -210,7 +228,7 @@ def _epoch(what: str, before: EpochRow, after: EpochRow) -> Iterator[Check]:
             yield Check(what, figure, f"{old:.6g}", f"{new:.6g}", "differs", why)
 
 
-def _refusal(rows: Sequence[Row], recorded: TrainedRow) -> str:
+def _refusal(rows: Sequence[Row], recorded: TrainedRow | FittedRow) -> str:
     """Why figures cannot be compared; nothing where they can."""
     ended = [row.reason for row in rows if isinstance(row, EndedRow)]
     if ended:
@@ -225,7 +243,7 @@ def _data(row: Row) -> tuple[str | None, str | None]:
     return row.data_sha256, row.data_test_sha256
 
 
-def _why(before: EpochRow, after: EpochRow) -> str:
+def _why(before: Row, after: Row) -> str:
     """What was not the same, of what may decide a figure."""
     names = ("cpu", "threads", "torch", "framework_version", "revision", "code", "python")
     pairs = ((name, getattr(before, name), getattr(after, name)) for name in names)

@@ -7,10 +7,12 @@ from collections.abc import Callable
 import torch
 
 import adapters
+from harness import baselines
+from harness.baselines.trial import software_of
 from harness.proof.subject import subject_of
 from harness.records import Row
-from harness.records.identity import timing_key, training_key
-from harness.spec import ANN, FLOOR, Case
+from harness.records.identity import Software, timing_key, training_key
+from harness.spec import ANN, FLOOR, Case, UsageError
 from harness.system import machine
 
 
@@ -21,7 +23,7 @@ def key_now(device: str) -> Callable[[Case, Row], str | None]:
     def key(case: Case, row: Row) -> str | None:
         if lacks(case) is not None or row.data_sha256 is None:
             return None
-        software = subject_of(case).software
+        software = _software(case)
         if case.training is None:
             return timing_key(case, row.data_sha256, software, here, row.allocator or "")
         return training_key(case, row.data_sha256, row.data_test_sha256 or "", software)
@@ -29,10 +31,28 @@ def key_now(device: str) -> Callable[[Case, Row], str | None]:
     return key
 
 
+def _software(case: Case) -> Software:
+    if case.beside is not None:
+        return software_of(baselines.load(case.framework))
+    return subject_of(case).software
+
+
+def _lacks_system(name: str) -> str | None:
+    if name not in baselines.names():
+        return f"the baseline {name} is not here"
+    try:
+        baselines.load(name)
+    except UsageError as error:
+        return str(error)
+    return None
+
+
 def lacks(case: Case) -> str | None:
     """Why a case cannot run here; None where it can."""
     if case.device != "cpu" and not torch.cuda.is_available():
         return f"it ran on {case.device}, and there is none here"
+    if case.beside is not None:
+        return _lacks_system(case.framework)
     if case.framework in (ANN, FLOOR):
         return None
     if case.framework.partition(":")[0] not in adapters.names():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,7 +17,9 @@ Listing = tuple[tuple[str, ...], list[tuple[str, ...]]]  # columns, lines
 
 
 def list_(
-    what: Annotated[str, typer.Argument(metavar="suites|frameworks|networks|datasets|claims")],
+    what: Annotated[
+        str, typer.Argument(metavar="suites|frameworks|networks|datasets|claims|baselines")
+    ],
 ) -> None:
     """List what can be chosen."""
     from harness.cli import terminal
@@ -41,15 +43,20 @@ def frameworks() -> Listing:
             continue
         lines.append((name, known.version or "", _computes(known)))
         for form in known.variants:
-            what = "not it: " + "; ".join(form.deviations)
-            lines.append((contender(name, form.name), "", what))
+            lines.append((contender(name, form.name), "", _function(form.deviations)))
     return ("framework", "version", "what it computes"), lines
 
 
 def _computes(known: Facts) -> str:
     """What a framework's plain form computes, and what its import does beside."""
-    what = "not it: " + "; ".join(known.deviations) if known.deviations else "the paper's function"
-    return "; ".join([what, *(f"{each} at import" for each in known.changed)])
+    return "; ".join(
+        [_function(known.deviations), *(f"{each} at import" for each in known.changed)]
+    )
+
+
+def _function(deviations: Sequence[str]) -> str:
+    """Whether it is the paper's function that is computed."""
+    return "not it: " + "; ".join(deviations) if deviations else "the paper's function"
 
 
 def _suites() -> Listing:
@@ -87,10 +94,28 @@ def _claims() -> Listing:
     return ("claim of the paper", "published", "how it is tested"), lines
 
 
+def _baselines() -> Listing:
+    """Every other system of Tables 3 to 6, on what it runs, and whose parameters it has."""
+    from harness import baselines
+
+    lines: list[tuple[str, ...]] = []
+    for name in baselines.names():
+        try:
+            system = baselines.load(name)
+        except UsageError as error:  # it does not load here, or says too little
+            lines.append((name, "", "", "", str(error)))
+            continue
+        given = " ".join((system.input, *system.windows))
+        data = ", ".join(system.datasets)
+        lines.append((name, f"{system.title} ({system.paper})", data, given, system.fidelity))
+    return ("baseline", "system", "data sets", "input", "fidelity"), lines
+
+
 _LISTINGS: dict[str, Callable[[], Listing]] = {
     "suites": _suites,
     "frameworks": frameworks,
     "networks": _networks,
     "datasets": _datasets,
     "claims": _claims,
+    "baselines": _baselines,
 }

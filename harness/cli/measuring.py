@@ -15,7 +15,7 @@ from harness.cli import endings, terminal
 from harness.cli.console import err, out
 from harness.cli.options import LARGEST_DOWNLOAD_MIB
 from harness.jobs import Executor, Timed
-from harness.records import EndedRow, Row, Store, TrainedRow, WarningRow
+from harness.records import EndedRow, FittedRow, Row, Store, TrainedRow, WarningRow
 from harness.spec import Access, Budget, Case, cells
 from harness.speed import plan
 from harness.system import machine
@@ -64,7 +64,7 @@ def train(cases: tuple[Case, ...], where: Where, executor: Executor) -> None:
         for ended in executor.train(cases, store, access, say):
             out.print(terminal.trained(ended))
             rows += ended.rows
-    if any(isinstance(row, TrainedRow) for row in rows):
+    if any(isinstance(row, TrainedRow | FittedRow) for row in rows):
         out.print(terminal.plain(tables.TABLES[cases[0].suite](rows)))
     _closing(rows, where.out, named=True)
 

@@ -110,6 +110,15 @@ Frameworks = Annotated[
         "--frameworks", help="Default: all known.", metavar="NAME[:VARIANT],...", parser=names
     ),
 ]
+Baselines = Annotated[
+    Names | None,
+    typer.Option(
+        "--baselines",
+        help="Other systems of Tables 3 to 6. Default: all.",
+        metavar="NAME,...",
+        parser=names,
+    ),
+]
 Networks = Annotated[
     Names | None,
     typer.Option(
@@ -141,7 +150,10 @@ def frameworks_named(given: Names | None, suite: Suite, *, quick: bool) -> tuple
     import adapters
 
     all_ = [name for name in adapters.names() if name not in suite.apart]
-    chosen = given or suite.frameworks or (*all_, *(() if quick else suite.beside))
+    usual = suite.frameworks
+    if usual is None:
+        usual = (*all_, *(() if quick else suite.beside))
+    chosen = given or usual
     for name in chosen:
         adapters.check_name(name)  # one that does not load is no error: a row says so
     return chosen

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from harness.cli import options
-from harness.cli.options import LARGEST_DOWNLOAD_MIB, RESULTS, Device, Numbers
+from harness.cli.options import LARGEST_DOWNLOAD_MIB, RESULTS, Device, Names, Numbers
 from harness.spec import (
     Allocator,
     Budget,
@@ -31,7 +31,9 @@ def run(
     suite: Annotated[
         str,
         typer.Option(
-            "--suite", metavar="acceleration|timesteps|scale|neunorm|accuracy", help="Which."
+            "--suite",
+            metavar="acceleration|timesteps|scale|neunorm|accuracy|baselines",
+            help="Which.",
         ),
     ],
     quick: Annotated[
@@ -43,6 +45,7 @@ def run(
         typer.Option("--paper", help="The paper's own size; training needs a CUDA device."),
     ] = False,
     frameworks: options.Frameworks = None,
+    baselines: options.Baselines = None,
     networks: options.Networks = None,
     datasets: options.Datasets = None,
     steps: Annotated[
@@ -138,7 +141,7 @@ def run(
     from harness.system import processes
 
     options.one_preset(quick=quick, paper=paper)
-    experiment = _experiment(suite, budget)
+    experiment = _experiment(suite, budget, baselines)
     if executor == "local" and device != "cuda":
         processes.warm()
     from harness.cli import measuring
@@ -161,6 +164,7 @@ def run(
         quick=quick,
         paper=paper,
         mode="inference" if inference else "training",
+        baselines=baselines,
         tuned=tuned,
     )
     chosen = choice.chosen(executor, ray_address, silence)
@@ -176,11 +180,15 @@ def run(
     measuring.measure(cases, where, chosen, spending, asked)
 
 
-def _experiment(suite: str, budget: float | None) -> Suite:
-    """The suite of that name. Raises UsageError where there is none or a time does not bound it."""
+def _experiment(suite: str, budget: float | None, baselines: Names | None) -> Suite:
+    """The suite of that name. Raises UsageError where there is none, where a time does not bound
+    it, and where it has no other systems.
+    """
     from harness import suites
 
     experiment = suites.suite(suite)
+    if baselines and suite != "baselines":
+        raise UsageError(f"the {suite} suite has no other systems: leave --baselines out")
     if experiment.trains and budget is not None:
         raise UsageError(
             f"the {suite} suite trains all its epochs: use --epochs, --samples or --width to "

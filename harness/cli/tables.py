@@ -22,7 +22,8 @@ Form = Literal["text", "md", "csv", "html"]
 
 def tables_(
     name: Annotated[
-        str, typer.Argument(metavar="3|4|5|6|acceleration|scale|timesteps|neunorm|accuracy")
+        str,
+        typer.Argument(metavar="3|4|5|6|acceleration|scale|timesteps|neunorm|accuracy|baselines"),
     ],
     out_dir: options.Out = options.RESULTS,
     form: Annotated[Form, typer.Option("--format", metavar="text|md|csv|html")] = "text",
@@ -32,10 +33,10 @@ def tables_(
 
     if name not in tables.TABLES:
         raise UsageError(f"unknown table {name!r}, choose from {', '.join(tables.TABLES)}")
-    suite = tables.SUITE_OF.get(name, name)
-    rows = rows_of(out_dir, suite)
-    if not any(row.suite == suite for row in rows):
-        raise without_rows(out_dir, suite)
+    suites = tables.suites_of(name)
+    rows = rows_of(out_dir, suites[0])
+    if not any(row.suite in suites for row in rows):
+        raise without_rows(out_dir, suites[0])
     if form == "text":
         out.print(_shown(name, rows))
     else:
@@ -50,4 +51,4 @@ def _shown(name: str, rows: list[Row]) -> RenderableType:
     if name == "acceleration":
         return terminal.acceleration(acceleration_lines(rows))
     table = tables.TABLES[name](rows)
-    return terminal.paper(table) if name in tables.SUITE_OF else terminal.plain(table)
+    return terminal.paper(table) if name in tables.SUITES_OF else terminal.plain(table)

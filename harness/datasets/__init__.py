@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from harness.datasets import cifar10, dvs_cifar10, nmnist
 from harness.datasets.batch import Batch, Request, assemble
 from harness.datasets.download import attempt
-from harness.datasets.events import MissingReader
+from harness.datasets.events import BINNED, Events, MissingReader
+from harness.datasets.recordings import Camera, Recorded, Recordings, gather_events
 from harness.datasets.samples import About, Samples, Split, data_root, home_relative, left_out
 from harness.datasets.whole import Labelled, Wanted, gather
 from harness.spec import Say, UsageError
@@ -22,11 +24,14 @@ __all__ = [
     "Batch",
     "Found",
     "Labelled",
+    "Recorded",
+    "Recordings",
     "Request",
     "Wanted",
     "data_root",
     "find",
     "load_batch",
+    "load_recordings",
     "load_split",
     "load_splits",
 ]
@@ -57,11 +62,26 @@ class DataSet(Protocol):
         ...
 
 
+class EventDataSet(DataSet, Protocol):
+    """What the file of a data set of recordings holds too."""
+
+    CAMERA: Camera
+
+    def recordings(self, root: Path, split: Split) -> Samples[Events] | None:
+        """The recordings found. Raises MissingReader where they cannot be read."""
+        ...
+
+    def simulated(self, root: Path | None, split: Split) -> Samples[Events]:
+        """What takes their place, each as long as a whole recording."""
+        ...
+
+
 DATASETS: dict[str, DataSet] = {
     "cifar10": cifar10,
     "nmnist": nmnist,
     "dvs-cifar10": dvs_cifar10,
 }
+EVENT_DATASETS: dict[str, EventDataSet] = {"nmnist": nmnist, "dvs-cifar10": dvs_cifar10}
 DOWNLOAD_MIB = {name: dataset.DOWNLOAD_MIB for name, dataset in DATASETS.items()}
 
 
@@ -82,7 +102,7 @@ def load_batch(request: Request) -> Batch:
     Raises UsageError for an unknown data set, a data root that is none, fewer samples than the
     batch size, and a damaged file. A failed download and a missing reader are notes in `source`.
     """
-    samples, note = _sought(
+    samples, note = _frames(
         request.dataset, request.split, request.T, root=request.root, download=request.download
     )
     return assemble(request, samples, note)
@@ -115,11 +135,47 @@ def load_splits(wanted: Wanted, test_samples: int | None, say: Say) -> tuple[Lab
     )
 
 
+def load_recordings(
+    wanted: Wanted, test_samples: int | None, say: Say
+) -> tuple[Recorded, Recorded]:
+    """The whole recordings of both splits, with the samples that `load_splits` takes of them.
+
+    Raises UsageError as `load_splits` does, and for a data set of images.
+    """
+    name = wanted.dataset
+    if name not in EVENT_DATASETS:
+        raise UsageError(f"{name} has no recordings, choose from {', '.join(EVENT_DATASETS)}")
+    train, train_note = _recordings(wanted, "train")
+    test, test_note = _recordings(wanted, "test")
+    _same_kind(wanted, {"train": train.about, "test": test.about})
+    camera = EVENT_DATASETS[name].CAMERA
+    fewer = replace(wanted, samples=test_samples)
+    return (
+        gather_events(wanted, camera, train, train_note, say),
+        gather_events(fewer, camera, test, test_note, say),
+    )
+
+
+def _recordings(wanted: Wanted, split: Split) -> tuple[Samples[Events], str]:
+    """The recordings of a split, not yet read, and why they are not the real ones."""
+    dataset = EVENT_DATASETS[wanted.dataset]
+    if wanted.embedded:
+        samples, note = dataset.simulated(None, split), ""
+    else:
+        seek = _Seek(dataset, split, _root(wanted.root), wanted.download)
+        samples, note = seek.found(
+            lambda root: dataset.recordings(root, split),
+            lambda root: dataset.simulated(root, split),
+        )
+    description = samples.about.description.removesuffix(BINNED)
+    return replace(samples, about=replace(samples.about, description=description)), note
+
+
 def _listed(wanted: Wanted, split: Split) -> tuple[Samples[NDArray[np.uint8]], str]:
     """The samples of a split, not yet read, and why they are not the real ones."""
     if wanted.embedded:
         return _dataset(wanted.dataset).stand_in(None, split, wanted.T), ""
-    return _sought(wanted.dataset, split, wanted.T, root=wanted.root, download=wanted.download)
+    return _frames(wanted.dataset, split, wanted.T, root=wanted.root, download=wanted.download)
 
 
 def _same_kind(wanted: Wanted, found: dict[Split, About]) -> None:
@@ -138,22 +194,46 @@ def _same_kind(wanted: Wanted, found: dict[Split, About]) -> None:
     )
 
 
-def _sought(
+def _frames(
     name: str, split: Split, T: int, *, root: Path | None, download: bool
 ) -> tuple[Samples[NDArray[np.uint8]], str]:
-    """The samples under the root, fetched where they may be, else the stand-in; and why."""
-    dataset, root = _dataset(name), _root(root)
-    failure = ""
-    try:
-        found = dataset.inputs(root, split, T)
-        if found is None and download:
-            failure = attempt(lambda: _fetch(dataset, root, split))
-            found = dataset.inputs(root, split, T)
-    except MissingReader as error:
-        return dataset.stand_in(root, split, T), str(error)
-    problem = _problem(dataset, root, {split: found.about if found else None})
-    note = "; ".join(text for text in (failure, problem) if text)
-    return found or dataset.stand_in(root, split, T), note
+    """A network's inputs under the root, fetched where they may be, else the stand-in; and why."""
+    dataset = _dataset(name)
+    return _Seek(dataset, split, _root(root), download).found(
+        lambda root: dataset.inputs(root, split, T),
+        lambda root: dataset.stand_in(root, split, T),
+    )
+
+
+X = TypeVar("X")
+
+
+@dataclass(frozen=True)
+class _Seek:
+    """What is sought, and where."""
+
+    dataset: DataSet
+    split: Split
+    root: Path
+    download: bool
+
+    def found(
+        self,
+        inputs: Callable[[Path], Samples[X] | None],
+        stand_in: Callable[[Path], Samples[X]],
+    ) -> tuple[Samples[X], str]:
+        """The samples under the root, fetched where they may be, else the stand-in; and why."""
+        dataset, root, failure = self.dataset, self.root, ""
+        try:
+            found = inputs(root)
+            if found is None and self.download:
+                failure = attempt(lambda: _fetch(dataset, root, self.split))
+                found = inputs(root)
+        except MissingReader as error:
+            return stand_in(root), str(error)
+        problem = _problem(dataset, root, {self.split: found.about if found else None})
+        note = "; ".join(text for text in (failure, problem) if text)
+        return found or stand_in(root), note
 
 
 def find(dataset: str, root: Path | None = None) -> Found:

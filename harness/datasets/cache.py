@@ -1,14 +1,15 @@
 """Arrays that were read once, in the user's cache folder: an epoch never reads a recording again.
 
-An entry is three files: inputs, labels, and what is known of them, which is written last and holds
-their hash. An entry that is cut short or changed is not used: it is named, and made again.
+An entry is a file an array (inputs, labels, of recordings where each starts), and what is known of
+them, which is written last and holds their hash. An entry that is cut short or changed is not used:
+it is named, and made again.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256 as sha256_of
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from harness.datasets.batch import sha256
+from harness.datasets.events import EVENT
 from harness.system.files import make_user_cache, printable, user_cache, write_whole
 
 FORMAT = 1  # of the entries, and of what is in them
@@ -27,11 +29,19 @@ FORMAT = 1  # of the entries, and of what is in them
 class Arrays:
     """Samples and labels, with what their reading came to."""
 
-    inputs: NDArray[np.uint8]  # (N, C, H, W) pixels or (N, T, C, H, W) event counts
+    inputs: NDArray[Any]  # uint8: (N, C, H, W) pixels, (N, T, C, H, W) event counts; or events
     labels: NDArray[np.int64]  # (N,)
-    sha256: str  # of both
+    sha256: str  # of all arrays
     damaged: tuple[str, ...] = ()  # a sentence of each sample that could not be read
     note: str = ""  # what happened to the cache itself
+    # (N + 1,), where inputs are the events (M,) of all samples: where those of each begin
+    starts: NDArray[np.int64] | None = None
+
+    @property
+    def parts(self) -> dict[str, NDArray[Any]]:
+        """The arrays by their names in the cache."""
+        starts = {} if self.starts is None else {"starts": self.starts}
+        return {"inputs": self.inputs, "labels": self.labels, **starts}
 
 
 def kept(key: str, make: Callable[[], Arrays]) -> Arrays:
@@ -65,7 +75,7 @@ def _entry(folder: Path, name: str, make: Callable[[], Arrays]) -> Arrays:
 
 
 def _noted(arrays: Arrays, note: str) -> Arrays:
-    return Arrays(arrays.inputs, arrays.labels, arrays.sha256, arrays.damaged, note)
+    return replace(arrays, note=note)
 
 
 def _read(folder: Path, name: str) -> Arrays | str:
@@ -73,15 +83,28 @@ def _read(folder: Path, name: str) -> Arrays | str:
     try:
         about = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         inputs, labels = (_load(folder / f"{name}.{part}.npy") for part in ("inputs", "labels"))
+        starts = _load(folder / f"{name}.starts.npy") if about.get("events") else None
         damaged = tuple(map(str, about["damaged"]))
-        expected = about["sha256"]
+        found = Arrays(inputs, labels, about["sha256"], damaged, starts=starts)
     except (OSError, ValueError, EOFError, KeyError, TypeError, RecursionError) as error:
         return f"{type(error).__name__}: {error}"
-    if inputs.dtype != np.uint8 or labels.dtype != np.int64 or len(inputs) != len(labels):
-        return f"arrays {inputs.dtype} {inputs.shape}, {labels.dtype} {labels.shape}"
-    if sha256(inputs, labels) != expected:
+    if not _fits(found):
+        shapes = ", ".join(f"{each.dtype} {each.shape}" for each in found.parts.values())
+        return f"arrays {shapes}"
+    if sha256(*found.parts.values()) != found.sha256:
         return "its hash is another"
-    return Arrays(inputs, labels, expected, damaged)
+    return found
+
+
+def _fits(found: Arrays) -> bool:
+    """Whether the arrays are of the types and lengths that an entry has."""
+    inputs, labels, starts = found.inputs, found.labels, found.starts
+    if labels.dtype != np.int64:
+        return False
+    if starts is None:
+        return inputs.dtype == np.uint8 and len(inputs) == len(labels)
+    lengths = starts.dtype == np.int64 and len(starts) == len(labels) + 1
+    return inputs.dtype == EVENT and lengths and starts[-1] == len(inputs)
 
 
 def _load(path: Path) -> NDArray[Any]:
@@ -91,9 +114,9 @@ def _load(path: Path) -> NDArray[Any]:
 
 def _write(folder: Path, name: str, made: Arrays) -> None:
     """Each file whole or not at all; the one that makes it an entry last."""
-    for part, array in (("inputs", made.inputs), ("labels", made.labels)):
+    for part, array in made.parts.items():
         write_whole(folder / f"{name}.{part}.npy", lambda path, a=array: _save(path, a))
-    about = {"sha256": made.sha256, "damaged": made.damaged}
+    about = {"sha256": made.sha256, "damaged": made.damaged, "events": made.starts is not None}
     text = json.dumps(about, ensure_ascii=False)
     write_whole(folder / f"{name}.json", lambda path: path.write_text(text, encoding="utf-8"))
 

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from harness.datasets import cifar10, digits
 from harness.datasets.apart import Reader
-from harness.datasets.events import BIN_US, Events, bin_events, require
+from harness.datasets.events import BIN_US, BINNED, Events, bin_events, require
 from harness.datasets.files import check_file, files_origin, list_files
 from harness.datasets.images import enlarged
+from harness.datasets.recordings import Camera
 from harness.datasets.samples import SPLIT_SEED, About, Samples, Split, choose, split_indices
 from harness.datasets.simulated import DVS_CAMERA, closed_loop, moved
 from harness.system.files import printable
@@ -27,6 +28,8 @@ SENSOR = 128
 STRIDE = 3  # 128x128 pixels are reduced to 42x42; the last two rows and columns are dropped
 SIZE = SENSOR // STRIDE
 WHOLE: dict[Split, int] = {"train": 9_000, "test": 1_000}
+CAMERA = Camera((SENSOR, SENSOR), len(cifar10.CLASSES))
+TURN = 40  # bins of one turn of the movement that is simulated: a whole recording
 
 # Red, green and blue in what a camera that sees no colour sees (ITU-R BT.601).
 _LUMA = (0.299, 0.587, 0.114)
@@ -35,15 +38,19 @@ _SPARE_BINS = 10
 
 
 def recordings(root: Path, split: Split) -> Samples[Events] | None:
-    """The recordings of our split found under `root`; None where there are none."""
+    """The recordings of our split found under `root`; None where there are none.
+
+    Raises MissingReader without aedat.
+    """
     folder = root / "CIFAR10DVS"
     listed = list_files(folder, cifar10.CLASSES, (".aedat4",))
     files = listed.samples
     drawn = [files[index] for index in split_indices(len(files), split)]
     if not drawn:
         return None
+    require("aedat")
     about = About(
-        "DVS-CIFAR10 recordings, 5 ms bins",
+        f"DVS-CIFAR10 recordings{BINNED}",
         len(drawn),
         WHOLE[split],
         folder,
@@ -81,7 +88,7 @@ def reduced(events: Events) -> Events:
     return kept
 
 
-def simulated(root: Path | None, split: Split, T: int) -> Samples[Events]:
+def simulated(root: Path | None, split: Split, T: int = TURN) -> Samples[Events]:
     """Moved CIFAR-10 images where those are under `root`, else moved digits, for T windows.
 
     Of more images than DVS-CIFAR10 has recordings, a seeded choice of as many.
@@ -94,7 +101,7 @@ def simulated(root: Path | None, split: Split, T: int) -> Samples[Events]:
         images = images.chosen(sorted(choose(count, WHOLE[split], SPLIT_SEED)))
     about = replace(
         images.about,
-        description=f"simulated closed-loop events of {images.about.description}, 5 ms bins",
+        description=f"simulated closed-loop events of {images.about.description}{BINNED}",
         whole=min(images.about.whole, WHOLE[split]),
         simulated=True,
         normal=None,
@@ -106,10 +113,7 @@ def simulated(root: Path | None, split: Split, T: int) -> Samples[Events]:
 def inputs(root: Path, split: Split, T: int) -> Samples[NDArray[np.uint8]] | None:
     """Recordings as frames (T, 2, 42, 42). Raises MissingReader without aedat."""
     found = recordings(root, split)
-    if found is None:
-        return None
-    require("aedat")
-    return found.mapped(lambda events: bin_events(reduced(events), T, (SIZE, SIZE)))
+    return found and found.mapped(lambda events: bin_events(reduced(events), T, (SIZE, SIZE)))
 
 
 def stand_in(root: Path | None, split: Split, T: int) -> Samples[NDArray[np.uint8]]:

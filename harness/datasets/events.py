@@ -16,6 +16,7 @@ Events: TypeAlias = NDArray[Any]  # structured, of dtype EVENT, in the order of 
 EVENT = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.bool_)])
 
 BIN_US = 5000  # the paper accumulates events every 5 ms
+BINNED = ", 5 ms bins"  # what a description says of recordings that are read as frames
 
 
 class MissingReader(UsageError):
@@ -34,8 +35,10 @@ def require(*packages: str) -> None:
             ) from error
 
 
-def bin_events(events: Events, bins: int, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Counts events in windows of BIN_US from the first event on: (bins, 2, H, W).
+def bin_events(
+    events: Events, bins: int, size: tuple[int, int], bin_us: int = BIN_US
+) -> NDArray[np.uint8]:
+    """Counts events in windows of `bin_us` from the first event on: (bins, 2, H, W).
 
     `size` is (H, W). Channel 0 counts OFF events, channel 1 ON events. Events outside the sensor
     and after the last window are dropped; a count ends at 255, fifty events a millisecond.
@@ -44,7 +47,7 @@ def bin_events(events: Events, bins: int, size: tuple[int, int]) -> NDArray[np.u
     if len(events) == 0:
         return np.zeros((bins, 2, height, width), np.uint8)
     x, y = events["x"].astype(np.int64), events["y"].astype(np.int64)
-    window = (events["t"] - events["t"].min()) // BIN_US
+    window = (events["t"] - events["t"].min()) // bin_us
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height) & (window < bins)
     place = ((window * 2 + events["p"]) * height + y) * width + x
     counts = np.bincount(place[inside], minlength=bins * 2 * height * width)

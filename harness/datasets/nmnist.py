@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.datasets import digits, mnist
-from harness.datasets.events import EVENT, Events, bin_events, require
+from harness.datasets.events import BINNED, EVENT, Events, bin_events, require
 from harness.datasets.files import check_file, damaged, files_origin, list_files
+from harness.datasets.recordings import Camera
 from harness.datasets.samples import About, Samples, Split
 from harness.datasets.simulated import NMNIST_CAMERA, moved, saccades
 
@@ -26,6 +27,7 @@ HOW: str = (
 CLASSES = tuple("0123456789")
 SIZE = 34  # pixels of the sensor's part that was recorded
 WHOLE: dict[Split, int] = {"train": 60_000, "test": 10_000}
+CAMERA = Camera((SIZE, SIZE), len(CLASSES))
 
 _FOLDER: dict[Split, str] = {"train": "Train", "test": "Test"}
 _EVENT_BYTES = 5
@@ -33,14 +35,18 @@ _BORDER = (SIZE - mnist.SIZE) // 2
 
 
 def recordings(root: Path, split: Split) -> Samples[Events] | None:
-    """The recordings found under `root`; None where there are none of that split."""
+    """The recordings found under `root`; None where there are none of that split.
+
+    Raises MissingReader without tonic.
+    """
     folder = root / "NMNIST"
     listed = list_files(folder / _FOLDER[split], CLASSES, (".bin",))
     files = listed.samples
     if not files:
         return None
+    require("tonic")
     about = About(
-        "N-MNIST recordings, 5 ms bins",
+        f"N-MNIST recordings{BINNED}",
         len(files),
         WHOLE[split],
         folder,
@@ -75,7 +81,7 @@ def simulated(root: Path | None, split: Split) -> Samples[Events]:
     """Saccades before MNIST's digits where those are under `root`, else before scikit-learn's."""
     found = mnist.images(root, split) if root else None
     images = found or digits.images(split, mnist.SIZE)
-    description = f"simulated saccade events of {images.about.description}, 5 ms bins"
+    description = f"simulated saccade events of {images.about.description}{BINNED}"
     about = replace(images.about, description=description, simulated=True)
     return replace(moved(images.mapped(_framed), saccades(), NMNIST_CAMERA), about=about)
 
@@ -83,10 +89,7 @@ def simulated(root: Path | None, split: Split) -> Samples[Events]:
 def inputs(root: Path, split: Split, T: int) -> Samples[NDArray[np.uint8]] | None:
     """Recordings as frames (T, 2, 34, 34). Raises MissingReader without tonic."""
     found = recordings(root, split)
-    if found is None:
-        return None
-    require("tonic")
-    return found.mapped(lambda events: bin_events(events, T, (SIZE, SIZE)))
+    return found and found.mapped(lambda events: bin_events(events, T, (SIZE, SIZE)))
 
 
 def stand_in(root: Path | None, split: Split, T: int) -> Samples[NDArray[np.uint8]]:

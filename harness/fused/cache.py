@@ -9,8 +9,8 @@ sources are kept in another folder.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,19 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     return numba.njit(forceinline=True, **_OPTIONS)(function)
 
 
+@contextmanager
+def kept_in(folder: str) -> Iterator[None]:
+    """What is compiled in the block is kept in that folder of the user's cache."""
+    config: Any = numba.config  # type: ignore[attr-defined]
+    before = config.CACHE_DIR
+    with suppress(OSError):  # then numba looks for another place
+        config.CACHE_DIR = str(Path(before or make_user_cache("numba")) / folder)
+    try:
+        yield
+    finally:
+        config.CACHE_DIR = before
+
+
 def callback(function: Callable[[Any], None]) -> Callable[[], int]:
     """A kernel that takes the address of its arguments; what comes back is that of the kernel.
 
@@ -39,15 +52,9 @@ def callback(function: Callable[[Any], None]) -> Callable[[], int]:
 
     @cache
     def address() -> int:
-        config: Any = numba.config  # type: ignore[attr-defined]
-        before = config.CACHE_DIR
-        with suppress(OSError):  # then numba looks for another place
-            config.CACHE_DIR = str(Path(before or make_user_cache("numba")) / sources_sha256())
-        try:
+        with kept_in(sources_sha256()):
             signature = types.void(types.voidptr)
             compiled = numba.cfunc(signature, cache=True, **_OPTIONS)(function)
-        finally:
-            config.CACHE_DIR = before
         _kept.append(compiled)  # its code must outlive the call
         assert compiled.address is not None
         return compiled.address

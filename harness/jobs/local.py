@@ -11,6 +11,7 @@ import torch
 
 import adapters
 from adapters import facts
+from harness.baselines.trial import Fits
 from harness.jobs import Timed, Trained
 from harness.jobs.worker import SILENCE, At, Died, Worker
 from harness.proof.subject import NOTHING_KNOWN
@@ -100,7 +101,8 @@ class Train:
         torch.set_num_threads(self.threads)
         device = torch.device(self.cases[0].device)
         at = Run(self.runs[-1], machine.describe(device), allocator.choose("keep"))
-        trials = Trials(self.out, self.access, at)
+        beside = self.cases[0].beside is not None  # of one suite are all
+        trials = Fits(self.access, at) if beside else Trials(self.out, self.access, at)
         for number, patient in orders:
             ledger = Ledger(Store(self.out), owner, self.access.fresh, self.runs, patient)
             try:

@@ -24,6 +24,7 @@ EXAM = 2  # what a proof examines, the audit's too, and their tolerances
 # the trained network. How many samples were wanted is in the data's hash.
 _NAMES = ("suite", "scale", "width", "tested_at", "wants_confusion")
 _IN_THE_DATA = ("wanted_samples", "wanted_test_samples", "embedded")
+_BESIDE = ("effort", "window")
 # What these come to is in `threads`, and a cluster sets them to what they would have been.
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -63,7 +64,7 @@ def timing_key(
     kept = [each for each in variables if each.partition("=")[0] not in _THREADS]
     return _key(
         {
-            **asdict(case.fields),
+            **_fields(case),
             "data": data_sha256,
             **asdict(software),
             **_place(machine),
@@ -77,7 +78,15 @@ def timing_key(
 def fields_that_train(case: Case) -> dict[str, object]:
     """The fields of a case that decide the weights its training ends with, beside the data."""
     left_out = (*_NAMES, *_IN_THE_DATA)
-    return {name: value for name, value in asdict(case.fields).items() if name not in left_out}
+    return {name: value for name, value in _fields(case).items() if name not in left_out}
+
+
+def _fields(case: Case) -> dict[str, object]:
+    """The fields of a case. Those that other systems alone have are left out where there is
+    nothing in them: keys were made before there were any.
+    """
+    fields = asdict(case.fields)
+    return {k: v for k, v in fields.items() if k not in _BESIDE or v is not None}
 
 
 def _place(machine: Machine) -> dict[str, object]:

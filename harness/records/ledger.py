@@ -14,6 +14,7 @@ from harness.records.record import (
     ConfusionRow,
     DescentRow,
     EpochRow,
+    FittedRow,
     Row,
     TestedRow,
     TrainedRow,
@@ -127,7 +128,7 @@ def _said_once(row: Row) -> tuple[object, ...]:
             return row.suite, row.key, row.kind, row.epoch
         case TestedRow():
             return row.suite, row.key, row.kind, row.tested_T
-        case ConfusionRow() | TrainedRow():
+        case ConfusionRow() | TrainedRow() | FittedRow():
             return row.suite, row.key, row.kind
         case _:
             return ()

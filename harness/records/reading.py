@@ -15,6 +15,7 @@ from harness.records.record import (
     KINDS,
     ConfusionRow,
     EpochRow,
+    FittedRow,
     Row,
     TestedRow,
     TrainedRow,
@@ -74,6 +75,9 @@ def _translated(line: bytes) -> bytes | str:
         return _damage(str(error))
 
 
+_OF_TRAININGS = EpochRow | TestedRow | ConfusionRow | TrainedRow | FittedRow
+
+
 def _meaning(row: Row) -> Row | str:
     """The row, unless no harness can have written what it says."""
     try:
@@ -86,7 +90,9 @@ def _meaning(row: Row) -> Row | str:
         zone = None
     if zone is None:
         return _damage("time: a date and time with a zone was expected")
-    if isinstance(row, EpochRow | TestedRow | ConfusionRow | TrainedRow) and row.epochs is None:
+    if isinstance(row, FittedRow) and row.effort is None:
+        return _damage("effort: that of the other system was expected")
+    if isinstance(row, _OF_TRAININGS) and row.epochs is None:
         return _damage("epochs: those of the training were expected")
     if isinstance(row, ConfusionRow):
         sizes = {len(row.votes), len(row.confusion), *map(len, row.votes), *map(len, row.confusion)}

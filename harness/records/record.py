@@ -180,6 +180,24 @@ class TrainedRow(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FittedRow(Record):
+    """Another system of Tables 3 to 6, fitted and asked: it is done. Accuracies are in [0, 1]."""
+
+    kind: Literal["fitted"] = "fitted"
+    structure: str  # of the system: the row's network is the paper's beside it
+    fidelity: str  # whose parameters it has
+    chosen: str = ""  # what the held-out samples decided
+    random: bool  # whether its seed decides anything
+    sensor: tuple[Nth, Nth] | None = None  # (H, W) in pixels of the recordings it was given
+    window_us: Count | None = None  # the longest of them
+    test_accuracy: Share
+    source_accuracy: Share | None = None  # of the network without spikes that it was made from
+    spikes: Amount | None = None  # of all its neurons, a test sample
+    seconds: Amount  # of fitting
+    test_seconds: Amount  # of all test samples
+
+
+@dataclass(frozen=True, kw_only=True)
 class EndedRow(Record):
     """A case that came to nothing, and why."""
 
@@ -209,6 +227,7 @@ Row = (
     | TestedRow
     | ConfusionRow
     | TrainedRow
+    | FittedRow
     | EndedRow
     | WarningRow
 )

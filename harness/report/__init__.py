@@ -25,8 +25,7 @@ def write(rows: Sequence[Row], out: Path, readme_file: Path | None = None) -> li
     if readme_file is not None:
         texts[readme_file] = readme.updated(_read(readme_file), rows, readme_file)
     for name, build in tables.TABLES.items():
-        suite = tables.SUITE_OF.get(name, name)
-        if any(row.suite == suite for row in rows):
+        if any(row.suite in tables.suites_of(name) for row in rows):
             path = out / "tables" / (f"table{name}.md" if name.isdigit() else f"{name}.md")
             texts[path] = tables.markup(build(rows), "md")
     for path, text in texts.items():

@@ -11,7 +11,7 @@ from harness.spec.case import (
     contender,
 )
 from harness.spec.errors import NotationError, UsageError
-from harness.spec.fields import CaseFields, Initialisation, Mode, Precision
+from harness.spec.fields import Beside, CaseFields, Effort, Initialisation, Mode, Precision, Window
 from harness.spec.layers import AvgPool, Conv, Layer, Linear, Stage, Voting
 from harness.spec.network import LIF, Network, NeuNorm, Reading
 from harness.spec.selection import Access, Allocator, Budget, Say, Selection
@@ -27,10 +27,12 @@ __all__ = [
     "Adam",
     "Allocator",
     "AvgPool",
+    "Beside",
     "Budget",
     "Case",
     "CaseFields",
     "Conv",
+    "Effort",
     "Initialisation",
     "Layer",
     "Linear",
@@ -48,6 +50,7 @@ __all__ = [
     "Training",
     "UsageError",
     "Voting",
+    "Window",
     "cells",
     "contender",
 ]

@@ -12,6 +12,7 @@ from typing import Any
 from harness.spec import paper
 from harness.spec.errors import UsageError
 from harness.spec.fields import (
+    Beside,
     CaseFields,
     Initialisation,
     Mode,
@@ -26,7 +27,7 @@ from harness.spec.fields import (
 from harness.spec.network import Network
 from harness.spec.training import SGD, Adam, Training, checked
 
-SUITES = ("acceleration", "timesteps", "scale", "neunorm", "accuracy")
+SUITES = ("acceleration", "timesteps", "scale", "neunorm", "accuracy", "baselines")
 # The "framework" of the network of the same structure without spikes (Table 5's baseline).
 ANN = "ann"
 # A cell's convolutions and products alone, which all ratios are to.
@@ -55,6 +56,8 @@ class Case:
     """One framework on one network and data set: timed, or trained where `training` says how.
 
     Timed cases that differ in the framework and the precision alone are timed together, as a cell.
+    Of another system, `framework` is its name; the network is the paper's that it stands beside,
+    and says nothing of it, nor do its batch and its optimiser.
     """
 
     suite: str
@@ -72,6 +75,7 @@ class Case:
     initialisation: Initialisation = "calibrated"
     mode: Mode = "training"
     training: Training | None = None
+    beside: Beside | None = None  # the system that `framework` is, where it is another one
 
     def __post_init__(self) -> None:
         if self.suite not in SUITES:
@@ -118,6 +122,8 @@ class Case:
             optimiser="sgd" if isinstance(self.optimiser, SGD) else "adam",
             optimiser_lr=self.optimiser.lr,
         )
+        if self.beside:
+            flat = replace(flat, effort=self.beside.effort, window=self.beside.window)
         return with_training(with_optimiser(flat, self.optimiser), training)
 
     @property
@@ -181,4 +187,5 @@ def _case(*values: Any) -> Case:
         initialisation=row.initialisation,
         mode=row.mode,
         training=training_of(row),
+        beside=Beside(row.effort, row.window) if row.effort else None,
     )

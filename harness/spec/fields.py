@@ -15,6 +15,16 @@ from harness.spec.training import SGD, Adam, Training
 Precision = Literal["fp32", "fp64", "bf16"]
 Initialisation = Literal["calibrated", "torch"]
 Mode = Literal["training", "inference"]  # what an iteration is: a step, or a forward pass
+Window = Literal["first", "whole"]  # of a recording: its first T bins, or all of it
+Effort = Literal["quick", "default", "paper"]  # how large another system is
+
+
+@dataclass(frozen=True)
+class Beside:
+    """How another system of Tables 3 to 6 is run, beside the paper's network."""
+
+    effort: Effort
+    window: Window | None  # of recordings; None: it is given images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +66,8 @@ class CaseFields:
     embedded: bool = False
     tested_at: tuple[int, ...] = ()
     wants_confusion: bool = False
+    effort: Effort | None = None  # of another system; None: the network itself
+    window: Window | None = None  # of recordings that another system is given
 
 
 def with_optimiser(flat: CaseFields, optimiser: SGD | Adam) -> CaseFields:

@@ -36,6 +36,7 @@ class Selection:
     quick: bool = False
     paper: bool = False
     mode: Mode = "training"
+    baselines: tuple[str, ...] | None = None  # systems of Tables 3 to 6
     tuned: bool = False  # each framework in the forms that a skilled user switches on as well
 
 

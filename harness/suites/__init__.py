@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.spec import Case, Selection, UsageError
-from harness.suites import acceleration, accuracy, neunorm, scale, timesteps, trained
+from harness.suites import acceleration, accuracy, baselines, neunorm, scale, timesteps, trained
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,8 @@ class Suite:
     """One experiment."""
 
     cases: Callable[[Selection], tuple[Case, ...]]
-    frameworks: tuple[str, ...] | None = None  # that run where none is named; None: all known
+    # those that run where none is named; None: all known
+    frameworks: tuple[str, ...] | None = None
     beside: tuple[str, ...] = ()  # variants that run too where none is named
     apart: tuple[str, ...] = ()  # frameworks that run where they are named alone
     trains: bool = False  # its cases are trained; else they are timed
@@ -27,6 +28,7 @@ SUITES: dict[str, Suite] = {
     "scale": Suite(scale.cases, trained.FRAMEWORKS, trains=True),
     "neunorm": Suite(neunorm.cases, trained.FRAMEWORKS, trains=True),
     "accuracy": Suite(accuracy.cases, trained.FRAMEWORKS, trains=True),
+    "baselines": Suite(baselines.cases, (), trains=True),
 }
 
 

@@ -44,6 +44,20 @@ class Diverged(Exception):
     """The loss is no number any more; the message says what to try."""
 
 
+def held_out(count: int) -> tuple[Tensor, Tensor]:
+    """Which of `count` training samples are trained on, and which are held out to validate.
+
+    Raises UsageError where they are too few to hold any out.
+    """
+    held = round(VALIDATION_SHARE * count)
+    if held < 1:
+        raise UsageError(
+            f"{count} training samples are too few to hold some out: use --samples 10 or more"
+        )
+    drawn = torch.randperm(count, generator=torch.Generator().manual_seed(SPLIT_SEED))
+    return drawn[held:], drawn[:held]
+
+
 @dataclass(frozen=True)
 class DataSplits:
     """The three parts of a data set: a tenth of the training samples is held out to validate."""
@@ -55,14 +69,8 @@ class DataSplits:
     @classmethod
     def of(cls, train: Labelled, test: Labelled) -> DataSplits:
         """Raises UsageError where the training samples are too few to hold any out."""
-        held = round(VALIDATION_SHARE * len(train))
-        if held < 1:
-            raise UsageError(
-                f"{len(train)} training samples are too few to hold some out: use --samples 10 "
-                "or more"
-            )
-        drawn = torch.randperm(len(train), generator=torch.Generator().manual_seed(SPLIT_SEED))
-        return cls(train.part(drawn[held:]), train.part(drawn[:held]), test)
+        kept, held = held_out(len(train))
+        return cls(train.part(kept), train.part(held), test)
 
     def to(self, device: torch.device) -> DataSplits:
         """The same on a device."""

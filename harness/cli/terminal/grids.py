@@ -56,17 +56,38 @@ def paper(table: pd.DataFrame) -> RenderableType:
                 f"{line['n']:.0f}",
                 f"{100 * line['difference']:+.1f}",
             )
-            notes.append(Text(f"{line['method']}: {_conditions(line)}", "dim"))
+            run = _system if isinstance(line.get("fidelity"), str) else _conditions
+            notes.append(Text(f"{line['method']}: {run(line)}", "dim"))
         grid.add_row(*map(escape, cells))
-    return Group(grid, *notes)
+    doubts = dict.fromkeys(
+        f"{line['model']}, {line['method']}: {line['note']}"
+        for line in table.to_dict("records")
+        if line["note"]
+    )
+    return Group(grid, *(Text(doubt, "yellow") for doubt in doubts), *notes)
+
+
+def _system(line: Mapping[Any, Any]) -> str:
+    window = f", {line['window']}" if line["window"] else ""
+    once = "" if line["random"] else "; nothing of it is random: one value"
+    return (
+        f"{line['framework']}{window}, {_data(line)}; {line['structure']}; {line['fidelity']}; "
+        f"deviations: {line['deviations']}{once}"
+    )
 
 
 def _conditions(line: Mapping[Any, Any]) -> str:
-    flags = [name for name in ("partial", "lossy", "simulated", "substitute") if line[name]]
     return (
-        f"{line['data_source']}{' (' + ', '.join(flags) + ')' if flags else ''}, "
-        f"{line['train_samples']:,.0f} training samples, width {line['width']}, "
+        f"{_data(line)}, width {line['width']}, "
         f"{line['epochs']:.0f} epochs, T = {line['T']:.0f}, dropout {line['dropout']:g}, "
         f"batch {line['batch_size']:.0f}, {line['framework']} {line['precision']} on "
         f"{line['device']}, NeuNorm {line['neunorm']}"
+    )
+
+
+def _data(line: Mapping[Any, Any]) -> str:
+    flags = [name for name in ("partial", "lossy", "simulated", "substitute") if line[name]]
+    return (
+        f"{line['data_source']}{' (' + ', '.join(flags) + ')' if flags else ''}, "
+        f"{line['train_samples']:,.0f} training samples"
     )

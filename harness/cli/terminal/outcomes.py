@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.terminal.numbers import duration, number
-from harness.records import EndedRow, EpochRow, TrainedRow
+from harness.records import EndedRow, EpochRow, FittedRow, TrainedRow
 from harness.spec import paper
 
 if TYPE_CHECKING:  # shown without torch
@@ -21,17 +21,12 @@ if TYPE_CHECKING:  # shown without torch
     from harness.analysis.status import Standing
     from harness.analysis.verify import Check
     from harness.jobs import Trained
+    from harness.spec import Case
 
 
 def trained(ended: Trained) -> RenderableType:
     """A training in a few lines: its three figures, and its warnings or why it came to nothing."""
-    case = ended.case
-    reading = f" NeuNorm {case.network.neunorm.reading}" if case.network.neunorm else ""
-    head = Text(
-        f"{paper.settings(case.dataset).title} {case.scale}{reading} {case.framework} "
-        f"T = {case.T} seed {case.seed}: ",
-        "bold",
-    )
+    head = Text(f"{paper.settings(ended.case.dataset).title} {_who(ended.case)}: ", "bold")
     lines = []
     for row in ended.rows:
         match row:
@@ -41,11 +36,31 @@ def trained(ended: Trained) -> RenderableType:
                 head.append(f"{row.status}: {row.reason}", "red")
             case TrainedRow():
                 head.append(_three_figures(row), "default")
+            case FittedRow():
+                head.append(_fitted(row), "default")
             case _:
                 pass
     if ended.before:
         head.append(" (done before)", "dim")
     return Group(head, *lines)
+
+
+def _who(case: Case) -> str:
+    """What of a case tells it from the others of its suite, in words."""
+    if case.beside is not None:
+        window = {"first": f" first {case.T} bins", "whole": " whole recordings", None: ""}
+        return f"{case.framework}{window[case.beside.window]} seed {case.seed}"
+    reading = f" NeuNorm {case.network.neunorm.reading}" if case.network.neunorm else ""
+    return f"{case.scale}{reading} {case.framework} T = {case.T} seed {case.seed}"
+
+
+def _fitted(row: FittedRow) -> str:
+    source = ""
+    if row.source_accuracy is not None:
+        source = f" (the network it was made from: {100 * row.source_accuracy:.2f} %)"
+    chosen = f"; {row.chosen}" if row.chosen else ""
+    seconds = f"{row.seconds:.1f} s to fit, {row.test_seconds:.1f} s to test"
+    return f"{100 * row.test_accuracy:.2f} %{source}; {seconds}{chosen}"
 
 
 def _three_figures(row: TrainedRow) -> str:

@@ -1,0 +1,276 @@
+"""Layer-wise spiking convolutional auto-encoders, then a trained read-out (Panda & Roy 2016).
+
+Each image is normalised in contrast and whitened, and each value x becomes spikes of its sign, in a
+step with probability |x|. Layer after layer an encoder of leaky integrate-and-fire neurons (those
+of the harness, eqs. (5)-(6)) and a decoder learn to give the input back: the potential at the end
+of the decoder's neurons, which do not fire, should be the one that the input's own spikes cause,
+
+    E = mean (u_decoded - u_input)^2,  u = sum_t k_tau^(T - t) of what arrives in step t
+
+with gradients through all steps, and the surrogate of eq. (14) at spikes. Then the encoder is
+frozen, its spikes are averaged over 2x2 places (2s), and the next layer learns from them. Last, one
+output neuron per class that does not fire learns with labels, by its potential at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from harness.baselines import learn
+from harness.baselines.contract import Answers, Effort, Images, Samples, Say
+from harness.reference.neuron import LIFCell
+from harness.spec import LIF, UsageError
+
+TITLE = "Spiking auto-encoders"
+PAPER = "Panda & Roy 2016"
+DATASETS = ("cifar10",)
+INPUT = "images"
+WINDOWS = ()
+FIDELITY = "after the description"
+DEVIATIONS = (
+    "no public code",
+    "LIF neurons and surrogate of Wu et al., no refractory time",
+    "whitening by one filter of 5x5, not of whole images",
+    "untied decoders whose neurons do not fire",
+    "steps, constants and epochs are ours: 20 of each by effort paper",
+    "read-out by potentials, learned from all training labels, not a fraction",
+    "by default 16-16-64 filters, not 32-32-64, in 10 steps, and 2 epochs a layer",
+)
+RANDOM = True
+EPOCHS: Mapping[Effort, int] = {"quick": 6, "default": 2, "paper": 20}  # of each layer
+
+KERNELS = (5, 5, 4)  # 32c5-2s-32c5-2s-64c4-10o
+POOLED = 2  # as many layers are averaged over 2x2 places
+SMALLEST = 28  # pixels: what the three layers leave one place of
+NEURON = LIF(k_tau=0.9, v_th=1.0, a=1.0)  # ours
+PATCH = 5  # pixels
+EPSILON = 0.1  # added to variances before whitening, of images whose deviation is 1
+PEAK = 3.0  # a value of so many deviations is a spike in every step
+LEARNING_RATE = 2e-3
+READ_OUT_EPOCHS = 40
+BATCH = 100  # images at once where nothing is learned
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large it is."""
+
+    filters: tuple[int, int, int]
+    steps: int
+    batch_size: int
+
+
+SIZES: Mapping[Effort, Sizes] = {
+    "quick": Sizes((8, 8, 32), 8, 16),
+    "default": Sizes((16, 16, 64), 10, 32),
+    "paper": Sizes((32, 32, 64), 20, 32),
+}
+
+
+def contrast_normalised(images: Images) -> Tensor:  # (N, 3, H, W)
+    """Each image with a mean of 0 and a deviation of 1; one of a single value is all 0."""
+    x = torch.from_numpy(images.pixels).float()
+    x = x - x.mean((1, 2, 3), keepdim=True)
+    deviation = x.square().mean((1, 2, 3), keepdim=True).sqrt()
+    return x / deviation.clamp(min=1e-3)
+
+
+def zca(covariance: Tensor, epsilon: float) -> Tensor:  # (D, D) -> (D, D), symmetric
+    """What makes values of that covariance independent and changes them least."""
+    values, vectors = torch.linalg.eigh(covariance)
+    return vectors @ torch.diag((values.clamp(min=0) + epsilon).rsqrt()) @ vectors.T
+
+
+def whitening(x: Tensor) -> Tensor:  # (N, C, H, W) -> (C, C, PATCH, PATCH)
+    """The filters that give the whitened middle of a patch, from patches of all images."""
+    patches = F.unfold(x, PATCH, stride=8).transpose(1, 2).flatten(0, 1)
+    matrix = zca(patches.double().T.cov(), EPSILON)
+    middles = matrix[PATCH**2 // 2 :: PATCH**2]  # of each channel
+    return middles.unflatten(1, (x.shape[1], PATCH, PATCH)).float()
+
+
+def signed_spikes(x: Tensor, steps: int, generator: torch.Generator | None = None) -> Tensor:
+    """Spikes 1 and -1, (T, *x.shape), each step's with probability |x|, at most 1."""
+    drawn = torch.rand((steps, *x.shape), generator=generator)
+    return (drawn < x.abs()) * x.sign()
+
+
+def each_step(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:  # (T, B, ...)
+    """The function of every step at once."""
+    return function(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
+def potential(x: Tensor) -> Tensor:  # (T, ...) -> (...)
+    """Of neurons that do not fire, after the last step: eq. (5) with o = 0."""
+    u = torch.zeros_like(x[0])
+    for current in x:
+        u = NEURON.k_tau * u + current
+    return u
+
+
+class Coder(nn.Module):
+    """The encoder of one layer, and the decoder that it is trained with."""
+
+    def __init__(self, inputs: int, outputs: int, size: int) -> None:
+        super().__init__()
+        self.encoder = nn.Conv2d(inputs, outputs, size, bias=False)
+        self.decoder = nn.ConvTranspose2d(outputs, inputs, size, bias=False)
+        self.cell = LIFCell(NEURON)
+
+    def forward(self, spikes: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, F, H', W')
+        """The encoder's spikes."""
+        state, found = None, []
+        for current in each_step(self.encoder, spikes):
+            o, state = self.cell(current, state)
+            found.append(o)
+        return torch.stack(found)
+
+    def error(self, spikes: Tensor) -> Tensor:  # (T, B, C, H, W) -> ()
+        """How far the decoder's potentials at the end are from those of the input."""
+        # a decoder is linear, so it may come after the sum over steps
+        decoded = self.decoder(potential(self(spikes)))
+        return F.mse_loss(decoded, potential(spikes))
+
+    @torch.no_grad()
+    def scale(self, spikes: Tensor) -> None:
+        """Scales the first weights: potentials at the end then deviate by the threshold."""
+        deviation = float(potential(each_step(self.encoder, spikes)).std())
+        if deviation > 0:
+            self.encoder.weight.mul_(NEURON.v_th / deviation)
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """What some images caused in the layers that there are."""
+
+    spikes: Tensor  # (T, B, C, H, W), what the next layer is given
+    fired: float  # spikes of all neurons and images
+
+
+@torch.no_grad()
+def encoded(coders: Sequence[Coder], spikes: Tensor) -> Encoded:  # (T, B, C, H, W)
+    """Sends an image's spikes through the layers."""
+    fired = 0.0
+    for n, coder in enumerate(coders):
+        spikes = coder(spikes)
+        fired += float(spikes.double().sum())
+        if n < POOLED:
+            spikes = each_step(lambda x: F.avg_pool2d(x, 2), spikes)
+    return Encoded(spikes, fired)
+
+
+class LayerWise:
+    """The layers, and what is known of the training images."""
+
+    def __init__(self, sizes: Sizes, epochs: int) -> None:
+        self.sizes, self.epochs = sizes, epochs
+        self.coders: list[Coder] = []
+
+    @property
+    def structure(self) -> str:
+        """In the paper's notation; o are output neurons, one a class."""
+        a, b, c = self.sizes.filters
+        return f"{a}c{KERNELS[0]}-2s-{b}c{KERNELS[1]}-2s-{c}c{KERNELS[2]}-o"
+
+    @property
+    def chosen(self) -> str:
+        """Nothing is."""
+        return ""
+
+    def fit(self, train: Samples, validation: Samples, seed: int, tell: Say) -> None:
+        """Learns the layers without labels, one after the other, and then the read-out."""
+        assert isinstance(train, Images)
+        _check(train, train.pixels.shape[1:])
+        self.seed, self.shape, self.coders = seed, train.pixels.shape[1:], []
+        learn.seeded(seed)
+        x = contrast_normalised(train)
+        self.filters = whitening(x)
+        whitened = F.conv2d(x, self.filters, padding=PATCH // 2)
+        self.peak = PEAK * max(float(whitened.std()), 1e-3)
+        x = whitened / self.peak
+        parts = len(KERNELS) + 2  # the layers, their answer to all images, the read-out
+
+        def part(n: int, doing: str) -> Say:
+            return lambda done, what: tell((n + done) / parts, f"{doing} {what}")
+
+        for n in range(len(KERNELS)):
+            self._learn_layer(x, train, part(n, f"layer {n + 1}:"))
+        traces, _ = self._traces(x, part(parts - 2, "encoding"))
+        self._learn_read_out(traces, train, part(parts - 1, "read-out:"))
+
+    def predict(self, test: Samples) -> Answers:
+        """The class whose output neuron has the highest potential at the end."""
+        assert isinstance(test, Images)
+        _check(test, self.shape)
+        x = F.conv2d(contrast_normalised(test), self.filters, padding=PATCH // 2) / self.peak
+        traces, fired = self._traces(x, lambda done, what: None)
+        labels = learn.scores(self.read, (traces - self.mean) / self.deviation, BATCH).argmax(1)
+        return Answers(labels.numpy(), spikes=fired / len(test))
+
+    def _learn_layer(self, x: Tensor, train: Images, tell: Say) -> None:
+        n = len(self.coders)
+        channels = (x.shape[1], *self.sizes.filters)
+        coder = Coder(channels[n], channels[n + 1], KERNELS[n])
+
+        def given(images: Tensor) -> Tensor:
+            return encoded(self.coders[:n], signed_spikes(images, self.sizes.steps)).spikes
+
+        coder.scale(given(x[:: len(x) // self.sizes.batch_size + 1]))
+        learn.train(
+            lambda images, labels: coder.error(given(images)),
+            torch.optim.Adam(coder.parameters(), lr=LEARNING_RATE),
+            x,
+            train.labels,  # passed on, not used
+            learn.Course(self.epochs, self.sizes.batch_size, self.seed),
+            tell,
+        )
+        self.coders.append(coder.requires_grad_(False))
+
+    def _traces(self, x: Tensor, tell: Say) -> tuple[Tensor, float]:
+        """Potentials that spikes of the last layer cause at weights of 1, (N, D); all spikes."""
+        generator = torch.Generator().manual_seed(self.seed)
+        found, fired = [], 0.0
+        for n, images in enumerate(x.split(BATCH)):
+            tell(n * BATCH / len(x), "images")
+            end = encoded(self.coders, signed_spikes(images, self.sizes.steps, generator))
+            found.append(potential(end.spikes).flatten(1))
+            fired += end.fired
+        return torch.cat(found), fired
+
+    def _learn_read_out(self, traces: Tensor, train: Images, tell: Say) -> None:
+        self.mean = traces.mean(0)
+        self.deviation = traces.std(0).clamp(min=1e-3)  # some neurons never fire
+        read = self.read = nn.Linear(traces.shape[1], train.classes)
+        learn.train(
+            lambda x, labels: F.cross_entropy(read(x), labels),
+            torch.optim.Adam(read.parameters(), lr=LEARNING_RATE),
+            (traces - self.mean) / self.deviation,
+            train.labels,
+            learn.Course(READ_OUT_EPOCHS, self.sizes.batch_size, self.seed),
+            tell,
+        )
+
+
+def _check(images: Images, shape: tuple[int, ...]) -> None:
+    """Raises UsageError where they are too small or not of that shape (C, H, W)."""
+    found = images.pixels.shape[1:]
+    called = "x".join(map(str, found[1:]))
+    if min(found[1:]) < SMALLEST:
+        raise UsageError(
+            f"images are {called} pixels, expected at least {SMALLEST}x{SMALLEST}: enlarge them"
+        )
+    if found != shape:
+        raise UsageError(
+            f"images are {called} pixels, those that it learned from "
+            f"{'x'.join(map(str, shape[1:]))}: give it images of one size"
+        )
+
+
+def build(effort: Effort, epochs: int) -> LayerWise:
+    """The system at a size."""
+    return LayerWise(SIZES[effort], epochs)

@@ -1,0 +1,190 @@
+"""One case of another system: its samples, fitted, asked; its rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from harness import baselines
+from harness.baselines import parts
+from harness.baselines.contract import Answers, Images, Labels, Method
+from harness.baselines.parts import Parts
+from harness.baselines.system import System
+from harness.proof.subject import TORCH
+from harness.records import FittedRow, Record, TestedRow
+from harness.records.build import (
+    Failed,
+    Run,
+    Subject,
+    ended,
+    of_case,
+    stamped,
+    with_source,
+    with_test_source,
+)
+from harness.records.identity import Software, training_key
+from harness.records.ledger import DOWNLOAD, Ledger
+from harness.spec import Access, Case, UsageError
+from harness.system import clock, footprint
+from harness.training.trial import End
+
+FITTING = 0.9  # of a case's time, about; the rest is for test samples
+
+
+@dataclass(eq=False)
+class Fits:
+    """What the cases of one process share: samples that were read."""
+
+    access: Access
+    run: Run
+    _parts: dict[object, Parts] = field(default_factory=dict)
+
+    def trial(self, case: Case, ledger: Ledger) -> End:
+        """One case from data to result. Raises Busy where another process has it, and UsageError
+        where rows cannot be written.
+        """
+        ledger.owner.attempt(case, DOWNLOAD if case.dataset in self.access.download else 0.0)
+        row = of_case(case, self.run, Subject(Software(torch=TORCH)))
+        try:
+            system = _loaded(case)
+            row = of_case(case, self.run, _subject(system))
+            given = self._read(case, system, ledger)
+            row = _with_parts(row, case, given, software_of(system))
+            ledger.owner.attempt(case)
+            if any(isinstance(each, FittedRow) for each in ledger.begin(row)):
+                return End(row.key, before=True)
+            _keep(row, system, given, _fitted(case, system, given, ledger), ledger)
+        except baselines.Missing as error:
+            ledger.keep(stamped(ended(row, "missing", str(error))))
+        except Failed as error:
+            ledger.keep(stamped(ended(row, error.status, str(error))))
+        except RuntimeError as error:
+            if footprint.is_exhausted(error):  # the next case would fail too: end with the process
+                raise
+            ledger.keep(stamped(ended(row, "failed", f"{type(error).__name__}: {error}")))
+        return End(row.key)
+
+    def _read(self, case: Case, system: System, ledger: Ledger) -> Parts:
+        of = (case.dataset, case.T, case.beside, system.input, case.trained)
+        if of not in self._parts:
+            try:
+                found = parts.read(
+                    case, system, self.access, lambda _, doing: ledger.owner.say(0.0, doing)
+                )
+            except UsageError as error:
+                raise Failed(str(error)) from error
+            self._parts = {of: found}  # one at a time: data are large
+        return self._parts[of]
+
+
+def _loaded(case: Case) -> System:
+    try:
+        return baselines.load(case.framework)
+    except baselines.Missing:
+        raise
+    except UsageError as error:  # its file says too little
+        raise Failed(str(error)) from error
+
+
+def software_of(system: System) -> Software:
+    """What computes its results here."""
+    return Software(
+        torch=TORCH, framework_version=baselines.versions(system), revision=system.revision
+    )
+
+
+def _subject(system: System) -> Subject:
+    return Subject(software_of(system), deviations="; ".join(system.deviations) or None)
+
+
+def _with_parts(row: Record, case: Case, given: Parts, software: Software) -> Record:
+    """The row with its data, and the key of all that decides its result."""
+    train, test = given.train_source, given.test_source
+    return replace(
+        with_test_source(with_source(row, train), test),
+        key=training_key(case, train.sha256, test.sha256, software),
+        iterations_per_epoch=None,  # it has batches of its own
+        train_samples=len(given.train),
+        validation_samples=len(given.validation),
+        test_samples=len(given.test),
+        data_split_sha256=given.split_sha256 or None,
+        data_augmented=isinstance(given.train, Images) and given.train.augmented,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Outcome:
+    """A system that was fitted, and what it says of the test samples."""
+
+    method: Method
+    answers: Answers
+    seconds: float  # of fitting
+    test_seconds: float
+
+
+def _fitted(case: Case, system: System, given: Parts, ledger: Ledger) -> _Outcome:
+    assert case.beside is not None
+    window = f" {case.beside.window}" if case.beside.window else ""
+    what = f"{case.dataset}{window} {system.title} seed {case.seed}"
+
+    def tell(fraction: float, doing: str) -> None:
+        ledger.owner.say(FITTING * min(1.0, fraction), f"{what}: {doing}")
+
+    device = torch.device("cpu")
+    try:
+        method = system.build(case.beside.effort, case.trained.epochs)
+        watch = clock.Stopwatch.started(device)
+        method.fit(given.train, given.validation, case.seed, tell)
+        seconds = watch.seconds
+        ledger.owner.say(FITTING, f"{what}: test samples")
+        watch = clock.Stopwatch.started(device)
+        found = method.predict(given.test)
+        test_seconds = watch.seconds
+    except UsageError as error:
+        raise Failed(str(error)) from error
+    answers = found if isinstance(found, Answers) else Answers(found)
+    _check(answers, given.test.labels)
+    return _Outcome(method, answers, seconds, test_seconds)
+
+
+def _check(answers: Answers, labels: Labels) -> None:
+    source = [] if answers.source is None else [answers.source]
+    for each in (answers.labels, *answers.at_steps.values(), *source):
+        if np.shape(each) != labels.shape:
+            raise Failed(f"its answers are {np.shape(each)}, expected {labels.shape}")
+
+
+def _keep(row: Record, system: System, given: Parts, outcome: _Outcome, ledger: Ledger) -> None:
+    """Its rows; the one that says it is done comes last."""
+    answers, labels, seen = outcome.answers, given.test.labels, given.seen
+    for steps, found in sorted(answers.at_steps.items()):
+        ledger.keep(
+            stamped(TestedRow(**vars(row), tested_T=steps, test_accuracy=_share(found, labels)))
+        )
+    ledger.keep(
+        stamped(
+            FittedRow(
+                **vars(row),
+                structure=outcome.method.structure,
+                fidelity=system.fidelity,
+                chosen=outcome.method.chosen,
+                random=system.random,
+                sensor=seen.sensor if seen else None,
+                window_us=seen.longest_us if seen else None,
+                test_accuracy=_share(answers.labels, labels),
+                source_accuracy=(
+                    None if answers.source is None else _share(answers.source, labels)
+                ),
+                spikes=answers.spikes,
+                seconds=outcome.seconds,
+                test_seconds=outcome.test_seconds,
+            )
+        )
+    )
+
+
+def _share(answers: Labels, labels: Labels) -> float:
+    """The share of answers that are right."""
+    return float(np.mean(answers == labels))
