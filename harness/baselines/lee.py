@@ -20,8 +20,8 @@ and fall where it did not.
 No code is public, and the paper was not re-read for this file. Unknown here, and so ours: when in a
 recording the gradient is taken (at its end), the error (spike counts divided by the largest or a
 quarter of the steps, less the one-hot label), batches, epochs, Adam's rate, how strong inhibition
-and the move of thresholds are. Within a frame a neuron fires once at most, and neurons that fire together inhibit each
-other.
+and the move of thresholds are. Within a frame a neuron fires once at most, and neurons that fire
+together inhibit each other.
 """
 
 from __future__ import annotations
