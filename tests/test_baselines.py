@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from rows import fitted_case
 
 from harness import baselines, datasets, suites
@@ -17,10 +19,12 @@ from harness.analysis import tables
 from harness.baselines import parts
 from harness.baselines.contract import Answers, Images, Recordings, Samples
 from harness.baselines.trial import Fits
+from harness.cli import terminal
 from harness.datasets.events import BIN_US, EVENT
 from harness.records import EndedRow, FittedRow, Row, Store, TestedRow
 from harness.records.build import Run, new_run
 from harness.records.ledger import Ledger
+from harness.report import systems
 from harness.spec import Access, Beside, Case, Say, Selection, Training, UsageError
 from harness.system import machine
 from harness.training.epoch import DataSplits
@@ -301,3 +305,23 @@ def test_a_cited_row_turns_live_by_its_systems_name(declare: Any, tmp_path: Path
     assert (line["fidelity"], line["deviations"]) == ("published equations", "it only counts")
     assert line["n"] == 1 and np.isnan(line["low"])
     assert table[table.model.str.startswith("Lagorce")].accuracy.isna().all()
+
+
+def test_terminal_and_report_show_it(declare: Any, tmp_path: Path) -> None:
+    declare(declared(Counts))
+    rows = [replace(row, framework="cao", dataset="cifar10") for row in run(small(), tmp_path)]
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(terminal.systems(tables.TABLES["baselines"](rows)))
+    console.print(terminal.paper(tables.TABLES["5"](rows)))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 80
+    end = rows[-1]
+    assert isinstance(end, FittedRow)
+    assert text.count(f"{100 * end.test_accuracy:.2f} %") == 2
+    assert "nothing of it is random" in " ".join(text.split())
+    figure = systems.conversion(rows)
+    assert figure is not None and systems.table(3, rows) is None
+    line: Any = figure.data[0]
+    assert (line.name, list(line.x), line.y[1]) == ("cao", [1, 2], end.test_accuracy)
+    published: Any = systems.table(5, rows)
+    assert list(published.data[1].x) == [end.test_accuracy]

@@ -65,7 +65,9 @@ def train(cases: tuple[Case, ...], where: Where, executor: Executor) -> None:
             out.print(terminal.trained(ended))
             rows += ended.rows
     if any(isinstance(row, TrainedRow | FittedRow) for row in rows):
-        out.print(terminal.plain(tables.TABLES[cases[0].suite](rows)))
+        suite = cases[0].suite
+        shown = terminal.systems if suite == "baselines" else terminal.plain
+        out.print(shown(tables.TABLES[suite](rows)))
     _closing(rows, where.out, named=True)
 
 

@@ -51,4 +51,6 @@ def _shown(name: str, rows: list[Row]) -> RenderableType:
     if name == "acceleration":
         return terminal.acceleration(acceleration_lines(rows))
     table = tables.TABLES[name](rows)
+    if name == "baselines":
+        return terminal.systems(table)
     return terminal.paper(table) if name in tables.SUITES_OF else terminal.plain(table)

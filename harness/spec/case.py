@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
 from operator import attrgetter
@@ -75,7 +75,9 @@ class Case:
     initialisation: Initialisation = "calibrated"
     mode: Mode = "training"
     training: Training | None = None
-    beside: Beside | None = None  # the system that `framework` is, where it is another one
+    # how the system that `framework` is runs, where it is another one; a cell has none, and its
+    # `repr` draws the order of its rounds
+    beside: Beside | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.suite not in SUITES:

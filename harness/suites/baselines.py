@@ -57,6 +57,7 @@ def _check(selection: Selection) -> None:
         "--batch-size": selection.batch_size,
         "--inference": selection.mode == "inference",
         "--tuned": selection.tuned,
+        "--init": selection.initialisation != "calibrated",
     }
     for option, value in given.items():
         if value:

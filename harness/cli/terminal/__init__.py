@@ -17,7 +17,7 @@ from rich.progress import (
 
 from harness.cli.terminal.certificates import examined
 from harness.cli.terminal.claims import verdicts
-from harness.cli.terminal.grids import paper, plain, rows
+from harness.cli.terminal.grids import paper, plain, rows, systems
 from harness.cli.terminal.outcomes import checks, comparison, standing, trained
 from harness.cli.terminal.speed import acceleration
 
@@ -34,6 +34,7 @@ __all__ = [
     "progress",
     "rows",
     "standing",
+    "systems",
     "trained",
     "verdicts",
 ]
