@@ -279,11 +279,22 @@ def test_a_long_recording_is_thinned_in_the_last_layer_and_a_short_one_is_not() 
     train = moving(10, 0)
     longest = int(np.diff(train.starts).max())
     whole, just, half = (
-        prototypes_of(fitted(HOTS(Size(5, events)), train))
+        prototypes_of(fitted(HOTS(Size(5, None, events)), train))
         for events in (None, longest, longest // 2)
     )
     assert (whole[0] == just[0]).all() and (whole[0] == half[0]).all()
     assert (whole[1] == just[1]).all() and (whole[1] != half[1]).any()
+
+
+def test_what_comes_after_the_first_events_does_not_count() -> None:
+    train = moving(6, 0)
+    cut = recorded(*(train[n][:200] for n in range(6)))
+    found = [
+        prototypes_of(fitted(HOTS(Size(5, seen, None)), given))
+        for seen, given in ((200, train), (200, cut), (None, train))
+    ]
+    assert all((ours == theirs).all() for ours, theirs in zip(*found[:2], strict=True))
+    assert all((ours != theirs).any() for ours, theirs in zip(*found[1:], strict=True))
 
 
 def test_prototypes_come_from_as_many_recordings_as_it_says() -> None:
@@ -291,7 +302,9 @@ def test_prototypes_come_from_as_many_recordings_as_it_says() -> None:
     rng = np.random.default_rng(7)
     used = rng.permutation(12)[:4]
     other = [train[n] if n in used else stripes(0, rng) for n in range(12)]
-    first, second = (fitted(HOTS(Size(4, None)), each, 7) for each in (train, recorded(*other)))
+    first, second = (
+        fitted(HOTS(Size(4, None, None)), each, 7) for each in (train, recorded(*other))
+    )
     for ours, theirs in zip(prototypes_of(first), prototypes_of(second), strict=True):
         assert (ours == theirs).all()
 
@@ -315,7 +328,7 @@ def test_a_sensor_smaller_than_a_surface_is_refused() -> None:
 
 def test_few_events_are_no_harm() -> None:
     few = recorded(*(np.zeros(n, EVENT) for n in (1, 2, 3, 0)))
-    labels = fitted(HOTS(Size(4, None), (Layer(2, 1, 1000.0),)), few).predict(few)
+    labels = fitted(HOTS(Size(4, None, None), (Layer(2, 1, 1000.0),)), few).predict(few)
     assert labels.shape == (4,)
 
 

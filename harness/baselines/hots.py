@@ -56,6 +56,7 @@ DEVIATIONS = (
     "numba kernel",
     "by default prototypes from 100 recordings, not 200, in quick runs from 40",
     "by default histograms of at most 6,000 events, evenly thinned, in quick runs of 1,000",
+    "in quick runs the first 6,000 events of a recording",
 )
 RANDOM = True
 PACKAGES = ("numba",)
@@ -84,13 +85,14 @@ class Size:
     """How much is computed."""
 
     clustered: int  # recordings that prototypes are learned from
-    events: int | None  # of a recording, that the last layer names; None: all
+    seen: int | None  # events of a recording, its first; None: all
+    named: int | None  # events that the last layer names, thinned evenly; None: all
 
 
 SIZES: dict[Effort, Size] = {
-    "quick": Size(40, 1000),
-    "default": Size(100, 6000),
-    "paper": Size(200, None),
+    "quick": Size(40, 6000, 1000),
+    "default": Size(100, None, 6000),
+    "paper": Size(200, None, None),
 }
 
 
@@ -205,7 +207,7 @@ class HOTS:
 
     def _through(self, stages: tuple[_Stage, ...], events: Events, sensor: tuple[int, int]) -> Rows:
         """What the stages make of a recording."""
-        rows = rows_of(events, sensor)
+        rows = rows_of(events, sensor)[: self.size.seen]
         for n, stage in enumerate(stages):
             reach = stage.reach(self._every(stages[:n], rows))
             rows = passed_on(rows, stage.blank(), reach, stage.prototypes)
@@ -213,9 +215,9 @@ class HOTS:
 
     def _every(self, before: tuple[_Stage, ...], rows: Rows) -> int:
         """Only the last layer is thinned: of what it sees, each so many-th event goes on."""
-        if len(before) < len(self.layers) - 1 or self.size.events is None:
+        if len(before) < len(self.layers) - 1 or self.size.named is None:
             return 1
-        return max(1, -(-len(rows) // self.size.events))
+        return max(1, -(-len(rows) // self.size.named))
 
     def _histograms(self, recordings: Recordings, stages: tuple[_Stage, ...], tell: Say) -> Values:
         """The shares of the last layer's prototypes, (N, prototypes); 0 where no event is left."""

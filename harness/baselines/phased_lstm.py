@@ -47,7 +47,7 @@ EPOCHS: Mapping[Effort, int] = {"quick": 8, "default": 10, "paper": 20}
 ALPHA = 1e-3  # how much a closed unit leaks in training
 FORGET_BIAS = 2.0  # in the authors' code, as the next
 SPREAD = 0.1  # deviation of the first weights there
-EMBEDDED = 0.01  # and of embeddings in Lasagne, which that code uses
+EMBEDDED = 0.01  # and of embeddings: the default of the library used there, from memory
 
 
 @dataclass(frozen=True)
