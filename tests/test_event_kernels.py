@@ -67,6 +67,31 @@ def as_type(events: Events, dtype: torch.dtype) -> Events:
     return replace(events, x=x, U=U)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(
+    shape=st.tuples(*(st.integers(1, 6) for _ in range(3)), st.integers(1, 70)),
+    most=st.sampled_from((1, 4, 9)),
+    normalised=st.booleans(),
+    count=st.integers(1, 3),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_values_are_gain_times_counts_less_what_neunorm_takes(
+    dtype: torch.dtype, shape: tuple[int, ...], most: int, normalised: bool, count: int, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    events = as_type(sent(generator, shape, most, 0.4, normalised=normalised), dtype)
+    computed = torch.float64 if dtype == torch.float64 else torch.float32
+    spiked = (events.counts & (1 if events.marked is not None else 255)).to(computed)
+    expected = spiked * torch.tensor(events.gain, dtype=computed)
+    if events.x is not None and events.U is not None:
+        expected = expected - events.U.permute(1, 2, 0) * events.x[..., None]
+    with threads(count):
+        got = events.values(dtype)
+    assert got.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(got, expected.to(dtype).permute(0, 3, 1, 2))
+
+
 def close(got: Tensor, exact: Tensor, dense: Tensor, size: Tensor) -> None:
     """Within twice of what dense arithmetic in the same type is off, or a few roundings.
 

@@ -104,6 +104,26 @@ def _gradients(stored: Any, number: Any) -> Callable[[], int]:
     return gradients
 
 
+def _values(stored: Any, number: Any) -> Callable[[], int]:
+    """What counts stand for, for arrays stored as one type and NeuNorm's numbers of another."""
+
+    @callback
+    def values(address):
+        call = carray(address, (SIZE,), np.int64)
+        part, parts = take(call), call[PARTS]
+        _, of_out, of_U, _ = _shapes(call)
+        rows = of_out[1] * of_out[2]
+        cpu.values(
+            array(call[BACK], of_out, np.uint8(0)),
+            array(call[X], (1, of_out[1], of_out[2], call[WIDTH]), number),
+            array(call[U_], of_U, number), array(call[OUT], of_out, stored),
+            array(call[NUMBERS], (1,), number)[0], np.uint8(call[THRESHOLD]),
+            rows * part // parts, rows * (part + 1) // parts,
+        )  # fmt: skip
+
+    return values
+
+
 # As what arrays are stored, and in what is computed: bf16 comes as its bits.
 _TYPES: Mapping[Precision, tuple[Any, Any]] = {
     "fp32": (np.float32(0), np.float32(0)),
@@ -114,3 +134,4 @@ _Kernels = Mapping[Precision, Callable[[], int]]
 SPIKES: _Kernels = {precision: _spikes(*types, types[0]) for precision, types in _TYPES.items()}
 COUNTS: _Kernels = {precision: _spikes(*types, np.uint8(0)) for precision, types in _TYPES.items()}
 GRADIENTS: _Kernels = {precision: _gradients(*types) for precision, types in _TYPES.items()}
+VALUES: _Kernels = {precision: _values(*types) for precision, types in _TYPES.items()}

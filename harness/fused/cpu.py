@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.fused.cache import inlined
 from harness.fused.events import MARK, MOST
-from harness.fused.intrinsics import counts_only, has, prefetch, put, wide
+from harness.fused.intrinsics import counts_only, has, narrow, number, prefetch, put, wide
 from harness.reference.dropout import FIRST, SECOND
 
 
@@ -162,3 +162,25 @@ def spikes(
         spiking += int(summed(hits))
         marked += int(summed(marks))
     sent_count[0], sent_count[1] = spiking, marked
+
+
+@inlined
+def values(counts, x, U, out, gain, bits, first, last):
+    """What counts (1, N, h, w C) stand for, less U x where U (h, w C) is not empty, eq. (10).
+
+    x (1, N, h, w); out is of counts' shape. `bits` are those of a byte that are its count.
+    """
+    height, width = counts.shape[2], x.shape[3]
+    maps = counts.shape[3] // max(1, width)
+    for row in range(first, last):
+        n, i = row // height, row % height
+        line, target = counts[0, n, i], out[0, n, i]
+        if U.size > 0:
+            for pixel in range(width):
+                inhibition = x[0, n, i, pixel]
+                for c in range(pixel * maps, (pixel + 1) * maps):
+                    value = number(line[c] & bits, gain) * gain - U[i, c] * inhibition
+                    target[c] = narrow(value, target[c])
+        else:
+            for c in range(line.shape[0]):
+                target[c] = narrow(number(line[c] & bits, gain) * gain, target[c])

@@ -45,12 +45,9 @@ class Events:
 
     def values(self, dtype: torch.dtype) -> Tensor:  # -> (N, C, h, w), channels last
         """What the next layer's input is."""
-        counts = self.counts if self.marked is None else self.counts & self.bits
-        values = counts.to(dtype).mul_(self.gain)
-        if self.x is not None and self.U is not None:
-            U = self.U.to(self.x.dtype).permute(1, 2, 0)
-            values = (values - self.x[..., None] * U).to(dtype)
-        return values.permute(0, 3, 1, 2)
+        from harness.fused import on_cpu  # it needs numba, and makes events
+
+        return on_cpu.values(self, dtype)
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,17 @@ def _(sent, bits) -> Any:
     return lambda sent, bits: False
 
 
+def number(count, like) -> Any:
+    """A count as a number of the type of `like`."""
+
+
+@overload(number, inline="always")
+def _(count, like) -> Any:
+    if like == types.float32:
+        return lambda count, like: np.float32(count)
+    return lambda count, like: np.float64(count)
+
+
 def put(target, place, value, count) -> Any:
     """Stores a value, or the count that it stands for where `target` is of bytes."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numba
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.fused import calls, team
@@ -17,9 +18,9 @@ from harness.reference.precision import SYNAPSE_DTYPES
 
 NAME = f"numba {numba.__version__}"
 # by what the synapses compute in, as the current comes from them
-_SPIKES, _COUNTS, _GRADIENTS = (
+_SPIKES, _COUNTS, _GRADIENTS, _VALUES = (
     {SYNAPSE_DTYPES[precision]: kernel for precision, kernel in kernels.items()}
-    for kernels in (calls.SPIKES, calls.COUNTS, calls.GRADIENTS)
+    for kernels in (calls.SPIKES, calls.COUNTS, calls.GRADIENTS, calls.VALUES)
 )
 
 
@@ -63,6 +64,25 @@ def _sent(
     return out, x, spiking
 
 
+def values(events: Events, dtype: torch.dtype) -> Tensor:
+    """What counts stand for, (N, C, h, w), channels last: one pass over memory."""
+    images, height, width, maps = events.counts.shape
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    x = None if events.x is None else events.x.to(wide).contiguous()
+    U = None if events.U is None else events.U.to(wide).permute(1, 2, 0).contiguous()
+    out = torch.empty(events.counts.shape, dtype=dtype)
+    call = np.zeros(calls.SIZE, np.int64)
+    call[calls.PARTS] = parts = threads(images * height)
+    call[calls.STEPS], call[calls.BATCH], call[calls.POOL] = 1, images, 1
+    call[calls.HEIGHT], call[calls.WIDTH], call[calls.MAPS] = height, width, maps
+    call[calls.THRESHOLD] = events.bits
+    gain = torch.tensor([events.gain], dtype=wide)
+    arrays = {calls.BACK: events.counts.contiguous(), calls.OUT: out, calls.NUMBERS: gain}
+    _point(call, {**arrays, calls.X: x, calls.U_: U})
+    team.run(_VALUES[dtype](), call.ctypes.data, parts)
+    return out.permute(0, 3, 1, 2)
+
+
 def gradients(current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> Gradients:
     """The gradients of a layer's current, which takes the current's memory, U and bias."""
     last, weights = _last(current), _weights(U, form)
@@ -90,9 +110,14 @@ def _run(kernel: int, form: Form, current: Tensor, arrays: dict[int, Tensor | No
     call[calls.STEPS], call[calls.MOVING], call[calls.BATCH] = form.steps, moving, batch
     call[calls.HEIGHT], call[calls.WIDTH], call[calls.MAPS] = height, width, maps
     call[calls.POOL], call[calls.THRESHOLD] = form.pool, dropout.threshold(form.p)
+    _point(call, arrays)
+    team.run(kernel, call.ctypes.data, parts)
+
+
+def _point(call: NDArray[np.int64], arrays: dict[int, Tensor | None]) -> None:
+    """Says in a call where its arrays are; who calls keeps them."""
     for field, array in arrays.items():
         call[field] = 0 if array is None else array.data_ptr()
-    team.run(kernel, call.ctypes.data, parts)
 
 
 def _last(maps: Tensor) -> Tensor:
