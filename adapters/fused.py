@@ -18,6 +18,10 @@ PACKAGES: tuple[str, ...] = ("numba", "triton")  # they compile the kernels, whe
 VARIANTS = {
     # convolutions and products as any framework has them: what events gain is the difference
     "dense": Variant(DEVIATIONS, partial(FusedNetwork, dense=True)),
+    # what snnTorch does by default, and SpikingJelly where it is asked to
+    "detached-reset": Variant(
+        ("the reset carries no gradient",), partial(FusedNetwork, detached=True)
+    ),
 }
 
 

@@ -142,7 +142,7 @@ def _losses(module: nn.Module, setting: Setting) -> list[float]:
                 optimise,
                 setting.x,
                 setting.labels,
-                classes=setting.network.classes,
+                objective=step.Objective(setting.network.classes),
                 precision="fp64",
             )
             losses.append(outcome.loss.item())

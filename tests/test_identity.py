@@ -15,11 +15,11 @@ from typing import Any
 import golden_keys
 import pytest
 from golden_keys import DATA, MACHINE, SOFTWARE, TEST_DATA
-from rows import fitted_case, timed_case, trained_case
+from rows import base, fitted_case, timed_case, trained_case
 
 from harness.records import identity
 from harness.records.identity import Software, fields_that_train, timing_key, training_key
-from harness.spec import CaseFields
+from harness.spec import Case, CaseFields, Training
 from harness.system.facts import Machine
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,6 +36,7 @@ IDLE = {
     "wants_confusion",
 }
 OF_OTHERS = {"effort", "window"}  # which other systems alone have
+UNUSUAL = {"bin_us", "wants_simulated", "loss_function"}  # in a key where they are not as usual
 NAMES = tuple(each.name for each in fields(CaseFields))
 
 
@@ -82,8 +83,12 @@ def test_of_a_training_exactly_what_decides_no_weight_leaves_the_key() -> None:
 
     before = key(trained_case())
     assert {name for name, case in each_changed() if key(case) == before} == IDLE
-    assert set(fields_that_train(trained_case())) == set(NAMES) - IDLE - OF_OTHERS
-    assert set(fields_that_train(fitted_case("hats"))) == set(NAMES) - IDLE
+    assert set(fields_that_train(trained_case())) == set(NAMES) - IDLE - OF_OTHERS - UNUSUAL
+    assert set(fields_that_train(fitted_case("hats"))) == set(NAMES) - IDLE - UNUSUAL
+    unusual = Training(1, bin_us=30_000, simulated=True, loss="cross-entropy")
+    case = replace(trained_case(), training=unusual)
+    assert set(fields_that_train(case)) == set(NAMES) - IDLE - OF_OTHERS
+    assert Case.of(base(case)) == case
 
 
 def test_data_versions_and_revision_move_both_keys() -> None:

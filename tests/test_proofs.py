@@ -67,7 +67,7 @@ def weights_after(name: str, x: Tensor, labels: Tensor, steps: int) -> Iterator[
     settings = paper.settings("cifar10").optimiser
     optimise = step.optimiser(module.parameters(), settings)
     for _ in range(steps):
-        step.iteration(module, optimise, x, labels, classes=10, precision="fp64")
+        step.iteration(module, optimise, x, labels, objective=step.Objective(10), precision="fp64")
     return (parameter.detach() for parameter in module.parameters())
 
 

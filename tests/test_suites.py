@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from harness import suites
-from harness.spec import ANN, Case, Selection, UsageError
+from harness.spec import ANN, SGD, Case, Selection, UsageError
+from harness.suites.ablations import ABLATIONS
 
 
 def cases(suite: str, **fields: Any) -> tuple[Case, ...]:
@@ -47,18 +48,54 @@ def test_accuracy_is_our_rows_of_tables_3_to_6_and_the_ann() -> None:
             for name in ("CIFARNet", "AlexNet")
             for on in (False, True)
         ),
-        ("cifar10", "CIFARNet", False, ANN),
+        *(("cifar10", name, False, ANN) for name in ("CIFARNet", "AlexNet")),
     }
     assert len(rows) == len(set(rows))
 
 
-@pytest.mark.parametrize("suite", ["timesteps", "scale", "neunorm", "accuracy"])
+TRAINED = pytest.mark.parametrize(
+    "suite", ["timesteps", "scale", "neunorm", "accuracy", "ablations"]
+)
+
+
+@TRAINED
 def test_the_default_is_reduced_and_quick_is_on_digits(suite: str) -> None:
     for case in cases(suite):
         assert case.width == Fraction(1, 8) and case.training is not None
-        assert not case.training.embedded and case.precision == "fp32"
+        assert not case.training.embedded and case.batch_size == 20
     for case in cases(suite, quick=True):
         assert case.training is not None and case.training.embedded and case.seed == 0
+
+
+@TRAINED
+def test_long_is_all_data_the_rate_falling_as_early_as_the_papers(suite: str) -> None:
+    for case in cases(suite, long=True):
+        assert case.training is not None and not case.training.embedded and case.width < 1
+        assert len({each.seed for each in cases(suite, long=True)}) == 3
+        if isinstance(case.optimiser, SGD):
+            assert case.optimiser.step_epochs / case.training.epochs == pytest.approx(40 / 150, 0.1)
+        assert case.training.simulated == (case.dataset == "nmnist")
+        samples = {"nmnist": 20_000}.get(case.dataset)
+        assert case.training.samples == (20_000 if suite == "ablations" else samples)
+
+
+def test_long_accuracy_has_n_mnist_over_longer_windows_too() -> None:
+    windows = {
+        (case.T, case.training.bin_us)
+        for case in cases("accuracy", long=True, datasets=("nmnist",))
+        if case.training is not None
+    }
+    assert windows == {(10, 5_000), (20, 5_000), (10, 30_000)}
+
+
+def test_ablations_differ_in_one_thing_each() -> None:
+    first, *others = cases("ablations", seeds=(0,), long=True)
+    assert first.precision == "bf16" and len(others) == len(ABLATIONS) - 2
+    for case in others:
+        old, new = vars(first.fields), vars(case.fields)
+        changed = {name for name in old if old[name] != new[name]}
+        assert len(changed) == 1, changed
+    assert {case.framework for case in others} == {"fused:detached-reset", "fused"}
 
 
 @pytest.mark.parametrize("suite", ["timesteps", "scale", "neunorm", "accuracy"])

@@ -14,6 +14,8 @@ from harness.reference.initialise import initialised
 from harness.spec import paper
 from harness.training import step
 
+TEN = step.Objective(10)
+
 
 def test_an_iteration_is_a_step_of_plain_sgd_on_the_loss() -> None:
     network = small("cifar10")
@@ -26,7 +28,7 @@ def test_an_iteration_is_a_step_of_plain_sgd_on_the_loss() -> None:
         step.optimiser(module.parameters(), settings),
         x,
         labels,
-        classes=10,
+        objective=TEN,
         precision="fp64",
     ).loss
     expected = coding.loss(coding.vote(by_hand(x), 10), labels)
@@ -44,7 +46,7 @@ def test_twenty_iterations_lower_the_loss() -> None:
     module = initialised(network, x, seed=0)
     optimise = step.optimiser(module.parameters(), paper.settings("nmnist").optimiser)
     losses = [
-        step.iteration(module, optimise, x, labels, classes=10, precision="fp32").loss.item()
+        step.iteration(module, optimise, x, labels, objective=TEN, precision="fp32").loss.item()
         for _ in range(20)
     ]
     assert losses[-1] < 0.7 * losses[0]
@@ -57,7 +59,7 @@ def test_bf16_runs_under_autocast_and_keeps_float32_weights() -> None:
     seen: list[torch.dtype] = []
     module.layers[1].synapse.register_forward_hook(lambda m, i, o: seen.append(o.dtype))
     optimise = step.optimiser(module.parameters(), paper.SGD())
-    step.iteration(module, optimise, x, torch.tensor([0, 1]), classes=10, precision="bf16")
+    step.iteration(module, optimise, x, torch.tensor([0, 1]), objective=TEN, precision="bf16")
     assert set(seen) == {torch.bfloat16}
     assert {p.dtype for p in module.parameters()} == {torch.float32}
 
@@ -85,4 +87,4 @@ def test_a_captured_step_trains_as_the_step_does(dataset: str) -> None:
 def _loss_of_a_step(
     module: nn.Module, optimise: torch.optim.Optimizer, x: Tensor, labels: Tensor
 ) -> Tensor:
-    return step.iteration(module, optimise, x, labels, classes=10, precision="fp32").loss
+    return step.iteration(module, optimise, x, labels, objective=TEN, precision="fp32").loss

@@ -10,11 +10,12 @@ from harness.records.fields import Place
 
 Key = TypeVar("Key", bound=Hashable)
 R = TypeVar("R", bound=Record)
+X = TypeVar("X")
 
 
-def grouped(rows: Iterable[R], key: Callable[[R], Key]) -> dict[Key, list[R]]:
+def grouped(rows: Iterable[X], key: Callable[[X], Key]) -> dict[Key, list[X]]:
     """Rows by key, keys and rows in the order they come."""
-    groups: dict[Key, list[R]] = {}
+    groups: dict[Key, list[X]] = {}
     for row in rows:
         groups.setdefault(key(row), []).append(row)
     return groups

@@ -1,4 +1,4 @@
-"""The tests that decide the paper's claims: from rows to a verdict.
+"""The tests that decide the paper's claims on trends: from rows to a verdict.
 
 A verdict is a pure function of stored rows. What was run at a reduced scale can at most reproduce
 or contradict a trend "at reduced scale"; it says nothing of an accuracy that the paper states for
@@ -7,30 +7,27 @@ the full size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import isnan
 
 import numpy as np
 from scipy import stats
 
-from harness.analysis import published
-from harness.analysis.extent import alike, full_size, scale_of, unconverged
-from harness.analysis.paper import measures
-from harness.analysis.published import Published
+from harness.analysis.extent import alike, unconverged
+from harness.analysis.learning import contrast, convergence
 from harness.analysis.statistics import share
-from harness.analysis.trained import Trainings, contrast, convergence, trainings
+from harness.analysis.trained import Trainings, trainings
 from harness.analysis.verdict import (
     FEWEST_SEEDS,
     Effect,
     Unit,
     Verdict,
-    at_full_size,
     decided,
     untested,
 )
 from harness.records import ConfusionRow, Row
-from harness.spec import ANN, paper
+from harness.spec import paper
 
 # The least that would matter of each effect, fixed before the runs; of a trend that is there the
 # interval must lie above 0, of one that is not there below this.
@@ -41,19 +38,17 @@ SOONER = 0.1  # of the epochs without NeuNorm; the paper's 103 of 157 are 0.34
 # Fig. 5: "4-8 steps suffice", and one step is "not bad".
 SUFFICES = 0.02  # T = 4 may lose so much accuracy to T = 8
 NOT_BAD = 0.75  # T = 1 keeps so much of what T = 8 is above chance
-# Tables 3 to 6: a mean over seeds may stay so far below the published figure.
-ACCURACY = 0.01
 ROUNDING = 1e-12  # relative: differences so close are the same number
 
 
-def _paired(groups: Sequence[dict[int, float]]) -> np.ndarray:
+def paired(groups: Sequence[dict[int, float]]) -> np.ndarray:
     """Values by seed (rows) and group (columns), of the seeds that all groups have."""
     seeds = sorted(set.intersection(*(set(group) for group in groups))) if groups else []
     values = [[group[seed] for group in groups] for seed in seeds]
     return np.array(values).reshape(len(seeds), len(groups))
 
 
-def _on(dataset: str, found: Sequence[Trainings]) -> list[Trainings]:
+def of_dataset(dataset: str, found: Sequence[Trainings]) -> list[Trainings]:
     return [each for each in found if each.condition.case.dataset == dataset]
 
 
@@ -83,13 +78,13 @@ def fig4(rows: Sequence[Row]) -> Verdict:
     said, effects, used = [], [], []
     for dataset in dict.fromkeys(each.condition.case.dataset for each in found):
         sets = alike(
-            _on(dataset, found), lambda each: each.condition.case.scale, "scale", "network"
+            of_dataset(dataset, found), lambda each: each.condition.case.scale, "scale", "network"
         )
         by_scale = next((each for each in sets if set(paper.SCALES) <= set(each)), None)
         if by_scale is None:
             continue
         scales = [by_scale[name] for name in paper.SCALES]
-        table, title = _paired([each.accuracies for each in scales]), paper.settings(dataset).title
+        table, title = paired([each.accuracies for each in scales]), paper.settings(dataset).title
         slopes = (table[:, -1] - table[:, 0]) / (len(paper.SCALES) - 1)  # least squares of three
         effects.append(
             Effect(
@@ -107,14 +102,14 @@ def fig4(rows: Sequence[Row]) -> Verdict:
 
 def fig5(rows: Sequence[Row]) -> Verdict:
     """Of CIFAR-10: whether accuracy rises with T, and what T = 4 and T = 1 lose to T = 8."""
-    found = _on("cifar10", trainings(rows, "timesteps"))
+    found = of_dataset("cifar10", trainings(rows, "timesteps"))
     sets = alike(found, lambda each: each.condition.case.T, "T")
     by_steps = next((each for each in sets if {1, 4, 8} <= set(each)), None)
     if by_steps is None:
         return untested("T = 1, 4 and 8 were not all run on CIFAR-10", "timesteps")
     steps = sorted(by_steps)
     groups = [by_steps[T] for T in steps]
-    table, doubt = _paired([each.accuracies for each in groups]), unconverged(groups)
+    table, doubt = paired([each.accuracies for each in groups]), unconverged(groups)
     column = {T: table[:, n] for n, T in enumerate(steps)}
     chance = 1 / by_steps[8].condition.case.network.classes
 
@@ -132,7 +127,7 @@ def fig5(rows: Sequence[Row]) -> Verdict:
     return decided(effects, groups, figures, "timesteps")
 
 
-def _with_and_without(found: Sequence[Trainings]) -> tuple[Trainings, Trainings] | None:
+def with_and_without(found: Sequence[Trainings]) -> tuple[Trainings, Trainings] | None:
     """Trainings without NeuNorm and with its default reading."""
     sets = alike(found, lambda each: each.condition.reading, "neunorm")
     return next(
@@ -140,7 +135,7 @@ def _with_and_without(found: Sequence[Trainings]) -> tuple[Trainings, Trainings]
     )
 
 
-def _gain(
+def gain(
     pair: tuple[Trainings, Trainings], gains: np.ndarray, name: str, unit: Unit, matters: float
 ) -> Effect:
     """What NeuNorm gains, by a paired t test over seeds."""
@@ -150,68 +145,31 @@ def _gain(
 
 def fig6(rows: Sequence[Row]) -> Verdict:
     """Whether the votes on CIFAR-10 are clearer with NeuNorm: a paired t test over seeds."""
-    pair = _with_and_without(_on("cifar10", trainings(rows, "neunorm")))
+    pair = with_and_without(of_dataset("cifar10", trainings(rows, "neunorm")))
     if pair is None:
         return untested("CIFAR-10 was not run without and with NeuNorm", "neunorm")
     off, on = ({r.seed: contrast(r) for r in each.of_kind(ConfusionRow)} for each in pair)
-    table = _paired([off, on])
+    table = paired([off, on])
     if not len(table):
         return untested("no seed was run both without and with NeuNorm", "neunorm")
     means = table.mean(0)
     figures = (
         f"mean vote for the right class less a wrong one: {means[0]:.3f} off, {means[1]:.3f} on"
     )
-    effect = _gain(pair, table[:, 1] - table[:, 0], "contrast of the votes", "votes", CLEARER)
+    effect = gain(pair, table[:, 1] - table[:, 0], "contrast of the votes", "votes", CLEARER)
     return decided([effect], pair, figures, "neunorm")
 
 
 def conv(rows: Sequence[Row]) -> Verdict:
     """Whether DVS-CIFAR10 is learnt in fewer epochs with NeuNorm: a paired t test over seeds."""
-    pair = _with_and_without(_on("dvs-cifar10", trainings(rows, "accuracy")))
+    pair = with_and_without(of_dataset("dvs-cifar10", trainings(rows, "accuracy")))
     if pair is None:
         return untested("DVS-CIFAR10 was not run without and with NeuNorm", "accuracy")
     off, on = (convergence(each, list(pair)) for each in pair)
-    table = _paired([{s: float(n) for s, (_, n) in each.items()} for each in (off, on)])
+    table = paired([{s: float(n) for s, (_, n) in each.items()} for each in (off, on)])
     if not len(table):
         return untested("no seed was run both without and with NeuNorm", "accuracy")
     means = table.mean(0)
     figures = f"epochs to what both reach: {means[0]:.1f} without, {means[1]:.1f} with NeuNorm"
-    effect = _gain(pair, 1 - table[:, 1] / table[:, 0], "epochs saved", "share", SOONER)
+    effect = gain(pair, 1 - table[:, 1] / table[:, 0], "epochs saved", "share", SOONER)
     return decided([effect], pair, figures, "accuracy")
-
-
-def table(number: int) -> Callable[[Sequence[Row]], Verdict]:
-    """The judge of our rows of Table 3, 4, 5 or 6: each within ACCURACY of what is published."""
-
-    def judge(rows: Sequence[Row]) -> Verdict:
-        found = trainings(rows, "accuracy")
-        ours = [row for row in published.published(number) if row.network]
-        measured = [(row, each) for row in ours for each in found if measures(row, each.condition)]
-        if not measured:
-            return untested("its rows were not run", "accuracy")
-        full = [(row, each) for row, each in measured if full_size(each)]
-        whole = {row for row, _ in full} == set(ours)
-        shown = full if whole else measured
-        groups, effects = [each for _, each in shown], [_against(*pair) for pair in shown]
-        figures = "; ".join(effect.text for effect in effects)
-        if whole:
-            return decided(effects, groups, figures, "accuracy")
-        reduced = scale_of([each for each in groups if not full_size(each)])
-        reason = "an accuracy at full size is not answered by reduced runs, nor by some of its rows"
-        reason += f": {reduced}" if reduced else ""
-        change = f"all its rows at {at_full_size('accuracy')}"
-        return Verdict("not tested", figures, reason, change, bool(reduced), tuple(effects))
-
-    return judge
-
-
-def _against(row: Published, each: Trainings) -> Effect:
-    """The accuracy of trainings against a published one."""
-    values, bar = tuple(each.accuracies.values()), row.accuracy - ACCURACY
-    ann = each.condition.case.framework == ANN
-    name = "ANN" if ann else f"NeuNorm {each.condition.reading}"
-    name += f", published {100 * row.accuracy:.2f} %"
-    effect = Effect(name, "accuracy", values, bar, bar)
-    # what is reached is reached, converged or not; what is not might have been, with more epochs
-    reached = effect.found.low >= bar
-    return effect if reached else replace(effect, doubt=unconverged([each]))

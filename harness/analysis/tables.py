@@ -9,11 +9,13 @@ from typing import Literal, assert_never
 
 import pandas as pd
 
+from harness.analysis.ablations import ablations
+from harness.analysis.learning import neunorm
 from harness.analysis.paper import paper_table
 from harness.analysis.rounds import noise_of
 from harness.analysis.speed import acceleration
 from harness.analysis.systems import baselines
-from harness.analysis.trained import accuracy, neunorm, scale, timesteps
+from harness.analysis.trained import accuracy, scale, timesteps
 from harness.records import Row
 
 __all__ = [
@@ -33,6 +35,7 @@ TABLES: dict[str, Callable[[Iterable[Row]], pd.DataFrame]] = {
     "scale": scale,
     "neunorm": neunorm,
     "accuracy": accuracy,
+    "ablations": ablations,
     "baselines": baselines,
     **{str(number): partial(paper_table, number) for number in (3, 4, 5, 6)},
 }

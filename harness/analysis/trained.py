@@ -11,15 +11,15 @@ from typing import TypeVar
 import pandas as pd
 
 from harness.analysis.groups import grouped
-from harness.analysis.statistics import mean, share
+from harness.analysis.statistics import share
 from harness.records import (
     CertificateRow,
-    ConfusionRow,
     EpochRow,
     Record,
     Row,
     TestedRow,
     TrainedRow,
+    TransferRow,
 )
 from harness.spec import Case, Training, paper
 
@@ -45,7 +45,7 @@ class Condition:
         """What the row's training shares with its other seeds."""
         case = Case.of(row)
         return cls(
-            case=replace(case, seed=0, training=Training(case.trained.epochs)),
+            case=replace(case, seed=0, training=_trained(case.trained)),
             train_samples=row.train_samples or 0,
             test_samples=row.test_samples or 0,
             data_source=row.data_source or "",
@@ -70,6 +70,7 @@ class Condition:
     def columns(self) -> dict[str, object]:
         """Its fields as those of a table."""
         case = self.case
+        static = paper.settings(case.dataset).static
         return {
             "dataset": case.dataset,
             "scale": case.scale,
@@ -86,6 +87,10 @@ class Condition:
             "precision": case.precision,
             "device": case.device,
             "initialisation": case.initialisation,
+            "bin_ms": nan if static else case.trained.bin_us / 1000,
+            "v_th": case.network.lif.v_th,
+            "a": case.network.lif.a,
+            "loss_function": case.trained.loss,
             "network": str(case.network),
             "data_source": self.data_source,
             "partial": self.partial,
@@ -93,6 +98,12 @@ class Condition:
             "simulated": self.simulated,
             "substitute": self.substitute,
         }
+
+
+def _trained(training: Training) -> Training:
+    """How it was trained, without what was asked of the trained network; its data say the rest."""
+    asked = {"samples": None, "test_samples": None, "embedded": False}
+    return replace(training, tested_at=(), confusion=False, **asked)
 
 
 @dataclass(frozen=True)
@@ -192,7 +203,7 @@ def _nth(row: Row) -> tuple[object, ...]:
             return (row.kind,)
 
 
-def _table(
+def table(
     found: list[Trainings], more: Sequence[Mapping[str, object]] | None = None
 ) -> pd.DataFrame:
     """One line a condition: its main fields, the figures, `more`, and the other fields."""
@@ -208,12 +219,31 @@ def _table(
 
 def scale(records: Iterable[Row]) -> pd.DataFrame:
     """Fig. 4: accuracy of the Small, Middle and Large networks."""
-    return _table(trainings(records, "scale"))
+    return table(trainings(records, "scale"))
 
 
 def accuracy(records: Iterable[Row]) -> pd.DataFrame:
-    """What was trained for Tables 3 to 6."""
-    return _table(trainings(records, "accuracy"))
+    """What was trained for Tables 3 to 6.
+
+    `recorded_accuracy`: of networks trained on simulated events, on `recorded_samples` real
+    recordings, with its interval over seeds.
+    """
+    found = trainings(records, "accuracy")
+    if not any(each.of_kind(TransferRow) for each in found):
+        return table(found)
+    return table(found, [_on_recordings(each) for each in found])
+
+
+def _on_recordings(each: Trainings) -> dict[str, object]:
+    rows = each.of_kind(TransferRow)
+    found = share([row.test_accuracy for row in rows])
+    samples = dict.fromkeys(row.recorded_samples for row in rows)
+    return {
+        "recorded_accuracy": found.value,
+        "recorded_low": found.low,
+        "recorded_high": found.high,
+        "recorded_samples": ", ".join(map(str, samples)),
+    }
 
 
 def timesteps(records: Iterable[Row]) -> pd.DataFrame:
@@ -221,58 +251,4 @@ def timesteps(records: Iterable[Row]) -> pd.DataFrame:
     found = trainings(records, "timesteps")
     steps = sorted({row.tested_T for each in found for row in each.of_kind(TestedRow)})
     more = [{f"tested_{T}": share(each.tested_at(T)).value for T in steps} for each in found]
-    return _table(found, more)
-
-
-def neunorm(records: Iterable[Row]) -> pd.DataFrame:
-    """NeuNorm off and on: accuracy, convergence, and the contrast of Fig. 6.
-
-    `target` is the accuracy that all readings reach with the same seed, `epochs_to_target` how soon
-    each does; `contrast` is the mean vote for the right class less that for a wrong one.
-    """
-    found = trainings(records, "neunorm")
-    fronts = [_without_neunorm(each.condition) for each in found]
-    more = []
-    for each, front in zip(found, fronts, strict=True):
-        rivals = [other for other, its in zip(found, fronts, strict=True) if its == front]
-        reached = convergence(each, rivals).values()
-        contrasts = [contrast(row) for row in each.of_kind(ConfusionRow)]
-        more.append(
-            {
-                "target": mean([target for target, _ in reached]).value,
-                "epochs_to_target": mean([float(epoch) for _, epoch in reached]).value,
-                "contrast": mean(contrasts).value,
-            }
-        )
-    return _table(found, more)
-
-
-def _without_neunorm(condition: Condition) -> Condition:
-    network = replace(condition.case.network, neunorm=None)
-    return replace(condition, case=replace(condition.case, network=network))
-
-
-def curves(each: Trainings) -> dict[int, dict[int, float]]:
-    """Test accuracy by seed and epoch."""
-    found: dict[int, dict[int, float]] = {}
-    for row in each.of_kind(EpochRow):
-        found.setdefault(row.seed, {})[row.epoch] = row.test_accuracy
-    return found
-
-
-def convergence(each: Trainings, rivals: Sequence[Trainings]) -> dict[int, tuple[float, int]]:
-    """By seed that all rivals have: the accuracy that all reach, and the epoch `each` does."""
-    others = [curves(rival) for rival in rivals]
-    found = {}
-    for seed, curve in curves(each).items():
-        if all(seed in other for other in others):
-            target = min(max(other[seed].values()) for other in others)
-            found[seed] = target, min(n for n, reached in curve.items() if reached >= target)
-    return found
-
-
-def contrast(row: ConfusionRow) -> float:
-    """Mean vote for the right class less that for a wrong one, of a row of Fig. 6's matrix."""
-    right = [line[n] for n, line in enumerate(row.votes)]
-    wrong = [vote for n, line in enumerate(row.votes) for m, vote in enumerate(line) if m != n]
-    return fmean(right) - fmean(wrong) if right and wrong else nan
+    return table(found, more)

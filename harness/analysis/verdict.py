@@ -121,12 +121,14 @@ class Verdict:
     would_change: str  # what would change it, in one sentence
     reduced: bool = False  # whether any of the trainings was not the paper's size
     effects: tuple[Effect, ...] = ()
+    scope: str = ""  # what of the claim was judged, where that is not all of it
 
     @property
     def text(self) -> str:
         """The verdict as it is shown."""
         judged = self.reduced and self.status != "not tested"
-        return f"{self.status} at reduced scale" if judged else self.status
+        word = f"{self.scope} {self.status}" if self.scope else self.status
+        return f"{word} at reduced scale" if judged else word
 
     @property
     def measured(self) -> str:

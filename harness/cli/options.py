@@ -159,10 +159,10 @@ def frameworks_named(given: Names | None, suite: Suite, *, quick: bool) -> tuple
     return chosen
 
 
-def one_preset(*, quick: bool, paper: bool) -> None:
-    """Raises UsageError where both are given."""
-    if quick and paper:
-        raise UsageError("--quick and --paper exclude each other: give one")
+def one_preset(*, quick: bool, long: bool, paper: bool) -> None:
+    """Raises UsageError where more than one is given."""
+    if quick + long + paper > 1:
+        raise UsageError("--quick, --long and --paper exclude each other: give one")
 
 
 def device(wanted: Device) -> Literal["cpu", "cuda"]:

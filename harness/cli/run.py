@@ -32,13 +32,17 @@ def run(
         str,
         typer.Option(
             "--suite",
-            metavar="acceleration|timesteps|scale|neunorm|accuracy|baselines",
+            metavar="acceleration|timesteps|scale|neunorm|accuracy|ablations|baselines",
             help="Which.",
         ),
     ],
     quick: Annotated[
         bool,
         typer.Option("--quick", help="Timing: 90 s on two cores. Training: digits, in minutes."),
+    ] = False,
+    long: Annotated[
+        bool,
+        typer.Option("--long", help="Training: until it has converged, in hours."),
     ] = False,
     paper: Annotated[
         bool,
@@ -140,8 +144,8 @@ def run(
     """Measure a suite; each row is kept under OUT/records as it comes."""
     from harness.system import processes
 
-    options.one_preset(quick=quick, paper=paper)
-    experiment = _experiment(suite, budget, baselines)
+    options.one_preset(quick=quick, long=long, paper=paper)
+    experiment = _experiment(suite, budget, baselines, long=long)
     if executor == "local" and device != "cuda":
         processes.warm()
     from harness.cli import measuring
@@ -162,6 +166,7 @@ def run(
         neunorm=neunorm,
         initialisation=init,
         quick=quick,
+        long=long,
         paper=paper,
         mode="inference" if inference else "training",
         baselines=baselines,
@@ -180,15 +185,17 @@ def run(
     measuring.measure(cases, where, chosen, spending, asked)
 
 
-def _experiment(suite: str, budget: float | None, baselines: Names | None) -> Suite:
+def _experiment(suite: str, budget: float | None, baselines: Names | None, *, long: bool) -> Suite:
     """The suite of that name. Raises UsageError where there is none, where a time does not bound
-    it, and where it has no other systems.
+    it, and where it has no other systems or no long trainings.
     """
     from harness import suites
 
     experiment = suites.suite(suite)
     if baselines and suite != "baselines":
         raise UsageError(f"the {suite} suite has no other systems: leave --baselines out")
+    if long and not experiment.long:
+        raise UsageError(f"the {suite} suite has no trainings of --long: leave it out")
     if experiment.trains and budget is not None:
         raise UsageError(
             f"the {suite} suite trains all its epochs: use --epochs, --samples or --width to "

@@ -18,6 +18,7 @@ def status(
         typer.Option("--suite", help="Default: all.", metavar="acceleration|timesteps|..."),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Of the cases of --quick.")] = False,
+    long: Annotated[bool, typer.Option("--long", help="Of the trainings of --long.")] = False,
     paper: Annotated[bool, typer.Option("--paper", help="Of the cases of --paper.")] = False,
     device: Annotated[options.Device, typer.Option("--device", metavar="auto|cpu|cuda")] = "auto",
     out_dir: options.Out = options.RESULTS,
@@ -30,15 +31,18 @@ def status(
     from harness.records import Store
     from harness.system import machine
 
-    options.one_preset(quick=quick, paper=paper)
+    options.one_preset(quick=quick, long=long, paper=paper)
     place = options.device(device)
     cases = []
     for name in suites.SUITES if suite is None else [suite]:
         of = suites.suite(name)
         if paper and of.trains and place == "cpu":
             continue  # they are not for a CPU
+        if long and not of.long:
+            continue
         frameworks = options.frameworks_named(None, of, quick=quick)
-        cases += of.cases(Selection(frameworks, device=place, quick=quick, paper=paper))
+        wanted = Selection(frameworks, device=place, quick=quick, long=long, paper=paper)
+        cases += of.cases(wanted)
     records, damaged = Store(out_dir).read()
     name_damage(damaged)
     found = standing.standings(machine.suited(cases), records, key_now(place))

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.datasets import cifar10, dvs_cifar10, nmnist
 from harness.datasets.batch import Batch, Request, assemble
+from harness.datasets.dataset import DataSet, EventDataSet
 from harness.datasets.download import attempt
-from harness.datasets.events import BINNED, Events, MissingReader
-from harness.datasets.recordings import Camera, Recorded, Recordings, gather_events
+from harness.datasets.events import Bins, Events, MissingReader
+from harness.datasets.recordings import Recorded, Recordings, gather_events
 from harness.datasets.samples import About, Samples, Split, data_root, home_relative, left_out
-from harness.datasets.whole import Labelled, Wanted, gather
+from harness.datasets.whole import Labelled, Wanted, gather, joined
 from harness.spec import Say, UsageError
 
 __all__ = [
@@ -31,49 +32,11 @@ __all__ = [
     "data_root",
     "find",
     "load_batch",
+    "load_recorded",
     "load_recordings",
     "load_split",
     "load_splits",
 ]
-
-
-class DataSet(Protocol):
-    """What the file of a data set holds."""
-
-    TITLE: str
-    DOWNLOAD_MIB: int  # of the archives
-    LAYOUT: str  # expected under the data root
-    HOW: str  # to get it
-    WHOLE: dict[Split, int]
-
-    def inputs(self, root: Path, split: Split, T: int) -> Samples[NDArray[np.uint8]] | None:
-        """The samples found: pixels (C, H, W), or event counts (T, C, H, W).
-
-        Raises MissingReader where they cannot be read.
-        """
-        ...
-
-    def stand_in(self, root: Path | None, split: Split, T: int) -> Samples[NDArray[np.uint8]]:
-        """What takes their place: from other data under `root`, else what packages embed."""
-        ...
-
-    def download(self, root: Path, split: Split) -> None:
-        """Fetches them into `root`."""
-        ...
-
-
-class EventDataSet(DataSet, Protocol):
-    """What the file of a data set of recordings holds too."""
-
-    CAMERA: Camera
-
-    def recordings(self, root: Path, split: Split) -> Samples[Events] | None:
-        """The recordings found. Raises MissingReader where they cannot be read."""
-        ...
-
-    def simulated(self, root: Path | None, split: Split) -> Samples[Events]:
-        """What takes their place, each as long as a whole recording."""
-        ...
 
 
 DATASETS: dict[str, DataSet] = {
@@ -103,7 +66,11 @@ def load_batch(request: Request) -> Batch:
     batch size, and a damaged file. A failed download and a missing reader are notes in `source`.
     """
     samples, note = _frames(
-        request.dataset, request.split, request.T, root=request.root, download=request.download
+        request.dataset,
+        request.split,
+        Bins(request.T),
+        root=request.root,
+        download=request.download,
     )
     return assemble(request, samples, note)
 
@@ -142,18 +109,30 @@ def load_recordings(
 
     Raises UsageError as `load_splits` does, and for a data set of images.
     """
-    name = wanted.dataset
-    if name not in EVENT_DATASETS:
-        raise UsageError(f"{name} has no recordings, choose from {', '.join(EVENT_DATASETS)}")
+    camera = _events(wanted.dataset).CAMERA
     train, train_note = _recordings(wanted, "train")
     test, test_note = _recordings(wanted, "test")
     _same_kind(wanted, {"train": train.about, "test": test.about})
-    camera = EVENT_DATASETS[name].CAMERA
     fewer = replace(wanted, samples=test_samples)
     return (
         gather_events(wanted, camera, train, train_note, say),
         gather_events(fewer, camera, test, test_note, say),
     )
+
+
+def load_recorded(wanted: Wanted, say: Say) -> Labelled | None:
+    """The recordings of both splits as frames, to test what is trained on simulated events.
+
+    None where there are none. Raises UsageError as `load_split` does.
+    """
+    dataset, root = _events(wanted.dataset), _root(wanted.root)
+    splits: tuple[Split, ...] = ("train", "test")
+    every, parts = replace(wanted, samples=None), []
+    for split in splits:
+        found = dataset.inputs(root, split, wanted.bins)
+        if found is not None:
+            parts.append(gather(every, split, found, "", say))
+    return joined(parts) if parts else None
 
 
 def _recordings(wanted: Wanted, split: Split) -> tuple[Samples[Events], str]:
@@ -167,15 +146,16 @@ def _recordings(wanted: Wanted, split: Split) -> tuple[Samples[Events], str]:
             lambda root: dataset.recordings(root, split),
             lambda root: dataset.simulated(root, split),
         )
-    description = samples.about.description.removesuffix(BINNED)
-    return replace(samples, about=replace(samples.about, description=description)), note
+    return samples, note
 
 
 def _listed(wanted: Wanted, split: Split) -> tuple[Samples[NDArray[np.uint8]], str]:
     """The samples of a split, not yet read, and why they are not the real ones."""
     if wanted.embedded:
-        return _dataset(wanted.dataset).stand_in(None, split, wanted.T), ""
-    return _frames(wanted.dataset, split, wanted.T, root=wanted.root, download=wanted.download)
+        return _dataset(wanted.dataset).stand_in(None, split, wanted.bins), ""
+    if wanted.simulated:
+        return _events(wanted.dataset).unrecorded(_root(wanted.root), split, wanted.bins), ""
+    return _frames(wanted.dataset, split, wanted.bins, root=wanted.root, download=wanted.download)
 
 
 def _same_kind(wanted: Wanted, found: dict[Split, About]) -> None:
@@ -195,13 +175,13 @@ def _same_kind(wanted: Wanted, found: dict[Split, About]) -> None:
 
 
 def _frames(
-    name: str, split: Split, T: int, *, root: Path | None, download: bool
+    name: str, split: Split, bins: Bins, *, root: Path | None, download: bool
 ) -> tuple[Samples[NDArray[np.uint8]], str]:
     """A network's inputs under the root, fetched where they may be, else the stand-in; and why."""
     dataset = _dataset(name)
     return _Seek(dataset, split, _root(root), download).found(
-        lambda root: dataset.inputs(root, split, T),
-        lambda root: dataset.stand_in(root, split, T),
+        lambda root: dataset.inputs(root, split, bins),
+        lambda root: dataset.stand_in(root, split, bins),
     )
 
 
@@ -244,7 +224,7 @@ def find(dataset: str, root: Path | None = None) -> Found:
     problem = ""
     for split in found:
         try:
-            samples = sought.inputs(root, split, T=1)
+            samples = sought.inputs(root, split, Bins(1))
         except UsageError as error:  # a damaged folder, a missing reader
             problem = str(error)
         else:
@@ -260,6 +240,12 @@ def _dataset(name: str) -> DataSet:
     if name not in DATASETS:
         raise UsageError(f"unknown data set {name!r}, choose from {', '.join(DATASETS)}")
     return DATASETS[name]
+
+
+def _events(name: str) -> EventDataSet:
+    if name not in EVENT_DATASETS:
+        raise UsageError(f"{name} has no recordings, choose from {', '.join(EVENT_DATASETS)}")
+    return EVENT_DATASETS[name]
 
 
 def _root(given: Path | None) -> Path:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.datasets import digits
+from harness.datasets.events import Bins
 from harness.datasets.files import damaged, files_origin, list_files
 from harness.datasets.images import read_image
 from harness.datasets.samples import About, Normal, Samples, Split
@@ -50,13 +51,13 @@ def images(root: Path, split: Split) -> Samples[NDArray[np.uint8]] | None:
     return None
 
 
-def inputs(root: Path, split: Split, T: int) -> Samples[NDArray[np.uint8]] | None:
-    """Pixels (3, 32, 32); T does not matter to them."""
+def inputs(root: Path, split: Split, bins: Bins) -> Samples[NDArray[np.uint8]] | None:
+    """Pixels (3, 32, 32); bins do not matter to them."""
     found = images(root, split)
     return None if found is None else found.mapped(lambda image: image.transpose(2, 0, 1))
 
 
-def stand_in(root: Path | None, split: Split, T: int) -> Samples[NDArray[np.uint8]]:
+def stand_in(root: Path | None, split: Split, bins: Bins) -> Samples[NDArray[np.uint8]]:
     """scikit-learn's digits in the shape of CIFAR-10."""
     return digits.inputs(split, SIZE)
 

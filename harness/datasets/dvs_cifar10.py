@@ -11,12 +11,21 @@ from numpy.typing import NDArray
 
 from harness.datasets import cifar10, digits
 from harness.datasets.apart import Reader
-from harness.datasets.events import BIN_US, BINNED, Events, bin_events, require
+from harness.datasets.events import Bins, Events, framed, require
 from harness.datasets.files import check_file, files_origin, list_files
 from harness.datasets.images import enlarged
 from harness.datasets.recordings import Camera
-from harness.datasets.samples import SPLIT_SEED, About, Samples, Split, choose, split_indices
-from harness.datasets.simulated import DVS_CAMERA, closed_loop, moved
+from harness.datasets.samples import (
+    SPLIT_SEED,
+    About,
+    Samples,
+    Split,
+    choose,
+    home_relative,
+    split_indices,
+)
+from harness.datasets.simulated import DVS_CAMERA, SPARE_US, closed_loop, moved
+from harness.spec import UsageError
 from harness.system.files import printable
 
 TITLE: str = "DVS-CIFAR10"
@@ -29,12 +38,10 @@ STRIDE = 3  # 128x128 pixels are reduced to 42x42; the last two rows and columns
 SIZE = SENSOR // STRIDE
 WHOLE: dict[Split, int] = {"train": 9_000, "test": 1_000}
 CAMERA = Camera((SENSOR, SENSOR), len(cifar10.CLASSES))
-TURN = 40  # bins of one turn of the movement that is simulated: a whole recording
+TURN = Bins(40)  # one turn of the movement that is simulated: a whole recording
 
 # Red, green and blue in what a camera that sees no colour sees (ITU-R BT.601).
 _LUMA = (0.299, 0.587, 0.114)
-# Windows start at the first event, so a simulation runs a little longer than its windows.
-_SPARE_BINS = 10
 
 
 def recordings(root: Path, split: Split) -> Samples[Events] | None:
@@ -50,7 +57,7 @@ def recordings(root: Path, split: Split) -> Samples[Events] | None:
         return None
     require("aedat")
     about = About(
-        f"DVS-CIFAR10 recordings{BINNED}",
+        "DVS-CIFAR10 recordings",
         len(drawn),
         WHOLE[split],
         folder,
@@ -88,12 +95,12 @@ def reduced(events: Events) -> Events:
     return kept
 
 
-def simulated(root: Path | None, split: Split, T: int = TURN) -> Samples[Events]:
-    """Moved CIFAR-10 images where those are under `root`, else moved digits, for T windows.
+def simulated(root: Path | None, split: Split, bins: Bins = TURN) -> Samples[Events]:
+    """Moved CIFAR-10 images where those are under `root`, else moved digits, for so many bins.
 
     Of more images than DVS-CIFAR10 has recordings, a seeded choice of as many.
     """
-    steps = (T + _SPARE_BINS) * BIN_US // DVS_CAMERA.step_us
+    steps = (bins.count * bins.us + SPARE_US) // DVS_CAMERA.step_us
     pictures = cifar10.images(root, split) if root else None
     images = digits.images(split, SENSOR) if pictures is None else pictures.mapped(_grey)
     count = images.about.count
@@ -101,7 +108,7 @@ def simulated(root: Path | None, split: Split, T: int = TURN) -> Samples[Events]
         images = images.chosen(sorted(choose(count, WHOLE[split], SPLIT_SEED)))
     about = replace(
         images.about,
-        description=f"simulated closed-loop events of {images.about.description}{BINNED}",
+        description=f"simulated closed-loop events of {images.about.description}",
         whole=min(images.about.whole, WHOLE[split]),
         simulated=True,
         normal=None,
@@ -110,17 +117,28 @@ def simulated(root: Path | None, split: Split, T: int = TURN) -> Samples[Events]
     return replace(moved(images, closed_loop(steps), DVS_CAMERA), about=about)
 
 
-def inputs(root: Path, split: Split, T: int) -> Samples[NDArray[np.uint8]] | None:
+def inputs(root: Path, split: Split, bins: Bins) -> Samples[NDArray[np.uint8]] | None:
     """Recordings as frames (T, 2, 42, 42). Raises MissingReader without aedat."""
     found = recordings(root, split)
-    return found and found.mapped(lambda events: bin_events(reduced(events), T, (SIZE, SIZE)))
+    return found and framed(found.mapped(reduced), bins, (SIZE, SIZE))
 
 
-def stand_in(root: Path | None, split: Split, T: int) -> Samples[NDArray[np.uint8]]:
+def stand_in(root: Path | None, split: Split, bins: Bins) -> Samples[NDArray[np.uint8]]:
     """Simulated events as frames."""
-    return simulated(root, split, T).mapped(
-        lambda events: bin_events(reduced(events), T, (SIZE, SIZE))
-    )
+    return framed(simulated(root, split, bins).mapped(reduced), bins, (SIZE, SIZE))
+
+
+def unrecorded(root: Path, split: Split, bins: Bins) -> Samples[NDArray[np.uint8]]:
+    """Simulated events as frames, where there are no recordings. Raises UsageError where there are:
+    their names do not tell which images of CIFAR-10 they are of.
+    """
+    folder = root / "CIFAR10DVS"
+    if list_files(folder, cifar10.CLASSES, (".aedat4",)).samples:
+        raise UsageError(
+            f"{home_relative(folder)} has recordings, and which images they are of is not known: "
+            "move them away to train on simulated ones"
+        )
+    return stand_in(root, split, bins)
 
 
 def download(root: Path, split: Split) -> None:

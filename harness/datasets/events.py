@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.spec import UsageError
+from harness.datasets.samples import Samples
+from harness.spec import BIN_US, UsageError
 
 Events: TypeAlias = NDArray[Any]  # structured, of dtype EVENT, in the order of time
 
 # Coordinates in pixels, time in microseconds, polarity: True where it became brighter (ON).
 EVENT = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.bool_)])
 
-BIN_US = 5000  # the paper accumulates events every 5 ms
-BINNED = ", 5 ms bins"  # what a description says of recordings that are read as frames
+
+@dataclass(frozen=True)
+class Bins:
+    """The windows from the first event on in which events are counted, a frame each."""
+
+    count: int
+    us: int = BIN_US
+
+    def __str__(self) -> str:
+        return f"{self.us / 1000:g} ms bins"
 
 
 class MissingReader(UsageError):
@@ -33,6 +43,15 @@ def require(*packages: str) -> None:
                 f"event recordings need the package {package}, which cannot be imported "
                 f"({error}): pip install 'snn-harness[events]'"
             ) from error
+
+
+def framed(
+    recordings: Samples[Events], bins: Bins, size: tuple[int, int]
+) -> Samples[NDArray[np.uint8]]:
+    """Recordings as frames (bins, 2, H, W); their description says so."""
+    found = recordings.mapped(lambda events: bin_events(events, bins.count, size, bins.us))
+    about = replace(found.about, description=f"{found.about.description}, {bins}")
+    return replace(found, about=about)
 
 
 def bin_events(

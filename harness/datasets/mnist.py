@@ -13,6 +13,7 @@ from harness.datasets.files import check_file, damaged, files_origin
 from harness.datasets.samples import About, Samples, Split
 
 SIZE = 28
+LAYOUT = "MNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte"
 WHOLE: dict[Split, int] = {"train": 60_000, "test": 10_000}
 
 _PREFIX: dict[Split, str] = {"train": "train", "test": "t10k"}

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.datasets import digits, mnist
-from harness.datasets.events import BINNED, EVENT, Events, bin_events, require
-from harness.datasets.files import check_file, damaged, files_origin, list_files
+from harness.datasets.events import EVENT, Bins, Events, framed, require
+from harness.datasets.files import Sample, check_file, damaged, files_origin, list_files
 from harness.datasets.recordings import Camera
-from harness.datasets.samples import About, Samples, Split
-from harness.datasets.simulated import NMNIST_CAMERA, moved, saccades
+from harness.datasets.samples import About, Samples, Split, home_relative
+from harness.datasets.simulated import NMNIST_CAMERA, beginning, moved, saccades
+from harness.spec import UsageError
 
 TITLE: str = "N-MNIST"
 DOWNLOAD_MIB: int = 1150
@@ -46,7 +47,7 @@ def recordings(root: Path, split: Split) -> Samples[Events] | None:
         return None
     require("tonic")
     about = About(
-        f"N-MNIST recordings{BINNED}",
+        "N-MNIST recordings",
         len(files),
         WHOLE[split],
         folder,
@@ -77,24 +78,60 @@ def read_recording(path: Path) -> Events:
         raise damaged(path, error) from error
 
 
-def simulated(root: Path | None, split: Split) -> Samples[Events]:
-    """Saccades before MNIST's digits where those are under `root`, else before scikit-learn's."""
+def simulated(root: Path | None, split: Split, bins: Bins | None = None) -> Samples[Events]:
+    """Saccades before MNIST's digits where those are under `root`, else before scikit-learn's.
+
+    As long as a recording, or as so many bins show.
+    """
     found = mnist.images(root, split) if root else None
-    images = found or digits.images(split, mnist.SIZE)
-    description = f"simulated saccade events of {images.about.description}{BINNED}"
+    return _saccades_before(found or digits.images(split, mnist.SIZE), bins)
+
+
+def unrecorded(root: Path, split: Split, bins: Bins) -> Samples[NDArray[np.uint8]]:
+    """Simulated events of MNIST's digits as frames; to train on, of those alone of which no
+    recording is under `root`.
+
+    A recording is named by its digit's place in MNIST, from 1. Raises UsageError without MNIST, and
+    where a recording is of another digit than its name says.
+    """
+    images = mnist.images(root, split)
+    if images is None:
+        raise UsageError(
+            f"simulated recordings are made of MNIST's digits, and {mnist.LAYOUT} is not under "
+            f"{home_relative(root)}: lay MNIST there"
+        )
+    if split == "train":
+        files = list_files(root / "NMNIST" / _FOLDER[split], CLASSES, (".bin",)).samples
+        recorded = {_place(file, images) for file in files}
+        images = images.chosen([n for n in range(images.about.count) if n not in recorded])
+    return framed(_saccades_before(images, bins), bins, (SIZE, SIZE))
+
+
+def _place(file: Sample, images: Samples[NDArray[np.float32]]) -> int:
+    """Which of MNIST's digits a recording is of, from 0."""
+    name = file.path.stem
+    index = int(name) - 1 if name.isdecimal() and len(name) < 7 else -1
+    if 0 <= index < images.about.count and images.read(index)[1] == file.label:
+        return index
+    raise damaged(file.path, "its name is not the place of its digit in MNIST, from 1")
+
+
+def _saccades_before(images: Samples[NDArray[np.float32]], bins: Bins | None) -> Samples[Events]:
+    description = f"simulated saccade events of {images.about.description}"
     about = replace(images.about, description=description, simulated=True)
-    return replace(moved(images.mapped(_framed), saccades(), NMNIST_CAMERA), about=about)
+    way = saccades() if bins is None else beginning(saccades(), NMNIST_CAMERA, bins)
+    return replace(moved(images.mapped(_on_sensor), way, NMNIST_CAMERA), about=about)
 
 
-def inputs(root: Path, split: Split, T: int) -> Samples[NDArray[np.uint8]] | None:
+def inputs(root: Path, split: Split, bins: Bins) -> Samples[NDArray[np.uint8]] | None:
     """Recordings as frames (T, 2, 34, 34). Raises MissingReader without tonic."""
     found = recordings(root, split)
-    return found and found.mapped(lambda events: bin_events(events, T, (SIZE, SIZE)))
+    return found and framed(found, bins, (SIZE, SIZE))
 
 
-def stand_in(root: Path | None, split: Split, T: int) -> Samples[NDArray[np.uint8]]:
+def stand_in(root: Path | None, split: Split, bins: Bins) -> Samples[NDArray[np.uint8]]:
     """Simulated events as frames."""
-    return simulated(root, split).mapped(lambda events: bin_events(events, T, (SIZE, SIZE)))
+    return framed(simulated(root, split, bins), bins, (SIZE, SIZE))
 
 
 def download(root: Path, split: Split) -> None:
@@ -106,5 +143,5 @@ def download(root: Path, split: Split) -> None:
     tonic.datasets.NMNIST(save_to=str(root), train=split == "train")
 
 
-def _framed(digit: NDArray[np.float32]) -> NDArray[np.float32]:
+def _on_sensor(digit: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.pad(digit, _BORDER)

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from harness.datasets import cache
 from harness.datasets.batch import sha256, source_of
 from harness.datasets.cache import Arrays
-from harness.datasets.events import BIN_US, EVENT, Events, MissingReader, bin_events
+from harness.datasets.events import EVENT, Events, MissingReader, bin_events
 from harness.datasets.samples import SPLIT_SEED, About, Samples, choose, left_out
 from harness.datasets.whole import Wanted
-from harness.spec import Say, Source, UsageError
+from harness.spec import BIN_US, Say, Source, UsageError
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.datasets.events import EVENT, Events
+from harness.datasets.events import EVENT, Bins, Events
 from harness.datasets.samples import Samples
 
 Image = NDArray[np.floating]  # (H, W), in [0, 1]
@@ -36,6 +36,8 @@ class Camera:
 PATTERN_SEED = 0
 MODEL = 1  # of this file: events that were computed by another are computed anew
 
+SPARE_US = 50_000
+
 # These and saccades() were chosen on real N-MNIST recordings beside the digits they were taken of:
 # events per recording, when and where.
 NMNIST_CAMERA = Camera(threshold=0.265, eps=0.3)
@@ -51,11 +53,22 @@ def simulate(image: Image, trajectory: Trajectory, camera: Camera) -> Events:
     chunks = [np.empty(0, EVENT)]
     for step, place in enumerate(trajectory[1:]):
         current = np.log(shifted(image, place) + camera.eps)
-        chunks.append(_crossings(previous, current, reference, camera))
-        chunks[-1]["t"] += step * camera.step_us
+        events = _crossings(previous, current, reference, camera)
+        if events is not None:
+            events["t"] += step * camera.step_us
+            chunks.append(events)
         previous = current
     events = np.concatenate(chunks)
     return events[np.argsort(events["t"], kind="stable")]
+
+
+def beginning(trajectory: Trajectory, camera: Camera, bins: Bins) -> Trajectory:
+    """As much of a trajectory as so many bins show, and a little more.
+
+    Bins start at the first event.
+    """
+    steps = -(-(bins.count * bins.us + SPARE_US) // camera.step_us)
+    return trajectory[: steps + 1]
 
 
 def moved(
@@ -114,12 +127,17 @@ def _crossings(
     current: NDArray[np.float64],
     reference: NDArray[np.float64],
     camera: Camera,
-) -> Events:
-    """The events of one step, times from its start; moves `reference` to the last level crossed."""
+) -> Events | None:
+    """The events of one step, times from its start; moves `reference` to the last level crossed.
+
+    None where there are none.
+    """
     levels = (current - reference) / camera.threshold
     # Without the margin, rounding decides whether a pixel that returns to a level reaches it.
     crossed = np.trunc(levels + np.copysign(1e-9, levels))
     y, x = np.nonzero(crossed)
+    if not len(y):
+        return None
     signed = crossed[y, x]
     number = np.abs(signed).astype(np.int64)
     pixel = np.repeat(np.arange(len(number)), number)  # of each event

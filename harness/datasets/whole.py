@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +15,9 @@ from torch import Tensor
 from harness.datasets import cache
 from harness.datasets.batch import network_input, sha256, source_of
 from harness.datasets.cache import Arrays
-from harness.datasets.events import BIN_US, MissingReader
+from harness.datasets.events import Bins, MissingReader
 from harness.datasets.samples import SPLIT_SEED, About, Samples, Split, choose, left_out
-from harness.spec import Say, Source, UsageError
+from harness.spec import BIN_US, Say, Source, UsageError
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,17 @@ class Wanted:
     root: Path | None = None  # None: HARNESS_DATA, else the user's cache folder
     download: bool = False
     embedded: bool = False  # the embedded default, whatever there is
+    bin_us: int = BIN_US  # of an event frame
+    simulated: bool = False  # simulated events to train on and to test, whatever recordings are
 
     def __post_init__(self) -> None:
         if self.T < 1 or (self.samples is not None and self.samples < 1):
             raise UsageError(f"T {self.T}, samples {self.samples}: expected 1 or more of each")
+
+    @property
+    def bins(self) -> Bins:
+        """The frames of a recording."""
+        return Bins(self.T, self.bin_us)
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ def gather(
     count = samples.about.count
     if wanted.samples is not None and wanted.samples < count:
         samples = samples.chosen(sorted(choose(count, wanted.samples, SPLIT_SEED)))
-    frames = f"{wanted.T} bins of {BIN_US} us" if samples.about.normal is None else "pixels"
+    frames = f"{wanted.T} bins of {wanted.bin_us} us" if samples.about.normal is None else "pixels"
     key = f"{wanted.dataset} {split} {frames} {samples.origin()}"
     with closing(samples):
         arrays = cache.kept(key, lambda: _read(samples, say))
@@ -88,6 +95,19 @@ def gather(
         about,
         source_of(wanted.dataset, about, arrays.sha256, note),
     )
+
+
+def joined(parts: Sequence[Labelled]) -> Labelled:
+    """The samples of several, one after the other."""
+    first = parts[0]
+    raw, labels = (
+        torch.cat(each) for each in zip(*((p.raw, p.labels) for p in parts), strict=True)
+    )
+    count = len(labels)
+    about = replace(first.about, count=count, whole=sum(each.about.whole for each in parts))
+    notes = "; ".join(dict.fromkeys(each.source.note for each in parts if each.source.note))
+    content = sha256(raw.numpy(), labels.numpy())
+    return Labelled(raw, labels, about, source_of(first.source.name, about, content, notes))
 
 
 def _read(samples: Samples[NDArray[np.uint8]], say: Say) -> Arrays:

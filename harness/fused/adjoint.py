@@ -14,7 +14,7 @@ from harness.fused.intrinsics import narrow, prefetch, wide
 def _potentials(current, u, x, state, place, numbers, sizes, normalised):
     """The potentials of some pooled pixels at all steps, and NeuNorm's x, as `spikes` had them."""
     b, i, begin, end, ahead = place
-    k, v_th, _, _, k2, scale, area, _, zero, _, _ = numbers
+    k, v_th, _, _, k2, scale, area, _, zero, _, _, _ = numbers
     pool, maps, _ = sizes
     moves = current.shape[0] > 1
     state[:] = zero
@@ -81,7 +81,7 @@ def gradients(
     steps, _, height, _ = back.shape
     pool, maps, together = sizes
     width = back.shape[3] // maps
-    _, _, _, _, k2, scale, area, grown, zero, _, _ = numbers
+    _, _, _, _, k2, scale, area, grown, zero, _, _, _ = numbers
     moves, normalised, drops = current.shape[0] > 1, U.size > 0, keys.size > 0
     du, total = scratch[:pool], scratch[pool : 2 * pool]
     for row in range(first, last):
@@ -127,10 +127,10 @@ def gradients(
 @inlined
 def _adjoint(g, now, later, total, d_current, numbers, moves):
     """One step back of a line's neurons, by the gradients of their spikes."""
-    k, v_th, half, steep, _, _, _, _, zero, _, _ = numbers
+    k, v_th, half, steep, _, _, _, _, zero, _, _, reset = numbers
     for e in range(g.shape[0]):
         carry = k * later[e]
-        do = g[e] - carry * now[e]  # eq. (12)
+        do = g[e] - reset * (carry * now[e])  # eq. (12)
         near = abs(now[e] - v_th) < half  # eq. (14)
         d = (do * steep if near else zero) + (zero if now[e] >= v_th else carry)
         later[e] = d  # eq. (13)

@@ -20,7 +20,7 @@ SIZE = 20
     NEXT, PARTS, STEPS, MOVING, BATCH, HEIGHT, WIDTH, MAPS, POOL, THRESHOLD,
     CURRENT, U_, KEYS, OUT, BACK, D_U, D_BIAS, NUMBERS, X, SPIKING,
 ) = range(SIZE)  # fmt: skip
-NUMBERED = 11  # `Form.numbers`
+NUMBERED = 12  # `Form.numbers`
 NEURONS = 128  # of a line that are taken together, if its pixels have fewer
 
 

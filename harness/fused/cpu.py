@@ -58,7 +58,7 @@ def _pool(fired, total, pixels, pool, maps):
 @inlined
 def _fire(arriving, state, fired, numbers, out):
     """One step of a line's neurons, eqs. (5)-(6): spikes, and marks, are added to `fired`."""
-    k, v_th, half, _, _, _, _, _, zero, one, mark = numbers
+    k, v_th, half, _, _, _, _, _, zero, one, mark, _ = numbers
     for e in range(fired.shape[0]):
         u = k * state[e] + wide(arriving[e])  # state is 0 after a spike
         fires = u >= v_th
@@ -116,7 +116,7 @@ def spikes(
     steps, _, height, _ = out.shape
     pool, maps, together = sizes
     width = sent_x.shape[3]
-    _, _, _, _, k2, scale, area, grown, zero, one, mark = numbers
+    _, _, _, _, k2, scale, area, grown, zero, one, mark, _ = numbers
     moves, normalised, drops = current.shape[0] > 1, U.size > 0, keys.size > 0
     x, kept, hits, marks = scratch[1], scratch[2], scratch[3], scratch[4]
     bits, spiking, marked = 1 if mark > zero else MOST, 0, 0

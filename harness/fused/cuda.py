@@ -122,7 +122,7 @@ def gradients(
     size = batch * H * W * maps  # of a step
     k, v_th, half = tl.load(numbers), tl.load(numbers + 1), tl.load(numbers + 2)
     steep, k2, scale = tl.load(numbers + 3), tl.load(numbers + 4), tl.load(numbers + 5)
-    grown = tl.load(numbers + 7)
+    grown, reset = tl.load(numbers + 7), tl.load(numbers + 11)
     zeros = tl.zeros((PARTS, BLOCK), dtype=numbers.dtype.element_ty)
     v, x_now = zeros, k * 0
     for t in range(steps):
@@ -154,7 +154,7 @@ def gradients(
             sent += scale * d_x
         now = tl.load(u + t * size + pixels, mask=mask, other=0)
         carry = k * later
-        do = sent[None, :] / (POOL * POOL) - carry * now  # eq. (12)
+        do = sent[None, :] / (POOL * POOL) - reset * (carry * now)  # eq. (12)
         near = tl.abs(now - v_th) < half  # eq. (14)
         later = tl.where(near, do * steep, 0) + tl.where(now >= v_th, 0, carry)  # eq. (13)
         if stride > 0:

@@ -32,6 +32,7 @@ class Form:
     dtype: torch.dtype  # of the potential
     p: float = 0.0  # of dropout
     keys: Tensor | None = None  # (T, B, 2) of its masks; None: nothing is dropped
+    detached: bool = False  # no gradient goes through the reset: another function than the paper's
     marks: bool = False  # counts are marked where a neuron lies inside the surrogate's window
 
     @property
@@ -42,9 +43,11 @@ class Form:
     @property
     def numbers(self) -> tuple[float, ...]:
         """The constants in the kernels' order: k_tau, V_th, a / 2, 1 / a, k_tau2, c, pool area, the
-        factor of what dropout keeps, 0, 1, and what marks a count."""
+        factor of what dropout keeps, 0, 1, what marks a count, and the reset's share of the
+        gradient."""
         k_tau2 = self.neunorm.k_tau2 if self.neunorm else 0.0
         lif, area, grown = self.lif, float(self.pool**2), 1 / (1 - self.p)
         of_lif = lif.k_tau, lif.v_th, lif.a / 2, 1 / lif.a
         mark = float(MARK) if self.marks else 0.0
-        return *of_lif, k_tau2, self.scale, area, grown, 0.0, 1.0, mark
+        reset = 0.0 if self.detached else 1.0
+        return *of_lif, k_tau2, self.scale, area, grown, 0.0, 1.0, mark, reset

@@ -158,7 +158,7 @@ def _last(current: Tensor) -> Tensor:
 class Layer(nn.Module):
     """One layer of neurons over all steps: synapse, then one kernel for all that follows."""
 
-    def __init__(self, stage: Stage, network: Network, *, dense: bool) -> None:
+    def __init__(self, stage: Stage, network: Network, *, dense: bool, detached: bool) -> None:
         super().__init__()
         self.synapse = synapses.synapse(stage)
         self.tap = SpikeTap(multi_step=True)
@@ -180,6 +180,7 @@ class Layer(nn.Module):
             maps=stage.output_shape[0],
             dtype=torch.float32,
             p=network.dropout,
+            detached=detached,
         )
 
     @property
@@ -193,13 +194,16 @@ class Layer(nn.Module):
 class FusedNetwork(nn.Module):
     """The reference's function, layer by layer. Keeps nothing between calls.
 
-    `dense`: nothing is done by events.
+    `dense`: nothing is done by events. `detached`: no gradient goes through the reset, which is
+    another function than the paper's.
     """
 
-    def __init__(self, network: Network, *, dense: bool = False) -> None:
+    def __init__(self, network: Network, *, dense: bool = False, detached: bool = False) -> None:
         super().__init__()
         self.network = network
-        self.layers = nn.ModuleList(Layer(stage, network, dense=dense) for stage in network.stages)
+        self.layers = nn.ModuleList(
+            Layer(stage, network, dense=dense, detached=detached) for stage in network.stages
+        )
 
     @property
     def _layers(self) -> list[Layer]:

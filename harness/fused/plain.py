@@ -71,7 +71,8 @@ def gradients(current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> Gr
             d_U -= (auxiliaries[t] * g).sum(0)
             d_x = form.neunorm.k_tau2 * d_x - (U * g).sum(1, keepdim=True)
             g = g + form.scale * d_x
-        do = spike_gradient(_unpooled(g, potentials[t], form), d_u, potentials[t], form.lif)
+        g = _unpooled(g, potentials[t], form)
+        do = g if form.detached else spike_gradient(g, d_u, potentials[t], form.lif)
         d_u = potential_gradient(do, d_u, potentials[t], fired[t], form.lif)
         if len(current) == 1:
             d_current[0] += d_u

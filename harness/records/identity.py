@@ -24,7 +24,8 @@ EXAM = 2  # what a proof examines, the audit's too, and their tolerances
 # the trained network. How many samples were wanted is in the data's hash.
 _NAMES = ("suite", "scale", "width", "tested_at", "wants_confusion")
 _IN_THE_DATA = ("wanted_samples", "wanted_test_samples", "embedded")
-_BESIDE = ("effort", "window")
+# Fields that came after keys had been made: where nothing is in them, they are in no key.
+_LATER = ("effort", "window", "bin_us", "wants_simulated", "loss_function")
 # What these come to is in `threads`, and a cluster sets them to what they would have been.
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -82,11 +83,9 @@ def fields_that_train(case: Case) -> dict[str, object]:
 
 
 def _fields(case: Case) -> dict[str, object]:
-    """The fields of a case. Those that other systems alone have are left out where there is
-    nothing in them: keys were made before there were any.
-    """
+    """The fields of a case; of those that came later, the ones with something in them."""
     fields = asdict(case.fields)
-    return {k: v for k, v in fields.items() if k not in _BESIDE or v is not None}
+    return {k: v for k, v in fields.items() if k not in _LATER or v is not None}
 
 
 def _place(machine: Machine) -> dict[str, object]:

@@ -18,6 +18,7 @@ from harness.records.record import (
     Row,
     TestedRow,
     TrainedRow,
+    TransferRow,
 )
 from harness.records.store import Store
 from harness.spec import Case
@@ -128,7 +129,7 @@ def _said_once(row: Row) -> tuple[object, ...]:
             return row.suite, row.key, row.kind, row.epoch
         case TestedRow():
             return row.suite, row.key, row.kind, row.tested_T
-        case ConfusionRow() | TrainedRow() | FittedRow():
+        case ConfusionRow() | TransferRow() | TrainedRow() | FittedRow():
             return row.suite, row.key, row.kind
         case _:
             return ()

@@ -19,6 +19,7 @@ from harness.records.record import (
     Row,
     TestedRow,
     TrainedRow,
+    TransferRow,
 )
 from harness.spec import Case, UsageError
 
@@ -75,7 +76,7 @@ def _translated(line: bytes) -> bytes | str:
         return _damage(str(error))
 
 
-_OF_TRAININGS = EpochRow | TestedRow | ConfusionRow | TrainedRow | FittedRow
+_OF_TRAININGS = EpochRow | TestedRow | TransferRow | ConfusionRow | TrainedRow | FittedRow
 
 
 def _meaning(row: Row) -> Row | str:

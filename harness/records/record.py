@@ -157,6 +157,18 @@ class TestedRow(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TransferRow(Record):
+    """A network trained on simulated events, tested on real recordings of images it never saw."""
+
+    kind: Literal["transfer"] = "transfer"
+    recorded_source: str
+    recorded_sha256: str
+    recorded_samples: Count
+    recorded_partial: bool
+    test_accuracy: Share  # after the last epoch
+
+
+@dataclass(frozen=True, kw_only=True)
 class ConfusionRow(Record):
     """A trained network's votes and decisions on random test samples; rows are the labels."""
 
@@ -225,6 +237,7 @@ Row = (
     | UnmeasuredRow
     | EpochRow
     | TestedRow
+    | TransferRow
     | ConfusionRow
     | TrainedRow
     | FittedRow

@@ -15,6 +15,15 @@ def vote(spikes: Tensor, classes: int) -> Tensor:  # (T, B, K * population) -> (
     return spikes.mean(0).unflatten(1, (classes, -1)).mean(2)
 
 
+def cross_entropy(spikes: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Cross-entropy of each class's spikes over all steps, as frameworks offer it beside eq. (11).
+
+    (T, B, K * population), (B,) -> ()
+    """
+    counts = spikes.sum(0).unflatten(1, (classes, -1)).sum(2)
+    return functional.cross_entropy(counts, labels)
+
+
 def loss(votes: Tensor, labels: Tensor) -> Tensor:  # (B, K), (B,) -> ()
     """The squared error of eq. (11) against the one-hot label, as a mean over classes and batch."""
     target = functional.one_hot(labels, votes.shape[1]).to(votes.dtype)

@@ -9,13 +9,12 @@ from torch import Tensor, nn
 from harness.adapter import record_spikes
 from harness.reference import synapses
 from harness.reference.network import Layer, ReferenceNetwork, State
-from harness.spec import Initialisation, Network
+from harness.spec import DEAD_RATE, Initialisation, Network
 
 # 15 % of a layer's first potentials reach the threshold; rates of 0.15-0.18 follow in all layers.
 FIRING_FRACTION = 0.15
 WINDOW = 0.01  # of the values on either side of that quantile: where the threshold may lie
 ROUNDING = 1e-7  # relative: values this close may be the same but for how they were summed
-DEAD_RATE = 1e-3  # spikes per neuron and step
 
 
 def initialised(

@@ -10,10 +10,11 @@ from statistics import fmean
 import numpy as np
 import plotly.graph_objects as go
 
+from harness.analysis.learning import curves
 from harness.analysis.matlab import FORMS, TENS, against
 from harness.analysis.speed import Acceleration
 from harness.analysis.statistics import share
-from harness.analysis.trained import Condition, Trainings, curves, trainings
+from harness.analysis.trained import Condition, Trainings, trainings
 from harness.records import ConfusionRow, Row, TestedRow
 from harness.spec import ANN, paper
 

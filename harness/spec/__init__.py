@@ -15,12 +15,15 @@ from harness.spec.fields import Beside, CaseFields, Effort, Initialisation, Mode
 from harness.spec.layers import AvgPool, Conv, Layer, Linear, Stage, Voting
 from harness.spec.network import LIF, Network, NeuNorm, Reading
 from harness.spec.selection import Access, Allocator, Budget, Say, Selection
-from harness.spec.training import SGD, Adam, Training
+from harness.spec.training import BIN_US, DEAD_RATE, SGD, Adam, Loss, Training
 
 __all__ = [
     "ANN",
+    "BIN_US",
+    "DEAD_RATE",
     "FLOOR",
     "LIF",
+    "Loss",
     "REFERENCE",
     "SGD",
     "Access",

@@ -27,7 +27,7 @@ from harness.spec.fields import (
 from harness.spec.network import Network
 from harness.spec.training import SGD, Adam, Training, checked
 
-SUITES = ("acceleration", "timesteps", "scale", "neunorm", "accuracy", "baselines")
+SUITES = ("acceleration", "timesteps", "scale", "neunorm", "accuracy", "ablations", "baselines")
 # The "framework" of the network of the same structure without spikes (Table 5's baseline).
 ANN = "ann"
 # A cell's convolutions and products alone, which all ratios are to.

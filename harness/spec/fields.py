@@ -10,7 +10,7 @@ from typing import Literal, assert_never
 
 from harness.spec.errors import UsageError
 from harness.spec.network import LIF, Network, NeuNorm, Reading
-from harness.spec.training import SGD, Adam, Training
+from harness.spec.training import BIN_US, LOSS, SGD, Adam, Loss, Training
 
 Precision = Literal["fp32", "fp64", "bf16"]
 Initialisation = Literal["calibrated", "torch"]
@@ -68,6 +68,9 @@ class CaseFields:
     wants_confusion: bool = False
     effort: Effort | None = None  # of another system; None: the network itself
     window: Window | None = None  # of recordings that another system is given
+    bin_us: int | None = None  # of an event frame, where that is not the paper's 5 ms
+    wants_simulated: bool | None = None  # trained on simulated events though there are recordings
+    loss_function: Loss | None = None  # where it is not that of eq. (11)
 
 
 def with_optimiser(flat: CaseFields, optimiser: SGD | Adam) -> CaseFields:
@@ -98,6 +101,9 @@ def with_training(flat: CaseFields, training: Training | None) -> CaseFields:
         embedded=training.embedded,
         tested_at=training.tested_at,
         wants_confusion=training.confusion,
+        bin_us=None if training.bin_us == BIN_US else training.bin_us,
+        wants_simulated=training.simulated or None,
+        loss_function=None if training.loss == LOSS else training.loss,
     )
 
 
@@ -154,4 +160,7 @@ def training_of(row: CaseFields) -> Training | None:
         embedded=row.embedded,
         tested_at=row.tested_at,
         confusion=row.wants_confusion,
+        bin_us=row.bin_us or BIN_US,
+        simulated=bool(row.wants_simulated),
+        loss=row.loss_function or LOSS,
     )

@@ -34,6 +34,7 @@ class Selection:
     neunorm: Reading | None = None
     initialisation: Initialisation = "calibrated"
     quick: bool = False
+    long: bool = False  # trainings that converge: hours
     paper: bool = False
     mode: Mode = "training"
     baselines: tuple[str, ...] | None = None  # systems of Tables 3 to 6

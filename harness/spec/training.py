@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
+from typing import Literal
 
 from harness.spec.errors import UsageError
 
 MOST = 10**9  # of steps, samples, epochs, and the last of the seeds
+BIN_US = 5000  # the paper accumulates events every 5 ms
+# On the votes: the squared error of eq. (11), or cross-entropy of the spikes that they count.
+Loss = Literal["mse", "cross-entropy"]
+LOSS: Loss = "mse"  # the paper's
+# Spikes a neuron and step: a layer below it passes on too little to learn from.
+DEAD_RATE = 1e-3
 
 
 def checked(name: str, value: int, least: int = 1) -> None:
@@ -66,9 +73,15 @@ class Training:
     embedded: bool = False  # on the embedded digits, whatever data there are
     tested_at: tuple[int, ...] = ()  # numbers of steps at which the trained network is tested too
     confusion: bool = False  # whether Fig. 6's matrix is wanted
+    bin_us: int = BIN_US  # of an event frame
+    # On simulated events whatever recordings there are; what is trained is tested on those too,
+    # none of which is of an image that it was trained on.
+    simulated: bool = False
+    loss: Loss = LOSS
 
     def __post_init__(self) -> None:
         checked("epochs", self.epochs)
+        checked("bin_us", self.bin_us)
         for name, value in (("samples", self.samples), ("test samples", self.test_samples)):
             if value is not None:
                 checked(name, value)

@@ -119,7 +119,7 @@ def _training(module: nn.Module, case: Case, x: Tensor, labels: Tensor) -> Calla
             optimise,
             x,
             labels,
-            classes=case.network.classes,
+            objective=step.Objective(case.network.classes),
             precision=case.precision,
         )
         return Came(came.spikes, came.loss)

@@ -7,7 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.spec import Case, Selection, UsageError
-from harness.suites import acceleration, accuracy, baselines, neunorm, scale, timesteps, trained
+from harness.suites import (
+    ablations,
+    acceleration,
+    accuracy,
+    baselines,
+    neunorm,
+    scale,
+    timesteps,
+    trained,
+)
 
 
 @dataclass(frozen=True)
@@ -20,14 +29,16 @@ class Suite:
     beside: tuple[str, ...] = ()  # variants that run too where none is named
     apart: tuple[str, ...] = ()  # frameworks that run where they are named alone
     trains: bool = False  # its cases are trained; else they are timed
+    long: bool = False  # whether it has trainings of `--long`
 
 
 SUITES: dict[str, Suite] = {
     "acceleration": Suite(acceleration.cases, beside=acceleration.BESIDE, apart=acceleration.APART),
-    "timesteps": Suite(timesteps.cases, trained.FRAMEWORKS, trains=True),
-    "scale": Suite(scale.cases, trained.FRAMEWORKS, trains=True),
-    "neunorm": Suite(neunorm.cases, trained.FRAMEWORKS, trains=True),
-    "accuracy": Suite(accuracy.cases, trained.FRAMEWORKS, trains=True),
+    "timesteps": Suite(timesteps.cases, trained.FRAMEWORKS, trains=True, long=True),
+    "scale": Suite(scale.cases, trained.FRAMEWORKS, trains=True, long=True),
+    "neunorm": Suite(neunorm.cases, trained.FRAMEWORKS, trains=True, long=True),
+    "accuracy": Suite(accuracy.cases, trained.FRAMEWORKS, trains=True, long=True),
+    "ablations": Suite(ablations.cases, trained.FRAMEWORKS, trains=True, long=True),
     "baselines": Suite(baselines.cases, (), trains=True),
 }
 

@@ -7,7 +7,18 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import product
 
-from harness.spec import Case, Reading, Selection, Training, UsageError, paper
+from harness.spec import (
+    BIN_US,
+    SGD,
+    Adam,
+    Case,
+    Precision,
+    Reading,
+    Selection,
+    Training,
+    UsageError,
+    paper,
+)
 
 FRAMEWORKS = ("fused",)
 
@@ -25,18 +36,30 @@ class Size:
     seeds: tuple[int, ...]
     dropout: float | None = None
     embedded: bool = False
+    simulated: bool = False  # events, though there are some recordings
+    scaled: bool = False  # whether the rate falls as early in so many epochs as in the paper's
+    precision: Precision = "fp32"
 
 
 # --quick: the embedded digits, minutes on two cores. --paper: the paper's size, T as in its
-# authors' later code. The default: real data, an hour or so for each suite on two cores. What is
-# reduced goes without dropout: with half of the 16 maps of a layer dropped at each step, in all
-# seven layers, an eighth of CIFARNet stays at chance.
+# authors' later code. The default: real data, an hour or so for each suite on two cores; what is
+# trained has not converged by then. --long: all images, as many recordings as the paper has or as
+# tell a point, until training accuracy is flat: hours. What is reduced goes without dropout: with
+# half of the 16 maps of a layer dropped at each step, in all seven layers, an eighth of CIFARNet
+# stays at chance.
 QUICK_STATIC = Size(Fraction(1, 8), 2, 6, 1_000, 150, 20, (0,), 0.0, embedded=True)
 QUICK_EVENTS = Size(Fraction(1, 8), 6, 4, 400, 150, 20, (0,), 0.0, embedded=True)
 STATIC = Size(Fraction(1, 8), 4, 15, 5_000, 1_000, 20, (0, 1, 2), 0.0)
 EVENTS = Size(Fraction(1, 8), 10, 10, 1_000, 1_000, 20, (0, 1, 2), 0.0)
 NMNIST = replace(EVENTS, seeds=(0, 1, 2, 3, 4))  # is small enough for more
-PAPER_STATIC = Size(Fraction(1), 5, None, None, None, 100, (0, 1, 2))
+LONG_STATIC = Size(
+    Fraction(1, 8), 4, 15, None, None, 20, (0, 1, 2), 0.0, scaled=True, precision="bf16"
+)
+LONG_NMNIST = Size(
+    Fraction(1, 8), 10, 8, 20_000, None, 20, (0, 1, 2), 0.0, simulated=True, precision="bf16"
+)
+LONG_DVS = Size(Fraction(1, 8), 10, 30, None, None, 20, (0, 1, 2), 0.0, precision="bf16")
+PAPER_STATIC = Size(Fraction(1), 5, None, None, None, 100, (0, 1, 2), precision="bf16")
 PAPER_EVENTS = replace(PAPER_STATIC, steps=10)
 
 
@@ -51,6 +74,7 @@ class Wish:
     framework: str | None = None  # None: whom the command line chose
     tested_at: tuple[int, ...] = ()
     confusion: bool = False
+    bin_us: int = BIN_US
 
 
 def cases(suite: str, selection: Selection, wishes: list[Wish]) -> tuple[Case, ...]:
@@ -86,6 +110,8 @@ def size_of(selection: Selection, dataset: str) -> Size:
         return QUICK_STATIC if static else QUICK_EVENTS
     if selection.paper:
         return PAPER_STATIC if static else PAPER_EVENTS
+    if selection.long:
+        return LONG_STATIC if static else LONG_NMNIST if dataset == "nmnist" else LONG_DVS
     return STATIC if static else NMNIST if dataset == "nmnist" else EVENTS
 
 
@@ -95,14 +121,20 @@ def _cases(suite: str, selection: Selection, wish: Wish) -> Iterator[Case]:
     width = selection.width or size.width
     name, network = paper.network(wish.network, wish.dataset, neunorm=wish.neunorm, width=width)
     steps = (wish.T,) if wish.T else selection.steps or (size.steps,)
+    epochs = selection.epochs or size.epochs or settings.epochs
     training = Training(
-        epochs=selection.epochs or size.epochs or settings.epochs,
+        epochs=epochs,
         samples=selection.samples or size.samples,
         test_samples=size.test_samples,
         embedded=size.embedded,
         tested_at=wish.tested_at,
         confusion=wish.confusion,
+        bin_us=wish.bin_us,
+        simulated=size.simulated,
     )
+    optimiser = settings.optimiser
+    if size.scaled:
+        optimiser = _scaled(optimiser, epochs / settings.epochs)
     frameworks = (wish.framework,) if wish.framework else selection.frameworks
     for seed, T, framework in product(selection.seeds or size.seeds, steps, frameworks):
         yield Case(
@@ -114,13 +146,20 @@ def _cases(suite: str, selection: Selection, wish: Wish) -> Iterator[Case]:
             framework=framework,
             T=T,
             batch_size=selection.batch_size or size.batch_size,
-            precision=selection.precision or ("bf16" if selection.paper else "fp32"),
+            precision=selection.precision or size.precision,
             device=selection.device,
             seed=seed,
-            optimiser=settings.optimiser,
+            optimiser=optimiser,
             initialisation=selection.initialisation,
             training=training,
         )
+
+
+def _scaled(optimiser: SGD | Adam, share: float) -> SGD | Adam:
+    """The optimiser whose rate falls after the same share of fewer epochs."""
+    if isinstance(optimiser, Adam):
+        return optimiser
+    return replace(optimiser, step_epochs=max(1, round(optimiser.step_epochs * share)))
 
 
 def named(selection: Selection, *names: str) -> tuple[str, ...]:

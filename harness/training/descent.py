@@ -142,11 +142,16 @@ class Pupil:
     def _iteration(self, case: Case, x: Tensor, labels: Tensor) -> Callable[[], Tensor]:
         """One step on what x and labels hold then: its loss."""
         optimise = step.optimiser(self.module.parameters(), case.optimiser)
-        classes, precision = case.network.classes, case.precision
+        objective, precision = step.Objective(case.network.classes), case.precision
 
         def once() -> Tensor:
             return step.iteration(
-                self.module, optimise, x, labels, classes=classes, precision=precision
+                self.module,
+                optimise,
+                x,
+                labels,
+                objective=objective,
+                precision=precision,
             ).loss
 
         if not self.captured:

@@ -24,9 +24,9 @@ from harness.datasets.batch import network_input
 from harness.datasets.samples import SPLIT_SEED
 from harness.reference import coding, synapses
 from harness.reference.ann import initialised_ann
-from harness.reference.initialise import DEAD_RATE, copy_parameters, initialised
+from harness.reference.initialise import copy_parameters, initialised
 from harness.reference.precision import DTYPES
-from harness.spec import ANN, Case, UsageError
+from harness.spec import ANN, DEAD_RATE, Case, UsageError
 from harness.system import clock
 from harness.training import step
 from harness.training.checkpoint import Epoch
@@ -60,22 +60,28 @@ def held_out(count: int) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class DataSplits:
-    """The three parts of a data set: a tenth of the training samples is held out to validate."""
+    """The three parts of a data set: a tenth of the training samples is held out to validate.
+
+    Beside simulated ones real recordings, to test on as well, where there are any.
+    """
 
     train: Labelled
     validation: Labelled
     test: Labelled
+    recorded: Labelled | None = None
 
     @classmethod
-    def of(cls, train: Labelled, test: Labelled) -> DataSplits:
+    def of(cls, train: Labelled, test: Labelled, recorded: Labelled | None = None) -> DataSplits:
         """Raises UsageError where the training samples are too few to hold any out."""
         kept, held = held_out(len(train))
-        return cls(train.part(kept), train.part(held), test)
+        return cls(train.part(kept), train.part(held), test, recorded)
 
     def to(self, device: torch.device) -> DataSplits:
         """The same on a device."""
-        parts = (self.train, self.validation, self.test)
-        return DataSplits(*(part.to(device) for part in parts))
+        train, validation, test = (
+            part.to(device) for part in (self.train, self.validation, self.test)
+        )
+        return DataSplits(train, validation, test, self.recorded and self.recorded.to(device))
 
 
 @dataclass(frozen=True)
@@ -169,7 +175,7 @@ def _pass(learner: Learner, number: int, tell: Tell) -> _Pass:
             learner.optimiser,
             x,
             part.labels,
-            classes=case.network.classes,
+            objective=step.Objective(case.network.classes, case.trained.loss),
             precision=case.precision,
         )
         gradients = [p.grad for p in learner.module.parameters() if p.grad is not None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from harness.datasets import Labelled
 from harness.proof import certificate
 from harness.records import (
     CertificateRow,
@@ -14,6 +15,7 @@ from harness.records import (
     Row,
     TestedRow,
     TrainedRow,
+    TransferRow,
 )
 from harness.records.build import stamped
 from harness.records.identity import EXAM
@@ -44,6 +46,8 @@ def keep_results(row: Record, learner: Learner, epochs: tuple[Epoch, ...], ledge
                 )
             )
         )
+    if learner.data.recorded is not None:
+        ledger.keep(_of_transfer(row, learner, learner.data.recorded))
     best = max(epochs, key=lambda each: each.test_accuracy)
     chosen = max(epochs, key=lambda each: each.validation_accuracy)
     ledger.keep(
@@ -57,6 +61,20 @@ def keep_results(row: Record, learner: Learner, epochs: tuple[Epoch, ...], ledge
                 chosen_epoch=chosen.number,
                 seconds=sum(each.seconds for each in epochs),
             )
+        )
+    )
+
+
+def _of_transfer(row: Record, learner: Learner, recorded: Labelled) -> TransferRow:
+    source = recorded.source
+    return stamped(
+        TransferRow(
+            **vars(row),
+            recorded_source=source.description,
+            recorded_sha256=source.sha256,
+            recorded_samples=len(recorded),
+            recorded_partial=source.partial,
+            test_accuracy=epoch.accuracy(learner, recorded, learner.case.T),
         )
     )
 
@@ -101,7 +119,7 @@ def _is_wanted(row: Row, training: Training) -> bool:
         case ConfusionRow():
             return training.confusion
         case _:
-            return isinstance(row, EpochRow | TrainedRow)
+            return isinstance(row, EpochRow | TransferRow | TrainedRow)
 
 
 def is_proved(case: Case, written: list[Row]) -> bool:

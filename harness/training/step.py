@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from harness.reference import coding
 from harness.reference.precision import autocast
-from harness.spec import Precision
+from harness.spec import Loss, Precision
 from harness.spec.paper import SGD, Adam
 
 R = TypeVar("R")
@@ -49,6 +49,13 @@ def learning_rate(settings: SGD | Adam, epoch: int) -> float:
             assert_never(settings)
 
 
+class Objective(NamedTuple):
+    """What a network is trained for."""
+
+    classes: int
+    loss: Loss = "mse"
+
+
 class Outcome(NamedTuple):
     """What an iteration came to, still on the device."""
 
@@ -63,7 +70,7 @@ def iteration(
     x: Tensor,
     labels: Tensor,
     *,
-    classes: int,
+    objective: Objective,
     precision: Precision,
 ) -> Outcome:
     """One iteration on batch x (T, B, C, H, W): zero_grad, forward, loss, backward, step.
@@ -73,8 +80,12 @@ def iteration(
     optimise.zero_grad(set_to_none=True)
     with autocast(precision, x.device):
         spikes = module(x)
-    votes = coding.vote(spikes.to(x.dtype), classes)
-    loss = coding.loss(votes, labels)
+    fired = spikes.to(x.dtype)
+    votes = coding.vote(fired, objective.classes)
+    if objective.loss == "mse":
+        loss = coding.loss(votes, labels)
+    else:
+        loss = coding.cross_entropy(fired, labels, objective.classes)
     loss.backward()
     optimise.step()
     return Outcome(loss.detach(), votes.detach(), spikes.detach())

@@ -1,0 +1,87 @@
+"""What choices of ours and of frameworks cost: each differs from the first in one thing alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from harness.spec import Case, Precision, Selection, contender
+from harness.suites.trained import Wish, named
+from harness.suites.trained import cases as trained
+
+LONG_SAMPLES = 20_000  # --long: not all images, since so many networks are compared
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """One change of a training."""
+
+    name: str  # in words
+    change: Callable[[Case], Case]
+
+
+def cases(selection: Selection) -> tuple[Case, ...]:
+    """CIFARNet on CIFAR-10 as it is, and with each of the changes."""
+    if selection.long:
+        selection = replace(selection, samples=selection.samples or LONG_SAMPLES)
+    wishes = [
+        Wish(dataset, network, neunorm=selection.neunorm)
+        for dataset in selection.datasets or ("cifar10",)
+        for network in named(selection, "CIFARNet" if dataset == "cifar10" else "OurModel")
+    ]
+    whole = trained("ablations", selection, wishes)
+    changed = (each.change(case) for case in whole for each in ABLATIONS)
+    return tuple(dict.fromkeys(changed))  # one of the two precisions is that of the first
+
+
+def _as_it_is(case: Case) -> Case:
+    return case
+
+
+def _surrogate(factor: float) -> Callable[[Case], Case]:
+    def change(case: Case) -> Case:
+        lif = replace(case.network.lif, a=case.network.lif.a * factor)
+        return replace(case, network=replace(case.network, lif=lif))
+
+    return change
+
+
+def _threshold(factor: float) -> Callable[[Case], Case]:
+    def change(case: Case) -> Case:
+        lif = replace(case.network.lif, v_th=case.network.lif.v_th * factor)
+        return replace(case, network=replace(case.network, lif=lif))
+
+    return change
+
+
+def _first_weights(case: Case) -> Case:
+    return replace(case, initialisation="torch")
+
+
+def _detached(case: Case) -> Case:
+    framework = contender(case.framework.partition(":")[0], "detached-reset")
+    return replace(case, framework=framework)
+
+
+def _cross_entropy(case: Case) -> Case:
+    return replace(case, training=replace(case.trained, loss="cross-entropy"))
+
+
+def _precision(precision: Precision) -> Callable[[Case], Case]:
+    return lambda case: replace(case, precision=precision)
+
+
+AS_IT_IS = "as the others are trained"
+BF16, FLOAT32 = "bf16", "float32"
+ABLATIONS = (
+    Ablation(AS_IT_IS, _as_it_is),
+    Ablation(FLOAT32, _precision("fp32")),
+    Ablation(BF16, _precision("bf16")),
+    Ablation("surrogate half as wide", _surrogate(0.5)),
+    Ablation("surrogate twice as wide", _surrogate(2.0)),
+    Ablation("threshold halved", _threshold(0.5)),
+    Ablation("threshold doubled", _threshold(2.0)),
+    Ablation("PyTorch's first weights", _first_weights),
+    Ablation("no gradient through the reset", _detached),
+    Ablation("cross-entropy of the spikes", _cross_entropy),
+)
