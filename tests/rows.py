@@ -21,6 +21,7 @@ from harness.records import (
     TestedRow,
     TimedRow,
     TrainedRow,
+    TransferRow,
     UnmeasuredRow,
     WarmupRow,
     WarningRow,
@@ -91,6 +92,13 @@ _ADDED: dict[type[Any], dict[str, object]] = {
         "seconds": 1.0,
     },
     TestedRow: {"tested_T": 1, "test_accuracy": 0.3},
+    TransferRow: {
+        "recorded_source": "N-MNIST recordings, 5 ms bins",
+        "recorded_sha256": "0" * 64,
+        "recorded_samples": 1100,
+        "recorded_partial": True,
+        "test_accuracy": 0.3,
+    },
     ConfusionRow: {"confusion_samples": 50, "votes": VOTES, "confusion": COUNTS},
     TrainedRow: {
         "test_accuracy": 0.3,
@@ -120,7 +128,7 @@ def base(case: Case = CASE, **fields: object) -> Record:
     return Record(**{**vars(case.fields), **given})
 
 
-TRAINED = (EpochRow, TestedRow, ConfusionRow, TrainedRow)
+TRAINED = (EpochRow, TestedRow, TransferRow, ConfusionRow, TrainedRow)
 
 
 def row(kind: type[R], case: Case | None = None, **fields: object) -> R:

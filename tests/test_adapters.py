@@ -109,7 +109,7 @@ def test_the_frameworks_have_variants() -> None:
     assert set(adapters.variants_of("snntorch")) == {"detached-reset", "subtract"}
     assert set(adapters.variants_of("spikingjelly")) == {"detached-reset", "defaults"}
     assert set(adapters.variants_of("norse")) == {"super"}
-    assert set(adapters.variants_of("fused")) == {"dense"}
+    assert set(adapters.variants_of("fused")) == {"dense", "detached-reset"}
 
 
 def test_an_unknown_framework_or_variant_names_those_there_are() -> None:

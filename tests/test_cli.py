@@ -18,17 +18,17 @@ from harness.spec import paper
 
 FLAGS = {
     "run": (
-        "--suite --quick --paper --frameworks --baselines --networks --datasets --steps "
-        "--batch-size --precision --device --seeds --epochs --samples --width --neunorm --init "
-        "--inference --tuned --budget --allocator --data-root --download --no-download --fresh "
-        "--executor --ray-address --silence --out"
+        "--suite --quick --long --paper --frameworks --baselines --networks --datasets "
+        "--steps --batch-size --precision --device --seeds --epochs --samples --width --neunorm "
+        "--init --inference --tuned --budget --allocator --data-root --download --no-download "
+        "--fresh --executor --ray-address --silence --out"
     ),
     "check": "--networks --datasets --width --data-root",
     "list": "",
     "tables": "--out --format",
     "report": "--out --readme",
     "compare": "--fail-above",
-    "status": "--suite --quick --paper --device --out",
+    "status": "--suite --quick --long --paper --device --out",
     "verify": "--sample --epochs --seed --budget --data-root",
     "doctor": "--data-root",
 }
@@ -96,6 +96,8 @@ BAD = [
     (["--ray-address", "auto"], "--ray-address is for --executor ray"),
     (["--silence", "never"], "'--silence': 'never', expected a time"),
     (["--quick", "--paper"], "exclude each other"),
+    (["--long", "--paper"], "exclude each other"),
+    (["--long"], "the acceleration suite has no trainings of --long: leave it out"),
     (["--colour"], "--colour"),
 ]
 
@@ -158,6 +160,7 @@ def test_an_output_folder_that_cannot_be_written_is_refused(
         (["list", "planets"], "choose from suites, frameworks, networks, datasets, claims"),
         (["status", "--suite", "speed"], "unknown suite 'speed'"),
         (["status", "--quick", "--paper"], "exclude each other"),
+        (["status", "--quick", "--long"], "exclude each other"),
         (["verify", "nowhere"], "no rows of acceleration under nowhere/records: first run"),
         (["check", "bindsnet"], "unknown framework 'bindsnet'"),
         (["check", "--width", "x"], "expected a fraction"),

@@ -77,14 +77,14 @@ def write_aedat4(path: Path, *rows: tuple[int, int, int, bool], stream: str = "E
     return path
 
 
-def write_mnist(root: Path, labels: list[int]) -> Path:
+def write_mnist(root: Path, labels: list[int], split: str = "train") -> Path:
     folder = root / "MNIST" / "raw"
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     pixels = np.zeros((len(labels), 28, 28), np.uint8)
     pixels[:, 10:18, 10:18] = 255
     header = struct.pack(">4I", 2051, len(labels), 28, 28)
-    (folder / "train-images-idx3-ubyte").write_bytes(header + pixels.tobytes())
-    path = folder / "train-labels-idx1-ubyte"
+    (folder / f"{split}-images-idx3-ubyte").write_bytes(header + pixels.tobytes())
+    path = folder / f"{split}-labels-idx1-ubyte"
     path.write_bytes(struct.pack(">2I", 2049, len(labels)) + bytes(labels))
     return path
 

@@ -8,7 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rows import COUNTS, KINDS, ROW, VOTES, base, fitted_case, row, timed_case, trained_case
+from rows import (
+    COUNTS,
+    KINDS,
+    ROW,
+    TRAINED,
+    VOTES,
+    base,
+    fitted_case,
+    row,
+    timed_case,
+    trained_case,
+)
 
 from harness.records import (
     SCHEMA,
@@ -18,8 +29,6 @@ from harness.records import (
     FittedRow,
     Row,
     Store,
-    TestedRow,
-    TrainedRow,
     build,
 )
 from harness.records.identity import Software, training_key
@@ -30,7 +39,7 @@ from harness.spec import Case, NeuNorm, Training, UsageError, paper
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_a_row_of_each_kind_comes_back_as_it_was(kind: type[Row], tmp_path: Path) -> None:
     store = Store(tmp_path)
-    trains = kind in (EpochRow, TestedRow, ConfusionRow, TrainedRow)
+    trains = kind in TRAINED
     case = trained_case() if trains else timed_case()
     case = fitted_case("hats") if kind is FittedRow else case
     given = row(kind, case, key="k", data_note='a "quoted" |note|\nover two lines')

@@ -26,7 +26,7 @@ from harness.analysis import tables
 from harness.analysis.claims import CLAIMS
 from harness.analysis.speed import first_round
 from harness.records import ConfusionRow, EndedRow, Row, Store
-from harness.report import figures, provenance
+from harness.report import provenance, trained
 from harness.report.page import page
 from harness.report.readme import BEGIN, END, updated
 
@@ -190,7 +190,7 @@ def test_each_condition_has_its_confusion_matrix_and_all_have_one_scale_of_colou
         else row
         for row in _confused(T=4)
     ]
-    drawn = figures.confusion([*low, *_confused(T=8)], "cifar10")
+    drawn = trained.confusion([*low, *_confused(T=8)], "cifar10")
     assert [name for name, _ in drawn] == ["NeuNorm off", "NeuNorm off"]
     assert [figure.to_dict()["data"][0]["zmax"] for _, figure in drawn] == [0.5, 0.5]
 
@@ -201,7 +201,7 @@ def _confused(T: int) -> list[Row]:
 
 def test_bars_of_accuracies_end_at_0_and_1() -> None:
     rows = [row for seed, each in enumerate((0.6, 1.0)) for row in training(seed, (each,))]
-    drawn = figures.timesteps(rows)
+    drawn = trained.timesteps(rows)
     assert drawn is not None
     line = drawn.to_dict()["data"][0]
     assert line["y"][0] + line["error_y"]["array"][0] == pytest.approx(1.0)

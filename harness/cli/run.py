@@ -175,14 +175,18 @@ def run(
     chosen = choice.chosen(executor, ray_address, silence)
     # a network by its name and in another spelling of it is the same case
     cases = tuple(dict.fromkeys(experiment.cases(selection)))
-    fetch = False if quick and download is None else download
-    where = measuring.Where(data_root, fetch, out_dir, fresh)
+    where = measuring.Where(data_root, _fetch(download, quick=quick), out_dir, fresh)
     if experiment.trains:
         measuring.train(cases, where, chosen)
         return
     spending = _budget(budget, allocator, quick=quick, paper=paper)
     asked = measuring.Asked(framework=frameworks is not None, precision=precision is not None)
     measuring.measure(cases, where, chosen, spending, asked)
+
+
+def _fetch(download: bool | None, *, quick: bool) -> bool | None:
+    """Whether missing data may be fetched; None: what is not too large."""
+    return False if quick and download is None else download
 
 
 def _experiment(suite: str, budget: float | None, baselines: Names | None, *, long: bool) -> Suite:

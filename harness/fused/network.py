@@ -194,8 +194,7 @@ class Layer(nn.Module):
 class FusedNetwork(nn.Module):
     """The reference's function, layer by layer. Keeps nothing between calls.
 
-    `dense`: nothing is done by events. `detached`: no gradient goes through the reset, which is
-    another function than the paper's.
+    `dense`: nothing by events. `detached`: no gradient through the reset, another function.
     """
 
     def __init__(self, network: Network, *, dense: bool = False, detached: bool = False) -> None:
@@ -249,8 +248,7 @@ class FusedNetwork(nn.Module):
             marks = keeps and alone and after is not None and after.takes_marks
             form = replace(layer.form, steps=run.steps, dtype=potential, keys=of_run, marks=marks)
             calls.append(Call(layer.work, form, layer.tap, sends, of_weights))
-        frames = x[:1] if synapses.is_static(x) else x
-        return frames, run, tuple(calls)
+        return x[:1] if synapses.is_static(x) else x, run, tuple(calls)
 
 
 def said(module: nn.Module) -> str:

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from math import inf, isnan, log10
-from statistics import fmean
 
-import numpy as np
 import plotly.graph_objects as go
 
-from harness.analysis.learning import curves
 from harness.analysis.matlab import FORMS, TENS, against
 from harness.analysis.speed import Acceleration
-from harness.analysis.statistics import share
-from harness.analysis.trained import Condition, Trainings, trainings
-from harness.records import ConfusionRow, Row, TestedRow
-from harness.spec import ANN, paper
+from harness.spec import paper
 
 # Okabe and Ito's colours, which the colour-blind can tell apart.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442")
@@ -117,125 +110,6 @@ def _by_scale(lines: Sequence[Acceleration]) -> list[tuple[str, list[Acceleratio
     scales = dict.fromkeys((*paper.SCALES, *(line.scale for line in lines)))
     groups = [(scale, [line for line in lines if line.scale == scale]) for scale in scales]
     return [(scale, bars) for scale, bars in groups if bars]
-
-
-def timesteps(rows: Sequence[Row]) -> go.Figure | None:
-    """Fig. 5: test accuracy against T with intervals over seeds; dotted: tested over another T."""
-    found = trainings(rows, "timesteps")
-    groups: dict[Condition, list[Trainings]] = {}
-    for each in found:
-        case = replace(each.condition.case, T=1)
-        groups.setdefault(replace(each.condition, case=case), []).append(each)
-    if not found:
-        return None
-    figure = go.Figure()
-    for n, (condition, group) in enumerate(groups.items()):
-        colour = COLOURS[n % len(COLOURS)]
-        name = f"{condition.case.dataset} {condition.case.scale}"
-        name += f" NeuNorm {condition.reading}" if condition.case.network.neunorm else ""
-        steps = [each.condition.case.T for each in group]
-        band(figure, name, steps, [_accuracies(each) for each in group], colour)
-        for each in group:
-            xs = sorted({row.tested_T for row in each.of_kind(TestedRow)})
-            ys = [fmean(each.tested_at(T)) for T in xs]
-            figure.add_scatter(
-                x=xs,
-                y=ys,
-                mode="lines+markers",
-                line={"dash": "dot", "width": 1},
-                opacity=0.6,
-                name=f"trained over T = {each.condition.case.T}, tested over others",
-            )
-    figure.update_xaxes(title="T", type="log", tickvals=[1, 2, 4, 8, 16], dtick=None)
-    return finished(figure, "test accuracy after the last epoch")
-
-
-def scale(rows: Sequence[Row]) -> go.Figure | None:
-    """Fig. 4: test accuracy of the three scales, with intervals over seeds."""
-    found = trainings(rows, "scale")
-    if not found:
-        return None
-    figure = go.Figure()
-    for n, dataset in enumerate(dict.fromkeys(each.condition.case.dataset for each in found)):
-        measured = [each for each in found if each.condition.case.dataset == dataset]
-        title = paper.settings(dataset).title
-        values = [_accuracies(each) for each in measured]
-        band(figure, title, [each.condition.case.scale for each in measured], values, COLOURS[n])
-    return finished(figure, "test accuracy after the last epoch")
-
-
-def learning_curves(rows: Sequence[Row], suite: str, dataset: str) -> go.Figure | None:
-    """Test accuracy by epoch of each reading of NeuNorm: mean and range over seeds."""
-    found = [each for each in trainings(rows, suite) if each.condition.case.dataset == dataset]
-    if not found:
-        return None
-    figure = go.Figure()
-    for n, each in enumerate(found):
-        by_seed = list(curves(each).values())
-        epochs = sorted(set.intersection(*(set(curve) for curve in by_seed))) if by_seed else []
-        values = [[curve[epoch] for curve in by_seed] for epoch in epochs]
-        case = each.condition.case
-        name = "ANN" if case.framework == ANN else f"NeuNorm {each.condition.reading}"
-        band(figure, f"{case.scale} {name}", epochs, values, COLOURS[n % len(COLOURS)])
-    figure.update_xaxes(title="epoch")
-    return finished(figure, "test accuracy")
-
-
-def _accuracies(each: Trainings) -> list[float]:
-    return list(each.accuracies.values())
-
-
-def band(
-    figure: go.Figure,
-    name: str,
-    xs: Sequence[object],
-    values: Sequence[Sequence[float]],
-    colour: str,
-) -> None:
-    """The mean accuracy of each x as a line with Student's 95 % interval as bars."""
-    means = [share(each) for each in values]
-    figure.add_scatter(
-        name=name,
-        x=list(xs),
-        y=[each.value for each in means],
-        error_y={
-            "type": "data",
-            "color": "#808080",
-            "symmetric": False,
-            "array": [each.high - each.value for each in means],
-            "arrayminus": [each.value - each.low for each in means],
-        },
-        mode="lines+markers",
-        line={"color": colour},
-        hovertemplate="%{x}: %{y:.4f}<extra></extra>",
-    )
-
-
-def confusion(rows: Sequence[Row], dataset: str) -> list[tuple[str, go.Figure]]:
-    """Fig. 6: mean votes (columns) of random test images of each class (rows), each reading; all
-    in one scale of colours.
-    """
-    votes = []
-    for each in trainings(rows, "neunorm"):
-        matrices = [row.votes for row in each.of_kind(ConfusionRow)]
-        if each.condition.case.dataset == dataset and matrices:
-            votes.append((f"NeuNorm {each.condition.reading}", np.mean(matrices, axis=0)))
-    most = max((matrix.max() for _, matrix in votes), default=1.0)
-    figures = []
-    for name, matrix in votes:
-        figure = go.Figure(
-            go.Heatmap(
-                z=matrix.tolist(),
-                zmin=0,
-                zmax=most,
-                colorscale="Viridis",
-                hovertemplate="label %{y}, vote for %{x}: %{z:.3f}<extra></extra>",
-            )
-        )
-        figure.update_yaxes(title="label", autorange="reversed", dtick=1)
-        figure.update_xaxes(title="vote for", dtick=1)
-        figures.append((name, finished(figure, "label")))
-    return figures
 
 
 def finished(figure: go.Figure, y_title: str) -> go.Figure:

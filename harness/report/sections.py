@@ -14,7 +14,7 @@ from harness.analysis.groups import grouped, machines
 from harness.analysis.speed import FEWEST_RANKED, Acceleration, acceleration_lines
 from harness.records import CertificateRow, Row
 from harness.records.fields import Place
-from harness.report import figures, grid, headline, systems
+from harness.report import figures, grid, headline, systems, trained
 from harness.spec import paper
 
 # What of the wide tables is shown; the whole ones are under tables/*.md.
@@ -159,7 +159,7 @@ def timesteps(rows: list[Row]) -> Section | None:
         "Accuracy against T (Fig. 5)",
         "Bars: 95 % interval of the mean over seeds. Dotted: a network trained over one T and "
         "tested over others.",
-        figures.timesteps,
+        trained.timesteps,
     )
 
 
@@ -170,7 +170,7 @@ def scale(rows: list[Row]) -> Section | None:
         "scale",
         "Accuracy against scale (Fig. 4)",
         "Bars: 95 % interval of the mean over seeds.",
-        figures.scale,
+        trained.scale,
     )
 
 
@@ -185,8 +185,34 @@ def _trained(
     if figure is None:
         return None
     table = tables.TABLES[suite](rows)
-    drawn = (_drawn(figure, suite, title),)
+    drawn = (_drawn(figure, suite, title), *_curves(rows, suite, table))
     return Section(suite, title, f"{text} {SECONDS}", drawn, (("", grid.short(table)),))
+
+
+def _curves(rows: list[Row], suite: str, table: pd.DataFrame) -> Iterator[Figure]:
+    """How the trainings of a suite went, a figure for each data set."""
+    for name in dict.fromkeys(table["dataset"]):
+        figure = trained.learning_curves(rows, suite, name)
+        if figure is not None:
+            caption = f"{paper.settings(name).title}: accuracy by epoch; dotted: in training"
+            yield _drawn(figure, f"curves-{suite}-{name}", caption)
+
+
+def ablations(rows: list[Row]) -> Section | None:
+    """What changes of a training cost; None where that suite was not run."""
+    table = tables.TABLES["ablations"](rows)
+    if table.empty:
+        return None
+    text = (
+        "Each differs from the first in one thing alone. difference: to the first, by seeds that "
+        "both have, with Student's 95 % interval; dead layers: those that fire at less than a "
+        "thousandth at the end. " + SECONDS
+    )
+    drawn = []
+    figure = trained.ablations(rows)
+    if figure is not None:
+        drawn.append(_drawn(figure, "ablations", "accuracy less that of the first"))
+    return Section("ablations", "Ablations", text, tuple(drawn), (("", grid.short(table)),))
 
 
 def neunorm(rows: list[Row]) -> Section | None:
@@ -194,13 +220,10 @@ def neunorm(rows: list[Row]) -> Section | None:
     table = tables.TABLES["neunorm"](rows)
     if table.empty:
         return None
-    drawn = []
+    drawn = [*_curves(rows, "neunorm", table)]
     for name in dict.fromkeys(table["dataset"]):
         title = paper.settings(name).title
-        figure = figures.learning_curves(rows, "neunorm", name)
-        if figure is not None:
-            drawn.append(_drawn(figure, f"curves-{name}", f"{title}: test accuracy by epoch"))
-        for n, (reading, matrix) in enumerate(figures.confusion(rows, name)):
+        for n, (reading, matrix) in enumerate(trained.confusion(rows, name)):
             caption = f"{title}, {reading}: mean votes over random test images (Fig. 6)"
             drawn.append(_drawn(matrix, f"confusion-{name}-{n}", caption))
     text = (
@@ -213,12 +236,8 @@ def neunorm(rows: list[Row]) -> Section | None:
 
 def paper_tables(rows: list[Row]) -> Section | None:
     """Tables 3 to 6 beside what was measured; there is always one."""
-    drawn = []
-    for name, settings in paper.SETTINGS.items():
-        figure = figures.learning_curves(rows, "accuracy", name)
-        if figure is not None:
-            caption = f"{settings.title}: test accuracy by epoch"
-            drawn.append(_drawn(figure, f"accuracy-{name}", caption))
+    table = tables.TABLES["accuracy"](rows)
+    drawn = [] if table.empty else [*_curves(rows, "accuracy", table)]
     for number in (3, 4, 5, 6):
         figure = systems.table(number, rows)
         if figure is not None:
@@ -242,7 +261,15 @@ def paper_tables(rows: list[Row]) -> Section | None:
     return Section("tables", "Tables 3 to 6", text, tuple(drawn), shown)
 
 
-SECTIONS = (speed, certificates, timesteps, scale, neunorm, paper_tables)  # in their order
+SECTIONS = (
+    speed,
+    certificates,
+    timesteps,
+    scale,
+    neunorm,
+    paper_tables,
+    ablations,
+)  # in their order
 
 
 def _drawn(figure: go.Figure, name: str, caption: str) -> Figure:

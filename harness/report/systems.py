@@ -12,7 +12,8 @@ from harness.analysis.statistics import Mean, share
 from harness.analysis.systems import Live, live
 from harness.analysis.trained import trainings
 from harness.records import Row
-from harness.report.figures import COLOURS, band, finished
+from harness.report.figures import COLOURS, finished
+from harness.report.trained import band
 from harness.spec import ANN
 
 LINE = 34  # pixels of height for each row of a table

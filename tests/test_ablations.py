@@ -1,0 +1,123 @@
+"""What a change of a training costs: the changes, who trains them, and their table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import isnan
+from pathlib import Path
+
+import pytest
+import torch
+from rows import training
+from test_learning import case
+from test_trials import rows_of, run
+from torch.nn import functional
+
+import adapters
+from harness.analysis import tables
+from harness.analysis.ablations import ablated
+from harness.conformance import random_batch, small
+from harness.records import CertificateRow, EndedRow, EpochRow, Row, TrainedRow
+from harness.reference import coding
+from harness.reference.initialise import copy_parameters, initialised
+from harness.spec import Case, Reading, Training
+from harness.suites.ablations import ABLATIONS, AS_IT_IS
+
+pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
+
+
+@pytest.mark.parametrize(("dataset", "neunorm"), [("cifar10", None), ("nmnist", "mean")])
+def test_our_engine_without_the_resets_gradient_is_spikingjellys(
+    dataset: str, neunorm: Reading | None
+) -> None:
+    network = small(dataset, "Middle", neunorm)
+    x = random_batch(network, 6, 4, static=dataset == "cifar10").double()
+    weights = initialised(network, x, seed=0)
+    found = {}
+    for name in ("fused:detached-reset", "spikingjelly:detached-reset", "fused"):
+        module = adapters.load(name).build(network).double()
+        copy_parameters(weights, module)
+        out = module(x)
+        coding.loss(coding.vote(out, 10), torch.tensor([0, 1, 2, 3])).backward()
+        found[name] = out, [parameter.grad for parameter in module.parameters()]
+    (ours, of_ours), (theirs, of_theirs), (_, whole) = found.values()
+    assert torch.equal(ours, theirs)
+    for got, expected in zip(of_ours, of_theirs, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-14)
+    assert not torch.allclose(of_ours[0], whole[0], rtol=1e-3)
+
+
+def test_cross_entropy_is_of_each_classs_spikes() -> None:
+    spikes = torch.zeros(2, 1, 4)  # two steps, two classes of two neurons
+    spikes[:, 0, 0], spikes[0, 0, 3] = 1, 1
+    expected = functional.cross_entropy(torch.tensor([[2.0, 1.0]]), torch.tensor([1]))
+    assert coding.cross_entropy(spikes, torch.tensor([1]), 2) == expected
+
+
+def test_a_variant_is_trained_where_its_deviation_is_the_question(tmp_path: Path) -> None:
+    changed = case(framework="fused:detached-reset", suite="ablations")
+    run((changed, replace(changed, suite="accuracy")), tmp_path)
+    (trained,) = rows_of(tmp_path, TrainedRow)
+    assert trained.suite == "ablations"
+    assert trained.deviations == "the reset carries no gradient"
+    (ended,) = rows_of(tmp_path, EndedRow)
+    assert (ended.suite, ended.status) == ("accuracy", "not comparable")
+    outcomes = [each for each in rows_of(tmp_path, CertificateRow) if each.layer is None]
+    assert outcomes and not any(each.certified for each in outcomes)
+
+
+def test_a_loss_of_its_own_trains_other_weights(tmp_path: Path) -> None:
+    given = case(suite="ablations")
+    other = replace(given, training=replace(given.trained, loss="cross-entropy"))
+    run((given, other), tmp_path)
+    one, two = rows_of(tmp_path, TrainedRow)
+    assert one.key != two.key and (one.loss_function, two.loss_function) == (None, "cross-entropy")
+    losses = [row.loss for row in rows_of(tmp_path, EpochRow) if row.epoch == 1]
+    assert losses[1] > 10 * losses[0]  # ln(10), not a tenth
+
+
+def rows_with(changes: dict[str, float], *, seeds: int = 3, dead: float = 0.2) -> list[Row]:
+    """Trainings with those accuracies, by the change; the seeds' own are added to each."""
+    found: list[Row] = []
+    for seed in range(seeds):
+        for change, accuracy in changes.items():
+            rows = training(seed, (accuracy + 0.01 * seed,) * 2, suite="ablations")
+            made = next(each for each in ABLATIONS if each.name == change).change
+            of = made(Case.of(rows[0])).fields
+            key = f"{change} {seed}"
+            found += [replace(row, **{**vars(of), "key": key}) for row in rows]
+    return [replace(row, rates=(dead, 0.2)) if isinstance(row, EpochRow) else row for row in found]
+
+
+NAMES = [each.name for each in ABLATIONS]
+
+
+def test_each_change_is_held_against_the_training_without_it_seed_by_seed() -> None:
+    rows = rows_with({AS_IT_IS: 0.5, "threshold halved": 0.4, "bf16": 0.51})
+    first, *others = tables.TABLES["ablations"](rows).to_dict("records")
+    assert first["change"] == AS_IT_IS and isnan(first["difference"])
+    lines = {line["change"]: line for line in others}
+    assert lines.keys() == {"threshold halved", "bf16"}
+    halved = lines["threshold halved"]
+    assert halved["difference"] == pytest.approx(-0.1)
+    assert halved["difference_low"] == pytest.approx(-0.1)  # the seeds' own spread is not in it
+    assert halved["accuracy"] == pytest.approx(0.41) and halved["n"] == 3
+    assert halved["v_th"] == first["v_th"] / 2
+
+
+def test_the_training_without_a_change_is_told_from_those_with_one() -> None:
+    changes = dict.fromkeys((name for name in NAMES if name != "float32"), 0.5)
+    found = ablated(rows_with(changes, seeds=1))
+    assert [each.change for each in found] == list(changes)
+    assert {each.base.condition for each in found} == {found[0].trainings.condition}
+
+
+def test_layers_that_no_longer_fire_are_counted() -> None:
+    rows = rows_with({AS_IT_IS: 0.5, "PyTorch's first weights": 0.1}, dead=0.0005)
+    table = tables.TABLES["ablations"](rows)
+    assert set(table["dead_layers"]) == {1.0}
+
+
+def test_without_rows_there_is_no_line() -> None:
+    assert tables.TABLES["ablations"]([]).empty
+    assert Training(1).loss == "mse"
