@@ -16,7 +16,7 @@ from rows import fitted_case
 
 from harness import baselines, datasets, suites
 from harness.analysis import tables
-from harness.baselines import parts
+from harness.baselines import parts, trial
 from harness.baselines.contract import Answers, Images, Recordings, Samples
 from harness.baselines.trial import Fits
 from harness.cli import terminal
@@ -221,6 +221,21 @@ def test_the_first_window_is_cut_to_t_bins(tmp_path: Path) -> None:
     system = replace(baselines.load("hats"), input="events")
     found = parts.read(case, system, Access(tmp_path), lambda fraction, doing: None)
     assert found.seen is not None and found.seen.longest_us <= 4 * BIN_US
+
+
+def test_it_is_asked_for_some_samples_at_a_time_and_says_so(
+    declare: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declare(declared(Counts))
+    answered = []
+    for together in (1000, 7):
+        monkeypatch.setattr(trial, "TOGETHER", together)
+        out = tmp_path / str(together)
+        rows = run(small(), out)
+        answered.append([(type(row), getattr(row, "test_accuracy", None)) for row in rows])
+        (end,) = (row for row in rows if isinstance(row, FittedRow))
+        assert (end.spikes, end.source_accuracy) == (3.0, end.test_accuracy)
+    assert answered[0] == answered[1]
 
 
 @pytest.mark.parametrize(

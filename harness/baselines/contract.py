@@ -21,7 +21,7 @@ and `build(effort, epochs) -> Method`. Numpy arrays go in and out; no clock, no 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -41,6 +41,7 @@ __all__ = [
     "Samples",
     "Say",
     "Window",
+    "joined",
 ]
 
 Labels = NDArray[np.int64]  # (N,)
@@ -77,6 +78,19 @@ class Answers:
     source: Labels | None = None  # of the network without spikes that it was converted from
 
 
+def joined(parts: Sequence[Answers]) -> Answers:
+    """The answers to some test samples and then to others, as those to all."""
+    first, counts = parts[0], [len(each.labels) for each in parts]
+    sources = [each.source for each in parts if each.source is not None]
+    spikes = [each.spikes for each in parts if each.spikes is not None]
+    return Answers(
+        np.concatenate([each.labels for each in parts]),
+        {T: np.concatenate([each.at_steps[T] for each in parts]) for T in first.at_steps},
+        float(np.average(spikes, weights=counts)) if spikes else None,
+        np.concatenate(sources) if sources else None,
+    )
+
+
 class Method(Protocol):
     """A system with its parameters: as scikit-learn's estimators, fitted once, then asked."""
 
@@ -98,5 +112,5 @@ class Method(Protocol):
         ...
 
     def predict(self, test: Samples) -> Labels | Answers:
-        """The class of each sample."""
+        """The class of each sample; it is asked for some of the test samples at a time."""
         ...
