@@ -39,7 +39,7 @@ DEVIATIONS = (
     "no public code for N-MNIST",
     "torch instead of Theano",
     "batches, epochs and learning rate are ours",
-    "by default 256 events of a recording, evenly over it, not all",
+    "by default 256 events of a recording, in quick runs 100, evenly over it, not all",
 )
 RANDOM = True
 EPOCHS: Mapping[Effort, int] = {"quick": 8, "default": 10, "paper": 20}
