@@ -2,6 +2,45 @@
 
 Shape letters, used on every signature of the package: T time steps, B batch, C channels or feature
 maps, H and W height and width, N neurons of a flat layer, K classes.
+
+This is also the notebook's door (docs/notebook.md): `harness.run`, `harness.results` and
+`harness.report` are imported when they are first asked for. No module here imports from it.
 """
 
-__version__ = "0.1.0"
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from harness.system.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from harness.notebook import CasesFailed, Results, results, run
+    from harness.report import Room
+    from harness.spec import UsageError
+
+    report: Room  # the room of that name, which can be called
+
+__all__ = ["CasesFailed", "Results", "UsageError", "__version__", "report", "results", "run"]
+
+_ROOMS = {
+    "CasesFailed": "notebook",
+    "Results": "notebook",
+    "UsageError": "spec",
+    "results": "notebook",
+    "run": "notebook",
+}
+
+if not TYPE_CHECKING:  # a checker of types would take any name for one of ours
+
+    def __getattr__(name: str) -> object:
+        """What the door offers, from its room. pandas and torch come with what needs them."""
+        if name == "report":
+            return import_module("harness.report")
+        if name in _ROOMS:
+            return getattr(import_module(f"harness.{_ROOMS[name]}"), name)
+        raise AttributeError(f"module 'harness' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

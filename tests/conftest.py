@@ -16,6 +16,14 @@ from torch import Tensor, nn
 import adapters
 from adapters import facts
 
+# What a user's shell may have set must decide no test: colours, widths, folders of data.
+for name in (
+    *("FORCE_COLOR", "NO_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE"),
+    *("COLUMNS", "LINES", "TERMINAL_WIDTH", "GITHUB_ACTIONS"),
+    *("HARNESS_DATA", "HARNESS_OCTAVE", "_HARNESS_COMPLETE"),
+):
+    os.environ.pop(name, None)
+
 # Networks in tests are too small for more, and on a busy machine two threads wait for each other.
 torch.set_num_threads(1)
 

@@ -332,11 +332,15 @@ def test_terminal_and_report_show_it(declare: Any, tmp_path: Path) -> None:
     assert max(map(len, text.splitlines())) <= 80
     end = rows[-1]
     assert isinstance(end, FittedRow)
-    assert text.count(f"{100 * end.test_accuracy:.2f} %") == 2
+    assert text.count(f"{100 * end.test_accuracy:.2f} ") == 2
     assert "nothing of it is random" in " ".join(text.split())
     figure = systems.conversion(rows)
     assert figure is not None and systems.table(3, rows) is None
-    line: Any = figure.data[0]
-    assert (line.name, list(line.x), line.y[1]) == ("cao", [1, 2], end.test_accuracy)
-    published: Any = systems.table(5, rows)
-    assert list(published.data[1].x) == [end.test_accuracy]
+    line = figure.curves[0]
+    assert (line.name, [x for x, _ in line.marks]) == ("cao", [1, 2])
+    assert line.marks[1][1].value == pytest.approx(100 * end.test_accuracy)
+    published = systems.table(5, rows)
+    assert published is not None
+    measured = [strip.marks[1:] for strip in published.groups[0].strips]
+    (mark,) = (mark for marks in measured for mark in marks)
+    assert mark.value == pytest.approx(100 * end.test_accuracy)

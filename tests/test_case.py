@@ -68,7 +68,7 @@ def test_every_case_that_suites_make_comes_back_from_its_fields(suite: str, choi
     cases = made(suite, {**CHOICES, **TIMED}[choice])
     assert cases
     for case in cases:
-        assert (case.training is not None) == trains
+        assert (case.training is not None) == (trains and suite != "energy")
         comes_back(case)
 
 

@@ -15,22 +15,24 @@ import typer.main
 from harness import cli
 from harness.cli.app import app
 from harness.spec import paper
+from harness.system.version import VERSION
 
 FLAGS = {
     "run": (
         "--suite --quick --long --paper --frameworks --baselines --networks --datasets "
         "--steps --batch-size --precision --device --seeds --epochs --samples --width --neunorm "
         "--init --inference --tuned --budget --allocator --data-root --download --no-download "
-        "--fresh --executor --ray-address --silence --out"
+        "--fresh --keep-weights --executor --ray-address --silence --out"
     ),
     "check": "--networks --datasets --width --data-root",
     "list": "",
     "tables": "--out --format",
-    "report": "--out --readme",
+    "report": "--out --readme --site",
     "compare": "--fail-above",
     "status": "--suite --quick --long --paper --device --out",
     "verify": "--sample --epochs --seed --budget --data-root",
     "doctor": "--data-root",
+    "export": "--to --weights --dataset --neunorm --width --fires --init --seed --data-root",
 }
 
 
@@ -234,6 +236,30 @@ def test_check_fails_for_one_that_claims_to_be_equal_and_is_not(
     arguments += ["--width", "1/16"]
     assert call(monkeypatch, *arguments, "--data-root", str(tmp_path)) == 1
     assert "FAILED: 0 of 6 certificates passed" in capsys.readouterr().out
+
+
+def test_without_a_command_help_is_shown_and_nothing_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch) == 0
+    said = capsys.readouterr()
+    assert "Usage: harness" in said.out and said.err == ""
+
+
+def test_the_version_and_the_module_by_its_name() -> None:
+    command = [sys.executable, "-m", "harness", "--version"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert (ended.stdout, ended.stderr) == (f"snn-harness {VERSION}\n", "")
+
+
+def test_a_shell_is_told_what_fits(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = {"COMP_WORDS": "harness run --sil", "COMP_CWORD": "2"}
+    for name, value in {"_HARNESS_COMPLETE": "complete_bash", **asked}.items():
+        monkeypatch.setenv(name, value)
+    call(monkeypatch)
+    assert capsys.readouterr().out.split() == ["--silence"]
 
 
 def test_help_and_tables_do_without_torch() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,13 +13,17 @@ import pytest
 import torch
 import typer.main
 import yaml
+from rows import rows_of_a_run, training
 
 import adapters
 from adapters import facts
 from harness import __version__
-from harness.cli.app import app
+from harness.analysis.verify import Check
+from harness.cli.app import app, call
 from harness.conformance import random_batch, small
+from harness.jobs import Timed, Trained
 from harness.proof.exam import Exam
+from harness.records import Store
 from harness.spec import Precision
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,6 +31,8 @@ DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "adapters/README.md", "results/README.md")),
     *sorted((ROOT / "docs").glob("*.md")),
 ]
+
+COMMAND = r"^(?:uv run )?harness (.+)$"
 
 
 def found(pattern: str) -> list[tuple[Path, str]]:
@@ -36,19 +44,102 @@ def found(pattern: str) -> list[tuple[Path, str]]:
     return each
 
 
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
+def headings(path: Path) -> set[str]:
+    """What a link can lead to inside a page: a heading's anchor, or an id."""
+    text = path.read_text(encoding="utf-8")
+    lines = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    bare = [re.sub(r"[^\w -]", "", line.lower()).strip().replace(" ", "-") for line in lines]
+    return {*bare, *re.findall(r'\bid="?([^\s">]+)', text)}
+
+
 def test_links_lead_somewhere() -> None:
-    for path, target in found(r"\]\(([^)]+)\)"):
-        if not target.startswith("http"):
-            assert (path.parent / target).exists(), f"{path}: {target}"
+    for path, target in found(r"\]\(([^)\s]+)\)"):
+        if target.startswith("http"):
+            continue
+        name, _, anchor = target.partition("#")
+        leads = path.parent / name if name else path
+        assert leads.exists(), f"{path}: {target}"
+        assert not anchor or anchor in headings(leads), f"{path}: {target}"
+
+
+def test_pages_have_their_place_in_the_readme() -> None:
+    linked = {target for path, target in found(r"\]\(([^)\s]+)\)") if path.name == "README.md"}
+    assert {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} <= linked
+
+
+def words_of(line: str) -> list[str]:
+    """The arguments of `harness` in a line of shell, up to what another command does."""
+    words = shlex.split(line, comments=True)
+    ends = [n for n, word in enumerate(words) if word in ("||", "&&", "|", ";")]
+    return words[: ends[0]] if ends else words
 
 
 def test_commands_and_their_flags_exist() -> None:
     group = typer.main.get_command(app)
     commands = group.commands  # type: ignore[attr-defined]
-    for path, line in found(r"^(?:uv run )?harness (.+)$"):
-        words = line.split("#")[0].split()
-        flags = {flag for each in commands[words[0]].params for flag in each.opts}
-        assert {word for word in words if word.startswith("--")} <= flags, f"{path}: {line}"
+    for path, line in found(COMMAND):
+        name, *rest = words_of(line)
+        with commands[name].make_context(name, rest):  # it reads every value too
+            assert path.exists()
+
+
+def test_what_pip_is_to_install_exists() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for path, extras in found(r"pip install '\.\[([^\]]+)\]"):
+        assert set(extras.split(",")) <= set(project["optional-dependencies"]), path
+
+
+class Nobody:
+    """An executor that is given work and does none."""
+
+    def train(self, *given: object) -> Iterator[Trained]:
+        return iter(())
+
+    def measure(self, *given: object) -> Iterator[Timed]:
+        return iter(())
+
+
+@pytest.fixture
+def nothing_is_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, no_data_of_the_machine: None
+) -> None:
+    """All that a command does but measuring; with the folders that the pages name."""
+    for name in ("results/local", "results/published/intel-xeon", "OLD", "NEW"):
+        trained = [
+            each
+            for suite in ("scale", "timesteps", "neunorm", "accuracy")
+            for each in training(0, (0.4, 0.5), suite=suite)
+        ]
+        Store(tmp_path / name).append(*rows_of_a_run(), *trained)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("harness.jobs.choice.chosen", lambda *given: Nobody())
+    monkeypatch.setattr("harness.system.processes.warm", lambda: None)
+    monkeypatch.setattr("harness.speed.plan.seconds", lambda *given: 60.0)
+    monkeypatch.setattr("harness.speed.plan.training_seconds", lambda *given: 60.0)
+    monkeypatch.setattr("harness.jobs.examine.examined", lambda *given: iter(()))
+    check = Check("a training", "loss", "1", "1", "confirmed")
+    monkeypatch.setattr("harness.analysis.verify.verify", lambda *given: iter([check]))
+
+
+# pages whose commands are about files that only an example has are parsed alone
+RUN = [
+    line
+    for name in ("README.md", "docs/suites.md", "docs/runs.md", "docs/data.md")
+    for line in re.findall(COMMAND, (ROOT / name).read_text(), re.MULTILINE)
+] + re.findall(COMMAND, (ROOT / "docs/regressions.md").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", dict.fromkeys(" ".join(words_of(line)) for line in RUN))
+def test_commands_of_readme_and_pages_run(
+    line: str, nothing_is_measured: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = call(*shlex.split(line))
+    said = capsys.readouterr()
+    assert code == 0, said.err
 
 
 def test_the_readme_names_exactly_two_commands_first() -> None:
@@ -126,11 +217,24 @@ def test_the_guides_example_is_an_adapter_that_is_equal(
     assert certificate.passed
 
 
-def test_the_readmes_python_runs_and_gives_what_it_says() -> None:
-    text = python_of(ROOT / "README.md")
-    names: dict[str, object] = {"image": torch.rand(2, 3, 32, 32)}
-    exec(compile(text, "README.md", "exec"), names)
+def test_the_readmes_python_runs_as_it_stands_and_its_network_fires() -> None:
+    names: dict[str, object] = {}
+    exec(compile(python_of(ROOT / "README.md"), "README.md", "exec"), names)
     spikes = names["spikes"]
     assert isinstance(spikes, torch.Tensor)
     assert spikes.shape == (10, 2, 100)
-    assert set(spikes.unique().tolist()) <= {0.0, 1.0}
+    assert set(spikes.unique().tolist()) == {0.0, 1.0}
+
+
+def test_the_project_is_what_is_cited_and_the_paper_a_reference() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert "snn-harness" in citation["title"] and "preferred-citation" not in citation
+    (paper,) = citation["references"]
+    assert paper["title"].startswith("Direct Training for Spiking Neural Networks")
+
+
+def test_make_run_installs_no_tools_of_the_tests() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    rules = dict(re.findall(r"^(\S+):.*\n((?:\t.*\n)+)", makefile, re.MULTILINE))
+    assert "--group dev" in rules[".venv/for-test"]
+    assert "--group" not in rules[".venv/for-run"] and '".[all]"' in rules[".venv/for-run"]

@@ -29,7 +29,7 @@ from harness.conformance import random_batch, small
 from harness.proof.check import Examined, OnNetwork
 from harness.proof.exam import Exam
 from harness.records import CertificateRow, EndedRow, IterationRow, Row, UnmeasuredRow, identity
-from harness.report import figures, headline, provenance
+from harness.report import headline, provenance
 
 FIGURE = re.compile(r"\d+\.\d\d \[\d+\.\d\d, (\d+\.\d\d|inf)\]")
 
@@ -182,20 +182,6 @@ def test_the_share_by_events_is_the_inputs_and_not_the_windows() -> None:
     )
     text = headline.block(run(computed=how))
     assert "in 2 of 3 layers; of their inputs 14 to 32 % are not zero" in text
-
-
-def test_bars_of_the_report_have_interval_and_n_and_preliminary_ones_are_striped() -> None:
-    rows = changed(
-        run(), lambda each: None if isinstance(each, IterationRow) and each.round > 4 else each
-    )
-    rows += [*rounds("norse", 0.5)]  # of whom nothing was proved
-    drawn = figures.speed(acceleration_lines(rows), "cifar10")
-    assert drawn is not None
-    (bars,) = drawn.to_dict()["data"]
-    assert list(bars["x"]) == ["fused", "reference", "snntorch"]
-    assert list(bars["marker"]["pattern"]["shape"]) == ["", "", "/"]
-    assert [int(each[2]) for each in bars["customdata"]] == [5, 5, 4]
-    assert "n = %{customdata[2]}" in bars["hovertemplate"]
 
 
 def test_the_report_names_the_runs_that_rank_nobody() -> None:

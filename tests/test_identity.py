@@ -36,7 +36,8 @@ IDLE = {
     "wants_confusion",
 }
 OF_OTHERS = {"effort", "window"}  # which other systems alone have
-UNUSUAL = {"bin_us", "wants_simulated", "loss_function"}  # in a key where they are not as usual
+# in a key where they are not as usual
+UNUSUAL = {"bin_us", "wants_simulated", "loss_function", "weights_sha256"}
 NAMES = tuple(each.name for each in fields(CaseFields))
 
 

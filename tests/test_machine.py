@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +30,48 @@ def test_git_is_asked_once_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     assert once and {command[0] for command in asked} == {"git"}
     assert machine.describe(torch.device("cpu")) == first
     assert len(asked) == once
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            subprocess.CalledProcessError(128, "git", "", "fatal: detected dubious ownership in"),
+            "not known: git refuses a folder that somebody else owns",
+        ),
+        (FileNotFoundError("git"), "not known: git is not installed"),
+        (subprocess.CalledProcessError(1, "git", "", "error: pathspec did not match"), None),
+        (subprocess.TimeoutExpired("git", 10), None),
+    ],
+)
+def test_why_the_commit_is_not_known_stands_in_the_row(
+    error: Exception, reason: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*given: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(subprocess, "run", fail)
+    machine._commit.cache_clear()
+    try:
+        inside = (Path(machine.__file__).parents[2] / ".git").exists()
+        expected = reason if inside or "installed" not in (reason or "") else None
+        assert machine.describe(torch.device("cpu")).commit == expected
+    finally:
+        machine._commit.cache_clear()
+
+
+def test_a_clone_that_somebody_else_owns_has_a_commit_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """git is told that it may read it: asked of a folder of another owner, as it tests for it."""
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    machine._commit.cache_clear()
+    try:
+        commit = machine.describe(torch.device("cpu")).commit
+    finally:
+        machine._commit.cache_clear()
+    if (Path(machine.__file__).parents[2] / ".git").exists():
+        assert commit is not None and re.fullmatch(r"[0-9a-f]{12}(\+dirty)?", commit)
 
 
 def test_the_processor_is_named_from_what_the_system_says(

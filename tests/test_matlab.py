@@ -68,17 +68,15 @@ def test_what_is_scaled_is_said() -> None:
     assert "200 times (1 of 1 cells scaled)" in fig3(rows).figures
     figure = figures.matlab(acceleration_lines(rows))
     assert figure is not None
-    bars: Any = figure.data
-    said = {bar.name: (list(bar.y), list(bar.text)) for bar in bars}
-    assert said["im2col and a product"][1] == [""]
-    ((times,), text) = said["one conv2 for each sample and pair of maps"]
-    assert times == pytest.approx(200, rel=0.01) and text == ["scaled"]
-    layout: Any = figure.layout
-    low, high = (10**end for end in layout.yaxis.range)
-    assert layout.yaxis.type == "log" and low < 2 and 200 < high < 2000
-    (band,), (named,) = layout.shapes, layout.annotations
-    assert (band.y0, band.y1) == (10, 100)
-    assert named.yref == "paper"  # at 100 on the axis it had stretched that to 1e100
+    ((_, strips),) = ((group.title, group.strips) for group in figure.groups)
+    drawn = {strip.label: strip.marks[0] for strip in strips}
+    assert not drawn["im2col and a product"].hollow
+    scaled = drawn["one conv2 for each sample and pair of maps"]
+    assert scaled.value == pytest.approx(200, rel=0.01)
+    assert scaled.hollow and scaled.note.startswith("scaled")
+    axis = figure.axis
+    assert axis.log and 0.5 < axis.low < 1 and 200 < axis.high < 2000
+    assert figure.shade == (10, 100)
 
 
 def test_who_was_refused_does_not_count() -> None:

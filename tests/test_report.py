@@ -74,7 +74,7 @@ def test_the_page_has_every_claim_and_section_and_needs_no_network() -> None:
     )
     assert {"neunorm", "tables", "discussion", "provenance", "rerun"} <= set(read.ids)
     assert read.addresses and all(address.startswith(("#", "data:")) for address in read.addresses)
-    assert len(text.encode()) < 6_000_000
+    assert len(text.encode()) < 1_000_000
     assert len(re.findall(r'id="figure-', text)) >= 6
 
 
@@ -94,7 +94,13 @@ def test_every_number_of_its_tables_is_in_the_rows_tables() -> None:
         if isinstance(value, int | float)
     }
     counts = {float(n) for n in range(len(found) + 1)}  # rows that share something
-    assert set(Read(page(found)).values) <= known | numbers | counts
+    known |= {100 * value for value in known | numbers}  # shares are in per cent
+    assert set(Read(_without_figures(page(found))).values) <= known | numbers | counts
+
+
+def _without_figures(text: str) -> str:
+    """What figures show are means over seeds and epochs, which no table has (test_chart.py)."""
+    return re.sub(r"<figure.*?</figure>", "", text, flags=re.DOTALL)
 
 
 def spoilt(row: Row, text: str) -> Row:
@@ -174,7 +180,9 @@ def test_a_text_is_no_formula_in_a_spreadsheet_and_numbers_are_numbers(sign: str
 
 def test_what_is_no_text_in_a_row_is_written_as_an_escape(tmp_path: Path) -> None:
     found = [replace(row, cpu="lone \udcff") for row in rows_of_a_run()]
-    for path in report.write(found, tmp_path):
+    written = report.write(found, tmp_path)
+    assert tmp_path / "picture.svg" in written
+    for path in written:
         path.read_text(encoding="utf-8")
     assert "lone \\udcff" in (tmp_path / "tables" / "acceleration.md").read_text(encoding="utf-8")
 
@@ -190,22 +198,13 @@ def test_each_condition_has_its_confusion_matrix_and_all_have_one_scale_of_colou
         else row
         for row in _confused(T=4)
     ]
-    drawn = trained.confusion([*low, *_confused(T=8)], "cifar10")
-    assert [name for name, _ in drawn] == ["NeuNorm off", "NeuNorm off"]
-    assert [figure.to_dict()["data"][0]["zmax"] for _, figure in drawn] == [0.5, 0.5]
+    drawn = trained.confusion([*low, *_confused(T=8)])
+    assert [name for name, _ in drawn] == ["CIFAR-10: photographs, NeuNorm off"] * 2
+    assert [drawing.most for _, drawing in drawn] == [0.5, 0.5]
 
 
 def _confused(T: int) -> list[Row]:
     return training(0, (0.5,), suite="neunorm", T=T)
-
-
-def test_bars_of_accuracies_end_at_0_and_1() -> None:
-    rows = [row for seed, each in enumerate((0.6, 1.0)) for row in training(seed, (each,))]
-    drawn = trained.timesteps(rows)
-    assert drawn is not None
-    line = drawn.to_dict()["data"][0]
-    assert line["y"][0] + line["error_y"]["array"][0] == pytest.approx(1.0)
-    assert line["y"][0] - line["error_y"]["arrayminus"][0] == pytest.approx(0.0)
 
 
 def test_without_rows_of_a_suite_its_part_is_left_out() -> None:
@@ -256,6 +255,7 @@ def test_the_committed_report_and_tables_are_those_of_the_committed_rows(tmp_pat
     found, damaged = Store(RESULTS).read()
     assert not damaged
     report.write(found, tmp_path)
+    assert (tmp_path / "report.html").stat().st_size <= 1_500_000
     made = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.md"))
     assert made == sorted(path.relative_to(RESULTS) for path in (RESULTS / "tables").iterdir())
     for path in made:
@@ -265,31 +265,7 @@ def test_the_committed_report_and_tables_are_those_of_the_committed_rows(tmp_pat
     readme = (RESULTS.parent / "README.md").read_text(encoding="utf-8")
     assert readme == updated(readme, found, Path("README.md")), "harness report --readme README.md"
     shown, now = ((out / "report.html").read_text("utf-8") for out in (RESULTS, tmp_path))
+    drawn, redrawn = ((out / "picture.svg").read_text("utf-8") for out in (RESULTS, tmp_path))
+    assert drawn == redrawn, "run `harness report`"  # its figures have four digits
     # the last digits of a logarithm are another on another CPU
     assert Read(shown).values == pytest.approx(Read(now).values, rel=1e-9), "run `harness report`"
-
-
-CHROMIUM = shutil.which("chromium")
-OPTIONS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    *("--enable-logging=stderr", "--v=0", "--virtual-time-budget=20000", "--dump-dom"),
-)
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
-def test_a_browser_draws_every_figure_without_an_error(tmp_path: Path) -> None:
-    assert CHROMIUM is not None
-    text = page(rows())
-    path = tmp_path / "report.html"
-    path.write_text(text, encoding="utf-8")
-    seen = subprocess.run(
-        [CHROMIUM, *OPTIONS, f"--user-data-dir={tmp_path / 'profile'}", path.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert "CONSOLE" not in seen.stderr
-    figures = re.findall(r'id="figure-[^"]*"', text)
-    assert seen.stdout.count('class="main-svg"') >= len(figures) > 0

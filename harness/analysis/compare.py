@@ -19,6 +19,7 @@ from statistics import fmean, variance
 
 from scipy import stats
 
+from harness.analysis.named import data_name
 from harness.analysis.protocols import MARGIN
 from harness.analysis.speed_changes import (
     LEVEL,
@@ -150,12 +151,23 @@ def _learnt(rows: Sequence[Row]) -> dict[tuple[str, Condition], Trainings]:
 
 
 def _condition_text(key: tuple[str, Condition]) -> str:
-    suite, condition = key
+    return f"{key[0]}: {_network_text(key[1])}, {_setting_text(key[1])}"
+
+
+def _network_text(condition: Condition) -> str:
+    """The network of a training, and its steps."""
     case = condition.case
     reading = f" NeuNorm {condition.reading}" if case.network.neunorm else ""
+    return f"{case.scale}{reading} T={case.T}"
+
+
+def _setting_text(condition: Condition) -> str:
+    """What several trainings share."""
+    case = condition.case
+    flags = {"substitute": condition.substitute, "simulated": condition.simulated}
     return (
-        f"{suite}: {case.dataset} {case.scale}{reading} {case.framework} T={case.T} "
-        f"width {case.width}, {case.trained.epochs} epochs of {condition.train_samples} samples"
+        f"{data_name(case.dataset, **flags)}, width {case.width}, {case.trained.epochs} epochs of "
+        f"{condition.train_samples} samples, {case.framework} {case.precision}"
     )
 
 
@@ -165,15 +177,17 @@ def _accuracy_change(
     """Welch's interval of the difference of two means over seeds."""
     old, new = (list(each.accuracies.values()) for each in (before, after))
     change = fmean(new) - fmean(old)
-    front = ("accuracy", _condition_text(key), key[1].case.framework, fmean(old), fmean(new))
+    suite, condition = key
+    front = ("accuracy", _network_text(condition), condition.case.framework, fmean(old), fmean(new))
+    setting = f"{suite}: {_setting_text(condition)}"
     if sorted(old) == sorted(new):
-        return Change(*front, 0.0, 0.0, 0.0, "no change")
+        return Change(*front, 0.0, 0.0, 0.0, "no change", setting)
     if min(len(old), len(new)) < 2:
-        return Change(*front, change, nan, nan, "not judged")
+        return Change(*front, change, nan, nan, "not judged", setting)
     reach = _welch(old, new, 1 - LEVEL / tests.count)
     low, high = change - reach, change + reach
     call = called(low, high, ("worse", "better"), (-tests.margin, tests.margin))
-    return Change(*front, change, low, high, call)
+    return Change(*front, change, low, high, call, setting)
 
 
 def _welch(old: Sequence[float], new: Sequence[float], confidence: float) -> float:

@@ -71,6 +71,8 @@ class Acceleration:
     implementation: str
     allocator: str
     data_source: str
+    simulated: bool = False  # its events were computed from images; no column
+    substitute: bool = False  # other data stand in for those asked for; no column
     threads: int
     cpu: str
     capability: str  # the instructions that torch used
@@ -113,5 +115,5 @@ class Acceleration:
         return form if self.precision == "fp32" else f"{form} {self.precision}"
 
 
-_NO_COLUMNS = ("standing", "proved", "lacks")
+_NO_COLUMNS = ("standing", "proved", "lacks", "simulated", "substitute")
 COLUMNS = tuple(field.name for field in fields(Acceleration) if field.name not in _NO_COLUMNS)

@@ -195,6 +195,8 @@ def _described(key: Entrant, rows: list[Row]) -> Acceleration:
         implementation=_first_text(row.implementation for row in rows),
         allocator=last.allocator or "",
         data_source=_first_text(row.data_source for row in rows),
+        simulated=any(row.data_simulated for row in rows),
+        substitute=any(row.data_substitute for row in rows),
         threads=last.threads or 0,
         cpu=last.cpu or "",
         capability=last.capability or "",

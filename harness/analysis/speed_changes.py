@@ -13,7 +13,7 @@ from scipy import stats
 from harness.analysis.protocols import protocols
 from harness.analysis.speed import acceleration_lines
 from harness.records import Row
-from harness.spec import FLOOR, contender
+from harness.spec import FLOOR, contender, paper
 
 LEVEL = 0.05  # of all tests of one kind together
 FEWEST_TO_SET_APART = 3
@@ -35,6 +35,7 @@ class Change:
     low: float  # interval of `change` at the level of all tests together
     high: float
     call: Call
+    setting: str = ""  # what of the cell or condition others share too, in words
 
 
 def called(low: float, high: float, words: tuple[Call, Call], margin: tuple[float, float]) -> Call:
@@ -80,11 +81,22 @@ def speeds(rows: Sequence[Row]) -> dict[Key, Speed]:
 
 def cell_text(key: Key) -> str:
     """A cell as it is shown."""
-    dataset, scale, _, neunorm, width, mode, device, T, batch_size = key[0]
+    return f"{network_text(key)} {setting_text(key)}"
+
+
+def network_text(key: Key) -> str:
+    """A cell's data set and network."""
+    dataset, scale, *_ = key[0]
+    return f"{paper.settings(str(dataset)).title} {scale}"
+
+
+def setting_text(key: Key) -> str:
+    """What several cells share."""
+    _, _, _, neunorm, width, mode, device, T, batch_size = key[0]
     more = [f"NeuNorm {neunorm}" if neunorm else "", f"width {width}" if width != "1" else ""]
     more += [str(mode) if mode != "training" else ""]
     special = " ".join(text for text in more if text)
-    return f"{dataset} {scale} {device} T={T} batch {batch_size} {special}".strip()
+    return f"{device} T={T} batch {batch_size} {special}".strip()
 
 
 def speed_changes(
@@ -102,8 +114,9 @@ def speed_changes(
     for changed in logs.values():
         noise = _noise(changed, lambda key: key[1]) or _noise_of_rounds(changed, before, after)
         for key, value in changed.items():
-            each = _change(cell_text(key), key[1], [value], noise, tests)
-            changes.append(replace(each, old=before[key].ratio, new=after[key].ratio))
+            each = _change(network_text(key), key[1], [value], noise, tests)
+            figures = {"old": before[key].ratio, "new": after[key].ratio}
+            changes.append(replace(each, **figures, setting=setting_text(key)))
     return changes
 
 

@@ -12,7 +12,15 @@ from typing import Literal
 
 from harness.analysis.groups import grouped
 from harness.analysis.rounds import cell_of
-from harness.records import EndedRow, FittedRow, IterationRow, Row, TimedRow, TrainedRow
+from harness.records import (
+    EndedRow,
+    FittedRow,
+    IterationRow,
+    OperationsRow,
+    Row,
+    TimedRow,
+    TrainedRow,
+)
 from harness.records.identity import fields_that_train
 from harness.spec import Case, cells
 from harness.spec.training import MOST
@@ -68,11 +76,10 @@ def _standing(cases: list[Case], states: list[State], records: Sequence[Row]) ->
 
 def state(case: Case, rows: Sequence[Row], key_now: KeyNow) -> State:
     """How one case stands, from the rows of its spot."""
-    results = [row for row in rows if isinstance(row, TrainedRow | TimedRow | FittedRow)]
+    results = [row for row in rows if _is_result(row)]
     if any(row.key is not None and row.key == key_now(case, row) for row in results):
         return "done"
-    ends = TrainedRow | TimedRow | FittedRow | EndedRow
-    last = next((r for r in reversed(rows) if isinstance(r, ends)), None)
+    last = next((r for r in reversed(rows) if _is_result(r) or isinstance(r, EndedRow)), None)
     if last is None:
         return "dated" if any(isinstance(row, IterationRow) for row in rows) else "missing"
     if isinstance(last, EndedRow):
@@ -80,10 +87,22 @@ def state(case: Case, rows: Sequence[Row], key_now: KeyNow) -> State:
     return "dated"
 
 
+def _is_result(row: Row) -> bool:
+    """Whether the row says that its case is done; what a trained network takes does not."""
+    if isinstance(row, OperationsRow):
+        return row.epochs is None
+    return isinstance(row, TrainedRow | TimedRow | FittedRow)
+
+
 def _spot(case: Case) -> str:
     """What tells a case from the others; how many samples were wanted is in the data."""
     fields = asdict(case.fields) if case.training is None else fields_that_train(case)
     return json.dumps({**fields, "suite": case.suite}, sort_keys=True)
+
+
+def seconds_of(cases: Sequence[Case], records: Sequence[Row]) -> float:
+    """What cases of one suite take, about, by what others took; nan where nothing tells."""
+    return _seconds(cases, [row for row in records if row.suite == cases[0].suite], records)
 
 
 def _seconds(left: Sequence[Case], rows: Sequence[Row], records: Sequence[Row]) -> float:

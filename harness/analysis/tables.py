@@ -10,6 +10,7 @@ from typing import Literal, assert_never
 import pandas as pd
 
 from harness.analysis.ablations import ablations
+from harness.analysis.energy import energy
 from harness.analysis.learning import neunorm
 from harness.analysis.paper import paper_table
 from harness.analysis.rounds import noise_of
@@ -37,6 +38,7 @@ TABLES: dict[str, Callable[[Iterable[Row]], pd.DataFrame]] = {
     "accuracy": accuracy,
     "ablations": ablations,
     "baselines": baselines,
+    "energy": energy,
     **{str(number): partial(paper_table, number) for number in (3, 4, 5, 6)},
 }
 # The suites whose rows a table is made of, where it has another name.

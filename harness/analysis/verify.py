@@ -8,6 +8,7 @@ else it is too noisy to tell, so no noise makes it surer.
 from __future__ import annotations
 
 import random
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -60,6 +61,7 @@ class Here:
     access: Access
     lacks: Callable[[Case], str | None]  # why a case cannot run here; None where it can
     say: Say
+    weights: Path | None = None  # the folder of those that recorded cases name, if they do
 
 
 def verify(records: Sequence[Row], sample: Sample, here: Here) -> Iterator[Check]:
@@ -135,8 +137,20 @@ class Repeat:
         lack = self.here.lacks(case)
         if lack is not None:
             return (), lack
+        self._bring_weights(case)
         (trained,) = self.here.executor.train((case,), self.store, self.here.access, self.here.say)
         return trained.rows, _refusal(trained.rows, row)
+
+    def _bring_weights(self, case: Case) -> None:
+        """Lays the first weights that a case names where it looks for them, if they are here."""
+        folder, sha256 = self.here.weights, case.weights_sha256
+        if folder is None or sha256 is None:
+            return
+        kept = folder / f"{sha256}.safetensors"
+        if kept.is_file():
+            place = self.store.out / folder.name
+            place.mkdir(exist_ok=True)
+            shutil.copy(kept, place)
 
     def cell(self, group: Sequence[IterationRow], budget: float) -> Iterator[Check]:
         """The ratios to the floor of a cell's last run, against those of now."""
@@ -160,6 +174,8 @@ class Repeat:
         cases = tuple(c for c in dict.fromkeys(map(Case.of, ran)) if not self.here.lacks(c))
         if not cases:
             return {}
+        for case in cases:
+            self._bring_weights(case)
         access, say = self.here.access, self.here.say
         list(self.here.executor.measure(cases, self.store, access, Budget(seconds=budget), say))
         rows = self.store.read(group[0].suite)[0]

@@ -41,6 +41,7 @@ DEVIATIONS = (
     "no public code",
 )
 RANDOM = True
+REVISION = 1  # 1: each 200 test samples draw spikes anew
 EPOCHS = converted.EPOCHS
 STEPS = converted.STEPS
 

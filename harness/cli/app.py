@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import cast
+from typing import Annotated, cast
 
 import typer
 from typer.main import get_command
 
-from harness.cli import check, compare, doctor, endings, report, run, status, tables, verify
+from harness.cli import (
+    check,
+    compare,
+    doctor,
+    endings,
+    export,
+    report,
+    run,
+    status,
+    tables,
+    verify,
+)
 from harness.cli import list as list_
 from harness.spec import UsageError
 from harness.system.installed import check_adapters
+from harness.system.version import VERSION
 
 app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Honest comparison of spiking-neural-network frameworks on the networks of Wu et al., "
     "AAAI 2019: every contender is proved equal before it is timed.",
@@ -29,30 +40,54 @@ app.command()(report.report)
 app.command()(compare.compare)
 app.command()(status.status)
 app.command()(verify.verify)
+app.command()(export.export)
 
+NAME = "harness"
+_COMPLETE = "_HARNESS_COMPLETE"  # set by the script that `--install-completion` writes
 # Typer carries click's classes since 0.26 and imports click's own before: this is either's base
 _WrongCall = cast(type[Exception], typer.BadParameter.__mro__[2])
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(f"snn-harness {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _whole(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Say the version.", callback=_say_version, is_eager=True),
+    ] = False,
+) -> None:
+    pass
+
+
 def call(*arguments: str) -> int:
     """The exit code of `harness ARGUMENTS`; what is wrong with them is said in one sentence."""
+    try:
+        return invoke(*(arguments or ("--help",)))
+    except UsageError as error:
+        endings.say(f"harness: {error}")
+        return endings.WRONG
+
+
+def invoke(*arguments: str) -> int:
+    """The exit code of `harness ARGUMENTS`. Raises UsageError for what is wrong with them."""
     command = get_command(app)
+    if _COMPLETE in os.environ:
+        command.main([*arguments], prog_name=NAME)  # says what fits and ends the process
     try:  # not command(): that one ends the process on an interruption in its own way
         _check_working_folder()
         check_adapters()
-        with command.make_context("harness", [*arguments]) as context:
+        with command.make_context(NAME, [*arguments]) as context:
             command.invoke(context)
     except typer.Exit as end:
         return end.exit_code
     except _WrongCall as error:
         message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
-        message = message.replace("Value error, ", "")  # pydantic's, of a choice
-        if message:  # else there were no arguments, and help is shown
-            endings.say(f"harness: {message}")
-        return endings.WRONG
-    except UsageError as error:
-        endings.say(f"harness: {error}")
-        return endings.WRONG
+        raise UsageError(message.replace("Value error, ", "")) from error  # pydantic's, of a choice
     return 0
 
 

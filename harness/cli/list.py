@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,7 +27,11 @@ def list_(
 
     if what not in _LISTINGS:
         raise UsageError(f"unknown list {what!r}, choose from {', '.join(_LISTINGS)}")
-    out.print(terminal.rows(*_LISTINGS[what]()))
+    columns, lines = _LISTINGS[what]()
+    if out.is_terminal:
+        out.print(terminal.rows(columns, lines))
+    else:  # whoever reads on wants each thing in a line, however long
+        sys.stdout.write(terminal.unbroken(columns, lines))
 
 
 def frameworks() -> Listing:
@@ -69,11 +74,15 @@ def _suites() -> Listing:
 def _networks() -> Listing:
     from harness.spec import paper
 
-    lines = [
-        (row.name, "static" if row.static else "events", str(row.table), row.notation)
-        for row in paper.NETWORKS
-    ]
-    return ("network", "data", "table", "notation"), lines
+    # in 80 columns the longest notation leaves room for a name alone
+    lines: list[tuple[str, ...]] = [("images:", "")]
+    lines += [(row.name, row.notation) for row in paper.NETWORKS if row.static]
+    lines += [("", ""), ("events:", "")]
+    lines += [(row.name, row.notation) for row in paper.NETWORKS if not row.static]
+    return (
+        "network",
+        "notation (OurModel, AlexNet, CIFARNet: Table 2; the others: Table 1)",
+    ), lines
 
 
 def _datasets() -> Listing:

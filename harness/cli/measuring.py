@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 
 import typer
 
 from harness import datasets
-from harness.analysis import tables
+from harness.analysis import status, tables
+from harness.analysis.lines import Acceleration
+from harness.analysis.named import data_name
 from harness.analysis.rounds import STEADY, is_steady
 from harness.analysis.speed import acceleration_lines
 from harness.cli import endings, terminal
 from harness.cli.console import err, out
-from harness.cli.options import LARGEST_DOWNLOAD_MIB
+from harness.cli.options import LARGEST_DOWNLOAD_MIB, RESULTS
+from harness.datasets.download import FAILED
 from harness.jobs import Executor, Timed
-from harness.records import EndedRow, FittedRow, Row, Store, TrainedRow, WarningRow
+from harness.records import (
+    EndedRow,
+    FittedRow,
+    OperationsRow,
+    Row,
+    Store,
+    TrainedRow,
+    WarningRow,
+)
 from harness.spec import Access, Budget, Case, cells
 from harness.speed import plan
 from harness.system import machine
@@ -29,6 +42,7 @@ class Where:
     download: bool | None  # None: what is not too large
     out: Path
     fresh: bool = False  # measure anew what is done
+    keep_weights: bool = False  # of what is trained
 
     def access(self, cases: tuple[Case, ...]) -> Access:
         """The data root, and the data sets that may be fetched into it."""
@@ -38,7 +52,8 @@ class Where:
             wanted = {name for name in wanted if sizes[name] <= LARGEST_DOWNLOAD_MIB}
         elif not self.download:
             wanted = set()
-        return Access(datasets.data_root(self.data_root), frozenset(wanted), self.fresh)
+        root = datasets.data_root(self.data_root)
+        return Access(root, frozenset(wanted), self.fresh, self.keep_weights)
 
     def store(self) -> Store:
         """The rows' folder. Raises UsageError where it cannot be written."""
@@ -56,19 +71,42 @@ class Asked:
 
 
 def train(cases: tuple[Case, ...], where: Where, executor: Executor) -> None:
-    """Trains the cases of a suite. Exits with 1 where one failed."""
+    """Does the cases of a suite one by one. Exits with 1 where one failed."""
     access, store = where.access(cases), where.store()
+    out.print(_listed(cases, store), markup=False, highlight=False)
     rows: list[Row] = []
     kept = f"what was trained is kept in {where.out / 'records'}; the same command goes on"
     with endings.kept(kept), terminal.progress(out) as say:
         for ended in executor.train(cases, store, access, say):
             out.print(terminal.trained(ended))
             rows += ended.rows
-    if any(isinstance(row, TrainedRow | FittedRow) for row in rows):
-        suite = cases[0].suite
-        shown = terminal.systems if suite == "baselines" else terminal.plain
+    suite = cases[0].suite
+    if any(isinstance(row, TrainedRow | FittedRow | OperationsRow) for row in rows):
+        own = {"baselines": terminal.systems, "energy": terminal.energy}
+        shown = own.get(suite, terminal.plain)
         out.print(shown(tables.TABLES[suite](rows)))
-    _closing(rows, where.out, named=True)
+    _closing(rows, where.out, suite, named=True)
+
+
+def _listed(cases: tuple[Case, ...], store: Store) -> str:
+    """What will be trained, and how long that takes, about."""
+    networks = ", ".join(dict.fromkeys(case.scale for case in cases))
+    data = ", ".join(dict.fromkeys(map(_data_of, cases)))
+    count = "1 case" if len(cases) == 1 else f"{len(cases)} cases"
+    seconds = status.seconds_of(cases, store.read()[0])
+    if isnan(seconds) and cases[0].training is not None and cases[0].beside is None:
+        seconds = plan.training_seconds(cases)
+    long = "how long is not known yet" if isnan(seconds) else f"about {_in_words(seconds)}"
+    return f"{cases[0].suite}: {count} ({networks} on {data}), {long}, less for what is done"
+
+
+def _data_of(case: Case) -> str:
+    embedded = case.training is not None and case.training.embedded
+    return data_name(case.dataset, substitute=embedded)
+
+
+def _in_words(seconds: float) -> str:
+    return terminal.duration(seconds) if seconds >= 60 else "a minute"
 
 
 def measure(
@@ -84,26 +122,34 @@ def measure(
     see = f"see it with `harness tables acceleration --out {where.out}`"
     kept = f"what was measured is kept in {where.out / 'records'}; {see}"
     with endings.kept(kept), terminal.progress(out) as say:
-        minutes = max(1, round(plan.seconds(cases, budget) / 60))
-        out.print(f"{_counted(cases)}: about {minutes} min", highlight=False)
+        long = _in_words(plan.seconds(cases, budget))
+        out.print(f"acceleration: {_counted(cases)}, about {long}", highlight=False)
         for event in executor.measure(cases, store, access, budget, say):
-            if event.before:
-                out.print("measured before (--fresh measures it anew):", style="dim")
-            elif event.cell in measured:
-                out.print(f"with {event.rounds} rounds:", style="dim")
+            new = event.cell not in measured
             measured[event.cell] = event
-            so_far = [row for each in measured.values() for row in each.rows]
-            lines = acceleration_lines([*event.rows, *event.descents], among=so_far)
-            out.print(terminal.acceleration(lines))
+            if new and not event.before:  # its table comes once, when it has all its rounds
+                lines = _lines(event, measured)
+                out.print(
+                    terminal.first_figures(lines, event.rounds), markup=False, highlight=False
+                )
+    for event in measured.values():
+        if event.before:
+            out.print("measured before (--fresh measures it anew):", style="dim")
+        out.print(terminal.acceleration(_lines(event, measured)))
     events = measured.values()
     say_noise([row for event in events if not event.before for row in event.rows])
     rows = [row for event in events for row in event.rows]
-    _closing(rows, where.out, named=asked.framework)
+    _closing(rows, where.out, "acceleration", named=asked.framework)
+
+
+def _lines(event: Timed, measured: Mapping[Case, Timed]) -> list[Acceleration]:
+    so_far = [row for each in measured.values() for row in each.rows]
+    return acceleration_lines([*event.rows, *event.descents], among=so_far)
 
 
 def _counted(cases: tuple[Case, ...]) -> str:
-    several = len(cells(cases)) > 1
-    return f"{len(cells(cases))} {'cells' if several else 'cell'}, {len(cases)} contenders"
+    numbers = {"cell": len(cells(cases)), "contender": len(cases)}
+    return ", ".join(f"{n} {word}{'s' if n > 1 else ''}" for word, n in numbers.items())
 
 
 def say_noise(rows: list[Row]) -> None:
@@ -125,17 +171,35 @@ def say_noise(rows: list[Row]) -> None:
         )
 
 
-def _closing(rows: list[Row], folder: Path, *, named: bool) -> None:
-    """What a run ends with: failures, and where the rows are; exit 1 on a failure."""
+def _closing(rows: list[Row], folder: Path, suite: str, *, named: bool) -> None:
+    """What a run ends with: failures, where rows are, what to type next; exit 1 on a failure."""
     for row in rows:
         if isinstance(row, WarningRow):
             err.print(f"{row.dataset} {row.scale}: {row.reason}")
+    for note in _of_data(rows):
+        err.print(f"data: {note}")
     ended = [row for row in rows if isinstance(row, EndedRow)]
     for reason in dict.fromkeys(row.reason for row in ended if row.status == "missing"):
         err.print(f"left out: {reason}")
-    out.print(f"{len(rows)} rows in {folder / 'records'}", markup=False, highlight=False)
+    where = f" --out {folder}" if folder != RESULTS else ""
+    for line in (
+        f"{len(rows)} rows: {folder / 'records'}",
+        f"this table again: harness tables {suite}{where}",
+        f"report: harness report{where} writes {folder / 'report.html'}",
+    ):
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
     failures = ("failed", "not comparable", *(("missing",) if named else ()))
     bad = [row for row in ended if row.status in failures]
     if bad:
         err.print(f"{len(bad)} cases came to nothing; the table says why")
         raise typer.Exit(1)
+
+
+def _of_data(rows: list[Row]) -> list[str]:
+    """Why data are not those that were asked for: a download that failed, what stands in."""
+    noted = [row.data_note for row in rows if row.data_note and _is_poor(row)]
+    return list(dict.fromkeys(noted))
+
+
+def _is_poor(row: Row) -> bool:
+    return bool(row.data_substitute or FAILED in (row.data_note or ""))

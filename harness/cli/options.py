@@ -122,7 +122,10 @@ Baselines = Annotated[
 Networks = Annotated[
     Names | None,
     typer.Option(
-        "--networks", help="Default: Table 1's.", metavar="NAME|NOTATION,...", parser=names
+        "--networks",
+        help="Default: Table 1's.",
+        metavar="NAME|NOTATION|FILE.nir,...",
+        parser=names,
     ),
 ]
 Datasets = Annotated[

@@ -23,14 +23,24 @@ def report(
             parser=options.place,
         ),
     ] = None,
+    site: Annotated[
+        Path | None,
+        typer.Option(
+            "--site",
+            help="Also write a folder for a static host: report, leaderboard, tables, docs.",
+            metavar="DIR",
+            parser=options.place,
+        ),
+    ] = None,
 ) -> None:
     """Write OUT/report.html and OUT/tables/ from the rows under OUT/records; show the verdicts."""
-    from harness import report as reporting
     from harness.analysis.claims import verdicts
     from harness.cli import terminal
+    from harness.report import write
 
     rows = rows_of(out_dir, "acceleration")
-    written = reporting.write(rows, out_dir, readme)
+    written = write(rows, out_dir, readme, site)
     out.print(terminal.verdicts(verdicts(rows)))
     for path in written:
-        out.print(str(path), markup=False, highlight=False)
+        if site is None or site not in path.parents or path == site / "index.html":
+            out.print(str(path), markup=False, highlight=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from harness.cli import options
+from harness.cli import files, options
 from harness.cli.options import LARGEST_DOWNLOAD_MIB, RESULTS, Device, Names, Numbers
 from harness.spec import (
     Allocator,
@@ -32,8 +32,8 @@ def run(
         str,
         typer.Option(
             "--suite",
-            metavar="acceleration|timesteps|scale|neunorm|accuracy|ablations|baselines",
-            help="Which.",
+            metavar="acceleration|timesteps|scale|neunorm|accuracy|ablations|baselines|energy",
+            help="The experiment; `harness list suites` says what each is.",
         ),
     ],
     quick: Annotated[
@@ -54,7 +54,9 @@ def run(
     datasets: options.Datasets = None,
     steps: Annotated[
         Numbers | None,
-        typer.Option("--steps", help="T.", metavar="N,...", parser=options.numbers(1)),
+        typer.Option(
+            "--steps", help="Steps of time, T.", metavar="N,...", parser=options.numbers(1)
+        ),
     ] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", metavar="N", min=1)] = None,
     precision: Annotated[
@@ -80,7 +82,8 @@ def run(
         ),
     ] = None,
     neunorm: Annotated[
-        Reading | None, typer.Option("--neunorm", help="On, as read.", metavar="mean|literal")
+        Reading | None,
+        typer.Option("--neunorm", help="With NeuNorm, read in this way.", metavar="mean|literal"),
     ] = None,
     init: Annotated[
         Initialisation, typer.Option("--init", help="First weights.", metavar="calibrated|torch")
@@ -90,7 +93,7 @@ def run(
     ] = False,
     tuned: Annotated[
         bool,
-        typer.Option("--tuned", help="Frameworks channels-last, compiled and in bf16 as well."),
+        typer.Option("--tuned", help="Each framework channels-last, compiled, and in bf16 too."),
     ] = False,
     budget: Annotated[
         float | None,
@@ -101,7 +104,9 @@ def run(
     allocator: Annotated[
         Allocator,
         typer.Option(
-            "--allocator", help="Whether freed memory stays with us.", metavar="keep|system"
+            "--allocator",
+            help="Keep freed memory, or give it back to the system.",
+            metavar="keep|system",
         ),
     ] = "keep",
     data_root: options.DataRoot = None,
@@ -114,7 +119,11 @@ def run(
         ),
     ] = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Measure anew what is done or begun; old rows stay.")
+        bool, typer.Option("--fresh", help="Measure again what is done or begun; old rows stay.")
+    ] = False,
+    keep_weights: Annotated[
+        bool,
+        typer.Option("--keep-weights", help="Training: also the weights, in OUT/weights."),
     ] = False,
     executor: Annotated[
         Literal["local", "ray", "slurm"],
@@ -133,7 +142,7 @@ def run(
         float,
         typer.Option(
             "--silence",
-            help="A case that says nothing for longer is ended.",
+            help="End a case that says nothing for longer.",
             metavar="15m",
             show_default="15m",
             parser=options.seconds,
@@ -142,12 +151,10 @@ def run(
     out_dir: options.Out = RESULTS,
 ) -> None:
     """Measure a suite; each row is kept under OUT/records as it comes."""
-    from harness.system import processes
-
     options.one_preset(quick=quick, long=long, paper=paper)
     experiment = _experiment(suite, budget, baselines, long=long)
-    if executor == "local" and device != "cuda":
-        processes.warm()
+    read = files.named(networks, suite, keep_weights=keep_weights)
+    _warm(executor, device)
     from harness.cli import measuring
     from harness.jobs import choice
 
@@ -155,6 +162,7 @@ def run(
         frameworks=options.frameworks_named(frameworks, experiment, quick=quick),
         datasets=datasets,
         networks=networks,
+        files=tuple(each.file for each in read),
         steps=steps,
         seeds=seeds,
         epochs=epochs,
@@ -175,13 +183,21 @@ def run(
     chosen = choice.chosen(executor, ray_address, silence)
     # a network by its name and in another spelling of it is the same case
     cases = tuple(dict.fromkeys(experiment.cases(selection)))
-    where = measuring.Where(data_root, _fetch(download, quick=quick), out_dir, fresh)
+    files.keep(read, out_dir)
+    where = measuring.Where(data_root, _fetch(download, quick=quick), out_dir, fresh, keep_weights)
     if experiment.trains:
         measuring.train(cases, where, chosen)
         return
     spending = _budget(budget, allocator, quick=quick, paper=paper)
     asked = measuring.Asked(framework=frameworks is not None, precision=precision is not None)
     measuring.measure(cases, where, chosen, spending, asked)
+
+
+def _warm(executor: str, device: Device) -> None:
+    if executor == "local" and device != "cuda":
+        from harness.system import processes
+
+        processes.warm()
 
 
 def _fetch(download: bool | None, *, quick: bool) -> bool | None:

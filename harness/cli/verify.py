@@ -48,11 +48,12 @@ def verify(
     from harness.records import Store
     from harness.spec import Access
 
-    rows = rows_of(Store.around(records).out, "acceleration")
+    folder = Store.around(records).out
+    rows = rows_of(folder, "acceleration")
     wanted = verifying.Sample(cases=sample, seed=seed, epochs=epochs, budget=budget)
     root = datasets.data_root(data_root)
     with endings.kept("nothing was confirmed"), terminal.progress(out) as say:
-        here = verifying.Here(Local(), Access(root), lacks, say)
+        here = verifying.Here(Local(), Access(root), lacks, say, folder / "weights")
         found = list(verifying.verify(rows, wanted, here))
     out.print(terminal.checks(found))
     counts = Counter(check.verdict for check in found)

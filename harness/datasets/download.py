@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from harness.datasets.events import MissingReader
 
 TIMEOUT_SECONDS = 10  # without an answer of the server
+FAILED = "the download failed"  # what its note says first
 
 _FAILURES = (
     OSError,  # URLError, HTTPError, timeouts, a full disk
@@ -33,7 +34,7 @@ def attempt(fetch: Callable[[], None]) -> str:
         with contextlib.redirect_stdout(sys.stderr), _inside_their_folder():
             fetch()
     except _FAILURES as error:
-        return f"the download failed: {type(error).__name__}: {error}"
+        return f"{FAILED}: {type(error).__name__}: {error}"
     finally:
         socket.setdefaulttimeout(previous)
     return ""

@@ -11,8 +11,8 @@ import torch
 
 import adapters
 from adapters import facts
-from harness.baselines.trial import Fits
 from harness.jobs import Timed, Trained
+from harness.jobs.trials import doer
 from harness.jobs.worker import SILENCE, At, Died, Worker
 from harness.proof.subject import NOTHING_KNOWN
 from harness.records import Record, Row, Store
@@ -23,7 +23,6 @@ from harness.spec import Access, Budget, Case, Say, cells
 from harness.speed import schedule
 from harness.system import allocator, clock, machine
 from harness.system.facts import Machine
-from harness.training.trial import Trials
 
 
 @dataclass(frozen=True)
@@ -101,8 +100,7 @@ class Train:
         torch.set_num_threads(self.threads)
         device = torch.device(self.cases[0].device)
         at = Run(self.runs[-1], machine.describe(device), allocator.choose("keep"))
-        beside = self.cases[0].beside is not None  # of one suite are all
-        trials = Fits(self.access, at) if beside else Trials(self.out, self.access, at)
+        trials = doer(self.cases[0], self.out, self.access, at)  # of one suite are all
         for number, patient in orders:
             ledger = Ledger(Store(self.out), owner, self.access.fresh, self.runs, patient)
             try:

@@ -16,13 +16,13 @@ import torch
 
 from harness.jobs import Timed, Trained
 from harness.jobs.local import Local
-from harness.records import Store
+from harness.records import Store, TrainedRow
 from harness.records.identity import fields_that_train
 from harness.records.reading import parse
 from harness.spec import Access, Budget, Case
 from harness.system.files import unwritable, write_whole
 
-FOLDERS = ("checkpoints", "splits", "runs")  # whose files travel
+FOLDERS = ("checkpoints", "splits", "runs", "weights")  # whose files travel
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Parcel:
         wanted = fields_that_train(case)
         rows = [row for row in store.read()[0] if fields_that_train(Case.of(row)) == wanted]
         names = [f"checkpoints/{key}.pt" for key in dict.fromkeys(row.key for row in rows) if key]
+        kept = [row.kept_weights_sha256 for row in rows if isinstance(row, TrainedRow)]
+        names += [f"weights/{each}.safetensors" for each in (case.weights_sha256, *kept) if each]
         return cls(tuple(row.to_json() for row in rows), _read(store.out, names))
 
     @classmethod

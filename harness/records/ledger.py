@@ -15,6 +15,7 @@ from harness.records.record import (
     DescentRow,
     EpochRow,
     FittedRow,
+    OperationsRow,
     Row,
     TestedRow,
     TrainedRow,
@@ -129,7 +130,11 @@ def _said_once(row: Row) -> tuple[object, ...]:
             return row.suite, row.key, row.kind, row.epoch
         case TestedRow():
             return row.suite, row.key, row.kind, row.tested_T
-        case ConfusionRow() | TransferRow() | TrainedRow() | FittedRow():
+        case TrainedRow():  # said again where its weights are kept afterwards
+            return row.suite, row.key, row.kind, row.kept_weights_sha256
+        case ConfusionRow() | TransferRow() | FittedRow():
+            return row.suite, row.key, row.kind
+        case OperationsRow() if row.epochs is not None:
             return row.suite, row.key, row.kind
         case _:
             return ()

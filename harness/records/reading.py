@@ -16,6 +16,7 @@ from harness.records.record import (
     ConfusionRow,
     EpochRow,
     FittedRow,
+    OperationsRow,
     Row,
     TestedRow,
     TrainedRow,
@@ -99,4 +100,15 @@ def _meaning(row: Row) -> Row | str:
         sizes = {len(row.votes), len(row.confusion), *map(len, row.votes), *map(len, row.confusion)}
         if sizes != {row.classes}:
             return _damage(f"votes, confusion: {row.classes} rows of {row.classes} were expected")
+    if isinstance(row, OperationsRow):
+        return _counted(row)
+    return row
+
+
+def _counted(row: OperationsRow) -> Row | str:
+    """The row, where each count has an entry for each layer."""
+    layers = len(Case.of(row).network.stages)
+    counts = (row.spikes, row.events, row.operations, row.accumulates, row.multiplies)
+    if {len(each) for each in counts} != {layers}:
+        return _damage(f"operations: an entry for each of {layers} layers was expected")
     return row

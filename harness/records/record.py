@@ -125,7 +125,7 @@ class UnmeasuredRow(Record):
     """A figure that could not be had; the others of the case stand."""
 
     kind: Literal["unmeasured"] = "unmeasured"
-    figure: Literal["memory"]
+    figure: Literal["memory", "energy"]
     reason: str
 
 
@@ -189,6 +189,7 @@ class TrainedRow(Record):
     chosen_test_accuracy: Share  # at the epoch that validates best
     chosen_epoch: Nth
     seconds: Amount  # of all training passes
+    kept_weights_sha256: str | None = None  # of the weights it ended with, kept in OUT/weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +208,36 @@ class FittedRow(Record):
     spikes: Amount | None = None  # of all its neurons, a test sample
     seconds: Amount  # of fitting
     test_seconds: Amount  # of all test samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationsRow(Record):
+    """What inferences take, layer by layer, added up over samples and steps.
+
+    Of a case that is not trained it says that the case is done. Sizes of weights and states follow
+    from the row's network; reference/operations.py has the two readings.
+    """
+
+    kind: Literal["operations"] = "operations"
+    counted_samples: Nth  # test samples
+    spikes: tuple[Count, ...]  # of its neurons; of units without spikes: those that are not zero
+    events: tuple[Count, ...]  # values that are not zero and enter its synapse
+    operations: tuple[Count, ...]  # by value: these times the synapses that each drives
+    accumulates: tuple[Count, ...]  # folded: spikes times synapses
+    multiplies: tuple[Count, ...]  # folded: what stays a product
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoulesRow(Record):
+    """What a counter of energy said over rest and over inferences in batches."""
+
+    kind: Literal["joules"] = "joules"
+    counter: str  # whose it is, and of what
+    inferences: Nth  # samples
+    idle_joules: Amount
+    idle_seconds: Amount
+    busy_joules: Amount
+    busy_seconds: Amount
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,6 +272,8 @@ Row = (
     | ConfusionRow
     | TrainedRow
     | FittedRow
+    | OperationsRow
+    | JoulesRow
     | EndedRow
     | WarningRow
 )

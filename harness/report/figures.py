@@ -1,129 +1,146 @@
-"""The report's figures (Plotly), each from rows or tables; None where there is nothing to draw."""
+"""What the figures of speed and memory show, from the lines of the acceleration table."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import inf, isnan, log10
+from collections.abc import Callable, Iterable, Sequence
+from math import isnan
 
-import plotly.graph_objects as go
-
+from harness.analysis.groups import grouped
 from harness.analysis.matlab import FORMS, TENS, against
-from harness.analysis.speed import Acceleration
-from harness.spec import paper
+from harness.analysis.speed import FEWEST_RANKED, Acceleration
+from harness.report.drawing import Axis, Dots, Mark, Strip, Strips, logarithmic
+from harness.report.headline import TUNED, Headline, headline, in_order
+from harness.spec import FLOOR, paper
 
-# Okabe and Ito's colours, which the colour-blind can tell apart.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442")
-HEIGHT = 380
+FAR = 2.0  # an axis ends where intervals reach further than this beyond all values
 
 
-def speed(lines: Sequence[Acceleration], dataset: str) -> go.Figure | None:
-    """Ratio to the floor of each contender, a group of bars each scale, with 95 % intervals.
+def of_machines(lines: Iterable[Acceleration]) -> list[Headline]:
+    """Fig. 3's cells on each machine, that of the README first."""
+    lines = list(lines)
+    first = headline(lines)
+    here = [headline(each) for each in grouped(lines, lambda line: line.place).values()]
+    found = [each for each in here if each is not None and each.shown]
+    return sorted(found, key=lambda each: first is None or each.place != first.place)
 
+
+def palette(lines: Iterable[Acceleration]) -> dict[str, int]:
+    """A colour for each framework, the same in all figures of a page."""
+    names = sorted({line.framework for line in lines} - {FLOOR})
+    return {name: n for n, name in enumerate(names)}
+
+
+def speed_axis(lines: Iterable[Acceleration]) -> Axis:
+    """The axis of ratios to the float32 floor, the same for all machines that are compared."""
+    lines = [line for line in lines if not isnan(line.ratio_to_fp32_floor)]
+    values = [1.0, *(line.ratio_to_fp32_floor for line in lines)]
+    low, high = min(values) / FAR, max(values) * FAR
+    ends = [line.ratio_to_fp32_floor_low for line in lines]
+    ends += [line.ratio_to_fp32_floor_high for line in lines]
+    values += [min(max(end, low), high) for end in ends if not isnan(end)]
+    title = "time of a training step / float32 floor"
+    return logarithmic(title, values, "{:.2f} x floor")
+
+
+def speed(
+    found: Headline, dataset: str, among: Sequence[Headline], colours: dict[str, int]
+) -> Dots | None:
+    """Ratio to the float32 floor of each contender, a group for each scale, with 95 % intervals.
+
+    Axis and lines are those of all machines `among`, so that figures can be read side by side.
     Who passed no exam, or failed an audit, is in the tables alone.
     """
-    shown = [line for line in lines if line.of_figure_3 and line.dataset == dataset]
-    shown = [line for line in shown if line.standing != "none" and not isnan(line.ratio_to_floor)]
-    if not shown:
+    axis = speed_axis(line for each in among for line in each.shown)
+
+    def strip(line: Acceleration) -> Strip:
+        low, high = line.ratio_to_fp32_floor_low, line.ratio_to_fp32_floor_high
+        mark = _mark(line, (line.ratio_to_fp32_floor, low, high), colours)
+        return Strip(line.name, (mark,), f"{mark.value:.2f}")
+
+    bounds = ((1.0, "floor"),)
+    groups = _groups(found, dataset, among, strip)
+    shown = [line for line in found.shown if line.dataset == dataset]
+    timed = [line for line in shown if not isnan(line.ratio_to_fp32_floor)]
+    return Dots(axis, groups, bounds) if timed else None
+
+
+def memory(found: Headline, dataset: str, colours: dict[str, int]) -> Dots | None:
+    """Peak memory of each contender, of those whose speed is shown."""
+    shown = [line for line in found.shown if line.dataset == dataset]
+    values = [line.peak_memory_mib for line in shown if line.peak_memory_mib > 0]
+    if not values:
         return None
-    figure = go.Figure()
-    for scale, bars in _by_scale(shown):
-        known = [bar if bar.ratio_high < inf else None for bar in bars]
-        figure.add_bar(
-            name=scale,
-            x=[bar.name for bar in bars],
-            y=[bar.ratio_to_floor for bar in bars],
-            error_y={
-                "type": "data",
-                "color": "#808080",
-                "symmetric": False,
-                "array": [bar and bar.ratio_high - bar.ratio_to_floor for bar in known],
-                "arrayminus": [bar and bar.ratio_to_floor - bar.ratio_low for bar in known],
-            },
-            marker={"pattern": {"shape": ["/" if bar.preliminary else "" for bar in bars]}},
-            customdata=[[bar.ratio_low, bar.ratio_high, bar.rounds] for bar in bars],
-            hovertemplate="%{x}: %{y:.2f} x floor "
-            "[%{customdata[0]:.2f}, %{customdata[1]:.2f}], n = %{customdata[2]}<extra></extra>",
-        )
-    figure.add_hline(y=1, line_dash="dot", annotation_text="floor")
-    return finished(figure, "time of a training step / floor")
+
+    def strip(line: Acceleration) -> Strip:
+        mib = line.peak_memory_mib
+        known = () if isnan(mib) else (_mark(line, (mib, float("nan"), float("nan")), colours),)
+        return Strip(line.name, known, f"{mib:,.0f}" if known else "–")
+
+    title = "peak memory of a step over the base, MiB"
+    axis = logarithmic(title, values, "{:,.0f} MiB")
+    return Dots(axis, _groups(found, dataset, (found,), strip))
 
 
-def matlab(lines: Sequence[Acceleration]) -> go.Figure | None:
+def _groups(
+    found: Headline,
+    dataset: str,
+    among: Sequence[Headline],
+    strip: Callable[[Acceleration], Strip],
+) -> tuple[Strips, ...]:
+    """A group for each scale; a contender that another machine alone has timed has no mark."""
+    groups = []
+    for scale in _scales(dataset, among):
+        strips = []
+        for name in in_order({name for each in among for name in each.columns}):
+            line = found.column(name, dataset, scale)
+            if line is not None and not isnan(line.ratio_to_fp32_floor):
+                strips.append(strip(line))
+            elif any(each.column(name, dataset, scale) for each in among):
+                strips.append(Strip(name.replace(TUNED, ", tuned"), (), "–"))
+        groups.append(Strips(scale, tuple(strips)))
+    return tuple(groups)
+
+
+def _scales(dataset: str, among: Sequence[Headline]) -> list[str]:
+    shown = (line for each in among for line in each.shown if line.dataset == dataset)
+    found = dict.fromkeys(line.scale for line in shown)
+    return sorted(found, key=lambda scale: paper.paper_order(dataset, scale))
+
+
+def _mark(line: Acceleration, value: tuple[float, float, float], colours: dict[str, int]) -> Mark:
+    few = f"preliminary: fewer than {FEWEST_RANKED} rounds" if line.preliminary else ""
+    return Mark(
+        *value,
+        n=line.rounds,
+        note=few,
+        colour=colours.get(line.framework, 0),
+        form="diamond" if line.variant else "circle",
+        hollow=line.preliminary,
+    )
+
+
+def matlab(lines: Sequence[Acceleration]) -> Dots | None:
     """Time of each form of the Matlab code over plain PyTorch's, on a logarithmic axis."""
     shown = against(lines)
     if not shown:
         return None
-    figure = go.Figure()
-    for variant in dict.fromkeys(line.variant for line in shown):
-        bars = [line for line in shown if line.variant == variant]
-        times = [1 / bar.speedup_vs_reference for bar in bars]
-        ends = [(1 / bar.speedup_high, 1 / bar.speedup_low) for bar in bars]
-        figure.add_bar(
-            name=FORMS[variant],
-            x=[f"{paper.settings(bar.dataset).title} {bar.scale}" for bar in bars],
-            y=times,
-            error_y={
-                "type": "data",
-                "color": "#808080",
-                "symmetric": False,
-                "array": [high - time for time, (_, high) in zip(times, ends, strict=True)],
-                "arrayminus": [time - low for time, (low, _) in zip(times, ends, strict=True)],
-            },
-            text=["scaled" if not isnan(bar.part) else "" for bar in bars],
-            marker={"pattern": {"shape": ["x" if not isnan(bar.part) else "" for bar in bars]}},
-            customdata=[[*end, bar.rounds] for end, bar in zip(ends, bars, strict=True)],
-            hovertemplate="%{x}: %{y:.3g} times [%{customdata[0]:.3g}, %{customdata[1]:.3g}], "
-            "n = %{customdata[2]} %{text}<extra></extra>",
-        )
-    figure.add_hrect(TENS, 10 * TENS, opacity=0.15, fillcolor="#808080", line_width=0)
-    # on the paper: on a logarithmic axis an annotation's place is a logarithm, a shape's is not
-    figure.add_annotation(
-        text="shaded: tens of times",
-        showarrow=False,
-        **{"xref": "paper", "yref": "paper", "x": 1, "y": 1},
-        **{"xanchor": "right", "yanchor": "bottom"},
+    cells = grouped(shown, lambda line: f"{paper.settings(line.dataset).title} {line.scale}")
+    forms = list(FORMS)
+    groups = []
+    for cell, here in cells.items():
+        here.sort(key=lambda line: forms.index(line.variant))
+        groups.append(Strips(cell, tuple(_form(each, forms.index(each.variant)) for each in here)))
+    values = [1 / line.speedup_low for line in shown if line.speedup_low > 0]
+    axis = logarithmic(
+        "time over plain PyTorch's", [1.0, 10 * TENS, *values], "{:,.1f} times", base=10
     )
-    most = max(1 / bar.speedup_low for bar in shown)
-    figure.update_yaxes(type="log", dtick=1, range=[log10(0.5), log10(3 * max(most, 10 * TENS))])
-    return finished(figure, "time over plain PyTorch's")
+    return Dots(axis, tuple(groups), ((1.0, "plain PyTorch"),), (TENS, 10 * TENS))
 
 
-def memory(lines: Sequence[Acceleration], dataset: str) -> go.Figure | None:
-    """Peak memory of each contender, of those whose speed is shown."""
-    shown = [line for line in lines if line.of_figure_3 and line.dataset == dataset]
-    shown = [line for line in shown if line.standing != "none"]
-    shown = [line for line in shown if not isnan(line.peak_memory_mib)]
-    if not shown:
-        return None
-    figure = go.Figure()
-    for scale, bars in _by_scale(shown):
-        figure.add_bar(
-            name=scale,
-            x=[bar.name for bar in bars],
-            y=[bar.peak_memory_mib for bar in bars],
-            hovertemplate="%{x}: %{y:,.0f} MiB<extra></extra>",
-        )
-    return finished(figure, "peak memory of a step, MiB over the base")
-
-
-def _by_scale(lines: Sequence[Acceleration]) -> list[tuple[str, list[Acceleration]]]:
-    scales = dict.fromkeys((*paper.SCALES, *(line.scale for line in lines)))
-    groups = [(scale, [line for line in lines if line.scale == scale]) for scale in scales]
-    return [(scale, bars) for scale, bars in groups if bars]
-
-
-def finished(figure: go.Figure, y_title: str) -> go.Figure:
-    """The figure in the report's size and colours."""
-    figure.update_yaxes(title=y_title, gridcolor="rgba(128,128,128,0.25)")
-    figure.update_xaxes(gridcolor="rgba(128,128,128,0.25)", automargin=True)
-    figure.update_layout(
-        height=HEIGHT,
-        margin={"l": 60, "r": 15, "t": 20, "b": 50},
-        colorway=COLOURS,
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": "#808080"},
-        legend={"orientation": "h", "y": -0.25},
-        barmode="group",
-    )
-    return figure
+def _form(line: Acceleration, colour: int) -> Strip:
+    value = 1 / line.speedup_vs_reference
+    ends = (line.speedup_high, line.speedup_low)
+    low, high = (1 / end if end > 0 else float("nan") for end in ends)
+    scaled = "" if isnan(line.part) else "scaled from a part of an iteration"
+    mark = Mark(value, low, high, line.rounds, scaled, colour, hollow=bool(scaled))
+    return Strip(FORMS[line.variant], (mark,), f"{value:.3g}" if value < 1000 else f"{value:,.0f}")

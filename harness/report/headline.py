@@ -69,7 +69,12 @@ class Headline:
         """Each framework, beside it its best tuned form where there is one, bf16 at the end."""
         plain = {line.name for line in self._plain}
         tuned = {f"{framework}{TUNED}" for _, _, framework in self.tuned}
-        return sorted(plain | tuned, key=lambda name: (name.endswith("bf16"), name))
+        return in_order(plain | tuned)
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Contenders as README and figures list them: a framework's forms beside it, bf16 last."""
+    return sorted(names, key=lambda name: (name.endswith("bf16"), name))
 
 
 def _is_tuned(line: Acceleration) -> bool:

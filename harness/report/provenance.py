@@ -2,11 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from harness.analysis.groups import grouped
 from harness.analysis.rounds import is_steady, noise_of_runs
 from harness.records import EndedRow, Row, WarningRow
+from harness.spec import paper
+
+
+def data_name(dataset: str, source: str, substitute: bool) -> str:
+    """What was measured on, wherever a figure stands: what stands in for a data set by its own
+    name, "scikit-learn's digits in CIFAR-10's shape".
+    """
+    title = paper.settings(dataset).title
+    if substitute:
+        return f"{source} in {title}'s shape"
+    return source if source.startswith(title) else f"{title}: {source}" if source else title
+
+
+def data_of(row: Row) -> str:
+    """What a row was measured on, training and test data together."""
+    substitute = bool(row.data_substitute or row.data_test_substitute)
+    return data_name(row.dataset, row.data_source or "", substitute)
+
+
+def substitutes(rows: Iterable[Row]) -> frozenset[tuple[str, str]]:
+    """Data set and source of what stood in for it."""
+    return frozenset((row.dataset, row.data_source or "") for row in rows if row.data_substitute)
+
+
+def measured(rows: Iterable[Row]) -> str:
+    """Where and when rows were measured: their machines, and their first and last day."""
+    rows = list(rows)
+    places = "; ".join(dict.fromkeys(str(row.place) for row in rows))
+    days = sorted({row.time[:10] for row in rows})
+    when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}" if days else ""
+    return " · ".join(part for part in (places, when) if part)
 
 
 def _distinct(rows: list[Row], *names: str) -> pd.DataFrame:

@@ -3,152 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
-import pandas as pd
-import plotly.graph_objects as go
 from markupsafe import Markup
 
 from harness.analysis import tables
-from harness.analysis.groups import grouped, machines
-from harness.analysis.speed import FEWEST_RANKED, Acceleration, acceleration_lines
-from harness.records import CertificateRow, Row
-from harness.records.fields import Place
-from harness.report import figures, grid, headline, systems, trained
-from harness.spec import paper
+from harness.records import Row
+from harness.report import energy as costs
+from harness.report import grid, provenance, systems, trained
+from harness.report.drawing import Curves
+from harness.report.parts import Figure, Section, drawn
+from harness.report.proofs import certificates
+from harness.report.timings import speed
 
-# What of the wide tables is shown; the whole ones are under tables/*.md.
-SPEED_COLUMNS = (
-    *("framework", "variant", "mode", "precision", "neunorm", "T", "rank", "seconds_per_iteration"),
-    *("ratio_to_floor", "ratio_low", "ratio_high", "rounds", "ratio_to_fp32_floor"),
-    *("speedup_vs_reference", "speedup_low", "speedup_high", "peak_memory_mib", "memory_note"),
-    *("certificate", "exam", "exam_inputs", "audit", "protocol", "mismatch_rate"),
-    *("gradient_cosine", "layout", "computed", "implementation", "compile_seconds", "reason"),
-)
+__all__ = ["SECTIONS", "Figure", "Section"]
+
 SECONDS = (
     "Seconds per epoch are wall time beside whatever else the machine did, no measurement of speed."
 )
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A drawing with its caption."""
-
-    caption: str
-    html: Markup
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the results: figures, then tables."""
-
-    id: str
-    title: str
-    text: str
-    figures: tuple[Figure, ...]
-    tables: tuple[tuple[str, Markup], ...]  # title and table; folded where the title is not empty
-
-
-def speed(rows: list[Row]) -> Section | None:
-    """Fig. 3: who takes how long; None where nothing was timed."""
-    timed = machines(row for row in rows if row.suite == "acceleration")
-    if not timed:
-        return None
-    # figures are of one machine, that of the README; the tables are of all
-    every = {place: acceleration_lines(here) for place, here in timed.items()}
-    found = headline.headline(line for lines in every.values() for line in lines)
-    place = found.place if found else next(iter(every))
-    lines = every[place]
-    drawn = []
-    for name, settings in paper.SETTINGS.items():
-        for kind, draw in (("speed", figures.speed), ("memory", figures.memory)):
-            figure = draw(lines, name)
-            if figure is not None:
-                drawn.append(_drawn(figure, f"{kind}-{name}", f"{settings.title}: {kind}"))
-    for each, here in every.items():
-        figure = figures.matlab(here)
-        if figure is not None:
-            name = f"matlab-{len(drawn)}"
-            caption = f"Matlab code over plain PyTorch, both on the CPU: {each}"
-            drawn.append(_drawn(figure, name, f"{caption}; crossed bars are scaled"))
-    shown = [
-        (f"{each}: {title}" if len(timed) > 1 else title, html)
-        for each, here in every.items()
-        for title, html in _speed_tables(here)
-    ]
-    text = _speed_text(place, lines)
-    return Section("speed", "Speed and memory (Fig. 3)", text, tuple(drawn), tuple(shown))
-
-
-def _speed_tables(lines: list[Acceleration]) -> Iterator[tuple[str, Markup]]:
-    cells: dict[tuple[str, ...], list[Acceleration]] = {}
-    for line in lines:
-        cells.setdefault((line.dataset, line.scale, line.network, line.width), []).append(line)
-    for (dataset, scale, network, width), contenders in cells.items():
-        conditions = f", width {width}" if width != "1" else ""
-        title = f"{paper.settings(dataset).title} {scale}{conditions}: {network}"
-        chosen = [{name: getattr(line, name) for name in SPEED_COLUMNS} for line in contenders]
-        yield f"{title}; {contenders[0].data_source}", grid.html(pd.DataFrame(chosen))
-
-
-def _speed_text(place: Place, lines: list[Acceleration]) -> str:
-    contenders = [line for line in lines if line.in_figure_3 and line.standing != "none"]
-    return (
-        "One iteration (zero_grad, forward, loss, backward, step) on a batch of 20, T = 10; all "
-        "contenders of a cell in the same rounds in random order. Figures are ratios to the floor, "
-        "the network's convolutions and products alone: geometric means over rounds with Student's "
-        "95 % interval of the paired logs. Above 1 lie neurons, pools, layout, batching over time, "
-        "optimiser and allocation, which move with the machine. A rank needs a passed "
-        f"exam and audits, {FEWEST_RANKED} rounds, the present protocol and a quiet run; who "
-        "overlaps shares one. Striped bars are preliminary: fewer rounds. "
-        f"Figures are of {place}. {headline.unlike(contenders)}"
-    )
-
-
-def certificates(rows: list[Row]) -> Section | None:
-    """What was proved of whom; None where nothing was."""
-    proofs = [row for row in rows if isinstance(row, CertificateRow)]
-    if not proofs:
-        return None
-    cells = grouped(proofs, lambda row: (row.suite, row.dataset, row.scale, row.neunorm or ""))
-    shown = []
-    for (suite, dataset, scale, neunorm), layers in cells.items():
-        reading = f" NeuNorm {neunorm}" if neunorm else ""
-        title = f"{suite}: {paper.settings(dataset).title} {scale}{reading}"
-        shown.append((title, grid.html(pd.DataFrame(_proof_lines(layers)))))
-    text = (
-        "Each contender against the reference on the very network that is measured, with the same "
-        "weights and input: spikes of every layer at every step, gradients of every parameter. "
-        "float64: none may differ, gradients within 1e-12; float32: one spike in a million, within "
-        "1e-5 of the threshold, gradients within 1e-5. bf16 is never called equal: its bar are its "
-        "audits, and a training on digits that ends within the spread of float32's seeds."
-    )
-    return Section("certificates", "Proof of equality", text, (), tuple(shown))
-
-
-def _proof_lines(layers: list[CertificateRow]) -> list[dict[str, object]]:
-    """The last proof of each contender and precision, layer by layer."""
-    latest: dict[tuple[object, ...], CertificateRow] = {}
-    for row in layers:
-        of = (row.framework, row.variant, row.T, row.width, row.precision)
-        latest[*of, row.certificate_precision, row.layer] = row
-    return [
-        {
-            "framework": row.contender,
-            "T": row.T,
-            "width": row.width,
-            "precision": row.certificate_precision,
-            "layer": row.layer or "all",
-            "outcome": "" if row.layer else "equal" if row.certified else "not equal",
-            "rate": row.spike_rate,
-            "spikes": row.spikes,
-            "mismatches": row.mismatches,
-            "gradient_error": row.gradient_error,
-            "gradient_cosine": row.gradient_cosine,
-            "reason": row.reason or "",
-        }
-        for row in latest.values()
-    ]
+TRAINED = {
+    "timesteps": "against T",
+    "scale": "against scale",
+    "neunorm": "NeuNorm",
+    "accuracy": "Tables 3 to 6",
+}
+BANDS = "By epoch, shaded: the 95 % interval of the mean over seeds; dotted: in training."
 
 
 def timesteps(rows: list[Row]) -> Section | None:
@@ -179,86 +57,110 @@ def _trained(
     suite: str,
     title: str,
     text: str,
-    draw: Callable[[Sequence[Row]], go.Figure | None],
+    draw: Callable[[Sequence[Row]], Curves | None],
 ) -> Section | None:
-    figure = draw(rows)
-    if figure is None:
+    drawing = draw(rows)
+    if drawing is None:
         return None
-    table = tables.TABLES[suite](rows)
-    drawn = (_drawn(figure, suite, title), *_curves(rows, suite, table))
-    return Section(suite, title, f"{text} {SECONDS}", drawn, (("", grid.short(table)),))
+    names = "; ".join(dict.fromkeys(name for name, _ in trained.learning_curves(rows, suite)))
+    caption = f"{title}: {names}" if names else title
+    shown = (drawn(drawing, suite, caption, _of(rows, suite)), *_curves(rows, suite))
+    return Section(suite, title, f"{text} {BANDS} {SECONDS}", shown, _tables(rows, suite, title))
 
 
-def _curves(rows: list[Row], suite: str, table: pd.DataFrame) -> Iterator[Figure]:
+def _of(rows: Sequence[Row], *suites: str) -> list[Row]:
+    return [row for row in rows if row.suite in suites]
+
+
+def _tables(rows: Sequence[Row], name: str, title: str) -> tuple[tuple[str, Markup], ...]:
+    return (("", grid.short(tables.TABLES[name](rows), f"Table: {title}")),)
+
+
+def _curves(rows: list[Row], suite: str) -> Iterator[Figure]:
     """How the trainings of a suite went, a figure for each data set."""
-    for name in dict.fromkeys(table["dataset"]):
-        figure = trained.learning_curves(rows, suite, name)
-        if figure is not None:
-            caption = f"{paper.settings(name).title}: accuracy by epoch; dotted: in training"
-            yield _drawn(figure, f"curves-{suite}-{name}", caption)
+    for n, (name, drawing) in enumerate(trained.learning_curves(rows, suite)):
+        caption = f"Accuracy by epoch ({TRAINED[suite]}): {name}"
+        of = [row for row in _of(rows, suite) if provenance.data_of(row) == name]
+        yield drawn(drawing, f"curves-{suite}-{n}", caption, of)
 
 
 def ablations(rows: list[Row]) -> Section | None:
     """What changes of a training cost; None where that suite was not run."""
-    table = tables.TABLES["ablations"](rows)
-    if table.empty:
+    if tables.TABLES["ablations"](rows).empty:
         return None
     text = (
         "Each differs from the first in one thing alone. difference: to the first, by seeds that "
         "both have, with Student's 95 % interval; dead layers: those that fire at less than a "
         "thousandth at the end. " + SECONDS
     )
-    drawn = []
-    figure = trained.ablations(rows)
-    if figure is not None:
-        drawn.append(_drawn(figure, "ablations", "accuracy less that of the first"))
-    return Section("ablations", "Ablations", text, tuple(drawn), (("", grid.short(table)),))
+    drawing = trained.ablations(rows)
+    caption = "Accuracy less that of the training without the change"
+    of = _of(rows, "ablations")
+    shown = () if drawing is None else (drawn(drawing, "ablations", caption, of),)
+    return Section("ablations", "Ablations", text, shown, _tables(rows, "ablations", "ablations"))
 
 
 def neunorm(rows: list[Row]) -> Section | None:
     """Fig. 6: votes without and with NeuNorm; None where that suite was not run."""
-    table = tables.TABLES["neunorm"](rows)
-    if table.empty:
+    if tables.TABLES["neunorm"](rows).empty:
         return None
-    drawn = [*_curves(rows, "neunorm", table)]
-    for name in dict.fromkeys(table["dataset"]):
-        title = paper.settings(name).title
-        for n, (reading, matrix) in enumerate(trained.confusion(rows, name)):
-            caption = f"{title}, {reading}: mean votes over random test images (Fig. 6)"
-            drawn.append(_drawn(matrix, f"confusion-{name}-{n}", caption))
+    shown = [*_curves(rows, "neunorm")]
+    for n, (name, drawing) in enumerate(trained.confusion(rows)):
+        caption = f"{name}: mean votes over random test images (Fig. 6)"
+        shown.append(
+            drawn(drawing, f"confusion-{n}", caption, _of(rows, "neunorm"), "Votes (Fig. 6)")
+        )
     text = (
         "target: the test accuracy that all readings reach with the same seed; epochs to target: "
         "when each does; contrast: the mean vote for the right class less that for a wrong one. "
-        + SECONDS
+        f"{BANDS} {SECONDS}"
     )
-    return Section("neunorm", "NeuNorm (Fig. 6)", text, tuple(drawn), (("", grid.short(table)),))
+    found = _tables(rows, "neunorm", "NeuNorm")
+    return Section("neunorm", "NeuNorm (Fig. 6)", text, tuple(shown), found)
 
 
 def paper_tables(rows: list[Row]) -> Section | None:
     """Tables 3 to 6 beside what was measured; there is always one."""
-    table = tables.TABLES["accuracy"](rows)
-    drawn = [] if table.empty else [*_curves(rows, "accuracy", table)]
+    of = _of(rows, "accuracy", "baselines")
+    shown = [*_curves(rows, "accuracy")]
     for number in (3, 4, 5, 6):
-        figure = systems.table(number, rows)
-        if figure is not None:
-            caption = f"Table {number}: published, and measured here on the samples in the table"
-            drawn.append(_drawn(figure, f"table-{number}", caption))
-    figure = systems.conversion(rows)
-    if figure is not None:
-        caption = "CIFAR-10: converted networks and directly trained ones against T"
-        drawn.append(_drawn(figure, "conversion", f"{caption}; dotted: what was converted"))
-    shown = tuple(
-        (f"Table {number}", grid.short(tables.TABLES[number](rows)))
-        for number in ("3", "4", "5", "6")
-    )
+        drawing = systems.table(number, rows)
+        if drawing is not None:
+            data = systems.data_of_table(number, rows)
+            caption = f"Table {number}: published, and measured here on {data}"
+            here = [row for row in of if row.dataset == systems.dataset(number)]
+            shown.append(drawn(drawing, f"table-{number}", caption, here))
+    converted = systems.conversion(rows)
+    if converted is not None:
+        caption = "Converted networks and directly trained ones against T"
+        caption += "; dotted: what was converted"
+        shown.append(drawn(converted, "conversion", caption, of))
     text = (
         "Every row of the paper in its order: its own figures and those it cites, beside them what "
         "was measured here, our networks and the other systems alike, on the same samples and the "
         "same split. An accuracy at reduced width, on part of the data or over fewer epochs is not "
         "comparable with a published one; fidelity says whose parameters another system has, "
-        "deviations what of it is not as published. " + SECONDS
+        "deviations what of it is not as published. "
+        f"{BANDS} {SECONDS}"
     )
-    return Section("tables", "Tables 3 to 6", text, tuple(drawn), shown)
+    listed = tuple(
+        (f"Table {number}", grid.short(tables.TABLES[number](rows), f"Table {number}"))
+        for number in ("3", "4", "5", "6")
+    )
+    return Section("tables", "Tables 3 to 6", text, tuple(shown), listed)
+
+
+def energy(rows: list[Row]) -> Section | None:
+    """What an inference costs, said three ways; None where nothing was counted."""
+    shown = costs.ways(rows)
+    if not shown:
+        return None
+    drawing = costs.figure(rows)
+    caption = "Trained networks: accuracy against what an inference takes"
+    of = _of(rows, "energy", *costs.OVER)
+    figures = () if drawing is None else (drawn(drawing, "energy", caption, of),)
+    text = "Of one test sample. The three ways answer three questions and do not compare."
+    return Section("energy", "Energy, said three ways", text, figures, shown)
 
 
 SECTIONS = (
@@ -269,14 +171,5 @@ SECTIONS = (
     neunorm,
     paper_tables,
     ablations,
+    energy,
 )  # in their order
-
-
-def _drawn(figure: go.Figure, name: str, caption: str) -> Figure:
-    html = figure.to_html(
-        full_html=False,
-        include_plotlyjs=False,
-        div_id=f"figure-{name}",
-        config={"displayModeBar": False, "responsive": True},
-    )
-    return Figure(caption, Markup(html))

@@ -1,10 +1,10 @@
-"""Figures of the systems that the paper compares with: published against live, and conversion."""
+"""What the figures of the systems that the paper compares with show: published against live, and
+conversion.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import plotly.graph_objects as go
 
 from harness.analysis.paper import is_of, measures
 from harness.analysis.published import Published, published
@@ -12,51 +12,56 @@ from harness.analysis.statistics import Mean, share
 from harness.analysis.systems import Live, live
 from harness.analysis.trained import trainings
 from harness.records import Row
-from harness.report.figures import COLOURS, finished
-from harness.report.trained import band
-from harness.spec import ANN
+from harness.report.drawing import Curve, Curves, Dots, Mark, Strip, Strips, linear, steps_of_time
+from harness.report.provenance import data_name
+from harness.report.trained import axis_of_accuracies, data_of, in_per_cent, of_accuracies
+from harness.spec import ANN, paper
 
-LINE = 34  # pixels of height for each row of a table
+PUBLISHED = Mark(0.0, colour=0, form="bar")
+MEASURED = Mark(0.0, colour=1)
 
 
-def table(number: int, rows: Sequence[Row]) -> go.Figure | None:
+def table(number: int, rows: Sequence[Row]) -> Dots | None:
     """Every row of a table: the published accuracy, and what was measured here; None: nothing was.
 
-    Bars are 95 % intervals over seeds; what has none draws nothing at random, or had one seed.
+    Intervals are 95 % over seeds; what has none draws nothing at random, or had one seed.
     """
-    measured = [(row, *each) for row in published(number) for each in _measured(row, rows)]
+    strips = []
+    measured = 0
+    for row in published(number):
+        found = [in_per_cent(each, MEASURED.colour, how) for how, each in _measured(row, rows)]
+        measured += len(found)
+        says = Mark(100 * row.accuracy, note="published", form="bar")
+        strips.append(Strip(_name(row), (says, *found)))
     if not measured:
         return None
-    figure = go.Figure()
-    names = [_name(row) for row in published(number)]
-    figure.add_scatter(
-        name="published",
-        x=[row.accuracy for row in published(number)],
-        y=names,
-        mode="markers",
-        marker={"symbol": "line-ns-open", "size": 16, "color": COLOURS[0]},
-        hovertemplate="%{y}: %{x:.4f} published<extra></extra>",
-    )
-    figure.add_scatter(
-        name="measured here",
-        x=[found.value for _, _, found in measured],
-        y=[_name(row) for row, _, _ in measured],
-        error_x={
-            "type": "data",
-            "color": "#808080",
-            "symmetric": False,
-            "array": [found.high - found.value for _, _, found in measured],
-            "arrayminus": [found.value - found.low for _, _, found in measured],
-        },
-        mode="markers",
-        marker={"color": COLOURS[4]},
-        customdata=[[how, found.n] for _, how, found in measured],
-        hovertemplate="%{customdata[0]}: %{x:.4f}, n = %{customdata[1]}<extra></extra>",
-    )
-    figure.update_xaxes(title="test accuracy", range=[0, 1])
-    done = finished(figure, "")
-    done.update_yaxes(autorange="reversed", automargin=True)
-    return done.update_layout(height=LINE * len(names) + 130)
+    axis = linear("test accuracy, %", 0.0, 100.0, "{:.1f} %")
+    key = (("published", PUBLISHED), ("measured here", MEASURED))
+    title = paper.settings(dataset(number)).title
+    return Dots(axis, (Strips(f"published on {title}", tuple(strips)),), key=key)
+
+
+def dataset(number: int) -> str:
+    """The data set of a table."""
+    return published(number)[0].dataset
+
+
+def data_of_table(number: int, rows: Sequence[Row]) -> str:
+    """What the rows of a table were measured on here, as its caption says it."""
+    names: dict[str, None] = {}
+    for row in published(number):
+        for each in trainings(rows, "accuracy"):
+            if measures(row, each.condition):
+                names[data_of(each)] = None
+        for system in live(rows):
+            if is_of(row, system):
+                names[_data_of(system)] = None
+    return "; ".join(names)
+
+
+def _data_of(each: Live) -> str:
+    condition = each.condition
+    return data_name(condition.case.dataset, condition.data_source, condition.substitute)
 
 
 def _name(row: Published) -> str:
@@ -79,7 +84,7 @@ def _how(each: Live) -> str:
     return f"{each.name}, {each.window}" if each.window else each.name
 
 
-def conversion(rows: Sequence[Row]) -> go.Figure | None:
+def conversion(rows: Sequence[Row]) -> Curves | None:
     """Accuracy on CIFAR-10 against T: networks converted from one without spikes, and the paper's,
     trained directly; dotted: what was converted. None where nothing was.
     """
@@ -90,17 +95,23 @@ def conversion(rows: Sequence[Row]) -> go.Figure | None:
     ]
     if not found:
         return None
-    figure = go.Figure()
-    for n, each in enumerate(found):
-        colour = COLOURS[(n + 1) % len(COLOURS)]
-        steps = each.over_steps
-        values = [[row.test_accuracy for row in each.tested if row.tested_T == T] for T in steps]
-        band(figure, each.name, list(steps), values, colour)
+    drawn, levels = [], []
+    for n, each in enumerate(found, 1):
+        marks = [(float(T), in_per_cent(made, n)) for T, made in each.over_steps.items()]
+        drawn.append(Curve(each.name, n, tuple(marks)))
         if each.source_accuracy is not None:
-            figure.add_hline(
-                y=each.source_accuracy.value, line_dash="dot", line_width=1, line_color=colour
-            )
-    direct = {
+            name = f"{each.name}, before its conversion"
+            levels.append((100 * each.source_accuracy.value, name, n))
+    direct = _direct(rows)
+    if direct:
+        drawn.append(Curve("CIFARNet, trained directly over T", 0, direct))
+    x = steps_of_time([T for curve in drawn for T, _ in curve.marks])
+    return Curves(x, axis_of_accuracies(drawn, "test accuracy, %"), tuple(drawn), tuple(levels))
+
+
+def _direct(rows: Sequence[Row]) -> tuple[tuple[float, Mark], ...]:
+    """The paper's network on CIFAR-10 by the T it was trained over."""
+    found = {
         each.condition.case.T: list(each.accuracies.values())
         for each in trainings(rows, "timesteps")
         if each.condition.case.dataset == "cifar10"
@@ -108,9 +119,4 @@ def conversion(rows: Sequence[Row]) -> go.Figure | None:
         and each.condition.case.framework != ANN
         and each.condition.case.network.neunorm is None
     }
-    if direct:
-        steps = sorted(direct)
-        name = "CIFARNet, trained directly over T"
-        band(figure, name, steps, [direct[T] for T in steps], COLOURS[0])
-    figure.update_xaxes(title="T, steps of time", type="log")
-    return finished(figure, "test accuracy")
+    return tuple((float(T), of_accuracies(found[T], 0)) for T in sorted(found))

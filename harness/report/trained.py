@@ -1,4 +1,4 @@
-"""The report's figures of trainings (Plotly); None where there is nothing to draw."""
+"""What the figures of trainings show: accuracies in per cent; None where there is nothing."""
 
 from __future__ import annotations
 
@@ -7,90 +7,138 @@ from dataclasses import replace
 from statistics import fmean
 
 import numpy as np
-import plotly.graph_objects as go
 
 from harness.analysis.ablations import ablated
+from harness.analysis.groups import grouped
 from harness.analysis.learning import curves
-from harness.analysis.statistics import mean, share
+from harness.analysis.statistics import Mean, mean, share
 from harness.analysis.trained import Condition, Trainings, trainings
 from harness.records import ConfusionRow, EpochRow, Row, TestedRow
-from harness.report.figures import COLOURS, finished
+from harness.report.drawing import (
+    Axis,
+    Curve,
+    Curves,
+    Dots,
+    Mark,
+    Strip,
+    Strips,
+    ValueMap,
+    linear,
+    names,
+    per_cent,
+    spread,
+    steps_of_time,
+)
+from harness.report.provenance import data_name
 from harness.spec import ANN, paper
 from harness.suites.ablations import AS_IT_IS
 
+ACCURACY = "test accuracy after the last epoch, %"
+# CIFAR-10's classes, which DVS-CIFAR10 shares; those of digits are their figures.
+CLASSES = (
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
+)
 
-def timesteps(rows: Sequence[Row]) -> go.Figure | None:
+
+def data_of(each: Trainings) -> str:
+    """What a training was made on, as captions name it."""
+    condition = each.condition
+    return data_name(condition.case.dataset, condition.data_source, condition.substitute)
+
+
+def of_accuracies(values: Sequence[float], colour: int) -> Mark:
+    """The mean of accuracies over seeds with its interval, in per cent."""
+    return in_per_cent(share(values), colour)
+
+
+def in_per_cent(found: Mean, colour: int, note: str = "") -> Mark:
+    """A mean of shares as a mark."""
+    value, low, high = (100 * each for each in (found.value, found.low, found.high))
+    return Mark(value, low, high, found.n, note, colour)
+
+
+def axis_of_accuracies(drawn: Sequence[Curve], title: str = ACCURACY) -> Axis:
+    """The axis on which all marks of curves and their intervals lie."""
+    ends = [end for curve in drawn for _, mark in curve.marks for end in spread(mark)]
+    return per_cent(title, ends)
+
+
+def timesteps(rows: Sequence[Row]) -> Curves | None:
     """Fig. 5: test accuracy against T with intervals over seeds; dotted: tested over another T."""
     found = trainings(rows, "timesteps")
-    groups: dict[Condition, list[Trainings]] = {}
-    for each in found:
-        case = replace(each.condition.case, T=1)
-        groups.setdefault(replace(each.condition, case=case), []).append(each)
     if not found:
         return None
-    figure = go.Figure()
-    for n, (condition, group) in enumerate(groups.items()):
-        colour = COLOURS[n % len(COLOURS)]
-        name = f"{condition.case.dataset} {condition.case.scale}"
-        name += f" NeuNorm {condition.reading}" if condition.case.network.neunorm else ""
-        steps = [each.condition.case.T for each in group]
-        band(figure, name, steps, [_accuracies(each) for each in group], colour)
-        for each in group:
-            xs = sorted({row.tested_T for row in each.of_kind(TestedRow)})
-            ys = [fmean(each.tested_at(T)) for T in xs]
-            figure.add_scatter(
-                x=xs,
-                y=ys,
-                mode="lines+markers",
-                line={"dash": "dot", "width": 1},
-                opacity=0.6,
-                name=f"trained over T = {each.condition.case.T}, tested over others",
-            )
-    figure.update_xaxes(title="T", type="log", tickvals=[1, 2, 4, 8, 16], dtick=None)
-    return finished(figure, "test accuracy after the last epoch")
+    drawn = []
+    for n, group in enumerate(grouped(found, _without_steps).values()):
+        first = group[0].condition
+        neunorm = f" NeuNorm {first.reading}" if first.case.network.neunorm else ""
+        name = f"{data_of(group[0])}: {first.case.scale}{neunorm}"
+        steps = [float(each.condition.case.T) for each in group]
+        marks = [of_accuracies(_accuracies(each), n) for each in group]
+        drawn.append(Curve(name, n, tuple(zip(steps, marks, strict=True))))
+        drawn += [each for trained in group if (each := _over_steps(trained, n))]
+    steps = [x for curve in drawn for x, _ in curve.marks]
+    return Curves(steps_of_time(steps), axis_of_accuracies(drawn), tuple(drawn))
 
 
-def scale(rows: Sequence[Row]) -> go.Figure | None:
+def _without_steps(each: Trainings) -> Condition:
+    return replace(each.condition, case=replace(each.condition.case, T=1))
+
+
+def _over_steps(each: Trainings, colour: int) -> Curve | None:
+    """How a network that was trained over one T does over others."""
+    steps = sorted({row.tested_T for row in each.of_kind(TestedRow)})
+    marks = [(float(T), of_accuracies(each.tested_at(T), colour)) for T in steps]
+    name = f"trained over T = {each.condition.case.T}, tested over others"
+    return Curve(name, colour, tuple(marks), dotted=True) if marks else None
+
+
+def scale(rows: Sequence[Row]) -> Curves | None:
     """Fig. 4: test accuracy of the three scales, with intervals over seeds."""
     found = trainings(rows, "scale")
     if not found:
         return None
-    figure = go.Figure()
-    for n, dataset in enumerate(dict.fromkeys(each.condition.case.dataset for each in found)):
-        measured = [each for each in found if each.condition.case.dataset == dataset]
-        title = paper.settings(dataset).title
-        values = [_accuracies(each) for each in measured]
-        band(figure, title, [each.condition.case.scale for each in measured], values, COLOURS[n])
-    return finished(figure, "test accuracy after the last epoch")
+    scales = list(dict.fromkeys(each.condition.case.scale for each in found))
+    scales.sort(key=lambda scale: paper.paper_order("", scale))
+    drawn = []
+    for n, (name, group) in enumerate(grouped(found, data_of).items()):
+        marks = [
+            (float(scales.index(each.condition.case.scale)), of_accuracies(_accuracies(each), n))
+            for each in group
+        ]
+        drawn.append(Curve(name, n, tuple(marks)))
+    return Curves(names("scale", scales), axis_of_accuracies(drawn), tuple(drawn))
 
 
-def learning_curves(rows: Sequence[Row], suite: str, dataset: str) -> go.Figure | None:
-    """Test accuracy by epoch of each training, with intervals over seeds; dotted: training."""
-    found = [each for each in trainings(rows, suite) if each.condition.case.dataset == dataset]
-    if not found:
-        return None
-    figure = go.Figure()
+def learning_curves(rows: Sequence[Row], suite: str) -> list[tuple[str, Curves]]:
+    """By data: accuracy by epoch of each training, with intervals over seeds; dotted: training."""
+    groups = grouped(trainings(rows, suite), data_of)
+    return [(name, drawn) for name, group in groups.items() if (drawn := _curves(group, suite))]
+
+
+def _curves(found: Sequence[Trainings], suite: str) -> Curves | None:
+    drawn: list[Curve] = []
     for n, each in enumerate(found):
         by_seed = list(curves(each).values())
         epochs = sorted(set.intersection(*(set(curve) for curve in by_seed))) if by_seed else []
-        values = [[curve[epoch] for curve in by_seed] for epoch in epochs]
-        colour, name = COLOURS[n % len(COLOURS)], _training_name(each, suite)
-        band(figure, name, epochs, values, colour)
-        figure.add_scatter(
-            name=f"{name}, training",
-            x=epochs,
-            y=[fmean(row.train_accuracy for row in _at(each, epoch)) for epoch in epochs],
-            mode="lines",
-            line={"color": colour, "dash": "dot", "width": 1},
-            showlegend=False,
-            hovertemplate="training, epoch %{x}: %{y:.4f}<extra></extra>",
-        )
-    figure.update_xaxes(title="epoch")
-    return finished(figure, "accuracy")
+        name = _training_name(each, suite)
+        tested = [of_accuracies([curve[epoch] for curve in by_seed], n) for epoch in epochs]
+        learnt = [Mark(100 * fmean(_learnt(each, epoch)), colour=n) for epoch in epochs]
+        at = [float(epoch) for epoch in epochs]
+        drawn.append(Curve(name, n, tuple(zip(at, tested, strict=True)), band=True))
+        trained = tuple(zip(at, learnt, strict=True))
+        name = f"{name}, in training"
+        drawn.append(Curve(name, n, trained, dotted=True, listed=False))
+    last = max((x for curve in drawn for x, _ in curve.marks), default=0.0)
+    if not last:
+        return None
+    x = linear("epoch", 0.0, last, "epoch {:g}")
+    return Curves(x, axis_of_accuracies(drawn, "accuracy, %"), tuple(drawn))
 
 
-def _at(each: Trainings, epoch: int) -> list[EpochRow]:
-    return [row for row in each.of_kind(EpochRow) if row.epoch == epoch]
+def _learnt(each: Trainings, epoch: int) -> list[float]:
+    return [row.train_accuracy for row in each.of_kind(EpochRow) if row.epoch == epoch]
 
 
 def _training_name(each: Trainings, suite: str) -> str:
@@ -104,84 +152,50 @@ def _training_name(each: Trainings, suite: str) -> str:
     return f"{name}, T = {case.T}" if suite == "timesteps" else name
 
 
-def ablations(rows: Sequence[Row]) -> go.Figure | None:
+def ablations(rows: Sequence[Row]) -> Dots | None:
     """What each change costs in accuracy, with intervals over seeds."""
     shown = [(each, mean(each.gains)) for each in ablated(rows) if each.change != AS_IT_IS]
     if not shown:
         return None
-    figure = go.Figure()
-    figure.add_scatter(
-        x=[100 * gain.value for _, gain in shown],
-        y=[each.change for each, _ in shown],
-        error_x={
-            "type": "data",
-            "color": "#808080",
-            "symmetric": False,
-            "array": [100 * (gain.high - gain.value) for _, gain in shown],
-            "arrayminus": [100 * (gain.value - gain.low) for _, gain in shown],
-        },
-        mode="markers",
-        marker={"color": COLOURS[0], "size": 9},
-        hovertemplate="%{y}: %{x:+.1f} points<extra></extra>",
-    )
-    figure.add_vline(x=0, line_dash="dot")
-    figure.update_yaxes(autorange="reversed", automargin=True)
-    figure.update_xaxes(title="points of test accuracy, less the training without the change")
-    return finished(figure, "")
+    groups = []
+    for name, group in grouped(shown, lambda pair: data_of(pair[0].trainings)).items():
+        marks = [(each.change, in_per_cent(gain, 0)) for each, gain in group]
+        strips = [Strip(change, (mark,), f"{mark.value:+.1f}") for change, mark in marks]
+        groups.append(Strips(name, tuple(strips)))
+    every = [mark for group in groups for strip in group.strips for mark in strip.marks]
+    ends = [0.0, *(end for mark in every for end in spread(mark))]
+    title = "points of test accuracy, less the training without the change"
+    axis = linear(title, min(ends), max(ends), "{:+.1f} points")
+    return Dots(axis, tuple(groups), ((0.0, "without the change"),))
 
 
 def _accuracies(each: Trainings) -> list[float]:
     return list(each.accuracies.values())
 
 
-def band(
-    figure: go.Figure,
-    name: str,
-    xs: Sequence[object],
-    values: Sequence[Sequence[float]],
-    colour: str,
-) -> None:
-    """The mean accuracy of each x as a line with Student's 95 % interval as bars."""
-    means = [share(each) for each in values]
-    figure.add_scatter(
-        name=name,
-        x=list(xs),
-        y=[each.value for each in means],
-        error_y={
-            "type": "data",
-            "color": "#808080",
-            "symmetric": False,
-            "array": [each.high - each.value for each in means],
-            "arrayminus": [each.value - each.low for each in means],
-        },
-        mode="lines+markers",
-        line={"color": colour},
-        hovertemplate="%{x}: %{y:.4f}<extra></extra>",
-    )
-
-
-def confusion(rows: Sequence[Row], dataset: str) -> list[tuple[str, go.Figure]]:
-    """Fig. 6: mean votes (columns) of random test images of each class (rows), each reading; all
-    in one scale of colours.
+def confusion(rows: Sequence[Row]) -> list[tuple[str, ValueMap]]:
+    """Fig. 6: mean votes (columns) of random test images of each class (rows), by data and
+    reading; those of one data set in one scale of colours.
     """
-    votes = []
-    for each in trainings(rows, "neunorm"):
-        matrices = [row.votes for row in each.of_kind(ConfusionRow)]
-        if each.condition.case.dataset == dataset and matrices:
-            votes.append((f"NeuNorm {each.condition.reading}", np.mean(matrices, axis=0)))
-    most = max((matrix.max() for _, matrix in votes), default=1.0)
-    figures = []
-    for name, matrix in votes:
-        figure = go.Figure(
-            go.Heatmap(
-                z=matrix.tolist(),
-                zmin=0,
-                zmax=most,
-                colorscale="Viridis",
-                hovertemplate="label %{y}, vote for %{x}: %{z:.3f}<extra></extra>",
-            )
-        )
-        figure.update_yaxes(title="label", autorange="reversed", dtick=1)
-        figure.update_xaxes(title="vote for", dtick=1)
-        figures.append((name, finished(figure, "label")))
-    return figures
+    drawn = []
+    for data, group in grouped(trainings(rows, "neunorm"), data_of).items():
+        votes = [(each, row) for each in group if (row := _votes(each)) is not None]
+        most = max((float(matrix.max()) for _, matrix in votes), default=1.0)
+        for each, matrix in votes:
+            labels = _labels(each, len(matrix))
+            values = tuple(tuple(map(float, line)) for line in matrix)
+            shown = ValueMap(labels, labels, values, most, "label", "mean vote for")
+            drawn.append((f"{data}, NeuNorm {each.condition.reading}", shown))
+    return drawn
+
+
+def _votes(each: Trainings) -> np.ndarray | None:
+    matrices = [row.votes for row in each.of_kind(ConfusionRow)]
+    return np.mean(matrices, axis=0) if matrices else None
+
+
+def _labels(each: Trainings, count: int) -> tuple[str, ...]:
+    """The names of the classes; digits are 0 to 9, where they stand in for photographs too."""
+    photographs = each.condition.case.dataset in ("cifar10", "dvs-cifar10")
+    named = photographs and not each.condition.substitute and count == len(CLASSES)
+    return CLASSES if named else tuple(map(str, range(count)))

@@ -12,6 +12,7 @@ from harness.spec.case import (
 )
 from harness.spec.errors import NotationError, UsageError
 from harness.spec.fields import Beside, CaseFields, Effort, Initialisation, Mode, Precision, Window
+from harness.spec.given import NamedNetwork, NetworkFile
 from harness.spec.layers import AvgPool, Conv, Layer, Linear, Stage, Voting
 from harness.spec.network import LIF, Network, NeuNorm, Reading
 from harness.spec.selection import Access, Allocator, Budget, Say, Selection
@@ -40,7 +41,9 @@ __all__ = [
     "Layer",
     "Linear",
     "Mode",
+    "NamedNetwork",
     "Network",
+    "NetworkFile",
     "NeuNorm",
     "NotationError",
     "Precision",

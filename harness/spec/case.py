@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -27,9 +28,13 @@ from harness.spec.fields import (
 from harness.spec.network import Network
 from harness.spec.training import SGD, Adam, Training, checked
 
-SUITES = ("acceleration", "timesteps", "scale", "neunorm", "accuracy", "ablations", "baselines")
+SUITES = (
+    *("acceleration", "timesteps", "scale", "neunorm", "accuracy", "ablations", "baselines"),
+    "energy",
+)
 # The "framework" of the network of the same structure without spikes (Table 5's baseline).
 ANN = "ann"
+_SHA256 = re.compile("[0-9a-f]{64}")  # it names a file
 # A cell's convolutions and products alone, which all ratios are to.
 FLOOR = "floor"
 # The contender whose time is the yardstick of speedups.
@@ -78,8 +83,12 @@ class Case:
     # how the system that `framework` is runs, where it is another one; a cell has none, and its
     # `repr` draws the order of its rounds
     beside: Beside | None = field(default=None, repr=False)
+    # of the file of its first weights, kept in OUT/weights; None: they are drawn
+    weights_sha256: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        if self.weights_sha256 is not None and not _SHA256.fullmatch(self.weights_sha256):
+            raise UsageError("weights_sha256 is no hash of 64 hexadecimal digits")
         if self.suite not in SUITES:
             raise UsageError(f"unknown suite {self.suite!r}, choose from {', '.join(SUITES)}")
         paper.settings(self.dataset)  # raises UsageError for another
@@ -123,6 +132,7 @@ class Case:
             mode=self.mode,
             optimiser="sgd" if isinstance(self.optimiser, SGD) else "adam",
             optimiser_lr=self.optimiser.lr,
+            weights_sha256=self.weights_sha256,
         )
         if self.beside:
             flat = replace(flat, effort=self.beside.effort, window=self.beside.window)
@@ -135,11 +145,13 @@ class Case:
 
     @property
     def pace(self) -> float:
-        """How much work the case's training is, in multiply-accumulates of forward passes.
+        """How much work the case is, in multiply-accumulates of forward passes.
 
         A data set that is not known yet counts as a large one.
         """
-        training = self.trained
+        training = self.training
+        if training is None:
+            return float(self.network.macs * self.T * self.batch_size)
         return float(self.network.macs * self.T * training.epochs * (training.samples or 50_000))
 
     @property
@@ -190,4 +202,5 @@ def _case(*values: Any) -> Case:
         mode=row.mode,
         training=training_of(row),
         beside=Beside(row.effort, row.window) if row.effort else None,
+        weights_sha256=row.weights_sha256,
     )

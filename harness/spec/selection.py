@@ -9,7 +9,10 @@ from math import inf
 from pathlib import Path
 from typing import Literal
 
+from harness.spec import paper
+from harness.spec.errors import UsageError
 from harness.spec.fields import Initialisation, Mode, Precision
+from harness.spec.given import NamedNetwork, NetworkFile
 from harness.spec.network import Reading
 
 Allocator = Literal["keep", "system"]  # whether the process keeps the memory it has freed
@@ -22,7 +25,8 @@ class Selection:
 
     frameworks: tuple[str, ...]
     datasets: tuple[str, ...] | None = None
-    networks: tuple[str, ...] | None = None  # names or notations
+    networks: tuple[str, ...] | None = None  # names, notations or files
+    files: tuple[NetworkFile, ...] = ()  # those among them, read
     steps: tuple[int, ...] | None = None  # each T to run
     seeds: tuple[int, ...] | None = None
     epochs: int | None = None
@@ -40,6 +44,23 @@ class Selection:
     baselines: tuple[str, ...] | None = None  # systems of Tables 3 to 6
     tuned: bool = False  # each framework in the forms that a skilled user switches on as well
 
+    def network(
+        self, name: str, dataset: str, *, neunorm: Reading | None, width: Fraction
+    ) -> NamedNetwork:
+        """A network of the paper by name, of a notation, or of a file, which has its own NeuNorm
+        and width.
+
+        Raises UsageError for what there is not, NotationError for a wrong notation.
+        """
+        for file in self.files:
+            if file.name == name:
+                for option, given in (("--width", self.width), ("--neunorm", self.neunorm)):
+                    if given is not None:
+                        raise UsageError(f"{name} has its own: leave {option} out")
+                return file.on(dataset)
+        scale, found = paper.network(name, dataset, neunorm=neunorm, width=width)
+        return NamedNetwork(scale, found, width)
+
 
 @dataclass(frozen=True)
 class Access:
@@ -48,6 +69,7 @@ class Access:
     root: Path
     download: frozenset[str] = frozenset()  # data sets to fetch where they are missing
     fresh: bool = False  # measure anew what is done or begun
+    keep_weights: bool = False  # of what is trained, in OUT/weights
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -95,7 +95,12 @@ class Cell:
         entries = yield from self.contenders.prove(batch)
         if not entries:
             return
-        self._judge = Judge(self.case, batch, other)
+        self._judge = Judge(self.case, batch, other, self.ledger.store.out)
+        try:
+            _ = self._judge.first_weights
+        except UsageError as error:  # those that the case names are not here
+            self._all_failed(str(error))
+            return
         contenders = yield from self.contenders.ready(entries, self._judge)
         self._judge.forget()
         self._start(contenders)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from harness.datasets import Batch
+from harness.formats.weights import kept_reference
 from harness.proof.answer import Answer, Question
 from harness.proof.audit import Audit, Finding
 from harness.records import AuditRow, Record
@@ -61,6 +63,7 @@ class Judge:
     cell: Case
     batch: Batch
     other: Batch
+    out: Path | None = None  # the result folder, which keeps weights that a case names
     _audits: dict[tuple[When, Case], Audit] = field(default_factory=dict)
 
     @cached_property
@@ -70,6 +73,8 @@ class Judge:
 
     def _weights(self, when: When) -> tuple[ReferenceNetwork, Tensor]:
         few = self._of(when).inputs[:, :CALIBRATION_SAMPLES].to(DTYPES[self.cell.precision])
+        if when == "before" and self.cell.weights_sha256 is not None:
+            return kept_reference(self.cell, few, self.out), few
         seed = self.cell.seed if when == "before" else self.cell.seed + 1
         scheme = self.cell.initialisation
         return initialised(self.cell.network, few, seed=seed, scheme=scheme), few

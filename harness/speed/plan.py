@@ -23,6 +23,15 @@ DESCENT_SECONDS = 25.0  # of one contender in bf16: it trains eight times (desce
 START_SECONDS = 8.0  # of one contender: its processes start, and small things are done
 FOREIGN_SECONDS = 120.0  # of one in a runtime of its own: it is slow, and may be run in part
 PASSES = 3  # forward, and two gradients
+# What a training takes over its convolutions at full width: its networks are narrow, and it tests.
+OF_TRAINING = 2.5
+
+
+def training_seconds(cases: tuple[Case, ...]) -> float:
+    """Of training these cases on this machine, about: half or twice as much is no surprise."""
+    rate = _rate(torch.device(cases[0].device))
+    passes = PASSES * sum(case.pace for case in cases)
+    return OF_TRAINING * passes / rate + START_SECONDS * len(cases)
 
 
 def seconds(cases: tuple[Case, ...], budget: Budget) -> float:

@@ -12,6 +12,7 @@ from harness.suites import (
     acceleration,
     accuracy,
     baselines,
+    energy,
     neunorm,
     scale,
     timesteps,
@@ -28,7 +29,7 @@ class Suite:
     frameworks: tuple[str, ...] | None = None
     beside: tuple[str, ...] = ()  # variants that run too where none is named
     apart: tuple[str, ...] = ()  # frameworks that run where they are named alone
-    trains: bool = False  # its cases are trained; else they are timed
+    trains: bool = False  # its cases are done one by one, as trainings are; else they are timed
     long: bool = False  # whether it has trainings of `--long`
 
 
@@ -40,6 +41,7 @@ SUITES: dict[str, Suite] = {
     "accuracy": Suite(accuracy.cases, trained.FRAMEWORKS, trains=True, long=True),
     "ablations": Suite(ablations.cases, trained.FRAMEWORKS, trains=True, long=True),
     "baselines": Suite(baselines.cases, (), trains=True),
+    "energy": Suite(energy.cases, energy.FRAMEWORKS, trains=True),
 }
 
 

@@ -69,13 +69,13 @@ def _case(
 ) -> Case:
     framework, precision = form
     width = selection.width or Fraction(1)
-    name, network = paper.network(scale, dataset, neunorm=selection.neunorm, width=width)
+    chosen = selection.network(scale, dataset, neunorm=selection.neunorm, width=width)
     return Case(
         suite="acceleration",
         dataset=dataset,
-        scale=name,
-        network=network,
-        width=width,
+        scale=chosen.scale,
+        network=chosen.network,
+        width=chosen.width,
         framework=framework,
         T=T,
         batch_size=selection.batch_size or BATCH_SIZE,
@@ -85,4 +85,5 @@ def _case(
         optimiser=paper.settings(dataset).optimiser,
         initialisation=selection.initialisation,
         mode=selection.mode,
+        weights_sha256=chosen.weights_sha256,
     )

@@ -119,7 +119,7 @@ def _cases(suite: str, selection: Selection, wish: Wish) -> Iterator[Case]:
     size, settings = size_of(selection, wish.dataset), paper.settings(wish.dataset)
     dropout = settings.dropout if size.dropout is None else size.dropout
     width = selection.width or size.width
-    name, network = paper.network(wish.network, wish.dataset, neunorm=wish.neunorm, width=width)
+    chosen = selection.network(wish.network, wish.dataset, neunorm=wish.neunorm, width=width)
     steps = (wish.T,) if wish.T else selection.steps or (size.steps,)
     epochs = selection.epochs or size.epochs or settings.epochs
     training = Training(
@@ -140,9 +140,9 @@ def _cases(suite: str, selection: Selection, wish: Wish) -> Iterator[Case]:
         yield Case(
             suite=suite,
             dataset=wish.dataset,
-            scale=name,
-            network=replace(network, dropout=dropout),
-            width=width,
+            scale=chosen.scale,
+            network=replace(chosen.network, dropout=dropout),
+            width=chosen.width,
             framework=framework,
             T=T,
             batch_size=selection.batch_size or size.batch_size,
@@ -152,6 +152,7 @@ def _cases(suite: str, selection: Selection, wish: Wish) -> Iterator[Case]:
             optimiser=optimiser,
             initialisation=selection.initialisation,
             training=training,
+            weights_sha256=chosen.weights_sha256,
         )
 
 

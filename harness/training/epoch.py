@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import isfinite
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +23,11 @@ from harness.datasets import Labelled
 from harness.datasets.augment import cropped_and_flipped
 from harness.datasets.batch import network_input
 from harness.datasets.samples import SPLIT_SEED
+from harness.formats.weights import kept_reference
 from harness.reference import coding, synapses
 from harness.reference.ann import initialised_ann
 from harness.reference.initialise import copy_parameters, initialised
+from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
 from harness.spec import ANN, DEAD_RATE, Case, UsageError
 from harness.system import clock
@@ -99,8 +102,11 @@ class Learner:
         return DTYPES[self.case.precision]
 
 
-def begin(case: Case, data: DataSplits) -> Learner:
-    """The case's network with its first weights. Raises what its adapter raises."""
+def begin(case: Case, data: DataSplits, out: Path | None = None) -> Learner:
+    """The case's network with its first weights; those that it names are in the result folder.
+
+    Raises what its adapter raises, and UsageError where weights that it names are not there.
+    """
     device = torch.device(case.device)
     dtype = DTYPES[case.precision]
     data = data.to(device)
@@ -112,9 +118,14 @@ def begin(case: Case, data: DataSplits) -> Learner:
         )
     else:
         module = adapters.load(case.framework).build(case.network).to(device=device, dtype=dtype)
-        weights = initialised(case.network, x, seed=case.seed, scheme=case.initialisation)
-        copy_parameters(weights, module)
+        copy_parameters(_first_weights(case, x, out), module)
     return Learner(case, data, module, step.optimiser(module.parameters(), case.optimiser))
+
+
+def _first_weights(case: Case, x: Tensor, out: Path | None) -> ReferenceNetwork:
+    if case.weights_sha256 is not None:
+        return kept_reference(case, x, out)
+    return initialised(case.network, x, seed=case.seed, scheme=case.initialisation)
 
 
 def epoch(learner: Learner, number: int, tell: Tell) -> Epoch:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import torch
+
 from harness.datasets import Labelled
 from harness.proof import certificate
 from harness.records import (
     CertificateRow,
     ConfusionRow,
     EpochRow,
+    OperationsRow,
     Record,
     Row,
     TestedRow,
@@ -21,15 +24,25 @@ from harness.records.build import stamped
 from harness.records.identity import EXAM
 from harness.records.ledger import Ledger
 from harness.spec import Case, Training
-from harness.training import epoch
+from harness.training import counting, epoch
 from harness.training.checkpoint import Epoch
 from harness.training.epoch import Learner
 
 CONFUSION_SAMPLES = 500  # as in Fig. 6
+COUNTED_SAMPLES = 500  # test samples, the first ones, on which operations are counted
 
 
-def keep_results(row: Record, learner: Learner, epochs: tuple[Epoch, ...], ledger: Ledger) -> None:
-    """Rows of what the trained network can do; the one that says it is done comes last."""
+def keep_results(
+    row: Record,
+    learner: Learner,
+    epochs: tuple[Epoch, ...],
+    ledger: Ledger,
+    kept_weights_sha256: str | None = None,
+) -> None:
+    """Rows of what the trained network can do; the one that says it is done comes last.
+
+    `kept_weights_sha256`: of its weights, where they are kept.
+    """
     training = learner.case.trained
     for T in training.tested_at:
         right = epoch.accuracy(learner, learner.data.test, T)
@@ -48,6 +61,7 @@ def keep_results(row: Record, learner: Learner, epochs: tuple[Epoch, ...], ledge
         )
     if learner.data.recorded is not None:
         ledger.keep(_of_transfer(row, learner, learner.data.recorded))
+    ledger.keep(_of_operations(row, learner))
     best = max(epochs, key=lambda each: each.test_accuracy)
     chosen = max(epochs, key=lambda each: each.validation_accuracy)
     ledger.keep(
@@ -60,9 +74,19 @@ def keep_results(row: Record, learner: Learner, epochs: tuple[Epoch, ...], ledge
                 chosen_test_accuracy=chosen.test_accuracy,
                 chosen_epoch=chosen.number,
                 seconds=sum(each.seconds for each in epochs),
+                kept_weights_sha256=kept_weights_sha256,
             )
         )
     )
+
+
+def _of_operations(row: Record, learner: Learner) -> OperationsRow:
+    part = learner.data.test
+    part = part.part(torch.arange(min(COUNTED_SAMPLES, len(part))))
+    case = learner.case
+    batches = (x for x, _ in part.batches(case.T, counting.BATCH))
+    layers = counting.counted(case, learner.module, batches)
+    return stamped(counting.row_of(row, layers, len(part)))
 
 
 def _of_transfer(row: Record, learner: Learner, recorded: Labelled) -> TransferRow:
@@ -121,7 +145,7 @@ def _is_wanted(row: Row, training: Training) -> bool:
         case ConfusionRow():
             return training.confusion
         case _:
-            return isinstance(row, EpochRow | TransferRow | TrainedRow)
+            return isinstance(row, EpochRow | TransferRow | OperationsRow | TrainedRow)
 
 
 def is_proved(case: Case, written: list[Row]) -> bool:

@@ -9,6 +9,7 @@ import adapters
 from harness import datasets
 from harness.adapter import Unsupported
 from harness.datasets.batch import network_input
+from harness.formats import weights
 from harness.proof import certificate
 from harness.proof.exam import Exam
 from harness.proof.rules import RULES
@@ -37,6 +38,7 @@ from harness.system.files import unwritable
 from harness.training import checkpoint, epoch, results
 from harness.training.checkpoint import Checkpoint, Epoch
 from harness.training.epoch import DataSplits, Learner
+from harness.training.kept import Ended, keep_later
 
 PROOF_SAMPLES = 12  # the first inputs and those of further attempts
 
@@ -75,13 +77,16 @@ class Trials:
                 raise Failed(too_large)
             written = ledger.begin(row)
             if results.done(case, written, ledger):
+                if self.access.keep_weights:
+                    identity = _identity(case, data, subject.software)
+                    keep_later(row, Ended(case, self._checkpoint(row), identity), ledger)
                 return End(row.key, before=True)
             self._prove(row, case, data, written, ledger)
             self._train(row, case, data, subject.software, written, ledger)
         except (Failed, adapters.Missing, Unsupported, RuntimeError) as error:
             if footprint.is_exhausted(error):  # the next case would fail too: end with the process
                 raise
-            ledger.keep(stamped(ended(row, *_outcome(error))))
+            ledger.keep(stamped(ended(row, *outcome(error))))
         return End(row.key)
 
     def _load(self, case: Case, say: Say) -> DataSplits:
@@ -140,9 +145,8 @@ class Trials:
         ledger: Ledger,
     ) -> None:
         """Trains what is not trained yet, a checkpoint after each epoch, and tests the result."""
-        path = self.out / "checkpoints" / f"{row.key}.pt"
-        identity = _identity(case, data, software)
-        learner = epoch.begin(case, data)
+        path, identity = self._checkpoint(row), _identity(case, data, software)
+        learner = _begun(case, data, self.out)
         epochs: tuple[Epoch, ...] = ()
         if not self.access.fresh:
             kept = [each for each in written if isinstance(each, EpochRow)]
@@ -154,7 +158,21 @@ class Trials:
             state = Checkpoint.of(identity, epochs, learner.module, learner.optimiser)
             state.save(path)
             ledger.keep(results.of_epoch(row, epochs[-1]))
-        results.keep_results(row, learner, epochs, ledger)
+        kept = None
+        if self.access.keep_weights:
+            content = weights.content(case.network, learner.module.parameters())
+            kept = weights.keep(self.out, content)
+        results.keep_results(row, learner, epochs, ledger, kept)
+
+    def _checkpoint(self, row: Record) -> Path:
+        return self.out / "checkpoints" / f"{row.key}.pt"
+
+
+def _begun(case: Case, data: DataSplits, out: Path) -> Learner:
+    try:
+        return epoch.begin(case, data, out)
+    except UsageError as error:  # the first weights that the case names are not here
+        raise Failed(str(error)) from error
 
 
 def _read(wanted: datasets.Wanted, test_samples: int | None, say: Say) -> DataSplits:
@@ -163,7 +181,8 @@ def _read(wanted: datasets.Wanted, test_samples: int | None, say: Say) -> DataSp
     return DataSplits.of(train, test, recorded)
 
 
-def _outcome(error: Exception) -> tuple[Outcome, str]:
+def outcome(error: Exception) -> tuple[Outcome, str]:
+    """What a case came to that an error ended, and why."""
     match error:
         case Failed():
             return error.status, str(error)

@@ -15,20 +15,28 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from harness.cli.terminal.blocks import Blocks, as_markdown
 from harness.cli.terminal.certificates import examined
 from harness.cli.terminal.claims import verdicts
-from harness.cli.terminal.grids import paper, plain, rows, systems
-from harness.cli.terminal.outcomes import checks, comparison, standing, trained
-from harness.cli.terminal.speed import acceleration
+from harness.cli.terminal.comparison import comparison
+from harness.cli.terminal.grids import energy, paper, plain, rows, systems, unbroken
+from harness.cli.terminal.numbers import duration
+from harness.cli.terminal.outcomes import checks, standing, trained
+from harness.cli.terminal.speed import acceleration, first_figures
 
 if TYPE_CHECKING:  # shown without torch
     from harness.spec import Say
 
 __all__ = [
+    "Blocks",
     "acceleration",
+    "as_markdown",
     "checks",
     "comparison",
+    "duration",
+    "energy",
     "examined",
+    "first_figures",
     "paper",
     "plain",
     "progress",
@@ -36,6 +44,7 @@ __all__ = [
     "standing",
     "systems",
     "trained",
+    "unbroken",
     "verdicts",
 ]
 

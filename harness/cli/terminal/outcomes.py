@@ -1,23 +1,21 @@
-"""What came of a training, a comparison, a look at a folder, a measurement made again."""
+"""What came of a training, a look at a folder, a measurement made again."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import pandas as pd
 from rich import box
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from harness.cli.terminal.numbers import duration, number
-from harness.records import EndedRow, EpochRow, FittedRow, TrainedRow
-from harness.spec import paper
+from harness.analysis.named import data_name
+from harness.cli.terminal.numbers import duration
+from harness.records import EndedRow, EpochRow, FittedRow, OperationsRow, TrainedRow
 
 if TYPE_CHECKING:  # shown without torch
-    from harness.analysis.compare import Change, Comparison
     from harness.analysis.status import Standing
     from harness.analysis.verify import Check
     from harness.jobs import Trained
@@ -26,7 +24,10 @@ if TYPE_CHECKING:  # shown without torch
 
 def trained(ended: Trained) -> RenderableType:
     """A training in a few lines: its three figures, and its warnings or why it came to nothing."""
-    head = Text(f"{paper.settings(ended.case.dataset).title} {_who(ended.case)}: ", "bold")
+    substitute = any(row.data_substitute for row in ended.rows)
+    simulated = any(row.data_simulated for row in ended.rows)
+    data = data_name(ended.case.dataset, substitute=substitute, simulated=simulated)
+    head = Text(f"{data} {_who(ended.case)}: ", "bold")
     lines = []
     for row in ended.rows:
         match row:
@@ -38,6 +39,8 @@ def trained(ended: Trained) -> RenderableType:
                 head.append(_three_figures(row), "default")
             case FittedRow():
                 head.append(_fitted(row), "default")
+            case OperationsRow() if row.epochs is None:
+                head.append(_counted(row), "default")
             case _:
                 pass
     if ended.before:
@@ -63,6 +66,11 @@ def _fitted(row: FittedRow) -> str:
     return f"{100 * row.test_accuracy:.2f} %{source}; {seconds}{chosen}"
 
 
+def _counted(row: OperationsRow) -> str:
+    millions = sum(row.operations) / row.counted_samples / 1e6
+    return f"{millions:,.1f} million operations a sample, of {row.counted_samples} test samples"
+
+
 def _three_figures(row: TrainedRow) -> str:
     last, best, chosen = (
         f"{100 * value:.2f} %"
@@ -70,55 +78,8 @@ def _three_figures(row: TrainedRow) -> str:
     )
     spent = row.seconds / (row.epochs or 1)
     return (
-        f"{last} after {row.epochs} epochs, best {best} (epoch {row.best_test_epoch}), "
+        f"{last} after {row.epochs} {'epoch' if row.epochs == 1 else 'epochs'}, best {best} (epoch {row.best_test_epoch}), "
         f"{chosen} where it validates best (epoch {row.chosen_epoch}); {spent:.1f} s an epoch"
-    )
-
-
-def comparison(found: Comparison) -> RenderableType:
-    """What differs in how the folders were made, what changed, then every figure."""
-    head = [Text(each, "yellow") for each in found.differences]
-    head += [Text(f"in one folder alone: {each}", "dim") for each in found.unmatched[:10]]
-    if len(found.unmatched) > 10:
-        head.append(Text(f"and {len(found.unmatched) - 10} more", "dim"))
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("", "where", "old", "new", "change", "interval", ""):
-        right = name in ("old", "new", "change")
-        grid.add_column(name, justify="right" if right else "left", overflow="fold")
-    for each in found.changes:
-        grid.add_row(
-            *map(escape, _changed(each)), style=_CALLS.get(each.call, _QUIET.get(each.call, ""))
-        )
-    return Group(*head, grid, Text(_calls(found), "bold"))
-
-
-def _calls(found: Comparison) -> str:
-    """How many changes stand out, and how many figures might hide one."""
-    calls = sum(each.call in _CALLS for each in found.changes)
-    noisy, margins = len(found.called("too noisy to tell")), found.margins
-    return (
-        f"{calls} changes stand out of the noise; {noisy} of {len(found.changes)} figures are too "
-        f"noisy to tell a change of {100 * margins.speed:g} % (speed) or "
-        f"{100 * margins.accuracy:g} points (accuracy)"
-    )
-
-
-# What stands out of the noise, and how it is shown.
-_CALLS = {"slower": "red", "worse": "red", "faster": "green", "better": "green"}
-
-
-_QUIET = {"too noisy to tell": "dim"}
-
-
-def _changed(each: Change) -> tuple[str, ...]:
-    return (
-        each.contender,
-        each.where,
-        number(each.old, ".3f"),
-        number(each.new, ".3f"),
-        f"{100 * each.change:+.1f} %",
-        "" if pd.isna(each.low) else f"{100 * each.low:+.1f} to {100 * each.high:+.1f} %",
-        each.call,
     )
 
 
@@ -141,7 +102,7 @@ def checks(found: Sequence[Check]) -> RenderableType:
     """What was confirmed."""
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("case", "figure", "recorded", "now", ""):
-        grid.add_column(name, overflow="fold")
+        grid.add_column(name, overflow="fold", min_width=len(name))
     for each in found:
         verdict = Text(each.verdict, "" if each.verdict == "confirmed" else "yellow")
         texts = (each.case, each.figure, each.recorded, each.now)

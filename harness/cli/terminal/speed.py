@@ -5,56 +5,65 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf, isnan
 
-from rich import box
-from rich.console import Group, RenderableType
-from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
-
-from harness.analysis.speed import Acceleration
+from harness.analysis.lines import Acceleration
+from harness.analysis.named import data_name
+from harness.cli.terminal.blocks import Block, Blocks, Head
 from harness.cli.terminal.numbers import number, span, times
-from harness.spec import FLOOR, paper
+from harness.spec import FLOOR
 
 LONG = 1.0  # seconds of compiling that are worth a word
 
 
-def acceleration(lines: Sequence[Acceleration]) -> RenderableType:
-    """The acceleration table, a block per cell, narrow enough for 80 columns."""
+def acceleration(lines: Sequence[Acceleration]) -> Blocks:
+    """The acceleration table, machine by machine, a block a cell, within 80 columns."""
     blocks: dict[tuple[object, ...], list[Acceleration]] = {}
     for line in lines:
         blocks.setdefault(line.cell, []).append(line)
-    several = len({line.place for line in lines}) > 1
-    return Group(*(_cell(block, several=several) for block in blocks.values()))
+    return Blocks(tuple(_cell(block) for block in blocks.values()))
 
 
-def _cell(lines: Sequence[Acceleration], *, several: bool) -> RenderableType:
+def first_figures(lines: Sequence[Acceleration], rounds: int) -> str:
+    """A cell in a line, while its rounds go on: each contender's time over the floor."""
+    said = ", ".join(
+        f"{line.name} {times(line.ratio_to_floor)}"
+        for line in sorted(lines, key=lambda line: line.ratio_to_floor)
+        if line.framework != FLOOR and not isnan(line.ratio_to_floor)
+    )
+    title = f"{_data(lines[0])} {lines[0].scale}"
+    return f"{title}, {rounds} rounds so far, x floor: {said or 'nothing'}"
+
+
+def _data(line: Acceleration) -> str:
+    return data_name(line.dataset, substitute=line.substitute, simulated=line.simulated)
+
+
+def _cell(lines: Sequence[Acceleration]) -> Block:
     first = lines[0]
-    title = paper.settings(first.dataset).title
     proved = {line.proved for line in lines if line.proved}
     said_once = "+".join(proved.pop()) if len(proved) == 1 else ""
-    head = Text.assemble(
-        (f"{title} {first.scale}", "bold"),
+    title = f"{_data(first)} {first.scale}"
+    more = (
         f"  {first.network}",
         f"  width {first.width}" if first.width != "1" else "",
         f"  NeuNorm {first.neunorm}" if first.neunorm else "",
-        f"\n{first.mode}, {first.device}, T = {first.T}, batch {first.batch_size}; "
-        f"data: {first.data_source}; {_noise(first)}",
-        f"; {first.place}" if several else "",
-        f"; equal: proved in {said_once}" if said_once else "",
     )
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    grid.add_column("", no_wrap=True)
-    for name in ("ms", "h/epoch" if _long(lines) else "min/epoch", "x floor"):
-        grid.add_column(name, justify="right", no_wrap=True)
-    grid.add_column("95 %", no_wrap=True)
-    for name in ("MiB", "n"):
-        grid.add_column(name, justify="right", no_wrap=True)
-    grid.add_column("proof", overflow="fold")
-    for line in lines:
-        grid.add_row(*map(escape, (*_figures(line, _long(lines)), _proof(line, said_once))))
+    said = (
+        f"{first.mode}, {first.device}, T = {first.T}, batch {first.batch_size}; "
+        f"data: {first.data_source}; {_noise(first)}"
+        f"{f'; equal: proved in {said_once}' if said_once else ''}"
+    )
+    long = _long(lines)
+    columns = (
+        Head(""),
+        *(Head(name, right=True) for name in ("ms", "h/epoch" if long else "min/epoch")),
+        *(Head("x floor", right=True), Head("95 %")),
+        *(Head(name, right=True) for name in ("MiB", "n")),
+        Head("proof"),
+    )
+    cells = tuple((*_figures(line, long), _proof(line, said_once)) for line in lines)
     # below the grid, whose last column is a word wide in 80 columns
-    notes = [Text(f"{who}: {note}", "dim") for note, who in _notes(lines).items()]
-    return Group(head, grid, *notes, "") if notes else Group(head, grid)
+    notes = tuple(f"{who}: {note}" for note, who in _notes(lines).items())
+    return Block(title + "".join(more), (said,), columns, cells, notes, over=f"on {first.place}")
 
 
 def _proof(line: Acceleration, said_once: str) -> str:

@@ -1,0 +1,93 @@
+"""`harness export`."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli import options
+from harness.cli.console import out
+from harness.spec import Initialisation, Network, Reading, UsageError
+from harness.spec.given import SUFFIX, Tie
+
+if TYPE_CHECKING:  # torch's import takes seconds
+    from torch import Tensor
+
+    from harness.datasets import Request
+
+STEPS, BATCH_SIZE = 10, 20  # of the batch that first weights are calibrated on
+
+
+def export(
+    network: Annotated[str, typer.Argument(metavar="NETWORK", help="NAME or NOTATION.")],
+    to: Annotated[
+        Path, typer.Option("--to", metavar="FILE.nir", help="New file.", parser=options.place)
+    ],
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights",
+            metavar="FILE",
+            help="Kept by --keep-weights. Default: first weights.",
+            parser=options.place,
+        ),
+    ] = None,
+    dataset: Annotated[
+        str, typer.Option("--dataset", metavar="NAME", help="Whose neuron and input it has.")
+    ] = "cifar10",
+    neunorm: Annotated[
+        Reading | None, typer.Option("--neunorm", help="On, as read.", metavar="mean|literal")
+    ] = None,
+    width: Annotated[
+        Fraction,
+        typer.Option(
+            "--width",
+            help="Scales channels and features.",
+            metavar="1/8",
+            parser=options.fraction,
+        ),
+    ] = Fraction(1),
+    fires: Annotated[
+        Tie,
+        typer.Option(
+            "--fires",
+            metavar="at|above",
+            help="At its threshold, or above: for importers whose neuron does.",
+        ),
+    ] = "at",
+    init: Annotated[
+        Initialisation, typer.Option("--init", help="First weights.", metavar="calibrated|torch")
+    ] = "calibrated",
+    seed: Annotated[int, typer.Option("--seed", help="Of first weights.", metavar="N", min=0)] = 0,
+    data_root: options.DataRoot = None,
+) -> None:
+    """Write a network with its weights as a NIR graph, which other frameworks import."""
+    from harness import datasets
+    from harness.formats import nir_out
+    from harness.formats import weights as kept
+    from harness.spec import paper
+
+    if to.suffix.lower() != SUFFIX:
+        raise UsageError(f"--to {to}: a name that ends in {SUFFIX} was expected")
+    _, chosen = paper.network(network, dataset, neunorm=neunorm, width=width)
+    if weights is not None:
+        parameters = kept.load(weights, chosen)
+    else:
+        where = datasets.data_root(data_root)
+        request = datasets.Request(dataset, STEPS, BATCH_SIZE, seed, root=where)
+        parameters = _first(chosen, request, init)
+    nir_out.write(to, chosen, parameters, fires)
+    out.print(f"{to}: {chosen}", markup=False, highlight=False)
+
+
+def _first(network: Network, request: Request, init: Initialisation) -> list[Tensor]:
+    """First weights of a network, in layer order, calibrated on a batch of the data set."""
+    from harness import datasets
+    from harness.reference.initialise import initialised
+
+    inputs = datasets.load_batch(request).inputs
+    module = initialised(network, inputs, seed=request.seed, scheme=init)
+    return [each.detach() for each in module.parameters()]

@@ -1,0 +1,66 @@
+"""Networks in files, and kept weights, as `harness run` takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.spec import NetworkFile, UsageError
+from harness.spec.given import SUFFIX
+
+TRAIN_NO_NETWORK = ("acceleration", "baselines", "energy")  # of ours
+READ_NO_FILE = ("baselines", "energy")
+
+
+@dataclass(frozen=True)
+class ReadFile:
+    """A network file, and its weights as they are kept."""
+
+    file: NetworkFile
+    content: bytes
+
+
+def named(
+    networks: Iterable[str] | None, suite: str, *, keep_weights: bool = False
+) -> tuple[ReadFile, ...]:
+    """The network files among the names, read.
+
+    Raises UsageError as `apart.read` does, and where weights that the suite ends with are to be
+    kept and cannot be.
+    """
+    if keep_weights:
+        _check_keeping(suite)
+    names = [name for name in networks or () if name.lower().endswith(SUFFIX)]
+    if names and suite in READ_NO_FILE:
+        raise UsageError(f"the {suite} suite reads no network files: leave {names[0]} out")
+    return tuple(_read(name) for name in names)
+
+
+def _read(name: str) -> ReadFile:
+    from harness.formats import apart, weights
+
+    found = apart.read(Path(name))
+    content = weights.content(found.network, found.parameters)
+    file = NetworkFile(name, found.network, weights.hash_of(content), found.says_a)
+    return ReadFile(file, content)
+
+
+def keep(files: Iterable[ReadFile], out: Path) -> None:
+    """Keeps their weights in a result folder, where those who train and time them find them.
+
+    Raises UsageError where they cannot be written.
+    """
+    for each in files:
+        from harness.formats import weights
+
+        weights.keep(out.resolve(), each.content)
+
+
+def _check_keeping(suite: str) -> None:
+    """Raises UsageError where weights that a suite ends with cannot be kept."""
+    if suite in TRAIN_NO_NETWORK:
+        raise UsageError(f"the {suite} suite trains no network: leave --keep-weights out")
+    from harness.formats import weights
+
+    weights.library()

@@ -1,0 +1,1 @@
+"""What an inference costs: operations counted from spikes, joules from a counter."""

@@ -1,0 +1,172 @@
+"""Weights as safetensors, which hold numbers alone: kept under OUT/weights by the file's hash."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.reference.network import ReferenceNetwork
+from harness.spec import Case, Conv, Network, Stage, UsageError
+from harness.system.files import printable, unwritable, write_whole
+
+INSTALL = "pip install 'snn-harness[nir]'"
+DTYPES = (torch.float32, torch.float64)
+# What is said of the network they are of. One entry: of several the order is not always the same,
+# and with it the file's hash.
+ABOUT = "network"
+
+
+def library() -> Any:
+    """safetensors. Raises UsageError where it is not installed."""
+    try:
+        import safetensors
+        import safetensors.torch
+    except ImportError as error:
+        raise UsageError(f"weights are kept with safetensors ({error}): {INSTALL}") from error
+    return safetensors
+
+
+def parameter_forms(network: Network) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Names and shapes of a network's parameters, in the order of the adapter contract.
+
+    They count its layers of neurons from 1: "1.weight", "1.bias", then "1.U" where NeuNorm acts on
+    what leaves the layer.
+    """
+    return tuple(
+        (f"{n}.{name}", shape)
+        for n, stage in enumerate(network.stages, 1)
+        for name, shape in _forms(stage)
+    )
+
+
+def _forms(stage: Stage) -> Iterator[tuple[str, tuple[int, ...]]]:
+    out = stage.output_shape[0]
+    if isinstance(stage.synapse, Conv):
+        yield "weight", (out, stage.input_shape[0], stage.synapse.kernel, stage.synapse.kernel)
+    else:
+        yield "weight", (out, prod(stage.input_shape))
+    yield "bias", (out,)
+    if stage.neunorm_shape is not None:
+        yield "U", stage.neunorm_shape
+
+
+def content(network: Network, parameters: Iterable[Tensor]) -> bytes:
+    """The file of a network's parameters, given in layer order: the same weights, the same bytes.
+
+    Raises ValueError where they are not the network's.
+    """
+    given = [each.detach().cpu().contiguous() for each in parameters]
+    forms = parameter_forms(network)
+    shapes = [tuple(each.shape) for each in given]
+    if shapes != [shape for _, shape in forms]:
+        raise ValueError(f"weights of shapes {shapes}, expected {forms}")
+    named = {name: each for (name, _), each in zip(forms, given, strict=True)}
+    return library().torch.save(named, {ABOUT: str(network)})
+
+
+def hash_of(kept: bytes) -> str:
+    """The hash that a file of weights is named by."""
+    return hashlib.sha256(kept).hexdigest()
+
+
+def path_of(out: Path, sha256: str) -> Path:
+    """Where a result folder keeps the weights of that hash."""
+    return out / "weights" / f"{sha256}.safetensors"
+
+
+def keep(out: Path, kept: bytes) -> str:
+    """Keeps a file of weights in a result folder: its hash, which is its name.
+
+    Raises UsageError where it cannot be written.
+    """
+    sha256 = hash_of(kept)
+    path = path_of(out, sha256)
+    if not path.is_file():
+        try:
+            write_whole(path, lambda part: part.write_bytes(kept))
+        except OSError as error:
+            raise unwritable(path, error) from error
+    return sha256
+
+
+def load(path: Path, network: Network) -> list[Tensor]:
+    """The parameters of `network`, in layer order. Nothing in the file can run code.
+
+    Raises UsageError where the file is damaged, or of another network: the message says where.
+    """
+    safetensors, shown = library(), printable(path)
+    if not path.is_file():
+        raise UsageError(f"{shown} is no file: name a safetensors file that there is")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            _check_forms(file, network)
+            found = [file.get_tensor(name) for name, _ in parameter_forms(network)]
+    except UsageError as error:
+        raise UsageError(f"{shown}: {error}") from error
+    except (safetensors.SafetensorError, OSError, RuntimeError, ValueError) as error:
+        what = printable(f"{error}".partition("\n")[0][:200])
+        raise UsageError(f"{shown} is no file of weights, or a damaged one ({what})") from error
+    for (name, _), each in zip(parameter_forms(network), found, strict=True):
+        if each.dtype not in DTYPES or not bool(each.isfinite().all()):
+            raise UsageError(f"{shown}: {name} holds what is no float32 or float64 number")
+    return found
+
+
+def _check_forms(file: Any, network: Network) -> None:
+    """Raises UsageError where the names or shapes are not the network's; reads no weight."""
+    expected = dict(parameter_forms(network))
+    there = set(file.keys())
+    of = f"of {printable((file.metadata() or {}).get(ABOUT, 'another network'))[:200]}"
+    for name, shape in expected.items():
+        if name not in there:
+            raise UsageError(f"it has no {name}, which {network} has: it is {of}")
+        found = tuple(file.get_slice(name).get_shape())
+        if found != shape:
+            raise UsageError(f"its {name} is of shape {found}, {network} has {shape}: it is {of}")
+    more = sorted(there - expected.keys())
+    if more:
+        raise UsageError(f"it has {printable(more[0])[:80]} too, which {network} lacks: it is {of}")
+
+
+def of_hash(out: Path, sha256: str, network: Network) -> list[Tensor]:
+    """The weights that a result folder keeps under a hash.
+
+    Raises UsageError where they are not there, are not what was kept, or are of another network.
+    """
+    path = path_of(out, sha256)
+    if not path.is_file():
+        raise UsageError(f"its first weights are not here: {printable(path)} is no file")
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256:
+        raise UsageError(f"{printable(path)} is not what its name says: it has been changed")
+    return load(path, network)
+
+
+def kept_reference(case: Case, x: Tensor, out: Path | None) -> ReferenceNetwork:
+    """The reference with the weights that a case names, kept in the result folder `out`, of the
+    type and on the device of `x`.
+
+    Raises UsageError where they are not there.
+    """
+    assert case.weights_sha256 is not None
+    if out is None:
+        raise UsageError("its first weights are a file's, and no result folder is known")
+    weights = of_hash(out, case.weights_sha256, case.network)
+    with torch.random.fork_rng(devices=[]):
+        module = ReferenceNetwork(case.network).to(x.dtype)
+    put(module, weights)
+    return module.to(x.device)
+
+
+@torch.no_grad()
+def put(module: torch.nn.Module, weights: Sequence[Tensor]) -> None:
+    """Sets a module's parameters, in layer order."""
+    for parameter, value in zip(module.parameters(), weights, strict=True):
+        parameter.copy_(value)

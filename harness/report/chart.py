@@ -1,0 +1,126 @@
+"""A drawing as SVG, drawn here and not by a library: CSS alone colours it (light, dark, print), a
+figure is a few KB, and the same rows give the same bytes whichever library is installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from textwrap import wrap
+from typing import assert_never
+
+import pandas as pd
+from markupsafe import Markup
+
+from harness.report import marks
+from harness.report.drawing import Curves, Dots, Drawing, Mark, ValueMap
+
+WIDTH = 340.0  # of a figure, in its own units: about a pixel each on a narrow screen
+PANEL = 330.0  # of one of several side by side
+LETTERS = 48  # of a title that fits above it
+
+
+def style() -> Markup:
+    """The CSS of all figures; its colours are the page's where that has any."""
+    return Markup(resources.files(__package__ or "").joinpath("chart.css").read_text("utf-8"))
+
+
+def svg(drawing: Drawing, name: str) -> Markup:
+    """The drawing as an SVG element whose accessible name is `name`."""
+    content, height = body(drawing, WIDTH)
+    return Markup(
+        '<svg class="chart" viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}">{}</svg>'
+    ).format(WIDTH, height, name, content)
+
+
+def body(drawing: Drawing, width: float) -> tuple[Markup, float]:
+    """The elements of a drawing so wide, and its height."""
+    match drawing:
+        case Dots():
+            return marks.dots(drawing, width)
+        case Curves():
+            return marks.curves(drawing, width)
+        case ValueMap():
+            return marks.value_map(drawing, width)
+        case _:
+            assert_never(drawing)
+
+
+def picture(panels: Sequence[tuple[str, Dots]], title: str, notes: Sequence[str]) -> str:
+    """Dot plots side by side as a file of their own, each under its title, notes below them.
+
+    It has colours of its own, light and dark: a page that shows it as an image gives it none.
+    """
+    titles = [wrap(name, LETTERS) for name, _ in panels]
+    top = 36.0 + 15 * max(map(len, titles), default=0)
+    drawn = [body(panel, PANEL - 20) for _, panel in panels]
+    shift = Markup('<g transform="translate({:.0f} {:.0f})">{}</g>')
+    parts = [marks.text(10, 20, title, "title")]
+    for n, (lines, (content, _)) in enumerate(zip(titles, drawn, strict=True)):
+        parts += [
+            marks.text(10 + n * PANEL, 40 + 15 * m, line, "title") for m, line in enumerate(lines)
+        ]
+        parts.append(shift.format(10 + n * PANEL, top, content))
+    bottom = top + max((height for _, height in drawn), default=0.0)
+    width = PANEL * len(panels)
+    notes = [line for note in notes for line in wrap(note, int(width / marks.LETTER))]
+    parts += [marks.text(10, bottom + 16 + 15 * n, note) for n, note in enumerate(notes)]
+    height = bottom + 16 + 15 * len(notes)
+    return str(
+        Markup(
+            '<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {0:.0f} {1:.0f}" '
+            'width="{0:.0f}" height="{1:.0f}" role="img" aria-label="{2}">\n<title>{2}</title>\n'
+            '<style>\n{3}</style>\n<rect class="paper" width="100%" height="100%"/>\n{4}\n</svg>\n'
+        ).format(width, height, title, style(), Markup("\n").join(parts))
+    )
+
+
+def legend(drawing: Drawing) -> Markup:
+    """What its colours and marks mean, as a list; empty where its lines are labelled."""
+    match drawing:
+        case Curves():
+            shown = [(each.name, marks.sample(each)) for each in drawing.curves if each.listed]
+            shown += [(name, marks.level_sample(colour)) for _, name, colour in drawing.levels]
+        case Dots():
+            shown = [(name, marks.mark_sample(mark)) for name, mark in drawing.key]
+        case _:
+            shown = []
+    items = Markup("").join(
+        Markup(
+            '<li><svg class="chart" viewBox="0 0 24 12" aria-hidden="true">{}</svg> {}</li>'
+        ).format(sample, name)
+        for name, sample in shown
+    )
+    return Markup('<ul class="legend">{}</ul>').format(items) if shown else Markup("")
+
+
+def numbers(drawing: Drawing) -> pd.DataFrame:
+    """All that a drawing shows, as a table: values as they are drawn, intervals, n and notes."""
+    match drawing:
+        case Dots():
+            lines = [
+                (group.title, strip.label, *_numbers(mark))
+                for group in drawing.groups
+                for strip in group.strips
+                for mark in strip.marks
+            ]
+            columns = ["group", "of", "value", "low", "high", "n", "note"]
+        case Curves():
+            lines = [
+                (curve.name, x, *_numbers(mark))
+                for curve in drawing.curves
+                for x, mark in curve.marks
+            ]
+            columns = ["of", drawing.x.title, "value", "low", "high", "n", "note"]
+        case ValueMap():
+            lines = [
+                (row, *values) for row, values in zip(drawing.rows, drawing.values, strict=True)
+            ]
+            columns = [drawing.row_title, *drawing.columns]
+        case _:
+            assert_never(drawing)
+    return pd.DataFrame(lines, columns=columns).dropna(axis="columns", how="all")
+
+
+def _numbers(mark: Mark) -> tuple[object, ...]:
+    return mark.value, mark.low, mark.high, mark.n or None, mark.note or None

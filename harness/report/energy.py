@@ -1,0 +1,61 @@
+"""What an inference costs, for the report: a figure, and a table for each of the three ways."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from harness.analysis import energy
+from harness.analysis.energy import Point, accuracy_against_energy
+from harness.analysis.groups import grouped
+from harness.records import Row
+from harness.report import grid
+from harness.report.drawing import Curve, Curves, logarithmic
+from harness.report.trained import axis_of_accuracies, in_per_cent
+from harness.spec import paper
+
+OVER = {"timesteps": "T", "scale": "scale"}  # what a suite's points differ in
+
+
+def ways(rows: Sequence[Row]) -> tuple[tuple[str, Markup], ...]:
+    """Each way's title and table below its caveat; () where nothing was counted."""
+    table = energy.energy(rows)
+    if table.empty:
+        return ()
+    shown = []
+    for way in energy.WAYS:
+        caveat = Markup('<p class="dim">{}</p>').format(way.caveat)
+        name = f"Energy, {way.name}"
+        shown.append((name, caveat + grid.short(energy.part(table, way), name)))
+    return tuple(shown)
+
+
+def figure(rows: Sequence[Row]) -> Curves | None:
+    """Accuracy against counted energy over T and over scale; None where nothing was trained."""
+    points = [point for point in accuracy_against_energy(rows) if point.microjoules > 0]
+    if not points:
+        return None
+    drawn = []
+    groups = grouped(points, lambda point: (point.suite, point.dataset, _rest(point)))
+    for n, ((suite, _, rest), found) in enumerate(groups.items()):
+        title = f"{paper.settings(found[0].dataset).title}, over {OVER[suite]}, {rest}"
+        marks = [(point.microjoules, in_per_cent(point.accuracy, n, _at(point))) for point in found]
+        drawn.append(Curve(title, n, tuple(marks)))
+    x = logarithmic(
+        "uJ a sample, counted by value, float32",
+        [point.microjoules for point in points],
+        "{:.3g} uJ",
+        base=10,
+    )
+    return Curves(x, axis_of_accuracies(drawn, "test accuracy, %"), tuple(drawn))
+
+
+def _at(point: Point) -> str:
+    return f"T = {point.T}" if point.suite == "timesteps" else point.scale
+
+
+def _rest(point: Point) -> str:
+    """What the points of a line share beside their data."""
+    shared = point.scale if point.suite == "timesteps" else f"T = {point.T}"
+    return f"{shared}, NeuNorm {point.neunorm}"

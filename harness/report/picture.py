@@ -1,0 +1,21 @@
+"""The README's picture: the first of the report, as a file of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.records import Row
+from harness.report import chart, timings
+
+TITLE = "Time of a training step over that of its convolutions and products alone (the floor)"
+
+
+def svg(rows: Sequence[Row]) -> str:
+    """Ratio to the float32 floor with intervals, by contender and scale, a panel for each data
+    set; "" where nothing was timed. Same rows, same bytes.
+    """
+    first = timings.first(rows)
+    panels = [(caption, drawing) for _, caption, drawing in timings.panels(rows)]
+    if not panels:
+        return ""
+    return chart.picture(panels, TITLE, (timings.KEY, first[0].source))

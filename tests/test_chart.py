@@ -1,0 +1,248 @@
+"""Figures: each mark is a figure of the rows and says it, and CSS alone colours them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from math import inf, nan
+from xml.etree import ElementTree
+
+import pytest
+from rows import descended, training
+from test_ranks import changed, contender, rounds, run, run_in_bf16
+
+from harness.analysis.speed import acceleration_lines
+from harness.datasets import cifar10
+from harness.records import IterationRow, Row
+from harness.report import chart, figures, picture, systems, timings, trained
+from harness.report.drawing import (
+    Axis,
+    Curve,
+    Curves,
+    Dots,
+    Drawing,
+    Mark,
+    Strip,
+    Strips,
+    ValueMap,
+    linear,
+    logarithmic,
+    names,
+    per_cent,
+)
+from harness.report.page import page
+from harness.report.provenance import data_name
+
+AXIS = logarithmic("time", [0.5, 1.0, 4.0], "{:.2f} x floor")
+DOTS = Dots(
+    AXIS,
+    (Strips("Small", (Strip("fused", (Mark(0.5, 0.25, 1.0, 12),)), Strip("norse", ()))),),
+    ((1.0, "floor"),),
+    (1.0, 2.0),
+    (("here", Mark(1.0, form="diamond")),),
+)
+CURVES = Curves(
+    linear("epoch", 0, 2, "epoch {:g}"),
+    per_cent("accuracy, %", [10.0, 60.0]),
+    (
+        Curve("off", 1, ((1.0, Mark(20.0, 10.0, 30.0, 3)), (2.0, Mark(40.0, n=1))), band=True),
+        Curve("on", 2, ((1.0, Mark(50.0, 45.0, 60.0, 3)),)),
+    ),
+    ((30.0, "before", 3),),
+)
+MAP = ValueMap(("cat", "dog"), ("cat", "dog"), ((1.0, 0.0), (0.5, 1.0)), 1.0, "label", "vote for")
+DRAWINGS = (DOTS, CURVES, MAP)
+
+
+def speed(rows: list[Row]) -> Dots:
+    """The first data set's figure."""
+    found = figures.of_machines(acceleration_lines(rows))
+    drawing = figures.speed(found[0], "cifar10", found, {})
+    assert drawing is not None
+    return drawing
+
+
+def titles(drawing: Drawing) -> list[str]:
+    tree = ElementTree.fromstring(chart.svg(drawing, "name"))
+    return [each.text or "" for each in tree.iter("title")]
+
+
+def marks(drawing: Dots) -> dict[str, Mark]:
+    return {
+        strip.label: mark
+        for group in drawing.groups
+        for strip in group.strips
+        for mark in strip.marks
+    }
+
+
+def test_each_mark_says_its_value_interval_and_n() -> None:
+    assert titles(DOTS) == ["fused: 0.50 x floor [0.25, 1.00], n = 12"]
+    assert "off, 1: 20.0 % [10.0, 30.0], n = 3" in titles(CURVES)
+    dotted = replace(CURVES.curves[1], dotted=True, band=False)
+    assert "interval" not in chart.svg(replace(CURVES, curves=(dotted,)), "name")
+    assert "off, 2: 40.0 %, n = 1" in titles(CURVES) and "before: 30.0 %" in titles(CURVES)
+    assert titles(MAP)[2] == "label dog, vote for cat: 0.500"
+
+
+@pytest.mark.parametrize("drawing", DRAWINGS, ids=lambda each: type(each).__name__)
+def test_a_figure_has_a_name_and_its_colours_are_the_pages(drawing: Drawing) -> None:
+    drawn = str(chart.svg(drawing, "what it shows"))
+    tree = ElementTree.fromstring(drawn)
+    assert (tree.get("role"), tree.get("aria-label")) == ("img", "what it shows")
+    assert not re.search(r"#[0-9a-f]{3,6}|rgb|style=|fill=\"(?!none)|stroke=", drawn)
+    assert chart.svg(drawing, "what it shows") == drawn
+    kinds = set(re.findall(r'class="([^"]*)"', drawn + str(chart.legend(drawing))))
+    known = set(re.findall(r"\.([a-z]+\d?)", chart.style()))
+    assert {word for kind in kinds for word in kind.split()} <= known | {"legend", "curve"}
+
+
+def test_an_interval_has_the_colour_of_its_curve() -> None:
+    tree = ElementTree.fromstring(chart.svg(CURVES, "name"))
+    on = next(each for each in tree.iter("g") if each.get("class") == "c2")
+    assert [each.get("class") for each in on.iter("path")] == ["curve", "interval"]
+    off = next(each for each in tree.iter("g") if each.get("class") == "c1")
+    assert [each.get("class") for each in off.iter("path")] == ["band", "curve"]
+    assert ".interval { stroke: currentColor" in chart.style()
+
+
+def test_what_an_interval_is_beyond_the_axis_is_an_arrow() -> None:
+    def signs(mark: Mark) -> int:
+        drawing = Dots(AXIS, (Strips("", (Strip("a", (mark,)),)),))
+        return str(chart.svg(drawing, "name")).count('class="sign"')
+
+    assert signs(Mark(1.0, 0.9, 1.1)) == 1
+    assert signs(Mark(1.0, 0.9, 99.0)) == 2 and signs(Mark(1.0, 0.001, 99.0)) == 3
+    assert signs(Mark(1.0, 0.0, inf)) == 1  # one round has none
+
+
+def test_axes_end_at_ticks_and_have_few() -> None:
+    axis = linear("a", 0.0, 43.0)
+    assert [name for _, name in axis.ticks] == ["0", "10", "20", "30", "40", "50"]
+    assert linear("a", -0.031, 0.012).ticks[0][0] <= -0.031
+    powers = logarithmic("a", [0.3, 6.0], "{}")
+    assert [value for value, _ in powers.ticks] == [0.5, 1.0, 2.0, 4.0]
+    assert len(logarithmic("a", [1.0, 2000.0], "{}").ticks) <= 8
+    assert powers.share(0.001) == 0.0 and powers.share(1e9) == 1.0
+    square = Axis("a", 1.0, 100.0, (), log=True)
+    assert square.share(10.0) == pytest.approx(0.5)
+    assert [value for value, _ in names("a", ["x", "y"]).ticks] == [0.0, 1.0]
+    assert per_cent("a", [99.0, 99.5]).low > 90 and per_cent("a", []).high == 100.0
+
+
+def test_names_with_markup_stay_text_in_figures() -> None:
+    evil = '<script>alert("x")</script>&'
+    mark = Mark(1.0, note=evil)
+    for drawing in (
+        Dots(replace(AXIS, title=evil), (Strips(evil, (Strip(evil, (mark,), evil),)),)),
+        Curves(AXIS, AXIS, (Curve(evil, 0, ((1.0, mark),)),), ((1.0, evil, 0),)),
+        ValueMap((evil,), (evil,), ((1.0,),), 1.0, evil, evil),
+    ):
+        drawn = f"<p>{chart.svg(drawing, evil)}{chart.legend(drawing)}</p>"
+        assert "<script" not in drawn
+        ElementTree.fromstring(drawn)
+
+
+def test_the_numbers_of_a_figure_are_those_that_are_drawn() -> None:
+    table = chart.numbers(DOTS)
+    assert table.to_dict("records") == [
+        {"group": "Small", "of": "fused", "value": 0.5, "low": 0.25, "high": 1.0, "n": 12}
+    ]
+    assert list(chart.numbers(CURVES)["value"]) == [20.0, 40.0, 50.0]
+    assert chart.numbers(MAP).loc[1].tolist() == ["dog", 0.5, 1.0]
+
+
+def test_bf16_is_drawn_over_the_float32_floor() -> None:
+    drawn = marks(speed([*run_in_bf16(), descended("fused")]))
+    assert drawn["fused bf16"].value == pytest.approx(0.6, abs=0.05)
+    assert drawn["fused"].value == pytest.approx(1.1, abs=0.05)
+
+
+def test_contenders_stand_in_one_order_next_to_each_other_in_each_scale() -> None:
+    slow = [*run(scale="Middle"), *contender("norse", 0.2, scale="Middle")]
+    drawn = speed([*run(), *slow])
+    assert [group.title for group in drawn.groups] == ["Small", "Middle"]
+    labels = [[strip.label for strip in group.strips] for group in drawn.groups]
+    assert labels == [
+        ["fused", "reference", "snntorch"],
+        ["fused", "norse", "reference", "snntorch"],
+    ]
+
+
+def test_machines_have_one_axis_and_one_list_of_contenders() -> None:
+    there = [*run(cpu="Other", run="o"), *contender("norse", 9.0, cpu="Other", run="o")]
+    found = figures.of_machines(acceleration_lines([*run(cpu="Some"), *there]))
+    drawn = [figures.speed(each, "cifar10", found, {}) for each in found]
+    (one, other) = (each for each in drawn if each)
+    assert one.axis == other.axis
+    labels = [[strip.label for strip in each.groups[0].strips] for each in (one, other)]
+    assert labels[0] == labels[1] == ["fused", "norse", "reference", "snntorch"]
+    assert {len(each.groups[0].strips[1].marks) for each in (one, other)} == {0, 1}
+
+
+def test_preliminary_marks_are_hollow_and_have_interval_and_n() -> None:
+    rows = changed(
+        run(), lambda each: None if isinstance(each, IterationRow) and each.round > 4 else each
+    )
+    drawn = marks(speed([*rows, *rounds("norse", 0.5)]))  # of norse nothing was proved
+    assert list(drawn) == ["fused", "reference", "snntorch"]
+    assert [(each.n, each.hollow) for each in drawn.values()] == [(5, False), (5, False), (4, True)]
+    assert all(each.low < each.value < each.high for each in drawn.values())
+
+
+def test_accuracies_end_at_0_and_100_per_cent() -> None:
+    rows = [row for seed, each in enumerate((0.6, 1.0)) for row in training(seed, (each,))]
+    drawing = trained.timesteps(rows)
+    assert drawing is not None
+    ((_, mark),) = drawing.curves[0].marks
+    assert (mark.low, mark.high) == (pytest.approx(0.0), pytest.approx(100.0))
+    assert drawing.curves[0].name.endswith("photographs: CIFARNet")
+
+
+def test_a_table_of_the_paper_shows_what_was_measured_beside_what_was_published() -> None:
+    rows = training(0, (0.5,), suite="accuracy")
+    drawing = systems.table(5, rows)
+    assert drawing is not None and systems.table(3, rows) is None
+    found = {strip.label: strip.marks for group in drawing.groups for strip in group.strips}
+    said, measured = found["Our model, without NeuNorm"]
+    assert (said.value, said.form) == (pytest.approx(89.83), "bar")
+    assert (measured.value, measured.n, measured.form) == (pytest.approx(50.0), 1, "circle")
+    assert len(found["Our model, with NeuNorm"]) == 1
+    assert systems.data_of_table(5, rows) == "CIFAR-10: photographs"
+
+
+def test_classes_have_their_names_and_digits_are_digits() -> None:
+    assert trained.CLASSES == cifar10.CLASSES
+    votes = training(0, (0.5,), suite="neunorm")
+    ((name, drawn),) = trained.confusion(votes)
+    assert drawn.rows == cifar10.CLASSES and name == "CIFAR-10: photographs, NeuNorm off"
+    digits = [replace(row, data_source="digits", data_substitute=True) for row in votes]
+    ((name, drawn),) = trained.confusion(digits)
+    assert drawn.rows == tuple("0123456789") and name.startswith("digits in CIFAR-10's shape")
+
+
+def test_what_stands_in_for_a_data_set_has_its_own_name_beside_every_figure() -> None:
+    assert data_name("cifar10", "digits", True) == "digits in CIFAR-10's shape"
+    assert data_name("cifar10", "CIFAR-10 images", False) == "CIFAR-10 images"
+    assert data_name("dvs-cifar10", "simulated events", False) == "DVS-CIFAR10: simulated events"
+    rows = run(data_source="digits", data_substitute=True)
+    captions = re.findall(r"<figcaption>([^<]*)", page(rows))
+    assert captions and all("digits in CIFAR-10&#39;s shape" in each for each in captions)
+    ((_, caption, _),) = timings.panels(rows)
+    assert caption == "digits in CIFAR-10's shape"
+
+
+def test_the_picture_is_a_file_of_its_own_with_both_colours() -> None:
+    rows = run(data_source="a < b", cpu="Some CPU")
+    drawn = picture.svg(rows)
+    tree = ElementTree.fromstring(drawn)
+    said = " ".join(tree.itertext())
+    assert "a < b" in said and "Some CPU, 2026-01-01" not in said and "2026-01-01" in said
+    assert "prefers-color-scheme: dark" in drawn and "fused: 1.1" in drawn
+    assert not re.search(r"(href|src|url)\W", drawn.replace('xmlns="http://www.w3.org', ""))
+    assert picture.svg(rows) == drawn and picture.svg([]) == ""
+
+
+def test_a_value_that_is_not_known_is_not_drawn() -> None:
+    known = Mark(2.0, nan, nan)
+    assert "interval" not in chart.svg(Dots(AXIS, (Strips("", (Strip("a", (known,)),)),)), "name")

@@ -1,0 +1,321 @@
+"""What an inference costs: counts that can be derived by hand, prices, tables, points."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from rows import row, timed_case, training
+from torch import Tensor
+from torch.nn import functional
+
+from harness.analysis import costs, energy, tables
+from harness.analysis.costs import LayerMeans, Spiking, bit_price, quantised_mac
+from harness.analysis.energy import COUNTED, MEASURED, MEMORY, accuracy_against_energy
+from harness.cli import terminal
+from harness.records import JoulesRow, OperationsRow, Row, TrainedRow, UnmeasuredRow
+from harness.records.reading import parse
+from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
+from harness.report import energy as report
+from harness.spec import ANN, LIF, Case, Network, NeuNorm
+from harness.spec.fanout import dense, reach
+
+CORNER, BORDER, CENTRE = (0, 0), (0, 1), (1, 1)
+
+
+def network(notation: str, size: int = 4, channels: int = 1, **fields: Any) -> Network:
+    shape, lif = (channels, size, size), LIF(0.25, 0.75, 1.0)
+    return Network.parse(notation, input_shape=shape, lif=lif, classes=2, population=1, **fields)
+
+
+def silent(of: Network, T: int = 1) -> list[Tensor]:
+    """No spikes in any layer, of one sample."""
+    return [torch.zeros(T, 1, *stage.output_shape) for stage in of.stages]
+
+
+def counted(of: Network, spikes: list[Tensor], **fields: Any) -> tuple[LayerOperations, ...]:
+    x = torch.zeros(len(spikes[0]), 1, *of.input_shape)
+    U: list[Tensor | None] = [None] * len(spikes)
+    return spiking_operations(of, **{"x": x, "spikes": spikes, "U": U, **fields})
+
+
+@pytest.mark.parametrize(("place", "taps"), [(CORNER, 4), (BORDER, 6), (CENTRE, 9)])
+def test_a_spike_drives_the_synapses_within_its_kernels_reach(
+    place: tuple[int, int], taps: int
+) -> None:
+    of = network("2C3(Encoding)-3C3-Voting")
+    spikes = silent(of)
+    spikes[0][0, 0, 1][place] = 1
+    spikes[1][0, 0, 2][place] = 1
+    first, second, voting = counted(of, spikes)
+    assert first == LayerOperations(1, 0, 0, 0, 0)
+    assert second == LayerOperations(1, 1, 3 * taps, 3 * taps, 0)
+    assert voting == LayerOperations(0, 1, 2, 2, 0)  # two voting neurons
+
+
+def test_samples_and_steps_add_up() -> None:
+    of = network("2C3(Encoding)-3C3-Voting")
+    spikes = [torch.zeros(3, 5, *stage.output_shape) for stage in of.stages]
+    spikes[0][0, 0, 0, 0, 0] = spikes[0][2, 4, 1, 2, 2] = 1
+    assert counted(of, spikes)[1].accumulates == 3 * (4 + 9)
+
+
+def test_an_image_is_multiplied_once_and_event_frames_at_each_step() -> None:
+    of = network("2C3(Encoding)-Voting")
+    image = torch.full((1, 1, 4, 4), 0.5)
+    spikes = silent(of, 3)
+    static = counted(of, spikes, x=image.expand(3, 1, 1, 4, 4))[0]
+    frames = counted(of, spikes, x=image.repeat(3, 1, 1, 1, 1))[0]
+    assert reach(4, 3) == (2, 3, 3, 2)
+    # 4 corners of 4 taps, 8 borders of 6, 4 of 9, for each of two maps
+    assert static == LayerOperations(0, 16, 200, 0, 200)
+    assert frames.multiplies == 600
+    assert dense(of.stages[0]) == 200 < of.stages[0].macs
+
+
+def test_spikes_behind_a_pool_are_one_product_or_as_many_accumulates() -> None:
+    of = network("1C3(Encoding)-AP2-3C3-5FC-Voting")
+    spikes = silent(of)
+    for place in (CORNER, BORDER, CENTRE):  # of one window; 2x2 windows all reach each other
+        spikes[0][0, 0, 0][place] = 1
+    second = counted(of, spikes)[1]
+    assert (second.events, second.operations) == (1, 4 * 3)
+    assert (second.accumulates, second.multiplies) == (3 * 4 * 3, 0)
+
+
+def test_what_does_not_fill_a_window_drives_nothing() -> None:
+    of = network("1C3(Encoding)-AP2-7FC-Voting", size=5)
+    spikes = silent(of)
+    spikes[0][0, 0, 0, 4, 4] = spikes[0][0, 0, 0, 4, 0] = 1
+    assert counted(of, spikes)[1] == LayerOperations(0, 0, 0, 0, 0)
+    spikes[0][0, 0, 0, 3, 3] = 1
+    assert counted(of, spikes)[1] == LayerOperations(0, 1, 7, 7, 0)
+
+
+def test_neunorm_makes_every_value_of_a_pixel_a_product_unless_it_is_folded() -> None:
+    of = network("2C3(Encoding)-3C3-Voting", neunorm=NeuNorm(0.9, "mean"))
+    spikes = silent(of, 2)
+    spikes[0][0, 0, 0, 0, 0] = 1  # in the corner, at the first step
+    second = counted(of, spikes, U=[torch.ones(2, 4, 4), None, None])[1]
+    # x is 0.05, then 0.045: both maps' values there are not zero at either step
+    assert (second.events, second.operations) == (4, 4 * 4 * 3)
+    # one spike; and x of one pixel at two steps, which both maps share
+    assert (second.accumulates, second.multiplies) == (4 * 3, 2 * 4 * 3)
+
+
+@pytest.mark.parametrize("size", [8, 9])
+def test_the_folded_reading_is_a_convolution_of_the_spikes_themselves(size: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    of = network("3C3(Encoding)-AP2-5C3-Voting", size=size)
+    spikes = (torch.rand(2, 4, 3, size, size, generator=generator) < 0.3).double()
+    weight = torch.randn(5, 3, 3, 3, generator=generator, dtype=torch.float64)
+    images, even = spikes.flatten(0, 1), size // 2 * 2
+    pooled = functional.conv2d(functional.avg_pool2d(images, 2), weight, padding=1)
+
+    def unfolded(kernel: Tensor) -> Tensor:
+        wide = kernel.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        return functional.conv2d(images[..., :even, :even], wide, stride=2, padding=2)
+
+    torch.testing.assert_close(unfolded(weight / 4), pooled)
+    every = [spikes, *(torch.zeros(2, 4, *stage.output_shape) for stage in of.stages[1:])]
+    assert counted(of, every)[1].accumulates == unfolded(torch.ones_like(weight)).sum()
+
+
+def test_the_folded_reading_of_neunorm_has_one_more_map_with_weights_of_its_own() -> None:
+    generator = torch.Generator().manual_seed(0)
+    o = (torch.rand(1, 3, 6, 6, generator=generator) < 0.3).double()
+    x, U, weight = (
+        torch.randn(*shape, generator=generator, dtype=torch.float64)
+        for shape in ((1, 1, 6, 6), (3, 6, 6), (5, 3, 3, 3))
+    )
+    V = torch.einsum("ocij,chw->oijhw", weight, U)  # made once
+    taken = torch.zeros(1, 5, 6, 6, dtype=torch.float64)
+    for i in range(3):
+        for j in range(3):
+            product = functional.pad(V[:, i, j] * x[0], (1, 1, 1, 1))
+            taken += product[None, :, i : i + 6, j : j + 6]
+    expected = functional.conv2d(o - U * x, weight, padding=1)
+    torch.testing.assert_close(functional.conv2d(o, weight, padding=1) - taken, expected)
+
+
+def test_without_spikes_all_that_is_not_zero_is_multiplied_once() -> None:
+    of = network("1C3(Encoding)-AP2-3C3-Voting")
+    active = silent(of)
+    active[0][0, 0, 0][CORNER] = active[0][0, 0, 0][CENTRE] = 1
+    frames = torch.zeros(2, 1, 1, 4, 4)
+    frames[0, 0, 0, 0, 0] = frames[1, 0, 0, 0, 0] = frames[1, 0, 0, 1, 1] = 1
+    first, second, _ = ann_operations(of, frames, active)
+    assert first == LayerOperations(2, 2, 4 + 9, 0, 4 + 9)  # frames are added up first
+    assert second == LayerOperations(0, 1, 12, 0, 12)
+
+
+def means(of: Network, **counts: tuple[float, ...]) -> list[LayerMeans]:
+    zeros = (0.0,) * len(of.stages)
+    names = ("sent", "spikes", "events", "operations", "accumulates", "multiplies")
+    columns = [counts.get(name, zeros) for name in names]
+    befores = (None, *of.stages[:-1])
+    return [LayerMeans(*each) for each in zip(of.stages, befores, *columns, strict=True)]
+
+
+SMALL = means(
+    network("1C3(Encoding)-Voting"),
+    sent=(0, 3),
+    spikes=(3, 1),
+    events=(16, 3),
+    operations=(100, 6),
+    accumulates=(0, 6),
+    multiplies=(100, 0),
+)
+
+
+def test_a_bit_costs_what_the_smallest_memory_takes_that_holds_all() -> None:
+    assert bit_price(8 * 8192) == 10 / 64 and bit_price(8 * 8192 + 1) == 20 / 64
+    assert bit_price(8 * 32768 + 1) == bit_price(1e12) == 100 / 64
+
+
+def test_the_spiking_network_with_memory_is_what_one_adds_up_by_hand() -> None:
+    ours = costs.spiking(SMALL, T=2, static=True)
+    bit = 10 / 64  # all of it fits into 8 KiB
+    # 18 neurons updated, read and written at two steps; the image's current kept, read twice
+    states = 2 * 2 * 18 * 16 * bit + 3 * 16 * 16 * bit
+    assert ours.fixed.states == pytest.approx(states)
+    assert ours.fixed.arithmetic == pytest.approx((100 + 2 * 18) * 0.23)
+    assert ours.fixed.weights == pytest.approx(100 * 8 * bit)
+    assert ours.fixed.activations == pytest.approx(16 * 8 * bit)
+    # three spikes to two voting neurons, from one of sixteen: four bits, written and read
+    assert ours.by_spikes.arithmetic == pytest.approx(6 * 0.03)
+    assert ours.by_spikes.weights == pytest.approx(6 * 8 * bit)
+    assert ours.by_spikes.activations == pytest.approx(2 * 3 * 4 * bit)
+    assert ours.whole.total == pytest.approx(476.28 + 11.43)
+
+
+def test_the_network_without_spikes_has_as_many_values_as_steps_count() -> None:
+    assert [costs.activation_bits(T) for T in (1, 2, 3, 4, 7, 8, 10, 15)] == [
+        *(1, 2, 2, 3, 3, 4, 4, 4)
+    ]
+    assert quantised_mac(8) == pytest.approx(0.23) and quantised_mac(2) == pytest.approx(0.08)
+    whole = costs.quantised(SMALL, 2, skips=False)
+    assert whole.total == pytest.approx(23 + 125 + 20 + 32 * 0.08 + 40 + 10)
+    assert costs.quantised(SMALL, 2, skips=True).total < whole.total
+
+
+def test_at_the_break_even_both_take_as_much() -> None:
+    ours = costs.spiking(SMALL, T=2, static=True)
+    rival = ours.fixed.total + 40.0
+    even = ours.factor(rival)
+    assert ours.fixed.total + even * ours.by_spikes.total == pytest.approx(rival)
+    scaled = [
+        replace(each, sent=even * each.sent, accumulates=even * each.accumulates) for each in SMALL
+    ]
+    assert costs.spiking(scaled, T=2, static=True).whole.total == pytest.approx(rival)
+    assert ours.factor(ours.fixed.total - 1) == 0  # no rate is low enough
+    assert Spiking(ours.fixed, costs.Moved()).factor(rival) == 0
+
+
+CASE = timed_case(suite="energy", mode="inference")
+BARE: Case = replace(CASE, framework=ANN)
+
+
+def rows() -> list[Row]:
+    """A network and that without spikes, measured; another that was not."""
+    other = replace(CASE, dataset="nmnist")
+    return [
+        row(OperationsRow, CASE, key="a", data_source="photographs"),
+        row(JoulesRow, CASE, key="a", data_source="photographs"),
+        row(OperationsRow, BARE, key="b", data_source="photographs", accumulates=(0, 0)),
+        row(UnmeasuredRow, other, key="c", figure="energy", reason="there is none"),
+        row(OperationsRow, other, key="c", data_source="recordings"),
+    ]
+
+
+def lines() -> dict[tuple[str, str], dict[Any, Any]]:
+    made = tables.TABLES["energy"](rows())
+    return {(each["dataset"], each["framework"]): each for each in made.to_dict("records")}
+
+
+def test_counted_is_operations_times_horowitz_energies() -> None:
+    ours = lines()["cifar10", "reference"]
+    assert (ours["macs_millions"], ours["acs_millions"]) == (450 / 1e6, 500 / 1e6)
+    assert ours["counted_uj_float32"] == pytest.approx((450 * 4.6 + 500 * 0.9) / 1e6)
+    assert ours["counted_uj_int8"] == pytest.approx((450 * 0.23 + 500 * 0.03) / 1e6)
+    assert ours["spike_rate"] == pytest.approx(5 / (8 * 32 * 32 * 10))
+    without = lines()["cifar10", ANN]
+    assert without["acs_millions"] == 0 and without["macs_millions"] == 950 / 1e6
+    whole = sum(dense(stage) for stage in CASE.network.stages)
+    assert ours["ann_counted_uj_float32"] == pytest.approx(whole * 4.6 / 1e6)
+
+
+def test_the_line_says_on_which_side_of_the_break_even_it_is() -> None:
+    ours = lines()["cifar10", "reference"]
+    wins = ours["memory_uj"] < ours["ann_memory_uj"]
+    assert wins == (ours["spike_rate"] < ours["break_even"])
+    assert ours["side"].startswith("wins" if wins else "loses")
+    alone = lines()["nmnist", "reference"]
+    assert pd.isna(alone["break_even_skipping"]) and alone["side"].endswith("against an ANN")
+
+
+def test_measured_is_the_counter_less_the_rest_and_never_a_constant() -> None:
+    ours, other = lines()["cifar10", "reference"], lines()["nmnist", "reference"]
+    assert ours["measured_mj"] == pytest.approx(1000 * (320 - 10 * 12) / 100)
+    assert (ours["idle_watts"], ours["measured_by"]) == (10.0, "RAPL package-0")
+    assert pd.isna(other["measured_mj"])
+    assert other["measured_by"] == "not measured: there is none"
+
+
+def test_the_three_ways_share_no_figure_and_each_has_its_caveat() -> None:
+    named = [set(way.columns) - {"spike_rate"} for way in energy.WAYS]
+    assert [way.name for way in energy.WAYS] == [COUNTED, MEMORY, MEASURED]
+    assert not named[0] & named[1] | named[0] & named[2] | named[1] & named[2]
+    for title, html in report.ways(rows()):
+        (way,) = (each for each in energy.WAYS if title.endswith(each.name))
+        assert way.caveat.split(",")[0] in html.unescape()
+    assert report.ways([]) == () and tables.TABLES["energy"]([]).empty
+    assert terminal.energy(tables.TABLES["energy"](rows()))
+
+
+def test_of_a_network_that_was_counted_anew_the_later_rows_count() -> None:
+    again = row(OperationsRow, CASE, key="a", data_source="photographs", counted_samples=40)
+    made = tables.TABLES["energy"]([*rows(), again])
+    assert list(made["samples"]) == [40, 20, 20] and len(made) == 3
+
+
+def trained_rows() -> list[Row]:
+    """Two trainings over T with their counts, twice as many over twice the steps."""
+    found: list[Row] = []
+    for T in (2, 4):
+        for seed in (0, 1):
+            its = training(seed, (0.2, 0.4 + 0.1 * seed), suite="timesteps", T=T)
+            end = next(each for each in its if isinstance(each, TrainedRow))
+            counts = tuple(1000 * T for _ in Case.of(end).network.stages)
+            names = ("spikes", "events", "operations", "accumulates", "multiplies")
+            more: dict[str, Any] = dict.fromkeys(names, counts)
+            shared = {"key": end.key, "train_samples": 900, "test_samples": 150}
+            shared["data_source"] = "photographs"
+            found += [*its, row(OperationsRow, Case.of(end), **more, **shared)]
+    return found
+
+
+def test_trained_networks_stand_with_their_accuracy_against_energy() -> None:
+    few, many = accuracy_against_energy(trained_rows())
+    assert (few.T, many.T, few.accuracy.n) == (2, 4, 2)
+    assert few.accuracy.value == pytest.approx(0.45)
+    assert many.microjoules == pytest.approx(2 * few.microjoules) and few.microjoules > 0
+    made = tables.TABLES["energy"](trained_rows())
+    assert set(made["weights"]) == {"trained"} and list(made["accuracy"]) == [0.45, 0.45]
+    assert all(text.startswith("not measured") for text in made["measured_by"])
+    figure = report.figure(trained_rows())
+    assert figure is not None
+    (curve,) = figure.curves
+    assert [mark.note for _, mark in curve.marks] == ["T = 2", "T = 4"]
+    assert [x for x, _ in curve.marks] == [few.microjoules, many.microjoules]
+    assert report.figure(rows()) is None
+
+
+def test_a_row_without_an_entry_for_each_layer_is_damaged() -> None:
+    whole = row(OperationsRow, CASE)
+    assert parse(whole.to_json().encode()) == whole
+    short = replace(whole, events=(1,))
+    assert "an entry for each of 2 layers" in str(parse(short.to_json().encode()))

@@ -1,0 +1,395 @@
+"""Counts against those of NeuroBench and SpikingJelly; counters of energy; the suite's cases."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from test_learning import case as training_case
+from test_trials import Owner, rows_of, run
+from torch import Tensor, nn
+
+import adapters
+from harness import cli, suites
+from harness.analysis import status
+from harness.cli.here import key_now
+from harness.energy import joules
+from harness.energy.trial import Inferences
+from harness.jobs.local import Local
+from harness.records import EndedRow, JoulesRow, OperationsRow, Store, TrainedRow, UnmeasuredRow
+from harness.records.build import Run, new_run
+from harness.records.ledger import Ledger
+from harness.reference.initialise import initialised
+from harness.reference.network import ReferenceNetwork
+from harness.reference.operations import LayerOperations
+from harness.spec import ANN, Access, Case, Selection, Training, UsageError, paper
+from harness.system import counters, machine
+from harness.system.counters import NoCounter
+from harness.training import counting
+
+pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
+
+POOLED = "4C3(Encoding)-AP2-6C3-AP2-8FC-Voting"
+PLAIN = "4C3(Encoding)-6C3-8FC-Voting"
+
+
+def case(notation: str, neunorm: bool = False, **fields: Any) -> Case:
+    reading = "mean" if neunorm else None
+    _, network = paper.network(notation, "cifar10", neunorm=reading)
+    (made, *_) = suites.suite("energy").cases(
+        Selection(("reference",), datasets=("cifar10",), networks=(notation,), steps=(3,))
+    )
+    return replace(made, network=network, **fields)
+
+
+def batch(of: Case, *, static: bool) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    shape = (3, *of.network.input_shape)
+    if static:
+        return torch.randn(*shape, generator=generator).expand(of.T, *shape)
+    return torch.randint(0, 3, (of.T, *shape), generator=generator).float()
+
+
+def counts(of: Case, *, static: bool) -> tuple[nn.Module, Tensor, tuple[LayerOperations, ...]]:
+    """A network that fires, a batch, and what is counted of it."""
+    x = batch(of, static=static)
+    module = initialised(of.network, x, seed=0).eval()
+    return module, x, counting.counted(of, module, [x])
+
+
+def neurobenchs_rule(layer: nn.Module, given: Tensor) -> tuple[int, bool]:
+    """Operations of one call, and whether they are accumulates: NeuroBench 2.3's rule, written out.
+
+    Inputs and weights that are not zero are 1, biases 0, and what the layer then says is added up;
+    they are accumulates where the whole input holds nothing but -1, 0 and 1.
+    """
+    ones = deepcopy(layer)
+    assert isinstance(ones, nn.Conv2d | nn.Linear) and ones.bias is not None
+    ones.weight.data = (ones.weight.data != 0).double()
+    ones.bias.data = torch.zeros_like(ones.bias.data).double()
+    spikes = bool(((given == 0) | (given.abs() == 1)).all())
+    return int(ones((given != 0).double()).sum()), spikes
+
+
+@torch.no_grad()
+def by_neurobenchs_rule(module: ReferenceNetwork, x: Tensor) -> list[tuple[int, int]]:
+    """MACs and ACs of each layer."""
+    found = [[0, 0] for _ in module.layers]
+    heard: list[list[Tensor]] = [[] for _ in module.layers]
+
+    def hear(synapse: nn.Module, given: tuple[Tensor, ...]) -> None:
+        heard[synapses.index(synapse)].append(given[0])
+
+    synapses: list[nn.Module] = [layer.synapse for layer in module.layers]
+    handles = [synapse.register_forward_pre_hook(hear) for synapse in synapses]
+    module(x)
+    for handle in handles:
+        handle.remove()
+    for n, synapse in enumerate(synapses):
+        for given in heard[n]:
+            operations, spiking = neurobenchs_rule(synapse, given)
+            found[n][spiking] += operations
+    return [(macs, acs) for macs, acs in found]
+
+
+@pytest.mark.parametrize("neunorm", [False, True])
+@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize("notation", [POOLED, PLAIN])
+def test_counts_by_value_are_those_of_neurobenchs_rule(
+    notation: str, static: bool, neunorm: bool
+) -> None:
+    of = case(notation, neunorm)
+    module, x, layers = counts(of, static=static)
+    assert isinstance(module, ReferenceNetwork)
+    found = by_neurobenchs_rule(module, x)
+    assert [each.operations for each in layers] == [macs + acs for macs, acs in found]
+    assert all(each.operations > 0 for each in layers)
+    befores = (None, *of.network.stages[:-1])
+    for before, (macs, acs) in zip(befores, found, strict=True):
+        product = before is None or before.pool or before.neunorm_shape
+        assert (acs if product else macs) == 0
+
+
+def test_neurobench_itself_counts_the_same() -> None:
+    """Live: SynapticOperations of the installed NeuroBench. Its float32 sums are exact here."""
+    pytest.importorskip("neurobench")
+    from neurobench.metrics.workload import SynapticOperations
+    from neurobench.models import TorchModel
+
+    of = case(POOLED)
+    module, x, layers = counts(of, static=True)
+    model = TorchModel(module)
+    model.register_hooks()
+    with torch.no_grad():
+        module(x)
+    samples = x.shape[1]
+    none = torch.empty(samples)
+    found = SynapticOperations()(model, none, (none, none))
+    model.cleanup_hooks()
+    total = [each.operations / samples for each in layers]
+    assert found["Effective_MACs"] == pytest.approx(sum(total[:-1]))
+    assert found["Effective_ACs"] == pytest.approx(total[-1])
+
+
+def test_neurobench_takes_a_frame_without_a_pixel_above_1_for_spikes_and_we_do_not() -> None:
+    of = case(PLAIN)
+    x = (batch(of, static=False) > 1).float()
+    module = initialised(of.network, x, seed=0)
+    layers = counting.counted(of, module, [x])
+    (macs, acs), *_ = by_neurobenchs_rule(module, x)
+    assert (macs, acs) == (0, layers[0].operations)
+    assert layers[0].multiplies == layers[0].operations
+
+
+def spikingjellys(module: nn.Module, x: Tensor) -> tuple[int, int]:
+    """What its counters of synaptic operations and of multiply-accumulates say."""
+    pytest.importorskip("spikingjelly")
+    from spikingjelly.activation_based.op_counter import (
+        DispatchCounterMode,
+        MACCounter,
+        SynOpCounter,
+    )
+
+    synapses, products = SynOpCounter(), MACCounter()
+    with torch.no_grad(), DispatchCounterMode([synapses, products]):
+        module(x)
+    return synapses.get_total(), products.get_total()
+
+
+def test_spikingjelly_counts_the_same_where_spikes_enter() -> None:
+    of = case(PLAIN)
+    module, x, layers = counts(of, static=True)
+    operations, products = spikingjellys(module, x)
+    assert operations == sum(each.accumulates for each in layers)
+    # its products are of the whole kernel, at the border too, and of zeros
+    assert products == of.network.stages[0].macs * x.shape[1] > layers[0].multiplies
+
+
+def test_spikingjelly_counts_no_synaptic_operation_of_what_a_pool_made() -> None:
+    module, x, layers = counts(case(POOLED), static=True)
+    operations, products = spikingjellys(module, x)
+    assert operations == layers[-1].accumulates
+    assert products > sum(each.operations for each in layers[:-1])
+
+
+def test_counts_do_not_depend_on_who_computes_or_how_many_at_a_time() -> None:
+    of = case(POOLED, neunorm=True)
+    module, x, layers = counts(of, static=True)
+    parts = counting.counted(of, module, x.split(1, dim=1))
+    assert parts == layers
+    other = adapters.load("snntorch").build(of.network)
+    for ours, theirs in zip(module.parameters(), other.parameters(), strict=True):
+        theirs.data.copy_(ours.data)
+    assert counting.counted(of, other, [x]) == layers
+
+
+def energy_cases(**fields: Any) -> tuple[Case, ...]:
+    return suites.suite("energy").cases(Selection(("reference",), **fields))
+
+
+def test_the_suite_is_the_nine_networks_at_full_width_each_beside_its_ann() -> None:
+    found = energy_cases()
+    assert len(found) == 18 and {each.width for each in found} == {Fraction(1)}
+    assert {(each.dataset, each.scale) for each in found} == {
+        (dataset, scale) for dataset in paper.SETTINGS for scale in paper.SCALES
+    }
+    assert [each.framework for each in found] == ["reference", ANN] * 9
+    assert all(each.training is None and each.mode == "inference" for each in found)
+    on = energy_cases(neunorm="mean")
+    assert [bool(each.network.neunorm) for each in on] == [True, False] * 9
+    quick = energy_cases(quick=True)
+    assert [each.width for each in quick] == [Fraction(1, 8)] * 2
+
+
+@pytest.mark.parametrize("given", [{"epochs": 1}, {"samples": 10}, {"tuned": True}])
+def test_what_an_inference_has_no_use_for_is_said(given: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="infers, and trains nothing: leave --"):
+        energy_cases(**given)
+
+
+SMALL = {"networks": (POOLED,), "datasets": ("nmnist",), "steps": (2,), "batch_size": 12}
+
+
+def infer(cases: Sequence[Case], out: Path) -> list[bool]:
+    """Whether each had been done before."""
+    at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
+    trials, before = Inferences(Access(out), at), []
+    for each in cases:
+        ledger = Ledger(Store(out), Owner())
+        before.append(trials.trial(each, ledger).before)
+        ledger.release()
+    return before
+
+
+@pytest.fixture
+def no_counter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counters, "POWERCAP", Path("/nowhere"))
+    monkeypatch.setattr(counters.rapl, "__defaults__", (Path("/nowhere"),))
+
+
+def test_a_case_is_counted_once_and_says_why_it_is_not_measured(
+    tmp_path: Path, no_counter: None
+) -> None:
+    found = energy_cases(**SMALL)
+    assert infer(found, tmp_path) == [False, False]
+    assert infer(found, tmp_path) == [True, True]
+    ours, bare = rows_of(tmp_path, OperationsRow)
+    assert (ours.framework, bare.framework, ours.counted_samples) == ("reference", ANN, 12)
+    assert min(ours.spikes) > 0 and ours.accumulates[0] == 0 == sum(bare.accumulates)
+    reasons = {each.reason for each in rows_of(tmp_path, UnmeasuredRow)}
+    assert reasons == {"the machine shows no counter of energy: no RAPL under /nowhere"}
+    assert rows_of(tmp_path, JoulesRow) == []
+
+
+def test_where_a_counter_appears_it_is_measured(
+    tmp_path: Path, no_counter: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first, _) = energy_cases(**SMALL)
+    infer([first], tmp_path)
+    monkeypatch.setattr(counters, "counter", lambda device: Ticking())
+    monkeypatch.setattr(joules.measured, "__defaults__", (0.0,))
+    assert infer([first], tmp_path) == [False] and infer([first], tmp_path) == [True]
+    (found,) = rows_of(tmp_path, JoulesRow)
+    assert (found.counter, found.inferences) == ("made up", 10)
+    assert (found.idle_joules, found.busy_joules) == (1.0, 1.0)
+
+
+class Ticking:
+    """A counter that says a joule more each time."""
+
+    name = "made up"
+
+    def __init__(self) -> None:
+        self.said = 0.0
+
+    def joules(self) -> float:
+        self.said += 1.0
+        return self.said
+
+
+def test_a_case_that_cannot_be_is_a_row_with_its_reason(tmp_path: Path) -> None:
+    (first, _) = energy_cases(**{**SMALL, "batch_size": 10**8})
+    infer([first], tmp_path)
+    (end,) = rows_of(tmp_path, EndedRow)
+    assert end.status == "failed" and "100000000" in end.reason.replace(",", "")
+
+
+def test_weights_that_are_not_here_are_not_replaced_by_others(tmp_path: Path) -> None:
+    (first, _) = energy_cases(**SMALL)
+    infer([replace(first, weights_sha256="0" * 64)], tmp_path)
+    (end,) = rows_of(tmp_path, EndedRow)
+    assert end.status == "failed" and rows_of(tmp_path, OperationsRow) == []
+
+
+def test_commands_run_show_and_tell_how_it_stands(
+    tmp_path: Path,
+    no_counter: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = energy_cases(**SMALL)
+    done = list(Local().train(found, Store(tmp_path), Access(tmp_path), lambda _, doing: None))
+    assert [each.before for each in done] == [False, False]
+    rows, _ = Store(tmp_path).read()
+    now = key_now("cpu")
+    assert [status.state(each, rows, now) for each in found] == ["done", "done"]
+    assert status.state(replace(found[0], seed=1), [], now) == "missing"
+    arguments = ["harness", "tables", "energy", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    shown = capsys.readouterr().out
+    assert not ended.value.code and "not measured" in shown and "break even" in shown
+
+
+def test_a_training_counts_what_its_network_takes_and_is_done_as_before(tmp_path: Path) -> None:
+    given = training_case(training=Training(1, samples=40, test_samples=12, embedded=True))
+    run((given, replace(given, framework=ANN)), tmp_path)
+    ours, bare = rows_of(tmp_path, OperationsRow)
+    assert (ours.counted_samples, len(ours.spikes)) == (12, len(given.network.stages))
+    assert bare.framework == ANN and sum(bare.accumulates) == 0 < sum(bare.multiplies)
+    assert {row.key for row in rows_of(tmp_path, TrainedRow)} == {ours.key, bare.key}
+    (again,) = run((given,), tmp_path)
+    run((replace(given, suite="scale"),), tmp_path)
+    assert again.before and len(rows_of(tmp_path, OperationsRow)) == 3  # one is the other suite's
+    # counts alone make no training done
+    counts = [each for each in rows_of(tmp_path, OperationsRow) if each.suite == given.suite]
+    assert status.state(given, counts, key_now("cpu")) == "missing"
+
+
+def zone(folder: Path, number: str, name: str, energy: int, span: int = 1000) -> Path:
+    place = folder / f"intel-rapl:{number}"
+    place.mkdir()
+    for file, value in (("name", name), ("energy_uj", energy), ("max_energy_range_uj", span)):
+        (place / file).write_text(f"{value}\n")
+    return place / "energy_uj"
+
+
+def test_rapl_is_packages_and_memory_and_survives_its_counters_end(tmp_path: Path) -> None:
+    package = zone(tmp_path, "0", "package-0", 900)
+    memory = zone(tmp_path, "0:1", "dram", 10)
+    zone(tmp_path, "0:0", "core", 500)  # a part of the package
+    zone(tmp_path, "1", "psys", 5000)  # which holds the package
+    found = counters.rapl(tmp_path)
+    assert found.name == "RAPL package-0, dram"
+    before = found.joules()
+    package.write_text("100\n")  # past its range of 1000
+    memory.write_text("25\n")
+    assert found.joules() - before == pytest.approx((200 + 15) / 1e6)
+
+
+def test_a_counter_that_is_not_there_or_not_ours_to_read_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(NoCounter, match="no RAPL under"):
+        counters.rapl(tmp_path)
+    zone(tmp_path, "0", "package-0", 1)
+
+    def refuse(path: Path, encoding: str) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(NoCounter, match="root alone"):
+        counters.rapl(tmp_path)
+
+
+class Refused(Exception):
+    """As NVML's own error."""
+
+
+def test_nvml_is_asked_for_the_very_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    library = SimpleNamespace(
+        NVMLError=Refused,
+        nvmlInit=lambda: None,
+        nvmlDeviceGetHandleByUUID=lambda uuid: asked.append(uuid),
+        nvmlDeviceGetTotalEnergyConsumption=lambda handle: 2500,
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", library)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="1-2")
+    )
+    found = counters.counter(torch.device("cuda"))
+    assert found.joules() == 2.5 and asked == ["GPU-1-2"]
+
+    def refuse(handle: object) -> int:
+        raise Refused("Not Supported")
+
+    library.nvmlDeviceGetTotalEnergyConsumption = refuse
+    with pytest.raises(NoCounter, match="NVML says Not Supported"):
+        counters.counter(torch.device("cuda"))
+
+
+def test_rest_and_work_are_each_told_by_the_counter() -> None:
+    passes: list[int] = []
+    found = joules.measured(lambda: passes.append(1), Ticking(), torch.device("cpu"), seconds=0.0)
+    assert len(passes) == found.passes + 1  # the first pays for memory and caches
+    assert (found.idle_joules, found.busy_joules) == (1.0, 1.0)

@@ -1,0 +1,113 @@
+"""Networks in files on the command line: written by `harness export`, taken by `harness run`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("h5py", reason="needs h5py: pip install 'snn-harness[nir]'")
+pytest.importorskip("safetensors", reason="pip install 'snn-harness[nir]'")
+
+from harness import cli  # noqa: E402
+from harness.cli import files  # noqa: E402
+from harness.conformance import small  # noqa: E402
+from harness.formats import nir_in, weights  # noqa: E402
+from harness.spec import Network, NetworkFile, Selection, UsageError  # noqa: E402
+from harness.suites import SUITES  # noqa: E402
+
+
+def file_of(network: Network, *, says_a: bool = True) -> Selection:
+    given = NetworkFile("x.nir", network, "0" * 64, says_a)
+    return Selection(("fused",), networks=("x.nir",), files=(given,), datasets=("cifar10",))
+
+
+def test_a_suite_takes_structure_neuron_and_weights_from_the_file() -> None:
+    network = small("cifar10", neunorm="literal")
+    for suite in ("acceleration", "scale", "neunorm", "timesteps", "ablations"):
+        cases = SUITES[suite].cases(file_of(network))
+        assert cases
+        for case in cases:
+            assert case.weights_sha256 == "0" * 64 and case.scale == "custom" and case.width == 1
+            assert case.network.neunorm == network.neunorm
+            assert str(case.network) == str(network)
+        assert {case.network.lif for case in cases} >= {network.lif}
+        assert len(set(cases)) == len(cases) or suite == "neunorm"
+
+
+def test_a_file_without_a_surrogate_gets_that_of_the_data_set() -> None:
+    network = small("cifar10")
+    wide = replace(network, lif=replace(network.lif, a=7.0))
+    (case,) = SUITES["acceleration"].cases(file_of(wide, says_a=False))[:1]
+    assert case.network.lif == network.lif
+    (case,) = SUITES["acceleration"].cases(file_of(wide))[:1]
+    assert case.network.lif.a == 7.0
+
+
+FITS = [
+    (file_of(small("nmnist")), r"of inputs \(2, 34, 34\), CIFAR-10 has \(3, 32, 32\)"),
+    (file_of(replace(small("cifar10"), classes=5)), "has 5 classes, CIFAR-10 has 10"),
+    (replace(file_of(small("cifar10")), width=Fraction(1, 8)), "leave --width out"),
+    (replace(file_of(small("cifar10")), neunorm="mean"), "leave --neunorm out"),
+]
+
+
+@pytest.mark.parametrize("suite", ["acceleration", "scale"])
+@pytest.mark.parametrize(("selection", "sentence"), FITS, ids=["shape", "classes", "width", "norm"])
+def test_a_file_that_does_not_fit_what_is_asked_is_one_sentence(
+    selection: Selection, sentence: str, suite: str
+) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        SUITES[suite].cases(selection)
+
+
+CALLS = [
+    (["run", "--suite", "scale", "--networks", "none.nir"], "none.nir is no file"),
+    (["run", "--suite", "baselines", "--networks", "none.nir"], "reads no network files"),
+    (["run", "--suite", "acceleration", "--keep-weights"], "leave --keep-weights out"),
+    (["export", "Small", "--to", "x.h5"], "a name that ends in .nir was expected"),
+    (["export", "Huge", "--to", "x.nir"], "unknown network 'Huge'"),
+    (["export", "Small", "--to", "x.nir", "--weights", "none"], "none is no file"),
+    (["export", "Small", "--to", "x.nir", "--dataset", "imagenet"], "unknown data set 'imagenet'"),
+    (["export", "Small"], "Missing option '--to'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), CALLS, ids=lambda each: " ".join(each)[:40])
+def test_bad_input_is_one_sentence_exit_2_and_nothing_written(
+    arguments: list[str],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["harness", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert sentence in said and said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_data_of_the_machine")
+def test_what_export_writes_is_what_run_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = ["export", "Small", "--width", "1/8", "--neunorm", "mean", "--to", "small.nir"]
+    monkeypatch.setattr(sys, "argv", ["harness", *asked])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    (read,) = files.named(["Small", "small.nir"], "scale")
+    assert read.file.network == small("cifar10", neunorm="mean")
+    files.keep((read,), tmp_path / "out")
+    kept = weights.of_hash(tmp_path / "out", read.file.weights_sha256, read.file.network)
+    for ours, theirs in zip(kept, nir_in.read(Path("small.nir")).parameters, strict=True):
+        assert torch.equal(ours, theirs)

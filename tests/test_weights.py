@@ -1,0 +1,258 @@
+"""Weights that are kept: files by their hash, named in rows, loaded again or refused."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+from test_learning import case
+from test_trials import Owner, rows_of
+from torch import Tensor
+
+safetensors = pytest.importorskip("safetensors", reason="pip install 'snn-harness[nir]'")
+
+from safetensors.torch import load_file, save_file  # noqa: E402
+
+from harness.conformance import NETWORKS, small  # noqa: E402
+from harness.formats import weights  # noqa: E402
+from harness.jobs.task import Parcel  # noqa: E402
+from harness.records import EndedRow, EpochRow, Store, TrainedRow, WarningRow  # noqa: E402
+from harness.records.build import Run, new_run  # noqa: E402
+from harness.records.ledger import Ledger  # noqa: E402
+from harness.reference.network import ReferenceNetwork  # noqa: E402
+from harness.spec import Access, Case, Network, Reading, UsageError, paper  # noqa: E402
+from harness.system import machine  # noqa: E402
+from harness.training.trial import Trials  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
+
+
+def parameters(network: Network) -> list[Tensor]:
+    return [each.detach() for each in ReferenceNetwork(network).parameters()]
+
+
+def run(given: Case, out: Path, *, keep: bool = True) -> None:
+    at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
+    ledger = Ledger(Store(out), Owner(), False, (at.id,))
+    Trials(out, Access(out, keep_weights=keep), at).trial(given, ledger)
+    ledger.release()
+
+
+@pytest.mark.parametrize("neunorm", [None, "mean"])
+@pytest.mark.parametrize(("dataset", "scale"), NETWORKS)
+def test_names_and_shapes_are_those_of_the_adapter_contract(
+    dataset: str, scale: str, neunorm: Reading | None
+) -> None:
+    network = small(dataset, scale, neunorm)
+    shapes = [tuple(each.shape) for each in parameters(network)]
+    assert [shape for _, shape in weights.parameter_forms(network)] == shapes
+
+
+def test_the_same_weights_are_the_same_file_and_come_back(tmp_path: Path) -> None:
+    network = small("cifar10", neunorm="literal")
+    drawn = parameters(network)
+    contents = [weights.content(network, drawn) for _ in range(3)]
+    assert len(set(contents)) == 1
+    sha256 = weights.keep(tmp_path, contents[0])
+    path = tmp_path / "weights" / f"{sha256}.safetensors"
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+    for ours, theirs in zip(weights.of_hash(tmp_path, sha256, network), drawn, strict=True):
+        assert torch.equal(ours, theirs)
+    channels_last = [
+        each.to(memory_format=torch.channels_last) for each in drawn if each.dim() == 4
+    ]
+    laid_out = iter(channels_last)
+    others = [next(laid_out) if each.dim() == 4 else each for each in drawn]
+    assert weights.content(network, others) == contents[0]
+
+
+def test_weights_of_another_network_are_refused_with_the_place(tmp_path: Path) -> None:
+    network, other = small("cifar10"), small("cifar10", "Middle")
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(weights.content(other, parameters(other)))
+    with pytest.raises(UsageError, match=r"w\.safetensors: .*it is of 16C3\(Encoding\)"):
+        weights.load(path, network)
+    named = dict(zip(dict(weights.parameter_forms(network)), parameters(network), strict=True))
+    save_file({**named, "more": torch.zeros(1)}, path)
+    with pytest.raises(UsageError, match="it has more too"):
+        weights.load(path, network)
+    save_file({**named, "1.bias": torch.full((16,), float("nan"))}, path)
+    with pytest.raises(UsageError, match="1.bias holds what is no float32"):
+        weights.load(path, network)
+    save_file({**named, "1.bias": named["1.bias"].half()}, path)
+    with pytest.raises(UsageError, match="1.bias holds what is no float32"):
+        weights.load(path, network)
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\xff" * 64, b"\x10\0\0\0\0\0\0\0{}"])
+def test_a_file_that_holds_no_weights_is_named(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"w\.safetensors is no file of weights, or a damaged"):
+        weights.load(path, small("cifar10"))
+    with pytest.raises(UsageError, match="is no file"):
+        weights.load(tmp_path, small("cifar10"))
+
+
+def test_a_cut_or_changed_file_is_not_taken_for_what_was_kept(tmp_path: Path) -> None:
+    network = small("cifar10")
+    sha256 = weights.keep(tmp_path, weights.content(network, parameters(network)))
+    path = weights.path_of(tmp_path, sha256)
+    whole = path.read_bytes()
+    for changed in (whole[:-4], whole[:-1] + b"\x01"):
+        path.write_bytes(changed)
+        with pytest.raises(UsageError, match="it has been changed"):
+            weights.of_hash(tmp_path, sha256, network)
+    path.unlink()
+    with pytest.raises(UsageError, match="its first weights are not here"):
+        weights.of_hash(tmp_path, sha256, network)
+
+
+def test_a_row_names_the_weights_it_ended_with(tmp_path: Path) -> None:
+    given = case()
+    run(given, tmp_path)
+    (end,) = rows_of(tmp_path, TrainedRow)
+    assert end.kept_weights_sha256 is not None
+    kept = weights.of_hash(tmp_path, end.kept_weights_sha256, given.network)
+    state = torch.load(next((tmp_path / "checkpoints").iterdir()), weights_only=True)
+    for ours, theirs in zip(kept, state["weights"], strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_without_the_flag_no_weights_are_kept(tmp_path: Path) -> None:
+    run(case(), tmp_path, keep=False)
+    (end,) = rows_of(tmp_path, TrainedRow)
+    assert end.kept_weights_sha256 is None and not (tmp_path / "weights").exists()
+
+
+def test_what_was_trained_without_is_kept_from_its_checkpoint(tmp_path: Path) -> None:
+    given = case()
+    run(given, tmp_path, keep=False)
+    run(given, tmp_path)
+    first, second = rows_of(tmp_path, TrainedRow)
+    assert second.kept_weights_sha256 is not None
+    assert replace(second, kept_weights_sha256=None, time=first.time) == first
+    kept = weights.of_hash(tmp_path, second.kept_weights_sha256, given.network)
+    run(replace(given, seed=1), tmp_path)  # which has others
+    run(given, tmp_path)  # all is there
+    assert len(rows_of(tmp_path, TrainedRow)) == 3
+    weights.path_of(tmp_path, second.kept_weights_sha256).unlink()
+    run(given, tmp_path)  # the file alone was gone
+    assert len(rows_of(tmp_path, TrainedRow)) == 3
+    again = weights.of_hash(tmp_path, second.kept_weights_sha256, given.network)
+    assert all(map(torch.equal, kept, again))
+    assert rows_of(tmp_path, EndedRow) == []
+
+
+def test_without_a_checkpoint_a_sentence_says_so_once(tmp_path: Path) -> None:
+    given = case()
+    run(given, tmp_path, keep=False)
+    (path,) = (tmp_path / "checkpoints").iterdir()
+    path.unlink()
+    for _ in range(2):
+        run(given, tmp_path)
+    (warning,) = rows_of(tmp_path, WarningRow)
+    assert "its weights were not kept" in warning.reason and "--fresh" in warning.reason
+    assert len(rows_of(tmp_path, TrainedRow)) == 1
+
+
+def test_a_damaged_checkpoint_costs_a_sentence_and_nothing_else(tmp_path: Path) -> None:
+    given = case()
+    run(given, tmp_path, keep=False)
+    (path,) = (tmp_path / "checkpoints").iterdir()
+    path.write_bytes(path.read_bytes()[:1000])
+    run(given, tmp_path)
+    (warning,) = rows_of(tmp_path, WarningRow)
+    assert "is damaged" in warning.reason
+    assert not (tmp_path / "weights").exists()
+
+
+def from_file(out: Path, seed: int = 5) -> tuple[Case, list[Tensor]]:
+    """A case whose first weights are kept in the folder."""
+    given = case()
+    torch.manual_seed(seed)
+    drawn = parameters(given.network)
+    sha256 = weights.keep(out, weights.content(given.network, drawn))
+    return replace(given, weights_sha256=sha256), drawn
+
+
+def test_a_training_begins_with_the_weights_that_its_case_names(tmp_path: Path) -> None:
+    from test_learning import data
+
+    from harness.training import epoch
+
+    given, drawn = from_file(tmp_path)
+    parts = data()
+    learner = epoch.begin(given, parts, tmp_path)
+    for ours, theirs in zip(learner.module.parameters(), drawn, strict=True):
+        assert torch.equal(ours, theirs)
+    # whose drawing leaves the seeds of all else as they were
+    other = epoch.begin(replace(given, weights_sha256=None), parts)
+    assert not torch.equal(next(other.module.parameters()), next(learner.module.parameters()))
+
+
+def test_first_weights_are_part_of_what_a_result_depends_on(tmp_path: Path) -> None:
+    given, _ = from_file(tmp_path)
+    other, _ = from_file(tmp_path, seed=6)
+    for each in (given, other, replace(given, weights_sha256=None)):
+        run(each, tmp_path)
+    ends = rows_of(tmp_path, TrainedRow)
+    assert len({row.key for row in ends}) == 3
+    assert [row.weights_sha256 for row in ends[:2]] == [given.weights_sha256, other.weights_sha256]
+    assert [Case.of(row) for row in ends[:2]] == [given, other]
+    run(given, tmp_path)  # is done
+    assert len(rows_of(tmp_path, TrainedRow)) == 3
+
+
+def test_weights_that_are_not_there_fail_their_case_with_a_sentence(tmp_path: Path) -> None:
+    given, _ = from_file(tmp_path)
+    assert given.weights_sha256 is not None
+    weights.path_of(tmp_path, given.weights_sha256).unlink()
+    run(given, tmp_path)
+    (end,) = rows_of(tmp_path, EndedRow)
+    assert end.reason.startswith("its first weights are not here") and not rows_of(
+        tmp_path, EpochRow
+    )
+
+
+def test_weights_travel_with_their_case_and_back(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    given, _ = from_file(here)
+    run(given, here)
+    (end,) = rows_of(here, TrainedRow)
+    names = {name for name, _ in Parcel.of(Store(here), given).files}
+    hashes = (given.weights_sha256, end.kept_weights_sha256)
+    assert {f"weights/{each}.safetensors" for each in hashes} <= names
+    Parcel.of(Store(here), given).unpack(Store(there))
+    back = {name for name, _ in Parcel.back(Store(there), Parcel()).files}
+    assert {f"weights/{each}.safetensors" for each in hashes} <= back
+
+
+@pytest.mark.parametrize("sha256", ["../../x", "", "0" * 63, "A" * 64, "0" * 65])
+def test_what_is_no_hash_names_no_file(sha256: str) -> None:
+    with pytest.raises(UsageError, match="no hash of 64"):
+        replace(case(), weights_sha256=sha256)
+
+
+def test_a_case_of_a_cell_is_timed_from_its_weights(tmp_path: Path) -> None:
+    from harness.datasets import Request, load_batch
+    from harness.speed.judge import Judge
+
+    given, drawn = from_file(tmp_path)
+    timed = replace(given, suite="acceleration", training=None)
+    request = Request(timed.dataset, timed.T, 4)
+    judge = Judge(timed.cell, load_batch(request), load_batch(request), tmp_path)
+    module, _ = judge.first_weights
+    for ours, theirs in zip(module.parameters(), drawn, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_files_of_safetensors_are_read_by_the_library(tmp_path: Path) -> None:
+    network = paper.network("Small", "nmnist", width=Fraction(1, 8))[1]
+    sha256 = weights.keep(tmp_path, weights.content(network, parameters(network)))
+    found = load_file(weights.path_of(tmp_path, sha256))
+    assert set(dict(weights.parameter_forms(network))) == set(found)
