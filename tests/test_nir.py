@@ -9,6 +9,7 @@ import re
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -191,7 +192,7 @@ def test_norse_has_no_average_pool(tmp_path: Path) -> None:
             from_nir(importers.read(path), ignore_warnings=True)(x[0])
 
 
-def dense(k: float) -> object:
+def dense(k: float) -> Any:
     """A graph of one product and its neurons, as we write them."""
     leak = 1 / (1 - k)
     values = {"tau": 1e-4 * leak, "r": leak, "v_leak": 0.0, "v_threshold": 0.75}

@@ -6,8 +6,8 @@ is no spike, since a pool or NeuNorm made it:
 
 - by value: each value that is not zero is multiplied by a weight (NeuroBench's rule);
 - folded: the pool's 1 / size**2 is part of the weights, so that each spike behind it is accumulated
-  by itself. NeuNorm's `o - U x` is split too: the spikes are accumulated, and x, which all maps of a
-  pixel share, is multiplied by `V = sum_c W_c U_c`, which is made once.
+  by itself. NeuNorm's `o - U x` is split too: the spikes are accumulated, and x, which all maps of
+  a pixel share, is multiplied by `V = sum_c W_c U_c`, which is made once.
 """
 
 from __future__ import annotations
