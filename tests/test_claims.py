@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import replace
 from fractions import Fraction
 from html import unescape
@@ -18,7 +19,7 @@ from harness.analysis.judges import STEP
 from harness.analysis.verdict import Effect, Verdict
 from harness.cli import terminal
 from harness.records import ConfusionRow, EpochRow, Row, TrainedRow
-from harness.report.claims import short_table
+from harness.report.claims import short_lines
 from harness.report.page import page
 from harness.spec import Reading, paper
 
@@ -334,14 +335,17 @@ def test_every_verdict_says_what_would_change_it() -> None:
     assert all(verdict.would_change for _, verdict in verdicts([*rows, *full(GOOD)]))
 
 
-def test_the_readmes_cells_are_short_and_hold_verdict_effect_interval_and_n() -> None:
-    text = short_table([*FALLING, *steps({1: 0.4, 4: 0.5, 8: 0.54}), *clearer(0.1, 0.1), *GOOD])
-    lines = [[cell.strip() for cell in line.split("|")] for line in text.splitlines()]
-    table = [cells for cells in lines if len(cells) > 1]
-    assert all(len(cell) <= 200 for cells in table[2:] for cell in cells)
-    (fig4,) = (cells for cells in table if "Small to Middle" in cells[1])
-    assert fig4[3] == "**contradicted at reduced scale**"
-    assert fig4[4] == "CIFAR-10, a step of scale: -9.8 points [-10.6, -9.1]" and fig4[5] == "3"
+def test_the_readmes_lines_have_at_most_twelve_words_and_lead_into_the_report() -> None:
+    text = short_lines([*FALLING, *steps({1: 0.4, 4: 0.5, 8: 0.54}), *clearer(0.1, 0.1), *GOOD])
+    lines = [line for line in text.splitlines() if line.startswith("- ")]
+    assert len(lines) == len(CLAIMS)
+    whole = page(FALLING)
+    for line, claim in zip(lines, CLAIMS, strict=True):
+        name, target, verdict = re.findall(r"\[(.*)\]\((.*)\): \*\*(.*)\*\*", line)[0]
+        assert name.replace("\\", "") == claim.short
+        assert len(f"{name} {verdict}".split()) <= 12
+        assert f'id="{target.partition("#")[2]}"' in whole
+    assert "**contradicted at reduced scale**" in lines[1]
 
 
 def test_report_and_terminal_show_verdict_effect_seeds_and_what_would_change_it() -> None:

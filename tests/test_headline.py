@@ -172,7 +172,9 @@ def test_the_caption_names_machine_numbers_and_noise() -> None:
     assert "proved equal by an exam (exam 0" in headline.block(older)
     assert headline.block([]) == ""
     lossy = headline.block(run(data_source="images (lossy copy)"))
-    assert lossy.split("\n")[0].endswith(" Data: images (lossy copy).")
+    first, caption = lossy.split("\n\n")[:2]
+    assert caption.endswith(" Data: images (lossy copy).")
+    assert first.startswith("**`") and "` is fastest on 1 of 1 networks: " in first
 
 
 def test_the_share_by_events_is_the_inputs_and_not_the_windows() -> None:

@@ -31,6 +31,7 @@ class Claim:
     """One claim of the paper."""
 
     id: str
+    short: str  # in a few words
     claim: str  # in our words
     value: str  # as published
     test: str  # what decides it, in words
@@ -65,6 +66,7 @@ def _trend_test(effect: str, matters: str, test: str) -> str:
 CLAIMS: tuple[Claim, ...] = (
     Claim(
         "fig3",
+        "PyTorch trains tens of times faster than Matlab",
         "The iterative LIF in PyTorch trains tens of times faster than in Matlab",
         "tens of times (bars without figures)",
         "the time of GNU Octave or MATLAB over the reference's, for three ways to write the "
@@ -74,6 +76,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "fig4",
+        "Larger networks are more accurate",
         "Accuracy rises from Small to Middle to Large",
         "trend",
         _trend_test(
@@ -86,6 +89,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "fig5",
+        "Four steps suffice, one is not bad",
         "On CIFAR-10 longer T is better, 4 to 8 steps suffice, one step is not bad",
         "trend",
         _trend_test(
@@ -100,6 +104,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "fig6",
+        "NeuNorm makes votes clearer",
         "The confusion matrix over 500 random test images is clearer with NeuNorm",
         "comparison",
         _trend_test(
@@ -110,6 +115,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "conv",
+        "NeuNorm converges sooner",
         "NeuNorm converges sooner on DVS-CIFAR10",
         "best accuracy at epoch 157 without, 103 with",
         _trend_test(
@@ -122,6 +128,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "tab3",
+        "Accuracy on N-MNIST (Table 3)",
         "N-MNIST without and with NeuNorm",
         "99.44 %, 99.53 %",
         _TABLE_TEST,
@@ -130,6 +137,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "tab4",
+        "Accuracy on DVS-CIFAR10 (Table 4)",
         "DVS-CIFAR10 without and with NeuNorm",
         "58.1 %, 60.5 %",
         _TABLE_TEST,
@@ -138,15 +146,25 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "tab5",
+        "Accuracy on CIFAR-10 (Table 5)",
         "CIFAR-10 by CIFARNet without and with NeuNorm, and by the ANN of the same structure",
         "89.83 %, 90.53 %, 90.49 %",
         _TABLE_TEST,
         "accuracy",
         table(5),
     ),
-    Claim("tab6", "CIFAR-10 by AlexNet", "85.24 %", _TABLE_TEST, "accuracy", table(6)),
+    Claim(
+        "tab6",
+        "Accuracy of AlexNet (Table 6)",
+        "CIFAR-10 by AlexNet",
+        "85.24 %",
+        _TABLE_TEST,
+        "accuracy",
+        table(6),
+    ),
     Claim(
         "bf16",
+        "Ours: bf16 trains as float32",
         "Training in bf16 ends as training in float32 does",
         "ours, not the paper's",
         f"{_OVER_SEEDS} of the difference of one training in both: reproduced where it lies "

@@ -80,17 +80,21 @@ def _translated(line: bytes) -> bytes | str:
 _OF_TRAININGS = EpochRow | TestedRow | TransferRow | ConfusionRow | TrainedRow | FittedRow
 
 
+def _is_moment(text: str) -> bool:
+    """Whether a text is a date and time with its zone."""
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
+
+
 def _meaning(row: Row) -> Row | str:
     """The row, unless no harness can have written what it says."""
     try:
         Case.of(row)
     except UsageError as error:
         return _damage(str(error))
-    try:
-        zone = datetime.fromisoformat(row.time).tzinfo
-    except ValueError:
-        zone = None
-    if zone is None:
+    if not _is_moment(row.time):
         return _damage("time: a date and time with a zone was expected")
     if isinstance(row, FittedRow) and row.effort is None:
         return _damage("effort: that of the other system was expected")

@@ -1,32 +1,20 @@
-"""The claims table of the README: a line each, short enough to be read."""
+"""The verdicts of the README: a line each, with a link to what is behind it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pandas as pd
-
 from harness.analysis.claims import verdicts
 from harness.analysis.tables import markdown
 from harness.records import Row
 
-NOTE = (
-    "Intervals are 95 % over seeds. Why each verdict is what it is, and what would change it, "
-    "stands in the report."
-)
+REPORT = "results/report.html"  # as the README links it
 
 
-def short_table(rows: Sequence[Row]) -> str:
-    """The verdicts as Markdown: effect with interval, number of seeds."""
+def short_lines(rows: Sequence[Row]) -> str:
+    """What the paper claims and what the rows say of it, at most twelve words a line."""
     lines = [
-        {
-            "claim": markdown(claim.claim),
-            "published": markdown(claim.value),
-            "verdict": f"**{verdict.text}**",
-            "effect [95 % interval]": markdown(verdict.measured),
-            "seeds": verdict.n,
-        }
+        f"- [{markdown(claim.short)}]({REPORT}#claim-{claim.id}): **{verdict.text}**"
         for claim, verdict in verdicts(rows)
     ]
-    shown = pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
-    return f"{shown}\n\n{NOTE}\n"
+    return "What the paper claims, and what our rows say of it:\n\n" + "\n".join(lines) + "\n"

@@ -126,7 +126,29 @@ def block(rows: Sequence[Row]) -> str:
     table = list(_cells(found))
     lines = [table[0].keys(), ["---"] * len(table[0]), *(each.values() for each in table)]
     grid = "\n".join(f"| {' | '.join(line)} |" for line in lines)  # unpadded: it is wide enough
-    return f"{_head(found, rows)}\n\n{grid}\n\n{' '.join(_notes(found))}\n"
+    said = "\n\n".join(text for text in (_first(found), _head(found, rows)) if text)
+    return f"{said}\n\n{grid}\n\n{' '.join(_notes(found))}\n"
+
+
+def _first(found: Headline) -> str:
+    """Who is first in most networks, and by how much: a sentence; "" where there are not two."""
+    cells: dict[tuple[str, str], list[Acceleration]] = {}
+    for line in found.shown:
+        if line.precision == "fp32" and not line.variant:
+            cells.setdefault((line.dataset, line.scale), []).append(line)
+    pairs = [sorted(each, key=lambda line: line.ratio_to_floor)[:2] for each in cells.values()]
+    pairs = [pair for pair in pairs if len(pair) == 2]
+    if not pairs:
+        return ""
+    name, count = Counter(first.framework for first, _ in pairs).most_common(1)[0]
+    led = [pair for pair in pairs if pair[0].framework == name]
+    apart = sum(first.ratio_high < second.ratio_low for first, second in led)
+    gains = [second.ratio_to_floor / first.ratio_to_floor for first, second in led]
+    return (
+        f"**`{name}` is fastest on {count} of {len(pairs)} networks: {min(gains):.1f} to "
+        f"{max(gains):.1f} times as fast as the next. On {apart} of them the two's 95 % intervals "
+        "lie apart.**"
+    )
 
 
 def _cells(found: Headline) -> Iterator[dict[str, str]]:

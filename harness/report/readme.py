@@ -26,4 +26,4 @@ def updated(text: str, rows: Sequence[Row], path: Path) -> str:
 
 def block(rows: Sequence[Row]) -> str:
     """Time of a training step over the floor, and the verdicts."""
-    return f"{headline.block(rows)}\n{claims.short_table(rows)}"
+    return f"{headline.block(rows)}\n{claims.short_lines(rows)}"

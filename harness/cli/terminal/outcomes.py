@@ -78,7 +78,8 @@ def _three_figures(row: TrainedRow) -> str:
     )
     spent = row.seconds / (row.epochs or 1)
     return (
-        f"{last} after {row.epochs} {'epoch' if row.epochs == 1 else 'epochs'}, best {best} (epoch {row.best_test_epoch}), "
+        f"{last} after {row.epochs} {'epoch' if row.epochs == 1 else 'epochs'}, "
+        f"best {best} (epoch {row.best_test_epoch}), "
         f"{chosen} where it validates best (epoch {row.chosen_epoch}); {spent:.1f} s an epoch"
     )
 
