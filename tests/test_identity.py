@@ -297,8 +297,8 @@ CHANGES = {
     ),
     "kernel's gradient": Change(
         "harness/fused/adjoint.py",
-        "do = g[e] - carry * now[e]",
-        "do = g[e] - k * carry * now[e]",
+        "do = g[e] - reset * (carry * now[e])",
+        "do = g[e] - k * reset * (carry * now[e])",
         "numerics",
     ),
     "training's step": Change(

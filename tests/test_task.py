@@ -45,7 +45,7 @@ def test_where_the_folder_is_shared_rows_go_there_and_nothing_travels(tmp_path: 
         ended, back = task(share, tmp_path).train(GIVEN, Parcel.of(Store(out), GIVEN))
         assert back == Parcel()
     assert isinstance(ended.rows[-1], TrainedRow)
-    assert kinds(out) == ["epoch", "epoch", "trained"]
+    assert kinds(out) == ["epoch", "epoch", "operations", "trained"]
     assert not list(out.glob(".share-*"))  # the mark is gone
 
 
@@ -54,7 +54,7 @@ def test_where_it_is_not_rows_and_checkpoints_come_back_with_the_task(tmp_path: 
     _, back = task(unseen(out), tmp_path).train(GIVEN, Parcel())
     assert not out.exists()
     back.unpack(Store(out))
-    assert kinds(out) == ["epoch", "epoch", "trained"]
+    assert kinds(out) == ["epoch", "epoch", "operations", "trained"]
     assert len(list((out / "checkpoints").glob("*.pt"))) == 1
     assert len(list((out / "runs").glob("*.json"))) == 1
 
@@ -64,7 +64,7 @@ def test_what_was_done_travels_there_so_that_it_is_not_done_again(tmp_path: Path
     _, back = task(unseen(out), tmp_path).train(GIVEN, Parcel())
     back.unpack(Store(out))
     sent = Parcel.of(Store(out), GIVEN)
-    assert len(sent.lines) == 3 and [name for name, _ in sent.files] == [
+    assert len(sent.lines) == 4 and [name for name, _ in sent.files] == [
         f"checkpoints/{Store(out).read()[0][0].key}.pt"
     ]
     ended, back = task(unseen(out), tmp_path).train(GIVEN, sent)
