@@ -228,7 +228,8 @@ def test_what_stands_in_for_a_data_set_has_its_own_name_beside_every_figure() ->
     rows = run(data_source="digits", data_substitute=True)
     captions = re.findall(r"<figcaption>([^<]*)", page(rows))
     assert captions and all("digits in CIFAR-10&#39;s shape" in each for each in captions)
-    ((_, caption, _),) = timings.panels(rows)
+    (panel,) = timings.panels(rows)
+    caption = panel.caption
     assert caption == "digits in CIFAR-10's shape"
 
 

@@ -149,6 +149,11 @@ def _weight_price(each: LayerMeans) -> float:
     if each.before is not None and each.before.neunorm_shape:
         channels, height, width = each.before.neunorm_shape
         weights += weights // channels * height * width
+    return _price_of_one(weights)
+
+
+def _price_of_one(weights: int) -> float:
+    """pJ of reading one of so many weights."""
     return WEIGHT_BITS * bit_price(weights * WEIGHT_BITS)
 
 
@@ -192,14 +197,10 @@ def quantised(layers: Sequence[LayerMeans], bits: int, *, skips: bool) -> Moved:
         size = prod(each.stage.input_shape) * width
         found += Moved(
             arithmetic=operations * quantised_mac(width),
-            weights=operations * _plain_weight_price(each.stage),
+            weights=operations * _price_of_one(each.stage.weights),
             activations=moves * size * bit_price(size),
         )
     return found
-
-
-def _plain_weight_price(stage: Stage) -> float:
-    return WEIGHT_BITS * bit_price(stage.weights * WEIGHT_BITS)
 
 
 def off_chip(layers: Sequence[LayerMeans]) -> float:

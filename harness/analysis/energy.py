@@ -14,8 +14,9 @@ import pandas as pd
 
 from harness.analysis import costs
 from harness.analysis.costs import FLOAT32, INT8, Arithmetic, LayerMeans
-from harness.analysis.inferences import FLAGS, Inference, inferences, rival
+from harness.analysis.inferences import Inference, inferences, rival
 from harness.analysis.statistics import Mean
+from harness.analysis.trained import FLAGS
 from harness.records import Row
 from harness.spec import ANN
 from harness.spec.fanout import dense

@@ -10,13 +10,12 @@ from statistics import fmean
 from harness.analysis.costs import LayerMeans
 from harness.analysis.groups import grouped
 from harness.analysis.statistics import Mean, share
-from harness.analysis.trained import trainings
+from harness.analysis.trained import FLAGS, trainings
 from harness.records import JoulesRow, OperationsRow, Row, UnmeasuredRow
 from harness.spec import ANN, Case, paper
 
 # Whose trained networks are counted; a training of one of them may be one of another too.
 TRAINED = ("timesteps", "scale", "neunorm", "accuracy")
-FLAGS = ("partial", "lossy", "simulated", "substitute")
 
 
 @dataclass(frozen=True)

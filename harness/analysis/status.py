@@ -70,7 +70,7 @@ def _standing(cases: list[Case], states: list[State], records: Sequence[Row]) ->
         states.count("failed"),
         states.count("left out"),
         states.count("missing"),
-        _seconds(left, [row for row in records if row.suite == cases[0].suite], records),
+        seconds_of(left, records),
     )
 
 
@@ -102,13 +102,13 @@ def _spot(case: Case) -> str:
 
 def seconds_of(cases: Sequence[Case], records: Sequence[Row]) -> float:
     """What cases of one suite take, about, by what others took; nan where nothing tells."""
+    if not cases:
+        return 0.0
     return _seconds(cases, [row for row in records if row.suite == cases[0].suite], records)
 
 
 def _seconds(left: Sequence[Case], rows: Sequence[Row], records: Sequence[Row]) -> float:
     """What the cases that are left take, about, by what others took."""
-    if not left:
-        return 0.0
     if left[0].training is None:
         return _timing_seconds(left, rows)
     fitted = [row.seconds + row.test_seconds for row in rows if isinstance(row, FittedRow)]

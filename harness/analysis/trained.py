@@ -25,6 +25,9 @@ from harness.spec import Case, Training, paper
 
 R = TypeVar("R", bound=Record)
 
+# What must be said of data wherever a figure of them is shown.
+FLAGS = ("partial", "lossy", "simulated", "substitute")
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -64,8 +67,7 @@ class Condition:
     @property
     def flags(self) -> tuple[str, ...]:
         """What must be said of its data wherever a figure is shown."""
-        names = ("partial", "lossy", "simulated", "substitute")
-        return tuple(name for name in names if getattr(self, name))
+        return tuple(name for name in FLAGS if getattr(self, name))
 
     def columns(self) -> dict[str, object]:
         """Its fields as those of a table."""

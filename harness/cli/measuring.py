@@ -93,7 +93,9 @@ def _listed(cases: tuple[Case, ...], store: Store) -> str:
     networks = ", ".join(dict.fromkeys(case.scale for case in cases))
     data = ", ".join(dict.fromkeys(map(_data_of, cases)))
     count = "1 case" if len(cases) == 1 else f"{len(cases)} cases"
-    seconds = status.seconds_of(cases, store.read()[0])
+    # another suite's trainings tell too, and a folder of timings is long to read
+    records = store.read(cases[0].suite)[0] or store.read()[0]
+    seconds = status.seconds_of(cases, records)
     if isnan(seconds) and cases[0].training is not None and cases[0].beside is None:
         seconds = plan.training_seconds(cases)
     long = "how long is not known yet" if isnan(seconds) else f"about {_in_words(seconds)}"

@@ -13,6 +13,7 @@ from harness.datasets.events import Bins
 from harness.datasets.files import damaged, files_origin, list_files
 from harness.datasets.images import read_image
 from harness.datasets.samples import About, Normal, Samples, Split
+from harness.spec import paper
 
 TITLE: str = "CIFAR-10"
 DOWNLOAD_MIB: int = 163
@@ -25,11 +26,7 @@ HOW: str = (
     "or let torchvision.datasets.CIFAR10(root, download=True) do it"
 )
 
-# In the order of CIFAR-10's labels, which is that of the alphabet.
-CLASSES = (
-    *("airplane", "automobile", "bird", "cat", "deer"),
-    *("dog", "frog", "horse", "ship", "truck"),
-)
+CLASSES = paper.CIFAR10_CLASSES
 SIZE = 32
 WHOLE: dict[Split, int] = {"train": 50_000, "test": 10_000}
 

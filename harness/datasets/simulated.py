@@ -36,6 +36,7 @@ class Camera:
 PATTERN_SEED = 0
 MODEL = 1  # of this file: events that were computed by another are computed anew
 
+# Bins start at the first event, so a simulation runs a little longer than its bins.
 SPARE_US = 50_000
 
 # These and saccades() were chosen on real N-MNIST recordings beside the digits they were taken of:
@@ -63,10 +64,7 @@ def simulate(image: Image, trajectory: Trajectory, camera: Camera) -> Events:
 
 
 def beginning(trajectory: Trajectory, camera: Camera, bins: Bins) -> Trajectory:
-    """As much of a trajectory as so many bins show, and a little more.
-
-    Bins start at the first event.
-    """
+    """As much of a trajectory as so many bins show, and a little more."""
     steps = -(-(bins.count * bins.us + SPARE_US) // camera.step_us)
     return trajectory[: steps + 1]
 

@@ -6,27 +6,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import adapters
 from harness import datasets
 from harness.adapter import Unsupported
 from harness.datasets import Batch, Request
 from harness.energy import joules
-from harness.formats.weights import kept_reference
 from harness.proof.subject import NOTHING_KNOWN, subject_of
 from harness.records import JoulesRow, OperationsRow, Record, Row, UnmeasuredRow
 from harness.records.build import Failed, Run, ended, of_case, stamped, with_source
 from harness.records.identity import timing_key
 from harness.records.ledger import DOWNLOAD, Ledger
-from harness.reference.ann import initialised_ann
-from harness.reference.initialise import copy_parameters, initialised
-from harness.reference.network import ReferenceNetwork
-from harness.reference.precision import DTYPES
-from harness.spec import ANN, Access, Case, UsageError
+from harness.spec import Access, Case, UsageError
 from harness.system import counters, footprint
 from harness.system.counters import EnergyCounter, NoCounter
-from harness.training import counting, step
+from harness.training import counting, epoch, step
 from harness.training.trial import End, outcome
 
 CALIBRATION_SAMPLES = 20  # the first of the batch
@@ -120,21 +115,9 @@ def _keep(
 def _module(case: Case, batch: Batch, out: Path) -> nn.Module:
     """The case's network with its first weights, or those that it names, ready to infer."""
     few = counting.placed(batch.inputs[:, :CALIBRATION_SAMPLES], case)
-    if case.framework == ANN:
-        made = initialised_ann(case.network, few, seed=case.seed, scheme=case.initialisation)
-        return made.eval()
-    module = adapters.load(case.framework).build(case.network)
-    module.to(device=torch.device(case.device), dtype=DTYPES[case.precision])
-    copy_parameters(_weights(case, few, out), module)
-    return module.eval()
-
-
-def _weights(case: Case, few: Tensor, out: Path) -> ReferenceNetwork:
-    if case.weights_sha256 is None:
-        return initialised(case.network, few, seed=case.seed, scheme=case.initialisation)
     try:
-        return kept_reference(case, few, out)
-    except UsageError as error:
+        return epoch.built(case, few, out).eval()
+    except UsageError as error:  # the first weights that the case names are not here
         raise Failed(str(error)) from error
 
 

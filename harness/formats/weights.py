@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.reference.initialise import initialised
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Case, Conv, Network, Stage, UsageError
 from harness.system.files import printable, unwritable, write_whole
@@ -147,6 +148,16 @@ def of_hash(out: Path, sha256: str, network: Network) -> list[Tensor]:
     if found != sha256:
         raise UsageError(f"{printable(path)} is not what its name says: it has been changed")
     return load(path, network)
+
+
+def first_weights(case: Case, x: Tensor, out: Path | None) -> ReferenceNetwork:
+    """The reference with a case's first weights: those that it names, else drawn, on batch `x`.
+
+    Raises UsageError where those that it names are not in the result folder `out`.
+    """
+    if case.weights_sha256 is not None:
+        return kept_reference(case, x, out)
+    return initialised(case.network, x, seed=case.seed, scheme=case.initialisation)
 
 
 def kept_reference(case: Case, x: Tensor, out: Path | None) -> ReferenceNetwork:

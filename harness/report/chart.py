@@ -5,7 +5,6 @@ figure is a few KB, and the same rows give the same bytes whichever library is i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import resources
 from textwrap import wrap
 from typing import assert_never
 
@@ -14,6 +13,7 @@ from markupsafe import Markup
 
 from harness.report import marks
 from harness.report.drawing import Curves, Dots, Drawing, Mark, ValueMap
+from harness.report.templates import file
 
 WIDTH = 340.0  # of a figure, in its own units: about a pixel each on a narrow screen
 PANEL = 330.0  # of one of several side by side
@@ -22,7 +22,7 @@ LETTERS = 48  # of a title that fits above it
 
 def style() -> Markup:
     """The CSS of all figures; its colours are the page's where that has any."""
-    return Markup(resources.files(__package__ or "").joinpath("chart.css").read_text("utf-8"))
+    return Markup(file("chart.css"))
 
 
 def svg(drawing: Drawing, name: str) -> Markup:

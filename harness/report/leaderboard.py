@@ -20,7 +20,7 @@ from harness.analysis.lines import Acceleration
 from harness.analysis.proved import Standing
 from harness.analysis.speed import acceleration_lines
 from harness.records import Row
-from harness.records.fields import Amount, Count, Nth, Number, Share
+from harness.records.fields import Amount, Count, Nth, Number, Place, Share
 from harness.spec import FLOOR, Mode, Precision, UsageError, contender, paper
 from harness.system.version import VERSION
 
@@ -99,8 +99,7 @@ class BoardRow:
     @property
     def machine(self) -> str:
         """The machine in words."""
-        parts = (self.cpu, self.capability, self.gpu, f"{self.threads} threads")
-        return ", ".join(part for part in parts if part)
+        return str(Place(self.cpu, self.capability, self.gpu, self.threads))
 
 
 @dataclass(frozen=True, kw_only=True)

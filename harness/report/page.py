@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 
-import jinja2
 from markupsafe import Markup
 
 from harness.analysis.claims import Claim, verdicts
@@ -16,6 +14,7 @@ from harness.records import Row
 from harness.report import chart, grid, provenance, timings
 from harness.report.parts import Section
 from harness.report.sections import SECTIONS
+from harness.report.templates import file, template
 from harness.spec import paper
 
 COMMANDS = (
@@ -60,12 +59,9 @@ def page(rows: Sequence[Row]) -> str:
     judged = [Judged(*each) for each in verdicts(rows)]
     sections = [section for make in SECTIONS if (section := make(rows)) is not None]
     first = timings.first(rows)
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(_file("page.html.j2")).render(
-        style=Markup(_file("page.css")) + chart.style(),
-        script=Markup(_file("page.js")),
+    return template("page").render(
+        style=Markup(file("page.css")) + chart.style(),
+        script=Markup(file("page.js")),
         judged=judged,
         spoken_of=[each for each in judged if each.spoken_of],
         untested=[each for each in judged if not each.spoken_of],
@@ -98,7 +94,3 @@ def tested(rows: Sequence[Row], sections: Sequence[Section]) -> str:
 def _lower(title: str) -> str:
     """A heading inside a sentence; a name keeps its capitals."""
     return title if title.startswith(("NeuNorm", "Tables")) else title[:1].lower() + title[1:]
-
-
-def _file(name: str) -> str:
-    return resources.files(__package__ or "").joinpath(name).read_text("utf-8")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from harness.records import Row
 from harness.report import chart, timings
+from harness.report.provenance import measured
 
 TITLE = "Time of a training step over that of its convolutions and products alone (the floor)"
 
@@ -14,8 +15,8 @@ def svg(rows: Sequence[Row]) -> str:
     """Ratio to the float32 floor with intervals, by contender and scale, a panel for each data
     set; "" where nothing was timed. Same rows, same bytes.
     """
-    first = timings.first(rows)
-    panels = [(caption, drawing) for _, caption, drawing in timings.panels(rows)]
+    panels = timings.panels(rows)
     if not panels:
         return ""
-    return chart.picture(panels, TITLE, (timings.KEY, first[0].source))
+    shown = [(each.caption, each.drawing) for each in panels]
+    return chart.picture(shown, TITLE, (timings.KEY, measured(panels[0].rows)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+import pandas as pd
 from markupsafe import Markup
 
 from harness.analysis import tables
@@ -65,15 +66,17 @@ def _trained(
     names = "; ".join(dict.fromkeys(name for name, _ in trained.learning_curves(rows, suite)))
     caption = f"{title}: {names}" if names else title
     shown = (drawn(drawing, suite, caption, _of(rows, suite)), *_curves(rows, suite))
-    return Section(suite, title, f"{text} {BANDS} {SECONDS}", shown, _tables(rows, suite, title))
+    return Section(
+        suite, title, f"{text} {BANDS} {SECONDS}", shown, _tables(tables.TABLES[suite](rows), title)
+    )
 
 
 def _of(rows: Sequence[Row], *suites: str) -> list[Row]:
     return [row for row in rows if row.suite in suites]
 
 
-def _tables(rows: Sequence[Row], name: str, title: str) -> tuple[tuple[str, Markup], ...]:
-    return (("", grid.short(tables.TABLES[name](rows), f"Table: {title}")),)
+def _tables(table: pd.DataFrame, title: str) -> tuple[tuple[str, Markup], ...]:
+    return (("", grid.short(table, f"Table: {title}")),)
 
 
 def _curves(rows: list[Row], suite: str) -> Iterator[Figure]:
@@ -86,7 +89,8 @@ def _curves(rows: list[Row], suite: str) -> Iterator[Figure]:
 
 def ablations(rows: list[Row]) -> Section | None:
     """What changes of a training cost; None where that suite was not run."""
-    if tables.TABLES["ablations"](rows).empty:
+    table = tables.TABLES["ablations"](rows)
+    if table.empty:
         return None
     text = (
         "Each differs from the first in one thing alone. difference: to the first, by seeds that "
@@ -97,12 +101,13 @@ def ablations(rows: list[Row]) -> Section | None:
     caption = "Accuracy less that of the training without the change"
     of = _of(rows, "ablations")
     shown = () if drawing is None else (drawn(drawing, "ablations", caption, of),)
-    return Section("ablations", "Ablations", text, shown, _tables(rows, "ablations", "ablations"))
+    return Section("ablations", "Ablations", text, shown, _tables(table, "ablations"))
 
 
 def neunorm(rows: list[Row]) -> Section | None:
     """Fig. 6: votes without and with NeuNorm; None where that suite was not run."""
-    if tables.TABLES["neunorm"](rows).empty:
+    table = tables.TABLES["neunorm"](rows)
+    if table.empty:
         return None
     shown = [*_curves(rows, "neunorm")]
     for n, (name, drawing) in enumerate(trained.confusion(rows)):
@@ -115,7 +120,7 @@ def neunorm(rows: list[Row]) -> Section | None:
         "when each does; contrast: the mean vote for the right class less that for a wrong one. "
         f"{BANDS} {SECONDS}"
     )
-    found = _tables(rows, "neunorm", "NeuNorm")
+    found = _tables(table, "NeuNorm")
     return Section("neunorm", "NeuNorm (Fig. 6)", text, tuple(shown), found)
 
 

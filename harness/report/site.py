@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
-import jinja2
 import pandas as pd
 from markupsafe import Markup
 
 from harness.analysis import tables
 from harness.report.documents import Document, Library
 from harness.report.leaderboard import Board, BoardRow, json_schema
+from harness.report.templates import template
 from harness.spec import FLOOR, UsageError
 from harness.system.files import write_whole
 
@@ -102,14 +101,6 @@ def _text(path: str, text: str) -> SiteFile:
     return SiteFile(path, text.encode("utf-8", errors="backslashreplace"))
 
 
-def _template(name: str) -> jinja2.Template:
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    text = resources.files(__package__ or "").joinpath(f"{name}.html.j2").read_text("utf-8")
-    return environment.from_string(text)
-
-
 @dataclass(frozen=True)
 class _Frame:
     """What all pages share: the way from one to the others."""
@@ -118,13 +109,13 @@ class _Frame:
 
     def page(self, title: str, root: str, body: str) -> str:
         """A page; `root` is the way from it to the site's first one."""
-        return _template("site").render(
+        return template("site").render(
             title=title, links=self.links(root), root=root, body=Markup(body)
         )
 
     def links(self, root: str, inset: str = "0") -> Markup:
         """The way to the other pages; `inset` keeps it off the sides of a page that has no rim."""
-        shown = _template("site_links").render(root=root, docs=self.has_docs, inset=inset)
+        shown = template("site_links").render(root=root, docs=self.has_docs, inset=inset)
         return Markup(shown)
 
     def with_links(self, report: str) -> str:
@@ -137,12 +128,12 @@ class _Frame:
 def _tables(content: Content, frame: _Frame) -> Iterator[SiteFile]:
     named = {"verdicts": content.verdicts, **content.tables}
     listed = [(_file(name), _about(name), len(table)) for name, table in named.items()]
-    index = _template("site_tables").render(tables=listed)
+    index = template("site_tables").render(tables=listed)
     yield _text("tables/index.html", frame.page("Tables", "../", index))
     for name, table in named.items():
         path = _file(name)
         grid = Markup(tables.markup(table, "html"))
-        body = _template("site_table").render(about=_about(name), path=path, grid=grid)
+        body = template("site_table").render(about=_about(name), path=path, grid=grid)
         yield _text(f"tables/{path}.html", frame.page(f"Table: {_title(name)}", "../", body))
         yield _text(f"tables/{path}.csv", tables.markup(table, "csv"))
 
@@ -178,11 +169,11 @@ def _docs(library: Library, frame: _Frame) -> Iterator[SiteFile]:
 
 def _contents(documents: Sequence[Document]) -> str:
     listed = [(each.path.removeprefix("docs/"), each.title) for each in documents]
-    return _template("site_docs").render(documents=listed)
+    return template("site_docs").render(documents=listed)
 
 
 def _leaderboard(board: Board) -> str:
-    return _template("site_leaderboard").render(
+    return template("site_leaderboard").render(
         columns=COLUMNS,
         filters=[(each, _choices(each, board)) for each in FILTERS],
         rows=board.rows,

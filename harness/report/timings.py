@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 from markupsafe import Markup
@@ -31,24 +32,36 @@ KEY = (
 )
 
 
-def panels(rows: Sequence[Row]) -> list[tuple[str, str, Dots]]:
-    """The first picture: data set, caption and drawing, of the machine that the README shows."""
+@dataclass(frozen=True)
+class Panel:
+    """A data set's part of the first picture."""
+
+    dataset: str
+    caption: str
+    drawing: Dots
+    rows: Sequence[Row]  # that it was made from
+
+
+def panels(rows: Sequence[Row]) -> list[Panel]:
+    """The first picture, of the machine that the README shows."""
     found = figures.of_machines(acceleration_lines(rows))
     if not found:
         return []
     colours = figures.palette(line for each in found for line in each.shown)
     made = ((name, figures.speed(found[0], name, found[:1], colours)) for name in paper.SETTINGS)
-    known = provenance.substitutes(rows)
-    return [(name, caption(found[0], name, known), drawing) for name, drawing in made if drawing]
+    known, place = provenance.substitutes(rows), found[0]
+    return [
+        Panel(name, caption(place, name, known), drawing, _rows_of(place, name, rows))
+        for name, drawing in made
+        if drawing
+    ]
 
 
 def first(rows: Sequence[Row]) -> tuple[Figure, ...]:
     """The first picture as figures, one a data set."""
-    made = panels(rows)
-    place = figures.of_machines(acceleration_lines(rows))[:1]
     return tuple(
-        drawn(drawing, f"first-{name}", said, _rows_of(place[0], name, rows))
-        for name, said, drawing in made
+        drawn(each.drawing, f"first-{each.dataset}", each.caption, each.rows)
+        for each in panels(rows)
     )
 
 

@@ -34,11 +34,7 @@ from harness.spec import ANN, paper
 from harness.suites.ablations import AS_IT_IS
 
 ACCURACY = "test accuracy after the last epoch, %"
-# CIFAR-10's classes, which DVS-CIFAR10 shares; those of digits are their figures.
-CLASSES = (
-    *("airplane", "automobile", "bird", "cat", "deer"),
-    *("dog", "frog", "horse", "ship", "truck"),
-)
+CLASSES = paper.CIFAR10_CLASSES  # those of digits are their figures
 
 
 def data_of(each: Trainings) -> str:

@@ -79,6 +79,12 @@ NETWORKS: tuple[Structure, ...] = (
 
 SCALES = ("Small", "Middle", "Large")
 
+# CIFAR-10's and DVS-CIFAR10's, in the order of their labels, which is that of the alphabet.
+CIFAR10_CLASSES = (
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
+)
+
 
 def paper_order(dataset: str, scale: str) -> tuple[int, int]:
     """Where a cell stands in the paper's order; what it does not have comes last."""

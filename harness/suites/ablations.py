@@ -38,17 +38,12 @@ def _as_it_is(case: Case) -> Case:
     return case
 
 
-def _surrogate(factor: float) -> Callable[[Case], Case]:
+def _neuron(*, a: float = 1.0, v_th: float = 1.0) -> Callable[[Case], Case]:
+    """So many times the width of the surrogate, and the threshold."""
+
     def change(case: Case) -> Case:
-        lif = replace(case.network.lif, a=case.network.lif.a * factor)
-        return replace(case, network=replace(case.network, lif=lif))
-
-    return change
-
-
-def _threshold(factor: float) -> Callable[[Case], Case]:
-    def change(case: Case) -> Case:
-        lif = replace(case.network.lif, v_th=case.network.lif.v_th * factor)
+        lif = case.network.lif
+        lif = replace(lif, a=lif.a * a, v_th=lif.v_th * v_th)
         return replace(case, network=replace(case.network, lif=lif))
 
     return change
@@ -72,15 +67,14 @@ def _precision(precision: Precision) -> Callable[[Case], Case]:
 
 
 AS_IT_IS = "as the others are trained"
-BF16, FLOAT32 = "bf16", "float32"
 ABLATIONS = (
     Ablation(AS_IT_IS, _as_it_is),
-    Ablation(FLOAT32, _precision("fp32")),
-    Ablation(BF16, _precision("bf16")),
-    Ablation("surrogate half as wide", _surrogate(0.5)),
-    Ablation("surrogate twice as wide", _surrogate(2.0)),
-    Ablation("threshold halved", _threshold(0.5)),
-    Ablation("threshold doubled", _threshold(2.0)),
+    Ablation("float32", _precision("fp32")),
+    Ablation("bf16", _precision("bf16")),
+    Ablation("surrogate half as wide", _neuron(a=0.5)),
+    Ablation("surrogate twice as wide", _neuron(a=2.0)),
+    Ablation("threshold halved", _neuron(v_th=0.5)),
+    Ablation("threshold doubled", _neuron(v_th=2.0)),
     Ablation("PyTorch's first weights", _first_weights),
     Ablation("no gradient through the reset", _detached),
     Ablation("cross-entropy of the spikes", _cross_entropy),

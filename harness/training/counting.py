@@ -13,7 +13,6 @@ from harness.adapter import record_spikes
 from harness.records import OperationsRow, Record
 from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
 from harness.reference.precision import DTYPES
-from harness.reference.synapses import is_static
 from harness.spec import ANN, Case, Network
 from harness.training import step
 
@@ -24,10 +23,7 @@ Layers = tuple[LayerOperations, ...]
 
 def placed(x: Tensor, case: Case) -> Tensor:
     """The input x (T, B, C, H, W) as the case computes; a static image stays expanded."""
-    device, dtype = torch.device(case.device), DTYPES[case.precision]
-    if is_static(x):
-        return x[:1].to(device=device, dtype=dtype).expand(x.shape)
-    return x.to(device=device, dtype=dtype)
+    return step.placed(x, DTYPES[case.precision], torch.device(case.device))
 
 
 def counted(case: Case, module: nn.Module, batches: Iterable[Tensor]) -> Layers:

@@ -23,11 +23,10 @@ from harness.datasets import Labelled
 from harness.datasets.augment import cropped_and_flipped
 from harness.datasets.batch import network_input
 from harness.datasets.samples import SPLIT_SEED
-from harness.formats.weights import kept_reference
-from harness.reference import coding, synapses
+from harness.formats.weights import first_weights
+from harness.reference import coding
 from harness.reference.ann import initialised_ann
-from harness.reference.initialise import copy_parameters, initialised
-from harness.reference.network import ReferenceNetwork
+from harness.reference.initialise import copy_parameters
 from harness.reference.precision import DTYPES
 from harness.spec import ANN, DEAD_RATE, Case, UsageError
 from harness.system import clock
@@ -112,20 +111,20 @@ def begin(case: Case, data: DataSplits, out: Path | None = None) -> Learner:
     data = data.to(device)
     few = data.train.part(torch.arange(min(CALIBRATION_SAMPLES, len(data.train))))
     x = _as(few.raw, case, data, dtype)
-    if case.framework == ANN:
-        module: nn.Module = initialised_ann(
-            case.network, x, seed=case.seed, scheme=case.initialisation
-        )
-    else:
-        module = adapters.load(case.framework).build(case.network).to(device=device, dtype=dtype)
-        copy_parameters(_first_weights(case, x, out), module)
+    module = built(case, x, out)
     return Learner(case, data, module, step.optimiser(module.parameters(), case.optimiser))
 
 
-def _first_weights(case: Case, x: Tensor, out: Path | None) -> ReferenceNetwork:
-    if case.weights_sha256 is not None:
-        return kept_reference(case, x, out)
-    return initialised(case.network, x, seed=case.seed, scheme=case.initialisation)
+def built(case: Case, x: Tensor, out: Path | None) -> nn.Module:
+    """The case's network with its first weights, of the type and on the device of x (T, B, ...).
+
+    Raises as `begin` does.
+    """
+    if case.framework == ANN:
+        return initialised_ann(case.network, x, seed=case.seed, scheme=case.initialisation)
+    module = adapters.load(case.framework).build(case.network).to(device=x.device, dtype=x.dtype)
+    copy_parameters(first_weights(case, x, out), module)
+    return module
 
 
 def epoch(learner: Learner, number: int, tell: Tell) -> Epoch:
@@ -212,19 +211,16 @@ def _seed(seed: int, number: int) -> int:
 def _as(raw: Tensor, case: Case, data: DataSplits, dtype: torch.dtype) -> Tensor:
     """Bytes as the network's input (T, B, C, H, W); a static image stays expanded."""
     x = network_input(raw, case.T, data.train.about.normal)
-    return _to(x, dtype)
-
-
-def _to(x: Tensor, dtype: torch.dtype) -> Tensor:
-    static = synapses.is_static(x)
-    return x[:1].to(dtype).expand(x.shape) if static else x.to(dtype)
+    return step.placed(x, dtype)
 
 
 def votes(learner: Learner, part: Labelled, T: int) -> Iterator[Tensor]:
     """The votes (B, classes) of each batch of `part` over T steps, in order."""
     learner.module.eval()
     for x, _ in part.batches(T, EVALUATION_BATCH):
-        spikes = step.inference(learner.module, _to(x, learner.dtype), learner.case.precision)
+        spikes = step.inference(
+            learner.module, step.placed(x, learner.dtype), learner.case.precision
+        )
         yield coding.vote(spikes.to(learner.dtype), learner.case.network.classes)
 
 
@@ -243,7 +239,7 @@ def layer_rates(learner: Learner) -> tuple[float, ...]:
     learner.module.eval()
     x, _ = next(learner.data.validation.batches(learner.case.T, EVALUATION_BATCH))
     with record_spikes(learner.module) as taps:
-        step.inference(learner.module, _to(x, learner.dtype), learner.case.precision)
+        step.inference(learner.module, step.placed(x, learner.dtype), learner.case.precision)
         return tuple(float(tap.collected().double().mean()) for tap in taps)
 
 

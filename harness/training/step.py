@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from harness.reference import coding
 from harness.reference.precision import autocast
+from harness.reference.synapses import is_static
 from harness.spec import Loss, Precision
 from harness.spec.paper import SGD, Adam
 
@@ -47,6 +48,12 @@ def learning_rate(settings: SGD | Adam, epoch: int) -> float:
             return settings.lr
         case _:
             assert_never(settings)
+
+
+def placed(x: Tensor, dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
+    """Inputs x (T, B, C, H, W) of a type, on a device; a static image stays expanded."""
+    moment = x[:1] if is_static(x) else x
+    return moment.to(device=device, dtype=dtype).expand(x.shape)
 
 
 class Objective(NamedTuple):

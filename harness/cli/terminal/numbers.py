@@ -21,11 +21,6 @@ def span(low: float, high: float) -> str:
     return shown[0] if shown[0] == shown[1] else "-".join(shown)
 
 
-def percent(value: float) -> str:
-    """Of a fraction."""
-    return f"{100 * value:.2f} %"
-
-
 def duration(seconds: float) -> str:
     """In the unit that suits."""
     if pd.isna(seconds):

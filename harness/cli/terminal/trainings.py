@@ -10,12 +10,11 @@ import pandas as pd
 
 from harness.analysis.named import data_name
 from harness.analysis.same import text, words
-from harness.analysis.trained import FIGURES
+from harness.analysis.trained import FIGURES, FLAGS
 from harness.cli.terminal.blocks import WIDTH, Block, Head, width
 
 Line = dict[str, Any]
 
-FLAGS = ("partial", "lossy", "simulated", "substitute")
 _DATA = ("dataset", "data_source", *FLAGS)
 _LONGEST = 24  # characters of a text that has a column; longer ones stand below
 # Where all columns do not fit, these go first: a csv has them.
