@@ -15,7 +15,7 @@ from harness.jobs.local import Local
 from harness.jobs.worker import Work, Worker
 from harness.proof.check import Examined, Scope
 from harness.records import CertificateRow, EpochRow, Store
-from harness.spec import Access, Case, UsageError
+from harness.spec import Access, Case, Selection, UsageError
 
 Plant = Callable[[str, str], None]
 
@@ -118,7 +118,7 @@ def test_a_process_for_each_training_and_one_for_all_that_are_done(
 
 
 def examined(tmp_path: Path, *names: str, silence: float = 60.0) -> dict[str, Examined]:
-    scope = Scope((TINY,), ("cifar10",), Fraction(1), tmp_path)
+    scope = Scope(Selection((), ("cifar10",), (TINY,), width=Fraction(1)), tmp_path)
     found = examine.examined(names, scope, quiet, silence)
     return {each.name: each for each in found}
 
@@ -151,9 +151,9 @@ def test_who_hangs_where_it_is_examined_is_ended(plant: Plant, tmp_path: Path) -
 
 def test_a_scope_that_does_not_exist_is_the_users_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown framework 'nobody'"):
-        list(examine.examined(("nobody",), Scope(None, None, Fraction(1), tmp_path), quiet))
+        list(examine.examined(("nobody",), Scope(Selection(()), tmp_path), quiet))
     with pytest.raises(UsageError, match="huge"):
-        scope = Scope(("huge",), ("cifar10",), Fraction(1), tmp_path)
+        scope = Scope(Selection((), ("cifar10",), ("huge",)), tmp_path)
         list(examine.examined(("reference",), scope, quiet))
 
 

@@ -17,6 +17,7 @@ from harness import cli  # noqa: E402
 from harness.cli import files  # noqa: E402
 from harness.conformance import small  # noqa: E402
 from harness.formats import nir_in, weights  # noqa: E402
+from harness.proof import check  # noqa: E402
 from harness.spec import Network, NetworkFile, Selection, UsageError  # noqa: E402
 from harness.suites import SUITES  # noqa: E402
 
@@ -56,7 +57,7 @@ FITS = [
 ]
 
 
-@pytest.mark.parametrize("suite", ["acceleration", "scale"])
+@pytest.mark.parametrize("suite", ["acceleration", "scale", "energy"])
 @pytest.mark.parametrize(("selection", "sentence"), FITS, ids=["shape", "classes", "width", "norm"])
 def test_a_file_that_does_not_fit_what_is_asked_is_one_sentence(
     selection: Selection, sentence: str, suite: str
@@ -68,6 +69,7 @@ def test_a_file_that_does_not_fit_what_is_asked_is_one_sentence(
 CALLS = [
     (["run", "--suite", "scale", "--networks", "none.nir"], "none.nir is no file"),
     (["run", "--suite", "baselines", "--networks", "none.nir"], "reads no network files"),
+    (["check", "reference", "--networks", "none.nir"], "none.nir is no file"),
     (["run", "--suite", "acceleration", "--keep-weights"], "leave --keep-weights out"),
     (["export", "Small", "--to", "x.h5"], "a name that ends in .nir was expected"),
     (["export", "Huge", "--to", "x.nir"], "unknown network 'Huge'"),
@@ -111,3 +113,12 @@ def test_what_export_writes_is_what_run_reads(
     kept = weights.of_hash(tmp_path / "out", read.file.weights_sha256, read.file.network)
     for ours, theirs in zip(kept, nir_in.read(Path("small.nir")).parameters, strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_check_examines_a_file_once_with_its_own_neunorm(tmp_path: Path) -> None:
+    selection = file_of(small("cifar10", neunorm="literal"))
+    found = check.examined("reference", check.Scope(selection, tmp_path), lambda *_: None)
+    assert [(each.title, each.reading) for each in found.proofs] == [
+        ("CIFAR-10 custom", "literal")
+    ] * 2
+    assert all(each.certificate.passed for each in found.proofs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Annotated
 
 import typer
@@ -18,27 +17,25 @@ def check(
     ] = None,
     networks: options.Networks = None,
     datasets: options.Datasets = None,
-    width: Annotated[
-        Fraction,
-        typer.Option(
-            "--width",
-            help="Scales channels and features.",
-            metavar="1/8",
-            parser=options.fraction,
-        ),
-    ] = Fraction(1, 8),
+    width: options.Width = None,
     data_root: options.DataRoot = None,
 ) -> None:
-    """Prove adapters equal to the reference, layer by layer; exit 1 if one claiming it is not."""
+    """Prove adapters equal to the reference, layer by layer; exit 1 if one claiming it is not.
+
+    Networks are at 1/8 of their width unless --width says else.
+    """
     from harness.system import processes
 
     processes.warm()
-    from harness.cli import terminal
+    from harness.cli import files, terminal
     from harness.jobs import examine
     from harness.proof.check import Scope
+    from harness.spec import Selection
 
     named = tuple(dict.fromkeys(frameworks or ()))  # twice the same is once
-    scope = Scope(networks, datasets, width, data_root)
+    read = tuple(each.file for each in files.named(networks, "check"))
+    selection = Selection(named, datasets=datasets, networks=networks, files=read, width=width)
+    scope = Scope(selection, data_root)
     failed = False
     with terminal.progress(out) as say:
         for result in examine.examined(named, scope, say):

@@ -41,15 +41,7 @@ def export(
     neunorm: Annotated[
         Reading | None, typer.Option("--neunorm", help="On, as read.", metavar="mean|literal")
     ] = None,
-    width: Annotated[
-        Fraction,
-        typer.Option(
-            "--width",
-            help="Scales channels and features.",
-            metavar="1/8",
-            parser=options.fraction,
-        ),
-    ] = Fraction(1),
+    width: options.Width = Fraction(1),
     fires: Annotated[
         Tie,
         typer.Option(
@@ -72,7 +64,7 @@ def export(
 
     if to.suffix.lower() != SUFFIX:
         raise UsageError(f"--to {to}: a name that ends in {SUFFIX} was expected")
-    _, chosen = paper.network(network, dataset, neunorm=neunorm, width=width)
+    _, chosen = paper.network(network, dataset, neunorm=neunorm, width=width or Fraction(1))
     if weights is not None:
         parameters = kept.load(weights, chosen)
     else:

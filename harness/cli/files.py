@@ -1,4 +1,4 @@
-"""Networks in files, and kept weights, as `harness run` takes them."""
+"""Networks in files, and kept weights, as commands take them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.spec import NetworkFile, UsageError
 from harness.spec.given import SUFFIX
 
 TRAIN_NO_NETWORK = ("acceleration", "baselines", "energy")  # of ours
-READ_NO_FILE = ("baselines", "energy")
+READ_NO_FILE = ("baselines",)
 
 
 @dataclass(frozen=True)

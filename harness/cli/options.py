@@ -132,6 +132,10 @@ Datasets = Annotated[
     Names | None,
     typer.Option("--datasets", help="Default: all three.", metavar="NAME,...", parser=names),
 ]
+Width = Annotated[
+    Fraction | None,
+    typer.Option("--width", help="Scales channels and features.", metavar="1/8", parser=fraction),
+]
 DataRoot = Annotated[
     Path | None,
     typer.Option(

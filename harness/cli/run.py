@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from math import inf
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -72,15 +71,7 @@ def run(
         int | None,
         typer.Option("--samples", help="Training samples, drawn once.", metavar="N", min=1),
     ] = None,
-    width: Annotated[
-        Fraction | None,
-        typer.Option(
-            "--width",
-            help="Scales channels and features.",
-            metavar="1/8",
-            parser=options.fraction,
-        ),
-    ] = None,
+    width: options.Width = None,
     neunorm: Annotated[
         Reading | None,
         typer.Option("--neunorm", help="With NeuNorm, read in this way.", metavar="mean|literal"),
@@ -218,8 +209,8 @@ def _experiment(suite: str, budget: float | None, baselines: Names | None, *, lo
         raise UsageError(f"the {suite} suite has no trainings of --long: leave it out")
     if experiment.trains and budget is not None:
         raise UsageError(
-            f"the {suite} suite trains all its epochs: use --epochs, --samples or --width to "
-            "make it shorter, and leave --budget out"
+            f"the {suite} suite does each case to its end: use {experiment.shorter} to make it "
+            "shorter, and leave --budget out"
         )
     return experiment
 

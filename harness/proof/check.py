@@ -14,11 +14,12 @@ from harness import datasets
 from harness.adapter import Unsupported
 from harness.proof.certificate import Certificate
 from harness.proof.exam import Exam
-from harness.spec import Precision, Reading, Say, UsageError, contender, paper
+from harness.spec import Precision, Reading, Say, Selection, UsageError, contender, paper
 
 PRECISIONS: tuple[Precision, ...] = ("fp64", "fp32")
 READINGS: tuple[Reading | None, ...] = (None, *get_args(Reading))
 BATCH_SIZE, STEPS = 8, 10
+WIDTH = Fraction(1, 8)  # of Table 1's networks, unless the selection has another
 
 
 @dataclass(frozen=True)
@@ -54,18 +55,29 @@ class Examined:
 
 @dataclass(frozen=True)
 class Scope:
-    """Which networks to examine on."""
+    """Which networks to examine on, of those that `selection` has: all of Table 1 unless it names
+    some, in both readings of NeuNorm and without; one out of a file as it is there, weights apart.
+    """
 
-    networks: tuple[str, ...] | None
-    datasets: tuple[str, ...] | None
-    width: Fraction
+    selection: Selection
     data_root: Path | None
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The data sets that networks are of."""
+        return self.selection.datasets or tuple(paper.SETTINGS)
+
+    @property
+    def networks(self) -> tuple[tuple[str, Reading | None], ...]:
+        """Names of networks, and the reading of NeuNorm to ask for."""
+        own = {file.name: (None,) for file in self.selection.files}
+        names = self.selection.networks or paper.SCALES
+        return tuple((name, reading) for name in names for reading in own.get(name, READINGS))
 
     @property
     def exams(self) -> int:
         """How many certificates an adapter gets."""
-        networks, sets = self.networks or paper.SCALES, self.datasets or tuple(paper.SETTINGS)
-        return len(networks) * len(sets) * len(READINGS) * len(PRECISIONS)
+        return len(self.networks) * len(self.datasets) * len(PRECISIONS)
 
 
 def chosen(names: tuple[str, ...]) -> list[str]:
@@ -106,12 +118,14 @@ def examined(name: str, scope: Scope, say: Say) -> Examined:
 
 def _exams(scope: Scope) -> Iterator[tuple[str, Reading | None, Exam]]:
     root = datasets.data_root(scope.data_root)
-    for dataset in scope.datasets or tuple(paper.SETTINGS):
+    width = scope.selection.width or WIDTH
+    for dataset in scope.datasets:
         request = datasets.Request(dataset, T=STEPS, batch_size=BATCH_SIZE, root=root)
         batch = datasets.load_batch(request).inputs
-        for name in scope.networks or paper.SCALES:
-            for reading in READINGS:
-                scale, network = paper.network(name, dataset, neunorm=reading, width=scope.width)
-                title = f"{paper.settings(dataset).title} {scale}"
-                for precision in PRECISIONS:
-                    yield title, reading, Exam(network, batch, precision)
+        for name, reading in scope.networks:
+            found = scope.selection.network(name, dataset, neunorm=reading, width=width)
+            has = found.network.neunorm
+            title = f"{paper.settings(dataset).title} {found.scale}"
+            for precision in PRECISIONS:
+                exam = Exam(found.network, batch, precision)
+                yield title, has.reading if has else None, exam

@@ -30,6 +30,7 @@ class Suite:
     beside: tuple[str, ...] = ()  # variants that run too where none is named
     apart: tuple[str, ...] = ()  # frameworks that run where they are named alone
     trains: bool = False  # its cases are done one by one, as trainings are; else they are timed
+    shorter: str = "--epochs, --samples or --width"  # what to shorten it with, where no time does
     long: bool = False  # whether it has trainings of `--long`
 
 
@@ -40,8 +41,8 @@ SUITES: dict[str, Suite] = {
     "neunorm": Suite(neunorm.cases, trained.FRAMEWORKS, trains=True, long=True),
     "accuracy": Suite(accuracy.cases, trained.FRAMEWORKS, trains=True, long=True),
     "ablations": Suite(ablations.cases, trained.FRAMEWORKS, trains=True, long=True),
-    "baselines": Suite(baselines.cases, (), trains=True),
-    "energy": Suite(energy.cases, energy.FRAMEWORKS, trains=True),
+    "baselines": Suite(baselines.cases, (), trains=True, shorter=baselines.SHORTER),
+    "energy": Suite(energy.cases, energy.FRAMEWORKS, trains=True, shorter=energy.SHORTER),
 }
 
 

@@ -11,6 +11,7 @@ from harness.baselines.system import System
 from harness.spec import Beside, Case, Effort, Selection, Training, UsageError, Window, paper
 from harness.suites.trained import Size, size_of
 
+SHORTER = "--baselines, --datasets, --samples or --epochs"
 # The paper's network that a system stands beside.
 BESIDE = {"cifar10": "CIFARNet", "nmnist": "OurModel", "dvs-cifar10": "OurModel"}
 

@@ -10,6 +10,7 @@ from itertools import product
 from harness.spec import ANN, Case, Selection, UsageError, paper
 
 FRAMEWORKS = ("reference",)  # what is counted is the function's, whoever computes it
+SHORTER = "--networks, --datasets or --width"
 BATCH_SIZE, QUICK_BATCH_SIZE = 100, 20  # test samples
 STEPS = (10,)  # as in Fig. 3
 SEEDS = (0,)
