@@ -11,6 +11,7 @@ import pytest
 from rows import descended, training
 from test_ranks import changed, contender, rounds, run, run_in_bf16
 
+from harness.analysis.named import data_in_full
 from harness.analysis.speed import acceleration_lines
 from harness.datasets import cifar10
 from harness.records import IterationRow, Row
@@ -31,7 +32,6 @@ from harness.report.drawing import (
     per_cent,
 )
 from harness.report.page import page
-from harness.report.provenance import data_name
 
 AXIS = logarithmic("time", [0.5, 1.0, 4.0], "{:.2f} x floor")
 DOTS = Dots(
@@ -222,9 +222,9 @@ def test_classes_have_their_names_and_digits_are_digits() -> None:
 
 
 def test_what_stands_in_for_a_data_set_has_its_own_name_beside_every_figure() -> None:
-    assert data_name("cifar10", "digits", True) == "digits in CIFAR-10's shape"
-    assert data_name("cifar10", "CIFAR-10 images", False) == "CIFAR-10 images"
-    assert data_name("dvs-cifar10", "simulated events", False) == "DVS-CIFAR10: simulated events"
+    assert data_in_full("cifar10", "digits", True) == "digits in CIFAR-10's shape"
+    assert data_in_full("cifar10", "CIFAR-10 images", False) == "CIFAR-10 images"
+    assert data_in_full("dvs-cifar10", "simulated events", False) == "DVS-CIFAR10: simulated events"
     rows = run(data_source="digits", data_substitute=True)
     captions = re.findall(r"<figcaption>([^<]*)", page(rows))
     assert captions and all("digits in CIFAR-10&#39;s shape" in each for each in captions)

@@ -15,6 +15,7 @@ import pandas as pd
 from harness.analysis import costs
 from harness.analysis.costs import FLOAT32, INT8, Arithmetic, LayerMeans
 from harness.analysis.inferences import Inference, inferences, rival
+from harness.analysis.named import data_in_full
 from harness.analysis.statistics import Mean
 from harness.analysis.trained import FLAGS
 from harness.records import Row
@@ -233,7 +234,7 @@ class Point:
     """A trained network: its accuracy against what an inference takes."""
 
     suite: str
-    dataset: str
+    data: str  # what it was trained on
     scale: str
     neunorm: str
     T: int
@@ -246,7 +247,7 @@ def accuracy_against_energy(records: Iterable[Row]) -> list[Point]:
     return [
         Point(
             suite=each.case.suite,
-            dataset=each.case.dataset,
+            data=data_in_full(each.case.dataset, each.source, each.flags["substitute"]),
             scale=each.case.scale,
             neunorm=each.case.network.neunorm.reading if each.case.network.neunorm else "off",
             T=each.case.T,

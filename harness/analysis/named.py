@@ -19,7 +19,7 @@ _TOLD_BY = (
 
 
 def data_name(dataset: str, *, substitute: bool, simulated: bool = False) -> str:
-    """The data as figures name them: what stands in for a data set has its own name.
+    """The data in a few words: what stands in for a data set has its own name.
 
     Raises UsageError for a data set that the paper does not have.
     """
@@ -27,6 +27,14 @@ def data_name(dataset: str, *, substitute: bool, simulated: bool = False) -> str
     if substitute:
         return f"digits (for {title})"
     return f"simulated {title}" if simulated else title
+
+
+def data_in_full(dataset: str, source: str, substitute: bool) -> str:
+    """The data with their source: "scikit-learn's digits in CIFAR-10's shape"."""
+    title = paper.settings(dataset).title
+    if substitute:
+        return f"{source} in {title}'s shape"
+    return source if source.startswith(title) else f"{title}: {source}" if source else title
 
 
 def places(rows: Iterable[Record]) -> str:

@@ -13,7 +13,6 @@ from harness.records import Row
 from harness.report import grid
 from harness.report.drawing import Curve, Curves, logarithmic
 from harness.report.trained import axis_of_accuracies, in_per_cent
-from harness.spec import paper
 
 OVER = {"timesteps": "T", "scale": "scale"}  # what a suite's points differ in
 
@@ -37,9 +36,9 @@ def figure(rows: Sequence[Row]) -> Curves | None:
     if not points:
         return None
     drawn = []
-    groups = grouped(points, lambda point: (point.suite, point.dataset, _rest(point)))
-    for n, ((suite, _, rest), found) in enumerate(groups.items()):
-        title = f"{paper.settings(found[0].dataset).title}, over {OVER[suite]}, {rest}"
+    groups = grouped(points, lambda point: (point.suite, point.data, _rest(point)))
+    for n, ((suite, data, rest), found) in enumerate(groups.items()):
+        title = f"{data}, over {OVER[suite]}, {rest}"
         marks = [(point.microjoules, in_per_cent(point.accuracy, n, _at(point))) for point in found]
         drawn.append(Curve(title, n, tuple(marks)))
     x = logarithmic(

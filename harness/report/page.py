@@ -23,6 +23,9 @@ COMMANDS = (
     ("accuracy against scale", "harness run --suite scale"),
     ("NeuNorm", "harness run --suite neunorm"),
     ("Tables 3 to 6", "harness run --suite accuracy"),
+    ("the other systems of these tables", "harness run --suite baselines"),
+    ("ablations", "harness run --suite ablations"),
+    ("energy", "harness run --suite energy"),
     ("certificates", "harness check"),
     ("this page", "harness report"),
 )

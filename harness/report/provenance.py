@@ -7,25 +7,15 @@ from collections.abc import Iterable
 import pandas as pd
 
 from harness.analysis.groups import grouped
+from harness.analysis.named import data_in_full
 from harness.analysis.rounds import is_steady, noise_of_runs
 from harness.records import EndedRow, Row, WarningRow
-from harness.spec import paper
-
-
-def data_name(dataset: str, source: str, substitute: bool) -> str:
-    """What was measured on, wherever a figure stands: what stands in for a data set by its own
-    name, "scikit-learn's digits in CIFAR-10's shape".
-    """
-    title = paper.settings(dataset).title
-    if substitute:
-        return f"{source} in {title}'s shape"
-    return source if source.startswith(title) else f"{title}: {source}" if source else title
 
 
 def data_of(row: Row) -> str:
     """What a row was measured on, training and test data together."""
     substitute = bool(row.data_substitute or row.data_test_substitute)
-    return data_name(row.dataset, row.data_source or "", substitute)
+    return data_in_full(row.dataset, row.data_source or "", substitute)
 
 
 def substitutes(rows: Iterable[Row]) -> frozenset[tuple[str, str]]:

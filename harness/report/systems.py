@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.analysis.named import data_in_full
 from harness.analysis.paper import is_of, measures
 from harness.analysis.published import Published, published
 from harness.analysis.statistics import Mean, share
@@ -13,7 +14,6 @@ from harness.analysis.systems import Live, live
 from harness.analysis.trained import trainings
 from harness.records import Row
 from harness.report.drawing import Curve, Curves, Dots, Mark, Strip, Strips, linear, steps_of_time
-from harness.report.provenance import data_name
 from harness.report.trained import axis_of_accuracies, data_of, in_per_cent, of_accuracies
 from harness.spec import ANN, paper
 
@@ -61,7 +61,7 @@ def data_of_table(number: int, rows: Sequence[Row]) -> str:
 
 def _data_of(each: Live) -> str:
     condition = each.condition
-    return data_name(condition.case.dataset, condition.data_source, condition.substitute)
+    return data_in_full(condition.case.dataset, condition.data_source, condition.substitute)
 
 
 def _name(row: Published) -> str:

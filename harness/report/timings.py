@@ -9,6 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from harness.analysis.groups import grouped, machines
+from harness.analysis.named import data_in_full
 from harness.analysis.speed import FEWEST_RANKED, Acceleration, acceleration_lines
 from harness.records import Row
 from harness.records.fields import Place
@@ -70,7 +71,7 @@ def caption(found: Headline, dataset: str, known: frozenset[tuple[str, str]]) ->
 
     def name(line: Acceleration) -> str:
         stands_in = (dataset, line.data_source) in known
-        return provenance.data_name(dataset, line.data_source, stands_in)
+        return data_in_full(dataset, line.data_source, stands_in)
 
     groups = grouped((line for line in found.shown if line.dataset == dataset), name)
     if len(groups) < 2:
@@ -153,7 +154,7 @@ def _tables(
     cells = grouped(lines, lambda line: (line.dataset, line.scale, line.network, line.width))
     for (dataset, scale, network, width), contenders in cells.items():
         source = contenders[0].data_source
-        data = provenance.data_name(dataset, source, (dataset, source) in known)
+        data = data_in_full(dataset, source, (dataset, source) in known)
         conditions = f", width {width}" if width != "1" else ""
         title = f"{scale}{conditions} on {data}: {network}"
         chosen = [{name: getattr(line, name) for name in SPEED_COLUMNS} for line in contenders]

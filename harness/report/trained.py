@@ -11,6 +11,7 @@ import numpy as np
 from harness.analysis.ablations import ablated
 from harness.analysis.groups import grouped
 from harness.analysis.learning import curves
+from harness.analysis.named import data_in_full
 from harness.analysis.statistics import Mean, mean, share
 from harness.analysis.trained import Condition, Trainings, trainings
 from harness.records import ConfusionRow, EpochRow, Row, TestedRow
@@ -29,7 +30,6 @@ from harness.report.drawing import (
     spread,
     steps_of_time,
 )
-from harness.report.provenance import data_name
 from harness.spec import ANN, paper
 from harness.suites.ablations import AS_IT_IS
 
@@ -40,7 +40,7 @@ CLASSES = paper.CIFAR10_CLASSES  # those of digits are their figures
 def data_of(each: Trainings) -> str:
     """What a training was made on, as captions name it."""
     condition = each.condition
-    return data_name(condition.case.dataset, condition.data_source, condition.substitute)
+    return data_in_full(condition.case.dataset, condition.data_source, condition.substitute)
 
 
 def of_accuracies(values: Sequence[float], colour: int) -> Mark:
