@@ -22,6 +22,7 @@ import adapters
 from harness import datasets
 from harness.adapter import Adapter, Variant
 from harness.datasets import Batch, Request
+from harness.formats import weights as kept
 from harness.proof.answer import Answer
 from harness.proof.audit import Audit, Finding
 from harness.proof.certificate import Certificate
@@ -31,7 +32,7 @@ from harness.records.build import Run
 from harness.records.ledger import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.spec import FLOOR, Access, Budget, Case, Network, Source, paper
-from harness.speed import cell, contenders, floor, judge, memory, schedule
+from harness.speed import cell, contenders, floor, memory, schedule
 from harness.speed.schedule import Contest
 from harness.system import clock
 from harness.system.facts import Machine
@@ -131,7 +132,7 @@ class _Owner:
 @contextmanager
 def _spied(calls: Calls, seconds: tuple[float, ...]) -> Iterator[None]:
     """A clock that goes as `seconds` say; data, proofs and first weights as one line each."""
-    initialised, load = judge.initialised, adapters.load
+    initialised, load = kept.initialised, adapters.load
 
     def found(name: str) -> Adapter:
         # as one that is compiled, which takes a minute
@@ -167,7 +168,7 @@ def _spied(calls: Calls, seconds: tuple[float, ...]) -> Iterator[None]:
         patch.setattr(Exam, "judge", proof)
         patch.setattr(Audit, "direct", audit)
         patch.setattr(floor, "fastest", layouts)
-        patch.setattr(judge, "initialised", weights)
+        patch.setattr(kept, "initialised", weights)
         patch.setattr(contenders, "dead_layers", lambda *given: ())
         spied(patch, cell.Cell, "round", calls.say, ROUND)
         yield

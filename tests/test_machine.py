@@ -12,19 +12,19 @@ import pytest
 import torch
 from rows import CASE
 
-from harness.system import machine
+from harness.system import checkout, machine
 
 
 def test_git_is_asked_once_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[str]] = []
     run = subprocess.run
 
-    def counted(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+    def counted(command: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
         asked.append(command)
         return run(command, **options)
 
     monkeypatch.setattr(subprocess, "run", counted)
-    machine._commit.cache_clear()
+    checkout.commit.cache_clear()
     first = machine.describe(torch.device("cpu"))
     once = len(asked)
     assert once and {command[0] for command in asked} == {"git"}
@@ -36,11 +36,11 @@ def test_git_is_asked_once_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     ("error", "reason"),
     [
         (
-            subprocess.CalledProcessError(128, "git", "", "fatal: detected dubious ownership in"),
+            subprocess.CalledProcessError(128, "git", b"", b"fatal: detected dubious ownership in"),
             "not known: git refuses a folder that somebody else owns",
         ),
         (FileNotFoundError("git"), "not known: git is not installed"),
-        (subprocess.CalledProcessError(1, "git", "", "error: pathspec did not match"), None),
+        (subprocess.CalledProcessError(1, "git", b"", b"error: pathspec did not match"), None),
         (subprocess.TimeoutExpired("git", 10), None),
     ],
 )
@@ -51,13 +51,13 @@ def test_why_the_commit_is_not_known_stands_in_the_row(
         raise error
 
     monkeypatch.setattr(subprocess, "run", fail)
-    machine._commit.cache_clear()
+    checkout.commit.cache_clear()
     try:
         inside = (Path(machine.__file__).parents[2] / ".git").exists()
         expected = reason if inside or "installed" not in (reason or "") else None
         assert machine.describe(torch.device("cpu")).commit == expected
     finally:
-        machine._commit.cache_clear()
+        checkout.commit.cache_clear()
 
 
 def test_a_clone_that_somebody_else_owns_has_a_commit_all_the_same(
@@ -65,13 +65,32 @@ def test_a_clone_that_somebody_else_owns_has_a_commit_all_the_same(
 ) -> None:
     """git is told that it may read it: asked of a folder of another owner, as it tests for it."""
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
-    machine._commit.cache_clear()
+    checkout.commit.cache_clear()
     try:
         commit = machine.describe(torch.device("cpu")).commit
     finally:
-        machine._commit.cache_clear()
+        checkout.commit.cache_clear()
     if (Path(machine.__file__).parents[2] / ".git").exists():
         assert commit is not None and re.fullmatch(r"[0-9a-f]{12}(\+dirty)?", commit)
+
+
+def test_what_differs_from_the_commit_is_hashed_where_somebody_else_owns_the_clone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "checkout.py"
+    file.write_text("as it was\n")
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@x"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
+        subprocess.run([*git, *words], check=True)
+    monkeypatch.setattr(checkout, "__file__", str(file))
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    found = []
+    for text in ("as it was\n", "changed\n", "again\n"):
+        file.write_text(text)
+        checkout.commit.cache_clear()
+        found.append(checkout.diff_sha256())
+    checkout.commit.cache_clear()
+    assert found[0] is None and None not in found[1:] and len(set(found)) == 3
 
 
 def test_the_processor_is_named_from_what_the_system_says(

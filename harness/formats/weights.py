@@ -151,22 +151,13 @@ def of_hash(out: Path, sha256: str, network: Network) -> list[Tensor]:
 
 
 def first_weights(case: Case, x: Tensor, out: Path | None) -> ReferenceNetwork:
-    """The reference with a case's first weights: those that it names, else drawn, on batch `x`.
+    """The reference with a case's first weights, of the type and on the device of batch `x`: those
+    that it names, kept in the result folder `out`, else drawn on `x`.
 
-    Raises UsageError where those that it names are not in the result folder `out`.
+    Raises UsageError where those that it names are not there.
     """
-    if case.weights_sha256 is not None:
-        return kept_reference(case, x, out)
-    return initialised(case.network, x, seed=case.seed, scheme=case.initialisation)
-
-
-def kept_reference(case: Case, x: Tensor, out: Path | None) -> ReferenceNetwork:
-    """The reference with the weights that a case names, kept in the result folder `out`, of the
-    type and on the device of `x`.
-
-    Raises UsageError where they are not there.
-    """
-    assert case.weights_sha256 is not None
+    if case.weights_sha256 is None:
+        return initialised(case.network, x, seed=case.seed, scheme=case.initialisation)
     if out is None:
         raise UsageError("its first weights are a file's, and no result folder is known")
     weights = of_hash(out, case.weights_sha256, case.network)

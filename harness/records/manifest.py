@@ -4,9 +4,7 @@ again as its data become known.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +14,7 @@ import psutil
 
 from harness.records.build import now
 from harness.records.fields import Record
+from harness.system import checkout
 from harness.system.facts import Machine
 from harness.system.files import unwritable, write_whole
 from harness.system.installed import version
@@ -57,7 +56,7 @@ class Manifest:
             command=("harness", *sys.argv[1:]),
             started=now(),
             machine=machine,
-            diff_sha256=_diff(),
+            diff_sha256=checkout.diff_sha256(),
             packages={name: each for name, each in found.items() if each},
             clock_mhz=_clocks(),
             governor=_content(SYSFS_CPU / "scaling_governor"),
@@ -95,18 +94,3 @@ def _clocks() -> tuple[float, float] | None:
     if least is None or most is None:
         return None
     return float(least) / 1000, float(most) / 1000  # they are in kHz
-
-
-def _diff() -> str | None:
-    """The hash of what differs from the commit we run from; None where nothing does."""
-    here = str(Path(__file__).parent)
-    try:
-        done = subprocess.run(
-            ["git", "-C", here, "diff", "HEAD", "--binary", "--no-ext-diff"],
-            capture_output=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return hashlib.sha256(done.stdout).hexdigest() if done.stdout else None

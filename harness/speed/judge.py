@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 
 from harness.datasets import Batch
-from harness.formats.weights import kept_reference
+from harness.formats.weights import first_weights
 from harness.proof.answer import Answer, Question
 from harness.proof.audit import Audit, Finding
 from harness.records import AuditRow, Record
 from harness.records.build import shortened
 from harness.records.identity import EXAM
 from harness.reference import coding
-from harness.reference.initialise import initialised
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
 from harness.spec import Case, paper
@@ -73,11 +72,10 @@ class Judge:
 
     def _weights(self, when: When) -> tuple[ReferenceNetwork, Tensor]:
         few = self._of(when).inputs[:, :CALIBRATION_SAMPLES].to(DTYPES[self.cell.precision])
-        if when == "before" and self.cell.weights_sha256 is not None:
-            return kept_reference(self.cell, few, self.out), few
-        seed = self.cell.seed if when == "before" else self.cell.seed + 1
-        scheme = self.cell.initialisation
-        return initialised(self.cell.network, few, seed=seed, scheme=scheme), few
+        cell = self.cell
+        if when == "after":
+            cell = replace(cell, seed=cell.seed + 1, weights_sha256=None)
+        return first_weights(cell, few, self.out), few
 
     def _of(self, when: When) -> Batch:
         return self.batch if when == "before" else self.other

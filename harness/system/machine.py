@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
 
 import psutil
 import torch
 
 from harness.spec import Case
+from harness.system import checkout
 from harness.system.facts import Machine, Moment
 from harness.system.version import VERSION
 
@@ -54,7 +53,7 @@ def describe(device: torch.device) -> Machine:
         python=platform.python_version(),
         torch=str(torch.__version__),
         harness=VERSION,
-        commit=_commit(),
+        commit=checkout.commit(),
         environment=_variables(),
     )
 
@@ -128,44 +127,3 @@ def cpu_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-# A clone may be somebody else's, as in a container: git then asks to be told that it is trusted.
-# Whoever runs the code that lies in it has trusted it.
-_TRUSTED = ("-c", "safe.directory=*")
-NO_COMMIT = "not known"  # and why: a row is not to lack it in silence
-
-
-@cache  # once a process: each asks git three times
-def _commit() -> str | None:
-    """The harness's commit where it runs from a checkout; why it is not known, where it is not.
-
-    None outside a checkout.
-    """
-    here = Path(__file__)
-    try:
-        # a checkout that holds the environment we are installed in is not ours
-        if not _git("ls-files", "--error-unmatch", here.name):
-            return None
-        head = _git("rev-parse", "--short=12", "HEAD")
-        return head + ("+dirty" if _git("status", "--porcelain", "--untracked-files=no") else "")
-    except FileNotFoundError:
-        inside = (here.parents[2] / ".git").exists()
-        return f"{NO_COMMIT}: git is not installed" if inside else None
-    except subprocess.CalledProcessError as error:
-        refused = "dubious ownership" in error.stderr
-        return f"{NO_COMMIT}: git refuses a folder that somebody else owns" if refused else None
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), *_TRUSTED, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=10,
-        check=True,
-        env={**os.environ, "LC_ALL": "C"},  # its reasons are read
-    )
-    return done.stdout.strip()
