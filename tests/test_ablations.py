@@ -113,7 +113,7 @@ def test_the_training_without_a_change_is_told_from_those_with_one() -> None:
 
 
 def test_layers_that_no_longer_fire_are_counted() -> None:
-    rows = rows_with({AS_IT_IS: 0.5, "PyTorch's first weights": 0.1}, dead=0.0005)
+    rows = rows_with({AS_IT_IS: 0.5, "PyTorch's initial weights": 0.1}, dead=0.0005)
     table = tables.TABLES["ablations"](rows)
     assert set(table["dead_layers"]) == {1.0}
 

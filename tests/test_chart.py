@@ -30,6 +30,7 @@ from harness.report.drawing import (
     logarithmic,
     names,
     per_cent,
+    steps_of_time,
 )
 from harness.report.page import page
 
@@ -247,3 +248,21 @@ def test_the_picture_is_a_file_of_its_own_with_both_colours() -> None:
 def test_a_value_that_is_not_known_is_not_drawn() -> None:
     known = Mark(2.0, nan, nan)
     assert "interval" not in chart.svg(Dots(AXIS, (Strips("", (Strip("a", (known,)),)),)), "name")
+
+
+def test_numbers_on_a_logarithmic_axis_have_room_and_powers_of_two_come_first() -> None:
+    ticks = [text for _, text in steps_of_time([1, 2, 4, 25, 32, 50, 64, 100, 128, 200]).ticks]
+    assert ticks == ["1", "2", "4", "32", "64", "128", "200"]
+
+
+def test_two_trainings_of_one_name_are_told_apart_by_their_samples() -> None:
+    fewer = training(0, (0.2, 0.4), suite="accuracy")
+    more = [
+        replace(each, key="m" * 16, train_samples=45_000)
+        for each in training(0, (0.3, 0.6), suite="accuracy")
+    ]
+    ((_, drawn),) = trained.learning_curves([*fewer, *more], "accuracy")
+    assert [curve.name for curve in drawn.curves if curve.listed] == [
+        "CIFARNet NeuNorm off, 900 samples",
+        "CIFARNet NeuNorm off, 45,000 samples",
+    ]

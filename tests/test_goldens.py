@@ -88,7 +88,7 @@ def _garbage_is_left(patch: pytest.MonkeyPatch) -> None:
 
 
 PROTOCOLS = {
-    "first weights on other samples": _set(judge, "CALIBRATION_SAMPLES", 3),
+    "initial weights on other samples": _set(judge, "CALIBRATION_SAMPLES", 3),
     "a shorter warm-up": _set(contenders, "WARM_SECONDS", 0.5),
     "more rounds": _set(schedule, "MOST_ROUNDS", 21),
     "rounds that are known sooner": _set(cell, "WITHIN", 0.5),

@@ -304,7 +304,7 @@ def test_a_full_disk_at_a_checkpoint_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_dead_layer_and_a_loss_that_stays_are_warned_of() -> None:
-    # PyTorch's first weights leave CIFARNet dead at the paper's threshold (PAPER.md)
+    # PyTorch's initial weights leave CIFARNet dead at the paper's threshold (PAPER.md)
     given = case(framework="fused", initialisation="torch")
     _, network = paper.network("CIFARNet", "cifar10", width=Fraction(1, 16))
     _, (first,) = trained(replace(given, network=network), data(), 1)

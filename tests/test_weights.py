@@ -108,7 +108,7 @@ def test_a_cut_or_changed_file_is_not_taken_for_what_was_kept(tmp_path: Path) ->
         with pytest.raises(UsageError, match="it has been changed"):
             weights.of_hash(tmp_path, sha256, network)
     path.unlink()
-    with pytest.raises(UsageError, match="its first weights are not here"):
+    with pytest.raises(UsageError, match="its initial weights are not here"):
         weights.of_hash(tmp_path, sha256, network)
 
 
@@ -172,7 +172,7 @@ def test_a_damaged_checkpoint_costs_a_sentence_and_nothing_else(tmp_path: Path) 
 
 
 def from_file(out: Path, seed: int = 5) -> tuple[Case, list[Tensor]]:
-    """A case whose first weights are kept in the folder."""
+    """A case whose initial weights are kept in the folder."""
     given = case()
     torch.manual_seed(seed)
     drawn = parameters(given.network)
@@ -214,7 +214,7 @@ def test_weights_that_are_not_there_fail_their_case_with_a_sentence(tmp_path: Pa
     weights.path_of(tmp_path, given.weights_sha256).unlink()
     run(given, tmp_path)
     (end,) = rows_of(tmp_path, EndedRow)
-    assert end.reason.startswith("its first weights are not here") and not rows_of(
+    assert end.reason.startswith("its initial weights are not here") and not rows_of(
         tmp_path, EpochRow
     )
 

@@ -118,7 +118,7 @@ def _weights(each: Inference) -> str:
     if each.accuracy:
         return "trained"
     given = each.case.weights_sha256
-    return f"of a file ({given[:8]})" if given else f"first ({each.case.initialisation})"
+    return f"of a file ({given[:8]})" if given else f"initial ({each.case.initialisation})"
 
 
 @dataclass(frozen=True)

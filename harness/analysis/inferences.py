@@ -26,7 +26,7 @@ class Inference:
     rows: tuple[OperationsRow, ...]  # one a seed
     joules: tuple[JoulesRow, ...] = ()
     unmeasured: str = "a trained network is counted alone"  # why there are no joules
-    accuracy: Mean | None = None  # None: it has its first weights
+    accuracy: Mean | None = None  # None: it has its initial weights
 
     @property
     def is_ann(self) -> bool:
@@ -98,7 +98,7 @@ def _net(row: JoulesRow) -> float:
 
 
 def inferences(records: Iterable[Row]) -> list[Inference]:
-    """All networks that were counted: with first weights, then trained; in the paper's order."""
+    """All networks that were counted: with initial weights, then trained; in the paper's order."""
     rows = list(records)
     first = sorted(_first(rows), key=_in_order)
     return [*first, *(each for suite in TRAINED for each in _trained(rows, suite))]

@@ -41,8 +41,11 @@ def fig3(rows: Sequence[Row]) -> Verdict:
     return Verdict(
         _status(list(calls.values())),
         f"plain PyTorch is faster, {'; '.join(said)}",
-        f"{'; '.join(words)}. CPU against CPU, in GNU Octave or MATLAB as the rows say; what the "
-        "paper's GPU would add to either side is not known, nor how its Matlab was written",
+        (
+            *words,
+            "CPU against CPU, in GNU Octave or MATLAB as the rows say: what the paper's GPU would "
+            "add to either side is not known, nor how its Matlab was written",
+        ),
         "the Matlab code of the paper, timed on the same machine",
     )
 
@@ -111,7 +114,9 @@ def _without(lines: Sequence[Acceleration]) -> Verdict:
     return Verdict(
         "not tested",
         figures,
-        "the Matlab implementation that it compares with is not public, and no other was timed: "
-        f"`{COMMAND}`",
+        (
+            "the Matlab implementation that it compares with is not public, and no other was "
+            f"timed: `{COMMAND}`",
+        ),
         f"Matlab code, timed in GNU Octave or MATLAB beside plain PyTorch: `{COMMAND}`",
     )

@@ -45,7 +45,7 @@ class Effect:
     def too_few(self) -> str:
         """Whether there are too few seeds, in words."""
         n = len(self.values)
-        return f"{n} seeds, of at least {FEWEST_SEEDS}" if n < FEWEST_SEEDS else ""
+        return f"{n} of at least {FEWEST_SEEDS} seeds" if n < FEWEST_SEEDS else ""
 
     def call(self, parts: int) -> Call:
         """What it says of a claim that has so many parts.
@@ -117,7 +117,7 @@ class Verdict:
 
     status: Status
     figures: str  # what was measured, in one sentence; "" where nothing was
-    reason: str  # why it is this verdict
+    why: tuple[str, ...]  # it is this verdict
     would_change: str  # what would change it, in one sentence
     reduced: bool = False  # whether any of the trainings was not the paper's size
     effects: tuple[Effect, ...] = ()
@@ -129,6 +129,11 @@ class Verdict:
         judged = self.reduced and self.status != "not tested"
         word = f"{self.scope} {self.status}" if self.scope else self.status
         return f"{word} at reduced scale" if judged else word
+
+    @property
+    def reason(self) -> str:
+        """Why it is this verdict, in one sentence."""
+        return "; ".join(self.why)
 
     @property
     def measured(self) -> str:
@@ -144,7 +149,7 @@ class Verdict:
 def untested(what: str, suite: str) -> Verdict:
     """The verdict where the rows that a claim needs are not there."""
     command = f"`harness run --suite {suite}`"
-    return Verdict("not tested", "", f"{what}: run {command}", f"rows of {command}")
+    return Verdict("not tested", "", (f"{what}: run {command}",), f"rows of {command}")
 
 
 def decided(
@@ -159,10 +164,9 @@ def decided(
         status = "reproduced"
     reduced = [each for each in groups if not full_size(each)]
     called = list(zip(effects, calls, strict=True))
-    reason = _reason(called)
-    size = f"; at reduced scale: {scale_of(reduced)}" if reduced else ""
+    size = (f"at reduced scale: {scale_of(reduced)}",) if reduced else ()
     change = _would_change(status, called, suite, reduced=bool(reduced))
-    return Verdict(status, figures, reason + size, change, bool(reduced), tuple(effects))
+    return Verdict(status, figures, _why(called) + size, change, bool(reduced), tuple(effects))
 
 
 _SAID: dict[Call, str] = {
@@ -173,11 +177,11 @@ _SAID: dict[Call, str] = {
 }
 
 
-def _reason(called: Sequence[tuple[Effect, Call]]) -> str:
+def _why(called: Sequence[tuple[Effect, Call]]) -> tuple[str, ...]:
     """What each effect says, then why those cannot tell that cannot."""
     said = [f"{_SAID[call]}: {effect.decided_by}" for effect, call in called]
     why = dict.fromkeys(effect.why_not for effect, call in called if call == "cannot tell")
-    return "; ".join([*said, *why])
+    return (*said, *why)
 
 
 def at_full_size(suite: str) -> str:

@@ -142,7 +142,7 @@ class Repeat:
         return trained.rows, _refusal(trained.rows, row)
 
     def _bring_weights(self, case: Case) -> None:
-        """Lays the first weights that a case names where it looks for them, if they are here."""
+        """Lays the initial weights that a case names where it looks for them, if they are here."""
         folder, sha256 = self.here.weights, case.weights_sha256
         if folder is None or sha256 is None:
             return

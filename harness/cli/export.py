@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # torch's import takes seconds
 
     from harness.datasets import Request
 
-STEPS, BATCH_SIZE = 10, 20  # of the batch that first weights are calibrated on
+STEPS, BATCH_SIZE = 10, 20  # of the batch that initial weights are calibrated on
 
 
 def export(
@@ -31,7 +31,7 @@ def export(
         typer.Option(
             "--weights",
             metavar="FILE",
-            help="Kept by --keep-weights. Default: first weights.",
+            help="Kept by --keep-weights. Default: initial weights.",
             parser=options.place,
         ),
     ] = None,
@@ -51,9 +51,9 @@ def export(
         ),
     ] = "at",
     init: Annotated[
-        Initialisation, typer.Option("--init", help="First weights.", metavar="calibrated|torch")
+        Initialisation, typer.Option("--init", help="Initial weights.", metavar="calibrated|torch")
     ] = "calibrated",
-    seed: Annotated[int, typer.Option("--seed", help="Of first weights.", metavar="N", min=0)] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Of these.", metavar="N", min=0)] = 0,
     data_root: options.DataRoot = None,
 ) -> None:
     """Write a network with its weights as a NIR graph, which other frameworks import."""
@@ -76,7 +76,7 @@ def export(
 
 
 def _first(network: Network, request: Request, init: Initialisation) -> list[Tensor]:
-    """First weights of a network, in layer order, calibrated on a batch of the data set."""
+    """Initial weights of a network, in layer order, calibrated on a batch of the data set."""
     from harness import datasets
     from harness.reference.initialise import initialised
 

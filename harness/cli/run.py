@@ -53,9 +53,7 @@ def run(
     datasets: options.Datasets = None,
     steps: Annotated[
         Numbers | None,
-        typer.Option(
-            "--steps", help="Steps of time, T.", metavar="N,...", parser=options.numbers(1)
-        ),
+        typer.Option("--steps", help="Time steps, T.", metavar="N,...", parser=options.numbers(1)),
     ] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", metavar="N", min=1)] = None,
     precision: Annotated[
@@ -77,7 +75,7 @@ def run(
         typer.Option("--neunorm", help="With NeuNorm, read in this way.", metavar="mean|literal"),
     ] = None,
     init: Annotated[
-        Initialisation, typer.Option("--init", help="First weights.", metavar="calibrated|torch")
+        Initialisation, typer.Option("--init", help="Initial weights.", metavar="calibrated|torch")
     ] = "calibrated",
     inference: Annotated[
         bool, typer.Option("--inference", help="Time forward passes, not training steps.")

@@ -1,4 +1,4 @@
-"""One case of the energy suite: test samples, a network with its first weights, what it costs."""
+"""One case of the energy suite: test samples, a network with its initial weights, what it costs."""
 
 from __future__ import annotations
 
@@ -113,11 +113,11 @@ def _keep(
 
 
 def _module(case: Case, batch: Batch, out: Path) -> nn.Module:
-    """The case's network with its first weights, or those that it names, ready to infer."""
+    """The case's network with its initial weights, or those that it names, ready to infer."""
     few = counting.placed(batch.inputs[:, :CALIBRATION_SAMPLES], case)
     try:
         return epoch.built(case, few, out).eval()
-    except UsageError as error:  # the first weights that the case names are not here
+    except UsageError as error:  # the initial weights that the case names are not here
         raise Failed(str(error)) from error
 
 

@@ -142,7 +142,7 @@ def of_hash(out: Path, sha256: str, network: Network) -> list[Tensor]:
     """
     path = path_of(out, sha256)
     if not path.is_file():
-        raise UsageError(f"its first weights are not here: {printable(path)} is no file")
+        raise UsageError(f"its initial weights are not here: {printable(path)} is no file")
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:
@@ -151,15 +151,16 @@ def of_hash(out: Path, sha256: str, network: Network) -> list[Tensor]:
 
 
 def first_weights(case: Case, x: Tensor, out: Path | None) -> ReferenceNetwork:
-    """The reference with a case's first weights, of the type and on the device of batch `x`: those
-    that it names, kept in the result folder `out`, else drawn on `x`.
+    """The reference with a case's initial weights, of the type and on the device of batch `x`.
+
+    They are those that it names, kept in the result folder `out`, else drawn and scaled on `x`.
 
     Raises UsageError where those that it names are not there.
     """
     if case.weights_sha256 is None:
         return initialised(case.network, x, seed=case.seed, scheme=case.initialisation)
     if out is None:
-        raise UsageError("its first weights are a file's, and no result folder is known")
+        raise UsageError("its initial weights are a file's, and no result folder is known")
     weights = of_hash(out, case.weights_sha256, case.network)
     with torch.random.fork_rng(devices=[]):
         module = ReferenceNetwork(case.network).to(x.dtype)

@@ -108,7 +108,7 @@ class DescentRow(Record):
 
     kind: Literal["descent"] = "descent"
     exam: Count  # the number of the exam, the audit and this
-    setting: str  # network, data, steps of time, batch and optimiser, in words
+    setting: str  # network, data, time steps, batch and optimiser, in words
     steps: Nth  # of the optimiser
     seeds: tuple[Count, ...]  # of float32; bf16 has the first of them
     first_loss: Amount | None = None  # of float32, mean over its seeds' first steps

@@ -50,7 +50,7 @@ class ANN(nn.Module):
 
 
 def initialised_ann(network: Network, x: Tensor, *, seed: int, scheme: Initialisation) -> ANN:
-    """The network with PyTorch's first weights, by `calibrated` each layer scaled on batch `x`.
+    """The network with PyTorch's initial weights, by `calibrated` each layer scaled on batch `x`.
 
     The scale gives each layer's sums a deviation of 1 on x (T, B, C, H, W); the voting layer stays
     as drawn.

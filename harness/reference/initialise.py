@@ -1,4 +1,4 @@
-"""First weights: PyTorch's own, or scaled on one batch so that every layer fires (`calibrated`)."""
+"""Initial weights: PyTorch's own, or scaled on a batch so that every layer fires (`calibrated`)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROUNDING = 1e-7  # relative: values this close may be the same but for how they 
 def initialised(
     network: Network, x: Tensor, *, seed: int, scheme: Initialisation = "calibrated"
 ) -> ReferenceNetwork:
-    """The reference network with its first weights; `x` (T, B, C, H, W): the batch to calibrate on.
+    """The reference network with its initial weights; `x` (T, B, C, H, W): what to calibrate on.
 
     The paper does not state its initialisation, and PyTorch's leaves CIFARNet dead from the third
     layer on at the paper's threshold. `calibrated` draws PyTorch's weights, then scales each

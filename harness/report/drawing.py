@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import ceil, floor, inf, isfinite, log10, nan
+from math import ceil, floor, inf, isfinite, log2, log10, nan
 from typing import Literal
 
+ROOM = 1.5  # that a number needs beside the next on a logarithmic axis, as a factor
 Form = Literal["circle", "diamond", "bar"]
 
 
@@ -154,8 +155,17 @@ def logarithmic(title: str, values: Iterable[float], form: str, base: int = 2) -
 def steps_of_time(values: Sequence[float]) -> Axis:
     """An axis of numbers of steps T, a tick each, on a logarithmic scale."""
     low, high = min(values) / 1.2, max(values) * 1.2
-    ticks = tuple((value, f"{value:g}") for value in sorted(set(values)))
-    return Axis("T, steps of time", low, high, ticks, True, "T = {:g}")
+    ticks = tuple((value, f"{value:g}") for value in _apart(set(values)))
+    return Axis("T, time steps", low, high, ticks, True, "T = {:g}")
+
+
+def _apart(values: set[float]) -> list[float]:
+    """Those that have room for their number on a logarithmic scale: powers of two come first."""
+    kept: list[float] = []
+    for value in sorted(values, key=lambda each: (not log2(each).is_integer(), each)):
+        if all(max(value, each) / min(value, each) >= ROOM for each in kept):
+            kept.append(value)
+    return sorted(kept)
 
 
 def names(title: str, given: Sequence[str]) -> Axis:

@@ -165,7 +165,7 @@ def energy(rows: list[Row]) -> Section | None:
     of = _of(rows, "energy", *costs.OVER)
     figures = () if drawing is None else (drawn(drawing, "energy", caption, of),)
     text = "Of one test sample. The three ways answer three questions and do not compare."
-    return Section("energy", "Energy, said three ways", text, figures, shown)
+    return Section("energy", "Energy, in three ways", text, figures, shown)
 
 
 SECTIONS = (

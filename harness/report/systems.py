@@ -56,7 +56,8 @@ def data_of_table(number: int, rows: Sequence[Row]) -> str:
         for system in live(rows):
             if is_of(row, system):
                 names[_data_of(system)] = None
-    return "; ".join(names)
+    # "recordings" beside "recordings, 5 ms bins" are the same ones
+    return "; ".join(a for a in names if not any(b.startswith(f"{a},") for b in names))
 
 
 def _data_of(each: Live) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 
 import jinja2
+from markupsafe import Markup, escape
 
 
 def file(name: str) -> str:
@@ -17,4 +19,10 @@ def template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["code"] = code
     return environment.from_string(file(f"{name}.html.j2"))
+
+
+def code(text: str) -> Markup:
+    """A text as HTML; what stands between backticks is code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))

@@ -115,10 +115,9 @@ def learning_curves(rows: Sequence[Row], suite: str) -> list[tuple[str, Curves]]
 
 def _curves(found: Sequence[Trainings], suite: str) -> Curves | None:
     drawn: list[Curve] = []
-    for n, each in enumerate(found):
+    for n, (name, each) in enumerate(zip(_training_names(found, suite), found, strict=True)):
         by_seed = list(curves(each).values())
         epochs = sorted(set.intersection(*(set(curve) for curve in by_seed))) if by_seed else []
-        name = _training_name(each, suite)
         tested = [of_accuracies([curve[epoch] for curve in by_seed], n) for epoch in epochs]
         learnt = [Mark(100 * fmean(_learnt(each, epoch)), colour=n) for epoch in epochs]
         at = [float(epoch) for epoch in epochs]
@@ -135,6 +134,15 @@ def _curves(found: Sequence[Trainings], suite: str) -> Curves | None:
 
 def _learnt(each: Trainings, epoch: int) -> list[float]:
     return [row.train_accuracy for row in each.of_kind(EpochRow) if row.epoch == epoch]
+
+
+def _training_names(found: Sequence[Trainings], suite: str) -> list[str]:
+    """What tells each from the others; of two of one name the number of samples too."""
+    names = [_training_name(each, suite) for each in found]
+    return [
+        f"{name}, {each.condition.train_samples:,} samples" if names.count(name) > 1 else name
+        for name, each in zip(names, found, strict=True)
+    ]
 
 
 def _training_name(each: Trainings, suite: str) -> str:

@@ -83,7 +83,7 @@ class Case:
     # how the system that `framework` is runs, where it is another one; a cell has none, and its
     # `repr` draws the order of its rounds
     beside: Beside | None = field(default=None, repr=False)
-    # of the file of its first weights, kept in OUT/weights; None: they are drawn
+    # of the file of its initial weights, kept in OUT/weights; None: they are drawn
     weights_sha256: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:

@@ -71,7 +71,7 @@ class CaseFields:
     bin_us: int | None = None  # of an event frame, where that is not the paper's 5 ms
     wants_simulated: bool | None = None  # trained on simulated events though there are recordings
     loss_function: Loss | None = None  # where it is not that of eq. (11)
-    # Of the file of its first weights, kept in OUT/weights; None: they are drawn. Where there is
+    # Of the file of its initial weights, kept in OUT/weights; None: they are drawn. Where there is
     # one, `initialisation` says nothing.
     weights_sha256: str | None = None
 

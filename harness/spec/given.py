@@ -22,7 +22,7 @@ class NamedNetwork:
     scale: str  # the paper's name, or "custom"
     network: Network
     width: Fraction
-    weights_sha256: str | None = None  # of the file of its first weights; None: they are drawn
+    weights_sha256: str | None = None  # of the file of its initial weights; None: they are drawn
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ ABLATIONS = (
     Ablation("surrogate twice as wide", _neuron(a=2.0)),
     Ablation("threshold halved", _neuron(v_th=0.5)),
     Ablation("threshold doubled", _neuron(v_th=2.0)),
-    Ablation("PyTorch's first weights", _first_weights),
+    Ablation("PyTorch's initial weights", _first_weights),
     Ablation("no gradient through the reset", _detached),
     Ablation("cross-entropy of the spikes", _cross_entropy),
 )

@@ -19,7 +19,7 @@ QUICK_DATASETS = ("cifar10",)
 
 
 def cases(selection: Selection) -> tuple[Case, ...]:
-    """The networks of Table 1 on the three data sets with their first weights, each beside the
+    """The networks of Table 1 on the three data sets with their initial weights, each beside the
     network of the same structure without spikes; small networks first. A network out of a file has
     its own weights.
 

@@ -74,7 +74,7 @@ class Digits:
             yield torch.randint(len(self.labels), (TERMS.batch_size,), generator=generator)
 
     def weights(self, case: Case) -> tuple[Tensor, ...]:
-        """A seed's first weights, in layer order, calibrated on its first batch."""
+        """A seed's initial weights, in layer order, calibrated on its first batch."""
         few = self.images[next(self.draws(case.seed))]
         x = few.expand(case.T, *few.shape)
         module = initialised(case.network, x, seed=case.seed)

@@ -102,7 +102,7 @@ class Learner:
 
 
 def begin(case: Case, data: DataSplits, out: Path | None = None) -> Learner:
-    """The case's network with its first weights; those that it names are in the result folder.
+    """The case's network with its initial weights; those that it names are in the result folder.
 
     Raises what its adapter raises, and UsageError where weights that it names are not there.
     """
@@ -116,7 +116,7 @@ def begin(case: Case, data: DataSplits, out: Path | None = None) -> Learner:
 
 
 def built(case: Case, x: Tensor, out: Path | None) -> nn.Module:
-    """The case's network with its first weights, of the type and on the device of x (T, B, ...).
+    """The case's network with its initial weights, of the type and on the device of x (T, B, ...).
 
     Raises as `begin` does.
     """

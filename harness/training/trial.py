@@ -171,7 +171,7 @@ class Trials:
 def _begun(case: Case, data: DataSplits, out: Path) -> Learner:
     try:
         return epoch.begin(case, data, out)
-    except UsageError as error:  # the first weights that the case names are not here
+    except UsageError as error:  # the initial weights that the case names are not here
         raise Failed(str(error)) from error
 
 
