@@ -204,11 +204,14 @@ def test_a_table_of_the_paper_shows_what_was_measured_beside_what_was_published(
     rows = training(0, (0.5,), suite="accuracy")
     drawing = systems.table(5, rows)
     assert drawing is not None and systems.table(3, rows) is None
-    found = {strip.label: strip.marks for group in drawing.groups for strip in group.strips}
-    said, measured = found["Our model, without NeuNorm"]
+    found = {group.title: group.strips for group in drawing.groups}
+    (strip,) = found["Our model, without NeuNorm"]
+    assert strip.label == "width 1/8, 900 samples" and strip.text == "50.0"
+    said, measured = strip.marks
     assert (said.value, said.form) == (pytest.approx(89.83), "bar")
     assert (measured.value, measured.n, measured.form) == (pytest.approx(50.0), 1, "circle")
-    assert len(found["Our model, with NeuNorm"]) == 1
+    (strip,) = found["Our model, with NeuNorm"]
+    assert strip.label == "not measured here" and len(strip.marks) == 1
     assert systems.data_of_table(5, rows) == "CIFAR-10: photographs"
 
 
@@ -243,6 +246,19 @@ def test_the_picture_is_a_file_of_its_own_with_both_colours() -> None:
     assert "prefers-color-scheme: dark" in drawn and "fused: 1.1" in drawn
     assert not re.search(r"(href|src|url)\W", drawn.replace('xmlns="http://www.w3.org', ""))
     assert picture.svg(rows) == drawn and picture.svg([]) == ""
+
+
+def test_panels_of_a_narrow_picture_lie_one_below_the_other() -> None:
+    panels = [("a", DOTS), ("b", DOTS), ("c", DOTS)]
+
+    def size(columns: int) -> list[float]:
+        drawn = ElementTree.fromstring(chart.picture(panels, "of all", columns, ["a note"]))
+        assert "fused" in "".join(drawn.itertext())
+        return [float(drawn.attrib[name]) for name in ("width", "height")]
+
+    wide, narrow, between = size(3), size(1), size(2)
+    assert wide[0] == 3 * narrow[0] and between[0] == 2 * narrow[0]
+    assert narrow[1] > between[1] > wide[1]
 
 
 def test_a_value_that_is_not_known_is_not_drawn() -> None:

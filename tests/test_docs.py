@@ -66,6 +66,21 @@ def test_links_lead_somewhere() -> None:
         assert not anchor or anchor in headings(leads), f"{path}: {target}"
 
 
+def test_pictures_of_the_readme_are_there() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r'\b(?:src|srcset)="([^"]+)"', text)
+    assert len(named) == 2 and all((ROOT / name).exists() for name in named)
+
+
+def test_on_a_package_index_no_link_of_the_readme_leads_nowhere() -> None:
+    hooks = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["metadata"]
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for each in hooks["hooks"]["fancy-pypi-readme"]["substitutions"]:
+        text = re.sub(each["pattern"], each["replacement"], text)
+    assert "docs/figures.md" in text and "](https://arxiv.org" in text
+    assert not re.search(r"\]\((?!https?://)|<picture|<img", text)
+
+
 def test_pages_have_their_place_in_the_readme() -> None:
     linked = {target for path, target in found(r"\]\(([^)\s]+)\)") if path.name == "README.md"}
     assert {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} <= linked

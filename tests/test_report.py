@@ -26,7 +26,7 @@ from harness.analysis import tables
 from harness.analysis.claims import CLAIMS
 from harness.analysis.speed import first_round
 from harness.records import ConfusionRow, EndedRow, Row, Store
-from harness.report import provenance, trained
+from harness.report import PICTURES, provenance, trained
 from harness.report.page import page
 from harness.report.readme import BEGIN, END, updated
 
@@ -182,7 +182,7 @@ def test_a_text_is_no_formula_in_a_spreadsheet_and_numbers_are_numbers(sign: str
 def test_what_is_no_text_in_a_row_is_written_as_an_escape(tmp_path: Path) -> None:
     found = [replace(row, cpu="lone \udcff") for row in rows_of_a_run()]
     written = report.write(found, tmp_path)
-    assert tmp_path / "picture.svg" in written
+    assert {tmp_path / name for name in PICTURES} <= set(written)
     for path in written:
         path.read_text(encoding="utf-8")
     assert "lone \\udcff" in (tmp_path / "tables" / "acceleration.md").read_text(encoding="utf-8")
@@ -266,7 +266,8 @@ def test_the_committed_report_and_tables_are_those_of_the_committed_rows(tmp_pat
     readme = (RESULTS.parent / "README.md").read_text(encoding="utf-8")
     assert readme == updated(readme, found, Path("README.md")), "harness report --readme README.md"
     shown, now = ((out / "report.html").read_text("utf-8") for out in (RESULTS, tmp_path))
-    drawn, redrawn = ((out / "picture.svg").read_text("utf-8") for out in (RESULTS, tmp_path))
-    assert drawn == redrawn, "run `harness report`"  # its figures have four digits
+    for name in PICTURES:
+        drawn, redrawn = ((out / name).read_text("utf-8") for out in (RESULTS, tmp_path))
+        assert drawn == redrawn, "run `harness report`"  # its figures have four digits
     # the last digits of a logarithm are another on another CPU
     assert Read(shown).values == pytest.approx(Read(now).values, rel=1e-9), "run `harness report`"

@@ -24,7 +24,7 @@ from harness.system.files import unwritable, write_whole
 
 __all__ = ["Room", "page", "write"]
 
-PICTURE = "picture.svg"  # that of the README
+PICTURES = {"picture.svg": 3, "picture-narrow.svg": 1}  # those of the README: panels side by side
 SUBMISSIONS = "submissions"  # under OUT: leaderboards of others
 
 
@@ -55,16 +55,17 @@ def _path(given: str | PathLike[str] | None) -> Path | None:
 def write(
     rows: Sequence[Row], out: Path, readme_file: Path | None = None, site_folder: Path | None = None
 ) -> list[Path]:
-    """Writes OUT/report.html, OUT/picture.svg where speed was measured, and OUT/tables/*.md, each
-    whole or not at all: the files written.
+    """Writes OUT/report.html, OUT/tables/*.md and, where speed was measured, OUT/picture.svg and
+    OUT/picture-narrow.svg, each whole or not at all: the files written.
 
     With `readme_file` also what stands between its marks, with `site_folder` also a site. Raises
     UsageError where a file cannot be written, and for a README without marks.
     """
     report, built = page(rows), _tables(rows)
     texts = {out / "report.html": report}
-    if drawn := picture.svg(rows):
-        texts[out / PICTURE] = drawn
+    texts |= {
+        out / name: svg for name, many in PICTURES.items() if (svg := picture.svg(rows, many))
+    }
     if readme_file is not None:
         texts[readme_file] = readme.updated(_read(readme_file), rows, readme_file)
     for name, table in built.items():

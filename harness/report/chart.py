@@ -18,6 +18,8 @@ from harness.report.templates import file
 WIDTH = 340.0  # of a figure, in its own units: about a pixel each on a narrow screen
 PANEL = 330.0  # of one of several side by side
 LETTERS = 48  # of a title that fits above it
+LINE = 15  # from a line of text to the next
+_SHIFTED = Markup('<g transform="translate({:.0f} {:.0f})">{}</g>')
 
 
 def style() -> Markup:
@@ -46,26 +48,25 @@ def body(drawing: Drawing, width: float) -> tuple[Markup, float]:
             assert_never(drawing)
 
 
-def picture(panels: Sequence[tuple[str, Dots]], title: str, notes: Sequence[str]) -> str:
-    """Dot plots side by side as a file of their own, each under its title, notes below them.
+def picture(
+    panels: Sequence[tuple[str, Dots]], title: str, columns: int, notes: Sequence[str]
+) -> str:
+    """Dot plots as a file of their own, so many side by side, each under its title, notes below.
 
     It has colours of its own, light and dark: a page that shows it as an image gives it none.
     """
-    titles = [wrap(name, LETTERS) for name, _ in panels]
-    top = 36.0 + 15 * max(map(len, titles), default=0)
-    drawn = [body(panel, PANEL - 20) for _, panel in panels]
-    shift = Markup('<g transform="translate({:.0f} {:.0f})">{}</g>')
-    parts = [marks.text(10, 20, title, "title")]
-    for n, (lines, (content, _)) in enumerate(zip(titles, drawn, strict=True)):
-        parts += [
-            marks.text(10 + n * PANEL, 40 + 15 * m, line, "title") for m, line in enumerate(lines)
-        ]
-        parts.append(shift.format(10 + n * PANEL, top, content))
-    bottom = top + max((height for _, height in drawn), default=0.0)
-    width = PANEL * len(panels)
-    notes = [line for note in notes for line in wrap(note, int(width / marks.LETTER))]
-    parts += [marks.text(10, bottom + 16 + 15 * n, note) for n, note in enumerate(notes)]
-    height = bottom + 16 + 15 * len(notes)
+    width = PANEL * min(columns, len(panels))
+    letters = int(width / marks.LETTER)
+    heads = wrap(title, letters)
+    parts = [marks.text(10, 20 + LINE * n, line, "title") for n, line in enumerate(heads)]
+    bottom = 5.0 + LINE * len(heads)
+    for first in range(0, len(panels), columns):
+        row, height = _side_by_side(panels[first : first + columns])
+        parts.append(_SHIFTED.format(0, bottom, row))
+        bottom += height
+    notes = [line for note in notes for line in wrap(note, letters)]
+    parts += [marks.text(10, bottom + 16 + LINE * n, note) for n, note in enumerate(notes)]
+    height = bottom + 16 + LINE * len(notes)
     return str(
         Markup(
             '<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {0:.0f} {1:.0f}" '
@@ -73,6 +74,19 @@ def picture(panels: Sequence[tuple[str, Dots]], title: str, notes: Sequence[str]
             '<style>\n{3}</style>\n<rect class="paper" width="100%" height="100%"/>\n{4}\n</svg>\n'
         ).format(width, height, title, style(), Markup("\n").join(parts))
     )
+
+
+def _side_by_side(panels: Sequence[tuple[str, Dots]]) -> tuple[Markup, float]:
+    """Dot plots in a row, each under its title, and the row's height."""
+    titles = [wrap(name, LETTERS) for name, _ in panels]
+    top = 16.0 + LINE * max(map(len, titles), default=0)
+    drawn = [body(panel, PANEL - 20) for _, panel in panels]
+    parts = []
+    for n, (lines, (content, _)) in enumerate(zip(titles, drawn, strict=True)):
+        left = 10 + n * PANEL
+        parts += [marks.text(left, 20 + LINE * m, line, "title") for m, line in enumerate(lines)]
+        parts.append(_SHIFTED.format(left, top, content))
+    return Markup("").join(parts), top + max((height for _, height in drawn), default=0.0)
 
 
 def legend(drawing: Drawing) -> Markup:

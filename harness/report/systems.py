@@ -11,7 +11,7 @@ from harness.analysis.paper import is_of, measures
 from harness.analysis.published import Published, published
 from harness.analysis.statistics import Mean, share
 from harness.analysis.systems import Live, live
-from harness.analysis.trained import trainings
+from harness.analysis.trained import Condition, trainings
 from harness.records import Row
 from harness.report.drawing import Curve, Curves, Dots, Mark, Strip, Strips, linear, steps_of_time
 from harness.report.trained import axis_of_accuracies, data_of, in_per_cent, of_accuracies
@@ -22,23 +22,25 @@ MEASURED = Mark(0.0, colour=1)
 
 
 def table(number: int, rows: Sequence[Row]) -> Dots | None:
-    """Every row of a table: the published accuracy, and what was measured here; None: nothing was.
+    """Every row of a table: the published accuracy, and a line for each system that was measured
+    here as this row; None: nothing was.
 
     Intervals are 95 % over seeds; what has none draws nothing at random, or had one seed.
     """
-    strips = []
-    measured = 0
+    groups = []
+    measured = False
     for row in published(number):
-        found = [in_per_cent(each, MEASURED.colour, how) for how, each in _measured(row, rows)]
-        measured += len(found)
         says = Mark(100 * row.accuracy, note="published", form="bar")
-        strips.append(Strip(_name(row), (says, *found)))
+        found = [(how, in_per_cent(each, 1, how)) for how, each in _measured(row, rows)]
+        strips = [Strip(how, (says, mark), f"{mark.value:.1f}") for how, mark in found]
+        groups.append(Strips(_name(row), tuple(strips) or (Strip("not measured here", (says,)),)))
+        measured |= bool(found)
     if not measured:
         return None
     axis = linear("test accuracy, %", 0.0, 100.0, "{:.1f} %")
-    key = (("published", PUBLISHED), ("measured here", MEASURED))
     title = paper.settings(dataset(number)).title
-    return Dots(axis, (Strips(f"published on {title}", tuple(strips)),), key=key)
+    key = ((f"published, on {title}", PUBLISHED), ("measured here", MEASURED))
+    return Dots(axis, tuple(groups), key=key)
 
 
 def dataset(number: int) -> str:
@@ -71,14 +73,20 @@ def _name(row: Published) -> str:
 
 def _measured(row: Published, rows: Sequence[Row]) -> list[tuple[str, Mean]]:
     """What measures a row, in words, with its accuracy."""
+    trained = [each for each in trainings(rows, "accuracy") if measures(row, each.condition)]
+    readings = len({each.condition.reading for each in trained})
     ours = [
-        (f"{each.condition.case.scale} at width {each.condition.case.width}", found)
-        for each in trainings(rows, "accuracy")
-        if measures(row, each.condition)
-        for found in [share(list(each.accuracies.values()))]
+        (_size(each.condition, readings > 1), share(list(each.accuracies.values())))
+        for each in trained
     ]
     others = [(_how(each), each.accuracy) for each in live(rows) if is_of(row, each)]
     return ours + others
+
+
+def _size(condition: Condition, with_reading: bool) -> str:
+    """How large a training is; which reading of NeuNorm it has, where there are several."""
+    reading = f", {condition.reading}" if with_reading else ""
+    return f"width {condition.case.width}, {condition.train_samples:,} samples{reading}"
 
 
 def _how(each: Live) -> str:
