@@ -178,11 +178,13 @@ def test_a_system_is_run_on_all_its_data_and_windows_by_default(declare: Any) ->
     found = cases(baselines=("counting",))
     places = [(case.dataset, case.beside and case.beside.window) for case in found]
     assert places == [(d, w) for d in ("nmnist", "dvs-cifar10") for w in ("whole", "first")]
-    assert {case.seed for case in found} == {0}  # nothing of it is random
+    asked = cases(baselines=("counting",), seeds=(1, 2))
+    assert {case.seed for case in (*found, *asked)} == {0}  # nothing of it is random
     (quick,) = cases(baselines=("counting",), quick=True)
     assert (quick.dataset, quick.beside) == ("nmnist", Beside("quick", "whole"))
     declare(declared(Counts, RANDOM=True))
     assert {case.seed for case in cases(baselines=("counting",))} == {0, 1, 2}
+    assert {case.seed for case in cases(baselines=("counting",), seeds=(1, 2))} == {1, 2}
 
 
 def test_options_of_networks_are_refused(declare: Any) -> None:

@@ -38,8 +38,8 @@ def data_in_full(dataset: str, source: str, substitute: bool) -> str:
 
 
 def places(rows: Iterable[Record]) -> str:
-    """The machines of rows, each once."""
-    return "; ".join(dict.fromkeys(str(row.place) for row in rows if row.cpu))
+    """The machines of rows, each once, always in one order."""
+    return "; ".join(sorted({str(row.place) for row in rows if row.cpu}))
 
 
 def of_lines(name: str, rows: Sequence[Row], lines: Sequence[Mapping[str, object]]) -> list[str]:

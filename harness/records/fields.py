@@ -35,7 +35,8 @@ class Place(NamedTuple):
     threads: int
 
     def __str__(self) -> str:
-        parts = (self.cpu, self.capability, self.gpu, f"{self.threads} threads")
+        threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
+        parts = (self.cpu, self.capability, self.gpu, threads)
         return ", ".join(part for part in parts if part)
 
 

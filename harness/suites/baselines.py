@@ -114,7 +114,5 @@ def _cases(place: _Place, selection: Selection) -> Iterator[Case]:
 
 
 def _seeds(system: System, selection: Selection, size: Size) -> tuple[int, ...]:
-    """Those that are asked for; of a system that draws nothing at random, one says it all."""
-    if selection.seeds:
-        return selection.seeds
-    return size.seeds[:3] if system.random else size.seeds[:1]
+    """Those that are asked for; a system that draws nothing at random is run once, as seed 0."""
+    return (selection.seeds or size.seeds[:3]) if system.random else size.seeds[:1]

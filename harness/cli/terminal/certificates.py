@@ -17,6 +17,9 @@ if TYPE_CHECKING:  # shown without torch
     from harness.proof.certificate import Certificate
     from harness.proof.check import Examined, OnNetwork
 
+PRECISIONS = ("fp64", "fp32")
+COMPARED = ("differ", "gradient")  # spikes, and the gradient's error
+
 
 def examined(result: Examined) -> RenderableType:
     """An adapter's certificates, layer by layer, and what they come to.
@@ -27,15 +30,20 @@ def examined(result: Examined) -> RenderableType:
     head = Text(result.name, "bold")
     if result.reason:
         return Text.assemble(head, f": {result.reason}")
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("network", "layer"):
-        grid.add_column(column, no_wrap=True)
-    for column in ("rate", "spikes", "fp64 differ", "gradient", "fp32 differ", "gradient"):
+    grids = [_grid(title, group) for title, group in _by_network(result.proofs).items()]
+    return Group(head, *grids, _verdict(result))
+
+
+def _grid(title: str, group: Sequence[Certificate]) -> Table:
+    """A network's layers, in 80 columns."""
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=escape(title), title_justify="left")
+    grid.title_style = ""
+    grid.add_column("layer", no_wrap=True)
+    for column in ("rate", "spikes", *(f"{p}\n{n}" for p in PRECISIONS for n in COMPARED)):
         grid.add_column(column, justify="right", no_wrap=True)
-    for title, group in _by_network(result.proofs).items():
-        for n, line in enumerate(_layer_lines(group)):
-            grid.add_row(escape(title) if n == 0 else "", *map(escape, line))
-    return Group(head, grid, _verdict(result))
+    for line in _layer_lines(group):
+        grid.add_row(*map(escape, line))
+    return grid
 
 
 def _by_network(proofs: Sequence[OnNetwork]) -> dict[str, list[Certificate]]:
@@ -52,7 +60,7 @@ def _layer_lines(group: Sequence[Certificate]) -> list[tuple[str, ...]]:
         rates = [proof.layers[n].rate for proof in compared]
         spikes = sum(proof.layers[n].spikes for proof in compared)
         line = [layer.layer, span(min(rates), max(rates)), f"{spikes:,}"]
-        for precision in ("fp64", "fp32"):
+        for precision in PRECISIONS:
             of = [proof.layers[n] for proof in compared if proof.precision == precision]
             line += [
                 f"{sum(each.mismatches for each in of):,}",
