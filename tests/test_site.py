@@ -281,6 +281,15 @@ PROBE = """<script>addEventListener("load", () => {
 });</script>"""
 
 
+def test_what_scrolls_can_be_reached_by_keyboard(tmp_path: Path) -> None:
+    pages = [page.read_text(encoding="utf-8") for page in site(tmp_path).rglob("*.html")]
+    tags = [
+        tag for text in pages for tag in re.findall(r"<pre\b[^>]*>|<div class=.scroll[^>]*>", text)
+    ]
+    assert any(tag.startswith("<pre") for tag in tags) and any("scroll" in tag for tag in tags)
+    assert all('tabindex="0"' in tag for tag in tags)
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 def test_a_browser_sorts_and_filters_the_board(tmp_path: Path) -> None:
     path = site(tmp_path) / "leaderboard.html"

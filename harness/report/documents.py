@@ -102,7 +102,9 @@ def _document(text: str, links: _Links) -> Document:
         if token.children is not None:
             token.children = list(_relinked(token.children, links))
     html = markdown.renderer.render(tokens, markdown.options, {})
-    html = html.replace("<table>", '<div class="scroll"><table>')
+    # what scrolls can be reached by keyboard
+    html = html.replace("<table>", '<div class="scroll" tabindex="0"><table>')
+    html = html.replace("<pre>", '<pre tabindex="0">')
     html = html.replace("</table>", "</table></div>")
     title = headings[0] if headings else posixpath.basename(links.page).removesuffix(".md")
     return Document(_on_site(links.page), title, html)
