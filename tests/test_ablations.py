@@ -26,6 +26,7 @@ from harness.suites.ablations import ABLATIONS, AS_IT_IS
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 
 
+@pytest.mark.slow  # other kernels are compiled
 @pytest.mark.parametrize(("dataset", "neunorm"), [("cifar10", None), ("nmnist", "mean")])
 def test_our_engine_without_the_resets_gradient_is_spikingjellys(
     dataset: str, neunorm: Reading | None
@@ -54,6 +55,7 @@ def test_cross_entropy_is_of_each_classs_spikes() -> None:
     assert coding.cross_entropy(spikes, torch.tensor([1]), 2) == expected
 
 
+@pytest.mark.slow
 def test_a_variant_is_trained_where_its_deviation_is_the_question(tmp_path: Path) -> None:
     changed = case(framework="fused:detached-reset", suite="ablations")
     run((changed, replace(changed, suite="accuracy")), tmp_path)

@@ -32,6 +32,7 @@ def test_steps_are_timed_and_tracked(benchmark: steps.Steps) -> None:
     assert benchmark.track_ratio_to_floor("reference", "cifar10") > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("work", events.WORK)
 def test_event_kernels_are_timed_beside_what_they_replace(work: str) -> None:
     benchmark, shape = events.Convolution(), (8, 8, 6, 2)
