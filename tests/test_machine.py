@@ -107,11 +107,23 @@ def test_the_processor_is_named_from_what_the_system_says(
 
 
 def test_one_with_a_matrix_unit_is_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in machine.FORCING:
+        monkeypatch.delenv(name, raising=False)
     said = []
-    for has in (False, True):
-        monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda has=has: has)
+    for amx, bf16 in ((False, True), (True, True), (True, False)):
+        monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda amx=amx: amx)
+        monkeypatch.setattr(machine, "has_bf16", lambda device, bf16=bf16: bf16)
         said.append(machine.describe(torch.device("cpu")).capability)
-    assert said == [torch.backends.cpu.get_cpu_capability(), f"{said[0]} and AMX"]
+    named = torch.backends.cpu.get_cpu_capability()
+    assert said == [named, f"{named} and AMX", named]
+
+
+@pytest.mark.parametrize("name", machine.FORCING)
+def test_one_that_is_told_to_do_with_less_is_another_machine(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "AVX2")
+    assert str(machine.describe(torch.device("cpu")).capability).endswith(" (forced)")
 
 
 def test_bf16_is_left_out_where_the_device_has_no_instructions_for_it(

@@ -9,7 +9,7 @@ import torch
 from adapters import facts
 from harness.spec import Budget, Case, cells
 from harness.speed.schedule import PREPARATION
-from harness.system import clock
+from harness.system import clock, machine
 
 # What an iteration takes as a multiple of the float32 floor's, as measured over all frameworks; in
 # bf16 with a matrix unit and without, for a contender and for the floor.
@@ -58,7 +58,7 @@ def _of_cell(group: tuple[Case, ...], budget: Budget, rate: float, share: float)
     floor = passes * case.network.macs * case.T * case.batch_size / rate
     floor *= 2 if case.precision == "fp64" else 1
     bf16 = sum(each.precision == "bf16" for each in group)
-    of_bf16, floor_bf16 = BF16[torch.cpu._is_amx_tile_supported()]
+    of_bf16, floor_bf16 = BF16[machine.has_amx()]
     contenders = OF_FLOOR * (len(group) - bf16) + of_bf16 * bf16
     floors = 2 + (floor_bf16 if bf16 else 0)
     rounds = 10 if budget.seconds == inf else budget.rounds

@@ -39,6 +39,9 @@ SPEED_VARIABLES = (
     "SJ_LIF_CUDA_IMPLEMENTATION",
 )
 
+# Those with which a processor does as if it were a lesser one.
+FORCING = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+
 
 def describe(device: torch.device) -> Machine:
     """The machine as every row of a run keeps it."""
@@ -72,10 +75,18 @@ def _variables() -> str | None:
 def _capability() -> str:
     """The instructions that torch uses, as it names them, and whether there is a matrix unit.
 
-    With one, bf16 takes a fifth of the time. Two of one name, with and without, are two machines.
+    With one, bf16 takes a fifth of the time. Two of one name, with and without, are two machines;
+    so is one that is told to do with fewer instructions than it has.
     """
     named = str(torch.backends.cpu.get_cpu_capability())
-    return f"{named} and AMX" if torch.cpu._is_amx_tile_supported() else named
+    named += " and AMX" if has_amx() else ""
+    return f"{named} (forced)" if any(name in os.environ for name in FORCING) else named
+
+
+def has_amx() -> bool:
+    """Whether there is a matrix unit, and oneDNN may use it."""
+    cpu = torch.device("cpu")
+    return bool(torch.cpu._is_amx_tile_supported()) and has_bf16(cpu)
 
 
 def has_bf16(device: torch.device) -> bool:
