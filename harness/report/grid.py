@@ -1,5 +1,5 @@
-"""Tables as HTML: every text in them is escaped, every number carries its full value, shares are
-in per cent.
+"""Tables as HTML: every text in them is escaped, every number carries seven digits, shares are in
+per cent.
 """
 
 from __future__ import annotations
@@ -75,5 +75,7 @@ def _cell(value: object, of: str) -> str:
     if isinstance(value, int | float):
         full = 100 * value if of else value
         shown = f"{full:,}" if isinstance(full, int) else f"{full:.4g}"
-        return f'<td class="n" data-value="{full!r}">{shown}</td>'
+        exact = str(full) if isinstance(full, int) else f"{full:.7g}"
+        kept = "" if exact == shown else f' data-value="{exact}"'  # what is sorted and copied
+        return f'<td class="n"{kept}>{shown}</td>'
     return f"<td>{escape(value if isinstance(value, Markup) else str(value))}</td>"
