@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -26,6 +27,7 @@ from harness.fused.events import MARK, Events, Ran  # noqa: E402
 from harness.fused.form import Form  # noqa: E402
 from harness.fused.network import FusedNetwork, Layer  # noqa: E402
 from harness.fused.synapse import Synapse  # noqa: E402
+from harness.system import clock  # noqa: E402
 
 Choose = Callable[[bool, bool, bool], None]
 
@@ -234,3 +236,20 @@ def test_density_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
     for marked, inputs in ((39, True), (40, False)):
         events = Events(counts, 1.0, 1, 30, marked=marked)
         assert choice.chosen(events, weight) == Ran(0.3, marked / 100, False, True, inputs)
+
+
+def test_times_over_the_dense_forms_are_medians_of_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A round that is all slow, and one in which one of them is fast for once, move nothing."""
+    calls: list[str] = []
+    took = {"few": 1.0, "many": 3.0, "dense": 2.0}
+
+    def seconds(work: choice.Work, device: torch.device) -> float:
+        work()
+        name, number = calls[-1], (len(calls) - 1) // 3
+        slow = 10.0 if number == 2 else 0.1 if number == 3 and name == "dense" else 1.0
+        return slow * took[name] / 1000
+
+    monkeypatch.setattr(clock, "seconds", seconds)
+    few, many, dense = (partial(calls.append, name) for name in took)
+    assert choice.over([few, many], dense) == [0.5, 1.5]
+    assert calls[:6] == ["few", "many", "dense"] * 2 and len(calls) >= 3 * (choice.ROUNDS + 1)

@@ -1,7 +1,8 @@
 """What is measured once on this machine and kept in the user's cache folder: the first stands.
 
 Processes that measure the same at once, now or later, all go on with what was kept first. It is
-measured anew where the processor, torch or a variable that changes their speed is another.
+measured anew where the processor, torch or a variable that changes their speed is another. Timed
+contenders share no measurement with processes that others may run beside (`measure_alone`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,17 @@ from harness.system import machine
 from harness.system.files import make_user_cache, write_whole
 
 T = TypeVar("T")
+
+_purpose = ""  # of this process, where its measurements are not for all
+
+
+def measure_alone() -> None:
+    """From here on this process shares measurements with those alone that say so too: contenders,
+    beside which nothing of ours runs. A training or a test may have measured on a busy machine, and
+    what it found would stand for good.
+    """
+    global _purpose
+    _purpose = "alone"
 
 
 @dataclass(frozen=True)
@@ -45,7 +57,7 @@ class Shelf(Generic[T]):
 
     def place(self, of: tuple[object, ...]) -> Path:
         """Where it is kept. Raises OSError where there is no folder for it."""
-        where = repr((*machine.speed(), *of))
+        where = repr((*machine.speed(), *of, *((_purpose,) if _purpose else ())))
         name = hashlib.sha256(where.encode()).hexdigest()[:16]
         return make_user_cache(self.folder) / f"{name}.json"
 

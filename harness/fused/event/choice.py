@@ -6,9 +6,10 @@ user's cache folder. The first measurement stands: all processes choose alike, n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
+from statistics import median
 from typing import Literal
 
 import numba
@@ -24,7 +25,7 @@ from harness.system import clock
 from harness.system.kept import Shelf
 
 TRIED = (0.1, 0.4)  # densities at which events are timed; between and beyond, time is a line
-REPEATS, MOST_REPEATS, AT_LEAST = 2, 20, 0.02  # seconds of all repeats
+ROUNDS, MOST_ROUNDS, AT_LEAST = 5, 20, 0.1  # of which each part is timed; seconds of all of them
 # Of the images that are timed, or as many as have so many numbers, which fill the second cache: the
 # largest shapes take a second or two.
 PIXELS, NUMBERS = 2**12, 2**20
@@ -91,8 +92,8 @@ def _measured(shape: Shape) -> BreakEven:
     low, high = (parts_of(shape, images, density) for density in TRIED)
     found = {}
     for part, (_, dense) in high.items():
-        by_events = [shortest(each[part][0]) for each in (low, high)]
-        found[part] = _crossing(by_events, shortest(dense))
+        by_events = [each[part][0] for each in (low, high)]
+        found[part] = _crossing(over(by_events, dense), 1.0)
     return BreakEven(found["forward"], found["weight gradient"], found.get("input gradient", NEVER))
 
 
@@ -133,16 +134,20 @@ def _crossing(seconds: list[float], dense: float) -> float:
     return min(ALWAYS, max(NEVER, low + (dense - first) / slope))
 
 
-def shortest(work: Work) -> float:
-    """Seconds of the shortest of a few, after one that is not counted.
+def over(works: Sequence[Work], dense: Work) -> list[float]:
+    """What each takes over what the dense form does: the median of rounds in which all run once.
 
-    What is short runs more often: others that run beside it disturb a larger part of it.
+    What runs beside them slows all of a round about alike. The shortest times of each, taken one
+    after the other, were off by a factor of two on a busy machine, and stand for good.
     """
-    work()
-    spent: list[float] = []
-    while len(spent) < REPEATS or (sum(spent) < AT_LEAST and len(spent) < MOST_REPEATS):
-        spent.append(clock.seconds(work, torch.device("cpu")))
-    return min(spent)
+    device, rounds, spent = torch.device("cpu"), list[list[float]](), 0.0
+    for work in (*works, dense):
+        work()
+    while len(rounds) < ROUNDS or (spent < AT_LEAST and len(rounds) < MOST_ROUNDS):
+        *by_events, densely = (clock.seconds(work, device) for work in (*works, dense))
+        spent += sum(by_events) + densely
+        rounds.append([each / densely for each in by_events])
+    return [median(each) for each in zip(*rounds, strict=True)]
 
 
 def random_events(shape: Shape, images: int, density: float, dtype: torch.dtype) -> Events:

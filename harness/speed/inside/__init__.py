@@ -19,7 +19,7 @@ from harness.spec import FLOOR, Allocator, Case
 from harness.speed.exchange import Exchange
 from harness.speed.inside.bottom import FloorInside
 from harness.speed.inside.network import AdapterInside, Find
-from harness.system import allocator
+from harness.system import allocator, kept
 from harness.system.child import Ends
 
 
@@ -44,6 +44,7 @@ def main(ends: Ends, case: Case, find: Find, exchange: Connection, setting: Sett
     ends.enter()
     torch.set_num_threads(setting.threads)
     allocator.choose(setting.allocator)
+    kept.measure_alone()
     inside = inside_of(case, find, Exchange.at(exchange))
     ends.say(["here"])
     while True:
