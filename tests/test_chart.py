@@ -282,3 +282,29 @@ def test_two_trainings_of_one_name_are_told_apart_by_their_samples() -> None:
         "CIFARNet NeuNorm off, 900 samples",
         "CIFARNet NeuNorm off, 45,000 samples",
     ]
+
+
+def test_networks_trained_on_more_samples_have_a_curve_of_their_own() -> None:
+    fewer = [
+        each
+        for scale in ("Small", "Middle", "Large")
+        for each in training(0, (0.2, 0.4), suite="scale", scale=scale, T=4)
+    ]
+    more = [replace(each, key=each.scale.ljust(16, "x"), train_samples=45_000) for each in fewer]
+    drawn = trained.scale([*fewer, *more])
+    assert drawn is not None
+    assert [curve.name.rpartition(", ")[2] for curve in drawn.curves] == [
+        "900 samples",
+        "45,000 samples",
+    ]
+    assert all([x for x, _ in curve.marks] == [0.0, 1.0, 2.0] for curve in drawn.curves)
+    over = trained.timesteps(
+        [
+            replace(each, suite="timesteps", train_samples=n, key=f"{n}".rjust(16, "0"))
+            for n in (900, 45_000)
+            for each in training(0, (0.2, 0.4), suite="timesteps")
+        ]
+    )
+    assert over is not None
+    listed = [curve.name for curve in over.curves if not curve.dotted]
+    assert len(set(listed)) == 2 and listed[1].endswith("45,000 samples")

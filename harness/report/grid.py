@@ -19,6 +19,11 @@ _SHARES = frozenset(
         *("spike_rate", "mismatch_rate", "break_even", "break_even_skipping"),
     )
 )
+# What tells one line from another stands first, before a narrow screen cuts the figures off.
+_FRONT = (
+    *("dataset", "scale", "network", "change", "framework", "neunorm", "T", "bin_ms", "width"),
+    *("epochs", "train_samples", "precision"),
+)
 _POINTS = frozenset(("difference", "difference_low", "difference_high"))
 
 
@@ -58,6 +63,7 @@ def short(table: pd.DataFrame, name: str) -> Markup:
     shares = [each for each in table.columns if unit(str(each), table.columns)]
     head, rest = told_once(table.drop(columns=shares))
     kept = [each for each in table.columns if each in shares or each in rest.columns]
+    kept.sort(key=lambda each: _FRONT.index(each) if each in _FRONT else len(_FRONT))
     return Markup('<p class="note">{}</p>{}').format(
         f"All lines: {head}." if head else "", html(table.loc[:, kept], name)
     )

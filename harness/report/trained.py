@@ -66,10 +66,9 @@ def timesteps(rows: Sequence[Row]) -> Curves | None:
     if not found:
         return None
     drawn = []
-    for n, group in enumerate(grouped(found, _without_steps).values()):
-        first = group[0].condition
-        neunorm = f" NeuNorm {first.reading}" if first.case.network.neunorm else ""
-        name = f"{data_of(group[0])}: {first.case.scale}{neunorm}"
+    groups = list(grouped(found, _without_steps).values())
+    titles = told_apart([_network_name(group[0]) for group in groups], [g[0] for g in groups])
+    for n, (name, group) in enumerate(zip(titles, groups, strict=True)):
         steps = [float(each.condition.case.T) for each in group]
         marks = [of_accuracies(_accuracies(each), n) for each in group]
         drawn.append(Curve(name, n, tuple(zip(steps, marks, strict=True))))
@@ -80,6 +79,20 @@ def timesteps(rows: Sequence[Row]) -> Curves | None:
 
 def _without_steps(each: Trainings) -> Condition:
     return replace(each.condition, case=replace(each.condition.case, T=1))
+
+
+def _network_name(each: Trainings) -> str:
+    case = each.condition.case
+    neunorm = f" NeuNorm {each.condition.reading}" if case.network.neunorm else ""
+    return f"{data_of(each)}: {case.scale}{neunorm}"
+
+
+def told_apart(names: Sequence[str], found: Sequence[Trainings]) -> list[str]:
+    """Names of trainings; of those that share one, with the number of their samples."""
+    return [
+        f"{name}, {each.condition.train_samples:,} samples" if names.count(name) > 1 else name
+        for name, each in zip(names, found, strict=True)
+    ]
 
 
 def _over_steps(each: Trainings, colour: int) -> Curve | None:
@@ -98,13 +111,21 @@ def scale(rows: Sequence[Row]) -> Curves | None:
     scales = list(dict.fromkeys(each.condition.case.scale for each in found))
     scales.sort(key=lambda scale: paper.paper_order("", scale))
     drawn = []
-    for n, (name, group) in enumerate(grouped(found, data_of).items()):
+    groups = list(grouped(found, _without_scale).values())
+    titles = told_apart([data_of(group[0]) for group in groups], [g[0] for g in groups])
+    for n, (name, group) in enumerate(zip(titles, groups, strict=True)):
         marks = [
             (float(scales.index(each.condition.case.scale)), of_accuracies(_accuracies(each), n))
             for each in group
         ]
         drawn.append(Curve(name, n, tuple(marks)))
     return Curves(names("scale", scales), axis_of_accuracies(drawn), tuple(drawn))
+
+
+def _without_scale(each: Trainings) -> tuple[object, ...]:
+    """What the networks of a curve over scale share."""
+    of, case = each.condition, each.condition.case
+    return data_of(each), of.train_samples, of.reading, case.T, case.width, case.precision
 
 
 def learning_curves(rows: Sequence[Row], suite: str) -> list[tuple[str, Curves]]:
@@ -115,7 +136,8 @@ def learning_curves(rows: Sequence[Row], suite: str) -> list[tuple[str, Curves]]
 
 def _curves(found: Sequence[Trainings], suite: str) -> Curves | None:
     drawn: list[Curve] = []
-    for n, (name, each) in enumerate(zip(_training_names(found, suite), found, strict=True)):
+    titles = told_apart([_training_name(each, suite) for each in found], found)
+    for n, (name, each) in enumerate(zip(titles, found, strict=True)):
         by_seed = list(curves(each).values())
         epochs = sorted(set.intersection(*(set(curve) for curve in by_seed))) if by_seed else []
         tested = [of_accuracies([curve[epoch] for curve in by_seed], n) for epoch in epochs]
@@ -134,15 +156,6 @@ def _curves(found: Sequence[Trainings], suite: str) -> Curves | None:
 
 def _learnt(each: Trainings, epoch: int) -> list[float]:
     return [row.train_accuracy for row in each.of_kind(EpochRow) if row.epoch == epoch]
-
-
-def _training_names(found: Sequence[Trainings], suite: str) -> list[str]:
-    """What tells each from the others; of two of one name the number of samples too."""
-    names = [_training_name(each, suite) for each in found]
-    return [
-        f"{name}, {each.condition.train_samples:,} samples" if names.count(name) > 1 else name
-        for name, each in zip(names, found, strict=True)
-    ]
 
 
 def _training_name(each: Trainings, suite: str) -> str:
