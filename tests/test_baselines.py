@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
-from rows import fitted_case
+from rows import fitted_case, training
 
 from harness import baselines, datasets, suites
 from harness.analysis import tables
@@ -341,6 +341,15 @@ def test_terminal_and_report_show_it(declare: Any, tmp_path: Path) -> None:
     line = figure.curves[0]
     assert (line.name, [x for x, _ in line.marks]) == ("cao", [1, 2])
     assert line.marks[1][1].value == pytest.approx(100 * end.test_accuracy)
+    counts = {"train_samples": end.train_samples, "test_samples": end.test_samples}
+    like = [
+        replace(each, data_source=end.data_source, **counts)
+        for each in training(0, (0.2, 0.4), suite="timesteps")
+    ]
+    more = [replace(each, key="m" * 16, train_samples=45_000) for each in like]
+    for trained, drawn in ((like, 2), (more, 1)):  # a network of other samples is not beside it
+        figure = systems.conversion([*rows, *trained])
+        assert figure is not None and len(figure.curves) == drawn
     published = systems.table(5, rows)
     assert published is not None
     strips = [strip for group in published.groups for strip in group.strips]

@@ -111,19 +111,27 @@ def conversion(rows: Sequence[Row]) -> Curves | None:
         if each.source_accuracy is not None:
             name = f"{each.name}, before its conversion"
             levels.append((100 * each.source_accuracy.value, name, n))
-    direct = _direct(rows)
+    direct = _direct(rows, {_samples(each.condition) for each in found})
     if direct:
         drawn.append(Curve("CIFARNet, trained directly over T", 0, direct))
     x = steps_of_time([T for curve in drawn for T, _ in curve.marks])
     return Curves(x, axis_of_accuracies(drawn, "test accuracy, %"), tuple(drawn), tuple(levels))
 
 
-def _direct(rows: Sequence[Row]) -> tuple[tuple[float, Mark], ...]:
-    """The paper's network on CIFAR-10 by the T it was trained over."""
+def _samples(condition: Condition) -> tuple[int, int, str]:
+    """How many samples a network was made from and tested on, and which."""
+    return condition.train_samples, condition.test_samples, condition.data_source
+
+
+def _direct(
+    rows: Sequence[Row], samples: set[tuple[int, int, str]]
+) -> tuple[tuple[float, Mark], ...]:
+    """The paper's network on CIFAR-10 by the T it was trained over, on those samples."""
     found = {
         each.condition.case.T: list(each.accuracies.values())
         for each in trainings(rows, "timesteps")
         if each.condition.case.dataset == "cifar10"
+        and _samples(each.condition) in samples
         and each.condition.case.scale == "CIFARNet"
         and each.condition.case.framework != ANN
         and each.condition.case.network.neunorm is None
