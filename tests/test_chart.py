@@ -239,13 +239,13 @@ def test_what_stands_in_for_a_data_set_has_its_own_name_beside_every_figure() ->
 
 def test_the_picture_is_a_file_of_its_own_with_both_colours() -> None:
     rows = run(data_source="a < b", cpu="Some CPU")
-    drawn = picture.svg(rows)
+    drawn = picture.svgs(rows)["picture.svg"]
     tree = ElementTree.fromstring(drawn)
     said = " ".join(tree.itertext())
     assert "a < b" in said and "Some CPU, 2026-01-01" not in said and "2026-01-01" in said
     assert "prefers-color-scheme: dark" in drawn and "fused: 1.1" in drawn
     assert not re.search(r"(href|src|url)\W", drawn.replace('xmlns="http://www.w3.org', ""))
-    assert picture.svg(rows) == drawn and picture.svg([]) == ""
+    assert picture.svgs(rows)["picture.svg"] == drawn and picture.svgs([]) == {}
 
 
 def test_panels_of_a_narrow_picture_lie_one_below_the_other() -> None:

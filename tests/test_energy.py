@@ -311,6 +311,14 @@ def test_trained_networks_stand_with_their_accuracy_against_energy() -> None:
     (curve,) = figure.curves
     assert [mark.note for _, mark in curve.marks] == ["T = 2", "T = 4"]
     assert [x for x, _ in curve.marks] == [few.microjoules, many.microjoules]
+    more = [
+        replace(each, key=f"{each.key or ''}"[1:] + "x", train_samples=45_000)
+        for each in trained_rows()
+    ]
+    figure = report.figure([*trained_rows(), *more])
+    assert figure is not None  # networks of other samples are no points of the same curve
+    assert [len(curve.marks) for curve in figure.curves] == [2, 2]
+    assert "900 samples" in figure.curves[0].name and "45,000 samples" in figure.curves[1].name
     assert report.figure(rows()) is None
 
 

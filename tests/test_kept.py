@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+import torch
+from rows import CASE
 
-from harness.system import kept, machine
+import adapters
+from harness.spec import FLOOR
+from harness.speed import inside
+from harness.speed.exchange import Exchange
+from harness.system import allocator, kept, machine
+from harness.system.child import Ends
 from harness.system.kept import Shelf
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
@@ -56,11 +65,36 @@ def test_another_machine_measures_anew(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_timed_contender_has_measurements_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept, "_purpose", "")
+    monkeypatch.setattr(kept, "_alone", False)
     assert SHELF.get(("a",), lambda: 0.5) == 0.5  # on a busy machine, it may be
     kept.measure_alone()
     assert SHELF.get(("a",), lambda: 0.6) == 0.6
     assert SHELF.get(("a",), never) == 0.6
+
+
+class Gone:
+    """What a contender's process is given of an owner who is gone as soon as it is there."""
+
+    def enter(self) -> None:
+        assert not kept._alone
+
+    def say(self, said: object) -> None:
+        assert said == ["here"] and kept._alone
+
+    def hear(self) -> Any:
+        raise EOFError
+
+
+def test_a_contenders_process_measures_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "_alone", False)
+    monkeypatch.setattr(allocator, "choose", lambda wanted: None)
+    setting, exchange = inside.Setting(torch.get_num_threads(), "keep"), Exchange.made()
+    monkeypatch.setattr(Exchange, "at", lambda end: exchange)
+    with exchange.handed() as handed:
+        case = replace(CASE, framework=FLOOR)
+        inside.main(cast(Ends, Gone()), case, adapters.load, handed, setting)
+    exchange.close()
+    assert kept._alone
 
 
 def test_without_a_folder_it_is_measured_each_time(

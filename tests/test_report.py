@@ -26,8 +26,9 @@ from harness.analysis import tables
 from harness.analysis.claims import CLAIMS
 from harness.analysis.speed import first_round
 from harness.records import ConfusionRow, EndedRow, Row, Store
-from harness.report import PICTURES, provenance, trained
+from harness.report import provenance, trained
 from harness.report.page import page
+from harness.report.picture import COLUMNS
 from harness.report.readme import BEGIN, END, updated
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -44,7 +45,7 @@ def rows() -> list[Row]:
 
 
 class Read(HTMLParser):
-    """What a page says: ids, values of numbers (to seven digits), addresses."""
+    """What a page says: ids, values of numbers (to ten digits), addresses."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -102,12 +103,12 @@ def test_every_number_of_its_tables_is_in_the_rows_tables() -> None:
     }
     counts = {float(n) for n in range(len(found) + 1)}  # rows that share something
     known |= {100 * value for value in known | numbers}  # shares are in per cent
-    shown = {_seven(value) for value in Read(_without_figures(page(found))).values}
-    assert shown <= set(map(_seven, known | numbers | counts))
+    shown = {_ten_digits(value) for value in Read(_without_figures(page(found))).values}
+    assert shown <= set(map(_ten_digits, known | numbers | counts))
 
 
-def _seven(value: float) -> str:
-    return f"{value:.7g}"
+def _ten_digits(value: float) -> str:
+    return f"{value:.10g}"
 
 
 def _without_figures(text: str) -> str:
@@ -194,7 +195,7 @@ def test_a_text_is_no_formula_in_a_spreadsheet_and_numbers_are_numbers(sign: str
 def test_what_is_no_text_in_a_row_is_written_as_an_escape(tmp_path: Path) -> None:
     found = [replace(row, cpu="lone \udcff") for row in rows_of_a_run()]
     written = report.write(found, tmp_path)
-    assert {tmp_path / name for name in PICTURES} <= set(written)
+    assert {tmp_path / name for name in COLUMNS} <= set(written)
     for path in written:
         path.read_text(encoding="utf-8")
     assert "lone \\udcff" in (tmp_path / "tables" / "acceleration.md").read_text(encoding="utf-8")
@@ -278,8 +279,8 @@ def test_the_committed_report_and_tables_are_those_of_the_committed_rows(tmp_pat
     readme = (RESULTS.parent / "README.md").read_text(encoding="utf-8")
     assert readme == updated(readme, found, Path("README.md")), "harness report --readme README.md"
     shown, now = ((out / "report.html").read_text("utf-8") for out in (RESULTS, tmp_path))
-    for name in PICTURES:
+    for name in COLUMNS:
         drawn, redrawn = ((out / name).read_text("utf-8") for out in (RESULTS, tmp_path))
         assert drawn == redrawn, "run `harness report`"  # its figures have four digits
     # the last digits of a logarithm are another on another CPU
-    assert Read(shown).values == pytest.approx(Read(now).values, rel=1e-6), "run `harness report`"
+    assert Read(shown).values == pytest.approx(Read(now).values, rel=1e-9), "run `harness report`"

@@ -235,6 +235,7 @@ class Point:
 
     suite: str
     data: str  # what it was trained on
+    samples: int  # that it was trained on
     scale: str
     neunorm: str
     T: int
@@ -248,6 +249,7 @@ def accuracy_against_energy(records: Iterable[Row]) -> list[Point]:
         Point(
             suite=each.case.suite,
             data=data_in_full(each.case.dataset, each.source, each.flags["substitute"]),
+            samples=each.rows[-1].train_samples or 0,
             scale=each.case.scale,
             neunorm=each.case.network.neunorm.reading if each.case.network.neunorm else "off",
             T=each.case.T,

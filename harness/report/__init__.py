@@ -24,7 +24,6 @@ from harness.system.files import unwritable, write_whole
 
 __all__ = ["Room", "page", "write"]
 
-PICTURES = {"picture.svg": 3, "picture-narrow.svg": 1}  # those of the README: panels side by side
 SUBMISSIONS = "submissions"  # under OUT: leaderboards of others
 
 
@@ -63,9 +62,7 @@ def write(
     """
     report, built = page(rows), _tables(rows)
     texts = {out / "report.html": report}
-    texts |= {
-        out / name: svg for name, many in PICTURES.items() if (svg := picture.svg(rows, many))
-    }
+    texts |= {out / name: svg for name, svg in picture.svgs(rows).items()}
     if readme_file is not None:
         texts[readme_file] = readme.updated(_read(readme_file), rows, readme_file)
     for name, table in built.items():

@@ -36,7 +36,7 @@ def figure(rows: Sequence[Row]) -> Curves | None:
     if not points:
         return None
     drawn = []
-    groups = grouped(points, lambda point: (point.suite, point.data, _rest(point)))
+    groups = grouped(points, lambda point: (point.suite, _data(point), _rest(point)))
     for n, ((suite, data, rest), found) in enumerate(groups.items()):
         title = f"{data}, over {OVER[suite]}, {rest}"
         marks = [(point.microjoules, in_per_cent(point.accuracy, n, _at(point))) for point in found]
@@ -52,6 +52,11 @@ def figure(rows: Sequence[Row]) -> Curves | None:
 
 def _at(point: Point) -> str:
     return f"T = {point.T}" if point.suite == "timesteps" else point.scale
+
+
+def _data(point: Point) -> str:
+    """What it was trained on: networks of other samples are no points of its curve."""
+    return f"{point.data}, {point.samples:,} samples"
 
 
 def _rest(point: Point) -> str:

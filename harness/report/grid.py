@@ -1,4 +1,4 @@
-"""Tables as HTML: every text in them is escaped, every number carries seven digits, shares are in
+"""Tables as HTML: every text in them is escaped, every number carries ten digits, shares are in
 per cent.
 """
 
@@ -81,7 +81,7 @@ def _cell(value: object, of: str) -> str:
     if isinstance(value, int | float):
         full = 100 * value if of else value
         shown = f"{full:,}" if isinstance(full, int) else f"{full:.4g}"
-        exact = str(full) if isinstance(full, int) else f"{full:.7g}"
+        exact = str(full) if isinstance(full, int) else f"{full:.10g}"
         kept = "" if exact == shown else f' data-value="{exact}"'  # what is sorted and copied
         return f'<td class="n"{kept}>{shown}</td>'
     return f"<td>{escape(value if isinstance(value, Markup) else str(value))}</td>"

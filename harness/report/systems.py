@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.analysis.named import data_in_full
 from harness.analysis.paper import is_of, measures
 from harness.analysis.published import Published, published
 from harness.analysis.statistics import Mean, share
@@ -57,14 +56,9 @@ def data_of_table(number: int, rows: Sequence[Row]) -> str:
                 names[data_of(each)] = None
         for system in live(rows):
             if is_of(row, system):
-                names[_data_of(system)] = None
+                names[data_of(system)] = None
     # "recordings" beside "recordings, 5 ms bins" are the same ones
     return "; ".join(a for a in names if not any(b.startswith(f"{a},") for b in names))
-
-
-def _data_of(each: Live) -> str:
-    condition = each.condition
-    return data_in_full(condition.case.dataset, condition.data_source, condition.substitute)
 
 
 def _name(row: Published) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import fmean
 
@@ -13,6 +13,7 @@ from harness.analysis.groups import grouped
 from harness.analysis.learning import curves
 from harness.analysis.named import data_in_full
 from harness.analysis.statistics import Mean, mean, share
+from harness.analysis.systems import Live
 from harness.analysis.trained import Condition, Trainings, trainings
 from harness.records import ConfusionRow, EpochRow, Row, TestedRow
 from harness.report.drawing import (
@@ -37,8 +38,8 @@ ACCURACY = "test accuracy after the last epoch, %"
 CLASSES = paper.CIFAR10_CLASSES  # those of digits are their figures
 
 
-def data_of(each: Trainings) -> str:
-    """What a training was made on, as captions name it."""
+def data_of(each: Trainings | Live) -> str:
+    """What a training or another system was made on, as captions name it."""
     condition = each.condition
     return data_in_full(condition.case.dataset, condition.data_source, condition.substitute)
 
@@ -67,7 +68,7 @@ def timesteps(rows: Sequence[Row]) -> Curves | None:
         return None
     drawn = []
     groups = list(grouped(found, _without_steps).values())
-    titles = told_apart([_network_name(group[0]) for group in groups], [g[0] for g in groups])
+    titles = told_apart([group[0] for group in groups], _network_name)
     for n, (name, group) in enumerate(zip(titles, groups, strict=True)):
         steps = [float(each.condition.case.T) for each in group]
         marks = [of_accuracies(_accuracies(each), n) for each in group]
@@ -87,8 +88,9 @@ def _network_name(each: Trainings) -> str:
     return f"{data_of(each)}: {case.scale}{neunorm}"
 
 
-def told_apart(names: Sequence[str], found: Sequence[Trainings]) -> list[str]:
+def told_apart(found: Sequence[Trainings], name_of: Callable[[Trainings], str]) -> list[str]:
     """Names of trainings; of those that share one, with the number of their samples."""
+    names = [name_of(each) for each in found]
     return [
         f"{name}, {each.condition.train_samples:,} samples" if names.count(name) > 1 else name
         for name, each in zip(names, found, strict=True)
@@ -112,7 +114,7 @@ def scale(rows: Sequence[Row]) -> Curves | None:
     scales.sort(key=lambda scale: paper.paper_order("", scale))
     drawn = []
     groups = list(grouped(found, _without_scale).values())
-    titles = told_apart([data_of(group[0]) for group in groups], [g[0] for g in groups])
+    titles = told_apart([group[0] for group in groups], data_of)
     for n, (name, group) in enumerate(zip(titles, groups, strict=True)):
         marks = [
             (float(scales.index(each.condition.case.scale)), of_accuracies(_accuracies(each), n))
@@ -136,7 +138,7 @@ def learning_curves(rows: Sequence[Row], suite: str) -> list[tuple[str, Curves]]
 
 def _curves(found: Sequence[Trainings], suite: str) -> Curves | None:
     drawn: list[Curve] = []
-    titles = told_apart([_training_name(each, suite) for each in found], found)
+    titles = told_apart(found, lambda each: _training_name(each, suite))
     for n, (name, each) in enumerate(zip(titles, found, strict=True)):
         by_seed = list(curves(each).values())
         epochs = sorted(set.intersection(*(set(curve) for curve in by_seed))) if by_seed else []

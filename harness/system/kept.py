@@ -21,7 +21,7 @@ from harness.system.files import make_user_cache, write_whole
 
 T = TypeVar("T")
 
-_purpose = ""  # of this process, where its measurements are not for all
+_alone = False  # whether this process shares measurements with its like alone
 
 
 def measure_alone() -> None:
@@ -29,8 +29,8 @@ def measure_alone() -> None:
     beside which nothing of ours runs. A training or a test may have measured on a busy machine, and
     what it found would stand for good.
     """
-    global _purpose
-    _purpose = "alone"
+    global _alone
+    _alone = True
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Shelf(Generic[T]):
 
     def place(self, of: tuple[object, ...]) -> Path:
         """Where it is kept. Raises OSError where there is no folder for it."""
-        where = repr((*machine.speed(), *of, *((_purpose,) if _purpose else ())))
+        where = repr((_alone, *machine.speed(), *of))
         name = hashlib.sha256(where.encode()).hexdigest()[:16]
         return make_user_cache(self.folder) / f"{name}.json"
 
