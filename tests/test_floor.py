@@ -141,11 +141,12 @@ def test_each_convolution_has_the_layout_that_is_faster_at_full_size(
     assert floor.said(layouts) == ", ".join(layouts) and floor.said(layouts[:1]) == "contiguous"
 
 
-def test_layouts_that_are_close_run_again_and_the_minimum_counts(
+def test_the_minimum_of_all_rounds_counts_though_the_first_are_slow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     network = small("cifar10")
-    told = {True: [1.1, 1.0, 1.2], False: [1.0, 1.3, 0.9]}  # channels last, contiguous
+    # channels last, contiguous: a first turn that the host held up by a factor of two
+    told = {True: [1.1, 1.0, 1.2, 1.1, 1.0], False: [2.4, 1.3, 1.3, 1.3, 0.9]}
 
     def seconds(run: Any, device: torch.device) -> float:
         last = run.args[0].x.is_contiguous(memory_format=torch.channels_last)

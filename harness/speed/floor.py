@@ -25,8 +25,7 @@ from harness.system.kept import Shelf
 
 Layout = Literal["channels_last", "contiguous"]
 LAYOUTS: tuple[Layout, ...] = ("channels_last", "contiguous")
-CLOSE = 1.25  # two layouts nearer than this to each other run
-AGAIN = 2  # times more
+ROUNDS = 5  # of which each layout has one turn
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,8 @@ class Work:
 def fastest(network: Network, shape: Shape, work: Work) -> tuple[Layout, ...]:
     """The layout of each layer that is faster here, at full size: the minimum of several.
 
-    A product has one layout alone. Where the two of a convolution are close, they run again. What
-    was found is kept: a later run's floor is the same one, at once.
+    A product has one layout alone. What was found is kept: a later run's floor is the same one, at
+    once.
     """
     images = shape.images(network)
     return tuple(
@@ -108,22 +107,20 @@ def _kept(stage: Stage, images: int, work: Work, *, first: bool) -> Layout:
     measure = partial(_fastest, stage, images, work, first=first)
     if work.device.type != "cpu":  # what is kept names the processor alone
         return measure()
-    size = stage.synapse, stage.input_shape, images, "first" if first else "later"
+    size = ROUNDS, stage.synapse, stage.input_shape, images, "first" if first else "later"
     return KEPT.get((*size, work.mode, work.precision, torch.get_num_threads()), measure)
 
 
 def _fastest(stage: Stage, images: int, work: Work, *, first: bool) -> Layout:
+    """One turn each told wrong once, by a factor of two, and what is told stands for good."""
     products = {each: _product(stage, images, each, work, first=first) for each in LAYOUTS}
     runs = {each: partial(work.once, product) for each, product in products.items()}
     for run in runs.values():  # the first pays for what is set up once
         run()
-    spent = {each: clock.seconds(run, work.device) for each, run in runs.items()}
-    low, high = sorted(spent.values())
-    if high < CLOSE * low:
-        for _ in range(AGAIN):
-            for each, run in runs.items():
-                spent[each] = min(spent[each], clock.seconds(run, work.device))
-    return min(LAYOUTS, key=lambda each: spent[each])
+    rounds = [
+        {each: clock.seconds(run, work.device) for each, run in runs.items()} for _ in range(ROUNDS)
+    ]
+    return min(LAYOUTS, key=lambda each: min(spent[each] for spent in rounds))
 
 
 def products(
