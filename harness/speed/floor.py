@@ -112,7 +112,7 @@ def _kept(stage: Stage, images: int, work: Work, *, first: bool) -> Layout:
 
 
 def _fastest(stage: Stage, images: int, work: Work, *, first: bool) -> Layout:
-    """One turn each told wrong once, by a factor of two, and what is told stands for good."""
+    """One turn each, where that seemed clear, told differently from run to run."""
     products = {each: _product(stage, images, each, work, first=first) for each in LAYOUTS}
     runs = {each: partial(work.once, product) for each, product in products.items()}
     for run in runs.values():  # the first pays for what is set up once
