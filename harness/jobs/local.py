@@ -124,7 +124,7 @@ class Measure:
     silence: float
 
     def __call__(self, owner: Owner, orders: Iterator[list[Any]]) -> Iterator[list[Any]]:
-        kept = allocator.choose(self.budget.allocator)
+        kept = allocator.hand_on(self.budget.allocator)
         at = Run(self.runs[-1], machine.describe(torch.device(self.cases[0].device)), kept)
         ledger = Ledger(Store(self.out), owner, self.access.fresh, self.runs, patient=True)
         numbers = {cell: n for n, cell in enumerate(cells(self.cases))}
