@@ -64,6 +64,13 @@ def test_another_machine_measures_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     assert SHELF.get(("a",), lambda: 0.7) == 0.7
 
 
+def test_programs_with_huge_pages_measure_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    assert SHELF.get(("a",), lambda: 0.5) == 0.5
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
+    assert SHELF.get(("a",), lambda: 0.7) == 0.7
+
+
 def test_a_timed_contender_has_measurements_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept, "_alone", False)
     assert SHELF.get(("a",), lambda: 0.5) == 0.5  # on a busy machine, it may be
