@@ -18,17 +18,17 @@ from harness.records.build import (
     Failed,
     Run,
     Subject,
-    ended,
     of_case,
     stamped,
     with_source,
     with_test_source,
 )
 from harness.records.identity import Software, training_key
-from harness.records.ledger import DOWNLOAD, Ledger
-from harness.spec import Access, Case, UsageError
-from harness.system import clock, footprint
-from harness.training.trial import End
+from harness.records.ledger import Ledger
+from harness.spec import Access, Case
+from harness.system import clock
+from harness.training import tried
+from harness.training.tried import End, Tried, fails_alone
 
 FITTING = 0.9  # of a case's time, about; the rest is for test samples
 TOGETHER = 200  # test samples: who is asked for all of them says nothing for minutes
@@ -46,47 +46,39 @@ class Fits:
         """One case from data to result. Raises Busy where another process has it, and UsageError
         where rows cannot be written.
         """
-        ledger.owner.attempt(case, DOWNLOAD if case.dataset in self.access.download else 0.0)
         row = of_case(case, self.run, Subject(Software(torch=TORCH)))
-        try:
-            system = _loaded(case)
-            row = of_case(case, self.run, _subject(system))
-            given = self._read(case, system, ledger)
-            row = _with_parts(row, case, given, software_of(system))
-            ledger.owner.attempt(case)
-            if any(isinstance(each, FittedRow) for each in ledger.begin(row)):
-                return End(row.key, before=True)
-            _keep(row, system, given, _fitted(case, system, given, ledger), ledger)
-        except baselines.Missing as error:
-            ledger.keep(stamped(ended(row, "missing", str(error))))
-        except Failed as error:
-            ledger.keep(stamped(ended(row, error.status, str(error))))
-        except RuntimeError as error:
-            if footprint.is_exhausted(error):  # the next case would fail too: end with the process
-                raise
-            ledger.keep(stamped(ended(row, "failed", f"{type(error).__name__}: {error}")))
-        return End(row.key)
+        return tried.trial(Tried(case, ledger, row), self.access, self._try)
+
+    def _try(self, at: Tried) -> bool:
+        """Whether an earlier command had done it."""
+        case, ledger = at.case, at.ledger
+        system = _loaded(case)
+        at.row = of_case(case, self.run, _subject(system))
+        given = self._read(case, system, ledger)
+        row = at.row = _with_parts(at.row, case, given, software_of(system))
+        ledger.owner.attempt(case)
+        if any(isinstance(each, FittedRow) for each in ledger.begin(row)):
+            return True
+        _keep(row, system, given, _fitted(case, system, given, ledger), ledger)
+        return False
 
     def _read(self, case: Case, system: System, ledger: Ledger) -> Parts:
         of = (case.dataset, case.T, case.beside, system.input, case.trained)
         if of not in self._parts:
-            try:
+            with fails_alone():
                 found = parts.read(
                     case, system, self.access, lambda _, doing: ledger.owner.say(0.0, doing)
                 )
-            except UsageError as error:
-                raise Failed(str(error)) from error
             self._parts = {of: found}  # one at a time: data are large
         return self._parts[of]
 
 
 def _loaded(case: Case) -> System:
-    try:
-        return baselines.load(case.framework)
-    except baselines.Missing:
-        raise
-    except UsageError as error:  # its file says too little
-        raise Failed(str(error)) from error
+    with fails_alone():  # its file may say too little
+        try:
+            return baselines.load(case.framework)
+        except baselines.Missing as error:
+            raise Failed(str(error), "missing") from error
 
 
 def software_of(system: System) -> Software:
@@ -134,7 +126,7 @@ def _fitted(case: Case, system: System, given: Parts, ledger: Ledger) -> _Outcom
         ledger.owner.say(FITTING * min(1.0, fraction), f"{what}: {doing}")
 
     device = torch.device("cpu")
-    try:
+    with fails_alone():
         method = system.build(case.beside.effort, case.trained.epochs)
         watch = clock.Stopwatch.started(device)
         method.fit(given.train, given.validation, case.seed, tell)
@@ -148,8 +140,6 @@ def _fitted(case: Case, system: System, given: Parts, ledger: Ledger) -> _Outcom
             some = given.test.part(np.arange(first, min(first + TOGETHER, count)))
             answers.append(_answers(method.predict(some), some.labels))
         test_seconds = watch.seconds
-    except UsageError as error:
-        raise Failed(str(error)) from error
     return _Outcome(method, joined(answers), seconds, test_seconds)
 
 

@@ -8,21 +8,19 @@ from pathlib import Path
 import torch
 from torch import nn
 
-import adapters
 from harness import datasets
-from harness.adapter import Unsupported
 from harness.datasets import Batch, Request
 from harness.energy import joules
 from harness.proof.subject import NOTHING_KNOWN, subject_of
 from harness.records import JoulesRow, OperationsRow, Record, Row, UnmeasuredRow
-from harness.records.build import Failed, Run, ended, of_case, stamped, with_source
+from harness.records.build import Failed, Run, of_case, stamped, with_source
 from harness.records.identity import timing_key
-from harness.records.ledger import DOWNLOAD, Ledger
-from harness.spec import Access, Case, UsageError
+from harness.records.ledger import Ledger
+from harness.spec import Access, Case
 from harness.system import counters, footprint
 from harness.system.counters import EnergyCounter, NoCounter
-from harness.training import counting, epoch, step
-from harness.training.trial import End, outcome
+from harness.training import counting, epoch, step, tried
+from harness.training.tried import End, Tried, fails_alone
 
 CALIBRATION_SAMPLES = 20  # the first of the batch
 
@@ -39,29 +37,28 @@ class Inferences:
         """One case from data to result. Raises Busy where another process has it, and UsageError
         where rows cannot be written.
         """
-        ledger.owner.attempt(case, DOWNLOAD if case.dataset in self.access.download else 0.0)
         row = of_case(case, self.run, NOTHING_KNOWN)
-        try:
-            subject = subject_of(case)
-            batch = self._read(case)
-            sha256, at = batch.source.sha256, self.run
-            row = replace(
-                with_source(of_case(case, at, subject), batch.source),
-                key=timing_key(case, sha256, subject.software, at.machine, at.allocator),
-            )
-            ledger.owner.attempt(case)
-            too_large = footprint.too_large(replace(case, batch_size=counting.BATCH))
-            if too_large is not None:
-                raise Failed(too_large)
-            found = _counter(case)
-            if _is_done(ledger.begin(row), found):
-                return End(row.key, before=True)
-            _keep(row, case, batch, found, ledger)
-        except (Failed, adapters.Missing, Unsupported, RuntimeError) as error:
-            if footprint.is_exhausted(error):  # the next case would fail too: end with the process
-                raise
-            ledger.keep(stamped(ended(row, *outcome(error))))
-        return End(row.key)
+        return tried.trial(Tried(case, ledger, row), self.access, self._try)
+
+    def _try(self, at: Tried) -> bool:
+        """Whether an earlier command had done it."""
+        case, ledger = at.case, at.ledger
+        subject = subject_of(case)
+        batch = self._read(case)
+        sha256, run = batch.source.sha256, self.run
+        row = at.row = replace(
+            with_source(of_case(case, run, subject), batch.source),
+            key=timing_key(case, sha256, subject.software, run.machine, run.allocator),
+        )
+        ledger.owner.attempt(case)
+        too_large = footprint.too_large(replace(case, batch_size=counting.BATCH))
+        if too_large is not None:
+            raise Failed(too_large)
+        found = _counter(case)
+        if _is_done(ledger.begin(row), found):
+            return True
+        _keep(row, case, batch, found, ledger)
+        return False
 
     def _read(self, case: Case) -> Batch:
         request = Request(
@@ -74,10 +71,8 @@ class Inferences:
             download=case.dataset in self.access.download,
         )
         if request not in self._batches:
-            try:
+            with fails_alone():
                 self._batches = {request: datasets.load_batch(request)}  # one at a time
-            except UsageError as error:
-                raise Failed(str(error)) from error
         return self._batches[request]
 
 
@@ -115,10 +110,8 @@ def _keep(
 def _module(case: Case, batch: Batch, out: Path) -> nn.Module:
     """The case's network with its initial weights, or those that it names, ready to infer."""
     few = counting.placed(batch.inputs[:, :CALIBRATION_SAMPLES], case)
-    try:
+    with fails_alone():  # the initial weights that the case names may not be here
         return epoch.built(case, few, out).eval()
-    except UsageError as error:  # the initial weights that the case names are not here
-        raise Failed(str(error)) from error
 
 
 def _joules(

@@ -10,7 +10,8 @@ from harness.energy.trial import Inferences
 from harness.records.build import Run
 from harness.records.ledger import Ledger
 from harness.spec import Access, Case
-from harness.training.trial import End, Trials
+from harness.training.trial import Trials
+from harness.training.tried import End
 
 
 class Doer(Protocol):

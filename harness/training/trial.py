@@ -7,7 +7,6 @@ from pathlib import Path
 
 import adapters
 from harness import datasets
-from harness.adapter import Unsupported
 from harness.datasets.batch import network_input
 from harness.formats import weights
 from harness.proof import certificate
@@ -17,38 +16,29 @@ from harness.proof.subject import NOTHING_KNOWN, subject_of
 from harness.records import (
     CertificateRow,
     EpochRow,
-    Outcome,
     Record,
     Row,
 )
 from harness.records.build import (
     Failed,
     Run,
-    ended,
     of_case,
     stamped,
     with_source,
     with_test_source,
 )
 from harness.records.identity import Software, training_identity, training_key
-from harness.records.ledger import DOWNLOAD, Ledger
-from harness.spec import ANN, Access, Case, Say, UsageError
+from harness.records.ledger import Ledger
+from harness.spec import ANN, Access, Case, Say
 from harness.system import footprint
 from harness.system.files import unwritable
-from harness.training import checkpoint, epoch, results
+from harness.training import checkpoint, epoch, results, tried
 from harness.training.checkpoint import Checkpoint, Epoch
 from harness.training.epoch import DataSplits, Learner
 from harness.training.kept import Ended, keep_later
+from harness.training.tried import End, Tried, fails_alone
 
 PROOF_SAMPLES = 12  # the first inputs and those of further attempts
-
-
-@dataclass(frozen=True)
-class End:
-    """How a trial ended: its key, and whether an earlier command had done it."""
-
-    key: str | None
-    before: bool = False
 
 
 @dataclass(eq=False)
@@ -64,30 +54,29 @@ class Trials:
         """One case from data to result. Raises Busy where another process has it, and UsageError
         where rows or checkpoints cannot be written.
         """
-        ledger.owner.attempt(case, DOWNLOAD if case.dataset in self.access.download else 0.0)
         row = of_case(case, self.run, NOTHING_KNOWN)
-        try:
-            subject = subject_of(case)
-            row = of_case(case, self.run, subject)
-            data = self._load(case, ledger.owner.say)
-            row = _with_data(row, case, data, subject.software)
-            ledger.owner.attempt(case)
-            too_large = footprint.too_large(case)
-            if too_large is not None:
-                raise Failed(too_large)
-            written = ledger.begin(row)
-            if results.done(case, written, ledger):
-                if self.access.keep_weights:
-                    identity = _identity(case, data, subject.software)
-                    keep_later(row, Ended(case, self._checkpoint(row), identity), ledger)
-                return End(row.key, before=True)
-            self._prove(row, case, data, written, ledger)
-            self._train(row, case, data, subject.software, written, ledger)
-        except (Failed, adapters.Missing, Unsupported, RuntimeError) as error:
-            if footprint.is_exhausted(error):  # the next case would fail too: end with the process
-                raise
-            ledger.keep(stamped(ended(row, *outcome(error))))
-        return End(row.key)
+        return tried.trial(Tried(case, ledger, row), self.access, self._try)
+
+    def _try(self, at: Tried) -> bool:
+        """Whether an earlier command had done it."""
+        case, ledger = at.case, at.ledger
+        subject = subject_of(case)
+        at.row = of_case(case, self.run, subject)
+        data = self._load(case, ledger.owner.say)
+        row = at.row = _with_data(at.row, case, data, subject.software)
+        ledger.owner.attempt(case)
+        too_large = footprint.too_large(case)
+        if too_large is not None:
+            raise Failed(too_large)
+        written = ledger.begin(row)
+        if results.done(case, written, ledger):
+            if self.access.keep_weights:
+                identity = _identity(case, data, subject.software)
+                keep_later(row, Ended(case, self._checkpoint(row), identity), ledger)
+            return True
+        self._prove(row, case, data, written, ledger)
+        self._train(row, case, data, subject.software, written, ledger)
+        return False
 
     def _load(self, case: Case, say: Say) -> DataSplits:
         training = case.trained
@@ -103,10 +92,8 @@ class Trials:
         )
         of = wanted, training.test_samples
         if of not in self._data:
-            try:  # one at a time: data are large
+            with fails_alone():  # one at a time: data are large
                 self._data = {of: _read(*of, lambda fraction, doing: say(0.0, doing))}
-            except UsageError as error:
-                raise Failed(str(error)) from error
             for part in (self._data[of].train, self._data[of].test):
                 self._keep_split(case.dataset, part)
         return self._data[of]
@@ -146,7 +133,8 @@ class Trials:
     ) -> None:
         """Trains what is not trained yet, a checkpoint after each epoch, and tests the result."""
         path, identity = self._checkpoint(row), _identity(case, data, software)
-        learner = _begun(case, data, self.out)
+        with fails_alone():  # the initial weights that the case names may not be here
+            learner = epoch.begin(case, data, self.out)
         epochs: tuple[Epoch, ...] = ()
         if not self.access.fresh:
             kept = [each for each in written if isinstance(each, EpochRow)]
@@ -168,30 +156,10 @@ class Trials:
         return self.out / "checkpoints" / f"{row.key}.pt"
 
 
-def _begun(case: Case, data: DataSplits, out: Path) -> Learner:
-    try:
-        return epoch.begin(case, data, out)
-    except UsageError as error:  # the initial weights that the case names are not here
-        raise Failed(str(error)) from error
-
-
 def _read(wanted: datasets.Wanted, test_samples: int | None, say: Say) -> DataSplits:
     train, test = datasets.load_splits(wanted, test_samples, say)
     recorded = datasets.load_recorded(wanted, say) if wanted.simulated else None
     return DataSplits.of(train, test, recorded)
-
-
-def outcome(error: Exception) -> tuple[Outcome, str]:
-    """What a case came to that an error ended, and why."""
-    match error:
-        case Failed():
-            return error.status, str(error)
-        case adapters.Missing():
-            return "missing", str(error)
-        case Unsupported():
-            return "unsupported", str(error)
-        case _:  # a framework's own
-            return "failed", f"{type(error).__name__}: {error}"
 
 
 def _with_data(row: Record, case: Case, data: DataSplits, software: Software) -> Record:
@@ -239,13 +207,11 @@ def _resumed(
     learner: Learner, path: Path, identity: dict[str, str], rows: list[EpochRow]
 ) -> tuple[Epoch, ...]:
     """Goes on from the checkpoint at `path`: the epochs done; none where there is none."""
-    try:
+    with fails_alone():  # one damaged file
         found = checkpoint.load(path, identity, learner.case.trained.epochs, rows)
         if found is None:
             return ()
         found.restore(path, learner.module, learner.optimiser)
-    except UsageError as error:  # one damaged file does not cost the other cases
-        raise Failed(str(error)) from error
     return found.epochs
 
 
