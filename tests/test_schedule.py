@@ -20,6 +20,7 @@ from harness.analysis import tables
 from harness.records import (
     AuditRow,
     CertificateRow,
+    DescentRow,
     EndedRow,
     IterationRow,
     MemoryRow,
@@ -272,11 +273,13 @@ def test_a_cell_is_ended_before_the_next_where_memory_is_short(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(footprint, "SPARE", 1.1)
-    cases = (case("reference"), case("reference", T=2))
+    cases = (case("reference", precision="bf16"), case("reference", precision="bf16", T=2))
     run(tmp_path, *cases, seconds=math.inf)
     rows = rows_in(tmp_path)
     rounds = [(row.T, row.round) for row in of(rows, IterationRow, framework="floor", twin=True)]
     assert rounds == [(T, number) for T in (4, 2) for number in (1, 2, 3)]
+    (trained,) = of(rows, DescentRow)  # before the first is said to have ended: it says its proof
+    assert rows.index(trained) < min(rows.index(row) for row in rows if row.T == 2)
 
 
 def test_progress_goes_up_and_names_the_cell(tmp_path: Path) -> None:

@@ -130,7 +130,8 @@ class Schedule:
             while cell.comparable and cell.number < min(FIRST_ROUNDS, self.budget.rounds - 1):
                 self._round(cell)
             yield _measured(cell)
-        self._descend()
+        for cell in self.cells:
+            self._descend(cell)  # once for all: a first figure is there by now
         while any(self._wants(cell) for cell in self.open):
             self._catch_up()
         for cell in list(self.open):
@@ -148,11 +149,10 @@ class Schedule:
             cell.abandon()
         self.prepared[cell] = 1.0
 
-    def _descend(self) -> None:
-        """Who was audited in bf16 trains, once for all cells: a first figure is there by now."""
-        for cell in self.cells:
-            for row in cell.mixed:
-                descend(row, cell.attempts, cell.host, partial(self._say, cell))
+    def _descend(self, cell: Cell) -> None:
+        """Who was audited in bf16 trains, where it has not yet."""
+        for row in cell.mixed:
+            descend(row, cell.attempts, cell.host, partial(self._say, cell))
 
     def alive(self) -> None:
         """Says that it waits for who is at work."""
@@ -207,6 +207,7 @@ class Schedule:
         self._say(cell, "the last round, and its audit")
         self.open.remove(cell)
         cell.close()
+        self._descend(cell)  # what is shown of it now is all
 
     def _is_short(self, cell: Cell) -> bool:
         """Whether it lacks rounds that it gets whatever the budget, but for the last."""
