@@ -7,10 +7,18 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+import torch
+from rows import CASE
 
-from harness.system import allocator
+from harness.jobs.local import Measure
+from harness.records.build import Run
+from harness.records.ledger import Owner
+from harness.spec import Access, Budget
+from harness.speed import schedule
+from harness.system import allocator, machine
 
 
 def test_a_preloaded_allocator_is_left_alone_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +56,9 @@ def tunables(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-@pytest.mark.skipif(not allocator._has_huge_pages(), reason="no huge pages here")
+@pytest.mark.skipif(
+    not allocator._has_huge_pages(), reason="no huge pages, or no glibc that asks for them"
+)
 def test_programs_that_start_later_have_huge_pages(tunables: pytest.MonkeyPatch) -> None:
     code = """
 import re, torch
@@ -101,3 +111,22 @@ def test_the_systems_allocator_has_none_of_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     assert allocator.hand_on("system") == "system"
     assert "GLIBC_TUNABLES" not in os.environ
+
+
+def test_a_timings_machine_is_as_the_user_set_it_up(
+    tunables: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tunables.delenv("GLIBC_TUNABLES")
+    tunables.setattr(allocator, "_has_huge_pages", lambda: True)
+    before, seen = machine.describe(torch.device("cpu")), list[Run]()
+
+    def run(cases: object, ledger: object, access: object, budget: object, *rest: Any) -> list[Any]:
+        seen.append(rest[0])
+        return []
+
+    tunables.setattr(schedule, "run", run)
+    measure = Measure((CASE,), tmp_path, Access(tmp_path), Budget(), ("a run",), 1.0)
+    list(measure(cast(Owner, None), iter(())))
+    (at,) = seen
+    assert at.machine == before and at.allocator == "glibc, memory kept, huge pages"
+    assert machine.describe(torch.device("cpu")) != before  # what it starts is told apart

@@ -124,8 +124,9 @@ class Measure:
     silence: float
 
     def __call__(self, owner: Owner, orders: Iterator[list[Any]]) -> Iterator[list[Any]]:
-        kept = allocator.hand_on(self.budget.allocator)
-        at = Run(self.runs[-1], machine.describe(torch.device(self.cases[0].device)), kept)
+        # as the user set it up, before the allocator's own variable
+        here = machine.describe(torch.device(self.cases[0].device))
+        at = Run(self.runs[-1], here, allocator.hand_on(self.budget.allocator))
         ledger = Ledger(Store(self.out), owner, self.access.fresh, self.runs, patient=True)
         numbers = {cell: n for n, cell in enumerate(cells(self.cases))}
         contest = schedule.Contest(silence=self.silence)

@@ -57,8 +57,7 @@ class Shelf(Generic[T]):
 
     def place(self, of: tuple[object, ...]) -> Path:
         """Where it is kept. Raises OSError where there is no folder for it."""
-        # huge pages make the dense form faster than they make lists
-        where = repr((_alone, os.environ.get("GLIBC_TUNABLES"), *machine.speed(), *of))
+        where = repr((_alone, *machine.speed(), *of))
         name = hashlib.sha256(where.encode()).hexdigest()[:16]
         return make_user_cache(self.folder) / f"{name}.json"
 

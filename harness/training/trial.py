@@ -13,20 +13,8 @@ from harness.proof import certificate
 from harness.proof.exam import Exam
 from harness.proof.rules import RULES
 from harness.proof.subject import NOTHING_KNOWN, subject_of
-from harness.records import (
-    CertificateRow,
-    EpochRow,
-    Record,
-    Row,
-)
-from harness.records.build import (
-    Failed,
-    Run,
-    of_case,
-    stamped,
-    with_source,
-    with_test_source,
-)
+from harness.records import CertificateRow, EpochRow, Record, Row
+from harness.records.build import Failed, Run, of_case, stamped, with_source, with_test_source
 from harness.records.identity import Software, training_identity, training_key
 from harness.records.ledger import Ledger
 from harness.spec import ANN, Access, Case, Say
