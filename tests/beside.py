@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import pytest
@@ -64,7 +65,7 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> list[Apart]:
     def start(case: Case, host: Host) -> Apart:
         exchange = Exchange.made()
         child = InThisProcess(case, host, exchange)
-        started.append(Apart(host, cast(Any, child), exchange))
+        started.append(Apart(host, cast(Any, child), exchange, TemporaryDirectory()))
         return started[-1]
 
     monkeypatch.setattr(apart.Apart, "start", start)

@@ -8,6 +8,7 @@ import time
 
 import torch
 from torch import Tensor, nn
+from torch._inductor.runtime.cache_dir_utils import cache_dir
 
 import adapters
 from harness.adapter import Adapter, Variant
@@ -96,6 +97,11 @@ class Tires(ReferenceNetwork):
         return super().forward(x)
 
 
+class SaysWhereItCompiles(ReferenceNetwork):
+    def forward(self, x: Tensor) -> Tensor:
+        raise RuntimeError(cache_dir())
+
+
 MODULES: dict[str, type[nn.Module]] = {
     "threads": ThreeThreads,
     "deterministic": Deterministic,
@@ -105,6 +111,7 @@ MODULES: dict[str, type[nn.Module]] = {
     "hangs": Hangs,
     "remembers": Remembers,
     "tires": Tires,
+    "compiles": SaysWhereItCompiles,
 }
 
 

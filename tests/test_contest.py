@@ -19,6 +19,7 @@ from harness.proof.subject import NOTHING_KNOWN
 from harness.records import EndedRow, IterationRow, Record, Row, Store, WarningRow
 from harness.records.build import Failed, Run, new_run
 from harness.records.ledger import Ledger
+from harness.reference.network import ReferenceNetwork
 from harness.spec import Access, Budget, Case
 from harness.speed import cell, schedule
 from harness.speed.apart import Apart, Host
@@ -86,18 +87,36 @@ def test_one_that_computes_less_once_it_was_audited_is_found(tmp_path: Path, nam
     assert "a timed iteration is not what was audited" in ended.reason
 
 
+def built(name: str) -> Apart:
+    """A planted contender in its process, built and ready for an iteration."""
+    apart = Apart.start(case(name), Host(hostile_contenders.find, KEPT, math.inf, lambda: None))
+    weights = [torch.zeros_like(each) for each in ReferenceNetwork(case(name).network).parameters()]
+    inputs, labels = torch.rand(1, 4, 3, 32, 32), torch.arange(4)
+    apart.ask("build", apart.give([*weights, inputs, labels]))
+    apart.ask("ready", 0)
+    return apart
+
+
+def test_each_compiles_where_nothing_was_compiled_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    found = []
+    for _ in range(2):
+        apart = built("planted:compiles")
+        folder = Path(apart.compiled.name)
+        with pytest.raises(Failed, match=str(folder)):
+            apart.seconds()
+        (folder / "a kernel").touch()
+        apart.end()
+        assert not folder.exists()
+        found.append(folder)
+    assert len({*found, tmp_path}) == 3
+
+
 def test_who_has_no_turn_is_stopped_with_all_that_it_left_running() -> None:
-    host = Host(hostile_contenders.find, KEPT, math.inf, lambda: None)
-    apart = Apart.start(case("planted:burns"), host)
+    apart = built("planted:burns")
     try:
-        network = case("planted:burns").network
-        weights = [
-            torch.zeros_like(each)
-            for each in hostile_contenders.find("reference").build(network).parameters()
-        ]
-        inputs, labels = torch.rand(1, 4, 3, 32, 32), torch.arange(4)
-        apart.ask("build", apart.give([*weights, inputs, labels]))
-        apart.ask("ready", 0)
         apart.seconds()
         apart.report()
         process = psutil.Process(apart.child.process.pid)

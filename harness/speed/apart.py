@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import psutil
@@ -55,6 +56,9 @@ class Apart:
     host: Host
     child: Child
     exchange: Exchange
+    # What torch compiles for it lies there. A folder that others used before would hold it ready,
+    # and its first iteration would be shown without the time that compiling takes.
+    compiled: TemporaryDirectory[str]
     lean: bool = False  # gives its memory back after each turn
     ended: bool = False
 
@@ -64,10 +68,11 @@ class Apart:
         exchange = Exchange.made()
         handed = exchange.handed()
         limit = footprint.available_mib("cpu") if case.device == "cpu" else None
-        given = (case, host.find, handed, host.setting)
+        compiled = TemporaryDirectory(prefix="snn-harness-", ignore_cleanup_errors=True)
+        given = (case, host.find, handed, host.setting, compiled.name)
         child = Child.start(inside.main, given, case.device, limit)
         handed.close()
-        apart = cls(host, child, exchange)
+        apart = cls(host, child, exchange, compiled)
         try:
             if apart._heard() != ["here"]:
                 raise Failed("it broke the pipe to its owner")
@@ -138,6 +143,7 @@ class Apart:
             self.ended = True
             self.child.end()
             self.exchange.close()
+            self.compiled.cleanup()
 
     def _heard(self) -> object:
         silence, left = self.host.silence, self.host.silence

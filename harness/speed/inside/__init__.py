@@ -5,6 +5,7 @@ Each order is answered once, with JSON; tensors go through the exchange.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
@@ -39,9 +40,12 @@ class Inside(Protocol):
         ...
 
 
-def main(ends: Ends, case: Case, find: Find, exchange: Connection, setting: Setting) -> None:
-    """The process, until its owner is gone."""
+def main(
+    ends: Ends, case: Case, find: Find, exchange: Connection, setting: Setting, compiled: str
+) -> None:
+    """The process, until its owner is gone. What torch compiles here lies in the folder."""
     ends.enter()
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = compiled
     torch.set_num_threads(setting.threads)
     allocator.choose(setting.allocator)
     kept.measure_alone()
