@@ -94,6 +94,14 @@ def test_beside_a_framework_stands_its_best_tuned_form_that_is_ranked() -> None:
     assert all(len(cell) < 60 for cell in line.values())
 
 
+def test_the_first_sentence_counts_tuned_forms() -> None:
+    plain = headline.block(run()).partition("\n")[0]
+    assert "`fused` is fastest on 1 of 1 networks: 1.8 to 1.8 times" in plain
+    assert "tuned" not in plain
+    tuned = headline.block([*run(), *contender("snntorch", 1.3, variant="compiled")])
+    assert "1.2 to 1.2 times as fast as the next; tuned forms are among them on 1." in tuned
+
+
 def test_who_failed_an_audit_or_did_not_run_is_left_out_and_named() -> None:
     rows = [*changed(run(), refused), row(EndedRow, framework="norse", status="failed")]
     (line,) = table(rows)

@@ -92,14 +92,17 @@ class Gone:
         raise EOFError
 
 
-def test_a_contenders_process_measures_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_contenders_process_measures_for_itself(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(kept, "_alone", False)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # it is set, and undone behind the test
     monkeypatch.setattr(allocator, "choose", lambda wanted: None)
     setting, exchange = inside.Setting(torch.get_num_threads(), "keep"), Exchange.made()
     monkeypatch.setattr(Exchange, "at", lambda end: exchange)
     with exchange.handed() as handed:
         case = replace(CASE, framework=FLOOR)
-        inside.main(cast(Ends, Gone()), case, adapters.load, handed, setting)
+        inside.main(cast(Ends, Gone()), case, adapters.load, handed, setting, str(tmp_path))
     exchange.close()
     assert kept._alone
 

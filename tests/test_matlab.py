@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from rows import certified, timed
+from rows import certified, row, timed
 
 from harness.analysis.claims import verdicts
 from harness.analysis.matlab import against, fig3
 from harness.analysis.speed import acceleration_lines
-from harness.records import Row
+from harness.records import EndedRow, Row
 from harness.report import figures, headline
 from harness.spec import paper
 
@@ -92,10 +94,19 @@ def test_it_is_no_column_of_the_first_table() -> None:
     assert paper.SCALES[0] in headline.block(raced(im2col=2.0))
 
 
-def test_of_two_runs_of_a_cell_the_first_table_shows_the_fuller() -> None:
+def test_of_two_runs_the_first_table_shows_the_fuller_and_marks_who_is_of_the_other() -> None:
     rows = [*raced(), *_timed("norse", 1.1), *certified("norse")]
     when = "20270101T000000-000000"
     later = [*_timed("floor", 0.5, run=when), *_timed("jax", 2.0, run=when)]
     later += certified("jax", run=when)
     found = headline.headline(acceleration_lines([*rows, *later]))
-    assert found is not None and found.columns == ["norse", "reference"]
+    assert found is not None and found.columns == ["jax", "norse", "reference"]
+    assert [line.name for line in found.shown if found.of_another_run(line)] == ["jax"]
+    text = headline.block([*rows, *later])
+    assert len(re.findall(r"4\.00 \[[^|]* † \|", text)) == 1 and text.count("†") == 2
+    kept = [replace(each, allocator="another") for each in later]
+    alone = headline.headline(acceleration_lines([*rows, *kept]))  # it is not set up alike
+    assert alone is not None and alone.columns == ["norse", "reference"]
+    refused = row(EndedRow, framework="jax", status="not comparable")
+    without = headline.headline(acceleration_lines([*rows, refused, *later]))
+    assert without is not None and without.columns == ["norse", "reference"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import sys
 
+import numpy as np
+import psutil
 import pytest
 import torch
 from test_schedule import case
@@ -15,6 +17,7 @@ from harness.reference.network import ReferenceNetwork
 from harness.spec import Allocator, Network
 from harness.speed.apart import Apart, Host
 from harness.speed.inside import Setting
+from harness.system.child import Child, Ends
 
 HELD = 64 * 2**20  # bytes that the greedy module holds
 
@@ -101,3 +104,24 @@ def test_what_is_free_before_it_begins_is_not_in_the_base() -> None:
 def test_where_memory_cannot_be_measured_the_time_stands(name: str, why: str) -> None:
     peak, reason = first(name)
     assert peak is None and reason.startswith(why)
+
+
+def _takes(ends: Ends, *sizes: int) -> None:
+    ends.enter()
+    for mib in sizes:
+        try:
+            ends.say(np.empty(mib * 2**20, np.uint8).nbytes)
+        except MemoryError:
+            ends.say("no memory")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone limits memory")
+def test_a_limit_is_what_a_process_may_take_beside_what_it_begins_with() -> None:
+    limit = 100  # less than it begins with
+    assert psutil.Process().memory_info().data > limit * 2**20
+    child = Child.start(_takes, (limit - 30, limit + 30), "cpu", limit)
+    try:
+        assert child.hear(60.0) == (limit - 30) * 2**20
+        assert child.hear(60.0) == "no memory"
+    finally:
+        child.end()

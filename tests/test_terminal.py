@@ -18,7 +18,7 @@ from harness.analysis import named, tables
 from harness.analysis.compare import Change, Comparison, Margins
 from harness.analysis.speed import acceleration_lines
 from harness.cli import measuring, terminal
-from harness.cli.terminal.blocks import Blocks
+from harness.cli.terminal.blocks import Block, Blocks, Head
 from harness.datasets.download import FAILED
 from harness.jobs import Timed, Trained
 from harness.records import IterationRow, Row, Store, TrainedRow
@@ -53,6 +53,16 @@ def test_a_table_of_trainings_has_a_line_a_row_in_80_columns(name: str) -> None:
             assert any(all(cell in line for cell in cells) for line in lines), cells
         heads = {word for column in block.columns for word in column.text.split()}
         assert heads <= {word for line in lines for word in line.split()}
+
+
+def test_a_long_name_breaks_behind_its_colon_alone() -> None:
+    columns = (Head(""), Head("ms", right=True), Head("proof"))
+    lines = (("  1 norse", "5", "equal"), ("  2 spikingjelly:channels-last", "6", "equal"))
+    block = Block("", (), columns, lines)
+    narrow = [" ".join(line.split()) for line in said(Blocks((block,)), 30)]
+    assert narrow[-3:-1] == ["2 spikingjelly: 6 equal", "channels-last"]
+    wide = [" ".join(line.split()) for line in said(Blocks((block,)))]
+    assert wide[-2] == "2 spikingjelly:channels-last 6 equal"
 
 
 @pytest.mark.parametrize("width", [20, 40])

@@ -202,6 +202,27 @@ def test_it_and_what_it_started_end_with_an_owner_that_is_killed(work: str, shor
     assert not list(short.glob("harness-*"))  # no log stays behind
 
 
+LEAVES_A_SEMAPHORE = """
+import os, signal
+from harness.system import processes
+processes.PRELOAD.clear()
+left = processes.context("cpu").Semaphore()
+print(os.environ.get("PYTHONWARNINGS"), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such tracker there")
+@pytest.mark.parametrize("warnings", [None, "default"])
+def test_what_an_ended_process_has_left_is_freed_without_a_word(warnings: str | None) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONWARNINGS"}
+    if warnings:
+        environment["PYTHONWARNINGS"] = warnings
+    call = [sys.executable, "-c", LEAVES_A_SEMAPHORE]
+    done = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == (f"{warnings}\n", "")
+
+
 def test_a_temporary_folder_too_long_for_a_socket_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

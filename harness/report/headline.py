@@ -18,6 +18,7 @@ from harness.spec import FLOOR, contender, paper
 from harness.suites.acceleration import BESIDE
 
 PRELIMINARY = r" \*"  # behind a figure of too few rounds
+ELSEWHERE = " †"  # behind a figure of another run than its cell's
 TUNED = ", best tuned"
 # What contenders may bring of their own to a comparison, as the rows call it.
 _UNLIKE = {
@@ -39,6 +40,7 @@ class Headline:
         Acceleration, ...
     ]  # whose figure says something: who passed an exam, or bf16's bar
     left_out: tuple[Acceleration, ...]
+    runs: frozenset[tuple[str, str, str]]  # that of each data set and scale
 
     @property
     def tuned(self) -> dict[tuple[str, str, str], Acceleration]:
@@ -51,6 +53,10 @@ class Headline:
                 found.setdefault((line.dataset, line.scale, line.framework), line)
         return found
 
+    def of_another_run(self, line: Acceleration) -> bool:
+        """Whether it was timed in another run than most of its cell, over that run's floor."""
+        return (line.dataset, line.scale, line.run) not in self.runs
+
     def column(self, name: str, dataset: str, scale: str) -> Acceleration | None:
         """What stands in a cell of the table."""
         if name.endswith(TUNED):
@@ -59,6 +65,14 @@ class Headline:
         return next(
             (line for line in plain if (line.dataset, line.scale) == (dataset, scale)), None
         )
+
+    @property
+    def figures(self) -> Iterator[Acceleration]:
+        """Whatever stands in the table."""
+        cells = dict.fromkeys((line.dataset, line.scale) for line in self.shown)
+        for name in self.columns:
+            found = (self.column(name, dataset, scale) for dataset, scale in cells)
+            yield from (line for line in found if line is not None)
 
     @property
     def _plain(self) -> list[Acceleration]:
@@ -92,30 +106,47 @@ def headline(lines: Iterable[Acceleration]) -> Headline | None:
     # rows of older protocols count for nothing here, however many a machine has
     counts = Counter(line.place for line in timed if line.protocol == newest)
     place = max(counts, key=lambda each: counts[each])
-    here = _fullest([line for line in timed if line.place == place])
-    others = [line for line in here if line.framework != FLOOR]
-    nothing = [line for line in cells if line.place == place and line.standing == "none"]
+    on_it = [line for line in cells if line.place == place]
+    refused = {(*_where(line), line.run) for line in on_it if line.certificate == "not comparable"}
+    fullest = _fullest([line for line in timed if line.place == place], refused)
+    here = [line for each in fullest for line in each]
+    shown = [line for line in here if line.framework != FLOOR and line.standing != "none"]
+    there = {_where(line) for line in shown}
+    nothing = [line for line in on_it if line.standing == "none" and _where(line) not in there]
     return Headline(
         place,
         tuple(line for line in here if line.framework == FLOOR and line.precision == "fp32"),
-        tuple(line for line in others if line.standing != "none"),
+        tuple(shown),
         tuple(line for line in nothing if line.framework != FLOOR and not line.variant),
+        frozenset((each[0].dataset, each[0].scale, each[0].run) for each in fullest),
     )
 
 
-def _fullest(lines: Sequence[Acceleration]) -> list[Acceleration]:
+def _where(line: Acceleration) -> tuple[str, str, str]:
+    return line.dataset, line.scale, line.name
+
+
+def _fullest(
+    lines: Sequence[Acceleration], refused: Collection[tuple[str, str, str, str]]
+) -> list[list[Acceleration]]:
     """Of each cell the lines of one run: under the newest protocol that it was timed under, of the
-    run with most contenders, of these the last.
+    run with most contenders, of these the last. Behind them, from the last run that was set up
+    alike, who is not in it and was not refused there.
     """
     runs: dict[tuple[str, str], dict[str, list[Acceleration]]] = {}
     for line in lines:
         runs.setdefault((line.dataset, line.scale), {}).setdefault(line.run, []).append(line)
-    chosen = [max(reversed(each.values()), key=_weight) for each in runs.values()]
-    return [line for each in chosen for line in each]
-
-
-def _weight(run: Sequence[Acceleration]) -> tuple[float, int]:
-    return max(line.protocol for line in run), len(run)
+    chosen = []
+    for each in runs.values():
+        fullest = max(reversed(each.values()), key=lambda run: (run[0].protocol, len(run)))
+        first = fullest[0]
+        there = {line.name: line for line in fullest}
+        for line in (line for run in reversed(each.values()) for line in run):
+            alike = (line.protocol, line.allocator) == (first.protocol, first.allocator)
+            if alike and line.framework != FLOOR and (*_where(line), first.run) not in refused:
+                there.setdefault(line.name, line)
+        chosen.append([*there.values()])
+    return chosen
 
 
 def block(rows: Sequence[Row]) -> str:
@@ -134,8 +165,10 @@ def _first(found: Headline) -> str:
     """Who is first in most networks, and by how much: a sentence; "" where there are not two."""
     cells: dict[tuple[str, str], list[Acceleration]] = {}
     for line in found.shown:
-        if line.precision == "fp32" and not line.variant:
+        of_another = contender(line.framework, line.variant) in BESIDE
+        if line.precision == "fp32" and not of_another:
             cells.setdefault((line.dataset, line.scale), []).append(line)
+    tuned = {(dataset, scale) for dataset, scale, _ in found.tuned}
     pairs = [sorted(each, key=lambda line: line.ratio_to_floor)[:2] for each in cells.values()]
     pairs = [pair for pair in pairs if len(pair) == 2]
     if not pairs:
@@ -144,10 +177,11 @@ def _first(found: Headline) -> str:
     led = [pair for pair in pairs if pair[0].framework == name]
     apart = sum(first.ratio_high < second.ratio_low for first, second in led)
     gains = [second.ratio_to_floor / first.ratio_to_floor for first, second in led]
+    said = f"; tuned forms are among them on {len(tuned)}" if tuned else ""
     return (
         f"**`{name}` is fastest on {count} of {len(pairs)} networks: {min(gains):.1f} to "
-        f"{max(gains):.1f} times as fast as the next. On {apart} of them the two's 95 % intervals "
-        "lie apart.**"
+        f"{max(gains):.1f} times as fast as the next{said}. On {apart} of them the two's 95 % "
+        "intervals lie apart.**"
     )
 
 
@@ -155,23 +189,28 @@ def _cells(found: Headline) -> Iterator[dict[str, str]]:
     cells = dict.fromkeys((line.dataset, line.scale) for line in (*found.floors, *found.shown))
     for dataset, scale in cells:
         at = {name: found.column(name, dataset, scale) for name in found.columns}
-        rounds = {line.rounds for line in at.values() if line}
+        beside = [line for line in at.values() if line and not found.of_another_run(line)]
+        rounds = {line.rounds for line in beside}
         floors = [f for f in found.floors if (f.dataset, f.scale) == (dataset, scale)]
         seconds = floors[0].seconds_per_iteration if floors else nan
         yield {
             "network": markdown(f"{paper.settings(dataset).title} {scale}"),
             "floor, ms": "" if isnan(seconds) else f"{1000 * seconds:,.0f}",
-            **{markdown(name): _figure(line, rounds) if line else "" for name, line in at.items()},
+            **{
+                markdown(name): _figure(line, rounds, found) if line else ""
+                for name, line in at.items()
+            },
             "n": _counted(rounds),
         }
 
 
-def _figure(line: Acceleration, rounds: Collection[int]) -> str:
+def _figure(line: Acceleration, rounds: Collection[int], found: Headline) -> str:
     """A ratio to the float32 floor with its interval, and its rounds where others have more."""
+    elsewhere = found.of_another_run(line)
     low, high = line.ratio_to_fp32_floor_low, line.ratio_to_fp32_floor_high
     form = f" {markdown(line.variant)}" if _is_tuned(line) else ""
-    mark = PRELIMINARY if line.preliminary else ""
-    n = f", n = {line.rounds}" if len(rounds) > 1 else ""
+    mark = (PRELIMINARY if line.preliminary else "") + (ELSEWHERE if elsewhere else "")
+    n = f", n = {line.rounds}" if len(rounds) > 1 or elsewhere else ""
     return f"{line.ratio_to_fp32_floor:.2f} [{low:.2f}, {high:.2f}]{n}{form}{mark}"
 
 
@@ -212,6 +251,8 @@ def _noise(runs: set[str], rows: Sequence[Row]) -> str:
 def _notes(found: Headline) -> Iterator[str]:
     if any(line.preliminary for line in found.shown):
         yield rf"\* Preliminary: fewer than {FEWEST_RANKED} rounds."
+    if any(map(found.of_another_run, found.shown)):
+        yield "† Of another run of this network, over the floor of that run."
     lacking = [set(line.lacks) for line in found.shown]
     common = set.intersection(*lacking)
     if common:
@@ -221,7 +262,7 @@ def _notes(found: Headline) -> Iterator[str]:
     if late:
         said = ", ".join(f"{name} at input {n}" for name, n in late.items())
         yield f"Passed its exam not at the first input: {markdown(said)}."
-    said = unlike(found.shown)
+    said = unlike([*found.figures])
     if said:
         yield markdown(said)
     yield from _by_events(found.shown)

@@ -12,7 +12,7 @@ from harness.report.drawing import Axis, Curve, Curves, Dots, Mark, Strip, Value
 
 LETTER = 6.1  # width of a letter in the figures' type, about
 LINE = 14.0  # height of a line of a dot plot
-LONG = 24  # letters of a label that is written above its line
+LONG = 26  # letters of a label that is written above its line
 FOOT = 40.0  # below the axis: its ticks and its title
 TALL = 240.0  # height of curves
 
@@ -89,7 +89,7 @@ def dots(drawing: Dots, width: float) -> tuple[Markup, float]:
             y += LINE * (2 if above else 1)
             drawn.append(_strip(span, y - LINE / 2, strip, above))
     behind = joined(_behind(drawing, span, top, y))
-    return behind + joined(drawn) + _foot(span, y), y + FOOT
+    return behind + joined(drawn) + _foot(span, y, width), y + FOOT
 
 
 def _behind(drawing: Dots, span: Span, top: float, bottom: float) -> Iterator[Markup]:
@@ -135,10 +135,12 @@ def titled(name: str, colour: int, parts: Iterable[Markup]) -> Markup:
     return group.format(colour % 8, name, joined(parts))
 
 
-def _foot(span: Span, y: float) -> Markup:
-    """Ticks and title of the axis below a figure."""
+def _foot(span: Span, y: float, width: float) -> Markup:
+    """Ticks and title of the axis below a figure, within its width."""
     ticks = [text(span.at(value), y + 15, name, "middle small") for value, name in span.axis.ticks]
-    title = text((span.start + span.end) / 2, y + 32, span.axis.title, "middle")
+    reach = LETTER * len(span.axis.title) / 2
+    x = max(min((span.start + span.end) / 2, width - reach), reach)
+    title = text(x, y + 32, span.axis.title, "middle")
     return joined([line((span.start, y), (span.end, y), "rim"), *ticks, title])
 
 
@@ -159,7 +161,7 @@ def curves(drawing: Curves, width: float) -> tuple[Markup, float]:
     for each in drawing.curves:
         n = beside.index(each) - (len(beside) - 1) / 2 if each in beside else 0.0
         parts.append(_curve(across, up, each, 4 * n))
-    return joined(parts) + _foot(across, TALL - FOOT), TALL
+    return joined(parts) + _foot(across, TALL - FOOT, width), TALL
 
 
 def _curve(across: Span, up: Span, curve: Curve, shift: float) -> Markup:

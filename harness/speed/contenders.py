@@ -108,8 +108,9 @@ class Contenders:
         """Has the largest of those give memory back until what an iteration takes is free."""
         if case.device != "cpu":
             return
-        # more than most take: what is free beyond it need not stay so
+        # what it takes to compile for it is in the spare; what is free beyond need not stay so
         needed = footprint.iteration_mib(case) + footprint.weights_mib(case)
+        needed += footprint.spare_mib()
         full = sorted(beside, key=lambda each: each.apart.held_mib)
         while full and footprint.available_mib("cpu") < needed:
             largest = full.pop()

@@ -22,6 +22,9 @@ UNTIMED = 1.6  # what runs before rounds and is not timed, as a share of what is
 DESCENT_SECONDS = 25.0  # of one contender in bf16: it trains eight times (descents.py)
 START_SECONDS = 8.0  # of one contender: its processes start, and small things are done
 FOREIGN_SECONDS = 120.0  # of one in a runtime of its own: it is slow, and may be run in part
+# Of torch.compile, once: 35 to 310 for three frameworks. In bf16 an audit replays, and its tapped
+# pass is compiled apart; a training compiles in both precisions.
+COMPILE_SECONDS = 110.0
 PASSES = 3  # forward, and two gradients
 # What a training takes over its convolutions at full width: its networks are narrow, and it tests.
 OF_TRAINING = 2.5
@@ -44,12 +47,19 @@ def seconds(cases: tuple[Case, ...], budget: Budget) -> float:
         total += _of_cell(group, budget, rate, 0.0 if share == inf else share)
         total += START_SECONDS * len(group)
         total += FOREIGN_SECONDS * sum(facts.of(_framework(case)).foreign for case in group)
-    total += DESCENT_SECONDS * len({case.framework for case in cases if case.precision == "bf16"})
+        compiled = [case for case in group if _is_compiled(case.framework)]
+        total += COMPILE_SECONDS * sum(2 if each.precision == "bf16" else 1 for each in compiled)
+    for framework in {case.framework for case in cases if case.precision == "bf16"}:
+        total += DESCENT_SECONDS + (2 * COMPILE_SECONDS if _is_compiled(framework) else 0)
     return total if budget.seconds == inf else max(total, budget.seconds)
 
 
 def _framework(case: Case) -> str:
     return case.framework.partition(":")[0]
+
+
+def _is_compiled(framework: str) -> bool:
+    return framework.endswith(":compiled")
 
 
 def _of_cell(group: tuple[Case, ...], budget: Budget, rate: float, share: float) -> float:

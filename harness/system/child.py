@@ -20,6 +20,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from harness.system import processes
 
 LAST_WORDS = 300  # characters of what the process wrote on stderr before it died
@@ -37,7 +39,7 @@ class Ends:
     connection: Connection
     lifeline: Connection  # closed with the owner
     errors: Connection  # the file that its stderr goes to
-    limit_mib: float | None  # of its memory
+    limit_mib: float | None  # of the memory that it takes beside what it begins with
 
     def enter(self) -> None:
         """Makes the process what it is: the first thing that is called in it."""
@@ -164,7 +166,8 @@ def _limit_memory(mib: float) -> None:
         return
     import resource
 
-    limit = int(mib * 2**20)
+    # what it shares with the server of forks counts too, and none of that is taken from the machine
+    limit = int(mib * 2**20) + psutil.Process().memory_info().data
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     if most != resource.RLIM_INFINITY:
         limit = min(limit, most)

@@ -37,7 +37,7 @@ def context(device: str) -> SpawnContext | ForkServerContext:
         )
     chosen = multiprocessing.get_context("forkserver")
     chosen.set_forkserver_preload(PRELOAD)
-    resource_tracker.ensure_running()  # the server needs it, and its start unblocks signals
+    _start_tracker()  # the server needs it, and its start unblocks signals
     # what a terminal sends to all that run in it is for the owner, who ends the others
     former = signal.pthread_sigmask(signal.SIG_BLOCK, OF_TERMINAL)
     try:
@@ -45,6 +45,24 @@ def context(device: str) -> SpawnContext | ForkServerContext:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, former)
     return chosen
+
+
+def _start_tracker() -> None:
+    """Starts who frees what ended processes have left, without its word to the user on that.
+
+    Contenders are ended where they stand, and compilers of theirs leave semaphores: it is no fault.
+    """
+    former = os.environ.get("PYTHONWARNINGS", "")
+    os.environ["PYTHONWARNINGS"] = f"{former},{_LEFT}".lstrip(",")
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        os.environ["PYTHONWARNINGS"] = former
+        if not former:
+            del os.environ["PYTHONWARNINGS"]
+
+
+_LEFT = "ignore:resource_tracker:UserWarning"
 
 
 def warm() -> None:

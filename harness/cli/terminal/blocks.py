@@ -58,18 +58,19 @@ class Blocks:
 def _shown(block: Block, room: int) -> Iterator[RenderableType]:
     """A block in a terminal of `room` columns: cells stay whole where they fit, none is cut."""
     yield Text.assemble((block.title, "bold"), *([f"\n{each}" for each in block.said]))
-    loose = width(block.columns, block.lines, gap=2) <= room
-    fits = width(block.columns, block.lines) <= room  # else cells are folded
+    lines = _within(block, room)
+    loose = width(block.columns, lines, gap=2) <= room
+    fits = width(block.columns, lines) <= room  # else cells are folded
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1 if loose else 0, 0, 0))
     for n, column in enumerate(block.columns):
-        cells = [line[n] for line in block.lines]
+        cells = [line[n] for line in lines]
         grid.add_column(
             escape(column.text),
             justify="right" if column.right else "left",
             width=_width(column, cells) if fits else None,
             overflow="fold",
         )
-    for line in block.lines:
+    for line in lines:
         grid.add_row(*map(escape, line))
     yield grid
     yield from (Text(note, "dim") for note in block.notes)
@@ -77,10 +78,21 @@ def _shown(block: Block, room: int) -> Iterator[RenderableType]:
         yield ""
 
 
+def _within(block: Block, room: int) -> tuple[tuple[str, ...], ...]:
+    """The lines, with names broken behind their colon where they are too long for the room."""
+    rest = [("", *line[1:]) for line in block.lines]
+    left = room - width((Head(""), *block.columns[1:]), rest)
+    return tuple(
+        (first.replace(":", ":\n  ", 1) if len(first) > left else first, *others)
+        for first, *others in block.lines
+    )
+
+
 def _width(column: Head, cells: Sequence[str]) -> int:
-    """What a column needs: heads break between words alone, cells nowhere."""
+    """What a column needs: heads break between words alone, cells at the ends of their lines."""
     words = column.text.split() or [""]
-    return max(map(len, (*words, *cells)))
+    lines = [line for cell in cells for line in cell.split("\n")]
+    return max(map(len, (*words, *lines)))
 
 
 def width(columns: Sequence[Head], lines: Sequence[Sequence[str]], gap: int = 1) -> int:
