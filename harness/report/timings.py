@@ -163,7 +163,7 @@ def _tables(
 
 def _text(found: Sequence[Headline]) -> str:
     first_machine = found[0] if found else None
-    said = f" {headline.unlike(first_machine.shown)}" if first_machine else ""
+    said = f" {headline.unlike([*first_machine.figures])}" if first_machine else ""
     return (
         "One iteration (zero_grad, forward, loss, backward, step) on a batch of 20, T = 10; all "
         "contenders of a cell in the same rounds in random order. Figures are ratios to the "
