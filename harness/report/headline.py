@@ -165,8 +165,7 @@ def _first(found: Headline) -> str:
     """Who is first in most networks, and by how much: a sentence; "" where there are not two."""
     cells: dict[tuple[str, str], list[Acceleration]] = {}
     for line in found.shown:
-        of_another = contender(line.framework, line.variant) in BESIDE
-        if line.precision == "fp32" and not of_another:
+        if line.precision == "fp32" and (not line.variant or _is_tuned(line)):
             cells.setdefault((line.dataset, line.scale), []).append(line)
     tuned = {(dataset, scale) for dataset, scale, _ in found.tuned}
     pairs = [sorted(each, key=lambda line: line.ratio_to_floor)[:2] for each in cells.values()]
