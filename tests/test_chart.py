@@ -32,6 +32,7 @@ from harness.report.drawing import (
     per_cent,
     steps_of_time,
 )
+from harness.report.marks import dots
 from harness.report.page import page
 
 AXIS = logarithmic("time", [0.5, 1.0, 4.0], "{:.2f} x floor")
@@ -115,6 +116,13 @@ def test_what_an_interval_is_beyond_the_axis_is_an_arrow() -> None:
     assert signs(Mark(1.0, 0.9, 1.1)) == 1
     assert signs(Mark(1.0, 0.9, 99.0)) == 2 and signs(Mark(1.0, 0.001, 99.0)) == 3
     assert signs(Mark(1.0, 0.0, inf)) == 1  # one round has none
+
+
+@pytest.mark.parametrize(("width", "named"), [(400.0, "0.25 0.5 1 2 4"), (90.0, "0.25 1 4")])
+def test_numbers_below_a_short_axis_do_not_touch(width: float, named: str) -> None:
+    drawing = Dots(logarithmic("a", [0.25, 4.0], "{}"), (Strips("", (Strip("b", ()),)),))
+    drawn, _ = dots(drawing, width)
+    assert re.findall(r'class="middle small">([\d.]+)<', drawn) == named.split()
 
 
 def test_axes_end_at_ticks_and_have_few() -> None:

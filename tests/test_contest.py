@@ -26,7 +26,7 @@ from harness.speed.apart import Apart, Host
 from harness.speed.inside import Setting
 from harness.speed.judge import Audited, Judge, When
 from harness.speed.schedule import Contest
-from harness.system import machine
+from harness.system import footprint, machine
 from harness.system.clock import Deadline
 
 R = TypeVar("R", bound=Record)
@@ -146,6 +146,25 @@ def test_who_fails_at_the_last_round_ends_and_so_do_all_with_their_cell(
     rows = measured(tmp_path, "reference")
     assert [row.reason for row in of(rows, EndedRow)] == ["it tired"]
     assert len(started) >= 4 and all(each.ended for each in started)
+
+
+@pytest.mark.parametrize(("free", "lean"), [(10.0, 1), (90.0, 1), (110.0, 0)])
+def test_room_is_made_for_who_starts_with_some_to_spare_and_the_largest_gives_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: float, lean: int
+) -> None:
+    started = beside.plant(monkeypatch)
+    needed = footprint.iteration_mib(case("reference")) + footprint.weights_mib(case("reference"))
+
+    def available(device: str) -> float:
+        return needed + free + 200.0 * sum(each.lean for each in started)
+
+    monkeypatch.setattr(footprint, "available_mib", available)
+    monkeypatch.setattr(footprint, "spare_mib", lambda: 100.0)
+    monkeypatch.setattr(Apart, "held_mib", property(lambda each: float(-started.index(each))))
+    assert not of(measured(tmp_path, "reference"), EndedRow)
+    *_, floor, again, reference = started
+    assert not again.lean and not reference.lean
+    assert [each for each in started if each.lean] == [floor][:lean]
 
 
 def test_what_breaks_the_pipe_is_a_reason() -> None:

@@ -104,6 +104,11 @@ def test_of_two_runs_the_first_table_shows_the_fuller_and_marks_who_is_of_the_ot
     assert [line.name for line in found.shown if found.of_another_run(line)] == ["jax"]
     text = headline.block([*rows, *later])
     assert len(re.findall(r"4\.00 \[[^|]* † \|", text)) == 1 and text.count("†") == 2
+    figure = figures.speed(found, "cifar10", [found], {})
+    assert figure is not None
+    strips = {strip.label: strip for group in figure.groups for strip in group.strips}
+    assert {name for name, strip in strips.items() if strip.text.endswith(" †")} == {"jax"}
+    assert strips["jax"].marks[0].note == "of another run of this network"
     kept = [replace(each, allocator="another") for each in later]
     alone = headline.headline(acceleration_lines([*rows, *kept]))  # it is not set up alike
     assert alone is not None and alone.columns == ["norse", "reference"]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from math import isnan
+from math import isnan, nan
 
 from harness.analysis.groups import grouped
 from harness.analysis.matlab import FORMS, TENS, against
 from harness.analysis.speed import FEWEST_RANKED, Acceleration
 from harness.report.drawing import Axis, Dots, Mark, Strip, Strips, logarithmic
-from harness.report.headline import TUNED, Headline, headline, in_order
+from harness.report.headline import ELSEWHERE, TUNED, Headline, headline, in_order
 from harness.spec import FLOOR, paper
 
 FAR = 2.0  # an axis ends where intervals reach further than this beyond all values
@@ -54,8 +54,8 @@ def speed(
 
     def strip(line: Acceleration) -> Strip:
         low, high = line.ratio_to_fp32_floor_low, line.ratio_to_fp32_floor_high
-        mark = _mark(line, (line.ratio_to_fp32_floor, low, high), colours)
-        return Strip(line.name, (mark,), f"{mark.value:.2f}")
+        mark = _mark(found, line, (line.ratio_to_fp32_floor, low, high), colours)
+        return _strip(found, line, mark, f"{mark.value:.2f}")
 
     bounds = ((1.0, "floor"),)
     groups = _groups(found, dataset, among, strip)
@@ -73,8 +73,10 @@ def memory(found: Headline, dataset: str, colours: dict[str, int]) -> Dots | Non
 
     def strip(line: Acceleration) -> Strip:
         mib = line.peak_memory_mib
-        known = () if isnan(mib) else (_mark(line, (mib, float("nan"), float("nan")), colours),)
-        return Strip(line.name, known, f"{mib:,.0f}" if known else "–")
+        if isnan(mib):
+            return Strip(line.name, (), "–")
+        mark = _mark(found, line, (mib, nan, nan), colours)
+        return _strip(found, line, mark, f"{mib:,.0f}")
 
     title = "peak memory of a step over the base, MiB"
     axis = logarithmic(title, values, "{:,.0f} MiB")
@@ -107,12 +109,26 @@ def _scales(dataset: str, among: Sequence[Headline]) -> list[str]:
     return sorted(found, key=lambda scale: paper.paper_order(dataset, scale))
 
 
-def _mark(line: Acceleration, value: tuple[float, float, float], colours: dict[str, int]) -> Mark:
-    few = f"preliminary: fewer than {FEWEST_RANKED} rounds" if line.preliminary else ""
+def _strip(found: Headline, line: Acceleration, mark: Mark, said: str) -> Strip:
+    """A contender's mark, and behind it a sign where it is of another run than its cell."""
+    elsewhere = ELSEWHERE if found.of_another_run(line) else ""
+    return Strip(line.name, (mark,), said + elsewhere)
+
+
+def _mark(
+    found: Headline,
+    line: Acceleration,
+    value: tuple[float, float, float],
+    colours: dict[str, int],
+) -> Mark:
+    notes = [
+        f"preliminary: fewer than {FEWEST_RANKED} rounds" if line.preliminary else "",
+        "of another run of this network" if found.of_another_run(line) else "",
+    ]
     return Mark(
         *value,
         n=line.rounds,
-        note=few,
+        note="; ".join(note for note in notes if note),
         colour=colours.get(line.framework, 0),
         form="diamond" if line.variant else "circle",
         hollow=line.preliminary,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from math import isnan
 
 from markupsafe import Markup
@@ -137,11 +138,22 @@ def titled(name: str, colour: int, parts: Iterable[Markup]) -> Markup:
 
 def _foot(span: Span, y: float, width: float) -> Markup:
     """Ticks and title of the axis below a figure, within its width."""
-    ticks = [text(span.at(value), y + 15, name, "middle small") for value, name in span.axis.ticks]
+    ticks = [text(span.at(value), y + 15, name, "middle small") for value, name in _named(span)]
     reach = LETTER * len(span.axis.title) / 2
     x = max(min((span.start + span.end) / 2, width - reach), reach)
     title = text(x, y + 32, span.axis.title, "middle")
     return joined([line((span.start, y), (span.end, y), "rim"), *ticks, title])
+
+
+def _named(span: Span) -> tuple[tuple[float, str], ...]:
+    """The ticks that are named: on a short logarithmic axis every other, or fewer."""
+    ticks = span.axis.ticks
+    for stride in range(1, len(ticks) if span.axis.log else 1):
+        named = ticks[::stride]
+        ends = [(span.at(value), LETTER * len(name) / 2) for value, name in named]
+        if all(x - reach >= before + other for (before, other), (x, reach) in pairwise(ends)):
+            return named
+    return ticks
 
 
 def curves(drawing: Curves, width: float) -> tuple[Markup, float]:

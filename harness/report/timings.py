@@ -29,7 +29,7 @@ SPEED_COLUMNS = (
 )
 KEY = (
     f"Bars: 95 % intervals; hollow: fewer than {FEWEST_RANKED} rounds; diamonds: another form of "
-    "the framework; arrows: the interval goes on."
+    "the framework; arrows: the interval goes on; †: of another run of its network."
 )
 
 
