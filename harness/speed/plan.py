@@ -11,9 +11,10 @@ from harness.spec import Budget, Case, cells
 from harness.speed.schedule import PREPARATION
 from harness.system import clock, machine
 
-# What an iteration takes as a multiple of the float32 floor's, as measured over all frameworks; in
-# bf16 with a matrix unit and without, for a contender and for the floor.
-OF_FLOOR = 1.8
+# What an iteration takes as a multiple of the float32 floor's, as measured over all frameworks at
+# Middle and Large, which take most of the time; in bf16 with a matrix unit and without, for a
+# contender and for the floor.
+OF_FLOOR = 1.4
 BF16 = {True: (0.35, 0.2), False: (1.1, 1.6)}
 # In iterations of the floor: layouts are chosen; of each contender its exam, its first iteration,
 # and its audits, some of which are replays.
@@ -26,6 +27,8 @@ FOREIGN_SECONDS = 120.0  # of one in a runtime of its own: it is slow, and may b
 # pass is compiled apart; a training compiles in both precisions.
 COMPILE_SECONDS = 110.0
 PASSES = 3  # forward, and two gradients
+ROUNDS = 6  # of a large network without a budget; small ones have more, which take little
+TRIES = 25  # of which the fastest counts: a second, in which memory and clock settle
 # What a training takes over its convolutions at full width: its networks are narrow, and it tests.
 OF_TRAINING = 2.5
 
@@ -71,7 +74,7 @@ def _of_cell(group: tuple[Case, ...], budget: Budget, rate: float, share: float)
     of_bf16, floor_bf16 = BF16[machine.has_amx()]
     contenders = OF_FLOOR * (len(group) - bf16) + of_bf16 * bf16
     floors = 2 + (floor_bf16 if bf16 else 0)
-    rounds = 10 if budget.seconds == inf else budget.rounds
+    rounds = ROUNDS if budget.seconds == inf else budget.rounds
     timed = max(share, floor * rounds * (contenders + floors))
     return UNTIMED * timed + floor * (LAYOUTS + PROOFS * len(group))
 
@@ -87,5 +90,5 @@ def _rate(device: torch.device) -> float:
         convolution(x).sum().backward()
 
     once()
-    taken = min(clock.seconds(once, device) for _ in range(3))
+    taken = min(clock.seconds(once, device) for _ in range(TRIES))
     return PASSES * images * size**2 * maps**2 * 9 / taken

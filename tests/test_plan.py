@@ -1,0 +1,44 @@
+"""How long a run takes, as it is said at its start, against how long the shipped ones took."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from math import inf
+from pathlib import Path
+from statistics import mean
+
+import pytest
+
+from harness.analysis.groups import grouped
+from harness.records import CertificateRow, IterationRow, Record, Store
+from harness.spec import FLOOR, Budget, Case
+from harness.speed import plan
+
+SHIPPED = Path(__file__).parents[1] / "results" / "published" / "intel-xeon-amx"
+DEFAULT_RUNS = ("20261127T133702", "20261127T162701")
+
+
+@pytest.mark.parametrize("run", DEFAULT_RUNS)
+def test_a_default_run_takes_about_as_long_as_is_said(
+    run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [row for row in Store(SHIPPED).read("acceleration")[0] if row.run.startswith(run)]
+    times = sorted(datetime.fromisoformat(row.time) for row in rows)
+    taken = (times[-1] - times[0]).total_seconds()
+    cases = tuple(dict.fromkeys(Case.of(row) for row in rows if isinstance(row, CertificateRow)))
+    assert len(cases) == 63
+
+    # as fast as convolutions were in its rounds
+    floors = [row for row in rows if isinstance(row, IterationRow) and row.framework == FLOOR]
+    floors = [row for row in floors if row.precision == "fp32"]
+    cells = grouped(floors, lambda row: (row.dataset, row.scale)).values()
+    seconds = sum(mean(row.seconds for row in cell) for cell in cells)
+    rate = sum(plan.PASSES * _macs(cell[0]) for cell in cells) / seconds
+    monkeypatch.setattr(plan, "_rate", lambda device: rate)
+    said = plan.seconds(cases, Budget(seconds=inf))
+    assert 0.75 < said / taken < 1.33
+
+
+def _macs(row: Record) -> float:
+    case = Case.of(row)
+    return case.network.macs * case.T * case.batch_size
