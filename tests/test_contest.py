@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import beside
 import hostile_contenders
@@ -20,7 +20,7 @@ from harness.records import EndedRow, IterationRow, Record, Row, Store, WarningR
 from harness.records.build import Failed, Run, new_run
 from harness.records.ledger import Ledger
 from harness.reference.network import ReferenceNetwork
-from harness.spec import Access, Budget, Case
+from harness.spec import FLOOR, Access, Budget, Case
 from harness.speed import cell, schedule
 from harness.speed.apart import Apart, Host
 from harness.speed.inside import Setting
@@ -155,16 +155,18 @@ def test_room_is_made_for_who_starts_with_some_to_spare_and_the_largest_gives_it
     started = beside.plant(monkeypatch)
     needed = footprint.iteration_mib(case("reference")) + footprint.weights_mib(case("reference"))
 
-    def available(device: str) -> float:
-        return needed + free + 200.0 * sum(each.lean for each in started)
+    def available(device: str) -> float:  # short of room once both floors are there
+        cases = [cast(beside.InThisProcess, each.child).case for each in started]
+        both = sum(each.framework == FLOOR for each in cases) == 2
+        return needed + (free if both else 1000.0) + 200.0 * sum(each.lean for each in started)
 
     monkeypatch.setattr(footprint, "available_mib", available)
     monkeypatch.setattr(footprint, "spare_mib", lambda: 100.0)
-    monkeypatch.setattr(Apart, "held_mib", property(lambda each: float(-started.index(each))))
+    monkeypatch.setattr(Apart, "held_mib", property(lambda each: float(started.index(each))))
     assert not of(measured(tmp_path, "reference"), EndedRow)
     *_, floor, again, reference = started
-    assert not again.lean and not reference.lean
-    assert [each for each in started if each.lean] == [floor][:lean]
+    assert not floor.lean and not reference.lean
+    assert [each for each in started if each.lean] == [again][:lean]
 
 
 def test_what_breaks_the_pipe_is_a_reason() -> None:

@@ -54,8 +54,8 @@ def speed(
 
     def strip(line: Acceleration) -> Strip:
         low, high = line.ratio_to_fp32_floor_low, line.ratio_to_fp32_floor_high
-        mark = _mark(found, line, (line.ratio_to_fp32_floor, low, high), colours)
-        return _strip(found, line, mark, f"{mark.value:.2f}")
+        value = line.ratio_to_fp32_floor
+        return _strip(found, line, (value, low, high), f"{value:.2f}", colours)
 
     bounds = ((1.0, "floor"),)
     groups = _groups(found, dataset, among, strip)
@@ -75,8 +75,7 @@ def memory(found: Headline, dataset: str, colours: dict[str, int]) -> Dots | Non
         mib = line.peak_memory_mib
         if isnan(mib):
             return Strip(line.name, (), "–")
-        mark = _mark(found, line, (mib, nan, nan), colours)
-        return _strip(found, line, mark, f"{mib:,.0f}")
+        return _strip(found, line, (mib, nan, nan), f"{mib:,.0f}", colours)
 
     title = "peak memory of a step over the base, MiB"
     axis = logarithmic(title, values, "{:,.0f} MiB")
@@ -109,23 +108,20 @@ def _scales(dataset: str, among: Sequence[Headline]) -> list[str]:
     return sorted(found, key=lambda scale: paper.paper_order(dataset, scale))
 
 
-def _strip(found: Headline, line: Acceleration, mark: Mark, said: str) -> Strip:
-    """A contender's mark, and behind it a sign where it is of another run than its cell."""
-    elsewhere = ELSEWHERE if found.of_another_run(line) else ""
-    return Strip(line.name, (mark,), said + elsewhere)
-
-
-def _mark(
+def _strip(
     found: Headline,
     line: Acceleration,
     value: tuple[float, float, float],
+    said: str,
     colours: dict[str, int],
-) -> Mark:
+) -> Strip:
+    """A contender's mark, and behind it a sign where it is of another run than its cell."""
+    elsewhere = found.of_another_run(line)
     notes = [
         f"preliminary: fewer than {FEWEST_RANKED} rounds" if line.preliminary else "",
-        "of another run of this network" if found.of_another_run(line) else "",
+        "of another run of this network" if elsewhere else "",
     ]
-    return Mark(
+    mark = Mark(
         *value,
         n=line.rounds,
         note="; ".join(note for note in notes if note),
@@ -133,6 +129,7 @@ def _mark(
         form="diamond" if line.variant else "circle",
         hollow=line.preliminary,
     )
+    return Strip(line.name, (mark,), said + (ELSEWHERE if elsewhere else ""))
 
 
 def matlab(lines: Sequence[Acceleration]) -> Dots | None:

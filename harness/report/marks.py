@@ -148,7 +148,9 @@ def _foot(span: Span, y: float, width: float) -> Markup:
 def _named(span: Span) -> tuple[tuple[float, str], ...]:
     """The ticks that are named: on a short logarithmic axis every other, or fewer."""
     ticks = span.axis.ticks
-    for stride in range(1, len(ticks) if span.axis.log else 1):
+    if not span.axis.log:
+        return ticks
+    for stride in range(1, len(ticks) + 1):
         named = ticks[::stride]
         ends = [(span.at(value), LETTER * len(name) / 2) for value, name in named]
         if all(x - reach >= before + other for (before, other), (x, reach) in pairwise(ends)):

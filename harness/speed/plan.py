@@ -28,7 +28,7 @@ FOREIGN_SECONDS = 120.0  # of one in a runtime of its own: it is slow, and may b
 COMPILE_SECONDS = 110.0
 PASSES = 3  # forward, and two gradients
 ROUNDS = 6  # of a large network without a budget; small ones have more, which take little
-TRIES = 25  # of which the fastest counts: a second, in which memory and clock settle
+RATE_SECONDS = 0.5  # of tries, of which the fastest counts: memory and clock settle
 # What a training takes over its convolutions at full width: its networks are narrow, and it tests.
 OF_TRAINING = 2.5
 
@@ -90,5 +90,7 @@ def _rate(device: torch.device) -> float:
         convolution(x).sum().backward()
 
     once()
-    taken = min(clock.seconds(once, device) for _ in range(TRIES))
-    return PASSES * images * size**2 * maps**2 * 9 / taken
+    taken: list[float] = []
+    while len(taken) < 3 or sum(taken) < RATE_SECONDS:
+        taken.append(clock.seconds(once, device))
+    return PASSES * images * size**2 * maps**2 * 9 / min(taken)
