@@ -115,6 +115,26 @@ def test_standings_count_cases_and_estimate_the_rest(done: Path) -> None:
     assert math.isnan(unknown.seconds_left) and unknown.missing == 3
 
 
+def test_an_estimate_goes_by_the_trainings_that_are_most_like_the_case(done: Path) -> None:
+    given = replace(GIVEN, training=Training(epochs=4, samples=600, embedded=True))
+    done_row = trained(done)
+    slow = replace(done_row, framework="fused", seconds=1000 * done_row.seconds)
+    few = replace(done_row, T=done_row.T + 1, seconds=0.001 * done_row.seconds)
+    work = given.pace / GIVEN.pace
+    expected = status.TESTING * work * done_row.seconds
+    assert status.seconds_of([given], [slow, few, done_row]) == pytest.approx(expected)
+    other = replace(given, framework="fused")
+    assert status.seconds_of([other], [few, done_row, slow]) == pytest.approx(1000 * expected)
+    both = status.seconds_of([given, other], [done_row, slow])
+    assert both == pytest.approx(1001 * expected)
+
+
+def test_all_samples_of_a_data_set_are_as_many_as_the_paper_has() -> None:
+    whole = replace(GIVEN, dataset="dvs-cifar10", training=Training(epochs=2))
+    named = replace(whole, training=Training(epochs=2, samples=9_000))
+    assert whole.pace == named.pace
+
+
 SAMPLE = Sample(cases=1, seed=0, epochs=1, budget=1.0)
 
 

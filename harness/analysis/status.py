@@ -26,6 +26,8 @@ from harness.spec import Case, cells
 from harness.spec.training import MOST
 
 State = Literal["done", "dated", "failed", "left out", "missing"]
+# What tells how long a unit of work takes in a training.
+ALIKE = ("dataset", "scale", "network", "T", "framework", "precision")
 TESTING = 1.25  # what a training takes for each second of its passes, about: the rest tests
 # The key that a case would have here and now, on the data of a row; None where its adapter is gone.
 KeyNow = Callable[[Case, Row], str | None]
@@ -114,11 +116,28 @@ def _seconds(left: Sequence[Case], rows: Sequence[Row], records: Sequence[Row]) 
     fitted = [row.seconds + row.test_seconds for row in rows if isinstance(row, FittedRow)]
     if fitted:
         return len(left) * fmean(fitted)
-    trained = [row for row in rows or records if isinstance(row, TrainedRow)]
-    paces = [row.seconds / _work(row) for row in trained if row.seconds and _work(row)]
+    paces = [
+        (Case.of(row), row.seconds / _work(row))
+        for row in records
+        if isinstance(row, TrainedRow) and row.seconds and _work(row)
+    ]
     if not paces:
         return nan
-    return TESTING * median(paces) * sum(case.pace for case in left)
+    return TESTING * sum(case.pace * _pace_of_like(case, paces) for case in left)
+
+
+def _pace_of_like(case: Case, paces: Sequence[tuple[Case, float]]) -> float:
+    """Seconds per unit of work of the trainings that are most like this one: their median.
+
+    A small network takes several times as long for each unit as a large one, and bf16 another time
+    than float32.
+    """
+    like = [
+        (sum(getattr(case, name) == getattr(of, name) for name in ALIKE), pace)
+        for of, pace in paces
+    ]
+    most = max(count for count, _ in like)
+    return median(pace for count, pace in like if count == most)
 
 
 def _work(row: TrainedRow) -> float:

@@ -147,12 +147,14 @@ class Case:
     def pace(self) -> float:
         """How much work the case is, in multiply-accumulates of forward passes.
 
-        A data set that is not known yet counts as a large one.
+        Where it takes all samples, these are as many as the paper has.
         """
         training = self.training
         if training is None:
             return float(self.network.macs * self.T * self.batch_size)
-        return float(self.network.macs * self.T * training.epochs * (training.samples or 50_000))
+        known = paper.SETTINGS.get(self.dataset, paper.SETTINGS["cifar10"])
+        samples = training.samples or known.train_samples
+        return float(self.network.macs * self.T * training.epochs * samples)
 
     @property
     def trained(self) -> Training:
