@@ -29,7 +29,7 @@ from harness.spec import Access, Beside, Case, Say, Selection, Training, UsageEr
 from harness.system import machine
 from harness.training.epoch import DataSplits
 
-pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
+pytestmark = pytest.mark.usefixtures("no_data_of_the_machine", "read_once")
 
 SMALL = Training(1, samples=100, test_samples=20, embedded=True)
 
@@ -81,6 +81,17 @@ def declared(method: type[Counts], **changes: Any) -> ModuleType:
     }
     vars(module).update({**words, **changes})
     return module
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture
+def read_once(no_data_of_the_machine: None, monkeypatch: pytest.MonkeyPatch, kept: Path) -> None:
+    """The recordings of one test are those of the next: simulating them takes seconds."""
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(kept / name))
 
 
 @pytest.fixture
