@@ -26,6 +26,7 @@ from harness.spec import Case, cells
 from harness.spec.training import MOST
 
 State = Literal["done", "dated", "failed", "left out", "missing"]
+UNDONE: tuple[State, ...] = ("dated", "failed", "missing")
 # What tells how long a unit of work takes in a training.
 ALIKE = ("dataset", "scale", "network", "T", "framework", "precision")
 TESTING = 1.25  # what a training takes for each second of its passes, about: the rest tests
@@ -48,31 +49,37 @@ class Standing:
 
 
 def standings(cases: Iterable[Case], records: Sequence[Row], key_now: KeyNow) -> list[Standing]:
-    """How cases stand, by suite and data set, in their order."""
+    """How cases stand, by suite and data set, in their order.
+
+    A training that several suites want is done once; the first of them counts its time.
+    """
     rows_at = grouped(records, lambda row: _spot(Case.of(row)))
     by_suite: dict[tuple[str, str], list[Case]] = {}
     for case in cases:
         by_suite.setdefault((case.suite, case.dataset), []).append(case)
-    return [
-        _standing(
-            wanted, [state(case, rows_at.get(_spot(case), []), key_now) for case in wanted], records
-        )
-        for wanted in by_suite.values()
-    ]
+    found, counted = [], set[str]()
+    for wanted in by_suite.values():
+        states: list[State] = [
+            state(case, rows_at.get(_spot(case), []), key_now) for case in wanted
+        ]
+        undone = [c for c, each in zip(wanted, states, strict=True) if each in UNDONE]
+        left = {_work_of(case): case for case in undone}
+        new = [case for work, case in left.items() if work not in counted]
+        counted |= set(left)
+        found.append(_standing(wanted[0], states, seconds_of(new, records)))
+    return found
 
 
-def _standing(cases: list[Case], states: list[State], records: Sequence[Row]) -> Standing:
-    undone = ("dated", "failed", "missing")
-    left = [case for case, each in zip(cases, states, strict=True) if each in undone]
+def _standing(first: Case, states: list[State], seconds_left: float) -> Standing:
     return Standing(
-        cases[0].suite,
-        cases[0].dataset,
+        first.suite,
+        first.dataset,
         states.count("done"),
         states.count("dated"),
         states.count("failed"),
         states.count("left out"),
         states.count("missing"),
-        seconds_of(left, records),
+        seconds_left,
     )
 
 
@@ -100,6 +107,15 @@ def _spot(case: Case) -> str:
     """What tells a case from the others; how many samples were wanted is in the data."""
     fields = asdict(case.fields) if case.training is None else fields_that_train(case)
     return json.dumps({**fields, "suite": case.suite}, sort_keys=True)
+
+
+def _work_of(case: Case) -> str:
+    """What is to be done for a case: of a training, whatever it is then asked in another suite."""
+    if case.training is None:
+        return _spot(case)
+    training = case.training
+    data = (training.samples, training.test_samples, training.embedded)
+    return json.dumps([fields_that_train(case), *data], sort_keys=True)
 
 
 def seconds_of(cases: Sequence[Case], records: Sequence[Row]) -> float:
