@@ -223,6 +223,18 @@ def test_a_table_of_the_paper_shows_what_was_measured_beside_what_was_published(
     assert systems.data_of_table(5, rows) == "CIFAR-10: photographs"
 
 
+def test_trainings_over_different_windows_have_different_names_in_a_table_of_the_paper() -> None:
+    rows = training(0, (0.5,), dataset="nmnist", scale="OurModel", suite="accuracy")
+    rows += [replace(row, bin_us=30_000, key="another") for row in rows]
+    drawing = systems.table(3, rows)
+    assert drawing is not None
+    found = {group.title: group.strips for group in drawing.groups}
+    labels = [strip.label for strip in found["Our model, without NeuNorm"]]
+    size = "width 1/8, 900 samples"
+    T = rows[0].T
+    assert labels == [f"{size}, {T} x 5 ms", f"{size}, {T} x 30 ms"]
+
+
 def test_classes_have_their_names_and_digits_are_digits() -> None:
     assert trained.CLASSES == cifar10.CLASSES
     votes = training(0, (0.5,), suite="neunorm")

@@ -13,7 +13,13 @@ from harness.analysis.systems import Live, live
 from harness.analysis.trained import Condition, trainings
 from harness.records import Row
 from harness.report.drawing import Curve, Curves, Dots, Mark, Strip, Strips, linear, steps_of_time
-from harness.report.trained import axis_of_accuracies, data_of, in_per_cent, of_accuracies
+from harness.report.trained import (
+    axis_of_accuracies,
+    data_of,
+    in_per_cent,
+    of_accuracies,
+    steps_in_words,
+)
 from harness.spec import ANN, paper
 
 PUBLISHED = Mark(0.0, colour=0, form="bar")
@@ -68,19 +74,23 @@ def _name(row: Published) -> str:
 def _measured(row: Published, rows: Sequence[Row]) -> list[tuple[str, Mean]]:
     """What measures a row, in words, with its accuracy."""
     trained = [each for each in trainings(rows, "accuracy") if measures(row, each.condition)]
-    readings = len({each.condition.reading for each in trained})
+    conditions = [each.condition for each in trained]
     ours = [
-        (_size(each.condition, readings > 1), share(list(each.accuracies.values())))
+        (_size(each.condition, conditions), share(list(each.accuracies.values())))
         for each in trained
     ]
     others = [(_how(each), each.accuracy) for each in live(rows) if is_of(row, each)]
     return ours + others
 
 
-def _size(condition: Condition, with_reading: bool) -> str:
-    """How large a training is; which reading of NeuNorm it has, where there are several."""
-    reading = f", {condition.reading}" if with_reading else ""
-    return f"width {condition.case.width}, {condition.train_samples:,} samples{reading}"
+def _size(of: Condition, beside: Sequence[Condition]) -> str:
+    """How large a training is, with reading of NeuNorm and steps where those beside it differ."""
+    parts = [f"width {of.case.width}", f"{of.train_samples:,} samples"]
+    if len({each.reading for each in beside}) > 1:
+        parts.append(of.reading)
+    if len({steps_in_words(each.case) for each in beside}) > 1:
+        parts.append(steps_in_words(of.case))
+    return ", ".join(parts)
 
 
 def _how(each: Live) -> str:

@@ -31,7 +31,7 @@ from harness.report.drawing import (
     spread,
     steps_of_time,
 )
-from harness.spec import ANN, paper
+from harness.spec import ANN, Case, paper
 from harness.suites.ablations import AS_IT_IS
 
 ACCURACY = "test accuracy after the last epoch, %"
@@ -166,9 +166,14 @@ def _training_name(each: Trainings, suite: str) -> str:
     name = "ANN" if case.framework == ANN else f"NeuNorm {each.condition.reading}"
     name = f"{case.scale} {name}"
     static = paper.settings(case.dataset).static
-    if not static:
-        return f"{name}, {case.T} x {case.trained.bin_us / 1000:g} ms"
-    return f"{name}, T = {case.T}" if suite == "timesteps" else name
+    return name if static and suite != "timesteps" else f"{name}, {steps_in_words(case)}"
+
+
+def steps_in_words(case: Case) -> str:
+    """T; of events with the width of a bin, since both decide how much of a recording is seen."""
+    if paper.settings(case.dataset).static:
+        return f"T = {case.T}"
+    return f"{case.T} x {case.trained.bin_us / 1000:g} ms"
 
 
 def ablations(rows: Sequence[Row]) -> Dots | None:
@@ -183,8 +188,7 @@ def ablations(rows: Sequence[Row]) -> Dots | None:
         groups.append(Strips(name, tuple(strips)))
     every = [mark for group in groups for strip in group.strips for mark in strip.marks]
     ends = [0.0, *(end for mark in every for end in spread(mark))]
-    title = "points of test accuracy, less the training without the change"
-    axis = linear(title, min(ends), max(ends), "{:+.1f} points")
+    axis = linear("points of test accuracy", min(ends), max(ends), "{:+.1f} points")
     return Dots(axis, tuple(groups), ((0.0, "without the change"),))
 
 
