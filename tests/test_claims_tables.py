@@ -91,3 +91,12 @@ def test_a_full_size_accuracy_needs_seeds_and_an_interval_beside_the_bar() -> No
     assert judged("tab5", along(full(low), *RISEN)).text == "inconclusive"
     assert judged("tab5", along(full(GOOD), *RISEN)).text == "reproduced"  # reached is reached
     assert judged("tab5", low).scope == "order"
+
+
+def test_a_network_is_held_against_its_ann_where_both_learnt_from_most() -> None:
+    few = [
+        replace(row, train_samples=90, key=f"few {row.seed} {row.framework}")
+        for row in of_table_5(*[(0.5, 0.5, 0.9)] * 3)
+    ]
+    for rows in ([*few, *GOOD], [*GOOD, *few]):
+        assert "CIFARNet less its ANN: +0.6 points" in judged("tab5", rows).measured

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from statistics import fmean
 from typing import TypeVar
 
@@ -49,13 +49,14 @@ def alike(
         columns = each.condition.columns().items()
         same = tuple(value for name, value in columns if name not in apart)
         sets.setdefault(same, {})[key(each)] = each
-    return sorted(sets.values(), key=_largest_first)
+    return sorted(sets.values(), key=lambda same: largest_first(same.values()))
 
 
-def _largest_first(same: dict[K, Trainings]) -> tuple[bool, float]:
-    conditions = [each.condition for each in same.values()]
+def largest_first(groups: Collection[Trainings]) -> tuple[bool, float]:
+    """Sorts sets of trainings: the paper's size comes first, then what learnt from more."""
+    conditions = [each.condition for each in groups]
     seen = sum(each.train_samples * each.case.trained.epochs for each in conditions)
-    return not all(map(full_size, same.values())), -float(seen)
+    return not all(map(full_size, groups)), -float(seen)
 
 
 def scale_of(groups: Sequence[Trainings]) -> str:

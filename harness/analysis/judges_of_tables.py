@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from harness.analysis import published
-from harness.analysis.extent import alike, full_size, unconverged
+from harness.analysis.extent import alike, full_size, largest_first, unconverged
 from harness.analysis.judges import gain, paired, with_and_without
 from harness.analysis.paper import measures
 from harness.analysis.published import Published
@@ -69,9 +69,10 @@ def _order(number: int, ours: Sequence[Published], found: Sequence[Trainings]) -
     if pair is not None and number != 6:  # which does not say whether NeuNorm was on
         effects.append(_neunorm(ours, pair))
         used += pair
-    for spiking, ann in _beside_ann(found, "off" if number == 6 else "mean"):
-        effects.append(_not_below(spiking, ann))
-        used += [spiking, ann]
+    beside_ann = _beside_ann(found, "off" if number == 6 else "mean")
+    if beside_ann is not None:
+        effects.append(_not_below(*beside_ann))
+        used += beside_ann
     if not effects:
         return untested("no two of its rows were run on the same data", "accuracy")
     shown = "; ".join(effect.text for effect in effects)
@@ -90,15 +91,16 @@ def _neunorm(ours: Sequence[Published], pair: tuple[Trainings, Trainings]) -> Ef
     return gain(pair, gains[:, 1] - gains[:, 0], stated, "points", HALF * (with_ - without))
 
 
-def _beside_ann(found: Sequence[Trainings], reading: str) -> list[tuple[Trainings, Trainings]]:
-    """A spiking network with that reading, and the same structure without spikes."""
+def _beside_ann(found: Sequence[Trainings], reading: str) -> tuple[Trainings, Trainings] | None:
+    """A spiking network with that reading, and the same structure without spikes: the largest."""
     anns = {_structure(each): each for each in found if each.condition.case.framework == ANN}
     spiking = [each for each in found if each.condition.case.framework != ANN]
-    return [
+    pairs = [
         (each, anns[_structure(each)])
         for each in spiking
         if each.condition.reading == reading and _structure(each) in anns
-    ][:1]
+    ]
+    return min(pairs, key=largest_first, default=None)
 
 
 def _structure(each: Trainings) -> tuple[object, ...]:
