@@ -223,16 +223,36 @@ def test_a_table_of_the_paper_shows_what_was_measured_beside_what_was_published(
     assert systems.data_of_table(5, rows) == "CIFAR-10: photographs"
 
 
-def test_trainings_over_different_windows_have_different_names_in_a_table_of_the_paper() -> None:
+def test_trainings_over_other_windows_and_data_have_other_names_in_a_table_of_the_paper() -> None:
     rows = training(0, (0.5,), dataset="nmnist", scale="OurModel", suite="accuracy")
-    rows += [replace(row, bin_us=30_000, key="another") for row in rows]
-    drawing = systems.table(3, rows)
-    assert drawing is not None
-    found = {group.title: group.strips for group in drawing.groups}
-    labels = [strip.label for strip in found["Our model, without NeuNorm"]]
-    size = "width 1/8, 900 samples"
-    T = rows[0].T
-    assert labels == [f"{size}, {T} x 5 ms", f"{size}, {T} x 30 ms"]
+    whole = [replace(row, bin_us=30_000, key="whole") for row in rows]
+    simulated = [replace(row, data_simulated=True, key="simulated") for row in rows]
+    T, size = rows[0].T, "width 1/8, 900 samples"
+    for given, labels in (
+        (rows, [size]),
+        ([*rows, *whole], [f"{size}, {T} x 5 ms", f"{size}, {T} x 30 ms"]),
+        ([*rows, *simulated], [f"{size}, recordings", f"{size}, simulated"]),
+    ):
+        drawing = systems.table(3, given)
+        assert drawing is not None
+        found = {group.title: group.strips for group in drawing.groups}
+        assert [strip.label for strip in found["Our model, without NeuNorm"]] == labels
+
+
+def test_networks_of_the_same_data_have_a_figure_each_but_where_scales_are_compared() -> None:
+    of = "CIFAR-10: photographs"
+    for suite, shown in (
+        ("accuracy", {f"{of}: AlexNet": {"AlexNet"}, f"{of}: CIFARNet": {"CIFARNet"}}),
+        ("scale", {of: {"AlexNet", "CIFARNet"}}),
+    ):
+        rows = [
+            row
+            for scale in ("CIFARNet", "AlexNet")
+            for row in training(0, (0.5, 0.6), suite=suite, scale=scale)
+        ]
+        found = trained.learning_curves(rows, suite)
+        assert {name: {row.scale for row in of} for name, _, of in found} == shown
+        assert sum(curve.listed for _, drawn, _ in found for curve in drawn.curves) == 2
 
 
 def test_classes_have_their_names_and_digits_are_digits() -> None:
@@ -297,7 +317,7 @@ def test_two_trainings_of_one_name_are_told_apart_by_their_samples() -> None:
         replace(each, key="m" * 16, train_samples=45_000)
         for each in training(0, (0.3, 0.6), suite="accuracy")
     ]
-    ((_, drawn),) = trained.learning_curves([*fewer, *more], "accuracy")
+    ((_, drawn, _),) = trained.learning_curves([*fewer, *more], "accuracy")
     assert [curve.name for curve in drawn.curves if curve.listed] == [
         "CIFARNet NeuNorm off, 900 samples",
         "CIFARNet NeuNorm off, 45,000 samples",

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from harness.analysis import tables
 from harness.records import Row
 from harness.report import energy as costs
-from harness.report import grid, provenance, systems, trained
+from harness.report import grid, systems, trained
 from harness.report.drawing import Curves
 from harness.report.parts import Figure, Section, drawn
 from harness.report.proofs import certificates
@@ -63,7 +63,7 @@ def _trained(
     drawing = draw(rows)
     if drawing is None:
         return None
-    names = "; ".join(dict.fromkeys(name for name, _ in trained.learning_curves(rows, suite)))
+    names = "; ".join(dict.fromkeys(name for name, *_ in trained.learning_curves(rows, suite)))
     caption = f"{title}: {names}" if names else title
     shown = (drawn(drawing, suite, caption, _of(rows, suite)), *_curves(rows, suite))
     return Section(
@@ -80,10 +80,9 @@ def _tables(table: pd.DataFrame, title: str) -> tuple[tuple[str, Markup], ...]:
 
 
 def _curves(rows: list[Row], suite: str) -> Iterator[Figure]:
-    """How the trainings of a suite went, a figure for each data set."""
-    for n, (name, drawing) in enumerate(trained.learning_curves(rows, suite)):
+    """How the trainings of a suite went, a figure for each data set and network."""
+    for n, (name, drawing, of) in enumerate(trained.learning_curves(rows, suite)):
         caption = f"Accuracy by epoch ({TRAINED[suite]}): {name}"
-        of = [row for row in _of(rows, suite) if provenance.data_of(row) == name]
         yield drawn(drawing, f"curves-{suite}-{n}", caption, of)
 
 

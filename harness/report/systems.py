@@ -4,7 +4,7 @@ conversion.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from harness.analysis.paper import is_of, measures
 from harness.analysis.published import Published, published
@@ -84,12 +84,14 @@ def _measured(row: Published, rows: Sequence[Row]) -> list[tuple[str, Mean]]:
 
 
 def _size(of: Condition, beside: Sequence[Condition]) -> str:
-    """How large a training is, with reading of NeuNorm and steps where those beside it differ."""
+    """How large a training is; reading of NeuNorm, steps and data where those beside it differ."""
     parts = [f"width {of.case.width}", f"{of.train_samples:,} samples"]
-    if len({each.reading for each in beside}) > 1:
-        parts.append(of.reading)
-    if len({steps_in_words(each.case) for each in beside}) > 1:
-        parts.append(steps_in_words(of.case))
+    told: tuple[Callable[[Condition], str], ...] = (
+        lambda each: each.reading,
+        lambda each: steps_in_words(each.case),
+        lambda each: "simulated" if each.simulated else "recordings",
+    )
+    parts += [say(of) for say in told if len({say(each) for each in beside}) > 1]
     return ", ".join(parts)
 
 

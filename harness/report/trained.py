@@ -130,10 +130,23 @@ def _without_scale(each: Trainings) -> tuple[object, ...]:
     return data_of(each), of.train_samples, of.reading, case.T, case.width, case.precision
 
 
-def learning_curves(rows: Sequence[Row], suite: str) -> list[tuple[str, Curves]]:
-    """By data: accuracy by epoch of each training, with intervals over seeds; dotted: training."""
-    groups = grouped(trainings(rows, suite), data_of)
-    return [(name, drawn) for name, group in groups.items() if (drawn := _curves(group, suite))]
+def learning_curves(rows: Sequence[Row], suite: str) -> list[tuple[str, Curves, list[Row]]]:
+    """By data: accuracy by epoch of each training, with intervals over seeds; dotted: training.
+
+    Networks of the same data have a figure each, but where their scales are what is compared. With
+    each figure the rows that it shows.
+    """
+    shown = []
+    for data, group in grouped(trainings(rows, suite), data_of).items():
+        by_network = grouped(group, lambda each: each.condition.case.scale)
+        if suite == "scale" or len(by_network) == 1:
+            by_network = {"": group}
+        for network, found in by_network.items():
+            drawn = _curves(found, suite)
+            if drawn is not None:
+                name = f"{data}: {network}" if network else data
+                shown.append((name, drawn, [row for each in found for row in each.rows]))
+    return shown
 
 
 def _curves(found: Sequence[Trainings], suite: str) -> Curves | None:
