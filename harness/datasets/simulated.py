@@ -34,7 +34,7 @@ class Camera:
 
 
 PATTERN_SEED = 0
-MODEL = 1  # of this file: events that were computed by another are computed anew
+MODEL = 2  # of this file and what it is shown: events of another are computed anew
 
 # Bins start at the first event, so a simulation runs a little longer than its bins.
 SPARE_US = 50_000
