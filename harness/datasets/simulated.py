@@ -42,6 +42,8 @@ SPARE_US = 50_000
 # These and saccades() were chosen on real N-MNIST recordings beside the digits they were taken of:
 # events per recording, when and where.
 NMNIST_CAMERA = Camera(threshold=0.265, eps=0.3)
+# When (x, y) begin and end to move in the first saccade, in saccades.
+FIRST_SACCADE = np.array([(36 / 105, 0.0), (1.0, 93 / 105)])
 # No recording of CIFAR10-DVS was at hand to choose by; a usual contrast threshold.
 DVS_CAMERA = Camera(threshold=0.25, eps=0.1, step_us=2000)
 
@@ -90,14 +92,18 @@ def saccades(steps: int = 105) -> Trajectory:
     """N-MNIST's three saccades of `steps` steps each, on a triangle (Orchard et al. 2015b).
 
     The image goes down and right, up and right, and straight back. Its speed over a saccade is
-    sin^2, which gives the events per 5 ms the bell shape that recordings have.
+    sin^2, which gives the events per 5 ms the bell shape that recordings have. In the first saccade
+    of recordings it goes down at first, and right later: their ON and OFF events say so.
     """
     corners = np.array([(-3.0, -1.75), (0.0, 3.75), (3.0, -1.75), (-3.0, -1.75)])
-    tau = np.arange(steps)[:, None] / steps
-    travelled = tau - np.sin(2 * np.pi * tau) / (2 * np.pi)
-    legs = [
-        start + (end - start) * travelled for start, end in zip(corners, corners[1:], strict=False)
-    ]
+    whole = np.array([(0.0, 0.0), (1.0, 1.0)])
+    windows = (FIRST_SACCADE, whole, whole)
+    now = np.arange(steps)[:, None] / steps
+    legs = []
+    for start, end, (begins, ends) in zip(corners, corners[1:], windows, strict=False):
+        tau = np.clip((now - begins) / (ends - begins), 0, 1)
+        travelled = tau - np.sin(2 * np.pi * tau) / (2 * np.pi)
+        legs.append(start + (end - start) * travelled)
     return np.concatenate([*legs, corners[-1:]])
 
 
