@@ -40,7 +40,7 @@ MODEL = 2  # of this file and what it is shown: events of another are computed a
 SPARE_US = 50_000
 
 # These and saccades() were chosen on real N-MNIST recordings beside the digits they were taken of:
-# events per recording, when and where.
+# events per recording, when, where and of which polarity.
 NMNIST_CAMERA = Camera(threshold=0.265, eps=0.3)
 # When (x, y) begin and end to move in the first saccade, in saccades.
 FIRST_SACCADE = np.array([(36 / 105, 0.0), (1.0, 93 / 105)])
