@@ -42,7 +42,7 @@ SPARE_US = 50_000
 # These and saccades() were chosen on real N-MNIST recordings beside the digits they were taken of:
 # events per recording, when, where and of which polarity.
 NMNIST_CAMERA = Camera(threshold=0.265, eps=0.3)
-# When (x, y) begin and end to move in the first saccade, in saccades.
+# When (x, y) begin and end to move in the first saccade, as shares of it.
 FIRST_SACCADE = np.array([(36 / 105, 0.0), (1.0, 93 / 105)])
 # No recording of CIFAR10-DVS was at hand to choose by; a usual contrast threshold.
 DVS_CAMERA = Camera(threshold=0.25, eps=0.1, step_us=2000)
