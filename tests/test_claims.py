@@ -194,6 +194,18 @@ def test_a_claim_that_holds_by_just_what_matters_falls_to_no_noise(parts: int) -
         assert fallen <= 0.05 * draws
 
 
+@ANY(
+    ("matters", "shown"),
+    [
+        (0.00045, "gain: +0.11 points [-0.02, +0.23] (the least that matters: +0.045 points)"),
+        (0.012, "gain: +0.1 points [+0.0, +0.2] (the least that matters: +1.2 points)"),
+    ],
+)
+def test_points_have_the_digits_that_what_matters_needs(matters: float, shown: str) -> None:
+    effect = Effect("gain", "points", (0.0005, 0.0012, 0.0015), 0.0, matters)
+    assert effect.decided_by == shown
+
+
 def steps(curve: dict[int, float], spread: float = 0.001) -> list[Row]:
     return [
         row

@@ -86,6 +86,22 @@ def test_what_stands_in_for_data_is_named_beside_every_figure() -> None:
     assert "digits (for CIFAR-10) Small" in shown and "\nCIFAR-10" not in shown
 
 
+def test_the_line_of_a_training_says_what_tells_it_from_the_others_of_its_suite() -> None:
+    def line(case: Case) -> str:
+        return " ".join(said(terminal.trained(Trained(case, ()))))
+
+    case = trained_case(1)
+    assert line(case) == "CIFAR-10 Small reference fp32 T = 10, seed 0:"
+    wide = replace(case.network, lif=replace(case.network.lif, a=2.0, v_th=1.0))
+    entropy = replace(case.trained, loss="cross-entropy")
+    changed = replace(case, network=wide, initialisation="torch", training=entropy)
+    assert line(changed).endswith(
+        "a = 2, V_th = 1, torch's initial weights, cross-entropy, seed 0:"
+    )
+    recording = trained_case(1, dataset="nmnist")
+    assert "reference fp32 10 x 5 ms, " in line(recording)
+
+
 def test_events_that_were_computed_are_called_simulated() -> None:
     given: dict[str, Any] = {"suite": "accuracy", "dataset": "dvs-cifar10", "scale": "OurModel"}
     rows = [replace(each, data_simulated=True) for each in training(0, (0.4,), **given)]

@@ -9,7 +9,7 @@ from harness.analysis.same import text
 from harness.analysis.systems import live
 from harness.analysis.trained import trainings
 from harness.records import Record, Row
-from harness.spec import paper
+from harness.spec import Case, paper
 
 # What tells one condition from another in a table that has lines of trainings and of other systems.
 _TOLD_BY = (
@@ -35,6 +35,13 @@ def data_in_full(dataset: str, source: str, substitute: bool) -> str:
     if substitute:
         return f"{source} in {title}'s shape"
     return source if source.startswith(title) else f"{title}: {source}" if source else title
+
+
+def steps_in_words(case: Case) -> str:
+    """T; of events with the width of a bin, since both decide how much of a recording is seen."""
+    if paper.settings(case.dataset).static:
+        return f"T = {case.T}"
+    return f"{case.T} x {case.trained.bin_us / 1000:g} ms"
 
 
 def places(rows: Iterable[Record]) -> str:

@@ -21,6 +21,7 @@ Call = Literal["holds", "fails", "too small", "cannot tell"]
 Unit = Literal["points", "accuracy", "share", "votes"]
 
 LEVEL = 0.05  # of every trend test, one-sided
+TENTH = 0.001  # of a point of accuracy
 FEWEST_SEEDS = 3  # the same everywhere; fewer say nothing of a spread
 
 
@@ -98,17 +99,20 @@ class Effect:
     @property
     def text(self) -> str:
         """Its mean and interval: "CIFAR-10, a step of scale: +0.4 points [-1.2, +2.0]"."""
-        return f"{self.name}: {_shown(self.found, self.unit)}"
+        return f"{self.name}: {_shown(self.found, self.unit, 2 if self._is_fine else 1)}"
 
     @property
     def decided_by(self) -> str:
         """What it was held against, for the reason of a verdict."""
         p = "" if self.p is None else f", p = {self.p:.3f}"
-        bar = f"bar {_value(self.matters, self.unit)}"
-        bar = (
-            bar if self._is_bound else f"the least that matters: {_value(self.matters, self.unit)}"
-        )
-        return f"{self.text} ({bar}{p})"
+        what = "bar" if self._is_bound else "the least that matters:"
+        matters = _value(self.matters, self.unit, 3 if self._is_fine else 1)
+        return f"{self.text} ({what} {matters}{p})"
+
+    @property
+    def _is_fine(self) -> bool:
+        """Whether less than a tenth of a point matters: a tenth would show nothing of it."""
+        return 0 < abs(self.matters) < TENTH
 
 
 @dataclass(frozen=True)
@@ -205,18 +209,18 @@ def _would_change(
             return f"{high}; or {at_full_size(suite)}" if reduced else high
 
 
-def _shown(found: Mean, unit: Unit) -> str:
-    value = _value(found.value, unit)
+def _shown(found: Mean, unit: Unit, digits: int) -> str:
+    value = _value(found.value, unit, digits)
     if found.n < 2:
         return value
-    low, high = (_value(each, unit).split(" ")[0] for each in (found.low, found.high))
+    low, high = (_value(each, unit, digits).split(" ")[0] for each in (found.low, found.high))
     return f"{value} [{low}, {high}]"
 
 
-def _value(value: float, unit: Unit) -> str:
+def _value(value: float, unit: Unit, digits: int) -> str:
     match unit:
         case "points":
-            return f"{round(100 * value, 1) + 0.0:+.1f} points"  # -0.0 is shown as +0.0
+            return f"{round(100 * value, digits) + 0.0:+.{digits}f} points"  # no -0.0
         case "accuracy":
             return f"{100 * value:.1f} %"
         case "share":

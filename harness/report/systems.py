@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from harness.analysis.named import steps_in_words
 from harness.analysis.paper import is_of, measures
 from harness.analysis.published import Published, published
 from harness.analysis.statistics import Mean, share
@@ -18,7 +19,6 @@ from harness.report.trained import (
     data_of,
     in_per_cent,
     of_accuracies,
-    steps_in_words,
 )
 from harness.spec import ANN, paper
 

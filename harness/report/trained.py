@@ -11,7 +11,7 @@ import numpy as np
 from harness.analysis.ablations import ablated
 from harness.analysis.groups import grouped
 from harness.analysis.learning import curves
-from harness.analysis.named import data_in_full
+from harness.analysis.named import data_in_full, steps_in_words
 from harness.analysis.statistics import Mean, mean, share
 from harness.analysis.systems import Live
 from harness.analysis.trained import Condition, Trainings, trainings
@@ -31,7 +31,7 @@ from harness.report.drawing import (
     spread,
     steps_of_time,
 )
-from harness.spec import ANN, Case, paper
+from harness.spec import ANN, paper
 from harness.suites.ablations import AS_IT_IS
 
 ACCURACY = "test accuracy after the last epoch, %"
@@ -180,13 +180,6 @@ def _training_name(each: Trainings, suite: str) -> str:
     name = f"{case.scale} {name}"
     static = paper.settings(case.dataset).static
     return name if static and suite != "timesteps" else f"{name}, {steps_in_words(case)}"
-
-
-def steps_in_words(case: Case) -> str:
-    """T; of events with the width of a bin, since both decide how much of a recording is seen."""
-    if paper.settings(case.dataset).static:
-        return f"T = {case.T}"
-    return f"{case.T} x {case.trained.bin_us / 1000:g} ms"
 
 
 def ablations(rows: Sequence[Row]) -> Dots | None:

@@ -16,7 +16,7 @@ from harness.spec.given import NamedNetwork, NetworkFile
 from harness.spec.layers import AvgPool, Conv, Layer, Linear, Stage, Voting
 from harness.spec.network import LIF, Network, NeuNorm, Reading
 from harness.spec.selection import Access, Allocator, Budget, Say, Selection
-from harness.spec.training import BIN_US, DEAD_RATE, SGD, Adam, Loss, Training
+from harness.spec.training import BIN_US, DEAD_RATE, LOSS, SGD, Adam, Loss, Training
 
 __all__ = [
     "ANN",
@@ -24,6 +24,7 @@ __all__ = [
     "DEAD_RATE",
     "FLOOR",
     "LIF",
+    "LOSS",
     "Loss",
     "REFERENCE",
     "SGD",
