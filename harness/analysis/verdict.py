@@ -104,7 +104,7 @@ class Effect:
     @property
     def decided_by(self) -> str:
         """What it was held against, for the reason of a verdict."""
-        p = "" if self.p is None else f", p = {self.p:.3f}"
+        p = "" if self.p is None else ", p < 0.001" if self.p < 0.001 else f", p = {self.p:.3f}"
         what = "bar" if self._is_bound else "the least that matters:"
         matters = _value(self.matters, self.unit, 3 if self._is_fine else 1)
         return f"{self.text} ({what} {matters}{p})"
