@@ -62,18 +62,23 @@ def axis_of_accuracies(drawn: Sequence[Curve], title: str = ACCURACY) -> Axis:
 
 
 def timesteps(rows: Sequence[Row]) -> Curves | None:
-    """Fig. 5: test accuracy against T with intervals over seeds; dotted: tested over another T."""
+    """Fig. 5: test accuracy against T with intervals over seeds; dotted: tested over another T.
+
+    What is dotted has the colour that its T has by epoch too.
+    """
     found = trainings(rows, "timesteps")
     if not found:
         return None
     drawn = []
+    all_steps = sorted({each.condition.case.T for each in found})
     groups = list(grouped(found, _without_steps).values())
     titles = told_apart([group[0] for group in groups], _network_name)
-    for n, (name, group) in enumerate(zip(titles, groups, strict=True)):
+    for n, (name, group) in enumerate(zip(titles, groups, strict=True), len(all_steps)):
         steps = [float(each.condition.case.T) for each in group]
         marks = [of_accuracies(_accuracies(each), n) for each in group]
         drawn.append(Curve(name, n, tuple(zip(steps, marks, strict=True))))
-        drawn += [each for trained in group if (each := _over_steps(trained, n))]
+        over = ((each, all_steps.index(each.condition.case.T)) for each in group)
+        drawn += [curve for each, colour in over if (curve := _over_steps(each, colour))]
     steps = [x for curve in drawn for x, _ in curve.marks]
     return Curves(steps_of_time(steps), axis_of_accuracies(drawn), tuple(drawn))
 
