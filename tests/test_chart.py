@@ -211,14 +211,14 @@ def test_accuracies_end_at_0_and_100_per_cent() -> None:
 def test_what_was_trained_over_a_t_and_tested_over_others_has_a_colour_of_its_own() -> None:
     rows = [row for T in (2, 4) for row in training(0, (0.5,), suite="timesteps", T=T)]
     rows = [replace(each, key=f"{each.T}".rjust(16, "0")) for each in rows]
-    drawing, by_epoch = trained.timesteps(rows), trained.learning_curves(rows, "timesteps")
+    drawing = trained.timesteps(rows)
+    ((_, by_epoch, _),) = trained.learning_curves(rows, "timesteps")
     assert drawing is not None
     whole, *over = drawing.curves
     assert [each.name[:16] for each in over] == ["trained over T =", "trained over T ="]
     assert [each.colour for each in over] == [0, 1] and whole.colour == 2
     assert all(each.dotted for each in over)
-    for _, drawn, _ in by_epoch:
-        assert [each.colour for each in drawn.curves if each.listed] == [0, 1]
+    assert [each.colour for each in by_epoch.curves if each.listed] == [0, 1]
 
 
 def test_a_table_of_the_paper_shows_what_was_measured_beside_what_was_published() -> None:

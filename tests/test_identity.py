@@ -175,7 +175,7 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(copied: Path) -> Iterator[Path]:
-    """The copy, to be changed: it is as before afterwards, where a kernel's file has its time too.
+    """The copy, to be changed; afterwards its files are as before, in content and time.
 
     Kernels are kept by the path and time of their file: who changes none compiles none.
     """

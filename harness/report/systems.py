@@ -14,12 +14,7 @@ from harness.analysis.systems import Live, live
 from harness.analysis.trained import Condition, trainings
 from harness.records import Row
 from harness.report.drawing import Curve, Curves, Dots, Mark, Strip, Strips, linear, steps_of_time
-from harness.report.trained import (
-    axis_of_accuracies,
-    data_of,
-    in_per_cent,
-    of_accuracies,
-)
+from harness.report.trained import axis_of_accuracies, data_of, in_per_cent, of_accuracies
 from harness.spec import ANN, paper
 
 PUBLISHED = Mark(0.0, colour=0, form="bar")

@@ -77,8 +77,9 @@ def timesteps(rows: Sequence[Row]) -> Curves | None:
         steps = [float(each.condition.case.T) for each in group]
         marks = [of_accuracies(_accuracies(each), n) for each in group]
         drawn.append(Curve(name, n, tuple(zip(steps, marks, strict=True))))
-        over = ((each, all_steps.index(each.condition.case.T)) for each in group)
-        drawn += [curve for each, colour in over if (curve := _over_steps(each, colour))]
+        for each in group:
+            if over := _over_steps(each, all_steps.index(each.condition.case.T)):
+                drawn.append(over)
     steps = [x for curve in drawn for x, _ in curve.marks]
     return Curves(steps_of_time(steps), axis_of_accuracies(drawn), tuple(drawn))
 
