@@ -33,27 +33,38 @@ def _potentials(current, u, x, state, place, numbers, sizes, normalised):
             for pixel in range((end - begin) // maps):
                 count = 0
                 for y in range(pool):
-                    for e in range(pixel * pool * maps, (pixel + 1) * pool * maps):
-                        count += 1 if u[t, y, e] >= v_th else 0
+                    part = u[t, y, pixel * pool * maps : (pixel + 1) * pool * maps]
+                    for e in range(pool * maps):
+                        count += 1 if part[e] >= v_th else 0
                 x[t, pixel] = count
                 before = x[t - 1, pixel] if t > 0 else zero
                 x[t, pixel] = k2 * before + scale * (x[t, pixel] / area)  # eq. (9)
 
 
 @inlined
-def _back_to_counts(g, product, d_U, U, x, dx, k2, scale):
-    """NeuNorm backward, eqs. (9)-(10), of some pixels: g becomes the gradient of pooled spikes."""
-    maps = g.shape[0] // dx.shape[0]
-    for pixel in range(dx.shape[0]):
-        part = product[:maps]
+def _repeat(values, factor, over, pixels):
+    """A number of each pixel, by a factor, for each of its maps."""
+    maps = over.shape[0] // pixels
+    for pixel in range(pixels):
+        part, value = over[pixel * maps : (pixel + 1) * maps], factor * values[pixel]
         for c in range(maps):
-            e = pixel * maps + c
-            d_U[e] -= x[pixel] * g[e]
-            part[c] = U[e] * g[e]
-        dx[pixel] = k2 * dx[pixel] - summed(part)
-        more = scale * dx[pixel]
-        for e in range(pixel * maps, (pixel + 1) * maps):
-            g[e] += more
+            part[c] = value
+
+
+@inlined
+def _back_to_counts(g, product, over, d_U, U, x, dx, k2, scale, one):
+    """NeuNorm backward, eqs. (9)-(10), of some pixels: g becomes the gradient of pooled spikes."""
+    pixels, maps = dx.shape[0], g.shape[0] // dx.shape[0]
+    of_each, product = over[: g.shape[0]], product[: g.shape[0]]
+    _repeat(x, one, of_each, pixels)
+    for e in range(g.shape[0]):
+        d_U[e] -= of_each[e] * g[e]
+        product[e] = U[e] * g[e]
+    for pixel in range(pixels):
+        dx[pixel] = k2 * dx[pixel] - summed(product[pixel * maps : (pixel + 1) * maps])
+    _repeat(dx, scale, of_each, pixels)
+    for e in range(g.shape[0]):
+        g[e] += of_each[e]
 
 
 @inlined
@@ -81,7 +92,7 @@ def gradients(
     steps, _, height, _ = back.shape
     pool, maps, together = sizes
     width = back.shape[3] // maps
-    _, _, _, _, k2, scale, area, grown, zero, _, _, _ = numbers
+    _, _, _, _, k2, scale, area, grown, zero, one, _, _ = numbers
     moves, normalised, drops = current.shape[0] > 1, U.size > 0, keys.size > 0
     du, total = scratch[:pool], scratch[pool : 2 * pool]
     for row in range(first, last):
@@ -110,11 +121,11 @@ def gradients(
                         g[c] *= factors[c]
                 if normalised:
                     of_U = (d_U[i, begin:end], U[i, begin:end])
-                    _back_to_counts(g, product, of_U[0], of_U[1], x[t], dx, k2, scale)
-                for c in range(end - begin):
-                    g[c] /= area
+                    _back_to_counts(g, product, over, of_U[0], of_U[1], x[t], dx, k2, scale, one)
                 arriving = g
-                if pool > 1:
+                if pool > 1:  # without one the area is 1, and dividing is slow
+                    for c in range(end - begin):
+                        g[c] /= area
                     _spread(g, over, pool, maps)
                     arriving = over
                 for y in range(pool):

@@ -21,7 +21,7 @@ SIZE = 20
     CURRENT, U_, KEYS, OUT, BACK, D_U, D_BIAS, NUMBERS, X, SPIKING,
 ) = range(SIZE)  # fmt: skip
 NUMBERED = 12  # `Form.numbers`
-NEURONS = 128  # of a line that are taken together, if its pixels have fewer
+NEURONS = 512  # of a line that are taken together, if its pixels have fewer
 
 
 @inlined
@@ -68,7 +68,7 @@ def _spikes(stored: Any, number: Any, sent: Any) -> Callable[[], int]:
         pool, maps, together = sizes
         width = of_out[3] // maps
         v = np.empty((pool, of_out[3] * pool), numbers.dtype)
-        scratch = np.empty((6, max(width, together * pool * maps)), numbers.dtype)
+        scratch = np.empty((4, max(width, together * pool * maps)), numbers.dtype)
         out = array(call[OUT], of_out, sent)
         x = array(call[X], (of_out[0], of_out[1], of_out[2], width), number)
         # a kernel's to fill: numba drops what is put into an array here, as if nobody read it

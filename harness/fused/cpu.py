@@ -13,8 +13,9 @@ from __future__ import annotations
 import numpy as np
 
 from harness.fused.cache import inlined
+from harness.fused.event.vectors import BYTES, sum_of_lanes
 from harness.fused.events import MARK, MOST
-from harness.fused.intrinsics import counts_only, has, narrow, number, prefetch, put, wide
+from harness.fused.intrinsics import counts_only, narrow, number, prefetch, put, wide, with_bits
 from harness.reference.dropout import FIRST, SECOND
 
 
@@ -34,11 +35,14 @@ def draw(kept, keys, place, threshold, grown, zero):
 @inlined
 def summed(values):
     """The sum of a scratch row, which it overwrites: by halves, so that it runs in vectors."""
-    rest = values.shape[0]
+    rest, lanes = values.shape[0], BYTES // values.itemsize
     while rest > 1:
+        if rest == lanes:
+            return sum_of_lanes(values.ctypes.data, (values[0],))
         half = rest // 2
+        low, high = values[:half], values[rest - half : rest]
         for c in range(half):
-            values[c] += values[rest - half + c]
+            low[c] += high[c]
         rest -= half
     return values[0]
 
@@ -73,9 +77,9 @@ def _normalise(total, x, scratch, k2, scale, area):
     """NeuNorm's x of some pixels at the next step, eq. (9)."""
     maps = total.shape[0] // x.shape[0]
     for pixel in range(x.shape[0]):
-        count = 0
-        for c in range(pixel * maps, (pixel + 1) * maps):
-            count += int(total[c])
+        part, count = total[pixel * maps : (pixel + 1) * maps], 0
+        for c in range(maps):
+            count += int(part[c])
         scratch[0] = count  # in the potential's type: with an integer it would widen
         x[pixel] = k2 * x[pixel] + scale * (scratch[0] / area)
 
@@ -83,13 +87,15 @@ def _normalise(total, x, scratch, k2, scale, area):
 @inlined
 def _send(target, total, U, x, kept, drops, area, zero):
     """What some pixels send of their windows' spikes, eq. (10) where U is not empty."""
-    if U.size > 0:
+    if U.size > 0 and not counts_only(target):  # counts go as they are, and x with them
         maps = total.shape[0] // x.shape[0]
         for pixel in range(x.shape[0]):
-            inhibition = x[pixel]
-            for c in range(pixel * maps, (pixel + 1) * maps):
-                value = total[c] / area - U[c] * inhibition
-                put(target, c, value * kept[c] if drops else value, total[c])
+            begin, end, inhibition = pixel * maps, (pixel + 1) * maps, x[pixel]
+            part, of_U, to = total[begin:end], U[begin:end], target[begin:end]
+            factor = kept[begin:end]
+            for c in range(maps):
+                value = part[c] / area - of_U[c] * inhibition
+                put(to, c, value * factor[c] if drops else value, part[c])
     elif drops:
         for c in range(total.shape[0]):
             left = total[c] if kept[c] > zero else zero
@@ -109,7 +115,7 @@ def spikes(
     dropout -> out (T, B, h, w C), where h = H // pool and w = W // pool. Where `out` is of bytes,
     it takes how many of each window's neurons fired (none where dropout drops them), sent_x
     (T, B, h, w) takes NeuNorm's x, and sent_count (2,) how many counts are not 0 and how many bytes
-    are marked (`Form.marks`). Scratch: potentials v (pool, w pool C), scratch (6, w or as many
+    are marked (`Form.marks`). Scratch: potentials v (pool, w pool C), scratch (4, w or as many
     neurons as are taken together). numbers: `Form.numbers`, of the potential's type; sizes: pool,
     maps, pixels taken together.
     """
@@ -118,14 +124,12 @@ def spikes(
     width = sent_x.shape[3]
     _, _, _, _, k2, scale, area, grown, zero, one, mark, _ = numbers
     moves, normalised, drops = current.shape[0] > 1, U.size > 0, keys.size > 0
-    x, kept, hits, marks = scratch[1], scratch[2], scratch[3], scratch[4]
+    x, kept = scratch[1], scratch[2]
     bits, spiking, marked = 1 if mark > zero else MOST, 0, 0
     for row in range(first, last):
         b, i = row // height, row % height
         v[:] = zero
         x[:] = zero
-        hits[:] = zero
-        marks[:] = zero
         for t in range(steps):
             later = t + 1 if t + 1 < steps else t
             for j in range(0, width, together):
@@ -140,7 +144,7 @@ def spikes(
                     _fire(arriving, v[y - i * pool, begin * pool : end * pool], fired, numbers, out)
                 total = fired
                 if pool > 1:
-                    total = scratch[5][: end - begin]
+                    total = scratch[3][: end - begin]
                     total[:] = zero
                     _pool(fired, total, pixels, pool, maps)
                 weights, of_x = U[:0, 0], x[j : j + pixels]
@@ -156,11 +160,8 @@ def spikes(
                 target = out[t, b, i, begin:end]
                 _send(target, total, weights, of_x, kept, drops, area, zero)
                 if counts_only(out):
-                    for c in range(end - begin):
-                        hits[c] += one if has(target[c], bits) else zero
-                        marks[c] += one if has(target[c], MARK) else zero
-        spiking += int(summed(hits))
-        marked += int(summed(marks))
+                    spiking += with_bits(target, bits)
+                    marked += with_bits(target, MARK)
     sent_count[0], sent_count[1] = spiking, marked
 
 
@@ -177,10 +178,11 @@ def values(counts, x, U, out, gain, bits, first, last):
         line, target = counts[0, n, i], out[0, n, i]
         if U.size > 0:
             for pixel in range(width):
-                inhibition = x[0, n, i, pixel]
-                for c in range(pixel * maps, (pixel + 1) * maps):
-                    value = number(line[c] & bits, gain) * gain - U[i, c] * inhibition
-                    target[c] = narrow(value, target[c])
+                begin, end, inhibition = pixel * maps, (pixel + 1) * maps, x[0, n, i, pixel]
+                part, of_U, to = line[begin:end], U[i, begin:end], target[begin:end]
+                for c in range(maps):
+                    value = number(part[c] & bits, gain) * gain - of_U[c] * inhibition
+                    to[c] = narrow(value, to[c])
         else:
             for c in range(line.shape[0]):
                 target[c] = narrow(number(line[c] & bits, gain) * gain, target[c])

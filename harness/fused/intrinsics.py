@@ -70,17 +70,6 @@ def _(out) -> Any:
     return lambda out: False
 
 
-def has(sent, bits) -> Any:
-    """Whether one of a count's bits is set; a value that is no count has none."""
-
-
-@overload(has, inline="always")
-def _(sent, bits) -> Any:
-    if sent == types.uint8:
-        return lambda sent, bits: (sent & np.uint8(bits)) != 0
-    return lambda sent, bits: False
-
-
 def number(count, like) -> Any:
     """A count as a number of the type of `like`."""
 
@@ -129,6 +118,49 @@ def _typed_prefetch(typing_context: Any, row: Any) -> Any:
 
 prefetch: Any = intrinsic(_typed_prefetch)
 """Asks for a row of memory that is read soon, where the processor does not foresee the jump."""
+
+
+def with_bits(row, bits) -> Any:
+    """How many of a row's counts have one of these bits; values are no counts and have none."""
+
+
+@overload(with_bits, inline="always")
+def _(row, bits) -> Any:
+    if row.dtype == types.uint8:
+        return lambda row, bits: _with_bits(row, np.uint8(bits))
+    return lambda row, bits: 0
+
+
+def _typed_with_bits(typing_context: Any, row: Any, bits: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        word, lanes = ir.IntType(64), 64  # so a word holds the answers of one step
+        size, zero = builder.extract_value(array.shape, 0), word(0)
+        found = cgutils.alloca_once_value(builder, zero)
+
+        def look(at: Any, kind: Any, wanted: Any) -> None:
+            place = builder.bitcast(builder.gep(array.data, [at]), kind.as_pointer())
+            some = builder.and_(builder.load(place, align=1), wanted)
+            has = builder.icmp_unsigned("!=", some, kind(None))
+            answers = builder.bitcast(has, ir.IntType(getattr(kind, "count", 1)))
+            number = builder.zext(builder.ctpop(answers), word)
+            builder.store(builder.add(builder.load(found), number), found)
+
+        byte = ir.IntType(8)
+        bytes_, whole = ir.VectorType(byte, lanes), builder.and_(size, word(-lanes))
+        first = builder.insert_element(bytes_(ir.Undefined), arguments[1], ir.IntType(32)(0))
+        everywhere = ir.VectorType(ir.IntType(32), lanes)(None)
+        wanted = builder.shuffle_vector(first, bytes_(ir.Undefined), everywhere)
+        with cgutils.for_range_slice(builder, zero, whole, word(lanes)) as (at, _):
+            look(at, bytes_, wanted)
+        with cgutils.for_range_slice(builder, whole, size, word(1)) as (at, _):
+            look(at, byte, arguments[1])
+        return builder.load(found)
+
+    return types.int64(row, types.uint8), code
+
+
+_with_bits: Any = intrinsic(_typed_with_bits)
 
 
 def _typed_pointer(typing_context: Any, address: Any) -> Any:
