@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from functools import partial
 
 import pytest
@@ -16,11 +17,10 @@ from harness.adapter import record_spikes
 from harness.conformance import random_batch, small
 from harness.reference import dropout
 from harness.reference.initialise import copy_parameters, initialised
-from harness.spec import LIF, Network, Reading
+from harness.spec import LIF, Network, Reading, paper
 
 pytest.importorskip("numba", reason="needs numba, the extra `fused`")
 from adapters import fused as fused_adapter  # noqa: E402
-from harness.fused import network as fused_network  # noqa: E402
 from harness.fused import on_cpu  # noqa: E402
 from harness.fused.event import choice  # noqa: E402
 from harness.fused.events import MARK, Events, Ran  # noqa: E402
@@ -135,16 +135,21 @@ def test_by_events_it_is_as_dense_in_bf16(choose: Choose) -> None:
         assert torch.cosine_similarity(dense.flatten(), ours.flatten(), 0) > 0.99
 
 
-def test_an_inference_in_parts_is_the_whole(
-    choose: Choose, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_inference_in_parts_is_the_whole(choose: Choose) -> None:
     choose(True, True, True)
     module, _, x = pair(small("cifar10"), 4, 5, static=True)
     whole = module(x)
     with torch.no_grad():
         for at_once in (1, 8, 1000):
-            monkeypatch.setattr(fused_network, "AT_ONCE", at_once)
+            module.at_once = at_once
             assert torch.equal(module(x), whole)
+
+
+def test_smaller_networks_take_more_samples_at_once() -> None:
+    of = {name: FusedNetwork(paper.network(name, "cifar10")[1]).at_once for name in paper.SCALES}
+    assert set(of.values()) == {40}  # the paper's own
+    eighth = paper.network("CIFARNet", "cifar10", width=Fraction(1, 8))[1]
+    assert FusedNetwork(eighth).at_once == 4 * 40  # 32 maps of 32 x 32, for 128
 
 
 @pytest.mark.parametrize("p", [0.0, 0.4])

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
+from math import prod
 from typing import Any, NamedTuple, Protocol, cast
 
 import torch
@@ -22,8 +23,8 @@ from harness.reference import dropout, synapses
 from harness.reference.neunorm import NeuNorm
 from harness.spec import Conv, Network, Stage
 
-# Samples times steps that an inference takes at once: what it holds is in proportion.
-AT_ONCE = 40
+# Samples times steps that an inference takes at once; more where no layer is large.
+AT_ONCE, LARGE = 40, 128 * 32 * 32
 
 
 class Run(NamedTuple):
@@ -122,10 +123,9 @@ def _forward(
 
 def _sent(current: Tensor, U: Tensor | None, run: Run, call: Call) -> Tensor | Events:
     """What goes to the next layer: events where it takes them, else (N, C, h, w)."""
-    if call.sends_events:
-        events = run.kernels.events(current, U, call.form)
-        if events is not None:
-            return events
+    events = run.kernels.events(current, U, call.form) if call.sends_events else None
+    if events is not None:
+        return events
     return run.kernels.spikes(current, U, call.form).flatten(0, 1)
 
 
@@ -139,9 +139,7 @@ def _backward(
     size = maps, height // call.form.pool, width // call.form.pool
     back = back.reshape(run.steps, run.batch, *size)  # a product's is flat
     through = run.kernels.gradients(layer.current, U, back, call.form)
-    d_current = through.current.flatten(0, 1)
-    if call.synapse.product:
-        d_current = d_current.flatten(1)
+    d_current = through.current.flatten(0, 1).flatten(1 if call.synapse.product else 3)
     d_weight = call.synapse.weight_gradient(d_current, layer.inputs, weight).to(wide)
     dx = call.synapse.input_gradient(d_current, layer.inputs, weight) if wants_dx else None
     return dx, d_weight, through.bias.to(wide), through.U
@@ -200,6 +198,8 @@ class FusedNetwork(nn.Module):
     def __init__(self, network: Network, *, dense: bool = False, detached: bool = False) -> None:
         super().__init__()
         self.network = network
+        largest = max(prod(stage.output_shape) for stage in network.stages)
+        self.at_once = AT_ONCE * max(1, LARGE // largest)
         self.layers = nn.ModuleList(
             Layer(stage, network, dense=dense, detached=detached) for stage in network.stages
         )
@@ -216,7 +216,7 @@ class FusedNetwork(nn.Module):
         )
         recording = any(layer.tap.recording for layer in self._layers)
         samples = x.shape[1]
-        at_once = samples if keeps or recording else max(1, AT_ONCE // len(x))
+        at_once = samples if keeps or recording else max(1, self.at_once // len(x))
         parts = [slice(start, start + at_once) for start in range(0, samples, at_once)]
         made: list[Made] = [{} if len(parts) > 1 else None for _ in self._layers]
         outs = [
