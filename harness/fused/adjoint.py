@@ -42,29 +42,29 @@ def _potentials(current, u, x, state, place, numbers, sizes, normalised):
 
 
 @inlined
-def _repeat(values, factor, over, pixels):
-    """A number of each pixel, by a factor, for each of its maps."""
+def _repeat(values, over, pixels):
+    """A number of each pixel for each of its maps, so that one loop takes all pixels."""
     maps = over.shape[0] // pixels
     for pixel in range(pixels):
-        part, value = over[pixel * maps : (pixel + 1) * maps], factor * values[pixel]
+        part, value = over[pixel * maps : (pixel + 1) * maps], values[pixel]
         for c in range(maps):
             part[c] = value
 
 
 @inlined
-def _back_to_counts(g, product, over, d_U, U, x, dx, k2, scale, one):
+def _back_to_counts(g, product, over, d_U, U, x, dx, k2, scale):
     """NeuNorm backward, eqs. (9)-(10), of some pixels: g becomes the gradient of pooled spikes."""
     pixels, maps = dx.shape[0], g.shape[0] // dx.shape[0]
     of_each, product = over[: g.shape[0]], product[: g.shape[0]]
-    _repeat(x, one, of_each, pixels)
+    _repeat(x, of_each, pixels)
     for e in range(g.shape[0]):
         d_U[e] -= of_each[e] * g[e]
         product[e] = U[e] * g[e]
     for pixel in range(pixels):
         dx[pixel] = k2 * dx[pixel] - summed(product[pixel * maps : (pixel + 1) * maps])
-    _repeat(dx, scale, of_each, pixels)
+    _repeat(dx, of_each, pixels)
     for e in range(g.shape[0]):
-        g[e] += of_each[e]
+        g[e] += scale * of_each[e]
 
 
 @inlined
@@ -92,7 +92,7 @@ def gradients(
     steps, _, height, _ = back.shape
     pool, maps, together = sizes
     width = back.shape[3] // maps
-    _, _, _, _, k2, scale, area, grown, zero, one, _, _ = numbers
+    _, _, _, _, k2, scale, area, grown, zero, _, _, _ = numbers
     moves, normalised, drops = current.shape[0] > 1, U.size > 0, keys.size > 0
     du, total = scratch[:pool], scratch[pool : 2 * pool]
     for row in range(first, last):
@@ -121,7 +121,7 @@ def gradients(
                         g[c] *= factors[c]
                 if normalised:
                     of_U = (d_U[i, begin:end], U[i, begin:end])
-                    _back_to_counts(g, product, over, of_U[0], of_U[1], x[t], dx, k2, scale, one)
+                    _back_to_counts(g, product, over, of_U[0], of_U[1], x[t], dx, k2, scale)
                 arriving = g
                 if pool > 1:  # without one the area is 1, and dividing is slow
                     for c in range(end - begin):

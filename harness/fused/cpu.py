@@ -1,8 +1,8 @@
 """The neuron over all steps as a numba kernel: LIF, pool and NeuNorm in one pass over memory.
 
 Arrays are channels-last, (T, B, H, W C), so a line's pixels and maps are one row. A few pixels are
-taken together, so that the inner loops are long where maps are few, and their steps lie in the
-first cache. A current that is the same at every step has one step there. No fastmath: each
+taken together, so that the inner loops are long where maps are few, and their steps stay in the
+caches. A current that is the same at every step has one step there. No fastmath: each
 operation rounds as the reference's does, so the spikes are the reference's. bf16 arrays come as
 uint16; potentials are float32 then. A kernel works on the rows `first` to `last` of B x pooled
 height, so that threads share the rows.
@@ -34,7 +34,10 @@ def draw(kept, keys, place, threshold, grown, zero):
 
 @inlined
 def summed(values):
-    """The sum of a scratch row, which it overwrites: by halves, so that it runs in vectors."""
+    """The sum of a scratch row, which it overwrites: by halves, so that it runs in vectors.
+
+    A row of one vector is summed in its register, in the same order.
+    """
     rest, lanes = values.shape[0], BYTES // values.itemsize
     while rest > 1:
         if rest == lanes:
@@ -122,7 +125,7 @@ def spikes(
     steps, _, height, _ = out.shape
     pool, maps, together = sizes
     width = sent_x.shape[3]
-    _, _, _, _, k2, scale, area, grown, zero, one, mark, _ = numbers
+    _, _, _, _, k2, scale, area, grown, zero, _, mark, _ = numbers
     moves, normalised, drops = current.shape[0] > 1, U.size > 0, keys.size > 0
     x, kept = scratch[1], scratch[2]
     bits, spiking, marked = 1 if mark > zero else MOST, 0, 0
