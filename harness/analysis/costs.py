@@ -126,7 +126,7 @@ def spiking(layers: Sequence[LayerMeans], T: int, *, static: bool) -> Spiking:
     """
     fixed, by_spikes = Moved(), Moved()
     for each in layers:
-        neurons = prod(each.stage.output_shape)
+        neurons = each.stage.neurons
         states = neurons + _auxiliary(each.stage)
         price = bit_price(states * STATE_BITS)
         updates = Moved(
@@ -174,7 +174,7 @@ def _of_spikes(each: LayerMeans, T: int) -> Moved:
     """What the spikes that enter a layer cost; those that left a layer are those before a pool."""
     if each.before is None:
         return Moved()
-    senders = prod(each.before.output_shape)
+    senders = each.before.neurons
     address = ceil(log2(max(2, senders)))
     return Moved(
         arithmetic=each.accumulates * INT8.ac,

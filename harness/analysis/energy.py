@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import nan, prod
+from math import nan
 
 import pandas as pd
 
@@ -172,7 +172,7 @@ def _counted(each: Inference) -> dict[str, object]:
 
 
 def _neurons(layers: Sequence[LayerMeans]) -> int:
-    return sum(prod(layer.stage.output_shape) for layer in layers)
+    return sum(layer.stage.neurons for layer in layers)
 
 
 def _with_memory(each: Inference, ann: Inference | None) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import nan, prod
+from math import nan
 from statistics import fmean
 
 from harness.analysis.costs import LayerMeans
@@ -70,7 +70,7 @@ class Inference:
         """Spikes a neuron and step, of the layers that drive others; of units, those not zero."""
         hidden = self.layers[:-1]
         steps = 1 if self.is_ann else self.case.T
-        neurons = sum(prod(each.stage.output_shape) for each in hidden)
+        neurons = sum(each.stage.neurons for each in hidden)
         return sum(each.spikes for each in hidden) / (neurons * steps) if neurons else nan
 
     @property

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
-from math import prod
 from typing import Any, NamedTuple, Protocol, cast
 
 import torch
@@ -23,8 +22,8 @@ from harness.reference import dropout, synapses
 from harness.reference.neunorm import NeuNorm
 from harness.spec import Conv, Network, Stage
 
-# Samples times steps that an inference takes at once; more where no layer is large.
-AT_ONCE, LARGE = 40, 128 * 32 * 32
+AT_ONCE = 40  # samples times steps that an inference takes at once; what it holds is in proportion
+LARGE = 128 * 32 * 32  # neurons of a layer: a network that has none as large takes more at once
 
 
 class Run(NamedTuple):
@@ -139,7 +138,8 @@ def _backward(
     size = maps, height // call.form.pool, width // call.form.pool
     back = back.reshape(run.steps, run.batch, *size)  # a product's is flat
     through = run.kernels.gradients(layer.current, U, back, call.form)
-    d_current = through.current.flatten(0, 1).flatten(1 if call.synapse.product else 3)
+    d_current = through.current.flatten(0, 1)
+    d_current = d_current.flatten(1) if call.synapse.product else d_current
     d_weight = call.synapse.weight_gradient(d_current, layer.inputs, weight).to(wide)
     dx = call.synapse.input_gradient(d_current, layer.inputs, weight) if wants_dx else None
     return dx, d_weight, through.bias.to(wide), through.U
@@ -198,7 +198,7 @@ class FusedNetwork(nn.Module):
     def __init__(self, network: Network, *, dense: bool = False, detached: bool = False) -> None:
         super().__init__()
         self.network = network
-        largest = max(prod(stage.output_shape) for stage in network.stages)
+        largest = max(stage.neurons for stage in network.stages)
         self.at_once = AT_ONCE * max(1, LARGE // largest)
         self.layers = nn.ModuleList(
             Layer(stage, network, dense=dense, detached=detached) for stage in network.stages

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 
 import torch
 from torch import Tensor
@@ -110,7 +109,7 @@ def _operations(stage: Stage, given: _Entering, fired: Tensor) -> LayerOperation
 def _driven(stage: Stage, amounts: Tensor) -> int:
     """The amounts (T, B, ...), each times the synapses that it drives. Exact below 2**53."""
     if not isinstance(stage.synapse, Conv):
-        return round(float(amounts.sum(dtype=torch.float64))) * prod(stage.output_shape)
+        return round(float(amounts.sum(dtype=torch.float64))) * stage.neurons
     maps, height, width = stage.output_shape
     places = amounts.flatten(0, 2).sum(0, dtype=torch.float64).cpu()  # (H, W)
     rows, columns = (

@@ -26,7 +26,7 @@ def synapse(stage: Stage) -> nn.Conv2d | FlatLinear:
         case Conv(channels, kernel):
             return nn.Conv2d(stage.input_shape[0], channels, kernel, padding=kernel // 2)
         case Linear() | Voting():
-            return FlatLinear(prod(stage.input_shape), prod(stage.output_shape))
+            return FlatLinear(prod(stage.input_shape), stage.neurons)
         case _:
             assert_never(stage.synapse)
 

@@ -19,7 +19,7 @@ def dense(stage: Stage) -> int:
     `Stage.macs` counts the padding too.
     """
     if not isinstance(stage.synapse, Conv):
-        return prod(stage.input_shape) * prod(stage.output_shape)
+        return prod(stage.input_shape) * stage.neurons
     channels, height, width = stage.input_shape
     kernel = stage.synapse.kernel
     taps = sum(reach(height, kernel)) * sum(reach(width, kernel))

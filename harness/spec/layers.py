@@ -65,6 +65,11 @@ class Stage:
     drops: bool  # whether dropout, where it is on, acts on the way to the next layer
 
     @property
+    def neurons(self) -> int:
+        """Neurons of the layer."""
+        return prod(self.output_shape)
+
+    @property
     def weights(self) -> int:
         """Weights of the synapse; biases and U, which are few, are not counted."""
         return self.macs // prod(self.output_shape[1:])
@@ -75,4 +80,4 @@ class Stage:
         inputs = self.input_shape[0]
         if isinstance(self.synapse, Conv):
             inputs *= self.synapse.kernel**2
-        return inputs * prod(self.output_shape)
+        return inputs * self.neurons

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
-
 import psutil
 import torch
 
@@ -17,7 +15,7 @@ SPARE = 0.1  # of the machine's memory, which stays free: estimates are rough
 
 def iteration_mib(case: Case) -> float:
     """What an iteration takes beside the weights, about."""
-    neurons = sum(prod(stage.output_shape) for stage in case.network.stages)
+    neurons = sum(stage.neurons for stage in case.network.stages)
     return BYTES_PER_NEURON_STEP * neurons * case.T * case.batch_size / 2**20
 
 
