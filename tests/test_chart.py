@@ -14,7 +14,7 @@ from test_ranks import changed, contender, rounds, run, run_in_bf16
 from harness.analysis.named import data_in_full
 from harness.analysis.speed import acceleration_lines
 from harness.datasets import cifar10
-from harness.records import IterationRow, Row
+from harness.records import EpochRow, IterationRow, Row
 from harness.report import chart, figures, picture, systems, timings, trained
 from harness.report.drawing import (
     Axis,
@@ -32,7 +32,7 @@ from harness.report.drawing import (
     per_cent,
     steps_of_time,
 )
-from harness.report.marks import dots
+from harness.report.marks import curves, dots
 from harness.report.page import page
 
 AXIS = logarithmic("time", [0.5, 1.0, 4.0], "{:.2f} x floor")
@@ -206,6 +206,19 @@ def test_accuracies_end_at_0_and_100_per_cent() -> None:
     ((_, mark),) = drawing.curves[0].marks
     assert (mark.low, mark.high) == (pytest.approx(0.0), pytest.approx(100.0))
     assert drawing.curves[0].name.endswith("photographs: CIFARNet")
+
+
+def test_a_mark_of_trainings_of_which_a_seed_learnt_nothing_is_hollow() -> None:
+    fine, lost = training(0, (0.6,)), training(1, (0.1,))
+    lost = [replace(r, train_accuracy=0.1) if isinstance(r, EpochRow) else r for r in lost]
+    drawing = trained.timesteps([*fine, *lost])
+    assert drawing is not None
+    ((_, mark),) = drawing.curves[0].marks
+    assert (mark.hollow, mark.note) == (True, "seed 1 learnt nothing")
+    drawn, _ = curves(drawing, 400.0)
+    assert 'class="sign hollow"' in drawn and "seed 1 learnt nothing" in drawn
+    sound = trained.timesteps(fine)
+    assert sound is not None and not sound.curves[0].marks[0][1].hollow
 
 
 def test_what_was_trained_over_a_t_and_tested_over_others_has_a_colour_of_its_own() -> None:

@@ -157,6 +157,17 @@ def test_networks_that_had_not_converged_say_nothing(change: Any, why: str | Non
         assert why is None or (why in verdict.reason and "--epochs" in verdict.would_change)
 
 
+@ANY("rows", [RISING, FALLING])
+def test_one_seed_that_learnt_nothing_leaves_a_claim_open_and_is_named(rows: list[Row]) -> None:
+    lost = [r for r in along(rows, *(0.19,) * EPOCHS) if r.seed == 2 and r.scale == "Large"]
+    kept = [r for r in rows if r.seed != 2 or r.scale != "Large"]
+    verdict = judged("fig4", [*kept, *lost])
+    assert verdict.status == "inconclusive"
+    assert "near chance with seed 2 (CIFAR-10 Large" in verdict.reason
+    found = [r for r in along(rows, *(0.21,) * EPOCHS) if r.seed == 2 and r.scale == "Large"]
+    assert judged("fig4", [*kept, *found]).status != "inconclusive"
+
+
 def test_a_claim_on_several_data_sets_needs_all_and_falls_by_one() -> None:
     other: dict[str, Any] = {"dataset": "nmnist"}
     up = ((0.3, 0.4, 0.5), (0.31, 0.42, 0.5), (0.3, 0.38, 0.49))

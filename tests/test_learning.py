@@ -313,6 +313,19 @@ def test_a_dead_layer_and_a_loss_that_stays_are_warned_of() -> None:
     assert "the loss has not moved" in stays
 
 
+def test_layers_that_say_the_same_of_every_sample_are_warned_of() -> None:
+    learner = epoch.begin(case(optimiser=SGD(0.001)), data())
+    layer = learner.module.layers[-2]  # the fully connected one
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.fill_(10.0)  # so all its neurons always fire, far from their threshold
+    first = epoch.epoch(learner, 1, lambda fraction: None)
+    (blind,) = (each for each in first.warnings if "same for every sample" in each)
+    assert "the spikes of 3 16FC" in blind and first.rates[-2] == 1.0
+    _, healthy = trained(case(), data(), 1)
+    assert not any("same for every" in each for each in healthy[0].warnings)
+
+
 def test_a_loss_that_is_no_number_ends_the_run() -> None:
     learner = epoch.begin(case(), data())
     with torch.no_grad():

@@ -80,6 +80,17 @@ def test_neunorm_says_how_soon_each_reaches_what_all_reach() -> None:
     assert off["contrast"] == pytest.approx(0.4)
 
 
+def test_seeds_that_learnt_nothing_are_in_the_mean_and_are_counted() -> None:
+    lost = [
+        replace(r, train_accuracy=0.19) if isinstance(r, EpochRow) and r.epoch == 2 else r
+        for r in training(1, (0.5, 0.1))
+    ]
+    rows = [*training(0, (0.5, 0.7)), *lost, *training(0, (0.5,), T=1)]
+    table = tables.TABLES["timesteps"](rows)
+    assert list(table["at_chance"]) == [0, 1] and list(table["n"]) == [1, 2]
+    assert table["accuracy"][1] == pytest.approx(0.4)
+
+
 def test_scale_is_in_the_papers_order() -> None:
     rows = [
         row

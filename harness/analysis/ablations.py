@@ -10,7 +10,7 @@ import pandas as pd
 from harness.analysis.groups import grouped
 from harness.analysis.statistics import mean
 from harness.analysis.trained import Condition, Trainings, table, trainings
-from harness.records import EpochRow, Row
+from harness.records import Row
 from harness.spec import DEAD_RATE, Case
 from harness.suites.ablations import ABLATIONS, AS_IT_IS
 
@@ -94,14 +94,9 @@ def ablations(records: Iterable[Row]) -> pd.DataFrame:
     return made
 
 
-def _last(each: Trainings) -> list[EpochRow]:
-    by_seed = grouped(each.of_kind(EpochRow), lambda row: row.seed)
-    return [max(rows, key=lambda row: row.epoch) for rows in by_seed.values()]
-
-
 def _dead(each: Trainings) -> list[float]:
-    return [float(sum(rate < DEAD_RATE for rate in row.rates)) for row in _last(each)]
+    return [float(sum(rate < DEAD_RATE for rate in row.rates)) for row in each.last_epochs]
 
 
 def _accuracies(each: Trainings) -> list[float]:
-    return [row.train_accuracy for row in _last(each)]
+    return [row.train_accuracy for row in each.last_epochs]

@@ -25,6 +25,8 @@ from harness.spec import Case, Training, paper
 
 R = TypeVar("R", bound=Record)
 
+LEARNT = 2.0  # times chance: who reads less of what it was trained on has learnt nothing
+
 # What must be said of data wherever a figure of them is shown.
 FLAGS = ("partial", "lossy", "simulated", "substitute")
 
@@ -151,6 +153,18 @@ class Trainings:
         """Test accuracy after the last epoch, by seed."""
         return {row.seed: row.test_accuracy for row in self.ended}
 
+    @property
+    def last_epochs(self) -> list[EpochRow]:
+        """The last epoch of each seed."""
+        by_seed = grouped(self.of_kind(EpochRow), lambda row: row.seed)
+        return [max(rows, key=lambda row: row.epoch) for rows in by_seed.values()]
+
+    @property
+    def at_chance(self) -> tuple[int, ...]:
+        """The seeds that learnt nothing: on what they were trained on they end near chance."""
+        least = LEARNT / self.condition.case.network.classes
+        return tuple(row.seed for row in self.last_epochs if row.train_accuracy < least)
+
     def of_kind(self, kind: type[R]) -> list[R]:
         """The rows of that kind of all its trainings."""
         return [row for row in self.rows if isinstance(row, kind)]
@@ -208,14 +222,18 @@ def _nth(row: Row) -> tuple[object, ...]:
 def table(
     found: list[Trainings], more: Sequence[Mapping[str, object]] | None = None
 ) -> pd.DataFrame:
-    """One line a condition: its main fields, the figures, `more`, and the other fields."""
+    """One line a condition: its main fields, the figures, `more`, and the other fields.
+
+    `at_chance`: how many of the n seeds learnt nothing. They are in the means.
+    """
     front = ("dataset", "scale", "framework", "neunorm", "T")
     extra = more or [{} for _ in found]
     lines = []
     for each, added in zip(found, extra, strict=True):
         columns = each.condition.columns()
         first = {name: columns.pop(name) for name in front}
-        lines.append({**first, **asdict(each.figures), **added, **columns})
+        figures = {**asdict(each.figures), "at_chance": len(each.at_chance)}
+        lines.append({**first, **figures, **added, **columns})
     return pd.DataFrame(lines)
 
 

@@ -61,7 +61,7 @@ def said(form: str, label: str, mark: Mark) -> str:
 
 def shape(x: float, y: float, mark: Mark) -> Markup:
     """The sign that stands at a value."""
-    kind = "sign hollow" if mark.hollow else "sign"
+    kind = _sign(mark)
     match mark.form:
         case "circle":
             return Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="4"/>').format(kind, x, y)
@@ -70,6 +70,10 @@ def shape(x: float, y: float, mark: Mark) -> Markup:
             return Markup(f'<path class="{{}}" d="{path}"/>').format(kind, x, y - 5)
         case "bar":
             return line((x, y - 6), (x, y + 6), "stout")
+
+
+def _sign(mark: Mark) -> str:
+    return "sign hollow" if mark.hollow else "sign"
 
 
 def dots(drawing: Dots, width: float) -> tuple[Markup, float]:
@@ -202,8 +206,8 @@ def _point(at: tuple[float, float], up: Span, curve: Curve, value: float, mark: 
     if low < high and not curve.band and not curve.dotted:
         parts.append(line((at[0], up.at(low)), (at[0], up.at(high)), "interval"))
     sign = Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="{}"/>')
-    small = "unseen" if curve.dotted else "sign"
-    parts.append(sign.format(small, *at, 2.5 if curve.band or curve.dotted else 4))
+    kind = "unseen" if curve.dotted else _sign(mark)
+    parts.append(sign.format(kind, *at, 2.5 if curve.band or curve.dotted else 4))
     name = said(up.axis.form, f"{curve.name}, {value:g}", mark)
     return Markup("<g><title>{}</title>{}</g>").format(name, joined(parts))
 

@@ -27,6 +27,10 @@ TRAINED = {
     "neunorm": "NeuNorm",
     "accuracy": "Tables 3 to 6",
 }
+HOLLOW = (
+    "Hollow: with seeds that learnt nothing (below twice chance on their training data), which "
+    "count; at chance: how many."
+)
 BANDS = "By epoch, shaded: the 95 % interval of the mean over seeds; dotted: in training."
 
 
@@ -37,7 +41,7 @@ def timesteps(rows: list[Row]) -> Section | None:
         "timesteps",
         "Accuracy against T (Fig. 5)",
         "Bars: 95 % interval of the mean over seeds. Dotted: a network trained over one T and "
-        "tested over others.",
+        f"tested over others. {HOLLOW}",
         trained.timesteps,
     )
 
@@ -48,7 +52,7 @@ def scale(rows: list[Row]) -> Section | None:
         rows,
         "scale",
         "Accuracy against scale (Fig. 4)",
-        "Bars: 95 % interval of the mean over seeds.",
+        f"Bars: 95 % interval of the mean over seeds. {HOLLOW}",
         trained.scale,
     )
 
@@ -94,7 +98,7 @@ def ablations(rows: list[Row]) -> Section | None:
     text = (
         "Each differs from the first in one thing alone. difference: to the first, by seeds that "
         "both have, with Student's 95 % interval; dead layers: those that fire at less than a "
-        "thousandth at the end. " + SECONDS
+        f"thousandth at the end. {HOLLOW} {SECONDS}"
     )
     drawing = trained.ablations(rows)
     caption = "Accuracy less that of the training without the change"

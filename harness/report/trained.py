@@ -55,6 +55,17 @@ def in_per_cent(found: Mean, colour: int, note: str = "") -> Mark:
     return Mark(value, low, high, found.n, note, colour)
 
 
+def _ended(each: Trainings, colour: int) -> Mark:
+    """The mean of where trainings ended, with its interval."""
+    return _doubted(of_accuracies(list(each.accuracies.values()), colour), each)
+
+
+def _doubted(mark: Mark, each: Trainings) -> Mark:
+    """A mark of trainings; it is hollow where seeds of them learnt nothing."""
+    seeds = ", ".join(map(str, each.at_chance))
+    return replace(mark, note=f"seed {seeds} learnt nothing", hollow=True) if seeds else mark
+
+
 def axis_of_accuracies(drawn: Sequence[Curve], title: str = ACCURACY) -> Axis:
     """The axis on which all marks of curves and their intervals lie."""
     ends = [end for curve in drawn for _, mark in curve.marks for end in spread(mark)]
@@ -75,7 +86,7 @@ def timesteps(rows: Sequence[Row]) -> Curves | None:
     titles = told_apart([group[0] for group in groups], _network_name)
     for n, (name, group) in enumerate(zip(titles, groups, strict=True), len(all_steps)):
         steps = [float(each.condition.case.T) for each in group]
-        marks = [of_accuracies(_accuracies(each), n) for each in group]
+        marks = [_ended(each, n) for each in group]
         drawn.append(Curve(name, n, tuple(zip(steps, marks, strict=True))))
         for each in group:
             if over := _over_steps(each, all_steps.index(each.condition.case.T)):
@@ -123,8 +134,7 @@ def scale(rows: Sequence[Row]) -> Curves | None:
     titles = told_apart([group[0] for group in groups], data_of)
     for n, (name, group) in enumerate(zip(titles, groups, strict=True)):
         marks = [
-            (float(scales.index(each.condition.case.scale)), of_accuracies(_accuracies(each), n))
-            for each in group
+            (float(scales.index(each.condition.case.scale)), _ended(each, n)) for each in group
         ]
         drawn.append(Curve(name, n, tuple(marks)))
     return Curves(names("scale", scales), axis_of_accuracies(drawn), tuple(drawn))
@@ -195,17 +205,15 @@ def ablations(rows: Sequence[Row]) -> Dots | None:
         return None
     groups = []
     for name, group in grouped(shown, lambda pair: data_of(pair[0].trainings)).items():
-        marks = [(each.change, in_per_cent(gain, 0)) for each, gain in group]
+        marks = [
+            (each.change, _doubted(in_per_cent(gain, 0), each.trainings)) for each, gain in group
+        ]
         strips = [Strip(change, (mark,), f"{mark.value:+.1f}") for change, mark in marks]
         groups.append(Strips(name, tuple(strips)))
     every = [mark for group in groups for strip in group.strips for mark in strip.marks]
     ends = [0.0, *(end for mark in every for end in spread(mark))]
     axis = linear("points of test accuracy", min(ends), max(ends), "{:+.1f} points")
     return Dots(axis, tuple(groups), ((0.0, "without the change"),))
-
-
-def _accuracies(each: Trainings) -> list[float]:
-    return list(each.accuracies.values())
 
 
 def confusion(rows: Sequence[Row]) -> list[tuple[str, ValueMap]]:

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 import adapters
-from harness.adapter import record_spikes
 from harness.datasets import Labelled
 from harness.datasets.augment import cropped_and_flipped
 from harness.datasets.batch import network_input
@@ -28,15 +27,14 @@ from harness.reference import coding
 from harness.reference.ann import initialised_ann
 from harness.reference.initialise import copy_parameters
 from harness.reference.precision import DTYPES
-from harness.spec import ANN, DEAD_RATE, Case, UsageError
+from harness.spec import ANN, Case, UsageError
 from harness.system import clock
-from harness.training import step
+from harness.training import layers, step
 from harness.training.checkpoint import Epoch
 
 VALIDATION_SHARE = 0.1  # of the training samples, drawn once: the same for every seed
 CALIBRATION_SAMPLES = 20
 EVALUATION_BATCH = 100
-UNMOVED = 0.01  # relative change of the loss over the first epoch below which it has not moved
 
 Tell = Callable[[float], None]  # is told how far a piece of work is, in [0, 1]
 TRAINING_SHARE = 0.8  # of an epoch's time, about; the rest tests
@@ -142,18 +140,19 @@ def epoch(learner: Learner, number: int, tell: Tell) -> Epoch:
         )
     validation = accuracy(learner, learner.data.validation, learner.case.T)
     test = accuracy(learner, learner.data.test, learner.case.T)
-    rates = layer_rates(learner)
+    x, _ = next(learner.data.validation.batches(learner.case.T, EVALUATION_BATCH))
+    does = layers.activity(learner.module, step.placed(x, learner.dtype), learner.case.precision)
     return Epoch(
         number=number,
         loss=passed.loss,
         train_accuracy=passed.accuracy,
         validation_accuracy=validation,
         test_accuracy=test,
-        rates=rates,
+        rates=tuple(layer.rate for layer in does),
         gradient_norm=passed.gradient_norm,
         learning_rate=rate,
         seconds=seconds,
-        warnings=tuple(_warnings(learner, number, rates, passed.losses)),
+        warnings=tuple(layers.warnings(learner.case, number, does, passed.losses)),
     )
 
 
@@ -233,16 +232,6 @@ def accuracy(learner: Learner, part: Labelled, T: int) -> float:
     return right / len(part)
 
 
-@torch.inference_mode()
-def layer_rates(learner: Learner) -> tuple[float, ...]:
-    """Spikes per neuron and step of each layer, on the first validation samples."""
-    learner.module.eval()
-    x, _ = next(learner.data.validation.batches(learner.case.T, EVALUATION_BATCH))
-    with record_spikes(learner.module) as taps:
-        step.inference(learner.module, step.placed(x, learner.dtype), learner.case.precision)
-        return tuple(float(tap.collected().double().mean()) for tap in taps)
-
-
 @dataclass(frozen=True)
 class Confusion:
     """Votes and decisions on random test samples (Fig. 6); rows are the labels."""
@@ -267,18 +256,3 @@ def confusion(learner: Learner, samples: int) -> Confusion:
     return Confusion(
         len(part), tuple(map(tuple, mean.tolist())), tuple(map(tuple, counts.tolist()))
     )
-
-
-def _warnings(
-    learner: Learner, number: int, rates: tuple[float, ...], losses: list[float]
-) -> Iterator[str]:
-    case = learner.case
-    remedy = "use --init calibrated" if case.initialisation != "calibrated" else "lower V_th"
-    pairs = zip(case.network.stages, rates, strict=True)
-    dead = [f"{stage.name} (rate {rate:.4f})" for stage, rate in pairs if rate < DEAD_RATE]
-    if dead:
-        yield f"dead layers after epoch {number}: {', '.join(dead)}; they cannot learn: {remedy}"
-    tenth = max(1, len(losses) // 10)
-    first, last = sum(losses[:tenth]), sum(losses[-tenth:])
-    if number == 1 and abs(last - first) < UNMOVED * abs(first):
-        yield f"the loss has not moved in the first epoch (mean {first / tenth:.4f}): {remedy}"
