@@ -315,10 +315,10 @@ def test_a_dead_layer_and_a_loss_that_stays_are_warned_of() -> None:
 
 def test_layers_that_say_the_same_of_every_sample_are_warned_of() -> None:
     learner = epoch.begin(case(optimiser=SGD(0.001)), data())
-    layer = learner.module.layers[-2]  # the fully connected one
     with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter.fill_(10.0)  # so all its neurons always fire, far from their threshold
+        for parameter in learner.module.parameters():
+            if len(parameter) == 16:  # of the fully connected layer: its neurons always fire
+                parameter.fill_(10.0)
     first = epoch.epoch(learner, 1, lambda fraction: None)
     (blind,) = (each for each in first.warnings if "same for every sample" in each)
     assert "the spikes of 3 16FC" in blind and first.rates[-2] == 1.0
