@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -92,7 +94,11 @@ def dead_layers(module: ReferenceNetwork, network: Network, x: Tensor) -> tuple[
     """The layers that hardly fire on x (T, B, C, H, W): nothing can be learnt through them."""
     with record_spikes(module) as taps:
         module(x)
-        rates = [tap.collected().double().mean().item() for tap in taps]
+        return hardly_firing(network, [tap.collected().double().mean().item() for tap in taps])
+
+
+def hardly_firing(network: Network, rates: Sequence[float]) -> tuple[str, ...]:
+    """The layers whose rate, in spikes per neuron and step, is that of a dead one; with it."""
     pairs = zip(network.stages, rates, strict=True)
     return tuple(f"{stage.name} (rate {rate:.4f})" for stage, rate in pairs if rate < DEAD_RATE)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.adapter import record_spikes
+from harness.reference.initialise import hardly_firing
 from harness.spec import DEAD_RATE, Case, Precision
 from harness.training import step
 
@@ -43,10 +44,10 @@ def warnings(
 ) -> Iterator[str]:
     """What is to be said of a network after that epoch, whose iterations had these losses."""
     remedy = "use --init calibrated" if case.initialisation != "calibrated" else "lower V_th"
-    pairs = list(zip(case.network.stages, layers, strict=True))
-    dead = [f"{stage.name} (rate {at.rate:.4f})" for stage, at in pairs if at.rate < DEAD_RATE]
+    dead = hardly_firing(case.network, [at.rate for at in layers])
     if dead:
         yield f"dead layers after epoch {number}: {', '.join(dead)}; they cannot learn: {remedy}"
+    pairs = zip(case.network.stages, layers, strict=True)
     blind = [stage.name for stage, at in pairs if at.same and at.rate >= DEAD_RATE]
     if blind:
         yield (
