@@ -115,6 +115,13 @@ def test_accuracies_are_per_cent_everywhere(text: str) -> None:
     )
 
 
+def test_whoever_counts_seeds_at_chance_says_what_that_is(text: str) -> None:
+    sections = re.split("(?=<h2)", text)
+    counting = [each for each in sections if re.search(r"at chance(</th>| \d)", each)]
+    assert len(counting) >= 3
+    assert all("at chance: how many seeds learnt nothing" in each for each in counting)
+
+
 def test_after_a_quick_run_what_was_measured_comes_first() -> None:
     text = page(run())
     figure, verdicts, speed = (

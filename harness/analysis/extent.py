@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 from typing import TypeVar
 
@@ -78,22 +79,34 @@ def _size(each: Trainings) -> str:
     )
 
 
-def unconverged(groups: Sequence[Trainings]) -> str:
-    """Why trainings cannot be told by where they ended; "" where all of them had converged."""
+@dataclass(frozen=True)
+class Doubt:
+    """Why trainings can tell nothing, and what would have them tell."""
+
+    why: str
+    needs: str
+
+
+def unconverged(groups: Sequence[Trainings]) -> Doubt | None:
+    """Why trainings cannot be told by where they ended; None where all of them had converged."""
+    longer = "trainings that converge: more epochs (`--epochs`)"
     for each in groups:
         case = each.condition.case
         name = f"{paper.settings(case.dataset).title} {case.scale}, NeuNorm "
         name += f"{each.condition.reading}, T = {case.T}"
         curve = _training_curve(each)
         if len(curve) < FEWEST_EPOCHS:
-            return f"too few epochs to tell whether training had converged: {len(curve)} ({name})"
+            few = f"too few epochs to tell whether training had converged: {len(curve)} ({name})"
+            return Doubt(few, longer)
         if each.at_chance:
             seeds = ", ".join(map(str, each.at_chance))
-            return f"training accuracy ended near chance with seed {seeds} ({name})"
+            near = f"training accuracy ended near chance with seed {seeds} ({name})"
+            return Doubt(near, f"a network that learns with every seed ({name})")
         left = _left(curve)
         if left > LEFT:
-            return f"training accuracy still rose, {100 * left:.1f} points a quarter ({name})"
-    return ""
+            rose = f"training accuracy still rose, {100 * left:.1f} points a quarter ({name})"
+            return Doubt(rose, longer)
+    return None
 
 
 def _training_curve(each: Trainings) -> list[float]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.analysis.extent import full_size, scale_of
+from harness.analysis.extent import Doubt, full_size, scale_of
 from harness.analysis.statistics import CONFIDENCE, Mean, mean, share, values_to_reach
 from harness.analysis.trained import Trainings
 
@@ -35,7 +35,7 @@ class Effect:
     above: float  # it holds where its interval lies above this
     matters: float  # it fails where its interval lies below this, the least that would matter
     p: float | None = None  # one-sided, where a trend is tested
-    doubt: str = ""  # why its trainings can tell nothing, whatever the interval
+    doubt: Doubt | None = None  # whether its trainings can tell nothing, whatever the interval
 
     @property
     def found(self) -> Mean:
@@ -80,7 +80,7 @@ class Effect:
         """Why it cannot tell, where it cannot."""
         trend = f"the trend test's p is not below {LEVEL}"
         open_ = trend if self._is_above and self._no_trend else "the interval has room for both"
-        return self.too_few or self.doubt or open_
+        return self.too_few or (self.doubt.why if self.doubt else open_)
 
     @property
     def needs(self) -> str:
@@ -88,7 +88,7 @@ class Effect:
         if self.too_few:
             return f"at least {FEWEST_SEEDS} seeds of each training (`--seeds`)"
         if self.doubt:
-            return "trainings that converge: more epochs (`--epochs`), or networks that learn"
+            return self.doubt.needs
         if self._is_above:
             return f"more seeds, if the trend test came to tell ({self.name})"
         room = max(self.found.value - self.above, self.matters - self.found.value)

@@ -27,10 +27,11 @@ TRAINED = {
     "neunorm": "NeuNorm",
     "accuracy": "Tables 3 to 6",
 }
-HOLLOW = (
-    "Hollow: with seeds that learnt nothing (below twice chance on their training data), which "
-    "count; at chance: how many."
+AT_CHANCE = (
+    "at chance: how many seeds learnt nothing (below twice chance on their training data); they "
+    "count in the means."
 )
+HOLLOW = f"{AT_CHANCE} Hollow marks have such seeds."
 BANDS = "By epoch, shaded: the 95 % interval of the mean over seeds; dotted: in training."
 
 
@@ -121,7 +122,7 @@ def neunorm(rows: list[Row]) -> Section | None:
     text = (
         "target: the test accuracy that all readings reach with the same seed; epochs to target: "
         "when each does; contrast: the mean vote for the right class less that for a wrong one. "
-        f"{BANDS} {SECONDS}"
+        f"{AT_CHANCE} {BANDS} {SECONDS}"
     )
     found = _tables(table, "NeuNorm")
     return Section("neunorm", "NeuNorm (Fig. 6)", text, tuple(shown), found)
