@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from harness.conformance import random_batch, small
 from harness.reference import coding
 from harness.reference.initialise import initialised
-from harness.spec import paper
+from harness.spec import Loss, paper
 from harness.training import step
 
 TEN = step.Objective(10)
 
 
-def test_an_iteration_is_a_step_of_plain_sgd_on_the_loss() -> None:
+def _of_counts(spikes: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of how often each class's ten neurons fired."""
+    counts = torch.stack([each.sum((0, 2)) for each in spikes.split(10, dim=2)], dim=1)
+    return functional.cross_entropy(counts, labels)
+
+
+LOSSES: dict[Loss, Callable[[Tensor, Tensor], Tensor]] = {
+    "mse": lambda spikes, labels: coding.loss(coding.vote(spikes, 10), labels),
+    "cross-entropy": _of_counts,
+    "cross-entropy of votes": lambda spikes, labels: functional.cross_entropy(
+        coding.vote(spikes, 10), labels
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_an_iteration_is_a_step_of_plain_sgd_on_the_loss(name: Loss) -> None:
     network = small("cifar10")
     x = random_batch(network, 3, 4, static=True).double()
     labels = torch.tensor([0, 1, 2, 3])
@@ -28,10 +46,10 @@ def test_an_iteration_is_a_step_of_plain_sgd_on_the_loss() -> None:
         step.optimiser(module.parameters(), settings),
         x,
         labels,
-        objective=TEN,
+        objective=step.Objective(10, name),
         precision="fp64",
     ).loss
-    expected = coding.loss(coding.vote(by_hand(x), 10), labels)
+    expected = LOSSES[name](by_hand(x), labels)
     expected.backward()
     assert loss.item() == expected.item()
     for ours, theirs in zip(module.parameters(), by_hand.parameters(), strict=True):

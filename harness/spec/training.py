@@ -10,8 +10,9 @@ from harness.spec.errors import UsageError
 
 MOST = 10**9  # of steps, samples, epochs, and the last of the seeds
 BIN_US = 5000  # the paper accumulates events every 5 ms
-# On the votes: the squared error of eq. (11), or cross-entropy of the spikes that they count.
-Loss = Literal["mse", "cross-entropy"]
+# The squared error of the votes, eq. (11); cross-entropy of the spikes that they count, or of the
+# votes themselves.
+Loss = Literal["mse", "cross-entropy", "cross-entropy of votes"]
 LOSS: Loss = "mse"  # the paper's
 # Spikes a neuron and step: a layer below it passes on too little to learn from.
 DEAD_RATE = 1e-3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from harness.spec import Case, Precision, Selection, contender
+from harness.spec import Case, Loss, Precision, Selection, contender
 from harness.suites.trained import Wish, named
 from harness.suites.trained import cases as trained
 
@@ -58,8 +58,8 @@ def _detached(case: Case) -> Case:
     return replace(case, framework=framework)
 
 
-def _cross_entropy(case: Case) -> Case:
-    return replace(case, training=replace(case.trained, loss="cross-entropy"))
+def _loss(loss: Loss) -> Callable[[Case], Case]:
+    return lambda case: replace(case, training=replace(case.trained, loss=loss))
 
 
 def _precision(precision: Precision) -> Callable[[Case], Case]:
@@ -77,5 +77,6 @@ ABLATIONS = (
     Ablation("threshold doubled", _neuron(v_th=2.0)),
     Ablation("PyTorch's initial weights", _first_weights),
     Ablation("no gradient through the reset", _detached),
-    Ablation("cross-entropy of the spikes", _cross_entropy),
+    Ablation("cross-entropy of the spikes", _loss("cross-entropy")),
+    Ablation("cross-entropy of the votes", _loss("cross-entropy of votes")),
 )

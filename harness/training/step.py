@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeVar, assert_never
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from harness.reference import coding
 from harness.reference.precision import autocast
@@ -89,10 +90,13 @@ def iteration(
         spikes = module(x)
     fired = spikes.to(x.dtype)
     votes = coding.vote(fired, objective.classes)
-    if objective.loss == "mse":
-        loss = coding.loss(votes, labels)
-    else:
-        loss = coding.cross_entropy(fired, labels, objective.classes)
+    match objective.loss:
+        case "mse":
+            loss = coding.loss(votes, labels)
+        case "cross-entropy":
+            loss = coding.cross_entropy(fired, labels, objective.classes)
+        case "cross-entropy of votes":
+            loss = functional.cross_entropy(votes, labels)
     loss.backward()
     optimise.step()
     return Outcome(loss.detach(), votes.detach(), spikes.detach())
