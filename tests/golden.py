@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isclose
@@ -61,10 +61,10 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def entries(file: str) -> list[Entry]:
-    """What a golden file looks at, as it is now."""
+def entries(file: str) -> Iterator[Entry]:
+    """What a golden file looks at, as it is now; each is made when it is asked for."""
     with one_thread():
-        return list(_entries(file))
+        yield from _entries(file)
 
 
 def _entries(file: str) -> Iterator[Entry]:
@@ -80,24 +80,24 @@ def _entries(file: str) -> Iterator[Entry]:
         case "exam":
             yield from _of({"EXAM": EXAM}, golden_exam.made())
         case _:
-            yield from _of({}, golden_keys.made())
+            yield from _of({}, golden_keys.made().items())
 
 
-def _of(numbers: dict[str, int], made: Mapping[str, object]) -> Iterator[Entry]:
-    return (Entry(name, numbers, each) for name, each in made.items())
+def _of(numbers: dict[str, int], made: Iterable[tuple[str, object]]) -> Iterator[Entry]:
+    return (Entry(name, numbers, each) for name, each in made)
 
 
-def moved(file: str) -> list[str]:
+def moved(file: str) -> Iterator[str]:
     """A sentence of each entry that is not as the golden file has it, with what to do."""
-    kept = _read(file)
-    here = {entry.name: entry for entry in entries(file)}
-    found = (_sentence(file, entry, kept.get(name)) for name, entry in here.items())
-    stale = (
-        f"{file}.json, {name}: nothing makes it any more: {RENEW}"
-        for name in kept
-        if name not in here and not _is_absent(file, name)
-    )
-    return [*(each for each in found if each), *stale]
+    kept, here = _read(file), set[str]()
+    for entry in entries(file):
+        here.add(entry.name)
+        sentence = _sentence(file, entry, kept.get(entry.name))
+        if sentence:
+            yield sentence
+    for name in kept:
+        if name not in here and not _is_absent(file, name):
+            yield f"{file}.json, {name}: nothing makes it any more: {RENEW}"
 
 
 def _is_absent(file: str, name: str) -> bool:
@@ -157,7 +157,7 @@ def _read(file: str) -> dict[str, dict[str, Any]]:
 
 def renew(file: str, *, anyway: bool) -> list[str]:
     """Writes a golden file anew; what is refused stays as it was, and a sentence says why."""
-    now, refused = entries(file), []
+    now, refused = list(entries(file)), []
     names = [entry.name for entry in now]
     kept = {k: each for k, each in _read(file).items() if k in names or _is_absent(file, k)}
     for entry in now:
@@ -186,7 +186,7 @@ def main() -> int:
     if given.renew:
         found = {file: renew(file, anyway=given.anyway) for file in files}
     else:
-        found = {file: moved(file) for file in files}
+        found = {file: list(moved(file)) for file in files}
     if given.json:
         print(json.dumps({"keys": golden_keys.of_all_suites(), "moved": found}))
         return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import get_args
 
@@ -49,19 +50,18 @@ WRONG = Variant((), _another_decay)
 APART = Variant((), lambda network: ExaminedSteps(network, RoundsApart))
 
 
-def made() -> dict[str, object]:
+def made() -> Iterator[tuple[str, object]]:
     """The rules, the calls of exams, and what they say of one that is wrong."""
-    return {
-        "rules": asdict(RULES),
-        "required": {each: list(required(each)) for each in PRECISIONS},
-        **{f"calls in {each}": _calls(EQUAL, each, static=True)[0] for each in PRECISIONS},
-        "calls on events": _calls(EQUAL, "fp64", static=False)[0],
-        "attempts at one that rounds apart in fp32": [
-            each for each in _calls(APART, "fp32", static=True)[0] if each.startswith("Examined")
-        ],
-        "of one that is wrong": _said(_calls(WRONG, "fp64", static=True)[1]),
-        "neurons at the threshold and the edge": _planted(),
-    }
+    yield "rules", asdict(RULES)
+    yield "required", {each: list(required(each)) for each in PRECISIONS}
+    for each in PRECISIONS:
+        yield f"calls in {each}", _calls(EQUAL, each, static=True)[0]
+    yield "calls on events", _calls(EQUAL, "fp64", static=False)[0]
+    calls, _ = _calls(APART, "fp32", static=True)
+    examined = [each for each in calls if each.startswith("Examined")]
+    yield "attempts at one that rounds apart in fp32", examined
+    yield "of one that is wrong", _said(_calls(WRONG, "fp64", static=True)[1])
+    yield "neurons at the threshold and the edge", _planted()
 
 
 def _calls(

@@ -73,7 +73,7 @@ UNSTEADY = (1.0, 1.02, 0.96, 1.01, 1.05, 0.97, 1.02)
 NEVER_KNOWN = (1.0, 1.9, 0.6, 1.2, 3.1, 0.8, 1.5)
 
 
-def made() -> dict[str, object]:
+def made() -> Iterator[tuple[str, object]]:
     """The calls of a cell up to its first round, those of a round of other cells, and who was timed
     in each round: to the end, within a budget, and until the ratios are known.
     """
@@ -85,16 +85,14 @@ def made() -> dict[str, object]:
     precisions = (CASE, replace(CASE, precision="bf16"))
     some, all_ = Budget(seconds=1e6, rounds=ROUNDS), Budget()
     calls = _calls(forms, some, STEADY)
-    return {
-        "a cell": calls[: calls.index(ROUND)] + _first_round(calls),
-        "a round in two precisions": _first_round(_calls(precisions, some, STEADY)),
-        "a round of inference": _first_round(_calls((_with(mode="inference"),), some, STEADY)),
-        "a round of events": _first_round(_calls((_with(dataset="nmnist"),), some, STEADY)),
-        "rounds to the end": _rounds(_calls(forms, all_, NEVER_KNOWN)),
-        "rounds within a budget": _rounds(calls),
-        "rounds until ratios are known": _rounds(_calls((CASE,), some, UNSTEADY)),
-        "rounds of two cells": _rounds(_calls((CASE, _with(T=2)), all_, STEADY)),
-    }
+    yield "a cell", calls[: calls.index(ROUND)] + _first_round(calls)
+    yield "rounds within a budget", _rounds(calls)
+    yield "a round in two precisions", _first_round(_calls(precisions, some, STEADY))
+    yield "a round of inference", _first_round(_calls((_with(mode="inference"),), some, STEADY))
+    yield "a round of events", _first_round(_calls((_with(dataset="nmnist"),), some, STEADY))
+    yield "rounds until ratios are known", _rounds(_calls((CASE,), some, UNSTEADY))
+    yield "rounds of two cells", _rounds(_calls((CASE, _with(T=2)), all_, STEADY))
+    yield "rounds to the end", _rounds(_calls(forms, all_, NEVER_KNOWN))
 
 
 def _with(**changes: Any) -> Case:
