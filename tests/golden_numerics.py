@@ -74,11 +74,12 @@ def settings() -> dict[str, Setting]:
     }
 
 
-def made() -> dict[str, object]:
-    """Of each adapter that is here and of the ANN what it computes; what a training draws."""
-    computed = {name: computed_by(adapters.load(name)) for name in adapters.available()}
-    ann = {title: _of_ann(setting) for title, setting in settings().items()}
-    return {**computed, ANN: ann, "draws": _draws()}
+def made() -> Iterator[tuple[str, object]]:
+    """What a training draws; of the ANN and of each adapter that is here what it computes."""
+    yield "draws", _draws()
+    yield ANN, {title: _of_ann(setting) for title, setting in settings().items()}
+    for name in adapters.available():
+        yield name, computed_by(adapters.load(name))
 
 
 def computed_by(adapter: Adapter) -> dict[str, object]:

@@ -340,9 +340,9 @@ CHANGES = {
 def test_a_golden_moves_with_a_line(folder: Path, change: Change) -> None:
     """Kernels too, which were compiled and kept before: they are compiled anew."""
     edit(folder, change.file, change.before, change.after)
-    moved = asked(folder, change.golden).moved[change.golden]
+    alone = change.file.startswith("harness/fused/")  # and its own number may be raised
+    moved = asked(folder, *(() if alone else ("--first",)), change.golden).moved[change.golden]
     assert moved and all("has moved" in sentence for sentence in moved)
-    if change.file.startswith("harness/fused/"):  # it alone, and its own number may be raised
-        assert [sentence.partition(" has moved")[0] for sentence in moved] == [
-            "numerics.json, fused"
-        ]
+    if alone:
+        (sentence,) = moved
+        assert sentence.startswith("numerics.json, fused has moved")

@@ -42,7 +42,7 @@ HOARD = []
 
 def eat():
     while True:
-        HOARD.append(torch.ones(2**28, dtype=torch.uint8))
+        HOARD.append(torch.empty(2**28, dtype=torch.uint8))  # refused before it is touched
 
 def babble():
     os.write(1, b"\\x00\\xff[1, 2\\n" * 1000)
