@@ -94,7 +94,9 @@ def test_ablations_differ_in_one_thing_each() -> None:
     for case in others:
         old, new = vars(first.fields), vars(case.fields)
         changed = {name for name in old if old[name] != new[name]}
-        assert len(changed) == 1, changed
+        assert len(changed) == 1 or changed == {"loss_function", "optimiser_lr"}, changed
+    rates = sorted({case.optimiser.lr for case in others})
+    assert rates == [pytest.approx(0.1 / 200), 0.1]  # 2 / (10 classes * 10 neurons * 4 steps)
     assert {case.framework for case in others} == {"fused:detached-reset", "fused"}
 
 

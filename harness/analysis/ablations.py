@@ -11,7 +11,7 @@ from harness.analysis.groups import grouped
 from harness.analysis.statistics import mean
 from harness.analysis.trained import Condition, Trainings, table, trainings
 from harness.records import Row
-from harness.spec import DEAD_RATE, Case
+from harness.spec import DEAD_RATE, Case, paper
 from harness.suites.ablations import ABLATIONS, AS_IT_IS
 
 
@@ -38,8 +38,9 @@ def ablated(records: Iterable[Row]) -> list[Ablated]:
 
 
 def _without_change(condition: Condition) -> object:
-    """What the changes leave alone: data, size, network and optimiser."""
+    """What the changes leave alone: data, size, network, and of the optimiser all but its rate."""
     case = condition.case
+    usual = paper.settings(case.dataset).optimiser
     lif = replace(case.network.lif, a=1.0, v_th=1.0)
     bare = replace(
         case,
@@ -48,6 +49,7 @@ def _without_change(condition: Condition) -> object:
         initialisation="calibrated",
         network=replace(case.network, lif=lif),
         training=replace(case.trained, loss="mse"),
+        optimiser=replace(case.optimiser, lr=usual.lr),
     )
     return replace(condition, case=bare)
 

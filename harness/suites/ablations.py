@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from harness.spec import Case, Loss, Precision, Selection, contender
+from harness.spec import SGD, Case, Loss, Precision, Selection, contender
 from harness.suites.trained import Wish, named
 from harness.suites.trained import cases as trained
 
@@ -62,6 +62,20 @@ def _loss(loss: Loss) -> Callable[[Case], Case]:
     return lambda case: replace(case, training=replace(case.trained, loss=loss))
 
 
+def _with_steps_as_long(case: Case) -> Case:
+    """Cross-entropy of the spikes, at a rate that takes steps of SGD about as long as eq. (11)'s.
+
+    By a class's spikes n of N = T population neurons, eq. (11) has the gradient 2 (n/N - y) / (K N)
+    and cross-entropy p - y: the rate is that of eq. (11) times 2 / (K N). Adam divides each
+    gradient by its size, and needs no other rate.
+    """
+    case, network = _loss("cross-entropy")(case), case.network
+    if not isinstance(case.optimiser, SGD):
+        return case
+    shorter = 2 / (network.classes * network.population * case.T)
+    return replace(case, optimiser=replace(case.optimiser, lr=case.optimiser.lr * shorter))
+
+
 def _precision(precision: Precision) -> Callable[[Case], Case]:
     return lambda case: replace(case, precision=precision)
 
@@ -78,5 +92,6 @@ ABLATIONS = (
     Ablation("PyTorch's initial weights", _first_weights),
     Ablation("no gradient through the reset", _detached),
     Ablation("cross-entropy of the spikes", _loss("cross-entropy")),
+    Ablation("cross-entropy of the spikes, steps as long", _with_steps_as_long),
     Ablation("cross-entropy of the votes", _loss("cross-entropy of votes")),
 )

@@ -60,15 +60,17 @@ def _who(case: Case) -> str:
 
 def _unusual(case: Case) -> Iterator[str]:
     """What an ablation may have changed."""
-    lif, usual = case.network.lif, paper.settings(case.dataset).lif
-    if lif.a != usual.a:
+    lif, usual = case.network.lif, paper.settings(case.dataset)
+    if lif.a != usual.lif.a:
         yield f"a = {lif.a:g}"
-    if lif.v_th != usual.v_th:
+    if lif.v_th != usual.lif.v_th:
         yield f"V_th = {lif.v_th:g}"
     if case.initialisation != "calibrated":
         yield f"{case.initialisation}'s initial weights"
     if case.trained.loss != LOSS:
         yield case.trained.loss
+    if case.optimiser.lr != usual.optimiser.lr:
+        yield f"rate {case.optimiser.lr:g}"
 
 
 def _fitted(row: FittedRow) -> str:
