@@ -129,6 +129,17 @@ def test_a_seed_is_proved_once_and_each_has_its_rows(tmp_path: Path) -> None:
     assert len(outcomes) == 2  # float64 and float32
 
 
+def test_another_processor_proves_its_own_kernels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run((case(),), tmp_path)
+    here = machine.describe(torch.device("cpu"))
+    monkeypatch.setattr(machine, "describe", lambda device: replace(here, cpu="another"))
+    run((case(seed=1),), tmp_path)
+    outcomes = [row for row in rows_of(tmp_path, CertificateRow) if row.layer is None]
+    assert [row.cpu == "another" for row in outcomes] == [False, False, True, True]
+
+
 def test_who_is_not_equal_is_not_trained(tmp_path: Path) -> None:
     (ended,) = run((case(framework="snntorch:subtract"),), tmp_path)
     (end,) = (row for row in ended.rows if isinstance(row, EndedRow))
@@ -169,10 +180,12 @@ def test_a_proof_by_an_older_exam_counts_as_none(
 ) -> None:
     given = case()
     run((given,), tmp_path)
-    proofs: list[Record] = [*rows_of(tmp_path, CertificateRow)]
-    assert results.is_proved(given, Store(tmp_path).read()[0])
+    written = Store(tmp_path).read()[0]
+    (end,) = rows_of(tmp_path, TrainedRow)
+    assert results.is_proved(end, given, written)
+    assert not results.is_proved(replace(end, cpu="another"), given, written)
     monkeypatch.setattr(results, "EXAM", identity.EXAM + 1)
-    assert proofs and not results.is_proved(given, Store(tmp_path).read()[0])
+    assert not results.is_proved(end, given, written)
 
 
 CHILD = """

@@ -148,25 +148,28 @@ def _is_wanted(row: Row, training: Training) -> bool:
             return isinstance(row, EpochRow | TransferRow | OperationsRow | TrainedRow)
 
 
-def is_proved(case: Case, written: list[Row]) -> bool:
-    """Whether the certificates of this very case, by today's exam, are there and hold."""
+def is_proved(row: Record, case: Case, written: list[Row]) -> bool:
+    """Whether the certificates of this very case, by today's exam and of who computes `row`, are
+    there and hold.
+    """
     held = {
-        row.certificate_precision
-        for row in written
-        if isinstance(row, CertificateRow)
-        and (row.layer is None and row.certified and row.exam == EXAM)
+        each.certificate_precision
+        for each in written
+        if isinstance(each, CertificateRow)
+        and (each.layer is None and each.certified and each.exam == EXAM)
+        and each.installation == row.installation
     }
     return held >= set(certificate.required(case.precision))
 
 
 def proved_elsewhere(row: Record, case: Case, ledger: Ledger) -> str | None:
-    """What certificates of the same adapter, network and data say: why it is not equal, "" where it
-    is. None where they are not all there. A seed has no part in a proof.
+    """What certificates of the same adapter, network, data and machine say: why it is not equal, ""
+    where it is. None where they are not all there. A seed has no part in a proof.
     """
     there = {
         proof.certificate_precision: proof
         for proof in ledger.proofs_of(case.framework.partition(":")[0])
-        if proof.exam == EXAM and _software(proof) == _software(row) and _is_of(proof, case)
+        if proof.exam == EXAM and _who(proof) == _who(row) and _is_of(proof, case)
     }
     required = certificate.required(case.precision)
     if not all(precision in there for precision in required):
@@ -175,9 +178,9 @@ def proved_elsewhere(row: Record, case: Case, ledger: Ledger) -> str | None:
     return row.deviations or next(iter(failures), "")
 
 
-def _software(row: Record) -> tuple[object, ...]:
-    """What computed a proof, on what."""
-    return row.torch, row.framework_version, row.revision, row.deviations, row.data_sha256
+def _who(row: Record) -> tuple[object, ...]:
+    """Who computed a proof, and where, on what: other processors run other kernels."""
+    return *row.installation, row.deviations, row.data_sha256
 
 
 def _is_of(proof: CertificateRow, case: Case) -> bool:

@@ -100,7 +100,7 @@ class Trials:
         self, row: Record, case: Case, data: DataSplits, written: list[Row], ledger: Ledger
     ) -> None:
         """Proves the adapter equal on this network before it is trained; once for all seeds."""
-        if case.framework == ANN or results.is_proved(case, written):
+        if case.framework == ANN or results.is_proved(row, case, written):
             return
         reason = results.proved_elsewhere(row, case, ledger)
         if reason is None:
