@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 from rows import CASE, row, rows_of_a_run, timed, trained_case, training
+from test_ablations import rows_with
 from test_cli import call
 
 from harness.analysis import named, tables
@@ -23,6 +24,7 @@ from harness.datasets.download import FAILED
 from harness.jobs import Timed, Trained
 from harness.records import IterationRow, Row, Store, TrainedRow
 from harness.spec import Access, Budget, Case, Say, paper
+from harness.suites.ablations import AS_IT_IS
 
 RECORDED = Path(__file__).parents[1] / "results" / "published" / "intel-xeon-amx"
 STANDING_IN: dict[str, Any] = {"data_substitute": True, "data_source": "scikit-learn's digits"}
@@ -42,7 +44,7 @@ def trained_table(name: str, rows: Sequence[Row]) -> Blocks:
     return show(table, named.of_lines(name, rows, lines))
 
 
-@pytest.mark.parametrize("name", ["scale", "timesteps", "neunorm", "accuracy", "5"])
+@pytest.mark.parametrize("name", ["scale", "timesteps", "neunorm", "accuracy", "ablations", "5"])
 def test_a_table_of_trainings_has_a_line_a_row_in_80_columns(name: str) -> None:
     rows, _ = Store(RECORDED).read("accuracy" if name.isdigit() else name)
     shown = trained_table(name, rows)
@@ -53,6 +55,19 @@ def test_a_table_of_trainings_has_a_line_a_row_in_80_columns(name: str) -> None:
             assert any(all(cell in line for cell in cells) for line in lines), cells
         heads = {word for column in block.columns for word in column.text.split()}
         assert heads <= {word for line in lines for word in line.split()}
+
+
+def test_a_line_of_ablations_is_named_by_its_change_and_has_its_own_machine() -> None:
+    rows = [
+        replace(each, cpu=f"a processor, the {'other' if each.a == 2.0 else 'first'} one")
+        for each in rows_with({AS_IT_IS: 0.5, "surrogate twice as wide": 0.1, "bf16": 0.5})
+    ]
+    shown = trained_table("ablations", rows)
+    heads = {column.text for block in shown.blocks for column in block.columns}
+    assert "change" in heads and not heads & {"framework", "precision", "a", "V_th", "loss"}
+    lines = " ".join(said(shown))
+    assert f"{AS_IT_IS}; bf16: measured on a processor, the first one" in lines
+    assert "surrogate twice as wide: measured on a processor, the other one" in lines
 
 
 def test_a_long_name_breaks_behind_its_colon_alone() -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from harness.analysis.ablations import ablated
 from harness.analysis.same import text
 from harness.analysis.systems import live
-from harness.analysis.trained import trainings
+from harness.analysis.trained import Trainings, trainings
 from harness.records import Record, Row
 from harness.spec import Case, paper
 
-# What tells one condition from another in a table that has lines of trainings and of other systems.
+# What tells one line from another in a table of trainings and of other systems. A table of
+# trainings alone has all that tells them apart.
 _TOLD_BY = (
     *("dataset", "scale", "framework", "neunorm", "T", "width", "epochs", "train_samples"),
     *("test_samples", "batch_size", "precision", "device", "optimiser", "window", "data_source"),
@@ -51,34 +53,27 @@ def places(rows: Iterable[Record]) -> str:
 
 def of_lines(name: str, rows: Sequence[Row], lines: Sequence[Mapping[str, object]]) -> list[str]:
     """The machines that each line of a table was measured on; "" where it says nothing of ours."""
-    made = _SOURCES.get(name, _of_paper)(rows)
-    return [made.get(_told(line), "") for line in lines]
+    if name in _TRAININGS:
+        found = [(each.condition.columns(), places(each.ended)) for each in _TRAININGS[name](rows)]
+        names = tuple(found[0][0]) if found else ()
+        made = {_told(columns, names): place for columns, place in found}
+    else:
+        names = _TOLD_BY
+        made = _of_systems(rows) if name == "baselines" else _of_paper(rows)
+    return [made.get(_told(line, names), "") for line in lines]
 
 
 Signature = tuple[str, ...]
 
 
-def _told(line: Mapping[str, object]) -> Signature:
-    return tuple(_plainly(line.get(name)) for name in _TOLD_BY)
+def _told(line: Mapping[str, object], names: Sequence[str] = _TOLD_BY) -> Signature:
+    return tuple(_plainly(line.get(name)) for name in names)
 
 
 def _plainly(value: object) -> str:
     """A whole number as one, though a column that lacks one elsewhere made a float of it."""
     whole = isinstance(value, float) and value.is_integer()
     return text(int(value)) if whole and isinstance(value, float) else text(value)
-
-
-def _of_suite(suite: str) -> Callable[[Sequence[Row]], dict[Signature, str]]:
-    def found(rows: Sequence[Row]) -> dict[Signature, str]:
-        each = trainings(rows, suite)
-        return {_told(one.condition.columns()): places(one.ended) for one in each}
-
-    return found
-
-
-def _of_ablations(rows: Sequence[Row]) -> dict[Signature, str]:
-    found = [each.trainings for each in ablated(rows)]
-    return {_told(each.condition.columns()): places(each.ended) for each in found}
 
 
 def _of_systems(rows: Sequence[Row]) -> dict[Signature, str]:
@@ -91,11 +86,16 @@ def _of_systems(rows: Sequence[Row]) -> dict[Signature, str]:
 
 
 def _of_paper(rows: Sequence[Row]) -> dict[Signature, str]:
-    return {**_of_suite("accuracy")(rows), **_of_systems(rows)}
+    ours = {
+        _told(each.condition.columns()): places(each.ended) for each in trainings(rows, "accuracy")
+    }
+    return {**ours, **_of_systems(rows)}
 
 
-_SOURCES: dict[str, Callable[[Sequence[Row]], dict[Signature, str]]] = {
-    **{name: _of_suite(name) for name in ("scale", "timesteps", "neunorm", "accuracy")},
-    "ablations": _of_ablations,
-    "baselines": _of_systems,
+_TRAININGS: dict[str, Callable[[Sequence[Row]], list[Trainings]]] = {
+    **{
+        name: partial(trainings, suite=name)
+        for name in ("scale", "timesteps", "neunorm", "accuracy")
+    },
+    "ablations": lambda rows: [each.trainings for each in ablated(rows)],
 }

@@ -22,6 +22,11 @@ _FIRST_TO_GO = (
     *("recorded_samples", "chosen_accuracy", "best_accuracy", "train_accuracy"),
     "seconds_per_epoch",
 )
+_CHANGE = "change"
+# What an ablation may change: the name of the change says which.
+_CHANGED = (
+    *("framework", "precision", "initialisation", "v_th", "a", "loss_function", "optimiser"),
+)
 _WORDS = {
     "neunorm": "NeuNorm",
     "scale": "network",
@@ -58,6 +63,7 @@ _SHOWN = {
     "epochs_to_target": _Figure("epochs to target", "{:.1f}".format),
     "contrast": _Figure("contrast", "{:.3f}".format),
     "dead_layers": _Figure("dead layers", "{:.1f}".format),
+    "at_chance": _Figure("at chance", "{:.0f}".format),
     "seconds_per_epoch": _Figure("s/epoch", "{:.1f}".format),
 }
 _INTERVALS = {
@@ -98,11 +104,15 @@ def _of_data(lines: list[Line]) -> list[Block]:
     keys = [name for name in names if not _is_figure(name, lines)]
     texts = {name: [text(line[name]) for line in lines] for name in keys}
     same = [name for name in keys if len(set(texts[name])) == 1]
-    front = [name for name in keys if name not in same and max(map(len, texts[name])) <= _LONGEST]
-    below = [name for name in keys if name not in (*same, *front)]
+    explained = _CHANGED if _CHANGE in keys and _CHANGE not in same else ()
+    gone = [name for name in explained if name not in same]
+    told = [name for name in keys if name not in (*same, *gone)]
+    front = [n for n in told if n == _CHANGE or max(map(len, texts[n])) <= _LONGEST]
+    below = [name for name in told if name not in front]
     said = ", ".join(_said(name, texts[name][0]) for name in same if _says(texts[name][0]))
     data = f"data: {seen(lines[0])}" if lines[0].get("data_source") else ""
-    labels = [", ".join(texts[name][n] for name in front) for n in range(len(lines))]
+    by = [_CHANGE] if explained else front
+    labels = [", ".join(texts[name][n] for name in by) for n in range(len(lines))]
     if not all(labels) or len(set(labels)) < len(lines):
         labels = [str(n) for n in range(1, len(lines) + 1)]
         fixed = [(Head("line", right=True), labels)] if len(lines) > 1 else []
@@ -110,24 +120,27 @@ def _of_data(lines: list[Line]) -> list[Block]:
         fixed = []
     fixed += [(Head(_word(name), right=_numbers(name, lines)), texts[name]) for name in front]
     block = Block(title_of(lines[0]), tuple(t for t in (said, data) if t), (), ())
-    return _fitted(block, fixed, _figures(names, lines), _notes(below, texts, labels))
+    return _fitted(block, fixed, _figures(names, lines), _notes(below, texts, labels), gone)
 
 
 Cells = tuple[Head, list[str]]
 
 
 def _fitted(
-    block: Block, fixed: list[Cells], figures: dict[str, list[Cells]], notes: list[str]
+    block: Block,
+    fixed: list[Cells],
+    figures: dict[str, list[Cells]],
+    notes: list[str],
+    gone: list[str],
 ) -> list[Block]:
     """One block where its columns fit into a terminal; else without some, or several."""
-    gone = []
     for name in _FIRST_TO_GO:
         if _wide([*fixed, *(cells for each in figures.values() for cells in each)]) <= WIDTH:
             break
         if figures.pop(name, None):
-            gone.append(words(name))
+            gone = [*gone, name]
     if gone:
-        notes = [*notes, f"not shown: {', '.join(gone)} (--format csv has all)"]
+        notes = [*notes, f"not shown: {', '.join(map(_word, gone))} (--format csv has all)"]
     parts: list[list[Cells]] = [list(fixed)]
     for cells in figures.values():
         if len(parts[-1]) > len(fixed) and _wide([*parts[-1], *cells]) > WIDTH:
@@ -199,6 +212,8 @@ def _numbers(name: str, lines: list[Line]) -> bool:
 
 def _is_figure(name: str, lines: list[Line]) -> bool:
     """Whether it is something measured, which stays in the table even where all have the same."""
+    if name == "at_chance" and not any(_values(name, lines)):
+        return False  # it is said once
     if name in (*FIGURES, *_SHOWN, *_INTERVALS, *_HIGHS) or name.startswith("tested_"):
         return True
     if name in _SETTINGS or name == "bin_ms":
