@@ -191,6 +191,11 @@ def test_what_cannot_run_here_is_not_tested_and_says_why(
     assert (check.verdict, check.reason) == ("not tested", reason)
 
 
+def test_a_changed_training_is_named_by_its_change(done: Path) -> None:
+    changed = [replace(each, loss_function="cross-entropy") for each in rows(done)]
+    assert {check.case.partition(", ")[2] for check in verified(changed, done)} == {"cross-entropy"}
+
+
 def test_each_run_has_a_manifest(done: Path) -> None:
     (path,) = (done / "runs").iterdir()
     manifest = json.loads(path.read_text())

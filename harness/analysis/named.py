@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from harness.analysis.ablations import ablated
@@ -10,7 +10,7 @@ from harness.analysis.same import text
 from harness.analysis.systems import live
 from harness.analysis.trained import Trainings, trainings
 from harness.records import Record, Row
-from harness.spec import Case, paper
+from harness.spec import LOSS, Case, paper
 
 # What tells one line from another in a table of trainings and of other systems. A table of
 # trainings alone has all that tells them apart.
@@ -44,6 +44,21 @@ def steps_in_words(case: Case) -> str:
     if paper.settings(case.dataset).static:
         return f"T = {case.T}"
     return f"{case.T} x {case.trained.bin_us / 1000:g} ms"
+
+
+def unusual(case: Case) -> Iterator[str]:
+    """What an ablation may have changed of a training, but for its framework and precision."""
+    lif, usual = case.network.lif, paper.settings(case.dataset)
+    if lif.a != usual.lif.a:
+        yield f"a = {lif.a:g}"
+    if lif.v_th != usual.lif.v_th:
+        yield f"V_th = {lif.v_th:g}"
+    if case.initialisation != "calibrated":
+        yield f"{case.initialisation}'s initial weights"
+    if case.trained.loss != LOSS:
+        yield case.trained.loss
+    if case.optimiser.lr != usual.optimiser.lr:
+        yield f"rate {case.optimiser.lr:g}"
 
 
 def places(rows: Iterable[Record]) -> str:

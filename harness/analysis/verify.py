@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness.analysis.groups import grouped
+from harness.analysis.named import unusual
 from harness.analysis.protocols import MARGIN, protocol_of, protocols
 from harness.analysis.rounds import cell_of, last_run
 from harness.analysis.speed import Acceleration, acceleration_lines
@@ -102,6 +103,7 @@ class Repeat:
         case = replace(whole, training=replace(whole.trained, epochs=epochs))
         what = f"{row.dataset} {row.scale} T={row.T} {whole.framework} seed {row.seed}"
         what += f" NeuNorm {row.neunorm}" if row.neunorm else ""
+        what += "".join(f", {each}" for each in unusual(whole))
         recorded = {
             r.epoch: r
             for r in self.records

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -11,10 +11,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from harness.analysis.named import data_name, steps_in_words
+from harness.analysis.named import data_name, steps_in_words, unusual
 from harness.cli.terminal.numbers import duration
 from harness.records import EndedRow, EpochRow, FittedRow, OperationsRow, TrainedRow
-from harness.spec import LOSS, Case, paper
+from harness.spec import Case
 
 if TYPE_CHECKING:  # shown without torch
     from harness.analysis.status import Standing
@@ -54,23 +54,8 @@ def _who(case: Case) -> str:
         window = {"first": f" first {case.T} bins", "whole": " whole recordings", None: ""}
         return f"{case.framework}{window[case.beside.window]} seed {case.seed}"
     reading = f" NeuNorm {case.network.neunorm.reading}" if case.network.neunorm else ""
-    steps = ", ".join([steps_in_words(case), *_unusual(case)])
+    steps = ", ".join([steps_in_words(case), *unusual(case)])
     return f"{case.scale}{reading} {case.framework} {case.precision} {steps}, seed {case.seed}"
-
-
-def _unusual(case: Case) -> Iterator[str]:
-    """What an ablation may have changed."""
-    lif, usual = case.network.lif, paper.settings(case.dataset)
-    if lif.a != usual.lif.a:
-        yield f"a = {lif.a:g}"
-    if lif.v_th != usual.lif.v_th:
-        yield f"V_th = {lif.v_th:g}"
-    if case.initialisation != "calibrated":
-        yield f"{case.initialisation}'s initial weights"
-    if case.trained.loss != LOSS:
-        yield case.trained.loss
-    if case.optimiser.lr != usual.optimiser.lr:
-        yield f"rate {case.optimiser.lr:g}"
 
 
 def _fitted(row: FittedRow) -> str:
