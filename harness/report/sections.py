@@ -97,8 +97,8 @@ def ablations(rows: list[Row]) -> Section | None:
     if table.empty:
         return None
     text = (
-        "Each differs from the first in one thing alone. difference: to the first, by seeds that "
-        "both have, with Student's 95 % interval; dead layers: those that fire at less than a "
+        "Each differs from the first in what its name says. difference: to the first, by seeds "
+        "that both have, with Student's 95 % interval; dead layers: those that fire at less than a "
         f"thousandth at the end. {HOLLOW} {SECONDS}"
     )
     drawing = trained.ablations(rows)

@@ -1,4 +1,4 @@
-"""What choices of ours and of frameworks cost: each differs from the first in one thing alone."""
+"""What choices of ours and of frameworks cost: each differs from the first by its name."""
 
 from __future__ import annotations
 
