@@ -1,4 +1,4 @@
-"""What choices of ours and of frameworks cost: each differs from the first by its name."""
+"""What choices of ours and of frameworks cost: each beside a training without it."""
 
 from __future__ import annotations
 
