@@ -114,7 +114,7 @@ def test_exam_moves_with_each_of_its_rules(monkeypatch: pytest.MonkeyPatch) -> N
     for name, value in vars(rules).items():
         other = replace(value, gradient_error=1.0) if isinstance(value, Allowed) else value * 2
         monkeypatch.setattr(golden_exam, "RULES", replace(rules, **{name: other}))
-        sentence = next(golden.moved("exam"))
+        (sentence,) = golden.moved("exam")
         assert f"exam.json, rules has moved (/{name}" in sentence
         assert "raise EXAM in harness/records/identity.py" in sentence
 

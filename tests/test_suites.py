@@ -91,10 +91,13 @@ def test_long_accuracy_has_n_mnist_over_longer_windows_too() -> None:
 def test_ablations_differ_in_one_thing_each() -> None:
     first, *others = cases("ablations", seeds=(0,), long=True)
     assert first.precision == "bf16" and len(others) == len(ABLATIONS) - 2
+    of_two = []
     for case in others:
         old, new = vars(first.fields), vars(case.fields)
         changed = {name for name in old if old[name] != new[name]}
-        assert len(changed) == 1 or changed == {"loss_function", "optimiser_lr"}, changed
+        if len(changed) != 1:
+            of_two.append(changed)
+    assert of_two == [{"loss_function", "optimiser_lr"}]  # at its own rate
     rates = sorted({case.optimiser.lr for case in others})
     assert rates == [pytest.approx(0.1 / 200), 0.1]  # 2 / (10 classes * 10 neurons * 4 steps)
     assert {case.framework for case in others} == {"fused:detached-reset", "fused"}

@@ -69,9 +69,9 @@ def places(rows: Iterable[Record]) -> str:
 def of_lines(name: str, rows: Sequence[Row], lines: Sequence[Mapping[str, object]]) -> list[str]:
     """The machines that each line of a table was measured on; "" where it says nothing of ours."""
     if name in _TRAININGS:
-        found = [(each.condition.columns(), places(each.ended)) for each in _TRAININGS[name](rows)]
-        names = tuple(found[0][0]) if found else ()
-        made = {_told(columns, names): place for columns, place in found}
+        found = _TRAININGS[name](rows)
+        names = tuple(found[0].condition.columns()) if found else ()
+        made = _of_trainings(found, names)
     else:
         names = _TOLD_BY
         made = _of_systems(rows) if name == "baselines" else _of_paper(rows)
@@ -91,6 +91,12 @@ def _plainly(value: object) -> str:
     return text(int(value)) if whole and isinstance(value, float) else text(value)
 
 
+def _of_trainings(
+    found: Iterable[Trainings], names: Sequence[str] = _TOLD_BY
+) -> dict[Signature, str]:
+    return {_told(each.condition.columns(), names): places(each.ended) for each in found}
+
+
 def _of_systems(rows: Sequence[Row]) -> dict[Signature, str]:
     found: dict[Signature, str] = {}
     for each in live(rows):
@@ -101,10 +107,7 @@ def _of_systems(rows: Sequence[Row]) -> dict[Signature, str]:
 
 
 def _of_paper(rows: Sequence[Row]) -> dict[Signature, str]:
-    ours = {
-        _told(each.condition.columns()): places(each.ended) for each in trainings(rows, "accuracy")
-    }
-    return {**ours, **_of_systems(rows)}
+    return {**_of_trainings(trainings(rows, "accuracy")), **_of_systems(rows)}
 
 
 _TRAININGS: dict[str, Callable[[Sequence[Row]], list[Trainings]]] = {
