@@ -14,7 +14,7 @@ from harness.speed import apart
 from harness.speed.apart import Apart, Host
 from harness.speed.exchange import Exchange
 from harness.speed.inside import answered, inside_of
-from harness.system.child import Died
+from harness.system.former_child import Died
 
 
 @dataclass(eq=False)

@@ -15,7 +15,7 @@ from harness.spec import FLOOR
 from harness.speed import inside
 from harness.speed.exchange import Exchange
 from harness.system import allocator, kept, machine
-from harness.system.child import Ends
+from harness.system.former_child import Ends
 from harness.system.kept import Shelf
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")

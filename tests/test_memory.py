@@ -17,7 +17,7 @@ from harness.reference.network import ReferenceNetwork
 from harness.spec import Allocator, Network
 from harness.speed.apart import Apart, Host
 from harness.speed.inside import Setting
-from harness.system.child import Child, Ends
+from harness.system.former_child import Child, Ends
 
 HELD = 64 * 2**20  # bytes that the greedy module holds
 

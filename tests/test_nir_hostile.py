@@ -21,7 +21,7 @@ from harness.conformance import small  # noqa: E402
 from harness.formats import apart, hdf5, nir_in, nir_out  # noqa: E402
 from harness.reference.network import ReferenceNetwork  # noqa: E402
 from harness.spec import Network, UsageError  # noqa: E402
-from harness.system.child import Ends  # noqa: E402
+from harness.system.former_child import Ends  # noqa: E402
 
 NODES = "node/nodes"
 NORM = f"{NODES}/01d_neunorm/nodes"

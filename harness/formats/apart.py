@@ -14,8 +14,8 @@ from harness.formats import hdf5, nir_in, weights
 from harness.formats.nir_in import Imported
 from harness.spec import LIF, Network, NeuNorm, Reading, UsageError
 from harness.system import footprint
-from harness.system.child import Child, Died, Ends
 from harness.system.files import printable
+from harness.system.former_child import Child, Died, Ends
 
 PATIENCE = 120.0  # seconds that reading may take
 

@@ -18,7 +18,7 @@ from adapters.facts import Facts
 from harness.records.ledger import Owner
 from harness.spec import Case, Say, UsageError, cells
 from harness.system import footprint
-from harness.system.child import Child, Died, Ends, text
+from harness.system.former_child import Child, Died, Ends, text
 
 __all__ = ["SILENCE", "At", "Died", "Pipe", "Worker"]
 

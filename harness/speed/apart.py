@@ -23,7 +23,7 @@ from harness.speed.exchange import Exchange
 from harness.speed.inside import Setting
 from harness.speed.inside.network import Find
 from harness.system import clock, footprint
-from harness.system.child import Child, Died, text
+from harness.system.former_child import Child, Died, text
 
 BEAT = 10.0  # seconds after which its owner says that it still waits
 # How far its clock may be from ours, of which a message takes part; beyond it ours counts.

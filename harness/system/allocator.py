@@ -60,6 +60,19 @@ def hand_on(allocator: Allocator) -> str:
     return f"{name}, huge pages"
 
 
+def keep() -> str:
+    """Has this process keep its memory, and says in words what it does."""
+    return choose("keep")
+
+
+def for_programs() -> dict[str, str]:
+    """The variables with which programs that start from here have huge pages too."""
+    given = os.environ.get(_TUNABLES, "")
+    if "glibc.malloc." in given or os.environ.get("LD_PRELOAD") or not _has_huge_pages():
+        return {}
+    return {_TUNABLES: ":".join(filter(None, [given, _HUGE]))}
+
+
 def _has_huge_pages() -> bool:
     """Whether the system gives a program huge pages that asks for them, and glibc can ask."""
     library, version = platform.libc_ver()

@@ -1,163 +1,310 @@
-"""A process that may crash, hang or be killed without harm: how it starts, speaks and ends.
+"""One child process: its owner calls functions in it, and it may crash, hang, eat memory or be
+killed at the cost of its own call alone.
 
-It says lines of JSON over a pipe, and what it prints goes nowhere near them: its stderr to a file
-without a name, which nobody leaves behind. It ends with its owner, even where that is killed.
+Values travel by copy, so that neither side can change the other's. What it prints goes nowhere; its
+stderr goes to a file without a name, whose last line is told where it dies. Whatever it starts ends
+with it, and it ends with its owner, even where that is killed.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
-import json
+import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from io import BufferedRandom
 from math import inf
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple
+from weakref import WeakSet
 
 import psutil
+import torch
 
-from harness.system import processes
+from harness.system import allocator, footprint
 
-LAST_WORDS = 300  # characters of what the process wrote on stderr before it died
-PIECE = 2**20  # bytes of the longest message
+Args = TypeVarTuple("Args")
+T = TypeVar("T")
+
+START_SECONDS = 300.0  # until it can be called: several may start on a busy machine
+LAST_WORDS = 300  # characters of what it wrote on stderr
+# Imported once for all children; one that is missing is passed over. An optimiser's first step
+# imports torch._dynamo.
+PRELOAD = ["torch._dynamo", "harness.jobs.local", "harness.system.child"]
+LONGEST_FOLDER = 70  # of a socket's 107 characters, less what multiprocessing adds
 
 
 class Died(Exception):
-    """The process died or was ended; the message says how, and what it said last."""
+    """The child died or was ended; the message says how, and what it said last."""
 
 
-@dataclass(frozen=True)
-class Ends:
-    """What the process is given of its owner."""
-
-    connection: Connection
-    lifeline: Connection  # closed with the owner
-    errors: Connection  # the file that its stderr goes to
-    limit_mib: float | None  # of the memory that it takes beside what it begins with
-
-    def enter(self) -> None:
-        """Makes the process what it is: the first thing that is called in it."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the owner decides
-        os.setpgid(0, 0)  # what it starts ends with it
-        processes.end_with(self.lifeline)
-        _redirect(self.errors.fileno())
-        if self.limit_mib is not None:
-            _limit_memory(self.limit_mib)
-
-    def say(self, message: object) -> None:
-        """Says something, without waiting."""
-        self.connection.send_bytes(json.dumps(message).encode())
-
-    def hear(self) -> Any:
-        """What the owner wants next. Raises EOFError when it is gone."""
-        return json.loads(self.connection.recv_bytes(PIECE))
-
-
-@dataclass(eq=False)
 class Child:
-    """Such a process, seen from its owner."""
+    """One child process. Starting it raises Died where it does not start."""
 
-    process: Any  # of multiprocessing; its classes have no common one that is public
-    connection: Connection
-    lifeline: Connection
-    errors: BufferedRandom
-
-    @classmethod
-    def start(
-        cls,
-        main: Callable[..., None],
-        given: tuple[Any, ...],
-        device: str,
-        limit_mib: float | None = None,
-    ) -> Child:
-        """Starts `main(ends, *given)`: it must be importable, and what it is given picklable."""
-        context = processes.context(device)
-        ours, theirs = context.Pipe()
-        watched, lifeline = context.Pipe(duplex=False)
-        errors = tempfile.TemporaryFile()  # noqa: SIM115 it lives as long as the process
-        ends = Ends(theirs, watched, handed(errors), limit_mib)
-        process = context.Process(target=main, args=(ends, *given))
-        process.start()
-        for each in (theirs, watched, ends.errors):
-            each.close()
-        return cls(process, ours, lifeline, errors)
-
-    def say(self, message: object) -> None:
-        """Asks for something."""
-        with contextlib.suppress(OSError):  # it died: `hear` says so
-            self.connection.send_bytes(json.dumps(message).encode())
-
-    def hear(self, patience: float) -> object:
-        """Its next message; None for what is no JSON. Raises Died."""
-        if not self.spoke(patience):
-            self.process.kill()
-            raise Died(f"it said nothing for {patience:.0f} s and was ended as hung")
+    def __init__(
+        self,
+        device: str = "cpu",
+        *,
+        threads: int | None = None,  # of torch; None: as many as here
+        memory_mib: float | None = None,  # that it may take beside what it begins with
+        env: Mapping[str, str] | None = None,  # beside the environment here
+    ) -> None:
+        context = _context(device)
+        self._pipe, theirs = context.Pipe()
+        watched, self._lifeline = context.Pipe(duplex=False)
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 it lives as long as the process
+        # a file does not travel to a process, a connection does
+        errors = Connection(os.dup(self._errors.fileno()), readable=False)
+        setting = _Setting(
+            threads or torch.get_num_threads(), memory_mib, {**os.environ, **(env or {})}, _folder()
+        )
+        self._process = context.Process(target=_main, args=(theirs, watched, errors, setting))
+        _living.add(self)
         try:
-            if not self.connection.poll():
-                raise EOFError
-            return json.loads(self.connection.recv_bytes(PIECE))
-        except (EOFError, OSError):
-            raise Died(self._obituary()) from None
-        except (ValueError, RecursionError):
-            return None
+            with _starting():
+                self._process.start()
+            for each in (theirs, watched, errors):
+                each.close()
+            self.call(os.getpid, silence=START_SECONDS)
+        except BaseException:
+            self.end()
+            raise
 
-    def spoke(self, patience: float) -> bool:
-        """Waits until it says something or is dead; whether it was so in time."""
-        # what it forked may hold the pipe open when it is dead: its own end is waited for too
-        limit = None if patience == inf else patience
-        return bool(wait([self.connection, self.process.sentinel], limit))
+    @property
+    def pid(self) -> int:
+        """Its number. It leads a group of its own, with all that it starts."""
+        assert self._process.pid is not None
+        return self._process.pid
 
-    def signal(self, number: int) -> None:
-        """Sends a signal to the process and all that it started."""
-        with contextlib.suppress(OSError):
-            os.killpg(self.process.pid, number)
+    def call(
+        self,
+        function: Callable[[*Args], T],
+        *args: *Args,
+        silence: float = inf,
+        hear: Callable[..., object] = lambda *message: None,
+    ) -> T:
+        """What the function returns there; it and its arguments must be picklable. `hear` is given
+        what it tells meanwhile.
+
+        Raises what the function raised (an exception of another package as one of the same name and
+        text), and Died where the process died, ran out of memory or did not even `tell` anything
+        for `silence` seconds.
+        """
+        with contextlib.suppress(OSError):  # it is dead: `_next` says so
+            self._pipe.send_bytes(pickle.dumps((function, args)))
+        while True:
+            kind, value = self._next(silence)
+            if kind == "told":
+                hear(*value)
+                continue
+            if kind == "value":
+                return value
+            if kind == "raised":  # no framework is imported here to know its exceptions
+                value = type(value[0], (Exception,), {})(value[1])
+            if footprint.is_exhausted(value):  # nothing it does from now on can be trusted
+                self.end()
+                raise Died(f"it ran out of memory: {type(value).__name__}: {value}")
+            raise value
+
+    def stop(self) -> None:
+        """Has the process, and all that it started, stand still."""
+        self._signal(signal.SIGSTOP)
+
+    def cont(self) -> None:
+        """Has it go on."""
+        self._signal(signal.SIGCONT)
 
     def end(self) -> None:
-        """Ends the process and what it started."""
-        self.signal(signal.SIGKILL)
-        self.process.kill()
-        self.process.join()
-        self.connection.close()
-        self.lifeline.close()
-        self.errors.close()
+        """Ends the process and all that it started; again does nothing."""
+        _living.discard(self)
+        if self._process.pid is not None:
+            self._signal(signal.SIGKILL)
+            self._process.kill()  # it may have no group yet
+            self._process.join()
+        for each in (self._pipe, self._lifeline, self._errors):
+            each.close()
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.end()
+
+    def _signal(self, number: int) -> None:
+        if self._process.is_alive():
+            with contextlib.suppress(OSError):
+                os.killpg(self.pid, number)
+
+    def _next(self, silence: float) -> tuple[str, Any]:
+        """Its next message. Raises Died."""
+        if self._pipe.closed:
+            raise Died("its process was ended before")
+        # what it forked may hold the pipe open when it is dead: its own end is waited for too
+        limit = None if silence == inf else silence
+        if not wait([self._pipe, self._process.sentinel], limit):
+            self.end()
+            raise Died(f"it said nothing for {silence:.0f} s and was ended as hung")
+        try:
+            if not self._pipe.poll():
+                raise EOFError
+            return pickle.loads(self._pipe.recv_bytes())
+        except (EOFError, OSError):
+            reason = self._obituary()
+            self.end()
+            raise Died(reason) from None
 
     def _obituary(self) -> str:
-        self.process.join(10)
-        code = self.process.exitcode
-        how = f"ended with exit code {code}"
+        self._process.join(10)
+        code = self._process.exitcode
+        how = "closed its pipe" if code is None else f"ended with exit code {code}"
         if code is not None and code < 0:
             how = f"died of {signal.Signals(-code).name}"
             if -code == signal.SIGKILL:
                 how += ", as a system does where memory runs out"
-        self.errors.seek(0)
-        lines = self.errors.read().decode(errors="replace").split("\n")
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").split("\n")
+        # of a traceback the exception's own line
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        if last:  # of a traceback the exception's own line
-            how += f"; its last words: {last[:LAST_WORDS]}"
-        return f"the process that measured it {how}"
+        return f"its process {how}" + (f"; its last words: {last[:LAST_WORDS]}" if last else "")
 
 
-def handed(file: BufferedRandom) -> Connection:
-    """An open file as what travels to a process: a file does not, a connection does."""
-    return Connection(os.dup(file.fileno()), readable=False)
+def tell(*message: object) -> None:
+    """In a child: tells its owner something without waiting. It is a sign of life too."""
+    assert _owner is not None, "this process is no child"
+    _owner.send_bytes(pickle.dumps(("told", message)))
 
 
-def text(received: str) -> str:
-    """What a process said, as what can be shown and stored: without halves of characters."""
-    return received.encode(errors="replace").decode()
+def preload(*modules: str) -> None:
+    """Has children import these modules once, where none has been started yet: they all have what
+    an import does then, so it must change nothing that others compute with.
+    """
+    PRELOAD[:] = dict.fromkeys([*PRELOAD, *modules])
 
 
-def _redirect(errors: int) -> None:
-    """What the process prints is no part of what it says."""
-    sink = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(sink, sys.stdout.fileno() if sys.stdout else 1)
-    os.dup2(errors, 2)
+def warm() -> None:
+    """Has the modules of children imported while this process imports the same: there are cores."""
+    _context("cpu")
+
+
+# Importing torch and our modules takes 4 s of CPU, a fork of a process that has them 0.03 s. What
+# has used CUDA cannot be forked.
+def _context(device: str) -> SpawnContext | ForkServerContext:
+    too_long = len(tempfile.gettempdir()) > LONGEST_FOLDER  # for the server's socket
+    if device != "cpu" or sys.platform == "win32" or too_long:
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    with _starting():
+        forkserver.ensure_running()
+    return context
+
+
+@contextlib.contextmanager
+def _starting() -> Iterator[None]:
+    """What a program that is started here begins with, and its children keep."""
+    former = dict(os.environ)
+    # compilers of contenders that were ended leave semaphores: who frees them need not say so
+    quiet = "ignore:resource_tracker:UserWarning"
+    os.environ["PYTHONWARNINGS"] = f"{former.get('PYTHONWARNINGS', '')},{quiet}".lstrip(",")
+    os.environ |= allocator.for_programs()
+    resource_tracker.ensure_running()  # it unblocks signals
+    # what a terminal sends to all that run in it is for the owner, who ends the others
+    terminal = [signal.SIGINT, signal.SIGQUIT, signal.SIGHUP] if os.name == "posix" else []
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, terminal)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for name in os.environ.keys() - former.keys():
+            del os.environ[name]
+        os.environ |= former
+
+
+_living: WeakSet[Child] = WeakSet()
+_owner: Connection | None = None  # of this process, if it is a child
+
+
+@atexit.register  # multiprocessing would wait for one that stands still
+def _end_all() -> None:
+    for each in list(_living):
+        each.end()
+
+
+@dataclass(frozen=True)
+class _Setting:
+    threads: int
+    memory_mib: float | None
+    env: dict[str, str]
+    folder: str | None
+
+
+def _folder() -> str | None:
+    with contextlib.suppress(FileNotFoundError):  # it was deleted
+        return str(Path.cwd())
+
+
+def _main(pipe: Connection, lifeline: Connection, errors: Connection, setting: _Setting) -> None:
+    """What runs in the child."""
+    global _owner
+    os.setpgid(0, 0)
+    _end_with(lifeline)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(errors.fileno(), 2)
+    os.environ.clear()
+    os.environ |= setting.env
+    with contextlib.suppress(OSError):
+        os.chdir(setting.folder or ".")
+    torch.set_num_threads(setting.threads)
+    allocator.keep()
+    if setting.memory_mib is not None:
+        _limit_memory(setting.memory_mib)
+    _owner = pipe
+    with contextlib.suppress(EOFError):  # the owner is gone
+        while True:
+            pipe.send_bytes(_answer(pipe.recv_bytes()))
+
+
+def _answer(call: bytes) -> bytes:
+    try:
+        function, args = pickle.loads(call)
+        return pickle.dumps(("value", function(*args)), protocol=5)
+    except Exception as error:  # noqa: BLE001 whatever it is, the owner decides on it
+        error.add_note("in its own process:\n" + traceback.format_exc())
+        if type(error).__module__.partition(".")[0] in ("builtins", "harness", "adapters"):
+            with contextlib.suppress(Exception):  # not every exception is picklable
+                told = pickle.dumps(("error", error))
+                pickle.loads(told)
+                return told
+        return pickle.dumps(("raised", (type(error).__name__, str(error))))
+
+
+def _end_with(lifeline: Connection) -> None:
+    """Ends this process group as soon as the other end of `lifeline` is closed."""
+    if sys.platform.startswith("linux"):
+        import fcntl
+
+        # by the kernel: a thread of ours would wait where the interpreter hangs or is stopped
+        fd, set_signal = lifeline.fileno(), 10  # F_SETSIG of <fcntl.h>; Python has no name for it
+        fcntl.fcntl(fd, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(fd, set_signal, signal.SIGKILL)
+        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+
+    def wait_and_end() -> None:
+        with contextlib.suppress(EOFError, OSError):
+            lifeline.recv_bytes()
+        os._exit(1)
+
+    threading.Thread(target=wait_and_end, daemon=True).start()
 
 
 def _limit_memory(mib: float) -> None:
@@ -173,4 +320,4 @@ def _limit_memory(mib: float) -> None:
         limit = min(limit, most)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     with contextlib.suppress(OSError):  # and where the system must choose, it is us
-        Path("/proc/self/oom_score_adj").write_text("1000")
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")

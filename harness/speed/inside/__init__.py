@@ -21,7 +21,7 @@ from harness.speed.exchange import Exchange
 from harness.speed.inside.bottom import FloorInside
 from harness.speed.inside.network import AdapterInside, Find
 from harness.system import allocator, kept
-from harness.system.child import Ends
+from harness.system.former_child import Ends
 
 
 @dataclass(frozen=True)
