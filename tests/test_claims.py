@@ -14,8 +14,7 @@ import pytest
 from rich.console import Console
 from rows import VOTES, timed, training
 
-from harness.analysis.claims import CLAIMS, verdicts
-from harness.analysis.judges import STEP
+from harness.analysis.claims import CLAIMS, STEP, verdicts
 from harness.analysis.verdict import Effect, Verdict
 from harness.cli import terminal
 from harness.records import ConfusionRow, EpochRow, Row, TrainedRow

@@ -12,9 +12,17 @@ from rows import row, timed_case, training
 from torch import Tensor
 from torch.nn import functional
 
-from harness.analysis import costs, energy, tables
-from harness.analysis.costs import LayerMeans, Spiking, bit_price, quantised_mac
-from harness.analysis.energy import COUNTED, MEASURED, MEMORY, accuracy_against_energy
+from harness.analysis import energy, tables
+from harness.analysis.energy import (
+    COUNTED,
+    MEMORY,
+    LayerMeans,
+    Spiking,
+    accuracy_against_energy,
+    bit_price,
+    quantised_mac,
+)
+from harness.analysis.frame import each_of, frames
 from harness.cli import terminal
 from harness.records import JoulesRow, OperationsRow, Row, TrainedRow, UnmeasuredRow
 from harness.records.reading import parse
@@ -177,7 +185,7 @@ def test_a_bit_costs_what_the_smallest_memory_takes_that_holds_all() -> None:
 
 
 def test_the_spiking_network_with_memory_is_what_one_adds_up_by_hand() -> None:
-    ours = costs.spiking(SMALL, T=2, static=True)
+    ours = energy.spiking(SMALL, T=2, static=True)
     bit = 10 / 64  # all of it fits into 8 KiB
     # 18 neurons updated, read and written at two steps; the image's current kept, read twice
     states = 2 * 2 * 18 * 16 * bit + 3 * 16 * 16 * bit
@@ -193,26 +201,26 @@ def test_the_spiking_network_with_memory_is_what_one_adds_up_by_hand() -> None:
 
 
 def test_the_network_without_spikes_has_as_many_values_as_steps_count() -> None:
-    assert [costs.activation_bits(T) for T in (1, 2, 3, 4, 7, 8, 10, 15)] == [
+    assert [energy.activation_bits(T) for T in (1, 2, 3, 4, 7, 8, 10, 15)] == [
         *(1, 2, 2, 3, 3, 4, 4, 4)
     ]
     assert quantised_mac(8) == pytest.approx(0.23) and quantised_mac(2) == pytest.approx(0.08)
-    whole = costs.quantised(SMALL, 2, skips=False)
+    whole = energy.quantised(SMALL, 2, skips=False)
     assert whole.total == pytest.approx(23 + 125 + 20 + 32 * 0.08 + 40 + 10)
-    assert costs.quantised(SMALL, 2, skips=True).total < whole.total
+    assert energy.quantised(SMALL, 2, skips=True).total < whole.total
 
 
 def test_at_the_break_even_both_take_as_much() -> None:
-    ours = costs.spiking(SMALL, T=2, static=True)
+    ours = energy.spiking(SMALL, T=2, static=True)
     rival = ours.fixed.total + 40.0
     even = ours.factor(rival)
     assert ours.fixed.total + even * ours.by_spikes.total == pytest.approx(rival)
     scaled = [
         replace(each, sent=even * each.sent, accumulates=even * each.accumulates) for each in SMALL
     ]
-    assert costs.spiking(scaled, T=2, static=True).whole.total == pytest.approx(rival)
+    assert energy.spiking(scaled, T=2, static=True).whole.total == pytest.approx(rival)
     assert ours.factor(ours.fixed.total - 1) == 0  # no rate is low enough
-    assert Spiking(ours.fixed, costs.Moved()).factor(rival) == 0
+    assert Spiking(ours.fixed, energy.Moved()).factor(rival) == 0
 
 
 CASE = timed_case(suite="energy", mode="inference")
@@ -257,18 +265,10 @@ def test_the_line_says_on_which_side_of_the_break_even_it_is() -> None:
     assert pd.isna(alone["break_even_skipping"]) and alone["side"].endswith("against an ANN")
 
 
-def test_measured_is_the_counter_less_the_rest_and_never_a_constant() -> None:
-    ours, other = lines()["cifar10", "reference"], lines()["nmnist", "reference"]
-    assert ours["measured_mj"] == pytest.approx(1000 * (320 - 10 * 12) / 100)
-    assert (ours["idle_watts"], ours["measured_by"]) == (10.0, "RAPL package-0")
-    assert pd.isna(other["measured_mj"])
-    assert other["measured_by"] == "not measured: there is none"
-
-
-def test_the_three_ways_share_no_figure_and_each_has_its_caveat() -> None:
+def test_the_two_ways_share_no_figure_and_each_has_its_caveat() -> None:
     named = [set(way.columns) - {"spike_rate"} for way in energy.WAYS]
-    assert [way.name for way in energy.WAYS] == [COUNTED, MEMORY, MEASURED]
-    assert not named[0] & named[1] | named[0] & named[2] | named[1] & named[2]
+    assert [way.name for way in energy.WAYS] == [COUNTED, MEMORY]
+    assert not named[0] & named[1]
     for title, html in report.ways(rows()):
         (way,) = (each for each in energy.WAYS if title.endswith(each.name))
         assert way.caveat.split(",")[0] in html.unescape()
@@ -299,13 +299,12 @@ def trained_rows() -> list[Row]:
 
 
 def test_trained_networks_stand_with_their_accuracy_against_energy() -> None:
-    few, many = accuracy_against_energy(trained_rows())
-    assert (few.T, many.T, few.accuracy.n) == (2, 4, 2)
-    assert few.accuracy.value == pytest.approx(0.45)
+    few, many = each_of(accuracy_against_energy(frames(trained_rows())))
+    assert (few.T, many.T, few.n) == (2, 4, 2)
+    assert few.accuracy == pytest.approx(0.45)
     assert many.microjoules == pytest.approx(2 * few.microjoules) and few.microjoules > 0
     made = tables.TABLES["energy"](trained_rows())
     assert set(made["weights"]) == {"trained"} and list(made["accuracy"]) == [0.45, 0.45]
-    assert all(text.startswith("not measured") for text in made["measured_by"])
     figure = report.figure(trained_rows())
     assert figure is not None
     (curve,) = figure.curves

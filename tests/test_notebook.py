@@ -20,12 +20,11 @@ from test_house import OURS, ROOT, tree
 
 import harness
 from harness.analysis import tables
-from harness.analysis.claims import CLAIMS, verdicts
+from harness.analysis.claims import CLAIMS, COLUMNS, verdicts
 from harness.cli import app, console
 from harness.notebook import command
 from harness.records import EndedRow, Row, Store
 from harness.report import Room
-from harness.report.effects import COLUMNS
 
 ROOMS = {path.parts[1] for path in OURS if path.parts[0] == "harness" and len(path.parts) > 2}
 

@@ -9,29 +9,17 @@ from typing import Literal, assert_never
 
 import pandas as pd
 
-from harness.analysis.ablations import ablations
+from harness.analysis import timings
 from harness.analysis.energy import energy
-from harness.analysis.learning import neunorm
-from harness.analysis.paper import paper_table
-from harness.analysis.rounds import noise_of
-from harness.analysis.speed import acceleration
-from harness.analysis.systems import baselines
-from harness.analysis.trained import accuracy, scale, timesteps
+from harness.analysis.frame import Frames, frames
+from harness.analysis.paper_tables import baselines, paper_table
+from harness.analysis.trainings import ablations, accuracy, neunorm, scale, timesteps
 from harness.records import Row
+from harness.speed.ratios import Ratio
 
-__all__ = [
-    "SUITES_OF",
-    "TABLES",
-    "Markup",
-    "acceleration",
-    "markdown",
-    "markup",
-    "noise_of",
-    "suites_of",
-]
-
-TABLES: dict[str, Callable[[Iterable[Row]], pd.DataFrame]] = {
-    "acceleration": acceleration,
+# With what a page needs beside the columns of a table.
+FULL: dict[str, Callable[[Frames], pd.DataFrame]] = {
+    "acceleration": timings.lines,
     "timesteps": timesteps,
     "scale": scale,
     "neunorm": neunorm,
@@ -41,6 +29,17 @@ TABLES: dict[str, Callable[[Iterable[Row]], pd.DataFrame]] = {
     "energy": energy,
     **{str(number): partial(paper_table, number) for number in (3, 4, 5, 6)},
 }
+
+
+def _table(name: str, rows: Frames | Iterable[Row]) -> pd.DataFrame:
+    table = FULL[name](frames(rows))
+    beside = timings.BESIDE if name == "acceleration" else ("machines",)
+    return table.drop(columns=[*beside], errors="ignore")
+
+
+TABLES: dict[str, Callable[[Frames | Iterable[Row]], pd.DataFrame]] = {
+    name: partial(_table, name) for name in FULL
+}
 # The suites whose rows a table is made of, where it has another name.
 SUITES_OF = {str(number): ("accuracy", "baselines") for number in (3, 4, 5, 6)}
 
@@ -48,6 +47,16 @@ SUITES_OF = {str(number): ("accuracy", "baselines") for number in (3, 4, 5, 6)}
 def suites_of(name: str) -> tuple[str, ...]:
     """The suites whose rows a table is made of."""
     return SUITES_OF.get(name, (name,))
+
+
+def noise_of(rows: Iterable[Row]) -> Ratio | None:
+    """The A/A ratio of the rows of one run."""
+    return next(iter(timings.noise(frames(rows)).values()), None)
+
+
+def acceleration(rows: Frames | Iterable[Row]) -> pd.DataFrame:
+    """Fig. 3 as a table."""
+    return TABLES["acceleration"](rows)
 
 
 Markup = Literal["md", "csv", "html"]

@@ -8,13 +8,17 @@ neither: they are inconclusive, and no noise makes a verdict surer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from harness.analysis.extent import Doubt, full_size, scale_of
+import numpy as np
+
+from harness.analysis.frame import Line
 from harness.analysis.statistics import CONFIDENCE, Mean, mean, share, values_to_reach
-from harness.analysis.trained import Trainings
+from harness.analysis.trainings import CONDITION, FLAGS, FRONT
+from harness.analysis.words import counted
+from harness.spec import paper
 
 Status = Literal["reproduced", "contradicted", "inconclusive", "not tested"]
 Call = Literal["holds", "fails", "too small", "cannot tell"]
@@ -23,6 +27,98 @@ Unit = Literal["points", "accuracy", "share", "votes"]
 LEVEL = 0.05  # of every trend test, one-sided
 TENTH = 0.001  # of a point of accuracy
 FEWEST_SEEDS = 3  # the same everywhere; fewer say nothing of a spread
+
+
+PRECISION = "fp32"  # of the paper's trainings; mixed precision trains another network
+# A training has converged where, at the slope of the last quarter of its epochs, as many epochs
+# more would add less than a point to its training accuracy: a point is the least that matters in
+# the verdicts, so what is left to learn turns none of them.
+LEFT = 0.01
+FEWEST_EPOCHS = 8  # a quarter of fewer has no two epochs, and no slope
+
+
+def full_size(each: Line) -> bool:
+    """Whether these trainings are the paper's: all data, width, epochs, dropout and precision."""
+    case = each.case
+    settings = paper.settings(case.dataset)
+    return (
+        not any(getattr(each, name) for name in FLAGS)
+        and case.width == 1
+        and case.trained.epochs >= settings.epochs
+        and case.network.dropout == settings.dropout
+        and case.precision == PRECISION
+    )
+
+
+def alike(found: Sequence[Line], by: str, *apart: str) -> list[dict[Any, Line]]:
+    """Trainings by a column, in sets that differ in it and the columns `apart` alone.
+
+    Only these compare with each other. The paper's size comes first, then what learnt from more.
+    """
+    sets: dict[tuple[object, ...], dict[Any, Line]] = {}
+    for each in found:
+        same = (str(getattr(each, n)) for n in (*FRONT, *CONDITION) if n not in (by, *apart))
+        sets.setdefault(tuple(same), {})[getattr(each, by)] = each
+    return sorted(sets.values(), key=lambda same: largest_first(same.values()))
+
+
+def largest_first(groups: Collection[Line]) -> tuple[bool, float]:
+    """Sorts sets of trainings: the paper's size comes first, then what learnt from more."""
+    seen = sum(each.train_samples * each.epochs for each in groups)
+    return not all(map(full_size, groups)), -float(seen)
+
+
+def scale_of(groups: Sequence[Line]) -> str:
+    """The scale that trainings were run at, in words."""
+    steps: dict[str, set[int]] = {}
+    for each in groups:
+        steps.setdefault(_size(each), set()).add(each.T)
+    return "; ".join(f"{size}, T = {', '.join(map(str, sorted(t)))}" for size, t in steps.items())
+
+
+def _size(each: Line) -> str:
+    flags = [name for name in FLAGS if getattr(each, name) and name not in each.data_source]
+    data = f"{each.data_source} ({', '.join(flags)})" if flags else each.data_source
+    mixed = "" if each.precision == PRECISION else f", {each.precision} (the paper's is float32)"
+    return (
+        f"width {each.width}, {counted(each.train_samples, 'training sample')} of {data}, "
+        f"{counted(each.epochs, 'epoch')}, dropout {each.dropout:g}{mixed}"
+    )
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Why trainings can tell nothing, and what would have them tell."""
+
+    why: str
+    needs: str
+
+
+def unconverged(groups: Sequence[Line]) -> Doubt | None:
+    """Why trainings cannot be told by where they ended; None where all of them had converged."""
+    longer = "trainings that converge: more epochs (`--epochs`)"
+    for each in groups:
+        title = paper.settings(each.dataset).title
+        name = f"{title} {each.scale}, NeuNorm {each.neunorm}, T = {each.T}"
+        curve = each.learnt
+        if len(curve) < FEWEST_EPOCHS:
+            few = f"too few epochs to tell whether training had converged: {len(curve)} ({name})"
+            return Doubt(few, longer)
+        if each.lost:
+            seeds = ", ".join(map(str, each.lost))
+            near = f"training accuracy ended near chance with seed {seeds} ({name})"
+            return Doubt(near, f"a network that learns with every seed ({name})")
+        left = _left(curve)
+        if left > LEFT:
+            rose = f"training accuracy still rose, {100 * left:.1f} points a quarter ({name})"
+            return Doubt(rose, longer)
+    return None
+
+
+def _left(curve: Sequence[float]) -> float:
+    """What a quarter of the epochs more would add at the slope of the last quarter."""
+    last = curve[len(curve) * 3 // 4 :]
+    return float(np.polyfit(range(len(last)), last, 1)[0]) * len(last)
 
 
 @dataclass(frozen=True)
@@ -97,6 +193,14 @@ class Effect:
         return f"{count} of the same spread ({self.name})"
 
     @property
+    def is_far(self) -> bool:
+        """Whether it lies so far below what matters that no number of seeds would bring it there:
+        by more than its interval is wide.
+        """
+        found = self.found
+        return self.matters - found.high > found.high - found.low
+
+    @property
     def text(self) -> str:
         """Its mean and interval: "CIFAR-10, a step of scale: +0.4 points [-1.2, +2.0]"."""
         return f"{self.name}: {_shown(self.found, self.unit, 2 if self._is_fine else 1)}"
@@ -116,6 +220,18 @@ class Effect:
 
 
 @dataclass(frozen=True)
+class Range:
+    """A figure over cells that decides a claim: its geometric mean, the least and the largest."""
+
+    name: str
+    unit: str
+    value: float
+    low: float
+    high: float
+    n: int  # cells
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What the rows say of a claim."""
 
@@ -126,6 +242,7 @@ class Verdict:
     reduced: bool = False  # whether any of the trainings was not the paper's size
     effects: tuple[Effect, ...] = ()
     scope: str = ""  # what of the claim was judged, where that is not all of it
+    ranges: tuple[Range, ...] = ()  # where no effects over seeds decide it
 
     @property
     def text(self) -> str:
@@ -156,9 +273,7 @@ def untested(what: str, suite: str) -> Verdict:
     return Verdict("not tested", "", (f"{what}: run {command}",), f"rows of {command}")
 
 
-def decided(
-    effects: Sequence[Effect], groups: Sequence[Trainings], figures: str, suite: str
-) -> Verdict:
+def decided(effects: Sequence[Effect], groups: Sequence[Line], figures: str, suite: str) -> Verdict:
     """The verdict of a claim all of whose effects must hold, on these trainings."""
     calls: list[Call] = [each.call(len(effects)) for each in effects]
     status: Status = "inconclusive"
@@ -206,6 +321,9 @@ def _would_change(
             return at_full_size(suite) if reduced else low
         case _:
             high = "more seeds, if every interval came to reach what matters"
+            if any(effect.is_far for effect, call in called if call == "fails"):
+                high = "no number of seeds: one of its intervals lies far below what matters"
+                high += "; a wider network (`--width`) or more epochs (`--epochs`) might"
             return f"{high}; or {at_full_size(suite)}" if reduced else high
 
 

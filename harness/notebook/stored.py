@@ -10,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 
 from harness.analysis import tables
+from harness.analysis.claims import table as verdict_table
 from harness.analysis.claims import verdicts
 from harness.analysis.groups import machines
 from harness.records import Row
-from harness.report.effects import table as verdict_table
 from harness.report.folders import read
 from harness.report.provenance import failures
 from harness.spec import UsageError

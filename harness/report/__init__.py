@@ -14,10 +14,10 @@ from types import ModuleType
 import pandas as pd
 
 from harness.analysis import tables
+from harness.analysis.claims import table as verdict_table
 from harness.analysis.claims import verdicts
 from harness.records import Row
 from harness.report import documents, folders, leaderboard, picture, readme, site
-from harness.report.effects import table as verdict_table
 from harness.report.page import page
 from harness.spec import UsageError
 from harness.system.files import unwritable, write_whole

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from harness.analysis import energy
-from harness.analysis.energy import Point, accuracy_against_energy
+from harness.analysis.energy import accuracy_against_energy
+from harness.analysis.frame import Line, each_of, frames
 from harness.analysis.groups import grouped
+from harness.analysis.statistics import Mean
 from harness.records import Row
 from harness.report import grid
 from harness.report.drawing import Curve, Curves, logarithmic
@@ -19,7 +21,7 @@ OVER = {"timesteps": "T", "scale": "scale"}  # what a suite's points differ in
 
 def ways(rows: Sequence[Row]) -> tuple[tuple[str, Markup], ...]:
     """Each way's title and table below its caveat; () where nothing was counted."""
-    table = energy.energy(rows)
+    table = energy.energy(frames(rows))
     if table.empty:
         return ()
     shown = []
@@ -32,14 +34,15 @@ def ways(rows: Sequence[Row]) -> tuple[tuple[str, Markup], ...]:
 
 def figure(rows: Sequence[Row]) -> Curves | None:
     """Accuracy against counted energy over T and over scale; None where nothing was trained."""
-    points = [point for point in accuracy_against_energy(rows) if point.microjoules > 0]
+    found = accuracy_against_energy(frames(rows))
+    points = [*each_of(found[found["microjoules"] > 0])]
     if not points:
         return None
     drawn = []
     groups = grouped(points, lambda point: (point.suite, _data(point), _rest(point)))
     for n, ((suite, data, rest), found) in enumerate(groups.items()):
         title = f"{data}, over {OVER[suite]}, {rest}"
-        marks = [(point.microjoules, in_per_cent(point.accuracy, n, _at(point))) for point in found]
+        marks = [(each.microjoules, in_per_cent(_mean(each), n, _at(each))) for each in found]
         drawn.append(Curve(title, n, tuple(marks)))
     x = logarithmic(
         "uJ a sample, counted by value, float32",
@@ -50,16 +53,20 @@ def figure(rows: Sequence[Row]) -> Curves | None:
     return Curves(x, axis_of_accuracies(drawn, "test accuracy, %"), tuple(drawn))
 
 
-def _at(point: Point) -> str:
+def _mean(point: Line) -> Mean:
+    return Mean(point.accuracy, point.low, point.high, point.n)
+
+
+def _at(point: Line) -> str:
     return f"T = {point.T}" if point.suite == "timesteps" else point.scale
 
 
-def _data(point: Point) -> str:
+def _data(point: Line) -> str:
     """What it was trained on: networks of other samples are no points of its curve."""
     return f"{point.data}, {point.samples:,} samples"
 
 
-def _rest(point: Point) -> str:
+def _rest(point: Line) -> str:
     """What the points of a line share beside their data."""
     shared = point.scale if point.suite == "timesteps" else f"T = {point.T}"
     return f"{shared}, NeuNorm {point.neunorm}"

@@ -1,0 +1,157 @@
+"""Rows as DataFrames, one a kind, a column a field; and which of them count.
+
+Text that is not known is "", a number 0 where it counts something and NaN where it measures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from math import nan
+from operator import attrgetter
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import pandas as pd
+
+from harness.records import Record, Row
+from harness.records.fields import Place
+from harness.records.record import KINDS
+from harness.spec import FLOOR, Case, CaseFields
+
+Frames = Mapping[str, pd.DataFrame]  # by kind; "all" has every row, with what all kinds share
+
+# A cell: cases that are timed together and may be compared, on one machine.
+APART = ("framework", "variant", "precision")
+_cell = attrgetter(*(name for name in CaseFields.__dataclass_fields__ if name not in APART))
+# What tells rows of one kind and key from one another.
+_NTH = {
+    "epoch": ("epoch",),
+    "tested": ("tested_T",),
+    "certificate": ("certificate_precision", "layer"),
+}
+ACCELERATION = "acceleration"
+Line = Any  # of a DataFrame: its columns by name
+
+
+def frames(rows: Iterable[Row] | Frames) -> Frames:
+    """The rows by kind, in the order they were written, which is the index of every frame.
+
+    Each has its `case`, its `machine`, the number of its `cell`, and whether it `counts`.
+    """
+    if isinstance(rows, Mapping):
+        return rows
+    rows = list(rows)
+    shared = _columns(Record, rows)
+    cells: dict[tuple[object, ...], int] = {}
+    place = cache(lambda *parts: str(Place(*parts)))
+    where = list(map(place, *(shared[name] for name in Place._fields)))
+    shared["kind"] = pd.Series([row.kind for row in rows], dtype=object)
+    shared["case"] = pd.Series([Case.of(row) for row in rows], dtype=object)
+    shared["contender"] = pd.Series([row.contender for row in rows], dtype=object)
+    shared["machine"] = pd.Series(where, dtype=object)
+    shared["cell"] = pd.Series(
+        [
+            cells.setdefault((at, _cell(row)), len(cells))
+            for at, row in zip(where, rows, strict=True)
+        ],
+        dtype="int64",
+    )
+    shared["counts"] = True
+    found = {"all": shared}
+    for kind, of in KINDS.items():
+        own = shared.loc[shared["kind"] == kind]
+        added = _columns(of, [rows[n] for n in own.index], besides=Record).set_index(own.index)
+        found[kind] = pd.concat([own, added.drop(columns="kind")], axis=1)
+    counts = _counts(found)
+    return {kind: frame.assign(counts=counts.loc[frame.index]) for kind, frame in found.items()}
+
+
+def each_of(rows: pd.DataFrame) -> Iterator[Line]:
+    """The lines of a DataFrame, each with its columns by name, and `Index`."""
+    return iter(rows.itertuples())
+
+
+def _columns(of: type, rows: list[Row], besides: type | None = None) -> pd.DataFrame:
+    shared = _types(besides) if besides else {}
+    fields = {name: kind for name, kind in _types(of).items() if name not in shared}
+    get = attrgetter(*fields, "kind")  # a second name, that there is a tuple in any case
+    values = list(zip(*map(get, rows), strict=True)) or [()] * len(fields)
+    return pd.DataFrame(
+        {
+            name: _column(column, kind)
+            for (name, kind), column in zip(fields.items(), values, strict=False)
+        }
+    )
+
+
+def _column(values: Iterable[Any], kind: type) -> pd.Series:
+    missing = {str: "", bool: False, int: 0, float: nan}.get(kind)
+    dtype = {bool: "bool", int: "int64", float: "float64"}.get(kind, "object")
+    return pd.Series([missing if each is None else each for each in values], dtype=dtype)
+
+
+@cache
+def _types(of: type) -> dict[str, type]:
+    """Fields of rows, with the type that their column has."""
+    return {name: _plain(hint) for name, hint in get_type_hints(of).items()}
+
+
+def _plain(hint: Any) -> type:
+    if get_origin(hint) in (Union, UnionType):
+        return _plain(next(each for each in get_args(hint) if each is not type(None)))
+    if get_origin(hint) is Literal:
+        return type(get_args(hint)[0])
+    return hint if isinstance(hint, type) else object
+
+
+def machines(rows: pd.DataFrame) -> list[str]:
+    """The machines of rows, that with most rows first."""
+    counts = rows.groupby("machine", sort=False).size()
+    return sorted(counts.index, key=lambda machine: -counts[machine])
+
+
+def _counts(found: Frames) -> pd.Series:
+    """Which rows count, the one place that decides it.
+
+    Of trainings and counts: of those with one key and number the last that was written.
+    Of timings: only seconds of one round compare, so a run's rows of a cell and precision count or
+    go together. They go where a later run has timed the same contenders, or more.
+    """
+    every = found["all"]
+    nth = pd.Series("", index=every.index, dtype=object)
+    for kind, names in _NTH.items():
+        for name in names:
+            nth.loc[found[kind].index] += found[kind][name].astype(str) + " "
+    keyed = every.assign(nth=nth)[["suite", "key", "kind", "nth"]]
+    counts = (every["key"] != "") & ~keyed.duplicated(keep="last")
+    timings = every[(every["suite"] == ACCELERATION) & (every["kind"] != "descent")]
+    runs = _runs_that_count(timings)
+    classes = zip(timings["cell"], timings["precision"], timings["run"], strict=True)
+    shown = pd.Series([each in runs for each in classes], timings.index, dtype=bool)
+    return counts.where(every["suite"] != ACCELERATION, shown.reindex(every.index, fill_value=True))
+
+
+def _runs_that_count(timings: pd.DataFrame) -> set[tuple[int, str, str]]:
+    """Cells, precisions and runs whose contenders no later run has all timed.
+
+    The last is whose row was written last: a clock that ran ahead does not make a run the newest.
+    """
+    timed: dict[tuple[int, str], dict[str, set[str]]] = {}
+    of_class = [timings[name] for name in ("cell", "precision", "run")]
+    who = timings["contender"], timings["kind"]
+    for cell, precision, run, contender, kind in zip(*of_class, *who, strict=True):
+        runs = timed.setdefault((cell, precision), {})
+        if kind == "iteration":
+            runs[run] = {*runs.pop(run, ()), contender}
+    last = {(cell, precision): run for cell, precision, run in zip(*of_class, strict=True)}
+    found = set[tuple[int, str, str]]()
+    for of, runs in timed.items():
+        order = [run for run, who in runs.items() if who != {FLOOR}] or [*runs][-1:]
+        shown = [
+            run
+            for n, run in enumerate(order)
+            if not any(runs[run] <= runs[later] for later in order[n + 1 :])
+        ]
+        found |= {(*of, run) for run in shown or [last[of]]}
+    return found

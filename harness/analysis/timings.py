@@ -1,0 +1,433 @@
+"""Fig. 3 as a table: who takes how long against the floor, what was proved of it, who is ranked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf, isnan, nan, sqrt
+from statistics import median
+from typing import Any
+
+import pandas as pd
+
+from harness.analysis.frame import ACCELERATION, Frames, machines
+from harness.analysis.words import counted
+from harness.records import identity
+from harness.spec import FLOOR, REFERENCE, paper
+from harness.speed import ratios
+from harness.speed.ratios import Ratio
+
+FEWEST_RANKED = 5  # rounds; a figure of fewer is preliminary
+# Outside of this an instance of the floor is told from the other: a difference that large is then
+# one of places in memory or of neighbours, and a rank would be a draw.
+STEADY = (0.8, 1.25)
+
+COLUMNS = (
+    *("dataset", "scale", "framework", "variant", "mode", "precision", "device", "T"),
+    "batch_size",
+    "rank",  # among those of the cell and precision
+    "seconds_per_iteration",  # median over the rounds
+    "seconds_per_epoch",  # that times the iterations of an epoch
+    *("ratio_to_floor", "ratio_low", "ratio_high"),  # of the same precision; geometric mean
+    "interval",  # how it was made: student or none (speed/ratios.py)
+    *("ratio_to_fp32_floor", "ratio_to_fp32_floor_low", "ratio_to_fp32_floor_high"),
+    *("speedup_vs_reference", "speedup_low", "speedup_high"),  # of the same precision
+    *("peak_memory_mib", "memory_note"),  # why there is no such figure
+    *("spike_rate", "certificate"),
+    "exam",  # its number; 0: none was taken
+    "exam_inputs",  # the largest number of inputs that an exam took
+    "audit",  # of what was timed: direct, replay, or not at all
+    "mismatch_rate",  # spikes that differ, of those compared, in this precision
+    "gradient_cosine",  # to float32's, the lowest over the layers; of bf16 alone
+    *("protocol", "rounds"),
+    "part",  # of an iteration that was run, where not all: the seconds are scaled
+    "first_over_second",  # seconds of the first round over those of the second
+    # of a compiled form what its first iteration took; of a runtime of its own what came before
+    *("warmup_seconds", "compile_seconds"),
+    *("noise_low", "noise_high"),  # interval of the A/A ratio of the cell
+    *("network", "neunorm", "width", "seed", "layout", "computed", "implementation", "allocator"),
+    *("data_source", "threads", "cpu", "capability", "gpu", "torch", "framework_version", "run"),
+    "reason",  # why it has no rank
+)
+# What a page needs beside them.
+BESIDE = (
+    *("machine", "cell", "name"),  # "norse:compiled bf16"; float32 is not said
+    "standing",  # equal, examined (by an exam alone), bf16 (never called equal), or none
+    "proved",  # the precisions it was proved equal in
+    "lacks",  # what a rank would need, in sentences
+    *("simulated", "substitute"),
+    "in_figure_3",  # full width, T = 10, no NeuNorm
+)
+Seconds = dict[int, float]  # of each round
+Who = tuple[str, str]  # contender and precision
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """What one run timed together in a cell: the seconds of each, of who ran twice the mean."""
+
+    seconds: Mapping[Who, Seconds]
+    again: tuple[float, ...]  # A/A, round by round: who ran twice, the second over the first
+
+    def ratio(self, numerator: Who, denominator: Who) -> Ratio | None:
+        """Of the rounds that both ran in; None where there are none."""
+        above, below = self.seconds.get(numerator, {}), self.seconds.get(denominator, {})
+        shared = sorted(above.keys() & below.keys())
+        if shared and numerator == denominator:
+            return Ratio(1.0, 1.0, 1.0, "none", len(shared))
+        return (
+            ratios.ratio([above[n] for n in shared], [below[n] for n in shared]) if shared else None
+        )
+
+
+def rounds(frames: Frames) -> dict[tuple[int, str], Rounds]:
+    """What was timed together, by cell and run."""
+    rows = frames["iteration"]
+    names = ("cell", "run", "contender", "precision", "twin", "round", "seconds")
+    timed: dict[tuple[int, str], dict[tuple[Who, bool], Seconds]] = {}
+    for cell, run, who, precision, twin, n, seconds in zip(*map(rows.get, names), strict=True):
+        if seconds:
+            of = timed.setdefault((cell, run), {})
+            of.setdefault(((who, precision), twin), {})[n] = seconds
+    return {key: _together(of) for key, of in timed.items()}
+
+
+def _together(timed: Mapping[tuple[Who, bool], Seconds]) -> Rounds:
+    """Of one contender's two names the mean, round by round: less noise than either."""
+    seconds = {who: of for (who, twin), of in timed.items() if not twin}
+    again: list[float] = []
+    for (who, twin), second in timed.items():
+        first = seconds.get(who, {})
+        if twin:
+            again = [second[n] / first[n] for n in sorted(first.keys() & second.keys())]
+            seconds[who] = {n: sqrt(each * second.get(n, each)) for n, each in first.items()}
+    return Rounds(seconds, tuple(again))
+
+
+Noise = Mapping[str, Ratio | None]  # of each run
+
+
+def noise(frames: Frames) -> dict[str, Ratio | None]:
+    """The A/A ratio of each run that timed anything, over all its cells; None: nothing ran twice.
+
+    Its interval is the noise floor: a difference inside it is none.
+    """
+    found: dict[str, list[float]] = {run: [] for run in frames["iteration"]["run"]}
+    for (_, run), each in rounds(frames).items():
+        found[run] += each.again
+    return {run: ratios.mean(again) if again else None for run, again in found.items()}
+
+
+def is_steady(noise: Ratio | None) -> bool:
+    """Whether a run of this A/A ratio may rank anybody.
+
+    The ends of its interval count, not its value: a run that is too short to know its noise would
+    else pass for a quiet one. A run without any A/A says nothing of its noise.
+    """
+    return noise is not None and STEADY[0] <= noise.low and noise.high <= STEADY[1]
+
+
+def acceleration(frames: Frames) -> pd.DataFrame:
+    """Fig. 3 as a table: seconds per iteration and epoch, and their ratios to the floor."""
+    return lines(frames)[list(COLUMNS)]
+
+
+def lines(frames: Frames, noise_of: Noise | None = None) -> pd.DataFrame:
+    """The acceleration table, with the columns BESIDE: machine by machine, in the paper's order.
+
+    A run's lines of a cell stand together: the floor, the ranked, then the others. `noise_of`: of
+    the runs, where the rows are of some of their cells alone.
+    """
+    every = frames["all"]
+    timings = every[(every["suite"] == ACCELERATION) & (every["kind"] != "descent")]
+    place = {machine: n for n, machine in enumerate(machines(timings))}
+    first = _numbers(timings, "first", "cell", "precision")
+    last = _numbers(frames["iteration"], "last", *CLASS)  # a later run is written last
+
+    def order(line: dict[str, Any]) -> tuple[object, ...]:
+        names = ("dataset", "scale", "network", "neunorm", "width", "mode", "device", "T")
+        names = (*names, "batch_size", "seed", "cell")
+        in_paper = paper.paper_order(line["dataset"], line["scale"])
+        of = tuple(line[name] for name in CLASS)
+        cell = (place[line["machine"]], in_paper, *(line[name] for name in names))
+        return *cell, first[of[:2]], last.get(of, 0)
+
+    classes: dict[tuple[object, ...], list[dict[str, Any]]] = {}
+    for line in sorted(_entries(frames, timings[timings["counts"]]), key=order):
+        classes.setdefault(tuple(line[name] for name in CLASS), []).append(line)
+    noises = noise(frames) if noise_of is None else noise_of
+    content = [line for of in classes.values() for line in _placed(of, noises.get(of[0]["run"]))]
+    table = pd.DataFrame(content, columns=[*COLUMNS, *BESIDE])
+    return table.astype({"rank": "Int64", "in_figure_3": bool})
+
+
+CLASS = ("cell", "precision", "run")  # whose contenders are ranked together
+
+
+def _numbers(rows: pd.DataFrame, keep: Any, *names: str) -> dict[tuple[object, ...], int]:
+    """The number of the first or last row of each group."""
+    found = rows.drop_duplicates([*names], keep=keep)
+    return dict(zip(zip(*(found[name] for name in names), strict=True), found.index, strict=True))
+
+
+def _entries(frames: Frames, here: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """What is known of each contender in each cell, precision and run."""
+    here = here.assign(entry=here.groupby([*CLASS, "contender"], sort=False).ngroup())
+    rows = {kind: of.join(here["entry"], how="inner") for kind, of in frames.items()}
+
+    def first(kind: str, name: str) -> dict[int, Any]:
+        known = rows[kind][rows[kind][name].notna() & (rows[kind][name] != "")]
+        known = known.drop_duplicates("entry")
+        return dict(zip(known["entry"], known[name], strict=True))
+
+    said = {name: first("all", name) for name in ("layout", "computed", "implementation")}
+    said["data_source"] = first("all", "data_source")
+    rows["unmeasured"] = rows["unmeasured"][rows["unmeasured"]["figure"] == "memory"]
+    memory, notes = first("memory", "peak_memory_mib"), first("unmeasured", "reason")
+    warmup, compiled = first("warmup", "seconds"), first("warmup", "compile_seconds")
+    rates, parts = first("certificate", "spike_rate"), first("iteration", "part")
+    timed = rows["iteration"].drop_duplicates("entry", keep="last").set_index("entry")["protocol"]
+    flags = here.groupby("entry")[["data_simulated", "data_substitute"]].any()
+    proofs = _Proofs.of(rows, frames["descent"])
+    together = rounds(frames)
+    last_rows = here.drop_duplicates("entry", keep="last").sort_values("entry")
+    for row in last_rows.itertuples(index=False):
+        n: Any = row.entry
+        took = warmup.get(n, nan)
+        yield {
+            **{name: getattr(row, name) for name in _AS_WRITTEN},
+            **{name: of.get(n, "") for name, of in said.items()},
+            "name": row.contender
+            if row.precision == "fp32"
+            else f"{row.contender} {row.precision}",
+            "peak_memory_mib": memory.get(n, nan),
+            "memory_note": "" if n in memory else notes.get(n, ""),
+            "spike_rate": rates.get(n, nan),
+            "protocol": timed.get(n, row.protocol) or FIRST_PROTOCOL,
+            "warmup_seconds": took,
+            "compile_seconds": took if "compiled" in row.variant else compiled.get(n, nan),
+            "part": parts.get(n, nan),
+            "simulated": flags.at[n, "data_simulated"],
+            "substitute": flags.at[n, "data_substitute"],
+            "in_figure_3": (row.mode, row.T, row.width, row.neunorm) == ("training", 10, "1", ""),
+            **proofs.columns(row),
+            **_figures(row, together.get((row.cell, row.run), Rounds({}, ()))),
+        }
+
+
+_AS_WRITTEN = (
+    *("dataset", "scale", "framework", "variant", "mode", "precision", "device", "T", "network"),
+    *("batch_size", "neunorm", "width", "seed", "allocator", "threads", "cpu", "capability", "gpu"),
+    *("torch", "framework_version", "run", "machine", "cell"),
+)
+FIRST_PROTOCOL = 1  # of rows from before they named it
+
+
+def _figures(row: Any, together: Rounds) -> dict[str, object]:
+    """The figures of the rounds; NaN, and an interval's method empty, where there were none."""
+    who = (row.contender, row.precision)
+    seconds = together.seconds.get(who, {})
+    to_floor = together.ratio(who, (FLOOR, row.precision))
+    to_fp32 = together.ratio(who, (FLOOR, "fp32"))
+    speedup = together.ratio((REFERENCE, row.precision), who)
+    again = ratios.mean(together.again) if together.again else None
+    per_iteration = median(seconds.values()) if seconds else nan
+    return {
+        "seconds_per_iteration": per_iteration,
+        "seconds_per_epoch": per_iteration * (row.iterations_per_epoch or nan),
+        **_interval(to_floor, "ratio_to_floor", "ratio_low", "ratio_high"),
+        "interval": to_floor.method if to_floor else "",
+        **_interval(to_fp32, *(f"ratio_to_fp32_floor{end}" for end in ("", "_low", "_high"))),
+        **_interval(speedup, "speedup_vs_reference", "speedup_low", "speedup_high"),
+        **_interval(again, "", "noise_low", "noise_high"),
+        "rounds": len(seconds),
+        "first_over_second": seconds[1] / seconds[2] if {1, 2} <= seconds.keys() else nan,
+    }
+
+
+def _interval(found: Ratio | None, *names: str) -> dict[str, float]:
+    values = (found.value, found.low, found.high) if found else (nan, nan, nan)
+    return dict(zip(names, values, strict=True))
+
+
+def _placed(lines: Sequence[dict[str, Any]], noise: Ratio | None) -> list[dict[str, Any]]:
+    """Lines of one class: the floor, the ranked with their ranks, then the others."""
+    for line in lines:
+        if line["framework"] != FLOOR:
+            line["lacks"] = (*line["lacks"], *_lacking_rounds(line, noise))
+        line["reason"] = "; ".join(line["lacks"])
+    floor = [line for line in lines if line["framework"] == FLOOR]
+    others = [line for line in lines if line["framework"] != FLOOR]
+    ranked = [line for line in others if not line["lacks"]]
+    for line in ranked:  # one more than those who are faster beyond doubt
+        line["rank"] = 1 + sum(other["ratio_high"] < line["ratio_low"] for other in ranked)
+
+    def order(line: dict[str, Any]) -> tuple[float, float]:
+        ratio = line["ratio_to_floor"]
+        return line.get("rank", inf), inf if isnan(ratio) else ratio
+
+    return [*floor, *sorted(others, key=order)]
+
+
+def _lacking_rounds(line: Mapping[str, Any], noise: Ratio | None) -> Iterator[str]:
+    """What the figure lacks, whatever was proved of the contender."""
+    if isnan(line["ratio_to_floor"]):
+        if not line["lacks"]:
+            yield "it was not timed against the floor"
+        return
+    if line["protocol"] != identity.PROTOCOL:
+        yield f"measured under protocol {line['protocol']}"
+    if not isnan(line["part"]):
+        yield f"scaled: {line['part']:.2%} of an iteration was run, and its exam was narrower"
+    if line["rounds"] < FEWEST_RANKED:
+        count = counted(line["rounds"], "round")
+        yield f"preliminary: {count}, ranked from {FEWEST_RANKED} on"
+    if noise is None:
+        yield "its run has no A/A"
+    elif not is_steady(noise):
+        yield (
+            f"the A/A interval of its run, {noise.low:.2f} to {noise.high:.2f}, is not within "
+            f"{STEADY[0]} to {STEADY[1]}"
+        )
+
+
+def first_round(frames: Frames) -> pd.DataFrame:
+    """Of each contender the seconds of the first round over the second: the geometric mean over
+    cells with its interval, and their number. Far from 1, its warm-up is in its figures.
+    """
+    key = ["machine", "protocol", "name"]
+    groups = lines(frames).dropna(subset="first_over_second").groupby(key, sort=False)
+    means = {of: ratios.mean([*each]) for of, each in groups["first_over_second"]}
+    content = [(*of, each.value, each.low, each.high, each.rounds) for of, each in means.items()]
+    names = ["machine", "protocol", "contender", "first_over_second", "low", "high", "n"]
+    return pd.DataFrame(content, columns=names)
+
+
+@dataclass(frozen=True)
+class _Proofs:
+    """What exams and audits say of each entry, by its number."""
+
+    ended: Mapping[int, Sequence[Any]]
+    exams: Mapping[int, Sequence[Any]]
+    layers: Mapping[int, Sequence[Any]]  # the exams, and each layer of them
+    audits: Mapping[int, Sequence[Any]]  # by the exam of today: others count as none
+    descents: Mapping[tuple[object, ...], Sequence[Any]]  # trainings in bf16, by installation
+
+    @classmethod
+    def of(cls, rows: Frames, descents: pd.DataFrame) -> _Proofs:
+        exams, audits = rows["certificate"], rows["audit"]
+        return cls(
+            _by(rows["case"], "entry"),
+            _by(exams[exams["layer"] == ""], "entry"),
+            _by(exams, "entry"),
+            _by(audits[audits["exam"] == identity.EXAM], "entry"),
+            # one says something of every cell that its version is timed in
+            _by(descents[descents["exam"] == identity.EXAM], *INSTALLATION),
+        )
+
+    def columns(self, row: Any) -> dict[str, object]:
+        """What was proved of a contender in a cell and run; `row` is its last."""
+        exams, audits = self.exams.get(row.entry, ()), self.audits.get(row.entry, ())
+        layers = audits or self.layers.get(row.entry, ())  # an audit of inference has none
+        cosines = [each.gradient_cosine for each in layers if not isnan(each.gradient_cosine)]
+        return {
+            "exam": min((each.exam for each in exams), default=0),
+            "exam_inputs": max((each.attempts for each in exams), default=0),
+            "audit": max(
+                (each.way for each in audits), default=""
+            ),  # a replay, where one was needed
+            "mismatch_rate": _mismatch_rate(exams, audits),
+            "gradient_cosine": min(cosines, default=nan),
+            **self._proof(row, exams, audits),
+        }
+
+    def _proof(self, row: Any, exams: Sequence[Any], audits: Sequence[Any]) -> dict[str, object]:
+        if row.framework == FLOOR:
+            return _proof("")
+        if ends := self.ended.get(row.entry, ()):
+            status, reason = ends[-1].status, ends[-1].reason
+            said = f"{status}: {reason}" if status == "not comparable" else reason
+            return _proof("not installed" if status == "missing" else status, lacks=(said,))
+        if row.deviations:
+            return _proof("not the paper's function", lacks=(row.deviations,))
+        if not exams:
+            return _proof("none", lacks=("no exam was taken",))
+        if failed := [each for each in exams if not each.certified]:
+            return _proof("none", lacks=(f"its exam failed: {failed[0].reason or UNSAID}",))
+        if refused := [each for each in audits if not each.passed]:
+            why = f"audit {refused[0].when} its rounds: {refused[0].reason or UNSAID}"
+            return _proof("audit failed", lacks=(why,))
+        older = {each.exam for each in exams} - {identity.EXAM}
+        lacks = (*(f"proved by exam {n}" for n in sorted(older)), *_lacking_audits(audits))
+        if row.precision == "bf16":
+            lacks = (*lacks, *self._lacking_descent(row))
+            if lacks:
+                return _proof("not proved", lacks=lacks)
+            beyond, within = (f"{100 * share:.2g} %" for share in _shares(audits))
+            text = f"bf16 ({beyond} of spikes differ beyond rounding, {within} within it)"
+            return _proof(text, "bf16")
+        if older or not any(each.when == "before" for each in audits):
+            text = f"equal by exam {min(each.exam for each in exams)}"
+            return _proof(text, "examined", lacks=lacks)
+        exact = tuple(p for each in exams if (p := each.certificate_precision) != "bf16")
+        return _proof(f"equal ({'+'.join(exact)})", "equal", exact, lacks)
+
+    def _lacking_descent(self, row: Any) -> tuple[str, ...]:
+        """What is lacking of a training in bf16 that ended within the spread of float32's seeds.
+
+        The last that came to its end counts: one that was cut short says nothing against it.
+        """
+        own = self.descents.get(tuple(getattr(row, name) for name in INSTALLATION), ())
+        found = [each for each in own if each.finished] or own
+        if not found:
+            return (f"no training in bf16 yet: a run of {row.contender} in bf16 makes one",)
+        if found[-1].passed:
+            return ()
+        return (f"its training in bf16: {found[-1].reason or UNSAID}",)
+
+
+INSTALLATION = ("contender", "torch", "framework_version", "revision", "device", "machine")
+UNSAID = "no reason is said"
+
+
+def _by(rows: pd.DataFrame, *names: str) -> dict[Any, list[Any]]:
+    """Rows by what they share."""
+    found: dict[Any, list[Any]] = {}
+    for row in rows.itertuples():
+        key = tuple(getattr(row, name) for name in names)
+        found.setdefault(key if len(names) > 1 else key[0], []).append(row)
+    return found
+
+
+def _proof(
+    text: str, standing: str = "none", proved: tuple[str, ...] = (), lacks: tuple[str, ...] = ()
+) -> dict[str, object]:
+    return {"certificate": text, "standing": standing, "proved": proved, "lacks": lacks}
+
+
+def _shares(audits: Sequence[Any]) -> tuple[float, float]:
+    """Of the spikes compared, those that differ beyond rounding, and those that it decides."""
+    compared = sum(row.spikes for row in audits)
+    if not compared:
+        return nan, nan
+    rounding = sum(row.near_ties for row in audits)
+    return (sum(row.mismatches for row in audits) - rounding) / compared, rounding / compared
+
+
+def _mismatch_rate(exams: Sequence[Any], audits: Sequence[Any]) -> float:
+    """Spikes that differ in the precision that was timed: by its audits, else by its exam."""
+    if audits:
+        return sum(_shares(audits))
+    for row in exams:
+        if row.certificate_precision == row.precision and row.spikes:
+            return row.mismatches / row.spikes
+    return nan
+
+
+def _lacking_audits(audits: Sequence[Any]) -> tuple[str, ...]:
+    taken = {row.when for row in audits}
+    if not taken:
+        return ("not audited",)
+    return tuple(
+        f"not audited {when} its rounds" for when in ("before", "after") if when not in taken
+    )

@@ -1,0 +1,329 @@
+"""Trainings as tables: Figs. 4 to 6, ablations, and what Tables 3 to 6 are measured by.
+
+A condition is what trainings share that differ in the seed alone: a line of every table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from math import nan
+from statistics import fmean
+from typing import Any
+
+import pandas as pd
+
+from harness.analysis.frame import Frames, Line, each_of
+from harness.analysis.statistics import mean, share
+from harness.spec import DEAD_RATE, Case, paper
+from harness.suites.ablations import ABLATIONS, AS_IT_IS
+
+LEARNT = 2.0  # times chance: who reads less of what it was trained on has learnt nothing
+# What must be said of data wherever a figure of them is shown.
+FLAGS = ("partial", "lossy", "simulated", "substitute")
+FRONT = ("dataset", "scale", "framework", "neunorm", "T")
+CONDITION = (
+    *("width", "epochs", "train_samples", "test_samples", "batch_size", "dropout", "optimiser"),
+    *("precision", "device", "initialisation", "bin_ms", "v_th", "a", "loss_function", "network"),
+    *("data_source", *FLAGS),
+)
+# Over the seeds; accuracies are in [0, 1].
+FIGURES = (
+    *("accuracy", "low", "high"),  # after the last epoch: the mean, with Student's 95 % interval
+    "best_accuracy",  # best epoch by test accuracy, as papers tell it
+    "chosen_accuracy",  # at the epoch that validates best
+    *("n", "seconds_per_epoch"),  # n: seeds
+)
+# What verdicts and figures need of a condition beside its columns.
+BESIDE = (
+    "suite",
+    "case",  # with seed 0, and without what was asked of the trained network
+    "keys",  # of its trainings
+    "accuracies",  # after the last epoch, by seed
+    "curves",  # test accuracy by seed and epoch
+    "learnt",  # training accuracy by epoch, the mean over the seeds
+    "lost",  # the seeds that learnt nothing: on what they were trained on they end near chance
+    "machines",
+)
+
+
+def conditions(ended: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """Rows that say that something is done, by condition; with its columns and its case."""
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for line in each_of(ended):
+        flags = (
+            bool(getattr(line, f"data_{name}") or getattr(line, f"data_test_{name}"))
+            for name in FLAGS
+        )
+        data = (line.train_samples, line.test_samples, line.data_source, *flags)
+        groups.setdefault((_bare(line.case), *data), []).append(line.Index)
+    for (case, *data), index in groups.items():
+        assert isinstance(case, Case)
+        names = ("train_samples", "test_samples", "data_source", *FLAGS)
+        columns = {**_columns(case), **dict(zip(names, data, strict=True))}
+        rows = ended.loc[index]
+        places = "; ".join(sorted(set(rows.loc[rows["cpu"] != "", "machine"])))
+        yield {**columns, "case": case, "keys": tuple(rows["key"]), "machines": places}, rows
+
+
+def _bare(case: Case) -> Case:
+    """How it was trained, without what was asked of the trained network; its data say the rest."""
+    asked = {"samples": None, "test_samples": None, "embedded": False}
+    training = replace(case.trained, tested_at=(), confusion=False, **asked)
+    return replace(case, seed=0, training=training)
+
+
+def _columns(case: Case) -> dict[str, Any]:
+    static = paper.settings(case.dataset).static
+    return {
+        "dataset": case.dataset,
+        "scale": case.scale,
+        "framework": case.framework,
+        "neunorm": reading(case),
+        "T": case.T,
+        "width": str(case.width),
+        "epochs": case.trained.epochs,
+        "batch_size": case.batch_size,
+        "dropout": case.network.dropout,
+        "optimiser": str(case.optimiser),
+        "precision": case.precision,
+        "device": case.device,
+        "initialisation": case.initialisation,
+        "bin_ms": nan if static else case.trained.bin_us / 1000,
+        "v_th": case.network.lif.v_th,
+        "a": case.network.lif.a,
+        "loss_function": case.trained.loss,
+        "network": str(case.network),
+    }
+
+
+def reading(case: Case) -> str:
+    """NeuNorm's, as tables, figures and verdicts name it."""
+    return case.network.neunorm.reading if case.network.neunorm else "off"
+
+
+def trainings(frames: Frames, suite: str) -> pd.DataFrame:
+    """The finished trainings of a suite: one line a condition, in the paper's order."""
+    ended = frames["trained"]
+    ended = ended[ended["counts"] & (ended["suite"] == suite)]
+    lines = [
+        {**columns, "suite": suite, **_figures(rows), **_by_epoch(frames, suite, columns)}
+        for columns, rows in sorted(conditions(ended), key=_in_order)
+    ]
+    return pd.DataFrame(lines, columns=[*FRONT, *FIGURES, "at_chance", *CONDITION, *BESIDE])
+
+
+def _in_order(item: tuple[dict[str, Any], pd.DataFrame]) -> tuple[object, ...]:
+    line, _ = item
+    values = {**line, "neunorm": line["neunorm"].replace("off", "")}
+    in_paper = paper.paper_order(line["dataset"], line["scale"])
+    return in_paper, *(values[name] for name in (*FRONT, *CONDITION))
+
+
+def _figures(ended: pd.DataFrame) -> dict[str, Any]:
+    last = share([*ended["test_accuracy"]])
+    epochs = ended["epochs"].clip(lower=1)
+    return {
+        **{"accuracy": last.value, "low": last.low, "high": last.high, "n": last.n},
+        "best_accuracy": share([*ended["best_test_accuracy"]]).value,
+        "chosen_accuracy": share([*ended["chosen_test_accuracy"]]).value,
+        "seconds_per_epoch": fmean(ended["seconds"] / epochs),
+        "accuracies": dict(zip(ended["seed"], ended["test_accuracy"], strict=True)),
+    }
+
+
+def _by_epoch(frames: Frames, suite: str, line: Mapping[str, Any]) -> dict[str, Any]:
+    epochs = _rows(frames["epoch"], suite, line["keys"])
+    last = epochs.loc[epochs.groupby("seed", sort=False)["epoch"].idxmax()]
+    lost = last[last["train_accuracy"] < LEARNT / line["case"].network.classes]
+    curves = {
+        seed: dict(zip(of["epoch"], of["test_accuracy"], strict=True))
+        for seed, of in epochs.groupby("seed", sort=False)
+    }
+    learnt = [fmean(each) for _, each in epochs.groupby("epoch")["train_accuracy"]]
+    return {"at_chance": len(lost), "lost": (*lost["seed"],), "curves": curves, "learnt": learnt}
+
+
+def _rows(rows: pd.DataFrame, suite: str, keys: Sequence[str]) -> pd.DataFrame:
+    return rows[rows["counts"] & (rows["suite"] == suite) & rows["key"].isin(keys)]
+
+
+def rows_of(frames: Frames, kind: str, line: Line) -> pd.DataFrame:
+    """The rows of a kind of a condition's trainings: all of its epochs, its tests, its votes."""
+    return _rows(frames[kind], line.suite, line.keys)
+
+
+def table(found: pd.DataFrame, more: Mapping[str, Sequence[object]] | None = None) -> pd.DataFrame:
+    """One line a condition: its main fields, the figures, `more`, the other fields, the machines.
+
+    `at_chance`: how many of the n seeds learnt nothing. They are in the means.
+    """
+    shown = found[[*FRONT, *FIGURES, "at_chance"]].assign(**(more or {}))
+    return pd.concat([shown, found[[*CONDITION, "machines"]]], axis=1)
+
+
+def scale(frames: Frames) -> pd.DataFrame:
+    """Fig. 4: accuracy of the Small, Middle and Large networks."""
+    return table(trainings(frames, "scale"))
+
+
+def timesteps(frames: Frames) -> pd.DataFrame:
+    """Fig. 5: accuracy against T. Column `tested_8`: the same networks tested over 8 steps."""
+    found = trainings(frames, "timesteps")
+    tested = [rows_of(frames, "tested", each) for each in each_of(found)]
+    steps = sorted({T for rows in tested for T in rows["tested_T"]})
+    more = {
+        f"tested_{T}": [
+            share([*rows.loc[rows["tested_T"] == T, "test_accuracy"]]).value for rows in tested
+        ]
+        for T in steps
+    }
+    return table(found, more)
+
+
+def accuracy(frames: Frames) -> pd.DataFrame:
+    """What was trained for Tables 3 to 6.
+
+    `recorded_accuracy`: of networks trained on simulated events, on `recorded_samples` real
+    recordings, with its interval over seeds.
+    """
+    found = trainings(frames, "accuracy")
+    rows = [rows_of(frames, "transfer", each) for each in each_of(found)]
+    if not any(len(each) for each in rows):
+        return table(found)
+    means = [share([*each["test_accuracy"]]) for each in rows]
+    more = {
+        "recorded_accuracy": [each.value for each in means],
+        "recorded_low": [each.low for each in means],
+        "recorded_high": [each.high for each in means],
+        "recorded_samples": [
+            ", ".join(map(str, each["recorded_samples"].unique())) for each in rows
+        ],
+    }
+    return table(found, more)
+
+
+def neunorm(frames: Frames) -> pd.DataFrame:
+    """NeuNorm off and on: accuracy, convergence, and the contrast of Fig. 6.
+
+    `target` is the accuracy that all readings reach with the same seed, `epochs_to_target` how soon
+    each does; `contrast` is the mean vote for the right class less that for a wrong one.
+    """
+    found = trainings(frames, "neunorm")
+    sets = [_shared(each, _without_neunorm) for each in each_of(found)]
+    reached = [
+        convergence(each, [r for r, its in zip(each_of(found), sets, strict=True) if its == own])
+        for each, own in zip(each_of(found), sets, strict=True)
+    ]
+    votes = [contrasts(frames, each).values() for each in each_of(found)]
+    more = {
+        "target": [mean([goal for goal, _ in each.values()]).value for each in reached],
+        "epochs_to_target": [mean([float(n) for _, n in each.values()]).value for each in reached],
+        "contrast": [mean([*each]).value for each in votes],
+    }
+    return table(found, more)
+
+
+def _shared(line: Line, without: Callable[[Case], Case]) -> tuple[object, ...]:
+    """What a condition shares with those that differ in one thing alone."""
+    data = (line.train_samples, line.test_samples, line.data_source)
+    return without(line.case), *data, *(getattr(line, name) for name in FLAGS)
+
+
+def _without_neunorm(case: Case) -> Case:
+    return replace(case, network=replace(case.network, neunorm=None))
+
+
+def convergence(each: Line, rivals: Sequence[Line]) -> dict[int, tuple[float, int]]:
+    """By seed that all rivals have: the accuracy that all reach, and the epoch `each` does."""
+    found = {}
+    for seed, curve in each.curves.items():
+        if all(seed in rival.curves for rival in rivals):
+            target = min(max(rival.curves[seed].values()) for rival in rivals)
+            found[seed] = target, min(n for n, reached in curve.items() if reached >= target)
+    return found
+
+
+def contrasts(frames: Frames, line: Line) -> dict[int, float]:
+    """By seed: the mean vote for the right class less that for a wrong one, in Fig. 6's matrix."""
+    rows = rows_of(frames, "confusion", line)
+    return dict(zip(rows["seed"], map(_contrast, rows["votes"]), strict=True))
+
+
+def _contrast(votes: Sequence[Sequence[float]]) -> float:
+    right = [line[n] for n, line in enumerate(votes)]
+    wrong = [vote for n, line in enumerate(votes) for m, vote in enumerate(line) if m != n]
+    return fmean(right) - fmean(wrong) if right and wrong else nan
+
+
+def ablated(frames: Frames) -> pd.DataFrame:
+    """The changes that were trained, each set after the training that it is held against.
+
+    Beside a condition's columns: the `change` in words, and its `gains`: accuracy less that without
+    the change, by the seeds that both have.
+    """
+    found = trainings(frames, "ablations")
+    every: dict[tuple[object, ...], Line] = {
+        _shared(each, lambda case: case): each for each in each_of(found)
+    }
+    sets: dict[tuple[object, ...], list[tuple[object, ...]]] = {}
+    for key, each in every.items():
+        sets.setdefault(_shared(each, _without_change), []).append(key)
+    lines = []
+    for keys in sets.values():
+        # without any change is the one from which most others follow
+        base = max(keys, key=lambda key: len(_changed(key, keys)))
+        for key, change in _changed(base, keys).items():
+            each = every[key]
+            ours, theirs = each.accuracies, every[base].accuracies
+            gains = tuple(ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys()))
+            lines.append({"change": change, **each._asdict(), "gains": gains})
+    return pd.DataFrame(lines, columns=["change", *found.columns, "gains"])
+
+
+def _without_change(case: Case) -> Case:
+    """What the changes leave alone: of the optimiser all but its rate."""
+    usual = paper.settings(case.dataset).optimiser
+    lif = replace(case.network.lif, a=1.0, v_th=1.0)
+    return replace(
+        case,
+        framework=case.framework.partition(":")[0],
+        precision="fp32",
+        initialisation="calibrated",
+        network=replace(case.network, lif=lif),
+        training=replace(case.trained, loss="mse"),
+        optimiser=replace(case.optimiser, lr=usual.lr),
+    )
+
+
+def _changed(
+    base: tuple[Any, ...], keys: Sequence[tuple[object, ...]]
+) -> dict[tuple[object, ...], str]:
+    """Trainings by the change that makes them of `base`, itself first."""
+    made: dict[tuple[object, ...], str] = {}
+    for each in ABLATIONS:
+        made.setdefault((each.change(base[0]), *base[1:]), each.name)
+    return {key: name for key, name in made.items() if key in keys}
+
+
+def ablations(frames: Frames) -> pd.DataFrame:
+    """A line for each change. Accuracies are in [0, 1].
+
+    `difference` is to the training without it, by seeds that both have, with Student's 95 %
+    interval; `dead_layers` how many layers fire at less than a thousandth at the end.
+    """
+    found = ablated(frames)
+    gains = [mean(() if each.change == AS_IT_IS else each.gains) for each in each_of(found)]
+    epochs = [rows_of(frames, "epoch", each) for each in each_of(found)]
+    ends = [each.loc[each.groupby("seed", sort=False)["epoch"].idxmax()] for each in epochs]
+    dead = [[float(sum(r < DEAD_RATE for r in rates)) for rates in each["rates"]] for each in ends]
+    more = {
+        "difference": [gain.value for gain in gains],
+        "difference_low": [gain.low for gain in gains],
+        "difference_high": [gain.high for gain in gains],
+        "dead_layers": [mean(each).value for each in dead],
+        "train_accuracy": [mean([*each["train_accuracy"]]).value for each in ends],
+    }
+    made = table(found, more)
+    made.insert(0, "change", found["change"])
+    return made

@@ -1,0 +1,53 @@
+"""Words of tables, verdicts and pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.spec import LOSS, Case, paper
+
+
+def counted(n: int, noun: str) -> str:
+    """A number with its noun: "1 round", "2 rounds"."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def data_name(dataset: str, *, substitute: bool, simulated: bool = False) -> str:
+    """The data in a few words: what stands in for a data set has its own name.
+
+    Raises UsageError for a data set that the paper does not have.
+    """
+    title = paper.settings(dataset).title
+    if substitute:
+        return f"digits (for {title})"
+    return f"simulated {title}" if simulated else title
+
+
+def data_in_full(dataset: str, source: str, substitute: bool) -> str:
+    """The data with their source: "scikit-learn's digits in CIFAR-10's shape"."""
+    title = paper.settings(dataset).title
+    if substitute:
+        return f"{source} in {title}'s shape"
+    return source if source.startswith(title) else f"{title}: {source}" if source else title
+
+
+def steps_in_words(case: Case) -> str:
+    """T; of events with the width of a bin, since both decide how much of a recording is seen."""
+    if paper.settings(case.dataset).static:
+        return f"T = {case.T}"
+    return f"{case.T} x {case.trained.bin_us / 1000:g} ms"
+
+
+def unusual(case: Case) -> Iterator[str]:
+    """What an ablation may have changed of a training, but for its framework and precision."""
+    lif, usual = case.network.lif, paper.settings(case.dataset)
+    if lif.a != usual.lif.a:
+        yield f"a = {lif.a:g}"
+    if lif.v_th != usual.lif.v_th:
+        yield f"V_th = {lif.v_th:g}"
+    if case.initialisation != "calibrated":
+        yield f"{case.initialisation}'s initial weights"
+    if case.trained.loss != LOSS:
+        yield case.trained.loss
+    if case.optimiser.lr != usual.optimiser.lr:
+        yield f"rate {case.optimiser.lr:g}"
