@@ -28,8 +28,7 @@ from harness.speed.apart import Apart, Host
 from harness.speed.attempt import Attempts
 from harness.speed.inside import Setting
 from harness.training import descent, step
-from harness.training.bar import Course, judged
-from harness.training.descent import Digits, Pupil, Terms
+from harness.training.descent import Course, Digits, Pupil, Terms, judged
 
 # one spiking layer on digits as small as they come: it learns in a hundred steps
 SHORT = Terms("16C3(Encoding)-AP2-Voting", Fraction(1), 8, 2, 20, 100, 20, 3, 2)

@@ -20,13 +20,13 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 from harness.conformance import NETWORKS, small  # noqa: E402
 from harness.formats import weights  # noqa: E402
 from harness.jobs.task import Parcel  # noqa: E402
+from harness.jobs.trials import trial  # noqa: E402
 from harness.records import EndedRow, EpochRow, Store, TrainedRow, WarningRow  # noqa: E402
 from harness.records.build import Run, new_run  # noqa: E402
 from harness.records.ledger import Ledger  # noqa: E402
 from harness.reference.network import ReferenceNetwork  # noqa: E402
 from harness.spec import Access, Case, Network, Reading, UsageError, paper  # noqa: E402
 from harness.system import machine  # noqa: E402
-from harness.training.trial import Trials  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 
@@ -38,7 +38,7 @@ def parameters(network: Network) -> list[Tensor]:
 def run(given: Case, out: Path, *, keep: bool = True) -> None:
     at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
     ledger = Ledger(Store(out), Owner(), False, (at.id,))
-    Trials(out, Access(out, keep_weights=keep), at).trial(given, ledger)
+    trial(given, ledger, Access(out, keep_weights=keep), at)
     ledger.release()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,7 +16,6 @@ from harness.proof.subject import TORCH
 from harness.records import FittedRow, Record, TestedRow
 from harness.records.build import (
     Failed,
-    Run,
     Subject,
     of_case,
     stamped,
@@ -25,52 +24,41 @@ from harness.records.build import (
 )
 from harness.records.identity import Software, training_key
 from harness.records.ledger import Ledger
-from harness.spec import Access, Case
+from harness.spec import Case
 from harness.system import clock
-from harness.training import tried
-from harness.training.tried import End, Tried, fails_alone
+from harness.training.runner import Trial, fails_alone
 
 FITTING = 0.9  # of a case's time, about; the rest is for test samples
 TOGETHER = 200  # test samples: who is asked for all of them says nothing for minutes
 
 
-@dataclass(eq=False)
-class Fits:
-    """What the cases of one process share: samples that were read."""
+# The last samples that were read: the next case often has the same, and they are large.
+_last: dict[object, Parts] = {}
 
-    access: Access
-    run: Run
-    _parts: dict[object, Parts] = field(default_factory=dict)
 
-    def trial(self, case: Case, ledger: Ledger) -> End:
-        """One case from data to result. Raises Busy where another process has it, and UsageError
-        where rows cannot be written.
-        """
-        row = of_case(case, self.run, Subject(Software(torch=TORCH)))
-        return tried.trial(Tried(case, ledger, row), self.access, self._try)
+def fit(trial: Trial) -> bool:
+    """Fits a system and asks it. Returns whether an earlier command had done it."""
+    case, ledger = trial.case, trial.ledger
+    system = _loaded(case)
+    trial.row = of_case(case, trial.run, _subject(system))
+    given = _read(trial, system)
+    row = trial.row = _with_parts(trial.row, case, given, software_of(system))
+    if any(isinstance(each, FittedRow) for each in ledger.begin(row)):
+        return True
+    _keep(row, system, given, _fitted(case, system, given, ledger), ledger)
+    return False
 
-    def _try(self, at: Tried) -> bool:
-        """Whether an earlier command had done it."""
-        case, ledger = at.case, at.ledger
-        system = _loaded(case)
-        at.row = of_case(case, self.run, _subject(system))
-        given = self._read(case, system, ledger)
-        row = at.row = _with_parts(at.row, case, given, software_of(system))
-        ledger.owner.attempt(case)
-        if any(isinstance(each, FittedRow) for each in ledger.begin(row)):
-            return True
-        _keep(row, system, given, _fitted(case, system, given, ledger), ledger)
-        return False
 
-    def _read(self, case: Case, system: System, ledger: Ledger) -> Parts:
-        of = (case.dataset, case.T, case.beside, system.input, case.trained)
-        if of not in self._parts:
-            with fails_alone():
-                found = parts.read(
-                    case, system, self.access, lambda _, doing: ledger.owner.say(0.0, doing)
-                )
-            self._parts = {of: found}  # one at a time: data are large
-        return self._parts[of]
+def _read(trial: Trial, system: System) -> Parts:
+    case = trial.case
+    of = (case.dataset, case.T, case.beside, system.input, case.trained)
+    if of not in _last:
+        _last.clear()
+        with fails_alone():
+            _last[of] = parts.read(
+                case, system, trial.access, lambda _, doing: trial.say(0.0, doing)
+            )
+    return _last[of]
 
 
 def _loaded(case: Case) -> System:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.datasets import cifar10, dvs_cifar10, nmnist
-from harness.datasets.batch import Batch, Request, assemble
+from harness.datasets.batch import Batch, Request, assemble, network_input
 from harness.datasets.dataset import DataSet, EventDataSet
 from harness.datasets.download import attempt
 from harness.datasets.events import Bins, Events, MissingReader
@@ -36,6 +36,7 @@ __all__ = [
     "load_recordings",
     "load_split",
     "load_splits",
+    "network_input",
 ]
 
 

@@ -12,7 +12,7 @@ import torch
 import adapters
 from adapters import facts
 from harness.jobs import Timed, Trained
-from harness.jobs.trials import doer
+from harness.jobs.trials import trial
 from harness.jobs.worker import SILENCE, At, Died, Worker
 from harness.proof.subject import NOTHING_KNOWN
 from harness.records import Record, Row, Store
@@ -100,11 +100,10 @@ class Train:
         torch.set_num_threads(self.threads)
         device = torch.device(self.cases[0].device)
         at = Run(self.runs[-1], machine.describe(device), allocator.choose("keep"))
-        trials = doer(self.cases[0], self.out, self.access, at)  # of one suite are all
         for number, patient in orders:
             ledger = Ledger(Store(self.out), owner, self.access.fresh, self.runs, patient)
             try:
-                end = trials.trial(self.cases[number], ledger)
+                end = trial(self.cases[number], ledger, self.access, at)
                 yield ["ended", end.key, end.before]
             except Busy as who:
                 yield ["busy", str(who)]

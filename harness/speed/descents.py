@@ -20,8 +20,7 @@ from harness.speed.apart import Apart, Host
 from harness.speed.attempt import Attempts
 from harness.speed.exchange import Broken
 from harness.training import descent
-from harness.training.bar import Course, Judged, judged
-from harness.training.descent import Digits
+from harness.training.descent import Course, Digits, Judged, judged
 
 Tell = Callable[[str], None]  # is told what is done
 

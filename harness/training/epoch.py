@@ -8,7 +8,7 @@ would have drawn, and ends with the same weights, bit for bit on a CPU.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 import adapters
+from harness.adapter import record_spikes
 from harness.datasets import Labelled
 from harness.datasets.augment import cropped_and_flipped
 from harness.datasets.batch import network_input
@@ -25,11 +26,11 @@ from harness.datasets.samples import SPLIT_SEED
 from harness.formats.weights import first_weights
 from harness.reference import coding
 from harness.reference.ann import initialised_ann
-from harness.reference.initialise import copy_parameters
+from harness.reference.initialise import copy_parameters, hardly_firing
 from harness.reference.precision import DTYPES
-from harness.spec import ANN, Case, UsageError
+from harness.spec import ANN, DEAD_RATE, Case, Precision, UsageError
 from harness.system import clock
-from harness.training import layers, step
+from harness.training import step
 from harness.training.checkpoint import Epoch
 
 VALIDATION_SHARE = 0.1  # of the training samples, drawn once: the same for every seed
@@ -37,6 +38,7 @@ CALIBRATION_SAMPLES = 20
 EVALUATION_BATCH = 100
 
 Tell = Callable[[float], None]  # is told how far a piece of work is, in [0, 1]
+UNMOVED = 0.01  # relative change of the loss over the first epoch below which it has not moved
 TRAINING_SHARE = 0.8  # of an epoch's time, about; the rest tests
 
 
@@ -141,7 +143,7 @@ def epoch(learner: Learner, number: int, tell: Tell) -> Epoch:
     validation = accuracy(learner, learner.data.validation, learner.case.T)
     test = accuracy(learner, learner.data.test, learner.case.T)
     x, _ = next(learner.data.validation.batches(learner.case.T, EVALUATION_BATCH))
-    does = layers.activity(learner.module, step.placed(x, learner.dtype), learner.case.precision)
+    does = activity(learner.module, step.placed(x, learner.dtype), learner.case.precision)
     return Epoch(
         number=number,
         loss=passed.loss,
@@ -152,7 +154,7 @@ def epoch(learner: Learner, number: int, tell: Tell) -> Epoch:
         gradient_norm=passed.gradient_norm,
         learning_rate=rate,
         seconds=seconds,
-        warnings=tuple(layers.warnings(learner.case, number, does, passed.losses)),
+        warnings=tuple(warnings_of(learner.case, number, does, passed.losses)),
     )
 
 
@@ -256,3 +258,50 @@ def confusion(learner: Learner, samples: int) -> Confusion:
     return Confusion(
         len(part), tuple(map(tuple, mean.tolist())), tuple(map(tuple, counts.tolist()))
     )
+
+
+# what the layers of a network do, and what is warned of
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What a layer does on some samples."""
+
+    rate: float  # spikes per neuron and step
+    same: bool  # whether its spikes are the same for every sample
+
+    @classmethod
+    def of(cls, spikes: Tensor) -> Activity:
+        """Of a layer's spikes (T, B, ...)."""
+        same = spikes.shape[1] > 1 and bool((spikes == spikes[:, :1]).all())
+        return cls(float(spikes.double().mean()), same)
+
+
+@torch.inference_mode()
+def activity(module: nn.Module, x: Tensor, precision: Precision) -> tuple[Activity, ...]:
+    """What each layer does on the samples x (T, B, ...), without dropout."""
+    module.eval()
+    with record_spikes(module) as taps:
+        step.inference(module, x, precision)
+        return tuple(Activity.of(tap.collected()) for tap in taps)
+
+
+def warnings_of(
+    case: Case, number: int, layers: Sequence[Activity], losses: Sequence[float]
+) -> Iterator[str]:
+    """What is to be said of a network after that epoch, whose iterations had these losses."""
+    remedy = "use --init calibrated" if case.initialisation != "calibrated" else "lower V_th"
+    dead = hardly_firing(case.network, [at.rate for at in layers])
+    if dead:
+        yield f"dead layers after epoch {number}: {', '.join(dead)}; they cannot learn: {remedy}"
+    pairs = zip(case.network.stages, layers, strict=True)
+    blind = [stage.name for stage, at in pairs if at.same and at.rate >= DEAD_RATE]
+    if blind:
+        yield (
+            f"after epoch {number} the spikes of {', '.join(blind)} are the same for every sample: "
+            "far from their threshold neurons cannot learn; --seeds shows how often this happens"
+        )
+    tenth = max(1, len(losses) // 10)
+    first, last = sum(losses[:tenth]), sum(losses[-tenth:])
+    if number == 1 and abs(last - first) < UNMOVED * abs(first):
+        yield f"the loss has not moved in the first epoch (mean {first / tenth:.4f}): {remedy}"

@@ -1,4 +1,4 @@
-"""Counts against those of NeuroBench and SpikingJelly; counters of energy; the suite's cases."""
+"""Counts of operations against those of NeuroBench and SpikingJelly; the suite `energy`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from copy import deepcopy
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,18 +20,16 @@ import adapters
 from harness import cli, suites
 from harness.analysis import status
 from harness.cli.here import key_now
-from harness.energy import joules
-from harness.energy.trial import Inferences
 from harness.jobs.local import Local
-from harness.records import EndedRow, JoulesRow, OperationsRow, Store, TrainedRow, UnmeasuredRow
+from harness.jobs.trials import trial
+from harness.records import EndedRow, OperationsRow, Store, TrainedRow
 from harness.records.build import Run, new_run
 from harness.records.ledger import Ledger
 from harness.reference.initialise import initialised
 from harness.reference.network import ReferenceNetwork
 from harness.reference.operations import LayerOperations
 from harness.spec import ANN, Access, Case, Selection, Training, UsageError, paper
-from harness.system import counters, machine
-from harness.system.counters import NoCounter
+from harness.system import machine
 from harness.training import counting
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
@@ -221,58 +218,21 @@ SMALL = {"networks": (POOLED,), "datasets": ("nmnist",), "steps": (2,), "batch_s
 def infer(cases: Sequence[Case], out: Path) -> list[bool]:
     """Whether each had been done before."""
     at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
-    trials, before = Inferences(Access(out), at), []
+    before = []
     for each in cases:
         ledger = Ledger(Store(out), Owner())
-        before.append(trials.trial(each, ledger).before)
+        before.append(trial(each, ledger, Access(out), at).before)
         ledger.release()
     return before
 
 
-@pytest.fixture
-def no_counter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counters, "POWERCAP", Path("/nowhere"))
-    monkeypatch.setattr(counters.rapl, "__defaults__", (Path("/nowhere"),))
-
-
-def test_a_case_is_counted_once_and_says_why_it_is_not_measured(
-    tmp_path: Path, no_counter: None
-) -> None:
+def test_a_case_is_counted_once(tmp_path: Path) -> None:
     found = energy_cases(**SMALL)
     assert infer(found, tmp_path) == [False, False]
     assert infer(found, tmp_path) == [True, True]
     ours, bare = rows_of(tmp_path, OperationsRow)
     assert (ours.framework, bare.framework, ours.counted_samples) == ("reference", ANN, 12)
     assert min(ours.spikes) > 0 and ours.accumulates[0] == 0 == sum(bare.accumulates)
-    reasons = {each.reason for each in rows_of(tmp_path, UnmeasuredRow)}
-    assert reasons == {"the machine shows no counter of energy: no RAPL under /nowhere"}
-    assert rows_of(tmp_path, JoulesRow) == []
-
-
-def test_where_a_counter_appears_it_is_measured(
-    tmp_path: Path, no_counter: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (first, _) = energy_cases(**SMALL)
-    infer([first], tmp_path)
-    monkeypatch.setattr(counters, "counter", lambda device: Ticking())
-    monkeypatch.setattr(joules.measured, "__defaults__", (0.0,))
-    assert infer([first], tmp_path) == [False] and infer([first], tmp_path) == [True]
-    (found,) = rows_of(tmp_path, JoulesRow)
-    assert (found.counter, found.inferences) == ("made up", 10)
-    assert (found.idle_joules, found.busy_joules) == (1.0, 1.0)
-
-
-class Ticking:
-    """A counter that says a joule more each time."""
-
-    name = "made up"
-
-    def __init__(self) -> None:
-        self.said = 0.0
-
-    def joules(self) -> float:
-        self.said += 1.0
-        return self.said
 
 
 def test_a_case_that_cannot_be_is_a_row_with_its_reason(tmp_path: Path) -> None:
@@ -291,7 +251,6 @@ def test_weights_that_are_not_here_are_not_replaced_by_others(tmp_path: Path) ->
 
 def test_commands_run_show_and_tell_how_it_stands(
     tmp_path: Path,
-    no_counter: None,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -307,7 +266,7 @@ def test_commands_run_show_and_tell_how_it_stands(
     with pytest.raises(SystemExit) as ended:
         cli.main()
     shown = capsys.readouterr().out
-    assert not ended.value.code and "not measured" in shown and "break even" in shown
+    assert not ended.value.code and "break even" in shown
 
 
 def test_a_training_counts_what_its_network_takes_and_is_done_as_before(tmp_path: Path) -> None:
@@ -323,73 +282,3 @@ def test_a_training_counts_what_its_network_takes_and_is_done_as_before(tmp_path
     # counts alone make no training done
     counts = [each for each in rows_of(tmp_path, OperationsRow) if each.suite == given.suite]
     assert status.state(given, counts, key_now("cpu")) == "missing"
-
-
-def zone(folder: Path, number: str, name: str, energy: int, span: int = 1000) -> Path:
-    place = folder / f"intel-rapl:{number}"
-    place.mkdir()
-    for file, value in (("name", name), ("energy_uj", energy), ("max_energy_range_uj", span)):
-        (place / file).write_text(f"{value}\n")
-    return place / "energy_uj"
-
-
-def test_rapl_is_packages_and_memory_and_survives_its_counters_end(tmp_path: Path) -> None:
-    package = zone(tmp_path, "0", "package-0", 900)
-    memory = zone(tmp_path, "0:1", "dram", 10)
-    zone(tmp_path, "0:0", "core", 500)  # a part of the package
-    zone(tmp_path, "1", "psys", 5000)  # which holds the package
-    found = counters.rapl(tmp_path)
-    assert found.name == "RAPL package-0, dram"
-    before = found.joules()
-    package.write_text("100\n")  # past its range of 1000
-    memory.write_text("25\n")
-    assert found.joules() - before == pytest.approx((200 + 15) / 1e6)
-
-
-def test_a_counter_that_is_not_there_or_not_ours_to_read_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(NoCounter, match="no RAPL under"):
-        counters.rapl(tmp_path)
-    zone(tmp_path, "0", "package-0", 1)
-
-    def refuse(path: Path, encoding: str) -> str:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "read_text", refuse)
-    with pytest.raises(NoCounter, match="root alone"):
-        counters.rapl(tmp_path)
-
-
-class Refused(Exception):
-    """As NVML's own error."""
-
-
-def test_nvml_is_asked_for_the_very_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    library = SimpleNamespace(
-        NVMLError=Refused,
-        nvmlInit=lambda: None,
-        nvmlDeviceGetHandleByUUID=lambda uuid: asked.append(uuid),
-        nvmlDeviceGetTotalEnergyConsumption=lambda handle: 2500,
-    )
-    monkeypatch.setitem(sys.modules, "pynvml", library)
-    monkeypatch.setattr(
-        torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="1-2")
-    )
-    found = counters.counter(torch.device("cuda"))
-    assert found.joules() == 2.5 and asked == ["GPU-1-2"]
-
-    def refuse(handle: object) -> int:
-        raise Refused("Not Supported")
-
-    library.nvmlDeviceGetTotalEnergyConsumption = refuse
-    with pytest.raises(NoCounter, match="NVML says Not Supported"):
-        counters.counter(torch.device("cuda"))
-
-
-def test_rest_and_work_are_each_told_by_the_counter() -> None:
-    passes: list[int] = []
-    found = joules.measured(lambda: passes.append(1), Ticking(), torch.device("cpu"), seconds=0.0)
-    assert len(passes) == found.passes + 1  # the first pays for memory and caches
-    assert (found.idle_joules, found.busy_joules) == (1.0, 1.0)

@@ -1,1 +1,0 @@
-"""What an inference costs: operations counted from spikes, joules from a counter."""
