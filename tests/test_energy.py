@@ -24,7 +24,7 @@ from harness.analysis.energy import (
 )
 from harness.analysis.frame import each_of, frames
 from harness.cli import terminal
-from harness.records import JoulesRow, OperationsRow, Row, TrainedRow, UnmeasuredRow
+from harness.records import OperationsRow, Row, TrainedRow
 from harness.records.reading import parse
 from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
 from harness.report import energy as report
@@ -228,13 +228,11 @@ BARE: Case = replace(CASE, framework=ANN)
 
 
 def rows() -> list[Row]:
-    """A network and that without spikes, measured; another that was not."""
+    """A network and that without spikes; another network."""
     other = replace(CASE, dataset="nmnist")
     return [
         row(OperationsRow, CASE, key="a", data_source="photographs"),
-        row(JoulesRow, CASE, key="a", data_source="photographs"),
         row(OperationsRow, BARE, key="b", data_source="photographs", accumulates=(0, 0)),
-        row(UnmeasuredRow, other, key="c", figure="energy", reason="there is none"),
         row(OperationsRow, other, key="c", data_source="recordings"),
     ]
 

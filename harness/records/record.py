@@ -228,19 +228,6 @@ class OperationsRow(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class JoulesRow(Record):
-    """What a counter of energy said over rest and over inferences in batches."""
-
-    kind: Literal["joules"] = "joules"
-    counter: str  # whose it is, and of what
-    inferences: Nth  # samples
-    idle_joules: Amount
-    idle_seconds: Amount
-    busy_joules: Amount
-    busy_seconds: Amount
-
-
-@dataclass(frozen=True, kw_only=True)
 class EndedRow(Record):
     """A case that came to nothing, and why."""
 
@@ -273,7 +260,6 @@ Row = (
     | TrainedRow
     | FittedRow
     | OperationsRow
-    | JoulesRow
     | EndedRow
     | WarningRow
 )

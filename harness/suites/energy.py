@@ -1,4 +1,4 @@
-"""What an inference of a sample costs: operations, memory, joules where there is a counter."""
+"""What an inference of a sample costs: operations and memory."""
 
 from __future__ import annotations
 
