@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from typing import get_args
 
 import contenders
 import torch
-from golden_calls import Calls
 from torch import Tensor, nn
 
-from harness.adapter import Adapter, Variant
+from harness.adapter import SpikeTap, Variant
 from harness.proof.certificate import Certificate, required
 from harness.proof.exam import Exam, exam_weights
 from harness.proof.rules import RULES
@@ -28,51 +27,68 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 class Examined(ReferenceNetwork):
-    """The reference under another name: its calls are told from the reference's own."""
+    """The reference, which notes what it is asked: the input, its weights, the mode, taps."""
 
+    def __init__(self, network: Network, asked: list[str]) -> None:
+        super().__init__(network)
+        self.asked = asked
 
-def _another_decay(network: Network) -> nn.Module:
-    return Examined(replace(network, lif=replace(network.lif, k_tau=0.3)))
+    def forward(self, x: Tensor) -> Tensor:
+        self.asked.append(_asked(self, x))
+        return super().forward(x)
 
 
 class ExaminedSteps(StepNetwork):
-    """The same of one around another cell."""
+    """The same of one around a cell that has a near-tie on every input, so all are tried."""
+
+    def __init__(self, network: Network, asked: list[str]) -> None:
+        super().__init__(network, RoundsApart)
+        self.asked = asked
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.asked.append(_asked(self, x))
+        return super().forward(x)
 
 
 class RoundsApart(contenders.TurnsOneAtRest):
-    """It has a near-tie on every input, so all of them are tried."""
-
     across, samples = 8, (1, 2)
 
 
-EQUAL = Variant((), Examined)
-WRONG = Variant((), _another_decay)
-APART = Variant((), lambda network: ExaminedSteps(network, RoundsApart))
+def _another_decay(network: Network, asked: list[str]) -> nn.Module:
+    return Examined(replace(network, lif=replace(network.lif, k_tau=0.3)), asked)
+
+
+Build = Callable[[Network, list[str]], nn.Module]
 
 
 def made() -> Iterator[tuple[str, object]]:
-    """The rules, the calls of exams, and what they say of one that is wrong."""
+    """The rules, what exams ask, and what they say of one that is wrong."""
     yield "rules", asdict(RULES)
     yield "required", {each: list(required(each)) for each in PRECISIONS}
     for each in PRECISIONS:
-        yield f"calls in {each}", _calls(EQUAL, each, static=True)[0]
-    yield "calls on events", _calls(EQUAL, "fp64", static=False)[0]
-    calls, _ = _calls(APART, "fp32", static=True)
-    examined = [each for each in calls if each.startswith("Examined")]
-    yield "attempts at one that rounds apart in fp32", examined
-    yield "of one that is wrong", _said(_calls(WRONG, "fp64", static=True)[1])
+        yield f"asked in {each}", _examined(Examined, each, static=True)[0]
+    yield "asked on events", _examined(Examined, "fp64", static=False)[0]
+    attempts, _ = _examined(ExaminedSteps, "fp32", static=True)
+    yield "attempts at one that rounds apart in fp32", attempts
+    yield "of one that is wrong", _said(_examined(_another_decay, "fp64", static=True)[1])
     yield "neurons at the threshold and the edge", _planted()
 
 
-def _calls(
-    adapter: Adapter, precision: Precision, *, static: bool
-) -> tuple[list[str], Certificate]:
-    calls = Calls(_content)
-    with calls.recorded():
-        certificate = Exam(NETWORK, batch(static=static), precision).certify("examined", adapter)
-    # the reference is scaled and examined part by part: what counts is what it is asked for whole
-    kept = [each for each in calls.lines if each.startswith(("Examined", "Reference", "backward"))]
-    return kept, certificate
+def _examined(build: Build, precision: Precision, *, static: bool) -> tuple[list[str], Certificate]:
+    asked: list[str] = []
+    adapter = Variant((), lambda network: build(network, asked))
+    return asked, Exam(NETWORK, batch(static=static), precision).certify("examined", adapter)
+
+
+def _asked(module: nn.Module, x: Tensor) -> str:
+    words = ["training" if module.training else "evaluating", str(x.dtype), str(tuple(x.shape))]
+    words.append("with gradients" if torch.is_grad_enabled() else "without gradients")
+    if torch.is_autocast_enabled("cpu"):
+        words.append(f"under autocast to {torch.get_autocast_dtype('cpu')}")
+    if any(isinstance(each, SpikeTap) and each.recording for each in module.modules()):
+        words.append("taps on")
+    digest = hashlib.sha256(x.detach().double().contiguous().numpy().data).hexdigest()
+    return ", ".join([*words, f"input {digest[:8]}"])
 
 
 def batch(*, static: bool) -> Tensor:
@@ -82,11 +98,6 @@ def batch(*, static: bool) -> Tensor:
         images = torch.rand(12, 3, 8, 8, generator=generator)
         return images.expand(10, *images.shape)
     return (torch.rand(10, 12, 3, 8, 8, generator=generator) < 0.2).float()
-
-
-def _content(x: Tensor) -> str:
-    digest = hashlib.sha256(x.detach().double().contiguous().numpy().data).hexdigest()
-    return f"content {digest[:8]}"
 
 
 def _said(found: Certificate) -> dict[str, object]:

@@ -15,7 +15,7 @@ import adapters
 from harness.proof import answer, edges
 from harness.proof.answer import Answer, Incomparable, Question, plain_pass, tapped_pass
 from harness.proof.audit import Audit, Finding
-from harness.proof.planted import plant
+from harness.proof.exam import plant
 from harness.reference.initialise import initialised
 from harness.reference.network import ReferenceNetwork
 from harness.reference.neuron import LIFCell

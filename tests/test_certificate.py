@@ -15,8 +15,7 @@ import adapters
 from harness.adapter import SpikeTap, Variant, examined
 from harness.conformance import random_batch, small
 from harness.proof.certificate import Certificate
-from harness.proof.exam import Exam, Questions, Sitting, exam_input, sit
-from harness.proof.planted import edge_potential
+from harness.proof.exam import Exam, Questions, Sitting, edge_potential, exam_input, sit
 from harness.reference import neuron
 from harness.reference.network import StepNetwork
 from harness.reference.neuron import LIFCell, fire, potential

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from harness.proof import measures
+from harness.proof import gradients as measures
 from harness.proof.answer import Question
 from harness.proof.audit import allowed
 from harness.proof.rules import RULES

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite, isnan
 from typing import assert_never
 
-from harness.proof.rules import RULES
+from harness.proof.rules import RULES, beyond
 from harness.records import CertificateRow, Record
 from harness.records.build import shortened
 from harness.records.identity import EXAM
@@ -120,8 +120,8 @@ def failures(
     )
     if worst.gradient_error > allowed.gradient_error:
         failures.append(
-            f"gradients differ by {worst.gradient_error:.1e} of the largest entry in layer "
-            f"{worst.layer}, allowed is {allowed.gradient_error:.0e}"
+            f"in layer {worst.layer} gradients differ by "
+            f"{beyond(worst.gradient_error, allowed.gradient_error)}"
         )
     return failures
 
@@ -133,29 +133,28 @@ def is_far(first: Divergence | None) -> bool:
 
 def rows_of(row: Record, proof: Certificate) -> Iterator[CertificateRow]:
     """A certificate as rows of a case: the outcome, then one of each layer."""
-    first = proof.divergence
     outcome = CertificateRow(
         **vars(row),
         exam=EXAM,
         certified=proof.passed,
         certificate_precision=proof.precision,
-        reason=shortened("; ".join(proof.failures)) or None,
         spike_rate=proof.spike_rate,
         spikes=proof.spikes,
         mismatches=proof.mismatches,
         gradient_error=_finite(proof.gradient_error),
+    )
+    first = proof.divergence
+    yield replace(
+        outcome,
+        reason=shortened("; ".join(proof.failures)) or None,
         first_step=first.step if first else None,
         first_layer=first.layer if first else None,
         threshold_distance=first.distance if first else None,
         attempts=proof.attempts,
     )
-    yield outcome
     for layer in proof.layers:
-        yield CertificateRow(
-            **vars(row),
-            exam=EXAM,
-            certified=proof.passed,
-            certificate_precision=proof.precision,
+        yield replace(
+            outcome,
             layer=layer.layer,
             spike_rate=layer.rate,
             spikes=layer.spikes,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from harness.proof.course import Course, through_time
+from harness.proof.gradients import Course, through_time
 from harness.spec import LIF
 
 # Of the near-tie's width: the nearest neurons are tried alone before those further away.

@@ -18,25 +18,68 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import isnan
+from math import inf, isnan
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from harness.adapter import Adapter, examined
-from harness.proof.answer import Answer, Incomparable, Question, plain_pass, tapped_pass
+from harness.proof.answer import (
+    Answer,
+    Incomparable,
+    Question,
+    check,
+    check_tapped,
+    parameters_of,
+    plain_pass,
+    tapped_pass,
+)
 from harness.proof.audit import Audit
 from harness.proof.certificate import Certificate, Divergence, LayerProof, failures, is_far
-from harness.proof.measures import compared, joined
-from harness.proof.planted import count_planted, plant
+from harness.proof.gradients import compared, joined
 from harness.proof.rules import RULES
-from harness.proof.sound import check, check_tapped, parameters_of
 from harness.reference import synapses
 from harness.reference.initialise import initialised
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
-from harness.spec import Network, Precision
+from harness.spec import LIF, Network, Precision
+
+
+def count_planted(neurons: int) -> int:
+    """How many of a layer's neurons (of a convolution: maps) are planted, the last ones."""
+    return min(2, neurons - 1)  # a single neuron is the layer's whole signal
+
+
+@torch.no_grad()
+def plant(reference: ReferenceNetwork, *, edge: bool) -> None:
+    """Sets the last neurons' weights to zero, and their biases to what their potential is to be.
+
+    The last lies exactly at the threshold. The one before it, with `edge`, at the surrogate's edge.
+    """
+    lif = reference.network.lif
+    for layer in reference.layers:
+        weight, bias = layer.synapse.weight, layer.synapse.bias
+        assert bias is not None
+        count = count_planted(len(bias))
+        if count > 0:
+            weight[-1], bias[-1] = 0, lif.v_th
+        at_edge = edge_potential(lif, bias.dtype)
+        if edge and count > 1 and at_edge is not None:
+            weight[-2], bias[-2] = 0, at_edge
+
+
+def edge_potential(lif: LIF, dtype: torch.dtype) -> float | None:
+    """A u whose abs(u - V_th) is a / 2 in that type, to the last bit; None where there is none.
+
+    Above the threshold where there is one: it fires, is reset, and is there again at every step.
+    """
+    for side in (1, -1):
+        about = torch.tensor(lif.v_th + side * lif.a / 2, dtype=dtype)
+        for u in (about, *(torch.nextafter(about, about.new_tensor(to)) for to in (inf, -inf))):
+            if (u - lif.v_th).abs() == lif.a / 2:
+                return u.item()
+    return None
 
 
 @dataclass(frozen=True)

@@ -67,3 +67,9 @@ class Rules:
 
 
 RULES = Rules()
+
+
+def beyond(error: float, bound: float) -> str:
+    """An error beyond its bound, in digits that tell the two apart."""
+    digits = next((n for n in range(1, 9) if f"{error:.{n}e}" != f"{bound:.{n}e}"), 9)
+    return f"{error:.{digits}e} of the largest entry, allowed is {bound:.2g}"
