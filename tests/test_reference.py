@@ -147,6 +147,7 @@ def test_no_potential_is_left_at_the_threshold_by_calibration() -> None:
     from harness.reference.initialise import _upper_quantile
 
     assert _upper_quantile(torch.tensor([5.0, 1.0, 4.0, 2.0, 3.0]), 0.4) == 3.5
+    assert _upper_quantile(torch.tensor([4.0]), 0.15) == 2.0  # one neuron, one sample
 
 
 def test_an_even_background_is_not_left_at_the_threshold_by_calibration() -> None:

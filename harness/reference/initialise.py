@@ -67,6 +67,8 @@ def _upper_quantile(values: Tensor, fraction: float) -> float:
     that value would leave its spikes to rounding, which differs between convolutions.
     """
     flat = values.flatten().cpu().numpy()
+    if flat.size == 1:
+        return float(flat[0]) / 2  # it fires, and does not lie at the threshold
     rank = min(max(1, int((1 - fraction) * flat.size)), flat.size - 1)
     reach = int(WINDOW * flat.size)
     while True:
