@@ -69,6 +69,13 @@ def compare(module: nn.Module, reference: nn.Module, x: Tensor) -> None:
         assert (ours.grad - theirs.grad).abs().max().item() <= 1e-12 * scale
 
 
+def all_by_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`fused` does by events whatever it can; otherwise the machine decides."""
+    choice = pytest.importorskip("harness.fused.event.choice")
+    always = choice.BreakEven(1.1, 1.1, 1.1)
+    monkeypatch.setattr(choice, "break_even", lambda shape: always)
+
+
 @pytest.fixture
 def no_data_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Neither its data sets nor what it has kept of them."""

@@ -9,14 +9,20 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import get_args
 
 import pytest
+import torch
+from conftest import TORCH, all_by_events
 
 import adapters
 from adapters import facts
 from harness.adapter import Adapter
 from harness.conformance import random_batch, small
-from harness.spec import UsageError
+from harness.proof.answer import Question, plain_pass
+from harness.reference.initialise import initialised
+from harness.reference.precision import DTYPES
+from harness.spec import Network, NeuNorm, Precision, Reading, UsageError, paper
 from harness.system.installed import check_adapters
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -105,11 +111,57 @@ def test_the_plain_form_claims_to_be_the_papers_function_and_variants_say_if(
         assert bool(variant.deviations) == (f"{name}:{variant.name}" not in equal)
 
 
+def _variants(name: str) -> list[str]:
+    return [f"{name}:{variant}" for variant in adapters.variants_of(name)]
+
+
 def test_the_frameworks_have_variants() -> None:
     assert set(adapters.variants_of("snntorch")) == {"detached-reset", "subtract"}
     assert set(adapters.variants_of("spikingjelly")) == {"detached-reset", "defaults"}
     assert set(adapters.variants_of("norse")) == {"super"}
     assert set(adapters.variants_of("fused")) == {"dense", "detached-reset"}
+
+
+FORMS: list[tuple[str, Precision]] = [
+    (form, precision)
+    for name in adapters.available()
+    for form in (name, *_variants(name), *([f"{name}:channels-last"] if name in TORCH else []))
+    for precision in get_args(Precision)
+    if precision != "bf16" or name in TORCH
+]
+
+
+@pytest.mark.parametrize(("form", "precision"), FORMS)
+def test_the_same_call_gives_the_same_bits(
+    form: str, precision: Precision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if form.startswith("fused"):  # else the machine decides; fused:dense never does
+        all_by_events(monkeypatch)
+    for reading in (None, *get_args(Reading)):
+        network = Network.parse(
+            "4C3(Encoding)-AP2-6C3-6C3-AP2-8FC-Voting",
+            input_shape=(3, 8, 8),
+            lif=paper.settings("cifar10").lif,
+            neunorm=NeuNorm(reading=reading) if reading else None,
+        )
+        x = random_batch(network, 4, 3, static=True).to(DTYPES[precision])
+        weights = initialised(network, x, seed=0)
+        question = Question(
+            parameters=tuple(each.detach() for each in weights.parameters()),
+            x=x[:1].contiguous(),
+            steps=len(x),
+            static=True,
+            precision=precision,
+            classes=network.classes,
+            population=network.population,
+            labels=torch.tensor([0, 1, 2]),
+        )
+        module = adapters.load(form).build(network).to(x.dtype)
+        first = plain_pass(module, question)
+        for _ in range(3):
+            again = plain_pass(module, question)
+            assert torch.equal(again.out, first.out)
+            assert all(map(torch.equal, again.gradients, first.gradients))
 
 
 def test_an_unknown_framework_or_variant_names_those_there_are() -> None:

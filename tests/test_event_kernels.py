@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -219,30 +220,39 @@ def test_one_event_reaches_its_nine_neighbours_and_no_further() -> None:
     assert not y.any()
 
 
-# What numba is told to compile for, by its own variables, and the bytes of a register then.
+# What numba and torch are told to compute with, by their own variables, and a register's bytes.
 PROCESSORS = {
     "AVX2": (
-        "haswell",
-        "+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+f16c,+avx2,+bmi,+bmi2,+fma",
+        {
+            "NUMBA_CPU_NAME": "haswell",
+            "NUMBA_CPU_FEATURES": "+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+f16c,+avx2,"
+            "+bmi,+bmi2,+fma",
+            "ATEN_CPU_CAPABILITY": "avx2",
+            "ONEDNN_MAX_CPU_ISA": "AVX2",
+        },
         32,
     ),
-    "SSE2": ("x86-64", "+sse2", 16),
+    "SSE2": ({"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": "+sse2"}, 16),
 }
+OF_KERNELS = ("test_event_kernels", "test_fused", "test_fused_events", "test_adapters")
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="forces processors of x86-64")
 @pytest.mark.parametrize("processor", PROCESSORS)
 def test_other_registers_compute_the_same(processor: str) -> None:
-    name, features, size = PROCESSORS[processor]
+    """And the tests of `fused`'s kernels pass with them."""
+    forced, size = PROCESSORS[processor]
+    files = [str(Path(__file__).with_name(f"{name}.py")) for name in OF_KERNELS]
+    of_fused = ["-q", "-m", "not slow", "-k", "not test_adapters or fused"]
     code = (
         "import sys, pytest; from harness.fused.event import vectors; "
         f"assert vectors.BYTES == {size}; "
-        f"sys.exit(pytest.main(['-q', '-m', 'not slow', {__file__!r}]))"
+        f"sys.exit(pytest.main({[*of_fused, *files]!r}))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, "NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features},
+        env={**os.environ, **forced},
         capture_output=True,
         text=True,
         check=False,

@@ -68,11 +68,12 @@ class NetworkFunction(torch.autograd.Function):
         """x (T or 1, B, ...) and each layer's weight, bias and U -> (T, B, N)."""
         kept: list[Kept] = []
         sent: Tensor | Events = x.flatten(0, 1)
-        for call, given in zip(calls, _by_layer(parameters), strict=True):
-            layer = _forward(sent, run, call, *given)
-            if run.keeps:
-                kept.append(layer)
-            sent = _sent(layer.current, given[2], run, call)
+        with _own_precision(x):
+            for call, given in zip(calls, _by_layer(parameters), strict=True):
+                layer = _forward(sent, run, call, *given)
+                if run.keeps:
+                    kept.append(layer)
+                sent = _sent(layer.current, given[2], run, call)
         assert isinstance(sent, Tensor)
         ctx.save_for_backward(*parameters)
         ctx.kept, ctx.run, ctx.calls, ctx.shape = kept, run, calls, x.shape
@@ -88,14 +89,22 @@ class NetworkFunction(torch.autograd.Function):
         parameters = list(_by_layer(ctx.saved_tensors))
         gradients: list[Tensor | None] = []
         dx: Tensor | None = back
-        for number in reversed(range(len(ctx.calls))):
-            wants_dx = number > 0 or ctx.needs_input_grad[0]
-            call, layer, given = ctx.calls[number], ctx.kept.pop(), parameters[number]
-            assert dx is not None
-            dx, *of_layer = _backward(dx, layer, ctx.run, call, given, wants_dx=wants_dx)
-            gradients[:0] = of_layer
+        with _own_precision(back):
+            for number in reversed(range(len(ctx.calls))):
+                wants_dx = number > 0 or ctx.needs_input_grad[0]
+                call, layer, given = ctx.calls[number], ctx.kept.pop(), parameters[number]
+                assert dx is not None
+                dx, *of_layer = _backward(dx, layer, ctx.run, call, given, wants_dx=wants_dx)
+                gradients[:0] = of_layer
         of_x = None if dx is None else dx.reshape(ctx.shape)
         return of_x, None, None, *gradients
+
+
+def _own_precision(x: Tensor) -> torch.autocast:
+    """No autocast inside: it would make float32 numbers of NeuNorm's, whose addresses kernels take,
+    into bf16, which they would read as float32 and past their end.
+    """
+    return torch.autocast(x.device.type, enabled=False)
 
 
 Given = tuple[Tensor, Tensor, Tensor | None]  # weight, bias, U
