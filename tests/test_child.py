@@ -32,9 +32,13 @@ def doubled(x: Tensor) -> Tensor:
     return 2 * x
 
 
-def surroundings() -> tuple[int, str, str, str | None, bool]:
+def surroundings() -> tuple[object, ...]:
     variable, python = os.environ.get("OF_THE_CHILD", ""), os.environ.get("PYTHONWARNINGS")
     return torch.get_num_threads(), str(Path.cwd()), variable, python, os.getpgrp() == os.getpid()
+
+
+def blocked() -> set[int]:
+    return set(signal.pthread_sigmask(signal.SIG_BLOCK, []))
 
 
 def usage() -> None:
@@ -100,6 +104,9 @@ def test_a_call_gives_the_value_and_what_is_told_meanwhile(
         assert torch.equal(got, 2 * x) and said == [(0.5, "half")]
         assert own.call(surroundings) == (1, str(tmp_path), "1", None, True)
         assert own.call(beats, 5, silence=0.9) == 5  # a word now and then is a sign of life
+        # what a terminal sends reaches its owner alone
+        assert {signal.SIGINT, signal.SIGQUIT, signal.SIGHUP} <= own.call(blocked)
+        assert signal.SIGINT not in blocked()
 
 
 def test_what_a_function_raises_is_raised_here_and_the_child_goes_on() -> None:
@@ -212,4 +219,4 @@ def test_a_temporary_folder_too_long_for_a_socket_is_no_obstacle(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/tmp/" + "x" * 150)
-    assert child._context("cpu").get_start_method() == "spawn"
+    assert child.context_of("cpu").get_start_method() == "spawn"

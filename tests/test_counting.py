@@ -20,8 +20,7 @@ import adapters
 from harness import cli, suites
 from harness.analysis import status
 from harness.cli.here import key_now
-from harness.jobs.local import Local
-from harness.jobs.trials import trial
+from harness.jobs.local import Local, trial
 from harness.records import EndedRow, OperationsRow, Store, TrainedRow
 from harness.records.build import Run, new_run
 from harness.records.ledger import Ledger

@@ -18,10 +18,10 @@ from rows import rows_of_a_run, training
 import adapters
 from adapters import facts
 from harness import __version__
-from harness.analysis.verify import Check
 from harness.cli.app import app, call
 from harness.conformance import random_batch, small
-from harness.jobs import Timed, Trained
+from harness.jobs import CellResult, TrialResult
+from harness.jobs.verify import Check
 from harness.proof.exam import Exam
 from harness.records import Store
 from harness.spec import Precision
@@ -111,10 +111,10 @@ def test_what_pip_is_to_install_exists() -> None:
 class Nobody:
     """An executor that is given work and does none."""
 
-    def train(self, *given: object) -> Iterator[Trained]:
+    def train(self, *given: object) -> Iterator[TrialResult]:
         return iter(())
 
-    def measure(self, *given: object) -> Iterator[Timed]:
+    def measure(self, *given: object) -> Iterator[CellResult]:
         return iter(())
 
 
@@ -131,13 +131,13 @@ def nothing_is_measured(
         ]
         Store(tmp_path / name).append(*rows_of_a_run(), *trained)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("harness.jobs.choice.chosen", lambda *given: Nobody())
-    monkeypatch.setattr("harness.system.processes.warm", lambda: None)
+    monkeypatch.setattr("harness.jobs.executor", lambda *given: Nobody())
+    monkeypatch.setattr("harness.system.child.warm", lambda: None)
     monkeypatch.setattr("harness.speed.plan.seconds", lambda *given: 60.0)
     monkeypatch.setattr("harness.speed.plan.training_seconds", lambda *given: 60.0)
-    monkeypatch.setattr("harness.jobs.examine.examined", lambda *given: iter(()))
+    monkeypatch.setattr("harness.proof.check.examined", lambda *given: iter(()))
     check = Check("a training", "loss", "1", "1", "confirmed")
-    monkeypatch.setattr("harness.analysis.verify.verify", lambda *given: iter([check]))
+    monkeypatch.setattr("harness.jobs.verify.verify", lambda *given: iter([check]))
 
 
 # pages whose commands are about files that only an example has are parsed alone

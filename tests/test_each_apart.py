@@ -10,12 +10,12 @@ import pytest
 from test_cli import call
 from test_learning import TINY, case
 
-from harness.jobs import examine
 from harness.jobs.local import Local
-from harness.jobs.worker import Work, Worker
+from harness.proof import check
 from harness.proof.check import Examined, Scope
 from harness.records import CertificateRow, EpochRow, Store
 from harness.spec import Access, Case, Selection, UsageError
+from harness.system.child import Child
 
 Plant = Callable[[str, str], None]
 
@@ -95,17 +95,17 @@ def test_what_one_framework_sets_does_not_change_the_next_ones_weights(
 
 
 @pytest.mark.usefixtures("no_data_of_the_machine")
-def test_a_process_for_each_training_and_one_for_all_that_are_done(
+def test_a_child_for_each_training_and_one_for_all_that_are_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started: list[Work] = []
-    start = Worker.start
+    started: list[str] = []
 
-    def counted(work: Work, cases: tuple[Case, ...], device: str) -> Worker:
-        started.append(work)
-        return start(work, cases, device)
+    class Counted(Child):
+        def __init__(self, device: str) -> None:
+            started.append(device)
+            super().__init__(device)
 
-    monkeypatch.setattr(Worker, "start", counted)
+    monkeypatch.setattr("harness.jobs.local.Child", Counted)
     cases = case(), case(seed=1)
     first = trained(tmp_path / "out", *cases)
     assert len(started) == 2
@@ -119,7 +119,7 @@ def test_a_process_for_each_training_and_one_for_all_that_are_done(
 
 def examined(tmp_path: Path, *names: str, silence: float = 60.0) -> dict[str, Examined]:
     scope = Scope(Selection((), ("cifar10",), (TINY,), width=Fraction(1)), tmp_path)
-    found = examine.examined(names, scope, quiet, silence)
+    found = check.examined(names, scope, quiet, silence)
     return {each.name: each for each in found}
 
 
@@ -151,10 +151,10 @@ def test_who_hangs_where_it_is_examined_is_ended(plant: Plant, tmp_path: Path) -
 
 def test_a_scope_that_does_not_exist_is_the_users_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown framework 'nobody'"):
-        list(examine.examined(("nobody",), Scope(Selection(()), tmp_path), quiet))
+        list(check.examined(("nobody",), Scope(Selection(()), tmp_path), quiet))
     with pytest.raises(UsageError, match="huge"):
         scope = Scope(Selection((), ("cifar10",), ("huge",)), tmp_path)
-        list(examine.examined(("reference",), scope, quiet))
+        list(check.examined(("reference",), scope, quiet))
 
 
 def test_list_and_doctor_name_who_does_not_load_and_what_an_import_sets(

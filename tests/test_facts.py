@@ -18,7 +18,7 @@ from conftest import declare
 import adapters
 from adapters import facts
 from harness.spec import UsageError
-from harness.system import processes
+from harness.system import child
 
 Plant = Callable[[str, str], None]
 
@@ -187,9 +187,9 @@ def test_only_ours_that_load_and_change_nothing_are_imported_before_anybody_asks
     for wrong in (facts.Facts("norse", missing="no"), facts.Facts("norse", changed=("sets",))):
         monkeypatch.setitem(facts._known, "norse", wrong)
         assert facts.preloadable(["reference", "norse"]) == ["reference"]
-    monkeypatch.setattr(processes, "PRELOAD", ["torch"])
-    processes.preload_adapters(facts.preloadable(["sound", "reference"]))
-    assert processes.PRELOAD == ["torch", "adapters.reference"]
+    monkeypatch.setattr(child, "PRELOAD", ["torch"])
+    child.preload(*facts.preloadable(["sound", "reference"]))
+    assert child.PRELOAD == ["torch", "reference"]
 
 
 def test_an_adapter_known_not_to_load_is_not_imported(

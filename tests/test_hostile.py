@@ -93,8 +93,8 @@ def test_a_notation_of_endless_layers_is_refused_at_once() -> None:
 
 
 OPTIONS = ["--suite", "--frameworks", "--networks", "--datasets", "--steps", "--seeds", "--width"]
-OPTIONS += ["--epochs", "--samples", "--batch-size", "--budget", "--neunorm", "--init", "--silence"]
-OPTIONS += ["--executor", "--precision", "--allocator"]
+OPTIONS += ["--epochs", "--samples", "--batch-size", "--budget", "--neunorm", "--init"]
+OPTIONS += ["--executor", "--precision"]
 # what a shell can pass: no NUL, no lone surrogates
 SHELL = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
 WORDS = st.one_of(SHELL, st.just("two\nlines"))

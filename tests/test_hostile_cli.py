@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,7 +20,6 @@ from harness.cli.console import err
 from harness.jobs.local import Local
 from harness.records import Store
 from harness.spec import Case
-from harness.system import processes
 
 HARNESS = [sys.executable, "-c", "from harness.cli import main; main()"]
 ASKING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
@@ -113,23 +111,6 @@ def test_a_signal_that_was_ignored_before_ends_nothing(
         assert call(monkeypatch, *RUN, "--out", str(tmp_path)) == 0
     finally:
         signal.signal(signal.SIGHUP, former)
-
-
-def _blocked(to: Connection) -> None:
-    to.send(signal.pthread_sigmask(signal.SIG_BLOCK, []))
-
-
-def test_what_a_terminal_sends_reaches_no_process_but_the_owner() -> None:
-    context = processes.context("cpu")
-    ours, theirs = context.Pipe()
-    child = context.Process(target=_blocked, args=(theirs,))
-    child.start()
-    assert ours.poll(60)
-    assert {signal.SIGINT, signal.SIGQUIT, signal.SIGHUP} <= ours.recv()
-    child.join()
-    ours.close()
-    theirs.close()
-    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def test_twice_the_same_is_once_and_the_order_stays(

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from test_learning import case
 
-from harness.jobs import Trained, choice
+from harness import jobs
+from harness.jobs import TrialResult
 from harness.jobs.local import Local
 from harness.records import EpochRow, Store, TrainedRow
 from harness.spec import ANN, Access, Budget, Case, Training, UsageError
@@ -79,11 +80,53 @@ def figures(out: Path) -> dict[tuple[object, ...], tuple[object, ...]]:
     return found
 
 
-def test_unknown_executors_and_addresses_are_refused() -> None:
-    with pytest.raises(UsageError, match="unknown executor 'cloud', choose from local, ray, slurm"):
-        choice.chosen("cloud", None, 1.0)
-    with pytest.raises(UsageError, match="--ray-address is for --executor ray"):
-        choice.chosen("local", "auto", 1.0)
+def test_unknown_executors_are_refused() -> None:
+    with pytest.raises(UsageError, match="unknown executor 'cloud'"):
+        jobs.executor("cloud")
+
+
+def test_a_cluster_that_does_not_answer_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray's own
+        executor = jobs.executor("ray")
+        for address in ("127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1"):
+            monkeypatch.setenv("RAY_ADDRESS", address)
+            with pytest.raises(UsageError, match=r"cannot reach Ray at .*RAY_ADDRESS"):
+                next(executor.train(sweep(), Store(Path()), Access(Path()), said))
+
+
+@pytest.mark.usefixtures("no_data_of_the_machine")
+def test_where_a_machine_sees_no_shared_folder_rows_and_files_travel(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray's own
+        from harness.jobs import ray
+    given = case(framework=ANN, training=replace(SHORT, epochs=2))
+    out, access = Store(tmp_path / "out"), Access(tmp_path, keep_weights=True)
+    unseen = ray.Task(ray.Share(out, "no such mark"), access, threads=1)
+    _, back = ray._train(unseen, given, ray.Parcel())
+    assert not out.out.exists()
+    back.unpack(out)
+    assert [row.kind for row in out.read()[0]] == ["epoch", "epoch", "operations", "trained"]
+    for folder in ("checkpoints", "runs", "weights"):
+        assert len(list((out.out / folder).iterdir())) == 1
+    # what was done travels there, so that it is not done again
+    sent = ray.Parcel.of(out, given)
+    assert {name.split("/")[0] for name, _ in sent.files} == {"checkpoints", "weights"}
+    again, back = ray._train(unseen, given, sent)
+    assert again.before and back.lines == ()
+    # a training that was begun goes on from its checkpoint
+    begun = tuple(line for line in sent.lines if '"trained"' not in line)
+    ended, back = ray._train(unseen, given, replace(sent, lines=begun))
+    assert [row.kind for row in ended.rows] == ["trained"] and len(back.lines) == 1
+    assert ray.Parcel.of(out, replace(given, seed=1)) == ray.Parcel()
+    # where the folder is seen, nothing travels
+    with ray.shared(out) as share:
+        ended, back = ray._train(ray.Task(share, access, threads=1), given, ray.Parcel())
+        assert ended.before and back == ray.Parcel()
+    assert not list(out.out.glob(".share-*"))
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(UsageError, match="--out"), ray.shared(Store(tmp_path / "file")):
+        raise AssertionError("it began")
 
 
 @pytest.mark.slow
@@ -109,8 +152,8 @@ def test_a_sweep_on_two_machines_of_which_one_dies_has_the_rows_of_a_local_one(
             doomed = cluster.add_node(num_cpus=2)
             cluster.wait_for_nodes()
             ray.init(address=cluster.address, log_to_driver=False)
-            ended: list[Trained] = []
-            for each in Ray(None, 300.0).train(sweep(), Store(there), access, said):
+            ended: list[TrialResult] = []
+            for each in Ray().train(sweep(), Store(there), access, said):
                 ended.append(each)
                 if len(ended) == 3:
                     cluster.remove_node(doomed, allow_graceful=False)
@@ -137,7 +180,7 @@ def test_timings_have_a_machine_of_the_cluster_for_themselves(tmp_path: Path) ->
         access, budget = Access(tmp_path), Budget(seconds=2.0)
         store = Store(tmp_path / "out")
         cases = (timed("reference"), timed("norse"))
-        (first, last) = Ray(None, 300.0).measure(cases, store, access, budget, said)
+        (first, last) = Ray().measure(cases, store, access, budget, said)
     assert first.cell == last.cell and last.rounds >= budget.rounds
     kinds = {row.kind for row in store.read()[0] if row.framework == "norse"}
     assert kinds == {"certificate", "warmup", "memory", "audit", "iteration", "timed"}
@@ -146,25 +189,12 @@ def test_timings_have_a_machine_of_the_cluster_for_themselves(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_jobs_have_the_rows_of_a_local_run(tmp_path: Path) -> None:
-    from harness.jobs.slurm import Slurm
-
-    here, there = tmp_path / "here", tmp_path / "there"
-    given = case(framework=ANN, training=SHORT)
-    cases = (given, replace(given, seed=1))
-    for out, executor in ((here, Local()), (there, Slurm(cluster="local"))):
-        ended = list(executor.train(cases, Store(out), Access(tmp_path), said))
-        assert len(ended) == 2
-    assert figures(there) == figures(here)
-
-
-@pytest.mark.slow
 def test_two_commands_on_one_folder_share_the_work(tmp_path: Path) -> None:
     import threading
 
     cases = sweep()[:4]
     access = Access(tmp_path)
-    ended: list[list[Trained]] = [[], []]
+    ended: list[list[TrialResult]] = [[], []]
 
     def command(n: int) -> None:
         ended[n] += Local().train(cases, Store(tmp_path), access, lambda fraction, doing: None)

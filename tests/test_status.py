@@ -16,9 +16,9 @@ from test_learning import case
 from test_schedule import case as timed_case
 
 from harness.analysis import status, verify
-from harness.analysis.verify import Here, Sample
 from harness.cli.here import key_now, lacks
 from harness.jobs.local import Local
+from harness.jobs.verify import Here, Sample
 from harness.records import EndedRow, EpochRow, Row, Store, TimedRow, TrainedRow
 from harness.spec import ANN, Access, Case, Training
 from harness.system import machine

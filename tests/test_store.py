@@ -179,8 +179,8 @@ KILLS = 100
 SUITE = """
 import os, sys
 from pathlib import Path
-from harness.system import processes
-processes.warm()  # as the command does
+from harness.system import child
+child.warm()  # as the command does
 os.environ["XDG_CACHE_HOME"] = sys.argv[1] + "/cache"
 sys.path.insert(0, sys.argv[2])
 from dataclasses import replace

@@ -21,7 +21,7 @@ from harness.analysis.speed import acceleration_lines
 from harness.cli import measuring, terminal
 from harness.cli.terminal.blocks import Block, Blocks, Head
 from harness.datasets.download import FAILED
-from harness.jobs import Timed, Trained
+from harness.jobs import CellResult, TrialResult
 from harness.records import IterationRow, Row, Store, TrainedRow
 from harness.spec import Access, Budget, Case, Say, paper
 from harness.suites.ablations import AS_IT_IS
@@ -93,7 +93,7 @@ def test_in_a_narrow_terminal_nothing_is_cut(width: int) -> None:
 def test_what_stands_in_for_data_is_named_beside_every_figure() -> None:
     rows = [replace(each, **STANDING_IN) for each in training(0, (0.7667,), suite="accuracy")]
     (end,) = (each for each in rows if isinstance(each, TrainedRow))
-    line = " ".join(said(terminal.trained(Trained(Case.of(end), (end,)))))
+    line = " ".join(said(terminal.trained(TrialResult(Case.of(end), (end,)))))
     assert line.startswith("digits (for CIFAR-10) CIFARNet") and "76.67 %" in line
     assert said(trained_table("accuracy", rows))[0] == "digits (for CIFAR-10)"
     cell = [replace(each, **STANDING_IN) for each in rows_of_a_run()]
@@ -103,7 +103,7 @@ def test_what_stands_in_for_data_is_named_beside_every_figure() -> None:
 
 def test_the_line_of_a_training_says_what_tells_it_from_the_others_of_its_suite() -> None:
     def line(case: Case) -> str:
-        return " ".join(said(terminal.trained(Trained(case, ()))))
+        return " ".join(said(terminal.trained(TrialResult(case, ()))))
 
     case = trained_case(1)
     assert line(case) == "CIFAR-10 Small reference fp32 T = 10, seed 0:"
@@ -184,17 +184,19 @@ def test_a_pipe_gets_each_network_whole_in_a_line(
 class Stub:
     """An executor whose cells and trainings are given."""
 
-    def __init__(self, timed: Sequence[Timed] = (), trained: Sequence[Trained] = ()) -> None:
+    def __init__(
+        self, timed: Sequence[CellResult] = (), trained: Sequence[TrialResult] = ()
+    ) -> None:
         self.timed, self.trained = timed, trained
 
     def measure(
         self, cases: tuple[Case, ...], store: Store, access: Access, budget: Budget, say: Say
-    ) -> Iterator[Timed]:
+    ) -> Iterator[CellResult]:
         return iter(self.timed)
 
     def train(
         self, cases: tuple[Case, ...], store: Store, access: Access, say: Say
-    ) -> Iterator[Trained]:
+    ) -> Iterator[TrialResult]:
         return iter(self.trained)
 
 
@@ -210,7 +212,7 @@ def test_a_run_says_what_it_does_shows_a_cell_once_and_ends_with_what_to_type(
 ) -> None:
     rows = tuple(rows_of_a_run())
     cell = Case.of(rows[0]).cell
-    events = [Timed(cell, rows, rounds) for rounds in (2, 3)]
+    events = [CellResult(cell, rows, rounds) for rounds in (2, 3)]
     asked = measuring.Asked(framework=False, precision=True)
     measuring.measure((CASE,), where, Stub(events), Budget(seconds=60.0), asked)
     out = capsys.readouterr().out
@@ -228,7 +230,7 @@ def test_a_training_says_how_long_it_takes_and_that_a_download_failed(
     note = f"{FAILED}: URLError: no route; CIFAR-10: not found"
     rows = [replace(each, data_note=note, **STANDING_IN) for each in training(0, (0.5,))]
     case = trained_case(1, suite="timesteps")
-    measuring.train((case,), where, Stub(trained=[Trained(case, tuple(rows))]))
+    measuring.train((case,), where, Stub(trained=[TrialResult(case, tuple(rows))]))
     said = capsys.readouterr()
     first = "timesteps: 1 case (Small on CIFAR-10), about 67 min, less for what is done"
     assert said.out.splitlines()[0] == first
@@ -240,7 +242,7 @@ def test_a_row_of_real_data_says_nothing_of_them_on_stderr(
 ) -> None:
     rows = [replace(each, data_note="1,000 of 60,000 found") for each in training(0, (0.5,))]
     case = trained_case(1, suite="timesteps")
-    measuring.train((case,), where, Stub(trained=[Trained(case, tuple(rows))]))
+    measuring.train((case,), where, Stub(trained=[TrialResult(case, tuple(rows))]))
     assert capsys.readouterr().err == ""
 
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 from test_learning import case
 
-from harness.jobs import Trained
-from harness.jobs.trials import trial
+from harness.jobs import TrialResult
+from harness.jobs.local import trial
 from harness.records import (
     CertificateRow,
     ConfusionRow,
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 R = TypeVar("R", bound=Record)
 
 
-def run(cases: tuple[Case, ...], out: Path, *, fresh: bool = False) -> list[Trained]:
+def run(cases: tuple[Case, ...], out: Path, *, fresh: bool = False) -> list[TrialResult]:
     """In this process, where what a test has replaced is replaced."""
     at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
     access = Access(out, fresh=fresh)
@@ -52,7 +52,7 @@ def run(cases: tuple[Case, ...], out: Path, *, fresh: bool = False) -> list[Trai
         rows = Store(out).read()[0]
         of_case = [row for row in rows if row.suite == each.suite and Case.of(row) == each]
         mine = [row for row in of_case if end.before or row.run == at.id]
-        ended.append(Trained(each, tuple(mine), end.before))
+        ended.append(TrialResult(each, tuple(mine), end.before))
     return ended
 
 

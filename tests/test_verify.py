@@ -12,12 +12,11 @@ import pytest
 from rows import timed
 from test_cli import call
 
-from harness.analysis import verify
 from harness.analysis.protocols import MARGIN
 from harness.analysis.speed import Acceleration, acceleration_lines
-from harness.analysis.verify import Check, Here, Sample, ratio_check
-from harness.jobs import Timed, Trained
+from harness.jobs import CellResult, TrialResult, verify
 from harness.jobs.local import Local
+from harness.jobs.verify import Check, Here, Sample, ratio_check
 from harness.records import Row, Store
 from harness.records.identity import PROTOCOL
 from harness.spec import Access, Budget, Case, Say
@@ -96,16 +95,16 @@ class Again:
 
     def train(
         self, cases: tuple[Case, ...], store: Store, access: Access, say: Say
-    ) -> Iterator[Trained]:
+    ) -> Iterator[TrialResult]:
         raise AssertionError("nothing here was trained")
 
     def measure(
         self, cases: tuple[Case, ...], store: Store, access: Access, budget: Budget, say: Say
-    ) -> Iterator[Timed]:
+    ) -> Iterator[CellResult]:
         if not self.rows:
             raise AssertionError("there was nothing to measure")
         store.append(*self.rows)
-        yield Timed(cases[0], self.rows, 3)
+        yield CellResult(cases[0], self.rows, 3)
 
 
 ROUNDS = (1.0, 1.01, 0.99, 1.0, 1.01)
@@ -165,12 +164,14 @@ def test_the_command_counts_all_four_and_fails_on_what_differs(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def again(self: Local, cases: tuple[Case, ...], store: Store, *rest: object) -> Iterator[Timed]:
+    def again(
+        self: Local, cases: tuple[Case, ...], store: Store, *rest: object
+    ) -> Iterator[CellResult]:
         T = cases[0].T
         if T in ratios:
             noisy = ratios[T] != ratios[T]
             store.append(*(wild(T) if noisy else cell(ratios[T], T=T, run="now", **NOW)))
-        yield Timed(cases[0], (), 0)
+        yield CellResult(cases[0], (), 0)
 
     def wild(T: int) -> list[Row]:
         return [

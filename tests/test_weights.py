@@ -19,8 +19,7 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 
 from harness.conformance import NETWORKS, small  # noqa: E402
 from harness.formats import weights  # noqa: E402
-from harness.jobs.task import Parcel  # noqa: E402
-from harness.jobs.trials import trial  # noqa: E402
+from harness.jobs.local import trial  # noqa: E402
 from harness.records import EndedRow, EpochRow, Store, TrainedRow, WarningRow  # noqa: E402
 from harness.records.build import Run, new_run  # noqa: E402
 from harness.records.ledger import Ledger  # noqa: E402
@@ -217,19 +216,6 @@ def test_weights_that_are_not_there_fail_their_case_with_a_sentence(tmp_path: Pa
     assert end.reason.startswith("its initial weights are not here") and not rows_of(
         tmp_path, EpochRow
     )
-
-
-def test_weights_travel_with_their_case_and_back(tmp_path: Path) -> None:
-    here, there = tmp_path / "here", tmp_path / "there"
-    given, _ = from_file(here)
-    run(given, here)
-    (end,) = rows_of(here, TrainedRow)
-    names = {name for name, _ in Parcel.of(Store(here), given).files}
-    hashes = (given.weights_sha256, end.kept_weights_sha256)
-    assert {f"weights/{each}.safetensors" for each in hashes} <= names
-    Parcel.of(Store(here), given).unpack(Store(there))
-    back = {name for name, _ in Parcel.back(Store(there), Parcel()).files}
-    assert {f"weights/{each}.safetensors" for each in hashes} <= back
 
 
 @pytest.mark.parametrize("sha256", ["../../x", "", "0" * 63, "A" * 64, "0" * 65])

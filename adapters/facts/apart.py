@@ -25,7 +25,8 @@ import harness.reference.network  # noqa: F401 every adapter needs it: imported 
 from adapters.facts import Answer, FormFacts
 from adapters.facts.module import Missing, imported
 from harness.adapter import trainer_of
-from harness.system import processes, state
+from harness.system import state
+from harness.system.child import end_with
 from harness.system.clock import Deadline
 
 LONGEST = 2**20  # bytes of an answer
@@ -98,7 +99,7 @@ class Look:
 
 def main(request: Request) -> None:
     """Writes on stdout what each adapter is. Ends at once where its owner does."""
-    processes.end_with(Connection(os.dup(0), writable=False))
+    end_with(Connection(os.dup(0), writable=False))
     print(json.dumps(_looked(request)), flush=True)
 
 
@@ -144,7 +145,7 @@ def _look(
     for end in foreign:
         end.close()
     os.setpgid(0, 0)  # what the import starts ends with it
-    processes.end_with(lifeline)
+    end_with(lifeline)
     sink = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):  # what it prints is no answer
         os.dup2(sink, fd)

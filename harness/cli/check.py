@@ -24,12 +24,11 @@ def check(
 
     Networks are at 1/8 of their width unless --width says else.
     """
-    from harness.system import processes
+    from harness.system import child
 
-    processes.warm()
+    child.warm()
     from harness.cli import files, terminal
-    from harness.jobs import examine
-    from harness.proof.check import Scope
+    from harness.proof.check import Scope, examined
     from harness.spec import Selection
 
     named = tuple(dict.fromkeys(frameworks or ()))  # twice the same is once
@@ -38,7 +37,7 @@ def check(
     scope = Scope(selection, data_root)
     failed = False
     with terminal.progress(out) as say:
-        for result in examine.examined(named, scope, say):
+        for result in examined(named, scope, say):
             out.print(terminal.examined(result))
             failed |= result.failed
     if failed:

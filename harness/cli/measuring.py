@@ -19,7 +19,7 @@ from harness.cli import endings, terminal
 from harness.cli.console import err, out
 from harness.cli.options import LARGEST_DOWNLOAD_MIB, RESULTS
 from harness.datasets.download import FAILED
-from harness.jobs import Executor, Timed
+from harness.jobs import CellResult, Executor
 from harness.records import (
     EndedRow,
     FittedRow,
@@ -120,7 +120,7 @@ def measure(
         every, cases = cases, machine.suited(cases)
         if len(cases) < len(every):
             err.print("bf16 is left out: no instructions for it here; --precision bf16 measures it")
-    measured: dict[Case, Timed] = {}
+    measured: dict[Case, CellResult] = {}
     see = f"see it with `harness tables acceleration --out {where.out}`"
     kept = f"what was measured is kept in {where.out / 'records'}; {see}"
     with endings.kept(kept), terminal.progress(out) as say:
@@ -144,7 +144,7 @@ def measure(
     _closing(rows, where.out, "acceleration", named=asked.framework)
 
 
-def _lines(event: Timed, measured: Mapping[Case, Timed]) -> list[Acceleration]:
+def _lines(event: CellResult, measured: Mapping[Case, CellResult]) -> list[Acceleration]:
     so_far = [row for each in measured.values() for row in each.rows]
     return acceleration_lines([*event.rows, *event.descents], among=so_far)
 

@@ -10,7 +10,6 @@ import typer
 from harness.cli import files, options
 from harness.cli.options import LARGEST_DOWNLOAD_MIB, RESULTS, Device, Names, Numbers
 from harness.spec import (
-    Allocator,
     Budget,
     Initialisation,
     Precision,
@@ -90,14 +89,6 @@ def run(
             "--budget", help="Time to spend, about.", metavar="10m", parser=options.seconds
         ),
     ] = None,
-    allocator: Annotated[
-        Allocator,
-        typer.Option(
-            "--allocator",
-            help="Keep freed memory, or give it back to the system.",
-            metavar="keep|system",
-        ),
-    ] = "keep",
     data_root: options.DataRoot = None,
     download: Annotated[
         bool | None,
@@ -115,28 +106,9 @@ def run(
         typer.Option("--keep-weights", help="Training: also the weights, in OUT/weights."),
     ] = False,
     executor: Annotated[
-        Literal["local", "ray", "slurm"],
-        typer.Option("--executor", metavar="local|ray|slurm", help="Where cases run."),
+        Literal["local", "ray"],
+        typer.Option("--executor", metavar="local|ray", help="Where cases run."),
     ] = "local",
-    ray_address: Annotated[
-        str | None,
-        typer.Option(
-            "--ray-address",
-            help="Of a cluster; default: this machine.",
-            metavar="ADDR",
-            parser=options.filled,
-        ),
-    ] = None,
-    silence: Annotated[
-        float,
-        typer.Option(
-            "--silence",
-            help="End a case that says nothing for longer.",
-            metavar="15m",
-            show_default="15m",
-            parser=options.seconds,
-        ),
-    ] = 900.0,
     out_dir: options.Out = RESULTS,
 ) -> None:
     """Measure a suite; each row is kept under OUT/records as it comes."""
@@ -144,8 +116,8 @@ def run(
     experiment = _experiment(suite, budget, baselines, long=long)
     read = files.named(networks, suite, keep_weights=keep_weights)
     _warm(executor, device)
+    from harness import jobs
     from harness.cli import measuring
-    from harness.jobs import choice
 
     selection = Selection(
         frameworks=options.frameworks_named(frameworks, experiment, quick=quick),
@@ -169,7 +141,7 @@ def run(
         baselines=baselines,
         tuned=tuned,
     )
-    chosen = choice.chosen(executor, ray_address, silence)
+    chosen = jobs.executor(executor)
     # a network by its name and in another spelling of it is the same case
     cases = tuple(dict.fromkeys(experiment.cases(selection)))
     files.keep(read, out_dir)
@@ -177,16 +149,16 @@ def run(
     if experiment.trains:
         measuring.train(cases, where, chosen)
         return
-    spending = _budget(budget, allocator, quick=quick, paper=paper)
+    spending = _budget(budget, quick=quick, paper=paper)
     asked = measuring.Asked(framework=frameworks is not None, precision=precision is not None)
     measuring.measure(cases, where, chosen, spending, asked)
 
 
 def _warm(executor: str, device: Device) -> None:
     if executor == "local" and device != "cuda":
-        from harness.system import processes
+        from harness.system import child
 
-        processes.warm()
+        child.warm()
 
 
 def _fetch(download: bool | None, *, quick: bool) -> bool | None:
@@ -213,9 +185,9 @@ def _experiment(suite: str, budget: float | None, baselines: Names | None, *, lo
     return experiment
 
 
-def _budget(seconds: float | None, allocator: Allocator, *, quick: bool, paper: bool) -> Budget:
+def _budget(seconds: float | None, *, quick: bool, paper: bool) -> Budget:
     if seconds is None:
         seconds = inf if paper else QUICK_BUDGET if quick else DEFAULT_BUDGET
     if quick:
-        return Budget(seconds=seconds, rounds=QUICK_ROUNDS, allocator=allocator)
-    return Budget(seconds=seconds, allocator=allocator)
+        return Budget(seconds=seconds, rounds=QUICK_ROUNDS)
+    return Budget(seconds=seconds)

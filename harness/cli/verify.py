@@ -41,9 +41,9 @@ def verify(
 ) -> None:
     """Measure a sample of recorded cases again: what is confirmed; exit 1 if a figure differs."""
     from harness import datasets
-    from harness.analysis import verify as verifying
     from harness.cli import terminal
     from harness.cli.here import lacks
+    from harness.jobs import verify as verifying
     from harness.jobs.local import Local
     from harness.records import Store
     from harness.spec import Access

@@ -1,4 +1,4 @@
-"""Where cases run: on this machine, or on those of a cluster. Rows come back to one folder.
+"""Where cases run: on this machine, or on those of a Ray cluster. Rows come back to one folder.
 
 Whatever the executor, a case gives the same rows, up to its seconds.
 """
@@ -10,29 +10,29 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from harness.records import DescentRow, Row, Store
-from harness.spec import Access, Budget, Case, Say
+from harness.spec import Access, Budget, Case, Say, UsageError
+
+EXECUTORS = ("local", "ray")
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A training that came to an end, with its rows; `before`: an earlier command had done it."""
+class TrialResult:
+    """A training, another system or a count that came to an end, with its rows."""
 
     case: Case
     rows: tuple[Row, ...]
-    before: bool = False
+    before: bool = False  # an earlier command had done it
 
 
 @dataclass(frozen=True)
-class Timed:
-    """A cell with figures, and all its rows so far; `before`: an earlier command had timed it.
-
-    `descents` are of all cells: how a contender trains in bf16 is measured once.
-    """
+class CellResult:
+    """A cell with figures, and all its rows so far."""
 
     cell: Case
     rows: tuple[Row, ...]
     rounds: int
-    before: bool = False
+    before: bool = False  # an earlier command had timed it
+    # of all cells: how a contender trains in bf16 is measured once
     descents: tuple[DescentRow, ...] = ()
 
 
@@ -45,12 +45,30 @@ class Executor(Protocol):
 
     def train(
         self, cases: tuple[Case, ...], store: Store, access: Access, say: Say
-    ) -> Iterator[Trained]:
-        """Trains what is not done, in any order."""
+    ) -> Iterator[TrialResult]:
+        """Does what is not done, in any order: trainings, other systems, counts."""
         ...
 
     def measure(
         self, cases: tuple[Case, ...], store: Store, access: Access, budget: Budget, say: Say
-    ) -> Iterator[Timed]:
+    ) -> Iterator[CellResult]:
         """Times what is not done, all of it on one machine that does nothing else."""
         ...
+
+
+def executor(name: str) -> Executor:
+    """The executor of that name. Raises UsageError where it is unknown or not installed."""
+    if name not in EXECUTORS:
+        raise UsageError(f"unknown executor {name!r}, choose from {', '.join(EXECUTORS)}")
+    if name == "local":
+        from harness.jobs.local import Local
+
+        return Local()
+    try:
+        from harness.jobs.ray import Ray
+    except ImportError as error:
+        raise UsageError(
+            f"--executor {name} does not load ({error}): "
+            f"install it with pip install 'snn-harness[{name}]'"
+        ) from error
+    return Ray()

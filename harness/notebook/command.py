@@ -20,7 +20,7 @@ from typing import Literal
 
 from harness.cli import app, console
 from harness.notebook.stored import Results, results
-from harness.spec import Allocator, Initialisation, Precision, Reading, UsageError
+from harness.spec import Initialisation, Precision, Reading, UsageError
 
 # One, several, or as the command line has them: "a,b".
 Names = str | Iterable[str]
@@ -56,14 +56,11 @@ def run(
     inference: bool = False,
     tuned: bool = False,
     budget: Seconds | None = None,
-    allocator: Allocator = "keep",
     data_root: Folder | None = None,
     download: bool | None = None,
     fresh: bool = False,
     keep_weights: bool = False,
-    executor: Literal["local", "ray", "slurm"] = "local",
-    ray_address: str | None = None,
-    silence: Seconds = 900.0,
+    executor: Literal["local", "ray"] = "local",
     out: Folder = Path("results/local"),
     quiet: bool = False,
 ) -> Results:

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import get_args
 
 import adapters
+from adapters import facts
 from adapters.facts.module import described
 from harness import datasets
 from harness.adapter import Unsupported
 from harness.proof.certificate import Certificate
 from harness.proof.exam import Exam
 from harness.spec import Precision, Reading, Say, Selection, UsageError, contender, paper
+from harness.system.child import Child, Died, tell
 
 PRECISIONS: tuple[Precision, ...] = ("fp64", "fp32")
 READINGS: tuple[Reading | None, ...] = (None, *get_args(Reading))
@@ -95,18 +97,45 @@ def chosen(names: tuple[str, ...]) -> list[str]:
     return [*here, *variants, *absent]
 
 
-def examined(name: str, scope: Scope, say: Say) -> Examined:
-    """One adapter's certificates. It is imported, and runs, in this process.
+SILENCE = 900.0  # seconds without a word after which an adapter hangs
 
-    Raises UsageError for what the scope names and does not exist.
+
+def examined(
+    names: tuple[str, ...], scope: Scope, say: Say, silence: float = SILENCE
+) -> Iterator[Examined]:
+    """Certificates of each adapter, in a child of its own; no names: of all there are.
+
+    Raises UsageError for what does not exist.
     """
+    for name in chosen(names):
+        framework, _, variant = name.partition(":")
+        known = facts.of(framework)
+        if known.missing:
+            yield Examined(name, (), (), known.missing)
+            continue
+        try:
+            with Child() as child:
+                yield child.call(certify, name, scope, known, silence=silence, hear=say)
+        except UsageError:
+            raise
+        except Exception as error:  # noqa: BLE001 whatever it died of costs its own line
+            deviations = known.form(variant).deviations
+            reason = str(error) if isinstance(error, Died) else described(error)
+            yield Examined(name, deviations, (), reason, broke=True)
+
+
+def certify(name: str, scope: Scope, known: facts.Facts) -> Examined:
+    """In a child: one adapter's certificates. Raises UsageError for what the scope names and does
+    not exist.
+    """
+    facts.remember(known)
     try:
         adapter = adapters.load(name)
     except adapters.Missing as reason:
         return Examined(name, (), (), str(reason))
     proofs = []
     for n, (title, reading, exam) in enumerate(_exams(scope)):
-        say(n / scope.exams, title)
+        tell(n / scope.exams, title)
         try:
             proofs.append(OnNetwork(title, reading, exam.certify(name, adapter)))
         except Unsupported as reason:

@@ -25,7 +25,8 @@ from harness.speed.cell import Cell
 from harness.speed.descents import descend
 from harness.speed.inside import Setting
 from harness.speed.inside.network import Find
-from harness.system import clock, footprint, processes
+from harness.system import clock, footprint
+from harness.system.child import preload
 
 PAPER_ROUNDS = 10  # where no budget is set
 MOST_ROUNDS = 20  # of a cell whose ratios are not known
@@ -75,7 +76,7 @@ def run(
     """
     contest = contest or Contest()
     frameworks = {case.framework.partition(":")[0] for case in cases}
-    processes.preload_adapters(facts.preloadable(frameworks & {*adapters.names()}))
+    preload(*(f"adapters.{each}" for each in facts.preloadable(frameworks & {*adapters.names()})))
     setting = Setting(torch.get_num_threads(), budget.allocator)
     schedule = Schedule(budget)
     host = Host(contest.find, setting, contest.silence, schedule.alive)

@@ -28,47 +28,43 @@ _TUNABLES, _HUGE, _HUGE_SINCE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1", (2, 
 _SYSTEMS_HUGE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
-def choose(allocator: Allocator) -> str:
-    """Sets the process up, and says in words what it will do: a record's `allocator`.
+def keep() -> str:
+    """Has this process keep its memory, and says in words what it does from now on."""
+    said = _kept()
+    if said == KEPT:
+        mallopt = ctypes.CDLL(None).mallopt
+        if not (mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, -1)):
+            return "system"
+    return said
 
-    `keep` needs glibc; elsewhere, and where another allocator is preloaded, the system's stays.
-    """
+
+def choose(allocator: Allocator) -> str:
+    """`keep`, or nothing for the system's."""
+    return keep() if allocator == "keep" else "system"
+
+
+def _kept() -> str:
+    """What a process that keeps its memory does. It takes glibc, and no other that is preloaded."""
     preloaded = os.environ.get("LD_PRELOAD")
     if preloaded:
         return f"system, LD_PRELOAD={preloaded}"
-    if allocator == "system":
-        return "system"
-    if not sys.platform.startswith("linux"):
-        return "system"
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-    if mallopt is None or not (mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, -1)):
-        return "system"
-    return KEPT
+    # musl has no mallopt
+    is_there = sys.platform.startswith("linux") and hasattr(ctypes.CDLL(None), "mallopt")
+    return KEPT if is_there else "system"
 
 
-def hand_on(allocator: Allocator) -> str:
-    """Sets up this process, and with huge pages the programs that it starts from now on, where they
-    choose alike; says in words what those will do.
-    """
-    name = choose(allocator)
-    given = os.environ.get(_TUNABLES, "")
-    if "glibc.malloc." in given and _HUGE not in given.split(":"):  # the user's own
-        return f"{name}, {_TUNABLES}={given}"
-    if name != KEPT or not _has_huge_pages():
-        return name
-    os.environ[_TUNABLES] = ":".join(dict.fromkeys([*filter(None, [given]), _HUGE]))
-    return f"{name}, huge pages"
-
-
-def keep() -> str:
-    """Has this process keep its memory, and says in words what it does."""
-    return choose("keep")
+def of_children() -> str:
+    """What children do, in words: the `allocator` of the rows of timings."""
+    said, given = _kept(), os.environ.get(_TUNABLES, "")
+    if said == KEPT and "glibc.malloc." in given:  # the user's own
+        return f"{said}, {_TUNABLES}={given}"
+    return f"{said}, huge pages" if for_programs() else said
 
 
 def for_programs() -> dict[str, str]:
-    """The variables with which programs that start from here have huge pages too."""
+    """The variable with which a program that starts has huge pages too, where there are any."""
     given = os.environ.get(_TUNABLES, "")
-    if "glibc.malloc." in given or os.environ.get("LD_PRELOAD") or not _has_huge_pages():
+    if _kept() != KEPT or "glibc.malloc." in given or not _has_huge_pages():
         return {}
     return {_TUNABLES: ":".join(filter(None, [given, _HUGE]))}
 

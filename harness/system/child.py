@@ -56,15 +56,18 @@ class Child:
         device: str = "cpu",
         *,
         threads: int | None = None,  # of torch; None: as many as here
-        memory_mib: float | None = None,  # that it may take beside what it begins with
+        # that it may take beside what it begins with; None: what is free now, if it uses the CPU
+        memory_mib: float | None = None,
         env: Mapping[str, str] | None = None,  # beside the environment here
     ) -> None:
-        context = _context(device)
+        context = context_of(device)
         self._pipe, theirs = context.Pipe()
         watched, self._lifeline = context.Pipe(duplex=False)
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 it lives as long as the process
         # a file does not travel to a process, a connection does
         errors = Connection(os.dup(self._errors.fileno()), readable=False)
+        if memory_mib is None and device == "cpu":
+            memory_mib = footprint.available_mib(device)
         setting = _Setting(
             threads or torch.get_num_threads(), memory_mib, {**os.environ, **(env or {})}, _folder()
         )
@@ -102,10 +105,12 @@ class Child:
         """
         with contextlib.suppress(OSError):  # it is dead: `_next` says so
             self._pipe.send_bytes(pickle.dumps((function, args)))
+        patience = silence
         while True:
-            kind, value = self._next(silence)
+            kind, value = self._next(patience)
             if kind == "told":
-                hear(*value)
+                patience = max(silence, value[0])
+                hear(*value[1])
                 continue
             if kind == "value":
                 return value
@@ -178,10 +183,13 @@ class Child:
         return f"its process {how}" + (f"; its last words: {last[:LAST_WORDS]}" if last else "")
 
 
-def tell(*message: object) -> None:
-    """In a child: tells its owner something without waiting. It is a sign of life too."""
+def tell(*message: object, patience: float = 0.0) -> None:
+    """In a child: tells its owner something without waiting. It is a sign of life too.
+
+    `patience`: seconds until the next one, where that may take longer than silence is allowed.
+    """
     assert _owner is not None, "this process is no child"
-    _owner.send_bytes(pickle.dumps(("told", message)))
+    _owner.send_bytes(pickle.dumps(("told", (patience, message))))
 
 
 def preload(*modules: str) -> None:
@@ -193,12 +201,12 @@ def preload(*modules: str) -> None:
 
 def warm() -> None:
     """Has the modules of children imported while this process imports the same: there are cores."""
-    _context("cpu")
+    context_of("cpu")
 
 
 # Importing torch and our modules takes 4 s of CPU, a fork of a process that has them 0.03 s. What
 # has used CUDA cannot be forked.
-def _context(device: str) -> SpawnContext | ForkServerContext:
+def context_of(device: str) -> SpawnContext | ForkServerContext:
     too_long = len(tempfile.gettempdir()) > LONGEST_FOLDER  # for the server's socket
     if device != "cpu" or sys.platform == "win32" or too_long:
         return multiprocessing.get_context("spawn")
@@ -212,6 +220,7 @@ def _context(device: str) -> SpawnContext | ForkServerContext:
 @contextlib.contextmanager
 def _starting() -> Iterator[None]:
     """What a program that is started here begins with, and its children keep."""
+    _one_at_a_time.acquire()
     former = dict(os.environ)
     # compilers of contenders that were ended leave semaphores: who frees them need not say so
     quiet = "ignore:resource_tracker:UserWarning"
@@ -228,8 +237,10 @@ def _starting() -> Iterator[None]:
         for name in os.environ.keys() - former.keys():
             del os.environ[name]
         os.environ |= former
+        _one_at_a_time.release()
 
 
+_one_at_a_time = threading.Lock()  # the environment is one
 _living: WeakSet[Child] = WeakSet()
 _owner: Connection | None = None  # of this process, if it is a child
 
@@ -257,7 +268,7 @@ def _main(pipe: Connection, lifeline: Connection, errors: Connection, setting: _
     """What runs in the child."""
     global _owner
     os.setpgid(0, 0)
-    _end_with(lifeline)
+    end_with(lifeline)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(errors.fileno(), 2)
     os.environ.clear()
@@ -288,7 +299,7 @@ def _answer(call: bytes) -> bytes:
         return pickle.dumps(("raised", (type(error).__name__, str(error))))
 
 
-def _end_with(lifeline: Connection) -> None:
+def end_with(lifeline: Connection) -> None:
     """Ends this process group as soon as the other end of `lifeline` is closed."""
     if sys.platform.startswith("linux"):
         import fcntl

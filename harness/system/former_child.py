@@ -22,7 +22,7 @@ from typing import Any
 
 import psutil
 
-from harness.system import processes
+from harness.system.child import context_of, end_with
 
 LAST_WORDS = 300  # characters of what the process wrote on stderr before it died
 PIECE = 2**20  # bytes of the longest message
@@ -45,7 +45,7 @@ class Ends:
         """Makes the process what it is: the first thing that is called in it."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the owner decides
         os.setpgid(0, 0)  # what it starts ends with it
-        processes.end_with(self.lifeline)
+        end_with(self.lifeline)
         _redirect(self.errors.fileno())
         if self.limit_mib is not None:
             _limit_memory(self.limit_mib)
@@ -77,7 +77,7 @@ class Child:
         limit_mib: float | None = None,
     ) -> Child:
         """Starts `main(ends, *given)`: it must be importable, and what it is given picklable."""
-        context = processes.context(device)
+        context = context_of(device)
         ours, theirs = context.Pipe()
         watched, lifeline = context.Pipe(duplex=False)
         errors = tempfile.TemporaryFile()  # noqa: SIM115 it lives as long as the process

@@ -18,11 +18,11 @@ from harness.spec import Case
 
 if TYPE_CHECKING:  # shown without torch
     from harness.analysis.status import Standing
-    from harness.analysis.verify import Check
-    from harness.jobs import Trained
+    from harness.jobs import TrialResult
+    from harness.jobs.verify import Check
 
 
-def trained(ended: Trained) -> RenderableType:
+def trained(ended: TrialResult) -> RenderableType:
     """A training in a few lines: its three figures, and its warnings or why it came to nothing."""
     substitute = any(row.data_substitute for row in ended.rows)
     simulated = any(row.data_simulated for row in ended.rows)
