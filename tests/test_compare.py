@@ -13,7 +13,7 @@ from rows import ROW, timed, training
 from test_cli import call
 
 from harness.analysis.compare import Change, compare
-from harness.analysis.speed_changes import LEVEL
+from harness.analysis.compare import LEVEL
 from harness.records import IterationRow, Row, Store
 from harness.spec import paper
 

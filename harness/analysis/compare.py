@@ -12,31 +12,32 @@ lies within what would matter: one that has 0 in it and more than that is too no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import nan, sqrt
+from math import exp, inf, nan, sqrt
 from statistics import fmean, variance
+from typing import Literal
 
+import numpy as np
+import pandas as pd
 from scipy import stats
 
-from harness.analysis.named import data_name
-from harness.analysis.protocols import MARGIN
-from harness.analysis.speed_changes import (
-    LEVEL,
-    Call,
-    Change,
-    Tests,
-    called,
-    cell_text,
-    speed_changes,
-    speeds,
-)
-from harness.analysis.trained import Condition, Trainings, trainings
-from harness.records import Row, TrainedRow
+from harness.analysis import timings
+from harness.analysis.frame import Frames, Line, each_of, frames
+from harness.analysis.trainings import CONDITION, FRONT, trainings
+from harness.analysis.words import counted, data_name
+from harness.records import Row
+from harness.spec import FLOOR, paper
 
-__all__ = ["Change", "Comparison", "Margins", "compare"]
-
-ACCURACY = 0.01  # the least change that matters, as in the verdicts; of speed MARGIN
+LEVEL = 0.05  # of all tests of one kind together
+ACCURACY = 0.01  # the least change that matters, as in the verdicts; absolute
+# Relative. Two runs of the same code differ by 3 to 5 % (median of their ratios to the floor), so
+# less than this says nothing of the code.
+MARGIN = 0.1
+FEWEST_TO_SET_APART = 3
+Call = Literal[
+    "slower", "faster", "worse", "better", "no change", "too noisy to tell", "not judged"
+]
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,22 @@ class Margins:
 
     speed: float = MARGIN  # relative
     accuracy: float = ACCURACY  # absolute
+
+
+@dataclass(frozen=True)
+class Change:
+    """One figure of both folders. Relative for speed (0.1: 10 % slower), absolute for accuracy."""
+
+    what: str  # "speed" or "accuracy"
+    where: str  # the cell or condition; "all cells" where it is the contender's mean change
+    contender: str
+    old: float
+    new: float
+    change: float
+    low: float  # interval of `change` at the level of all tests together
+    high: float
+    call: Call
+    setting: str = ""  # what of the cell or condition others share too, in words
 
 
 @dataclass(frozen=True)
@@ -66,127 +83,263 @@ class Comparison:
         return [each for each in self.changes if each.call == call]
 
 
-def compare(old: Sequence[Row], new: Sequence[Row], limit: float | None = None) -> Comparison:
+def compare(
+    old: Frames | Iterable[Row], new: Frames | Iterable[Row], limit: float | None = None
+) -> Comparison:
     """Compares all cells and trainings that both have; `limit`: the least change that matters."""
     margins = Margins() if limit is None else Margins(limit, limit)
-    before, after = speeds(old), speeds(new)
-    learnt = _learnt(old), _learnt(new)
-    both_timed = [key for key in before if key in after]
-    shared = [key for key in both_timed if before[key].protocol == after[key].protocol]
-    both = [key for key in learnt[0] if key in learnt[1]]
+    before, after = frames(old), frames(new)
+    speeds, learnt = (_speeds(before), _speeds(after)), (_learnt(before), _learnt(after))
+    timed, both = _both(*speeds, by=CONTENDER), _both(*learnt, by=TRAINED)
+    shared = timed[timed["protocol_old"] == timed["protocol_new"]]
+    tests = len(both)
     changes = [
-        *speed_changes(before, after, shared, margins.speed),
-        *(
-            _accuracy_change(
-                key, learnt[0][key], learnt[1][key], Tests(len(both), margins.accuracy)
-            )
-            for key in both
-        ),
+        *_speed_changes(shared, margins.speed),
+        *(_accuracy_change(each, tests, margins.accuracy) for each in each_of(both)),
     ]
     alone = [
-        *(f"{cell_text(key)} {key[1]}" for key in before.keys() ^ after.keys()),
-        *(_condition_text(key) for key in learnt[0].keys() ^ learnt[1].keys()),
+        *(
+            f"{_network(each)} {_setting(each)} {each.who}"
+            for each in _alone(*speeds, by=CONTENDER)
+        ),
+        *(f"{each.suite}: {_trained(each)}, {each.said}" for each in _alone(*learnt, by=TRAINED)),
     ]
-    unlike = [
-        (before[key].protocol, after[key].protocol) for key in both_timed if key not in shared
-    ]
-    differences = (*_unlike(unlike), *_differences(old, new))
+    unlike = timed[timed["protocol_old"] != timed["protocol_new"]]
+    protocols = unlike.groupby(["protocol_old", "protocol_new"], sort=False).size().items()
+    differences = (
+        *(
+            f"protocol: {one:.0f} before, {two:.0f} now: {counted(count, 'figure')} of speed "
+            f"{'is' if count == 1 else 'are'} not compared"
+            for (one, two), count in protocols
+        ),
+        *_differences(before["all"], after["all"]),
+    )
     return Comparison(differences, tuple(changes), tuple(sorted(alone)), margins)
 
 
-def _unlike(protocols: Sequence[tuple[int, int]]) -> Iterable[str]:
-    for old, new in dict.fromkeys(protocols):
-        count = protocols.count((old, new))
-        yield f"protocol: {old} before, {new} now: {count} figures of speed are not compared"
+def _both(old: pd.DataFrame, new: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    return old.merge(new, on=by, suffixes=("_old", "_new"))
 
 
-SPOKEN: dict[str, Callable[[Row], Hashable]] = {
-    "CPU": lambda row: row.cpu,
-    "GPU": lambda row: row.gpu,
-    "threads": lambda row: row.threads,
-    "torch": lambda row: row.torch,
-    "python": lambda row: row.python,
-    "harness": lambda row: row.harness,
-    "commit": lambda row: row.commit,
-    "allocator": lambda row: row.allocator,
-    "environment": lambda row: row.environment,
+def _alone(old: pd.DataFrame, new: pd.DataFrame, by: list[str]) -> Iterator[Line]:
+    return each_of(pd.concat([old, new]).drop_duplicates(by, keep=False))
+
+
+# Of rows, in the words of the comparison.
+SPOKEN = {
+    "CPU": "cpu",
+    "instructions": "capability",
+    "GPU": "gpu",
+    "threads": "threads",
+    "torch": "torch",
+    "python": "python",
+    "harness": "harness",
+    "commit": "commit",
+    "allocator": "allocator",
+    "environment": "environment",
 }
 
 
-def _differences(old: Sequence[Row], new: Sequence[Row]) -> Iterable[str]:
-    for name, of in SPOKEN.items():
-        a, b = _all(old, of), _all(new, of)
+def _differences(old: pd.DataFrame, new: pd.DataFrame) -> Iterator[str]:
+    def said(rows: pd.DataFrame, name: str) -> str:
+        return ", ".join(sorted({str(each) for each in rows[name] if each}))
+
+    for name, column in SPOKEN.items():
+        a, b = said(old, column), said(new, column)
         if a != b:
             yield f"{name}: {a} before, {b} now"
-    frameworks = {row.framework for row in (*old, *new) if row.framework_version}
-    for framework in sorted(frameworks):
+    for framework in sorted({*old["framework"], *new["framework"]}):
         a, b = (
-            _all((r for r in rows if r.framework == framework), lambda row: row.framework_version)
-            for rows in (old, new)
+            said(rows[rows["framework"] == framework], "framework_version") for rows in (old, new)
         )
         if a and b and a != b:
             yield f"{framework}: {a} before, {b} now"
-    a, b = _data(old), _data(new)
-    for suite, dataset in sorted(a.keys() & b.keys()):
-        if a[suite, dataset] != b[suite, dataset]:
+    data = [_data(rows) for rows in (old, new)]
+    for suite, dataset in sorted(data[0].keys() & data[1].keys()):
+        if data[0][suite, dataset] != data[1][suite, dataset]:
             yield f"data of {dataset} in {suite}: not the same"
 
 
-def _data(rows: Sequence[Row]) -> dict[tuple[str, str], set[str]]:
+def _data(rows: pd.DataFrame) -> dict[tuple[str, str], set[str]]:
     """The hashes of the data of each suite and data set."""
-    found: dict[tuple[str, str], set[str]] = {}
-    for row in rows:
-        if row.data_sha256:
-            found.setdefault((row.suite, row.dataset), set()).add(row.data_sha256)
-    return found
+    known = rows[rows["data_sha256"] != ""]
+    return {of: {*each} for of, each in known.groupby(["suite", "dataset"])["data_sha256"]}
 
 
-def _all(rows: Iterable[Row], of: Callable[[Row], Hashable]) -> str:
-    return ", ".join(sorted({str(of(row)) for row in rows if of(row) is not None}))
+def _called(low: float, high: float, words: tuple[Call, Call], margin: tuple[float, float]) -> Call:
+    """What an interval of a change says; `words` are for one below 0 and for one above.
+
+    `margin` is from the least fall to the least rise that matter.
+    """
+    if high < 0:
+        return words[0]
+    if low > 0:
+        return words[1]
+    return "no change" if margin[0] <= low and high <= margin[1] else "too noisy to tell"
 
 
-def _learnt(rows: Sequence[Row]) -> dict[tuple[str, Condition], Trainings]:
-    suites = dict.fromkeys(row.suite for row in rows if isinstance(row, TrainedRow))
-    return {(suite, each.condition): each for suite in suites for each in trainings(rows, suite)}
+CELL = [
+    *("dataset", "scale", "network", "neunorm", "width", "mode", "device", "T", "batch_size"),
+    "precision",
+]
+CONTENDER = [*CELL, "who"]
 
 
-def _condition_text(key: tuple[str, Condition]) -> str:
-    return f"{key[0]}: {_network_text(key[1])}, {_setting_text(key[1])}"
+def _speeds(of: Frames) -> pd.DataFrame:
+    """The ratios to the floor of a folder; of several machines those of the one with most rows.
+
+    `half`: of the interval, in logs; NaN where the rounds do not tell.
+    """
+    found = timings.lines(of)
+    found = found[(found["framework"] != FLOOR) & found["ratio_to_floor"].notna()]
+    known = (found["ratio_low"] > 0) & (found["ratio_high"] < inf)
+    half = np.log((found["ratio_high"] / found["ratio_low"]).where(known)) / 2
+    who = found["name"].where(found["precision"] != "fp32", found["name"] + " fp32")
+    found = found.assign(ratio=found["ratio_to_floor"], half=half, who=who)
+    found = found.drop_duplicates(CONTENDER)  # the machine with most rows comes first
+    return found[[*CONTENDER, "ratio", "half", "protocol"]]
 
 
-def _network_text(condition: Condition) -> str:
+def _network(each: Line) -> str:
+    return f"{paper.settings(each.dataset).title} {each.scale}"
+
+
+def _setting(each: Line) -> str:
+    """What several cells share."""
+    special = (
+        f"NeuNorm {each.neunorm}" if each.neunorm else "",
+        f"width {each.width}" if each.width != "1" else "",
+        each.mode if each.mode != "training" else "",
+    )
+    front = f"{each.device} T={each.T} batch {each.batch_size}"
+    return " ".join(text for text in (front, *special) if text)
+
+
+def _speed_changes(shared: pd.DataFrame, margin: float) -> Iterator[Change]:
+    """Of each precision: all contenders together, each against the others, then every cell."""
+    shared = shared.assign(log=np.log(shared["ratio_new"] / shared["ratio_old"]))
+    groups = list(shared.groupby("precision", sort=False))
+    tests = Tests(sum(1 + of["who"].nunique() for _, of in groups) + len(shared), margin)
+    for precision, of in groups:
+        yield from _of_contenders(str(precision), of, tests)
+    for _, of in groups:
+        noise = _noise(of["log"], of["who"]) or _noise_of_rounds(of)
+        for each in each_of(of):
+            figures = (each.ratio_old, each.ratio_new)
+            where = (_network(each), each.who)
+            yield _change(where, figures, [each.log], (noise, tests), _setting(each))
+
+
+def _of_contenders(precision: str, of: pd.DataFrame, tests: Tests) -> Iterator[Change]:
+    """What all of one precision have in common, and what sets each apart from it.
+
+    A floor that was fast or slow in one cell moves all ratios of that cell: with three contenders
+    or more, each is compared with the median of its cell.
+    """
+    logs, where = of["log"], "all cells"
+    if of["who"].nunique() >= FEWEST_TO_SET_APART:
+        cells = of.groupby(CELL, sort=False)["log"]
+        medians = cells.median()
+        common = _noise(medians, pd.Series("", medians.index))
+        yield _change((where, f"all {precision}"), (nan, nan), [*medians], (common, tests))
+        logs, where = logs - cells.transform("median"), "all cells, against the others"
+    noise = _noise(logs, of["who"])
+    for name, values in logs.groupby(of["who"], sort=False):
+        yield _change((where, str(name)), (nan, nan), [*values], (noise, tests))
+
+
+@dataclass(frozen=True)
+class Tests:
+    """How many share the level, and the least change that matters."""
+
+    __test__ = False  # it is no test, whatever pytest thinks of its name
+    count: int
+    margin: float
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Deviation of one log change where nothing changed, and its degrees of freedom."""
+
+    deviation: float
+    freedom: int
+
+
+def _noise(logs: pd.Series, group: pd.Series) -> Noise | None:
+    """The scatter over cells around each group's mean; None where each has one cell alone."""
+    groups = logs.groupby(group)
+    freedom = len(logs) - groups.ngroups  # a group of one cell adds nothing to either
+    rest = logs - groups.transform("mean")
+    return Noise(sqrt((rest**2).sum() / freedom), freedom) if freedom > 0 else None
+
+
+def _noise_of_rounds(of: pd.DataFrame) -> Noise | None:
+    """What the rounds of the two runs say; None where they are too few."""
+    halves = of[["half_old", "half_new"]].to_numpy().ravel()
+    if not len(halves) or np.isnan(halves).any():
+        return None
+    deviations = halves / stats.norm.ppf(0.975)
+    return Noise(sqrt(2 * fmean(deviations**2)), len(halves))
+
+
+def _change(
+    of: tuple[str, str],
+    figures: tuple[float, float],
+    logs: list[float],
+    judged_by: tuple[Noise | None, Tests],
+    setting: str = "",
+) -> Change:
+    centre, (noise, tests) = fmean(logs), judged_by
+    front = ("speed", *of, *figures, exp(centre) - 1)
+    if noise is None:
+        return Change(*front, nan, nan, "not judged", setting)
+    quantile = float(stats.t.ppf(1 - LEVEL / tests.count / 2, noise.freedom))
+    reach = quantile * noise.deviation / sqrt(len(logs))
+    low, high = exp(centre - reach) - 1, exp(centre + reach) - 1
+    margin = (1 / (1 + tests.margin) - 1, tests.margin)
+    return Change(*front, low, high, _called(low, high, ("faster", "slower"), margin), setting)
+
+
+TRAINED = ["suite", *FRONT, *CONDITION, "case", "said"]
+
+
+def _learnt(of: Frames) -> pd.DataFrame:
+    """The trainings of a folder; `said`: what several of them share, in words."""
+    suites = of["trained"]["suite"].unique()
+    found = [trainings(of, suite) for suite in suites] or [trainings(of, "scale")]
+    learnt = pd.concat(found)
+    learnt = learnt.assign(said=[_shared(each) for each in each_of(learnt)])
+    return learnt[[*TRAINED, "accuracies"]]
+
+
+def _trained(each: Line) -> str:
     """The network of a training, and its steps."""
-    case = condition.case
-    reading = f" NeuNorm {condition.reading}" if case.network.neunorm else ""
-    return f"{case.scale}{reading} T={case.T}"
+    of_neunorm = "" if each.neunorm == "off" else f" NeuNorm {each.neunorm}"
+    return f"{each.scale}{of_neunorm} T={each.T}"
 
 
-def _setting_text(condition: Condition) -> str:
-    """What several trainings share."""
-    case = condition.case
-    flags = {"substitute": condition.substitute, "simulated": condition.simulated}
+def _shared(each: Line) -> str:
+    data = data_name(each.dataset, substitute=each.substitute, simulated=each.simulated)
+    samples = counted(each.train_samples, "sample").replace(",", "")
     return (
-        f"{data_name(case.dataset, **flags)}, width {case.width}, {case.trained.epochs} epochs of "
-        f"{condition.train_samples} samples, {case.framework} {case.precision}"
+        f"{data}, width {each.width}, {counted(each.epochs, 'epoch')} of {samples}, "
+        f"{each.framework} {each.precision}"
     )
 
 
-def _accuracy_change(
-    key: tuple[str, Condition], before: Trainings, after: Trainings, tests: Tests
-) -> Change:
+def _accuracy_change(each: Line, tests: int, margin: float) -> Change:
     """Welch's interval of the difference of two means over seeds."""
-    old, new = (list(each.accuracies.values()) for each in (before, after))
+    old, new = ([*of.values()] for of in (each.accuracies_old, each.accuracies_new))
     change = fmean(new) - fmean(old)
-    suite, condition = key
-    front = ("accuracy", _network_text(condition), condition.case.framework, fmean(old), fmean(new))
-    setting = f"{suite}: {_setting_text(condition)}"
+    front = ("accuracy", _trained(each), each.framework, fmean(old), fmean(new))
+    setting = f"{each.suite}: {each.said}"
     if sorted(old) == sorted(new):
         return Change(*front, 0.0, 0.0, 0.0, "no change", setting)
     if min(len(old), len(new)) < 2:
         return Change(*front, change, nan, nan, "not judged", setting)
-    reach = _welch(old, new, 1 - LEVEL / tests.count)
+    reach = _welch(old, new, 1 - LEVEL / tests)
     low, high = change - reach, change + reach
-    call = called(low, high, ("worse", "better"), (-tests.margin, tests.margin))
+    call = _called(low, high, ("worse", "better"), (-margin, margin))
     return Change(*front, change, low, high, call, setting)
 
 
