@@ -12,8 +12,7 @@ import pytest
 from rows import ROW, timed, training
 from test_cli import call
 
-from harness.analysis.compare import Change, compare
-from harness.analysis.compare import LEVEL
+from harness.analysis.compare import LEVEL, Change, compare
 from harness.records import IterationRow, Row, Store
 from harness.spec import paper
 

@@ -18,7 +18,7 @@ import pandas as pd
 from scipy import stats
 
 from harness.analysis import timings
-from harness.analysis.frame import Frames, Line, each_of, frames
+from harness.analysis.frame import Frame, Frames, Line, each_of, frames
 from harness.analysis.paper_tables import measures, published
 from harness.analysis.statistics import share
 from harness.analysis.trainings import contrasts, convergence, trainings
@@ -82,7 +82,7 @@ COLUMNS = (
 )
 
 
-def table(judged: Iterable[tuple[Claim, Verdict]]) -> pd.DataFrame:
+def table(judged: Iterable[tuple[Claim, Verdict]]) -> Frame:
     """Each claim with each effect that decides it: one line an effect.
 
     `value` is the mean over `n` seeds, `low` and `high` its 95 % interval; of Fig. 3, in times, the
@@ -369,7 +369,7 @@ def fig3(frames: Frames) -> Verdict:
     )
 
 
-def against(lines: pd.DataFrame) -> pd.DataFrame:
+def against(lines: Frame) -> Frame:
     """The lines of Matlab code that was timed beside plain PyTorch, proved to be its function."""
     return lines[
         (lines["framework"] == OCTAVE)
@@ -381,7 +381,7 @@ def against(lines: pd.DataFrame) -> pd.DataFrame:
     ]
 
 
-def _form(variant: str, of: pd.DataFrame) -> tuple[Range, bool | None]:
+def _form(variant: str, of: Frame) -> tuple[Range, bool | None]:
     """How many times faster the reference is, over the cells; and whether tens of times, by the
     intervals: of the reference's speed-up, which is below 1 where it is faster.
     """
@@ -399,7 +399,7 @@ def _form(variant: str, of: pd.DataFrame) -> tuple[Range, bool | None]:
     return Range(name, "times", geometric_mean(times), times[0], times[-1], len(times)), call
 
 
-def _without_matlab(lines: pd.DataFrame) -> Verdict:
+def _without_matlab(lines: Frame) -> Verdict:
     """No Matlab was timed: our ratios are said."""
     ratios = lines.loc[lines["in_figure_3"] & (lines["framework"] != FLOOR), "ratio_to_floor"]
     figures = ""

@@ -23,7 +23,7 @@ import pandas as pd
 from scipy import stats
 
 from harness.analysis import timings
-from harness.analysis.frame import Frames, Line, each_of, frames
+from harness.analysis.frame import Frame, Frames, Line, each_of, frames
 from harness.analysis.trainings import CONDITION, FRONT, trainings
 from harness.analysis.words import counted, data_name
 from harness.records import Row
@@ -117,11 +117,11 @@ def compare(
     return Comparison(differences, tuple(changes), tuple(sorted(alone)), margins)
 
 
-def _both(old: pd.DataFrame, new: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+def _both(old: Frame, new: Frame, by: list[str]) -> Frame:
     return old.merge(new, on=by, suffixes=("_old", "_new"))
 
 
-def _alone(old: pd.DataFrame, new: pd.DataFrame, by: list[str]) -> Iterator[Line]:
+def _alone(old: Frame, new: Frame, by: list[str]) -> Iterator[Line]:
     return each_of(pd.concat([old, new]).drop_duplicates(by, keep=False))
 
 
@@ -140,8 +140,8 @@ SPOKEN = {
 }
 
 
-def _differences(old: pd.DataFrame, new: pd.DataFrame) -> Iterator[str]:
-    def said(rows: pd.DataFrame, name: str) -> str:
+def _differences(old: Frame, new: Frame) -> Iterator[str]:
+    def said(rows: Frame, name: str) -> str:
         return ", ".join(sorted({str(each) for each in rows[name] if each}))
 
     for name, column in SPOKEN.items():
@@ -160,7 +160,7 @@ def _differences(old: pd.DataFrame, new: pd.DataFrame) -> Iterator[str]:
             yield f"data of {dataset} in {suite}: not the same"
 
 
-def _data(rows: pd.DataFrame) -> dict[tuple[str, str], set[str]]:
+def _data(rows: Frame) -> dict[tuple[str, str], set[str]]:
     """The hashes of the data of each suite and data set."""
     known = rows[rows["data_sha256"] != ""]
     return {of: {*each} for of, each in known.groupby(["suite", "dataset"])["data_sha256"]}
@@ -185,7 +185,7 @@ CELL = [
 CONTENDER = [*CELL, "who"]
 
 
-def _speeds(of: Frames) -> pd.DataFrame:
+def _speeds(of: Frames) -> Frame:
     """The ratios to the floor of a folder; of several machines those of the one with most rows.
 
     `half`: of the interval, in logs; NaN where the rounds do not tell.
@@ -215,7 +215,7 @@ def _setting(each: Line) -> str:
     return " ".join(text for text in (front, *special) if text)
 
 
-def _speed_changes(shared: pd.DataFrame, margin: float) -> Iterator[Change]:
+def _speed_changes(shared: Frame, margin: float) -> Iterator[Change]:
     """Of each precision: all contenders together, each against the others, then every cell."""
     shared = shared.assign(log=np.log(shared["ratio_new"] / shared["ratio_old"]))
     groups = list(shared.groupby("precision", sort=False))
@@ -230,7 +230,7 @@ def _speed_changes(shared: pd.DataFrame, margin: float) -> Iterator[Change]:
             yield _change(where, figures, [each.log], (noise, tests), _setting(each))
 
 
-def _of_contenders(precision: str, of: pd.DataFrame, tests: Tests) -> Iterator[Change]:
+def _of_contenders(precision: str, of: Frame, tests: Tests) -> Iterator[Change]:
     """What all of one precision have in common, and what sets each apart from it.
 
     A floor that was fast or slow in one cell moves all ratios of that cell: with three contenders
@@ -265,7 +265,7 @@ class Noise:
     freedom: int
 
 
-def _noise(logs: pd.Series, group: pd.Series) -> Noise | None:
+def _noise(logs: Frame, group: Frame) -> Noise | None:
     """The scatter over cells around each group's mean; None where each has one cell alone."""
     groups = logs.groupby(group)
     freedom = len(logs) - groups.ngroups  # a group of one cell adds nothing to either
@@ -273,7 +273,7 @@ def _noise(logs: pd.Series, group: pd.Series) -> Noise | None:
     return Noise(sqrt((rest**2).sum() / freedom), freedom) if freedom > 0 else None
 
 
-def _noise_of_rounds(of: pd.DataFrame) -> Noise | None:
+def _noise_of_rounds(of: Frame) -> Noise | None:
     """What the rounds of the two runs say; None where they are too few."""
     halves = of[["half_old", "half_new"]].to_numpy().ravel()
     if not len(halves) or np.isnan(halves).any():
@@ -303,7 +303,7 @@ def _change(
 TRAINED = ["suite", *FRONT, *CONDITION, "case", "said"]
 
 
-def _learnt(of: Frames) -> pd.DataFrame:
+def _learnt(of: Frames) -> Frame:
     """The trainings of a folder; `said`: what several of them share, in words."""
     suites = of["trained"]["suite"].unique()
     found = [trainings(of, suite) for suite in suites] or [trainings(of, "scale")]

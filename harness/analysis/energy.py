@@ -20,7 +20,7 @@ from statistics import fmean
 
 import pandas as pd
 
-from harness.analysis.frame import Frames, each_of
+from harness.analysis.frame import Frame, Frames, each_of
 from harness.analysis.statistics import Mean, share
 from harness.analysis.trainings import FLAGS, reading, rows_of, trainings
 from harness.analysis.words import data_in_full
@@ -266,19 +266,19 @@ COLUMNS = (
 TRAINED = ("timesteps", "scale", "neunorm", "accuracy")
 
 
-def part(table: pd.DataFrame, way: Way) -> pd.DataFrame:
+def part(table: Frame, way: Way) -> Frame:
     """The columns of one way; the ANN's numbers with memory stand beside the spiking network's."""
     shown = table[(table["framework"] != ANN) | (way.name != MEMORY)]
     return shown[[*_FRONT, *way.columns, "samples", "data_source", *FLAGS]]
 
 
-def energy(frames: Frames) -> pd.DataFrame:
+def energy(frames: Frames) -> Frame:
     """One line a network that was counted: the columns of both ways, of one sample."""
     found = list(_inferences(frames))
     return pd.DataFrame([_line(each, found) for each in found], columns=list(COLUMNS))
 
 
-def accuracy_against_energy(frames: Frames) -> pd.DataFrame:
+def accuracy_against_energy(frames: Frames) -> Frame:
     """The spiking networks that were trained over T and over scale, in their order.
 
     `data` is what each was trained on, `samples` how many; `microjoules` counted by value, float32.
@@ -306,7 +306,7 @@ class _Inference:
     """A network, the same but for the seed, and what inferences of it were counted."""
 
     case: Case  # with seed 0
-    rows: pd.DataFrame  # one a seed
+    rows: Frame  # one a seed
     accuracy: Mean | None = None  # None: it has its initial weights
 
     @property
@@ -369,7 +369,7 @@ class _Inference:
 def _inferences(frames: Frames) -> Iterator[_Inference]:
     """All networks that were counted: with initial weights, then trained; in the paper's order."""
     rows = frames["operations"]
-    first: dict[tuple[object, ...], list[int]] = {}
+    first: dict[tuple[Case, str, str], list[int]] = {}
     for row in each_of(rows[rows["counts"] & (rows["suite"] == "energy")]):
         key = (replace(row.case, seed=0), row.machine, row.data_source)
         first.setdefault(key, []).append(row.Index)

@@ -5,12 +5,13 @@ Text that is not known is "", a number 0 where it counts something and NaN where
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from functools import cache
 from math import nan
 from operator import attrgetter
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import pandas as pd
 
@@ -19,7 +20,8 @@ from harness.records.fields import Place
 from harness.records.record import KINDS
 from harness.spec import FLOOR, Case, CaseFields
 
-Frames = Mapping[str, pd.DataFrame]  # by kind; "all" has every row, with what all kinds share
+Frame = Any  # a DataFrame or a Series: which of them a mask or a group gives, pyright cannot tell
+Frames = Mapping[str, Frame]  # by kind; "all" has every row, with what all kinds share
 
 # A cell: cases that are timed together and may be compared, on one machine.
 APART = ("framework", "variant", "precision")
@@ -31,17 +33,19 @@ _NTH = {
     "certificate": ("certificate_precision", "layer"),
 }
 ACCELERATION = "acceleration"
+X = TypeVar("X")
+Key = TypeVar("Key", bound=Hashable)
 Line = Any  # of a DataFrame: its columns by name
 
 
-def frames(rows: Iterable[Row] | Frames) -> Frames:
+def frames(given: Iterable[Row] | Frames) -> Frames:
     """The rows by kind, in the order they were written, which is the index of every frame.
 
     Each has its `case`, its `machine`, the number of its `cell`, and whether it `counts`.
     """
-    if isinstance(rows, Mapping):
-        return rows
-    rows = list(rows)
+    if isinstance(given, dict):
+        return cast(Frames, given)
+    rows = list(cast(Iterable[Row], given))
     shared = _columns(Record, rows)
     cells: dict[tuple[object, ...], int] = {}
     place = cache(lambda *parts: str(Place(*parts)))
@@ -67,12 +71,12 @@ def frames(rows: Iterable[Row] | Frames) -> Frames:
     return {kind: frame.assign(counts=counts.loc[frame.index]) for kind, frame in found.items()}
 
 
-def each_of(rows: pd.DataFrame) -> Iterator[Line]:
+def each_of(rows: Frame) -> Iterator[Line]:
     """The lines of a DataFrame, each with its columns by name, and `Index`."""
     return iter(rows.itertuples())
 
 
-def _columns(of: type, rows: list[Row], besides: type | None = None) -> pd.DataFrame:
+def _columns(of: type, rows: list[Row], besides: type | None = None) -> Frame:
     shared = _types(besides) if besides else {}
     fields = {name: kind for name, kind in _types(of).items() if name not in shared}
     get = attrgetter(*fields, "kind")  # a second name, that there is a tuple in any case
@@ -85,7 +89,7 @@ def _columns(of: type, rows: list[Row], besides: type | None = None) -> pd.DataF
     )
 
 
-def _column(values: Iterable[Any], kind: type) -> pd.Series:
+def _column(values: Iterable[Any], kind: type) -> Frame:
     missing = {str: "", bool: False, int: 0, float: nan}.get(kind)
     dtype = {bool: "bool", int: "int64", float: "float64"}.get(kind, "object")
     return pd.Series([missing if each is None else each for each in values], dtype=dtype)
@@ -105,18 +109,31 @@ def _plain(hint: Any) -> type:
     return hint if isinstance(hint, type) else object
 
 
-def machines(rows: pd.DataFrame) -> list[str]:
+def cell_of(row: Record) -> Hashable:
+    """The cell that a row belongs to: what was measured together and may be compared."""
+    return row.place, _cell(row)
+
+
+def grouped(each: Iterable[X], key: Callable[[X], Key]) -> dict[Key, list[X]]:
+    """By key, keys and what has them in the order they come."""
+    groups: dict[Key, list[X]] = {}
+    for one in each:
+        groups.setdefault(key(one), []).append(one)
+    return groups
+
+
+def machines(rows: Frame) -> list[str]:
     """The machines of rows, that with most rows first."""
     counts = rows.groupby("machine", sort=False).size()
     return sorted(counts.index, key=lambda machine: -counts[machine])
 
 
-def _counts(found: Frames) -> pd.Series:
+def _counts(found: Frames) -> Frame:
     """Which rows count, the one place that decides it.
 
     Of trainings and counts: of those with one key and number the last that was written.
     Of timings: only seconds of one round compare, so a run's rows of a cell and precision count or
-    go together. They go where a later run has timed the same contenders, or more.
+    go together. They go where a later run has measured the same contenders as well, or more.
     """
     every = found["all"]
     nth = pd.Series("", index=every.index, dtype=object)
@@ -132,26 +149,27 @@ def _counts(found: Frames) -> pd.Series:
     return counts.where(every["suite"] != ACCELERATION, shown.reindex(every.index, fill_value=True))
 
 
-def _runs_that_count(timings: pd.DataFrame) -> set[tuple[int, str, str]]:
-    """Cells, precisions and runs whose contenders no later run has all timed.
+def _runs_that_count(timings: Frame) -> set[tuple[int, str, str]]:
+    """Cells, precisions and runs: those all of whose contenders no later run has measured as well.
 
-    The last is whose row was written last: a clock that ran ahead does not make a run the newest.
+    One row replaces no more than one: else an odd one would hide the figures of a whole run. The
+    last is whose row was written last: a clock that ran ahead does not make a run the newest.
     """
-    timed: dict[tuple[int, str], dict[str, set[str]]] = {}
-    of_class = [timings[name] for name in ("cell", "precision", "run")]
-    who = timings["contender"], timings["kind"]
-    for cell, precision, run, contender, kind in zip(*of_class, *who, strict=True):
-        runs = timed.setdefault((cell, precision), {})
-        if kind == "iteration":
-            runs[run] = {*runs.pop(run, ()), contender}
-    last = {(cell, precision): run for cell, precision, run in zip(*of_class, strict=True)}
-    found = set[tuple[int, str, str]]()
-    for of, runs in timed.items():
-        order = [run for run, who in runs.items() if who != {FLOOR}] or [*runs][-1:]
-        shown = [
-            run
+    rows = [timings[name] for name in ("cell", "precision", "run", "contender", "kind")]
+    classes: dict[tuple[int, str], dict[str, Counter[str]]] = {}
+    timed: dict[tuple[int, str], dict[str, Counter[str]]] = {}
+    for cell, precision, run, contender, kind in zip(*rows, strict=True):
+        for found in (classes, timed) if kind == "iteration" else (classes,):
+            runs = found.setdefault((cell, precision), {})
+            runs[run] = runs.pop(run, Counter())  # the last written last
+            runs[run][contender] += runs[run][contender] < 2
+    counting = set[tuple[int, str, str]]()
+    for of, every in classes.items():
+        runs = timed.get(of, every)
+        order = [run for run, who in runs.items() if {*who} != {FLOOR}] or [*runs][-1:]
+        counting |= {
+            (*of, run)
             for n, run in enumerate(order)
             if not any(runs[run] <= runs[later] for later in order[n + 1 :])
-        ]
-        found |= {(*of, run) for run in shown or [last[of]]}
-    return found
+        }
+    return counting

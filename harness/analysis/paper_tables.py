@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analysis.frame import Frames, Line, each_of
+from harness.analysis.frame import Frame, Frames, Line, each_of
 from harness.analysis.statistics import Mean, share
 from harness.analysis.trainings import CONDITION, FIGURES, FLAGS, FRONT, conditions, trainings
 from harness.spec import ANN
@@ -31,7 +31,7 @@ FRONT_OF_PAPER = ("model", "method", "published", "source", "note", "difference"
 
 
 @cache
-def published() -> pd.DataFrame:
+def published() -> Frame:
     """All rows of Tables 3 to 6. From `dataset` on the columns say what of ours measures a row:
     `network` "" is another's, cited; `baselines` are systems as `harness list baselines` has them.
     """
@@ -41,7 +41,7 @@ def published() -> pd.DataFrame:
     return rows.assign(baselines=[tuple(each.split()) for each in rows["baselines"]])
 
 
-def systems(frames: Frames) -> pd.DataFrame:
+def systems(frames: Frames) -> Frame:
     """The other systems that were run: a line for each condition, in the order of the tables."""
     ended, tested = frames["fitted"], frames["tested"]
     ended = ended[ended["counts"] & (ended["suite"] == "baselines")]
@@ -65,7 +65,7 @@ def systems(frames: Frames) -> pd.DataFrame:
     return pd.DataFrame(sorted(lines, key=order), columns=["dataset", *COLUMNS, *BESIDE])
 
 
-def _figures(ended: pd.DataFrame) -> dict[str, Any]:
+def _figures(ended: Frame) -> dict[str, Any]:
     last: Line = next(each_of(ended.tail(1)))
     accuracy = share([*ended["test_accuracy"]])
     source, spikes = ended["source_accuracy"].dropna(), ended["spikes"].dropna()
@@ -89,16 +89,16 @@ def _figures(ended: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _over_steps(tested: pd.DataFrame) -> dict[int, Mean]:
+def _over_steps(tested: Frame) -> dict[int, Mean]:
     return {T: share([*of]) for T, of in tested.groupby("tested_T")["test_accuracy"]}
 
 
-def baselines(frames: Frames) -> pd.DataFrame:
+def baselines(frames: Frames) -> Frame:
     """Every other system that was run: accuracy over seeds, how, on what."""
     return systems(frames)[["dataset", *COLUMNS, "machines"]]
 
 
-def paper_table(number: int, frames: Frames) -> pd.DataFrame:
+def paper_table(number: int, frames: Frames) -> Frame:
     """Table 3, 4, 5 or 6 in the paper's order; a line for each condition that a row was run under.
 
     `published` and the measured figures are in [0, 1]; `source` says whether the paper measured the

@@ -10,8 +10,7 @@ from math import nan
 from statistics import fmean, median
 from typing import Literal
 
-from harness.analysis.groups import grouped
-from harness.analysis.rounds import cell_of
+from harness.analysis.frame import cell_of, grouped
 from harness.records import (
     EndedRow,
     FittedRow,
@@ -54,33 +53,18 @@ def standings(cases: Iterable[Case], records: Sequence[Row], key_now: KeyNow) ->
     A training that several suites want is done once; the first of them counts its time.
     """
     rows_at = grouped(records, lambda row: _spot(Case.of(row)))
-    by_suite: dict[tuple[str, str], list[Case]] = {}
-    for case in cases:
-        by_suite.setdefault((case.suite, case.dataset), []).append(case)
     found, counted = [], set[str]()
-    for wanted in by_suite.values():
-        states: list[State] = [
-            state(case, rows_at.get(_spot(case), []), key_now) for case in wanted
-        ]
-        undone = [c for c, each in zip(wanted, states, strict=True) if each in UNDONE]
+    for (suite, dataset), wanted in grouped(cases, lambda c: (c.suite, c.dataset)).items():
+        states = [state(case, rows_at.get(_spot(case), []), key_now) for case in wanted]
+        undone = [case for case, each in zip(wanted, states, strict=True) if each in UNDONE]
         left = {_work_of(case): case for case in undone}
-        new = [case for work, case in left.items() if work not in counted]
+        seconds = seconds_of([case for work, case in left.items() if work not in counted], records)
         counted |= set(left)
-        found.append(_standing(wanted[0], states, seconds_of(new, records)))
+        numbers = (
+            states.count(each) for each in ("done", "dated", "failed", "left out", "missing")
+        )
+        found.append(Standing(suite, dataset, *numbers, seconds_left=seconds))
     return found
-
-
-def _standing(first: Case, states: list[State], seconds_left: float) -> Standing:
-    return Standing(
-        first.suite,
-        first.dataset,
-        states.count("done"),
-        states.count("dated"),
-        states.count("failed"),
-        states.count("left out"),
-        states.count("missing"),
-        seconds_left,
-    )
 
 
 def state(case: Case, rows: Sequence[Row], key_now: KeyNow) -> State:
@@ -118,28 +102,19 @@ def _work_of(case: Case) -> str:
     return json.dumps([fields_that_train(case), *data], sort_keys=True)
 
 
-def seconds_of(cases: Sequence[Case], records: Sequence[Row]) -> float:
+def seconds_of(left: Sequence[Case], records: Sequence[Row]) -> float:
     """What cases of one suite take, about, by what others took; nan where nothing tells."""
-    if not cases:
+    if not left:
         return 0.0
-    return _seconds(cases, [row for row in records if row.suite == cases[0].suite], records)
-
-
-def _seconds(left: Sequence[Case], rows: Sequence[Row], records: Sequence[Row]) -> float:
-    """What the cases that are left take, about, by what others took."""
+    rows = [row for row in records if row.suite == left[0].suite]
     if left[0].training is None:
         return _timing_seconds(left, rows)
     fitted = [row.seconds + row.test_seconds for row in rows if isinstance(row, FittedRow)]
     if fitted:
         return len(left) * fmean(fitted)
-    paces = [
-        (Case.of(row), row.seconds / _work(row))
-        for row in records
-        if isinstance(row, TrainedRow) and row.seconds and _work(row)
-    ]
-    if not paces:
-        return nan
-    return TESTING * sum(case.pace * _pace_of_like(case, paces) for case in left)
+    trained = [row for row in records if isinstance(row, TrainedRow) and row.seconds]
+    paces = [(Case.of(row), row.seconds / work) for row in trained if (work := _work(row))]
+    return TESTING * sum(case.pace * _pace_of_like(case, paces) for case in left) if paces else nan
 
 
 def _pace_of_like(case: Case, paces: Sequence[tuple[Case, float]]) -> float:
@@ -165,16 +140,9 @@ def _work(row: TrainedRow) -> float:
 
 def _timing_seconds(left: Sequence[Case], rows: Sequence[Row]) -> float:
     """A share of the longest run, by its cells."""
-    spans = [
-        (_span(run), len(grouped(run, cell_of)))
-        for run in grouped(rows, lambda row: row.run).values()
-    ]
-    if not spans:
-        return nan
-    seconds, count = max(spans)
+    spans = []
+    for run in grouped(rows, lambda row: row.run).values():
+        times = [datetime.fromisoformat(row.time) for row in run]
+        spans.append(((max(times) - min(times)).total_seconds(), len({*map(cell_of, run)})))
+    seconds, count = max(spans, default=(nan, 1))
     return seconds * len(cells(left)) / max(1, count)
-
-
-def _span(rows: Sequence[Row]) -> float:
-    times = [datetime.fromisoformat(row.time) for row in rows]
-    return (max(times) - min(times)).total_seconds()

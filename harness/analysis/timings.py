@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analysis.frame import ACCELERATION, Frames, machines
+from harness.analysis.frame import ACCELERATION, Frame, Frames, each_of, machines
 from harness.analysis.words import counted
 from harness.records import identity
 from harness.spec import FLOOR, REFERENCE, paper
@@ -127,12 +127,12 @@ def is_steady(noise: Ratio | None) -> bool:
     return noise is not None and STEADY[0] <= noise.low and noise.high <= STEADY[1]
 
 
-def acceleration(frames: Frames) -> pd.DataFrame:
+def acceleration(frames: Frames) -> Frame:
     """Fig. 3 as a table: seconds per iteration and epoch, and their ratios to the floor."""
     return lines(frames)[list(COLUMNS)]
 
 
-def lines(frames: Frames, noise_of: Noise | None = None) -> pd.DataFrame:
+def lines(frames: Frames, noise_of: Noise | None = None) -> Frame:
     """The acceleration table, with the columns BESIDE: machine by machine, in the paper's order.
 
     A run's lines of a cell stand together: the floor, the ranked, then the others. `noise_of`: of
@@ -164,13 +164,23 @@ def lines(frames: Frames, noise_of: Noise | None = None) -> pd.DataFrame:
 CLASS = ("cell", "precision", "run")  # whose contenders are ranked together
 
 
-def _numbers(rows: pd.DataFrame, keep: Any, *names: str) -> dict[tuple[object, ...], int]:
+def latest(lines: Frame) -> Frame:
+    """One line a contender: of each cell and precision one run, under the newest protocol that it
+    was timed by, of these the one with most contenders, of these the last.
+    """
+    runs = lines.groupby([*CLASS], sort=False).agg(protocol=("protocol", "max"), n=("name", "size"))
+    best = runs.reset_index().sort_values(["protocol", "n"], kind="stable")
+    best = best.drop_duplicates(["cell", "precision"], keep="last")
+    return lines[lines.set_index([*CLASS]).index.isin(best.set_index([*CLASS]).index)]
+
+
+def _numbers(rows: Frame, keep: Any, *names: str) -> dict[tuple[object, ...], int]:
     """The number of the first or last row of each group."""
     found = rows.drop_duplicates([*names], keep=keep)
     return dict(zip(zip(*(found[name] for name in names), strict=True), found.index, strict=True))
 
 
-def _entries(frames: Frames, here: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _entries(frames: Frames, here: Frame) -> Iterator[dict[str, Any]]:
     """What is known of each contender in each cell, precision and run."""
     here = here.assign(entry=here.groupby([*CLASS, "contender"], sort=False).ngroup())
     rows = {kind: of.join(here["entry"], how="inner") for kind, of in frames.items()}
@@ -191,8 +201,8 @@ def _entries(frames: Frames, here: pd.DataFrame) -> Iterator[dict[str, Any]]:
     proofs = _Proofs.of(rows, frames["descent"])
     together = rounds(frames)
     last_rows = here.drop_duplicates("entry", keep="last").sort_values("entry")
-    for row in last_rows.itertuples(index=False):
-        n: Any = row.entry
+    for row in each_of(last_rows):
+        n = row.entry
         took = warmup.get(n, nan)
         yield {
             **{name: getattr(row, name) for name in _AS_WRITTEN},
@@ -291,7 +301,7 @@ def _lacking_rounds(line: Mapping[str, Any], noise: Ratio | None) -> Iterator[st
         )
 
 
-def first_round(frames: Frames) -> pd.DataFrame:
+def first_round(frames: Frames) -> Frame:
     """Of each contender the seconds of the first round over the second: the geometric mean over
     cells with its interval, and their number. Far from 1, its warm-up is in its figures.
     """
@@ -314,7 +324,7 @@ class _Proofs:
     descents: Mapping[tuple[object, ...], Sequence[Any]]  # trainings in bf16, by installation
 
     @classmethod
-    def of(cls, rows: Frames, descents: pd.DataFrame) -> _Proofs:
+    def of(cls, rows: Frames, descents: Frame) -> _Proofs:
         exams, audits = rows["certificate"], rows["audit"]
         return cls(
             _by(rows["case"], "entry"),
@@ -390,7 +400,7 @@ INSTALLATION = ("contender", "torch", "framework_version", "revision", "device",
 UNSAID = "no reason is said"
 
 
-def _by(rows: pd.DataFrame, *names: str) -> dict[Any, list[Any]]:
+def _by(rows: Frame, *names: str) -> dict[Any, list[Any]]:
     """Rows by what they share."""
     found: dict[Any, list[Any]] = {}
     for row in rows.itertuples():

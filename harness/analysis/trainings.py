@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analysis.frame import Frames, Line, each_of
+from harness.analysis.frame import Frame, Frames, Line, each_of
 from harness.analysis.statistics import mean, share
 from harness.spec import DEAD_RATE, Case, paper
 from harness.suites.ablations import ABLATIONS, AS_IT_IS
@@ -47,7 +47,7 @@ BESIDE = (
 )
 
 
-def conditions(ended: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+def conditions(ended: Frame) -> Iterator[tuple[dict[str, Any], Frame]]:
     """Rows that say that something is done, by condition; with its columns and its case."""
     groups: dict[tuple[object, ...], list[int]] = {}
     for line in each_of(ended):
@@ -102,7 +102,7 @@ def reading(case: Case) -> str:
     return case.network.neunorm.reading if case.network.neunorm else "off"
 
 
-def trainings(frames: Frames, suite: str) -> pd.DataFrame:
+def trainings(frames: Frames, suite: str) -> Frame:
     """The finished trainings of a suite: one line a condition, in the paper's order."""
     ended = frames["trained"]
     ended = ended[ended["counts"] & (ended["suite"] == suite)]
@@ -113,14 +113,14 @@ def trainings(frames: Frames, suite: str) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=[*FRONT, *FIGURES, "at_chance", *CONDITION, *BESIDE])
 
 
-def _in_order(item: tuple[dict[str, Any], pd.DataFrame]) -> tuple[object, ...]:
+def _in_order(item: tuple[dict[str, Any], Frame]) -> tuple[object, ...]:
     line, _ = item
     values = {**line, "neunorm": line["neunorm"].replace("off", "")}
     in_paper = paper.paper_order(line["dataset"], line["scale"])
     return in_paper, *(values[name] for name in (*FRONT, *CONDITION))
 
 
-def _figures(ended: pd.DataFrame) -> dict[str, Any]:
+def _figures(ended: Frame) -> dict[str, Any]:
     last = share([*ended["test_accuracy"]])
     epochs = ended["epochs"].clip(lower=1)
     return {
@@ -144,16 +144,16 @@ def _by_epoch(frames: Frames, suite: str, line: Mapping[str, Any]) -> dict[str, 
     return {"at_chance": len(lost), "lost": (*lost["seed"],), "curves": curves, "learnt": learnt}
 
 
-def _rows(rows: pd.DataFrame, suite: str, keys: Sequence[str]) -> pd.DataFrame:
+def _rows(rows: Frame, suite: str, keys: Sequence[str]) -> Frame:
     return rows[rows["counts"] & (rows["suite"] == suite) & rows["key"].isin(keys)]
 
 
-def rows_of(frames: Frames, kind: str, line: Line) -> pd.DataFrame:
+def rows_of(frames: Frames, kind: str, line: Line) -> Frame:
     """The rows of a kind of a condition's trainings: all of its epochs, its tests, its votes."""
     return _rows(frames[kind], line.suite, line.keys)
 
 
-def table(found: pd.DataFrame, more: Mapping[str, Sequence[object]] | None = None) -> pd.DataFrame:
+def table(found: Frame, more: Mapping[str, Sequence[object]] | None = None) -> Frame:
     """One line a condition: its main fields, the figures, `more`, the other fields, the machines.
 
     `at_chance`: how many of the n seeds learnt nothing. They are in the means.
@@ -162,12 +162,12 @@ def table(found: pd.DataFrame, more: Mapping[str, Sequence[object]] | None = Non
     return pd.concat([shown, found[[*CONDITION, "machines"]]], axis=1)
 
 
-def scale(frames: Frames) -> pd.DataFrame:
+def scale(frames: Frames) -> Frame:
     """Fig. 4: accuracy of the Small, Middle and Large networks."""
     return table(trainings(frames, "scale"))
 
 
-def timesteps(frames: Frames) -> pd.DataFrame:
+def timesteps(frames: Frames) -> Frame:
     """Fig. 5: accuracy against T. Column `tested_8`: the same networks tested over 8 steps."""
     found = trainings(frames, "timesteps")
     tested = [rows_of(frames, "tested", each) for each in each_of(found)]
@@ -181,7 +181,7 @@ def timesteps(frames: Frames) -> pd.DataFrame:
     return table(found, more)
 
 
-def accuracy(frames: Frames) -> pd.DataFrame:
+def accuracy(frames: Frames) -> Frame:
     """What was trained for Tables 3 to 6.
 
     `recorded_accuracy`: of networks trained on simulated events, on `recorded_samples` real
@@ -203,7 +203,7 @@ def accuracy(frames: Frames) -> pd.DataFrame:
     return table(found, more)
 
 
-def neunorm(frames: Frames) -> pd.DataFrame:
+def neunorm(frames: Frames) -> Frame:
     """NeuNorm off and on: accuracy, convergence, and the contrast of Fig. 6.
 
     `target` is the accuracy that all readings reach with the same seed, `epochs_to_target` how soon
@@ -256,7 +256,7 @@ def _contrast(votes: Sequence[Sequence[float]]) -> float:
     return fmean(right) - fmean(wrong) if right and wrong else nan
 
 
-def ablated(frames: Frames) -> pd.DataFrame:
+def ablated(frames: Frames) -> Frame:
     """The changes that were trained, each set after the training that it is held against.
 
     Beside a condition's columns: the `change` in words, and its `gains`: accuracy less that without
@@ -306,7 +306,7 @@ def _changed(
     return {key: name for key, name in made.items() if key in keys}
 
 
-def ablations(frames: Frames) -> pd.DataFrame:
+def ablations(frames: Frames) -> Frame:
     """A line for each change. Accuracies are in [0, 1].
 
     `difference` is to the training without it, by seeds that both have, with Student's 95 %

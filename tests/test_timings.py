@@ -1,0 +1,472 @@
+"""The acceleration table, every figure of it derived by hand; who is ranked, and who is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from math import isnan
+from typing import Any
+
+import pandas as pd
+import pytest
+from rows import ROW, audited, certified, descended, row, rows_of_a_run, timed
+
+from harness.analysis import tables, timings
+from harness.analysis.frame import cell_of, each_of, frames
+from harness.analysis.timings import FEWEST_RANKED, is_steady
+from harness.records import (
+    AuditRow,
+    CertificateRow,
+    EndedRow,
+    IterationRow,
+    MemoryRow,
+    Row,
+    UnmeasuredRow,
+    WarmupRow,
+    identity,
+)
+from harness.records.identity import EXAM
+from harness.speed.ratios import Ratio
+
+LATER: dict[str, Any] = {"run": "20270101T000000-000000"}
+BF16: dict[str, Any] = {"precision": "bf16"}
+JITTER = (1.0, 1.02, 0.98, 1.01, 0.99, 1.0, 1.01, 0.99)
+
+
+def shown(rows: Iterable[Row]) -> list[Any]:
+    return [*each_of(timings.lines(frames(rows)))]
+
+
+def lines(rows: Iterable[Row]) -> dict[str, Any]:
+    """Lines by the contender; there is one of each."""
+    found = shown(rows)
+    named = {each.name: each for each in found}
+    assert len(named) == len(found)
+    return named
+
+
+def noise(rows: Iterable[Row]) -> Ratio | None:
+    (found,) = timings.noise(frames(rows)).values()
+    return found
+
+
+def rounds(framework: str, seconds: float, shift: int = 0, **fields: Any) -> list[Row]:
+    """As many rounds as a rank needs, with some noise."""
+    given = [seconds * JITTER[(n + shift) % len(JITTER)] for n in range(FEWEST_RANKED)]
+    return timed(framework, *given, **fields)
+
+
+def contender(framework: str, seconds: float, shift: int = 0, **fields: Any) -> list[Row]:
+    """A contender that lacks nothing."""
+    measured = rounds(framework, seconds, shift, **fields)
+    return [*certified(framework, **fields), *audited(framework, **fields), *measured]
+
+
+def run(**fields: Any) -> list[Row]:
+    """A cell of three who lack nothing: `reference` and `snntorch` are as fast, `fused` faster."""
+    return [
+        *rounds("floor", 1.0, **fields),
+        *rounds("floor", 1.0, 3, twin=True, **fields),
+        *contender("reference", 2.0, 1, **fields),
+        *contender("snntorch", 2.01, 4, **fields),
+        *contender("fused", 1.1, 2, **fields),
+    ]
+
+
+def ranks(rows: Iterable[Row]) -> dict[str, int | None]:
+    found = timings.lines(frames(rows))
+    found = found[found["framework"] != "floor"]
+    return {each.name: None if pd.isna(each.rank) else each.rank for each in each_of(found)}
+
+
+def changed(rows: list[Row], change: Callable[[Row], Row | None]) -> list[Row]:
+    """The rows with those of snntorch changed; None leaves one out."""
+    new = [change(each) if each.framework == "snntorch" else each for each in rows]
+    return [each for each in new if each is not None]
+
+
+def seconds_of(rows: list[Row], change: Callable[[IterationRow], float]) -> list[Row]:
+    return [replace(r, seconds=change(r)) if isinstance(r, IterationRow) else r for r in rows]
+
+
+def test_the_columns_that_others_rely_on_are_there_also_where_there_is_no_line() -> None:
+    for rows in (rows_of_a_run(), []):
+        table = tables.TABLES["acceleration"](rows)
+        assert tuple(table.columns) == timings.COLUMNS
+    assert all(len(table([]).columns) for table in tables.TABLES.values())
+
+
+def test_figures_by_hand() -> None:
+    found = lines(rows_of_a_run())
+    ours, floor = found["snntorch"], found["floor"]
+    assert (ours.seconds_per_iteration, ours.seconds_per_epoch) == (1.5, 1.5 * 2500)
+    assert ours.ratio_to_floor == pytest.approx(1.5)  # in every round
+    assert ours.speedup_vs_reference == pytest.approx((4 / 3 * 4 / 3 * 22 / 15) ** (1 / 3))
+    assert (ours.first_over_second, ours.peak_memory_mib, ours.spike_rate) == (0.5, 607.0, 0.15)
+    assert (ours.certificate, ours.proved, ours.rounds) == (
+        "equal (fp64+fp32)",
+        ("fp64", "fp32"),
+        3,
+    )
+    assert (floor.ratio_to_floor, floor.ratio_low, floor.ratio_high) == (1, 1, 1)
+    assert floor.seconds_per_iteration == pytest.approx(1)  # 1, 2, 1: of two names the mean
+    noise_ = noise(rows_of_a_run())
+    assert noise_ is not None and noise_.rounds == 3
+    assert noise_.value == pytest.approx(1)  # the mean of 4, 1, 1/4 in logs
+
+
+def test_what_lacks_something_that_a_rank_needs_is_listed_with_its_reason() -> None:
+    found = lines(rows_of_a_run())
+    assert list(found) == ["floor", "snntorch:subtract", "snntorch", "reference", "norse"]
+    assert set(ranks(rows_of_a_run()).values()) == {None}
+    assert found["snntorch:subtract"].certificate == "not the paper's function"
+    assert found["norse"].reason == "norse does not load" and isnan(found["norse"].ratio_to_floor)
+    failed = row(EndedRow, status="not comparable", reason="spikes differ")
+    line = lines([*timed("floor", 1.0), *certified("reference", False), failed])["reference"]
+    assert line.certificate == "not comparable" and "spikes differ" in line.reason
+
+
+def test_precisions_are_classes_of_their_own() -> None:
+    layers = [
+        replace(each, layer=name, gradient_cosine=cosine)
+        for each in certified("fused", **BF16)[:1]
+        for name, cosine in (("1", 0.99), ("2", 0.97))
+    ]
+    measured = replace(certified("fused", **BF16)[0], certificate_precision="bf16")
+    rows = [
+        *rows_of_a_run(),
+        *certified("fused", **BF16),
+        replace(measured, spikes=1000, mismatches=5),
+        *layers,
+        *timed("floor", 0.5, 1.0, 0.5, **BF16),
+        *timed("fused", 0.6, 1.2, 0.6, **BF16),
+    ]
+    found = {(each.name, each.precision): each for each in shown(rows)}["fused bf16", "bf16"]
+    assert found.ratio_to_floor == pytest.approx(1.2)
+    assert found.ratio_to_fp32_floor == pytest.approx(0.6)  # of 1, 2, 1
+    assert (found.mismatch_rate, found.gradient_cosine) == (0.005, 0.97)
+    assert isnan(found.speedup_vs_reference)  # it did not run in bf16
+    # what an audit finds given its own spikes stands before what runs freely
+    audits = audited("fused", **BF16, mismatches=2, near_ties=2, gradient_cosine=0.9995)
+    found = next(each for each in shown([*rows, *audits]) if each.name == "fused bf16")
+    assert (found.mismatch_rate, found.gradient_cosine) == (0.002, 0.9995)
+
+
+def test_the_last_run_of_a_cell_counts_and_its_rounds_are_not_mixed_with_others() -> None:
+    later = seconds_of(
+        [replace(each, **LATER) for each in rows_of_a_run()],
+        lambda each: 3.0 if each.framework == "floor" else each.seconds,
+    )
+    found = lines([*rows_of_a_run(), *later])
+    assert {each.run for each in found.values()} == {LATER["run"]}
+    assert found["floor"].seconds_per_iteration == 3.0
+    # what timed nothing, or another precision, or the floor alone, leaves the figures
+    for odd in (
+        [row(EndedRow, framework="snntorch", **LATER)],
+        timed("floor", 3.0, **LATER, **BF16),
+        timed("floor", 9.0, **LATER),
+    ):
+        kept = next(each for each in shown([*rows_of_a_run(), *odd]) if each.name == "snntorch")
+        assert kept.ratio_to_floor == pytest.approx(1.5)
+
+
+def test_a_run_stays_where_a_later_one_has_not_timed_all_of_its_contenders() -> None:
+    other = [*timed("floor", 1.0, **LATER), *timed("reference", 4.0, **LATER)]
+    found = shown([*rows_of_a_run(), *other])
+    assert {each.name for each in found if each.run == LATER["run"]} == {"floor", "reference"}
+    ratios = [each.ratio_to_floor for each in found if each.name == "reference"]
+    assert sorted(ratios) == pytest.approx([2 * 1.1 ** (1 / 3), 4.0])
+    # one line a contender: of the run with most of them
+    latest = timings.latest(timings.lines(frames([*rows_of_a_run(), *other])))
+    assert len(set(latest["run"])) == 1 and not latest["name"].duplicated().any()
+    assert set(latest["name"]) == set(lines(rows_of_a_run()))
+
+
+@pytest.mark.parametrize("kind", sorted({type(each).__name__ for each in rows_of_a_run()}))
+def test_one_row_of_an_odd_run_hides_no_figure_of_its_cell(kind: str) -> None:
+    """Whatever stands in it, wherever it stands, timed against a floor or not."""
+    unpaired = [*certified("reference"), *timed("reference", 2.0, 2.0)]
+    untimed = [each for each in rows_of_a_run() if not isinstance(each, IterationRow)]
+    for rows in (rows_of_a_run(), unpaired, untimed):
+        before = {each.name: each for each in shown(rows)}
+        for each in rows:
+            if type(each).__name__ != kind:
+                continue
+            odd = replace(each, run="odd")
+            for found in (shown([*rows, odd]), shown([odd, *rows])):
+                kept = {line.name: line for line in found if line.run != "odd"}
+                for name, line in before.items():
+                    assert name in kept and kept[name].rounds == line.rounds
+                    assert kept[name].certificate == line.certificate
+
+
+def test_a_clock_that_once_ran_ahead_does_not_hide_what_was_measured_later() -> None:
+    ahead = [replace(each, run="20990101T000000-000000") for each in rows_of_a_run()]
+    now = seconds_of(rows_of_a_run(), lambda r: 5.0 if r.framework == "reference" else 1.0)
+    for rows, ratio in (([*ahead, *now], 5.0), ([*now, *ahead], 2 * 1.1 ** (1 / 3))):
+        assert lines(rows)["reference"].ratio_to_floor == pytest.approx(ratio)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [{"cpu": "Another"}, {"capability": "AVX2"}, {"gpu": "NVIDIA H100"}, {"threads": 4}],
+    ids=str,
+)
+def test_rows_of_two_machines_are_never_mixed_in_one_cells_ratios(place: dict[str, Any]) -> None:
+    here: dict[str, Any] = {"cpu": "One", "capability": "AVX512", "threads": 2}
+    there = {**here, **place}
+    # in turn, and of the same run: as if two machines wrote to one folder
+    rows = [
+        *timed("floor", 1.0, 2.0, 1.0, **here),
+        *timed("floor", 4.0, 4.0, **there),
+        *timed("snntorch", 2.0, 4.0, 2.0, **here),
+        *timed("snntorch", 4.0, 4.0, **there),
+    ]
+    found = [each for each in shown(rows) if each.name == "snntorch"]
+    assert [each.ratio_to_floor for each in found] == pytest.approx([2.0, 1.0])
+    assert found[0].machine != found[1].machine and found[0].cell != found[1].cell
+    twice = timed("floor", 8.0, 8.0, twin=True, **there)
+    noise_ = noise([*twice, *reversed(rows)])
+    assert noise_ is not None and noise_.value == pytest.approx(2)  # to its own floor: 8 and 4
+
+
+def test_the_machine_with_most_rows_comes_first_then_cells_in_the_papers_order() -> None:
+    few: dict[str, Any] = {"cpu": "A", "threads": 1}
+    most: dict[str, Any] = {"cpu": "B", "threads": 2}
+    cells = [("nmnist", "Large"), ("cifar10", "Middle"), ("nmnist", "Small"), ("cifar10", "Small")]
+    rows = timed("floor", 1.0, 1.0, **few)
+    rows += [r for d, s in cells for r in timed("floor", 1.0, dataset=d, scale=s, **most)]
+    assert [(each.cpu, each.dataset, each.scale) for each in shown(rows)] == [
+        ("B", "cifar10", "Small"),
+        ("B", "cifar10", "Middle"),
+        ("B", "nmnist", "Small"),
+        ("B", "nmnist", "Large"),
+        ("A", "cifar10", "Small"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"v_th": 0.5},
+        {"population": 5},
+        {"optimiser_lr": 0.01},
+        {"batch_size": 10},
+        {"seed": 1},
+        {"initialisation": "torch"},
+        {"neunorm": "mean", "k_tau2": 0.9},
+        {"mode": "inference"},
+    ],
+    ids=str,
+)
+def test_all_but_framework_and_precision_make_another_cell(setting: dict[str, Any]) -> None:
+    assert cell_of(row(IterationRow, **setting)) != cell_of(ROW)
+    other = row(IterationRow, framework="norse", variant="super", precision="bf16")
+    assert cell_of(other) == cell_of(ROW)
+    rows = [*timed("floor", 1.0), *timed("reference", 2.0), *timed("floor", 4.0, **setting)]
+    (found,) = (each for each in shown(rows) if each.name == "reference")
+    assert found.ratio_to_floor == pytest.approx(2)
+
+
+def test_contenders_whose_intervals_overlap_share_a_rank() -> None:
+    assert ranks(run()) == {"fused": 1, "reference": 2, "snntorch": 2}
+    slow = [*run(), *contender("norse", 2.5)]
+    assert ranks(slow) == {"fused": 1, "reference": 2, "snntorch": 2, "norse": 4}
+    noisy = seconds_of(
+        [*run(), *contender("spikingjelly", 1.0)],
+        lambda r: r.seconds * (1 + (r.framework == "spikingjelly") * (r.round % 2)),
+    )
+    # its interval reaches from below the first to above the last, and takes no one's place
+    assert ranks(noisy) == {"spikingjelly": 1, "fused": 1, "reference": 2, "snntorch": 2}
+    found = lines(run())["fused"]
+    assert found.speedup_low < found.speedup_vs_reference < found.speedup_high
+    assert found.speedup_vs_reference == pytest.approx(2 / 1.1, rel=0.01)
+
+
+def _one_round(each: Row) -> Row | None:
+    return None if isinstance(each, IterationRow) and each.round > 1 else each
+
+
+def _refused(each: Row) -> Row:
+    last = isinstance(each, AuditRow) and each.when == "after"
+    return replace(each, passed=False, reason="it computes two samples") if last else each
+
+
+def _without(*when: str) -> Callable[[Row], Row | None]:
+    return lambda each: None if isinstance(each, AuditRow) and each.when in when else each
+
+
+def _audited_before(each: Row) -> Row:
+    return replace(each, exam=EXAM - 1) if isinstance(each, AuditRow) else each
+
+
+def _by_exam(number: int) -> Callable[[Row], Row]:
+    return lambda each: replace(each, exam=number) if isinstance(each, CertificateRow) else each
+
+
+def _failed(each: Row) -> Row:
+    fails = isinstance(each, CertificateRow) and each.certificate_precision == "fp32"
+    return replace(each, certified=False, reason="spikes differ") if fails else each
+
+
+@pytest.mark.parametrize(
+    ("change", "certificate", "reason"),
+    [
+        (_one_round, "equal (fp64+fp32)", "preliminary: 1 round, ranked from 5 on"),
+        (_refused, "audit failed", "audit after its rounds: it computes two samples"),
+        (_without("before", "after"), f"equal by exam {EXAM}", "not audited"),
+        (_without("before"), f"equal by exam {EXAM}", "not audited before its rounds"),
+        (_without("after"), "equal (fp64+fp32)", "not audited after its rounds"),
+        (_audited_before, f"equal by exam {EXAM}", "not audited"),
+        (_by_exam(EXAM - 1), f"equal by exam {EXAM - 1}", f"proved by exam {EXAM - 1}"),
+        (_by_exam(EXAM + 1), f"equal by exam {EXAM + 1}", f"proved by exam {EXAM + 1}"),
+        (_failed, "none", "its exam failed: spikes differ"),
+        (lambda r: None if isinstance(r, CertificateRow) else r, "none", "no exam was taken"),
+        (
+            lambda r: replace(r, deviations="it subtracts"),
+            "not the paper's function",
+            "it subtracts",
+        ),
+        (lambda r: replace(r, protocol=1), "equal (fp64+fp32)", "measured under protocol 1"),
+        (lambda r: replace(r, protocol=None), "equal (fp64+fp32)", "measured under protocol 1"),
+    ],
+)
+def test_what_lacks_proof_audit_rounds_or_protocol_has_no_rank(
+    change: Callable[[Row], Row | None], certificate: str, reason: str
+) -> None:
+    rows = changed(run(), change)
+    assert ranks(rows) == {"fused": 1, "reference": 2, "snntorch": None}
+    found = lines(rows)["snntorch"]
+    assert (found.certificate, found.reason) == (certificate, reason)
+    assert found.ratio_to_floor == pytest.approx(2.01, rel=0.06)
+
+
+def slower_twin(rows: list[Row], factor: float) -> list[Row]:
+    return seconds_of(rows, lambda each: each.seconds * (factor if each.twin else 1))
+
+
+@pytest.mark.parametrize("factor", [0.75, 1.3])
+def test_a_run_whose_floor_differs_from_itself_ranks_nobody(factor: float) -> None:
+    rows = slower_twin(run(), factor)
+    found = noise(rows)
+    assert found is not None and found.value == pytest.approx(factor, rel=0.01)
+    assert set(ranks(rows).values()) == {None}
+    assert "is not within 0.8 to 1.25" in lines(rows)["fused"].reason
+    assert ranks(slower_twin(run(), 1.1))["fused"] == 1
+
+
+def test_the_a_a_of_a_run_is_made_of_its_own_rows_alone() -> None:
+    other = slower_twin(run(run="20250101T000000-000000", scale="Large"), 2.0)
+    found = timings.noise(frames([*other, *run()]))
+    assert [each and round(each.value, 2) for each in found.values()] == [2.0, 1.0]
+    ranked = timings.lines(frames([*other, *run()])).dropna(subset="rank")
+    assert set(ranked["scale"]) == {"Small"}
+    # over all its cells: one that is off makes no unsteady run of ten, and one of two it does
+    cells = [each for n in range(9) for each in run(seed=n + 1)]
+    off = slower_twin(run(scale="Large"), 1.3)
+    assert is_steady(noise([*cells, *off])) and not is_steady(noise([*run(), *off]))
+    # also where that cell is shown as it ends, by itself
+    by_itself = timings.lines(frames(off), timings.noise(frames([*cells, *off])))
+    assert by_itself["rank"].notna().any() and set(ranks(off).values()) == {None}
+    at = {each.scale: each for each in shown([*run(), *slower_twin(run(scale="Large"), 1.1)])}
+    assert at["Small"].noise_low < 1 < at["Small"].noise_high  # each cell has its own beside it
+    assert 1 < at["Large"].noise_low < 1.1 < at["Large"].noise_high
+
+
+def test_a_run_too_short_to_know_its_noise_or_without_a_twin_is_not_steady() -> None:
+    once = noise([*timed("floor", 1.0), *timed("floor", 1.0, twin=True)])
+    assert once is not None and once.value == 1.0 and not is_steady(once)
+    alone = [each for each in run() if not (isinstance(each, IterationRow) and each.twin)]
+    assert noise(alone) is None and not is_steady(None)
+    assert lines(alone)["fused"].reason == "its run has no A/A"
+    assert is_steady(Ratio(1.0, 0.8, 1.25, "student", 5))
+
+
+def test_a_failed_memory_measurement_leaves_the_rank_and_a_failed_case_does_not() -> None:
+    lost = row(UnmeasuredRow, framework="fused", reason="its process died")
+    found = lines([*run(), lost, row(MemoryRow, framework="snntorch", peak_memory_mib=300.0)])
+    assert found["fused"].rank == 1 and isnan(found["fused"].peak_memory_mib)
+    assert (found["fused"].memory_note, found["fused"].reason) == ("its process died", "")
+    assert (found["snntorch"].peak_memory_mib, found["snntorch"].memory_note) == (300.0, "")
+    assert ranks([*run(), row(EndedRow, framework="fused")])["fused"] is None
+
+
+def run_in_bf16(**audit: Any) -> list[Row]:
+    audits = audited("fused", **BF16, spikes=1000, **audit)
+    floor = rounds("floor", 0.5, **BF16)
+    proofs = certified("fused", **BF16)
+    return [*run(), *floor, *proofs, *audits, *rounds("fused", 0.6, 2, **BF16)]
+
+
+def in_bf16(rows: list[Row]) -> Any:
+    (found,) = (each for each in shown(rows) if each.name == "fused bf16")
+    return found
+
+
+def test_bf16_needs_its_audits_and_a_training_and_is_never_called_equal() -> None:
+    found = in_bf16(run_in_bf16())
+    assert (found.certificate, found.standing) == ("not proved", "none") and pd.isna(found.rank)
+    assert "no training in bf16 yet" in found.reason
+    bare = [each for each in run_in_bf16() if not isinstance(each, AuditRow)]
+    assert in_bf16([*bare, descended("fused")]).reason == "not audited"
+    found = in_bf16([descended("fused"), *run_in_bf16(mismatches=5, near_ties=3)])
+    assert found.certificate == "bf16 (0.2 % of spikes differ beyond rounding, 0.3 % within it)"
+    assert (found.standing, found.proved, found.rank) == ("bf16", (), 1)
+    assert found.mismatch_rate == 0.005
+    failed = in_bf16([*run_in_bf16(passed=False, reason="gradients"), descended("fused")])
+    assert failed.certificate == "audit failed" and pd.isna(failed.rank)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        *({"framework": "norse"}, {"variant": "compiled"}, {"framework_version": "2"}),
+        *({"torch": "2"}, {"revision": 1}, {"cpu": "another"}, {"device": "cuda"}),
+        {"exam": identity.EXAM - 1},
+    ],
+    ids=str,
+)
+def test_a_training_in_bf16_is_of_one_form_version_and_machine(other: dict[str, Any]) -> None:
+    descent = descended(**{"framework": "fused", **other})
+    assert in_bf16([*run_in_bf16(), descent]).standing == "none"
+
+
+def test_the_last_training_in_bf16_that_came_to_its_end_counts() -> None:
+    failed = descended("fused", passed=False, reason="its loss ends at 0.09, in float32 at 0.05")
+    found = in_bf16([*run_in_bf16(), failed])
+    assert found.certificate == "not proved" and "its loss ends at 0.09" in found.reason
+    assert len(shown([*run_in_bf16(), failed])) == len(shown(run_in_bf16()))  # no line of its own
+    assert in_bf16([*run_in_bf16(), failed, descended("fused")]).rank == 1
+    assert pd.isna(in_bf16([*run_in_bf16(), descended("fused"), failed]).rank)
+    cut = replace(failed, finished=False, reason="it died")
+    assert in_bf16([*run_in_bf16(), descended("fused"), cut]).rank == 1
+
+
+def test_compiling_is_what_a_compiled_form_took_first_or_what_came_before() -> None:
+    given: dict[str, Any] = {"variant": "compiled", "framework": "norse"}
+    rows = [
+        *run(),
+        *contender("norse", 2.0, variant="compiled"),
+        row(WarmupRow, seconds=30.0, **given),
+        row(WarmupRow, framework="snntorch", seconds=2.0, compile_seconds=9.0),
+        row(WarmupRow, framework="fused", seconds=3.0),
+    ]
+    found = lines(rows)
+    assert found["norse:compiled"].compile_seconds == 30.0
+    assert found["snntorch"].compile_seconds == 9.0
+    assert isnan(found["fused"].compile_seconds) and found["fused"].warmup_seconds == 3.0
+
+
+def test_the_first_round_over_the_second_is_a_geometric_mean_over_cells() -> None:
+    rows: list[Row] = []
+    for scale, first in (("Small", 2.0), ("Large", 0.5)):
+        rows += rounds("floor", 1.0, scale=scale)
+        rows += timed("reference", first, 1.0, 3.0, scale=scale)
+    rows += timed("norse", 3.0, 2.0, 2.0, scale="Small")
+    rows += timed("snntorch", 3.0, scale="Small")  # one round
+    table = timings.first_round(frames(rows)).set_index("contender")
+    assert set(table.index) == {"floor", "reference", "norse"}
+    assert table.loc["reference", "first_over_second"] == pytest.approx(1.0)
+    assert table.loc["reference", "n"] == 2
+    assert table.loc["norse", "first_over_second"] == pytest.approx(1.5)
+    assert {"contender", "low", "n"} <= set(timings.first_round(frames([])).columns)
