@@ -189,9 +189,8 @@ def test_one_row_of_an_odd_run_hides_no_figure_of_its_cell(kind: str) -> None:
     untimed = [each for each in rows_of_a_run() if not isinstance(each, IterationRow)]
     for rows in (rows_of_a_run(), unpaired, untimed):
         before = {each.name: each for each in shown(rows)}
-        for each in rows:
-            if type(each).__name__ != kind:
-                continue
+        of_kind = {each.contender: each for each in rows if type(each).__name__ == kind}
+        for each in of_kind.values():
             odd = replace(each, run="odd")
             for found in (shown([*rows, odd]), shown([odd, *rows])):
                 kept = {line.name: line for line in found if line.run != "odd"}

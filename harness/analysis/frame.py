@@ -6,7 +6,7 @@ Text that is not known is "", a number 0 where it counts something and NaN where
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from math import nan
 from operator import attrgetter
@@ -46,29 +46,41 @@ def frames(given: Iterable[Row] | Frames) -> Frames:
     if isinstance(given, dict):
         return cast(Frames, given)
     rows = list(cast(Iterable[Row], given))
-    shared = _columns(Record, rows)
-    cells: dict[tuple[object, ...], int] = {}
-    place = cache(lambda *parts: str(Place(*parts)))
-    where = list(map(place, *(shared[name] for name in Place._fields)))
-    shared["kind"] = pd.Series([row.kind for row in rows], dtype=object)
-    shared["case"] = pd.Series([Case.of(row) for row in rows], dtype=object)
-    shared["contender"] = pd.Series([row.contender for row in rows], dtype=object)
-    shared["machine"] = pd.Series(where, dtype=object)
-    shared["cell"] = pd.Series(
-        [
-            cells.setdefault((at, _cell(row)), len(cells))
-            for at, row in zip(where, rows, strict=True)
-        ],
-        dtype="int64",
-    )
-    shared["counts"] = True
-    found = {"all": shared}
+    every = _shared(rows)
+    found = {"all": every}
     for kind, of in KINDS.items():
-        own = shared.loc[shared["kind"] == kind]
-        added = _columns(of, [rows[n] for n in own.index], besides=Record).set_index(own.index)
-        found[kind] = pd.concat([own, added.drop(columns="kind")], axis=1)
-    counts = _counts(found)
-    return {kind: frame.assign(counts=counts.loc[frame.index]) for kind, frame in found.items()}
+        own = every.loc[every["kind"] == kind]
+        added = _own(of, [rows[n] for n in own.index]).set_index(own.index)
+        found[kind] = pd.concat([own, added], axis=1) if len(own) else _empty(of)
+    return found
+
+
+@cache  # most folders have rows of a few kinds
+def _empty(of: type) -> Frame:
+    return pd.concat([_shared([]), _own(of, [])], axis=1)
+
+
+def _shared(rows: Sequence[Row]) -> Frame:
+    """What all kinds share."""
+    found = _columns(_types(Record), rows)
+    place = cache(lambda *parts: str(Place(*parts)))
+    found["machine"] = _column(map(place, *(found[name] for name in Place._fields)), str)
+    for name in ("kind", "contender"):
+        found[name] = _column((getattr(row, name) for row in rows), str)
+    found["case"] = _column(map(Case.of, rows), object)
+    cells: dict[tuple[object, ...], int] = {}
+    of = zip(found["machine"], map(_cell, rows), strict=True)
+    found["cell"] = _column((cells.setdefault(each, len(cells)) for each in of), int)
+    nth = (tuple(getattr(row, name) for name in _NTH.get(row.kind, ())) for row in rows)
+    found["nth"] = _column(nth, object)
+    found["counts"] = _counts(found)
+    return found
+
+
+def _own(of: type, rows: Sequence[Row]) -> Frame:
+    """What a kind has beside it."""
+    shared = {*_types(Record), "kind"}
+    return _columns({name: t for name, t in _types(of).items() if name not in shared}, rows)
 
 
 def each_of(rows: Frame) -> Iterator[Line]:
@@ -76,17 +88,11 @@ def each_of(rows: Frame) -> Iterator[Line]:
     return iter(rows.itertuples())
 
 
-def _columns(of: type, rows: list[Row], besides: type | None = None) -> Frame:
-    shared = _types(besides) if besides else {}
-    fields = {name: kind for name, kind in _types(of).items() if name not in shared}
+def _columns(fields: Mapping[str, type], rows: Sequence[Row]) -> Frame:
     get = attrgetter(*fields, "kind")  # a second name, that there is a tuple in any case
-    values = list(zip(*map(get, rows), strict=True)) or [()] * len(fields)
-    return pd.DataFrame(
-        {
-            name: _column(column, kind)
-            for (name, kind), column in zip(fields.items(), values, strict=False)
-        }
-    )
+    values = list(zip(*map(get, rows), strict=True)) or [()] * (len(fields) + 1)
+    columns = dict(zip(fields, values, strict=False))
+    return pd.DataFrame({name: _column(columns[name], kind) for name, kind in fields.items()})
 
 
 def _column(values: Iterable[Any], kind: type) -> Frame:
@@ -128,20 +134,14 @@ def machines(rows: Frame) -> list[str]:
     return sorted(counts.index, key=lambda machine: -counts[machine])
 
 
-def _counts(found: Frames) -> Frame:
+def _counts(every: Frame) -> Frame:
     """Which rows count, the one place that decides it.
 
     Of trainings and counts: of those with one key and number the last that was written.
     Of timings: only seconds of one round compare, so a run's rows of a cell and precision count or
     go together. They go where a later run has measured the same contenders as well, or more.
     """
-    every = found["all"]
-    nth = pd.Series("", index=every.index, dtype=object)
-    for kind, names in _NTH.items():
-        for name in names:
-            nth.loc[found[kind].index] += found[kind][name].astype(str) + " "
-    keyed = every.assign(nth=nth)[["suite", "key", "kind", "nth"]]
-    counts = (every["key"] != "") & ~keyed.duplicated(keep="last")
+    counts = (every["key"] != "") & ~every.duplicated(["suite", "key", "kind", "nth"], keep="last")
     timings = every[(every["suite"] == ACCELERATION) & (every["kind"] != "descent")]
     runs = _runs_that_count(timings)
     classes = zip(timings["cell"], timings["precision"], timings["run"], strict=True)
