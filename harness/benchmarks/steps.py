@@ -5,18 +5,18 @@ from __future__ import annotations
 import gc
 import random
 from fractions import Fraction
-from functools import partial
 from statistics import median
 
 import torch
+from torch import Tensor
 
 import adapters
 from harness import datasets
 from harness.proof import certificate
 from harness.proof.certificate import Certificate
 from harness.proof.exam import Exam
-from harness.spec import Case, Mode, Precision, Selection
-from harness.speed import floor, iteration, protocol, ready
+from harness.spec import Case, Mode, Precision, Selection, paper
+from harness.speed import floor, iteration
 from harness.suites import acceleration
 from harness.system import allocator, clock
 
@@ -44,13 +44,11 @@ def case(framework: str, dataset: str, mode: Mode) -> Case:
     return acceleration.cases(selection)[0]
 
 
-def work(framework: str, dataset: str, mode: Mode) -> iteration.Workload:
-    """Its workload on the embedded digits, which are the same everywhere."""
-    of = case(framework, dataset, mode)
+def batch(dataset: str) -> tuple[Tensor, Tensor]:
+    """Inputs (T, B, C, H, W) and labels of the embedded digits, which are the same everywhere."""
     wanted = datasets.Wanted(dataset, T=STEPS, samples=BATCH_SIZE, embedded=True)
     found = datasets.load_split(wanted, "train", lambda fraction, doing: None)
-    inputs, labels = next(found.batches(STEPS, BATCH_SIZE))
-    return iteration.Workload.of(of, inputs, labels)
+    return next(found.batches(STEPS, BATCH_SIZE))
 
 
 class Steps:
@@ -66,15 +64,19 @@ class Steps:
         if adapters.missing(framework):
             raise NotImplementedError(framework)
         allocator.choose("keep")
-        self.work = work(framework, dataset, self.mode)
-        self.step = ready.built(adapters.load(framework), self.work).run
+        self.case = case(framework, dataset, self.mode)
+        x, labels = batch(dataset)
+        if paper.settings(dataset).static:
+            x = x[:1]
+        self.step = iteration.built_to_try(adapters.load(framework), self.case, x, labels).run
         self.step()
-        clock.synchronise(self.work.device)
+        self.device = torch.device(self.case.device)
+        clock.synchronise(self.device)
 
     def time_step(self, framework: str, dataset: str) -> None:
         """Seconds of an iteration."""
         self.step()
-        clock.synchronise(self.work.device)
+        clock.synchronise(self.device)
 
     def peakmem_step(self, framework: str, dataset: str) -> None:
         """Peak memory of the whole process."""
@@ -82,21 +84,19 @@ class Steps:
 
     def track_ratio_to_floor(self, framework: str, dataset: str) -> float:
         """The median ratio to the floor over interleaved rounds: the same on a slower machine."""
-        case, device = self.work.case, self.work.device
-        work = floor.Work(self.mode, case.precision, device)
-        shape = floor.Shape(case.T, case.batch_size, self.work.static)
-        layouts = floor.fastest(case.network, shape, work)
-        bottom = floor.iteration(floor.products(case.network, shape, layouts, work), work)
-        once = {"floor": bottom, "framework": self.step}
-        turns = {name: partial(clock.seconds, run, device) for name, run in once.items()}
-        rounds = protocol.rounds(turns, random.Random(0))
+        bottom = floor.iteration(self.case, floor.fastest(self.case))
+        runs = {"floor": bottom, "framework": self.step}
+        names, order, ratios = list(runs), random.Random(0), list[float]()
         gc.collect()
         gc.disable()  # as in the suite, where it waits for the end of a turn
         try:
-            measured = [next(rounds) for _ in range(WARMUP_ROUNDS + ROUNDS)]
+            for _ in range(WARMUP_ROUNDS + ROUNDS):
+                order.shuffle(names)
+                taken = {name: clock.seconds(runs[name], self.device) for name in names}
+                ratios.append(taken["framework"] / taken["floor"])
         finally:
             gc.enable()
-        return median(each["framework"] / each["floor"] for each in measured[WARMUP_ROUNDS:])
+        return median(ratios[WARMUP_ROUNDS:])
 
 
 class Inference(Steps):
@@ -116,7 +116,7 @@ class Proof:
         """The batch to examine on."""
         if adapters.missing(framework):
             raise NotImplementedError(framework)
-        self.batch = work(framework, dataset, "training").batch()
+        self.batch = batch(dataset)[0].to(case(framework, dataset, "training").device)
 
     def _proof(self, framework: str, dataset: str, precision: Precision) -> Certificate:
         network = case(framework, dataset, "training").network

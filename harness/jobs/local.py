@@ -23,6 +23,7 @@ from harness.records.ledger import Busy, Ledger
 from harness.records.manifest import Manifest
 from harness.spec import Access, Budget, Case, Say, UsageError
 from harness.speed import schedule
+from harness.speed.contender import Host
 from harness.system import allocator, machine
 from harness.system.child import Child, Died, tell
 from harness.system.facts import Machine
@@ -126,9 +127,9 @@ class Local:
         command = Command(cases, store)
         ledger = Ledger(store, Owner(say), access.fresh, (command.run,), patient=True)
         at = Run(command.run, command.machine, allocator.of_children())
-        contest = schedule.Contest(silence=self.silence)
+        host = Host(self.silence)
         try:
-            for each in schedule.run(cases, ledger, access, budget, at, contest):
+            for each in schedule.run(cases, ledger, access, budget, at, host):
                 descents = tuple(store.descents())
                 if each.before:
                     rows = store.of_keys(each.before)

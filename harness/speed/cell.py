@@ -1,34 +1,106 @@
-"""One cell at work: its contenders proved equal, timed in rounds, and audited at both ends."""
+"""One cell: its contenders proved equal, timed in rounds, and audited before and after them."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import inf
+from math import inf, isclose, isfinite
+from typing import NamedTuple
 
 import torch
 
 import adapters
 from harness import datasets
+from harness.proof import certificate
 from harness.proof.subject import NOTHING_KNOWN, subject_of
-from harness.records import AuditRow, EndedRow, IterationRow, Record, Row, TimedRow, WarningRow
-from harness.records.build import Run, of_case, with_source
+from harness.records import (
+    AuditRow,
+    EndedRow,
+    IterationRow,
+    MemoryRow,
+    Record,
+    Row,
+    TimedRow,
+    UnmeasuredRow,
+    WarmupRow,
+    WarningRow,
+)
+from harness.records.build import Failed, Run, ended, of_case, shortened, stamped, with_source
 from harness.records.identity import EXAM, PROTOCOL, timing_key
-from harness.records.ledger import DOWNLOAD, Ledger
-from harness.spec import FLOOR, Case, Source, UsageError
-from harness.speed import protocol, ratios
-from harness.speed.apart import Host
-from harness.speed.attempt import Attempts
-from harness.speed.contender import Contender, Doing
-from harness.speed.contenders import Contenders, floor_cases
-from harness.speed.judge import Judge
-from harness.speed.turn import turn
-from harness.system import allocator, clock, footprint
+from harness.records.ledger import Ledger
+from harness.reference import coding
+from harness.reference.initialise import dead_layers
+from harness.spec import FLOOR, Case, Precision, Source, UsageError
+from harness.speed import floor, ratios
+from harness.speed.contender import Host, Process, Subject, Turn
+from harness.speed.judge import Examiner, Expected, Judge, When, row_of
+from harness.speed.part import Part
+from harness.system import allocator, clock, footprint, machine
 
+WARM_SECONDS = 1.0  # of iterations that are not timed, and one at least
+LEAST_SECONDS = 0.1  # that an iteration counts for: a hundred tiny ones are not needed
 REST_SECONDS = 5.0  # after which contenders run before they are timed: others were at work
 WITHIN = 0.05  # half the interval, relative, at which a ratio is known well enough
+# Of all votes so many may differ from those audited: the batch is rolled, and where a kernel sums
+# in another order a near-tie flips a few spikes. An answer from memory differs in nearly all.
+OTHER_VOTES = 0.05
+SAME_LOSS = 1e-3  # relative, of the loss that its votes give
+
+
+class Doing(NamedTuple):
+    """How far the preparation of a cell is, in [0, 1], and what is done."""
+
+    fraction: float
+    what: str
+
+
+@dataclass(eq=False)
+class Contender:
+    """One that is timed in a cell, or the floor, on its way from its exam through the rounds."""
+
+    name: str  # in the rounds
+    row: Record  # what every row of it says
+    part: Part | None = None  # of an iteration, where a whole one takes too long
+    twin: bool = False  # the second instance of the floor
+    process: Process | None = None
+    expected: Expected | None = None  # of each turn; None for the floor and for variants
+    seconds: list[float] = field(default_factory=list)  # of each round
+    failed: bool = False
+    said: set[str] = field(default_factory=set)  # what it changed in its process
+
+    @property
+    def case(self) -> Case:
+        """As it is run."""
+        case = Case.of(self.row)
+        return case if self.part is None else self.part.of(case)
+
+    @property
+    def is_floor(self) -> bool:
+        """Whether it is no framework's."""
+        return self.row.framework == FLOOR
+
+    @property
+    def claims_to_be_equal(self) -> bool:
+        """Whether it claims to be the paper's function: a variant does not."""
+        return not self.is_floor and not self.row.deviations
+
+    @property
+    def share(self) -> float | None:
+        """Of an iteration that is run, where that is not all of it."""
+        return None if self.part is None else self.part.amount / (self.row.T * self.row.batch_size)
+
+    @property
+    def there(self) -> Process:
+        """Its process, which has been started."""
+        assert self.process is not None
+        return self.process
+
+    def end(self) -> None:
+        """It runs no more, and holds nothing."""
+        if self.process is not None:
+            self.process.end()
 
 
 @dataclass(eq=False)
@@ -42,29 +114,66 @@ class Cell:
     request: datasets.Request
     host: Host
     budget: float = inf  # seconds, of the whole run
-    seconds: dict[str, list[float]] = field(default_factory=dict)  # of who still runs, by round
     number: int = 0  # of rounds
     before: tuple[str, ...] = ()  # keys, where an earlier run had measured all of it
     mixed: tuple[Record, ...] = ()  # what the rows say of each that was audited in bf16
-    _rounds: Iterator[dict[str, float]] | None = None
-    _contenders: tuple[Contender, ...] = ()
+    contenders: list[Contender] = field(default_factory=list)
     _judge: Judge | None = None
+    _order: list[Contender] = field(default_factory=list)
+    _random: random.Random | None = None
     _rest: clock.Stopwatch | None = None  # since its last round
     _source: Source | None = None
 
-    def __post_init__(self) -> None:
-        self.attempts = Attempts(self.ledger)
-        self.contenders = Contenders(self.case, self.group, self.attempts, self._row, self.host)
+    # Before the rounds
 
-    @property
-    def kept(self) -> int:
-        """How many rows there are so far."""
-        return self.attempts.kept
+    def prepare(self) -> Iterator[Doing]:
+        """Proves the contenders, builds them, and audits their first iteration."""
+        yield Doing(0.0, "data")
+        try:
+            batch = datasets.load_batch(self.request)
+            other = datasets.load_batch(replace(self.request, seed=self.request.seed + 1))
+        except UsageError as error:
+            self._all_failed(str(error))
+            return
+        self._source = batch.source
+        if self._is_done() or self._is_too_large():
+            return
+        examiner = Examiner(self.case, batch.inputs, self.host)
+        proved = []
+        try:
+            for n, case in enumerate(self.group):
+                contender = Contender(self._name(case), self._row(case))
+                yield Doing(0.3 * n / len(self.group), f"certificate of {contender.name}")
+                if self._did(contender, partial(self._prove, contender, examiner)):
+                    proved.append(contender)
+        finally:
+            examiner.end()
+        if not proved:
+            return
+        self._judge = Judge(self.case, batch, other, self.ledger.store.out)
+        try:
+            self._warn_of_dead_layers(self._judge)
+        except UsageError as error:  # the weights that the case names are not here
+            self._all_failed(str(error))
+            return
+        yield Doing(0.3, "the floor")
+        for case in floor_cases(self.case, map(Case.of, (each.row for each in proved))):
+            self._start_floors(case)
+        for n, contender in enumerate(proved):
+            yield Doing(0.35 + 0.65 * n / len(proved), f"audit of {contender.name}")
+            self.contenders.append(contender)
+            self._did(contender, partial(self._start, contender, self._judge))
+        self._judge.forget()
+        self.contenders = self._running
+        audited = [each.row for each in self.contenders if each.claims_to_be_equal]
+        self.mixed = tuple(row for row in audited if row.precision == "bf16")
+        # each cell has orders of its own: the same ones in all would favour one that is lucky
+        self._order, self._random = list(self.contenders), random.Random(repr(self.case))
 
-    @property
-    def device(self) -> torch.device:
-        """Where the cell runs."""
-        return torch.device(self.case.device)
+    def _name(self, case: Case) -> str:
+        """The case's name among the contenders; the cell's own precision is not said."""
+        mixed = case.precision != self.case.precision
+        return case.framework + (f" ({case.precision})" if mixed else "")
 
     def _row(self, case: Case) -> Record:
         """What every row of a case says, with its key where its data are known."""
@@ -79,122 +188,6 @@ class Cell:
         key = timing_key(case, sha256, subject.software, at.machine, at.allocator)
         return replace(with_source(row, self._source), key=key)
 
-    def prepare(self) -> Iterator[Doing]:
-        """Proves the contenders, builds them, and audits their first iteration."""
-        yield Doing(0.0, "data")
-        self.ledger.owner.attempt(self.case, DOWNLOAD if self.request.download else 0.0)
-        try:
-            batch = datasets.load_batch(self.request)
-            other = datasets.load_batch(replace(self.request, seed=self.request.seed + 1))
-        except UsageError as error:
-            self._all_failed(str(error))
-            return
-        self._source = batch.source
-        if self._is_done() or self._is_too_large():
-            return
-        entries = yield from self.contenders.prove(batch)
-        if not entries:
-            return
-        self._judge = Judge(self.case, batch, other, self.ledger.store.out)
-        try:
-            _ = self._judge.first_weights
-        except UsageError as error:  # those that the case names are not here
-            self._all_failed(str(error))
-            return
-        contenders = yield from self.contenders.ready(entries, self._judge)
-        self._judge.forget()
-        self._start(contenders)
-
-    @property
-    def held_mib(self) -> float:
-        """What its contenders hold in memory now."""
-        return sum(each.apart.held_mib for each in self._contenders)
-
-    @property
-    def needed_mib(self) -> float:
-        """What its contenders will hold, about, and what stays free; 0 on another device."""
-        if self.device.type != "cpu":
-            return 0.0
-        each = footprint.iteration_mib(self.case) + footprint.weights_mib(self.case)
-        return (len(self.group) + 1) * each + footprint.spare_mib()
-
-    @property
-    def comparable(self) -> bool:
-        """Whether a round would tell anything: the floor and somebody else run."""
-        others = any(each.entry for each in self._contenders if each.name in self.seconds)
-        return FLOOR in self.seconds and others
-
-    @property
-    def round_seconds(self) -> float:
-        """How long the last round took."""
-        return sum(values[-1] for values in self.seconds.values() if values)
-
-    @property
-    def spent_seconds(self) -> float:
-        """How long its rounds took so far."""
-        return sum(map(sum, self.seconds.values()))
-
-    @property
-    def known(self) -> bool:
-        """Whether all ratios are known within 5 %, as far as these rounds tell."""
-        bottom = self.seconds[FLOOR]
-        found = [ratios.ratio(each, bottom) for each in self.seconds.values()]
-        return all(each.half_width <= WITHIN for each in found)
-
-    def round(self) -> None:
-        """One round of all contenders, warm; who fails in it runs no more."""
-        assert self._rounds is not None
-        if self._rest is None or self._rest.seconds > REST_SECONDS:
-            self.contenders.warm(self._running)
-            self._drop_the_failed()
-        self.number += 1
-        next(self._rounds)
-        self._rest = clock.Stopwatch.started(torch.device("cpu"))
-
-    def close(self) -> None:
-        """The last round, on other weights and another batch, and audited; then all of them end."""
-        if self.comparable:
-            assert self._judge is not None
-            self.contenders.ask_another(self._running, self._judge)
-            self._drop_the_failed()
-        if self.comparable:
-            assert self._judge is not None
-            self.round()
-            self.contenders.audit_after(self._running, self._judge)
-            self._drop_the_failed()
-            self._said_timed()
-        self.abandon()
-        allocator.release()
-
-    def abandon(self) -> None:
-        """Ends the contenders' processes; what was measured is kept."""
-        for each in self._contenders:
-            each.apart.end()
-        self._rounds, self._contenders, self._judge = None, (), None
-        self.seconds.clear()
-
-    @property
-    def _running(self) -> list[Contender]:
-        return [each for each in self._contenders if each.name in self.seconds]
-
-    def _drop_the_failed(self) -> None:
-        for each in self._running:
-            if each.failed:
-                del self.seconds[each.name]
-
-    def _said_timed(self) -> None:
-        budget = None if self.budget == inf else self.budget
-        for each in self._running:
-            if not each.twin:
-                self.attempts.keep(
-                    TimedRow(
-                        **vars(each.row),
-                        rounds=self.number,
-                        converged=self.comparable and self.known,
-                        budget_seconds=budget,
-                    )
-                )
-
     def _is_done(self) -> bool:
         """Whether an earlier run had measured all of the cell, at least as well as this one may."""
         rows = [self._row(case) for case in self.group]
@@ -203,8 +196,12 @@ class Cell:
         settled = {each.key for each in written if self._is_settled(each)}
         if not settled >= {row.key for row in rows}:
             return False
-        audited = {each.key for each in written if _is_audited(each)}
-        self.mixed = tuple(row for row in rows if _is_mixed(row) and row.key in audited)
+        audited = {
+            each.key
+            for each in written
+            if isinstance(each, AuditRow) and each.exam == EXAM and each.passed
+        }
+        self.mixed = tuple(row for row in rows if row.precision == "bf16" and row.key in audited)
         self.before = tuple(dict.fromkeys(str(row.key) for row in (*rows, *floors)))
         return True
 
@@ -226,47 +223,317 @@ class Cell:
 
     def _all_failed(self, reason: str) -> None:
         for case in self.group:
-            self.attempts.end(self._row(case), "failed", reason)
+            self._keep(ended(self._row(case), "failed", reason))
 
-    def _start(self, contenders: list[Contender]) -> None:
-        self._contenders = tuple(contenders)
-        audited = [each.row for each in contenders if each.entry and each.entry.is_equal]
-        self.mixed = tuple(row for row in audited if _is_mixed(row))
-        self.seconds.update({each.name: [] for each in contenders if not each.failed})
-        running = {each.name: partial(self._once, each) for each in contenders}
-        # each cell has orders of its own: the same ones in all would favour who is lucky in them
-        self._rounds = protocol.rounds(running, random.Random(repr(self.case)))
+    def _prove(self, contender: Contender, examiner: Examiner) -> None:
+        """Examines the adapter and keeps the proof as rows. Raises Failed where it is not equal,
+        and claims to be.
+        """
+        row, case = contender.row, Case.of(contender.row)
+        deviations = (row.deviations,) if row.deviations else ()
+        proofs = [
+            examiner.certify(case, deviations, precision)
+            for precision in certificate.required(case.precision)
+        ]
+        network = str(examiner.network_of(case))
+        narrow = None if network == row.network else network
+        for proof in proofs:
+            for each in certificate.rows_of(row, proof):
+                self._keep(replace(each, examined_network=narrow))
+        failures = [each for proof in proofs for each in proof.failures]
+        if failures and not row.deviations:
+            raise Failed(failures[0], "not comparable")
+        contender.part = examiner.part(case)
 
-    def _once(self, contender: Contender) -> float:
-        """One turn, unless it failed before; not a number where it failed."""
-        if contender.name not in self.seconds:
-            return float("nan")
-        row = contender.row
-        came = self.attempts.attempt(row, partial(turn, contender, self.number))
-        if came is None:
-            contender.fail()
-            del self.seconds[contender.name]
-            return float("nan")
-        self.seconds[contender.name].append(came.seconds)
-        self.attempts.keep(
+    def _warn_of_dead_layers(self, judge: Judge) -> None:
+        weights, few = judge.first_weights
+        dead = dead_layers(weights, self.case.network, few)
+        if dead:
+            reason = (
+                f"dead layers under the {self.case.initialisation} initialisation: "
+                f"{', '.join(dead)}; they cannot learn: use --init calibrated or a lower threshold"
+            )
+            self._keep(WarningRow(**vars(self._row(self.group[0])), reason=reason))
+
+    def _start_floors(self, case: Case) -> None:
+        """The floor of a precision; that of the cell's own is there twice."""
+        row, layouts = self._row(case), list[floor.Layout]()
+        for twin in (False, True) if case.precision == self.case.precision else (False,):
+            name = self._name(case) + (" (again)" if twin else "")
+            contender = Contender(name, row, twin=twin)
+            self.contenders.append(contender)
+            self._did(contender, partial(self._start_floor, contender, layouts))
+
+    def _start_floor(self, contender: Contender, layouts: list[floor.Layout]) -> None:
+        contender.process = process = self._process(contender)
+        layouts[:] = layouts or process.call(Subject.layouts)
+        process.call(Subject.build_floor, tuple(layouts))
+        turn = process.call(Subject.turn, 0)
+        contender.row = row = replace(contender.row, layout=floor.said(tuple(layouts)))
+        self._keep(WarmupRow(**vars(row), seconds=turn.seconds, steps=row.T))
+
+    def _start(self, contender: Contender, judge: Judge) -> None:
+        """Starts the process, and builds there what is timed: warmed up, and audited where it
+        claims to be equal.
+        """
+        contender.process = process = self._process(contender)
+        layout = process.call(Subject.build, judge.question("before", contender.case))
+        first = process.call(Subject.first)
+        contender.row = row = replace(
+            contender.row,
+            layout=layout,
+            computed=first.computed,
+            contender_threads=first.turn.threads,
+        )
+        self._keep(
+            WarmupRow(
+                **vars(row),
+                seconds=first.turn.seconds,
+                steps=contender.case.T,
+                compile_seconds=first.compile_seconds,
+            )
+        )
+        peak, why, part = first.peak_mib, first.unmeasured, contender.part
+        if part is not None:
+            peak, why = None, f"{part.samples} samples at {part.steps} steps were run, not all"
+        if peak is None:
+            self._keep(UnmeasuredRow(**vars(row), figure="memory", reason=shortened(why)))
+        else:
+            self._keep(MemoryRow(**vars(row), peak_memory_mib=round(peak, 1)))
+        # for the judge's replay; and for the turns of one that gives memory back and takes it anew
+        self._make_room(self.case, contender)
+        if contender.claims_to_be_equal:
+            contender.expected = self._audit(contender, judge, "before")
+
+    def _process(self, contender: Contender) -> Process:
+        """A process that fits into memory beside those that are there."""
+        self._make_room(contender.case, contender)
+        return Process(contender.case, self.host)
+
+    def _make_room(self, case: Case, contender: Contender) -> None:
+        """Has the largest of the others give memory back until what an iteration takes is free."""
+        if case.device != "cpu":
+            return
+        # what it takes to compile for it is in the spare; what is free beyond need not stay so
+        needed = footprint.iteration_mib(case) + footprint.weights_mib(case)
+        needed += footprint.spare_mib()
+        others = [each for each in self._running if each is not contender]
+        full = sorted(others, key=lambda each: each.there.held_mib)
+        while full and footprint.available_mib("cpu") < needed:
+            largest = full.pop()
+            if not largest.there.lean:
+                self._did(largest, largest.there.grow_lean)
+
+    def _audit(self, contender: Contender, judge: Judge, when: When) -> Expected:
+        """Holds the last iteration against the reference. Raises Failed where it is not equal."""
+        finding, expected = judge.audit(contender.there, when, contender.case)
+        self._keep(row_of(contender.row, when, finding))
+        if not finding.passed:
+            raise Failed(str(finding.reason), "not comparable")
+        return expected
+
+    # The rounds
+
+    @property
+    def _running(self) -> list[Contender]:
+        return [each for each in self.contenders if not each.failed]
+
+    @property
+    def _floor(self) -> Contender | None:
+        """The first of the cell's own precision, which all ratios are to."""
+        return next((each for each in self._running if each.name == FLOOR), None)
+
+    @property
+    def comparable(self) -> bool:
+        """Whether a round would tell anything: the floor and another contender run."""
+        return self._floor is not None and not all(each.is_floor for each in self._running)
+
+    @property
+    def round_seconds(self) -> float:
+        """How long the last round took."""
+        return sum(each.seconds[-1] for each in self._running if each.seconds)
+
+    @property
+    def spent_seconds(self) -> float:
+        """How long its rounds took so far."""
+        return sum(sum(each.seconds) for each in self._running)
+
+    @property
+    def known(self) -> bool:
+        """Whether all ratios are known within 5 %, as far as these rounds tell."""
+        assert self._floor is not None
+        bottom = self._floor.seconds
+        found = (ratios.ratio(each.seconds, bottom) for each in self._running)
+        return all(each.half_width <= WITHIN for each in found)
+
+    def round(self) -> None:
+        """Each contender once, warm, in a fresh random order; one that fails runs no more."""
+        assert self._random is not None
+        if self._rest is None or self._rest.seconds > REST_SECONDS:
+            # meanwhile others worked: their memory is in the caches, and the system may have let go
+            # of pages of a program's own code; one that gives memory back runs before each turn
+            for each in self._running:
+                if not each.there.lean:
+                    self._did(each, partial(_warm, each.there))
+        self.number += 1
+        self._random.shuffle(self._order)
+        for each in self._order:
+            if not each.failed:
+                self._did(each, partial(self._turn, each))
+        self._rest = clock.Stopwatch.started(torch.device("cpu"))
+
+    def _turn(self, contender: Contender) -> None:
+        """One timed iteration. Raises Failed where it comes to something else than was audited."""
+        process, row, expected = contender.there, contender.row, contender.expected
+        roll = 0 if expected is None else self.number % max(1, len(expected.labels))
+        if process.lean:  # its memory was given back: no page is to be taken in what is timed
+            process.call(Subject.turn, roll)
+        turn = process.call(Subject.turn, roll)
+        if process.lean:
+            process.call(Subject.release)
+        check(turn, expected, roll)
+        contender.seconds.append(turn.seconds)
+        spikes = None
+        if turn.votes is not None and turn.loss is None:
+            count = contender.case.T * row.population  # a vote is the mean of so many
+            spikes = tuple(round(count * each) for each in torch.tensor(turn.votes).sum(0).tolist())
+        self._keep(
             IterationRow(
                 **vars(row),
                 round=self.number,
-                seconds=came.seconds / (contender.share or 1.0),
+                seconds=turn.seconds / (contender.share or 1.0),
                 part=contender.share,
                 twin=contender.twin,
-                loss=came.loss,
-                class_spikes=came.class_spikes,
+                loss=turn.loss,
+                class_spikes=spikes,
             )
         )
-        if came.changed:
-            self.attempts.keep(WarningRow(**vars(row), reason=came.changed))
-        return came.seconds
+        changed = [each for each in turn.changed if each not in contender.said]
+        if changed:
+            contender.said.update(changed)
+            reason = f"{contender.name} changes its process: {', '.join(changed)}"
+            self._keep(WarningRow(**vars(row), reason=f"{reason}; the others have their own"))
+
+    # After them
+
+    def close(self) -> None:
+        """The last round, on other weights and another batch, and audited; then all of them end."""
+        judge = self._judge
+        if self.comparable and judge is not None:
+            for each in self._running:
+                if not each.is_floor:
+                    self._did(each, partial(_ask_another, each, judge))
+        if self.comparable and judge is not None:
+            self.round()
+            # one after the other: an audit takes a contender's memory and more
+            for each in self._running:
+                if each.claims_to_be_equal:
+                    self._did(each, partial(self._audit, each, judge, "after"))
+                each.end()
+            judge.forget()
+            budget = None if self.budget == inf else self.budget
+            converged = self.comparable and self.known
+            for each in self._running:
+                if not each.twin:
+                    self._keep(
+                        TimedRow(
+                            **vars(each.row),
+                            rounds=self.number,
+                            converged=converged,
+                            budget_seconds=budget,
+                        )
+                    )
+        self.abandon()
+        allocator.release()
+
+    def abandon(self) -> None:
+        """Ends the contenders' processes; what was measured is kept."""
+        for each in self.contenders:
+            each.end()
+        self.contenders, self._judge = [], None
+
+    # At any time
+
+    @property
+    def held_mib(self) -> float:
+        """What its contenders hold in memory now."""
+        return sum(each.there.held_mib for each in self._running)
+
+    @property
+    def needed_mib(self) -> float:
+        """What its contenders will hold, about, and what stays free; 0 on another device."""
+        if self.case.device != "cpu":
+            return 0.0
+        each = footprint.iteration_mib(self.case) + footprint.weights_mib(self.case)
+        return (len(self.group) + 1) * each + footprint.spare_mib()
+
+    def _did(self, contender: Contender, work: Callable[[], object]) -> bool:
+        """Does something with a contender; a failure becomes one row with its reason."""
+        try:
+            work()
+        except Failed as error:
+            self._fail(contender, error)
+        except (MemoryError, RuntimeError) as error:
+            if not footprint.is_exhausted(error):
+                raise
+            self._fail(contender, Failed(f"its audit ran out of memory: {error}"))
+        return not contender.failed
+
+    def _fail(self, contender: Contender, reason: Failed) -> None:
+        contender.failed = True
+        contender.end()
+        self._keep(ended(contender.row, reason.status, str(reason)))
+
+    def _keep(self, row: Row) -> None:
+        """Stores a row, with the state of the machine beside it."""
+        self.ledger.keep(stamped(row, machine.moment()))
 
 
-def _is_mixed(row: Record) -> bool:
-    return Case.of(row).precision == "bf16"
+def floor_cases(cell: Case, cases: Iterable[Case]) -> list[Case]:
+    """The floor in each precision of the cases, the cell's own first."""
+    others: set[Precision] = {case.precision for case in cases}
+    precisions: list[Precision] = [cell.precision, *sorted(others - {cell.precision})]
+    return [replace(cell, framework=FLOOR, precision=precision) for precision in precisions]
 
 
-def _is_audited(row: Row) -> bool:
-    return isinstance(row, AuditRow) and row.exam == EXAM and row.passed
+def check(turn: Turn, expected: Expected | None, roll: int) -> None:
+    """Raises Failed where a turn, on a batch rolled so far, is not what was audited."""
+    if turn.votes is None:  # the floor votes for nothing
+        return
+    votes = torch.tensor(turn.votes, dtype=torch.float64)
+    if not votes.isfinite().all() or not isfinite(turn.loss or 0.0):
+        raise Failed("a timed iteration came to what is not finite", "not comparable")
+    if expected is None:  # a variant, which is marked
+        return
+    wanted = expected.votes.double().roll(roll, 0)
+    if votes.shape != wanted.shape:
+        reason = f"votes of shape {tuple(votes.shape)}, expected {tuple(wanted.shape)}"
+        raise Failed(f"a timed iteration gave {reason}", "not comparable")
+    other = float((votes - wanted).abs().sum() / wanted.abs().sum().clamp(min=1e-12))
+    if other > OTHER_VOTES:
+        raise Failed(
+            f"a timed iteration is not what was audited: {100 * other:.1f} % of its votes are "
+            "others, on the same weights and samples",
+            "not comparable",
+        )
+    if turn.loss is None:
+        return
+    loss = float(coding.loss(votes, expected.labels.roll(roll, 0)))
+    if not isclose(loss, turn.loss, rel_tol=SAME_LOSS):
+        raise Failed(
+            f"a timed iteration says that its loss is {turn.loss:.4g}; its votes give {loss:.4g}",
+            "not comparable",
+        )
+
+
+def _warm(process: Process) -> None:
+    """Iterations that are not timed, one at least."""
+    spent = 0.0
+    while spent < WARM_SECONDS:
+        spent += max(process.call(Subject.turn, 0).seconds, LEAST_SECONDS)
+
+
+def _ask_another(contender: Contender, judge: Judge) -> None:
+    """Writes other weights and another batch into its memory."""
+    contender.there.call(Subject.load, judge.question("after", contender.case))
+    contender.expected = None  # the audit that follows says what it should have come to

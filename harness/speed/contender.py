@@ -1,83 +1,308 @@
-"""One contender of a cell, and what is known of it on its way into the rounds."""
+"""A contender in its process: `Subject` is what lives there, `Process` is what its owner holds.
+
+The system stops the process whenever it is not its turn: nothing that it does or leaves running
+can take from the others' time. What it changes in its process is its own.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
+import gc
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields, replace
+from math import inf
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple, TypeVar, TypeVarTuple, Unpack
 
-from torch import Tensor
+import psutil
+import torch
+from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
 
-from harness.records import Record
+import adapters
+from harness.adapter import Adapter, Unsupported, Variant, examined
+from harness.proof.answer import Answer, Incomparable, Question
+from harness.proof.exam import Questions, Sitting, sit
+from harness.records.build import Failed
+from harness.reference import coding
 from harness.spec import Case
-from harness.speed.apart import Apart
-from harness.speed.part import Part
+from harness.speed import floor
+from harness.speed.iteration import Ready, built, labels_of
+from harness.speed.memory import Meter
+from harness.speed.part import NotProportional, Part, part_of
+from harness.system import allocator, clock, footprint, kept, state
+from harness.system.child import Child, Died
+from harness.training.descent import Digits, Pupil
+
+Args, R = TypeVarTuple("Args"), TypeVar("R")
+Find = Callable[[str], Adapter]  # adapters.load
+COMPILED = "a compiler works in the process that it compiles for: its memory would be in the figure"
 
 
-class Doing(NamedTuple):
-    """How far the preparation of a cell is, in [0, 1], and what is done."""
+class Turn(NamedTuple):
+    """What a timed iteration came to."""
 
-    fraction: float
-    what: str
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One that may be timed: proved equal, or marked as a variant."""
-
-    row: Record  # what every row of it says
-    case: Case
-    part: Part | None = None  # of an iteration, where a whole one takes too long
-
-    @property
-    def run(self) -> Case:
-        """As it is run."""
-        return self.case if self.part is None else self.part.of(self.case)
-
-    @property
-    def is_equal(self) -> bool:
-        """Whether it claims to be the paper's function."""
-        return not self.row.deviations
+    seconds: float
+    loss: float | None  # of training
+    votes: list[list[float]] | None  # (B, classes); None of the floor
+    threads: int
+    changed: tuple[str, ...]  # of the process's state, since before the contender was built
 
 
-@dataclass(frozen=True)
-class Expected:
-    """What every turn must come to, but for the rolled batch; in the order of the batch."""
+class First(NamedTuple):
+    """What the first iteration came to."""
 
-    votes: Tensor  # (B, classes)
-    labels: Tensor  # (B,)
+    turn: Turn
+    peak_mib: float | None
+    unmeasured: str  # why there is no peak
+    compile_seconds: float | None  # before it, of a runtime that compiles for the batch's size
+    computed: str | None  # how its layers were, where its adapter says so
 
 
 @dataclass(eq=False)
-class Contender:
-    """One that is timed."""
+class Subject:
+    """An adapter's network, or the floor, in its process: examined, or built, audited and timed."""
 
-    name: str  # in the rounds
-    row: Record
-    apart: Apart
-    entry: Entry | None = None  # None for the floor
-    twin: bool = False  # the second instance of the floor
-    expected: Expected | None = None  # None for the floor and for variants
-    failed: bool = False
-    said: set[str] = field(default_factory=set)  # what it changed in its process
-
-    @property
-    def case(self) -> Case:
-        """As it is run."""
-        return Case.of(self.row) if self.entry is None else self.entry.run
+    case: Case
+    find: Find
+    _run: Callable[[], object] | None = None  # one iteration, once it is built
+    _built: Ready | None = None  # None of the floor
+    _asked: Question | None = None
+    _meter: Meter | str = ""
+    _before: state.State = field(default_factory=state.taken)  # of the process
+    _frozen: bool = False
+    _examined: nn.Module | None = None
+    _pupil: Pupil | None = None
 
     @property
-    def share(self) -> float | None:
-        """Of an iteration that is run, where that is not all of it."""
-        if self.entry is None or self.entry.part is None:
-            return None
-        return self.entry.part.amount / (self.row.T * self.row.batch_size)
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return torch.device(self.case.device)
 
     @property
-    def lean(self) -> bool:
-        """Whether it gives its memory back after each turn."""
-        return self.apart.lean
+    def _there(self) -> tuple[Ready, Question]:
+        assert self._built is not None and self._asked is not None, "it was not built"
+        return self._built, self._asked
 
-    def fail(self) -> None:
-        """It runs no more, and holds nothing."""
-        self.failed = True
-        self.apart.end()
+    def part(self) -> Part | None:
+        """What to run of an iteration where a whole one takes too long; None: all of it."""
+        try:
+            return part_of(self.find(self.case.framework), self.case)
+        except NotProportional as reason:
+            raise Incomparable(str(reason)) from None
+
+    def sit(self, questions: Questions) -> Sitting:
+        """Its answers in an exam; one module serves all exams."""
+        if self._examined is None:
+            module = examined(self.find(self.case.framework))(self.case.network)
+            self._examined = module.to(self.device)
+        answers = sit(self._examined, questions)
+        return Sitting(*(_carried(getattr(answers, each.name)) for each in fields(answers)))
+
+    def descend(self, case: Case, weights: tuple[Tensor, ...], digits: Digits) -> list[float]:
+        """Trains from these weights on the digits: the loss of each step."""
+        if self._pupil is None:
+            self._pupil = Pupil.of(self.find(case.framework), case)
+        return self._pupil.losses(case, weights, digits)
+
+    def layouts(self) -> tuple[floor.Layout, ...]:
+        """The floor's layouts."""
+        return floor.fastest(self.case)
+
+    def build_floor(self, layouts: tuple[floor.Layout, ...]) -> None:
+        """Builds the floor, to be timed."""
+        self._run = floor.iteration(self.case, layouts)
+
+    def build(self, asked: Question) -> str | None:
+        """Builds what is timed, with a question in its memory; says how its weights lie there."""
+        self._before, self._asked = state.taken(), asked
+        adapter = self.find(self.case.framework)
+        self._meter = _meter(adapter, self.case, asked)
+        self._built = built(adapter, self.case, asked)
+        self._run = self._built.run
+        return self._built.layout
+
+    def load(self, asked: Question) -> None:
+        """Another question: its weights and batch are written into the same memory."""
+        self._asked = asked
+        self._there[0].load(asked)
+
+    def first(self) -> First:
+        """The first iteration, and the peak of memory in it."""
+        (ready, _), meter, peak, why = self._there, self._meter, None, ""
+        self._prepare(0)
+        compiled = ready.compile_seconds
+        if isinstance(meter, Meter):
+            meter.start()
+        seconds = self._seconds()
+        if isinstance(meter, Meter):
+            peak = meter.peak_mib()
+        else:
+            why = meter
+        turn = self._turn(seconds)
+        say = getattr(self.find(self.case.framework), "computed", None)
+        return First(turn, peak, why, compiled, None if say is None else str(say(ready.subject)))
+
+    def turn(self, roll: int = 0) -> Turn:
+        """One timed iteration. The weights are the question's anew, and its batch is rolled by so
+        many samples: no turn can be answered from the one before.
+        """
+        self._prepare(roll)
+        return self._turn(self._seconds())
+
+    def _prepare(self, roll: int) -> None:
+        if self._built is not None:
+            ready, asked = self._there
+            x, labels = asked.x.roll(roll, 1), labels_of(asked).roll(roll, 0)
+            ready.load(replace(asked, x=x, labels=labels))
+            torch.manual_seed(asked.seed)
+        gc.collect()  # what must not fall into the time
+        if not self._frozen:
+            gc.freeze()  # what is there stays: to look through it at every turn takes long
+            self._frozen = True
+        gc.disable()
+
+    def _seconds(self) -> float:
+        assert self._run is not None, "it was not built"
+        return clock.seconds(self._run, self.device)
+
+    def _turn(self, seconds: float) -> Turn:
+        gc.enable()
+        threads = torch.get_num_threads()
+        if self._built is None:
+            return Turn(seconds, None, None, threads, ())
+        spikes, loss = self._built.result
+        votes = coding.vote(spikes.float(), self.case.network.classes).tolist()
+        changed = self._before.changes(state.taken())
+        return Turn(seconds, None if loss is None else loss.item(), votes, threads, changed)
+
+    def answer(self) -> tuple[Answer, tuple[Tensor, ...]]:
+        """What the last iteration computed; and the new weights, where the optimiser is its own."""
+        ready, asked = self._there
+        gradients = ready.gradients() if self.case.mode == "training" else []
+        out = ready.result.spikes.to(asked.x.dtype)
+        return _carried(Answer(out, tuple(gradients))), _on_cpu(ready.updated())
+
+    def tapped(self) -> Answer:
+        """The answer to the same question with every layer's spikes."""
+        ready, asked = self._there
+        return _carried(ready.tapped(asked))
+
+    def release(self) -> None:
+        """Gives the system the memory that is free."""
+        allocator.release()
+
+
+def _carried(answer: Answer) -> Answer:
+    (out,) = _on_cpu([answer.out])
+    return Answer(out, _on_cpu(answer.gradients), _on_cpu(answer.spikes))
+
+
+def _on_cpu(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
+    """As they travel: without what else lies in the same memory."""
+    return tuple(each.detach().cpu().contiguous() for each in tensors)
+
+
+def _meter(adapter: Adapter, case: Case, asked: Question) -> Meter | str:
+    if isinstance(adapter, Variant) and adapter.compiled:
+        return COMPILED
+    try:
+        return Meter.over(adapter, case, asked)
+    except Exception as error:  # noqa: BLE001 it says what was raised; its time stands
+        return f"{type(error).__name__}: {error}"
+
+
+_subjects: list[Subject] = []  # in a contender's process: the one that it is for
+
+
+def begin(case: Case, find: Find) -> None:
+    """Makes a new process a contender's."""
+    kept.measure_alone()
+    _subjects[:] = [Subject(case, find)]
+
+
+def work(method: Callable[..., R], *given: Any) -> R:
+    """Has the process's contender do something."""
+    try:
+        return method(_subjects[0], *given)
+    except TorchDynamoException as error:
+        raise Unsupported(f"torch.compile: {type(error).__name__}: {error}") from None
+
+
+@dataclass(frozen=True)
+class Host:
+    """How contenders' processes are started: all of them alike."""
+
+    silence: float = inf  # seconds without an answer after which one hangs
+    find: Find = adapters.load  # it travels to the process
+
+
+class Process:
+    """The process of one contender, which stands still but for its turns."""
+
+    def __init__(self, case: Case, host: Host) -> None:
+        """Starts it. Raises Failed."""
+        self.silence = host.silence
+        self.lean = False  # gives its memory back after each turn
+        # What torch compiles for it lies there. A folder that others used before would hold it
+        # ready, and its first iteration would be shown without the time that compiling takes.
+        self.compiled = TemporaryDirectory(prefix="snn-harness-", ignore_cleanup_errors=True)
+        try:
+            self.child = Child(
+                case.device,
+                memory_mib=footprint.available_mib("cpu") if case.device == "cpu" else None,
+                env={"TORCHINDUCTOR_CACHE_DIR": self.compiled.name},
+            )
+        except Died as reason:
+            self.compiled.cleanup()
+            raise Failed(str(reason)) from None
+        try:
+            self._call(begin, case, host.find)
+        except Failed:
+            self.end()
+            raise
+
+    def call(self, method: Callable[[Subject, Unpack[Args]], R], *given: *Args) -> R:
+        """Has it do something, and stops it again. Raises Failed."""
+        self.child.cont()
+        return self._call(work, method, *given)
+
+    def _call(self, function: Callable[..., R], *given: object) -> R:
+        try:
+            return self.child.call(function, *given, silence=self.silence)
+        except Exception as reason:  # noqa: BLE001 a framework may raise anything: it becomes a row
+            raise _failed(reason) from None
+        finally:  # whatever came of it: its turn is over
+            self.child.stop()
+
+    @property
+    def held_mib(self) -> float:
+        """What it holds in memory now; 0 where it is dead."""
+        try:
+            family = footprint.family(self.child.pid)
+            return sum(each.memory_info().rss for each in family) / 2**20
+        except psutil.Error:
+            return 0.0
+
+    def grow_lean(self) -> None:
+        """Has it give its memory back, now and after each turn. Raises Failed."""
+        self.lean = True
+        self.call(Subject.release)
+
+    def end(self) -> None:
+        """Ends it with all that it started."""
+        self.child.end()
+        self.compiled.cleanup()
+
+
+def _failed(reason: Exception) -> Failed:
+    match reason:
+        case Died():
+            return Failed(str(reason))
+        case Unsupported():
+            return Failed(str(reason), "unsupported")
+        case adapters.Missing():
+            return Failed(str(reason), "missing")
+        case Incomparable():
+            return Failed(str(reason), "not comparable")
+        case _:
+            return Failed(f"{type(reason).__name__}: {reason}")

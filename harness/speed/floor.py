@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from harness.adapter import channels_last
 from harness.reference import synapses
 from harness.reference.precision import SYNAPSE_DTYPES
-from harness.spec import Conv, Mode, Network, Precision, Stage
+from harness.spec import Case, Conv, Stage, paper
 from harness.system import clock
 from harness.system.kept import Shelf
 
@@ -47,48 +47,65 @@ class Product:
         torch.autograd.grad(self.layer(self.x), self.wanted, self.gradient)
 
 
-@dataclass(frozen=True)
-class Shape:
-    """How much the floor computes: steps, batch, and whether the image stands still."""
+def iteration(case: Case, layouts: tuple[Layout, ...]) -> Callable[[], None]:
+    """One iteration of a case's floor, on inputs of its own."""
+    once = [_once(case, product) for product in products(case, layouts)]
 
-    T: int
-    batch_size: int
-    static: bool
+    def run() -> None:
+        for product in once:
+            product()
 
-    def images(self, network: Network) -> list[int]:
-        """Of each layer, how many images it is given: all steps at once, a still image once."""
-        every = self.batch_size * self.T
-        first = self.batch_size if self.static else every
-        return [first, *[every] * (len(network.stages) - 1)]
+    return run
 
 
-@dataclass(frozen=True)
-class Work:
-    """How a product is computed."""
-
-    mode: Mode
-    precision: Precision
-    device: torch.device
-
-    def once(self, product: Product) -> None:
-        """Forward, and in training backward."""
-        if self.mode == "training":
-            product.train()
-        else:
-            product.infer()
+def products(case: Case, layouts: tuple[Layout, ...]) -> list[Product]:
+    """The products of all layers, in order."""
+    stages = zip(case.network.stages, images(case), layouts, strict=True)
+    return [
+        _product(case, stage, count, layout, first=n == 0)
+        for n, (stage, count, layout) in enumerate(stages)
+    ]
 
 
-def fastest(network: Network, shape: Shape, work: Work) -> tuple[Layout, ...]:
+def images(case: Case) -> list[int]:
+    """Of each layer, how many images it is given: all steps at once, a still image once."""
+    every = case.batch_size * case.T
+    first = case.batch_size if paper.settings(case.dataset).static else every
+    return [first, *[every] * (len(case.network.stages) - 1)]
+
+
+def fastest(case: Case) -> tuple[Layout, ...]:
     """The layout of each layer that is faster here, at full size: the minimum of several.
 
     A product has one layout alone. What was found is kept: a later run's floor is the same one, at
     once.
     """
-    images = shape.images(network)
-    return tuple(
-        _kept(stage, count, work, first=n == 0)
-        for n, (stage, count) in enumerate(zip(network.stages, images, strict=True))
-    )
+    stages = zip(case.network.stages, images(case), strict=True)
+    return tuple(_kept(case, stage, count, first=n == 0) for n, (stage, count) in enumerate(stages))
+
+
+def said(layouts: tuple[Layout, ...]) -> str:
+    """Layouts in words: of all layers where they share one, else of each."""
+    return layouts[0] if len(set(layouts)) == 1 else ", ".join(layouts)
+
+
+def _once(case: Case, product: Product) -> Callable[[], None]:
+    return product.train if case.mode == "training" else product.infer
+
+
+def _product(case: Case, stage: Stage, images: int, layout: Layout, *, first: bool) -> Product:
+    dtype, device = SYNAPSE_DTYPES[case.precision], torch.device(case.device)
+    layer = synapses.synapse(stage).to(device=device, dtype=dtype)
+    x = torch.rand(images, *stage.input_shape, device=device, dtype=dtype)
+    gradient = torch.rand(images, *stage.output_shape, device=device, dtype=dtype)
+    if isinstance(stage.synapse, Conv) and layout == "channels_last":
+        channels_last(layer)
+        x = x.contiguous(memory_format=torch.channels_last)
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+    if not first:
+        x.requires_grad_()
+    wanted = (*layer.parameters(), *(() if first else (x,)))
+    return Product(layer, x, gradient, wanted)
 
 
 def _read(kept: object) -> Layout:
@@ -101,65 +118,23 @@ def _read(kept: object) -> Layout:
 KEPT: Shelf[Layout] = Shelf("layouts", _read, str)
 
 
-def _kept(stage: Stage, images: int, work: Work, *, first: bool) -> Layout:
+def _kept(case: Case, stage: Stage, images: int, *, first: bool) -> Layout:
     if not isinstance(stage.synapse, Conv):
         return "contiguous"
-    measure = partial(_fastest, stage, images, work, first=first)
-    if work.device.type != "cpu":  # what is kept names the processor alone
+    measure = partial(_fastest, case, stage, images, first=first)
+    if case.device != "cpu":  # what is kept names the processor alone
         return measure()
     size = ROUNDS, stage.synapse, stage.input_shape, images, "first" if first else "later"
-    return KEPT.get((*size, work.mode, work.precision, torch.get_num_threads()), measure)
+    return KEPT.get((*size, case.mode, case.precision, torch.get_num_threads()), measure)
 
 
-def _fastest(stage: Stage, images: int, work: Work, *, first: bool) -> Layout:
+def _fastest(case: Case, stage: Stage, images: int, *, first: bool) -> Layout:
     """One turn each, where that seemed clear, told differently from run to run."""
-    products = {each: _product(stage, images, each, work, first=first) for each in LAYOUTS}
-    runs = {each: partial(work.once, product) for each, product in products.items()}
+    runs = {each: _once(case, _product(case, stage, images, each, first=first)) for each in LAYOUTS}
     for run in runs.values():  # the first pays for what is set up once
         run()
+    device = torch.device(case.device)
     rounds = [
-        {each: clock.seconds(run, work.device) for each, run in runs.items()} for _ in range(ROUNDS)
+        {each: clock.seconds(run, device) for each, run in runs.items()} for _ in range(ROUNDS)
     ]
     return min(LAYOUTS, key=lambda each: min(spent[each] for spent in rounds))
-
-
-def products(
-    network: Network, shape: Shape, layouts: tuple[Layout, ...], work: Work
-) -> list[Product]:
-    """The products of all layers, in order, with inputs of their own."""
-    stages = zip(network.stages, shape.images(network), layouts, strict=True)
-    return [
-        _product(stage, count, layout, work, first=n == 0)
-        for n, (stage, count, layout) in enumerate(stages)
-    ]
-
-
-def iteration(products: list[Product], work: Work) -> Callable[[], None]:
-    """One iteration of the floor."""
-
-    def once() -> None:
-        for product in products:
-            work.once(product)
-
-    return once
-
-
-def said(layouts: tuple[Layout, ...]) -> str:
-    """Layouts in words: of all layers where they share one, else of each."""
-    return layouts[0] if len(set(layouts)) == 1 else ", ".join(layouts)
-
-
-def _product(stage: Stage, images: int, layout: Layout, work: Work, *, first: bool) -> Product:
-    dtype, device = SYNAPSE_DTYPES[work.precision], work.device
-    layer = synapses.synapse(stage).to(device=device, dtype=dtype)
-    shape = stage.input_shape
-    x = torch.rand(images, *shape, device=device, dtype=dtype)
-    gradient = torch.rand(images, *stage.output_shape, device=device, dtype=dtype)
-    if isinstance(stage.synapse, Conv) and layout == "channels_last":
-        channels_last(layer)
-        x = x.contiguous(memory_format=torch.channels_last)
-        gradient = gradient.contiguous(memory_format=torch.channels_last)
-    if not first:
-        x.requires_grad_()
-    wanted = (*layer.parameters(), *(() if first else (x,)))
-    return Product(layer, x, gradient, wanted)

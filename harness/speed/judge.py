@@ -1,58 +1,112 @@
-"""Holds what contenders compute at the size that is timed against the reference, in our process."""
+"""Holds contenders against the reference, in the owner's process: exams before one is built to be
+timed, and audits of what is timed, at its full size.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.datasets import Batch
 from harness.formats.weights import first_weights
-from harness.proof.answer import Answer, Question
+from harness.proof.answer import Incomparable, Question
 from harness.proof.audit import Audit, Finding
+from harness.proof.certificate import Certificate
+from harness.proof.exam import Exam, Questions, Sitting
 from harness.records import AuditRow, Record
-from harness.records.build import shortened
+from harness.records.build import Failed, shortened
 from harness.records.identity import EXAM
 from harness.reference import coding
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
-from harness.spec import Case, paper
-from harness.speed.apart import Apart
-from harness.speed.inside.network import asked_of
-from harness.speed.update import wrong_update
+from harness.spec import SGD, Adam, Case, Network, Precision, paper
+from harness.speed.contender import Host, Process, Subject
+from harness.speed.iteration import labels_of, question
+from harness.speed.part import NARROW, Part
 from harness.system import allocator
+from harness.training import step
 
 CALIBRATION_SAMPLES = 4
 When = Literal["before", "after"]  # the rounds; after them on other weights and another batch
+# How far an update by an optimiser of the contender's own may be from torch's: of the largest
+# change of a parameter; and of the largest weight, which the sum is rounded to.
+OF_CHANGE = {"fp64": 1e-9, "fp32": 1e-4}
+OF_WEIGHT = {"fp64": 2.0**-51, "fp32": 2.0**-22}
 
 
-@dataclass(frozen=True)
-class Audited:
-    """What an audit found, and the votes that it was of."""
+@dataclass(eq=False)
+class Examiner:
+    """The exams of one cell; each certificate is made once: a bf16 case asks for those of fp32."""
 
-    finding: Finding
+    cell: Case
+    batch: Tensor  # (T, B, C, H, W)
+    host: Host
+    _exams: dict[tuple[Network, Precision], Exam] = field(default_factory=dict)
+    _parts: dict[str, Part | None] = field(default_factory=dict)
+    _proofs: dict[tuple[str, Precision], Certificate] = field(default_factory=dict)
+    _sitting: tuple[Case, Process] | None = None  # whose process there is
+
+    def certify(self, case: Case, deviations: tuple[str, ...], precision: Precision) -> Certificate:
+        """The adapter's certificate. Raises Failed where it cannot be built, or dies."""
+        key = case.framework, precision
+        if key not in self._proofs:
+            exam = self._exam(self.network_of(case), precision)
+            sit = partial(self._sit, case)
+            self._proofs[key] = exam.judge(case.framework, deviations, sit)
+        return self._proofs[key]
+
+    def _exam(self, network: Network, precision: Precision) -> Exam:
+        if (network, precision) not in self._exams:
+            batch = self.batch.to(self.cell.device)
+            self._exams[network, precision] = Exam(network, batch, precision, self.cell.seed)
+        return self._exams[network, precision]
+
+    def network_of(self, case: Case) -> Network:
+        """That a contender is examined on. Raises Failed."""
+        narrow = self.part(case) is not None
+        return case.network.scaled(NARROW) if narrow else case.network
+
+    def part(self, case: Case) -> Part | None:
+        """The part of an iteration that it will run; None: all of it. Raises Failed."""
+        if case.framework not in self._parts:
+            self._parts[case.framework] = self._process(case).call(Subject.part)
+        return self._parts[case.framework]
+
+    def _sit(self, case: Case, questions: Questions) -> Sitting:
+        process = self._process(replace(case, network=self.network_of(case)))
+        try:
+            return process.call(Subject.sit, questions)
+        except Failed as reason:
+            if reason.status == "not comparable":
+                raise Incomparable(str(reason)) from None
+            raise
+
+    def _process(self, examined: Case) -> Process:
+        """The process that a contender is examined in; that of the one before ends."""
+        of = replace(examined, precision=self.cell.precision)  # one serves all precisions
+        if self._sitting is None or self._sitting[0] != of:
+            self.end()
+            self._sitting = of, Process(examined, self.host)
+        return self._sitting[1]
+
+    def end(self) -> None:
+        """Ends the process of the contender that was examined last."""
+        if self._sitting is not None:
+            self._sitting[1].end()
+            self._sitting = None
+
+
+class Expected(NamedTuple):
+    """What every turn must come to, but for the rolled batch; in the order of the batch."""
+
     votes: Tensor  # (B, classes)
-
-    def row(self, row: Record, when: When) -> AuditRow:
-        """The audit as a row of its case."""
-        found = self.finding
-        return AuditRow(
-            **vars(row),
-            exam=EXAM,
-            when=when,
-            way=found.way,
-            passed=found.passed,
-            reason=shortened(found.reason) if found.reason else None,
-            spikes=found.spikes,
-            mismatches=found.mismatches,
-            near_ties=found.near_ties,
-            gradient_error=found.gradient_error,
-            gradient_cosine=found.gradient_cosine,
-        )
+    labels: Tensor  # (B,)
 
 
 @dataclass(eq=False)
@@ -71,62 +125,90 @@ class Judge:
         return self._weights("before")
 
     def _weights(self, when: When) -> tuple[ReferenceNetwork, Tensor]:
-        few = self._of(when).inputs[:, :CALIBRATION_SAMPLES].to(DTYPES[self.cell.precision])
+        batch = self.batch if when == "before" else self.other
+        few = batch.inputs[:, :CALIBRATION_SAMPLES].to(DTYPES[self.cell.precision])
         cell = self.cell
         if when == "after":
             cell = replace(cell, seed=cell.seed + 1, weights_sha256=None)
         return first_weights(cell, few, self.out), few
 
-    def _of(self, when: When) -> Batch:
-        return self.batch if when == "before" else self.other
-
-    def labels(self, when: When, case: Case) -> Tensor:  # (B,)
-        """Of the batch that is asked."""
-        return self._of(when).labels[: case.batch_size]
-
-    def question(self, when: When, case: Case) -> list[Tensor]:
-        """Weights in layer order, inputs and labels, as a contender is given them.
-
-        `case`: one of the cell's, as it is run: with fewer steps and samples, their first.
-        """
-        asked = self._question(when, case)
-        return [*asked.parameters, asked.x, self.labels(when, case)]
-
-    def _question(self, when: When, case: Case) -> Question:
+    def question(self, when: When, case: Case) -> Question:
+        """What a case of the cell is asked, as it is run: of fewer steps and samples, the first."""
         weights = self.first_weights[0] if when == "before" else self._weights(when)[0]
-        batch, static = self._of(when), paper.settings(case.dataset).static
-        given = batch.inputs[: 1 if static else case.T, : case.batch_size]
+        batch = self.batch if when == "before" else self.other
+        steps = 1 if paper.settings(case.dataset).static else case.T
         # laid out as a contender is given them: else sums end in other bits, and spikes turn
-        inputs = given.to(DTYPES[case.precision]).contiguous()
+        inputs = batch.inputs[:steps, : case.batch_size].to(DTYPES[case.precision]).contiguous()
         parameters = tuple(each.detach() for each in weights.parameters())
-        return asked_of(case, parameters, inputs, self.labels(when, case))
+        return question(case, parameters, inputs, batch.labels[: case.batch_size])
 
-    def audit(self, apart: Apart, when: When, case: Case) -> Audited:
-        """Holds the last iteration of a contender against the reference. Raises Failed, Broken."""
-        out, *rest = apart.exchange.take(apart.ask("answer"))
+    def audit(self, process: Process, when: When, case: Case) -> tuple[Finding, Expected]:
+        """Holds the last iteration of a contender against the reference. Raises Failed."""
+        given, updated = process.call(Subject.answer)
         audit = self._audit(when, case)
-        count = len(audit.question.parameters) if self.cell.mode == "training" else 0
-        given, updated = Answer(out, tuple(rest[:count])), rest[count:]
         finding = audit.direct(given)
         if finding is None:
-            of_weights, of_layers = apart.ask("tapped")
-            out, *rest = apart.exchange.take(1 + of_weights + of_layers)
-            tapped = Answer(out, tuple(rest[:of_weights]), tuple(rest[of_weights:]))
-            finding = audit.replay(given, tapped)
+            finding = audit.replay(given, process.call(Subject.tapped))
         if updated and when == "before" and finding.passed:  # its optimiser has gathered nothing
-            wrong = wrong_update(audit.question, self.cell.optimiser, given.gradients, updated)
+            settings = self.cell.optimiser
+            wrong = wrong_update(audit.question, settings, given.gradients, updated)
             finding = replace(finding, passed=wrong is None, reason=wrong)
-        apart.exchange.clear()
-        return Audited(finding, coding.vote(given.out.float(), self.cell.network.classes))
+        votes = coding.vote(given.out.float(), self.cell.network.classes)
+        return finding, Expected(votes, labels_of(audit.question))
 
     def _audit(self, when: When, case: Case) -> Audit:
         key = when, replace(case, framework="")  # whose it is does not matter
         if key not in self._audits:
             device = torch.device(self.cell.device)
-            self._audits[key] = Audit(self.cell.network, self._question(when, case), device)
+            self._audits[key] = Audit(self.cell.network, self.question(when, case), device)
         return self._audits[key]
 
     def forget(self) -> None:
         """Lets go of what the reference answered, and of its memory."""
         self._audits.clear()
         allocator.release()
+
+
+def row_of(row: Record, when: When, finding: Finding) -> AuditRow:
+    """An audit as a row of its case."""
+    return AuditRow(
+        **vars(row),
+        exam=EXAM,
+        when=when,
+        way=finding.way,
+        passed=finding.passed,
+        reason=shortened(finding.reason) if finding.reason else None,
+        spikes=finding.spikes,
+        mismatches=finding.mismatches,
+        near_ties=finding.near_ties,
+        gradient_error=finding.gradient_error,
+        gradient_cosine=finding.gradient_cosine,
+    )
+
+
+def wrong_update(
+    asked: Question,
+    settings: SGD | Adam,
+    gradients: Sequence[Tensor],
+    updated: Sequence[Tensor],
+) -> str | None:
+    """What is wrong with the first update of a contender's weights by an optimiser of its own, in a
+    sentence; None where it is what torch's does with the same gradients.
+    """
+    shapes = [tuple(each.shape) for each in asked.parameters]
+    if [tuple(each.shape) for each in updated] != shapes:
+        return f"its new weights have the shapes {[tuple(each.shape) for each in updated]}"
+    expected = [nn.Parameter(each.clone()) for each in asked.parameters]
+    for parameter, gradient in zip(expected, gradients, strict=True):
+        parameter.grad = gradient.to(parameter.dtype)
+    step.optimiser(expected, settings).step()
+    for n, (old, new, given) in enumerate(zip(asked.parameters, expected, updated, strict=True), 1):
+        change = (new.detach() - old).abs().max()
+        bound = OF_CHANGE[asked.precision] * change + OF_WEIGHT[asked.precision] * old.abs().max()
+        off = (given - new.detach()).abs().max()
+        if not bool(torch.isfinite(off)) or off > bound:
+            return (
+                f"its optimiser does not do what {settings} does: of its parameters the "
+                f"{n}th is off by {float(off):.1e}, the largest change is {float(change):.1e}"
+            )
+    return None

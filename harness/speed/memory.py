@@ -12,9 +12,9 @@ import psutil
 import torch
 
 from harness.adapter import Adapter
-from harness.spec import Network
-from harness.speed.iteration import Workload
-from harness.speed.ready import loaded
+from harness.proof.answer import Question
+from harness.spec import Case, Network
+from harness.speed.iteration import built_to_try, labels_of
 from harness.system import allocator, footprint
 
 # Runs every kind of layer once, so that code which loads on first use is in the base, not the peak.
@@ -29,27 +29,28 @@ class Meter:
     base: int  # bytes
 
     @classmethod
-    def over(cls, adapter: Adapter, work: Workload) -> Meter:
+    def over(cls, adapter: Adapter, case: Case, asked: Question) -> Meter:
         """Over what the process holds now, once a tiny network has run. Raises what that raises.
 
         What is free by then goes back to the system: else it would be in the base, and whoever
         takes it again would seem to need nothing.
         """
-        network = work.case.network
+        network, device = case.network, torch.device(case.device)
         tiny = Network.parse(
             _FIRST_USE, input_shape=network.input_shape, lif=network.lif, neunorm=network.neunorm
         )
-        first = work.first(steps=2, samples=2)
-        tried = loaded(adapter, replace(first, case=replace(first.case, network=tiny)))
+        steps, samples = min(2, case.T), min(2, case.batch_size)
+        small = replace(case, T=steps, batch_size=samples, network=tiny)
+        x, labels = asked.x[:steps, :samples], labels_of(asked)[:samples]
+        tried = built_to_try(adapter, small, x, labels)
         tried.run()
         tried.close()
-        if work.device.type == "cuda":
+        if device.type == "cuda":
             torch.cuda.synchronize()
-            return cls(work.device, torch.cuda.memory_allocated())
+            return cls(device, torch.cuda.memory_allocated())
         allocator.release()
-        return cls(
-            work.device, sum(each.memory_info().rss for each in footprint.family(os.getpid()))
-        )
+        family = footprint.family(os.getpid())
+        return cls(device, sum(each.memory_info().rss for each in family))
 
     def start(self) -> None:
         """The iteration begins whose peak is wanted."""

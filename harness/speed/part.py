@@ -3,8 +3,8 @@
 Its time is then scaled in proportion, which is said wherever it is shown. That it is proportional
 is measured first, here: the part against its half or its double, in samples and in steps, wherever
 it is fewer than the whole has. (One sample at all steps took im2col and a product 2.5 s, and twenty
-16 s.) Whoever is so slow is examined on a network of an eighth of the width; the audits are of what
-is timed, as everybody's.
+16 s.) A contender that is so slow is examined on a network of an eighth of the width; the audits
+are of what is timed, as everybody's.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ import torch
 
 from harness.adapter import Adapter, trainer_of
 from harness.spec import Case, paper
-from harness.speed.iteration import Workload
-from harness.speed.ready import loaded
+from harness.speed.iteration import built_to_try
 from harness.system import clock
 
 LONGEST = 25.0  # seconds of an iteration that is run whole
@@ -30,7 +29,7 @@ PARTS = (10.0, 20.0)
 # hangs on it is on tens of times. What is scaled wrongly is off by far more (im2col: 3.8 times).
 PROPORTIONAL = 0.2
 NARROW = Fraction(1, 8)  # of the width, of the network that it is examined on
-TRIED = 2  # times; the shorter counts
+TRIES = 2  # of which the shorter counts
 
 
 @dataclass(frozen=True)
@@ -45,20 +44,9 @@ class Part:
         """Samples at one step each: what time is to be proportional to."""
         return self.steps * self.samples
 
-    def beside(self, whole: Part) -> Iterator[Part]:
-        """Half of it, or about, or twice as much, in each way that it is less than the whole."""
-        if self.samples < whole.samples:
-            yield replace(self, samples=_half_or_two(self.samples))
-        if self.steps < whole.steps:
-            yield replace(self, steps=_half_or_two(self.steps))
-
     def of(self, case: Case) -> Case:
         """The case that is run."""
         return replace(case, T=self.steps, batch_size=self.samples)
-
-
-def _half_or_two(count: int) -> int:
-    return count // 2 if count > 1 else 2
 
 
 class NotProportional(Exception):
@@ -73,9 +61,11 @@ def part_of(adapter: Adapter, case: Case) -> Part | None:
     if trainer_of(adapter) is None:
         return None
     whole = Part(case.T, case.batch_size)
-    in_a_second = _guessed(adapter, case, whole)
+    in_a_second = _guess(adapter, case, whole)
+    if not in_a_second:
+        return None
     failed = NotProportional()
-    for limit in PARTS if in_a_second else ():
+    for limit in PARTS:
         part = _largest(whole, limit * in_a_second)
         spent = seconds(adapter, case, part)
         if spent * whole.amount / part.amount <= LONGEST:
@@ -86,12 +76,10 @@ def part_of(adapter: Adapter, case: Case) -> Part | None:
             failed = error
         else:
             return part
-    if in_a_second:
-        raise failed
-    return None
+    raise failed
 
 
-def _guessed(adapter: Adapter, case: Case, whole: Part) -> float:
+def _guess(adapter: Adapter, case: Case, whole: Part) -> float:
     """How much is run in a second, by the smallest parts; 0 where the whole is soon over."""
     amount = 0.0
     for tried in (Part(1, 1), Part(whole.steps, 1)):  # the first tells less, and is soon known
@@ -117,28 +105,36 @@ def _check(adapter: Adapter, case: Case, part: Part, spent: float) -> None:
     take less or more in proportion.
     """
     whole = Part(case.T, case.batch_size)
-    for beside in part.beside(whole):
-        other = seconds(adapter, case, beside)
-        found = spent / part.amount / (other / beside.amount)
+    for other in _others(part, whole):
+        taken = seconds(adapter, case, other)
+        found = spent / part.amount / (taken / other.amount)
         if abs(found - 1) > PROPORTIONAL:
             raise NotProportional(
                 f"an iteration would take about {spent * whole.amount / part.amount:,.0f} s, and "
                 f"cannot be scaled: {part.samples} samples at {part.steps} steps take "
-                f"{spent:.1f} s, {beside.samples} at {beside.steps} take {other:.1f} s"
+                f"{spent:.1f} s, {other.samples} at {other.steps} take {taken:.1f} s"
             )
+
+
+def _others(part: Part, whole: Part) -> Iterator[Part]:
+    """Half of it, or about, or twice as much, in each way that it is less than the whole."""
+    if part.samples < whole.samples:
+        yield replace(part, samples=part.samples // 2 or 2)
+    if part.steps < whole.steps:
+        yield replace(part, steps=part.steps // 2 or 2)
 
 
 def seconds(adapter: Adapter, case: Case, part: Part) -> float:
     """Of one iteration on so much of made-up data, which take as long as others."""
+    steps = 1 if paper.settings(case.dataset).static else part.steps
     generator = torch.Generator().manual_seed(0)
-    static = paper.settings(case.dataset).static
-    shape = (1 if static else part.steps, part.samples, *case.network.input_shape)
+    x = torch.rand((steps, part.samples, *case.network.input_shape), generator=generator)
     labels = torch.zeros(part.samples, dtype=torch.int64)
-    work = Workload(part.of(case), torch.rand(shape, generator=generator), labels, static)
-    ready = loaded(adapter, work)
-    found = clock.seconds(ready.run, work.device)
-    for _ in range(TRIED - 1):
+    ready = built_to_try(adapter, part.of(case), x, labels)
+    device = torch.device(case.device)
+    found = clock.seconds(ready.run, device)
+    for _ in range(TRIES - 1):
         if found < PARTS[0] / 2:
-            found = min(found, clock.seconds(ready.run, work.device))
+            found = min(found, clock.seconds(ready.run, device))
     ready.close()
     return found

@@ -1,4 +1,4 @@
-"""Which cell has its next round when.
+"""Which cell has its next round when, within the budget and the memory.
 
 A machine's speed drifts over minutes, and what a framework takes above the floor is memory traffic
 that drifts by itself. So a cell is not measured at one go: it stays ready as long as memory lasts,
@@ -12,19 +12,15 @@ from dataclasses import dataclass
 from functools import partial
 from math import inf
 
-import torch
-
 import adapters
 from adapters import facts
 from harness import datasets
 from harness.records.build import Run
 from harness.records.ledger import Ledger
 from harness.spec import Access, Budget, Case, cells
-from harness.speed.apart import Host
 from harness.speed.cell import Cell
+from harness.speed.contender import Host
 from harness.speed.descents import descend
-from harness.speed.inside import Setting
-from harness.speed.inside.network import Find
 from harness.system import clock, footprint
 from harness.system.child import preload
 
@@ -52,38 +48,29 @@ class Measured:
     before: tuple[str, ...] = ()  # keys of its rows, where an earlier run had measured it
 
 
-@dataclass(frozen=True)
-class Contest:
-    """How contenders run: who finds their adapters, and how long one may say nothing."""
-
-    find: Find = adapters.load
-    silence: float = inf  # seconds
-
-
 def run(
     cases: tuple[Case, ...],
     ledger: Ledger,
     access: Access,
     budget: Budget,
     at: Run,
-    contest: Contest | None = None,
+    host: Host | None = None,
 ) -> Iterator[Measured]:
     """Measures all cases, keeps each row as it comes, and says how far it is.
 
     A case that fails becomes a row with its reason; the others go on. What an earlier run has
-    measured is not measured again. Raises UsageError where rows cannot be written, and Busy where
-    another process measures the same.
+    measured is not measured again. Raises UsageError where rows cannot be written.
     """
-    contest = contest or Contest()
     frameworks = {case.framework.partition(":")[0] for case in cases}
     preload(*(f"adapters.{each}" for each in facts.preloadable(frameworks & {*adapters.names()})))
-    setting = Setting(torch.get_num_threads(), budget.allocator)
-    schedule = Schedule(budget)
-    host = Host(contest.find, setting, contest.silence, schedule.alive)
-    schedule.cells = [
-        Cell(cell, group, at, ledger, _request(cell, access), host, budget.seconds)
-        for cell, group in cells(cases).items()
-    ]
+    host = host or Host()
+    schedule = Schedule(
+        budget,
+        [
+            Cell(cell, group, at, ledger, _request(cell, access), host, budget.seconds)
+            for cell, group in cells(cases).items()
+        ],
+    )
     try:
         yield from schedule.events()
     finally:
@@ -102,11 +89,6 @@ def _request(cell: Case, access: Access) -> datasets.Request:
     )
 
 
-def _weight(cell: Case) -> float:
-    """A cell's share of the work, in multiply-accumulates of one forward pass."""
-    return float(cell.network.macs * cell.T * cell.batch_size) + OVERHEAD_MACS
-
-
 def _measured(cell: Cell) -> Measured:
     return Measured(cell.case, cell.number, cell.before)
 
@@ -114,13 +96,11 @@ def _measured(cell: Cell) -> Measured:
 class Schedule:
     """Prepares the cells in order, and spreads each one's rounds over the rest of the run."""
 
-    def __init__(self, budget: Budget) -> None:
-        self.budget = budget
-        self.cells: list[Cell] = []
+    def __init__(self, budget: Budget, cells: list[Cell]) -> None:
+        self.budget, self.cells = budget, cells
         self.deadline = clock.Deadline.after(budget.seconds)
         self.open: list[Cell] = []  # prepared, and may get more rounds
         self.prepared: dict[Cell, float] = {}  # parts of each one's preparation, in [0, 1]
-        self.doing: tuple[Cell, str] | None = None
 
     def events(self) -> Iterator[Measured]:
         """What is measured, in order."""
@@ -151,17 +131,11 @@ class Schedule:
         self.prepared[cell] = 1.0
 
     def _descend(self, cell: Cell) -> None:
-        """Who was audited in bf16 trains, where it has not yet."""
+        """Has those train that were audited in bf16, where they have not yet."""
         for row in cell.mixed:
-            descend(row, cell.attempts, cell.host, partial(self._say, cell))
-
-    def alive(self) -> None:
-        """Says that it waits for who is at work."""
-        if self.doing is not None:
-            self._say(*self.doing)
+            descend(row, cell.ledger, cell.host, partial(self._say, cell))
 
     def _say(self, cell: Cell, what: str) -> None:
-        self.doing = cell, what
         cell.ledger.owner.say(self.fraction, f"{cell.case.dataset} {cell.case.scale}: {what}")
 
     @property
@@ -169,7 +143,8 @@ class Schedule:
         """How far the run is, in [0, 1]."""
         done, total = 0.0, 0.0
         for cell in self.cells:
-            weight = _weight(cell.case)
+            # its share of the work, in multiply-accumulates of one forward pass
+            weight = cell.case.network.macs * cell.case.T * cell.case.batch_size + OVERHEAD_MACS
             total += weight
             ready = self.prepared.get(cell, 0.0)
             ended = ready == 1.0 and cell not in self.open
@@ -184,7 +159,7 @@ class Schedule:
 
     def _make_room(self, cell: Cell) -> Iterator[Cell]:
         """Ends open cells, the largest first, until the next one fits into memory beside them."""
-        while self.open and footprint.available_mib(cell.device.type) < cell.needed_mib:
+        while self.open and footprint.available_mib(cell.case.device) < cell.needed_mib:
             largest = max(self.open, key=lambda each: each.held_mib)
             self._close(largest)
             yield largest
