@@ -21,16 +21,15 @@ from typing import Any
 import golden_exam
 import golden_keys
 import golden_numerics
-import golden_protocol
 import torch
 
 import adapters
-from harness.records.identity import EXAM, NUMERICS, PROTOCOL
+from harness.records.identity import EXAM, NUMERICS
 from harness.spec import ANN
 
 FOLDER = Path(__file__).with_name("goldens")
 RENEW = "python tests/golden.py --renew"
-FILES = ("numerics", "protocol", "exam", "keys")
+FILES = ("numerics", "exam", "keys")
 # Relative: other processors round apart, most where first weights were drawn in float32.
 CLOSE, NEAR = 1e-12, 1e-6
 DRAWS = "draws"
@@ -77,8 +76,6 @@ def _entries(file: str) -> Iterator[Entry]:
                 if name not in (ANN, DRAWS):
                     numbers["REVISION"] = adapters.revision(name)
                 yield Entry(name, numbers, made, NEAR if name == DRAWS else CLOSE)
-        case "protocol":
-            yield from _of({"PROTOCOL": PROTOCOL}, golden_protocol.made())
         case "exam":
             yield from _of({"EXAM": EXAM}, golden_exam.made())
         case _:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 
@@ -16,6 +17,7 @@ from harness.reference.network import ReferenceNetwork
 from harness.spec import Network
 
 T, BATCH = 4, 4  # of what is timed; exams are of fewer samples
+HELD = 64 * 2**20  # bytes that a greedy one holds
 
 
 def _is_timed(x: Tensor) -> bool:
@@ -31,12 +33,6 @@ class ThreeThreads(ReferenceNetwork):
 class Deterministic(ReferenceNetwork):
     def forward(self, x: Tensor) -> Tensor:
         torch.use_deterministic_algorithms(True)
-        return super().forward(x)
-
-
-class StopsTheClock(ReferenceNetwork):
-    def forward(self, x: Tensor) -> Tensor:
-        time.perf_counter = lambda: 0.0  # noqa: TID251 that is what it does
         return super().forward(x)
 
 
@@ -66,6 +62,15 @@ class Hangs(ReferenceNetwork):
     def forward(self, x: Tensor) -> Tensor:
         if _is_timed(x):
             time.sleep(3600)
+        return super().forward(x)
+
+
+class Stops(ReferenceNetwork):
+    """Has the system stop its process."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if _is_timed(x):
+            os.kill(os.getpid(), signal.SIGSTOP)
         return super().forward(x)
 
 
@@ -102,16 +107,48 @@ class SaysWhereItCompiles(ReferenceNetwork):
         raise RuntimeError(cache_dir())
 
 
+class Greedy(ReferenceNetwork):
+    """Holds 64 MiB where it is timed."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if _is_timed(x):
+            held = torch.ones(HELD, dtype=torch.uint8)
+            return super().forward(x) + 0 * held[0]
+        return super().forward(x)
+
+
+class Littering(Greedy):
+    """Takes as much on its first use, and lets it go."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not _is_timed(x):
+            torch.ones(HELD, dtype=torch.uint8)
+        return super().forward(x)
+
+
+class FailsOnFirstUse(ReferenceNetwork):
+    """Has no network of the size that the first use takes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not _is_timed(x):
+            raise RuntimeError("no such small network")
+        return super().forward(x)
+
+
 MODULES: dict[str, type[nn.Module]] = {
     "threads": ThreeThreads,
     "deterministic": Deterministic,
-    "clock": StopsTheClock,
     "burns": Burns,
     "exits": Exits,
     "hangs": Hangs,
+    "stops": Stops,
     "remembers": Remembers,
     "tires": Tires,
     "compiles": SaysWhereItCompiles,
+    "greedy": Greedy,
+    "littering": Littering,
+    "first-use": FailsOnFirstUse,
+    "compiled": ReferenceNetwork,
 }
 
 
@@ -124,4 +161,4 @@ def find(name: str) -> Adapter:
     def build(network: Network) -> nn.Module:
         return MODULES[variant](network)
 
-    return Variant((), build)
+    return Variant((), build, compiled=variant == "compiled")

@@ -10,7 +10,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-import beside
+import in_process
 import pytest
 import torch
 from conftest import TORCH
@@ -23,10 +23,9 @@ from harness.records import AuditRow, DescentRow, IterationRow, Record, Store, i
 from harness.records.ledger import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Case
-from harness.speed import descents, schedule
-from harness.speed.apart import Apart, Host
-from harness.speed.attempt import Attempts
-from harness.speed.inside import Setting
+from harness.speed import contender, descents, schedule
+from harness.speed.contender import Host
+from harness.system.child import Child
 from harness.training import descent, step
 from harness.training.descent import Course, Digits, Pupil, Terms, judged
 
@@ -122,14 +121,11 @@ def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(descent, "TERMS", SHORT)
     monkeypatch.setattr(schedule, "PAPER_ROUNDS", 3)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 3)
-    beside.plant(monkeypatch)
+    in_process.plant(monkeypatch)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # it is too small for more
     yield
     torch.set_num_threads(threads)
-
-
-START = Apart.start
 
 
 def mixed(name: str, **fields: object) -> Record:
@@ -140,9 +136,9 @@ def mixed(name: str, **fields: object) -> Record:
 def trained(out: Path, *names: str, **fields: object) -> list[DescentRow]:
     """The rows of their trainings in bf16."""
     ledger = Ledger(Store(out), Owner())
-    host = Host(find, Setting(1, "system"), math.inf, lambda: None)
+    host = Host(find=find)
     for name in names:
-        descents.descend(mixed(name, **fields), Attempts(ledger), host, lambda doing: None)
+        descents.descend(mixed(name, **fields), ledger, host, lambda doing: None)
     return of(rows_in(out), DescentRow)
 
 
@@ -196,7 +192,7 @@ def test_a_crash_costs_its_own_row_and_is_tried_again_by_another_run(tmp_path: P
 
 
 def test_it_trains_in_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Apart, "start", START)
+    monkeypatch.setattr(contender, "Child", Child)
     (row,) = trained(tmp_path, "planted:exits")
     assert "ended with exit code 3" in str(row.reason)
     assert (row.passed, row.finished, row.first_loss) == (False, False, None)
@@ -379,6 +375,6 @@ def test_every_framework_passes_at_full_length(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(descent, "TERMS", Terms())
-    monkeypatch.setattr(Apart, "start", START)
+    monkeypatch.setattr(contender, "Child", Child)
     (row,) = trained(tmp_path, name)
     assert row.passed, row.reason

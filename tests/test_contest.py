@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
-import beside
 import hostile_contenders
+import in_process
 import psutil
 import pytest
 import torch
-from test_schedule import Owner, case, of, rows_in
+from test_schedule import Owner, case, measure, of, rows_in
 
+from harness.proof.answer import Answer, Question
+from harness.proof.audit import Audit, Finding
 from harness.proof.subject import NOTHING_KNOWN
 from harness.records import EndedRow, IterationRow, Record, Row, Store, WarningRow
 from harness.records.build import Failed, Run, new_run
 from harness.records.ledger import Ledger
 from harness.reference.network import ReferenceNetwork
-from harness.spec import FLOOR, Access, Budget, Case
+from harness.spec import FLOOR, Access, Budget
 from harness.speed import cell, schedule
-from harness.speed.apart import Apart, Host
-from harness.speed.inside import Setting
-from harness.speed.judge import Audited, Judge, When
-from harness.speed.schedule import Contest
-from harness.system import footprint, machine
-from harness.system.clock import Deadline
+from harness.speed.contender import Host, Process, Subject
+from harness.speed.iteration import question
+from harness.system import clock, footprint, machine
 
 R = TypeVar("R", bound=Record)
-KEPT = Setting(threads=1, allocator="system")
+HOST = Host(find=hostile_contenders.find)
 
 
 @pytest.fixture(autouse=True)
@@ -43,10 +41,10 @@ def measured(out: Path, *names: str, silence: float = 60.0) -> list[Row]:
     at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
     ledger = Ledger(Store(out), Owner(), runs=(at.id,))
     cases = tuple(case(name) for name in names)
-    contest = Contest(hostile_contenders.find, silence)
-    budget = Budget(seconds=0.0, rounds=3, allocator="system")
+    budget = Budget(seconds=0.0, rounds=3)
     try:
-        list(schedule.run(cases, ledger, Access(out.parent), budget, at, contest))
+        host = replace(HOST, silence=silence)
+        list(schedule.run(cases, ledger, Access(out.parent), budget, at, host))
     finally:
         ledger.release()
     return rows_in(out)
@@ -63,38 +61,43 @@ def test_what_a_contender_sets_is_its_own_and_said(tmp_path: Path) -> None:
     assert not of(rows, EndedRow)
 
 
-def test_a_contender_that_stops_its_clock_is_timed_by_ours(tmp_path: Path) -> None:
-    rows = measured(tmp_path, "reference", "planted:clock")
-    times = {row.contender: row.seconds for row in of(rows, IterationRow)}
-    assert times["planted:clock"] > 1e-3
+def test_one_that_dies_hangs_or_computes_less_later_costs_its_own_row(tmp_path: Path) -> None:
+    names = ("exits", "hangs", "stops", "remembers", "tires")
+    rows = measured(tmp_path, "reference", *(f"planted:{name}" for name in names), silence=20.0)
+    ended = {row.variant: row for row in of(rows, EndedRow)}
+    assert set(ended) == set(names)
+    assert "exit code 3" in ended["exits"].reason
+    for name in ("hangs", "stops"):
+        assert "said nothing for 20 s" in ended[name].reason
+    for name in ("remembers", "tires"):
+        assert ended[name].status == "not comparable"
+        assert "is not what was audited" in ended[name].reason
+    for timed in ("reference", "floor"):
+        rounds = [row.round for row in of(rows, IterationRow, framework=timed, twin=False)]
+        assert rounds == [1, 2, 3]
 
 
-@pytest.mark.slow
-def test_one_that_exits_or_hangs_costs_its_own_row(tmp_path: Path) -> None:
-    rows = measured(tmp_path, "reference", "planted:exits", "planted:hangs", silence=20.0)
-    ended = {row.contender: row.reason for row in of(rows, EndedRow)}
-    assert "ended with exit code 3" in ended["planted:exits"]
-    assert "said nothing for" in ended["planted:hangs"]
-    timed = [row.round for row in of(rows, IterationRow) if row.contender == "reference"]
-    assert timed == [1, 2, 3]
+def test_a_start_has_a_limit_of_its_own(tmp_path: Path) -> None:
+    process = Process(case("reference"), replace(HOST, silence=0.01))
+    try:
+        with pytest.raises(Failed, match="said nothing"):
+            process.call(Subject.build, asked("reference"))
+    finally:
+        process.end()
 
 
-@pytest.mark.parametrize("name", ["remembers", "tires"])
-def test_one_that_computes_less_once_it_was_audited_is_found(tmp_path: Path, name: str) -> None:
-    rows = measured(tmp_path, "reference", f"planted:{name}")
-    (ended,) = of(rows, EndedRow)
-    assert (ended.contender, ended.status) == (f"planted:{name}", "not comparable")
-    assert "a timed iteration is not what was audited" in ended.reason
-
-
-def built(name: str) -> Apart:
-    """A planted contender in its process, built and ready for an iteration."""
-    apart = Apart.start(case(name), Host(hostile_contenders.find, KEPT, math.inf, lambda: None))
-    weights = [torch.zeros_like(each) for each in ReferenceNetwork(case(name).network).parameters()]
+def asked(name: str) -> Question:
+    given = case(name)
+    weights = tuple(map(torch.zeros_like, ReferenceNetwork(given.network).parameters()))
     inputs, labels = torch.rand(1, 4, 3, 32, 32), torch.arange(4)
-    apart.ask("build", apart.give([*weights, inputs, labels]))
-    apart.ask("ready", 0)
-    return apart
+    return question(given, tuple(each.detach() for each in weights), inputs, labels)
+
+
+def built(name: str) -> Process:
+    """A planted contender in its process, built."""
+    process = Process(case(name), HOST)
+    process.call(Subject.build, asked(name))
+    return process
 
 
 def test_each_compiles_where_nothing_was_compiled_before(
@@ -103,24 +106,23 @@ def test_each_compiles_where_nothing_was_compiled_before(
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     found = []
     for _ in range(2):
-        apart = built("planted:compiles")
-        folder = Path(apart.compiled.name)
+        process = built("planted:compiles")
+        folder = Path(process.compiled.name)
         with pytest.raises(Failed, match=str(folder)):
-            apart.seconds()
+            process.call(Subject.turn, 0)
         (folder / "a kernel").touch()
-        apart.end()
+        process.end()
         assert not folder.exists()
         found.append(folder)
     assert len({*found, tmp_path}) == 3
 
 
-def test_who_has_no_turn_is_stopped_with_all_that_it_left_running() -> None:
-    apart = built("planted:burns")
+def test_one_that_has_no_turn_is_stopped_with_all_that_it_left_running() -> None:
+    contender = built("planted:burns")
     try:
-        apart.seconds()
-        apart.report()
-        process = psutil.Process(apart.child.process.pid)
-        deadline = Deadline.after(10)
+        contender.call(Subject.turn, 0)
+        process = psutil.Process(contender.child.pid)
+        deadline = clock.Deadline.after(10)
         while process.status() != psutil.STATUS_STOPPED:
             assert deadline.left > 0
             time.sleep(0.01)
@@ -128,52 +130,119 @@ def test_who_has_no_turn_is_stopped_with_all_that_it_left_running() -> None:
         time.sleep(0.3)
         assert process.cpu_times() == before
     finally:
-        apart.end()
+        contender.end()
 
 
-def test_who_fails_at_the_last_round_ends_and_so_do_all_with_their_cell(
+HELD_MIB = 64  # that a greedy contender holds
+
+
+def first(name: str) -> tuple[float | None, str]:
+    """The peak of its first iteration in a process, or why there is none."""
+    contender = built(name)
+    try:
+        found = contender.call(Subject.first)
+        assert found.turn.seconds > 0
+        return found.peak_mib, found.unmeasured
+    finally:
+        contender.end()
+
+
+def test_what_a_module_holds_is_in_its_memory_and_what_was_free_before_is_not_in_the_base() -> None:
+    (greedy, _), (plain, _), (littering, _) = map(
+        first, ("planted:greedy", "reference", "planted:littering")
+    )
+    assert greedy is not None and plain is not None and littering is not None and plain > 0
+    assert 0.9 * HELD_MIB < greedy - plain < 1.5 * HELD_MIB
+    assert littering == pytest.approx(greedy, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("first-use", "RuntimeError: no such small network"), ("compiled", "a compiler works in")],
+)
+def test_where_memory_cannot_be_measured_the_time_stands(name: str, why: str) -> None:
+    peak, reason = first(f"planted:{name}")
+    assert peak is None and reason.startswith(why)
+
+
+def test_one_that_fails_at_the_last_round_ends_and_so_do_all_with_their_cell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started = beside.plant(monkeypatch)
+    started = in_process.plant(monkeypatch)
+    direct, audits = Audit.direct, list[Audit]()
 
-    def failed(judge: Judge, apart: Apart, when: When, case: Case) -> Audited:
-        audited = audit(judge, apart, when, case)
-        wrong = replace(audited.finding, passed=False, reason="it tired")
-        return replace(audited, finding=wrong) if when == "after" else audited
+    def failed(audit: Audit, given: Answer) -> Finding | None:
+        audits.append(audit)
+        found = direct(audit, given)
+        assert found is not None
+        return found if len(audits) == 1 else replace(found, passed=False, reason="it tired")
 
-    audit = Judge.audit
-    monkeypatch.setattr(Judge, "audit", failed)
+    monkeypatch.setattr(Audit, "direct", failed)
     rows = measured(tmp_path, "reference")
     assert [row.reason for row in of(rows, EndedRow)] == ["it tired"]
     assert len(started) >= 4 and all(each.ended for each in started)
 
 
 @pytest.mark.parametrize(("free", "lean"), [(10.0, 1), (90.0, 1), (110.0, 0)])
-def test_room_is_made_for_who_starts_with_some_to_spare_and_the_largest_gives_it(
+def test_room_is_made_for_one_that_starts_with_some_to_spare_and_the_largest_gives_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: float, lean: int
 ) -> None:
-    started = beside.plant(monkeypatch)
+    started, released = in_process.plant(monkeypatch), list[Subject]()
     needed = footprint.iteration_mib(case("reference")) + footprint.weights_mib(case("reference"))
 
     def available(device: str) -> float:  # short of room once both floors are there
-        cases = [cast(beside.InThisProcess, each.child).case for each in started]
-        both = sum(each.framework == FLOOR for each in cases) == 2
-        return needed + (free if both else 1000.0) + 200.0 * sum(each.lean for each in started)
+        subjects = [each.subject for each in started if each.subject]
+        both = sum(each.case.framework == FLOOR for each in subjects) == 2
+        return needed + (free if both else 1000.0) + 200.0 * len({*released})
 
+    monkeypatch.setattr(Subject, "release", released.append)
     monkeypatch.setattr(footprint, "available_mib", available)
     monkeypatch.setattr(footprint, "spare_mib", lambda: 100.0)
-    monkeypatch.setattr(Apart, "held_mib", property(lambda each: float(started.index(each))))
+    held = property(lambda each: float(started.index(each.child)))
+    monkeypatch.setattr(Process, "held_mib", held)
     assert not of(measured(tmp_path, "reference"), EndedRow)
-    *_, floor, again, reference = started
-    assert not floor.lean and not reference.lean
-    assert [each for each in started if each.lean] == [again][:lean]
+    *_, floor, again, reference = (each.subject for each in started)
+    assert floor not in released and reference not in released
+    assert {*released} == {*[again][:lean]}
 
 
-def test_what_breaks_the_pipe_is_a_reason() -> None:
-    host = Host(hostile_contenders.find, KEPT, 30.0, lambda: None)
-    apart = Apart.start(case("reference"), host)
-    try:
-        with pytest.raises(Failed, match="KeyError"):
-            apart.ask("nothing of the kind")
-    finally:
-        apart.end()
+@pytest.mark.parametrize("rest", [-1.0, 1e9])
+def test_contenders_run_untimed_before_a_round_that_comes_after_a_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rest: float
+) -> None:
+    started = in_process.plant(monkeypatch)
+    turns, turn = list[Subject](), Subject.turn
+    monkeypatch.setattr(Subject, "turn", lambda own, roll: (turns.append(own), turn(own, roll))[1])
+    monkeypatch.setattr(cell, "WARM_SECONDS", 0.0001)
+    monkeypatch.setattr(cell, "REST_SECONDS", rest)
+    rows = measure(tmp_path, "reference")
+    rounds = max(row.round for row in of(rows, IterationRow))
+    assert rounds > 1
+    warm = rounds if rest < 0 else 1
+    reference = started[-1].subject
+    assert turns.count(reference) == rounds + warm
+
+
+def test_each_round_has_an_order_of_its_own_and_the_same_cell_the_same_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_process.plant(monkeypatch)
+    monkeypatch.setattr(schedule, "PAPER_ROUNDS", 6)
+    monkeypatch.setattr(schedule, "MOST_ROUNDS", 6)
+    monkeypatch.setattr(cell.Cell, "known", False)
+    found = []
+    for n in range(2):
+        out = tmp_path / str(n)
+        list_of = of(measure(out, "reference", "reference:channels-last"), IterationRow)
+        found.append([(row.round, row.contender, row.twin) for row in list_of])
+    assert found[0] == found[1]
+    orders = [[each[1:] for each in found[0] if each[0] == n] for n in (1, 2, 3)]
+    assert all(len(order) == 4 for order in orders)
+    assert any(order != orders[0] for order in orders)
+
+
+def test_a_device_is_synchronised_on_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    monkeypatch.setattr(clock, "synchronise", lambda device: events.append("synchronise"))
+    clock.seconds(lambda: events.append("work"), torch.device("cpu"))
+    assert events == ["synchronise", "work", "synchronise"]

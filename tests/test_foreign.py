@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import beside
+import in_process
 import pytest
 import torch
 from test_schedule import TINY, case, rows_in, run
@@ -35,8 +35,7 @@ from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
 from harness.spec import Adam, Network, paper
 from harness.speed import memory, part, schedule
-from harness.speed.apart import Apart
-from harness.speed.foreign import OfTrainer
+from harness.speed.iteration import OfTrainer
 from harness.speed.part import NotProportional, Part, part_of
 from harness.system import clock
 from harness.training import step
@@ -174,7 +173,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapters, "load", find)
     monkeypatch.setattr(memory.Meter, "peak_mib", lambda meter: 12.34)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 3)
-    beside.plant(monkeypatch)
+    in_process.plant(monkeypatch)
 
 
 def measured(out: Path, *frameworks: str, **changes: Any) -> list[Row]:
@@ -270,7 +269,6 @@ def clocked(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[int, int], float
     monkeypatch.setattr(part, "PARTS", (60.0,))
     monkeypatch.setattr(part, "LONGEST", 60.0)
     monkeypatch.setattr(clock, "seconds", taken)
-    monkeypatch.setattr(Apart, "seconds", lambda apart: apart.ask("iterate"))
 
 
 def test_what_takes_too_long_is_run_in_part_and_scaled(

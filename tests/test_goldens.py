@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import golden
 import golden_exam
 import golden_numerics
-import golden_protocol
 import pytest
 from golden import Entry
 
@@ -21,8 +17,6 @@ from harness.proof import certificate, exam
 from harness.proof.rules import Allowed
 from harness.reference.network import StepNetwork
 from harness.reference.neuron import LIFCell
-from harness.speed import cell, contenders, judge, schedule
-from harness.speed.inside import network, turns
 
 
 @pytest.mark.parametrize("file", golden.FILES)
@@ -56,57 +50,6 @@ def test_numerics_move_with_a_constant_of_the_neuron(changes: dict[str, float]) 
 def made_of(adapter: Adapter) -> object:
     with golden.one_thread():
         return json.loads(json.dumps(golden_numerics.computed_by(adapter)))
-
-
-def _one_order(patch: pytest.MonkeyPatch) -> None:
-    class InOrder:
-        def __init__(self, seed: str) -> None: ...
-
-        def shuffle(self, names: list[str]) -> None: ...
-
-    patch.setattr(cell, "random", SimpleNamespace(Random=InOrder))
-
-
-def _set(module: Any, name: str, value: object) -> Callable[[pytest.MonkeyPatch], None]:
-    return lambda patch: patch.setattr(module, name, value)
-
-
-def _no_audit_after(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(contenders.Contenders, "audit_after", lambda *given: None)
-
-
-def _the_same_batch_at_the_end(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(contenders.Contenders, "ask_another", lambda *given: None)
-
-
-def _no_memory_of_the_first(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(network, "_meter", lambda adapter, work: "nobody wants to know")
-
-
-def _garbage_is_left(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(turns.Turns, "ready", lambda turns: None)
-
-
-PROTOCOLS = {
-    "initial weights on other samples": _set(judge, "CALIBRATION_SAMPLES", 3),
-    "a shorter warm-up": _set(contenders, "WARM_SECONDS", 0.5),
-    "more rounds": _set(schedule, "MOST_ROUNDS", 21),
-    "rounds that are known sooner": _set(cell, "WITHIN", 0.5),
-    "fewer rounds that each cell gets": _set(golden_protocol, "ROUNDS", 4),
-    "another order": _one_order,
-    "no audit after the rounds": _no_audit_after,
-    "the same batch at the end": _the_same_batch_at_the_end,
-    "memory of another iteration": _no_memory_of_the_first,
-    "garbage that is collected in a turn": _garbage_is_left,
-}
-
-
-@pytest.mark.parametrize("change", PROTOCOLS.values(), ids=PROTOCOLS)
-def test_protocol_moves_with(
-    change: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    change(monkeypatch)
-    assert "raise PROTOCOL in harness/records/identity.py" in next(golden.moved("protocol"))
 
 
 def test_exam_moves_with_each_of_its_rules(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -256,7 +256,7 @@ def test_cases_of_all_suites_have_keys_of_their_own(keys: dict[str, str]) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("package", "old", "new"),
-    [("harness.training", "epoch", "passes"), ("harness.speed", "protocol", "turns")],
+    [("harness.training", "epoch", "passes"), ("harness.speed", "judge", "audits")],
 )
 def test_a_renamed_module_moves_no_key_and_no_golden(
     folder: Path, keys: dict[str, str], package: str, old: str, new: str
@@ -264,7 +264,7 @@ def test_a_renamed_module_moves_no_key_and_no_golden(
     rename(folder, package, old, new)
     found = asked(folder)
     assert found.keys == keys
-    assert found.moved == {"numerics": [], "protocol": [], "exam": [], "keys": []}
+    assert found.moved == {"numerics": [], "exam": [], "keys": []}
 
 
 @pytest.mark.slow
@@ -298,9 +298,6 @@ class Change:
 
 
 CHANGES = {
-    "warm-up": Change(
-        "harness/speed/contenders.py", "WARM_SECONDS = 1.0", "WARM_SECONDS = 0.2", "protocol"
-    ),
     "tolerance": Change(
         "harness/proof/rules.py",
         "fp64: Allowed = Allowed(gradient_error=1e-12",

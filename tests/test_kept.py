@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
-import torch
 from rows import CASE
 
 import adapters
 from harness.spec import FLOOR
-from harness.speed import inside
-from harness.speed.exchange import Exchange
-from harness.system import allocator, kept, machine
-from harness.system.former_child import Ends
+from harness.speed import contender
+from harness.system import kept, machine
 from harness.system.kept import Shelf
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
@@ -79,31 +75,9 @@ def test_a_timed_contender_has_measurements_of_its_own(monkeypatch: pytest.Monke
     assert SHELF.get(("a",), never) == 0.6
 
 
-class Gone:
-    """What a contender's process is given of an owner who is gone as soon as it is there."""
-
-    def enter(self) -> None:
-        assert not kept._alone
-
-    def say(self, said: object) -> None:
-        assert said == ["here"] and kept._alone
-
-    def hear(self) -> Any:
-        raise EOFError
-
-
-def test_a_contenders_process_measures_for_itself(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_contenders_process_measures_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept, "_alone", False)
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # it is set, and undone behind the test
-    monkeypatch.setattr(allocator, "choose", lambda wanted: None)
-    setting, exchange = inside.Setting(torch.get_num_threads(), "keep"), Exchange.made()
-    monkeypatch.setattr(Exchange, "at", lambda end: exchange)
-    with exchange.handed() as handed:
-        case = replace(CASE, framework=FLOOR)
-        inside.main(cast(Ends, Gone()), case, adapters.load, handed, setting, str(tmp_path))
-    exchange.close()
+    contender.begin(replace(CASE, framework=FLOOR), adapters.load)
     assert kept._alone
 
 

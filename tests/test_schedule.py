@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
-import beside
+import in_process
 import pytest
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,8 @@ from harness.records.ledger import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Access, Budget, Case, Network, UsageError, paper
 from harness.speed import cell, memory, schedule
-from harness.speed.schedule import Contest, Measured, Schedule
+from harness.speed.contender import Host
+from harness.speed.schedule import Measured, Schedule
 from harness.system import footprint, machine
 from harness.training import descent
 
@@ -112,7 +113,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "PAPER_ROUNDS", 3)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 3)
     monkeypatch.setattr(descent, "TERMS", replace(descent.TERMS, steps=2))
-    beside.plant(monkeypatch)
+    in_process.plant(monkeypatch)
 
 
 class Owner:
@@ -122,10 +123,8 @@ class Owner:
         self.stop_at = stop_at
         self.fractions: list[float] = []
         self.said: list[str] = []
-        self.attempted: list[Case] = []
 
-    def attempt(self, case: Case, patience: float = 0.0) -> None:
-        self.attempted.append(case)
+    def attempt(self, case: Case, patience: float = 0.0) -> None: ...
 
     def say(self, fraction: float, doing: str) -> None:
         self.fractions.append(fraction)
@@ -141,9 +140,9 @@ def run(
     at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
     ledger = Ledger(Store(out), owner or Owner(), runs=(at.id,))
     budget = Budget(seconds=seconds, rounds=3)
-    contest = Contest(find=adapters.load)
+    host = Host(find=adapters.load)
     try:
-        return list(schedule.run(cases, ledger, Access(out.parent), budget, at, contest))
+        return list(schedule.run(cases, ledger, Access(out.parent), budget, at, host))
     finally:
         ledger.release()
 
@@ -288,13 +287,6 @@ def test_progress_goes_up_and_names_the_cell(tmp_path: Path) -> None:
     assert owner.fractions == sorted(owner.fractions)
     assert owner.fractions[0] >= 0 and 0 < owner.fractions[-1] <= 1
     assert owner.said and all(each.startswith("cifar10 custom: ") for each in owner.said)
-
-
-def test_what_comes_next_is_said_before_it(tmp_path: Path) -> None:
-    owner = Owner()
-    run(tmp_path, case("reference"), owner=owner)
-    assert owner.attempted[0] == case("reference").cell
-    assert {each.framework for each in owner.attempted[1:]} == {"reference", "floor"}
 
 
 def test_what_was_measured_before_an_interruption_is_kept(tmp_path: Path) -> None:

@@ -1,0 +1,54 @@
+"""Contenders that compute in this process: what cells do with them, without waiting for a start."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from harness.speed import contender
+from harness.speed.contender import Subject
+from harness.system.child import Died
+
+
+class InThisProcess:
+    """Takes the place of a `Child`."""
+
+    pid = 2**30  # of nobody
+
+    def __init__(self, *setting: object, **settings: object) -> None:
+        self.subject: Subject | None = None
+        self.ended = False
+
+    def call(self, function: Callable[..., Any], *given: Any, silence: float) -> Any:
+        if function is contender.begin:
+            self.subject = Subject(*given)
+            return None
+        assert self.subject is not None and not self.ended
+        contender._subjects[:] = [self.subject]
+        try:
+            made = function(given[0], *pickle.loads(pickle.dumps(given[1:])))
+        except SystemExit as code:
+            raise Died(f"its process ended with exit code {code}") from None
+        return pickle.loads(pickle.dumps(made))
+
+    def stop(self) -> None: ...
+
+    def cont(self) -> None: ...
+
+    def end(self) -> None:
+        self.ended = True
+
+
+def plant(monkeypatch: pytest.MonkeyPatch) -> list[InThisProcess]:
+    """Has all contenders compute in this process; those that were started, as they come."""
+    started: list[InThisProcess] = []
+
+    def start(*setting: object, **settings: object) -> InThisProcess:
+        started.append(InThisProcess())
+        return started[-1]
+
+    monkeypatch.setattr(contender, "Child", start)
+    return started
