@@ -1,6 +1,6 @@
 """NIR files through the importers of other frameworks: every layer's spikes, as they compute them.
 
-Each has its layers under the names that `harness.formats.nir_out` gives: "01a_conv", "01b_lif", ...
+Each has its layers under the names that `nir_file.write` gives: "01a_conv", "01b_lif", ...
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import nirtorch
 import torch
 from torch import Tensor, nn
 
-from harness.formats.constants import DT
+from harness.formats.nir_file import DT
 from harness.reference.network import ReferenceNetwork
 from harness.reference.neuron import fire
 from harness.spec import Network

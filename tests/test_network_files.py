@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-pytest.importorskip("h5py", reason="needs h5py: pip install 'snn-harness[nir]'")
-pytest.importorskip("safetensors", reason="pip install 'snn-harness[nir]'")
+pytest.importorskip("nir", reason="pip install 'snn-harness[nir]'")
 
 from harness import cli  # noqa: E402
 from harness.cli import files  # noqa: E402
 from harness.conformance import small  # noqa: E402
-from harness.formats import nir_in, weights  # noqa: E402
+from harness.formats import nir_file, weights  # noqa: E402
 from harness.proof import check  # noqa: E402
 from harness.spec import Network, NetworkFile, Selection, UsageError  # noqa: E402
 from harness.suites import SUITES  # noqa: E402
@@ -111,13 +110,14 @@ def test_what_export_writes_is_what_run_reads(
     assert read.file.network == small("cifar10", neunorm="mean")
     files.keep((read,), tmp_path / "out")
     kept = weights.of_hash(tmp_path / "out", read.file.weights_sha256, read.file.network)
-    for ours, theirs in zip(kept, nir_in.read(Path("small.nir")).parameters, strict=True):
+    for ours, theirs in zip(kept, nir_file.read(Path("small.nir")).parameters, strict=True):
         assert torch.equal(ours, theirs)
 
 
 def test_check_examines_a_file_once_with_its_own_neunorm(tmp_path: Path) -> None:
     selection = file_of(small("cifar10", neunorm="literal"))
-    found = check.examined("reference", check.Scope(selection, tmp_path), lambda *_: None)
+    scope = check.Scope(selection, tmp_path)
+    (found,) = check.examined(("reference",), scope, lambda *_: None)
     assert [(each.title, each.reading) for each in found.proofs] == [
         ("CIFAR-10 custom", "literal")
     ] * 2

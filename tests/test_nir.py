@@ -16,7 +16,6 @@ import pytest
 import torch
 from torch import Tensor
 
-pytest.importorskip("h5py", reason="needs h5py: pip install 'snn-harness[nir]'")
 nir = pytest.importorskip("nir", reason="needs nir, and nirtorch: pip install nir nirtorch")
 nirtorch = pytest.importorskip("nirtorch", reason="needs nirtorch 2.6: pip install nirtorch")
 
@@ -29,8 +28,8 @@ import importers  # noqa: E402
 from importers import expected_spikes, spikes_of  # noqa: E402
 
 from harness.conformance import NETWORKS, random_batch, small  # noqa: E402
-from harness.formats import nir_in, nir_out  # noqa: E402
-from harness.formats.constants import above, below  # noqa: E402
+from harness.formats import nir_file  # noqa: E402
+from harness.formats.nir_file import above, below  # noqa: E402
 from harness.reference.initialise import initialised  # noqa: E402
 from harness.reference.network import ReferenceNetwork  # noqa: E402
 from harness.spec import LIF, Network, NeuNorm, Reading, UsageError  # noqa: E402
@@ -47,7 +46,7 @@ def exported(
     """Writes the network with calibrated weights: the reference with them, and a batch."""
     x = random_batch(network, STEPS, SAMPLES, static=static).to(dtype)
     reference = initialised(network, x, seed=0)
-    nir_out.write(path, network, list(reference.parameters()), tie)
+    nir_file.write(path, network, list(reference.parameters()), tie)
     return reference, x
 
 
@@ -64,8 +63,8 @@ def test_what_is_exported_comes_back_bit_for_bit(
 ) -> None:
     network, path = small(dataset, scale, neunorm), tmp_path / "network.nir"
     drawn = [each.detach() for each in ReferenceNetwork(network).to(dtype).parameters()]
-    nir_out.write(path, network, drawn)
-    found = nir_in.read(path)
+    nir_file.write(path, network, drawn)
+    found = nir_file.read(path)
     assert found.network == network and found.says_a
     assert len(found.parameters) == len(drawn)
     for ours, theirs in zip(found.parameters, drawn, strict=True):
@@ -176,7 +175,7 @@ def test_snntorch_flattens_the_batch(tmp_path: Path) -> None:
 def test_spikingjelly_refuses_a_neuron_that_forgets_at_once(tmp_path: Path) -> None:
     network = replace(small("cifar10"), lif=LIF(0.0, 0.75, 1.0))
     exported(network, tmp_path / "network.nir", static=True, dtype=torch.float32)
-    assert nir_in.read(tmp_path / "network.nir").network == network
+    assert nir_file.read(tmp_path / "network.nir").network == network
     with pytest.raises(ValueError, match="greater than 1"):
         importers.spikingjelly(tmp_path / "network.nir")
 
@@ -256,7 +255,7 @@ def test_what_does_not_leak_cannot_be_said(which: str, tmp_path: Path) -> None:
         network = replace(network, neunorm=NeuNorm(1.0))
     weights = list(ReferenceNetwork(network).parameters())
     with pytest.raises(UsageError, match="a decay of 1 does not leak"):
-        nir_out.write(tmp_path / "network.nir", network, weights)
+        nir_file.write(tmp_path / "network.nir", network, weights)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -266,8 +265,8 @@ def test_every_decay_comes_back_exactly(k: float, tmp_path: Path) -> None:
     weights = list(ReferenceNetwork(network).parameters())
     for tie in ("at", "above"):
         path = tmp_path / f"{tie}.nir"
-        nir_out.write(path, network, weights, tie)
-        assert nir_in.read(path).network.lif == network.lif
+        nir_file.write(path, network, weights, tie)
+        assert nir_file.read(path).network.lif == network.lif
 
 
 def test_thresholds_above_and_below_are_neighbours() -> None:

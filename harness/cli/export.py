@@ -58,7 +58,7 @@ def export(
 ) -> None:
     """Write a network with its weights as a NIR graph, which other frameworks import."""
     from harness import datasets
-    from harness.formats import nir_out
+    from harness.formats import nir_file
     from harness.formats import weights as kept
     from harness.spec import paper
 
@@ -71,7 +71,7 @@ def export(
         where = datasets.data_root(data_root)
         request = datasets.Request(dataset, STEPS, BATCH_SIZE, seed, root=where)
         parameters = _first(chosen, request, init)
-    nir_out.write(to, chosen, parameters, fires)
+    nir_file.write(to, chosen, parameters, fires)
     out.print(f"{to}: {chosen}", markup=False, highlight=False)
 
 

@@ -26,11 +26,11 @@ def named(
 ) -> tuple[ReadFile, ...]:
     """The network files among the names, read.
 
-    Raises UsageError as `apart.read` does, and where weights that the suite ends with are to be
+    Raises UsageError as `nir_file.read` does, and where weights that the suite ends with are to be
     kept and cannot be.
     """
-    if keep_weights:
-        _check_keeping(suite)
+    if keep_weights and suite in TRAIN_NO_NETWORK:
+        raise UsageError(f"the {suite} suite trains no network: leave --keep-weights out")
     names = [name for name in networks or () if name.lower().endswith(SUFFIX)]
     if names and suite in READ_NO_FILE:
         raise UsageError(f"the {suite} suite reads no network files: leave {names[0]} out")
@@ -38,9 +38,9 @@ def named(
 
 
 def _read(name: str) -> ReadFile:
-    from harness.formats import apart, weights
+    from harness.formats import nir_file, weights
 
-    found = apart.read(Path(name))
+    found = nir_file.read(Path(name))
     content = weights.content(found.network, found.parameters)
     file = NetworkFile(name, found.network, weights.hash_of(content), found.says_a)
     return ReadFile(file, content)
@@ -55,12 +55,3 @@ def keep(files: Iterable[ReadFile], out: Path) -> None:
         from harness.formats import weights
 
         weights.keep(out.resolve(), each.content)
-
-
-def _check_keeping(suite: str) -> None:
-    """Raises UsageError where weights that a suite ends with cannot be kept."""
-    if suite in TRAIN_NO_NETWORK:
-        raise UsageError(f"the {suite} suite trains no network: leave --keep-weights out")
-    from harness.formats import weights
-
-    weights.library()

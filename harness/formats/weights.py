@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from math import prod
 from pathlib import Path
-from typing import Any
 
+import safetensors.torch
 import torch
 from torch import Tensor
 
 from harness.reference.initialise import initialised
 from harness.reference.network import ReferenceNetwork
-from harness.spec import Case, Conv, Network, Stage, UsageError
+from harness.spec import Case, Conv, Network, UsageError
 from harness.system.files import printable, unwritable, write_whole
 
-INSTALL = "pip install 'snn-harness[nir]'"
 DTYPES = (torch.float32, torch.float64)
 # What is said of the network they are of. One entry: of several the order is not always the same,
 # and with it the file's hash.
 ABOUT = "network"
-
-
-def library() -> Any:
-    """safetensors. Raises UsageError where it is not installed."""
-    try:
-        import safetensors
-        import safetensors.torch
-    except ImportError as error:
-        raise UsageError(f"weights are kept with safetensors ({error}): {INSTALL}") from error
-    return safetensors
 
 
 def parameter_forms(network: Network) -> tuple[tuple[str, tuple[int, ...]], ...]:
@@ -39,22 +28,17 @@ def parameter_forms(network: Network) -> tuple[tuple[str, tuple[int, ...]], ...]
     They count its layers of neurons from 1: "1.weight", "1.bias", then "1.U" where NeuNorm acts on
     what leaves the layer.
     """
-    return tuple(
-        (f"{n}.{name}", shape)
-        for n, stage in enumerate(network.stages, 1)
-        for name, shape in _forms(stage)
-    )
-
-
-def _forms(stage: Stage) -> Iterator[tuple[str, tuple[int, ...]]]:
-    out = stage.output_shape[0]
-    if isinstance(stage.synapse, Conv):
-        yield "weight", (out, stage.input_shape[0], stage.synapse.kernel, stage.synapse.kernel)
-    else:
-        yield "weight", (out, prod(stage.input_shape))
-    yield "bias", (out,)
-    if stage.neunorm_shape is not None:
-        yield "U", stage.neunorm_shape
+    forms: list[tuple[str, tuple[int, ...]]] = []
+    for n, stage in enumerate(network.stages, 1):
+        out, synapse = stage.output_shape[0], stage.synapse
+        if isinstance(synapse, Conv):
+            weight = (out, stage.input_shape[0], synapse.kernel, synapse.kernel)
+        else:
+            weight = (out, prod(stage.input_shape))
+        forms += [(f"{n}.weight", weight), (f"{n}.bias", (out,))]
+        if stage.neunorm_shape is not None:
+            forms.append((f"{n}.U", stage.neunorm_shape))
+    return tuple(forms)
 
 
 def content(network: Network, parameters: Iterable[Tensor]) -> bytes:
@@ -68,7 +52,7 @@ def content(network: Network, parameters: Iterable[Tensor]) -> bytes:
     if shapes != [shape for _, shape in forms]:
         raise ValueError(f"weights of shapes {shapes}, expected {forms}")
     named = {name: each for (name, _), each in zip(forms, given, strict=True)}
-    return library().torch.save(named, {ABOUT: str(network)})
+    return safetensors.torch.save(named, {ABOUT: str(network)})
 
 
 def hash_of(kept: bytes) -> str:
@@ -97,42 +81,29 @@ def keep(out: Path, kept: bytes) -> str:
 
 
 def load(path: Path, network: Network) -> list[Tensor]:
-    """The parameters of `network`, in layer order. Nothing in the file can run code.
+    """The parameters of `network`, in layer order.
 
     Raises UsageError where the file is damaged, or of another network: the message says where.
     """
-    safetensors, shown = library(), printable(path)
+    shown = printable(path)
     if not path.is_file():
         raise UsageError(f"{shown} is no file: name a safetensors file that there is")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            _check_forms(file, network)
-            found = [file.get_tensor(name) for name, _ in parameter_forms(network)]
-    except UsageError as error:
-        raise UsageError(f"{shown}: {error}") from error
+            of = printable((file.metadata() or {}).get(ABOUT, "another network"))[:200]
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, RuntimeError, ValueError) as error:
         what = printable(f"{error}".partition("\n")[0][:200])
         raise UsageError(f"{shown} is no file of weights, or a damaged one ({what})") from error
-    for (name, _), each in zip(parameter_forms(network), found, strict=True):
-        if each.dtype not in DTYPES or not bool(each.isfinite().all()):
+    forms = dict(parameter_forms(network))
+    shapes = {name: tuple(each.shape) for name, each in found.items()}
+    for name in sorted(forms.keys() | shapes.keys()):
+        if shapes.get(name) != forms.get(name):
+            has, wanted = shapes.get(name, "not there"), forms.get(name, "none")
+            raise UsageError(f"{shown}: {name} is {has}, {network} has {wanted}: it is of {of}")
+        if found[name].dtype not in DTYPES or not bool(found[name].isfinite().all()):
             raise UsageError(f"{shown}: {name} holds what is no float32 or float64 number")
-    return found
-
-
-def _check_forms(file: Any, network: Network) -> None:
-    """Raises UsageError where the names or shapes are not the network's; reads no weight."""
-    expected = dict(parameter_forms(network))
-    there = set(file.keys())
-    of = f"of {printable((file.metadata() or {}).get(ABOUT, 'another network'))[:200]}"
-    for name, shape in expected.items():
-        if name not in there:
-            raise UsageError(f"it has no {name}, which {network} has: it is {of}")
-        found = tuple(file.get_slice(name).get_shape())
-        if found != shape:
-            raise UsageError(f"its {name} is of shape {found}, {network} has {shape}: it is {of}")
-    more = sorted(there - expected.keys())
-    if more:
-        raise UsageError(f"it has {printable(more[0])[:80]} too, which {network} lacks: it is {of}")
+    return [found[name] for name in forms]
 
 
 def of_hash(out: Path, sha256: str, network: Network) -> list[Tensor]:

@@ -1,0 +1,424 @@
+"""A network of the paper and its weights as a NIR graph in a file (neuroir.org).
+
+NIR's neuron is `tau dv/dt = (v_leak - v) + r I`. Over a step of `dt` by Euler's rule that is
+`v = (1 - dt / tau) v + (dt / tau) r I`: eq. (5) with `k = 1 - dt / tau` and `r = tau / dt`.
+
+A file is read by looking which network of the paper it may hold, and comparing it node by node with
+the graph that we would write of that network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import isfinite
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, TypeAdapter, ValidationError
+from torch import Tensor
+
+from harness.formats.weights import parameter_forms
+from harness.spec import (
+    LIF,
+    AvgPool,
+    Conv,
+    Layer,
+    Linear,
+    Network,
+    NeuNorm,
+    Reading,
+    UsageError,
+    Voting,
+)
+from harness.spec.given import Tie
+from harness.system.files import printable, unwritable, write_whole
+from harness.system.version import VERSION
+
+DT = 1e-4  # seconds a step, where a file does not say: what snnTorch and SpikingJelly take it for
+SURROGATE = "rectangle"  # of width `a` around the threshold, of height 1 / a
+CLASSES, A = 10, 1.0  # where a file does not say
+NEAR = 1e-6  # relative: constants are often kept in float32
+KINDS = ("Conv2d", "LIF", "AvgPool2d", "Flatten", "Affine", "NIRGraph")  # of the paper's networks
+
+
+def library() -> ModuleType:
+    """The package nir. Raises UsageError where it is not installed."""
+    try:
+        import nir
+    except ImportError as error:
+        raise UsageError(
+            f"NIR files need the package nir ({error}): pip install 'snn-harness[nir]'"
+        ) from error
+    return nir
+
+
+# from a network to a file
+
+
+def write(path: Path, network: Network, parameters: Sequence[Tensor], tie: Tie = "at") -> None:
+    """Writes a network with its weights, given in layer order, whole or not at all.
+
+    `tie`: "at" has V_th as it is; "above" has the float32 number below it, for importers whose
+    neuron fires above its threshold. Raises UsageError where the file is there or cannot be
+    written, and for a neuron that does not leak.
+    """
+    nir = library()
+    lif = network.lif
+    said = {
+        "made_by": f"snn-harness {VERSION}",
+        # what NIR has no field for, and constants as they were before they became NIR's
+        "dt": DT,
+        "surrogate": SURROGATE,
+        "a": lif.a,
+        "tie": tie,
+        "k_tau": lif.k_tau,
+        "v_th": lif.v_th,
+        "classes": network.classes,
+    }
+    if network.neunorm is not None:
+        said |= {"neunorm": network.neunorm.reading, "k_tau2": network.neunorm.k_tau2}
+    given = [each.detach().cpu().numpy() for each in parameters]
+    v_th = lif.v_th if tie == "at" else below(lif.v_th)
+    named = dict(_nodes(replace(network, lif=replace(lif, v_th=v_th)), given, DT))
+    names = list(named)
+    edges = list(zip(names, names[1:], strict=False))
+    graph = nir.NIRGraph(nodes=named, edges=edges, metadata=said)
+    if path.exists():
+        raise UsageError(f"{printable(path)} is there already: name a new file with --to")
+    try:
+        write_whole(path, lambda part: nir.write(part, graph))
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def _nodes(
+    network: Network, parameters: Sequence[NDArray[Any]], dt: float
+) -> Iterator[tuple[str, Any]]:
+    """The graph's chain: "00_input", "01a_conv", "01b_lif", "01c_pool", "01d_neunorm", ...
+
+    The names' order is that of the chain: readers take nodes from a file by name, and nirtorch 2.6
+    fails on a subgraph that comes before what it is given. Raises UsageError for a neuron that does
+    not leak, and for weights of other shapes.
+    """
+    nir = library()
+    forms = parameter_forms(network)
+    for (name, shape), each in zip(forms, parameters, strict=False):
+        if each.shape != shape:
+            raise UsageError(f"{name} is of shape {each.shape}, {network} has {shape}")
+    if len(parameters) != len(forms):
+        raise UsageError(f"it has {len(parameters)} arrays of weights, {network} has {len(forms)}")
+    named = {name: each for (name, _), each in zip(forms, parameters, strict=True)}
+    digits = max(2, len(str(len(network.stages) + 1)))
+    yield f"{0:0{digits}}_input", nir.Input(_ints(*network.input_shape))
+    shape: tuple[int, ...] = network.input_shape
+    for n, stage in enumerate(network.stages, 1):
+        own: list[tuple[str, Any]] = []
+        weight, bias = named[f"{n}.weight"], named[f"{n}.bias"]
+        if isinstance(stage.synapse, Conv):
+            own.append(("conv", _convolution(weight, bias, shape, stage.synapse.kernel // 2)))
+        else:
+            if len(shape) == 3:  # dimensions are those of a sample: NIR has no batch
+                own.append(("flatten", nir.Flatten({"input": _ints(*shape)}, 0, -1)))
+            own.append(("affine", nir.Affine(weight, bias)))
+        shape = stage.output_shape
+        tau, r = _leak(network.lif.k_tau, dt)
+        constants = [np.full(shape, value) for value in (tau, r, 0.0, network.lif.v_th, 0.0)]
+        own.append(("lif", nir.LIF(*constants)))
+        if stage.pool is not None:
+            size = stage.pool.size
+            window = _ints(size, size)
+            own.append(("pool", nir.AvgPool2d(window, window, _ints(0, 0))))
+            shape = (shape[0], shape[1] // size, shape[2] // size)
+        if network.neunorm is not None and f"{n}.U" in named:
+            own.append(("neunorm", _neunorm(network.neunorm, named[f"{n}.U"], dt)))
+        for letter, (name, node) in zip("abcd", own, strict=False):
+            yield f"{n:0{digits}}{letter}_{name}", node
+    yield f"{len(network.stages) + 1:0{digits}}_output", nir.Output(_ints(*shape))
+
+
+def _convolution(weight: Any, bias: Any, shape: Sequence[int], padding: int) -> Any:
+    one, half = _ints(1, 1), _ints(padding, padding)
+    return library().Conv2d(_ints(*shape[1:]), weight, one, half, one, 1, bias)
+
+
+def _neunorm(neunorm: NeuNorm, U: NDArray[Any], dt: float) -> Any:
+    """NeuNorm, eqs. (9) and (10), of spikes (C, H, W): `spikes + (-U) x`, x of a leaky integrator.
+
+    "sum" adds up the feature maps, "x" is the auxiliary neuron, "spread" gives it to every map,
+    "minus_u" scales it; both meet in "join", which multiplies by one, since not every reader adds
+    up what enters an output.
+    """
+    nir = library()
+    maps, height, width = U.shape
+    tau, gain = _leak(neunorm.k_tau2, dt)
+    # c of eq. (9) is on the input, which NIR scales by r dt / tau
+    r = neunorm.scale(maps) * gain
+    ones, zeros = np.ones_like(U[:, :1, :1]), np.zeros_like(U[:, 0, 0])
+    x = [np.full((1, height, width), value) for value in (tau, r, 0.0)]
+    nodes = {
+        "input": nir.Input(_ints(*U.shape)),
+        "sum": _convolution(ones[None], zeros[:1], U.shape, 0),
+        "x": nir.LI(*x),
+        "spread": _convolution(ones[:, None], zeros, (1, height, width), 0),
+        "minus_u": nir.Scale(-U),
+        "join": nir.Scale(np.ones_like(U)),
+        "output": nir.Output(_ints(*U.shape)),
+    }
+    names = list(nodes)
+    edges = [("input", "join"), *zip(names, names[1:], strict=False)]
+    return nir.NIRGraph(nodes=nodes, edges=edges)
+
+
+def _leak(k: float, dt: float) -> tuple[float, float]:
+    """tau, and the r with which the input is not scaled, of a potential that decays by `k`."""
+    if k == 1:
+        raise UsageError("a neuron with a decay of 1 does not leak: NIR's LIF and LI cannot say it")
+    return dt / (1 - k), 1 / (1 - k)
+
+
+def _ints(*values: int) -> NDArray[np.int64]:
+    return np.array(values, dtype=np.int64)
+
+
+def below(v_th: float) -> float:
+    """The float32 number below a threshold: `u > below(v_th)` is `u >= v_th` for u in float32."""
+    return float(np.nextafter(np.float32(v_th), np.float32(-np.inf)))
+
+
+def above(v_th: float) -> float:
+    """The float32 number above a threshold: `u >= above(v_th)` is `u > v_th` for u in float32."""
+    return float(np.nextafter(np.float32(v_th), np.float32(np.inf)))
+
+
+# from a file to a network
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a file describes."""
+
+    network: Network
+    parameters: tuple[Tensor, ...]  # in layer order
+    says_a: bool  # whether the surrogate's width is the file's; else it is `A`
+
+
+def read(path: Path) -> Imported:
+    """The network and weights of a NIR file.
+
+    A neuron whose constants say that it fires above its threshold, as NIR's does, gets the float32
+    number above it: then it fires at the same potentials. Raises UsageError with the node that the
+    paper has not, and why, and where the file is damaged.
+    """
+    nir, shown = library(), printable(path)
+    if not path.is_file():
+        raise UsageError(f"{shown} is no file: name one that there is")
+    try:
+        graph = nir.read(path, type_check=False)  # single numbers for all neurons are taken too
+    except Exception as error:  # noqa: BLE001 of a damaged file nir raises whatever h5py does
+        what = printable(f"{type(error).__name__}: {error}".partition("\n")[0][:200])
+        raise UsageError(f"{shown} is no NIR file, or a damaged one ({what})") from error
+    try:
+        return _imported(graph)
+    except UsageError as error:
+        raise UsageError(f"{shown}: {error}") from error
+
+
+def _imported(graph: Any) -> Imported:
+    said = _Said.of(graph.metadata)
+    way = _chain(graph)
+    shape = tuple(int(each) for each in way[0][1].input_type["input"])
+    if len(shape) != 3:
+        raise _wrong(*way[0], f"is of shape {shape}, expected (C, H, W)")
+    layers: list[Layer] = []
+    parameters: list[NDArray[Any]] = []
+    lif, neunorm = None, None
+    for name, node in way[1:-1]:
+        match kind := type(node).__name__:
+            case "Conv2d" | "Affine":
+                weight = _numbers(name, node, "weight", 4 if kind == "Conv2d" else 2)
+                parameters += [weight, _numbers(name, node, "bias", 1)]
+                encoding = not layers
+                size = weight.shape[0]
+                layers.append(
+                    Conv(size, weight.shape[2], encoding) if kind == "Conv2d" else Linear(size)
+                )
+            case "LIF":
+                lif = lif or LIF(*_constants(name, node, said), said.a or A)
+            case "AvgPool2d":
+                layers.append(AvgPool(int(np.ravel(node.kernel_size)[0])))
+            case "NIRGraph":
+                found, U = _neunorm_of(name, node, said)
+                neunorm = neunorm or found
+                parameters.append(U)
+            case "Flatten":
+                pass
+            case _:
+                raise _wrong(name, node, f"is not of the paper's networks: they have {KINDS}")
+    if lif is None or not isinstance(layers[-1], Linear):
+        raise UsageError("it does not end with a product and its neurons, which vote")
+    voters = layers[-1].features
+    if voters % said.classes:
+        raise UsageError(f"{voters} voting neurons are no multiple of {said.classes} classes")
+    network = Network.parse(  # which checks sizes and order, as of any network
+        "-".join(map(str, [*layers[:-1], Voting()])),
+        input_shape=(shape[0], shape[1], shape[2]),
+        lif=lif,
+        neunorm=neunorm,
+        classes=said.classes,
+        population=voters // said.classes,
+    )
+    _compare(way, list(_nodes(network, parameters, said.dt)))
+    lif = replace(lif, v_th=said.threshold(lif.v_th))
+    tensors = tuple(map(torch.from_numpy, parameters))
+    return Imported(replace(network, lif=lif), tensors, says_a=said.a is not None)
+
+
+Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What a graph's metadata say; a file from elsewhere may say nothing."""
+
+    dt: Above0 = DT
+    surrogate: Literal["rectangle"] = SURROGATE
+    a: Above0 | None = None
+    tie: Tie | None = None
+    k_tau: Decay | None = None
+    v_th: Above0 | None = None
+    classes: Annotated[int, Field(gt=0)] = CLASSES
+    neunorm: Reading | None = None
+    k_tau2: Decay | None = None
+
+    @classmethod
+    def of(cls, metadata: dict[str, Any]) -> _Said:
+        given = {k: v.item() if isinstance(v, np.generic) else v for k, v in metadata.items()}
+        try:
+            return TypeAdapter(cls).validate_python(given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name, value = first["loc"][0], printable(first["input"])[:40]
+            raise UsageError(f"its metadata's {name} is {value}: {first['msg']}") from None
+
+    def threshold(self, found: float) -> float:
+        """V_th of a neuron whose threshold is `found`."""
+        if self.tie == "at":
+            return found
+        if self.v_th is not None and below(self.v_th) == np.float32(found):
+            return self.v_th
+        return above(found)
+
+
+def _chain(graph: Any) -> list[tuple[str, Any]]:
+    """All nodes from the input to the output, each with one before and one after it."""
+    nodes = graph.nodes
+    after: dict[str, list[str]] = {name: [] for name in nodes}
+    for source, target in dict.fromkeys(graph.edges):
+        if source not in nodes or target not in nodes:
+            raise UsageError(
+                f"an edge leads from {source!r} to {target!r}, one of which is not there"
+            )
+        after[source].append(target)
+    first = [name for name, node in nodes.items() if type(node).__name__ == "Input"]
+    if len(first) != 1:
+        raise UsageError(f"the graph has {len(first)} inputs, expected one")
+    way = [first[0]]
+    while type(nodes[way[-1]]).__name__ != "Output":
+        name = way[-1]
+        if len(after[name]) != 1:
+            raise _wrong(name, nodes[name], f"leads to {len(after[name])} nodes, expected one")
+        if after[name][0] in way:
+            raise _wrong(name, nodes[name], "leads back: the paper's networks have no cycle")
+        way += after[name]
+    for name in nodes.keys() - set(way):
+        raise _wrong(name, nodes[name], "is not on the way from the input to the output")
+    return [(name, nodes[name]) for name in way]
+
+
+def _wrong(name: str, node: Any, what: str) -> UsageError:
+    return UsageError(f"node {printable(name)[:80]!r} ({type(node).__name__}) {what}")
+
+
+def _numbers(name: str, node: Any, field: str, dimensions: int) -> NDArray[Any]:
+    """A field of weights, in float64 where it has it, else in float32."""
+    found = np.asarray(getattr(node, field))
+    if found.dtype.kind != "f" or found.ndim != dimensions or not np.isfinite(found).all():
+        said = f"{found.dtype} of shape {found.shape}"
+        raise _wrong(name, node, f"has {field} {said}, expected {dimensions} dimensions of numbers")
+    return found.astype(np.float64 if found.itemsize >= 8 else np.float32)
+
+
+def _constants(name: str, node: Any, said: _Said) -> tuple[float, float]:
+    """k_tau and the threshold of a LIF."""
+    threshold = float(np.ravel(node.v_threshold)[0])
+    if not 0 < threshold <= float(np.finfo(np.float32).max) / 2:
+        raise _wrong(name, node, f"has the threshold {threshold:g}, expected one above 0")
+    return _decay(name, node, said, said.k_tau), threshold
+
+
+def _decay(name: str, node: Any, said: _Said, named: float | None) -> float:
+    """The factor k by which the potential decays in a step.
+
+    That which the file names, or that of few digits, is taken where it comes to the same tau.
+    """
+    tau, digits = float(np.ravel(node.tau)[0]), 12 if node.tau.itemsize >= 8 else 6
+    if not (isfinite(tau) and tau > 0) or said.dt / tau > 1 + NEAR:
+        raise _wrong(name, node, f"has tau {tau:.6g} s, expected {said.dt:.6g} s, a step, or more")
+    k = max(0.0, 1 - said.dt / tau)
+    candidates = [each for each in (named, round(k, digits)) if each is not None and each < 1]
+    near = (c for c in candidates if abs(said.dt / (1 - c) - tau) <= 10.0**-digits * tau)
+    return next(near, k)
+
+
+def _neunorm_of(name: str, node: Any, said: _Said) -> tuple[NeuNorm, NDArray[Any]]:
+    """The NeuNorm that a subgraph may be, and its U."""
+    x, minus_u = node.nodes.get("x"), node.nodes.get("minus_u")
+    if type(x).__name__ != "LI" or type(minus_u).__name__ != "Scale":
+        raise _wrong(name, node, "is a subgraph that is not NeuNorm")
+    U = -_numbers(f"{name}/minus_u", minus_u, "scale", 3)
+    k_tau2 = _decay(f"{name}/x", x, said, said.k_tau2)
+    scale = float(np.ravel(x.r)[0]) * (1 - k_tau2)
+    readings: tuple[Reading, ...] = get_args(Reading)
+    # with one map both readings are the same
+    for reading in sorted(readings, key=lambda each: (each != said.neunorm, each != "mean")):
+        found = NeuNorm(k_tau2, reading)
+        if abs(scale / found.scale(len(U)) - 1) <= 10 * NEAR:
+            return found, U
+    raise _wrong(f"{name}/x", x, f"has r (1 - k2) = {scale:.6g}: neither 1 / F nor 1 / F^2")
+
+
+def _compare(found: list[tuple[str, Any]], wanted: list[tuple[str, Any]]) -> None:
+    """Raises UsageError where the nodes are not those of the paper's network."""
+    for (name, node), (_, ours) in zip(found, wanted, strict=False):
+        if type(node) is not type(ours):
+            raise _wrong(name, node, f"stands where the paper has a {type(ours).__name__}")
+        if type(node).__name__ == "NIRGraph":
+            if node.nodes.keys() != ours.nodes.keys() or {*node.edges} != {*ours.edges}:
+                raise _wrong(name, node, "is a subgraph that is not NeuNorm")
+            inside = [(f"{name}/{key}", node.nodes[key]) for key in ours.nodes]
+            _compare(inside, list(ours.nodes.items()))
+            continue
+        for field, value in vars(ours).items():
+            if field not in ("input_type", "output_type", "input_shape", "metadata"):
+                _compare_field(name, node, field, value)
+    if len(found) != len(wanted):
+        raise UsageError(f"it has {len(found)} nodes on its way, the paper's network {len(wanted)}")
+
+
+def _compare_field(name: str, node: Any, field: str, wanted: Any) -> None:
+    found = getattr(node, field)
+    a, b = np.asarray(found), np.asarray(wanted)
+    if (field, str(found)) in (("padding", "same"), ("end_dim", "2")):
+        return  # the same in other words
+    if a.dtype.kind not in "fiu" or (a.shape != b.shape and a.size != 1):
+        raise _wrong(name, node, f"has {field} of shape {a.shape}, expected numbers of {b.shape}")
+    differs = ~np.isclose(*np.broadcast_arrays(a, b), rtol=NEAR, atol=NEAR**2)
+    if differs.any():
+        has, expected = (np.broadcast_to(each, differs.shape)[differs].flat[0] for each in (a, b))
+        raise _wrong(name, node, f"has {field} {has:.6g}, the paper's network has {expected:.6g}")

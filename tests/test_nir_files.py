@@ -1,0 +1,187 @@
+"""NIR files that are damaged or of other networks: one sentence with the node and the reason."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+nir = pytest.importorskip("nir", reason="pip install 'snn-harness[nir]'")
+
+from harness.conformance import small  # noqa: E402
+from harness.formats import nir_file  # noqa: E402
+from harness.reference.network import ReferenceNetwork  # noqa: E402
+from harness.spec import UsageError  # noqa: E402
+
+Change = Callable[[Any], object]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file of a small network with NeuNorm."""
+    network, path = small("cifar10", neunorm="mean"), tmp_path / "network.nir"
+    torch.manual_seed(0)
+    nir_file.write(path, network, list(ReferenceNetwork(network).parameters()))
+    return path
+
+
+def refusal(path: Path) -> str:
+    """The sentence that a file is refused with."""
+    with pytest.raises(UsageError) as refused:
+        nir_file.read(path)
+    said = str(refused.value)
+    assert path.name in said and "\n" not in said and len(said) < 1000
+    return said
+
+
+def put(node: str, **fields: Any) -> Change:
+    """Other fields of a node, or of one in a subgraph."""
+
+    def change(graph: Any) -> None:
+        for name in node.split("/"):
+            graph = graph.nodes[name]
+        for name, value in fields.items():
+            there = np.asarray(getattr(graph, name))
+            number = isinstance(value, int | float) and there.ndim > 0
+            setattr(graph, name, np.full_like(there, value) if number else value)
+
+    return change
+
+
+def once(node: str, field: str, value: float) -> Change:
+    """Another number in one place."""
+
+    def change(graph: Any) -> None:
+        getattr(graph.nodes[node], field).flat[0] = value
+
+    return change
+
+
+def becomes(node: str, other: Any) -> Change:
+    return lambda graph: graph.nodes.update({node: other})
+
+
+def edges(*more: tuple[str, str], without: tuple[str, str] | None = None) -> Change:
+    def change(graph: Any) -> None:
+        graph.edges = [*(each for each in graph.edges if each != without), *more]
+
+    return change
+
+
+def says(**metadata: Any) -> Change:
+    return lambda graph: graph.metadata.update(metadata)
+
+
+TWO = np.array([2, 2])
+MAPS = np.ones((32, 16, 16))
+OTHERS = [
+    (put("02b_lif", r=1.0), "'02b_lif' .LIF. has r 1, the paper's network has 1.33333"),
+    (put("02b_lif", v_reset=0.1), "has v_reset 0.1"),
+    (put("02b_lif", v_leak=0.1), "has v_leak 0.1"),
+    (put("01b_lif", tau=5e-5), "has tau 5e-05 s, expected 0.0001 s"),
+    (put("01b_lif", tau=float("nan")), "has tau nan"),
+    (once("02b_lif", "tau", 0.5), "has tau 0.5"),
+    (put("02b_lif", v_threshold=0.5), "has v_threshold 0.5, the paper's network has 0.75"),
+    (put("01b_lif", v_threshold=-1), "has the threshold -1, expected one above 0"),
+    (put("02b_lif", tau=np.ones(7)), "must have the same shape"),
+    (becomes("02c_pool", nir.SumPool2d(TWO, TWO, TWO)), "SumPool2d. is not of the paper's"),
+    (
+        becomes("02c_pool", nir.LIF(*[MAPS] * 4)),
+        r"3.weight is of shape \(32, 2048\)",
+    ),
+    (becomes("02b_lif", nir.CubaLIF(*[MAPS] * 5)), "CubaLIF. is not of the paper's"),
+    (put("02a_conv", stride=(2, 2)), "has stride 2, the paper's network has 1"),
+    (put("02a_conv", groups=2), "has groups 2"),
+    (put("02a_conv", padding=(0, 0)), "has padding 0"),
+    (put("02a_conv", padding="valid"), "has padding"),
+    (put("02a_conv", weight=np.ones((4, 4, 3))), "is no NIR file|has weight"),
+    (put("03b_affine", weight=np.ones((4, 4, 3))), r"has weight float64 of shape \(4, 4, 3\)"),
+    (put("02a_conv", bias=np.ones(5)), r"2.bias is of shape \(5,\)"),
+    (put("02a_conv", bias=np.ones(32, int)), "has bias int64"),
+    (once("02a_conv", "weight", float("inf")), "has weight"),
+    (put("02c_pool", stride=np.array([1, 1])), "has stride 1"),
+    (put("02c_pool", kernel_size=np.array([2, 3])), "has kernel_size 3"),
+    (put("03a_flatten", start_dim=1), "has start_dim 1"),
+    (put("00_input", input_type={"input": np.array([3, 32])}), r"expected \(C, H, W\)"),
+    (put("00_input", input_type={"input": np.array([3, 10**6, 32])}), "expected 1 to"),
+    (put("01d_neunorm/sum", weight=2.0), "'01d_neunorm/sum' .Conv2d. has weight 2"),
+    (put("01d_neunorm/join", scale=0.5), "'01d_neunorm/join' .Scale. has scale 0.5"),
+    (put("01d_neunorm/x", r=0.5), "neither 1 / F nor"),
+    (put("01d_neunorm/x", v_leak=0.5), "has v_leak 0.5"),
+    (put("01d_neunorm", edges=[("input", "output")]), "is a subgraph that is not NeuNorm"),
+    (edges(("03c_lif", "03c_lif")), "'03c_lif' .LIF. leads to 2 nodes, expected one"),
+    (edges(("02c_pool", "02a_conv"), without=("02c_pool", "03a_flatten")), "leads back"),
+    (edges(without=("03c_lif", "04a_affine")), "leads to 0 nodes, expected one"),
+    (edges(("nowhere", "02a_conv")), "'nowhere'"),
+    (becomes("more", nir.Scale(MAPS)), "is not on the way"),
+    (says(dt="soon"), "metadata's dt is soon"),
+    (says(dt=0.0), "metadata's dt is 0"),
+    (says(a=-1.0), "metadata's a is -1"),
+    (says(tie="never"), "metadata's tie is never"),
+    (says(surrogate="atan"), "metadata's surrogate is atan"),
+    (says(classes=7), "100 voting neurons are no multiple of 7 classes"),
+]
+
+
+@pytest.mark.parametrize(("change", "sentence"), OTHERS, ids=[each[1][:40] for each in OTHERS])
+def test_what_is_not_the_papers_network_is_said_with_the_node_and_why(
+    change: Change, sentence: str, path: Path
+) -> None:
+    graph = nir.read(path)
+    change(graph)
+    path.unlink()
+    nir.write(path, graph)
+    assert re.search(sentence, refusal(path))
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.3, 0.7, 0.999])
+def test_a_file_that_is_cut_short_is_named(share: float, path: Path) -> None:
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    assert "is no NIR file, or a damaged one" in refusal(path)
+
+
+def test_what_is_no_file_or_another_is_named(tmp_path: Path) -> None:
+    text = tmp_path / "text.nir"
+    text.write_text("128C3(Encoding)-Voting")
+    assert "is no NIR file" in refusal(text)
+    assert "is no file" in refusal(tmp_path / "missing.nir")
+    (tmp_path / "folder.nir").mkdir()
+    assert "is no file" in refusal(tmp_path / "folder.nir")
+
+
+def test_bytes_changed_at_random_end_in_a_sentence_or_in_a_network(path: Path) -> None:
+    whole, draw = path.read_bytes(), random.Random(0)
+    heads = [n for n in range(0, len(whole), 8) if any(whole[n : n + 8])][:2000]
+    for _ in range(20):
+        changed = bytearray(whole)
+        for _ in range(draw.choice((1, 4, 40))):
+            changed[draw.choice(heads) + draw.randrange(8)] = draw.randrange(256)
+        path.write_bytes(changed)
+        try:
+            nir_file.read(path)
+        except UsageError as error:
+            assert path.name in str(error)
+
+
+def test_a_file_of_another_simulator_is_taken_where_it_is_this_neuron(path: Path) -> None:
+    graph = nir.read(path)
+    graph.metadata = {}
+    for name in ("01b_lif", "02b_lif", "03c_lif", "04b_lif"):
+        node = graph.nodes[name]
+        for field in ("tau", "r", "v_leak", "v_reset", "v_threshold"):  # one number for all, fp32
+            setattr(node, field, np.float32(getattr(node, field).ravel()[:1]))
+    path.unlink()
+    nir.write(path, graph)
+    found = nir_file.read(path)
+    assert found.network.lif.k_tau == 0.25 and not found.says_a
+    # NIR's neuron fires above its threshold
+    assert found.network.lif.v_th == float(np.nextafter(np.float32(0.75), np.float32(1)))
+    assert found.network.neunorm == small("cifar10", neunorm="mean").neunorm
+    assert str(found.network) == str(small("cifar10"))
