@@ -15,7 +15,8 @@ from torch.nn import functional
 
 import adapters
 from harness.analysis import tables
-from harness.analysis.ablations import ablated
+from harness.analysis.frame import frames
+from harness.analysis.trainings import ablated
 from harness.conformance import random_batch, small
 from harness.records import CertificateRow, EndedRow, EpochRow, Row, TrainedRow
 from harness.reference import coding
@@ -109,9 +110,9 @@ def test_each_change_is_held_against_the_training_without_it_seed_by_seed() -> N
 
 def test_the_training_without_a_change_is_told_from_those_with_one() -> None:
     changes = dict.fromkeys((name for name in NAMES if name != "float32"), 0.5)
-    found = ablated(rows_with(changes, seeds=1))
-    assert [each.change for each in found] == list(changes)
-    assert {each.base.condition for each in found} == {found[0].trainings.condition}
+    found = ablated(frames(rows_with(changes, seeds=1)))
+    assert list(found["change"]) == list(changes)
+    assert not any(map(any, found["gains"]))  # to the same training, as accurate
 
 
 def test_layers_that_no_longer_fire_are_counted() -> None:

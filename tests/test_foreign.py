@@ -18,7 +18,8 @@ from torch import Tensor
 import adapters
 from adapters import facts, foreign
 from harness.adapter import Adapter, TrainerSettings, Unsupported, Variant
-from harness.analysis.speed import acceleration_lines
+from harness.analysis import timings
+from harness.analysis.frame import each_of, frames
 from harness.conformance import random_batch, small
 from harness.proof.exam import Exam
 from harness.records import (
@@ -283,8 +284,9 @@ def test_what_takes_too_long_is_run_in_part_and_scaled(
     assert [row.seconds for row in timed] == pytest.approx([80.0] * 3)
     (unmeasured,) = (row for row in rows if isinstance(row, UnmeasuredRow))
     assert unmeasured.reason == "3 samples at 4 steps were run, not all"
-    (line,) = (each for each in acceleration_lines(rows) if each.framework == "planted")
-    assert line.part == 3 / 4 and line.rank is None
+    lines = each_of(timings.lines(frames(rows)))
+    (line,) = (each for each in lines if each.framework == "planted")
+    assert line.part == 3 / 4 and "scaled" in line.reason
     assert "scaled: 75.00% of an iteration was run, and its exam was narrower" in line.lacks
     exams = {
         (row.framework, row.examined_network) for row in rows if isinstance(row, CertificateRow)

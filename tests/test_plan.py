@@ -9,7 +9,7 @@ from statistics import mean
 
 import pytest
 
-from harness.analysis.groups import grouped
+from harness.analysis.frame import grouped
 from harness.records import CertificateRow, IterationRow, Record, Row, Store
 from harness.spec import FLOOR, Budget, Case
 from harness.speed import plan

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.analysis.groups import grouped
-from harness.analysis.rounds import Rounds, cell_of
+from harness.analysis import timings
+from harness.analysis.frame import frames
 from harness.analysis.statistics import mean
-from harness.records import IterationRow, Store
+from harness.records import Store
 from harness.speed import ratios
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -97,10 +97,10 @@ class Noise:
 @cache
 def recorded() -> tuple[Noise, ...]:
     """The noise of every shipped cell with five rounds or more of at least three contenders."""
-    rows = [row for row in Store(RESULTS).read("acceleration")[0] if isinstance(row, IterationRow)]
+    rows = Store(RESULTS).read("acceleration")[0]
     found = []
-    for group in grouped(rows, lambda row: (row.run, cell_of(row))).values():
-        columns = list(Rounds.of(group).seconds.values())
+    for together in timings.rounds(frames(rows)).values():
+        columns = list(together.seconds.values())
         most = max(map(len, columns))
         table = np.log([list(each.values()) for each in columns if len(each) == most])
         contenders, rounds = table.shape

@@ -12,8 +12,9 @@ import pytest
 from rows import timed
 from test_cli import call
 
-from harness.analysis.protocols import MARGIN
-from harness.analysis.speed import Acceleration, acceleration_lines
+from harness.analysis import timings
+from harness.analysis.compare import MARGIN
+from harness.analysis.frame import each_of, frames
 from harness.jobs import CellResult, TrialResult, verify
 from harness.jobs.local import Local
 from harness.jobs.verify import Check, Here, Sample, ratio_check
@@ -24,16 +25,18 @@ from harness.spec import Access, Budget, Case, Say
 NOW: dict[str, Any] = {"protocol": PROTOCOL}
 LINE = next(
     line
-    for line in acceleration_lines([*timed("floor", 1.0, 1.0), *timed("norse", 2.0, 2.0)])
+    for line in each_of(
+        timings.lines(frames([*timed("floor", 1.0, 1.0), *timed("norse", 2.0, 2.0)]))
+    )
     if line.framework == "norse"
 )
 
 
-def line(value: float, low: float, high: float) -> Acceleration:
-    return replace(LINE, ratio_to_floor=value, ratio_low=low, ratio_high=high)
+def line(value: float, low: float, high: float) -> Any:
+    return LINE._replace(ratio_to_floor=value, ratio_low=low, ratio_high=high)
 
 
-def about(value: float, reach: float) -> Acceleration:
+def about(value: float, reach: float) -> Any:
     """A ratio with an interval of that reach in logs."""
     return line(value, value * exp(-reach), value * exp(reach))
 
@@ -57,9 +60,7 @@ def about(value: float, reach: float) -> Acceleration:
         (about(2.0, 0.02), None, "not tested"),
     ],
 )
-def test_a_ratio_is_confirmed_only_within_the_margin(
-    old: Acceleration, new: Acceleration | None, verdict: str
-) -> None:
+def test_a_ratio_is_confirmed_only_within_the_margin(old: Any, new: Any, verdict: str) -> None:
     check = ratio_check("norse", old, new)
     assert check.verdict == verdict
     assert bool(check.reason) == (verdict != "confirmed")
@@ -82,7 +83,7 @@ def test_noise_never_makes_an_answer_surer() -> None:
 
 
 def test_another_machine_is_named_where_a_ratio_is_not_confirmed() -> None:
-    there = replace(about(3.0, 0.01), cpu="another")
+    there = about(3.0, 0.01)._replace(machine="another")
     assert "another machine" in ratio_check("a", about(2.0, 0.01), there).reason
     assert "another machine" not in ratio_check("a", about(2.0, 0.01), about(3.0, 0.01)).reason
 

@@ -16,11 +16,10 @@ from math import exp, inf, isnan, log, log1p, sqrt
 from pathlib import Path
 from typing import Literal
 
-from harness.analysis.groups import grouped
-from harness.analysis.named import unusual
-from harness.analysis.protocols import MARGIN, protocol_of, protocols
-from harness.analysis.rounds import cell_of, last_run
-from harness.analysis.speed import Acceleration, acceleration_lines
+from harness.analysis import timings
+from harness.analysis.compare import MARGIN
+from harness.analysis.frame import Line, cell_of, each_of, frames, grouped
+from harness.analysis.words import unusual
 from harness.jobs import Executor
 from harness.records import EndedRow, EpochRow, FittedRow, IterationRow, Row, Store, TrainedRow
 from harness.records.identity import PROTOCOL
@@ -85,7 +84,7 @@ def verify(records: Sequence[Row], sample: Sample, here: Here) -> Iterator[Check
 
 def _preferred(cells: list[list[IterationRow]]) -> list[list[IterationRow]]:
     """The cells timed under the protocol of now, which alone can be tested; else all."""
-    return [cell for cell in cells if protocol_of(last_run(cell)[-1]) == PROTOCOL] or cells
+    return [cell for cell in cells if cell[-1].protocol == PROTOCOL] or cells
 
 
 @dataclass(frozen=True)
@@ -158,21 +157,20 @@ class Repeat:
         """The ratios to the floor of a cell's last run, against those of now."""
         cell, suite = cell_of(group[0]), group[0].suite
         same = [row for row in self.records if row.suite == suite and cell_of(row) == cell]
-        taken_by = protocols(same)
         recorded = _lines(same)
-        alike = {name for name, line in recorded.items() if taken_by[line.run] == PROTOCOL}
+        alike = {name for name, line in recorded.items() if line.protocol == PROTOCOL}
         after = self._timed_again(group, budget) if alike else {}
         for name, old in recorded.items():
             if name in alike:
                 yield ratio_check(name, old, after.get(name))
             else:
-                why = f"measured under protocol {taken_by[old.run]}"
+                why = f"measured under protocol {old.protocol}"
                 why += f", this harness measures under {PROTOCOL}"
                 yield _untested(name, old, why)
 
-    def _timed_again(self, group: Sequence[IterationRow], budget: float) -> dict[str, Acceleration]:
+    def _timed_again(self, group: Sequence[IterationRow], budget: float) -> dict[str, Line]:
         """The lines of a cell's last contenders, timed here and now."""
-        ran = (row for row in last_run(list(group)) if row.framework != FLOOR)
+        ran = (row for row in group if row.run == group[-1].run and row.framework != FLOOR)
         cases = tuple(c for c in dict.fromkeys(map(Case.of, ran)) if not self.here.lacks(c))
         if not cases:
             return {}
@@ -184,15 +182,15 @@ class Repeat:
         return _lines(row for row in rows if Case.of(row).cell == Case.of(group[0]).cell)
 
 
-def _what(name: str, line: Acceleration) -> tuple[str, str, str]:
+def _what(name: str, line: Line) -> tuple[str, str, str]:
     return f"{line.dataset} {line.scale} T={line.T} {name}", "ratio to the floor", _ratio(line)
 
 
-def _untested(name: str, old: Acceleration, why: str) -> Check:
+def _untested(name: str, old: Line, why: str) -> Check:
     return Check(*_what(name, old), "", "not tested", why)
 
 
-def ratio_check(name: str, old: Acceleration, new: Acceleration | None) -> Check:
+def ratio_check(name: str, old: Line, new: Line | None) -> Check:
     """A contender's recorded ratio against that of now; None where it was not timed."""
     if new is None:
         return _untested(name, old, "it was not timed here")
@@ -207,12 +205,12 @@ def ratio_check(name: str, old: Acceleration, new: Acceleration | None) -> Check
         verdict = "differs"
     else:
         shown += f": 1 is in it, and so is a change of more than {100 * MARGIN:.0f} %"
-    if shown and old.place != new.place:
-        shown += f"; it was another machine: {old.place}, now {new.place}"
+    if shown and old.machine != new.machine:
+        shown += f"; it was another machine: {old.machine}, now {new.machine}"
     return Check(*_what(name, old), _ratio(new), verdict, shown)
 
 
-def _log_change(old: Acceleration, new: Acceleration) -> tuple[float, float, float]:
+def _log_change(old: Line, new: Line) -> tuple[float, float, float]:
     """log(new / old) and its interval, from both intervals (Donner and Zou's MOVER).
 
     Of two independent figures each side of the interval is the root of the sum of squares.
@@ -224,7 +222,7 @@ def _log_change(old: Acceleration, new: Acceleration) -> tuple[float, float, flo
     return centre, centre - below, centre + above
 
 
-def _logs(line: Acceleration) -> tuple[float, float, float]:
+def _logs(line: Line) -> tuple[float, float, float]:
     """Of a ratio, and of its interval's ends; one that is not known reaches to infinity."""
     low = log(line.ratio_low) if line.ratio_low > 0 else -inf
     high = log(line.ratio_high) if line.ratio_high < inf else inf
@@ -269,13 +267,13 @@ def _why(before: Row, after: Row) -> str:
     return "; ".join(differing) or "nothing that is recorded explains it"
 
 
-def _lines(records: Iterable[Row]) -> dict[str, Acceleration]:
+def _lines(records: Iterable[Row]) -> dict[str, Line]:
     return {
         line.name: line
-        for line in acceleration_lines(records)
+        for line in each_of(timings.lines(frames(records)))
         if line.framework != FLOOR and line.rounds
     }
 
 
-def _ratio(line: Acceleration) -> str:
+def _ratio(line: Line) -> str:
     return f"{line.ratio_to_floor:.2f} [{line.ratio_low:.2f}, {line.ratio_high:.2f}]"
