@@ -38,7 +38,7 @@ __all__ = [
     "version",
 ]
 
-ENTRY_POINTS = "harness.adapters"  # `harness.system.installed` tells this package by this line
+ENTRY_POINTS = "harness.adapters"
 
 
 def _declared() -> Mapping[str, metadata.EntryPoint]:

@@ -23,7 +23,6 @@ from harness.proof.answer import Question, plain_pass
 from harness.reference.initialise import initialised
 from harness.reference.precision import DTYPES
 from harness.spec import Network, NeuNorm, Precision, Reading, UsageError, paper
-from harness.system.installed import check_adapters
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = ("fused", "norse", "reference", "snntorch", "spikingjelly")
@@ -249,19 +248,3 @@ def test_another_package_of_that_name_is_said_in_one_sentence(
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith(f"harness: `import adapters` finds {foreign}, which is not of")
     assert done.stderr.count("\n") == 1
-
-
-def test_a_package_that_has_overwritten_ours_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_adapters()
-    monkeypatch.setattr(
-        "importlib.machinery.SourceFileLoader.get_code",
-        lambda *_: compile("load = 1", "adapters/__init__.py", "exec"),
-    )
-    with pytest.raises(UsageError, match=re.escape(str(adapters.__file__))):
-        check_adapters()
-
-
-def test_a_missing_package_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match="install snn-harness anew"):
-        check_adapters()

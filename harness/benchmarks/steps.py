@@ -63,7 +63,7 @@ class Steps:
         """Builds the iteration; a framework that is not installed is skipped."""
         if adapters.missing(framework):
             raise NotImplementedError(framework)
-        allocator.choose("keep")
+        allocator.keep()
         self.case = case(framework, dataset, self.mode)
         x, labels = batch(dataset)
         if paper.settings(dataset).static:

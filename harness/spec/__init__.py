@@ -15,7 +15,7 @@ from harness.spec.fields import Beside, CaseFields, Effort, Initialisation, Mode
 from harness.spec.given import NamedNetwork, NetworkFile
 from harness.spec.layers import AvgPool, Conv, Layer, Linear, Stage, Voting
 from harness.spec.network import LIF, Network, NeuNorm, Reading
-from harness.spec.selection import Access, Allocator, Budget, Say, Selection
+from harness.spec.selection import Access, Budget, Say, Selection
 from harness.spec.training import BIN_US, DEAD_RATE, LOSS, SGD, Adam, Loss, Training
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "SGD",
     "Access",
     "Adam",
-    "Allocator",
     "AvgPool",
     "Beside",
     "Budget",

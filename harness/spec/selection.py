@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import inf
 from pathlib import Path
-from typing import Literal
 
 from harness.spec import paper
 from harness.spec.errors import UsageError
@@ -15,7 +14,6 @@ from harness.spec.fields import Initialisation, Mode, Precision
 from harness.spec.given import NamedNetwork, NetworkFile
 from harness.spec.network import Reading
 
-Allocator = Literal["keep", "system"]  # whether the process keeps the memory it has freed
 Say = Callable[[float, str], None]  # how far a piece of work is, in [0, 1], and what it does
 
 
@@ -78,4 +76,3 @@ class Budget:
 
     seconds: float = inf  # for all cells together; infinite: as many rounds as in the paper
     rounds: int = 5  # that each cell gets even so; fewer are no figure that is ranked
-    allocator: Allocator = "keep"

@@ -1,13 +1,13 @@
-"""How the process keeps memory between iterations: a property of the process, not of a contender.
+"""How children keep memory between iterations: a property of the process, not of a contender.
 
 glibc gives large blocks back to the system as soon as they are freed, and takes them anew, page by
 page, in the next step. On a virtual machine that was measured to cost up to half of an iteration of
-the frameworks that allocate most, and most of the noise. So the suites tell glibc to keep what it
-has, as jemalloc and tcmalloc do; every contender gains, and the record says which it was.
+the frameworks that allocate most, and most of the noise. So glibc is told to keep what it has, as
+jemalloc and tcmalloc do; every contender gains, and the record says which it was.
 
-Contenders have huge pages too, where the system has them. On a machine that has run for a day free
-memory is in single pages all over the place: a floor that took 0.22 s alone took 0.30 to 0.38 s
-beside the contenders of another cell, and two of the same run differed by 40 %.
+They have huge pages too, where the system has them. On a machine that has run for a day free memory
+is in single pages all over the place: a floor that took 0.22 s alone took 0.30 to 0.38 s beside the
+contenders of another cell, and two of the same run differed by 40 %.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ import os
 import platform
 import sys
 from pathlib import Path
-
-from harness.spec import Allocator
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of <malloc.h>
 KEPT = "glibc, memory kept"
@@ -38,15 +36,9 @@ def keep() -> str:
     return said
 
 
-def choose(allocator: Allocator) -> str:
-    """`keep`, or nothing for the system's."""
-    return keep() if allocator == "keep" else "system"
-
-
 def _kept() -> str:
     """What a process that keeps its memory does. It takes glibc, and no other that is preloaded."""
-    preloaded = os.environ.get("LD_PRELOAD")
-    if preloaded:
+    if preloaded := os.environ.get("LD_PRELOAD"):
         return f"system, LD_PRELOAD={preloaded}"
     # musl has no mallopt
     is_there = sys.platform.startswith("linux") and hasattr(ctypes.CDLL(None), "mallopt")
@@ -64,20 +56,17 @@ def of_children() -> str:
 def for_programs() -> dict[str, str]:
     """The variable with which a program that starts has huge pages too, where there are any."""
     given = os.environ.get(_TUNABLES, "")
-    if _kept() != KEPT or "glibc.malloc." in given or not _has_huge_pages():
+    if _kept() != KEPT or "glibc.malloc." in given:
         return {}
-    return {_TUNABLES: ":".join(filter(None, [given, _HUGE]))}
-
-
-def _has_huge_pages() -> bool:
-    """Whether the system gives a program huge pages that asks for them, and glibc can ask."""
     library, version = platform.libc_ver()
     try:
         since = tuple(int(part) for part in version.split(".")[:2])
         offered = "[never]" not in _SYSTEMS_HUGE.read_text(encoding="utf-8")
     except (OSError, ValueError):
-        return False
-    return library == "glibc" and since >= _HUGE_SINCE and offered
+        return {}
+    if library != "glibc" or since < _HUGE_SINCE or not offered:
+        return {}
+    return {_TUNABLES: ":".join(filter(None, [given, _HUGE]))}
 
 
 def release() -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from importlib import metadata, util
-from importlib.abc import InspectLoader
-from importlib.machinery import ModuleSpec
+from pathlib import Path
 
 from harness.spec import UsageError
 
-NAME = "adapters"
 MARK = "harness.adapters"  # a constant of our `adapters/__init__.py`
 
 
@@ -25,28 +23,18 @@ def check_adapters() -> None:
 
     Nothing is imported: what stands there may do anything.
     """
-    spec = util.find_spec(NAME)
+    spec = util.find_spec("adapters")
     if spec is None:
         raise UsageError(
-            f"the package {NAME} that belongs to snn-harness is not there: install snn-harness anew"
+            "the package adapters that belongs to snn-harness is not there: install it anew"
         )
-    if not _is_ours(spec):
-        raise UsageError(
-            f"`import {NAME}` finds {_place(spec)}, which is not of snn-harness: take it from the "
-            "folders that Python searches (PYTHONPATH, the working folder), or uninstall what "
-            "brought it and install snn-harness anew"
-        )
-
-
-def _is_ours(spec: ModuleSpec) -> bool:
-    if not isinstance(spec.loader, InspectLoader):
-        return False
     try:
-        code = spec.loader.get_code(NAME)  # compiled, not run
-    except (ImportError, OSError, SyntaxError, ValueError):  # no Python that can be read
-        return False
-    return code is not None and MARK in code.co_consts
-
-
-def _place(spec: ModuleSpec) -> str:
-    return spec.origin or next(iter(spec.submodule_search_locations or ()), "a package")
+        is_ours = MARK in Path(str(spec.origin)).read_text(encoding="utf-8", errors="replace")
+    except OSError:  # a folder
+        is_ours = False
+    if not is_ours:
+        raise UsageError(
+            f"`import adapters` finds {spec.origin or 'a folder'}, which is not of snn-harness: "
+            "take it from the folders that Python searches (PYTHONPATH, the working folder), or "
+            "uninstall what brought it and install snn-harness anew"
+        )

@@ -43,23 +43,26 @@ class Shelf(Generic[T]):
 
     def get(self, of: tuple[object, ...], measure: Callable[[], T]) -> T:
         """What is kept, else what is measured now. `of`: all that it depends on, by its `repr`."""
+        where = repr((_alone, *machine.speed(), *of))
+        name = hashlib.sha256(where.encode()).hexdigest()[:16]
         try:
-            path = self.place(of)
+            path = make_user_cache(self.folder) / f"{name}.json"
         except OSError:  # nowhere to keep it
             return measure()
         kept = self._kept(path)
         if kept is not None:
             return kept
         measured = measure()
-        with suppress(OSError):
-            self.keep_first(path, of, measured)
-        return self._kept(path) or measured
+        text = json.dumps({"of": [repr(each) for each in of], "value": self.written(measured)})
 
-    def place(self, of: tuple[object, ...]) -> Path:
-        """Where it is kept. Raises OSError where there is no folder for it."""
-        where = repr((_alone, *machine.speed(), *of))
-        name = hashlib.sha256(where.encode()).hexdigest()[:16]
-        return make_user_cache(self.folder) / f"{name}.json"
+        def link(temporary: Path) -> None:
+            temporary.write_text(text, encoding="utf-8")
+            with suppress(FileExistsError):  # another process has
+                os.link(temporary, path)
+
+        with suppress(OSError):
+            write_whole(path.with_suffix(".last"), link)
+        return self._kept(path) or measured
 
     def _kept(self, path: Path) -> T | None:
         """None where nothing was kept, or what is there is damaged, and goes."""
@@ -71,15 +74,3 @@ class Shelf(Generic[T]):
             with suppress(OSError):
                 path.unlink()
             return None
-
-    def keep_first(self, path: Path, of: tuple[object, ...], measured: T) -> None:
-        """Writes what was measured unless another process has. Raises OSError."""
-        text = json.dumps({"of": [repr(each) for each in of], "value": self.written(measured)})
-
-        def link(temporary: Path) -> None:
-            temporary.write_text(text, encoding="utf-8")
-            with suppress(FileExistsError):
-                os.link(temporary, path)
-
-        with suppress(FileNotFoundError):
-            write_whole(path.with_suffix(".last"), link)

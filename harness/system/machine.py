@@ -113,22 +113,17 @@ def suited(cases: Iterable[Case]) -> tuple[Case, ...]:
 
 def moment() -> Moment:
     """The machine's state now."""
-    frequency = _frequency()
     sensors = getattr(psutil, "sensors_temperatures", dict)()  # Linux and FreeBSD have it
     readings = [entry.current for entries in sensors.values() for entry in entries]
-    return Moment(
-        load=round(psutil.getloadavg()[0], 2),
-        clock_mhz=frequency,
-        temperature_c=max(readings) if readings else None,
-    )
-
-
-def _frequency() -> float | None:
     try:
         frequency = psutil.cpu_freq()
     except (OSError, NotImplementedError):  # containers and some architectures hide it
-        return None
-    return round(frequency.current) if frequency else None
+        frequency = None
+    return Moment(
+        load=round(psutil.getloadavg()[0], 2),
+        clock_mhz=round(frequency.current) if frequency else None,
+        temperature_c=max(readings, default=None),
+    )
 
 
 def cpu_name() -> str:
