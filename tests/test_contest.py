@@ -93,23 +93,16 @@ def asked(name: str) -> Question:
     return question(given, tuple(each.detach() for each in weights), inputs, labels)
 
 
-def built(name: str) -> Process:
-    """A planted contender in its process, built."""
-    process = Process(case(name), HOST)
-    process.call(Subject.build, asked(name))
-    return process
-
-
 def test_each_compiles_where_nothing_was_compiled_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     found = []
     for _ in range(2):
-        process = built("planted:compiles")
+        process = Process(case("planted:compiles"), HOST)
         folder = Path(process.compiled.name)
         with pytest.raises(Failed, match=str(folder)):
-            process.call(Subject.turn, 0)
+            process.call(Subject.build, asked("reference"))
         (folder / "a kernel").touch()
         process.end()
         assert not folder.exists()
@@ -118,9 +111,9 @@ def test_each_compiles_where_nothing_was_compiled_before(
 
 
 def test_one_that_has_no_turn_is_stopped_with_all_that_it_left_running() -> None:
-    contender = built("planted:burns")
+    contender = Process(case("planted:burns"), HOST)
     try:
-        contender.call(Subject.turn, 0)
+        contender.call(Subject.build, asked("reference"))
         process = psutil.Process(contender.child.pid)
         deadline = clock.Deadline.after(10)
         while process.status() != psutil.STATUS_STOPPED:
@@ -138,10 +131,10 @@ HELD_MIB = 64  # that a greedy contender holds
 
 def first(name: str) -> tuple[float | None, str]:
     """The peak of its first iteration in a process, or why there is none."""
-    contender = built(name)
+    contender = Process(case(name), HOST)
     try:
-        found = contender.call(Subject.first)
-        assert found.turn.seconds > 0
+        found = contender.call(Subject.build, asked("reference"))
+        assert found.seconds > 0
         return found.peak_mib, found.unmeasured
     finally:
         contender.end()
@@ -220,6 +213,7 @@ def test_contenders_run_untimed_before_a_round_that_comes_after_a_rest(
     assert rounds > 1
     warm = rounds if rest < 0 else 1
     reference = started[-1].subject
+    assert reference is not None
     assert turns.count(reference) == rounds + warm
 
 

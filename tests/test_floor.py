@@ -138,7 +138,7 @@ def test_the_minimum_of_all_rounds_counts_and_is_found_once_for_each_size(
     assert first[1] == "contiguous"
     measured = len(asked)
     assert floor.fastest(of()) == first and len(asked) == measured  # as it was kept
-    for changes in ({"T": 4}, {"mode": "inference"}, {"precision": "bf16"}):
+    for other in (of(T=4), of(mode="inference"), of(precision="bf16")):
         before = len(asked)
-        floor.fastest(of(**changes))
+        floor.fastest(other)
         assert len(asked) > before

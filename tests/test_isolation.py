@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from harness.records import EndedRow, Row, Store, TimedRow, TrainedRow
@@ -100,7 +97,7 @@ def reasons(rows: list[Row]) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_who_takes_the_process_along_costs_its_own_row_in_a_timed_cell(
+def test_one_that_takes_its_process_along_costs_its_own_row_in_a_timed_cell(
     planted: dict[str, str], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -117,17 +114,14 @@ def test_who_takes_the_process_along_costs_its_own_row_in_a_timed_cell(
     assert "can't allocate memory" in why["eat"]
     assert set(why) == {"crash", "hang", "eat"}
     assert sum(isinstance(row, EndedRow) for row in rows) == 3
-    last = {row.run for row in rows if isinstance(row, TimedRow)}
-    assert len(last) == 1
     timed = {row.variant or row.framework for row in rows if isinstance(row, TimedRow)}
     assert timed == {"reference", "babble", "floor"}
-    assert all(row.run in last for row in rows if isinstance(row, EndedRow))  # the table shows them
     for name in ("crash", "hang", "eat"):
         assert f"planted:{name}" in done.stdout
 
 
 @pytest.mark.slow
-def test_who_takes_the_process_along_costs_its_own_training(
+def test_one_that_takes_its_process_along_costs_its_own_training(
     planted: dict[str, str], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -141,29 +135,6 @@ def test_who_takes_the_process_along_costs_its_own_training(
     assert set(reasons(rows)) == {"crash", "hang", "eat"}
     trained = [row.variant or row.framework for row in rows if isinstance(row, TrainedRow)]
     assert trained == ["babble", "planted"]
-
-
-@pytest.mark.slow
-def test_the_process_ends_with_its_owner_even_where_that_is_killed(
-    planted: dict[str, str], tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    call = [sys.executable, "-c", "from harness.cli import main; main()", "run"]
-    call += ["--suite", "scale", "--quick", "--datasets", "cifar10", "--networks", TINY]
-    call += ["--frameworks", "planted:hang", "--samples", "60", "--width", "1"]
-    call += ["--out", str(out)]
-    owner = subprocess.Popen(call, env=planted, stdout=subprocess.DEVNULL)
-    records = out / "records" / "scale.jsonl"
-    for _ in range(3000):  # its certificate is kept before it hangs
-        if records.exists() and records.read_text():
-            break
-        time.sleep(0.02)
-    children = psutil.Process(owner.pid).children(recursive=True)
-    assert children
-    owner.send_signal(signal.SIGKILL)
-    owner.wait(30)
-    _, alive = psutil.wait_procs(children, timeout=20)
-    assert not alive
 
 
 def test_a_case_that_cannot_fit_is_refused_with_the_estimate(

@@ -5,9 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from math import inf, isclose, isfinite
-from typing import NamedTuple
 
 import torch
 
@@ -32,7 +30,7 @@ from harness.records.identity import EXAM, PROTOCOL, timing_key
 from harness.records.ledger import Ledger
 from harness.reference import coding
 from harness.reference.initialise import dead_layers
-from harness.spec import FLOOR, Case, Precision, Source, UsageError
+from harness.spec import FLOOR, Access, Case, Precision, Source, UsageError
 from harness.speed import floor, ratios
 from harness.speed.contender import Host, Process, Subject, Turn
 from harness.speed.judge import Examiner, Expected, Judge, When, row_of
@@ -47,13 +45,6 @@ WITHIN = 0.05  # half the interval, relative, at which a ratio is known well eno
 # in another order a near-tie flips a few spikes. An answer from memory differs in nearly all.
 OTHER_VOTES = 0.05
 SAME_LOSS = 1e-3  # relative, of the loss that its votes give
-
-
-class Doing(NamedTuple):
-    """How far the preparation of a cell is, in [0, 1], and what is done."""
-
-    fraction: float
-    what: str
 
 
 @dataclass(eq=False)
@@ -111,7 +102,7 @@ class Cell:
     group: tuple[Case, ...]
     run: Run
     ledger: Ledger
-    request: datasets.Request
+    access: Access
     host: Host
     budget: float = inf  # seconds, of the whole run
     number: int = 0  # of rounds
@@ -126,25 +117,35 @@ class Cell:
 
     # Before the rounds
 
-    def prepare(self) -> Iterator[Doing]:
-        """Proves the contenders, builds them, and audits their first iteration."""
-        yield Doing(0.0, "data")
+    def prepare(self) -> Iterator[tuple[float, str]]:
+        """Proves the contenders, builds them, and audits their first iteration.
+
+        How far that is, in [0, 1], and what is done next.
+        """
+        yield 0.0, "data"
+        cell, root, may = self.case, self.access.root, self.case.dataset in self.access.download
+        request = datasets.Request(
+            cell.dataset, cell.T, cell.batch_size, cell.seed, root=root, download=may
+        )
         try:
-            batch = datasets.load_batch(self.request)
-            other = datasets.load_batch(replace(self.request, seed=self.request.seed + 1))
+            batch = datasets.load_batch(request)
+            other = datasets.load_batch(replace(request, seed=cell.seed + 1))
         except UsageError as error:
             self._all_failed(str(error))
             return
         self._source = batch.source
-        if self._is_done() or self._is_too_large():
+        if self._is_done():
+            return
+        if too_large := footprint.too_large(self.case):
+            self._all_failed(too_large)
             return
         examiner = Examiner(self.case, batch.inputs, self.host)
         proved = []
         try:
             for n, case in enumerate(self.group):
                 contender = Contender(self._name(case), self._row(case))
-                yield Doing(0.3 * n / len(self.group), f"certificate of {contender.name}")
-                if self._did(contender, partial(self._prove, contender, examiner)):
+                yield 0.3 * n / len(self.group), f"certificate of {contender.name}"
+                if self._did(contender, self._prove, contender, examiner):
                     proved.append(contender)
         finally:
             examiner.end()
@@ -156,13 +157,13 @@ class Cell:
         except UsageError as error:  # the weights that the case names are not here
             self._all_failed(str(error))
             return
-        yield Doing(0.3, "the floor")
+        yield 0.3, "the floor"
         for case in floor_cases(self.case, map(Case.of, (each.row for each in proved))):
             self._start_floors(case)
         for n, contender in enumerate(proved):
-            yield Doing(0.35 + 0.65 * n / len(proved), f"audit of {contender.name}")
+            yield 0.35 + 0.65 * n / len(proved), f"audit of {contender.name}"
             self.contenders.append(contender)
-            self._did(contender, partial(self._start, contender, self._judge))
+            self._did(contender, self._start, contender, self._judge)
         self._judge.forget()
         self.contenders = self._running
         audited = [each.row for each in self.contenders if each.claims_to_be_equal]
@@ -196,30 +197,18 @@ class Cell:
         settled = {each.key for each in written if self._is_settled(each)}
         if not settled >= {row.key for row in rows}:
             return False
-        audited = {
-            each.key
-            for each in written
-            if isinstance(each, AuditRow) and each.exam == EXAM and each.passed
-        }
+        audits = [each for each in written if isinstance(each, AuditRow) and each.passed]
+        audited = {each.key for each in audits if each.exam == EXAM}
         self.mixed = tuple(row for row in rows if row.precision == "bf16" and row.key in audited)
         self.before = tuple(dict.fromkeys(str(row.key) for row in (*rows, *floors)))
         return True
 
     def _is_settled(self, row: Row) -> bool:
         """Whether a row says that its contender needs no measurement."""
-        match row:
-            case EndedRow():
-                return row.status in ("missing", "unsupported")
-            case TimedRow():
-                return row.converged or (row.budget_seconds or inf) >= self.budget
-            case _:
-                return False
-
-    def _is_too_large(self) -> bool:
-        reason = footprint.too_large(self.case)
-        if reason is not None:
-            self._all_failed(reason)
-        return reason is not None
+        if isinstance(row, EndedRow):
+            return row.status in ("missing", "unsupported")
+        timed = isinstance(row, TimedRow)
+        return timed and (row.converged or (row.budget_seconds or inf) >= self.budget)
 
     def _all_failed(self, reason: str) -> None:
         for case in self.group:
@@ -257,41 +246,37 @@ class Cell:
 
     def _start_floors(self, case: Case) -> None:
         """The floor of a precision; that of the cell's own is there twice."""
-        row, layouts = self._row(case), list[floor.Layout]()
+        layouts: tuple[floor.Layout, ...] = ()
+
+        def start(contender: Contender) -> None:
+            nonlocal layouts
+            contender.process = process = self._process(contender)
+            layouts = layouts or process.call(Subject.layouts)
+            process.call(Subject.build_floor, layouts)
+            turn = process.call(Subject.turn, 0)
+            contender.row = row = replace(contender.row, layout=floor.said(layouts))
+            self._keep(WarmupRow(**vars(row), seconds=turn.seconds, steps=row.T))
+
         for twin in (False, True) if case.precision == self.case.precision else (False,):
             name = self._name(case) + (" (again)" if twin else "")
-            contender = Contender(name, row, twin=twin)
-            self.contenders.append(contender)
-            self._did(contender, partial(self._start_floor, contender, layouts))
-
-    def _start_floor(self, contender: Contender, layouts: list[floor.Layout]) -> None:
-        contender.process = process = self._process(contender)
-        layouts[:] = layouts or process.call(Subject.layouts)
-        process.call(Subject.build_floor, tuple(layouts))
-        turn = process.call(Subject.turn, 0)
-        contender.row = row = replace(contender.row, layout=floor.said(tuple(layouts)))
-        self._keep(WarmupRow(**vars(row), seconds=turn.seconds, steps=row.T))
+            self.contenders.append(Contender(name, self._row(case), twin=twin))
+            self._did(self.contenders[-1], start, self.contenders[-1])
 
     def _start(self, contender: Contender, judge: Judge) -> None:
         """Starts the process, and builds there what is timed: warmed up, and audited where it
         claims to be equal.
         """
         contender.process = process = self._process(contender)
-        layout = process.call(Subject.build, judge.question("before", contender.case))
-        first = process.call(Subject.first)
+        first = process.call(Subject.build, judge.question("before", contender.case))
         contender.row = row = replace(
             contender.row,
-            layout=layout,
+            layout=first.layout,
             computed=first.computed,
-            contender_threads=first.turn.threads,
+            contender_threads=first.threads,
         )
+        steps, compiled = contender.case.T, first.compile_seconds
         self._keep(
-            WarmupRow(
-                **vars(row),
-                seconds=first.turn.seconds,
-                steps=contender.case.T,
-                compile_seconds=first.compile_seconds,
-            )
+            WarmupRow(**vars(row), seconds=first.seconds, steps=steps, compile_seconds=compiled)
         )
         peak, why, part = first.peak_mib, first.unmeasured, contender.part
         if part is not None:
@@ -374,12 +359,12 @@ class Cell:
             # of pages of a program's own code; one that gives memory back runs before each turn
             for each in self._running:
                 if not each.there.lean:
-                    self._did(each, partial(_warm, each.there))
+                    self._did(each, _warm, each.there)
         self.number += 1
         self._random.shuffle(self._order)
         for each in self._order:
             if not each.failed:
-                self._did(each, partial(self._turn, each))
+                self._did(each, self._turn, each)
         self._rest = clock.Stopwatch.started(torch.device("cpu"))
 
     def _turn(self, contender: Contender) -> None:
@@ -419,30 +404,25 @@ class Cell:
     def close(self) -> None:
         """The last round, on other weights and another batch, and audited; then all of them end."""
         judge = self._judge
-        if self.comparable and judge is not None:
-            for each in self._running:
-                if not each.is_floor:
-                    self._did(each, partial(_ask_another, each, judge))
-        if self.comparable and judge is not None:
+        assert judge is not None
+        for each in self._running if self.comparable else ():
+            if not each.is_floor:
+                self._did(each, _ask_another, each, judge)
+        if self.comparable:
             self.round()
-            # one after the other: an audit takes a contender's memory and more
-            for each in self._running:
+            for each in self._running:  # one by one: an audit takes a contender's memory and more
                 if each.claims_to_be_equal:
-                    self._did(each, partial(self._audit, each, judge, "after"))
+                    self._did(each, self._audit, each, judge, "after")
                 each.end()
             judge.forget()
-            budget = None if self.budget == inf else self.budget
-            converged = self.comparable and self.known
+            done = {
+                "rounds": self.number,
+                "converged": self.comparable and self.known,
+                "budget_seconds": None if self.budget == inf else self.budget,
+            }
             for each in self._running:
                 if not each.twin:
-                    self._keep(
-                        TimedRow(
-                            **vars(each.row),
-                            rounds=self.number,
-                            converged=converged,
-                            budget_seconds=budget,
-                        )
-                    )
+                    self._keep(TimedRow(**vars(each.row), **done))
         self.abandon()
         allocator.release()
 
@@ -467,22 +447,19 @@ class Cell:
         each = footprint.iteration_mib(self.case) + footprint.weights_mib(self.case)
         return (len(self.group) + 1) * each + footprint.spare_mib()
 
-    def _did(self, contender: Contender, work: Callable[[], object]) -> bool:
+    def _did(self, contender: Contender, work: Callable[..., object], *given: object) -> bool:
         """Does something with a contender; a failure becomes one row with its reason."""
         try:
-            work()
-        except Failed as error:
-            self._fail(contender, error)
-        except (MemoryError, RuntimeError) as error:
-            if not footprint.is_exhausted(error):
+            work(*given)
+            return True
+        except (Failed, MemoryError, RuntimeError) as error:
+            if not isinstance(error, Failed) and not footprint.is_exhausted(error):
                 raise
-            self._fail(contender, Failed(f"its audit ran out of memory: {error}"))
-        return not contender.failed
-
-    def _fail(self, contender: Contender, reason: Failed) -> None:
-        contender.failed = True
-        contender.end()
-        self._keep(ended(contender.row, reason.status, str(reason)))
+            status = error.status if isinstance(error, Failed) else "failed"
+            contender.failed = True
+            contender.end()
+            self._keep(ended(contender.row, status, str(error)))
+            return False
 
     def _keep(self, row: Row) -> None:
         """Stores a row, with the state of the machine beside it."""

@@ -28,12 +28,13 @@ from harness.spec import Case
 from harness.speed import floor
 from harness.speed.iteration import Ready, built, labels_of
 from harness.speed.memory import Meter
-from harness.speed.part import NotProportional, Part, part_of
+from harness.speed.part import Part, part_of
 from harness.system import allocator, clock, footprint, kept, state
-from harness.system.child import Child, Died
+from harness.system.child import START_SECONDS, Child, Died
 from harness.training.descent import Digits, Pupil
 
-Args, R = TypeVarTuple("Args"), TypeVar("R")
+Args = TypeVarTuple("Args")
+R = TypeVar("R")
 Find = Callable[[str], Adapter]  # adapters.load
 COMPILED = "a compiler works in the process that it compiles for: its memory would be in the figure"
 
@@ -44,17 +45,18 @@ class Turn(NamedTuple):
     seconds: float
     loss: float | None  # of training
     votes: list[list[float]] | None  # (B, classes); None of the floor
-    threads: int
     changed: tuple[str, ...]  # of the process's state, since before the contender was built
 
 
 class First(NamedTuple):
-    """What the first iteration came to."""
+    """What the first iteration came to, which is no turn: it warms up, and is audited."""
 
-    turn: Turn
+    seconds: float
+    threads: int
     peak_mib: float | None
     unmeasured: str  # why there is no peak
     compile_seconds: float | None  # before it, of a runtime that compiles for the batch's size
+    layout: str | None  # of its convolutions' weights
     computed: str | None  # how its layers were, where its adapter says so
 
 
@@ -67,16 +69,10 @@ class Subject:
     _run: Callable[[], object] | None = None  # one iteration, once it is built
     _built: Ready | None = None  # None of the floor
     _asked: Question | None = None
-    _meter: Meter | str = ""
     _before: state.State = field(default_factory=state.taken)  # of the process
     _frozen: bool = False
     _examined: nn.Module | None = None
     _pupil: Pupil | None = None
-
-    @property
-    def device(self) -> torch.device:
-        """Where it runs."""
-        return torch.device(self.case.device)
 
     @property
     def _there(self) -> tuple[Ready, Question]:
@@ -85,16 +81,13 @@ class Subject:
 
     def part(self) -> Part | None:
         """What to run of an iteration where a whole one takes too long; None: all of it."""
-        try:
-            return part_of(self.find(self.case.framework), self.case)
-        except NotProportional as reason:
-            raise Incomparable(str(reason)) from None
+        return part_of(self.find(self.case.framework), self.case)
 
     def sit(self, questions: Questions) -> Sitting:
         """Its answers in an exam; one module serves all exams."""
         if self._examined is None:
             module = examined(self.find(self.case.framework))(self.case.network)
-            self._examined = module.to(self.device)
+            self._examined = module.to(self.case.device)
         answers = sit(self._examined, questions)
         return Sitting(*(_carried(getattr(answers, each.name)) for each in fields(answers)))
 
@@ -112,42 +105,41 @@ class Subject:
         """Builds the floor, to be timed."""
         self._run = floor.iteration(self.case, layouts)
 
-    def build(self, asked: Question) -> str | None:
-        """Builds what is timed, with a question in its memory; says how its weights lie there."""
-        self._before, self._asked = state.taken(), asked
-        adapter = self.find(self.case.framework)
-        self._meter = _meter(adapter, self.case, asked)
-        self._built = built(adapter, self.case, asked)
-        self._run = self._built.run
-        return self._built.layout
+    def build(self, asked: Question) -> First:
+        """Builds what is timed, with a question in its memory, and runs the first iteration."""
+        self._before, adapter = state.taken(), self.find(self.case.framework)
+        meter = _meter(adapter, self.case, asked)
+        self._asked, self._built = asked, (ready := built(adapter, self.case, asked))
+        self._run = ready.run
+        self._prepare(0)
+        compiled = ready.compile_seconds
+        if isinstance(meter, Meter):
+            meter.start()
+        seconds = self._seconds()
+        peak, why = (meter.peak_mib(), "") if isinstance(meter, Meter) else (None, meter)
+        gc.enable()
+        say = getattr(adapter, "computed", None)
+        computed = None if say is None else str(say(ready.subject))
+        return First(seconds, torch.get_num_threads(), peak, why, compiled, ready.layout, computed)
 
     def load(self, asked: Question) -> None:
         """Another question: its weights and batch are written into the same memory."""
         self._asked = asked
         self._there[0].load(asked)
 
-    def first(self) -> First:
-        """The first iteration, and the peak of memory in it."""
-        (ready, _), meter, peak, why = self._there, self._meter, None, ""
-        self._prepare(0)
-        compiled = ready.compile_seconds
-        if isinstance(meter, Meter):
-            meter.start()
-        seconds = self._seconds()
-        if isinstance(meter, Meter):
-            peak = meter.peak_mib()
-        else:
-            why = meter
-        turn = self._turn(seconds)
-        say = getattr(self.find(self.case.framework), "computed", None)
-        return First(turn, peak, why, compiled, None if say is None else str(say(ready.subject)))
-
-    def turn(self, roll: int = 0) -> Turn:
+    def turn(self, roll: int) -> Turn:
         """One timed iteration. The weights are the question's anew, and its batch is rolled by so
         many samples: no turn can be answered from the one before.
         """
         self._prepare(roll)
-        return self._turn(self._seconds())
+        seconds = self._seconds()
+        gc.enable()
+        if self._built is None:
+            return Turn(seconds, None, None, ())
+        spikes, loss = self._built.result
+        votes = coding.vote(spikes.float(), self.case.network.classes).tolist()
+        changed = self._before.changes(state.taken())
+        return Turn(seconds, None if loss is None else loss.item(), votes, changed)
 
     def _prepare(self, roll: int) -> None:
         if self._built is not None:
@@ -163,17 +155,7 @@ class Subject:
 
     def _seconds(self) -> float:
         assert self._run is not None, "it was not built"
-        return clock.seconds(self._run, self.device)
-
-    def _turn(self, seconds: float) -> Turn:
-        gc.enable()
-        threads = torch.get_num_threads()
-        if self._built is None:
-            return Turn(seconds, None, None, threads, ())
-        spikes, loss = self._built.result
-        votes = coding.vote(spikes.float(), self.case.network.classes).tolist()
-        changed = self._before.changes(state.taken())
-        return Turn(seconds, None if loss is None else loss.item(), votes, threads, changed)
+        return clock.seconds(self._run, torch.device(self.case.device))
 
     def answer(self) -> tuple[Answer, tuple[Tensor, ...]]:
         """What the last iteration computed; and the new weights, where the optimiser is its own."""
@@ -256,7 +238,7 @@ class Process:
             self.compiled.cleanup()
             raise Failed(str(reason)) from None
         try:
-            self._call(begin, case, host.find)
+            self._call(START_SECONDS, begin, case, host.find)
         except Failed:
             self.end()
             raise
@@ -264,11 +246,11 @@ class Process:
     def call(self, method: Callable[[Subject, Unpack[Args]], R], *given: *Args) -> R:
         """Has it do something, and stops it again. Raises Failed."""
         self.child.cont()
-        return self._call(work, method, *given)
+        return self._call(self.silence, work, method, *given)
 
-    def _call(self, function: Callable[..., R], *given: object) -> R:
+    def _call(self, silence: float, function: Callable[..., R], *given: object) -> R:
         try:
-            return self.child.call(function, *given, silence=self.silence)
+            return self.child.call(function, *given, silence=silence)
         except Exception as reason:  # noqa: BLE001 a framework may raise anything: it becomes a row
             raise _failed(reason) from None
         finally:  # whatever came of it: its turn is over

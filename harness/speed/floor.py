@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from harness.adapter import channels_last
 from harness.reference import synapses
 from harness.reference.precision import SYNAPSE_DTYPES
-from harness.spec import Case, Conv, Stage, paper
+from harness.spec import Case, Conv, Mode, Stage, paper
 from harness.system import clock
 from harness.system.kept import Shelf
 
@@ -36,6 +36,14 @@ class Product:
     x: Tensor
     gradient: Tensor
     wanted: tuple[Tensor, ...]  # weight, bias and, but for the first layer, the input
+    mode: Mode
+
+    def run(self) -> None:
+        """Once, as the case's mode has it."""
+        if self.mode == "training":
+            self.train()
+        else:
+            self.infer()
 
     @torch.inference_mode()
     def infer(self) -> None:
@@ -49,13 +57,13 @@ class Product:
 
 def iteration(case: Case, layouts: tuple[Layout, ...]) -> Callable[[], None]:
     """One iteration of a case's floor, on inputs of its own."""
-    once = [_once(case, product) for product in products(case, layouts)]
+    all_of_them = products(case, layouts)
 
-    def run() -> None:
-        for product in once:
-            product()
+    def once() -> None:
+        for product in all_of_them:
+            product.run()
 
-    return run
+    return once
 
 
 def products(case: Case, layouts: tuple[Layout, ...]) -> list[Product]:
@@ -89,10 +97,6 @@ def said(layouts: tuple[Layout, ...]) -> str:
     return layouts[0] if len(set(layouts)) == 1 else ", ".join(layouts)
 
 
-def _once(case: Case, product: Product) -> Callable[[], None]:
-    return product.train if case.mode == "training" else product.infer
-
-
 def _product(case: Case, stage: Stage, images: int, layout: Layout, *, first: bool) -> Product:
     dtype, device = SYNAPSE_DTYPES[case.precision], torch.device(case.device)
     layer = synapses.synapse(stage).to(device=device, dtype=dtype)
@@ -105,17 +109,10 @@ def _product(case: Case, stage: Stage, images: int, layout: Layout, *, first: bo
     if not first:
         x.requires_grad_()
     wanted = (*layer.parameters(), *(() if first else (x,)))
-    return Product(layer, x, gradient, wanted)
+    return Product(layer, x, gradient, wanted, case.mode)
 
 
-def _read(kept: object) -> Layout:
-    for each in LAYOUTS:
-        if each == kept:
-            return each
-    raise ValueError(kept)
-
-
-KEPT: Shelf[Layout] = Shelf("layouts", _read, str)
+KEPT: Shelf[Layout] = Shelf("layouts", lambda kept: LAYOUTS[LAYOUTS.index(kept)], str)
 
 
 def _kept(case: Case, stage: Stage, images: int, *, first: bool) -> Layout:
@@ -130,7 +127,7 @@ def _kept(case: Case, stage: Stage, images: int, *, first: bool) -> Layout:
 
 def _fastest(case: Case, stage: Stage, images: int, *, first: bool) -> Layout:
     """One turn each, where that seemed clear, told differently from run to run."""
-    runs = {each: _once(case, _product(case, stage, images, each, first=first)) for each in LAYOUTS}
+    runs = {each: _product(case, stage, images, each, first=first).run for each in LAYOUTS}
     for run in runs.values():  # the first pays for what is set up once
         run()
     device = torch.device(case.device)

@@ -12,14 +12,8 @@ import torch
 from torch import Tensor
 
 from adapters import foreign
-from harness.adapter import (
-    Adapter,
-    MakeTrainer,
-    TrainerSettings,
-    Unsupported,
-    Variant,
-    trainer_of,
-)
+from harness import adapter as contract
+from harness.adapter import Adapter, Unsupported, Variant
 from harness.proof.answer import Answer, Question, as_spikes, tapped_pass
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
@@ -141,14 +135,14 @@ class OfTrainer:
 
     layout = None  # it is the runtime's own
 
-    def __init__(self, make: MakeTrainer, case: Case, asked: Question) -> None:
+    def __init__(self, make: contract.MakeTrainer, case: Case, asked: Question) -> None:
         foreign.check(case.network, case.precision)
-        threads = torch.get_num_threads()
+        settings = contract.TrainerSettings(
+            case.precision, case.mode, case.optimiser, torch.get_num_threads()
+        )
         self.case = case
         self.compile_seconds: float | None = None  # of the first batch, for whose size it may
-        self.subject = make(
-            case.network, TrainerSettings(case.precision, case.mode, case.optimiser, threads)
-        )
+        self.subject = make(case.network, settings)
         self._batch: Any = None
         self._loss: float | None = None
         self.load(asked)
@@ -203,7 +197,7 @@ Ready = OfModule | OfTrainer
 
 def built(adapter: Adapter, case: Case, asked: Question) -> Ready:
     """What is timed, with what it is asked in its memory. Raises Unsupported."""
-    make = trainer_of(adapter)
+    make = contract.trainer_of(adapter)
     return OfModule(adapter, case, asked) if make is None else OfTrainer(make, case, asked)
 
 

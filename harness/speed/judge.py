@@ -56,16 +56,13 @@ class Examiner:
         """The adapter's certificate. Raises Failed where it cannot be built, or dies."""
         key = case.framework, precision
         if key not in self._proofs:
-            exam = self._exam(self.network_of(case), precision)
+            of = self.network_of(case), precision
+            if of not in self._exams:
+                batch = self.batch.to(self.cell.device)
+                self._exams[of] = Exam(of[0], batch, precision, self.cell.seed)
             sit = partial(self._sit, case)
-            self._proofs[key] = exam.judge(case.framework, deviations, sit)
+            self._proofs[key] = self._exams[of].judge(case.framework, deviations, sit)
         return self._proofs[key]
-
-    def _exam(self, network: Network, precision: Precision) -> Exam:
-        if (network, precision) not in self._exams:
-            batch = self.batch.to(self.cell.device)
-            self._exams[network, precision] = Exam(network, batch, precision, self.cell.seed)
-        return self._exams[network, precision]
 
     def network_of(self, case: Case) -> Network:
         """That a contender is examined on. Raises Failed."""
@@ -145,23 +142,20 @@ class Judge:
     def audit(self, process: Process, when: When, case: Case) -> tuple[Finding, Expected]:
         """Holds the last iteration of a contender against the reference. Raises Failed."""
         given, updated = process.call(Subject.answer)
-        audit = self._audit(when, case)
-        finding = audit.direct(given)
-        if finding is None:
-            finding = audit.replay(given, process.call(Subject.tapped))
-        if updated and when == "before" and finding.passed:  # its optimiser has gathered nothing
-            settings = self.cell.optimiser
-            wrong = wrong_update(audit.question, settings, given.gradients, updated)
-            finding = replace(finding, passed=wrong is None, reason=wrong)
-        votes = coding.vote(given.out.float(), self.cell.network.classes)
-        return finding, Expected(votes, labels_of(audit.question))
-
-    def _audit(self, when: When, case: Case) -> Audit:
         key = when, replace(case, framework="")  # whose it is does not matter
         if key not in self._audits:
             device = torch.device(self.cell.device)
             self._audits[key] = Audit(self.cell.network, self.question(when, case), device)
-        return self._audits[key]
+        audit = self._audits[key]
+        finding = audit.direct(given)
+        if finding is None:
+            finding = audit.replay(given, process.call(Subject.tapped))
+        if updated and when == "before" and finding.passed:  # its optimiser has gathered nothing
+            asked, settings = audit.question, self.cell.optimiser
+            wrong = wrong_update(asked, settings, given.gradients, updated)
+            finding = replace(finding, passed=wrong is None, reason=wrong)
+        votes = coding.vote(given.out.float(), self.cell.network.classes)
+        return finding, Expected(votes, labels_of(audit.question))
 
     def forget(self) -> None:
         """Lets go of what the reference answered, and of its memory."""
@@ -171,29 +165,16 @@ class Judge:
 
 def row_of(row: Record, when: When, finding: Finding) -> AuditRow:
     """An audit as a row of its case."""
-    return AuditRow(
-        **vars(row),
-        exam=EXAM,
-        when=when,
-        way=finding.way,
-        passed=finding.passed,
-        reason=shortened(finding.reason) if finding.reason else None,
-        spikes=finding.spikes,
-        mismatches=finding.mismatches,
-        near_ties=finding.near_ties,
-        gradient_error=finding.gradient_error,
-        gradient_cosine=finding.gradient_cosine,
-    )
+    found = {name: value for name, value in vars(finding).items() if name != "edges"}
+    found["reason"] = shortened(finding.reason) if finding.reason else None
+    return AuditRow(**vars(row), exam=EXAM, when=when, **found)
 
 
 def wrong_update(
-    asked: Question,
-    settings: SGD | Adam,
-    gradients: Sequence[Tensor],
-    updated: Sequence[Tensor],
+    asked: Question, settings: SGD | Adam, gradients: Sequence[Tensor], updated: Sequence[Tensor]
 ) -> str | None:
-    """What is wrong with the first update of a contender's weights by an optimiser of its own, in a
-    sentence; None where it is what torch's does with the same gradients.
+    """What is wrong with a contender's own first update of its weights; None where it is what
+    torch's optimiser does with the same gradients.
     """
     shapes = [tuple(each.shape) for each in asked.parameters]
     if [tuple(each.shape) for each in updated] != shapes:

@@ -49,15 +49,14 @@ class Meter:
             torch.cuda.synchronize()
             return cls(device, torch.cuda.memory_allocated())
         allocator.release()
-        family = footprint.family(os.getpid())
-        return cls(device, sum(each.memory_info().rss for each in family))
+        return cls(device, sum(each.memory_info().rss for each in _family()))
 
     def start(self) -> None:
         """The iteration begins whose peak is wanted."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
             return
-        for each in footprint.family(os.getpid()):
+        for each in _family():
             reset = Path(f"/proc/{each.pid}/clear_refs")
             if reset.exists():
                 reset.write_text("5")  # sets the peak back to the present size, proc(5)
@@ -67,7 +66,11 @@ class Meter:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
             return (torch.cuda.max_memory_allocated() - self.base) / 2**20
-        return (sum(map(_peak_rss, footprint.family(os.getpid()))) - self.base) / 2**20
+        return (sum(map(_peak_rss, _family())) - self.base) / 2**20
+
+
+def _family() -> list[psutil.Process]:
+    return footprint.family(os.getpid())
 
 
 def _peak_rss(process: psutil.Process) -> int:

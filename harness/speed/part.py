@@ -9,13 +9,13 @@ are of what is timed, as everybody's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import torch
 
 from harness.adapter import Adapter, trainer_of
+from harness.proof.answer import Incomparable
 from harness.spec import Case, paper
 from harness.speed.iteration import built_to_try
 from harness.system import clock
@@ -49,47 +49,31 @@ class Part:
         return replace(case, T=self.steps, batch_size=self.samples)
 
 
-class NotProportional(Exception):
-    """Its time cannot be scaled; the message says so."""
-
-
 def part_of(adapter: Adapter, case: Case) -> Part | None:
-    """The part of an iteration to run; None: all of it. Raises NotProportional.
+    """The part of an iteration to run; None: all of it. Raises Incomparable where its time cannot
+    be scaled.
 
     Torch's modules are run whole, however long that takes: as they always were.
     """
     if trainer_of(adapter) is None:
         return None
-    whole = Part(case.T, case.batch_size)
-    in_a_second = _guess(adapter, case, whole)
-    if not in_a_second:
-        return None
-    failed = NotProportional()
+    whole, in_a_second, reason = Part(case.T, case.batch_size), 0.0, None
+    for small in (Part(1, 1), Part(whole.steps, 1)):  # the first tells less, and is soon known
+        spent = seconds(adapter, case, small)
+        in_a_second = small.amount / spent
+        if whole.amount / in_a_second <= LONGEST:
+            return None
+        if spent > PARTS[0]:
+            break
     for limit in PARTS:
         part = _largest(whole, limit * in_a_second)
         spent = seconds(adapter, case, part)
         if spent * whole.amount / part.amount <= LONGEST:
             return None  # of the smallest parts most was there whatever the part
-        try:
-            _check(adapter, case, part, spent)
-        except NotProportional as error:
-            failed = error
-        else:
+        reason = _not_proportional(adapter, case, part, spent)
+        if reason is None:
             return part
-    raise failed
-
-
-def _guess(adapter: Adapter, case: Case, whole: Part) -> float:
-    """How much is run in a second, by the smallest parts; 0 where the whole is soon over."""
-    amount = 0.0
-    for tried in (Part(1, 1), Part(whole.steps, 1)):  # the first tells less, and is soon known
-        spent = seconds(adapter, case, tried)
-        if spent * whole.amount / tried.amount <= LONGEST:
-            return 0.0
-        amount = tried.amount / spent
-        if spent > PARTS[0]:
-            break
-    return amount
+    raise Incomparable(str(reason))
 
 
 def _largest(whole: Part, amount: float) -> Part:
@@ -100,28 +84,25 @@ def _largest(whole: Part, amount: float) -> Part:
     return Part(max(1, int(amount)), 1)
 
 
-def _check(adapter: Adapter, case: Case, part: Part, spent: float) -> None:
-    """Raises NotProportional where less or more than the part, which took `spent` seconds, does not
-    take less or more in proportion.
+def _not_proportional(adapter: Adapter, case: Case, part: Part, spent: float) -> str | None:
+    """A sentence where less or more than the part, which took `spent` seconds, does not take less
+    or more in proportion.
     """
-    whole = Part(case.T, case.batch_size)
-    for other in _others(part, whole):
+    others = []  # half of it, or twice as much, in each way that it is less than the whole
+    if part.samples < case.batch_size:
+        others.append(replace(part, samples=part.samples // 2 or 2))
+    if part.steps < case.T:
+        others.append(replace(part, steps=part.steps // 2 or 2))
+    for other in others:
         taken = seconds(adapter, case, other)
-        found = spent / part.amount / (taken / other.amount)
-        if abs(found - 1) > PROPORTIONAL:
-            raise NotProportional(
-                f"an iteration would take about {spent * whole.amount / part.amount:,.0f} s, and "
-                f"cannot be scaled: {part.samples} samples at {part.steps} steps take "
-                f"{spent:.1f} s, {other.samples} at {other.steps} take {taken:.1f} s"
+        if abs(spent / part.amount / (taken / other.amount) - 1) > PROPORTIONAL:
+            all_of_it = spent * case.T * case.batch_size / part.amount
+            return (
+                f"an iteration would take about {all_of_it:,.0f} s, and cannot be scaled: "
+                f"{part.samples} samples at {part.steps} steps take {spent:.1f} s, "
+                f"{other.samples} at {other.steps} take {taken:.1f} s"
             )
-
-
-def _others(part: Part, whole: Part) -> Iterator[Part]:
-    """Half of it, or about, or twice as much, in each way that it is less than the whole."""
-    if part.samples < whole.samples:
-        yield replace(part, samples=part.samples // 2 or 2)
-    if part.steps < whole.steps:
-        yield replace(part, steps=part.steps // 2 or 2)
+    return None
 
 
 def seconds(adapter: Adapter, case: Case, part: Part) -> float:

@@ -49,16 +49,14 @@ def seconds(cases: tuple[Case, ...], budget: Budget) -> float:
     for group in groups:
         total += _of_cell(group, budget, rate, 0.0 if share == inf else share)
         total += START_SECONDS * len(group)
-        total += FOREIGN_SECONDS * sum(facts.of(_framework(case)).foreign for case in group)
+        total += FOREIGN_SECONDS * sum(
+            facts.of(case.framework.partition(":")[0]).foreign for case in group
+        )
         compiled = [case for case in group if _is_compiled(case.framework)]
         total += COMPILE_SECONDS * sum(2 if each.precision == "bf16" else 1 for each in compiled)
     for framework in {case.framework for case in cases if case.precision == "bf16"}:
         total += DESCENT_SECONDS + (2 * COMPILE_SECONDS if _is_compiled(framework) else 0)
     return total if budget.seconds == inf else max(total, budget.seconds)
-
-
-def _framework(case: Case) -> str:
-    return case.framework.partition(":")[0]
 
 
 def _is_compiled(framework: str) -> bool:

@@ -14,7 +14,6 @@ from math import inf
 
 import adapters
 from adapters import facts
-from harness import datasets
 from harness.records.build import Run
 from harness.records.ledger import Ledger
 from harness.spec import Access, Budget, Case, cells
@@ -63,30 +62,16 @@ def run(
     """
     frameworks = {case.framework.partition(":")[0] for case in cases}
     preload(*(f"adapters.{each}" for each in facts.preloadable(frameworks & {*adapters.names()})))
-    host = host or Host()
-    schedule = Schedule(
-        budget,
-        [
-            Cell(cell, group, at, ledger, _request(cell, access), host, budget.seconds)
-            for cell, group in cells(cases).items()
-        ],
-    )
+    ready = [
+        Cell(cell, group, at, ledger, access, host or Host(), budget.seconds)
+        for cell, group in cells(cases).items()
+    ]
+    schedule = Schedule(budget, ready)
     try:
         yield from schedule.events()
     finally:
-        for each in schedule.cells:
+        for each in ready:
             each.abandon()
-
-
-def _request(cell: Case, access: Access) -> datasets.Request:
-    return datasets.Request(
-        dataset=cell.dataset,
-        T=cell.T,
-        batch_size=cell.batch_size,
-        seed=cell.seed,
-        root=access.root,
-        download=cell.dataset in access.download,
-    )
 
 
 def _measured(cell: Cell) -> Measured:
@@ -120,9 +105,9 @@ class Schedule:
             yield _measured(cell)
 
     def _prepare(self, cell: Cell) -> None:
-        for step in cell.prepare():
-            self.prepared[cell] = step.fraction
-            self._say(cell, step.what)
+        for fraction, what in cell.prepare():
+            self.prepared[cell] = fraction
+            self._say(cell, what)
             self._catch_up()
         if cell.comparable:
             self.open.append(cell)
