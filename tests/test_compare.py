@@ -70,10 +70,13 @@ def test_all_that_became_slower_together_are_called_so(
 
 
 def test_other_machines_versions_and_data_are_said_first() -> None:
-    old: list[Row] = [replace(ROW, cpu="A", torch="2.12", data_sha256="a", framework_version="1")]
-    new: list[Row] = [replace(ROW, cpu="B", torch="2.13", data_sha256="b", framework_version="2")]
+    before: dict[str, Any] = {"cpu": "A", "capability": "AVX512", "torch": "2.12"}
+    now: dict[str, Any] = {"cpu": "B", "capability": "AVX2", "torch": "2.13"}
+    old: list[Row] = [replace(ROW, **before, data_sha256="a", framework_version="1")]
+    new: list[Row] = [replace(ROW, **now, data_sha256="b", framework_version="2")]
     assert compare(old, new).differences == (
         "CPU: A before, B now",
+        "instructions: AVX512 before, AVX2 now",
         "torch: 2.12 before, 2.13 now",
         "reference: 1 before, 2 now",
         "data of cifar10 in acceleration: not the same",
@@ -99,33 +102,26 @@ def runs_of(accuracies: tuple[float, ...]) -> list[Row]:
     ]
 
 
-def test_accuracy_is_compared_over_seeds() -> None:
-    old = runs_of((0.50, 0.51, 0.52))
-    for new, call_ in (
-        (runs_of((0.50, 0.51, 0.52)), "no change"),
-        (runs_of((0.51, 0.52, 0.50)), "no change"),
-        (runs_of((0.70, 0.71, 0.72)), "better"),
-        (runs_of((0.30, 0.31, 0.32)), "worse"),
-        (runs_of((0.60,)), "not judged"),
-        (runs_of((0.505, 0.515, 0.525)), "too noisy to tell"),
-        (runs_of((0.70, 0.70, 0.70)), "better"),  # no seed differs: nothing warns
-    ):
-        (change,) = compare(old, new).changes
-        assert (change.what, change.call) == ("accuracy", call_)
-    for same in ((0.50, 0.50), (0.1 + 0.2, 0.3)):  # nor where they differ by rounding alone
-        (change,) = compare(runs_of(same), runs_of((0.6, 0.6))).changes
-        assert change.call == "better"
-
-
-def test_no_change_of_accuracy_is_said_of_an_interval_within_a_point_alone() -> None:
-    old = runs_of((0.500, 0.501, 0.502))
-    for new, limit, call_ in (
-        ((0.501, 0.502, 0.503), None, "no change"),
-        ((0.503, 0.489, 0.511), None, "too noisy to tell"),
-        ((0.503, 0.489, 0.511), 0.05, "no change"),  # what --fail-above says does not matter
-    ):
-        (change,) = compare(old, runs_of(new), limit).changes
-        assert change.call == call_
+@pytest.mark.parametrize(
+    ("old", "new", "limit", "call_"),
+    [
+        ((0.50, 0.51, 0.52), (0.51, 0.52, 0.50), None, "no change"),
+        ((0.50, 0.51, 0.52), (0.70, 0.71, 0.72), None, "better"),
+        ((0.50, 0.51, 0.52), (0.30, 0.31, 0.32), None, "worse"),
+        ((0.50, 0.51, 0.52), (0.60,), None, "not judged"),
+        ((0.50, 0.51, 0.52), (0.505, 0.515, 0.525), None, "too noisy to tell"),
+        ((0.50, 0.50), (0.6, 0.6), None, "better"),  # no seed differs: nothing warns
+        ((0.1 + 0.2, 0.3), (0.6, 0.6), None, "better"),  # nor where by rounding alone
+        ((0.500, 0.501, 0.502), (0.501, 0.502, 0.503), None, "no change"),  # within a point
+        ((0.500, 0.501, 0.502), (0.503, 0.489, 0.511), None, "too noisy to tell"),
+        ((0.500, 0.501, 0.502), (0.503, 0.489, 0.511), 0.05, "no change"),  # --fail-above
+    ],
+)
+def test_accuracy_is_compared_over_seeds(
+    old: tuple[float, ...], new: tuple[float, ...], limit: float | None, call_: str
+) -> None:
+    (change,) = compare(runs_of(old), runs_of(new), limit).changes
+    assert (change.what, change.call) == ("accuracy", call_)
 
 
 def test_the_interval_of_a_difference_is_welchs() -> None:

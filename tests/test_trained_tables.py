@@ -10,8 +10,10 @@ import pytest
 from conftest import SHARED, needs_shared
 from rows import training
 
-from harness.analysis import published, statistics, tables
-from harness.analysis.trained import trainings
+from harness.analysis import statistics, tables
+from harness.analysis.frame import each_of, frames
+from harness.analysis.paper_tables import published
+from harness.analysis.trainings import rows_of, trainings
 from harness.records import EpochRow
 from harness.spec import Case, Training
 
@@ -49,22 +51,18 @@ def test_the_later_rows_of_a_training_done_anew_count_and_a_begun_one_does_not()
 def test_a_condition_is_a_case_without_its_seed_and_says_its_data() -> None:
     flagged = [replace(r, data_test_lossy=True) for r in training(7, (0.1, 0.3), neunorm="mean")]
     rows = [*training(1, (0.2, 0.4), T=2), *training(0, (0.3, 0.6), T=2), *flagged]
-    many, alone = trainings(rows, "timesteps")
-    assert many.condition.case == replace(Case.of(rows[0]), seed=0, training=Training(2))
-    assert (many.condition.reading, many.condition.flags) == ("off", ())
-    assert (alone.condition.reading, alone.condition.flags) == ("mean", ("lossy",))
-    assert (many.condition.train_samples, many.condition.data_source) == (900, "photographs")
+    found = frames(rows)
+    many, alone = each_of(trainings(found, "timesteps"))
+    assert many.case == replace(Case.of(rows[0]), seed=0, training=Training(2))
+    assert (many.neunorm, many.lossy, alone.neunorm, alone.lossy) == ("off", False, "mean", True)
+    assert (many.train_samples, many.data_source) == (900, "photographs")
     assert many.accuracies == {1: 0.4, 0: 0.6} and alone.accuracies == {7: 0.3}
-    assert [row.epoch for row in many.of_kind(EpochRow)] == [1, 2, 1, 2]
-    assert many.tested_at(1) == [0.2, 0.3] and many.tested_at(2) == [0.4, 0.6]
-    assert many.tested_at(3) == []
-
-
-def test_what_was_asked_of_the_trained_network_makes_no_other_condition() -> None:
+    assert list(rows_of(found, "epoch", many)["epoch"]) == [1, 2, 1, 2]
+    # what is asked of a trained network makes no other condition
     asked = Training(1, samples=1_000, tested_at=(1, 2), confusion=True)
-    rows = [*training(0, (0.4,)), *training(1, (0.6,), training=asked)]
-    (found,) = trainings(rows, "timesteps")
-    assert found.accuracies == {0: 0.4, 1: 0.6}
+    both = [*training(0, (0.4,)), *training(1, (0.6,), training=asked)]
+    (one,) = each_of(trainings(frames(both), "timesteps"))
+    assert one.accuracies == {0: 0.4, 1: 0.6}
 
 
 def test_neunorm_says_how_soon_each_reaches_what_all_reach() -> None:
@@ -125,7 +123,6 @@ def test_the_transcribed_figures_are_those_of_the_notes_on_the_paper() -> None:
     text = (SHARED / "PAPER.md").read_text(encoding="utf-8")
     claims = text[text.index("## Claims") :]
     numbers = re.findall(r"[0-9]+\.[0-9]+|90\.8", claims)
-    for number in (3, 4, 5, 6):
-        for row in published.published(number):
-            percent = 100 * row.accuracy
-            assert any(abs(float(each) - percent) < 1e-6 for each in numbers), (number, row)
+    for row in each_of(published()):
+        percent = 100 * row.accuracy
+        assert any(abs(float(each) - percent) < 1e-6 for each in numbers), row
