@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from io import StringIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,20 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
-from rows import fitted_case, training
+from rows import fitted_case
+from test_table import said
 
 from harness import baselines, datasets, suites
 from harness.analysis import tables
 from harness.baselines import parts, trial
 from harness.baselines.contract import Answers, Images, Recordings, Samples
 from harness.baselines.trial import Fits
-from harness.cli import terminal
 from harness.datasets.events import BIN_US, EVENT
 from harness.records import EndedRow, FittedRow, Row, Store, TestedRow
 from harness.records.build import Run, new_run
 from harness.records.ledger import Ledger
-from harness.report import systems
+from harness.report.shown import shown
 from harness.spec import Access, Beside, Case, Say, Selection, Training, UsageError
 from harness.system import machine
 from harness.training.epoch import DataSplits
@@ -338,31 +336,9 @@ def test_a_cited_row_turns_live_by_its_systems_name(declare: Any, tmp_path: Path
 def test_terminal_and_report_show_it(declare: Any, tmp_path: Path) -> None:
     declare(declared(Counts))
     rows = [replace(row, framework="cao", dataset="cifar10") for row in run(small(), tmp_path)]
-    console = Console(width=80, record=True, file=StringIO())
-    console.print(terminal.systems(tables.TABLES["baselines"](rows)))
-    console.print(terminal.paper(tables.TABLES["5"](rows)))
-    text = console.export_text()
-    assert max(map(len, text.splitlines())) <= 80
     end = rows[-1]
     assert isinstance(end, FittedRow)
-    assert text.count(f"{100 * end.test_accuracy:.2f} ") == 2
-    assert "nothing of it is random" in " ".join(text.split())
-    figure = systems.conversion(rows)
-    assert figure is not None and systems.table(3, rows) is None
-    line = figure.curves[0]
-    assert (line.name, [x for x, _ in line.marks]) == ("cao", [1, 2])
-    assert line.marks[1][1].value == pytest.approx(100 * end.test_accuracy)
-    counts = {"train_samples": end.train_samples, "test_samples": end.test_samples}
-    like = [
-        replace(each, data_source=end.data_source, **counts)
-        for each in training(0, (0.2, 0.4), suite="timesteps")
-    ]
-    more = [replace(each, key="m" * 16, train_samples=45_000) for each in like]
-    for trained, drawn in ((like, 2), (more, 1)):  # a network of other samples is not beside it
-        figure = systems.conversion([*rows, *trained])
-        assert figure is not None and len(figure.curves) == drawn
-    published = systems.table(5, rows)
-    assert published is not None
-    strips = [strip for group in published.groups for strip in group.strips]
-    (mark,) = (mark for strip in strips for mark in strip.marks[1:])
-    assert mark.value == pytest.approx(100 * end.test_accuracy)
+    for name in ("baselines", "5"):
+        lines = said(shown(name, tables.TABLES[name](rows)))
+        assert max(map(len, lines)) <= 80
+        assert " ".join(lines).count(f"{100 * end.test_accuracy:.1f} ") == 1

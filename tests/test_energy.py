@@ -23,11 +23,10 @@ from harness.analysis.energy import (
     quantised_mac,
 )
 from harness.analysis.frame import each_of, frames
-from harness.cli import terminal
 from harness.records import OperationsRow, Row, TrainedRow
 from harness.records.reading import parse
 from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
-from harness.report import energy as report
+from harness.report.shown import shown
 from harness.spec import ANN, LIF, Case, Network, NeuNorm
 from harness.spec.fanout import dense, reach
 
@@ -267,11 +266,8 @@ def test_the_two_ways_share_no_figure_and_each_has_its_caveat() -> None:
     named = [set(way.columns) - {"spike_rate"} for way in energy.WAYS]
     assert [way.name for way in energy.WAYS] == [COUNTED, MEMORY]
     assert not named[0] & named[1]
-    for title, html in report.ways(rows()):
-        (way,) = (each for each in energy.WAYS if title.endswith(each.name))
-        assert way.caveat.split(",")[0] in html.unescape()
-    assert report.ways([]) == () and tables.TABLES["energy"]([]).empty
-    assert terminal.energy(tables.TABLES["energy"](rows()))
+    assert tables.TABLES["energy"]([]).empty
+    assert shown("energy", tables.TABLES["energy"](rows())).tables
 
 
 def test_of_a_network_that_was_counted_anew_the_later_rows_count() -> None:
@@ -303,20 +299,6 @@ def test_trained_networks_stand_with_their_accuracy_against_energy() -> None:
     assert many.microjoules == pytest.approx(2 * few.microjoules) and few.microjoules > 0
     made = tables.TABLES["energy"](trained_rows())
     assert set(made["weights"]) == {"trained"} and list(made["accuracy"]) == [0.45, 0.45]
-    figure = report.figure(trained_rows())
-    assert figure is not None
-    (curve,) = figure.curves
-    assert [mark.note for _, mark in curve.marks] == ["T = 2", "T = 4"]
-    assert [x for x, _ in curve.marks] == [few.microjoules, many.microjoules]
-    more = [
-        replace(each, key=f"{each.key or ''}"[1:] + "x", train_samples=45_000)
-        for each in trained_rows()
-    ]
-    figure = report.figure([*trained_rows(), *more])
-    assert figure is not None  # networks of other samples are no points of the same curve
-    assert [len(curve.marks) for curve in figure.curves] == [2, 2]
-    assert "900 samples" in figure.curves[0].name and "45,000 samples" in figure.curves[1].name
-    assert report.figure(rows()) is None
 
 
 def test_a_row_without_an_entry_for_each_layer_is_damaged() -> None:

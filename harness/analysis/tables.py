@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Literal, assert_never
 
 import pandas as pd
 
@@ -31,10 +29,14 @@ FULL: dict[str, Callable[[Frames], pd.DataFrame]] = {
 }
 
 
-def _table(name: str, rows: Frames | Iterable[Row]) -> pd.DataFrame:
-    table = FULL[name](frames(rows))
-    beside = timings.BESIDE if name == "acceleration" else ("machines",)
+def plain(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns of a table alone, without what a page needs beside them."""
+    beside = timings.BESIDE if "ratio_to_floor" in table else ("machines",)
     return table.drop(columns=[*beside], errors="ignore")
+
+
+def _table(name: str, rows: Frames | Iterable[Row]) -> pd.DataFrame:
+    return plain(FULL[name](frames(rows)))
 
 
 TABLES: dict[str, Callable[[Frames | Iterable[Row]], pd.DataFrame]] = {
@@ -57,48 +59,3 @@ def noise_of(rows: Iterable[Row]) -> Ratio | None:
 def acceleration(rows: Frames | Iterable[Row]) -> pd.DataFrame:
     """Fig. 3 as a table."""
     return TABLES["acceleration"](rows)
-
-
-Markup = Literal["md", "csv", "html"]
-
-
-# Of a field in Markdown: what starts a tag, a comment or an entity; then what is code, emphasis, a
-# link, a cell's end.
-_ENTITIES = ((re.compile(r"&(?=[#\w]+;)"), "&amp;"), (re.compile(r"<(?=[A-Za-z/!?])"), "&lt;"))
-_SIGNS = re.compile(
-    r"\\(?=[!-/:-@\[-`{-~])|[|`*]|(?<![^\W_])_|_(?![^\W_])|~(?=~)|(?<=\])[(\[:]|:(?=//)|(?<=[wW]{3})\."
-)
-_LINE_ENDS = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
-# What has a spreadsheet take a text for a formula (OWASP, "CSV Injection"), full-width forms too.
-_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
-
-
-def markup(table: pd.DataFrame, form: Markup) -> str:
-    """The table as text for a file; every name in it stays text, markup is escaped."""
-    match form:
-        case "csv":
-            return _each_text(table, _csv).to_csv(index=False)
-        case "md":
-            ranks = table.select_dtypes("Int64")  # without one pandas writes <NA>, a tag
-            shown = table.assign(**ranks.astype(object).where(ranks.notna(), None))
-            return _each_text(shown, markdown).to_markdown(index=False, missingval="") + "\n"
-        case "html":
-            return table.to_html(index=False, na_rep="", escape=True) + "\n"
-        case _:
-            assert_never(form)
-
-
-def markdown(field: str) -> str:
-    """A field of a row as Markdown that shows it: no tag, link, cell or mark comes out of it."""
-    for pattern, entity in _ENTITIES:
-        field = pattern.sub(entity, field)
-    return _LINE_ENDS.sub(" ", _SIGNS.sub(r"\\\g<0>", field))
-
-
-def _csv(field: str) -> str:
-    field = f"'{field}" if field.startswith(_FORMULA) else field
-    return field.replace("\r\n", "\n").replace("\r", "\n")  # the csv module quotes no bare \r
-
-
-def _each_text(table: pd.DataFrame, escape: Callable[[str], str]) -> pd.DataFrame:
-    return table.map(lambda cell: escape(cell) if isinstance(cell, str) else cell)

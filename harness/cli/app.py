@@ -79,20 +79,17 @@ def invoke(*arguments: str) -> int:
     if _COMPLETE in os.environ:
         command.main([*arguments], prog_name=NAME)  # says what fits and ends the process
     try:  # not command(): that one ends the process on an interruption in its own way
-        _check_working_folder()
+        Path.cwd()
         check_adapters()
         with command.make_context(NAME, [*arguments]) as context:
             command.invoke(context)
+    except FileNotFoundError as error:
+        if error.filename is not None:
+            raise
+        raise UsageError("the working folder is no longer there: change to one that is") from error
     except typer.Exit as end:
         return end.exit_code
     except _WrongCall as error:
         message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
         raise UsageError(message.replace("Value error, ", "")) from error  # pydantic's, of a choice
     return 0
-
-
-def _check_working_folder() -> None:
-    try:
-        Path.cwd()
-    except FileNotFoundError as error:
-        raise UsageError("the working folder is no longer there: change to one that is") from error

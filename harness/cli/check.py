@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
 
-from harness.cli import options
+from harness.cli import files, options
 from harness.cli.console import out
+
+if TYPE_CHECKING:  # torch's import takes seconds
+    from harness.proof.certificate import Certificate
+    from harness.proof.check import Examined
+    from harness.report.table import Table
+
+PRECISIONS = ("fp64", "fp32")
 
 
 def check(
@@ -24,21 +34,76 @@ def check(
 
     Networks are at 1/8 of their width unless --width says else.
     """
+    read = tuple(each.file for each in files.named(networks, "check"))
     from harness.system import child
 
     child.warm()
-    from harness.cli import files, terminal
-    from harness.proof.check import Scope, examined
+    from harness.cli import terminal
+    from harness.proof import check as proving
     from harness.spec import Selection
 
     named = tuple(dict.fromkeys(frameworks or ()))  # twice the same is once
-    read = tuple(each.file for each in files.named(networks, "check"))
     selection = Selection(named, datasets=datasets, networks=networks, files=read, width=width)
-    scope = Scope(selection, data_root)
+    scope = proving.Scope(selection, data_root)
     failed = False
     with terminal.progress(out) as say:
-        for result in examined(named, scope, say):
-            out.print(terminal.examined(result))
+        for result in proving.examined(named, scope, say):
+            out.print(examined(result))
             failed |= result.failed
     if failed:
         raise typer.Exit(1)
+
+
+def examined(result: Examined) -> RenderableType:
+    """An adapter's certificates, layer by layer, and what they come to.
+
+    A layer's line holds the worst over the certificates of the same network, with and without
+    NeuNorm: float64 and float32 side by side.
+    """
+    head = Text(result.name, "bold")
+    if result.reason:
+        return Text.assemble(head, f": {result.reason}")
+    networks: dict[str, list[Certificate]] = {}
+    for proof in result.proofs:
+        networks.setdefault(proof.title, []).append(proof.certificate)
+    return Group(head, *(_layers(*each) for each in networks.items()), _outcome(result))
+
+
+def _layers(title: str, group: Sequence[Certificate]) -> Table:
+    from harness.report.table import Table
+
+    return Table([*_layer_lines([each for each in group if each.layers])], title)
+
+
+def _layer_lines(compared: Sequence[Certificate]) -> Iterator[dict[str, str]]:
+    for n, layer in enumerate(compared[0].layers if compared else ()):
+        rates = [f"{proof.layers[n].rate:.2f}" for proof in compared]
+        line = {
+            "layer": layer.layer,
+            "rate": "-".join(dict.fromkeys((min(rates), max(rates)))),
+            "spikes": f"{sum(proof.layers[n].spikes for proof in compared):,}",
+        }
+        for precision in PRECISIONS:
+            of = [proof.layers[n] for proof in compared if proof.precision == precision]
+            error = max((each.gradient_error for each in of), default=0)
+            line[f"{precision} differ"] = f"{sum(each.mismatches for each in of):,}"
+            line[f"{precision} gradient"] = f"{error:.0e}"
+        yield line
+
+
+def _outcome(result: Examined) -> Text:
+    passed = sum(proof.certificate.passed for proof in result.proofs)
+    count = f"{passed} of {len(result.proofs)} certificates passed"
+    failures = [
+        f"{proof.named} {proof.certificate.precision}: {failure}"
+        for proof in result.proofs
+        for failure in proof.certificate.failures
+    ]
+    if result.deviations:
+        said = f"not the paper's function, as it says: {'; '.join(result.deviations)}"
+        return Text("\n".join([said, *failures[:2]]) + "\n")
+    if failures:
+        return Text("\n".join([f"FAILED: {count}", *failures[:6]]) + "\n", "red")
+    most = max((proof.certificate.attempts for proof in result.proofs), default=0)
+    inputs = f"; float32 took up to {most} inputs" if most > 1 else ""
+    return Text(f"equal: {count}{inputs}\n", "green")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from harness.cli import options
 from harness.cli.console import out
-from harness.cli.list import Listing, frameworks
+from harness.cli.list import Lines, frameworks
+from harness.cli.stored import check_data_root
 from harness.system.installed import version
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "tonic", "aedat")
@@ -14,49 +15,51 @@ PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "tonic", "aedat"
 
 def doctor(data_root: options.DataRoot = None) -> None:
     """Say what is here: versions, threads, devices, data, and how to get what is missing."""
+    check_data_root(data_root)
     from harness import datasets
-    from harness.cli import terminal
+    from harness.report.table import Table
 
-    out.print(terminal.rows(*_machine(), title="Machine"))
-    packages = [(name, _version(name)) for name in PACKAGES]
-    out.print(terminal.rows(("package", "version"), packages, title="Packages"))
-    out.print(terminal.rows(*frameworks(), title="Frameworks"))
     root = datasets.data_root(data_root)
-    out.print(terminal.rows(*_data(root), title=f"Data under {root}"))
+    out.print(Table(_machine(), "Machine"))
+    out.print(Table(_packages(), "Packages"))
+    out.print(Table(frameworks(), "Frameworks"))
+    out.print(Table(_data(root), f"Data under {root}"))
 
 
-def _machine() -> Listing:
+def _machine() -> Lines:
     import torch
 
     from harness.system import machine
 
     cuda = torch.cuda.is_available()
     here = machine.describe(torch.device("cuda" if cuda else "cpu"))
-    return ("", ""), [
-        ("CPU", f"{here.cpu}, {here.cores} cores, torch uses {here.threads} threads"),
-        ("memory", f"{here.memory_mib:,} MiB"),
-        ("CUDA device", here.gpu or "none: --device cuda is refused"),
-        ("system", f"{here.os}, Python {here.python}"),
-        ("harness", here.harness + (f", commit {here.commit}" if here.commit else "")),
-        ("speed variables", here.environment or "none set"),
-    ]
+    facts = {
+        "CPU": f"{here.cpu}, {here.cores} cores, torch uses {here.threads} threads",
+        "memory": f"{here.memory_mib:,} MiB",
+        "CUDA device": here.gpu or "none: --device cuda is refused",
+        "system": f"{here.os}, Python {here.python}",
+        "harness": here.harness + (f", commit {here.commit}" if here.commit else ""),
+        "speed variables": here.environment or "none set",
+    }
+    return [{"": name, " ": value} for name, value in facts.items()]
 
 
-def _version(package: str) -> str:
-    return version(package) or f"not installed: pip install 'snn-harness[all]' brings {package}"
+def _packages() -> Lines:
+    missing = "not installed: pip install 'snn-harness[all]' brings {}".format
+    return [{"package": name, "version": version(name) or missing(name)} for name in PACKAGES]
 
 
-def _data(root: Path) -> Listing:
+def _data(root: Path) -> Lines:
     from harness import datasets
     from harness.spec import paper
 
     found = [datasets.find(name, root) for name in paper.SETTINGS]
-    lines = [
-        (each.title, *(_samples(about) for about in (each.train, each.test)), each.problem)
+    return [
+        {
+            "data set": each.title,
+            "train": "none" if each.train is None else str(each.train),
+            "test": "none" if each.test is None else str(each.test),
+            "problem": each.problem,
+        }
         for each in found
     ]
-    return ("data set", "train", "test", "problem"), lines
-
-
-def _samples(about: object) -> str:
-    return "none" if about is None else str(about)

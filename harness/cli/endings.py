@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO, cast
 
@@ -77,13 +78,16 @@ def code_of(command: Callable[[], int]) -> int:
 
 
 @contextlib.contextmanager
-def kept(what: str) -> Iterator[None]:
-    """While the block runs, an interruption says `what` of what it leaves."""
+def kept(what: str, folder: Path | None = None) -> Iterator[None]:
+    """While the block runs, an interruption says `what` of what it leaves; where the folder that
+    it is of is not there yet, that there was nothing to keep.
+    """
     _keeping.append(what)
     try:
         yield
     except (KeyboardInterrupt, OSError, OutputLost) as stop:
-        stop.add_note(what)
+        if folder is None or folder.exists():
+            stop.add_note(what)
         raise
     finally:
         _keeping.remove(what)

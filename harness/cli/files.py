@@ -38,6 +38,8 @@ def named(
 
 
 def _read(name: str) -> ReadFile:
+    if not Path(name).is_file():  # said before anything is imported
+        raise UsageError(f"cannot read {name}: there is no such file")
     from harness.formats import nir_file, weights
 
     found = nir_file.read(Path(name))

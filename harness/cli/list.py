@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +14,7 @@ from harness.spec import UsageError, contender
 if TYPE_CHECKING:  # torch's import takes seconds
     from adapters.facts import Facts
 
-Listing = tuple[tuple[str, ...], list[tuple[str, ...]]]  # columns, lines
+Lines = list[dict[str, str]]  # a value for each column
 
 
 def list_(
@@ -23,104 +23,107 @@ def list_(
     ],
 ) -> None:
     """List what can be chosen."""
-    from harness.cli import terminal
+    if what not in LISTS:
+        raise UsageError(f"unknown list {what!r}, choose from {', '.join(LISTS)}")
+    lines = LISTS[what]()
+    from harness.report.table import Table, unbroken
 
-    if what not in _LISTINGS:
-        raise UsageError(f"unknown list {what!r}, choose from {', '.join(_LISTINGS)}")
-    columns, lines = _LISTINGS[what]()
     if out.is_terminal:
-        out.print(terminal.rows(columns, lines))
+        out.print(Table(lines))
     else:  # whoever reads on wants each thing in a line, however long
-        sys.stdout.write(terminal.unbroken(columns, lines))
+        sys.stdout.write(unbroken(Table(lines)))
 
 
-def frameworks() -> Listing:
+def frameworks() -> Lines:
     """Every framework and variant, and how to get those that are missing."""
     import adapters
     from adapters import facts
 
-    lines: list[tuple[str, ...]] = []
     facts.look(adapters.names())
-    for name in adapters.names():
-        known = facts.of(name)
-        if known.missing:
-            lines.append((name, "", known.missing))
-            continue
-        lines.append((name, known.version or "", _computes(known)))
-        for form in known.variants:
-            lines.append((contender(name, form.name), "", _function(form.deviations)))
-    return ("framework", "version", "what it computes"), lines
+    return [line for name in adapters.names() for line in _forms(name, facts.of(name))]
 
 
-def _computes(known: Facts) -> str:
-    """What a framework's plain form computes, and what its import does beside."""
-    return "; ".join(
-        [_function(known.deviations), *(f"{each} at import" for each in known.changed)]
-    )
+def _forms(name: str, known: Facts) -> Iterator[dict[str, str]]:
+    if known.missing:
+        yield _form(name, "", known.missing)
+        return
+    said = [_function(known.deviations), *(f"{each} at import" for each in known.changed)]
+    yield _form(name, known.version or "", "; ".join(said))
+    for form in known.variants:
+        yield _form(contender(name, form.name), "", _function(form.deviations))
+
+
+def _form(name: str, version: str, said: str) -> dict[str, str]:
+    return {"framework": name, "version": version, "what it computes": said}
 
 
 def _function(deviations: Sequence[str]) -> str:
-    """Whether it is the paper's function that is computed."""
-    return "not it: " + "; ".join(deviations) if deviations else "the paper's function"
+    return "a different model: " + "; ".join(deviations) if deviations else "the paper's function"
 
 
-def _suites() -> Listing:
+def _suites() -> Lines:
     from harness import suites
 
-    lines = [(name, suites.about(name)) for name in suites.SUITES]
-    return ("suite", "what it measures"), lines
+    return [{"suite": name, "what it measures": suites.about(name)} for name in suites.SUITES]
 
 
-def _networks() -> Listing:
+def _networks() -> Lines:
     from harness.spec import paper
 
+    head = "notation (OurModel, AlexNet, CIFARNet: Table 2; the others: Table 1)"
     # in 80 columns the longest notation leaves room for a name alone
-    lines: list[tuple[str, ...]] = [("images:", "")]
-    lines += [(row.name, row.notation) for row in paper.NETWORKS if row.static]
-    lines += [("", ""), ("events:", "")]
-    lines += [(row.name, row.notation) for row in paper.NETWORKS if not row.static]
-    return (
-        "network",
-        "notation (OurModel, AlexNet, CIFARNet: Table 2; the others: Table 1)",
-    ), lines
+    lines = [{"network": "images:", head: ""}]
+    lines += [{"network": row.name, head: row.notation} for row in paper.NETWORKS if row.static]
+    lines += [{"network": "", head: ""}, {"network": "events:", head: ""}]
+    lines += [{"network": row.name, head: row.notation} for row in paper.NETWORKS if not row.static]
+    return lines
 
 
-def _datasets() -> Listing:
+def _datasets() -> Lines:
     from harness.spec import paper
 
-    lines = []
-    for name, row in paper.SETTINGS.items():
-        channels, height, width = row.input_shape
-        kind = "images" if row.static else "events"
-        lines.append((name, row.title, kind, f"{channels}x{height}x{width}", str(row.lif)))
-    return ("data set", "title", "kind", "input", "neuron (Table 7)"), lines
+    return [
+        {
+            "data set": name,
+            "title": row.title,
+            "kind": "images" if row.static else "events",
+            "input": "x".join(map(str, row.input_shape)),
+            "neuron (Table 7)": str(row.lif),
+        }
+        for name, row in paper.SETTINGS.items()
+    ]
 
 
-def _claims() -> Listing:
+def _claims() -> Lines:
     from harness.analysis import claims
 
-    lines = [(claim.claim, claim.value, claim.test) for claim in claims.CLAIMS]
-    return ("claim of the paper", "published", "how it is tested"), lines
+    return [
+        {"claim of the paper": each.claim, "published": each.value, "how it is tested": each.test}
+        for each in claims.CLAIMS
+    ]
 
 
-def _baselines() -> Listing:
+def _baselines() -> Lines:
     """Every other system of Tables 3 to 6, on what it runs, and whose parameters it has."""
     from harness import baselines
 
-    lines: list[tuple[str, ...]] = []
+    lines = []
     for name in baselines.names():
+        line = dict.fromkeys(("baseline", "system", "data sets", "input", "fidelity"), "")
+        line["baseline"] = name
         try:
             system = baselines.load(name)
+            line["system"] = f"{system.title} ({system.paper})"
+            line["data sets"] = ", ".join(system.datasets)
+            line["input"] = " ".join((system.input, *system.windows))
+            line["fidelity"] = system.fidelity
         except UsageError as error:  # it does not load here, or says too little
-            lines.append((name, "", "", "", str(error)))
-            continue
-        given = " ".join((system.input, *system.windows))
-        data = ", ".join(system.datasets)
-        lines.append((name, f"{system.title} ({system.paper})", data, given, system.fidelity))
-    return ("baseline", "system", "data sets", "input", "fidelity"), lines
+            line["fidelity"] = str(error)
+        lines.append(line)
+    return lines
 
 
-_LISTINGS: dict[str, Callable[[], Listing]] = {
+LISTS: dict[str, Callable[[], Lines]] = {
     "suites": _suites,
     "frameworks": frameworks,
     "networks": _networks,

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
 
+import pandas as pd
 import typer
 
 from harness import datasets
-from harness.analysis import status, tables
-from harness.analysis.lines import Acceleration
-from harness.analysis.named import data_name
-from harness.analysis.rounds import STEADY, is_steady
-from harness.analysis.speed import acceleration_lines
+from harness.analysis import status, tables, timings
+from harness.analysis.frame import frames
+from harness.analysis.timings import STEADY, is_steady
+from harness.analysis.words import counted, data_name
 from harness.cli import endings, terminal
 from harness.cli.console import err, out
 from harness.cli.options import LARGEST_DOWNLOAD_MIB, RESULTS
@@ -29,6 +29,7 @@ from harness.records import (
     TrainedRow,
     WarningRow,
 )
+from harness.report import shown, table
 from harness.spec import Access, Budget, Case, cells
 from harness.speed import plan
 from harness.system import machine
@@ -75,16 +76,14 @@ def train(cases: tuple[Case, ...], where: Where, executor: Executor) -> None:
     access, store = where.access(cases), where.store()
     out.print(_listed(cases, store), markup=False, highlight=False)
     rows: list[Row] = []
-    kept = f"what was trained is kept in {where.out / 'records'}; the same command goes on"
-    with endings.kept(kept), terminal.progress(out) as say:
+    kept = f"what was trained is kept in {where.out / 'records'}; run the same command to resume"
+    with endings.kept(kept, store.folder), terminal.progress(out) as say:
         for ended in executor.train(cases, store, access, say):
             out.print(terminal.trained(ended))
             rows += ended.rows
     suite = cases[0].suite
     if any(isinstance(row, TrainedRow | FittedRow | OperationsRow) for row in rows):
-        own = {"baselines": terminal.systems, "energy": terminal.energy}
-        shown = own.get(suite, terminal.plain)
-        out.print(shown(tables.TABLES[suite](rows)))
+        out.print(shown.shown(suite, tables.FULL[suite](frames(rows))))
     _closing(rows, where.out, suite, named=True)
 
 
@@ -92,7 +91,7 @@ def _listed(cases: tuple[Case, ...], store: Store) -> str:
     """What will be trained, and how long that takes, about."""
     networks = ", ".join(dict.fromkeys(case.scale for case in cases))
     data = ", ".join(dict.fromkeys(map(_data_of, cases)))
-    count = "1 case" if len(cases) == 1 else f"{len(cases)} cases"
+    count = counted(len(cases), "case")
     # another suite's trainings tell too, and a folder of timings is long to read
     records = store.read(cases[0].suite)[0] or store.read()[0]
     seconds = status.seconds_of(cases, records)
@@ -108,7 +107,7 @@ def _data_of(case: Case) -> str:
 
 
 def _in_words(seconds: float) -> str:
-    return terminal.duration(seconds) if seconds >= 60 else "a minute"
+    return table.seconds(seconds) if seconds >= 60 else "a minute"
 
 
 def measure(
@@ -123,7 +122,7 @@ def measure(
     measured: dict[Case, CellResult] = {}
     see = f"see it with `harness tables acceleration --out {where.out}`"
     kept = f"what was measured is kept in {where.out / 'records'}; {see}"
-    with endings.kept(kept), terminal.progress(out) as say:
+    with endings.kept(kept, store.folder), terminal.progress(out) as say:
         long = _in_words(plan.seconds(cases, budget))
         out.print(f"acceleration: {_counted(cases)}, about {long}", highlight=False)
         for event in executor.measure(cases, store, access, budget, say):
@@ -137,21 +136,20 @@ def measure(
     for event in measured.values():
         if event.before:
             out.print("measured before (--fresh measures it anew):", style="dim")
-        out.print(terminal.acceleration(_lines(event, measured)))
+        out.print(shown.shown("acceleration", _lines(event, measured)))
     events = measured.values()
     say_noise([row for event in events if not event.before for row in event.rows])
     rows = [row for event in events for row in event.rows]
     _closing(rows, where.out, "acceleration", named=asked.framework)
 
 
-def _lines(event: CellResult, measured: Mapping[Case, CellResult]) -> list[Acceleration]:
+def _lines(event: CellResult, measured: Mapping[Case, CellResult]) -> pd.DataFrame:
     so_far = [row for each in measured.values() for row in each.rows]
-    return acceleration_lines([*event.rows, *event.descents], among=so_far)
+    return timings.lines(frames([*event.rows, *event.descents]), timings.noise(frames(so_far)))
 
 
 def _counted(cases: tuple[Case, ...]) -> str:
-    numbers = {"cell": len(cells(cases)), "contender": len(cases)}
-    return ", ".join(f"{n} {word}{'s' if n > 1 else ''}" for word, n in numbers.items())
+    return f"{counted(len(cells(cases)), 'cell')}, {counted(len(cases), 'contender')}"
 
 
 def say_noise(rows: list[Row]) -> None:
@@ -161,7 +159,7 @@ def say_noise(rows: list[Row]) -> None:
         return
     out.print(
         f"A/A over the whole run: {noise.value:.3f} [{noise.low:.3f}, {noise.high:.3f}], "
-        f"{noise.rounds} rounds: a difference within this is noise.",
+        f"{counted(noise.rounds, 'round')}: a difference within this is noise.",
         markup=False,
     )
     if not is_steady(noise):
@@ -185,7 +183,7 @@ def _closing(rows: list[Row], folder: Path, suite: str, *, named: bool) -> None:
         err.print(f"left out: {reason}")
     where = f" --out {folder}" if folder != RESULTS else ""
     for line in (
-        f"{len(rows)} rows: {folder / 'records'}",
+        f"{counted(len(rows), 'row')}: {folder / 'records'}",
         f"this table again: harness tables {suite}{where}",
         f"report: harness report{where} writes {folder / 'report.html'}",
     ):
@@ -193,7 +191,7 @@ def _closing(rows: list[Row], folder: Path, suite: str, *, named: bool) -> None:
     failures = ("failed", "not comparable", *(("missing",) if named else ()))
     bad = [row for row in ended if row.status in failures]
     if bad:
-        err.print(f"{len(bad)} cases came to nothing; the table says why")
+        err.print(f"{counted(len(bad), 'case')} failed; the table says why")
         raise typer.Exit(1)
 
 

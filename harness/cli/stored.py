@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.cli.console import err
 from harness.spec import UsageError
+from harness.system.files import user_cache
 
 if TYPE_CHECKING:  # pydantic's import takes a moment
     from harness.records import Damage, Row
@@ -23,17 +24,28 @@ def rows_of(folder: Path, suite: str) -> list[Row]:
     name_damage(damaged)
     if not rows:
         raise without_rows(folder, suite)
-    name_machines(rows)
-    return rows
-
-
-def name_machines(rows: list[Row]) -> None:
-    """Says on stderr where rows are of more than one machine: their times do not compare."""
     from harness.analysis.groups import machines
 
     places = [str(place) for place in machines(rows) if place.cpu]
-    if len(places) > 1:
+    if len(places) > 1:  # their times do not compare
         err.print(f"rows of {len(places)} machines, each shown by itself: {'; '.join(places)}")
+    return rows
+
+
+def check_folder(folder: Path) -> None:
+    """Raises UsageError where a folder of results was named that is none."""
+    if not folder.is_dir():
+        lack = "is not a folder" if folder.exists() else "does not exist"
+        raise UsageError(
+            f"--out {folder} {lack}: name a folder that `harness run --out` has filled"
+        )
+
+
+def check_data_root(folder: Path | None) -> None:
+    """Raises UsageError where a folder of data was named that is none, before torch is there."""
+    if folder is not None and not folder.is_dir() and folder != user_cache():
+        lack = "is not a folder" if folder.exists() else "does not exist"
+        raise UsageError(f"the data root {folder} (--data-root) {lack}, name a folder")
 
 
 def name_damage(damaged: list[Damage]) -> None:
@@ -41,7 +53,8 @@ def name_damage(damaged: list[Damage]) -> None:
     for damage in damaged:
         err.print(str(damage))
     if damaged:
-        err.print(f"{len(damaged)} lines were no rows and were skipped")
+        count = "1 damaged line was" if len(damaged) == 1 else f"{len(damaged)} damaged lines were"
+        err.print(f"{count} skipped")
 
 
 def without_rows(folder: Path, suite: str) -> UsageError:

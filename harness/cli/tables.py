@@ -13,8 +13,7 @@ from harness.cli.stored import rows_of, without_rows
 from harness.spec import UsageError
 
 if TYPE_CHECKING:  # these imports take a moment
-    from harness.cli.terminal import Blocks
-    from harness.records import Row
+    import pandas as pd
 
 Form = Literal["text", "md", "csv", "html"]
 
@@ -23,14 +22,35 @@ def tables_(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="3|4|5|6|acceleration|scale|timesteps|neunorm|accuracy|baselines|energy"
+            metavar="3|4|5|6|acceleration|scale|timesteps|neunorm|accuracy|ablations|baselines|energy"
         ),
     ],
     out_dir: options.Out = options.RESULTS,
     form: Annotated[Form, typer.Option("--format", metavar="text|md|csv|html")] = "text",
+    networks: Annotated[
+        options.Names | None,
+        typer.Option("--networks", help="These alone.", metavar="NAME,...", parser=options.names),
+    ] = None,
+    datasets: Annotated[
+        options.Names | None,
+        typer.Option("--datasets", help="These alone.", metavar="NAME,...", parser=options.names),
+    ] = None,
+    machine: Annotated[
+        str | None,
+        typer.Option(
+            "--machine",
+            help="Timings of machines whose name has this text.",
+            metavar="TEXT",
+            parser=options.filled,
+        ),
+    ] = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Earlier runs of a network too; a csv has them always.")
+    ] = False,
 ) -> None:
     """Build a table from the rows under OUT/records; csv and html have all columns."""
     from harness.analysis import tables
+    from harness.analysis.frame import frames
 
     if name not in tables.TABLES:
         raise UsageError(f"unknown table {name!r}, choose from {', '.join(tables.TABLES)}")
@@ -38,31 +58,44 @@ def tables_(
     rows = rows_of(out_dir, suites[0])
     if not any(row.suite in suites for row in rows):
         raise without_rows(out_dir, suites[0])
-    if form in ("csv", "html"):
-        sys.stdout.write(tables.markup(tables.TABLES[name](rows), form))
-        return
-    from harness.cli import terminal
+    frame = tables.FULL[name](frames(rows))
+    for column, wanted in (("scale", networks), ("dataset", datasets)):
+        if wanted is not None:
+            frame = _only(frame, column, wanted)
+    if machine is not None:
+        frame = _of_machine(frame, machine)
+    from harness.report import shown, table
 
-    shown = _shown(name, rows)
-    if form == "text":
-        out.print(shown)
+    if form == "csv":
+        sys.stdout.write(table.csv(tables.plain(frame)))
+    elif form == "html":
+        sys.stdout.write(table.whole(tables.plain(frame)))
     else:
-        sys.stdout.write(terminal.as_markdown(shown))
+        if name == "acceleration" and not all_:
+            frame = shown.latest(frame)
+        found = shown.shown(name, frame)
+        if form == "text":
+            out.print(found)
+        else:
+            sys.stdout.write(table.markdown(found.tables))
 
 
-def _shown(name: str, rows: list[Row]) -> Blocks:
-    from harness.analysis import named, tables
-    from harness.analysis.speed import acceleration_lines
-    from harness.cli import terminal
+def _only(frame: pd.DataFrame, column: str, wanted: options.Names) -> pd.DataFrame:
+    """The lines of the networks or data sets that are wanted. Raises UsageError for another."""
+    if column not in frame:
+        raise UsageError(f"this table is of one data set: leave --{column}s out")
+    there = {str(value).lower(): value for value in frame[column].dropna()}
+    for name in wanted:
+        if name.lower() not in there:
+            raise UsageError(f"no rows of {name!r}, choose from {', '.join(there.values())}")
+    return frame.loc[frame[column].str.lower().isin([name.lower() for name in wanted])]
 
-    if name == "acceleration":
-        return terminal.acceleration(acceleration_lines(rows))
-    table = tables.TABLES[name](rows)
-    if name == "energy":
-        return terminal.energy(table)
-    lines = [{str(key): value for key, value in each.items()} for each in table.to_dict("records")]
-    places = named.of_lines(name, rows, lines)
-    if name == "baselines":
-        return terminal.systems(table, places)
-    show = terminal.paper if name in tables.SUITES_OF else terminal.plain
-    return show(table, places)
+
+def _of_machine(frame: pd.DataFrame, text: str) -> pd.DataFrame:
+    if "machine" not in frame:
+        raise UsageError("--machine chooses among timings: harness tables acceleration")
+    found = frame.loc[frame["machine"].str.contains(text, case=False, regex=False)]
+    if found.empty:
+        there = "; ".join(frame["machine"].unique())
+        raise UsageError(f"no machine has {text!r} in its name: {there}")
+    return found

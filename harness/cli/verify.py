@@ -46,6 +46,7 @@ def verify(
     from harness.jobs import verify as verifying
     from harness.jobs.local import Local
     from harness.records import Store
+    from harness.report.table import Table
     from harness.spec import Access
 
     folder = Store.around(records).out
@@ -55,7 +56,18 @@ def verify(
     with endings.kept("nothing was confirmed"), terminal.progress(out) as say:
         here = verifying.Here(Local(), Access(root), lacks, say, folder / "weights")
         found = list(verifying.verify(rows, wanted, here))
-    out.print(terminal.checks(found))
+    lines = [
+        {
+            "case": each.case,
+            "figure": each.figure,
+            "recorded": each.recorded,
+            "now": each.now,
+            "": each.verdict,
+        }
+        for each in found
+    ]
+    reasons = dict.fromkeys(f"{each.case}: {each.reason}" for each in found if each.reason)
+    out.print(Table(lines, notes=tuple(reasons)))
     counts = Counter(check.verdict for check in found)
     out.print(", ".join(f"{counts[each]} {each}" for each in get_args(verifying.Verdict)))
     if counts["differs"] or len(found) == counts["not tested"]:  # what tested nothing is no pass

@@ -12,6 +12,7 @@ import pandas as pd
 from harness.analysis import tables
 from harness.analysis.claims import table as verdict_table
 from harness.analysis.claims import verdicts
+from harness.analysis.frame import frames
 from harness.analysis.groups import machines
 from harness.records import Row
 from harness.report.folders import read
@@ -99,4 +100,4 @@ class Results:
 
     def failed(self) -> pd.DataFrame:
         """The cases that came to nothing and what was warned of, each with its reason."""
-        return failures(list(self.rows))
+        return failures(frames(self.rows))

@@ -1,159 +1,382 @@
-"""What the figures of speed and memory show, from the lines of the acceleration table."""
+"""Figures by matplotlib, as SVG whose texts are texts and whose colours are the page's (CSS).
+
+Values are as they are shown: accuracies in per cent, ratios as they are.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from math import isnan, nan
+import io
+import logging
+import re
+import warnings
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite, log2, nan
+from textwrap import wrap
+from typing import Any
 
-from harness.analysis.groups import grouped
-from harness.analysis.matlab import FORMS, TENS, against
-from harness.analysis.speed import FEWEST_RANKED, Acceleration
-from harness.report.drawing import Axis, Dots, Mark, Strip, Strips, logarithmic
-from harness.report.headline import ELSEWHERE, TUNED, Headline, headline, in_order
-from harness.spec import FLOOR, paper
+import matplotlib as mpl
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-FAR = 2.0  # an axis ends where intervals reach further than this beyond all values
+WIDTH = 370.0  # of a figure, in its own units: about a pixel each on a narrow screen
+LETTER = 5.6  # width of a letter, about
+LINE = 15.0  # from a line of dots to the next
+INK, FAINT, PAPER = "#010101", "#020202", "#040404"
+COLOURS = tuple(f"#0300{n:02x}" for n in range(8))
+_VARIABLES = {INK: "ink", FAINT: "faint", PAPER: "paper"}
+_VARIABLES |= {colour: f"c{n}" for n, colour in enumerate(COLOURS)}
+# The same in light and dark, in a file of its own and on the page.
+STYLE = """\
+:root { --c0: #0b62a4; --c1: #b04a00; --c2: #0b7a53; --c3: #9c3f86; --c4: #b8322a; --c5: #187b92;
+  --c6: #6a5acd; --c7: #7a6a00; --ink: #1b1b1b; --paper: #ffffff; --faint: #c9c9c9; }
+@media (prefers-color-scheme: dark) { :root { --c0: #6db3f2; --c1: #f0a04b; --c2: #4cc79a;
+  --c3: #e08cc4; --c4: #ff8672; --c5: #6fd0e2; --c6: #b3a7ff; --c7: #d7c25a; --ink: #e8e8e6;
+  --paper: #16181a; --faint: #4a4e52; } }
+svg { stroke-linejoin: round; }
+svg text { paint-order: stroke; stroke: var(--paper); stroke-width: 3px; }
+"""
+_RC: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "harness",
+    "text.parse_math": False,
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+}
 
 
-def of_machines(lines: Iterable[Acceleration]) -> list[Headline]:
-    """Fig. 3's cells on each machine, that of the README first."""
-    lines = list(lines)
-    first = headline(lines)
-    here = [headline(each) for each in grouped(lines, lambda line: line.place).values()]
-    found = [each for each in here if each is not None and each.shown]
-    return sorted(found, key=lambda each: first is None or each.place != first.place)
+@dataclass(frozen=True)
+class Dot:
+    """A line of a dot plot: a value with its interval; NaN where that is not known."""
+
+    label: str
+    value: float
+    low: float = nan
+    high: float = nan
+    text: str = ""  # at its end
+    colour: int = 0
+    hollow: bool = False  # it is doubtful
+    marker: str = "o"
+    seeds: tuple[float, ...] = ()  # small, behind it
+    bar: float = nan  # what it is held against
 
 
-def palette(lines: Iterable[Acceleration]) -> dict[str, int]:
-    """A colour for each framework, the same in all figures of a page."""
-    names = sorted({line.framework for line in lines} - {FLOOR})
-    return {name: n for n, name in enumerate(names)}
+@dataclass(frozen=True)
+class Curve:
+    """Values over an axis, joined, with intervals and what each seed came to."""
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    seeds: tuple[tuple[float, ...], ...] = ()  # of each x
+    dotted: bool = False
+    plain: bool = False  # without marks
 
 
-def speed_axis(lines: Iterable[Acceleration]) -> Axis:
-    """The axis of ratios to the float32 floor, the same for all machines that are compared."""
-    lines = [line for line in lines if not isnan(line.ratio_to_fp32_floor)]
-    values = [1.0, *(line.ratio_to_fp32_floor for line in lines)]
-    low, high = min(values) / FAR, max(values) * FAR
-    ends = [line.ratio_to_fp32_floor_low for line in lines]
-    ends += [line.ratio_to_fp32_floor_high for line in lines]
-    values += [min(max(end, low), high) for end in ends if not isnan(end)]
-    title = "time of a training step / float32 floor"
-    return logarithmic(title, values, "{:.2f} x floor")
+def short(text: str, most: int = 60) -> str:
+    """A text of a row in one line of a figure."""
+    line = " ".join(text.encode(errors="backslashreplace").decode().split())
+    line = "".join(letter if letter.isprintable() else "\ufffd" for letter in line)
+    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
-def speed(
-    found: Headline, dataset: str, among: Sequence[Headline], colours: dict[str, int]
-) -> Dots | None:
-    """Ratio to the float32 floor of each contender, a group for each scale, with 95 % intervals.
+def dots(
+    groups: Mapping[str, Sequence[Dot]],
+    title: str,
+    *,
+    log: bool = False,
+    bounds: Mapping[float, str] | None = None,
+    limits: tuple[float, float] | None = None,
+) -> Figure:
+    """Values from left to right, a line each, in groups; with lines to hold them against."""
+    strips = [dot for group in groups.values() for dot in group]
+    longest = max((len(short(dot.label)) for dot in strips), default=0)
+    above = longest > 26  # labels that are written above their lines
+    height = LINE * (sum(map(bool, groups)) + len(strips) * (2 if above else 1))
+    ends = max((len(dot.text) for dot in strips), default=0)
+    left = 6.0 if above else 10 + LETTER * longest
+    top, foot = (16.0 if bounds else 4.0), 36.0
+    figure, axes = _canvas(height, (left, top, 12 + LETTER * ends, foot))
+    axes.set_ylim(height, 0)
+    y = 0.0
+    for name, group in groups.items():
+        if name:
+            y += LINE
+            _write(axes, -left + 2, y - LINE / 2, short(name, 64), weight="bold")
+        for dot in group:
+            y += LINE * (2 if above else 1)
+            at = y - LINE / 2
+            if above:
+                _write(axes, 2 - left, at - LINE, short(dot.label, 64))
+            else:
+                _write(axes, -6, at, short(dot.label), ha="right")
+            _dot(axes, dot, at)
+            if dot.text:
+                _write(axes, axes.bbox.width * 72 / figure.dpi + 6, at, dot.text)
+    if log:
+        axes.set_xscale("log", base=2)
+    axes.set_xlim(*(limits or _limits(strips, [*(bounds or {})], log=log)))
+    _ticks(axes, log=log)
+    axes.grid(axis="x")
+    axes.set_axisbelow(True)
+    for bound, name in (bounds or {}).items():
+        axes.axvline(bound, color=INK, linewidth=1.2, dashes=(5, 3), zorder=1)
+        if name:
+            axes.annotate(
+                name, (bound, 0), (0, 4), textcoords="offset points", ha="center", color=INK
+            )
+    axes.yaxis.set_visible(False)
+    axes.spines["left"].set_visible(False)
+    _title_below(figure, title)
+    return figure
 
-    Axis and lines are those of all machines `among`, so that figures can be read side by side.
-    Who passed no exam, or failed an audit, is in the tables alone.
+
+def _dot(axes: Axes, dot: Dot, y: float) -> None:
+    colour = COLOURS[dot.colour % len(COLOURS)]
+    if dot.seeds:
+        axes.plot(dot.seeds, [y] * len(dot.seeds), "|", color=colour, markersize=7, alpha=0.6)
+    if isfinite(dot.bar):
+        axes.plot([dot.bar] * 2, (y - 6, y + 6), color=INK, linewidth=1.6)
+    if isfinite(dot.low) and isfinite(dot.high) and dot.low < dot.high:
+        axes.plot((dot.low, dot.high), (y, y), color=colour, linewidth=2, solid_capstyle="butt")
+    if isfinite(dot.value):
+        fill = PAPER if dot.hollow else colour
+        axes.plot(dot.value, y, dot.marker, color=colour, markersize=6.5, markerfacecolor=fill)
+
+
+def _limits(strips: Sequence[Dot], bounds: Sequence[float], *, log: bool) -> tuple[float, float]:
+    """From the least to the most of values and bounds; intervals reach a little beyond alone."""
+    values = [dot.value for dot in strips if isfinite(dot.value)] + list(bounds) or [0.0, 1.0]
+    values += [seed for dot in strips for seed in dot.seeds]
+    values += [dot.bar for dot in strips if isfinite(dot.bar)]
+    ends = [end for dot in strips for end in (dot.low, dot.high) if isfinite(end)]
+    low, high = min(values), max(values)
+    if log:
+        ends = [end for end in ends if low / 2 <= end <= high * 2]
+        low, high = min([low, *ends]) / 1.15, max([high, *ends]) * 1.15
+        return (low, high) if high / low > 2 else (low / 1.4, high * 1.4)
+    reach = (high - low) or abs(high) or 1.0
+    ends = [end for end in ends if low - 1.5 * reach <= end <= high + 1.5 * reach]
+    low, high = min([low, *ends]), max([high, *ends])
+    return low - 0.06 * (high - low or 1), high + 0.06 * (high - low or 1)
+
+
+def curves(
+    found: Sequence[Curve],
+    titles: tuple[str, str],
+    names: Mapping[float, str] | None = None,
+    *,
+    key: bool = False,
+) -> Figure:
+    """Curves over one axis; its ticks are `names`, else numbers of steps on a logarithmic one.
+
+    With a `key` the name of each stands at its end.
     """
-    axis = speed_axis(line for each in among for line in each.shown)
-
-    def strip(line: Acceleration) -> Strip:
-        low, high = line.ratio_to_fp32_floor_low, line.ratio_to_fp32_floor_high
-        value = line.ratio_to_fp32_floor
-        return _strip(found, line, (value, low, high), f"{value:.2f}", colours)
-
-    bounds = ((1.0, "floor"),)
-    groups = _groups(found, dataset, among, strip)
-    shown = [line for line in found.shown if line.dataset == dataset]
-    timed = [line for line in shown if not isnan(line.ratio_to_fp32_floor)]
-    return Dots(axis, groups, bounds) if timed else None
-
-
-def memory(found: Headline, dataset: str, colours: dict[str, int]) -> Dots | None:
-    """Peak memory of each contender, of those whose speed is shown."""
-    shown = [line for line in found.shown if line.dataset == dataset]
-    values = [line.peak_memory_mib for line in shown if line.peak_memory_mib > 0]
-    if not values:
-        return None
-
-    def strip(line: Acceleration) -> Strip:
-        mib = line.peak_memory_mib
-        if isnan(mib):
-            return Strip(line.name, (), "–")
-        return _strip(found, line, (mib, nan, nan), f"{mib:,.0f}", colours)
-
-    title = "peak memory of a step over the base, MiB"
-    axis = logarithmic(title, values, "{:,.0f} MiB")
-    return Dots(axis, _groups(found, dataset, (found,), strip))
-
-
-def _groups(
-    found: Headline,
-    dataset: str,
-    among: Sequence[Headline],
-    strip: Callable[[Acceleration], Strip],
-) -> tuple[Strips, ...]:
-    """A group for each scale; a contender that another machine alone has timed has no mark."""
-    groups = []
-    for scale in _scales(dataset, among):
-        strips = []
-        for name in in_order({name for each in among for name in each.columns}):
-            line = found.column(name, dataset, scale)
-            if line is not None and not isnan(line.ratio_to_fp32_floor):
-                strips.append(strip(line))
-            elif any(each.column(name, dataset, scale) for each in among):
-                strips.append(Strip(name.replace(TUNED, ", tuned"), (), "–"))
-        groups.append(Strips(scale, tuple(strips)))
-    return tuple(groups)
-
-
-def _scales(dataset: str, among: Sequence[Headline]) -> list[str]:
-    shown = (line for each in among for line in each.shown if line.dataset == dataset)
-    found = dict.fromkeys(line.scale for line in shown)
-    return sorted(found, key=lambda scale: paper.paper_order(dataset, scale))
-
-
-def _strip(
-    found: Headline,
-    line: Acceleration,
-    value: tuple[float, float, float],
-    said: str,
-    colours: dict[str, int],
-) -> Strip:
-    """A contender's mark, and behind it a sign where it is of another run than its cell."""
-    elsewhere = found.of_another_run(line)
-    notes = [
-        f"preliminary: fewer than {FEWEST_RANKED} rounds" if line.preliminary else "",
-        "of another run of this network" if elsewhere else "",
-    ]
-    mark = Mark(
-        *value,
-        n=line.rounds,
-        note="; ".join(note for note in notes if note),
-        colour=colours.get(line.framework, 0),
-        form="diamond" if line.variant else "circle",
-        hollow=line.preliminary,
+    figure, axes = _canvas(190, (34.0, 22.0, 10.0, 36.0))
+    every = [x for each in found for x in each.x]
+    for n, each in enumerate(found):
+        colour = COLOURS[n % len(COLOURS)]
+        for x, seeds in zip(each.x, each.seeds, strict=False):
+            axes.plot([x] * len(seeds), seeds, "o", color=colour, markersize=3.5, alpha=0.55)
+        for x, low, high in zip(each.x, each.low, each.high, strict=False):
+            if isfinite(low):
+                axes.plot((x, x), (low, high), color=colour, linewidth=2)
+        form = ":" if each.dotted else "-" if each.plain else "o-"
+        axes.plot(each.x, each.y, form, color=colour, linewidth=1.6, markersize=6)
+        if key:
+            place = (each.x[-1], min(map(min, (other.y for other in found))))
+            axes.annotate(
+                short(each.name),
+                place,
+                (0, 6 + 13 * n),
+                textcoords="offset points",
+                ha="right",
+                color=colour,
+            )
+    if names is None:
+        axes.set_xscale("log", base=2)
+        names = {x: f"{x:g}" for x in sorted(set(every))}
+    else:
+        axes.set_xlim(min(names) - 0.4, max(names) + 0.4)
+    axes.xaxis.set_major_locator(FixedLocator(list(names)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticklabels(list(names.values()))
+    axes.yaxis.set_major_locator(MaxNLocator(6))
+    axes.grid(axis="y")
+    axes.annotate(
+        titles[1],
+        (0, 1),
+        (-30, 10),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        annotation_clip=False,
+        color=INK,
     )
-    return Strip(line.name, (mark,), said + (ELSEWHERE if elsewhere else ""))
+    _title_below(figure, titles[0])
+    return figure
 
 
-def matlab(lines: Sequence[Acceleration]) -> Dots | None:
-    """Time of each form of the Matlab code over plain PyTorch's, on a logarithmic axis."""
-    shown = against(lines)
-    if not shown:
-        return None
-    cells = grouped(shown, lambda line: f"{paper.settings(line.dataset).title} {line.scale}")
-    forms = list(FORMS)
-    groups = []
-    for cell, here in cells.items():
-        here.sort(key=lambda line: forms.index(line.variant))
-        groups.append(Strips(cell, tuple(_form(each, forms.index(each.variant)) for each in here)))
-    values = [1 / line.speedup_low for line in shown if line.speedup_low > 0]
-    axis = logarithmic(
-        "time over plain PyTorch's", [1.0, 10 * TENS, *values], "{:,.1f} times", base=10
+def votes(matrix: Sequence[Sequence[float]], labels: Sequence[str], most: float) -> Figure:
+    """A map of mean votes: a row for each class of the images, a column for each class voted."""
+    longest = LETTER * max(map(len, labels))
+    side = (WIDTH - longest - 24) / len(labels)
+    figure, axes = _canvas(side * len(labels), (longest + 12, 4.0, 12.0, longest + 30))
+    axes.set_xlim(0, len(labels))
+    axes.set_ylim(len(labels), 0)
+    for row, line in enumerate(matrix):
+        for column, value in enumerate(line):
+            depth = min(max(value / most, 0.0), 1.0) if most else 0.0
+            cell = Rectangle((column, row), 0.96, 0.96, facecolor=COLOURS[0], alpha=depth)
+            axes.add_patch(cell)
+    centres = [n + 0.5 for n in range(len(labels))]
+    axes.set_xticks(centres, list(map(short, labels)), rotation=90)
+    axes.set_yticks(centres, list(map(short, labels)))
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    _title_below(figure, "mean vote for (columns) of images of (rows)")
+    return figure
+
+
+def _canvas(height: float, margins: tuple[float, float, float, float]) -> tuple[Figure, Axes]:
+    """A figure whose axes are so high, with margins left, above, right, below, all in its units."""
+    left, above, right, below = margins
+    whole = height + above + below
+    with mpl.rc_context(_RC):
+        figure = Figure(figsize=(WIDTH / 72, whole / 72))
+        figure.patch.set_visible(False)
+        axes = figure.add_axes(
+            (left / WIDTH, below / whole, (WIDTH - left - right) / WIDTH, height / whole)
+        )
+    axes.patch.set_visible(False)
+    return figure, axes
+
+
+def _write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
+    """A text `x` units from the axes' left end, on the line at `y`."""
+    axes.annotate(
+        text,
+        (0, y),
+        (x, 0),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        va="center",
+        annotation_clip=False,
+        color=INK,
+        **style,
     )
-    return Dots(axis, tuple(groups), ((1.0, "plain PyTorch"),), (TENS, 10 * TENS))
 
 
-def _form(line: Acceleration, colour: int) -> Strip:
-    value = 1 / line.speedup_vs_reference
-    ends = (line.speedup_high, line.speedup_low)
-    low, high = (1 / end if end > 0 else float("nan") for end in ends)
-    scaled = "" if isnan(line.part) else "scaled from a part of an iteration"
-    mark = Mark(value, low, high, line.rounds, scaled, colour, hollow=bool(scaled))
-    return Strip(FORMS[line.variant], (mark,), f"{value:.3g}" if value < 1000 else f"{value:,.0f}")
+def _ticks(axes: Axes, *, log: bool) -> None:
+    if log:
+        low, high = axes.get_xlim()
+        step = 1 + int(log2(high / low)) // 6
+        powers = [n for n in range(-20, 21, step) if low <= 2.0**n <= high]
+        axes.xaxis.set_major_locator(FixedLocator([2.0**n for n in powers]))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+
+
+def _title_below(figure: Figure, title: str) -> None:
+    figure.text(0.5, 6 / (figure.get_figheight() * 72), short(title, 70), ha="center", color=INK)
+
+
+# That it cannot write its cache folder is no news to who asked for a report.
+logging.getLogger("matplotlib").setLevel(logging.ERROR)
+
+
+def _raw(figure: Figure) -> str:
+    """The SVG as matplotlib writes it."""
+    stream = io.StringIO()
+    with mpl.rc_context(_RC), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # the reader's browser has the font
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    return stream.getvalue()
+
+
+def _body(figure: Figure, name: str) -> str:
+    """What stands within the SVG element: CSS colours it, and its ids are its own."""
+    text = _raw(figure)
+    text = text[text.index("</metadata>") + 11 : text.rindex("</svg>")]
+    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
+    key = re.sub(r"\W", "-", name)
+    text = re.sub(r'id="(\w+)"', rf'id="{key}-\1"', text)
+    text = re.sub(r'(href="#|url\(#)', rf"\1{key}-", text)
+    text = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, sans-serif", text)
+    text = re.sub(r' transform="rotate\(-0 [^)]*\)"', "", text)
+    for colour, variable in _VARIABLES.items():
+        text = text.replace(colour, f"var(--{variable})")
+    return re.sub(r"\s*\n\s*", " ", text).strip()
+
+
+def svg(figure: Figure, name: str) -> Markup:
+    """The figure as an element of a page; `name` is what it shows, in words."""
+    key = f"f{zlib.crc32(name.encode(errors='replace')):x}"
+    height = figure.get_figheight() * 72
+    return Markup(
+        '<svg class="chart" viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}">{}</svg>'
+    ).format(WIDTH, height, name, Markup(_body(figure, key)))
+
+
+def picture(panels: Mapping[str, Figure], title: str, columns: int, notes: Sequence[str]) -> str:
+    """Figures as a file of their own, so many side by side, each under its title, notes below.
+
+    It has colours of its own, light and dark: a page that shows it as an image gives it none.
+    """
+    width = (WIDTH + 10) * min(columns, len(panels)) + 10
+    letters = int(width / LETTER) - 4
+    parts, y = [], 4.0
+    for line in _wrapped(title, letters):
+        y += LINE
+        parts.append(_line(10, y, line, "bold "))
+    rows = list(panels.items())
+    for first in range(0, len(rows), columns):
+        row = rows[first : first + columns]
+        heads = [_wrapped(name, 54) for name, _ in row]
+        top = y + 8 + LINE * max(map(len, heads))
+        for n, (lines, (_, figure)) in enumerate(zip(heads, row, strict=True)):
+            x = 10 + n * (WIDTH + 10)
+            for m, line in enumerate(lines, 1):
+                parts.append(_line(x, y + 6 + LINE * m, line, "bold "))
+            body = _body(figure, f"p{first + n}")
+            parts.append(f'<g transform="translate({x:.0f} {top + 6:.0f})">{body}</g>')
+        y = top + 6 + max(figure.get_figheight() * 72 for _, figure in row)
+    for note in notes:
+        for line in _wrapped(note, letters):
+            y += LINE
+            parts.append(_line(10, y, line))
+    size = f'viewBox="0 0 {width:.0f} {y + 10:.0f}" width="{width:.0f}" height="{y + 10:.0f}"'
+    links = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    content = "\n".join(parts)
+    return (
+        f'<svg {links} {size} role="img">\n<title>{escape(title)}</title>\n'
+        f"<style>\n{STYLE}</style>\n"
+        f'<rect width="100%" height="100%" style="fill: var(--paper)"/>\n{content}\n</svg>\n'
+    )
+
+
+def _wrapped(text: str, letters: int) -> list[str]:
+    return wrap(" ".join(text.split()), letters)
+
+
+def _line(x: float, y: float, text: str, weight: str = "") -> str:
+    style = f"font: {weight}11px system-ui, sans-serif; fill: var(--ink)"
+    return f'<text x="{x:.0f}" y="{y:.0f}" style="{style}">{escape(text)}</text>'

@@ -1,299 +1,275 @@
-"""The first speed table of README and report: a ratio with its interval for each contender."""
+"""README's block: who is fastest and how sure that is, and what was found of the paper's claims.
+
+Only figures of one machine and one timing protocol are spoken of together, and of each network
+those of one run.
+"""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from math import isnan, nan
+from collections.abc import Iterator, Sequence
+from math import isnan
+from pathlib import Path
+from typing import Any
 
-from harness.analysis.matlab import OCTAVE
-from harness.analysis.rounds import noise_of_runs
-from harness.analysis.speed import FEWEST_RANKED, Acceleration, acceleration_lines
-from harness.analysis.tables import markdown
-from harness.records import Row
-from harness.records.fields import Place
-from harness.spec import FLOOR, contender, paper
-from harness.suites.acceleration import BESIDE
+import pandas as pd
 
-PRELIMINARY = r" \*"  # behind a figure of too few rounds
-ELSEWHERE = " †"  # behind a figure of another run than its cell's
-TUNED = ", best tuned"
-# What contenders may bring of their own to a comparison, as the rows call it.
-_UNLIKE = {
-    "layout": "layout",
-    "implementation": "kernels",
-    "threads": "threads",
-    "allocator": "allocator",
-}
-_DENSITY = re.compile(r"density ([\d.]+)")  # of a layer's input, as a contender says it
+from harness.analysis.claims import Claim
+from harness.analysis.frame import each_of
+from harness.analysis.verdict import Verdict
+from harness.analysis.words import counted
+from harness.report.table import Table, field_markdown, interval, markdown, text
+from harness.spec import FLOOR, REFERENCE, UsageError, paper
+
+BEGIN, END = "<!-- begin: harness report -->", "<!-- end: harness report -->"
+OURS = "fused"  # this project's own engine
+OCTAVE = "octave"  # Fig. 3's rival, on a scale of its own
+FEW = 5  # rounds; a figure of fewer is preliminary
+COLUMNS = {"plain": "best other, as it comes", "tuned": "best other, tuned"}
 
 
-@dataclass(frozen=True)
-class Headline:
-    """Fig. 3's cells on one machine: the one with most contenders under the newest protocol."""
-
-    place: Place
-    floors: tuple[Acceleration, ...]
-    shown: tuple[
-        Acceleration, ...
-    ]  # whose figure says something: who passed an exam, or bf16's bar
-    left_out: tuple[Acceleration, ...]
-    runs: frozenset[tuple[str, str, str]]  # that of each data set and scale
-
-    @property
-    def tuned(self) -> dict[tuple[str, str, str], Acceleration]:
-        """Of each data set, scale and framework the fastest form of those that have a rank, else
-        of all.
-        """
-        found: dict[tuple[str, str, str], Acceleration] = {}
-        for line in sorted(self.shown, key=lambda line: (line.rank is None, line.ratio_to_floor)):
-            if _is_tuned(line) and line.precision == "fp32":
-                found.setdefault((line.dataset, line.scale, line.framework), line)
-        return found
-
-    def of_another_run(self, line: Acceleration) -> bool:
-        """Whether it was timed in another run than most of its cell, over that run's floor."""
-        return (line.dataset, line.scale, line.run) not in self.runs
-
-    def column(self, name: str, dataset: str, scale: str) -> Acceleration | None:
-        """What stands in a cell of the table."""
-        if name.endswith(TUNED):
-            return self.tuned.get((dataset, scale, name.removesuffix(TUNED)))
-        plain = (line for line in self._plain if line.name == name)
-        return next(
-            (line for line in plain if (line.dataset, line.scale) == (dataset, scale)), None
-        )
-
-    @property
-    def figures(self) -> Iterator[Acceleration]:
-        """Whatever stands in the table."""
-        cells = dict.fromkeys((line.dataset, line.scale) for line in self.shown)
-        for name in self.columns:
-            found = (self.column(name, dataset, scale) for dataset, scale in cells)
-            yield from (line for line in found if line is not None)
-
-    @property
-    def _plain(self) -> list[Acceleration]:
-        return [line for line in self.shown if not _is_tuned(line)]
-
-    @property
-    def columns(self) -> list[str]:
-        """Each framework, beside it its best tuned form where there is one, bf16 at the end."""
-        plain = {line.name for line in self._plain}
-        tuned = {f"{framework}{TUNED}" for _, _, framework in self.tuned}
-        return in_order(plain | tuned)
-
-
-def in_order(names: Iterable[str]) -> list[str]:
-    """Contenders as README and figures list them: a framework's forms beside it, bf16 last."""
-    return sorted(names, key=lambda name: (name.endswith("bf16"), name))
-
-
-def _is_tuned(line: Acceleration) -> bool:
-    """Whether it is a framework's other form, and none that has a column of its own."""
-    return bool(line.variant) and contender(line.framework, line.variant) not in BESIDE
-
-
-def headline(lines: Iterable[Acceleration]) -> Headline | None:
-    """What the first table shows; None where nothing was timed in Fig. 3's cells."""
-    cells = [line for line in lines if line.in_figure_3 and line.framework != OCTAVE]
-    timed = [line for line in cells if not isnan(line.ratio_to_floor)]
-    if not timed:
-        return None
-    newest = max(line.protocol for line in timed)
-    # rows of older protocols count for nothing here, however many a machine has
-    counts = Counter(line.place for line in timed if line.protocol == newest)
-    place = max(counts, key=lambda each: counts[each])
-    on_it = [line for line in cells if line.place == place]
-    refused = {(*_where(line), line.run) for line in on_it if line.certificate == "not comparable"}
-    fullest = _fullest([line for line in timed if line.place == place], refused)
-    here = [line for each in fullest for line in each]
-    shown = [line for line in here if line.framework != FLOOR and line.standing != "none"]
-    there = {_where(line) for line in shown}
-    nothing = [line for line in on_it if line.standing == "none" and _where(line) not in there]
-    return Headline(
-        place,
-        tuple(line for line in here if line.framework == FLOOR and line.precision == "fp32"),
-        tuple(shown),
-        tuple(line for line in nothing if line.framework != FLOOR and not line.variant),
-        frozenset((each[0].dataset, each[0].scale, each[0].run) for each in fullest),
-    )
-
-
-def _where(line: Acceleration) -> tuple[str, str, str]:
-    return line.dataset, line.scale, line.name
-
-
-def _fullest(
-    lines: Sequence[Acceleration], refused: Collection[tuple[str, str, str, str]]
-) -> list[list[Acceleration]]:
-    """Of each cell the lines of one run: under the newest protocol that it was timed under, of the
-    run with most contenders, of these the last. Behind them, from the last run that was set up
-    alike, who is not in it and was not refused there.
+def headline(lines: pd.DataFrame) -> pd.DataFrame:
+    """Fig. 3's cells on the machine with most contenders under the newest protocol: of each cell
+    the lines of one run, the one with most contenders, of these the last. Who was proved, and the
+    floor; with the columns `network` and `kind`.
     """
-    runs: dict[tuple[str, str], dict[str, list[Acceleration]]] = {}
-    for line in lines:
-        runs.setdefault((line.dataset, line.scale), {}).setdefault(line.run, []).append(line)
-    chosen = []
-    for each in runs.values():
-        fullest = max(reversed(each.values()), key=lambda run: (run[0].protocol, len(run)))
-        first = fullest[0]
-        there = {line.name: line for line in fullest}
-        for line in (line for run in reversed(each.values()) for line in run):
-            alike = (line.protocol, line.allocator) == (first.protocol, first.allocator)
-            if alike and line.framework != FLOOR and (*_where(line), first.run) not in refused:
-                there.setdefault(line.name, line)
-        chosen.append([*there.values()])
-    return chosen
+    cells = lines.loc[lines["in_figure_3"] & (lines["framework"] != OCTAVE)]
+    timed = cells.loc[cells["ratio_to_floor"].notna()]
+    timed = timed.loc[timed["protocol"] == timed["protocol"].max()]
+    if timed.empty:
+        return timed.assign(kind="", network="")
+    return of_machine(timed, str(timed["machine"].value_counts(sort=True).index[0]))
 
 
-def block(rows: Sequence[Row]) -> str:
-    """The README's: what it is, the table, and what is to be known of it; empty without timings."""
-    found = headline(acceleration_lines(rows))
-    if found is None or not found.shown:
-        return ""
-    table = list(_cells(found))
-    lines = [table[0].keys(), ["---"] * len(table[0]), *(each.values() for each in table)]
-    grid = "\n".join(f"| {' | '.join(line)} |" for line in lines)  # unpadded: it is wide enough
-    said = "\n\n".join(text for text in (_first(found), _head(found, rows)) if text)
-    return f"{said}\n\n{grid}\n\n{' '.join(_notes(found))}\n"
-
-
-def _first(found: Headline) -> str:
-    """Who is first in most networks, and by how much: a sentence; "" where there are not two."""
-    cells: dict[tuple[str, str], list[Acceleration]] = {}
-    for line in found.shown:
-        if line.precision == "fp32" and (not line.variant or _is_tuned(line)):
-            cells.setdefault((line.dataset, line.scale), []).append(line)
-    tuned = {(dataset, scale) for dataset, scale, _ in found.tuned}
-    pairs = [sorted(each, key=lambda line: line.ratio_to_floor)[:2] for each in cells.values()]
-    pairs = [pair for pair in pairs if len(pair) == 2]
-    if not pairs:
-        return ""
-    name, count = Counter(first.framework for first, _ in pairs).most_common(1)[0]
-    led = [pair for pair in pairs if pair[0].framework == name]
-    apart = sum(first.ratio_high < second.ratio_low for first, second in led)
-    gains = [second.ratio_to_floor / first.ratio_to_floor for first, second in led]
-    said = f"; tuned forms are among them on {len(tuned)}" if tuned else ""
-    return (
-        f"**`{name}` is fastest on {count} of {len(pairs)} networks: {min(gains):.1f} to "
-        f"{max(gains):.1f} times as fast as the next{said}. On {apart} of them the two's 95 % "
-        "intervals lie apart.**"
+def of_machine(timed: pd.DataFrame, machine: str) -> pd.DataFrame:
+    """The same of one machine; its lines need not be of one protocol."""
+    here = timed.loc[(timed["machine"] == machine) & timed["ratio_to_floor"].notna()]
+    proved = here.loc[(here["framework"] == FLOOR) | (here["standing"] != "none")]
+    sizes = proved.groupby(["dataset", "scale", "run"], sort=False).size().reset_index(name="size")
+    fullest = sizes.iloc[::-1].sort_values("size", ascending=False, kind="stable")
+    runs = fullest.drop_duplicates(["dataset", "scale"])[["dataset", "scale", "run"]]
+    found = proved.merge(runs, on=["dataset", "scale", "run"])
+    return found.assign(
+        network=[f"{_title(each)} {each.scale}" for each in each_of(found)],
+        kind=[_kind(each) for each in each_of(found)],
     )
 
 
-def _cells(found: Headline) -> Iterator[dict[str, str]]:
-    cells = dict.fromkeys((line.dataset, line.scale) for line in (*found.floors, *found.shown))
-    for dataset, scale in cells:
-        at = {name: found.column(name, dataset, scale) for name in found.columns}
-        beside = [line for line in at.values() if line and not found.of_another_run(line)]
-        rounds = {line.rounds for line in beside}
-        floors = [f for f in found.floors if (f.dataset, f.scale) == (dataset, scale)]
-        seconds = floors[0].seconds_per_iteration if floors else nan
-        yield {
-            "network": markdown(f"{paper.settings(dataset).title} {scale}"),
-            "floor, ms": "" if isnan(seconds) else f"{1000 * seconds:,.0f}",
-            **{
-                markdown(name): _figure(line, rounds, found) if line else ""
-                for name, line in at.items()
-            },
-            "n": _counted(rounds),
-        }
+def _title(line: Any) -> str:
+    title = paper.settings(line.dataset).title
+    return f"digits (for {title})" if line.substitute else title
 
 
-def _figure(line: Acceleration, rounds: Collection[int], found: Headline) -> str:
-    """A ratio to the float32 floor with its interval, and its rounds where others have more."""
-    elsewhere = found.of_another_run(line)
-    low, high = line.ratio_to_fp32_floor_low, line.ratio_to_fp32_floor_high
-    form = f" {markdown(line.variant)}" if _is_tuned(line) else ""
-    mark = (PRELIMINARY if line.preliminary else "") + (ELSEWHERE if elsewhere else "")
-    n = f", n = {line.rounds}" if len(rounds) > 1 or elsewhere else ""
-    return f"{line.ratio_to_fp32_floor:.2f} [{low:.2f}, {high:.2f}]{n}{form}{mark}"
+def _kind(line: Any) -> str:
+    """What a line is compared as: the floor, ours, a rival as it comes or tuned, or bf16."""
+    if line.framework == FLOOR:
+        return "floor" if line.precision == "fp32" else "floor bf16"
+    if line.framework == OURS:
+        own = "" if line.precision == "fp32" else " bf16"
+        return f"ours{own}" if not line.variant else f"ours {line.variant}{own}"
+    if line.precision != "fp32":
+        return "rival bf16"
+    return "tuned" if line.variant else "plain"
 
 
-def _counted(numbers: Iterable[int]) -> str:
-    found = sorted(set(numbers))
-    return "" if not found else str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
+def leads(found: pd.DataFrame, kind: str) -> list[tuple[float, bool]]:
+    """Of each network where both were timed: the best rival's time divided by ours, and whether
+    the two intervals lie apart.
+    """
+    pairs = []
+    for _, cell in found.groupby("network", sort=False):
+        ours, rivals = cell.loc[cell["kind"] == "ours"], cell.loc[cell["kind"] == kind]
+        if len(ours) and len(rivals):
+            mine = ours.iloc[0]
+            best = rivals.loc[rivals["ratio_to_floor"].idxmin()]
+            first, last = sorted((mine, best), key=lambda each: each["ratio_to_floor"])
+            apart = bool(first["ratio_high"] < last["ratio_low"])
+            pairs.append((float(best["ratio_to_floor"] / mine["ratio_to_floor"]), apart))
+    return pairs
 
 
-def _head(found: Headline, rows: Sequence[Row]) -> str:
-    first = found.shown[0]
-    runs = {line.run for line in found.shown}
-    when = max(row.time for row in rows if row.run in runs)[:10]
-    sizes = _counted(line.batch_size for line in found.shown)
-    standings = {line.standing for line in found.shown}
-    equal = "examined" not in standings
-    proof = "proved equal as it was timed" if equal else "proved equal by an exam"
-    exams = _counted(line.exam for line in found.shown)
-    protocols = _counted(line.protocol for line in found.shown)
-    who = "Every contender in float32" if "bf16" in standings else "Every contender"
-    data = "; ".join(dict.fromkeys(line.data_source for line in found.shown if line.data_source))
-    of_data = f" Data: {markdown(data)}." if data else ""
-    return (
-        "Time of a training step over that of its convolutions and products alone (the float32 "
-        f"floor), batch {sizes}, T = 10: geometric mean over n rounds [95 % interval]. {who} "
-        f"was {proof} (exam {exams}, timing protocol {protocols}). "
-        f"{markdown(first.cpu)}, {first.threads} threads, torch {markdown(first.torch)}, "
-        f"{markdown(when)}; {_noise(runs, rows)}.{of_data}"
-    )
+def sentence(found: pd.DataFrame) -> str:
+    """Who is fastest, by how much and how sure: one sentence; "" where ours or a rival lacks.
 
-
-def _noise(runs: set[str], rows: Sequence[Row]) -> str:
-    timed = [row for row in rows if row.run in runs]
-    found = [each for each in noise_of_runs(timed).values() if each]
-    said = (f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}], n = {e.rounds}" for e in found)
-    return f"the floor over itself (A/A) {'; '.join(said) or 'was not measured'}"
-
-
-def _notes(found: Headline) -> Iterator[str]:
-    if any(line.preliminary for line in found.shown):
-        yield rf"\* Preliminary: fewer than {FEWEST_RANKED} rounds."
-    if any(map(found.of_another_run, found.shown)):
-        yield "† Of another run of this network, over the floor of that run."
-    lacking = [set(line.lacks) for line in found.shown]
-    common = set.intersection(*lacking)
-    if common:
-        said = [each for each in found.shown[0].lacks if each in common]
-        yield f"Nobody is ranked: {markdown('; '.join(said))}."
-    late = {line.name: line.exam_inputs for line in found.shown if line.exam_inputs > 1}
-    if late:
-        said = ", ".join(f"{name} at input {n}" for name, n in late.items())
-        yield f"Passed its exam not at the first input: {markdown(said)}."
-    said = unlike([*found.figures])
-    if said:
-        yield markdown(said)
-    yield from _by_events(found.shown)
-    for text in dict.fromkeys(line.certificate for line in found.left_out):
-        names = dict.fromkeys(line.name for line in found.left_out if line.certificate == text)
-        yield f"Left out: {markdown(', '.join(names))} ({markdown(text)})."
-
-
-def _by_events(lines: Sequence[Acceleration]) -> Iterator[str]:
-    """Where a contender skips what did not spike, in how many of its layers."""
-    for name in dict.fromkeys(line.name for line in lines):
-        layers = [
-            layer for line in lines if line.name == name for layer in line.computed.split("; ")
-        ]
-        by_events = [layer for layer in layers if " by events" in layer]
-        skipped = [float(density) for density in _DENSITY.findall("; ".join(by_events))]
-        if skipped:
-            yield markdown(
-                f"{name} works by events in {len(by_events)} of {len(layers)} layers; of "
-                f"their inputs {100 * min(skipped):.0f} to {100 * max(skipped):.0f} % are not zero."
-            )
-
-
-def unlike(lines: Sequence[Acceleration]) -> str:
-    """What contenders do not share, in a sentence; empty where all is alike or nothing is known."""
+    Where a tuned form was timed, it is the rival: whoever tunes must not be compared untuned.
+    """
+    tuned = leads(found, "tuned")
+    with_tuned = set(found.loc[found["kind"] == "tuned", "network"])
+    plain = leads(found.loc[~found["network"].isin([*with_tuned])], "plain")
     parts = []
-    for field, word in _UNLIKE.items():
-        owners: dict[str, list[str]] = {}
-        for name in dict.fromkeys(line.name for line in lines):
-            values = {str(getattr(line, field) or "") for line in lines if line.name == name}
-            owners.setdefault(" or ".join(sorted(values - {""})), []).append(name)
-        said = [f"{', '.join(names)} {value}" for value, names in owners.items() if value]
-        if len(owners) > 1:
-            parts.append(f"{word}: {'; '.join(said)}")
-    return f"Not shared by all: {'. '.join(parts)}." if parts else ""
+    if tuned:
+        where = "where tuned forms were timed"
+        parts.append(_against(tuned, "the best tuned form of another framework", where))
+    if plain:
+        where = "where none was" if tuned else ""
+        parts.append(_against(plain, "the best other as it comes", where))
+    if not parts:
+        return ""
+    return (
+        f"`{OURS}`, which is this project's own engine, is {', and '.join(parts)}: training steps "
+        f"in float32 on one machine, {found['machine'].iloc[0]}"
+    )
+
+
+def _against(pairs: Sequence[tuple[float, bool]], rival: str, where: str = "") -> str:
+    low, high = (f"{end(lead for lead, _ in pairs):.1f}" for end in (min, max))
+    ahead = sum(lead > 1 and apart for lead, apart in pairs)
+    ties = sum(not apart for _, apart in pairs)
+    behind = len(pairs) - ahead - ties
+    said = [f"faster on {ahead}"] * (len(pairs) != ahead) + [f"a tie on {ties}"] * bool(ties)
+    said += [f"slower on {behind}"] * bool(behind)
+    count = counted(len(pairs), "network")
+    on = f"on the {count} {where}" if where else f"on {count}"
+    times = low if low == high else f"{low} to {high}"
+    return f"{times} times as fast as {rival} {on}" + (f" ({', '.join(said)})" if said else "")
+
+
+def elsewhere(lines: pd.DataFrame, machine: str) -> Iterator[str]:
+    """What each other machine says of the same, under the same protocol."""
+    protocol = lines["protocol"].max()
+    cells = lines.loc[lines["in_figure_3"] & (lines["framework"] != OCTAVE)]
+    for other in dict.fromkeys(cells.loc[cells["protocol"] == protocol, "machine"]):
+        if other == machine:
+            continue
+        found = of_machine(cells.loc[cells["protocol"] == protocol], other)
+        pairs = {kind: leads(found, kind) for kind in COLUMNS}
+        said = [_against(of, f"the {COLUMNS[kind]}") for kind, of in pairs.items() if of]
+        if said:
+            yield f"{other}: {'; '.join(said)}"
+
+
+def speed_table(found: pd.DataFrame) -> Table:
+    """A network a line: the floor's time, and each ratio to the float32 floor with its interval."""
+    lines = [_network(str(name), cell) for name, cell in found.groupby("network", sort=False)]
+    empty = [name for name in COLUMNS.values() if not any(line[name] for line in lines)]
+    return Table([{k: v for k, v in line.items() if k not in empty} for line in lines], "Speed")
+
+
+def _network(name: str, cell: pd.DataFrame) -> dict[str, str]:
+    floors, ours = cell.loc[cell["kind"] == "floor"], cell.loc[cell["kind"] == "ours"]
+    rounds = "" if cell.empty else f", n = {cell['rounds'].min()}"
+    line = {"network": name + rounds, "floor, ms": "", OURS: _figure(ours)}
+    if len(floors):
+        floor = floors.iloc[0]
+        noise = (floor["noise_low"], floor["noise_high"])
+        known = "" if any(map(isnan, noise)) else f" (A/A {noise[0]:.2f} to {noise[1]:.2f})"
+        line["floor, ms"] = f"{1000 * floor['seconds_per_iteration']:,.0f}{known}"
+    for kind, head in COLUMNS.items():
+        line[head] = _figure(cell.loc[cell["kind"] == kind], named=True)
+    line[f"{OURS} bf16"] = _figure(cell.loc[cell["kind"] == "ours bf16"])
+    return line
+
+
+def _figure(lines: pd.DataFrame, *, named: bool = False) -> str:
+    if lines.empty:
+        return ""
+    best = lines.loc[lines["ratio_to_fp32_floor"].idxmin()]
+    ends = (f"ratio_to_fp32_floor{end}" for end in ("", "_low", "_high"))
+    shown = interval(*(float(best[end]) for end in ends), form=".2f")
+    name = f" {text(best['name'])}" if named else ""
+    return shown + name + (" *" if best["rounds"] < FEW else "")
+
+
+def notes(found: pd.DataFrame, lines: pd.DataFrame, refused: pd.DataFrame) -> Iterator[str]:
+    """What is to be known of the table."""
+    first = found.iloc[0]
+    yield (
+        "Time of a training step divided by that of its convolutions and products alone (the "
+        f"float32 floor), batch {first['batch_size']}, T = {first['T']}: geometric mean over n "
+        f"rounds [95 % interval], each network's in one run, timing protocol {first['protocol']}, "
+        f"torch {first['torch']}. A/A is the floor divided by itself: a difference within it is "
+        "noise. Every contender was proved equal to the paper's equations, in bf16 held to a bar "
+        f"of its own. `{REFERENCE}` is plain PyTorch."
+    )
+    if "tuned" not in set(found["kind"]):
+        yield "No tuned form was timed."
+    elif REFERENCE not in set(found.loc[found["kind"] == "tuned", "framework"]):
+        yield "Plain PyTorch was not timed in a tuned form."
+    others = found.loc[found["kind"].isin(["ours", "plain", "tuned"])]
+    lacking = set.intersection(*map(set, others["lacks"])) if len(others) else set()
+    if lacking:
+        yield f"Nobody is ranked: {'; '.join(sorted(lacking))}."
+    if min(found["rounds"]) < FEW:
+        yield f"* fewer than {FEW} rounds: preliminary."
+    absent = _in_other_runs(found, lines)
+    if absent:
+        yield f"Timed in other runs alone, and not compared here: {absent}."
+    failed = refused.loc[refused["network"].isin([*found["network"]])]
+    failed = failed.loc[~failed["contender"].str.contains(" ")]
+    for name, of in failed.groupby("contender", sort=False):
+        yield f"`{name}` failed a proof in some run of {', '.join(of['network'].unique())}."
+    data = "; ".join(dict.fromkeys(filter(None, found["data_source"])))
+    yield f"Data: {data}." if data else ""
+    other = list(elsewhere(lines, first["machine"]))
+    if other:
+        yield f"Other machines, same protocol. {'. '.join(other)}."
+
+
+def _in_other_runs(found: pd.DataFrame, lines: pd.DataFrame) -> str:
+    """Contenders that were proved and timed on a network, but not in the run that is shown."""
+    first = found.iloc[0]
+    here = lines.loc[lines["machine"] == first["machine"]]
+    here = here.loc[
+        here["in_figure_3"] & (here["standing"] != "none") & (here["precision"] == "fp32")
+    ]
+    here = here.loc[(here["protocol"] == first["protocol"]) & (here["framework"] != OCTAVE)]
+    there = set(zip(found["dataset"], found["scale"], found["name"], strict=True))
+    absent: dict[str, dict[str, None]] = {}
+    for each in each_of(here):
+        if (each.dataset, each.scale, each.name) not in there:
+            absent.setdefault(str(each.name), {})[f"{_title(each)} {each.scale}"] = None
+    return "; ".join(f"{name} ({', '.join(of)})" for name, of in absent.items())
+
+
+def finding(verdict: Verdict) -> str:
+    """What was found of a claim, with intervals and what was allowed, in a few words."""
+    found = "; ".join(each.decided_by for each in verdict.effects) or verdict.figures
+    needs = f". It would take {verdict.would_change}" if verdict.status == "inconclusive" else ""
+    return f"{found}{needs}"
+
+
+def claims_table(judged: Sequence[tuple[Claim, Verdict]]) -> Table:
+    """Each claim, what was found of it, and the verdict."""
+    lines = [
+        {"claim": claim.claim, "our finding": finding(each), "verdict": each.text}
+        for claim, each in judged
+    ]
+    return Table(lines, "Claims")
+
+
+def block(
+    lines: pd.DataFrame, judged: Sequence[tuple[Claim, Verdict]], refused: pd.DataFrame
+) -> str:
+    """README's: a sentence, the table of speed, what is to be known of it, and the claims."""
+    parts: list[str] = []
+    found = headline(lines)
+    if len(found):
+        said = sentence(found)
+        parts += [f"**{_escaped(said)}.**"] if said else []
+        parts.append(_grid(speed_table(found)))
+        parts.append(" ".join(_escaped(note) for note in notes(found, lines, refused) if note))
+    parts += ["What the paper claims, and what our rows say of it:", _grid(claims_table(judged))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _escaped(said: str) -> str:
+    """A sentence as Markdown, in which names of ours stay code."""
+    escaped = field_markdown(said)
+    for name in (OURS, REFERENCE):
+        escaped = escaped.replace(rf"\`{name}\`", f"`{name}`")
+    return escaped
+
+
+def _grid(table: Table) -> str:
+    return markdown([Table(table.content)]).strip()
+
+
+def updated(before: str, block: str, path: Path) -> str:
+    """A README's text with what stands between the marks made anew.
+
+    Raises UsageError where the marks are missing.
+    """
+    front, begin, rest = before.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise UsageError(f"{path} has no lines {BEGIN} and {END}: add them where the tables go")
+    return f"{front}{BEGIN}\n{block}{END}{after}"

@@ -1,107 +1,114 @@
-"""Where the report's rows come from: machines, data, and what came to nothing."""
+"""Where rows come from: machines, data, proofs, and what failed; as frames."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import nan
+from typing import cast
 
 import pandas as pd
 
-from harness.analysis.groups import grouped
-from harness.analysis.named import data_in_full
-from harness.analysis.rounds import is_steady, noise_of_runs
-from harness.records import EndedRow, Row, WarningRow
+from harness.analysis.frame import Frames, each_of
+from harness.spec import paper
+
+DATA = (
+    *("data_source", "data_samples", "data_partial", "data_lossy", "data_simulated"),
+    *("data_substitute", "data_sha256", "data_test_source", "data_test_sha256", "data_note"),
+)
 
 
-def data_of(row: Row) -> str:
-    """What a row was measured on, training and test data together."""
-    substitute = bool(row.data_substitute or row.data_test_substitute)
-    return data_in_full(row.dataset, row.data_source or "", substitute)
-
-
-def substitutes(rows: Iterable[Row]) -> frozenset[tuple[str, str]]:
-    """Data set and source of what stood in for it."""
-    return frozenset((row.dataset, row.data_source or "") for row in rows if row.data_substitute)
-
-
-def measured(rows: Iterable[Row]) -> str:
-    """Where and when rows were measured: their machines, and their first and last day."""
-    rows = list(rows)
-    places = "; ".join(dict.fromkeys(str(row.place) for row in rows))
-    days = sorted({row.time[:10] for row in rows})
-    when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}" if days else ""
-    return " · ".join(part for part in (places, when) if part)
-
-
-def _distinct(rows: list[Row], *names: str) -> pd.DataFrame:
-    """The distinct values of fields, with how many rows have them."""
-    groups = grouped(rows, lambda row: tuple(getattr(row, name) for name in names))
-    lines = [
-        {**dict(zip(names, key, strict=True)), "rows": len(alike)} for key, alike in groups.items()
-    ]
+def _counted(rows: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
+    """The distinct values of columns, in their order, and how many rows have each."""
+    names = list(names)
+    groups = rows.groupby(names, sort=False, dropna=False)
+    lines = [(*cast(tuple[object, ...], key), len(of)) for key, of in groups]
     return pd.DataFrame(lines, columns=[*names, "rows"])
 
 
-def machines(rows: list[Row]) -> pd.DataFrame:
+def machines(frames: Frames) -> pd.DataFrame:
     """The machines and versions that rows were measured with, and of how many rows each."""
-    return _distinct(
-        rows,
-        *(
-            "suite",
-            "cpu",
-            "capability",
-            "cores",
-            "threads",
-            "memory_mib",
-            "gpu",
-            "os",
-            "python",
-            "torch",
-        ),
-        *("commit", "allocator", "environment"),
-    )
+    names = ("suite", "machine", "cores", "memory_mib", "os", "python", "torch", "commit")
+    return _counted(frames["all"], (*names, "allocator", "environment"))
 
 
-def noise(rows: list[Row]) -> pd.DataFrame:
-    """The A/A ratio of each run on each machine, and whether it is quiet enough to rank anybody."""
-    timed = [row for row in rows if row.suite == "acceleration"]
+def places(frames: Frames) -> pd.DataFrame:
+    """The same in short: a line a machine."""
+    rows = frames["all"].assign(day=frames["all"]["time"].str[:10])
     lines = [
         {
-            "machine": str(place),
-            "run": run,
-            "a_a": found.value,
-            "low": found.low,
-            "high": found.high,
-            "n": found.rounds,
-            "ranks": is_steady(found),
+            "machine": machine,
+            "what": ", ".join(dict.fromkeys(of["suite"])),
+            "days": " to ".join(sorted({min(of["day"]), max(of["day"])})),
+            "torch": ", ".join(dict.fromkeys(filter(None, of["torch"]))),
+            "rows": len(of),
         }
-        for place, here in grouped(timed, lambda row: row.place).items()
-        for run, found in noise_of_runs(here).items()
-        if found is not None
+        for machine, of in rows.groupby("machine", sort=False)
     ]
-    return pd.DataFrame(lines, columns=["machine", "run", "a_a", "low", "high", "n", "ranks"])
+    return pd.DataFrame(lines, columns=["machine", "what", "days", "torch", "rows"])
 
 
-def data(rows: list[Row]) -> pd.DataFrame:
+def data(frames: Frames) -> pd.DataFrame:
     """What was read as each data set, its hash, and how it falls short of the real one."""
-    return _distinct(
-        [row for row in rows if row.data_source],
-        *("suite", "dataset", "data_source", "data_samples", "data_partial", "data_lossy"),
-        *("data_simulated", "data_substitute", "data_augmented", "data_sha256", "data_test_source"),
-        *("data_test_sha256", "data_note"),
-    )
+    rows = frames["all"]
+    return _counted(rows.loc[rows["data_source"] != ""], ("suite", "dataset", *DATA))
 
 
-def failures(rows: list[Row]) -> pd.DataFrame:
-    """Cases that came to nothing and what was warned of, with why."""
-    found = grouped((row for row in rows if isinstance(row, EndedRow | WarningRow)), _failure)
+def failures(frames: Frames) -> pd.DataFrame:
+    """Cases that failed and what was warned of, each reason once, with how often."""
+    found = pd.concat([frames["case"], frames["warning"].assign(status="warning")])
+    found = found.assign(framework=found["contender"])
     names = ("suite", "dataset", "scale", "framework", "precision", "status", "reason")
-    lines = [
-        {**dict(zip(names, key, strict=True)), "rows": len(alike)} for key, alike in found.items()
+    return _counted(found, names)
+
+
+def proofs(frames: Frames) -> pd.DataFrame:
+    """What was proved of each contender on all networks and machines: its exams and audits."""
+    exams = frames["certificate"]
+    exams = exams.loc[exams["layer"] == ""]
+    exams = exams.assign(network=_networks(exams), name=_names(exams))
+    same = ["machine", "network", "name", "T", "mode", "certificate_precision"]
+    exams = exams.drop_duplicates(same, keep="last")
+    audits = frames["audit"].assign(name=_names(frames["audit"]))
+    lines = []
+    for name, of in exams.groupby("name"):
+        own = audits.loc[audits["name"] == name]
+        line = {
+            "contender": name,
+            "networks": of["network"].nunique(),
+            "machines": of["machine"].nunique(),
+            "exams": len(of),
+            "passed": int(of["certified"].sum()),
+            "spikes": int(of["spikes"].sum() + own["spikes"].sum()),
+            "that_differ": int(of["mismatches"].sum() + own["mismatches"].sum()),
+            "audits": len(own),
+            "audits_passed": int(own["passed"].sum()),
+        }
+        errors = dict(of.groupby("certificate_precision")["gradient_error"].max().items())
+        for precision in ("fp64", "fp32", "bf16"):
+            line[f"gradient_error_{precision}"] = errors.get(precision, nan)
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def refused(frames: Frames) -> pd.DataFrame:
+    """Exams and audits that failed: each reason once, with the contender and the networks."""
+    exams, audits = frames["certificate"], frames["audit"]
+    exams = exams.loc[(exams["layer"] == "") & ~exams["certified"]]
+    audits = audits.loc[~audits["passed"]]
+    found = pd.concat([exams.assign(at="exam"), audits.assign(at="audit")])
+    found = found.assign(network=_networks(found), contender=_names(found))
+    return _counted(found, ("contender", "network", "at", "reason"))
+
+
+def _names(rows: pd.DataFrame) -> list[str]:
+    pairs = zip(rows["contender"], rows["precision"], strict=True)
+    return [name if precision == "fp32" else f"{name} {precision}" for name, precision in pairs]
+
+
+def _networks(rows: pd.DataFrame) -> list[str]:
+    return [
+        f"{paper.settings(each.dataset).title} {each.scale}"
+        + (f", NeuNorm {each.neunorm}" if each.neunorm else "")
+        + (f", width {each.width}" if each.width != "1" else "")
+        for each in each_of(rows)
     ]
-    return pd.DataFrame(lines, columns=[*names, "rows"])
-
-
-def _failure(row: EndedRow | WarningRow) -> tuple[str, ...]:
-    status = row.status if isinstance(row, EndedRow) else "warning"
-    case = (row.suite, row.dataset, row.scale, row.contender, row.precision)
-    return (*case, status, row.reason)
