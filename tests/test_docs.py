@@ -44,10 +44,6 @@ def found(pattern: str) -> list[tuple[Path, str]]:
     return each
 
 
-def test_the_readme_is_short() -> None:
-    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
-
-
 def headings(path: Path) -> set[str]:
     """What a link can lead to inside a page: a heading's anchor, or an id."""
     text = path.read_text(encoding="utf-8")
@@ -157,24 +153,13 @@ def test_commands_of_readme_and_pages_run(
     assert code == 0, said.err
 
 
-def test_the_readme_names_exactly_two_commands_first() -> None:
-    block = re.search(r"```\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert block is not None
-    assert [line.split("#")[0].strip() for line in block[1].splitlines()] == [
-        "make run",
-        "make test",
-    ]
-
-
-def test_make_has_both() -> None:
-    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert {"run", "test"} <= set(targets)
-
-
-def test_the_citation_is_of_this_version() -> None:
+def test_the_citation_is_of_this_version_and_the_paper_a_reference() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert citation["version"] == __version__
+    assert citation["version"] == __version__ and "snn-harness" in citation["title"]
     assert f'version = "{__version__}"' in (ROOT / "pyproject.toml").read_text()
+    assert "preferred-citation" not in citation
+    (paper,) = citation["references"]
+    assert paper["title"].startswith("Direct Training for Spiking Neural Networks")
 
 
 # the framework that the guide's example adapts, as its own authors might have written it
@@ -241,15 +226,9 @@ def test_the_readmes_python_runs_as_it_stands_and_its_network_fires() -> None:
     assert set(spikes.unique().tolist()) == {0.0, 1.0}
 
 
-def test_the_project_is_what_is_cited_and_the_paper_a_reference() -> None:
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert "snn-harness" in citation["title"] and "preferred-citation" not in citation
-    (paper,) = citation["references"]
-    assert paper["title"].startswith("Direct Training for Spiking Neural Networks")
-
-
-def test_make_run_installs_no_tools_of_the_tests() -> None:
+def test_make_has_both_commands_and_run_installs_no_tools_of_the_tests() -> None:
     makefile = (ROOT / "Makefile").read_text()
+    assert {"run", "test"} <= set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
     rules = dict(re.findall(r"^(\S+):.*\n((?:\t.*\n)+)", makefile, re.MULTILINE))
     assert "--group dev" in rules[".venv/for-test"]
     assert "--group" not in rules[".venv/for-run"] and '".[all]"' in rules[".venv/for-run"]

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from rows import timed
-from test_cli import call
-from test_records import ROW
+from rows import ROW, timed
+from test_cli import HARNESS, call
 
 from harness.cli import options
 from harness.cli.console import err
@@ -21,8 +20,32 @@ from harness.jobs.local import Local
 from harness.records import Store
 from harness.spec import Case
 
-HARNESS = [sys.executable, "-c", "from harness.cli import main; main()"]
 ASKING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
+ON = ["--quick", "--networks", "Small", "--datasets", "cifar10", "--frameworks", "reference"]
+RUN = ["run", "--suite", "acceleration", *ON]
+TRAIN = ["run", "--suite", "scale", *ON]
+TABLE = ["tables", "acceleration", "--format", "csv", "--out"]
+FULL = Path("/dev/full")
+
+
+def ended_of(
+    arguments: list[Any], output: IO[str] | int = subprocess.PIPE, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        arguments,
+        stdout=output,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONUNBUFFERED": "", **environment},
+    )
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> str:
+    Store(tmp_path / "out").append(ROW)
+    return str(tmp_path / "out")
 
 
 @pytest.mark.parametrize("number", ASKING)
@@ -48,38 +71,26 @@ def test_an_interruption_amid_imports_is_one_sentence(module: str, number: int) 
     assert ended.returncode == 128 + number
 
 
-def ended_of(
-    arguments: list[Any], output: IO[str] | int = subprocess.PIPE, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        arguments,
-        stdout=output,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, "PYTHONUNBUFFERED": "", **environment},
-    )
-
-
 class Measured:
-    """In place of what measures: notes the cases, and has something happen."""
+    """In place of what measures: notes the cases, keeps a row or none, and has something happen."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, signals: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, signals: tuple[int, ...] = (), row: bool = True
+    ) -> None:
         self.cases: tuple[Case, ...] = ()
-        self.signals = signals
+        self.signals, self.row = signals, row
         for name in ("measure", "train"):
-            monkeypatch.setattr(Local, name, lambda _, cases, *rest: self.measure(cases))
+            monkeypatch.setattr(
+                Local, name, lambda _, cases, store, *rest: self.measure(cases, store)
+            )
 
-    def measure(self, cases: tuple[Case, ...]) -> Iterator[Any]:
+    def measure(self, cases: tuple[Case, ...], store: Store) -> Iterator[Any]:
         self.cases = cases
+        if self.row:
+            store.append(ROW)
         for number in self.signals:
             os.kill(os.getpid(), number)
         yield from ()
-
-
-RUN = ["run", "--suite", "acceleration", "--quick", "--networks", "Small", "--datasets", "cifar10"]
-TRAIN = ["run", "--suite", "scale", "--quick", "--networks", "Small", "--datasets", "cifar10"]
 
 
 @pytest.mark.parametrize("number", ASKING)
@@ -93,12 +104,20 @@ def test_whatever_signal_ends_a_run_it_says_what_is_kept(
 ) -> None:
     Measured(monkeypatch, (number,))
     before = signal.getsignal(number)
-    arguments = [*command, "--frameworks", "reference", "--out", str(tmp_path)]
-    assert call(monkeypatch, *arguments) == 128 + number
+    assert call(monkeypatch, *command, "--out", str(tmp_path)) == 128 + number
     said = capsys.readouterr().err
     assert said.startswith("interrupted: what was ")
     assert f"is kept in {tmp_path / 'records'};" in said and said.count("\n") == 1
     assert signal.getsignal(number) is before
+
+
+def test_interrupted_before_its_first_row_a_run_names_no_folder_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Measured(monkeypatch, (signal.SIGINT,), row=False)
+    assert call(monkeypatch, *RUN, "--out", str(tmp_path / "w1")) == 130
+    assert capsys.readouterr().err == "interrupted: there was nothing to keep\n"
+    assert not (tmp_path / "w1" / "records").exists()
 
 
 def test_a_signal_that_was_ignored_before_ends_nothing(
@@ -129,53 +148,39 @@ def test_twice_the_same_is_once_and_the_order_stays(
     assert options.numbers(0)("1,0,01") == (1, 0)
 
 
+LISTS = ("--networks", "--frameworks", "--datasets", "--steps", "--seeds")
 EMPTY = [
-    *(("run", "--suite", "acceleration", option) for option in ("--networks", "--frameworks")),
-    *(("run", "--suite", "acceleration", option) for option in ("--datasets", "--steps")),
-    *(("run", "--suite", "scale", option) for option in ("--seeds", "--out", "--data-root")),
-    ("run", "--suite", "scale", "--executor", "ray", "--ray-address"),
-    *(("check", option) for option in ("--networks", "--datasets", "--data-root")),
-    *(("tables", "3", "--out"), ("report", "--out"), ("report", "--readme"), ("status", "--out")),
-    *(("verify",), ("compare", "."), ("doctor", "--data-root"), ("verify", ".", "--data-root")),
+    *(f"run --suite acceleration {option}" for option in LISTS[:4]),
+    *(f"run --suite scale {option}" for option in ("--seeds", "--out", "--data-root")),
+    *(f"check {option}" for option in ("--networks", "--datasets", "--data-root")),
+    *("tables 3 --out", "tables acceleration --machine", "report --out", "report --readme"),
+    *("status --out", "verify", "compare .", "doctor --data-root", "verify . --data-root"),
 ]
 
 
-@pytest.mark.parametrize("arguments", EMPTY, ids=" ".join)
+@pytest.mark.parametrize("command", EMPTY)
 @pytest.mark.parametrize("text", ["", ","])
 def test_an_empty_list_or_path_is_refused(
-    arguments: tuple[str, ...],
+    command: str,
     text: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    lists = ("--networks", "--frameworks", "--datasets", "--steps", "--seeds")
-    if text and arguments[-1] not in lists:
+    if text and not command.endswith(LISTS):
         return  # a comma is a name
-    assert call(monkeypatch, *arguments, text) == 2
+    assert call(monkeypatch, *command.split(), text) == 2
     said = capsys.readouterr().err
     assert said.startswith("harness: Invalid value for ") and said.count("\n") == 1
-    assert f"{text!r} " in said
-    assert list(tmp_path.iterdir()) == []
-
-
-FULL = Path("/dev/full")
-TABLE = ["tables", "acceleration", "--format", "csv", "--out"]
-
-
-@pytest.fixture
-def results(tmp_path: Path) -> str:
-    Store(tmp_path / "out").append(ROW)
-    return str(tmp_path / "out")
+    assert f"{text!r} " in said and list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="needs a device that is full")
 @pytest.mark.parametrize("arguments", [["list", "networks"], ["--help"], TABLE])
 def test_output_that_cannot_be_written_is_one_sentence(arguments: list[str], results: str) -> None:
-    arguments = [*arguments, results] if arguments == TABLE else arguments
     with FULL.open("w") as full:
-        ended = ended_of([*HARNESS, *arguments], full)
+        ended = ended_of([*HARNESS, *arguments, *[results] * (arguments == TABLE)], full)
     assert ended.stderr.startswith("harness: the output cannot be written (")
     assert ended.stderr.count("\n") == 1 and ended.returncode == 2
 
@@ -184,11 +189,10 @@ def test_output_that_cannot_be_written_is_one_sentence(arguments: list[str], res
 def test_a_reader_that_has_gone_ends_a_command_without_a_word(
     arguments: list[str], results: str
 ) -> None:
-    arguments = [*arguments, results] if arguments == TABLE else arguments
     reader, writer = os.pipe()
     os.close(reader)
     try:
-        ended = ended_of([*HARNESS, *arguments], writer)
+        ended = ended_of([*HARNESS, *arguments, *[results] * (arguments == TABLE)], writer)
     finally:
         os.close(writer)
     assert (ended.stderr, ended.returncode) == ("", 141)
@@ -199,18 +203,14 @@ def test_a_run_whose_reader_has_gone_says_what_is_kept(
 ) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    monkeypatch.setattr("harness.cli.measuring.terminal.acceleration", lambda _: "a table")
-    monkeypatch.setattr("harness.cli.measuring.tables.acceleration", lambda _: None)
-    event = type("Event", (), {"before": True, "cell": None, "rows": ()})
-    monkeypatch.setattr(Local, "measure", lambda *_: iter([event]))
+    Measured(monkeypatch)
     monkeypatch.setattr(sys, "stdout", os.fdopen(writer, "w"))
     assert call(monkeypatch, *RUN, "--out", str(tmp_path)) == 141
     assert "what was measured is kept" in capsys.readouterr().err
 
 
 def test_without_standard_output_a_command_ends_as_ever() -> None:
-    shell = ["sh", "-c", '"$@" >&-', "sh", *HARNESS, "list", "networks"]
-    ended = ended_of(shell)
+    ended = ended_of(["sh", "-c", '"$@" >&-', "sh", *HARNESS, "list", "networks"])
     assert (ended.stderr, ended.returncode) == ("", 0)
 
 
@@ -261,27 +261,30 @@ def test_a_path_that_is_no_text_is_a_path(
     assert "a\\udcff/report.html" in said
 
 
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (
+            PermissionError(13, "Permission denied", "there/x.jsonl"),
+            "harness: cannot use there/x.jsonl (Permission denied): name another\n",
+        ),
+        (OSError("a connection of ours"), None),  # of no file: it keeps its traceback
+    ],
+)
 def test_a_file_that_the_system_refuses_is_one_sentence(
-    results: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: OSError,
+    says: str | None,
+    results: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def refused(_: Store) -> None:
-        raise PermissionError(13, "Permission denied", "there/x.jsonl")
+        raise error
 
     monkeypatch.setattr(Store, "read", refused)
+    if says is None:
+        with pytest.raises(OSError, match="of ours"):
+            call(monkeypatch, "report", "--out", results)
+        return
     assert call(monkeypatch, "report", "--out", results) == 2
-    said = capsys.readouterr().err
-    assert said == "harness: cannot use there/x.jsonl (Permission denied): name another\n"
-
-
-def test_an_error_of_ours_keeps_its_traceback(
-    results: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(_: Store) -> None:
-        raise OSError("a connection of ours")
-
-    monkeypatch.setattr(Store, "read", broken)
-    monkeypatch.setattr(sys, "argv", ["harness", "report", "--out", results])
-    from harness.cli import main
-
-    with pytest.raises(OSError, match="of ours"):
-        main()
+    assert capsys.readouterr().err == says

@@ -12,7 +12,6 @@ def graph() -> grimp.ImportGraph:
 
 
 def test_no_module_imports_what_imports_it(graph: grimp.ImportGraph) -> None:
-    """What a function imports when it is called makes no circle: it is there by then."""
     circles = [
         f"{module} <-> {other}"
         for module in graph.modules

@@ -127,7 +127,7 @@ def spoilt(row: Row, text: str) -> Row:
     return replace(row, reason=text) if isinstance(row, EndedRow | CertificateRow) else row
 
 
-@pytest.mark.parametrize("evil", [*EVIL, '<script>alert("x")</script>', "]]>", "$a$ \x00 \ud800"])
+@pytest.mark.parametrize("evil", [" ".join(EVIL), EVIL[0], "]]> $a$ \x00 \ud800"])
 def test_names_with_markup_stay_text_on_the_page_and_in_pictures(evil: str, tmp_path: Path) -> None:
     found = [spoilt(each, evil) if each.framework == "snntorch" else each for each in run()]
     found += [replace(each, scale=evil) for each in training(0, (0.5,), suite="scale")]

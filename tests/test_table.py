@@ -103,8 +103,7 @@ def test_a_heading_stands_once_above_neighbours_that_share_it() -> None:
     assert table.markdown(tables).count("## on A") == 1
 
 
-def test_numbers_have_their_interval_and_words_their_number() -> None:
+def test_numbers_have_their_interval_and_their_unit() -> None:
     assert table.interval(0.619, 0.617, 0.621, ".1f", 100) == "61.9 [61.7, 62.1]"
     assert table.interval(1.0, float("nan"), float("nan"), ".2f") == "1.00"
-    assert (table.counted(1, "round"), table.counted(2000, "round")) == ("1 round", "2,000 rounds")
     assert [table.seconds(each) for each in (5, 90, 7200)] == ["5 s", "2 min", "2.0 h"]

@@ -14,6 +14,7 @@ from test_table import said
 
 from harness.analysis import tables
 from harness.analysis.compare import Change, Comparison, Margins
+from harness.analysis.frame import frames
 from harness.analysis.status import Standing
 from harness.cli import measuring, terminal
 from harness.cli.compare import comparison
@@ -30,7 +31,7 @@ STANDING_IN: dict[str, Any] = {"data_substitute": True, "data_source": "scikit-l
 
 
 def table(name: str, rows: Sequence[Row]) -> Tables:
-    return shown(name, tables.TABLES[name](rows))
+    return shown(name, tables.FULL[name](frames(rows)))
 
 
 @pytest.mark.parametrize("name", ["scale", "timesteps", "neunorm", "accuracy", "acceleration"])

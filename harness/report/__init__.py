@@ -18,8 +18,7 @@ from harness.analysis.claims import table as verdict_table
 from harness.analysis.claims import verdicts
 from harness.analysis.frame import Frames, frames
 from harness.records import Row
-from harness.report import figures, headline, provenance
-from harness.report.page import page, panels
+from harness.report import figures, headline, page, provenance
 from harness.report.table import csv
 from harness.spec import UsageError
 from harness.system.files import unwritable, write_whole
@@ -63,7 +62,7 @@ def write(rows: Sequence[Row], out: Path, readme: Path | None = None) -> list[Pa
     """
     found = frames(rows)
     judged, built = verdicts(found), _tables(found)
-    texts = {out / "report.html": page(found, judged, built)}
+    texts = {out / "report.html": page.page(found, judged, built)}
     texts |= {out / name: svg for name, svg in pictures(found).items()}
     if readme is not None:
         block = headline.block(timings.lines(found), judged, provenance.refused(found))
@@ -107,7 +106,7 @@ def pictures(found: Frames) -> dict[str, str]:
         return {}
     notes = (KEY, f"{lines['machine'].iloc[0]}, protocol {lines['protocol'].iloc[0]}")
     return {
-        name: figures.picture(panels(lines), PICTURE, columns, notes)
+        name: figures.picture(page.panels(lines), PICTURE, columns, notes)
         for name, columns in COLUMNS.items()
     }
 

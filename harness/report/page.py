@@ -188,8 +188,8 @@ def matlab(lines: pd.DataFrame) -> Any:
         return None
     groups: dict[str, list[Dot]] = {}
     order = {name: n for n, name in enumerate(FORMS)}
-    rivals = rivals.sort_values("variant", key=lambda names: names.map(order), kind="stable")
-    for line in rivals.to_dict("records"):
+    rivals = rivals.assign(order=[order[name] for name in rivals["variant"]])
+    for line in rivals.sort_values(by="order").to_dict("records"):
         value, high, low = (
             1 / line[name] if line[name] > 0 else float("nan")
             for name in ("speedup_vs_reference", "speedup_low", "speedup_high")
