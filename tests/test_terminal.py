@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from rows import CASE, row, rows_of_a_run, timed, trained_case, training
-from test_ranks import changed, contender, refused, run, slower_twin
+from test_report import refused
 from test_table import said
+from test_timings import changed, contender, run, slower_twin
 
 from harness.analysis import tables
 from harness.analysis.compare import Change, Comparison, Margins

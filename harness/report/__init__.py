@@ -14,9 +14,10 @@ from types import ModuleType
 import pandas as pd
 
 from harness.analysis import tables, timings
+from harness.analysis.claims import Claim, verdicts
 from harness.analysis.claims import table as verdict_table
-from harness.analysis.claims import verdicts
 from harness.analysis.frame import Frames, frames
+from harness.analysis.verdict import Verdict
 from harness.records import Row
 from harness.report import figures, headline, page, provenance
 from harness.report.table import csv
@@ -61,24 +62,16 @@ def write(rows: Sequence[Row], out: Path, readme: Path | None = None) -> list[Pa
     written, and for a README without marks.
     """
     found = frames(rows)
-    judged, built = verdicts(found), _tables(found)
+    judged = verdicts(found)
+    built = _tables(found, judged)
     texts = {out / "report.html": page.page(found, judged, built)}
     texts |= {out / name: svg for name, svg in pictures(found).items()}
     if readme is not None:
         block = headline.block(timings.lines(found), judged, provenance.refused(found))
         texts[readme] = headline.updated(_read(readme), block, readme)
-    built |= {
-        "claims": verdict_table(judged),
-        "machines": provenance.machines(found),
-        "data": provenance.data(found),
-        "failures": provenance.failures(found),
-        "proofs": provenance.proofs(found),
-    }
     for name, table in built.items():
-        if len(table):
-            texts[out / "tables" / f"{'table' * name.isdigit()}{name}.csv"] = csv(
-                tables.plain(table), DIGITS
-            )
+        path = out / "tables" / f"{'table' * name.isdigit()}{name}.csv"
+        texts[path] = csv(tables.plain(table), DIGITS)
     for path, text in texts.items():
         try:
             # of a row's escapes and of names of files, some are no text
@@ -89,14 +82,22 @@ def write(rows: Sequence[Row], out: Path, readme: Path | None = None) -> list[Pa
     return [*texts]
 
 
-def _tables(found: Frames) -> dict[str, pd.DataFrame]:
-    """Each table that there are rows for, by its name."""
+def _tables(found: Frames, judged: Sequence[tuple[Claim, Verdict]]) -> dict[str, pd.DataFrame]:
+    """Each table that there is anything for, by its name."""
     there = set(found["all"]["suite"])
-    return {
+    built = {
         name: build(found)
         for name, build in tables.FULL.items()
         if there & set(tables.suites_of(name))
     }
+    built |= {
+        "claims": verdict_table(judged),
+        "machines": provenance.machines(found),
+        "data": provenance.data(found),
+        "failures": provenance.failures(found),
+        "proofs": provenance.proofs(found),
+    }
+    return {name: table for name, table in built.items() if len(table)}
 
 
 def pictures(found: Frames) -> dict[str, str]:

@@ -215,7 +215,7 @@ def curves(
         axes.set_xlim(min(names) - 0.4, max(names) + 0.4)
     axes.xaxis.set_major_locator(FixedLocator(list(names)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels(list(names.values()))
+    axes.set_xticklabels([*map(short, names.values())])
     axes.yaxis.set_major_locator(MaxNLocator(6))
     axes.grid(axis="y")
     axes.annotate(

@@ -196,7 +196,7 @@ def notes(found: pd.DataFrame, lines: pd.DataFrame, refused: pd.DataFrame) -> It
     failed = refused.loc[refused["network"].isin([*found["network"]])]
     failed = failed.loc[~failed["contender"].str.contains(" ")]
     for name, of in failed.groupby("contender", sort=False):
-        yield f"`{name}` failed a proof in some run of {', '.join(of['network'].unique())}."
+        yield f"{name} failed a proof in some run of {', '.join(of['network'].unique())}."
     data = "; ".join(dict.fromkeys(filter(None, found["data_source"])))
     yield f"Data: {data}." if data else ""
     other = list(elsewhere(lines, first["machine"]))

@@ -119,7 +119,7 @@ def page(
         data=html(_data(frames)),
         failures=_failures(frames),
         commands=COMMANDS,
-        tables=[*built, "claims", "machines", "data", "failures", "proofs"],
+        tables=[*built],
         settings=paper.SETTINGS,
     )
 
