@@ -9,7 +9,7 @@ from rows import timed_case, trained_case
 
 from harness.records import identity
 from harness.records.identity import Software, timing_key, training_key
-from harness.spec import SUITES, Case, Selection
+from harness.spec import SUITES, Case, Selection, Trained
 from harness.suites import suite
 from harness.system.facts import Machine
 
@@ -32,9 +32,9 @@ FRAMEWORKS = ("reference", "fused", "norse", "snntorch:subtract")
 
 def key(case: Case) -> str:
     """The case's key."""
-    if case.training is None:
-        return timing_key(case, DATA, SOFTWARE, MACHINE, "system")
-    return training_key(case, DATA, TEST_DATA, SOFTWARE)
+    if isinstance(case, Trained):
+        return training_key(case, DATA, TEST_DATA, SOFTWARE)
+    return timing_key(case, DATA, SOFTWARE, MACHINE, "system")
 
 
 def made() -> dict[str, object]:
@@ -62,6 +62,4 @@ def _cases(name: str) -> tuple[Case, ...]:
 
 
 def _named(case: Case) -> str:
-    how = f"{case.device} {case.precision} T={case.T} seed {case.seed} width {case.width}"
-    of = f"{case.suite} {case.dataset} {case.scale} {case.network.neunorm} {case.network.dropout}"
-    return f"{of} {case.framework} {how} {case.training} {case.beside}"
+    return f"{case.suite} {case.dataset} {case}"

@@ -24,11 +24,11 @@ from harness.spec import (
     LIF,
     SGD,
     Adam,
-    Case,
     Initialisation,
     Network,
     NeuNorm,
     Source,
+    Trained,
     Training,
     paper,
 )
@@ -226,8 +226,8 @@ def _sizes(module: nn.Module) -> list[float]:
     return [each.detach().double().abs().sum().item() for each in module.parameters()]
 
 
-def _case(framework: str = "reference") -> Case:
-    return Case(
+def _case(framework: str = "reference") -> Trained:
+    return Trained(
         suite="timesteps",
         dataset="cifar10",
         scale="custom",

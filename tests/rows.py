@@ -29,24 +29,25 @@ from harness.records import (
     identity,
 )
 from harness.records.identity import EXAM
-from harness.spec import Beside, Case, Reading, Training, paper
+from harness.spec import Case, Reading, System, Timed, Trained, Training, paper
 
 R = TypeVar("R", bound=Row)
 
-CASE = Case(
-    suite="acceleration",
-    dataset="cifar10",
-    scale="Small",
-    network=paper.network("8C3(Encoding)-Voting", "cifar10")[1],
-    width=Fraction(1),
-    framework="reference",
-    T=10,
-    batch_size=20,
-    precision="fp32",
-    device="cpu",
-    seed=0,
-    optimiser=paper.settings("cifar10").optimiser,
-)
+_OF_CASE: dict[str, Any] = {
+    "suite": "acceleration",
+    "dataset": "cifar10",
+    "scale": "Small",
+    "network": paper.network("8C3(Encoding)-Voting", "cifar10")[1],
+    "width": Fraction(1),
+    "framework": "reference",
+    "T": 10,
+    "batch_size": 20,
+    "precision": "fp32",
+    "device": "cpu",
+    "seed": 0,
+    "optimiser": paper.settings("cifar10").optimiser,
+}
+CASE = Timed(**_OF_CASE)
 RUN = "20260101T000000-abcdef"
 TIME = "2026-01-01T00:00:00+00:00"
 
@@ -152,21 +153,22 @@ def row(kind: type[R], case: Case | None = None, **fields: object) -> R:
 _SHARED = frozenset(Record.__dataclass_fields__)
 
 
-def timed_case(**changes: Any) -> Case:
+def timed_case(**changes: Any) -> Timed:
     """The small case, with changes."""
     return replace(CASE, **changes)
 
 
-def trained_case(epochs: int = 2, **changes: Any) -> Case:
+def trained_case(epochs: int = 2, **changes: Any) -> Trained:
     """The small case as one that is trained."""
-    given = replace(CASE, suite="timesteps", training=Training(epochs))
-    return replace(given, **changes)
+    given = {**_OF_CASE, "suite": "timesteps", "training": Training(epochs), **changes}
+    return Trained(**given)
 
 
-def fitted_case(system: str, **changes: Any) -> Case:
+def fitted_case(system: str, **changes: Any) -> System:
     """The small case as one of another system, on events."""
-    given: dict[str, Any] = {"dataset": "nmnist", "beside": Beside("default", "whole"), **changes}
-    return trained_case(1, suite="baselines", framework=system, **given)
+    given = {"suite": "baselines", "dataset": "nmnist", "framework": system}
+    given |= {"training": Training(1), "effort": "default", "window": "whole"}
+    return System(**{**_OF_CASE, **given, **changes})
 
 
 ROW = row(IterationRow)

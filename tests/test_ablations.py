@@ -21,7 +21,7 @@ from harness.conformance import random_batch, small
 from harness.records import CertificateRow, EndedRow, EpochRow, Row, TrainedRow
 from harness.reference import coding
 from harness.reference.initialise import copy_parameters, initialised
-from harness.spec import Case, Reading, Training
+from harness.spec import Reading, Trained, Training
 from harness.suites.ablations import ABLATIONS, AS_IT_IS
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
@@ -71,7 +71,7 @@ def test_a_variant_is_trained_where_its_deviation_is_the_question(tmp_path: Path
 
 def test_a_loss_of_its_own_trains_other_weights(tmp_path: Path) -> None:
     given = case(suite="ablations")
-    other = replace(given, training=replace(given.trained, loss="cross-entropy"))
+    other = replace(given, training=replace(given.training, loss="cross-entropy"))
     run((given, other), tmp_path)
     one, two = rows_of(tmp_path, TrainedRow)
     assert one.key != two.key and (one.loss_function, two.loss_function) == (None, "cross-entropy")
@@ -86,7 +86,7 @@ def rows_with(changes: dict[str, float], *, seeds: int = 3, dead: float = 0.2) -
         for change, accuracy in changes.items():
             rows = training(seed, (accuracy + 0.01 * seed,) * 2, suite="ablations")
             made = next(each for each in ABLATIONS if each.name == change).change
-            of = made(Case.of(rows[0])).fields
+            of = made(Trained.of(rows[0])).fields
             key = f"{change} {seed}"
             found += [replace(row, **{**vars(of), "key": key}) for row in rows]
     return [replace(row, rates=(dead, 0.2)) if isinstance(row, EpochRow) else row for row in found]

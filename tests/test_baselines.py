@@ -23,7 +23,7 @@ from harness.records import EndedRow, FittedRow, Row, Store, TestedRow
 from harness.records.build import Run, new_run
 from harness.records.ledger import Ledger
 from harness.report.shown import shown
-from harness.spec import Access, Beside, Case, Say, Selection, Training, UsageError
+from harness.spec import Access, Case, Say, Selection, System, Training, UsageError
 from harness.system import machine
 from harness.training.epoch import DataSplits
 
@@ -129,7 +129,7 @@ class Owner:
         self.said.append(fraction)
 
 
-def small(system: str = "counting", **changes: Any) -> Case:
+def small(system: str = "counting", **changes: Any) -> System:
     return fitted_case(system, training=SMALL, **changes)
 
 
@@ -178,19 +178,20 @@ def test_an_unknown_system_is_refused() -> None:
         baselines.check_name("hat")
 
 
-def cases(**fields: Any) -> tuple[Case, ...]:
-    return suites.suite("baselines").cases(Selection(frameworks=(), **fields))
+def cases(**fields: Any) -> list[System]:
+    found = suites.suite("baselines").cases(Selection(frameworks=(), **fields))
+    return [case for case in found if isinstance(case, System)]
 
 
 def test_a_system_is_run_on_all_its_data_and_windows_by_default(declare: Any) -> None:
     declare(declared(Counts))
     found = cases(baselines=("counting",))
-    places = [(case.dataset, case.beside and case.beside.window) for case in found]
+    places = [(case.dataset, case.window) for case in found]
     assert places == [(d, w) for d in ("nmnist", "dvs-cifar10") for w in ("whole", "first")]
     asked = cases(baselines=("counting",), seeds=(1, 2))
     assert {case.seed for case in (*found, *asked)} == {0}  # nothing of it is random
     (quick,) = cases(baselines=("counting",), quick=True)
-    assert (quick.dataset, quick.beside) == ("nmnist", Beside("quick", "whole"))
+    assert (quick.dataset, quick.effort, quick.window) == ("nmnist", "quick", "whole")
     declare(declared(Counts, RANDOM=True))
     assert {case.seed for case in cases(baselines=("counting",))} == {0, 1, 2}
     assert {case.seed for case in cases(baselines=("counting",), seeds=(1, 2))} == {1, 2}
@@ -228,7 +229,7 @@ def test_what_is_done_is_not_done_again(declare: Any, tmp_path: Path) -> None:
 
 
 def test_the_first_window_is_cut_to_t_bins(tmp_path: Path) -> None:
-    case = small(beside=Beside("quick", "first"), T=4)
+    case = small(effort="quick", window="first", T=4)
     system = replace(baselines.load("hats"), input="events")
     found = parts.read(case, system, Access(tmp_path), lambda fraction, doing: None)
     assert found.seen is not None and found.seen.longest_us <= 4 * BIN_US
@@ -295,7 +296,7 @@ def _read(monkeypatch: pytest.MonkeyPatch, given: Recordings) -> None:
 
 def test_samples_and_split_are_those_of_the_papers_networks() -> None:
     wanted = datasets.Wanted("nmnist", 5, samples=100, embedded=True)
-    case = small(T=5, beside=Beside("quick", "first"))
+    case = small(T=5, effort="quick", window="first")
     given = parts.read(case, baselines.load("hats"), Access(Path()), lambda *_: None)
     splits = DataSplits.of(*datasets.load_splits(wanted, 20, lambda *_: None))
     for ours, theirs in (
@@ -310,7 +311,7 @@ def test_samples_and_split_are_those_of_the_papers_networks() -> None:
 
 def test_images_are_those_of_the_papers_networks_too() -> None:
     wanted = datasets.Wanted("cifar10", 2, samples=100, embedded=True)
-    case = small("cao", dataset="cifar10", beside=Beside("quick", None), T=2)
+    case = small("cao", dataset="cifar10", effort="quick", window=None, T=2)
     given = parts.read(case, baselines.load("cao"), Access(Path()), lambda *_: None)
     splits = DataSplits.of(*datasets.load_splits(wanted, 20, lambda *_: None))
     assert isinstance(given.validation, Images)

@@ -11,13 +11,24 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rows import CASE, ROW, row, trained_case
+from rows import CASE, ROW, fitted_case, row, trained_case
 
 from harness import suites
 from harness.analysis import status
 from harness.records import EndedRow, EpochRow, IterationRow, TrainedRow
 from harness.records.reading import parse
-from harness.spec import SGD, Adam, Case, Selection, Training, UsageError, cells, paper
+from harness.spec import (
+    SGD,
+    Adam,
+    Case,
+    Selection,
+    System,
+    Trained,
+    Training,
+    UsageError,
+    cells,
+    paper,
+)
 
 FRAMEWORKS = ("reference", "fused", "snntorch", "snntorch:subtract", "floor")
 CHOICES: dict[str, dict[str, Any]] = {
@@ -68,7 +79,8 @@ def test_every_case_that_suites_make_comes_back_from_its_fields(suite: str, choi
     cases = made(suite, {**CHOICES, **TIMED}[choice])
     assert cases
     for case in cases:
-        assert (case.training is not None) == (trains and suite != "energy")
+        assert isinstance(case, Trained) == (trains and suite != "energy")
+        assert isinstance(case, System) == (suite == "baselines")
         comes_back(case)
 
 
@@ -101,8 +113,11 @@ def test_no_setting_is_lost_or_replaced_by_the_usual_one(
     optimiser: SGD | Adam, training: Training | None, dropout: float, width: Fraction
 ) -> None:
     network = replace(CASE.network, dropout=dropout, classes=3, population=7)
-    case = replace(CASE, optimiser=optimiser, training=training, width=width, network=network)
-    comes_back(case)
+    changed: dict[str, Any] = {"optimiser": optimiser, "width": width, "network": network}
+    comes_back(replace(CASE, **changed))
+    if training is not None:
+        comes_back(trained_case(training=training, **changed))
+        comes_back(fitted_case("hats", training=training, **changed))
 
 
 BAD: list[tuple[dict[str, Any], str]] = [

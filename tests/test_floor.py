@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from harness.conformance import small
-from harness.spec import FLOOR, Case
+from harness.spec import FLOOR, Timed
 from harness.speed import floor
 from harness.system import clock
 
@@ -24,7 +24,7 @@ BIAS_GRADIENT = "aten.sum"  # a product's; a convolution's backward has it
 NETWORK = small("cifar10", "Middle")
 
 
-def of(static: bool = False, **changes: Any) -> Case:
+def of(static: bool = False, **changes: Any) -> Timed:
     """T = 3, two samples."""
     dataset = "cifar10" if static else "nmnist"
     given = {"dataset": dataset, "network": NETWORK, "T": 3, "batch_size": 2}

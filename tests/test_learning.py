@@ -15,7 +15,7 @@ from test_whole import quiet
 
 from harness.datasets import Wanted, load_split
 from harness.records import EpochRow
-from harness.spec import ANN, Case, Training, UsageError, paper
+from harness.spec import ANN, Trained, Training, UsageError, paper
 from harness.spec.paper import SGD, Adam
 from harness.training import checkpoint, epoch, step
 from harness.training.checkpoint import Checkpoint, Epoch
@@ -26,9 +26,9 @@ pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 TINY = "8C3(Encoding)-AP2-8C3-AP2-16FC-Voting"
 
 
-def case(dataset: str = "cifar10", **fields: object) -> Case:
+def case(dataset: str = "cifar10", **fields: object) -> Trained:
     _, network = paper.network(TINY, dataset)
-    given = Case(
+    given = Trained(
         suite="accuracy",
         dataset=dataset,
         scale="custom",
@@ -52,7 +52,7 @@ def data(dataset: str = "cifar10", count: int = 60) -> DataSplits:
     return DataSplits.of(train, load_split(replace(wanted, samples=30), "test", quiet))
 
 
-def trained(given: Case, parts: DataSplits, epochs: int = 2) -> tuple[Learner, list[Epoch]]:
+def trained(given: Trained, parts: DataSplits, epochs: int = 2) -> tuple[Learner, list[Epoch]]:
     learner = epoch.begin(given, parts)
     return learner, [epoch.epoch(learner, n, lambda fraction: None) for n in range(1, epochs + 1)]
 

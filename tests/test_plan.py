@@ -11,7 +11,7 @@ import pytest
 
 from harness.analysis.frame import grouped
 from harness.records import CertificateRow, IterationRow, Record, Row, Store
-from harness.spec import FLOOR, Budget, Case
+from harness.spec import FLOOR, Budget, Timed
 from harness.speed import plan
 from harness.system import machine
 
@@ -31,7 +31,7 @@ def test_a_default_run_takes_about_as_long_as_is_said(
     rows = [row for row in shipped if row.run.startswith(run)]
     times = sorted(datetime.fromisoformat(row.time) for row in rows)
     taken = (times[-1] - times[0]).total_seconds()
-    cases = tuple(dict.fromkeys(Case.of(row) for row in rows if isinstance(row, CertificateRow)))
+    cases = tuple(dict.fromkeys(Timed.of(row) for row in rows if isinstance(row, CertificateRow)))
     assert len(cases) == 63
 
     # as fast as convolutions were in its rounds
@@ -47,5 +47,5 @@ def test_a_default_run_takes_about_as_long_as_is_said(
 
 
 def _macs(row: Record) -> float:
-    case = Case.of(row)
+    case = Timed.of(row)
     return case.network.macs * case.T * case.batch_size

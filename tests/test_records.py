@@ -9,11 +9,9 @@ from pathlib import Path
 
 import pytest
 from rows import (
-    COUNTS,
     KINDS,
     ROW,
     TRAINED,
-    VOTES,
     base,
     fitted_case,
     row,
@@ -25,15 +23,13 @@ from harness.records import (
     SCHEMA,
     ConfusionRow,
     EndedRow,
-    EpochRow,
     FittedRow,
     Row,
     Store,
     build,
 )
-from harness.records.identity import Software, training_key
 from harness.records.reading import parse
-from harness.spec import Case, NeuNorm, Training, UsageError, paper
+from harness.spec import UsageError
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
@@ -63,7 +59,7 @@ def test_rows_of_a_suite_are_one_line_each_in_one_file(tmp_path: Path) -> None:
     [
         ("not json", "damaged row"),
         ('{"schema": 1', "damaged row"),
-        ('{"schema": 1, "kind": "iteration"}', "unknown data set"),
+        ('{"schema": 1, "kind": "iteration"}', "of schema 1"),
         ('{"schema": 3, "kind": "iteration"}', "Field required"),
         ("[1, 2]", "damaged row"),
         ('{"schema": 99}', "newer harness (schema 99, this one reads 3)"),
@@ -183,116 +179,6 @@ def test_half_a_character_and_an_endless_reason_are_rows_that_can_be_read(tmp_pa
     ended = rows[0]
     assert isinstance(ended, EndedRow)
     assert ended.reason.startswith("a ? name") and ended.reason.endswith("its end")
-
-
-OLD = {
-    "schema": 2,
-    "run": "20260101T000000-abcdef",
-    "time": "2026-01-01T00:00:00+00:00",
-    "status": "ok",
-    "suite": "timesteps",
-    "dataset": "nmnist",
-    "scale": "OurModel",
-    "network": "16C3(Encoding)-Voting",
-    "neunorm": "mean",
-    "width": "1/8",
-    "framework": "fused",
-    "T": 10,
-    "batch_size": 20,
-    "precision": "fp32",
-    "device": "cpu",
-    "seed": 0,
-    "initialisation": "calibrated",
-    "mode": "training",
-    "twin": False,
-    "key": "old",
-    "epochs": 2,
-    "optimiser": "Adam(lr=0.001, betas=(0.9, 0.999))",
-    "dropout": 0.0,
-    "train_samples": 90,
-    "validation_samples": 10,
-    "test_samples": 50,
-    "data_sha256": "a",
-    "data_test_sha256": "b",
-    "data_substitute": False,
-    "torch": "2.13.0",
-    "python": "3.11.7",
-    "cpu": "a processor",
-    "cores": 2,
-    "threads": 2,
-    "memory_mib": 1024,
-    "os": "Linux",
-    "harness": "0.1.0",
-    "allocator": "system",
-    "implementation": "numba 0.68.1",
-}
-EPOCH = {"epoch": 1, "loss": 0.1, "train_accuracy": 0.5, "validation_accuracy": 0.5}
-EPOCH |= {"test_accuracy": 0.5, "rates": [0.1, 0.2], "gradient_norm": 1.0, "learning_rate": 0.001}
-EPOCH |= {"seconds": 1.5}
-
-
-def old(kind: str, **fields: object) -> Row | str:
-    return parse(json.dumps({**OLD, "kind": kind, **fields}).encode())
-
-
-def test_a_row_of_schema_2_says_what_it_left_to_the_settings_and_has_todays_key() -> None:
-    found = old("epoch", **EPOCH, reason="dead layers")
-    assert isinstance(found, EpochRow), found
-    assert found.warnings == ("dead layers",) and found.loss == 0.1
-    case = Case.of(found)
-    settings = paper.settings("nmnist")
-    assert (case.network.lif, case.optimiser) == (settings.lif, settings.optimiser)
-    assert case.network.neunorm == NeuNorm(settings.k_tau2, "mean")
-    assert case.network.input_shape == settings.input_shape
-    assert case.training == Training(2, samples=100, test_samples=50)
-    software = Software(torch="2.13.0", framework_version="numba 0.68.1")
-    assert found.key == training_key(case, "a", "b", software)
-
-
-def test_a_training_by_another_optimiser_keeps_its_old_key() -> None:
-    found = old("epoch", **EPOCH, optimiser="Adam(lr=0.5, betas=(0.9, 0.999))")
-    assert isinstance(found, EpochRow) and found.key == "old"
-
-
-@pytest.mark.parametrize("schema", [1, 2])
-def test_every_kind_of_an_older_schema_is_read(schema: int) -> None:
-    timed = {"epochs": None, "optimiser": None, "dropout": None, "schema": schema}
-    given: dict[str, dict[str, object]] = {
-        "certificate": {"certified": True, "certificate_precision": "fp64", "reason": None},
-        "warmup": {**timed, "seconds": 1.0, "steps": 2},
-        "iteration": {**timed, "seconds": 1.0, "round": 1, "twin": True},
-        "timed": {**timed, "rounds": 2, "converged": False, "budget_seconds": 540.0},
-        "memory": {**timed, "peak_memory_mib": 12.3},
-        "epoch": {**EPOCH, "schema": schema},
-        "tested": {"tested_T": 2, "test_accuracy": 0.5},
-        "confusion": {"votes": VOTES, "confusion": COUNTS, "test_samples": 50},
-        "trained": {
-            **{"test_accuracy": 0.5, "best_test_accuracy": 0.5, "best_test_epoch": 1},
-            **{"chosen_test_accuracy": 0.5, "chosen_epoch": 1, "seconds": 3.0},
-        },
-        "case": {"status": "missing", "reason": "norse does not load"},
-        "warning": {"reason": "dead layers"},
-    }
-    for kind, fields in given.items():
-        present = {name: value for name, value in {**OLD, **fields}.items() if value is not None}
-        found = parse(json.dumps({**present, "kind": kind, "schema": schema}).encode())
-        assert not isinstance(found, str), (kind, found)
-        assert (found.kind, found.schema) == (kind, SCHEMA)
-
-
-def test_an_older_row_that_says_not_comparable_has_that_status() -> None:
-    found = old("case", status="failed", reason="not comparable: 3 spikes differ")
-    assert isinstance(found, EndedRow)
-    assert (found.status, found.reason) == ("not comparable", "3 spikes differ")
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [({"dataset": 7}, "unknown data set"), ({"walk": 1}, "walk"), ({"T": "ten"}, "T: ")],
-)
-def test_an_older_row_that_is_damaged_is_named(change: dict[str, object], reason: str) -> None:
-    found = old("epoch", **EPOCH, **change)
-    assert isinstance(found, str) and reason in found
 
 
 def test_a_folder_that_is_a_file_is_refused_and_left_alone(tmp_path: Path) -> None:

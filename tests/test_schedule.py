@@ -34,7 +34,7 @@ from harness.records import (
 from harness.records.build import Run, new_run
 from harness.records.ledger import Ledger
 from harness.reference.network import ReferenceNetwork
-from harness.spec import Access, Budget, Case, Network, UsageError, paper
+from harness.spec import Access, Budget, Case, Network, Timed, UsageError, paper
 from harness.speed import cell, memory, schedule
 from harness.speed.contender import Host
 from harness.speed.schedule import Measured, Schedule
@@ -46,8 +46,8 @@ R = TypeVar("R", bound=Record)
 TINY = paper.network("8C3(Encoding)-AP2-8C3-AP2-16FC-Voting", "cifar10")[1]
 
 
-def case(framework: str, **changes: object) -> Case:
-    made = Case(
+def case(framework: str, **changes: object) -> Timed:
+    made = Timed(
         suite="acceleration",
         dataset="cifar10",
         scale="custom",
@@ -134,7 +134,7 @@ class Owner:
 
 
 def run(
-    out: Path, *cases: Case, seconds: float = 5.0, owner: Owner | None = None
+    out: Path, *cases: Timed, seconds: float = 5.0, owner: Owner | None = None
 ) -> list[Measured]:
     """The cells as they are said; the rows are in `out`."""
     at = Run(new_run(), machine.describe(torch.device("cpu")), "system")

@@ -132,9 +132,9 @@ def test_an_estimate_goes_by_the_trainings_that_are_most_like_the_case(done: Pat
 def test_the_time_of_a_training_that_two_suites_want_is_counted_once(done: Path) -> None:
     there = rows(done)
     missing = replace(GIVEN, seed=1)
-    asked = replace(missing.trained, tested_at=(1, 2), confusion=True)
+    asked = replace(missing.training, tested_at=(1, 2), confusion=True)
     twin = replace(missing, suite="neunorm", training=asked)
-    fewer = replace(missing, suite="scale", training=replace(missing.trained, samples=40))
+    fewer = replace(missing, suite="scale", training=replace(missing.training, samples=40))
     alone, same, other = status.standings((missing, twin, fewer), there, NOW)
     assert [each.missing for each in (alone, same, other)] == [1, 1, 1]
     assert alone.seconds_left > 0 == same.seconds_left

@@ -8,18 +8,20 @@ from typing import Any
 import pytest
 
 from harness import suites
-from harness.spec import ANN, SGD, Case, Selection, UsageError
+from harness.spec import ANN, SGD, Selection, Trained, UsageError
 from harness.suites.ablations import ABLATIONS
 
 
-def cases(suite: str, **fields: Any) -> tuple[Case, ...]:
-    return suites.suite(suite).cases(Selection(frameworks=("fused",), **fields))
+def cases(suite: str, **fields: Any) -> list[Trained]:
+    found = suites.suite(suite).cases(Selection(frameworks=("fused",), **fields))
+    assert all(isinstance(case, Trained) for case in found)
+    return [case for case in found if isinstance(case, Trained)]
 
 
 def test_timesteps_trains_over_each_t_and_tests_over_all() -> None:
     found = cases("timesteps")
     assert {case.T for case in found} == {1, 2, 4, 8}
-    assert {case.training.tested_at for case in found if case.training} == {(1, 2, 4, 8)}
+    assert {case.training.tested_at for case in found} == {(1, 2, 4, 8)}
     assert {(case.dataset, case.scale) for case in found} == {("cifar10", "CIFARNet")}
     assert [case.seed for case in found] == [0] * 4 + [1] * 4 + [2] * 4  # a whole figure first
     assert {case.T for case in cases("timesteps", steps=(3,))} == {3}
@@ -34,7 +36,7 @@ def test_neunorm_trains_without_it_and_by_both_readings() -> None:
     found = cases("neunorm", seeds=(0,))
     readings = [case.network.neunorm and case.network.neunorm.reading for case in found]
     assert readings == [None, "mean", "literal"]
-    assert all(case.training and case.training.confusion for case in found)
+    assert all(case.training.confusion for case in found)
 
 
 def test_accuracy_is_our_rows_of_tables_3_to_6_and_the_ann() -> None:
@@ -61,16 +63,16 @@ TRAINED = pytest.mark.parametrize(
 @TRAINED
 def test_the_default_is_reduced_and_quick_is_on_digits(suite: str) -> None:
     for case in cases(suite):
-        assert case.width == Fraction(1, 8) and case.training is not None
+        assert case.width == Fraction(1, 8)
         assert not case.training.embedded and case.batch_size == 20
     for case in cases(suite, quick=True):
-        assert case.training is not None and case.training.embedded and case.seed == 0
+        assert case.training.embedded and case.seed == 0
 
 
 @TRAINED
 def test_long_is_all_data_the_rate_falling_as_early_as_the_papers(suite: str) -> None:
     for case in cases(suite, long=True):
-        assert case.training is not None and not case.training.embedded and case.width < 1
+        assert not case.training.embedded and case.width < 1
         assert len({each.seed for each in cases(suite, long=True)}) == 3
         if isinstance(case.optimiser, SGD):
             assert case.optimiser.step_epochs / case.training.epochs == pytest.approx(40 / 150, 0.1)
@@ -83,7 +85,6 @@ def test_long_accuracy_has_n_mnist_over_longer_windows_too() -> None:
     windows = {
         (case.T, case.training.bin_us)
         for case in cases("accuracy", long=True, datasets=("nmnist",))
-        if case.training is not None
     }
     assert windows == {(10, 5_000), (20, 5_000), (10, 30_000)}
 
@@ -106,7 +107,7 @@ def test_ablations_differ_in_one_thing_each() -> None:
 @pytest.mark.parametrize("suite", ["timesteps", "scale", "neunorm", "accuracy"])
 def test_paper_is_table_7_in_mixed_precision_on_a_gpu_alone(suite: str) -> None:
     for case in cases(suite, paper=True, device="cuda"):
-        assert case.width == 1 and case.precision == "bf16" and case.training is not None
+        assert case.width == 1 and case.precision == "bf16"
         assert case.training.epochs == (150 if case.dataset == "cifar10" else 200)
         assert case.training.samples is None and not case.training.embedded
     with pytest.raises(UsageError, match="takes months on a CPU"):
@@ -135,7 +136,7 @@ def test_the_command_line_chooses() -> None:
     )
     assert str(case.network) == "16C3(Encoding)-32FC-Voting" and case.scale == "custom"
     assert (case.seed, case.T, case.batch_size, case.precision) == (7, 6, 5, "fp64")
-    assert case.training and (case.training.epochs, case.training.samples) == (3, 50)
+    assert (case.training.epochs, case.training.samples) == (3, 50)
 
 
 def test_what_a_suite_does_not_have_is_said() -> None:

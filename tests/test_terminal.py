@@ -75,7 +75,7 @@ def test_the_line_of_a_training_says_what_tells_it_from_the_others_of_its_suite(
     case = trained_case(1)
     assert line(case) == "CIFAR-10 Small reference fp32 T = 10, seed 0:"
     wide = replace(case.network, lif=replace(case.network.lif, a=2.0, v_th=1.0))
-    entropy = replace(case.trained, loss="cross-entropy")
+    entropy = replace(case.training, loss="cross-entropy")
     slow = replace(case.optimiser, lr=0.0005)
     changed = replace(case, network=wide, initialisation="torch", training=entropy, optimiser=slow)
     words = "a = 2, V_th = 1, torch's initial weights, cross-entropy, rate 0.0005, seed 0:"

@@ -24,7 +24,7 @@ from harness.records import EndedRow, EpochRow, Store, TrainedRow, WarningRow  #
 from harness.records.build import Run, new_run  # noqa: E402
 from harness.records.ledger import Ledger  # noqa: E402
 from harness.reference.network import ReferenceNetwork  # noqa: E402
-from harness.spec import Access, Case, Network, Reading, UsageError, paper  # noqa: E402
+from harness.spec import Access, Case, Network, Reading, Timed, Trained, UsageError, paper  # noqa: E402
 from harness.system import machine  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
@@ -170,7 +170,7 @@ def test_a_damaged_checkpoint_costs_a_sentence_and_nothing_else(tmp_path: Path) 
     assert not (tmp_path / "weights").exists()
 
 
-def from_file(out: Path, seed: int = 5) -> tuple[Case, list[Tensor]]:
+def from_file(out: Path, seed: int = 5) -> tuple[Trained, list[Tensor]]:
     """A case whose initial weights are kept in the folder."""
     given = case()
     torch.manual_seed(seed)
@@ -229,7 +229,8 @@ def test_a_case_of_a_cell_is_timed_from_its_weights(tmp_path: Path) -> None:
     from harness.speed.judge import Judge
 
     given, drawn = from_file(tmp_path)
-    timed = replace(given, suite="acceleration", training=None)
+    shared = {name: getattr(given, name) for name in Case.__dataclass_fields__}
+    timed = Timed(**{**shared, "suite": "acceleration"})
     request = Request(timed.dataset, timed.T, 4)
     judge = Judge(timed.cell, load_batch(request), load_batch(request), tmp_path)
     module, _ = judge.first_weights

@@ -11,7 +11,7 @@ from harness.analysis.groups import grouped
 from harness.analysis.statistics import mean
 from harness.analysis.trained import Condition, Trainings, table, trainings
 from harness.records import Row
-from harness.spec import DEAD_RATE, Case, paper
+from harness.spec import DEAD_RATE, paper
 from harness.suites.ablations import ABLATIONS, AS_IT_IS
 
 
@@ -48,7 +48,7 @@ def _without_change(condition: Condition) -> object:
         precision="fp32",
         initialisation="calibrated",
         network=replace(case.network, lif=lif),
-        training=replace(case.trained, loss="mse"),
+        training=replace(case.training, loss="mse"),
         optimiser=replace(case.optimiser, lr=usual.lr),
     )
     return replace(condition, case=bare)
@@ -65,7 +65,7 @@ def _changed(base: Condition, conditions: list[Condition]) -> dict[Condition, st
     """Conditions by the change that makes them of `base`, itself first."""
     made: dict[Condition, str] = {}
     for each in ABLATIONS:
-        case: Case = each.change(base.case)
+        case = each.change(base.case)
         made.setdefault(replace(base, case=case), each.name)
     return {condition: name for condition, name in made.items() if condition in conditions}
 

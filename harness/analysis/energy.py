@@ -24,7 +24,7 @@ from harness.analysis.frame import Frame, Frames, each_of
 from harness.analysis.statistics import Mean, share
 from harness.analysis.trainings import FLAGS, reading, rows_of, trainings
 from harness.analysis.words import data_in_full
-from harness.spec import ANN, Case, Stage, paper
+from harness.spec import ANN, Case, Stage, Trained, paper
 from harness.spec.fanout import dense
 
 MILLION = 1e6  # pJ a uJ, too
@@ -361,7 +361,9 @@ class _Inference:
         That has no time: of a static image any T will do, of event frames it sees the same T.
         """
         case = self.case
-        trained = case.training and (case.training.epochs, self.rows["train_samples"].iloc[-1])
+        trained: object = None
+        if isinstance(case, Trained):
+            trained = case.training.epochs, self.rows["train_samples"].iloc[-1]
         T = 0 if self.static else case.T
         return case.suite, case.dataset, str(case.network), case.width, T, trained, self.source
 

@@ -10,7 +10,7 @@ from harness.analysis.same import text
 from harness.analysis.systems import live
 from harness.analysis.trained import Trainings, trainings
 from harness.records import Record, Row
-from harness.spec import LOSS, Case, paper
+from harness.spec import LOSS, Trained, paper
 
 # What tells one line from another in a table of trainings and of other systems. A table of
 # trainings alone has all that tells them apart.
@@ -39,14 +39,14 @@ def data_in_full(dataset: str, source: str, substitute: bool) -> str:
     return source if source.startswith(title) else f"{title}: {source}" if source else title
 
 
-def steps_in_words(case: Case) -> str:
+def steps_in_words(case: Trained) -> str:
     """T; of events with the width of a bin, since both decide how much of a recording is seen."""
     if paper.settings(case.dataset).static:
         return f"T = {case.T}"
-    return f"{case.T} x {case.trained.bin_us / 1000:g} ms"
+    return f"{case.T} x {case.training.bin_us / 1000:g} ms"
 
 
-def unusual(case: Case) -> Iterator[str]:
+def unusual(case: Trained) -> Iterator[str]:
     """What an ablation may have changed of a training, but for its framework and precision."""
     lif, usual = case.network.lif, paper.settings(case.dataset)
     if lif.a != usual.lif.a:
@@ -55,8 +55,8 @@ def unusual(case: Case) -> Iterator[str]:
         yield f"V_th = {lif.v_th:g}"
     if case.initialisation != "calibrated":
         yield f"{case.initialisation}'s initial weights"
-    if case.trained.loss != LOSS:
-        yield case.trained.loss
+    if case.training.loss != LOSS:
+        yield case.training.loss
     if case.optimiser.lr != usual.optimiser.lr:
         yield f"rate {case.optimiser.lr:g}"
 

@@ -21,7 +21,7 @@ from harness.records import (
     TrainedRow,
 )
 from harness.records.identity import fields_that_train
-from harness.spec import Case, cells
+from harness.spec import Case, Timed, Trained, cells
 from harness.spec.training import MOST
 
 State = Literal["done", "dated", "failed", "left out", "missing"]
@@ -89,13 +89,13 @@ def _is_result(row: Row) -> bool:
 
 def _spot(case: Case) -> str:
     """What tells a case from the others; how many samples were wanted is in the data."""
-    fields = asdict(case.fields) if case.training is None else fields_that_train(case)
+    fields = fields_that_train(case) if isinstance(case, Trained) else asdict(case.fields)
     return json.dumps({**fields, "suite": case.suite}, sort_keys=True)
 
 
 def _work_of(case: Case) -> str:
     """What is to be done for a case: of a training, whatever it is then asked in another suite."""
-    if case.training is None:
+    if not isinstance(case, Trained):
         return _spot(case)
     training = case.training
     data = (training.samples, training.test_samples, training.embedded)
@@ -107,7 +107,7 @@ def seconds_of(left: Sequence[Case], records: Sequence[Row]) -> float:
     if not left:
         return 0.0
     rows = [row for row in records if row.suite == left[0].suite]
-    if left[0].training is None:
+    if isinstance(left[0], Timed):
         return _timing_seconds(left, rows)
     fitted = [row.seconds + row.test_seconds for row in rows if isinstance(row, FittedRow)]
     if fitted:
@@ -133,9 +133,9 @@ def _pace_of_like(case: Case, paces: Sequence[tuple[Case, float]]) -> float:
 
 def _work(row: TrainedRow) -> float:
     """The pace of the case a row is of, with the samples that were there."""
-    case = Case.of(row)
+    case = Trained.of(row)
     samples = (row.train_samples or 0) + (row.validation_samples or 0)
-    return replace(case, training=replace(case.trained, samples=min(samples, MOST) or None)).pace
+    return replace(case, training=replace(case.training, samples=min(samples, MOST) or None)).pace
 
 
 def _timing_seconds(left: Sequence[Case], rows: Sequence[Row]) -> float:

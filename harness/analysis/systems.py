@@ -13,6 +13,7 @@ from harness.analysis.groups import grouped
 from harness.analysis.statistics import Mean, share
 from harness.analysis.trained import Condition
 from harness.records import FittedRow, Row, TestedRow
+from harness.spec import System
 
 WINDOWS = {"first": "first {T} bins", "whole": "whole recording", None: ""}
 
@@ -34,7 +35,7 @@ class Live:
     def window(self) -> str:
         """How much of a recording it was given, in words; "" of images."""
         case = self.condition.case
-        return WINDOWS[case.beside.window if case.beside else None].format(T=case.T)
+        return WINDOWS[case.window if isinstance(case, System) else None].format(T=case.T)
 
     @property
     def accuracy(self) -> Mean:
@@ -78,7 +79,7 @@ class Live:
             "seconds": fmean(row.seconds for row in self.ended),
             "test_seconds": fmean(row.test_seconds for row in self.ended),
             "effort": last.effort,
-            "epochs": condition.case.trained.epochs,
+            "epochs": condition.case.training.epochs,
             "train_samples": condition.train_samples,
             "test_samples": condition.test_samples,
             "data_source": condition.data_source,

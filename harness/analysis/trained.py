@@ -21,7 +21,7 @@ from harness.records import (
     TrainedRow,
     TransferRow,
 )
-from harness.spec import Case, Training, paper
+from harness.spec import Trained, Training, paper
 
 R = TypeVar("R", bound=Record)
 
@@ -35,7 +35,7 @@ FLAGS = ("partial", "lossy", "simulated", "substitute")
 class Condition:
     """What trainings share that differ in the seed alone."""
 
-    case: Case  # with seed 0, and without what was asked of the trained network
+    case: Trained  # with seed 0, and without what was asked of the trained network
     train_samples: int
     test_samples: int
     data_source: str
@@ -48,9 +48,9 @@ class Condition:
     @classmethod
     def of(cls, row: Record) -> Condition:
         """What the row's training shares with its other seeds."""
-        case = Case.of(row)
+        case = Trained.of(row)
         return cls(
-            case=replace(case, seed=0, training=_trained(case.trained)),
+            case=replace(case, seed=0, training=_trained(case.training)),
             train_samples=row.train_samples or 0,
             test_samples=row.test_samples or 0,
             data_source=row.data_source or "",
@@ -82,7 +82,7 @@ class Condition:
             "neunorm": self.reading,
             "T": case.T,
             "width": str(case.width),
-            "epochs": case.trained.epochs,
+            "epochs": case.training.epochs,
             "train_samples": self.train_samples,
             "test_samples": self.test_samples,
             "batch_size": case.batch_size,
@@ -91,10 +91,10 @@ class Condition:
             "precision": case.precision,
             "device": case.device,
             "initialisation": case.initialisation,
-            "bin_ms": nan if static else case.trained.bin_us / 1000,
+            "bin_ms": nan if static else case.training.bin_us / 1000,
             "v_th": case.network.lif.v_th,
             "a": case.network.lif.a,
-            "loss_function": case.trained.loss,
+            "loss_function": case.training.loss,
             "network": str(case.network),
             "data_source": self.data_source,
             "partial": self.partial,

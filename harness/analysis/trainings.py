@@ -15,7 +15,7 @@ import pandas as pd
 
 from harness.analysis.frame import Frame, Frames, Line, each_of
 from harness.analysis.statistics import mean, share
-from harness.spec import DEAD_RATE, Case, paper
+from harness.spec import DEAD_RATE, Case, Trained, paper
 from harness.suites.ablations import ABLATIONS, AS_IT_IS
 
 LEARNT = 2.0  # times chance: who reads less of what it was trained on has learnt nothing
@@ -58,7 +58,7 @@ def conditions(ended: Frame) -> Iterator[tuple[dict[str, Any], Frame]]:
         data = (line.train_samples, line.test_samples, line.data_source, *flags)
         groups.setdefault((_bare(line.case), *data), []).append(line.Index)
     for (case, *data), index in groups.items():
-        assert isinstance(case, Case)
+        assert isinstance(case, Trained)
         names = ("train_samples", "test_samples", "data_source", *FLAGS)
         columns = {**_columns(case), **dict(zip(names, data, strict=True))}
         rows = ended.loc[index]
@@ -66,14 +66,14 @@ def conditions(ended: Frame) -> Iterator[tuple[dict[str, Any], Frame]]:
         yield {**columns, "case": case, "keys": tuple(rows["key"]), "machines": places}, rows
 
 
-def _bare(case: Case) -> Case:
+def _bare(case: Trained) -> Trained:
     """How it was trained, without what was asked of the trained network; its data say the rest."""
     asked = {"samples": None, "test_samples": None, "embedded": False}
-    training = replace(case.trained, tested_at=(), confusion=False, **asked)
+    training = replace(case.training, tested_at=(), confusion=False, **asked)
     return replace(case, seed=0, training=training)
 
 
-def _columns(case: Case) -> dict[str, Any]:
+def _columns(case: Trained) -> dict[str, Any]:
     static = paper.settings(case.dataset).static
     return {
         "dataset": case.dataset,
@@ -82,17 +82,17 @@ def _columns(case: Case) -> dict[str, Any]:
         "neunorm": reading(case),
         "T": case.T,
         "width": str(case.width),
-        "epochs": case.trained.epochs,
+        "epochs": case.training.epochs,
         "batch_size": case.batch_size,
         "dropout": case.network.dropout,
         "optimiser": str(case.optimiser),
         "precision": case.precision,
         "device": case.device,
         "initialisation": case.initialisation,
-        "bin_ms": nan if static else case.trained.bin_us / 1000,
+        "bin_ms": nan if static else case.training.bin_us / 1000,
         "v_th": case.network.lif.v_th,
         "a": case.network.lif.a,
-        "loss_function": case.trained.loss,
+        "loss_function": case.training.loss,
         "network": str(case.network),
     }
 
@@ -224,13 +224,13 @@ def neunorm(frames: Frames) -> Frame:
     return table(found, more)
 
 
-def _shared(line: Line, without: Callable[[Case], Case]) -> tuple[object, ...]:
+def _shared(line: Line, without: Callable[[Trained], Trained]) -> tuple[object, ...]:
     """What a condition shares with those that differ in one thing alone."""
     data = (line.train_samples, line.test_samples, line.data_source)
     return without(line.case), *data, *(getattr(line, name) for name in FLAGS)
 
 
-def _without_neunorm(case: Case) -> Case:
+def _without_neunorm(case: Trained) -> Trained:
     return replace(case, network=replace(case.network, neunorm=None))
 
 
@@ -281,7 +281,7 @@ def ablated(frames: Frames) -> Frame:
     return pd.DataFrame(lines, columns=["change", *found.columns, "gains"])
 
 
-def _without_change(case: Case) -> Case:
+def _without_change(case: Trained) -> Trained:
     """What the changes leave alone: of the optimiser all but its rate."""
     usual = paper.settings(case.dataset).optimiser
     lif = replace(case.network.lif, a=1.0, v_th=1.0)
@@ -291,7 +291,7 @@ def _without_change(case: Case) -> Case:
         precision="fp32",
         initialisation="calibrated",
         network=replace(case.network, lif=lif),
-        training=replace(case.trained, loss="mse"),
+        training=replace(case.training, loss="mse"),
         optimiser=replace(case.optimiser, lr=usual.lr),
     )
 

@@ -44,7 +44,7 @@ def full_size(each: Line) -> bool:
     return (
         not any(getattr(each, name) for name in FLAGS)
         and case.width == 1
-        and case.trained.epochs >= settings.epochs
+        and case.training.epochs >= settings.epochs
         and case.network.dropout == settings.dropout
         and case.precision == PRECISION
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.spec import LOSS, Case, paper
+from harness.spec import LOSS, Trained, paper
 
 
 def counted(n: int, noun: str) -> str:
@@ -31,14 +31,14 @@ def data_in_full(dataset: str, source: str, substitute: bool) -> str:
     return source if source.startswith(title) else f"{title}: {source}" if source else title
 
 
-def steps_in_words(case: Case) -> str:
+def steps_in_words(case: Trained) -> str:
     """T; of events with the width of a bin, since both decide how much of a recording is seen."""
     if paper.settings(case.dataset).static:
         return f"T = {case.T}"
-    return f"{case.T} x {case.trained.bin_us / 1000:g} ms"
+    return f"{case.T} x {case.training.bin_us / 1000:g} ms"
 
 
-def unusual(case: Case) -> Iterator[str]:
+def unusual(case: Trained) -> Iterator[str]:
     """What an ablation may have changed of a training, but for its framework and precision."""
     lif, usual = case.network.lif, paper.settings(case.dataset)
     if lif.a != usual.lif.a:
@@ -47,7 +47,7 @@ def unusual(case: Case) -> Iterator[str]:
         yield f"V_th = {lif.v_th:g}"
     if case.initialisation != "calibrated":
         yield f"{case.initialisation}'s initial weights"
-    if case.trained.loss != LOSS:
-        yield case.trained.loss
+    if case.training.loss != LOSS:
+        yield case.training.loss
     if case.optimiser.lr != usual.optimiser.lr:
         yield f"rate {case.optimiser.lr:g}"

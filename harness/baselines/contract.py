@@ -29,8 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.datasets.recordings import Recordings
-from harness.spec import Say
-from harness.spec.fields import Effort, Window
+from harness.spec import Effort, Say, Window
 
 __all__ = [
     "Answers",

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness import datasets
+from harness import datasets, spec
 from harness.baselines.contract import Images, Recordings, Samples
 from harness.baselines.system import System
 from harness.datasets.events import BIN_US
-from harness.spec import Access, Case, Say, Source, UsageError
+from harness.spec import Access, Say, Source, UsageError
 from harness.training.epoch import held_out
 
 
@@ -31,12 +31,12 @@ class Parts:
         return self.train if isinstance(self.train, Recordings) else None
 
 
-def read(case: Case, system: System, access: Access, say: Say) -> Parts:
+def read(case: spec.System, system: System, access: Access, say: Say) -> Parts:
     """The samples of a case, as many as it wants, its recordings cut to its window.
 
     Raises UsageError where they cannot be had, and where no system can learn from them.
     """
-    training = case.trained
+    training = case.training
     wanted = datasets.Wanted(
         case.dataset,
         case.T,
@@ -57,10 +57,10 @@ def read(case: Case, system: System, access: Access, say: Say) -> Parts:
     return parts
 
 
-def _recordings(case: Case, wanted: datasets.Wanted, say: Say) -> Parts:
-    found = datasets.load_recordings(wanted, case.trained.test_samples, say)
+def _recordings(case: spec.System, wanted: datasets.Wanted, say: Say) -> Parts:
+    found = datasets.load_recordings(wanted, case.training.test_samples, say)
     train, test = (each.recordings for each in found)
-    if case.beside is not None and case.beside.window == "first":
+    if case.window == "first":
         train, test = (each.first(case.T * BIN_US) for each in (train, test))
     kept, held = held_out(len(train))
     return Parts(
@@ -73,8 +73,8 @@ def _recordings(case: Case, wanted: datasets.Wanted, say: Say) -> Parts:
     )
 
 
-def _images(case: Case, wanted: datasets.Wanted, say: Say) -> Parts:
-    found = datasets.load_splits(wanted, case.trained.test_samples, say)
+def _images(case: spec.System, wanted: datasets.Wanted, say: Say) -> Parts:
+    found = datasets.load_splits(wanted, case.training.test_samples, say)
     train, test = (
         Images(each.raw.numpy(), each.labels.numpy(), case.network.classes, each.about.augmented)
         for each in found
@@ -90,7 +90,7 @@ def _images(case: Case, wanted: datasets.Wanted, say: Say) -> Parts:
     )
 
 
-def _check_classes(case: Case, train: Samples) -> None:
+def _check_classes(case: spec.System, train: Samples) -> None:
     lacking = np.flatnonzero(np.bincount(train.labels, minlength=train.classes) == 0)
     if len(lacking):
         raise UsageError(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from harness.spec.fields import Effort, Window
+from harness.spec import Effort, Window
 
 if TYPE_CHECKING:  # torch's import takes seconds
     from harness.baselines.contract import Method

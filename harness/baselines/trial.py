@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from harness import baselines
+from harness import baselines, spec
 from harness.baselines import parts
 from harness.baselines.contract import Answers, Images, Labels, Method, joined
 from harness.baselines.parts import Parts
@@ -36,7 +36,7 @@ TOGETHER = 200  # test samples: who is asked for all of them says nothing for mi
 _last: dict[object, Parts] = {}
 
 
-def fit(trial: Trial) -> bool:
+def fit(trial: Trial[spec.System]) -> bool:
     """Fits a system and asks it. Returns whether an earlier command had done it."""
     case, ledger = trial.case, trial.ledger
     system = _loaded(case)
@@ -49,9 +49,9 @@ def fit(trial: Trial) -> bool:
     return False
 
 
-def _read(trial: Trial, system: System) -> Parts:
+def _read(trial: Trial[spec.System], system: System) -> Parts:
     case = trial.case
-    of = (case.dataset, case.T, case.beside, system.input, case.trained)
+    of = (case.dataset, case.T, case.window, system.input, case.training)
     if of not in _last:
         _last.clear()
         with fails_alone():
@@ -105,9 +105,8 @@ class _Outcome:
     test_seconds: float
 
 
-def _fitted(case: Case, system: System, given: Parts, ledger: Ledger) -> _Outcome:
-    assert case.beside is not None
-    window = f" {case.beside.window}" if case.beside.window else ""
+def _fitted(case: spec.System, system: System, given: Parts, ledger: Ledger) -> _Outcome:
+    window = f" {case.window}" if case.window else ""
     what = f"{case.dataset}{window} {system.title} seed {case.seed}"
 
     def tell(fraction: float, doing: str) -> None:
@@ -115,7 +114,7 @@ def _fitted(case: Case, system: System, given: Parts, ledger: Ledger) -> _Outcom
 
     device = torch.device("cpu")
     with fails_alone():
-        method = system.build(case.beside.effort, case.trained.epochs)
+        method = system.build(case.effort, case.training.epochs)
         watch = clock.Stopwatch.started(device)
         method.fit(given.train, given.validation, case.seed, tell)
         seconds = watch.seconds

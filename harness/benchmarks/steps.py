@@ -15,7 +15,7 @@ from harness import datasets
 from harness.proof import certificate
 from harness.proof.certificate import Certificate
 from harness.proof.exam import Exam
-from harness.spec import Case, Mode, Precision, Selection, paper
+from harness.spec import Mode, Precision, Selection, Timed, paper
 from harness.speed import floor, iteration
 from harness.suites import acceleration
 from harness.system import allocator, clock
@@ -28,7 +28,7 @@ BATCH_SIZE, STEPS, WIDTH = 4, 4, Fraction(1, 2)
 WARMUP_ROUNDS, ROUNDS = 50, 100
 
 
-def case(framework: str, dataset: str, mode: Mode) -> Case:
+def case(framework: str, dataset: str, mode: Mode) -> Timed:
     """The Small network at half its width, as the acceleration suite would time it."""
     selection = Selection(
         frameworks=(framework,),

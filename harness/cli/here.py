@@ -12,7 +12,7 @@ from harness.baselines.trial import software_of
 from harness.proof.subject import subject_of
 from harness.records import Row
 from harness.records.identity import Software, timing_key, training_key
-from harness.spec import ANN, FLOOR, Case, UsageError
+from harness.spec import ANN, FLOOR, Case, System, Timed, UsageError
 from harness.system import machine
 
 
@@ -24,7 +24,7 @@ def key_now(device: str) -> Callable[[Case, Row], str | None]:
         if lacks(case) is not None or row.data_sha256 is None:
             return None
         software = _software(case)
-        if case.training is None:
+        if isinstance(case, Timed):
             return timing_key(case, row.data_sha256, software, here, row.allocator or "")
         return training_key(case, row.data_sha256, row.data_test_sha256 or "", software)
 
@@ -32,7 +32,7 @@ def key_now(device: str) -> Callable[[Case, Row], str | None]:
 
 
 def _software(case: Case) -> Software:
-    if case.beside is not None:
+    if isinstance(case, System):
         return software_of(baselines.load(case.framework))
     return subject_of(case).software
 
@@ -51,7 +51,7 @@ def lacks(case: Case) -> str | None:
     """Why a case cannot run here; None where it can."""
     if case.device != "cpu" and not torch.cuda.is_available():
         return f"it ran on {case.device}, and there is none here"
-    if case.beside is not None:
+    if isinstance(case, System):
         return _lacks_system(case.framework)
     if case.framework in (ANN, FLOOR):
         return None

@@ -30,7 +30,7 @@ from harness.records import (
     WarningRow,
 )
 from harness.report import shown, table
-from harness.spec import Access, Budget, Case, cells
+from harness.spec import Access, Budget, Case, Timed, Trained, cells
 from harness.speed import plan
 from harness.system import machine
 
@@ -95,14 +95,14 @@ def _listed(cases: tuple[Case, ...], store: Store) -> str:
     # another suite's trainings tell too, and a folder of timings is long to read
     records = store.read(cases[0].suite)[0] or store.read()[0]
     seconds = status.seconds_of(cases, records)
-    if isnan(seconds) and cases[0].training is not None and cases[0].beside is None:
+    if isnan(seconds) and type(cases[0]) is Trained:
         seconds = plan.training_seconds(cases)
     long = "how long is not known yet" if isnan(seconds) else f"about {_in_words(seconds)}"
     return f"{cases[0].suite}: {count} ({networks} on {data}), {long}, less for what is done"
 
 
 def _data_of(case: Case) -> str:
-    embedded = case.training is not None and case.training.embedded
+    embedded = isinstance(case, Trained) and case.training.embedded
     return data_name(case.dataset, substitute=embedded)
 
 
@@ -111,7 +111,7 @@ def _in_words(seconds: float) -> str:
 
 
 def measure(
-    cases: tuple[Case, ...], where: Where, executor: Executor, budget: Budget, asked: Asked
+    cases: tuple[Timed, ...], where: Where, executor: Executor, budget: Budget, asked: Asked
 ) -> None:
     """Times the cases of a suite. Exits as `train` does."""
     access, store = where.access(cases), where.store()

@@ -15,6 +15,7 @@ from harness.spec import (
     Precision,
     Reading,
     Selection,
+    Timed,
     UsageError,
 )
 
@@ -151,7 +152,8 @@ def run(
         return
     spending = _budget(budget, quick=quick, paper=paper)
     asked = measuring.Asked(framework=frameworks is not None, precision=precision is not None)
-    measuring.measure(cases, where, chosen, spending, asked)
+    timed = tuple(case for case in cases if isinstance(case, Timed))
+    measuring.measure(timed, where, chosen, spending, asked)
 
 
 def _warm(executor: str, device: Device) -> None:

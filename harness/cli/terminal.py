@@ -20,7 +20,7 @@ from rich.text import Text
 from harness.analysis.words import counted, data_name, steps_in_words, unusual
 from harness.records import EndedRow, EpochRow, FittedRow, OperationsRow, TrainedRow
 from harness.report.shown import data_title, times
-from harness.spec import FLOOR, Case
+from harness.spec import FLOOR, Case, System, Trained
 
 if TYPE_CHECKING:  # shown without torch
     from harness.jobs import TrialResult
@@ -90,11 +90,13 @@ def trained(ended: TrialResult) -> RenderableType:
 
 def _name(case: Case) -> str:
     """What of a case tells it from the others of its suite, in words."""
-    if case.beside is not None:
+    if isinstance(case, System):
         window = {"first": f" first {case.T} bins", "whole": " whole recordings", None: ""}
-        return f"{case.framework}{window[case.beside.window]} seed {case.seed}"
+        return f"{case.framework}{window[case.window]} seed {case.seed}"
     reading = f" NeuNorm {case.network.neunorm.reading}" if case.network.neunorm else ""
-    steps = ", ".join([steps_in_words(case), *unusual(case)])
+    steps = f"T = {case.T}"
+    if isinstance(case, Trained):
+        steps = ", ".join([steps_in_words(case), *unusual(case)])
     return f"{case.scale}{reading} {case.framework} {case.precision} {steps}, seed {case.seed}"
 
 

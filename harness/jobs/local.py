@@ -21,7 +21,7 @@ from harness.records import EndedRow, Row, Store
 from harness.records.build import Run, ended, new_run, of_case, stamped
 from harness.records.ledger import Busy, Ledger
 from harness.records.manifest import Manifest
-from harness.spec import Access, Budget, Case, Say, UsageError
+from harness.spec import Access, Budget, Case, Say, System, Timed, Trained, UsageError
 from harness.speed import schedule
 from harness.speed.contender import Host
 from harness.system import allocator, machine
@@ -129,7 +129,8 @@ class Local:
         at = Run(command.run, command.machine, allocator.of_children())
         host = Host(self.silence)
         try:
-            for each in schedule.run(cases, ledger, access, budget, at, host):
+            timed = tuple(case for case in cases if isinstance(case, Timed))
+            for each in schedule.run(timed, ledger, access, budget, at, host):
                 descents = tuple(store.descents())
                 if each.before:
                     rows = store.of_keys(each.before)
@@ -194,5 +195,13 @@ def trial(case: Case, ledger: Ledger, access: Access, run: Run) -> End:
 
     Raises Busy where another process has the case, and UsageError where results cannot be written.
     """
-    work = fit if case.beside is not None else count if case.training is None else train
-    return runner.do(case, ledger, access, run, work)
+    given = ledger, access, run
+    match case:
+        case System():
+            return runner.do(case, *given, fit)
+        case Trained():
+            return runner.do(case, *given, train)
+        case Timed():
+            return runner.do(case, *given, count)
+        case _:
+            raise TypeError(case)

@@ -23,7 +23,7 @@ from harness.analysis.words import unusual
 from harness.jobs import Executor
 from harness.records import EndedRow, EpochRow, FittedRow, IterationRow, Row, Store, TrainedRow
 from harness.records.identity import PROTOCOL
-from harness.spec import FLOOR, Access, Budget, Case, Say
+from harness.spec import FLOOR, Access, Budget, Case, Say, Timed, Trained
 
 LARGEST = 700.0  # whose exponential is a float
 # What an epoch comes to. On the same processor these are the same numbers, bit for bit.
@@ -97,9 +97,9 @@ class Repeat:
 
     def training(self, row: TrainedRow, epochs: int) -> Iterator[Check]:
         """A training's first epochs against the rows of the same."""
-        whole = Case.of(row)
-        epochs = min(epochs, whole.trained.epochs)
-        case = replace(whole, training=replace(whole.trained, epochs=epochs))
+        whole = Trained.of(row)
+        epochs = min(epochs, whole.training.epochs)
+        case = replace(whole, training=replace(whole.training, epochs=epochs))
         what = f"{row.dataset} {row.scale} T={row.T} {whole.framework} seed {row.seed}"
         what += f" NeuNorm {row.neunorm}" if row.neunorm else ""
         what += "".join(f", {each}" for each in unusual(whole))
@@ -171,7 +171,7 @@ class Repeat:
     def _timed_again(self, group: Sequence[IterationRow], budget: float) -> dict[str, Line]:
         """The lines of a cell's last contenders, timed here and now."""
         ran = (row for row in group if row.run == group[-1].run and row.framework != FLOOR)
-        cases = tuple(c for c in dict.fromkeys(map(Case.of, ran)) if not self.here.lacks(c))
+        cases = tuple(c for c in dict.fromkeys(map(Timed.of, ran)) if not self.here.lacks(c))
         if not cases:
             return {}
         for case in cases:

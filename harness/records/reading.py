@@ -1,4 +1,4 @@
-"""A line of a file as a row, of any schema up to ours; or what is wrong with it."""
+"""A line of a file as a row, or what is wrong with it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from harness.records import older
 from harness.records.fields import SCHEMA
 from harness.records.record import (
     KINDS,
@@ -34,7 +33,7 @@ _NOW = f'{{"schema": {SCHEMA}, '.encode()
 
 
 def parse(line: bytes) -> Row | str:
-    """The row of one line of any schema up to ours, or what is wrong with it."""
+    """The row of one line, or what is wrong with it."""
     if not line.startswith(_NOW):
         translated = _translated(line)
         if isinstance(translated, str):
@@ -54,7 +53,7 @@ def _damage(what: str) -> str:
 
 
 def _translated(line: bytes) -> bytes | str:
-    """A line of an older schema, or oddly written, as one of ours; or what is wrong with it."""
+    """A line that is written in another way, as we write it; or what is wrong with it."""
     try:
         content: Any = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -66,13 +65,10 @@ def _translated(line: bytes) -> bytes | str:
         return f"written by a newer harness (schema {schema}, this one reads {SCHEMA})"
     if content.get("kind") not in KINDS:
         return _damage(f"kind: one of {', '.join(KINDS)} was expected")
-    if isinstance(schema, int) and 1 <= schema < SCHEMA:
-        try:
-            content = older.upgraded(content)
-        except UsageError as error:
-            return _damage(str(error))
+    if schema != SCHEMA:
+        return _damage(f"of schema {schema!r}, this harness reads {SCHEMA}"[:100])
     try:
-        return json.dumps({**content, "schema": SCHEMA}, allow_nan=False).encode()
+        return json.dumps(content, allow_nan=False).encode()
     except ValueError as error:
         return _damage(str(error))
 

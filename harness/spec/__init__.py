@@ -6,12 +6,20 @@ from harness.spec.case import (
     REFERENCE,
     SUITES,
     Case,
+    CaseFields,
+    Effort,
+    Initialisation,
+    Mode,
+    Precision,
     Source,
+    System,
+    Timed,
+    Trained,
+    Window,
     cells,
     contender,
 )
 from harness.spec.errors import NotationError, UsageError
-from harness.spec.fields import Beside, CaseFields, Effort, Initialisation, Mode, Precision, Window
 from harness.spec.given import NamedNetwork, NetworkFile
 from harness.spec.layers import AvgPool, Conv, Layer, Linear, Stage, Voting
 from harness.spec.network import LIF, Network, NeuNorm, Reading
@@ -31,7 +39,6 @@ __all__ = [
     "Access",
     "Adam",
     "AvgPool",
-    "Beside",
     "Budget",
     "Case",
     "CaseFields",
@@ -53,6 +60,9 @@ __all__ = [
     "Selection",
     "Source",
     "Stage",
+    "System",
+    "Timed",
+    "Trained",
     "Training",
     "UsageError",
     "Voting",

@@ -9,8 +9,8 @@ from math import inf
 from pathlib import Path
 
 from harness.spec import paper
+from harness.spec.case import Initialisation, Mode, Precision
 from harness.spec.errors import UsageError
-from harness.spec.fields import Initialisation, Mode, Precision
 from harness.spec.given import NamedNetwork, NetworkFile
 from harness.spec.network import Reading
 

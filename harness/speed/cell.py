@@ -30,7 +30,7 @@ from harness.records.identity import EXAM, PROTOCOL, timing_key
 from harness.records.ledger import Ledger
 from harness.reference import coding
 from harness.reference.initialise import dead_layers
-from harness.spec import FLOOR, Access, Case, Precision, Source, UsageError
+from harness.spec import FLOOR, Access, Precision, Source, Timed, UsageError
 from harness.speed import floor, ratios
 from harness.speed.contender import Host, Process, Subject, Turn
 from harness.speed.judge import Examiner, Expected, Judge, When, row_of
@@ -62,9 +62,9 @@ class Contender:
     said: set[str] = field(default_factory=set)  # what it changed in its process
 
     @property
-    def case(self) -> Case:
+    def case(self) -> Timed:
         """As it is run."""
-        case = Case.of(self.row)
+        case = Timed.of(self.row)
         return case if self.part is None else self.part.of(case)
 
     @property
@@ -98,8 +98,8 @@ class Contender:
 class Cell:
     """One cell at work. First `prepare`, then `round` as often as wanted, then `close`."""
 
-    case: Case  # what the cases of the cell share; its precision is the first one's
-    group: tuple[Case, ...]
+    case: Timed  # what the cases of the cell share; its precision is the first one's
+    group: tuple[Timed, ...]
     run: Run
     ledger: Ledger
     access: Access
@@ -158,7 +158,7 @@ class Cell:
             self._all_failed(str(error))
             return
         yield 0.3, "the floor"
-        for case in floor_cases(self.case, map(Case.of, (each.row for each in proved))):
+        for case in floor_cases(self.case, map(Timed.of, (each.row for each in proved))):
             self._start_floors(case)
         for n, contender in enumerate(proved):
             yield 0.35 + 0.65 * n / len(proved), f"audit of {contender.name}"
@@ -171,12 +171,12 @@ class Cell:
         # each cell has orders of its own: the same ones in all would favour one that is lucky
         self._order, self._random = list(self.contenders), random.Random(repr(self.case))
 
-    def _name(self, case: Case) -> str:
+    def _name(self, case: Timed) -> str:
         """The case's name among the contenders; the cell's own precision is not said."""
         mixed = case.precision != self.case.precision
         return case.framework + (f" ({case.precision})" if mixed else "")
 
-    def _row(self, case: Case) -> Record:
+    def _row(self, case: Timed) -> Record:
         """What every row of a case says, with its key where its data are known."""
         try:
             subject = subject_of(case)
@@ -218,7 +218,7 @@ class Cell:
         """Examines the adapter and keeps the proof as rows. Raises Failed where it is not equal,
         and claims to be.
         """
-        row, case = contender.row, Case.of(contender.row)
+        row, case = contender.row, Timed.of(contender.row)
         deviations = (row.deviations,) if row.deviations else ()
         proofs = [
             examiner.certify(case, deviations, precision)
@@ -244,7 +244,7 @@ class Cell:
             )
             self._keep(WarningRow(**vars(self._row(self.group[0])), reason=reason))
 
-    def _start_floors(self, case: Case) -> None:
+    def _start_floors(self, case: Timed) -> None:
         """The floor of a precision; that of the cell's own is there twice."""
         layouts: tuple[floor.Layout, ...] = ()
 
@@ -295,7 +295,7 @@ class Cell:
         self._make_room(contender.case, contender)
         return Process(contender.case, self.host)
 
-    def _make_room(self, case: Case, contender: Contender) -> None:
+    def _make_room(self, case: Timed, contender: Contender) -> None:
         """Has the largest of the others give memory back until what an iteration takes is free."""
         if case.device != "cpu":
             return
@@ -466,7 +466,7 @@ class Cell:
         self.ledger.keep(stamped(row, machine.moment()))
 
 
-def floor_cases(cell: Case, cases: Iterable[Case]) -> list[Case]:
+def floor_cases(cell: Timed, cases: Iterable[Timed]) -> list[Timed]:
     """The floor in each precision of the cases, the cell's own first."""
     others: set[Precision] = {case.precision for case in cases}
     precisions: list[Precision] = [cell.precision, *sorted(others - {cell.precision})]

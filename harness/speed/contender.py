@@ -24,7 +24,7 @@ from harness.proof.answer import Answer, Incomparable, Question
 from harness.proof.exam import Questions, Sitting, sit
 from harness.records.build import Failed
 from harness.reference import coding
-from harness.spec import Case
+from harness.spec import Timed
 from harness.speed import floor
 from harness.speed.iteration import Ready, built, labels_of
 from harness.speed.memory import Meter
@@ -64,7 +64,7 @@ class First(NamedTuple):
 class Subject:
     """An adapter's network, or the floor, in its process: examined, or built, audited and timed."""
 
-    case: Case
+    case: Timed
     find: Find
     _run: Callable[[], object] | None = None  # one iteration, once it is built
     _built: Ready | None = None  # None of the floor
@@ -91,7 +91,7 @@ class Subject:
         answers = sit(self._examined, questions)
         return Sitting(*(_carried(getattr(answers, each.name)) for each in fields(answers)))
 
-    def descend(self, case: Case, weights: tuple[Tensor, ...], digits: Digits) -> list[float]:
+    def descend(self, case: Timed, weights: tuple[Tensor, ...], digits: Digits) -> list[float]:
         """Trains from these weights on the digits: the loss of each step."""
         if self._pupil is None:
             self._pupil = Pupil.of(self.find(case.framework), case)
@@ -184,7 +184,7 @@ def _on_cpu(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
     return tuple(each.detach().cpu().contiguous() for each in tensors)
 
 
-def _meter(adapter: Adapter, case: Case, asked: Question) -> Meter | str:
+def _meter(adapter: Adapter, case: Timed, asked: Question) -> Meter | str:
     if isinstance(adapter, Variant) and adapter.compiled:
         return COMPILED
     try:
@@ -196,7 +196,7 @@ def _meter(adapter: Adapter, case: Case, asked: Question) -> Meter | str:
 _subjects: list[Subject] = []  # in a contender's process: the one that it is for
 
 
-def begin(case: Case, find: Find) -> None:
+def begin(case: Timed, find: Find) -> None:
     """Makes a new process a contender's."""
     kept.measure_alone()
     _subjects[:] = [Subject(case, find)]
@@ -221,7 +221,7 @@ class Host:
 class Process:
     """The process of one contender, which stands still but for its turns."""
 
-    def __init__(self, case: Case, host: Host) -> None:
+    def __init__(self, case: Timed, host: Host) -> None:
         """Starts it. Raises Failed."""
         self.silence = host.silence
         self.lean = False  # gives its memory back after each turn

@@ -14,7 +14,7 @@ from harness.records import DescentRow, Record
 from harness.records.build import Failed, shortened, stamped
 from harness.records.identity import EXAM
 from harness.records.ledger import Ledger
-from harness.spec import Case, Precision
+from harness.spec import Precision, Timed
 from harness.speed.contender import Host, Process, Subject
 from harness.system import machine
 from harness.training import descent
@@ -33,7 +33,7 @@ def descend(row: Record, ledger: Ledger, host: Host, say: Callable[[str], None])
     courses: Courses = {"fp32": [], "bf16": []}
     verdict, finished = Judged(False), False
     try:
-        _train(Case.of(row), courses, host, say)
+        _train(Timed.of(row), courses, host, say)
         verdict, finished = judged(courses["fp32"], courses["bf16"]), True
     except Failed as reason:
         verdict = Judged(False, str(reason))
@@ -41,7 +41,7 @@ def descend(row: Record, ledger: Ledger, host: Host, say: Callable[[str], None])
     made = DescentRow(
         **vars(row),
         exam=EXAM,
-        setting=descent.said(descent.case_of(Case.of(row))),
+        setting=descent.said(descent.case_of(Timed.of(row))),
         steps=descent.TERMS.steps,
         seeds=tuple(range(descent.TERMS.fp32_seeds)),
         first_loss=fmean(firsts) if firsts else None,
@@ -64,7 +64,7 @@ def is_lacking(row: Record, there: list[DescentRow]) -> bool:
     )
 
 
-def _train(timed: Case, courses: Courses, host: Host, say: Callable[[str], None]) -> None:
+def _train(timed: Timed, courses: Courses, host: Host, say: Callable[[str], None]) -> None:
     """All trainings, each added as it ends. Raises Failed."""
     case, trainings = descent.case_of(timed), descent.TERMS.trainings
     what = f"{timed.framework} trains, for bf16"

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from harness.adapter import channels_last
 from harness.reference import synapses
 from harness.reference.precision import SYNAPSE_DTYPES
-from harness.spec import Case, Conv, Mode, Stage, paper
+from harness.spec import Conv, Mode, Stage, Timed, paper
 from harness.system import clock
 from harness.system.kept import Shelf
 
@@ -55,7 +55,7 @@ class Product:
         torch.autograd.grad(self.layer(self.x), self.wanted, self.gradient)
 
 
-def iteration(case: Case, layouts: tuple[Layout, ...]) -> Callable[[], None]:
+def iteration(case: Timed, layouts: tuple[Layout, ...]) -> Callable[[], None]:
     """One iteration of a case's floor, on inputs of its own."""
     all_of_them = products(case, layouts)
 
@@ -66,7 +66,7 @@ def iteration(case: Case, layouts: tuple[Layout, ...]) -> Callable[[], None]:
     return once
 
 
-def products(case: Case, layouts: tuple[Layout, ...]) -> list[Product]:
+def products(case: Timed, layouts: tuple[Layout, ...]) -> list[Product]:
     """The products of all layers, in order."""
     stages = zip(case.network.stages, images(case), layouts, strict=True)
     return [
@@ -75,14 +75,14 @@ def products(case: Case, layouts: tuple[Layout, ...]) -> list[Product]:
     ]
 
 
-def images(case: Case) -> list[int]:
+def images(case: Timed) -> list[int]:
     """Of each layer, how many images it is given: all steps at once, a still image once."""
     every = case.batch_size * case.T
     first = case.batch_size if paper.settings(case.dataset).static else every
     return [first, *[every] * (len(case.network.stages) - 1)]
 
 
-def fastest(case: Case) -> tuple[Layout, ...]:
+def fastest(case: Timed) -> tuple[Layout, ...]:
     """The layout of each layer that is faster here, at full size: the minimum of several.
 
     A product has one layout alone. What was found is kept: a later run's floor is the same one, at
@@ -97,7 +97,7 @@ def said(layouts: tuple[Layout, ...]) -> str:
     return layouts[0] if len(set(layouts)) == 1 else ", ".join(layouts)
 
 
-def _product(case: Case, stage: Stage, images: int, layout: Layout, *, first: bool) -> Product:
+def _product(case: Timed, stage: Stage, images: int, layout: Layout, *, first: bool) -> Product:
     dtype, device = SYNAPSE_DTYPES[case.precision], torch.device(case.device)
     layer = synapses.synapse(stage).to(device=device, dtype=dtype)
     x = torch.rand(images, *stage.input_shape, device=device, dtype=dtype)
@@ -115,7 +115,7 @@ def _product(case: Case, stage: Stage, images: int, layout: Layout, *, first: bo
 KEPT: Shelf[Layout] = Shelf("layouts", lambda kept: LAYOUTS[LAYOUTS.index(kept)], str)
 
 
-def _kept(case: Case, stage: Stage, images: int, *, first: bool) -> Layout:
+def _kept(case: Timed, stage: Stage, images: int, *, first: bool) -> Layout:
     if not isinstance(stage.synapse, Conv):
         return "contiguous"
     measure = partial(_fastest, case, stage, images, first=first)
@@ -125,7 +125,7 @@ def _kept(case: Case, stage: Stage, images: int, *, first: bool) -> Layout:
     return KEPT.get((*size, case.mode, case.precision, torch.get_num_threads()), measure)
 
 
-def _fastest(case: Case, stage: Stage, images: int, *, first: bool) -> Layout:
+def _fastest(case: Timed, stage: Stage, images: int, *, first: bool) -> Layout:
     """One turn each, where that seemed clear, told differently from run to run."""
     runs = {each: _product(case, stage, images, each, first=first).run for each in LAYOUTS}
     for run in runs.values():  # the first pays for what is set up once

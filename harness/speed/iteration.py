@@ -17,12 +17,12 @@ from harness.adapter import Adapter, Unsupported, Variant
 from harness.proof.answer import Answer, Question, as_spikes, tapped_pass
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
-from harness.spec import Case, paper
+from harness.spec import Timed, paper
 from harness.system import clock
 from harness.training import step
 
 
-def question(case: Case, weights: tuple[Tensor, ...], x: Tensor, labels: Tensor) -> Question:
+def question(case: Timed, weights: tuple[Tensor, ...], x: Tensor, labels: Tensor) -> Question:
     """The iteration of a case: x is (T, B, C, H, W), a static image (1, B, C, H, W)."""
     return Question(
         weights,
@@ -51,7 +51,7 @@ class OfModule:
     compile_seconds = None  # what torch compiles, it compiles in the first iteration
     result: Result  # of the last iteration
 
-    def __init__(self, adapter: Adapter, case: Case, asked: Question) -> None:
+    def __init__(self, adapter: Adapter, case: Timed, asked: Question) -> None:
         device, dtype = torch.device(case.device), DTYPES[case.precision]
         self.case = case
         self.subject = adapter.build(case.network).to(device=device, dtype=dtype)
@@ -135,7 +135,7 @@ class OfTrainer:
 
     layout = None  # it is the runtime's own
 
-    def __init__(self, make: contract.MakeTrainer, case: Case, asked: Question) -> None:
+    def __init__(self, make: contract.MakeTrainer, case: Timed, asked: Question) -> None:
         foreign.check(case.network, case.precision)
         settings = contract.TrainerSettings(
             case.precision, case.mode, case.optimiser, torch.get_num_threads()
@@ -195,13 +195,13 @@ class OfTrainer:
 Ready = OfModule | OfTrainer
 
 
-def built(adapter: Adapter, case: Case, asked: Question) -> Ready:
+def built(adapter: Adapter, case: Timed, asked: Question) -> Ready:
     """What is timed, with what it is asked in its memory. Raises Unsupported."""
     make = contract.trainer_of(adapter)
     return OfModule(adapter, case, asked) if make is None else OfTrainer(make, case, asked)
 
 
-def built_to_try(adapter: Adapter, case: Case, x: Tensor, labels: Tensor) -> Ready:
+def built_to_try(adapter: Adapter, case: Timed, x: Tensor, labels: Tensor) -> Ready:
     """The same with weights as the reference draws them: whose answers nobody judges."""
     dtype = DTYPES[case.precision]
     reference = ReferenceNetwork(case.network).to(dtype)

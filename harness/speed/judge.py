@@ -25,7 +25,7 @@ from harness.records.identity import EXAM
 from harness.reference import coding
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
-from harness.spec import SGD, Adam, Case, Network, Precision, paper
+from harness.spec import SGD, Adam, Network, Precision, Timed, paper
 from harness.speed.contender import Host, Process, Subject
 from harness.speed.iteration import labels_of, question
 from harness.speed.part import NARROW, Part
@@ -44,15 +44,17 @@ OF_WEIGHT = {"fp64": 2.0**-51, "fp32": 2.0**-22}
 class Examiner:
     """The exams of one cell; each certificate is made once: a bf16 case asks for those of fp32."""
 
-    cell: Case
+    cell: Timed
     batch: Tensor  # (T, B, C, H, W)
     host: Host
     _exams: dict[tuple[Network, Precision], Exam] = field(default_factory=dict)
     _parts: dict[str, Part | None] = field(default_factory=dict)
     _proofs: dict[tuple[str, Precision], Certificate] = field(default_factory=dict)
-    _sitting: tuple[Case, Process] | None = None  # whose process there is
+    _sitting: tuple[Timed, Process] | None = None  # whose process there is
 
-    def certify(self, case: Case, deviations: tuple[str, ...], precision: Precision) -> Certificate:
+    def certify(
+        self, case: Timed, deviations: tuple[str, ...], precision: Precision
+    ) -> Certificate:
         """The adapter's certificate. Raises Failed where it cannot be built, or dies."""
         key = case.framework, precision
         if key not in self._proofs:
@@ -64,18 +66,18 @@ class Examiner:
             self._proofs[key] = self._exams[of].judge(case.framework, deviations, sit)
         return self._proofs[key]
 
-    def network_of(self, case: Case) -> Network:
+    def network_of(self, case: Timed) -> Network:
         """That a contender is examined on. Raises Failed."""
         narrow = self.part(case) is not None
         return case.network.scaled(NARROW) if narrow else case.network
 
-    def part(self, case: Case) -> Part | None:
+    def part(self, case: Timed) -> Part | None:
         """The part of an iteration that it will run; None: all of it. Raises Failed."""
         if case.framework not in self._parts:
             self._parts[case.framework] = self._process(case).call(Subject.part)
         return self._parts[case.framework]
 
-    def _sit(self, case: Case, questions: Questions) -> Sitting:
+    def _sit(self, case: Timed, questions: Questions) -> Sitting:
         process = self._process(replace(case, network=self.network_of(case)))
         try:
             return process.call(Subject.sit, questions)
@@ -84,7 +86,7 @@ class Examiner:
                 raise Incomparable(str(reason)) from None
             raise
 
-    def _process(self, examined: Case) -> Process:
+    def _process(self, examined: Timed) -> Process:
         """The process that a contender is examined in; that of the one before ends."""
         of = replace(examined, precision=self.cell.precision)  # one serves all precisions
         if self._sitting is None or self._sitting[0] != of:
@@ -110,11 +112,11 @@ class Expected(NamedTuple):
 class Judge:
     """The judge of one cell. It keeps what the reference answers until it is told to forget."""
 
-    cell: Case
+    cell: Timed
     batch: Batch
     other: Batch
     out: Path | None = None  # the result folder, which keeps weights that a case names
-    _audits: dict[tuple[When, Case], Audit] = field(default_factory=dict)
+    _audits: dict[tuple[When, Timed], Audit] = field(default_factory=dict)
 
     @cached_property
     def first_weights(self) -> tuple[ReferenceNetwork, Tensor]:
@@ -129,7 +131,7 @@ class Judge:
             cell = replace(cell, seed=cell.seed + 1, weights_sha256=None)
         return first_weights(cell, few, self.out), few
 
-    def question(self, when: When, case: Case) -> Question:
+    def question(self, when: When, case: Timed) -> Question:
         """What a case of the cell is asked, as it is run: of fewer steps and samples, the first."""
         weights = self.first_weights[0] if when == "before" else self._weights(when)[0]
         batch = self.batch if when == "before" else self.other
@@ -139,7 +141,7 @@ class Judge:
         parameters = tuple(each.detach() for each in weights.parameters())
         return question(case, parameters, inputs, batch.labels[: case.batch_size])
 
-    def audit(self, process: Process, when: When, case: Case) -> tuple[Finding, Expected]:
+    def audit(self, process: Process, when: When, case: Timed) -> tuple[Finding, Expected]:
         """Holds the last iteration of a contender against the reference. Raises Failed."""
         given, updated = process.call(Subject.answer)
         key = when, replace(case, framework="")  # whose it is does not matter

@@ -13,7 +13,7 @@ import torch
 
 from harness.adapter import Adapter
 from harness.proof.answer import Question
-from harness.spec import Case, Network
+from harness.spec import Network, Timed
 from harness.speed.iteration import built_to_try, labels_of
 from harness.system import allocator, footprint
 
@@ -29,7 +29,7 @@ class Meter:
     base: int  # bytes
 
     @classmethod
-    def over(cls, adapter: Adapter, case: Case, asked: Question) -> Meter:
+    def over(cls, adapter: Adapter, case: Timed, asked: Question) -> Meter:
         """Over what the process holds now, once a tiny network has run. Raises what that raises.
 
         What is free by then goes back to the system: else it would be in the base, and whoever

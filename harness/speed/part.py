@@ -16,7 +16,7 @@ import torch
 
 from harness.adapter import Adapter, trainer_of
 from harness.proof.answer import Incomparable
-from harness.spec import Case, paper
+from harness.spec import Timed, paper
 from harness.speed.iteration import built_to_try
 from harness.system import clock
 
@@ -44,12 +44,12 @@ class Part:
         """Samples at one step each: what time is to be proportional to."""
         return self.steps * self.samples
 
-    def of(self, case: Case) -> Case:
+    def of(self, case: Timed) -> Timed:
         """The case that is run."""
         return replace(case, T=self.steps, batch_size=self.samples)
 
 
-def part_of(adapter: Adapter, case: Case) -> Part | None:
+def part_of(adapter: Adapter, case: Timed) -> Part | None:
     """The part of an iteration to run; None: all of it. Raises Incomparable where its time cannot
     be scaled.
 
@@ -84,7 +84,7 @@ def _largest(whole: Part, amount: float) -> Part:
     return Part(max(1, int(amount)), 1)
 
 
-def _not_proportional(adapter: Adapter, case: Case, part: Part, spent: float) -> str | None:
+def _not_proportional(adapter: Adapter, case: Timed, part: Part, spent: float) -> str | None:
     """A sentence where less or more than the part, which took `spent` seconds, does not take less
     or more in proportion.
     """
@@ -105,7 +105,7 @@ def _not_proportional(adapter: Adapter, case: Case, part: Part, spent: float) ->
     return None
 
 
-def seconds(adapter: Adapter, case: Case, part: Part) -> float:
+def seconds(adapter: Adapter, case: Timed, part: Part) -> float:
     """Of one iteration on so much of made-up data, which take as long as others."""
     steps = 1 if paper.settings(case.dataset).static else part.steps
     generator = torch.Generator().manual_seed(0)

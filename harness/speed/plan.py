@@ -7,7 +7,7 @@ from math import inf
 import torch
 
 from adapters import facts
-from harness.spec import Budget, Case, cells
+from harness.spec import Budget, Case, Timed, cells
 from harness.speed.schedule import PREPARATION
 from harness.system import clock, machine
 
@@ -40,7 +40,7 @@ def training_seconds(cases: tuple[Case, ...]) -> float:
     return OF_TRAINING * passes / rate + START_SECONDS * len(cases)
 
 
-def seconds(cases: tuple[Case, ...], budget: Budget) -> float:
+def seconds(cases: tuple[Timed, ...], budget: Budget) -> float:
     """Of a run of these cases on this machine, about; at least what the budget asks."""
     rate = _rate(torch.device(cases[0].device))
     total = 0.0
@@ -63,7 +63,7 @@ def _is_compiled(framework: str) -> bool:
     return framework.endswith(":compiled")
 
 
-def _of_cell(group: tuple[Case, ...], budget: Budget, rate: float, share: float) -> float:
+def _of_cell(group: tuple[Timed, ...], budget: Budget, rate: float, share: float) -> float:
     case = group[0]
     passes = PASSES if case.mode == "training" else 1
     floor = passes * case.network.macs * case.T * case.batch_size / rate

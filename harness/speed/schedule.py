@@ -16,7 +16,7 @@ import adapters
 from adapters import facts
 from harness.records.build import Run
 from harness.records.ledger import Ledger
-from harness.spec import Access, Budget, Case, cells
+from harness.spec import Access, Budget, Timed, cells
 from harness.speed.cell import Cell
 from harness.speed.contender import Host
 from harness.speed.descents import descend
@@ -42,13 +42,13 @@ class Measured:
     Each cell is said when it has its first rounds, and once more when it has all.
     """
 
-    cell: Case
+    cell: Timed
     rounds: int
     before: tuple[str, ...] = ()  # keys of its rows, where an earlier run had measured it
 
 
 def run(
-    cases: tuple[Case, ...],
+    cases: tuple[Timed, ...],
     ledger: Ledger,
     access: Access,
     budget: Budget,

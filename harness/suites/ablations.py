@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from harness.spec import SGD, Case, Loss, Precision, Selection, contender
+from harness.spec import SGD, Loss, Precision, Selection, Trained, contender
 from harness.suites.trained import Wish, named
 from harness.suites.trained import cases as trained
 
@@ -17,10 +17,10 @@ class Ablation:
     """One change of a training."""
 
     name: str  # in words
-    change: Callable[[Case], Case]
+    change: Callable[[Trained], Trained]
 
 
-def cases(selection: Selection) -> tuple[Case, ...]:
+def cases(selection: Selection) -> tuple[Trained, ...]:
     """CIFARNet on CIFAR-10 as it is, and with each of the changes."""
     if selection.long:
         selection = replace(selection, samples=selection.samples or LONG_SAMPLES)
@@ -34,14 +34,14 @@ def cases(selection: Selection) -> tuple[Case, ...]:
     return tuple(dict.fromkeys(changed))  # one of the two precisions is that of the first
 
 
-def _as_it_is(case: Case) -> Case:
+def _as_it_is(case: Trained) -> Trained:
     return case
 
 
-def _neuron(*, a: float = 1.0, v_th: float = 1.0) -> Callable[[Case], Case]:
+def _neuron(*, a: float = 1.0, v_th: float = 1.0) -> Callable[[Trained], Trained]:
     """So many times the width of the surrogate, and the threshold."""
 
-    def change(case: Case) -> Case:
+    def change(case: Trained) -> Trained:
         lif = case.network.lif
         lif = replace(lif, a=lif.a * a, v_th=lif.v_th * v_th)
         return replace(case, network=replace(case.network, lif=lif))
@@ -49,20 +49,20 @@ def _neuron(*, a: float = 1.0, v_th: float = 1.0) -> Callable[[Case], Case]:
     return change
 
 
-def _first_weights(case: Case) -> Case:
+def _first_weights(case: Trained) -> Trained:
     return replace(case, initialisation="torch")
 
 
-def _detached(case: Case) -> Case:
+def _detached(case: Trained) -> Trained:
     framework = contender(case.framework.partition(":")[0], "detached-reset")
     return replace(case, framework=framework)
 
 
-def _loss(loss: Loss) -> Callable[[Case], Case]:
-    return lambda case: replace(case, training=replace(case.trained, loss=loss))
+def _loss(loss: Loss) -> Callable[[Trained], Trained]:
+    return lambda case: replace(case, training=replace(case.training, loss=loss))
 
 
-def _with_steps_as_long(case: Case) -> Case:
+def _with_steps_as_long(case: Trained) -> Trained:
     """Cross-entropy of the spikes, at a rate that takes steps of SGD about as long as eq. (11)'s.
 
     By a class's spikes n of N = T population neurons, eq. (11) has the gradient 2 (n/N - y) / (K N)
@@ -76,7 +76,7 @@ def _with_steps_as_long(case: Case) -> Case:
     return replace(case, optimiser=replace(case.optimiser, lr=case.optimiser.lr * shorter))
 
 
-def _precision(precision: Precision) -> Callable[[Case], Case]:
+def _precision(precision: Precision) -> Callable[[Trained], Trained]:
     return lambda case: replace(case, precision=precision)
 
 

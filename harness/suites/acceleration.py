@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from itertools import product
 
-from harness.spec import Case, Precision, Selection, UsageError, contender, paper
+from harness.spec import Precision, Selection, Timed, UsageError, contender, paper
 
 BATCH_SIZE = 20  # as in Fig. 3
 STEPS = (10,)
@@ -22,7 +22,7 @@ FORMS: tuple[str, ...] = ("channels-last", "compiled")  # of `harness.adapter`, 
 CUDA_FORMS: tuple[str, ...] = ("cuda-graph",)  # where there is a GPU, and for our own engine too
 
 
-def cases(selection: Selection) -> tuple[Case, ...]:
+def cases(selection: Selection) -> tuple[Timed, ...]:
     """One case per network, data set, T, seed and contender; small networks first: rows come early.
 
     Raises UsageError for an unknown data set or network and for epochs or samples, NotationError
@@ -66,11 +66,11 @@ def _case(
     T: int,
     seed: int,
     form: Form,
-) -> Case:
+) -> Timed:
     framework, precision = form
     width = selection.width or Fraction(1)
     chosen = selection.network(scale, dataset, neunorm=selection.neunorm, width=width)
-    return Case(
+    return Timed(
         suite="acceleration",
         dataset=dataset,
         scale=chosen.scale,

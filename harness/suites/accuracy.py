@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.spec import ANN, BIN_US, Case, Reading, Selection
+from harness.spec import ANN, BIN_US, Reading, Selection, Trained
 from harness.suites.trained import Wish
 from harness.suites.trained import cases as trained
 
@@ -10,7 +10,7 @@ from harness.suites.trained import cases as trained
 LONGER = ((20, BIN_US), (10, 6 * BIN_US))
 
 
-def cases(selection: Selection) -> tuple[Case, ...]:
+def cases(selection: Selection) -> tuple[Trained, ...]:
     """N-MNIST (Table 3), DVS-CIFAR10 (4), CIFARNet and its ANN (5), AlexNet and its ANN (6).
 
     `--long` has N-MNIST over longer windows too: the first T bins are a sixth of a recording.

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from harness import baselines
+from harness import baselines, spec
 from harness.baselines.system import System
-from harness.spec import Beside, Case, Effort, Selection, Training, UsageError, Window, paper
+from harness.spec import Effort, Selection, Training, UsageError, Window, paper
 from harness.suites.trained import Size, size_of
 
 SHORTER = "--baselines, --datasets, --samples or --epochs"
@@ -25,7 +25,7 @@ class _Place:
     window: Window | None
 
 
-def cases(selection: Selection) -> tuple[Case, ...]:
+def cases(selection: Selection) -> tuple[spec.System, ...]:
     """Every system on its data sets and windows, all of one seed before the next seed.
 
     Quick runs have each once, as it was published. Raises UsageError for an unknown system or data
@@ -80,7 +80,7 @@ def _places(system: System, selection: Selection) -> Iterator[_Place]:
             yield _Place(system, dataset, window)
 
 
-def _cases(place: _Place, selection: Selection) -> Iterator[Case]:
+def _cases(place: _Place, selection: Selection) -> Iterator[spec.System]:
     system, settings = place.system, paper.settings(place.dataset)
     effort: Effort = "quick" if selection.quick else "paper" if selection.paper else "default"
     size = size_of(selection, place.dataset)
@@ -95,7 +95,7 @@ def _cases(place: _Place, selection: Selection) -> Iterator[Case]:
     )
     for seed in _seeds(system, selection, size):
         for T in selection.steps or (size.steps,):
-            yield Case(
+            yield spec.System(
                 suite="baselines",
                 dataset=place.dataset,
                 scale=name,
@@ -109,7 +109,8 @@ def _cases(place: _Place, selection: Selection) -> Iterator[Case]:
                 seed=seed,
                 optimiser=settings.optimiser,
                 training=training,
-                beside=Beside(effort, place.window),
+                effort=effort,
+                window=place.window,
             )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import product
 
-from harness.spec import ANN, Case, Selection, UsageError, paper
+from harness.spec import ANN, Selection, Timed, UsageError, paper
 
 FRAMEWORKS = ("reference",)  # what is counted is the function's, whoever computes it
 SHORTER = "--networks, --datasets or --width"
@@ -18,7 +18,7 @@ QUICK_WIDTH = Fraction(1, 8)
 QUICK_DATASETS = ("cifar10",)
 
 
-def cases(selection: Selection) -> tuple[Case, ...]:
+def cases(selection: Selection) -> tuple[Timed, ...]:
     """The networks of Table 1 on the three data sets with their initial weights, each beside the
     network of the same structure without spikes; small networks first. A network out of a file has
     its own weights.
@@ -42,14 +42,14 @@ def cases(selection: Selection) -> tuple[Case, ...]:
     return tuple(case for point in grid for case in _cases(selection, *point))
 
 
-def _cases(selection: Selection, scale: str, dataset: str, T: int, seed: int) -> Iterator[Case]:
+def _cases(selection: Selection, scale: str, dataset: str, T: int, seed: int) -> Iterator[Timed]:
     """A network as each framework has it, then without spikes."""
     width = selection.width or (QUICK_WIDTH if selection.quick else Fraction(1))
     chosen = selection.network(scale, dataset, neunorm=selection.neunorm, width=width)
     bare = replace(chosen.network, neunorm=None)
     usual = QUICK_BATCH_SIZE if selection.quick else BATCH_SIZE
     for framework in (*selection.frameworks, ANN):
-        yield Case(
+        yield Timed(
             suite="energy",
             dataset=dataset,
             scale=chosen.scale,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import get_args
 
-from harness.spec import Case, Reading, Selection
+from harness.spec import Reading, Selection, Trained
 from harness.suites.trained import Wish, named
 from harness.suites.trained import cases as trained
 
 READINGS: tuple[Reading | None, ...] = (None, *get_args(Reading))
 
 
-def cases(selection: Selection) -> tuple[Case, ...]:
+def cases(selection: Selection) -> tuple[Trained, ...]:
     """CIFARNet on CIFAR-10 with each; the same seeds and data for all three."""
     readings = READINGS if selection.neunorm is None else (None, selection.neunorm)
     wishes = [

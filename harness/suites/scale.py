@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from harness.spec import Case, Selection, paper
+from harness.spec import Selection, Trained, paper
 from harness.suites.trained import Wish, named
 from harness.suites.trained import cases as trained
 
 DATASETS = ("cifar10", "nmnist")
 
 
-def cases(selection: Selection) -> tuple[Case, ...]:
+def cases(selection: Selection) -> tuple[Trained, ...]:
     """The three scales on CIFAR-10 and N-MNIST."""
     wishes = [
         Wish(dataset, network, neunorm=selection.neunorm)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from harness.spec import Case, Selection
+from harness.spec import Selection, Trained
 from harness.suites.trained import Wish, named
 from harness.suites.trained import cases as trained
 
 STEPS = (1, 2, 4, 8)
 
 
-def cases(selection: Selection) -> tuple[Case, ...]:
+def cases(selection: Selection) -> tuple[Trained, ...]:
     """CIFARNet trained over each T, and each tested over all of them."""
     steps = selection.steps or STEPS
     datasets = selection.datasets or ("cifar10",)

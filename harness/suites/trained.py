@@ -11,10 +11,10 @@ from harness.spec import (
     BIN_US,
     SGD,
     Adam,
-    Case,
     Precision,
     Reading,
     Selection,
+    Trained,
     Training,
     UsageError,
     paper,
@@ -77,7 +77,7 @@ class Wish:
     bin_us: int = BIN_US
 
 
-def cases(suite: str, selection: Selection, wishes: list[Wish]) -> tuple[Case, ...]:
+def cases(suite: str, selection: Selection, wishes: list[Wish]) -> tuple[Trained, ...]:
     """The cases of a suite that trains, all wishes of one seed before the next seed.
 
     Raises UsageError for an unknown data set or network, for what only timing knows, and for the
@@ -115,7 +115,7 @@ def size_of(selection: Selection, dataset: str) -> Size:
     return STATIC if static else NMNIST if dataset == "nmnist" else EVENTS
 
 
-def _cases(suite: str, selection: Selection, wish: Wish) -> Iterator[Case]:
+def _cases(suite: str, selection: Selection, wish: Wish) -> Iterator[Trained]:
     size, settings = size_of(selection, wish.dataset), paper.settings(wish.dataset)
     dropout = settings.dropout if size.dropout is None else size.dropout
     width = selection.width or size.width
@@ -137,7 +137,7 @@ def _cases(suite: str, selection: Selection, wish: Wish) -> Iterator[Case]:
         optimiser = _scaled(optimiser, epochs / settings.epochs)
     frameworks = (wish.framework,) if wish.framework else selection.frameworks
     for seed, T, framework in product(selection.seeds or size.seeds, steps, frameworks):
-        yield Case(
+        yield Trained(
             suite=suite,
             dataset=wish.dataset,
             scale=chosen.scale,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psutil
 import torch
 
-from harness.spec import Case
+from harness.spec import Case, Timed
 
 # What a framework keeps of one neuron and step until the backward pass, as measured: 24 to 32.
 BYTES_PER_NEURON_STEP = 32
@@ -27,7 +27,8 @@ def family(pid: int) -> list[psutil.Process]:
 
 def weights_mib(case: Case) -> float:
     """What a network holds between iterations, about."""
-    copies = WEIGHT_COPIES if case.mode == "training" else 1
+    infers = isinstance(case, Timed) and case.mode == "inference"
+    copies = 1 if infers else WEIGHT_COPIES
     return copies * case.network.weights * 4 / 2**20
 
 

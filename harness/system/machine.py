@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import torch
@@ -14,6 +15,8 @@ from harness.spec import Case
 from harness.system import checkout
 from harness.system.facts import Machine, Moment
 from harness.system.version import VERSION
+
+C = TypeVar("C", bound=Case)
 
 # Set by users or by a cluster, and known to change how fast torch runs.
 SPEED_VARIABLES = (
@@ -100,7 +103,7 @@ def has_bf16(device: torch.device) -> bool:
     )
 
 
-def suited(cases: Iterable[Case]) -> tuple[Case, ...]:
+def suited(cases: Iterable[C]) -> tuple[C, ...]:
     """Without the cases in bf16 whose device has no instructions for it.
 
     There bf16 takes many times what float32 does, and most of a run's budget with it: it is

@@ -20,7 +20,7 @@ from harness.records.build import Failed, of_case, with_source
 from harness.records.identity import timing_key
 from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
 from harness.reference.precision import DTYPES
-from harness.spec import ANN, Case, Network
+from harness.spec import ANN, Case, Network, Timed
 from harness.system import footprint
 from harness.training import epoch, step
 from harness.training.runner import Trial, fails_alone
@@ -31,7 +31,7 @@ CALIBRATION_SAMPLES = 20  # the first of the batch
 Layers = tuple[LayerOperations, ...]
 
 
-def count(trial: Trial) -> bool:
+def count(trial: Trial[Timed]) -> bool:
     """Counts the operations of a network with its initial weights on a batch of test samples.
 
     Returns whether an earlier command had done it.

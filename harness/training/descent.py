@@ -24,7 +24,7 @@ from harness.datasets import digits
 from harness.datasets.batch import network_input
 from harness.reference.initialise import initialised
 from harness.reference.precision import DTYPES
-from harness.spec import Case, Precision, paper
+from harness.spec import Precision, Timed, paper
 from harness.training import step
 
 DATASET = "cifar10"  # whose settings and network it has
@@ -77,7 +77,7 @@ class Digits:
         for _ in range(TERMS.steps):
             yield torch.randint(len(self.labels), (TERMS.batch_size,), generator=generator)
 
-    def weights(self, case: Case) -> tuple[Tensor, ...]:
+    def weights(self, case: Timed) -> tuple[Tensor, ...]:
         """A seed's initial weights, in layer order, calibrated on its first batch."""
         few = self.images[next(self.draws(case.seed))]
         x = few.expand(case.T, *few.shape)
@@ -85,7 +85,7 @@ class Digits:
         return tuple(each.detach() for each in module.parameters())
 
 
-def case_of(timed: Case) -> Case:
+def case_of(timed: Timed) -> Timed:
     """What the contender of a timed case trains."""
     title, network = paper.network(TERMS.scale, DATASET, width=TERMS.width)
     channels = network.input_shape[0]
@@ -103,7 +103,7 @@ def case_of(timed: Case) -> Case:
     )
 
 
-def said(case: Case) -> str:
+def said(case: Timed) -> str:
     """What is trained, in words."""
     size = case.network.input_shape[-1]
     return (
@@ -120,12 +120,12 @@ class Pupil:
     captured: bool  # each of its trainings as one CUDA graph
 
     @classmethod
-    def of(cls, adapter: Adapter, case: Case) -> Pupil:
+    def of(cls, adapter: Adapter, case: Timed) -> Pupil:
         """The adapter's network, on the case's device. Raises what the adapter raises."""
         module = adapter.build(case.network).to(torch.device(case.device), DTYPES["fp32"])
         return cls(module.train(), isinstance(adapter, Variant) and adapter.captured)
 
-    def losses(self, case: Case, weights: Sequence[Tensor], given: Digits) -> list[float]:
+    def losses(self, case: Timed, weights: Sequence[Tensor], given: Digits) -> list[float]:
         """Trains anew from these weights, in the case's precision: the loss of each step."""
         device = torch.device(case.device)
         images, every = given.images.to(device), given.labels.to(device)
@@ -143,7 +143,7 @@ class Pupil:
             found.append(run().clone())  # what is captured writes all of them to one place
         return torch.stack(found).double().tolist()
 
-    def _iteration(self, case: Case, x: Tensor, labels: Tensor) -> Callable[[], Tensor]:
+    def _iteration(self, case: Timed, x: Tensor, labels: Tensor) -> Callable[[], Tensor]:
         """One step on what x and labels hold then: its loss."""
         optimise = step.optimiser(self.module.parameters(), case.optimiser)
         objective, precision = step.Objective(case.network.classes), case.precision

@@ -28,7 +28,7 @@ from harness.reference import coding
 from harness.reference.ann import initialised_ann
 from harness.reference.initialise import copy_parameters, hardly_firing
 from harness.reference.precision import DTYPES
-from harness.spec import ANN, DEAD_RATE, Case, Precision, UsageError
+from harness.spec import ANN, DEAD_RATE, Case, Precision, Trained, UsageError
 from harness.system import clock
 from harness.training import step
 from harness.training.checkpoint import Epoch
@@ -90,7 +90,7 @@ class DataSplits:
 class Learner:
     """A network in training."""
 
-    case: Case
+    case: Trained
     data: DataSplits  # on the case's device
     module: nn.Module
     optimiser: torch.optim.Optimizer
@@ -101,7 +101,7 @@ class Learner:
         return DTYPES[self.case.precision]
 
 
-def begin(case: Case, data: DataSplits, out: Path | None = None) -> Learner:
+def begin(case: Trained, data: DataSplits, out: Path | None = None) -> Learner:
     """The case's network with its initial weights; those that it names are in the result folder.
 
     Raises what its adapter raises, and UsageError where weights that it names are not there.
@@ -186,7 +186,7 @@ def _pass(learner: Learner, number: int, tell: Tell) -> _Pass:
             learner.optimiser,
             x,
             part.labels,
-            objective=step.Objective(case.network.classes, case.trained.loss),
+            objective=step.Objective(case.network.classes, case.training.loss),
             precision=case.precision,
         )
         gradients = [p.grad for p in learner.module.parameters() if p.grad is not None]
@@ -209,7 +209,7 @@ def _seed(seed: int, number: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def _as(raw: Tensor, case: Case, data: DataSplits, dtype: torch.dtype) -> Tensor:
+def _as(raw: Tensor, case: Trained, data: DataSplits, dtype: torch.dtype) -> Tensor:
     """Bytes as the network's input (T, B, C, H, W); a static image stays expanded."""
     x = network_input(raw, case.T, data.train.about.normal)
     return step.placed(x, dtype)
@@ -287,7 +287,7 @@ def activity(module: nn.Module, x: Tensor, precision: Precision) -> tuple[Activi
 
 
 def warnings_of(
-    case: Case, number: int, layers: Sequence[Activity], losses: Sequence[float]
+    case: Trained, number: int, layers: Sequence[Activity], losses: Sequence[float]
 ) -> Iterator[str]:
     """What is to be said of a network after that epoch, whose iterations had these losses."""
     remedy = "use --init calibrated" if case.initialisation != "calibrated" else "lower V_th"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import adapters
 from harness.adapter import Unsupported
@@ -18,6 +19,8 @@ from harness.records.build import Failed, Run, ended, of_case, stamped
 from harness.records.ledger import DOWNLOAD, Ledger
 from harness.spec import Access, Case, UsageError
 from harness.system import footprint
+
+C = TypeVar("C", bound=Case)
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,10 @@ class End:
 
 
 @dataclass(eq=False)
-class Trial:
+class Trial(Generic[C]):
     """A case that is being done, and what its rows say so far."""
 
-    case: Case
+    case: C
     ledger: Ledger
     access: Access
     run: Run
@@ -52,7 +55,7 @@ class Trial:
         self.ledger.keep(*map(stamped, rows))
 
 
-def do(case: Case, ledger: Ledger, access: Access, run: Run, work: Callable[[Trial], bool]) -> End:
+def do(case: C, ledger: Ledger, access: Access, run: Run, work: Callable[[Trial[C]], bool]) -> End:
     """Has `work` do the case; `work` says whether an earlier command had done it.
 
     Raises Busy where another process has the case, and UsageError where results cannot be written.

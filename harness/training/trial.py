@@ -30,7 +30,7 @@ from harness.records import (
 )
 from harness.records.build import Failed, of_case, with_source, with_test_source
 from harness.records.identity import EXAM, Software, training_identity, training_key
-from harness.spec import ANN, Case, UsageError
+from harness.spec import ANN, Case, Trained, UsageError
 from harness.system import footprint
 from harness.system.files import unwritable
 from harness.training import checkpoint, counting, epoch
@@ -46,7 +46,7 @@ COUNTED_SAMPLES = 500  # test samples, the first ones, on which operations are c
 _last: dict[tuple[datasets.Wanted, int | None], DataSplits] = {}
 
 
-def train(trial: Trial) -> bool:
+def train(trial: Trial[Trained]) -> bool:
     """Proves, trains and tests a network. Returns whether an earlier command had done it."""
     case = trial.case
     subject = subject_of(case)
@@ -71,7 +71,7 @@ def train(trial: Trial) -> bool:
     epochs = () if trial.access.fresh else _resumed(learner, path, identity)
     # it may have been killed after a checkpoint and before its row
     trial.keep(*(_epoch_row(row, each) for each in epochs))
-    last = case.trained.epochs
+    last = case.training.epochs
     for number in range(len(epochs) + 1, last + 1):
         what = f"{case.dataset} {case.scale} T={case.T} seed {case.seed}: epoch {number}/{last}"
 
@@ -91,8 +91,8 @@ def train(trial: Trial) -> bool:
 # data
 
 
-def _data(trial: Trial) -> DataSplits:
-    case, training = trial.case, trial.case.trained
+def _data(trial: Trial[Trained]) -> DataSplits:
+    case, training = trial.case, trial.case.training
     wanted = datasets.Wanted(
         case.dataset,
         max((case.T, *training.tested_at)),
@@ -148,9 +148,9 @@ def _with_data(row: Record, case: Case, data: DataSplits, software: Software) ->
 # what was done before
 
 
-def _is_done(trial: Trial, written: list[Row]) -> bool:
+def _is_done(trial: Trial[Trained], written: list[Row]) -> bool:
     """Whether the case has its result; that of another suite becomes its own rows too."""
-    case, training = trial.case, trial.case.trained
+    case, training = trial.case, trial.case.training
     by_suite: dict[str, list[Row]] = {}
     for row in written:
         by_suite.setdefault(row.suite, []).append(row)
@@ -180,14 +180,14 @@ def _is_done(trial: Trial, written: list[Row]) -> bool:
 def _resumed(learner: Learner, path: Path, identity: dict[str, str]) -> tuple[Epoch, ...]:
     """Goes on from the checkpoint at `path`: the epochs done; none where there is none."""
     with fails_alone():  # one damaged file
-        found = checkpoint.load(path, identity, learner.case.trained.epochs)
+        found = checkpoint.load(path, identity, learner.case.training.epochs)
         if found is None:
             return ()
         found.restore(path, learner.module, learner.optimiser)
     return found.epochs
 
 
-def _keep_weights_later(trial: Trial, path: Path, identity: dict[str, str]) -> None:
+def _keep_weights_later(trial: Trial[Trained], path: Path, identity: dict[str, str]) -> None:
     """Keeps the weights of a training that was done without, from its last checkpoint.
 
     Where that is not there any more, a warning says what to do.
@@ -200,8 +200,8 @@ def _keep_weights_later(trial: Trial, path: Path, identity: dict[str, str]) -> N
         return
     why = f"its checkpoint {path.name} is gone"
     try:
-        found = checkpoint.load(path, identity, case.trained.epochs)
-        if found is not None and len(found.epochs) == case.trained.epochs:
+        found = checkpoint.load(path, identity, case.training.epochs)
+        if found is not None and len(found.epochs) == case.training.epochs:
             sha256 = weights.keep(trial.out, weights.content(case.network, found.weights))
             if sha256 not in known:  # else the file alone was gone
                 trial.keep(replace(done[-1], kept_weights_sha256=sha256))
@@ -216,7 +216,7 @@ def _keep_weights_later(trial: Trial, path: Path, identity: dict[str, str]) -> N
 # the proof, before it is trained
 
 
-def _prove(trial: Trial, data: DataSplits) -> None:
+def _prove(trial: Trial[Trained], data: DataSplits) -> None:
     """Raises Failed where the adapter is not equal on this network. Once for all seeds."""
     case, row = trial.case, trial.row
     if case.framework == ANN:
@@ -230,7 +230,7 @@ def _prove(trial: Trial, data: DataSplits) -> None:
         raise Failed(reason, "not comparable")
 
 
-def _proved_before(trial: Trial) -> str | None:
+def _proved_before(trial: Trial[Trained]) -> str | None:
     """What certificates of the same adapter, network, data and machine say: why it is not equal, ""
     where it is. None where they are not all there. A seed has no part in a proof.
     """
@@ -256,7 +256,7 @@ def _what(case: Case) -> tuple[object, ...]:
     return case.framework, case.network, case.T, case.precision, case.device
 
 
-def _certify(trial: Trial, data: DataSplits) -> str:
+def _certify(trial: Trial[Trained], data: DataSplits) -> str:
     """Keeps the certificates as rows; why the adapter is not equal, "" where it is."""
     case = trial.case
     adapter = adapters.load(case.framework)
@@ -289,13 +289,13 @@ def _epoch_row(row: Record, each: Epoch) -> EpochRow:
     return EpochRow(**vars(row), **own)
 
 
-def _keep_results(trial: Trial, learner: Learner, epochs: tuple[Epoch, ...]) -> None:
+def _keep_results(trial: Trial[Trained], learner: Learner, epochs: tuple[Epoch, ...]) -> None:
     """Rows of what the trained network can do; the one that says it is done comes last."""
     case, row, data = trial.case, trial.row, learner.data
-    for T in case.trained.tested_at:
+    for T in case.training.tested_at:
         right = epoch.accuracy(learner, data.test, T)
         trial.keep(TestedRow(**vars(row), tested_T=T, test_accuracy=right))
-    if case.trained.confusion:
+    if case.training.confusion:
         found = epoch.confusion(learner, CONFUSION_SAMPLES)
         trial.keep(
             ConfusionRow(
