@@ -15,8 +15,9 @@ from rows import row
 from test_learning import case
 from test_schedule import case as timed_case
 
-from harness.analysis import status, verify
+from harness.analysis import status
 from harness.cli.here import key_now, lacks
+from harness.jobs import verify
 from harness.jobs.local import Local
 from harness.jobs.verify import Here, Sample
 from harness.records import EndedRow, EpochRow, Row, Store, TimedRow, TrainedRow
