@@ -454,18 +454,3 @@ def test_compiling_is_what_a_compiled_form_took_first_or_what_came_before() -> N
     assert found["norse:compiled"].compile_seconds == 30.0
     assert found["snntorch"].compile_seconds == 9.0
     assert isnan(found["fused"].compile_seconds) and found["fused"].warmup_seconds == 3.0
-
-
-def test_the_first_round_over_the_second_is_a_geometric_mean_over_cells() -> None:
-    rows: list[Row] = []
-    for scale, first in (("Small", 2.0), ("Large", 0.5)):
-        rows += rounds("floor", 1.0, scale=scale)
-        rows += timed("reference", first, 1.0, 3.0, scale=scale)
-    rows += timed("norse", 3.0, 2.0, 2.0, scale="Small")
-    rows += timed("snntorch", 3.0, scale="Small")  # one round
-    table = timings.first_round(frames(rows)).set_index("contender")
-    assert set(table.index) == {"floor", "reference", "norse"}
-    assert table.loc["reference", "first_over_second"] == pytest.approx(1.0)
-    assert table.loc["reference", "n"] == 2
-    assert table.loc["norse", "first_over_second"] == pytest.approx(1.5)
-    assert {"contender", "low", "n"} <= set(timings.first_round(frames([])).columns)

@@ -13,7 +13,7 @@ docs/energy.md has it in words.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from math import ceil, log2, nan, prod
 from statistics import fmean
@@ -23,7 +23,6 @@ import pandas as pd
 from harness.analysis.frame import Frame, Frames, each_of
 from harness.analysis.statistics import Mean, share
 from harness.analysis.trainings import FLAGS, reading, rows_of, trainings
-from harness.analysis.words import data_in_full
 from harness.spec import ANN, Case, Stage, Trained, paper
 from harness.spec.fanout import dense
 
@@ -217,88 +216,29 @@ def off_chip(layers: Sequence[LayerMeans]) -> float:
     return sum(each.stage.weights for each in layers) * WEIGHT_BITS * DRAM
 
 
-@dataclass(frozen=True)
-class Way:
-    """One way to say what an inference costs: its part of the table, and what to mind."""
-
-    name: str
-    caveat: str
-    columns: tuple[str, ...]  # beside those of all ways, as the table has them
-
-
-COUNTED, MEMORY = "counted", "with memory"
-WAYS = (
-    Way(
-        COUNTED,
-        "Synaptic operations, borders exact, times Horowitz's 45 nm energies (float32 4.6 and 0.9 "
-        "pJ, int8 0.23 and 0.03): no memory, no neuron's update, no control. By value: what a pool "
-        "or NeuNorm made is multiplied (NeuroBench's rule); folded: spikes behind a pool are "
-        "accumulated one by one. The first layer and the ANN multiply.",
-        (
-            *("spike_rate", "spikes_per_synapse", "macs_millions", "acs_millions"),
-            *("folded_macs_millions", "folded_acs_millions", "counted_uj_float32"),
-            *("counted_uj_float32_folded", "counted_uj_int8", "counted_uj_int8_folded"),
-            *("ann_counted_uj_float32", "ann_counted_uj_int8"),
-        ),
-    ),
-    Way(
-        MEMORY,
-        "A model: 8-bit weights, 16-bit potentials, Horowitz's memories (10, 20, 100 pJ for 64 "
-        "bits of 8 KiB, 32 KiB, 1 MiB); no operation shares a weight that is read. The ANN has "
-        "activations of ceil(log2(T + 1)) bits. break even: the spike rate below which the "
-        "spiking network takes less, against an ANN that multiplies by zeros, and one that skips "
-        "them, as its own weights leave them. Published: 5.7 % at T = 5 (arXiv 2409.08290v4).",
-        (
-            *("spike_rate", "memory_uj", "memory_uj_arithmetic", "memory_uj_weights"),
-            *("memory_uj_states", "memory_uj_activations", "ann_bits", "ann_memory_uj"),
-            *("ann_memory_uj_skipping", "break_even", "break_even_skipping", "side"),
-            "off_chip_uj",
-        ),
-    ),
-)
-_FRONT = ("dataset", "scale", "framework", "neunorm", "T", "width", "weights")
 COLUMNS = (
-    *("suite", *_FRONT, "accuracy", "spike_rate", "spikes_per_synapse", "neuron_updates_millions"),
-    *(*WAYS[0].columns[2:], *WAYS[1].columns[1:], "samples", "n", "device", "precision", "network"),
-    *("data_source", *FLAGS),
+    *("suite", "dataset", "scale", "framework", "neunorm", "T", "width", "weights", "accuracy"),
+    *("spike_rate", "spikes_per_synapse", "neuron_updates_millions"),
+    # counted. By value: what a pool or NeuNorm made is multiplied (NeuroBench's rule); folded:
+    # spikes behind a pool are accumulated one by one. The first layer and the ANN multiply.
+    *("macs_millions", "acs_millions", "folded_macs_millions", "folded_acs_millions"),
+    *("counted_uj_float32", "counted_uj_float32_folded", "counted_uj_int8"),
+    *("counted_uj_int8_folded", "ann_counted_uj_float32", "ann_counted_uj_int8"),
+    # with memory. break_even: the spike rate below which the spiking network takes less, against an
+    # ANN that multiplies by zeros, and one that skips them, as its own weights leave them.
+    *("memory_uj", "memory_uj_arithmetic", "memory_uj_weights", "memory_uj_states"),
+    *("memory_uj_activations", "ann_bits", "ann_memory_uj", "ann_memory_uj_skipping"),
+    *("break_even", "break_even_skipping", "side", "off_chip_uj"),
+    *("samples", "n", "device", "precision", "network", "data_source", *FLAGS),
 )
 # Whose trained networks are counted; a training of one of them may be one of another too.
 TRAINED = ("timesteps", "scale", "neunorm", "accuracy")
-
-
-def part(table: Frame, way: Way) -> Frame:
-    """The columns of one way; the ANN's numbers with memory stand beside the spiking network's."""
-    shown = table[(table["framework"] != ANN) | (way.name != MEMORY)]
-    return shown[[*_FRONT, *way.columns, "samples", "data_source", *FLAGS]]
 
 
 def energy(frames: Frames) -> Frame:
     """One line a network that was counted: the columns of both ways, of one sample."""
     found = list(_inferences(frames))
     return pd.DataFrame([_line(each, found) for each in found], columns=list(COLUMNS))
-
-
-def accuracy_against_energy(frames: Frames) -> Frame:
-    """The spiking networks that were trained over T and over scale, in their order.
-
-    `data` is what each was trained on, `samples` how many; `microjoules` counted by value, float32.
-    """
-    points = [
-        {
-            "suite": each.case.suite,
-            "data": data_in_full(each.case.dataset, each.source, each.flags["substitute"]),
-            "samples": each.rows["train_samples"].iloc[-1],
-            "scale": each.case.scale,
-            "neunorm": reading(each.case),
-            "T": each.case.T,
-            **dict(zip(("accuracy", "low", "high", "n"), astuple(each.accuracy), strict=True)),
-            "microjoules": _by_value(each).microjoules(FLOAT32),
-        }
-        for each in _inferences(frames)
-        if each.accuracy and not each.is_ann and each.case.suite in ("timesteps", "scale")
-    ]
-    names = ("suite", "data", "samples", "scale", "neunorm", "T", "accuracy", "low", "high", "n")
-    return pd.DataFrame(points, columns=[*names, "microjoules"])
 
 
 @dataclass(frozen=True)
@@ -420,48 +360,34 @@ def _line(each: _Inference, among: Sequence[_Inference]) -> dict[str, object]:
     }
 
 
-@dataclass(frozen=True)
-class Operations:
-    """Of one sample in all layers."""
-
-    macs: float
-    acs: float
-
-    def microjoules(self, arithmetic: Arithmetic) -> float:
-        """At the energies of that arithmetic."""
-        return (self.macs * arithmetic.mac + self.acs * arithmetic.ac) / MILLION
-
-
-def _by_value(each: _Inference) -> Operations:
-    """What a pool or NeuNorm made is multiplied."""
-    products = [layer for layer in each.layers if each.is_ann or layer.by_value_is_product]
-    macs = sum(layer.operations for layer in products)
-    return Operations(macs, sum(layer.operations for layer in each.layers) - macs)
-
-
 def _counted(each: _Inference) -> dict[str, object]:
-    layers, value = each.layers, _by_value(each)
-    # spikes behind a pool are accumulated one by one
-    folded = Operations(
-        *(sum(getattr(of, n) for of in layers) for n in ("multiplies", "accumulates"))
-    )
+    layers = each.layers
+    products = [layer for layer in layers if each.is_ann or layer.by_value_is_product]
+    macs = sum(layer.operations for layer in products)
+    acs = sum(layer.operations for layer in layers) - macs
+    folded_macs = sum(layer.multiplies for layer in layers)
+    folded_acs = sum(layer.accumulates for layer in layers)
     synapses = sum(dense(layer.stage) for layer in layers[1:])
+    whole = sum(dense(layer.stage) for layer in layers)
     steps = 0 if each.is_ann else each.case.T
-    whole = Operations(sum(dense(layer.stage) for layer in layers), 0.0)
+
+    def microjoules(of: Arithmetic, macs: float, acs: float) -> float:
+        return (macs * of.mac + acs * of.ac) / MILLION
+
     return {
-        "spikes_per_synapse": folded.acs / synapses if synapses and steps else nan,
+        "spikes_per_synapse": folded_acs / synapses if synapses and steps else nan,
         "neuron_updates_millions": steps * sum(of.stage.neurons for of in layers) / MILLION,
-        "macs_millions": value.macs / MILLION,
-        "acs_millions": value.acs / MILLION,
-        "folded_macs_millions": folded.macs / MILLION,
-        "folded_acs_millions": folded.acs / MILLION,
-        "counted_uj_float32": value.microjoules(FLOAT32),
-        "counted_uj_float32_folded": folded.microjoules(FLOAT32),
-        "counted_uj_int8": value.microjoules(INT8),
-        "counted_uj_int8_folded": folded.microjoules(INT8),
+        "macs_millions": macs / MILLION,
+        "acs_millions": acs / MILLION,
+        "folded_macs_millions": folded_macs / MILLION,
+        "folded_acs_millions": folded_acs / MILLION,
+        "counted_uj_float32": microjoules(FLOAT32, macs, acs),
+        "counted_uj_float32_folded": microjoules(FLOAT32, folded_macs, folded_acs),
+        "counted_uj_int8": microjoules(INT8, macs, acs),
+        "counted_uj_int8_folded": microjoules(INT8, folded_macs, folded_acs),
         # every input of it multiplied, zero or not; its own line counts what is not zero
-        "ann_counted_uj_float32": whole.microjoules(FLOAT32),
-        "ann_counted_uj_int8": whole.microjoules(INT8),
+        "ann_counted_uj_float32": microjoules(FLOAT32, whole, 0.0),
+        "ann_counted_uj_int8": microjoules(INT8, whole, 0.0),
     }
 
 

@@ -301,18 +301,6 @@ def _lacking_rounds(line: Mapping[str, Any], noise: Ratio | None) -> Iterator[st
         )
 
 
-def first_round(frames: Frames) -> Frame:
-    """Of each contender the seconds of the first round over the second: the geometric mean over
-    cells with its interval, and their number. Far from 1, its warm-up is in its figures.
-    """
-    key = ["machine", "protocol", "name"]
-    groups = lines(frames).dropna(subset="first_over_second").groupby(key, sort=False)
-    means = {of: ratios.mean([*each]) for of, each in groups["first_over_second"]}
-    content = [(*of, each.value, each.low, each.high, each.rounds) for of, each in means.items()]
-    names = ["machine", "protocol", "contender", "first_over_second", "low", "high", "n"]
-    return pd.DataFrame(content, columns=names)
-
-
 @dataclass(frozen=True)
 class _Proofs:
     """What exams and audits say of each entry, by its number."""
