@@ -14,19 +14,14 @@ from torch.nn import functional
 
 from harness.analysis import energy, tables
 from harness.analysis.energy import (
-    COUNTED,
-    MEMORY,
     LayerMeans,
     Spiking,
-    accuracy_against_energy,
     bit_price,
     quantised_mac,
 )
-from harness.analysis.frame import each_of, frames
 from harness.records import OperationsRow, Row, TrainedRow
 from harness.records.reading import parse
 from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
-from harness.report.shown import shown
 from harness.spec import ANN, LIF, Case, Network, NeuNorm
 from harness.spec.fanout import dense, reach
 
@@ -262,14 +257,6 @@ def test_the_line_says_on_which_side_of_the_break_even_it_is() -> None:
     assert pd.isna(alone["break_even_skipping"]) and alone["side"].endswith("against an ANN")
 
 
-def test_the_two_ways_share_no_figure_and_each_has_its_caveat() -> None:
-    named = [set(way.columns) - {"spike_rate"} for way in energy.WAYS]
-    assert [way.name for way in energy.WAYS] == [COUNTED, MEMORY]
-    assert not named[0] & named[1]
-    assert tables.TABLES["energy"]([]).empty
-    assert shown("energy", tables.TABLES["energy"](rows())).tables
-
-
 def test_of_a_network_that_was_counted_anew_the_later_rows_count() -> None:
     again = row(OperationsRow, CASE, key="a", data_source="photographs", counted_samples=40)
     made = tables.TABLES["energy"]([*rows(), again])
@@ -292,13 +279,12 @@ def trained_rows() -> list[Row]:
     return found
 
 
-def test_trained_networks_stand_with_their_accuracy_against_energy() -> None:
-    few, many = each_of(accuracy_against_energy(frames(trained_rows())))
-    assert (few.T, many.T, few.n) == (2, 4, 2)
-    assert few.accuracy == pytest.approx(0.45)
-    assert many.microjoules == pytest.approx(2 * few.microjoules) and few.microjoules > 0
+def test_trained_networks_stand_with_their_accuracy_and_energy() -> None:
     made = tables.TABLES["energy"](trained_rows())
     assert set(made["weights"]) == {"trained"} and list(made["accuracy"]) == [0.45, 0.45]
+    assert list(made["T"]) == [2, 4] and list(made["n"]) == [2, 2]
+    few, many = made["counted_uj_float32"]
+    assert many == pytest.approx(2 * few) and few > 0
 
 
 def test_a_row_without_an_entry_for_each_layer_is_damaged() -> None:

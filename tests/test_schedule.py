@@ -214,7 +214,7 @@ def test_a_marked_variant_is_timed_and_marked(tmp_path: Path) -> None:
     timed = of(rows, IterationRow, framework="planted", variant="marked")
     assert timed
     assert all(row.deviations == "another decay" for row in timed)
-    table = tables.acceleration(rows)
+    table = tables.TABLES["acceleration"](rows)
     marked = table[table["framework"] == "planted"].iloc[0]
     assert marked["certificate"] == "not the paper's function"
     assert marked.isna()["rank"]
@@ -341,7 +341,7 @@ def test_inference_is_timed_apart(tmp_path: Path) -> None:
     for mode in ("inference", "training"):
         run(tmp_path, case("reference", mode=mode))
     rows = rows_in(tmp_path)
-    table = tables.acceleration(rows)
+    table = tables.TABLES["acceleration"](rows)
     assert sorted(table["mode"]) == ["inference"] * 2 + ["training"] * 2
     assert all(line["rounds"] > 0 for line in table.to_dict("records"))
     assert {row.mode for row in of(rows, MemoryRow)} == {"inference", "training"}

@@ -13,7 +13,6 @@ from harness.analysis.frame import Frames, frames
 from harness.analysis.paper_tables import baselines, paper_table
 from harness.analysis.trainings import ablations, accuracy, neunorm, scale, timesteps
 from harness.records import Row
-from harness.speed.ratios import Ratio
 
 # With what a page needs beside the columns of a table.
 FULL: dict[str, Callable[[Frames], pd.DataFrame]] = {
@@ -49,13 +48,3 @@ SUITES_OF = {str(number): ("accuracy", "baselines") for number in (3, 4, 5, 6)}
 def suites_of(name: str) -> tuple[str, ...]:
     """The suites whose rows a table is made of."""
     return SUITES_OF.get(name, (name,))
-
-
-def noise_of(rows: Iterable[Row]) -> Ratio | None:
-    """The A/A ratio of the rows of one run."""
-    return next(iter(timings.noise(frames(rows)).values()), None)
-
-
-def acceleration(rows: Frames | Iterable[Row]) -> pd.DataFrame:
-    """Fig. 3 as a table."""
-    return TABLES["acceleration"](rows)

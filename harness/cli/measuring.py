@@ -154,7 +154,7 @@ def _counted(cases: tuple[Case, ...]) -> str:
 
 def say_noise(rows: list[Row]) -> None:
     """The A/A of what this run timed, and whether it may rank anybody."""
-    noise = tables.noise_of(rows)
+    noise = next(iter(timings.noise(frames(rows)).values()), None)
     if noise is None:
         return
     out.print(

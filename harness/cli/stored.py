@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,9 +25,8 @@ def rows_of(folder: Path, suite: str) -> list[Row]:
     name_damage(damaged)
     if not rows:
         raise without_rows(folder, suite)
-    from harness.analysis.groups import machines
-
-    places = [str(place) for place in machines(rows) if place.cpu]
+    counts = Counter(row.place for row in rows if row.cpu)
+    places = [str(place) for place, _ in counts.most_common()]
     if len(places) > 1:  # their times do not compare
         err.print(f"rows of {len(places)} machines, each shown by itself: {'; '.join(places)}")
     return rows

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 
 import pandas as pd
 
-from harness.analysis import tables
+from harness.analysis import tables, timings
 from harness.analysis.claims import table as verdict_table
 from harness.analysis.claims import verdicts
-from harness.analysis.frame import frames
-from harness.analysis.groups import machines
+from harness.analysis.frame import Frames, frames, machines
 from harness.records import Row
 from harness.report.folders import read
 from harness.report.provenance import failures
@@ -44,10 +44,15 @@ class Results:
         said = ", ".join(f"{suite} {n:,}" for suite, n in counts.items())
         return f"Results({len(self.rows):,} rows: {said})"
 
+    @cached_property
+    def frames(self) -> Frames:
+        """The rows as DataFrames, one a kind, as all tables are made of them."""
+        return frames(self.rows)
+
     @property
     def machines(self) -> tuple[str, ...]:
         """The machines that the rows were measured on, that with most rows first."""
-        return tuple(map(str, machines(self.rows)))
+        return tuple(machines(self.frames["all"]))
 
     def table(self, name: int | str) -> pd.DataFrame:
         """A table by its name: 3 to 6 are the paper's, "scale" is the suite's.
@@ -60,11 +65,16 @@ class Results:
         suites = tables.suites_of(known)
         if not any(row.suite in suites for row in self.rows):
             raise UsageError(f"no rows of {suites[0]}: first harness.run(suite={suites[0]!r})")
-        return tables.TABLES[known](self.rows)
+        return tables.TABLES[known](self.frames)
 
-    def acceleration(self) -> pd.DataFrame:
-        """Fig. 3: who takes how long, in seconds and against the floor."""
-        return self.table("acceleration")
+    def acceleration(self, *, latest: bool = False) -> pd.DataFrame:
+        """Fig. 3: who takes how long, in seconds and against the floor.
+
+        `latest`: one line a contender, of each cell the last run that has most of them.
+        """
+        if not latest:
+            return self.table("acceleration")
+        return tables.plain(timings.latest(timings.lines(self.frames)))
 
     def timesteps(self) -> pd.DataFrame:
         """Fig. 5: accuracy against T."""
@@ -96,8 +106,8 @@ class Results:
 
     def verdicts(self) -> pd.DataFrame:
         """Each claim with its verdict and the effects that decide it, one line an effect."""
-        return verdict_table(verdicts(self.rows))
+        return verdict_table(verdicts(self.frames))
 
     def failed(self) -> pd.DataFrame:
         """The cases that came to nothing and what was warned of, each with its reason."""
-        return failures(frames(self.rows))
+        return failures(self.frames)
