@@ -23,14 +23,6 @@ def data_name(dataset: str, *, substitute: bool, simulated: bool = False) -> str
     return f"simulated {title}" if simulated else title
 
 
-def data_in_full(dataset: str, source: str, substitute: bool) -> str:
-    """The data with their source: "scikit-learn's digits in CIFAR-10's shape"."""
-    title = paper.settings(dataset).title
-    if substitute:
-        return f"{source} in {title}'s shape"
-    return source if source.startswith(title) else f"{title}: {source}" if source else title
-
-
 def steps_in_words(case: Trained) -> str:
     """T; of events with the width of a bin, since both decide how much of a recording is seen."""
     if paper.settings(case.dataset).static:
