@@ -123,8 +123,6 @@ class Owner:
     def __init__(self) -> None:
         self.said: list[float] = []
 
-    def attempt(self, case: Case, patience: float = 0.0) -> None: ...
-
     def say(self, fraction: float, doing: str) -> None:
         self.said.append(fraction)
 

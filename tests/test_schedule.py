@@ -124,8 +124,6 @@ class Owner:
         self.fractions: list[float] = []
         self.said: list[str] = []
 
-    def attempt(self, case: Case, patience: float = 0.0) -> None: ...
-
     def say(self, fraction: float, doing: str) -> None:
         self.fractions.append(fraction)
         self.said.append(doing)

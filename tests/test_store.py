@@ -30,7 +30,7 @@ from harness.records import (
     TrainedRow,
 )
 from harness.records.ledger import Busy, Ledger
-from harness.spec import Case, UsageError
+from harness.spec import UsageError
 
 WRITER = """
 import sys
@@ -100,9 +100,6 @@ def test_a_full_disk_ends_with_one_sentence_and_a_store_that_still_reads(tmp_pat
 
 class Nobody:
     """An owner who is not there."""
-
-    def attempt(self, case: Case, patience: float = 0.0) -> None:
-        return
 
     def say(self, fraction: float, doing: str) -> None:
         return

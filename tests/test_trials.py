@@ -60,9 +60,6 @@ class Owner:
     def __init__(self) -> None:
         self.said: list[float] = []
 
-    def attempt(self, case: Case, patience: float = 0.0) -> None:
-        return
-
     def say(self, fraction: float, doing: str) -> None:
         assert doing and 0 <= fraction <= 1
         self.said.append(fraction)

@@ -116,7 +116,10 @@ def run(
     options.one_preset(quick=quick, long=long, paper=paper)
     experiment = _experiment(suite, budget, baselines, long=long)
     read = files.named(networks, suite, keep_weights=keep_weights)
-    _warm(executor, device)
+    if experiment.trains and executor == "local" and device != "cuda":
+        from harness.system import child
+
+        child.warm()
     from harness import jobs
     from harness.cli import measuring
 
@@ -154,13 +157,6 @@ def run(
     asked = measuring.Asked(framework=frameworks is not None, precision=precision is not None)
     timed = tuple(case for case in cases if isinstance(case, Timed))
     measuring.measure(timed, where, chosen, spending, asked)
-
-
-def _warm(executor: str, device: Device) -> None:
-    if executor == "local" and device != "cuda":
-        from harness.system import child
-
-        child.warm()
 
 
 def _fetch(download: bool | None, *, quick: bool) -> bool | None:

@@ -19,7 +19,7 @@ from harness.jobs import CellResult, TrialResult
 from harness.proof.subject import NOTHING_KNOWN
 from harness.records import EndedRow, Row, Store
 from harness.records.build import Run, ended, new_run, of_case, stamped
-from harness.records.ledger import Busy, Ledger
+from harness.records.ledger import DOWNLOAD, Busy, Ledger
 from harness.records.manifest import Manifest
 from harness.spec import Access, Budget, Case, Say, System, Timed, Trained, UsageError
 from harness.speed import schedule
@@ -149,23 +149,12 @@ class Owner:
 
     told: Say
 
-    def attempt(self, case: Case, patience: float = 0.0) -> None:
-        """Of no use in the command's own process."""
-
     def say(self, fraction: float, doing: str) -> None:
         """It goes on as it is."""
         self.told(fraction, doing)
 
 
 # What follows runs in a child.
-
-
-class _OwnerOfChild:
-    def attempt(self, case: Case, patience: float = 0.0) -> None:
-        tell(0.0, f"{case.dataset} {case.scale} {case.framework}", patience=patience)
-
-    def say(self, fraction: float, doing: str) -> None:
-        tell(fraction, doing)
 
 
 @dataclass(frozen=True)
@@ -183,7 +172,10 @@ def trial_in_child(given: Given, case: Case, patient: bool) -> End:
     """One case to its end; its rows go to the folder."""
     facts.remember(*given.facts)
     store, access = Store(given.out), given.access
-    ledger = Ledger(store, _OwnerOfChild(), access.fresh, (given.run,), patient)
+    ledger = Ledger(store, Owner(tell), access.fresh, (given.run,), patient)
+    # fetching a data set may take long, and says nothing
+    patience = DOWNLOAD if case.dataset in access.download else 0.0
+    tell(0.0, f"{case.dataset} {case.scale} {case.framework}", patience=patience)
     try:
         return trial(case, ledger, access, Run(given.run, given.machine, allocator.keep()))
     finally:

@@ -22,7 +22,6 @@ from harness.records.record import (
     TransferRow,
 )
 from harness.records.store import Store
-from harness.spec import Case
 from harness.system.files import unwritable
 
 LOOK = 1.0  # seconds between two looks whether a case is free
@@ -31,14 +30,6 @@ DOWNLOAD = 6 * 3600.0  # seconds that a data set may take to arrive
 
 class Owner(Protocol):
     """Who asked for the work, and ends it where it hangs."""
-
-    def attempt(self, case: Case, patience: float = 0.0) -> None:
-        """Says what comes next: where the process dies or hangs in it, that is whose failure.
-
-        A case that is none of the work's own (the floor) is its cell's. `patience`: seconds that it
-        may take without a word, where that is more than usual.
-        """
-        ...
 
     def say(self, fraction: float, doing: str) -> None:
         """Says how far the work is; it is a sign of life too."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
 from math import inf
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple, TypeVar, TypeVarTuple, Unpack
+from typing import Any, NamedTuple, TypeVar, TypeVarTuple
 
 import psutil
 import torch
@@ -243,7 +243,7 @@ class Process:
             self.end()
             raise
 
-    def call(self, method: Callable[[Subject, Unpack[Args]], R], *given: *Args) -> R:
+    def call(self, method: Callable[[Subject, *Args], R], *given: *Args) -> R:
         """Has it do something, and stops it again. Raises Failed."""
         self.child.cont()
         return self._call(self.silence, work, method, *given)

@@ -21,7 +21,7 @@ from harness.speed.cell import Cell
 from harness.speed.contender import Host
 from harness.speed.descents import descend
 from harness.system import clock, footprint
-from harness.system.child import preload
+from harness.system.child import preload, warm
 
 PAPER_ROUNDS = 10  # where no budget is set
 MOST_ROUNDS = 20  # of a cell whose ratios are not known
@@ -62,6 +62,7 @@ def run(
     """
     frameworks = {case.framework.partition(":")[0] for case in cases}
     preload(*(f"adapters.{each}" for each in facts.preloadable(frameworks & {*adapters.names()})))
+    warm(cases[0].device)  # while the first batch is read
     ready = [
         Cell(cell, group, at, ledger, access, host or Host(), budget.seconds)
         for cell, group in cells(cases).items()

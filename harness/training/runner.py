@@ -16,7 +16,7 @@ from harness.adapter import Unsupported
 from harness.proof.subject import NOTHING_KNOWN
 from harness.records import Record, Row
 from harness.records.build import Failed, Run, ended, of_case, stamped
-from harness.records.ledger import DOWNLOAD, Ledger
+from harness.records.ledger import Ledger
 from harness.spec import Access, Case, UsageError
 from harness.system import footprint
 
@@ -61,7 +61,6 @@ def do(case: C, ledger: Ledger, access: Access, run: Run, work: Callable[[Trial[
     Raises Busy where another process has the case, and UsageError where results cannot be written.
     """
     trial = Trial(case, ledger, access, run, of_case(case, run, NOTHING_KNOWN))
-    ledger.owner.attempt(case, DOWNLOAD if case.dataset in access.download else 0.0)
     try:
         return End(trial.row.key, before=work(trial))
     except adapters.Missing as error:
