@@ -34,7 +34,7 @@ from harness.records import (
 from harness.records.build import Run, new_run
 from harness.records.ledger import Ledger
 from harness.reference.network import ReferenceNetwork
-from harness.spec import Access, Budget, Case, Network, Timed, UsageError, paper
+from harness.spec import Access, Budget, Network, Timed, UsageError, paper
 from harness.speed import cell, memory, schedule
 from harness.speed.contender import Host
 from harness.speed.schedule import Measured, Schedule
