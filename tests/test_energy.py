@@ -14,8 +14,6 @@ from torch.nn import functional
 
 from harness.analysis import energy, tables
 from harness.analysis.energy import (
-    LayerMeans,
-    Spiking,
     bit_price,
     quantised_mac,
 )
@@ -154,22 +152,15 @@ def test_without_spikes_all_that_is_not_zero_is_multiplied_once() -> None:
     assert second == LayerOperations(0, 1, 12, 0, 12)
 
 
-def means(of: Network, **counts: tuple[float, ...]) -> list[LayerMeans]:
-    zeros = (0.0,) * len(of.stages)
-    names = ("sent", "spikes", "events", "operations", "accumulates", "multiplies")
-    columns = [counts.get(name, zeros) for name in names]
-    befores = (None, *of.stages[:-1])
-    return [LayerMeans(*each) for each in zip(of.stages, befores, *columns, strict=True)]
-
-
-SMALL = means(
+SMALL = energy.layers_of(
     network("1C3(Encoding)-Voting"),
-    sent=(0, 3),
-    spikes=(3, 1),
-    events=(16, 3),
-    operations=(100, 6),
-    accumulates=(0, 6),
-    multiplies=(100, 0),
+    {
+        "spikes": (3, 1),
+        "events": (16, 3),
+        "operations": (100, 6),
+        "accumulates": (0, 6),
+        "multiplies": (100, 0),
+    },
 )
 
 
@@ -179,19 +170,20 @@ def test_a_bit_costs_what_the_smallest_memory_takes_that_holds_all() -> None:
 
 
 def test_the_spiking_network_with_memory_is_what_one_adds_up_by_hand() -> None:
-    ours = energy.spiking(SMALL, T=2, static=True)
+    spent = energy.spiking(SMALL, T=2, static=True)
+    fixed, by_spikes = spent.loc["fixed"], spent.loc["by_spikes"]
     bit = 10 / 64  # all of it fits into 8 KiB
     # 18 neurons updated, read and written at two steps; the image's current kept, read twice
     states = 2 * 2 * 18 * 16 * bit + 3 * 16 * 16 * bit
-    assert ours.fixed.states == pytest.approx(states)
-    assert ours.fixed.arithmetic == pytest.approx((100 + 2 * 18) * 0.23)
-    assert ours.fixed.weights == pytest.approx(100 * 8 * bit)
-    assert ours.fixed.activations == pytest.approx(16 * 8 * bit)
+    assert fixed.states == pytest.approx(states)
+    assert fixed.arithmetic == pytest.approx((100 + 2 * 18) * 0.23)
+    assert fixed.weights == pytest.approx(100 * 8 * bit)
+    assert fixed.activations == pytest.approx(16 * 8 * bit)
     # three spikes to two voting neurons, from one of sixteen: four bits, written and read
-    assert ours.by_spikes.arithmetic == pytest.approx(6 * 0.03)
-    assert ours.by_spikes.weights == pytest.approx(6 * 8 * bit)
-    assert ours.by_spikes.activations == pytest.approx(2 * 3 * 4 * bit)
-    assert ours.whole.total == pytest.approx(476.28 + 11.43)
+    assert by_spikes.arithmetic == pytest.approx(6 * 0.03)
+    assert by_spikes.weights == pytest.approx(6 * 8 * bit)
+    assert by_spikes.activations == pytest.approx(2 * 3 * 4 * bit)
+    assert spent.sum().sum() == pytest.approx(476.28 + 11.43)
 
 
 def test_the_network_without_spikes_has_as_many_values_as_steps_count() -> None:
@@ -200,21 +192,20 @@ def test_the_network_without_spikes_has_as_many_values_as_steps_count() -> None:
     ]
     assert quantised_mac(8) == pytest.approx(0.23) and quantised_mac(2) == pytest.approx(0.08)
     whole = energy.quantised(SMALL, 2, skips=False)
-    assert whole.total == pytest.approx(23 + 125 + 20 + 32 * 0.08 + 40 + 10)
-    assert energy.quantised(SMALL, 2, skips=True).total < whole.total
+    assert whole == pytest.approx(23 + 125 + 20 + 32 * 0.08 + 40 + 10)
+    assert energy.quantised(SMALL, 2, skips=True) < whole
 
 
 def test_at_the_break_even_both_take_as_much() -> None:
     ours = energy.spiking(SMALL, T=2, static=True)
-    rival = ours.fixed.total + 40.0
-    even = ours.factor(rival)
-    assert ours.fixed.total + even * ours.by_spikes.total == pytest.approx(rival)
-    scaled = [
-        replace(each, sent=even * each.sent, accumulates=even * each.accumulates) for each in SMALL
-    ]
-    assert energy.spiking(scaled, T=2, static=True).whole.total == pytest.approx(rival)
-    assert ours.factor(ours.fixed.total - 1) == 0  # no rate is low enough
-    assert Spiking(ours.fixed, energy.Moved()).factor(rival) == 0
+    fixed, by_spikes = ours.sum(axis=1)
+    rival = fixed + 40.0
+    even = energy.factor(ours, rival)
+    assert fixed + even * by_spikes == pytest.approx(rival)
+    fewer = SMALL.assign(sent=even * SMALL["sent"], accumulates=even * SMALL["accumulates"])
+    assert energy.spiking(fewer, T=2, static=True).sum().sum() == pytest.approx(rival)
+    assert energy.factor(ours, fixed - 1) == 0  # no rate is low enough
+    assert energy.factor(ours.assign(**dict.fromkeys(ours.columns, 0.0)), rival) == 0
 
 
 CASE = timed_case(suite="energy", mode="inference")

@@ -12,8 +12,8 @@ docs/energy.md has it in words.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil, log2, nan, prod
 from statistics import fmean
@@ -23,7 +23,7 @@ import pandas as pd
 from harness.analysis.frame import Frame, Frames, each_of
 from harness.analysis.statistics import Mean, share
 from harness.analysis.trainings import FLAGS, reading, rows_of, trainings
-from harness.spec import ANN, Case, Stage, Trained, paper
+from harness.spec import ANN, Case, Network, Trained, paper
 from harness.spec.fanout import dense
 
 MILLION = 1e6  # pJ a uJ, too
@@ -69,151 +69,97 @@ def quantised_mac(bits: int) -> float:
     return (INT8.mac - INT8.ac) * bits / 8 + INT8.ac
 
 
-@dataclass(frozen=True)
-class Moved:
-    """pJ of one sample, by what they go to."""
-
-    arithmetic: float = 0.0
-    weights: float = 0.0
-    states: float = 0.0
-    activations: float = 0.0  # spikes, or values
-
-    @property
-    def total(self) -> float:
-        """Of all."""
-        return sum(getattr(self, each.name) for each in fields(self))
-
-    def __add__(self, other: Moved) -> Moved:
-        parts = (each.name for each in fields(self))
-        return Moved(*(getattr(self, name) + getattr(other, name) for name in parts))
-
-
-@dataclass(frozen=True)
-class LayerMeans:
-    """A layer's counts, the mean over samples, in a network over all its steps."""
-
-    stage: Stage
-    before: Stage | None  # the layer that feeds it; None: the input does
-    sent: float  # spikes of the layer before
-    spikes: float  # its own
-    events: float
-    operations: float
-    accumulates: float
-    multiplies: float
-
-    @property
-    def by_value_is_product(self) -> bool:
-        """Whether what enters is no spike: real values, or what a pool or NeuNorm made."""
-        return self.before is None or bool(self.before.pool or self.before.neunorm_shape)
+def layers_of(network: Network, counts: Mapping[str, Sequence[float]]) -> Frame:
+    """One row a layer: its sizes, and of one sample over all steps what was counted in it: spikes
+    of its own, events, operations, accumulates, multiplies.
+    """
+    stages = network.stages
+    before = (None, *stages[:-1])  # the layer that feeds it; None: the input does
+    shapes = [stage.neunorm_shape or () for stage in stages]  # (C, H, W)
+    fed = ((), *shapes[:-1])
+    spikes = counts["spikes"]
+    return pd.DataFrame(
+        {
+            **{name: list(values) for name, values in counts.items()},
+            "sent": [0.0, *spikes[:-1]],  # spikes of the layer before
+            "first": [each is None for each in before],
+            # whether what enters is no spike: real values, or what a pool or NeuNorm made
+            "by_value": [each is None or bool(each.pool or each.neunorm_shape) for each in before],
+            "senders": [each.neurons if each else 0 for each in before],
+            "neurons": [stage.neurons for stage in stages],
+            "auxiliary": [prod(shape[1:]) if shape else 0 for shape in shapes],  # NeuNorm's
+            "inputs": [prod(stage.input_shape) for stage in stages],
+            "weights": [stage.weights for stage in stages],
+            # behind NeuNorm a layer has V's weights beside its own
+            "read_from": [
+                stage.weights + (stage.weights // shape[0] * prod(shape[1:]) if shape else 0)
+                for stage, shape in zip(stages, fed, strict=True)
+            ],
+            "dense": [dense(stage) for stage in stages],
+        }
+    )
 
 
-@dataclass(frozen=True)
-class Spiking:
-    """A spiking network with memory: what it takes at any spike rate, and what grows with that."""
-
-    fixed: Moved
-    by_spikes: Moved
-
-    @property
-    def whole(self) -> Moved:
-        """At the spike rate that was counted."""
-        return self.fixed + self.by_spikes
-
-    def factor(self, rival: float) -> float:
-        """The factor of all spike rates at which it takes as much as the rival (pJ); 0: at none."""
-        if self.by_spikes.total <= 0:
-            return 0.0
-        return max(0.0, (rival - self.fixed.total) / self.by_spikes.total)
-
-
-def spiking(layers: Sequence[LayerMeans], T: int, *, static: bool) -> Spiking:
-    """The network event by event, in the folded reading, layer by layer.
+def spiking(layers: Frame, T: int, *, static: bool) -> Frame:
+    """pJ of a sample in the network event by event, in the folded reading, by what they go to:
+    what is `fixed` at any spike rate, and what grows with it, `by_spikes`.
 
     Each operation reads its weight. A potential is read and written once a step. A spike is written
     once and read once, as the address of its neuron. The current of a static image is kept.
     """
-    fixed, by_spikes = Moved(), Moved()
-    for each in layers:
-        neurons = each.stage.neurons
-        states = neurons + _auxiliary(each.stage)
-        price = bit_price(states * STATE_BITS)
-        updates = Moved(
-            arithmetic=neurons * T * INT8.mac, states=2 * T * states * STATE_BITS * price
-        )
-        kept = (1 + T) * neurons * STATE_BITS * price if static and each.before is None else 0.0
-        fixed += updates + Moved(states=kept) + _products(each)
-        by_spikes += _of_spikes(each, T)
-    return Spiking(fixed, by_spikes)
+    first, neurons = layers["first"], layers["neurons"]
+    potentials = neurons + layers["auxiliary"]
+    price = (potentials * STATE_BITS).map(bit_price)
+    kept = ((1 + T) * neurons * STATE_BITS * price).where(first & static, 0.0)
+    read = WEIGHT_BITS * (layers["read_from"] * WEIGHT_BITS).map(bit_price)
+    entering = layers["events"] * PIXEL_BITS * (layers["inputs"] * PIXEL_BITS).map(bit_price)
+    # what stays a product: of the input, and of NeuNorm's auxiliary neurons
+    fixed = {
+        "arithmetic": neurons * T * INT8.mac + layers["multiplies"] * INT8.mac,
+        "weights": layers["multiplies"] * read,
+        "states": 2 * T * potentials * STATE_BITS * price + kept,
+        "activations": entering.where(first, 0.0),
+    }
+    accumulates = layers["accumulates"].where(~first, 0.0)
+    address = [ceil(log2(max(2, senders))) for senders in layers["senders"]]
+    # the spikes that enter a layer; those that left the one before are those in front of its pool
+    by_spikes = {
+        "arithmetic": accumulates * INT8.ac,
+        "weights": accumulates * read,
+        "states": 0.0 * accumulates,
+        "activations": 2 * layers["sent"] * address * (layers["senders"] * T).map(bit_price),
+    }
+    return pd.DataFrame({"fixed": _summed(fixed), "by_spikes": _summed(by_spikes)}).T
 
 
-def _auxiliary(stage: Stage) -> int:
-    """NeuNorm's auxiliary neurons behind a layer: one a pixel."""
-    return prod(stage.neunorm_shape[1:]) if stage.neunorm_shape else 0
+def _summed(parts: Mapping[str, Frame]) -> Frame:
+    """Over the layers, one after the other."""
+    return pd.DataFrame(parts).cumsum().iloc[-1]
 
 
-def _weight_price(each: LayerMeans) -> float:
-    """pJ of reading a weight of a layer; behind NeuNorm it has V's beside its own."""
-    weights = each.stage.weights
-    if each.before is not None and each.before.neunorm_shape:
-        channels, height, width = each.before.neunorm_shape
-        weights += weights // channels * height * width
-    return _price_of_one(weights)
+def factor(spent: Frame, rival: float) -> float:
+    """The factor of all spike rates at which it takes as much as the rival (pJ); 0: at none."""
+    fixed, by_spikes = spent.sum(axis=1)
+    return max(0.0, (rival - fixed) / by_spikes) if by_spikes > 0 else 0.0
 
 
-def _price_of_one(weights: int) -> float:
-    """pJ of reading one of so many weights."""
-    return WEIGHT_BITS * bit_price(weights * WEIGHT_BITS)
-
-
-def _products(each: LayerMeans) -> Moved:
-    """What stays a product: of the input, and of NeuNorm's auxiliary neurons."""
-    entering = 0.0
-    if each.before is None:
-        size = prod(each.stage.input_shape) * PIXEL_BITS
-        entering = each.events * PIXEL_BITS * bit_price(size)
-    return Moved(
-        arithmetic=each.multiplies * INT8.mac,
-        weights=each.multiplies * _weight_price(each),
-        activations=entering,
-    )
-
-
-def _of_spikes(each: LayerMeans, T: int) -> Moved:
-    """What the spikes that enter a layer cost; those that left a layer are those before a pool."""
-    if each.before is None:
-        return Moved()
-    senders = each.before.neurons
-    address = ceil(log2(max(2, senders)))
-    return Moved(
-        arithmetic=each.accumulates * INT8.ac,
-        weights=each.accumulates * _weight_price(each),
-        activations=2 * each.sent * address * bit_price(senders * T),
-    )
-
-
-def quantised(layers: Sequence[LayerMeans], bits: int, *, skips: bool) -> Moved:
-    """The network without spikes: one pass, activations of so many bits.
+def quantised(layers: Frame, bits: int, *, skips: bool) -> float:
+    """pJ of the network without spikes: one pass, activations of so many bits.
 
     Each operation reads its weight, as above; an activation is written once and read once; sums
     stay in registers. `skips`: of what is zero nothing is multiplied, by the counts of `layers`.
     """
-    found = Moved()
-    for each in layers:
-        width = PIXEL_BITS if each.before is None else bits
-        moves = 1 if each.before is None else 2
-        operations = each.operations if skips else dense(each.stage)
-        size = prod(each.stage.input_shape) * width
-        found += Moved(
-            arithmetic=operations * quantised_mac(width),
-            weights=operations * _price_of_one(each.stage.weights),
-            activations=moves * size * bit_price(size),
-        )
-    return found
-
-
-def off_chip(layers: Sequence[LayerMeans]) -> float:
-    """pJ of fetching all weights from DRAM once, where they do not stay on the chip."""
-    return sum(each.stage.weights for each in layers) * WEIGHT_BITS * DRAM
+    first = layers["first"]
+    width = first.map({True: PIXEL_BITS, False: bits})
+    operations = layers["operations" if skips else "dense"]
+    size = layers["inputs"] * width
+    read = WEIGHT_BITS * (layers["weights"] * WEIGHT_BITS).map(bit_price)
+    parts = {
+        "arithmetic": operations * width.map(quantised_mac),
+        "weights": operations * read,
+        "activations": first.map({True: 1, False: 2}) * size * size.map(bit_price),
+    }
+    return _summed(parts).sum()
 
 
 COLUMNS = (
@@ -260,13 +206,10 @@ class _Inference:
         return paper.settings(self.case.dataset).static
 
     @cached_property
-    def layers(self) -> tuple[LayerMeans, ...]:
+    def layers(self) -> Frame:
         """Each layer's counts: the mean over samples and seeds."""
-        stages = self.case.network.stages
-        names = ("events", "operations", "accumulates", "multiplies")
-        spikes, *counts = (self._mean(name) for name in ("spikes", *names))
-        columns = (stages, (None, *stages[:-1]), (0.0, *spikes[:-1]), spikes, *counts)
-        return tuple(LayerMeans(*each) for each in zip(*columns, strict=True))
+        names = ("spikes", "events", "operations", "accumulates", "multiplies")
+        return layers_of(self.case.network, {name: self._mean(name) for name in names})
 
     def _mean(self, name: str) -> list[float]:
         samples = self.rows["counted_samples"]
@@ -278,8 +221,8 @@ class _Inference:
         """Spikes a neuron and step, of the layers that drive others; of units, those not zero."""
         hidden = self.layers[:-1]
         steps = 1 if self.is_ann else self.case.T
-        neurons = sum(each.stage.neurons for each in hidden)
-        return sum(each.spikes for each in hidden) / (neurons * steps) if neurons else nan
+        neurons = hidden["neurons"].sum() * steps
+        return _added(hidden["spikes"]) / neurons if neurons else nan
 
     @property
     def source(self) -> str:
@@ -360,15 +303,18 @@ def _line(each: _Inference, among: Sequence[_Inference]) -> dict[str, object]:
     }
 
 
+def _added(values: Frame) -> float:
+    """One after the other, from the first."""
+    return float(values.cumsum().iloc[-1]) if len(values) else 0.0
+
+
 def _counted(each: _Inference) -> dict[str, object]:
     layers = each.layers
-    products = [layer for layer in layers if each.is_ann or layer.by_value_is_product]
-    macs = sum(layer.operations for layer in products)
-    acs = sum(layer.operations for layer in layers) - macs
-    folded_macs = sum(layer.multiplies for layer in layers)
-    folded_acs = sum(layer.accumulates for layer in layers)
-    synapses = sum(dense(layer.stage) for layer in layers[1:])
-    whole = sum(dense(layer.stage) for layer in layers)
+    products = layers["operations"][layers["by_value"] | each.is_ann]
+    macs = _added(products)
+    acs = _added(layers["operations"]) - macs
+    folded_macs, folded_acs = _added(layers["multiplies"]), _added(layers["accumulates"])
+    synapses, whole = layers["dense"][1:].sum(), layers["dense"].sum()
     steps = 0 if each.is_ann else each.case.T
 
     def microjoules(of: Arithmetic, macs: float, acs: float) -> float:
@@ -376,7 +322,7 @@ def _counted(each: _Inference) -> dict[str, object]:
 
     return {
         "spikes_per_synapse": folded_acs / synapses if synapses and steps else nan,
-        "neuron_updates_millions": steps * sum(of.stage.neurons for of in layers) / MILLION,
+        "neuron_updates_millions": steps * layers["neurons"].sum() / MILLION,
         "macs_millions": macs / MILLION,
         "acs_millions": acs / MILLION,
         "folded_macs_millions": folded_macs / MILLION,
@@ -396,19 +342,20 @@ def _with_memory(each: _Inference, ann: _Inference | None) -> dict[str, object]:
     layers, rate = each.layers, each.spike_rate
     bits = activation_bits(each.case.T)
     ours = spiking(layers, each.case.T, static=each.static)
-    whole = quantised(layers, bits, skips=False).total
-    skipping = quantised(ann.layers, bits, skips=True).total if ann else nan
-    spent = ours.whole
+    whole = quantised(layers, bits, skips=False)
+    skipping = quantised(ann.layers, bits, skips=True) if ann else nan
+    spent = ours.loc["fixed"] + ours.loc["by_spikes"]
     return {
-        "memory_uj": spent.total / MILLION,
-        **{f"memory_uj_{f.name}": getattr(spent, f.name) / MILLION for f in fields(spent)},
+        "memory_uj": spent.sum() / MILLION,
+        **{f"memory_uj_{name}": value / MILLION for name, value in spent.items()},
         "ann_bits": bits,
         "ann_memory_uj": whole / MILLION,
         "ann_memory_uj_skipping": skipping / MILLION,
-        "break_even": rate * ours.factor(whole),
-        "break_even_skipping": rate * ours.factor(skipping) if ann else nan,
-        "side": _side(spent.total, whole, skipping),
-        "off_chip_uj": off_chip(layers) / MILLION,
+        "break_even": rate * factor(ours, whole),
+        "break_even_skipping": rate * factor(ours, skipping) if ann else nan,
+        "side": _side(spent.sum(), whole, skipping),
+        # fetching all weights from DRAM once, where they do not stay on the chip
+        "off_chip_uj": layers["weights"].sum() * WEIGHT_BITS * DRAM / MILLION,
     }
 
 
