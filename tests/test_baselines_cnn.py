@@ -9,8 +9,7 @@ import torch
 from harness import baselines
 from harness.baselines import cnn_events, cnn_frames
 from harness.baselines.contract import Answers, Effort, Method
-from harness.datasets.events import EVENT, Events
-from harness.datasets.recordings import Recordings
+from harness.datasets.events import EVENT, Events, Recordings
 from harness.spec import UsageError
 
 EFFORTS: tuple[Effort, ...] = ("quick", "default", "paper")

@@ -18,8 +18,7 @@ from harness.baselines.phased_lstm import (
     openness,
     side_by_side,
 )
-from harness.datasets.events import EVENT, Events
-from harness.datasets.recordings import Recordings
+from harness.datasets.events import EVENT, Events, Recordings
 
 EFFORTS: tuple[Effort, ...] = ("quick", "default", "paper")
 ALONE = torch.tensor([0.5])  # the offset of the only recording of a batch

@@ -1,11 +1,14 @@
-"""Data sets: what is found and read, what stands in for it, and what a batch says of it."""
+"""Data sets: what is found and read, what stands in for it, what is refused, what is cached."""
 
 from __future__ import annotations
 
 import hashlib
+import pickle
+import re
 import socket
 import struct
 import urllib.error
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +16,25 @@ import pytest
 import tonic.datasets
 import torch
 import torchvision
+from conftest import SHARED, needs_shared
 from PIL import Image
 
 from harness.datasets import (
     DOWNLOAD_MIB,
     Request,
+    Wanted,
+    cifar10,
     data_root,
     find,
     load_batch,
+    load_recordings,
+    load_split,
+    load_splits,
+    loading,
 )
-from harness.datasets.samples import split_indices
+from harness.datasets.augment import cropped_and_flipped
+from harness.datasets.loading import Arrays
+from harness.datasets.samples import list_files, split_indices
 from harness.spec import UsageError
 from harness.spec.paper import SETTINGS
 
@@ -87,6 +99,10 @@ def write_mnist(root: Path, labels: list[int], split: str = "train") -> Path:
     path = folder / f"{split}-labels-idx1-ubyte"
     path.write_bytes(struct.pack(">2I", 2049, len(labels)) + bytes(labels))
     return path
+
+
+def quiet(fraction: float, doing: str) -> None:
+    assert 0 <= fraction <= 1 and doing
 
 
 def refuse(*arguments: object, **options: object) -> None:
@@ -256,7 +272,12 @@ def test_find_says_what_is_there_and_what_is_missing(tmp_path: Path) -> None:
     assert (found.train.count, found.train.folder) == (1, tmp_path / "NMNIST")
     place = f"in {tmp_path / 'NMNIST'}"
     assert str(found.train) == f"1 of 60,000: N-MNIST recordings, 5 ms bins, {place}"
-    assert "1 of 60,000 train samples found, no test samples" in found.problem
+    for lack in (
+        "1 of 60,000 train samples found",
+        "no test samples",
+        "no train sample is of class",
+    ):
+        assert lack in found.problem
 
 
 def test_a_row_does_not_name_the_users_home(
@@ -265,3 +286,344 @@ def test_a_row_does_not_name_the_users_home(
     monkeypatch.setenv("HOME", str(tmp_path))
     note = load_batch(Request("cifar10", 1, 1, root=tmp_path)).source.note
     assert "not found under ~" in note and str(tmp_path) not in note
+
+
+# images
+
+
+def test_images_are_normalised_per_channel(tmp_path: Path) -> None:
+    write_image(tmp_path / "cifar10" / "train" / "truck" / "1.png", (255, 0, 51))
+    batch = load_batch(Request("cifar10", 3, 1, root=tmp_path))
+    red, green, blue = (1 - 0.4914) / 0.2470, -0.4822 / 0.2435, (0.2 - 0.4465) / 0.2616
+    expected = torch.tensor([red, green, blue])[:, None, None].expand(3, 32, 32)
+    torch.testing.assert_close(batch.inputs[2, 0], expected)  # float32 of the same sums
+    assert batch.labels.tolist() == [9]
+    assert batch.source.partial
+    assert not (batch.source.lossy or batch.source.substitute)
+    assert "1 of 50,000 train samples" in batch.source.note
+
+
+def test_jpeg_is_a_lossy_copy_and_wins_over_the_lossless_part(tmp_path: Path) -> None:
+    write_image(tmp_path / "cifar10-lossless" / "train" / "cat" / "1.png")
+    lossless = load_batch(Request("cifar10", 1, 1, root=tmp_path)).source
+    assert (lossless.description, lossless.lossy) == ("CIFAR-10 images", False)
+    write_image(tmp_path / "cifar10" / "train" / "cat" / "1.JPG")
+    lossy = load_batch(Request("cifar10", 1, 1, root=tmp_path)).source
+    assert (lossy.description, lossy.lossy) == ("CIFAR-10 images (lossy copy)", True)
+
+
+def test_a_jpeg_does_not_pass_for_lossless(tmp_path: Path) -> None:
+    lossy = write_image(tmp_path / "cifar10" / "train" / "cat" / "1.jpg")
+    lossy.rename(lossy.with_suffix(".png"))
+    with pytest.raises(UsageError, match="1.png is damaged .cannot identify image file"):
+        load_batch(Request("cifar10", 1, 1, root=tmp_path))
+
+
+def test_only_the_images_of_the_batch_are_read(tmp_path: Path) -> None:
+    write_image(tmp_path / "cifar10" / "train" / "cat" / "1.png")
+    (tmp_path / "cifar10" / "train" / "cat" / "2.png").write_text("no image")
+    outcomes: set[str] = set()
+    for seed in range(10):
+        try:
+            load_batch(Request("cifar10", 1, 1, seed, root=tmp_path))
+            outcomes.add("read")
+        except UsageError as error:
+            assert "2.png is damaged" in str(error)
+            outcomes.add("damaged")
+    assert outcomes == {"read", "damaged"}
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_a_truncated_image_is_named(suffix: str, tmp_path: Path) -> None:
+    path = write_image(tmp_path / "cifar10" / "train" / "cat" / f"1.{suffix}")
+    path.write_bytes(path.read_bytes()[:-30])  # the last 20 of a PNG are no pixels
+    with pytest.raises(UsageError, match=rf"{path} is damaged.*delete it or extract it again"):
+        load_batch(Request("cifar10", 1, 1, root=tmp_path))
+    write_image(path, side=16)
+    with pytest.raises(UsageError, match="16x16 pixels, expected 32x32"):
+        load_batch(Request("cifar10", 1, 1, root=tmp_path))
+
+
+def test_files_are_listed_by_class_and_name_and_none_is_lost(tmp_path: Path) -> None:
+    for name in ("b/2.bin", "b/10.bin", "a/3.bin", "a/._3.bin", "a/3.txt"):
+        write_bin(tmp_path / name)
+    listed = list_files(tmp_path, "ab", (".bin",))
+    assert [path.name for path in listed.paths] == ["3.bin", "10.bin", "2.bin"]
+    assert listed.labels.tolist() == [0, 1, 1] and listed.left_out == ()
+    write_bin(tmp_path / "c" / "1.bin")
+    with pytest.raises(UsageError, match="c is no class folder, expected a, b"):
+        list_files(tmp_path, "ab", (".bin",))
+
+
+@pytest.mark.parametrize("base", [".", "cifar10"])
+def test_torchvision_folder_is_read_and_checked(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / base / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    pixels = np.arange(2 * 3072, dtype=np.uint8).reshape(2, 3072)
+    # numpy of 2009 pickled align=0, of which numpy 2.4 warns
+    content = pickle.dumps({"data": pixels, "labels": [4, 6]}, protocol=2)
+    content, replaced = re.subn(rb"(?s)(u1q.)\x89\x88\x87", b"\\1K\0K\x01\x87", content)
+    assert replaced == 1
+    meta = pickle.dumps({"label_names": list(cifar10.CLASSES)})
+    for name, text in (("data_batch_1", content), ("test_batch", content), ("batches.meta", meta)):
+        (folder / name).write_bytes(text)
+    md5 = hashlib.md5(content).hexdigest()
+    known = torchvision.datasets.CIFAR10
+    monkeypatch.setattr(known, "train_list", [["data_batch_1", md5]])
+    monkeypatch.setattr(known, "test_list", [["test_batch", md5]])
+    hashed = hashlib.md5(meta).hexdigest()
+    monkeypatch.setattr(known, "meta", {**known.meta, "md5": hashed})
+    batch = load_batch(Request("cifar10", 1, 2, root=tmp_path))
+    assert sorted(batch.labels.tolist()) == [4, 6]
+    images = cifar10.images(tmp_path, "train")
+    assert images is not None
+    assert images.read(1)[0, :2, 0].tolist() == [0, 1]  # 3072 is 0 modulo 256
+    (folder / "data_batch_1").write_bytes(content[:-1])
+    with pytest.raises(UsageError, match="cifar-10-batches-py is damaged"):
+        load_batch(Request("cifar10", 1, 2, root=tmp_path))
+    assert "cifar-10-batches-py is damaged" in find("cifar10", tmp_path).problem
+
+
+# whole splits
+
+
+def digits(count: int, dataset: str = "cifar10") -> Wanted:
+    return Wanted(dataset, T=3, samples=count, embedded=True)
+
+
+def test_digits_as_images_are_bytes_that_batches_normalise() -> None:
+    found = load_split(digits(20), "train", quiet)
+    assert found.raw.dtype == torch.uint8 and found.raw.shape == (20, 3, 32, 32)
+    assert found.source.substitute and not found.about.augmented
+    (x, labels), (rest, _) = found.batches(5, 16)
+    assert x.shape == (5, 16, 3, 32, 32) and x.stride(0) == 0 and rest.shape[1] == 4
+    assert torch.equal(labels, found.labels[:16])
+    assert abs(x.mean().item()) < 0.3 and 0.5 < x.std().item() < 1.5
+
+
+@pytest.mark.parametrize("dataset", ["nmnist", "dvs-cifar10"])
+def test_simulated_recordings_are_counted_once_and_then_come_from_the_cache(
+    dataset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = load_split(digits(3, dataset), "train", quiet)
+    assert made.raw.dtype == torch.uint8 and made.raw.shape[:3] == (3, 3, 2)
+    assert made.source.simulated and made.raw.sum() > 0
+    monkeypatch.setattr("harness.datasets.simulated.simulate", None)  # it is not called again
+    again = load_split(digits(3, dataset), "train", quiet)
+    assert torch.equal(made.raw, again.raw) and made.source == again.source
+    x, _ = next(again.batches(2, 3))  # the first steps of those that were kept
+    assert torch.equal(x, made.raw[:, :2].transpose(0, 1).float())
+
+
+def test_a_choice_of_samples_is_the_same_every_time_and_called_partial() -> None:
+    whole = load_split(replace(digits(1), samples=None), "test", quiet)
+    some = load_split(digits(30), "test", quiet)
+    assert not whole.source.partial and some.source.partial
+    rows = {bytes(image.numpy().tobytes()) for image in whole.raw}
+    assert all(bytes(image.numpy().tobytes()) in rows for image in some.raw)
+
+
+def test_a_damaged_recording_is_named_and_the_others_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / "NMNIST" / "Train"
+    write_bin(folder / "1" / "00001.bin", (3, 2, 0, True))
+    bad = write_bin(folder / "2" / "00002.bin", (3, 2, 0, True))
+    bad.write_bytes(b"123")
+    wanted = Wanted("nmnist", T=2, root=tmp_path)
+    for _ in range(2):  # read, then from the cache
+        found = load_split(wanted, "train", quiet)
+        assert found.labels.tolist() == [1]
+        assert f"left out: 1 of the samples: {bad} is damaged" in found.source.note
+    write_bin(bad, (0, 0, 0, False))  # mended: the cache does not keep the damage
+    mended = load_split(wanted, "train", quiet)
+    assert mended.labels.tolist() == [1, 2] and "left out" not in mended.source.note
+
+
+def test_where_nothing_can_be_read_the_first_reason_is_said(tmp_path: Path) -> None:
+    bad = write_image(tmp_path / "cifar10" / "train" / "cat" / "1.png", side=31)
+    with pytest.raises(UsageError, match=f"none of 1 samples could be read: {bad} is damaged"):
+        load_split(Wanted("cifar10", T=1, root=tmp_path), "train", quiet)
+
+
+def test_images_of_cifar10_are_augmented_and_the_reduced_copy_is_lossy(tmp_path: Path) -> None:
+    write_image(tmp_path / "cifar10" / "train" / "cat" / "1.jpg")
+    found = load_split(Wanted("cifar10", T=1, root=tmp_path), "train", quiet)
+    assert found.about.augmented and found.source.lossy and found.source.partial
+
+
+def test_our_split_of_dvs_cifar10_is_kept_by_name(tmp_path: Path) -> None:
+    names = [f"airplane/{n}.aedat4" for n in range(10)]
+    for name in names:
+        write_aedat4(tmp_path / "CIFAR10DVS" / name, (0, 0, 0, True))
+    parts = [
+        load_split(Wanted("dvs-cifar10", T=1, root=tmp_path), split, quiet)
+        for split in ("train", "test")
+    ]
+    assert sorted([*parts[0].about.names, *parts[1].about.names]) == sorted(names)
+    assert len(parts[1]) == 1 and len(parts[0].about.split_sha256) == 64
+
+
+def recorded(root: Path, split: str, classes: str = "0123456789") -> None:
+    """A recording and an image of each class, of which no other split has the same."""
+    for n in map(int, classes):
+        row = (n, 2 + (split == "test"), 1000, True)
+        write_bin(root / "NMNIST" / split.title() / str(n) / "1.bin", row)
+        colour = (20 * n, 255 * (split == "test"), 0)
+        write_image(root / "cifar10" / split / cifar10.CLASSES[n] / "1.png", colour)
+
+
+@pytest.mark.parametrize("dataset", ["nmnist", "cifar10", "dvs-cifar10"])
+@pytest.mark.parametrize(("there", "missing"), [("train", "test"), ("test", "train")])
+def test_a_network_is_not_tested_on_another_kind_of_data(
+    dataset: str, there: str, missing: str, tmp_path: Path
+) -> None:
+    recorded(tmp_path, there)
+
+    def read(fraction: float, doing: str) -> None:
+        raise AssertionError("it was read")
+
+    expected = f"the {there} samples are .*, and no such {missing} samples are under .*{tmp_path}"
+    with pytest.raises(UsageError, match=expected) as error:
+        load_splits(Wanted(dataset, T=1, root=tmp_path), 1, read)
+    said = str(error.value)
+    assert f"{find(dataset, tmp_path).title}: " in said and "was looked for" in said
+    assert "to get the whole original" in said and "MiB" in said and "digits" in said
+    embedded = Wanted(dataset, T=1, samples=3, root=tmp_path, embedded=True)
+    assert [len(part) for part in load_splits(embedded, 2, quiet)] == [3, 2]
+
+
+def test_events_of_mnist_are_not_tested_on_those_of_other_digits(tmp_path: Path) -> None:
+    write_mnist(tmp_path, [8])
+    with pytest.raises(UsageError, match="not tested on simulated .* scikit-learn's digits"):
+        load_splits(Wanted("nmnist", T=1, root=tmp_path), None, quiet)
+
+
+def test_recordings_are_not_tested_on_events_simulated_of_the_same_digits(tmp_path: Path) -> None:
+    write_mnist(tmp_path, [8])  # the training images, here beside the recordings of the test
+    recorded(tmp_path, "test")
+    with pytest.raises(UsageError, match="no such train samples .* of MNIST's digits"):
+        load_splits(Wanted("nmnist", T=1, root=tmp_path), None, quiet)
+
+
+@pytest.mark.parametrize("dataset", ["nmnist", "cifar10"])
+def test_splits_of_one_kind_are_read_each_with_its_source(dataset: str, tmp_path: Path) -> None:
+    digits = load_splits(Wanted(dataset, T=1, samples=3, root=tmp_path), 2, quiet)
+    assert [len(part) for part in digits] == [3, 2]
+    for split in ("train", "test"):
+        recorded(tmp_path, split)
+    train, test = load_splits(Wanted(dataset, T=1, root=tmp_path), None, quiet)
+    assert train.labels.tolist() == test.labels.tolist() == [*range(10)]
+    assert not train.source.substitute and not test.source.substitute
+    assert "10 of 10,000 test samples" in test.source.note
+
+
+@pytest.mark.parametrize("dataset", ["nmnist", "cifar10"])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_class_that_a_split_lacks_is_named_and_not_trained_without(
+    dataset: str, split: str, tmp_path: Path
+) -> None:
+    for each in ("train", "test"):
+        recorded(tmp_path, each, "01245689" if each == split else "0123456789")
+    names = "3, 7" if dataset == "nmnist" else "cat, horse"
+    lacking = f"no {split} sample is of class {names}"
+    with pytest.raises(UsageError, match=lacking):
+        load_splits(Wanted(dataset, T=1, root=tmp_path), None, quiet)
+    assert lacking in find(dataset, tmp_path).problem
+    batch = load_batch(Request(dataset, 1, 2, split=split, root=tmp_path))  # it is timed
+    assert lacking in batch.source.note
+
+
+@pytest.mark.parametrize("copied", [10, 7])
+def test_a_test_split_of_training_samples_is_refused(copied: int, tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        recorded(tmp_path, split)
+    for n in range(copied):
+        for train, name in (
+            ("NMNIST/Train", f"{n}/1.bin"),
+            ("cifar10/train", f"{cifar10.CLASSES[n]}/1.png"),
+        ):
+            test = train.replace("Train", "Test").replace("train", "test")
+            (tmp_path / test / name).write_bytes((tmp_path / train / name).read_bytes())
+    for dataset in ("nmnist", "cifar10"):
+        said = f"{copied} of 10 test samples are training samples too"
+        with pytest.raises(UsageError, match=said):
+            load_splits(Wanted(dataset, T=1, root=tmp_path), None, quiet)
+    with pytest.raises(UsageError, match=f"{copied} of 10 test samples"):
+        load_recordings(Wanted("nmnist", T=1, root=tmp_path), None, quiet)
+
+
+def test_frames_of_few_events_that_are_alike_by_chance_are_no_copies(tmp_path: Path) -> None:
+    for split in ("Train", "Test"):
+        for n in range(40):
+            row = (3, 2, 1000 * n, True)  # of every class, one pixel in the first 5 ms
+            write_bin(tmp_path / "NMNIST" / split / str(n % 10) / f"{n}.bin", row)
+    assert load_splits(Wanted("nmnist", T=1, root=tmp_path), None, quiet)
+
+
+def test_a_single_recording_has_no_test_split_and_that_is_said(tmp_path: Path) -> None:
+    write_aedat4(tmp_path / "CIFAR10DVS" / "cat" / "1.aedat4", ROW)
+    assert find("dvs-cifar10", tmp_path).test is None
+    with pytest.raises(UsageError, match="DVS-CIFAR10: .*no such test samples"):
+        load_splits(Wanted("dvs-cifar10", T=1, root=tmp_path), None, quiet)
+
+
+def entry(value: int = 7) -> Arrays:
+    parts = np.full((2, 1, 2, 2), value, np.uint8), np.array([0, 1], np.int64)
+    return Arrays(parts, loading.sha256(*parts), ("one was damaged",))
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "pickle"])
+def test_a_damaged_cache_is_named_and_made_again(damage: str, tmp_path: Path) -> None:
+    assert loading.cached("key", entry).note == ""
+    (file,) = (tmp_path / "cache").rglob("*.npz")
+    content = file.read_bytes()
+    if damage == "pickle":
+        np.savez(file, np.array([print], object))
+    elif damage == "flipped":
+        place = content.index(bytes([7] * 8))
+        file.write_bytes(content[:place] + b"\x08" + content[place + 1 :])
+    else:
+        file.write_bytes(content[: len(content) // 2] if damage == "cut" else b"")
+    found = loading.cached("key", entry)
+    assert "was damaged" in found.note and str(tmp_path) in found.note
+    assert (found.parts[0] == 7).all()
+    again = loading.cached("key", lambda: entry(9))  # sound again, and not made
+    assert (again.parts[0] == 7).all()
+    assert (again.note, again.damaged) == ("", ("one was damaged",))
+    assert (loading.cached("other", lambda: entry(9)).parts[0] == 9).all()
+
+
+def test_without_a_folder_for_it_nothing_is_cached_and_that_is_said(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file stands where the folder should be")
+    assert "not cached" in loading.cached("key", entry).note
+
+
+def test_crops_show_black_borders_and_flips_mirror() -> None:
+    image = torch.arange(1, 3 * 32 * 32 + 1, dtype=torch.int32).reshape(3, 32, 32) % 255 + 1
+    images = image.to(torch.uint8).expand(64, 3, 32, 32)
+    out = cropped_and_flipped(images, torch.Generator().manual_seed(0))
+    assert out.shape == images.shape and out.dtype == torch.uint8
+    again = cropped_and_flipped(images, torch.Generator().manual_seed(0))
+    assert torch.equal(out, again)
+    padded = torch.nn.functional.pad(images[0], (4,) * 4)
+    both = [padded.unfold(1, 32, 1).unfold(2, 32, 1)[:, y, x] for y in range(9) for x in range(9)]
+    both += [each.flip(2) for each in both]
+    assert all(any(torch.equal(one, each) for each in both) for one in out)
+    assert len({one.numpy().tobytes() for one in out}) > 30
+
+
+@needs_shared
+def test_real_recordings_are_all_read(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    subprocess.run(
+        [sys.executable, SHARED / "data" / "unpack.py", tmp_path / "data"],
+        check=True,
+        capture_output=True,
+    )
+    wanted = Wanted("nmnist", T=10, root=tmp_path / "data")
+    found = load_split(wanted, "test", quiet)
+    assert len(found) == 100 and found.source.partial and not found.source.simulated
+    assert found.raw.max() < 255  # no count is cut

@@ -191,7 +191,11 @@ def test_simulated_saccades_resemble_the_recordings(tmp_path: Path) -> None:
     moving: dict[str, list[float]] = {window: [] for window in windows}
     for path in (tmp_path / "NMNIST").rglob("*.bin"):
         real = nmnist.read_recording(path)
-        events, label = simulated.read(int(path.stem) - 1)  # 00001.bin is MNIST's digit 0
+        index = int(path.stem) - 1  # 00001.bin is MNIST's digit 0
+        events, label = (
+            simulated.read(index),
+            simulated.labels[index],
+        )  # 00001.bin is MNIST's digit 0
         assert str(label) == path.parent.name
         assert 300_000 < events["t"][-1] < 315_000
         places, expected = (

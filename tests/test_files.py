@@ -8,16 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.datasets import (
-    cache,
-)
-from harness.datasets.cache import Arrays
+from harness.datasets import loading
+from harness.datasets.loading import Arrays
 from harness.system.files import make_user_cache, write_whole
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 
 
-MADE = Arrays(np.zeros((1, 1, 2, 2), np.uint8), np.zeros(1, np.int64), "")
+MADE = Arrays((np.zeros((1, 1, 2, 2), np.uint8), np.zeros(1, np.int64)), "")
 
 
 @pytest.mark.parametrize("existing", [None, 0o755, 0o777])
@@ -26,7 +24,7 @@ def test_the_cache_folder_is_the_users_alone(existing: int | None, tmp_path: Pat
     if existing is not None:
         folder.mkdir(parents=True)
         folder.chmod(existing)
-    cache.kept("key", lambda: MADE)
+    loading.cached("key", lambda: MADE)
     assert folder.stat().st_mode & 0o777 == 0o700
     assert make_user_cache("numba").parent == folder
 
@@ -40,7 +38,7 @@ def test_a_cache_folder_of_another_user_is_not_used(
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(Path, "chmod", refuse)
-    assert "not cached" in cache.kept("key", lambda: MADE).note
+    assert "not cached" in loading.cached("key", lambda: MADE).note
     assert not list((tmp_path / "cache" / "snn-harness").iterdir())
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from rows import row
-from test_whole import quiet
+from test_datasets import quiet
 
 from harness.datasets import Wanted, load_split
 from harness.records import EpochRow

@@ -20,7 +20,7 @@ from harness.analysis.status import Standing
 from harness.cli import measuring, terminal
 from harness.cli.compare import comparison
 from harness.cli.status import standings
-from harness.datasets.download import FAILED
+from harness.datasets import FAILED
 from harness.jobs import CellResult, TrialResult
 from harness.records import Row, Store, TrainedRow, UnmeasuredRow
 from harness.report.shown import shown

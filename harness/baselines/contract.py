@@ -28,7 +28,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.datasets.recordings import Recordings
+from harness.datasets.events import Recordings
 from harness.spec import Effort, Say, Window
 
 __all__ = [

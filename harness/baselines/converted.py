@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from harness.baselines import learn
 from harness.baselines.contract import Effort, Images, Labels, Say
-from harness.datasets.batch import sha256
+from harness.datasets.loading import sha256
 from harness.spec import Conv, Linear, Network, UsageError, Voting, paper
 from harness.system.files import make_user_cache, write_whole
 

@@ -18,7 +18,7 @@ from harness.analysis.words import counted, data_name
 from harness.cli import endings, terminal
 from harness.cli.console import err, out
 from harness.cli.options import LARGEST_DOWNLOAD_MIB, RESULTS
-from harness.datasets.download import FAILED
+from harness.datasets import FAILED
 from harness.jobs import CellResult, Executor
 from harness.records import (
     EndedRow,

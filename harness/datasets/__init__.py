@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import socket
+import sys
+import tarfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.datasets import cifar10, dvs_cifar10, nmnist
-from harness.datasets.batch import Batch, Request, assemble, network_input
-from harness.datasets.dataset import DataSet, EventDataSet
-from harness.datasets.download import attempt
-from harness.datasets.events import Bins, Events, MissingReader
-from harness.datasets.recordings import Recorded, Recordings, gather_events
-from harness.datasets.samples import About, Samples, Split, data_root, home_relative, left_out
-from harness.datasets.whole import Labelled, Wanted, gather, joined
+from harness.datasets.events import Bins, Events, MissingReader, Recordings
+from harness.datasets.loading import (
+    Batch,
+    Labelled,
+    Recorded,
+    Request,
+    Wanted,
+    assemble,
+    gather,
+    gather_events,
+    joined,
+    left_out,
+    network_input,
+)
+from harness.datasets.samples import About, Samples, Split, data_root, home_relative
 from harness.spec import Say, UsageError
 
 __all__ = [
     "DOWNLOAD_MIB",
+    "FAILED",
     "Batch",
     "Found",
     "Labelled",
@@ -39,14 +54,246 @@ __all__ = [
     "network_input",
 ]
 
+X = TypeVar("X")
+Pixels = NDArray[np.uint8]
 
-DATASETS: dict[str, DataSet] = {
-    "cifar10": cifar10,
-    "nmnist": nmnist,
-    "dvs-cifar10": dvs_cifar10,
-}
+FAILED = "the download failed"  # what its note says first
+TIMEOUT_SECONDS = 10  # of a download, without an answer of the server
+MOST_SHARED = (
+    0.005  # of the test samples may be training samples; of the originals next to none are
+)
+
+
+class DataSet(Protocol):
+    """What the file of a data set holds."""
+
+    TITLE: str
+    DOWNLOAD_MIB: int  # of the archives
+    LAYOUT: str  # expected under the data root
+    HOW: str  # to get it
+    WHOLE: dict[Split, int]
+    CLASSES: tuple[str, ...]
+
+    # the samples found: pixels (C, H, W), or event counts (T, C, H, W)
+    def inputs(self, root: Path, split: Split, bins: Bins) -> Samples[Pixels] | None: ...
+
+    # what takes their place: from other data under `root`, else what packages embed
+    def stand_in(self, root: Path | None, split: Split, bins: Bins) -> Samples[Pixels]: ...
+
+    def download(self, root: Path, split: Split) -> None: ...
+
+
+class EventDataSet(DataSet, Protocol):
+    """What the file of a data set of recordings holds too. MissingReader: they cannot be read."""
+
+    SENSOR: tuple[int, int]  # (H, W)
+
+    def recordings(self, root: Path, split: Split) -> Samples[Events] | None: ...
+
+    # what takes their place, each as long as a whole recording
+    def simulated(self, root: Path | None, split: Split) -> Samples[Events]: ...
+
+    # simulated events as frames; to train on, of images alone that no recording is of
+    def unrecorded(self, root: Path, split: Split, bins: Bins) -> Samples[Pixels]: ...
+
+
+DATASETS: dict[str, DataSet] = {"cifar10": cifar10, "nmnist": nmnist, "dvs-cifar10": dvs_cifar10}
 EVENT_DATASETS: dict[str, EventDataSet] = {"nmnist": nmnist, "dvs-cifar10": dvs_cifar10}
 DOWNLOAD_MIB = {name: dataset.DOWNLOAD_MIB for name, dataset in DATASETS.items()}
+
+
+def load_batch(request: Request) -> Batch:
+    """A seeded batch of `request.dataset`, or of what stands in for it: `source` says which.
+
+    Raises UsageError for an unknown data set, a data root that is none, fewer samples than the
+    batch size, and a damaged file. A failed download and a missing reader are notes in `source`.
+    """
+    wanted = Wanted(request.dataset, request.T, root=request.root, download=request.download)
+    return assemble(request, *_frames(wanted, request.split))
+
+
+def load_split(wanted: Wanted, split: Split, say: Say) -> Labelled:
+    """A whole split as arrays, or as many samples as are wanted: real, else what stands in.
+
+    Raises UsageError for an unknown data set, a data root that is none, and where no sample can be
+    read. Damaged samples are left out and named in `source`, as are a failed download and a
+    missing reader.
+    """
+    return gather(wanted, split, *_frames(wanted, split), say)
+
+
+def load_splits(wanted: Wanted, test_samples: int | None, say: Say) -> tuple[Labelled, Labelled]:
+    """The training and the test split, as `load_split` reads each; `test_samples` of the latter.
+
+    Raises UsageError where a network that was trained on the one cannot be tested on the other:
+    they are of different kinds, one has not all classes, or they share samples.
+    """
+    (train, train_note), (test, test_note) = _frames(wanted, "train"), _frames(wanted, "test")
+    _check(wanted, train, test)
+    fewer = replace(wanted, samples=test_samples)
+    found = (
+        gather(wanted, "train", train, train_note, say),
+        gather(fewer, "test", test, test_note, say),
+    )
+    _check_shared(wanted, *([hash(each.tobytes()) for each in part.raw.numpy()] for part in found))
+    return found
+
+
+def load_recordings(
+    wanted: Wanted, test_samples: int | None, say: Say
+) -> tuple[Recorded, Recorded]:
+    """The whole recordings of both splits, with the samples that `load_splits` takes of them.
+
+    Raises UsageError as `load_splits` does, and for a data set of images.
+    """
+    dataset = _events(wanted.dataset)
+    camera = dataset.SENSOR, len(dataset.CLASSES)
+    (train, train_note), (test, test_note) = (
+        _events_of(wanted, "train"),
+        _events_of(wanted, "test"),
+    )
+    _check(wanted, train, test)
+    fewer = replace(wanted, samples=test_samples)
+    found = (
+        gather_events(wanted, "train", train, *camera, train_note, say),
+        gather_events(fewer, "test", test, *camera, test_note, say),
+    )
+    both = (part.recordings for part in found)
+    _check_shared(wanted, *([hash(part[n].tobytes()) for n in range(len(part))] for part in both))
+    return found
+
+
+def load_recorded(wanted: Wanted, say: Say) -> Labelled | None:
+    """The recordings of both splits as frames, to test what is trained on simulated events.
+
+    None where there are none. Raises UsageError as `load_split` does.
+    """
+    dataset, root = _events(wanted.dataset), data_root(wanted.root)
+    splits: tuple[Split, ...] = ("train", "test")
+    every, parts = replace(wanted, samples=None), []
+    for split in splits:
+        found = dataset.inputs(root, split, wanted.bins)
+        if found is not None:
+            parts.append(gather(every, split, found, "", say))
+    return joined(parts) if parts else None
+
+
+def _frames(wanted: Wanted, split: Split) -> tuple[Samples[Pixels], str]:
+    """A network's inputs, not yet read, and why they are not the real ones."""
+    dataset = _dataset(wanted.dataset)
+    if wanted.simulated and not wanted.embedded:
+        root = data_root(wanted.root)
+        return _events(wanted.dataset).unrecorded(root, split, wanted.bins), ""
+    return _sought(
+        wanted,
+        split,
+        lambda root: dataset.inputs(root, split, wanted.bins),
+        lambda root: dataset.stand_in(root, split, wanted.bins),
+    )
+
+
+def _events_of(wanted: Wanted, split: Split) -> tuple[Samples[Events], str]:
+    """Whole recordings, not yet read, and why they are not the real ones."""
+    dataset = _events(wanted.dataset)
+    return _sought(
+        wanted,
+        split,
+        lambda root: dataset.recordings(root, split),
+        lambda root: dataset.simulated(root, split),
+    )
+
+
+def _sought(
+    wanted: Wanted,
+    split: Split,
+    inputs: Callable[[Path], Samples[X] | None],
+    stand_in: Callable[[Path | None], Samples[X]],
+) -> tuple[Samples[X], str]:
+    """The samples under the root, fetched where they may be, else the stand-in; and why."""
+    if wanted.embedded:
+        return stand_in(None), ""
+    dataset, root, failure = _dataset(wanted.dataset), data_root(wanted.root), ""
+    try:
+        found = inputs(root)
+        if found is None and wanted.download:
+            failure = _download(dataset, root, split)
+            found = inputs(root)
+    except MissingReader as error:
+        return stand_in(root), str(error)
+    problem = _problem(dataset, root, {split: found})
+    note = "; ".join(text for text in (failure, problem) if text)
+    return found or stand_in(root), note
+
+
+def _download(dataset: DataSet, root: Path, split: Split) -> str:
+    """One attempt; "" where it succeeded, else a sentence that says why it did not."""
+    previous = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT_SECONDS)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with contextlib.redirect_stdout(sys.stderr):  # tonic prints; our own is for tables
+            dataset.download(root, split)
+    # a full disk and all of urllib's; of torchvision and tonic where an archive's hash is wrong
+    except (
+        *(OSError, RuntimeError, http.client.HTTPException, MissingReader),
+        *(tarfile.TarError, zipfile.BadZipFile),
+    ) as error:
+        return f"{FAILED}: {type(error).__name__}: {error}"
+    finally:
+        socket.setdefaulttimeout(previous)
+    return ""
+
+
+# what training and test samples must be
+
+
+def _check(wanted: Wanted, train: Samples[X], test: Samples[X]) -> None:
+    """Raises UsageError where one split is real and the other stands in for it: a network trained
+    on recordings says nothing about them when it is tested on what stands in for them. And where
+    one of them has not all classes.
+    """
+    dataset, root = _dataset(wanted.dataset), home_relative(data_root(wanted.root))
+    found: dict[Split, About] = {"train": train.about, "test": test.about}
+    distance = {split: (about.substitute, about.simulated) for split, about in found.items()}
+    if distance["train"] != distance["test"]:
+        missing: Split = "test" if distance["test"] > distance["train"] else "train"
+        there: Split = "train" if missing == "test" else "test"
+        raise UsageError(
+            f"{dataset.TITLE}: the {there} samples are {found[there].description}, and no such "
+            f"{missing} samples are under {root}, where {dataset.LAYOUT} was looked for: a network "
+            f"is not tested on {found[missing].description} in their place; {_how(dataset)}"
+        )
+    lacking = [*_lacking(dataset, "train", train), *_lacking(dataset, "test", test)]
+    if lacking:
+        raise UsageError(
+            f"{dataset.TITLE} under {root}: {', '.join(lacking)}, and a network is trained where "
+            f"both splits have all classes; {_how(dataset)}"
+        )
+
+
+def _lacking(dataset: DataSet, split: Split, samples: Samples[X]) -> list[str]:
+    there = set(samples.labels.tolist())
+    names = [name for n, name in enumerate(dataset.CLASSES) if n not in there]
+    return [f"no {split} sample is of class {', '.join(names)}"] if names else []
+
+
+def _check_shared(wanted: Wanted, train: list[int], test: list[int]) -> None:
+    """Raises UsageError where test samples, given by their hashes, are training samples too.
+
+    Short recordings of few events may be alike by chance: as many as within the training samples.
+    """
+    known = set(train)
+    shared = sum(each in known for each in test)
+    alike = 1 - len(known) / len(train)
+    if shared > len(test) * max(MOST_SHARED, 2 * alike):
+        title, root = _dataset(wanted.dataset).TITLE, home_relative(data_root(wanted.root))
+        raise UsageError(
+            f"{title} under {root}: {shared:,} of {len(test):,} test samples are training samples "
+            "too: one split is a copy of the other, at least in part; unpack them anew"
+        )
+
+
+# what is there
 
 
 @dataclass(frozen=True)
@@ -60,181 +307,47 @@ class Found:
     problem: str  # what is wrong or missing, the layout expected, how to get it; "" if all is there
 
 
-def load_batch(request: Request) -> Batch:
-    """A seeded batch of `request.dataset`, or of what stands in for it: `source` says which.
-
-    Raises UsageError for an unknown data set, a data root that is none, fewer samples than the
-    batch size, and a damaged file. A failed download and a missing reader are notes in `source`.
-    """
-    samples, note = _frames(
-        request.dataset,
-        request.split,
-        Bins(request.T),
-        root=request.root,
-        download=request.download,
-    )
-    return assemble(request, samples, note)
-
-
-def load_split(wanted: Wanted, split: Split, say: Say) -> Labelled:
-    """A whole split as arrays, or as many samples as are wanted: real, else what stands in.
-
-    Raises UsageError for an unknown data set, a data root that is none, and where no sample can be
-    read. Damaged samples are left out and named in `source`, as are a failed download and a
-    missing reader.
-    """
-    samples, note = _listed(wanted, split)
-    return gather(wanted, split, samples, note, say)
-
-
-def load_splits(wanted: Wanted, test_samples: int | None, say: Say) -> tuple[Labelled, Labelled]:
-    """The training and the test split, as `load_split` reads each; `test_samples` of the latter.
-
-    Raises UsageError, before anything is read, where the two are of different kinds: a network
-    trained on recordings says nothing about them when it is tested on what stands in for them.
-    """
-    train, train_note = _listed(wanted, "train")
-    test, test_note = _listed(wanted, "test")
-    _same_kind(wanted, {"train": train.about, "test": test.about})
-    fewer = replace(wanted, samples=test_samples)
-    return (
-        gather(wanted, "train", train, train_note, say),
-        gather(fewer, "test", test, test_note, say),
-    )
-
-
-def load_recordings(
-    wanted: Wanted, test_samples: int | None, say: Say
-) -> tuple[Recorded, Recorded]:
-    """The whole recordings of both splits, with the samples that `load_splits` takes of them.
-
-    Raises UsageError as `load_splits` does, and for a data set of images.
-    """
-    camera = _events(wanted.dataset).CAMERA
-    train, train_note = _recordings(wanted, "train")
-    test, test_note = _recordings(wanted, "test")
-    _same_kind(wanted, {"train": train.about, "test": test.about})
-    fewer = replace(wanted, samples=test_samples)
-    return (
-        gather_events(wanted, camera, train, train_note, say),
-        gather_events(fewer, camera, test, test_note, say),
-    )
-
-
-def load_recorded(wanted: Wanted, say: Say) -> Labelled | None:
-    """The recordings of both splits as frames, to test what is trained on simulated events.
-
-    None where there are none. Raises UsageError as `load_split` does.
-    """
-    dataset, root = _events(wanted.dataset), _root(wanted.root)
-    splits: tuple[Split, ...] = ("train", "test")
-    every, parts = replace(wanted, samples=None), []
-    for split in splits:
-        found = dataset.inputs(root, split, wanted.bins)
-        if found is not None:
-            parts.append(gather(every, split, found, "", say))
-    return joined(parts) if parts else None
-
-
-def _recordings(wanted: Wanted, split: Split) -> tuple[Samples[Events], str]:
-    """The recordings of a split, not yet read, and why they are not the real ones."""
-    dataset = EVENT_DATASETS[wanted.dataset]
-    if wanted.embedded:
-        samples, note = dataset.simulated(None, split), ""
-    else:
-        seek = _Seek(dataset, split, _root(wanted.root), wanted.download)
-        samples, note = seek.found(
-            lambda root: dataset.recordings(root, split),
-            lambda root: dataset.simulated(root, split),
-        )
-    return samples, note
-
-
-def _listed(wanted: Wanted, split: Split) -> tuple[Samples[NDArray[np.uint8]], str]:
-    """The samples of a split, not yet read, and why they are not the real ones."""
-    if wanted.embedded:
-        return _dataset(wanted.dataset).stand_in(None, split, wanted.bins), ""
-    if wanted.simulated:
-        return _events(wanted.dataset).unrecorded(_root(wanted.root), split, wanted.bins), ""
-    return _frames(wanted.dataset, split, wanted.bins, root=wanted.root, download=wanted.download)
-
-
-def _same_kind(wanted: Wanted, found: dict[Split, About]) -> None:
-    """Raises UsageError where one split is real and the other stands in for it."""
-    distance = {split: (about.substitute, about.simulated) for split, about in found.items()}
-    if distance["train"] == distance["test"]:
-        return
-    missing: Split = "test" if distance["test"] > distance["train"] else "train"
-    there: Split = "train" if missing == "test" else "test"
-    dataset, root = _dataset(wanted.dataset), home_relative(_root(wanted.root))
-    raise UsageError(
-        f"{dataset.TITLE}: the {there} samples are {found[there].description}, and no such "
-        f"{missing} samples are under {root}, where {dataset.LAYOUT} was looked for: a network is "
-        f"not tested on {found[missing].description} in their place; to get the whole original, "
-        f"{dataset.HOW} ({dataset.DOWNLOAD_MIB:,} MiB)"
-    )
-
-
-def _frames(
-    name: str, split: Split, bins: Bins, *, root: Path | None, download: bool
-) -> tuple[Samples[NDArray[np.uint8]], str]:
-    """A network's inputs under the root, fetched where they may be, else the stand-in; and why."""
-    dataset = _dataset(name)
-    return _Seek(dataset, split, _root(root), download).found(
-        lambda root: dataset.inputs(root, split, bins),
-        lambda root: dataset.stand_in(root, split, bins),
-    )
-
-
-X = TypeVar("X")
-
-
-@dataclass(frozen=True)
-class _Seek:
-    """What is sought, and where."""
-
-    dataset: DataSet
-    split: Split
-    root: Path
-    download: bool
-
-    def found(
-        self,
-        inputs: Callable[[Path], Samples[X] | None],
-        stand_in: Callable[[Path], Samples[X]],
-    ) -> tuple[Samples[X], str]:
-        """The samples under the root, fetched where they may be, else the stand-in; and why."""
-        dataset, root, failure = self.dataset, self.root, ""
-        try:
-            found = inputs(root)
-            if found is None and self.download:
-                failure = attempt(lambda: _fetch(dataset, root, self.split))
-                found = inputs(root)
-        except MissingReader as error:
-            return stand_in(root), str(error)
-        problem = _problem(dataset, root, {self.split: found.about if found else None})
-        note = "; ".join(text for text in (failure, problem) if text)
-        return found or stand_in(root), note
-
-
 def find(dataset: str, root: Path | None = None) -> Found:
     """What of `dataset` is under `root`. Raises UsageError for a wrong name or root alone."""
     sought = _dataset(dataset)
-    root = _root(root)
-    found: dict[Split, About | None] = {"train": None, "test": None}
+    root = data_root(root)
+    found: dict[Split, Samples[Pixels] | None] = {"train": None, "test": None}
     problem = ""
     for split in found:
         try:
-            samples = sought.inputs(root, split, Bins(1))
+            found[split] = sought.inputs(root, split, Bins(1))
         except UsageError as error:  # a damaged folder, a missing reader
             problem = str(error)
-        else:
-            found[split] = samples.about if samples else None
+    train, test = (each and each.about for each in found.values())
     if not problem:
-        abouts = [about for about in found.values() if about]
-        notes = [_problem(sought, root, found), *(left_out(about.left_out) for about in abouts)]
+        notes = [_problem(sought, root, found)]
+        notes += [left_out(about.left_out) for about in (train, test) if about]
         problem = "; ".join(dict.fromkeys(note for note in notes if note))
-    return Found(dataset, sought.TITLE, found["train"], found["test"], problem)
+    return Found(dataset, sought.TITLE, train, test, problem)
+
+
+def _problem(dataset: DataSet, root: Path, found: dict[Split, Samples[X] | None]) -> str:
+    """Why the splits `found` are not the whole data set, and how to get it; "" where they are."""
+    lacks: list[str] = []
+    for split, samples in found.items():
+        if samples is None:
+            lacks.append(f"no {split} samples")
+            continue
+        about = samples.about
+        if about.count < about.whole:
+            lacks.append(f"{about.count:,} of {about.whole:,} {split} samples found")
+        lacks += _lacking(dataset, split, samples)
+        if about.lossy:
+            lacks.append(f"the {split} samples are a lossy copy")
+    if not any(found.values()):
+        lacks = [f"not found under {home_relative(root)}, where {dataset.LAYOUT} was looked for"]
+    if not lacks:
+        return ""
+    return f"{dataset.TITLE}: {', '.join(lacks)}; {_how(dataset)}"
+
+
+def _how(dataset: DataSet) -> str:
+    return f"to get the whole original, {dataset.HOW} ({dataset.DOWNLOAD_MIB:,} MiB)"
 
 
 def _dataset(name: str) -> DataSet:
@@ -247,35 +360,3 @@ def _events(name: str) -> EventDataSet:
     if name not in EVENT_DATASETS:
         raise UsageError(f"{name} has no recordings, choose from {', '.join(EVENT_DATASETS)}")
     return EVENT_DATASETS[name]
-
-
-def _root(given: Path | None) -> Path:
-    return data_root(None if given is None else str(given))
-
-
-def _fetch(dataset: DataSet, root: Path, split: Split) -> None:
-    root.mkdir(parents=True, exist_ok=True)
-    dataset.download(root, split)
-
-
-def _problem(dataset: DataSet, root: Path, found: dict[Split, About | None]) -> str:
-    """Why the splits `found` are not the whole data set, and how to get it; "" where they are."""
-    if all(about is None for about in found.values()):
-        lack = f"not found under {home_relative(root)}, where {dataset.LAYOUT} was looked for"
-    else:
-        lack = ", ".join(text for split, about in found.items() for text in _lacks(split, about))
-    if not lack:
-        return ""
-    how = f"{dataset.HOW} ({dataset.DOWNLOAD_MIB:,} MiB)"
-    return f"{dataset.TITLE}: {lack}; to get the whole original, {how}"
-
-
-def _lacks(split: Split, about: About | None) -> list[str]:
-    if about is None:
-        return [f"no {split} samples"]
-    lacks: list[str] = []
-    if about.count < about.whole:
-        lacks.append(f"{about.count:,} of {about.whole:,} {split} samples found")
-    if about.lossy:
-        lacks.append(f"the {split} samples are a lossy copy")
-    return lacks

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from harness.datasets import digits
 from harness.datasets.events import Bins
-from harness.datasets.files import damaged, files_origin, list_files
 from harness.datasets.images import read_image
-from harness.datasets.samples import About, Normal, Samples, Split
+from harness.datasets.samples import About, Files, Normal, Samples, Split, damaged, list_files
 from harness.spec import paper
 
 TITLE: str = "CIFAR-10"
@@ -81,31 +80,27 @@ def _batches(base: Path, split: Split) -> Samples[NDArray[np.uint8]]:
     about = About(
         "CIFAR-10 images", len(data.data), WHOLE[split], folder, normal=NORMAL, augmented=True
     )
-    return Samples(
-        about,
-        lambda index: (data.data[index], int(data.targets[index])),
-        lambda: files_origin(folder, sorted(folder.iterdir())),
-    )
+    labels = np.array(data.targets, np.int64)
+    origin = Files(tuple(sorted(folder.iterdir())), labels).origin
+    return Samples(about, labels, lambda index: data.data[index], origin)
 
 
 def _image_folder(folder: Path, split: Split) -> Samples[NDArray[np.uint8]] | None:
-    listed = list_files(folder / split, CLASSES, (".png", *_LOSSY))
-    files = listed.samples
-    if not files:
+    files = list_files(folder / split, CLASSES, (".png", *_LOSSY))
+    if not files.paths:
         return None
-    lossy = any(file.path.suffix.lower() in _LOSSY for file in files)
+    lossy = any(path.suffix.lower() in _LOSSY for path in files.paths)
     about = About(
         "CIFAR-10 images (lossy copy)" if lossy else "CIFAR-10 images",
-        len(files),
+        len(files.paths),
         WHOLE[split],
         folder,
         lossy,
         normal=NORMAL,
         augmented=True,
-        left_out=listed.left_out,
+        left_out=files.left_out,
     )
-
-    def read(index: int) -> tuple[NDArray[np.uint8], int]:
-        return read_image(files[index].path, (SIZE, SIZE)), files[index].label
-
-    return Samples(about, read, lambda: files_origin(folder, (file.path for file in files)))
+    size = (SIZE, SIZE)
+    return Samples(
+        about, files.labels, lambda index: read_image(files.paths[index], size), files.origin
+    )

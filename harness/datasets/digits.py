@@ -18,13 +18,12 @@ def images(split: Split, size: int) -> Samples[NDArray[np.float32]]:
     """The digits as grey images (size, size) in [0, 1], interpolated from 8x8."""
     digits, labels = _digits()
     indices = split_indices(len(digits), split)
-    about = About("scikit-learn's digits", len(indices), len(indices), substitute=True)
-
-    def read(index: int) -> tuple[NDArray[np.float32], int]:
-        chosen = int(indices[index])
-        return enlarged(digits[chosen], size), int(labels[chosen])
-
-    return Samples(about, read, lambda: f"scikit-learn digits, {len(digits)}")
+    return Samples(
+        About("scikit-learn's digits", len(indices), len(indices), substitute=True),
+        labels[indices],
+        lambda index: enlarged(digits[indices[index]], size),
+        lambda: f"scikit-learn digits, {len(digits)}, {split}, {size}",
+    )
 
 
 def inputs(split: Split, size: int) -> Samples[NDArray[np.uint8]]:
@@ -47,5 +46,5 @@ def _digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 def _statistics(size: int) -> tuple[float, float]:
     """Mean and standard deviation of the training digits' pixels."""
     training = images("train", size)
-    grey = np.stack([training.read(index)[0] for index in range(training.about.count)])
+    grey = np.stack([training.read(index) for index in range(training.about.count)])
     return float(grey.mean(dtype=np.float64)), float(grey.std(dtype=np.float64))

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.datasets import cifar10, digits
-from harness.datasets.apart import Reader
-from harness.datasets.events import Bins, Events, framed, require
-from harness.datasets.files import check_file, files_origin, list_files
+from harness.datasets import cifar10, digits, events
+from harness.datasets.events import EVENT, Bins, Events, framed, require
 from harness.datasets.images import enlarged
-from harness.datasets.recordings import Camera
 from harness.datasets.samples import (
     SPLIT_SEED,
     About,
     Samples,
     Split,
+    check_file,
     choose,
+    damaged,
     home_relative,
+    list_files,
     split_indices,
 )
 from harness.datasets.simulated import DVS_CAMERA, SPARE_US, closed_loop, moved
@@ -33,11 +32,11 @@ DOWNLOAD_MIB: int = 7900
 LAYOUT: str = "CIFAR10DVS/<class>/*.aedat4"
 HOW: str = "let tonic.datasets.CIFAR10DVS(root) fetch and unpack it (packages tonic and aedat)"
 
-SENSOR = 128
+CLASSES = cifar10.CLASSES
+SENSOR: tuple[int, int] = (128, 128)
 STRIDE = 3  # 128x128 pixels are reduced to 42x42; the last two rows and columns are dropped
-SIZE = SENSOR // STRIDE
+SIZE = (SENSOR[0] // STRIDE, SENSOR[1] // STRIDE)
 WHOLE: dict[Split, int] = {"train": 9_000, "test": 1_000}
-CAMERA = Camera((SENSOR, SENSOR), len(cifar10.CLASSES))
 TURN = Bins(40)  # one turn of the movement that is simulated: a whole recording
 
 # Red, green and blue in what a camera that sees no colour sees (ITU-R BT.601).
@@ -50,49 +49,56 @@ def recordings(root: Path, split: Split) -> Samples[Events] | None:
     Raises MissingReader without aedat.
     """
     folder = root / "CIFAR10DVS"
-    listed = list_files(folder, cifar10.CLASSES, (".aedat4",))
-    files = listed.samples
-    drawn = [files[index] for index in split_indices(len(files), split)]
-    if not drawn:
+    files = list_files(folder, CLASSES, (".aedat4",))
+    files = files.part(split_indices(len(files.paths), split))
+    if not files.paths:
         return None
     require("aedat")
     about = About(
         "DVS-CIFAR10 recordings",
-        len(drawn),
+        len(files.paths),
         WHOLE[split],
         folder,
-        names=tuple(printable(file.path.relative_to(folder).as_posix()) for file in drawn),
-        left_out=listed.left_out,
+        names=tuple(printable(path.relative_to(folder).as_posix()) for path in files.paths),
+        left_out=files.left_out,
     )
-    reader = Reader()
     return Samples(
-        about,
-        lambda index: (read_recording(drawn[index].path, reader), drawn[index].label),
-        lambda: files_origin(folder, (file.path for file in drawn)),
-        reader.close,
+        about, files.labels, lambda index: read_recording(files.paths[index]), files.origin
     )
 
 
-def read_recording(path: Path, reader: Reader | None = None) -> Events:
-    """The events of one .aedat4 file; without a reader, by one that ends afterwards.
+def read_recording(path: Path) -> Events:
+    """The events of one .aedat4 file.
 
     Raises MissingReader without aedat, UsageError for a damaged file.
     """
     require("aedat")
+    import aedat
+
     check_file(path)
-    if reader is not None:
-        return reader.read(path)
-    with closing(Reader()) as once:
-        return once.read(path)
+    try:
+        decoder = aedat.Decoder(str(path))
+        streams = decoder.id_to_stream().items()
+        numbers = sorted(number for number, each in streams if each["type"] == "events")
+        every = decoder if numbers else ()
+        packets = [each["events"] for each in every if each["stream_id"] == numbers[0]]
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 Rust's panics are no Exception
+        raise damaged(path, f"{type(error).__name__}: {error}") from error
+    if not sum(map(len, packets)):
+        raise damaged(path, "it holds no events")
+    found = np.concatenate(packets)
+    # aedat's fourth field has two names, "p" and "on": the order is what stays
+    t, x, y, p = (found[name] for name in found.dtype.names or ())
+    read = np.empty(len(found), EVENT)
+    read["t"], read["x"], read["y"], read["p"] = t, x, y, p
+    return read
 
 
-def reduced(events: Events) -> Events:
+def reduced(recording: Events) -> Events:
     """Events of the 128x128 sensor on 42x42: every STRIDE x STRIDE pixels become one."""
-    covered = SIZE * STRIDE
-    kept = events[(events["x"] < covered) & (events["y"] < covered)]
-    kept["x"] //= STRIDE
-    kept["y"] //= STRIDE
-    return kept
+    return events.reduced(recording, STRIDE, SIZE)
 
 
 def simulated(root: Path | None, split: Split, bins: Bins = TURN) -> Samples[Events]:
@@ -102,7 +108,7 @@ def simulated(root: Path | None, split: Split, bins: Bins = TURN) -> Samples[Eve
     """
     steps = (bins.count * bins.us + SPARE_US) // DVS_CAMERA.step_us
     pictures = cifar10.images(root, split) if root else None
-    images = digits.images(split, SENSOR) if pictures is None else pictures.mapped(_grey)
+    images = digits.images(split, SENSOR[0]) if pictures is None else pictures.mapped(_grey)
     count = images.about.count
     if count > WHOLE[split]:
         images = images.chosen(sorted(choose(count, WHOLE[split], SPLIT_SEED)))
@@ -120,12 +126,12 @@ def simulated(root: Path | None, split: Split, bins: Bins = TURN) -> Samples[Eve
 def inputs(root: Path, split: Split, bins: Bins) -> Samples[NDArray[np.uint8]] | None:
     """Recordings as frames (T, 2, 42, 42). Raises MissingReader without aedat."""
     found = recordings(root, split)
-    return found and framed(found.mapped(reduced), bins, (SIZE, SIZE))
+    return found and framed(found.mapped(reduced), bins, SIZE)
 
 
 def stand_in(root: Path | None, split: Split, bins: Bins) -> Samples[NDArray[np.uint8]]:
     """Simulated events as frames."""
-    return framed(simulated(root, split, bins).mapped(reduced), bins, (SIZE, SIZE))
+    return framed(simulated(root, split, bins).mapped(reduced), bins, SIZE)
 
 
 def unrecorded(root: Path, split: Split, bins: Bins) -> Samples[NDArray[np.uint8]]:
@@ -133,7 +139,7 @@ def unrecorded(root: Path, split: Split, bins: Bins) -> Samples[NDArray[np.uint8
     their names do not tell which images of CIFAR-10 they are of.
     """
     folder = root / "CIFAR10DVS"
-    if list_files(folder, cifar10.CLASSES, (".aedat4",)).samples:
+    if list_files(folder, CLASSES, (".aedat4",)).paths:
         raise UsageError(
             f"{home_relative(folder)} has recordings, and which images they are of is not known: "
             "move them away to train on simulated ones"
@@ -151,4 +157,4 @@ def download(root: Path, split: Split) -> None:
 
 def _grey(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """A colour image as the sensor sees it: (128, 128) in [0, 1]."""
-    return enlarged(image.astype(np.float32) @ np.array(_LUMA, np.float32) / 255, SENSOR)
+    return enlarged(image.astype(np.float32) @ np.array(_LUMA, np.float32) / 255, SENSOR[0])

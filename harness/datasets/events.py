@@ -1,4 +1,4 @@
-"""Events of an event camera: their type, and binning them into frames."""
+"""Events of an event camera: their type, whole recordings of them, and frames that count them."""
 
 from __future__ import annotations
 
@@ -29,22 +29,6 @@ class Bins:
         return f"{self.us / 1000:g} ms bins"
 
 
-class MissingReader(UsageError):
-    """Recordings are there, and the package that reads them is not."""
-
-
-def require(*packages: str) -> None:
-    """Raises MissingReader where one of the optional `packages` cannot be imported."""
-    for package in packages:
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            raise MissingReader(
-                f"event recordings need the package {package}, which cannot be imported "
-                f"({error}): pip install 'snn-harness[events]'"
-            ) from error
-
-
 def framed(
     recordings: Samples[Events], bins: Bins, size: tuple[int, int]
 ) -> Samples[NDArray[np.uint8]]:
@@ -71,3 +55,82 @@ def bin_events(
     place = ((window * 2 + events["p"]) * height + y) * width + x
     counts = np.bincount(place[inside], minlength=bins * 2 * height * width)
     return np.minimum(counts, 255).astype(np.uint8).reshape(bins, 2, height, width)
+
+
+def from_zero(events: Events) -> Events:
+    """In the order of time, which starts at the first event."""
+    ordered = events[np.argsort(events["t"], kind="stable")].astype(EVENT)
+    if len(ordered):
+        ordered["t"] -= ordered["t"][0]
+    return ordered
+
+
+def reduced(events: Events, stride: int, size: tuple[int, int]) -> Events:
+    """On a sensor (H, W) whose pixels are `stride` x `stride` of theirs; what is over is cut."""
+    height, width = size
+    kept = events[(events["x"] < width * stride) & (events["y"] < height * stride)]
+    kept["x"] //= stride
+    kept["y"] //= stride
+    return kept
+
+
+@dataclass(frozen=True, eq=False)
+class Recordings:
+    """Labelled recordings, one after the other in one array."""
+
+    events: Events  # (M,): of each recording in the order of time, in us from its first event
+    starts: NDArray[np.int64]  # (N + 1,): recording n is events[starts[n] : starts[n + 1]]
+    labels: NDArray[np.int64]  # (N,)
+    sensor: tuple[int, int]  # (H, W) in pixels
+    classes: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, n: int) -> Events:
+        return self.events[self.starts[n] : self.starts[n + 1]]
+
+    def part(self, indices: NDArray[np.integer]) -> Recordings:
+        """The recordings of those indices, in their order."""
+        return self._with([self[int(n)] for n in indices], self.labels[indices])
+
+    def first(self, microseconds: int) -> Recordings:
+        """The beginning of each, so long."""
+        found = (self[n] for n in range(len(self)))
+        return self._with([each[each["t"] < microseconds] for each in found], self.labels)
+
+    def reduced(self, stride: int) -> Recordings:
+        """On a sensor whose pixels are `stride` x `stride` of this one's; what is over is cut."""
+        height, width = (size // stride for size in self.sensor)
+        kept = [reduced(self[n], stride, (height, width)) for n in range(len(self))]
+        return replace(self._with(kept, self.labels), sensor=(height, width))
+
+    def frames(self, bins: int, bin_us: int = BIN_US) -> NDArray[np.uint8]:
+        """Counts of OFF and ON events in the first windows of `bin_us`: (N, bins, 2, H, W)."""
+        found = [bin_events(self[n], bins, self.sensor, bin_us) for n in range(len(self))]
+        return np.stack(found)
+
+    @property
+    def longest_us(self) -> int:
+        """How long the longest of them is."""
+        return int(self.events["t"].max(initial=-1)) + 1
+
+    def _with(self, events: list[Events], labels: NDArray[np.int64]) -> Recordings:
+        starts = np.cumsum([0, *map(len, events)], dtype=np.int64)
+        return replace(self, events=np.concatenate(events), starts=starts, labels=labels)
+
+
+class MissingReader(UsageError):
+    """Recordings are there, and the package that reads them is not."""
+
+
+def require(*packages: str) -> None:
+    """Raises MissingReader where one of the optional `packages` cannot be imported."""
+    for package in packages:
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise MissingReader(
+                f"event recordings need the package {package}, which cannot be imported "
+                f"({error}): pip install 'snn-harness[events]'"
+            ) from error

@@ -13,11 +13,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.datasets.files import check_file, damaged
-from harness.spec import UsageError
+from harness.datasets.samples import check_file, damaged
 
-# Pillow knows more, and starts other programs to read some of them. A JPEG that is named .png would
-# pass for lossless.
+# A JPEG that is named .png would pass for lossless.
 _FORMATS = {".png": ("PNG",), ".jpg": ("JPEG",), ".jpeg": ("JPEG",)}
 
 # What Pillow raises for a file that is cut short or not an image, by format and place.
@@ -32,15 +30,14 @@ def read_image(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
     check_file(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata; a bomb is refused by its size
+            warnings.simplefilter("ignore")  # of odd metadata
             with Image.open(path, formats=_FORMATS[path.suffix.lower()]) as image:
                 width, height = image.size
-                if (height, width) != size:  # before there is memory for its pixels
-                    found = f"{height}x{width} pixels, expected {size[0]}x{size[1]}"
-                    raise damaged(path, found)
-                return np.asarray(image.convert("RGB"))
+                if (height, width) == size:
+                    return np.asarray(image.convert("RGB"))
     except _UNREADABLE as error:
-        raise error if isinstance(error, UsageError) else damaged(path, error) from error
+        raise damaged(path, error) from error
+    raise damaged(path, f"{height}x{width} pixels, expected {size[0]}x{size[1]}")
 
 
 def pixels(image: NDArray[np.floating]) -> NDArray[np.uint8]:
@@ -51,6 +48,5 @@ def pixels(image: NDArray[np.floating]) -> NDArray[np.uint8]:
 def enlarged(image: NDArray[np.floating], size: int) -> NDArray[np.float32]:
     """A grey image (H, W), bilinearly interpolated to (size, size)."""
     grey = torch.from_numpy(image.astype(np.float32))[None, None]
-    return F.interpolate(grey, size=(size, size), mode="bilinear", align_corners=False)[
-        0, 0
-    ].numpy()
+    larger = F.interpolate(grey, size=(size, size), mode="bilinear", align_corners=False)
+    return larger[0, 0].numpy()

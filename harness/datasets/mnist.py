@@ -9,15 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.datasets.files import check_file, damaged, files_origin
-from harness.datasets.samples import About, Samples, Split
+from harness.datasets.samples import About, Files, Samples, Split, check_file, damaged
 
 SIZE = 28
 LAYOUT = "MNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte"
 WHOLE: dict[Split, int] = {"train": 60_000, "test": 10_000}
 
 _PREFIX: dict[Split, str] = {"train": "train", "test": "t10k"}
-# What torchvision raises for a header that is cut short or lies; asserts are off under -O.
+# What torchvision raises for a header that is cut short or wrong; asserts are off under -O.
 _UNREADABLE = (AssertionError, KeyError, OSError, RuntimeError, TypeError, ValueError)
 
 
@@ -34,21 +33,21 @@ def images(root: Path, split: Split) -> Samples[NDArray[np.float32]] | None:
     import torchvision.datasets.mnist as idx  # takes seconds to import, needed by few
 
     pixels = _read(idx.read_image_file, pixels_file, (SIZE, SIZE))
-    labels = _read(idx.read_label_file, labels_file, ())
+    labels = _read(idx.read_label_file, labels_file, ()).astype(np.int64)
     if len(pixels) != len(labels):
         raise damaged(labels_file, f"{len(labels)} labels of {len(pixels)} images")
-    about = About("MNIST's digits", len(pixels), WHOLE[split], folder)
     return Samples(
-        about,
-        lambda index: (pixels[index].astype(np.float32) / 255, int(labels[index])),
-        lambda: files_origin(folder, (pixels_file, labels_file)),
+        About("MNIST's digits", len(pixels), WHOLE[split], folder),
+        labels,
+        lambda index: pixels[index].astype(np.float32) / 255,
+        Files((pixels_file, labels_file), labels).origin,
     )
 
 
 def _read(
     reader: Callable[[str], Tensor], path: Path, shape: tuple[int, ...]
 ) -> NDArray[np.integer]:
-    """An idx file of items of that shape. The reader takes memory for what the file holds only."""
+    """An idx file of items of that shape."""
     check_file(path)
     try:
         content = reader(str(path)).numpy()

@@ -10,9 +10,15 @@ from numpy.typing import NDArray
 
 from harness.datasets import digits, mnist
 from harness.datasets.events import EVENT, Bins, Events, framed, require
-from harness.datasets.files import Sample, check_file, damaged, files_origin, list_files
-from harness.datasets.recordings import Camera
-from harness.datasets.samples import About, Samples, Split, home_relative
+from harness.datasets.samples import (
+    About,
+    Samples,
+    Split,
+    check_file,
+    damaged,
+    home_relative,
+    list_files,
+)
 from harness.datasets.simulated import NMNIST_CAMERA, beginning, moved, saccades
 from harness.spec import UsageError
 
@@ -27,8 +33,8 @@ HOW: str = (
 
 CLASSES = tuple("0123456789")
 SIZE = 34  # pixels of the sensor's part that was recorded
+SENSOR: tuple[int, int] = (SIZE, SIZE)
 WHOLE: dict[Split, int] = {"train": 60_000, "test": 10_000}
-CAMERA = Camera((SIZE, SIZE), len(CLASSES))
 
 _FOLDER: dict[Split, str] = {"train": "Train", "test": "Test"}
 _EVENT_BYTES = 5
@@ -41,22 +47,16 @@ def recordings(root: Path, split: Split) -> Samples[Events] | None:
     Raises MissingReader without tonic.
     """
     folder = root / "NMNIST"
-    listed = list_files(folder / _FOLDER[split], CLASSES, (".bin",))
-    files = listed.samples
-    if not files:
+    files = list_files(folder / _FOLDER[split], CLASSES, (".bin",))
+    if not files.paths:
         return None
     require("tonic")
-    about = About(
-        "N-MNIST recordings",
-        len(files),
-        WHOLE[split],
-        folder,
-        left_out=listed.left_out,
-    )
+    count = len(files.paths)
     return Samples(
-        about,
-        lambda index: (read_recording(files[index].path), files[index].label),
-        lambda: files_origin(folder, (file.path for file in files)),
+        About("N-MNIST recordings", count, WHOLE[split], folder, left_out=files.left_out),
+        files.labels,
+        lambda index: read_recording(files.paths[index]),
+        files.origin,
     )
 
 
@@ -101,19 +101,21 @@ def unrecorded(root: Path, split: Split, bins: Bins) -> Samples[NDArray[np.uint8
             f"{home_relative(root)}: lay MNIST there"
         )
     if split == "train":
-        files = list_files(root / "NMNIST" / _FOLDER[split], CLASSES, (".bin",)).samples
-        recorded = {_place(file, images) for file in files}
+        files = list_files(root / "NMNIST" / _FOLDER[split], CLASSES, (".bin",))
+        recorded = {
+            _place(path, label, images.labels)
+            for path, label in zip(files.paths, files.labels, strict=True)
+        }
         images = images.chosen([n for n in range(images.about.count) if n not in recorded])
-    return framed(_saccades_before(images, bins), bins, (SIZE, SIZE))
+    return framed(_saccades_before(images, bins), bins, SENSOR)
 
 
-def _place(file: Sample, images: Samples[NDArray[np.float32]]) -> int:
+def _place(path: Path, label: int, digits: NDArray[np.int64]) -> int:
     """Which of MNIST's digits a recording is of, from 0."""
-    name = file.path.stem
-    index = int(name) - 1 if name.isdecimal() and len(name) < 7 else -1
-    if 0 <= index < images.about.count and images.read(index)[1] == file.label:
+    index = int(path.stem) - 1 if path.stem.isdecimal() and len(path.stem) < 7 else -1
+    if 0 <= index < len(digits) and digits[index] == label:
         return index
-    raise damaged(file.path, "its name is not the place of its digit in MNIST, from 1")
+    raise damaged(path, "its name is not the place of its digit in MNIST, from 1")
 
 
 def _saccades_before(images: Samples[NDArray[np.float32]], bins: Bins | None) -> Samples[Events]:
@@ -126,12 +128,12 @@ def _saccades_before(images: Samples[NDArray[np.float32]], bins: Bins | None) ->
 def inputs(root: Path, split: Split, bins: Bins) -> Samples[NDArray[np.uint8]] | None:
     """Recordings as frames (T, 2, 34, 34). Raises MissingReader without tonic."""
     found = recordings(root, split)
-    return found and framed(found, bins, (SIZE, SIZE))
+    return found and framed(found, bins, SENSOR)
 
 
 def stand_in(root: Path | None, split: Split, bins: Bins) -> Samples[NDArray[np.uint8]]:
     """Simulated events as frames."""
-    return framed(simulated(root, split, bins), bins, (SIZE, SIZE))
+    return framed(simulated(root, split, bins), bins, SENSOR)
 
 
 def download(root: Path, split: Split) -> None:

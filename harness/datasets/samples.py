@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
@@ -22,6 +22,7 @@ Y = TypeVar("Y")
 # CIFAR10-DVS and scikit-learn's digits have no official test set: this seed draws ours.
 SPLIT_SEED = 0
 TRAIN_SHARE = 0.9
+LARGEST_FILE = 2**26  # bytes of one image or recording; the largest there are take a tenth
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class About:
     normal: Normal | None = None  # of pixels; None: event counts, which go in as they are
     augmented: bool = False  # while training, by random crop and flip
     names: tuple[str, ...] = ()  # of the samples of a split that is ours; () where it is official
-    left_out: tuple[str, ...] = ()  # a sentence of each entry of the folder that is no sample
+    left_out: tuple[str, ...] = ()  # a sentence for each file that cannot be a sample
 
     @property
     def split_sha256(self) -> str:
@@ -58,36 +59,122 @@ class About:
         return f"{self.count:,} of {self.whole:,}: {self.description}{place}"
 
 
-def _nothing() -> None: ...
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Samples(Generic[X]):
     """One split of a data set, listed and not yet read."""
 
     about: About
-    read: Callable[[int], tuple[X, int]]  # index -> sample, label; raises UsageError if damaged
+    labels: NDArray[np.int64]  # (N,)
+    read: Callable[[int], X]  # the sample of an index; raises UsageError if it is damaged
     origin: Callable[[], str]  # a text that changes where what would be read has changed
-    close: Callable[[], None] = _nothing  # ends what reading has started
 
     def mapped(self, function: Callable[[X], Y]) -> Samples[Y]:
         """The same samples, each passed through `function` when it is read."""
-
-        def read(index: int) -> tuple[Y, int]:
-            sample, label = self.read(index)
-            return function(sample), label
-
-        return Samples(self.about, read, self.origin, self.close)
+        read = self.read
+        return Samples(self.about, self.labels, lambda index: function(read(index)), self.origin)
 
     def chosen(self, indices: Sequence[int]) -> Samples[X]:
         """Only these of the samples, in this order."""
-        picked = ",".join(map(str, indices))
+        picked = hashlib.sha256(",".join(map(str, indices)).encode()).hexdigest()
         return Samples(
             replace(self.about, count=len(indices)),
+            self.labels[list(indices)],
             lambda index: self.read(indices[index]),
-            lambda: f"{self.origin()} {hashlib.sha256(picked.encode()).hexdigest()}",
-            self.close,
+            lambda: f"{self.origin()} {picked}",
         )
+
+
+# files
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of a split in the order of class and name, and what is left out of its folder."""
+
+    paths: tuple[Path, ...]
+    labels: NDArray[np.int64]  # of their folders
+    left_out: tuple[str, ...] = ()
+
+    def part(self, indices: Iterable[int]) -> Files:
+        """Only these, in this order."""
+        chosen = list(indices)
+        return replace(self, paths=tuple(self.paths[n] for n in chosen), labels=self.labels[chosen])
+
+    def origin(self) -> str:
+        """A hash of the files' folders and names, sizes and when each was changed last."""
+        digest = hashlib.sha256()
+        for path in self.paths:
+            try:
+                state = path.stat()
+                known = f"{state.st_size} {state.st_mtime_ns}"
+            except OSError as error:  # deleted since it was listed
+                known = f"error {error.errno}"
+            digest.update(os.fsencode("/".join(path.parts[-2:])) + f" {known}\n".encode())
+        return digest.hexdigest()
+
+
+def list_files(folder: Path, classes: Sequence[str], suffixes: tuple[str, ...]) -> Files:
+    """Files `folder/<class>/*<suffix>`; hidden ones are passed over (macOS puts one beside each).
+
+    Raises UsageError where such files lie in a folder that is no class (they would be lost), and
+    where all that there are must be left out.
+    """
+    found: list[tuple[int, str, Path]] = []
+    left_out: list[str] = []
+    for entry in _entries(folder, left_out) if folder.is_dir() else ():
+        if not _holds(entry.is_dir):
+            if entry.name in classes:
+                left_out.append(f"{entry.path} is no folder")
+            continue
+        for file in _entries(Path(entry.path), left_out):
+            if file.name.startswith(".") or not file.name.lower().endswith(suffixes):
+                continue
+            if entry.name not in classes:
+                known = ", ".join(classes)
+                raise UsageError(printable(f"{entry.path} is no class folder, expected {known}"))
+            if _holds(file.is_file):
+                found.append((classes.index(entry.name), file.name, Path(file.path)))
+            else:
+                left_out.append(f"{file.path} is no file that can be read")
+    left_out = [printable(each) for each in left_out]
+    if left_out and not found:
+        raise UsageError(f"none of the samples in {printable(folder)} can be used: {left_out[0]}")
+    found.sort()
+    labels = np.array([label for label, _, _ in found], np.int64)
+    return Files(tuple(path for _, _, path in found), labels, tuple(left_out))
+
+
+def _entries(folder: Path, left_out: list[str]) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:  # it knows most kinds without a call for each file
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        left_out.append(f"{folder} cannot be read ({error.strerror})")
+        return []
+
+
+def _holds(question: Callable[[], bool]) -> bool:
+    try:
+        return question()
+    except OSError:  # a link that leads back to itself
+        return False
+
+
+def damaged(path: Path, what: object) -> UsageError:
+    """The error of a file or folder that is there and cannot be used."""
+    return UsageError(printable(f"{path} is damaged ({what}), delete it or extract it again"))
+
+
+def check_file(path: Path) -> None:
+    """Raises UsageError for what is no file, and for one too large to be one sample's."""
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise damaged(path, error.strerror) from error
+    if not path.is_file():
+        raise damaged(path, "it is no file")
+    if size > LARGEST_FILE:
+        raise damaged(path, f"{size} bytes, of one sample {LARGEST_FILE} at most")
 
 
 def data_root(given: Path | str | None) -> Path:
@@ -98,21 +185,18 @@ def data_root(given: Path | str | None) -> Path:
     """
     for origin, text in (("--data-root", given), ("HARNESS_DATA", os.environ.get("HARNESS_DATA"))):
         if text:
-            return _named_root(str(text), f"the data root {printable(text)} ({origin})")
+            called = f"the data root {printable(text)} ({origin})"
+            try:
+                root = Path(text).expanduser()
+                if root == user_cache() or root.is_dir():
+                    return root
+                lack = "is not a folder" if root.exists() else "does not exist"
+            except RuntimeError:  # ~ of a user whom the system does not know
+                lack = "is in no known home"
+            except OSError as error:  # a name too long, a folder that must not be entered
+                lack = f"cannot be read ({error.strerror})"
+            raise UsageError(f"{called} {lack}, name a folder")
     return user_cache()
-
-
-def _named_root(text: str, called: str) -> Path:
-    try:
-        root = Path(text).expanduser()
-        if root == user_cache() or root.is_dir():
-            return root
-        lack = "is not a folder" if root.exists() else "does not exist"
-    except RuntimeError as error:  # ~ of a user whom the system does not know
-        raise UsageError(f"{called} is in no known home, name a folder") from error
-    except OSError as error:  # a name too long, a folder that must not be entered
-        raise UsageError(f"{called} cannot be read ({error.strerror}), name a folder") from error
-    raise UsageError(f"{called} {lack}, name a folder")
 
 
 def home_relative(path: Path) -> str:
@@ -122,12 +206,7 @@ def home_relative(path: Path) -> str:
     return printable(Path("~") / path.relative_to(home) if inside else path)
 
 
-def left_out(sentences: tuple[str, ...]) -> str:
-    """How many samples were left out, and why the first of them; "" where none was."""
-    if not sentences:
-        return ""
-    more = f" and {len(sentences) - 3} more" if len(sentences) > 3 else ""
-    return f"{len(sentences)} samples were left out: {'; '.join(sentences[:3])}{more}"
+# choices
 
 
 def choose(count: int, batch_size: int, seed: int) -> list[int]:

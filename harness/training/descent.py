@@ -8,7 +8,6 @@ one gradient; only many steps show what rounding adds up to.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import inf, isfinite, nan, sqrt
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 
 from harness.adapter import Adapter, Variant
 from harness.datasets import digits
-from harness.datasets.batch import network_input
+from harness.datasets.loading import network_input
 from harness.reference.initialise import initialised
 from harness.reference.precision import DTYPES
 from harness.spec import Precision, Timed, paper
@@ -65,10 +64,8 @@ class Digits:
     def read(cls) -> Digits:
         """Those of the training split."""
         samples = digits.inputs("train", TERMS.size)
-        with closing(samples):
-            pairs = [samples.read(index) for index in range(samples.about.count)]
-        raw = torch.from_numpy(np.stack([image for image, _ in pairs]))
-        labels = torch.tensor([label for _, label in pairs], dtype=torch.int64)
+        every = [samples.read(index) for index in range(samples.about.count)]
+        raw, labels = torch.from_numpy(np.stack(every)), torch.from_numpy(samples.labels)
         return cls(network_input(raw, 1, samples.about.normal)[0].contiguous(), labels)
 
     def draws(self, seed: int) -> Iterator[Tensor]:

@@ -21,7 +21,7 @@ import adapters
 from harness.adapter import record_spikes
 from harness.datasets import Labelled
 from harness.datasets.augment import cropped_and_flipped
-from harness.datasets.batch import network_input
+from harness.datasets.loading import network_input
 from harness.datasets.samples import SPLIT_SEED
 from harness.formats.weights import first_weights
 from harness.reference import coding
