@@ -1,4 +1,4 @@
-"""The frameworks, one file each: here by file name, elsewhere by entry point `harness.adapters`.
+"""The frameworks, a module each: here by its name, elsewhere by entry point `harness.adapters`.
 
 A name is a framework's ("snntorch"), a framework's and a variant's ("snntorch:subtract"), or a
 framework's and a form's that any of them has ("snntorch:compiled", `harness.adapter`).
@@ -38,6 +38,7 @@ __all__ = [
     "version",
 ]
 
+NO_FRAMEWORKS = {"facts", "foreign"}  # of the modules here
 ENTRY_POINTS = "harness.adapters"
 
 
@@ -58,7 +59,7 @@ def declared(framework: str) -> metadata.EntryPoint | None:
 
 def names() -> tuple[str, ...]:
     """Every known framework, whether it loads here or not, without importing any."""
-    here = (module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
+    here = {module.name for module in pkgutil.iter_modules(__path__)} - NO_FRAMEWORKS
     return tuple(sorted({*here, *_declared()}))
 
 

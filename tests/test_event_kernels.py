@@ -20,8 +20,8 @@ from torch.nn import functional
 from torch.nn.grad import conv2d_input, conv2d_weight
 
 pytest.importorskip("numba", reason="needs numba, the extra `fused`")
-from harness.fused.event import engine  # noqa: E402
-from harness.fused.events import MARK, Events  # noqa: E402
+from adapters.fused import forward, input_gradient, neurons, weight_gradient  # noqa: E402
+from adapters.fused.form import MARK, Events  # noqa: E402
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
@@ -88,7 +88,7 @@ def test_values_are_gain_times_counts_less_what_neunorm_takes(
     if events.x is not None and events.U is not None:
         expected = expected - events.U.permute(1, 2, 0) * events.x[..., None]
     with threads(count):
-        got = events.values(dtype)
+        got = neurons.values(events, dtype)
     assert got.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(got, expected.to(dtype).permute(0, 3, 1, 2))
 
@@ -121,19 +121,19 @@ def examine(events: Events, given: tuple[Tensor, Tensor, Tensor], dtype: torch.d
     densely = multiplied if product else convolved
     own = as_type(events, dtype)
     weight, bias, dy = (each.to(dtype) for each in given)
-    rounded = as_type(own, torch.float64).values(torch.float64)
+    rounded = neurons.values(as_type(own, torch.float64), torch.float64)
     asked = (rounded, weight.double(), bias.double(), dy.double())
     exact, sizes = densely(*asked), densely(*(each.abs() for each in asked))
-    dense = densely(own.values(dtype), weight, bias, dy)
+    dense = densely(neurons.values(own, dtype), weight, bias, dy)
     if product:
         weight = weight.t().contiguous().t()
-        got = [engine.multiply(own, weight, bias), engine.product_gradient(dy, own, weight)]
+        got = [forward.multiply(own, weight, bias), weight_gradient.multiplied(dy, own, weight)]
     else:
         weight = weight.contiguous(memory_format=torch.channels_last)
-        got = [engine.convolve(own, weight, bias), engine.convolution_gradient(dy, own, weight)]
+        got = [forward.convolve(own, weight, bias), weight_gradient.convolved(dy, own, weight)]
         if own.marked is not None:
             read = ((own.counts & MARK) > 0).permute(0, 3, 1, 2)
-            got.append(engine.convolution_input(dy, own, weight))
+            got.append(input_gradient.convolved(dy, own, weight))
             assert not got[-1][~read].any()
             exact, dense = ((*each[:2], each[2] * read) for each in (exact, dense))
     if not product and own.marked is None:  # nobody asks for the input's gradient
@@ -214,7 +214,7 @@ def test_one_event_reaches_its_nine_neighbours_and_no_further() -> None:
     counts = torch.zeros(1, 5, 5, 3, dtype=torch.uint8)
     counts[0, 2, 2, 1] = 1
     weight = torch.arange(2 * 3 * 9, dtype=torch.float32).view(2, 3, 3, 3)
-    y = engine.convolve(Events(counts, 1.0, 1, 1), weight, torch.zeros(2))
+    y = forward.convolve(Events(counts, 1.0, 1, 1), weight, torch.zeros(2))
     assert torch.equal(y[0, :, 1:4, 1:4], weight[:, 1].flip(1, 2))
     y[0, :, 1:4, 1:4] = 0
     assert not y.any()
@@ -246,8 +246,8 @@ def test_other_registers_compute_the_same(processor: str) -> None:
     files = [str(Path(__file__).with_name(f"{name}.py")) for name in OF_KERNELS]
     of_fused = ["-q", "-m", "not slow", "-k", "not test_adapters or fused"]
     code = (
-        "import sys, pytest; from harness.fused.event import vectors; "
-        f"assert vectors.BYTES == {size}; "
+        "import sys, pytest; from adapters.fused import intrinsics; "
+        f"assert intrinsics.BYTES == {size}; "
         f"sys.exit(pytest.main({[*of_fused, *files]!r}))"
     )
     done = subprocess.run(

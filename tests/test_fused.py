@@ -17,16 +17,16 @@ from torch import Tensor
 
 import adapters
 from adapters import fused as fused_adapter
+from adapters.fused import plain
+from adapters.fused.form import Form
 from harness.conformance import random_batch, small
-from harness.fused import plain
-from harness.fused.form import Form
 from harness.reference import dropout
 from harness.reference.initialise import copy_parameters, initialised
 from harness.spec import LIF, NeuNorm, Reading
 
 numba = pytest.importorskip("numba", reason="needs numba, the extra `fused`")
-from harness.fused import cache, on_cpu, team  # noqa: E402
-from harness.fused import network as fused_network  # noqa: E402
+from adapters.fused import compiled, neurons  # noqa: E402
+from adapters.fused import network as fused_network  # noqa: E402
 
 LIF_ = LIF(0.3, 0.25, 0.25)
 
@@ -71,12 +71,12 @@ def test_kernels_give_what_the_plain_form_gives(
     U = made((1, 1, maps, h, w), 1, dtype)[0, 0] if reading else None
     chosen = dropping(form(steps, maps, pool, reading, dtype), batch, p)
     back = made((steps, batch, maps, h, w), 2, dtype)
-    expected, got = (kernels.spikes(current, U, chosen) for kernels in (plain, on_cpu))
+    expected, got = (kernels.spikes(current, U, chosen) for kernels in (plain, neurons))
     if pool != 3:  # a ninth is no binary fraction: sums of them round
         assert torch.equal(got, expected)
     torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-6)
     expected = plain.gradients(current, U, back, chosen)
-    got = on_cpu.gradients(current, U, back, chosen)  # last: it takes the current's memory
+    got = neurons.gradients(current, U, back, chosen)  # last: it takes the current's memory
     tolerance = 1e-13 if dtype == torch.float64 else 1e-5
     for ours, theirs in zip(got, expected, strict=True):
         if theirs is None:
@@ -90,7 +90,7 @@ def test_kernels_give_what_the_plain_form_gives(
 def test_it_fires_exactly_at_the_threshold() -> None:
     lif = LIF(0.25, 0.625, 1.0)
     current = torch.full((4, 1, 1, 1, 1), 0.5)
-    out = on_cpu.spikes(current, None, Form(4, lif, 1, None, 1, torch.float32))
+    out = neurons.spikes(current, None, Form(4, lif, 1, None, 1, torch.float32))
     assert out.flatten().tolist() == [0, 1, 0, 1]
 
 
@@ -101,8 +101,8 @@ def test_the_number_of_threads_changes_nothing(threads: int) -> None:
     back, chosen = made((5, 3, 8, 3, 3), 2), form(5, 8, 2, "mean", torch.float64)
 
     def run() -> tuple[Tensor | None, ...]:
-        out = on_cpu.spikes(current, U, chosen)
-        return out, *on_cpu.gradients(current.clone(), U, back, chosen)
+        out = neurons.spikes(current, U, chosen)
+        return out, *neurons.gradients(current.clone(), U, back, chosen)
 
     expected = run()
     try:
@@ -118,12 +118,12 @@ def test_bf16_stores_bf16_and_computes_in_float32() -> None:
     exact = made((6, 2, 8, 6, 6), dtype=torch.float32)
     current = exact.to(torch.bfloat16)
     chosen = form(6, 8, 2, None, torch.float32)
-    out = on_cpu.spikes(current, None, chosen)
+    out = neurons.spikes(current, None, chosen)
     assert out.dtype == torch.bfloat16
-    assert torch.equal(out.float(), on_cpu.spikes(current.float(), None, chosen))
+    assert torch.equal(out.float(), neurons.spikes(current.float(), None, chosen))
     back = made((6, 2, 8, 3, 3), 2, torch.float32).to(torch.bfloat16)
-    expected = on_cpu.gradients(current.float(), None, back.float(), chosen)
-    got = on_cpu.gradients(current, None, back, chosen)
+    expected = neurons.gradients(current.float(), None, back.float(), chosen)
+    got = neurons.gradients(current, None, back, chosen)
     assert torch.equal(got.bias, expected.bias)
     assert torch.equal(
         got.current, expected.current.to(torch.bfloat16)
@@ -160,7 +160,7 @@ def test_inference_keeps_nothing() -> None:
 
 
 def test_without_numba_it_says_so_and_runs_in_plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "harness.fused.on_cpu", None)
+    monkeypatch.setitem(sys.modules, "adapters.fused.neurons", None)
     fused_network.kernels_for.cache_clear()
     try:
         with pytest.warns(RuntimeWarning, match="pip install 'snn-harness\\[fused\\]'"):
@@ -204,35 +204,35 @@ def test_kernels_are_kept_in_the_users_cache_folder(tmp_path: Path) -> None:
     kept = list(tmp_path.rglob("*spikes*.nb?"))
     assert kept
     for path in kept:
-        assert path.is_relative_to(folder / cache.sources_sha256())
+        assert path.is_relative_to(folder / compiled.sources_sha256())
 
 
 def test_kernels_of_other_sources_are_kept_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy = shutil.copytree(Path(cache.__file__).parent, tmp_path / "fused")
-    monkeypatch.setattr(cache, "__file__", str(copy / "cache.py"))
-    name = cache.sources_sha256.__wrapped__
-    assert name() == cache.sources_sha256()
-    kernel = (copy / "cpu.py").read_text()
+    copy = shutil.copytree(Path(compiled.__file__).parent, tmp_path / "fused")
+    monkeypatch.setattr(compiled, "__file__", str(copy / "compiled.py"))
+    name = compiled.sources_sha256.__wrapped__
+    assert name() == compiled.sources_sha256()
+    kernel = (copy / "neurons.py").read_text()
     assert "k * state[e]" in kernel
-    (copy / "cpu.py").write_text(kernel.replace("k * state[e]", "k * k * state[e]"))
-    assert name() != cache.sources_sha256()
+    (copy / "neurons.py").write_text(kernel.replace("k * state[e]", "k * k * state[e]"))
+    assert name() != compiled.sources_sha256()
 
 
 @pytest.mark.parametrize("openmp", [True, False])
 def test_threads_of_our_own_give_the_same(openmp: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if openmp and team._openmp() is None:
+    if openmp and compiled._openmp() is None:
         pytest.skip("torch has no GNU OpenMP here")
-    monkeypatch.setattr(team, "_openmp", (lambda: None) if not openmp else team._openmp)
-    team._start.cache_clear()
+    monkeypatch.setattr(compiled, "_openmp", (lambda: None) if not openmp else compiled._openmp)
+    compiled._start.cache_clear()
     current, chosen = made((5, 3, 8, 6, 6)), form(5, 8, 2, None, torch.float64)
     try:
         assert torch.equal(
-            on_cpu.spikes(current, None, chosen), plain.spikes(current, None, chosen)
+            neurons.spikes(current, None, chosen), plain.spikes(current, None, chosen)
         )
     finally:
-        team._start.cache_clear()
+        compiled._start.cache_clear()
 
 
 def test_width_that_fills_no_vector() -> None:

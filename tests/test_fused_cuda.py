@@ -6,11 +6,11 @@ import pytest
 import torch
 from test_fused import SHAPES, dropping, form, made
 
-from harness.fused import plain
+from adapters.fused import plain
 from harness.spec import Reading
 
 pytest.importorskip("triton", reason="needs triton, which has builds for Linux on x86_64 alone")
-from harness.fused import on_cuda  # noqa: E402
+from adapters.fused import cuda  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -28,11 +28,11 @@ def test_kernels_give_what_the_plain_form_gives(
     U = made((1, 1, maps, h, w), 1, dtype)[0, 0].to(DEVICE) if reading else None
     chosen = dropping(form(steps, maps, pool, reading, dtype), batch, p)
     back = made((steps, batch, maps, h, w), 2, dtype).to(DEVICE)
-    expected, got = (kernels.spikes(current, U, chosen) for kernels in (plain, on_cuda))
+    expected, got = (kernels.spikes(current, U, chosen) for kernels in (plain, cuda))
     torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-6)
     if reading is None and pool != 3:
         assert torch.equal(got, expected)
-    expected, got = (kernels.gradients(current, U, back, chosen) for kernels in (plain, on_cuda))
+    expected, got = (kernels.gradients(current, U, back, chosen) for kernels in (plain, cuda))
     tolerance = 1e-13 if dtype == torch.float64 else 1e-5
     for ours, theirs in zip(got, expected, strict=True):
         assert (ours is None) == (theirs is None)

@@ -21,12 +21,10 @@ from harness.spec import LIF, Network, Reading, paper
 
 pytest.importorskip("numba", reason="needs numba, the extra `fused`")
 from adapters import fused as fused_adapter  # noqa: E402
-from harness.fused import on_cpu  # noqa: E402
-from harness.fused.event import choice  # noqa: E402
-from harness.fused.events import MARK, Events, Ran  # noqa: E402
-from harness.fused.form import Form  # noqa: E402
-from harness.fused.network import FusedNetwork, Layer  # noqa: E402
-from harness.fused.synapse import Synapse  # noqa: E402
+from adapters.fused import choice, neurons  # noqa: E402
+from adapters.fused.form import MARK, Events, Form, Ran  # noqa: E402
+from adapters.fused.network import FusedNetwork, Layer  # noqa: E402
+from adapters.fused.synapse import Synapse  # noqa: E402
 from harness.system import clock  # noqa: E402
 
 Choose = Callable[[bool, bool, bool], None]
@@ -158,9 +156,11 @@ def test_what_spiked_is_counted_and_dropout_takes_from_it(p: float) -> None:
     keys = dropout.keys(torch.tensor(11), 5, 3) if p else None
     form = Form(5, LIF(0.3, 0.25, 0.25), 2, None, 32, torch.float32, p=p, keys=keys)
     last = current.permute(0, 1, 4, 2, 3)
-    events = on_cpu.events(last, None, form)
+    events = neurons.events(last, None, form)
     assert events is not None
-    assert torch.equal(events.values(torch.float32), on_cpu.spikes(last, None, form).flatten(0, 1))
+    assert torch.equal(
+        neurons.values(events, torch.float32), neurons.spikes(last, None, form).flatten(0, 1)
+    )
     assert events.spiking == int(events.counts.count_nonzero()) > 0
 
 
@@ -173,8 +173,8 @@ def test_marked_is_who_lies_inside_the_window(p: float) -> None:
     keys = dropout.keys(torch.tensor(11), 5, 3) if p else None
     form = Form(5, lif, 1, None, 32, torch.float32, p=p, keys=keys)
     last = current.permute(0, 1, 4, 2, 3)
-    bare = on_cpu.events(last, None, form)
-    marked = on_cpu.events(last, None, replace(form, marks=True))
+    bare = neurons.events(last, None, form)
+    marked = neurons.events(last, None, replace(form, marks=True))
     assert bare is not None and marked is not None
     inside, v = [], torch.zeros_like(current[0])
     for arriving in current:
@@ -187,7 +187,7 @@ def test_marked_is_who_lies_inside_the_window(p: float) -> None:
         expected &= kept.permute(0, 1, 3, 4, 2).flatten(0, 1)
     assert torch.equal((marked.counts & MARK) > 0, expected)
     assert marked.marked == int(expected.sum()) > 0
-    assert torch.equal(marked.values(torch.float32), bare.values(torch.float32))
+    assert torch.equal(neurons.values(marked, torch.float32), neurons.values(bare, torch.float32))
     assert (bare.marked, bare.window, marked.spiking) == (None, None, bare.spiking)
 
 

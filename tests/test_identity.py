@@ -305,13 +305,13 @@ CHANGES = {
         "exam",
     ),
     "kernel's potential": Change(
-        "harness/fused/cpu.py",
+        "adapters/fused/neurons.py",
         "u = k * state[e] + wide(arriving[e])",
         "u = k * (state[e] + wide(arriving[e]))",
         "numerics",
     ),
     "kernel's gradient": Change(
-        "harness/fused/adjoint.py",
+        "adapters/fused/neurons.py",
         "do = g[e] - reset * (carry * now[e])",
         "do = g[e] - k * reset * (carry * now[e])",
         "numerics",
@@ -337,7 +337,7 @@ CHANGES = {
 def test_a_golden_moves_with_a_line(folder: Path, change: Change) -> None:
     """Kernels too, which were compiled and kept before: they are compiled anew."""
     edit(folder, change.file, change.before, change.after)
-    alone = change.file.startswith("harness/fused/")  # and its own number may be raised
+    alone = change.file.startswith("adapters/fused/")  # and its own number may be raised
     moved = asked(folder, *(() if alone else ("--first",)), change.golden).moved[change.golden]
     assert moved and all("has moved" in sentence for sentence in moved)
     if alone:

@@ -142,7 +142,7 @@ def preloadable(frameworks: Iterable[str]) -> list[str]:
         name
         for name in dict.fromkeys(frameworks)
         if not adapters.declared(name)
-        and (ours / f"{name}.py").is_file()
+        and any((ours / each).is_file() for each in (f"{name}.py", f"{name}/__init__.py"))
         # a runtime of its own has threads of its own, which a fork would be without
         and not (_known[name].missing or _known[name].changed or _known[name].foreign)
     ]

@@ -9,7 +9,7 @@ from typing import ParamSpec, TypeVar
 
 import numba
 
-from harness.fused.cache import kept_in
+from adapters.fused.compiled import kept_in
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -23,7 +23,7 @@ class Convolution:
         """Events and weights; skipped where there are no kernels."""
         if find_spec("numba") is None:
             raise NotImplementedError("numba is missing")
-        from harness.fused.event import choice
+        from adapters.fused import choice
 
         maps, outputs, side, images = shape
         threads = torch.get_num_threads()
@@ -40,7 +40,7 @@ class Convolution:
         self, shape: tuple[int, int, int, int], density: float, work: str
     ) -> float:
         """Seconds by events over those of the dense form, the median of rounds."""
-        from harness.fused.event import choice
+        from adapters.fused import choice
 
         return choice.over([self.run], self.dense)[0]
 

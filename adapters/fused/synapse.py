@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from harness.fused.events import Events, Made, Ran
-from harness.fused.parts import DENSE_CONVOLUTION, DENSE_PRODUCT, Parts
+from adapters.fused.form import Events, Made, Ran
+from adapters.fused.plain import DENSE_CONVOLUTION, DENSE_PRODUCT, Parts
 
 if TYPE_CHECKING:  # it needs numba
-    from harness.fused.event.engine import ByEvents
+    from adapters.fused.choice import ByEvents
 
 TAPS = 3  # of the side of a convolution that the event kernels have
 
@@ -66,7 +66,7 @@ class Synapse:
         """The current, (N, K, H, W) or (N, K); calls on the same weights share what is `made`."""
         self.ran = None
         if isinstance(inputs, Events):
-            from harness.fused.event import choice  # it needs numba
+            from adapters.fused import choice  # it needs numba
 
             self.ran = choice.chosen(inputs, weight)
             if self.ran.forward:
@@ -92,9 +92,9 @@ class Synapse:
 
     @property
     def _by_events(self) -> ByEvents:
-        from harness.fused.event import engine
+        from adapters.fused import choice
 
-        return engine.PRODUCT if self.product else engine.CONVOLUTION
+        return choice.PRODUCT if self.product else choice.CONVOLUTION
 
     @property
     def _parts(self) -> Parts:
@@ -102,6 +102,8 @@ class Synapse:
 
     def _values(self, inputs: Tensor | Events, dtype: torch.dtype) -> Tensor:
         if isinstance(inputs, Events):
-            values = inputs.values(dtype)
+            from adapters.fused.neurons import values as values_of  # it needs numba
+
+            values = values_of(inputs, dtype)
             return values.flatten(1) if self.product else values
         return inputs

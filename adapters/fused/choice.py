@@ -10,17 +10,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from statistics import median
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numba
 import torch
 from torch import Tensor
 
-from harness.fused.cache import sources_sha256
-from harness.fused.event import engine
-from harness.fused.event.vectors import BYTES
-from harness.fused.events import MARK, Events, Ran
-from harness.fused.parts import DENSE_CONVOLUTION, DENSE_PRODUCT
+from adapters.fused import forward, input_gradient, weight_gradient
+from adapters.fused.compiled import sources_sha256
+from adapters.fused.form import MARK, Events, Made, Ran
+from adapters.fused.intrinsics import BYTES
+from adapters.fused.neurons import values
+from adapters.fused.plain import DENSE_CONVOLUTION, DENSE_PRODUCT
 from harness.system import clock
 from harness.system.kept import Shelf
 
@@ -31,6 +32,18 @@ ROUNDS, MOST_ROUNDS, AT_LEAST = 5, 20, 0.1  # of which each part is timed; secon
 PIXELS, NUMBERS = 2**12, 2**20
 NEVER, ALWAYS = 0.0, 1.0
 Work = Callable[[], object]
+
+
+class ByEvents(NamedTuple):
+    """How a synapse is computed by events, as `plain.Parts` are computed densely."""
+
+    forward: Callable[[Events, Tensor, Tensor, Made], Tensor]  # events, weight, bias -> y
+    weight_gradient: Callable[[Tensor, Events, Tensor], Tensor]  # dy, events, weight -> d_weight
+    input_gradient: Callable[[Tensor, Events, Tensor], Tensor] | None  # of what is marked
+
+
+CONVOLUTION = ByEvents(forward.convolve, weight_gradient.convolved, input_gradient.convolved)
+PRODUCT = ByEvents(forward.multiply, weight_gradient.multiplied, None)
 
 
 @dataclass(frozen=True)
@@ -104,23 +117,24 @@ def parts_of(shape: Shape, images: int, density: float) -> dict[str, tuple[Work,
     weight, bias, dy = random_tensors(shape, images, dtype)
     convolution = shape.kind == "convolution"
     dense = DENSE_CONVOLUTION if convolution else DENSE_PRODUCT
-    by_events = engine.CONVOLUTION if convolution else engine.PRODUCT
-    values = events.values(dtype) if convolution else events.values(dtype).flatten(1)
+    by_events = CONVOLUTION if convolution else PRODUCT
+    sent = values(events, dtype)
+    sent = sent if convolution else sent.flatten(1)
     parts: dict[str, tuple[Work, Work]] = {
         "forward": (
             lambda: by_events.forward(events, weight, bias, None),
-            lambda: dense.forward(values, weight, bias),
+            lambda: dense.forward(sent, weight, bias),
         ),
         "weight gradient": (
             lambda: by_events.weight_gradient(dy, events, weight),
-            lambda: dense.weight_gradient(dy, values, weight),
+            lambda: dense.weight_gradient(dy, sent, weight),
         ),
     }
     marked = by_events.input_gradient
     if marked is not None and events.marked is not None:
         parts["input gradient"] = (
             lambda: marked(dy, events, weight),
-            lambda: dense.input_gradient(dy, values.shape, weight),
+            lambda: dense.input_gradient(dy, sent.shape, weight),
         )
     return parts
 

@@ -13,11 +13,10 @@ from typing import Any, NamedTuple, Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from adapters.fused import plain
+from adapters.fused.form import Events, Form, Gradients, Made
+from adapters.fused.synapse import Synapse
 from harness.adapter import SpikeTap, channels_last
-from harness.fused import plain
-from harness.fused.events import Events, Made
-from harness.fused.form import Form, Gradients
-from harness.fused.synapse import Synapse
 from harness.reference import dropout, synapses
 from harness.reference.neunorm import NeuNorm
 from harness.spec import Conv, Network, Stage
@@ -296,13 +295,13 @@ def kernels_for(device_type: str) -> Kernels:
     """The kernels for a kind of device; where there are none the plain form, and a warning."""
     match device_type:
         case "cpu":
-            module, remedy = "on_cpu", "numba is missing: pip install 'snn-harness[fused]'"
+            module, remedy = "neurons", "numba is missing: pip install 'snn-harness[fused]'"
         case "cuda":
-            module, remedy = "on_cuda", "Triton is missing: pip install triton"
+            module, remedy = "cuda", "Triton is missing: pip install triton"
         case _:
             module, remedy = "", "there are no kernels for it: use --device cpu"
     try:
-        return cast(Kernels, importlib.import_module(f"harness.fused.{module}"))
+        return cast(Kernels, importlib.import_module(f"adapters.fused.{module}"))
     except ImportError as error:
         reason = f"fused runs in plain torch on {device_type}, several times slower: "
         warnings.warn(f"{reason}{remedy} ({error})", RuntimeWarning, stacklevel=2)

@@ -1,9 +1,13 @@
 """A convolution's input gradient that visits the neurons inside the surrogate's window.
 
 No other neuron's gradient is read: the adjoint multiplies it by a surrogate of zero, eq. (14). For
-each input map a list says where in a group of images or lines such neurons are. Per place the
-gradients around it are multiplied by the weights of nine taps, which stay in registers, and added
-to a vector of partial sums; its lanes are summed once, when all outputs are through.
+each input map a list says where in a group of images or lines such neurons are:
+
+    for a group, shared among threads: copy its gradients
+        for some input maps, for a row of outputs, for each map, for each place in its list:
+            a vector of partial sums += the gradients around it times the weights of nine taps
+
+The weights stay in registers; a vector's lanes are summed once, when all outputs are through.
 """
 
 from __future__ import annotations
@@ -12,42 +16,44 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from harness.fused.cache import callback, inlined
-from harness.fused.event.listing import (
+from adapters.fused.compiled import callback, inlined
+from adapters.fused.form import MARK, Events
+from adapters.fused.intrinsics import (
+    BYTES,
+    GRADIENT,
+    add_products,
+    load,
+    store,
+    sum_of_lanes,
+    take,
+    zero_bytes,
+)  # fmt: skip
+from adapters.fused.lists import (
     AREA,
-    BITS,
-    COUNTS,
-    HEIGHT,
-    IMAGES,
     LINE,
-    LINES,
-    MAPS,
-    OUT,
-    OUT_MAPS,
-    PACKED,
-    STORED,
-    TOGETHER,
-    WEIGHT,
-    WIDTH,
+    Rows,
     aligned,
     append_to_maps,
     bytes_of,
+    cache_bytes,
+    computed,
+    cut,
     group_of,
     keep,
     put_numbers,
+    run,
+    sizes_of,
     told,
 )  # fmt: skip
-from harness.fused.event.memory import load, store, zero_bytes
-from harness.fused.event.sums import add_products
-from harness.fused.event.vectors import BYTES, sum_of_lanes
-from harness.fused.event.weights import fill_block
-from harness.fused.intrinsics import take
+from adapters.fused.weight_gradient import fill_block
 
 AT_ONCE = 16  # maps whose lists and partial sums lie in the second cache, while all outputs pass
 
 
-def pack(kind: Any, size: int) -> Callable[[], int]:
+def _pack(kind: Any, size: int) -> Callable[[], int]:
     """Weights (K, 3, 3, C), contiguous -> PACKED [block of AT_ONCE maps][set][map][tap][output].
 
     Maps and outputs that are not there are 0.
@@ -55,21 +61,21 @@ def pack(kind: Any, size: int) -> Callable[[], int]:
 
     @callback
     def kernel(address):
-        call = told(address)
-        maps, outputs, whole = call[MAPS], call[OUT_MAPS], bytes_of(kind) // size
+        call = told(address)[0]
+        maps, outputs, whole = call.maps, call.outputs, bytes_of(kind) // size
         sets, blocks = -(-outputs // whole), -(-maps // AT_ONCE)
         of_map = AREA * bytes_of(kind)
         while True:
-            part = take(call)
+            part = take(address)
             if part >= blocks * sets:
                 break
             first, k = part // sets * AT_ONCE, part % sets * whole
             inputs, wanted = min(AT_ONCE, maps - first), min(whole, outputs - k)
-            target = call[PACKED] + part * AT_ONCE * of_map
+            target = call.packed + part * AT_ONCE * of_map
             if inputs < AT_ONCE or wanted < whole:
                 zero_bytes(target, AT_ONCE * of_map)
             for row in range(wanted * AREA):
-                source = call[WEIGHT] + ((k * AREA + row) * maps + first) * size
+                source = call.weight + ((k * AREA + row) * maps + first) * size
                 place = target + row % AREA * bytes_of(kind) + row // AREA * size
                 for c in range(inputs):
                     store(place + c * of_map, load(source + c * size, kind[0]))
@@ -83,33 +89,33 @@ def _list_group(call, images, lines, first, inputs, room, lists, targets):
 
     `targets` takes where the gradient of such a place and of the first map belongs.
     """
-    height, width, maps = call[HEIGHT], call[WIDTH], call[MAPS]
+    height, width, maps = call.height, call.width, call.maps
     places, values, lengths = lists
     for c in range(inputs):
         store(lengths + 4 * c, np.int32(0))
     for image in range(images[0], images[1]):
         for line in range(lines[0], lines[1]):
-            row = ((image - images[0]) * (call[LINES] + 2) + line - lines[0] + 1) * (width + 2) + 1
+            row = ((image - images[0]) * (call.lines + 2) + line - lines[0] + 1) * (width + 2) + 1
             source = (image * height + line) * width * maps + first
             for column in range(width):
                 place, at = row + column, source + column * maps
-                target = call[OUT] + at * call[STORED]
-                zero_bytes(target, inputs * call[STORED])
+                target = call.out + at * call.stored
+                zero_bytes(target, inputs * call.stored)
                 targets[place] = target
-                counts = call[COUNTS] + at
-                append_to_maps(counts, inputs, call[BITS], place, room, places, values, lengths)
+                counts = call.counts + at
+                append_to_maps(counts, inputs, call.bits, place, room, places, values, lengths)
 
 
 @inlined
 def _multiply(call, first, inputs, block, pixels, partial, lists, room, sets, kind):
     """All outputs' part of the gradients at the listed places."""
     places, _, lengths = lists
-    pitch = call[WIDTH] + 2
+    pitch = call.width + 2
     for c in range(inputs):
         length = np.int64(load(lengths + 4 * c, np.int32(0)))
         zero_bytes(partial + c * room * BYTES, length * BYTES)
     for which in range(sets):
-        weights = call[PACKED] + (first * sets + which * AT_ONCE) * AREA * bytes_of(kind)
+        weights = call.packed + (first * sets + which * AT_ONCE) * AREA * bytes_of(kind)
         gradients = block + which * pixels * bytes_of(kind)
         for c in range(inputs):
             length = np.int64(load(lengths + 4 * c, np.int32(0)))
@@ -130,18 +136,18 @@ def _finish(inputs, partial, lists, room, targets, size, stored, kind):
             put_numbers(targets[place] + c * stored, sums, 1, size, stored, kind[0])
 
 
-def summed(kind: Any, size: int) -> Callable[[], int]:
+def _sum(kind: Any, size: int) -> Callable[[], int]:
     """Gradients WEIGHT (N, H, W, K), COUNTS' marks, PACKED weights -> OUT (N, H, W, C)."""
 
     @callback
     def kernel(address):
-        call = told(address)
-        maps, outputs = call[MAPS], bytes_of(kind) // size
-        sets = -(-call[OUT_MAPS] // outputs)
-        strips = -(-call[HEIGHT] // call[LINES])
-        parts = strips * -(-call[IMAGES] // call[TOGETHER])
-        pixels = call[TOGETHER] * (call[LINES] + 2) * (call[WIDTH] + 2)
-        room = call[TOGETHER] * call[LINES] * call[WIDTH]
+        call = told(address)[0]
+        maps, outputs = call.maps, bytes_of(kind) // size
+        sets = -(-call.outputs // outputs)
+        strips = -(-call.height // call.lines)
+        parts = strips * -(-call.images // call.together)
+        pixels = call.together * (call.lines + 2) * (call.width + 2)
+        room = call.together * call.lines * call.width
         memory = np.zeros(sets * pixels * bytes_of(kind) + LINE, np.uint8)
         sums = np.empty(AT_ONCE * room * BYTES + LINE, np.uint8)
         block, partial = aligned(memory), aligned(sums)
@@ -149,7 +155,7 @@ def summed(kind: Any, size: int) -> Callable[[], int]:
         lengths, targets = np.empty(AT_ONCE, np.int32), np.empty(pixels, np.int64)
         lists = (places.ctypes.data, values.ctypes.data, lengths.ctypes.data)
         while True:
-            part = take(call)
+            part = take(address)
             if part >= parts:
                 break
             images, lines = group_of(call, part)
@@ -160,7 +166,7 @@ def summed(kind: Any, size: int) -> Callable[[], int]:
                 inputs = min(AT_ONCE, maps - first)
                 _list_group(call, images, lines, first, inputs, room, lists, targets)
                 _multiply(call, first, inputs, block, pixels, partial, lists, room, sets, kind)
-                _finish(inputs, partial, lists, room, targets, size, call[STORED], kind)
+                _finish(inputs, partial, lists, room, targets, size, call.stored, kind)
         keep(memory)
         keep(sums)
         keep(places)
@@ -168,3 +174,29 @@ def summed(kind: Any, size: int) -> Callable[[], int]:
         keep(lengths)
 
     return kernel
+
+
+def convolved(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
+    """dy (N, K, H, W), channels last -> (N, C, H, W), 0 where no mark wants it."""
+    weight = computed(weight)
+    counts, dtype = events.counts, weight.dtype
+    rows = Rows.of(dtype, len(weight), GRADIENT)
+    sets, blocks = rows.sets(len(weight)), -(-counts.shape[3] // AT_ONCE)
+    room = min(cache_bytes(1) * 7 // 8, cache_bytes(2) // (2 * sets))
+    chosen = cut(counts, rows.bytes, 2, room, 2 * torch.get_num_threads())
+    sizes = sizes_of(events, len(weight), dy.dtype, rows)
+    kept = weight.permute(0, 2, 3, 1).contiguous()
+    packed = torch.empty(blocks * AT_ONCE * sets * AREA * rows.outputs, dtype=dtype)
+    run(_pack, rows, {**sizes, "weight": kept, "packed": packed})
+    out = torch.empty(counts.shape, dtype=dy.dtype)
+    given = {
+        **sizes,
+        "bits": MARK,
+        "together": chosen.together,
+        "lines": chosen.lines,
+        "weight": dy.permute(0, 2, 3, 1).contiguous(),
+        "packed": packed,
+        "out": out,
+    }
+    run(_sum, rows, given)
+    return out.permute(0, 3, 1, 2)

@@ -1,5 +1,7 @@
 """The same two kernels in Triton: a program for each pooled pixel, all its feature maps, all steps.
 
+    for each step: u and spikes of a window's neurons and all maps; pool; NeuNorm's x; send
+
 Memory is channels-last as on the CPU. The kernels are launched without fusing multiplications and
 additions, so that a potential rounds as the reference's does. Constants come as a tensor of the
 potential's type, since Triton passes a Python float as float32.
@@ -7,8 +9,16 @@ potential's type, since Triton passes a Python float as float32.
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
+import torch
 import triton
 import triton.language as tl
+from torch import Tensor
+
+from adapters.fused.form import Form, Gradients
+from harness.reference import dropout
 
 
 @triton.jit
@@ -24,7 +34,7 @@ def _factors(keys, image, place, threshold, grown, FIRST: tl.constexpr, SECOND: 
 
 
 @triton.jit
-def spikes(
+def _spikes(
     current,
     U,
     keys,
@@ -82,7 +92,7 @@ def spikes(
 
 
 @triton.jit
-def gradients(
+def _gradients(
     current,
     U,
     keys,
@@ -165,3 +175,87 @@ def gradients(
         tl.store(d_current + pixels, total.to(d_current.dtype.element_ty), mask=mask)
     if NORMALISED:
         tl.store(d_U + pixel * maps + c, d_weight, mask=c < maps)
+
+
+NAME = f"triton {triton.__version__}"
+
+
+def spikes(current: Tensor, U: Tensor | None, form: Form) -> Tensor:
+    """current (T or 1, B, C, H, W), channels last -> (T, B, C, h, w), to the next layer."""
+    last = current.permute(0, 1, 3, 4, 2)
+    _, batch, height, width, maps = last.shape
+    h, w = height // form.pool, width // form.pool
+    out = torch.empty(form.steps, batch, h, w, maps, dtype=last.dtype, device=last.device)
+    _spikes[(batch * h * w,)](
+        last, _weights(U, form, last), _keys(form, last), out, _numbers(form, last),
+        dropout.threshold(form.p), form.steps, _stride(last),
+        height, width, h, w, maps, **_sizes(U, form),
+    )  # fmt: skip
+    return out.permute(0, 1, 4, 2, 3)
+
+
+def events(current: Tensor, U: Tensor | None, form: Form) -> None:
+    """There are no kernels that take events."""
+
+
+def gradients(current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> Gradients:
+    """The gradients of a layer's current, U and bias."""
+    last = current.permute(0, 1, 3, 4, 2)
+    moving, batch, height, width, maps = last.shape
+    h, w = height // form.pool, width // form.pool
+    # what fills no window of the pool has no gradient, and no program visits it
+    d_current = torch.zeros_like(last, memory_format=torch.contiguous_format)
+    shared = d_current.dtype == form.dtype and moving == form.steps
+    options = {"dtype": form.dtype, "device": last.device}
+    u = d_current if shared else torch.empty(form.steps, *last.shape[1:], **options)
+    auxiliary = torch.empty(form.steps if U is not None else 0, batch, h, w, **options)
+    d_U = torch.empty(batch if U is not None else 0, h, w, maps, **options)
+    _gradients[(batch * h * w,)](
+        last, _weights(U, form, last), _keys(form, last), back.permute(0, 1, 3, 4, 2).contiguous(),
+        u, auxiliary, d_current, d_U, _numbers(form, last), dropout.threshold(form.p),
+        form.steps, _stride(last),
+        height, width, h, w, maps, **_sizes(U, form),
+    )  # fmt: skip
+    summed = None if U is None else d_U.sum(0).permute(2, 0, 1)
+    d_bias = d_current.sum((0, 1, 2, 3), dtype=form.dtype)
+    return Gradients(d_current.permute(0, 1, 4, 2, 3), summed, d_bias)
+
+
+def _stride(last: Tensor) -> int:
+    """From one step to the next; 0 for a current that stands still."""
+    return last[0].numel() if len(last) > 1 else 0
+
+
+def _numbers(form: Form, like: Tensor) -> Tensor:
+    return _on_device(form.numbers, form.dtype, like.device)
+
+
+@cache  # a copy to the device would wait for it, and cannot be part of a CUDA graph
+def _on_device(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(numbers, dtype=dtype, device=device)
+
+
+def _weights(U: Tensor | None, form: Form, like: Tensor) -> Tensor:
+    """U as (h, w, C); any tensor where NeuNorm is off, since it is not read then."""
+    return like if U is None else U.detach().to(form.dtype).permute(1, 2, 0).contiguous()
+
+
+def _keys(form: Form, like: Tensor) -> Tensor:
+    """Dropout's keys; any tensor where nothing is dropped, since it is not read then."""
+    return like if form.keys is None else form.keys
+
+
+def _sizes(U: Tensor | None, form: Form) -> dict[str, Any]:
+    parts = triton.next_power_of_2(form.pool**2)
+    block = triton.next_power_of_2(form.maps)
+    return {
+        "POOL": form.pool,
+        "PARTS": parts,
+        "BLOCK": block,
+        "NORMALISED": U is not None,
+        "DROPS": form.keys is not None,
+        "FIRST": dropout.FIRST,
+        "SECOND": dropout.SECOND,
+        "num_warps": max(1, min(8, parts * block // 256)),
+        "enable_fp_fusion": False,
+    }

@@ -6,8 +6,8 @@ from functools import partial
 
 from torch import nn
 
+from adapters.fused.network import FusedNetwork, kernels_for, said
 from harness.adapter import Variant
-from harness.fused.network import FusedNetwork, kernels_for, said
 from harness.spec import Network
 
 DEVIATIONS: tuple[str, ...] = ()

@@ -1,0 +1,144 @@
+"""How numba's kernels are compiled, kept in the user's cache folder, and run in threads.
+
+numba's index of what it keeps is a pickle, and what it keeps is machine code: both are run as they
+are found. So nobody but the user may write there: the folder is theirs alone. numba looks only at
+the file of the function that it is called with, not at those it inlines: so kernels of other
+sources are kept in another folder.
+
+The threads are torch's own, where torch uses GNU OpenMP. A pool of threads of our own would be in
+their way: after each of torch's operations its threads stay awake for a moment, waiting for the
+next, and take the cores that ours need.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import psutil
+import torch
+from numba import types
+from numpy.typing import NDArray
+from torch import Tensor
+
+from harness.reference import dropout
+from harness.system.files import make_user_cache
+
+Numbers = NDArray[np.int64]
+# No fastmath: operations round as they are written.
+_OPTIONS = {"error_model": "numpy", "boundscheck": False}
+
+
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Part of a kernel, compiled with it."""
+    return numba.njit(forceinline=True, **_OPTIONS)(function)
+
+
+@contextmanager
+def kept_in(folder: str) -> Iterator[None]:
+    """What is compiled in the block is kept in that folder of the user's cache."""
+    config: Any = numba.config  # type: ignore[attr-defined]
+    before = config.CACHE_DIR
+    with suppress(OSError):  # then numba looks for another place
+        config.CACHE_DIR = str(Path(before or make_user_cache("numba")) / folder)
+    try:
+        yield
+    finally:
+        config.CACHE_DIR = before
+
+
+def callback(function: Callable[[Any], None]) -> Callable[[], int]:
+    """A kernel that takes the address of its arguments; what comes back is that of the kernel.
+
+    It is compiled on first use and kept on disk, in the user's cache folder (or `NUMBA_CACHE_DIR`),
+    so that a read-only install works.
+    """
+
+    @cache
+    def address() -> int:
+        with kept_in(sources_sha256()):
+            signature = types.void(types.voidptr)
+            compiled = numba.cfunc(signature, cache=True, **_OPTIONS)(function)
+        _kept.append(compiled)  # its code must outlive the call
+        assert compiled.address is not None
+        return compiled.address
+
+    return address
+
+
+_kept: list[object] = []
+
+
+def fields(names: tuple[str, ...]) -> np.dtype:
+    """A record of 64-bit numbers of these names, as a kernel is told by; the first is who is next,
+    which threads count up with `take`."""
+    return np.dtype([(name, np.int64) for name in names])
+
+
+def as_call(names: tuple[str, ...], numbers: Mapping[str, int | Tensor | None]) -> Numbers:
+    """Such a record, 0 where nothing is given. Of a tensor its address: the caller keeps it."""
+    found = [numbers.get(name) for name in names]
+    return np.array([x.data_ptr() if isinstance(x, Tensor) else x or 0 for x in found], np.int64)
+
+
+@cache
+def sources_sha256() -> str:
+    """Twelve hex digits of all that is compiled: this folder, and dropout's constants."""
+    files = [*sorted(Path(__file__).parent.rglob("*.py")), Path(dropout.__file__)]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+
+
+Start = Callable[[int, int, int], None]  # a kernel, its argument, how many threads
+
+
+def run(kernel: int, argument: int, threads: int) -> None:
+    """Calls the kernel at an address with its argument in each of so many threads."""
+    _start()(kernel, argument, threads)
+
+
+@cache
+def _start() -> Start:
+    library = _openmp()
+    if library is None:
+        return _in_threads
+    start = ctypes.CDLL(library).GOMP_parallel  # runs a function in each thread of the team
+    start.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+    start.restype = None
+    return lambda kernel, argument, threads: start(kernel, argument, threads, 0)
+
+
+def _openmp() -> str | None:
+    """The GNU OpenMP library that torch has loaded; None where it has another, or none."""
+    if "OpenMP" not in torch.__config__.parallel_info():
+        return None
+    try:
+        loaded = {Path(each.path) for each in psutil.Process().memory_maps()}
+    except (AttributeError, psutil.Error):  # macOS does not tell
+        return None
+    found = [path for path in loaded if path.name.startswith("libgomp")]
+    # other packages bring one of their own: torch's lies with torch, or is the only one
+    beside = [
+        path for path in found if Path(torch.__file__).resolve().parent in path.parents
+    ] or found
+    return str(beside[0]) if len(beside) == 1 else None
+
+
+def _in_threads(kernel: int, argument: int, threads: int) -> None:
+    call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(kernel)  # lets go of the interpreter's lock
+    waiting = [_helpers(threads).submit(call, argument) for _ in range(threads - 1)]
+    call(argument)
+    for each in waiting:
+        each.result()
+
+
+@cache
+def _helpers(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max(1, threads - 1), thread_name_prefix="fused")

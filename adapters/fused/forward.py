@@ -1,0 +1,428 @@
+"""Forward passes that visit what spiked: a convolution's by images, a product's by outputs.
+
+A block of inputs' rows of weights, [input][output], lies in the first cache while the lists of all
+pixels walk along it:
+
+    for a group of images, or lines of one, shared among threads:
+        list what spiked at each pixel
+        for a row of outputs, for a block of inputs, for each of nine taps:
+            for each pixel: sums at pixel - tap += the weights' rows that its list names
+
+Sums have two levels, within a block and over blocks: one running sum would be less exact than a
+dense convolution's. A product's inputs are maps of pixels, as the layer before sends them, (N,
+pixels, C) in memory; its weight is kept with the rows of one input together, (inputs, outputs),
+where input c pixels + p is map c of pixel p.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from adapters.fused.compiled import callback, inlined
+from adapters.fused.form import Events, Made
+from adapters.fused.intrinsics import (
+    ROW,
+    TAPS,
+    add_scaled_row,
+    copy_bytes,
+    copy_row,
+    load,
+    narrow_row,
+    store,
+    take,
+)  # fmt: skip
+from adapters.fused.lists import (
+    AREA,
+    LINE,
+    LISTED,
+    LISTS,
+    Numbers,
+    Rows,
+    add_listed,
+    aligned,
+    block_of,
+    bytes_of,
+    cache_bytes,
+    computed,
+    cut,
+    group_of,
+    keep,
+    list_maps,
+    put_numbers,
+    run,
+    sizes_of,
+    told,
+)  # fmt: skip
+
+T = TypeVar("T")
+
+
+@inlined
+def _pack_block(weight, packed, outputs, inputs, block, strides, size, kind):
+    """The rows of one block, and a row of zeros behind them; outputs that are not there are 0.
+
+    The weight of output k and input c is k, c times `strides` bytes behind `weight`.
+    """
+    of_output, of_input = strides
+    for k in range(bytes_of(kind) // size):
+        target = packed + k * size
+        if k < outputs:
+            source = weight + k * of_output
+            for c in range(inputs):
+                store(target + c * bytes_of(kind), load(source + c * of_input, kind[0]))
+        else:
+            for c in range(inputs):
+                store(target + c * bytes_of(kind), kind[0])
+        store(target + block * bytes_of(kind), kind[0])
+
+
+def _pack(kind: Any, size: int) -> Callable[[], int]:
+    """Weights (K, 3, 3, C), contiguous -> PACKED [set of outputs][block of inputs][tap][row]."""
+
+    @callback
+    def kernel(address):
+        call = told(address)[0]
+        maps, outputs, block = call.maps, call.outputs, call.block
+        blocks, wide = -(-maps // block), bytes_of(kind) // size
+        parts = -(-outputs // wide) * blocks * AREA
+        while True:
+            part = take(address)
+            if part >= parts:
+                break
+            tap, rest = part % AREA, part // AREA
+            b, first = rest % blocks, rest // blocks * wide
+            weight = call.weight + ((first * AREA + tap) * maps + b * block) * size
+            strides = (AREA * maps * size, size)
+            inputs = min(block, maps - b * block)
+            packed = call.packed + part * (block + 1) * bytes_of(kind)
+            _pack_block(weight, packed, outputs - first, inputs, block, strides, size, kind)
+
+    return kernel
+
+
+@inlined
+def _sorted_by_length(found, count, entries, ends):
+    """Entries (start, length, pixel) by length, the longest first and none that is empty.
+
+    So the processor foresees where each list ends. Gives how many there are.
+    """
+    ends[:] = 0
+    for n in range(count):
+        ends[found[n, 1] >> 1] += 1
+    before = 0
+    for half in range(ends.shape[0] - 1, 0, -1):
+        here = ends[half]
+        ends[half] = before
+        before += here
+    for n in range(count):
+        half = found[n, 1] >> 1
+        if half:
+            at = ends[half]
+            ends[half] = at + 1
+            for field in range(3):
+                entries[at, field] = found[n, field]
+    return before
+
+
+@inlined
+def _list_group(call, images, lines, lists, entries, ends, sizes):
+    """The lists of a group's pixels, by block of maps; `sizes` takes how many entries a block has.
+
+    A tile has a line more above and below than an image's taps reach, and a pixel at either side.
+    """
+    height, width, maps, block = call.height, call.width, call.maps, call.block
+    first, last = max(np.int64(0), lines[0] - 1), min(height, lines[1] + 1)
+    (places, values, found), bits = lists, call.bits
+    n = np.int64(0)
+    for b in range(entries.shape[0]):
+        pixels = 0
+        inputs = min(block, maps - b * block)
+        for image in range(images[0], images[1]):
+            for line in range(first, last):
+                row = ((image - images[0]) * (call.lines + 4) + line - lines[0] + 2) * (width + 2)
+                source = call.counts + ((image * height + line) * width) * maps + b * block
+                for column in range(width):
+                    start = n
+                    n = list_maps(source + column * maps, inputs, bits, block, places, values, n)
+                    found[pixels, 0] = start
+                    found[pixels, 1] = n - start
+                    found[pixels, 2] = row + column + 1
+                    pixels += 1
+        sizes[b] = _sorted_by_length(found, pixels, entries[b], ends)
+
+
+@inlined
+def _walk(entries, count, tile, weights, shift, lists, valued, kind):
+    """Adds one tap of one block to a tile: to what lies `shift` pixels behind each pixel."""
+    places, values, _ = lists
+    for n in range(count):
+        start, length = np.int64(entries[n, 0]), np.int64(entries[n, 1])
+        sums = tile + (np.int64(entries[n, 2]) + shift) * bytes_of(kind)
+        add_listed(sums, weights, places + 2 * start, values + start, length, valued, kind)
+
+
+@inlined
+def _walk_blocks(call, entries, sizes, tile, which, lists, kind):
+    """Adds all taps of all blocks to a tile, for one set of outputs."""
+    blocks, pitch, row = entries.shape[0], call.width + 2, bytes_of(kind)
+    for b in range(blocks):
+        for tap in range(AREA):
+            packed = ((which * blocks + b) * AREA + tap) * (call.block + 1) * row
+            # y(p) = sum of w(tap) x(p + tap): an event at q goes to q - tap
+            shift = (1 - tap // TAPS) * pitch + 1 - tap % TAPS
+            weights = call.packed + packed
+            _walk(entries[b], sizes[b], tile, weights, shift, lists, call.valued, kind)
+
+
+@inlined
+def _offset(call, sums, place, first, outputs, size, kind):
+    """Adds NeuNorm's part to a pixel's sums: OFFSET (tap, pixel, output) times AUXILIARY there."""
+    image, line, column = place
+    height, width = call.height, call.width
+    for tap in range(AREA):
+        i, j = line + tap // TAPS - 1, column + tap % TAPS - 1
+        if 0 <= i < height and 0 <= j < width:
+            x = load(call.x + ((image * height + i) * width + j) * size, kind[0])
+            if x != 0:
+                pixel = (tap * height + line) * width + column
+                add_scaled_row(sums, call.offset + (pixel * outputs + first) * size, x, kind)
+
+
+@inlined
+def _begin(call, images, lines, tile, first, size, kind):
+    """Sets a group's sums to the bias."""
+    width = call.width
+    for image in range(images[1] - images[0]):
+        for line in range(lines[1] - lines[0]):
+            row = tile + ((image * (call.lines + 4) + line + 2) * (width + 2) + 1) * bytes_of(kind)
+            for column in range(width):
+                copy_row(row + column * bytes_of(kind), call.bias + first * size, kind)
+
+
+@inlined
+def _finish(call, images, lines, tile, first, padded, size, kind):
+    """Moves a group's sums to where they belong."""
+    height, width, outputs, stored = call.height, call.width, call.outputs, call.stored
+    wanted, whole = min(bytes_of(kind) // size, outputs - first), bytes_of(kind) // size
+    for image in range(images[0], images[1]):
+        for line in range(lines[0], lines[1]):
+            above = (image - images[0]) * (call.lines + 4) + line - lines[0] + 2
+            row = tile + (above * (width + 2) + 1) * bytes_of(kind)
+            out = ((image * height + line) * width * outputs + first) * stored + call.out
+            for column in range(width):
+                sums, target = row + column * bytes_of(kind), out + column * outputs * stored
+                if call.offset:
+                    _offset(call, sums, (image, line, column), first, padded, size, kind)
+                if wanted < whole:
+                    put_numbers(target, sums, wanted, size, stored, kind[0])
+                elif stored == size:
+                    copy_row(target, sums, kind)
+                else:
+                    narrow_row(target, sums, kind)
+
+
+def _convolve(kind: Any, size: int) -> Callable[[], int]:
+    """COUNTS (N, H, W, C) and PACKED weights -> OUT (N, H, W, K), from the bias on."""
+
+    @callback
+    def kernel(address):
+        call = told(address)[0]
+        maps, outputs, block = call.maps, call.outputs, call.block
+        blocks, wide = -(-maps // block), bytes_of(kind) // size
+        strips = -(-call.height // call.lines)
+        parts = strips * -(-call.images // call.together)
+        pixels = call.together * (call.lines + 2) * call.width
+        pitch = call.width + 2
+        room = call.together * (call.lines + 4) * pitch * bytes_of(kind)
+        memory = np.zeros(room + LINE, np.uint8)
+        tile = aligned(memory)
+        places = np.empty(pixels * (maps + blocks), np.uint16)
+        values = np.empty(pixels * (maps + blocks), np.uint8)
+        entries = np.empty((blocks, pixels, 3), np.int32)
+        found = np.empty((pixels, 3), np.int32)
+        ends, sizes = np.empty(block // 2 + 2, np.int64), np.empty(blocks, np.int64)
+        lists = (places.ctypes.data, values.ctypes.data, found)
+        while True:
+            part = take(address)
+            if part >= parts:
+                break
+            images, lines = group_of(call, part)
+            _list_group(call, images, lines, lists, entries, ends, sizes)
+            for first in range(0, outputs, wide):
+                _begin(call, images, lines, tile, first, size, kind)
+                _walk_blocks(call, entries, sizes, tile, first // wide, lists, kind)
+                _finish(call, images, lines, tile, first, -(-outputs // wide) * wide, size, kind)
+        keep(memory)
+        keep(places)
+        keep(values)
+
+    return kernel
+
+
+def convolve(events: Events, weight: Tensor, bias: Tensor, made: Made = None) -> Tensor:
+    """weight (K, C, 3, 3), bias (K,) -> (N, K, H, W), channels last."""
+    stored, weight, bias = weight.dtype, computed(weight), computed(bias)
+    counts, dtype = events.counts, weight.dtype
+    images, height, width, maps = counts.shape
+    outputs, rows = len(weight), Rows.of(dtype, len(weight), ROW)
+    wide, sizes = rows.sets(outputs) * rows.outputs, sizes_of(events, outputs, stored, rows)
+    packed = _once(made, "packed", lambda: _packed(weight, events.gain, rows, sizes))
+    at_least = 2 * torch.get_num_threads()
+    chosen = cut(counts, rows.bytes, 4, cache_bytes(2) * 2 // 5, at_least)
+    out = torch.empty(images, height, width, outputs, dtype=stored)
+    given = {
+        "together": chosen.together,
+        "lines": chosen.lines,
+        "packed": packed,
+        "bias": functional.pad(bias, (0, wide - outputs)),
+        "offset": _once(made, "offset", lambda: _offsets(events, weight, wide)),
+        "x": events.x,
+        "out": out,
+    }
+    run(_convolve, rows, {**sizes, **given})
+    return out.permute(0, 3, 1, 2)
+
+
+def _packed(weight: Tensor, gain: float, rows: Rows, sizes: Numbers) -> Tensor:
+    """Weights (K, C, 3, 3) times the gain, as `_pack` lays them."""
+    (outputs, maps), block = weight.shape[:2], block_of(rows)
+    kept = weight.mul(gain) if gain != 1 else weight
+    kept = kept.permute(0, 2, 3, 1).contiguous()
+    wide = rows.sets(outputs) * rows.outputs
+    packed = kept.new_empty(wide * -(-maps // block) * AREA * (block + 1))
+    run(_pack, rows, {**sizes, "weight": kept, "packed": packed})
+    return packed
+
+
+def _once(made: Made, name: str, make: Callable[[], T]) -> T:
+    """What calls of one layer on the same weights share, made by the first of them."""
+    if made is None:
+        return make()
+    if name not in made:
+        made[name] = make()
+    return made[name]
+
+
+def _offsets(events: Events, weight: Tensor, wide: int) -> Tensor | None:
+    """What each pixel's x takes from the sums around it, (tap, pixel, output): -W U."""
+    if events.U is None:
+        return None
+    outputs, maps = weight.shape[:2]
+    around = functional.unfold(events.U.to(weight.dtype)[None], 3, padding=1)  # (1, C 9, pixels)
+    around = around.view(maps, AREA, -1).permute(1, 2, 0)
+    taps = weight.reshape(outputs, maps, AREA).permute(2, 1, 0)
+    return functional.pad(-(around @ taps), (0, wide - outputs)).contiguous()
+
+
+def _list_pixels(kind: Any, size: int) -> Callable[[], int]:
+    """COUNTS of the pixels FIRST to LAST -> PLACES, VALUES and STARTS (N, pixels, blocks, 2).
+
+    A sample's lists have room for all its maps and one place more a list. HEIGHT: all pixels.
+    """
+
+    @callback
+    def kernel(address):
+        call = told(address)[0]
+        maps, block, pixels = call.maps, call.block, call.last - call.first
+        blocks = -(-maps // block)
+        while True:
+            sample = take(address)
+            if sample >= call.images:
+                break
+            n = sample * pixels * (maps + blocks)
+            start = call.starts + sample * pixels * blocks * 16
+            for pixel in range(pixels):
+                source = call.counts + (sample * call.height + call.first + pixel) * maps
+                for b in range(blocks):
+                    before, inputs = n, min(block, maps - b * block)
+                    places, values, bits = call.places, call.values, call.bits
+                    n = list_maps(source + b * block, inputs, bits, block, places, values, n)
+                    store(start, before)
+                    store(start + 8, n - before)
+                    start += 16
+
+    return kernel
+
+
+@inlined
+def _copy_block(call, pixel, first, block, inputs, target, size, row):
+    """The rows of a block of one pixel's maps, for one set of outputs."""
+    outputs, pixels = call.outputs, call.height
+    wanted = min(row, (outputs - first) * size)
+    for c in range(inputs):
+        source = ((block + c) * pixels + pixel) * outputs + first
+        copy_bytes(target + c * row, call.weight + source * size, wanted)
+
+
+def _multiply(kind: Any, size: int) -> Callable[[], int]:
+    """Adds the pixels FIRST to LAST, as they are listed, to OUT (N, outputs up to whole rows)."""
+
+    @callback
+    def kernel(address):
+        call = told(address)[0]
+        maps, outputs, block = call.maps, call.outputs, call.block
+        pixels, shares = call.last - call.first, call.shares
+        blocks, wide = -(-maps // block), bytes_of(kind) // size
+        sets = -(-outputs // wide)
+        memory = np.zeros((block + 1) * bytes_of(kind) + LINE, np.uint8)  # the last row stays zero
+        rows = aligned(memory)
+        while True:
+            part = take(address)
+            if part >= sets * shares:
+                break
+            first, share = part // shares * wide, part % shares
+            samples = (call.images * share // shares, call.images * (share + 1) // shares)
+            for pixel in range(pixels):
+                for b in range(blocks):
+                    inputs = min(block, maps - b * block)
+                    at = call.first + pixel
+                    _copy_block(call, at, first, b * block, inputs, rows, size, bytes_of(kind))
+                    for n in range(samples[0], samples[1]):
+                        at = call.starts + ((n * pixels + pixel) * blocks + b) * 16
+                        start, length = load(at, np.int64(0)), load(at + 8, np.int64(0))
+                        sums = call.out + (n * sets * wide + first) * size
+                        places, values = call.places + 2 * start, call.values + start
+                        if length > 0:
+                            add_listed(sums, rows, places, values, length, call.valued, kind)
+        keep(memory)
+
+    return kernel
+
+
+def multiply(events: Events, weight: Tensor, bias: Tensor, made: Made = None) -> Tensor:
+    """A product: weight (K, C h w), best kept with each input's weights together -> (N, K)."""
+    stored, bias, own = weight.dtype, computed(bias), weight
+    weight = _once(made, "computed", lambda: computed(own))
+    counts, dtype = events.counts, weight.dtype
+    images, height, width, maps = counts.shape
+    outputs, threads, pixels = len(weight), torch.get_num_threads(), height * width
+    rows = Rows.of(dtype, outputs, ROW)
+    blocks, sets = -(-maps // block_of(rows)), rows.sets(outputs)
+    sums = torch.zeros(images, sets * rows.outputs, dtype=dtype)
+    at_once = max(1, min(pixels, LISTED // (images * (maps + blocks))))
+    given = {
+        **sizes_of(events, outputs, stored, rows),
+        "height": pixels,
+        "shares": 1 if sets >= threads else min(images, -(-threads // sets)),
+        "weight": weight.t().contiguous(),
+        "places": torch.empty(images * at_once * (maps + blocks), dtype=torch.int16),
+        "values": torch.empty(images * at_once * (maps + blocks), dtype=torch.int8),
+        "starts": torch.empty(images, at_once, blocks, 2, dtype=torch.int64),
+        "out": sums,
+    }
+    for first in range(0, pixels, at_once):
+        part = {"first": first, "last": min(pixels, first + at_once)}
+        run(_list_pixels, LISTS, {**given, **part})
+        run(_multiply, rows, {**given, **part})
+    y = torch.add(bias, sums[:, :outputs], alpha=events.gain)
+    if events.x is not None and events.U is not None:
+        by_pixel = weight.view(outputs, maps, pixels)
+        taken = torch.einsum("kcp,cp->pk", by_pixel, events.U.to(dtype).flatten(1))
+        y.addmm_(events.x.flatten(1), taken, alpha=-1)
+    return y.to(stored)

@@ -1,0 +1,570 @@
+"""What the numba kernels need and numba does not offer, as LLVM has it: bf16, addresses, bits and
+bytes, prefetching, atomics, and sums that stay in vector registers while a list is walked along.
+
+A vector's width is chosen by what the processor has, as numba sees it: AVX-512, AVX2, else 16
+bytes, which every processor has in some form. `NUMBA_CPU_NAME` and `NUMBA_CPU_FEATURES` force
+another. All addresses are plain numbers, and places in lists 16-bit numbers. A row is a few
+vectors; `kind` stands for rows: a tuple of zeros of the numbers' type, one for each vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from inspect import Parameter, Signature
+from typing import Any
+
+import numpy as np
+from llvmlite import binding, ir
+from numba import carray, types  # type: ignore[attr-defined]
+from numba.core import cgutils, config
+from numba.extending import intrinsic, overload
+from numba.np.numpy_support import as_dtype
+
+BYTE, WORD = ir.IntType(8), ir.IntType(64)
+
+
+def _intrinsic(count: int, signature: Callable[..., Any], write: Callable[..., Any]) -> Any:
+    """A function of so many arguments whose code is written by hand.
+
+    `signature` takes their types, `write` numba's context, LLVM's builder, the signature and the
+    values; where it gives nothing, neither does the function.
+    """
+
+    def typed(_: Any, *given: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            found = write(context, builder, signature, values)
+            return context.get_dummy_value() if found is None else found
+
+        return signature(*given), code
+
+    named = [Parameter(f"p{n}", Parameter.POSITIONAL_OR_KEYWORD) for n in range(count + 1)]
+    typed.__signature__ = Signature(named)  # numba counts them
+    return intrinsic(typed)
+
+
+def _bitcast(to: ir.Type) -> Any:
+    return lambda context, builder, signature, values: builder.bitcast(values[0], to)
+
+
+_float_of_bits = _intrinsic(1, lambda _: types.float32(types.uint32), _bitcast(ir.FloatType()))
+_bits_of_float = _intrinsic(1, lambda _: types.uint32(types.float32), _bitcast(ir.IntType(32)))
+
+
+def wide(value) -> Any:
+    """A stored value as the number that is computed with: bf16 bits become float32."""
+
+
+@overload(wide, inline="always")
+def _(value) -> Any:
+    if isinstance(value, types.Integer):
+        return lambda value: _float_of_bits(np.uint32(np.uint32(value) << np.uint32(16)))
+    return lambda value: value
+
+
+def narrow(value, stored) -> Any:
+    """A computed number as it is stored beside `stored`: to bf16 by rounding to nearest even."""
+
+
+@overload(narrow, inline="always")
+def _(value, stored) -> Any:
+    if isinstance(stored, types.Integer):
+
+        def rounded(value, stored):
+            bits = _bits_of_float(value)
+            odd = np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(1))
+            return np.uint16(np.uint32(bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
+
+        return rounded
+    return lambda value, stored: value
+
+
+def counts_only(out) -> Any:
+    """Whether what a layer sends is counts, bytes, and not values."""
+
+
+@overload(counts_only, inline="always")
+def _(out) -> Any:
+    if out.dtype == types.uint8:
+        return lambda out: True
+    return lambda out: False
+
+
+def number(count, like) -> Any:
+    """A count as a number of the type of `like`."""
+
+
+@overload(number, inline="always")
+def _(count, like) -> Any:
+    if like == types.float32:
+        return lambda count, like: np.float32(count)
+    return lambda count, like: np.float64(count)
+
+
+def put(target, place, value, count) -> Any:
+    """Stores a value, or the count that it stands for where `target` is of bytes."""
+
+
+@overload(put, inline="always")
+def _(target, place, value, count) -> Any:
+    if target.dtype == types.uint8:
+
+        def counted(target, place, value, count):
+            target[place] = np.uint8(count)
+
+        return counted
+
+    def stored(target, place, value, count):
+        target[place] = narrow(value, target[place])
+
+    return stored
+
+
+def _prefetched(context: Any, builder: Any, signature: Any, values: Any) -> None:
+    array = context.make_array(signature.args[0])(context, builder, values[0])
+    size = builder.mul(builder.extract_value(array.shape, 0), array.itemsize)
+    i8, i32 = BYTE.as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [i8, i32, i32, i32])
+    fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    start, zero = builder.bitcast(array.data, i8), ir.Constant(size.type, 0)
+    line = ir.Constant(size.type, 64)
+    with cgutils.for_range_slice(builder, zero, size, line, intp=size.type) as (offset, _):
+        builder.call(fetch, [builder.gep(start, [offset]), i32(0), i32(3), i32(1)])
+
+
+prefetch = _intrinsic(1, lambda row: types.void(row), _prefetched)
+"""Asks for a row of memory that is read soon, where the processor does not foresee the jump."""
+
+
+def with_bits(row, bits) -> Any:
+    """How many of a row's counts have one of these bits; values are no counts and have none."""
+
+
+@overload(with_bits, inline="always")
+def _(row, bits) -> Any:
+    if row.dtype == types.uint8:
+        return lambda row, bits: _with_bits(row, np.uint8(bits))
+    return lambda row, bits: 0
+
+
+def _counted_bits(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    array = context.make_array(signature.args[0])(context, builder, values[0])
+    lanes = 64  # so a word holds the answers of one step
+    size, zero = builder.extract_value(array.shape, 0), WORD(0)
+    found = cgutils.alloca_once_value(builder, zero)
+
+    def look(at: Any, kind: Any, wanted: Any) -> None:
+        place = builder.bitcast(builder.gep(array.data, [at]), kind.as_pointer())
+        some = builder.and_(builder.load(place, align=1), wanted)
+        has = builder.icmp_unsigned("!=", some, kind(None))
+        answers = builder.bitcast(has, ir.IntType(getattr(kind, "count", 1)))
+        number = builder.zext(builder.ctpop(answers), WORD)
+        builder.store(builder.add(builder.load(found), number), found)
+
+    bytes_, whole = ir.VectorType(BYTE, lanes), builder.and_(size, WORD(-lanes))
+    wanted = _everywhere(builder, bytes_, values[1])
+    with cgutils.for_range_slice(builder, zero, whole, WORD(lanes)) as (at, _):
+        look(at, bytes_, wanted)
+    with cgutils.for_range_slice(builder, whole, size, WORD(1)) as (at, _):
+        look(at, BYTE, values[1])
+    return builder.load(found)
+
+
+def _everywhere(builder: Any, vector: ir.VectorType, value: Any) -> Any:
+    """One number in every lane."""
+    empty = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(empty, value, ir.IntType(32)(0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
+    return builder.shuffle_vector(first, empty, zeros)
+
+
+_with_bits = _intrinsic(2, lambda row, _: types.int64(row, types.uint8), _counted_bits)
+
+
+def _pointed(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    return builder.inttoptr(values[0], BYTE.as_pointer())
+
+
+_pointer = _intrinsic(1, lambda _: types.voidptr(types.int64), _pointed)
+
+
+def array(address, shape, like) -> Any:
+    """The C array at an address, of the type of `like`."""
+
+
+@overload(array, inline="always")
+def _(address, shape, like) -> Any:
+    dtype = as_dtype(like)
+    return lambda address, shape, like: carray(_pointer(address), shape, dtype)
+
+
+def _taken(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    first = builder.bitcast(values[0], WORD.as_pointer())
+    return builder.atomic_rmw("add", first, WORD(1), "monotonic")
+
+
+take = _intrinsic(1, lambda address: types.int64(address), _taken)
+"""Adds one to the 64-bit number at an address, atomically, and gives what it was."""
+
+
+def _copied_bytes(context: Any, builder: Any, signature: Any, values: Any) -> None:
+    target, source = (builder.inttoptr(each, BYTE.as_pointer()) for each in values[:2])
+    cgutils.raw_memcpy(builder, target, source, values[2], 1)
+
+
+copy_bytes = _intrinsic(3, lambda *_: types.void(*[types.int64] * 3), _copied_bytes)
+"""copy_bytes(target, source, count)"""
+
+
+def _zeroed_bytes(context: Any, builder: Any, signature: Any, values: Any) -> None:
+    cgutils.memset(builder, builder.inttoptr(values[0], BYTE.as_pointer()), values[1], 0)
+
+
+zero_bytes = _intrinsic(2, lambda *_: types.void(*[types.int64] * 2), _zeroed_bytes)
+"""zero_bytes(target, count)"""
+
+
+def _mask(lanes: int) -> Any:
+    def write(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kind = ir.VectorType(BYTE, lanes)
+        pointer = builder.inttoptr(values[0], kind.as_pointer())
+        asked = _everywhere(builder, kind, builder.trunc(values[1], BYTE))
+        found = builder.and_(builder.load(pointer, align=1), asked)
+        set_ = builder.icmp_unsigned("!=", found, kind([0] * lanes))
+        return builder.zext(builder.bitcast(set_, ir.IntType(lanes)), WORD)
+
+    return write
+
+
+nonzero_64, nonzero_16 = (
+    _intrinsic(2, lambda *_: types.int64(types.int64, types.int64), _mask(lanes))
+    for lanes in (64, 16)
+)
+"""Which of the 64, or 16, bytes at an address have one of some bits set, one bit each."""
+
+
+def _lowest(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    return builder.cttz(values[0], ir.Constant(ir.IntType(1), 1))
+
+
+lowest = _intrinsic(1, lambda _: types.int64(types.int64), _lowest)
+"""The place of the lowest bit that is set; not of zero."""
+
+
+def _loaded(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    kind = context.get_data_type(signature.return_type).as_pointer()
+    return builder.load(builder.inttoptr(values[0], kind))
+
+
+load = _intrinsic(2, lambda _, like: like(types.int64, like), _loaded)
+"""The number at an address, of the type of `like`."""
+
+
+def _stored(context: Any, builder: Any, signature: Any, values: Any) -> None:
+    kind = context.get_data_type(signature.args[1]).as_pointer()
+    builder.store(values[1], builder.inttoptr(values[0], kind))
+
+
+store = _intrinsic(2, lambda _, value: types.void(types.int64, value), _stored)
+"""Puts a number at an address, in its own type."""
+
+
+@dataclass(frozen=True)
+class Registers:
+    """What a processor computes in."""
+
+    bytes: int  # of one
+    number: int
+
+
+@cache
+def registers() -> Registers:
+    """Of the processor that numba compiles for."""
+    forced: str | None = getattr(config, "CPU_FEATURES", None)
+    has = set((forced or binding.get_host_cpu_features().flatten()).split(","))
+    if {"+avx512f", "+avx512bw", "+avx512vl"} <= has:
+        return Registers(64, 32)
+    if "+avx2" in has:
+        return Registers(32, 16)
+    return Registers(16, 32 if "+neon" in has else 16)
+
+
+BYTES = registers().bytes
+ROW = 4  # vectors of a row of weights, and of the sums that it is added to, at most
+# Of a pixel's gradients, and rows of taps that are summed at once: 18 sums, or 12 in 16 registers.
+GRADIENT, TOGETHER = (2, 3) if registers().number == 32 else (4, 1)
+TAPS = 3  # of a convolution's side, whose weights' gradients are summed
+
+
+@dataclass(frozen=True)
+class Code:
+    """Writes the code of one inner loop."""
+
+    builder: Any
+    vector: ir.VectorType
+    row: int  # vectors of one
+
+    @classmethod
+    def of(cls, builder: Any, kind: Any) -> Code:
+        """For the type of a tuple of zeros, one for each vector of a row."""
+        single = kind.dtype == types.float32
+        element = ir.FloatType() if single else ir.DoubleType()
+        return cls(builder, ir.VectorType(element, BYTES // (4 if single else 8)), kind.count)
+
+    def like(self, element: ir.Type) -> ir.VectorType:
+        """As many numbers of another type."""
+        return ir.VectorType(element, self.vector.count)
+
+    def pointer(self, address: Any) -> Any:
+        """A number as a pointer to bytes."""
+        return self.builder.inttoptr(address, BYTE.as_pointer())
+
+    def at(self, pointer: Any, kind: ir.Type, offset: Any) -> Any:
+        """What lies so many bytes behind a pointer, of one kind."""
+        if isinstance(offset, int):
+            offset = WORD(offset)
+        return self.builder.bitcast(self.builder.gep(pointer, [offset]), kind.as_pointer())
+
+    def load(self, pointer: Any, vectors: int) -> Any:
+        """The vector that lies so many vectors behind a pointer."""
+        place = self.at(pointer, self.vector, vectors * BYTES)
+        return self.builder.load(place, align=self._alignment)
+
+    def store(self, value: Any, pointer: Any, vectors: int) -> None:
+        """Puts a vector there."""
+        place = self.at(pointer, self.vector, vectors * BYTES)
+        self.builder.store(value, place, align=self._alignment)
+
+    @property
+    def _alignment(self) -> int:
+        return 4 if isinstance(self.vector.element, ir.FloatType) else 8
+
+    def zeros(self, count: int) -> list[Any]:
+        """So many sums, of nothing yet."""
+        zero = ir.Constant(self.vector, [0.0] * self.vector.count)
+        return [cgutils.alloca_once_value(self.builder, zero) for _ in range(count)]
+
+    def times(self, value: Any, factor: Any) -> Any:
+        """A product; one operation with the addition that follows, where the processor has it."""
+        return self.builder.fmul(value, factor, flags=("contract",))
+
+    def plus(self, total: Any, value: Any) -> Any:
+        """A sum; of nothing yet where `total` is None."""
+        return value if total is None else self.builder.fadd(total, value, flags=("contract",))
+
+    def add(self, total: Any, value: Any, factor: Any) -> None:
+        """Adds a value, times a factor unless that is None, to a sum that lies in memory."""
+        if factor is not None:
+            value = self.times(value, factor)
+        self.builder.store(self.plus(self.builder.load(total), value), total)
+
+    def place(self, places: Any, number: Any) -> Any:
+        """The 16-bit place of that number in a list."""
+        index = self.builder.shl(number, WORD(1))
+        found = self.builder.load(self.at(places, ir.IntType(16), index), align=2)
+        return self.builder.zext(found, WORD)
+
+    def factor(self, values: Any, number: Any) -> Any:
+        """The 8-bit value of that number in a list, in every lane; None where there are none."""
+        if values is None:
+            return None
+        found = self.builder.load(self.at(values, BYTE, number), align=1)
+        return self.everywhere(self.builder.uitofp(found, self.vector.element))
+
+    def everywhere(self, value: Any) -> Any:
+        """One number in every lane."""
+        return _everywhere(self.builder, self.vector, value)
+
+
+def _of_rows(count: int, write: Callable[..., Any]) -> Any:
+    """A function of so many addresses and numbers, and of what says which rows are meant.
+
+    A float among them is of the rows' type; what comes back, if anything, too.
+    """
+
+    def signature(*given: Any) -> Any:
+        *numbers, kind = given
+        taken = [types.int64 if isinstance(n, types.Integer) else kind.dtype for n in numbers]
+        returned = kind.dtype if write is _summed_lanes else types.void
+        return returned(*taken, kind)
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return write(Code.of(builder, signature.args[-1]), *values[:-1])
+
+    return _intrinsic(count + 1, signature, code)
+
+
+def _copied(code: Code, target: Any, source: Any) -> None:
+    target, source = code.pointer(target), code.pointer(source)
+    for n in range(code.row):
+        code.store(code.load(source, n), target, n)
+
+
+def _widened(code: Code, target: Any, source: Any) -> None:
+    """bf16 is the upper half of a float32."""
+    builder, lanes = code.builder, code.vector.count
+    single, whole, half = map(code.like, (ir.FloatType(), ir.IntType(32), ir.IntType(16)))
+    target, source = code.pointer(target), code.pointer(source)
+    for n in range(code.row):
+        bits = builder.load(code.at(source, half, n * lanes * 2), align=2)
+        bits = builder.shl(builder.zext(bits, whole), ir.Constant(whole, [16] * lanes))
+        value = builder.bitcast(bits, single)
+        value = value if code.vector == single else builder.fpext(value, code.vector)
+        code.store(value, target, n)
+
+
+def _narrowed(code: Code, target: Any, source: Any) -> None:
+    """Rounds to nearest even; not a number stays none."""
+    builder, lanes = code.builder, code.vector.count
+    single, whole, half = map(code.like, (ir.FloatType(), ir.IntType(32), ir.IntType(16)))
+    target, source = code.pointer(target), code.pointer(source)
+
+    def everywhere(number: int) -> Any:
+        return ir.Constant(whole, [number] * lanes)
+
+    for n in range(code.row):
+        value = code.load(source, n)
+        value = value if code.vector == single else builder.fptrunc(value, single)
+        bits = builder.bitcast(value, whole)
+        odd = builder.and_(builder.lshr(bits, everywhere(16)), everywhere(1))
+        rounded = builder.add(builder.add(bits, odd), everywhere(0x7FFF))
+        none = builder.or_(bits, everywhere(0x400000))
+        rounded = builder.select(builder.fcmp_unordered("uno", value, value), none, rounded)
+        upper = builder.trunc(builder.lshr(rounded, everywhere(16)), half)
+        builder.store(upper, code.at(target, half, n * lanes * 2), align=2)
+
+
+def _scaled(code: Code, target: Any, source: Any, factor: Any) -> None:
+    target, source, factor = code.pointer(target), code.pointer(source), code.everywhere(factor)
+    for n in range(code.row):
+        product = code.times(code.load(source, n), factor)
+        code.store(code.plus(code.load(target, n), product), target, n)
+
+
+def _summed_lanes(code: Code, source: Any) -> Any:
+    """By halves."""
+    value, empty = code.load(code.pointer(source), 0), ir.Constant(code.vector, ir.Undefined)
+    lanes = code.vector.count
+    while lanes > 1:
+        lanes //= 2
+        upper = [lanes + n if n < lanes else 0 for n in range(code.vector.count)]
+        mask = ir.Constant(code.like(ir.IntType(32)), upper)
+        value = code.builder.fadd(value, code.builder.shuffle_vector(value, empty, mask))
+    return code.builder.extract_element(value, ir.IntType(32)(0))
+
+
+def _rows(code: Code, sums: Any, rows: Any, places: Any, count: Any, values: Any = None) -> None:
+    """Two rows at a time, each in sums of its own: one would wait for the other."""
+    builder = code.builder
+    sums, rows, places = code.pointer(sums), code.pointer(rows), code.pointer(places)
+    values = None if values is None else code.pointer(values)
+    totals = code.zeros(2 * code.row)
+    for n in range(code.row):
+        builder.store(code.load(sums, n), totals[n])
+    with cgutils.for_range(builder, builder.lshr(count, WORD(1)), intp=WORD) as loop:
+        first = builder.shl(loop.index, WORD(1))
+        for half in range(2):
+            number = builder.add(first, WORD(half))
+            offset = builder.mul(code.place(places, number), WORD(code.row * BYTES))
+            row, factor = builder.gep(rows, [offset]), code.factor(values, number)
+            for n in range(code.row):
+                code.add(totals[half * code.row + n], code.load(row, n), factor)
+    for n in range(code.row):
+        both = builder.fadd(builder.load(totals[n]), builder.load(totals[code.row + n]))
+        code.store(both, sums, n)
+
+
+def _taps(
+    code: Code, sums: Any, block: Any, places: Any, count: Any, pitch: Any, values: Any = None
+) -> None:
+    """As many rows of taps at once as there are registers for."""
+    builder = code.builder
+    sums, block, places = code.pointer(sums), code.pointer(block), code.pointer(places)
+    values = None if values is None else code.pointer(values)
+    pixel = code.row * BYTES
+    for start in range(0, TAPS, TOGETHER):
+        together = range(start, start + TOGETHER)
+        totals = code.zeros(TOGETHER * TAPS * code.row)
+        with cgutils.for_range(builder, count, intp=WORD) as loop:
+            place = builder.mul(code.place(places, loop.index), WORD(pixel))
+            middle, factor = builder.gep(block, [place]), code.factor(values, loop.index)
+            for n, tap in enumerate(_taps_of(together)):
+                line, right = _around(code, middle, tap, pitch)
+                for m in range(code.row):
+                    value = code.load(line, right * code.row + m)
+                    code.add(totals[n * code.row + m], value, factor)
+        for n, tap in enumerate(_taps_of(together)):
+            for m in range(code.row):
+                at, total = tap * code.row + m, builder.load(totals[n * code.row + m])
+                code.store(builder.fadd(total, code.load(sums, at)), sums, at)
+
+
+def _around(code: Code, middle: Any, tap: int, pitch: Any) -> tuple[Any, int]:
+    """Where the line lies that a tap reads around a pixel, and how many pixels to the right."""
+    down, right = 1 - tap // TAPS, 1 - tap % TAPS
+    if not down:
+        return middle, right
+    offset = code.builder.mul(pitch, WORD(down * code.row * BYTES))
+    return code.builder.gep(middle, [offset]), right
+
+
+def _taps_of(rows: Sequence[int]) -> list[int]:
+    return [row * TAPS + column for row in rows for column in range(TAPS)]
+
+
+def _products(
+    code: Code, sums: Any, block: Any, places: Any, count: Any, pitch: Any, weights: Any
+) -> None:
+    """A pass for as many rows of taps as there are registers for their weights."""
+    builder = code.builder
+    sums, block, places = code.pointer(sums), code.pointer(block), code.pointer(places)
+    weights, pixel = code.pointer(weights), code.row * BYTES
+    for start in range(0, TAPS, TOGETHER):
+        taps = _taps_of(range(start, start + TOGETHER))
+        held = [[code.load(weights, tap * code.row + m) for m in range(code.row)] for tap in taps]
+        with cgutils.for_range(builder, count, intp=WORD) as loop:
+            place = builder.mul(code.place(places, loop.index), WORD(pixel))
+            middle = builder.gep(block, [place])
+            target = builder.gep(sums, [builder.mul(loop.index, WORD(BYTES))])
+            totals = [code.load(target, 0), None]  # two: each addition waits for the one before
+            for n, tap in enumerate(taps):
+                line, right = _around(code, middle, tap, pitch)
+                for m in range(code.row):
+                    product = code.times(code.load(line, right * code.row + m), held[n][m])
+                    chain = (n * code.row + m) % len(totals)
+                    totals[chain] = code.plus(totals[chain], product)
+            code.store(code.plus(*totals), target, 0)
+
+
+copy_row = _of_rows(2, _copied)
+"""copy_row(target, source, kind)"""
+widen_row = _of_rows(2, _widened)
+"""The same from numbers in bf16."""
+narrow_row = _of_rows(2, _narrowed)
+"""The same to numbers in bf16."""
+add_scaled_row = _of_rows(3, _scaled)
+"""add_scaled_row(target, source, factor, kind): target += factor * source, rows."""
+sum_of_lanes = _of_rows(1, _summed_lanes)
+"""The sum of the vector's numbers at an address."""
+add_rows = _of_rows(4, _rows)
+"""add_rows(sums, rows, places, count, kind): sums, a row, += the rows at `places`; `count` of them,
+and even."""
+add_valued_rows = _of_rows(5, _rows)
+"""add_valued_rows(sums, rows, places, count, values, kind): each row times its 8-bit value."""
+add_taps = _of_rows(5, _taps)
+"""add_taps(sums, block, places, count, pitch, kind): sums (3, 3, a row) += what lies around the
+pixels at `places` in `block`.
+
+The block has `pitch` pixels of a row each in a line; tap (y, x) reads the pixel that is
+y - 1 lines above and x - 1 pixels to the left.
+"""
+add_valued_taps = _of_rows(6, _taps)
+"""add_valued_taps(sums, block, places, count, pitch, values, kind): each times its 8-bit value."""
+add_products = _of_rows(6, _products)
+"""add_products(sums, block, places, count, pitch, weights, kind): sums (count, one vector) += what
+lies around each of `places` in `block`, times `weights`.
+
+The block is that of `add_taps`, weights are (3, 3, a row). The sum of a vector's lanes
+is what is meant.
+"""

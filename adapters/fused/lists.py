@@ -1,0 +1,317 @@
+"""How the event kernels' work is cut to fit registers and caches, told to a kernel, and listed.
+
+Counts come channels-last as bytes, (N, H, W, C): how many spikes of a pool's window, 0 where none.
+Where there is no pool a byte may hold a mark beside its count (`Events.marked`): lists are told
+which bits are meant. A list names the bytes that have one of these bits:
+
+    for each byte of a row: if byte & bits: append its place, and its value
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numba.np.numpy_support import carray
+from torch import Tensor
+
+from adapters.fused import compiled
+from adapters.fused.compiled import as_call, fields, inlined
+from adapters.fused.form import Events
+from adapters.fused.intrinsics import (
+    BYTES,
+    TAPS,
+    add_rows,
+    add_valued_rows,
+    copy_bytes,
+    load,
+    lowest,
+    narrow,
+    nonzero_16,
+    nonzero_64,
+    store,
+    wide,
+)  # fmt: skip
+
+# What a kernel is told: who is next; sizes, `stored` the bytes of a number of the layers' own
+# tensors, 2 in bf16, which is computed with in float32; then where the arrays are: 0 for none.
+FIELDS = (
+    "next", "images", "height", "width", "maps", "outputs", "lines", "together", "block", "valued",
+    "first", "last", "shares", "bits", "stored", "counts", "weight", "packed", "bias", "out",
+    "offset", "x", "places", "values", "starts",
+)  # fmt: skip
+CALL = fields(FIELDS)
+LINE = 64  # bytes of a cache line
+AREA = TAPS * TAPS
+
+
+@inlined
+def told(address):
+    """The call at an address, as an array of one."""
+    return carray(address, (1,), CALL)
+
+
+@inlined
+def aligned(memory):
+    """Where the first whole cache line of an array of bytes begins."""
+    return (memory.ctypes.data + LINE - 1) // LINE * LINE
+
+
+@inlined
+def group_of(call, number):
+    """Which images and lines are of a group."""
+    strips = -(-call.height // call.lines)
+    image, line = number // strips * call.together, number % strips * call.lines
+    images = (image, min(call.images, image + call.together))
+    return images, (line, min(call.height, line + call.lines))
+
+
+@inlined
+def bytes_of(kind):
+    """Of a row of sums or weights, or of a pixel's gradients.
+
+    `kind` stands for rows: a tuple of zeros of the numbers' type, one for each vector of a row.
+    """
+    return len(kind) * BYTES
+
+
+@inlined
+def copy_numbers(target, source, count, size, stored, zero):
+    """Copies some of a layer's own numbers to such as are computed with."""
+    if stored == size:
+        copy_bytes(target, source, count * size)
+        return
+    for n in range(count):
+        store(target + n * size, zero + wide(load(source + n * stored, np.uint16(0))))
+
+
+@inlined
+def put_numbers(target, source, count, size, stored, zero):
+    """The other way."""
+    if stored == size:
+        copy_bytes(target, source, count * size)
+        return
+    for n in range(count):
+        value = np.float32(load(source + n * size, zero))
+        store(target + n * stored, narrow(value, np.uint16(0)))
+
+
+@inlined
+def keep(memory):
+    """Called behind the last use of arrays' addresses: numba frees an array behind its own."""
+    return len(memory)
+
+
+@inlined
+def _value(counts, c, bits):
+    return np.uint8(load(counts + c, np.uint8(0)) & np.uint8(bits))
+
+
+@inlined
+def _list_set(found, first, counts, bits, places, values, n):
+    while found != 0:
+        c = first + lowest(found)
+        found &= found - 1
+        store(places + 2 * n, np.uint16(c))
+        store(values + n, _value(counts, c, bits))
+        n += 1
+    return n
+
+
+@inlined
+def list_maps(counts, maps, bits, nothing, places, values, n):
+    """Lists in which of the bytes at `counts` one of `bits` is set, and these, from place n on.
+
+    The list's length is even: a last place `nothing`, of value 0, fills it up. Gives the next n.
+    """
+    start, c = n, 0
+    while c + 64 <= maps:
+        n = _list_set(nonzero_64(counts + c, bits), c, counts, bits, places, values, n)
+        c += 64
+    while c + 16 <= maps:
+        n = _list_set(nonzero_16(counts + c, bits), c, counts, bits, places, values, n)
+        c += 16
+    while c < maps:
+        value = _value(counts, c, bits)
+        if value != 0:
+            store(places + 2 * n, np.uint16(c))
+            store(values + n, value)
+            n += 1
+        c += 1
+    if (n - start) & 1:
+        store(places + 2 * n, np.uint16(nothing))
+        store(values + n, np.uint8(0))
+        n += 1
+    return n
+
+
+@inlined
+def _append(c, place, value, room, places, values, lengths):
+    n = np.int64(load(lengths + 4 * c, np.int32(0)))
+    store(lengths + 4 * c, np.int32(n + 1))
+    store(places + 2 * (c * room + n), np.uint16(place))
+    store(values + c * room + n, value)
+
+
+@inlined
+def _append_set(found, first, place, counts, bits, room, places, values, lengths):
+    while found != 0:
+        c = first + lowest(found)
+        found &= found - 1
+        _append(c, place, _value(counts, c, bits), room, places, values, lengths)
+
+
+@inlined
+def append_to_maps(counts, maps, bits, place, room, places, values, lengths):
+    """Adds `place` to the list of each map whose byte at `counts` has one of `bits` set.
+
+    The lists have room for `room` places each; `lengths` are 32-bit numbers.
+    """
+    c = 0
+    while c + 64 <= maps:
+        found = nonzero_64(counts + c, bits)
+        _append_set(found, c, place, counts, bits, room, places, values, lengths)
+        c += 64
+    while c + 16 <= maps:
+        found = nonzero_16(counts + c, bits)
+        _append_set(found, c, place, counts, bits, room, places, values, lengths)
+        c += 16
+    while c < maps:
+        value = _value(counts, c, bits)
+        if value != 0:
+            _append(c, place, value, room, places, values, lengths)
+        c += 1
+
+
+@inlined
+def add_listed(sums, rows, places, values, length, valued, kind):
+    """Adds the rows of a list to sums, each times its value unless all are 1."""
+    if valued:
+        add_valued_rows(sums, rows, places, length, values, kind)
+    else:
+        add_rows(sums, rows, places, length, kind)
+
+
+class Rows(NamedTuple):
+    """Rows of sums, weights or gradients: so many vectors of numbers of a type."""
+
+    dtype: torch.dtype
+    vectors: int
+
+    @classmethod
+    def of(cls, dtype: torch.dtype, outputs: int, most: int) -> Rows:
+        """The shortest that hold all outputs, else the longest that there are."""
+        vectors = 1
+        while vectors < most and vectors * BYTES < outputs * dtype.itemsize:
+            vectors *= 2
+        return cls(dtype, vectors)
+
+    @property
+    def bytes(self) -> int:
+        """Of one."""
+        return self.vectors * BYTES
+
+    @property
+    def outputs(self) -> int:
+        """Of one."""
+        return self.bytes // self.dtype.itemsize
+
+    def sets(self, outputs: int) -> int:
+        """How many are filled by so many outputs."""
+        return -(-outputs // self.outputs)
+
+
+class Cut(NamedTuple):
+    """How images are cut into groups: so many together, or lines of one."""
+
+    together: int
+    lines: int
+
+    def groups(self, images: int, height: int) -> int:
+        """How many there are."""
+        return -(-images // self.together) * -(-height // self.lines)
+
+
+@cache
+def cache_bytes(level: int) -> int:
+    """Of a core's data cache; what is common where the system does not say."""
+    name = {1: "SC_LEVEL1_DCACHE_SIZE", 2: "SC_LEVEL2_CACHE_SIZE"}[level]
+    try:
+        found = os.sysconf(name)
+    except (AttributeError, OSError, ValueError):
+        found = 0
+    return found if found > 0 else {1: 2**15, 2: 2**19}[level]
+
+
+def cut(counts: Tensor, pixel: int, margin: int, room: int, at_least: int) -> Cut:
+    """Groups of images whose pixels, of so many bytes, fit the room with a margin of lines.
+
+    There are `at_least` so many groups, if there are lines enough.
+    """
+    images, height, width, _ = counts.shape
+    line = (width + 2) * pixel
+    lines = max(1, min(height, room // line - margin))
+    if images < at_least:
+        lines = min(lines, max(1, height * images // at_least))
+    lines = -(-height // -(-height // lines))
+    if lines < height:
+        return Cut(1, lines)
+    fitting = max(1, room // ((height + margin) * line))
+    return Cut(max(1, min(fitting, -(-images // at_least))), lines)
+
+
+def block_of(rows: Rows) -> int:
+    """Rows of weights that two thirds of the first cache hold; whole vectors of counts."""
+    return max(64, cache_bytes(1) * 2 // 3 // rows.bytes // 64 * 64)
+
+
+Numbers = dict[str, int | Tensor | None]  # what a kernel is told, by its field
+LISTED = 2**21  # places of the lists that are held at once
+LISTS = Rows(torch.float32, 1)  # of kernels that make lists: they have none
+
+_NUMBERS: dict[torch.dtype, tuple[Any, int]] = {
+    torch.float32: (np.float32(0), 4),
+    torch.float64: (np.float64(0), 8),
+}
+
+
+@cache
+def _kernel(make: Callable[[Any, int], Callable[[], int]], rows: Rows) -> int:
+    zero, size = _NUMBERS[rows.dtype]
+    return make((zero,) * rows.vectors, size)()
+
+
+def run(
+    make: Callable[[Any, int], Callable[[], int]],
+    rows: Rows,
+    numbers: Numbers,
+) -> None:
+    """Calls a kernel in each thread."""
+    call = as_call(FIELDS, numbers)
+    compiled.run(_kernel(make, rows), call.ctypes.data, torch.get_num_threads())
+
+
+def computed(numbers: Tensor) -> Tensor:
+    """A layer's own numbers as they are computed with: bf16 in float32, others as they are."""
+    numbers = numbers.detach()
+    return numbers.float() if numbers.dtype == torch.bfloat16 else numbers
+
+
+def sizes_of(events: Events, outputs: int, stored: torch.dtype, rows: Rows) -> Numbers:
+    images, height, width, maps = events.counts.shape
+    return {
+        "images": images,
+        "height": height,
+        "width": width,
+        "maps": maps,
+        "outputs": outputs,
+        "valued": int(events.most > 1),
+        "bits": events.bits,
+        "stored": stored.itemsize,
+        "counts": events.counts,
+        "block": block_of(rows),
+    }

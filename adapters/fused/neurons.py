@@ -1,0 +1,610 @@
+"""The neurons' kernels on the CPU, with numba: LIF, pool and NeuNorm in one pass over memory, and
+the same back.
+
+    for a line of pooled pixels of a sample, shared among threads:
+        for each step (back: from the last one):
+            for a few pixels together: for the lines of their windows: for each neuron: u, spike
+                pool; NeuNorm's x; send
+
+Arrays are channels-last, (T, B, H, W C), so a line's pixels and maps are one row. A few pixels are
+taken together, so that the inner loops are long where maps are few, and their steps stay in the
+caches. A current that is the same at every step has one step there. No fastmath: each
+operation rounds as the reference's does, so the spikes are the reference's. bf16 arrays come as
+uint16; potentials are float32 then. The way back keeps nothing but the current: potentials are
+computed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from numba import carray  # type: ignore[attr-defined]
+from torch import Tensor
+
+from adapters.fused import compiled
+from adapters.fused.compiled import as_call, callback, fields, inlined
+from adapters.fused.form import MARK, MOST, Events, Form, Gradients
+from adapters.fused.intrinsics import (
+    BYTES,
+    array,
+    counts_only,
+    narrow,
+    number,
+    prefetch,
+    put,
+    sum_of_lanes,
+    take,
+    wide,
+    with_bits,
+)  # fmt: skip
+from harness.reference import dropout
+from harness.reference.dropout import FIRST, SECOND
+from harness.reference.precision import SYNAPSE_DTYPES
+from harness.spec import Precision
+
+
+@inlined
+def draw(kept, keys, place, threshold, grown, zero):
+    """Dropout's factors of some pixels' maps, `reference.dropout.kept`: 1 / (1 - p) or 0."""
+    first, second = keys
+    for c in range(kept.shape[0]):
+        x = np.uint32(np.uint32(place + c) ^ first)
+        x = np.uint32(np.uint32(x ^ np.uint32(x >> np.uint32(16))) * np.uint32(FIRST))
+        x = np.uint32(np.uint32(x ^ np.uint32(x >> np.uint32(15))) ^ second)
+        x = np.uint32(x * np.uint32(SECOND))
+        x = np.uint32(x ^ np.uint32(x >> np.uint32(16)))
+        kept[c] = grown if x >= threshold else zero
+
+
+@inlined
+def summed(values):
+    """The sum of a scratch row, which it overwrites: by halves, so that it runs in vectors.
+
+    A row of one vector is summed in its register, in the same order.
+    """
+    rest, lanes = values.shape[0], BYTES // values.itemsize
+    while rest > 1:
+        if rest == lanes:
+            return sum_of_lanes(values.ctypes.data, (values[0],))
+        half = rest // 2
+        low, high = values[:half], values[rest - half : rest]
+        for c in range(half):
+            low[c] += high[c]
+        rest -= half
+    return values[0]
+
+
+@inlined
+def _pool(fired, total, pixels, pool, maps):
+    """The sum over a line of each pixel's window."""
+    for pixel in range(pixels):
+        whole = total[pixel * maps : (pixel + 1) * maps]
+        for z in range(pool):
+            place = (pixel * pool + z) * maps
+            part = fired[place : place + maps]
+            for c in range(maps):
+                whole[c] += part[c]
+
+
+@inlined
+def _fire(arriving, state, fired, numbers, out):
+    """One step of a line's neurons, eqs. (5)-(6): spikes, and marks, are added to `fired`."""
+    k, v_th, half, _, _, _, _, _, zero, one, mark, _ = numbers
+    for e in range(fired.shape[0]):
+        u = k * state[e] + wide(arriving[e])  # state is 0 after a spike
+        fires = u >= v_th
+        state[e] = zero if fires else u
+        fired[e] += one if fires else zero
+        if counts_only(out):  # eq. (14)
+            fired[e] += mark if abs(u - v_th) < half else zero
+
+
+@inlined
+def _normalise(total, x, scratch, k2, scale, area):
+    """NeuNorm's x of some pixels at the next step, eq. (9)."""
+    maps = total.shape[0] // x.shape[0]
+    for pixel in range(x.shape[0]):
+        part, count = total[pixel * maps : (pixel + 1) * maps], 0
+        for c in range(maps):
+            count += int(part[c])
+        scratch[0] = count  # in the potential's type: with an integer it would widen
+        x[pixel] = k2 * x[pixel] + scale * (scratch[0] / area)
+
+
+@inlined
+def _send(target, total, U, x, kept, drops, area, zero):
+    """What some pixels send of their windows' spikes, eq. (10) where U is not empty."""
+    if U.size > 0 and not counts_only(target):  # counts go as they are, and x with them
+        maps = total.shape[0] // x.shape[0]
+        for pixel in range(x.shape[0]):
+            begin, end, inhibition = pixel * maps, (pixel + 1) * maps, x[pixel]
+            part, of_U, to = total[begin:end], U[begin:end], target[begin:end]
+            factor = kept[begin:end]
+            for c in range(maps):
+                value = part[c] / area - of_U[c] * inhibition
+                put(to, c, value * factor[c] if drops else value, part[c])
+    elif drops:
+        for c in range(total.shape[0]):
+            left = total[c] if kept[c] > zero else zero
+            put(target, c, total[c] / area * kept[c], left)
+    else:
+        for c in range(total.shape[0]):
+            put(target, c, total[c] / area, total[c])
+
+
+@inlined
+def _neurons(
+    current, U, keys, out, sent_x, sent_count, v, scratch, numbers, sizes, threshold, first, last
+):
+    """What goes to the next layer: pooled spikes, eqs. (5)-(6), less NeuNorm's part, eqs. (9)-(10).
+
+    current (T or 1, B, H, W C), U (h, w C) or empty for no NeuNorm, keys (T, B, 2) or empty for no
+    dropout -> out (T, B, h, w C), where h = H // pool and w = W // pool. Where `out` is of bytes,
+    it takes how many of each window's neurons fired (none where dropout drops them), sent_x
+    (T, B, h, w) takes NeuNorm's x, and sent_count (2,) how many counts are not 0 and how many bytes
+    are marked (`Form.marks`). Scratch: potentials v (pool, w pool C), scratch (4, w or as many
+    neurons as are taken together). numbers: `Form.numbers`, of the potential's type; sizes: pool,
+    maps, pixels taken together.
+    """
+    steps, _, height, _ = out.shape
+    pool, maps, together = sizes
+    width = sent_x.shape[3]
+    _, _, _, _, k2, scale, area, grown, zero, _, mark, _ = numbers
+    moves, normalised, drops = current.shape[0] > 1, U.size > 0, keys.size > 0
+    x, kept = scratch[1], scratch[2]
+    bits, spiking, marked = 1 if mark > zero else MOST, 0, 0
+    for row in range(first, last):
+        b, i = row // height, row % height
+        v[:] = zero
+        x[:] = zero
+        for t in range(steps):
+            later = t + 1 if t + 1 < steps else t
+            for j in range(0, width, together):
+                pixels = min(together, width - j)
+                begin, end = j * maps, (j + pixels) * maps
+                fired = scratch[0][: (end - begin) * pool]
+                fired[:] = zero
+                for y in range(i * pool, (i + 1) * pool):
+                    if moves:
+                        prefetch(current[later, b, y, begin * pool : end * pool])
+                    arriving = current[t if moves else 0, b, y, begin * pool : end * pool]
+                    _fire(arriving, v[y - i * pool, begin * pool : end * pool], fired, numbers, out)
+                total = fired
+                if pool > 1:
+                    total = scratch[3][: end - begin]
+                    total[:] = zero
+                    _pool(fired, total, pixels, pool, maps)
+                weights, of_x = U[:0, 0], x[j : j + pixels]
+                if normalised:
+                    weights = U[i, begin:end]
+                    _normalise(total, of_x, kept, k2, scale, area)
+                    if counts_only(out):
+                        sent_x[t, b, i, j : j + pixels] = of_x
+                if drops:
+                    drawn = (keys[t, b, 0], keys[t, b, 1])
+                    place = (i * width + j) * maps
+                    draw(kept[: end - begin], drawn, place, threshold, grown, zero)
+                target = out[t, b, i, begin:end]
+                _send(target, total, weights, of_x, kept, drops, area, zero)
+                if counts_only(out):
+                    spiking += with_bits(target, bits)
+                    marked += with_bits(target, MARK)
+    sent_count[0], sent_count[1] = spiking, marked
+
+
+@inlined
+def _values_of_counts(counts, x, U, out, gain, bits, first, last):
+    """What counts (1, N, h, w C) stand for, less U x where U (h, w C) is not empty, eq. (10).
+
+    x (1, N, h, w); out is of counts' shape. `bits` are those of a byte that are its count.
+    """
+    height, width = counts.shape[2], x.shape[3]
+    maps = counts.shape[3] // max(1, width)
+    for row in range(first, last):
+        n, i = row // height, row % height
+        line, target = counts[0, n, i], out[0, n, i]
+        if U.size > 0:
+            for pixel in range(width):
+                begin, end, inhibition = pixel * maps, (pixel + 1) * maps, x[0, n, i, pixel]
+                part, of_U, to = line[begin:end], U[i, begin:end], target[begin:end]
+                for c in range(maps):
+                    value = number(part[c] & bits, gain) * gain - of_U[c] * inhibition
+                    to[c] = narrow(value, to[c])
+        else:
+            for c in range(line.shape[0]):
+                target[c] = narrow(number(line[c] & bits, gain) * gain, target[c])
+
+
+@inlined
+def _potentials(current, u, x, state, place, numbers, sizes, normalised):
+    """The potentials of some pooled pixels at all steps, and NeuNorm's x, as `spikes` had them."""
+    b, i, begin, end, ahead = place
+    k, v_th, _, _, k2, scale, area, _, zero, _, _, _ = numbers
+    pool, maps, _ = sizes
+    moves = current.shape[0] > 1
+    state[:] = zero
+    for t in range(u.shape[0]):
+        for y in range(pool):
+            line = i * pool + y
+            arriving = current[t if moves else 0, b, line, begin * pool : end * pool]
+            if moves:
+                prefetch(current[t, b, line, ahead * pool : (ahead + end - begin) * pool])
+            now, after = u[t, y], state[y]
+            for e in range((end - begin) * pool):
+                potential = k * after[e] + wide(arriving[e])  # eq. (5)
+                now[e] = potential
+                after[e] = zero if potential >= v_th else potential
+        if normalised:
+            for pixel in range((end - begin) // maps):
+                count = 0
+                for y in range(pool):
+                    part = u[t, y, pixel * pool * maps : (pixel + 1) * pool * maps]
+                    for e in range(pool * maps):
+                        count += 1 if part[e] >= v_th else 0
+                x[t, pixel] = count
+                before = x[t - 1, pixel] if t > 0 else zero
+                x[t, pixel] = k2 * before + scale * (x[t, pixel] / area)  # eq. (9)
+
+
+@inlined
+def _repeat(values, over, pixels):
+    """A number of each pixel for each of its maps, so that one loop takes all pixels."""
+    maps = over.shape[0] // pixels
+    for pixel in range(pixels):
+        part, value = over[pixel * maps : (pixel + 1) * maps], values[pixel]
+        for c in range(maps):
+            part[c] = value
+
+
+@inlined
+def _back_to_counts(g, product, over, d_U, U, x, dx, k2, scale):
+    """NeuNorm backward, eqs. (9)-(10), of some pixels: g becomes the gradient of pooled spikes."""
+    pixels, maps = dx.shape[0], g.shape[0] // dx.shape[0]
+    of_each, product = over[: g.shape[0]], product[: g.shape[0]]
+    _repeat(x, of_each, pixels)
+    for e in range(g.shape[0]):
+        d_U[e] -= of_each[e] * g[e]
+        product[e] = U[e] * g[e]
+    for pixel in range(pixels):
+        dx[pixel] = k2 * dx[pixel] - summed(product[pixel * maps : (pixel + 1) * maps])
+    _repeat(dx, of_each, pixels)
+    for e in range(g.shape[0]):
+        g[e] += scale * of_each[e]
+
+
+@inlined
+def _spread(g, over, pool, maps):
+    """The same gradient for each neuron of a line of a window."""
+    for pixel in range(g.shape[0] // maps):
+        for z in range(pool):
+            place = (pixel * pool + z) * maps
+            for c in range(maps):
+                over[place + c] = g[pixel * maps + c]
+
+
+@inlined
+def _adjoint_of_neurons(
+    current, U, keys, back, d_U, d_bias, u, scratch, x, numbers, sizes, threshold, first, last
+):
+    """The adjoint over time, eqs. (12)-(14), with the potentials computed again from the current.
+
+    back (T, B, h, w C) is the gradient of `out` of `spikes`. The current's gradient takes its
+    memory (for one that stands still it is the sum over the steps): a pixel's potentials are in u
+    before it is written. d_U, of the shape of U, and d_bias (C,), the sum of the current's gradient
+    in float64, are added to. Scratch, of n neurons of a line that are taken together: u
+    (T, pool, n), scratch (2 pool + 4, n), x (T, pixels).
+    """
+    steps, _, height, _ = back.shape
+    pool, maps, together = sizes
+    width = back.shape[3] // maps
+    _, _, _, _, k2, scale, area, grown, zero, _, _, _ = numbers
+    moves, normalised, drops = current.shape[0] > 1, U.size > 0, keys.size > 0
+    du, total = scratch[:pool], scratch[pool : 2 * pool]
+    for row in range(first, last):
+        b, i = row // height, row % height
+        for j in range(0, width, together):
+            pixels = min(together, width - j)
+            begin, end = j * maps, (j + pixels) * maps
+            ahead = min(j + together, width - pixels) * maps
+            place = (b, i, begin, end, ahead)
+            _potentials(current, u, x, du, place, numbers, sizes, normalised)
+            g, product = scratch[2 * pool][: end - begin], scratch[2 * pool + 1]
+            over, dx = scratch[2 * pool + 2][: (end - begin) * pool], scratch[2 * pool + 3][:pixels]
+            du[:] = zero
+            total[:] = zero
+            dx[:] = zero
+            for t in range(steps - 1, -1, -1):
+                sent = back[t, b, i, begin:end]
+                prefetch(back[t, b, i, ahead : ahead + end - begin])
+                for c in range(end - begin):
+                    g[c] = wide(sent[c])
+                if drops:
+                    drawn = (keys[t, b, 0], keys[t, b, 1])
+                    factors = product[: end - begin]
+                    draw(factors, drawn, (i * width + j) * maps, threshold, grown, zero)
+                    for c in range(end - begin):
+                        g[c] *= factors[c]
+                if normalised:
+                    of_U = (d_U[i, begin:end], U[i, begin:end])
+                    _back_to_counts(g, product, over, of_U[0], of_U[1], x[t], dx, k2, scale)
+                arriving = g
+                if pool > 1:  # without one the area is 1, and dividing is slow
+                    for c in range(end - begin):
+                        g[c] /= area
+                    _spread(g, over, pool, maps)
+                    arriving = over
+                for y in range(pool):
+                    moment, line = t if moves else 0, i * pool + y
+                    d_current = current[moment, b, line, begin * pool : end * pool]
+                    _adjoint(arriving, u[t, y], du[y], total[y], d_current, numbers, moves)
+            _finish(current, d_bias, total, (b, i, begin, end), pool, moves)
+
+
+@inlined
+def _adjoint(g, now, later, total, d_current, numbers, moves):
+    """One step back of a line's neurons, by the gradients of their spikes."""
+    k, v_th, half, steep, _, _, _, _, zero, _, _, reset = numbers
+    for e in range(g.shape[0]):
+        carry = k * later[e]
+        do = g[e] - reset * (carry * now[e])  # eq. (12)
+        near = abs(now[e] - v_th) < half  # eq. (14)
+        d = (do * steep if near else zero) + (zero if now[e] >= v_th else carry)
+        later[e] = d  # eq. (13)
+        total[e] += d
+        if moves:
+            d_current[e] = narrow(d, d_current[e])
+
+
+@inlined
+def _finish(current, d_bias, total, place, pool, moves):
+    """Adds the sums over all steps to the bias's, and to a current's that stands still."""
+    b, i, begin, end = place
+    maps = d_bias.shape[0]
+    for pixel in range((end - begin) // maps):
+        for y in range(pool):
+            for e in range(pixel * pool * maps, (pixel + 1) * pool * maps, maps):
+                part = total[y, e : e + maps]
+                for c in range(maps):
+                    d_bias[c] += part[c]
+    if not moves:
+        for y in range(pool):
+            d_current = current[0, b, i * pool + y, begin * pool : end * pool]
+            for e in range((end - begin) * pool):
+                d_current[e] = narrow(total[y, e], d_current[e])
+
+
+# What a kernel is told: who is next, how many parts, sizes, then where the arrays are, 0 for none.
+FIELDS = (
+    "next", "parts", "steps", "moving", "batch", "height", "width", "maps", "pool", "threshold",
+    "current", "U", "keys", "out", "back", "d_U", "d_bias", "numbers", "x", "spiking",
+)  # fmt: skip
+CALL = fields(FIELDS)
+NUMBERED = 12  # `Form.numbers`
+NEURONS = 512  # of a line that are taken together, if its pixels have fewer
+
+
+@inlined
+def _shapes(call):
+    """Shapes of current, of what goes to the next layer, of U, and of dropout's keys."""
+    steps, batch, maps, pool = call.steps, call.batch, call.maps, call.pool
+    height, width = call.height // pool, call.width // pool
+    current = (call.moving, batch, call.height, call.width * maps)
+    out = (steps, batch, height, width * maps)
+    some = 1 if call.U else 0
+    drawn = 1 if call.keys else 0
+    return current, out, (height * some, width * some * maps), (steps * drawn, batch * drawn, 2)
+
+
+@inlined
+def _sizes(call):
+    """Pool, maps, and how many pooled pixels are taken together."""
+    pool, maps = call.pool, call.maps
+    return pool, maps, max(1, min(call.width // pool, NEURONS // (pool * maps)))
+
+
+@inlined
+def _part(address, stored, number):
+    """The call at an address, which part of it is this thread's, from and to which row, and what
+    both kernels read: current, U, keys, numbers."""
+    told = carray(address, (1,), CALL)
+    call = told[0]
+    part, parts = take(address), call.parts
+    of_current, of_out, of_U, of_keys = _shapes(call)
+    rows = of_out[1] * of_out[2]
+    current = array(call.current, of_current, stored)
+    U, keys = array(call.U, of_U, number), array(call.keys, of_keys, np.uint32(0))
+    numbers = array(call.numbers, (NUMBERED,), number)
+    return told, part, rows * part // parts, rows * (part + 1) // parts, current, U, keys, numbers
+
+
+def _spikes(stored: Any, number: Any, sent: Any) -> Callable[[], int]:
+    """The kernel for arrays stored as one type, potentials of another, and what is sent."""
+
+    @callback
+    def spikes(address):
+        told, part, first, last, current, U, keys, numbers = _part(address, stored, number)
+        call = told[0]
+        _, of_out, _, _ = _shapes(call)
+        sizes = _sizes(call)
+        pool, maps, together = sizes
+        width = of_out[3] // maps
+        v = np.empty((pool, of_out[3] * pool), numbers.dtype)
+        scratch = np.empty((4, max(width, together * pool * maps)), numbers.dtype)
+        out = array(call.out, of_out, sent)
+        x = array(call.x, (of_out[0], of_out[1], of_out[2], width), number)
+        # a kernel's to fill: numba drops what is put into an array here, as if nobody read it
+        spiking = array(call.spiking, (call.parts, 2), np.int64(0))
+        threshold = np.uint32(call.threshold)
+        _neurons(
+            current, U, keys, out, x, spiking[part], v, scratch, numbers, sizes, threshold,
+            first, last,
+        )  # fmt: skip
+
+    return spikes
+
+
+def _gradients(stored: Any, number: Any) -> Callable[[], int]:
+    """The same for what goes back."""
+
+    @callback
+    def gradients(address):
+        told, part, first, last, current, U, keys, numbers = _part(address, stored, number)
+        call = told[0]
+        _, of_out, of_U, _ = _shapes(call)
+        steps, parts, sizes = call.steps, call.parts, _sizes(call)
+        pool, maps, together = sizes
+        u = np.empty((steps, pool, together * pool * maps), numbers.dtype)
+        scratch = np.empty((2 * pool + 4, together * pool * maps), numbers.dtype)
+        d_U = array(call.d_U, (parts, of_U[0], of_U[1]), number)
+        d_bias = array(call.d_bias, (parts, maps), np.float64(0))
+        _adjoint_of_neurons(
+            current, U, keys, array(call.back, of_out, stored), d_U[part], d_bias[part],
+            u, scratch, np.empty((steps, together), numbers.dtype), numbers, sizes,
+            np.uint32(call.threshold), first, last,
+        )  # fmt: skip
+
+    return gradients
+
+
+def _values(stored: Any, number: Any) -> Callable[[], int]:
+    """What counts stand for, for arrays stored as one type and NeuNorm's numbers of another."""
+
+    @callback
+    def values(address):
+        call = carray(address, (1,), CALL)[0]
+        part, parts = take(address), call.parts
+        _, of_out, of_U, _ = _shapes(call)
+        rows = of_out[1] * of_out[2]
+        _values_of_counts(
+            array(call.back, of_out, np.uint8(0)),
+            array(call.x, (1, of_out[1], of_out[2], call.width), number),
+            array(call.U, of_U, number), array(call.out, of_out, stored),
+            array(call.numbers, (1,), number)[0], np.uint8(call.threshold),
+            rows * part // parts, rows * (part + 1) // parts,
+        )  # fmt: skip
+
+    return values
+
+
+# As what arrays are stored, and in what is computed: bf16 comes as its bits.
+_TYPES: Mapping[Precision, tuple[Any, Any]] = {
+    "fp32": (np.float32(0), np.float32(0)),
+    "fp64": (np.float64(0), np.float64(0)),
+    "bf16": (np.uint16(0), np.float32(0)),
+}
+# By what the synapses compute in, as the current comes from them.
+_SPIKES, _COUNTS, _GRADIENTS, _VALUES = (
+    {SYNAPSE_DTYPES[precision]: make(*types) for precision, types in _TYPES.items()}
+    for make in (
+        lambda stored, number: _spikes(stored, number, stored),
+        lambda stored, number: _spikes(stored, number, np.uint8(0)),
+        _gradients,
+        _values,
+    )
+)
+NAME = f"numba {numba.__version__}"
+
+
+def spikes(current: Tensor, U: Tensor | None, form: Form) -> Tensor:
+    """current (T or 1, B, C, H, W), channels last -> (T, B, C, h, w), to the next layer."""
+    out, _, _ = _sent(_SPIKES, current.dtype, current, U, form)
+    return out.permute(0, 1, 4, 2, 3)
+
+
+def events(current: Tensor, U: Tensor | None, form: Form) -> Events | None:
+    """The same as counts, (T B, h, w, C), where the next layer can take them; else None."""
+    most = form.pool**2
+    if most > MOST or (U is not None and form.keys is not None):
+        return None  # what NeuNorm takes away is dropped too: no number of a pixel tells it
+    out, x, spiking = _sent(_COUNTS, torch.uint8, current, U, form)
+    gain = 1 / (most * (1 - form.p if form.keys is not None else 1))
+    of_x = None if U is None else x.flatten(0, 1)
+    taken = None if U is None else U.detach()
+    spiked, marked = spiking.sum(0).tolist()
+    return Events(
+        out.flatten(0, 1), gain, most, spiked, of_x, taken, marked if form.marks else None
+    )
+
+
+def _sent(
+    kernels: dict[torch.dtype, Callable[[], int]],
+    dtype: torch.dtype,
+    current: Tensor,
+    U: Tensor | None,
+    form: Form,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What a kernel of spikes sends, NeuNorm's x, and how many counts and marks, by thread."""
+    last = _last(current)
+    _, batch, height, width, maps = last.shape
+    h, w = height // form.pool, width // form.pool
+    out = torch.empty(form.steps, batch, h, w, maps, dtype=dtype)
+    x = torch.empty(form.steps, batch, h, w, dtype=form.dtype)
+    spiking = torch.zeros(threads(batch * h), 2, dtype=torch.int64)
+    arrays = {"out": out, "x": x, "spiking": spiking, "U": _weights(U, form)}
+    _run(kernels[current.dtype](), form, last, arrays)
+    return out, x, spiking
+
+
+def values(events: Events, dtype: torch.dtype) -> Tensor:
+    """What counts stand for, (N, C, h, w), channels last: one pass over memory."""
+    images, height, width, maps = events.counts.shape
+    of_x = torch.float64 if dtype == torch.float64 else torch.float32
+    counts, gain = events.counts.contiguous(), torch.tensor([events.gain], dtype=of_x)
+    x = None if events.x is None else events.x.to(of_x).contiguous()
+    U = None if events.U is None else events.U.to(of_x).permute(1, 2, 0).contiguous()
+    out, parts = torch.empty(counts.shape, dtype=dtype), threads(images * height)
+    sizes = {"parts": parts, "steps": 1, "batch": images, "pool": 1, "threshold": events.bits}
+    of_pixels = {"height": height, "width": width, "maps": maps}
+    arrays = {"back": counts, "out": out, "numbers": gain, "x": x, "U": U}
+    call = as_call(FIELDS, {**sizes, **of_pixels, **arrays})
+    compiled.run(_VALUES[dtype](), call.ctypes.data, parts)
+    return out.permute(0, 3, 1, 2)
+
+
+def gradients(current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> Gradients:
+    """The gradients of a layer's current, which takes the current's memory, U and bias."""
+    last, weights = _last(current), _weights(U, form)
+    h, w = last.shape[2] // form.pool, last.shape[3] // form.pool
+    parts = threads(last.shape[1] * h)
+    d_U = None if weights is None else torch.zeros(parts, *weights.shape, dtype=form.dtype)
+    d_bias = torch.zeros(parts, last.shape[4], dtype=torch.float64)
+    arrays = {"back": _last(back), "U": weights, "d_U": d_U, "d_bias": d_bias}
+    _run(_GRADIENTS[current.dtype](), form, last, arrays)
+    # what fills no window of the pool has no gradient, and the kernel does not visit it
+    last[:, :, h * form.pool :] = 0
+    last[:, :, :, w * form.pool :] = 0
+    summed = None if d_U is None else d_U.sum(0).permute(2, 0, 1)
+    return Gradients(last.permute(0, 1, 4, 2, 3), summed, d_bias.sum(0))
+
+
+def _run(kernel: int, form: Form, current: Tensor, arrays: dict[str, Tensor | None]) -> None:
+    """Calls a kernel on `current` (T or 1, B, H, W, C) and other arrays, by their names."""
+    moving, batch, height, width, maps = current.shape
+    numbers = torch.tensor(form.numbers, dtype=form.dtype)
+    keys = None if form.keys is None else torch.from_numpy(form.keys.numpy().astype(np.uint32))
+    parts = threads(batch * (height // form.pool))
+    sizes = {"parts": parts, "steps": form.steps, "moving": moving, "batch": batch}
+    of_maps = {"height": height, "width": width, "maps": maps, "pool": form.pool}
+    given = {"current": current, "numbers": numbers, "keys": keys, **arrays}
+    threshold = dropout.threshold(form.p)
+    call = as_call(FIELDS, {**sizes, **of_maps, "threshold": threshold, **given})
+    compiled.run(kernel, call.ctypes.data, parts)
+
+
+def _last(maps: Tensor) -> Tensor:
+    """(T, B, C, H, W) -> (T, B, H, W, C), contiguous; a view where it is channels last."""
+    return maps.detach().permute(0, 1, 3, 4, 2).contiguous()
+
+
+def _weights(U: Tensor | None, form: Form) -> Tensor | None:
+    """U as (h, w, C)."""
+    return None if U is None else U.detach().to(form.dtype).permute(1, 2, 0).contiguous()
+
+
+def threads(rows: int) -> int:
+    """How many threads share that many rows: torch's number, at most one a row."""
+    return max(1, min(torch.get_num_threads(), rows))

@@ -1,0 +1,356 @@
+"""Weight gradients that visit what spiked, of a convolution and of a product.
+
+Images, or strips of one, are taken in groups whose gradients of some outputs, with a margin of
+zeros, lie in the first cache. For each input map a list says where in the group it spiked; per
+spike the gradients around it are added to nine taps' sums in registers:
+
+    for a row of outputs, and a share of the groups, shared among threads:
+        for a group: copy its gradients
+            for each input map: for each place where it spiked: nine sums += the gradients around it
+
+Sums have two levels, within a group and over groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from adapters.fused.compiled import callback, inlined
+from adapters.fused.form import Events
+from adapters.fused.intrinsics import (
+    GRADIENT,
+    ROW,
+    TAPS,
+    add_scaled_row,
+    add_taps,
+    add_valued_taps,
+    copy_bytes,
+    copy_row,
+    load,
+    store,
+    take,
+    widen_row,
+)  # fmt: skip
+from adapters.fused.lists import (
+    AREA,
+    LINE,
+    LISTED,
+    LISTS,
+    Cut,
+    Rows,
+    add_listed,
+    aligned,
+    append_to_maps,
+    bytes_of,
+    cache_bytes,
+    computed,
+    copy_numbers,
+    cut,
+    group_of,
+    keep,
+    run,
+    sizes_of,
+    told,
+)  # fmt: skip
+
+
+@inlined
+def _list_group(call, images, lines, room, places, values, lengths):
+    """For each map, where in a group's block it spiked."""
+    height, width, maps = call.height, call.width, call.maps
+    for c in range(maps):
+        store(lengths + 4 * c, np.int32(0))
+    for image in range(images[0], images[1]):
+        for line in range(lines[0], lines[1]):
+            row = ((image - images[0]) * (call.lines + 2) + line - lines[0] + 1) * (width + 2) + 1
+            source = call.counts + (image * height + line) * width * maps
+            for column in range(width):
+                place, counts = row + column, source + column * maps
+                append_to_maps(counts, maps, call.bits, place, room, places, values, lengths)
+
+
+def _list(kind: Any, size: int) -> Callable[[], int]:
+    """COUNTS of the groups FIRST to LAST -> PLACES, VALUES, STARTS (groups, C + 1) of lists."""
+
+    @callback
+    def kernel(address):
+        call = told(address)[0]
+        maps = call.maps
+        room = call.together * call.lines * call.width
+        places, values = np.empty(maps * room, np.uint16), np.empty(maps * room, np.uint8)
+        lengths = np.empty(maps, np.int32)
+        while True:
+            number = take(address)
+            if number >= call.last - call.first:
+                break
+            images, lines = group_of(call, call.first + number)
+            at = places.ctypes.data, values.ctypes.data, lengths.ctypes.data
+            _list_group(call, images, lines, room, at[0], at[1], at[2])
+            starts, before = call.starts + number * (maps + 1) * 4, np.int64(0)
+            base = number * room * maps
+            for c in range(maps):
+                length = np.int64(lengths[c])
+                store(starts + 4 * c, np.int32(before))
+                copy_bytes(call.places + 2 * (base + before), at[0] + 2 * c * room, 2 * length)
+                if call.valued:
+                    copy_bytes(call.values + base + before, at[1] + c * room, length)
+                before += length
+            store(starts + 4 * maps, np.int32(before))
+        keep(places)
+        keep(values)
+        keep(lengths)
+
+    return kernel
+
+
+@inlined
+def fill_block(call, images, lines, first, block, kind, size):
+    """The gradients of a set of outputs in a group, with a margin of zeros."""
+    height, width, outputs, stored = call.height, call.width, call.outputs, call.stored
+    row = bytes_of(kind)
+    wanted, whole = min(row // size, outputs - first), row // size
+    for image in range(images[0], images[1]):
+        for line in range(lines[0] - 1, lines[1] + 1):
+            above = (image - images[0]) * (call.lines + 2) + line - lines[0] + 1
+            target = block + (above * (width + 2) + 1) * row
+            if line < 0 or line >= height:
+                for column in range(width):
+                    copy_row(target + column * row, block, kind)
+                continue
+            source = call.weight + ((image * height + line) * width * outputs + first) * stored
+            for column in range(width):
+                if wanted < whole:
+                    copy_numbers(target + column * row, source, wanted, size, stored, kind[0])
+                elif stored == size:
+                    copy_row(target + column * row, source, kind)
+                else:
+                    widen_row(target + column * row, source, kind)
+                source += outputs * stored
+
+
+@inlined
+def _walk(call, number, block, sums, pitch, kind):
+    """Adds a group's spikes to the sums (C, 3, 3, outputs of a set)."""
+    maps, room = call.maps, call.together * call.lines * call.width
+    starts, base = call.starts + number * (maps + 1) * 4, number * room * maps
+    start = np.int64(0)
+    for c in range(maps):
+        end = np.int64(load(starts + 4 * (c + 1), np.int32(0)))
+        if end > start:
+            places, values = call.places + 2 * (base + start), call.values + base + start
+            target = sums + c * AREA * bytes_of(kind)
+            if call.valued:
+                add_valued_taps(target, block, places, end - start, pitch, values, kind)
+            else:
+                add_taps(target, block, places, end - start, pitch, kind)
+        start = end
+
+
+@inlined
+def _offsets(call, images, lines, block, sums, kind, size):
+    """What NeuNorm's x takes from the gradient, (tap, pixel, outputs of a set), of one group."""
+    height, width = call.height, call.width
+    for image in range(images[0], images[1]):
+        for line in range(lines[0], lines[1]):
+            row = (image - images[0]) * (call.lines + 2) + line - lines[0] + 1
+            for column in range(width):
+                pixel = line * width + column
+                x = load(call.x + (image * height * width + pixel) * size, kind[0])
+                if x == 0:
+                    continue
+                for tap in range(AREA):
+                    i, j = row + 1 - tap // TAPS, column + 2 - tap % TAPS
+                    source = block + (i * (width + 2) + j) * bytes_of(kind)
+                    target = sums + (tap * height * width + pixel) * bytes_of(kind)
+                    add_scaled_row(target, source, x, kind)
+
+
+def _sum(kind: Any, size: int) -> Callable[[], int]:
+    """The listed groups and gradients WEIGHT (N, H, W, K) -> added to OUT, and to OFFSET.
+
+    OUT is (shares, sets of outputs, C, 3, 3, outputs of a set), OFFSET (shares, sets, 3, 3, pixels,
+    outputs of a set): each share of the groups, and each set, is one thread's.
+    """
+
+    @callback
+    def kernel(address):
+        call = told(address)[0]
+        maps, shares, pitch = call.maps, call.shares, call.width + 2
+        outputs = bytes_of(kind) // size
+        sets, groups = -(-call.outputs // outputs), call.last - call.first
+        pixels = call.together * (call.lines + 2) * pitch
+        memory = np.zeros(pixels * bytes_of(kind) + LINE, np.uint8)
+        block = aligned(memory)
+        while True:
+            part = take(address)
+            if part >= sets * shares:
+                break
+            share, which = part // sets, part % sets
+            sums = call.out + part * maps * AREA * bytes_of(kind)
+            offsets = call.offset + part * AREA * call.height * call.width * bytes_of(kind)
+            for number in range(groups * share // shares, groups * (share + 1) // shares):
+                images, lines = group_of(call, call.first + number)
+                fill_block(call, images, lines, which * outputs, block, kind, size)
+                _walk(call, number, block, sums, pitch, kind)
+                if call.offset:
+                    _offsets(call, images, lines, block, offsets, kind, size)
+        keep(memory)
+
+    return kernel
+
+
+class _Work(NamedTuple):
+    """How a weight gradient's work is cut."""
+
+    cut: Cut
+    sets: int  # of outputs
+    shares: int  # of the groups, each with sums of its own: with few sets for the threads
+    groups: int
+    at_once: int  # groups that are listed together
+
+    @classmethod
+    def of(cls, counts: Tensor, outputs: int, rows: Rows) -> _Work:
+        """For counts (N, H, W, C)."""
+        images, height, width, maps = counts.shape
+        threads = torch.get_num_threads()
+        chosen = cut(counts, rows.bytes, 2, cache_bytes(1) * 7 // 8, threads)
+        groups, sets = chosen.groups(images, height), rows.sets(outputs)
+        shares = 1 if sets >= 2 * threads else min(groups, -(-2 * threads // sets))
+        listed = LISTED // (chosen.together * chosen.lines * width * maps)
+        return cls(chosen, sets, shares, groups, max(shares, min(groups, listed)))
+
+
+def convolved(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
+    """dy (N, K, H, W), channels last -> the weight's gradient, (K, C, 3, 3); no bf16."""
+    counts, dtype, x = events.counts, computed(weight).dtype, events.x
+    _, height, width, maps = counts.shape
+    rows = Rows.of(dtype, len(weight), GRADIENT)
+    work = _Work.of(counts, len(weight), rows)
+    sums = torch.zeros(work.shares, work.sets, maps, AREA, rows.outputs, dtype=dtype)
+    taken = None
+    if x is not None:
+        shape = work.shares, work.sets, AREA, height * width, rows.outputs
+        taken = torch.zeros(shape, dtype=dtype)
+    room = work.at_once * work.cut.together * work.cut.lines * width * maps
+    given = {
+        **sizes_of(events, len(weight), dy.dtype, rows),
+        "together": work.cut.together,
+        "lines": work.cut.lines,
+        "shares": work.shares,
+        "weight": dy.permute(0, 2, 3, 1).contiguous(),
+        "places": torch.empty(room, dtype=torch.int16),
+        "values": torch.empty(room if events.most > 1 else 0, dtype=torch.int8),
+        "starts": torch.empty(work.at_once * (maps + 1), dtype=torch.int32),
+        "out": sums,
+        "offset": taken,
+        "x": x,
+    }
+    for first in range(0, work.groups, work.at_once):
+        part = {"first": first, "last": min(work.groups, first + work.at_once)}
+        run(_list, LISTS, {**given, **part})
+        run(_sum, rows, {**given, **part})
+    total = _total(sums, taken, events)  # (sets, C, 9, k) -> (K, 3, 3, C)
+    flat = total.permute(0, 3, 2, 1).reshape(-1, 3, 3, maps)[: len(weight)]
+    return flat.permute(0, 3, 1, 2)
+
+
+def _total(sums: Tensor, taken: Tensor | None, events: Events) -> Tensor:
+    """The sum of all shares (shares, sets, C, 9, k), less what NeuNorm takes away."""
+    total = sums.sum(0) if len(sums) > 1 else sums[0]
+    if events.gain != 1:
+        total *= events.gain
+    if taken is not None and events.U is not None:
+        U = events.U.to(total.dtype).flatten(1)  # (C, pixels)
+        total -= torch.einsum("cp,stpk->sctk", U, taken.sum(0))
+    return total
+
+
+@inlined
+def _list_samples(call, pixel, block, inputs, places, values, lengths):
+    """For each map of a block, the samples in which it spiked; even many, filled up by zeros."""
+    samples, maps = call.images, call.maps
+    room = samples + 1
+    for c in range(inputs):
+        store(lengths + 4 * c, np.int32(0))
+    for n in range(samples):
+        counts = call.counts + (n * call.height + pixel) * maps + block
+        append_to_maps(counts, inputs, call.bits, n, room, places, values, lengths)
+    for c in range(inputs):
+        length = np.int64(load(lengths + 4 * c, np.int32(0)))
+        if length & 1:
+            store(places + 2 * (c * room + length), np.uint16(samples))
+            store(values + c * room + length, np.uint8(0))
+            store(lengths + 4 * c, np.int32(length + 1))
+
+
+def _multiply(kind: Any, size: int) -> Callable[[], int]:
+    """COUNTS, PACKED gradients [set of outputs][N and a row of zeros] -> OUT (inputs, outputs)."""
+
+    @callback
+    def kernel(address):
+        call = told(address)[0]
+        maps, outputs, block, samples = call.maps, call.outputs, call.block, call.images
+        blocks, wide = -(-maps // block), bytes_of(kind) // size
+        places = np.empty(block * (samples + 1), np.uint16)
+        values = np.empty(block * (samples + 1), np.uint8)
+        lengths = np.empty(block, np.int32)
+        memory = np.zeros(2 * bytes_of(kind) + LINE, np.uint8)
+        nothing = aligned(memory)
+        sums = nothing + bytes_of(kind)
+        lists = (places.ctypes.data, values.ctypes.data, lengths.ctypes.data)
+        while True:
+            part = take(address)
+            if part >= call.height * blocks:
+                break
+            pixel, b = part // blocks, part % blocks * block
+            inputs = min(block, maps - b)
+            _list_samples(call, pixel, b, inputs, lists[0], lists[1], lists[2])
+            for first in range(0, outputs, wide):
+                wanted = min(bytes_of(kind), (outputs - first) * size)
+                rows = call.packed + first // wide * (samples + 1) * bytes_of(kind)
+                for c in range(inputs):
+                    at = c * (samples + 1)
+                    length = np.int64(lengths[c])
+                    copy_row(sums, nothing, kind)
+                    starts = (lists[0] + 2 * at, lists[1] + at)
+                    add_listed(sums, rows, starts[0], starts[1], length, call.valued, kind)
+                    row = (b + c) * call.height + pixel
+                    copy_bytes(call.out + (row * outputs + first) * size, sums, wanted)
+        keep(memory)
+        keep(places)
+        keep(values)
+        keep(lengths)
+
+    return kernel
+
+
+def multiplied(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
+    """dy (N, K) -> the weight's gradient, (K, C h w), with each input's together; no bf16."""
+    dy = computed(dy)
+    counts, dtype = events.counts, dy.dtype
+    images, height, width, maps = counts.shape
+    outputs, pixels = len(weight), height * width
+    rows = Rows.of(dtype, outputs, ROW)
+    sets = rows.sets(outputs)
+    packed = torch.zeros(sets, images + 1, rows.outputs, dtype=dtype)
+    padded = functional.pad(dy * events.gain, (0, sets * rows.outputs - outputs))
+    packed[:, :images] = padded.view(images, sets, rows.outputs).transpose(0, 1)
+    out = torch.empty(pixels * maps, outputs, dtype=dtype)
+    given = {
+        **sizes_of(events, outputs, dtype, rows),
+        "height": pixels,
+        "packed": packed,
+        "out": out,
+    }
+    run(_multiply, rows, given)
+    if events.x is not None and events.U is not None:
+        taken = events.x.flatten(1).t() @ dy  # (pixels, K)
+        U = events.U.to(dtype).flatten(1)[..., None]
+        out.view(maps, pixels, outputs).addcmul_(U, taken, value=-1)
+    return out.t()

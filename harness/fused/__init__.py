@@ -1,1 +1,0 @@
-"""The reference's function, fast: layer by layer over all steps, neuron and pool in one kernel."""

@@ -1,1 +1,0 @@
-"""Convolutions and products that visit what spiked, and nothing else; on CPUs, with numba."""
