@@ -3,23 +3,21 @@
 A name is a framework's ("snntorch"), a framework's and a variant's ("snntorch:subtract"), or a
 framework's and a form's that any of them has ("snntorch:compiled", `harness.adapter`).
 
-`load` alone imports an adapter. What is said of one is found by a process apart (`adapters.facts`).
+`load` alone imports an adapter, and torch. What is said of one a child process finds
+(`adapters.facts`).
 """
 
 from __future__ import annotations
 
-import pkgutil
-import sys
 from collections.abc import Mapping
-from functools import cache
-from importlib import metadata
+from typing import TYPE_CHECKING
 
 from adapters import facts
-from adapters.facts.module import Missing, imported
-from harness import adapter
-from harness.adapter import Adapter
+from adapters.facts import Missing, check_framework, declared, imported, names, version
 from harness.spec import UsageError
-from harness.system import installed
+
+if TYPE_CHECKING:  # torch's import takes seconds
+    from harness.adapter import Adapter
 
 __all__ = [
     "Missing",
@@ -38,36 +36,6 @@ __all__ = [
     "version",
 ]
 
-NO_FRAMEWORKS = {"facts", "foreign"}  # of the modules here
-ENTRY_POINTS = "harness.adapters"
-
-
-def _declared() -> Mapping[str, metadata.EntryPoint]:
-    return _declared_on(tuple(sys.path))
-
-
-@cache
-def _declared_on(path: tuple[str, ...]) -> Mapping[str, metadata.EntryPoint]:
-    # `path`: what is found where Python searches
-    return {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)}
-
-
-def declared(framework: str) -> metadata.EntryPoint | None:
-    """What an installed package declares as that framework's adapter; None for a file here."""
-    return _declared().get(framework)
-
-
-def names() -> tuple[str, ...]:
-    """Every known framework, whether it loads here or not, without importing any."""
-    here = {module.name for module in pkgutil.iter_modules(__path__)} - NO_FRAMEWORKS
-    return tuple(sorted({*here, *_declared()}))
-
-
-def check_framework(framework: str) -> None:
-    """Raises UsageError where no such framework is known."""
-    if framework not in names():
-        raise UsageError(f"unknown framework {framework!r}, choose from {', '.join(names())}")
-
 
 def check_name(name: str) -> None:
     """Raises UsageError where no such framework is known, or it loads and has no such variant."""
@@ -80,12 +48,14 @@ def check_name(name: str) -> None:
 
 def load(name: str) -> Adapter:
     """The adapter of that name. Raises UsageError if it is unknown, Missing if it cannot load."""
+    from harness import adapter
+
     framework, _, variant = name.partition(":")
     check_framework(framework)
-    reason = facts.reason_known(framework)
-    if reason:  # its import might take this process along
-        raise Missing(reason)
-    module = imported(framework, declared(framework))
+    for known in facts.known():
+        if known.framework == framework and known.missing:  # its import might end this process
+            raise Missing(known.missing)
+    module = imported(framework)
     if not variant:
         return module.adapter
     if variant in module.variants:
@@ -93,8 +63,8 @@ def load(name: str) -> Adapter:
     for form in adapter.FORMS:
         if variant == form:
             return adapter.tuned(module.adapter, form)
-    known = ", ".join([*module.variants, *adapter.FORMS])
-    raise UsageError(f"unknown variant {name!r}, {framework} has: {known}")
+    has = ", ".join([*module.variants, *adapter.FORMS])
+    raise UsageError(f"unknown variant {name!r}, {framework} has: {has}")
 
 
 def variants_of(framework: str) -> Mapping[str, facts.FormFacts]:
@@ -128,16 +98,6 @@ def implementation(framework: str, device: str) -> str | None:
     An adapter with more than one defines `implementation(device)` beside `build`.
     """
     return _loads(framework).implementation(device) if framework in names() else None
-
-
-def version(framework: str) -> str | None:
-    """The installed version of the package behind a framework; None for our own."""
-    point = declared(framework)
-    if point is not None:
-        return point.dist.version if point.dist else None
-    extras = metadata.metadata("snn-harness").get_all("Provides-Extra") or []
-    # not installed, or an extra of our own
-    return installed.version(framework) if framework in extras else None
 
 
 def revision(framework: str) -> int:

@@ -118,7 +118,7 @@ def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     def planted(name: str, source: str) -> None:
         declare(site, name, source)
         facts._known.pop(name, None)
-        adapters._declared_on.cache_clear()
+        facts._declared_on.cache_clear()
 
     yield planted
     for name in set(sys.modules) - modules:

@@ -1,4 +1,4 @@
-"""How frameworks are found, and what is said of those that are not there."""
+"""How frameworks are found, what is known of them, and what is said of those that are not there."""
 
 from __future__ import annotations
 
@@ -11,34 +11,194 @@ from importlib import metadata
 from pathlib import Path
 from typing import get_args
 
+import psutil
 import pytest
 import torch
-from conftest import TORCH, all_by_events
+from conftest import TORCH, all_by_events, declare
 
 import adapters
 from adapters import facts
-from harness.adapter import Adapter
+from harness.adapter import FORMS, Adapter
 from harness.conformance import random_batch, small
 from harness.proof.answer import Question, plain_pass
 from harness.reference.initialise import initialised
 from harness.reference.precision import DTYPES
 from harness.spec import Network, NeuNorm, Precision, Reading, UsageError, paper
 
+Plant = Callable[[str, str], None]
 ROOT = Path(__file__).resolve().parents[1]
 OURS = ("fused", "norse", "reference", "snntorch", "spikingjelly")
-
-
-PLANTED = """
-from harness.reference.network import ReferenceNetwork
-
+SOUND = """
+from harness.adapter import Variant
+from harness.reference.network import ReferenceNetwork as build
 DEVIATIONS = ()
-REVISION = 3
-PACKAGES = ("numpy", "not-installed-anywhere")
-
-
-def build(network):
-    return ReferenceNetwork(network)
 """
+# the source of each, and what is said of it
+FAULTY = {
+    "raises": ("raise RuntimeError('it is\\nbroken')", "RuntimeError: it is broken"),
+    "leaves": ("raise SystemExit(3)", "SystemExit: 3"),
+    "interrupts": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+    "unwritten": ("def (", "SyntaxError: "),
+    "ends": ("import os\nos._exit(3)", "its import ended the process with exit code 3"),
+    "ends_well": ("import os\nos._exit(0)", "its import ended the process with exit code 0"),
+    "crashes": ("import os\nos.kill(os.getpid(), 11)", "its import died of SIGSEGV"),
+    "hangs": ("import time\ntime.sleep(3600)", "its import did not end within 4 s"),
+    "forks": (
+        "import os, time, pathlib\nchild = os.fork()\n"
+        "if child == 0: time.sleep(3600)\n"
+        "pathlib.Path(__file__).with_suffix('.pid').write_text(str(child))\nos._exit(3)",
+        "its import ended the process with exit code 3",
+    ),
+    "cannot_say": (
+        SOUND + "def implementation(device): raise LookupError(device)",
+        "implementation() ends with LookupError: cpu",
+    ),
+    "absent": ("import not_installed", "pip install absent-pkg"),
+    "no_adapter": ("x = 1", "must define DEVIATIONS and build"),
+    "listed": (SOUND + "DEVIATIONS = 'as text'", "DEVIATIONS in listed_module must be a tuple"),
+    "variety": (SOUND + "VARIANTS = {'one': build}", "VARIANTS in variety_module must be a map"),
+    "revised": (SOUND + "REVISION = True", "REVISION in revised_module must be a whole number"),
+    "packed": (SOUND + "PACKAGES = ('numpy', 3)", "PACKAGES in packed_module must be a tuple"),
+}
+BESIDE = {
+    "sound": SOUND
+    + "VARIANTS = {'other': Variant(('another',), build, compiled=True)}\nREVISION = 4\n"
+    + "PACKAGES = ('numpy', 'absent')\ndef implementation(device): return f'kernels of {device}'",
+    "prints": "import os, sys\nprint('{}')\nos.write(1, b'[1]')\nos.write(2, b'!')\n" + SOUND,
+    "sets": "import torch\ntorch.set_num_threads(torch.get_num_threads() + 1)\n"
+    "torch.set_default_dtype(torch.float64)\n" + SOUND,
+}
+
+
+@pytest.fixture(scope="module")
+def looked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, facts.Facts]]:
+    """What is known of all of them, looked at in one go."""
+    site = tmp_path_factory.mktemp("site")
+    sources = {name: source for name, (source, _) in FAULTY.items()} | BESIDE
+    for name, source in sources.items():
+        declare(site, name, source)
+    facts.look(adapters.names())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(site))
+        patch.setattr(facts, "_known", dict(facts._known))
+        patch.setattr(facts, "PATIENCE", 4)
+        facts.look(sources)
+        yield {name: facts.of(name) for name in sources}
+
+
+@pytest.mark.parametrize("name", FAULTY)
+def test_an_import_that_does_anything_costs_itself_and_is_one_line(
+    name: str, looked: dict[str, facts.Facts]
+) -> None:
+    said = looked[name].missing
+    assert name in said and FAULTY[name][1] in said and "\n" not in said
+    assert adapters.missing(name) == said and name not in adapters.available()
+    for asked in (adapters.load, adapters.revision, adapters.packages, adapters.variants_of):
+        with pytest.raises(adapters.Missing, match=re.escape(FAULTY[name][1])):
+            asked(name)
+
+
+def test_what_an_import_started_ends_with_it(looked: dict[str, facts.Facts]) -> None:
+    (site,) = (path for path in sys.path if (Path(path) / "forks_module.pid").exists())
+    pid = int((Path(site) / "forks_module.pid").read_text())
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_those_beside_them_are_known(looked: dict[str, facts.Facts]) -> None:
+    sound = looked["sound"]
+    assert (sound.missing, sound.changed) == ("", ())
+    assert (sound.version, sound.revision) == ("1.0", 4)
+    assert sound.packages == (("sound-pkg", "1.0"), ("numpy", metadata.version("numpy")))
+    assert sound.variants == (facts.FormFacts("other", ("another",), compiled=True),)
+    assert adapters.implementation("sound", "cpu") == "kernels of cpu"
+    assert adapters.variants_of("sound").keys() == {"other"}
+    assert looked["prints"].missing == ""
+    assert {"sound", "prints", "sets"} <= {*adapters.available()}
+
+
+def test_what_an_import_sets_is_named_and_is_not_set_here(
+    looked: dict[str, facts.Facts],
+) -> None:
+    threads, dtype = looked["sets"].changed
+    assert threads.startswith("sets torch's threads to ")
+    assert dtype == "sets the default dtype to torch.float64"
+    assert torch.get_default_dtype() == torch.float32
+    assert "sets_module" not in sys.modules
+
+
+def test_a_form_is_known_and_another_is_refused_with_those_there_are(
+    looked: dict[str, facts.Facts],
+) -> None:
+    sound = looked["sound"]
+    assert sound.form("").deviations == ()
+    assert sound.form("other").deviations == ("another",)
+    assert sound.form("compiled").compiled and not sound.form("channels-last").compiled
+    assert sound.form("cuda-graph").captured
+    assert facts.FORMS == FORMS
+    adapters.check_name("sound:other")
+    with pytest.raises(UsageError, match="unknown variant 'sound:fast', sound has: other, chann"):
+        adapters.check_name("sound:fast")
+    adapters.check_name("hangs:whatever")  # its row says that it does not load
+    with pytest.raises(UsageError, match="unknown framework 'nobody'"):
+        facts.look(["sound", "nobody"])
+
+
+def test_only_ours_that_load_and_change_nothing_are_imported_before_anybody_asks(
+    looked: dict[str, facts.Facts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert facts.preloadable(["sound", "reference"]) == ["reference"]  # not a plug-in
+    for wrong in (facts.Facts("norse", missing="no"), facts.Facts("norse", changed=("sets",))):
+        monkeypatch.setitem(facts._known, "norse", wrong)
+        assert facts.preloadable(["reference", "norse"]) == ["reference"]
+
+
+def test_what_was_found_is_kept_until_the_adapter_is_another(
+    plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[object] = []
+    child = facts._child
+    monkeypatch.setattr(facts, "_child", lambda of: (started.append(of), child(of))[1])
+    plant("kept", SOUND)
+    for revision, asked in ((0, 1), (0, 1), (2, 2)):
+        if revision:
+            (tmp_path / "site" / "kept_module.py").write_text(SOUND + "REVISION = 2")
+        facts._known.pop("kept", None)
+        assert (facts.of("kept").revision, len(started)) == (revision, asked)
+
+
+def test_an_adapter_known_not_to_load_is_not_imported(plant: Plant) -> None:
+    plant("late", "import os\nos._exit(3)")
+    facts.remember(facts.Facts("late", missing="late does not load: its import ended the process"))
+    with pytest.raises(adapters.Missing, match="its import ended the process"):
+        adapters.load("late")
+
+
+@pytest.mark.parametrize("raised", ["SystemExit(3)", "RuntimeError(3)", "BaseException(3)"])
+def test_an_import_that_raises_here_is_missing_and_ends_nobody(plant: Plant, raised: str) -> None:
+    plant("planted", f"raise {raised}")
+    with pytest.raises(adapters.Missing, match="planted does not load: [A-Z][A-Za-z]+: 3"):
+        adapters.load("planted")
+
+
+def test_ctrl_c_amid_an_import_is_the_users(plant: Plant) -> None:
+    plant("planted", "raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        adapters.load("planted")
+
+
+def test_a_script_without_a_main_guard_runs_once(tmp_path: Path) -> None:
+    script = tmp_path / "notebook.py"
+    script.write_text("import adapters\nprint('once')\nprint(adapters.missing('reference'))")
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=100, check=True,
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert done.stdout.split() == ["once", "None"]
+
+
+def test_what_is_known_does_without_torch() -> None:
+    code = "import sys, adapters; adapters.names(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.fixture
@@ -46,7 +206,7 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder whose files lie beside those of adapters/, with one in it: planted.py."""
     folder = tmp_path / "adapters"
     folder.mkdir()
-    (folder / "planted.py").write_text(PLANTED)
+    (folder / "planted.py").write_text(SOUND)
     monkeypatch.setattr(adapters, "__path__", [*adapters.__path__, str(folder)])
     monkeypatch.setattr(facts, "_known", dict(facts._known))
     facts._known.pop("planted", None)
@@ -71,32 +231,11 @@ def test_the_frameworks_of_this_project_load_here() -> None:
     assert reasons == dict.fromkeys(OURS)
 
 
-def test_an_adapter_says_its_revision_and_what_computes_for_it(planted: Path) -> None:
-    assert adapters.revision("planted") == 3
-    assert adapters.packages("planted") == (("numpy", metadata.version("numpy")),)
+def test_an_adapter_says_its_revision_and_what_computes_for_it() -> None:
     assert adapters.revision("reference") == 0
     assert adapters.packages("reference") == ()
     assert adapters.packages("norse") == (("norse", metadata.version("norse")),)
     assert dict(adapters.packages("fused"))["numba"] == metadata.version("numba")
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "said"),
-    [
-        ("REVISION = 3", "REVISION = '3'", "REVISION in adapters.planted must be a whole number"),
-        ("REVISION = 3", "REVISION = True", "REVISION in adapters.planted must be a whole number"),
-        ('"not-installed-anywhere"', "3", "PACKAGES in adapters.planted must be a tuple"),
-        ('("numpy", "not-installed-anywhere")', '"numpy"', "PACKAGES in adapters.planted must be"),
-    ],
-)
-def test_a_revision_or_packages_of_another_type_are_said(
-    planted: Path, before: str, after: str, said: str
-) -> None:
-    assert before in PLANTED
-    (planted / "planted.py").write_text(PLANTED.replace(before, after))
-    with pytest.raises(adapters.Missing, match=said):
-        adapters.load("planted")
-    assert said in (adapters.missing("planted") or "")
 
 
 @pytest.mark.parametrize("name", adapters.available())
@@ -121,7 +260,7 @@ def test_the_frameworks_have_variants() -> None:
     assert set(adapters.variants_of("fused")) == {"dense", "detached-reset"}
 
 
-FORMS: list[tuple[str, Precision]] = [
+CALLED: list[tuple[str, Precision]] = [
     (form, precision)
     for name in adapters.available()
     for form in (name, *_variants(name), *([f"{name}:channels-last"] if name in TORCH else []))
@@ -130,7 +269,7 @@ FORMS: list[tuple[str, Precision]] = [
 ]
 
 
-@pytest.mark.parametrize(("form", "precision"), FORMS)
+@pytest.mark.parametrize(("form", "precision"), CALLED)
 def test_the_same_call_gives_the_same_bits(
     form: str, precision: Precision, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,15 +309,11 @@ def test_an_unknown_framework_or_variant_names_those_there_are() -> None:
         adapters.load("reference:fast")
 
 
-def test_a_framework_that_is_not_installed_says_how_to_install_it(planted: Path) -> None:
+def test_a_file_that_does_not_load_says_how_to_install_it(planted: Path) -> None:
     (planted / "planted.py").write_text("import not_installed_anywhere")
     reason = adapters.missing("planted")
-    assert reason is not None
+    assert reason is not None and "pip install 'snn-harness[planted]'" in reason
     assert "No module named 'not_installed_anywhere'" in reason
-    assert "pip install 'snn-harness[planted]'" in reason
-    assert "planted" not in adapters.available()
-    with pytest.raises(adapters.Missing, match="pip install 'snn-harness"):
-        adapters.load("planted")
 
 
 def test_an_installed_package_offers_an_adapter_by_entry_point(
@@ -191,14 +326,6 @@ def test_an_installed_package_offers_an_adapter_by_entry_point(
     assert adapters.packages("elsewhere") == (("elsewhere-pkg", "1.0"),)
     assert adapters.revision("elsewhere") == 0
     assert adapters.variants_of("elsewhere") == {}
-
-
-def test_an_entry_point_that_does_not_load_names_its_package(
-    plant: Callable[[str, str], None],
-) -> None:
-    plant("elsewhere", "import not_installed_anywhere")
-    with pytest.raises(adapters.Missing, match="pip install elsewhere-pkg"):
-        adapters.load("elsewhere")
 
 
 def test_an_entry_point_that_is_no_module_is_said_to_be_none(

@@ -16,7 +16,7 @@ from conftest import needs_octave
 
 import adapters
 from adapters import facts
-from adapters.facts.module import Missing
+from adapters.facts import Missing
 from harness.adapter import TrainerSettings, Unsupported
 from harness.conformance import random_batch, small
 from harness.records import AuditRow, EndedRow, IterationRow, Store

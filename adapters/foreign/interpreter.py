@@ -18,7 +18,7 @@ from typing import IO, Any
 import numpy as np
 from scipy.io import loadmat, savemat
 
-from adapters.facts.module import Missing
+from adapters.facts import Missing
 
 CODE = Path(__file__).parents[1] / "matlab"
 PROGRAM = "HARNESS_OCTAVE"  # names the program, where the first on the PATH is not wanted

@@ -10,7 +10,7 @@ from typing import get_args
 
 import adapters
 from adapters import facts
-from adapters.facts.module import described
+from adapters.facts import described
 from harness import datasets
 from harness.adapter import Unsupported
 from harness.proof.certificate import Certificate
