@@ -7,7 +7,8 @@ from importlib.util import find_spec
 import torch
 
 # maps, outputs, height and width of convolutions of Table 1's networks, and images
-SHAPES = ((128, 256, 16, 40), (512, 1024, 8, 40), (128, 128, 34, 20))
+Sizes = tuple[int, int, int, int]
+SHAPES: tuple[Sizes, ...] = ((128, 256, 16, 40), (512, 1024, 8, 40), (128, 128, 34, 20))
 DENSITIES = (0.05, 0.15, 0.3, 0.6)
 WORK = ("forward", "weight gradient", "input gradient")
 
@@ -19,7 +20,7 @@ class Convolution:
     param_names = ("maps, outputs, side, images", "density", "work")
     timeout = 120
 
-    def setup(self, shape: tuple[int, int, int, int], density: float, work: str) -> None:
+    def setup(self, shape: Sizes, density: float, work: str) -> None:
         """Events and weights; skipped where there are no kernels."""
         if find_spec("numba") is None:
             raise NotImplementedError("numba is missing")
@@ -32,13 +33,11 @@ class Convolution:
         self.run, self.dense = choice.parts_of(of, images, density)[work]
         self.run()
 
-    def time_events(self, shape: tuple[int, int, int, int], density: float, work: str) -> None:
+    def time_events(self, shape: Sizes, density: float, work: str) -> None:
         """Seconds by events."""
         self.run()
 
-    def track_ratio_to_dense(
-        self, shape: tuple[int, int, int, int], density: float, work: str
-    ) -> float:
+    def track_ratio_to_dense(self, shape: Sizes, density: float, work: str) -> float:
         """Seconds by events over those of the dense form, the median of rounds."""
         from adapters.fused import choice
 

@@ -17,33 +17,17 @@ FRAMEWORKS = ("floor", "reference", "fused", "snntorch", "spikingjelly", "norse"
 
 def synthetic(count: int) -> list[IterationRow]:
     """That many rows of the acceleration suite, of many runs."""
-    (case,) = acceleration.cases(
-        Selection(frameworks=("reference",), datasets=("cifar10",), networks=("Small",))
-    )
-    row = IterationRow(
-        **vars(case.fields),
-        run="20260101T000000-000000",
-        time="2026-01-01T00:00:00+00:00",
-        iterations_per_epoch=2500,
-        round=1,
-        seconds=1.0,
-    )
+    only = Selection(frameworks=("reference",), datasets=("cifar10",), networks=("Small",))
+    (case,) = acceleration.cases(only)
+    fields, time = vars(case.fields), "2026-01-01T00:00:00+00:00"
+    row = IterationRow(**fields, run="", time=time, iterations_per_epoch=2500, round=1, seconds=1.0)
     cells = [(d, s, f) for d in paper.SETTINGS for s in paper.SCALES for f in FRAMEWORKS]
     rows = []
     for n in range(count):
         dataset, scale, framework = cells[n % len(cells)]
-        place, run = n // len(cells) % 10 + 1, n // (10 * len(cells))
-        rows.append(
-            replace(
-                row,
-                run=f"20260101T{run:06d}-000000",
-                dataset=dataset,
-                scale=scale,
-                framework=framework,
-                round=place,
-                seconds=1.0 + (7 * n % 11) / 100,
-            )
-        )
+        turn, run = n // len(cells) % 10 + 1, f"20260101T{n // (10 * len(cells)):06d}-000000"
+        of = replace(row, dataset=dataset, scale=scale, framework=framework)
+        rows.append(replace(of, run=run, round=turn, seconds=1.0 + (7 * n % 11) / 100))
     return rows
 
 

@@ -31,16 +31,10 @@ WARMUP_ROUNDS, ROUNDS = 50, 100
 def case(framework: str, dataset: str, mode: Mode) -> Timed:
     """The Small network at half its width, as the acceleration suite would time it."""
     selection = Selection(
-        frameworks=(framework,),
-        datasets=(dataset,),
-        networks=("Small",),
-        steps=(STEPS,),
-        batch_size=BATCH_SIZE,
-        width=WIDTH,
-        precision="fp32",
+        frameworks=(framework,), datasets=(dataset,), networks=("Small",), steps=(STEPS,),
+        batch_size=BATCH_SIZE, width=WIDTH, precision="fp32", mode=mode,
         device="cuda" if torch.cuda.is_available() else "cpu",
-        mode=mode,
-    )
+    )  # fmt: skip
     return acceleration.cases(selection)[0]
 
 
@@ -124,10 +118,8 @@ class Proof:
 
     def track_certificates_passed(self, framework: str, dataset: str) -> int:
         """Of the two that are required, float64 and float32."""
-        return sum(
-            self._proof(framework, dataset, precision).passed
-            for precision in certificate.required("fp32")
-        )
+        required = certificate.required("fp32")
+        return sum(self._proof(framework, dataset, each).passed for each in required)
 
     def track_spike_rate(self, framework: str, dataset: str) -> float:
         """Spikes per neuron and step: another network would show here."""
