@@ -51,7 +51,7 @@ def run(cases: tuple[Case, ...], out: Path, *, fresh: bool = False) -> list[Tria
         assert owner.said == sorted(owner.said)
         rows = Store(out).read()[0]
         of_case = [row for row in rows if row.suite == each.suite and Case.of(row) == each]
-        mine = [row for row in of_case if end.before or row.run == at.id]
+        mine = [row for row in of_case if (row.key == end.key if end.before else row.run == at.id)]
         ended.append(TrialResult(each, tuple(mine), end.before))
     return ended
 

@@ -62,7 +62,8 @@ def do(case: C, ledger: Ledger, access: Access, run: Run, work: Callable[[Trial[
     """
     trial = Trial(case, ledger, access, run, of_case(case, run, NOTHING_KNOWN))
     try:
-        return End(trial.row.key, before=work(trial))
+        before = work(trial)
+        return End(trial.row.key, before)
     except adapters.Missing as error:
         failure = Failed(str(error), "missing")
     except Unsupported as error:
