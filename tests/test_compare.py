@@ -171,8 +171,7 @@ def test_the_command_counts_what_is_too_noisy_and_does_not_fail_on_it(
     old, new, slow, later = (str(tmp_path / name) for name in ("old", "new", "slow", "later"))
     assert call(monkeypatch, "compare", old, new, "--fail-above", "5%") == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "0 changes stand out of the noise; 51 of 51 figures are too noisy to tell" in said
-    assert "a change of 5 % (speed) or 5 points" in said
+    assert "51 are too noisy to tell" in said and "5 % (speed)" in said
     assert call(monkeypatch, "compare", new, slow, "--fail-above", "5%") == 1
     capsys.readouterr()
     assert call(monkeypatch, "compare", old, later) == 2

@@ -331,9 +331,8 @@ class _Proofs:
         return {
             "exam": min((each.exam for each in exams), default=0),
             "exam_inputs": max((each.attempts for each in exams), default=0),
-            "audit": max(
-                (each.way for each in audits), default=""
-            ),  # a replay, where one was needed
+            # a replay, where one was needed
+            "audit": max((each.way for each in audits), default=""),
             "mismatch_rate": _mismatch_rate(exams, audits),
             "gradient_cosine": min(cosines, default=nan),
             **self._proof(row, exams, audits),
