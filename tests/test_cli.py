@@ -23,7 +23,7 @@ FLAGS = {
     "run": (
         "--suite --quick --long --paper --frameworks --baselines --networks --datasets "
         "--steps --batch-size --precision --device --seeds --epochs --samples --width --neunorm "
-        "--init --inference --tuned --budget --allocator --data-root --download --no-download "
+        "--init --inference --tuned --budget --data-root --download --no-download "
         "--fresh --keep-weights --executor --out"
     ),
     "check": "--networks --datasets --width --data-root",

@@ -76,6 +76,7 @@ def call(*arguments: str) -> int:
 def invoke(*arguments: str) -> int:
     """The exit code of `harness ARGUMENTS`. Raises UsageError for what is wrong with them."""
     command = get_command(app)
+    command.rich_markup_mode = None  # type: ignore[attr-defined]  # in colours it takes twice as long
     if _COMPLETE in os.environ:
         command.main([*arguments], prog_name=NAME)  # says what fits and ends the process
     try:  # not command(): that one ends the process on an interruption in its own way

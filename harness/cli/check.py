@@ -30,9 +30,9 @@ def check(
     width: options.Width = None,
     data_root: options.DataRoot = None,
 ) -> None:
-    """Prove adapters equal to the reference, layer by layer; exit 1 if one claiming it is not.
+    """Prove adapters equal to the reference, layer by layer.
 
-    Networks are at 1/8 of their width unless --width says else.
+    Exit 1 if one that claims to be is not. Networks have 1/8 of their width, or --width.
     """
     read = tuple(each.file for each in files.named(networks, "check"))
     from harness.system import child

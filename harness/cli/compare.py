@@ -42,7 +42,7 @@ def compare(
         ),
     ] = None,
 ) -> None:
-    """Compare two result folders: what changed, what did not, and what is too noisy to tell."""
+    """Compare two result folders. What changed, what did not, and what is too noisy to tell."""
     from harness.analysis import compare as comparing
 
     found = comparing.compare(

@@ -14,7 +14,7 @@ PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "tonic", "aedat"
 
 
 def doctor(data_root: options.DataRoot = None) -> None:
-    """Say what is here: versions, threads, devices, data, and how to get what is missing."""
+    """Say what is here and how to get what is missing."""
     check_data_root(data_root)
     from harness import datasets
     from harness.report.table import Table

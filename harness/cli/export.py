@@ -56,7 +56,7 @@ def export(
     seed: Annotated[int, typer.Option("--seed", help="Of these.", metavar="N", min=0)] = 0,
     data_root: options.DataRoot = None,
 ) -> None:
-    """Write a network with its weights as a NIR graph, which other frameworks import."""
+    """Write a network with its weights as a NIR graph. Other frameworks import it."""
     from harness import datasets
     from harness.formats import nir_file
     from harness.formats import weights as kept

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from harness.spec import UsageError
-from harness.suites import Suite
+
+if TYPE_CHECKING:  # its import takes a moment
+    from harness.suites import Suite
 
 # Where results go, and are read from, unless --out names another folder.
 RESULTS = Path("results/local")

@@ -30,7 +30,7 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Write OUT/report.html and OUT/tables/ from the rows under OUT/records; show the verdicts."""
+    """Write OUT/report.html and OUT/tables/ from the rows. Show the verdicts."""
     from harness.analysis.claims import verdicts
     from harness.report import write
 

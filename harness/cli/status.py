@@ -28,7 +28,7 @@ def status(
     device: Annotated[options.Device, typer.Option("--device", metavar="auto|cpu|cuda")] = "auto",
     out_dir: options.Out = options.RESULTS,
 ) -> None:
-    """Say which cases of the suites are done, failed or missing, and how long the rest takes."""
+    """Say which cases are done, failed or missing. And about how long the rest takes."""
     options.one_preset(quick=quick, long=long, paper=paper)
     if out_dir != options.RESULTS:  # where nothing was run yet, all of it is missing
         check_folder(out_dir)

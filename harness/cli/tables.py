@@ -48,7 +48,7 @@ def tables_(
         bool, typer.Option("--all", help="Earlier runs of a network too; a csv has them always.")
     ] = False,
 ) -> None:
-    """Build a table from the rows under OUT/records; csv and html have all columns."""
+    """Build a table from the rows under OUT/records. csv and html have all columns."""
     from harness.analysis import tables
     from harness.analysis.frame import frames
 

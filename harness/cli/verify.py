@@ -39,7 +39,7 @@ def verify(
     ] = 30.0,
     data_root: options.DataRoot = None,
 ) -> None:
-    """Measure a sample of recorded cases again: what is confirmed; exit 1 if a figure differs."""
+    """Measure a sample of recorded cases again. Exit 1 if a figure differs."""
     from harness import datasets
     from harness.cli import terminal
     from harness.cli.here import lacks

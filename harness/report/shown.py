@@ -197,7 +197,7 @@ def _trained(part: pd.DataFrame, width: int) -> Table:
     same = {name: cells[0] for name, cells in keys.items() if len(set(cells)) == 1}
     told = [name for name in keys if name not in same]
     gone = [name for key in told for name in EXPLAINED.get(key, ()) if name in told]
-    told = [name for name in told if name not in gone] or list(keys)[:1]
+    told = [name for name in told if name not in (*gone, "machines")] or list(keys)[:1]
     columns = {_word(name): keys[name] for name in told}
     columns |= {head: cells for head, cells in _figures(part).items() if any(cells)}
     for head in FIRST_TO_GO:
@@ -206,7 +206,19 @@ def _trained(part: pd.DataFrame, width: int) -> Table:
     said = ", ".join(f"{_word(name)} {value}" for name, value in same.items() if value)
     source = f"data: {data_source(first)}" if first.get("data_source") else ""
     title = data_title(first) if "dataset" in first else ""
-    return Table(pd.DataFrame(columns), title, "\n".join(filter(None, (said, source))))
+    notes = () if "machines" in same else _places(keys.get("machines", []), told, keys)
+    lines = pd.DataFrame(columns)
+    return Table(lines, title, "\n".join(filter(None, (said, source))), tuple(notes))
+
+
+def _places(
+    machines: Sequence[str], told: Sequence[str], keys: dict[str, list[str]]
+) -> Iterable[str]:
+    """Where lines were measured, where that differs: below, as machines have long names."""
+    found: dict[str, list[str]] = {}
+    for n, machine in enumerate(machines):
+        found.setdefault(machine, []).append(" ".join(keys[name][n] for name in told))
+    return (f"on {machine}: {', '.join(names)}" for machine, names in found.items() if machine)
 
 
 def _word(name: str) -> str:
