@@ -9,6 +9,7 @@ import sysconfig
 import venv
 from collections import Counter
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,12 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> str:
     return written(rows(), tmp_path_factory.mktemp("report"))
 
 
+def visible(text: str) -> str:
+    """What of a page one can read: the texts of its elements."""
+    text = re.sub(r"<(style|title)\b.*?</\1>", "", text, flags=re.DOTALL)
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", text)).split())
+
+
 class Read(HTMLParser):
     """The elements of a page, each with its attributes and the names of those around it."""
 
@@ -98,14 +105,14 @@ def test_the_page_has_every_claim_and_section_in_order_and_needs_no_network(text
     ids = [attributes["id"] for _, attributes, _ in read.elements if "id" in attributes]
     assert max(Counter(ids).values()) == 1
     assert {f"claim-{claim.id}" for claim in CLAIMS} <= set(ids)
-    order = ("found", "speed", "proof", "scale", "steps", "neunorm", "tables", "reduced")
+    order = ("found", "speed", "proofs", "scale", "timesteps", "neunorm", "tables", "reduced")
     places = [ids.index(each) for each in (*order, "provenance")]
     assert places == sorted(places)
     links = [each["href"] or "" for each in read.all("a")]
     assert all(link[1:] in ids if link[0] == "#" else link[:7] == "tables/" for link in links)
     addresses = [a for each in read.elements for a in each[1].values() if a and "//" in a]
     assert addresses == [] and "@import" not in text and "<script" not in text
-    assert len(text.encode()) < 1_000_000 and len(page.visible(text)) < 60_000
+    assert len(text.encode()) < 1_000_000 and len(visible(text)) < 60_000
 
 
 def test_headings_follow_one_another_and_what_scrolls_can_be_reached(text: str) -> None:
@@ -300,7 +307,7 @@ def test_a_seed_that_learnt_nothing_is_named_and_in_no_mean_of_a_figure(tmp_path
 
 def test_without_rows_of_a_suite_its_part_is_left_out(tmp_path: Path) -> None:
     text = written([*rows_of_a_run()], tmp_path)
-    assert 'id="speed"' in text and 'id="steps"' not in text and "not tested" in text
+    assert 'id="speed"' in text and 'id="timesteps"' not in text and "not tested" in text
     assert not (tmp_path / "tables" / "scale.csv").exists()
 
 
@@ -366,7 +373,7 @@ def test_the_committed_report_and_tables_are_those_of_the_committed_rows(tmp_pat
     for path in made:  # the last digits of a logarithm are another on another CPU
         shown, now = (pd.read_csv(folder / path) for folder in (RESULTS, tmp_path))
         pd.testing.assert_frame_equal(shown, now, rtol=1e-8, obj=f"{path}: harness report")
-    texts = [page.visible((out / "report.html").read_text("utf-8")) for out in (RESULTS, tmp_path)]
+    texts = [visible((out / "report.html").read_text("utf-8")) for out in (RESULTS, tmp_path)]
     assert texts[0] == texts[1], "run `harness report`"
     readme = (RESULTS.parent / "README.md").read_text(encoding="utf-8")
     assert readme == headline.updated(readme, block(found), Path("README.md")), "harness report"
