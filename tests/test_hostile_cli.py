@@ -36,7 +36,7 @@ def ended_of(
         stdout=output,
         stderr=subprocess.PIPE,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
         env={**os.environ, "PYTHONUNBUFFERED": "", **environment},
     )
@@ -203,6 +203,7 @@ def test_a_run_whose_reader_has_gone_says_what_is_kept(
 ) -> None:
     reader, writer = os.pipe()
     os.close(reader)
+    Store(tmp_path).append(ROW)
     Measured(monkeypatch)
     monkeypatch.setattr(sys, "stdout", os.fdopen(writer, "w"))
     assert call(monkeypatch, *RUN, "--out", str(tmp_path)) == 141

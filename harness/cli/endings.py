@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO, cast
@@ -21,7 +20,7 @@ from typing import Any, TextIO, cast
 ASKING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
 WRONG = 2
 # A command that a signal ends has this and the signal's number, as a shell says of any program:
-# 130 for Ctrl-C, 143 for SIGTERM. So whoever started it still knows which it was.
+# 130 for Ctrl-C, 143 for SIGTERM.
 BY_SIGNAL = 128
 BROKEN_PIPE = BY_SIGNAL + 13  # SIGPIPE, which Windows does not have
 
@@ -40,26 +39,30 @@ class OutputLost(Exception):
     """Standard output takes no more: nobody reads on, or the disk is full; its cause says which."""
 
 
-@dataclass(frozen=True)
 class _Output:
     """Standard output; its loss is an error of another kind than any of files."""
 
-    stream: TextIO
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
 
     def write(self, text: str) -> int:
-        try:
+        with _lost():
             return self.stream.write(text)
-        except OSError as error:
-            raise OutputLost from error
 
     def flush(self) -> None:
-        try:
+        with _lost():
             self.stream.flush()
-        except OSError as error:
-            raise OutputLost from error
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
+
+
+@contextlib.contextmanager
+def _lost() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputLost from error
 
 
 def code_of(command: Callable[[], int]) -> int:
@@ -73,7 +76,12 @@ def code_of(command: Callable[[], int]) -> int:
         except OutputLost as lost:
             return _without_output(lost, output)
         except OSError as error:
-            return _without_file(error)
+            if error.filename is None:
+                raise
+            # a file or folder that the system refuses
+            why = f"cannot use {error.filename} ({error.strerror or error})"
+            say("harness: " + "; ".join([why, *_notes(error)]) + ": name another")
+            return WRONG
     return code
 
 
@@ -137,15 +145,6 @@ def _without_output(lost: OutputLost, output: _Output) -> int:
         return BROKEN_PIPE
     why = "; ".join([f"the output cannot be written ({lost.__cause__})", *_notes(lost)])
     say(f"harness: {why}: send it where there is room")
-    return WRONG
-
-
-def _without_file(error: OSError) -> int:
-    """A file or folder that the system refuses. Raises the error where it is about none."""
-    if error.filename is None:
-        raise error
-    why = f"cannot use {error.filename} ({error.strerror or error})"
-    say("harness: " + "; ".join([why, *_notes(error)]) + ": name another")
     return WRONG
 
 

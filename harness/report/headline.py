@@ -141,7 +141,8 @@ def speed_table(found: pd.DataFrame) -> Table:
     """A network a line: the floor's time, and each ratio to the float32 floor with its interval."""
     lines = [_network(str(name), cell) for name, cell in found.groupby("network", sort=False)]
     empty = [name for name in COLUMNS.values() if not any(line[name] for line in lines)]
-    return Table([{k: v for k, v in line.items() if k not in empty} for line in lines], "Speed")
+    lines = [{k: v for k, v in line.items() if k not in empty} for line in lines]
+    return Table(lines, f"x the float32 floor's time [95 %], {found['machine'].iloc[0]}")
 
 
 def _network(name: str, cell: pd.DataFrame) -> dict[str, str]:
