@@ -49,7 +49,7 @@ def tables_(
     ] = False,
 ) -> None:
     """Build a table from the rows under OUT/records. csv and html have all columns."""
-    from harness.analysis import tables
+    from harness.analysis import tables, timings
     from harness.analysis.frame import frames
 
     if name not in tables.TABLES:
@@ -72,7 +72,7 @@ def tables_(
         sys.stdout.write(table.whole(tables.plain(frame)))
     else:
         if name == "acceleration" and not all_:
-            frame = shown.latest(frame)
+            frame = timings.latest(frame)
         found = shown.shown(name, frame)
         if form == "text":
             out.print(found)

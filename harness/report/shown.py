@@ -174,14 +174,6 @@ def _span(low: float, high: float) -> str:
     return "" if isnan(low) or low == high or high == inf else f"{times(low)}-{times(high)}"
 
 
-def latest(frame: pd.DataFrame) -> pd.DataFrame:
-    """Of each cell, machine and precision the lines of the run that was written last."""
-    if frame.empty:
-        return frame
-    last = frame.groupby(["cell", "precision"])["run"].transform("last")
-    return frame.loc[frame["run"] == last]
-
-
 def trained(frame: pd.DataFrame, width: int = 80) -> list[Table]:
     """Trainings, other systems and counts by the data they are of: what all lines of the same data
     share is said once above them, figures stand with their intervals.
