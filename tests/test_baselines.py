@@ -20,8 +20,8 @@ from harness.baselines.contract import Answers, Images, Recordings, Samples
 from harness.baselines.trial import Fits
 from harness.datasets.events import BIN_US, EVENT
 from harness.records import EndedRow, FittedRow, Row, Store, TestedRow
-from harness.records.build import Run, new_run
 from harness.records.ledger import Ledger
+from harness.records.run import Run, new_run
 from harness.report.shown import shown
 from harness.spec import Access, Case, Say, Selection, System, Training, UsageError
 from harness.system import machine

@@ -16,7 +16,7 @@ from rows import CASE, ROW, fitted_case, row, trained_case
 from harness import suites
 from harness.analysis import status
 from harness.records import EndedRow, EpochRow, IterationRow, TrainedRow
-from harness.records.reading import parse
+from harness.records.store import parse
 from harness.spec import (
     SGD,
     Adam,

@@ -18,8 +18,8 @@ from harness.proof.answer import Answer, Question
 from harness.proof.audit import Audit, Finding
 from harness.proof.subject import NOTHING_KNOWN
 from harness.records import EndedRow, IterationRow, Record, Row, Store, WarningRow
-from harness.records.build import Failed, Run, new_run
 from harness.records.ledger import Ledger
+from harness.records.run import Failed, Run, new_run
 from harness.reference.network import ReferenceNetwork
 from harness.spec import FLOOR, Access, Budget
 from harness.speed import cell, schedule

@@ -22,8 +22,8 @@ from harness.analysis import status
 from harness.cli.here import key_now
 from harness.jobs.local import Local, trial
 from harness.records import EndedRow, OperationsRow, Store, TrainedRow
-from harness.records.build import Run, new_run
 from harness.records.ledger import Ledger
+from harness.records.run import Run, new_run
 from harness.reference.initialise import initialised
 from harness.reference.network import ReferenceNetwork
 from harness.reference.operations import LayerOperations

@@ -18,7 +18,7 @@ from harness.analysis.energy import (
     quantised_mac,
 )
 from harness.records import OperationsRow, Row, TrainedRow
-from harness.records.reading import parse
+from harness.records.store import parse
 from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
 from harness.spec import ANN, LIF, Case, Network, NeuNorm
 from harness.spec.fanout import dense, reach

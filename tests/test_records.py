@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from golden_keys import MACHINE
 from rows import (
     KINDS,
     ROW,
@@ -26,9 +27,9 @@ from harness.records import (
     FittedRow,
     Row,
     Store,
-    build,
+    run,
 )
-from harness.records.reading import parse
+from harness.records.store import parse
 from harness.spec import UsageError
 
 
@@ -172,7 +173,7 @@ def test_rows_published_are_read_machine_by_machine_and_new_ones_go_beside(tmp_p
 def test_half_a_character_and_an_endless_reason_are_rows_that_can_be_read(tmp_path: Path) -> None:
     store = Store(tmp_path)
     reason = "a \udcff name " + "x" * 3_000_000 + " its end"
-    store.append(build.ended(base(), "failed", reason))
+    store.append(run.ended(base(), "failed", reason))
     store.append(replace(ROW, data_note="\udcff"))
     rows, damaged = store.read()
     assert damaged == [] and len(rows) == 2
@@ -194,3 +195,60 @@ def test_a_folder_without_write_permission_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(UsageError, match="--out"):
         Store(tmp_path / "out").check_writable()
+
+
+MANIFEST = {"run": ROW.run, "shared": {"cpu": "a processor", "threads": 2, "torch": "2.6"}}
+
+
+def with_run_file(out: Path, content: str) -> Path:
+    path = out / "runs" / f"{ROW.run}.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    return path
+
+
+def test_what_a_runs_rows_share_stands_once_and_each_row_has_it_again(tmp_path: Path) -> None:
+    path = with_run_file(tmp_path, json.dumps(MANIFEST))
+    alike = replace(ROW, cpu="a processor", threads=2, torch="2.6")
+    other = replace(alike, threads=1, torch=None)  # what a row says itself counts
+    Store(tmp_path).append(alike, other)
+    first, second = (tmp_path / "records" / "acceleration.jsonl").read_text().splitlines()
+    assert "a processor" not in first + second and '"threads": 1, "torch": null' in second
+    assert Store(tmp_path).read() == ([alike, other], [])
+    path.unlink()
+    assert Store(tmp_path).read() == ([ROW, replace(ROW, threads=1)], [])
+
+
+def test_fields_of_a_data_set_are_shared_too(tmp_path: Path) -> None:
+    given = {**MANIFEST, "shared_by_dataset": {"cifar10": {"data_source": "images"}}}
+    with_run_file(tmp_path, json.dumps(given))
+    full = replace(ROW, cpu="a processor", threads=2, torch="2.6", data_source="images")
+    Store(tmp_path).append(full)
+    assert Store(tmp_path).read() == ([full], [])
+    assert "images" not in (tmp_path / "records" / "acceleration.jsonl").read_text()
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"shared": 3}', '{"shared_by_dataset": [1]}'])
+def test_a_damaged_file_of_a_run_is_told_and_its_rows_are_read(
+    tmp_path: Path, content: str
+) -> None:
+    Store(tmp_path).append(ROW, ROW)
+    with_run_file(tmp_path, content)
+    rows, damaged = Store(tmp_path).read()
+    assert rows == [ROW, ROW]
+    assert len(damaged) == 1 and f"runs/{ROW.run}.json" in str(damaged[0])
+
+
+@pytest.mark.parametrize("name", ["../../../etc/passwd", "", "a/b", "\x00"])
+def test_a_row_of_a_run_with_an_odd_name_is_read(tmp_path: Path, name: str) -> None:
+    odd = replace(ROW, run=name)
+    Store(tmp_path).append(odd)
+    assert Store(tmp_path).read() == ([odd], [])
+
+
+def test_a_command_with_bytes_that_are_no_text_has_its_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["harness", "run", "--out", "\udcff"])
+    run.Manifest.of_command(MACHINE, ()).write(tmp_path, "r")
+    assert json.loads((tmp_path / "runs" / "r.json").read_bytes())["command"][-1] == "?"

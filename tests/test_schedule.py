@@ -31,8 +31,8 @@ from harness.records import (
     WarmupRow,
     WarningRow,
 )
-from harness.records.build import Run, new_run
 from harness.records.ledger import Ledger
+from harness.records.run import Run, new_run
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Access, Budget, Network, Timed, UsageError, paper
 from harness.speed import cell, memory, schedule

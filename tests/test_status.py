@@ -204,7 +204,7 @@ def test_each_run_has_a_manifest(done: Path) -> None:
     assert manifest["run"] == path.stem and {each.run for each in rows(done)} == {path.stem}
     assert manifest["command"][0] == "harness"
     assert manifest["packages"]["torch"] == metadata.version("torch")
-    assert manifest["machine"]["cpu"] == here.cpu
-    assert manifest["machine"]["threads"] == here.threads
+    assert manifest["shared"]["cpu"] == here.cpu
+    assert manifest["shared"]["threads"] == here.threads
     (data,) = manifest["data"]
     assert data["sha256"] == rows(done)[0].data_sha256

@@ -27,8 +27,8 @@ from harness.records import (
     TrainedRow,
     identity,
 )
-from harness.records.build import Run, new_run
 from harness.records.ledger import Ledger
+from harness.records.run import Run, new_run
 from harness.spec import ANN, Access, Case, Training
 from harness.system import machine
 from harness.training import trial as training_trial

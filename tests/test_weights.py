@@ -21,8 +21,8 @@ from harness.conformance import NETWORKS, small  # noqa: E402
 from harness.formats import weights  # noqa: E402
 from harness.jobs.local import trial  # noqa: E402
 from harness.records import EndedRow, EpochRow, Store, TrainedRow, WarningRow  # noqa: E402
-from harness.records.build import Run, new_run  # noqa: E402
 from harness.records.ledger import Ledger  # noqa: E402
+from harness.records.run import Run, new_run  # noqa: E402
 from harness.reference.network import ReferenceNetwork  # noqa: E402
 from harness.spec import Access, Case, Network, Reading, Timed, Trained, UsageError, paper  # noqa: E402
 from harness.system import machine  # noqa: E402

@@ -16,8 +16,7 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 import pandas as pd
 
 from harness.records import Record, Row
-from harness.records.fields import Place
-from harness.records.record import KINDS
+from harness.records.row import KINDS, Place
 from harness.spec import FLOOR, Case, CaseFields
 
 Frame = Any  # a DataFrame or a Series: which of them a mask or a group gives, pyright cannot tell

@@ -14,7 +14,9 @@ from harness.baselines.parts import Parts
 from harness.baselines.system import System
 from harness.proof.subject import TORCH
 from harness.records import FittedRow, Record, TestedRow
-from harness.records.build import (
+from harness.records.identity import Software, training_key
+from harness.records.ledger import Ledger
+from harness.records.run import (
     Failed,
     Subject,
     of_case,
@@ -22,8 +24,6 @@ from harness.records.build import (
     with_source,
     with_test_source,
 )
-from harness.records.identity import Software, training_key
-from harness.records.ledger import Ledger
 from harness.spec import Case
 from harness.system import clock
 from harness.training.runner import Trial, fails_alone

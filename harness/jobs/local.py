@@ -18,9 +18,8 @@ from harness.baselines.trial import fit
 from harness.jobs import CellResult, TrialResult
 from harness.proof.subject import NOTHING_KNOWN
 from harness.records import EndedRow, Row, Store
-from harness.records.build import Run, ended, new_run, of_case, stamped
 from harness.records.ledger import DOWNLOAD, Busy, Ledger
-from harness.records.manifest import Manifest
+from harness.records.run import Manifest, Run, ended, new_run, of_case, stamped
 from harness.spec import Access, Budget, Case, Say, System, Timed, Trained, UsageError
 from harness.speed import schedule
 from harness.speed.contender import Host

@@ -36,7 +36,7 @@ from harness.jobs import CellResult, TrialResult
 from harness.jobs.local import Command, Local
 from harness.records import Store, TrainedRow
 from harness.records.identity import fields_that_train
-from harness.records.reading import parse
+from harness.records.store import parse
 from harness.spec import Access, Budget, Case, Say, UsageError, cells
 from harness.system.files import unwritable, write_whole
 

@@ -9,8 +9,8 @@ from typing import assert_never
 
 from harness.proof.rules import RULES, beyond
 from harness.records import CertificateRow, Record
-from harness.records.build import shortened
 from harness.records.identity import EXAM
+from harness.records.run import shortened
 from harness.spec import Precision
 
 

@@ -6,8 +6,8 @@ import torch
 
 from adapters import Missing, facts
 from adapters.facts import Facts
-from harness.records.build import Subject
 from harness.records.identity import Software
+from harness.records.run import Subject
 from harness.spec import ANN, FLOOR, Case
 
 TORCH = str(torch.__version__)

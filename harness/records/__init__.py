@@ -1,7 +1,7 @@
 """What comes out: rows, the folder they are kept in, and what a result depends on. No torch."""
 
-from harness.records.fields import SCHEMA, Outcome, Record
-from harness.records.record import (
+from harness.records.row import (
+    SCHEMA,
     AuditRow,
     CertificateRow,
     ConfusionRow,
@@ -12,6 +12,9 @@ from harness.records.record import (
     IterationRow,
     MemoryRow,
     OperationsRow,
+    Outcome,
+    Place,
+    Record,
     Row,
     TestedRow,
     TimedRow,
@@ -37,6 +40,7 @@ __all__ = [
     "MemoryRow",
     "OperationsRow",
     "Outcome",
+    "Place",
     "Record",
     "Row",
     "Store",

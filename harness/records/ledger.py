@@ -8,14 +8,14 @@ from typing import Protocol
 
 from filelock import FileLock, Timeout
 
-from harness.records.fields import Record
-from harness.records.record import (
+from harness.records.row import (
     CertificateRow,
     ConfusionRow,
     DescentRow,
     EpochRow,
     FittedRow,
     OperationsRow,
+    Record,
     Row,
     TestedRow,
     TrainedRow,

@@ -1,21 +1,43 @@
-"""The rows of a result folder: appended as JSON lines, never rewritten."""
+"""The rows of a result folder: appended as JSON lines, never rewritten, and read back.
+
+What is no row is told of, and hides no other row.
+"""
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
 from io import BufferedReader, FileIO
 from itertools import count
 from pathlib import Path
+from typing import Annotated
 
 from filelock import FileLock
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
 
-from harness.records.reading import parse
-from harness.records.record import CertificateRow, DescentRow, Row
-from harness.spec import SUITES
+from harness.records.row import (
+    KINDS,
+    SCHEMA,
+    CertificateRow,
+    ConfusionRow,
+    DescentRow,
+    EpochRow,
+    FittedRow,
+    OperationsRow,
+    Row,
+    TestedRow,
+    TrainedRow,
+    TransferRow,
+)
+from harness.records.run import NOTHING, Shared, shared_by
+from harness.spec import SUITES, Case, UsageError
 from harness.system.files import unwritable
 
 LONGEST_LINE = 2**20  # bytes; a row takes a thousandth
@@ -65,17 +87,25 @@ class Store:
         if not rows:
             return
         assert rows[0].suite in SUITES, rows[0].suite  # it names the file
+        lines = "".join(self._line(row) + "\n" for row in rows)
         # a lone surrogate, of a file name that is no text, has no place in JSON
-        lines = "".join(row.to_json() + "\n" for row in rows).encode(errors="replace")
+        content = lines.encode(errors="replace")
         path = self.folder / f"{rows[0].suite}.jsonl"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / ".lock"), path.open("ab", buffering=0) as file:
                 if file.tell() and not _ends_with_newline(path):
-                    lines = b"\n" + lines  # a line torn by a crash stays apart from ours
-                _write_all(file, lines)
+                    content = b"\n" + content  # a line torn by a crash stays apart from ours
+                _write_all(file, content)
         except OSError as error:
             raise unwritable(path, error) from error
+
+    def _line(self, row: Row) -> str:
+        try:
+            shared = shared_by(self.out, row.run)
+        except ValueError:
+            shared = NOTHING
+        return row.to_json(shared.of({"dataset": row.dataset}) | {"dataset": None})
 
     def read(self, suite: str | None = None) -> tuple[list[Row], list[Damage]]:
         """All rows of a suite (None: of all), in the order written, and the lines that are none."""
@@ -173,12 +203,15 @@ def _lines(
         return
     try:
         with path.open("rb") as file:
-            yield from _rows(file, wanted)
+            yield from _rows(file, path.parent.parent, wanted)
     except OSError as error:
         yield 0, f"cannot be read ({error.strerror or error})"
 
 
-def _rows(file: BufferedReader, wanted: Callable[[bytes], bool]) -> Iterator[tuple[int, Row | str]]:
+def _rows(
+    file: BufferedReader, out: Path, wanted: Callable[[bytes], bool]
+) -> Iterator[tuple[int, Row | str]]:
+    runs: dict[object, Shared] = {}
     for number in count(1):
         line = file.readline(LONGEST_LINE)
         if not line:
@@ -188,4 +221,96 @@ def _rows(file: BufferedReader, wanted: Callable[[bytes], bool]) -> Iterator[tup
                 line = file.readline(LONGEST_LINE)
             yield number, f"damaged row: longer than {LONGEST_LINE} bytes"
         elif line.strip() and wanted(line):
-            yield number, parse(line)
+            content = _content(line)
+            if isinstance(content, str):
+                yield number, content
+                continue
+            run = content.get("run")
+            if isinstance(run, str) and run not in runs:
+                try:
+                    runs[run] = shared_by(out, run)
+                except ValueError as error:
+                    runs[run] = NOTHING
+                    yield (
+                        0,
+                        f"runs/{run}.json is damaged ({error}): what its rows share is not known",
+                    )
+            yield number, _row(runs.get(str(run), NOTHING).of(content))
+
+
+@cache
+def _adapter() -> TypeAdapter[Row]:
+    return TypeAdapter(Annotated[Row, Field(discriminator="kind")])
+
+
+def parse(line: bytes) -> Row | str:
+    """The row of one line that says all of it, or what is wrong with the line."""
+    content = _content(line)
+    return content if isinstance(content, str) else _row(content)
+
+
+def _damage(what: str) -> str:
+    return f"damaged row: {what[:300]}"
+
+
+def _content(line: bytes) -> dict[str, object] | str:
+    """What a line says, or what is wrong with it."""
+    try:
+        content = from_json(line.removeprefix(codecs.BOM_UTF8), allow_inf_nan=False)
+    except ValueError as error:
+        return _damage(str(error))
+    if not isinstance(content, dict):
+        return _damage("a JSON object was expected")
+    schema = content.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:
+        return f"written by a newer harness (schema {schema}, this one reads {SCHEMA})"
+    if schema != SCHEMA:
+        return _damage(f"of schema {schema!r}, this harness reads {SCHEMA}"[:100])
+    return content
+
+
+def _row(content: dict[str, object]) -> Row | str:
+    if content.get("kind") not in tuple(KINDS):
+        return _damage(f"kind: one of {', '.join(KINDS)} was expected")
+    try:
+        row = _adapter().validate_json(to_json(content), strict=True, extra="forbid")
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"] if part not in KINDS)
+        return _damage(f"{where + ': ' if where else ''}{first['msg']}")
+    wrong = _meaningless(row)
+    return _damage(wrong) if wrong else row
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
+
+
+_OF_TRAININGS = EpochRow | TestedRow | TransferRow | ConfusionRow | TrainedRow | FittedRow
+
+
+def _meaningless(row: Row) -> str:
+    """Why no harness can have written what a row says; "" where it can."""
+    try:
+        case = Case.of(row)
+    except UsageError as error:
+        return str(error)
+    if not _is_moment(row.time):
+        return "time: a date and time with a zone was expected"
+    if isinstance(row, FittedRow) and row.effort is None:
+        return "effort: that of the other system was expected"
+    if isinstance(row, _OF_TRAININGS) and row.epochs is None:
+        return "epochs: those of the training were expected"
+    if isinstance(row, ConfusionRow):
+        sizes = {len(row.votes), len(row.confusion), *map(len, row.votes), *map(len, row.confusion)}
+        if sizes != {row.classes}:
+            return f"votes, confusion: {row.classes} rows of {row.classes} were expected"
+    if isinstance(row, OperationsRow):
+        layers = len(case.network.stages)
+        counts = (row.spikes, row.events, row.operations, row.accumulates, row.multiplies)
+        if {len(each) for each in counts} != {layers}:
+            return f"operations: an entry for each of {layers} layers was expected"
+    return ""

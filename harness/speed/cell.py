@@ -25,9 +25,9 @@ from harness.records import (
     WarmupRow,
     WarningRow,
 )
-from harness.records.build import Failed, Run, ended, of_case, shortened, stamped, with_source
 from harness.records.identity import EXAM, PROTOCOL, timing_key
 from harness.records.ledger import Ledger
+from harness.records.run import Failed, Run, ended, of_case, shortened, stamped, with_source
 from harness.reference import coding
 from harness.reference.initialise import dead_layers
 from harness.spec import FLOOR, Access, Precision, Source, Timed, UsageError

@@ -22,7 +22,7 @@ import adapters
 from harness.adapter import Adapter, Unsupported, Variant, examined
 from harness.proof.answer import Answer, Incomparable, Question
 from harness.proof.exam import Questions, Sitting, sit
-from harness.records.build import Failed
+from harness.records.run import Failed
 from harness.reference import coding
 from harness.spec import Timed
 from harness.speed import floor

@@ -11,9 +11,9 @@ from math import isfinite
 from statistics import fmean
 
 from harness.records import DescentRow, Record
-from harness.records.build import Failed, shortened, stamped
 from harness.records.identity import EXAM
 from harness.records.ledger import Ledger
+from harness.records.run import Failed, shortened, stamped
 from harness.spec import Precision, Timed
 from harness.speed.contender import Host, Process, Subject
 from harness.system import machine

@@ -20,8 +20,8 @@ from harness.proof.audit import Audit, Finding
 from harness.proof.certificate import Certificate
 from harness.proof.exam import Exam, Questions, Sitting
 from harness.records import AuditRow, Record
-from harness.records.build import Failed, shortened
 from harness.records.identity import EXAM
+from harness.records.run import Failed, shortened
 from harness.reference import coding
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES

@@ -14,8 +14,8 @@ from math import inf
 
 import adapters
 from adapters import facts
-from harness.records.build import Run
 from harness.records.ledger import Ledger
+from harness.records.run import Run
 from harness.spec import Access, Budget, Timed, cells
 from harness.speed.cell import Cell
 from harness.speed.contender import Host

@@ -16,8 +16,8 @@ from harness import datasets
 from harness.adapter import record_spikes
 from harness.proof.subject import subject_of
 from harness.records import OperationsRow, Record
-from harness.records.build import Failed, of_case, with_source
 from harness.records.identity import timing_key
+from harness.records.run import Failed, of_case, with_source
 from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
 from harness.reference.precision import DTYPES
 from harness.spec import ANN, Case, Network, Timed

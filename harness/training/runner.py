@@ -15,8 +15,8 @@ import adapters
 from harness.adapter import Unsupported
 from harness.proof.subject import NOTHING_KNOWN
 from harness.records import Record, Row
-from harness.records.build import Failed, Run, ended, of_case, stamped
 from harness.records.ledger import Ledger
+from harness.records.run import Failed, Run, ended, of_case, stamped
 from harness.spec import Access, Case, UsageError
 from harness.system import footprint
 

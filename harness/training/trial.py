@@ -28,8 +28,8 @@ from harness.records import (
     TransferRow,
     WarningRow,
 )
-from harness.records.build import Failed, of_case, with_source, with_test_source
 from harness.records.identity import EXAM, Software, training_identity, training_key
+from harness.records.run import Failed, of_case, with_source, with_test_source
 from harness.spec import ANN, Case, Trained, UsageError
 from harness.system import footprint
 from harness.system.files import unwritable

@@ -1,0 +1,386 @@
+"""What comes out: one flat, typed row a measurement, written as JSON. Units are in the names.
+
+All rows share the fields of `Record`: the case, the data, the machine and the versions. Each kind
+adds what it measured.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal, NamedTuple, get_args
+
+from pydantic import Field
+
+from harness.spec import CaseFields, contender
+
+SCHEMA = 3
+
+# JSON has no NaN, and no counter reaches what floats cannot tell apart.
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Nth = Annotated[int, Field(ge=1, le=2**53)]
+Outcome = Literal[
+    "failed",  # it was tried and did not hold, or ended with an error
+    "not comparable",  # it is not the reference's function, and claims to be
+    "unsupported",  # the framework cannot express this network
+    "missing",  # the framework is not installed
+]
+
+
+class Place(NamedTuple):
+    """A machine, as far as rows tell them apart; empty where they do not say."""
+
+    cpu: str
+    capability: str
+    gpu: str
+    threads: int
+
+    def __str__(self) -> str:
+        threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
+        parts = (self.cpu, self.capability, self.gpu, threads)
+        return ", ".join(part for part in parts if part)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record(CaseFields):
+    """What all rows of a case share; None where it is not known (yet)."""
+
+    schema: int = SCHEMA
+    run: str  # one command's rows share it
+    time: str  # UTC, ISO 8601
+    # A hash of all that decides the result (identity.py). What has a result of this key is not
+    # measured again.
+    key: str | None = None
+    revision: Count = 0  # of the adapter
+    protocol: Count | None = None  # of a timing: the number of the protocol (identity.py)
+    code: str | None = None  # a hash of our sources: to look it up, never compared
+    iterations_per_epoch: Nth | None = None
+    deviations: str | None = None  # where the variant is not the paper's function
+    implementation: str | None = None  # which of its kernels ran, where an adapter has several
+    layout: str | None = None  # of its convolutions' weights; of the floor, layer by layer
+    computed: str | None = None  # how its layers were, where an adapter chooses
+
+    # data: those of the batch, or those trained on; accuracies are of the test data
+    data_source: str | None = None
+    data_sha256: str | None = None
+    data_samples: Count | None = None  # found, of which the batch was taken
+    data_partial: bool | None = None
+    data_lossy: bool | None = None
+    data_simulated: bool | None = None
+    data_substitute: bool | None = None
+    data_note: str | None = None
+    data_augmented: bool | None = None  # random crop and flip
+    data_split_sha256: str | None = None  # of the names in a split of ours, kept in OUT/splits
+    data_test_source: str | None = None
+    data_test_sha256: str | None = None
+    data_test_partial: bool | None = None
+    data_test_lossy: bool | None = None
+    data_test_simulated: bool | None = None
+    data_test_substitute: bool | None = None
+    train_samples: Count | None = None
+    validation_samples: Count | None = None
+    test_samples: Count | None = None
+
+    # machine and versions
+    framework_version: str | None = None
+    cpu: str | None = None
+    capability: str | None = None  # which of its instructions torch uses
+    cores: Nth | None = None
+    threads: Nth | None = None
+    memory_mib: Count | None = None
+    gpu: str | None = None
+    os: str | None = None
+    python: str | None = None
+    torch: str | None = None
+    harness: str | None = None
+    commit: str | None = None
+    environment: str | None = None
+    allocator: str | None = None  # whether freed memory stays with the process
+    contender_threads: Nth | None = None  # that torch has in the contender's own process
+    load: Amount | None = None
+    clock_mhz: Amount | None = None
+    temperature_c: Number | None = None
+
+    @property
+    def contender(self) -> str:
+        """The framework's form, "snntorch:subtract"."""
+        return contender(self.framework, self.variant)
+
+    @property
+    def place(self) -> Place:
+        """Which machine it was measured on."""
+        return Place(self.cpu or "", self.capability or "", self.gpu or "", self.threads or 0)
+
+    @property
+    def installation(self) -> tuple[object, ...]:
+        """Who computes, as it is installed: the form and its versions, on this machine's device."""
+        versions = (self.torch, self.framework_version, self.revision)
+        return self.contender, *versions, self.device, self.place
+
+    def to_json(self, shared: dict[str, Any] | None = None) -> str:
+        """One line, without the fields that are as in `shared`, else as they are by default."""
+        usual = {k: each.default for k, each in self.__dataclass_fields__.items()} | (shared or {})
+        every = asdict(self)
+        front = {name: every.pop(name) for name in ("schema", "run", "time", "kind")}
+        present = {name: value for name, value in every.items() if value != usual[name]}
+        return json.dumps({**front, **present}, ensure_ascii=False, allow_nan=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertificateRow(Record):
+    """A proof of one adapter and precision: its outcome where `layer` is None, else a layer's."""
+
+    kind: Literal["certificate"] = "certificate"
+    exam: Count  # the number of the exam; a proof by an older one counts as none
+    examined_network: str | None = None  # where it was a narrower one than the row's
+    certified: bool
+    certificate_precision: str
+    reason: str | None = None
+    layer: str | None = None
+    spike_rate: Share | None = None
+    spikes: Count | None = None  # neuron-steps compared
+    mismatches: Count | None = None
+    gradient_error: Amount | None = None  # relative to the largest entry
+    gradient_cosine: Number | None = None
+    first_step: Count | None = None  # of the first divergence, from 0
+    first_layer: str | None = None
+    threshold_distance: Amount | None = None  # abs(u - V_th) there
+    attempts: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmupRow(Record):
+    """The first iteration, apart."""
+
+    kind: Literal["warmup"] = "warmup"
+    seconds: Amount  # of a compiled form with the time that compiling took
+    steps: Nth  # that it ran; all of T since protocol 2
+    compile_seconds: Amount | None = None  # before it, of who lays out its first batch apart
+
+
+@dataclass(frozen=True, kw_only=True)
+class IterationRow(Record):
+    """One iteration in one round."""
+
+    kind: Literal["iteration"] = "iteration"
+    round: Nth
+    seconds: Amount  # synchronised
+    twin: bool = False  # the second instance of the contender that runs twice (A/A)
+    loss: Number | None = None  # of the batch, in training
+    class_spikes: tuple[Amount, ...] | None = None  # voting spikes of each class, in inference
+    # Where a whole iteration takes too long, the share of its samples and steps that was run: the
+    # seconds are scaled in proportion, loss and spikes are the part's own.
+    part: Share | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimedRow(Record):
+    """A contender that has all the rounds it gets: it is done."""
+
+    kind: Literal["timed"] = "timed"
+    rounds: Count
+    converged: bool  # whether all ratios of its cell are known within 5 %
+    budget_seconds: Amount | None = None  # of the run; None: as many rounds as in the paper
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryRow(Record):
+    """Peak memory over the process's base, in a process of its own."""
+
+    kind: Literal["memory"] = "memory"
+    peak_memory_mib: Number
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditRow(Record):
+    """What the very object that is timed computed, against the reference, at the size timed.
+
+    `direct`: its output and gradients are the reference's. `replay`: given its own spikes, every
+    layer fires as the reference's and has the reference's gradients (proof/audit.py).
+    """
+
+    kind: Literal["audit"] = "audit"
+    exam: Count  # the number of the exam and the audit
+    when: Literal["before", "after"]  # the rounds; after them on other weights and another batch
+    way: Literal["direct", "replay"]
+    passed: bool
+    reason: str | None = None  # where it did not pass, in a sentence
+    spikes: Count  # neuron-steps compared
+    mismatches: Count  # that are not the reference's
+    near_ties: Count  # of these, those that rounding decides
+    gradient_error: Amount | None = None  # relative to the largest entry; of training alone
+    gradient_cosine: Number | None = None  # the lowest over the layers; of bf16 alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescentRow(Record):
+    """Whether a contender in bf16 learns as it does in float32: bf16's bar, beside its audits.
+
+    Once for each `installation`. It stands in the first cell that its contender was audited in;
+    what was trained is the same for all of them, `setting`.
+    """
+
+    kind: Literal["descent"] = "descent"
+    exam: Count  # the number of the exam, the audit and this
+    setting: str  # network, data, time steps, batch and optimiser, in words
+    steps: Nth  # of the optimiser
+    seeds: tuple[Count, ...]  # of float32; bf16 has the first of them
+    first_loss: Amount | None = None  # of float32, mean over its seeds' first steps
+    # mean over each seed's last steps; null: not finite. Fewer than were wanted: it was cut short
+    fp32_losses: tuple[Number | None, ...]
+    bf16_losses: tuple[Number | None, ...]
+    finished: bool  # whether all trainings came to their end; else another run tries again
+    passed: bool
+    reason: str | None = None  # where it did not pass, in a sentence
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnmeasuredRow(Record):
+    """A figure that could not be had; the others of the case stand."""
+
+    kind: Literal["unmeasured"] = "unmeasured"
+    figure: Literal["memory", "energy"]
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRow(Record):
+    """One epoch of training. Accuracies are in [0, 1]."""
+
+    kind: Literal["epoch"] = "epoch"
+    epoch: Nth
+    loss: Number  # mean over the epoch
+    train_accuracy: Share  # of the votes as they came while the weights changed
+    validation_accuracy: Share
+    test_accuracy: Share
+    rates: tuple[Share, ...]  # spikes per neuron and step of each layer
+    gradient_norm: Amount  # mean over the iterations
+    learning_rate: Amount
+    seconds: Amount  # of the training pass
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestedRow(Record):
+    """A trained network over `tested_T` steps."""
+
+    __test__ = False  # it is no test, whatever pytest thinks of its name
+    kind: Literal["tested"] = "tested"
+    tested_T: Nth
+    test_accuracy: Share
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferRow(Record):
+    """A network trained on simulated events, tested on real recordings of images it never saw."""
+
+    kind: Literal["transfer"] = "transfer"
+    recorded_source: str
+    recorded_sha256: str
+    recorded_samples: Count
+    recorded_partial: bool
+    test_accuracy: Share  # after the last epoch
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfusionRow(Record):
+    """A trained network's votes and decisions on random test samples; rows are the labels."""
+
+    kind: Literal["confusion"] = "confusion"
+    confusion_samples: Count
+    votes: tuple[tuple[Number, ...], ...]  # mean votes
+    confusion: tuple[tuple[Count, ...], ...]  # samples decided so
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedRow(Record):
+    """A training that is done, with its three figures: accuracies in [0, 1]."""
+
+    kind: Literal["trained"] = "trained"
+    test_accuracy: Share  # after the last epoch
+    best_test_accuracy: Share  # of all epochs, as papers tell it
+    best_test_epoch: Nth
+    chosen_test_accuracy: Share  # at the epoch that validates best
+    chosen_epoch: Nth
+    seconds: Amount  # of all training passes
+    kept_weights_sha256: str | None = None  # of the weights it ended with, kept in OUT/weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedRow(Record):
+    """Another system of Tables 3 to 6, fitted and asked: it is done. Accuracies are in [0, 1]."""
+
+    kind: Literal["fitted"] = "fitted"
+    structure: str  # of the system: the row's network is the paper's beside it
+    fidelity: str  # whose parameters it has
+    chosen: str = ""  # what the held-out samples decided
+    random: bool  # whether its seed decides anything
+    sensor: tuple[Nth, Nth] | None = None  # (H, W) in pixels of the recordings it was given
+    window_us: Count | None = None  # the longest of them
+    test_accuracy: Share
+    source_accuracy: Share | None = None  # of the network without spikes that it was made from
+    spikes: Amount | None = None  # of all its neurons, a test sample
+    seconds: Amount  # of fitting
+    test_seconds: Amount  # of all test samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationsRow(Record):
+    """What inferences take, layer by layer, added up over samples and steps.
+
+    Of a case that is not trained it says that the case is done. Sizes of weights and states follow
+    from the row's network; reference/operations.py has the two readings.
+    """
+
+    kind: Literal["operations"] = "operations"
+    counted_samples: Nth  # test samples
+    spikes: tuple[Count, ...]  # of its neurons; of units without spikes: those that are not zero
+    events: tuple[Count, ...]  # values that are not zero and enter its synapse
+    operations: tuple[Count, ...]  # by value: these times the synapses that each drives
+    accumulates: tuple[Count, ...]  # folded: spikes times synapses
+    multiplies: tuple[Count, ...]  # folded: what stays a product
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndedRow(Record):
+    """A case that came to nothing, and why."""
+
+    kind: Literal["case"] = "case"
+    status: Outcome
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarningRow(Record):
+    """Something to know of the figures of the same cell."""
+
+    kind: Literal["warning"] = "warning"
+    reason: str
+
+
+Row = (
+    CertificateRow
+    | WarmupRow
+    | IterationRow
+    | TimedRow
+    | MemoryRow
+    | AuditRow
+    | DescentRow
+    | UnmeasuredRow
+    | EpochRow
+    | TestedRow
+    | TransferRow
+    | ConfusionRow
+    | TrainedRow
+    | FittedRow
+    | OperationsRow
+    | EndedRow
+    | WarningRow
+)
+KINDS: Mapping[str, type[Row]] = {
+    each.__dataclass_fields__["kind"].default: each for each in get_args(Row)
+}
