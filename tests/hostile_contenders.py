@@ -6,9 +6,10 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._inductor.runtime.cache_dir_utils import cache_dir
 
 import adapters
@@ -18,137 +19,122 @@ from harness.spec import Network
 
 T, BATCH = 4, 4  # of what is timed; exams are of fewer samples
 HELD = 64 * 2**20  # bytes that a greedy one holds
+honest = ReferenceNetwork.forward
 
 
-def _is_timed(x: Tensor) -> bool:
-    return x.shape[:2] == (T, BATCH) and x.dtype == torch.float32
+class Module(ReferenceNetwork):
+    """Does what its name says, before it computes what it should or instead."""
 
+    turns = 0
+    kept: Tensor | None = None
 
-class ThreeThreads(ReferenceNetwork):
-    def forward(self, x: Tensor) -> Tensor:
-        torch.set_num_threads(3)
-        return super().forward(x)
-
-
-class Deterministic(ReferenceNetwork):
-    def forward(self, x: Tensor) -> Tensor:
-        torch.use_deterministic_algorithms(True)
-        return super().forward(x)
-
-
-class Burns(ReferenceNetwork):
-    """Leaves a thread that never rests."""
+    def __init__(self, network: Network, name: str) -> None:
+        super().__init__(network)
+        self.name = name
 
     def forward(self, x: Tensor) -> Tensor:
-        if _is_timed(x) and threading.active_count() < 4:
-            threading.Thread(target=self._for_ever, daemon=True).start()
-        return super().forward(x)
+        timed = x.shape[:2] == (T, BATCH) and x.dtype == torch.float32
+        deed = DEEDS.get(self.name)
+        out = deed(self, x, timed) if deed else None
+        return honest(self, x) if out is None else out
 
-    def _for_ever(self) -> None:
+
+def sets_threads(module: Module, x: Tensor, timed: bool) -> None:
+    torch.set_num_threads(3)
+
+
+def sets_deterministic(module: Module, x: Tensor, timed: bool) -> None:
+    torch.use_deterministic_algorithms(True)
+
+
+def burns(module: Module, x: Tensor, timed: bool) -> None:
+    """Leaves threads that never rest."""
+
+    def for_ever() -> None:
         while True:
             pass
 
-
-class Exits(ReferenceNetwork):
-    """Ends its process where it is timed, not where it is examined."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if _is_timed(x):
-            os._exit(3)
-        return super().forward(x)
+    if timed and threading.active_count() < 4:
+        threading.Thread(target=for_ever, daemon=True).start()
 
 
-class Hangs(ReferenceNetwork):
-    def forward(self, x: Tensor) -> Tensor:
-        if _is_timed(x):
-            time.sleep(3600)
-        return super().forward(x)
+def exits(module: Module, x: Tensor, timed: bool) -> None:
+    if timed:
+        os._exit(3)
 
 
-class Stops(ReferenceNetwork):
-    """Has the system stop its process."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if _is_timed(x):
-            os.kill(os.getpid(), signal.SIGSTOP)
-        return super().forward(x)
+def hangs(module: Module, x: Tensor, timed: bool) -> None:
+    if timed:
+        time.sleep(3600)
 
 
-class Remembers(ReferenceNetwork):
+def stops(module: Module, x: Tensor, timed: bool) -> None:
+    if timed:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def shouts(module: Module, x: Tensor, timed: bool) -> None:
+    if timed:
+        raise RuntimeError("x" * 3_000_000)
+
+
+def remembers(module: Module, x: Tensor, timed: bool) -> Tensor | None:
     """Answers from memory once it has been audited."""
-
-    kept: Tensor | None = None
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not _is_timed(x):
-            return super().forward(x)
-        if self.kept is None:
-            out = super().forward(x)
-            self.kept = out.detach()
-            return out
-        return self.kept + 0 * sum(each.sum() for each in self.parameters())
+    if not timed:
+        return None
+    if module.kept is None:
+        out = honest(module, x)
+        module.kept = out.detach()
+        return out
+    return module.kept + 0 * sum(each.sum() for each in module.parameters())
 
 
-class Tires(ReferenceNetwork):
+def tires(module: Module, x: Tensor, timed: bool) -> Tensor | None:
     """Computes what it must the first times, then all of the batch as its first sample."""
-
-    turns = 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.turns += _is_timed(x)
-        if self.turns > 2 and _is_timed(x):
-            out = super().forward(x[:, :1])
-            return out.expand(-1, x.shape[1], -1)
-        return super().forward(x)
+    module.turns += timed
+    if timed and module.turns > 2:
+        return honest(module, x[:, :1]).expand(-1, x.shape[1], -1)
+    return None
 
 
-class SaysWhereItCompiles(ReferenceNetwork):
-    def forward(self, x: Tensor) -> Tensor:
-        raise RuntimeError(cache_dir())
+def says_where_it_compiles(module: Module, x: Tensor, timed: bool) -> None:
+    raise RuntimeError(cache_dir())
 
 
-class Greedy(ReferenceNetwork):
-    """Holds 64 MiB where it is timed."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if _is_timed(x):
-            held = torch.ones(HELD, dtype=torch.uint8)
-            return super().forward(x) + 0 * held[0]
-        return super().forward(x)
+def greedy(module: Module, x: Tensor, timed: bool) -> Tensor | None:
+    """Holds much where it is timed."""
+    if not timed:
+        return None
+    held = torch.ones(HELD, dtype=torch.uint8)
+    return honest(module, x) + 0 * held[0]
 
 
-class Littering(Greedy):
-    """Takes as much on its first use, and lets it go."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not _is_timed(x):
-            torch.ones(HELD, dtype=torch.uint8)
-        return super().forward(x)
+def littering(module: Module, x: Tensor, timed: bool) -> Tensor | None:
+    """Takes as much on its first use as well, and lets it go."""
+    if not timed:
+        torch.ones(HELD, dtype=torch.uint8)
+    return greedy(module, x, timed)
 
 
-class FailsOnFirstUse(ReferenceNetwork):
-    """Has no network of the size that the first use takes."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not _is_timed(x):
-            raise RuntimeError("no such small network")
-        return super().forward(x)
+def fails_on_first_use(module: Module, x: Tensor, timed: bool) -> None:
+    if not timed:
+        raise RuntimeError("no such small network")
 
 
-MODULES: dict[str, type[nn.Module]] = {
-    "threads": ThreeThreads,
-    "deterministic": Deterministic,
-    "burns": Burns,
-    "exits": Exits,
-    "hangs": Hangs,
-    "stops": Stops,
-    "remembers": Remembers,
-    "tires": Tires,
-    "compiles": SaysWhereItCompiles,
-    "greedy": Greedy,
-    "littering": Littering,
-    "first-use": FailsOnFirstUse,
-    "compiled": ReferenceNetwork,
+DEEDS: dict[str, Callable[[Module, Tensor, bool], Tensor | None]] = {
+    "threads": sets_threads,
+    "deterministic": sets_deterministic,
+    "burns": burns,
+    "exits": exits,
+    "hangs": hangs,
+    "stops": stops,
+    "shouts": shouts,
+    "remembers": remembers,
+    "tires": tires,
+    "compiles": says_where_it_compiles,
+    "greedy": greedy,
+    "littering": littering,
+    "first-use": fails_on_first_use,
 }
 
 
@@ -157,8 +143,4 @@ def find(name: str) -> Adapter:
     framework, _, variant = name.partition(":")
     if framework != "planted":
         return adapters.load(name)
-
-    def build(network: Network) -> nn.Module:
-        return MODULES[variant](network)
-
-    return Variant((), build, compiled=variant == "compiled")
+    return Variant((), lambda network: Module(network, variant), compiled=variant == "compiled")

@@ -62,11 +62,12 @@ def test_what_a_contender_sets_is_its_own_and_said(tmp_path: Path) -> None:
 
 
 def test_one_that_dies_hangs_or_computes_less_later_costs_its_own_row(tmp_path: Path) -> None:
-    names = ("exits", "hangs", "stops", "remembers", "tires")
+    names = ("exits", "hangs", "stops", "shouts", "remembers", "tires")
     rows = measured(tmp_path, "reference", *(f"planted:{name}" for name in names), silence=20.0)
     ended = {row.variant: row for row in of(rows, EndedRow)}
     assert set(ended) == set(names)
     assert "exit code 3" in ended["exits"].reason
+    assert "RuntimeError: xxx" in ended["shouts"].reason and len(ended["shouts"].reason) < 5000
     for name in ("hangs", "stops"):
         assert "said nothing for 20 s" in ended[name].reason
     for name in ("remembers", "tires"):

@@ -166,72 +166,63 @@ def of(rows: list[Row], kind: type[R], **fields: object) -> list[R]:
     ]
 
 
-def test_a_certified_contender_is_timed_with_the_floor_in_the_same_rounds(tmp_path: Path) -> None:
-    rows = measure(tmp_path, "reference")
-    timed = {row.round: row for row in of(rows, IterationRow, framework="reference")}
+def test_a_certified_contender_is_audited_and_timed_with_the_floor_in_the_same_rounds(
+    tmp_path: Path,
+) -> None:
+    owner = Owner()
+    run(tmp_path, case("reference"), owner=owner)
+    rows = rows_in(tmp_path)
+    timed = {row.round for row in of(rows, IterationRow, framework="reference")}
     floor = {row.round for row in of(rows, IterationRow, framework="floor", twin=False)}
     twin = {row.round for row in of(rows, IterationRow, framework="floor", twin=True)}
-    assert set(timed) == floor == twin
-    assert len(timed) == 3
-    assert all(row.seconds > 0 for row in timed.values())
+    assert timed == floor == twin == {1, 2, 3}
+    assert all(row.seconds > 0 for row in of(rows, IterationRow))
     assert [row.peak_memory_mib for row in of(rows, MemoryRow)] == [12.3]
     warm = of(rows, WarmupRow, framework="reference")
     assert [row.steps for row in warm] == [4]  # all of them
     audits = [(row.when, row.passed) for row in of(rows, AuditRow)]
     assert audits == [("before", True), ("after", True)]
-
-
-def test_the_certificate_is_of_the_very_network_and_kept_per_layer(tmp_path: Path) -> None:
-    rows = measure(tmp_path, "reference")
-    proofs = of(rows, CertificateRow)
+    proofs = of(rows, CertificateRow)  # of the very network, and kept per layer
     assert {row.network for row in proofs} == {str(TINY)}
     outcomes = [(row.certificate_precision, row.certified) for row in proofs if row.layer is None]
     assert outcomes == [("fp64", True), ("fp32", True)]
     layers = [row.layer for row in proofs if row.certificate_precision == "fp64" and row.layer]
     assert layers == ["1 8C3(Encoding)", "2 8C3", "3 16FC", "4 Voting"]
-
-
-def test_every_row_says_where_its_data_and_its_machine_come_from(tmp_path: Path) -> None:
-    for row in measure(tmp_path, "reference"):
+    for row in rows:
         assert row.data_source and row.data_sha256 and row.data_substitute
         assert row.cpu and row.threads and row.torch and row.python and row.allocator
         assert row.width == "1" and row.initialisation == "calibrated"
+    assert owner.fractions == sorted(owner.fractions)
+    assert owner.fractions[0] >= 0 and 0 < owner.fractions[-1] <= 1
+    assert owner.said and all(each.startswith("cifar10 custom: ") for each in owner.said)
 
 
-def test_a_wrong_network_is_not_timed(tmp_path: Path) -> None:
-    rows = measure(tmp_path, "reference", "planted:wrong")
-    assert not (of(rows, IterationRow, framework="planted"))
-    (ended,) = of(rows, EndedRow, framework="planted")
-    assert ended.status == "not comparable"
-    assert "spikes differ" in ended.reason or "gradients differ" in ended.reason
-    assert of(rows, IterationRow, framework="reference")
-
-
-def test_a_marked_variant_is_timed_and_marked(tmp_path: Path) -> None:
-    rows = measure(tmp_path, "reference", "planted:marked")
-    timed = of(rows, IterationRow, framework="planted", variant="marked")
-    assert timed
-    assert all(row.deviations == "another decay" for row in timed)
+def test_what_is_wrong_missing_or_breaks_costs_its_own_row_and_the_others_run(
+    tmp_path: Path,
+) -> None:
+    forms = ("wrong", "marked", "absent", "unsupported", "breaks")
+    rows = measure(tmp_path, "reference", *(f"planted:{form}" for form in forms))
+    ended = {row.variant: row for row in of(rows, EndedRow)}
+    assert {form: row.status for form, row in ended.items()} == {
+        "wrong": "not comparable",
+        "absent": "missing",
+        "unsupported": "unsupported",
+        "breaks": "failed",
+    }
+    wrong = ended["wrong"].reason
+    assert "spikes differ" in wrong or "gradients differ" in wrong
+    assert "pip install planted" in ended["absent"].reason
+    assert "no average pool" in ended["unsupported"].reason
+    assert ended["breaks"].reason == "RuntimeError: out of something"
+    timed = of(rows, IterationRow, framework="planted")
+    assert timed and {(row.variant, row.deviations) for row in timed} == {
+        ("marked", "another decay")
+    }
+    assert len(of(rows, IterationRow, framework="reference")) >= 2
     table = tables.TABLES["acceleration"](rows)
-    marked = table[table["framework"] == "planted"].iloc[0]
+    marked = table[(table["framework"] == "planted") & (table["variant"] == "marked")].iloc[0]
     assert marked["certificate"] == "not the paper's function"
     assert marked.isna()["rank"]
-
-
-def test_missing_and_unsupported_are_rows_with_a_reason_and_the_others_run(tmp_path: Path) -> None:
-    rows = measure(tmp_path, "planted:absent", "planted:unsupported", "reference")
-    reasons = {row.status: row.reason for row in of(rows, EndedRow)}
-    assert "pip install planted" in reasons["missing"]
-    assert "no average pool" in reasons["unsupported"]
-    assert of(rows, IterationRow, framework="reference")
-
-
-def test_one_that_breaks_in_a_round_costs_its_own_row(tmp_path: Path) -> None:
-    rows = measure(tmp_path, "planted:breaks", "reference")
-    (ended,) = of(rows, EndedRow, framework="planted")
-    assert ended.reason == "RuntimeError: out of something"
-    assert not (of(rows, IterationRow, framework="planted"))
-    assert len(of(rows, IterationRow, framework="reference")) >= 2
 
 
 def test_damaged_data_is_a_row_for_each_case(
@@ -251,18 +242,14 @@ def test_damaged_data_is_a_row_for_each_case(
 def test_a_cell_stays_ready_and_gets_its_rounds_between_those_of_later_cells(
     tmp_path: Path,
 ) -> None:
-    cases = (case("reference"), case("reference", T=2), case("reference", T=3))
-    run(tmp_path, *cases, seconds=math.inf)
-    rows = rows_in(tmp_path)
-    rounds = [(row.T, row.round) for row in of(rows, IterationRow, framework="floor", twin=True)]
-    for T in (4, 2, 3):  # each has all its rounds, in order
-        assert [number for t, number in rounds if t == T] == [1, 2, 3]
-    assert rounds.index((4, 3)) > rounds.index((2, 1))  # not at one go
-
-
-def test_a_cell_is_said_with_its_first_rounds_and_again_with_all(tmp_path: Path) -> None:
     cases = (case("reference"), case("reference", T=2))
     said = run(tmp_path, *cases, seconds=math.inf)
+    rows = rows_in(tmp_path)
+    rounds = [(row.T, row.round) for row in of(rows, IterationRow, framework="floor", twin=True)]
+    for T in (4, 2):  # each has all its rounds, in order
+        assert [number for t, number in rounds if t == T] == [1, 2, 3]
+    assert rounds.index((4, 3)) > rounds.index((2, 1))  # not at one go
+    # each is said with its first rounds, and again with all
     assert [(event.cell.T, event.rounds) for event in said] == [(4, 2), (2, 2), (4, 3), (2, 3)]
 
 
@@ -277,14 +264,6 @@ def test_a_cell_is_ended_before_the_next_where_memory_is_short(
     assert rounds == [(T, number) for T in (4, 2) for number in (1, 2, 3)]
     (trained,) = of(rows, DescentRow)  # before the first is said to have ended: it says its proof
     assert rows.index(trained) < min(rows.index(row) for row in rows if row.T == 2)
-
-
-def test_progress_goes_up_and_names_the_cell(tmp_path: Path) -> None:
-    owner = Owner()
-    run(tmp_path, case("reference"), owner=owner)
-    assert owner.fractions == sorted(owner.fractions)
-    assert owner.fractions[0] >= 0 and 0 < owner.fractions[-1] <= 1
-    assert owner.said and all(each.startswith("cifar10 custom: ") for each in owner.said)
 
 
 def test_what_was_measured_before_an_interruption_is_kept(tmp_path: Path) -> None:

@@ -62,19 +62,16 @@ class Contender:
     said: set[str] = field(default_factory=set)  # what it changed in its process
 
     @property
-    def case(self) -> Timed:
-        """As it is run."""
+    def case(self) -> Timed:  # as it is run
         case = Timed.of(self.row)
         return case if self.part is None else self.part.of(case)
 
     @property
     def is_floor(self) -> bool:
-        """Whether it is no framework's."""
         return self.row.framework == FLOOR
 
     @property
-    def claims_to_be_equal(self) -> bool:
-        """Whether it claims to be the paper's function: a variant does not."""
+    def claims_to_be_equal(self) -> bool:  # a variant does not
         return not self.is_floor and not self.row.deviations
 
     @property
@@ -84,12 +81,10 @@ class Contender:
 
     @property
     def there(self) -> Process:
-        """Its process, which has been started."""
         assert self.process is not None
         return self.process
 
     def end(self) -> None:
-        """It runs no more, and holds nothing."""
         if self.process is not None:
             self.process.end()
 
@@ -141,14 +136,11 @@ class Cell:
             return
         examiner = Examiner(self.case, batch.inputs, self.host)
         proved = []
-        try:
-            for n, case in enumerate(self.group):
-                contender = Contender(self._name(case), self._row(case))
-                yield 0.3 * n / len(self.group), f"certificate of {contender.name}"
-                if self._did(contender, self._prove, contender, examiner):
-                    proved.append(contender)
-        finally:
-            examiner.end()
+        for n, case in enumerate(self.group):
+            contender = Contender(self._name(case), self._row(case))
+            yield 0.3 * n / len(self.group), f"certificate of {contender.name}"
+            if self._did(contender, self._prove, contender, examiner):
+                proved.append(contender)
         if not proved:
             return
         self._judge = Judge(self.case, batch, other, self.ledger.store.out)
@@ -220,10 +212,7 @@ class Cell:
         """
         row, case = contender.row, Timed.of(contender.row)
         deviations = (row.deviations,) if row.deviations else ()
-        proofs = [
-            examiner.certify(case, deviations, precision)
-            for precision in certificate.required(case.precision)
-        ]
+        proofs = examiner.certify(case, deviations)
         network = str(examiner.network_of(case))
         narrow = None if network == row.network else network
         for proof in proofs:
@@ -232,7 +221,7 @@ class Cell:
         failures = [each for proof in proofs for each in proof.failures]
         if failures and not row.deviations:
             raise Failed(failures[0], "not comparable")
-        contender.part = examiner.part(case)
+        contender.part = examiner.parts[case.framework]
 
     def _warn_of_dead_layers(self, judge: Judge) -> None:
         weights, few = judge.first_weights
@@ -335,12 +324,10 @@ class Cell:
 
     @property
     def round_seconds(self) -> float:
-        """How long the last round took."""
         return sum(each.seconds[-1] for each in self._running if each.seconds)
 
     @property
     def spent_seconds(self) -> float:
-        """How long its rounds took so far."""
         return sum(sum(each.seconds) for each in self._running)
 
     @property
@@ -436,7 +423,6 @@ class Cell:
 
     @property
     def held_mib(self) -> float:
-        """What its contenders hold in memory now."""
         return sum(each.there.held_mib for each in self._running)
 
     @property

@@ -24,7 +24,7 @@ from harness.proof.answer import Answer, Incomparable, Question
 from harness.proof.exam import Questions, Sitting, sit
 from harness.records.run import Failed
 from harness.reference import coding
-from harness.spec import Timed
+from harness.spec import Network, Timed
 from harness.speed import floor
 from harness.speed.iteration import Ready, built, labels_of
 from harness.speed.memory import Meter
@@ -83,10 +83,10 @@ class Subject:
         """What to run of an iteration where a whole one takes too long; None: all of it."""
         return part_of(self.find(self.case.framework), self.case)
 
-    def sit(self, questions: Questions) -> Sitting:
-        """Its answers in an exam; one module serves all exams."""
+    def sit(self, network: Network, questions: Questions) -> Sitting:
+        """Its answers in an exam; one module serves all of its exams."""
         if self._examined is None:
-            module = examined(self.find(self.case.framework))(self.case.network)
+            module = examined(self.find(self.case.framework))(network)
             self._examined = module.to(self.case.device)
         answers = sit(self._examined, questions)
         return Sitting(*(_carried(getattr(answers, each.name)) for each in fields(answers)))
@@ -98,11 +98,9 @@ class Subject:
         return self._pupil.losses(case, weights, digits)
 
     def layouts(self) -> tuple[floor.Layout, ...]:
-        """The floor's layouts."""
         return floor.fastest(self.case)
 
     def build_floor(self, layouts: tuple[floor.Layout, ...]) -> None:
-        """Builds the floor, to be timed."""
         self._run = floor.iteration(self.case, layouts)
 
     def build(self, asked: Question) -> First:
@@ -170,7 +168,6 @@ class Subject:
         return _carried(ready.tapped(asked))
 
     def release(self) -> None:
-        """Gives the system the memory that is free."""
         allocator.release()
 
 
@@ -271,7 +268,6 @@ class Process:
         self.call(Subject.release)
 
     def end(self) -> None:
-        """Ends it with all that it started."""
         self.child.end()
         self.compiled.cleanup()
 

@@ -39,7 +39,6 @@ class Product:
     mode: Mode
 
     def run(self) -> None:
-        """Once, as the case's mode has it."""
         if self.mode == "training":
             self.train()
         else:
@@ -47,11 +46,9 @@ class Product:
 
     @torch.inference_mode()
     def infer(self) -> None:
-        """Forward once."""
         self.layer(self.x)
 
     def train(self) -> None:
-        """Forward and backward once."""
         torch.autograd.grad(self.layer(self.x), self.wanted, self.gradient)
 
 

@@ -118,7 +118,7 @@ class OfModule:
         return [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
 
     def updated(self) -> list[Tensor]:
-        """Nothing: torch's own optimiser is not in question."""
+        """The weights after it, where the optimiser is the contender's own: torch's is not."""
         return []
 
     def tapped(self, asked: Question) -> Answer:
@@ -126,8 +126,7 @@ class OfModule:
         self.load(asked)
         return tapped_pass(self.subject, asked)
 
-    def close(self) -> None:
-        """There is nothing to end."""
+    def close(self) -> None: ...
 
 
 class OfTrainer:
@@ -148,7 +147,6 @@ class OfTrainer:
         self.load(asked)
 
     def load(self, asked: Question) -> None:
-        """Other weights and another batch."""
         self.subject.load(asked.parameters)
         x = asked.x.to(DTYPES[self.case.precision])
         watch = clock.Stopwatch.started(torch.device(self.case.device))
@@ -156,7 +154,6 @@ class OfTrainer:
         self.compile_seconds = self.compile_seconds or watch.seconds
 
     def run(self) -> None:
-        """One iteration, done when it returns."""
         if self.case.mode == "training":
             self._loss = self.subject.step(self._batch)
         else:
@@ -164,16 +161,13 @@ class OfTrainer:
 
     @property
     def result(self) -> Result:
-        """What the last iteration came to."""
         loss = None if self._loss is None else torch.tensor(self._loss)
         return Result(self.subject.out(), loss)
 
     def gradients(self) -> list[Tensor]:
-        """Of the last iteration."""
         return list(self.subject.gradients())
 
     def updated(self) -> list[Tensor]:
-        """The weights after the last iteration."""
         return list(self.subject.parameters()) if self.case.mode == "training" else []
 
     def tapped(self, asked: Question) -> Answer:
@@ -188,7 +182,6 @@ class OfTrainer:
         return Answer(self.subject.out(), tuple(gradients), spikes)
 
     def close(self) -> None:
-        """It is not asked again."""
         self.subject.close()
 
 
@@ -209,7 +202,6 @@ def built_to_try(adapter: Adapter, case: Timed, x: Tensor, labels: Tensor) -> Re
     return built(adapter, case, question(case, weights, x.to(dtype), labels))
 
 
-def labels_of(asked: Question) -> Tensor:
-    """The labels (B,) of an iteration."""
+def labels_of(asked: Question) -> Tensor:  # (B,)
     assert asked.labels is not None
     return asked.labels

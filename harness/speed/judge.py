@@ -17,7 +17,7 @@ from harness.datasets import Batch
 from harness.formats.weights import first_weights
 from harness.proof.answer import Incomparable, Question
 from harness.proof.audit import Audit, Finding
-from harness.proof.certificate import Certificate
+from harness.proof.certificate import Certificate, required
 from harness.proof.exam import Exam, Questions, Sitting
 from harness.records import AuditRow, Record
 from harness.records.identity import EXAM
@@ -47,58 +47,48 @@ class Examiner:
     cell: Timed
     batch: Tensor  # (T, B, C, H, W)
     host: Host
+    parts: dict[str, Part | None] = field(default_factory=dict)  # that each framework will run
     _exams: dict[tuple[Network, Precision], Exam] = field(default_factory=dict)
-    _parts: dict[str, Part | None] = field(default_factory=dict)
     _proofs: dict[tuple[str, Precision], Certificate] = field(default_factory=dict)
-    _sitting: tuple[Timed, Process] | None = None  # whose process there is
 
-    def certify(
-        self, case: Timed, deviations: tuple[str, ...], precision: Precision
-    ) -> Certificate:
-        """The adapter's certificate. Raises Failed where it cannot be built, or dies."""
-        key = case.framework, precision
-        if key not in self._proofs:
-            of = self.network_of(case), precision
-            if of not in self._exams:
-                batch = self.batch.to(self.cell.device)
-                self._exams[of] = Exam(of[0], batch, precision, self.cell.seed)
-            sit = partial(self._sit, case)
-            self._proofs[key] = self._exams[of].judge(case.framework, deviations, sit)
-        return self._proofs[key]
+    def certify(self, case: Timed, deviations: tuple[str, ...]) -> list[Certificate]:
+        """The adapter's certificates, in a process for it. Raises Failed where it cannot be built,
+        or dies.
+        """
+        wanted, name = required(case.precision), case.framework
+        lacking = [each for each in wanted if (name, each) not in self._proofs]
+        if lacking:
+            process = Process(case, self.host)
+            try:
+                if name not in self.parts:
+                    self.parts[name] = process.call(Subject.part)
+                network = self.network_of(case)
+                sit = partial(_sit, process, network)
+                for precision in lacking:
+                    exam = self._exam(network, precision)
+                    self._proofs[name, precision] = exam.judge(name, deviations, sit)
+            finally:
+                process.end()
+        return [self._proofs[name, each] for each in wanted]
 
     def network_of(self, case: Timed) -> Network:
-        """That a contender is examined on. Raises Failed."""
-        narrow = self.part(case) is not None
-        return case.network.scaled(NARROW) if narrow else case.network
+        """That a contender is examined on."""
+        return case.network if self.parts[case.framework] is None else case.network.scaled(NARROW)
 
-    def part(self, case: Timed) -> Part | None:
-        """The part of an iteration that it will run; None: all of it. Raises Failed."""
-        if case.framework not in self._parts:
-            self._parts[case.framework] = self._process(case).call(Subject.part)
-        return self._parts[case.framework]
+    def _exam(self, network: Network, precision: Precision) -> Exam:
+        if (network, precision) not in self._exams:
+            batch = self.batch.to(self.cell.device)
+            self._exams[network, precision] = Exam(network, batch, precision, self.cell.seed)
+        return self._exams[network, precision]
 
-    def _sit(self, case: Timed, questions: Questions) -> Sitting:
-        process = self._process(replace(case, network=self.network_of(case)))
-        try:
-            return process.call(Subject.sit, questions)
-        except Failed as reason:
-            if reason.status == "not comparable":
-                raise Incomparable(str(reason)) from None
-            raise
 
-    def _process(self, examined: Timed) -> Process:
-        """The process that a contender is examined in; that of the one before ends."""
-        of = replace(examined, precision=self.cell.precision)  # one serves all precisions
-        if self._sitting is None or self._sitting[0] != of:
-            self.end()
-            self._sitting = of, Process(examined, self.host)
-        return self._sitting[1]
-
-    def end(self) -> None:
-        """Ends the process of the contender that was examined last."""
-        if self._sitting is not None:
-            self._sitting[1].end()
-            self._sitting = None
+def _sit(process: Process, network: Network, questions: Questions) -> Sitting:
+    try:
+        return process.call(Subject.sit, network, questions)
+    except Failed as reason:
+        if reason.status == "not comparable":
+            raise Incomparable(str(reason)) from None
+        raise
 
 
 class Expected(NamedTuple):

@@ -45,7 +45,6 @@ class Part:
         return self.steps * self.samples
 
     def of(self, case: Timed) -> Timed:
-        """The case that is run."""
         return replace(case, T=self.steps, batch_size=self.samples)
 
 

@@ -89,7 +89,6 @@ class Schedule:
         self.prepared: dict[Cell, float] = {}  # parts of each one's preparation, in [0, 1]
 
     def events(self) -> Iterator[Measured]:
-        """What is measured, in order."""
         for cell in self.cells:
             for closed in self._make_room(cell):
                 yield _measured(closed)
