@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -266,10 +267,16 @@ def test_a_cell_is_ended_before_the_next_where_memory_is_short(
     assert rows.index(trained) < min(rows.index(row) for row in rows if row.T == 2)
 
 
-def test_what_was_measured_before_an_interruption_is_kept(tmp_path: Path) -> None:
+def test_what_was_measured_before_an_interruption_is_kept_and_no_folder_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, case("reference"), owner=Owner(stop_at="round 2"))
     assert {row.round for row in of(rows_in(tmp_path), IterationRow)} == {1}
+    assert not list(temporary.iterdir())
 
 
 @pytest.mark.parametrize("precision", ["fp64", "bf16"])
