@@ -55,8 +55,8 @@ class Examiner:
         """The adapter's certificates, in a process for it. Raises Failed where it cannot be built,
         or dies.
         """
-        wanted, name = required(case.precision), case.framework
-        lacking = [each for each in wanted if (name, each) not in self._proofs]
+        name, wanted = case.framework, required(case.precision)
+        lacking: list[Precision] = [each for each in wanted if (name, each) not in self._proofs]
         if lacking:
             process = Process(case, self.host)
             try:
