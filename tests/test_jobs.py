@@ -102,8 +102,8 @@ def test_where_a_machine_sees_no_shared_folder_rows_and_files_travel(tmp_path: P
         from harness.jobs import ray
     given = case(framework=ANN, training=replace(SHORT, epochs=2))
     out, access = Store(tmp_path / "out"), Access(tmp_path, keep_weights=True)
-    unseen = ray.Task(ray.Share(out, "no such mark"), access, threads=1)
-    _, back = ray._train(unseen, given, ray.Parcel())
+    unseen = ray.Task(out.out / "no such mark", access, threads=1)
+    _, back = unseen.train(given, ray.Parcel())
     assert not out.out.exists()
     back.unpack(out)
     assert [row.kind for row in out.read()[0]] == ["epoch", "epoch", "operations", "trained"]
@@ -112,20 +112,20 @@ def test_where_a_machine_sees_no_shared_folder_rows_and_files_travel(tmp_path: P
     # what was done travels there, so that it is not done again
     sent = ray.Parcel.of(out, given)
     assert {name.split("/")[0] for name, _ in sent.files} == {"checkpoints", "weights"}
-    again, back = ray._train(unseen, given, sent)
+    again, back = unseen.train(given, sent)
     assert again.before and back.lines == ()
     # a training that was begun goes on from its checkpoint
     begun = tuple(line for line in sent.lines if '"trained"' not in line)
-    ended, back = ray._train(unseen, given, replace(sent, lines=begun))
+    ended, back = unseen.train(given, replace(sent, lines=begun))
     assert [row.kind for row in ended.rows] == ["trained"] and len(back.lines) == 1
     assert ray.Parcel.of(out, replace(given, seed=1)) == ray.Parcel()
     # where the folder is seen, nothing travels
-    with ray.shared(out) as share:
-        ended, back = ray._train(ray.Task(share, access, threads=1), given, ray.Parcel())
+    with ray.marked(out) as mark:
+        ended, back = ray.Task(mark, access, threads=1).train(given, ray.Parcel())
         assert ended.before and back == ray.Parcel()
     assert not list(out.out.glob(".share-*"))
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(UsageError, match="--out"), ray.shared(Store(tmp_path / "file")):
+    with pytest.raises(UsageError, match="--out"), ray.marked(Store(tmp_path / "file")):
         raise AssertionError("it began")
 
 

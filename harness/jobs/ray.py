@@ -14,7 +14,7 @@ import os
 import re
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,18 +23,11 @@ from typing import Any
 
 import ray
 import torch
-from ray.exceptions import (
-    NodeDiedError,
-    OutOfMemoryError,
-    RayError,
-    RayTaskError,
-    TaskCancelledError,
-    WorkerCrashedError,
-)
+from ray.exceptions import RayError, RayTaskError
 
 from harness.jobs import CellResult, TrialResult
 from harness.jobs.local import Command, Local
-from harness.records import Store, TrainedRow
+from harness.records import Row, Store, TrainedRow
 from harness.records.identity import fields_that_train
 from harness.records.store import parse
 from harness.spec import Access, Budget, Case, Say, UsageError, cells
@@ -43,7 +36,6 @@ from harness.system.files import unwritable, write_whole
 RETRIES = 3  # after a machine or its process was lost
 POLL = 0.2  # seconds between two looks at what is done
 REACH = 5.0  # seconds in which a cluster's address answers
-LOST = (NodeDiedError, WorkerCrashedError, OutOfMemoryError, TaskCancelledError)
 FOLDERS = ("checkpoints", "splits", "runs", "weights")  # whose files travel
 
 
@@ -55,11 +47,16 @@ class Ray:
         self, cases: tuple[Case, ...], store: Store, access: Access, say: Say
     ) -> Iterator[TrialResult]:
         """As many cases at once as the cluster has room for; see `Executor`."""
-        with _connected(), shared(store) as share:
-            task = Task(share, access, torch.get_num_threads())
-            command = Command(cases, share.store)
-            lost = dict.fromkeys(cases, 0)
-            running = {_start(task, case): case for case in cases}
+        with _connected(), marked(store) as mark:
+            task = Task(mark, access, torch.get_num_threads())
+            command = Command(cases, store)
+            most = max(int(node["Resources"].get("CPU", 1)) for node in _nodes())
+            gpus = int(cases[0].device != "cpu")
+            # again, elsewhere, where its machine or its process is lost
+            remote = ray.remote(Task.train).options(
+                max_retries=RETRIES, num_cpus=min(task.threads, most), num_gpus=gpus
+            )
+            running = {remote.remote(task, case, Parcel.of(store, case)): case for case in cases}
             total, done = sum(case.pace for case in cases), 0.0
             try:
                 while running:
@@ -68,16 +65,8 @@ class Ray:
                         try:
                             result, parcel = ray.get(each)
                             parcel.unpack(store)
-                        except LOST as error:
-                            lost[case] += 1
-                            if lost[case] <= RETRIES:
-                                running[_start(task, case)] = case
-                                continue
-                            result = TrialResult(case, (command.failed(case, _lost(error)),))
                         except RayError as error:
-                            _raise_usage(error)
-                            reason = f"{type(error).__name__}: {str(error).splitlines()[-1]}"
-                            result = TrialResult(case, (command.failed(case, reason),))
+                            result = TrialResult(case, (command.failed(case, _reason(error)),))
                         done += case.pace
                         yield result
                     say(min(1.0, done / total), f"{len(running)} cases are not done")
@@ -89,24 +78,23 @@ class Ray:
         self, cases: tuple[Case, ...], store: Store, access: Access, budget: Budget, say: Say
     ) -> Iterator[CellResult]:
         """All on one machine, of which they take all CPUs and, if any, a GPU; see `Executor`."""
-        with _connected(), shared(store) as share:
-            task = Task(share, access, torch.get_num_threads())
+        with _connected(), marked(store) as mark:
+            task = Task(mark, access, torch.get_num_threads())
             gpu = int(cases[0].device != "cpu")
-            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-            cpus = [each.get("CPU", 1) for each in nodes if each.get("GPU", 0) >= gpu]
+            resources = [node["Resources"] for node in _nodes()]
+            cpus = [each.get("CPU", 1) for each in resources if each.get("GPU", 0) >= gpu]
             if not cpus:
                 raise UsageError("no machine of the cluster has a GPU: use --device cpu")
-            remote = ray.remote(_measure).options(max_retries=0, num_cpus=max(cpus), num_gpus=gpu)
-            running = remote.remote(task, cases, budget)
+            options = {"max_retries": 0, "num_cpus": max(cpus), "num_gpus": gpu}
+            running = ray.remote(Task.measure).options(**options).remote(task, cases, budget)
             try:
                 while not ray.wait([running], timeout=POLL)[0]:
                     say(0.0, "timings run on a machine of the cluster")
                 results, parcel = ray.get(running)
                 parcel.unpack(store)
             except RayError as error:
-                _raise_usage(error)
-                command = Command(cases, store)
-                lost = [(case, command.failed(case, _lost(error))) for case in cases]
+                reason, command = _reason(error), Command(cases, store)
+                lost = [(case, command.failed(case, reason)) for case in cases]
                 results = [
                     CellResult(cell, tuple(row for case, row in lost if case.cell == cell.cell), 0)
                     for cell in cells(cases)
@@ -139,22 +127,17 @@ def _connected() -> Iterator[None]:
         ray.shutdown()
 
 
-def _start(task: Task, case: Case) -> Any:
-    most = max(int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["Alive"])
-    gpus = int(case.device != "cpu")
-    options = {"max_retries": 0, "num_cpus": min(task.threads, most), "num_gpus": gpus}
-    sent = Parcel.of(task.share.store, case)
-    return ray.remote(_train).options(**options).remote(task, case, sent)
+def _nodes() -> list[Any]:
+    return [node for node in ray.nodes() if node["Alive"]]
 
 
-def _lost(error: RayError) -> str:
-    return f"its machine or process was lost: {type(error).__name__}"
-
-
-def _raise_usage(error: RayError) -> None:
-    """What a task says that the user asked in vain is said here as it is anywhere."""
+def _reason(error: RayError) -> str:
+    """Why a task came to nothing. What the user asked in vain is raised as it is anywhere."""
     if isinstance(error, RayTaskError) and isinstance(error.cause, UsageError):
         raise UsageError(str(error.cause)) from None
+    if isinstance(error, RayTaskError):
+        return str(error).splitlines()[-1]
+    return f"its machine or process was lost: {type(error).__name__}"
 
 
 @dataclass(frozen=True)
@@ -172,16 +155,20 @@ class Parcel:
         names = [f"checkpoints/{key}.pt" for key in dict.fromkeys(row.key for row in rows) if key]
         kept = [row.kept_weights_sha256 for row in rows if isinstance(row, TrainedRow)]
         names += [f"weights/{each}.safetensors" for each in (case.weights_sha256, *kept) if each]
-        return cls(tuple(row.to_json() for row in rows), _read(store.out, names))
+        paths = [path for name in names if (path := store.out / name).is_file()]
+        return cls._packed(store.out, rows, paths)
 
     @classmethod
     def back(cls, store: Store, sent: Parcel) -> Parcel:
         """All that a task's own folder holds and had not been sent."""
-        lines = (row.to_json() for row in store.read()[0])
+        rows = [row for row in store.read()[0] if row.to_json() not in sent.lines]
         paths = [path for folder in FOLDERS for path in (store.out / folder).glob("*")]
-        names = [path.relative_to(store.out).as_posix() for path in paths]
-        there = set(sent.lines)
-        return cls(tuple(line for line in lines if line not in there), _read(store.out, names))
+        return cls._packed(store.out, rows, paths)
+
+    @classmethod
+    def _packed(cls, out: Path, rows: Iterable[Row], paths: Iterable[Path]) -> Parcel:
+        files = tuple((path.relative_to(out).as_posix(), path.read_bytes()) for path in paths)
+        return cls(tuple(row.to_json() for row in rows), files)
 
     def unpack(self, store: Store) -> None:
         """Puts it into a folder: files before the rows that tell of them."""
@@ -196,32 +183,22 @@ class Parcel:
                 store.append(row)
 
 
-def _read(out: Path, names: list[str]) -> tuple[tuple[str, bytes], ...]:
-    return tuple((name, (out / name).read_bytes()) for name in names if (out / name).is_file())
-
-
-@dataclass(frozen=True)
-class Share:
-    """A result folder that other machines may see too: they do where its mark is."""
-
-    store: Store
-    mark: str
-
-
 @contextmanager
-def shared(store: Store) -> Iterator[Share]:
-    """The folder with a mark, while the block runs. Raises UsageError where it is not writable."""
-    share = Share(Store(store.out.resolve()), token_hex(8))
-    path = share.store.out / f".share-{share.mark}"
+def marked(store: Store) -> Iterator[Path]:
+    """A mark in the result folder while the block runs: a machine that sees it shares the folder.
+
+    Raises UsageError where the folder is not writable.
+    """
+    mark = store.out.resolve() / f".share-{token_hex(8)}"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise unwritable(mark, error) from error
     try:
-        yield share
+        yield mark
     finally:
-        path.unlink(missing_ok=True)
+        mark.unlink(missing_ok=True)
 
 
 # What follows runs on another machine.
@@ -231,39 +208,35 @@ def shared(store: Store) -> Iterator[Share]:
 class Task:
     """What a task is given beside its case."""
 
-    share: Share
+    mark: Path
     access: Access
     threads: int
 
+    def train(self, case: Case, sent: Parcel) -> tuple[TrialResult, Parcel]:
+        """One case, and what of it has to travel back."""
+        with self._store(sent) as store:
+            (result,) = Local().train((case,), store, self.access, _nobody)
+            return result, self._back(store, sent)
+
+    def measure(self, cases: tuple[Case, ...], budget: Budget) -> tuple[list[CellResult], Parcel]:
+        """All timings, and what of them has to travel back."""
+        with self._store(Parcel()) as store:
+            results = list(Local().measure(cases, store, self.access, budget, _nobody))
+            return results, self._back(store, Parcel())
+
     @contextmanager
-    def store(self, sent: Parcel) -> Iterator[Store]:
+    def _store(self, sent: Parcel) -> Iterator[Store]:
         """The result folder where this machine sees it, else one that is thrown away."""
         torch.set_num_threads(self.threads)
-        share = self.share
-        if (share.store.out / f".share-{share.mark}").exists():
-            yield share.store
+        if self.mark.exists():
+            yield Store(self.mark.parent)
             return
         with tempfile.TemporaryDirectory(prefix="harness-") as folder:
             sent.unpack(Store(Path(folder)))
             yield Store(Path(folder))
 
-    def back(self, store: Store, sent: Parcel) -> Parcel:
-        """What of a store has to travel back."""
-        return Parcel() if store == self.share.store else Parcel.back(store, sent)
-
-
-def _train(task: Task, case: Case, sent: Parcel) -> tuple[TrialResult, Parcel]:
-    with task.store(sent) as store:
-        (result,) = Local().train((case,), store, task.access, _nobody)
-        return result, task.back(store, sent)
-
-
-def _measure(
-    task: Task, cases: tuple[Case, ...], budget: Budget
-) -> tuple[list[CellResult], Parcel]:
-    with task.store(Parcel()) as store:
-        results = list(Local().measure(cases, store, task.access, budget, _nobody))
-        return results, task.back(store, Parcel())
+    def _back(self, store: Store, sent: Parcel) -> Parcel:
+        return Parcel() if store.out == self.mark.parent else Parcel.back(store, sent)
 
 
 def _nobody(fraction: float, doing: str) -> None:
