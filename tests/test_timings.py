@@ -454,3 +454,10 @@ def test_compiling_is_what_a_compiled_form_took_first_or_what_came_before() -> N
     assert found["norse:compiled"].compile_seconds == 30.0
     assert found["snntorch"].compile_seconds == 9.0
     assert isnan(found["fused"].compile_seconds) and found["fused"].warmup_seconds == 3.0
+
+
+def test_a_number_beyond_all_measure_in_one_row_leaves_the_tables() -> None:
+    odd = row(IterationRow, framework="reference", seconds=2.0, wanted_samples=2**70)
+    found = frames([*rows_of_a_run(), odd])
+    assert all(len(table(found).columns) for table in tables.TABLES.values())
+    assert {each.contender for each in each_of(found["iteration"])} >= {"floor", "reference"}

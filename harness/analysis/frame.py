@@ -97,7 +97,11 @@ def _columns(fields: Mapping[str, type], rows: Sequence[Row]) -> Frame:
 def _column(values: Iterable[Any], kind: type) -> Frame:
     missing = {str: "", bool: False, int: 0, float: nan}.get(kind)
     dtype = {bool: "bool", int: "int64", float: "float64"}.get(kind, "object")
-    return pd.Series([missing if each is None else each for each in values], dtype=dtype)
+    known = [missing if each is None else each for each in values]
+    try:
+        return pd.Series(known, dtype=dtype)
+    except OverflowError:  # an odd row has a number that no computer counts to
+        return pd.Series(known, dtype="object")
 
 
 @cache
