@@ -170,12 +170,12 @@ def fig5(frames: Frames) -> Verdict:
     def effect(name: str, values: np.ndarray, bounds: tuple[float, float]) -> Effect:
         return Effect(name, "points", tuple(values.tolist()), *bounds, doubt=doubt)
 
-    rise = effect("T = 8 less T = 1", column[8] - column[1], (0.0, RISE))
+    rise = effect("T = 8 minus T = 1", column[8] - column[1], (0.0, RISE))
     kept = (column[1] - chance) - NOT_BAD * (column[8] - chance)
     effects = [
         replace(rise, p=_rises(table)),
-        effect("T = 4 less T = 8", column[4] - column[8], (-SUFFICES, -SUFFICES)),
-        effect(f"T = 1 less {100 * NOT_BAD:.0f} % of T = 8, above chance", kept, (0.0, 0.0)),
+        effect("T = 4 minus T = 8", column[4] - column[8], (-SUFFICES, -SUFFICES)),
+        effect(f"T = 1 minus {100 * NOT_BAD:.0f} % of T = 8, above chance", kept, (0.0, 0.0)),
     ]
     figures = ", ".join(f"T = {T}: {_percent(column[T])}" for T in steps)
     return decided(effects, groups, figures, "timesteps")
@@ -205,7 +205,7 @@ def fig6(frames: Frames) -> Verdict:
         return untested("no seed was run both without and with NeuNorm", "neunorm")
     means = table.mean(0)
     figures = (
-        f"mean vote for the right class less a wrong one: {means[0]:.3f} off, {means[1]:.3f} on"
+        f"mean vote for the right class minus a wrong one: {means[0]:.3f} off, {means[1]:.3f} on"
     )
     effect = _gain(pair, table[:, 1] - table[:, 0], "contrast of the votes", "votes", CLEARER)
     return decided([effect], pair, figures, "neunorm")
@@ -305,7 +305,7 @@ def _beside_ann(found: Sequence[Line], reading: str) -> tuple[Line, Line] | None
 def _not_below(spiking: Line, ann: Line) -> Effect:
     gains = _paired([ann.accuracies, spiking.accuracies])
     values = tuple((gains[:, 1] - gains[:, 0]).tolist())
-    name, doubt = f"{spiking.scale} less its ANN", unconverged([spiking, ann])
+    name, doubt = f"{spiking.scale} minus its ANN", unconverged([spiking, ann])
     return Effect(name, "points", values, -ACCURACY, -ACCURACY, doubt=doubt)
 
 
@@ -321,8 +321,8 @@ def bf16(frames: Frames) -> Verdict:
     effects = [
         Effect(name, "points", tuple(values.tolist()), -EQUAL, -EQUAL, doubt=doubt)
         for name, values in (
-            ("bf16 less float32", differences),
-            ("float32 less bf16", -differences),
+            ("bf16 minus float32", differences),
+            ("float32 minus bf16", -differences),
         )
     ]
     return decided(effects, groups, effects[0].text, "ablations")

@@ -175,7 +175,7 @@ class Effect:
     def why_not(self) -> str:
         """Why it cannot tell, where it cannot."""
         trend = f"the trend test's p is not below {LEVEL}"
-        open_ = trend if self._is_above and self._no_trend else "the interval has room for both"
+        open_ = trend if self._is_above and self._no_trend else "the data fit an effect and none"
         return self.too_few or (self.doubt.why if self.doubt else open_)
 
     @property
@@ -209,7 +209,7 @@ class Effect:
     def decided_by(self) -> str:
         """What it was held against, for the reason of a verdict."""
         p = "" if self.p is None else ", p < 0.001" if self.p < 0.001 else f", p = {self.p:.3f}"
-        what = "bar" if self._is_bound else "the least that matters:"
+        what = "allowed:" if self._is_bound else "the least that matters:"
         matters = _value(self.matters, self.unit, 3 if self._is_fine else 1)
         return f"{self.text} ({what} {matters}{p})"
 
