@@ -15,20 +15,31 @@ from typing import TYPE_CHECKING
 from harness.system.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from harness.notebook import CasesFailed, Results, results, run
+    from harness.api import CasesFailed, Options, results, run
     from harness.report import Room
+    from harness.report.stored import Results
     from harness.spec import UsageError
 
     report: Room  # the room of that name, which can be called
 
-__all__ = ["CasesFailed", "Results", "UsageError", "__version__", "report", "results", "run"]
+__all__ = [
+    "CasesFailed",
+    "Options",
+    "Results",
+    "UsageError",
+    "__version__",
+    "report",
+    "results",
+    "run",
+]
 
 _ROOMS = {
-    "CasesFailed": "notebook",
-    "Results": "notebook",
+    "CasesFailed": "api",
+    "Options": "api",
+    "Results": "report.stored",
     "UsageError": "spec",
-    "results": "notebook",
-    "run": "notebook",
+    "results": "api",
+    "run": "api",
 }
 
 if not TYPE_CHECKING:  # a checker of types would take any name for one of ours

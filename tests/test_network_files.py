@@ -13,9 +13,12 @@ import torch
 pytest.importorskip("nir", reason="pip install 'snn-harness[nir]'")
 
 from harness import cli  # noqa: E402
-from harness.cli import files  # noqa: E402
 from harness.conformance import small  # noqa: E402
-from harness.formats import nir_file, weights  # noqa: E402
+from harness.formats import (  # noqa: E402
+    files,  # noqa: E402
+    nir_file,
+    weights,
+)
 from harness.proof import check  # noqa: E402
 from harness.spec import Network, NetworkFile, Selection, UsageError  # noqa: E402
 from harness.suites import SUITES  # noqa: E402

@@ -14,6 +14,7 @@ from typing import Any, cast
 import pandas as pd
 import pytest
 import typer.main
+from harness.notebook import command
 from rows import rows_of_a_run, training
 from test_docs import python_of
 
@@ -21,7 +22,6 @@ import harness
 from harness.analysis import tables
 from harness.analysis.claims import CLAIMS, COLUMNS, verdicts
 from harness.cli import app, console
-from harness.notebook import command
 from harness.records import EndedRow, Row, Store
 from harness.report import Room
 

@@ -9,8 +9,9 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from harness.cli import files, options
+from harness.cli import options
 from harness.cli.console import out
+from harness.formats import files
 
 if TYPE_CHECKING:  # torch's import takes seconds
     from harness.proof.certificate import Certificate

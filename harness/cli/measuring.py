@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import isnan
-from pathlib import Path
 
 import pandas as pd
 import typer
 
-from harness import datasets
 from harness.analysis import status, tables, timings
 from harness.analysis.frame import frames
 from harness.analysis.timings import STEADY, is_steady
 from harness.analysis.words import counted, data_name
+from harness.api import RESULTS, Work
 from harness.cli import endings, terminal
 from harness.cli.console import err, out
-from harness.cli.options import LARGEST_DOWNLOAD_MIB, RESULTS
 from harness.datasets import FAILED
-from harness.jobs import CellResult, Executor
+from harness.jobs import CellResult
 from harness.records import (
     EndedRow,
     FittedRow,
@@ -30,61 +27,32 @@ from harness.records import (
     WarningRow,
 )
 from harness.report import shown, table
-from harness.spec import Access, Budget, Case, Timed, Trained, cells
+from harness.spec import Case, Timed, Trained, cells
 from harness.speed import plan
 from harness.system import machine
 
 
-@dataclass(frozen=True)
-class Where:
-    """Where data are and may be fetched from, and where rows go."""
-
-    data_root: Path | None
-    download: bool | None  # None: what is not too large
-    out: Path
-    fresh: bool = False  # measure anew what is done
-    keep_weights: bool = False  # of what is trained
-
-    def access(self, cases: tuple[Case, ...]) -> Access:
-        """The data root, and the data sets that may be fetched into it."""
-        wanted = {case.dataset for case in cases}
-        if self.download is None:
-            sizes = datasets.DOWNLOAD_MIB
-            wanted = {name for name in wanted if sizes[name] <= LARGEST_DOWNLOAD_MIB}
-        elif not self.download:
-            wanted = set()
-        root = datasets.data_root(self.data_root)
-        return Access(root, frozenset(wanted), self.fresh, self.keep_weights)
-
-    def store(self) -> Store:
-        """The rows' folder. Raises UsageError where it cannot be written."""
-        store = Store(self.out.resolve())
-        store.check_writable()
-        return store
+def run(work: Work) -> None:
+    """Does what a run was asked for. Exits with 1 where a case failed."""
+    if work.options.experiment.trains:
+        train(work)
+    else:
+        measure(work)
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What the command line named: what is missing of it is a failure, and none is left out."""
-
-    framework: bool
-    precision: bool
-
-
-def train(cases: tuple[Case, ...], where: Where, executor: Executor) -> None:
-    """Does the cases of a suite one by one. Exits with 1 where one failed."""
-    access, store = where.access(cases), where.store()
-    out.print(_listed(cases, store), markup=False, highlight=False)
+def train(work: Work) -> None:
+    """Does the cases of a suite one by one."""
+    store, folder, suite = work.store, work.options.out, work.options.suite
+    out.print(_listed(work.cases, store), markup=False, highlight=False)
     rows: list[Row] = []
-    kept = f"what was trained is kept in {where.out / 'records'}; run the same command to resume"
+    kept = f"what was trained is kept in {folder / 'records'}; run the same command to resume"
     with endings.kept(kept, store.folder), terminal.progress(out) as say:
-        for ended in executor.train(cases, store, access, say):
+        for ended in work.executor.train(work.cases, store, work.access, say):
             out.print(terminal.trained(ended))
             rows += ended.rows
-    suite = cases[0].suite
     if any(isinstance(row, TrainedRow | FittedRow | OperationsRow) for row in rows):
         out.print(shown.shown(suite, tables.FULL[suite](frames(rows))))
-    _closing(rows, where.out, suite, named=True)
+    _closing(rows, work)
 
 
 def _listed(cases: tuple[Case, ...], store: Store) -> str:
@@ -110,22 +78,20 @@ def _in_words(seconds: float) -> str:
     return table.seconds(seconds) if seconds >= 60 else "a minute"
 
 
-def measure(
-    cases: tuple[Timed, ...], where: Where, executor: Executor, budget: Budget, asked: Asked
-) -> None:
-    """Times the cases of a suite. Exits as `train` does."""
-    access, store = where.access(cases), where.store()
-    if not asked.precision:
-        every, cases = cases, machine.suited(cases)
-        if len(cases) < len(every):
-            err.print("bf16 is left out: no instructions for it here; --precision bf16 measures it")
+def measure(work: Work) -> None:
+    """Times the cases of a suite."""
+    store, options, budget = work.store, work.options, work.options.spending
+    every = tuple(case for case in work.cases if isinstance(case, Timed))
+    cases = every if options.precision else machine.suited(every)
+    if len(cases) < len(every):
+        err.print("bf16 is left out: no instructions for it here; --precision bf16 measures it")
     measured: dict[Case, CellResult] = {}
-    see = f"see it with `harness tables acceleration --out {where.out}`"
-    kept = f"what was measured is kept in {where.out / 'records'}; {see}"
+    see = f"see it with `harness tables acceleration --out {options.out}`"
+    kept = f"what was measured is kept in {options.out / 'records'}; {see}"
     with endings.kept(kept, store.folder), terminal.progress(out) as say:
         long = _in_words(plan.seconds(cases, budget))
         out.print(f"acceleration: {_counted(cases)}, about {long}", highlight=False)
-        for event in executor.measure(cases, store, access, budget, say):
+        for event in work.executor.measure(cases, store, work.access, budget, say):
             new = event.cell not in measured
             measured[event.cell] = event
             if new and not event.before:  # its table comes once, when it has all its rounds
@@ -140,7 +106,7 @@ def measure(
     events = measured.values()
     say_noise([row for event in events if not event.before for row in event.rows])
     rows = [row for event in events for row in event.rows]
-    _closing(rows, where.out, "acceleration", named=asked.framework)
+    _closing(rows, work)
 
 
 def _lines(event: CellResult, measured: Mapping[Case, CellResult]) -> pd.DataFrame:
@@ -171,8 +137,9 @@ def say_noise(rows: list[Row]) -> None:
         )
 
 
-def _closing(rows: list[Row], folder: Path, suite: str, *, named: bool) -> None:
+def _closing(rows: list[Row], work: Work) -> None:
     """What a run ends with: failures, where rows are, what to type next; exit 1 on a failure."""
+    folder, suite = work.options.out, work.options.suite
     for row in rows:
         if isinstance(row, WarningRow):
             err.print(f"{row.dataset} {row.scale}: {row.reason}")
@@ -188,8 +155,7 @@ def _closing(rows: list[Row], folder: Path, suite: str, *, named: bool) -> None:
         f"report: harness report{where} writes {folder / 'report.html'}",
     ):
         out.print(line, markup=False, highlight=False, soft_wrap=True)
-    failures = ("failed", "not comparable", *(("missing",) if named else ()))
-    bad = [row for row in ended if row.status in failures]
+    bad = work.failed(rows)
     if bad:
         err.print(f"{counted(len(bad), 'case')} failed; the table says why")
         raise typer.Exit(1)

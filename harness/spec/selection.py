@@ -56,8 +56,10 @@ class Selection:
                     if given is not None:
                         raise UsageError(f"{name} has its own: leave {option} out")
                 return file.on(dataset)
-        scale, found = paper.network(name, dataset, neunorm=neunorm, width=width)
-        return NamedNetwork(scale, found, width)
+        scale, found = paper.network(name, dataset, neunorm=neunorm)
+        if scale == "custom" and self.width is None:  # what is written out runs as written
+            width = Fraction(1)
+        return NamedNetwork(scale, found.scaled(width), width)
 
 
 @dataclass(frozen=True)

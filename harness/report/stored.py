@@ -1,12 +1,10 @@
-"""`harness.results`: the rows of result folders, and the tables that are made of them."""
+"""`harness.results`: rows, and the tables that are made of them."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from os import PathLike
-from pathlib import Path
 
 import pandas as pd
 
@@ -15,18 +13,8 @@ from harness.analysis.claims import table as verdict_table
 from harness.analysis.claims import verdicts
 from harness.analysis.frame import Frames, frames, machines
 from harness.records import Row
-from harness.report.folders import read
 from harness.report.provenance import failures
 from harness.spec import UsageError
-
-
-def results(*folders: str | PathLike[str]) -> Results:
-    """The rows of result folders, `results/local` where none is named.
-
-    A folder is one that `harness run --out` has filled, or one of several such, as
-    `results/published`. Warns of lines that are no rows. Raises UsageError where there are none.
-    """
-    return Results(tuple(read([Path(each) for each in folders or ("results/local",)])))
 
 
 @dataclass(frozen=True, repr=False)
