@@ -17,6 +17,7 @@ from harness.analysis import tables
 from harness.analysis.compare import Change, Comparison, Margins
 from harness.analysis.frame import frames
 from harness.analysis.status import Standing
+from harness.api import Options, Work
 from harness.cli import measuring, terminal
 from harness.cli.compare import comparison
 from harness.cli.status import standings
@@ -138,36 +139,39 @@ class Stub:
         return iter(self.trained)
 
 
-@pytest.fixture
-def where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> measuring.Where:
+@pytest.fixture(autouse=True)
+def plans(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.speed.plan.seconds", lambda *given: 600.0)
     monkeypatch.setattr("harness.speed.plan.training_seconds", lambda *given: 4000.0)
-    return measuring.Where(tmp_path, False, tmp_path / "out")
+
+
+def work(case: Case, out: Path, executor: Stub) -> Work:
+    options = Options.of(suite=case.suite, out=out, precision="fp32")
+    return Work(options, (case,), Store(out), Access(out), executor)
 
 
 def test_a_run_says_what_it_does_shows_a_cell_once_and_ends_with_what_to_type(
-    where: measuring.Where, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = tuple(rows_of_a_run())
     events = [CellResult(Case.of(rows[0]).cell, rows, rounds) for rounds in (1, 3)]
-    asked = measuring.Asked(framework=False, precision=True)
-    measuring.measure((CASE,), where, Stub(events), Budget(seconds=60.0), asked)
+    measuring.run(work(CASE, tmp_path, Stub(events)))
     out = capsys.readouterr().out
     assert out.startswith("acceleration: 1 cell, 1 contender, about 10 min\n")
     assert "CIFAR-10 Small, 1 round so far, x floor: " in out and out.count("min/epoch") == 1
-    assert f"{len(rows)} rows: {where.out / 'records'}" in out
-    assert f"harness tables acceleration --out {where.out}" in out
-    assert f"harness report --out {where.out} writes {where.out / 'report.html'}" in out
+    assert f"{len(rows)} rows: {tmp_path / 'records'}" in out
+    assert f"harness tables acceleration --out {tmp_path}" in out
+    assert f"harness report --out {tmp_path} writes {tmp_path / 'report.html'}" in out
 
 
 def test_a_training_says_how_long_it_takes_and_that_a_download_failed(
-    where: measuring.Where, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     note = f"{FAILED}: URLError: no route; CIFAR-10: not found"
     case = trained_case(1, suite="timesteps")
     for noted, times in (({"data_note": note, **STANDING_IN}, 1), ({"data_note": "few found"}, 0)):
         rows = [replace(each, **noted) for each in training(0, (0.5,))]
-        measuring.train((case,), where, Stub(trained=[TrialResult(case, tuple(rows))]))
+        measuring.run(work(case, tmp_path, Stub(trained=[TrialResult(case, tuple(rows))])))
         said = capsys.readouterr()
         first = "timesteps: 1 case (Small on CIFAR-10), about 67 min, less for what is done"
         assert said.out.splitlines()[0] == first

@@ -1,4 +1,4 @@
-"""The notebook's door: what it imports, that its options are the command's, that its page runs."""
+"""From Python: what `import harness` imports, its options, its results, and that its page runs."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 import pytest
-import typer.main
-from harness.notebook import command
-from rows import rows_of_a_run, training
+from rows import CASE, rows_of_a_run, training
 from test_docs import python_of
 
 import harness
 from harness.analysis import tables
 from harness.analysis.claims import CLAIMS, COLUMNS, verdicts
-from harness.cli import app, console
+from harness.cli import run
+from harness.jobs import CellResult
 from harness.records import EndedRow, Row, Store
-from harness.report import Room
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = [
@@ -40,42 +41,35 @@ def filled(folder: Path, rows: list[Row]) -> Path:
     return folder
 
 
-def click(name: str) -> Any:
-    """A command as click has it; Typer does not say that its commands are click's."""
-    return cast(Any, typer.main.get_command(app.app)).commands[name]
+def test_run_and_the_command_have_the_options_of_one_place() -> None:
+    own = inspect.signature(harness.run).parameters
+    names = {each.name for each in fields(harness.Options)}
+    assert set(own) == {*names, "quiet"}
+    assert set(inspect.signature(run.run).parameters) == names
 
 
-def options(name: str) -> dict[str, object]:
-    """A command's options by the names that Python has for them, with their defaults."""
-    defaults = inspect.signature(click(name).callback).parameters
-    return {
-        each.opts[0].removeprefix("--").replace("-", "_"): defaults[each.name].default
-        for each in click(name).params
-        if each.name in defaults
-    }
-
-
-def signature(function: object) -> dict[str, object]:
-    assert callable(function)
-    parameters = inspect.signature(function).parameters
-    return {name: each.default for name, each in parameters.items() if name != "self"}
-
-
-def test_run_has_the_options_and_defaults_of_the_command() -> None:
-    own = signature(harness.run)
-    assert own.pop("quiet") is False
-    assert own == options("run")
-
-
-def test_report_has_the_options_and_defaults_of_the_command() -> None:
-    assert signature(Room.__call__) == options("report")
-
-
-def test_a_switch_of_run_is_a_switch_of_the_command() -> None:
-    params = click("run").params
-    switches = {each.opts[0][2:].replace("-", "_") for each in params if each.is_flag}
-    own = inspect.signature(harness.run).parameters.values()
-    assert {each.name for each in own if "bool" in str(each.annotation)} == switches | {"quiet"}
+@pytest.mark.parametrize(
+    ("given", "option", "value"),
+    [
+        ({"frameworks": ["norse", "fused:dense", "norse"]}, "frameworks", ("norse", "fused:dense")),
+        ({"frameworks": "norse, jax"}, "frameworks", ("norse", "jax")),
+        ({"steps": (1, 2)}, "steps", (1, 2)),
+        ({"steps": 4}, "steps", (4,)),
+        ({"steps": "4,8"}, "steps", (4, 8)),
+        ({"batch_size": "4"}, "batch_size", 4),
+        ({"width": 0.125}, "width", Fraction(1, 8)),
+        ({"width": "1/8"}, "width", Fraction(1, 8)),
+        ({"budget": "1.5h"}, "budget", 5400.0),
+        ({"budget": 60}, "budget", 60.0),
+        ({"out": Path("there")}, "out", Path("there")),
+        ({"download": False}, "download", False),
+        ({}, "download", None),
+    ],
+)
+def test_options_take_texts_and_values_alike(
+    given: dict[str, object], option: str, value: object
+) -> None:
+    assert getattr(harness.Options.of(suite="acceleration", **given), option) == value
 
 
 def test_the_door_imports_neither_torch_nor_pandas_nor_typer() -> None:
@@ -96,7 +90,7 @@ def test_no_module_imports_from_the_door() -> None:
             if isinstance(node, ast.Import):
                 assert "harness" not in [each.name for each in node.names], path
             if isinstance(node, ast.ImportFrom) and node.module == "harness" and not node.level:
-                assert {each.name for each in node.names} <= ROOMS | {"adapter"}, path
+                assert {each.name for each in node.names} <= ROOMS | {"adapter", "api"}, path
 
 
 def test_what_is_not_there_is_an_attribute_error() -> None:
@@ -105,35 +99,21 @@ def test_what_is_not_there_is_an_attribute_error() -> None:
         getattr(harness, name)
 
 
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        ({}, []),
-        ({"quick": True, "fresh": False}, ["--quick"]),
-        ({"download": False}, ["--no-download"]),
-        ({"download": True}, ["--download"]),
-        ({"frameworks": ["norse", "fused:dense"]}, ["--frameworks", "norse,fused:dense"]),
-        ({"frameworks": "norse"}, ["--frameworks", "norse"]),
-        ({"steps": (1, 2), "batch_size": 4}, ["--steps", "1,2", "--batch-size", "4"]),
-        ({"steps": 4, "width": 0.125}, ["--steps", "4", "--width", "0.125"]),
-        ({"budget": 60.0, "silence": "1m"}, ["--budget", "60.0", "--silence", "1m"]),
-        ({"out": Path("there"), "device": "auto"}, ["--out", "there"]),
-    ],
-)
-def test_values_become_the_commands_words(given: dict[str, object], words: list[str]) -> None:
-    assert list(command.arguments("run", harness.run, given)) == ["run", *words]
-
-
 def test_what_is_wrong_is_the_commands_sentence_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"suite": "speed"}, "unknown suite 'speed', choose from acceleration"),
-        ({"suite": "scale", "steps": [0]}, "'--steps': '0', expected whole numbers of 1 or more"),
+        ({"suite": "scale", "steps": [0]}, "--steps: '0', expected whole numbers of 1 or more"),
         ({"suite": "scale", "quick": True, "paper": True}, "exclude each other"),
-        ({"suite": "scale", "frameworks": []}, "'' names nothing: name something"),
-        ({"suite": "scale", "quick": 1}, "quick is on or off: give True or False, not 1"),
+        ({"suite": "scale", "frameworks": []}, "--frameworks: [] names nothing"),
+        ({"suite": "scale", "quick": 1}, "--quick: it is on or off"),
+        ({"suite": "scale", "walk": 1}, "unknown option 'walk'"),
+        ({"suite": "scale", "budget": 60}, "leave --budget out"),
+        ({"suite": "scale", "precision": "fp16"}, "'fp16' is not one of"),
+        ({"suite": "scale", "data_root": "nowhere"}, "nowhere is no folder"),
+        ({"suite": "scale", "networks": "nowhere.nir"}, "there is no such file"),
     ]
     for given, sentence in wrong:
         with pytest.raises(harness.UsageError, match=re.escape(sentence)):
@@ -142,32 +122,41 @@ def test_what_is_wrong_is_the_commands_sentence_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_given_is_checked_before_anything_that_takes_time_is_imported() -> None:
+    code = (
+        "import sys, harness\n"
+        "for given in ({'networks': '/missing.nir'}, {'data_root': '/nonexistent'}):\n"
+        "    try: harness.run('scale', **given)\n"
+        "    except harness.UsageError as error: print(error)\n"
+        "assert not {'torch', 'pandas', 'adapters'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+class Executor:
+    """Keeps the rows of a run in which a case failed."""
+
+    def measure(self, cases: object, store: Store, *rest: object) -> Iterator[CellResult]:
+        assert not hasattr(sys.modules["__main__"], "__file__")  # children import no script of ours
+        rows = rows_of_a_run()
+        filled(store.out, rows)
+        yield CellResult(CASE.cell, tuple(rows), 2)
+
+
 def test_a_run_that_fails_warns_and_returns_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The command is replaced: it prints, keeps rows, and ends with 1."""
-    seen: list[list[str]] = []
-
-    def invoke(*words: str) -> int:
-        seen.append(sys.argv)
-        assert not hasattr(sys.modules["__main__"], "__file__")  # children import no script of ours
-        console.out.print("printed")
-        print("printed", file=sys.stderr)
-        filled(tmp_path, rows_of_a_run())
-        return 1
-
     main = sys.modules["__main__"]
-    monkeypatch.setattr(app, "invoke", invoke)
+    monkeypatch.setattr("harness.jobs.executor", lambda name: Executor())
+    given: dict[str, Any] = {"frameworks": "norse", "quick": True, "out": tmp_path}
     with pytest.warns(harness.CasesFailed, match="failed"):
-        found = harness.run(suite="acceleration", out=tmp_path, quiet=True)
-    assert capsys.readouterr() == ("", "")
-    assert seen == [["harness", "run", "--suite", "acceleration", "--out", str(tmp_path)]]
-    assert sys.modules["__main__"] is main
-    assert list(found.failed()["reason"]) == ["norse does not load"]
+        found = harness.run("acceleration", quiet=True, **given)
+    assert capsys.readouterr().out == "" and sys.modules["__main__"] is main
+    assert "norse does not load" in set(found.failed()["reason"])
     assert any(isinstance(row, EndedRow) for row in found.rows)
     with pytest.warns(harness.CasesFailed):
-        harness.run(suite="acceleration", out=tmp_path)
-    assert capsys.readouterr() == ("printed\n", "printed\n")
+        harness.run("acceleration", **given)
+    assert capsys.readouterr().out.startswith("cifar10 Small: ")
 
 
 def test_every_table_of_the_command_is_a_frame_with_its_columns(tmp_path: Path) -> None:
@@ -229,7 +218,7 @@ def test_the_room_of_the_report_can_be_called_and_is_a_room(tmp_path: Path) -> N
 
     assert harness.report is report is sys.modules["harness.report"]
     written = harness.report(filled(tmp_path, rows_of_a_run()))
-    assert {tmp_path / "report.html", tmp_path / "tables" / "acceleration.md"} <= set(written)
+    assert {tmp_path / "report.html", tmp_path / "tables" / "acceleration.csv"} <= set(written)
     assert all(path.is_file() for path in written)
 
 
@@ -256,4 +245,4 @@ def test_the_notebooks_page_runs_as_a_script_from_top_to_bottom(tmp_path: Path) 
     assert "expected whole numbers of 1 or more" in ended.stdout
     assert (tmp_path / "results" / "local" / "notebook" / "report.html").is_file()
     (kept,) = (tmp_path / "results" / "local" / "notebook" / "runs").glob("*.json")
-    assert "--suite" in kept.read_text() and "page.py" not in kept.read_text()
+    assert "suite=timesteps" in kept.read_text() and "page.py" not in kept.read_text()
