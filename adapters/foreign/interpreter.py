@@ -32,8 +32,10 @@ def program() -> str:
         found = shutil.which(name)
         if found:
             return found
-    what = f"{PROGRAM} names {named}, which is" if named else "neither octave-cli nor matlab is"
-    raise Missing(f"octave does not load: {what} not on the PATH: {INSTALL}")
+    what = (
+        f"{named}, which {PROGRAM} names, is not" if named else "neither octave-cli nor matlab is"
+    )
+    raise Missing(f"octave does not load: {what} on the PATH: {INSTALL}")
 
 
 @dataclass(frozen=True)
