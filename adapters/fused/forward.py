@@ -83,7 +83,7 @@ def _pack_block(weight, packed, outputs, inputs, block, strides, size, kind):
 
 
 def _pack(kind: Any, size: int) -> Callable[[], int]:
-    """Weights (K, 3, 3, C), contiguous -> PACKED [set of outputs][block of inputs][tap][row]."""
+    """Weights (K, 3, 3, C), contiguous -> `packed` [set of outputs][block of inputs][tap][row]."""
 
     @callback
     def kernel(address):
@@ -182,7 +182,7 @@ def _walk_blocks(call, entries, sizes, tile, which, lists, kind):
 
 @inlined
 def _offset(call, sums, place, first, outputs, size, kind):
-    """Adds NeuNorm's part to a pixel's sums: OFFSET (tap, pixel, output) times AUXILIARY there."""
+    """Adds NeuNorm's part to a pixel's sums: `offset` (tap, pixel, output) times `x` there."""
     image, line, column = place
     height, width = call.height, call.width
     for tap in range(AREA):
@@ -228,7 +228,7 @@ def _finish(call, images, lines, tile, first, padded, size, kind):
 
 
 def _convolve(kind: Any, size: int) -> Callable[[], int]:
-    """COUNTS (N, H, W, C) and PACKED weights -> OUT (N, H, W, K), from the bias on."""
+    """`counts` (N, H, W, C) and `packed` weights -> `out` (N, H, W, K), from the bias on."""
 
     @callback
     def kernel(address):
@@ -321,9 +321,9 @@ def _offsets(events: Events, weight: Tensor, wide: int) -> Tensor | None:
 
 
 def _list_pixels(kind: Any, size: int) -> Callable[[], int]:
-    """COUNTS of the pixels FIRST to LAST -> PLACES, VALUES and STARTS (N, pixels, blocks, 2).
+    """Lists `counts` of the pixels `first` to `last`; `starts` is (N, pixels, blocks, 2).
 
-    A sample's lists have room for all its maps and one place more a list. HEIGHT: all pixels.
+    A sample's lists have room for all its maps and one place more a list. `height`: all pixels.
     """
 
     @callback
@@ -361,7 +361,7 @@ def _copy_block(call, pixel, first, block, inputs, target, size, row):
 
 
 def _multiply(kind: Any, size: int) -> Callable[[], int]:
-    """Adds the pixels FIRST to LAST, as they are listed, to OUT (N, outputs up to whole rows)."""
+    """Adds the listed pixels `first` to `last` to `out` (N, outputs up to whole rows)."""
 
     @callback
     def kernel(address):

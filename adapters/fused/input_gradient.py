@@ -54,7 +54,7 @@ AT_ONCE = 16  # maps whose lists and partial sums lie in the second cache, while
 
 
 def _pack(kind: Any, size: int) -> Callable[[], int]:
-    """Weights (K, 3, 3, C), contiguous -> PACKED [block of AT_ONCE maps][set][map][tap][output].
+    """Weights (K, 3, 3, C), contiguous -> `packed` [block of AT_ONCE maps][set][map][tap][output].
 
     Maps and outputs that are not there are 0.
     """
@@ -137,7 +137,7 @@ def _finish(inputs, partial, lists, room, targets, size, stored, kind):
 
 
 def _sum(kind: Any, size: int) -> Callable[[], int]:
-    """Gradients WEIGHT (N, H, W, K), COUNTS' marks, PACKED weights -> OUT (N, H, W, C)."""
+    """Gradients `weight` (N, H, W, K), `counts`' marks, `packed` weights -> `out` (N, H, W, C)."""
 
     @callback
     def kernel(address):

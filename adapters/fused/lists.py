@@ -302,6 +302,7 @@ def computed(numbers: Tensor) -> Tensor:
 
 
 def sizes_of(events: Events, outputs: int, stored: torch.dtype, rows: Rows) -> Numbers:
+    """What all kernels are told of a layer."""
     images, height, width, maps = events.counts.shape
     return {
         "images": images,

@@ -76,7 +76,7 @@ def _list_group(call, images, lines, room, places, values, lengths):
 
 
 def _list(kind: Any, size: int) -> Callable[[], int]:
-    """COUNTS of the groups FIRST to LAST -> PLACES, VALUES, STARTS (groups, C + 1) of lists."""
+    """Lists `counts` of the groups `first` to `last`; `starts` is (groups, C + 1)."""
 
     @callback
     def kernel(address):
@@ -172,10 +172,10 @@ def _offsets(call, images, lines, block, sums, kind, size):
 
 
 def _sum(kind: Any, size: int) -> Callable[[], int]:
-    """The listed groups and gradients WEIGHT (N, H, W, K) -> added to OUT, and to OFFSET.
+    """The listed groups and gradients `weight` (N, H, W, K) -> added to `out`, and to `offset`.
 
-    OUT is (shares, sets of outputs, C, 3, 3, outputs of a set), OFFSET (shares, sets, 3, 3, pixels,
-    outputs of a set): each share of the groups, and each set, is one thread's.
+    `out` is (shares, sets of outputs, C, 3, 3, outputs of a set), `offset` (shares, sets, 3, 3,
+    pixels, outputs of a set): each share of the groups, and each set, is one thread's.
     """
 
     @callback
@@ -290,7 +290,7 @@ def _list_samples(call, pixel, block, inputs, places, values, lengths):
 
 
 def _multiply(kind: Any, size: int) -> Callable[[], int]:
-    """COUNTS, PACKED gradients [set of outputs][N and a row of zeros] -> OUT (inputs, outputs)."""
+    """`counts`, `packed` gradients [set][N and a row of zeros] -> `out` (inputs, outputs)."""
 
     @callback
     def kernel(address):
