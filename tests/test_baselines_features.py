@@ -1,90 +1,197 @@
-"""A random forest on counts, and counts of a Gabor layer's spikes under a linear SVM."""
+"""Systems of fixed features and a classifier: HATS, Gabor-SNN, the random forest, and their SVM."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from math import cos, exp, pi
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from recordings import bars, events_of, recorded
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.svm import LinearSVC
+from tonic.functional import denoise_numpy, to_averaged_timesurface_numpy
 from torch import Tensor
 
-from harness.baselines import gabor, gabor_snn, random_forest, svm
-from harness.baselines.contract import Answers, Method, Recordings
-from harness.baselines.progress import silent, within
+from harness.baselines import gabor, hats, random_forest, svm
+from harness.baselines.contract import Effort, Labels, Recordings, silent
+from harness.baselines.hats import Parameters
 from harness.datasets.events import EVENT, Events
 from harness.spec import LIF, UsageError
 
-SENSOR = (34, 34)
-EVENTS = 300  # of a bar
+# HATS
+
+# Two cells of 4 x 4 pixels beside each other; an event counts for 100 us.
+SENSOR = (4, 8)
+SMALL = Parameters(cell=4, radius=1, reach_us=100, tau_us=50.0)
 
 
-def events_of(*rows: tuple[int, int, int, bool]) -> Events:
-    return np.array(list(rows), EVENT)  # x, y, t in microseconds, p
+def surfaces(*rows: tuple[int, int, int, bool]) -> NDArray[np.float64]:
+    """The sums of surfaces, [cell, polarity, y, x]: histograms times their divisors."""
+    events = events_of(*rows)
+    cell = events["x"] // 4
+    count = np.bincount(cell, minlength=2)
+    return hats.histograms(events, SENSOR, SMALL) * count[:, None, None, None]
 
 
-def recordings_of(*each: Events, sensor: tuple[int, int] = SENSOR) -> Recordings:
-    """Of classes 0, 1, 0, ..."""
-    starts = np.cumsum([0, *map(len, each)], dtype=np.int64)
-    labels = np.arange(len(each), dtype=np.int64) % 2
-    return Recordings(np.concatenate(each), starts, labels, sensor, 2)
+def test_an_event_that_is_alone_adds_nothing() -> None:
+    assert not surfaces((1, 1, 0, True)).any()
 
 
-def bars(number: int, seed: int = 0, sensor: tuple[int, int] = SENSOR) -> Recordings:
-    """Of class 0 a vertical bar that trembles about the middle, of class 1 a horizontal one."""
-    rng = np.random.default_rng(seed)
-    found = []
-    for n in range(number):
-        events = np.empty(EVENTS, EVENT)
-        along = rng.integers(0, min(sensor), EVENTS)
-        across = min(sensor) // 2 + rng.integers(-2, 3, EVENTS)
-        events["x"], events["y"] = (along, across) if n % 2 else (across, along)
-        events["t"] = np.cumsum(rng.integers(1, 400, EVENTS))  # 60 ms
-        events["t"] -= events["t"][0]
-        events["p"] = rng.random(EVENTS) < 0.5
-        found.append(events)
-    return recordings_of(*found, sensor=sensor)
-
-
-def answered(method: Method, recordings: Recordings) -> np.ndarray:
-    found = method.predict(recordings)
-    return found.labels if isinstance(found, Answers) else found
-
-
-@pytest.fixture(params=["random-forest", "gabor-snn"])
-def make(request: pytest.FixtureRequest) -> Callable[[], Method]:
-    found = {"random-forest": random_forest.build, "gabor-snn": gabor_snn.build}[request.param]
-    return lambda: found("quick", 1)
-
-
-def test_bars_are_told_apart_and_the_same_seed_gives_the_same_labels(
-    make: Callable[[], Method],
+@pytest.mark.parametrize(
+    ("rows", "where", "value"),
+    [
+        ([(1, 1, 0, True), (2, 1, 50, True)], (0, 1, 1, 0), exp(-1)),  # one to the left
+        ([(2, 1, 0, True), (1, 1, 25, True)], (0, 1, 1, 2), exp(-0.5)),  # to the right
+        ([(1, 0, 0, True), (1, 1, 50, True)], (0, 1, 0, 1), exp(-1)),  # above
+        ([(2, 2, 0, False), (1, 1, 50, False)], (0, 0, 2, 2), exp(-1)),  # below and right, OFF
+        ([(6, 3, 0, True), (6, 3, 50, True)], (1, 1, 1, 1), exp(-1)),  # where it is; 2nd cell
+        ([(1, 1, 0, True), (1, 1, 100, True)], (0, 1, 1, 1), exp(-2)),  # as old as may be
+    ],
+)
+def test_an_earlier_event_near_by_adds_its_decay_at_its_offset(
+    rows: list[tuple[int, int, int, bool]], where: tuple[int, int, int, int], value: float
 ) -> None:
-    train, held, test = bars(40), bars(10, seed=1), bars(20, seed=2)
-    told: list[float] = []
-    labels = []
-    for _ in range(2):
-        method = make()
-        assert method.structure and not method.chosen
-        method.fit(train, held, 3, lambda fraction, doing: told.append(fraction))
-        labels.append(answered(method, test))
-        assert method.structure and method.chosen
-    assert np.mean(labels[0] == test.labels) >= 0.9
-    assert labels[0].dtype == np.int64 and np.array_equal(*labels)
-    half = told[: len(told) // 2]
-    assert half == sorted(half) and half[0] == 0 and half[-1] <= 1 and len(half) >= 5
+    found = surfaces(*rows)
+    assert found[where] == pytest.approx(value)
+    assert np.count_nonzero(found) == 1
 
 
-def test_the_sensor_of_dvs_cifar10_is_reduced_to_42_x_42(make: Callable[[], Method]) -> None:
-    method = make()
-    method.fit(bars(20, sensor=(128, 128)), bars(6, 1, (128, 128)), 0, silent)
-    expected = {2 * 42 * 42, 2 * 4 * 42 * 42, 24 * 9 * 9}  # a window, four, or pooled spikes
-    assert any(str(number) in method.structure for number in expected)
-    test = bars(10, 2, (128, 128))
-    assert np.mean(answered(method, test) == test.labels) >= 0.8
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [(1, 1, 0, True), (1, 1, 101, True)],  # too old
+        [(1, 1, 7, True), (1, 1, 7, True)],  # of the same time: [t - dt, t) is half open
+        [(0, 1, 0, True), (2, 1, 50, True)],  # two pixels away
+        [(1, 0, 0, True), (1, 2, 50, True)],
+        [(1, 1, 0, True), (2, 1, 50, False)],  # of the other polarity
+        [(3, 1, 0, True), (4, 1, 50, True)],  # of the next cell
+    ],
+)
+def test_other_events_add_nothing(rows: list[tuple[int, int, int, bool]]) -> None:
+    assert not surfaces(*rows).any()
+
+
+def test_each_earlier_event_adds_to_each_later_one() -> None:
+    """Three at one pixel: 2 on 1, 3 on 2 and 3 on 1; what is too old for one is not for another."""
+    found = surfaces((1, 1, 0, True), (1, 1, 50, True), (1, 1, 100, True))
+    assert found[0, 1, 1, 1] == pytest.approx(2 * exp(-1) + exp(-2))
+    found = surfaces((1, 1, 0, True), (1, 1, 60, True), (1, 1, 120, True))
+    assert found[0, 1, 1, 1] == pytest.approx(2 * exp(-60 / 50))
+
+
+def test_a_histogram_is_divided_by_the_cells_events_of_both_polarities() -> None:
+    rows = [(1, 1, 0, True), (1, 1, 50, True), (1, 2, 60, False), (6, 1, 70, True)]
+    found = hats.histograms(events_of(*rows), SENSOR, SMALL)
+    assert found.shape == (2, 2, 3, 3)
+    assert found[0, 1, 1, 1] == pytest.approx(exp(-1) / 3)
+    assert np.isfinite(hats.histograms(events_of(*rows)[:0], SENSOR, SMALL)).all()
+
+
+# beside tonic
+
+
+def noise(number: int, sensor: tuple[int, int], seed: int) -> Events:
+    """Events anywhere, no two at one time."""
+    rng = np.random.default_rng(seed)
+    events = np.empty(number, EVENT)
+    events["x"] = rng.integers(0, sensor[1], number)
+    events["y"] = rng.integers(0, sensor[0], number)
+    events["p"] = rng.random(number) < 0.4
+    events["t"] = np.cumsum(rng.integers(1, 900, number))
+    events["t"] -= events["t"][0]
+    return events
+
+
+@pytest.mark.parametrize(
+    ("sensor", "parameters"),
+    [
+        ((34, 34), hats.NMNIST),
+        ((34, 34), Parameters(cell=6, radius=2, reach_us=40_000, tau_us=20_000.0)),
+        ((30, 45), hats.CIFAR10_DVS),  # cells cut by both edges
+        ((13, 7), Parameters(cell=7, radius=3, reach_us=5_000, tau_us=3_000.0)),
+    ],
+)
+def test_histograms_are_tonics_but_for_the_event_itself_and_the_divisor(
+    sensor: tuple[int, int], parameters: Parameters
+) -> None:
+    """tonic adds the event at the centre of its own surface and divides by the events of the cell
+    and the polarity, n(cell, polarity); the paper's surface holds earlier events alone and is
+    divided by the cell's events, n(cell). So ours x n(cell) = (tonic's - 1 at the centre) x
+    n(cell, polarity), where there is any event.
+    """
+    for seed in range(2):
+        events = noise(500, sensor, seed)
+        height, width = sensor
+        theirs = to_averaged_timesurface_numpy(
+            events,
+            (width, height, 2),
+            parameters.cell,
+            2 * parameters.radius + 1,
+            parameters.reach_us,
+            parameters.tau_us,
+            "exp",
+        )
+        rows, columns = parameters.cells(sensor)
+        cell = events["y"] // parameters.cell * columns + events["x"] // parameters.cell
+        count = np.zeros((rows * columns, 2))
+        np.add.at(count, (cell, events["p"].astype(np.int64)), 1)
+        expected = theirs.astype(np.float64)
+        expected[:, :, parameters.radius, parameters.radius] -= count > 0
+        expected *= count[:, :, None, None]
+        ours = hats.histograms(events, sensor, parameters)
+        assert ours.shape == expected.shape and ours.max() > 0
+        found = ours * count.sum(1)[:, None, None, None]
+        assert np.allclose(found, expected, rtol=1e-5, atol=1e-4)  # tonic sums in float32
+
+
+@pytest.mark.parametrize("window_us", [500, 10_000])
+def test_the_events_kept_are_those_of_tonics_denoise(window_us: int) -> None:
+    for seed in range(3):
+        events = noise(600, (12, 15), seed)
+        kept = hats.denoised(events, (12, 15), window_us)
+        assert np.array_equal(kept, denoise_numpy(events, window_us))
+        assert 0 < len(kept) < len(events)
+
+
+def test_an_event_needs_a_neighbour_that_has_just_fired() -> None:
+    rows = [
+        (2, 2, 2000, True),  # alone
+        (3, 2, 2999, True),  # beside it, in time: kept
+        (3, 3, 3998, False),  # below that, of the other polarity: kept
+        (3, 3, 4500, True),  # its own pixel is no neighbour, and (3, 2) is too long ago
+        (2, 2, 5000, True),  # diagonal
+        (0, 0, 6000, True),  # the corner
+    ]
+    kept = hats.denoised(events_of(*rows), (4, 8), 1000)
+    assert kept["t"].tolist() == [2999, 3998]
+    # as in tonic, at first all pixels count as having fired, but those outside are none
+    assert len(hats.denoised(events_of((0, 0, 999, True)), (4, 8), 1000)) == 1
+    assert len(hats.denoised(events_of((0, 0, 1000, True)), (4, 8), 1000)) == 0
+    assert len(hats.denoised(events_of((0, 0, 999, True)), (1, 1), 1000)) == 0
+
+
+def test_hats_leaves_out_events_outside_the_sensor() -> None:
+    rows = [(8, 0, 0, True), (0, 4, 0, True), (-1, 0, 0, True), (0, -1, 0, True), (7, 3, 0, True)]
+    kept = hats.denoised(events_of(*rows), (4, 8), 1000)
+    assert kept[["x", "y"]].tolist() == [(7, 3)]
+
+
+def test_features_are_of_what_denoising_leaves() -> None:
+    alone = events_of((9, 9, 20_000, True), (20, 20, 40_000, True))
+    found = hats.features(recorded(alone), hats.NMNIST, silent)
+    assert found.shape == (1, 2450) and found.dtype == np.float32 and not found.any()
+    pair = events_of((9, 9, 20_000, True), (9, 8, 20_500, True), (9, 9, 21_000, True))
+    assert hats.features(recorded(pair), hats.NMNIST, silent).any()
+
+
+def test_a_recording_that_denoising_empties_is_answered_too() -> None:
+    method = hats.HATS(None)
+    method.fit(bars(20, 0), bars(6, 1), 0, silent)
+    one = replace(recorded(events_of((9, 9, 20_000, True))), sensor=(20, 20))
+    assert len(method.predict(one)) == 1
 
 
 # the random forest
@@ -92,7 +199,7 @@ def test_the_sensor_of_dvs_cifar10_is_reduced_to_42_x_42(make: Callable[[], Meth
 
 def test_a_forest_sees_how_many_events_of_which_polarity_are_where_and_when() -> None:
     recording = events_of((1, 0, 0, True), (1, 0, 40, True), (2, 1, 50, False), (2, 1, 99, True))
-    found = random_forest.counts(recordings_of(recording, sensor=(2, 3)), 2, 50)
+    found = random_forest.counts(recorded(recording, sensor=(2, 3)), 2, 50)
     expected = np.zeros((1, 2, 2, 2, 3), np.float32)
     expected[0, 0, 1, 0, 1] = 2
     expected[0, 1, 0, 1, 2] = expected[0, 1, 1, 1, 2] = 1
@@ -124,7 +231,7 @@ def test_held_out_samples_choose_how_many_windows_a_forest_sees(window: int) -> 
             rows = zip(x.tolist(), sorted(rng.integers(0, 20, 39)), strict=False)
             first = events_of((0, 0, 0, True), *((i, 1, int(t) + late, True) for i, t in rows))
             found.append(np.concatenate([first, events_of((5, 1, 100, True))]))
-        return recordings_of(*found, sensor=(2, 6))
+        return recorded(*found, sensor=(2, 6))
 
     method = random_forest.RandomForest(20)
     method.fit(split(40), split(20), 0, silent)
@@ -178,7 +285,7 @@ def test_an_event_drives_each_place_by_the_filters_value_there() -> None:
     bank = gabor.bank(3, 5)
     frames = torch.zeros(1, 2, 8, 9, dtype=torch.float64)
     frames[0, 1, 4, 6] = 2.0  # two ON events at x = 6, y = 4
-    found = gabor_snn.currents(frames, filters_of(bank)).numpy()
+    found = gabor.currents(frames, filters_of(bank)).numpy()
     assert found.shape == (1, 6, 4, 5)
     assert not found[0, :3].any()  # the maps of OFF come first
     for k in range(3):
@@ -192,69 +299,60 @@ def test_an_event_drives_each_place_by_the_filters_value_there() -> None:
 def test_the_neurons_are_the_papers() -> None:
     """u = 1, 1.5: a spike; 1, 1.5: a spike; ...; and one that a half never lifts to 1.5."""
     steps = [torch.tensor([1.0, 0.5], dtype=torch.float64)] * 6
-    assert gabor_snn.spike_counts(steps, LIF(0.5, 1.5, 1.0)).tolist() == [3, 0]
+    assert gabor.spike_counts(steps, LIF(0.5, 1.5, 1.0)).tolist() == [3, 0]
 
 
 @pytest.mark.parametrize("rate", [0.02, 0.1])
 def test_the_threshold_is_the_one_at_which_neurons_fire_at_the_rate(rate: float) -> None:
     generator = torch.Generator().manual_seed(0)
     steps = [torch.randn(20, 40, 10, generator=generator) for _ in range(8)]
-    v_th = gabor_snn.threshold(steps, rate)
-    found = gabor_snn.spike_counts(steps, LIF(gabor_snn.K_TAU, v_th, 1.0)).mean().item() / 8
+    v_th = gabor.threshold(steps, rate)
+    found = gabor.spike_counts(steps, LIF(gabor.K_TAU, v_th, 1.0)).mean().item() / 8
     assert found == pytest.approx(rate, abs=1e-3)
 
 
 def test_the_trained_layer_fires_near_its_rate_and_its_spikes_are_counted() -> None:
-    train = bars(30)
-    method = gabor_snn.build("default", 1)
-    method.fit(train, bars(6, seed=1), 0, silent)
+    train = bars(30, 0)
+    method = gabor.GaborSNN.build("default", 1)
+    method.fit(train, bars(6, 1), 0, silent)
     answers = method.predict(train)
     assert answers.spikes is not None
-    neurons, steps = 24 * 28 * 28, -(-train.longest_us // 5000)
-    assert answers.spikes / (neurons * steps) == pytest.approx(gabor_snn.RATE, rel=0.25)
-    alone = method.predict(train.part(np.array([4])))
+    neurons, steps = 24 * 14 * 14, -(-train.longest_us // 5000)
+    assert answers.spikes / (neurons * steps) == pytest.approx(gabor.RATE, rel=0.25)
     both = method.predict(train.part(np.array([4, 4])))
-    assert alone.spikes == both.spikes
+    assert method.predict(train.part(np.array([4]))).spikes == both.spikes
 
 
 def test_at_most_so_many_frames_are_seen() -> None:
-    method = gabor_snn.GaborSNN(gabor_snn.Size(3, True))
-    train = bars(20)
-    method.fit(train, bars(4, seed=1), 0, silent)
-    early = train.first(15_000)
-    assert method.predict(train).spikes == method.predict(early).spikes
-    assert method.predict(train).spikes != method.predict(train.first(14_000)).spikes
+    method, train = gabor.GaborSNN(gabor.Size(3, True)), bars(20, 0)
+    method.fit(train, bars(4, 1), 0, silent)
+    assert method.predict(train).spikes == method.predict(train.first(15_000)).spikes
+    assert method.predict(train).spikes != method.predict(train.first(12_000)).spikes
 
 
-def test_the_paper_sized_layer_sees_the_whole_sensor() -> None:
-    method = gabor_snn.build("paper", 1)
-    method.fit(bars(12, sensor=(128, 128)).first(10_000), bars(4, 1, (128, 128)), 0, silent)
-    assert f"-{24 * 30 * 30}-2" in method.structure
-
-
-def test_a_sensor_too_small_for_filters_and_pools_is_refused() -> None:
-    method = gabor_snn.build("quick", 1)
-    with pytest.raises(UsageError, match="need 10x10 pixels, and the sensor has 12x9: use"):
-        method.fit(bars(4, sensor=(9, 12)), bars(4, sensor=(9, 12)), 0, silent)
-    method.fit(bars(4, sensor=(10, 12)), bars(4, sensor=(10, 12)), 0, silent)
+@pytest.mark.parametrize(("effort", "side"), [("quick", 9), ("paper", 30)])
+def test_the_paper_sized_layer_sees_the_whole_sensor(effort: Effort, side: int) -> None:
+    method = gabor.GaborSNN.build(effort, 1)
+    method.fit(bars(8, 0, 128).first(10_000), bars(4, 1, 128), 0, silent)
+    assert f"-{24 * side * side}-2" in method.structure
 
 
 def test_events_that_no_filter_sees_are_refused() -> None:
     edge = events_of((127, 0, 0, True), (127, 9, 8000, False))  # 42 x 3 leaves that column out
-    recordings = recordings_of(edge, edge, sensor=(128, 128))
+    recordings = recorded(edge, edge, sensor=(128, 128))
     with pytest.raises(UsageError, match="no event lies where Gabor filters can see it: use more"):
-        gabor_snn.build("quick", 1).fit(recordings, recordings, 0, silent)
+        gabor.GaborSNN.build("quick", 1).fit(recordings, recordings, 0, silent)
 
 
 # the linear SVM
 
 
-def labelled(number: int, features: int, classes: int, seed: int) -> svm.Labelled:
+def labelled(number: int, features: int, classes: int, seed: int) -> tuple[svm.Features, Labels]:
     rng = np.random.default_rng(seed)
     labels = np.arange(number, dtype=np.int64) % classes
     centres = np.random.default_rng(99).random((classes, features))
     noise = rng.random((number, features))
-    return svm.Labelled((centres[labels] + noise).astype(np.float32), labels)
+    return (centres[labels] + noise).astype(np.float32), labels
 
 
 @pytest.mark.parametrize("c", [2.0, 1000.0])
@@ -262,22 +360,22 @@ def labelled(number: int, features: int, classes: int, seed: int) -> svm.Labelle
 def test_within_the_span_of_few_samples_the_svm_is_the_same(classes: int, c: float) -> None:
     train, held = labelled(18, 60, classes, 0), labelled(9, 60, classes, 1)
     found = svm.fitted(train, held, silent, (c,))
-    norms = np.linalg.norm(train.features, axis=1, keepdims=True)
+    norms = np.linalg.norm(train[0], axis=1, keepdims=True)
     whole = LinearSVC(C=c, fit_intercept=False, dual="auto", tol=1e-8, max_iter=1_000_000)
-    whole.fit(train.features / norms, train.labels)
+    whole.fit(train[0] / norms, train[1])
     expected = whole.coef_ if classes > 2 else np.concatenate([-whole.coef_, whole.coef_])
     assert np.abs(found.weight - expected).max() < 2e-3 * np.abs(expected).max()
-    assert np.array_equal(found.predict(held.features), whole.predict(held.features))
+    assert np.array_equal(found.predict(held[0]), whole.predict(held[0]))
 
 
 def test_the_size_of_a_sample_does_not_matter_to_the_svm() -> None:
     train, held = labelled(30, 8, 3, 0), labelled(30, 8, 3, 1)
     sizes = np.random.default_rng(2).uniform(0.5, 9, (30, 1)).astype(np.float32)
     found = svm.fitted(train, held, silent, (1.0,))
-    scaled = svm.fitted(svm.Labelled(sizes * train.features, train.labels), held, silent, (1.0,))
+    scaled = svm.fitted((sizes * train[0], train[1]), held, silent, (1.0,))
     assert np.allclose(found.weight, scaled.weight, rtol=1e-3, atol=1e-3)
-    expected = found.predict(held.features)
-    assert np.array_equal(found.predict(sizes * held.features), expected)
+    expected = found.predict(held[0])
+    assert np.array_equal(found.predict(sizes * held[0]), expected)
     assert found.predict(np.zeros((1, 8), np.float32)).shape == (1,)  # nor that it has none
 
 
@@ -286,8 +384,7 @@ def test_held_out_samples_choose_c_and_of_equals_the_first() -> None:
     grid = (1e-6, 1.0, 100.0)
     found = svm.fitted(train, held, silent, grid)
     accuracies = [
-        np.mean(svm.fitted(train, held, silent, (c,)).predict(held.features) == held.labels)
-        for c in grid
+        np.mean(svm.fitted(train, held, silent, (c,)).predict(held[0]) == held[1]) for c in grid
     ]
     assert found.c == grid[int(np.argmax(accuracies))]
     assert svm.fitted(train, train, silent, (50.0, 50.0 + 1e-9)).c == 50.0
@@ -297,9 +394,3 @@ def test_one_class_alone_is_refused() -> None:
     one = labelled(6, 4, 1, 0)
     with pytest.raises(UsageError, match="needs two classes: use more with --samples"):
         svm.fitted(one, one, silent)
-
-
-def test_a_part_of_the_work_is_told_as_a_share_of_the_whole() -> None:
-    told: list[tuple[float, str]] = []
-    within(lambda fraction, doing: told.append((fraction, doing)), 0.5, 0.75)(0.5, "here")
-    assert told == [(0.625, "here")]

@@ -1,4 +1,4 @@
-"""HFirst, another system of Table 4: its layers by hand, and what it learns."""
+"""HFirst: its filters and its layers neuron by neuron, by hand, and what bars do in it."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from recordings import bar, bars, recorded
 
-from harness import baselines
 from harness.baselines import gabor
-from harness.baselines.contract import Effort, Recordings
+from harness.baselines.contract import silent
+from harness.baselines.events import NEVER, Rows
 from harness.baselines.hfirst import (
-    EVENTS,
     PUBLISHED,
     HFirst,
-    build,
+    Neuron,
+    Parameters,
+    Potentials,
     decided,
+    denoised,
     in_milliseconds,
+    pooled,
+    s1,
     s1_filters,
+    s2,
     s2_weights,
 )
-from harness.baselines.hfirst_layers import NEVER, Neuron, Potentials, denoised, pooled, s1, s2
-from harness.baselines.rows import Rows
 from harness.datasets.events import EVENT, Events
-from harness.spec import UsageError
 
-SENSOR = (16, 16)
 HIGH: Neuron = (1000.0, 25.0, 5)  # a threshold that no test reaches
 
 
@@ -40,10 +42,6 @@ def weights(*each: float) -> Potentials:
 
 def blank(height: int, width: int, orientations: int) -> Potentials:
     return np.zeros((2, height, width, orientations), np.float32)
-
-
-def silent(fraction: float, text: str) -> None:
-    assert 0 <= fraction <= 1 and text
 
 
 # the filter against noise
@@ -237,97 +235,35 @@ def test_most_spikes_decide(classes: tuple[int, ...], peak: tuple[int, ...], exp
 # the whole
 
 
-def bar(label: int, rng: np.random.Generator) -> Events:
-    """A vertical bar that moves to the right, or a level one that moves down: 8 steps of 3 ms."""
-    step, along = (each.ravel() for each in np.meshgrid(np.arange(8), np.arange(16)))
-    across = rng.integers(3, 6) + step
-    each = np.zeros(len(step), EVENT)
-    each["x"], each["y"] = (across, along) if label == 0 else (along, across)
-    each["t"], each["p"] = 3000 * step + rng.integers(0, 400, len(step)), True
-    each = each[np.argsort(each["t"], kind="stable")]
-    each["t"] -= each["t"][0]
-    return each
-
-
-def recorded(*found: Events, sensor: tuple[int, int] = SENSOR) -> Recordings:
-    starts = np.cumsum([0, *map(len, found)], dtype=np.int64)
-    labels = np.arange(len(found)) % 2
-    return Recordings(np.concatenate(found), starts, labels, sensor, 2)
-
-
-def bars(count: int, seed: int) -> Recordings:
-    rng = np.random.default_rng(seed)
-    return recorded(*(bar(n % 2, rng) for n in range(count)))
-
-
-def fitted(method: HFirst, train: Recordings, seed: int = 0) -> HFirst:
-    method.fit(train, train, seed, silent)
+def fitted(events: int | None, parameters: Parameters = PUBLISHED) -> HFirst:
+    method = HFirst(events)
+    method.parameters = parameters
+    method.fit(bars(8, 0, 16), bars(8, 0, 16), 0, silent)
     return method
 
 
-def test_it_is_a_system_of_table_4_that_says_it_is_no_forest() -> None:
-    system = baselines.load("hfirst")
-    assert system.datasets == ("dvs-cifar10", "nmnist") and not system.random
-    assert "Orchard" in system.about and system.packages == ("numba",)
+def spikes_of(method: HFirst, *found: Events) -> float:
+    spikes = method.predict(recorded(*found, sensor=(16, 16))).spikes
+    assert spikes is not None
+    return spikes
 
 
-@pytest.mark.parametrize("effort", EVENTS)
-def test_bars_are_told_apart_by_their_spikes(effort: Effort) -> None:
-    method = fitted(build(effort, 0), bars(12, 0))
-    test = bars(20, 1)
-    answers = method.predict(test)
-    assert (answers.labels == test.labels).mean() > 0.9
-    assert answers.spikes is not None and answers.spikes > 20
-    assert answers.labels.dtype == np.int64 and method.chosen == ""
-    assert method.structure == "2x12 Gabors of 7x7, C1 4x4, one S2 neuron a class, C2 8x8"
-
-
-def test_bars_make_c2_spikes() -> None:
-    mute = replace(PUBLISHED, s2=(1e9, 10.0, 5))
-    heard, unheard = (
-        fitted(HFirst(None, each), bars(12, 0)).predict(bars(20, 1)).spikes
-        for each in (PUBLISHED, mute)
-    )
-    assert heard is not None and unheard is not None
-    assert heard - unheard >= 2  # S2's and C2's
-
-
-def test_nothing_of_it_is_random() -> None:
-    answers = [fitted(build("quick", 0), bars(6, 0), seed).predict(bars(9, 3)) for seed in (0, 1)]
-    assert (answers[0].labels == answers[1].labels).all()
-    assert answers[0].spikes == answers[1].spikes
-
-
-def test_spikes_are_a_recordings_mean() -> None:
-    method = fitted(build("quick", 0), bars(6, 0))
-    test = bars(3, 1)
-    single = [method.predict(test.part(np.array([n]))).spikes for n in range(3)]
-    assert method.predict(test).spikes == pytest.approx(np.mean([each or 0 for each in single]))
+def test_bars_make_c2_spikes_and_a_mean_of_all_spikes_is_said() -> None:
+    events = [bar(n % 2, np.random.default_rng(n), 16) for n in range(4)]
+    heard = [spikes_of(fitted(None), each) for each in events]
+    unheard = spikes_of(fitted(None, replace(PUBLISHED, s2=(1e9, 10.0, 5))), *events)
+    assert np.mean(heard) - unheard >= 2  # S2's and C2's
+    assert spikes_of(fitted(None), *events) == pytest.approx(np.mean(heard))
 
 
 def test_what_comes_after_the_first_events_does_not_count() -> None:
-    long = bar(0, np.random.default_rng(4))
-    cut, whole = (fitted(HFirst(events), bars(6, 0)) for events in (70, None))
-    spikes = [
-        [method.predict(recorded(each)).spikes for each in (long, long[:70])]
-        for method in (cut, whole)
-    ]
-    assert spikes[0][0] == spikes[0][1] and spikes[1][0] != spikes[1][1]
+    long = bar(0, np.random.default_rng(4), 16)
+    cut, whole = fitted(70), fitted(None)
+    assert spikes_of(cut, long) == spikes_of(cut, long[:70])
+    assert spikes_of(whole, long) != spikes_of(whole, long[:70])
 
 
 def test_events_outside_the_sensor_are_left_out() -> None:
-    method = fitted(build("quick", 0), bars(6, 0))
-    events = bar(0, np.random.default_rng(4))
+    events = bar(0, np.random.default_rng(4), 16)
     more = np.concatenate([np.array([(99, 0, 0, True), (-1, 5, 0, True)], EVENT), events])
-    assert method.predict(recorded(more)).spikes == method.predict(recorded(events)).spikes
-
-
-def test_a_sensor_smaller_than_a_filter_is_refused() -> None:
-    train = recorded(*[np.zeros(5, EVENT)] * 4, sensor=(6, 9))
-    with pytest.raises(UsageError, match="filters of 7x7 pixels, and the sensor has 9x6: use"):
-        fitted(build("quick", 0), train)
-
-
-def test_few_events_are_no_harm() -> None:
-    few = recorded(*(np.zeros(n, EVENT) for n in (1, 2, 3, 0)))
-    assert fitted(build("quick", 0), few).predict(few).labels.tolist() == [0, 0, 0, 0]
+    assert spikes_of(fitted(None), more) == spikes_of(fitted(None), events)

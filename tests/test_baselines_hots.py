@@ -1,4 +1,4 @@
-"""HOTS, another system of Table 4: surfaces, prototypes and layers by hand, and what it learns."""
+"""HOTS: surfaces, prototypes and layers by hand, and what decides its prototypes."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from math import exp, sqrt
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from recordings import bar, bars, events_of, recorded
 
-from harness import baselines
-from harness.baselines.contract import Effort, Recordings
-from harness.baselines.hots import HOTS, SIZES, Layer, Size, build, neighbours, voted
-from harness.baselines.hots_layers import (
-    NEVER,
+from harness.baselines.contract import Recordings, silent
+from harness.baselines.events import NEVER, Rows, rows_of
+from harness.baselines.hots import (
+    HOTS,
     Memory,
     Reach,
+    Size,
     Values,
     clustered,
     example,
     nearest,
+    neighbours,
     normalised,
     passed_on,
     surface,
+    voted,
 )
-from harness.baselines.rows import Rows, rows_of
-from harness.datasets.events import EVENT, Events
-from harness.spec import UsageError
 
 NEAR: Reach = (1, 10.0, 1)  # R = 1, tau = 10 us, every event
 
@@ -52,10 +52,6 @@ def surface_of(events: Rows, polarities: int = 1, reach: Reach = NEAR) -> dict[i
     entries, values = np.zeros(size, np.int64), np.zeros(size)
     found = surface(events[-1], memory, reach, entries, values)
     return dict(zip(entries[:found].tolist(), values[:found].tolist(), strict=True))
-
-
-def silent(fraction: float, text: str) -> None:
-    assert 0 <= fraction <= 1 and text
 
 
 # time surfaces
@@ -216,124 +212,48 @@ def test_the_most_frequent_class_wins_and_of_equals_the_first() -> None:
 # the whole
 
 
-def stripes(label: int, rng: np.random.Generator) -> Events:
-    """Vertical stripes that move to the right, or level ones that move down, and noise."""
-    step, line, along = (each.ravel() for each in np.mgrid[:10, :3, :12])
-    across = (4 * line + step + rng.integers(0, 4)) % 12
-    each = np.zeros(len(step), EVENT)
-    each["x"], each["y"] = (across, along) if label == 0 else (along, across)
-    each["t"] = 5000 * step + rng.integers(0, 4000, len(step))
-    each["p"] = rng.random(len(step)) < 0.5
-    noise = rng.random(len(each)) < 0.2
-    each["x"][noise] = rng.integers(0, 12, noise.sum())
-    each = each[np.argsort(each["t"], kind="stable")]
-    each["t"] -= each["t"][0]
-    return each
-
-
-def recorded(*found: Events, sensor: tuple[int, int] = (12, 12)) -> Recordings:
-    starts = np.cumsum([0, *map(len, found)], dtype=np.int64)
-    return Recordings(np.concatenate(found), starts, np.arange(len(found)) % 2, sensor, 2)
-
-
-def moving(count: int, seed: int) -> Recordings:
-    rng = np.random.default_rng(seed)
-    return recorded(*(stripes(n % 2, rng) for n in range(count)))
-
-
-def fitted(method: HOTS, train: Recordings, seed: int = 0) -> HOTS:
-    method.fit(train, moving(10, 5), seed, silent)
-    return method
-
-
-def prototypes_of(method: HOTS) -> list[NDArray[np.float64]]:
-    assert method._fitted is not None
-    return [stage.prototypes for stage in method._fitted.stages]
-
-
-def test_it_is_a_system_of_table_4() -> None:
-    system = baselines.load("hots")
-    assert system.datasets == ("dvs-cifar10", "nmnist") and system.random
-    assert "Lagorce" in system.about and system.packages == ("numba",)
-
-
-@pytest.mark.parametrize("effort", SIZES)
-def test_stripes_are_told_apart(effort: Effort) -> None:
-    method = fitted(build(effort, 0), moving(40, 0))
-    test = moving(40, 1)
-    labels = method.predict(test)
-    assert labels.dtype == np.int64 and (labels == test.labels).mean() > 0.8
-    assert method.structure == ("16-32 prototypes (R = 2, 4; tau = 20, 160 ms), nearest neighbours")
-    assert method.chosen in {f"k = {k}" for k in (1, 3, 6, 12, 24)}
-
-
-def test_the_seed_decides_all_that_is_random() -> None:
-    train, test = moving(20, 0), moving(20, 1)
-    once, twice, other = (fitted(build("quick", 0), train, seed) for seed in (3, 3, 4))
-    assert (once.predict(test) == twice.predict(test)).all()
-    for ours, theirs, others in zip(*map(prototypes_of, (once, twice, other)), strict=True):
-        assert (ours == theirs).all() and (ours != others).any()
+def prototypes(size: Size, train: Recordings, seed: int = 0) -> list[NDArray[np.float64]]:
+    method = HOTS(size)
+    method.fit(train, bars(4, 5, 12), seed, silent)
+    return [stage.prototypes for stage in method.stages]
 
 
 def test_a_long_recording_is_thinned_in_the_last_layer_and_a_short_one_is_not() -> None:
-    train = moving(10, 0)
+    train = bars(10, 0, 12)
     longest = int(np.diff(train.starts).max())
     whole, just, half = (
-        prototypes_of(fitted(HOTS(Size(5, None, events)), train))
-        for events in (None, longest, longest // 2)
+        prototypes(Size(5, None, events), train) for events in (None, longest, longest // 2)
     )
     assert (whole[0] == just[0]).all() and (whole[0] == half[0]).all()
     assert (whole[1] == just[1]).all() and (whole[1] != half[1]).any()
 
 
 def test_what_comes_after_the_first_events_does_not_count() -> None:
-    train = moving(6, 0)
-    cut = recorded(*(train[n][:200] for n in range(6)))
-    found = [
-        prototypes_of(fitted(HOTS(Size(5, seen, None)), given))
-        for seen, given in ((200, train), (200, cut), (None, train))
-    ]
-    assert all((ours == theirs).all() for ours, theirs in zip(*found[:2], strict=True))
-    assert all((ours != theirs).any() for ours, theirs in zip(*found[1:], strict=True))
+    train = bars(6, 0, 12)
+    cut = recorded(*(train[n][:60] for n in range(6)), sensor=(12, 12))
+    whole, first, same = (
+        prototypes(Size(5, seen, None), given)
+        for seen, given in ((None, train), (60, train), (60, cut))
+    )
+    assert (first[0] == same[0]).all() and (first[1] == same[1]).all()
+    assert (first[0] != whole[0]).any()
 
 
 def test_prototypes_come_from_as_many_recordings_as_it_says() -> None:
-    train = moving(12, 0)
-    rng = np.random.default_rng(7)
+    train, rng = bars(12, 0, 12), np.random.default_rng(7)
     used = rng.permutation(12)[:4]
-    other = [train[n] if n in used else stripes(0, rng) for n in range(12)]
-    first, second = (
-        fitted(HOTS(Size(4, None, None)), each, 7) for each in (train, recorded(*other))
-    )
-    for ours, theirs in zip(prototypes_of(first), prototypes_of(second), strict=True):
-        assert (ours == theirs).all()
+    other = [train[n] if n in used else bar(0, rng, 12) for n in range(12)]
+    given = train, recorded(*other, sensor=(12, 12))
+    first, second = (prototypes(Size(4, None, None), each, 7) for each in given)
+    assert (first[0] == second[0]).all() and (first[1] == second[1]).all()
 
 
 def test_k_is_chosen_on_held_out_samples_among_those_that_there_are() -> None:
-    method = fitted(build("quick", 0), moving(4, 0))
+    method = HOTS(Size(4, None, None))
+    method.fit(bars(4, 0, 12), bars(4, 1, 12), 0, silent)
     assert method.chosen in ("k = 1", "k = 3")
 
 
-def test_it_tells_how_far_it_is_and_never_goes_back() -> None:
-    told: list[float] = []
-    train = moving(12, 0)
-    build("quick", 0).fit(train, train, 0, lambda fraction, text: told.append(fraction))
-    assert told == sorted(told) and told[0] == 0 and told[-1] <= 1
-
-
-def test_a_sensor_smaller_than_a_surface_is_refused() -> None:
-    with pytest.raises(UsageError, match="surfaces of 9x9 pixels, and the sensor has 9x8: use"):
-        fitted(build("quick", 0), recorded(*[np.zeros(5, EVENT)] * 4, sensor=(8, 9)))
-
-
-def test_few_events_are_no_harm() -> None:
-    few = recorded(*(np.zeros(n, EVENT) for n in (1, 2, 3, 0)))
-    labels = fitted(HOTS(Size(4, None, None), (Layer(2, 1, 1000.0),)), few).predict(few)
-    assert labels.shape == (4,)
-
-
 def test_events_outside_the_sensor_are_left_out() -> None:
-    events = np.array(
-        [(0, 0, 0, 1), (-1, 0, 1, 1), (4, 2, 2, 0), (3, 2, 3, 0), (3, 3, 4, 0)], EVENT
-    )
+    events = events_of((0, 0, 0, True), (-1, 0, 1, True), (4, 2, 2, False), (3, 2, 3, False))
     assert rows_of(events, (3, 4)).tolist() == [[0, 0, 0, 1], [3, 2, 3, 0]]

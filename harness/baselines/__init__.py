@@ -1,35 +1,75 @@
-"""The other systems of Tables 3 to 6, one file each: here by file name, elsewhere by entry point.
+"""The other systems of Tables 3 to 6: ours, one file each, and those of other packages.
 
-A package declares one of its own in the group `harness.baselines`. `contract` says what a file
-offers. None is imported before it is asked for, and none of them by this module.
+A package declares one of its own as an entry point of the group `harness.baselines`; `contract`
+says what it offers. None is imported before it is asked for.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
-from importlib import metadata
-from types import ModuleType
-from typing import Any
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any, Literal
 
-from harness.baselines.system import System
-from harness.spec import UsageError, paper
+from harness.spec import Effort, UsageError, Window, paper
 from harness.system import installed
 
+if TYPE_CHECKING:  # torch's import takes seconds
+    from harness.baselines.contract import Method
+
 ENTRY_POINTS = "harness.baselines"
-# in the order of the paper's tables
-OURS = (
-    *("lstm", "phased-lstm", "lee", "stbp", "hm2-bp", "cnn-frames", "cnn-events"),
-    *("random-forest", "hfirst", "hots", "hats", "gabor-snn"),
-    *("panda", "cao", "rueckauer", "sengupta", "soft-lif-ann", "soft-lif"),
-)
-_WORDS = ("TITLE", "PAPER", "DATASETS", "INPUT", "WINDOWS", "FIDELITY", "DEVIATIONS", "RANDOM")
+# By name, the file and the class, in the order of the paper's tables.
+_PLACES = {
+    "lstm": "lstm:LSTM",
+    "phased-lstm": "phased_lstm:PhasedLSTM",
+    "lee": "lee:Lee",
+    "stbp": "stbp:STBP",
+    "hm2-bp": "hm2_bp:HM2BP",
+    "cnn-frames": "cnn_frames:FrameCNN",
+    "cnn-events": "cnn_events:EventCNN",
+    "random-forest": "random_forest:RandomForest",
+    "hfirst": "hfirst:HFirst",
+    "hots": "hots:HOTS",
+    "hats": "hats:HATS",
+    "gabor-snn": "gabor:GaborSNN",
+    "panda": "panda:Panda",
+    "cao": "cao:Cao",
+    "rueckauer": "rueckauer:Rueckauer",
+    "sengupta": "sengupta:Sengupta",
+    "soft-lif-ann": "soft_lif:SoftLIF",
+    "soft-lif": "soft_lif:SpikingSoftLIF",
+}
+OURS = tuple(_PLACES)
+
+
+class Missing(UsageError):
+    """A system's file does not load here; the message says what to install."""
+
+
+@dataclass(frozen=True)
+class System:
+    """What is known of a system without running it: `contract` says what each name means."""
+
+    name: str
+    build: Callable[[Effort, int], Method] = field(compare=False)
+    title: str
+    paper: str
+    datasets: tuple[str, ...]
+    input: Literal["events", "frames", "images"]
+    windows: tuple[Window, ...]
+    fidelity: Literal["published code's parameters", "published equations", "after the description"]
+    deviations: tuple[str, ...]
+    random: bool
+    epochs: Mapping[Effort, int] = field(default_factory=dict)
+    steps: tuple[int, ...] = ()
+    revision: int = 0
+    packages: tuple[str, ...] = ()
 
 
 @cache
-def _declared() -> Mapping[str, metadata.EntryPoint]:
-    return {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)}
+def _declared() -> Mapping[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
 
 
 def names() -> tuple[str, ...]:
@@ -43,48 +83,39 @@ def check_name(name: str) -> None:
         raise UsageError(f"unknown baseline {name!r}, choose from {', '.join(names())}")
 
 
-class Missing(UsageError):
-    """A system's file does not load here; the message says what to install."""
-
-
 @cache
 def load(name: str) -> System:
-    """What that system's file says of it. Raises UsageError where it is unknown or says too
-    little, Missing where it does not load.
+    """What is known of that system. Raises UsageError where it is unknown or says too little,
+    Missing where it does not load.
     """
     check_name(name)
-    module = _imported(name)
-    lacking = [word for word in (*_WORDS, "build") if word not in vars(module)]
-    if lacking:
-        raise UsageError(f"the baseline {name} has no {', '.join(lacking)}: see its contract")
-    found: dict[str, Any] = {word.lower(): vars(module)[word] for word in _WORDS}
-    system = System(
-        name=name,
-        about=(module.__doc__ or "").partition("\n")[0],
-        epochs=vars(module).get("EPOCHS", {}),
-        steps=vars(module).get("STEPS", ()),
-        revision=vars(module).get("REVISION", 0),
-        packages=vars(module).get("PACKAGES", ()),
-        build=vars(module)["build"],
-        **found,
-    )
+    found = _loaded(name)
+    named = {each: each.name.upper() for each in fields(System)[2:]}
+    words = {
+        each.name: getattr(found, word) for each, word in named.items() if hasattr(found, word)
+    }
+    lacking = [
+        word
+        for each, word in named.items()
+        if each.name not in words and each.default is each.default_factory is MISSING
+    ]
+    if lacking or not hasattr(found, "build"):
+        raise UsageError(f"the baseline {name} has no {', '.join(lacking) or 'build'}")
+    system = System(name, found.build, **words)
     for dataset in system.datasets:
         paper.settings(dataset)  # raises UsageError for another
     if not isinstance(system.steps, tuple):  # a name that many would give to something else
-        raise UsageError(
-            f"STEPS of the baseline {name} are {system.steps}, expected numbers (1, 2)"
-        )
+        raise UsageError(f"STEPS of the baseline {name} are {system.steps}, expected (1, 2)")
     return system
 
 
-def _imported(name: str) -> ModuleType:
-    point = _declared().get(name)
+def _loaded(name: str) -> Any:
+    ours = EntryPoint(name, f"{__name__}.{_PLACES.get(name)}", ENTRY_POINTS)
+    point = _declared().get(name, ours)
     try:
-        if point is not None:
-            return point.load()
-        return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+        return point.load()
     except ImportError as error:
-        hint = "pip install 'snn-harness[baselines]'" if point is None else "see its package"
+        hint = "pip install 'snn-harness[baselines]'" if point is ours else "see its package"
         raise Missing(f"the baseline {name} does not load ({error}): {hint}") from error
 
 

@@ -1,6 +1,6 @@
-"""What the file of another system offers, and what it is given.
+"""What another system offers, and what it is given.
 
-A file is a module with these names:
+A system is a class, or a module, with these names:
 
     TITLE        the system, as a table names it: "HATS"
     PAPER        who published it: "Sironi et al. 2018"
@@ -8,7 +8,8 @@ A file is a module with these names:
     INPUT        what it takes: "events", "frames" or "images"
     WINDOWS      of events and frames, how much of a recording it is given: "whole", "first"
                  (T bins, as the paper's networks have), the published one first; () of images
-    FIDELITY     whose parameters these are, see `system.Fidelity`
+    FIDELITY     whose parameters these are: "published code's parameters", "published equations",
+                 or "after the description", where a figure or a sentence had to do
     DEVIATIONS   what is not as published, in words; () where nothing is known to differ
     RANDOM       whether the seed decides anything
     EPOCHS       of each effort, where it trains by epochs; absent where it does not
@@ -16,14 +17,16 @@ A file is a module with these names:
     REVISION     raised by hand when what it computes changes; absent: 0
     PACKAGES     distributions that compute beside torch and numpy; absent: none
 
-and `build(effort, epochs) -> Method`. Numpy arrays go in and out; no clock, no file, no data set.
+and `build(effort, epochs)`, which gives a `Method`. Numpy arrays go in and out; no clock, no file,
+no data set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,17 +34,7 @@ from numpy.typing import NDArray
 from harness.datasets.events import Recordings
 from harness.spec import Effort, Say, Window
 
-__all__ = [
-    "Answers",
-    "Effort",
-    "Images",
-    "Method",
-    "Recordings",
-    "Samples",
-    "Say",
-    "Window",
-    "joined",
-]
+__all__ = ["Answers", "Effort", "Images", "Method", "Recordings", "Samples", "Say", "Window"]
 
 Labels = NDArray[np.int64]  # (N,)
 
@@ -90,26 +83,56 @@ def joined(parts: Sequence[Answers]) -> Answers:
     )
 
 
-class Method(Protocol):
-    """A system with its parameters: as scikit-learn's estimators, fitted once, then asked."""
+S = TypeVar("S", bound=Samples)
+P = TypeVar("P")  # its parameters
 
-    @property
-    def structure(self) -> str:
-        """What it is made of, in words or in a network's notation: "2312-800-10"."""
-        ...
 
-    @property
-    def chosen(self) -> str:
-        """What the held-out samples decided, once it is fitted: "C = 0.1"; "" where nothing."""
-        ...
+class Method(ABC, Generic[S, P]):
+    """A system with its parameters: as scikit-learn's estimators, fitted once, then asked.
 
-    def fit(self, train: Samples, validation: Samples, seed: int, tell: Say) -> None:
+    What ours have in common. One of another package need not inherit from it.
+    """
+
+    WINDOWS: ClassVar[tuple[Window, ...]] = ("whole", "first")
+    SIZES: ClassVar[Mapping[Effort, Any]]  # the parameters of each effort
+
+    structure = (
+        ""  # what it is made of, once it is fitted, in words or in a notation: "2312-800-10"
+    )
+    chosen = ""  # what the held-out samples decided, once it is fitted: "C = 0.1"
+
+    def __init__(self, sizes: P, epochs: int = 1) -> None:
+        self.sizes, self.epochs = sizes, epochs
+
+    @classmethod
+    def build(cls, effort: Effort, epochs: int) -> Self:
+        """The system at the size of that effort."""
+        return cls(cls.SIZES[effort], epochs)
+
+    @abstractmethod
+    def fit(self, train: S, validation: S, seed: int, tell: Say) -> None:
         """Learns from `train`; what has to be chosen is chosen on `validation`.
 
         Raises UsageError, a sentence that says what to do, for samples that it cannot learn from.
         """
-        ...
 
-    def predict(self, test: Samples) -> Labels | Answers:
+    @abstractmethod
+    def predict(self, test: S) -> Labels | Answers:
         """The class of each sample; it is asked for some of the test samples at a time."""
-        ...
+
+
+def silent(fraction: float, doing: str) -> None:
+    """Tells nobody how far it is."""
+
+
+def within(tell: Say, start: float, end: float) -> Say:
+    """Tells of a piece that goes from the share `start` of the whole to the share `end`."""
+    return lambda fraction, doing: tell(start + (end - start) * fraction, doing)
+
+
+def counted(samples: Samples, tell: Say, doing: str, every: int) -> Iterator[int]:
+    """The numbers of the samples; tells how far it is after each `every` of them."""
+    for n in range(len(samples)):
+        if n % every == 0:
+            tell(n / len(samples), f"{doing} {n:,} of {len(samples):,}")
+        yield n

@@ -17,36 +17,16 @@ event counts as a part of its own surface, and a histogram is divided by the eve
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.baselines import svm
-from harness.baselines.compiled import compiled
-from harness.baselines.contract import Effort, Labels, Recordings, Samples, Say
-from harness.baselines.progress import silent, within
+from harness.baselines.contract import Labels, Method, Recordings, Say, counted, silent, within
+from harness.baselines.events import compiled
 from harness.datasets.events import Events
-from harness.spec import UsageError
-
-TITLE = "HATS"
-PAPER = "Sironi et al. 2018"
-DATASETS = ("dvs-cifar10", "nmnist")
-INPUT = "events"
-WINDOWS = ("whole", "first")
-FIDELITY = "published code's parameters"
-DEVIATIONS = (
-    "parameters from third-party reproduction",
-    "numba kernel",
-    svm.LOSS,
-    "not fitted again with the held-out samples",
-)
-RANDOM = False
-PACKAGES = ("scikit-learn", "numba")
-
-SURFACES_SHARE = 0.7  # of the time, about; the rest is for the SVM
-TOLD = 50  # after so many recordings it says how far it is
 
 
 @dataclass(frozen=True)
@@ -75,21 +55,6 @@ class Parameters:
 NMNIST = Parameters(cell=5, radius=2, reach_us=100_000, tau_us=1e11)  # it does not decay
 CIFAR10_DVS = Parameters(cell=12, radius=4, reach_us=10_000, tau_us=2e5)
 LARGE = 64  # pixels: from here on the parameters for 128 x 128, below those for 34 x 34
-
-
-def parameters_of(sensor: tuple[int, int]) -> Parameters:
-    """Those that were published for the data set with a sensor of about this size.
-
-    Raises UsageError where it has not a whole cell.
-    """
-    chosen = CIFAR10_DVS if min(sensor) >= LARGE else NMNIST
-    if min(sensor) < chosen.cell:
-        height, width = sensor
-        raise UsageError(
-            f"HATS has cells of {chosen.cell}x{chosen.cell} pixels, and the sensor has "
-            f"{width}x{height}: use recordings of a larger one"
-        )
-    return chosen
 
 
 @compiled
@@ -175,59 +140,43 @@ def _columns(
 def features(recordings: Recordings, parameters: Parameters, tell: Say) -> NDArray[np.float32]:
     """The histograms of each recording in one row, (N, D)."""
     found = []
-    for n in range(len(recordings)):
-        if n % TOLD == 0:
-            tell(n / len(recordings), f"time surfaces, recording {n:,} of {len(recordings):,}")
+    for n in counted(recordings, tell, "time surfaces, recording", every=50):
         events = denoised(recordings[n], recordings.sensor, parameters.denoise_us)
         each = histograms(events, recordings.sensor, parameters)
         found.append(each.ravel().astype(np.float32))
     return np.stack(found)
 
 
-@dataclass(frozen=True, eq=False)
-class _Fitted:
-    sensor: tuple[int, int]
-    parameters: Parameters
-    machine: svm.LinearSVM
+class HATS(Method[Recordings, None]):
+    TITLE = "HATS"
+    PAPER = "Sironi et al. 2018"
+    DATASETS = ("dvs-cifar10", "nmnist")
+    INPUT = "events"
+    FIDELITY = "published code's parameters"
+    DEVIATIONS = (
+        "parameters from third-party reproduction",
+        "numba kernel",
+        svm.LOSS,
+        "not fitted again with the held-out samples",
+    )
+    RANDOM = False
+    PACKAGES = ("scikit-learn", "numba")
+    SIZES = dict.fromkeys(("quick", "default", "paper"))  # the published ones at every effort
 
-
-@dataclass(eq=False)
-class HATS:
-    """Averaged time surfaces of cells, classified by a linear SVM."""
-
-    _fitted: _Fitted | None = field(default=None, init=False)
-
-    @property
-    def structure(self) -> str:
-        if self._fitted is None:
-            return "averaged time surfaces-linear SVM"
-        parameters, weight = self._fitted.parameters, self._fitted.machine.weight
-        rows, columns = parameters.cells(self._fitted.sensor)
-        size = 2 * parameters.radius + 1
-        return (
-            f"{columns}x{rows} cells of {parameters.cell}x{parameters.cell}, "
-            f"2 surfaces of {size}x{size} each: {weight.shape[1]}-{len(weight)}"
+    def fit(self, train: Recordings, validation: Recordings, seed: int, tell: Say) -> None:
+        one = self.parameters = CIFAR10_DVS if min(train.sensor) >= LARGE else NMNIST
+        # surfaces take about 0.7 of the time
+        seen = features(train, one, within(tell, 0, 0.7))
+        held = features(validation, one, silent)
+        given = (seen, train.labels), (held, validation.labels)
+        self.machine = svm.fitted(*given, within(tell, 0.7, 1))
+        self.chosen = f"C = {self.machine.c:g}"
+        (rows, columns), size = one.cells(train.sensor), 2 * one.radius + 1
+        classes, number = self.machine.weight.shape
+        self.structure = (
+            f"{columns}x{rows} cells of {one.cell}x{one.cell}, "
+            f"2 surfaces of {size}x{size} each: {number}-{classes}"
         )
 
-    @property
-    def chosen(self) -> str:
-        return f"C = {self._fitted.machine.c:g}" if self._fitted else ""
-
-    def fit(self, train: Samples, validation: Samples, seed: int, tell: Say) -> None:
-        assert isinstance(train, Recordings) and isinstance(validation, Recordings)
-        parameters = parameters_of(train.sensor)
-        surfaces = within(tell, 0, SURFACES_SHARE)
-        seen = svm.Labelled(features(train, parameters, surfaces), train.labels)
-        held = svm.Labelled(features(validation, parameters, silent), validation.labels)
-        machine = svm.fitted(seen, held, within(tell, SURFACES_SHARE, 1))
-        self._fitted = _Fitted(train.sensor, parameters, machine)
-
-    def predict(self, test: Samples) -> Labels:
-        assert isinstance(test, Recordings) and self._fitted is not None
-        found = features(test, self._fitted.parameters, silent)
-        return self._fitted.machine.predict(found)
-
-
-def build(effort: Effort, epochs: int) -> HATS:
-    """The published sizes at every effort."""
-    return HATS()
+    def predict(self, test: Recordings) -> Labels:
+        return self.machine.predict(features(test, self.parameters, silent))

@@ -17,40 +17,29 @@ orientations of a place that one event brings above the threshold at once it let
 passes the first of them on; here only the first fires. Of classes with equally many C2 spikes the
 one that fired first is taken, there the first by number. A recording without C2 spikes is an error
 there; here it gets the class whose S2 potential rose highest (if none rose above 0, class 0).
+
+In the layers events are rows x, y, t, polarity; spikes are rows x, y, t, k, where k is an
+orientation or a class. From S1 on t is in milliseconds.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.baselines import gabor
-from harness.baselines.contract import Answers, Effort, Recordings, Samples, Say
-from harness.baselines.hfirst_layers import NEVER, Neuron, Potentials, denoised, pooled, s1, s2
-from harness.baselines.rows import Rows, rows_of
+from harness.baselines.contract import Answers, Method, Recordings, Say, counted
+from harness.baselines.events import NEVER, Rows, compiled, rows_of
 from harness.datasets.events import Events
-from harness.spec import UsageError
 
-TITLE = "HFirst"
-PAPER = "Orchard et al. 2015a"
-DATASETS = ("dvs-cifar10", "nmnist")
-INPUT = "events"
-WINDOWS = ("whole", "first")
-FIDELITY = "published code's parameters"
-DEVIATIONS = (
-    "numba instead of Matlab",
-    "the parameters for N-MNIST on DVS-CIFAR10 too",
-    "of orientations that one event makes fire only the first",
-    "of equal classes the first to fire; without C2 spikes the highest S2 potential",
-    "by default the first 20,000 events of a recording, in quick runs 6,000",
-)
-RANDOM = False
-PACKAGES = ("numba",)
-
-EVENTS: dict[Effort, int | None] = {"quick": 6000, "default": 20_000, "paper": None}
-TOLD = 20  # after so many recordings it says how far it is
+# In whole numbers, so that 32 bits are exact.
+Potentials: TypeAlias = NDArray[np.float32]
+Times: TypeAlias = NDArray[np.int64]
+# Of a neuron: its threshold, its decay a millisecond, its refractory period in milliseconds.
+Neuron: TypeAlias = tuple[float, float, int]
 
 
 @dataclass(frozen=True)
@@ -103,85 +92,190 @@ def decided(spikes: Rows, peak: Potentials) -> int:
     return int(classes[most][first[most].argmin()])
 
 
-@dataclass(frozen=True, eq=False)
-class _Fitted:
-    sensor: tuple[int, int]
-    weights: Potentials  # of S2: (y, x, K, classes)
+@compiled
+def denoised(events: Rows, window: int, last: Times) -> Rows:
+    """Events with another at one of the eight pixels around them less than `window` before.
+
+    An event that repeats the one before it, of the same pixel and polarity, is left out too, as in
+    the authors' code. `last` (H + 2, W + 2) comes full of NEVER.
+    """
+    kept = np.empty_like(events)
+    found = 0
+    x0, y0, p0 = -1, -1, -1
+    for n in range(len(events)):
+        x, y, t, p = events[n, 0], events[n, 1], events[n, 2], events[n, 3]
+        if x == x0 and y == y0 and p == p0:
+            continue
+        last[y + 1, x + 1] = NEVER  # its own pixel does not count
+        near = 0
+        for row in range(y, y + 3):
+            for column in range(x, x + 3):
+                near += t - last[row, column] < window
+        if near:
+            kept[found] = events[n]
+            found += 1
+        last[y + 1, x + 1] = t
+        x0, y0, p0 = x, y, p
+    return kept[:found]
 
 
-@dataclass(eq=False)
-class HFirst:
-    """Four layers of spiking neurons; nothing of it is random, and nothing has to be chosen."""
+@compiled
+def integrated(potential: Potentials, weights: Potentials, leak: float, threshold: float) -> int:
+    """Potentials fall by `leak` towards 0, weights are added; which neuron fires, -1 for none.
 
-    events: int | None  # of a recording, its first; None: all
-    parameters: Parameters = PUBLISHED
-    chosen: str = field(default="", init=False)
-    _fitted: _Fitted | None = field(default=None, init=False)
+    It is the first of those above the threshold, and sets them all to 0.
+    """
+    fall = np.float32(leak)
+    for k in range(len(potential)):
+        v = potential[k]
+        potential[k] = v - min(max(v, -fall), fall) + weights[k]
+    for k in range(len(potential)):
+        if potential[k] > threshold:
+            potential[:] = 0
+            return k
+    return -1
 
-    @property
-    def structure(self) -> str:
-        one = self.parameters
+
+@compiled
+def s1(events: Rows, filters: Potentials, neuron: Neuron, potential: Potentials) -> Rows:
+    """Spikes of a neuron at each pixel for each polarity and orientation.
+
+    `filters` (y, x, K) is of odd size; `potential` (2, H, W, K) comes as 0, and holds at the end
+    what each neuron had when it was last sent an event.
+    """
+    threshold, decay, refractory = neuron
+    reach = filters.shape[0] // 2
+    height, width = potential.shape[1], potential.shape[2]
+    updated = np.zeros(potential.shape[:3], np.int64)
+    fired = np.full(potential.shape[:3], NEVER, np.int64)
+    spikes = np.empty((len(events) + 1, 4), np.int64)
+    found = 0
+    for n in range(len(events)):
+        x, y, t, p = events[n, 0], events[n, 1], events[n, 2], events[n, 3]
+        for row in range(max(0, y - reach), min(height, y + reach + 1)):
+            for column in range(max(0, x - reach), min(width, x + reach + 1)):
+                if t - fired[p, row, column] <= refractory:
+                    continue
+                weights = filters[y - row + reach, x - column + reach]
+                leak = decay * (t - updated[p, row, column])
+                updated[p, row, column] = t
+                winner = integrated(potential[p, row, column], weights, leak, threshold)
+                if winner < 0:
+                    continue
+                fired[p, row, column] = t
+                if found == len(spikes):
+                    spikes = np.concatenate((spikes, np.empty_like(spikes)))
+                spikes[found, 0], spikes[found, 1] = column, row
+                spikes[found, 2], spikes[found, 3] = t, winner
+                found += 1
+    return spikes[:found]
+
+
+@compiled
+def pooled(spikes: Rows, size: int, refractory: int, last: Times) -> Rows:
+    """C1 and C2: spikes of size x size places as one place's; after one, all its neurons rest.
+
+    `last` (rows, columns of places) comes full of NEVER.
+    """
+    passed = np.empty_like(spikes)
+    found = 0
+    for n in range(len(spikes)):
+        x, y, t = spikes[n, 0] // size, spikes[n, 1] // size, spikes[n, 2]
+        if t - last[y, x] <= refractory:
+            continue
+        last[y, x] = t
+        passed[found, 0], passed[found, 1] = x, y
+        passed[found, 2], passed[found, 3] = t, spikes[n, 3]
+        found += 1
+    return passed[:found]
+
+
+@compiled
+def s2(spikes: Rows, weights: Potentials, neuron: Neuron, peak: Potentials) -> Rows:
+    """Spikes of one neuron for each class, all at the place 0, 0, from those of C1.
+
+    `weights` (y, x, K, classes); `peak` (classes,) is raised to the highest potentials that did
+    not make one of them fire.
+    """
+    threshold, decay, refractory = neuron
+    potential = np.zeros(len(peak), np.float32)
+    out = np.zeros_like(spikes)
+    found, updated, fired = 0, 0, NEVER
+    for n in range(len(spikes)):
+        x, y, t, k = spikes[n, 0], spikes[n, 1], spikes[n, 2], spikes[n, 3]
+        if t - fired <= refractory:
+            continue
+        winner = integrated(potential, weights[y, x, k], decay * (t - updated), threshold)
+        updated = t
+        if winner < 0:
+            peak[:] = np.maximum(peak, potential)
+            continue
+        fired = t
+        out[found, 2], out[found, 3] = t, winner
+        found += 1
+    return out[:found]
+
+
+class HFirst(Method[Recordings, int | None]):
+    TITLE = "HFirst"
+    PAPER = "Orchard et al. 2015a"
+    DATASETS = ("dvs-cifar10", "nmnist")
+    INPUT = "events"
+    FIDELITY = "published code's parameters"
+    DEVIATIONS = (
+        "numba instead of Matlab",
+        "the parameters for N-MNIST on DVS-CIFAR10 too",
+        "of orientations that one event makes fire only the first",
+        "of equal classes the first to fire; without C2 spikes the highest S2 potential",
+        "by default the first 20,000 events of a recording, in quick runs 6,000",
+    )
+    RANDOM = False
+    PACKAGES = ("numba",)
+    SIZES = {"quick": 6000, "default": 20_000, "paper": None}  # events of a recording; None: all
+
+    parameters = PUBLISHED
+
+    def fit(self, train: Recordings, validation: Recordings, seed: int, tell: Say) -> None:
+        """Counts each class's C1 spikes."""
+        one, self.sensor = self.parameters, train.sensor
         filters = f"2x{gabor.ORIENTATIONS} Gabors of {gabor.SIZE}x{gabor.SIZE}"
         pools = f"C1 {one.c1_pool}x{one.c1_pool}", f"C2 {one.c2_pool}x{one.c2_pool}"
-        return f"{filters}, {pools[0]}, one S2 neuron a class, {pools[1]}"
-
-    def fit(self, train: Samples, validation: Samples, seed: int, tell: Say) -> None:
-        """Counts each class's C1 spikes. Raises UsageError for a sensor smaller than a filter."""
-        assert isinstance(train, Recordings)
-        height, width = train.sensor
-        if min(height, width) < gabor.SIZE:
-            raise UsageError(
-                f"HFirst has filters of {gabor.SIZE}x{gabor.SIZE} pixels, and the sensor has "
-                f"{width}x{height}: use recordings of a larger one"
-            )
-        filters = s1_filters(self.parameters)
-        rows, columns = self._places(train.sensor)
-        counts = np.zeros((train.classes, rows, columns, gabor.ORIENTATIONS))
-        for n in range(len(train)):
-            if n % TOLD == 0:
-                tell(n / len(train), f"C1 spikes of recording {n:,} of {len(train):,}")
-            x, y, _, k = self._to_c1(train[n], train.sensor, filters)[0].T
+        self.structure = f"{filters}, {pools[0]}, one S2 neuron a class, {pools[1]}"
+        self.filters = s1_filters(one)
+        counts = np.zeros((train.classes, *self._places(), gabor.ORIENTATIONS))
+        for n in counted(train, tell, "C1 spikes of recording", every=20):
+            x, y, _, k = self._to_c1(train[n])[0].T
             np.add.at(counts[train.labels[n]], (y, x, k), 1)
-        weights = s2_weights(counts.transpose(1, 2, 3, 0), self.parameters)
-        self._fitted = _Fitted(train.sensor, weights)
+        self.weights = s2_weights(counts.transpose(1, 2, 3, 0), one)
 
-    def predict(self, test: Samples) -> Answers:
+    def predict(self, test: Recordings) -> Answers:
         """The classes, and the mean number of spikes of all layers."""
-        assert isinstance(test, Recordings) and self._fitted is not None
-        filters = s1_filters(self.parameters)
         labels, spikes = np.zeros(len(test), np.int64), np.zeros(len(test), np.int64)
         for n in range(len(test)):
-            c1, count = self._to_c1(test[n], self._fitted.sensor, filters)
-            labels[n], later = self._of_c1(c1, self._fitted.weights)
+            c1, count = self._to_c1(test[n])
+            labels[n], later = self._of_c1(c1)
             spikes[n] = count + len(c1) + later
         return Answers(labels, spikes=float(spikes.mean()))
 
-    def _places(self, sensor: tuple[int, int]) -> tuple[int, int]:
+    def _places(self) -> tuple[int, int]:
         """Rows and columns of C1; the last ones may be cut by the sensor's edge."""
-        height, width = sensor
+        height, width = self.sensor
         return -(-height // self.parameters.c1_pool), -(-width // self.parameters.c1_pool)
 
-    def _to_c1(
-        self, events: Events, sensor: tuple[int, int], filters: Potentials
-    ) -> tuple[Rows, int]:
+    def _to_c1(self, events: Events) -> tuple[Rows, int]:
         """C1's spikes, and how many S1 had."""
-        one, (height, width) = self.parameters, sensor
-        rows = rows_of(events, sensor)[: self.events]
+        one, (height, width) = self.parameters, self.sensor
+        rows = rows_of(events, self.sensor)[: self.sizes]
         rows = denoised(rows, one.noise_us, np.full((height + 2, width + 2), NEVER))
         potential = np.zeros((2, height, width, gabor.ORIENTATIONS), np.float32)
-        spikes = s1(in_milliseconds(rows), filters, one.s1, potential)
-        last = np.full(self._places(sensor), NEVER)
+        spikes = s1(in_milliseconds(rows), self.filters, one.s1, potential)
+        last = np.full(self._places(), NEVER)
         return pooled(spikes, one.c1_pool, one.c1_refractory, last), len(spikes)
 
-    def _of_c1(self, c1: Rows, weights: Potentials) -> tuple[int, int]:
+    def _of_c1(self, c1: Rows) -> tuple[int, int]:
         """The class, and how many spikes S2 and C2 had."""
         one = self.parameters
-        peak = np.zeros(weights.shape[3], np.float32)
-        spikes = s2(c1, weights, one.s2, peak)
+        peak = np.zeros(self.weights.shape[3], np.float32)
+        spikes = s2(c1, self.weights, one.s2, peak)
         c2 = pooled(spikes, one.c2_pool, one.c2_refractory, np.full((1, 1), NEVER))
         return decided(c2, peak), len(spikes) + len(c2)
-
-
-def build(effort: Effort, epochs: int) -> HFirst:
-    """The published sizes at every effort; "paper" takes all events of a recording."""
-    return HFirst(EVENTS[effort])

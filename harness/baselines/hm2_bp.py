@@ -28,56 +28,142 @@ is of the best epoch on test samples; nothing of that is here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import sqrt
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from harness.baselines.contract import Answers, Effort, Recordings, Samples, Say, Window
-from harness.baselines.spike_trains import (
-    STEP_US,
-    Array,
-    Neuron,
-    Raster,
-    Train,
-    descend,
-    fired,
-    summed,
-    train_from,
-    train_of,
-)
-from harness.baselines.system import Fidelity
+from harness.baselines.contract import Answers, Method, Recordings, Say
+from harness.baselines.events import compiled
+from harness.baselines.learn import pixels
+from harness.datasets.events import Events
 from harness.spec import UsageError
 
-TITLE = "HM2-BP"
-PAPER = "Jin et al. 2018"
-DATASETS = ("nmnist",)
-INPUT = "events"
-WINDOWS: tuple[Window, ...] = ("whole", "first")
-FIDELITY: Fidelity = "published code's parameters"
-DEVIATIONS = (
-    "numba kernel",
-    "recordings are not stabilised",
-    "all samples weigh the same",
-    "wanted counts go with the length of recordings",
-    "the last epoch instead of the best on test samples",
-    "by default 100 hidden units, not 800, and 8 epochs, not 200",
-)
-RANDOM = True
-PACKAGES = ("numba",)
-EPOCHS: Mapping[Effort, int] = {"quick": 3, "default": 8, "paper": 200}
+STEP_US = 600
+REACH = 4  # time constants tau_m, after which a spike is forgotten
+
+Array = NDArray[np.float64]
+Raster = NDArray[np.bool_]  # (steps, N): who fires when
+
+
+class Train(NamedTuple):  # numba reads no dataclass
+    """Spikes of many neurons, in the order of time."""
+
+    times: NDArray[np.int64]  # (M,) in steps, from 1
+    owners: NDArray[np.int64]  # (M,)
+
+
+class Neuron(NamedTuple):
+    """The constants of a layer; times in steps."""
+
+    v_th: float
+    rest: int  # after a spike
+    tau_m: float  # of the potential
+    tau_s: float  # of the synapse
+    inhibition: float  # of each other neuron of the layer, by a spike
+
 
 LONGEST = 540  # of a recording there; the wanted counts are for so many
 HIDDEN = Neuron(v_th=15.0, rest=2, tau_m=64.0, tau_s=8.0, inhibition=0.0)
 OUTPUT = HIDDEN._replace(inhibition=1.0)
 SILENT_EFFECT = 0.1  # e where the neuron is silent and its input is not
 SILENT_RATIO = 0.5  # e / o where the neuron is silent
-TOLD = 10  # after so many recordings it says how far it is
+
+
+@compiled
+def fired(weights: Array, spikes: Train, steps: int, neuron: Neuron) -> Raster:
+    """Who of a layer with `weights` (I, O) fires when; a spike acts in the step after it."""
+    raster = np.zeros((steps, weights.shape[1]), np.bool_)
+    v, ep = np.zeros(weights.shape[1]), np.zeros(weights.shape[1])
+    given = np.zeros(weights.shape[1])
+    resting, last = np.zeros(weights.shape[1]), np.zeros(weights.shape[1])
+    n = 0
+    for t in range(1, steps):
+        given[:] = -neuron.inhibition * last.sum()
+        while n < len(spikes.times) and spikes.times[n] < t:
+            given += weights[spikes.owners[n]]
+            n += 1
+        for i in range(len(v)):
+            ep[i] += given[i] + neuron.inhibition * last[i] - ep[i] / neuron.tau_s
+            v[i] += ep[i] / neuron.tau_s - v[i] / neuron.tau_m
+            if resting[i] > 0:
+                v[i] = 0.0
+                resting[i] -= 1.0
+            last[i] = 0.0
+            if v[i] > neuron.v_th:
+                raster[t, i] = True
+                v[i], last[i], resting[i] = 0.0, 1.0, neuron.rest
+    return raster
+
+
+@compiled
+def summed(spikes: Train, raster: Raster, inputs: int, neuron: Neuron) -> Array:
+    """The sum e (I, O) of what each input left at the spikes of each neuron of a layer.
+
+    A spike of an input has left nothing but its current where the neuron fired after it.
+    """
+    reach = int(REACH * neuron.tau_m)
+    ages = np.arange(reach + 1)
+    fall = np.exp(-ages / neuron.tau_s)
+    rise = (np.exp(-ages / neuron.tau_m) - fall) / (1.0 - neuron.tau_s / neuron.tau_m)
+    e, row = np.zeros((inputs, raster.shape[1])), np.zeros(inputs)
+    for i in range(raster.shape[1]):
+        row[:] = 0.0
+        since = 1  # when the neuron last began to gather
+        for time in np.nonzero(raster[:, i])[0]:
+            s = max(time - since, 0)
+            newest = time - neuron.rest  # a spike at `newest` arrives now: t = 0
+            first = np.searchsorted(spikes.times, time - reach)
+            fresh = max(first, np.searchsorted(spikes.times, newest - s))
+            end = np.searchsorted(spikes.times, min(newest, time - 1) + 1)
+            for n in range(first, fresh):  # t > s: its current was there, not its potential
+                row[spikes.owners[n]] += fall[newest - s - spikes.times[n]] * rise[s]
+            for n in range(fresh, end):
+                row[spikes.owners[n]] += rise[newest - spikes.times[n]]
+            since = time + neuron.rest
+        e[:, i] = row
+    return e
+
+
+@compiled
+def descend(
+    weights: Array, e: Array, push: Array, shrink: Array, moments: tuple[Array, Array], lr: float
+) -> None:
+    """A step of Adam in place, against the gradient e push and the weights' decay w shrink.
+
+    `lr` is corrected for what the moments lack at first.
+    """
+    first, second = moments
+    for i in range(weights.shape[0]):
+        for j in range(weights.shape[1]):
+            g = e[i, j] * push[j] + weights[i, j] * shrink[j]
+            first[i, j] = 0.9 * first[i, j] + 0.1 * g
+            second[i, j] = 0.999 * second[i, j] + 0.001 * g * g
+            weights[i, j] -= lr * first[i, j] / (np.sqrt(second[i, j]) + 1e-8)
+
+
+def train_of(events: Events, sensor: tuple[int, int], steps: int) -> Train:
+    """Events as spikes, one a step at most of a pixel and polarity; later than `steps`, none."""
+    height, width = sensor
+    x, y = events["x"].astype(np.int64), events["y"].astype(np.int64)
+    step = events["t"] // STEP_US + 1  # before the first step there is nothing
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height) & (step < steps)
+    owner = (events["p"].astype(np.int64) * height + y) * width + x
+    inputs = 2 * height * width
+    found = np.unique(step[inside] * inputs + owner[inside])
+    return Train(found // inputs, found % inputs)
+
+
+def train_from(raster: Raster) -> Train:
+    """The spikes of a layer, as the input of the next."""
+    times, owners = np.nonzero(raster)
+    return Train(times.astype(np.int64), owners.astype(np.int64))  # astype: one after the other
 
 
 @dataclass(frozen=True)
-class Parameters:
+class Sizes:
     """Of the network and its training, all the published code's."""
 
     hidden: int = 800
@@ -145,13 +231,13 @@ def roused(raster: Raster, label: int, distance: int) -> Raster:
     return changed
 
 
-def errors(counts: Array, label: int, parameters: Parameters, steps: int) -> Array:  # (O,)
+def errors(counts: Array, label: int, sizes: Sizes, steps: int) -> Array:  # (O,)
     """Counts less those that are wanted in so many steps; 0 within the margin."""
-    wanted = np.full(len(counts), parameters.unwanted)
-    wanted[label] = parameters.wanted
+    wanted = np.full(len(counts), sizes.unwanted)
+    wanted[label] = sizes.wanted
     share = steps / LONGEST
     over = counts - share * wanted
-    return np.where(np.abs(over) > share * parameters.margin, over, 0.0)
+    return np.where(np.abs(over) > share * sizes.margin, over, 0.0)
 
 
 class Layer:
@@ -168,12 +254,12 @@ class Layer:
     def passed(self, spikes: Train, raster: Raster) -> Passed:
         return passed(spikes, raster, len(self.weights), self.neuron)
 
-    def move(self, found: Passed, delta: Array, parameters: Parameters, lr: float) -> None:
+    def move(self, found: Passed, delta: Array, sizes: Sizes, lr: float) -> None:
         """A step of Adam against the gradient and the weight decay."""
-        inputs, limit = len(self.weights), parameters.limit
+        inputs, limit = len(self.weights), sizes.limit
         squares = np.einsum("io,io->o", self.weights, self.weights) / (inputs * limit**2)
-        shrink = parameters.strength * parameters.beta / limit
-        shrink = shrink * np.exp(parameters.beta * (squares - 1))
+        shrink = sizes.strength * sizes.beta / limit
+        shrink = shrink * np.exp(sizes.beta * (squares - 1))
         push = pushed(self.weights, found, delta, self.neuron)
         self._number += 1
         lr *= sqrt(1 - 0.999**self._number) / (1 - 0.9**self._number)
@@ -194,86 +280,70 @@ class Network:
         first = self.hidden.fired(spikes, steps)
         return first, self.output.fired(train_from(first), steps)
 
-    def learn(
-        self, spikes: Train, label: int, steps: int, parameters: Parameters, lr: float
-    ) -> None:
+    def learn(self, spikes: Train, label: int, steps: int, sizes: Sizes, lr: float) -> None:
         """One step."""
         hidden, output = self.hidden, self.output
         first, last = self.fired(spikes, steps)
-        delta = errors(last.sum(0), label, parameters, steps) / output.neuron.v_th
+        delta = errors(last.sum(0), label, sizes, steps) / output.neuron.v_th
         factor = returned(last, label, output.neuron)
-        found = output.passed(train_from(first), roused(last, label, parameters.distance))
+        found = output.passed(train_from(first), roused(last, label, sizes.distance))
         # before the output's weights are moved
         back = (output.weights * by_input(found)) @ delta / hidden.neuron.v_th
-        output.move(found, delta * factor, parameters, lr)
-        hidden.move(hidden.passed(spikes, first), back, parameters, lr)
+        output.move(found, delta * factor, sizes, lr)
+        hidden.move(hidden.passed(spikes, first), back, sizes, lr)
 
 
-class HM2BP:
-    """Fitted on the events of recordings."""
+class HM2BP(Method[Recordings, Sizes]):
+    TITLE = "HM2-BP"
+    PAPER = "Jin et al. 2018"
+    DATASETS = ("nmnist",)
+    INPUT = "events"
+    FIDELITY = "published code's parameters"
+    DEVIATIONS = (
+        "numba kernel",
+        "recordings are not stabilised",
+        "all samples weigh the same",
+        "wanted counts go with the length of recordings",
+        "the last epoch instead of the best on test samples",
+        "by default 100 hidden units, not 800, and 8 epochs, not 200",
+    )
+    RANDOM = True
+    PACKAGES = ("numba",)
+    EPOCHS = {"quick": 3, "default": 8, "paper": 200}
+    SIZES = {"quick": Sizes(hidden=32), "default": Sizes(hidden=100), "paper": Sizes()}
 
-    def __init__(self, parameters: Parameters, epochs: int) -> None:
-        self._parameters, self._epochs = parameters, epochs
-        self._sizes = (2312, parameters.hidden, 10)  # N-MNIST's, until it is fitted
-        self._sensor, self._steps = (34, 34), LONGEST
-        self._network: Network | None = None
-
-    @property
-    def structure(self) -> str:
-        return "-".join(map(str, self._sizes))
-
-    @property
-    def chosen(self) -> str:
-        return ""
-
-    def fit(self, train: Samples, validation: Samples, seed: int, tell: Say) -> None:
-        assert isinstance(train, Recordings)
-        parameters, self._sensor = self._parameters, train.sensor
-        self._steps = min(LONGEST, train.longest_us // STEP_US + 2)
-        if self._steps <= parameters.distance:
-            least = parameters.distance * STEP_US / 1000
+    def fit(self, train: Recordings, validation: Recordings, seed: int, tell: Say) -> None:
+        self.steps = min(LONGEST, train.longest_us // STEP_US + 2)
+        if self.steps <= self.sizes.distance:
+            least = self.sizes.distance * STEP_US / 1000
             raise UsageError(
                 f"recordings of {train.longest_us / 1000:.1f} ms are too short for the spikes that "
                 f"an output is to have: use longer ones, of {least:g} ms at least"
             )
-        self._sizes = (2 * train.sensor[0] * train.sensor[1], parameters.hidden, train.classes)
+        layers = (pixels(train), self.sizes.hidden, train.classes)
+        self.structure = "-".join(map(str, layers))
         tell(0.0, "compiling its loops")
-        self._network = Network(self._sizes, seed)
-        for epoch in range(1, self._epochs + 1):
-            self._pass_over(train, epoch, seed, tell)
+        network = self.network = Network(layers, seed)
+        for epoch in range(1, self.epochs + 1):
+            lr = self.sizes.lr / sqrt(max(1, epoch - 1))  # the first two are alike there
+            order = np.random.default_rng((seed, epoch)).permutation(len(train))
+            for n, chosen in enumerate(order):
+                spikes = train_of(train[int(chosen)], train.sensor, self.steps)
+                network.learn(spikes, int(train.labels[chosen]), self.steps, self.sizes, lr)
+                if n % 10 == 0:
+                    done = (epoch - 1 + n / len(order)) / self.epochs
+                    tell(done, f"epoch {epoch}/{self.epochs}")
+            if not np.isfinite(network.hidden.weights).all():
+                raise UsageError(
+                    f"weights are no numbers any more in epoch {epoch}: use fewer epochs"
+                )
 
-    def _pass_over(self, train: Recordings, epoch: int, seed: int, tell: Say) -> None:
-        network = self._network
-        assert network is not None
-        lr = self._parameters.lr / sqrt(max(1, epoch - 1))  # the first two are alike there
-        order = np.random.default_rng((seed, epoch)).permutation(len(train))
-        for n, chosen in enumerate(order):
-            spikes = train_of(train[int(chosen)], self._sensor, self._steps)
-            label = int(train.labels[chosen])
-            network.learn(spikes, label, self._steps, self._parameters, lr)
-            if n % TOLD == 0:
-                done = (epoch - 1 + n / len(order)) / self._epochs
-                tell(done, f"epoch {epoch}/{self._epochs}")
-        if not np.isfinite(network.hidden.weights).all():
-            raise UsageError(f"weights are no numbers any more in epoch {epoch}: use fewer epochs")
-
-    def predict(self, test: Samples) -> Answers:
-        assert isinstance(test, Recordings)
-        network = self._network
-        assert network is not None, "it is asked before it is fitted"
-        if test.sensor != self._sensor:
-            raise UsageError("it is asked about another sensor than it learned from: use one")
+    def predict(self, test: Recordings) -> Answers:
+        """The class of the neuron that fires most."""
         labels, total = [], 0.0
         for n in range(len(test)):
-            spikes = train_of(test[n], self._sensor, self._steps)
-            first, last = network.fired(spikes, self._steps)
+            spikes = train_of(test[n], test.sensor, self.steps)
+            first, last = self.network.fired(spikes, self.steps)
             labels.append(int(last.sum(0).argmax()))
             total += float(first.sum() + last.sum())
         return Answers(np.array(labels, np.int64), spikes=total / len(test))
-
-
-_HIDDEN: Mapping[Effort, int] = {"quick": 32, "default": 100, "paper": 800}
-
-
-def build(effort: Effort, epochs: int) -> HM2BP:
-    return HM2BP(Parameters(hidden=_HIDDEN[effort]), epochs)

@@ -18,53 +18,168 @@ Lagorce (4, 8 and 16 prototypes, R 2, 4 and 8, tau ten times as long in each lay
 data sets; for CIFAR10-DVS none are known, and it has the same here. Lagorce's update is reported as
 C + alpha (S - beta C), and the first surfaces as the first prototypes; the reproduction starts with
 random numbers. Here they start as surfaces of events that the seed draws.
+
+In the layers events are rows x, y, t in microseconds, polarity. A layer's memory (H + 2 R, W + 2 R,
+P) has the time of the newest event of each polarity at each pixel, with a margin; it comes full of
+NEVER. Entry ((R + dy) (2 R + 1) + R + dx) P + p of a surface is what polarity p has at the offset
+dx, dy.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.baselines.contract import Effort, Labels, Recordings, Samples, Say
-from harness.baselines.hots_layers import (
-    NEVER,
-    Memory,
-    Reach,
-    Values,
-    clustered,
-    example,
-    passed_on,
-)
-from harness.baselines.progress import silent, within
-from harness.baselines.rows import Rows, rows_of
+from harness.baselines.contract import Labels, Method, Recordings, Say, counted, silent, within
+from harness.baselines.events import NEVER, Rows, compiled, rows_of
 from harness.datasets.events import Events
-from harness.spec import UsageError
-
-TITLE = "HOTS"
-PAPER = "Lagorce et al. 2017"
-DATASETS = ("dvs-cifar10", "nmnist")
-INPUT = "events"
-WINDOWS = ("whole", "first")
-FIDELITY = "published code's parameters"
-DEVIATIONS = (
-    "parameters and update rule from third-party reproduction",
-    "the parameters for N-MNIST on DVS-CIFAR10 too",
-    "prototypes start as surfaces drawn by the seed",
-    "k chosen on held-out samples",
-    "numba kernel",
-    "by default prototypes from 100 recordings, not 200, in quick runs from 40",
-    "by default histograms of at most 6,000 events, evenly thinned, in quick runs of 1,000",
-    "in quick runs the first 6,000 events of a recording",
-)
-RANDOM = True
-PACKAGES = ("numba",)
 
 NEIGHBOURS = (6, 1, 3, 12, 24)  # to choose k from; the published one is first: it wins ties
 CLUSTERING_SHARE = 0.2  # of the time, about
 TOLD = 10  # after so many recordings it says how far it is
-NUMBERS = 2**22  # that distances are computed of at once
+OLDEST = 5.0  # in tau: what is older adds nothing
+RATE, SLOWER = 0.01, 20_000  # alpha = RATE / (1 + n / SLOWER)
+
+Memory: TypeAlias = NDArray[np.int64]
+Entries: TypeAlias = NDArray[np.int64]
+Values: TypeAlias = NDArray[np.float64]
+# Of a layer: R in pixels, tau in microseconds, and that every so many-th event makes a surface.
+Reach: TypeAlias = tuple[int, float, int]
+
+
+@compiled
+def surface(
+    event: NDArray[np.int64], memory: Memory, reach: Reach, entries: Entries, values: Values
+) -> int:
+    """S = exp(-(t - t_last) / tau) around an event that is in the memory: how many are not 0.
+
+    They and their values are written at the beginning of `entries` and `values`.
+    """
+    radius, tau, _ = reach
+    x, y, t = event[0], event[1], event[2]
+    polarities, width, found = memory.shape[2], 2 * radius + 1, 0
+    for row in range(width):
+        for column in range(width):
+            for p in range(polarities):
+                age = t - memory[y + row, x + column, p]
+                if age <= OLDEST * tau:
+                    entries[found] = (row * width + column) * polarities + p
+                    values[found] = np.exp(-age / tau)
+                    found += 1
+    return found
+
+
+@compiled
+def normalised(values: Values, radius: int) -> bool:
+    """Scales a surface to norm 1. False, and it is skipped, where its sum is not above 2 R."""
+    total, square = 0.0, 0.0
+    for n in range(len(values)):
+        total += values[n]
+        square += values[n] * values[n]
+    if total <= 2 * radius:
+        return False
+    values /= np.sqrt(square)
+    return True
+
+
+@compiled
+def nearest(
+    entries: Entries, values: Values, prototypes: Values, norms: Values
+) -> tuple[int, float]:
+    """The prototype nearest in direction to a surface of norm 1, and their cosine.
+
+    `prototypes` (E, N) have `norms` (N,). The first of equal ones wins.
+    """
+    cosines = np.zeros(prototypes.shape[1])
+    for n in range(len(entries)):
+        row, value = prototypes[entries[n]], values[n]
+        for k in range(len(cosines)):
+            cosines[k] += value * row[k]
+    cosines /= norms
+    winner = int(np.argmax(cosines))
+    return winner, cosines[winner]
+
+
+@compiled
+def moved(prototypes: Values, k: int, step: float, entries: Entries, values: Values) -> float:
+    """C += step (S - C) for the k-th prototype; its norm afterwards."""
+    for e in range(len(prototypes)):
+        prototypes[e, k] -= step * prototypes[e, k]
+    for n in range(len(entries)):
+        prototypes[entries[n], k] += step * values[n]
+    square = 0.0
+    for e in range(len(prototypes)):
+        square += prototypes[e, k] ** 2
+    return np.sqrt(square)
+
+
+@compiled
+def seen(
+    n: int, events: Rows, memory: Memory, reach: Reach, entries: Entries, values: Values
+) -> int:
+    """Remembers event n; the size of its surface, of norm 1, or 0 where it makes none."""
+    radius, _, every = reach
+    event = events[n]
+    memory[event[1] + radius, event[0] + radius, event[3]] = event[2]
+    if n % every:
+        return 0
+    found = surface(event, memory, reach, entries, values)
+    return found if normalised(values[:found], radius) else 0
+
+
+@compiled
+def clustered(
+    events: Rows, memory: Memory, reach: Reach, prototypes: Values, wins: NDArray[np.int64]
+) -> None:
+    """C += alpha beta (S - C) for each surface S, of norm 1, and the prototype C nearest to it.
+
+    beta is their cosine; alpha falls with the number n of surfaces that the prototype has won.
+    Both arrays change.
+    """
+    entries, values = np.empty(len(prototypes), np.int64), np.empty(len(prototypes))
+    norms = np.sqrt((prototypes**2).sum(0))
+    for n in range(len(events)):
+        found = seen(n, events, memory, reach, entries, values)
+        if found:
+            k, beta = nearest(entries[:found], values[:found], prototypes, norms)
+            alpha = RATE / (1 + wins[k] / SLOWER)
+            norms[k] = moved(prototypes, k, alpha * beta, entries[:found], values[:found])
+            wins[k] += 1
+
+
+@compiled
+def passed_on(events: Rows, memory: Memory, reach: Reach, prototypes: Values) -> Rows:
+    """The events whose surface is not skipped, with its nearest prototype as their polarity."""
+    entries, values = np.empty(len(prototypes), np.int64), np.empty(len(prototypes))
+    norms = np.sqrt((prototypes**2).sum(0))
+    passed = np.empty_like(events)
+    count = 0
+    for n in range(len(events)):
+        found = seen(n, events, memory, reach, entries, values)
+        if found:
+            passed[count] = events[n]
+            passed[count, 3], _ = nearest(entries[:found], values[:found], prototypes, norms)
+            count += 1
+    return passed[:count]
+
+
+@compiled
+def example(events: Rows, memory: Memory, reach: Reach, start: int, dense: Values) -> bool:
+    """Writes the first surface from event `start` on that is not skipped to `dense` (E,).
+
+    False where there is none.
+    """
+    entries, values = np.empty(len(dense), np.int64), np.empty(len(dense))
+    for n in range(len(events)):
+        found = seen(n, events, memory, reach, entries, values)
+        if found and n >= start:
+            for i in range(found):
+                dense[entries[i]] = values[i]
+            return True
+    return False
 
 
 @dataclass(frozen=True)
@@ -89,15 +204,8 @@ class Size:
     named: int | None  # events that the last layer names, thinned evenly; None: all
 
 
-SIZES: dict[Effort, Size] = {
-    "quick": Size(40, 6000, 1000),
-    "default": Size(100, None, 6000),
-    "paper": Size(200, None, None),
-}
-
-
 @dataclass(frozen=True, eq=False)
-class _Stage:
+class Stage:
     """A layer with its prototypes."""
 
     layer: Layer
@@ -105,7 +213,7 @@ class _Stage:
     prototypes: Values  # (E, N)
 
     @classmethod
-    def of(cls, layer: Layer, sensor: tuple[int, int], polarities: int) -> _Stage:
+    def of(cls, layer: Layer, sensor: tuple[int, int], polarities: int) -> Stage:
         height, width = (size + 2 * layer.radius for size in sensor)
         memory = np.empty((height, width, polarities), np.int64)
         entries = (2 * layer.radius + 1) ** 2 * polarities
@@ -121,124 +229,100 @@ class _Stage:
         return self.layer.radius, self.layer.tau_us, every
 
 
-@dataclass(frozen=True, eq=False)
-class _Fitted:
-    sensor: tuple[int, int]
-    stages: tuple[_Stage, ...]
-    known: Values  # histograms of the training samples
-    labels: Labels
-    classes: int
-    k: int
+class HOTS(Method[Recordings, Size]):
+    TITLE = "HOTS"
+    PAPER = "Lagorce et al. 2017"
+    DATASETS = ("dvs-cifar10", "nmnist")
+    INPUT = "events"
+    FIDELITY = "published code's parameters"
+    DEVIATIONS = (
+        "parameters and update rule from third-party reproduction",
+        "the parameters for N-MNIST on DVS-CIFAR10 too",
+        "prototypes start as surfaces drawn by the seed",
+        "k chosen on held-out samples",
+        "numba kernel",
+        "by default prototypes from 100 recordings, not 200, in quick runs from 40",
+        "by default histograms of at most 6,000 events, evenly thinned, in quick runs of 1,000",
+        "in quick runs the first 6,000 events of a recording",
+    )
+    RANDOM = True
+    PACKAGES = ("numba",)
+    SIZES = {
+        "quick": Size(40, 6000, 1000),
+        "default": Size(100, None, 6000),
+        "paper": Size(200, None, None),
+    }
 
+    layers = LAYERS
 
-@dataclass(eq=False)
-class HOTS:
-    """Layers of time surfaces, histograms, nearest neighbours."""
-
-    size: Size
-    layers: tuple[Layer, ...] = LAYERS
-    _fitted: _Fitted | None = field(default=None, init=False)
-
-    @property
-    def structure(self) -> str:
+    def fit(self, train: Recordings, validation: Recordings, seed: int, tell: Say) -> None:
+        """Learns prototypes, then the training histograms."""
         numbers = "-".join(str(each.prototypes) for each in self.layers)
         radii = ", ".join(str(each.radius) for each in self.layers)
         taus = ", ".join(f"{each.tau_us / 1000:g}" for each in self.layers)
-        return f"{numbers} prototypes (R = {radii}; tau = {taus} ms), nearest neighbours"
-
-    @property
-    def chosen(self) -> str:
-        return f"k = {self._fitted.k}" if self._fitted else ""
-
-    def fit(self, train: Samples, validation: Samples, seed: int, tell: Say) -> None:
-        """Learns prototypes, then the training histograms. Raises UsageError for a sensor smaller
-        than a surface.
-        """
-        assert isinstance(train, Recordings) and isinstance(validation, Recordings)
-        _check(train.sensor, self.layers)
+        self.structure = f"{numbers} prototypes (R = {radii}; tau = {taus} ms), nearest neighbours"
         rng = np.random.default_rng(seed)
-        some = train.part(rng.permutation(len(train))[: self.size.clustered])
-        stages: tuple[_Stage, ...] = ()
+        some = train.part(rng.permutation(len(train))[: self.sizes.clustered])
+        self.stages: tuple[Stage, ...] = ()
         for n, layer in enumerate(self.layers):
             start, end = (CLUSTERING_SHARE * m / len(self.layers) for m in (n, n + 1))
-            stages += (self._learned(stages, layer, some, rng, within(tell, start, end)),)
-        known = self._histograms(train, stages, within(tell, CLUSTERING_SHARE, 1))
-        held = self._histograms(validation, stages, silent)
-        numbers = tuple(k for k in NEIGHBOURS if k <= len(train))
-        labels = train.labels[neighbours(known, held, max(numbers))]
-        right = [(voted(labels[:, :k], train.classes) == validation.labels).sum() for k in numbers]
-        k = numbers[int(np.argmax(right))]
-        self._fitted = _Fitted(train.sensor, stages, known, train.labels, train.classes, k)
+            self.stages += (self._learned(layer, some, rng, within(tell, start, end)),)
+        self.known = self._histograms(train, within(tell, CLUSTERING_SHARE, 1))
+        self.labels, self.classes = train.labels, train.classes
+        held = self._histograms(validation, silent)
+        ks = [k for k in NEIGHBOURS if k <= len(train)]
+        near = train.labels[neighbours(self.known, held, max(ks))]
+        right = [(voted(near[:, :k], train.classes) == validation.labels).sum() for k in ks]
+        self.k = ks[int(np.argmax(right))]
+        self.chosen = f"k = {self.k}"
 
-    def predict(self, test: Samples) -> Labels:
-        assert isinstance(test, Recordings) and self._fitted is not None
-        fitted = self._fitted
-        assert test.sensor == fitted.sensor
-        asked = self._histograms(test, fitted.stages, silent)
-        nearest = neighbours(fitted.known, asked, fitted.k)
-        return voted(fitted.labels[nearest], fitted.classes)
+    def predict(self, test: Recordings) -> Labels:
+        nearest = neighbours(self.known, self._histograms(test, silent), self.k)
+        return voted(self.labels[nearest], self.classes)
 
     def _learned(
-        self,
-        before: tuple[_Stage, ...],
-        layer: Layer,
-        some: Recordings,
-        rng: np.random.Generator,
-        tell: Say,
-    ) -> _Stage:
+        self, layer: Layer, some: Recordings, rng: np.random.Generator, tell: Say
+    ) -> Stage:
         """The next stage, learned from what the stages before make of some recordings."""
-        polarities = before[-1].layer.prototypes if before else 2
-        stage = _Stage.of(layer, some.sensor, polarities)
+        number = len(self.stages)
+        polarities = self.stages[-1].layer.prototypes if self.stages else 2
+        stage = Stage.of(layer, some.sensor, polarities)
         for k in range(layer.prototypes):
-            rows = self._through(before, some[k % len(some)], some.sensor)
+            rows = self._through(some[k % len(some)], some.sensor)
             start = int(rng.integers(max(1, len(rows))))
-            reach, dense = stage.reach(self._every(before, rows)), np.zeros(len(stage.prototypes))
+            reach, dense = stage.reach(self._every(number, rows)), np.zeros(len(stage.prototypes))
             if not example(rows, stage.blank(), reach, start, dense):
                 dense = rng.random(len(dense))  # as all of the reproduction's prototypes start
             stage.prototypes[:, k] = dense
         wins = np.ones(layer.prototypes, np.int64)
-        for n in range(len(some)):
-            if n % TOLD == 0:
-                tell(n / len(some), f"layer {len(before) + 1}, recording {n:,} of {len(some):,}")
-            rows = self._through(before, some[n], some.sensor)
-            reach = stage.reach(self._every(before, rows))
+        for n in counted(some, tell, f"layer {number + 1}, recording", TOLD):
+            rows = self._through(some[n], some.sensor)
+            reach = stage.reach(self._every(number, rows))
             clustered(rows, stage.blank(), reach, stage.prototypes, wins)
         return stage
 
-    def _through(self, stages: tuple[_Stage, ...], events: Events, sensor: tuple[int, int]) -> Rows:
-        """What the stages make of a recording."""
-        rows = rows_of(events, sensor)[: self.size.seen]
-        for n, stage in enumerate(stages):
-            reach = stage.reach(self._every(stages[:n], rows))
+    def _through(self, events: Events, sensor: tuple[int, int]) -> Rows:
+        """What the stages that there are make of a recording."""
+        rows = rows_of(events, sensor)[: self.sizes.seen]
+        for number, stage in enumerate(self.stages):
+            reach = stage.reach(self._every(number, rows))
             rows = passed_on(rows, stage.blank(), reach, stage.prototypes)
         return rows
 
-    def _every(self, before: tuple[_Stage, ...], rows: Rows) -> int:
+    def _every(self, number: int, rows: Rows) -> int:
         """Only the last layer is thinned: of what it sees, each so many-th event goes on."""
-        if len(before) < len(self.layers) - 1 or self.size.named is None:
+        if number < len(self.layers) - 1 or self.sizes.named is None:
             return 1
-        return max(1, -(-len(rows) // self.size.named))
+        return max(1, -(-len(rows) // self.sizes.named))
 
-    def _histograms(self, recordings: Recordings, stages: tuple[_Stage, ...], tell: Say) -> Values:
+    def _histograms(self, recordings: Recordings, tell: Say) -> Values:
         """The shares of the last layer's prototypes, (N, prototypes); 0 where no event is left."""
-        prototypes = stages[-1].layer.prototypes
+        prototypes = self.layers[-1].prototypes
         found = np.zeros((len(recordings), prototypes))
-        for n in range(len(recordings)):
-            if n % TOLD == 0:
-                tell(n / len(recordings), f"histogram {n:,} of {len(recordings):,}")
-            rows = self._through(stages, recordings[n], recordings.sensor)
+        for n in counted(recordings, tell, "histogram", TOLD):
+            rows = self._through(recordings[n], recordings.sensor)
             found[n] = np.bincount(rows[:, 3], minlength=prototypes) / max(1, len(rows))
         return found
-
-
-def _check(sensor: tuple[int, int], layers: tuple[Layer, ...]) -> None:
-    widest = max(2 * layer.radius + 1 for layer in layers)
-    if min(sensor) < widest:
-        height, width = sensor
-        raise UsageError(
-            f"HOTS has time surfaces of {widest}x{widest} pixels, and the sensor has "
-            f"{width}x{height}: use recordings of a larger one"
-        )
 
 
 def neighbours(known: Values, asked: Values, k: int) -> NDArray[np.int64]:
@@ -246,19 +330,10 @@ def neighbours(known: Values, asked: Values, k: int) -> NDArray[np.int64]:
 
     Of equally near ones the first is taken.
     """
-    found = [np.empty((0, k), np.int64)]
-    portion = max(1, NUMBERS // known.size)
-    for start in range(0, len(asked), portion):
-        distances = ((asked[start : start + portion, None] - known) ** 2).sum(2)
-        found.append(distances.argsort(1, kind="stable")[:, :k])
-    return np.concatenate(found)
+    distances = (((known - each) ** 2).sum(1) for each in asked)
+    return np.array([each.argsort(kind="stable")[:k] for each in distances]).reshape(-1, k)
 
 
 def voted(labels: Labels, classes: int) -> Labels:
     """The class that is most often in each row (N, k), of equals the first."""
     return (labels[:, :, None] == np.arange(classes)).sum(1).argmax(1)
-
-
-def build(effort: Effort, epochs: int) -> HOTS:
-    """All events at "paper" effort; layers and their prototypes are the same at each."""
-    return HOTS(SIZES[effort])

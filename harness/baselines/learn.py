@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from harness.baselines.contract import Answers, Labels, Method, Recordings, S, silent
 from harness.datasets.augment import cropped_and_flipped
+from harness.datasets.events import BIN_US
+from harness.reference.neuron import LIFCell
 from harness.spec import Say, UsageError
+
+MOST_BINS = 70  # 350 ms: recordings of N-MNIST last about 308 ms
 
 # What of a batch is to fall: inputs (B, ...) and labels (B,) to a number.
 Loss = Callable[[Tensor, Tensor], Tensor]
+# The input of a network for the samples of these indices (B,).
+Pick = Callable[[Tensor], Any]
 
 
 @dataclass(frozen=True)
@@ -67,12 +77,108 @@ def _seed(seed: int, epoch: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-@torch.inference_mode()
-def scores(module: nn.Module | Callable[[Tensor], Tensor], inputs: Tensor, batch: int) -> Tensor:
-    """What it says of each sample, (N, classes), a batch at a time."""
-    return torch.cat([module(part) for part in inputs.split(batch)])
-
-
 def seeded(seed: int) -> None:
     """First weights and what is drawn from here on are the seed's."""
     torch.manual_seed(_seed(seed, 0))
+
+
+@torch.inference_mode()
+def scores(network: Callable[[Any], Tensor], pick: Pick, count: int, together: int) -> Tensor:
+    """What it says of each of `count` samples, (N, classes), so many at a time."""
+    return torch.cat([network(pick(chosen)) for chosen in torch.arange(count).split(together)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """Of a network's training by Adam."""
+
+    batch_size: int
+    lr: float = 1e-3  # torch's own
+
+
+Z = TypeVar("Z", bound=Sizes)
+
+
+class Learner(Method[S, Z]):
+    """A system whose network learns by gradients."""
+
+    TOGETHER = 100  # samples that are asked about at once
+
+    network: Any  # a module, once it is fitted
+
+    @abstractmethod
+    def made(self, train: S) -> nn.Module:
+        """The network for samples such as these, with its first weights; says its structure."""
+
+    @abstractmethod
+    def inputs(self, samples: S, tell: Say) -> Pick:
+        """What the network is given of these samples, in training and when it is asked."""
+
+    def loss(self, out: Any, labels: Tensor) -> Tensor:
+        """Of what the network says of a batch."""
+        return F.cross_entropy(out, labels)
+
+    def optimiser(self) -> torch.optim.Optimizer:
+        """Of the network's parameters."""
+        return torch.optim.Adam(self.network.parameters(), self.sizes.lr)
+
+    def fit(self, train: S, validation: S, seed: int, tell: Say) -> None:
+        seeded(seed)
+        self.network = self.made(train)
+        self.learn(self.inputs(train, tell), train.labels, seed, tell)
+
+    def learn(self, pick: Pick, labels: Labels, seed: int, tell: Say) -> None:
+        """Trains the network, which is in `eval` afterwards."""
+
+        def loss(chosen: Tensor, wanted: Tensor) -> Tensor:
+            return self.loss(self.network(pick(chosen)), wanted)
+
+        course = Course(self.epochs, self.sizes.batch_size, seed)
+        train(loss, self.optimiser(), torch.arange(len(labels)), labels, course, tell)
+        self.network.eval()
+
+    def predict(self, test: S) -> Labels | Answers:
+        """The class of the highest score."""
+        pick = self.inputs(test, silent)
+        return scores(self.network, pick, len(test), self.TOGETHER).argmax(1).numpy()
+
+
+class OnFrames(Learner[Recordings, Z]):
+    """A learner whose network is given all frames of 5 ms of a window, (B, T, 2, H, W)."""
+
+    bins: int  # as many as the longest recording has, cut where N-MNIST's have ended
+
+    def fit(self, train: Recordings, validation: Recordings, seed: int, tell: Say) -> None:
+        self.bins = min(-(-train.longest_us // BIN_US), MOST_BINS)
+        super().fit(train, validation, seed, tell)
+
+    def inputs(self, samples: Recordings, tell: Say) -> Pick:
+        """Frames are made when they are needed: all at once may not fit in memory."""
+        return lambda chosen: torch.from_numpy(
+            samples.part(chosen.numpy()).frames(self.bins)
+        ).float()
+
+
+def pixels(recordings: Recordings) -> int:
+    """Of both polarities."""
+    return 2 * recordings.sensor[0] * recordings.sensor[1]
+
+
+def fired(cell: LIFCell, currents: Tensor) -> Tensor:  # (T, B, ...) -> (T, B, ...)
+    """The spikes of neurons that start at rest and are given a current at each step."""
+    state, spikes = None, []
+    for current in currents:
+        o, state = cell(current, state)
+        spikes.append(o)
+    return torch.stack(spikes)
+
+
+@torch.inference_mode()
+def most_spikes(layers: Callable[[Any], Sequence[Tensor]], pick: Pick, count: int) -> Answers:
+    """The output neurons that fire most; `layers` says the spikes (T, B, N) of each layer."""
+    labels, total = [], 0.0
+    for chosen in torch.arange(count).split(Learner.TOGETHER):
+        spikes = layers(pick(chosen))
+        labels.append(spikes[-1].sum(0).argmax(1))
+        total += sum(float(each.sum()) for each in spikes)
+    return Answers(torch.cat(labels).numpy(), spikes=total / count)

@@ -11,52 +11,22 @@ the same laboratory as the paper of this project, published theirs: 2312-512, Ad
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.baselines import learn
-from harness.baselines.contract import Effort, Labels, Recordings, Samples, Say, Window
-from harness.baselines.system import Fidelity
-from harness.datasets.events import BIN_US
-
-TITLE = "LSTM"
-PAPER = "Neil et al. 2016"
-DATASETS = ("nmnist",)
-INPUT = "frames"
-WINDOWS: tuple[Window, ...] = ("whole", "first")
-FIDELITY: Fidelity = "after the description"
-DEVIATIONS = (
-    "no public code",
-    "frames of 5 ms instead of events",
-    "units, loss and optimiser of He et al. 2020",
-    "all frames of the window, not 15",
-    "100 epochs are ours",
-    "by default 128 units, not 512, batches of 25, not 50, a learning rate of 2e-3, not 5e-4",
-)
-RANDOM = True
-EPOCHS: Mapping[Effort, int] = {"quick": 6, "default": 6, "paper": 100}
-
-MOST_BINS = 70  # 350 ms: recordings of N-MNIST last about 308 ms
+from harness.baselines.contract import Recordings
 
 
-@dataclass(frozen=True)
-class Parameters:
+@dataclass(frozen=True, kw_only=True)
+class Sizes(learn.Sizes):
     """Of the network and its training; He et al. 2020."""
 
     units: int = 512
     lr: float = 5e-4
     batch_size: int = 50
-
-
-_PARAMETERS: Mapping[Effort, Parameters] = {
-    "quick": Parameters(64, 3e-3, 15),
-    "default": Parameters(128, 2e-3, 25),
-    "paper": Parameters(),
-}
 
 
 class Network(nn.Module):
@@ -67,63 +37,37 @@ class Network(nn.Module):
         self.lstm = nn.LSTM(inputs, units)
         self.readout = nn.Linear(units, classes)
 
-    def forward(self, frames: Tensor) -> Tensor:  # uint8 (B, T, 2, H, W) -> (B, classes)
-        hidden, _ = self.lstm(frames.flatten(2).float().transpose(0, 1))
+    def forward(self, frames: Tensor) -> Tensor:  # (B, T, 2, H, W) -> (B, classes)
+        hidden, _ = self.lstm(frames.flatten(2).transpose(0, 1))
         return self.readout(hidden.mean(0))  # of a linear layer, the mean of what it reads
 
 
-class LSTM:
-    """Fitted on the frames of recordings."""
+class LSTM(learn.OnFrames[Sizes]):
+    TITLE = "LSTM"
+    PAPER = "Neil et al. 2016"
+    DATASETS = ("nmnist",)
+    INPUT = "frames"
+    FIDELITY = "after the description"
+    DEVIATIONS = (
+        "no public code",
+        "frames of 5 ms instead of events",
+        "units, loss and optimiser of He et al. 2020",
+        "all frames of the window, not 15",
+        "100 epochs are ours",
+        "by default 128 units, not 512, batches of 25, not 50, a learning rate of 2e-3, not 5e-4",
+    )
+    RANDOM = True
+    EPOCHS = {"quick": 6, "default": 6, "paper": 100}
+    SIZES = {
+        "quick": Sizes(units=64, lr=3e-3, batch_size=15),
+        "default": Sizes(units=128, lr=2e-3, batch_size=25),
+        "paper": Sizes(),
+    }
 
-    def __init__(self, parameters: Parameters, epochs: int) -> None:
-        self._parameters, self._epochs = parameters, epochs
-        self._network: Network | None = None
-        self._bins = 0
-        self._structure = f"2312-LSTM{parameters.units}-10"
+    def made(self, train: Recordings) -> Network:
+        inputs, units = learn.pixels(train), self.sizes.units
+        self.structure = f"{inputs}-LSTM{units}-{train.classes}"
+        return Network(inputs, units, train.classes)
 
-    @property
-    def structure(self) -> str:
-        return self._structure
-
-    @property
-    def chosen(self) -> str:
-        return ""
-
-    def fit(self, train: Samples, validation: Samples, seed: int, tell: Say) -> None:
-        assert isinstance(train, Recordings)
-        parameters, classes = self._parameters, train.classes
-        inputs = 2 * train.sensor[0] * train.sensor[1]
-        learn.seeded(seed)
-        network = Network(inputs, parameters.units, classes)
-        self._network, self._bins = network, bins_of(train)
-        self._structure = f"{inputs}-LSTM{parameters.units}-{classes}"
-
-        def loss(chosen: Tensor, labels: Tensor) -> Tensor:
-            wanted = F.one_hot(labels, classes).float()
-            return F.mse_loss(network(self._frames(train, chosen)), wanted)
-
-        optimiser = torch.optim.Adam(network.parameters(), parameters.lr)
-        course = learn.Course(self._epochs, parameters.batch_size, seed)
-        learn.train(loss, optimiser, torch.arange(len(train)), train.labels, course, tell)
-        network.eval()
-
-    def predict(self, test: Samples) -> Labels:
-        assert isinstance(test, Recordings)
-        network = self._network
-        assert network is not None, "it is asked before it is fitted"
-        everything = torch.arange(len(test))
-        scores = learn.scores(lambda part: network(self._frames(test, part)), everything, 100)
-        return scores.argmax(1).numpy()
-
-    def _frames(self, recordings: Recordings, chosen: Tensor) -> Tensor:
-        """Of those recordings, binned when they are needed: all at once may not fit in memory."""
-        return torch.from_numpy(recordings.part(chosen.numpy()).frames(self._bins))
-
-
-def bins_of(recordings: Recordings) -> int:
-    """How many frames the longest of them has, cut where N-MNIST's recordings have ended."""
-    return min(-(-recordings.longest_us // BIN_US), MOST_BINS)
-
-
-def build(effort: Effort, epochs: int) -> LSTM:
-    return LSTM(_PARAMETERS[effort], epochs)
+    def loss(self, out: Tensor, labels: Tensor) -> Tensor:
+        return F.mse_loss(out, F.one_hot(labels, out.shape[1]).float())

@@ -14,7 +14,7 @@ output neuron per class that does not fire learns with labels, by its potential 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,31 +22,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.baselines import learn
-from harness.baselines.contract import Answers, Effort, Images, Samples, Say
+from harness.baselines.contract import Answers, Images, Method, Say, silent
 from harness.reference.neuron import LIFCell
-from harness.spec import LIF, UsageError
-
-TITLE = "Spiking auto-encoders"
-PAPER = "Panda & Roy 2016"
-DATASETS = ("cifar10",)
-INPUT = "images"
-WINDOWS = ()
-FIDELITY = "after the description"
-DEVIATIONS = (
-    "no public code",
-    "LIF neurons and surrogate of Wu et al., no refractory time",
-    "whitening by one filter of 5x5, not of whole images",
-    "untied decoders whose neurons do not fire",
-    "steps, constants and epochs are ours: 20 of each by effort paper",
-    "read-out by potentials, learned from all training labels, not a fraction",
-    "by default 16-16-64 filters, not 32-32-64, in 10 steps, and 2 epochs a layer",
-)
-RANDOM = True
-EPOCHS: Mapping[Effort, int] = {"quick": 6, "default": 2, "paper": 20}  # of each layer
+from harness.spec import LIF
 
 KERNELS = (5, 5, 4)  # 32c5-2s-32c5-2s-64c4-10o
 POOLED = 2  # as many layers are averaged over 2x2 places
-SMALLEST = 28  # pixels: what the three layers leave one place of
 NEURON = LIF(k_tau=0.9, v_th=1.0, a=1.0)  # ours
 PATCH = 5  # pixels
 EPSILON = 0.1  # added to variances before whitening, of images whose deviation is 1
@@ -63,13 +44,6 @@ class Sizes:
     filters: tuple[int, int, int]
     steps: int
     batch_size: int
-
-
-SIZES: Mapping[Effort, Sizes] = {
-    "quick": Sizes((8, 8, 32), 8, 16),
-    "default": Sizes((16, 16, 64), 10, 32),
-    "paper": Sizes((32, 32, 64), 20, 32),
-}
 
 
 def contrast_normalised(images: Images) -> Tensor:  # (N, 3, H, W)
@@ -124,11 +98,7 @@ class Coder(nn.Module):
 
     def forward(self, spikes: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, F, H', W')
         """The encoder's spikes."""
-        state, found = None, []
-        for current in each_step(self.encoder, spikes):
-            o, state = self.cell(current, state)
-            found.append(o)
-        return torch.stack(found)
+        return learn.fired(self.cell, each_step(self.encoder, spikes))
 
     def error(self, spikes: Tensor) -> Tensor:  # (T, B, C, H, W) -> ()
         """How far the decoder's potentials at the end are from those of the input."""
@@ -164,29 +134,37 @@ def encoded(coders: Sequence[Coder], spikes: Tensor) -> Encoded:  # (T, B, C, H,
     return Encoded(spikes, fired)
 
 
-class LayerWise:
-    """The layers, and what is known of the training images."""
+class Panda(Method[Images, Sizes]):
+    TITLE = "Spiking auto-encoders"
+    PAPER = "Panda & Roy 2016"
+    DATASETS = ("cifar10",)
+    INPUT = "images"
+    WINDOWS = ()
+    FIDELITY = "after the description"
+    DEVIATIONS = (
+        "no public code",
+        "LIF neurons and surrogate of Wu et al., no refractory time",
+        "whitening by one filter of 5x5, not of whole images",
+        "untied decoders whose neurons do not fire",
+        "steps, constants and epochs are ours: 20 of each by effort paper",
+        "read-out by potentials, learned from all training labels, not a fraction",
+        "by default 16-16-64 filters, not 32-32-64, in 10 steps, and 2 epochs a layer",
+    )
+    RANDOM = True
+    EPOCHS = {"quick": 6, "default": 2, "paper": 20}  # of each layer
+    SIZES = {
+        "quick": Sizes((8, 8, 32), 8, 16),
+        "default": Sizes((16, 16, 64), 10, 32),
+        "paper": Sizes((32, 32, 64), 20, 32),
+    }
 
-    def __init__(self, sizes: Sizes, epochs: int) -> None:
-        self.sizes, self.epochs = sizes, epochs
-        self.coders: list[Coder] = []
+    coders: list[Coder]
 
-    @property
-    def structure(self) -> str:
-        """In the paper's notation; o are output neurons, one a class."""
-        a, b, c = self.sizes.filters
-        return f"{a}c{KERNELS[0]}-2s-{b}c{KERNELS[1]}-2s-{c}c{KERNELS[2]}-o"
-
-    @property
-    def chosen(self) -> str:
-        """Nothing is."""
-        return ""
-
-    def fit(self, train: Samples, validation: Samples, seed: int, tell: Say) -> None:
+    def fit(self, train: Images, validation: Images, seed: int, tell: Say) -> None:
         """Learns the layers without labels, one after the other, and then the read-out."""
-        assert isinstance(train, Images)
-        _check(train, train.pixels.shape[1:])
-        self.seed, self.shape, self.coders = seed, train.pixels.shape[1:], []
+        self.seed, self.coders = seed, []
+        a, b, c = self.sizes.filters  # in the paper's notation; o are output neurons, one a class
+        self.structure = f"{a}c{KERNELS[0]}-2s-{b}c{KERNELS[1]}-2s-{c}c{KERNELS[2]}-o"
         learn.seeded(seed)
         x = contrast_normalised(train)
         self.filters = whitening(x)
@@ -203,13 +181,12 @@ class LayerWise:
         traces, _ = self._traces(x, part(parts - 2, "encoding"))
         self._learn_read_out(traces, train, part(parts - 1, "read-out:"))
 
-    def predict(self, test: Samples) -> Answers:
+    def predict(self, test: Images) -> Answers:
         """The class whose output neuron has the highest potential at the end."""
-        assert isinstance(test, Images)
-        _check(test, self.shape)
         x = F.conv2d(contrast_normalised(test), self.filters, padding=PATCH // 2) / self.peak
-        traces, fired = self._traces(x, lambda done, what: None)
-        labels = learn.scores(self.read, (traces - self.mean) / self.deviation, BATCH).argmax(1)
+        traces, fired = self._traces(x, silent)
+        given = (traces - self.mean) / self.deviation
+        labels = learn.scores(self.read, given.__getitem__, len(test), BATCH).argmax(1)
         return Answers(labels.numpy(), spikes=fired / len(test))
 
     def _learn_layer(self, x: Tensor, train: Images, tell: Say) -> None:
@@ -254,23 +231,3 @@ class LayerWise:
             learn.Course(READ_OUT_EPOCHS, self.sizes.batch_size, self.seed),
             tell,
         )
-
-
-def _check(images: Images, shape: tuple[int, ...]) -> None:
-    """Raises UsageError where they are too small or not of that shape (C, H, W)."""
-    found = images.pixels.shape[1:]
-    called = "x".join(map(str, found[1:]))
-    if min(found[1:]) < SMALLEST:
-        raise UsageError(
-            f"images are {called} pixels, expected at least {SMALLEST}x{SMALLEST}: enlarge them"
-        )
-    if found != shape:
-        raise UsageError(
-            f"images are {called} pixels, those that it learned from "
-            f"{'x'.join(map(str, shape[1:]))}: give it images of one size"
-        )
-
-
-def build(effort: Effort, epochs: int) -> LayerWise:
-    """The system at a size."""
-    return LayerWise(SIZES[effort], epochs)

@@ -16,7 +16,6 @@ epochs and learning rate are ours. Equations are those of their section 2.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,24 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.baselines import learn
-from harness.baselines.contract import Effort, Labels, Recordings, Samples, Say, Window
-from harness.baselines.system import Fidelity
+from harness.baselines.contract import Recordings, Say
 from harness.datasets.events import Events
-
-TITLE = "Phased LSTM"
-PAPER = "Neil et al. 2016"
-DATASETS = ("nmnist",)
-INPUT = "events"
-WINDOWS: tuple[Window, ...] = ("whole", "first")
-FIDELITY: Fidelity = "published equations"
-DEVIATIONS = (
-    "no public code for N-MNIST",
-    "torch instead of Theano",
-    "batches, epochs and learning rate are ours",
-    "by default 256 events of a recording, in quick runs 100, evenly over it, not all",
-)
-RANDOM = True
-EPOCHS: Mapping[Effort, int] = {"quick": 8, "default": 10, "paper": 20}
 
 ALPHA = 1e-3  # how much a closed unit leaks in training
 FORGET_BIAS = 2.0  # in the authors' code, as the next
@@ -50,24 +33,16 @@ SPREAD = 0.1  # deviation of the first weights there
 EMBEDDED = 0.01  # and of embeddings: the default of the library used there, from memory
 
 
-@dataclass(frozen=True)
-class Parameters:
+@dataclass(frozen=True, kw_only=True)
+class Sizes(learn.Sizes):
     """Of the network and its training."""
 
     events: int | None = None  # of a recording at most, evenly over it; None: all
     batch_size: int = 32
-    lr: float = 1e-3
     embedding: int = 40
     units: int = 110
     r_on: float = 0.05  # the share of its period in which a unit is open
     log_tau: tuple[float, float] = (0.0, 3.0)  # tau = exp(U(a, b)) in ms, at first
-
-
-_PARAMETERS: Mapping[Effort, Parameters] = {
-    "quick": Parameters(events=100, batch_size=15, lr=5e-3),
-    "default": Parameters(events=256, batch_size=30, lr=5e-3),
-    "paper": Parameters(),
-}
 
 
 # L: events of a recording, B: recordings, N: units
@@ -124,18 +99,18 @@ class Sequences:
     present: Tensor  # (L, B): 1, or 0 where there is no event
 
 
-class PhasedLSTM(nn.Module):
+class Network(nn.Module):
     """Embedding, gated cell, read-out."""
 
-    def __init__(self, addresses: int, classes: int, parameters: Parameters) -> None:
+    def __init__(self, addresses: int, classes: int, sizes: Sizes) -> None:
         super().__init__()
-        self.r_on = parameters.r_on
-        self.embedding = nn.Parameter(EMBEDDED * torch.randn(addresses, parameters.embedding))
-        self.cell = PhasedUnits(parameters.embedding, parameters.units)
-        tau = torch.empty(parameters.units).uniform_(*parameters.log_tau).exp()
+        self.r_on = sizes.r_on
+        self.embedding = nn.Parameter(EMBEDDED * torch.randn(addresses, sizes.embedding))
+        self.cell = PhasedUnits(sizes.embedding, sizes.units)
+        tau = torch.empty(sizes.units).uniform_(*sizes.log_tau).exp()
         self.tau = nn.Parameter(tau)
-        self.shift = nn.Parameter(torch.rand(parameters.units) * tau)
-        self.readout = nn.Linear(parameters.units, classes)
+        self.shift = nn.Parameter(torch.rand(sizes.units) * tau)
+        self.readout = nn.Linear(sizes.units, classes)
 
     def forward(self, x: Sequences) -> Tensor:  # -> (B, classes)
         alpha = ALPHA if self.training else 0.0
@@ -178,52 +153,37 @@ def side_by_side(
     return Sequences(*(torch.from_numpy(each) for each in (addresses, ms, present)))
 
 
-class Classifier:
-    """Fitted on the events of recordings."""
+class PhasedLSTM(learn.Learner[Recordings, Sizes]):
+    TITLE = "Phased LSTM"
+    PAPER = "Neil et al. 2016"
+    DATASETS = ("nmnist",)
+    INPUT = "events"
+    FIDELITY = "published equations"
+    DEVIATIONS = (
+        "no public code for N-MNIST",
+        "torch instead of Theano",
+        "batches, epochs and learning rate are ours",
+        "by default 256 events of a recording, in quick runs 100, evenly over it, not all",
+    )
+    RANDOM = True
+    EPOCHS = {"quick": 8, "default": 10, "paper": 20}
+    SIZES = {
+        "quick": Sizes(events=100, batch_size=15, lr=5e-3),
+        "default": Sizes(events=256, batch_size=30, lr=5e-3),
+        "paper": Sizes(),
+    }
 
-    def __init__(self, parameters: Parameters, epochs: int) -> None:
-        self._parameters, self._epochs = parameters, epochs
-        self._network: PhasedLSTM | None = None
-        self._classes = 10  # N-MNIST's, until it is fitted
+    def made(self, train: Recordings) -> Network:
+        sizes = self.sizes
+        self.structure = f"embedding {sizes.embedding}-PLSTM{sizes.units}-{train.classes}"
+        return Network(learn.pixels(train), train.classes, sizes)
 
-    @property
-    def structure(self) -> str:
-        sizes = self._parameters
-        return f"embedding {sizes.embedding}-PLSTM{sizes.units}-{self._classes}"
+    def inputs(self, samples: Recordings, tell: Say) -> learn.Pick:
+        """Other events of a recording in each epoch, so that most are seen; then their middles."""
 
-    @property
-    def chosen(self) -> str:
-        return ""
+        def picked(chosen: Tensor) -> Sequences:
+            training = self.network.training
+            offsets = torch.rand(len(chosen)) if training else torch.full((len(chosen),), 0.5)
+            return side_by_side(samples, chosen, self.sizes.events, offsets)
 
-    def fit(self, train: Samples, validation: Samples, seed: int, tell: Say) -> None:
-        assert isinstance(train, Recordings)
-        parameters, self._classes = self._parameters, train.classes
-        learn.seeded(seed)
-        addresses = 2 * train.sensor[0] * train.sensor[1]
-        network = self._network = PhasedLSTM(addresses, train.classes, parameters)
-
-        def loss(chosen: Tensor, labels: Tensor) -> Tensor:
-            # other events of a recording in each epoch, so that most are seen
-            offsets = torch.rand(len(chosen))
-            events = side_by_side(train, chosen, parameters.events, offsets)
-            return F.cross_entropy(network(events), labels)
-
-        optimiser = torch.optim.Adam(network.parameters(), parameters.lr)
-        course = learn.Course(self._epochs, parameters.batch_size, seed)
-        learn.train(loss, optimiser, torch.arange(len(train)), train.labels, course, tell)
-        network.eval()
-
-    def predict(self, test: Samples) -> Labels:
-        assert isinstance(test, Recordings)
-        network, limit = self._network, self._parameters.events
-        assert network is not None, "it is asked before it is fitted"
-
-        def asked(chosen: Tensor) -> Tensor:
-            middle = torch.full((len(chosen),), 0.5)
-            return network(side_by_side(test, chosen, limit, middle))
-
-        return learn.scores(asked, torch.arange(len(test)), 100).argmax(1).numpy()
-
-
-def build(effort: Effort, epochs: int) -> Classifier:
-    return Classifier(_PARAMETERS[effort], epochs)
+        return picked

@@ -8,81 +8,51 @@ sensor of 128 x 128 is reduced with stride 3, as for the paper's own networks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 
-from harness.baselines.contract import Effort, Labels, Recordings, Samples, Say
-from harness.baselines.progress import within
-
-TITLE = "Random Forest"
-PAPER = "Orchard et al. 2015a"
-DATASETS = ("dvs-cifar10", "nmnist")
-INPUT = "frames"
-WINDOWS = ("whole", "first")
-FIDELITY = "after the description"
-DEVIATIONS = (
-    "the paper cited has no random forest",
-    "event counts",
-    "DVS-CIFAR10 on a 42x42 sensor",
-    "in quick runs 100 trees, not 500",
-)
-RANDOM = True
-PACKAGES = ("scikit-learn",)
+from harness.baselines.contract import Labels, Method, Recordings, Say, within
 
 BINS = (1, 4)  # windows of a recording, to choose from
-TREES: dict[Effort, int] = {"quick": 100, "default": 500, "paper": 500}
 PORTION = 50  # trees that grow before it says how far it is
 JOBS = 2
 LARGE, STRIDE = 128, 3  # pixels: sensors from this size on are reduced
 
 
-@dataclass(frozen=True, eq=False)
-class _Fitted:
-    forest: RandomForestClassifier
-    bins: int
-    bin_us: int
-    features: int
+class RandomForest(Method[Recordings, int]):
+    TITLE = "Random Forest"
+    PAPER = "Orchard et al. 2015a"
+    DATASETS = ("dvs-cifar10", "nmnist")
+    INPUT = "frames"
+    FIDELITY = "after the description"
+    DEVIATIONS = (
+        "the paper cited has no random forest",
+        "event counts",
+        "DVS-CIFAR10 on a 42x42 sensor",
+        "in quick runs 100 trees, not 500",
+    )
+    RANDOM = True
+    PACKAGES = ("scikit-learn",)
+    SIZES = {"quick": 100, "default": 500, "paper": 500}  # trees
 
-
-@dataclass(eq=False)
-class RandomForest:
-    """Trees on counts of events."""
-
-    trees: int
-    bins: tuple[int, ...] = BINS
-    _fitted: _Fitted | None = field(default=None, init=False)
-
-    @property
-    def structure(self) -> str:
-        if self._fitted is None:
-            return f"{self.trees} trees"
-        return f"{self._fitted.features} counts-{self.trees} trees"
-
-    @property
-    def chosen(self) -> str:
-        return f"time windows: {self._fitted.bins}" if self._fitted else ""
-
-    def fit(self, train: Samples, validation: Samples, seed: int, tell: Say) -> None:
-        assert isinstance(train, Recordings) and isinstance(validation, Recordings)
-        best, best_accuracy = None, -1.0
-        for n, bins in enumerate(self.bins):
-            growing = within(tell, n / len(self.bins), (n + 1) / len(self.bins))
+    def fit(self, train: Recordings, validation: Recordings, seed: int, tell: Say) -> None:
+        """Keeps the forest of the number of windows that names most held-out samples rightly."""
+        found, accuracies = [], []
+        for n, bins in enumerate(BINS):
+            growing = within(tell, n / len(BINS), (n + 1) / len(BINS))
             growing(0, f"counting events, time windows: {bins}")
-            bin_us = -(-train.longest_us // bins)
-            features = counts(train, bins, bin_us)
-            forest = grown(features, train.labels, self.trees, seed, growing)
-            found = _Fitted(forest, bins, bin_us, features.shape[1])
-            accuracy = float(np.mean(_answers(found, validation) == validation.labels))
-            if accuracy > best_accuracy:
-                best, best_accuracy = found, accuracy
-        self._fitted = best
+            self.bins, self.bin_us = bins, -(-train.longest_us // bins)
+            features = counts(train, self.bins, self.bin_us)
+            self.forest = grown(features, train.labels, self.sizes, seed, growing)
+            found.append((self.bins, self.bin_us, self.forest))
+            accuracies.append(np.mean(self.predict(validation) == validation.labels))
+        self.bins, self.bin_us, self.forest = found[int(np.argmax(accuracies))]
+        self.structure = f"{self.forest.n_features_in_} counts-{self.sizes} trees"
+        self.chosen = f"time windows: {self.bins}"
 
-    def predict(self, test: Samples) -> Labels:
-        assert isinstance(test, Recordings) and self._fitted is not None
-        return _answers(self._fitted, test)
+    def predict(self, test: Recordings) -> Labels:
+        return np.asarray(self.forest.predict(counts(test, self.bins, self.bin_us)), np.int64)
 
 
 def counts(recordings: Recordings, bins: int, bin_us: int) -> NDArray[np.float32]:
@@ -105,13 +75,3 @@ def grown(
     # Threads would add up their trees' shares in any order, and round in that order.
     forest.set_params(n_jobs=1)
     return forest
-
-
-def _answers(fitted: _Fitted, recordings: Recordings) -> Labels:
-    found = fitted.forest.predict(counts(recordings, fitted.bins, fitted.bin_us))
-    return np.asarray(found, np.int64)
-
-
-def build(effort: Effort, epochs: int) -> RandomForest:
-    """500 trees but for "quick"."""
-    return RandomForest(TREES[effort])

@@ -16,79 +16,48 @@ The published networks are VGG-16 and ResNet-20; how many images balance them is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
 
 from harness.baselines import converted, learn
-from harness.baselines.contract import Answers, Effort, Images, Method, Samples, Say
-from harness.baselines.progress import within
-from harness.baselines.spiking import Converted, run, spiking, with_random_spikes
+from harness.baselines.contract import Images, Say
+from harness.baselines.converted import STEPS, Spiking, spiking, with_random_spikes
 from harness.spec import UsageError
 
-TITLE = "Spike-Norm"
-PAPER = "Sengupta et al. 2018"
-DATASETS = ("cifar10",)
-INPUT = "images"
-WINDOWS = ()
-FIDELITY = "published equations"
-DEVIATIONS = (
-    *converted.DEVIATIONS,
-    "no residual connections and no dropout",
-    "by default thresholds of 50 images and 100 steps, not 2,500",
-)
-RANDOM = True
-EPOCHS = converted.EPOCHS
-STEPS = converted.STEPS
 
-
-@dataclass(frozen=True)
-class Parameters:
-    """What is left to say of the spiking network."""
-
-    steps: tuple[int, ...] = STEPS
+@dataclass(frozen=True, kw_only=True)
+class Sizes(converted.Sizes):
     images: int = 50  # that balance the thresholds
     balancing: int = 100  # steps for which they do
 
 
-_PARAMETERS: Mapping[Effort, Parameters] = {
-    "quick": Parameters(images=20, balancing=50),
-    "default": Parameters(),
-    # the paper says 2,500 steps; at full width more images would not end
-    "paper": Parameters((*STEPS, 256, 512, 1024, 2500), images=100, balancing=2500),
-}
+class Sengupta(converted.Conversion[Sizes]):
+    TITLE = "Spike-Norm"
+    PAPER = "Sengupta et al. 2018"
+    FIDELITY = "published equations"
+    DEVIATIONS = (
+        *converted.DEVIATIONS,
+        "no residual connections and no dropout",
+        "by default thresholds of 50 images and 100 steps, not 2,500",
+    )
+    SIZES = {
+        "quick": Sizes(width=Fraction(1, 16), images=20, balancing=50),
+        "default": Sizes(),
+        # the paper says 2,500 steps; at full width more images would not end
+        "paper": Sizes(
+            width=Fraction(1), steps=(*STEPS, 256, 512, 1024, 2500), images=100, balancing=2500
+        ),
+    }
 
-
-class Sengupta:
-    """The conversion, once the network is trained."""
-
-    def __init__(self, plan: converted.Plan, parameters: Parameters) -> None:
-        self.plan, self.parameters = plan, parameters
-        self.structure = converted.structure(plan)
-        self.chosen = ""  # training images decide the thresholds
-        self._seed = 0
-        self._network: nn.Sequential | None = None
-        self._snn: Converted | None = None
-
-    def fit(self, train: Samples, validation: Samples, seed: int, tell: Say) -> None:
-        assert isinstance(train, Images)
-        self._seed = seed
-        self._network = converted.shared(train, self.plan, seed, within(tell, 0, 0.8))
-        images = converted.drawn(train, self.parameters.images, seed)
+    def converted(self, train: Images, validation: Images, tell: Say) -> Spiking:
+        images = converted.drawn(train, self.sizes.images, self.seed)
         x = converted.scaled(torch.from_numpy(images.pixels))
-        learn.seeded(seed)
-        rest = within(tell, 0.8, 1)
-        thresholds = balanced(self._network, x, self.parameters.balancing, rest)
-        self._snn = with_random_spikes(spiking(self._network, thresholds, "zero"))
-
-    def predict(self, test: Samples) -> Answers:
-        assert isinstance(test, Images) and self._network is not None and self._snn is not None
-        converted.checked(test)
-        source = converted.source_labels(self._network, test)
-        learn.seeded(self._seed)
-        return replace(run(self._snn, test, self.parameters.steps), source=source)
+        learn.seeded(self.seed)
+        thresholds = balanced(self.network, x, self.sizes.balancing, tell)
+        return with_random_spikes(spiking(self.network, thresholds, "zero"))
 
 
 @torch.inference_mode()
@@ -113,8 +82,3 @@ def balanced(network: nn.Sequential, x: Tensor, steps: int, tell: Say) -> tuple[
             )
         thresholds.append(largest)
     return tuple(thresholds)
-
-
-def build(effort: Effort, epochs: int) -> Method:
-    """The conversion of that effort, of a network trained for so many epochs."""
-    return Sengupta(converted.planned(effort, epochs), _PARAMETERS[effort])

@@ -13,38 +13,26 @@ fires above the threshold alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
-from harness.baselines import framed, learn
-from harness.baselines.contract import Answers, Effort, Recordings, Samples, Say, Window
-from harness.baselines.framed import Binning
-from harness.baselines.system import Fidelity
+from harness.baselines import learn
+from harness.baselines.contract import Answers, Recordings, silent
 from harness.reference import coding
 from harness.reference.neuron import LIFCell
-from harness.spec import LIF, Adam, paper
+from harness.spec import LIF, paper
 
 SETTINGS = paper.settings("nmnist")
 
-TITLE = "STBP"
-PAPER = "Wu et al. 2018"
-DATASETS = ("nmnist",)
-INPUT = "frames"
-WINDOWS: tuple[Window, ...] = ("first", "whole")
-FIDELITY: Fidelity = "published equations"
-DEVIATIONS = (
-    "constants, learning rate, batches and epochs of the paper of 2019",
-    "all frames of 5 ms of the window",
-    "by default 200 hidden units, not 800",
-)
-RANDOM = True
-EPOCHS: Mapping[Effort, int] = {"quick": 6, "default": 8, "paper": SETTINGS.epochs}
 
-BATCH_SIZE = 20  # the paper's
-HIDDEN: Mapping[Effort, int] = {"quick": 100, "default": 200, "paper": 800}
+@dataclass(frozen=True, kw_only=True)
+class Sizes(learn.Sizes):
+    hidden: int = 800
+    batch_size: int = 20  # the paper's
+    lr: float = SETTINGS.optimiser.lr
 
 
 class Network(nn.Module):
@@ -60,58 +48,36 @@ class Network(nn.Module):
         out = frames.flatten(2).transpose(0, 1)
         layers = []
         for synapse in self.synapses:
-            out = self._fired(synapse(out))  # no layer waits for the next: all steps at once
+            out = learn.fired(self.cell, synapse(out))  # no layer waits for the next
             layers.append(out)
         return layers
 
-    def _fired(self, currents: Tensor) -> Tensor:  # (T, B, N) -> (T, B, N)
-        state, spikes = None, []
-        for current in currents:
-            o, state = self.cell(current, state)
-            spikes.append(o)
-        return torch.stack(spikes)
 
+class STBP(learn.OnFrames[Sizes]):
+    TITLE = "STBP"
+    PAPER = "Wu et al. 2018"
+    DATASETS = ("nmnist",)
+    INPUT = "frames"
+    WINDOWS = ("first", "whole")
+    FIDELITY = "published equations"
+    DEVIATIONS = (
+        "constants, learning rate, batches and epochs of the paper of 2019",
+        "all frames of 5 ms of the window",
+        "by default 200 hidden units, not 800",
+    )
+    RANDOM = True
+    EPOCHS = {"quick": 6, "default": 8, "paper": SETTINGS.epochs}
+    SIZES = {"quick": Sizes(hidden=100), "default": Sizes(hidden=200), "paper": Sizes()}
 
-class STBP:
-    """Fitted on the frames of recordings."""
+    def made(self, train: Recordings) -> Network:
+        sizes = (learn.pixels(train), self.sizes.hidden, train.classes)
+        self.structure = "-".join(map(str, sizes))
+        return Network(sizes, SETTINGS.lif)
 
-    def __init__(self, hidden: int, epochs: int) -> None:
-        self._epochs = epochs
-        self._sizes = (2312, hidden, 10)  # N-MNIST's, until it is fitted
-        self._network: Network | None = None
-        self._binning = Binning((34, 34), 0)
+    def loss(self, out: Sequence[Tensor], labels: Tensor) -> Tensor:
+        rates = coding.vote(out[-1], out[-1].shape[2])  # populations of one
+        return coding.loss(rates, labels)
 
-    @property
-    def structure(self) -> str:
-        return "-".join(map(str, self._sizes))
-
-    @property
-    def chosen(self) -> str:
-        return ""
-
-    def fit(self, train: Samples, validation: Samples, seed: int, tell: Say) -> None:
-        assert isinstance(train, Recordings)
-        binning = self._binning = Binning.of(train)
-        self._sizes = (binning.inputs, self._sizes[1], train.classes)
-        learn.seeded(seed)
-        network = self._network = Network(self._sizes, SETTINGS.lif)
-
-        def loss(chosen: Tensor, labels: Tensor) -> Tensor:
-            *_, spikes = network(binning.frames(train, chosen))
-            return coding.loss(coding.vote(spikes, train.classes), labels)  # populations of one
-
-        adam = SETTINGS.optimiser
-        assert isinstance(adam, Adam)
-        optimiser = torch.optim.Adam(network.parameters(), adam.lr, adam.betas)
-        course = learn.Course(self._epochs, BATCH_SIZE, seed)
-        learn.train(loss, optimiser, torch.arange(len(train)), train.labels, course, tell)
-
-    def predict(self, test: Samples) -> Answers:
-        assert isinstance(test, Recordings)
-        network = self._network
-        assert network is not None, "it is asked before it is fitted"
-        return framed.answers(network, self._binning, test)
-
-
-def build(effort: Effort, epochs: int) -> STBP:
-    return STBP(HIDDEN[effort], epochs)
+    def predict(self, test: Recordings) -> Answers:
+        """The class of the neuron that fires most."""
+        return learn.most_spikes(self.network, self.inputs(test, silent), len(test))

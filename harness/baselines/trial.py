@@ -1,4 +1,7 @@
-"""One case of another system: its samples, fitted, asked; its rows."""
+"""One case of another system: its samples, fitted, asked; its rows.
+
+The samples are those of the paper's networks, split as theirs.
+"""
 
 from __future__ import annotations
 
@@ -7,66 +10,77 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from harness import baselines, spec
-from harness.baselines import parts
-from harness.baselines.contract import Answers, Images, Labels, Method, joined
-from harness.baselines.parts import Parts
-from harness.baselines.system import System
+from harness import baselines, datasets, spec
+from harness.baselines import System
+from harness.baselines.contract import Answers, Images, Labels, Recordings, Samples, joined
+from harness.datasets.events import BIN_US
 from harness.proof.subject import TORCH
-from harness.records import FittedRow, Record, TestedRow
+from harness.records import FittedRow, TestedRow
 from harness.records.identity import Software, training_key
-from harness.records.ledger import Ledger
-from harness.records.run import (
-    Failed,
-    Subject,
-    of_case,
-    stamped,
-    with_source,
-    with_test_source,
-)
-from harness.spec import Case
+from harness.records.run import Failed, Subject, of_case, with_source, with_test_source
+from harness.spec import Access, Say, Source, UsageError
 from harness.system import clock
+from harness.training.epoch import held_out
 from harness.training.runner import Trial, fails_alone
 
 FITTING = 0.9  # of a case's time, about; the rest is for test samples
-TOGETHER = 200  # test samples: who is asked for all of them says nothing for minutes
+TOGETHER = 200  # test samples: a system that is asked for all of them says nothing for minutes
 
 
-# The last samples that were read: the next case often has the same, and they are large.
-_last: dict[object, Parts] = {}
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Samples to train on, those that are held out to choose by, and test samples."""
+
+    train: Samples
+    validation: Samples
+    test: Samples
+    train_source: Source
+    test_source: Source
+    split_sha256: str  # of the names in a split of ours; "" where it is official
 
 
-def fit(trial: Trial[spec.System]) -> bool:
-    """Fits a system and asks it. Returns whether an earlier command had done it."""
-    case, ledger = trial.case, trial.ledger
-    system = _loaded(case)
-    trial.row = of_case(case, trial.run, _subject(system))
-    given = _read(trial, system)
-    row = trial.row = _with_parts(trial.row, case, given, software_of(system))
-    if any(isinstance(each, FittedRow) for each in ledger.begin(row)):
-        return True
-    _keep(row, system, given, _fitted(case, system, given, ledger), ledger)
-    return False
+def read(case: spec.System, system: System, access: Access, say: Say) -> Parts:
+    """The samples of a case, as many as it wants, its recordings cut to its window.
 
-
-def _read(trial: Trial[spec.System], system: System) -> Parts:
-    case = trial.case
-    of = (case.dataset, case.T, case.window, system.input, case.training)
-    if of not in _last:
-        _last.clear()
-        with fails_alone():
-            _last[of] = parts.read(
-                case, system, trial.access, lambda _, doing: trial.say(0.0, doing)
+    Raises UsageError where they cannot be had, and where no system can learn from them.
+    """
+    training = case.training
+    wanted = datasets.Wanted(
+        case.dataset,
+        case.T,
+        samples=training.samples,
+        root=access.root,
+        download=case.dataset in access.download,
+        embedded=training.embedded,
+    )
+    if system.input == "images":
+        loaded = datasets.load_splits(wanted, training.test_samples, say)
+        samples: list[Samples] = [
+            Images(one.raw.numpy(), one.labels.numpy(), case.network.classes, one.about.augmented)
+            for one in loaded
+        ]
+    else:
+        loaded = datasets.load_recordings(wanted, training.test_samples, say)
+        samples = [each.recordings for each in loaded]
+        if case.window == "first":
+            samples = [each.recordings.first(case.T * BIN_US) for each in loaded]
+    train, test = samples
+    kept, held = (train.part(each.numpy()) for each in held_out(len(train)))
+    lacking = np.flatnonzero(np.bincount(kept.labels, minlength=kept.classes) == 0)
+    if len(lacking):
+        raise UsageError(
+            f"{case.dataset}: no training sample is of class {', '.join(map(str, lacking))}: "
+            "use more with --samples"
+        )
+    for name, part in (("training", kept), ("held-out", held), ("test", test)):
+        empty = part.starts[:-1] == part.starts[1:] if isinstance(part, Recordings) else []
+        if np.any(empty):
+            raise UsageError(
+                f"{np.sum(empty)} of {len(part)} {case.dataset}: {name} recordings have no event, "
+                f"the first is number {np.argmax(empty)}: leave their files out, or fetch them anew"
             )
-    return _last[of]
-
-
-def _loaded(case: Case) -> System:
-    with fails_alone():  # its file may say too little
-        try:
-            return baselines.load(case.framework)
-        except baselines.Missing as error:
-            raise Failed(str(error), "missing") from error
+    split = loaded[0].about.split_sha256
+    return Parts(kept, held, test, loaded[0].source, loaded[1].source, split)
 
 
 def software_of(system: System) -> Software:
@@ -76,15 +90,30 @@ def software_of(system: System) -> Software:
     )
 
 
-def _subject(system: System) -> Subject:
-    return Subject(software_of(system), deviations="; ".join(system.deviations) or None)
+# The last samples that were read: the next case often has the same, and they are large.
+_last: dict[object, Parts] = {}
 
 
-def _with_parts(row: Record, case: Case, given: Parts, software: Software) -> Record:
-    """The row with its data, and the key of all that decides its result."""
+def fit(trial: Trial[spec.System]) -> bool:
+    """Fits a system and asks it. Returns whether an earlier command had done it."""
+    case = trial.case
+    with fails_alone():  # its file may say too little
+        try:
+            system = baselines.load(case.framework)
+        except baselines.Missing as error:
+            raise Failed(str(error), "missing") from error
+    software = software_of(system)
+    subject = Subject(software, deviations="; ".join(system.deviations) or None)
+    trial.row = of_case(case, trial.run, subject)
+    of = (case.dataset, case.T, case.window, system.input, case.training)
+    if of not in _last:
+        _last.clear()
+        with fails_alone():
+            _last[of] = read(case, system, trial.access, lambda _, doing: trial.say(0.0, doing))
+    given = _last[of]
     train, test = given.train_source, given.test_source
-    return replace(
-        with_test_source(with_source(row, train), test),
+    row = trial.row = replace(
+        with_test_source(with_source(trial.row, train), test),
         key=training_key(case, train.sha256, test.sha256, software),
         iterations_per_epoch=None,  # it has batches of its own
         train_samples=len(given.train),
@@ -93,85 +122,69 @@ def _with_parts(row: Record, case: Case, given: Parts, software: Software) -> Re
         data_split_sha256=given.split_sha256 or None,
         data_augmented=isinstance(given.train, Images) and given.train.augmented,
     )
+    if any(isinstance(each, FittedRow) for each in trial.ledger.begin(row)):
+        return True
+    with fails_alone():
+        found = _fitted(trial, system, given)
+    answers, labels, seen = found.answers, given.test.labels, given.train
+    for steps, each in sorted(answers.at_steps.items()):
+        accuracy = float(np.mean(each == labels))
+        trial.keep(TestedRow(**vars(row), tested_T=steps, test_accuracy=accuracy))
+    source = None if answers.source is None else float(np.mean(answers.source == labels))
+    end = FittedRow(  # it comes last: with it the case is done
+        **vars(row),
+        structure=found.structure,
+        fidelity=system.fidelity,
+        chosen=found.chosen,
+        random=system.random,
+        sensor=seen.sensor if isinstance(seen, Recordings) else None,
+        window_us=seen.longest_us if isinstance(seen, Recordings) else None,
+        test_accuracy=float(np.mean(answers.labels == labels)),
+        source_accuracy=source,
+        spikes=answers.spikes,
+        seconds=found.seconds,
+        test_seconds=found.test_seconds,
+    )
+    trial.keep(end)
+    return False
 
 
 @dataclass(frozen=True, eq=False)
-class _Outcome:
-    """A system that was fitted, and what it says of the test samples."""
-
-    method: Method
-    answers: Answers
+class _Fitted:
+    structure: str
+    chosen: str
+    answers: Answers  # to all test samples
     seconds: float  # of fitting
     test_seconds: float
 
 
-def _fitted(case: spec.System, system: System, given: Parts, ledger: Ledger) -> _Outcome:
+def _fitted(trial: Trial[spec.System], system: System, given: Parts) -> _Fitted:
+    """Fits the system and asks it, for some of the test samples at a time."""
+    case = trial.case
     window = f" {case.window}" if case.window else ""
     what = f"{case.dataset}{window} {system.title} seed {case.seed}"
 
     def tell(fraction: float, doing: str) -> None:
-        ledger.owner.say(FITTING * min(1.0, fraction), f"{what}: {doing}")
+        trial.say(FITTING * min(1.0, fraction), f"{what}: {doing}")
 
-    device = torch.device("cpu")
-    with fails_alone():
-        method = system.build(case.effort, case.training.epochs)
-        watch = clock.Stopwatch.started(device)
-        method.fit(given.train, given.validation, case.seed, tell)
-        seconds = watch.seconds
-        watch = clock.Stopwatch.started(device)
-        answers = []
-        count = len(given.test)
-        for first in range(0, count, TOGETHER):
-            share = FITTING + (1 - FITTING) * first / count
-            ledger.owner.say(share, f"{what}: test samples")
-            some = given.test.part(np.arange(first, min(first + TOGETHER, count)))
-            answers.append(_answers(method.predict(some), some.labels))
-        test_seconds = watch.seconds
-    return _Outcome(method, joined(answers), seconds, test_seconds)
+    method = system.build(case.effort, case.training.epochs)
+    watch = clock.Stopwatch.started(torch.device("cpu"))
+    method.fit(given.train, given.validation, case.seed, tell)
+    seconds = watch.seconds
+    watch = clock.Stopwatch.started(torch.device("cpu"))
+    answers, count = [], len(given.test)
+    for first in range(0, count, TOGETHER):
+        share = FITTING + (1 - FITTING) * first / count
+        trial.say(share, f"{what}: test samples")
+        some = given.test.part(np.arange(first, min(first + TOGETHER, count)))
+        answers.append(_checked(method.predict(some), some.labels))
+    return _Fitted(method.structure, method.chosen, joined(answers), seconds, watch.seconds)
 
 
-def _answers(found: Labels | Answers, labels: Labels) -> Answers:
+def _checked(found: Labels | Answers, labels: Labels) -> Answers:
+    """Raises Failed where it does not answer for each sample."""
     answers = found if isinstance(found, Answers) else Answers(found)
-    _check(answers, labels)
-    return answers
-
-
-def _check(answers: Answers, labels: Labels) -> None:
-    source = [] if answers.source is None else [answers.source]
-    for each in (answers.labels, *answers.at_steps.values(), *source):
-        if np.shape(each) != labels.shape:
+    for each in (answers.labels, *answers.at_steps.values(), answers.source):
+        if each is not None and np.shape(each) != labels.shape:
             raise Failed(f"its answers are {np.shape(each)}, expected {labels.shape}")
-
-
-def _keep(row: Record, system: System, given: Parts, outcome: _Outcome, ledger: Ledger) -> None:
-    """Its rows; the one that says it is done comes last."""
-    answers, labels, seen = outcome.answers, given.test.labels, given.seen
-    for steps, found in sorted(answers.at_steps.items()):
-        ledger.keep(
-            stamped(TestedRow(**vars(row), tested_T=steps, test_accuracy=_share(found, labels)))
-        )
-    ledger.keep(
-        stamped(
-            FittedRow(
-                **vars(row),
-                structure=outcome.method.structure,
-                fidelity=system.fidelity,
-                chosen=outcome.method.chosen,
-                random=system.random,
-                sensor=seen.sensor if seen else None,
-                window_us=seen.longest_us if seen else None,
-                test_accuracy=_share(answers.labels, labels),
-                source_accuracy=(
-                    None if answers.source is None else _share(answers.source, labels)
-                ),
-                spikes=answers.spikes,
-                seconds=outcome.seconds,
-                test_seconds=outcome.test_seconds,
-            )
-        )
-    )
-
-
-def _share(answers: Labels, labels: Labels) -> float:
-    """The share of answers that are right."""
-    return float(np.mean(answers == labels))
+    return answers

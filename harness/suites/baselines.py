@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from harness import baselines, spec
-from harness.baselines.system import System
+from harness.baselines import System
 from harness.spec import Effort, Selection, Training, UsageError, Window, paper
 from harness.suites.trained import Size, size_of
 

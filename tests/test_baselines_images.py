@@ -1,0 +1,479 @@
+"""Panda & Roy's auto-encoders and the soft-LIF network: their neurons and layers by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import exp, log
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from recordings import answered, squares
+from torch import Tensor, nn
+
+from harness.baselines import panda
+from harness.baselines.contract import Images, silent
+from harness.baselines.panda import (
+    NEURON,
+    Coder,
+    Panda,
+    contrast_normalised,
+    each_step,
+    encoded,
+    potential,
+    signed_spikes,
+    whitening,
+    zca,
+)
+from harness.baselines.soft_lif import (
+    CROP,
+    DT,
+    LIF,
+    TAU_S,
+    Alpha,
+    Local,
+    Neuron,
+    RateNetwork,
+    Sizes,
+    SoftLIF,
+    SpikingSoftLIF,
+    hard_rate,
+    noise,
+    pool,
+    random_crops,
+    simulate,
+    soft_rate,
+    spikes_by,
+)
+
+UNIT = Neuron()
+# Panda & Roy
+
+SMALL = panda.Sizes((4, 4, 8), 6, 8)
+
+
+def fitted(train: Images, seed: int = 0) -> Panda:
+    method = Panda(SMALL, 1)
+    method.fit(train, train, seed, silent)
+    return method
+
+
+def test_contrast_is_normalised_and_brightness_taken_away() -> None:
+    x = squares(4, 0)
+    found = contrast_normalised(x)
+    assert found.mean((1, 2, 3)).abs().max() < 1e-5
+    torch.testing.assert_close(found.square().mean((1, 2, 3)), torch.ones(4))
+    dark = replace(x, pixels=(x.pixels // 16 * 8).astype(np.uint8))
+    bright = replace(x, pixels=(x.pixels // 16 * 8 + 100).astype(np.uint8))
+    torch.testing.assert_close(
+        contrast_normalised(dark), contrast_normalised(bright), rtol=0, atol=1e-4
+    )
+
+
+def test_an_image_of_one_value_is_all_zero() -> None:
+    grey = Images(np.full((2, 3, 32, 32), 77, np.uint8), np.array([0, 1]), 2, False)
+    assert not contrast_normalised(grey).any()
+
+
+def test_whitened_values_are_independent_of_one_deviation() -> None:
+    torch.manual_seed(0)
+    mixed = torch.randn(500, 6, dtype=torch.float64) @ torch.randn(6, 6, dtype=torch.float64)
+    covariance = mixed.T.cov()
+    matrix = zca(covariance, 0.0)
+    torch.testing.assert_close((mixed @ matrix).T.cov(), torch.eye(6, dtype=torch.float64))
+    torch.testing.assert_close(matrix, matrix.T)
+    with_floor = zca(torch.diag(torch.tensor([3.9, 0.0])), 0.1)
+    torch.testing.assert_close(with_floor, torch.diag(torch.tensor([0.5, 0.1**-0.5])))
+
+
+def test_whitening_leaves_white_images_and_sharpens_smooth_ones() -> None:
+    torch.manual_seed(0)
+    white = torch.randn(200, 3, 32, 32)
+    smooth = F.avg_pool2d(white, 3, 1, 1) * 3
+
+    def neighbours(x: Tensor) -> float:
+        return float(torch.stack([x[..., 1:].flatten(), x[..., :-1].flatten()]).corrcoef()[0, 1])
+
+    filters = whitening(white)
+    middle = torch.zeros_like(filters)
+    middle[range(3), range(3), 2, 2] = 1.1**-0.5
+    assert (filters - middle).abs().max() < 0.1
+    assert neighbours(smooth) > 0.6
+    assert abs(neighbours(F.conv2d(smooth, whitening(smooth), padding=2))) < 0.25
+
+
+def test_spikes_have_the_sign_and_on_average_the_size_of_their_value() -> None:
+    x = torch.tensor([0.0, 0.3, -0.7, 1.0, 2.5, -4.0])
+    torch.manual_seed(0)
+    spikes = signed_spikes(x, 4_000)
+    assert spikes.shape == (4_000, 6) and set(spikes.unique().tolist()) == {-1, 0, 1}
+    expected = torch.tensor([0.0, 0.3, -0.7, 1.0, 1.0, -1.0])
+    assert (spikes.mean(0) - expected).abs().max() < 0.03
+    assert spikes[:, 0].abs().max() == 0 and spikes[:, 3].min() == 1
+
+
+def test_a_potential_that_does_not_fire_decays_by_k_tau_a_step() -> None:
+    x = torch.tensor([[1.0], [5.0], [0.0], [-2.0]])
+    assert potential(x).item() == pytest.approx(0.9**3 + 5 * 0.9**2 + 0 - 2)
+
+
+def single(encode: float, decode: float) -> Coder:
+    """One neuron that sees one place and gives it back."""
+    coder = Coder(1, 1, 1).double()
+    with torch.no_grad():
+        coder.encoder.weight.fill_(encode)
+        coder.decoder.weight.fill_(decode)
+    return coder
+
+
+def train_of(*values: float) -> Tensor:  # (T, 1, 1, 1, 1)
+    return torch.tensor(values, dtype=torch.float64).reshape(-1, 1, 1, 1, 1)
+
+
+def test_what_fires_with_its_input_and_is_decoded_as_it_was_has_no_error() -> None:
+    spikes = train_of(1, 0, 1, 1, 0)
+    assert torch.equal(single(1.0, 1.0)(spikes), spikes)
+    assert single(1.0, 1.0).error(spikes).item() == 0
+
+
+def test_the_error_is_that_by_hand() -> None:
+    # u = 0.6, 1.14 (fires), 0.6: o = 0, 1, 0, decoded 0.9 * 2 = 1.8; the input 0.81 + 0.9 + 1
+    coder = single(0.6, 2.0)
+    assert coder(train_of(1, 1, 1)).flatten().tolist() == [0, 1, 0]
+    assert coder.error(train_of(1, 1, 1)).item() == pytest.approx((1.8 - 2.71) ** 2)
+
+
+def test_gradients_of_the_encoder_go_through_the_surrogate() -> None:
+    # one step, u = 0.8 is silent: dE/dw = 2 (0 - 1) * 3 * do/du * 1, do/du = 1 / a inside a / 2
+    for encode, expected in ((0.8, -6.0), (0.5 - 1e-9, 0.0)):
+        coder = single(encode, 3.0)
+        coder.error(train_of(1)).backward()
+        assert coder.encoder.weight.grad is not None
+        assert coder.encoder.weight.grad.item() == pytest.approx(expected)
+
+
+def test_gradients_of_the_encoder_go_through_time() -> None:
+    # u1 = w, u2 = 0.9 w + w: both silent, do/du = 1 inside the window of each.
+    # do2/dw = 1.9 - 0.9 u1 do1/dw (eq. (5)'s reset), E = (d (0.9 o1 + o2) - 1.9)^2
+    w, d = 0.51, 1.5
+    coder = single(w, d)
+    coder.error(train_of(1, 1)).backward()
+    do1 = 1.0
+    do2 = 0.9 * (1 - w * do1) + 1
+    assert coder.encoder.weight.grad is not None
+    assert coder.encoder.weight.grad.item() == pytest.approx(2 * -1.9 * d * (0.9 * do1 + do2))
+
+
+def test_gradients_of_the_decoder_are_those_of_finite_differences() -> None:
+    torch.manual_seed(0)
+    coder = Coder(2, 3, 3).double()
+    spikes = signed_spikes(torch.rand(2, 2, 6, 6), 4).double()
+
+    def error(weight: Tensor) -> Tensor:
+        return torch.func.functional_call(
+            _Error(coder), {"coder.decoder.weight": weight}, (spikes,)
+        )
+
+    weight = coder.decoder.weight.detach().clone().requires_grad_()
+    assert torch.autograd.gradcheck(error, (weight,))
+
+
+class _Error(torch.nn.Module):
+    def __init__(self, coder: Coder) -> None:
+        super().__init__()
+        self.coder = coder
+
+    def forward(self, spikes: Tensor) -> Tensor:
+        return self.coder.error(spikes)
+
+
+def test_first_weights_are_scaled_to_the_threshold() -> None:
+    torch.manual_seed(0)
+    coder = Coder(3, 8, 5)
+    spikes = signed_spikes(0.5 * torch.randn(4, 3, 32, 32), 10)
+    coder.scale(spikes)
+    found = potential(each_step(coder.encoder, spikes))
+    assert found.std().item() == pytest.approx(NEURON.v_th, rel=1e-4)
+    assert 0.01 < coder(spikes).mean().item() < 0.5
+    before = coder.encoder.weight.clone()
+    coder.scale(torch.zeros_like(spikes))  # nothing to scale by
+    assert torch.equal(coder.encoder.weight, before)
+
+
+def test_layers_leave_the_places_that_the_notation_says() -> None:
+    coders = [Coder(3, 4, 5), Coder(4, 5, 5), Coder(5, 6, 4)]
+    spikes = signed_spikes(torch.randn(2, 3, 32, 32), 3)
+    assert encoded(coders[:1], spikes).spikes.shape == (3, 2, 4, 14, 14)
+    assert encoded(coders[:2], spikes).spikes.shape == (3, 2, 5, 5, 5)
+    assert encoded(coders, spikes).spikes.shape == (3, 2, 6, 2, 2)
+    assert encoded([], spikes).fired == 0
+
+
+def test_a_layer_is_frozen_before_the_next_one_learns() -> None:
+    method = Panda(SMALL, 1)
+    seen: list[Tensor] = []
+
+    def look(fraction: float, doing: str) -> None:
+        if method.coders:
+            seen.append(method.coders[0].encoder.weight.detach().clone())
+
+    train = squares(30, 0)
+    method.fit(train, train, 0, look)
+    assert len(seen) > 8 and all(torch.equal(each, seen[0]) for each in seen)
+    assert len(method.coders) == 3
+    assert not any(weight.requires_grad for coder in method.coders for weight in coder.parameters())
+
+
+def test_layers_learn_without_labels() -> None:
+    train = squares(30, 0)
+    other = replace(train, labels=train.labels[::-1].copy())
+    ours, theirs = fitted(train), fitted(other)
+    for first, second in zip(ours.coders, theirs.coders, strict=True):
+        assert torch.equal(first.encoder.weight, second.encoder.weight)
+    assert not torch.equal(ours.read.weight, theirs.read.weight)
+
+
+def test_spikes_are_those_of_all_neurons_a_sample() -> None:
+    method = fitted(squares(30, 0))
+    test = squares(5, 1)
+    whole = method.predict(test).spikes
+    for coder in method.coders[1:]:
+        coder.encoder.weight.data.zero_()
+    first = method.predict(test).spikes
+    method.coders[0].encoder.weight.data.zero_()
+    assert whole is not None and first is not None and whole > first > 0
+    assert method.predict(test).spikes == 0
+
+
+def test_images_without_contrast_are_no_trouble() -> None:
+    grey = Images(np.full((9, 3, 32, 32), 9, np.uint8), np.arange(9) % 3, 3, False)
+    assert fitted(grey).predict(grey).labels.shape == (9,)
+
+
+# Hunsberger & Eliasmith
+
+
+def doubles(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def test_the_rate_at_threshold_is_that_by_hand() -> None:
+    # rho(0) = 0.02 log 2 = 0.0138629; log(1 + 1 / rho) = 4.292304; 1 / (0.001 + 0.05 * 4.292304)
+    assert soft_rate(doubles(1.0), UNIT).item() == pytest.approx(4.637891, rel=1e-6)
+
+
+def test_the_rate_is_the_published_formula_where_that_has_no_trouble() -> None:
+    for j in (0.8, 0.9, 1.1, 2.0, 10.0):
+        rho = 0.02 * log(1 + exp((j - 1) / 0.02))
+        expected = 1 / (0.001 + 0.05 * log(1 + 1 / rho))
+        assert soft_rate(doubles(j), UNIT).item() == pytest.approx(expected, rel=1e-8)
+
+
+def test_the_rate_tends_to_the_hard_one_with_sigma() -> None:
+    j = doubles(-3.0, 0.9, 1.05, 1.5, 4.0, 40.0)
+    hard = hard_rate(j, UNIT)
+    assert hard[:2].tolist() == [0, 0]
+    errors = [
+        (soft_rate(j, replace(UNIT, sigma=sigma)) - hard).abs().max().item()
+        for sigma in (0.1, 0.01, 1e-6)
+    ]
+    assert errors == sorted(errors, reverse=True) and errors[-1] < 1e-3
+
+
+def test_float32_is_enough_for_every_current_and_gradient() -> None:
+    j = torch.linspace(-50, 50, 20_001)
+    exact = j.double().requires_grad_()
+    j.requires_grad_()
+    rate, expected = soft_rate(j, UNIT), soft_rate(exact, UNIT)
+    rate.sum().backward()
+    expected.sum().backward()
+    assert j.grad is not None and exact.grad is not None
+    assert torch.isfinite(rate).all() and torch.isfinite(j.grad).all()
+    torch.testing.assert_close(rate.double(), expected, rtol=1e-4, atol=0)
+    torch.testing.assert_close(j.grad.double(), exact.grad, rtol=1e-3, atol=0)
+
+
+def test_gradients_are_those_of_finite_differences() -> None:
+    j = doubles(-4.0, 0.3, 0.599, 0.95, 1.0, 1.05, 1.7, 6.0).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: soft_rate(x, UNIT), (j,), eps=1e-7)
+
+
+def test_noise_is_above_threshold_alone_and_leaves_no_rate_below_zero() -> None:
+    torch.manual_seed(0)
+    j = torch.tensor([0.5, 1.0, 1.01, 9.0]).expand(20_000, 4)
+    rate = soft_rate(j, UNIT)
+    found = rate + noise(rate, j, 10.0)
+    assert torch.equal(found[:, :2], rate[:, :2])
+    assert found.min().item() == 0  # a slow unit's noise is cut
+    assert found[:, 3].std().item() == pytest.approx(10, rel=0.03)
+    assert found[:, 3].mean().item() == pytest.approx(rate[0, 3].item(), abs=0.4)
+
+
+def test_pooling_is_of_three_by_three_and_of_what_is_there_at_the_far_edges() -> None:
+    x = torch.arange(16.0).reshape(1, 1, 4, 4)
+    near, right = (0 + 1 + 2 + 4 + 5 + 6 + 8 + 9 + 10) / 9, (2 + 3 + 6 + 7 + 10 + 11) / 6
+    below, corner = (8 + 9 + 10 + 12 + 13 + 14) / 6, (10 + 11 + 14 + 15) / 4
+    assert pool(x).flatten().tolist() == pytest.approx([near, right, below, corner])
+    assert pool(pool(torch.zeros(1, 1, CROP, CROP))).shape == (1, 1, 6, 6)
+
+
+def test_places_that_share_filters_are_a_convolution() -> None:
+    torch.manual_seed(0)
+    layer, expected = Local(2, 3, 6).double(), nn.Conv2d(2, 3, 3, padding=1).double()
+    assert expected.bias is not None
+    with torch.no_grad():
+        weight = expected.weight.flatten(2).permute(2, 1, 0)[:, None]  # (9, 1, C, F)
+        layer.weight.copy_(weight.expand_as(layer.weight))
+        layer.bias.copy_(expected.bias[:, None, None].expand_as(layer.bias))
+    x = torch.randn(4, 2, 6, 6, dtype=torch.float64)
+    torch.testing.assert_close(layer(x), expected(x))
+
+
+def test_each_place_has_its_own_filters() -> None:
+    layer = Local(2, 3, 6)
+    x = torch.ones(1, 2, 6, 6)
+    before = layer(x)
+    with torch.no_grad():
+        layer.weight[:, 6 * 2 + 5] += 1
+    moved = (layer(x) != before).any(1)[0].nonzero()
+    assert moved.tolist() == [[2, 5]]
+
+
+def test_crops_are_parts_of_the_image_mirrored_or_not() -> None:
+    torch.manual_seed(0)
+    place = torch.arange(32 * 32).reshape(1, 1, 32, 32).expand(200, 3, 32, 32)
+    crops = random_crops(place)
+    assert crops.shape == (200, 3, CROP, CROP)
+    corners, ways = set(), set()
+    for crop in crops[:, 1]:
+        step = int(crop[0, 1] - crop[0, 0])
+        ways.add(step)
+        first = int(crop.min())
+        corners.add(divmod(first, 32))
+        columns = torch.arange(CROP) if step == 1 else torch.arange(CROP).flip(0)
+        assert torch.equal(crop, first + 32 * torch.arange(CROP)[:, None] + columns)
+    assert ways == {1, -1} and len(corners) > 50
+    assert {row for row, _ in corners} == {column for _, column in corners} == set(range(9))
+
+
+@pytest.mark.parametrize("j", [1.02, 1.3, 2.0, 5.0, 30.0, 1000.0])
+def test_a_constant_current_fires_at_the_analytic_rate(j: float) -> None:
+    current, steps = doubles(j), 2_000
+    neuron = LIF(UNIT)
+    fired = torch.stack([neuron.step(current) for _ in range(steps)]).sum(0)
+    analytic = 1 / (0.001 + 0.05 * log(1 + 1 / (j - 1)))
+    assert hard_rate(current, UNIT).item() == pytest.approx(analytic)
+    assert abs(fired.item() / (steps * DT) - analytic) <= 1 / (steps * DT)
+
+
+def test_every_spike_comes_when_the_analytic_count_says() -> None:
+    j = 1 + 10 ** (4 * torch.rand(200, dtype=torch.float64) - 2)
+    rate, neuron, fired = hard_rate(j, UNIT), LIF(UNIT), torch.zeros_like(j)
+    for n in range(1, 401):
+        fired += neuron.step(j)
+        assert torch.equal(fired, spikes_by(n * DT, rate, UNIT))
+
+
+def test_the_first_spike_comes_when_the_potential_has_risen() -> None:
+    # from rest v = j (1 - exp(-t / tau_rc)) is 1 at t = -tau_rc log(1 - 1 / j)
+    j = 3.0
+    first = -0.05 * log(1 - 1 / j)
+    neuron = LIF(UNIT)
+    fired = [neuron.step(doubles(j)).item() for _ in range(50)]
+    assert fired.index(1.0) == int(first / DT)
+
+
+def test_a_neuron_is_silent_up_to_the_threshold_and_during_its_refractory_time() -> None:
+    neuron = LIF(replace(UNIT, tau_ref=0.004))
+    fired = torch.stack([neuron.step(doubles(-5.0, 0.99, 1.0, 1e6)) for _ in range(400)])
+    assert fired.sum(0)[:3].tolist() == [0, 0, 0]
+    assert fired.sum(0)[3].item() == 100  # one in 4 ms
+
+
+def test_inhibition_does_not_add_up() -> None:
+    rested, inhibited = LIF(UNIT), LIF(UNIT)
+    for _ in range(100):
+        inhibited.step(doubles(-50.0))
+    for _ in range(60):
+        assert torch.equal(inhibited.step(doubles(1.7)), rested.step(doubles(1.7)))
+
+
+def test_the_alpha_synapse_gives_out_what_it_is_given() -> None:
+    synapse = Alpha()
+    response = [synapse.step(doubles(float(n == 0))).item() for n in range(200)]
+    assert sum(response) == pytest.approx(1, abs=1e-12)
+
+    def risen(t: float) -> float:  # the integral of t / tau^2 exp(-t / tau)
+        return 1 - (1 + t / TAU_S) * exp(-t / TAU_S)
+
+    expected = [risen((n + 1) * DT) - risen(n * DT) for n in range(200)]
+    assert response == pytest.approx(expected, abs=1e-12)
+    assert max(range(200), key=response.__getitem__) in (4, 5)  # it peaks after tau_s
+
+
+def lively(neuron: Neuron) -> RateNetwork:
+    """A network with weights so large that neurons fire often."""
+    torch.manual_seed(1)
+    network = RateNetwork((6, 6, 6, 6), 5, neuron).eval()
+    with torch.no_grad():
+        for layer in network.layers:
+            layer.get_parameter("weight").mul_(2)
+    return network
+
+
+def test_spikes_tend_to_the_rates_of_hard_units() -> None:
+    network = lively(replace(UNIT, sigma=1e-4))
+    x = torch.randn(3, 3, CROP, CROP)
+    with torch.no_grad():
+        expected = network(x)
+    errors = []
+    for steps in (25, 50, 300):
+        found = simulate(network, x, steps).outputs[steps // 2 :].mean(0)
+        errors.append(((found - expected).norm() / expected.norm()).item())
+    assert errors == sorted(errors, reverse=True) and errors[2] < 0.1
+
+
+def test_spikes_of_all_neurons_are_counted() -> None:
+    network = lively(UNIT)
+    x = torch.randn(3, 3, CROP, CROP)
+    counts = [simulate(network, x, 100).spikes]
+    with torch.no_grad():
+        j, neuron = UNIT.current(network.layers[0](x)), LIF(UNIT)
+        first = sum(neuron.step(j).sum().item() for _ in range(100))
+        for layer in list(network.layers)[:0:-1]:  # the last is silenced first
+            for parameter in layer.parameters():
+                parameter.zero_()
+            counts.append(simulate(network, x, 100).spikes)
+    assert counts == sorted(counts, reverse=True) and len(set(counts)) == 4
+    assert counts[3] == pytest.approx(first, rel=1e-3)  # float32 may move one by a step
+
+
+def test_images_are_cropped_at_random_in_training_where_that_is_allowed() -> None:
+    for augmented in (False, True):
+        images = squares(12, 0, augmented)
+        method = SoftLIF(Sizes(filters=(4, 4, 4, 4), batch_size=8), 1)
+        method.fit(images, images, 0, silent)
+        pick, all_of_them = method.inputs(images, silent), torch.arange(12)
+        assert torch.equal(pick(all_of_them), pick(all_of_them))  # when it is asked, the middle
+        method.network.train()
+        assert torch.equal(pick(all_of_them), pick(all_of_them)) != augmented
+
+
+def test_rates_and_spikes_are_of_one_network() -> None:
+    train, test = squares(24, 0), squares(60, 1)  # more than one batch of images
+    sizes = Sizes(filters=(4, 4, 4, 4), batch_size=8)
+    rates, spikes = SoftLIF(sizes, 2), SpikingSoftLIF(sizes, 2)
+    for method in (rates, spikes):
+        method.fit(train, train, 3, silent)
+    found = spikes.predict(test)
+    assert found.source is not None and (found.source == answered(rates, test)).all()
+    some = spikes.predict(test.part(np.arange(50, 60)))
+    assert (some.labels == found.labels[50:]).all()  # nor does the rest of a batch matter
+
+
+def test_images_of_one_colour_are_no_trouble() -> None:
+    grey = Images(np.full((9, 3, 32, 32), 90, np.uint8), np.arange(9) % 3, 3, False)
+    soft = SoftLIF(Sizes(filters=(4, 4, 4, 4), batch_size=8), 1)
+    soft.fit(grey, grey, 0, silent)
+    assert answered(soft, grey).shape == answered(fitted(grey), grey).shape == (9,)
