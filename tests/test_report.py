@@ -36,7 +36,7 @@ from harness.records import (
     Store,
     identity,
 )
-from harness.report import figures, headline, page, provenance
+from harness.report import figures, headline, page, provenance, writing
 from harness.report.figures import Curve, Dot
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -155,7 +155,7 @@ def test_names_with_markup_stay_text_on_the_page_and_in_pictures(evil: str, tmp_
     found.append(spoilt(row(EndedRow, framework="norse"), evil))
     text = written(found, tmp_path)
     assert not {"script", "img", "b", "http:"} & {tag for tag, *_ in Read(text).elements}
-    for name in report.COLUMNS:
+    for name in writing.COLUMNS:
         tree = ElementTree.fromstring((tmp_path / name).read_text("utf-8"))
         assert {each.tag.rpartition("}")[2] for each in tree.iter()} <= {
             *("svg", "title", "style", "rect", "text", "g", "path", "use", "defs", "clipPath")
@@ -288,12 +288,12 @@ def test_figures_have_texts_as_texts_and_colours_of_the_page_alone() -> None:
 
 def test_the_picture_is_a_file_of_its_own_with_both_colours() -> None:
     found = frames(run(data_source="a < b", cpu="Some CPU"))
-    drawn = report.pictures(found)
-    wide, narrow = (ElementTree.fromstring(drawn[name]) for name in report.COLUMNS)
+    drawn = writing.pictures(found)
+    wide, narrow = (ElementTree.fromstring(drawn[name]) for name in writing.COLUMNS)
     said = " ".join(wide.itertext())
     assert "a < b" in said and "Some CPU" in said and "fused" in said
     assert "prefers-color-scheme: dark" in drawn["picture.svg"]
-    assert report.pictures(found) == drawn and report.pictures(frames([])) == {}
+    assert writing.pictures(found) == drawn and writing.pictures(frames([])) == {}
     assert float(wide.attrib["width"]) >= float(narrow.attrib["width"])
 
 

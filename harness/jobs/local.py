@@ -15,7 +15,7 @@ import adapters
 from adapters import facts
 from adapters.facts import Facts
 from harness.baselines.trial import fit
-from harness.jobs import CellResult, TrialResult
+from harness.jobs.results import CellResult, TrialResult
 from harness.proof.subject import NOTHING_KNOWN
 from harness.records import EndedRow, Row, Store
 from harness.records.ledger import DOWNLOAD, Busy, Ledger

@@ -25,8 +25,8 @@ import ray
 import torch
 from ray.exceptions import RayError, RayTaskError
 
-from harness.jobs import CellResult, TrialResult
 from harness.jobs.local import Command, Local
+from harness.jobs.results import CellResult, TrialResult
 from harness.records import Row, Store, TrainedRow
 from harness.records.identity import fields_that_train
 from harness.records.store import parse

@@ -20,7 +20,7 @@ from harness.analysis import timings
 from harness.analysis.compare import MARGIN
 from harness.analysis.frame import Line, cell_of, each_of, frames, grouped
 from harness.analysis.words import unusual
-from harness.jobs import Executor
+from harness.jobs.results import Executor
 from harness.records import EndedRow, EpochRow, FittedRow, IterationRow, Row, Store, TrainedRow
 from harness.records.identity import PROTOCOL
 from harness.spec import FLOOR, Access, Budget, Case, Say, Timed, Trained
