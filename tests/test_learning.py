@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from rows import row
 from test_datasets import quiet
+from torch import Tensor, nn
+from torch.nn import functional
 
+from harness.conformance import random_batch, small
 from harness.datasets import Wanted, load_split
-from harness.records import EpochRow
-from harness.spec import ANN, Trained, Training, UsageError, paper
+from harness.reference import coding
+from harness.reference.initialise import initialised
+from harness.spec import ANN, Loss, Trained, Training, UsageError, paper
 from harness.spec.paper import SGD, Adam
 from harness.training import checkpoint, epoch, step
 from harness.training.checkpoint import Checkpoint, Epoch
@@ -150,24 +153,36 @@ def test_a_checkpoint_goes_on_where_weights_lie_otherwise_in_memory(tmp_path: Pa
 
 def saved(path: Path) -> Path:
     module = torch.nn.Linear(2, 2)
-    Checkpoint.of({"T": "4"}, (), module, torch.optim.SGD(module.parameters())).save(path)
+    Checkpoint.of(OF, (), module, torch.optim.SGD(module.parameters())).save(path)
     return path
 
 
-def test_a_checkpoint_of_another_run_is_refused_with_the_difference(tmp_path: Path) -> None:
-    path = saved(tmp_path / "a.pt")
-    with pytest.raises(UsageError, match=r"is of another run \(T is 4, expected 8\): delete it"):
-        checkpoint.load(path, {"T": "8"}, 9)
-    assert checkpoint.load(tmp_path / "none.pt", {}, 9) is None
+OF = {"T": "4"}
+EPOCH = Epoch(1, 0.1, 0.5, 0.5, 0.5, (0.1,), 1.0, 0.1, 1.0)
 
 
-def test_a_checkpoint_of_another_version_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = saved(tmp_path / "a.pt")
-    monkeypatch.setattr(checkpoint, "VERSION", 99)
-    with pytest.raises(UsageError, match="is of version 2, this harness has 99"):
-        checkpoint.load(path, {"T": "4"}, 9)
+def checkpoint_of(*epochs: Epoch) -> tuple[Checkpoint, torch.nn.Linear, torch.optim.Optimizer]:
+    """A checkpoint whose optimiser has state, with what it is of."""
+    module = torch.nn.Linear(2, 2)
+    optimiser = torch.optim.Adam(module.parameters())
+    module(torch.ones(1, 2)).sum().backward()
+    optimiser.step()
+    return Checkpoint.of(OF, epochs, module, optimiser), module, optimiser
+
+
+def test_a_checkpoint_is_of_its_own_run_version_and_epochs(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    assert checkpoint.load(path, OF, 9) is None
+    checkpoint_of(EPOCH, replace(EPOCH, number=2))[0].save(path)
+    assert checkpoint.load(path, OF, 2) is not None
+    with pytest.raises(UsageError, match=r"of another run \(T is 4, expected 8\): delete it"):
+        checkpoint.load(path, {"T": "8"}, 2)
+    with pytest.raises(UsageError, match="has 2 epochs, 1 were asked for"):
+        checkpoint.load(path, OF, 1)
+    content = torch.load(path, weights_only=True)
+    torch.save({**content, "version": 1}, path)
+    with pytest.raises(UsageError, match="is of version 1"):
+        checkpoint.load(path, OF, 2)
 
 
 class Evil:
@@ -178,129 +193,60 @@ class Evil:
 def test_a_damaged_checkpoint_is_named_and_runs_no_code(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = saved(tmp_path / "a.pt")
-    whole = path.read_bytes()
-    evil = tmp_path / "evil.pt"
-    torch.save({"version": 2, "identity": Evil()}, evil)
-    for content in (b"", whole[:100], whole[:-50], b"no checkpoint", evil.read_bytes()):
-        path.write_bytes(content)
+    path = tmp_path / "a.pt"
+    checkpoint_of(EPOCH)[0].save(path)
+    whole, content = path.read_bytes(), torch.load(path, weights_only=True)
+    place = whole.index(content["weights"][0].numpy().tobytes())
+    flipped = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+    torch.save({"version": 2, "identity": Evil()}, path)
+    evil = path.read_bytes()
+    for damage in (b"", whole[:100], whole[:-50], flipped, b"no checkpoint", evil):
+        path.write_bytes(damage)
         with pytest.raises(UsageError, match=f"{path} is damaged"):
-            checkpoint.load(path, {"T": "4"}, 9)
+            checkpoint.load(path, OF, 9)
+    for name in ("epochs", "weights", "optimiser", "sha256"):
+        torch.save({**content, name: None}, path)
+        with pytest.raises(UsageError, match=f"{path} is damaged"):
+            checkpoint.load(path, OF, 9)
     torch.save([1, 2], path)
     with pytest.raises(UsageError, match="is no checkpoint"):
-        checkpoint.load(path, {"T": "4"}, 9)
+        checkpoint.load(path, OF, 9)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(UsageError, match="is no file"):
+        checkpoint.load(path, OF, 9)
     assert capsys.readouterr().out == ""
-
-
-EPOCH = Epoch(1, 0.1, 0.5, 0.5, 0.5, (0.1,), 1.0, 0.1, 1.0)
-WHOSE = {"T": "4"}
-
-
-def checkpoint_of(*epochs: Epoch) -> tuple[Checkpoint, torch.nn.Linear, torch.optim.Optimizer]:
-    """A checkpoint whose optimiser has state, with what it is of."""
-    module = torch.nn.Linear(2, 2)
-    optimiser = torch.optim.Adam(module.parameters())
-    module(torch.ones(1, 2)).sum().backward()
-    optimiser.step()
-    return Checkpoint.of(WHOSE, epochs, module, optimiser), module, optimiser
-
-
-def forged(path: Path, **changes: object) -> Path:
-    """The file of a checkpoint with other contents, which its hash does not tell of."""
-    content = torch.load(path, weights_only=True)
-    torch.save({**content, **changes}, path)
-    return path
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"epochs": [{**asdict(EPOCH), "test_accuracy": 1.0}]},  # a forged accuracy
-        {"epochs": [{**asdict(EPOCH), "test_accuracy": "high"}]},
-        {"epochs": [{**asdict(EPOCH), "loss": float("nan")}]},
-        {"epochs": [{**asdict(EPOCH), "more": 1}]},
-        {"weights": [torch.zeros(2, 2), torch.zeros(2)]},
-        {"weights": [torch.zeros(2, 2)]},
-        {"weights": "none"},
-        {"optimiser": {"garbage": 1}},
-        {"optimiser": None},
-        {"sha256": "0" * 64},
-    ],
-    ids=lambda change: next(iter(change)),
-)
-def test_a_checkpoint_that_was_changed_is_damaged(
-    change: dict[str, object], tmp_path: Path
-) -> None:
-    path = tmp_path / "a.pt"
-    checkpoint_of(EPOCH)[0].save(path)
-    assert checkpoint.load(path, WHOSE, 9) is not None
-    with pytest.raises(UsageError, match=f"{path} is damaged"):
-        checkpoint.load(forged(path, **change), WHOSE, 9)
-
-
-def test_a_checkpoint_of_more_epochs_than_asked_or_out_of_order_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.pt"
-    checkpoint_of(EPOCH, replace(EPOCH, number=2))[0].save(path)
-    assert checkpoint.load(path, WHOSE, 2) is not None
-    with pytest.raises(UsageError, match=r"its epochs are \[1, 2\], of 1 asked for"):
-        checkpoint.load(path, WHOSE, 1)
-    checkpoint_of(replace(EPOCH, number=2))[0].save(path)
-    with pytest.raises(UsageError, match="its epochs are"):
-        checkpoint.load(path, WHOSE, 9)
-
-
-def test_a_checkpoint_that_is_not_what_its_rows_say_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.pt"
-    checkpoint_of(EPOCH)[0].save(path)
-    said = {name: value for name, value in asdict(EPOCH).items() if name != "number"}
-    first = row(EpochRow, **said)
-    assert checkpoint.load(path, WHOSE, 9, [first]) is not None
-    for each in (replace(first, epoch=2), replace(first, test_accuracy=0.6)):
-        with pytest.raises(UsageError, match="is not what its rows say of epoch"):
-            checkpoint.load(path, WHOSE, 9, [each])
 
 
 def test_weights_that_do_not_fit_or_are_no_numbers_are_not_restored(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     whole, module, optimiser = checkpoint_of()
+    nan = torch.full((2, 2), float("nan"))
     for weights, why in (
         ([torch.zeros(1, 2), torch.zeros(2)], "is of another network"),
         ([torch.zeros(2, 2)], "is of another network"),
-        ([torch.full((2, 2), float("nan")), torch.zeros(2)], "weights hold what is no number"),
+        ([nan, torch.zeros(2)], "is damaged"),
     ):
         with pytest.raises(UsageError, match=why):
             replace(whole, weights=weights).restore(path, module, optimiser)
     state = whole.optimiser
-    nan = {0: {**state["state"][0], "exp_avg": torch.full((2, 2), float("nan"))}}
-    wide = {**state["state"], 0: {**state["state"][0], "exp_avg": torch.zeros(3, 3)}}
-    for garbage in ({}, {**state, "state": nan}, {**state, "state": wide}, {"state": 1}):
-        with pytest.raises(UsageError, match="is damaged"):
-            replace(whole, optimiser=garbage).restore(path, module, optimiser)
-    before = [each.clone() for each in module.parameters()]
-    assert all(map(torch.equal, before, module.parameters()))  # refused before anything is put in
+    spoilt = {**state, "state": {**state["state"], 0: {**state["state"][0], "exp_avg": nan}}}
+    with pytest.raises(UsageError, match="is damaged"):
+        replace(whole, optimiser=spoilt).restore(path, module, optimiser)
 
 
-def test_a_pipe_or_a_folder_for_a_checkpoint_is_refused_at_once(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.pt")
-    (tmp_path / "folder.pt").mkdir()
-    (tmp_path / "dangling.pt").symlink_to(tmp_path / "nowhere")
-    for name in ("pipe.pt", "folder.pt", "dangling.pt"):
-        with pytest.raises(UsageError, match="is no file"):
-            checkpoint.load(tmp_path / name, WHOSE, 9)
-
-
-def test_a_full_disk_at_a_checkpoint_is_one_sentence(tmp_path: Path) -> None:
+def test_a_full_disk_at_a_checkpoint_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full, a disk that is always full")
-    path = tmp_path / "a.pt"
 
     def full(target: Path, write: Callable[[Path], object]) -> None:
         write(Path("/dev/full"))
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoint, "write_whole", full)
-        with pytest.raises(UsageError, match=r"No space left on device.*--out"):
-            checkpoint_of(EPOCH)[0].save(path)
+    monkeypatch.setattr(checkpoint, "write_whole", full)
+    with pytest.raises(UsageError, match=r"No space left on device.*--out"):
+        checkpoint_of(EPOCH)[0].save(tmp_path / "a.pt")
 
 
 def test_a_dead_layer_and_a_loss_that_stays_are_warned_of() -> None:
@@ -366,3 +312,98 @@ def test_confusion_counts_the_samples_and_averages_their_votes() -> None:
     right = sum(found.counts[n][n] for n in range(10))
     assert right / 30 == pytest.approx(epoch.accuracy(learner, learner.data.test, 2))
     assert all(0 <= vote <= 1 for line in found.votes for vote in line)
+
+
+# one iteration
+
+
+TEN = step.Objective(10)
+
+
+def _of_counts(spikes: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of how often each class's ten neurons fired."""
+    counts = torch.stack([each.sum((0, 2)) for each in spikes.split(10, dim=2)], dim=1)
+    return functional.cross_entropy(counts, labels)
+
+
+LOSSES: dict[Loss, Callable[[Tensor, Tensor], Tensor]] = {
+    "mse": lambda spikes, labels: coding.loss(coding.vote(spikes, 10), labels),
+    "cross-entropy": _of_counts,
+    "cross-entropy of votes": lambda spikes, labels: functional.cross_entropy(
+        coding.vote(spikes, 10), labels
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_an_iteration_is_a_step_of_plain_sgd_on_the_loss(name: Loss) -> None:
+    network = small("cifar10")
+    x = random_batch(network, 3, 4, static=True).double()
+    labels = torch.tensor([0, 1, 2, 3])
+    module, by_hand = (initialised(network, x, seed=0) for _ in range(2))
+    settings = paper.SGD(lr=0.1, momentum=0.0)
+    loss = step.iteration(
+        module,
+        step.optimiser(module.parameters(), settings),
+        x,
+        labels,
+        objective=step.Objective(10, name),
+        precision="fp64",
+    ).loss
+    expected = LOSSES[name](by_hand(x), labels)
+    expected.backward()
+    assert loss.item() == expected.item()
+    for ours, theirs in zip(module.parameters(), by_hand.parameters(), strict=True):
+        assert theirs.grad is not None
+        torch.testing.assert_close(ours, theirs - 0.1 * theirs.grad, rtol=1e-12, atol=1e-15)
+
+
+def test_twenty_iterations_lower_the_loss() -> None:
+    network = small("nmnist", neunorm="mean")
+    x = random_batch(network, 4, 10, static=False)
+    labels = torch.arange(10)
+    module = initialised(network, x, seed=0)
+    optimise = step.optimiser(module.parameters(), paper.settings("nmnist").optimiser)
+    losses = [
+        step.iteration(module, optimise, x, labels, objective=TEN, precision="fp32").loss.item()
+        for _ in range(20)
+    ]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_bf16_runs_under_autocast_and_keeps_float32_weights() -> None:
+    network = small("cifar10")
+    x = random_batch(network, 2, 2, static=True)
+    module = initialised(network, x, seed=0)
+    seen: list[torch.dtype] = []
+    module.layers[1].synapse.register_forward_hook(lambda m, i, o: seen.append(o.dtype))
+    optimise = step.optimiser(module.parameters(), paper.SGD())
+    step.iteration(module, optimise, x, torch.tensor([0, 1]), objective=TEN, precision="bf16")
+    assert set(seen) == {torch.bfloat16}
+    assert {p.dtype for p in module.parameters()} == {torch.float32}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dataset", ["cifar10", "nmnist"])
+def test_a_captured_step_trains_as_the_step_does(dataset: str) -> None:
+    network = small(dataset)
+    x = random_batch(network, 3, 4, static=dataset == "cifar10").cuda()
+    x = x[:1].expand_as(x) if dataset == "cifar10" else x
+    labels = torch.tensor([0, 1, 2, 3]).cuda()
+    losses = []
+    for wrap in (step.captured, lambda given: given):
+        module = initialised(network, x, seed=0)
+        optimise = step.optimiser(module.parameters(), paper.settings(dataset).optimiser)
+        once = partial(_loss_of_a_step, module, optimise, x, labels)
+        run = wrap(once)
+        if run is once:  # as many as the capture takes first
+            for _ in range(step.CAPTURE_AFTER):
+                once()
+        losses.append([run().item() for _ in range(5)])
+    torch.testing.assert_close(*map(torch.tensor, losses), rtol=1e-4, atol=1e-6)
+
+
+def _loss_of_a_step(
+    module: nn.Module, optimise: torch.optim.Optimizer, x: Tensor, labels: Tensor
+) -> Tensor:
+    return step.iteration(module, optimise, x, labels, objective=TEN, precision="fp32").loss
