@@ -22,7 +22,7 @@ from harness.records import CertificateRow, EndedRow, EpochRow, Row, TrainedRow
 from harness.reference import coding
 from harness.reference.initialise import copy_parameters, initialised
 from harness.spec import Reading, Trained, Training
-from harness.suites.ablations import ABLATIONS, AS_IT_IS
+from harness.suites.trainings import ABLATIONS, AS_IT_IS
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 

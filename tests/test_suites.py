@@ -9,7 +9,7 @@ import pytest
 
 from harness import suites
 from harness.spec import ANN, SGD, Selection, Trained, UsageError
-from harness.suites.ablations import ABLATIONS
+from harness.suites.trainings import ABLATIONS
 
 
 def cases(suite: str, **fields: Any) -> list[Trained]:

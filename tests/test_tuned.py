@@ -19,7 +19,7 @@ from harness.proof.exam import Exam
 from harness.reference.initialise import initialised
 from harness.reference.precision import DTYPES
 from harness.spec import Precision, Selection, UsageError
-from harness.suites import acceleration
+from harness.suites import timings
 
 # the compiler warns of itself: parts of torch that are deprecated, tensors it looks at twice
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -94,12 +94,12 @@ def test_what_does_not_compile_is_an_error_and_never_runs_uncompiled(
 
 def test_the_suite_runs_each_framework_in_each_form_where_asked() -> None:
     plain = Selection(frameworks=("fused", "norse"), datasets=("cifar10",), networks=("Small",))
-    found = [(case.framework, case.precision) for case in acceleration.cases(plain)]
+    found = [(case.framework, case.precision) for case in timings.acceleration(plain)]
     assert found == [("fused", "fp32"), ("norse", "fp32"), ("fused", "bf16")]
     tuned = Selection(
         frameworks=("fused", "norse"), datasets=("cifar10",), networks=("Small",), tuned=True
     )
-    found = [(case.framework, case.precision) for case in acceleration.cases(tuned)]
+    found = [(case.framework, case.precision) for case in timings.acceleration(tuned)]
     assert found[3:] == [
         ("norse:channels-last", "fp32"),
         ("norse:compiled", "fp32"),

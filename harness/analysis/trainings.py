@@ -16,7 +16,7 @@ import pandas as pd
 from harness.analysis.frame import Frame, Frames, Line, each_of
 from harness.analysis.statistics import mean, share
 from harness.spec import DEAD_RATE, Case, Trained, paper
-from harness.suites.ablations import ABLATIONS, AS_IT_IS
+from harness.suites.trainings import ABLATIONS, AS_IT_IS
 
 LEARNT = 2.0  # times chance: who reads less of what it was trained on has learnt nothing
 # What must be said of data wherever a figure of them is shown.

@@ -17,7 +17,7 @@ from harness.proof.certificate import Certificate
 from harness.proof.exam import Exam
 from harness.spec import Mode, Precision, Selection, Timed, paper
 from harness.speed import floor, iteration
-from harness.suites import acceleration
+from harness.suites import timings
 from harness.system import allocator, clock
 
 FRAMEWORKS = ("reference", "fused", "snntorch", "spikingjelly", "norse")
@@ -35,7 +35,7 @@ def case(framework: str, dataset: str, mode: Mode) -> Timed:
         batch_size=BATCH_SIZE, width=WIDTH, precision="fp32", mode=mode,
         device="cuda" if torch.cuda.is_available() else "cpu",
     )  # fmt: skip
-    return acceleration.cases(selection)[0]
+    return timings.acceleration(selection)[0]
 
 
 def batch(dataset: str) -> tuple[Tensor, Tensor]:

@@ -28,7 +28,7 @@ from harness.report import figures, headline, provenance, shown
 from harness.report.figures import Curve, Dot
 from harness.report.table import Table, code, html, interval
 from harness.spec import FLOOR, paper
-from harness.suites.ablations import AS_IT_IS
+from harness.suites.trainings import AS_IT_IS
 
 FORMS = {"": "im2col and a product", "convn": "one convn a map", "conv2": "one conv2 a pair"}
 UNITS = {"points": "points of accuracy", "accuracy": "accuracy, %", "share": "% saved"}

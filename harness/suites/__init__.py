@@ -1,23 +1,12 @@
-"""The experiments, one file each: functions from what the command line selects to cases."""
+"""The experiments: functions from what a run selects to cases."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.spec import Case, Selection, UsageError
-from harness.suites import (
-    ablations,
-    acceleration,
-    accuracy,
-    baselines,
-    energy,
-    neunorm,
-    scale,
-    timesteps,
-    trained,
-)
+from harness.suites import baselines, timings, trainings
 
 
 @dataclass(frozen=True)
@@ -34,15 +23,21 @@ class Suite:
     long: bool = False  # whether it has trainings of `--long`
 
 
+def _of_trainings(cases: Callable[[Selection], tuple[Case, ...]]) -> Suite:
+    return Suite(cases, trainings.FRAMEWORKS, trains=True, long=True)
+
+
 SUITES: dict[str, Suite] = {
-    "acceleration": Suite(acceleration.cases, beside=acceleration.BESIDE, apart=acceleration.APART),
-    "timesteps": Suite(timesteps.cases, trained.FRAMEWORKS, trains=True, long=True),
-    "scale": Suite(scale.cases, trained.FRAMEWORKS, trains=True, long=True),
-    "neunorm": Suite(neunorm.cases, trained.FRAMEWORKS, trains=True, long=True),
-    "accuracy": Suite(accuracy.cases, trained.FRAMEWORKS, trains=True, long=True),
-    "ablations": Suite(ablations.cases, trained.FRAMEWORKS, trains=True, long=True),
+    "acceleration": Suite(timings.acceleration, beside=timings.BESIDE, apart=timings.APART),
+    "timesteps": _of_trainings(trainings.timesteps),
+    "scale": _of_trainings(trainings.scale),
+    "neunorm": _of_trainings(trainings.neunorm),
+    "accuracy": _of_trainings(trainings.accuracy),
+    "ablations": _of_trainings(trainings.ablations),
     "baselines": Suite(baselines.cases, (), trains=True, shorter=baselines.SHORTER),
-    "energy": Suite(energy.cases, energy.FRAMEWORKS, trains=True, shorter=energy.SHORTER),
+    "energy": Suite(
+        timings.energy, timings.COUNTED_BY, trains=True, shorter=timings.COUNTS_SHORTER
+    ),
 }
 
 
@@ -54,6 +49,5 @@ def suite(name: str) -> Suite:
 
 
 def about(name: str) -> str:
-    """What a suite measures: the first line of its file."""
-    module = sys.modules[SUITES[name].cases.__module__]
-    return (module.__doc__ or "").partition("\n")[0]
+    """What a suite measures: the first line of its function."""
+    return (SUITES[name].cases.__doc__ or "").partition("\n")[0]

@@ -9,7 +9,7 @@ from fractions import Fraction
 from harness import baselines, spec
 from harness.baselines import System
 from harness.spec import Effort, Selection, Training, UsageError, Window, paper
-from harness.suites.trained import Size, size_of
+from harness.suites.trainings import Size, size_of
 
 SHORTER = "--baselines, --datasets, --samples or --epochs"
 # The paper's network that a system stands beside.
@@ -26,8 +26,9 @@ class _Place:
 
 
 def cases(selection: Selection) -> tuple[spec.System, ...]:
-    """Every system on its data sets and windows, all of one seed before the next seed.
+    """The other systems of Tables 3 to 6 on our samples: accuracy beside the paper's networks.
 
+    Every system on its data sets and windows, all of one seed before the next seed.
     Quick runs have each once, as it was published. Raises UsageError for an unknown system or data
     set, and for options that other systems have no use for.
     """

@@ -1,0 +1,310 @@
+"""The suites that train: their sizes as tables, and what each of them trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import product
+from typing import get_args
+
+from harness.spec import (
+    ANN,
+    BIN_US,
+    SGD,
+    Adam,
+    Loss,
+    Precision,
+    Reading,
+    Selection,
+    Trained,
+    Training,
+    UsageError,
+    contender,
+    paper,
+)
+
+FRAMEWORKS = ("fused",)
+STEPS = (1, 2, 4, 8)  # Fig. 5's
+# Steps and bins of longer windows: a third of a recording, and all of it in as many frames.
+LONGER = ((20, BIN_US), (10, 6 * BIN_US))
+LONG_ABLATIONS = 20_000  # samples: not all images, since so many networks are compared
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a suite's trainings are on one data set; None: the whole, or as in Table 7."""
+
+    width: Fraction
+    steps: int  # T, which the paper does not print for its accuracies
+    epochs: int | None
+    samples: int | None
+    test_samples: int | None
+    batch_size: int = 20  # which it does not print either
+    seeds: tuple[int, ...] = (0, 1, 2)
+    dropout: float | None = 0.0
+    embedded: bool = False
+    simulated: bool = False  # events, though there are some recordings
+    scaled: bool = False  # whether the rate falls as early in so many epochs as in the paper's
+    precision: Precision = "fp32"
+
+
+# --quick: the embedded digits, minutes on two cores. --paper: the paper's size, T as in its
+# authors' later code. The default: real data, an hour or so for each suite on two cores; what is
+# trained has not converged by then. --long: all images, as many recordings as the paper has or as
+# tell a point, until training accuracy is flat: hours. What is reduced goes without dropout: with
+# half of the 16 maps of a layer dropped at each step, in all seven layers, an eighth of CIFARNet
+# stays at chance.
+EIGHTH = Fraction(1, 8)
+QUICK_STATIC = Size(EIGHTH, 2, 6, 1_000, 150, seeds=(0,), embedded=True)
+QUICK_EVENTS = Size(EIGHTH, 6, 4, 400, 150, seeds=(0,), embedded=True)
+STATIC = Size(EIGHTH, 4, 15, 5_000, 1_000)
+EVENTS = Size(EIGHTH, 10, 10, 1_000, 1_000)
+NMNIST = replace(EVENTS, seeds=(0, 1, 2, 3, 4))  # is small enough for more
+LONG_STATIC = Size(EIGHTH, 4, 15, None, None, scaled=True, precision="bf16")
+LONG_NMNIST = Size(EIGHTH, 10, 8, 20_000, None, simulated=True, precision="bf16")
+LONG_DVS = Size(EIGHTH, 10, 30, None, None, precision="bf16")
+PAPER_STATIC = Size(Fraction(1), 5, None, None, None, 100, dropout=None, precision="bf16")
+PAPER_EVENTS = replace(PAPER_STATIC, steps=10)
+
+
+def size_of(selection: Selection, dataset: str) -> Size:
+    """The size of trainings on a data set."""
+    static, nmnist = paper.settings(dataset).static, dataset == "nmnist"
+    if selection.quick:
+        return QUICK_STATIC if static else QUICK_EVENTS
+    if selection.paper:
+        return PAPER_STATIC if static else PAPER_EVENTS
+    if selection.long:
+        return LONG_STATIC if static else LONG_NMNIST if nmnist else LONG_DVS
+    return STATIC if static else NMNIST if nmnist else EVENTS
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One training of a suite, before the command line's choices and the seeds."""
+
+    dataset: str
+    network: str  # a name or a notation
+    T: int | None = None  # None: as usual for the data set
+    neunorm: Reading | None = None
+    framework: str | None = None  # None: those that the command line chose
+    tested_at: tuple[int, ...] = ()
+    confusion: bool = False
+    bin_us: int = BIN_US
+
+
+def scale(selection: Selection) -> tuple[Trained, ...]:
+    """Fig. 4: accuracy of the Small, Middle and Large networks of Table 1."""
+    wishes = [
+        Wish(dataset, network, neunorm=selection.neunorm)
+        for dataset in selection.datasets or ("cifar10", "nmnist")
+        for network in selection.networks or paper.SCALES
+    ]
+    return _cases("scale", selection, wishes)
+
+
+def timesteps(selection: Selection) -> tuple[Trained, ...]:
+    """Fig. 5: accuracy on CIFAR-10 against the number of steps T, in training and in testing."""
+    steps = selection.steps or STEPS
+    wishes = [
+        Wish(dataset, network, T=T, neunorm=selection.neunorm, tested_at=steps)
+        for dataset, network in _one_network(selection)
+        for T in steps
+    ]
+    return _cases("timesteps", selection, wishes)
+
+
+def neunorm(selection: Selection) -> tuple[Trained, ...]:
+    """NeuNorm off, and on by both readings: accuracy, speed of convergence, Fig. 6's confusion."""
+    on = get_args(Reading) if selection.neunorm is None else (selection.neunorm,)
+    wishes = [
+        Wish(dataset, network, neunorm=reading, confusion=True)
+        for dataset, network in _one_network(selection)
+        for reading in (None, *on)
+    ]
+    return _cases("neunorm", selection, wishes)
+
+
+def accuracy(selection: Selection) -> tuple[Trained, ...]:
+    """Our rows of Tables 3 to 6: the networks of Table 2, without and with NeuNorm, and the ANN.
+
+    `--long` has N-MNIST over longer windows too: the first T bins are a sixth of a recording.
+    """
+    places = (
+        *(("nmnist", "OurModel"), ("cifar10", "CIFARNet")),
+        *(("cifar10", "AlexNet"), ("dvs-cifar10", "OurModel")),
+    )
+    readings: tuple[Reading | None, ...] = (None, selection.neunorm or "mean")
+    wishes = [Wish(*place, neunorm=reading) for place in places for reading in readings]
+    wishes += [Wish("cifar10", network, framework=ANN) for network in ("CIFARNet", "AlexNet")]
+    if selection.long:
+        wishes += [Wish("nmnist", "OurModel", T=T, bin_us=bin_us) for T, bin_us in LONGER]
+    named = selection.networks and [name.lower() for name in selection.networks]
+    chosen = [wish for wish in wishes if named is None or wish.network.lower() in named]
+    return _cases("accuracy", selection, chosen)
+
+
+def ablations(selection: Selection) -> tuple[Trained, ...]:
+    """What choices of ours and of frameworks cost: each beside a training without it."""
+    if selection.long:
+        selection = replace(selection, samples=selection.samples or LONG_ABLATIONS)
+    wishes = [Wish(*place, neunorm=selection.neunorm) for place in _one_network(selection)]
+    whole = _cases("ablations", selection, wishes)
+    changed = (each.change(case) for case in whole for each in ABLATIONS)
+    return tuple(dict.fromkeys(changed))  # one of the two precisions is that of the first
+
+
+def _one_network(selection: Selection) -> list[tuple[str, str]]:
+    """Data sets and the networks that are named, else CIFARNet and its like for events."""
+    usual = {"cifar10": "CIFARNet"}
+    return [
+        (dataset, network)
+        for dataset in selection.datasets or ("cifar10",)
+        for network in selection.networks or (usual.get(dataset, "OurModel"),)
+    ]
+
+
+def _cases(suite: str, selection: Selection, wishes: list[Wish]) -> tuple[Trained, ...]:
+    """The cases of a suite that trains, all wishes of one seed before the next seed.
+
+    Raises UsageError for an unknown data set or network, for what only timing knows, and for the
+    paper's size on a CPU.
+    """
+    if selection.mode == "inference" or selection.tuned:
+        raise UsageError(f"the {suite} suite trains: leave --inference and --tuned out")
+    if selection.paper and selection.device != "cuda":
+        raise UsageError(
+            "--paper trains at the paper's size, which takes months on a CPU: "
+            "use --device cuda where there is one, or leave --paper out"
+        )
+    if selection.datasets is not None:
+        for name in selection.datasets:
+            paper.settings(name)
+        wishes = [wish for wish in wishes if wish.dataset in selection.datasets]
+    found = [case for wish in wishes for case in _of_wish(suite, selection, wish)]
+    if not found:
+        asked = ", ".join((*(selection.networks or ()), *(selection.datasets or ())))
+        raise UsageError(
+            f"the {suite} suite has nothing on {asked}: choose others, or leave it out"
+        )
+    return tuple(sorted(found, key=lambda case: case.seed))
+
+
+def _of_wish(suite: str, selection: Selection, wish: Wish) -> Iterator[Trained]:
+    size, settings = size_of(selection, wish.dataset), paper.settings(wish.dataset)
+    dropout = settings.dropout if size.dropout is None else size.dropout
+    width = selection.width or size.width
+    chosen = selection.network(wish.network, wish.dataset, neunorm=wish.neunorm, width=width)
+    steps = (wish.T,) if wish.T else selection.steps or (size.steps,)
+    epochs = selection.epochs or size.epochs or settings.epochs
+    training = Training(
+        epochs=epochs,
+        samples=selection.samples or size.samples,
+        test_samples=size.test_samples,
+        embedded=size.embedded,
+        tested_at=wish.tested_at,
+        confusion=wish.confusion,
+        bin_us=wish.bin_us,
+        simulated=size.simulated,
+    )
+    optimiser = settings.optimiser
+    if size.scaled:
+        optimiser = _scaled(optimiser, epochs / settings.epochs)
+    frameworks = (wish.framework,) if wish.framework else selection.frameworks
+    for seed, T, framework in product(selection.seeds or size.seeds, steps, frameworks):
+        yield Trained(
+            suite=suite,
+            dataset=wish.dataset,
+            scale=chosen.scale,
+            network=replace(chosen.network, dropout=dropout),
+            width=chosen.width,
+            framework=framework,
+            T=T,
+            batch_size=selection.batch_size or size.batch_size,
+            precision=selection.precision or size.precision,
+            device=selection.device,
+            seed=seed,
+            optimiser=optimiser,
+            initialisation=selection.initialisation,
+            training=training,
+            weights_sha256=chosen.weights_sha256,
+        )
+
+
+def _scaled(optimiser: SGD | Adam, share: float) -> SGD | Adam:
+    """The optimiser whose rate falls after the same share of fewer epochs."""
+    if isinstance(optimiser, Adam):
+        return optimiser
+    return replace(optimiser, step_epochs=max(1, round(optimiser.step_epochs * share)))
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """One change of a training."""
+
+    name: str  # in words
+    change: Callable[[Trained], Trained]
+
+
+def _as_it_is(case: Trained) -> Trained:
+    return case
+
+
+def _neuron(*, a: float = 1.0, v_th: float = 1.0) -> Callable[[Trained], Trained]:
+    """So many times the width of the surrogate, and the threshold."""
+
+    def change(case: Trained) -> Trained:
+        lif = case.network.lif
+        lif = replace(lif, a=lif.a * a, v_th=lif.v_th * v_th)
+        return replace(case, network=replace(case.network, lif=lif))
+
+    return change
+
+
+def _first_weights(case: Trained) -> Trained:
+    return replace(case, initialisation="torch")
+
+
+def _detached(case: Trained) -> Trained:
+    framework = contender(case.framework.partition(":")[0], "detached-reset")
+    return replace(case, framework=framework)
+
+
+def _loss(loss: Loss) -> Callable[[Trained], Trained]:
+    return lambda case: replace(case, training=replace(case.training, loss=loss))
+
+
+def _with_steps_as_long(case: Trained) -> Trained:
+    """Cross-entropy of the spikes, at a rate that takes steps of SGD about as long as eq. (11)'s.
+
+    By a class's spikes n of N = T population neurons, eq. (11) has the gradient 2 (n/N - y) / (K N)
+    and cross-entropy p - y: the rate is that of eq. (11) times 2 / (K N). Adam divides each
+    gradient by its size, and needs no other rate.
+    """
+    case, network = _loss("cross-entropy")(case), case.network
+    if not isinstance(case.optimiser, SGD):
+        return case
+    shorter = 2 / (network.classes * network.population * case.T)
+    return replace(case, optimiser=replace(case.optimiser, lr=case.optimiser.lr * shorter))
+
+
+def _precision(precision: Precision) -> Callable[[Trained], Trained]:
+    return lambda case: replace(case, precision=precision)
+
+
+AS_IT_IS = "as the others are trained"
+ABLATIONS = (
+    Ablation(AS_IT_IS, _as_it_is),
+    Ablation("float32", _precision("fp32")),
+    Ablation("bf16", _precision("bf16")),
+    Ablation("surrogate half as wide", _neuron(a=0.5)),
+    Ablation("surrogate twice as wide", _neuron(a=2.0)),
+    Ablation("threshold halved", _neuron(v_th=0.5)),
+    Ablation("threshold doubled", _neuron(v_th=2.0)),
+    Ablation("PyTorch's initial weights", _first_weights),
+    Ablation("no gradient through the reset", _detached),
+    Ablation("cross-entropy of the spikes", _loss("cross-entropy")),
+    Ablation("cross-entropy of the spikes, steps as long", _with_steps_as_long),
+    Ablation("cross-entropy of the votes", _loss("cross-entropy of votes")),
+)
