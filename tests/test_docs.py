@@ -119,7 +119,7 @@ def nothing_is_measured(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, no_data_of_the_machine: None
 ) -> None:
     """All that a command does but measuring; with the folders that the pages name."""
-    for name in ("results/local", "results/published/intel-xeon", "OLD", "NEW"):
+    for name in ("results/local", "results/published/intel-xeon-amx", "OLD", "NEW"):
         trained = [
             each
             for suite in ("scale", "timesteps", "neunorm", "accuracy")
