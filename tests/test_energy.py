@@ -21,7 +21,7 @@ from harness.records import OperationsRow, Row, TrainedRow
 from harness.records.store import parse
 from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
 from harness.spec import ANN, LIF, Case, Network, NeuNorm
-from harness.spec.fanout import dense, reach
+from harness.spec.network import dense, reach
 
 CORNER, BORDER, CENTRE = (0, 0), (0, 1), (1, 1)
 

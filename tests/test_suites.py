@@ -146,3 +146,14 @@ def test_what_a_suite_does_not_have_is_said() -> None:
         cases("scale", tuned=True)
     with pytest.raises(UsageError, match="leave --samples out"):
         cases("acceleration", samples=10)
+
+
+@TRAINED
+def test_a_network_that_is_written_out_runs_as_written_unless_a_width_is_given(suite: str) -> None:
+    if suite == "accuracy":  # it has networks of its own
+        return
+    given: dict[str, Any] = {"networks": ("8C3(Encoding)-AP4-32FC-Voting",), "quick": True}
+    for width, runs in ((None, "8C3(Encoding)-AP4-32FC-Voting"), (Fraction(1, 8), "1C3")):
+        found = cases(suite, width=width, **given)
+        assert all(str(case.network).startswith(runs) for case in found)
+        assert {case.width for case in found} == {width or 1}

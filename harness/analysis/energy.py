@@ -24,7 +24,7 @@ from harness.analysis.frame import Frame, Frames, each_of
 from harness.analysis.statistics import Mean, share
 from harness.analysis.trainings import FLAGS, reading, rows_of, trainings
 from harness.spec import ANN, Case, Network, Trained, paper
-from harness.spec.fanout import dense
+from harness.spec.network import dense
 
 MILLION = 1e6  # pJ a uJ, too
 

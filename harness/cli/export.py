@@ -11,7 +11,7 @@ import typer
 from harness.cli import options
 from harness.cli.console import out
 from harness.spec import Initialisation, Network, Reading, UsageError
-from harness.spec.given import SUFFIX, Tie
+from harness.spec.selection import SUFFIX, Tie
 
 if TYPE_CHECKING:  # torch's import takes seconds
     from torch import Tensor

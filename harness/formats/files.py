@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.spec import NetworkFile, UsageError
-from harness.spec.given import SUFFIX
+from harness.spec.selection import SUFFIX
 
 TRAIN_NO_NETWORK = ("acceleration", "baselines", "energy")  # of ours
 READ_NO_FILE = ("baselines",)

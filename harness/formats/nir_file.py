@@ -35,7 +35,7 @@ from harness.spec import (
     UsageError,
     Voting,
 )
-from harness.spec.given import Tie
+from harness.spec.selection import Tie
 from harness.system.files import printable, unwritable, write_whole
 from harness.system.version import VERSION
 

@@ -22,7 +22,7 @@ from torch.nn import functional
 from harness.reference.neunorm import auxiliary, normalise
 from harness.reference.synapses import is_static
 from harness.spec import Conv, Network, Stage
-from harness.spec.fanout import reach
+from harness.spec.network import reach
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,21 @@ from harness.spec.case import (
     cells,
     contender,
 )
-from harness.spec.errors import NotationError, UsageError
-from harness.spec.given import NamedNetwork, NetworkFile
-from harness.spec.layers import AvgPool, Conv, Layer, Linear, Stage, Voting
-from harness.spec.network import LIF, Network, NeuNorm, Reading
-from harness.spec.selection import Access, Budget, Say, Selection
+from harness.spec.network import (
+    LIF,
+    AvgPool,
+    Conv,
+    Layer,
+    Linear,
+    Network,
+    NeuNorm,
+    NotationError,
+    Reading,
+    Stage,
+    UsageError,
+    Voting,
+)
+from harness.spec.selection import Access, Budget, NamedNetwork, NetworkFile, Say, Selection
 from harness.spec.training import BIN_US, DEAD_RATE, LOSS, SGD, Adam, Loss, Training
 
 __all__ = [

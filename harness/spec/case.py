@@ -12,8 +12,7 @@ from operator import attrgetter
 from typing import Any, Literal, Self, TypeVar
 
 from harness.spec import paper
-from harness.spec.errors import UsageError
-from harness.spec.network import LIF, Network, NeuNorm, Reading
+from harness.spec.network import LIF, Network, NeuNorm, Reading, UsageError
 from harness.spec.training import BIN_US, LOSS, SGD, Adam, Loss, Training, checked
 
 SUITES = (

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from harness.spec.errors import UsageError
-from harness.spec.network import LIF, Network, NeuNorm, Reading
+from harness.spec.network import LIF, Network, NeuNorm, Reading, UsageError
 from harness.spec.training import SGD, Adam
 
 

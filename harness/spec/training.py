@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal
 
-from harness.spec.errors import UsageError
+from harness.spec.network import UsageError
 
 MOST = 10**9  # of steps, samples, epochs, and the last of the seeds
 BIN_US = 5000  # the paper accumulates events every 5 ms
