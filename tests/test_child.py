@@ -45,6 +45,10 @@ def usage() -> None:
     raise UsageError("cannot write there")
 
 
+def says_much() -> None:
+    raise RuntimeError("x" * 3_000_000)
+
+
 def odd() -> None:
     raise Odd(1, 2)
 
@@ -69,6 +73,8 @@ def dies(how: str) -> None:
             os.kill(os.getpid(), signal.SIGSEGV)
         case "closes descriptors":
             os.closerange(3, 256)
+        case "is killed":
+            os.kill(os.getpid(), signal.SIGKILL)
         case "stops":
             os.kill(os.getpid(), signal.SIGSTOP)
 
@@ -116,6 +122,8 @@ def test_what_a_function_raises_is_raised_here_and_the_child_goes_on() -> None:
         with pytest.raises(Exception, match="1 and 2") as raised:
             own.call(odd)  # it cannot be unpickled
         assert type(raised.value).__name__ == "Odd"
+        with pytest.raises(RuntimeError, match="x{100}"):
+            own.call(says_much)
         with pytest.raises(Exception, match="pickle"):
             own.call(threading.Lock)
         assert own.call(len, "four") == 4
@@ -127,6 +135,7 @@ def test_what_a_function_raises_is_raised_here_and_the_child_goes_on() -> None:
         ("exits", "exit code 3"),
         ("says why", "its last words: RuntimeError: the reason that a reader needs"),
         ("segfaults beside a process of its own", "died of SIGSEGV"),
+        ("is killed", "died of SIGKILL, as a system does where memory runs out"),
         ("closes descriptors", "ended with exit code|closed its pipe"),
         ("stops", "said nothing for 1 s"),
     ],
