@@ -21,9 +21,9 @@ from harness.system.version import VERSION
 
 FLAGS = {
     "run": (
-        "--suite --quick --long --paper --frameworks --baselines --networks --datasets "
+        "--suite --quick --long --paper --budget --frameworks --baselines --networks --datasets "
         "--steps --batch-size --precision --device --seeds --epochs --samples --width --neunorm "
-        "--init --inference --tuned --budget --data-root --download --no-download "
+        "--init --inference --tuned --data-root --download --no-download "
         "--fresh --keep-weights --executor --out"
     ),
     "check": "--networks --datasets --width --data-root",
