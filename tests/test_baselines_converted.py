@@ -12,7 +12,6 @@ import pytest
 import torch
 from filelock import FileLock
 from recordings import squares
-from spikingjelly.activation_based import neuron
 from torch import Tensor, fx, nn
 
 from harness.baselines import cao, converted, learn, rueckauer, sengupta
@@ -163,17 +162,6 @@ def test_a_potential_does_not_sink_below_the_floor() -> None:
     deep, limited = IF(1.0, "zero"), IF(1.0, "zero", floor=-2.0)
     assert [int(deep(z)) for z in given] == [0, 0, 0, 0]
     assert [int(limited(z)) for z in given] == [0, 0, 0, 1]
-
-
-def test_a_layers_rate_tends_to_the_units_activation_as_one_over_T() -> None:
-    generator = torch.Generator().manual_seed(0)
-    z = torch.randn(200, generator=generator, dtype=torch.float64)
-    activation = z.relu()
-    threshold = float(activation.max())
-    neurons, spikes = IF(threshold, "subtract"), torch.zeros_like(z)
-    for t in range(1, 513):
-        spikes += neurons(z)
-        assert (threshold * spikes / t - activation).abs().max() <= threshold / t + 1e-12
 
 
 def test_a_networks_answer_tends_to_its_sources_as_one_over_T() -> None:
@@ -376,17 +364,6 @@ def error(snn: Spiking, x: Tensor, expected: Tensor, steps: Sequence[int]) -> li
     return found
 
 
-def test_every_unit_becomes_a_neuron_whose_threshold_is_subtracted() -> None:
-    network, x = small()
-    snn = converted_by_spikingjelly(network, (x,), "99.9%")
-    kinds = [type(each) for each in module_of(snn).modules()]
-    assert nn.ReLU not in kinds and kinds.count(neuron.IFNode) == 7 == len(snn.neurons)
-    for each in snn.neurons:
-        assert isinstance(each, neuron.IFNode)
-        assert each.v_reset is None and each.v_threshold == 1
-    assert snn.encode(x) is x  # pixels go in as they are
-
-
 def test_a_scale_is_the_percentile_of_all_activations() -> None:
     x = torch.arange(1001.0)[:, None]  # from 0 to 1000
     for mode, expected in (("99.9%", 999.0), ("50%", 500.0), ("max", 1000.0)):
@@ -416,15 +393,6 @@ def test_spikes_are_those_of_the_hand_and_of_our_neurons() -> None:
     assert torch.equal(first, torch.stack([ours(z) for _ in range(20)]))
 
 
-def test_a_first_layers_rate_tends_to_the_activation_as_one_over_T() -> None:
-    network, x = small()
-    snn = converted_by_spikingjelly(network, (x,), "max")
-    scale, activation = scales(snn)[0], network[1](network[0](x))
-    spikes = spikes_of(snn, x, 200)[0]
-    for t in (5, 20, 200):
-        assert (scale * spikes[:t].mean(0) - activation).abs().max() <= scale / t * 1.001
-
-
 def test_the_answer_tends_to_the_sources_as_one_over_T() -> None:
     network, x = small()
     snn = converted_by_spikingjelly(network, (x,), "max")
@@ -449,21 +417,3 @@ def test_the_source_stays_as_it_was() -> None:
     assert [type(each) for each in network].count(nn.ReLU) == 7
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
     assert torch.equal(network(x), answers)
-
-
-def test_potentials_do_not_stay_from_one_batch_to_the_next() -> None:
-    network, x = small()
-    snn = converted_by_spikingjelly(network, (x,), "99.9%")
-    first = spikes_of(snn, x, 10)
-    snn.step(x.flip(0))
-    for once, again in zip(first, spikes_of(snn, x, 10), strict=True):
-        assert torch.equal(once, again)
-
-
-def test_the_spikes_of_all_layers_are_counted() -> None:
-    network, _ = small()
-    images = squares(8, 0)
-    x = converted.scaled(torch.from_numpy(images.pixels))
-    snn = converted_by_spikingjelly(network, (x,), "99.9%")
-    expected = sum(int(each.sum()) for each in spikes_of(snn, x, 12)) / 8
-    assert run(snn, images, (3, 12)).spikes == expected > 0

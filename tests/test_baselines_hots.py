@@ -7,7 +7,7 @@ from math import exp, sqrt
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from recordings import bar, bars, events_of, recorded
+from recordings import bars, events_of, recorded
 
 from harness.baselines.contract import Recordings, silent
 from harness.baselines.events import NEVER, Rows, rows_of
@@ -61,11 +61,6 @@ def test_a_surface_has_how_long_ago_each_pixel_and_polarity_had_an_event() -> No
     found = surface_of(rows((2, 2, 0, 0), (3, 3, 5, 1), (3, 2, 10, 1)), polarities=2)
     # entries (row * 3 + column) * 2 + polarity: to the left, itself, below
     assert found == pytest.approx({6: exp(-1), 9: 1.0, 15: exp(-0.5)})
-
-
-def test_the_newest_event_of_a_pixel_counts() -> None:
-    found = surface_of(rows((2, 2, 0, 0), (2, 2, 8, 0), (3, 2, 10, 0)))
-    assert found == pytest.approx({3: exp(-0.2), 4: 1.0})
 
 
 def test_what_is_older_than_5_tau_or_farther_than_r_is_0() -> None:
@@ -133,16 +128,6 @@ def test_the_winner_moves_towards_the_surface_by_alpha_beta() -> None:
     assert wins.tolist() == [2, 1]
 
 
-def test_a_prototype_that_has_won_often_moves_less() -> None:
-    moves = []
-    for won in (0, 20_000):
-        prototypes = np.zeros((9, 1))
-        prototypes[4] = 1.0
-        clustered(ROW, blank(), NEAR, prototypes, np.array([won]))
-        moves.append(prototypes[3, 0])
-    assert moves[0] == pytest.approx(2 * moves[1])
-
-
 @pytest.mark.parametrize(
     ("start", "seen"), [(0, SEEN), (2, SEEN), (3, (0, 1, 2, 4)), (4, (0, 1, 2, 4))]
 )
@@ -154,11 +139,6 @@ def test_an_example_is_the_first_surface_from_there_on_that_is_not_skipped(
     dense = np.zeros(9)
     assert example(events, blank(), NEAR, start, dense)
     assert tuple(np.flatnonzero(dense)) == seen and (dense**2).sum() == pytest.approx(1)
-
-
-def test_there_is_no_example_where_all_surfaces_are_skipped() -> None:
-    dense = np.zeros(9)
-    assert not example(ROW[:2], blank(), NEAR, 0, dense) and not dense.any()
 
 
 def densely(events: Rows, size: tuple[int, int], reach: Reach, prototypes: Values) -> Rows:
@@ -237,15 +217,6 @@ def test_what_comes_after_the_first_events_does_not_count() -> None:
     )
     assert (first[0] == same[0]).all() and (first[1] == same[1]).all()
     assert (first[0] != whole[0]).any()
-
-
-def test_prototypes_come_from_as_many_recordings_as_it_says() -> None:
-    train, rng = bars(12, 0, 12), np.random.default_rng(7)
-    used = rng.permutation(12)[:4]
-    other = [train[n] if n in used else bar(0, rng, 12) for n in range(12)]
-    given = train, recorded(*other, sensor=(12, 12))
-    first, second = (prototypes(Size(4, None, None), each, 7) for each in given)
-    assert (first[0] == second[0]).all() and (first[1] == second[1]).all()
 
 
 def test_k_is_chosen_on_held_out_samples_among_those_that_there_are() -> None:

@@ -11,7 +11,7 @@ import torch
 from recordings import answered, bars, events_of, recorded
 from torch import Tensor, nn
 
-from harness.baselines import cnn_events, cnn_frames, learn, lee, lstm, phased_lstm, stbp
+from harness.baselines import cnn_events, cnn_frames, learn, lee, phased_lstm, stbp
 from harness.baselines.contract import Recordings, silent
 from harness.baselines.lee import Circuit, Sizes
 from harness.baselines.phased_lstm import PhasedUnits, Sequences, evenly, openness, side_by_side
@@ -75,12 +75,6 @@ def test_an_image_counts_both_polarities_and_its_brightest_pixel_is_one() -> Non
     assert torch.equal(image, expected)
 
 
-def test_each_image_has_its_own_brightest_pixel() -> None:
-    once, thrice = (events_of(*[(n, 0, t, True) for t in range(n)]) for n in (1, 3))
-    image = cnn_events.summed(recorded(once, thrice, sensor=SENSOR))
-    assert image.amax((1, 2, 3)).tolist() == [1, 1]
-
-
 def test_the_events_of_a_frame_are_moved_to_the_middle_of_the_sensor() -> None:
     events = events_of((0, 0, 0, True), (2, 0, 1, False), (1, 3, 2, True))  # mean (1, 1)
     moved = cnn_frames.centred(events, (9, 11))  # its middle is (5, 4)
@@ -100,25 +94,11 @@ def test_a_digit_elsewhere_makes_the_same_frames(by: tuple[int, int]) -> None:
     assert frames.sum() == 8 and np.array_equal(frames[0], frames[1])
 
 
-def test_events_that_are_moved_off_the_sensor_are_dropped() -> None:
-    events = events_of(*((0, 1, n, True) for n in range(9)), (3, 1, 9, True))  # mean 0.3: +1
-    counts = cut(events).counts
-    assert counts[0, 1, 1].tolist() == [0, 9, 0, 0]
-
-
 def test_a_frame_counts_off_and_on_events_apart() -> None:
     events = events_of((1, 1, 0, False), (1, 1, 4, True), (2, 1, 6, True), (2, 1, 7, True))
     counts = cut(events).counts
     assert counts[0, :, 1].tolist() == [[0, 1, 0, 0], [0, 1, 2, 0]]
     assert not counts[0, :, [0, 2]].any()
-
-
-def test_a_frame_is_divided_by_its_largest_count() -> None:
-    counts = torch.zeros(2, 2, 2, 2, dtype=torch.uint8)
-    counts[0, 0, 0, 0], counts[0, 1, 1, 1] = 2, 8
-    scaled = cnn_frames.scaled(counts)
-    assert scaled[0].flatten().tolist() == [0.25, 0, 0, 0, 0, 0, 0, 1]
-    assert not scaled[1].any()  # a frame of nothing is nothing
 
 
 def test_frames_vote_by_their_log_probabilities() -> None:
@@ -263,19 +243,6 @@ def test_a_unit_half_open_takes_half_of_what_it_computes() -> None:
     assert found.item() == pytest.approx(h, rel=1e-12)
 
 
-def test_the_units_gradients_are_finite_differences() -> None:
-    torch.manual_seed(1)
-    units = PhasedUnits(2, 3).double()
-    driven = torch.randn(4, 2, 12, dtype=torch.float64, requires_grad=True)
-    k = torch.rand(4, 2, 3, dtype=torch.float64).requires_grad_()
-
-    def run(driven: Tensor, k: Tensor, weight_h: Tensor, peepholes: Tensor) -> Tensor:
-        replaced = {"weight_h": weight_h, "peepholes": peepholes}
-        return torch.func.functional_call(units, replaced, (driven, k))
-
-    assert torch.autograd.gradcheck(run, (driven, k, units.weight_h, units.peepholes))
-
-
 def network(r_on: float = 0.05) -> phased_lstm.Network:
     torch.manual_seed(2)
     return phased_lstm.Network(24, 2, phased_lstm.Sizes(embedding=5, units=6, r_on=r_on)).eval()
@@ -291,21 +258,6 @@ def test_an_events_address_is_its_polarity_row_and_column() -> None:
     found = alone(events_of((3, 2, 0, False), (1, 0, 1500, True), (3, 2, 2000, True)))
     assert found.addresses[:, 0].tolist() == [11, 13, 23]  # of 2 x 3 x 4
     assert found.ms[:, 0].tolist() == [0, 1.5, 2]
-
-
-def test_events_outside_the_sensor_have_no_address() -> None:
-    found = alone(events_of((4, 0, 0, True), (0, 3, 5, True), (-1, 0, 6, True)))
-    assert found.addresses.shape == (1, 1) and not found.present.any()
-    assert torch.isfinite(network()(found)).all()
-
-
-def test_a_looked_up_drive_is_the_events_embedding_through_the_weights() -> None:
-    plain = network()
-    x = alone(some_events(20, 0))
-    k = openness(x.ms[..., None], plain.tau, plain.shift, 0.05, 0.0)
-    embedded = plain.embedding[x.addresses]
-    expected = plain.readout(plain.cell(plain.cell.driven(embedded), k))
-    assert torch.allclose(plain(x), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_shorter_recording_is_read_as_if_it_were_alone() -> None:
@@ -330,15 +282,6 @@ def test_a_closed_unit_leaks_in_training_and_keeps_its_state_afterwards() -> Non
     assert (leaking - untouched).abs().max().item() < 20 * phased_lstm.ALPHA
 
 
-def test_a_period_below_zero_counts_by_its_size() -> None:
-    plain = network(r_on=0.6)
-    x = alone(some_events(20, 0))
-    expected = plain(x)
-    with torch.no_grad():
-        plain.tau.neg_()
-    assert torch.equal(plain(x), expected)
-
-
 @pytest.mark.parametrize(
     ("count", "limit", "offset", "expected"),
     [
@@ -354,23 +297,6 @@ def test_events_are_taken_evenly_over_the_whole_recording(
 ) -> None:
     events = events_of(*((0, 0, n, True) for n in range(count)))
     assert evenly(events, limit, offset)["t"].tolist() == expected
-
-
-def test_the_largest_offset_is_still_within_the_recording() -> None:
-    largest = float(np.nextafter(np.float32(1), np.float32(0)))  # of torch.rand
-    for count in (257, 4133, 8200):
-        events = np.zeros(count, EVENT)
-        events["t"] = np.arange(count)
-        assert evenly(events, 256, largest)["t"][-1] == count - 1
-
-
-def test_the_class_is_read_from_the_mean_over_all_steps() -> None:
-    torch.manual_seed(3)
-    plain = lstm.Network(24, 5, 2)
-    frames = torch.randint(0, 3, (2, 4, 2, 3, 4)).float()
-    outputs, _ = plain.lstm(frames.flatten(2).transpose(0, 1))
-    expected = torch.stack([plain.readout(each) for each in outputs]).mean(0)
-    assert torch.allclose(plain(frames), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_published_periods_are_between_1_and_exp_3_ms() -> None:
@@ -436,12 +362,6 @@ def test_a_neuron_loses_its_threshold_and_rests_as_derived_by_hand() -> None:
     # 0.8; 1.2 fires, 0.2 is left; a quarter counts: 0.3; all: 0.95; 1.275 fires
     assert spikes.flatten().tolist() == [0, 1, 0, 0, 1]
     assert v.item() == pytest.approx(0.275)
-
-
-def test_no_potential_falls_below_minus_its_threshold() -> None:
-    currents = torch.tensor([-5.0, 0.5]).reshape(2, 1, 1)
-    _, v = lee.scan(currents, torch.ones(1), CIRCUIT)
-    assert v.item() == 0.0  # from -1, and not from -5
 
 
 def test_a_spike_inhibits_others_by_their_own_thresholds() -> None:
@@ -537,18 +457,6 @@ def test_a_network_passes_scaled_errors_back_from_layer_to_layer() -> None:
     back = back * lee.gain(first, v_th, network.circuits[0]) * (first.sum(0) > 0)
     x = lee.trace(frames.flatten(2).transpose(0, 1), decay)
     torch.testing.assert_close(w.grad, (back / v_th).T @ x)
-
-
-def test_an_output_that_is_silent_is_taught() -> None:
-    torch.manual_seed(0)
-    network = lee.Network((8, 6, 3), SMALL)
-    with torch.no_grad():
-        network.thresholds[1].fill_(1e3)
-    a, (first, last) = network((draw(2, 9, 2, 2, 2) > 0.3).float())
-    assert not last.any() and first.any()
-    lee.error(a, last, torch.tensor([0, 0])).backward()
-    assert network.weights[1].grad is not None
-    assert network.weights[1].grad.any(1).tolist() == [True, False, False]
 
 
 def test_first_thresholds_and_weights_go_with_the_number_of_inputs() -> None:
