@@ -14,6 +14,7 @@ import pytest
 from rows import ROW, timed
 from test_cli import HARNESS, call
 
+from harness import api
 from harness.cli import options
 from harness.cli.console import err
 from harness.jobs.local import Local
@@ -145,7 +146,7 @@ def test_twice_the_same_is_once_and_the_order_stays(
     assert list(dict.fromkeys(case.framework for case in small)) == ["snntorch", "reference"]
     assert list(dict.fromkeys(case.T for case in small)) == [2, 1]
     assert options.names("b, a,b") == ("b", "a")
-    assert options.numbers(0)("1,0,01") == (1, 0)
+    assert api.numbers(0)("1,0,01") == (1, 0)
 
 
 LISTS = ("--networks", "--frameworks", "--datasets", "--steps", "--seeds")

@@ -36,7 +36,9 @@ def test_what_is_scaled_is_said() -> None:
         *certified("octave", variant="conv2"),
     ]
     assert "200 times (1 of 1 cell scaled)" in fig3(frames(rows)).figures
-    drawn = figures.svg(page.matlab(timings.lines(frames(rows))), "name")
+    figure = page.matlab(timings.lines(frames(rows)))
+    assert figure is not None
+    drawn = figures.svg(figure, "name")
     assert ">im2col and a product<" in drawn and ">200<" in drawn and "hollow" in drawn
 
 
