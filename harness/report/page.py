@@ -142,14 +142,11 @@ def matlab(lines: pd.DataFrame) -> Figure | None:
 def panels(found: pd.DataFrame) -> dict[str, Figure]:
     """The first picture: each data set's ratios to the float32 floor, by its data's name."""
     ends = tuple(f"ratio_to_fp32_floor{end}" for end in ("", "_low", "_high"))
+    title, bounds = "x the float32 floor's time", {1.0: "floor"}
     return {
-        _data_name(of): figures.dots(
-            _by_scale(of, ends, ".2f"),
-            "x the float32 floor's time",
-            log=True,
-            bounds={1.0: "floor"},
-        )
+        _data_name(of): figures.dots(groups, title, log=True, bounds=bounds)
         for _, of in found.groupby("dataset", sort=False)
+        if any((groups := _by_scale(of, ends, ".2f")).values())
     }
 
 

@@ -74,14 +74,14 @@ def _tables(found: Frames, judged: Sequence[tuple[Claim, Verdict]]) -> dict[str,
 
 
 def pictures(found: Frames) -> dict[str, str]:
-    """README's pictures by their files' names; {} where nothing was timed."""
+    """README's pictures by their files' names; {} where nothing was timed beside a floor."""
     lines = headline.headline(timings.lines(found))
-    if lines.empty:
+    panels = {} if lines.empty else page.panels(lines)
+    if not panels:
         return {}
     notes = (KEY, f"{lines['machine'].iloc[0]}, protocol {lines['protocol'].iloc[0]}")
     return {
-        name: figures.picture(page.panels(lines), PICTURE, columns, notes)
-        for name, columns in COLUMNS.items()
+        name: figures.picture(panels, PICTURE, columns, notes) for name, columns in COLUMNS.items()
     }
 
 
