@@ -265,7 +265,7 @@ def test_commands_run_show_and_tell_how_it_stands(
     with pytest.raises(SystemExit) as ended:
         cli.main()
     shown = capsys.readouterr().out
-    assert not ended.value.code and "break even" in shown
+    assert not ended.value.code and "break-even" in shown
 
 
 def test_a_training_counts_what_its_network_takes_and_is_done_as_before(tmp_path: Path) -> None:

@@ -69,9 +69,9 @@ def test_a_file_that_does_not_fit_what_is_asked_is_one_sentence(
 
 
 CALLS = [
-    (["run", "--suite", "scale", "--networks", "none.nir"], "none.nir is no file"),
+    (["run", "--suite", "scale", "--networks", "none.nir"], "cannot read none.nir"),
     (["run", "--suite", "baselines", "--networks", "none.nir"], "reads no network files"),
-    (["check", "reference", "--networks", "none.nir"], "none.nir is no file"),
+    (["check", "reference", "--networks", "none.nir"], "cannot read none.nir"),
     (["run", "--suite", "acceleration", "--keep-weights"], "leave --keep-weights out"),
     (["export", "Small", "--to", "x.h5"], "a name that ends in .nir was expected"),
     (["export", "Huge", "--to", "x.nir"], "unknown network 'Huge'"),

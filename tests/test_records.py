@@ -118,7 +118,7 @@ SENSELESS = [
     ({"k_tau": 2.0}, "k_tau is 2.0"),
     ({"neunorm": "mean"}, "k_tau2 is missing"),
     ({"seconds": -1.0}, "seconds: Input should be greater than or equal to 0"),
-    ({"seconds": 1e999}, "seconds"),
+    ({"seconds": 1e999}, "damaged row"),  # JSON has no infinity
     ({"round": 0}, "round"),
     ({"time": "yesterday"}, "time: a date and time with a zone"),
     ({"time": "2026-01-01T00:00:00"}, "time: a date and time with a zone"),
