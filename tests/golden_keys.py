@@ -62,4 +62,8 @@ def _cases(name: str) -> tuple[Case, ...]:
 
 
 def _named(case: Case) -> str:
-    return f"{case.suite} {case.dataset} {case}"
+    """What the case is, less the constants of its neuron and optimiser."""
+    how = f"{case.device} {case.precision} T={case.T} seed {case.seed} width {case.width}"
+    of = f"{case.suite} {case.dataset} {case.scale} {case.network.neunorm} {case.network.dropout}"
+    own = [getattr(case, name, None) for name in ("mode", "training", "effort", "window")]
+    return f"{of} {case.framework} {how} {own}"
