@@ -24,14 +24,12 @@ from harness.spec import Access, Budget, Case, Say, System, Timed, Trained, Usag
 from harness.speed import schedule
 from harness.speed.contender import Host
 from harness.system import allocator, machine
-from harness.system.child import Child, Died, tell
+from harness.system.child import SILENCE, Child, Died, tell
 from harness.system.facts import Machine
 from harness.training import runner
 from harness.training.counting import count
 from harness.training.runner import End
 from harness.training.trial import train
-
-SILENCE = 900.0  # seconds without a word after which a case hangs; compiling one takes up to 300
 
 
 class Command:

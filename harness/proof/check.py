@@ -16,7 +16,7 @@ from harness.adapter import Unsupported
 from harness.proof.certificate import Certificate
 from harness.proof.exam import Exam
 from harness.spec import Precision, Reading, Say, Selection, UsageError, contender, paper
-from harness.system.child import Child, Died, tell
+from harness.system.child import SILENCE, Child, Died, tell
 
 PRECISIONS: tuple[Precision, ...] = ("fp64", "fp32")
 READINGS: tuple[Reading | None, ...] = (None, *get_args(Reading))
@@ -95,9 +95,6 @@ def chosen(names: tuple[str, ...]) -> list[str]:
     absent = [name for name in adapters.names() if name not in here]
     variants = [contender(name, variant) for name in here for variant in adapters.variants_of(name)]
     return [*here, *variants, *absent]
-
-
-SILENCE = 900.0  # seconds without a word after which an adapter hangs
 
 
 def examined(

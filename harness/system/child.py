@@ -38,6 +38,8 @@ from harness.system import allocator, footprint
 Args = TypeVarTuple("Args")
 T = TypeVar("T")
 
+# Seconds without a word, after which work hangs: compiling one contender takes up to 300.
+SILENCE = 900.0
 START_SECONDS = 300.0  # until it can be called: several may start on a busy machine
 LAST_WORDS = 300  # characters of what it wrote on stderr
 # Imported once for all children; one that is missing is passed over. An optimiser's first step
