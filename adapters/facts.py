@@ -278,14 +278,14 @@ def _found(framework: str) -> Facts:
     import torch
 
     from harness.adapter import trainer_of
-    from harness.system import state
+    from harness.system import machine
 
-    before, behind = state.taken(), version(framework)
+    before, behind = machine.settings(), version(framework)
     # of a device that is not here nobody asks, and to import its compiler takes a second
     devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
     try:
         module = imported(framework)
-        changed = before.changes(state.taken())
+        changed = machine.changes(before)
         said = [(device, module.say("implementation", device)) for device in devices]
         stated = module.say("version")
     except (Missing, KeyboardInterrupt) as reason:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from harness.system.version import VERSION as __version__
+from harness.system.installed import VERSION as __version__
 
 if TYPE_CHECKING:
     from harness.api import CasesFailed, Options, results, run

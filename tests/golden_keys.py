@@ -11,7 +11,7 @@ from harness.records import identity
 from harness.records.identity import Software, timing_key, training_key
 from harness.spec import SUITES, Case, Selection, Trained
 from harness.suites import suite
-from harness.system.facts import Machine
+from harness.system.installed import Machine
 
 DATA, TEST_DATA = "d" * 64, "e" * 64
 SOFTWARE = Software(torch="2.6.0", framework_version="1.0", revision=3)

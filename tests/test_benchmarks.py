@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(autouse=True)
 def _no_data_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
-    monkeypatch.setattr("harness.system.allocator.keep", lambda: "system")
+    monkeypatch.setattr("harness.system.memory.keep", lambda: "system")
     monkeypatch.setattr(steps, "ROUNDS", 2)
     monkeypatch.setattr(steps, "WARMUP_ROUNDS", 1)
 

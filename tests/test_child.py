@@ -9,7 +9,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -20,6 +19,8 @@ from torch import Tensor
 from harness.spec import UsageError
 from harness.system import child
 from harness.system.child import Child, Died, tell
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
 
 
 class Odd(Exception):
@@ -41,16 +42,8 @@ def blocked() -> set[int]:
     return set(signal.pthread_sigmask(signal.SIG_BLOCK, []))
 
 
-def usage() -> None:
-    raise UsageError("cannot write there")
-
-
-def says_much() -> None:
-    raise RuntimeError("x" * 3_000_000)
-
-
-def odd() -> None:
-    raise Odd(1, 2)
+def raises(error: type[Exception], *given: object) -> None:
+    raise error(*given)
 
 
 def takes(mib: int) -> int:
@@ -63,9 +56,7 @@ def dies(how: str) -> None:
         case "exits":
             sys.exit(3)
         case "says why":
-            print(
-                "RuntimeError: the reason that a reader needs \udcff", file=sys.stderr, flush=True
-            )
+            print("RuntimeError: what a reader needs \udcff", file=sys.stderr, flush=True)
             os._exit(1)
         case "segfaults beside a process of its own":
             if os.fork() == 0:  # it holds the pipe open
@@ -104,7 +95,7 @@ def test_a_call_gives_the_value_and_what_is_told_meanwhile(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PYTHONWARNINGS", raising=False)
     said: list[object] = []
-    with Child(threads=1, env={"OF_THE_CHILD": "1"}) as own:
+    with Child(env={"OF_THE_CHILD": "1"}) as own:
         x = torch.ones(3)
         got = own.call(doubled, x, hear=lambda *told: said.append(told))
         assert torch.equal(got, 2 * x) and said == [(0.5, "half")]
@@ -118,12 +109,12 @@ def test_a_call_gives_the_value_and_what_is_told_meanwhile(
 def test_what_a_function_raises_is_raised_here_and_the_child_goes_on() -> None:
     with Child() as own:
         with pytest.raises(UsageError, match="cannot write there"):
-            own.call(usage)
+            own.call(raises, UsageError, "cannot write there")
         with pytest.raises(Exception, match="1 and 2") as raised:
-            own.call(odd)  # it cannot be unpickled
+            own.call(raises, Odd, 1, 2)  # it cannot be unpickled
         assert type(raised.value).__name__ == "Odd"
         with pytest.raises(RuntimeError, match="x{100}"):
-            own.call(says_much)
+            own.call(raises, RuntimeError, "x" * 3_000_000)
         with pytest.raises(Exception, match="pickle"):
             own.call(threading.Lock)
         assert own.call(len, "four") == 4
@@ -133,7 +124,7 @@ def test_what_a_function_raises_is_raised_here_and_the_child_goes_on() -> None:
     ("how", "reason"),
     [
         ("exits", "exit code 3"),
-        ("says why", "its last words: RuntimeError: the reason that a reader needs"),
+        ("says why", "its last words: RuntimeError: what a reader needs"),
         ("segfaults beside a process of its own", "died of SIGSEGV"),
         ("is killed", "died of SIGKILL, as a system does where memory runs out"),
         ("closes descriptors", "ended with exit code|closed its pipe"),
@@ -148,7 +139,7 @@ def test_a_death_is_told_in_a_sentence(how: str, reason: str) -> None:
             own.call(len, "four")
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
+@linux
 def test_memory_beyond_its_limit_ends_it_before_the_machine_suffers() -> None:
     with Child(memory_mib=300) as own:
         assert own.call(takes, 10) == 10 * 2**20
@@ -158,69 +149,64 @@ def test_memory_beyond_its_limit_ends_it_before_the_machine_suffers() -> None:
 
 def test_it_stands_still_until_it_is_its_turn() -> None:
     with Child() as own:
-        process = psutil.Process(own.pid)
+        for _ in range(2):
+            own.stop()
+            own.cont()
+            assert own.call(len, "four", silence=60.0) == 4
         own.stop()
-        for _ in range(100):
-            if process.status() == psutil.STATUS_STOPPED:
-                break
-            time.sleep(0.05)
         with pytest.raises(Died, match="said nothing"):
-            Child.call(own, len, "four", silence=0.5)
-    with Child() as own:
-        own.stop()
-        own.cont()
-        assert own.call(len, "four", silence=60.0) == 4
+            own.call(len, "four", silence=0.5)
 
 
 OWNER = """
-import sys
+import sys, threading
 sys.path.insert(0, sys.argv[1])
 import test_child
 from harness.system import child
 child.PRELOAD[:] = ["harness.system.child"]
-own = child.Child()
-own.call(getattr(test_child, sys.argv[2]), hear=lambda *pids: print(*pids, flush=True))
+
+def work(name):
+    own = child.Child()
+    own.call(getattr(test_child, name), hear=lambda *pids: print(*pids, flush=True))
+
+for name in sys.argv[2:]:
+    threading.Thread(target=work, args=(name,)).start()
+if not sys.argv[2:]:
+    forgotten = child.Child()
+    forgotten.stop()
+    print(forgotten.pid)
 """
-FORGETS = """
-from harness.system import child
-child.PRELOAD[:] = ["harness.system.child"]
-own = child.Child()
-own.stop()
-print(own.pid)
-"""
 
 
-@pytest.fixture
-def short() -> Iterator[Path]:
-    """An empty folder whose name leaves room for a socket's: pytest's own are too long."""
-    with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as folder:
-        yield Path(folder)
+def owner(*works: str) -> list[str]:
+    return [sys.executable, "-c", OWNER, str(Path(__file__).parent), *works]
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
-@pytest.mark.parametrize("work", ["starts_others", "holds_the_interpreter"])
-def test_it_and_what_it_started_end_with_an_owner_that_is_killed(work: str, short: Path) -> None:
+@linux
+def test_it_and_what_it_started_end_with_an_owner_that_is_killed() -> None:
     """Also where it cannot notice: it is stopped, or lets no other thread run."""
-    call = [sys.executable, "-c", OWNER, str(Path(__file__).parent), work]
-    environment = {**os.environ, "TMPDIR": str(short)}
-    owner = subprocess.Popen(call, stdout=subprocess.PIPE, text=True, env=environment)
-    assert owner.stdout is not None
-    with owner.stdout:
-        started = [psutil.Process(int(pid)) for pid in owner.stdout.readline().split()]
-    assert len(started) == (2 if work == "starts_others" else 1)
-    started += psutil.Process(owner.pid).children(recursive=True)  # the fork server too
-    time.sleep(0.5)  # until it is stopped, or at its pattern
-    owner.kill()
-    owner.wait(30)
-    _, alive = psutil.wait_procs(set(started), timeout=30)
-    for each in alive:
-        each.kill()
-    assert not alive
+    call = owner("starts_others", "holds_the_interpreter")
+    # pytest's own folders leave no room for a socket's name
+    with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as short:
+        environment = {**os.environ, "TMPDIR": short}
+        killed = subprocess.Popen(call, stdout=subprocess.PIPE, text=True, env=environment)
+        assert killed.stdout is not None
+        with killed.stdout as told:
+            pids = (told.readline() + told.readline()).split()
+        started = [psutil.Process(int(pid)) for pid in pids]
+        assert len(started) == 3
+        started += psutil.Process(killed.pid).children(recursive=True)  # the fork server too
+        time.sleep(0.5)  # until one is stopped, and the other at its pattern
+        killed.kill()
+        killed.wait(30)
+        _, alive = psutil.wait_procs(set(started), timeout=30)
+        for each in alive:
+            each.kill()
+        assert not alive
 
 
 def test_an_owner_that_ends_without_ending_it_does_not_wait_for_it() -> None:
-    call = [sys.executable, "-c", FORGETS]
-    done = subprocess.run(call, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(owner(), capture_output=True, text=True, timeout=120, check=True)
     assert done.stderr == "" and not psutil.pid_exists(int(done.stdout))
 
 

@@ -17,7 +17,7 @@ from harness import cli
 from harness.cli.app import app
 from harness.records import Store
 from harness.spec import paper
-from harness.system.version import VERSION
+from harness.system.installed import VERSION
 
 FLAGS = {
     "run": (

@@ -20,7 +20,7 @@ from rows import base, fitted_case, timed_case, trained_case
 from harness.records import identity
 from harness.records.identity import Software, fields_that_train, timing_key, training_key
 from harness.spec import Case, CaseFields, Training
-from harness.system.facts import Machine
+from harness.system.installed import Machine
 
 ROOT = Path(__file__).resolve().parents[1]
 # What decides no weight: names, how many samples were wanted (the data's hash says it), and what is

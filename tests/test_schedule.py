@@ -36,10 +36,11 @@ from harness.records.ledger import Ledger
 from harness.records.run import Run, new_run
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Access, Budget, Network, Timed, UsageError, paper
-from harness.speed import cell, memory, schedule
+from harness.speed import cell, schedule
 from harness.speed.contender import Host
+from harness.speed.memory import Meter
 from harness.speed.schedule import Measured, Schedule
-from harness.system import footprint, machine
+from harness.system import machine, memory
 from harness.training import descent
 
 R = TypeVar("R", bound=Record)
@@ -110,7 +111,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
     known = {**facts._known, "planted": facts.Facts("planted", variants=(*forms, ABSENT))}
     monkeypatch.setattr(facts, "_known", known)
     monkeypatch.setattr(adapters, "load", find)
-    monkeypatch.setattr(memory.Meter, "peak_mib", lambda meter: 12.34)
+    monkeypatch.setattr(Meter, "peak_mib", lambda meter: 12.34)
     monkeypatch.setattr(schedule, "PAPER_ROUNDS", 3)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 3)
     monkeypatch.setattr(descent, "TERMS", replace(descent.TERMS, steps=2))
@@ -257,7 +258,7 @@ def test_a_cell_stays_ready_and_gets_its_rounds_between_those_of_later_cells(
 def test_a_cell_is_ended_before_the_next_where_memory_is_short(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(footprint, "SPARE", 1.1)
+    monkeypatch.setattr(memory, "SPARE", 1.1)
     cases = (case("reference", precision="bf16"), case("reference", precision="bf16", T=2))
     run(tmp_path, *cases, seconds=math.inf)
     rows = rows_in(tmp_path)

@@ -23,7 +23,7 @@ from harness.jobs.verify import Here, Sample
 from harness.records import EndedRow, EpochRow, Row, Store, TimedRow, TrainedRow
 from harness.spec import ANN, Access, Case, Training
 from harness.system import machine
-from harness.system.facts import Machine
+from harness.system.installed import Machine
 
 GIVEN = case(framework=ANN, training=Training(epochs=2, samples=60, test_samples=30, embedded=True))
 NOW = key_now("cpu")

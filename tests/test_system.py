@@ -17,18 +17,15 @@ import torch
 from rows import CASE
 
 from harness.spec import UsageError
-from harness.system import allocator, checkout, kept, machine, state
+from harness.system import installed, kept, machine, memory
 from harness.system.child import Child
 from harness.system.files import make_user_cache, write_whole
-from harness.system.installed import check_adapters
 from harness.system.kept import Shelf
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
+CPU = torch.device("cpu")
 KEPT = "glibc, memory kept"
-
-
-# the checkout
 
 
 @pytest.fixture
@@ -38,19 +35,19 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "file").write_text("as it was\n")
     for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
         subprocess.run([*git, *words], check=True)
-    monkeypatch.setattr(checkout, "ROOT", tmp_path)
+    monkeypatch.setattr(installed, "ROOT", tmp_path)
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
-    monkeypatch.setattr(checkout, "commit", checkout.commit.__wrapped__)
+    monkeypatch.setattr(installed, "commit", installed.commit.__wrapped__)
     return tmp_path
 
 
 def test_a_row_has_the_commit_and_whether_files_differ_from_it(repository: Path) -> None:
-    assert re.fullmatch(r"[0-9a-f]{12}", str(machine.describe(torch.device("cpu")).commit))
+    assert re.fullmatch(r"[0-9a-f]{12}", str(machine.describe(CPU).commit))
     found = []
     for text in ("as it was\n", "changed\n", "again\n"):
         (repository / "file").write_text(text)
-        found.append(checkout.diff_sha256())
-    assert str(checkout.commit()).endswith("+dirty")
+        found.append(installed.diff_sha256())
+    assert str(installed.commit()).endswith("+dirty")
     assert found[0] is None and None not in found[1:] and len(set(found)) == 3
 
 
@@ -58,14 +55,26 @@ def test_why_the_commit_is_not_known_stands_in_the_row(
     repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (repository / ".git" / "HEAD").unlink()
-    assert str(checkout.commit()).startswith("not known: ")
+    assert str(installed.commit()).startswith("not known: ")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "'git'" in str(checkout.commit())
-    monkeypatch.setattr(checkout, "ROOT", tmp_path / "installed")
-    assert checkout.commit() is None and checkout.diff_sha256() is None
+    assert "'git'" in str(installed.commit())
+    monkeypatch.setattr(installed, "ROOT", tmp_path / "installed")
+    assert installed.commit() is None and installed.diff_sha256() is None
 
 
-# the machine
+def test_another_package_adapters_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed.check_adapters()
+    other = tmp_path / "adapters" / "__init__.py"
+    other.parent.mkdir()
+    other.write_text("load = 1")
+    for spec, said in (
+        (ModuleSpec("adapters", None, origin=str(other)), str(other)),
+        (ModuleSpec("adapters", None), "a folder"),
+        (None, "nothing"),
+    ):
+        monkeypatch.setattr("importlib.util.find_spec", lambda name, spec=spec: spec)
+        with pytest.raises(UsageError, match=f"finds {re.escape(said)}, which is not of"):
+            installed.check_adapters()
 
 
 def test_the_processor_is_named_from_what_the_system_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,56 +97,28 @@ def test_one_with_a_matrix_unit_or_told_to_do_with_less_is_another_machine(
     for amx, bf16 in ((False, True), (True, True), (True, False)):
         monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda amx=amx: amx)
         monkeypatch.setattr(machine, "has_bf16", lambda device, bf16=bf16: bf16)
-        said.append(machine.describe(torch.device("cpu")).capability)
+        said.append(machine.describe(CPU).capability)
+        cases = (CASE, replace(CASE, precision="bf16"))
+        assert machine.suited(cases) == (cases if bf16 else cases[:1])
     named = torch.backends.cpu.get_cpu_capability()
     assert said == [named, f"{named} and AMX", named]
     for name in machine.FORCING:
         with monkeypatch.context() as patch:
             patch.setenv(name, "AVX2")
-            forced = machine.describe(torch.device("cpu"))
+            forced = machine.describe(CPU)
         assert str(forced.capability).endswith(" (forced)") and name in str(forced.environment)
 
 
-def test_bf16_is_left_out_where_the_device_has_no_instructions_for_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    cases = (CASE, replace(CASE, precision="bf16"))
-    for has in (True, False):
-        monkeypatch.setattr(machine, "has_bf16", lambda device, has=has: has)
-        assert machine.suited(cases) == (cases if has else cases[:1])
-
-
-# what a contender may set
-
-
 def sets_everything() -> tuple[tuple[str, ...], ...]:
-    before = state.taken()
-    nothing = before.changes(state.taken())
+    before = machine.settings()
+    nothing = machine.changes(before)
     torch.set_default_dtype(torch.float64)
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(3)
     torch.set_flush_denormal(True)
     __import__("gc").disable()
     os.nice(1)
-    return nothing, before.changes(state.taken())
-
-
-def test_what_a_contender_sets_is_named() -> None:
-    with Child(threads=1) as child:
-        nothing, said = child.call(sets_everything)
-    assert nothing == ()
-    assert said[0] == "sets torch's threads to 3"
-    for each in (
-        "the default dtype to torch.float64",
-        "deterministic algorithms to on",
-        "denormal numbers to off",
-        "the garbage collector to off",
-    ):
-        assert f"sets {each}" in said
-    assert said[-1].startswith("sets the priority to")
-
-
-# memory
+    return nothing, machine.changes(before)
 
 
 def taken_twice() -> tuple[float, float]:
@@ -152,40 +133,49 @@ def taken_twice() -> tuple[float, float]:
 
 
 @linux
-def test_a_child_keeps_its_memory_as_the_row_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_keeps_its_memory_as_the_row_says_and_what_is_set_there_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
-    here = machine.describe(torch.device("cpu"))
+    here = machine.describe(CPU)
     with Child() as child:
         new, huge = child.call(taken_twice)
         assert new < 0.1
-        if allocator.of_children() == f"{KEPT}, huge pages":
+        if memory.of_children() == f"{KEPT}, huge pages":
             assert huge > 150
         assert "GLIBC_TUNABLES" not in os.environ
         # its machine is as the user set it up
-        assert child.call(machine.describe, torch.device("cpu")) == here
+        assert child.call(machine.describe, CPU) == here
+        nothing, said = child.call(sets_everything)
+    assert nothing == () and said[0] == "sets torch's threads to 3"
+    for each in (
+        "the default dtype to torch.float64",
+        "deterministic algorithms to on",
+        "denormal numbers to off",
+        "the garbage collector to off",
+    ):
+        assert f"sets {each}" in said
+    assert said[-1].startswith("sets the priority to")
 
 
 @linux
 def test_what_is_said_of_children_is_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     place = tmp_path / "enabled"
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
-    monkeypatch.setattr(allocator, "_SYSTEMS_HUGE", place)
+    monkeypatch.setattr(memory, "_SYSTEMS_HUGE", place)
     monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.41"))
-    assert allocator.of_children() == KEPT
+    assert memory.of_children() == KEPT
     place.write_text("always madvise [never]\n")
-    assert allocator.of_children() == KEPT
+    assert memory.of_children() == KEPT
     place.write_text("always [madvise] never\n")
-    assert allocator.of_children() == f"{KEPT}, huge pages"
+    assert memory.of_children() == f"{KEPT}, huge pages"
     monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.34"))
-    assert allocator.of_children() == KEPT
+    assert memory.of_children() == KEPT
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")  # the user's own
-    assert allocator.of_children() == f"{KEPT}, GLIBC_TUNABLES=glibc.malloc.hugetlb=0"
-    assert allocator.for_programs() == {}
+    assert memory.of_children() == f"{KEPT}, GLIBC_TUNABLES=glibc.malloc.hugetlb=0"
+    assert memory.for_programs() == {}
     monkeypatch.setenv("LD_PRELOAD", "libjemalloc.so")
-    assert allocator.of_children() == allocator.keep() == "system, LD_PRELOAD=libjemalloc.so"
-
-
-# files
+    assert memory.of_children() == memory.keep() == "system, LD_PRELOAD=libjemalloc.so"
 
 
 @pytest.mark.parametrize("existing", [None, 0o755, 0o777])
@@ -205,7 +195,6 @@ def test_who_may_read_a_file_is_the_umasks_to_say(umask: int, mode: int, tmp_pat
         write_whole(tmp_path / "a" / "file", lambda path: path.write_text("all"))
     finally:
         os.umask(before)
-    assert (tmp_path / "a" / "file").read_text() == "all"
     assert (tmp_path / "a" / "file").stat().st_mode & 0o777 == mode
     with pytest.raises(ZeroDivisionError):
         write_whole(tmp_path / "a" / "file", lambda path: 1 / 0)
@@ -218,7 +207,7 @@ def _read(value: object) -> float:
     return value
 
 
-SHELF = Shelf("some", _read, float)
+SHELF = Shelf("some", _read)
 
 
 def never() -> float:
@@ -226,8 +215,7 @@ def never() -> float:
 
 
 def test_the_first_measurement_stands() -> None:
-    assert SHELF.get(("a",), lambda: 0.5) == 0.5
-    assert SHELF.get(("a",), never) == 0.5
+    assert SHELF.get(("a",), lambda: 0.5) == SHELF.get(("a",), never) == 0.5
     assert SHELF.get(("b",), lambda: 0.7) == 0.7
 
     def while_another_measures() -> float:
@@ -235,6 +223,7 @@ def test_the_first_measurement_stands() -> None:
         return 0.9
 
     assert SHELF.get(("c",), while_another_measures) == 0.5
+    assert {path.suffix for path in make_user_cache("some").iterdir()} == {".json"}
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "3", '{"value": "fast"}', '{"value": {}}'])
@@ -242,12 +231,11 @@ def test_a_damaged_measurement_is_made_anew(text: str) -> None:
     SHELF.get(("a",), lambda: 0.5)
     (place,) = make_user_cache("some").glob("*.json")
     place.write_text(text)
-    assert SHELF.get(("a",), lambda: 0.3) == 0.3
-    assert SHELF.get(("a",), never) == 0.3
+    assert SHELF.get(("a",), lambda: 0.3) == SHELF.get(("a",), never) == 0.3
 
 
-def test_another_machine_and_a_timed_contender_measure_for_themselves(
-    monkeypatch: pytest.MonkeyPatch,
+def test_another_machine_a_timed_contender_and_no_folder_measure_for_themselves(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert SHELF.get(("a",), lambda: 0.5) == 0.5
     monkeypatch.setattr(kept, "_alone", False)
@@ -257,27 +245,7 @@ def test_another_machine_and_a_timed_contender_measure_for_themselves(
     assert SHELF.get(("a",), lambda: 0.7) == 0.7
     monkeypatch.setattr(machine, "cpu_name", lambda: "another")
     assert SHELF.get(("a",), lambda: 0.8) == 0.8
-
-
-def test_without_a_folder_it_is_measured_each_time(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "file"))
-    assert SHELF.get(("a",), lambda: 0.5) == 0.5
-    assert SHELF.get(("a",), lambda: 0.6) == 0.6
-
-
-def test_another_package_adapters_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    check_adapters()
-    other = tmp_path / "adapters" / "__init__.py"
-    other.parent.mkdir()
-    other.write_text("load = 1")
-    monkeypatch.setattr(
-        "importlib.util.find_spec", lambda name: ModuleSpec(name, None, origin=str(other))
-    )
-    with pytest.raises(UsageError, match=re.escape(str(other))):
-        check_adapters()
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match="is not there"):
-        check_adapters()
+    assert SHELF.get(("a",), lambda: 0.9) == 0.9
+    assert SHELF.get(("a",), lambda: 1.0) == 1.0

@@ -7,7 +7,7 @@ user's cache folder. The first measurement stands: all processes choose alike, n
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache, partial
 from statistics import median
 from typing import Literal, NamedTuple
@@ -79,7 +79,7 @@ class BreakEven:
     input_gradient: float  # of marks: the share of neurons inside the surrogate's window
 
 
-KEPT = Shelf("break-even", lambda kept: BreakEven(**kept), asdict)
+KEPT = Shelf("break-even", lambda kept: BreakEven(**kept))
 
 
 def chosen(events: Events, weight: Tensor) -> Ran:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from harness import baselines, datasets, spec
 from harness.baselines import System
@@ -168,10 +167,10 @@ def _fitted(trial: Trial[spec.System], system: System, given: Parts) -> _Fitted:
         trial.say(FITTING * min(1.0, fraction), f"{what}: {doing}")
 
     method = system.build(case.effort, case.training.epochs)
-    watch = clock.Stopwatch.started(torch.device("cpu"))
+    watch = clock.Stopwatch()
     method.fit(given.train, given.validation, case.seed, tell)
     seconds = watch.seconds
-    watch = clock.Stopwatch.started(torch.device("cpu"))
+    watch = clock.Stopwatch()
     answers, count = [], len(given.test)
     for first in range(0, count, TOGETHER):
         share = FITTING + (1 - FITTING) * first / count

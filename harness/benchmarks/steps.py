@@ -18,7 +18,7 @@ from harness.proof.exam import Exam
 from harness.spec import Mode, Precision, Selection, Timed, paper
 from harness.speed import floor, iteration
 from harness.suites import timings
-from harness.system import allocator, clock
+from harness.system import clock, memory
 
 FRAMEWORKS = ("reference", "fused", "snntorch", "spikingjelly", "norse")
 DATASETS = ("cifar10", "nmnist")
@@ -57,7 +57,7 @@ class Steps:
         """Builds the iteration; a framework that is not installed is skipped."""
         if adapters.missing(framework):
             raise NotImplementedError(framework)
-        allocator.keep()
+        memory.keep()
         self.case = case(framework, dataset, self.mode)
         x, labels = batch(dataset)
         if paper.settings(dataset).static:

@@ -23,8 +23,7 @@ from harness.cli import (
 )
 from harness.cli import list as list_
 from harness.spec import UsageError
-from harness.system.installed import check_adapters
-from harness.system.version import VERSION
+from harness.system.installed import VERSION, check_adapters
 
 app = typer.Typer(
     pretty_exceptions_enable=False,

@@ -37,7 +37,7 @@ from harness.spec import (
 )
 from harness.spec.selection import Tie
 from harness.system.files import printable, unwritable, write_whole
-from harness.system.version import VERSION
+from harness.system.installed import VERSION
 
 DT = 1e-4  # seconds a step, where a file does not say: what snnTorch and SpikingJelly take it for
 SURROGATE = "rectangle"  # of width `a` around the threshold, of height 1 / a

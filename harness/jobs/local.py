@@ -23,9 +23,9 @@ from harness.records.run import Manifest, Run, ended, new_run, of_case, stamped
 from harness.spec import Access, Budget, Case, Say, System, Timed, Trained, UsageError
 from harness.speed import schedule
 from harness.speed.contender import Host
-from harness.system import allocator, machine
+from harness.system import machine, memory
 from harness.system.child import SILENCE, Child, Died, tell
-from harness.system.facts import Machine
+from harness.system.installed import Machine
 from harness.training import runner
 from harness.training.counting import count
 from harness.training.runner import End
@@ -123,7 +123,7 @@ class Local:
         """See `Executor`."""
         command = Command(cases, store)
         ledger = Ledger(store, Owner(say), access.fresh, (command.run,), patient=True)
-        at = Run(command.run, command.machine, allocator.of_children())
+        at = Run(command.run, command.machine, memory.of_children())
         host = Host(self.silence)
         try:
             timed = tuple(case for case in cases if isinstance(case, Timed))
@@ -174,7 +174,7 @@ def trial_in_child(given: Given, case: Case, patient: bool) -> End:
     patience = DOWNLOAD if case.dataset in access.download else 0.0
     tell(0.0, f"{case.dataset} {case.scale} {case.framework}", patience=patience)
     try:
-        return trial(case, ledger, access, Run(given.run, given.machine, allocator.keep()))
+        return trial(case, ledger, access, Run(given.run, given.machine, memory.keep()))
     finally:
         ledger.release()
 

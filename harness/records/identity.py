@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from harness.spec import Case
-from harness.system.facts import Machine
+from harness.system.installed import Machine
 
 NUMERICS = 1  # what a training computes: its steps, draws, initial weights, augmentation
 PROTOCOL = 2  # how a time is taken: what is timed, warm-ups, rounds, layouts

@@ -19,10 +19,8 @@ import psutil
 from harness.records.identity import Software
 from harness.records.row import EndedRow, Outcome, Record
 from harness.spec import Case, CaseFields, Source, paper
-from harness.system import checkout
-from harness.system.facts import Machine, Moment
 from harness.system.files import unwritable, write_whole
-from harness.system.installed import version
+from harness.system.installed import Machine, Moment, diff_sha256, version
 
 R = TypeVar("R", bound=Record)
 UNKNOWN = Moment()
@@ -150,7 +148,7 @@ class Manifest:
             command=("harness", *sys.argv[1:]),
             started=now(),
             shared={"code": sources_sha256(), **asdict(machine)},
-            diff_sha256=checkout.diff_sha256(),
+            diff_sha256=diff_sha256(),
             packages={name: each for name, each in found.items() if each},
             clock_mhz=_clocks(),
             governor=_content(SYSFS_CPU / "scaling_governor"),

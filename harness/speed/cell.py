@@ -35,7 +35,7 @@ from harness.speed import floor, ratios
 from harness.speed.contender import Host, Process, Subject, Turn
 from harness.speed.judge import Examiner, Expected, Judge, When, row_of
 from harness.speed.part import Part
-from harness.system import allocator, clock, footprint, machine
+from harness.system import clock, machine, memory
 
 WARM_SECONDS = 1.0  # of iterations that are not timed, and one at least
 LEAST_SECONDS = 0.1  # that an iteration counts for: a hundred tiny ones are not needed
@@ -131,7 +131,7 @@ class Cell:
         self._source = batch.source
         if self._is_done():
             return
-        if too_large := footprint.too_large(self.case):
+        if too_large := memory.too_large(self.case):
             self._all_failed(too_large)
             return
         examiner = Examiner(self.case, batch.inputs, self.host)
@@ -289,11 +289,10 @@ class Cell:
         if case.device != "cpu":
             return
         # what it takes to compile for it is in the spare; what is free beyond need not stay so
-        needed = footprint.iteration_mib(case) + footprint.weights_mib(case)
-        needed += footprint.spare_mib()
+        needed = memory.case_mib(case) + memory.spare_mib()
         others = [each for each in self._running if each is not contender]
         full = sorted(others, key=lambda each: each.there.held_mib)
-        while full and footprint.available_mib("cpu") < needed:
+        while full and memory.available_mib("cpu") < needed:
             largest = full.pop()
             if not largest.there.lean:
                 self._did(largest, largest.there.grow_lean)
@@ -352,7 +351,7 @@ class Cell:
         for each in self._order:
             if not each.failed:
                 self._did(each, self._turn, each)
-        self._rest = clock.Stopwatch.started(torch.device("cpu"))
+        self._rest = clock.Stopwatch()
 
     def _turn(self, contender: Contender) -> None:
         """One timed iteration. Raises Failed where it comes to something else than was audited."""
@@ -411,7 +410,7 @@ class Cell:
                 if not each.twin:
                     self._keep(TimedRow(**vars(each.row), **done))
         self.abandon()
-        allocator.release()
+        memory.release()
 
     def abandon(self) -> None:
         """Ends the contenders' processes; what was measured is kept."""
@@ -430,8 +429,8 @@ class Cell:
         """What its contenders will hold, about, and what stays free; 0 on another device."""
         if self.case.device != "cpu":
             return 0.0
-        each = footprint.iteration_mib(self.case) + footprint.weights_mib(self.case)
-        return (len(self.group) + 1) * each + footprint.spare_mib()
+        each = memory.case_mib(self.case)
+        return (len(self.group) + 1) * each + memory.spare_mib()
 
     def _did(self, contender: Contender, work: Callable[..., object], *given: object) -> bool:
         """Does something with a contender; a failure becomes one row with its reason."""
@@ -439,7 +438,7 @@ class Cell:
             work(*given)
             return True
         except (Failed, MemoryError, RuntimeError) as error:
-            if not isinstance(error, Failed) and not footprint.is_exhausted(error):
+            if not isinstance(error, Failed) and not memory.is_exhausted(error):
                 raise
             status = error.status if isinstance(error, Failed) else "failed"
             contender.failed = True

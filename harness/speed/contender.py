@@ -29,7 +29,7 @@ from harness.speed import floor
 from harness.speed.iteration import Ready, built, labels_of
 from harness.speed.memory import Meter
 from harness.speed.part import Part, part_of
-from harness.system import allocator, clock, footprint, kept, state
+from harness.system import clock, kept, machine, memory
 from harness.system.child import START_SECONDS, Child, Died
 from harness.training.descent import Digits, Pupil
 
@@ -69,7 +69,7 @@ class Subject:
     _run: Callable[[], object] | None = None  # one iteration, once it is built
     _built: Ready | None = None  # None of the floor
     _asked: Question | None = None
-    _before: state.State = field(default_factory=state.taken)  # of the process
+    _before: dict[str, object] = field(default_factory=machine.settings)  # of the process
     _frozen: bool = False
     _examined: nn.Module | None = None
     _pupil: Pupil | None = None
@@ -105,7 +105,7 @@ class Subject:
 
     def build(self, asked: Question) -> First:
         """Builds what is timed, with a question in its memory, and runs the first iteration."""
-        self._before, adapter = state.taken(), self.find(self.case.framework)
+        self._before, adapter = machine.settings(), self.find(self.case.framework)
         meter = _meter(adapter, self.case, asked)
         self._asked, self._built = asked, (ready := built(adapter, self.case, asked))
         self._run = ready.run
@@ -136,7 +136,7 @@ class Subject:
             return Turn(seconds, None, None, ())
         spikes, loss = self._built.result
         votes = coding.vote(spikes.float(), self.case.network.classes).tolist()
-        changed = self._before.changes(state.taken())
+        changed = machine.changes(self._before)
         return Turn(seconds, None if loss is None else loss.item(), votes, changed)
 
     def _prepare(self, roll: int) -> None:
@@ -168,7 +168,7 @@ class Subject:
         return _carried(ready.tapped(asked))
 
     def release(self) -> None:
-        allocator.release()
+        memory.release()
 
 
 def _carried(answer: Answer) -> Answer:
@@ -228,7 +228,6 @@ class Process:
         try:
             self.child = Child(
                 case.device,
-                memory_mib=footprint.available_mib("cpu") if case.device == "cpu" else None,
                 env={"TORCHINDUCTOR_CACHE_DIR": self.compiled.name},
             )
         except Died as reason:
@@ -257,7 +256,7 @@ class Process:
     def held_mib(self) -> float:
         """What it holds in memory now; 0 where it is dead."""
         try:
-            family = footprint.family(self.child.pid)
+            family = memory.family(self.child.pid)
             return sum(each.memory_info().rss for each in family) / 2**20
         except psutil.Error:
             return 0.0

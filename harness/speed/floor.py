@@ -109,7 +109,7 @@ def _product(case: Timed, stage: Stage, images: int, layout: Layout, *, first: b
     return Product(layer, x, gradient, wanted, case.mode)
 
 
-KEPT: Shelf[Layout] = Shelf("layouts", lambda kept: LAYOUTS[LAYOUTS.index(kept)], str)
+KEPT: Shelf[Layout] = Shelf("layouts", lambda kept: LAYOUTS[LAYOUTS.index(kept)])
 
 
 def _kept(case: Timed, stage: Stage, images: int, *, first: bool) -> Layout:

@@ -149,7 +149,7 @@ class OfTrainer:
     def load(self, asked: Question) -> None:
         self.subject.load(asked.parameters)
         x = asked.x.to(DTYPES[self.case.precision])
-        watch = clock.Stopwatch.started(torch.device(self.case.device))
+        watch = clock.Stopwatch(torch.device(self.case.device))
         self._batch = self.subject.put(x.expand(self.case.T, *x.shape[1:]), labels_of(asked))
         self.compile_seconds = self.compile_seconds or watch.seconds
 

@@ -29,7 +29,7 @@ from harness.spec import SGD, Adam, Network, Precision, Timed, paper
 from harness.speed.contender import Host, Process, Subject
 from harness.speed.iteration import labels_of, question
 from harness.speed.part import NARROW, Part
-from harness.system import allocator
+from harness.system import memory
 from harness.training import step
 
 CALIBRATION_SAMPLES = 4
@@ -152,7 +152,7 @@ class Judge:
     def forget(self) -> None:
         """Lets go of what the reference answered, and of its memory."""
         self._audits.clear()
-        allocator.release()
+        memory.release()
 
 
 def row_of(row: Record, when: When, finding: Finding) -> AuditRow:

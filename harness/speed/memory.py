@@ -15,7 +15,7 @@ from harness.adapter import Adapter
 from harness.proof.answer import Question
 from harness.spec import Network, Timed
 from harness.speed.iteration import built_to_try, labels_of
-from harness.system import allocator, footprint
+from harness.system import memory
 
 # Runs every kind of layer once, so that code which loads on first use is in the base, not the peak.
 _FIRST_USE = "8C3(Encoding)-AP2-8C3-8FC-Voting"
@@ -48,7 +48,7 @@ class Meter:
         if device.type == "cuda":
             torch.cuda.synchronize()
             return cls(device, torch.cuda.memory_allocated())
-        allocator.release()
+        memory.release()
         return cls(device, sum(each.memory_info().rss for each in _family()))
 
     def start(self) -> None:
@@ -70,7 +70,7 @@ class Meter:
 
 
 def _family() -> list[psutil.Process]:
-    return footprint.family(os.getpid())
+    return memory.family(os.getpid())
 
 
 def _peak_rss(process: psutil.Process) -> int:

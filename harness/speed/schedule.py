@@ -20,7 +20,7 @@ from harness.spec import Access, Budget, Timed, cells
 from harness.speed.cell import Cell
 from harness.speed.contender import Host
 from harness.speed.descents import descend
-from harness.system import clock, footprint
+from harness.system import clock, memory
 from harness.system.child import preload, warm
 
 PAPER_ROUNDS = 10  # where no budget is set
@@ -84,7 +84,7 @@ class Schedule:
 
     def __init__(self, budget: Budget, cells: list[Cell]) -> None:
         self.budget, self.cells = budget, cells
-        self.deadline = clock.Deadline.after(budget.seconds)
+        self.watch = clock.Stopwatch()
         self.open: list[Cell] = []  # prepared, and may get more rounds
         self.prepared: dict[Cell, float] = {}  # parts of each one's preparation, in [0, 1]
 
@@ -144,7 +144,7 @@ class Schedule:
 
     def _make_room(self, cell: Cell) -> Iterator[Cell]:
         """Ends open cells, the largest first, until the next one fits into memory beside them."""
-        while self.open and footprint.available_mib(cell.case.device) < cell.needed_mib:
+        while self.open and memory.available_mib(cell.case.device) < cell.needed_mib:
             largest = max(self.open, key=lambda each: each.held_mib)
             self._close(largest)
             yield largest
@@ -195,4 +195,5 @@ class Schedule:
         if self._is_short(cell):
             return True
         last = sum(each.round_seconds for each in self.open) * LAST
-        return self.deadline.left > last + VISIT * cell.round_seconds and not cell.known
+        left = self.budget.seconds - self.watch.seconds
+        return left > last + VISIT * cell.round_seconds and not cell.known

@@ -33,7 +33,7 @@ from weakref import WeakSet
 import psutil
 import torch
 
-from harness.system import allocator, footprint
+from harness.system import memory
 
 Args = TypeVarTuple("Args")
 T = TypeVar("T")
@@ -57,34 +57,32 @@ class Died(Exception):
 
 
 class Child:
-    """One child process. Starting it raises Died where it does not start."""
+    """One child process, with as many threads of torch as there are here."""
 
     def __init__(
         self,
         device: str = "cpu",
         *,
-        threads: int | None = None,  # of torch; None: as many as here
-        # that it may take beside what it begins with; None: what is free now, if it uses the CPU
-        memory_mib: float | None = None,
+        memory_mib: float | None = None,  # that it may take; None: what is free, on the CPU
         env: Mapping[str, str] | None = None,  # beside the environment here
     ) -> None:
+        """Starts it. Raises Died where it does not start."""
         if memory_mib is None:
-            memory_mib = footprint.available_mib(device) if device == "cpu" else inf
+            memory_mib = memory.available_mib(device) if device == "cpu" else inf
         context = context_of(device)
         self._pipe, theirs = context.Pipe()
-        watched, self._lifeline = context.Pipe(duplex=False)
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 it lives as long as the process
         # a file does not travel to a process, a connection does
         errors = Connection(os.dup(self._errors.fileno()), readable=False)
-        given = (threads or torch.get_num_threads(), memory_mib, {**os.environ, **(env or {})})
-        ends = (theirs, watched, errors)
-        self._process = context.Process(target=_main, args=(*ends, _folder(), *given))
+        given = (theirs, errors, _folder(), torch.get_num_threads(), memory_mib)
+        env = {**os.environ, **(env or {})}
+        self._process = context.Process(target=_main, args=(*given, env))
         _living.add(self)
         try:
             with _starting():
                 self._process.start()
-            for each in ends:
-                each.close()
+            theirs.close()
+            errors.close()
             self.call(os.getpid, silence=START_SECONDS)
         except BaseException:
             self.end()
@@ -115,15 +113,15 @@ class Child:
         patience = silence
         while True:
             kind, value = self._next(patience)
+            if kind == "value":
+                return value
             if kind == "told":
                 patience = max(silence, value[0])
                 hear(*value[1])
                 continue
-            if kind == "value":
-                return value
-            if kind == "raised":  # no framework is imported here to know its exceptions
+            if isinstance(value, tuple):  # no framework is imported here to know its exceptions
                 value = type(value[0], (Exception,), {})(value[1])
-            if footprint.is_exhausted(value):  # nothing it does from now on can be trusted
+            if memory.is_exhausted(value):  # nothing it does from now on can be trusted
                 self.end()
                 raise Died(f"it ran out of memory: {type(value).__name__}: {value}")
             raise value
@@ -143,8 +141,8 @@ class Child:
             self._signal(signal.SIGKILL)
             self._process.kill()  # it may have no group yet
             self._process.join()
-        for each in (self._pipe, self._lifeline, self._errors):
-            each.close()
+        self._pipe.close()
+        self._errors.close()
 
     def __enter__(self) -> Child:
         return self
@@ -183,10 +181,10 @@ class Child:
             if -code == signal.SIGKILL:
                 how += ", as a system does where memory runs out"
         self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").split("\n")
+        said = self._errors.read().decode(errors="replace").rstrip()
         # of a traceback the exception's own line
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        return f"its process {how}" + (f"; its last words: {last[:LAST_WORDS]}" if last else "")
+        last = said.rpartition("\n")[2].strip()[:LAST_WORDS]
+        return f"its process {how}" + (f"; its last words: {last}" if last else "")
 
 
 @atexit.register  # multiprocessing would wait for one that stands still
@@ -229,7 +227,7 @@ def _starting() -> Iterator[None]:
         # compilers of contenders that were ended leave semaphores: who frees them need not say so
         quiet = "ignore:resource_tracker:UserWarning"
         os.environ["PYTHONWARNINGS"] = f"{former.get('PYTHONWARNINGS', '')},{quiet}".lstrip(",")
-        os.environ |= allocator.for_programs()
+        os.environ |= memory.for_programs()
         resource_tracker.ensure_running()  # it unblocks signals
         # what a terminal sends to all that run in it is for the owner, who ends the others
         terminal = [signal.SIGINT, signal.SIGQUIT, signal.SIGHUP] if os.name == "posix" else []
@@ -263,7 +261,6 @@ def tell(*message: object, patience: float = 0.0) -> None:
 
 def _main(
     pipe: Connection,
-    lifeline: Connection,
     errors: Connection,
     folder: str,
     threads: int,
@@ -272,7 +269,7 @@ def _main(
 ) -> None:
     global _owner
     os.setpgid(0, 0)
-    end_with(lifeline)
+    _end_with_owner()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(errors.fileno(), 2)
     os.environ.clear()
@@ -280,7 +277,7 @@ def _main(
     with contextlib.suppress(OSError):
         os.chdir(folder)
     torch.set_num_threads(threads)
-    allocator.keep()
+    memory.keep()
     _limit_memory(memory_mib)
     _owner = pipe
     with contextlib.suppress(EOFError):  # the owner is gone
@@ -296,26 +293,27 @@ def _answer(call: bytes) -> bytes:
         error.add_note("in its own process:\n" + traceback.format_exc())
         if type(error).__module__.partition(".")[0] in ("builtins", "harness", "adapters"):
             with contextlib.suppress(Exception):  # not every exception is picklable
-                told = pickle.dumps(("error", error))
+                told = pickle.dumps(("raised", error))
                 pickle.loads(told)
                 return told
         return pickle.dumps(("raised", (type(error).__name__, str(error))))
 
 
-def end_with(lifeline: Connection) -> None:
-    """Ends this process group as soon as the other end of `lifeline` is closed."""
+def _end_with_owner() -> None:
+    """Ends this process group as soon as the owner is gone: then its end of a pipe is closed."""
+    owner = multiprocessing.parent_process()
+    assert owner is not None
     if sys.platform.startswith("linux"):
         import fcntl
 
         # by the kernel: a thread of ours would wait where the interpreter hangs or is stopped
-        fd, set_signal = lifeline.fileno(), 10  # F_SETSIG of <fcntl.h>; Python has no name for it
+        fd, set_signal = owner.sentinel, 10  # F_SETSIG of <fcntl.h>; Python has no name for it
         fcntl.fcntl(fd, fcntl.F_SETOWN, -os.getpgrp())
         fcntl.fcntl(fd, set_signal, signal.SIGKILL)
         fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
 
     def wait_and_end() -> None:
-        with contextlib.suppress(EOFError, OSError):
-            lifeline.recv_bytes()
+        owner.join()
         os._exit(1)
 
     threading.Thread(target=wait_and_end, daemon=True).start()

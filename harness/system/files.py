@@ -28,6 +28,14 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def write_result(path: Path, content: bytes) -> None:
+    """Writes a file of results, whole or not at all. Raises UsageError where it cannot."""
+    try:
+        write_whole(path, lambda part: part.write_bytes(content))
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
 def unwritable(path: Path, error: OSError) -> UsageError:
     """The error of a file or folder of results that cannot be written."""
     return UsageError(
@@ -50,7 +58,7 @@ def make_user_cache(name: str) -> Path:
     cache = user_cache()
     cache.parent.mkdir(parents=True, exist_ok=True)
     cache.mkdir(mode=0o700, exist_ok=True)
-    if os.name == "posix" and cache.stat().st_mode & 0o777 != 0o700:  # of an earlier version
+    if os.name == "posix" and cache.stat().st_mode & 0o777 != 0o700:
         cache.chmod(0o700)  # not permitted where it is another user's
     folder = cache / name
     folder.mkdir(exist_ok=True)

@@ -1,13 +1,49 @@
-"""What is installed: versions, and whether the package `adapters` that Python finds is ours."""
+"""What is installed and runs here: versions, the commit of a checkout, and the machine, as data."""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import subprocess
+from dataclasses import dataclass
+from functools import cache
 from importlib import metadata, util
 from pathlib import Path
 
 from harness.spec import UsageError
 
+VERSION = "0.1.0"  # of this package
+ROOT = Path(__file__).parents[2]  # of a checkout
+DIRTY = "+dirty"  # behind the commit where files differ from it
 MARK = "harness.adapters"  # a constant of our `adapters/__init__.py`
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where a row was measured. Every field is what the system told; None where it did not."""
+
+    cpu: str
+    # which of its instructions torch uses, as torch names them; processors of one name differ
+    capability: str | None = None
+    cores: int
+    threads: int  # that torch used
+    memory_mib: int
+    gpu: str | None = None
+    os: str
+    python: str
+    torch: str
+    harness: str
+    commit: str | None = None  # of the harness, with "+dirty" where the tree had changes
+    environment: str | None = None  # variables set that change speed: "OMP_NUM_THREADS=2"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """The machine's state beside one measurement, where the system tells."""
+
+    load: float | None = None  # of the last minute
+    clock_mhz: float | None = None
+    temperature_c: float | None = None
 
 
 def version(package: str) -> str | None:
@@ -19,22 +55,48 @@ def version(package: str) -> str | None:
 
 
 def check_adapters() -> None:
-    """Raises UsageError where another package `adapters` stands in the way of ours.
-
-    Nothing is imported: what stands there may do anything.
+    """Raises UsageError where another package `adapters` stands in the way of ours, or none is
+    there. Nothing is imported: what stands there may do anything.
     """
     spec = util.find_spec("adapters")
-    if spec is None:
-        raise UsageError(
-            "the package adapters that belongs to snn-harness is not there: install it anew"
-        )
+    found = "nothing" if spec is None else spec.origin or "a folder"
     try:
-        is_ours = MARK in Path(str(spec.origin)).read_text(encoding="utf-8", errors="replace")
-    except OSError:  # a folder
-        is_ours = False
-    if not is_ours:
-        raise UsageError(
-            f"`import adapters` finds {spec.origin or 'a folder'}, which is not of snn-harness: "
-            "take it from the folders that Python searches (PYTHONPATH, the working folder), or "
-            "uninstall what brought it and install snn-harness anew"
-        )
+        if MARK in Path(found).read_text(encoding="utf-8", errors="replace"):
+            return
+    except OSError:
+        pass
+    raise UsageError(
+        f"`import adapters` finds {found}, which is not of snn-harness: take it from the folders "
+        "that Python searches (PYTHONPATH, the working folder), or uninstall what brought it, and "
+        "install snn-harness anew"
+    )
+
+
+@cache  # once a process: each asks git
+def commit() -> str | None:
+    """The harness's commit; why it is not known, where it is not; None outside a checkout."""
+    if not (ROOT / ".git").exists():
+        return None
+    try:
+        head = _git("rev-parse", "--short=12", "HEAD").decode().strip()
+        return head + (DIRTY if _git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError) as error:
+        said = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip()
+        return f"not known: {said or error}"
+
+
+def diff_sha256() -> str | None:
+    """The hash of what differs from that commit; None where nothing does, or git does not say."""
+    if not (commit() or "").endswith(DIRTY):
+        return None
+    try:
+        return hashlib.sha256(_git("diff", "HEAD", "--binary", "--no-ext-diff")).hexdigest()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(*arguments: str) -> bytes:
+    # A clone may be somebody else's, as in a container: who runs its code has trusted it.
+    command = ["git", "-C", str(ROOT), "-c", "safe.directory=*", *arguments]
+    env = {**os.environ, "LC_ALL": "C"}
+    return subprocess.run(command, capture_output=True, timeout=10, check=True, env=env).stdout

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from harness.system import machine
-from harness.system.files import make_user_cache, write_whole
+from harness.system.files import make_user_cache
 
 T = TypeVar("T")
 
@@ -35,11 +36,10 @@ def measure_alone() -> None:
 
 @dataclass(frozen=True)
 class Shelf(Generic[T]):
-    """Measurements of one kind."""
+    """Measurements of one kind, each a JSON value or an object of fields that are."""
 
     folder: str  # in the user's cache folder
     read: Callable[[Any], T]  # from JSON; raises ValueError, TypeError or KeyError
-    written: Callable[[T], object]  # as JSON
 
     def get(self, of: tuple[object, ...], measure: Callable[[], T]) -> T:
         """What is kept, else what is measured now. `of`: all that it depends on, by its `repr`."""
@@ -52,16 +52,12 @@ class Shelf(Generic[T]):
         kept = self._kept(path)
         if kept is not None:
             return kept
-        measured = measure()
-        text = json.dumps({"of": [repr(each) for each in of], "value": self.written(measured)})
-
-        def link(temporary: Path) -> None:
-            temporary.write_text(text, encoding="utf-8")
-            with suppress(FileExistsError):  # another process has
-                os.link(temporary, path)
-
-        with suppress(OSError):
-            write_whole(path.with_suffix(".last"), link)
+        measured, own = measure(), path.with_suffix(f".{secrets.token_hex(4)}")
+        said = {"of": [repr(each) for each in of], "value": measured}
+        with suppress(OSError):  # it cannot be written, or another process has kept its own
+            own.write_text(json.dumps(said, default=vars), encoding="utf-8")
+            os.link(own, path)
+        own.unlink(missing_ok=True)
         return self._kept(path) or measured
 
     def _kept(self, path: Path) -> T | None:

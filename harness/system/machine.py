@@ -1,10 +1,12 @@
-"""What the machine is and how it stands, as far as the system tells."""
+"""What the machine is and how it stands, and what a process computes with beside its arguments."""
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,39 +14,22 @@ import psutil
 import torch
 
 from harness.spec import Case
-from harness.system import checkout
-from harness.system.facts import Machine, Moment
-from harness.system.version import VERSION
+from harness.system import installed
+from harness.system.installed import Machine, Moment
 
 C = TypeVar("C", bound=Case)
 
-# Set by users or by a cluster, and known to change how fast torch runs.
-SPEED_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OMP_PROC_BIND",
-    "OMP_WAIT_POLICY",
-    "KMP_AFFINITY",
-    "KMP_BLOCKTIME",
-    "GOMP_CPU_AFFINITY",
-    "ONEDNN_MAX_CPU_ISA",
-    "DNNL_MAX_CPU_ISA",
-    "ATEN_CPU_CAPABILITY",
-    "LD_PRELOAD",
-    "MALLOC_ARENA_MAX",
-    "MALLOC_MMAP_MAX_",
-    "MALLOC_MMAP_THRESHOLD_",
-    "MALLOC_TRIM_THRESHOLD_",
-    "GLIBC_TUNABLES",
-    "CUDA_VISIBLE_DEVICES",
-    "NVIDIA_TF32_OVERRIDE",
-    "NUMBA_CPU_NAME",
-    "NUMBA_CPU_FEATURES",
-    "SJ_LIF_CUDA_IMPLEMENTATION",
-)
-
 # Those with which a processor does as if it were a lesser one.
 FORCING = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+# Set by users or by a cluster, and known to change how fast torch runs.
+SPEED_VARIABLES = (
+    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_PROC_BIND", "OMP_WAIT_POLICY"),
+    *("KMP_AFFINITY", "KMP_BLOCKTIME", "GOMP_CPU_AFFINITY"),
+    *("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY"),
+    *("LD_PRELOAD", "MALLOC_ARENA_MAX", "MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_"),
+    *("MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES", "CUDA_VISIBLE_DEVICES", "NVIDIA_TF32_OVERRIDE"),
+    *("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "SJ_LIF_CUDA_IMPLEMENTATION"),
+)
 
 
 def describe(device: torch.device) -> Machine:
@@ -59,8 +44,8 @@ def describe(device: torch.device) -> Machine:
         os=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
         torch=str(torch.__version__),
-        harness=VERSION,
-        commit=checkout.commit(),
+        harness=installed.VERSION,
+        commit=installed.commit(),
         environment=_variables(),
     )
 
@@ -71,7 +56,6 @@ def speed() -> tuple[object, ...]:
 
 
 def _variables() -> str | None:
-    """Those of the environment that change the speed."""
     said = [f"{name}={os.environ[name]}" for name in SPEED_VARIABLES if name in os.environ]
     return " ".join(said) or None
 
@@ -89,8 +73,7 @@ def _capability() -> str:
 
 def has_amx() -> bool:
     """Whether there is a matrix unit, and oneDNN may use it."""
-    cpu = torch.device("cpu")
-    return bool(torch.cpu._is_amx_tile_supported()) and has_bf16(cpu)
+    return bool(torch.cpu._is_amx_tile_supported()) and has_bf16(torch.device("cpu"))
 
 
 def has_bf16(device: torch.device) -> bool:
@@ -98,20 +81,15 @@ def has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # what oneDNN asks before it takes bf16: AVX-512 on x86; torch has no public name for it
-    return torch.backends.mkldnn.is_available() and bool(
-        torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    )
+    has_onednn = torch.backends.mkldnn.is_available()
+    return has_onednn and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def suited(cases: Iterable[C]) -> tuple[C, ...]:
-    """Without the cases in bf16 whose device has no instructions for it.
-
-    There bf16 takes many times what float32 does, and most of a run's budget with it: it is
-    measured where it is asked for.
+    """Without the cases in bf16 whose device has no instructions for it: there they take many times
+    what float32 does, and most of a run's budget. They are measured where they are asked for.
     """
-    return tuple(
-        case for case in cases if case.precision != "bf16" or has_bf16(torch.device(case.device))
-    )
+    return tuple(c for c in cases if c.precision != "bf16" or has_bf16(torch.device(c.device)))
 
 
 def moment() -> Moment:
@@ -130,10 +108,43 @@ def moment() -> Moment:
 
 
 def cpu_name() -> str:
-    # py-cpuinfo gives the same, after a second and in a process of its own
+    """As /proc/cpuinfo has it: py-cpuinfo says the same, after a second and in its own process."""
     info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    lines = info.read_text(errors="replace").splitlines() if info.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
+
+
+SMALLEST_NORMAL = sys.float_info.min  # in a name, so that its half is computed when it is asked
+# What a process computes with beside its arguments, and a contender may set.
+SETTINGS: Mapping[str, Callable[[], object]] = {
+    "torch's threads": torch.get_num_threads,
+    "torch's threads between operations": torch.get_num_interop_threads,
+    "the default dtype": torch.get_default_dtype,
+    "the default device": torch.get_default_device,
+    "deterministic algorithms": torch.are_deterministic_algorithms_enabled,
+    "the precision of float32 products": torch.get_float32_matmul_precision,
+    "gradients": torch.is_grad_enabled,
+    "mkldnn": lambda: torch.backends.mkldnn.enabled,
+    "cuDNN's benchmark": lambda: torch.backends.cudnn.benchmark,
+    "autocast on the CPU": lambda: torch.is_autocast_enabled("cpu"),
+    "denormal numbers": lambda: SMALLEST_NORMAL / 2 > 0,
+    "the garbage collector": gc.isenabled,
+    "the cores to run on": lambda: getattr(os, "sched_getaffinity", lambda pid: set())(0),
+    "the priority": lambda: getattr(os, "nice", lambda more: 0)(0),
+}
+
+
+def settings() -> dict[str, object]:
+    """Those of this process now. It takes a fraction of a millisecond and changes nothing."""
+    return {name: ask() for name, ask in SETTINGS.items()}
+
+
+def changes(before: Mapping[str, object]) -> tuple[str, ...]:
+    """What is another now than it was, as "sets torch's threads to 1"."""
+    now, words = settings(), {True: "on", False: "off"}
+    differ = [(name, now[name]) for name, value in before.items() if now[name] != value]
+    return tuple(
+        f"sets {name} to {words[value] if isinstance(value, bool) else value}"
+        for name, value in differ
+    )

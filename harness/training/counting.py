@@ -21,7 +21,7 @@ from harness.records.run import Failed, of_case, with_source
 from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
 from harness.reference.precision import DTYPES
 from harness.spec import ANN, Case, Network, Timed
-from harness.system import footprint
+from harness.system import memory
 from harness.training import epoch, step
 from harness.training.runner import Trial, fails_alone
 
@@ -55,7 +55,7 @@ def count(trial: Trial[Timed]) -> bool:
         with_source(trial.row, batch.source),
         key=timing_key(case, batch.source.sha256, subject.software, run.machine, run.allocator),
     )
-    too_large = footprint.too_large(replace(case, batch_size=BATCH))
+    too_large = memory.too_large(replace(case, batch_size=BATCH))
     if too_large is not None:
         raise Failed(too_large)
     written = trial.ledger.begin(row)

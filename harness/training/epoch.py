@@ -132,7 +132,7 @@ def epoch(learner: Learner, number: int, tell: Tell) -> Epoch:
     rate = step.learning_rate(learner.case.optimiser, number)
     for group in learner.optimiser.param_groups:
         group["lr"] = rate
-    watch = clock.Stopwatch.started(torch.device(learner.case.device))
+    watch = clock.Stopwatch(torch.device(learner.case.device))
     passed = _pass(learner, number, tell)
     seconds = watch.seconds
     if not all(map(isfinite, passed.losses)):

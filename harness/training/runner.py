@@ -18,7 +18,7 @@ from harness.records import Record, Row
 from harness.records.ledger import Ledger
 from harness.records.run import Failed, Run, ended, of_case, stamped
 from harness.spec import Access, Case, UsageError
-from harness.system import footprint
+from harness.system import memory
 
 C = TypeVar("C", bound=Case)
 
@@ -71,7 +71,7 @@ def do(case: C, ledger: Ledger, access: Access, run: Run, work: Callable[[Trial[
     except Failed as error:
         failure = error
     except RuntimeError as error:  # a framework's own
-        if footprint.is_exhausted(error):  # nothing that this process does now can be trusted
+        if memory.is_exhausted(error):  # nothing that this process does now can be trusted
             raise
         failure = Failed(f"{type(error).__name__}: {error}")
     trial.keep(ended(trial.row, failure.status, str(failure)))

@@ -31,7 +31,7 @@ from harness.records import (
 from harness.records.identity import EXAM, Software, training_identity, training_key
 from harness.records.run import Failed, of_case, with_source, with_test_source
 from harness.spec import ANN, Case, Trained, UsageError
-from harness.system import footprint
+from harness.system import memory
 from harness.system.files import unwritable
 from harness.training import checkpoint, counting, epoch
 from harness.training.checkpoint import Checkpoint, Epoch
@@ -53,7 +53,7 @@ def train(trial: Trial[Trained]) -> bool:
     trial.row = of_case(case, trial.run, subject)
     data = _data(trial)
     row = trial.row = _with_data(trial.row, case, data, subject.software)
-    too_large = footprint.too_large(case)
+    too_large = memory.too_large(case)
     if too_large is not None:
         raise Failed(too_large)
     path = trial.out / "checkpoints" / f"{row.key}.pt"

@@ -1,0 +1,125 @@
+"""Memory: how children keep it between iterations, what a case will take, and what is free.
+
+glibc gives large blocks back to the system as soon as they are freed, and takes them anew, page by
+page, in the next step. On a virtual machine that was measured to cost up to half of an iteration of
+the frameworks that allocate most, and most of the noise. So glibc is told to keep what it has, as
+jemalloc and tcmalloc do; every contender gains, and the record says which it was.
+
+Children have huge pages too, where the system has them. On a machine that has run for a day free
+memory is in single pages all over the place: a floor that took 0.22 s alone took 0.30 to 0.38 s
+beside the contenders of another cell, and two of the same run differed by 40 %.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import platform
+import sys
+from pathlib import Path
+
+import psutil
+import torch
+
+from harness.spec import Case, Timed
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of <malloc.h>
+KEPT = "glibc, memory kept"
+# glibc asks for huge pages (madvise) since 2.35, where it is told when the program starts
+_TUNABLES, _HUGE, _HUGE_SINCE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1", (2, 35)
+_SYSTEMS_HUGE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+# What a framework keeps of one neuron and step until the backward pass, as measured: 24 to 32.
+BYTES_PER_NEURON_STEP = 32
+WEIGHT_COPIES = 4  # weights, gradients, and two of Adam's
+SPARE = 0.1  # of the machine's memory, which stays free: estimates are rough
+
+
+def keep() -> str:
+    """Has this process keep its memory, and says in words what it does from now on."""
+    said = _kept()
+    if said == KEPT:
+        mallopt = ctypes.CDLL(None).mallopt
+        if not (mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, -1)):
+            return "system"
+    return said
+
+
+def _kept() -> str:
+    """What a process that keeps its memory does. It takes glibc, and no other that is preloaded."""
+    if preloaded := os.environ.get("LD_PRELOAD"):
+        return f"system, LD_PRELOAD={preloaded}"
+    # musl has no mallopt
+    is_there = sys.platform.startswith("linux") and hasattr(ctypes.CDLL(None), "mallopt")
+    return KEPT if is_there else "system"
+
+
+def of_children() -> str:
+    """What children do, in words: the `allocator` of the rows of timings."""
+    said, given = _kept(), os.environ.get(_TUNABLES, "")
+    if said == KEPT and "glibc.malloc." in given:  # the user's own
+        return f"{said}, {_TUNABLES}={given}"
+    return f"{said}, huge pages" if for_programs() else said
+
+
+def for_programs() -> dict[str, str]:
+    """The variable with which a program that starts has huge pages too, where there are any."""
+    given, (library, version) = os.environ.get(_TUNABLES, ""), platform.libc_ver()
+    if _kept() != KEPT or "glibc.malloc." in given or library != "glibc":
+        return {}
+    try:
+        since = tuple(int(part) for part in version.split(".")[:2])
+        offered = "[never]" not in _SYSTEMS_HUGE.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return {}
+    is_there = since >= _HUGE_SINCE and offered
+    return {_TUNABLES: ":".join(filter(None, [given, _HUGE]))} if is_there else {}
+
+
+def release() -> None:
+    """Gives the system what is free now, kept or not; of use where there is glibc alone."""
+    gc.collect()
+    if sys.platform.startswith("linux") and hasattr(ctypes.CDLL(None), "malloc_trim"):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def case_mib(case: Case) -> float:
+    """What an iteration of a case takes with its network's weights, about."""
+    neurons = sum(stage.neurons for stage in case.network.stages)
+    infers = isinstance(case, Timed) and case.mode == "inference"
+    weights = (1 if infers else WEIGHT_COPIES) * case.network.weights * 4
+    return (BYTES_PER_NEURON_STEP * neurons * case.T * case.batch_size + weights) / 2**20
+
+
+def available_mib(device: str) -> float:
+    """What may be taken on a device now."""
+    if device != "cpu":
+        return torch.cuda.mem_get_info(torch.device(device))[0] / 2**20
+    return psutil.virtual_memory().available / 2**20
+
+
+def spare_mib() -> float:
+    """What of the machine's memory is to stay free."""
+    return SPARE * psutil.virtual_memory().total / 2**20
+
+
+def too_large(case: Case) -> str | None:
+    """Why a case cannot fit, with the estimate; None where it can."""
+    needed, there = case_mib(case), available_mib(case.device)
+    if needed <= there:
+        return None
+    return (
+        f"it would take about {needed:,.0f} MiB and {there:,.0f} MiB are free on {case.device}: "
+        "use a smaller --batch-size, --steps or --width"
+    )
+
+
+def is_exhausted(error: BaseException) -> bool:
+    """Whether a process has run out of memory: nothing that it does from now on can be trusted."""
+    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """A process and those that it has started: a runtime of its own may be one. Raises psutil's."""
+    own = psutil.Process(pid)
+    return [own, *own.children(recursive=True)]
