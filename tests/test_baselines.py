@@ -120,7 +120,7 @@ def run(case: System, out: Path) -> list[Row]:
     """In this process, so that what a test has replaced is replaced."""
     at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
     owner = Owner()
-    ledger = Ledger(Store(out), owner, False, (at.id,))
+    ledger = Ledger(Store(out), owner.say, False, (at.id,))
     runner.do(case, ledger, Access(out), at, trial.fit)
     ledger.release()
     assert owner.said == sorted(owner.said)

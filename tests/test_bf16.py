@@ -135,7 +135,7 @@ def mixed(name: str, **fields: object) -> Record:
 
 def trained(out: Path, *names: str, **fields: object) -> list[DescentRow]:
     """The rows of their trainings in bf16."""
-    ledger = Ledger(Store(out), Owner())
+    ledger = Ledger(Store(out), Owner().say)
     host = Host(find=find)
     for name in names:
         descents.descend(mixed(name, **fields), ledger, host, lambda doing: None)
@@ -282,9 +282,9 @@ def test_who_failed_its_audit_in_bf16_is_not_trained(
 
 def test_a_fresh_run_trains_anew(tmp_path: Path) -> None:
     trained(tmp_path, "planted:always-deaf", run="first")
-    anew = Ledger(Store(tmp_path), Owner(), fresh=True, runs=("second",))
+    anew = Ledger(Store(tmp_path), Owner().say, fresh=True, runs=("second",))
     assert anew.descents() == []
-    assert len(Ledger(Store(tmp_path), Owner(), fresh=True, runs=("first",)).descents()) == 1
+    assert len(Ledger(Store(tmp_path), Owner().say, fresh=True, runs=("first",)).descents()) == 1
 
 
 def test_a_seed_has_the_same_batches_in_every_precision_and_others_than_the_next() -> None:

@@ -39,7 +39,7 @@ def nothing_is_known_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
 def measured(out: Path, *names: str, silence: float = 60.0) -> list[Row]:
     """The rows of one cell with these planted contenders, in processes."""
     at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
-    ledger = Ledger(Store(out), Owner(), runs=(at.id,))
+    ledger = Ledger(Store(out), Owner().say, runs=(at.id,))
     cases = tuple(case(name) for name in names)
     budget = Budget(seconds=0.0, rounds=3)
     try:

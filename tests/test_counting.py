@@ -219,7 +219,7 @@ def infer(cases: Sequence[Case], out: Path) -> list[bool]:
     at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
     before = []
     for each in cases:
-        ledger = Ledger(Store(out), Owner())
+        ledger = Ledger(Store(out), Owner().say)
         before.append(trial(each, ledger, Access(out), at).before)
         ledger.release()
     return before

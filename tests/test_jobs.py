@@ -80,12 +80,9 @@ def figures(out: Path) -> dict[tuple[object, ...], tuple[object, ...]]:
     return found
 
 
-def test_unknown_executors_are_refused() -> None:
+def test_what_is_no_executor_or_no_cluster_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="unknown executor 'cloud'"):
         jobs.executor("cloud")
-
-
-def test_a_cluster_that_does_not_answer_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own
         executor = jobs.executor("ray")
@@ -102,8 +99,13 @@ def test_where_a_machine_sees_no_shared_folder_rows_and_files_travel(tmp_path: P
         from harness.jobs import ray
     given = case(framework=ANN, training=replace(SHORT, epochs=2))
     out, access = Store(tmp_path / "out"), Access(tmp_path, keep_weights=True)
-    unseen = ray.Task(out.out / "no such mark", access, threads=1)
-    _, back = unseen.train(given, ray.Parcel())
+
+    def there(mark: Path, sent: ray.Parcel) -> tuple[TrialResult, ray.Parcel]:
+        (result,), back = ray.there(mark, 1, sent, "train", (given,), access)
+        return result, back
+
+    unseen = out.out / "no such mark"
+    _, back = there(unseen, ray.Parcel())
     assert not out.out.exists()
     back.unpack(out)
     assert [row.kind for row in out.read()[0]] == ["epoch", "epoch", "operations", "trained"]
@@ -112,16 +114,16 @@ def test_where_a_machine_sees_no_shared_folder_rows_and_files_travel(tmp_path: P
     # what was done travels there, so that it is not done again
     sent = ray.Parcel.of(out, given)
     assert {name.split("/")[0] for name, _ in sent.files} == {"checkpoints", "weights"}
-    again, back = unseen.train(given, sent)
+    again, back = there(unseen, sent)
     assert again.before and back.lines == ()
     # a training that was begun goes on from its checkpoint
     begun = tuple(line for line in sent.lines if '"trained"' not in line)
-    ended, back = unseen.train(given, replace(sent, lines=begun))
+    ended, back = there(unseen, replace(sent, lines=begun))
     assert [row.kind for row in ended.rows] == ["trained"] and len(back.lines) == 1
     assert ray.Parcel.of(out, replace(given, seed=1)) == ray.Parcel()
     # where the folder is seen, nothing travels
     with ray.marked(out) as mark:
-        ended, back = ray.Task(mark, access, threads=1).train(given, ray.Parcel())
+        ended, back = there(mark, ray.Parcel())
         assert ended.before and back == ray.Parcel()
     assert not list(out.out.glob(".share-*"))
     (tmp_path / "file").write_text("no folder")

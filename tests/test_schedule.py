@@ -138,7 +138,7 @@ def run(
 ) -> list[Measured]:
     """The cells as they are said; the rows are in `out`."""
     at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
-    ledger = Ledger(Store(out), owner or Owner(), runs=(at.id,))
+    ledger = Ledger(Store(out), (owner or Owner()).say, runs=(at.id,))
     budget = Budget(seconds=seconds, rounds=3)
     host = Host(find=adapters.load)
     try:

@@ -19,7 +19,7 @@ from harness.analysis import status
 from harness.cli.here import key_now, lacks
 from harness.jobs import verify
 from harness.jobs.local import Local
-from harness.jobs.verify import Here, Sample
+from harness.jobs.verify import Here
 from harness.records import EndedRow, EpochRow, Row, Store, TimedRow, TrainedRow
 from harness.spec import ANN, Access, Case, Training
 from harness.system import machine
@@ -148,11 +148,8 @@ def test_all_samples_of_a_data_set_are_as_many_as_the_paper_has() -> None:
     assert whole.pace == named.pace
 
 
-SAMPLE = Sample(cases=1, seed=0, epochs=1, budget=1.0)
-
-
 def verified(found: Sequence[Row], root: Path) -> list[verify.Check]:
-    return list(verify.verify(found, SAMPLE, Here(Local(), Access(root), lacks, said)))
+    return list(verify.verify(found, Here(Local(), Access(root), lacks, said), 1, 0, 1, 1.0))
 
 
 def test_a_second_measurement_confirms_the_same_numbers(done: Path) -> None:

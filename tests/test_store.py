@@ -98,15 +98,8 @@ def test_a_full_disk_ends_with_one_sentence_and_a_store_that_still_reads(tmp_pat
     assert "--out" in " ".join(said)
 
 
-class Nobody:
-    """An owner who is not there."""
-
-    def say(self, fraction: float, doing: str) -> None:
-        return
-
-
 def ledger(out: Path, **fields: Any) -> Ledger:
-    return Ledger(Store(out), Nobody(), **fields)
+    return Ledger(Store(out), lambda *_: None, **fields)
 
 
 KEYED = row(TrainedRow, key="k")
@@ -127,12 +120,11 @@ def test_who_is_patient_waits_and_says_so(tmp_path: Path) -> None:
     one.begin(KEYED)
     said = []
 
-    class Owner(Nobody):
-        def say(self, fraction: float, doing: str) -> None:
-            said.append(doing)
-            one.release()
+    def say(fraction: float, doing: str) -> None:
+        said.append(doing)
+        one.release()
 
-    assert Ledger(Store(tmp_path), Owner(), patient=True).begin(KEYED) == []
+    assert Ledger(Store(tmp_path), say, patient=True).begin(KEYED) == []
     assert said == ["cifar10 Small seed 0: another process is at it; waiting"]
 
 

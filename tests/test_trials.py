@@ -45,7 +45,7 @@ def run(cases: tuple[Case, ...], out: Path, *, fresh: bool = False) -> list[Tria
     ended = []
     for each in cases:
         owner = Owner()
-        ledger = Ledger(Store(out), owner, fresh, (at.id,))
+        ledger = Ledger(Store(out), owner.say, fresh, (at.id,))
         end = trial(each, ledger, access, at)
         ledger.release()
         assert owner.said == sorted(owner.said)

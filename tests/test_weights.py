@@ -35,7 +35,7 @@ def parameters(network: Network) -> list[Tensor]:
 
 def run(given: Case, out: Path, *, keep: bool = True) -> None:
     at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
-    ledger = Ledger(Store(out), Owner(), False, (at.id,))
+    ledger = Ledger(Store(out), Owner().say, False, (at.id,))
     trial(given, ledger, Access(out, keep_weights=keep), at)
     ledger.release()
 

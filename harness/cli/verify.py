@@ -51,11 +51,10 @@ def verify(
 
     folder = Store.around(records).out
     rows = rows_of(folder, "acceleration")
-    wanted = verifying.Sample(cases=sample, seed=seed, epochs=epochs, budget=budget)
     root = datasets.data_root(data_root)
     with endings.kept("nothing was confirmed"), terminal.progress(out) as say:
         here = verifying.Here(Local(), Access(root), lacks, say, folder / "weights")
-        found = list(verifying.verify(rows, wanted, here))
+        found = list(verifying.verify(rows, here, sample, seed, epochs, budget))
     lines = [
         {
             "case": each.case,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -25,7 +25,6 @@ from harness.speed import schedule
 from harness.speed.contender import Host
 from harness.system import machine, memory
 from harness.system.child import SILENCE, Child, Died, tell
-from harness.system.installed import Machine
 from harness.training import runner
 from harness.training.counting import count
 from harness.training.runner import End
@@ -37,23 +36,23 @@ class Command:
 
     def __init__(self, cases: tuple[Case, ...], store: Store) -> None:
         self.store = store
-        self.machine = machine.describe(torch.device(cases[0].device))
+        here = machine.describe(torch.device(cases[0].device))
+        self.run = Run(new_run(), here, memory.of_children())
         frameworks = dict.fromkeys(case.framework.partition(":")[0] for case in cases)
         facts.look(name for name in frameworks if name in adapters.names())
-        self.manifest = Manifest.of_command(self.machine, frameworks)
-        self.run = new_run()
-        self.manifest.write(store.out, self.run)
+        self.manifest = Manifest.of_command(here, frameworks)
+        self.manifest.write(store.out, self.run.id)
 
     def note_data(self, rows: Iterable[Row]) -> None:
         """Keeps with the run what data its rows are of."""
         manifest = self.manifest.with_data(rows)
         if manifest != self.manifest:
             self.manifest = manifest
-            manifest.write(self.store.out, self.run)
+            manifest.write(self.store.out, self.run.id)
 
     def failed(self, case: Case, reason: str) -> EndedRow:
         """Keeps the row of a case that came to nothing, and nothing else is known."""
-        known = of_case(case, Run(self.run, self.machine, "system"), NOTHING_KNOWN)
+        known = of_case(case, replace(self.run, allocator="system"), NOTHING_KNOWN)
         row = stamped(ended(known, "failed", reason))
         self.store.append(row)
         return row
@@ -75,42 +74,37 @@ class Local:
         Cases that another process is at come last, once it has ended them.
         """
         command = Command(cases, store)
-        given = Given(store.out, access, command.run, command.machine, facts.known())
         total, before = sum(case.pace for case in cases), 0.0
         child: Child | None = None
         waiting = deque((case, False) for case in cases)
         try:
             while waiting:
                 case, patient = waiting.popleft()
-                share, so_far = case.pace / total, before
 
-                def hear(fraction: float, doing: str, share=share, so_far=so_far) -> None:
-                    say(so_far + share * fraction, doing)
+                def hear(fraction: float, doing: str, of=case.pace / total, after=before) -> None:
+                    say(after + of * fraction, doing)
 
+                given = store.out, access, command.run, facts.known(), case, patient
+                end = End(None)
                 try:
                     child = child or Child(case.device)
-                    end = child.call(
-                        trial_in_child, given, case, patient, silence=self.silence, hear=hear
-                    )
+                    end = child.call(trial_in_child, *given, silence=self.silence, hear=hear)
                 except Busy:
                     waiting.append((case, True))
                     continue
                 except UsageError:
                     raise
-                except Died as reason:
-                    command.failed(case, str(reason))
-                    end = End(None)
                 except Exception as error:  # noqa: BLE001 a framework's own costs its own case
-                    command.failed(case, f"{type(error).__name__}: {error}")
-                    end = End(None)
-                before += share
+                    of = "" if isinstance(error, Died) else f"{type(error).__name__}: "
+                    command.failed(case, f"{of}{error}")
+                before += case.pace / total
                 if end.before:
                     rows = [row for row in store.of_keys([str(end.key)]) if row.suite == case.suite]
                 else:
                     if child is not None:
                         child.end()
                     child = None
-                    rows = [row for row in store.of_runs([command.run]) if Case.of(row) == case]
+                    rows = [row for row in store.of_runs([command.run.id]) if Case.of(row) == case]
                     command.note_data(rows)
                 yield TrialResult(case, tuple(rows), end.before)
         finally:
@@ -122,59 +116,37 @@ class Local:
     ) -> Iterator[CellResult]:
         """See `Executor`."""
         command = Command(cases, store)
-        ledger = Ledger(store, Owner(say), access.fresh, (command.run,), patient=True)
-        at = Run(command.run, command.machine, memory.of_children())
-        host = Host(self.silence)
+        ledger = Ledger(store, say, access.fresh, (command.run.id,), patient=True)
+        timed = tuple(case for case in cases if isinstance(case, Timed))
         try:
-            timed = tuple(case for case in cases if isinstance(case, Timed))
-            for each in schedule.run(timed, ledger, access, budget, at, host):
-                descents = tuple(store.descents())
+            host = Host(self.silence)
+            for each in schedule.run(timed, ledger, access, budget, command.run, host):
                 if each.before:
                     rows = store.of_keys(each.before)
                 else:
-                    mine = store.of_runs([command.run])
+                    mine = store.of_runs([command.run.id])
                     rows = [row for row in mine if Case.of(row).cell == each.cell.cell]
                     command.note_data(rows)
+                descents = tuple(store.descents())
                 yield CellResult(each.cell, tuple(rows), each.rounds, bool(each.before), descents)
         finally:
             ledger.release()
 
 
-@dataclass(frozen=True)
-class Owner:
-    """Who is told how far the work is."""
-
-    told: Say
-
-    def say(self, fraction: float, doing: str) -> None:
-        """It goes on as it is."""
-        self.told(fraction, doing)
-
-
 # What follows runs in a child.
 
 
-@dataclass(frozen=True)
-class Given:
-    """What all cases of one command share."""
-
-    out: Path
-    access: Access
-    run: str
-    machine: Machine
-    facts: tuple[Facts, ...]  # what is known of adapters
-
-
-def trial_in_child(given: Given, case: Case, patient: bool) -> End:
-    """One case to its end; its rows go to the folder."""
-    facts.remember(*given.facts)
-    store, access = Store(given.out), given.access
-    ledger = Ledger(store, Owner(tell), access.fresh, (given.run,), patient)
+def trial_in_child(
+    out: Path, access: Access, run: Run, known: tuple[Facts, ...], case: Case, patient: bool
+) -> End:
+    """One case to its end; its rows go to the folder. `known`: of adapters."""
+    facts.remember(*known)
+    ledger = Ledger(Store(out), tell, access.fresh, (run.id,), patient)
     # fetching a data set may take long, and says nothing
     patience = DOWNLOAD if case.dataset in access.download else 0.0
     tell(0.0, f"{case.dataset} {case.scale} {case.framework}", patience=patience)
     try:
-        return trial(case, ledger, access, Run(given.run, given.machine, memory.keep()))
+        return trial(case, ledger, access, replace(run, allocator=memory.keep()))
     finally:
         ledger.release()
 
@@ -184,13 +156,12 @@ def trial(case: Case, ledger: Ledger, access: Access, run: Run) -> End:
 
     Raises Busy where another process has the case, and UsageError where results cannot be written.
     """
-    given = ledger, access, run
     match case:
         case System():
-            return runner.do(case, *given, fit)
+            return runner.do(case, ledger, access, run, fit)
         case Trained():
-            return runner.do(case, *given, train)
+            return runner.do(case, ledger, access, run, train)
         case Timed():
-            return runner.do(case, *given, count)
+            return runner.do(case, ledger, access, run, count)
         case _:
             raise TypeError(case)

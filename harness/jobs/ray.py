@@ -14,7 +14,7 @@ import os
 import re
 import socket
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ from harness.records import Row, Store, TrainedRow
 from harness.records.identity import fields_that_train
 from harness.records.store import parse
 from harness.spec import Access, Budget, Case, Say, UsageError, cells
-from harness.system.files import unwritable, write_whole
+from harness.system.files import unwritable, write_result
 
 RETRIES = 3  # after a machine or its process was lost
 POLL = 0.2  # seconds between two looks at what is done
@@ -47,61 +47,86 @@ class Ray:
         self, cases: tuple[Case, ...], store: Store, access: Access, say: Say
     ) -> Iterator[TrialResult]:
         """As many cases at once as the cluster has room for; see `Executor`."""
-        with _connected(), marked(store) as mark:
-            task = Task(mark, access, torch.get_num_threads())
+
+        def lost(group: tuple[Case, ...], reason: str) -> list[TrialResult]:
+            return [TrialResult(case, (command.failed(case, reason),)) for case in group]
+
+        with _connected():
             command = Command(cases, store)
-            most = max(int(node["Resources"].get("CPU", 1)) for node in _nodes())
-            gpus = int(cases[0].device != "cpu")
             # again, elsewhere, where its machine or its process is lost
-            remote = ray.remote(Task.train).options(
-                max_retries=RETRIES, num_cpus=min(task.threads, most), num_gpus=gpus
-            )
-            running = {remote.remote(task, case, Parcel.of(store, case)): case for case in cases}
-            total, done = sum(case.pace for case in cases), 0.0
-            try:
-                while running:
-                    for each in ray.wait(list(running), timeout=POLL)[0]:
-                        case = running.pop(each)
-                        try:
-                            result, parcel = ray.get(each)
-                            parcel.unpack(store)
-                        except RayError as error:
-                            result = TrialResult(case, (command.failed(case, _reason(error)),))
-                        done += case.pace
-                        yield result
-                    say(min(1.0, done / total), f"{len(running)} cases are not done")
-            finally:
-                for each in running:
-                    ray.cancel(each, force=True)
+            cpus = min(torch.get_num_threads(), _most_cpus(0))
+            options = {"max_retries": RETRIES, "num_cpus": cpus}
+            groups = [(case,) for case in cases]
+            yield from _done("train", groups, store, say, lost, options, access)
 
     def measure(
         self, cases: tuple[Case, ...], store: Store, access: Access, budget: Budget, say: Say
     ) -> Iterator[CellResult]:
         """All on one machine, of which they take all CPUs and, if any, a GPU; see `Executor`."""
-        with _connected(), marked(store) as mark:
-            task = Task(mark, access, torch.get_num_threads())
-            gpu = int(cases[0].device != "cpu")
-            resources = [node["Resources"] for node in _nodes()]
-            cpus = [each.get("CPU", 1) for each in resources if each.get("GPU", 0) >= gpu]
-            if not cpus:
-                raise UsageError("no machine of the cluster has a GPU: use --device cpu")
-            options = {"max_retries": 0, "num_cpus": max(cpus), "num_gpus": gpu}
-            running = ray.remote(Task.measure).options(**options).remote(task, cases, budget)
-            try:
-                while not ray.wait([running], timeout=POLL)[0]:
-                    say(0.0, "timings run on a machine of the cluster")
-                results, parcel = ray.get(running)
-                parcel.unpack(store)
-            except RayError as error:
-                reason, command = _reason(error), Command(cases, store)
-                lost = [(case, command.failed(case, reason)) for case in cases]
-                results = [
-                    CellResult(cell, tuple(row for case, row in lost if case.cell == cell.cell), 0)
-                    for cell in cells(cases)
-                ]
-            finally:
-                ray.cancel(running, force=True)
-            yield from results
+
+        def lost(group: tuple[Case, ...], reason: str) -> list[CellResult]:
+            command = Command(group, store)
+            rows = [(case.cell, command.failed(case, reason)) for case in group]
+            return [
+                CellResult(cell, tuple(row for of, row in rows if of == cell.cell), 0)
+                for cell in cells(group)
+            ]
+
+        with _connected():
+            cpus = _most_cpus(int(cases[0].device != "cpu"))
+            options = {"max_retries": 0, "num_cpus": cpus}
+            yield from _done("measure", [cases], store, say, lost, options, access, budget)
+
+
+def _done(
+    work: str,
+    groups: list[tuple[Case, ...]],
+    store: Store,
+    say: Say,
+    lost: Callable[[tuple[Case, ...], str], list[Any]],  # what there is where a task is lost
+    options: dict[str, float],
+    *given: object,
+) -> Iterator[Any]:
+    """The results of a task for each group, as they come."""
+    with marked(store) as mark:
+        gpus = int(groups[0][0].device != "cpu")
+        remote = ray.remote(there).options(**options, num_gpus=gpus)
+        running: dict[Any, tuple[Case, ...]] = {}
+        for group in groups:
+            sent = Parcel.of(store, group[0]) if work == "train" else Parcel()
+            settings = mark, torch.get_num_threads(), sent, work, group
+            running[remote.remote(*settings, *given)] = group
+        total, done = sum(case.pace for group in groups for case in group), 0.0
+        try:
+            while running:
+                for each in ray.wait(list(running), timeout=POLL)[0]:
+                    group = running.pop(each)
+                    try:
+                        results, parcel = ray.get(each)
+                        parcel.unpack(store)
+                    except RayError as error:
+                        results = lost(group, _reason(error))
+                    done += sum(case.pace for case in group)
+                    yield from results
+                say(min(1.0, done / total), f"{len(running)} tasks of the cluster are not done")
+        finally:
+            for each in running:
+                ray.cancel(each, force=True)
+
+
+def there(
+    mark: Path, threads: int, sent: Parcel, work: str, cases: tuple[Case, ...], *given: object
+) -> tuple[list[Any], Parcel]:
+    """On another machine: what `Local` does with the cases, and what has to travel back. It is done
+    in the result folder where this machine sees it, else in one that is thrown away.
+    """
+    torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory(prefix="harness-") as folder:
+        store = Store(mark.parent if mark.exists() else Path(folder))
+        if not mark.exists():
+            sent.unpack(store)
+        results = list(getattr(Local(), work)(cases, store, *given, lambda *_: None))
+        return results, Parcel() if mark.exists() else Parcel.back(store, sent)
 
 
 @contextmanager
@@ -127,17 +152,22 @@ def _connected() -> Iterator[None]:
         ray.shutdown()
 
 
-def _nodes() -> list[Any]:
-    return [node for node in ray.nodes() if node["Alive"]]
+def _most_cpus(gpus: int) -> float:
+    """Of the machines that have so many GPUs. Raises UsageError where none has."""
+    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus = [each.get("CPU", 1) for each in found if each.get("GPU", 0) >= gpus]
+    if not cpus:
+        raise UsageError("no machine of the cluster has a GPU: use --device cpu")
+    return max(cpus)
 
 
 def _reason(error: RayError) -> str:
     """Why a task came to nothing. What the user asked in vain is raised as it is anywhere."""
-    if isinstance(error, RayTaskError) and isinstance(error.cause, UsageError):
+    if not isinstance(error, RayTaskError):
+        return f"its machine or process was lost: {type(error).__name__}"
+    if isinstance(error.cause, UsageError):
         raise UsageError(str(error.cause)) from None
-    if isinstance(error, RayTaskError):
-        return str(error).splitlines()[-1]
-    return f"its machine or process was lost: {type(error).__name__}"
+    return str(error).splitlines()[-1]
 
 
 @dataclass(frozen=True)
@@ -155,32 +185,26 @@ class Parcel:
         names = [f"checkpoints/{key}.pt" for key in dict.fromkeys(row.key for row in rows) if key]
         kept = [row.kept_weights_sha256 for row in rows if isinstance(row, TrainedRow)]
         names += [f"weights/{each}.safetensors" for each in (case.weights_sha256, *kept) if each]
-        paths = [path for name in names if (path := store.out / name).is_file()]
-        return cls._packed(store.out, rows, paths)
+        return cls._packed(rows, store.out, (store.out / name for name in names))
 
     @classmethod
     def back(cls, store: Store, sent: Parcel) -> Parcel:
         """All that a task's own folder holds and had not been sent."""
         rows = [row for row in store.read()[0] if row.to_json() not in sent.lines]
-        paths = [path for folder in FOLDERS for path in (store.out / folder).glob("*")]
-        return cls._packed(store.out, rows, paths)
+        paths = (path for folder in FOLDERS for path in (store.out / folder).glob("*"))
+        return cls._packed(rows, store.out, paths)
 
     @classmethod
-    def _packed(cls, out: Path, rows: Iterable[Row], paths: Iterable[Path]) -> Parcel:
-        files = tuple((path.relative_to(out).as_posix(), path.read_bytes()) for path in paths)
-        return cls(tuple(row.to_json() for row in rows), files)
+    def _packed(cls, rows: Iterable[Row], out: Path, paths: Iterable[Path]) -> Parcel:
+        files = ((p.relative_to(out).as_posix(), p.read_bytes()) for p in paths if p.is_file())
+        return cls(tuple(row.to_json() for row in rows), tuple(files))
 
     def unpack(self, store: Store) -> None:
         """Puts it into a folder: files before the rows that tell of them."""
         for name, content in self.files:
-            path = store.out / name
-            try:
-                write_whole(path, lambda part, content=content: part.write_bytes(content))
-            except OSError as error:
-                raise unwritable(path, error) from error
-        for row in (parse(line.encode()) for line in self.lines):
-            if not isinstance(row, str):
-                store.append(row)
+            write_result(store.out / name, content)
+        rows = (parse(line.encode()) for line in self.lines)
+        store.append(*(row for row in rows if not isinstance(row, str)))
 
 
 @contextmanager
@@ -199,45 +223,3 @@ def marked(store: Store) -> Iterator[Path]:
         yield mark
     finally:
         mark.unlink(missing_ok=True)
-
-
-# What follows runs on another machine.
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a task is given beside its case."""
-
-    mark: Path
-    access: Access
-    threads: int
-
-    def train(self, case: Case, sent: Parcel) -> tuple[TrialResult, Parcel]:
-        """One case, and what of it has to travel back."""
-        with self._store(sent) as store:
-            (result,) = Local().train((case,), store, self.access, _nobody)
-            return result, self._back(store, sent)
-
-    def measure(self, cases: tuple[Case, ...], budget: Budget) -> tuple[list[CellResult], Parcel]:
-        """All timings, and what of them has to travel back."""
-        with self._store(Parcel()) as store:
-            results = list(Local().measure(cases, store, self.access, budget, _nobody))
-            return results, self._back(store, Parcel())
-
-    @contextmanager
-    def _store(self, sent: Parcel) -> Iterator[Store]:
-        """The result folder where this machine sees it, else one that is thrown away."""
-        torch.set_num_threads(self.threads)
-        if self.mark.exists():
-            yield Store(self.mark.parent)
-            return
-        with tempfile.TemporaryDirectory(prefix="harness-") as folder:
-            sent.unpack(Store(Path(folder)))
-            yield Store(Path(folder))
-
-    def _back(self, store: Store, sent: Parcel) -> Parcel:
-        return Parcel() if store.out == self.mark.parent else Parcel.back(store, sent)
-
-
-def _nobody(fraction: float, doing: str) -> None:
-    """Nobody is told how far a task is."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from filelock import FileLock, Timeout
 
@@ -22,18 +21,11 @@ from harness.records.row import (
     TransferRow,
 )
 from harness.records.store import Store
+from harness.spec import Say
 from harness.system.files import unwritable
 
 LOOK = 1.0  # seconds between two looks whether a case is free
 DOWNLOAD = 6 * 3600.0  # seconds that a data set may take to arrive
-
-
-class Owner(Protocol):
-    """Who asked for the work, and ends it where it hangs."""
-
-    def say(self, fraction: float, doing: str) -> None:
-        """Says how far the work is; it is a sign of life too."""
-        ...
 
 
 class Busy(Exception):
@@ -45,7 +37,7 @@ class Ledger:
     """The rows of a result folder, for a process that measures: what is there, and what is new."""
 
     store: Store
-    owner: Owner
+    say: Say  # how far the work is, which is a sign of life too
     fresh: bool = False  # only what `runs` measured counts
     runs: tuple[str, ...] = ()  # of this command
     patient: bool = False  # waits for who is at the same case
@@ -74,7 +66,7 @@ class Ledger:
                 what = f"{row.dataset} {row.scale} seed {row.seed}"
                 if not self.patient:
                     raise Busy(what)
-                self.owner.say(0.0, f"{what}: another process is at it; waiting")
+                self.say(0.0, f"{what}: another process is at it; waiting")
         except OSError as error:
             raise unwritable(folder, error) from error
         self._claims.append(claim)

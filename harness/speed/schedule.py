@@ -121,7 +121,7 @@ class Schedule:
             descend(row, cell.ledger, cell.host, partial(self._say, cell))
 
     def _say(self, cell: Cell, what: str) -> None:
-        cell.ledger.owner.say(self.fraction, f"{cell.case.dataset} {cell.case.scale}: {what}")
+        cell.ledger.say(self.fraction, f"{cell.case.dataset} {cell.case.scale}: {what}")
 
     @property
     def fraction(self) -> float:

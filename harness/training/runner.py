@@ -48,7 +48,7 @@ class Trial(Generic[C]):
 
     def say(self, fraction: float, doing: str) -> None:
         """Says how far the case is, in [0, 1]."""
-        self.ledger.owner.say(fraction, doing)
+        self.ledger.say(fraction, doing)
 
     def keep(self, *rows: Row) -> None:
         """Keeps rows as of now."""
