@@ -243,6 +243,7 @@ def test_the_notebooks_page_runs_as_a_script_from_top_to_bottom(tmp_path: Path) 
     assert ended.stdout.count("begins") == 1
     assert "rounds of the floor" in ended.stdout
     assert "expected whole numbers of 1 or more" in ended.stdout
+    assert "torch.Size([10, 2, 100]) [0.0, 1.0]" in ended.stdout
     assert (tmp_path / "results" / "local" / "notebook" / "report.html").is_file()
     (kept,) = (tmp_path / "results" / "local" / "notebook" / "runs").glob("*.json")
     assert "suite=timesteps" in kept.read_text() and "page.py" not in kept.read_text()

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 import typer.main
 import yaml
 from rows import rows_of_a_run, training
@@ -141,7 +140,7 @@ RUN = [
     line
     for name in ("README.md", "docs/suites.md", "docs/runs.md", "docs/data.md")
     for line in re.findall(COMMAND, (ROOT / name).read_text(), re.MULTILINE)
-] + re.findall(COMMAND, (ROOT / "docs/regressions.md").read_text(), re.MULTILINE)
+]
 
 
 @pytest.mark.parametrize("line", dict.fromkeys(" ".join(words_of(line)) for line in RUN))
@@ -215,15 +214,6 @@ def test_the_guides_example_is_an_adapter_that_is_equal(
     certificate = Exam(network, batch, precision).certify("example", adapter)
     assert adapter.DEVIATIONS == () and certificate.failures == ()
     assert certificate.passed
-
-
-def test_the_readmes_python_runs_as_it_stands_and_its_network_fires() -> None:
-    names: dict[str, object] = {}
-    exec(compile(python_of(ROOT / "README.md"), "README.md", "exec"), names)
-    spikes = names["spikes"]
-    assert isinstance(spikes, torch.Tensor)
-    assert spikes.shape == (10, 2, 100)
-    assert set(spikes.unique().tolist()) == {0.0, 1.0}
 
 
 def test_make_has_both_commands_and_run_installs_no_tools_of_the_tests() -> None:
