@@ -1,20 +1,25 @@
 """NIR files: what leaves comes back, through us and through each importer that can; the others are
 as docs/nir.md says.
+
+A file has its layers under the names that `nir_file.write` gives: "01a_conv", "01b_lif", ...
 """
 
 from __future__ import annotations
 
 import math
 import re
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 nir = pytest.importorskip("nir", reason="needs nir, and nirtorch: pip install nir nirtorch")
 nirtorch = pytest.importorskip("nirtorch", reason="needs nirtorch 2.6: pip install nirtorch")
@@ -24,20 +29,140 @@ if tuple(map(int, version("nirtorch").split(".")[:2])) < (2, 6):  # with sinabs'
         "needs nirtorch 2.6 and nir 1.0.8: `make test` installs them", allow_module_level=True
     )
 
-import importers  # noqa: E402
-from importers import expected_spikes, spikes_of  # noqa: E402
-
+from harness.adapter import record_spikes  # noqa: E402
 from harness.conformance import NETWORKS, random_batch, small  # noqa: E402
 from harness.formats import nir_file  # noqa: E402
-from harness.formats.nir_file import above, below  # noqa: E402
+from harness.formats.nir_file import DT, above, below  # noqa: E402
 from harness.reference.initialise import initialised  # noqa: E402
 from harness.reference.network import ReferenceNetwork  # noqa: E402
+from harness.reference.neuron import fire  # noqa: E402
 from harness.spec import LIF, Network, NeuNorm, Reading, UsageError  # noqa: E402
 from harness.spec.selection import Tie  # noqa: E402
 
 READINGS: tuple[Reading, ...] = ("mean", "literal")
 STEPS, SAMPLES = 4, 3
 DOC = Path(__file__).resolve().parents[1] / "docs" / "nir.md"
+each_network = pytest.mark.parametrize(("dataset", "scale"), NETWORKS)
+each_neunorm = pytest.mark.parametrize("neunorm", [None, *READINGS])
+
+
+# what the importers of other frameworks make of a file
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """What frameworks warn of when they are imported is theirs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def by_snntorch(path: Path) -> nn.Module:
+    """Its neurons keep their state to themselves."""
+    with quiet():
+        from snntorch.import_nir import import_from_nir
+
+        return import_from_nir(nir.read(path))
+
+
+def by_spikingjelly(path: Path) -> nn.Module:
+    """In float64."""
+    with quiet():
+        from spikingjelly.activation_based.nir_exchange import import_from_nir
+
+        return import_from_nir(nir.read(path), dtype=torch.float64)
+
+
+def by_nirtorch(path: Path) -> nn.Module:
+    """nirtorch's own import with `MAP`, in float64: what NIR defines, node by node."""
+    return nirtorch.nir_to_torch(nir.read(path), MAP, dtype=torch.float64)
+
+
+class Leaky(nn.Module):
+    """NIR's `tau dv/dt = (v_leak - v) + r I` by Euler's rule; a LIF fires and is reset at once."""
+
+    def __init__(self, node: Any, v_threshold: float | None) -> None:
+        super().__init__()
+        self.rate = DT / float(node.tau.flat[0])
+        self.r = float(node.r.flat[0])
+        self.v_threshold = v_threshold
+
+    def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        v = torch.zeros_like(x) if state is None else state
+        v = v + self.rate * (self.r * x - v)
+        if self.v_threshold is None:
+            return v, v
+        spikes = (v >= self.v_threshold).to(v.dtype)
+        return spikes, v * (1 - spikes)
+
+
+class Scaled(nn.Module):
+    """NIR's Scale."""
+
+    def __init__(self, node: Any) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.from_numpy(node.scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * cast(Tensor, self.scale)
+
+
+def _affine(node: Any) -> nn.Linear:
+    module = nn.Linear(*reversed(node.weight.shape))
+    module.weight.data, module.bias.data = map(torch.from_numpy, (node.weight, node.bias))
+    return module
+
+
+MAP: dict[Any, Callable[[Any], nn.Module]] = {
+    nir.Affine: _affine,  # nirtorch's own drops the bias
+    # nirtorch's own flattens the batch too; NIR counts the dimensions of a sample
+    nir.Flatten: lambda node: nn.Flatten(node.start_dim + 1, node.end_dim),
+    nir.LIF: lambda node: Leaky(node, float(node.v_threshold.flat[0])),
+    nir.LI: lambda node: Leaky(node, None),
+    nir.Scale: Scaled,
+}
+
+
+def ending(module: nn.Module, *ends: str) -> list[Any]:
+    """The layers' synapses or neurons, in order."""
+    return [each for name, each in sorted(module.named_children()) if name.endswith(ends)]
+
+
+def parameters_of(module: nn.Module) -> list[nn.Parameter]:
+    """Weights and biases in layer order."""
+    synapses = ending(module, "_conv", "_affine")
+    return [each for synapse in synapses for each in (synapse.weight, synapse.bias)]
+
+
+def spikes_of(module: nn.Module, network: Network, x: Tensor) -> list[Tensor]:
+    """Each layer's spikes (T, B, ...) on x (T, B, C, H, W), from zero state, with their gradients.
+
+    A neuron's output is its spikes, alone or before its state.
+    """
+    kept: list[list[Tensor]] = [[] for _ in network.stages]
+
+    def keep(n: int) -> Callable[..., None]:
+        def hook(neuron: nn.Module, given: object, out: Any) -> None:
+            kept[n].append(out[0] if isinstance(out, tuple) else out)
+
+        return hook
+
+    handles = [each.register_forward_hook(keep(n)) for n, each in enumerate(ending(module, "_lif"))]
+    state = None
+    for frame in x:
+        _, state = module(frame, state)
+    for handle in handles:
+        handle.remove()
+    return [torch.stack(each) for each in kept]
+
+
+def expected_spikes(reference: ReferenceNetwork, x: Tensor) -> list[Tensor]:
+    """Each layer's spikes of the reference; a silent layer would be equal to anything."""
+    with record_spikes(reference) as taps:
+        reference(x)
+        found = [tap.collected() for tap in taps]
+    assert all(0.01 < float(each.double().mean()) < 0.9 for each in found) or len(x[0]) == 1
+    return found
 
 
 def exported(
@@ -50,48 +175,13 @@ def exported(
     return reference, x
 
 
-def check_fires(spikes: list[Tensor]) -> None:
-    """A silent layer would be equal to anything."""
-    assert all(0.01 < float(each.double().mean()) < 0.9 for each in spikes)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["fp32", "fp64"])
-@pytest.mark.parametrize("neunorm", [None, *READINGS])
-@pytest.mark.parametrize(("dataset", "scale"), NETWORKS)
-def test_what_is_exported_comes_back_bit_for_bit(
-    dataset: str, scale: str, neunorm: Reading | None, dtype: torch.dtype, tmp_path: Path
-) -> None:
-    network, path = small(dataset, scale, neunorm), tmp_path / "network.nir"
-    drawn = [each.detach() for each in ReferenceNetwork(network).to(dtype).parameters()]
-    nir_file.write(path, network, drawn)
-    found = nir_file.read(path)
-    assert found.network == network and found.says_a
-    assert len(found.parameters) == len(drawn)
-    for ours, theirs in zip(found.parameters, drawn, strict=True):
-        assert ours.dtype == theirs.dtype and torch.equal(ours, theirs)
-
-
-@pytest.mark.parametrize(("dataset", "scale"), NETWORKS)
-def test_spikingjelly_computes_every_spike_and_gradient_of_the_reference(
-    dataset: str, scale: str, tmp_path: Path
-) -> None:
-    from spikingjelly.activation_based import surrogate
-
-    network, path = small(dataset, scale), tmp_path / "network.nir"
-    reference, x = exported(network, path, static=dataset == "cifar10", dtype=torch.float64)
-    module = importers.spikingjelly(path)
-    for neuron in importers.neurons_of(module):
-        neuron.module.surrogate_function = surrogate.Rect(alpha=1 / network.lif.a)
-    found = spikes_of(module, network, x)
-    wanted = expected_spikes(reference, x)
-    check_fires(wanted)
+def check_equal(found: list[Tensor], wanted: list[Tensor]) -> None:
     for ours, theirs in zip(found, wanted, strict=True):
-        assert torch.equal(ours, theirs)
-    check_gradients(importers.parameters_of(module), found[-1], reference, x, 1e-12)
+        assert torch.equal(ours.reshape(theirs.shape), theirs)
 
 
 def check_gradients(
-    parameters: list[torch.nn.Parameter],
+    parameters: list[nn.Parameter],
     out: Tensor,
     reference: ReferenceNetwork,
     x: Tensor,
@@ -107,8 +197,39 @@ def check_gradients(
         assert (ours - theirs).abs().max() <= within * largest
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["fp32", "fp64"])
+@each_neunorm
+@each_network
+def test_what_is_exported_comes_back_bit_for_bit(
+    dataset: str, scale: str, neunorm: Reading | None, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    network, path = small(dataset, scale, neunorm), tmp_path / "network.nir"
+    drawn = [each.detach() for each in ReferenceNetwork(network).to(dtype).parameters()]
+    nir_file.write(path, network, drawn)
+    found = nir_file.read(path)
+    assert found.network == network and found.says_a
+    for ours, theirs in zip(found.parameters, drawn, strict=True):
+        assert ours.dtype == theirs.dtype and torch.equal(ours, theirs)
+
+
+@each_network
+def test_spikingjelly_computes_every_spike_and_gradient_of_the_reference(
+    dataset: str, scale: str, tmp_path: Path
+) -> None:
+    from spikingjelly.activation_based import surrogate
+
+    network, path = small(dataset, scale), tmp_path / "network.nir"
+    reference, x = exported(network, path, static=dataset == "cifar10", dtype=torch.float64)
+    module = by_spikingjelly(path)
+    for neuron in ending(module, "_lif"):
+        neuron.module.surrogate_function = surrogate.Rect(alpha=1 / network.lif.a)
+    found = spikes_of(module, network, x)
+    check_equal(found, expected_spikes(reference, x))
+    check_gradients(parameters_of(module), found[-1], reference, x, 1e-12)
+
+
 @pytest.mark.parametrize("tie", ["at", "above"])
-@pytest.mark.parametrize(("dataset", "scale"), NETWORKS)
+@each_network
 def test_snntorch_computes_every_spike_of_the_reference_one_sample_at_a_time(
     dataset: str, scale: str, tie: Tie, tmp_path: Path
 ) -> None:
@@ -116,15 +237,13 @@ def test_snntorch_computes_every_spike_of_the_reference_one_sample_at_a_time(
     static = dataset == "cifar10"
     reference, x = exported(network, path, static=static, dtype=torch.float32, tie=tie)
     for n in range(SAMPLES):
-        module, one = importers.snntorch(path), x[:, n : n + 1]
+        module, one = by_snntorch(path), x[:, n : n + 1]
         lowered = torch.tensor(below(network.lif.v_th))
-        for neuron in importers.neurons_of(module):
+        for neuron in ending(module, "_lif"):
             if tie == "at":  # its neuron fires above its threshold
                 neuron.threshold = lowered
             assert torch.equal(neuron.threshold, lowered)
-        found = spikes_of(module, network, one)
-        for ours, theirs in zip(found, expected_spikes(reference, one), strict=True):
-            assert torch.equal(ours.reshape(theirs.shape), theirs)
+        check_equal(spikes_of(module, network, one), expected_spikes(reference, one))
 
 
 def test_snntorch_has_the_reference_s_gradients_once_the_surrogate_is_attached(
@@ -132,63 +251,55 @@ def test_snntorch_has_the_reference_s_gradients_once_the_surrogate_is_attached(
 ) -> None:
     network, path = small("nmnist", "Middle"), tmp_path / "network.nir"
     reference, x = exported(network, path, static=False, dtype=torch.float32)
-    module = importers.snntorch(path)
-    for neuron in importers.neurons_of(module):
-        neuron.spike_grad = importers.rectangle(network.lif.a)
+    module = by_snntorch(path)
+    for neuron in ending(module, "_lif"):
+        neuron.spike_grad = lambda distance: fire(distance, network.lif.a)
     out = spikes_of(module, network, x[:, :1])[-1].unsqueeze(1)
-    parameters = importers.parameters_of(module)
-    check_gradients(parameters, out, reference, x[:, :1], 1e-5)
+    check_gradients(parameters_of(module), out, reference, x[:, :1], 1e-5)
 
 
-@pytest.mark.parametrize("neunorm", [None, *READINGS])
-@pytest.mark.parametrize(("dataset", "scale"), NETWORKS)
+@each_neunorm
+@each_network
 def test_what_nir_defines_node_by_node_is_the_reference(
     dataset: str, scale: str, neunorm: Reading | None, tmp_path: Path
 ) -> None:
     network, path = small(dataset, scale, neunorm), tmp_path / "network.nir"
     reference, x = exported(network, path, static=dataset == "cifar10", dtype=torch.float64)
-    wanted = expected_spikes(reference, x)
-    check_fires(wanted)
-    found = spikes_of(importers.by_nirtorch(path), network, x)
-    for ours, theirs in zip(found, wanted, strict=True):
-        assert torch.equal(ours, theirs)
+    check_equal(spikes_of(by_nirtorch(path), network, x), expected_spikes(reference, x))
+
+
+# what importers cannot, as docs/nir.md has it
 
 
 @pytest.mark.parametrize("reading", READINGS)
-@pytest.mark.parametrize("framework", ["snntorch", "spikingjelly"])
+@pytest.mark.parametrize("importer", [by_snntorch, by_spikingjelly])
 def test_importers_without_li_and_scale_refuse_neunorm(
-    framework: str, reading: Reading, tmp_path: Path
+    importer: Callable[[Path], nn.Module], reading: Reading, tmp_path: Path
 ) -> None:
     path = tmp_path / "network.nir"
     exported(small("cifar10", neunorm=reading), path, static=True, dtype=torch.float32)
     with pytest.raises(ValueError, match="Unknown node type.*(LI|Scale)"):
-        getattr(importers, framework)(path)
+        importer(path)
 
 
-def test_snntorch_flattens_the_batch(tmp_path: Path) -> None:
+def test_snntorch_flattens_the_batch_and_norse_has_no_average_pool(tmp_path: Path) -> None:
     network, path = small("cifar10"), tmp_path / "network.nir"
     _, x = exported(network, path, static=True, dtype=torch.float32)
     with pytest.raises(RuntimeError, match="shape"):
-        spikes_of(importers.snntorch(path), network, x)
-
-
-def test_spikingjelly_refuses_a_neuron_that_forgets_at_once(tmp_path: Path) -> None:
-    network = replace(small("cifar10"), lif=LIF(0.0, 0.75, 1.0))
-    exported(network, tmp_path / "network.nir", static=True, dtype=torch.float32)
-    assert nir_file.read(tmp_path / "network.nir").network == network
-    with pytest.raises(ValueError, match="greater than 1"):
-        importers.spikingjelly(tmp_path / "network.nir")
-
-
-def test_norse_has_no_average_pool(tmp_path: Path) -> None:
-    path = tmp_path / "network.nir"
-    network = small("cifar10")
-    _, x = exported(network, path, static=True, dtype=torch.float32)
-    with importers.quiet():
+        spikes_of(by_snntorch(path), network, x)
+    with quiet():
         from norse.torch.utils.import_nir import from_nir
 
         with pytest.raises(KeyError, match="pool"):
-            from_nir(importers.read(path), ignore_warnings=True)(x[0])
+            from_nir(nir.read(path), ignore_warnings=True)(x[0])
+
+
+def test_spikingjelly_refuses_a_neuron_that_forgets_at_once(tmp_path: Path) -> None:
+    network, path = replace(small("cifar10"), lif=LIF(0.0, 0.75, 1.0)), tmp_path / "network.nir"
+    exported(network, path, static=True, dtype=torch.float32)
+    assert nir_file.read(path).network == network
+    with pytest.raises(ValueError, match="greater than 1"):
+        by_spikingjelly(path)
 
 
 def dense(k: float) -> Any:
@@ -201,7 +312,7 @@ def dense(k: float) -> Any:
 
 
 def test_norse_ignores_r() -> None:
-    with importers.quiet():
+    with quiet():
         from norse.torch.utils.import_nir import from_nir
 
         module = from_nir(dense(0.25), ignore_warnings=True, dt=1e-4)
@@ -210,17 +321,15 @@ def test_norse_ignores_r() -> None:
 
 
 def test_sinabs_takes_another_decay_and_subtracts() -> None:
-    with importers.quiet():
+    with quiet():
         import sinabs.layers as sl
         from sinabs.activation import MembraneSubtract
         from sinabs.nir import from_nir
 
         module = from_nir(dense(0.25), batch_size=1)
     (neuron,) = (each for each in module.modules() if isinstance(each, sl.LIFSqueeze))
-    tau = 1e-4 / 0.75
-    assert float(neuron.alpha_mem_calculated.detach().max()) == pytest.approx(
-        math.exp(-1 / tau), abs=1e-9
-    )
+    decay = float(neuron.alpha_mem_calculated.detach().max())
+    assert decay == pytest.approx(math.exp(-0.75 / 1e-4), abs=1e-9)
     assert isinstance(neuron.reset_fn, MembraneSubtract)
 
 
@@ -234,8 +343,10 @@ def test_the_support_table_is_of_the_versions_that_are_tested() -> None:
     text = DOC.read_text()
     for package in ("snntorch", "spikingjelly", "norse", "sinabs", "nirtorch"):
         found = re.search(rf"^\| {package} ([0-9.]+) ", text, re.MULTILINE | re.IGNORECASE)
-        assert found is not None, package
-        assert found[1] == version(package)
+        assert found is not None and found[1] == version(package), package
+
+
+# what is written
 
 
 def test_a_file_is_not_written_over(tmp_path: Path) -> None:
@@ -246,13 +357,9 @@ def test_a_file_is_not_written_over(tmp_path: Path) -> None:
     assert path.read_text() == "mine"
 
 
-@pytest.mark.parametrize("which", ["neuron", "neunorm"])
-def test_what_does_not_leak_cannot_be_said(which: str, tmp_path: Path) -> None:
-    network = small("cifar10", neunorm="mean")
-    if which == "neuron":
-        network = replace(network, lif=LIF(1.0, 0.75, 1.0))
-    else:
-        network = replace(network, neunorm=NeuNorm(1.0))
+@pytest.mark.parametrize("change", [{"lif": LIF(1.0, 0.75, 1.0)}, {"neunorm": NeuNorm(1.0)}])
+def test_what_does_not_leak_cannot_be_said(change: dict[str, Any], tmp_path: Path) -> None:
+    network = replace(small("cifar10", neunorm="mean"), **change)
     weights = list(ReferenceNetwork(network).parameters())
     with pytest.raises(UsageError, match="a decay of 1 does not leak"):
         nir_file.write(tmp_path / "network.nir", network, weights)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.spec import NetworkFile, UsageError
 from harness.spec.selection import SUFFIX
@@ -13,8 +13,7 @@ TRAIN_NO_NETWORK = ("acceleration", "baselines", "energy")  # of ours
 READ_NO_FILE = ("baselines",)
 
 
-@dataclass(frozen=True)
-class ReadFile:
+class ReadFile(NamedTuple):
     """A network file, and its weights as they are kept."""
 
     file: NetworkFile
@@ -34,18 +33,19 @@ def named(
     names = [name for name in networks or () if name.lower().endswith(SUFFIX)]
     if names and suite in READ_NO_FILE:
         raise UsageError(f"the {suite} suite reads no network files: leave {names[0]} out")
-    return tuple(_read(name) for name in names)
+    missing = [name for name in names if not Path(name).is_file()]
+    if missing:  # said before anything is imported
+        raise UsageError(f"cannot read {missing[0]}: there is no such file")
+    return tuple(map(_read, names))
 
 
 def _read(name: str) -> ReadFile:
-    if not Path(name).is_file():  # said before anything is imported
-        raise UsageError(f"cannot read {name}: there is no such file")
     from harness.formats import nir_file, weights
 
     found = nir_file.read(Path(name))
     content = weights.content(found.network, found.parameters)
-    file = NetworkFile(name, found.network, weights.hash_of(content), found.says_a)
-    return ReadFile(file, content)
+    sha256 = weights.hash_of(content)
+    return ReadFile(NetworkFile(name, found.network, sha256, found.says_a), content)
 
 
 def keep(files: Iterable[ReadFile], out: Path) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import isfinite
 from pathlib import Path
 from types import ModuleType
@@ -40,10 +41,29 @@ from harness.system.files import printable, unwritable, write_whole
 from harness.system.installed import VERSION
 
 DT = 1e-4  # seconds a step, where a file does not say: what snnTorch and SpikingJelly take it for
-SURROGATE = "rectangle"  # of width `a` around the threshold, of height 1 / a
-CLASSES, A = 10, 1.0  # where a file does not say
+A = 1.0  # where a file does not say
 NEAR = 1e-6  # relative: constants are often kept in float32
 KINDS = ("Conv2d", "LIF", "AvgPool2d", "Flatten", "Affine", "NIRGraph")  # of the paper's networks
+Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a graph's metadata say: what NIR has no field for, and constants as they were before
+    they became NIR's. A file from elsewhere may say nothing.
+    """
+
+    made_by: str = ""
+    dt: Above0 = DT
+    surrogate: Literal["rectangle"] = "rectangle"  # of width `a` and height 1 / a
+    a: Above0 | None = None
+    tie: Tie | None = None
+    k_tau: Decay | None = None
+    v_th: Above0 | None = None
+    classes: Annotated[int, Field(gt=0)] = 10
+    neunorm: Reading | None = None
+    k_tau2: Decay | None = None
 
 
 def library() -> ModuleType:
@@ -67,27 +87,16 @@ def write(path: Path, network: Network, parameters: Sequence[Tensor], tie: Tie =
     neuron fires above its threshold. Raises UsageError where the file is there or cannot be
     written, and for a neuron that does not leak.
     """
-    nir = library()
-    lif = network.lif
-    said = {
-        "made_by": f"snn-harness {VERSION}",
-        # what NIR has no field for, and constants as they were before they became NIR's
-        "dt": DT,
-        "surrogate": SURROGATE,
-        "a": lif.a,
-        "tie": tie,
-        "k_tau": lif.k_tau,
-        "v_th": lif.v_th,
-        "classes": network.classes,
-    }
-    if network.neunorm is not None:
-        said |= {"neunorm": network.neunorm.reading, "k_tau2": network.neunorm.k_tau2}
-    given = [each.detach().cpu().numpy() for each in parameters]
+    nir, lif, neunorm = library(), network.lif, network.neunorm
+    said = Said(f"snn-harness {VERSION}", DT, "rectangle", lif.a, tie, lif.k_tau, lif.v_th)
+    said = replace(said, classes=network.classes)
+    if neunorm is not None:
+        said = replace(said, neunorm=neunorm.reading, k_tau2=neunorm.k_tau2)
     v_th = lif.v_th if tie == "at" else below(lif.v_th)
-    named = dict(_nodes(replace(network, lif=replace(lif, v_th=v_th)), given, DT))
-    names = list(named)
-    edges = list(zip(names, names[1:], strict=False))
-    graph = nir.NIRGraph(nodes=named, edges=edges, metadata=said)
+    given = [each.detach().cpu().numpy() for each in parameters]
+    nodes = dict(_nodes(replace(network, lif=replace(lif, v_th=v_th)), given, DT))
+    metadata = {name: value for name, value in vars(said).items() if value is not None}
+    graph = nir.NIRGraph(nodes=nodes, edges=list(pairwise(nodes)), metadata=metadata)
     if path.exists():
         raise UsageError(f"{printable(path)} is there already: name a new file with --to")
     try:
@@ -105,8 +114,7 @@ def _nodes(
     fails on a subgraph that comes before what it is given. Raises UsageError for a neuron that does
     not leak, and for weights of other shapes.
     """
-    nir = library()
-    forms = parameter_forms(network)
+    nir, forms = library(), parameter_forms(network)
     for (name, shape), each in zip(forms, parameters, strict=False):
         if each.shape != shape:
             raise UsageError(f"{name} is of shape {each.shape}, {network} has {shape}")
@@ -126,13 +134,11 @@ def _nodes(
                 own.append(("flatten", nir.Flatten({"input": _ints(*shape)}, 0, -1)))
             own.append(("affine", nir.Affine(weight, bias)))
         shape = stage.output_shape
-        tau, r = _leak(network.lif.k_tau, dt)
-        constants = [np.full(shape, value) for value in (tau, r, 0.0, network.lif.v_th, 0.0)]
-        own.append(("lif", nir.LIF(*constants)))
+        constants = (*_leak(network.lif.k_tau, dt), 0.0, network.lif.v_th, 0.0)
+        own.append(("lif", nir.LIF(*(np.full(shape, value) for value in constants))))
         if stage.pool is not None:
             size = stage.pool.size
-            window = _ints(size, size)
-            own.append(("pool", nir.AvgPool2d(window, window, _ints(0, 0))))
+            own.append(("pool", nir.AvgPool2d(_ints(size, size), _ints(size, size), _ints(0, 0))))
             shape = (shape[0], shape[1] // size, shape[2] // size)
         if network.neunorm is not None and f"{n}.U" in named:
             own.append(("neunorm", _neunorm(network.neunorm, named[f"{n}.U"], dt)))
@@ -159,19 +165,16 @@ def _neunorm(neunorm: NeuNorm, U: NDArray[Any], dt: float) -> Any:
     # c of eq. (9) is on the input, which NIR scales by r dt / tau
     r = neunorm.scale(maps) * gain
     ones, zeros = np.ones_like(U[:, :1, :1]), np.zeros_like(U[:, 0, 0])
-    x = [np.full((1, height, width), value) for value in (tau, r, 0.0)]
     nodes = {
         "input": nir.Input(_ints(*U.shape)),
         "sum": _convolution(ones[None], zeros[:1], U.shape, 0),
-        "x": nir.LI(*x),
+        "x": nir.LI(*(np.full((1, height, width), value) for value in (tau, r, 0.0))),
         "spread": _convolution(ones[:, None], zeros, (1, height, width), 0),
         "minus_u": nir.Scale(-U),
         "join": nir.Scale(np.ones_like(U)),
         "output": nir.Output(_ints(*U.shape)),
     }
-    names = list(nodes)
-    edges = [("input", "join"), *zip(names, names[1:], strict=False)]
-    return nir.NIRGraph(nodes=nodes, edges=edges)
+    return nir.NIRGraph(nodes=nodes, edges=[("input", "join"), *pairwise(nodes)])
 
 
 def _leak(k: float, dt: float) -> tuple[float, float]:
@@ -229,8 +232,7 @@ def read(path: Path) -> Imported:
 
 
 def _imported(graph: Any) -> Imported:
-    said = _Said.of(graph.metadata)
-    way = _chain(graph)
+    said, way = _said(graph.metadata), _chain(graph)
     shape = tuple(int(each) for each in way[0][1].input_type["input"])
     if len(shape) != 3:
         raise _wrong(*way[0], f"is of shape {shape}, expected (C, H, W)")
@@ -242,13 +244,17 @@ def _imported(graph: Any) -> Imported:
             case "Conv2d" | "Affine":
                 weight = _numbers(name, node, "weight", 4 if kind == "Conv2d" else 2)
                 parameters += [weight, _numbers(name, node, "bias", 1)]
-                encoding = not layers
                 size = weight.shape[0]
-                layers.append(
-                    Conv(size, weight.shape[2], encoding) if kind == "Conv2d" else Linear(size)
-                )
+                encoding = not layers
+                conv = kind == "Conv2d"
+                layers.append(Conv(size, weight.shape[2], encoding) if conv else Linear(size))
             case "LIF":
-                lif = lif or LIF(*_constants(name, node, said), said.a or A)
+                threshold = float(np.ravel(node.v_threshold)[0])
+                if not 0 < threshold <= float(np.finfo(np.float32).max) / 2:
+                    raise _wrong(
+                        name, node, f"has the threshold {threshold:g}, expected one above 0"
+                    )
+                lif = lif or LIF(_decay(name, node, said, said.k_tau), threshold, said.a or A)
             case "AvgPool2d":
                 layers.append(AvgPool(int(np.ravel(node.kernel_size)[0])))
             case "NIRGraph":
@@ -273,71 +279,41 @@ def _imported(graph: Any) -> Imported:
         population=voters // said.classes,
     )
     _compare(way, list(_nodes(network, parameters, said.dt)))
-    lif = replace(lif, v_th=said.threshold(lif.v_th))
+    v_th = above(lif.v_th)
+    if said.tie == "at":
+        v_th = lif.v_th
+    elif said.v_th is not None and below(said.v_th) == np.float32(lif.v_th):
+        v_th = said.v_th
     tensors = tuple(map(torch.from_numpy, parameters))
-    return Imported(replace(network, lif=lif), tensors, says_a=said.a is not None)
+    network = replace(network, lif=replace(lif, v_th=v_th))
+    return Imported(network, tensors, says_a=said.a is not None)
 
 
-Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Decay = Annotated[float, Field(ge=0, lt=1)]
-
-
-@dataclass(frozen=True)
-class _Said:
-    """What a graph's metadata say; a file from elsewhere may say nothing."""
-
-    dt: Above0 = DT
-    surrogate: Literal["rectangle"] = SURROGATE
-    a: Above0 | None = None
-    tie: Tie | None = None
-    k_tau: Decay | None = None
-    v_th: Above0 | None = None
-    classes: Annotated[int, Field(gt=0)] = CLASSES
-    neunorm: Reading | None = None
-    k_tau2: Decay | None = None
-
-    @classmethod
-    def of(cls, metadata: dict[str, Any]) -> _Said:
-        given = {k: v.item() if isinstance(v, np.generic) else v for k, v in metadata.items()}
-        try:
-            return TypeAdapter(cls).validate_python(given)
-        except ValidationError as error:
-            first = error.errors()[0]
-            name, value = first["loc"][0], printable(first["input"])[:40]
-            raise UsageError(f"its metadata's {name} is {value}: {first['msg']}") from None
-
-    def threshold(self, found: float) -> float:
-        """V_th of a neuron whose threshold is `found`."""
-        if self.tie == "at":
-            return found
-        if self.v_th is not None and below(self.v_th) == np.float32(found):
-            return self.v_th
-        return above(found)
+def _said(metadata: dict[str, Any]) -> Said:
+    given = {k: v.item() if isinstance(v, np.generic) else v for k, v in metadata.items()}
+    try:
+        return TypeAdapter(Said).validate_python(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name, value = first["loc"][0], printable(first["input"])[:40]
+        raise UsageError(f"its metadata's {name} is {value}: {first['msg']}") from None
 
 
 def _chain(graph: Any) -> list[tuple[str, Any]]:
     """All nodes from the input to the output, each with one before and one after it."""
-    nodes = graph.nodes
-    after: dict[str, list[str]] = {name: [] for name in nodes}
-    for source, target in dict.fromkeys(graph.edges):
+    nodes, edges = graph.nodes, set(graph.edges)
+    for source, target in edges:
         if source not in nodes or target not in nodes:
-            raise UsageError(
-                f"an edge leads from {source!r} to {target!r}, one of which is not there"
-            )
-        after[source].append(target)
-    first = [name for name, node in nodes.items() if type(node).__name__ == "Input"]
-    if len(first) != 1:
-        raise UsageError(f"the graph has {len(first)} inputs, expected one")
-    way = [first[0]]
-    while type(nodes[way[-1]]).__name__ != "Output":
-        name = way[-1]
-        if len(after[name]) != 1:
-            raise _wrong(name, nodes[name], f"leads to {len(after[name])} nodes, expected one")
-        if after[name][0] in way:
-            raise _wrong(name, nodes[name], "leads back: the paper's networks have no cycle")
-        way += after[name]
-    for name in nodes.keys() - set(way):
-        raise _wrong(name, nodes[name], "is not on the way from the input to the output")
+            raise UsageError(f"an edge leads from {source!r} to {target!r}: one is not there")
+    for name, node in nodes.items():
+        kind, found = type(node).__name__, [sum(e[side] == name for e in edges) for side in (1, 0)]
+        if found != [kind != "Input", kind != "Output"]:
+            raise _wrong(name, node, "has {} nodes before it and {} after it".format(*found))
+    after, way = dict(edges), [name for name in nodes if type(nodes[name]).__name__ == "Input"]
+    while way and way[-1] in after:
+        way.append(after[way[-1]])
+    if not way or len(way) != len(nodes):
+        raise UsageError("its nodes are not one chain from an input to an output")
     return [(name, nodes[name]) for name in way]
 
 
@@ -354,15 +330,7 @@ def _numbers(name: str, node: Any, field: str, dimensions: int) -> NDArray[Any]:
     return found.astype(np.float64 if found.itemsize >= 8 else np.float32)
 
 
-def _constants(name: str, node: Any, said: _Said) -> tuple[float, float]:
-    """k_tau and the threshold of a LIF."""
-    threshold = float(np.ravel(node.v_threshold)[0])
-    if not 0 < threshold <= float(np.finfo(np.float32).max) / 2:
-        raise _wrong(name, node, f"has the threshold {threshold:g}, expected one above 0")
-    return _decay(name, node, said, said.k_tau), threshold
-
-
-def _decay(name: str, node: Any, said: _Said, named: float | None) -> float:
+def _decay(name: str, node: Any, said: Said, named: float | None) -> float:
     """The factor k by which the potential decays in a step.
 
     That which the file names, or that of few digits, is taken where it comes to the same tau.
@@ -376,7 +344,7 @@ def _decay(name: str, node: Any, said: _Said, named: float | None) -> float:
     return next(near, k)
 
 
-def _neunorm_of(name: str, node: Any, said: _Said) -> tuple[NeuNorm, NDArray[Any]]:
+def _neunorm_of(name: str, node: Any, said: Said) -> tuple[NeuNorm, NDArray[Any]]:
     """The NeuNorm that a subgraph may be, and its U."""
     x, minus_u = node.nodes.get("x"), node.nodes.get("minus_u")
     if type(x).__name__ != "LI" or type(minus_u).__name__ != "Scale":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from math import prod
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from harness.reference.initialise import initialised
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Case, Conv, Network, UsageError
-from harness.system.files import printable, unwritable, write_whole
+from harness.system.files import printable, write_result
 
 DTYPES = (torch.float32, torch.float64)
 # What is said of the network they are of. One entry: of several the order is not always the same,
@@ -30,12 +30,10 @@ def parameter_forms(network: Network) -> tuple[tuple[str, tuple[int, ...]], ...]
     """
     forms: list[tuple[str, tuple[int, ...]]] = []
     for n, stage in enumerate(network.stages, 1):
-        out, synapse = stage.output_shape[0], stage.synapse
-        if isinstance(synapse, Conv):
-            weight = (out, stage.input_shape[0], synapse.kernel, synapse.kernel)
-        else:
-            weight = (out, prod(stage.input_shape))
-        forms += [(f"{n}.weight", weight), (f"{n}.bias", (out,))]
+        out, weight = stage.output_shape[0], (prod(stage.input_shape),)
+        if isinstance(stage.synapse, Conv):
+            weight = (stage.input_shape[0], stage.synapse.kernel, stage.synapse.kernel)
+        forms += [(f"{n}.weight", (out, *weight)), (f"{n}.bias", (out,))]
         if stage.neunorm_shape is not None:
             forms.append((f"{n}.U", stage.neunorm_shape))
     return tuple(forms)
@@ -73,10 +71,7 @@ def keep(out: Path, kept: bytes) -> str:
     sha256 = hash_of(kept)
     path = path_of(out, sha256)
     if not path.is_file():
-        try:
-            write_whole(path, lambda part: part.write_bytes(kept))
-        except OSError as error:
-            raise unwritable(path, error) from error
+        write_result(path, kept)
     return sha256
 
 
@@ -135,12 +130,7 @@ def first_weights(case: Case, x: Tensor, out: Path | None) -> ReferenceNetwork:
     weights = of_hash(out, case.weights_sha256, case.network)
     with torch.random.fork_rng(devices=[]):
         module = ReferenceNetwork(case.network).to(x.dtype)
-    put(module, weights)
+    with torch.no_grad():
+        for parameter, value in zip(module.parameters(), weights, strict=True):
+            parameter.copy_(value)
     return module.to(x.device)
-
-
-@torch.no_grad()
-def put(module: torch.nn.Module, weights: Sequence[Tensor]) -> None:
-    """Sets a module's parameters, in layer order."""
-    for parameter, value in zip(module.parameters(), weights, strict=True):
-        parameter.copy_(value)
