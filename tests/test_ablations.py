@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from rows import training
-from test_learning import case
-from test_trials import rows_of, run
+from test_learning import case, rows_of, run
 from torch.nn import functional
 
 import adapters

@@ -25,8 +25,8 @@ from harness.records.run import Run, new_run
 from harness.report.shown import shown
 from harness.spec import Access, Say, Selection, System, Training, UsageError
 from harness.system import machine
-from harness.training import runner
 from harness.training.epoch import DataSplits
+from harness.training.trial import do
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine", "read_once")
 
@@ -121,7 +121,7 @@ def run(case: System, out: Path) -> list[Row]:
     at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
     owner = Owner()
     ledger = Ledger(Store(out), owner.say, False, (at.id,))
-    runner.do(case, ledger, Access(out), at, trial.fit)
+    do(case, ledger, Access(out), at, trial.fit)
     ledger.release()
     assert owner.said == sorted(owner.said)
     return Store(out).read()[0]

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import torch
+from test_learning import Owner, rows_of, run
 from test_learning import case as training_case
-from test_trials import Owner, rows_of, run
 from torch import Tensor, nn
 
 import adapters
@@ -29,7 +29,7 @@ from harness.reference.network import ReferenceNetwork
 from harness.reference.operations import LayerOperations
 from harness.spec import ANN, Access, Case, Selection, Timed, Training, UsageError, paper
 from harness.system import machine
-from harness.training import counting
+from harness.training import trial as counting
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 

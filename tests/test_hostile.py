@@ -134,7 +134,7 @@ def test_checkpoints(data: st.DataObject, tmp_path: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(data.draw(spoilt(whole)))
     try:
-        checkpoint.load(path, {"T": "4"}, 9)
+        checkpoint.load(path, {"T": "4"})
     except UsageError as error:
         assert str(error).startswith(str(path))
 
@@ -147,5 +147,5 @@ def test_torch_has_run_no_code(tmp_path: Path) -> None:
     path = tmp_path / "evil.pt"
     torch.save({"version": 2, "identity": Evil()}, path)
     with pytest.raises(UsageError, match="is damaged"):
-        checkpoint.load(path, {}, 9)
+        checkpoint.load(path, {})
     assert not (tmp_path / "ran").exists()

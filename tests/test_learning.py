@@ -1,32 +1,61 @@
-"""Training: settings, held-out samples, checkpoints, equal weights by equal functions, warnings."""
+"""Training: epochs, held-out samples, checkpoints, equal weights by equal functions, warnings; and
+its rows: what is kept, what is done only once, what a kill costs.
+"""
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 import torch
-from test_datasets import quiet
+from recordings import ROW, quiet, write_bin, write_mnist
+from rows import row, training
 from torch import Tensor, nn
 from torch.nn import functional
 
+from harness.analysis import tables
 from harness.conformance import random_batch, small
 from harness.datasets import Wanted, load_split
+from harness.jobs import TrialResult
+from harness.jobs.local import trial
+from harness.records import (
+    CertificateRow,
+    ConfusionRow,
+    EndedRow,
+    EpochRow,
+    Record,
+    Row,
+    Store,
+    TestedRow,
+    TrainedRow,
+    TransferRow,
+    identity,
+)
+from harness.records.ledger import Ledger
+from harness.records.run import Failed, Run, new_run
 from harness.reference import coding
 from harness.reference.initialise import initialised
-from harness.spec import ANN, Loss, Trained, Training, UsageError, paper
+from harness.spec import ANN, Access, Case, Loss, Trained, Training, UsageError, paper
 from harness.spec.paper import SGD, Adam
+from harness.system import machine
 from harness.training import checkpoint, epoch, step
+from harness.training import trial as training_trial
 from harness.training.checkpoint import Checkpoint, Epoch
 from harness.training.epoch import DataSplits, Learner
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 
 TINY = "8C3(Encoding)-AP2-8C3-AP2-16FC-Voting"
+R = TypeVar("R", bound=Record)
 
 
 def case(dataset: str = "cifar10", **fields: object) -> Trained:
@@ -57,10 +86,14 @@ def data(dataset: str = "cifar10", count: int = 60) -> DataSplits:
 
 def trained(given: Trained, parts: DataSplits, epochs: int = 2) -> tuple[Learner, list[Epoch]]:
     learner = epoch.begin(given, parts)
-    return learner, [epoch.epoch(learner, n, lambda fraction: None) for n in range(1, epochs + 1)]
+    return learner, [epoch.epoch(learner, n, nobody) for n in range(1, epochs + 1)]
 
 
-def weights(learner: Learner) -> list[torch.Tensor]:
+def nobody(fraction: float) -> None:
+    """Is told how far it is."""
+
+
+def weights(learner: Learner) -> list[Tensor]:
     return [parameter.detach().clone() for parameter in learner.module.parameters()]
 
 
@@ -68,10 +101,10 @@ def same(one: Learner, other: Learner) -> bool:
     return all(map(torch.equal, weights(one), weights(other)))
 
 
-@pytest.mark.parametrize(("epoch", "rate"), [(1, 0.1), (40, 0.1), (41, 0.01), (121, 1e-4)])
-def test_the_rate_falls_every_40_epochs(epoch: int, rate: float) -> None:
-    assert step.learning_rate(SGD(), epoch) == pytest.approx(rate)
-    assert step.learning_rate(Adam(), epoch) == 1e-3
+def close(one: Learner, other: Learner) -> bool:
+    """But for the order of sums."""
+    pairs = zip(weights(one), weights(other), strict=True)
+    return all((a - b).abs().max() <= 1e-12 * b.abs().max() for a, b in pairs)
 
 
 def test_a_tenth_is_held_out_whatever_the_seed() -> None:
@@ -85,104 +118,78 @@ def test_a_tenth_is_held_out_whatever_the_seed() -> None:
 
 def test_the_same_seed_gives_the_same_weights_and_another_one_others() -> None:
     parts = data()
-    (one, _), (same_seed, _) = trained(case(), parts, 1), trained(case(), parts, 1)
+    (one, (first,)), (same_seed, _) = trained(case(), parts, 1), trained(case(), parts, 1)
     other, _ = trained(case(seed=1), parts, 1)
-    assert same(one, same_seed)
-    assert not same(one, other)
-
-
-def test_an_epoch_says_what_it_came_to() -> None:
-    _, (first, second) = trained(case(), data())
-    assert (first.number, second.number) == (1, 2)
-    assert first.learning_rate == second.learning_rate == 0.1
+    assert same(one, same_seed) and not same(one, other)
+    assert first.number == 1 and first.learning_rate == 0.1
     assert len(first.rates) == 4 and all(0 < rate < 1 for rate in first.rates)
     assert first.seconds > 0 and first.gradient_norm > 0 and 0 < first.loss < 1
-    assert all(
-        0 <= share <= 1
-        for share in (first.train_accuracy, first.validation_accuracy, first.test_accuracy)
-    )
+    count, votes, counts = epoch.confusion(one, 500)
+    assert count == sum(map(sum, counts)) == 30  # there are no more
+    right = sum(counts[n][n] for n in range(10))
+    assert right / 30 == pytest.approx(epoch.accuracy(one, one.data.test, 2))
+    assert all(0 <= vote <= 1 for line in votes for vote in line)
 
 
-def test_fused_and_reference_have_the_same_weights_after_20_steps_in_float64() -> None:
-    # static images with dropout, then event frames
-    for dataset in ("cifar10", "nmnist"):
-        given = case(dataset, precision="fp64", batch_size=3, T=2)
-        parts = data(dataset, count=67)  # 60 to train: 20 steps
-        (ours, _), (theirs, _) = (
-            trained(replace(given, framework=name), parts, 1) for name in ("fused", "reference")
-        )
-        for a, b in zip(weights(ours), weights(theirs), strict=True):
-            assert (a - b).abs().max() <= 1e-12 * b.abs().max()  # sums are in another order
+@pytest.mark.parametrize("dataset", ["cifar10", "nmnist"])  # with dropout; event frames
+def test_fused_and_reference_have_the_same_weights_after_20_steps_in_float64(dataset: str) -> None:
+    given = case(dataset, precision="fp64", batch_size=3, T=2)
+    parts = data(dataset, count=67)  # 60 to train: 20 steps
+    names = ("fused", "reference")
+    (ours, _), (theirs, _) = (trained(replace(given, framework=n), parts, 1) for n in names)
+    assert close(ours, theirs)
 
 
+# checkpoints
+
+
+def resumed(path: Path, first: Trained, then: Trained, parts: DataSplits) -> tuple[Learner, Epoch]:
+    """After one epoch of the first, and one more of what goes on from its checkpoint."""
+    begun = epoch.begin(first, parts)
+    one = epoch.epoch(begun, 1, nobody)
+    Checkpoint.of(OF, (one,), begun.module, begun.optimiser).save(path)
+    torch.manual_seed(12345)  # another process stands elsewhere
+    again = epoch.begin(then, parts)
+    found = checkpoint.load(path, OF)
+    assert found is not None and found.epochs == (one,)
+    found.restore(path, again.module, again.optimiser)
+    return again, epoch.epoch(again, 2, nobody)
+
+
+@pytest.mark.parametrize("framework", ["reference", "fused", ANN])
 def test_a_run_that_goes_on_from_a_checkpoint_has_the_weights_of_an_undisturbed_one(
-    tmp_path: Path,
+    framework: str, tmp_path: Path
 ) -> None:
-    parts = data()
-    for given in (case(), case(framework="fused"), case(framework=ANN)):
-        undisturbed, epochs = trained(given, parts)
-        begun = epoch.begin(given, parts)
-        first = epoch.epoch(begun, 1, lambda fraction: None)
-        path = tmp_path / "a.pt"
-        Checkpoint.of({"a": "b"}, (first,), begun.module, begun.optimiser).save(path)
-        torch.manual_seed(12345)  # another process stands elsewhere
-        resumed = epoch.begin(given, parts)
-        found = checkpoint.load(path, {"a": "b"}, 9)
-        assert found is not None and found.epochs == (first,)
-        found.restore(path, resumed.module, resumed.optimiser)
-        second = epoch.epoch(resumed, 2, lambda fraction: None)
-        assert same(undisturbed, resumed)
-        assert replace(second, seconds=0) == replace(epochs[1], seconds=0)
+    parts, given = data(), case(framework=framework)
+    undisturbed, epochs = trained(given, parts)
+    again, second = resumed(tmp_path / "a.pt", given, given, parts)
+    assert same(undisturbed, again)
+    assert replace(second, seconds=0) == replace(epochs[1], seconds=0)
 
 
 def test_a_checkpoint_goes_on_where_weights_lie_otherwise_in_memory(tmp_path: Path) -> None:
     parts, given = data("nmnist"), case("nmnist", precision="fp64")  # Adam walks through its memory
     undisturbed, _ = trained(given, parts)
-    begun = epoch.begin(given, parts)
-    first = epoch.epoch(begun, 1, lambda fraction: None)
-    path = tmp_path / "a.pt"
-    Checkpoint.of({"a": "b"}, (first,), begun.module, begun.optimiser).save(path)
-    resumed = epoch.begin(replace(given, framework="fused"), parts)
-    found = checkpoint.load(path, {"a": "b"}, 9)
-    assert found is not None
-    found.restore(path, resumed.module, resumed.optimiser)
-    epoch.epoch(resumed, 2, lambda fraction: None)
-    for a, b in zip(weights(resumed), weights(undisturbed), strict=True):
-        assert (a - b).abs().max() <= 1e-12 * b.abs().max()
-
-
-def saved(path: Path) -> Path:
-    module = torch.nn.Linear(2, 2)
-    Checkpoint.of(OF, (), module, torch.optim.SGD(module.parameters())).save(path)
-    return path
+    other = replace(given, framework="fused")
+    assert close(resumed(tmp_path / "a.pt", given, other, parts)[0], undisturbed)
 
 
 OF = {"T": "4"}
 EPOCH = Epoch(1, 0.1, 0.5, 0.5, 0.5, (0.1,), 1.0, 0.1, 1.0)
 
 
-def checkpoint_of(*epochs: Epoch) -> tuple[Checkpoint, torch.nn.Linear, torch.optim.Optimizer]:
+def checkpoint_of(*epochs: Epoch) -> tuple[Checkpoint, nn.Linear, torch.optim.Optimizer]:
     """A checkpoint whose optimiser has state, with what it is of."""
-    module = torch.nn.Linear(2, 2)
+    module = nn.Linear(2, 2)
     optimiser = torch.optim.Adam(module.parameters())
     module(torch.ones(1, 2)).sum().backward()
     optimiser.step()
     return Checkpoint.of(OF, epochs, module, optimiser), module, optimiser
 
 
-def test_a_checkpoint_is_of_its_own_run_version_and_epochs(tmp_path: Path) -> None:
-    path = tmp_path / "a.pt"
-    assert checkpoint.load(path, OF, 9) is None
-    checkpoint_of(EPOCH, replace(EPOCH, number=2))[0].save(path)
-    assert checkpoint.load(path, OF, 2) is not None
-    with pytest.raises(UsageError, match=r"of another run \(T is 4, expected 8\): delete it"):
-        checkpoint.load(path, {"T": "8"}, 2)
-    with pytest.raises(UsageError, match="has 2 epochs, 1 were asked for"):
-        checkpoint.load(path, OF, 1)
-    content = torch.load(path, weights_only=True)
-    torch.save({**content, "version": 1}, path)
-    with pytest.raises(UsageError, match="is of version 1"):
-        checkpoint.load(path, OF, 2)
+def saved(path: Path) -> Path:
+    checkpoint_of(EPOCH)[0].save(path)
+    return path
 
 
 class Evil:
@@ -190,49 +197,34 @@ class Evil:
         return print, ("code was run",)
 
 
-def test_a_damaged_checkpoint_is_named_and_runs_no_code(
+def test_a_damaged_checkpoint_or_one_of_another_run_is_named_and_runs_no_code(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "a.pt"
-    checkpoint_of(EPOCH)[0].save(path)
-    whole, content = path.read_bytes(), torch.load(path, weights_only=True)
-    place = whole.index(content["weights"][0].numpy().tobytes())
-    flipped = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
-    torch.save({"version": 2, "identity": Evil()}, path)
-    evil = path.read_bytes()
-    for damage in (b"", whole[:100], whole[:-50], flipped, b"no checkpoint", evil):
+    assert checkpoint.load(path, OF) is None
+    whole = saved(path).read_bytes()
+    with pytest.raises(UsageError, match=r"of another run \(T is 4, expected 8\): delete it"):
+        checkpoint.load(path, {"T": "8"})
+    flipped = whole[:-99] + bytes([whole[-99] ^ 1]) + whole[-98:]
+    torch.save({"version": 2, "identity": Evil()}, path)  # as an older harness wrote them
+    for damage in (b"", whole[:100], whole[:-50], flipped, b"no checkpoint", path.read_bytes()):
         path.write_bytes(damage)
         with pytest.raises(UsageError, match=f"{path} is damaged"):
-            checkpoint.load(path, OF, 9)
-    for name in ("epochs", "weights", "optimiser", "sha256"):
-        torch.save({**content, name: None}, path)
-        with pytest.raises(UsageError, match=f"{path} is damaged"):
-            checkpoint.load(path, OF, 9)
-    torch.save([1, 2], path)
-    with pytest.raises(UsageError, match="is no checkpoint"):
-        checkpoint.load(path, OF, 9)
+            checkpoint.load(path, OF)
     path.unlink()
     path.mkdir()
-    with pytest.raises(UsageError, match="is no file"):
-        checkpoint.load(path, OF, 9)
+    with pytest.raises(UsageError, match="cannot be read"):
+        checkpoint.load(path, OF)
     assert capsys.readouterr().out == ""
 
 
-def test_weights_that_do_not_fit_or_are_no_numbers_are_not_restored(tmp_path: Path) -> None:
-    path = tmp_path / "a.pt"
+def test_what_is_no_number_is_not_restored(tmp_path: Path) -> None:
     whole, module, optimiser = checkpoint_of()
-    nan = torch.full((2, 2), float("nan"))
-    for weights, why in (
-        ([torch.zeros(1, 2), torch.zeros(2)], "is of another network"),
-        ([torch.zeros(2, 2)], "is of another network"),
-        ([nan, torch.zeros(2)], "is damaged"),
-    ):
-        with pytest.raises(UsageError, match=why):
-            replace(whole, weights=weights).restore(path, module, optimiser)
-    state = whole.optimiser
+    nan, state = torch.full((2, 2), float("nan")), whole.optimiser
     spoilt = {**state, "state": {**state["state"], 0: {**state["state"][0], "exp_avg": nan}}}
-    with pytest.raises(UsageError, match="is damaged"):
-        replace(whole, optimiser=spoilt).restore(path, module, optimiser)
+    for each in (replace(whole, weights=[nan, torch.zeros(2)]), replace(whole, optimiser=spoilt)):
+        with pytest.raises(UsageError, match="is damaged"):
+            each.restore(tmp_path / "a.pt", module, optimiser)
 
 
 def test_a_full_disk_at_a_checkpoint_is_one_sentence(
@@ -246,7 +238,10 @@ def test_a_full_disk_at_a_checkpoint_is_one_sentence(
 
     monkeypatch.setattr(checkpoint, "write_whole", full)
     with pytest.raises(UsageError, match=r"No space left on device.*--out"):
-        checkpoint_of(EPOCH)[0].save(tmp_path / "a.pt")
+        saved(tmp_path / "a.pt")
+
+
+# what is warned of
 
 
 def test_a_dead_layer_and_a_loss_that_stays_are_warned_of() -> None:
@@ -265,32 +260,28 @@ def test_layers_that_say_the_same_of_every_sample_are_warned_of() -> None:
         for parameter in learner.module.parameters():
             if len(parameter) == 16:  # of the fully connected layer: its neurons always fire
                 parameter.fill_(10.0)
-    first = epoch.epoch(learner, 1, lambda fraction: None)
+    first = epoch.epoch(learner, 1, nobody)
     (blind,) = (each for each in first.warnings if "same for every sample" in each)
     assert "the spikes of 3 16FC" in blind and first.rates[-2] == 1.0
     _, healthy = trained(case(), data(), 1)
     assert not any("same for every" in each for each in healthy[0].warnings)
 
 
-def test_a_loss_that_is_no_number_ends_the_run() -> None:
-    learner = epoch.begin(case(), data())
-    with torch.no_grad():
-        next(iter(learner.module.parameters())).fill_(float("nan"))
-    votes = learner.module
-    learner = replace(learner, module=Nan(votes))
-    with pytest.raises(epoch.Diverged, match="the loss became nan in epoch 1"):
-        epoch.epoch(learner, 1, lambda fraction: None)
-
-
-class Nan(torch.nn.Module):
+class Nan(nn.Module):
     """A network whose potentials have become NaN."""
 
-    def __init__(self, inner: torch.nn.Module) -> None:
+    def __init__(self, inner: nn.Module) -> None:
         super().__init__()
         self.inner = inner
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return self.inner(x) * float("nan")
+
+
+def test_a_loss_that_is_no_number_ends_the_run() -> None:
+    learner = epoch.begin(case(), data())
+    with pytest.raises(Failed, match="the loss became nan in epoch 1"):
+        epoch.epoch(replace(learner, module=Nan(learner.module)), 1, nobody)
 
 
 def test_the_ann_learns_and_has_the_same_weights_to_train() -> None:
@@ -304,20 +295,16 @@ def test_the_ann_learns_and_has_the_same_weights_to_train() -> None:
     assert epochs[-1].test_accuracy > 0.5
 
 
-def test_confusion_counts_the_samples_and_averages_their_votes() -> None:
-    learner, _ = trained(case(), data(), 1)
-    found = epoch.confusion(learner, 500)
-    assert found.samples == 30  # there are no more
-    assert sum(map(sum, found.counts)) == 30
-    right = sum(found.counts[n][n] for n in range(10))
-    assert right / 30 == pytest.approx(epoch.accuracy(learner, learner.data.test, 2))
-    assert all(0 <= vote <= 1 for line in found.votes for vote in line)
-
-
 # one iteration
 
 
 TEN = step.Objective(10)
+
+
+@pytest.mark.parametrize(("epoch", "rate"), [(1, 0.1), (40, 0.1), (41, 0.01), (121, 1e-4)])
+def test_the_rate_falls_every_40_epochs(epoch: int, rate: float) -> None:
+    assert step.learning_rate(SGD(), epoch) == pytest.approx(rate)
+    assert step.learning_rate(Adam(), epoch) == 1e-3
 
 
 def _of_counts(spikes: Tensor, labels: Tensor) -> Tensor:
@@ -407,3 +394,215 @@ def _loss_of_a_step(
     module: nn.Module, optimise: torch.optim.Optimizer, x: Tensor, labels: Tensor
 ) -> Tensor:
     return step.iteration(module, optimise, x, labels, objective=TEN, precision="fp32").loss
+
+
+# trainings as rows
+
+
+def run(cases: tuple[Case, ...], out: Path, *, fresh: bool = False) -> list[TrialResult]:
+    """In this process, where what a test has replaced is replaced."""
+    at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
+    access = Access(out, fresh=fresh)
+    ended = []
+    for each in cases:
+        owner = Owner()
+        ledger = Ledger(Store(out), owner.say, fresh, (at.id,))
+        end = trial(each, ledger, access, at)
+        ledger.release()
+        assert owner.said == sorted(owner.said)
+        rows = Store(out).read()[0]
+        of_case = [row for row in rows if row.suite == each.suite and Case.of(row) == each]
+        mine = [row for row in of_case if (row.key == end.key if end.before else row.run == at.id)]
+        ended.append(TrialResult(each, tuple(mine), end.before))
+    return ended
+
+
+class Owner:
+    def __init__(self) -> None:
+        self.said: list[float] = []
+
+    def say(self, fraction: float, doing: str) -> None:
+        assert doing and 0 <= fraction <= 1
+        self.said.append(fraction)
+
+
+def rows_of(out: Path, kind: type[R]) -> list[R]:
+    rows, damaged = Store(out).read()
+    assert not damaged
+    return [row for row in rows if isinstance(row, kind)]
+
+
+FULL = Training(
+    epochs=2, samples=60, test_samples=30, embedded=True, tested_at=(1, 2), confusion=True
+)
+
+
+def test_a_training_is_proved_and_kept_epoch_by_epoch_with_its_three_figures(
+    tmp_path: Path,
+) -> None:
+    run((case(training=FULL),), tmp_path)
+    proofs = rows_of(tmp_path, CertificateRow)
+    assert {row.certificate_precision for row in proofs} == {"fp64", "fp32"}
+    assert all(row.certified for row in proofs)
+    epochs = rows_of(tmp_path, EpochRow)
+    assert [row.epoch for row in epochs] == [1, 2]
+    (end,) = rows_of(tmp_path, TrainedRow)
+    assert end.test_accuracy == epochs[-1].test_accuracy
+    tests = [row.test_accuracy for row in epochs]
+    assert end.best_test_accuracy == max(tests)
+    best = max(epochs, key=lambda row: row.validation_accuracy)
+    assert (end.chosen_epoch, end.chosen_test_accuracy) == (best.epoch, best.test_accuracy)
+    tested = {row.tested_T: row.test_accuracy for row in rows_of(tmp_path, TestedRow)}
+    assert tested.keys() == {1, 2} and tested[2] == end.test_accuracy
+    (confusion,) = rows_of(tmp_path, ConfusionRow)
+    assert sum(map(sum, confusion.confusion)) == 30
+    for each in epochs:
+        assert each.data_source == each.data_test_source == "scikit-learn's digits"
+        assert each.data_test_substitute and each.data_test_sha256 != each.data_sha256
+    assert (end.train_samples, end.validation_samples, end.test_samples) == (54, 6, 30)
+    assert end.data_substitute and end.dropout == 0.5 and end.iterations_per_epoch == 6
+    assert {row.key for row in (*proofs, *epochs, end)} == {end.key}
+
+
+def test_what_is_done_is_not_done_again_unless_asked_and_other_suites_have_it_too(
+    tmp_path: Path,
+) -> None:
+    given = case(framework=ANN)
+    (first,) = run((given,), tmp_path)
+    (again,) = run((given,), tmp_path)
+    assert not first.before and again.before and again.rows == first.rows
+    run((replace(given, suite="scale"),), tmp_path)
+    one, other = rows_of(tmp_path, TrainedRow)
+    assert {one.suite, other.suite} == {"accuracy", "scale"}
+    assert one.key == other.key and one.seconds == other.seconds  # it was not trained again
+    run((given,), tmp_path, fresh=True)
+    assert len(rows_of(tmp_path, TrainedRow)) == 3
+    assert len(rows_of(tmp_path, EpochRow)) == 6
+
+
+@pytest.mark.parametrize(("changed", "proofs"), [("nothing", 2), ("processor", 4), ("exam", 4)])
+def test_what_is_proved_holds_for_all_seeds_on_this_processor_by_this_exam(
+    changed: str, proofs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run((case(),), tmp_path)
+    here = machine.describe(torch.device("cpu"))
+    if changed == "processor":
+        monkeypatch.setattr(machine, "describe", lambda device: replace(here, cpu="another"))
+    elif changed == "exam":
+        monkeypatch.setattr(training_trial, "EXAM", identity.EXAM + 1)
+    run((case(seed=1),), tmp_path)
+    assert len(rows_of(tmp_path, TrainedRow)) == 2
+    found = [row for row in rows_of(tmp_path, CertificateRow) if row.layer is None]
+    assert len(found) == proofs  # one in float64, one in float32
+
+
+def test_who_is_not_equal_is_not_trained(tmp_path: Path) -> None:
+    (ended,) = run((case(framework="snntorch:subtract"),), tmp_path)
+    (end,) = (row for row in ended.rows if isinstance(row, EndedRow))
+    assert end.status == "not comparable" and "subtracts" in end.reason
+    assert rows_of(tmp_path, EpochRow) == []
+
+
+def test_a_case_without_data_fails_and_the_next_goes_on(tmp_path: Path) -> None:
+    few = case(framework=ANN, training=Training(epochs=1, samples=3, embedded=True))
+    bad, good = run((few, case(framework=ANN)), tmp_path)
+    (end,) = bad.rows
+    assert isinstance(end, EndedRow) and end.status == "failed" and "too few" in end.reason
+    assert isinstance(good.rows[-1], TrainedRow)
+
+
+def test_a_damaged_checkpoint_costs_its_own_case(tmp_path: Path) -> None:
+    given = case(framework=ANN, training=replace(FULL, epochs=1))
+    run((given,), tmp_path)
+    (path,) = (tmp_path / "checkpoints").iterdir()
+    path.write_bytes(b"no checkpoint")
+    (tmp_path / "records" / "accuracy.jsonl").unlink()  # so that it looks for the checkpoint
+    bad, good = run((given, replace(given, seed=1)), tmp_path)
+    (end,) = bad.rows
+    assert isinstance(end, EndedRow) and "is damaged" in end.reason
+    assert isinstance(good.rows[-1], TrainedRow)
+
+
+def test_a_training_on_simulated_events_is_tested_on_recordings_too(tmp_path: Path) -> None:
+    labels = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 0, 7]
+    write_mnist(tmp_path, labels)
+    write_mnist(tmp_path, labels[::-1], "t10k")
+    for place in ("Train/1/00002", "Train/5/00005", "Test/3/00001"):
+        write_bin(tmp_path / "NMNIST" / f"{place}.bin", ROW, (4, 4, 9000, True))
+    given = case("nmnist", training=Training(1, simulated=True, bin_us=10_000))
+    (ended,) = run((given,), tmp_path)
+    assert not [each for each in ended.rows if isinstance(each, EndedRow)]
+    (transfer,) = rows_of(tmp_path, TransferRow)
+    (trained,) = rows_of(tmp_path, TrainedRow)
+    assert transfer.key == trained.key and transfer.recorded_samples == 3
+    assert transfer.recorded_source == "N-MNIST recordings, 10 ms bins"
+    assert transfer.recorded_partial and transfer.bin_us == 10_000 and transfer.wants_simulated
+    assert trained.data_simulated and trained.data_test_simulated
+    run((replace(given, suite="scale"),), tmp_path)
+    assert {each.suite for each in rows_of(tmp_path, TransferRow)} == {"accuracy", "scale"}
+    plain = replace(given, training=Training(1))
+    (other,) = run((plain,), tmp_path)  # the recordings themselves, of three classes
+    assert "train sample is of class 0, 2" in other.rows[-1].to_json()
+
+
+def test_the_accuracy_on_recordings_stands_beside_that_on_simulated_ones() -> None:
+    rows: list[Row] = []
+    for seed, accuracy in enumerate((0.4, 0.5, 0.6)):
+        of: dict[str, Any] = {"suite": "accuracy", "dataset": "nmnist", "scale": "OurModel"}
+        rows += training(seed, (0.9,), **of)
+        (end,) = (each for each in rows if isinstance(each, TrainedRow) and each.seed == seed)
+        added = vars(row(TransferRow, test_accuracy=accuracy))
+        own = {name: added[name] for name in added if name not in vars(end) or name == "kind"}
+        shared = {name: vars(end)[name] for name in added.keys() & vars(end).keys()}
+        rows.append(TransferRow(**{**shared, **own, "test_accuracy": accuracy}))
+    (line,) = tables.TABLES["accuracy"](rows).to_dict("records")
+    assert line["accuracy"] == pytest.approx(0.9)
+    assert line["recorded_accuracy"] == pytest.approx(0.5) and line["recorded_samples"] == "1100"
+    assert line["recorded_low"] < 0.5 < line["recorded_high"]
+    assert line["bin_ms"] == 5.0
+
+
+CHILD = """
+import sys
+from pathlib import Path
+import platformdirs
+out = Path(sys.argv[1])
+platformdirs.user_cache_dir = lambda name: str(out / "cache" / name)
+sys.path.insert(0, sys.argv[2])
+from test_learning import case
+from harness.jobs.local import Local
+from harness.records import Store
+from harness.spec import Access, Training
+given = case(framework="fused", training=Training(epochs=4, samples=60, test_samples=30,
+                                                  embedded=True))
+list(Local().train((given,), Store(out), Access(out), lambda *said: None))
+"""
+
+
+def child(out: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", CHILD, str(out), str(Path(__file__).parent)])
+
+
+def final_weights(out: Path) -> list[torch.Tensor]:
+    (path,) = (out / "checkpoints").glob("*.pt")
+    return torch.load(path, weights_only=True)["weights"]
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_after_any_epoch_ends_with_the_same_weights(tmp_path: Path) -> None:
+    undisturbed, killed = tmp_path / "a", tmp_path / "b"
+    assert child(undisturbed).wait(120) == 0
+    for epochs in (1, 2, 3):  # killed as soon as so many rows are there
+        running = child(killed)
+        records = killed / "records" / "accuracy.jsonl"
+        for _ in range(6000):
+            if records.exists() and records.read_text().count('"kind": "epoch"') >= epochs:
+                break
+            time.sleep(0.01)
+        running.send_signal(signal.SIGKILL)
+        running.wait(60)
+    assert child(killed).wait(120) == 0
+    assert all(map(torch.equal, final_weights(undisturbed), final_weights(killed)))
+    for out in (undisturbed, killed):
+        assert [row.epoch for row in rows_of(out, EpochRow)] == [1, 2, 3, 4]
+        assert len(rows_of(out, TrainedRow)) == 1

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_learning import case
-from test_trials import Owner, rows_of
+from test_learning import Owner, case, rows_of
 from torch import Tensor
 
 safetensors = pytest.importorskip("safetensors", reason="pip install 'snn-harness[nir]'")
@@ -222,14 +221,14 @@ def test_what_is_no_hash_names_no_file(sha256: str) -> None:
 
 
 def test_a_case_of_a_cell_is_timed_from_its_weights(tmp_path: Path) -> None:
-    from harness.datasets import Request, load_batch
+    from harness.datasets import load_batch
     from harness.speed.judge import Judge
 
     given, drawn = from_file(tmp_path)
     shared = {name: getattr(given, name) for name in Case.__dataclass_fields__}
     timed = Timed(**{**shared, "suite": "acceleration"})
-    request = Request(timed.dataset, timed.T, 4)
-    judge = Judge(timed.cell, load_batch(request), load_batch(request), tmp_path)
+    batch = load_batch(timed.dataset, timed.T, 4)
+    judge = Judge(timed.cell, batch, batch, tmp_path)
     module, _ = judge.first_weights
     for ours, theirs in zip(module.parameters(), drawn, strict=True):
         assert torch.equal(ours, theirs)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harness.baselines.contract import Answers, Labels, Method, Recordings, S, silent
-from harness.datasets.augment import cropped_and_flipped
 from harness.datasets.events import BIN_US
+from harness.datasets.images import cropped_and_flipped
 from harness.reference.neuron import LIFCell
 from harness.spec import Say, UsageError
 

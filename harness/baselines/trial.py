@@ -20,7 +20,7 @@ from harness.records.run import Failed, Subject, of_case, with_source, with_test
 from harness.spec import Access, Say, Source, UsageError
 from harness.system import clock
 from harness.training.epoch import held_out
-from harness.training.runner import Trial, fails_alone
+from harness.training.trial import Trial
 
 FITTING = 0.9  # of a case's time, about; the rest is for test samples
 TOGETHER = 200  # test samples: a system that is asked for all of them says nothing for minutes
@@ -96,19 +96,17 @@ _last: dict[object, Parts] = {}
 def fit(trial: Trial[spec.System]) -> bool:
     """Fits a system and asks it. Returns whether an earlier command had done it."""
     case = trial.case
-    with fails_alone():  # its file may say too little
-        try:
-            system = baselines.load(case.framework)
-        except baselines.Missing as error:
-            raise Failed(str(error), "missing") from error
+    try:
+        system = baselines.load(case.framework)
+    except baselines.Missing as error:
+        raise Failed(str(error), "missing") from error
     software = software_of(system)
     subject = Subject(software, deviations="; ".join(system.deviations) or None)
     trial.row = of_case(case, trial.run, subject)
     of = (case.dataset, case.T, case.window, system.input, case.training)
     if of not in _last:
         _last.clear()
-        with fails_alone():
-            _last[of] = read(case, system, trial.access, lambda _, doing: trial.say(0.0, doing))
+        _last[of] = read(case, system, trial.access, lambda _, doing: trial.say(0.0, doing))
     given = _last[of]
     train, test = given.train_source, given.test_source
     row = trial.row = replace(
@@ -123,8 +121,7 @@ def fit(trial: Trial[spec.System]) -> bool:
     )
     if any(isinstance(each, FittedRow) for each in trial.ledger.begin(row)):
         return True
-    with fails_alone():
-        found = _fitted(trial, system, given)
+    found = _fitted(trial, system, given)
     answers, labels, seen = found.answers, given.test.labels, given.train
     for steps, each in sorted(answers.at_steps.items()):
         accuracy = float(np.mean(each == labels))

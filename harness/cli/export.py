@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from harness.cli import options
 from harness.cli.console import out
-from harness.spec import Initialisation, Network, Reading, UsageError
+from harness.spec import Initialisation, Reading, UsageError
 from harness.spec.selection import SUFFIX, Tie
-
-if TYPE_CHECKING:  # torch's import takes seconds
-    from torch import Tensor
-
-    from harness.datasets import Request
 
 STEPS, BATCH_SIZE = 10, 20  # of the batch that initial weights are calibrated on
 
@@ -60,6 +55,7 @@ def export(
     from harness import datasets
     from harness.formats import nir_file
     from harness.formats import weights as kept
+    from harness.reference.initialise import initialised
     from harness.spec import paper
 
     if to.suffix.lower() != SUFFIX:
@@ -69,17 +65,8 @@ def export(
         parameters = kept.load(weights, chosen)
     else:
         where = datasets.data_root(data_root)
-        request = datasets.Request(dataset, STEPS, BATCH_SIZE, seed, root=where)
-        parameters = _first(chosen, request, init)
+        inputs = datasets.load_batch(dataset, STEPS, BATCH_SIZE, seed, root=where).inputs
+        module = initialised(chosen, inputs, seed=seed, scheme=init)
+        parameters = [each.detach() for each in module.parameters()]
     nir_file.write(to, chosen, parameters, fires)
     out.print(f"{to}: {chosen}", markup=False, highlight=False)
-
-
-def _first(network: Network, request: Request, init: Initialisation) -> list[Tensor]:
-    """Initial weights of a network, in layer order, calibrated on a batch of the data set."""
-    from harness import datasets
-    from harness.reference.initialise import initialised
-
-    inputs = datasets.load_batch(request).inputs
-    module = initialised(network, inputs, seed=request.seed, scheme=init)
-    return [each.detach() for each in module.parameters()]

@@ -8,41 +8,39 @@ import socket
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 
-from harness.datasets import cifar10, dvs_cifar10, nmnist
-from harness.datasets.events import Bins, Events, MissingReader, Recordings
+from harness.datasets.cifar10 import CIFAR10
+from harness.datasets.dvs_cifar10 import DVS_CIFAR10
+from harness.datasets.events import Bins, DataSet, MissingReader, Recordings, from_zero
 from harness.datasets.loading import (
     Batch,
     Labelled,
     Recorded,
-    Request,
-    Wanted,
-    assemble,
     gather,
-    gather_events,
-    joined,
     left_out,
     network_input,
+    sha256,
+    source_of,
 )
-from harness.datasets.samples import About, Samples, Split, data_root, home_relative
-from harness.spec import Say, UsageError
+from harness.datasets.nmnist import NMNIST
+from harness.datasets.samples import About, Samples, Split, choose, data_root, home_relative
+from harness.spec import BIN_US, Say, UsageError
+from harness.spec.training import checked
 
 __all__ = [
     "DOWNLOAD_MIB",
     "FAILED",
     "Batch",
-    "Found",
     "Labelled",
     "Recorded",
     "Recordings",
-    "Request",
     "Wanted",
     "data_root",
     "find",
@@ -54,62 +52,71 @@ __all__ = [
     "network_input",
 ]
 
-X = TypeVar("X")
-Pixels = NDArray[np.uint8]
-
 FAILED = "the download failed"  # what its note says first
 TIMEOUT_SECONDS = 10  # of a download, without an answer of the server
-MOST_SHARED = (
-    0.005  # of the test samples may be training samples; of the originals next to none are
-)
+# Of the test samples so many may be training samples; of the originals next to none are.
+MOST_SHARED = 0.005
+SPLITS: tuple[Split, ...] = ("train", "test")
+
+DATASETS: dict[str, DataSet[Any]] = {
+    "cifar10": CIFAR10,
+    "nmnist": NMNIST,
+    "dvs-cifar10": DVS_CIFAR10,
+}
+DOWNLOAD_MIB = {name: dataset.download_mib for name, dataset in DATASETS.items()}
 
 
-class DataSet(Protocol):
-    """What the file of a data set holds."""
+@dataclass(frozen=True)
+class Wanted:
+    """What splits are wanted. Raises UsageError where that cannot be."""
 
-    TITLE: str
-    DOWNLOAD_MIB: int  # of the archives
-    LAYOUT: str  # expected under the data root
-    HOW: str  # to get it
-    WHOLE: dict[Split, int]
-    CLASSES: tuple[str, ...]
+    dataset: str
+    T: int  # event frames that are kept; of no matter to images
+    samples: int | None = None  # a seeded choice of as many; None: all
+    root: Path | None = None  # None: HARNESS_DATA, else the user's cache folder
+    download: bool = False  # False never touches the network
+    embedded: bool = False  # the embedded default, whatever there is
+    bin_us: int = BIN_US  # of an event frame
+    simulated: bool = False  # simulated events to train on and to test, whatever recordings are
 
-    # the samples found: pixels (C, H, W), or event counts (T, C, H, W)
-    def inputs(self, root: Path, split: Split, bins: Bins) -> Samples[Pixels] | None: ...
+    def __post_init__(self) -> None:
+        checked("T", self.T)
+        checked("samples", 1 if self.samples is None else self.samples)
 
-    # what takes their place: from other data under `root`, else what packages embed
-    def stand_in(self, root: Path | None, split: Split, bins: Bins) -> Samples[Pixels]: ...
-
-    def download(self, root: Path, split: Split) -> None: ...
-
-
-class EventDataSet(DataSet, Protocol):
-    """What the file of a data set of recordings holds too. MissingReader: they cannot be read."""
-
-    SENSOR: tuple[int, int]  # (H, W)
-
-    def recordings(self, root: Path, split: Split) -> Samples[Events] | None: ...
-
-    # what takes their place, each as long as a whole recording
-    def simulated(self, root: Path | None, split: Split) -> Samples[Events]: ...
-
-    # simulated events as frames; to train on, of images alone that no recording is of
-    def unrecorded(self, root: Path, split: Split, bins: Bins) -> Samples[Pixels]: ...
+    @property
+    def bins(self) -> Bins:
+        """The frames of a recording."""
+        return Bins(self.T, self.bin_us)
 
 
-DATASETS: dict[str, DataSet] = {"cifar10": cifar10, "nmnist": nmnist, "dvs-cifar10": dvs_cifar10}
-EVENT_DATASETS: dict[str, EventDataSet] = {"nmnist": nmnist, "dvs-cifar10": dvs_cifar10}
-DOWNLOAD_MIB = {name: dataset.DOWNLOAD_MIB for name, dataset in DATASETS.items()}
+def load_batch(
+    dataset: str,
+    T: int,
+    batch_size: int,
+    seed: int = 0,
+    split: Split = "train",
+    root: Path | None = None,
+    download: bool = False,
+) -> Batch:
+    """A batch of T steps that the seed draws, of a data set or of what stands in for it: its
+    `source` says which.
 
-
-def load_batch(request: Request) -> Batch:
-    """A seeded batch of `request.dataset`, or of what stands in for it: `source` says which.
-
-    Raises UsageError for an unknown data set, a data root that is none, fewer samples than the
-    batch size, and a damaged file. A failed download and a missing reader are notes in `source`.
+    Raises UsageError for an unknown data set, a data root that is none, numbers out of range, fewer
+    samples than the batch size, and a damaged file. A failed download and a missing reader are
+    notes in `source`.
     """
-    wanted = Wanted(request.dataset, request.T, root=request.root, download=request.download)
-    return assemble(request, *_frames(wanted, request.split))
+    checked("batch_size", batch_size)
+    checked("seed", seed, least=0)
+    wanted = Wanted(dataset, T, root=root, download=download)
+    samples, note = _frames(wanted, split)
+    about = samples.about
+    chosen = choose(about.count, batch_size, seed)
+    raw = torch.from_numpy(np.stack([samples.read(index) for index in chosen]))
+    labels = torch.from_numpy(samples.labels[chosen])
+    inputs = network_input(raw, T, about.normal)
+    once = inputs[0] if raw.ndim == 4 else inputs  # of a static image, not of event frames
+    content = sha256(once.numpy(), labels.numpy())
+    return Batch(inputs, labels, source_of(dataset, about, content, note, left_out(about.left_out)))
 
 
 def load_split(wanted: Wanted, split: Split, say: Say) -> Labelled:
@@ -119,7 +126,7 @@ def load_split(wanted: Wanted, split: Split, say: Say) -> Labelled:
     read. Damaged samples are left out and named in `source`, as are a failed download and a
     missing reader.
     """
-    return gather(wanted, split, *_frames(wanted, split), say)
+    return _labelled(wanted, split, *_frames(wanted, split), say)
 
 
 def load_splits(wanted: Wanted, test_samples: int | None, say: Say) -> tuple[Labelled, Labelled]:
@@ -128,17 +135,7 @@ def load_splits(wanted: Wanted, test_samples: int | None, say: Say) -> tuple[Lab
     Raises UsageError where a network that was trained on the one cannot be tested on the other:
     they are of different kinds, one has not all classes, or they share samples.
     """
-    (train, train_note), (test, test_note) = _frames(wanted, "train"), _frames(wanted, "test")
-    _check(wanted, train, test)
-    fewer = replace(wanted, samples=test_samples)
-    found = (
-        gather(wanted, "train", train, train_note, say),
-        gather(fewer, "test", test, test_note, say),
-    )
-    if not train.about.substitute:
-        hashes = ([hash(each.tobytes()) for each in part.raw.numpy()] for part in found)
-        _check_shared(wanted, *hashes)
-    return found
+    return _both(wanted, test_samples, _frames, _labelled, say)
 
 
 def load_recordings(
@@ -148,21 +145,10 @@ def load_recordings(
 
     Raises UsageError as `load_splits` does, and for a data set of images.
     """
-    dataset = _events(wanted.dataset)
-    camera = dataset.SENSOR, len(dataset.CLASSES)
-    train, train_note = _events_of(wanted, "train")
-    test, test_note = _events_of(wanted, "test")
-    _check(wanted, train, test)
-    fewer = replace(wanted, samples=test_samples)
-    found = (
-        gather_events(wanted, "train", train, *camera, train_note, say),
-        gather_events(fewer, "test", test, *camera, test_note, say),
+    _events(wanted.dataset)
+    return _both(
+        wanted, test_samples, lambda asked, split: _sought(asked, split, None), _recorded, say
     )
-    if not train.about.substitute:
-        both = (part.recordings for part in found)
-        hashes = ([hash(part[n].tobytes()) for n in range(len(part))] for part in both)
-        _check_shared(wanted, *hashes)
-    return found
 
 
 def load_recorded(wanted: Wanted, say: Say) -> Labelled | None:
@@ -171,63 +157,51 @@ def load_recorded(wanted: Wanted, say: Say) -> Labelled | None:
     None where there are none. Raises UsageError as `load_split` does.
     """
     dataset, root = _events(wanted.dataset), data_root(wanted.root)
-    splits: tuple[Split, ...] = ("train", "test")
-    every, parts = replace(wanted, samples=None), []
-    for split in splits:
-        found = dataset.inputs(root, split, wanted.bins)
+    every, parts = replace(wanted, samples=None), list[Labelled]()
+    for split in SPLITS:
+        found = dataset.found(root, split)
         if found is not None:
-            parts.append(gather(every, split, found, "", say))
-    return joined(parts) if parts else None
+            parts.append(_labelled(every, split, dataset.frames(found, wanted.bins), "", say))
+    if not parts:
+        return None
+    raw, labels = torch.cat([each.raw for each in parts]), torch.cat([p.labels for p in parts])
+    whole = sum(each.about.whole for each in parts)
+    about = replace(parts[0].about, count=len(labels), whole=whole)
+    notes = dict.fromkeys(each.source.note for each in parts)
+    content = sha256(raw.numpy(), labels.numpy())
+    return Labelled(raw, labels, about, source_of(wanted.dataset, about, content, *notes))
 
 
-def _frames(wanted: Wanted, split: Split) -> tuple[Samples[Pixels], str]:
+def _frames(wanted: Wanted, split: Split) -> tuple[Samples[Any], str]:
     """A network's inputs, not yet read, and why they are not the real ones."""
     dataset = _dataset(wanted.dataset)
     if wanted.simulated and not wanted.embedded:
-        root = data_root(wanted.root)
-        return _events(wanted.dataset).unrecorded(root, split, wanted.bins), ""
-    return _sought(
-        wanted,
-        split,
-        lambda root: dataset.inputs(root, split, wanted.bins),
-        lambda root: dataset.stand_in(root, split, wanted.bins),
-    )
+        simulate = _events(wanted.dataset).unrecorded
+        assert simulate is not None
+        return dataset.frames(simulate(data_root(wanted.root), split, wanted.bins), wanted.bins), ""
+    samples, note = _sought(wanted, split, wanted.bins)
+    return dataset.frames(samples, wanted.bins), note
 
 
-def _events_of(wanted: Wanted, split: Split) -> tuple[Samples[Events], str]:
-    """Whole recordings, not yet read, and why they are not the real ones."""
-    dataset = _events(wanted.dataset)
-    return _sought(
-        wanted,
-        split,
-        lambda root: dataset.recordings(root, split),
-        lambda root: dataset.simulated(root, split),
-    )
-
-
-def _sought(
-    wanted: Wanted,
-    split: Split,
-    inputs: Callable[[Path], Samples[X] | None],
-    stand_in: Callable[[Path | None], Samples[X]],
-) -> tuple[Samples[X], str]:
+def _sought(wanted: Wanted, split: Split, bins: Bins | None) -> tuple[Samples[Any], str]:
     """The samples under the root, fetched where they may be, else the stand-in; and why."""
+    dataset = _dataset(wanted.dataset)
     if wanted.embedded:
-        return stand_in(None), ""
-    dataset, root, failure = _dataset(wanted.dataset), data_root(wanted.root), ""
+        return dataset.stand_in(None, split, bins), ""
+    root, failure = data_root(wanted.root), ""
     try:
-        found = inputs(root)
+        found = dataset.found(root, split)
         if found is None and wanted.download:
             failure = _download(dataset, root, split)
-            found = inputs(root)
+            found = dataset.found(root, split)
     except MissingReader as error:
-        return stand_in(root), str(error)
+        return dataset.stand_in(root, split, bins), str(error)
     problem = _problem(dataset, root, {split: found})
     note = "; ".join(text for text in (failure, problem) if text)
-    return found or stand_in(root), note
+    return found or dataset.stand_in(root, split, bins), note
 
 
-def _download(dataset: DataSet, root: Path, split: Split) -> str:
+def _download(dataset: DataSet[Any], root: Path, split: Split) -> str:
     """One attempt; "" where it succeeded, else a sentence that says why it did not."""
     previous = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_SECONDS)
@@ -246,53 +220,82 @@ def _download(dataset: DataSet, root: Path, split: Split) -> str:
     return ""
 
 
+def _labelled(wanted: Wanted, split: Split, samples: Samples[Any], note: str, say: Say) -> Labelled:
+    images = samples.about.normal is not None
+    what = f"{split} pixels" if images else f"{split} {wanted.T} bins of {wanted.bin_us} us"
+    parts, about, source = gather(wanted.dataset, what, samples, wanted.samples, note, say)
+    raw, labels = map(torch.from_numpy, parts)
+    return Labelled(raw, labels, about, source)
+
+
+def _recorded(wanted: Wanted, split: Split, samples: Samples[Any], note: str, say: Say) -> Recorded:
+    dataset, samples = _events(wanted.dataset), samples.mapped(from_zero)
+    what, classes = f"{split} events", len(dataset.classes)
+    parts, about, source = gather(wanted.dataset, what, samples, wanted.samples, note, say)
+    assert dataset.sensor is not None
+    events, labels, starts = parts
+    return Recorded(Recordings(events, starts, labels, dataset.sensor, classes), about, source)
+
+
 # what training and test samples must be
 
 
-def _check(wanted: Wanted, train: Samples[X], test: Samples[X]) -> None:
-    """Raises UsageError where one split is real and the other stands in for it: a network trained
-    on recordings says nothing about them when it is tested on what stands in for them. And where
-    one of them has not all classes.
-    """
+class _Read(Protocol):
+    @property
+    def about(self) -> About: ...
+
+    def each(self) -> Iterator[bytes]: ...
+
+
+L = TypeVar("L", bound=_Read)
+
+
+def _both(
+    wanted: Wanted,
+    test_samples: int | None,
+    seek: Callable[[Wanted, Split], tuple[Samples[Any], str]],
+    read: Callable[[Wanted, Split, Samples[Any], str, Say], L],
+    say: Say,
+) -> tuple[L, L]:
+    """Both splits, read once they are known to belong together. Raises as `load_splits` does."""
     dataset, root = _dataset(wanted.dataset), home_relative(data_root(wanted.root))
+    (train, train_note), (test, test_note) = seek(wanted, "train"), seek(wanted, "test")
     found: dict[Split, About] = {"train": train.about, "test": test.about}
     distance = {split: (about.substitute, about.simulated) for split, about in found.items()}
     if distance["train"] != distance["test"]:
         missing: Split = "test" if distance["test"] > distance["train"] else "train"
         there: Split = "train" if missing == "test" else "test"
         raise UsageError(
-            f"{dataset.TITLE}: the {there} samples are {found[there].description}, and no such "
-            f"{missing} samples are under {root}, where {dataset.LAYOUT} was looked for: a network "
+            f"{dataset.title}: the {there} samples are {found[there].description}, and no such "
+            f"{missing} samples are under {root}, where {dataset.layout} was looked for: a network "
             f"is not tested on {found[missing].description} in their place; {_how(dataset)}"
         )
     lacking = [*_lacking(dataset, "train", train), *_lacking(dataset, "test", test)]
     if lacking:
         raise UsageError(
-            f"{dataset.TITLE} under {root}: {', '.join(lacking)}, and a network is trained where "
+            f"{dataset.title} under {root}: {', '.join(lacking)}, and a network is trained where "
             f"both splits have all classes; {_how(dataset)}"
         )
+    ours = read(wanted, "train", train, train_note, say)
+    theirs = read(replace(wanted, samples=test_samples), "test", test, test_note, say)
+    if not ours.about.substitute:
+        seen, asked = [*map(hash, ours.each())], [*map(hash, theirs.each())]
+        known = set(seen)
+        shared = sum(each in known for each in asked)
+        # short recordings of few events may be alike by chance: as many as among those of training
+        if shared > len(asked) * max(MOST_SHARED, 2 * (1 - len(known) / len(seen))):
+            raise UsageError(
+                f"{dataset.title} under {root}: {shared:,} of {len(asked):,} test samples are "
+                "training samples too: one split is a copy of the other, at least in part; unpack "
+                "them anew"
+            )
+    return ours, theirs
 
 
-def _lacking(dataset: DataSet, split: Split, samples: Samples[X]) -> list[str]:
+def _lacking(dataset: DataSet[Any], split: Split, samples: Samples[Any]) -> list[str]:
     there = set(samples.labels.tolist())
-    names = [name for n, name in enumerate(dataset.CLASSES) if n not in there]
+    names = [name for n, name in enumerate(dataset.classes) if n not in there]
     return [f"no {split} sample is of class {', '.join(names)}"] if names else []
-
-
-def _check_shared(wanted: Wanted, train: list[int], test: list[int]) -> None:
-    """Raises UsageError where test samples, given by their hashes, are training samples too.
-
-    Short recordings of few events may be alike by chance: as many as within the training samples.
-    """
-    known = set(train)
-    shared = sum(each in known for each in test)
-    alike = 1 - len(known) / len(train)
-    if shared > len(test) * max(MOST_SHARED, 2 * alike):
-        title, root = _dataset(wanted.dataset).TITLE, home_relative(data_root(wanted.root))
-        raise UsageError(
-            f"{title} under {root}: {shared:,} of {len(test):,} test samples are training samples "
-            "too: one split is a copy of the other, at least in part; unpack them anew"
-        )
 
 
 # what is there
@@ -302,7 +305,6 @@ def _check_shared(wanted: Wanted, train: list[int], test: list[int]) -> None:
 class Found:
     """What of a data set is under a data root."""
 
-    dataset: str
     title: str
     train: About | None  # None: nothing that can be read
     test: About | None
@@ -311,24 +313,23 @@ class Found:
 
 def find(dataset: str, root: Path | None = None) -> Found:
     """What of `dataset` is under `root`. Raises UsageError for a wrong name or root alone."""
-    sought = _dataset(dataset)
-    root = data_root(root)
-    found: dict[Split, Samples[Pixels] | None] = {"train": None, "test": None}
+    sought, root = _dataset(dataset), data_root(root)
+    found: dict[Split, Samples[Any] | None] = dict.fromkeys(SPLITS)
     problem = ""
-    for split in found:
+    for split in SPLITS:
         try:
-            found[split] = sought.inputs(root, split, Bins(1))
+            found[split] = sought.found(root, split)
         except UsageError as error:  # a damaged folder, a missing reader
             problem = str(error)
-    train, test = (each and each.about for each in found.values())
+    train, test = (each and sought.frames(each, Bins(1)).about for each in found.values())
     if not problem:
         notes = [_problem(sought, root, found)]
         notes += [left_out(about.left_out) for about in (train, test) if about]
         problem = "; ".join(dict.fromkeys(note for note in notes if note))
-    return Found(dataset, sought.TITLE, train, test, problem)
+    return Found(sought.title, train, test, problem)
 
 
-def _problem(dataset: DataSet, root: Path, found: dict[Split, Samples[X] | None]) -> str:
+def _problem(dataset: DataSet[Any], root: Path, found: dict[Split, Samples[Any] | None]) -> str:
     """Why the splits `found` are not the whole data set, and how to get it; "" where they are."""
     lacks: list[str] = []
     for split, samples in found.items():
@@ -342,23 +343,23 @@ def _problem(dataset: DataSet, root: Path, found: dict[Split, Samples[X] | None]
         if about.lossy:
             lacks.append(f"the {split} samples are a lossy copy")
     if not any(found.values()):
-        lacks = [f"not found under {home_relative(root)}, where {dataset.LAYOUT} was looked for"]
-    if not lacks:
-        return ""
-    return f"{dataset.TITLE}: {', '.join(lacks)}; {_how(dataset)}"
+        lacks = [f"not found under {home_relative(root)}, where {dataset.layout} was looked for"]
+    return f"{dataset.title}: {', '.join(lacks)}; {_how(dataset)}" if lacks else ""
 
 
-def _how(dataset: DataSet) -> str:
-    return f"to get the whole original, {dataset.HOW} ({dataset.DOWNLOAD_MIB:,} MiB)"
+def _how(dataset: DataSet[Any]) -> str:
+    return f"to get the whole original, {dataset.how} ({dataset.download_mib:,} MiB)"
 
 
-def _dataset(name: str) -> DataSet:
+def _dataset(name: str) -> DataSet[Any]:
     if name not in DATASETS:
         raise UsageError(f"unknown data set {name!r}, choose from {', '.join(DATASETS)}")
     return DATASETS[name]
 
 
-def _events(name: str) -> EventDataSet:
-    if name not in EVENT_DATASETS:
-        raise UsageError(f"{name} has no recordings, choose from {', '.join(EVENT_DATASETS)}")
-    return EVENT_DATASETS[name]
+def _events(name: str) -> DataSet[Any]:
+    dataset = _dataset(name)
+    if dataset.sensor is None:
+        known = ", ".join(key for key, each in DATASETS.items() if each.sensor)
+        raise UsageError(f"{name} has no recordings, choose from {known}")
+    return dataset

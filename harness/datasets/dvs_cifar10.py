@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.datasets import cifar10, digits, events
-from harness.datasets.events import EVENT, Bins, Events, framed, require
-from harness.datasets.images import enlarged
+from harness.datasets import cifar10
+from harness.datasets.events import EVENT, Bins, DataSet, Events, require
+from harness.datasets.images import digits, enlarged
 from harness.datasets.samples import (
     SPLIT_SEED,
     About,
+    Files,
     Samples,
     Split,
     check_file,
@@ -24,23 +25,19 @@ from harness.datasets.samples import (
     split_indices,
 )
 from harness.datasets.simulated import DVS_CAMERA, SPARE_US, closed_loop, moved
-from harness.spec import UsageError
+from harness.spec import UsageError, paper
 from harness.system.files import printable
 
-TITLE: str = "DVS-CIFAR10"
-DOWNLOAD_MIB: int = 7900
-LAYOUT: str = "CIFAR10DVS/<class>/*.aedat4"
-HOW: str = "let tonic.datasets.CIFAR10DVS(root) fetch and unpack it (packages tonic and aedat)"
-
-CLASSES = cifar10.CLASSES
-SENSOR: tuple[int, int] = (128, 128)
-STRIDE = 3  # 128x128 pixels are reduced to 42x42; the last two rows and columns are dropped
-SIZE = (SENSOR[0] // STRIDE, SENSOR[1] // STRIDE)
+SIZE = 128  # pixels of the sensor
 WHOLE: dict[Split, int] = {"train": 9_000, "test": 1_000}
 TURN = Bins(40)  # one turn of the movement that is simulated: a whole recording
 
 # Red, green and blue in what a camera that sees no colour sees (ITU-R BT.601).
 _LUMA = (0.299, 0.587, 0.114)
+
+
+def _files(folder: Path) -> Files:
+    return list_files(folder, paper.CIFAR10_CLASSES, (".aedat4",))
 
 
 def recordings(root: Path, split: Split) -> Samples[Events] | None:
@@ -49,7 +46,7 @@ def recordings(root: Path, split: Split) -> Samples[Events] | None:
     Raises MissingReader without aedat.
     """
     folder = root / "CIFAR10DVS"
-    files = list_files(folder, CLASSES, (".aedat4",))
+    files = _files(folder)
     files = files.part(split_indices(len(files.paths), split))
     if not files.paths:
         return None
@@ -96,19 +93,14 @@ def read_recording(path: Path) -> Events:
     return read
 
 
-def reduced(recording: Events) -> Events:
-    """Events of the 128x128 sensor on 42x42: every STRIDE x STRIDE pixels become one."""
-    return events.reduced(recording, STRIDE, SIZE)
-
-
-def simulated(root: Path | None, split: Split, bins: Bins = TURN) -> Samples[Events]:
-    """Moved CIFAR-10 images where those are under `root`, else moved digits, for so many bins.
-
-    Of more images than DVS-CIFAR10 has recordings, a seeded choice of as many.
+def simulated(root: Path | None, split: Split, bins: Bins | None = None) -> Samples[Events]:
+    """Moved CIFAR-10 images where those are under `root`, else moved digits: for one turn, or for
+    so many bins. Of more images than DVS-CIFAR10 has recordings, a seeded choice of as many.
     """
+    bins = bins or TURN
     steps = (bins.count * bins.us + SPARE_US) // DVS_CAMERA.step_us
     pictures = cifar10.images(root, split) if root else None
-    images = digits.images(split, SENSOR[0]) if pictures is None else pictures.mapped(_grey)
+    images = digits(split, SIZE) if pictures is None else pictures.mapped(_grey)
     count = images.about.count
     if count > WHOLE[split]:
         images = images.chosen(sorted(choose(count, WHOLE[split], SPLIT_SEED)))
@@ -123,38 +115,42 @@ def simulated(root: Path | None, split: Split, bins: Bins = TURN) -> Samples[Eve
     return replace(moved(images, closed_loop(steps), DVS_CAMERA), about=about)
 
 
-def inputs(root: Path, split: Split, bins: Bins) -> Samples[NDArray[np.uint8]] | None:
-    """Recordings as frames (T, 2, 42, 42). Raises MissingReader without aedat."""
-    found = recordings(root, split)
-    return found and framed(found.mapped(reduced), bins, SIZE)
+def _grey(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """A colour image as the sensor sees it: (128, 128) in [0, 1]."""
+    return enlarged(image.astype(np.float32) @ np.array(_LUMA, np.float32) / 255, SIZE)
 
 
-def stand_in(root: Path | None, split: Split, bins: Bins) -> Samples[NDArray[np.uint8]]:
-    """Simulated events as frames."""
-    return framed(simulated(root, split, bins).mapped(reduced), bins, SIZE)
-
-
-def unrecorded(root: Path, split: Split, bins: Bins) -> Samples[NDArray[np.uint8]]:
-    """Simulated events as frames, where there are no recordings. Raises UsageError where there are:
-    their names do not tell which images of CIFAR-10 they are of.
+def unrecorded(root: Path, split: Split, bins: Bins) -> Samples[Events]:
+    """Simulated events, where there are no recordings. Raises UsageError where there are: their
+    names do not tell which images of CIFAR-10 they are of.
     """
     folder = root / "CIFAR10DVS"
-    if list_files(folder, CLASSES, (".aedat4",)).paths:
+    if _files(folder).paths:
         raise UsageError(
             f"{home_relative(folder)} has recordings, and which images they are of is not known: "
             "move them away to train on simulated ones"
         )
-    return stand_in(root, split, bins)
+    return simulated(root, split, bins)
 
 
-def download(root: Path, split: Split) -> None:
-    """Fetches both splits into `root`. Raises MissingReader without tonic and aedat."""
+def _download(root: Path, split: Split) -> None:
     require("tonic", "aedat")
     import tonic.datasets  # GPL, optional
 
     tonic.datasets.CIFAR10DVS(save_to=str(root))
 
 
-def _grey(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """A colour image as the sensor sees it: (128, 128) in [0, 1]."""
-    return enlarged(image.astype(np.float32) @ np.array(_LUMA, np.float32) / 255, SENSOR[0])
+DVS_CIFAR10 = DataSet(
+    title="DVS-CIFAR10",
+    layout="CIFAR10DVS/<class>/*.aedat4",
+    how="let tonic.datasets.CIFAR10DVS(root) fetch and unpack it (packages tonic and aedat)",
+    download_mib=7900,
+    whole=WHOLE,
+    classes=paper.CIFAR10_CLASSES,
+    found=recordings,
+    stand_in=simulated,
+    download=_download,
+    sensor=(SIZE, SIZE),
+    stride=3,  # 128x128 pixels are reduced to 42x42; the last two rows and columns are dropped
+    unrecorded=unrecorded,
+)

@@ -1,15 +1,19 @@
-"""Events of an event camera: their type, whole recordings of them, and frames that count them."""
+"""Events of an event camera: their type, whole recordings of them, and frames that count them; and
+what the file of a data set says.
+"""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import Any, Generic, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.datasets.samples import Samples
+from harness.datasets.samples import Samples, Split, X
 from harness.spec import BIN_US, UsageError
 
 Events: TypeAlias = NDArray[Any]  # structured, of dtype EVENT, in the order of time
@@ -29,13 +33,42 @@ class Bins:
         return f"{self.us / 1000:g} ms bins"
 
 
-def framed(
-    recordings: Samples[Events], bins: Bins, size: tuple[int, int]
-) -> Samples[NDArray[np.uint8]]:
-    """Recordings as frames (bins, 2, H, W); their description says so."""
-    found = recordings.mapped(lambda events: bin_events(events, bins.count, size, bins.us))
-    about = replace(found.about, description=f"{found.about.description}, {bins}")
-    return replace(found, about=about)
+@dataclass(frozen=True, kw_only=True)
+class DataSet(Generic[X]):
+    """A data set of images uint8 (3, H, W), or of whole recordings. `MissingReader` is raised where
+    these are there and cannot be read.
+    """
+
+    title: str
+    layout: str  # expected under the data root
+    how: str  # to get it
+    download_mib: int  # of the archives
+    whole: dict[Split, int]
+    classes: tuple[str, ...]
+    found: Callable[[Path, Split], Samples[X] | None]  # under a root
+    # what takes their place: of other data under a root, else (None) of what packages embed;
+    # recordings for so many bins, or (None) as long as a whole one
+    stand_in: Callable[[Path | None, Split, Bins | None], Samples[X]]
+    download: Callable[[Path, Split], object]  # into a root
+    sensor: tuple[int, int] | None = None  # (H, W) of recordings
+    stride: int = 1  # a frame's pixel is so many times as wide as the sensor's
+    # simulated events; to train on, of images alone that no recording is of
+    unrecorded: Callable[[Path, Split, Bins], Samples[X]] | None = None
+
+    def frames(self, samples: Samples[Any], bins: Bins) -> Samples[NDArray[np.uint8]]:
+        """Images as they are; recordings as frames (bins, 2, H, W), as their description says."""
+        if self.sensor is None:
+            return samples
+        height, width = (size // self.stride for size in self.sensor)
+
+        def frame(events: Events) -> NDArray[np.uint8]:
+            if self.stride > 1:
+                events = reduced(events, self.stride, (height, width))
+            return bin_events(events, bins.count, (height, width), bins.us)
+
+        found = samples.mapped(frame)
+        about = replace(found.about, description=f"{found.about.description}, {bins}")
+        return replace(found, about=about)
 
 
 def bin_events(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.datasets import digits, mnist
-from harness.datasets.events import EVENT, Bins, Events, framed, require
+from harness.datasets.events import EVENT, Bins, DataSet, Events, require
+from harness.datasets.images import digits
 from harness.datasets.samples import (
     About,
+    Files,
     Samples,
     Split,
     check_file,
@@ -22,23 +25,17 @@ from harness.datasets.samples import (
 from harness.datasets.simulated import NMNIST_CAMERA, beginning, moved, saccades
 from harness.spec import UsageError
 
-TITLE: str = "N-MNIST"
-DOWNLOAD_MIB: int = 1150
-LAYOUT: str = "NMNIST/{Train,Test}/<label>/*.bin"
-HOW: str = (
-    "unpack Train.zip and Test.zip of https://www.garrickorchard.com/datasets/n-mnist "
-    "into NMNIST/, "
-    "or let tonic.datasets.NMNIST(root) do it"
-)
-
 CLASSES = tuple("0123456789")
-SIZE = 34  # pixels of the sensor's part that was recorded
-SENSOR: tuple[int, int] = (SIZE, SIZE)
-WHOLE: dict[Split, int] = {"train": 60_000, "test": 10_000}
+SIZE, MNIST_SIZE = 34, 28  # pixels; of the sensor the part that was recorded
+WHOLE: dict[Split, int] = {"train": 60_000, "test": 10_000}  # of MNIST too
+MNIST_LAYOUT = "MNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte"
 
-_FOLDER: dict[Split, str] = {"train": "Train", "test": "Test"}
+_PREFIX: dict[Split, str] = {"train": "train", "test": "t10k"}
 _EVENT_BYTES = 5
-_BORDER = (SIZE - mnist.SIZE) // 2
+
+
+def _files(root: Path, split: Split) -> Files:
+    return list_files(root / "NMNIST" / split.title(), CLASSES, (".bin",))
 
 
 def recordings(root: Path, split: Split) -> Samples[Events] | None:
@@ -46,12 +43,11 @@ def recordings(root: Path, split: Split) -> Samples[Events] | None:
 
     Raises MissingReader without tonic.
     """
-    folder = root / "NMNIST"
-    files = list_files(folder / _FOLDER[split], CLASSES, (".bin",))
+    files = _files(root, split)
     if not files.paths:
         return None
     require("tonic")
-    count = len(files.paths)
+    folder, count = root / "NMNIST", len(files.paths)
     return Samples(
         About("N-MNIST recordings", count, WHOLE[split], folder, left_out=files.left_out),
         files.labels,
@@ -78,36 +74,66 @@ def read_recording(path: Path) -> Events:
         raise damaged(path, error) from error
 
 
+def mnist(root: Path, split: Split) -> Samples[NDArray[np.float32]] | None:
+    """The digits in `root/MNIST/raw`, (28, 28) in [0, 1].
+
+    None unless the split's two files are both there. Raises UsageError where one is damaged.
+    """
+    folder = root / "MNIST" / "raw"
+    pixels_file = folder / f"{_PREFIX[split]}-images-idx3-ubyte"
+    labels_file = folder / f"{_PREFIX[split]}-labels-idx1-ubyte"
+    if not (pixels_file.is_file() and labels_file.is_file()):
+        return None
+    pixels = _read(pixels_file, (MNIST_SIZE, MNIST_SIZE))
+    labels = _read(labels_file, ()).astype(np.int64)
+    if len(pixels) != len(labels):
+        raise damaged(labels_file, f"{len(labels)} labels of {len(pixels)} images")
+    return Samples(
+        About("MNIST's digits", len(pixels), WHOLE[split], folder),
+        labels,
+        lambda index: pixels[index].astype(np.float32) / 255,
+        Files((pixels_file, labels_file), labels).origin,
+    )
+
+
+def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """An idx file of bytes: items of that shape, behind its kind, their number and their shape."""
+    check_file(path)
+    content = path.read_bytes()
+    start = 4 * (2 + len(shape))
+    count = (len(content) - start) // prod(shape)
+    if content[:start] != struct.pack(f">{start // 4}i", 2049 + len(shape), count, *shape):
+        raise damaged(path, f"its header does not fit {count} items of {shape}")
+    return np.frombuffer(content, np.uint8, count * prod(shape), start).reshape(count, *shape)
+
+
 def simulated(root: Path | None, split: Split, bins: Bins | None = None) -> Samples[Events]:
     """Saccades before MNIST's digits where those are under `root`, else before scikit-learn's.
 
     As long as a recording, or as so many bins show.
     """
-    found = mnist.images(root, split) if root else None
-    return _saccades_before(found or digits.images(split, mnist.SIZE), bins)
+    found = mnist(root, split) if root else None
+    return _saccades_before(found or digits(split, MNIST_SIZE), bins)
 
 
-def unrecorded(root: Path, split: Split, bins: Bins) -> Samples[NDArray[np.uint8]]:
-    """Simulated events of MNIST's digits as frames; to train on, of those alone of which no
-    recording is under `root`.
+def unrecorded(root: Path, split: Split, bins: Bins) -> Samples[Events]:
+    """Simulated events of MNIST's digits; to train on, of those of which there is no recording.
 
     A recording is named by its digit's place in MNIST, from 1. Raises UsageError without MNIST, and
     where a recording is of another digit than its name says.
     """
-    images = mnist.images(root, split)
+    images = mnist(root, split)
     if images is None:
         raise UsageError(
-            f"simulated recordings are made of MNIST's digits, and {mnist.LAYOUT} is not under "
+            f"simulated recordings are made of MNIST's digits, and {MNIST_LAYOUT} is not under "
             f"{home_relative(root)}: lay MNIST there"
         )
     if split == "train":
-        files = list_files(root / "NMNIST" / _FOLDER[split], CLASSES, (".bin",))
-        recorded = {
-            _place(path, label, images.labels)
-            for path, label in zip(files.paths, files.labels, strict=True)
-        }
+        files = _files(root, split)
+        pairs = zip(files.paths, files.labels, strict=True)
+        recorded = {_place(path, label, images.labels) for path, label in pairs}
         images = images.chosen([n for n in range(images.about.count) if n not in recorded])
-    return framed(_saccades_before(images, bins), bins, SENSOR)
+    return _saccades_before(images, bins)
 
 
 def _place(path: Path, label: int, digits: NDArray[np.int64]) -> int:
@@ -122,22 +148,12 @@ def _saccades_before(images: Samples[NDArray[np.float32]], bins: Bins | None) ->
     description = f"simulated saccade events of {images.about.description}"
     about = replace(images.about, description=description, simulated=True)
     way = saccades() if bins is None else beginning(saccades(), NMNIST_CAMERA, bins)
-    return replace(moved(images.mapped(_on_sensor), way, NMNIST_CAMERA), about=about)
+    # dark on a bright ground: in recordings ON events are where MNIST's bright digit leaves
+    dark = images.mapped(lambda digit: 1 - np.pad(digit, (SIZE - MNIST_SIZE) // 2))
+    return replace(moved(dark, way, NMNIST_CAMERA), about=about)
 
 
-def inputs(root: Path, split: Split, bins: Bins) -> Samples[NDArray[np.uint8]] | None:
-    """Recordings as frames (T, 2, 34, 34). Raises MissingReader without tonic."""
-    found = recordings(root, split)
-    return found and framed(found, bins, SENSOR)
-
-
-def stand_in(root: Path | None, split: Split, bins: Bins) -> Samples[NDArray[np.uint8]]:
-    """Simulated events as frames."""
-    return framed(simulated(root, split, bins), bins, SENSOR)
-
-
-def download(root: Path, split: Split) -> None:
-    """Fetches one split into `root`. Raises MissingReader without tonic."""
+def _download(root: Path, split: Split) -> None:
     require("tonic")
     import tonic.datasets  # GPL, optional
 
@@ -145,6 +161,17 @@ def download(root: Path, split: Split) -> None:
     tonic.datasets.NMNIST(save_to=str(root), train=split == "train")
 
 
-def _on_sensor(digit: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Dark on a bright ground: in recordings ON events are where MNIST's bright digit leaves."""
-    return 1 - np.pad(digit, _BORDER)
+NMNIST = DataSet(
+    title="N-MNIST",
+    layout="NMNIST/{Train,Test}/<label>/*.bin",
+    how="unpack Train.zip and Test.zip of https://www.garrickorchard.com/datasets/n-mnist into "
+    "NMNIST/, or let tonic.datasets.NMNIST(root) do it",
+    download_mib=1150,
+    whole=WHOLE,
+    classes=CLASSES,
+    found=recordings,
+    stand_in=simulated,
+    download=_download,
+    sensor=(SIZE, SIZE),
+    unrecorded=unrecorded,
+)

@@ -121,12 +121,21 @@ def list_files(folder: Path, classes: Sequence[str], suffixes: tuple[str, ...]) 
     """
     found: list[tuple[int, str, Path]] = []
     left_out: list[str] = []
-    for entry in _entries(folder, left_out) if folder.is_dir() else ():
+
+    def entries(folder: Path | str) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(folder) as scanned:  # it knows most kinds without a call for each file
+                return sorted(scanned, key=lambda entry: entry.name)
+        except OSError as error:
+            left_out.append(f"{folder} cannot be read ({error.strerror})")
+            return []
+
+    for entry in entries(folder) if folder.is_dir() else ():
         if not _holds(entry.is_dir):
             if entry.name in classes:
                 left_out.append(f"{entry.path} is no folder")
             continue
-        for file in _entries(Path(entry.path), left_out):
+        for file in entries(entry.path):
             if file.name.startswith(".") or not file.name.lower().endswith(suffixes):
                 continue
             if entry.name not in classes:
@@ -144,15 +153,6 @@ def list_files(folder: Path, classes: Sequence[str], suffixes: tuple[str, ...]) 
     return Files(tuple(path for _, _, path in found), labels, tuple(left_out))
 
 
-def _entries(folder: Path, left_out: list[str]) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:  # it knows most kinds without a call for each file
-            return sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        left_out.append(f"{folder} cannot be read ({error.strerror})")
-        return []
-
-
 def _holds(question: Callable[[], bool]) -> bool:
     try:
         return question()
@@ -166,13 +166,11 @@ def damaged(path: Path, what: object) -> UsageError:
 
 
 def check_file(path: Path) -> None:
-    """Raises UsageError for what is no file, and for one too large to be one sample's."""
+    """Raises UsageError for a file that is gone, and for one too large to be one sample's."""
     try:
         size = path.stat().st_size
     except OSError as error:
         raise damaged(path, error.strerror) from error
-    if not path.is_file():
-        raise damaged(path, "it is no file")
     if size > LARGEST_FILE:
         raise damaged(path, f"{size} bytes, of one sample {LARGEST_FILE} at most")
 

@@ -25,10 +25,7 @@ from harness.speed import schedule
 from harness.speed.contender import Host
 from harness.system import machine, memory
 from harness.system.child import SILENCE, Child, Died, tell
-from harness.training import runner
-from harness.training.counting import count
-from harness.training.runner import End
-from harness.training.trial import train
+from harness.training.trial import End, count, do, train
 
 
 class Command:
@@ -158,10 +155,10 @@ def trial(case: Case, ledger: Ledger, access: Access, run: Run) -> End:
     """
     match case:
         case System():
-            return runner.do(case, ledger, access, run, fit)
+            return do(case, ledger, access, run, fit)
         case Trained():
-            return runner.do(case, ledger, access, run, train)
+            return do(case, ledger, access, run, train)
         case Timed():
-            return runner.do(case, ledger, access, run, count)
+            return do(case, ledger, access, run, count)
         case _:
             raise TypeError(case)

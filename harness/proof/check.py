@@ -146,8 +146,7 @@ def _exams(scope: Scope) -> Iterator[tuple[str, Reading | None, Exam]]:
     root = datasets.data_root(scope.data_root)
     width = scope.selection.width or WIDTH
     for dataset in scope.datasets:
-        request = datasets.Request(dataset, T=STEPS, batch_size=BATCH_SIZE, root=root)
-        batch = datasets.load_batch(request).inputs
+        batch = datasets.load_batch(dataset, STEPS, BATCH_SIZE, root=root).inputs
         for name, reading in scope.networks:
             found = scope.selection.network(name, dataset, neunorm=reading, width=width)
             has = found.network.neunorm

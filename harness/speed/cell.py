@@ -119,12 +119,10 @@ class Cell:
         """
         yield 0.0, "data"
         cell, root, may = self.case, self.access.root, self.case.dataset in self.access.download
-        request = datasets.Request(
-            cell.dataset, cell.T, cell.batch_size, cell.seed, root=root, download=may
-        )
+        given = cell.dataset, cell.T, cell.batch_size
         try:
-            batch = datasets.load_batch(request)
-            other = datasets.load_batch(replace(request, seed=cell.seed + 1))
+            batch = datasets.load_batch(*given, cell.seed, root=root, download=may)
+            other = datasets.load_batch(*given, cell.seed + 1, root=root, download=may)
         except UsageError as error:
             self._all_failed(str(error))
             return

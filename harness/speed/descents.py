@@ -18,7 +18,7 @@ from harness.spec import Precision, Timed
 from harness.speed.contender import Host, Process, Subject
 from harness.system import machine
 from harness.training import descent
-from harness.training.descent import Course, Digits, Judged, judged
+from harness.training.descent import Course, Digits, judged
 
 Courses = dict[Precision, list[Course]]
 
@@ -31,12 +31,12 @@ def descend(row: Record, ledger: Ledger, host: Host, say: Callable[[str], None])
     if not is_lacking(row, ledger.descents()):
         return
     courses: Courses = {"fp32": [], "bf16": []}
-    verdict, finished = Judged(False), False
+    finished = False
     try:
         _train(Timed.of(row), courses, host, say)
-        verdict, finished = judged(courses["fp32"], courses["bf16"]), True
-    except Failed as reason:
-        verdict = Judged(False, str(reason))
+        reason, finished = judged(courses["fp32"], courses["bf16"]), True
+    except Failed as error:
+        reason = str(error)
     firsts = [each.first for each in courses["fp32"] if isfinite(each.first)]
     made = DescentRow(
         **vars(row),
@@ -48,8 +48,8 @@ def descend(row: Record, ledger: Ledger, host: Host, say: Callable[[str], None])
         fp32_losses=_ends(courses["fp32"]),
         bf16_losses=_ends(courses["bf16"]),
         finished=finished,
-        passed=verdict.passed,
-        reason=shortened(verdict.reason) or None,
+        passed=finished and not reason,
+        reason=shortened(reason) or None,
     )
     ledger.keep(stamped(made, machine.moment()))
 

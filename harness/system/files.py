@@ -36,9 +36,13 @@ def write_result(path: Path, content: bytes) -> None:
         raise unwritable(path, error) from error
 
 
-def unwritable(path: Path, error: OSError) -> UsageError:
+class Unwritable(UsageError):
+    """Results cannot be written: no further case can be done."""
+
+
+def unwritable(path: Path, error: OSError) -> Unwritable:
     """The error of a file or folder of results that cannot be written."""
-    return UsageError(
+    return Unwritable(
         f"cannot write {path} ({error.strerror or error}): "
         "give a folder that can be written with --out"
     )

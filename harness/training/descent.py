@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import inf, isfinite, nan, sqrt
+from math import isfinite, nan, sqrt
 from statistics import fmean, stdev
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from harness.adapter import Adapter, Variant
-from harness.datasets import digits
+from harness.datasets.images import colour_digits
 from harness.datasets.loading import network_input
 from harness.reference.initialise import initialised
 from harness.reference.precision import DTYPES
@@ -63,7 +64,7 @@ class Digits:
     @classmethod
     def read(cls) -> Digits:
         """Those of the training split."""
-        samples = digits.inputs("train", TERMS.size)
+        samples = colour_digits("train", TERMS.size)
         every = [samples.read(index) for index in range(samples.about.count)]
         raw, labels = torch.from_numpy(np.stack(every)), torch.from_numpy(samples.labels)
         return cls(network_input(raw, 1, samples.about.normal)[0].contiguous(), labels)
@@ -143,35 +144,27 @@ class Pupil:
     def _iteration(self, case: Timed, x: Tensor, labels: Tensor) -> Callable[[], Tensor]:
         """One step on what x and labels hold then: its loss."""
         optimise = step.optimiser(self.module.parameters(), case.optimiser)
-        objective, precision = step.Objective(case.network.classes), case.precision
+        of: dict[str, Any] = {
+            "objective": step.Objective(case.network.classes),
+            "precision": case.precision,
+        }
 
         def once() -> Tensor:
-            return step.iteration(
-                self.module,
-                optimise,
-                x,
-                labels,
-                objective=objective,
-                precision=precision,
-            ).loss
+            return step.iteration(self.module, optimise, x, labels, **of).loss
 
         if not self.captured:
             return once
         run = step.captured(once)
-        _forget(optimise)
+        with torch.no_grad():  # what the capture has gathered, in place: a captured step reads it
+            for state in optimise.state.values():
+                for each in state.values():
+                    if isinstance(each, Tensor):
+                        each.zero_()
         return run
 
 
-@torch.no_grad()
-def _forget(optimise: torch.optim.Optimizer) -> None:
-    """Sets what the optimiser has gathered back to zero, in place: a captured step reads it."""
-    for state in optimise.state.values():
-        for each in state.values():
-            if isinstance(each, Tensor):
-                each.zero_()
-
-
 # the judgement
+
 CONFIDENCE = 0.95
 # Of the first loss, at most what is left of it where something was learnt. An answer that is the
 # same for every digit comes to 0.09, about what random weights come to; float32 ends at half.
@@ -193,50 +186,32 @@ class Course:
         return cls(fmean(losses[:averaged]), fmean(losses[-averaged:]))
 
 
-@dataclass(frozen=True)
-class Judged:
-    """Whether bf16 passes, and why not."""
-
-    passed: bool
-    reason: str = ""
-
-
-def judged(fp32: Sequence[Course], bf16: Sequence[Course]) -> Judged:
-    """Holds trainings in bf16 against those in float32, from the same weights and batches.
+def judged(fp32: Sequence[Course], bf16: Sequence[Course]) -> str:
+    """Why trainings in bf16 do not pass beside those in float32, from the same weights and batches;
+    "" where they do.
 
     The mean of bf16 may not lie above the interval in which the mean of as many further seeds of
     float32 lies with 95 % (Student). Where float32 has not learnt, its end says nothing.
     """
     for name, courses in (("float32", fp32), ("bf16", bf16)):
-        lost = [seed for seed, each in enumerate(courses) if not isfinite(each.last)]
-        if lost:
-            return Judged(False, f"a loss in {name} is no number (seed {lost[0]})")
+        for seed, each in enumerate(courses):
+            if not isfinite(each.last):
+                return f"a loss in {name} is no number (seed {seed})"
     if not bf16 or len(fp32) < 2:
-        return Judged(False, "too few trainings to judge by")
+        return "too few trainings to judge by"
     for seed, each in enumerate(fp32):
         if each.last > LEARNT * each.first:
-            return Judged(
-                False,
+            return (
                 f"float32 has not learnt (seed {seed}: its loss is {each.first:.4f} at first and "
-                f"{each.last:.4f} at last), so nothing is known of bf16",
+                f"{each.last:.4f} at last), so nothing is known of bf16"
             )
-    exact, mixed = fmean(each.last for each in fp32), fmean(each.last for each in bf16)
+    ends, mixed = [each.last for each in fp32], fmean(each.last for each in bf16)
+    quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(ends) - 1))
+    highest = fmean(ends) + quantile * stdev(ends) * sqrt(1 / len(ends) + 1 / len(bf16))
     # where float32's seeds are far apart, bf16 must have learnt all the same
-    most = min(_highest([each.last for each in fp32], len(bf16)), _learnt(bf16))
-    if mixed > most:
-        return Judged(
-            False,
-            f"its loss ends at {mixed:.4f}, in float32 at {exact:.4f} and at {most:.4f} at most",
-        )
-    return Judged(True)
-
-
-def _highest(values: Sequence[float], further: int) -> float:
-    """The upper end of Student's interval for the mean of further values."""
-    n = len(values)
-    quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1))
-    return fmean(values) + quantile * stdev(values) * sqrt(1 / n + 1 / further)
-
-
-def _learnt(courses: Sequence[Course]) -> float:
-    return min((LEARNT * each.first for each in courses), default=inf)
+    most = min(highest, *(LEARNT * each.first for each in bf16))
+    if mixed <= most:
+        return ""
+    return (
+        f"its loss ends at {mixed:.4f}, in float32 at {fmean(ends):.4f} and at {most:.4f} at most"
+    )

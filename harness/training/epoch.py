@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +20,11 @@ from torch.nn.utils import get_total_norm
 import adapters
 from harness.adapter import record_spikes
 from harness.datasets import Labelled
-from harness.datasets.augment import cropped_and_flipped
+from harness.datasets.images import cropped_and_flipped
 from harness.datasets.loading import network_input
 from harness.datasets.samples import SPLIT_SEED
 from harness.formats.weights import first_weights
+from harness.records.run import Failed
 from harness.reference import coding
 from harness.reference.ann import initialised_ann
 from harness.reference.initialise import copy_parameters, hardly_firing
@@ -40,10 +41,6 @@ EVALUATION_BATCH = 100
 Tell = Callable[[float], None]  # is told how far a piece of work is, in [0, 1]
 UNMOVED = 0.01  # relative change of the loss over the first epoch below which it has not moved
 TRAINING_SHARE = 0.8  # of an epoch's time, about; the rest tests
-
-
-class Diverged(Exception):
-    """The loss is no number any more; the message says what to try."""
 
 
 def held_out(count: int) -> tuple[Tensor, Tensor]:
@@ -80,10 +77,7 @@ class DataSplits:
 
     def to(self, device: torch.device) -> DataSplits:
         """The same on a device."""
-        train, validation, test = (
-            part.to(device) for part in (self.train, self.validation, self.test)
-        )
-        return DataSplits(train, validation, test, self.recorded and self.recorded.to(device))
+        return DataSplits(*(part and part.to(device) for part in vars(self).values()))
 
 
 @dataclass(frozen=True)
@@ -100,17 +94,20 @@ class Learner:
         """Of weights and inputs."""
         return DTYPES[self.case.precision]
 
+    def input(self, raw: Tensor) -> Tensor:
+        """Bytes as the network's input (T, B, C, H, W); a static image stays expanded."""
+        x = network_input(raw, self.case.T, self.data.train.about.normal)
+        return step.placed(x, self.dtype)
+
 
 def begin(case: Trained, data: DataSplits, out: Path | None = None) -> Learner:
     """The case's network with its initial weights; those that it names are in the result folder.
 
     Raises what its adapter raises, and UsageError where weights that it names are not there.
     """
-    device = torch.device(case.device)
-    dtype = DTYPES[case.precision]
-    data = data.to(device)
-    few = data.train.part(torch.arange(min(CALIBRATION_SAMPLES, len(data.train))))
-    x = _as(few.raw, case, data, dtype)
+    data = data.to(torch.device(case.device))
+    few = data.train.raw[:CALIBRATION_SAMPLES]
+    x = step.placed(network_input(few, case.T, data.train.about.normal), DTYPES[case.precision])
     module = built(case, x, out)
     return Learner(case, data, module, step.optimiser(module.parameters(), case.optimiser))
 
@@ -128,91 +125,69 @@ def built(case: Case, x: Tensor, out: Path | None) -> nn.Module:
 
 
 def epoch(learner: Learner, number: int, tell: Tell) -> Epoch:
-    """Trains one epoch, from 1, and tests. Raises Diverged."""
-    rate = step.learning_rate(learner.case.optimiser, number)
+    """Trains one epoch, from 1, and tests. Raises Failed where the loss is no number any more."""
+    case, data, module = learner.case, learner.data, learner.module
+    rate = step.learning_rate(case.optimiser, number)
     for group in learner.optimiser.param_groups:
         group["lr"] = rate
-    watch = clock.Stopwatch(torch.device(learner.case.device))
-    passed = _pass(learner, number, tell)
-    seconds = watch.seconds
-    if not all(map(isfinite, passed.losses)):
-        raise Diverged(
-            f"the loss became {passed.loss} in epoch {number}: use fewer steps, a smaller network "
-            "or --init calibrated"
-        )
-    validation = accuracy(learner, learner.data.validation, learner.case.T)
-    test = accuracy(learner, learner.data.test, learner.case.T)
-    x, _ = next(learner.data.validation.batches(learner.case.T, EVALUATION_BATCH))
-    does = activity(learner.module, step.placed(x, learner.dtype), learner.case.precision)
-    return Epoch(
-        number=number,
-        loss=passed.loss,
-        train_accuracy=passed.accuracy,
-        validation_accuracy=validation,
-        test_accuracy=test,
-        rates=tuple(layer.rate for layer in does),
-        gradient_norm=passed.gradient_norm,
-        learning_rate=rate,
-        seconds=seconds,
-        warnings=tuple(warnings_of(learner.case, number, does, passed.losses)),
-    )
-
-
-@dataclass(frozen=True)
-class _Pass:
-    """What the training pass of an epoch came to."""
-
-    losses: list[float]  # of each iteration
-    loss: float  # mean over the samples
-    accuracy: float
-    gradient_norm: float  # mean over the iterations
-
-
-def _pass(learner: Learner, number: int, tell: Tell) -> _Pass:
-    case, train = learner.case, learner.data.train
+    watch = clock.Stopwatch(torch.device(case.device))
     seed = _seed(case.seed, number)
     torch.manual_seed(seed)  # dropout
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(train), generator=generator)
-    learner.module.train()
+    chunks = torch.randperm(len(data.train), generator=generator).split(case.batch_size)
+    objective = step.Objective(case.network.classes, case.training.loss)
+    module.train()
     losses, norms, right = [], [], []
-    chunks = order.split(case.batch_size)
     for n, chosen in enumerate(chunks):
-        part = train.part(chosen)
-        raw = cropped_and_flipped(part.raw, generator) if train.about.augmented else part.raw
-        x = _as(raw, case, learner.data, learner.dtype)
+        part = data.train.part(chosen)
+        raw = part.raw
+        if part.about.augmented:
+            raw = cropped_and_flipped(raw, generator)
         outcome = step.iteration(
-            learner.module,
+            module,
             learner.optimiser,
-            x,
+            learner.input(raw),
             part.labels,
-            objective=step.Objective(case.network.classes, case.training.loss),
+            objective=objective,
             precision=case.precision,
         )
-        gradients = [p.grad for p in learner.module.parameters() if p.grad is not None]
+        gradients = [p.grad for p in module.parameters() if p.grad is not None]
         losses.append(outcome.loss)
         norms.append(get_total_norm(gradients))
         right.append((outcome.votes.argmax(1) == part.labels).sum())
         tell(TRAINING_SHARE * (n + 1) / len(chunks))
     each = torch.stack(losses).double().cpu()
     sizes = torch.tensor([len(chosen) for chosen in chunks], dtype=torch.float64)
-    return _Pass(
-        losses=each.tolist(),
-        loss=float((each * sizes).sum() / sizes.sum()),
-        accuracy=float(torch.stack(right).sum().cpu() / len(train)),
-        gradient_norm=float(torch.stack(norms).double().mean().cpu()),
+    loss = float((each * sizes).sum() / sizes.sum())
+    train_accuracy = float(torch.stack(right).sum().cpu() / len(data.train))
+    gradient_norm = float(torch.stack(norms).double().mean().cpu())
+    seconds = watch.seconds
+    if not bool(each.isfinite().all()):
+        raise Failed(
+            f"the loss became {loss} in epoch {number}: use fewer steps, a smaller network "
+            "or --init calibrated"
+        )
+    validation = accuracy(learner, data.validation, case.T)
+    test = accuracy(learner, data.test, case.T)
+    x, _ = next(data.validation.batches(case.T, EVALUATION_BATCH))
+    does = activity(module, step.placed(x, learner.dtype), case.precision)
+    return Epoch(
+        number=number,
+        loss=loss,
+        train_accuracy=train_accuracy,
+        validation_accuracy=validation,
+        test_accuracy=test,
+        rates=tuple(layer.rate for layer in does),
+        gradient_norm=gradient_norm,
+        learning_rate=rate,
+        seconds=seconds,
+        warnings=tuple(warnings_of(case, number, does, each.tolist())),
     )
 
 
 def _seed(seed: int, number: int) -> int:
     digest = hashlib.sha256(f"{seed} {number}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
-
-
-def _as(raw: Tensor, case: Trained, data: DataSplits, dtype: torch.dtype) -> Tensor:
-    """Bytes as the network's input (T, B, C, H, W); a static image stays expanded."""
-    x = network_input(raw, case.T, data.train.about.normal)
-    return step.placed(x, dtype)
 
 
 def votes(learner: Learner, part: Labelled, T: int) -> Iterator[Tensor]:
@@ -234,56 +209,47 @@ def accuracy(learner: Learner, part: Labelled, T: int) -> float:
     return right / len(part)
 
 
-@dataclass(frozen=True)
-class Confusion:
-    """Votes and decisions on random test samples (Fig. 6); rows are the labels."""
-
-    samples: int
-    votes: tuple[tuple[float, ...], ...]  # mean vote for each class
-    counts: tuple[tuple[int, ...], ...]  # samples decided for each class
+Table = tuple[tuple[float, ...], ...]
 
 
-def confusion(learner: Learner, samples: int) -> Confusion:
-    """Fig. 6's matrix over that many random test samples, the same for every run."""
-    test = learner.data.test
+def confusion(learner: Learner, samples: int) -> tuple[int, Table, Table]:
+    """Fig. 6's matrix over that many random test samples, the same for every run: how many they
+    are, the mean votes and the samples decided for each class. Rows are the labels.
+    """
+    test, classes = learner.data.test, learner.case.network.classes
     drawn = torch.randperm(len(test), generator=torch.Generator().manual_seed(SPLIT_SEED))
     part = test.part(drawn[:samples])
     voted = torch.cat(list(votes(learner, part, learner.case.T))).double().cpu()
     labels = part.labels.cpu()
-    classes = learner.case.network.classes
     mean, counts = torch.zeros(classes, classes).double(), torch.zeros(classes, classes).long()
     mean.index_add_(0, labels, voted)
     counts.index_put_((labels, voted.argmax(1)), torch.tensor(1), accumulate=True)
     mean /= counts.sum(1, keepdim=True).clamp(min=1)
-    return Confusion(
-        len(part), tuple(map(tuple, mean.tolist())), tuple(map(tuple, counts.tolist()))
-    )
+    return len(part), tuple(map(tuple, mean.tolist())), tuple(map(tuple, counts.tolist()))
 
 
 # what the layers of a network do, and what is warned of
 
 
-@dataclass(frozen=True)
-class Activity:
+class Activity(NamedTuple):
     """What a layer does on some samples."""
 
     rate: float  # spikes per neuron and step
     same: bool  # whether its spikes are the same for every sample
 
-    @classmethod
-    def of(cls, spikes: Tensor) -> Activity:
-        """Of a layer's spikes (T, B, ...)."""
-        same = spikes.shape[1] > 1 and bool((spikes == spikes[:, :1]).all())
-        return cls(float(spikes.double().mean()), same)
-
 
 @torch.inference_mode()
-def activity(module: nn.Module, x: Tensor, precision: Precision) -> tuple[Activity, ...]:
+def activity(module: nn.Module, x: Tensor, precision: Precision) -> list[Activity]:
     """What each layer does on the samples x (T, B, ...), without dropout."""
     module.eval()
     with record_spikes(module) as taps:
         step.inference(module, x, precision)
-        return tuple(Activity.of(tap.collected()) for tap in taps)
+        layers = [tap.collected() for tap in taps]  # (T, B, ...)
+    many = x.shape[1] > 1
+    return [
+        Activity(float(each.double().mean()), many and bool((each == each[:, :1]).all()))
+        for each in layers
+    ]
 
 
 def warnings_of(

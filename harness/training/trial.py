@@ -1,21 +1,29 @@
-"""One training: proved equal, trained with a checkpoint after each epoch, and tested."""
+"""One case that is no timing: a training, proved equal, trained with a checkpoint after each epoch
+and tested; a count of operations; or, by `baselines.trial`, another system.
+
+It runs in a process of its own. A failure becomes one row with its reason.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, replace
+from functools import reduce
+from operator import add
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
+from torch import Tensor, nn
 
 import adapters
 from harness import datasets
-from harness.datasets import Labelled
+from harness.adapter import Unsupported, record_spikes
 from harness.formats import weights
 from harness.proof import certificate
 from harness.proof.exam import Exam
 from harness.proof.rules import RULES
-from harness.proof.subject import subject_of
+from harness.proof.subject import NOTHING_KNOWN, subject_of
 from harness.records import (
     CertificateRow,
     ConfusionRow,
@@ -28,19 +36,94 @@ from harness.records import (
     TransferRow,
     WarningRow,
 )
-from harness.records.identity import EXAM, Software, training_identity, training_key
-from harness.records.run import Failed, of_case, with_source, with_test_source
-from harness.spec import ANN, Case, Trained, UsageError
+from harness.records.identity import EXAM, timing_key, training_identity, training_key
+from harness.records.ledger import Ledger
+from harness.records.run import (
+    Failed,
+    Run,
+    ended,
+    of_case,
+    stamped,
+    with_source,
+    with_test_source,
+)
+from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
+from harness.reference.precision import DTYPES
+from harness.spec import ANN, Access, Case, Network, Timed, Trained, UsageError
 from harness.system import memory
-from harness.system.files import unwritable
-from harness.training import checkpoint, counting, epoch
+from harness.system.files import Unwritable, unwritable
+from harness.training import checkpoint, epoch, step
 from harness.training.checkpoint import Checkpoint, Epoch
 from harness.training.epoch import DataSplits, Learner
-from harness.training.runner import Trial, fails_alone
 
 PROOF_SAMPLES = 12  # the first inputs and those of further attempts
 CONFUSION_SAMPLES = 500  # as in Fig. 6
 COUNTED_SAMPLES = 500  # test samples, the first ones, on which operations are counted
+COUNTED_TOGETHER = 10  # samples: the spikes of all layers and steps are kept
+
+C = TypeVar("C", bound=Case)
+
+
+@dataclass(frozen=True)
+class End:
+    """How a trial ended: its key, and whether an earlier command had done it."""
+
+    key: str | None
+    before: bool = False
+
+
+@dataclass(eq=False)
+class Trial(Generic[C]):
+    """A case that is being done, and what its rows say so far."""
+
+    case: C
+    ledger: Ledger
+    access: Access
+    run: Run
+    row: Record
+
+    @property
+    def out(self) -> Path:
+        """The folder of its results."""
+        return self.ledger.store.out
+
+    def say(self, fraction: float, doing: str) -> None:
+        """Says how far the case is, in [0, 1]."""
+        self.ledger.say(fraction, doing)
+
+    def keep(self, *rows: Row) -> None:
+        """Keeps rows as of now."""
+        self.ledger.keep(*map(stamped, rows))
+
+
+def do(case: C, ledger: Ledger, access: Access, run: Run, work: Callable[[Trial[C]], bool]) -> End:
+    """Has `work` do the case; `work` says whether an earlier command had done it.
+
+    Raises Busy where another process has the case, and UsageError where results cannot be written.
+    """
+    trial = Trial(case, ledger, access, run, of_case(case, run, NOTHING_KNOWN))
+    try:
+        before = work(trial)
+        return End(trial.row.key, before)
+    except Unwritable:
+        raise
+    except adapters.Missing as error:
+        failure = Failed(str(error), "missing")
+    except Unsupported as error:
+        failure = Failed(str(error), "unsupported")
+    except Failed as error:
+        failure = error
+    except UsageError as error:  # what the case names is not here, or damaged
+        failure = Failed(str(error))
+    except RuntimeError as error:  # a framework's own
+        if memory.is_exhausted(error):  # nothing that this process does now can be trusted
+            raise
+        failure = Failed(f"{type(error).__name__}: {error}")
+    trial.keep(ended(trial.row, failure.status, str(failure)))
+    return End(trial.row.key)
+
+
+# a training
 
 # The last data that were read: the next case often has the same, and they are large.
 _last: dict[tuple[datasets.Wanted, int | None], DataSplits] = {}
@@ -52,12 +135,21 @@ def train(trial: Trial[Trained]) -> bool:
     subject = subject_of(case)
     trial.row = of_case(case, trial.run, subject)
     data = _data(trial)
-    row = trial.row = _with_data(trial.row, case, data, subject.software)
-    too_large = memory.too_large(case)
-    if too_large is not None:
+    about, source, test_source = data.train.about, data.train.source, data.test.source
+    hashes = source.sha256, test_source.sha256
+    row = trial.row = replace(
+        with_test_source(with_source(trial.row, source), test_source),
+        key=training_key(case, *hashes, subject.software),
+        iterations_per_epoch=-(-len(data.train) // case.batch_size),
+        train_samples=len(data.train),
+        validation_samples=len(data.validation),
+        test_samples=len(data.test),
+        data_split_sha256=about.split_sha256 or None,
+        data_augmented=about.augmented,
+    )
+    if too_large := memory.too_large(case):
         raise Failed(too_large)
     path = trial.out / "checkpoints" / f"{row.key}.pt"
-    hashes = data.train.source.sha256, data.test.source.sha256
     decisive = training_identity(case, *hashes, subject.software)
     identity = {name: str(value) for name, value in decisive.items()}
     written = trial.ledger.begin(row)
@@ -65,10 +157,13 @@ def train(trial: Trial[Trained]) -> bool:
         if trial.access.keep_weights:
             _keep_weights_later(trial, path, identity)
         return True
-    _prove(trial, data)
-    with fails_alone():  # the initial weights that the case names may not be here
-        learner = epoch.begin(case, data, trial.out)
-    epochs = () if trial.access.fresh else _resumed(learner, path, identity)
+    if case.framework != ANN:
+        _prove(trial, data)
+    learner = epoch.begin(case, data, trial.out)
+    epochs: tuple[Epoch, ...] = ()
+    if not trial.access.fresh and (found := checkpoint.load(path, identity)):
+        found.restore(path, learner.module, learner.optimiser)
+        epochs = found.epochs
     # it may have been killed after a checkpoint and before its row
     trial.keep(*(_epoch_row(row, each) for each in epochs))
     last = case.training.epochs
@@ -78,17 +173,11 @@ def train(trial: Trial[Trained]) -> bool:
         def say(fraction: float, number: int = number, what: str = what) -> None:
             trial.say((number - 1 + fraction) / last, what)
 
-        try:
-            epochs = (*epochs, epoch.epoch(learner, number, say))
-        except epoch.Diverged as reason:
-            raise Failed(str(reason)) from reason
+        epochs = (*epochs, epoch.epoch(learner, number, say))
         Checkpoint.of(identity, epochs, learner.module, learner.optimiser).save(path)
         trial.keep(_epoch_row(row, epochs[-1]))
     _keep_results(trial, learner, epochs)
     return False
-
-
-# data
 
 
 def _data(trial: Trial[Trained]) -> DataSplits:
@@ -110,39 +199,18 @@ def _data(trial: Trial[Trained]) -> DataSplits:
         def say(fraction: float, doing: str) -> None:
             trial.say(0.0, doing)
 
-        with fails_alone():
-            train, test = datasets.load_splits(*of, say)
-            recorded = datasets.load_recorded(wanted, say) if wanted.simulated else None
-            _last[of] = DataSplits.of(train, test, recorded)
+        train, test = datasets.load_splits(*of, say)
+        recorded = datasets.load_recorded(wanted, say) if wanted.simulated else None
+        _last[of] = DataSplits.of(train, test, recorded)
     for part in (_last[of].train, _last[of].test):
-        _keep_split(trial.out, case.dataset, part)
+        if part.about.names:  # of a split of ours, where the data set has none of its own
+            path = trial.out / "splits" / f"{case.dataset}-{part.about.split_sha256[:12]}.txt"
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text("\n".join(part.about.names) + "\n", encoding="utf-8")
+            except OSError as error:
+                raise unwritable(path, error) from error
     return _last[of]
-
-
-def _keep_split(out: Path, dataset: str, part: Labelled) -> None:
-    """Writes which samples are in a split of ours, where the data set has none of its own."""
-    if part.about.names:
-        path = out / "splits" / f"{dataset}-{part.about.split_sha256[:12]}.txt"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("\n".join(part.about.names) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise unwritable(path, error) from error
-
-
-def _with_data(row: Record, case: Case, data: DataSplits, software: Software) -> Record:
-    """The row with its data, and the key of all that decides its training."""
-    train, test = data.train.source, data.test.source
-    return replace(
-        with_test_source(with_source(row, train), test),
-        key=training_key(case, train.sha256, test.sha256, software),
-        iterations_per_epoch=-(-len(data.train) // case.batch_size),
-        train_samples=len(data.train),
-        validation_samples=len(data.validation),
-        test_samples=len(data.test),
-        data_split_sha256=data.train.about.split_sha256 or None,
-        data_augmented=data.train.about.augmented,
-    )
 
 
 # what was done before
@@ -177,16 +245,6 @@ def _is_done(trial: Trial[Trained], written: list[Row]) -> bool:
     return False
 
 
-def _resumed(learner: Learner, path: Path, identity: dict[str, str]) -> tuple[Epoch, ...]:
-    """Goes on from the checkpoint at `path`: the epochs done; none where there is none."""
-    with fails_alone():  # one damaged file
-        found = checkpoint.load(path, identity, learner.case.training.epochs)
-        if found is None:
-            return ()
-        found.restore(path, learner.module, learner.optimiser)
-    return found.epochs
-
-
 def _keep_weights_later(trial: Trial[Trained], path: Path, identity: dict[str, str]) -> None:
     """Keeps the weights of a training that was done without, from its last checkpoint.
 
@@ -200,7 +258,7 @@ def _keep_weights_later(trial: Trial[Trained], path: Path, identity: dict[str, s
         return
     why = f"its checkpoint {path.name} is gone"
     try:
-        found = checkpoint.load(path, identity, case.training.epochs)
+        found = checkpoint.load(path, identity)
         if found is not None and len(found.epochs) == case.training.epochs:
             sha256 = weights.keep(trial.out, weights.content(case.network, found.weights))
             if sha256 not in known:  # else the file alone was gone
@@ -219,10 +277,24 @@ def _keep_weights_later(trial: Trial[Trained], path: Path, identity: dict[str, s
 def _prove(trial: Trial[Trained], data: DataSplits) -> None:
     """Raises Failed where the adapter is not equal on this network. Once for all seeds."""
     case, row = trial.case, trial.row
-    if case.framework == ANN:
-        return
-    reason = _proved_before(trial)
-    if reason is None:
+
+    def place(row: Record) -> tuple[object, ...]:
+        """Who computes it, where, and of what: other processors run other kernels. No seed."""
+        of = Case.of(row)
+        what = of.framework, of.network, of.T, of.precision, of.device
+        return *row.installation, row.deviations, row.data_sha256, *what
+
+    there = {
+        proof.certificate_precision: proof
+        for proof in trial.ledger.proofs_of(case.framework.partition(":")[0])
+        if proof.exam == EXAM and place(proof) == place(row)
+    }
+    required = certificate.required(case.precision)
+    if all(precision in there for precision in required):
+        proofs = [there[each] for each in required]
+        failures = [each.reason or "not equal" for each in proofs if not each.certified]
+        reason = row.deviations or next(iter(failures), "")
+    else:
         trial.say(0.0, f"{case.dataset}: certificate of {case.framework}")
         reason = _certify(trial, data)
     # what deviates by name is trained where that is the question; its rows say how it does
@@ -230,47 +302,19 @@ def _prove(trial: Trial[Trained], data: DataSplits) -> None:
         raise Failed(reason, "not comparable")
 
 
-def _proved_before(trial: Trial[Trained]) -> str | None:
-    """What certificates of the same adapter, network, data and machine say: why it is not equal, ""
-    where it is. None where they are not all there. A seed has no part in a proof.
-    """
-    case, row = trial.case, trial.row
-    there = {
-        proof.certificate_precision: proof
-        for proof in trial.ledger.proofs_of(case.framework.partition(":")[0])
-        if proof.exam == EXAM and _who(proof) == _who(row) and _what(Case.of(proof)) == _what(case)
-    }
-    required = certificate.required(case.precision)
-    if not all(precision in there for precision in required):
-        return None
-    failures = [there[each].reason or "not equal" for each in required if not there[each].certified]
-    return row.deviations or next(iter(failures), "")
-
-
-def _who(row: Record) -> tuple[object, ...]:
-    """Who computes a proof, and where, on what: other processors run other kernels."""
-    return *row.installation, row.deviations, row.data_sha256
-
-
-def _what(case: Case) -> tuple[object, ...]:
-    return case.framework, case.network, case.T, case.precision, case.device
-
-
 def _certify(trial: Trial[Trained], data: DataSplits) -> str:
     """Keeps the certificates as rows; why the adapter is not equal, "" where it is."""
-    case = trial.case
+    case, normal = trial.case, data.train.about.normal
     adapter = adapters.load(case.framework)
-    normal = data.train.about.normal
     steps = case.T if normal is None else max(case.T, RULES.steps)
     few = data.train.raw[:PROOF_SAMPLES]
     batch = datasets.network_input(few, steps, normal).to(case.device)
-    reasons = list(adapter.DEVIATIONS)
-    proofs: list[CertificateRow] = []
+    reasons, rows = list(adapter.DEVIATIONS), list[CertificateRow]()
     for precision in certificate.required(case.precision):
         proof = Exam(case.network, batch, precision).certify(case.framework, adapter)
-        proofs += certificate.rows_of(trial.row, proof)
+        rows += certificate.rows_of(trial.row, proof)
         reasons += proof.failures
-    trial.keep(*proofs)
+    trial.keep(*rows)
     return reasons[0] if reasons else ""
 
 
@@ -278,15 +322,14 @@ def _certify(trial: Trial[Trained], data: DataSplits) -> str:
 
 
 def _epoch_row(row: Record, each: Epoch) -> EpochRow:
-    warnings = each.warnings
+    own: dict[str, Any] = dict(vars(each))
+    number = own.pop("number")
     if each.gradient_norm == 0:  # no potential of any layer was inside the surrogate's window
-        warnings += (
-            f"no gradient in epoch {each.number}, and so in none to come: use --init calibrated or "
+        own["warnings"] += (
+            f"no gradient in epoch {number}, and so in none to come: use --init calibrated or "
             "a lower rate in harness/spec/paper.py",
         )
-    own: dict[str, Any] = {**vars(each), "epoch": each.number, "warnings": warnings}
-    del own["number"]
-    return EpochRow(**vars(row), **own)
+    return EpochRow(**vars(row), epoch=number, **own)
 
 
 def _keep_results(trial: Trial[Trained], learner: Learner, epochs: tuple[Epoch, ...]) -> None:
@@ -296,15 +339,9 @@ def _keep_results(trial: Trial[Trained], learner: Learner, epochs: tuple[Epoch, 
         right = epoch.accuracy(learner, data.test, T)
         trial.keep(TestedRow(**vars(row), tested_T=T, test_accuracy=right))
     if case.training.confusion:
-        found = epoch.confusion(learner, CONFUSION_SAMPLES)
-        trial.keep(
-            ConfusionRow(
-                **vars(row),
-                confusion_samples=found.samples,
-                votes=found.votes,
-                confusion=found.counts,
-            )
-        )
+        count, votes, counts = epoch.confusion(learner, CONFUSION_SAMPLES)
+        more: dict[str, Any] = {"votes": votes, "confusion": counts}
+        trial.keep(ConfusionRow(**vars(row), confusion_samples=count, **more))
     if data.recorded is not None:
         source = data.recorded.source
         trial.keep(
@@ -318,23 +355,99 @@ def _keep_results(trial: Trial[Trained], learner: Learner, epochs: tuple[Epoch, 
             )
         )
     part = data.test.part(torch.arange(min(COUNTED_SAMPLES, len(data.test))))
-    batches = (x for x, _ in part.batches(case.T, counting.BATCH))
-    layers = counting.counted(case, learner.module, batches)
-    trial.keep(counting.row_of(row, layers, len(part)))
+    batches = (x for x, _ in part.batches(case.T, COUNTED_TOGETHER))
+    trial.keep(_operations(row, counted(case, learner.module, batches), len(part)))
     kept = None
     if trial.access.keep_weights:
         kept = weights.keep(trial.out, weights.content(case.network, learner.module.parameters()))
     best = max(epochs, key=lambda each: each.test_accuracy)
     chosen = max(epochs, key=lambda each: each.validation_accuracy)
-    trial.keep(
-        TrainedRow(
-            **vars(row),
-            test_accuracy=epochs[-1].test_accuracy,
-            best_test_accuracy=best.test_accuracy,
-            best_test_epoch=best.number,
-            chosen_test_accuracy=chosen.test_accuracy,
-            chosen_epoch=chosen.number,
-            seconds=sum(each.seconds for each in epochs),
-            kept_weights_sha256=kept,
-        )
+    end = TrainedRow(
+        **vars(row),
+        test_accuracy=epochs[-1].test_accuracy,
+        best_test_accuracy=best.test_accuracy,
+        best_test_epoch=best.number,
+        chosen_test_accuracy=chosen.test_accuracy,
+        chosen_epoch=chosen.number,
+        seconds=sum(each.seconds for each in epochs),
+        kept_weights_sha256=kept,
     )
+    trial.keep(end)
+
+
+# counts of operations: of a network that was trained, and of one with its initial weights
+
+Layers = tuple[LayerOperations, ...]
+
+
+def count(trial: Trial[Timed]) -> bool:
+    """Counts the operations of a network with its initial weights on a batch of test samples.
+
+    Returns whether an earlier command had done it.
+    """
+    case, run = trial.case, trial.run
+    subject = subject_of(case)
+    trial.row = of_case(case, run, subject)
+    batch = datasets.load_batch(
+        case.dataset,
+        case.T,
+        case.batch_size,
+        case.seed,
+        split="test",
+        root=trial.access.root,
+        download=case.dataset in trial.access.download,
+    )
+    row = trial.row = replace(
+        with_source(trial.row, batch.source),
+        key=timing_key(case, batch.source.sha256, subject.software, run.machine, run.allocator),
+    )
+    too_large = memory.too_large(replace(case, batch_size=COUNTED_TOGETHER))
+    if too_large is not None:
+        raise Failed(too_large)
+    written = trial.ledger.begin(row)
+    if any(isinstance(each, OperationsRow) and each.suite == "energy" for each in written):
+        return True
+    trial.say(0.5, f"{case.dataset} {case.scale} T={case.T} {case.framework}: operations")
+    few = _placed(batch.inputs[:, : epoch.CALIBRATION_SAMPLES], case)
+    module = epoch.built(case, few, trial.out)
+    layers = counted(case, module, batch.inputs.split(COUNTED_TOGETHER, dim=1))
+    trial.keep(_operations(row, layers, len(batch.labels)))
+    return False
+
+
+def counted(case: Case, module: nn.Module, batches: Iterable[Tensor]) -> Layers:
+    """The operations of each layer, added up over batches x (T, B, C, H, W), at least one."""
+    module.eval()
+    parts = (_counted(case, module, _placed(x, case)) for x in batches)
+    return reduce(lambda one, other: tuple(map(add, one, other)), parts)
+
+
+def _placed(x: Tensor, case: Case) -> Tensor:
+    return step.placed(x, DTYPES[case.precision], torch.device(case.device))
+
+
+@torch.inference_mode()
+def _counted(case: Case, module: nn.Module, x: Tensor) -> Layers:
+    with record_spikes(module) as taps:
+        step.inference(module, x, case.precision)
+        spikes = [tap.collected() for tap in taps]
+    if case.framework == ANN:
+        return ann_operations(case.network, x, spikes)
+    return spiking_operations(case.network, x, spikes, _U(case.network, module))
+
+
+def _U(network: Network, module: nn.Module) -> list[Tensor | None]:
+    """NeuNorm's U behind each layer: parameters come in layer order."""
+    parameters = iter(module.parameters())
+    found: list[Tensor | None] = []
+    for stage in network.stages:
+        for _ in ("weight", "bias"):
+            next(parameters)
+        found.append(next(parameters) if stage.neunorm_shape else None)
+    return found
+
+
+def _operations(row: Record, layers: Layers, samples: int) -> OperationsRow:
+    names = [each.name for each in fields(LayerOperations)]
+    of: dict[str, Any] = {name: tuple(getattr(each, name) for each in layers) for name in names}
+    return OperationsRow(**vars(row), counted_samples=samples, **of)
