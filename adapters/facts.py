@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import json
 import os
 import pkgutil
 import platform
 import shutil
-import signal
-import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from ast import literal_eval
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import astuple, dataclass, field
 from functools import cache
 from importlib import metadata, util
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.spec import UsageError
 from harness.system import installed
@@ -37,27 +34,12 @@ if TYPE_CHECKING:  # torch's import takes seconds
 NO_FRAMEWORKS = {"facts", "foreign"}  # of the modules here
 ENTRY_POINTS = "harness.adapters"
 FORMS = ("channels-last", "compiled", "cuda-graph")  # of `harness.adapter`
-PATIENCE = 60  # seconds that an import may take
+PATIENCE = 60.0  # seconds that an import may take
 LONGEST = 300  # characters of what an import raised
-_START = 60.0  # seconds until the first import begins, at the latest
-_CODE = (
-    "import json, sys; path, folders, *of = json.loads(sys.argv[1]); sys.path[:] = path; "
-    "import adapters; adapters.__path__[:] = folders; adapters.facts.answer(*of)"
-)
 
 
 class Missing(Exception):
     """A known framework that does not load here; the message says why, or how to install it."""
-
-
-@dataclass(frozen=True)
-class FormFacts:
-    """A form of a framework's network: the plain one (no name), a variant, or a tuned one."""
-
-    name: str = ""
-    deviations: tuple[str, ...] = ()
-    compiled: bool = False
-    captured: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,46 +48,28 @@ class Facts:
 
     framework: str
     version: str | None = None  # of the package or program behind it; None for our own
-    packages: tuple[tuple[str, str], ...] = ()  # that compute for it, with their versions
+    packages: Mapping[str, str] = field(default_factory=dict)  # that compute for it: their versions
     revision: int = 0
     deviations: tuple[str, ...] = ()
-    variants: tuple[FormFacts, ...] = ()
-    implementations: tuple[tuple[str, str], ...] = ()  # on the kinds of devices here, if it says
+    variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # their deviations
+    implementations: Mapping[str, str] = field(default_factory=dict)  # by device, if it says
     foreign: bool = False  # in a runtime of its own, no torch module
     missing: str = ""  # why it does not load here; "" where it does
     changed: tuple[str, ...] = ()  # what its import does to its process: "sets ... to ..."
 
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Facts:
-        """From JSON, which has lists for tuples. Raises KeyError, TypeError."""
-        variants = (
-            FormFacts(**{**v, "deviations": (*v["deviations"],)}) for v in values["variants"]
-        )
-        pairs = {name: tuple(map(tuple, values[name])) for name in ("packages", "implementations")}
-        texts = {name: tuple(values[name]) for name in ("deviations", "changed")}
-        return cls(**{**values, **pairs, **texts, "variants": tuple(variants)})
-
-    def implementation(self, device: str) -> str | None:
-        """Which kernels it runs on that kind of device, where it says so."""
-        return dict(self.implementations).get(device)
-
-    def form(self, name: str) -> FormFacts:
-        """The form of that name; "" is the plain one. Raises UsageError where there is none."""
-        if not name:
-            return FormFacts(deviations=self.deviations)
-        for each in self.variants:
-            if each.name == name:
-                return each
-        if name in FORMS:
-            compiled, captured = name == "compiled", name == "cuda-graph"
-            return FormFacts(name, self.deviations, compiled=compiled, captured=captured)
-        has = ", ".join([*(each.name for each in self.variants), *FORMS])
-        raise UsageError(f"unknown variant '{self.framework}:{name}', {self.framework} has: {has}")
+    def deviations_of(self, form: str) -> tuple[str, ...]:
+        """Of the form of that name; "" is the plain one. Raises UsageError where there is none."""
+        if form in self.variants:
+            return self.variants[form]
+        if form and form not in FORMS:
+            raise unknown_form(f"{self.framework}:{form}", self.variants)
+        return self.deviations
 
 
-def _folders() -> list[str]:
-    """Where adapters are files."""
-    return [*sys.modules["adapters"].__path__]
+def unknown_form(name: str, variants: Iterable[str]) -> UsageError:
+    """The error of a variant or form that a framework has not."""
+    framework, has = name.partition(":")[0], ", ".join([*variants, *FORMS])
+    return UsageError(f"unknown variant {name!r}, {framework} has: {has}")
 
 
 @cache
@@ -117,6 +81,10 @@ def _declared_on(path: tuple[str, ...]) -> Mapping[str, metadata.EntryPoint]:
 def declared(framework: str) -> metadata.EntryPoint | None:
     """What an installed package declares as that framework's adapter; None for a file here."""
     return _declared_on(tuple(sys.path)).get(framework)
+
+
+def _folders() -> list[str]:
+    return [*sys.modules["adapters"].__path__]
 
 
 def names() -> tuple[str, ...]:
@@ -187,157 +155,99 @@ def _place(framework: str) -> Path:
     """Where it is kept: named by all that it depends on. Raises OSError."""
     point = declared(framework)
     if point is None:
-        found = [file for folder in _folders() for file in Path(folder).rglob("*.[mp]*")]
-        files = sorted(file for file in found if file.suffix in (".py", ".m"))
-        ours: object = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+        folders = [Path(each) for each in _folders()]
+        files = sorted(f for each in folders for kind in ("*.py", "*.m") for f in each.rglob(kind))
     else:
         spec = util.find_spec(point.module.partition(".")[0])
-        ours = point.value, version(framework), spec and spec.origin and _moment(spec.origin)
+        files = [Path(spec.origin)] if spec and spec.origin else []
     # who installs a package changes its folder
-    folders = [(each, _moment(each)) for each in sys.path if each.endswith("-packages")]
-    named = (os.environ.get("HARNESS_OCTAVE", ""), "octave-cli", "matlab")
-    programs = [found and (found, _moment(found)) for found in map(shutil.which, named)]
+    files += [Path(each) for each in sys.path if each.endswith("-packages")]
+    programs = (os.environ.get("HARNESS_OCTAVE", ""), "octave-cli", "matlab")
+    files += [Path(found) for found in map(shutil.which, programs) if found]
+    moments = [(str(each), each.stat().st_mtime_ns) for each in files if each.exists()]
     gpu = Path("/dev/nvidiactl").exists()
-    of = repr((framework, ours, folders, programs, gpu, sys.version, platform.node()))
+    of = repr((framework, point, version(framework), moments, gpu, sys.version, platform.node()))
     name = hashlib.sha256(of.encode()).hexdigest()[:16]
-    return make_user_cache("frameworks") / f"{framework}-{name}.json"
-
-
-def _moment(path: str) -> int:
-    return Path(path).stat().st_mtime_ns if Path(path).exists() else 0
+    return make_user_cache("frameworks") / f"{framework}-{name}.txt"
 
 
 def _kept(framework: str) -> Facts | None:
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return Facts.of(json.loads(_place(framework).read_text(encoding="utf-8")))
+    with suppress(OSError, ValueError, SyntaxError, TypeError):
+        return Facts(*literal_eval(_place(framework).read_text(encoding="utf-8")))
     return None
-
-
-def _keep(found: Facts) -> None:
-    with suppress(OSError):
-        path, text = _place(found.framework), json.dumps(asdict(found))
-        write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def _asked(frameworks: list[str]) -> Iterator[Facts]:
     """What a child process finds of each; of one that ends it, how, and the rest another finds."""
-    while frameworks:
-        lines, how = _child(frameworks)
-        for found in map(Facts.of, lines):
-            _keep(found)  # not how one ended: it may have been a busy machine
+    if not frameworks:
+        return
+    from harness.system.child import Child, Died
+
+    child = None
+    try:
+        for framework in frameworks:
+            # "cuda": spawned, since what forks others is to import first what this finds out
+            child = child or Child("cuda")
+            try:
+                found = child.call(_found, framework, _folders(), silence=PATIENCE)
+            except Died as how:  # which is not kept: it may have been a busy machine
+                reason = f"{framework} does not load: {how}"
+                child, found = None, Facts(framework, version(framework), missing=reason)
+            else:
+                with suppress(OSError):
+                    text = repr(astuple(found))
+                    write_whole(_place(framework), lambda path: path.write_text(text, "utf-8"))  # noqa: B023
             yield found
-        frameworks = frameworks[len(lines) :]
-        if frameworks:
-            reason = f"{frameworks[0]} does not load: its import {how}"
-            yield Facts(frameworks[0], version(frameworks[0]), missing=reason)
-            frameworks = frameworks[1:]
+    finally:
+        if child:
+            child.end()
 
 
-def _child(frameworks: list[str]) -> tuple[list[Any], str]:
-    """Its answers, and how it ended."""
-    # a file: what it forked may hold a pipe open when it is dead
-    with tempfile.TemporaryFile() as said:
-        # its folders come first: a module of the name of one of ours may lie in the working folder
-        path = [each for each in sys.path if isinstance(each, str)]
-        asked = json.dumps([path, _folders(), PATIENCE, frameworks])
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _CODE, asked],
-            stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for us, who end it
-        )  # fmt: skip
-        try:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(_START + PATIENCE * len(frameworks))
-        finally:
-            with suppress(OSError):  # and what it started
-                os.killpg(process.pid, signal.SIGKILL)
-            code = process.wait()
-        said.seek(0)
-        lines = [json.loads(line) for line in said.read().split(b"\n")[:-1]]
-    if code in (-signal.SIGALRM, -signal.SIGKILL):
-        return lines, f"did not end within {PATIENCE} s"
-    if code < 0:
-        return lines, f"died of {signal.Signals(-code).name}"
-    return lines, f"ended the process with exit code {code}"
-
-
-def answer(patience: int, frameworks: list[str]) -> None:
-    """In the child: prints what there is to say of each adapter, as a line of JSON."""
-    answers = os.dup(1)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what an import prints is no answer
-    import harness.reference.network  # noqa: F401 every adapter needs it: imported before the limit
-
-    for framework in frameworks:
-        signal.alarm(patience)
-        os.write(answers, json.dumps(asdict(_found(framework))).encode() + b"\n")
-        signal.alarm(0)
-
-
-def _found(framework: str) -> Facts:
+def _found(framework: str, folders: list[str]) -> Facts:
     """What there is to say of an adapter, once it is imported in this process."""
     import torch
 
+    import harness.reference.network  # noqa: F401 every adapter imports it
     from harness.adapter import trainer_of
     from harness.system import machine
 
+    sys.modules["adapters"].__path__[:] = folders
     before, behind = machine.settings(), version(framework)
-    # of a device that is not here nobody asks, and to import its compiler takes a second
-    devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
     try:
         module = imported(framework)
         changed = machine.changes(before)
-        said = [(device, module.say("implementation", device)) for device in devices]
-        stated = module.say("version")
-    except (Missing, KeyboardInterrupt) as reason:
-        text = str(reason) or f"{framework} does not load: KeyboardInterrupt"
-        return Facts(framework, behind, missing=text)
+        # of a device that is not here nobody asks, and to import its compiler takes a second
+        devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+        say = getattr(module, "implementation", None)
+        implementations = {each: str(say(each)) for each in devices} if say else {}
+        behind = getattr(module, "version", lambda: behind)()
+    except Missing as reason:
+        return Facts(framework, behind, missing=str(reason))
+    except BaseException as error:  # noqa: BLE001 it costs this adapter and no other
+        reason = f"{framework} does not load: {described(error)}"
+        return Facts(framework, behind, missing=reason)
     point = declared(framework)
     name = framework if point is None or not point.dist else point.dist.name
-    packages = {name: stated or behind, **{p: installed.version(p) for p in module.packages}}
+    also = {each: installed.version(each) for each in getattr(module, "PACKAGES", ())}
     return Facts(
         framework,
-        stated or behind,
-        packages=tuple((name, each) for name, each in packages.items() if each is not None),
-        revision=module.revision,
-        deviations=module.adapter.DEVIATIONS,
-        variants=tuple(
-            FormFacts(name, each.DEVIATIONS, each.compiled, each.captured)
-            for name, each in module.variants.items()
-        ),
-        implementations=tuple((device, text) for device, text in said if text is not None),
-        foreign=trainer_of(module.adapter) is not None,
+        behind,
+        {name: found for name, found in ({name: behind} | also).items() if found is not None},
+        getattr(module, "REVISION", 0),
+        module.DEVIATIONS,
+        {name: each.DEVIATIONS for name, each in variants_of(module).items()},
+        implementations,
+        trainer_of(module) is not None,
         changed=changed,
     )
 
 
-@dataclass(frozen=True)
-class Module:
-    """What an adapter's module holds, checked."""
-
-    framework: str
-    adapter: Adapter
-    revision: int
-    packages: tuple[str, ...]
-    variants: Mapping[str, Variant]
-
-    def say(self, name: str, *given: str) -> str | None:
-        """What its function of that name says, where it has one. Raises Missing."""
-        function: Callable[..., object] | None = getattr(self.adapter, name, None)
-        if function is None:
-            return None
-        try:
-            said = function(*given)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 it costs this adapter and no other
-            reason = f"{self.framework} does not load: {name}() ends with {described(error)}"
-            raise Missing(reason) from error
-        if said is not None and not isinstance(said, str):
-            raise Missing(f"{self.framework} does not load: {name}() must give a text")
-        return said
+def variants_of(module: Adapter) -> Mapping[str, Variant]:
+    """What an adapter's module offers beside its plain form."""
+    return getattr(module, "VARIANTS", {})
 
 
-def imported(framework: str) -> Module:
+def imported(framework: str) -> Adapter:
     """The adapter's module, as an installed package declares it, or of the file of that name.
 
     Raises Missing whatever its import raises: a plug-in costs itself and nobody else.
@@ -345,7 +255,6 @@ def imported(framework: str) -> Module:
     point = declared(framework)
     try:
         loaded = point.load() if point else importlib.import_module(f"adapters.{framework}")
-        return _checked(framework, loaded)
     except (KeyboardInterrupt, Missing):
         raise
     except ImportError as error:
@@ -357,6 +266,7 @@ def imported(framework: str) -> Module:
         ) from error
     except BaseException as error:  # noqa: BLE001 SystemExit included
         raise Missing(f"{framework} does not load: {described(error)}") from error
+    return _checked(framework, loaded)
 
 
 def described(error: BaseException) -> str:
@@ -365,7 +275,7 @@ def described(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:LONGEST]}" if text else type(error).__name__
 
 
-def _checked(framework: str, module: object) -> Module:
+def _checked(framework: str, module: object) -> Adapter:
     from harness.adapter import Adapter, Variant
 
     if not isinstance(module, ModuleType):
@@ -375,25 +285,20 @@ def _checked(framework: str, module: object) -> Module:
         raise Missing(
             f"{framework} is no adapter: {place} must define DEVIATIONS and build(network)"
         )
-    found = Module(
-        framework, module, getattr(module, "REVISION", 0), getattr(module, "PACKAGES", ()),
-        getattr(module, "VARIANTS", {}),
-    )  # fmt: skip
-    variants = found.variants if isinstance(found.variants, Mapping) else {"": None}
+
+    def are_texts(value: object) -> bool:
+        return isinstance(value, tuple) and all(isinstance(each, str) for each in value)
+
+    variants = variants_of(module)
     right = {
-        "REVISION": ("a whole number", type(found.revision) is int),
-        "PACKAGES": ("a tuple of names", _are_texts(found.packages)),
-        "DEVIATIONS": ("a tuple of sentences", _are_texts(module.DEVIATIONS)),
-        "VARIANTS": (
-            "a mapping of names to Variants",
-            all(isinstance(v, Variant) and _are_texts(v.DEVIATIONS) for v in variants.values()),
-        ),
+        "REVISION a whole number": type(getattr(module, "REVISION", 0)) is int,
+        "PACKAGES a tuple of names": are_texts(getattr(module, "PACKAGES", ())),
+        "DEVIATIONS a tuple of sentences": are_texts(module.DEVIATIONS),
+        "VARIANTS a mapping of names to Variants": isinstance(variants, Mapping)
+        and all(isinstance(v, Variant) and are_texts(v.DEVIATIONS) for v in variants.values()),
     }
-    for name, (kind, holds) in right.items():
+    for what, holds in right.items():
         if not holds:
+            name, kind = what.split(" ", 1)
             raise Missing(f"{framework}: {name} in {place} must be {kind}")
-    return found
-
-
-def _are_texts(value: object) -> bool:
-    return isinstance(value, tuple) and all(isinstance(each, str) for each in value)
+    return module

@@ -1,26 +1,190 @@
-"""JAX: the paper's network in plain JAX; XLA compiles a whole training iteration as one program."""
+"""JAX: the paper's network in plain JAX; XLA compiles a whole training iteration as one program.
+
+The steps are folded into the batch of every convolution and product; only the neurons, and those of
+NeuNorm, are scanned over time.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import metadata
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import torch
+from jax import lax
 from torch import Tensor
 
 from adapters import foreign
-from adapters.foreign.xla import Array, Layout, Weights, layers_of, loss_of, passed
 from harness.adapter import TrainerSettings
 from harness.reference import synapses
-from harness.spec import SGD, Network
+from harness.spec import SGD, Conv, Network, Stage
+
+Array = jax.Array
+Layout = Literal["NHWC", "NCHW"]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def fire(distance: Array, a: float) -> Array:
+    """The spike, eq. (6), of `distance` = u - V_th: 1 where it is 0 or more; backward, eq. (14)."""
+    return (distance >= 0).astype(distance.dtype)
+
+
+def _fire_forward(distance: Array, a: float) -> tuple[Array, Array]:
+    return fire(distance, a), distance
+
+
+def _fire_backward(a: float, distance: Array, back: Array) -> tuple[Array]:
+    return (back * (jnp.abs(distance) < a / 2).astype(back.dtype) / a,)  # eq. (14)
+
+
+fire.defvjp(_fire_forward, _fire_backward)
+
+
+class Weights(NamedTuple):
+    """A layer's parameters, as XLA computes with them."""
+
+    weight: Array
+    bias: Array
+    U: Array | None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of neurons: what it computes, and how its weights lie in memory."""
+
+    stage: Stage
+    network: Network
+    layout: Layout
+    maps: tuple[int, ...] | None = None  # (C, H, W) that a product flattens
+
+    def given(self, parameters: Sequence[Any]) -> Weights:
+        """From torch's shapes and order."""
+        weight, bias, *rest = parameters
+        U = rest[0] if rest else None
+        if self.layout == "NHWC":
+            if isinstance(self.stage.synapse, Conv):
+                weight = np.transpose(weight, (2, 3, 1, 0))
+            elif self.maps is not None:
+                apart = np.reshape(weight, (len(weight), *self.maps))
+                weight = np.reshape(np.transpose(apart, (0, 2, 3, 1)), np.shape(weight))
+            U = None if U is None else np.transpose(U, (1, 2, 0))
+        return Weights(jnp.array(weight), jnp.array(bias), None if U is None else jnp.array(U))
+
+    def taken(self, weights: Weights) -> list[np.ndarray]:
+        """In torch's shapes and order."""
+        weight, bias, U = (None if each is None else np.asarray(each) for each in weights)
+        assert weight is not None and bias is not None
+        if self.layout == "NHWC":
+            if isinstance(self.stage.synapse, Conv):
+                weight = np.transpose(weight, (3, 2, 0, 1))
+            elif self.maps is not None:
+                channels, height, width = self.maps
+                apart = np.reshape(weight, (len(weight), height, width, channels))
+                weight = np.reshape(np.transpose(apart, (0, 3, 1, 2)), np.shape(weight))
+            U = None if U is None else np.transpose(U, (2, 0, 1))
+        return [weight, bias] if U is None else [weight, bias, U]
+
+    def current(self, weights: Weights, x: Array) -> Array:  # (N, ...) -> (N, ...)
+        """The synapse, eq. (8), of images or features."""
+        if not isinstance(self.stage.synapse, Conv):
+            return x.reshape(len(x), -1) @ weights.weight.T + weights.bias
+        around = self.stage.synapse.kernel // 2
+        kernel = "HWIO" if self.layout == "NHWC" else "OIHW"
+        y = lax.conv_general_dilated(
+            x, weights.weight, (1, 1), [(around, around)] * 2,
+            dimension_numbers=(self.layout, kernel, self.layout),
+        )  # fmt: skip
+        bias = weights.bias
+        return y + (bias if self.layout == "NHWC" else bias[:, None, None])
+
+    def pooled(self, spikes: Array) -> Array:  # (N, maps) -> (N, smaller maps)
+        """The mean over the pool's windows; what does not fill one is dropped."""
+        if self.stage.pool is None:
+            return spikes
+        size = self.stage.pool.size
+        first = 1 if self.layout == "NHWC" else 2
+        height, width = (n // size for n in spikes.shape[first : first + 2])
+        images = spikes.shape[0]
+        if self.layout == "NHWC":
+            x = spikes[:, : height * size, : width * size]
+            windows = x.reshape(images, height, size, width, size, -1)
+        else:
+            x = spikes[:, :, : height * size, : width * size]
+            windows = x.reshape(images, x.shape[1], height, size, width, size)
+        return windows.sum((first + 1, first + 3)) / size**2
+
+    def normalised(self, U: Array, spikes: Array) -> Array:  # (T, B, maps) -> the same
+        """NeuNorm, eqs. (9) and (10)."""
+        neunorm, over = self.network.neunorm, 3 if self.layout == "NHWC" else 1
+        assert neunorm is not None
+        c, k_tau2 = neunorm.scale(self.stage.output_shape[0]), neunorm.k_tau2
+
+        def step(x: Array, out: Array) -> tuple[Array, Array]:
+            x = k_tau2 * x + c * out.sum(over, keepdims=True)  # eq. (9)
+            return x, out - U * x  # eq. (10)
+
+        rest = jnp.zeros_like(spikes[0].sum(over, keepdims=True))
+        return lax.scan(step, rest, spikes)[1]
+
+    def spikes(self, current: Array) -> Array:  # (T, B, ...) -> the same
+        """The neurons, eqs. (5) and (6), from rest."""
+        lif = self.network.lif
+
+        def step(state: tuple[Array, Array], current: Array) -> tuple[tuple[Array, Array], Array]:
+            u, o = state
+            u = lif.k_tau * u * (1 - o) + current  # eq. (5)
+            o = cast(
+                Array, fire(u - lif.v_th, lif.a)
+            )  # eq. (6); JAX does not annotate what it wraps
+            return (u, o), o
+
+        rest = jnp.zeros_like(current[0])
+        return lax.scan(step, (rest, rest), current)[1]
+
+
+def layers_of(network: Network, layout: Layout) -> list[Layer]:
+    """The network's layers of neurons, in order."""
+    made: list[Layer] = []
+    for stage in network.stages:
+        before = made[-1].stage if made else None
+        flattened = before is not None and isinstance(before.synapse, Conv)
+        maps = None
+        if before is not None and flattened and not isinstance(stage.synapse, Conv):
+            channels, height, width = before.output_shape
+            size = before.pool.size if before.pool else 1
+            maps = (channels, height // size, width // size)
+        made.append(Layer(stage, network, layout, maps))
+    return made
+
+
+def passed(layers: list[Layer], weights: list[Weights], x: Array, steps: int) -> list[Array]:
+    """Each layer's spikes (T, B, ...) on x (T, B, maps); a static image as (1, B, maps)."""
+    found: list[Array] = []
+    sent = x
+    for layer, each in zip(layers, weights, strict=True):
+        current = layer.current(each, sent.reshape(-1, *sent.shape[2:]))
+        current = current.reshape(*sent.shape[:2], *current.shape[1:])
+        # a static image has the same current at every step: it is computed once, as by all adapters
+        spikes = layer.spikes(jnp.broadcast_to(current, (steps, *current.shape[1:])))
+        found.append(spikes)
+        pooled = layer.pooled(spikes.reshape(-1, *spikes.shape[2:]))
+        sent = pooled.reshape(*spikes.shape[:2], *pooled.shape[1:])
+        if each.U is not None:
+            sent = layer.normalised(each.U, sent)
+    return found
+
+
+def loss_of(out: Array, labels: Array, classes: int) -> Array:  # (T, B, N), (B,) -> ()
+    """The squared error of the mean votes, eq. (11)."""
+    votes = out.mean(0).reshape(len(labels), classes, -1).mean(2)
+    return ((votes - jax.nn.one_hot(labels, classes, dtype=votes.dtype)) ** 2).mean()
 
 
 class Batch(NamedTuple):
@@ -30,15 +194,10 @@ class Batch(NamedTuple):
     labels: Array  # (B,)
     steps: int
 
-    @property
-    def sizes(self) -> tuple[tuple[int, ...], int]:
-        """What a program is compiled for."""
-        return self.x.shape, self.steps
-
 
 @dataclass(eq=False)
 class JaxTrainer:
-    """Whole iterations by XLA."""
+    """Whole iterations by XLA: a `Trainer`."""
 
     network: Network
     settings: TrainerSettings
@@ -54,7 +213,6 @@ class JaxTrainer:
         self.optimiser = _optimiser(self.settings)
 
     def load(self, parameters: Sequence[Tensor]) -> None:
-        """Sets the weights. What the optimiser has gathered stays."""
         rest = iter([each.detach().numpy() for each in parameters])
         counts = [3 if layer.stage.neunorm_shape else 2 for layer in self.layers]
         self.weights = [
@@ -63,52 +221,37 @@ class JaxTrainer:
         ]
 
     def put(self, x: Tensor, labels: Tensor) -> Batch:
-        """Lays a batch out, and compiles for its size where that was not yet done."""
         steps = len(x)
         given = (x[:1] if synapses.is_static(x) else x).detach().numpy()
         if self.layout == "NHWC":
             given = np.transpose(given, (0, 1, 3, 4, 2))
         batch = Batch(jnp.array(given), jnp.array(labels.numpy().astype(np.int32)), steps)
-        if self.settings.mode == "training":
-            self._training(batch)
-        else:
-            self._inference(batch)
+        self._compiled("step" if self.settings.mode == "training" else "infer", batch)
         return batch
 
-    def _training(self, batch: Batch) -> Any:
-        return self._compiled("step", self._step, self.weights, self._first(), batch)
-
-    def _inference(self, batch: Batch) -> Any:
-        return self._compiled("infer", self._infer, self.weights, batch)
-
     def step(self, batch: Batch) -> float:
-        """One iteration; its loss."""
-        came = self._training(batch)(self.weights, self._first(), batch.x, batch.labels)
+        program = self._compiled("step", batch)
+        came = program(self.weights, self._first(), batch.x, batch.labels)
         self.weights, self._state, loss, self._out, self._gradients = came
         jax.block_until_ready(came)
         return float(loss)
 
     def infer(self, batch: Batch) -> None:
-        """The forward pass alone."""
-        self._out = self._inference(batch)(self.weights, batch.x, batch.labels)
+        self._out = self._compiled("infer", batch)(self.weights, batch.x, batch.labels)
         jax.block_until_ready(self._out)
 
     def out(self) -> Tensor:
-        """The voting layer's spikes (T, B, N) in the last step or inference."""
         assert self._out is not None
         return torch.from_numpy(np.array(self._out))
 
     def gradients(self) -> list[Tensor]:
-        """Of the last step's loss."""
         return self._tensors(self._gradients)
 
     def parameters(self) -> list[Tensor]:
-        """The weights as they are now."""
         return self._tensors(self.weights)
 
     def spikes(self, batch: Batch) -> list[Tensor]:
-        """All layers' spikes on a batch."""
-        program = self._compiled("spikes", self._spikes, self.weights, batch)
+        program = self._compiled("spikes", batch)
         found = [np.array(each) for each in program(self.weights, batch.x, batch.labels)]
         maps_last = self.layout == "NHWC"
         return [
@@ -117,13 +260,11 @@ class JaxTrainer:
         ]
 
     def differentiate(self, batch: Batch, back: Tensor) -> list[Tensor]:
-        """The gradients of the sum of the voting layer's spikes times `back` (T, B, N)."""
         weighed = batch._replace(labels=jnp.array(back.numpy()))
-        program = self._compiled("differentiate", self._differentiate, self.weights, weighed)
+        program = self._compiled("differentiate", weighed)
         return self._tensors(program(self.weights, weighed.x, weighed.labels))
 
     def close(self) -> None:
-        """It is not asked again."""
         self._programs.clear()
         self.weights, self._state, self._out, self._gradients = [], None, None, []
 
@@ -135,14 +276,15 @@ class JaxTrainer:
         arrays = [array for layer, each in pairs for array in layer.taken(each)]
         return [torch.from_numpy(np.array(each, order="C")) for each in arrays]
 
-    def _compiled(self, name: str, make: Callable[..., Any], *given: Any) -> Any:
-        """A program for arguments of these sizes; the last is the batch."""
-        *first, batch = given
-        key = name, batch.sizes
+    def _compiled(self, name: str, batch: Batch) -> Any:
+        """The program of the method `_name` for batches of this size."""
+        key = name, batch.x.shape, batch.steps
         if key not in self._programs:
+            given = (self.weights, self._first()) if name == "step" else (self.weights,)
             donated = (0, 1) if name == "step" else ()  # their memory takes the new ones
-            program = jax.jit(partial(make, batch.steps), donate_argnums=donated)
-            self._programs[key] = program.lower(*first, batch.x, batch.labels).compile()
+            make = partial(getattr(self, f"_{name}"), batch.steps)
+            program = jax.jit(make, donate_argnums=donated)
+            self._programs[key] = program.lower(*given, batch.x, batch.labels).compile()
         return self._programs[key]
 
     def _step(

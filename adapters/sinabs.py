@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, cast
 
 import torch
@@ -133,10 +134,6 @@ def build(network: Network) -> nn.Module:
     return SinabsNetwork(network, faithful)
 
 
-def _defaults(network: Network) -> nn.Module:
-    return SinabsNetwork(network, default)
-
-
 VARIANTS = {
     "defaults": Variant(
         (
@@ -144,6 +141,6 @@ VARIANTS = {
             "the reset subtracts V_th, and carries no gradient (MembraneSubtract, sinabs' default)",
             "the surrogate is an exponential (sinabs' default), not a rectangle",
         ),
-        _defaults,
+        partial(SinabsNetwork, make_neuron=default),
     ),
 }

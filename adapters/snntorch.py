@@ -60,23 +60,15 @@ def build(network: Network) -> nn.Module:
     return StepNetwork(network, LeakyCell)
 
 
-def _detached_reset(network: Network) -> nn.Module:
-    return StepNetwork(network, partial(LeakyCell, reset_delay=True))
-
-
-def _subtract(network: Network) -> nn.Module:
-    cell = partial(LeakyCell, reset_delay=True, reset_mechanism="subtract")
-    return StepNetwork(network, cell)
-
-
 _DETACHED = "the reset carries no gradient (reset_delay=True, snnTorch's default)"
+_DelayedCell = partial(LeakyCell, reset_delay=True)
 VARIANTS = {
-    "detached-reset": Variant((_DETACHED,), _detached_reset),
+    "detached-reset": Variant((_DETACHED,), partial(StepNetwork, cell=_DelayedCell)),
     "subtract": Variant(
         (
             "the reset subtracts V_th, it does not clear the potential (snnTorch's default)",
             _DETACHED,
         ),
-        _subtract,
+        partial(StepNetwork, cell=partial(_DelayedCell, reset_mechanism="subtract")),
     ),
 }

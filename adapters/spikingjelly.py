@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 from spikingjelly.activation_based import functional, layer, neuron, surrogate
@@ -112,23 +113,16 @@ def build(network: Network) -> nn.Module:
     return SpikingJellyNetwork(network, faithful)
 
 
-def _detached_reset(network: Network) -> nn.Module:
-    return SpikingJellyNetwork(network, detached_reset)
-
-
-def _defaults(network: Network) -> nn.Module:
-    return SpikingJellyNetwork(network, default)
-
-
 VARIANTS = {
     "detached-reset": Variant(
-        ("the reset carries no gradient (detach_reset=True)",), _detached_reset
+        ("the reset carries no gradient (detach_reset=True)",),
+        partial(SpikingJellyNetwork, make_neuron=detached_reset),
     ),
     "defaults": Variant(
         (
             "the input is scaled by 1 / tau (decay_input=True, SpikingJelly's default)",
             "the surrogate is the sigmoid's derivative (SpikingJelly's default), not a rectangle",
         ),
-        _defaults,
+        partial(SpikingJellyNetwork, make_neuron=default),
     ),
 }

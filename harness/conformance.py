@@ -77,9 +77,9 @@ def _checks(framework: str) -> Iterator[tuple[str, Callable[[], None]]]:
                 asked = dataset, scale, reading, precision
                 title = f"{dataset} {scale} {reading or 'without NeuNorm'} {precision}"
                 yield title, partial(_is_certified, framework, *asked)
-    for variant, found in adapters.variants_of(framework).items():
+    for variant, deviations in adapters.variants_of(framework).items():
         name = contender(framework, variant)
-        if found.deviations:
+        if deviations:
             yield f"{variant} is marked and differs", partial(_differs, name)
         else:
             yield f"{variant} is equal", partial(_is_equal, name)

@@ -1,4 +1,6 @@
-"""Contenders for the proof's tests: right ones in another arithmetic, and cheats."""
+"""Contenders for the proof's tests: right ones in another arithmetic, and cheats; and what they are
+asked.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,38 @@ import torch
 from torch import Tensor, nn
 
 from harness.adapter import SpikeTap, channels_last
+from harness.proof.answer import Question
 from harness.reference import synapses
+from harness.reference.initialise import initialised
 from harness.reference.network import Layer, ReferenceNetwork, StepNetwork
 from harness.reference.neuron import LIFCell, fire
-from harness.spec import LIF, Network
+from harness.reference.precision import DTYPES
+from harness.spec import LIF, Mode, Network, Precision
 
 State = tuple[Tensor, Tensor] | None
+
+
+def question(
+    of: Network,
+    precision: Precision = "fp32",
+    *,
+    T: int = 10,
+    B: int = 6,
+    seed: int = 0,
+    mode: Mode = "training",
+    static: bool = False,
+    weights: Callable[[ReferenceNetwork], None] = lambda reference: None,
+) -> Question:
+    """What an iteration of a network asks, with the reference's weights; `weights` changes them."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.rand((1 if static else T, B, *of.input_shape), generator=generator)
+    x = (x if static else (x < 0.3).float()).to(DTYPES[precision])
+    reference = initialised(of, x.expand(T, *x.shape[1:]), seed=seed)
+    weights(reference)
+    return Question(
+        tuple(each.detach().clone() for each in reference.parameters()), x, T, static, precision,
+        of.classes, of.population, labels=torch.arange(B) % of.classes, mode=mode,
+    )  # fmt: skip
 
 
 def tapped(module: nn.Module) -> bool:

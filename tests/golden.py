@@ -24,6 +24,7 @@ import golden_numerics
 import torch
 
 import adapters
+from adapters import facts
 from harness.records.identity import EXAM, NUMERICS
 from harness.spec import ANN
 
@@ -74,7 +75,7 @@ def _entries(file: str) -> Iterator[Entry]:
             for name, made in golden_numerics.made():
                 numbers = {"NUMERICS": NUMERICS}
                 if name not in (ANN, DRAWS):
-                    numbers["REVISION"] = adapters.revision(name)
+                    numbers["REVISION"] = facts.of(name).revision
                 yield Entry(name, numbers, made, NEAR if name == DRAWS else CLOSE)
         case "exam":
             yield from _of({"EXAM": EXAM}, golden_exam.made())

@@ -131,7 +131,7 @@ def test_who_dies_where_it_is_examined_costs_its_own_line(plant: Plant, tmp_path
     assert list(found) == [*names, "dies:marked", "reference"]
     why = {name: each.reason for name, each in found.items()}
     assert "died of SIGSEGV" in why["dies"]
-    assert "its import ended the process with exit code 3" in why["absent"]
+    assert "its process ended with exit code 3" in why["absent"]
     assert why["dies:complains"] == "UsageError: give another"
     assert "RuntimeError: it is broken" in why["dies:raises"]
     assert "ended with exit code 0" in why["dies:leaves"]
@@ -169,6 +169,6 @@ def test_list_and_doctor_name_who_does_not_load_and_what_an_import_sets(
     for command in (("list", "frameworks"), ("doctor", "--data-root", str(tmp_path))):
         assert call(monkeypatch, *command) == 0
         shown = " ".join(capsys.readouterr().out.split())
-        assert "crashes does not load: its import died of SIGSEGV" in shown
+        assert "crashes does not load: its process died of SIGSEGV" in shown
         assert "the paper's function; sets deterministic algorithms to on at import" in shown
         assert "snntorch 1.0.0 the paper's function" in shown

@@ -169,7 +169,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
         framework, _, form = name.partition(":")
         return adapter(PLANTED[form or "sound"]) if framework == "planted" else load(name)
 
-    forms = tuple(facts.FormFacts(name) for name in PLANTED)
+    forms = dict[str, tuple[str, ...]].fromkeys(PLANTED, ())
     known = {**facts._known, "planted": facts.Facts("planted", variants=forms)}
     monkeypatch.setattr(facts, "_known", known)
     monkeypatch.setattr(adapters, "load", find)

@@ -91,9 +91,6 @@ PLANTED: dict[str, Adapter] = {
 }
 
 
-ABSENT = facts.FormFacts("absent")
-
-
 @pytest.fixture(autouse=True)
 def planted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Adapters made for these tests, in this process; a made-up peak of memory."""
@@ -104,12 +101,9 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
             raise adapters.Missing("planted does not load: install it with pip install planted")
         return PLANTED[name] if name in PLANTED else load(name)
 
-    forms = tuple(
-        facts.FormFacts(name.partition(":")[2], adapter.DEVIATIONS)
-        for name, adapter in PLANTED.items()
-    )
-    known = {**facts._known, "planted": facts.Facts("planted", variants=(*forms, ABSENT))}
-    monkeypatch.setattr(facts, "_known", known)
+    forms = {name.partition(":")[2]: each.DEVIATIONS for name, each in PLANTED.items()}
+    known = facts.Facts("planted", variants=forms | {"absent": ()})
+    monkeypatch.setattr(facts, "_known", {**facts._known, "planted": known})
     monkeypatch.setattr(adapters, "load", find)
     monkeypatch.setattr(Meter, "peak_mib", lambda meter: 12.34)
     monkeypatch.setattr(schedule, "PAPER_ROUNDS", 3)

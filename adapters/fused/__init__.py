@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
-from torch import nn
-
-from adapters.fused.network import FusedNetwork, kernels_for, said
+from adapters.fused.network import FusedNetwork, computed, kernels_for
 from harness.adapter import Variant
-from harness.spec import Network
+
+__all__ = ["DEVIATIONS", "PACKAGES", "REVISION", "VARIANTS", "build", "computed", "implementation"]
 
 DEVIATIONS: tuple[str, ...] = ()
 REVISION = 1  # 1: convolutions and products by events
-PACKAGES: tuple[str, ...] = ("numba", "triton")  # they compile the kernels, where they are
-
-
+PACKAGES = ("numba", "triton")  # they compile the kernels, where they are
 VARIANTS = {
     # convolutions and products as any framework has them: what events gain is the difference
     "dense": Variant(DEVIATIONS, partial(FusedNetwork, dense=True)),
@@ -23,16 +20,7 @@ VARIANTS = {
         ("the reset carries no gradient",), partial(FusedNetwork, detached=True)
     ),
 }
-
-
-def build(network: Network) -> nn.Module:
-    """The paper's function over all steps at once."""
-    return FusedNetwork(network)
-
-
-def computed(module: nn.Module) -> str:
-    """Which layers' work was done by events in the last call, and the density of what they got."""
-    return said(module)
+build = FusedNetwork
 
 
 def implementation(device: str) -> str:

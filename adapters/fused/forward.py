@@ -27,37 +27,11 @@ from torch.nn import functional
 from adapters.fused.compiled import callback, inlined
 from adapters.fused.form import Events, Made
 from adapters.fused.intrinsics import (
-    ROW,
-    TAPS,
-    add_scaled_row,
-    copy_bytes,
-    copy_row,
-    load,
-    narrow_row,
-    store,
-    take,
+    ROW, TAPS, add_scaled_row, copy_bytes, copy_row, load, narrow_row, store, take,
 )  # fmt: skip
 from adapters.fused.lists import (
-    AREA,
-    LINE,
-    LISTED,
-    LISTS,
-    Numbers,
-    Rows,
-    add_listed,
-    aligned,
-    block_of,
-    bytes_of,
-    cache_bytes,
-    computed,
-    cut,
-    group_of,
-    keep,
-    list_maps,
-    put_numbers,
-    run,
-    sizes_of,
-    told,
+    AREA, LINE, LISTED, LISTS, Numbers, Rows, add_listed, aligned, block_of, bytes_of, cache_bytes,
+    computed, cut, group_of, keep, list_maps, put_numbers, run, sizes_of, told,
 )  # fmt: skip
 
 T = TypeVar("T")

@@ -22,31 +22,11 @@ from torch import Tensor
 from adapters.fused.compiled import callback, inlined
 from adapters.fused.form import MARK, Events
 from adapters.fused.intrinsics import (
-    BYTES,
-    GRADIENT,
-    add_products,
-    load,
-    store,
-    sum_of_lanes,
-    take,
-    zero_bytes,
+    BYTES, GRADIENT, add_products, load, store, sum_of_lanes, take, zero_bytes,
 )  # fmt: skip
 from adapters.fused.lists import (
-    AREA,
-    LINE,
-    Rows,
-    aligned,
-    append_to_maps,
-    bytes_of,
-    cache_bytes,
-    computed,
-    cut,
-    group_of,
-    keep,
-    put_numbers,
-    run,
-    sizes_of,
-    told,
+    AREA, LINE, Rows, aligned, append_to_maps, bytes_of, cache_bytes, computed, cut, group_of, keep,
+    put_numbers, run, sizes_of, told,
 )  # fmt: skip
 from adapters.fused.weight_gradient import fill_block
 

@@ -23,18 +23,8 @@ from adapters.fused import compiled
 from adapters.fused.compiled import as_call, fields, inlined
 from adapters.fused.form import Events
 from adapters.fused.intrinsics import (
-    BYTES,
-    TAPS,
-    add_rows,
-    add_valued_rows,
-    copy_bytes,
-    load,
-    lowest,
-    narrow,
-    nonzero_16,
-    nonzero_64,
-    store,
-    wide,
+    BYTES, TAPS, add_rows, add_valued_rows, copy_bytes, load, lowest, narrow, nonzero_16,
+    nonzero_64, store, wide,
 )  # fmt: skip
 
 # What a kernel is told: who is next; sizes, `stored` the bytes of a number of the layers' own

@@ -46,12 +46,9 @@ class Call:
     made: Made  # of its weights, by a call on other samples
 
 
-@dataclass(frozen=True)
-class Kept:
-    """What the backward pass needs of a layer; it computes the rest again."""
-
-    inputs: Tensor | Events
-    current: Tensor
+# What the backward pass needs of a layer, its input and its current: it computes the rest again.
+Kept = tuple[Tensor | Events, Tensor]
+Given = tuple[Tensor, Tensor, Tensor | None]  # weight, bias, U
 
 
 class NetworkFunction(torch.autograd.Function):
@@ -69,10 +66,10 @@ class NetworkFunction(torch.autograd.Function):
         sent: Tensor | Events = x.flatten(0, 1)
         with _own_precision(x):
             for call, given in zip(calls, _by_layer(parameters), strict=True):
-                layer = _forward(sent, run, call, *given)
+                inputs, current = _forward(sent, run, call, *given)
                 if run.keeps:
-                    kept.append(layer)
-                sent = _sent(layer.current, given[2], run, call)
+                    kept.append((inputs, current))
+                sent = _sent(current, given[2], run, call)
         assert isinstance(sent, Tensor)
         ctx.save_for_backward(*parameters)
         ctx.kept, ctx.run, ctx.calls, ctx.shape = kept, run, calls, x.shape
@@ -106,9 +103,6 @@ def _own_precision(x: Tensor) -> torch.autocast:
     return torch.autocast(x.device.type, enabled=False)
 
 
-Given = tuple[Tensor, Tensor, Tensor | None]  # weight, bias, U
-
-
 def _by_layer(parameters: tuple[Any, ...]) -> Iterator[Given]:
     return zip(*(islice(parameters, start, None, 3) for start in range(3)), strict=True)
 
@@ -125,7 +119,7 @@ def _forward(
         alone = replace(call.form, pool=1, neunorm=None, keys=None)
         seen = run.kernels.spikes(current, None, alone)
         call.tap(seen.flatten(2) if call.synapse.product else seen)
-    return Kept(inputs, current)
+    return inputs, current
 
 
 def _sent(current: Tensor, U: Tensor | None, run: Run, call: Call) -> Tensor | Events:
@@ -140,16 +134,16 @@ def _backward(
     back: Tensor, layer: Kept, run: Run, call: Call, given: Given, *, wants_dx: bool
 ) -> tuple[Tensor | None, Tensor, Tensor, Tensor | None]:
     """The gradients of what was sent to a layer, of its weight, its bias and U."""
-    weight, _, U = given
+    (weight, _, U), (inputs, current) = given, layer
     weight, wide = weight.to(run.precision), call.form.dtype
-    maps, height, width = layer.current.shape[2:]
+    maps, height, width = current.shape[2:]
     size = maps, height // call.form.pool, width // call.form.pool
     back = back.reshape(run.steps, run.batch, *size)  # a product's is flat
-    through = run.kernels.gradients(layer.current, U, back, call.form)
+    through = run.kernels.gradients(current, U, back, call.form)
     d_current = through.current.flatten(0, 1)
     d_current = d_current.flatten(1) if call.synapse.product else d_current
-    d_weight = call.synapse.weight_gradient(d_current, layer.inputs, weight).to(wide)
-    dx = call.synapse.input_gradient(d_current, layer.inputs, weight) if wants_dx else None
+    d_weight = call.synapse.weight_gradient(d_current, inputs, weight).to(wide)
+    dx = call.synapse.input_gradient(d_current, inputs, weight) if wants_dx else None
     return dx, d_weight, through.bias.to(wide), through.U
 
 
@@ -227,28 +221,26 @@ class FusedNetwork(nn.Module):
         at_once = samples if keeps or recording else max(1, self.at_once // len(x))
         parts = [slice(start, start + at_once) for start in range(0, samples, at_once)]
         made: list[Made] = [{} if len(parts) > 1 else None for _ in self._layers]
-        outs = [
-            NetworkFunction.apply(*self._asked(x[:, part], keys, part, made, keeps), *parameters)
-            for part in parts
-        ]
+        outs = []
+        for part in parts:
+            drawn = [None if each is None else each[:, part] for each in keys]
+            run, calls = self._asked(x[:, part], drawn, made, keeps)
+            still = x[:1, part] if synapses.is_static(x[:, part]) else x[:, part]
+            outs.append(NetworkFunction.apply(still, run, calls, *parameters))
         return outs[0] if len(outs) == 1 else torch.cat(outs, 1)
 
     def _asked(
-        self,
-        x: Tensor,
-        keys: list[Tensor | None],
-        samples: slice,
-        made: list[Made],
-        keeps: bool,
-        /,
-    ) -> tuple[Tensor, Run, tuple[Call, ...]]:
-        """What some samples are asked for, x (T, b, ...); keys are of all."""
-        run = Run(len(x), x.shape[1], _precision(x), kernels_for(x.device.type), keeps)
-        potential = torch.float64 if run.precision == torch.float64 else torch.float32
+        self, x: Tensor, keys: list[Tensor | None], made: list[Made], keeps: bool
+    ) -> tuple[Run, tuple[Call, ...]]:
+        """How some samples x (T, b, ...) are computed."""
+        # the synapses' precision is x's own, or autocast's where that is on
+        on = torch.is_autocast_enabled(x.device.type)
+        precision = torch.get_autocast_dtype(x.device.type) if on else x.dtype
+        run = Run(len(x), x.shape[1], precision, kernels_for(x.device.type), keeps)
+        potential = torch.float64 if precision == torch.float64 else torch.float32
         calls, layers = [], self._layers
         along = zip(layers, [*layers[1:], None], keys, made, strict=True)
-        for layer, next_layer, drawn, of_weights in along:
-            of_run = None if drawn is None else drawn[:, samples]
+        for layer, next_layer, of_run, of_weights in along:
             after = None if next_layer is None else next_layer.work
             sends = after is not None and after.takes_events
             # NeuNorm and a pool read the gradient of what is sent everywhere
@@ -256,20 +248,13 @@ class FusedNetwork(nn.Module):
             marks = keeps and alone and after is not None and after.takes_marks
             form = replace(layer.form, steps=run.steps, dtype=potential, keys=of_run, marks=marks)
             calls.append(Call(layer.work, form, layer.tap, sends, of_weights))
-        return x[:1] if synapses.is_static(x) else x, run, tuple(calls)
+        return run, tuple(calls)
 
 
-def said(module: nn.Module) -> str:
-    """How each layer's last call was computed, in words."""
+def computed(module: nn.Module) -> str:
+    """Which layers' work was done by events in the last call, and the density of what they got."""
     works = [each.work for each in module.modules() if isinstance(each, Layer)]
     return "; ".join(f"layer {n}: {work.said}" for n, work in enumerate(works, 1))
-
-
-def _precision(x: Tensor) -> torch.dtype:
-    """What the synapses compute in: x's own, or autocast's where that is on."""
-    if torch.is_autocast_enabled(x.device.type):
-        return torch.get_autocast_dtype(x.device.type)
-    return x.dtype
 
 
 class Kernels(Protocol):

@@ -29,17 +29,7 @@ from adapters.fused import compiled
 from adapters.fused.compiled import as_call, callback, fields, inlined
 from adapters.fused.form import MARK, MOST, Events, Form, Gradients
 from adapters.fused.intrinsics import (
-    BYTES,
-    array,
-    counts_only,
-    narrow,
-    number,
-    prefetch,
-    put,
-    sum_of_lanes,
-    take,
-    wide,
-    with_bits,
+    BYTES, array, counts_only, narrow, number, prefetch, put, sum_of_lanes, take, wide, with_bits,
 )  # fmt: skip
 from harness.reference import dropout
 from harness.reference.dropout import FIRST, SECOND

@@ -41,15 +41,8 @@ class Synapse:
         """How its last call was computed."""
         if self.ran is None:
             return "dense"
-        by_events = [
-            name
-            for name, chosen in (
-                ("forward", self.ran.forward),
-                ("weight gradient", self.ran.weight_gradient),
-                ("input gradient", self.ran.input_gradient),
-            )
-            if chosen
-        ]
+        parts = ("forward", "weight_gradient", "input_gradient")
+        by_events = [part.replace("_", " ") for part in parts if getattr(self.ran, part)]
         how = f"{' and '.join(by_events)} by events" if by_events else "dense"
         window = "" if self.ran.window is None else f", window {self.ran.window:.2f}"
         return f"{how}, density {self.ran.density:.2f}{window}"

@@ -24,39 +24,12 @@ from torch.nn import functional
 from adapters.fused.compiled import callback, inlined
 from adapters.fused.form import Events
 from adapters.fused.intrinsics import (
-    GRADIENT,
-    ROW,
-    TAPS,
-    add_scaled_row,
-    add_taps,
-    add_valued_taps,
-    copy_bytes,
-    copy_row,
-    load,
-    store,
-    take,
-    widen_row,
+    GRADIENT, ROW, TAPS, add_scaled_row, add_taps, add_valued_taps, copy_bytes, copy_row, load,
+    store, take, widen_row,
 )  # fmt: skip
 from adapters.fused.lists import (
-    AREA,
-    LINE,
-    LISTED,
-    LISTS,
-    Cut,
-    Rows,
-    add_listed,
-    aligned,
-    append_to_maps,
-    bytes_of,
-    cache_bytes,
-    computed,
-    copy_numbers,
-    cut,
-    group_of,
-    keep,
-    run,
-    sizes_of,
-    told,
+    AREA, LINE, LISTED, LISTS, Cut, Rows, add_listed, aligned, append_to_maps, bytes_of,
+    cache_bytes, computed, copy_numbers, cut, group_of, keep, run, sizes_of, told,
 )  # fmt: skip
 
 

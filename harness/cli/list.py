@@ -49,8 +49,8 @@ def _forms(name: str, known: Facts) -> Iterator[dict[str, str]]:
         return
     said = [_function(known.deviations), *(f"{each} at import" for each in known.changed)]
     yield _form(name, known.version or "", "; ".join(said))
-    for form in known.variants:
-        yield _form(contender(name, form.name), "", _function(form.deviations))
+    for variant, deviations in known.variants.items():
+        yield _form(contender(name, variant), "", _function(deviations))
 
 
 def _form(name: str, version: str, said: str) -> dict[str, str]:

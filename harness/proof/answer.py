@@ -5,8 +5,8 @@ These functions run where the contender's module lives; who judges the answers m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -60,18 +60,24 @@ class Answer:
 
 def plain_pass(module: nn.Module, question: Question) -> Answer:
     """The module's answer with no tap recording. Raises Incomparable."""
-    with _asked(module, question) as x:
-        out = _forward(module, x, question)
-        return Answer(_carried(out, x), _gradients(module, out, question))
+    return _pass(module, question, nullcontext(()))
 
 
 def tapped_pass(module: nn.Module, question: Question) -> Answer:
     """The module's answer with the spikes of every layer. Raises Incomparable."""
+    return _pass(module, question, record_spikes(module))
+
+
+def _pass(
+    module: nn.Module, question: Question, recording: AbstractContextManager[Sequence[SpikeTap]]
+) -> Answer:
     with _asked(module, question) as x:
-        with record_spikes(module) as taps:
+        with recording as taps:
             out = _forward(module, x, question)
             spikes = tuple(_collected(tap, n) for n, tap in enumerate(taps, 1))
-        return Answer(_carried(out, x), _gradients(module, out, question), spikes)
+        # an ordinary tensor, also of inference mode
+        carried = out.detach().to(x.dtype).cpu().clone()
+        return Answer(carried, _gradients(module, out, question), spikes)
 
 
 def objective(out: Tensor, question: Question) -> Tensor:  # (T, B, N) -> ()
@@ -133,10 +139,14 @@ def _forward(module: nn.Module, x: Tensor, question: Question) -> Tensor:
     ):
         torch.manual_seed(question.seed)  # dropout's masks, where there are any, are the same
         out = module(x)
-    if not isinstance(out, Tensor) or tuple(out.shape) != question.out_shape:
-        found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-        raise Incomparable(f"the output is {found}, expected a tensor of {question.out_shape}")
+    _check_shape(out, question)
     return out
+
+
+def _check_shape(out: object, question: Question) -> None:
+    found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+    if found != question.out_shape:
+        raise Incomparable(f"the output is {found}, expected a tensor of {question.out_shape}")
 
 
 def _gradients(module: nn.Module, out: Tensor, question: Question) -> tuple[Tensor, ...]:
@@ -152,10 +162,6 @@ def _gradients(module: nn.Module, out: Tensor, question: Question) -> tuple[Tens
     )
 
 
-def _carried(out: Tensor, x: Tensor) -> Tensor:
-    return out.detach().to(x.dtype).cpu().clone()  # an ordinary tensor, also of inference mode
-
-
 def _collected(tap: SpikeTap, n: int) -> Tensor:
     if not tap.kept:
         raise Incomparable(f"tap {n} saw no spikes: the layer was not called")
@@ -164,17 +170,19 @@ def _collected(tap: SpikeTap, n: int) -> Tensor:
 
 def check(answer: Answer, network: Network, question: Question) -> None:
     """Raises Incomparable, with a sentence, where there is nothing that could be compared."""
-    if tuple(answer.out.shape) != question.out_shape:
-        raise Incomparable(
-            f"the output is {tuple(answer.out.shape)}, expected a tensor of {question.out_shape}"
-        )
+    _check_shape(answer.out, question)
     as_spikes(answer.out, "the output")
     shapes = [tuple(each.shape) for each in question.parameters]
     found = [tuple(each.shape) for each in answer.gradients]
     if found != (shapes if question.mode == "training" else []):
         raise Incomparable(f"gradients of shapes {found}, expected {shapes}")
     for name, gradient in zip(parameters_of(network), answer.gradients, strict=False):
-        _check_finite(name, gradient)
+        wrong = int((~torch.isfinite(gradient)).sum())
+        if wrong:
+            raise Incomparable(
+                f"{wrong:,} of {gradient.numel():,} entries of the gradient of {name} are not "
+                "finite"
+            )
 
 
 def check_tapped(answer: Answer, network: Network, question: Question) -> None:
@@ -204,11 +212,3 @@ def parameters_of(network: Network) -> tuple[str, ...]:
         for stage in network.stages
         for kind in ("the weights", "the bias", *(["U"] if stage.neunorm_shape else []))
     )
-
-
-def _check_finite(name: str, gradient: Tensor) -> None:
-    wrong = int((~torch.isfinite(gradient)).sum())
-    if wrong:
-        raise Incomparable(
-            f"{wrong:,} of {gradient.numel():,} entries of the gradient of {name} are not finite"
-        )

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isfinite, isnan, sqrt
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ from harness.proof.answer import (
     parameters_of,
     plain_pass,
 )
-from harness.proof.edges import Given, Gradients, Reads, settle
+from harness.proof.edges import Given, Gradients, settle
 from harness.proof.gradients import (
     Compared,
     Course,
@@ -43,7 +43,7 @@ from harness.reference import dropout, synapses
 from harness.reference.initialise import copy_parameters
 from harness.reference.network import Layer, ReferenceNetwork
 from harness.reference.precision import DTYPES
-from harness.spec import Conv, Network, Precision, Stage
+from harness.spec import Conv, Network, Stage
 
 
 @dataclass(frozen=True)
@@ -75,16 +75,15 @@ class Audit:
             check(given, self.network, self.question)
         except Incomparable as reason:
             return Finding("direct", False, str(reason))
-        mine = self._reference
-        if self.question.precision == "bf16" or not torch.equal(given.out, mine.out):
+        if self.question.precision == "bf16" or not torch.equal(given.out, self._reference.out):
             return None
-        pairs = zip(given.gradients, mine.gradients, strict=True)
+        pairs = zip(given.gradients, self._reference.gradients, strict=True)
         errors = [compared(*pair).error for pair in pairs]
         bounds = allowed(self.network, self.question)
         if any(each > of for each, of in zip(errors, bounds, strict=False)):
             return None
-        worst = max((each for each in errors if not isnan(each)), default=0.0)
-        error = worst if self.question.mode == "training" else None
+        least = 0.0 if self.question.mode == "training" else None
+        error = max((each for each in errors if not isnan(each)), default=least)
         return Finding("direct", True, None, given.out.numel(), gradient_error=error)
 
     def replay(self, given: Answer, tapped: Answer) -> Finding:
@@ -105,16 +104,18 @@ class Audit:
         mine = [each for layer in layers for each in layer.gradients]
         pairs = zip(given.gradients, mine, strict=True)
         gradients = [compared(each.to(own.device), own) for each, own in pairs]
-        bounds = (
-            self._explained(gradients, mine, given, tapped)
-            if bf16
-            else allowed(self.network, self.question)
-        )
-        reasons = [*_wrong_spikes(layers), *_turned(layers, bf16=bf16)]
+        bounds = allowed(self.network, self.question)
+        if bf16:
+            bounds = self._explained(gradients, mine, given, tapped)
         # of the last parameter first, as gradients go: a fault is felt in all below
         named = list(zip(parameters_of(self.network), bounds, gradients, strict=False))
-        reasons += [_off(*each, bf16=bf16) for each in reversed(named) if _is_off(*each[1:], bf16)]
-        errors = [] if bf16 else [each.error for each in gradients if not isnan(each.error)]
+        reasons = [
+            *_wrong_spikes(layers),
+            *_turned(layers, RULES.bf16_turned if bf16 else RULES.turned),
+            *(_off(*each, bf16=bf16) for each in reversed(named)),
+        ]
+        reasons = [each for each in reasons if each]
+        error = max((each.error for each in gradients if not isnan(each.error)), default=None)
         cosines = [each.cosine for each in gradients if not isnan(each.cosine)]
         turned = sum(layer.turned for layer in layers)
         return Finding(
@@ -124,27 +125,29 @@ class Audit:
             spikes=sum(layer.spikes for layer in layers),
             mismatches=turned + sum(layer.wrong for layer in layers),
             near_ties=turned,
-            gradient_error=max(errors) if errors and isfinite(max(errors)) else None,
+            gradient_error=error if error is not None and isfinite(error) and not bf16 else None,
             gradient_cosine=min(cosines, default=None) if bf16 else None,
             edges=sum(layer.edges for layer in layers),
         )
 
     def _replayed(self, given: Answer, tapped: Answer, side: Side) -> list[ReplayedLayer]:
-        return replayed(self.network, self.question, given, tapped, self.device, side)
+        return _Replay(self.network, self.question, tapped, self.device, side).layers(given, tapped)
 
     @cached_property
     def _reference(self) -> Answer:
-        """The reference's own answer, made once for all contenders."""
-        return reference_answer(self.network, self.question, self.device)
+        """What the reference answers itself, untapped: made once for all contenders."""
+        with torch.random.fork_rng(devices=[]):
+            module = ReferenceNetwork(self.network)
+        return plain_pass(module.to(self.device, DTYPES[self.question.precision]), self.question)
 
     def _explained(
         self, gradients: list[Compared], mine: list[Tensor], given: Answer, tapped: Answer
-    ) -> list[float]:
+    ) -> tuple[float, ...]:
         """How far off each gradient may be in bf16, of its length."""
         least = sqrt(1 - RULES.bf16_cosine**2)
         bounds = [least] * len(gradients)
         if all(each.distance <= least for each in gradients if not isnan(each.distance)):
-            return bounds
+            return tuple(bounds)
         sides: tuple[Side, ...] = ("inside", "outside")
         for side in sides:
             layers = self._replayed(given, tapped, side)
@@ -152,22 +155,13 @@ class Audit:
             apart = [compared(*pair).distance for pair in zip(theirs, mine, strict=True)]
             pairs = zip(bounds, apart, strict=True)
             bounds = [a if isnan(b) else max(a, min(least + b, RULES.bf16_most)) for a, b in pairs]
-        return bounds
-
-
-def reference_answer(network: Network, question: Question, device: torch.device) -> Answer:
-    """What the reference answers, free-running and untapped; in float32 where bf16 is asked for."""
-    with torch.random.fork_rng(devices=[]):
-        module = ReferenceNetwork(network).to(device=device, dtype=DTYPES[question.precision])
-    exact: Precision = "fp32" if question.precision == "bf16" else question.precision
-    return plain_pass(module, replace(question, precision=exact))
-
-
-def _is_off(bound: float, found: Compared, bf16: bool) -> bool:
-    return (found.distance if bf16 else found.error) > bound
+        return tuple(bounds)
 
 
 def _off(name: str, bound: float, found: Compared, *, bf16: bool) -> str:
+    """A sentence, where a gradient is beyond its bound."""
+    if not (found.distance if bf16 else found.error) > bound:
+        return ""
     if bf16:
         return (
             f"the gradient of {name} is not the reference's within bf16's rounding: it is off by "
@@ -189,9 +183,8 @@ def _wrong_spikes(layers: list[ReplayedLayer]) -> Iterator[str]:
         )
 
 
-def _turned(layers: list[ReplayedLayer], *, bf16: bool) -> Iterator[str]:
+def _turned(layers: list[ReplayedLayer], most: float) -> Iterator[str]:
     """Layers of which rounding is to have turned more spikes than it can."""
-    most = RULES.bf16_turned if bf16 else RULES.turned
     for layer in layers:
         if layer.turned > 1 + most * layer.spikes:  # one can be in the smallest layer
             yield (
@@ -202,15 +195,16 @@ def _turned(layers: list[ReplayedLayer], *, bf16: bool) -> Iterator[str]:
 
 def allowed(network: Network, question: Question) -> tuple[float, ...]:
     """Of each parameter, how far its gradient may be at full size, of its largest entry."""
-    return tuple(bound for stage in network.stages for bound in allowed_of(stage, question))
+    return tuple(bound for stage in network.stages for bound in _allowed(stage, question))
 
 
-# The replay: the reference layer by layer, given the contender's own spikes. Free-running, two
-# right networks part at the first potential that rounds to either side of the threshold. Here each
-# layer is the reference's on the spikes that the contender had below it, and its reset is by the
-# contender's own: a spike that rounding turned is seen once, and takes no other with it. The
-# gradients are replayed in the same way, from the loss down, through the reference's surrogate at
-# the replayed potentials.
+def _allowed(stage: Stage, question: Question) -> tuple[float, ...]:
+    """The same of a layer: weights, biases, U."""
+    precision, images = question.precision, question.steps * question.batch_size
+    products = images * stage.macs // stage.weights  # one at each place where a weight is used
+    of_U = (RULES.replayed(precision, images),) if stage.neunorm_shape else ()
+    return RULES.replayed(precision, products), RULES.replayed_bias(precision), *of_U
+
 
 # Of the surrogate's edge, where bf16's potentials are within rounding of it: as they are replayed,
 # or all inside or all outside, which bounds what another rounding would have made of them.
@@ -233,202 +227,151 @@ class ReplayedLayer:
     left: float = 0.0  # of the given gradients: the most, as a multiple of what is allowed
 
 
-@dataclass(frozen=True)
-class _Read:
+class _Read(NamedTuple):
     """What a layer reads, and the current it makes of it, with their graph."""
 
     source: Tensor | None  # the spikes below, (T, B, ...); None: it is the encoding layer
     inputs: Tensor  # (T or 1, B, ...)
     current: Tensor  # (T, B, ...)
-    lost: Tensor | float = 0.0  # of the current, what bf16 may have lost before the synapse
 
 
-@dataclass(frozen=True)
-class _Sent:
+class _Sent(NamedTuple):
     """What goes down from a layer: to the spikes below, and to U on the way."""
 
     spikes: Tensor
     U: Tensor | None
 
 
-def replayed(
-    network: Network,
-    question: Question,
-    given: Answer,
-    tapped: Answer,
-    device: torch.device,
-    side: Side = "computed",
-) -> list[ReplayedLayer]:
-    """The layers' replays, the first layer first. Spikes are of `tapped`.
-
-    Gradients are of `given` as far as they tell on which side of the surrogate's edge neurons lie,
-    in bf16 on `side`. Both answers are sound (`answer.check`), and their outputs are the same.
-    """
-    replay = _Replay.of(network, question, tapped, device, side)
-    layers = []
-    gradients = [each.to(device) for each in given.gradients]
-    sent = None
-    if question.mode == "training":
-        sent = _Sent(replay.loss_gradient(tapped.out.to(device)), None)
-    for n in reversed(range(len(network.stages))):
-        count = len(list(replay.reference.layers[n].parameters()))
-        own = [gradients.pop() for _ in range(count)][::-1] if sent is not None else []
-        layer, sent = replay.layer(n, sent, own)
-        layers.append(layer)
-        if layer.left > 1:  # a fault, felt in all layers below: their edges explain nothing
-            replay = replace(replay, settles=False)
-    return layers[::-1]
-
-
-def allowed_of(stage: Stage, question: Question) -> tuple[float, ...]:
-    """How far a layer's gradients may be, of weights, biases and U, of their largest entry."""
-    precision, images = question.precision, question.steps * question.batch_size
-    products = images * stage.macs // stage.weights  # one at each place where a weight is used
-    of_U = (RULES.replayed(precision, images),) if stage.neunorm_shape else ()
-    return RULES.replayed(precision, products), RULES.replayed_bias(precision), *of_U
-
-
-@dataclass(frozen=True)
 class _Replay:
-    """What all layers of a replay share."""
+    """The reference layer by layer, given the contender's own spikes.
 
-    reference: ReferenceNetwork
-    question: Question
-    x: Tensor  # (T or 1, B, C, H, W)
-    spikes: tuple[Tensor, ...]  # bool, (T, B, ...) of each layer
-    keys: list[Tensor | None]  # of dropout's masks behind each layer
-    near_tie: float  # abs(u - V_th) within which rounding decides
-    side: Side
-    settles: bool  # whether the given gradients are asked for what is at the edge
+    Free-running, two right networks part at the first potential that rounds to either side of the
+    threshold. Here each layer is the reference's on the spikes that the contender had below it, and
+    its reset is by the contender's own: a spike that rounding turned is seen once, and takes no
+    other with it. The gradients are replayed in the same way, from the loss down, through the
+    reference's surrogate at the replayed potentials.
+    """
 
-    @classmethod
-    def of(
-        cls,
-        network: Network,
-        question: Question,
-        tapped: Answer,
-        device: torch.device,
-        side: Side,
-    ) -> _Replay:
-        """The reference with the question's weights, in bf16 as rounded as synapses have them."""
+    def __init__(
+        self, network: Network, question: Question, tapped: Answer, device: torch.device, side: Side
+    ) -> None:
+        self.question, self.side, self.lif = question, side, network.lif
+        self.training = question.mode == "training"
+        self.bf16 = question.precision == "bf16"
+        # abs(u - V_th) within which rounding decides
+        self.near_tie = RULES.replayed_fp64 if question.precision == "fp64" else RULES.near_tie
+        # whether the given gradients are asked for what is at the surrogate's edge
+        self.settles = not self.bf16
         dtype = DTYPES[question.precision]
         with torch.random.fork_rng(devices=[]):
-            reference = ReferenceNetwork(network).to(device=device, dtype=dtype)
-        copy_parameters(torch.nn.ParameterList(question.parameters), reference)
-        x = question.x.to(device=device, dtype=dtype)
-        if question.precision == "bf16":
-            x = _rounded(x)
+            self.reference = ReferenceNetwork(network).to(device=device, dtype=dtype)
+        copy_parameters(torch.nn.ParameterList(question.parameters), self.reference)
+        self.x = question.x.to(device=device, dtype=dtype)  # (T or 1, B, C, H, W)
+        if self.bf16:  # as rounded as synapses have them
+            self.x = _rounded(self.x)
             with torch.no_grad():
-                for each in (p for layer in reference.layers for p in layer.synapse.parameters()):
-                    each.copy_(_rounded(each))
+                for layer in self.reference.layers:
+                    for each in layer.synapse.parameters():
+                        each.copy_(_rounded(each))
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(question.seed)
-            whole = x.expand(question.steps, *x.shape[1:])
-            keys = dropout.stage_keys(network, whole, training=question.mode == "training")
-        near_tie = RULES.replayed_fp64 if question.precision == "fp64" else RULES.near_tie
-        settles = question.precision != "bf16"
-        spikes = tuple(each.bool() for each in tapped.spikes)
-        return cls(reference, question, x, spikes, keys, near_tie, side, settles)
+            whole = self.x.expand(question.steps, *self.x.shape[1:])
+            self.keys = dropout.stage_keys(network, whole, training=self.training)
+        self.spikes = tuple(each.bool() for each in tapped.spikes)  # (T, B, ...) of each layer
 
-    def loss_gradient(self, out: Tensor) -> Tensor:
-        """dL/do of the voting layer."""
-        out = out.detach().requires_grad_()
-        objective(out, self.question).backward()
-        assert out.grad is not None
-        return out.grad
+    def layers(self, given: Answer, tapped: Answer) -> list[ReplayedLayer]:
+        """The layers' replays, the first layer first. Spikes are of `tapped`.
 
-    def layer(
+        Gradients are of `given` as far as they tell on which side of the surrogate's edge neurons
+        lie, in bf16 on `side`. Both answers are sound (`answer.check`), and their outputs the same.
+        """
+        gradients = [each.to(self.x.device) for each in given.gradients]
+        layers, sent = list[ReplayedLayer](), None
+        if self.training:
+            out = tapped.out.to(self.x.device).detach().requires_grad_()
+            (of_out,) = torch.autograd.grad(objective(out, self.question), [out])
+            sent = _Sent(of_out, None)
+        for n in reversed(range(len(self.spikes))):
+            count = len(list(self.reference.layers[n].parameters()))
+            own = [gradients.pop() for _ in range(count)][::-1] if sent is not None else []
+            layer, sent = self._layer(n, sent, own)
+            layers.append(layer)
+            # a fault is felt in all layers below: their edges explain nothing
+            self.settles &= layer.left <= 1
+        return layers[::-1]
+
+    def _layer(
         self, n: int, sent: _Sent | None, given: list[Tensor]
     ) -> tuple[ReplayedLayer, _Sent | None]:
         """Layer n, given its own gradients and what the layer above sends; what it sends on."""
-        stage, lif = self.reference.network.stages[n], self.reference.network.lif
         with torch.set_grad_enabled(sent is not None):
             read = self._read(n)
         current = read.current.detach()
-        current = _rounded(current) if self.question.precision == "bf16" else current
+        current = _rounded(current) if self.bf16 else current
         spikes = self.spikes[n].to(current.device)
         o = spikes.to(current.dtype)
-        u = potentials(current, o, lif.k_tau)
-        fired = _fired(stage.name, spikes, u, lif.v_th, self._ties(read, u, o))
+        u = potentials(current, o, self.lif.k_tau)
+        ties = self._ties(n, read, u, o)
+        fired = _fired(self.reference.network.stages[n].name, spikes, u, self.lif.v_th, ties)
         if sent is None:
             return fired, None
-        passes = self._sided(read, u, o)
-        course = Course(u, o, sent.spikes, passes)
-        found = self._gradients(n, read, course, given)
+        passes = within(u, self.lif)
+        if self.side != "computed":
+            edge = ((u - self.lif.v_th).abs() - self.lif.a / 2).abs() < ties
+            passes = passes | edge if self.side == "inside" else passes & ~edge
+        found = self._gradients(n, read.inputs.detach(), Course(u, o, sent.spikes, passes), given)
         own = (found.weight, found.bias, *([] if sent.U is None else [sent.U]))
         layer = replace(fired, gradients=own, edges=found.edges, left=found.left)
-        return layer, self._below(n, read, found.du)
+        if read.source is None:
+            return layer, None
+        neunorm = self.reference.layers[n - 1].neunorm
+        wanted = [read.source] if neunorm is None else [read.source, neunorm.U]
+        below = torch.autograd.grad(read.current, wanted, found.du)
+        return layer, _Sent(below[0], below[1] if neunorm is not None else None)
 
-    def _gradients(self, n: int, read: _Read, course: Course, given: list[Tensor]) -> Gradients:
+    def _gradients(self, n: int, inputs: Tensor, course: Course, given: list[Tensor]) -> Gradients:
         """The layer's own, with what rounding decides at the surrogate's edge as it was decided."""
-        stage, lif = self.reference.network.stages[n], self.reference.network.lif
-        du = through_time(course, lif)
-        d_weight = weight_gradient(self.reference.layers[n].synapse, read.inputs.detach(), du)
+        stage, du = self.reference.network.stages[n], through_time(course, self.lif)
+        d_weight = weight_gradient(self.reference.layers[n].synapse, inputs, du)
         found = Gradients(du, d_weight, bias_gradient(du))
         if not self.settles:
             return found
+        pairs = zip((found.weight, found.bias), _allowed(stage, self.question), strict=False)
+        of_weight, of_bias = (max(of * each.abs().max().item(), TINY) for each, of in pairs)
         kernel = stage.synapse.kernel if isinstance(stage.synapse, Conv) else 0
-        bounds = allowed_of(stage, self.question)[:2]
-        pairs = zip((found.weight, found.bias), bounds, strict=True)
-        told = Given(
-            given[0], given[1], *(max(of * each.abs().max().item(), TINY) for each, of in pairs)
-        )
-        reads = Reads(read.inputs.detach(), kernel, stage.output_shape[-1])
-        return settle(course, reads, found, told, lif, self.near_tie)
-
-    def _below(self, n: int, read: _Read, du: Tensor) -> _Sent | None:
-        """What the layer sends to the one below; None where there is none."""
-        if read.source is None:
-            return None
-        neunorm = self.reference.layers[n - 1].neunorm
-        wanted = [read.source] if neunorm is None else [read.source, neunorm.U]
-        found = torch.autograd.grad(read.current, wanted, du)
-        return _Sent(found[0], found[1] if neunorm is not None else None)
+        width = stage.output_shape[-1]
+        told = Given(given[0], given[1], of_weight, of_bias, inputs, kernel, width)
+        return settle(course, found, told, self.lif, self.near_tie)
 
     def _read(self, n: int) -> _Read:
-        layer = self.reference.layers[n]
-        source = None
-        inputs = self.x
+        source, inputs = None, self.x
         if n > 0:
             source = self.spikes[n - 1].to(device=self.x.device, dtype=self.x.dtype)
             source.requires_grad_(torch.is_grad_enabled())
             inputs = passed_on(self.reference.layers[n - 1], source, self.keys[n - 1])
-            if self.question.precision == "bf16":  # the gradient passes as if it were not rounded
+            if self.bf16:  # the gradient passes as if it were not rounded
                 inputs = inputs + (_rounded(inputs) - inputs).detach()
-        current = synapses.over_steps(layer.synapse, inputs)
-        current = current.expand(self.question.steps, *current.shape[1:])
-        return _Read(source, inputs, current, self._lost(n, source, inputs))
+        current = synapses.over_steps(self.reference.layers[n].synapse, inputs)
+        return _Read(source, inputs, current.expand(self.question.steps, *current.shape[1:]))
 
     @torch.no_grad()
-    def _lost(self, n: int, source: Tensor | None, inputs: Tensor) -> Tensor | float:
-        """What NeuNorm's own rounding may come to: it is the same in all maps, and adds up."""
-        below = self.reference.layers[n - 1]
-        if self.question.precision != "bf16" or source is None or below.neunorm is None:
-            return 0.0
-        plain = source if below.pool is None else synapses.over_steps(below.pool, source)
-        taken = (passed_on(below, source, None) - plain).abs().flatten(0, 1)
-        grown = 1.0 if self.keys[n - 1] is None else 1 / (1 - below.p)
-        taken *= 2 * RULES.bf16_rounding * grown
-        weight = self.reference.layers[n].synapse.weight.abs()
-        lost = functional.conv2d(taken, weight, padding=weight.shape[-1] // 2)
-        return lost.unflatten(0, inputs.shape[:2])
-
-    def _sided(self, read: _Read, u: Tensor, o: Tensor) -> Tensor:
-        """Where the surrogate passes a gradient."""
-        lif = self.reference.network.lif
-        passes = within(u, lif)
-        if self.side == "computed":
-            return passes
-        edge = ((u - lif.v_th).abs() - lif.a / 2).abs() < self._ties(read, u, o)
-        return passes | edge if self.side == "inside" else passes & ~edge
-
-    def _ties(self, read: _Read, u: Tensor, o: Tensor) -> Tensor:
+    def _ties(self, n: int, read: _Read, u: Tensor, o: Tensor) -> Tensor:
         """How near the threshold rounding decides: (), or (T, B, ...) in bf16."""
-        if self.question.precision != "bf16":
+        if not self.bf16:
             return u.new_tensor(self.near_tie)
-        k_tau = self.reference.network.lif.k_tau
         rounded = RULES.bf16_rounding * (read.current.detach().abs() + u.abs())
-        return potentials(rounded + read.lost, o, k_tau)
+        below = self.reference.layers[n - 1]
+        if read.source is not None and below.neunorm is not None:
+            # NeuNorm's own rounding is the same in all maps, and adds up
+            plain = read.source
+            plain = plain if below.pool is None else synapses.over_steps(below.pool, plain)
+            taken = (passed_on(below, read.source, None) - plain).abs().flatten(0, 1)
+            grown = 1.0 if self.keys[n - 1] is None else 1 / (1 - below.p)
+            taken *= 2 * RULES.bf16_rounding * grown
+            weight = self.reference.layers[n].synapse.weight.abs()
+            lost = functional.conv2d(taken, weight, padding=weight.shape[-1] // 2)
+            rounded = rounded + lost.unflatten(0, read.inputs.shape[:2])
+        return potentials(rounded, o, self.lif.k_tau)
 
 
 def passed_on(layer: Layer, spikes: Tensor, keys: Tensor | None) -> Tensor:

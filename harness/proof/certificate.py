@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import isfinite, isnan
-from typing import assert_never
 
 from harness.proof.rules import RULES, beyond
 from harness.records import CertificateRow, Record
@@ -16,15 +15,9 @@ from harness.spec import Precision
 
 def required(precision: Precision) -> tuple[Precision, ...]:
     """The precisions to prove before a figure in `precision` is shown."""
-    match precision:
-        case "fp64":
-            return ("fp64",)
-        case "fp32":
-            return ("fp64", "fp32")
-        case "bf16":  # the function is proved; what bf16 loses of it is measured
-            return ("fp64", "fp32", "bf16")
-        case _:
-            assert_never(precision)
+    # of bf16 the function is proved; what it loses of that is measured
+    order: tuple[Precision, ...] = ("fp64", "fp32", "bf16")
+    return order[: order.index(precision) + 1]
 
 
 @dataclass(frozen=True)
@@ -88,7 +81,7 @@ class Certificate:
 
 
 def failures(
-    proofs: tuple[LayerProof, ...], divergence: Divergence | None, precision: Precision
+    proofs: tuple[LayerProof, ...], first: Divergence | None, precision: Precision
 ) -> list[str]:
     """Why layers are not equal, a sentence each; none where they are.
 
@@ -107,22 +100,17 @@ def failures(
     if precision == "bf16":
         return failures
     spikes, flips = sum(p.spikes for p in proofs), sum(p.mismatches for p in proofs)
-    near_tie = divergence is not None and divergence.distance < RULES.near_tie
     allowed = RULES.allowed(precision)
-    few = flips <= allowed.flips * spikes
-    if divergence is not None and not (near_tie and few):
+    if first is not None and (is_far(first) or flips > allowed.flips * spikes):
         failures.append(
-            f"{flips:,} of {spikes:,} spikes differ, first at step {divergence.step + 1} in layer "
-            f"{divergence.layer}, abs(u - V_th) = {divergence.distance:.1e}"
+            f"{flips:,} of {spikes:,} spikes differ, first at step {first.step + 1} in layer "
+            f"{first.layer}, abs(u - V_th) = {first.distance:.1e}"
         )
-    worst = max(
-        proofs, key=lambda proof: -1.0 if isnan(proof.gradient_error) else proof.gradient_error
-    )
-    if worst.gradient_error > allowed.gradient_error:
-        failures.append(
-            f"in layer {worst.layer} gradients differ by "
-            f"{beyond(worst.gradient_error, allowed.gradient_error)}"
-        )
+    known = [each for each in proofs if not isnan(each.gradient_error)]
+    worst = max(known, key=lambda each: each.gradient_error, default=None)
+    if worst and worst.gradient_error > allowed.gradient_error:
+        by = beyond(worst.gradient_error, allowed.gradient_error)
+        failures.append(f"in layer {worst.layer} gradients differ by {by}")
     return failures
 
 
@@ -134,15 +122,10 @@ def is_far(first: Divergence | None) -> bool:
 def rows_of(row: Record, proof: Certificate) -> Iterator[CertificateRow]:
     """A certificate as rows of a case: the outcome, then one of each layer."""
     outcome = CertificateRow(
-        **vars(row),
-        exam=EXAM,
-        certified=proof.passed,
-        certificate_precision=proof.precision,
-        spike_rate=proof.spike_rate,
-        spikes=proof.spikes,
-        mismatches=proof.mismatches,
+        **vars(row), exam=EXAM, certified=proof.passed, certificate_precision=proof.precision,
+        spike_rate=proof.spike_rate, spikes=proof.spikes, mismatches=proof.mismatches,
         gradient_error=_finite(proof.gradient_error),
-    )
+    )  # fmt: skip
     first = proof.divergence
     yield replace(
         outcome,
@@ -154,14 +137,10 @@ def rows_of(row: Record, proof: Certificate) -> Iterator[CertificateRow]:
     )
     for layer in proof.layers:
         yield replace(
-            outcome,
-            layer=layer.layer,
-            spike_rate=layer.rate,
-            spikes=layer.spikes,
-            mismatches=layer.mismatches,
-            gradient_error=_finite(layer.gradient_error),
+            outcome, layer=layer.layer, spike_rate=layer.rate, spikes=layer.spikes,
+            mismatches=layer.mismatches, gradient_error=_finite(layer.gradient_error),
             gradient_cosine=_finite(layer.gradient_cosine),
-        )
+        )  # fmt: skip
 
 
 def _finite(value: float | None) -> float | None:

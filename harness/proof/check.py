@@ -8,6 +8,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import get_args
 
+from torch import Tensor
+
 import adapters
 from adapters import facts
 from adapters.facts import described
@@ -65,21 +67,12 @@ class Scope:
     data_root: Path | None
 
     @property
-    def datasets(self) -> tuple[str, ...]:
-        """The data sets that networks are of."""
-        return self.selection.datasets or tuple(paper.SETTINGS)
-
-    @property
-    def networks(self) -> tuple[tuple[str, Reading | None], ...]:
-        """Names of networks, and the reading of NeuNorm to ask for."""
+    def networks(self) -> list[tuple[str, str, Reading | None]]:
+        """Data sets, names of networks, and the reading of NeuNorm to ask for."""
         own = {file.name: (None,) for file in self.selection.files}
-        names = self.selection.networks or paper.SCALES
-        return tuple((name, reading) for name in names for reading in own.get(name, READINGS))
-
-    @property
-    def exams(self) -> int:
-        """How many certificates an adapter gets."""
-        return len(self.networks) * len(self.datasets) * len(PRECISIONS)
+        datasets, names = self.selection.datasets or paper.SETTINGS, self.selection.networks
+        named = [(d, name) for d in datasets for name in names or paper.SCALES]
+        return [(*each, reading) for each in named for reading in own.get(each[1], READINGS)]
 
 
 def chosen(names: tuple[str, ...]) -> list[str]:
@@ -116,7 +109,7 @@ def examined(
         except UsageError:
             raise
         except Exception as error:  # noqa: BLE001 whatever it died of costs its own line
-            deviations = known.form(variant).deviations
+            deviations = known.deviations_of(variant)
             reason = str(error) if isinstance(error, Died) else described(error)
             yield Examined(name, deviations, (), reason, broke=True)
 
@@ -130,9 +123,9 @@ def certify(name: str, scope: Scope, known: facts.Facts) -> Examined:
         adapter = adapters.load(name)
     except adapters.Missing as reason:
         return Examined(name, (), (), str(reason))
-    proofs = []
+    proofs, count = [], len(scope.networks) * len(PRECISIONS)
     for n, (title, reading, exam) in enumerate(_exams(scope)):
-        tell(n / scope.exams, title)
+        tell(n / count, title)
         try:
             proofs.append(OnNetwork(title, reading, exam.certify(name, adapter)))
         except Unsupported as reason:
@@ -145,12 +138,13 @@ def certify(name: str, scope: Scope, known: facts.Facts) -> Examined:
 def _exams(scope: Scope) -> Iterator[tuple[str, Reading | None, Exam]]:
     root = datasets.data_root(scope.data_root)
     width = scope.selection.width or WIDTH
-    for dataset in scope.datasets:
-        batch = datasets.load_batch(dataset, STEPS, BATCH_SIZE, root=root).inputs
-        for name, reading in scope.networks:
-            found = scope.selection.network(name, dataset, neunorm=reading, width=width)
-            has = found.network.neunorm
-            title = f"{paper.settings(dataset).title} {found.scale}"
-            for precision in PRECISIONS:
-                exam = Exam(found.network, batch, precision)
-                yield title, has.reading if has else None, exam
+    batches: dict[str, Tensor] = {}
+    for dataset, name, reading in scope.networks:
+        if dataset not in batches:
+            batches[dataset] = datasets.load_batch(dataset, STEPS, BATCH_SIZE, root=root).inputs
+        found = scope.selection.network(name, dataset, neunorm=reading, width=width)
+        has = found.network.neunorm
+        title = f"{paper.settings(dataset).title} {found.scale}"
+        for precision in PRECISIONS:
+            exam = Exam(found.network, batches[dataset], precision)
+            yield title, has.reading if has else None, exam

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -30,15 +31,6 @@ NEAREST = 5  # reaches that are worth it where all is within what is allowed
 
 
 @dataclass(frozen=True)
-class Reads:
-    """What a layer's neurons read."""
-
-    inputs: Tensor  # (T or 1, B, C, H, W), or (T or 1, B, F) of a product
-    kernel: int  # 0: a product
-    width: int  # of its maps
-
-
-@dataclass(frozen=True)
 class Gradients:
     """A layer's gradients: of its currents, of its weights and of its biases."""
 
@@ -51,23 +43,17 @@ class Gradients:
 
 @dataclass(frozen=True)
 class Given:
-    """A contender's gradients of a layer, and how far from them the replayed ones may be."""
+    """A contender's gradients of a layer, how far from them the replayed ones may be, and what the
+    layer's neurons read.
+    """
 
     weight: Tensor
     bias: Tensor
     allowed_weight: float
     allowed_bias: float
-
-
-@dataclass(frozen=True)
-class _Left:
-    """What is left of one map's gradients, given less replayed, as multiples of what is allowed."""
-
-    values: Tensor  # (E + 1,): of the weights, then of the bias
-
-    @property
-    def most(self) -> float:
-        return self.values.abs().max().item()
+    inputs: Tensor  # (T or 1, B, C, H, W), or (T or 1, B, F) of a product
+    kernel: int  # 0: a product
+    width: int  # of its maps
 
 
 @dataclass(frozen=True)
@@ -84,42 +70,38 @@ class _Unknowns:
 
 
 def settle(
-    course: Course, reads: Reads, replayed: Gradients, given: Given, lif: LIF, near_tie: float
+    course: Course, replayed: Gradients, given: Given, lif: LIF, near_tie: float
 ) -> Gradients:
     """The replayed gradients, with the neurons at the edge on the side that the given ones tell.
 
     Each map whose gradients differ by more than rounding is looked at alone.
     """
     weight, bias = replayed.weight.clone(), replayed.bias.clone()
-    off = torch.cat(
-        [
-            (given.weight - weight).flatten(1) / given.allowed_weight,
-            (given.bias - bias)[:, None] / given.allowed_bias,
-        ],
-        1,
-    )
+    weights = (given.weight - weight).flatten(1) / given.allowed_weight
+    # what is left of each map's gradients, (C, E + 1), as multiples of what is allowed
+    off = torch.cat([weights, (given.bias - bias)[:, None] / given.allowed_bias], 1)
     du, edges = replayed.du, 0
     for c in (off.abs().amax(1) > WORTH_SOLVING).nonzero()[:, 0].tolist():
-        own = _Map(_of_map(course, c), reads, given, lif)
-        passes, left = own.settled(_Left(off[c]), near_tie)
+        own = _Map(course.of(partial(_of_map, c=c)), given, lif)
+        passes, left = own.settled(off[c], near_tie)
         turned = int((passes != own.course.passes).sum())
         if turned == 0:
             continue
         edges += turned
         new = through_time(replace(own.course, passes=passes), lif)
         du[:, :, c] = new.view_as(du[:, :, c])
-        weight[c] = given.weight[c] - (left.values[:-1] * given.allowed_weight).view_as(weight[c])
-        bias[c] = given.bias[c] - left.values[-1] * given.allowed_bias
-        off[c] = left.values
-    return Gradients(du, weight, bias, edges, off.abs().max().item())
+        weight[c] = given.weight[c] - (left[:-1] * given.allowed_weight).view_as(weight[c])
+        bias[c] = given.bias[c] - left[-1] * given.allowed_bias
+        off[c] = left
+    return Gradients(du, weight, bias, edges, _most(off))
 
 
-def _of_map(course: Course, c: int) -> Course:  # (T, B, C, ...) each -> (T, B, P) each
-    u, o, back, passes = (
-        each[:, :, c].flatten(2) if each.dim() > 3 else each[:, :, c, None]
-        for each in (course.u, course.o, course.back, course.passes)
-    )
-    return Course(u, o, back, passes)
+def _most(left: Tensor) -> float:
+    return left.abs().max().item()
+
+
+def _of_map(values: Tensor, c: int) -> Tensor:  # (T, B, C, ...) -> (T, B, P)
+    return values[:, :, c].flatten(2) if values.dim() > 3 else values[:, :, c, None]
 
 
 @dataclass(frozen=True)
@@ -127,16 +109,15 @@ class _Map:
     """One map, or one neuron of a product: its neurons over all steps, (T, B, P)."""
 
     course: Course
-    reads: Reads
     given: Given
     lif: LIF
 
-    def settled(self, left: _Left, near_tie: float) -> tuple[Tensor, _Left]:
+    def settled(self, left: Tensor, near_tie: float) -> tuple[Tensor, Tensor]:
         """`passes` as the gradients tell, and what they leave unexplained."""
         best, least = self.course.passes, left
         distance = ((self.course.u - self.lif.v_th).abs() - self.lif.a / 2).abs()
         seen = 0
-        for reach in REACHES if left.most > 1 else REACHES[:NEAREST]:
+        for reach in REACHES if _most(left) > 1 else REACHES[:NEAREST]:
             near = distance < reach * near_tie
             found = int(near.sum())
             if found == seen:
@@ -144,9 +125,9 @@ class _Map:
             seen = found
             for unknowns in self._unknowns(near):
                 for passes, rest in self._solutions(left, unknowns):
-                    if rest.most < least.most:
+                    if _most(rest) < _most(least):
                         best, least = passes, rest
-                if least.most < WORTH_SOLVING:
+                if _most(least) < WORTH_SOLVING:
                     return best, least
         return best, least
 
@@ -186,7 +167,7 @@ class _Map:
         weights = torch.rand(read.shape[2], generator=generator, dtype=torch.float64)
         return read @ weights.to(read.device)
 
-    def _solutions(self, given: _Left, unknowns: _Unknowns) -> Iterator[tuple[Tensor, _Left]]:
+    def _solutions(self, given: Tensor, unknowns: _Unknowns) -> Iterator[tuple[Tensor, Tensor]]:
         for solve in (_least_squares, _few):
             own, left = self, given
             for _ in range(ROUNDS):
@@ -197,30 +178,32 @@ class _Map:
                 steps, pairs = (unknowns.flips & turned[unknowns.groups]).nonzero(as_tuple=True)
                 flips.flatten(1)[steps, unknowns.neurons[pairs]] = True
                 passes = own.course.passes ^ flips
-                left = _Left(left.values - own._effect(passes, flips))
+                left = left - own._effect(passes, flips)
                 own = replace(own, course=replace(own.course, passes=passes))
                 yield passes, left
 
-    def _solved(self, left: _Left, unknowns: _Unknowns, solve: _Solve) -> Tensor:
+    def _solved(self, left: Tensor, unknowns: _Unknowns, solve: _Solve) -> Tensor:
         """Which unknowns are on the other side: (count,) bool."""
-        columns = left.values.new_zeros(len(left.values), unknowns.count)
+        columns = left.new_zeros(len(left), unknowns.count)
         for part in torch.arange(len(unknowns.neurons)).split(AT_ONCE):
             neurons = unknowns.neurons[part]
-            before = _columns(self.course, neurons)
+            before = self._columns(neurons)
             after = replace(before, passes=before.passes ^ unknowns.flips[:, part])
             effects = self._effects(neurons, before, after)
             columns.index_add_(1, unknowns.groups[part], effects)
-        matrix, target = columns.double().cpu(), left.values.double().cpu()
-        return solve(matrix, target).to(left.values.device)
+        return solve(columns.double().cpu(), left.double().cpu()).to(left.device)
 
     def _effect(self, passes: Tensor, flips: Tensor) -> Tensor:
         """What other `passes`, where `flips`, add to the map's gradients: (E + 1,)."""
         parts = []
         for neurons in flips.flatten(1).any(0).nonzero()[:, 0].split(AT_ONCE):
-            before = _columns(self.course, neurons)
+            before = self._columns(neurons)
             after = replace(before, passes=passes.flatten(1)[:, neurons])
             parts.append(self._effects(neurons, before, after).sum(1))
         return torch.stack(parts).sum(0)
+
+    def _columns(self, neurons: Tensor) -> Course:  # (T, B, P) each -> (T, neurons) each
+        return self.course.of(lambda each: each.flatten(1)[:, neurons])
 
     def _effects(self, neurons: Tensor, before: Course, after: Course) -> Tensor:
         """What each neuron's course adds to the gradients, after less before: (E + 1, neurons)."""
@@ -233,26 +216,19 @@ class _Map:
 
     def _read(self, neurons: Tensor) -> Tensor:
         """The inputs of each neuron: (T or 1, neurons, E)."""
-        pixels, kernel = self.course.u.shape[2], self.reads.kernel
-        sample, pixel, inputs = neurons // pixels, neurons % pixels, self.reads.inputs
+        pixels, kernel, inputs = self.course.u.shape[2], self.given.kernel, self.given.inputs
+        sample, pixel, width = neurons // pixels, neurons % pixels, self.given.width
         if kernel == 0:
             return inputs[:, sample].flatten(2)
         reach = torch.arange(kernel, device=neurons.device) - kernel // 2
-        rows = (pixel // self.reads.width)[:, None, None] + reach[:, None]
-        columns = (pixel % self.reads.width)[:, None, None] + reach
+        rows = (pixel // width)[:, None, None] + reach[:, None]
+        columns = (pixel % width)[:, None, None] + reach
         height, width = inputs.shape[3:]
         inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
         rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
         found = inputs[:, sample[:, None, None], :, rows, columns]  # (neurons, k, k, T, C)
         found = found * inside[..., None, None]
         return found.permute(3, 0, 4, 1, 2).flatten(2)
-
-
-def _columns(course: Course, neurons: Tensor) -> Course:  # (T, B, P) each -> (T, neurons) each
-    u, o, back, passes = (
-        each.flatten(1)[:, neurons] for each in (course.u, course.o, course.back, course.passes)
-    )
-    return Course(u, o, back, passes)
 
 
 _Solve = Callable[[Tensor, Tensor], Tensor]  # columns (E, count), target (E,) -> (count,) bool

@@ -166,9 +166,13 @@ class Exam:
 
     def _outcome(self, sit: Callable[[Questions], Sitting], expected: _Expected) -> _Outcome:
         asked = expected.questions.asked
+        evaluated = replace(asked, mode="inference")
         try:
             sitting = sit(expected.questions)
-            self._check(sitting, asked)
+            check(sitting.untapped, self.network, asked)
+            check(sitting.evaluated, self.network, evaluated)
+            check_tapped(sitting.tapped, self.network, asked)
+            check_tapped(sitting.evaluated_tapped, self.network, evaluated)
         except Incomparable as reason:
             return _Outcome((), None, (str(reason),))
         proofs = tuple(_proofs(self, expected.answer, sitting.tapped))
@@ -185,17 +189,16 @@ class Exam:
         refused = self._replayed(sitting, asked)
         return _Outcome(proofs, divergence, tuple(found + refused), certain=bool(refused))
 
-    def _check(self, sitting: Sitting, asked: Question) -> None:
-        evaluated = replace(asked, mode="inference")
-        check(sitting.untapped, self.network, asked)
-        check(sitting.evaluated, self.network, evaluated)
-        check_tapped(sitting.tapped, self.network, asked)
-        check_tapped(sitting.evaluated_tapped, self.network, evaluated)
-
     def _beside(self, sitting: Sitting, expected: _Expected) -> list[str]:
         """What the untapped and the evaluated passes say against it, in an exact precision."""
-        found = _differing(sitting.untapped, sitting.tapped, "with no tap recording")
-        found += _differing(sitting.evaluated, expected.evaluated, "in eval mode")
+        found = []
+        for given, right, when in (
+            (sitting.untapped, sitting.tapped, "with no tap recording"),
+            (sitting.evaluated, expected.evaluated, "in eval mode"),
+        ):
+            differ = int((given.out != right.out).sum())
+            if differ:
+                found.append(f"{differ:,} of {given.out.numel():,} output spikes differ {when}")
         bound = RULES.fp32 if self.precision == "fp32" else RULES.fp64
         pairs = zip(sitting.untapped.gradients, sitting.tapped.gradients, strict=True)
         for name, (given, tapped) in zip(parameters_of(self.network), pairs, strict=True):
@@ -210,14 +213,13 @@ class Exam:
     def _replayed(self, sitting: Sitting, asked: Question) -> list[str]:
         """What replays say against it."""
         evaluated = replace(asked, mode="inference")
-        findings = [
-            Audit(self.network, question, self.batch.device).replay(given, tapped)
-            for question, given, tapped in (
-                (asked, sitting.untapped, sitting.tapped),
-                (evaluated, sitting.evaluated, sitting.evaluated_tapped),
-            )
-        ]
-        return [each.reason for each in findings if each.reason is not None]
+        of_both = (
+            Audit(self.network, asked, self.batch.device).replay(sitting.untapped, sitting.tapped),
+            Audit(self.network, evaluated, self.batch.device).replay(
+                sitting.evaluated, sitting.evaluated_tapped
+            ),
+        )
+        return [each.reason for each in of_both if each.reason is not None]
 
     def _answers(self, attempt: int) -> _Expected:
         if attempt not in self._expected:
@@ -226,14 +228,10 @@ class Exam:
             x = x[:1].expand_as(x) if static else x
             reference = exam_weights(self.network, x, self.seed, self.precision)
             asked = Question(
-                parameters=tuple(each.detach().cpu() for each in reference.parameters()),
-                x=(x[:1] if static else x).cpu().contiguous(),
-                steps=len(x),
-                static=static,
-                precision=self.precision,
-                classes=self.network.classes,
-                population=self.network.population,
-            )
+                tuple(each.detach().cpu() for each in reference.parameters()),
+                (x[:1] if static else x).cpu().contiguous(), len(x), static, self.precision,
+                self.network.classes, self.network.population,
+            )  # fmt: skip
             self._expected[attempt] = _expected(reference, asked)
         return self._expected[attempt]
 
@@ -271,30 +269,18 @@ def _expected(reference: ReferenceNetwork, asked: Question) -> _Expected:
     )
     # the yardstick of bf16 is float32: what it loses is what is stated
     exact = replace(asked, precision="fp32") if asked.precision == "bf16" else asked
-    potentials, handles = _record_potentials(reference)
+    kept: dict[nn.Module, list[Tensor]] = {layer.cell: [] for layer in reference.layers}
+
+    def keep(cell: nn.Module, inputs: object, output: tuple[Tensor, tuple[Tensor, Tensor]]) -> None:
+        kept[cell].append(output[1][0].detach())
+
+    handles = [cell.register_forward_hook(keep) for cell in kept]
     answer = tapped_pass(reference, exact)
     for handle in handles:
         handle.remove()
     evaluated = plain_pass(reference, replace(exact, mode="inference"))
-    stacked = [torch.stack(layer).cpu() for layer in potentials]
-    return _Expected(Questions(first, asked), answer, stacked, evaluated)
-
-
-def _record_potentials(
-    reference: ReferenceNetwork,
-) -> tuple[list[list[Tensor]], list[torch.utils.hooks.RemovableHandle]]:
-    kept: list[list[Tensor]] = [[] for _ in reference.layers]
-
-    def keep(into: list[Tensor]) -> Callable[..., None]:
-        return lambda cell, inputs, output: into.append(output[1][0].detach())
-
-    pairs = zip(reference.layers, kept, strict=True)
-    return kept, [layer.cell.register_forward_hook(keep(into)) for layer, into in pairs]
-
-
-def _differing(given: Answer, expected: Answer, when: str) -> list[str]:
-    differ = int((given.out != expected.out).sum())
-    return [f"{differ:,} of {given.out.numel():,} output spikes differ {when}"] if differ else []
+    potentials = [torch.stack(each).cpu() for each in kept.values()]
+    return _Expected(Questions(first, asked), answer, potentials, evaluated)
 
 
 def _proofs(exam: Exam, answer: Answer, given: Answer) -> list[LayerProof]:

@@ -5,7 +5,7 @@ Eqs. (5) and (12)-(14), by the reference's own functions of one step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import inf, nan, sqrt
 
@@ -83,6 +83,10 @@ class Course:
     o: Tensor
     back: Tensor  # dL/do from the next layer
     passes: Tensor  # bool: within the surrogate's rectangle
+
+    def of(self, part: Callable[[Tensor], Tensor]) -> Course:
+        """A part of each."""
+        return Course(part(self.u), part(self.o), part(self.back), part(self.passes))
 
 
 def potentials(current: Tensor, o: Tensor, k_tau: float) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 
 from adapters import Missing, facts
-from adapters.facts import Facts
 from harness.records.identity import Software
 from harness.records.run import Subject
 from harness.spec import ANN, FLOOR, Case
@@ -25,23 +24,17 @@ def subject_of(case: Case) -> Subject:
     known = facts.of(framework)
     if known.missing:
         raise Missing(known.missing)
-    implementation = known.implementation(case.device)
+    kernels = known.implementations.get(case.device)
+    versions = [known.version]
+    for name, version in known.packages.items():  # of those that its kernels are compiled by
+        if (kernels is None or name in kernels) and version != known.version:
+            versions.append(f"{name} {version}")
     return Subject(
         Software(
             torch=TORCH,
-            framework_version=_version(known, implementation),
+            framework_version=", ".join(filter(None, versions)) or None,
             revision=known.revision,
         ),
-        deviations="; ".join(known.form(variant).deviations) or None,
-        implementation=implementation,
+        deviations="; ".join(known.deviations_of(variant)) or None,
+        implementation=kernels,
     )
-
-
-def _version(known: Facts, implementation: str | None) -> str | None:
-    """The version of the framework's package, and of those its kernels are compiled by."""
-    found = [known.version]
-    for name, version in known.packages:
-        compiles = implementation is None or name in implementation
-        if compiles and version != found[0]:
-            found.append(f"{name} {version}")
-    return ", ".join(each for each in found if each) or None

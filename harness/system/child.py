@@ -27,6 +27,7 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar, TypeVarTuple
 from weakref import WeakSet
 
@@ -137,9 +138,10 @@ class Child:
     def end(self) -> None:
         """Ends the process and all that it started; again does nothing."""
         _living.discard(self)
-        if self._process.pid is not None:
-            self._signal(signal.SIGKILL)
-            self._process.kill()  # it may have no group yet
+        if self._process.pid is not None and not self._pipe.closed:
+            with contextlib.suppress(OSError):  # it may have no group yet, or have died itself
+                os.killpg(self.pid, signal.SIGKILL)
+            self._process.kill()
             self._process.join()
         self._pipe.close()
         self._errors.close()
@@ -223,7 +225,9 @@ def context_of(device: str) -> SpawnContext | ForkServerContext:
 def _starting() -> Iterator[None]:
     """What a program that is started here begins with, and its children keep."""
     with _one_at_a_time:
-        former = dict(os.environ)
+        former, script = dict(os.environ), sys.modules["__main__"]
+        # children import the main module of their parent: a script would run anew in each of them
+        sys.modules["__main__"] = ModuleType("__main__")
         # compilers of contenders that were ended leave semaphores: who frees them need not say so
         quiet = "ignore:resource_tracker:UserWarning"
         os.environ["PYTHONWARNINGS"] = f"{former.get('PYTHONWARNINGS', '')},{quiet}".lstrip(",")
@@ -236,6 +240,7 @@ def _starting() -> Iterator[None]:
             yield
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            sys.modules["__main__"] = script
             for name in os.environ.keys() - former.keys():
                 del os.environ[name]
             os.environ |= former

@@ -7,20 +7,12 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from harness.adapter import (
-    MakeTrainer,
-    SpikeTap,
-    Trainer,
-    TrainerSettings,
-    Unsupported,
-    Variant,
-)
+from harness.adapter import MakeTrainer, SpikeTap, Trainer, TrainerSettings, Unsupported, Variant
 from harness.reference import synapses
 from harness.reference.neunorm import NeuNorm
 from harness.spec import SGD, Network, Precision, Stage
@@ -28,32 +20,20 @@ from harness.spec import SGD, Network, Precision, Stage
 PRECISIONS: dict[torch.dtype, Precision] = {torch.float64: "fp64", torch.float32: "fp32"}
 
 
-@dataclass(frozen=True)
-class Run:
-    """A trainer, and the batch that it is asked about."""
-
-    trainer: Trainer
-    batch: Any
-
-
 class _Spikes(torch.autograd.Function):
     """The voting layer's spikes as a function of the weights."""
 
     @staticmethod
-    def forward(run: Run, *parameters: Tensor) -> Tensor:  # which the trainer has loaded
-        run.trainer.infer(run.batch)
-        return run.trainer.out()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.run, *parameters = inputs
-        ctx.save_for_backward(*parameters)
+    def forward(ctx: Any, trainer: Trainer, batch: Any, *parameters: Tensor) -> Tensor:
+        ctx.trainer, ctx.batch = trainer, batch
+        ctx.save_for_backward(*parameters)  # which the trainer has loaded
+        trainer.infer(batch)
+        return trainer.out()
 
     @staticmethod
     def backward(ctx: Any, *back: Tensor) -> tuple[Tensor | None, ...]:
-        trainer: Trainer = ctx.run.trainer
-        trainer.load(ctx.saved_tensors)  # meanwhile others may have been loaded
-        return None, *trainer.differentiate(ctx.run.batch, back[0])
+        ctx.trainer.load(ctx.saved_tensors)  # meanwhile others may have been loaded
+        return None, None, *ctx.trainer.differentiate(ctx.batch, back[0])
 
 
 class Layer(nn.Module):
@@ -84,11 +64,11 @@ class ForeignNetwork(nn.Module):
             raise Unsupported("it computes in a runtime of its own, not under torch's autocast")
         trainer = self._trainer(PRECISIONS[x.dtype])
         trainer.load(list(self.parameters()))
-        run = Run(trainer, trainer.put(x, torch.zeros(x.shape[1], dtype=torch.int64)))
-        out = _Spikes.apply(run, *self.parameters())
+        batch = trainer.put(x, torch.zeros(x.shape[1], dtype=torch.int64))
+        out = _Spikes.apply(trainer, batch, *self.parameters())
         taps = [each for each in self.modules() if isinstance(each, SpikeTap)]
         if any(tap.recording for tap in taps):
-            for tap, spikes in zip(taps, trainer.spikes(run.batch), strict=True):
+            for tap, spikes in zip(taps, trainer.spikes(batch), strict=True):
                 tap(spikes)
         return out
 

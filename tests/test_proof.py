@@ -1,0 +1,565 @@
+"""The exam and the audit: right contenders pass whatever rounding does; planted faults and cheats
+are refused, with a sentence that names them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from functools import partial
+
+import contenders
+import pytest
+import torch
+from conftest import TORCH
+from contenders import off_by, question, stepped
+from torch import Tensor, nn
+
+import adapters
+from harness.adapter import SpikeTap, Variant, examined
+from harness.conformance import random_batch, small
+from harness.proof import answer, edges, exam
+from harness.proof.answer import Answer, Incomparable, Question, plain_pass, tapped_pass
+from harness.proof.audit import Audit, Finding
+from harness.proof.certificate import Certificate
+from harness.proof.exam import Exam, Questions, Sitting, edge_potential, exam_input, plant, sit
+from harness.reference import neuron
+from harness.reference.initialise import copy_parameters, initialised
+from harness.reference.network import ReferenceNetwork, StepNetwork
+from harness.reference.neuron import LIFCell, fire, potential
+from harness.reference.precision import DTYPES
+from harness.spec import LIF, Network, NeuNorm, Precision, Reading, paper
+from harness.training import step
+
+Build = Callable[[Network], nn.Module]
+State = contenders.State
+EXACT: tuple[Precision, ...] = ("fp64", "fp32")
+ALL: tuple[Precision, ...] = (*EXACT, "bf16")
+NETWORK = small("cifar10", neunorm="mean")  # of exams, of four steps and two samples
+BATCH = random_batch(NETWORK, 4, 8, static=True)
+LIF_ = NETWORK.lif
+
+
+def network(dataset: str = "cifar10", neunorm: NeuNorm | None = None, p: float = 0.0) -> Network:
+    """Of audits, of ten steps and six samples."""
+    parsed = Network.parse(
+        "4C3(Encoding)-AP2-6C3-AP2-8FC-Voting", input_shape=(3, 8, 8),
+        lif=paper.settings(dataset).lif, neunorm=neunorm, population=2,
+    )  # fmt: skip
+    return replace(parsed, dropout=p)
+
+
+def certify(build: Build, precision: Precision = "fp64") -> Certificate:
+    return Exam(NETWORK, BATCH, precision).certify("planted", Variant((), build))
+
+
+def audited(module: nn.Module, of: Network, asked: Question) -> Finding:
+    """As a judge does it: the untapped pass, and a tapped one where that does not settle it."""
+    module.to(dtype=asked.x.dtype)
+    audit = Audit(of, asked)
+    try:
+        given = plain_pass(module, asked)
+        return audit.direct(given) or audit.replay(given, tapped_pass(module, asked))
+    except Incomparable as reason:
+        return Finding("direct", False, str(reason))
+
+
+def replayed(module: nn.Module, of: Network, asked: Question) -> Finding:
+    module.to(dtype=asked.x.dtype)
+    return Audit(of, asked).replay(plain_pass(module, asked), tapped_pass(module, asked))
+
+
+# Right contenders pass.
+
+NETWORKS = [
+    (network(), True),
+    (network("nmnist"), False),
+    (network(neunorm=NeuNorm()), True),
+    (network("nmnist", NeuNorm(reading="literal")), False),
+    (network(p=0.5), True),
+]
+
+
+@pytest.mark.parametrize("precision", ALL)
+@pytest.mark.parametrize("name", adapters.available())
+def test_every_adapter_passes_directly_and_by_replay(name: str, precision: Precision) -> None:
+    if precision == "bf16" and name not in TORCH:
+        return
+    for of, static in NETWORKS if name in TORCH else NETWORKS[:-1]:  # the last has dropout
+        asked = question(of, precision, static=static)
+        module = adapters.load(name).build(of)
+        found = audited(module, of, asked)
+        assert found.passed, (str(of), found)
+        assert found.way == ("replay" if precision == "bf16" else "direct")
+        found = replayed(module, of, asked)
+        assert found.passed, (str(of), found)
+        assert precision == "bf16" or found.mismatches == 0
+
+
+@pytest.mark.parametrize("precision", ALL)
+def test_inference_is_audited_in_eval_mode(precision: Precision) -> None:
+    of = network(p=0.5)
+    asked = question(of, precision, mode="inference")
+    for name in TORCH:
+        module = adapters.load(name).build(of)
+        found = audited(module, of, asked)
+        assert found.passed and found.gradient_error is None and found.gradient_cosine is None
+        assert replayed(module, of, asked).passed
+        assert module.training
+
+
+def crowded(reference: ReferenceNetwork) -> None:
+    """Crowds potentials of two maps about the threshold, and about the window's edge.
+
+    There a wide network has a hundredth as many within rounding of each.
+    """
+    lif = reference.network.lif
+    for layer in reference.layers[:2]:
+        bias = layer.synapse.bias
+        assert bias is not None
+        with torch.no_grad():
+            layer.synapse.weight[-2:] *= 2e-5
+            bias[-2], bias[-1] = lif.v_th + lif.a / 2, lif.v_th
+
+
+@pytest.mark.parametrize("dataset", ["cifar10", "nmnist"])
+def test_a_right_contender_passes_where_rounding_turns_spikes_and_edges(dataset: str) -> None:
+    of = network(dataset)
+    near_ties = edges = 0
+    for seed in range(10):
+        asked = question(of, seed=seed, static=dataset == "cifar10", weights=crowded)
+        found = replayed(contenders.Rounding(of), of, asked)
+        assert found.passed, (seed, found)
+        near_ties, edges = near_ties + found.near_ties, edges + found.edges
+    assert near_ties > 0 and edges > 0
+
+
+def test_another_arithmetic_in_float64_differs_by_its_rounding_alone() -> None:
+    of = network(neunorm=NeuNorm())
+    found = replayed(contenders.Rounding(of), of, question(of, "fp64"))
+    assert found.passed and found.mismatches == 0
+    assert found.gradient_error is not None and 0 < found.gradient_error < 1e-12
+
+
+def test_a_neuron_at_the_edge_at_two_steps_alike_is_solved_for_at_both() -> None:
+    read = torch.rand(50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    # what each step adds is the same pattern; the third is another neuron's, on its right side
+    columns = torch.stack([read * 355, read * 124, read.flip(0) * 80], 1)
+    for turned in ([True, True, False], [True, False, False], [False, True, True]):
+        target = columns[:, turned].sum(1)
+        found = [solve(columns, target).tolist() for solve in (edges._least_squares, edges._few)]
+        assert turned in found
+
+
+class WidePotential(LIFCell):
+    """The paper's neuron with its potential in float32 under autocast."""
+
+    def forward(self, current: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        return super().forward(current.float(), state)
+
+
+@pytest.mark.parametrize("cell", [LIFCell, WidePotential])
+def test_bf16_is_judged_by_replay_and_its_distance_stated(cell: Callable[[LIF], nn.Module]) -> None:
+    certificate = certify(stepped(cell), "bf16")
+    assert certificate.passed, certificate.failures
+    assert certificate.mismatches > 0  # free-running, it is not float32's
+    assert all(0 < (layer.gradient_cosine or 0) < 1 for layer in certificate.layers)
+
+
+def test_a_float32_near_tie_is_decided_on_another_input() -> None:
+    certificate = certify(stepped(contenders.TurnsOneAtRest), "fp32")
+    assert certificate.passed, certificate.failures
+    assert certificate.attempts == 2
+    assert not certify(stepped(contenders.TurnsOneAtRest), "fp64").passed
+
+
+# Faults and cheats are refused.
+
+
+class FiresAbove(LIFCell):
+    def forward(self, current: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        u = current if state is None else potential(*state, current, self.lif.k_tau)
+        distance = u - self.lif.v_th
+        o = fire(distance - (distance == 0).to(u.dtype) * 1e-30, self.lif.a)
+        return o, (u, o)
+
+
+class Mute(LIFCell):
+    def forward(self, current: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        o, after = super().forward(current, state)
+        return o * 0, after
+
+
+class StaleState(LIFCell):
+    """Starts each call from where the last one ended."""
+
+    left: tuple[Tensor, Tensor] | None = None
+
+    def forward(self, current: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        if state is None and self.left is not None and self.left[0].shape == current.shape:
+            state = self.left
+        o, after = super().forward(current, state)
+        self.left = (after[0].detach(), o.detach())
+        return o, after
+
+
+class Backwards(ReferenceNetwork):
+    """Its parameters come in another order."""
+
+    def parameters(self, recurse: bool = True):
+        return reversed(list(super().parameters(recurse)))
+
+
+class Untapped(ReferenceNetwork):
+    def __init__(self, network: Network) -> None:
+        super().__init__(network)
+        self.layers[1].tap = nn.Identity()  # type: ignore[assignment]
+
+
+# How each is refused: by the exam or the audit; by the audit of inference, or of another batch,
+# after one that it passes. Then in which precisions, and in which words.
+SCALED = "neither 0 nor 1"
+MEMORY = "the output is not the voting|no tap|output spikes"
+WRONG = "spikes differ|not what its inputs make them"
+GRADIENT = "gradients differ by|the gradient of|within bf16's rounding"
+REFUSED: list[tuple[str, Build, tuple[Precision, ...], str]] = [
+    ("exam audit", contenders.OutPlusOne, ALL, f"entries of the output are {SCALED}"),
+    ("exam audit", contenders.NearlyOne, EXACT, f"entries of the output are {SCALED}"),
+    ("exam audit", contenders.NoNumber, ALL, "entries of the gradient of the bias of layer 1"),
+    ("exam", partial(contenders.NoNumber, ends="neunorm.U"), ALL, "of U of layer 1 .* not finite"),
+    ("exam audit", contenders.OneStepUnseen, ALL, "with no tap recording"),
+    ("exam audit", contenders.FirstSampleTimesB, ALL, "gradient"),
+    ("exam audit", contenders.NoGradient, ALL, "the output carries no gradient"),
+    ("exam audit", contenders.ChangesParameters, ALL, "changes its parameters in place"),
+    ("audit", contenders.ChangesInput, ALL, "it changes its input in place"),
+    ("audit", contenders.FourSteps, ALL, "output spikes are others with no tap recording"),
+    ("audit", contenders.TwoSamples, ALL, "output spikes are others with no tap recording"),
+    ("audit", contenders.EarlyExit, ALL, "the output is not the voting layer's spikes"),
+    ("exam inference", contenders.MuteInEval, ALL, MEMORY),
+    ("exam inference", contenders.StaleAtEval, ALL, MEMORY),
+    ("exam again", contenders.PacksWeights, ALL, MEMORY),
+    ("exam again", contenders.FromMemory, ALL, MEMORY),
+    ("exam", Backwards, EXACT, "layer order"),
+    ("exam", Untapped, EXACT, "one tap a layer"),
+    ("exam", stepped(Mute), EXACT, "spikes differ"),
+    ("exam", stepped(StaleState), EXACT, "spikes differ, first at step 1"),
+    ("exam", stepped(FiresAbove), EXACT, re.escape("abs(u - V_th) = 0.0e+00")),
+    ("exam", stepped(contenders.WideEdge), EXACT, "gradients differ by"),
+    ("exam audit", stepped(contenders.DetachedReset), ALL, GRADIENT),
+    ("audit", stepped(contenders.LateDetachedReset), ALL, GRADIENT),
+    # little comes from more than four steps back: bf16 loses as much
+    ("audit", stepped(contenders.TruncatedAtFour), EXACT, GRADIENT),
+    ("audit", stepped(contenders.LateDecay), ALL, WRONG),
+    ("exam audit", contenders.RoundedWeights, EXACT, WRONG),
+    ("exam audit", stepped(off_by(a=LIF_.a * 1.4)), ALL, GRADIENT),
+    ("exam audit", stepped(off_by(a=LIF_.a * 1.003)), EXACT, GRADIENT),
+    ("exam", stepped(off_by(a=LIF_.a * 1.001)), EXACT, GRADIENT),
+    ("exam", stepped(off_by(k_tau=LIF_.k_tau * 1.5)), ("bf16",), WRONG),
+    ("exam", stepped(off_by(k_tau=LIF_.k_tau + 1e-3)), EXACT, WRONG),
+    ("exam", stepped(off_by(v_th=LIF_.v_th * 1.1)), ("bf16",), WRONG),
+    ("exam", stepped(off_by(v_th=LIF_.v_th + 1e-4)), EXACT, WRONG),
+    ("audit", stepped(off_by(v_th=LIF_.v_th + 0.01)), EXACT, WRONG),
+    ("exam", contenders.GarbageUnderAutocast, ("bf16",), WRONG),
+    ("audit", contenders.GarbageUnderAutocast, ("bf16",), WRONG),
+]
+
+
+@pytest.mark.parametrize(
+    ("way", "build", "precision", "words"),
+    [(w, b, p, words) for ways, b, ps, words in REFUSED for w in ways.split() for p in ps],
+)
+def test_what_is_wrong_is_refused_with_a_sentence_that_names_it(
+    way: str, build: Build, precision: Precision, words: str
+) -> None:
+    if way == "exam":
+        certificate = certify(build, precision)
+        passed, said = certificate.passed, "; ".join(certificate.failures)
+    else:
+        of = network()
+        module = build(of)
+        if way != "audit":
+            assert audited(module, of, question(of, precision)).passed
+        found = audited(module, of, question(
+            of, precision, seed=int(way == "again"),
+            mode="inference" if way == "inference" else "training",
+        ))  # fmt: skip
+        passed, said = found.passed, str(found.reason)
+    assert not passed and re.search(words, said), said
+
+
+def test_what_is_garbage_under_autocast_alone_passes_in_float32() -> None:
+    of = network()
+    assert certify(contenders.GarbageUnderAutocast, "fp32").passed
+    assert audited(contenders.GarbageUnderAutocast(of), of, question(of)).passed
+
+
+@pytest.mark.parametrize("precision", ALL)
+def test_state_that_is_kept_at_full_length_alone_is_found(precision: Precision) -> None:
+    of = network()
+    module = stepped(contenders.KeptAtFullLength)(of)
+    plain_pass(module.to(DTYPES[precision]), question(of, precision, seed=1))
+    found = audited(module, of, question(of, precision))
+    assert not found.passed and re.search(f"no tap|{WRONG}", str(found.reason))
+
+
+def test_a_detached_reset_has_every_spike_right() -> None:
+    # so a certificate of spikes alone would pass it
+    certificate = certify(stepped(contenders.DetachedReset))
+    assert certificate.mismatches == 0 and certificate.gradient_error > 0.1
+
+
+def test_what_a_replay_refuses_is_not_tried_on_another_input() -> None:
+    certificate = certify(contenders.FirstSampleTimesB, "fp32")  # right where there is one sample
+    assert not certificate.passed and certificate.attempts == 1
+
+
+def test_a_silent_network_is_not_certified(monkeypatch: pytest.MonkeyPatch) -> None:
+    def drawn(network: Network, x: Tensor, seed: int, precision: Precision) -> nn.Module:
+        return initialised(network, x, seed=seed, scheme="torch")
+
+    monkeypatch.setattr(exam, "exam_weights", drawn)
+    network = small("cifar10", "Large")
+    batch = random_batch(network, 4, 4, static=True)
+    certificate = Exam(network, batch, "fp64").certify("dead", Variant((), ReferenceNetwork))
+    assert certificate.mismatches == 0 and certificate.gradient_error != certificate.gradient_error
+    assert not certificate.passed
+    assert any(each.startswith("silent: layer 8 Voting fires at") for each in certificate.failures)
+
+
+def test_an_adapter_that_names_a_deviation_is_never_passed() -> None:
+    adapter = Variant(("it says so",), ReferenceNetwork)
+    certificate = Exam(NETWORK, BATCH, "fp64").certify("modest", adapter)
+    assert not certificate.failures and not certificate.passed
+
+
+class TurnsOne(contenders.CountingCell):
+    """Rounding turns one spike, of the neuron that lies at the threshold, at the fourth step."""
+
+    decay = 1.0  # of what is carried on after that
+
+    def stepped(self, current: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        if state is not None and self.step > 3:
+            state = state[0] * self.decay, state[1]
+        o, (u, _) = super().stepped(current, state)
+        if self.step == 3 and current.dim() == 4 and current.shape[1] == 4:
+            turned = torch.zeros_like(o)
+            turned[0, -1, 0, 0] = 1
+            o = o - turned
+        return o, (u, o)
+
+
+class TurnsOneThenForgets(TurnsOne):
+    decay = 0.5
+
+
+class FiresAboveAlone(LIFCell):
+    """It fires above the threshold alone, and its gradient is right."""
+
+    def forward(self, current: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        o, (u, _) = super().forward(current, state)
+        o = o * (u != self.lif.v_th)
+        return o, (u, o)
+
+
+def test_a_spike_may_be_turned_by_rounding_but_not_all_and_no_fault_hides_behind_it() -> None:
+    of = network()
+    asked = question(of, weights=lambda reference: plant(reference, edge=True))
+    found = audited(stepped(TurnsOne)(of), of, asked)
+    assert found.passed and found.way == "replay" and found.near_ties == found.mismatches == 1
+    found = audited(stepped(TurnsOneThenForgets)(of), of, asked)
+    assert not found.passed and found.near_ties == 1
+    assert "spikes of layer" in str(found.reason) and "first at step 5" in str(found.reason)
+    found = audited(stepped(FiresAboveAlone)(of), of, asked)
+    assert not found.passed and "are turned near the threshold" in str(found.reason)
+
+
+@pytest.mark.parametrize("layer", range(4))
+@pytest.mark.parametrize("kind", ["weight", "bias"])
+def test_half_a_per_cent_of_one_map_cannot_hide_among_the_edges(kind: str, layer: int) -> None:
+    def tilted(gradient: Tensor) -> Tensor:
+        wrong = gradient.clone()
+        largest = gradient.flatten(1).abs().amax(1) if gradient.dim() > 1 else gradient.abs()
+        wrong[int(largest.argmax())] *= 1.005
+        return wrong
+
+    of = network()
+    asked = question(of, weights=crowded)
+    assert replayed(contenders.Rounding(of), of, asked).passed
+    module = contenders.Rounding(of)
+    getattr(module.layers[layer].synapse, kind).register_hook(tilted)
+    found = replayed(module, of, asked)
+    what = "the weights" if kind == "weight" else "the bias"
+    assert not found.passed and f"the gradient of {what} of layer {layer + 1}" in str(found.reason)
+
+
+def test_an_answer_from_elsewhere_is_checked_and_not_believed() -> None:
+    of = network()
+    asked = question(of)
+    module = ReferenceNetwork(of)
+    audit = Audit(of, asked)
+    given, tapped = plain_pass(module, asked), tapped_pass(module, asked)
+    for broken, sentence in (
+        (replace(given, out=given.out[:4]), "the output is (4, 6, 20), expected a tensor of (10"),
+        (replace(given, gradients=given.gradients[:-1]), "gradients of shapes"),
+        (replace(given, gradients=()), "gradients of shapes"),
+    ):
+        found = audit.direct(broken)
+        assert found is not None and not found.passed and sentence in str(found.reason)
+    halves = tuple(each.float() / 2 for each in tapped.spikes)
+    other = Answer(given.out, given.gradients, (*tapped.spikes[:-1], ~tapped.spikes[-1]))
+    for broken, sentence in (
+        (replace(tapped, spikes=()), "expected one tap a layer"),
+        (replace(tapped, spikes=halves), SCALED),
+        (other, "the output is not the voting"),
+    ):
+        assert sentence in str(audit.replay(given, broken).reason)
+
+
+def test_a_pass_leaves_the_module_as_it_was() -> None:
+    of = network()
+    asked = question(of)
+    module = ReferenceNetwork(of)
+    first = module.layers[0].synapse.weight
+    first.grad = kept = torch.ones_like(first)
+    generator = torch.random.get_rng_state()
+    tapped_pass(module, asked)
+    plain_pass(module, replace(asked, mode="inference"))
+    assert first.grad is kept and bool((kept == 1).all())
+    assert module.training and torch.equal(torch.random.get_rng_state(), generator)
+    with pytest.raises(Incomparable, match="2 of 3 entries of it are neither 0 nor 1"):
+        answer.as_spikes(torch.tensor([1.0, 1 + 1e-7, float("nan")]), "it")
+
+
+# What an exam asks.
+
+
+@pytest.mark.parametrize("dataset", ["cifar10", "nmnist", "dvs-cifar10"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_neuron_lies_exactly_at_the_edge_of_the_surrogate(
+    dataset: str, dtype: torch.dtype
+) -> None:
+    lif = small(dataset).lif
+    found = edge_potential(lif, dtype)
+    assert found is not None and found > lif.v_th
+    u = torch.tensor(found, dtype=dtype)
+    assert (u - lif.v_th).abs() <= lif.a / 2
+    assert not neuron.surrogate(u - lif.v_th, lif.a)
+
+
+def test_where_none_lies_above_the_threshold_one_does_below_or_none() -> None:
+    found = [
+        edge_potential(LIF(0.25, v_th / 100, a / 100), torch.float32)
+        for v_th in range(5, 105, 7)
+        for a in range(5, 205, 13)
+    ]
+    assert None in found and sum(each is not None for each in found) > len(found) / 2
+
+
+def test_the_judge_needs_the_answers_alone() -> None:
+    module = StepNetwork(NETWORK, LIFCell)
+    exam = Exam(NETWORK, BATCH, "fp64")
+    asked: list[Questions] = []
+
+    def elsewhere(questions: Questions) -> Sitting:
+        asked.append(questions)
+        return sit(module, questions)
+
+    assert exam.judge("far", (), elsewhere).passed
+    (questions,) = asked
+    assert questions.first.parameters[0].ne(questions.asked.parameters[0]).any()
+    assert questions.first.x.ne(questions.asked.x).any()
+
+    def forged(questions: Questions) -> Sitting:
+        sitting = sit(module, questions)
+        return replace(sitting, tapped=replace(sitting.tapped, spikes=()))
+
+    assert "one tap a layer" in exam.judge("forged", (), forged).failures[0]
+
+
+def test_what_compiles_is_examined_before_it_is_compiled() -> None:
+    assert examined(adapters.load("reference:compiled"))(NETWORK)._compiled_call_impl is None
+    plain = adapters.load("reference")
+    assert examined(plain) is plain.build
+
+
+def test_the_exam_sees_the_whole_recording_and_other_samples_each_time() -> None:
+    batch = torch.arange(10 * 6).reshape(10, 6, 1, 1, 1).float()
+    first, second, third = (exam_input(batch, attempt) for attempt in range(3))
+    assert first[:, 0].flatten().tolist() == [0, 18, 36, 54]
+    assert [each[0].flatten().tolist() for each in (first, second, third)] == [[0, 1], [2], [3]]
+    assert exam_input(batch[:1, :1]).shape == (4, 1, 1, 1, 1)
+
+
+def test_a_tap_is_the_identity() -> None:
+    spikes = torch.ones(2, 3)
+    assert SpikeTap()(spikes) is spikes
+
+
+# Slow proofs: at the paper's own width, and over a whole training.
+
+
+@pytest.fixture
+def all_cores() -> Iterator[None]:
+    """Wide networks are large enough for all cores, unlike other tests' networks."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1)
+    yield
+    torch.set_num_threads(before)
+
+
+# CIFARNet is the Large network of static images
+STRUCTURES = [(row.name, row.static) for row in paper.NETWORKS if row.name != "CIFARNet"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("all_cores")
+@pytest.mark.parametrize("neunorm", [None, "mean"])
+@pytest.mark.parametrize(("name", "static"), STRUCTURES)
+def test_certified_at_full_width(name: str, static: bool, neunorm: Reading | None) -> None:
+    """In float32, where width tells: float64 is proved of narrow ones, and by each run at full."""
+    network = paper.network(name, "cifar10" if static else "nmnist", neunorm=neunorm)[1]
+    exam = Exam(network, random_batch(network, 4, 4, static=static), "fp32")
+    for adapter in adapters.available() if name == "Small" else TORCH:  # others take minutes
+        certificate = exam.certify(adapter, adapters.load(adapter))
+        assert certificate.passed, (adapter, certificate.failures)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("all_cores")
+@pytest.mark.parametrize("precision", EXACT)
+@pytest.mark.parametrize("neunorm", [None, "mean", "literal"])
+@pytest.mark.parametrize(("name", "static"), STRUCTURES)
+def test_fused_is_certified_at_one_four_and_ten_steps(
+    name: str, static: bool, neunorm: Reading | None, precision: Precision
+) -> None:
+    dataset = "cifar10" if static else "nmnist"
+    network = paper.network(name, dataset, neunorm=neunorm, width=Fraction(1, 8))[1]
+    batch = random_batch(network, 10, 8, static=static)
+    for steps in (1, 4, 10):
+        exam = Exam(network, batch, precision, steps=steps)
+        certificate = exam.certify("fused", adapters.load("fused"))
+        assert certificate.passed, (steps, certificate.failures)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("all_cores")
+def test_the_same_weights_after_sixty_steps_in_float64() -> None:
+    network = small("cifar10", "Middle", "mean")
+    x = random_batch(network, 4, 10, static=True).double()
+    x, settings = x[:1].expand_as(x), paper.settings("cifar10").optimiser
+    reference = initialised(network, x, seed=0)
+    expected: list[Tensor] = []
+    for name in ("reference", *(name for name in TORCH if name != "reference")):
+        module = adapters.load(name).build(network).double()
+        copy_parameters(reference, module)
+        optimise, labels = step.optimiser(module.parameters(), settings), torch.arange(10)
+        objective = step.Objective(10)
+        for _ in range(60):
+            step.iteration(module, optimise, x, labels, objective=objective, precision="fp64")
+        found = [each.detach() for each in module.parameters()]
+        expected = expected or found
+        for ours, theirs in zip(found, expected, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
