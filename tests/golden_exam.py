@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import get_args
 
 import contenders
@@ -15,7 +15,8 @@ from harness.adapter import SpikeTap, Variant
 from harness.proof.certificate import Certificate, required
 from harness.proof.exam import Exam, exam_weights
 from harness.proof.rules import RULES
-from harness.reference.network import ReferenceNetwork, StepNetwork
+from harness.reference.network import MakeCell, StepNetwork
+from harness.reference.neuron import LIFCell
 from harness.spec import Network, Precision, paper
 
 NETWORK = Network.parse(
@@ -26,23 +27,11 @@ NETWORK = Network.parse(
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
-class Examined(ReferenceNetwork):
+class Examined(StepNetwork):
     """The reference, which notes what it is asked: the input, its weights, the mode, taps."""
 
-    def __init__(self, network: Network, asked: list[str]) -> None:
-        super().__init__(network)
-        self.asked = asked
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.asked.append(_asked(self, x))
-        return super().forward(x)
-
-
-class ExaminedSteps(StepNetwork):
-    """The same of one around a cell that has a near-tie on every input, so all are tried."""
-
-    def __init__(self, network: Network, asked: list[str]) -> None:
-        super().__init__(network, RoundsApart)
+    def __init__(self, network: Network, asked: list[str], cell: MakeCell = LIFCell) -> None:
+        super().__init__(network, cell)
         self.asked = asked
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,14 +40,9 @@ class ExaminedSteps(StepNetwork):
 
 
 class RoundsApart(contenders.TurnsOneAtRest):
+    """It has a near-tie on every input, so all are tried."""
+
     across, samples = 8, (1, 2)
-
-
-def _another_decay(network: Network, asked: list[str]) -> nn.Module:
-    return Examined(replace(network, lif=replace(network.lif, k_tau=0.3)), asked)
-
-
-Build = Callable[[Network, list[str]], nn.Module]
 
 
 def made() -> Iterator[tuple[str, object]]:
@@ -66,17 +50,19 @@ def made() -> Iterator[tuple[str, object]]:
     yield "rules", asdict(RULES)
     yield "required", {each: list(required(each)) for each in PRECISIONS}
     for each in PRECISIONS:
-        yield f"asked in {each}", _examined(Examined, each, static=True)[0]
-    yield "asked on events", _examined(Examined, "fp64", static=False)[0]
-    attempts, _ = _examined(ExaminedSteps, "fp32", static=True)
+        yield f"asked in {each}", _examined(each)[0]
+    yield "asked on events", _examined("fp64", static=False)[0]
+    attempts, _ = _examined("fp32", RoundsApart)
     yield "attempts at one that rounds apart in fp32", attempts
-    yield "of one that is wrong", _said(_examined(_another_decay, "fp64", static=True)[1])
+    yield "of one that is wrong", _said(_examined("fp64", contenders.off_by(k_tau=0.3))[1])
     yield "neurons at the threshold and the edge", _planted()
 
 
-def _examined(build: Build, precision: Precision, *, static: bool) -> tuple[list[str], Certificate]:
+def _examined(
+    precision: Precision, cell: MakeCell = LIFCell, *, static: bool = True
+) -> tuple[list[str], Certificate]:
     asked: list[str] = []
-    adapter = Variant((), lambda network: build(network, asked))
+    adapter = Variant((), lambda network: Examined(network, asked, cell))
     return asked, Exam(NETWORK, batch(static=static), precision).certify("examined", adapter)
 
 

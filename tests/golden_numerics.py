@@ -48,10 +48,6 @@ class Setting:
     x: Tensor
     optimiser: SGD | Adam
 
-    @property
-    def labels(self) -> Tensor:
-        return torch.arange(self.x.shape[1])
-
 
 def settings() -> dict[str, Setting]:
     """A static image with dropout and NeuNorm, and events; inputs the same on every processor."""
@@ -60,11 +56,9 @@ def settings() -> dict[str, Setting]:
     events = (torch.rand(5, 4, 2, 7, 7, generator=generator) < 0.2).double()
     cifar10, nmnist = paper.settings("cifar10"), paper.settings("nmnist")
     still = Network.parse(
-        "6C3(Encoding)-AP2-8C3-16FC-Voting",
-        input_shape=(3, 8, 8),
-        lif=cifar10.lif,
+        "6C3(Encoding)-AP2-8C3-16FC-Voting", input_shape=(3, 8, 8), lif=cifar10.lif,
         neunorm=NeuNorm(0.9, "mean"),
-    )
+    )  # fmt: skip
     moving = Network.parse(
         "6C3(Encoding)-8C3-AP2-16FC-Voting", input_shape=(2, 7, 7), lif=nmnist.lif
     )
@@ -85,14 +79,12 @@ def made() -> Iterator[tuple[str, object]]:
 def computed_by(adapter: Adapter) -> dict[str, object]:
     """What an adapter computes of each setting; in a runtime of its own without dropout."""
     foreign = trainer_of(adapter) is not None
-    return {
-        title: _of_adapter(adapter, _without_dropout(setting) if foreign else setting)
-        for title, setting in settings().items()
-    }
-
-
-def _without_dropout(setting: Setting) -> Setting:
-    return replace(setting, network=replace(setting.network, dropout=0.0))
+    found = {}
+    for title, setting in settings().items():
+        if foreign:
+            setting = replace(setting, network=replace(setting.network, dropout=0.0))
+        found[title] = _of_adapter(adapter, setting)
+    return found
 
 
 def _of_adapter(adapter: Adapter, setting: Setting) -> dict[str, object]:
@@ -138,14 +130,9 @@ def _losses(module: nn.Module, setting: Setting) -> list[float]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)  # dropout
         for _ in range(STEPS):
-            outcome = step.iteration(
-                module,
-                optimise,
-                setting.x,
-                setting.labels,
-                objective=step.Objective(setting.network.classes),
-                precision="fp64",
-            )
+            objective = step.Objective(setting.network.classes)
+            of, labels = (module, optimise, setting.x), torch.arange(setting.x.shape[1])
+            outcome = step.iteration(*of, labels, objective=objective, precision="fp64")
             losses.append(outcome.loss.item())
     return losses
 
@@ -228,20 +215,10 @@ def _sizes(module: nn.Module) -> list[float]:
 
 def _case(framework: str = "reference") -> Trained:
     return Trained(
-        suite="timesteps",
-        dataset="cifar10",
-        scale="custom",
-        network=settings()["static"].network,
-        width=Fraction(1),
-        framework=framework,
-        T=2,
-        batch_size=16,
-        precision="fp64",
-        device="cpu",
-        seed=0,
-        optimiser=SGD(),
-        training=Training(2),
-    )
+        suite="timesteps", dataset="cifar10", scale="custom", network=settings()["static"].network,
+        width=Fraction(1), framework=framework, T=2, batch_size=16, precision="fp64", device="cpu",
+        seed=0, optimiser=SGD(), training=Training(2),
+    )  # fmt: skip
 
 
 def _data() -> epoch.DataSplits:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -142,72 +143,51 @@ def examine(events: Events, given: tuple[Tensor, Tensor, Tensor], dtype: torch.d
         close(*compared)
 
 
-SHAPES = st.tuples(
-    st.integers(1, 7),
-    st.integers(1, 20),
-    st.integers(1, 20),
-    st.integers(1, 70),
-    st.integers(1, 70),
-)  # images, height, width, maps, outputs
+# images, height, width, maps, outputs; density; the most of a count; type; threads; NeuNorm
+WORK = (
+    st.tuples(st.integers(1, 7), *[st.integers(1, 20)] * 2, *[st.integers(1, 70)] * 2),
+    st.sampled_from([0.0, 0.05, 0.3, 1.0]),
+    st.sampled_from([1, 4]),
+    st.sampled_from(DTYPES),
+    st.integers(1, 3),
+    st.booleans(),
+)
+
+
+def as_the_dense_one(
+    product: bool, shape: tuple[int, ...], density: float, most: int, dtype: torch.dtype,
+    count: int, normalised: bool,
+) -> None:  # fmt: skip
+    images, height, width, maps, outputs = shape
+    generator = torch.Generator().manual_seed(sum(shape))
+    events = sent(generator, (images, height, width, maps), most, density, normalised=normalised)
+    if product:
+        weight = numbers(generator, outputs, maps * height * width)
+        bias, dy = numbers(generator, outputs), numbers(generator, images, outputs)
+    else:
+        weight, bias = numbers(generator, outputs, maps, 3, 3), numbers(generator, outputs)
+        dy = numbers(generator, images, outputs, height, width)
+    with threads(count):
+        examine(events, (weight, bias, dy), dtype)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(
-    SHAPES,
-    st.sampled_from([0.0, 0.05, 0.3, 1.0]),
-    st.sampled_from([1, 4]),
-    st.sampled_from(DTYPES),
-    st.integers(1, 3),
-    st.booleans(),
-)
-@example((1, 1, 1, 1, 1), 1.0, 1, torch.float32, 2, False)
-@example((3, 42, 42, 17, 33), 0.2, 4, torch.float32, 2, True)
-@example((2, 34, 34, 130, 65), 0.1, 1, torch.float32, 2, False)
-@example((9, 8, 8, 64, 128), 0.2, 4, torch.float64, 2, False)
-def test_a_convolution_is_the_dense_one(
-    shape: tuple[int, int, int, int, int],
-    density: float,
-    most: int,
-    dtype: torch.dtype,
-    count: int,
-    normalised: bool,
-) -> None:
-    images, height, width, maps, outputs = shape
-    generator = torch.Generator().manual_seed(sum(shape))
-    events = sent(generator, (images, height, width, maps), most, density, normalised=normalised)
-    weight, bias = numbers(generator, outputs, maps, 3, 3), numbers(generator, outputs)
-    dy = numbers(generator, images, outputs, height, width)
-    with threads(count):
-        examine(events, (weight, bias, dy), dtype)
+@given(st.tuples(*WORK))
+@example(((1, 1, 1, 1, 1), 1.0, 1, torch.float32, 2, False))
+@example(((3, 42, 42, 17, 33), 0.2, 4, torch.float32, 2, True))
+@example(((2, 34, 34, 130, 65), 0.1, 1, torch.float32, 2, False))
+@example(((9, 8, 8, 64, 128), 0.2, 4, torch.float64, 2, False))
+def test_a_convolution_is_the_dense_one(work: Any) -> None:
+    as_the_dense_one(False, *work)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(
-    SHAPES,
-    st.sampled_from([0.0, 0.05, 0.3, 1.0]),
-    st.sampled_from([1, 4]),
-    st.sampled_from(DTYPES),
-    st.integers(1, 3),
-    st.booleans(),
-)
-@example((1, 1, 1, 1, 1), 1.0, 1, torch.float32, 2, False)
-@example((200, 8, 8, 130, 10), 0.2, 4, torch.float32, 2, True)
-@example((3, 1, 1, 600, 300), 0.2, 1, torch.float32, 2, False)
-def test_a_product_is_the_dense_one(
-    shape: tuple[int, int, int, int, int],
-    density: float,
-    most: int,
-    dtype: torch.dtype,
-    count: int,
-    normalised: bool,
-) -> None:
-    images, height, width, maps, outputs = shape
-    generator = torch.Generator().manual_seed(sum(shape))
-    events = sent(generator, (images, height, width, maps), most, density, normalised=normalised)
-    weight = numbers(generator, outputs, maps * height * width)
-    bias, dy = numbers(generator, outputs), numbers(generator, images, outputs)
-    with threads(count):
-        examine(events, (weight, bias, dy), dtype)
+@given(st.tuples(*WORK))
+@example(((1, 1, 1, 1, 1), 1.0, 1, torch.float32, 2, False))
+@example(((200, 8, 8, 130, 10), 0.2, 4, torch.float32, 2, True))
+@example(((3, 1, 1, 600, 300), 0.2, 1, torch.float32, 2, False))
+def test_a_product_is_the_dense_one(work: Any) -> None:
+    as_the_dense_one(True, *work)
 
 
 def test_one_event_reaches_its_nine_neighbours_and_no_further() -> None:
@@ -234,7 +214,7 @@ PROCESSORS = {
     ),
     "SSE2": ({"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": "+sse2"}, 16),
 }
-OF_KERNELS = ("test_event_kernels", "test_fused", "test_fused_events", "test_adapters")
+OF_KERNELS = ("test_event_kernels", "test_fused", "test_adapters")
 
 
 @pytest.mark.slow

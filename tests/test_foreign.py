@@ -17,7 +17,7 @@ from torch import Tensor
 
 import adapters
 from adapters import facts, foreign
-from harness.adapter import Adapter, TrainerSettings, Unsupported, Variant
+from harness.adapter import Adapter, TrainerSettings, Unsupported, record_spikes
 from harness.analysis import timings
 from harness.analysis.frame import each_of, frames
 from harness.conformance import random_batch, small
@@ -93,14 +93,9 @@ class Sound:
         return [each.detach().clone() for each in self.module.parameters()]
 
     def spikes(self, batch: tuple[Tensor, Tensor]) -> list[Tensor]:
-        taps = [layer.tap for layer in self.module.layers]
-        for tap in taps:
-            tap.kept = []
-        self.infer(batch)
-        found = [tap.collected() for tap in taps]
-        for tap in taps:
-            tap.kept = None
-        return found
+        with record_spikes(self.module) as taps:
+            self.infer(batch)
+            return [tap.collected() for tap in taps]
 
     def differentiate(self, batch: tuple[Tensor, Tensor], back: Tensor) -> list[Tensor]:
         self.module.zero_grad()
@@ -157,8 +152,7 @@ PLANTED: dict[str, type[Sound]] = {
 }
 
 
-def adapter(kind: Callable[[Network, TrainerSettings], Any]) -> Variant:
-    return foreign.variant(kind)
+adapter = foreign.variant
 
 
 @pytest.fixture(autouse=True)
@@ -219,8 +213,7 @@ def test_its_trainers_end_with_the_module() -> None:
     assert made[0].closed
 
 
-@pytest.mark.parametrize("mode", ["training", "inference"])
-@pytest.mark.parametrize("dataset", ["cifar10", "nmnist"])
+@pytest.mark.parametrize(("mode", "dataset"), [("training", "cifar10"), ("inference", "nmnist")])
 def test_it_is_proved_audited_and_timed(tmp_path: Path, mode: Any, dataset: str) -> None:
     network = paper.network("8C3(Encoding)-AP2-8C3-AP2-16FC-Voting", dataset)[1]
     optimiser = paper.settings(dataset).optimiser
@@ -257,7 +250,12 @@ def test_who_cheats_is_refused(tmp_path: Path, form: str, reason: str) -> None:
     assert re.search(reason, ended[0].reason), ended[0].reason
 
 
-def clocked(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[int, int], float]) -> None:
+def clocked(
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: Callable[[int, int], float],
+    parts: tuple[float, ...] = (60.0,),
+    longest: float = 60.0,
+) -> None:
     """Iterations of so many steps and samples take what `seconds` says."""
 
     def taken(run: Callable[[], object], device: torch.device) -> float:
@@ -268,8 +266,8 @@ def clocked(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[int, int], float
             return seconds(x.shape[0], x.shape[1])
         return 1.0
 
-    monkeypatch.setattr(part, "PARTS", (60.0,))
-    monkeypatch.setattr(part, "LONGEST", 60.0)
+    monkeypatch.setattr(part, "PARTS", parts)
+    monkeypatch.setattr(part, "LONGEST", longest)
     monkeypatch.setattr(clock, "seconds", taken)
 
 
@@ -307,45 +305,38 @@ def test_what_is_not_proportional_is_not_scaled(
 
 
 @pytest.mark.parametrize(
-    ("a_step", "expected"),
-    [(0.1, None), (3.6, None), (5.0, Part(4, 3)), (14.0, Part(4, 1)), (50.0, Part(1, 1))],
-)
-def test_the_largest_part_that_fits_is_run(
-    a_step: float, expected: Part | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clocked(monkeypatch, lambda steps, samples: a_step * steps * samples)
-    assert part_of(adapter(Sound), CASE) == expected
-
-
-def test_a_larger_part_is_run_where_the_first_is_not_proportional(
+    ("seconds", "parts", "samples", "expected"),
+    [
+        (lambda steps, samples: 0.1 * steps * samples, (60.0,), 4, None),
+        (lambda steps, samples: 3.6 * steps * samples, (60.0,), 4, None),
+        (lambda steps, samples: 5.0 * steps * samples, (60.0,), 4, Part(4, 3)),
+        (lambda steps, samples: 14.0 * steps * samples, (60.0,), 4, Part(4, 1)),
+        (lambda steps, samples: 50.0 * steps * samples, (60.0,), 4, Part(1, 1)),
+        # 2 + 12 seconds of 12 against 2 + 4 of 4 are not proportional, 2 + 24 of 24 against 2 + 12
+        # of 12 are: a larger part is run
+        (lambda steps, samples: 2.0 + steps * samples, (18.0, 40.0), 40, Part(4, 6)),
+        # a product with the weights, which every sample shares, and little for each of them
+        (
+            lambda steps, samples: steps * (20.0 + 2 * samples), (60.0,), 4,
+            "1 samples at 2 steps take 44.0 s, 2 at 2 take 48.0",
+        ),
+        # 24 s of a sample at all steps say 96 s of four, 36 s of all say what it is
+        (lambda steps, samples: 20.0 + steps * samples, (96.0,), 4, None),
+        (lambda steps, samples: 100.0, (60.0,), 4, "an iteration would take about 1,600 s"),
+    ],
+)  # fmt: skip
+def test_the_largest_part_that_fits_and_is_proportional_is_run(
+    seconds: Callable[[int, int], float],
+    parts: tuple[float, ...],
+    samples: int,
+    expected: Part | str | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clocked(monkeypatch, lambda steps, samples: 2.0 + steps * samples)
-    case = replace(CASE, batch_size=40)
-    monkeypatch.setattr(part, "PARTS", (18.0, 40.0))
-    monkeypatch.setattr(part, "LONGEST", 10.0)
-    # 2 + 12 seconds of 12 against 2 + 4 of 4 are not, 2 + 24 of 24 against 2 + 12 of 12 are
-    assert part_of(adapter(Sound), case) == Part(4, 6)
-
-
-def test_what_is_proportional_in_steps_alone_is_not_scaled(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # a product with the weights, which every sample shares, and little for each of them
-    clocked(monkeypatch, lambda steps, samples: steps * (20.0 + 2 * samples))
-    with pytest.raises(Incomparable, match="1 samples at 2 steps take 44.0 s, 2 at 2 take 48.0"):
-        part_of(adapter(Sound), CASE)
-
-
-def test_what_only_seems_to_take_too_long_is_run_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    clocked(monkeypatch, lambda steps, samples: 20.0 + steps * samples)
-    # 24 s of a sample at all steps say 96 s of four, 36 s of all say what it is
-    monkeypatch.setattr(part, "PARTS", (96.0,))
-    assert part_of(adapter(Sound), CASE) is None
-
-
-def test_a_torch_module_is_run_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    clocked(monkeypatch, lambda steps, samples: 100.0)
-    assert part_of(adapters.load("reference"), CASE) is None
-    with pytest.raises(Incomparable, match="an iteration would take about 1,600 s"):
-        part_of(adapter(Sound), CASE)
+    clocked(monkeypatch, seconds, parts, 10.0 if samples == 40 else 60.0)
+    of = replace(CASE, batch_size=samples)
+    assert part_of(adapters.load("reference"), of) is None  # a torch module is run whole
+    if isinstance(expected, str):
+        with pytest.raises(Incomparable, match=expected):
+            part_of(adapter(Sound), of)
+    else:
+        assert part_of(adapter(Sound), of) == expected

@@ -4,7 +4,6 @@ say of themselves, and how they may fail.
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import subprocess
@@ -105,22 +104,10 @@ def test_jax_compiles_for_sizes_once_and_before_the_clock_starts() -> None:
     assert len(trainer._programs) == 2
 
 
-def test_jax_says_what_computes() -> None:
-    assert (adapters.implementation("jax", "cpu") or "").startswith("XLA of jaxlib ")
-    assert {"jax", "jaxlib", "optax"} <= {name for name, _ in adapters.packages("jax")}
-
-
 @pytest.fixture
 def octave() -> ModuleType:
-    adapters.load("octave")
-    import adapters.octave as module
-
+    module: Any = adapters.load("octave")
     return module
-
-
-@pytest.fixture
-def interpreter(octave: ModuleType) -> ModuleType:
-    return importlib.import_module("adapters.foreign.interpreter")
 
 
 @needs_octave
@@ -141,64 +128,54 @@ def test_networks_share_an_interpreter_and_keep_apart(octave: ModuleType) -> Non
         trainer.close()
 
 
+def test_they_say_what_computes() -> None:
+    jax = facts.of("jax")
+    assert jax.implementations["cpu"].startswith("XLA of jaxlib ")
+    assert {"jax", "jaxlib", "optax"} <= {*jax.packages}
+
+
 @needs_octave
-def test_octave_says_what_computes(interpreter: ModuleType) -> None:
+def test_octave_says_what_computes(octave: ModuleType) -> None:
     found = facts.of("octave")
     assert found.version and found.version.startswith("GNU Octave ")
-    assert dict(found.packages)["octave"] == found.version
-    assert "BLAS" in (adapters.implementation("octave", "cpu") or "")
-    slow = interpreter.About("GNU Octave", "9", "Reference BLAS")
+    assert found.packages["octave"] == found.version and "BLAS" in found.implementations["cpu"]
+    slow = octave.About("GNU Octave", "9", "Reference BLAS")
     assert str(slow).endswith("slow, apt-get install octave libopenblas0")
-    assert "slow" not in str(interpreter.About("GNU Octave", "9", "OpenBLAS (config: Haswell)"))
+    assert "slow" not in str(octave.About("GNU Octave", "9", "OpenBLAS (config: Haswell)"))
 
 
 @needs_octave
-def test_an_error_in_the_m_code_is_said_and_the_interpreter_goes_on(
-    interpreter: ModuleType,
+def test_an_interpreter_survives_an_error_says_how_it_dies_and_ends_with_who_started_it(
+    octave: ModuleType,
 ) -> None:
-    engine = interpreter.Engine(1)
+    engine = octave.Engine(1)
     with pytest.raises(RuntimeError, match="step: .*net"):
         engine.ask("step")
     with pytest.raises(RuntimeError, match="unknown command dance"):
         engine.ask("dance")
     assert engine.about().program == "GNU Octave"
-
-
-@needs_octave
-def test_one_that_dies_says_how(interpreter: ModuleType) -> None:
-    engine = interpreter.Engine(1)
-    engine.about()
     os.kill(engine.process.pid, signal.SIGKILL)
     with pytest.raises(RuntimeError, match="octave-cli ended with exit code -9"):
         engine.about()
-
-
-@needs_octave
-def test_it_ends_with_who_started_it(interpreter: ModuleType) -> None:
-    engine = interpreter.Engine(1)
+    engine = octave.Engine(1)
     folder, process = Path(engine.folder.name), engine.process
-    assert folder.is_dir()
+    assert folder.is_dir() and process.poll() is None
     del engine
     assert process.poll() is not None and not folder.exists()
 
 
 @needs_octave
-def test_what_it_has_not_is_said(octave: ModuleType) -> None:
-    settings = TrainerSettings("bf16", "training", SGD(), 1)
-    with pytest.raises(Unsupported, match="fp32 and fp64"):
-        octave.trainer(small("cifar10"), settings)
-
-
-@needs_octave
-def test_where_it_is_missing_the_command_that_installs_it_is_named(
-    interpreter: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_what_it_has_not_is_said_and_the_command_that_installs_it(
+    octave: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    with pytest.raises(Unsupported, match="fp32 and fp64"):
+        octave.trainer(small("cifar10"), TrainerSettings("bf16", "training", SGD(), 1))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Missing, match="neither octave-cli nor matlab is on the PATH: apt-get"):
-        interpreter.program()
+        octave.program()
     monkeypatch.setenv("HARNESS_OCTAVE", "matlab")
     with pytest.raises(Missing, match="matlab, which HARNESS_OCTAVE names, is not on the PATH"):
-        interpreter.program()
+        octave.program()
 
 
 @needs_octave
