@@ -15,32 +15,22 @@ from typing import TYPE_CHECKING
 from harness.system.installed import VERSION as __version__
 
 if TYPE_CHECKING:
-    from harness.api import CasesFailed, Options, results, run
+    from harness.api import CasesFailed, results, run
     from harness.report import Room
     from harness.report.stored import Results
-    from harness.spec import UsageError
+    from harness.spec import Options, UsageError
 
     report: Room  # the room of that name, which can be called
 
-__all__ = [
-    "CasesFailed",
-    "Options",
-    "Results",
-    "UsageError",
-    "__version__",
-    "report",
-    "results",
-    "run",
-]
+_ROOMS = {"CasesFailed": "api", "results": "api", "run": "api", "Results": "report.stored"}
+_ROOMS |= {"Options": "spec", "UsageError": "spec"}
+__all__ = ["CasesFailed", "Options", "Results", "UsageError", "__version__"]
+__all__ += ["report", "results", "run"]
 
-_ROOMS = {
-    "CasesFailed": "api",
-    "Options": "api",
-    "Results": "report.stored",
-    "UsageError": "spec",
-    "results": "api",
-    "run": "api",
-}
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 if not TYPE_CHECKING:  # a checker of types would take any name for one of ours
 
@@ -51,7 +41,3 @@ if not TYPE_CHECKING:  # a checker of types would take any name for one of ours
         if name in _ROOMS:
             return getattr(import_module(f"harness.{_ROOMS[name]}"), name)
         raise AttributeError(f"module 'harness' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

@@ -9,7 +9,7 @@ from rows import timed_case, trained_case
 
 from harness.records import identity
 from harness.records.identity import Software, timing_key, training_key
-from harness.spec import SUITES, Case, Selection, Trained
+from harness.spec import SUITES, Case, Options, Trained
 from harness.suites import suite
 from harness.system.installed import Machine
 
@@ -53,12 +53,12 @@ def of_all_suites() -> dict[str, str]:
 def _cases(name: str) -> tuple[Case, ...]:
     chosen = suite(name)
     usual = FRAMEWORKS if chosen.frameworks is None else chosen.frameworks
-    selection = Selection(usual)
-    small = replace(selection, quick=True)
-    whole = replace(selection, paper=True, device="cuda")
+    options = Options(suite=name, frameworks=usual, device="cpu")
+    small = replace(options, quick=True)
+    whole = replace(options, paper=True, device="cuda")
     if not chosen.trains:
-        return chosen.cases(replace(selection, tuned=True))
-    return (*chosen.cases(selection), *chosen.cases(small), *chosen.cases(whole))
+        return chosen.cases(replace(options, tuned=True))
+    return (*chosen.cases(options), *chosen.cases(small), *chosen.cases(whole))
 
 
 def _named(case: Case) -> str:

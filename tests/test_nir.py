@@ -37,7 +37,7 @@ from harness.reference.initialise import initialised  # noqa: E402
 from harness.reference.network import ReferenceNetwork  # noqa: E402
 from harness.reference.neuron import fire  # noqa: E402
 from harness.spec import LIF, Network, NeuNorm, Reading, UsageError  # noqa: E402
-from harness.spec.selection import Tie  # noqa: E402
+from harness.spec import Tie  # noqa: E402
 
 READINGS: tuple[Reading, ...] = ("mean", "literal")
 STEPS, SAMPLES = 4, 3

@@ -22,7 +22,7 @@ from harness.records import (
 )
 from harness.records.identity import fields_that_train
 from harness.spec import Case, Timed, Trained, cells
-from harness.spec.training import MOST
+from harness.spec.network import MOST
 
 State = Literal["done", "dated", "failed", "left out", "missing"]
 UNDONE: tuple[State, ...] = ("dated", "failed", "missing")

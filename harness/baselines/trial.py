@@ -16,7 +16,7 @@ from harness.datasets.events import BIN_US
 from harness.proof.subject import TORCH
 from harness.records import FittedRow, TestedRow
 from harness.records.identity import Software, training_key
-from harness.records.run import Failed, Subject, of_case, with_source, with_test_source
+from harness.records.run import Failed, Subject, of_case, with_data
 from harness.spec import Access, Say, Source, UsageError
 from harness.system import clock
 from harness.training.epoch import held_out
@@ -110,7 +110,7 @@ def fit(trial: Trial[spec.System]) -> bool:
     given = _last[of]
     train, test = given.train_source, given.test_source
     row = trial.row = replace(
-        with_test_source(with_source(trial.row, train), test),
+        with_data(trial.row, train, test),
         key=training_key(case, train.sha256, test.sha256, software),
         iterations_per_epoch=None,  # it has batches of its own
         train_samples=len(given.train),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness import report
 from harness.records import IterationRow, Store
-from harness.spec import Selection, paper
+from harness.spec import Options, paper
 from harness.suites import timings
 
 ROWS = 100_000
@@ -17,7 +17,13 @@ FRAMEWORKS = ("floor", "reference", "fused", "snntorch", "spikingjelly", "norse"
 
 def synthetic(count: int) -> list[IterationRow]:
     """That many rows of the acceleration suite, of many runs."""
-    only = Selection(frameworks=("reference",), datasets=("cifar10",), networks=("Small",))
+    only = Options(
+        suite="acceleration",
+        frameworks=("reference",),
+        datasets=("cifar10",),
+        networks=("Small",),
+        device="cpu",
+    )
     (case,) = timings.acceleration(only)
     fields, time = vars(case.fields), "2026-01-01T00:00:00+00:00"
     row = IterationRow(**fields, run="", time=time, iterations_per_epoch=2500, round=1, seconds=1.0)

@@ -15,7 +15,7 @@ from harness import datasets
 from harness.proof import certificate
 from harness.proof.certificate import Certificate
 from harness.proof.exam import Exam
-from harness.spec import Mode, Precision, Selection, Timed, paper
+from harness.spec import Mode, Options, Precision, Timed, paper
 from harness.speed import floor, iteration
 from harness.suites import timings
 from harness.system import clock, memory
@@ -30,12 +30,13 @@ WARMUP_ROUNDS, ROUNDS = 50, 100
 
 def case(framework: str, dataset: str, mode: Mode) -> Timed:
     """The Small network at half its width, as the acceleration suite would time it."""
-    selection = Selection(
-        frameworks=(framework,), datasets=(dataset,), networks=("Small",), steps=(STEPS,),
-        batch_size=BATCH_SIZE, width=WIDTH, precision="fp32", mode=mode,
+    options = Options(
+        suite="acceleration", frameworks=(framework,),
+        datasets=(dataset,), networks=("Small",), steps=(STEPS,),
+        batch_size=BATCH_SIZE, width=WIDTH, precision="fp32", inference=mode == "inference",
         device="cuda" if torch.cuda.is_available() else "cpu",
     )  # fmt: skip
-    return timings.acceleration(selection)[0]
+    return timings.acceleration(options)[0]
 
 
 def batch(dataset: str) -> tuple[Tensor, Tensor]:

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import typer
 from typer.main import get_command
 
-from harness.cli import (
-    check,
-    compare,
-    doctor,
-    endings,
-    export,
-    report,
-    run,
-    status,
-    tables,
-    verify,
-)
+from harness.api import Work
+from harness.cli import check, compare, endings, export, report, status, tables, verify
 from harness.cli import list as list_
-from harness.spec import UsageError
+from harness.cli.console import option, takes
+from harness.spec import Options, UsageError
+from harness.spec.options import GIVEN
 from harness.system.installed import VERSION, check_adapters
 
 app = typer.Typer(
@@ -30,10 +22,21 @@ app = typer.Typer(
     help="Honest comparison of spiking-neural-network frameworks on the networks of Wu et al., "
     "AAAI 2019: every contender is proved equal before it is timed.",
 )
-app.command()(run.run)
+
+
+@app.command()
+@takes(*(each.name for each in GIVEN))
+def run(**given: Any) -> None:
+    """Measure a suite; each row is kept under OUT/records as it comes."""
+    work = Work.of(Options.of(**given))
+    from harness.cli import measuring
+
+    measuring.run(work)
+
+
 app.command()(check.check)
 app.command("list")(list_.list_)
-app.command()(doctor.doctor)
+app.command()(list_.doctor)
 app.command("tables")(tables.tables_)
 app.command()(report.report)
 app.command()(compare.compare)
@@ -56,8 +59,7 @@ def _say_version(asked: bool) -> None:
 @app.callback()
 def _whole(
     version: Annotated[
-        bool,
-        typer.Option("--version", help="Say the version.", callback=_say_version, is_eager=True),
+        bool, option("--version", "Say the version.", callback=_say_version, is_eager=True)
     ] = False,
 ) -> None:
     pass
@@ -65,17 +67,9 @@ def _whole(
 
 def call(*arguments: str) -> int:
     """The exit code of `harness ARGUMENTS`; what is wrong with them is said in one sentence."""
-    try:
-        return invoke(*(arguments or ("--help",)))
-    except UsageError as error:
-        endings.say(f"harness: {error}")
-        return endings.WRONG
-
-
-def invoke(*arguments: str) -> int:
-    """The exit code of `harness ARGUMENTS`. Raises UsageError for what is wrong with them."""
     command = get_command(app)
     command.rich_markup_mode = None  # type: ignore[attr-defined]  # in colours it takes twice as long
+    arguments = arguments or ("--help",)
     if _COMPLETE in os.environ:
         command.main([*arguments], prog_name=NAME)  # says what fits and ends the process
     try:  # not command(): that one ends the process on an interruption in its own way
@@ -83,13 +77,19 @@ def invoke(*arguments: str) -> int:
         check_adapters()
         with command.make_context(NAME, [*arguments]) as context:
             command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
     except FileNotFoundError as error:
         if error.filename is not None:
             raise
-        raise UsageError("the working folder is no longer there: change to one that is") from error
-    except typer.Exit as end:
-        return end.exit_code
+        return _wrong("the working folder is no longer there: change to one that is")
     except _WrongCall as error:
-        message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
-        raise UsageError(message.replace("Value error, ", "")) from error  # pydantic's, of a choice
+        return _wrong(error.format_message())  # type: ignore[attr-defined]
+    except UsageError as error:
+        return _wrong(str(error))
     return 0
+
+
+def _wrong(sentence: str) -> int:
+    endings.say(f"harness: {' '.join(sentence.split())}")
+    return endings.WRONG

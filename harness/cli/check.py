@@ -3,51 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from harness.cli import options
-from harness.cli.console import out
+from harness.cli.console import out, progress, takes
 from harness.formats import files
+from harness.spec import Options
 
 if TYPE_CHECKING:  # torch's import takes seconds
     from harness.proof.certificate import Certificate
     from harness.proof.check import Examined
-    from harness.report.table import Table
-
-PRECISIONS = ("fp64", "fp32")
 
 
+@takes("networks", "datasets", "width", "data_root")
 def check(
     frameworks: Annotated[
         list[str] | None,
         typer.Argument(metavar="[ADAPTER]...", help="Default: all, with variants."),
     ] = None,
-    networks: options.Networks = None,
-    datasets: options.Datasets = None,
-    width: options.Width = None,
-    data_root: options.DataRoot = None,
+    **given: Any,
 ) -> None:
     """Prove adapters equal to the reference, layer by layer.
 
     Exit 1 if one that claims to be is not. Networks have 1/8 of their width, or --width.
     """
-    read = tuple(each.file for each in files.named(networks, "check"))
+    options = Options.of(**given)
+    read = tuple(each.file for each in files.named(options.networks, "check"))
     from harness.system import child
 
     child.warm()
-    from harness.cli import terminal
     from harness.proof import check as proving
-    from harness.spec import Selection
 
     named = tuple(dict.fromkeys(frameworks or ()))  # twice the same is once
-    selection = Selection(named, datasets=datasets, networks=networks, files=read, width=width)
-    scope = proving.Scope(selection, data_root)
-    failed = False
-    with terminal.progress(out) as say:
+    scope, failed = proving.Scope(replace(options, files=read)), False
+    with progress() as say:
         for result in proving.examined(named, scope, say):
             out.print(examined(result))
             failed |= result.failed
@@ -61,22 +54,20 @@ def examined(result: Examined) -> RenderableType:
     A layer's line holds the worst over the certificates of the same network, with and without
     NeuNorm: float64 and float32 side by side.
     """
+    from harness.report.table import Table
+
     head = Text(result.name, "bold")
     if result.reason:
         return Text.assemble(head, f": {result.reason}")
     networks: dict[str, list[Certificate]] = {}
     for proof in result.proofs:
         networks.setdefault(proof.title, []).append(proof.certificate)
-    return Group(head, *(_layers(*each) for each in networks.items()), _outcome(result))
+    tables = [Table([*_lines(of)], title) for title, of in networks.items()]
+    return Group(head, *tables, _outcome(result))
 
 
-def _layers(title: str, group: Sequence[Certificate]) -> Table:
-    from harness.report.table import Table
-
-    return Table([*_layer_lines([each for each in group if each.layers])], title)
-
-
-def _layer_lines(compared: Sequence[Certificate]) -> Iterator[dict[str, str]]:
+def _lines(certificates: Sequence[Certificate]) -> Iterator[dict[str, str]]:
+    compared = [each for each in certificates if each.layers]
     for n, layer in enumerate(compared[0].layers if compared else ()):
         rates = [f"{proof.layers[n].rate:.2f}" for proof in compared]
         line = {
@@ -84,7 +75,7 @@ def _layer_lines(compared: Sequence[Certificate]) -> Iterator[dict[str, str]]:
             "rate": "-".join(dict.fromkeys((min(rates), max(rates)))),
             "spikes": f"{sum(proof.layers[n].spikes for proof in compared):,}",
         }
-        for precision in PRECISIONS:
+        for precision in ("fp64", "fp32"):
             of = [proof.layers[n] for proof in compared if proof.precision == precision]
             error = max((each.gradient_error for each in of), default=0)
             line[f"{precision} differ"] = f"{sum(each.mismatches for each in of):,}"

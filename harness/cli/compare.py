@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from math import isnan, nan
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from harness.cli import options
-from harness.cli.console import err, out
-from harness.cli.stored import rows_of
+from harness.cli.console import err, option, out, rows_of
 from harness.spec import UsageError
+from harness.spec.options import place
 
 if TYPE_CHECKING:  # these imports take a moment
     from harness.analysis.compare import Change, Comparison
@@ -23,40 +22,42 @@ if TYPE_CHECKING:  # these imports take a moment
 CHANGED = ("slower", "worse", "faster", "better")  # what stands out of the noise
 LISTED = 10  # of the cells that one folder alone has
 WIDEST = (-0.9, 10.0)  # a change known to a tenth or tenfold alone is not known
+Folder = typer.Argument(help="Folder of results.")
 
 
 def compare(
-    old: Annotated[
-        Path, typer.Argument(metavar="OLD", help="Folder of results.", parser=options.place)
-    ],
-    new: Annotated[
-        Path, typer.Argument(metavar="NEW", help="Folder of results.", parser=options.place)
-    ],
+    old: Annotated[str, Folder],
+    new: Annotated[str, Folder],
     fail_above: Annotated[
-        float | None,
-        typer.Option(
+        str | None,
+        option(
             "--fail-above",
-            help="Exit 1 on a larger change for the worse; smaller ones do not matter.",
-            metavar="5%",
-            parser=options.percent,
+            "Exit 1 on a larger change for the worse; smaller ones do not matter.",
+            "5%",
         ),
     ] = None,
 ) -> None:
     """Compare two result folders. What changed, what did not, and what is too noisy to tell."""
+    margin = None if fail_above is None else _share(fail_above)
+    first, second = place(old), place(new)
     from harness.analysis import compare as comparing
 
-    found = comparing.compare(
-        rows_of(old, "acceleration"), rows_of(new, "acceleration"), fail_above
-    )
+    found = comparing.compare(rows_of(first), rows_of(second), margin)
     if not found.changes:
         unlike = [each for each in found.differences if each.startswith("protocol")]
         why = "; ".join(unlike) or "they have no cell in common"
         raise UsageError(f"nothing of {old} and {new} can be compared: {why}")
     out.print(comparison(found))
-    worse = found.beyond(fail_above) if fail_above is not None else []
-    if worse:
-        err.print(f"{len(worse)} changes for the worse are above {100 * (fail_above or 0):g}%")
+    if margin is not None and (worse := found.beyond(margin)):
+        err.print(f"{len(worse)} changes for the worse are above {100 * margin:g}%")
         raise typer.Exit(1)
+
+
+def _share(percent: str) -> float:
+    match = re.fullmatch(r"([0-9]{1,4}(?:\.[0-9]+)?) ?%?", percent.strip())
+    if match is None:
+        raise UsageError(f"--fail-above: {percent!r}, expected a percentage such as 5%")
+    return float(match[1]) / 100
 
 
 def comparison(found: Comparison) -> RenderableType:
@@ -81,20 +82,15 @@ def comparison(found: Comparison) -> RenderableType:
 def _group(what: str, setting: str, changes: Sequence[Change]) -> Table:
     from harness.report.table import Table, interval
 
-    lines = []
+    lines, is_speed = [], what == "speed"
     for each in changes:
         known = WIDEST[0] <= each.low and each.high <= WIDEST[1]
+        line = {"": each.contender.removesuffix(" fp32")} if is_speed else {}
+        line["where"] = each.where.replace("against the others", "against others")
+        line["old"] = "" if isnan(each.old) else f"{each.old:.3f}"
+        line["new"] = "" if isnan(each.new) else f"{each.new:.3f}"
         change = interval(each.change, each.low if known else nan, each.high, "+.1f", 100)
-        front = {"": each.contender.removesuffix(" fp32")} if what == "speed" else {}
-        lines.append(
-            {
-                **front,
-                "where": each.where.replace("against the others", "against others"),
-                "old": "" if isnan(each.old) else f"{each.old:.3f}",
-                "new": "" if isnan(each.new) else f"{each.new:.3f}",
-                f"change, {'%' if what == 'speed' else 'points'}": change,
-                " ": "noisy" if each.call == "too noisy to tell" else each.call,
-            }
-        )
-    title = "Seconds divided by the floor's" if what == "speed" else "Test accuracy"
-    return Table(lines, title, setting)
+        line[f"change, {'%' if is_speed else 'points'}"] = change
+        line[" "] = "noisy" if each.call == "too noisy to tell" else each.call
+        lines.append(line)
+    return Table(lines, "Seconds divided by the floor's" if is_speed else "Test accuracy", setting)

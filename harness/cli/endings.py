@@ -6,6 +6,7 @@ Imports nothing that takes time: from here on an interruption is answered.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import signal
@@ -13,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO, cast
+from typing import TextIO
 
 # What asks for an end: Ctrl-C, a scheduler or `kill`, a terminal that is closed, Ctrl-\.
 # Windows has two of them.
@@ -23,6 +24,8 @@ WRONG = 2
 # 130 for Ctrl-C, 143 for SIGTERM.
 BY_SIGNAL = 128
 BROKEN_PIPE = BY_SIGNAL + 13  # SIGPIPE, which Windows does not have
+# Of standard output: whoever writes rows or a report says which file it was.
+_LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF)
 
 _keeping: list[str] = []  # what the blocks of `kept` that are under way say
 
@@ -35,47 +38,18 @@ class Stopped(KeyboardInterrupt):
         self.number = number
 
 
-class OutputLost(Exception):
-    """Standard output takes no more: nobody reads on, or the disk is full; its cause says which."""
-
-
-class _Output:
-    """Standard output; its loss is an error of another kind than any of files."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
-
-    def write(self, text: str) -> int:
-        with _lost():
-            return self.stream.write(text)
-
-    def flush(self) -> None:
-        with _lost():
-            self.stream.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.stream, name)
-
-
-@contextlib.contextmanager
-def _lost() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputLost from error
-
-
 def code_of(command: Callable[[], int]) -> int:
     """The exit code of a command, once it has ended in whatever way and that is said."""
-    with _signals_raise(), _streams() as output:
+    with _signals_raise():
+        _ready_streams()
         try:
             code = command()
-            output.flush()  # an error at the interpreter's own end would be a traceback
+            sys.stdout.flush()  # an error at the interpreter's own end would be a traceback
         except KeyboardInterrupt as stop:
             return _interrupted(stop, stop.number if isinstance(stop, Stopped) else signal.SIGINT)
-        except OutputLost as lost:
-            return _without_output(lost, output)
         except OSError as error:
+            if error.filename is None and error.errno in _LOST:
+                return _without_output(error)
             if error.filename is None:
                 raise
             # a file or folder that the system refuses
@@ -93,7 +67,7 @@ def kept(what: str, folder: Path | None = None) -> Iterator[None]:
     _keeping.append(what)
     try:
         yield
-    except (KeyboardInterrupt, OSError, OutputLost) as stop:
+    except (KeyboardInterrupt, OSError) as stop:
         if folder is None or folder.exists():
             stop.add_note(what)
         raise
@@ -118,17 +92,11 @@ def _signals_raise() -> Iterator[None]:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     # An error amid an import may come out as another, or not at all; nothing is left to clear up.
-    if not _keeping and _is_in_an_import(frame):
-        os._exit(_interrupted(Stopped(number), number))
-    raise Stopped(number)
-
-
-def _is_in_an_import(frame: FrameType | None) -> bool:
-    while frame is not None:
+    while frame is not None and not _keeping:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
-            return True
+            os._exit(_interrupted(Stopped(number), number))
         frame = frame.f_back
-    return False
+    raise Stopped(number)
 
 
 def _interrupted(stop: KeyboardInterrupt, number: int) -> int:
@@ -136,14 +104,14 @@ def _interrupted(stop: KeyboardInterrupt, number: int) -> int:
     return BY_SIGNAL + number
 
 
-def _without_output(lost: OutputLost, output: _Output) -> int:
+def _without_output(lost: OSError) -> int:
     with contextlib.suppress(OSError):
-        output.stream.close()  # so that the interpreter does not try again at its end
-    if isinstance(lost.__cause__, BrokenPipeError):
+        sys.stdout.close()  # so that the interpreter does not try again at its end
+    if lost.errno == errno.EPIPE:
         if _notes(lost):  # else as with any program whose reader has seen enough
             say("interrupted, as nobody reads the output: " + "; ".join(_notes(lost)))
         return BROKEN_PIPE
-    why = "; ".join([f"the output cannot be written ({lost.__cause__})", *_notes(lost)])
+    why = "; ".join([f"the output cannot be written ({lost})", *_notes(lost)])
     say(f"harness: {why}: send it where there is room")
     return WRONG
 
@@ -152,9 +120,8 @@ def _notes(error: BaseException) -> list[str]:
     return getattr(error, "__notes__", [])
 
 
-@contextlib.contextmanager
-def _streams() -> Iterator[_Output]:
-    """Output and errors, there and able to write any text, while the block runs."""
+def _ready_streams() -> None:
+    """Output and errors are there, and able to write any text."""
     for name in ("stdout", "stderr"):
         stream: TextIO | None = getattr(sys, name)
         if stream is None:  # it was closed before we started
@@ -162,12 +129,6 @@ def _streams() -> Iterator[_Output]:
         elif isinstance(stream, io.TextIOWrapper):
             # what a terminal's encoding lacks, and names that are no text, are written as escapes
             stream.reconfigure(errors="backslashreplace")
-    former, output = sys.stdout, _Output(sys.stdout)
-    sys.stdout = cast(TextIO, output)
-    try:
-        yield output
-    finally:
-        sys.stdout = former
 
 
 def say(text: str) -> None:

@@ -7,18 +7,21 @@ from math import isnan
 
 import pandas as pd
 import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
 
 from harness.analysis import status, tables, timings
 from harness.analysis.frame import frames
 from harness.analysis.timings import STEADY, is_steady
-from harness.analysis.words import counted, data_name
-from harness.api import RESULTS, Work
-from harness.cli import endings, terminal
-from harness.cli.console import err, out
+from harness.analysis.words import counted, data_name, steps_in_words, unusual
+from harness.api import Work
+from harness.cli import endings
+from harness.cli.console import err, out, progress, say
 from harness.datasets import FAILED
-from harness.jobs import CellResult
+from harness.jobs import CellResult, TrialResult
 from harness.records import (
     EndedRow,
+    EpochRow,
     FittedRow,
     OperationsRow,
     Row,
@@ -26,59 +29,74 @@ from harness.records import (
     TrainedRow,
     WarningRow,
 )
-from harness.report import shown, table
-from harness.spec import Case, Timed, Trained, cells
+from harness.report.shown import data_title, shown, times
+from harness.report.table import seconds
+from harness.spec import FLOOR, Case, System, Timed, Trained, cells
+from harness.spec.options import RESULTS
 from harness.speed import plan
 from harness.system import machine
 
 
 def run(work: Work) -> None:
     """Does what a run was asked for. Exits with 1 where a case failed."""
-    if work.options.experiment.trains:
-        train(work)
-    else:
-        measure(work)
+    rows = train(work) if work.suite.trains else measure(work)
+    folder, records = work.options.out, work.options.out / "records"
+    for row in rows:
+        if isinstance(row, WarningRow):
+            err.print(f"{row.dataset} {row.scale}: {row.reason}")
+    # why data are not those that were asked for: a download that failed, what stands in
+    notes = [(row.data_note or "", row.data_substitute) for row in rows]
+    for note in dict.fromkeys(note for note, other in notes if other or FAILED in note):
+        err.print(f"data: {note}")
+    missing = [row for row in rows if isinstance(row, EndedRow) and row.status == "missing"]
+    for reason in dict.fromkeys(row.reason for row in missing):
+        err.print(f"left out: {reason}")
+    where = f" --out {folder}" if folder != RESULTS else ""
+    say(f"{counted(len(rows), 'row')}: {records}")
+    say(f"this table again: harness tables {work.options.suite}{where}")
+    say(f"report: harness report{where} writes {folder / 'report.html'}")
+    bad = work.failed(rows)
+    if bad:
+        err.print(f"{counted(len(bad), 'case')} failed; the table says why")
+        raise typer.Exit(1)
 
 
-def train(work: Work) -> None:
+def train(work: Work) -> list[Row]:
     """Does the cases of a suite one by one."""
     store, folder, suite = work.store, work.options.out, work.options.suite
-    out.print(_listed(work.cases, store), markup=False, highlight=False)
+    say(_listed(work.cases, store))
     rows: list[Row] = []
     kept = f"what was trained is kept in {folder / 'records'}; run the same command to resume"
-    with endings.kept(kept, store.folder), terminal.progress(out) as say:
-        for ended in work.executor.train(work.cases, store, work.access, say):
-            out.print(terminal.trained(ended))
+    with endings.kept(kept, store.folder), progress() as moves:
+        for ended in work.executor.train(work.cases, store, work.access, moves):
+            out.print(trained(ended))
             rows += ended.rows
     if any(isinstance(row, TrainedRow | FittedRow | OperationsRow) for row in rows):
-        out.print(shown.shown(suite, tables.FULL[suite](frames(rows))))
-    _closing(rows, work)
+        out.print(shown(suite, tables.FULL[suite](frames(rows))))
+    return rows
 
 
 def _listed(cases: tuple[Case, ...], store: Store) -> str:
     """What will be trained, and how long that takes, about."""
     networks = ", ".join(dict.fromkeys(case.scale for case in cases))
-    data = ", ".join(dict.fromkeys(map(_data_of, cases)))
-    count = counted(len(cases), "case")
+    embedded = [isinstance(case, Trained) and case.training.embedded for case in cases]
+    named = (data_name(c.dataset, substitute=e) for c, e in zip(cases, embedded, strict=True))
     # another suite's trainings tell too, and a folder of timings is long to read
     records = store.read(cases[0].suite)[0] or store.read()[0]
-    seconds = status.seconds_of(cases, records)
-    if isnan(seconds) and type(cases[0]) is Trained:
-        seconds = plan.training_seconds(cases)
-    long = "how long is not known yet" if isnan(seconds) else f"about {_in_words(seconds)}"
-    return f"{cases[0].suite}: {count} ({networks} on {data}), {long}, less for what is done"
+    left = status.seconds_of(cases, records)
+    if isnan(left) and type(cases[0]) is Trained:
+        left = plan.training_seconds(cases)
+    long = "how long is not known yet" if isnan(left) else f"about {_in_words(left)}"
+    what = f"{networks} on {', '.join(dict.fromkeys(named))}"
+    count = counted(len(cases), "case")
+    return f"{cases[0].suite}: {count} ({what}), {long}, less for what is done"
 
 
-def _data_of(case: Case) -> str:
-    embedded = isinstance(case, Trained) and case.training.embedded
-    return data_name(case.dataset, substitute=embedded)
+def _in_words(left: float) -> str:
+    return seconds(left) if left >= 60 else "a minute"
 
 
-def _in_words(seconds: float) -> str:
-    return table.seconds(seconds) if seconds >= 60 else "a minute"
-
-
-def measure(work: Work) -> None:
+def measure(work: Work) -> list[Row]:
     """Times the cases of a suite."""
     store, options, budget = work.store, work.options, work.options.spending
     every = tuple(case for case in work.cases if isinstance(case, Timed))
@@ -88,25 +106,20 @@ def measure(work: Work) -> None:
     measured: dict[Case, CellResult] = {}
     see = f"see it with `harness tables acceleration --out {options.out}`"
     kept = f"what was measured is kept in {options.out / 'records'}; {see}"
-    with endings.kept(kept, store.folder), terminal.progress(out) as say:
-        long = _in_words(plan.seconds(cases, budget))
-        out.print(f"acceleration: {_counted(cases)}, about {long}", highlight=False)
-        for event in work.executor.measure(cases, store, work.access, budget, say):
+    with endings.kept(kept, store.folder), progress() as moves:
+        what = f"{counted(len(cells(cases)), 'cell')}, {counted(len(cases), 'contender')}"
+        say(f"acceleration: {what}, about {_in_words(plan.seconds(cases, budget))}")
+        for event in work.executor.measure(cases, store, work.access, budget, moves):
             new = event.cell not in measured
             measured[event.cell] = event
             if new and not event.before:  # its table comes once, when it has all its rounds
-                lines = _lines(event, measured)
-                out.print(
-                    terminal.first_figures(lines, event.rounds), markup=False, highlight=False
-                )
+                say(first_figures(_lines(event, measured), event.rounds))
     for event in measured.values():
         if event.before:
             out.print("measured before (--fresh measures it anew):", style="dim")
-        out.print(shown.shown("acceleration", _lines(event, measured)))
-    events = measured.values()
-    say_noise([row for event in events if not event.before for row in event.rows])
-    rows = [row for event in events for row in event.rows]
-    _closing(rows, work)
+        out.print(shown("acceleration", _lines(event, measured)))
+    say_noise([row for each in measured.values() if not each.before for row in each.rows])
+    return [row for each in measured.values() for row in each.rows]
 
 
 def _lines(event: CellResult, measured: Mapping[Case, CellResult]) -> pd.DataFrame:
@@ -114,8 +127,16 @@ def _lines(event: CellResult, measured: Mapping[Case, CellResult]) -> pd.DataFra
     return timings.lines(frames([*event.rows, *event.descents]), timings.noise(frames(so_far)))
 
 
-def _counted(cases: tuple[Case, ...]) -> str:
-    return f"{counted(len(cells(cases)), 'cell')}, {counted(len(cases), 'contender')}"
+def first_figures(frame: pd.DataFrame, rounds: int) -> str:
+    """A cell in a line, while its rounds go on: each contender's time divided by the floor's."""
+    timed = frame.loc[(frame["framework"] != FLOOR) & frame["ratio_to_floor"].notna()]
+    said = ", ".join(
+        f"{line['name']} {times(line['ratio_to_floor'])}"
+        for line in timed.sort_values("ratio_to_floor").to_dict("records")
+    )
+    first = frame.iloc[0].to_dict()
+    what = f"{data_title(first)} {first['scale']}"
+    return f"{what}, {counted(rounds, 'round')} so far, x floor: {said or 'nothing'}"
 
 
 def say_noise(rows: list[Row]) -> None:
@@ -137,35 +158,58 @@ def say_noise(rows: list[Row]) -> None:
         )
 
 
-def _closing(rows: list[Row], work: Work) -> None:
-    """What a run ends with: failures, where rows are, what to type next; exit 1 on a failure."""
-    folder, suite = work.options.out, work.options.suite
-    for row in rows:
-        if isinstance(row, WarningRow):
-            err.print(f"{row.dataset} {row.scale}: {row.reason}")
-    for note in _of_data(rows):
-        err.print(f"data: {note}")
-    ended = [row for row in rows if isinstance(row, EndedRow)]
-    for reason in dict.fromkeys(row.reason for row in ended if row.status == "missing"):
-        err.print(f"left out: {reason}")
-    where = f" --out {folder}" if folder != RESULTS else ""
-    for line in (
-        f"{counted(len(rows), 'row')}: {folder / 'records'}",
-        f"this table again: harness tables {suite}{where}",
-        f"report: harness report{where} writes {folder / 'report.html'}",
-    ):
-        out.print(line, markup=False, highlight=False, soft_wrap=True)
-    bad = work.failed(rows)
-    if bad:
-        err.print(f"{counted(len(bad), 'case')} failed; the table says why")
-        raise typer.Exit(1)
+def trained(ended: TrialResult) -> RenderableType:
+    """A training in a few lines: its three figures, and its warnings or why it failed."""
+    substitute = any(row.data_substitute for row in ended.rows)
+    simulated = any(row.data_simulated for row in ended.rows)
+    data = data_name(ended.case.dataset, substitute=substitute, simulated=simulated)
+    head = Text(f"{data} {_name(ended.case)}: ", "bold")
+    warnings = []
+    for row in ended.rows:
+        if isinstance(row, EpochRow):
+            warnings += [Text(each, "yellow") for each in row.warnings]
+        elif isinstance(row, EndedRow):
+            head.append(f"{row.status}: {row.reason}", "red")
+        else:
+            head.append(_figures(row), "default")
+    if ended.before:
+        head.append(" (done before)", "dim")
+    return Group(head, *warnings)
 
 
-def _of_data(rows: list[Row]) -> list[str]:
-    """Why data are not those that were asked for: a download that failed, what stands in."""
-    noted = [row.data_note for row in rows if row.data_note and _is_poor(row)]
-    return list(dict.fromkeys(noted))
+def _name(case: Case) -> str:
+    """What of a case tells it from the others of its suite, in words."""
+    if isinstance(case, System):
+        window = {"first": f" first {case.T} bins", "whole": " whole recordings", None: ""}
+        return f"{case.framework}{window[case.window]} seed {case.seed}"
+    reading = f" NeuNorm {case.network.neunorm.reading}" if case.network.neunorm else ""
+    steps = f"T = {case.T}"
+    if isinstance(case, Trained):
+        steps = ", ".join([steps_in_words(case), *unusual(case)])
+    return f"{case.scale}{reading} {case.framework} {case.precision} {steps}, seed {case.seed}"
 
 
-def _is_poor(row: Row) -> bool:
-    return bool(row.data_substitute or FAILED in (row.data_note or ""))
+def _figures(row: Row) -> str:
+    """What a row says that its case comes to; "" where it says something else."""
+    match row:
+        case TrainedRow():
+            accuracies = (row.test_accuracy, row.best_test_accuracy, row.chosen_test_accuracy)
+            last, best, chosen = (f"{100 * value:.2f} %" for value in accuracies)
+            epochs = row.epochs or 1
+            return (
+                f"{last} after {counted(epochs, 'epoch')}, best {best} (epoch "
+                f"{row.best_test_epoch}), {chosen} where it validates best (epoch "
+                f"{row.chosen_epoch}); {row.seconds / epochs:.1f} s an epoch"
+            )
+        case FittedRow():
+            from_ = row.source_accuracy
+            source = f" (the network it was made from: {100 * from_:.2f} %)" if from_ else ""
+            spent = f"{row.seconds:.1f} s to fit, {row.test_seconds:.1f} s to test"
+            chosen = f"; {row.chosen}" if row.chosen else ""
+            return f"{100 * row.test_accuracy:.2f} %{source}; {spent}{chosen}"
+        case OperationsRow() if row.epochs is None:
+            millions = sum(row.operations) / row.counted_samples / 1e6
+            samples = counted(row.counted_samples, "test sample")
+            return f"{millions:,.1f} million operations a sample, of {samples}"
+        case _:
+            return ""

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from harness.cli import options
-from harness.cli.console import out
-from harness.cli.stored import rows_of
+from harness.cli.console import option, out, rows_of, say, takes
+from harness.spec import Options
+from harness.spec.options import place
 
 if TYPE_CHECKING:  # these imports take a moment
     from harness.analysis.claims import Claim
@@ -18,27 +15,24 @@ if TYPE_CHECKING:  # these imports take a moment
     from harness.report.table import Table
 
 
+@takes("out")
 def report(
-    out_dir: options.Out = options.RESULTS,
     readme: Annotated[
-        Path | None,
-        typer.Option(
-            "--readme",
-            help="Also renew the tables between its marks.",
-            metavar="FILE",
-            parser=options.place,
-        ),
+        str | None, option("--readme", "Also renew the tables between its marks.", "FILE")
     ] = None,
+    **given: Any,
 ) -> None:
     """Write OUT/report.html and OUT/tables/ from the rows. Show the verdicts."""
+    folder = Options.of(**given).out
+    page = None if readme is None else place(readme)
     from harness.analysis.claims import verdicts
     from harness.report import write
 
-    rows = rows_of(out_dir, "acceleration")
-    written = write(rows, out_dir, readme)
+    rows = rows_of(folder)
+    written = write(rows, folder, page)
     out.print(verdict_table(verdicts(rows)))
     for path in written:
-        out.print(str(path), markup=False, highlight=False)
+        say(str(path))
 
 
 def verdict_table(judged: Sequence[tuple[Claim, Verdict]]) -> Table:

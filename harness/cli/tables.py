@@ -3,63 +3,45 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from harness.cli import options
-from harness.cli.console import out
-from harness.cli.stored import rows_of, without_rows
-from harness.spec import UsageError
+from harness.cli.console import option, out, rows_of, takes
+from harness.spec import Options, UsageError
 
 if TYPE_CHECKING:  # these imports take a moment
     import pandas as pd
 
-Form = Literal["text", "md", "csv", "html"]
+NAMES = "3|4|5|6|acceleration|scale|timesteps|neunorm|accuracy|ablations|baselines|energy"
 
 
+@takes("networks", "datasets", "out")
 def tables_(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="3|4|5|6|acceleration|scale|timesteps|neunorm|accuracy|ablations|baselines|energy"
-        ),
-    ],
-    out_dir: options.Out = options.RESULTS,
-    form: Annotated[Form, typer.Option("--format", metavar="text|md|csv|html")] = "text",
-    networks: Annotated[
-        options.Names | None,
-        typer.Option("--networks", help="These alone.", metavar="NAME,...", parser=options.names),
-    ] = None,
-    datasets: Annotated[
-        options.Names | None,
-        typer.Option("--datasets", help="These alone.", metavar="NAME,...", parser=options.names),
-    ] = None,
+    name: Annotated[str, typer.Argument(metavar=NAMES)],
+    form: Annotated[
+        Literal["text", "md", "csv", "html"], option("--format", metavar="text|md|csv|html")
+    ] = "text",
     machine: Annotated[
         str | None,
-        typer.Option(
-            "--machine",
-            help="Timings of machines whose name has this text.",
-            metavar="TEXT",
-            parser=options.filled,
-        ),
+        option("--machine", "Timings of machines whose name has this text.", "TEXT"),
     ] = None,
     all_: Annotated[
-        bool, typer.Option("--all", help="Earlier runs of a network too; a csv has them always.")
+        bool, option("--all", "Earlier runs of a network too; a csv has them always.")
     ] = False,
+    **given: Any,
 ) -> None:
     """Build a table from the rows under OUT/records. csv and html have all columns."""
+    options = Options.of(**given)
+    if machine == "":
+        raise UsageError("--machine: '' is empty: give a value, or leave it out")
     from harness.analysis import tables, timings
     from harness.analysis.frame import frames
 
     if name not in tables.TABLES:
         raise UsageError(f"unknown table {name!r}, choose from {', '.join(tables.TABLES)}")
-    suites = tables.suites_of(name)
-    rows = rows_of(out_dir, suites[0])
-    if not any(row.suite in suites for row in rows):
-        raise without_rows(out_dir, suites[0])
-    frame = tables.FULL[name](frames(rows))
-    for column, wanted in (("scale", networks), ("dataset", datasets)):
+    frame = tables.FULL[name](frames(rows_of(options.out, *tables.suites_of(name))))
+    for column, wanted in (("scale", options.networks), ("dataset", options.datasets)):
         if wanted is not None:
             frame = _only(frame, column, wanted)
     if machine is not None:
@@ -80,7 +62,7 @@ def tables_(
             sys.stdout.write(table.markdown(found.tables))
 
 
-def _only(frame: pd.DataFrame, column: str, wanted: options.Names) -> pd.DataFrame:
+def _only(frame: pd.DataFrame, column: str, wanted: tuple[str, ...]) -> pd.DataFrame:
     """The lines of the networks or data sets that are wanted. Raises UsageError for another."""
     if column not in frame:
         raise UsageError(f"this table is of one data set: leave --{column}s out")

@@ -3,68 +3,49 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 
-from harness.cli import endings, options
-from harness.cli.console import out
-from harness.cli.stored import rows_of
+from harness.cli import endings
+from harness.cli.console import option, out, progress, rows_of, takes
+from harness.spec import Access, Options
+from harness.spec.options import place
+
+BUDGET = 30.0  # seconds
 
 
+@takes("budget", "data_root")
 def verify(
-    records: Annotated[
-        Path, typer.Argument(metavar="RECORDS", help="Folder of results.", parser=options.place)
-    ],
+    records: Annotated[str, typer.Argument(metavar="RECORDS", help="Folder of results.")],
     sample: Annotated[
-        int,
-        typer.Option(
-            "--sample", help="Trainings, and cells, to measure again.", metavar="N", min=1
-        ),
+        int, option("--sample", "Trainings, and cells, to measure again.", "N", min=1)
     ] = 2,
-    epochs: Annotated[
-        int, typer.Option("--epochs", help="Of a training, the first ones.", metavar="N", min=1)
-    ] = 1,
-    seed: Annotated[int, typer.Option("--seed", help="Draws the sample.", metavar="N", min=0)] = 0,
-    budget: Annotated[
-        float,
-        typer.Option(
-            "--budget",
-            help="Time for each cell, about.",
-            metavar="30s",
-            show_default="30s",
-            parser=options.seconds,
-        ),
-    ] = 30.0,
-    data_root: options.DataRoot = None,
+    epochs: Annotated[int, option("--epochs", "Of a training, the first ones.", "N", min=1)] = 1,
+    seed: Annotated[int, option("--seed", "Draws the sample.", "N", min=0)] = 0,
+    **given: Any,
 ) -> None:
-    """Measure a sample of recorded cases again. Exit 1 if a figure differs."""
+    """Measure a sample of recorded cases again. Exit 1 if a figure differs.
+
+    The budget is of each cell: 30 s unless it is given.
+    """
+    options, path = Options.of(**given), place(records)
     from harness import datasets
-    from harness.cli import terminal
-    from harness.cli.here import lacks
+    from harness.cli.status import lacks
     from harness.jobs import verify as verifying
     from harness.jobs.local import Local
     from harness.records import Store
     from harness.report.table import Table
-    from harness.spec import Access
 
-    folder = Store.around(records).out
-    rows = rows_of(folder, "acceleration")
-    root = datasets.data_root(data_root)
-    with endings.kept("nothing was confirmed"), terminal.progress(out) as say:
-        here = verifying.Here(Local(), Access(root), lacks, say, folder / "weights")
+    folder = Store.around(path).out
+    rows, budget = rows_of(folder), options.budget or BUDGET
+    access = Access(datasets.data_root(options.data_root))
+    with endings.kept("nothing was confirmed"), progress() as say:
+        here = verifying.Here(Local(), access, lacks, say, folder / "weights")
         found = list(verifying.verify(rows, here, sample, seed, epochs, budget))
-    lines = [
-        {
-            "case": each.case,
-            "figure": each.figure,
-            "recorded": each.recorded,
-            "now": each.now,
-            "": each.verdict,
-        }
-        for each in found
-    ]
+    columns = {"case": "case", "figure": "figure", "recorded": "recorded", "now": "now"}
+    columns[""] = "verdict"
+    lines = [{head: getattr(each, name) for head, name in columns.items()} for each in found]
     reasons = dict.fromkeys(f"{each.case}: {each.reason}" for each in found if each.reason)
     out.print(Table(lines, notes=tuple(reasons)))
     counts = Counter(check.verdict for check in found)

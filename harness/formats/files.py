@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.spec import NetworkFile, UsageError
-from harness.spec.selection import SUFFIX
+from harness.spec import SUFFIX, NetworkFile, UsageError
 
 TRAIN_NO_NETWORK = ("acceleration", "baselines", "energy")  # of ours
 READ_NO_FILE = ("baselines",)

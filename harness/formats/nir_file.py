@@ -33,10 +33,10 @@ from harness.spec import (
     Network,
     NeuNorm,
     Reading,
+    Tie,
     UsageError,
     Voting,
 )
-from harness.spec.selection import Tie
 from harness.system.files import printable, unwritable, write_whole
 from harness.system.installed import VERSION
 

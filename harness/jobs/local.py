@@ -5,7 +5,7 @@ by this process, whose children are the contenders.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,9 +17,9 @@ from adapters.facts import Facts
 from harness.baselines.trial import fit
 from harness.jobs.results import CellResult, TrialResult
 from harness.proof.subject import NOTHING_KNOWN
-from harness.records import EndedRow, Row, Store
+from harness.records import EndedRow, Store
 from harness.records.ledger import DOWNLOAD, Busy, Ledger
-from harness.records.run import Manifest, Run, ended, new_run, of_case, stamped
+from harness.records.run import Run, begin, ended, of_case, stamped
 from harness.spec import Access, Budget, Case, Say, System, Timed, Trained, UsageError
 from harness.speed import schedule
 from harness.speed.contender import Host
@@ -34,18 +34,9 @@ class Command:
     def __init__(self, cases: tuple[Case, ...], store: Store) -> None:
         self.store = store
         here = machine.describe(torch.device(cases[0].device))
-        self.run = Run(new_run(), here, memory.of_children())
         frameworks = dict.fromkeys(case.framework.partition(":")[0] for case in cases)
         facts.look(name for name in frameworks if name in adapters.names())
-        self.manifest = Manifest.of_command(here, frameworks)
-        self.manifest.write(store.out, self.run.id)
-
-    def note_data(self, rows: Iterable[Row]) -> None:
-        """Keeps with the run what data its rows are of."""
-        manifest = self.manifest.with_data(rows)
-        if manifest != self.manifest:
-            self.manifest = manifest
-            manifest.write(self.store.out, self.run.id)
+        self.run = Run(begin(store.out, here, frameworks), here, memory.of_children())
 
     def failed(self, case: Case, reason: str) -> EndedRow:
         """Keeps the row of a case that came to nothing, and nothing else is known."""
@@ -102,7 +93,6 @@ class Local:
                         child.end()
                     child = None
                     rows = [row for row in store.of_runs([command.run.id]) if Case.of(row) == case]
-                    command.note_data(rows)
                 yield TrialResult(case, tuple(rows), end.before)
         finally:
             if child is not None:
@@ -123,7 +113,6 @@ class Local:
                 else:
                     mine = store.of_runs([command.run.id])
                     rows = [row for row in mine if Case.of(row).cell == each.cell.cell]
-                    command.note_data(rows)
                 descents = tuple(store.descents())
                 yield CellResult(each.cell, tuple(rows), each.rounds, bool(each.before), descents)
         finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import get_args
 
 from torch import Tensor
@@ -17,7 +16,7 @@ from harness import datasets
 from harness.adapter import Unsupported
 from harness.proof.certificate import Certificate
 from harness.proof.exam import Exam
-from harness.spec import Precision, Reading, Say, Selection, UsageError, contender, paper
+from harness.spec import Options, Precision, Reading, Say, UsageError, contender, paper
 from harness.system.child import SILENCE, Child, Died, tell
 
 PRECISIONS: tuple[Precision, ...] = ("fp64", "fp32")
@@ -59,18 +58,17 @@ class Examined:
 
 @dataclass(frozen=True)
 class Scope:
-    """Which networks to examine on, of those that `selection` has: all of Table 1 unless it names
-    some, in both readings of NeuNorm and without; one out of a file as it is there, weights apart.
+    """Which networks to examine on: all of Table 1 unless the options name some, in both readings
+    of NeuNorm and without; one out of a file as it is there, weights apart.
     """
 
-    selection: Selection
-    data_root: Path | None
+    options: Options
 
     @property
     def networks(self) -> list[tuple[str, str, Reading | None]]:
         """Data sets, names of networks, and the reading of NeuNorm to ask for."""
-        own = {file.name: (None,) for file in self.selection.files}
-        datasets, names = self.selection.datasets or paper.SETTINGS, self.selection.networks
+        own = {file.name: (None,) for file in self.options.files}
+        datasets, names = self.options.datasets or paper.SETTINGS, self.options.networks
         named = [(d, name) for d in datasets for name in names or paper.SCALES]
         return [(*each, reading) for each in named for reading in own.get(each[1], READINGS)]
 
@@ -136,13 +134,13 @@ def certify(name: str, scope: Scope, known: facts.Facts) -> Examined:
 
 
 def _exams(scope: Scope) -> Iterator[tuple[str, Reading | None, Exam]]:
-    root = datasets.data_root(scope.data_root)
-    width = scope.selection.width or WIDTH
+    root = datasets.data_root(scope.options.data_root)
+    width = scope.options.width or WIDTH
     batches: dict[str, Tensor] = {}
     for dataset, name, reading in scope.networks:
         if dataset not in batches:
             batches[dataset] = datasets.load_batch(dataset, STEPS, BATCH_SIZE, root=root).inputs
-        found = scope.selection.network(name, dataset, neunorm=reading, width=width)
+        found = scope.options.network(name, dataset, neunorm=reading, width=width)
         has = found.network.neunorm
         title = f"{paper.settings(dataset).title} {found.scale}"
         for precision in PRECISIONS:

@@ -1,54 +1,5 @@
 """What comes out: rows, the folder they are kept in, and what a result depends on. No torch."""
 
-from harness.records.row import (
-    SCHEMA,
-    AuditRow,
-    CertificateRow,
-    ConfusionRow,
-    DescentRow,
-    EndedRow,
-    EpochRow,
-    FittedRow,
-    IterationRow,
-    MemoryRow,
-    OperationsRow,
-    Outcome,
-    Place,
-    Record,
-    Row,
-    TestedRow,
-    TimedRow,
-    TrainedRow,
-    TransferRow,
-    UnmeasuredRow,
-    WarmupRow,
-    WarningRow,
-)
-from harness.records.store import Damage, Store
-
-__all__ = [
-    "SCHEMA",
-    "AuditRow",
-    "CertificateRow",
-    "ConfusionRow",
-    "Damage",
-    "DescentRow",
-    "EndedRow",
-    "EpochRow",
-    "FittedRow",
-    "IterationRow",
-    "MemoryRow",
-    "OperationsRow",
-    "Outcome",
-    "Place",
-    "Record",
-    "Row",
-    "Store",
-    "TestedRow",
-    "TimedRow",
-    "TrainedRow",
-    "TransferRow",
-    "UnmeasuredRow",
-    "WarmupRow",
-    "WarningRow",
-]
+from harness.records.row import *
+from harness.records.store import Damage as Damage
+from harness.records.store import Store as Store

@@ -1,31 +1,29 @@
-"""What a process that measures says, and to whom: rows to the folder, the rest to its owner."""
+"""What a process that measures says: rows to the folder, the rest to the command that waits."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
-from harness.records.row import (
-    CertificateRow,
-    ConfusionRow,
-    DescentRow,
-    EpochRow,
-    FittedRow,
-    OperationsRow,
-    Record,
-    Row,
-    TestedRow,
-    TrainedRow,
-    TransferRow,
-)
+from harness.records.row import CertificateRow, DescentRow, Record, Row
 from harness.records.store import Store
 from harness.spec import Say
 from harness.system.files import unwritable
 
+R = TypeVar("R", bound=Record)
 LOOK = 1.0  # seconds between two looks whether a case is free
 DOWNLOAD = 6 * 3600.0  # seconds that a data set may take to arrive
+# What tells rows of a kind from one another, of which a training has one each; its end is said
+# again where its weights are kept afterwards.
+_ONCE = {
+    "epoch": ("epoch",),
+    "tested": ("tested_T",),
+    "trained": ("kept_weights_sha256",),
+    **dict.fromkeys(("confusion", "transfer", "fitted", "operations"), ()),
+}
 
 
 class Busy(Exception):
@@ -37,10 +35,10 @@ class Ledger:
     """The rows of a result folder, for a process that measures: what is there, and what is new."""
 
     store: Store
-    say: Say  # how far the work is, which is a sign of life too
+    say: Say  # how far the work is: a sign of life too
     fresh: bool = False  # only what `runs` measured counts
     runs: tuple[str, ...] = ()  # of this command
-    patient: bool = False  # waits for who is at the same case
+    patient: bool = False  # waits where another process is at the same case
     _there: set[tuple[object, ...]] = field(default_factory=set)
     _claims: list[FileLock] = field(default_factory=list)
 
@@ -51,34 +49,37 @@ class Ledger:
         """
         keys = {str(row.key) for row in rows}
         self._take(hashlib.sha256(" ".join(sorted(keys)).encode()).hexdigest()[:16], rows[0])
-        there = self.store.of_keys(keys)
-        if self.fresh:
-            there = [row for row in there if row.run in self.runs]
-        self._there |= {place for row in there if (place := _said_once(row))}
+        there = self._counting(self.store.of_keys(keys))
+        self._there |= set(map(_said_once, there)) - {()}
         return there
 
     def _take(self, name: str, row: Record) -> None:
         folder = self.store.out / ".locks"
+        what = f"{row.dataset} {row.scale} seed {row.seed}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            claim = FileLock(folder / f"{name}.lock")
-            while not _taken(claim, LOOK if self.patient else 0.0):
-                what = f"{row.dataset} {row.scale} seed {row.seed}"
-                if not self.patient:
-                    raise Busy(what)
-                self.say(0.0, f"{what}: another process is at it; waiting")
+            claim = FileLock(folder / f"{name}.lock", timeout=LOOK if self.patient else 0.0)
+            while True:
+                try:
+                    claim.acquire()
+                    self._claims.append(claim)
+                    return
+                except Timeout as error:
+                    if not self.patient:
+                        raise Busy(what) from error
+                    self.say(0.0, f"{what}: another process is at it; waiting")
         except OSError as error:
             raise unwritable(folder, error) from error
-        self._claims.append(claim)
 
     def proofs_of(self, framework: str) -> list[CertificateRow]:
         """The outcomes of a framework's certificates that count."""
-        there = self.store.proofs_of(framework)
-        return [row for row in there if row.run in self.runs] if self.fresh else there
+        return self._counting(self.store.proofs_of(framework))
 
     def descents(self) -> list[DescentRow]:
         """The trainings in bf16 that count."""
-        there = self.store.descents()
+        return self._counting(self.store.descents())
+
+    def _counting(self, there: list[R]) -> list[R]:
         return [row for row in there if row.run in self.runs] if self.fresh else there
 
     def keep(self, *rows: Row) -> None:
@@ -87,7 +88,7 @@ class Ledger:
         A run that goes on says again what it had said before it was killed: that is kept once.
         """
         new = [row for row in rows if _said_once(row) not in self._there]
-        self._there |= {place for row in new if (place := _said_once(row))}
+        self._there |= set(map(_said_once, new)) - {()}
         self.store.append(*new)
 
     def release(self) -> None:
@@ -98,26 +99,8 @@ class Ledger:
         self._there.clear()
 
 
-def _taken(claim: FileLock, seconds: float) -> bool:
-    try:
-        claim.acquire(timeout=seconds)
-    except Timeout:
-        return False
-    return True
-
-
 def _said_once(row: Row) -> tuple[object, ...]:
     """The place of a row of which a training has one there; () for other kinds."""
-    match row:
-        case EpochRow():
-            return row.suite, row.key, row.kind, row.epoch
-        case TestedRow():
-            return row.suite, row.key, row.kind, row.tested_T
-        case TrainedRow():  # said again where its weights are kept afterwards
-            return row.suite, row.key, row.kind, row.kept_weights_sha256
-        case ConfusionRow() | TransferRow() | FittedRow():
-            return row.suite, row.key, row.kind
-        case OperationsRow() if row.epochs is not None:
-            return row.suite, row.key, row.kind
-        case _:
-            return ()
+    if row.kind not in _ONCE or (row.kind == "operations" and row.epochs is None):
+        return ()
+    return row.suite, row.key, row.kind, *(getattr(row, name) for name in _ONCE[row.kind])

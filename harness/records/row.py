@@ -362,25 +362,9 @@ class WarningRow(Record):
     reason: str
 
 
-Row = (
-    CertificateRow
-    | WarmupRow
-    | IterationRow
-    | TimedRow
-    | MemoryRow
-    | AuditRow
-    | DescentRow
-    | UnmeasuredRow
-    | EpochRow
-    | TestedRow
-    | TransferRow
-    | ConfusionRow
-    | TrainedRow
-    | FittedRow
-    | OperationsRow
-    | EndedRow
-    | WarningRow
-)
+OfTiming = CertificateRow | WarmupRow | IterationRow | TimedRow | MemoryRow | AuditRow | DescentRow
+OfTraining = EpochRow | TestedRow | TransferRow | ConfusionRow | TrainedRow | FittedRow
+Row = OfTiming | UnmeasuredRow | OfTraining | OperationsRow | EndedRow | WarningRow
 KINDS: Mapping[str, type[Row]] = {
     each.__dataclass_fields__["kind"].default: each for each in get_args(Row)
 }

@@ -1,6 +1,7 @@
 """The rows of a result folder: appended as JSON lines, never rewritten, and read back.
 
-What is no row is told of, and hides no other row.
+What a run's rows share stands once in OUT/runs/RUN.json. What is no row is named, and hides no
+other row.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ import codecs
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
-from io import BufferedReader, FileIO
+from functools import cache, lru_cache
+from io import FileIO
 from itertools import count
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, BinaryIO
 
 from filelock import FileLock
 from pydantic import Field, TypeAdapter, ValidationError
@@ -28,24 +29,24 @@ from harness.records.row import (
     CertificateRow,
     ConfusionRow,
     DescentRow,
-    EpochRow,
     FittedRow,
+    OfTraining,
     OperationsRow,
+    Record,
     Row,
-    TestedRow,
-    TrainedRow,
-    TransferRow,
 )
-from harness.records.run import NOTHING, Shared, shared_by
-from harness.spec import SUITES, Case, UsageError
+from harness.spec import SUITES, Case, CaseFields, UsageError
 from harness.system.files import unwritable
 
 LONGEST_LINE = 2**20  # bytes; a row takes a thousandth
+# Fields that each row says itself: what it is, what it is of, and when it was measured.
+_OWN = frozenset((*CaseFields.__dataclass_fields__, "schema", "run", "time", "key", "kind"))
+Shared = Mapping[str, Mapping[str, Any]]  # fields by data set; "" has those of all
 
 
 @dataclass(frozen=True)
 class Damage:
-    """A line that is no row, or a file that is none of rows (`line` 0)."""
+    """A damaged line, or a file that does not hold rows (`line` 0)."""
 
     path: Path
     line: int  # from 1
@@ -74,10 +75,8 @@ class Store:
     @property
     def files(self) -> list[Path]:
         """All that should hold rows, in the order they are read."""
-        published = sorted((self.out / "published").glob("*/records"))
-        return [
-            path for folder in (*published, self.folder) for path in sorted(folder.glob("*.jsonl"))
-        ]
+        folders = (*sorted((self.out / "published").glob("*/records")), self.folder)
+        return [path for folder in folders for path in sorted(folder.glob("*.jsonl"))]
 
     def append(self, *rows: Row) -> None:
         """Adds rows of one suite as whole lines that are on the disk when this returns.
@@ -87,7 +86,9 @@ class Store:
         if not rows:
             return
         assert rows[0].suite in SUITES, rows[0].suite  # it names the file
-        lines = "".join(self._line(row) + "\n" for row in rows)
+        lines = "".join(
+            row.to_json(_fields(self._shared_by(row), row.dataset)) + "\n" for row in rows
+        )
         # a lone surrogate, of a file name that is no text, has no place in JSON
         content = lines.encode(errors="replace")
         path = self.folder / f"{rows[0].suite}.jsonl"
@@ -100,21 +101,18 @@ class Store:
         except OSError as error:
             raise unwritable(path, error) from error
 
-    def _line(self, row: Row) -> str:
+    def _shared_by(self, row: Row) -> Shared:
         try:
-            shared = shared_by(self.out, row.run)
+            return shared_by(self.out, row.run)
         except ValueError:
-            shared = NOTHING
-        return row.to_json(shared.of({"dataset": row.dataset}) | {"dataset": None})
+            return {}
 
     def read(self, suite: str | None = None) -> tuple[list[Row], list[Damage]]:
         """All rows of a suite (None: of all), in the order written, and the lines that are none."""
         rows: list[Row] = []
         damaged: list[Damage] = []
         for path in self.files:
-            if suite is not None and path.stem != suite:
-                continue
-            for number, row in _lines(path):
+            for number, row in _lines(path) if suite in (None, path.stem) else ():
                 if isinstance(row, str):
                     damaged.append(Damage(path, number, row))
                 else:
@@ -134,11 +132,8 @@ class Store:
     def proofs_of(self, framework: str) -> list[CertificateRow]:
         """The outcomes of all certificates of a framework and its forms, in the order written."""
         rows = self._with({f'"framework": {json.dumps(framework)}'}, among='"kind": "certificate"')
-        return [
-            row
-            for row in rows
-            if isinstance(row, CertificateRow) and row.framework == framework and row.layer is None
-        ]
+        proofs = (row for row in rows if isinstance(row, CertificateRow))
+        return [row for row in proofs if row.framework == framework and row.layer is None]
 
     def descents(self) -> list[DescentRow]:
         """How contenders train in bf16, in the order written."""
@@ -152,10 +147,8 @@ class Store:
         def wanted(line: bytes) -> bool:
             return also in line and any(each in line for each in needles)
 
-        for path in self.files:
-            for _, row in _lines(path, wanted):
-                if not isinstance(row, str):
-                    yield row
+        lines = (each for path in self.files for each in _lines(path, wanted))
+        yield from (row for _, row in lines if not isinstance(row, str))
 
     @classmethod
     def around(cls, path: Path) -> Store:
@@ -194,6 +187,47 @@ def _ends_with_newline(path: Path) -> bool:
         return file.read(1) == b"\n"
 
 
+# what the rows of a run share
+
+
+def shared_by(out: Path, run: object) -> Shared:
+    """What the rows of a run share; nothing where its file is missing.
+
+    Raises ValueError where the file is damaged.
+    """
+    if not (isinstance(run, str) and run.replace("-", "").isalnum()):  # it names a file
+        return {}
+    path = out / "runs" / f"{run}.json"
+    try:
+        return _shared_in(path, path.stat().st_mtime_ns)
+    except OSError:
+        return {}
+
+
+@lru_cache(maxsize=1024)
+def _shared_in(path: Path, mtime_ns: int) -> Shared:
+    content = json.loads(path.read_bytes())
+    if not isinstance(content, dict):
+        raise ValueError("a JSON object was expected")
+    groups = content.get("shared_by_dataset", {})
+    if not isinstance(groups, dict):
+        raise ValueError("shared_by_dataset: an object was expected")
+    known, found = Record.__dataclass_fields__.keys() - _OWN, {}
+    for dataset, fields in {"": content.get("shared", {}), **groups}.items():
+        if not isinstance(fields, dict):
+            raise ValueError("shared: an object was expected")
+        given = fields.items()
+        found[dataset] = {name: v for name, v in given if name in known and v is not None}
+    return found
+
+
+def _fields(shared: Shared, dataset: object) -> dict[str, Any]:
+    return {**shared.get("", {}), **shared.get(str(dataset), {})}
+
+
+# lines
+
+
 def _lines(
     path: Path, wanted: Callable[[bytes], bool] = lambda line: True
 ) -> Iterator[tuple[int, Row | str]]:
@@ -209,7 +243,7 @@ def _lines(
 
 
 def _rows(
-    file: BufferedReader, out: Path, wanted: Callable[[bytes], bool]
+    file: BinaryIO, out: Path, wanted: Callable[[bytes], bool]
 ) -> Iterator[tuple[int, Row | str]]:
     runs: dict[object, Shared] = {}
     for number in count(1):
@@ -225,17 +259,15 @@ def _rows(
             if isinstance(content, str):
                 yield number, content
                 continue
-            run = content.get("run")
-            if isinstance(run, str) and run not in runs:
+            run = str(content.get("run"))
+            if run not in runs:
+                runs[run] = {}
                 try:
                     runs[run] = shared_by(out, run)
-                except ValueError as error:
-                    runs[run] = NOTHING
-                    yield (
-                        0,
-                        f"runs/{run}.json is damaged ({error}): what its rows share is not known",
-                    )
-            yield number, _row(runs.get(str(run), NOTHING).of(content))
+                except (ValueError, TypeError) as error:
+                    lost = "what its rows share is not known"
+                    yield 0, f"runs/{run}.json is damaged ({error}): {lost}"
+            yield number, _row({**_fields(runs[run], content.get("dataset")), **content})
 
 
 @cache
@@ -249,68 +281,58 @@ def parse(line: bytes) -> Row | str:
     return content if isinstance(content, str) else _row(content)
 
 
-def _damage(what: str) -> str:
-    return f"damaged row: {what[:300]}"
-
-
 def _content(line: bytes) -> dict[str, object] | str:
     """What a line says, or what is wrong with it."""
     try:
         content = from_json(line.removeprefix(codecs.BOM_UTF8), allow_inf_nan=False)
     except ValueError as error:
-        return _damage(str(error))
+        return f"damaged row: {str(error)[:300]}"
     if not isinstance(content, dict):
-        return _damage("a JSON object was expected")
+        return "damaged row: a JSON object was expected"
     schema = content.get("schema")
     if isinstance(schema, int) and schema > SCHEMA:
         return f"written by a newer harness (schema {schema}, this one reads {SCHEMA})"
     if schema != SCHEMA:
-        return _damage(f"of schema {schema!r}, this harness reads {SCHEMA}"[:100])
+        return f"damaged row: of schema {repr(schema)[:60]}, this harness reads {SCHEMA}"
     return content
 
 
 def _row(content: dict[str, object]) -> Row | str:
     if content.get("kind") not in tuple(KINDS):
-        return _damage(f"kind: one of {', '.join(KINDS)} was expected")
+        return f"damaged row: kind: one of {', '.join(KINDS)} was expected"
     try:
         row = _adapter().validate_json(to_json(content), strict=True, extra="forbid")
+        _check(row)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"] if part not in KINDS)
-        return _damage(f"{where + ': ' if where else ''}{first['msg']}")
-    wrong = _meaningless(row)
-    return _damage(wrong) if wrong else row
-
-
-def _is_moment(text: str) -> bool:
-    try:
-        return datetime.fromisoformat(text).tzinfo is not None
-    except ValueError:
-        return False
-
-
-_OF_TRAININGS = EpochRow | TestedRow | TransferRow | ConfusionRow | TrainedRow | FittedRow
-
-
-def _meaningless(row: Row) -> str:
-    """Why no harness can have written what a row says; "" where it can."""
-    try:
-        case = Case.of(row)
+        return f"damaged row: {where}{': ' * bool(where)}{first['msg']}"[:300]
     except UsageError as error:
-        return str(error)
-    if not _is_moment(row.time):
-        return "time: a date and time with a zone was expected"
-    if isinstance(row, FittedRow) and row.effort is None:
-        return "effort: that of the other system was expected"
-    if isinstance(row, _OF_TRAININGS) and row.epochs is None:
-        return "epochs: those of the training were expected"
+        return f"damaged row: {str(error)[:300]}"
+    return row
+
+
+def _check(row: Row) -> None:
+    """Raises UsageError where no harness can have written what a row says."""
+    case = Case.of(row)
+    try:
+        dated = datetime.fromisoformat(row.time).tzinfo is not None
+    except ValueError:
+        dated = False
+    wrong = {"time: a date and time with a zone was expected": not dated}
+    if isinstance(row, OfTraining):
+        wrong["epochs: those of the training were expected"] = row.epochs is None
+    if isinstance(row, FittedRow):
+        wrong["effort: that of the other system was expected"] = row.effort is None
     if isinstance(row, ConfusionRow):
         sizes = {len(row.votes), len(row.confusion), *map(len, row.votes), *map(len, row.confusion)}
-        if sizes != {row.classes}:
-            return f"votes, confusion: {row.classes} rows of {row.classes} were expected"
+        what = f"votes, confusion: {row.classes} rows of {row.classes} were expected"
+        wrong[what] = sizes != {row.classes}
     if isinstance(row, OperationsRow):
         layers = len(case.network.stages)
         counts = (row.spikes, row.events, row.operations, row.accumulates, row.multiplies)
-        if {len(each) for each in counts} != {layers}:
-            return f"operations: an entry for each of {layers} layers was expected"
-    return ""
+        what = f"operations: an entry for each of {layers} layers was expected"
+        wrong[what] = {len(each) for each in counts} != {layers}
+    for what, is_wrong in wrong.items():
+        if is_wrong:
+            raise UsageError(what)

@@ -12,8 +12,8 @@ from operator import attrgetter
 from typing import Any, Literal, Self, TypeVar
 
 from harness.spec import paper
-from harness.spec.network import LIF, Network, NeuNorm, Reading, UsageError
-from harness.spec.training import BIN_US, LOSS, SGD, Adam, Loss, Training, checked
+from harness.spec.network import LIF, Network, NeuNorm, Reading, UsageError, checked, expect
+from harness.spec.paper import SGD, Adam
 
 SUITES = (
     *("acceleration", "timesteps", "scale", "neunorm", "accuracy", "ablations", "baselines"),
@@ -24,6 +24,13 @@ Initialisation = Literal["calibrated", "torch"]
 Mode = Literal["training", "inference"]  # what an iteration is: a step, or a forward pass
 Window = Literal["first", "whole"]  # of a recording: its first T bins, or all of it
 Effort = Literal["quick", "default", "paper"]  # how large another system is
+# The squared error of the votes, eq. (11); cross-entropy of the spikes that they count, or of the
+# votes themselves.
+Loss = Literal["mse", "cross-entropy", "cross-entropy of votes"]
+LOSS: Loss = "mse"  # the paper's
+BIN_US = 5000  # the paper accumulates events every 5 ms
+# Spikes a neuron and step: a layer below it passes on too little to learn from.
+DEAD_RATE = 1e-3
 # The "framework" of the network of the same structure without spikes (Table 5's baseline).
 ANN = "ann"
 # A cell's convolutions and products alone, which all ratios are to.
@@ -46,6 +53,42 @@ class Source:
     simulated: bool = False  # no recording: events computed from images
     substitute: bool = False  # another data set stands in for the one asked for
     note: str = ""  # why it is not the real one, and how to get that
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a case is trained and tested, beside its optimiser."""
+
+    epochs: int
+    samples: int | None = None  # of the training set, validation among them; None: all
+    test_samples: int | None = None
+    embedded: bool = False  # on the embedded digits, whatever data there are
+    tested_at: tuple[int, ...] = ()  # numbers of steps at which the trained network is tested too
+    confusion: bool = False  # whether Fig. 6's matrix is wanted
+    bin_us: int = BIN_US  # of an event frame
+    # On simulated events whatever recordings there are; what is trained is tested on those too,
+    # none of which is of an image that it was trained on.
+    simulated: bool = False
+    loss: Loss = LOSS
+
+    def __post_init__(self) -> None:
+        given = {name: getattr(self, name) for name in ("epochs", "bin_us")}
+        given |= {"samples": self.samples, "test samples": self.test_samples}
+        given |= {f"tested T {n}": steps for n, steps in enumerate(self.tested_at, 1)}
+        for name, value in given.items():
+            if value is not None:
+                checked(name, value)
+
+
+# How a row calls the fields of a training, and those that it leaves out where they are as usual.
+_IN_ROWS = {
+    "samples": "wanted_samples",
+    "test_samples": "wanted_test_samples",
+    "confusion": "wants_confusion",
+    "simulated": "wants_simulated",
+    "loss": "loss_function",
+}
+_UNUSUAL = ("bin_us", "simulated", "loss")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +140,14 @@ class CaseFields:
     weights_sha256: str | None = None
 
 
+# Fields of a case that a row has under the same name, as they are; the network's too.
+_SAME = (
+    *("suite", "dataset", "scale", "T", "batch_size", "precision", "device", "seed"),
+    *("initialisation", "weights_sha256"),
+)
+_OF_NETWORK = ("input_shape", "classes", "population", "dropout")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Case:
     """One contender on one network and data set. Each case is `Timed`, `Trained` or a `System`."""
@@ -118,10 +169,11 @@ class Case:
     weights_sha256: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if self.weights_sha256 is not None and not _SHA256.fullmatch(self.weights_sha256):
-            raise UsageError("weights_sha256 is no hash of 64 hexadecimal digits")
+        sha256, suites = self.weights_sha256, ", ".join(SUITES)
+        holds = sha256 is None or bool(_SHA256.fullmatch(sha256))
+        expect(holds, "weights_sha256", sha256, "a hash of 64 hexadecimal digits")
         if self.suite not in SUITES:
-            raise UsageError(f"unknown suite {self.suite!r}, choose from {', '.join(SUITES)}")
+            raise UsageError(f"unknown suite {self.suite!r}, choose from {suites}")
         paper.settings(self.dataset)  # raises UsageError for another
         checked("T", self.T)
         checked("batch_size", self.batch_size)
@@ -139,38 +191,20 @@ class Case:
     def fields(self) -> CaseFields:
         """The case as rows write it; `Case.of` reads it back."""
         framework, _, variant = self.framework.partition(":")
-        network, optimiser = self.network, self.optimiser
-        sgd = isinstance(optimiser, SGD)
+        network, norm = self.network, self.network.neunorm
+        same: dict[str, Any] = {name: getattr(self, name) for name in _SAME}
+        same |= {name: getattr(network, name) for name in _OF_NETWORK}
+        same |= {f"optimiser_{name}": value for name, value in vars(self.optimiser).items()}
         return CaseFields(
-            suite=self.suite,
-            dataset=self.dataset,
-            scale=self.scale,
+            **same,
+            **vars(network.lif),
             network=str(network),
-            input_shape=network.input_shape,
-            classes=network.classes,
-            population=network.population,
-            k_tau=network.lif.k_tau,
-            v_th=network.lif.v_th,
-            a=network.lif.a,
-            neunorm=network.neunorm.reading if network.neunorm else None,
-            k_tau2=network.neunorm.k_tau2 if network.neunorm else None,
-            dropout=network.dropout,
+            neunorm=norm.reading if norm else None,
+            k_tau2=norm.k_tau2 if norm else None,
             width=str(self.width),
             framework=framework,
             variant=variant or None,
-            T=self.T,
-            batch_size=self.batch_size,
-            precision=self.precision,
-            device=self.device,
-            seed=self.seed,
-            initialisation=self.initialisation,
-            optimiser="sgd" if sgd else "adam",
-            optimiser_lr=optimiser.lr,
-            optimiser_betas=None if sgd else optimiser.betas,
-            optimiser_momentum=optimiser.momentum if sgd else None,
-            optimiser_step_epochs=optimiser.step_epochs if sgd else None,
-            optimiser_factor=optimiser.factor if sgd else None,
-            weights_sha256=self.weights_sha256,
+            optimiser="sgd" if isinstance(self.optimiser, SGD) else "adam",
         )
 
     @property
@@ -181,7 +215,7 @@ class Case:
     @property
     def pace(self) -> float:
         """How much work the case is, in multiply-accumulates of forward passes."""
-        raise NotImplementedError
+        return float(self.network.macs * self.T * self.batch_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,10 +231,6 @@ class Timed(Case):
     def fields(self) -> CaseFields:
         return replace(super().fields, mode=self.mode)
 
-    @property
-    def pace(self) -> float:
-        return float(self.network.macs * self.T * self.batch_size)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Trained(Case):
@@ -210,19 +240,12 @@ class Trained(Case):
 
     @property
     def fields(self) -> CaseFields:
-        given = self.training
-        return replace(
-            super().fields,
-            epochs=given.epochs,
-            wanted_samples=given.samples,
-            wanted_test_samples=given.test_samples,
-            embedded=given.embedded,
-            tested_at=given.tested_at,
-            wants_confusion=given.confusion,
-            bin_us=None if given.bin_us == BIN_US else given.bin_us,
-            wants_simulated=given.simulated or None,
-            loss_function=None if given.loss == LOSS else given.loss,
-        )
+        said = {
+            _IN_ROWS.get(name, name): value
+            for name, value in vars(self.training).items()
+            if name not in _UNUSUAL or value != getattr(Training, name)
+        }
+        return replace(super().fields, **said)
 
     @property
     def pace(self) -> float:
@@ -273,53 +296,40 @@ _values = attrgetter(*_NAMES)
 @lru_cache(maxsize=4096)  # a folder has thousands of rows of a few cases
 def _case(*values: Any) -> Case:
     row = CaseFields(**dict(zip(_NAMES, values, strict=True)))
-    shared: dict[str, Any] = {
-        "suite": row.suite,
-        "dataset": row.dataset,
-        "scale": row.scale,
-        "network": _network(row),
-        "width": _width(row.width),
-        "framework": contender(row.framework, row.variant),
-        "T": row.T,
-        "batch_size": row.batch_size,
-        "precision": row.precision,
-        "device": row.device,
-        "seed": row.seed,
-        "optimiser": _optimiser(row),
-        "initialisation": row.initialisation,
-        "weights_sha256": row.weights_sha256,
-    }
+    shared: dict[str, Any] = {name: getattr(row, name) for name in _SAME}
+    shared |= {"network": _network(row), "width": _width(row.width)}
+    shared |= {"framework": contender(row.framework, row.variant)}
+    # what older rows leave out of the optimiser is as it was then
+    of: type[SGD | Adam] = Adam if row.optimiser == "adam" else SGD
+    named = {name: f"optimiser_{name}" for name in of.__dataclass_fields__}
+    shared["optimiser"] = of(**_said(row, named))
     if row.epochs is None:
         if row.effort is not None:
             raise UsageError("the epochs of another system are missing")
         return Timed(mode=row.mode, **shared)
-    training = Training(
-        epochs=row.epochs,
-        samples=row.wanted_samples,
-        test_samples=row.wanted_test_samples,
-        embedded=row.embedded,
-        tested_at=row.tested_at,
-        confusion=row.wants_confusion,
-        bin_us=row.bin_us or BIN_US,
-        simulated=bool(row.wants_simulated),
-        loss=row.loss_function or LOSS,
-    )
+    named = {name: _IN_ROWS.get(name, name) for name in Training.__dataclass_fields__}
+    shared["training"] = Training(**_said(row, named))
     if row.effort is None:
-        return Trained(training=training, **shared)
-    return System(training=training, effort=row.effort, window=row.window, **shared)
+        return Trained(**shared)
+    return System(effort=row.effort, window=row.window, **shared)
+
+
+def _said(row: CaseFields, names: dict[str, str]) -> dict[str, Any]:
+    """What a row says, by the names that it goes by elsewhere."""
+    found = {name: getattr(row, each) for name, each in names.items()}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _network(row: CaseFields) -> Network:
-    neunorm = None
-    if row.neunorm is not None:
-        if row.k_tau2 is None:
-            raise UsageError("NeuNorm is on and its k_tau2 is missing")
-        neunorm = NeuNorm(row.k_tau2, row.neunorm)
+    if row.neunorm is not None and row.k_tau2 is None:
+        raise UsageError("NeuNorm is on and its k_tau2 is missing")
     parsed = Network.parse(
         row.network,
         input_shape=row.input_shape,
         lif=LIF(row.k_tau, row.v_th, row.a),
-        neunorm=neunorm,
+        neunorm=NeuNorm(row.k_tau2, row.neunorm)
+        if row.neunorm and row.k_tau2 is not None
+        else None,
         classes=row.classes,
         population=row.population,
     )
@@ -331,20 +341,5 @@ def _width(text: str) -> Fraction:
     if re.fullmatch(r"[0-9]{1,20}([./][0-9]{1,20})?", text):  # no exponent: 1e9999999 takes hours
         with suppress(ZeroDivisionError):
             value = Fraction(text)
-    if value <= 0:
-        raise UsageError(f"width {text[:30]!r}, expected a fraction above 0 such as 1/8")
+    expect(value > 0, "width", repr(text), "a fraction above 0 such as 1/8")
     return value
-
-
-def _optimiser(row: CaseFields) -> SGD | Adam:
-    """The optimiser; what older rows leave out is as it was then."""
-    given = {
-        "lr": row.optimiser_lr,
-        "betas": row.optimiser_betas,
-        "momentum": row.optimiser_momentum,
-        "step_epochs": row.optimiser_step_epochs,
-        "factor": row.optimiser_factor,
-    }
-    of: type[SGD | Adam] = Adam if row.optimiser == "adam" else SGD
-    named = {k: v for k, v in given.items() if v is not None and k in of.__dataclass_fields__}
-    return of(**named)

@@ -6,8 +6,15 @@ import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from math import floor, isfinite, prod
+from itertools import accumulate
+from math import floor, inf, prod
 from typing import Literal, assert_never
+
+# A larger layer is a typing mistake, and would be allocated before anyone could say so.
+LARGEST_LAYER = 65536
+MOST_LAYERS = 500  # reading them takes the square of their number
+MOST = 10**9  # of steps, samples, epochs, and the last of the seeds
+Reading = Literal["mean", "literal"]
 
 
 class UsageError(ValueError):
@@ -18,8 +25,15 @@ class NotationError(UsageError):
     """A network's notation is wrong; the message names the place and what was expected there."""
 
 
-# A larger layer is a typing mistake, and would be allocated before anyone could say so.
-LARGEST_LAYER = 65536
+def expect(holds: bool, name: str, value: object, expected: str) -> None:
+    """Raises UsageError where a value is none that anything can be run with."""
+    if not holds:
+        raise UsageError(f"{name} is {str(value)[:30]}, expected {expected}")
+
+
+def checked(name: str, value: int, least: int = 1, most: int = MOST) -> None:
+    """Raises UsageError for a number that nothing can be run with."""
+    expect(least <= value <= most, name, value, f"{least} to {most}")
 
 
 @dataclass(frozen=True)
@@ -90,13 +104,8 @@ class Stage:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one forward pass of one image at one step."""
-        inputs = self.input_shape[0]
-        if isinstance(self.synapse, Conv):
-            inputs *= self.synapse.kernel**2
-        return inputs * self.neurons
-
-
-Reading = Literal["mean", "literal"]
+        kernel = self.synapse.kernel if isinstance(self.synapse, Conv) else 1
+        return self.input_shape[0] * kernel**2 * self.neurons
 
 
 @dataclass(frozen=True)
@@ -108,11 +117,9 @@ class LIF:
     a: float  # full width of the surrogate; its height is 1 / a
 
     def __post_init__(self) -> None:
-        if not 0 <= self.k_tau <= 1:
-            raise UsageError(f"k_tau is {self.k_tau}, expected a decay between 0 and 1")
+        expect(0 <= self.k_tau <= 1, "k_tau", self.k_tau, "a decay between 0 and 1")
         for name, value in (("v_th", self.v_th), ("a", self.a)):
-            if not (isfinite(value) and value > 0):
-                raise UsageError(f"{name} is {value}, expected a number above 0")
+            expect(0 < value < inf, name, value, "a number above 0")
 
 
 @dataclass(frozen=True)
@@ -128,20 +135,12 @@ class NeuNorm:
     reading: Reading = "mean"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.k_tau2 <= 1:
-            raise UsageError(f"k_tau2 is {self.k_tau2}, expected a decay between 0 and 1")
-        if self.reading not in ("mean", "literal"):
-            raise UsageError(f"NeuNorm reading {self.reading!r}, expected mean or literal")
+        expect(0 <= self.k_tau2 <= 1, "k_tau2", self.k_tau2, "a decay between 0 and 1")
+        expect(self.reading in ("mean", "literal"), "NeuNorm", self.reading, "mean or literal")
 
     def scale(self, feature_maps: int) -> float:
         """The constant c of eq. (9) for a layer of `feature_maps` feature maps."""
-        match self.reading:
-            case "mean":
-                return (1 - self.k_tau2) / feature_maps
-            case "literal":
-                return (1 - self.k_tau2) / feature_maps**2
-            case _:
-                assert_never(self.reading)
+        return (1 - self.k_tau2) / feature_maps ** (1 if self.reading == "mean" else 2)
 
 
 @dataclass(frozen=True)
@@ -173,20 +172,16 @@ class Network:
 
         Raises `NotationError`, with the place and what was expected there.
         """
-        return cls(parsed(notation), input_shape, lif, neunorm, classes, population)
+        return cls(_parsed(notation), input_shape, lif, neunorm, classes, population)
 
     def __post_init__(self) -> None:
-        sizes = {
-            **dict(zip(("input channels", "height", "width"), self.input_shape, strict=True)),
-            "classes": self.classes,
-            "voting neurons per class": self.population,
-        }
-        for name, size in sizes.items():
-            if not 1 <= size <= LARGEST_LAYER:
-                raise UsageError(f"{name}: {str(size)[:30]}, expected 1 to {LARGEST_LAYER}")
-        if not 0 <= self.dropout < 1:
-            raise UsageError(f"dropout is {self.dropout}, expected a probability below 1")
-        check_order(self.layers)
+        for name, size in zip(("input channels", "height", "width"), self.input_shape, strict=True):
+            checked(name, size, most=LARGEST_LAYER)
+        checked("classes", self.classes, most=LARGEST_LAYER)
+        checked("voting neurons per class", self.population, most=LARGEST_LAYER)
+        expect(0 <= self.dropout < 1, "dropout", self.dropout, "a probability below 1")
+        places = accumulate((len(str(layer)) + 1 for layer in self.layers), initial=1)
+        _check_order(list(zip(places, self.layers, strict=False)))
         _ = self.stages  # a pool that does not fit is refused here, not when the network is built
 
     def __str__(self) -> str:
@@ -195,7 +190,36 @@ class Network:
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
         """The layers of neurons, in order, each with its shapes."""
-        return tuple(_stages(self))
+        stages: list[Stage] = []
+        maps, size = self.input_shape, prod(self.input_shape)
+        for index, layer in enumerate(self.layers):
+            if isinstance(layer, AvgPool):
+                continue
+            following, second = (*self.layers, None, None)[index + 1 : index + 3]
+            pool = following if isinstance(following, AvgPool) else None
+            after = second if pool else following
+            neunorm, given, out = None, (size,), ()
+            if isinstance(layer, Conv):
+                given, (_, height, width) = maps, maps
+                by = pool.size if pool else 1
+                if min(height, width) < by:
+                    raise NotationError(
+                        f"network notation {self}: {pool} after {layer} has a map of "
+                        f"{height}x{width} left, expected at least {by}x{by}: use fewer pools or "
+                        "a larger input"
+                    )
+                out = (layer.channels, height, width)
+                maps = (layer.channels, height // by, width // by)
+                neunorm = maps if self.neunorm and isinstance(after, Conv) else None
+                size = prod(maps)
+            else:
+                voters = self.classes * self.population
+                size = layer.features if isinstance(layer, Linear) else voters
+                out = (size,)
+            drops = isinstance(after, Conv | Linear)
+            name = f"{len(stages) + 1} {layer}"
+            stages.append(Stage(name, layer, given, out, pool, neunorm, drops))
+        return tuple(stages)
 
     @property
     def weights(self) -> int:
@@ -213,62 +237,18 @@ class Network:
         def scale(count: int) -> int:
             return max(1, floor(count * width + Fraction(1, 2)))
 
-        layers: list[Layer] = []
-        for layer in self.layers:
+        def scaled(layer: Layer) -> Layer:
             match layer:
                 case Conv():
-                    layers.append(replace(layer, channels=scale(layer.channels)))
+                    return replace(layer, channels=scale(layer.channels))
                 case Linear():
-                    layers.append(Linear(scale(layer.features)))
+                    return Linear(scale(layer.features))
                 case AvgPool() | Voting():
-                    layers.append(layer)
+                    return layer
                 case _:
                     assert_never(layer)
-        return replace(self, layers=tuple(layers))
 
-
-def _stages(network: Network) -> list[Stage]:
-    stages: list[Stage] = []
-    shape: tuple[int, ...] = network.input_shape
-    layers = network.layers
-    for index, layer in enumerate(layers):
-        following = layers[index + 1] if index + 1 < len(layers) else None
-        pool = following if isinstance(following, AvgPool) else None
-        after = layers[index + 2] if pool is not None else following
-        drops = isinstance(after, Conv | Linear)
-        name = f"{len(stages) + 1} {layer}"
-        match layer:
-            case AvgPool():
-                continue
-            case Conv():
-                maps, pooled = _map_shapes(layer, shape, pool, network)
-                neunorm = pooled if network.neunorm and isinstance(after, Conv) else None
-                stages.append(Stage(name, layer, shape, maps, pool, neunorm, drops))
-                shape = pooled
-            case Linear() | Voting():
-                voters = network.classes * network.population
-                features = layer.features if isinstance(layer, Linear) else voters
-                stages.append(Stage(name, layer, (prod(shape),), (features,), None, None, drops))
-                shape = (features,)
-            case _:
-                assert_never(layer)
-    return stages
-
-
-def _map_shapes(
-    conv: Conv, shape: tuple[int, ...], pool: AvgPool | None, network: Network
-) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """Shapes of the feature maps of `conv`, and of what is left of them after `pool`."""
-    _, height, width = shape
-    if pool is None:
-        return (conv.channels, height, width), (conv.channels, height, width)
-    if min(height, width) < pool.size:
-        raise NotationError(
-            f"network notation {network}: {pool} after {conv} has a map of {height}x{width} left, "
-            f"expected at least {pool.size}x{pool.size}: use fewer pools or a larger input"
-        )
-    pooled = (conv.channels, height // pool.size, width // pool.size)
-    return (conv.channels, height, width), pooled
+        return replace(self, layers=tuple(map(scaled, self.layers)))
 
 
 # the notation
@@ -278,35 +258,39 @@ _TOKEN = re.compile(
     r"(?P<channels>[0-9]+)C(?P<kernel>[0-9]+)(?P<encoding>\(Encoding\))?"
     r"|AP(?P<pool>[0-9]+)|(?P<features>[0-9]+)FC|(?P<voting>Voting)"
 )
-MOST_LAYERS = 500  # reading them takes the square of their number
-_GRAMMAR = "nC3, nC3(Encoding), AP2, nFC or Voting"
+# What may follow a layer in the paper's structure; None is the beginning.
+_NEXT: dict[type[Layer] | None, tuple[str, ...]] = {
+    None: ("nC3(Encoding)",),
+    Conv: ("nC3", "AP2", "nFC", "Voting"),
+    AvgPool: ("nC3", "nFC", "Voting"),
+    Linear: ("nFC", "Voting"),
+    Voting: ("the end",),
+}
+_SYMBOLS: dict[type[Layer], str] = {Conv: "nC3", AvgPool: "AP2", Linear: "nFC", Voting: "Voting"}
 
 
 def _at(position: int, token: str, expected: str) -> NotationError:
-    found = repr(token) if token else "nothing"
+    found = repr(token[:40]) if token else "nothing"
     return NotationError(
         f"network notation: character {position}: found {found}, expected {expected}"
     )
 
 
-def parsed(notation: str) -> tuple[Layer, ...]:
+def _parsed(notation: str) -> tuple[Layer, ...]:
     """The layers of a notation. Raises NotationError with the place and what was expected there."""
     if notation.count("-") >= MOST_LAYERS:
         raise NotationError(f"a network of more than {MOST_LAYERS} layers: use fewer")
-    tokens: list[tuple[int, Layer]] = []
+    layers: list[tuple[int, Layer]] = []
     position = 1
     for part in notation.split("-"):
-        text = part.strip()
         place = position + len(part) - len(part.lstrip())
-        match = _TOKEN.fullmatch(text)
+        match = _TOKEN.fullmatch(part.strip())
         if match is None:
-            raise _at(place, text, _GRAMMAR)
-        tokens.append((place, _layer(match, place)))
+            raise _at(place, part.strip(), "nC3, nC3(Encoding), AP2, nFC or Voting")
+        layers.append((place, _layer(match, place)))
         position += len(part) + 1
-    places = [place for place, _ in tokens]
-    layers = tuple(layer for _, layer in tokens)
-    check_order(layers, places)
-    return layers
+    _check_order(layers)
+    return tuple(layer for _, layer in layers)
 
 
 def _layer(match: re.Match[str], place: int) -> Layer:
@@ -315,11 +299,11 @@ def _layer(match: re.Match[str], place: int) -> Layer:
     text = match["channels"] or match["features"] or match["pool"]
     count = int(text) if len(text) <= 9 else LARGEST_LAYER + 1  # int() of a huge text is slow
     if not 1 <= count <= LARGEST_LAYER:
-        raise _at(place, match[0][:40], f"a size from 1 to {LARGEST_LAYER}")
+        raise _at(place, match[0], f"a size from 1 to {LARGEST_LAYER}")
     if match["channels"]:
         kernel = int(match["kernel"][:3])
         if kernel % 2 == 0 or kernel > 99:
-            raise _at(place, match[0][:40], "an odd kernel size up to 99, as in nC3")
+            raise _at(place, match[0], "an odd kernel size up to 99, as in nC3")
         return Conv(count, kernel, encoding=bool(match["encoding"]))
     if match["features"]:
         return Linear(count)
@@ -328,52 +312,18 @@ def _layer(match: re.Match[str], place: int) -> Layer:
     return AvgPool(count)
 
 
-def check_order(layers: tuple[Layer, ...], places: list[int] | None = None) -> None:
-    """Raises NotationError where a layer stands that the paper's structure has no place for."""
-    if places is None:
-        texts = [str(layer) for layer in layers]
-        places = [1 + sum(len(text) + 1 for text in texts[:index]) for index in range(len(texts))]
-    previous: Layer | None = None
-    for place, layer in zip(places, layers, strict=True):
-        expected = _may_follow(previous)
-        if _symbol(layer) not in expected:
+def _check_order(layers: list[tuple[int, Layer]]) -> None:
+    """Raises NotationError where a layer stands, at its place in the notation, that the paper's
+    structure has no place for.
+    """
+    expected, end = _NEXT[None], 1
+    for place, layer in layers:
+        encoding = "(Encoding)" if isinstance(layer, Conv) and layer.encoding else ""
+        if _SYMBOLS[type(layer)] + encoding not in expected:
             raise _at(place, str(layer), " or ".join(expected))
-        previous = layer
-    if not isinstance(previous, Voting):
-        end = places[-1] + len(str(previous)) if places else 1
-        raise _at(end, "", " or ".join(f"-{symbol}" for symbol in _may_follow(previous)))
-
-
-def _symbol(layer: Layer) -> str:
-    match layer:
-        case Conv(encoding=True):
-            return "nC3(Encoding)"
-        case Conv():
-            return "nC3"
-        case AvgPool():
-            return "AP2"
-        case Linear():
-            return "nFC"
-        case Voting():
-            return "Voting"
-        case _:
-            assert_never(layer)
-
-
-def _may_follow(previous: Layer | None) -> tuple[str, ...]:
-    match previous:
-        case None:
-            return ("nC3(Encoding)",)
-        case Conv():
-            return ("nC3", "AP2", "nFC", "Voting")
-        case AvgPool():
-            return ("nC3", "nFC", "Voting")
-        case Linear():
-            return ("nFC", "Voting")
-        case Voting():
-            return ("the end",)
-        case _:
-            assert_never(previous)
+        expected, end = _NEXT[type(layer)], place + len(str(layer))
+    if expected != _NEXT[Voting]:
+        raise _at(end, "", " or ".join(f"-{symbol}" for symbol in expected))
 
 
 # how many synapses a value drives: those of its kernel's taps that reach an output

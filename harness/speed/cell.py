@@ -27,7 +27,7 @@ from harness.records import (
 )
 from harness.records.identity import EXAM, PROTOCOL, timing_key
 from harness.records.ledger import Ledger
-from harness.records.run import Failed, Run, ended, of_case, shortened, stamped, with_source
+from harness.records.run import Failed, Run, ended, of_case, shortened, stamped, with_data
 from harness.reference import coding
 from harness.reference.initialise import dead_layers
 from harness.spec import FLOOR, Access, Precision, Source, Timed, UsageError
@@ -177,7 +177,7 @@ class Cell:
             return row
         sha256, at = self._source.sha256, self.run
         key = timing_key(case, sha256, subject.software, at.machine, at.allocator)
-        return replace(with_source(row, self._source), key=key)
+        return replace(with_data(row, self._source), key=key)
 
     def _is_done(self) -> bool:
         """Whether an earlier run had measured all of the cell, at least as well as this one may."""

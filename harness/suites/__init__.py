@@ -1,11 +1,11 @@
-"""The experiments: functions from what a run selects to cases."""
+"""The experiments: functions from what a run is asked for to cases."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.spec import Case, Selection, UsageError
+from harness.spec import Case, Options, UsageError
 from harness.suites import baselines, timings, trainings
 
 
@@ -13,7 +13,8 @@ from harness.suites import baselines, timings, trainings
 class Suite:
     """One experiment."""
 
-    cases: Callable[[Selection], tuple[Case, ...]]
+    # of options that name their frameworks and device
+    cases: Callable[[Options], tuple[Case, ...]]
     # those that run where none is named; None: all known
     frameworks: tuple[str, ...] | None = None
     beside: tuple[str, ...] = ()  # variants that run too where none is named
@@ -23,17 +24,12 @@ class Suite:
     long: bool = False  # whether it has trainings of `--long`
 
 
-def _of_trainings(cases: Callable[[Selection], tuple[Case, ...]]) -> Suite:
-    return Suite(cases, trainings.FRAMEWORKS, trains=True, long=True)
-
-
 SUITES: dict[str, Suite] = {
     "acceleration": Suite(timings.acceleration, beside=timings.BESIDE, apart=timings.APART),
-    "timesteps": _of_trainings(trainings.timesteps),
-    "scale": _of_trainings(trainings.scale),
-    "neunorm": _of_trainings(trainings.neunorm),
-    "accuracy": _of_trainings(trainings.accuracy),
-    "ablations": _of_trainings(trainings.ablations),
+    **{
+        cases.__name__: Suite(cases, trainings.FRAMEWORKS, trains=True, long=True)
+        for cases in trainings.SUITES
+    },
     "baselines": Suite(baselines.cases, (), trains=True, shorter=baselines.SHORTER),
     "energy": Suite(
         timings.energy, timings.COUNTED_BY, trains=True, shorter=timings.COUNTS_SHORTER
@@ -43,6 +39,8 @@ SUITES: dict[str, Suite] = {
 
 def suite(name: str) -> Suite:
     """The suite of that name. Raises UsageError where there is none."""
+    if not name:
+        raise UsageError("no suite is named: `harness list suites` says which there are")
     if name not in SUITES:
         raise UsageError(f"unknown suite {name!r}, choose from {', '.join(SUITES)}")
     return SUITES[name]

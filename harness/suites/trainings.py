@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import product
-from typing import get_args
+from typing import Any, get_args
 
 from harness.spec import (
     ANN,
     BIN_US,
     SGD,
-    Adam,
     Loss,
+    Options,
     Precision,
     Reading,
-    Selection,
     Trained,
     Training,
     UsageError,
@@ -68,14 +67,14 @@ PAPER_STATIC = Size(Fraction(1), 5, None, None, None, 100, dropout=None, precisi
 PAPER_EVENTS = replace(PAPER_STATIC, steps=10)
 
 
-def size_of(selection: Selection, dataset: str) -> Size:
+def size_of(options: Options, dataset: str) -> Size:
     """The size of trainings on a data set."""
     static, nmnist = paper.settings(dataset).static, dataset == "nmnist"
-    if selection.quick:
+    if options.quick:
         return QUICK_STATIC if static else QUICK_EVENTS
-    if selection.paper:
+    if options.paper:
         return PAPER_STATIC if static else PAPER_EVENTS
-    if selection.long:
+    if options.long:
         return LONG_STATIC if static else LONG_NMNIST if nmnist else LONG_DVS
     return STATIC if static else NMNIST if nmnist else EVENTS
 
@@ -94,39 +93,29 @@ class Wish:
     bin_us: int = BIN_US
 
 
-def scale(selection: Selection) -> tuple[Trained, ...]:
+def scale(options: Options) -> tuple[Trained, ...]:
     """Fig. 4: accuracy of the Small, Middle and Large networks of Table 1."""
-    wishes = [
-        Wish(dataset, network, neunorm=selection.neunorm)
-        for dataset in selection.datasets or ("cifar10", "nmnist")
-        for network in selection.networks or paper.SCALES
-    ]
-    return _cases("scale", selection, wishes)
+    places = product(options.datasets or ("cifar10", "nmnist"), options.networks or paper.SCALES)
+    return _cases(options, (Wish(*place, neunorm=options.neunorm) for place in places))
 
 
-def timesteps(selection: Selection) -> tuple[Trained, ...]:
+def timesteps(options: Options) -> tuple[Trained, ...]:
     """Fig. 5: accuracy on CIFAR-10 against the number of steps T, in training and in testing."""
-    steps = selection.steps or STEPS
-    wishes = [
-        Wish(dataset, network, T=T, neunorm=selection.neunorm, tested_at=steps)
-        for dataset, network in _one_network(selection)
-        for T in steps
-    ]
-    return _cases("timesteps", selection, wishes)
+    steps = options.steps or STEPS
+    grid = product(_one_network(options), steps)
+    wishes = (Wish(*place, T, options.neunorm, tested_at=steps) for place, T in grid)
+    return _cases(options, wishes)
 
 
-def neunorm(selection: Selection) -> tuple[Trained, ...]:
+def neunorm(options: Options) -> tuple[Trained, ...]:
     """NeuNorm off, and on by both readings: accuracy, speed of convergence, Fig. 6's confusion."""
-    on = get_args(Reading) if selection.neunorm is None else (selection.neunorm,)
-    wishes = [
-        Wish(dataset, network, neunorm=reading, confusion=True)
-        for dataset, network in _one_network(selection)
-        for reading in (None, *on)
-    ]
-    return _cases("neunorm", selection, wishes)
+    on = get_args(Reading) if options.neunorm is None else (options.neunorm,)
+    grid = product(_one_network(options), (None, *on))
+    wishes = (Wish(*place, neunorm=reading, confusion=True) for place, reading in grid)
+    return _cases(options, wishes)
 
 
-def accuracy(selection: Selection) -> tuple[Trained, ...]:
+def accuracy(options: Options) -> tuple[Trained, ...]:
     """Our rows of Tables 3 to 6: the networks of Table 2, without and with NeuNorm, and the ANN.
 
     `--long` has N-MNIST over longer windows too: the first T bins are a sixth of a recording.
@@ -135,72 +124,72 @@ def accuracy(selection: Selection) -> tuple[Trained, ...]:
         *(("nmnist", "OurModel"), ("cifar10", "CIFARNet")),
         *(("cifar10", "AlexNet"), ("dvs-cifar10", "OurModel")),
     )
-    readings: tuple[Reading | None, ...] = (None, selection.neunorm or "mean")
+    readings: tuple[Reading | None, ...] = (None, options.neunorm or "mean")
     wishes = [Wish(*place, neunorm=reading) for place in places for reading in readings]
     wishes += [Wish("cifar10", network, framework=ANN) for network in ("CIFARNet", "AlexNet")]
-    if selection.long:
+    if options.long:
         wishes += [Wish("nmnist", "OurModel", T=T, bin_us=bin_us) for T, bin_us in LONGER]
-    named = selection.networks and [name.lower() for name in selection.networks]
-    chosen = [wish for wish in wishes if named is None or wish.network.lower() in named]
-    return _cases("accuracy", selection, chosen)
+    named = options.networks and [name.lower() for name in options.networks]
+    return _cases(options, (w for w in wishes if named is None or w.network.lower() in named))
 
 
-def ablations(selection: Selection) -> tuple[Trained, ...]:
+def ablations(options: Options) -> tuple[Trained, ...]:
     """What choices of ours and of frameworks cost: each beside a training without it."""
-    if selection.long:
-        selection = replace(selection, samples=selection.samples or LONG_ABLATIONS)
-    wishes = [Wish(*place, neunorm=selection.neunorm) for place in _one_network(selection)]
-    whole = _cases("ablations", selection, wishes)
-    changed = (each.change(case) for case in whole for each in ABLATIONS)
+    if options.long:
+        options = replace(options, samples=options.samples or LONG_ABLATIONS)
+    wishes = (Wish(*place, neunorm=options.neunorm) for place in _one_network(options))
+    changed = (each.change(case) for case in _cases(options, wishes) for each in ABLATIONS)
     return tuple(dict.fromkeys(changed))  # one of the two precisions is that of the first
 
 
-def _one_network(selection: Selection) -> list[tuple[str, str]]:
+SUITES = (timesteps, scale, neunorm, accuracy, ablations)
+
+
+def _one_network(options: Options) -> list[tuple[str, str]]:
     """Data sets and the networks that are named, else CIFARNet and its like for events."""
     usual = {"cifar10": "CIFARNet"}
     return [
         (dataset, network)
-        for dataset in selection.datasets or ("cifar10",)
-        for network in selection.networks or (usual.get(dataset, "OurModel"),)
+        for dataset in options.datasets or ("cifar10",)
+        for network in options.networks or (usual.get(dataset, "OurModel"),)
     ]
 
 
-def _cases(suite: str, selection: Selection, wishes: list[Wish]) -> tuple[Trained, ...]:
+def _cases(options: Options, wishes: Iterable[Wish]) -> tuple[Trained, ...]:
     """The cases of a suite that trains, all wishes of one seed before the next seed.
 
     Raises UsageError for an unknown data set or network, for what only timing knows, and for the
     paper's size on a CPU.
     """
-    if selection.mode == "inference" or selection.tuned:
-        raise UsageError(f"the {suite} suite trains: leave --inference and --tuned out")
-    if selection.paper and selection.device != "cuda":
+    options.refuse("inference", "tuned", why="trains")
+    if options.paper and options.device != "cuda":
         raise UsageError(
             "--paper trains at the paper's size, which takes months on a CPU: "
             "use --device cuda where there is one, or leave --paper out"
         )
-    if selection.datasets is not None:
-        for name in selection.datasets:
-            paper.settings(name)
-        wishes = [wish for wish in wishes if wish.dataset in selection.datasets]
-    found = [case for wish in wishes for case in _of_wish(suite, selection, wish)]
+    for name in options.datasets or ():
+        paper.settings(name)
+    wishes = [w for w in wishes if options.datasets is None or w.dataset in options.datasets]
+    found = [case for wish in wishes for case in _of_wish(options, wish)]
     if not found:
-        asked = ", ".join((*(selection.networks or ()), *(selection.datasets or ())))
+        asked = ", ".join((*(options.networks or ()), *(options.datasets or ())))
         raise UsageError(
-            f"the {suite} suite has nothing on {asked}: choose others, or leave it out"
+            f"the {options.suite} suite has nothing on {asked}: choose others, or leave it out"
         )
     return tuple(sorted(found, key=lambda case: case.seed))
 
 
-def _of_wish(suite: str, selection: Selection, wish: Wish) -> Iterator[Trained]:
-    size, settings = size_of(selection, wish.dataset), paper.settings(wish.dataset)
+def _of_wish(options: Options, wish: Wish) -> Iterator[Trained]:
+    size, settings = size_of(options, wish.dataset), paper.settings(wish.dataset)
     dropout = settings.dropout if size.dropout is None else size.dropout
-    width = selection.width or size.width
-    chosen = selection.network(wish.network, wish.dataset, neunorm=wish.neunorm, width=width)
-    steps = (wish.T,) if wish.T else selection.steps or (size.steps,)
-    epochs = selection.epochs or size.epochs or settings.epochs
+    width = options.width or size.width
+    chosen = options.network(wish.network, wish.dataset, neunorm=wish.neunorm, width=width)
+    chosen = replace(chosen, network=replace(chosen.network, dropout=dropout))
+    steps = (wish.T,) if wish.T else options.steps or (size.steps,)
+    epochs = options.epochs or size.epochs or settings.epochs
     training = Training(
         epochs=epochs,
-        samples=selection.samples or size.samples,
+        samples=options.samples or size.samples,
         test_samples=size.test_samples,
         embedded=size.embedded,
         tested_at=wish.tested_at,
@@ -209,34 +198,25 @@ def _of_wish(suite: str, selection: Selection, wish: Wish) -> Iterator[Trained]:
         simulated=size.simulated,
     )
     optimiser = settings.optimiser
-    if size.scaled:
-        optimiser = _scaled(optimiser, epochs / settings.epochs)
-    frameworks = (wish.framework,) if wish.framework else selection.frameworks
-    for seed, T, framework in product(selection.seeds or size.seeds, steps, frameworks):
+    if size.scaled and isinstance(optimiser, SGD):  # the rate falls after the same share of epochs
+        falls = max(1, round(optimiser.step_epochs * (epochs / settings.epochs)))
+        optimiser = replace(optimiser, step_epochs=falls)
+    frameworks = (wish.framework,) if wish.framework else options.frameworks or ()
+    for seed, T, framework in product(options.seeds or size.seeds, steps, frameworks):
         yield Trained(
-            suite=suite,
+            **vars(chosen),
+            suite=options.suite,
             dataset=wish.dataset,
-            scale=chosen.scale,
-            network=replace(chosen.network, dropout=dropout),
-            width=chosen.width,
             framework=framework,
             T=T,
-            batch_size=selection.batch_size or size.batch_size,
-            precision=selection.precision or size.precision,
-            device=selection.device,
+            batch_size=options.batch_size or size.batch_size,
+            precision=options.precision or size.precision,
+            device=options.device,
             seed=seed,
             optimiser=optimiser,
-            initialisation=selection.initialisation,
+            initialisation=options.init,
             training=training,
-            weights_sha256=chosen.weights_sha256,
         )
-
-
-def _scaled(optimiser: SGD | Adam, share: float) -> SGD | Adam:
-    """The optimiser whose rate falls after the same share of fewer epochs."""
-    if isinstance(optimiser, Adam):
-        return optimiser
-    return replace(optimiser, step_epochs=max(1, round(optimiser.step_epochs * share)))
 
 
 @dataclass(frozen=True)
@@ -245,10 +225,6 @@ class Ablation:
 
     name: str  # in words
     change: Callable[[Trained], Trained]
-
-
-def _as_it_is(case: Trained) -> Trained:
-    return case
 
 
 def _neuron(*, a: float = 1.0, v_th: float = 1.0) -> Callable[[Trained], Trained]:
@@ -262,13 +238,13 @@ def _neuron(*, a: float = 1.0, v_th: float = 1.0) -> Callable[[Trained], Trained
     return change
 
 
-def _first_weights(case: Trained) -> Trained:
-    return replace(case, initialisation="torch")
-
-
 def _detached(case: Trained) -> Trained:
     framework = contender(case.framework.partition(":")[0], "detached-reset")
     return replace(case, framework=framework)
+
+
+def _with(**changes: Any) -> Callable[[Trained], Trained]:
+    return lambda case: replace(case, **changes)
 
 
 def _loss(loss: Loss) -> Callable[[Trained], Trained]:
@@ -289,20 +265,16 @@ def _with_steps_as_long(case: Trained) -> Trained:
     return replace(case, optimiser=replace(case.optimiser, lr=case.optimiser.lr * shorter))
 
 
-def _precision(precision: Precision) -> Callable[[Trained], Trained]:
-    return lambda case: replace(case, precision=precision)
-
-
 AS_IT_IS = "as the others are trained"
 ABLATIONS = (
-    Ablation(AS_IT_IS, _as_it_is),
-    Ablation("float32", _precision("fp32")),
-    Ablation("bf16", _precision("bf16")),
+    Ablation(AS_IT_IS, _with()),
+    Ablation("float32", _with(precision="fp32")),
+    Ablation("bf16", _with(precision="bf16")),
     Ablation("surrogate half as wide", _neuron(a=0.5)),
     Ablation("surrogate twice as wide", _neuron(a=2.0)),
     Ablation("threshold halved", _neuron(v_th=0.5)),
     Ablation("threshold doubled", _neuron(v_th=2.0)),
-    Ablation("PyTorch's initial weights", _first_weights),
+    Ablation("PyTorch's initial weights", _with(initialisation="torch")),
     Ablation("no gradient through the reset", _detached),
     Ablation("cross-entropy of the spikes", _loss("cross-entropy")),
     Ablation("cross-entropy of the spikes, steps as long", _with_steps_as_long),

@@ -38,15 +38,7 @@ from harness.records import (
 )
 from harness.records.identity import EXAM, timing_key, training_identity, training_key
 from harness.records.ledger import Ledger
-from harness.records.run import (
-    Failed,
-    Run,
-    ended,
-    of_case,
-    stamped,
-    with_source,
-    with_test_source,
-)
+from harness.records.run import Failed, Run, ended, of_case, stamped, with_data
 from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
 from harness.reference.precision import DTYPES
 from harness.spec import ANN, Access, Case, Network, Timed, Trained, UsageError
@@ -138,7 +130,7 @@ def train(trial: Trial[Trained]) -> bool:
     about, source, test_source = data.train.about, data.train.source, data.test.source
     hashes = source.sha256, test_source.sha256
     row = trial.row = replace(
-        with_test_source(with_source(trial.row, source), test_source),
+        with_data(trial.row, source, test_source),
         key=training_key(case, *hashes, subject.software),
         iterations_per_epoch=-(-len(data.train) // case.batch_size),
         train_samples=len(data.train),
@@ -398,7 +390,7 @@ def count(trial: Trial[Timed]) -> bool:
         download=case.dataset in trial.access.download,
     )
     row = trial.row = replace(
-        with_source(trial.row, batch.source),
+        with_data(trial.row, batch.source),
         key=timing_key(case, batch.source.sha256, subject.software, run.machine, run.allocator),
     )
     too_large = memory.too_large(replace(case, batch_size=COUNTED_TOGETHER))

@@ -1,0 +1,301 @@
+"""What a run is asked for, as one `Options`; what it may use and spend.
+
+The command line and Python give their values to `Options.of`, so names, defaults, checks and
+sentences are the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
+from fractions import Fraction
+from math import inf
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from harness.spec import paper
+from harness.spec.case import Initialisation, Mode, Precision
+from harness.spec.network import MOST, Network, Reading, UsageError
+
+__all__ = ["SUFFIX", "Access", "Budget", "NamedNetwork", "NetworkFile", "Options", "Say", "Tie"]
+
+Say = Callable[[float, str], None]  # how far a piece of work is, in [0, 1], and what it does
+SUFFIX = ".nir"  # of a file that describes a network
+Tie = Literal["at", "above"]  # where a neuron fires whose potential is exactly its threshold
+CLASSES = 10  # of all three data sets
+RESULTS = Path("results/local")  # where results go, and are read from, unless a folder is named
+DEFAULT_BUDGET, QUICK_BUDGET = 1200.0, 60.0  # seconds
+QUICK_ROUNDS = 2  # that a cell gets whatever the budget: a first look, and nobody is ranked
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+Device = Literal["auto", "cpu", "cuda"]
+Parser = Callable[[object], Any]
+
+
+@dataclass(frozen=True)
+class NamedNetwork:
+    """A network, and what its rows call it: fields of a case."""
+
+    scale: str  # the paper's name, or "custom"
+    network: Network
+    width: Fraction
+    weights_sha256: str | None = None  # of the file of its initial weights; None: they are drawn
+
+
+@dataclass(frozen=True)
+class NetworkFile:
+    """What a file says of a network, and the hash of its weights."""
+
+    name: str  # as it was given on the command line
+    network: Network
+    weights_sha256: str
+    says_a: bool  # whether the surrogate's width is the file's; else it is the data set's
+
+    def on(self, dataset: str) -> NamedNetwork:
+        """The network on a data set. Raises UsageError where it is of other data."""
+        settings, network = paper.settings(dataset), self.network
+        if network.input_shape != settings.input_shape:
+            raise UsageError(
+                f"{self.name} is of inputs {network.input_shape}, {settings.title} has "
+                f"{settings.input_shape}: choose another data set with --datasets"
+            )
+        if network.classes != CLASSES:
+            raise UsageError(
+                f"{self.name} has {network.classes} classes, {settings.title} has {CLASSES}"
+            )
+        if not self.says_a:
+            network = replace(network, lif=replace(network.lif, a=settings.lif.a))
+        return NamedNetwork("custom", network, Fraction(1), self.weights_sha256)
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where data are, which may be fetched, and whether what was measured before counts."""
+
+    root: Path
+    download: frozenset[str] = frozenset()  # data sets to fetch where they are missing
+    fresh: bool = False  # measure anew what is done or begun
+    keep_weights: bool = False  # of what is trained, in OUT/weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What timing may cost."""
+
+    seconds: float = inf  # for all cells together; infinite: as many rounds as in the paper
+    rounds: int = 5  # that each cell gets even so; fewer are no figure that is ranked
+
+
+# What is given, as values. Each raises UsageError for what is none.
+
+
+def names(given: object) -> tuple[str, ...]:
+    """The parts of `a,b`, or of several; twice the same is once."""
+    several = isinstance(given, Iterable) and not isinstance(given, str)
+    parts = [str(each) for each in given] if several else str(given).split(",")  # type: ignore[union-attr]
+    found = tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+    if not found:
+        raise UsageError(f"{given!r} names nothing: name something, or leave it out")
+    return found
+
+
+def numbers(least: int) -> Parser:
+    """A parser of whole numbers of at least `least`."""
+
+    def parsed(given: object) -> tuple[int, ...]:
+        parts = names(given)
+        for part in parts:
+            if not re.fullmatch(r"-?[0-9]{1,9}", part) or int(part) < least:
+                raise UsageError(f"{part!r}, expected whole numbers of {least} or more")
+        return tuple(dict.fromkeys(map(int, parts)))
+
+    return parsed
+
+
+def count(given: object) -> int:
+    """One whole number above 0."""
+    text = str(given)
+    if not re.fullmatch(r"[0-9]{1,10}", text) or not 1 <= int(text) <= MOST:
+        raise UsageError(f"{text!r}, expected a whole number from 1 to {MOST}")
+    return int(text)
+
+
+def fraction(given: object) -> Fraction:
+    """A positive fraction: 1, 1/8, 0.5."""
+    text, value = str(given), Fraction(0)
+    with suppress(ValueError, ZeroDivisionError):
+        value = Fraction(text) if re.fullmatch(r"[0-9./]{1,20}", text) else value
+    if not 0 < value <= 16:
+        raise UsageError(f"{text!r}, expected a fraction above 0 and up to 16, such as 1/8")
+    return value
+
+
+def seconds(given: object) -> float:
+    """A time: 90, 90s, 10m, 1.5h."""
+    match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]+)?)([smh]?)", str(given).strip())
+    value = float(match[1]) * _UNITS[match[2]] if match else 0.0
+    if value <= 0:
+        raise UsageError(f"{given!r}, expected a time above 0 such as 90s, 10m or 1h")
+    return value
+
+
+def place(given: object) -> Path:
+    """A path that the system can look for, there or not; an empty one is not the folder here."""
+    text = fspath(given) if isinstance(given, PathLike) else str(given)
+    if not text:
+        raise UsageError("'' names no folder or file: name one, or leave it out")
+    path = Path(text)
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return path
+    except OSError as error:
+        name = text if len(text) < 60 else f"{text[:60]}..."
+        raise UsageError(f"{name}: {error.strerror or error}; name another") from error
+    return path
+
+
+def folder(given: object) -> Path:
+    """A folder that is there."""
+    path = place(given)
+    if not path.is_dir():
+        raise UsageError(f"{path} is no folder: name one that there is, or leave it out")
+    return path
+
+
+def switch(given: object) -> bool:
+    """On or off."""
+    if not isinstance(given, bool):
+        raise UsageError(f"it is on or off: give True or False, not {given!r}")
+    return given
+
+
+def choice(of: object) -> Parser:
+    """A parser of one of a Literal's words."""
+
+    def parsed(given: object) -> str:
+        if given not in get_args(of):
+            raise UsageError(f"{str(given)[:40]!r} is not one of {', '.join(get_args(of))}")
+        return str(given)
+
+    return parsed
+
+
+def _given(
+    parser: Parser, panel: str, help_: str, metavar: str | None = None, default: object = None
+) -> Any:
+    about = {"parser": parser, "panel": panel, "help": help_, "metavar": metavar}
+    return field(default=default, metadata=about)
+
+
+_RUN, _CASES, _WHERE = "Options", "Which cases", "Where"  # how `harness run --help` groups them
+_INITS, _EXECUTORS = choice(Initialisation), choice(Literal["local", "ray"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a run is asked for. None leaves it to the suite."""
+
+    suite: str = _given(str, _RUN, "See `harness list suites`.", "NAME", "")
+    quick: bool = _given(switch, _RUN, "Timing: 90 s. Training: digits, minutes.", default=False)
+    long: bool = _given(switch, _RUN, "Training until it has converged: hours.", default=False)
+    paper: bool = _given(switch, _RUN, "The paper's size; trains on CUDA alone.", default=False)
+    budget: float | None = _given(seconds, _RUN, "Time for timings, about.", "10m")
+    frameworks: tuple[str, ...] | None = _given(
+        names, _CASES, "Default: all known.", "NAME[:FORM],..."
+    )
+    baselines: tuple[str, ...] | None = _given(
+        names, _CASES, "Other systems. Default: all.", "NAME,..."
+    )
+    networks: tuple[str, ...] | None = _given(
+        names, _CASES, "These alone.", "NAME|NOTATION|FILE.nir"
+    )
+    datasets: tuple[str, ...] | None = _given(names, _CASES, "These alone.", "NAME,...")
+    steps: tuple[int, ...] | None = _given(numbers(1), _CASES, "Time steps, T.", "N,...")
+    batch_size: int | None = _given(count, _CASES, "Samples of a batch.", "N")
+    precision: Precision | None = _given(
+        choice(Precision), _CASES, "Default: fp32.", "fp32|bf16|fp64"
+    )
+    device: Device = _given(choice(Device), _CASES, "Default: auto.", "auto|cpu|cuda", "auto")
+    seeds: tuple[int, ...] | None = _given(numbers(0), _CASES, "Each is a training.", "N,...")
+    epochs: int | None = _given(count, _CASES, "Of each training.", "N")
+    samples: int | None = _given(count, _CASES, "Training samples, drawn once.", "N")
+    width: Fraction | None = _given(fraction, _CASES, "Scales channels and features.", "1/8")
+    neunorm: Reading | None = _given(choice(Reading), _CASES, "NeuNorm, read so.", "mean|literal")
+    init: Initialisation = _given(
+        _INITS, _CASES, "Initial weights.", "calibrated|torch", "calibrated"
+    )
+    inference: bool = _given(switch, _CASES, "Time forward passes, not steps.", default=False)
+    tuned: bool = _given(switch, _CASES, "Channels-last and compiled too.", default=False)
+    data_root: Path | None = _given(folder, _WHERE, "Default: HARNESS_DATA, cache.", "DIR")
+    download: bool | None = _given(switch, _WHERE, "Fetch missing data.")
+    fresh: bool = _given(switch, _WHERE, "Measure again; old rows stay.", default=False)
+    keep_weights: bool = _given(switch, _WHERE, "Keep trained weights.", default=False)
+    executor: Literal["local", "ray"] = _given(
+        _EXECUTORS, _WHERE, "Where cases run.", "local|ray", "local"
+    )
+    out: Path = _given(place, _WHERE, "Default: results/local.", "DIR", RESULTS)
+    files: tuple[NetworkFile, ...] = ()  # those among the networks, read: none is given so
+
+    @classmethod
+    def of(cls, **given: object) -> Options:
+        """What is given, read and checked before anything that takes time is imported.
+
+        Raises UsageError.
+        """
+        known, values = {each.name: each for each in GIVEN}, dict[str, Any]()
+        for name, value in given.items():
+            if name not in known:
+                raise UsageError(f"unknown option {name!r}, choose from {', '.join(known)}")
+            if value is not None and value is not known[name].default:
+                try:
+                    values[name] = known[name].metadata["parser"](value)
+                except UsageError as error:
+                    raise UsageError(f"--{name.replace('_', '-')}: {error}") from error
+        found = cls(**values)
+        if found.quick + found.long + found.paper > 1:
+            raise UsageError("--quick, --long and --paper exclude each other: give one")
+        return found
+
+    @property
+    def mode(self) -> Mode:
+        """What is timed."""
+        return "inference" if self.inference else "training"
+
+    @property
+    def spending(self) -> Budget:
+        """What timing may cost."""
+        usual = inf if self.paper else QUICK_BUDGET if self.quick else DEFAULT_BUDGET
+        limit = usual if self.budget is None else self.budget
+        return Budget(seconds=limit, rounds=QUICK_ROUNDS) if self.quick else Budget(seconds=limit)
+
+    def refuse(self, *names: str, why: str) -> None:
+        """Raises UsageError where one of these is given, which the suite has no use for."""
+        for name in names:
+            if getattr(self, name) not in ((), getattr(Options, name)):
+                flag = f"--{name.replace('_', '-')}"
+                raise UsageError(f"the {self.suite} suite {why}: leave {flag} out")
+
+    def network(
+        self, name: str, dataset: str, *, neunorm: Reading | None, width: Fraction
+    ) -> NamedNetwork:
+        """A network of the paper by name, of a notation, or of a file, which has its own NeuNorm
+        and width.
+
+        Raises UsageError for what there is not, NotationError for a wrong notation.
+        """
+        for file in self.files:
+            if file.name == name:
+                for option, given in (("--width", self.width), ("--neunorm", self.neunorm)):
+                    if given is not None:
+                        raise UsageError(f"{name} has its own: leave {option} out")
+                return file.on(dataset)
+        scale, found = paper.network(name, dataset, neunorm=neunorm)
+        if scale == "custom" and self.width is None:  # what is written out runs as written
+            width = Fraction(1)
+        return NamedNetwork(scale, found.scaled(width), width)
+
+
+GIVEN = tuple(each for each in fields(Options) if each.metadata)  # those that a user gives
