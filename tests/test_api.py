@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,10 @@ from test_docs import python_of
 import harness
 from harness.analysis import tables
 from harness.analysis.claims import CLAIMS, COLUMNS, verdicts
-from harness.cli import run
+from harness.cli.app import run
 from harness.jobs import CellResult
 from harness.records import EndedRow, Row, Store
+from harness.spec.options import GIVEN
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = [
@@ -43,9 +43,9 @@ def filled(folder: Path, rows: list[Row]) -> Path:
 
 def test_run_and_the_command_have_the_options_of_one_place() -> None:
     own = inspect.signature(harness.run).parameters
-    names = {each.name for each in fields(harness.Options)}
-    assert set(own) == {*names, "quiet"}
-    assert set(inspect.signature(run.run).parameters) == names
+    names = {each.name for each in GIVEN}
+    assert set(own) == {*names, "quiet"} and next(iter(own)) == "suite"
+    assert set(inspect.signature(run).parameters) == names
 
 
 @pytest.mark.parametrize(
@@ -93,12 +93,6 @@ def test_no_module_imports_from_the_door() -> None:
                 assert {each.name for each in node.names} <= ROOMS | {"adapter", "api"}, path
 
 
-def test_what_is_not_there_is_an_attribute_error() -> None:
-    name = "walk"
-    with pytest.raises(AttributeError, match="has no attribute 'walk'"):
-        getattr(harness, name)
-
-
 def test_what_is_wrong_is_the_commands_sentence_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -111,6 +105,7 @@ def test_what_is_wrong_is_the_commands_sentence_and_writes_nothing(
         ({"suite": "scale", "quick": 1}, "--quick: it is on or off"),
         ({"suite": "scale", "walk": 1}, "unknown option 'walk'"),
         ({"suite": "scale", "budget": 60}, "leave --budget out"),
+        ({"suite": "scale", "files": ()}, "unknown option 'files'"),
         ({"suite": "scale", "precision": "fp16"}, "'fp16' is not one of"),
         ({"suite": "scale", "data_root": "nowhere"}, "nowhere is no folder"),
         ({"suite": "scale", "networks": "nowhere.nir"}, "there is no such file"),
@@ -120,17 +115,6 @@ def test_what_is_wrong_is_the_commands_sentence_and_writes_nothing(
             harness.run(**given)
     assert capsys.readouterr() == ("", "")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_what_is_given_is_checked_before_anything_that_takes_time_is_imported() -> None:
-    code = (
-        "import sys, harness\n"
-        "for given in ({'networks': '/missing.nir'}, {'data_root': '/nonexistent'}):\n"
-        "    try: harness.run('scale', **given)\n"
-        "    except harness.UsageError as error: print(error)\n"
-        "assert not {'torch', 'pandas', 'adapters'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 class Executor:

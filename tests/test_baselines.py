@@ -23,7 +23,7 @@ from harness.records import EndedRow, FittedRow, Row, Store, TestedRow
 from harness.records.ledger import Ledger
 from harness.records.run import Run, new_run
 from harness.report.shown import shown
-from harness.spec import Access, Say, Selection, System, Training, UsageError
+from harness.spec import Access, Options, Say, System, Training, UsageError
 from harness.system import machine
 from harness.training.epoch import DataSplits
 from harness.training.trial import do
@@ -183,7 +183,7 @@ def test_an_unknown_system_is_refused() -> None:
 
 
 def cases(**fields: Any) -> list[System]:
-    found = suites.suite("baselines").cases(Selection(frameworks=(), **fields))
+    found = suites.suite("baselines").cases(Options(suite="baselines", **fields))
     return [case for case in found if isinstance(case, System)]
 
 
@@ -203,7 +203,7 @@ def test_a_system_is_run_on_all_its_data_and_windows_by_default(declare: Any) ->
 
 def test_options_of_networks_are_refused(declare: Any) -> None:
     declare()
-    with pytest.raises(UsageError, match="has no use for --tuned"):
+    with pytest.raises(UsageError, match="leave --tuned out"):
         cases(baselines=("counting",), tuned=True)
     with pytest.raises(UsageError, match="counting cannot run on cifar10"):
         cases(baselines=("counting",), datasets=("cifar10",))

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import adapters
 from harness import cli, suites
 from harness.analysis import status
-from harness.cli.here import key_now
+from harness.cli.status import key_now
 from harness.jobs.local import Local, trial
 from harness.records import EndedRow, OperationsRow, Store, TrainedRow
 from harness.records.ledger import Ledger
@@ -27,7 +27,7 @@ from harness.records.run import Run, new_run
 from harness.reference.initialise import initialised
 from harness.reference.network import ReferenceNetwork
 from harness.reference.operations import LayerOperations
-from harness.spec import ANN, Access, Case, Selection, Timed, Training, UsageError, paper
+from harness.spec import ANN, Access, Case, Options, Timed, Training, UsageError, paper
 from harness.system import machine
 from harness.training import trial as counting
 
@@ -41,7 +41,14 @@ def case(notation: str, neunorm: bool = False, **fields: Any) -> Case:
     reading = "mean" if neunorm else None
     _, network = paper.network(notation, "cifar10", neunorm=reading)
     (made, *_) = suites.suite("energy").cases(
-        Selection(("reference",), datasets=("cifar10",), networks=(notation,), steps=(3,))
+        Options(
+            suite="energy",
+            frameworks=("reference",),
+            datasets=("cifar10",),
+            networks=(notation,),
+            steps=(3,),
+            device="cpu",
+        )
     )
     return replace(made, network=network, **fields)
 
@@ -188,7 +195,9 @@ def test_counts_do_not_depend_on_who_computes_or_how_many_at_a_time() -> None:
 
 
 def energy_cases(**fields: Any) -> tuple[Case, ...]:
-    return suites.suite("energy").cases(Selection(("reference",), **fields))
+    return suites.suite("energy").cases(
+        Options(suite="energy", frameworks=("reference",), device="cpu", **fields)
+    )
 
 
 def test_the_suite_is_the_nine_networks_at_full_width_each_beside_its_ann() -> None:

@@ -14,7 +14,7 @@ from harness.jobs.local import Local
 from harness.proof import check
 from harness.proof.check import Examined, Scope
 from harness.records import CertificateRow, EpochRow, Store
-from harness.spec import Access, Case, Selection, UsageError
+from harness.spec import Access, Case, Options, UsageError
 from harness.system.child import Child
 
 Plant = Callable[[str, str], None]
@@ -118,7 +118,9 @@ def test_a_child_for_each_training_and_one_for_all_that_are_done(
 
 
 def examined(tmp_path: Path, *names: str, silence: float = 60.0) -> dict[str, Examined]:
-    scope = Scope(Selection((), ("cifar10",), (TINY,), width=Fraction(1)), tmp_path)
+    scope = Scope(
+        Options(datasets=("cifar10",), networks=(TINY,), width=Fraction(1), data_root=tmp_path)
+    )
     found = check.examined(names, scope, quiet, silence)
     return {each.name: each for each in found}
 
@@ -151,9 +153,9 @@ def test_who_hangs_where_it_is_examined_is_ended(plant: Plant, tmp_path: Path) -
 
 def test_a_scope_that_does_not_exist_is_the_users_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown framework 'nobody'"):
-        list(check.examined(("nobody",), Scope(Selection(()), tmp_path), quiet))
+        list(check.examined(("nobody",), Scope(Options(data_root=tmp_path)), quiet))
     with pytest.raises(UsageError, match="huge"):
-        scope = Scope(Selection((), ("cifar10",), ("huge",)), tmp_path)
+        scope = Scope(Options(datasets=("cifar10",), networks=("huge",), data_root=tmp_path))
         list(check.examined(("reference",), scope, quiet))
 
 

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,13 +21,14 @@ from harness.formats import (  # noqa: E402
     weights,
 )
 from harness.proof import check  # noqa: E402
-from harness.spec import Network, NetworkFile, Selection, UsageError  # noqa: E402
+from harness.spec import Network, NetworkFile, Options, UsageError  # noqa: E402
 from harness.suites import SUITES  # noqa: E402
 
 
-def file_of(network: Network, *, says_a: bool = True) -> Selection:
+def file_of(network: Network, *, says_a: bool = True) -> Options:
     given = NetworkFile("x.nir", network, "0" * 64, says_a)
-    return Selection(("fused",), networks=("x.nir",), files=(given,), datasets=("cifar10",))
+    names: dict[str, Any] = {"networks": ("x.nir",), "datasets": ("cifar10",), "frameworks": ("fused",)}
+    return Options(**names, suite="scale", files=(given,), device="cpu")
 
 
 def test_a_suite_takes_structure_neuron_and_weights_from_the_file() -> None:
@@ -62,7 +64,7 @@ FITS = [
 @pytest.mark.parametrize("suite", ["acceleration", "scale", "energy"])
 @pytest.mark.parametrize(("selection", "sentence"), FITS, ids=["shape", "classes", "width", "norm"])
 def test_a_file_that_does_not_fit_what_is_asked_is_one_sentence(
-    selection: Selection, sentence: str, suite: str
+    selection: Options, sentence: str, suite: str
 ) -> None:
     with pytest.raises(UsageError, match=sentence):
         SUITES[suite].cases(selection)
@@ -119,7 +121,7 @@ def test_what_export_writes_is_what_run_reads(
 
 def test_check_examines_a_file_once_with_its_own_neunorm(tmp_path: Path) -> None:
     selection = file_of(small("cifar10", neunorm="literal"))
-    scope = check.Scope(selection, tmp_path)
+    scope = check.Scope(replace(selection, data_root=tmp_path))
     (found,) = check.examined(("reference",), scope, lambda *_: None)
     assert [(each.title, each.reading) for each in found.proofs] == [
         ("CIFAR-10 custom", "literal")

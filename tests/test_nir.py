@@ -36,8 +36,7 @@ from harness.formats.nir_file import DT, above, below  # noqa: E402
 from harness.reference.initialise import initialised  # noqa: E402
 from harness.reference.network import ReferenceNetwork  # noqa: E402
 from harness.reference.neuron import fire  # noqa: E402
-from harness.spec import LIF, Network, NeuNorm, Reading, UsageError  # noqa: E402
-from harness.spec import Tie  # noqa: E402
+from harness.spec import LIF, Network, NeuNorm, Reading, Tie, UsageError  # noqa: E402
 
 READINGS: tuple[Reading, ...] = ("mean", "literal")
 STEPS, SAMPLES = 4, 3

@@ -1,150 +1,134 @@
-"""Rows: whole lines, typed, never rewritten; what is damaged is named and left out."""
+"""Rows: whole lines, typed, never rewritten, never lost; what is damaged is named and left out."""
 
 from __future__ import annotations
 
 import json
 import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from golden_keys import MACHINE
-from rows import (
-    KINDS,
-    ROW,
-    TRAINED,
-    base,
-    fitted_case,
-    row,
-    timed_case,
-    trained_case,
-)
+from rows import KINDS, ROW, base, row, trained_case
 
+from harness.analysis import tables
 from harness.records import (
     SCHEMA,
+    CertificateRow,
     ConfusionRow,
     EndedRow,
-    FittedRow,
+    EpochRow,
+    IterationRow,
     Row,
     Store,
+    TestedRow,
+    TrainedRow,
     run,
 )
+from harness.records.ledger import Busy, Ledger
 from harness.records.store import parse
 from harness.spec import UsageError
 
 
+def lines_of(out: Path) -> list[str]:
+    return (out / "records" / "acceleration.jsonl").read_text().splitlines()
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_a_row_of_each_kind_comes_back_as_it_was(kind: type[Row], tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    trains = kind in TRAINED
-    case = trained_case() if trains else timed_case()
-    case = fitted_case("hats") if kind is FittedRow else case
-    given = row(kind, case, key="k", data_note='a "quoted" |note|\nover two lines')
-    store.append(given)
-    rows, damaged = store.read()
-    assert (rows, damaged) == ([given], [])
+    given = row(kind, key="k", data_note='a "quoted" |note|\nover two lines')
+    Store(tmp_path).append(given)
+    assert Store(tmp_path).read() == ([given], [])
 
 
 def test_rows_of_a_suite_are_one_line_each_in_one_file(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    store.append(ROW)
-    before = (tmp_path / "records" / "acceleration.jsonl").read_bytes()
-    store.append(ROW)
-    after = (tmp_path / "records" / "acceleration.jsonl").read_bytes()
-    assert after == 2 * before
-    assert before.count(b"\n") == 1
+    Store(tmp_path).append(ROW)
+    (before,) = lines_of(tmp_path)
+    Store(tmp_path).append(ROW)
+    assert lines_of(tmp_path) == [before, before]
+    # a change of this list is a change of the schema: raise SCHEMA, and say so in the CHANGELOG
+    assert (SCHEMA, list(json.loads(before))[:4]) == (3, ["schema", "run", "time", "kind"])
 
 
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        ("not json", "damaged row"),
-        ('{"schema": 1', "damaged row"),
-        ('{"schema": 1, "kind": "iteration"}', "of schema 1"),
-        ('{"schema": 3, "kind": "iteration"}', "Field required"),
-        ("[1, 2]", "damaged row"),
-        ('{"schema": 99}', "newer harness (schema 99, this one reads 3)"),
-        (ROW.to_json().replace('"T": 10', '"T": "ten"'), "T: Input should be a valid integer"),
-        (ROW.to_json().replace('"kind": "iteration"', '"kind": "rumour"'), "kind"),
-        (ROW.to_json().replace('"run"', '"walk": 1, "run"'), "walk"),
-    ],
-)
-def test_a_damaged_line_is_named_and_the_others_are_read(
-    tmp_path: Path, line: str, reason: str
-) -> None:
-    store = Store(tmp_path)
+def changed(**fields: object) -> str:
+    return json.dumps({**json.loads(ROW.to_json()), **fields})
+
+
+# A line, and what is said of it: not of its form, or what no harness can have written.
+DAMAGED = {
+    "not json": "damaged row",
+    '{"schema": 1': "damaged row",
+    '{"schema": 1, "kind": "iteration"}': "of schema 1",
+    '{"schema": 3, "kind": "iteration"}': "Field required",
+    "[1, 2]": "damaged row",
+    '{"schema": 99}': "newer harness (schema 99, this one reads 3)",
+    changed(T="ten"): "T: Input should be a valid integer",
+    changed(kind="rumour"): "kind",
+    changed(walk=1): "walk",
+    changed(T=0): "T is 0",
+    changed(T=10**300): "T",
+    changed(seed=-1): "seed is -1",
+    changed(dataset="imagenet"): "unknown data set 'imagenet'",
+    changed(suite="../../x"): "unknown suite",
+    changed(width="x/0"): "width is 'x/0'",
+    changed(network="8C3"): "network notation",
+    changed(v_th=-1.0): "v_th is -1.0",
+    changed(k_tau=2.0): "k_tau is 2.0",
+    changed(neunorm="mean"): "k_tau2 is missing",
+    changed(seconds=-1.0): "seconds: Input should be greater than or equal to 0",
+    changed(seconds=1e999): "damaged row",  # JSON has no infinity
+    changed(round=0): "round",
+    changed(time="yesterday"): "time: a date and time with a zone",
+    changed(time="2026-01-01T00:00:00"): "time: a date and time with a zone",
+}
+
+
+@pytest.mark.parametrize("line", DAMAGED, ids=lambda line: DAMAGED[line][:40])
+def test_a_damaged_line_is_named_and_the_others_are_read(tmp_path: Path, line: str) -> None:
+    store, path = Store(tmp_path), tmp_path / "records" / "acceleration.jsonl"
     store.append(ROW)
-    path = tmp_path / "records" / "acceleration.jsonl"
     path.write_text(path.read_text() + line + "\n")
     store.append(ROW)
     rows, damaged = store.read()
     assert rows == [ROW, ROW]
     assert [(each.path, each.line) for each in damaged] == [(path, 2)]
-    assert reason in str(damaged[0])
+    assert DAMAGED[line] in str(damaged[0])
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (row(ConfusionRow, trained_case(), votes=((0.1,) * 10,) * 9), "10 rows of 10"),
+        (row(ConfusionRow, trained_case(), votes=((0.1,) * 9,) * 10), "10 rows of 10"),
+        (row(ConfusionRow, trained_case(), votes=()), "10 rows of 10"),
+        *((row(kind, epochs=None), "epochs: ") for kind in (EpochRow, TrainedRow)),
+    ],
+)
+def test_a_row_that_lacks_what_its_kind_has_is_damage(given: Row, says: str) -> None:
+    assert says in str(parse(given.to_json().encode()))
 
 
 def test_a_line_torn_by_a_crash_does_not_swallow_the_next(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store, path = Store(tmp_path), tmp_path / "records" / "acceleration.jsonl"
     store.append(ROW)
-    path = tmp_path / "records" / "acceleration.jsonl"
     path.write_bytes(path.read_bytes()[:-20])
     store.append(ROW)
     rows, damaged = store.read()
-    assert rows == [ROW]
-    assert [each.line for each in damaged] == [1]
+    assert rows == [ROW] and [each.line for each in damaged] == [1]
 
 
 def test_numbers_that_json_lacks_never_reach_the_file() -> None:
     with pytest.raises(ValueError, match="JSON"):
         replace(ROW, seconds=float("nan")).to_json()
-
-
-def test_the_schema_says_which_fields_it_has() -> None:
-    # a change of this list is a change of the schema: raise SCHEMA, and say so in the CHANGELOG
-    assert SCHEMA == 3
-    assert list(json.loads(ROW.to_json()))[:4] == ["schema", "run", "time", "kind"]
-
-
-# What no harness can have written, though each field is of its type (HOSTILE 8).
-SENSELESS = [
-    ({"T": 0}, "T is 0"),
-    ({"T": 10**300}, "T"),
-    ({"seed": -1}, "seed is -1"),
-    ({"dataset": "imagenet"}, "unknown data set 'imagenet'"),
-    ({"suite": "../../x"}, "unknown suite"),
-    ({"width": "x/0"}, "width 'x/0'"),
-    ({"network": "8C3"}, "network notation"),
-    ({"v_th": -1.0}, "v_th is -1.0"),
-    ({"k_tau": 2.0}, "k_tau is 2.0"),
-    ({"neunorm": "mean"}, "k_tau2 is missing"),
-    ({"seconds": -1.0}, "seconds: Input should be greater than or equal to 0"),
-    ({"seconds": 1e999}, "damaged row"),  # JSON has no infinity
-    ({"round": 0}, "round"),
-    ({"time": "yesterday"}, "time: a date and time with a zone"),
-    ({"time": "2026-01-01T00:00:00"}, "time: a date and time with a zone"),
-]
-
-
-@pytest.mark.parametrize(("change", "reason"), SENSELESS, ids=lambda value: str(value)[:40])
-def test_a_row_that_makes_no_sense_is_named_and_the_others_are_read(
-    change: dict[str, object], reason: str, tmp_path: Path
-) -> None:
-    store = Store(tmp_path)
-    store.append(ROW)
-    path = tmp_path / "records" / "acceleration.jsonl"
-    line = json.dumps({**json.loads(ROW.to_json()), **change})
-    path.write_text(f"{path.read_text()}{line}\n")
-    store.append(ROW)
-    rows, damaged = store.read()
-    assert rows == [ROW, ROW]
-    assert [each.line for each in damaged] == [2]
-    assert reason in str(damaged[0]) and str(path) in str(damaged[0])
-
-
-@pytest.mark.parametrize("votes", [[[0.1] * 10] * 9, [[0.1] * 9] * 10, []])
-def test_a_matrix_that_is_none_is_damage(votes: list[list[float]]) -> None:
-    line = {**json.loads(row(ConfusionRow, trained_case()).to_json()), "votes": votes}
-    assert "10 rows of 10" in str(parse(json.dumps(line).encode()))
 
 
 def test_folders_links_and_pipes_among_the_records_are_named(tmp_path: Path) -> None:
@@ -154,82 +138,57 @@ def test_folders_links_and_pipes_among_the_records_are_named(tmp_path: Path) -> 
     (store.folder / "dangling.jsonl").symlink_to(tmp_path / "nowhere")
     os.mkfifo(store.folder / "pipe.jsonl")
     rows, damaged = store.read()
-    assert rows == [ROW]
-    assert sorted(each.path.name for each in damaged) == [
-        *("a-folder.jsonl", "dangling.jsonl", "pipe.jsonl")
-    ]
-    assert store.of_runs([ROW.run]) == [ROW]
+    assert rows == [ROW] == store.of_runs([ROW.run])
+    names = sorted(each.path.name for each in damaged)
+    assert names == ["a-folder.jsonl", "dangling.jsonl", "pipe.jsonl"]
 
 
 def test_rows_published_are_read_machine_by_machine_and_new_ones_go_beside(tmp_path: Path) -> None:
     for machine in ("b", "a"):
         Store(tmp_path / "published" / machine).append(replace(ROW, cpu=machine))
-    store = Store(tmp_path)
-    store.append(ROW)
-    assert [each.cpu for each in store.read()[0]] == ["a", "b", None]
-    assert len((tmp_path / "records" / "acceleration.jsonl").read_text().splitlines()) == 1
+    Store(tmp_path).append(ROW)
+    assert [each.cpu for each in Store(tmp_path).read()[0]] == ["a", "b", None]
+    assert len(lines_of(tmp_path)) == 1
 
 
 def test_half_a_character_and_an_endless_reason_are_rows_that_can_be_read(tmp_path: Path) -> None:
-    store = Store(tmp_path)
     reason = "a \udcff name " + "x" * 3_000_000 + " its end"
-    store.append(run.ended(base(), "failed", reason))
-    store.append(replace(ROW, data_note="\udcff"))
-    rows, damaged = store.read()
-    assert damaged == [] and len(rows) == 2
-    ended = rows[0]
-    assert isinstance(ended, EndedRow)
-    assert ended.reason.startswith("a ? name") and ended.reason.endswith("its end")
+    ended = run.ended(base(), "failed", reason)
+    Store(tmp_path).append(ended, replace(ended, data_note="\udcff"))
+    rows, damaged = Store(tmp_path).read()
+    assert damaged == [] and len(rows) == 2 and isinstance(rows[0], EndedRow)
+    assert rows[0].reason.startswith("a ? name") and rows[0].reason.endswith("its end")
 
 
-def test_a_folder_that_is_a_file_is_refused_and_left_alone(tmp_path: Path) -> None:
-    target = tmp_path / "file"
-    target.write_text("mine")
-    with pytest.raises(UsageError, match="--out"):
-        Store(target).check_writable()
-    assert target.read_text() == "mine"
+# what a run's rows share
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_write_permission_is_refused(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(UsageError, match="--out"):
-        Store(tmp_path / "out").check_writable()
+SHARED = {"cpu": "a processor", "threads": 2, "torch": "2.6"}
 
 
-MANIFEST = {"run": ROW.run, "shared": {"cpu": "a processor", "threads": 2, "torch": "2.6"}}
-
-
-def with_run_file(out: Path, content: str) -> Path:
+def with_run_file(out: Path, content: object) -> Path:
     path = out / "runs" / f"{ROW.run}.json"
     path.parent.mkdir(parents=True)
-    path.write_text(content)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
     return path
 
 
 def test_what_a_runs_rows_share_stands_once_and_each_row_has_it_again(tmp_path: Path) -> None:
-    path = with_run_file(tmp_path, json.dumps(MANIFEST))
-    alike = replace(ROW, cpu="a processor", threads=2, torch="2.6")
+    of_dataset = {"cifar10": {"data_source": "images"}, "nmnist": {"data_source": "events"}}
+    path = with_run_file(tmp_path, {"shared": SHARED, "shared_by_dataset": of_dataset})
+    alike = replace(ROW, cpu="a processor", threads=2, torch="2.6", data_source="images")
     other = replace(alike, threads=1, torch=None)  # what a row says itself counts
     Store(tmp_path).append(alike, other)
-    first, second = (tmp_path / "records" / "acceleration.jsonl").read_text().splitlines()
-    assert "a processor" not in first + second and '"threads": 1, "torch": null' in second
+    first, second = lines_of(tmp_path)
+    assert "a processor" not in first + second and "images" not in first + second
+    assert '"threads": 1, "torch": null' in second
     assert Store(tmp_path).read() == ([alike, other], [])
     path.unlink()
     assert Store(tmp_path).read() == ([ROW, replace(ROW, threads=1)], [])
 
 
-def test_fields_of_a_data_set_are_shared_too(tmp_path: Path) -> None:
-    given = {**MANIFEST, "shared_by_dataset": {"cifar10": {"data_source": "images"}}}
-    with_run_file(tmp_path, json.dumps(given))
-    full = replace(ROW, cpu="a processor", threads=2, torch="2.6", data_source="images")
-    Store(tmp_path).append(full)
-    assert Store(tmp_path).read() == ([full], [])
-    assert "images" not in (tmp_path / "records" / "acceleration.jsonl").read_text()
-
-
 @pytest.mark.parametrize("content", ["", "[]", '{"shared": 3}', '{"shared_by_dataset": [1]}'])
-def test_a_damaged_file_of_a_run_is_told_and_its_rows_are_read(
+def test_a_damaged_file_of_a_run_is_named_and_its_rows_are_read(
     tmp_path: Path, content: str
 ) -> None:
     Store(tmp_path).append(ROW, ROW)
@@ -237,6 +196,7 @@ def test_a_damaged_file_of_a_run_is_told_and_its_rows_are_read(
     rows, damaged = Store(tmp_path).read()
     assert rows == [ROW, ROW]
     assert len(damaged) == 1 and f"runs/{ROW.run}.json" in str(damaged[0])
+    Store(tmp_path).append(ROW)  # and more can be added
 
 
 @pytest.mark.parametrize("name", ["../../../etc/passwd", "", "a/b", "\x00"])
@@ -246,9 +206,257 @@ def test_a_row_of_a_run_with_an_odd_name_is_read(tmp_path: Path, name: str) -> N
     assert Store(tmp_path).read() == ([odd], [])
 
 
-def test_a_command_with_bytes_that_are_no_text_has_its_manifest(
+def test_a_command_with_bytes_that_are_no_text_has_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["harness", "run", "--out", "\udcff"])
-    run.Manifest.of_command(MACHINE, ()).write(tmp_path, "r")
-    assert json.loads((tmp_path / "runs" / "r.json").read_bytes())["command"][-1] == "?"
+    name = run.begin(tmp_path, MACHINE, ())
+    kept = json.loads((tmp_path / "runs" / f"{name}.json").read_bytes())
+    assert kept["command"][-1] == "?" and kept["shared"]["cpu"] == MACHINE.cpu
+
+
+# several writers, a folder that cannot be written, a full disk
+
+
+WRITER = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from rows import ROW
+from harness.records import Store
+from harness.spec import UsageError
+store, n = Store(Path(sys.argv[1])), 0
+try:
+    while n < int(sys.argv[4]):
+        n += 1
+        store.append(replace(ROW, run=sys.argv[3], round=n))
+except UsageError as error:
+    rows, damaged = store.read()
+    print(n - 1, len(rows), len(damaged), error)
+"""
+
+
+def writer(out: Path, name: str, rows: int) -> list[str]:
+    return [sys.executable, "-c", WRITER, str(out), str(Path(__file__).parent), name, str(rows)]
+
+
+def test_two_processes_write_whole_rows_side_by_side(tmp_path: Path) -> None:
+    writers = [subprocess.Popen(writer(tmp_path, name, 200)) for name in ("a", "b")]
+    assert [each.wait(120) for each in writers] == [0, 0]
+    rows, damaged = Store(tmp_path).read()
+    assert not damaged and len(rows) == 400
+    assert {(row.run, row.round) for row in rows if isinstance(row, IterationRow)} == {
+        (run, n + 1) for run in ("a", "b") for n in range(200)
+    }
+
+
+def test_a_full_disk_ends_with_one_sentence_and_a_store_that_still_reads(tmp_path: Path) -> None:
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        pytest.skip("needs unshare, to mount a small file system")
+    mount = 'mount -t tmpfs -o size=64k tmpfs "$1" || exit 77; shift; "$@"'
+    inside = [unshare, "--mount", "--map-root-user", "sh", "-c", mount, "sh", str(tmp_path)]
+    command = [*inside, *writer(tmp_path, "a", 10**6)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    if done.returncode == 77 or "unshare" in done.stderr:
+        pytest.skip(f"needs to mount a small file system: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    written, read, damaged, *said = done.stdout.split()
+    assert int(written) > 10 and int(read) == int(written) and int(damaged) == 0
+    assert "No space left on device" in " ".join(said) and "--out" in " ".join(said)
+
+
+def test_a_folder_that_is_a_file_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UsageError, match="--out"):
+        Store(tmp_path / "file").check_writable()
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_write_permission_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(UsageError, match="--out"):
+        Store(tmp_path / "out").check_writable()
+
+
+def test_looking_whether_a_folder_can_be_written_makes_none(tmp_path: Path) -> None:
+    """Two commands start on a new folder: the one's check is not the end of the other's folder."""
+    out = tmp_path / "new" / "out"
+    Store(out).check_writable()
+    assert not out.parent.exists()
+    Store(out).append(ROW)
+    Store(out).check_writable()
+    assert Store(out).read()[0] == [ROW]
+
+
+# a ledger: who is at which case
+
+
+KEYED = row(TrainedRow, key="k")
+
+
+def ledger(out: Path, **fields: Any) -> Ledger:
+    return Ledger(Store(out), lambda *_: None, **fields)
+
+
+def test_a_case_is_one_process_s_at_a_time(tmp_path: Path) -> None:
+    one, other = ledger(tmp_path), ledger(tmp_path)
+    assert one.begin(KEYED) == []
+    with pytest.raises(Busy):
+        other.begin(KEYED)
+    one.keep(KEYED)
+    one.release()
+    assert other.begin(KEYED) == [KEYED]
+
+
+def test_who_is_patient_waits_and_says_so(tmp_path: Path) -> None:
+    one = ledger(tmp_path)
+    one.begin(KEYED)
+    said = []
+
+    def say(fraction: float, doing: str) -> None:
+        said.append(doing)
+        one.release()
+
+    assert Ledger(Store(tmp_path), say, patient=True).begin(KEYED) == []
+    assert said == ["cifar10 Small seed 0: another process is at it; waiting"]
+
+
+def test_what_a_training_says_again_is_kept_once(tmp_path: Path) -> None:
+    given = ledger(tmp_path)
+    first, second = row(EpochRow, key="k"), row(EpochRow, key="k", epoch=2)
+    for _ in range(2):
+        given.begin(KEYED)
+        given.keep(first, second)
+        given.release()
+    assert Store(tmp_path).read()[0] == [first, second]
+
+
+def test_fresh_counts_the_rows_of_its_own_command_alone(tmp_path: Path) -> None:
+    Store(tmp_path).append(KEYED)
+    given = ledger(tmp_path, fresh=True, runs=("mine",))
+    assert given.begin(KEYED) == []
+    given.keep(replace(KEYED, run="mine"))
+    given.release()
+    assert [each.run for each in given.begin(KEYED)] == ["mine"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / ".locks").write_text("no folder")
+    with pytest.raises(UsageError, match="give a folder that can be written with --out"):
+        ledger(tmp_path).begin(KEYED)
+
+
+# kills
+
+
+KILLS = 100
+SUITE = """
+import os, sys
+from pathlib import Path
+from harness.system import child
+child.warm()  # as the command does
+os.environ["XDG_CACHE_HOME"] = sys.argv[1] + "/cache"
+sys.path.insert(0, sys.argv[2])
+from dataclasses import replace
+from fractions import Fraction
+from test_learning import case
+from harness.jobs.local import Local
+from harness.records import Store
+from harness.spec import Access, Training
+out = Path(sys.argv[1])
+given = case(framework="reference", training=Training(
+    epochs=120, samples=200, test_samples=50, embedded=True, tested_at=(1, 2), confusion=True))
+cases = tuple(replace(given, suite="neunorm", seed=seed) for seed in range(5))
+shown = (out / "shown").open("a")
+for ended in Local().train(cases, Store(out), Access(out), lambda *_: None):
+    shown.write(f"{ended.case.seed}\\n")
+    shown.flush()
+"""
+
+
+@pytest.mark.slow
+def test_a_hundred_kills_lose_and_double_nothing(tmp_path: Path) -> None:
+    quiet, killed = tmp_path / "quiet", tmp_path / "killed"
+    for folder in (quiet, killed):
+        folder.mkdir()
+    assert _suite(quiet).wait(600) == 0
+    drawn = random.Random(0)
+    for _ in range(KILLS):
+        running = _suite(killed)
+        _wait_for_work(killed, running)
+        time.sleep(drawn.uniform(0, 0.4))  # a fast machine must not end all epochs first
+        assert running.poll() is None, "it ended before all kills: give it more epochs"
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+        shown = {int(line) for line in (killed / "shown").read_text().split()}
+        done = {row.seed for row in Store(killed).read()[0] if isinstance(row, TrainedRow)}
+        assert shown <= done
+    assert _suite(killed).wait(600) == 0
+    a, b = (_told(folder) for folder in (quiet, killed))
+    assert a == b  # the same figures, bit for bit
+    count = Counter(_place(row) for row in Store(killed).read()[0])
+    assert set(count.values()) == {1}
+    ours, theirs = (tables.TABLES["neunorm"](Store(folder).read()[0]) for folder in (quiet, killed))
+    drop = ["seconds_per_epoch"]
+    assert ours.drop(columns=drop, errors="ignore").equals(
+        theirs.drop(columns=drop, errors="ignore")
+    )
+    for path in (quiet / "checkpoints").glob("*.pt"):
+        weights = [
+            torch.load(folder / "checkpoints" / path.name, weights_only=True)["weights"]
+            for folder in (quiet, killed)
+        ]
+        assert all(map(torch.equal, *weights))
+
+
+def _wait_for_work(out: Path, running: subprocess.Popen[bytes]) -> None:
+    """Until this life of the suite has changed something, or has ended."""
+    started = _changed(out)
+    for _ in range(6000):
+        if _changed(out) != started or running.poll() is not None:
+            return
+        time.sleep(0.01)
+    raise AssertionError("the suite does nothing")
+
+
+def _changed(out: Path) -> set[tuple[str, int]]:
+    files = [*(out / "records").glob("*.jsonl"), *(out / "checkpoints").glob("*.pt")]
+    return {(path.name, path.stat().st_mtime_ns) for path in files}
+
+
+def _suite(out: Path) -> subprocess.Popen[bytes]:
+    call = [sys.executable, "-c", SUITE, str(out), str(Path(__file__).parent)]
+    return subprocess.Popen(call, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def _place(row: Row) -> tuple[object, ...]:
+    match row:
+        case EpochRow():
+            return row.kind, row.key, row.epoch
+        case TestedRow():
+            return row.kind, row.key, row.tested_T
+        case CertificateRow():
+            return row.kind, row.key, row.certificate_precision, row.layer
+        case _:
+            return row.kind, row.key
+
+
+def _figures(row: Row) -> tuple[object, ...]:
+    match row:
+        case EpochRow():
+            return row.loss, row.test_accuracy, row.rates, row.gradient_norm
+        case TestedRow() | TrainedRow():
+            return (row.test_accuracy,)
+        case ConfusionRow():
+            return row.confusion, row.votes
+        case _:
+            return ()
+
+
+def _told(out: Path) -> dict[tuple[object, ...], tuple[object, ...]]:
+    rows, damaged = Store(out).read()
+    assert not damaged
+    return {_place(each): _figures(each) for each in rows if not isinstance(each, CertificateRow)}

@@ -22,27 +22,20 @@ from harness.spec import (
 LIF_ = LIF(k_tau=0.3, v_th=0.25, a=0.25)
 
 
-def parse(notation: str) -> Network:
-    return Network.parse(notation, input_shape=(2, 34, 34), lif=LIF_)
+def parse(notation: str, shape: tuple[int, int, int] = (2, 34, 34)) -> Network:
+    return Network.parse(notation, input_shape=shape, lif=LIF_)
 
 
 def test_notation_becomes_layers() -> None:
-    assert parse("128C3(Encoding)-AP2-64C3-512FC-Voting").layers == (
-        Conv(128, encoding=True),
-        AvgPool(2),
-        Conv(64),
-        Linear(512),
-        Voting(),
-    )
+    layers = (Conv(128, encoding=True), AvgPool(2), Conv(64), Linear(512), Voting())
+    assert parse("128C3(Encoding)-AP2-64C3-512FC-Voting").layers == layers
+    over_two_lines = parse("8C3(Encoding)-AP2-\n 16FC-Voting")
+    assert str(over_two_lines) == "8C3(Encoding)-AP2-16FC-Voting"
 
 
 @pytest.mark.parametrize("row", paper.NETWORKS, ids=lambda row: f"{row.table}-{row.name}")
 def test_every_network_of_the_paper_prints_back(row: paper.Structure) -> None:
     assert str(parse(row.notation)) == row.notation
-
-
-def test_printed_over_two_lines_as_in_the_paper() -> None:
-    assert str(parse("8C3(Encoding)-AP2-\n 16FC-Voting")) == "8C3(Encoding)-AP2-16FC-Voting"
 
 
 @pytest.mark.parametrize(
@@ -54,7 +47,7 @@ def test_printed_over_two_lines_as_in_the_paper() -> None:
         ("8C3(Encoding)-", 15, "nFC"),
         ("8C3(Encoding)-AP3x-Voting", 15, "AP2"),
         ("8C3(Encoding)-16FC-8C3-Voting", 20, "nFC or Voting"),
-        ("8C3(Encoding)-AP2-AP2-Voting", 19, "nC3"),
+        ("8C3(Encoding)- AP2-AP2-Voting", 20, "nC3"),
         ("8C3(Encoding)-Voting-Voting", 22, "the end"),
         ("8C3(Encoding)-8C4-Voting", 15, "odd kernel"),
         ("8C3(Encoding)-0FC-Voting", 15, "a size from 1"),
@@ -72,31 +65,27 @@ def test_bad_notation_names_the_place_and_what_was_expected(
     assert expected in str(error.value).partition("expected")[2]
 
 
-def test_a_pool_that_does_not_fit_is_refused() -> None:
+def test_layers_that_were_put_together_by_hand_are_checked_too() -> None:
+    with pytest.raises(NotationError, match=r"character 15: found 'AP2', expected the end|nFC"):
+        Network((Conv(8, encoding=True), Linear(8), AvgPool(), Voting()), (1, 4, 4), LIF_)
     with pytest.raises(NotationError, match="map of 1x1 left"):
-        Network.parse("8C3(Encoding)-AP2-8C3-AP2-Voting", input_shape=(1, 2, 2), lif=LIF_)
+        parse("8C3(Encoding)-AP2-8C3-AP2-Voting", (1, 2, 2))
 
 
 def test_stages_carry_shapes_through_pools_that_do_not_divide() -> None:
     stages = parse("8C3(Encoding)-AP2-16C3-AP2-32FC-Voting").stages
     assert [stage.input_shape for stage in stages] == [(2, 34, 34), (8, 17, 17), (1024,), (32,)]
     assert [stage.output_shape for stage in stages] == [(8, 34, 34), (16, 17, 17), (32,), (100,)]
-
-
-def test_neunorm_stands_before_convolutions_only_and_after_the_pool() -> None:
-    network = Network.parse(
-        "8C3(Encoding)-8C3-AP2-16C3-AP2-32FC-Voting",
-        input_shape=(2, 34, 34),
-        lif=LIF_,
-        neunorm=NeuNorm(),
-    )
-    shapes = [stage.neunorm_shape for stage in network.stages]
+    assert [stage.drops for stage in stages] == [True, True, False, False]
+    # before convolutions only, and after the pool
+    given = ((2, 34, 34), LIF_, NeuNorm())
+    normed = Network(parse("8C3(Encoding)-8C3-AP2-16C3-AP2-32FC-Voting").layers, *given)
+    shapes = [stage.neunorm_shape for stage in normed.stages]
     assert shapes == [(8, 34, 34), (8, 17, 17), None, None, None]
 
 
 def test_macs_of_a_network_counted_by_hand() -> None:
-    network = Network.parse("2C3(Encoding)-AP2-3FC-Voting", input_shape=(1, 4, 4), lif=LIF_)
-    assert network.macs == 9 * 2 * 16 + 8 * 3 + 3 * 100
+    assert parse("2C3(Encoding)-AP2-3FC-Voting", (1, 4, 4)).macs == 9 * 2 * 16 + 8 * 3 + 3 * 100
 
 
 def test_width_scales_channels_and_features_but_not_the_vote() -> None:

@@ -16,7 +16,7 @@ from test_learning import case
 from test_schedule import case as timed_case
 
 from harness.analysis import status
-from harness.cli.here import key_now, lacks
+from harness.cli.status import key_now, lacks
 from harness.jobs import verify
 from harness.jobs.local import Local
 from harness.jobs.verify import Here
@@ -203,5 +203,3 @@ def test_each_run_has_a_manifest(done: Path) -> None:
     assert manifest["packages"]["torch"] == metadata.version("torch")
     assert manifest["shared"]["cpu"] == here.cpu
     assert manifest["shared"]["threads"] == here.threads
-    (data,) = manifest["data"]
-    assert data["sha256"] == rows(done)[0].data_sha256

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ from test_report import refused
 from test_table import said
 from test_timings import changed, contender, run, slower_twin
 
+from harness import suites
 from harness.analysis import tables
 from harness.analysis.compare import Change, Comparison, Margins
 from harness.analysis.frame import frames
 from harness.analysis.status import Standing
-from harness.api import Options, Work
-from harness.cli import measuring, terminal
+from harness.api import Work
+from harness.cli import measuring
 from harness.cli.compare import comparison
 from harness.cli.status import standings
 from harness.datasets import FAILED
@@ -26,7 +27,7 @@ from harness.jobs import CellResult, TrialResult
 from harness.records import Row, Store, TrainedRow, UnmeasuredRow
 from harness.report.shown import shown
 from harness.report.table import Tables
-from harness.spec import Access, Budget, Case, Say
+from harness.spec import Access, Case, Options
 
 RECORDED = Path(__file__).parents[1] / "results" / "published" / "intel-xeon-amx"
 STANDING_IN: dict[str, Any] = {"data_substitute": True, "data_source": "scikit-learn's digits"}
@@ -38,8 +39,7 @@ def table(name: str, rows: Sequence[Row]) -> Tables:
 
 @pytest.mark.parametrize("name", ["scale", "timesteps", "neunorm", "accuracy", "acceleration"])
 def test_a_table_has_a_line_a_row_in_80_columns(name: str) -> None:
-    rows, _ = Store(RECORDED).read(name)
-    found = table(name, rows)
+    found = table(name, Store(RECORDED).read(name)[0])
     lines = said(found)
     assert max(map(len, lines)) <= 80
     for each in found.tables:
@@ -57,21 +57,24 @@ def test_a_line_of_ablations_is_named_by_its_change() -> None:
 def test_at_reduced_scale_no_difference_to_a_published_figure_is_shown() -> None:
     (shown,) = table("5", training(0, (0.4123,), suite="accuracy")).tables
     assert shown.columns == ["model", "method", "published", "ours", "n", "ours was"]
-    lines = [line for line in shown.lines if line[3]]
-    assert [line[3:] for line in lines] == [("41.2", "1", lines[0][5])] and "1/8" in lines[0][5]
+    (line,) = [line[3:] for line in shown.lines if line[3]]
+    assert line[:2] == ("41.2", "1") and "1/8" in line[2]
 
 
-def test_what_stands_in_for_data_is_named_beside_every_figure() -> None:
+def test_data_that_stand_in_or_were_computed_are_named_beside_every_figure() -> None:
     rows = [replace(each, **STANDING_IN) for each in training(0, (0.7667,), suite="accuracy")]
     (end,) = (each for each in rows if isinstance(each, TrainedRow))
-    line = " ".join(said(terminal.trained(TrialResult(Case.of(end), (end,)))))
+    line = " ".join(said(measuring.trained(TrialResult(Case.of(end), (end,)))))
     assert line.startswith("digits (for CIFAR-10) CIFARNet") and "76.67 %" in line
     assert said(table("accuracy", rows))[0] == "digits (for CIFAR-10)"
+    given: dict[str, Any] = {"suite": "accuracy", "dataset": "dvs-cifar10", "scale": "OurModel"}
+    rows = [replace(each, data_simulated=True) for each in training(0, (0.4,), **given)]
+    assert said(table("accuracy", rows))[0] == "simulated DVS-CIFAR10"
 
 
 def test_the_line_of_a_training_says_what_tells_it_from_the_others_of_its_suite() -> None:
     def line(case: Case) -> str:
-        return " ".join(said(terminal.trained(TrialResult(case, ()))))
+        return " ".join(said(measuring.trained(TrialResult(case, ()))))
 
     case = trained_case(1)
     assert line(case) == "CIFAR-10 Small reference fp32 T = 10, seed 0:"
@@ -82,12 +85,6 @@ def test_the_line_of_a_training_says_what_tells_it_from_the_others_of_its_suite(
     words = "a = 2, V_th = 1, torch's initial weights, cross-entropy, rate 0.0005, seed 0:"
     assert line(changed).endswith(words)
     assert "reference fp32 10 x 5 ms, " in line(trained_case(1, dataset="nmnist"))
-
-
-def test_events_that_were_computed_are_called_simulated() -> None:
-    given: dict[str, Any] = {"suite": "accuracy", "dataset": "dvs-cifar10", "scale": "OurModel"}
-    rows = [replace(each, data_simulated=True) for each in training(0, (0.4,), **given)]
-    assert said(table("accuracy", rows))[0] == "simulated DVS-CIFAR10"
 
 
 def test_the_machine_stands_above_its_cells() -> None:
@@ -120,23 +117,17 @@ def test_the_standing_of_suites_fits_80_columns() -> None:
     assert "out" in " ".join(lines) and "…" not in "".join(lines)
 
 
+@dataclass(frozen=True)
 class Stub:
-    """An executor whose cells and trainings are given."""
+    """An executor whose cells or trainings are given."""
 
-    def __init__(
-        self, timed: Sequence[CellResult] = (), trained: Sequence[TrialResult] = ()
-    ) -> None:
-        self.timed, self.trained = timed, trained
+    given: Sequence[Any]
 
-    def measure(
-        self, cases: tuple[Case, ...], store: Store, access: Access, budget: Budget, say: Say
-    ) -> Iterator[CellResult]:
-        return iter(self.timed)
+    def measure(self, *asked: object) -> Iterator[CellResult]:
+        return iter(self.given)
 
-    def train(
-        self, cases: tuple[Case, ...], store: Store, access: Access, say: Say
-    ) -> Iterator[TrialResult]:
-        return iter(self.trained)
+    def train(self, *asked: object) -> Iterator[TrialResult]:
+        return iter(self.given)
 
 
 @pytest.fixture(autouse=True)
@@ -145,17 +136,18 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.speed.plan.training_seconds", lambda *given: 4000.0)
 
 
-def work(case: Case, out: Path, executor: Stub) -> Work:
+def ran(case: Case, out: Path, *results: object) -> None:
     options = Options.of(suite=case.suite, out=out, precision="fp32")
-    return Work(options, (case,), Store(out), Access(out), executor)
+    suite, store = suites.suite(case.suite), Store(out)
+    executor: Any = Stub(results)
+    measuring.run(Work(options, suite, (case,), store, Access(out), executor))
 
 
 def test_a_run_says_what_it_does_shows_a_cell_once_and_ends_with_what_to_type(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = tuple(rows_of_a_run())
-    events = [CellResult(Case.of(rows[0]).cell, rows, rounds) for rounds in (1, 3)]
-    measuring.run(work(CASE, tmp_path, Stub(events)))
+    ran(CASE, tmp_path, *(CellResult(Case.of(rows[0]).cell, rows, rounds) for rounds in (1, 3)))
     out = capsys.readouterr().out
     assert out.startswith("acceleration: 1 cell, 1 contender, about 10 min\n")
     assert "CIFAR-10 Small, 1 round so far, x floor: " in out and out.count("min/epoch") == 1
@@ -171,7 +163,7 @@ def test_a_training_says_how_long_it_takes_and_that_a_download_failed(
     case = trained_case(1, suite="timesteps")
     for noted, times in (({"data_note": note, **STANDING_IN}, 1), ({"data_note": "few found"}, 0)):
         rows = [replace(each, **noted) for each in training(0, (0.5,))]
-        measuring.run(work(case, tmp_path, Stub(trained=[TrialResult(case, tuple(rows))])))
+        ran(case, tmp_path, TrialResult(case, tuple(rows)))
         said = capsys.readouterr()
         first = "timesteps: 1 case (Small on CIFAR-10), about 67 min, less for what is done"
         assert said.out.splitlines()[0] == first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from harness.proof.audit import Audit
 from harness.proof.exam import Exam
 from harness.reference.initialise import initialised
 from harness.reference.precision import DTYPES
-from harness.spec import Precision, Selection, UsageError
+from harness.spec import Options, Precision, UsageError
 from harness.suites import timings
 
 # the compiler warns of itself: parts of torch that are deprecated, tensors it looks at twice
@@ -93,13 +94,17 @@ def test_what_does_not_compile_is_an_error_and_never_runs_uncompiled(
 
 
 def test_the_suite_runs_each_framework_in_each_form_where_asked() -> None:
-    plain = Selection(frameworks=("fused", "norse"), datasets=("cifar10",), networks=("Small",))
+    plain = Options(
+        suite="acceleration",
+        frameworks=("fused", "norse"),
+        datasets=("cifar10",),
+        networks=("Small",),
+        device="cpu",
+    )
     found = [(case.framework, case.precision) for case in timings.acceleration(plain)]
     assert found == [("fused", "fp32"), ("norse", "fp32"), ("fused", "bf16")]
-    tuned = Selection(
-        frameworks=("fused", "norse"), datasets=("cifar10",), networks=("Small",), tuned=True
-    )
-    found = [(case.framework, case.precision) for case in timings.acceleration(tuned)]
+    tuned = timings.acceleration(replace(plain, tuned=True))
+    found = [(case.framework, case.precision) for case in tuned]
     assert found[3:] == [
         ("norse:channels-last", "fp32"),
         ("norse:compiled", "fp32"),

@@ -166,7 +166,7 @@ def test_the_command_counts_all_four_and_fails_on_what_differs(
         yield CellResult(cases[0], (), 0)
 
     monkeypatch.setattr(Local, "measure", again)
-    monkeypatch.setattr("harness.cli.here.lacks", lambda case: None)
+    monkeypatch.setattr("harness.cli.status.lacks", lambda case: None)
     Store(tmp_path).append(*cell(2.0, T=4, **NOW), *cell(2.0, T=5, **NOW))
     assert call(monkeypatch, "verify", str(tmp_path)) == code
     assert line in capsys.readouterr().out
