@@ -27,8 +27,8 @@ from harness.suites import SUITES  # noqa: E402
 
 def file_of(network: Network, *, says_a: bool = True) -> Options:
     given = NetworkFile("x.nir", network, "0" * 64, says_a)
-    names: dict[str, Any] = {"networks": ("x.nir",), "datasets": ("cifar10",), "frameworks": ("fused",)}
-    return Options(**names, suite="scale", files=(given,), device="cpu")
+    names: dict[str, Any] = {"networks": ("x.nir",), "datasets": ("cifar10",)}
+    return Options(**names, suite="scale", frameworks=("fused",), files=(given,), device="cpu")
 
 
 def test_a_suite_takes_structure_neuron_and_weights_from_the_file() -> None:
