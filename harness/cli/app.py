@@ -84,7 +84,8 @@ def call(*arguments: str) -> int:
             raise
         return _wrong("the working folder is no longer there: change to one that is")
     except _WrongCall as error:
-        return _wrong(error.format_message())  # type: ignore[attr-defined]
+        message = error.format_message()  # type: ignore[attr-defined]
+        return _wrong(message.replace("Value error, ", ""))  # pydantic's, of a choice
     except UsageError as error:
         return _wrong(str(error))
     return 0
