@@ -32,7 +32,7 @@ from harness.datasets.loading import (
 from harness.datasets.nmnist import NMNIST
 from harness.datasets.samples import About, Samples, Split, choose, data_root, home_relative
 from harness.spec import BIN_US, Say, UsageError
-from harness.spec.training import checked
+from harness.spec.network import checked
 
 __all__ = [
     "DOWNLOAD_MIB",
