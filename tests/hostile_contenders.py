@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
-from collections.abc import Callable
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -19,7 +18,6 @@ from harness.spec import Network
 
 T, BATCH = 4, 4  # of what is timed; exams are of fewer samples
 HELD = 64 * 2**20  # bytes that a greedy one holds
-honest = ReferenceNetwork.forward
 
 
 class Module(ReferenceNetwork):
@@ -34,108 +32,41 @@ class Module(ReferenceNetwork):
 
     def forward(self, x: Tensor) -> Tensor:
         timed = x.shape[:2] == (T, BATCH) and x.dtype == torch.float32
-        deed = DEEDS.get(self.name)
-        out = deed(self, x, timed) if deed else None
-        return honest(self, x) if out is None else out
-
-
-def sets_threads(module: Module, x: Tensor, timed: bool) -> None:
-    torch.set_num_threads(3)
-
-
-def sets_deterministic(module: Module, x: Tensor, timed: bool) -> None:
-    torch.use_deterministic_algorithms(True)
-
-
-def burns(module: Module, x: Tensor, timed: bool) -> None:
-    """Leaves threads that never rest."""
-
-    def for_ever() -> None:
-        while True:
-            pass
-
-    if timed and threading.active_count() < 4:
-        threading.Thread(target=for_ever, daemon=True).start()
-
-
-def exits(module: Module, x: Tensor, timed: bool) -> None:
-    if timed:
-        os._exit(3)
-
-
-def hangs(module: Module, x: Tensor, timed: bool) -> None:
-    if timed:
-        time.sleep(3600)
-
-
-def stops(module: Module, x: Tensor, timed: bool) -> None:
-    if timed:
-        os.kill(os.getpid(), signal.SIGSTOP)
-
-
-def shouts(module: Module, x: Tensor, timed: bool) -> None:
-    if timed:
-        raise RuntimeError("x" * 3_000_000)
-
-
-def remembers(module: Module, x: Tensor, timed: bool) -> Tensor | None:
-    """Answers from memory once it has been audited."""
-    if not timed:
-        return None
-    if module.kept is None:
-        out = honest(module, x)
-        module.kept = out.detach()
+        self.turns += timed
+        match self.name, timed:
+            case "threads", _:
+                torch.set_num_threads(3)
+            case "deterministic", _:
+                torch.use_deterministic_algorithms(True)
+            case "compiles", _:
+                raise RuntimeError(cache_dir())
+            case "first-use", False:
+                raise RuntimeError("no such small network")
+            case "littering", False:  # takes as much on its first use as well, and lets it go
+                torch.ones(HELD, dtype=torch.uint8)
+            case "burns", True if self.turns == 1:
+                threading.Thread(target=for_ever, daemon=True).start()
+            case "exits", True:
+                os._exit(3)
+            case "hangs", True:
+                time.sleep(3600)
+            case "shouts", True:
+                raise RuntimeError("x" * 3_000_000)
+            case "greedy" | "littering", True:
+                held = torch.ones(HELD, dtype=torch.uint8)
+                return super().forward(x) + 0 * held[0]
+            case "remembers", True if self.kept is not None:  # since it was audited
+                return self.kept + 0 * sum(each.sum() for each in self.parameters())
+            case "tires", True if self.turns > 2:  # all of the batch is its first sample
+                return super().forward(x[:, :1]).expand(-1, x.shape[1], -1)
+        out = super().forward(x)
+        self.kept = out.detach() if timed else self.kept
         return out
-    return module.kept + 0 * sum(each.sum() for each in module.parameters())
 
 
-def tires(module: Module, x: Tensor, timed: bool) -> Tensor | None:
-    """Computes what it must the first times, then all of the batch as its first sample."""
-    module.turns += timed
-    if timed and module.turns > 2:
-        return honest(module, x[:, :1]).expand(-1, x.shape[1], -1)
-    return None
-
-
-def says_where_it_compiles(module: Module, x: Tensor, timed: bool) -> None:
-    raise RuntimeError(cache_dir())
-
-
-def greedy(module: Module, x: Tensor, timed: bool) -> Tensor | None:
-    """Holds much where it is timed."""
-    if not timed:
-        return None
-    held = torch.ones(HELD, dtype=torch.uint8)
-    return honest(module, x) + 0 * held[0]
-
-
-def littering(module: Module, x: Tensor, timed: bool) -> Tensor | None:
-    """Takes as much on its first use as well, and lets it go."""
-    if not timed:
-        torch.ones(HELD, dtype=torch.uint8)
-    return greedy(module, x, timed)
-
-
-def fails_on_first_use(module: Module, x: Tensor, timed: bool) -> None:
-    if not timed:
-        raise RuntimeError("no such small network")
-
-
-DEEDS: dict[str, Callable[[Module, Tensor, bool], Tensor | None]] = {
-    "threads": sets_threads,
-    "deterministic": sets_deterministic,
-    "burns": burns,
-    "exits": exits,
-    "hangs": hangs,
-    "stops": stops,
-    "shouts": shouts,
-    "remembers": remembers,
-    "tires": tires,
-    "compiles": says_where_it_compiles,
-    "greedy": greedy,
-    "littering": littering,
-    "first-use": fails_on_first_use,
-}
+def for_ever() -> NoReturn:
+    while True:
+        pass
 
 
 def find(name: str) -> Adapter:

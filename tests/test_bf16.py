@@ -25,7 +25,7 @@ from harness.records import AuditRow, DescentRow, IterationRow, Store, identity
 from harness.records.ledger import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Case, Network
-from harness.speed import contender, descents, schedule
+from harness.speed import contender, judge, schedule
 from harness.speed.contender import Host
 from harness.system.child import Child
 from harness.training import descent, step
@@ -117,7 +117,7 @@ def trained(out: Path, *names: str, **fields: object) -> list[DescentRow]:
     for name in names:
         full = f"planted:{name}" if name in PLANTED else name
         row = base(case(full, precision="bf16"), **fields)
-        descents.descend(row, ledger, Host(find=find), lambda doing: None)
+        judge.descend(row, ledger, Host(find=find), lambda doing: None)
     return of(rows_in(out), DescentRow)
 
 
@@ -180,7 +180,7 @@ def test_it_is_trained_once_for_each_version_machine_and_exam(
     for other in ({"framework_version": "2"}, {"revision": 1}, {"torch": "2"}, {"cpu": "another"}):
         rows, before = trained(tmp_path, "deaf", **other), rows
         assert len(rows) == len(before) + 1
-    monkeypatch.setattr(descents, "EXAM", identity.EXAM + 1)
+    monkeypatch.setattr(judge, "EXAM", identity.EXAM + 1)
     assert len(trained(tmp_path, "deaf", run="later")) == len(rows) + 1
     for run_, known in (("first", 1), ("second", 0)):  # a fresh run trains anew
         anew = Ledger(Store(tmp_path), Owner().say, fresh=True, runs=(run_,))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 import hostile_contenders
 import in_process
@@ -17,17 +16,16 @@ from test_schedule import Owner, case, measure, of, rows_in
 from harness.proof.answer import Answer, Question
 from harness.proof.audit import Audit, Finding
 from harness.proof.subject import NOTHING_KNOWN
-from harness.records import EndedRow, IterationRow, Record, Row, Store, WarningRow
+from harness.records import EndedRow, IterationRow, Row, Store, WarningRow
 from harness.records.ledger import Ledger
 from harness.records.run import Failed, Run, new_run
 from harness.reference.network import ReferenceNetwork
 from harness.spec import FLOOR, Access, Budget
 from harness.speed import cell, schedule
-from harness.speed.contender import Host, Process, Subject
+from harness.speed.contender import First, Host, Process, Subject
 from harness.speed.iteration import question
 from harness.system import clock, machine, memory
 
-R = TypeVar("R", bound=Record)
 HOST = Host(find=hostile_contenders.find)
 
 
@@ -37,86 +35,89 @@ def nothing_is_known_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def measured(out: Path, *names: str, silence: float = 60.0) -> list[Row]:
-    """The rows of one cell with these planted contenders, in processes."""
+    """The rows of one cell with these planted contenders."""
     at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
     ledger = Ledger(Store(out), Owner().say, runs=(at.id,))
     cases = tuple(case(name) for name in names)
-    budget = Budget(seconds=0.0, rounds=3)
+    host, budget = replace(HOST, silence=silence), Budget(seconds=0.0, rounds=3)
     try:
-        host = replace(HOST, silence=silence)
         list(schedule.run(cases, ledger, Access(out.parent), budget, at, host))
     finally:
         ledger.release()
     return rows_in(out)
 
 
-def test_what_a_contender_sets_is_its_own_and_said(tmp_path: Path) -> None:
-    rows = measured(tmp_path, "reference", "planted:threads", "planted:deterministic")
-    said = {row.contender: row.reason for row in of(rows, WarningRow)}
-    assert set(said) == {"planted:threads", "planted:deterministic"}
-    assert "threads" in said["planted:threads"] and "determin" in said["planted:deterministic"]
+def test_what_one_sets_is_its_own_and_said_and_one_that_dies_or_hangs_costs_its_own_row(
+    tmp_path: Path,
+) -> None:
+    names = ("reference", *(f"planted:{n}" for n in ("threads", "deterministic", "exits", "hangs")))
+    rows = measured(tmp_path, *names, silence=15.0)
+    said = {row.variant: row.reason for row in of(rows, WarningRow)}
+    assert set(said) == {"threads", "deterministic"}
+    assert "threads" in said["threads"] and "determin" in said["deterministic"]
     used = {row.contender: row.contender_threads for row in of(rows, IterationRow)}
     assert used["reference"] == used["planted:deterministic"] == 1
     assert used["planted:threads"] == 3
-    assert not of(rows, EndedRow)
-
-
-def test_one_that_dies_hangs_or_computes_less_later_costs_its_own_row(tmp_path: Path) -> None:
-    names = ("exits", "hangs", "stops", "shouts", "remembers", "tires")
-    rows = measured(tmp_path, "reference", *(f"planted:{name}" for name in names), silence=20.0)
-    ended = {row.variant: row for row in of(rows, EndedRow)}
-    assert set(ended) == set(names)
-    assert "exit code 3" in ended["exits"].reason
-    assert "RuntimeError: xxx" in ended["shouts"].reason and len(ended["shouts"].reason) < 5000
-    for name in ("hangs", "stops"):
-        assert "said nothing for 20 s" in ended[name].reason
-    for name in ("remembers", "tires"):
-        assert ended[name].status == "not comparable"
-        assert "is not what was audited" in ended[name].reason
+    ended = {row.variant: row.reason for row in of(rows, EndedRow)}
+    assert set(ended) == {"exits", "hangs"}
+    assert "exit code 3" in ended["exits"] and "said nothing for 15 s" in ended["hangs"]
     for timed in ("reference", "floor"):
         rounds = [row.round for row in of(rows, IterationRow, framework=timed, twin=False)]
         assert rounds == [1, 2, 3]
 
 
-def test_a_start_has_a_limit_of_its_own(tmp_path: Path) -> None:
+def test_one_that_computes_less_later_or_raises_costs_its_own_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_process.plant(monkeypatch)
+    names = ("shouts", "remembers", "tires")
+    rows = measured(tmp_path, "reference", *(f"planted:{name}" for name in names))
+    ended = {row.variant: row for row in of(rows, EndedRow)}
+    assert set(ended) == set(names)
+    assert "RuntimeError: xxx" in ended["shouts"].reason and len(ended["shouts"].reason) < 5000
+    for name in ("remembers", "tires"):
+        assert ended[name].status == "not comparable"
+        assert "is not what was audited" in ended[name].reason
+    assert [row.round for row in of(rows, IterationRow, framework="reference")] == [1, 2, 3]
+
+
+def asked() -> Question:
+    given = case("reference")
+    weights = tuple(torch.zeros_like(p) for p in ReferenceNetwork(given.network).parameters())
+    return question(given, weights, torch.rand(1, 4, 3, 32, 32), torch.arange(4))
+
+
+def test_a_start_has_a_limit_of_its_own() -> None:
     process = Process(case("reference"), replace(HOST, silence=0.01))
     try:
         with pytest.raises(Failed, match="said nothing"):
-            process.call(Subject.build, asked("reference"))
+            process.call(Subject.build, asked())
     finally:
         process.end()
-
-
-def asked(name: str) -> Question:
-    given = case(name)
-    weights = tuple(map(torch.zeros_like, ReferenceNetwork(given.network).parameters()))
-    inputs, labels = torch.rand(1, 4, 3, 32, 32), torch.arange(4)
-    return question(given, tuple(each.detach() for each in weights), inputs, labels)
 
 
 def test_each_compiles_where_nothing_was_compiled_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    found = []
+    found = {tmp_path}
     for _ in range(2):
         process = Process(case("planted:compiles"), HOST)
         folder = Path(process.compiled.name)
         with pytest.raises(Failed, match=str(folder)):
-            process.call(Subject.build, asked("reference"))
+            process.call(Subject.build, asked())
         (folder / "a kernel").touch()
         process.end()
         assert not folder.exists()
-        found.append(folder)
-    assert len({*found, tmp_path}) == 3
+        found.add(folder)
+    assert len(found) == 3
 
 
 def test_one_that_has_no_turn_is_stopped_with_all_that_it_left_running() -> None:
     contender = Process(case("planted:burns"), HOST)
     try:
-        contender.call(Subject.build, asked("reference"))
-        process = psutil.Process(contender.child.pid)
-        watch = clock.Stopwatch()
+        contender.call(Subject.build, asked())
+        process, watch = psutil.Process(contender.child.pid), clock.Stopwatch()
         while process.status() != psutil.STATUS_STOPPED:
             assert watch.seconds < 10
             time.sleep(0.01)
@@ -127,26 +128,22 @@ def test_one_that_has_no_turn_is_stopped_with_all_that_it_left_running() -> None
         contender.end()
 
 
-HELD_MIB = 64  # that a greedy contender holds
-
-
-def first(name: str) -> tuple[float | None, str]:
-    """The peak of its first iteration in a process, or why there is none."""
+def first(name: str) -> First:
+    """Its first iteration in a process."""
     contender = Process(case(name), HOST)
     try:
-        found = contender.call(Subject.build, asked("reference"))
+        found = contender.call(Subject.build, asked())
         assert found.seconds > 0
-        return found.peak_mib, found.unmeasured
+        return found
     finally:
         contender.end()
 
 
 def test_what_a_module_holds_is_in_its_memory_and_what_was_free_before_is_not_in_the_base() -> None:
-    (greedy, _), (plain, _), (littering, _) = map(
-        first, ("planted:greedy", "reference", "planted:littering")
-    )
-    assert greedy is not None and plain is not None and littering is not None and plain > 0
-    assert 0.9 * HELD_MIB < greedy - plain < 1.5 * HELD_MIB
+    names = ("planted:greedy", "reference", "planted:littering")
+    greedy, plain, littering = (first(name).peak_mib or 0.0 for name in names)
+    held = hostile_contenders.HELD / 2**20
+    assert plain > 0 and 0.9 * held < greedy - plain < 1.5 * held
     assert littering == pytest.approx(greedy, rel=0.1)
 
 
@@ -155,8 +152,8 @@ def test_what_a_module_holds_is_in_its_memory_and_what_was_free_before_is_not_in
     [("first-use", "RuntimeError: no such small network"), ("compiled", "a compiler works in")],
 )
 def test_where_memory_cannot_be_measured_the_time_stands(name: str, why: str) -> None:
-    peak, reason = first(f"planted:{name}")
-    assert peak is None and reason.startswith(why)
+    found = first(f"planted:{name}")
+    assert found.peak_mib is None and found.unmeasured.startswith(why)
 
 
 def test_one_that_fails_at_the_last_round_ends_and_so_do_all_with_their_cell(
@@ -209,13 +206,10 @@ def test_contenders_run_untimed_before_a_round_that_comes_after_a_rest(
     monkeypatch.setattr(Subject, "turn", lambda own, roll: (turns.append(own), turn(own, roll))[1])
     monkeypatch.setattr(cell, "WARM_SECONDS", 0.0001)
     monkeypatch.setattr(cell, "REST_SECONDS", rest)
-    rows = measure(tmp_path, "reference")
-    rounds = max(row.round for row in of(rows, IterationRow))
-    assert rounds > 1
-    warm = rounds if rest < 0 else 1
+    rounds = max(row.round for row in of(measure(tmp_path, "reference"), IterationRow))
     reference = started[-1].subject
-    assert reference is not None
-    assert turns.count(reference) == rounds + warm
+    assert reference is not None and rounds > 1
+    assert turns.count(reference) == rounds + (rounds if rest < 0 else 1)
 
 
 def test_each_round_has_an_order_of_its_own_and_the_same_cell_the_same_ones(

@@ -36,9 +36,8 @@ from harness.reference import coding
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
 from harness.spec import Adam, Network, paper
-from harness.speed import memory, part, schedule
-from harness.speed.iteration import OfTrainer
-from harness.speed.part import Part, part_of
+from harness.speed import iteration, schedule
+from harness.speed.iteration import Meter, OfTrainer, Part, part_of
 from harness.system import clock
 from harness.training import step
 
@@ -167,7 +166,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
     known = {**facts._known, "planted": facts.Facts("planted", variants=forms)}
     monkeypatch.setattr(facts, "_known", known)
     monkeypatch.setattr(adapters, "load", find)
-    monkeypatch.setattr(memory.Meter, "peak_mib", lambda meter: 12.34)
+    monkeypatch.setattr(Meter, "peak_mib", lambda meter: 12.34)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 3)
     in_process.plant(monkeypatch)
 
@@ -266,8 +265,8 @@ def clocked(
             return seconds(x.shape[0], x.shape[1])
         return 1.0
 
-    monkeypatch.setattr(part, "PARTS", parts)
-    monkeypatch.setattr(part, "LONGEST", longest)
+    monkeypatch.setattr(iteration, "PARTS", parts)
+    monkeypatch.setattr(iteration, "LONGEST", longest)
     monkeypatch.setattr(clock, "seconds", taken)
 
 

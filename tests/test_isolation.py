@@ -6,9 +6,11 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import declare
 
 from harness.records import EndedRow, Row, Store, TimedRow, TrainedRow
 
@@ -55,20 +57,7 @@ def build(network):
 VARIANTS = {deed.__name__: named(deed) for deed in (crash, hang, eat, babble)}
 """
 TINY = "8C3(Encoding)-AP2-8C3-AP2-16FC-Voting"
-
-
-@pytest.fixture
-def planted(tmp_path: Path) -> dict[str, str]:
-    """The environment of a process where an adapter of these tests is installed."""
-    site = tmp_path / "site"
-    info = site / "planted-1.0.dist-info"
-    info.mkdir(parents=True)
-    (site / "planted.py").write_text(PLANTED)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: planted\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[harness.adapters]\nplanted = planted\n")
-    return {**os.environ, "PYTHONPATH": str(site), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-
-
+EVIL = "planted:crash,planted:hang,planted:eat,planted:babble"
 COMMAND = """
 from functools import partial
 from harness.cli import main
@@ -77,13 +66,28 @@ from harness.jobs import local
 local.Local = partial(local.Local, silence=30.0)  # so that one that hangs does so not for long
 main()
 """
+Harness = Callable[..., tuple[subprocess.CompletedProcess[str], list[Row]]]
 
 
-def harness(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    call = [sys.executable, "-c", COMMAND, *arguments]
-    return subprocess.run(
-        call, env=env, capture_output=True, text=True, timeout=500, preexec_fn=_little_memory
-    )
+@pytest.fixture
+def harness(tmp_path: Path) -> Harness:
+    """Runs a command where an adapter of these tests is installed; it fails, and rows are there."""
+    declare(tmp_path / "site", "planted", PLANTED)
+    site, cache, out = (str(tmp_path / name) for name in ("site", "cache", "out"))
+    env = {**os.environ, "PYTHONPATH": site, "XDG_CACHE_HOME": cache}
+
+    def run(*words: str) -> tuple[subprocess.CompletedProcess[str], list[Row]]:
+        call = [sys.executable, "-c", COMMAND, "run", "--datasets", "cifar10", *words, "--out", out]
+        done = subprocess.run(
+            call, env=env, capture_output=True, text=True, timeout=500, preexec_fn=_little_memory
+        )
+        assert done.returncode == 1, done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+        rows, damaged = Store(Path(out)).read()
+        assert not damaged
+        return done, rows
+
+    return run
 
 
 def _little_memory() -> None:
@@ -92,68 +96,41 @@ def _little_memory() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
-def rows_of(out: Path) -> list[Row]:
-    rows, damaged = Store(out).read()
-    assert not damaged
-    return rows
-
-
 def reasons(rows: list[Row]) -> dict[str, str]:
-    return {
-        row.variant or row.framework: row.reason
-        for row in rows
-        if isinstance(row, EndedRow) and row.status == "failed"
-    }
+    ended = [row for row in rows if isinstance(row, EndedRow)]
+    assert all(row.status == "failed" for row in ended)
+    assert len({row.contender for row in ended}) == len(ended)
+    return {row.variant or row.framework: row.reason for row in ended}
 
 
 @pytest.mark.slow
 def test_one_that_takes_its_process_along_costs_its_own_row_in_a_timed_cell(
-    planted: dict[str, str], tmp_path: Path
+    harness: Harness,
 ) -> None:
-    out = tmp_path / "out"
-    evil = "planted:crash,planted:hang,planted:eat,planted:babble"
-    call = ["run", "--suite", "acceleration", "--datasets", "cifar10", "--networks", TINY]
-    call += ["--steps", "4", "--batch-size", "4", "--budget", "4s"]
-    done = harness(*call, "--frameworks", f"reference,{evil}", "--out", str(out), env=planted)
-    assert done.returncode == 1, done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    rows = rows_of(out)
+    call = ["--suite", "acceleration", "--networks", TINY, "--steps", "4", "--batch-size", "4"]
+    done, rows = harness(*call, "--budget", "4s", "--frameworks", f"reference,{EVIL}")
     why = reasons(rows)
+    assert set(why) == {"crash", "hang", "eat"}
     assert "SIGSEGV" in why["crash"]
     assert "said nothing for 30 s" in why["hang"]
     assert "can't allocate memory" in why["eat"]
-    assert set(why) == {"crash", "hang", "eat"}
-    assert sum(isinstance(row, EndedRow) for row in rows) == 3
     timed = {row.variant or row.framework for row in rows if isinstance(row, TimedRow)}
     assert timed == {"reference", "babble", "floor"}
-    for name in ("crash", "hang", "eat"):
+    for name in why:
         assert f"planted:{name}" in done.stdout
 
 
 @pytest.mark.slow
-def test_one_that_takes_its_process_along_costs_its_own_training(
-    planted: dict[str, str], tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    evil = "planted:crash,planted:hang,planted:eat,planted:babble"
-    call = ["run", "--suite", "scale", "--quick", "--datasets", "cifar10", "--networks", TINY]
-    call += ["--epochs", "1", "--samples", "60", "--width", "1"]
-    done = harness(*call, "--frameworks", f"{evil},planted", "--out", str(out), env=planted)
-    assert done.returncode == 1, done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    rows = rows_of(out)
+def test_one_that_takes_its_process_along_costs_its_own_training(harness: Harness) -> None:
+    call = ["--suite", "scale", "--quick", "--networks", TINY, "--epochs", "1", "--samples", "60"]
+    _, rows = harness(*call, "--width", "1", "--frameworks", f"{EVIL},planted")
     assert set(reasons(rows)) == {"crash", "hang", "eat"}
     trained = [row.variant or row.framework for row in rows if isinstance(row, TrainedRow)]
     assert trained == ["babble", "planted"]
 
 
-def test_a_case_that_cannot_fit_is_refused_with_the_estimate(
-    planted: dict[str, str], tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    call = ["run", "--suite", "acceleration", "--datasets", "cifar10", "--networks", "Large"]
-    call += ["--frameworks", "reference", "--batch-size", "1000", "--steps", "9000"]
-    done = harness(*call, "--no-download", "--out", str(out), env=planted)
-    assert done.returncode == 1
-    (ended,) = rows_of(out)
-    assert isinstance(ended, EndedRow) and "it would take about" in ended.reason
+def test_a_case_that_cannot_fit_is_refused_with_the_estimate(harness: Harness) -> None:
+    call = ["--suite", "acceleration", "--networks", "Large", "--frameworks", "reference"]
+    _, rows = harness(*call, "--batch-size", "1000", "--steps", "9000", "--no-download")
+    (why,) = reasons(rows).values()
+    assert "it would take about" in why

@@ -5,7 +5,7 @@
 - Each contender has a process of its own (`contender.py`), in which the others' settings, threads
   and patches are not. The system stops every one of them but that whose turn it is.
 - Its process keeps the memory that it frees, and has huge pages where the system offers them
-  (`system/allocator.py`): where its pages lie must not decide what it takes.
+  (`system/memory.py`): where its pages lie must not decide what it takes.
 - The warm-up is the audit (`judge.py`): the first iteration at full size, of the very object that
   is timed, is held against the reference. It is timed apart, and its peak of memory is kept.
 - Before the first round, and before any that comes after another cell's work, each contender runs

@@ -33,8 +33,8 @@ from harness.reference.initialise import dead_layers
 from harness.spec import FLOOR, Access, Precision, Source, Timed, UsageError
 from harness.speed import floor, ratios
 from harness.speed.contender import Host, Process, Subject, Turn
+from harness.speed.iteration import Part
 from harness.speed.judge import Examiner, Expected, Judge, When, row_of
-from harness.speed.part import Part
 from harness.system import clock, machine, memory
 
 WARM_SECONDS = 1.0  # of iterations that are not timed, and one at least
@@ -123,43 +123,38 @@ class Cell:
         try:
             batch = datasets.load_batch(*given, cell.seed, root=root, download=may)
             other = datasets.load_batch(*given, cell.seed + 1, root=root, download=may)
-        except UsageError as error:
-            self._all_failed(str(error))
-            return
-        self._source = batch.source
-        if self._is_done():
-            return
-        if too_large := memory.too_large(self.case):
-            self._all_failed(too_large)
-            return
-        examiner = Examiner(self.case, batch.inputs, self.host)
-        proved = []
-        for n, case in enumerate(self.group):
-            contender = Contender(self._name(case), self._row(case))
-            yield 0.3 * n / len(self.group), f"certificate of {contender.name}"
-            if self._did(contender, self._prove, contender, examiner):
-                proved.append(contender)
-        if not proved:
-            return
-        self._judge = Judge(self.case, batch, other, self.ledger.store.out)
-        try:
-            self._warn_of_dead_layers(self._judge)
-        except UsageError as error:  # the weights that the case names are not here
-            self._all_failed(str(error))
+            self._source = batch.source
+            if self._is_done():
+                return
+            if too_large := memory.too_large(cell):
+                raise UsageError(too_large)
+            examiner, proved = Examiner(cell, batch.inputs, self.host), list[Contender]()
+            for n, case in enumerate(self.group):
+                contender = Contender(self._name(case), self._row(case))
+                yield 0.3 * n / len(self.group), f"certificate of {contender.name}"
+                if self._did(contender, self._prove, contender, examiner):
+                    proved.append(contender)
+            if not proved:
+                return
+            self._judge = judge = Judge(cell, batch, other, self.ledger.store.out)
+            self._warn_of_dead_layers(judge)
+        except UsageError as error:  # of data, or of weights that the case names
+            for case in self.group:
+                self._keep(ended(self._row(case), "failed", str(error)))
             return
         yield 0.3, "the floor"
-        for case in floor_cases(self.case, map(Timed.of, (each.row for each in proved))):
+        for case in floor_cases(cell, (Timed.of(each.row) for each in proved)):
             self._start_floors(case)
         for n, contender in enumerate(proved):
             yield 0.35 + 0.65 * n / len(proved), f"audit of {contender.name}"
             self.contenders.append(contender)
-            self._did(contender, self._start, contender, self._judge)
-        self._judge.forget()
+            self._did(contender, self._start, contender, judge)
+        judge.forget()
         self.contenders = self._running
         audited = [each.row for each in self.contenders if each.claims_to_be_equal]
         self.mixed = tuple(row for row in audited if row.precision == "bf16")
         # each cell has orders of its own: the same ones in all would favour one that is lucky
-        self._order, self._random = list(self.contenders), random.Random(repr(self.case))
+        self._order, self._random = list(self.contenders), random.Random(repr(cell))
 
     def _name(self, case: Timed) -> str:
         """The case's name among the contenders; the cell's own precision is not said."""
@@ -175,7 +170,7 @@ class Cell:
         row = replace(of_case(case, self.run, subject), protocol=PROTOCOL)
         if self._source is None:
             return row
-        sha256, at = self._source.sha256, self.run
+        at, sha256 = self.run, self._source.sha256
         key = timing_key(case, sha256, subject.software, at.machine, at.allocator)
         return replace(with_data(row, self._source), key=key)
 
@@ -200,17 +195,12 @@ class Cell:
         timed = isinstance(row, TimedRow)
         return timed and (row.converged or (row.budget_seconds or inf) >= self.budget)
 
-    def _all_failed(self, reason: str) -> None:
-        for case in self.group:
-            self._keep(ended(self._row(case), "failed", reason))
-
     def _prove(self, contender: Contender, examiner: Examiner) -> None:
         """Examines the adapter and keeps the proof as rows. Raises Failed where it is not equal,
         and claims to be.
         """
         row, case = contender.row, Timed.of(contender.row)
-        deviations = (row.deviations,) if row.deviations else ()
-        proofs = examiner.certify(case, deviations)
+        proofs = examiner.certify(case, (row.deviations,) if row.deviations else ())
         network = str(examiner.network_of(case))
         narrow = None if network == row.network else network
         for proof in proofs:
@@ -222,7 +212,7 @@ class Cell:
         contender.part = examiner.parts[case.framework]
 
     def _warn_of_dead_layers(self, judge: Judge) -> None:
-        weights, few = judge.first_weights
+        weights, few = judge.weights("before")
         dead = dead_layers(weights, self.case.network, few)
         if dead:
             reason = (
@@ -391,7 +381,9 @@ class Cell:
         assert judge is not None
         for each in self._running if self.comparable else ():
             if not each.is_floor:
-                self._did(each, _ask_another, each, judge)
+                asked = judge.question("after", each.case)
+                self._did(each, each.there.call, Subject.load, asked)
+                each.expected = None  # the audit that follows says what it should have come to
         if self.comparable:
             self.round()
             for each in self._running:  # one by one: an audit takes a contender's memory and more
@@ -427,8 +419,7 @@ class Cell:
         """What its contenders will hold, about, and what stays free; 0 on another device."""
         if self.case.device != "cpu":
             return 0.0
-        each = memory.case_mib(self.case)
-        return (len(self.group) + 1) * each + memory.spare_mib()
+        return (len(self.group) + 1) * memory.case_mib(self.case) + memory.spare_mib()
 
     def _did(self, contender: Contender, work: Callable[..., object], *given: object) -> bool:
         """Does something with a contender; a failure becomes one row with its reason."""
@@ -460,30 +451,24 @@ def check(turn: Turn, expected: Expected | None, roll: int) -> None:
     """Raises Failed where a turn, on a batch rolled so far, is not what was audited."""
     if turn.votes is None:  # the floor votes for nothing
         return
-    votes = torch.tensor(turn.votes, dtype=torch.float64)
+    votes, reason = torch.tensor(turn.votes, dtype=torch.float64), ""
     if not votes.isfinite().all() or not isfinite(turn.loss or 0.0):
-        raise Failed("a timed iteration came to what is not finite", "not comparable")
-    if expected is None:  # a variant, which is marked
-        return
-    wanted = expected.votes.double().roll(roll, 0)
-    if votes.shape != wanted.shape:
-        reason = f"votes of shape {tuple(votes.shape)}, expected {tuple(wanted.shape)}"
-        raise Failed(f"a timed iteration gave {reason}", "not comparable")
-    other = float((votes - wanted).abs().sum() / wanted.abs().sum().clamp(min=1e-12))
-    if other > OTHER_VOTES:
-        raise Failed(
-            f"a timed iteration is not what was audited: {100 * other:.1f} % of its votes are "
-            "others, on the same weights and samples",
-            "not comparable",
-        )
-    if turn.loss is None:
-        return
-    loss = float(coding.loss(votes, expected.labels.roll(roll, 0)))
-    if not isclose(loss, turn.loss, rel_tol=SAME_LOSS):
-        raise Failed(
-            f"a timed iteration says that its loss is {turn.loss:.4g}; its votes give {loss:.4g}",
-            "not comparable",
-        )
+        reason = "came to what is not finite"
+    elif expected is not None:  # a variant is marked, and nothing is expected of it
+        wanted = expected.votes.double().roll(roll, 0)
+        same = votes.shape == wanted.shape
+        other = (votes - wanted).abs().sum() / wanted.abs().sum().clamp(min=1e-12) if same else 1.0
+        if not same:
+            reason = f"gave votes of shape {tuple(votes.shape)}, expected {tuple(wanted.shape)}"
+        elif other > OTHER_VOTES:
+            reason = f"is not what was audited: {100 * float(other):.1f} % of its votes are others"
+            reason += ", on the same weights and samples"
+        elif turn.loss is not None:
+            loss = float(coding.loss(votes, expected.labels.roll(roll, 0)))
+            if not isclose(loss, turn.loss, rel_tol=SAME_LOSS):
+                reason = f"says that its loss is {turn.loss:.4g}; its votes give {loss:.4g}"
+    if reason:
+        raise Failed(f"a timed iteration {reason}", "not comparable")
 
 
 def _warm(process: Process) -> None:
@@ -491,9 +476,3 @@ def _warm(process: Process) -> None:
     spent = 0.0
     while spent < WARM_SECONDS:
         spent += max(process.call(Subject.turn, 0).seconds, LEAST_SECONDS)
-
-
-def _ask_another(contender: Contender, judge: Judge) -> None:
-    """Writes other weights and another batch into its memory."""
-    contender.there.call(Subject.load, judge.question("after", contender.case))
-    contender.expected = None  # the audit that follows says what it should have come to

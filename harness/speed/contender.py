@@ -26,9 +26,7 @@ from harness.records.run import Failed
 from harness.reference import coding
 from harness.spec import Network, Timed
 from harness.speed import floor
-from harness.speed.iteration import Ready, built, labels_of
-from harness.speed.memory import Meter
-from harness.speed.part import Part, part_of
+from harness.speed.iteration import Meter, Part, Ready, built, labels_of, part_of
 from harness.system import clock, kept, machine, memory
 from harness.system.child import START_SECONDS, Child, Died
 from harness.training.descent import Digits, Pupil
@@ -43,9 +41,9 @@ class Turn(NamedTuple):
     """What a timed iteration came to."""
 
     seconds: float
-    loss: float | None  # of training
-    votes: list[list[float]] | None  # (B, classes); None of the floor
-    changed: tuple[str, ...]  # of the process's state, since before the contender was built
+    loss: float | None = None  # of training
+    votes: list[list[float]] | None = None  # (B, classes); None of the floor
+    changed: tuple[str, ...] = ()  # of the process's settings, since before it was built
 
 
 class First(NamedTuple):
@@ -106,15 +104,20 @@ class Subject:
     def build(self, asked: Question) -> First:
         """Builds what is timed, with a question in its memory, and runs the first iteration."""
         self._before, adapter = machine.settings(), self.find(self.case.framework)
-        meter = _meter(adapter, self.case, asked)
+        meter, why = None, COMPILED
+        if not (isinstance(adapter, Variant) and adapter.compiled):
+            try:
+                meter, why = Meter.over(adapter, self.case, asked), ""
+            except Exception as error:  # noqa: BLE001 it says what was raised; its time stands
+                why = f"{type(error).__name__}: {error}"
         self._asked, self._built = asked, (ready := built(adapter, self.case, asked))
         self._run = ready.run
         self._prepare(0)
         compiled = ready.compile_seconds
-        if isinstance(meter, Meter):
+        if meter is not None:
             meter.start()
         seconds = self._seconds()
-        peak, why = (meter.peak_mib(), "") if isinstance(meter, Meter) else (None, meter)
+        peak = None if meter is None else meter.peak_mib()
         gc.enable()
         say = getattr(adapter, "computed", None)
         computed = None if say is None else str(say(ready.subject))
@@ -133,7 +136,7 @@ class Subject:
         seconds = self._seconds()
         gc.enable()
         if self._built is None:
-            return Turn(seconds, None, None, ())
+            return Turn(seconds)
         spikes, loss = self._built.result
         votes = coding.vote(spikes.float(), self.case.network.classes).tolist()
         changed = machine.changes(self._before)
@@ -181,15 +184,6 @@ def _on_cpu(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
     return tuple(each.detach().cpu().contiguous() for each in tensors)
 
 
-def _meter(adapter: Adapter, case: Timed, asked: Question) -> Meter | str:
-    if isinstance(adapter, Variant) and adapter.compiled:
-        return COMPILED
-    try:
-        return Meter.over(adapter, case, asked)
-    except Exception as error:  # noqa: BLE001 it says what was raised; its time stands
-        return f"{type(error).__name__}: {error}"
-
-
 _subjects: list[Subject] = []  # in a contender's process: the one that it is for
 
 
@@ -226,10 +220,7 @@ class Process:
         # ready, and its first iteration would be shown without the time that compiling takes.
         self.compiled = TemporaryDirectory(prefix="snn-harness-", ignore_cleanup_errors=True)
         try:
-            self.child = Child(
-                case.device,
-                env={"TORCHINDUCTOR_CACHE_DIR": self.compiled.name},
-            )
+            self.child = Child(case.device, env={"TORCHINDUCTOR_CACHE_DIR": self.compiled.name})
         except Died as reason:
             self.compiled.cleanup()
             raise Failed(str(reason)) from None
@@ -247,8 +238,16 @@ class Process:
     def _call(self, silence: float, function: Callable[..., R], *given: object) -> R:
         try:
             return self.child.call(function, *given, silence=silence)
+        except Died as reason:
+            raise Failed(str(reason)) from None
+        except Unsupported as reason:
+            raise Failed(str(reason), "unsupported") from None
+        except adapters.Missing as reason:
+            raise Failed(str(reason), "missing") from None
+        except Incomparable as reason:
+            raise Failed(str(reason), "not comparable") from None
         except Exception as reason:  # noqa: BLE001 a framework may raise anything: it becomes a row
-            raise _failed(reason) from None
+            raise Failed(f"{type(reason).__name__}: {reason}") from None
         finally:  # whatever came of it: its turn is over
             self.child.stop()
 
@@ -269,17 +268,3 @@ class Process:
     def end(self) -> None:
         self.child.end()
         self.compiled.cleanup()
-
-
-def _failed(reason: Exception) -> Failed:
-    match reason:
-        case Died():
-            return Failed(str(reason))
-        case Unsupported():
-            return Failed(str(reason), "unsupported")
-        case adapters.Missing():
-            return Failed(str(reason), "missing")
-        case Incomparable():
-            return Failed(str(reason), "not comparable")
-        case _:
-            return Failed(f"{type(reason).__name__}: {reason}")

@@ -1,11 +1,18 @@
-"""What is timed: one iteration of a contender on a batch, on memory that is its own.
+"""What is timed: one iteration of a contender on a batch, on memory that is its own; how much of it
+is run where a whole one would take too long; and its peak of memory.
 
 A contender is a torch module with torch's optimiser, or a trainer in a runtime of its own.
 """
 
 from __future__ import annotations
 
+import os
+import resource
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -14,12 +21,26 @@ from torch import Tensor
 from adapters import foreign
 from harness import adapter as contract
 from harness.adapter import Adapter, Unsupported, Variant
-from harness.proof.answer import Answer, Question, as_spikes, tapped_pass
+from harness.proof.answer import Answer, Incomparable, Question, as_spikes, tapped_pass
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
-from harness.spec import Timed, paper
-from harness.system import clock
+from harness.spec import Network, Timed, paper
+from harness.system import clock, memory
 from harness.training import step
+
+# Runs every kind of layer once, so that code which loads on first use is in the base of memory and
+# not in the peak.
+FIRST_USE = "8C3(Encoding)-AP2-8C3-8FC-Voting"
+LONGEST = 25.0  # seconds of an iteration that is run whole
+# Seconds that a part may take, which is run about a dozen times. Of some time a share is there
+# whatever the part: where the first is not proportional, the next is tried.
+PARTS = (10.0, 20.0)
+# Relative: so far may twice the half be from the part. One conv2 for each pair of maps takes 11 to
+# 15 % more for a sample alone than for each of two, and is scaled all the same: the verdict that
+# hangs on it is on tens of times. What is scaled wrongly is off by far more (im2col: 3.8 times).
+PROPORTIONAL = 0.2
+NARROW = Fraction(1, 8)  # of the width, of the network that one run in part is examined on
+TRIES = 2  # of which the shorter counts
 
 
 def question(case: Timed, weights: tuple[Tensor, ...], x: Tensor, labels: Tensor) -> Question:
@@ -36,6 +57,11 @@ def question(case: Timed, weights: tuple[Tensor, ...], x: Tensor, labels: Tensor
         labels=labels,
         mode=case.mode,
     )
+
+
+def labels_of(asked: Question) -> Tensor:  # (B,)
+    assert asked.labels is not None
+    return asked.labels
 
 
 class Result(NamedTuple):
@@ -71,12 +97,13 @@ class OfModule:
             module.eval()
             return lambda: Result(step.inference(module, x, case.precision), None)
         optimise = step.optimiser(module.parameters(), case.optimiser)
-        objective, precision = step.Objective(case.network.classes), case.precision
+        settings: Any = {
+            "objective": step.Objective(case.network.classes),
+            "precision": case.precision,
+        }
 
         def once() -> Result:
-            came = step.iteration(
-                module, optimise, x, labels, objective=objective, precision=precision
-            )
+            came = step.iteration(module, optimise, x, labels, **settings)
             return Result(came.spikes, came.loss)
 
         return once
@@ -173,10 +200,8 @@ class OfTrainer:
     def tapped(self, asked: Question) -> Answer:
         """The answer to a question with every layer's spikes, by a step of the trainer itself."""
         self.load(asked)
-        spikes = tuple(
-            as_spikes(each, f"layer {n}")
-            for n, each in enumerate(self.subject.spikes(self._batch), 1)
-        )
+        given = enumerate(self.subject.spikes(self._batch), 1)
+        spikes = tuple(as_spikes(each, f"layer {n}") for n, each in given)
         self.run()
         gradients = self.gradients() if asked.mode == "training" else []
         return Answer(self.subject.out(), tuple(gradients), spikes)
@@ -202,6 +227,150 @@ def built_to_try(adapter: Adapter, case: Timed, x: Tensor, labels: Tensor) -> Re
     return built(adapter, case, question(case, weights, x.to(dtype), labels))
 
 
-def labels_of(asked: Question) -> Tensor:  # (B,)
-    assert asked.labels is not None
-    return asked.labels
+# A part of an iteration. Its time is scaled in proportion, which is said wherever it is shown. That
+# it is proportional is measured first: the part against its half or its double, in samples and in
+# steps, wherever it is fewer than the whole has. (One sample at all steps took im2col and a product
+# 2.5 s, and twenty 16 s.)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The first steps and samples of a batch."""
+
+    steps: int
+    samples: int
+
+    @property
+    def amount(self) -> int:
+        """Samples at one step each: what time is to be proportional to."""
+        return self.steps * self.samples
+
+    def of(self, case: Timed) -> Timed:
+        return replace(case, T=self.steps, batch_size=self.samples)
+
+
+def part_of(adapter: Adapter, case: Timed) -> Part | None:
+    """The part of an iteration to run; None: all of it. Raises Incomparable where its time cannot
+    be scaled.
+
+    Torch's modules are run whole, however long that takes: as they always were.
+    """
+    if contract.trainer_of(adapter) is None:
+        return None
+    whole, in_a_second, reason = Part(case.T, case.batch_size), 0.0, None
+    for small in (Part(1, 1), Part(whole.steps, 1)):  # the first tells less, and is soon known
+        spent = seconds(adapter, case, small)
+        in_a_second = small.amount / spent
+        if whole.amount / in_a_second <= LONGEST:
+            return None
+        if spent > PARTS[0]:
+            break
+    for limit in PARTS:
+        amount = int(limit * in_a_second)
+        samples = amount // whole.steps  # all steps of as many as fit, else steps of one
+        part = Part(min(whole.steps, max(1, amount)), min(max(1, samples), whole.samples))
+        spent = seconds(adapter, case, part)
+        if spent * whole.amount / part.amount <= LONGEST:
+            return None  # of the smallest parts most was there whatever the part
+        reason = _not_proportional(adapter, case, part, spent)
+        if reason is None:
+            return part
+    raise Incomparable(str(reason))
+
+
+def _not_proportional(adapter: Adapter, case: Timed, part: Part, spent: float) -> str | None:
+    """A sentence where less or more than the part, which took `spent` seconds, does not take less
+    or more in proportion.
+    """
+    others = []  # half of it, or twice as much, in each way that it is less than the whole
+    if part.samples < case.batch_size:
+        others.append(replace(part, samples=part.samples // 2 or 2))
+    if part.steps < case.T:
+        others.append(replace(part, steps=part.steps // 2 or 2))
+    for other in others:
+        taken = seconds(adapter, case, other)
+        if abs(spent / part.amount / (taken / other.amount) - 1) > PROPORTIONAL:
+            all_of_it = spent * case.T * case.batch_size / part.amount
+            return (
+                f"an iteration would take about {all_of_it:,.0f} s, and cannot be scaled: "
+                f"{part.samples} samples at {part.steps} steps take {spent:.1f} s, "
+                f"{other.samples} at {other.steps} take {taken:.1f} s"
+            )
+    return None
+
+
+def seconds(adapter: Adapter, case: Timed, part: Part) -> float:
+    """Of one iteration on so much of made-up data, which take as long as others."""
+    steps = 1 if paper.settings(case.dataset).static else part.steps
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand((steps, part.samples, *case.network.input_shape), generator=generator)
+    ready = built_to_try(adapter, part.of(case), x, torch.zeros(part.samples, dtype=torch.int64))
+    device = torch.device(case.device)
+    found = clock.seconds(ready.run, device)
+    for _ in range(TRIES - 1):
+        if found < PARTS[0] / 2:
+            found = min(found, clock.seconds(ready.run, device))
+    ready.close()
+    return found
+
+
+@dataclass(eq=False)
+class Meter:
+    """Peak memory over what the process had before a contender was built: its weights are in the
+    figure.
+    """
+
+    device: torch.device
+    base: int  # bytes
+
+    @classmethod
+    def over(cls, adapter: Adapter, case: Timed, asked: Question) -> Meter:
+        """Over what the process holds now, once a tiny network has run. Raises what that raises.
+
+        What is free by then goes back to the system: else it would be in the base, and whoever
+        takes it again would seem to need nothing.
+        """
+        network, device = case.network, torch.device(case.device)
+        tiny = Network.parse(
+            FIRST_USE, input_shape=network.input_shape, lif=network.lif, neunorm=network.neunorm
+        )
+        steps, samples = min(2, case.T), min(2, case.batch_size)
+        small = replace(case, T=steps, batch_size=samples, network=tiny)
+        tried = built_to_try(adapter, small, asked.x[:steps, :samples], labels_of(asked)[:samples])
+        tried.run()
+        tried.close()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+            return cls(device, torch.cuda.memory_allocated())
+        memory.release()
+        return cls(device, sum(each.memory_info().rss for each in memory.family(os.getpid())))
+
+    def start(self) -> None:
+        """The iteration begins whose peak is wanted."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            return
+        for each in memory.family(os.getpid()):
+            reset = Path(f"/proc/{each.pid}/clear_refs")
+            if reset.exists():
+                reset.write_text("5")  # sets the peak back to the present size, proc(5)
+
+    def peak_mib(self) -> float:
+        """The peak since, over the base."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+            peak = torch.cuda.max_memory_allocated()
+        else:
+            peak = sum(_peak_rss(each.pid, each.memory_info) for each in memory.family(os.getpid()))
+        return (peak - self.base) / 2**20
+
+
+def _peak_rss(pid: int, info: Callable[[], Any]) -> int:
+    status = Path(f"/proc/{pid}/status")
+    for line in status.read_text().splitlines() if status.exists() else ():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    if pid != os.getpid():
+        return info().rss
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

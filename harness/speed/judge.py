@@ -1,13 +1,15 @@
 """Holds contenders against the reference, in the owner's process: exams before one is built to be
-timed, and audits of what is timed, at its full size.
+timed, audits of what is timed, at its full size, and the trainings of what was audited in bf16.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import partial
+from math import isfinite
 from pathlib import Path
+from statistics import fmean
 from typing import Literal, NamedTuple
 
 import torch
@@ -19,18 +21,19 @@ from harness.proof.answer import Incomparable, Question
 from harness.proof.audit import Audit, Finding
 from harness.proof.certificate import Certificate, required
 from harness.proof.exam import Exam, Questions, Sitting
-from harness.records import AuditRow, Record
+from harness.records import AuditRow, DescentRow, Record
 from harness.records.identity import EXAM
-from harness.records.run import Failed, shortened
+from harness.records.ledger import Ledger
+from harness.records.run import Failed, shortened, stamped
 from harness.reference import coding
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
 from harness.spec import SGD, Adam, Network, Precision, Timed, paper
 from harness.speed.contender import Host, Process, Subject
-from harness.speed.iteration import labels_of, question
-from harness.speed.part import NARROW, Part
-from harness.system import memory
-from harness.training import step
+from harness.speed.iteration import NARROW, Part, labels_of, question
+from harness.system import machine, memory
+from harness.training import descent, step
+from harness.training.descent import Course, Digits, judged
 
 CALIBRATION_SAMPLES = 4
 When = Literal["before", "after"]  # the rounds; after them on other weights and another batch
@@ -106,29 +109,26 @@ class Judge:
     batch: Batch
     other: Batch
     out: Path | None = None  # the result folder, which keeps weights that a case names
+    _weights: dict[When, tuple[ReferenceNetwork, Tensor]] = field(default_factory=dict)
     _audits: dict[tuple[When, Timed], Audit] = field(default_factory=dict)
 
-    @cached_property
-    def first_weights(self) -> tuple[ReferenceNetwork, Tensor]:
-        """The cell's weights, and the samples (T, B, C, H, W) that they were calibrated on."""
-        return self._weights("before")
-
-    def _weights(self, when: When) -> tuple[ReferenceNetwork, Tensor]:
-        batch = self.batch if when == "before" else self.other
-        few = batch.inputs[:, :CALIBRATION_SAMPLES].to(DTYPES[self.cell.precision])
-        cell = self.cell
-        if when == "after":
-            cell = replace(cell, seed=cell.seed + 1, weights_sha256=None)
-        return first_weights(cell, few, self.out), few
+    def weights(self, when: When) -> tuple[ReferenceNetwork, Tensor]:
+        """A question's weights, and the samples (T, B, C, H, W) that they were calibrated on."""
+        if when not in self._weights:
+            batch, cell = self.batch, self.cell
+            if when == "after":
+                batch, cell = self.other, replace(cell, seed=cell.seed + 1, weights_sha256=None)
+            few = batch.inputs[:, :CALIBRATION_SAMPLES].to(DTYPES[cell.precision])
+            self._weights[when] = first_weights(cell, few, self.out), few
+        return self._weights[when]
 
     def question(self, when: When, case: Timed) -> Question:
         """What a case of the cell is asked, as it is run: of fewer steps and samples, the first."""
-        weights = self.first_weights[0] if when == "before" else self._weights(when)[0]
         batch = self.batch if when == "before" else self.other
         steps = 1 if paper.settings(case.dataset).static else case.T
         # laid out as a contender is given them: else sums end in other bits, and spikes turn
         inputs = batch.inputs[:steps, : case.batch_size].to(DTYPES[case.precision]).contiguous()
-        parameters = tuple(each.detach() for each in weights.parameters())
+        parameters = tuple(each.detach() for each in self.weights(when)[0].parameters())
         return question(case, parameters, inputs, batch.labels[: case.batch_size])
 
     def audit(self, process: Process, when: When, case: Timed) -> tuple[Finding, Expected]:
@@ -185,3 +185,65 @@ def wrong_update(
                 f"{n}th is off by {float(off):.1e}, the largest change is {float(change):.1e}"
             )
     return None
+
+
+# bf16 is no proof of equality: what was audited in it trains, once for each installation, in a
+# process of its own, whose crash costs this row alone.
+
+
+def descend(row: Record, ledger: Ledger, host: Host, say: Callable[[str], None]) -> None:
+    """Has the contender of a row train in float32 and in bf16, and keeps what that comes to.
+
+    Nothing happens where a row of its installation says so already; what was cut short is tried
+    once a run.
+    """
+    for each in ledger.descents():
+        same = (each.installation, each.exam) == (row.installation, EXAM)
+        if same and (each.finished or each.run == row.run):
+            return
+    case, terms = descent.case_of(Timed.of(row)), descent.TERMS
+    courses: dict[Precision, list[Course]] = {"fp32": [], "bf16": []}
+    what, finished = f"{case.framework} trains, for bf16", False
+    try:
+        say(what)
+        _train(case, courses, host, lambda n: say(f"{what}: {n} of {len(terms.trainings)}"))
+        reason, finished = judged(courses["fp32"], courses["bf16"]), True
+    except Failed as error:
+        reason = str(error)
+    firsts = [each.first for each in courses["fp32"] if isfinite(each.first)]
+    ends = {
+        precision: tuple(each.last if isfinite(each.last) else None for each in of)
+        for precision, of in courses.items()
+    }
+    made = DescentRow(
+        **vars(row),
+        exam=EXAM,
+        setting=descent.said(case),
+        steps=terms.steps,
+        seeds=tuple(range(terms.fp32_seeds)),
+        first_loss=fmean(firsts) if firsts else None,
+        fp32_losses=ends["fp32"],
+        bf16_losses=ends["bf16"],
+        finished=finished,
+        passed=finished and not reason,
+        reason=shortened(reason) or None,
+    )
+    ledger.keep(stamped(made, machine.moment()))
+
+
+def _train(
+    case: Timed,
+    courses: dict[Precision, list[Course]],
+    host: Host,
+    say: Callable[[int], None],
+) -> None:
+    """All trainings, each added as it ends. Raises Failed."""
+    digits, process = Digits.read(), Process(case, host)
+    try:
+        for n, (precision, seed) in enumerate(descent.TERMS.trainings, 1):
+            say(n)
+            one = replace(case, seed=seed, precision=precision)
+            losses = process.call(Subject.descend, one, digits.weights(one), digits)
+            courses[precision].append(Course.of(losses, descent.TERMS.averaged))
+    finally:
+        process.end()

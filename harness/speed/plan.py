@@ -20,12 +20,12 @@ BF16 = {True: (0.35, 0.2), False: (1.1, 1.6)}
 # and its audits, some of which are replays.
 LAYOUTS, PROOFS = 12.0, 14.0
 UNTIMED = 1.6  # what runs before rounds and is not timed, as a share of what is
-DESCENT_SECONDS = 25.0  # of one contender in bf16: it trains eight times (descents.py)
+DESCENT_SECONDS = 25.0  # of one contender in bf16: it trains eight times (judge.py)
 START_SECONDS = 8.0  # of one contender: its processes start, and small things are done
 FOREIGN_SECONDS = 120.0  # of one in a runtime of its own: it is slow, and may be run in part
 # Of torch.compile, once: 35 to 310 for three frameworks. In bf16 an audit replays, and its tapped
 # pass is compiled apart; a training compiles in both precisions.
-COMPILE_SECONDS = 110.0
+COMPILED, COMPILE_SECONDS = ":compiled", 110.0
 PASSES = 3  # forward, and two gradients
 ROUNDS = 6  # of a large network without a budget; small ones have more, which take little
 RATE_SECONDS = 0.5  # of tries, of which the fastest counts: memory and clock settle
@@ -42,25 +42,19 @@ def training_seconds(cases: tuple[Case, ...]) -> float:
 
 def seconds(cases: tuple[Timed, ...], budget: Budget) -> float:
     """Of a run of these cases on this machine, about; at least what the budget asks."""
-    rate = _rate(torch.device(cases[0].device))
-    total = 0.0
-    groups = list(cells(cases).values())
+    rate, groups = _rate(torch.device(cases[0].device)), list(cells(cases).values())
     share = (1 - PREPARATION) * budget.seconds / len(groups)
-    for group in groups:
-        total += _of_cell(group, budget, rate, 0.0 if share == inf else share)
-        total += START_SECONDS * len(group)
-        total += FOREIGN_SECONDS * sum(
-            facts.of(case.framework.partition(":")[0]).foreign for case in group
-        )
-        compiled = [case for case in group if _is_compiled(case.framework)]
-        total += COMPILE_SECONDS * sum(2 if each.precision == "bf16" else 1 for each in compiled)
+    total = sum(_of_cell(group, budget, rate, 0.0 if share == inf else share) for group in groups)
+    total += START_SECONDS * len(cases)
+    for case in cases:
+        if facts.of(case.framework.partition(":")[0]).foreign:
+            total += FOREIGN_SECONDS
+        if case.framework.endswith(COMPILED):
+            total += COMPILE_SECONDS * (2 if case.precision == "bf16" else 1)
     for framework in {case.framework for case in cases if case.precision == "bf16"}:
-        total += DESCENT_SECONDS + (2 * COMPILE_SECONDS if _is_compiled(framework) else 0)
+        total += DESCENT_SECONDS
+        total += 2 * COMPILE_SECONDS if framework.endswith(COMPILED) else 0.0
     return total if budget.seconds == inf else max(total, budget.seconds)
-
-
-def _is_compiled(framework: str) -> bool:
-    return framework.endswith(":compiled")
 
 
 def _of_cell(group: tuple[Timed, ...], budget: Budget, rate: float, share: float) -> float:

@@ -8,9 +8,9 @@ and its rounds are spread between those of the others.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from math import inf
+from typing import NamedTuple
 
 import adapters
 from adapters import facts
@@ -19,7 +19,7 @@ from harness.records.run import Run
 from harness.spec import Access, Budget, Timed, cells
 from harness.speed.cell import Cell
 from harness.speed.contender import Host
-from harness.speed.descents import descend
+from harness.speed.judge import descend
 from harness.system import clock, memory
 from harness.system.child import preload, warm
 
@@ -30,13 +30,11 @@ FIRST_ROUNDS = 2  # that a cell has before the next is prepared: a first figure 
 VISIT = 2
 # What a cell takes whatever its size (proofs, processes), as work that takes about as long.
 OVERHEAD_MACS = 2e10
-# What the last round of a cell takes with its audit, in rounds.
-LAST = 1.7
+LAST = 1.7  # rounds that the last one of a cell takes with its audit
 PREPARATION = 0.4  # of a cell's time; what is left are its rounds
 
 
-@dataclass(frozen=True)
-class Measured:
+class Measured(NamedTuple):
     """A cell with figures: what its cases share, of no framework.
 
     Each cell is said when it has its first rounds, and once more when it has all.
@@ -67,42 +65,40 @@ def run(
         Cell(cell, group, at, ledger, access, host or Host(), budget.seconds)
         for cell, group in cells(cases).items()
     ]
-    schedule = Schedule(budget, ready)
     try:
-        yield from schedule.events()
+        for cell in Schedule(budget, ready).events():
+            yield Measured(cell.case, cell.number, cell.before)
     finally:
         for each in ready:
             each.abandon()
-
-
-def _measured(cell: Cell) -> Measured:
-    return Measured(cell.case, cell.number, cell.before)
 
 
 class Schedule:
     """Prepares the cells in order, and spreads each one's rounds over the rest of the run."""
 
     def __init__(self, budget: Budget, cells: list[Cell]) -> None:
-        self.budget, self.cells = budget, cells
-        self.watch = clock.Stopwatch()
+        self.budget, self.cells, self.watch = budget, cells, clock.Stopwatch()
         self.open: list[Cell] = []  # prepared, and may get more rounds
         self.prepared: dict[Cell, float] = {}  # parts of each one's preparation, in [0, 1]
 
-    def events(self) -> Iterator[Measured]:
+    def events(self) -> Iterator[Cell]:
         for cell in self.cells:
-            for closed in self._make_room(cell):
-                yield _measured(closed)
+            # the largest that are open end until the next one fits into memory beside them
+            while self.open and memory.available_mib(cell.case.device) < cell.needed_mib:
+                largest = max(self.open, key=lambda each: each.held_mib)
+                self._close(largest)
+                yield largest
             self._prepare(cell)
             while cell.comparable and cell.number < min(FIRST_ROUNDS, self.budget.rounds - 1):
                 self._round(cell)
-            yield _measured(cell)
+            yield cell
         for cell in self.cells:
             self._descend(cell)  # once for all: a first figure is there by now
         while any(self._wants(cell) for cell in self.open):
             self._catch_up()
         for cell in list(self.open):
             self._close(cell)
-            yield _measured(cell)
+            yield cell
 
     def _prepare(self, cell: Cell) -> None:
         for fraction, what in cell.prepare():
@@ -141,13 +137,6 @@ class Schedule:
     def _fewest(self) -> int:
         """Rounds that a cell gets whatever the budget, the last and audited one among them."""
         return PAPER_ROUNDS if self.budget.seconds == inf else self.budget.rounds
-
-    def _make_room(self, cell: Cell) -> Iterator[Cell]:
-        """Ends open cells, the largest first, until the next one fits into memory beside them."""
-        while self.open and memory.available_mib(cell.case.device) < cell.needed_mib:
-            largest = max(self.open, key=lambda each: each.held_mib)
-            self._close(largest)
-            yield largest
 
     def _catch_up(self) -> None:
         """Rounds of each open cell that is to have more."""
