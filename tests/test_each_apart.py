@@ -84,20 +84,9 @@ def trained(out: Path, *cases: Case) -> list[list[float]]:
 
 @pytest.mark.usefixtures("no_data_of_the_machine")
 def test_what_one_framework_sets_does_not_change_the_next_ones_weights(
-    plant: Plant, tmp_path: Path
+    plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plant("sets", SETS)
-    (alone,) = trained(tmp_path / "alone", case(framework="reference"))
-    cases = case(framework="sets"), case(framework="reference")
-    _, beside = trained(tmp_path / "beside", *cases)
-    assert (tmp_path / "site" / "sets_module.built").exists()
-    assert alone == beside and len(alone) == 2
-
-
-@pytest.mark.usefixtures("no_data_of_the_machine")
-def test_a_child_for_each_training_and_one_for_all_that_are_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    """Each training has a child of its own, and all that are done have one."""
     started: list[str] = []
 
     class Counted(Child):
@@ -106,14 +95,18 @@ def test_a_child_for_each_training_and_one_for_all_that_are_done(
             super().__init__(device)
 
     monkeypatch.setattr("harness.jobs.local.Child", Counted)
-    cases = case(), case(seed=1)
-    first = trained(tmp_path / "out", *cases)
-    assert len(started) == 2
-    proofs = [row for row in Store(tmp_path / "out").read()[0] if isinstance(row, CertificateRow)]
+    plant("sets", SETS)
+    (alone,) = trained(tmp_path / "alone", case(framework="reference"))
+    out, cases = tmp_path / "beside", (case(framework="sets"), case(framework="reference"))
+    first = trained(out, *cases)
+    assert (tmp_path / "site" / "sets_module.built").exists()
+    assert alone == first[1] and len(alone) == 2
+    assert len(started) == 3
+    proofs = [row for row in Store(out).read()[0] if isinstance(row, CertificateRow)]
     outcomes = [row.certificate_precision for row in proofs if row.layer is None]
-    assert outcomes == ["fp64", "fp32"]  # a seed has no part in a proof
-    again = list(Local().train(cases, Store(tmp_path / "out"), Access(tmp_path), quiet))
-    assert len(started) == 3 and all(each.before for each in again)
+    assert outcomes == ["fp64", "fp32"] * 2
+    again = list(Local().train(cases, Store(out), Access(tmp_path), quiet))
+    assert len(started) == 4 and all(each.before for each in again)
     assert [[r.loss for r in each.rows if isinstance(r, EpochRow)] for each in again] == first
 
 
@@ -145,7 +138,7 @@ def test_who_dies_where_it_is_examined_costs_its_own_line(plant: Plant, tmp_path
 
 
 @pytest.mark.slow
-def test_who_hangs_where_it_is_examined_is_ended(plant: Plant, tmp_path: Path) -> None:
+def test_one_that_hangs_where_it_is_examined_is_ended(plant: Plant, tmp_path: Path) -> None:
     plant("dies", DIES)
     (found,) = examined(tmp_path, "dies:hangs", silence=15.0).values()
     assert found.failed and "was ended as hung" in found.reason

@@ -234,7 +234,7 @@ def test_what_is_wrong_missing_or_breaks_costs_its_own_row_and_the_others_run(
 def test_damaged_data_is_a_row_for_each_case(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def damaged(request: object) -> None:
+    def damaged(*given: object, **named: object) -> None:
         raise UsageError("cannot read image.png: delete it")
 
     monkeypatch.setattr(cell.datasets, "load_batch", damaged)

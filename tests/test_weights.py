@@ -13,7 +13,7 @@ from torch import Tensor
 
 safetensors = pytest.importorskip("safetensors", reason="pip install 'snn-harness[nir]'")
 
-from safetensors.torch import load_file, save_file  # noqa: E402
+from safetensors.torch import load_file, save  # noqa: E402
 
 from harness.conformance import NETWORKS, small  # noqa: E402
 from harness.formats import weights  # noqa: E402
@@ -26,6 +26,9 @@ from harness.spec import Access, Case, Network, Reading, Timed, Trained, UsageEr
 from harness.system import machine  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
+
+
+DAMAGED = (b"", b"text", b"\xff" * 64, b"\x10\0\0\0\0\0\0\0{}")
 
 
 def parameters(network: Network) -> list[Tensor]:
@@ -62,40 +65,28 @@ def test_the_same_weights_are_the_same_file_and_come_back(tmp_path: Path) -> Non
     assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
     for ours, theirs in zip(weights.of_hash(tmp_path, sha256, network), drawn, strict=True):
         assert torch.equal(ours, theirs)
-    channels_last = [
-        each.to(memory_format=torch.channels_last) for each in drawn if each.dim() == 4
-    ]
-    laid_out = iter(channels_last)
-    others = [next(laid_out) if each.dim() == 4 else each for each in drawn]
+    last = torch.channels_last
+    others = [each.to(memory_format=last) if each.dim() == 4 else each for each in drawn]
     assert weights.content(network, others) == contents[0]
 
 
-def test_weights_of_another_network_are_refused_with_the_place(tmp_path: Path) -> None:
+def test_what_is_no_file_of_the_networks_weights_is_refused_with_the_place(tmp_path: Path) -> None:
     network, other = small("cifar10"), small("cifar10", "Middle")
-    path = tmp_path / "w.safetensors"
-    path.write_bytes(weights.content(other, parameters(other)))
-    with pytest.raises(UsageError, match=r"w\.safetensors: .*it is of 16C3\(Encoding\)"):
-        weights.load(path, network)
     named = dict(zip(dict(weights.parameter_forms(network)), parameters(network), strict=True))
-    save_file({**named, "more": torch.zeros(1)}, path)
-    with pytest.raises(UsageError, match="more is"):
-        weights.load(path, network)
-    save_file({**named, "1.bias": torch.full((16,), float("nan"))}, path)
-    with pytest.raises(UsageError, match="1.bias holds what is no float32"):
-        weights.load(path, network)
-    save_file({**named, "1.bias": named["1.bias"].half()}, path)
-    with pytest.raises(UsageError, match="1.bias holds what is no float32"):
-        weights.load(path, network)
-
-
-@pytest.mark.parametrize("content", [b"", b"text", b"\xff" * 64, b"\x10\0\0\0\0\0\0\0{}"])
-def test_a_file_that_holds_no_weights_is_named(content: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "w.safetensors"
-    path.write_bytes(content)
-    with pytest.raises(UsageError, match=r"w\.safetensors is no file of weights, or a damaged"):
-        weights.load(path, small("cifar10"))
+    of_other = weights.content(other, parameters(other))
+    for content, sentence in (
+        (of_other, r"w\.safetensors: .*it is of 16C3\(Encoding\)"),
+        (save({**named, "more": torch.zeros(1)}), "more is"),
+        (save({**named, "1.bias": torch.full((16,), float("nan"))}), "1.bias holds what is no fl"),
+        (save({**named, "1.bias": named["1.bias"].half()}), "1.bias holds what is no float32"),
+        *((each, r"w\.safetensors is no file of weights, or a damaged") for each in DAMAGED),
+    ):
+        path = tmp_path / "w.safetensors"
+        path.write_bytes(content)
+        with pytest.raises(UsageError, match=sentence):
+            weights.load(path, network)
     with pytest.raises(UsageError, match="is no file"):
-        weights.load(tmp_path, small("cifar10"))
+        weights.load(tmp_path, network)
 
 
 def test_a_cut_or_changed_file_is_not_taken_for_what_was_kept(tmp_path: Path) -> None:
@@ -112,17 +103,6 @@ def test_a_cut_or_changed_file_is_not_taken_for_what_was_kept(tmp_path: Path) ->
         weights.of_hash(tmp_path, sha256, network)
 
 
-def test_a_row_names_the_weights_it_ended_with(tmp_path: Path) -> None:
-    given = case()
-    run(given, tmp_path)
-    (end,) = rows_of(tmp_path, TrainedRow)
-    assert end.kept_weights_sha256 is not None
-    kept = weights.of_hash(tmp_path, end.kept_weights_sha256, given.network)
-    state = torch.load(next((tmp_path / "checkpoints").iterdir()), weights_only=True)
-    for ours, theirs in zip(kept, state["weights"], strict=True):
-        assert torch.equal(ours, theirs)
-
-
 def test_what_was_trained_without_is_kept_from_its_checkpoint(tmp_path: Path) -> None:
     given = case()
     run(given, tmp_path, keep=False)
@@ -132,7 +112,11 @@ def test_what_was_trained_without_is_kept_from_its_checkpoint(tmp_path: Path) ->
     assert second.kept_weights_sha256 is not None
     assert replace(second, kept_weights_sha256=None, time=first.time) == first
     kept = weights.of_hash(tmp_path, second.kept_weights_sha256, given.network)
+    state = torch.load(next((tmp_path / "checkpoints").iterdir()), weights_only=True)
+    assert all(map(torch.equal, kept, state["weights"]))
     run(replace(given, seed=1), tmp_path)  # which has others
+    other = rows_of(tmp_path, TrainedRow)[-1].kept_weights_sha256
+    assert other not in (None, second.kept_weights_sha256)
     run(given, tmp_path)  # all is there
     assert len(rows_of(tmp_path, TrainedRow)) == 3
     weights.path_of(tmp_path, second.kept_weights_sha256).unlink()
@@ -143,27 +127,25 @@ def test_what_was_trained_without_is_kept_from_its_checkpoint(tmp_path: Path) ->
     assert rows_of(tmp_path, EndedRow) == []
 
 
-def test_without_a_checkpoint_a_sentence_says_so_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("cut", "said"), [(None, "its weights were not kept"), (1000, "is damaged")]
+)
+def test_without_a_checkpoint_a_sentence_says_so_once(
+    cut: int | None, said: str, tmp_path: Path
+) -> None:
     given = case()
     run(given, tmp_path, keep=False)
     (path,) = (tmp_path / "checkpoints").iterdir()
+    whole = path.read_bytes()
     path.unlink()
-    for _ in range(2):
-        run(given, tmp_path)
-    (warning,) = rows_of(tmp_path, WarningRow)
-    assert "its weights were not kept" in warning.reason and "--fresh" in warning.reason
-    assert len(rows_of(tmp_path, TrainedRow)) == 1
-
-
-def test_a_damaged_checkpoint_costs_a_sentence_and_nothing_else(tmp_path: Path) -> None:
-    given = case()
-    run(given, tmp_path, keep=False)
-    (path,) = (tmp_path / "checkpoints").iterdir()
-    path.write_bytes(path.read_bytes()[:1000])
+    if cut is not None:
+        path.write_bytes(whole[:cut])
     run(given, tmp_path)
-    (warning,) = rows_of(tmp_path, WarningRow)
-    assert "is damaged" in warning.reason
-    assert not (tmp_path / "weights").exists()
+    run(given, tmp_path)
+    reason = rows_of(tmp_path, WarningRow)[0].reason
+    assert said in reason
+    assert len(rows_of(tmp_path, WarningRow)) == (1 if cut is None else 2)
+    assert len(rows_of(tmp_path, TrainedRow)) == 1 and not (tmp_path / "weights").exists()
 
 
 def from_file(out: Path, seed: int = 5) -> tuple[Trained, list[Tensor]]:
