@@ -61,10 +61,14 @@ class Computed(TorchDispatchMode):
 def test_a_step_is_each_product_once_forward_and_backward_and_nothing_else(
     layout: floor.Layout, static: bool
 ) -> None:
+    assert products(static, layout, precision="bf16")[0].x.dtype == torch.bfloat16
     pairs = zip(products(static, layout), NETWORK.stages, strict=True)
     for n, (product, stage) in enumerate(pairs):
         images = 2 if static and n == 0 else 6  # the steps are in the batch, a still image once
         assert tuple(product.x.shape) == (images, *stage.input_shape)
+        if product.x.dim() == 4 and layout == "channels_last":
+            for each in (product.x, product.gradient):
+                assert each.is_contiguous(memory_format=torch.channels_last)
         with Computed() as trained:
             product.train()
         # forward, the weights' gradients and, but for the first layer, the input's
@@ -84,17 +88,9 @@ def test_an_iteration_runs_all_of_them(mode: Any) -> None:
     run = floor.iteration(of(mode=mode), ("channels_last",) * len(NETWORK.stages))
     with Computed() as computed:
         run()
-    each = [6 * stage.macs for stage in NETWORK.stages]
-    assert computed.multiplications == sum(each) * (3 if mode == "training" else 1) - (
-        each[0] if mode == "training" else 0
-    )
-
-
-def test_channels_last_is_what_it_says() -> None:
-    second = products(True, "channels_last", precision="bf16")[1]
-    assert second.x.is_contiguous(memory_format=torch.channels_last)
-    assert second.gradient.is_contiguous(memory_format=torch.channels_last)
-    assert second.x.dtype == torch.bfloat16
+    first, *later = (6 * stage.macs for stage in NETWORK.stages)
+    passes = (2, 3) if mode == "training" else (1, 1)
+    assert computed.multiplications == passes[0] * first + passes[1] * sum(later)
 
 
 def product_of(run: Any) -> floor.Product:

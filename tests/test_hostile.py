@@ -1,6 +1,4 @@
-"""Whatever a file or a command says, the answer is a result or one sentence: no code is run, no
-other error, nothing written elsewhere.
-"""
+"""Whatever a file or a command says, the answer is a result or one sentence: no code is run."""
 
 from __future__ import annotations
 
@@ -48,14 +46,7 @@ def spoilt(draw: st.DrawFn, whole: bytes) -> bytes:
             return draw(st.binary(max_size=256))
 
 
-@pytest.fixture(autouse=True)
-def _nothing_written_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
-    monkeypatch.chdir(home)
-    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
-
-
+pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 PIECES = st.sampled_from(
     ["8C3(Encoding)", "8C3", "AP2", "16FC", "Voting", "-", "--", "(", ")", "C", "é", "0", "9" * 30]
     + ["8C3\nAP2"]

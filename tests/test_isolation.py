@@ -66,6 +66,7 @@ from harness.jobs import local
 local.Local = partial(local.Local, silence=30.0)  # so that one that hangs does so not for long
 main()
 """
+pytestmark = pytest.mark.slow
 Harness = Callable[..., tuple[subprocess.CompletedProcess[str], list[Row]]]
 
 
@@ -103,7 +104,6 @@ def reasons(rows: list[Row]) -> dict[str, str]:
     return {row.variant or row.framework: row.reason for row in ended}
 
 
-@pytest.mark.slow
 def test_one_that_takes_its_process_along_costs_its_own_row_in_a_timed_cell(
     harness: Harness,
 ) -> None:
@@ -120,17 +120,9 @@ def test_one_that_takes_its_process_along_costs_its_own_row_in_a_timed_cell(
         assert f"planted:{name}" in done.stdout
 
 
-@pytest.mark.slow
 def test_one_that_takes_its_process_along_costs_its_own_training(harness: Harness) -> None:
     call = ["--suite", "scale", "--quick", "--networks", TINY, "--epochs", "1", "--samples", "60"]
     _, rows = harness(*call, "--width", "1", "--frameworks", f"{EVIL},planted")
     assert set(reasons(rows)) == {"crash", "hang", "eat"}
     trained = [row.variant or row.framework for row in rows if isinstance(row, TrainedRow)]
     assert trained == ["babble", "planted"]
-
-
-def test_a_case_that_cannot_fit_is_refused_with_the_estimate(harness: Harness) -> None:
-    call = ["--suite", "acceleration", "--networks", "Large", "--frameworks", "reference"]
-    _, rows = harness(*call, "--batch-size", "1000", "--steps", "9000", "--no-download")
-    (why,) = reasons(rows).values()
-    assert "it would take about" in why

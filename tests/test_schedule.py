@@ -245,6 +245,11 @@ def test_damaged_data_is_a_row_for_each_case(
     ]
 
 
+def test_a_case_that_cannot_fit_is_refused_with_the_estimate(tmp_path: Path) -> None:
+    (ended,) = of(measure(tmp_path, "reference", T=10**8), EndedRow)
+    assert ended.status == "failed" and "it would take about" in ended.reason
+
+
 def test_a_cell_stays_ready_and_gets_its_rounds_between_those_of_later_cells(
     tmp_path: Path,
 ) -> None:

@@ -10,21 +10,10 @@ from math import inf, isclose, isfinite
 import torch
 
 import adapters
-from harness import datasets
+from harness import datasets, records
 from harness.proof import certificate
 from harness.proof.subject import NOTHING_KNOWN, subject_of
-from harness.records import (
-    AuditRow,
-    EndedRow,
-    IterationRow,
-    MemoryRow,
-    Record,
-    Row,
-    TimedRow,
-    UnmeasuredRow,
-    WarmupRow,
-    WarningRow,
-)
+from harness.records import Record, Row
 from harness.records.identity import EXAM, PROTOCOL, timing_key
 from harness.records.ledger import Ledger
 from harness.records.run import Failed, Run, ended, of_case, shortened, stamped, with_data
@@ -182,7 +171,7 @@ class Cell:
         settled = {each.key for each in written if self._is_settled(each)}
         if not settled >= {row.key for row in rows}:
             return False
-        audits = [each for each in written if isinstance(each, AuditRow) and each.passed]
+        audits = [each for each in written if isinstance(each, records.AuditRow) and each.passed]
         audited = {each.key for each in audits if each.exam == EXAM}
         self.mixed = tuple(row for row in rows if row.precision == "bf16" and row.key in audited)
         self.before = tuple(dict.fromkeys(str(row.key) for row in (*rows, *floors)))
@@ -190,9 +179,9 @@ class Cell:
 
     def _is_settled(self, row: Row) -> bool:
         """Whether a row says that its contender needs no measurement."""
-        if isinstance(row, EndedRow):
+        if isinstance(row, records.EndedRow):
             return row.status in ("missing", "unsupported")
-        timed = isinstance(row, TimedRow)
+        timed = isinstance(row, records.TimedRow)
         return timed and (row.converged or (row.budget_seconds or inf) >= self.budget)
 
     def _prove(self, contender: Contender, examiner: Examiner) -> None:
@@ -219,7 +208,7 @@ class Cell:
                 f"dead layers under the {self.case.initialisation} initialisation: "
                 f"{', '.join(dead)}; they cannot learn: use --init calibrated or a lower threshold"
             )
-            self._keep(WarningRow(**vars(self._row(self.group[0])), reason=reason))
+            self._keep(records.WarningRow(**vars(self._row(self.group[0])), reason=reason))
 
     def _start_floors(self, case: Timed) -> None:
         """The floor of a precision; that of the cell's own is there twice."""
@@ -232,7 +221,7 @@ class Cell:
             process.call(Subject.build_floor, layouts)
             turn = process.call(Subject.turn, 0)
             contender.row = row = replace(contender.row, layout=floor.said(layouts))
-            self._keep(WarmupRow(**vars(row), seconds=turn.seconds, steps=row.T))
+            self._keep(records.WarmupRow(**vars(row), seconds=turn.seconds, steps=row.T))
 
         for twin in (False, True) if case.precision == self.case.precision else (False,):
             name = self._name(case) + (" (again)" if twin else "")
@@ -253,15 +242,17 @@ class Cell:
         )
         steps, compiled = contender.case.T, first.compile_seconds
         self._keep(
-            WarmupRow(**vars(row), seconds=first.seconds, steps=steps, compile_seconds=compiled)
+            records.WarmupRow(
+                **vars(row), seconds=first.seconds, steps=steps, compile_seconds=compiled
+            )
         )
         peak, why, part = first.peak_mib, first.unmeasured, contender.part
         if part is not None:
             peak, why = None, f"{part.samples} samples at {part.steps} steps were run, not all"
         if peak is None:
-            self._keep(UnmeasuredRow(**vars(row), figure="memory", reason=shortened(why)))
+            self._keep(records.UnmeasuredRow(**vars(row), figure="memory", reason=shortened(why)))
         else:
-            self._keep(MemoryRow(**vars(row), peak_memory_mib=round(peak, 1)))
+            self._keep(records.MemoryRow(**vars(row), peak_memory_mib=round(peak, 1)))
         # for the judge's replay; and for the turns of one that gives memory back and takes it anew
         self._make_room(self.case, contender)
         if contender.claims_to_be_equal:
@@ -357,7 +348,7 @@ class Cell:
             count = contender.case.T * row.population  # a vote is the mean of so many
             spikes = tuple(round(count * each) for each in torch.tensor(turn.votes).sum(0).tolist())
         self._keep(
-            IterationRow(
+            records.IterationRow(
                 **vars(row),
                 round=self.number,
                 seconds=turn.seconds / (contender.share or 1.0),
@@ -371,7 +362,9 @@ class Cell:
         if changed:
             contender.said.update(changed)
             reason = f"{contender.name} changes its process: {', '.join(changed)}"
-            self._keep(WarningRow(**vars(row), reason=f"{reason}; the others have their own"))
+            self._keep(
+                records.WarningRow(**vars(row), reason=f"{reason}; the others have their own")
+            )
 
     # After them
 
@@ -398,7 +391,7 @@ class Cell:
             }
             for each in self._running:
                 if not each.twin:
-                    self._keep(TimedRow(**vars(each.row), **done))
+                    self._keep(records.TimedRow(**vars(each.row), **done))
         self.abandon()
         memory.release()
 
