@@ -9,24 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import test_learning
 import torch
 from recordings import answered, bars, events_of, recorded, squares, striped
 from rows import fitted_case
-from test_table import said
 
 from harness import baselines, datasets, suites
 from harness.analysis import tables
 from harness.baselines import hm2_bp, trial
-from harness.baselines.contract import Answers, Images, Method, Recordings, Samples, silent, within
+from harness.baselines.contract import Answers, Images, Method, Recordings, Samples, silent
 from harness.datasets.events import BIN_US, EVENT
 from harness.records import EndedRow, FittedRow, Row, Store, TestedRow
-from harness.records.ledger import Ledger
-from harness.records.run import Run, new_run
-from harness.report.shown import shown
 from harness.spec import Access, Options, Say, System, Training, UsageError
-from harness.system import machine
 from harness.training.epoch import DataSplits
-from harness.training.trial import do
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine", "read_once")
 
@@ -108,22 +103,9 @@ def declare(monkeypatch: pytest.MonkeyPatch) -> Any:
     baselines.load.cache_clear()
 
 
-class Owner:
-    def __init__(self) -> None:
-        self.said: list[float] = []
-
-    def say(self, fraction: float, doing: str) -> None:
-        self.said.append(fraction)
-
-
 def run(case: System, out: Path) -> list[Row]:
-    """In this process, so that what a test has replaced is replaced."""
-    at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
-    owner = Owner()
-    ledger = Ledger(Store(out), owner.say, False, (at.id,))
-    do(case, ledger, Access(out), at, trial.fit)
-    ledger.release()
-    assert owner.said == sorted(owner.said)
+    """In this process, so that what a test has replaced is replaced; all rows that there are."""
+    test_learning.run((case,), out)
     return Store(out).read()[0]
 
 
@@ -152,29 +134,17 @@ def test_a_package_declares_a_class_or_a_module(declare: Any) -> None:
     assert (system.title, system.epochs, system.revision) == ("Counting", {"quick": 2}, 0)
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
+def test_one_that_is_unknown_or_says_too_little_or_something_odd_is_refused(declare: Any) -> None:
+    for changes, words in (
         ({"STEPS": 540}, "STEPS of the baseline counting are 540"),
         ({"DATASETS": ("mnist3d",)}, "mnist3d"),
-    ],
-)
-def test_one_that_says_something_odd_is_refused(declare: Any, changes: Any, words: str) -> None:
-    declare(**changes)
-    with pytest.raises(UsageError, match=words):
-        baselines.load("counting")
-
-
-def test_one_that_says_too_little_is_named_with_what_it_lacks(declare: Any) -> None:
-    class Mute:
-        TITLE = "Mute"
-
-    declare(Mute)
+    ):
+        declare(**changes)
+        with pytest.raises(UsageError, match=words):
+            baselines.load("counting")
+    declare(type("Mute", (), {"TITLE": "Mute"}))
     with pytest.raises(UsageError, match="counting has no PAPER, .*, RANDOM"):
         baselines.load("counting")
-
-
-def test_an_unknown_system_is_refused() -> None:
     with pytest.raises(UsageError, match="unknown baseline 'hat', choose from lstm, "):
         baselines.check_name("hat")
 
@@ -228,15 +198,12 @@ def test_samples_and_split_are_those_of_the_papers_networks() -> None:
         assert isinstance(ours, Recordings) and ours.longest_us <= 5 * BIN_US
         assert (ours.frames(5) == theirs.raw.numpy()).all()
         assert (ours.labels == theirs.labels.numpy()).all()
-
-
-def test_images_are_those_of_the_papers_networks_too() -> None:
-    wanted = datasets.Wanted("cifar10", 2, samples=100, embedded=True)
     case = small("cao", dataset="cifar10", effort="quick", window=None, T=2)
-    given = trial.read(case, baselines.load("cao"), Access(Path()), quiet)
+    images = trial.read(case, baselines.load("cao"), Access(Path()), quiet).validation
+    wanted = replace(wanted, dataset="cifar10")
     splits = DataSplits.of(*datasets.load_splits(wanted, 20, quiet))
-    assert isinstance(given.validation, Images)
-    assert (given.validation.pixels == splits.validation.raw.numpy()).all()
+    assert isinstance(images, Images)
+    assert (images.pixels == splits.validation.raw.numpy()).all()
 
 
 @pytest.mark.parametrize(
@@ -289,18 +256,6 @@ def test_what_is_done_is_not_done_again(declare: Any, tmp_path: Path) -> None:
     assert len(run(small(), tmp_path)) == 3 * len(once)
 
 
-def test_it_is_asked_for_some_samples_at_a_time(
-    declare: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    declare()
-    answers = []
-    for together in (1000, 7):
-        monkeypatch.setattr(trial, "TOGETHER", together)
-        rows = run(small(), tmp_path / str(together))
-        answers.append([(type(row), getattr(row, "test_accuracy", None)) for row in rows])
-    assert answers[0] == answers[1]
-
-
 @pytest.mark.parametrize(
     ("method", "reason"),
     [(Refuses, "fewer samples than neighbours"), (Mumbles, "answers are (3,)")],
@@ -325,17 +280,6 @@ def test_a_cited_row_turns_live_by_its_systems_name(declare: Any, tmp_path: Path
     assert (line["fidelity"], line["deviations"]) == ("published equations", "it only counts")
     assert line["n"] == 1 and np.isnan(line["low"])
     assert table[table.model.str.startswith("Lagorce")].accuracy.isna().all()
-
-
-def test_tables_show_it(declare: Any, tmp_path: Path) -> None:
-    declare()
-    rows = [replace(row, framework="cao", dataset="cifar10") for row in run(small(), tmp_path)]
-    end = rows[-1]
-    assert isinstance(end, FittedRow)
-    for name in ("baselines", "5"):
-        lines = said(shown(name, tables.TABLES[name](rows)))
-        assert max(map(len, lines)) <= 80
-        assert " ".join(lines).count(f"{100 * end.test_accuracy:.1f} ") == 1
 
 
 # each of ours
@@ -442,9 +386,3 @@ def test_the_published_sizes_are_those_of_paper_effort() -> None:
         method = baselines.load(name).build("paper", 0)
         method.fit(train, train, 0, silent)
         assert method.structure == expected
-
-
-def test_a_part_of_the_work_is_told_as_a_share_of_the_whole() -> None:
-    told: list[tuple[float, str]] = []
-    within(lambda fraction, doing: told.append((fraction, doing)), 0.5, 0.75)(0.5, "here")
-    assert told == [(0.625, "here")]

@@ -53,21 +53,12 @@ def test_the_network_is_the_papers_without_biases() -> None:
     assert isinstance(network[-1], nn.Linear)
 
 
-def test_without_biases_twice_the_input_is_twice_the_answer() -> None:
-    network, x = converted.built(TINY.width), torch.rand(3, 3, 32, 32)
-    assert torch.allclose(network(2 * x), 2 * network(x), rtol=1e-5, atol=1e-6)
-
-
 def test_it_is_trained_once_for_all_that_start_from_it() -> None:
-    (first, trained), (again, trained_again) = (shared(squares(12, 0)) for _ in range(2))
+    images = squares(12, 0)
+    (first, trained), (again, trained_again) = (shared(images) for _ in range(2))
     assert trained and not trained_again and same(first, again)
     assert not any(each.requires_grad for each in (*first.parameters(), *again.parameters()))
-
-
-def test_whatever_decides_its_weights_makes_it_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    images = squares(12, 0)
-    first, _ = shared(images)
-    for given, plan, seed in (
+    for given, plan, seed in (  # whatever decides its weights makes it another
         (images, TINY, 6),
         (squares(12, 1), TINY, 5),
         (replace(images, labels=images.labels[::-1].copy()), TINY, 5),
@@ -76,32 +67,25 @@ def test_whatever_decides_its_weights_makes_it_another(monkeypatch: pytest.Monke
     ):
         other, trained = shared(given, plan, seed)
         assert trained and not same(first, other)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 99)  # sums are rounded otherwise
-    assert shared(images)[1]
 
 
-@pytest.mark.parametrize("damage", ["cut", "changed", "empty", "folder"])
+@pytest.mark.parametrize("damage", ["changed", "folder"])
 def test_a_damaged_file_is_trained_anew(damage: str) -> None:
     first, _ = shared(squares(12, 0))
     (file,) = converted.make_user_cache("networks").glob("*.pt")
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.unlink()
-    match damage:
-        case "folder":
-            file.mkdir()
-        case "cut":
-            file.write_bytes(content[:100])
-        case "changed":
-            file.write_bytes(content)
-        case _:
-            file.touch()
+    if damage == "folder":
+        file.mkdir()
+    else:
+        file.write_bytes(content)
     (second, trained), (third, trained_again) = (shared(squares(12, 0)) for _ in range(2))
     assert same(first, second) and same(first, third)
     assert trained and trained_again == (damage == "folder")  # a folder stays in the way
 
 
-@pytest.mark.parametrize("name", ["write_whole", "make_user_cache"])
+@pytest.mark.parametrize("name", ["write_sealed", "make_user_cache"])
 def test_what_cannot_be_kept_is_trained_each_time(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,10 +118,10 @@ def test_who_comes_second_waits_and_says_so(monkeypatch: pytest.MonkeyPatch) -> 
 def test_images_are_drawn_from_all_classes_and_the_seed_decides_which() -> None:
     images = squares(40, 0)
     by_class = images.part(np.argsort(images.labels, kind="stable"))  # as folders list them
-    drawn = converted.drawn(by_class, 16, seed=3)
+    drawn, again, other = (converted.drawn(by_class, 16, seed) for seed in (3, 3, 4))
     assert len(drawn) == 16 and set(drawn.labels) == {0, 1, 2, 3}
-    assert np.array_equal(drawn.pixels, converted.drawn(by_class, 16, seed=3).pixels)
-    assert not np.array_equal(drawn.pixels, converted.drawn(by_class, 16, seed=4).pixels)
+    assert np.array_equal(drawn.pixels, again.pixels)
+    assert not np.array_equal(drawn.pixels, other.pixels)
     assert len(converted.drawn(images, 100, seed=3)) == 40
 
 
@@ -155,10 +139,7 @@ def test_a_neurons_spikes_are_those_of_the_hand(
     neuron, z = IF(threshold, reset), torch.tensor([RATE * threshold])
     assert [int(neuron(z)) for _ in range(8)] == expected  # the last at the threshold itself
     assert z.item() == RATE * threshold
-
-
-def test_a_potential_does_not_sink_below_the_floor() -> None:
-    given = torch.tensor([-8.0, 1.0, 1.0, 1.0])
+    given = torch.tensor([-8.0, 1.0, 1.0, 1.0])  # a potential does not sink below the floor
     deep, limited = IF(1.0, "zero"), IF(1.0, "zero", floor=-2.0)
     assert [int(deep(z)) for z in given] == [0, 0, 0, 0]
     assert [int(limited(z)) for z in given] == [0, 0, 0, 1]
@@ -187,16 +168,21 @@ def test_a_networks_answer_tends_to_its_sources_as_one_over_T() -> None:
 
 def test_a_pixel_is_the_probability_of_its_spike() -> None:
     learn.seeded(0)
-    x = torch.tensor([0.0, 0.25, 1.0]).repeat(10_000, 1)
-    spikes = converted.random_spikes(x)
+    spikes = converted.random_spikes(torch.tensor([0.0, 0.25, 1.0]).repeat(10_000, 1))
     assert set(spikes.unique().tolist()) == {0.0, 1.0}
     never, sometimes, always = spikes.mean(0).tolist()
     assert (never, always) == (0, 1)
     assert abs(sometimes - 0.25) < 4 * (0.25 * 0.75 / 10_000) ** 0.5  # four deviations
 
 
-def by_hand(together: int, monkeypatch: pytest.MonkeyPatch) -> Answers:
-    """Of a white pixel and a red one; class 3 is given a quarter of each colour, 5 half of red."""
+@pytest.mark.parametrize("together", [2, 1])  # potentials do not stay from batch to batch
+def test_the_class_is_that_of_most_spikes_after_each_number_of_steps(
+    together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a white pixel and a red one; class 3 is given a quarter of each colour, 5 half of red.
+
+    White: class 3 fires at 2, 3, 4 and class 5 at 2, 4; red: class 3 at 4, class 5 at 2, 4.
+    """
     layer = nn.Linear(3, 10, bias=False).requires_grad_(False)
     layer.weight.zero_()
     layer.weight[3], layer.weight[5, 0] = 0.25, 0.5
@@ -204,23 +190,10 @@ def by_hand(together: int, monkeypatch: pytest.MonkeyPatch) -> Answers:
     pixels = np.full((2, 3, 1, 1), 255, np.uint8)
     pixels[1, 1:] = 0
     monkeypatch.setattr(converted, "TOGETHER", together)
-    return run(snn, Images(pixels, np.zeros(2, np.int64), 10, False), (1, 2, 4))
-
-
-def test_the_class_is_that_of_most_spikes_after_each_number_of_steps(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # white: class 3 fires at 2, 3, 4 and class 5 at 2, 4; red: class 3 at 4, class 5 at 2, 4
-    answers = by_hand(2, monkeypatch)
-    assert {step: labels.tolist() for step, labels in answers.at_steps.items()} == {
-        1: [0, 0],  # none has fired
-        2: [3, 5],
-        4: [3, 5],
-    }
-    assert answers.labels.tolist() == [3, 5]
-    assert answers.spikes == (5 + 3) / 2
-    apart = by_hand(1, monkeypatch)  # potentials do not stay from one batch to the next
-    assert apart.labels.tolist() == [3, 5] and apart.spikes == 4
+    answers = run(snn, Images(pixels, np.zeros(2, np.int64), 10, False), (1, 2, 4))
+    found = {step: labels.tolist() for step, labels in answers.at_steps.items()}
+    assert found == {1: [0, 0], 2: [3, 5], 4: [3, 5]}  # at first none has fired
+    assert answers.labels.tolist() == [3, 5] and answers.spikes == (5 + 3) / 2
 
 
 # Sengupta
@@ -249,19 +222,20 @@ def test_thresholds_are_the_most_that_layers_before_them_give_by_spikes(
     assert balanced(network, both, steps, silent) == expected  # the most of all images
 
 
-def test_a_layer_without_excitation_is_refused() -> None:
+def test_what_cannot_be_converted_or_chosen_is_refused() -> None:
     with pytest.raises(UsageError, match="layer 2 of the network .*train it on more images"):
-        balanced(of_weights(*HAND), torch.ones(1, 2), 1, silent)
-
-
-def test_black_images_are_refused() -> None:
-    black = replace(squares(8, 0), pixels=np.zeros((8, 3, 32, 32), np.uint8))
-    method = sengupta.Sengupta(sengupta.Sizes(width=TINY.width))
-    with pytest.raises(UsageError, match="layer 1 of the network is given no spikes"):
-        method.fit(black, black, 0, silent)
-    other = rueckauer.Rueckauer(rueckauer.Sizes(width=TINY.width))
-    with pytest.raises(UsageError, match=r"cannot scale the network \(.*\): train it on more"):
-        other.fit(black, black, 0, silent)
+        balanced(of_weights(*HAND), torch.ones(1, 2), 1, silent)  # without excitation
+    images = squares(8, 0)
+    black = replace(images, pixels=np.zeros((8, 3, 32, 32), np.uint8))
+    none = images.part(np.arange(0))
+    for method, train, held, said in (
+        (sengupta.Sengupta, black, black, "layer 1 of the network is given no spikes"),
+        (rueckauer.Rueckauer, black, black, r"cannot scale the network \(.*\): train it on more"),
+        (cao.Cao, images, none, "no held-out images .*give more images"),
+    ):
+        sizes = replace(method.SIZES["quick"], width=TINY.width)
+        with pytest.raises(UsageError, match=said):
+            method(sizes).fit(train, held, 0, silent)
 
 
 # Cao
@@ -273,8 +247,7 @@ class Chosen(cao.Cao):
     def answers(self, snn: Spiking, images: Images) -> Answers:
         neurons = [each for each in snn.neurons if isinstance(each, IF)]
         (threshold,) = {each.threshold for each in neurons}
-        assert {each.floor for each in neurons} == {-10 * threshold}
-        assert {each.reset for each in neurons} == {"zero"}
+        assert {(each.floor, each.reset) for each in neurons} == {(-10 * threshold, "zero")}
         assert len(neurons) == 8  # the output layer's too
         return Answers(images.labels if threshold in (1.0, 2.0) else images.labels + 1)
 
@@ -286,47 +259,19 @@ def test_cao_takes_the_lowest_threshold_that_is_best_on_held_out_images() -> Non
     assert np.array_equal(method.predict(squares(4, 2)).labels, squares(4, 2).labels)
 
 
-def test_cao_needs_held_out_images() -> None:
-    images = squares(8, 0)
-    with pytest.raises(UsageError, match="no held-out images .*give more images"):
-        cao.Cao(cao.Sizes(width=TINY.width)).fit(images, images.part(np.arange(0)), 0, silent)
-
-
-def test_conversions_of_a_seed_have_one_source() -> None:
-    sources = []
-    for method in (
-        cao.Cao(cao.Sizes(width=TINY.width, steps=(2,), choosing=4)),
-        sengupta.Sengupta(sengupta.Sizes(width=TINY.width, steps=(2,), images=4, balancing=40)),
-        rueckauer.Rueckauer(rueckauer.Sizes(width=TINY.width, steps=(2,))),
-    ):
-        method.fit(squares(12, 0), squares(8, 1), 5, silent)
-        sources.append(method.predict(squares(8, 2)).source)
-    assert sources[0] is not None
-    assert np.array_equal(sources[0], sources[1]) and np.array_equal(sources[0], sources[2])
-
-
 # Rueckauer
-
-
-def module_of(snn: Spiking) -> fx.GraphModule:
-    assert isinstance(snn.step, fx.GraphModule)
-    return snn.step
 
 
 def scales(snn: Spiking) -> list[float]:
     """By which the spikes of each layer are multiplied."""
-    parts = (module_of(snn).get_submodule(f"spiking_{n}") for n in range(len(snn.neurons)))
+    assert isinstance(snn.step, fx.GraphModule)
+    parts = (snn.step.get_submodule(f"spiking_{n}") for n in range(len(snn.neurons)))
     return [float(part.get_buffer("scaler1.scale")) for part in parts]
 
 
 def one_unit() -> nn.Sequential:
     """Its activation is its input, which goes to each class."""
-    network = nn.Sequential(
-        nn.Linear(1, 1, bias=False), nn.ReLU(), nn.Linear(1, 10, bias=False)
-    ).requires_grad_(False)
-    for weights in network.parameters():
-        weights.fill_(1.0)
-    return network.eval()
+    return of_weights([[1.0]], [[1.0]] * 10)[:3].eval()
 
 
 def small() -> tuple[nn.Sequential, Tensor]:
@@ -337,19 +282,15 @@ def small() -> tuple[nn.Sequential, Tensor]:
 
 
 @torch.no_grad()
-def spikes_of(snn: Spiking, x: Tensor, steps: int) -> list[Tensor]:
-    """Of each layer, (T, B, ...)."""
-    found: list[list[Tensor]] = [[] for _ in snn.neurons]
-    handles = [
-        each.register_forward_hook(lambda module, given, out, seen=seen: seen.append(out))
-        for each, seen in zip(snn.neurons, found, strict=True)
-    ]
+def spikes_of(snn: Spiking, x: Tensor, steps: int) -> Tensor:
+    """Of the first layer, (T, B, ...)."""
+    found: list[Tensor] = []
+    handle = snn.neurons[0].register_forward_hook(lambda module, given, out: found.append(out))
     snn.restart()
     for _ in range(steps):
         snn.step(x)
-    for handle in handles:
-        handle.remove()
-    return [torch.stack(each) for each in found]
+    handle.remove()
+    return torch.stack(found)
 
 
 @torch.no_grad()
@@ -373,47 +314,23 @@ def test_a_scale_is_the_percentile_of_all_activations() -> None:
     assert found == [pytest.approx(0.9 * 1000 + 0.1 * 100)]  # SpikingJelly's moving average
 
 
-def test_by_default_there_is_one_batch_that_torch_can_rank() -> None:
-    for effort in rueckauer.Rueckauer.SIZES:
-        chosen = rueckauer.Rueckauer.SIZES[effort]
-        widest = int(Fraction(256) * chosen.width) * 32 * 32  # the second layer's
-        assert chosen.together * widest < 16_000_000
-        assert effort == "paper" or chosen.images <= chosen.together
-
-
 def test_spikes_are_those_of_the_hand_and_of_our_neurons() -> None:
     snn = converted_by_spikingjelly(one_unit(), (torch.tensor([[2.0], [1.0]]),), "max")
-    (spikes,) = spikes_of(snn, torch.tensor([[2 * RATE]]), 8)
+    spikes = spikes_of(snn, torch.tensor([[2 * RATE]]), 8)
     assert spikes.flatten().tolist() == [0, 1, 0, 1, 1, 0, 1, 1]
     network, x = small()
     snn = converted_by_spikingjelly(network, (x,), "99.9%")
-    first = spikes_of(snn, x, 20)[0]
-    ours = IF(1.0, "subtract")
-    z = network[0](x) * (1 / scales(snn)[0])
-    assert torch.equal(first, torch.stack([ours(z) for _ in range(20)]))
+    ours, z = IF(1.0, "subtract"), network[0](x) * (1 / scales(snn)[0])
+    assert torch.equal(spikes_of(snn, x, 20), torch.stack([ours(z) for _ in range(20)]))
 
 
-def test_the_answer_tends_to_the_sources_as_one_over_T() -> None:
+def test_the_answer_tends_to_the_sources_which_stay_as_they_were() -> None:
     network, x = small()
+    before, expected = {k: v.clone() for k, v in network.state_dict().items()}, network(x)
     snn = converted_by_spikingjelly(network, (x,), "max")
-    expected = network(x)
     few, many = error(snn, x, expected, (32, 512))
     assert many < few / 8  # 16 by the steps
     assert many < 0.05 * float(expected.abs().max())
-
-
-def test_a_lower_percentile_cuts_off_what_is_larger() -> None:
-    x = torch.arange(1001.0)[:, None]
-    snn = converted_by_spikingjelly(one_unit(), (x,), "50%")
-    given = torch.tensor([[250.0], [500.0], [1000.0]])
-    assert spikes_of(snn, given, 8)[0].mean(0).flatten().tolist() == [0.5, 1, 1]
-
-
-def test_the_source_stays_as_it_was() -> None:
-    network, x = small()
-    before, answers = {k: v.clone() for k, v in network.state_dict().items()}, network(x)
-    snn = converted_by_spikingjelly(network, (x,), "99.9%")
-    snn.step(x)
     assert [type(each) for each in network].count(nn.ReLU) == 7
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
-    assert torch.equal(network(x), answers)
+    assert torch.equal(network(x), expected)

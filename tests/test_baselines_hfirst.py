@@ -47,7 +47,7 @@ def blank(height: int, width: int, orientations: int) -> Potentials:
 # the filter against noise
 
 
-def test_events_without_a_neighbour_in_time_are_noise() -> None:
+def test_events_without_a_neighbour_in_time_are_noise_and_times_are_rounded() -> None:
     events = rows(
         (5, 5, 0, 1),  # the first has none
         (6, 6, 9_999, 1),
@@ -60,14 +60,6 @@ def test_events_without_a_neighbour_in_time_are_noise() -> None:
     )
     kept = denoised(events, 10_000, np.full((12, 12), NEVER))
     assert kept.tolist() == events[[1, 2, 4]].tolist()
-
-
-def test_the_sensors_edge_has_fewer_neighbours() -> None:
-    events = rows((0, 0, 0, 1), (7, 7, 1, 1), (0, 7, 2, 1), (7, 6, 3, 1))
-    assert denoised(events, 10, np.full((10, 10), NEVER)).tolist() == [[7, 6, 3, 1]]
-
-
-def test_times_are_rounded_to_milliseconds() -> None:
     times = [in_milliseconds(rows((1, 2, t, 0)))[0, 2] for t in (499, 500, 1499, 1500)]
     assert times == [0, 1, 1, 2]
 
@@ -75,7 +67,7 @@ def test_times_are_rounded_to_milliseconds() -> None:
 # S1
 
 
-def test_an_event_charges_the_neurons_around_it_by_their_weights() -> None:
+def test_an_event_charges_the_neurons_around_it_by_their_weights_and_its_polarity() -> None:
     filters = np.arange(1, 10, dtype=np.float32).reshape(3, 3, 1)
     potential = blank(8, 10, 1)
     assert len(s1(rows((5, 4, 0, 1)), filters, HIGH, potential)) == 0
@@ -86,6 +78,9 @@ def test_an_event_charges_the_neurons_around_it_by_their_weights() -> None:
     corner = blank(8, 10, 1)
     s1(rows((0, 0, 0, 0)), filters, HIGH, corner)
     assert corner[0, :2, :2, 0].tolist() == [[5, 4], [2, 1]] and corner.sum() == 12
+    potential = blank(1, 1, 1)
+    assert len(s1(rows((0, 0, 0, 1), (0, 0, 0, 0)), weights(100), PUBLISHED.s1, potential)) == 0
+    assert potential.ravel().tolist() == [100, 100]
 
 
 def test_potentials_fall_towards_zero_by_25_mv_a_millisecond_and_not_past_it() -> None:
@@ -97,10 +92,12 @@ def test_potentials_fall_towards_zero_by_25_mv_a_millisecond_and_not_past_it() -
     assert potential[1, 0, 0].tolist() == [100, -60]
 
 
-def test_a_neuron_fires_above_its_threshold_and_not_at_it() -> None:
+def test_a_neuron_fires_above_its_threshold_and_of_orientations_the_first() -> None:
     events = rows((2, 1, 7, 1), (2, 1, 7, 1), (2, 1, 7, 1))
     assert len(s1(events[:2], weights(75), PUBLISHED.s1, blank(2, 3, 1))) == 0
     assert s1(events, weights(75), PUBLISHED.s1, blank(2, 3, 1)).tolist() == [[2, 1, 7, 0]]
+    spikes = s1(rows((0, 0, 3, 0)), weights(40, 160, 170), PUBLISHED.s1, blank(1, 1, 3))
+    assert spikes.tolist() == [[0, 0, 3, 1]]
 
 
 def test_the_orientation_that_fires_sets_all_of_its_place_back() -> None:
@@ -111,12 +108,7 @@ def test_the_orientation_that_fires_sets_all_of_its_place_back() -> None:
     assert not potential.any()
 
 
-def test_of_orientations_above_the_threshold_only_the_first_fires() -> None:
-    spikes = s1(rows((0, 0, 3, 0)), weights(40, 160, 170), PUBLISHED.s1, blank(1, 1, 3))
-    assert spikes.tolist() == [[0, 0, 3, 1]]
-
-
-def test_a_place_that_fired_rests_for_5_ms_and_loses_what_it_is_sent() -> None:
+def test_a_place_that_fired_rests_for_5_ms_and_many_can_fire_at_once() -> None:
     times = (3, 8, 9)
     fired = s1(rows(*((0, 0, t, 1) for t in times)), weights(160), PUBLISHED.s1, blank(1, 1, 1))
     assert fired[:, 2].tolist() == [3, 9]
@@ -124,15 +116,6 @@ def test_a_place_that_fired_rests_for_5_ms_and_loses_what_it_is_sent() -> None:
     sent = rows((0, 0, 0, 1), (0, 0, 0, 1), (0, 0, 5, 1), (0, 0, 6, 1))
     assert len(s1(sent, weights(100), PUBLISHED.s1, potential)) == 1
     assert potential[1, 0, 0, 0] == 100
-
-
-def test_on_and_off_events_do_not_add_up() -> None:
-    potential = blank(1, 1, 1)
-    assert len(s1(rows((0, 0, 0, 1), (0, 0, 0, 0)), weights(100), PUBLISHED.s1, potential)) == 0
-    assert potential.ravel().tolist() == [100, 100]
-
-
-def test_one_event_can_make_many_places_fire() -> None:
     filters = np.full((3, 3, 1), 200, np.float32)
     spikes = s1(rows((2, 2, 1, 1)), filters, PUBLISHED.s1, blank(5, 5, 1))
     around = [[x, y, 1, 0] for y in (1, 2, 3) for x in (1, 2, 3)]
@@ -189,7 +172,7 @@ def test_of_the_spikes_of_4x4_places_one_in_5_ms_passes_whatever_its_orientation
     assert passed.tolist() == [[0, 0, 10, 3], [1, 0, 12, 5], [0, 0, 16, 1]]
 
 
-def test_s2_charges_all_classes_and_the_one_that_fires_sets_them_back() -> None:
+def test_s2_charges_all_classes_by_place_and_orientation_and_who_fires_sets_them_back() -> None:
     by_orientation = np.array([[1000, 200], [-10, 900]], np.float32)
     seen = by_orientation.reshape(1, 1, 2, 2)
     peak = np.zeros(2, np.float32)
@@ -202,9 +185,6 @@ def test_s2_charges_all_classes_and_the_one_that_fires_sets_them_back() -> None:
     )
     assert s2(spikes, seen, PUBLISHED.s2, peak).tolist() == [[0, 0, 2, 0], [0, 0, 18, 1]]
     assert peak.tolist() == [1000, 900]
-
-
-def test_s2_has_a_weight_for_each_place_and_orientation() -> None:
     seen, peak = np.full((2, 3, 2, 2), -10, np.float32), np.zeros(2, np.float32)
     seen[1, 2, 1, 0] = 1501
     assert len(s2(rows((1, 1, 0, 1), (2, 1, 1, 0)), seen, PUBLISHED.s2, peak)) == 0
@@ -254,13 +234,6 @@ def test_bars_make_c2_spikes_and_a_mean_of_all_spikes_is_said() -> None:
     unheard = spikes_of(fitted(None, replace(PUBLISHED, s2=(1e9, 10.0, 5))), *events)
     assert np.mean(heard) - unheard >= 2  # S2's and C2's
     assert spikes_of(fitted(None), *events) == pytest.approx(np.mean(heard))
-
-
-def test_what_comes_after_the_first_events_does_not_count() -> None:
-    long = bar(0, np.random.default_rng(4), 16)
-    cut, whole = fitted(70), fitted(None)
-    assert spikes_of(cut, long) == spikes_of(cut, long[:70])
-    assert spikes_of(whole, long) != spikes_of(whole, long[:70])
 
 
 def test_events_outside_the_sensor_are_left_out() -> None:

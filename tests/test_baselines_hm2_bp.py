@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from recordings import striped
+from recordings import events_of, striped
 from torch import Tensor
 
 from harness.baselines import hm2_bp
@@ -24,7 +24,6 @@ from harness.baselines.hm2_bp import (
     Sizes,
     Train,
 )
-from harness.datasets.events import EVENT
 from harness.spec import UsageError
 
 QUICK = Neuron(v_th=1.0, rest=2, tau_m=4.0, tau_s=2.0, inhibition=0.0)
@@ -50,7 +49,7 @@ def times(found: Raster) -> list[list[int]]:
 
 
 def test_events_are_spikes_of_pixels_and_polarities_one_a_step() -> None:
-    rows = [
+    events = events_of(
         (1, 0, 0, True),  # step 1
         (1, 0, 599, True),  # the same step and pixel: no other spike
         (1, 0, 599, False),
@@ -59,34 +58,33 @@ def test_events_are_spikes_of_pixels_and_polarities_one_a_step() -> None:
         (0, 0, 3000, False),
         (3, 0, 10, True),  # outside a sensor 3 wide
         (0, 2, 20, True),  # and 2 high
-    ]
-    found = hm2_bp.train_of(np.array(rows, EVENT), (2, 3), 6)
-    assert found.times.tolist() == [1, 1, 2, 5]
-    assert found.owners.tolist() == [1, 7, 5, 0]
+    )
+    found = hm2_bp.train_of(events, (2, 3), 6)
+    assert (found.times.tolist(), found.owners.tolist()) == ([1, 1, 2, 5], [1, 7, 5, 0])
 
 
-def test_a_neuron_fires_above_its_threshold_as_derived_by_hand() -> None:
-    # a spike of weight 16 at 1: v is 8 at 2, which fires; two steps of rest; ep is 2 at 5, so v is
-    # 1, not above 1; at 6 it is 1 - 1/4 + 1/2
-    found = hm2_bp.fired(np.array([[16.0]]), train((1, 0)), 9, QUICK)
-    assert times(found) == [[2, 6]]
-    # of weight 3: 1.5 at 2; after the rest 0.19 and 0.23, no more
-    found = hm2_bp.fired(np.array([[3.0]]), train((1, 0)), 9, QUICK)
-    assert times(found) == [[2]]
-
-
-def test_spikes_of_all_inputs_act_in_the_step_after() -> None:
-    weights = np.array([[2.0, 0.0], [2.0, 2.5]])
-    found = hm2_bp.fired(weights, train((3, 0), (3, 1), (3, 1)), 5, QUICK)
-    assert times(found) == [[4], [4]]
-    assert not hm2_bp.fired(weights, train((4, 0), (4, 1)), 5, QUICK).any()
-
-
-def test_a_spike_inhibits_the_other_neurons_a_step_later() -> None:
-    weights = np.array([[3.0, 2.0]])  # the second would be at 1 - 1/4 + 1/2 a step later
-    assert times(hm2_bp.fired(weights, train((1, 0)), 9, QUICK)) == [[2], [3]]
-    inhibited = QUICK._replace(inhibition=1.0)
-    assert times(hm2_bp.fired(weights, train((1, 0)), 9, inhibited)) == [[2], []]
+@pytest.mark.parametrize(
+    ("weights", "spikes", "neuron", "expected"),
+    [
+        # v is 8 at 2, which fires; two steps of rest; ep is 2 at 5, so v is 1, not above 1; at 6 it
+        # is 1 - 1/4 + 1/2
+        ([[16.0]], [(1, 0)], QUICK, [[2, 6]]),
+        ([[3.0]], [(1, 0)], QUICK, [[2]]),  # 1.5 at 2; after the rest 0.19 and 0.23, no more
+        # spikes of all inputs act in the step after
+        ([[2.0, 0.0], [2.0, 2.5]], [(3, 0), (3, 1), (3, 1)], QUICK, [[4], [4]]),
+        ([[2.0, 0.0], [2.0, 2.5]], [(8, 0), (8, 1)], QUICK, [[], []]),
+        # the second is at 1 - 1/4 + 1/2 a step later, unless the first inhibits it
+        ([[3.0, 2.0]], [(1, 0)], QUICK, [[2], [3]]),
+        ([[3.0, 2.0]], [(1, 0)], QUICK._replace(inhibition=1.0), [[2], []]),
+    ],
+)
+def test_a_neuron_fires_above_its_threshold_as_derived_by_hand(
+    weights: list[list[float]],
+    spikes: list[tuple[int, int]],
+    neuron: Neuron,
+    expected: list[list[int]],
+) -> None:
+    assert times(hm2_bp.fired(np.array(weights), train(*spikes), 9, neuron)) == expected
 
 
 def left(t: float, s: float, neuron: Neuron) -> float:
@@ -95,16 +93,13 @@ def left(t: float, s: float, neuron: Neuron) -> float:
     return exp(-max(t - s, 0) / neuron.tau_s) * rise / (1 - neuron.tau_s / neuron.tau_m)
 
 
-def test_each_spike_of_an_input_counts_at_each_later_spike() -> None:
+def test_each_spike_of_an_input_counts_at_each_later_spike_until_it_is_forgotten() -> None:
     found = hm2_bp.summed(train((3, 0), (9, 0), (20, 0), (30, 1)), raster(40, (10, 25)), 2, HIDDEN)
     at_10 = left(10 - 3 - 2, 9, HIDDEN)  # 9 is too late for 10: it acts after a rest of 2
     at_25 = left(25 - 3 - 2, 13, HIDDEN) + left(25 - 9 - 2, 13, HIDDEN) + left(3, 13, HIDDEN)
     assert found.tolist() == [[pytest.approx(at_10 + at_25)], [0]]
-
-
-def test_a_spike_is_forgotten_after_four_time_constants() -> None:
-    spikes, neuron = train((1, 0), (2, 1)), QUICK._replace(rest=0)
-    found = hm2_bp.summed(spikes, raster(30, (18,)), 2, neuron)
+    neuron = QUICK._replace(rest=0)  # forgotten after four time constants
+    found = hm2_bp.summed(train((1, 0), (2, 1)), raster(30, (18,)), 2, neuron)
     assert found[0].item() == 0 and found[1].item() == pytest.approx(left(16, 17, neuron))
 
 
@@ -170,8 +165,7 @@ def test_gradients_are_autograds_on_the_counts_with_frozen_potentials() -> None:
 
 
 def test_silent_neurons_have_the_codes_numbers() -> None:
-    spikes, after = train((1, 0), (4, 0), (2, 1)), raster(9, (6,), ())
-    found = hm2_bp.passed(spikes, after, 3, QUICK)
+    found = hm2_bp.passed(train((1, 0), (4, 0), (2, 1)), raster(9, (6,), ()), 3, QUICK)
     assert found.before.tolist() == [2, 1, 0] and found.after.tolist() == [1, 0]
     assert found.e[:, 1].tolist() == [0.1, 0.1, 0]  # of a silent neuron, by inputs that fired
     assert found.e[2, 0] == 0 and (found.e[:2, 0] > 0).all()
@@ -183,16 +177,13 @@ def test_silent_neurons_have_the_codes_numbers() -> None:
     assert gradient[:, 1].tolist() == pytest.approx([0.1 * (1 + 0.5 * 6)] * 2 + [0])
 
 
-def test_counts_within_the_margin_are_no_error_and_go_with_the_length() -> None:
+def test_counts_that_are_wanted_go_with_the_length_and_a_silent_class_is_given_spikes() -> None:
     assert hm2_bp.errors(np.array([31.0, 0.0, 11.0]), 0, PUBLISHED, LONGEST).tolist() == [0, 0, 6]
     found = hm2_bp.errors(np.array([12.0, 5.0, 6.0]), 0, PUBLISHED, LONGEST // 2)
     assert found.tolist() == [-5.5, 0, 3.5]  # wanted are 17.5 and 2.5, the margin is 2.5
-
-
-def test_a_silent_output_of_the_class_is_given_spikes() -> None:
     before = raster(LONGEST, (3,), ())
-    found = hm2_bp.roused(before, 1, PUBLISHED.distance)
-    assert times(found) == [[3], list(range(15, 540, 15))] and len(times(found)[1]) == 35
+    given = times(hm2_bp.roused(before, 1, PUBLISHED.distance))
+    assert given == [[3], list(range(15, 540, 15))] and len(given[1]) == 35
     assert times(before) == [[3], []]
     assert hm2_bp.roused(before, 0, PUBLISHED.distance) is before
 
@@ -234,7 +225,8 @@ def test_a_layer_moves_as_torchs_adam_against_gradient_and_decay() -> None:
 def test_a_step_teaches_both_layers_towards_the_wanted_counts() -> None:
     spikes = train(*((t, n) for t in range(1, 500, 4) for n in range(8)))
     network = hm2_bp.Network((8, 10, 3), seed=0)
-    before = network.hidden.weights.copy(), network.output.weights.copy()
+    layers = network.hidden, network.output
+    before = [each.weights.copy() for each in layers]
 
     def missing() -> float:
         counts = network.fired(spikes, LONGEST)[1].sum(0)
@@ -244,8 +236,7 @@ def test_a_step_teaches_both_layers_towards_the_wanted_counts() -> None:
     for _ in range(100):
         network.learn(spikes, 2, LONGEST, PUBLISHED, 0.02)
     assert first > 20 and missing() < first / 2
-    assert (network.hidden.weights != before[0]).any()
-    assert (network.output.weights != before[1]).any()
+    assert all((each.weights != was).any() for each, was in zip(layers, before, strict=True))
 
 
 def test_recordings_that_are_too_short_are_refused() -> None:

@@ -7,7 +7,7 @@ from math import exp, sqrt
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from recordings import bars, events_of, recorded
+from recordings import bars, events_of
 
 from harness.baselines.contract import Recordings, silent
 from harness.baselines.events import NEVER, Rows, rows_of
@@ -63,14 +63,11 @@ def test_a_surface_has_how_long_ago_each_pixel_and_polarity_had_an_event() -> No
     assert found == pytest.approx({6: exp(-1), 9: 1.0, 15: exp(-0.5)})
 
 
-def test_what_is_older_than_5_tau_or_farther_than_r_is_0() -> None:
+def test_what_is_older_than_5_tau_farther_than_r_or_outside_is_0() -> None:
     assert surface_of(rows((2, 2, 0, 0), (3, 2, 50, 0))) == pytest.approx({3: exp(-5), 4: 1.0})
     assert surface_of(rows((2, 2, 0, 0), (3, 2, 51, 0))) == {4: 1.0}
     assert surface_of(rows((1, 2, 0, 0), (3, 2, 1, 0))) == {4: 1.0}
     assert surface_of(rows((1, 2, 0, 0), (3, 2, 0, 0)), reach=(2, 10.0, 1)) == {10: 1.0, 12: 1.0}
-
-
-def test_a_surface_at_the_sensors_corner_has_nothing_outside() -> None:
     assert surface_of(rows((1, 1, 0, 0), (5, 4, 0, 0), (0, 0, 0, 0))) == {4: 1.0, 8: 1.0}
 
 
@@ -99,14 +96,11 @@ def test_the_winner_is_nearest_by_cosine_not_by_product() -> None:
     assert away == (0, pytest.approx(100 / sqrt(10_100)))
 
 
-def test_events_go_on_with_their_prototype_as_polarity_and_the_skipped_do_not() -> None:
+def test_events_go_on_with_their_prototype_as_polarity_every_so_many_th_alone() -> None:
     prototypes = np.zeros((9, 3))
     prototypes[0, 0] = prototypes[8, 1] = 1.0
     prototypes[SEEN, 2] = 1.0
     assert passed_on(ROW, blank(), NEAR, prototypes).tolist() == [[2, 2, 0, 2]]
-
-
-def test_only_every_so_many_th_event_makes_a_surface_but_all_are_remembered() -> None:
     prototypes = np.ones((9, 1))
     assert len(passed_on(ROW, blank(), (1, 10.0, 2), prototypes)) == 1
     assert len(passed_on(ROW, blank(), (1, 10.0, 3), prototypes)) == 0
@@ -177,13 +171,10 @@ def test_a_layer_is_what_whole_surfaces_give(every: int) -> None:
 # neighbours
 
 
-def test_the_nearest_come_first_and_of_equally_near_the_first() -> None:
+def test_the_nearest_and_the_most_frequent_win_and_of_equals_the_first() -> None:
     known = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [3.0, 0.0]])
     asked = np.array([[1.0, 1.0], [0.4, 0.0]])
     assert neighbours(known, asked, 3).tolist() == [[1, 2, 0], [0, 1, 2]]
-
-
-def test_the_most_frequent_class_wins_and_of_equals_the_first() -> None:
     labels = np.array([[2, 1, 2, 0], [2, 1, 1, 2], [1, 1, 1, 1]])
     assert voted(labels, 3).tolist() == [2, 1, 1]
     assert voted(labels[:, :1], 3).tolist() == [2, 2, 1]
@@ -206,23 +197,6 @@ def test_a_long_recording_is_thinned_in_the_last_layer_and_a_short_one_is_not() 
     )
     assert (whole[0] == just[0]).all() and (whole[0] == half[0]).all()
     assert (whole[1] == just[1]).all() and (whole[1] != half[1]).any()
-
-
-def test_what_comes_after_the_first_events_does_not_count() -> None:
-    train = bars(6, 0, 12)
-    cut = recorded(*(train[n][:60] for n in range(6)), sensor=(12, 12))
-    whole, first, same = (
-        prototypes(Size(5, seen, None), given)
-        for seen, given in ((None, train), (60, train), (60, cut))
-    )
-    assert (first[0] == same[0]).all() and (first[1] == same[1]).all()
-    assert (first[0] != whole[0]).any()
-
-
-def test_k_is_chosen_on_held_out_samples_among_those_that_there_are() -> None:
-    method = HOTS(Size(4, None, None))
-    method.fit(bars(4, 0, 12), bars(4, 1, 12), 0, silent)
-    assert method.chosen in ("k = 1", "k = 3")
 
 
 def test_events_outside_the_sensor_are_left_out() -> None:

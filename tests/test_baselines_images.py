@@ -11,7 +11,6 @@ import torch
 from recordings import answered, squares
 from torch import Tensor, nn
 
-from harness.baselines import panda
 from harness.baselines.contract import Images, silent
 from harness.baselines.panda import (
     Coder,
@@ -22,6 +21,7 @@ from harness.baselines.panda import (
     signed_spikes,
     zca,
 )
+from harness.baselines.panda import Sizes as PandaSizes
 from harness.baselines.soft_lif import (
     CROP,
     DT,
@@ -44,13 +44,18 @@ from harness.baselines.soft_lif import (
 )
 
 UNIT = Neuron()
-# Panda & Roy
+SMALL = Sizes(filters=(4, 4, 4, 4), batch_size=8)
 
-SMALL = panda.Sizes((4, 4, 8), 6, 8)
+
+def doubles(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+# Panda & Roy
 
 
 def fitted(train: Images, seed: int = 0) -> Panda:
-    method = Panda(SMALL, 1)
+    method = Panda(PandaSizes((4, 4, 8), 6, 8), 1)
     method.fit(train, train, seed, silent)
     return method
 
@@ -60,18 +65,17 @@ def test_contrast_is_normalised_and_brightness_taken_away() -> None:
     found = contrast_normalised(x)
     assert found.mean((1, 2, 3)).abs().max() < 1e-5
     torch.testing.assert_close(found.square().mean((1, 2, 3)), torch.ones(4))
-    dark = replace(x, pixels=(x.pixels // 16 * 8).astype(np.uint8))
-    bright = replace(x, pixels=(x.pixels // 16 * 8 + 100).astype(np.uint8))
-    torch.testing.assert_close(
-        contrast_normalised(dark), contrast_normalised(bright), rtol=0, atol=1e-4
+    dark, bright = (
+        contrast_normalised(replace(x, pixels=(x.pixels // 16 * 8 + more).astype(np.uint8)))
+        for more in (0, 100)
     )
+    torch.testing.assert_close(dark, bright, rtol=0, atol=1e-4)
 
 
 def test_whitened_values_are_independent_of_one_deviation() -> None:
     torch.manual_seed(0)
     mixed = torch.randn(500, 6, dtype=torch.float64) @ torch.randn(6, 6, dtype=torch.float64)
-    covariance = mixed.T.cov()
-    matrix = zca(covariance, 0.0)
+    matrix = zca(mixed.T.cov(), 0.0)
     torch.testing.assert_close((mixed @ matrix).T.cov(), torch.eye(6, dtype=torch.float64))
     torch.testing.assert_close(matrix, matrix.T)
     with_floor = zca(torch.diag(torch.tensor([3.9, 0.0])), 0.1)
@@ -79,18 +83,12 @@ def test_whitened_values_are_independent_of_one_deviation() -> None:
 
 
 def test_spikes_have_the_sign_and_on_average_the_size_of_their_value() -> None:
-    x = torch.tensor([0.0, 0.3, -0.7, 1.0, 2.5, -4.0])
     torch.manual_seed(0)
-    spikes = signed_spikes(x, 4_000)
+    spikes = signed_spikes(torch.tensor([0.0, 0.3, -0.7, 1.0, 2.5, -4.0]), 4_000)
     assert spikes.shape == (4_000, 6) and set(spikes.unique().tolist()) == {-1, 0, 1}
     expected = torch.tensor([0.0, 0.3, -0.7, 1.0, 1.0, -1.0])
     assert (spikes.mean(0) - expected).abs().max() < 0.03
     assert spikes[:, 0].abs().max() == 0 and spikes[:, 3].min() == 1
-
-
-def test_a_potential_that_does_not_fire_decays_by_k_tau_a_step() -> None:
-    x = torch.tensor([[1.0], [5.0], [0.0], [-2.0]])
-    assert potential(x).item() == pytest.approx(0.9**3 + 5 * 0.9**2 + 0 - 2)
 
 
 def single(encode: float, decode: float) -> Coder:
@@ -103,101 +101,71 @@ def single(encode: float, decode: float) -> Coder:
 
 
 def train_of(*values: float) -> Tensor:  # (T, 1, 1, 1, 1)
-    return torch.tensor(values, dtype=torch.float64).reshape(-1, 1, 1, 1, 1)
-
-
-def test_what_fires_with_its_input_and_is_decoded_as_it_was_has_no_error() -> None:
-    spikes = train_of(1, 0, 1, 1, 0)
-    assert torch.equal(single(1.0, 1.0)(spikes), spikes)
-    assert single(1.0, 1.0).error(spikes).item() == 0
+    return doubles(*values).reshape(-1, 1, 1, 1, 1)
 
 
 def test_the_error_is_that_by_hand() -> None:
+    # a potential that does not fire decays by k_tau a step
+    given = torch.tensor([[1.0], [5.0], [0.0], [-2.0]])
+    assert potential(given).item() == pytest.approx(0.9**3 + 5 * 0.9**2 + 0 - 2)
+    spikes = train_of(1, 0, 1, 1, 0)  # what fires with its input, and is decoded as it was
+    assert torch.equal(single(1.0, 1.0)(spikes), spikes)
+    assert single(1.0, 1.0).error(spikes).item() == 0
     # u = 0.6, 1.14 (fires), 0.6: o = 0, 1, 0, decoded 0.9 * 2 = 1.8; the input 0.81 + 0.9 + 1
     coder = single(0.6, 2.0)
     assert coder(train_of(1, 1, 1)).flatten().tolist() == [0, 1, 0]
     assert coder.error(train_of(1, 1, 1)).item() == pytest.approx((1.8 - 2.71) ** 2)
 
 
-def test_gradients_of_the_encoder_go_through_the_surrogate() -> None:
-    # one step, u = 0.8 is silent: dE/dw = 2 (0 - 1) * 3 * do/du * 1, do/du = 1 / a inside a / 2
-    for encode, expected in ((0.8, -6.0), (0.5 - 1e-9, 0.0)):
-        coder = single(encode, 3.0)
-        coder.error(train_of(1)).backward()
-        assert coder.encoder.weight.grad is not None
-        assert coder.encoder.weight.grad.item() == pytest.approx(expected)
-
-
-def test_gradients_of_the_encoder_go_through_time() -> None:
-    # u1 = w, u2 = 0.9 w + w: both silent, do/du = 1 inside the window of each.
-    # do2/dw = 1.9 - 0.9 u1 do1/dw (eq. (5)'s reset), E = (d (0.9 o1 + o2) - 1.9)^2
-    w, d = 0.51, 1.5
-    coder = single(w, d)
-    coder.error(train_of(1, 1)).backward()
-    do1 = 1.0
-    do2 = 0.9 * (1 - w * do1) + 1
+@pytest.mark.parametrize(
+    ("encode", "decode", "spikes", "expected"),
+    [
+        # one step, u = 0.8 is silent: dE/dw = 2 (0 - 1) * 3 * do/du * 1, do/du = 1 / a inside a / 2
+        (0.8, 3.0, (1,), -6.0),
+        (0.5 - 1e-9, 3.0, (1,), 0.0),
+        # through time: u1 = w, u2 = 0.9 w + w, both silent, do/du = 1 inside the window of each;
+        # do2/dw = 1.9 - 0.9 u1 do1/dw (eq. (5)'s reset), E = (d (0.9 o1 + o2) - 1.9)^2
+        (0.51, 1.5, (1, 1), 2 * -1.9 * 1.5 * (0.9 + 0.9 * (1 - 0.51) + 1)),
+    ],
+)
+def test_gradients_of_the_encoder_go_through_the_surrogate_and_time(
+    encode: float, decode: float, spikes: tuple[float, ...], expected: float
+) -> None:
+    coder = single(encode, decode)
+    coder.error(train_of(*spikes)).backward()
     assert coder.encoder.weight.grad is not None
-    assert coder.encoder.weight.grad.item() == pytest.approx(2 * -1.9 * d * (0.9 * do1 + do2))
+    assert coder.encoder.weight.grad.item() == pytest.approx(expected)
 
 
 def test_layers_leave_the_places_that_the_notation_says() -> None:
     coders = [Coder(3, 4, 5), Coder(4, 5, 5), Coder(5, 6, 4)]
     spikes = signed_spikes(torch.randn(2, 3, 32, 32), 3)
-    assert encoded(coders[:1], spikes).spikes.shape == (3, 2, 4, 14, 14)
-    assert encoded(coders[:2], spikes).spikes.shape == (3, 2, 5, 5, 5)
-    assert encoded(coders, spikes).spikes.shape == (3, 2, 6, 2, 2)
+    for n, shape in ((1, (4, 14, 14)), (2, (5, 5, 5)), (3, (6, 2, 2))):
+        assert encoded(coders[:n], spikes).spikes.shape == (3, 2, *shape)
     assert encoded([], spikes).fired == 0
 
 
-def test_a_layer_is_frozen_before_the_next_one_learns() -> None:
-    method = Panda(SMALL, 1)
-    seen: list[Tensor] = []
-
-    def look(fraction: float, doing: str) -> None:
-        if method.coders:
-            seen.append(method.coders[0].encoder.weight.detach().clone())
-
+def test_layers_learn_without_labels_and_are_frozen_then() -> None:
     train = squares(30, 0)
-    method.fit(train, train, 0, look)
-    assert len(seen) > 8 and all(torch.equal(each, seen[0]) for each in seen)
-    assert len(method.coders) == 3
-    assert not any(weight.requires_grad for coder in method.coders for weight in coder.parameters())
-
-
-def test_layers_learn_without_labels() -> None:
-    train = squares(30, 0)
-    other = replace(train, labels=train.labels[::-1].copy())
-    ours, theirs = fitted(train), fitted(other)
+    ours, theirs = fitted(train), fitted(replace(train, labels=train.labels[::-1].copy()))
+    assert len(ours.coders) == 3
     for first, second in zip(ours.coders, theirs.coders, strict=True):
         assert torch.equal(first.encoder.weight, second.encoder.weight)
+        assert not any(weight.requires_grad for weight in first.parameters())
     assert not torch.equal(ours.read.weight, theirs.read.weight)
-
-
-def test_images_without_contrast_are_no_trouble() -> None:
-    grey = Images(np.full((9, 3, 32, 32), 9, np.uint8), np.arange(9) % 3, 3, False)
-    assert fitted(grey).predict(grey).labels.shape == (9,)
 
 
 # Hunsberger & Eliasmith
 
 
-def doubles(*values: float) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def test_the_rate_at_threshold_is_that_by_hand() -> None:
+def test_the_rate_is_that_by_hand_and_tends_to_the_hard_one_with_sigma() -> None:
     # rho(0) = 0.02 log 2 = 0.0138629; log(1 + 1 / rho) = 4.292304; 1 / (0.001 + 0.05 * 4.292304)
     assert soft_rate(doubles(1.0), UNIT).item() == pytest.approx(4.637891, rel=1e-6)
-
-
-def test_the_rate_tends_to_the_hard_one_with_sigma() -> None:
     j = doubles(-3.0, 0.9, 1.05, 1.5, 4.0, 40.0)
     hard = hard_rate(j, UNIT)
     assert hard[:2].tolist() == [0, 0]
-    errors = [
-        (soft_rate(j, replace(UNIT, sigma=sigma)) - hard).abs().max().item()
-        for sigma in (0.1, 0.01, 1e-6)
-    ]
+    units = [replace(UNIT, sigma=sigma) for sigma in (0.1, 0.01, 1e-6)]
+    errors = [(soft_rate(j, unit) - hard).abs().max().item() for unit in units]
     assert errors == sorted(errors, reverse=True) and errors[-1] < 1e-3
 
 
@@ -212,9 +180,6 @@ def test_float32_is_enough_for_every_current_and_gradient() -> None:
     assert torch.isfinite(rate).all() and torch.isfinite(j.grad).all()
     torch.testing.assert_close(rate.double(), expected, rtol=1e-4, atol=0)
     torch.testing.assert_close(j.grad.double(), exact.grad, rtol=1e-3, atol=0)
-
-
-def test_gradients_are_those_of_finite_differences() -> None:
     j = doubles(-4.0, 0.3, 0.599, 0.95, 1.0, 1.05, 1.7, 6.0).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: soft_rate(x, UNIT), (j,), eps=1e-7)
 
@@ -252,14 +217,12 @@ def test_places_that_share_filters_are_a_convolution() -> None:
 
 def test_crops_are_parts_of_the_image_mirrored_or_not() -> None:
     torch.manual_seed(0)
-    place = torch.arange(32 * 32).reshape(1, 1, 32, 32).expand(200, 3, 32, 32)
-    crops = random_crops(place)
+    crops = random_crops(torch.arange(32 * 32).reshape(1, 1, 32, 32).expand(200, 3, 32, 32))
     assert crops.shape == (200, 3, CROP, CROP)
     corners, ways = set(), set()
     for crop in crops[:, 1]:
-        step = int(crop[0, 1] - crop[0, 0])
+        first, step = int(crop.min()), int(crop[0, 1] - crop[0, 0])
         ways.add(step)
-        first = int(crop.min())
         corners.add(divmod(first, 32))
         columns = torch.arange(CROP) if step == 1 else torch.arange(CROP).flip(0)
         assert torch.equal(crop, first + 32 * torch.arange(CROP)[:, None] + columns)
@@ -273,22 +236,16 @@ def test_every_spike_comes_when_the_analytic_count_says() -> None:
     for n in range(1, 401):
         fired += neuron.step(j)
         assert torch.equal(fired, spikes_by(n * DT, rate, UNIT))
-
-
-def test_the_first_spike_comes_when_the_potential_has_risen() -> None:
     # from rest v = j (1 - exp(-t / tau_rc)) is 1 at t = -tau_rc log(1 - 1 / j)
-    j = 3.0
-    first = -0.05 * log(1 - 1 / j)
     neuron = LIF(UNIT)
-    fired = [neuron.step(doubles(j)).item() for _ in range(50)]
-    assert fired.index(1.0) == int(first / DT)
+    first = [neuron.step(doubles(3.0)).item() for _ in range(50)].index(1.0)
+    assert first == int(-0.05 * log(1 - 1 / 3.0) / DT)
 
 
 def test_a_neuron_is_silent_up_to_the_threshold_and_during_its_refractory_time() -> None:
     neuron = LIF(replace(UNIT, tau_ref=0.004))
     fired = torch.stack([neuron.step(doubles(-5.0, 0.99, 1.0, 1e6)) for _ in range(400)])
-    assert fired.sum(0)[:3].tolist() == [0, 0, 0]
-    assert fired.sum(0)[3].item() == 100  # one in 4 ms
+    assert fired.sum(0).tolist() == [0, 0, 0, 100]  # one in 4 ms
 
 
 def test_the_alpha_synapse_gives_out_what_it_is_given() -> None:
@@ -304,20 +261,13 @@ def test_the_alpha_synapse_gives_out_what_it_is_given() -> None:
     assert max(range(200), key=response.__getitem__) in (4, 5)  # it peaks after tau_s
 
 
-def lively(neuron: Neuron) -> RateNetwork:
-    """A network with weights so large that neurons fire often."""
-    torch.manual_seed(1)
-    network = RateNetwork((6, 6, 6, 6), 5, neuron).eval()
-    with torch.no_grad():
-        for layer in network.layers:
-            layer.get_parameter("weight").mul_(2)
-    return network
-
-
 def test_spikes_tend_to_the_rates_of_hard_units() -> None:
-    network = lively(replace(UNIT, sigma=1e-4))
-    x = torch.randn(3, 3, CROP, CROP)
+    torch.manual_seed(1)
+    network = RateNetwork((6, 6, 6, 6), 5, replace(UNIT, sigma=1e-4)).eval()
     with torch.no_grad():
+        for layer in network.layers:  # so large that neurons fire often
+            layer.get_parameter("weight").mul_(2)
+        x = torch.randn(3, 3, CROP, CROP)
         expected = network(x)
     errors = []
     for steps in (25, 50, 300):
@@ -326,21 +276,20 @@ def test_spikes_tend_to_the_rates_of_hard_units() -> None:
     assert errors == sorted(errors, reverse=True) and errors[2] < 0.1
 
 
-def test_images_are_cropped_at_random_in_training_where_that_is_allowed() -> None:
-    for augmented in (False, True):
-        images = squares(12, 0, augmented)
-        method = SoftLIF(Sizes(filters=(4, 4, 4, 4), batch_size=8), 1)
-        method.fit(images, images, 0, silent)
-        pick, all_of_them = method.inputs(images, silent), torch.arange(12)
-        assert torch.equal(pick(all_of_them), pick(all_of_them))  # when it is asked, the middle
-        method.network.train()
-        assert torch.equal(pick(all_of_them), pick(all_of_them)) != augmented
+@pytest.mark.parametrize("augmented", [False, True])
+def test_images_are_cropped_at_random_in_training_where_that_is_allowed(augmented: bool) -> None:
+    images = squares(12, 0, augmented)
+    method = SoftLIF(SMALL, 1)
+    method.fit(images, images, 0, silent)
+    pick, every = method.inputs(images, silent), torch.arange(12)
+    assert torch.equal(pick(every), pick(every))  # when it is asked, the middle
+    method.network.train()
+    assert torch.equal(pick(every), pick(every)) != augmented
 
 
 def test_rates_and_spikes_are_of_one_network() -> None:
     train, test = squares(24, 0), squares(60, 1)  # more than one batch of images
-    sizes = Sizes(filters=(4, 4, 4, 4), batch_size=8)
-    rates, spikes = SoftLIF(sizes, 2), SpikingSoftLIF(sizes, 2)
+    rates, spikes = SoftLIF(SMALL, 2), SpikingSoftLIF(SMALL, 2)
     for method in (rates, spikes):
         method.fit(train, train, 3, silent)
     found = spikes.predict(test)
@@ -351,6 +300,6 @@ def test_rates_and_spikes_are_of_one_network() -> None:
 
 def test_images_of_one_colour_are_no_trouble() -> None:
     grey = Images(np.full((9, 3, 32, 32), 90, np.uint8), np.arange(9) % 3, 3, False)
-    soft = SoftLIF(Sizes(filters=(4, 4, 4, 4), batch_size=8), 1)
+    soft = SoftLIF(SMALL, 1)
     soft.fit(grey, grey, 0, silent)
     assert answered(soft, grey).shape == answered(fitted(grey), grey).shape == (9,)

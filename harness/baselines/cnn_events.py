@@ -44,7 +44,6 @@ class EventCNN(learn.Learner[Recordings, Sizes]):
     INPUT = "events"
     FIDELITY = "after the description"
     DEVIATIONS = ("no public code", "layers, batches, epochs and learning rate are ours")
-    RANDOM = True
     EPOCHS = {"quick": 12, "default": 20, "paper": 30}
     SIZES = dict.fromkeys(("quick", "default", "paper"), Sizes())
     TOGETHER = 500

@@ -95,7 +95,6 @@ class FrameCNN(learn.Learner[Recordings, Sizes]):
         "layers after another paper of the same authors",
         "frames of 1,000 events, batches, epochs and learning rate are ours",
     )
-    RANDOM = True
     EPOCHS = {"quick": 8, "default": 12, "paper": 20}
     SIZES = dict.fromkeys(("quick", "default", "paper"), Sizes())
 

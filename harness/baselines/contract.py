@@ -94,6 +94,7 @@ class Method(ABC, Generic[S, P]):
     """
 
     WINDOWS: ClassVar[tuple[Window, ...]] = ("whole", "first")
+    RANDOM: ClassVar[bool] = True
     SIZES: ClassVar[Mapping[Effort, Any]]  # the parameters of each effort
 
     structure = (

@@ -9,7 +9,6 @@ of their own, and compare only where they start from the very same weights.
 from __future__ import annotations
 
 import hashlib
-import io
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -29,7 +28,8 @@ from harness.baselines import learn
 from harness.baselines.contract import Answers, Images, Method, Say, within
 from harness.datasets.loading import sha256
 from harness.spec import Conv, Linear, Network, Voting, paper
-from harness.system.files import make_user_cache, write_whole
+from harness.system.files import make_user_cache
+from harness.training.checkpoint import read_sealed, write_sealed
 
 STEPS = (1, 2, 4, 8, 16, 32, 64, 128)  # by default a converted network answers after these
 # What none of the three conversions has as it was published.
@@ -42,7 +42,6 @@ DEVIATIONS = (
 CLASSES = 10
 TOGETHER = 20  # images that are run at once
 _LOOK = 1.0  # seconds between looks whether another process has trained it
-_DIGEST = hashlib.sha256().digest_size
 
 
 # the network without spikes
@@ -118,12 +117,15 @@ def shared(train: Images, plan: Plan, seed: int, tell: Say) -> nn.Sequential:
     except OSError:
         return _trained(train, plan, seed, tell)
     with lock:
-        found = _read(path, plan)
-        if found is None:
-            made = found = _trained(train, plan, seed, tell)
-            with suppress(OSError):
-                write_whole(path, lambda place: _write(place, made))
-        return found
+        with suppress(OSError):
+            if (weights := read_sealed(path)) is not None:
+                network = built(plan.width)
+                network.load_state_dict(weights)
+                return network.eval().requires_grad_(False)
+        network = _trained(train, plan, seed, tell)
+        with suppress(OSError):
+            write_sealed(path, network.state_dict())
+        return network
 
 
 def _lock(path: Path, tell: Say) -> AcquireReturnProxy:
@@ -149,27 +151,6 @@ def _name(train: Images, plan: Plan, seed: int) -> str:
         hashlib.sha256(sources).hexdigest(),
     )
     return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()[:32]
-
-
-def _read(path: Path, plan: Plan) -> nn.Sequential | None:
-    """The network of a file that is whole, else None."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return None
-    digest, weights = content[:_DIGEST], content[_DIGEST:]
-    if hashlib.sha256(weights).digest() != digest:  # torch reads past bytes that have changed
-        return None
-    network = built(plan.width)
-    network.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True))
-    return network.eval().requires_grad_(False)
-
-
-def _write(place: Path, network: nn.Sequential) -> None:
-    buffer = io.BytesIO()
-    torch.save(network.state_dict(), buffer)
-    weights = buffer.getvalue()
-    place.write_bytes(hashlib.sha256(weights).digest() + weights)
 
 
 def _trained(train: Images, plan: Plan, seed: int, tell: Say) -> nn.Sequential:
@@ -299,7 +280,6 @@ class Conversion(Method[Images, Z]):
     DATASETS = ("cifar10",)
     INPUT = "images"
     WINDOWS = ()
-    RANDOM = True
     EPOCHS = {"quick": 20, "default": 15, "paper": 150}
     STEPS = STEPS
     TRAINING = 0.8  # the share of the time that the network takes, about

@@ -307,7 +307,6 @@ class HM2BP(Method[Recordings, Sizes]):
         "the last epoch instead of the best on test samples",
         "by default 100 hidden units, not 800, and 8 epochs, not 200",
     )
-    RANDOM = True
     PACKAGES = ("numba",)
     EPOCHS = {"quick": 3, "default": 8, "paper": 200}
     SIZES = {"quick": Sizes(hidden=32), "default": Sizes(hidden=100), "paper": Sizes()}

@@ -245,7 +245,6 @@ class HOTS(Method[Recordings, Size]):
         "by default histograms of at most 6,000 events, evenly thinned, in quick runs of 1,000",
         "in quick runs the first 6,000 events of a recording",
     )
-    RANDOM = True
     PACKAGES = ("numba",)
     SIZES = {
         "quick": Size(40, 6000, 1000),

@@ -222,8 +222,6 @@ def error(a: Tensor, spikes: Tensor, labels: Tensor) -> Tensor:  # (B, K), (T, B
 class Lee(learn.OnFrames[Sizes]):
     TITLE = "Spiking backpropagation"
     PAPER = "Lee et al. 2016"
-    DATASETS = ("nmnist",)
-    INPUT = "frames"
     FIDELITY = "after the description"
     DEVIATIONS = (
         "no public code",
@@ -233,7 +231,6 @@ class Lee(learn.OnFrames[Sizes]):
         "strength of inhibition, error, batches, epochs and learning rate are ours",
         "by default 200 hidden units, not 800",
     )
-    RANDOM = True
     EPOCHS = {"quick": 6, "default": 12, "paper": 150}
     SIZES = {"quick": Sizes(hidden=100), "default": Sizes(hidden=200), "paper": Sizes()}
 

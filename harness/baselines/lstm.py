@@ -45,8 +45,6 @@ class Network(nn.Module):
 class LSTM(learn.OnFrames[Sizes]):
     TITLE = "LSTM"
     PAPER = "Neil et al. 2016"
-    DATASETS = ("nmnist",)
-    INPUT = "frames"
     FIDELITY = "after the description"
     DEVIATIONS = (
         "no public code",
@@ -56,7 +54,6 @@ class LSTM(learn.OnFrames[Sizes]):
         "100 epochs are ours",
         "by default 128 units, not 512, batches of 25, not 50, a learning rate of 2e-3, not 5e-4",
     )
-    RANDOM = True
     EPOCHS = {"quick": 6, "default": 6, "paper": 100}
     SIZES = {
         "quick": Sizes(units=64, lr=3e-3, batch_size=15),

@@ -150,7 +150,6 @@ class Panda(Method[Images, Sizes]):
         "read-out by potentials, learned from all training labels, not a fraction",
         "by default 16-16-64 filters, not 32-32-64, in 10 steps, and 2 epochs a layer",
     )
-    RANDOM = True
     EPOCHS = {"quick": 6, "default": 2, "paper": 20}  # of each layer
     SIZES = {
         "quick": Sizes((8, 8, 32), 8, 16),

@@ -165,7 +165,6 @@ class PhasedLSTM(learn.Learner[Recordings, Sizes]):
         "batches, epochs and learning rate are ours",
         "by default 256 events of a recording, in quick runs 100, evenly over it, not all",
     )
-    RANDOM = True
     EPOCHS = {"quick": 8, "default": 10, "paper": 20}
     SIZES = {
         "quick": Sizes(events=100, batch_size=15, lr=5e-3),

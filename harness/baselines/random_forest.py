@@ -32,7 +32,6 @@ class RandomForest(Method[Recordings, int]):
         "DVS-CIFAR10 on a 42x42 sensor",
         "in quick runs 100 trees, not 500",
     )
-    RANDOM = True
     PACKAGES = ("scikit-learn",)
     SIZES = {"quick": 100, "default": 500, "paper": 500}  # trees
 

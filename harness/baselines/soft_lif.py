@@ -204,7 +204,6 @@ class SoftLIF(learn.Learner[Images, Sizes]):
         "held-out images are not trained on in the end",
         "by default a quarter of the width and 12 epochs of batches of 64, not 520 of 128",
     )
-    RANDOM = True
     EPOCHS = {"quick": 20, "default": 12, "paper": 520}
     SIZES = {
         "quick": Sizes(filters=(8, 8, 8, 4), batch_size=32),

@@ -56,8 +56,6 @@ class Network(nn.Module):
 class STBP(learn.OnFrames[Sizes]):
     TITLE = "STBP"
     PAPER = "Wu et al. 2018"
-    DATASETS = ("nmnist",)
-    INPUT = "frames"
     WINDOWS = ("first", "whole")
     FIDELITY = "published equations"
     DEVIATIONS = (
@@ -65,7 +63,6 @@ class STBP(learn.OnFrames[Sizes]):
         "all frames of 5 ms of the window",
         "by default 200 hidden units, not 800",
     )
-    RANDOM = True
     EPOCHS = {"quick": 6, "default": 8, "paper": SETTINGS.epochs}
     SIZES = {"quick": Sizes(hidden=100), "default": Sizes(hidden=200), "paper": Sizes()}
 

@@ -121,42 +121,6 @@ def fit(trial: Trial[spec.System]) -> bool:
     )
     if any(isinstance(each, FittedRow) for each in trial.ledger.begin(row)):
         return True
-    found = _fitted(trial, system, given)
-    answers, labels, seen = found.answers, given.test.labels, given.train
-    for steps, each in sorted(answers.at_steps.items()):
-        accuracy = float(np.mean(each == labels))
-        trial.keep(TestedRow(**vars(row), tested_T=steps, test_accuracy=accuracy))
-    source = None if answers.source is None else float(np.mean(answers.source == labels))
-    end = FittedRow(  # it comes last: with it the case is done
-        **vars(row),
-        structure=found.structure,
-        fidelity=system.fidelity,
-        chosen=found.chosen,
-        random=system.random,
-        sensor=seen.sensor if isinstance(seen, Recordings) else None,
-        window_us=seen.longest_us if isinstance(seen, Recordings) else None,
-        test_accuracy=float(np.mean(answers.labels == labels)),
-        source_accuracy=source,
-        spikes=answers.spikes,
-        seconds=found.seconds,
-        test_seconds=found.test_seconds,
-    )
-    trial.keep(end)
-    return False
-
-
-@dataclass(frozen=True, eq=False)
-class _Fitted:
-    structure: str
-    chosen: str
-    answers: Answers  # to all test samples
-    seconds: float  # of fitting
-    test_seconds: float
-
-
-def _fitted(trial: Trial[spec.System], system: System, given: Parts) -> _Fitted:
-    """Fits the system and asks it, for some of the test samples at a time."""
-    case = trial.case
     window = f" {case.window}" if case.window else ""
     what = f"{case.dataset}{window} {system.title} seed {case.seed}"
 
@@ -166,15 +130,36 @@ def _fitted(trial: Trial[spec.System], system: System, given: Parts) -> _Fitted:
     method = system.build(case.effort, case.training.epochs)
     watch = clock.Stopwatch()
     method.fit(given.train, given.validation, case.seed, tell)
-    seconds = watch.seconds
-    watch = clock.Stopwatch()
-    answers, count = [], len(given.test)
+    seconds, watch = watch.seconds, clock.Stopwatch()
+    parts, count = [], len(given.test)
     for first in range(0, count, TOGETHER):
-        share = FITTING + (1 - FITTING) * first / count
-        trial.say(share, f"{what}: test samples")
+        trial.say(FITTING + (1 - FITTING) * first / count, f"{what}: test samples")
         some = given.test.part(np.arange(first, min(first + TOGETHER, count)))
-        answers.append(_checked(method.predict(some), some.labels))
-    return _Fitted(method.structure, method.chosen, joined(answers), seconds, watch.seconds)
+        parts.append(_checked(method.predict(some), some.labels))
+    answers, test_seconds = joined(parts), watch.seconds
+
+    def accuracy(found: Labels) -> float:
+        return float(np.mean(found == given.test.labels))
+
+    for steps, each in sorted(answers.at_steps.items()):
+        trial.keep(TestedRow(**vars(row), tested_T=steps, test_accuracy=accuracy(each)))
+    seen = given.train if isinstance(given.train, Recordings) else None
+    end = FittedRow(  # it comes last: with it the case is done
+        **vars(row),
+        structure=method.structure,
+        fidelity=system.fidelity,
+        chosen=method.chosen,
+        random=system.random,
+        sensor=seen.sensor if seen else None,
+        window_us=seen.longest_us if seen else None,
+        test_accuracy=accuracy(answers.labels),
+        source_accuracy=None if answers.source is None else accuracy(answers.source),
+        spikes=answers.spikes,
+        seconds=seconds,
+        test_seconds=test_seconds,
+    )
+    trial.keep(end)
+    return False
 
 
 def _checked(found: Labels | Answers, labels: Labels) -> Answers:
