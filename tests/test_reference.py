@@ -1,22 +1,27 @@
-"""The reference against traces derived by hand and an adjoint written by hand."""
+"""The reference against traces derived by hand and an adjoint written by hand; its dropout, whose
+masks every engine draws.
+"""
 
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 import torch
+from conftest import TORCH, compare
 from torch import Tensor
 
+import adapters
 from harness import reference
 from harness.adapter import record_spikes
 from harness.conformance import random_batch, small
-from harness.reference import coding, neunorm, neuron
-from harness.reference.adjoint import adjoint
+from harness.reference import coding, dropout, neunorm, neuron
 from harness.reference.initialise import copy_parameters, initialised
 from harness.reference.network import ReferenceNetwork
-from harness.spec import LIF, NeuNorm, Reading
+from harness.reference.neuron import adjoint
+from harness.spec import LIF, Network, NeuNorm, Reading, UsageError
 
 
 def trace(currents: list[float], lif: LIF) -> tuple[list[float], list[float]]:
@@ -36,14 +41,11 @@ def test_below_threshold_it_only_decays_and_integrates() -> None:
     assert spikes == [0, 0, 0]
 
 
-def test_it_fires_exactly_at_the_threshold_and_starts_from_zero_after() -> None:
+def test_it_fires_exactly_at_the_threshold_and_starts_from_zero_after_and_has_no_floor() -> None:
     # every number is a binary fraction, so the second potential is exactly V_th
     potentials, spikes = trace([0.5, 0.5, 0.5, 0.5], LIF(0.25, 0.625, 1.0))
     assert potentials == [0.5, 0.625, 0.5, 0.625]
     assert spikes == [0, 1, 0, 1]
-
-
-def test_a_negative_current_lowers_the_potential_without_bound() -> None:
     potentials, _ = trace([-1.0, -1.0], LIF(0.5, 0.75, 1.0))
     assert potentials == [-1.0, -1.5]
 
@@ -103,12 +105,11 @@ def test_neunorm_trace_by_hand(reading: Reading, c: float) -> None:
     assert out.flatten().tolist() == pytest.approx([1 - 2.8 * c, 5.6 * c])
 
 
-def test_vote_is_the_mean_of_each_population_over_the_steps() -> None:
+def test_vote_is_a_populations_mean_and_the_loss_its_squared_error_against_the_one_hot_label() -> (
+    None
+):
     spikes = torch.tensor([[[1, 1, 0, 0]], [[1, 0, 0, 1]]], dtype=torch.float64)  # (2, 1, 2 * 2)
     assert coding.vote(spikes, classes=2).tolist() == [[0.75, 0.25]]
-
-
-def test_loss_is_the_mean_squared_error_against_the_one_hot_label() -> None:
     votes = torch.tensor([[0.75, 0.25]], dtype=torch.float64)
     assert coding.loss(votes, torch.tensor([0])).item() == (0.25**2 + 0.25**2) / 2
 
@@ -143,17 +144,12 @@ def test_calibrated_weights_fire_on_event_frames(dataset: str) -> None:
 
 
 def test_no_potential_is_left_at_the_threshold_by_calibration() -> None:
-    # the two values beside the quantile are 3 and 4: halfway between them is no value of its own
     from harness.reference.initialise import _upper_quantile
 
+    # the two values beside the quantile are 3 and 4: halfway between them is no value of its own
     assert _upper_quantile(torch.tensor([5.0, 1.0, 4.0, 2.0, 3.0]), 0.4) == 3.5
     assert _upper_quantile(torch.tensor([4.0]), 0.15) == 2.0  # one neuron, one sample
-
-
-def test_an_even_background_is_not_left_at_the_threshold_by_calibration() -> None:
-    # the quantile falls among a hundred equal potentials: the threshold goes to the next gap
-    from harness.reference.initialise import _upper_quantile
-
+    # among a hundred equal potentials, of an even background, it goes to the next gap
     values = torch.cat([torch.zeros(100), torch.full((100,), 2.0), torch.full((30,), 4.0)])
     assert _upper_quantile(values, 0.2) == 3.0
     assert _upper_quantile(values.double() * (1 + 1e-15 * torch.arange(230)), 0.2) == 3.0
@@ -184,3 +180,69 @@ def test_parameters_of_another_shape_are_not_copied() -> None:
     target = ReferenceNetwork(small("cifar10").scaled(Fraction(2)))
     with pytest.raises(ValueError, match="layer order"):
         copy_parameters(source, target)
+
+
+# dropout from a counter
+
+
+def dropping(neunorm: bool = False) -> Network:
+    return replace(small("cifar10", "Large", "mean" if neunorm else None), dropout=0.5)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_it_drops_that_share_and_scales_the_rest(p: float) -> None:
+    keys = dropout.keys(torch.tensor(3), 5, 4)
+    dropped = torch.stack([dropout.drop(torch.ones(4, 16, 12, 12), key, p) for key in keys])
+    share = (dropped == 0).double().mean().item()
+    assert abs(share - p) < 4 * (p * (1 - p) / dropped.numel()) ** 0.5  # four deviations
+    assert dropped.max().item() == pytest.approx(1 / (1 - p))
+
+
+def test_masks_of_steps_samples_neighbours_and_seeds_are_independent() -> None:
+    def masks(seed: int) -> torch.Tensor:
+        stack = [
+            dropout.kept(key, (16, 12, 12), 0.5) for key in dropout.keys(torch.tensor(seed), 3, 2)
+        ]
+        return torch.stack(stack).double() * 2 - 1
+
+    mask = masks(0)
+    others = (mask.roll(1, 0), mask.roll(1, 1), mask.roll(1, 2), mask.roll(1, -1), masks(1))
+    for other in others:
+        assert abs((mask * other).mean().item()) < 4 / mask.numel() ** 0.5
+
+
+def test_the_mask_does_not_depend_on_how_much_is_drawn_at_once() -> None:
+    keys = dropout.keys(torch.tensor(7), 4, 3)
+    assert torch.equal(dropout.keys(torch.tensor(7), 2, 3), keys[:2])
+    one = dropout.kept(keys[1][2:], (8, 5, 5), 0.3)
+    assert torch.equal(one[0], dropout.kept(keys[1], (8, 5, 5), 0.3)[2])
+
+
+def test_neither_the_encoding_nor_the_voting_layer_sees_dropped_inputs() -> None:
+    drops = [stage.drops for stage in dropping().stages]
+    # of what goes to the next layer; the last but one votes
+    assert drops == [True] * 6 + [False] * 2
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.0])
+def test_a_probability_out_of_range_is_refused(p: float) -> None:
+    with pytest.raises(UsageError, match=f"dropout is {p}, expected a probability below 1"):
+        replace(small("cifar10"), dropout=p)
+
+
+@pytest.mark.parametrize("neunorm", [False, True])
+@pytest.mark.parametrize("name", TORCH)
+def test_every_adapter_draws_the_references_masks(name: str, neunorm: bool) -> None:
+    network = dropping(neunorm)
+    x = random_batch(network, 4, 2, static=True).double()
+    x = x[:1].expand_as(x)
+    reference = initialised(network, x, seed=0)
+    module = adapters.load(name).build(network).double()
+    copy_parameters(reference, module)
+    compare(module, reference, x)
+    torch.manual_seed(6)
+    first = module(x)
+    assert not torch.equal(module(x), first)  # a fresh mask each call
+    plain = adapters.load(name).build(replace(network, dropout=0.0)).double()
+    copy_parameters(reference, plain)
+    assert torch.equal(module.eval()(x), plain(x))  # none where it is not trained

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from adapters.fused.form import Form, Gradients
 from harness.reference import dropout, neunorm, neuron
-from harness.reference.adjoint import potential_gradient, spike_gradient
+from harness.reference.neuron import potential_gradient, spike_gradient
 
 NAME = "plain torch"
 

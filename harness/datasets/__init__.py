@@ -8,10 +8,10 @@ import socket
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -240,14 +240,7 @@ def _recorded(wanted: Wanted, split: Split, samples: Samples[Any], note: str, sa
 # what training and test samples must be
 
 
-class _Read(Protocol):
-    @property
-    def about(self) -> About: ...
-
-    def each(self) -> Iterator[bytes]: ...
-
-
-L = TypeVar("L", bound=_Read)
+L = TypeVar("L", Labelled, Recorded)
 
 
 def _both(

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_weight
 
-from harness.reference.adjoint import spike_gradient
-from harness.reference.neuron import potential
+from harness.reference.neuron import potential, spike_gradient
 from harness.spec import LIF
 
 

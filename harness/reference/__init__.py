@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from harness.reference import adjoint, coding, neunorm, neuron
+from harness.reference import coding, neunorm, neuron
 from harness.reference.synapses import synapse
 
 EQUATIONS: dict[int, Callable[..., Any]] = {
@@ -19,7 +19,7 @@ EQUATIONS: dict[int, Callable[..., Any]] = {
     9: neunorm.auxiliary,
     10: neunorm.normalise,
     11: coding.loss,
-    12: adjoint.spike_gradient,
-    13: adjoint.potential_gradient,
+    12: neuron.spike_gradient,
+    13: neuron.potential_gradient,
     14: neuron.surrogate,
 }

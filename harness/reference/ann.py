@@ -69,13 +69,10 @@ def _calibrate(module: ANN, x: Tensor) -> None:
     for layer in list(module.layers)[:-1]:
         assert isinstance(layer, Units)
         sums: list[Tensor] = []
-        handle = layer.synapse.register_forward_hook(
-            lambda synapse, given, out, sums=sums: sums.append(out)
-        )
+        hook = layer.synapse.register_forward_hook(lambda *given, sums=sums: sums.append(given[2]))
         module(x)
-        handle.remove()
+        hook.remove()
         deviation = float(sums[0].std())
         if deviation > 0:
-            layer.synapse.weight.div_(deviation)
-            if layer.synapse.bias is not None:
-                layer.synapse.bias.div_(deviation)
+            for each in layer.synapse.parameters():
+                each.div_(deviation)

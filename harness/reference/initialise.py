@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from harness.adapter import record_spikes
 from harness.reference import synapses
-from harness.reference.network import Layer, ReferenceNetwork, State
+from harness.reference.network import ReferenceNetwork
 from harness.spec import DEAD_RATE, Initialisation, Network
 
 # 15 % of a layer's first potentials reach the threshold; rates of 0.15-0.18 follow in all layers.
@@ -52,12 +52,14 @@ def calibrate(module: ReferenceNetwork, network: Network, x: Tensor) -> None:
         top = _upper_quantile(current, FIRING_FRACTION)
         if top > 0:  # else no positive factor lifts that many to the threshold; left as drawn
             factor = network.lif.v_th / top
-            layer.synapse.weight.mul_(factor)
-            bias = layer.synapse.bias
-            assert bias is not None
-            bias.mul_(factor)
+            for each in layer.synapse.parameters():
+                each.mul_(factor)
             current = current * factor
-        out = _layer_output(layer, current)
+        state, outputs = (None, None), []
+        for step in current:  # what the layer hands to the next
+            output, state = layer(step, state)
+            outputs.append(output)
+        out = torch.stack(outputs)
 
 
 def _upper_quantile(values: Tensor, fraction: float) -> float:
@@ -81,16 +83,6 @@ def _upper_quantile(values: Tensor, fraction: float) -> float:
         reach = 2 * reach + 1
 
 
-def _layer_output(layer: Layer, current: Tensor) -> Tensor:  # (T, B, ...) -> (T, B, ...)
-    """What the layer hands to the next, step by step."""
-    state: State = (None, None)
-    outputs = []
-    for step in current:
-        out, state = layer(step, state)
-        outputs.append(out)
-    return torch.stack(outputs)
-
-
 @torch.no_grad()
 def dead_layers(module: ReferenceNetwork, network: Network, x: Tensor) -> tuple[str, ...]:
     """The layers that hardly fire on x (T, B, C, H, W): nothing can be learnt through them."""
@@ -110,13 +102,12 @@ def copy_parameters(source: nn.Module, target: nn.Module) -> None:
 
     Raises ValueError where `target` does not have the same shapes in the same order.
     """
-    ours, theirs = list(source.parameters()), list(target.parameters())
-    shapes = [tuple(p.shape) for p in ours], [tuple(p.shape) for p in theirs]
-    if shapes[0] != shapes[1]:
+    expected, found = ([tuple(p.shape) for p in each.parameters()] for each in (source, target))
+    if expected != found:
         raise ValueError(
             "parameters are not the reference's in layer order (weight, bias, U): "
-            f"expected shapes {shapes[0]}, found {shapes[1]}"
+            f"expected shapes {expected}, found {found}"
         )
     with torch.no_grad():
-        for ours_p, theirs_p in zip(ours, theirs, strict=True):
-            theirs_p.copy_(ours_p)
+        for ours, theirs in zip(source.parameters(), target.parameters(), strict=True):
+            theirs.copy_(ours)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import add
 
 import torch
 from torch import Tensor
@@ -36,13 +37,7 @@ class LayerOperations:
     multiplies: int  # folded: what stays a product, of real inputs and of NeuNorm's x
 
     def __add__(self, other: LayerOperations) -> LayerOperations:
-        return LayerOperations(
-            self.spikes + other.spikes,
-            self.events + other.events,
-            self.operations + other.operations,
-            self.accumulates + other.accumulates,
-            self.multiplies + other.multiplies,
-        )
+        return LayerOperations(*map(add, vars(self).values(), vars(other).values()))
 
 
 @dataclass(frozen=True)
@@ -75,8 +70,7 @@ def ann_operations(
 
     `active` (1, B, ...): which of each layer's units are not zero. Event frames are summed first.
     """
-    frame = x[:1] if is_static(x) else x.sum(0, keepdim=True)
-    entering = [_Entering(frame)]
+    entering = [_Entering(x[:1] if is_static(x) else x.sum(0, keepdim=True))]
     for stage, units in zip(network.stages[:-1], active[:-1], strict=True):
         entering.append(_Entering(_pooled(stage, units.float())))
     return _each(network, entering, active)
@@ -85,25 +79,16 @@ def ann_operations(
 def _each(
     network: Network, entering: Sequence[_Entering], spikes: Sequence[Tensor]
 ) -> tuple[LayerOperations, ...]:
-    return tuple(
-        _operations(stage, given, fired)
-        for stage, given, fired in zip(network.stages, entering, spikes, strict=True)
-    )
-
-
-def _operations(stage: Stage, given: _Entering, fired: Tensor) -> LayerOperations:
-    by_value = _driven(stage, given.values != 0)
-    accumulates, multiplies = 0, by_value
-    if given.spikes is not None:
-        accumulates = _driven(stage, given.spikes)
-        multiplies = 0 if given.x is None else _driven(stage, given.x != 0)
-    return LayerOperations(
-        spikes=int(fired.count_nonzero()),
-        events=int(given.values.count_nonzero()),
-        operations=by_value,
-        accumulates=accumulates,
-        multiplies=multiplies,
-    )
+    found = []
+    for stage, given, fired in zip(network.stages, entering, spikes, strict=True):
+        events, by_value = int(given.values.count_nonzero()), _driven(stage, given.values != 0)
+        accumulates, multiplies = 0, by_value
+        if given.spikes is not None:
+            accumulates = _driven(stage, given.spikes)
+            multiplies = 0 if given.x is None else _driven(stage, given.x != 0)
+        counts = int(fired.count_nonzero()), events, by_value, accumulates, multiplies
+        found.append(LayerOperations(*counts))
+    return tuple(found)
 
 
 def _driven(stage: Stage, amounts: Tensor) -> int:

@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -177,7 +176,7 @@ def epoch(learner: Learner, number: int, tell: Tell) -> Epoch:
         train_accuracy=train_accuracy,
         validation_accuracy=validation,
         test_accuracy=test,
-        rates=tuple(layer.rate for layer in does),
+        rates=tuple(rate for rate, _ in does),
         gradient_norm=gradient_norm,
         learning_rate=rate,
         seconds=seconds,
@@ -231,37 +230,29 @@ def confusion(learner: Learner, samples: int) -> tuple[int, Table, Table]:
 # what the layers of a network do, and what is warned of
 
 
-class Activity(NamedTuple):
-    """What a layer does on some samples."""
-
-    rate: float  # spikes per neuron and step
-    same: bool  # whether its spikes are the same for every sample
-
-
 @torch.inference_mode()
-def activity(module: nn.Module, x: Tensor, precision: Precision) -> list[Activity]:
-    """What each layer does on the samples x (T, B, ...), without dropout."""
+def activity(module: nn.Module, x: Tensor, precision: Precision) -> list[tuple[float, bool]]:
+    """What each layer does on the samples x (T, B, ...), without dropout: spikes per neuron and
+    step, and whether they are the same for every sample.
+    """
     module.eval()
     with record_spikes(module) as taps:
         step.inference(module, x, precision)
         layers = [tap.collected() for tap in taps]  # (T, B, ...)
     many = x.shape[1] > 1
-    return [
-        Activity(float(each.double().mean()), many and bool((each == each[:, :1]).all()))
-        for each in layers
-    ]
+    return [(float(o.double().mean()), many and bool((o == o[:, :1]).all())) for o in layers]
 
 
 def warnings_of(
-    case: Trained, number: int, layers: Sequence[Activity], losses: Sequence[float]
+    case: Trained, number: int, layers: Sequence[tuple[float, bool]], losses: Sequence[float]
 ) -> Iterator[str]:
     """What is to be said of a network after that epoch, whose iterations had these losses."""
     remedy = "use --init calibrated" if case.initialisation != "calibrated" else "lower V_th"
-    dead = hardly_firing(case.network, [at.rate for at in layers])
+    dead = hardly_firing(case.network, [rate for rate, _ in layers])
     if dead:
         yield f"dead layers after epoch {number}: {', '.join(dead)}; they cannot learn: {remedy}"
     pairs = zip(case.network.stages, layers, strict=True)
-    blind = [stage.name for stage, at in pairs if at.same and at.rate >= DEAD_RATE]
+    blind = [stage.name for stage, (rate, same) in pairs if same and rate >= DEAD_RATE]
     if blind:
         yield (
             f"after epoch {number} the spikes of {', '.join(blind)} are the same for every sample: "

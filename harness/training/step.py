@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, TypeVar, assert_never
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,32 +23,18 @@ CAPTURE_AFTER = 3  # steps: libraries choose their algorithms and allocate in th
 def optimiser(parameters: Iterable[nn.Parameter], settings: SGD | Adam) -> torch.optim.Optimizer:
     """The data set's optimiser, in torch's fused form (one pass over the weights)."""
     parameters = list(parameters)
-    match settings:
-        case SGD():
-            return torch.optim.SGD(
-                parameters, lr=settings.lr, momentum=settings.momentum, fused=True
-            )
-        case Adam():
-            return torch.optim.Adam(
-                parameters,
-                lr=settings.lr,
-                betas=settings.betas,
-                fused=True,
-                capturable=any(parameter.is_cuda for parameter in parameters),
-            )
-        case _:
-            assert_never(settings)
+    if isinstance(settings, SGD):
+        return torch.optim.SGD(parameters, settings.lr, settings.momentum, fused=True)
+    capturable = any(parameter.is_cuda for parameter in parameters)
+    lr, betas = settings.lr, settings.betas
+    return torch.optim.Adam(parameters, lr, betas, fused=True, capturable=capturable)
 
 
 def learning_rate(settings: SGD | Adam, epoch: int) -> float:
     """The rate of an epoch, from 1."""
-    match settings:
-        case SGD():
-            return settings.lr * settings.factor ** ((epoch - 1) // settings.step_epochs)
-        case Adam():
-            return settings.lr
-        case _:
-            assert_never(settings)
+    if isinstance(settings, SGD):
+        return settings.lr * settings.factor ** ((epoch - 1) // settings.step_epochs)
+    return settings.lr
 
 
 def placed(x: Tensor, dtype: torch.dtype, device: torch.device | None = None) -> Tensor:

@@ -211,12 +211,11 @@ def _data(trial: Trial[Trained]) -> DataSplits:
 def _is_done(trial: Trial[Trained], written: list[Row]) -> bool:
     """Whether the case has its result; that of another suite becomes its own rows too."""
     case, training = trial.case, trial.case.training
-    by_suite: dict[str, list[Row]] = {}
-    for row in written:
-        by_suite.setdefault(row.suite, []).append(row)
-    if any(isinstance(row, TrainedRow) for row in by_suite.pop(case.suite, [])):
+    suites = {row.suite for row in written if isinstance(row, TrainedRow)}
+    if case.suite in suites:
         return True
-    for rows in by_suite.values():
+    for suite in sorted(suites):
+        rows = [row for row in written if row.suite == suite]
         if case.suite != "ablations" and any(row.deviations for row in rows):
             continue  # it was trained for what it deviates in
         wanted = [
@@ -228,8 +227,7 @@ def _is_done(trial: Trial[Trained], written: list[Row]) -> bool:
         ]
         tested = {row.tested_T for row in wanted if isinstance(row, TestedRow)}
         confused = any(isinstance(row, ConfusionRow) for row in wanted)
-        trained = any(isinstance(row, TrainedRow) for row in wanted)
-        if trained and tested >= set(training.tested_at) and confused >= training.confusion:
+        if tested >= set(training.tested_at) and confused >= training.confusion:
             own = ("suite", "scale", "width", "tested_at", "wants_confusion")
             names = {name: getattr(case.fields, name) for name in own}
             trial.ledger.keep(*(replace(row, **names) for row in wanted))
@@ -380,21 +378,14 @@ def count(trial: Trial[Timed]) -> bool:
     case, run = trial.case, trial.run
     subject = subject_of(case)
     trial.row = of_case(case, run, subject)
-    batch = datasets.load_batch(
-        case.dataset,
-        case.T,
-        case.batch_size,
-        case.seed,
-        split="test",
-        root=trial.access.root,
-        download=case.dataset in trial.access.download,
-    )
+    may = case.dataset in trial.access.download
+    of = case.dataset, case.T, case.batch_size, case.seed, "test", trial.access.root, may
+    batch = datasets.load_batch(*of)
     row = trial.row = replace(
         with_data(trial.row, batch.source),
         key=timing_key(case, batch.source.sha256, subject.software, run.machine, run.allocator),
     )
-    too_large = memory.too_large(replace(case, batch_size=COUNTED_TOGETHER))
-    if too_large is not None:
+    if too_large := memory.too_large(replace(case, batch_size=COUNTED_TOGETHER)):
         raise Failed(too_large)
     written = trial.ledger.begin(row)
     if any(isinstance(each, OperationsRow) and each.suite == "energy" for each in written):
