@@ -271,7 +271,7 @@ def scales(snn: Spiking) -> list[float]:
 
 def one_unit() -> nn.Sequential:
     """Its activation is its input, which goes to each class."""
-    return of_weights([[1.0]], [[1.0]] * 10)[:3].eval()
+    return nn.Sequential(*list(of_weights([[1.0]], [[1.0]] * 10))[:3]).eval()
 
 
 def small() -> tuple[nn.Sequential, Tensor]:
@@ -285,7 +285,7 @@ def small() -> tuple[nn.Sequential, Tensor]:
 def spikes_of(snn: Spiking, x: Tensor, steps: int) -> Tensor:
     """Of the first layer, (T, B, ...)."""
     found: list[Tensor] = []
-    handle = snn.neurons[0].register_forward_hook(lambda module, given, out: found.append(out))
+    handle = snn.neurons[0].register_forward_hook(lambda *given: found.append(given[2]))
     snn.restart()
     for _ in range(steps):
         snn.step(x)

@@ -160,7 +160,8 @@ def test_the_floor_of_the_remainder_has_no_gradient_and_the_rest_has() -> None:
         tau, shift = double(1.5, 4.0, 9.0), double(0.2, 1.0, 3.0)
         inputs = [(tau * (3 + phase) - shift).expand(1, 3).clone(), tau, shift]
         assert torch.autograd.gradcheck(
-            lambda *given: openness(*given, 0.5, 1e-3), [each.requires_grad_() for each in inputs]
+            lambda t, tau, shift: openness(t, tau, shift, 0.5, 1e-3),
+            [each.requires_grad_() for each in inputs],
         )
 
 
