@@ -276,11 +276,11 @@ APART = (0.01, 0.07, 0.02, 0.07, 0.03)
         (EXACT, (0.06,) * 3, "0.0600, in float32 at 0.0500 and at 0.0532 at most"),
         (EXACT, (0.03,) * 3, ""),  # better is no fault
         (EXACT, (0.050, 0.050, math.nan), "no number"),
-        (EXACT, (), "bf16"),
+        (EXACT, (), "too few trainings"),
         (APART, (0.06,) * 3, ""),
         (APART, (0.076,) * 3, "ends at 0.0760"),  # as far as one that has not learnt
         ((0.05, 0.05, 0.05, 0.05, 0.076), (0.05,) * 3, "float32 has not learnt (seed 4"),
-        ((0.05,), (0.05,), "float32"),  # no spread
+        ((0.05,), (0.05,), "too few trainings"),  # no spread
     ],
 )
 def test_bf16_ends_within_the_spread_of_float32s_seeds(
