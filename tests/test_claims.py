@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from rows import VOTES, certified, timed, training
 
-from harness.analysis.claims import CLAIMS, COLUMNS, STEP, table, verdicts
-from harness.analysis.verdict import Effect, Verdict
+from harness.analysis.claims import CLAIMS, COLUMNS, STEP, Effect, Verdict, table, verdicts
 from harness.records import ConfusionRow, EpochRow, Row, TrainedRow
 from harness.spec import Reading, paper
 

@@ -13,7 +13,7 @@ from scipy import stats
 
 from harness.analysis import timings
 from harness.analysis.frame import frames
-from harness.analysis.statistics import mean
+from harness.analysis.trainings import mean
 from harness.records import Store
 from harness.speed import ratios
 

@@ -10,9 +10,10 @@ import pytest
 from conftest import SHARED, needs_shared
 from rows import training
 
-from harness.analysis import statistics, tables
+from harness.analysis import tables
+from harness.analysis import trainings as statistics
 from harness.analysis.frame import each_of, frames
-from harness.analysis.paper_tables import published
+from harness.analysis.tables import published
 from harness.analysis.trainings import rows_of, trainings
 from harness.records import EpochRow
 from harness.spec import Case, Training

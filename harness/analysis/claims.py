@@ -3,15 +3,22 @@
 The tests were fixed before the runs. What was run at a reduced scale can at most reproduce or
 contradict a trend "at reduced scale"; it says nothing of an accuracy that the paper states for the
 full size.
+
+A verdict follows from effects over seeds. Of each effect two bounds are fixed before any run. The
+claim holds where the 95 % interval over seeds lies above the one; it is contradicted only where the
+interval lies below the other, so that what would matter is excluded. Data too few, too noisy, or of
+networks that had not converged can do neither: they are inconclusive, and no noise makes a verdict
+surer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import partial
 from math import isnan
 from statistics import geometric_mean
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,26 +26,27 @@ from scipy import stats
 
 from harness.analysis import timings
 from harness.analysis.frame import Frame, Frames, Line, each_of, frames
-from harness.analysis.paper_tables import measures, published
-from harness.analysis.statistics import share
-from harness.analysis.trainings import contrasts, convergence, trainings
-from harness.analysis.verdict import (
-    FEWEST_SEEDS,
-    LEVEL,
-    Effect,
-    Range,
-    Unit,
-    Verdict,
-    alike,
-    decided,
-    full_size,
-    largest_first,
-    unconverged,
-    untested,
+from harness.analysis.tables import measures, published
+from harness.analysis.trainings import (
+    CONDITION,
+    CONFIDENCE,
+    FLAGS,
+    FRONT,
+    Mean,
+    contrasts,
+    convergence,
+    mean,
+    share,
+    trainings,
+    values_to_reach,
 )
 from harness.analysis.words import counted
 from harness.records import Row
 from harness.spec import ANN, FLOOR, contender, paper
+
+Status = Literal["reproduced", "contradicted", "inconclusive", "not tested"]
+Call = Literal["holds", "fails", "too small", "cannot tell"]
+Unit = Literal["points", "accuracy", "share", "votes"]
 
 # The least that would matter of each effect, fixed before the runs; of a trend that is there the
 # interval must lie above 0, of one that is not there below this.
@@ -53,6 +61,15 @@ NOT_BAD = 0.75  # T = 1 keeps so much of what T = 8 is above chance
 ACCURACY = 0.01
 HALF = 0.5  # of what a table has NeuNorm gain: the least that would matter
 EQUAL = 0.02  # accuracy: bf16 may differ by so much from float32, either way
+LEVEL = 0.05  # of every trend test, one-sided
+FEWEST_SEEDS = 3  # the same everywhere; fewer say nothing of a spread
+PRECISION = "fp32"  # of the paper's trainings; mixed precision trains another network
+# A training has converged where, at the slope of the last quarter of its epochs, as many epochs
+# more would add less than a point to its training accuracy: a point is the least that matters in
+# the verdicts, so what is left to learn turns none of them.
+LEFT = 0.01
+FEWEST_EPOCHS = 8  # a quarter of fewer has no two epochs, and no slope
+TENTH = 0.001  # of a point of accuracy
 ROUNDING = 1e-12  # relative: differences so close are the same number
 
 
@@ -61,12 +78,175 @@ class Claim:
     """One claim of the paper."""
 
     id: str
-    short: str  # in a few words
     claim: str  # in our words
     value: str  # as published
     test: str  # what decides it, in words
     suite: str  # whose rows answer it
     judge: Callable[[Frames], Verdict]
+
+
+class Doubt(NamedTuple):
+    """Why trainings can tell nothing, and what would have them tell."""
+
+    why: str
+    needs: str
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A figure over seeds that decides a claim, and what was fixed of it beforehand."""
+
+    name: str
+    unit: Unit
+    values: tuple[float, ...]  # one a seed
+    above: float  # it holds where its interval lies above this
+    matters: float  # it fails where its interval lies below this, the least that would matter
+    p: float | None = None  # one-sided, where a trend is tested
+    doubt: Doubt | None = None  # whether its trainings can tell nothing, whatever the interval
+
+    @property
+    def found(self) -> Mean:
+        """The mean over the seeds, with its 95 % interval."""
+        return (share if self.unit == "accuracy" else mean)(self.values)
+
+    def call(self, parts: int) -> Call:
+        """What it says of a claim that has so many parts.
+
+        All parts must hold for a claim, one that fails is enough against it: so the interval that
+        speaks against is wider, by Bonferroni, that no claim falls by the number of its parts.
+        """
+        if self._too_few or self.doubt:
+            return "cannot tell"
+        high = mean(self.values, 1 - (1 - CONFIDENCE) / parts).high
+        if high < self.matters:
+            return "too small" if self._is_above else "fails"
+        return "holds" if self._is_above and not self._no_trend else "cannot tell"
+
+    @property
+    def _too_few(self) -> str:
+        n = len(self.values)
+        return f"{n} of at least {FEWEST_SEEDS} seeds" if n < FEWEST_SEEDS else ""
+
+    @property
+    def _is_bound(self) -> bool:
+        """Whether it is judged by one figure that it reaches or does not."""
+        return self.above == self.matters
+
+    @property
+    def _is_above(self) -> bool:
+        low = self.found.low
+        return low >= self.above if self._is_bound else low > self.above
+
+    @property
+    def _no_trend(self) -> bool:
+        return self.p is not None and self.p >= LEVEL
+
+    @property
+    def why_not(self) -> str:
+        """Why it cannot tell, where it cannot."""
+        trend = f"the trend test's p is not below {LEVEL}"
+        open_ = trend if self._is_above and self._no_trend else "the data fit an effect and none"
+        return self._too_few or (self.doubt.why if self.doubt else open_)
+
+    @property
+    def needs(self) -> str:
+        """What would have it tell, where it cannot."""
+        if self._too_few:
+            return f"at least {FEWEST_SEEDS} seeds of each training (`--seeds`)"
+        if self.doubt:
+            return self.doubt.needs
+        if self._is_above:
+            return f"more seeds, if the trend test came to tell ({self.name})"
+        room = max(self.found.value - self.above, self.matters - self.found.value)
+        seeds = values_to_reach(self.values, room)
+        count = "more seeds than are practical" if seeds is None else f"about {seeds} seeds"
+        return f"{count} of the same spread ({self.name})"
+
+    @property
+    def is_far(self) -> bool:
+        """Whether it lies so far below what matters that no number of seeds would bring it there:
+        by more than its interval is wide.
+        """
+        found = self.found
+        return self.matters - found.high > found.high - found.low
+
+    @property
+    def text(self) -> str:
+        """Its mean and interval: "CIFAR-10, a step of scale: +0.4 points [-1.2, +2.0]"."""
+        found, digits = self.found, 2 if self._is_fine else 1
+        value, *ends = (self._said(v, digits) for v in (found.value, found.low, found.high))
+        interval = f" [{', '.join(end.split(' ')[0] for end in ends)}]" if found.n > 1 else ""
+        return f"{self.name}: {value}{interval}"
+
+    @property
+    def decided_by(self) -> str:
+        """What it was held against, for the reason of a verdict."""
+        p = "" if self.p is None else ", p < 0.001" if self.p < 0.001 else f", p = {self.p:.3f}"
+        what = "allowed:" if self._is_bound else "the least that matters:"
+        return f"{self.text} ({what} {self._said(self.matters, 3 if self._is_fine else 1)}{p})"
+
+    @property
+    def _is_fine(self) -> bool:
+        """Whether less than a tenth of a point matters: a tenth would show nothing of it."""
+        return 0 < abs(self.matters) < TENTH
+
+    def _said(self, value: float, digits: int) -> str:
+        match self.unit:
+            case "points":
+                return f"{round(100 * value, digits) + 0.0:+.{digits}f} points"  # no -0.0
+            case "accuracy":
+                return f"{100 * value:.1f} %"
+            case "share":
+                return f"{100 * value:+.0f} %"
+            case "votes":
+                return f"{value:+.3f}"
+
+
+@dataclass(frozen=True)
+class Range:
+    """A figure over cells that decides a claim: its geometric mean, the least and the largest."""
+
+    name: str
+    unit: str
+    value: float
+    low: float
+    high: float
+    n: int  # cells
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the rows say of a claim."""
+
+    status: Status
+    figures: str  # what was measured, in one sentence; "" where nothing was
+    why: tuple[str, ...]  # it is this verdict
+    would_change: str  # what would change it, in one sentence
+    reduced: bool = False  # whether any of the trainings was not the paper's size
+    effects: tuple[Effect, ...] = ()
+    scope: str = ""  # what of the claim was judged, where that is not all of it
+    ranges: tuple[Range, ...] = ()  # where no effects over seeds decide it
+
+    @property
+    def text(self) -> str:
+        """The verdict as it is shown."""
+        word = f"{self.scope} {self.status}".strip()
+        return f"{word} at reduced scale" if self.reduced else word
+
+    @property
+    def reason(self) -> str:
+        """Why it is this verdict, in one sentence."""
+        return "; ".join(self.why)
+
+    @property
+    def measured(self) -> str:
+        """Its effects with their intervals, else what was measured, in a few words."""
+        return "; ".join(each.text for each in self.effects) or self.figures
+
+    @property
+    def n(self) -> str:
+        """How many seeds each effect has; once where all have as many."""
+        return ", ".join(map(str, dict.fromkeys(len(each.values) for each in self.effects)))
 
 
 def verdicts(rows: Frames | Iterable[Row]) -> list[tuple[Claim, Verdict]]:
@@ -92,20 +272,27 @@ def table(judged: Iterable[tuple[Claim, Verdict]]) -> Frame:
     lines: list[tuple[object, ...]] = []
     for claim, verdict in judged:
         front = (claim.id, claim.claim, claim.value, verdict.text)
-        back = (verdict.reason, verdict.would_change)
         figures = [(each.name, each.unit, *astuple(each.found)) for each in verdict.effects]
         figures += [astuple(each) for each in verdict.ranges]
         for each in figures or [(verdict.figures, "", None, None, None, None)]:
-            lines.append((*front, *each, *back))
+            lines.append((*front, *each, verdict.reason, verdict.would_change))
     found = pd.DataFrame(lines, columns=list(COLUMNS))
     return found.astype({"value": float, "low": float, "high": float, "n": "Int64"})
 
 
-def _paired(groups: Sequence[Mapping[int, float]]) -> np.ndarray:
-    """Values by seed (rows) and group (columns), of the seeds that all groups have."""
-    seeds = sorted(set.intersection(*(set(group) for group in groups))) if groups else []
-    values = [[group[seed] for group in groups] for seed in seeds]
-    return np.array(values).reshape(len(seeds), len(groups))
+# From trainings to effects.
+
+
+def full_size(each: Line) -> bool:
+    """Whether these trainings are the paper's: all data, width, epochs, dropout and precision."""
+    case, settings = each.case, paper.settings(each.case.dataset)
+    return (
+        not any(getattr(each, name) for name in FLAGS)
+        and case.width == 1
+        and case.training.epochs >= settings.epochs
+        and case.network.dropout == settings.dropout
+        and case.precision == PRECISION
+    )
 
 
 def _of(frames: Frames, suite: str, dataset: str | None = None) -> list[Line]:
@@ -113,10 +300,63 @@ def _of(frames: Frames, suite: str, dataset: str | None = None) -> list[Line]:
     return [*each_of(found if dataset is None else found[found["dataset"] == dataset])]
 
 
-def _percent(values: Iterable[float]) -> str:
-    found = share(list(values))
-    spread = "" if isnan(found.low) else f" [{100 * found.low:.1f}, {100 * found.high:.1f}]"
-    return f"{100 * found.value:.1f} %{spread}"
+def _alike(found: Sequence[Line], wanted: set[Any], by: str, *apart: str) -> dict[Any, Line] | None:
+    """Trainings by a column that has all values wanted, and that differ in it and the columns
+    `apart` alone: only these compare. Of several such sets that of the paper's size, then that
+    which learnt from most; None where there is none.
+    """
+    sets: dict[tuple[object, ...], dict[Any, Line]] = {}
+    for each in found:
+        same = (str(getattr(each, n)) for n in (*FRONT, *CONDITION) if n not in (by, *apart))
+        sets.setdefault(tuple(same), {})[getattr(each, by)] = each
+    whole = [each for each in sets.values() if wanted <= set(each)]
+    return min(whole, key=lambda same: _largest_first(same.values()), default=None)
+
+
+def _largest_first(groups: Collection[Line]) -> tuple[bool, float]:
+    seen = sum(each.train_samples * each.epochs for each in groups)
+    return not all(map(full_size, groups)), -float(seen)
+
+
+def _paired(groups: Iterable[Mapping[int, float]]) -> np.ndarray:
+    """Values by seed (rows) and group (columns), of the seeds that all groups have."""
+    groups = [*groups]
+    seeds = sorted(set.intersection(*map(set, groups)))
+    values = [[group[seed] for group in groups] for seed in seeds]
+    return np.array(values).reshape(len(seeds), len(groups))
+
+
+def _unconverged(groups: Iterable[Line]) -> Doubt | None:
+    """Why trainings cannot be told by where they ended; None where all of them had converged."""
+    longer = "trainings that converge: more epochs (`--epochs`)"
+    for each in groups:
+        title, curve = paper.settings(each.dataset).title, each.learnt
+        name = f"{title} {each.scale}, NeuNorm {each.neunorm}, T = {each.T}"
+        if len(curve) < FEWEST_EPOCHS:
+            few = f"too few epochs to tell whether training had converged: {len(curve)} ({name})"
+            return Doubt(few, longer)
+        if each.lost:
+            seeds = ", ".join(map(str, each.lost))
+            near = f"training accuracy ended near chance with seed {seeds} ({name})"
+            return Doubt(near, f"a network that learns with every seed ({name})")
+        last = curve[len(curve) * 3 // 4 :]
+        left = float(np.polyfit(range(len(last)), last, 1)[0]) * len(last)
+        if left > LEFT:
+            rose = f"training accuracy still rose, {100 * left:.1f} points a quarter ({name})"
+            return Doubt(rose, longer)
+    return None
+
+
+def _effect(
+    name: str,
+    values: np.ndarray,
+    groups: Iterable[Line],
+    bounds: tuple[float, float],
+    unit: Unit = "points",
+    p: float | None = None,
+) -> Effect:
+    """What these trainings show, a value a seed; bounds as of `Effect`, above and matters."""
+    return Effect(name, unit, tuple(values.tolist()), *bounds, p, _unconverged(groups))
 
 
 def _rises(table: np.ndarray) -> float | None:
@@ -133,21 +373,97 @@ def _is_positive(gains: np.ndarray) -> float | None:
     return float(stats.ttest_rel(gains, np.zeros(len(gains)), alternative="greater").pvalue)
 
 
+def _percent(values: Iterable[float]) -> str:
+    found = share(list(values))
+    spread = "" if isnan(found.low) else f" [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+    return f"{100 * found.value:.1f} %{spread}"
+
+
+# From effects to a verdict.
+
+
+def untested(what: str, suite: str) -> Verdict:
+    """The verdict where the rows that a claim needs are not there."""
+    command = f"`harness run --suite {suite}`"
+    return Verdict("not tested", "", (f"{what}: run {command}",), f"rows of {command}")
+
+
+_SAID: dict[Call, str] = {
+    "holds": "yes",
+    "fails": "no",
+    "too small": "it is there, but less than would matter",
+    "cannot tell": "cannot tell",
+}
+
+
+def decided(effects: Sequence[Effect], groups: Sequence[Line], figures: str, suite: str) -> Verdict:
+    """The verdict of a claim all of whose effects must hold, on these trainings."""
+    called: list[tuple[Effect, Call]] = [(each, each.call(len(effects))) for each in effects]
+    calls = {call for _, call in called}
+    status: Status = "inconclusive"
+    if "fails" in calls:
+        status = "contradicted"
+    elif calls == {"holds"}:
+        status = "reproduced"
+    reduced = [each for each in groups if not full_size(each)]
+    why = [f"{_SAID[call]}: {effect.decided_by}" for effect, call in called]
+    why += dict.fromkeys(effect.why_not for effect, call in called if call == "cannot tell")
+    why += [f"at reduced scale: {_scale_of(reduced)}"] if reduced else []
+    change = _would_change(status, called, suite, reduced=bool(reduced))
+    return Verdict(status, figures, tuple(why), change, bool(reduced), tuple(effects))
+
+
+def _scale_of(groups: Sequence[Line]) -> str:
+    """The scale that trainings were run at, in words."""
+    steps: dict[str, set[int]] = {}
+    for each in groups:
+        flags = [name for name in FLAGS if getattr(each, name) and name not in each.data_source]
+        data = f"{each.data_source} ({', '.join(flags)})" if flags else each.data_source
+        mixed = f", {each.precision} (the paper's is float32)" * (each.precision != PRECISION)
+        size = (
+            f"width {each.width}, {counted(each.train_samples, 'training sample')} of {data}, "
+            f"{counted(each.epochs, 'epoch')}, dropout {each.dropout:g}{mixed}"
+        )
+        steps.setdefault(size, set()).add(each.T)
+    return "; ".join(f"{size}, T = {', '.join(map(str, sorted(t)))}" for size, t in steps.items())
+
+
+def _would_change(
+    status: Status, called: Sequence[tuple[Effect, Call]], suite: str, *, reduced: bool
+) -> str:
+    whole = f"the paper's size: `harness run --suite {suite} --paper --precision fp32`"
+    match status:
+        case "inconclusive":
+            unstated = "a size that the paper states: it states none"
+            needs = (unstated if c == "too small" else e.needs for e, c in called if c != "holds")
+            return "; ".join(dict.fromkeys(needs))
+        case "reproduced":
+            return whole if reduced else "more seeds, if an interval came to reach below its bound"
+        case _:
+            high = "more seeds, if every interval came to reach what matters"
+            if any(effect.is_far for effect, call in called if call == "fails"):
+                high = "no number of seeds: one of its intervals lies far below what matters"
+                high += "; a wider network (`--width`) or more epochs (`--epochs`) might"
+            return f"{high}; or {whole}" if reduced else high
+
+
+# The claims' own tests.
+
+
 def fig4(frames: Frames) -> Verdict:
     """Whether accuracy rises with the scale, on each data set: its slope, and Page's trend test."""
     every = _of(frames, "scale")
     said, effects, used = [], [], []
     for dataset in dict.fromkeys(each.dataset for each in every):
-        sets = alike([each for each in every if each.dataset == dataset], "scale", "network")
-        by_scale = next((each for each in sets if set(paper.SCALES) <= set(each)), None)
+        own = [each for each in every if each.dataset == dataset]
+        by_scale = _alike(own, set(paper.SCALES), "scale", "network")
         if by_scale is None:
             continue
         scales = [by_scale[name] for name in paper.SCALES]
-        table, title = _paired([each.accuracies for each in scales]), paper.settings(dataset).title
+        table, title = _paired(each.accuracies for each in scales), paper.settings(dataset).title
         slopes = (table[:, -1] - table[:, 0]) / (len(paper.SCALES) - 1)  # least squares of three
-        name, doubt = f"{title}, a step of scale", unconverged(scales)
-        values = tuple(slopes.tolist())
-        effects.append(Effect(name, "points", values, 0.0, STEP, _rises(table), doubt))
+        name, p = f"{title}, a step of scale", _rises(table)
+        effects.append(_effect(name, slopes, scales, (0.0, STEP), p=p))
         used += scales
         said.append(f"{title} {', '.join(_percent(column) for column in table.T)}")
     if not effects:
@@ -157,25 +473,21 @@ def fig4(frames: Frames) -> Verdict:
 
 def fig5(frames: Frames) -> Verdict:
     """Of CIFAR-10: whether accuracy rises with T, and what T = 4 and T = 1 lose to T = 8."""
-    sets = alike(_of(frames, "timesteps", "cifar10"), "T")
-    by_steps = next((each for each in sets if {1, 4, 8} <= set(each)), None)
+    by_steps = _alike(_of(frames, "timesteps", "cifar10"), {1, 4, 8}, "T")
     if by_steps is None:
         return untested("T = 1, 4 and 8 were not all run on CIFAR-10", "timesteps")
     steps = sorted(by_steps)
     groups = [by_steps[T] for T in steps]
-    table, doubt = _paired([each.accuracies for each in groups]), unconverged(groups)
+    table = _paired(each.accuracies for each in groups)
     column = {T: table[:, n] for n, T in enumerate(steps)}
     chance = 1 / by_steps[8].case.network.classes
-
-    def effect(name: str, values: np.ndarray, bounds: tuple[float, float]) -> Effect:
-        return Effect(name, "points", tuple(values.tolist()), *bounds, doubt=doubt)
-
-    rise = effect("T = 8 minus T = 1", column[8] - column[1], (0.0, RISE))
+    rise, p = column[8] - column[1], _rises(table)
     kept = (column[1] - chance) - NOT_BAD * (column[8] - chance)
+    one = f"T = 1 minus {100 * NOT_BAD:.0f} % of T = 8, above chance"
     effects = [
-        replace(rise, p=_rises(table)),
-        effect("T = 4 minus T = 8", column[4] - column[8], (-SUFFICES, -SUFFICES)),
-        effect(f"T = 1 minus {100 * NOT_BAD:.0f} % of T = 8, above chance", kept, (0.0, 0.0)),
+        _effect("T = 8 minus T = 1", rise, groups, (0.0, RISE), p=p),
+        _effect("T = 4 minus T = 8", column[4] - column[8], groups, (-SUFFICES, -SUFFICES)),
+        _effect(one, kept, groups, (0.0, 0.0)),
     ]
     figures = ", ".join(f"T = {T}: {_percent(column[T])}" for T in steps)
     return decided(effects, groups, figures, "timesteps")
@@ -183,16 +495,8 @@ def fig5(frames: Frames) -> Verdict:
 
 def _with_and_without(found: Sequence[Line]) -> tuple[Line, Line] | None:
     """Trainings without NeuNorm and with its default reading."""
-    sets = alike(found, "neunorm")
-    return next(((of["off"], of["mean"]) for of in sets if {"off", "mean"} <= set(of)), None)
-
-
-def _gain(
-    pair: tuple[Line, Line], gains: np.ndarray, name: str, unit: Unit, matters: float
-) -> Effect:
-    """What NeuNorm gains, by a paired t test over seeds."""
-    values, doubt = tuple(gains.tolist()), unconverged(pair)
-    return Effect(name, unit, values, 0.0, matters, p=_is_positive(gains), doubt=doubt)
+    of = _alike(found, {"off", "mean"}, "neunorm")
+    return (of["off"], of["mean"]) if of else None
 
 
 def fig6(frames: Frames) -> Verdict:
@@ -200,14 +504,14 @@ def fig6(frames: Frames) -> Verdict:
     pair = _with_and_without(_of(frames, "neunorm", "cifar10"))
     if pair is None:
         return untested("CIFAR-10 was not run without and with NeuNorm", "neunorm")
-    table = _paired([contrasts(frames, each) for each in pair])
+    table = _paired(contrasts(frames, each) for each in pair)
     if not len(table):
         return untested("no seed was run both without and with NeuNorm", "neunorm")
-    means = table.mean(0)
-    figures = (
-        f"mean vote for the right class minus a wrong one: {means[0]:.3f} off, {means[1]:.3f} on"
-    )
-    effect = _gain(pair, table[:, 1] - table[:, 0], "contrast of the votes", "votes", CLEARER)
+    off, on = table.mean(0)
+    gains = table[:, 1] - table[:, 0]
+    bounds, p = (0.0, CLEARER), _is_positive(gains)
+    effect = _effect("contrast of the votes", gains, pair, bounds, "votes", p)
+    figures = f"mean vote for the right class minus a wrong one: {off:.3f} off, {on:.3f} on"
     return decided([effect], pair, figures, "neunorm")
 
 
@@ -217,12 +521,13 @@ def conv(frames: Frames) -> Verdict:
     if pair is None:
         return untested("DVS-CIFAR10 was not run without and with NeuNorm", "accuracy")
     reached = (convergence(each, pair) for each in pair)
-    table = _paired([{seed: float(n) for seed, (_, n) in of.items()} for of in reached])
+    table = _paired({seed: float(n) for seed, (_, n) in of.items()} for of in reached)
     if not len(table):
         return untested("no seed was run both without and with NeuNorm", "accuracy")
-    means = table.mean(0)
-    figures = f"epochs to what both reach: {means[0]:.1f} without, {means[1]:.1f} with NeuNorm"
-    effect = _gain(pair, 1 - table[:, 1] / table[:, 0], "epochs saved", "share", SOONER)
+    without, with_ = table.mean(0)
+    gains = 1 - table[:, 1] / table[:, 0]
+    effect = _effect("epochs saved", gains, pair, (0.0, SOONER), "share", _is_positive(gains))
+    figures = f"epochs to what both reach: {without:.1f} without, {with_:.1f} with NeuNorm"
     return decided([effect], pair, figures, "accuracy")
 
 
@@ -248,13 +553,12 @@ def of_table(number: int, frames: Frames) -> Verdict:
 
 def _against(row: Line, each: Line) -> Effect:
     """The accuracy of trainings against a published one."""
-    values, bar = tuple(each.accuracies.values()), row.accuracy - ACCURACY
     name = "ANN" if each.framework == ANN else f"NeuNorm {each.neunorm}"
     name += f", published {100 * row.accuracy:.2f} %"
-    effect = Effect(name, "accuracy", values, bar, bar)
+    target, values = row.accuracy - ACCURACY, np.array([*each.accuracies.values()])
+    effect = _effect(name, values, [each], (target, target), "accuracy")
     # what is reached is reached, converged or not; what is not might have been, with more epochs
-    reached = effect.found.low >= bar
-    return effect if reached else replace(effect, doubt=unconverged([each]))
+    return replace(effect, doubt=None) if effect.found.low >= target else effect
 
 
 def _order(number: int, ours: Sequence[Line], found: Sequence[Line]) -> Verdict:
@@ -262,28 +566,26 @@ def _order(number: int, ours: Sequence[Line], found: Sequence[Line]) -> Verdict:
     effects, used = [], dict[int, Line]()
     pair = _with_and_without(found)
     if pair is not None and number != 6:  # which does not say whether NeuNorm was on
-        effects.append(_neunorm(ours, pair))
+        with_, without = (
+            next(row.accuracy for row in ours if bool(row.neunorm) == on and row.framework != ANN)
+            for on in (True, False)
+        )
+        table = _paired(each.accuracies for each in pair)
+        gains, stated = table[:, 1] - table[:, 0], with_ - without
+        name = f"NeuNorm gains (published {100 * stated:+.2f})"
+        effects.append(_effect(name, gains, pair, (0.0, HALF * stated), p=_is_positive(gains)))
         used |= {each.Index: each for each in pair}
     beside_ann = _beside_ann(found, "off" if number == 6 else "mean")
     if beside_ann is not None:
-        effects.append(_not_below(*beside_ann))
+        spiking, ann = beside_ann
+        table = _paired([ann.accuracies, spiking.accuracies])
+        less, bounds = table[:, 1] - table[:, 0], (-ACCURACY, -ACCURACY)
+        effects.append(_effect(f"{spiking.scale} minus its ANN", less, beside_ann, bounds))
         used |= {each.Index: each for each in beside_ann}
     if not effects:
         return untested("no two of its rows were run on the same data", "accuracy")
     shown = "; ".join(effect.text for effect in effects)
-    verdict = decided(effects, [*used.values()], shown, "accuracy")
-    return replace(verdict, scope="order")
-
-
-def _neunorm(ours: Sequence[Line], pair: tuple[Line, Line]) -> Effect:
-    """What NeuNorm gains in accuracy, beside what it gains in the table."""
-    with_, without = (
-        next(row.accuracy for row in ours if bool(row.neunorm) == on and row.framework != ANN)
-        for on in (True, False)
-    )
-    gains = _paired([each.accuracies for each in pair])
-    stated = f"NeuNorm gains (published {100 * (with_ - without):+.2f})"
-    return _gain(pair, gains[:, 1] - gains[:, 0], stated, "points", HALF * (with_ - without))
+    return replace(decided(effects, [*used.values()], shown, "accuracy"), scope="order")
 
 
 def _beside_ann(found: Sequence[Line], reading: str) -> tuple[Line, Line] | None:
@@ -299,31 +601,20 @@ def _beside_ann(found: Sequence[Line], reading: str) -> tuple[Line, Line] | None
         for each in found
         if each.framework != ANN and each.neunorm == reading and structure(each) in anns
     ]
-    return min(pairs, key=largest_first, default=None)
-
-
-def _not_below(spiking: Line, ann: Line) -> Effect:
-    gains = _paired([ann.accuracies, spiking.accuracies])
-    values = tuple((gains[:, 1] - gains[:, 0]).tolist())
-    name, doubt = f"{spiking.scale} minus its ANN", unconverged([spiking, ann])
-    return Effect(name, "points", values, -ACCURACY, -ACCURACY, doubt=doubt)
+    return min(pairs, key=_largest_first, default=None)
 
 
 def bf16(frames: Frames) -> Verdict:
     """Whether training in bf16 ends as in float32: within EQUAL either way, over seeds."""
-    sets = alike(_of(frames, "ablations"), "precision")
-    both = next((each for each in sets if {"fp32", "bf16"} <= set(each)), None)
+    both = _alike(_of(frames, "ablations"), {"fp32", "bf16"}, "precision")
     if both is None:
         return untested("no training was run in float32 and in bf16", "ablations")
     groups = [both["fp32"], both["bf16"]]
-    accuracies = _paired([each.accuracies for each in groups])
-    differences, doubt = accuracies[:, 1] - accuracies[:, 0], unconverged(groups)
+    accuracies, bounds = _paired(each.accuracies for each in groups), (-EQUAL, -EQUAL)
+    less = accuracies[:, 1] - accuracies[:, 0]
     effects = [
-        Effect(name, "points", tuple(values.tolist()), -EQUAL, -EQUAL, doubt=doubt)
-        for name, values in (
-            ("bf16 minus float32", differences),
-            ("float32 minus bf16", -differences),
-        )
+        _effect("bf16 minus float32", less, groups, bounds),
+        _effect("float32 minus bf16", -less, groups, bounds),
     ]
     return decided(effects, groups, effects[0].text, "ablations")
 
@@ -347,10 +638,9 @@ def fig3(frames: Frames) -> Verdict:
     if timed.empty:
         return _without_matlab(lines)
     forms = [_form(str(variant), of) for variant, of in timed.groupby("variant", sort=False)]
-    calls = [call for _, call in forms]
-    status = "inconclusive"
-    if len({*calls}) == 1 and calls[0] is not None:
-        status = "reproduced" if calls[0] else "contradicted"
+    calls = {call for _, call in forms}
+    status = "inconclusive" if calls != {True} else "reproduced"
+    status = "contradicted" if calls == {False} else status
     said = {
         True: "tens of times or more",
         False: "not tens of times",
@@ -400,14 +690,11 @@ def _form(variant: str, of: Frame) -> tuple[Range, bool | None]:
 
 
 def _without_matlab(lines: Frame) -> Verdict:
-    """No Matlab was timed: our ratios are said."""
     ratios = lines.loc[lines["in_figure_3"] & (lines["framework"] != FLOOR), "ratio_to_floor"]
-    figures = ""
-    if ratios.notna().any():
-        figures = f"contenders take {ratios.min():.2f} to {ratios.max():.2f} times the floor"
+    figures = f"contenders take {ratios.min():.2f} to {ratios.max():.2f} times the floor"
     return Verdict(
         "not tested",
-        figures,
+        figures if ratios.notna().any() else "",
         (
             "the Matlab implementation that it compares with is not public, and no other was "
             f"timed: `{COMMAND}`",
@@ -434,10 +721,13 @@ def _trend_test(effect: str, matters: str, test: str) -> str:
     )
 
 
+_PAGES, _STUDENTS = "Page's trend test over seeds", "a paired t test over seeds"
+_SLOPE = "the accuracy a step of scale, on every data set that was run"
+_BY_CIFARNET = "without and with NeuNorm, and by the ANN of the same structure"
+_SAVED = "the share saved of the epochs to the accuracy that both reach"
 CLAIMS: tuple[Claim, ...] = (
     Claim(
         "fig3",
-        "PyTorch trains tens of times faster than Matlab",
         "The iterative LIF in PyTorch trains tens of times faster than in Matlab",
         "tens of times (bars without figures)",
         "the time of GNU Octave or MATLAB over the reference's, for three ways to write the "
@@ -447,27 +737,17 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "fig4",
-        "Larger networks are more accurate",
         "Accuracy rises from Small to Middle to Large",
         "trend",
-        _trend_test(
-            "the accuracy a step of scale, on every data set that was run",
-            f"{100 * STEP:.0f} point",
-            "Page's trend test over seeds",
-        ),
+        _trend_test(_SLOPE, f"{100 * STEP:.0f} point", _PAGES),
         "scale",
         fig4,
     ),
     Claim(
         "fig5",
-        "Four steps suffice, one is not bad",
         "On CIFAR-10 longer T is better, 4 to 8 steps suffice, one step is not bad",
         "trend",
-        _trend_test(
-            "the rise from T = 1 to T = 8",
-            f"{100 * RISE:.0f} point",
-            "Page's trend test over seeds",
-        )
+        _trend_test("the rise from T = 1 to T = 8", f"{100 * RISE:.0f} point", _PAGES)
         + f"; likewise that T = 4 is within {100 * SUFFICES:.0f} points of T = 8, and that T = 1 "
         f"keeps {100 * NOT_BAD:.0f} % of what T = 8 is above chance",
         "timesteps",
@@ -475,67 +755,31 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "fig6",
-        "NeuNorm makes votes clearer",
         "The confusion matrix over 500 random test images is clearer with NeuNorm",
         "comparison",
-        _trend_test(
-            "the gain in contrast of the votes", f"{CLEARER:g}", "a paired t test over seeds"
-        ),
+        _trend_test("the gain in contrast of the votes", f"{CLEARER:g}", _STUDENTS),
         "neunorm",
         fig6,
     ),
     Claim(
         "conv",
-        "NeuNorm converges sooner",
         "NeuNorm converges sooner on DVS-CIFAR10",
         "best accuracy at epoch 157 without, 103 with",
-        _trend_test(
-            "the share saved of the epochs to the accuracy that both reach",
-            f"{100 * SOONER:.0f} %",
-            "a paired t test over seeds",
-        ),
+        _trend_test(_SAVED, f"{100 * SOONER:.0f} %", _STUDENTS),
         "accuracy",
         conv,
     ),
-    Claim(
-        "tab3",
-        "Accuracy on N-MNIST (Table 3)",
-        "N-MNIST without and with NeuNorm",
-        "99.44 %, 99.53 %",
-        _TABLE_TEST,
-        "accuracy",
-        partial(of_table, 3),
-    ),
-    Claim(
-        "tab4",
-        "Accuracy on DVS-CIFAR10 (Table 4)",
-        "DVS-CIFAR10 without and with NeuNorm",
-        "58.1 %, 60.5 %",
-        _TABLE_TEST,
-        "accuracy",
-        partial(of_table, 4),
-    ),
-    Claim(
-        "tab5",
-        "Accuracy on CIFAR-10 (Table 5)",
-        "CIFAR-10 by CIFARNet without and with NeuNorm, and by the ANN of the same structure",
-        "89.83 %, 90.53 %, 90.49 %",
-        _TABLE_TEST,
-        "accuracy",
-        partial(of_table, 5),
-    ),
-    Claim(
-        "tab6",
-        "Accuracy of AlexNet (Table 6)",
-        "CIFAR-10 by AlexNet",
-        "85.24 %",
-        _TABLE_TEST,
-        "accuracy",
-        partial(of_table, 6),
+    *(
+        Claim(f"tab{number}", claim, value, _TABLE_TEST, "accuracy", partial(of_table, number))
+        for number, claim, value in (
+            (3, "N-MNIST without and with NeuNorm", "99.44 %, 99.53 %"),
+            (4, "DVS-CIFAR10 without and with NeuNorm", "58.1 %, 60.5 %"),
+            (5, f"CIFAR-10 by CIFARNet {_BY_CIFARNET}", "89.83 %, 90.53 %, 90.49 %"),
+            (6, "CIFAR-10 by AlexNet", "85.24 %"),
+        )
     ),
     Claim(
         "bf16",
-        "Ours: bf16 trains as float32",
         "Training in bf16 ends as training in float32 does",
         "ours, not the paper's",
         f"{_OVER_SEEDS} of the difference of one training in both: reproduced where it lies "

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import exp, inf, nan, sqrt
 from statistics import fmean, variance
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -40,8 +41,7 @@ Call = Literal[
 ]
 
 
-@dataclass(frozen=True)
-class Margins:
+class Margins(NamedTuple):
     """The least changes that matter."""
 
     speed: float = MARGIN  # relative
@@ -89,54 +89,35 @@ def compare(
     """Compares all cells and trainings that both have; `limit`: the least change that matters."""
     margins = Margins() if limit is None else Margins(limit, limit)
     before, after = frames(old), frames(new)
-    speeds, learnt = (_speeds(before), _speeds(after)), (_learnt(before), _learnt(after))
-    timed, both = _both(*speeds, by=CONTENDER), _both(*learnt, by=TRAINED)
-    shared = timed[timed["protocol_old"] == timed["protocol_new"]]
-    tests = len(both)
+    timed, alone_timed = _joined(_speeds(before), _speeds(after), CONTENDER)
+    learnt, alone_learnt = _joined(_learnt(before), _learnt(after), TRAINED)
+    alike = timed["protocol_old"] == timed["protocol_new"]
     changes = [
-        *_speed_changes(shared, margins.speed),
-        *(_accuracy_change(each, tests, margins.accuracy) for each in each_of(both)),
+        *_speed_changes(timed[alike], margins.speed),
+        *(_accuracy_change(each, len(learnt), margins.accuracy) for each in each_of(learnt)),
     ]
-    alone = [
-        *(
-            f"{_network(each)} {_setting(each)} {each.who}"
-            for each in _alone(*speeds, by=CONTENDER)
-        ),
-        *(f"{each.suite}: {_trained(each)}, {each.said}" for each in _alone(*learnt, by=TRAINED)),
+    alone = [f"{_network(each)} {_setting(each)} {each.who}" for each in each_of(alone_timed)]
+    alone += [f"{each.suite}: {_trained(each)}, {each.said}" for each in each_of(alone_learnt)]
+    protocols = timed[~alike].groupby(["protocol_old", "protocol_new"], sort=False).size().items()
+    differences = [
+        f"protocol: {one:.0f} before, {two:.0f} now: {counted(count, 'figure')} of speed "
+        f"{'is' if count == 1 else 'are'} not compared"
+        for (one, two), count in protocols
     ]
-    unlike = timed[timed["protocol_old"] != timed["protocol_new"]]
-    protocols = unlike.groupby(["protocol_old", "protocol_new"], sort=False).size().items()
-    differences = (
-        *(
-            f"protocol: {one:.0f} before, {two:.0f} now: {counted(count, 'figure')} of speed "
-            f"{'is' if count == 1 else 'are'} not compared"
-            for (one, two), count in protocols
-        ),
-        *_differences(before["all"], after["all"]),
-    )
-    return Comparison(differences, tuple(changes), tuple(sorted(alone)), margins)
+    differences += _differences(before["all"], after["all"])
+    return Comparison(tuple(differences), tuple(changes), tuple(sorted(alone)), margins)
 
 
-def _both(old: Frame, new: Frame, by: list[str]) -> Frame:
-    return old.merge(new, on=by, suffixes=("_old", "_new"))
+def _joined(old: Frame, new: Frame, by: list[str]) -> tuple[Frame, Frame]:
+    """What both have side by side, and what one alone has."""
+    both = old.merge(new, on=by, suffixes=("_old", "_new"))
+    return both, pd.concat([old, new]).drop_duplicates(by, keep=False)
 
 
-def _alone(old: Frame, new: Frame, by: list[str]) -> Iterator[Line]:
-    return each_of(pd.concat([old, new]).drop_duplicates(by, keep=False))
-
-
-# Of rows, in the words of the comparison.
-SPOKEN = {
-    "CPU": "cpu",
-    "instructions": "capability",
-    "GPU": "gpu",
-    "threads": "threads",
-    "torch": "torch",
-    "python": "python",
-    "harness": "harness",
-    "commit": "commit",
-    "allocator": "allocator",
-    "environment": "environment",
+# Fields of rows, by the words of the comparison.
+SPOKEN = {"CPU": "cpu", "instructions": "capability", "GPU": "gpu"} | {
+    name: name
+    for name in ("threads", "torch", "python", "harness", "commit", "allocator", "environment")
 }
 
 
@@ -144,19 +125,15 @@ def _differences(old: Frame, new: Frame) -> Iterator[str]:
     def said(rows: Frame, name: str) -> str:
         return ", ".join(sorted({str(each) for each in rows[name] if each}))
 
-    for name, column in SPOKEN.items():
-        a, b = said(old, column), said(new, column)
-        if a != b:
-            yield f"{name}: {a} before, {b} now"
-    for framework in sorted({*old["framework"], *new["framework"]}):
-        a, b = (
-            said(rows[rows["framework"] == framework], "framework_version") for rows in (old, new)
-        )
-        if a and b and a != b:
-            yield f"{framework}: {a} before, {b} now"
-    data = [_data(rows) for rows in (old, new)]
-    for suite, dataset in sorted(data[0].keys() & data[1].keys()):
-        if data[0][suite, dataset] != data[1][suite, dataset]:
+    pairs = [(name, said(old, column), said(new, column)) for name, column in SPOKEN.items()]
+    for name in sorted({*old["framework"]} & {*new["framework"]}):
+        own = (rows[rows["framework"] == name] for rows in (old, new))
+        a, b = (said(rows, "framework_version") for rows in own)
+        pairs += [(name, a, b)] if a and b else []
+    yield from (f"{name}: {a} before, {b} now" for name, a, b in pairs if a != b)
+    one, two = map(_data, (old, new))
+    for suite, dataset in sorted(one.keys() & two.keys()):
+        if one[suite, dataset] != two[suite, dataset]:
             yield f"data of {dataset} in {suite}: not the same"
 
 
@@ -164,18 +141,6 @@ def _data(rows: Frame) -> dict[tuple[str, str], set[str]]:
     """The hashes of the data of each suite and data set."""
     known = rows[rows["data_sha256"] != ""]
     return {of: {*each} for of, each in known.groupby(["suite", "dataset"])["data_sha256"]}
-
-
-def _called(low: float, high: float, words: tuple[Call, Call], margin: tuple[float, float]) -> Call:
-    """What an interval of a change says; `words` are for one below 0 and for one above.
-
-    `margin` is from the least fall to the least rise that matter.
-    """
-    if high < 0:
-        return words[0]
-    if low > 0:
-        return words[1]
-    return "no change" if margin[0] <= low and high <= margin[1] else "too noisy to tell"
 
 
 CELL = [
@@ -215,54 +180,39 @@ def _setting(each: Line) -> str:
     return " ".join(text for text in (front, *special) if text)
 
 
-def _speed_changes(shared: Frame, margin: float) -> Iterator[Change]:
-    """Of each precision: all contenders together, each against the others, then every cell."""
-    shared = shared.assign(log=np.log(shared["ratio_new"] / shared["ratio_old"]))
-    groups = list(shared.groupby("precision", sort=False))
-    tests = Tests(sum(1 + of["who"].nunique() for _, of in groups) + len(shared), margin)
-    for precision, of in groups:
-        yield from _of_contenders(str(precision), of, tests)
-    for _, of in groups:
-        noise = _noise(of["log"], of["who"]) or _noise_of_rounds(of)
-        for each in each_of(of):
-            figures = (each.ratio_old, each.ratio_new)
-            where = (_network(each), each.who)
-            yield _change(where, figures, [each.log], (noise, tests), _setting(each))
-
-
-def _of_contenders(precision: str, of: Frame, tests: Tests) -> Iterator[Change]:
-    """What all of one precision have in common, and what sets each apart from it.
-
-    A floor that was fast or slow in one cell moves all ratios of that cell: with three contenders
-    or more, each is compared with the median of its cell.
-    """
-    logs, where = of["log"], "all cells"
-    if of["who"].nunique() >= FEWEST_TO_SET_APART:
-        cells = of.groupby(CELL, sort=False)["log"]
-        medians = cells.median()
-        common = _noise(medians, pd.Series("", medians.index))
-        yield _change((where, f"all {precision}"), (nan, nan), [*medians], (common, tests))
-        logs, where = logs - cells.transform("median"), "all cells, against the others"
-    noise = _noise(logs, of["who"])
-    for name, values in logs.groupby(of["who"], sort=False):
-        yield _change((where, str(name)), (nan, nan), [*values], (noise, tests))
-
-
-@dataclass(frozen=True)
-class Tests:
-    """How many share the level, and the least change that matters."""
-
-    __test__ = False  # it is no test, whatever pytest thinks of its name
-    count: int
-    margin: float
-
-
-@dataclass(frozen=True)
-class Noise:
+class Noise(NamedTuple):
     """Deviation of one log change where nothing changed, and its degrees of freedom."""
 
     deviation: float
     freedom: int
+
+
+def _speed_changes(shared: Frame, margin: float) -> Iterator[Change]:
+    """Of each precision: all contenders together, each against the others, then every cell.
+
+    A floor that was fast or slow in one cell moves all ratios of that cell: with three contenders
+    or more, each is compared with the median of its cell.
+    """
+    shared = shared.assign(log=np.log(shared["ratio_new"] / shared["ratio_old"]))
+    groups = list(shared.groupby("precision", sort=False))
+    tests = sum(1 + of["who"].nunique() for _, of in groups) + len(shared)
+    change = partial(_change, tests=tests, margin=margin)
+    for precision, of in groups:
+        logs, where = of["log"], "all cells"
+        if of["who"].nunique() >= FEWEST_TO_SET_APART:
+            cells = of.groupby(CELL, sort=False)["log"]
+            medians = cells.median()
+            noise = _noise(medians, pd.Series("", medians.index))
+            yield change(where, f"all {precision}", [*medians], noise)
+            logs, where = logs - cells.transform("median"), "all cells, against the others"
+        noise = _noise(logs, of["who"])
+        for name, values in logs.groupby(of["who"], sort=False):
+            yield change(where, str(name), [*values], noise)
+    for _, of in groups:
+        noise = _noise(of["log"], of["who"]) or _noise_of_rounds(of)
+        for each in each_of(of):
+            own = (each.ratio_old, each.ratio_new, _setting(each))
+            yield change(_network(each), each.who, [each.log], noise, own)
 
 
 def _noise(logs: Frame, group: Frame) -> Noise | None:
@@ -283,21 +233,36 @@ def _noise_of_rounds(of: Frame) -> Noise | None:
 
 
 def _change(
-    of: tuple[str, str],
-    figures: tuple[float, float],
+    where: str,
+    contender: str,
     logs: list[float],
-    judged_by: tuple[Noise | None, Tests],
-    setting: str = "",
+    noise: Noise | None,
+    own: tuple[float, float, str] = (nan, nan, ""),  # of a cell alone: old, new, its setting
+    *,
+    tests: int,  # how many share the level
+    margin: float,
 ) -> Change:
-    centre, (noise, tests) = fmean(logs), judged_by
-    front = ("speed", *of, *figures, exp(centre) - 1)
+    old, new, setting = own
+    of, centre = ("speed", where, contender, old, new), fmean(logs)
     if noise is None:
-        return Change(*front, nan, nan, "not judged", setting)
-    quantile = float(stats.t.ppf(1 - LEVEL / tests.count / 2, noise.freedom))
+        return Change(*of, exp(centre) - 1, nan, nan, "not judged", setting)
+    quantile = float(stats.t.ppf(1 - LEVEL / tests / 2, noise.freedom))
     reach = quantile * noise.deviation / sqrt(len(logs))
     low, high = exp(centre - reach) - 1, exp(centre + reach) - 1
-    margin = (1 / (1 + tests.margin) - 1, tests.margin)
-    return Change(*front, low, high, _called(low, high, ("faster", "slower"), margin), setting)
+    call = _called(low, high, ("faster", "slower"), (1 / (1 + margin) - 1, margin))
+    return Change(*of, exp(centre) - 1, low, high, call, setting)
+
+
+def _called(low: float, high: float, words: tuple[Call, Call], margin: tuple[float, float]) -> Call:
+    """What an interval of a change says; `words` are for one below 0 and for one above.
+
+    `margin` is from the least fall to the least rise that matter.
+    """
+    if high < 0:
+        return words[0]
+    if low > 0:
+        return words[1]
+    return "no change" if margin[0] <= low and high <= margin[1] else "too noisy to tell"
 
 
 TRAINED = ["suite", *FRONT, *CONDITION, "case", "said"]
@@ -348,7 +313,7 @@ def _welch(old: Sequence[float], new: Sequence[float], confidence: float) -> flo
 
     Not SciPy's: that warns where all seeds of one side came to the same.
     """
-    a, b = variance(old) / len(old), variance(new) / len(new)
+    a, b = (variance(each) / len(each) for each in (old, new))
     if a + b == 0:
         return 0.0
     freedom = (a + b) ** 2 / (a**2 / (len(old) - 1) + b**2 / (len(new) - 1))

@@ -17,29 +17,27 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil, log2, nan, prod
 from statistics import fmean
+from typing import NamedTuple
 
 import pandas as pd
 
 from harness.analysis.frame import Frame, Frames, each_of
-from harness.analysis.statistics import Mean, share
-from harness.analysis.trainings import FLAGS, reading, rows_of, trainings
+from harness.analysis.trainings import FLAGS, Mean, reading, rows_of, share, trainings
 from harness.spec import ANN, Case, Network, Trained, paper
 from harness.spec.network import dense
 
 MILLION = 1e6  # pJ a uJ, too
 
 
-@dataclass(frozen=True)
-class Arithmetic:
+class Arithmetic(NamedTuple):
     """Energies of one kind of number, pJ."""
 
-    name: str
     mac: float  # a multiply and an add
     ac: float  # an add
 
 
-FLOAT32 = Arithmetic("float32", mac=4.6, ac=0.9)  # multiply 3.7, add 0.9
-INT8 = Arithmetic("int8", mac=0.23, ac=0.03)  # multiply 0.2, add 0.03
+FLOAT32 = Arithmetic(mac=4.6, ac=0.9)  # multiply 3.7, add 0.9
+INT8 = Arithmetic(mac=0.23, ac=0.03)  # multiply 0.2, add 0.03
 
 # Reading or writing 64 bits of a memory of that many bytes: 10, 20 and 100 pJ.
 SRAM = ((8 * 1024, 10 / 64), (32 * 1024, 20 / 64), (1024 * 1024, 100 / 64))  # bytes, pJ a bit
@@ -208,34 +206,19 @@ class _Inference:
     @cached_property
     def layers(self) -> Frame:
         """Each layer's counts: the mean over samples and seeds."""
-        names = ("spikes", "events", "operations", "accumulates", "multiplies")
-        return layers_of(self.case.network, {name: self._mean(name) for name in names})
-
-    def _mean(self, name: str) -> list[float]:
-        samples = self.rows["counted_samples"]
-        each = [[n / of for n in row] for row, of in zip(self.rows[name], samples, strict=True)]
-        return [fmean(layer) for layer in zip(*each, strict=True)]
-
-    @property
-    def spike_rate(self) -> float:
-        """Spikes a neuron and step, of the layers that drive others; of units, those not zero."""
-        hidden = self.layers[:-1]
-        steps = 1 if self.is_ann else self.case.T
-        neurons = hidden["neurons"].sum() * steps
-        return _added(hidden["spikes"]) / neurons if neurons else nan
+        counts, samples = {}, self.rows["counted_samples"]
+        for name in ("spikes", "events", "operations", "accumulates", "multiplies"):
+            seeds = zip(self.rows[name], samples, strict=True)
+            each = [[n / of for n in row] for row, of in seeds]
+            counts[name] = [fmean(layer) for layer in zip(*each, strict=True)]
+        return layers_of(self.case.network, counts)
 
     @property
-    def source(self) -> str:
-        """What its samples are."""
-        last = self.rows.iloc[-1]
-        return last["data_test_source"] or last["data_source"]
-
-    @property
-    def flags(self) -> dict[str, bool]:
-        """What must be said of its samples."""
+    def data(self) -> dict[str, object]:
+        """What its samples are, and what must be said of them."""
         last = self.rows.iloc[-1]
         kind = "data_test" if last["data_test_source"] else "data"
-        return {name: last[f"{kind}_{name}"] for name in FLAGS}
+        return {f"data_{name}": last[f"{kind}_{name}"] for name in ("source", *FLAGS)}
 
     @property
     def alike(self) -> tuple[object, ...]:
@@ -243,12 +226,11 @@ class _Inference:
 
         That has no time: of a static image any T will do, of event frames it sees the same T.
         """
-        case = self.case
-        trained: object = None
+        case, trained = self.case, None
         if isinstance(case, Trained):
             trained = case.training.epochs, self.rows["train_samples"].iloc[-1]
-        T = 0 if self.static else case.T
-        return case.suite, case.dataset, str(case.network), case.width, T, trained, self.source
+        T, source = 0 if self.static else case.T, self.data["data_source"]
+        return case.suite, case.dataset, str(case.network), case.width, T, trained, source
 
 
 def _inferences(frames: Frames) -> Iterator[_Inference]:
@@ -258,7 +240,7 @@ def _inferences(frames: Frames) -> Iterator[_Inference]:
     for row in each_of(rows[rows["counts"] & (rows["suite"] == "energy")]):
         key = (replace(row.case, seed=0), row.machine, row.data_source)
         first.setdefault(key, []).append(row.Index)
-    untrained = [_Inference(key[0], rows.loc[index]) for key, index in first.items()]
+    untrained = [_Inference(case, rows.loc[index]) for (case, *_), index in first.items()]
     yield from sorted(untrained, key=_in_order)
     for suite in TRAINED:
         for line in each_of(trainings(frames, suite)):
@@ -275,11 +257,28 @@ def _in_order(each: _Inference) -> tuple[object, ...]:
     return *place, str(case.width), case.T, each.is_ann, case.framework, of_neunorm
 
 
+def _added(values: Frame) -> float:
+    """One after the other, from the first."""
+    return float(values.cumsum().iloc[-1]) if len(values) else 0.0
+
+
 def _line(each: _Inference, among: Sequence[_Inference]) -> dict[str, object]:
-    case = each.case
-    ann = next((other for other in among if other.is_ann and other.alike == each.alike), None)
-    initial = f"of a file ({case.weights_sha256[:8]})" if case.weights_sha256 else ""
-    initial = initial or f"initial ({case.initialisation})"
+    case, layers = each.case, each.layers
+    initial = f"initial ({case.initialisation})"
+    if case.weights_sha256:
+        initial = f"of a file ({case.weights_sha256[:8]})"
+    hidden, steps = layers[:-1], 0 if each.is_ann else case.T
+    # spikes a neuron and step, of the layers that drive others; of units, those not zero
+    neurons = hidden["neurons"].sum() * (steps or 1)
+    rate = _added(hidden["spikes"]) / neurons if neurons else nan
+    macs = _added(layers["operations"][layers["by_value"] | each.is_ann])
+    acs = _added(layers["operations"]) - macs
+    folded_macs, folded_acs = _added(layers["multiplies"]), _added(layers["accumulates"])
+    synapses, whole = layers["dense"][1:].sum(), layers["dense"].sum()
+
+    def microjoules(of: Arithmetic, macs: float, acs: float = 0.0) -> float:
+        return (macs * of.mac + acs * of.ac) / MILLION
+
     return {
         "suite": case.suite,
         "dataset": case.dataset,
@@ -290,37 +289,7 @@ def _line(each: _Inference, among: Sequence[_Inference]) -> dict[str, object]:
         "width": str(case.width),
         "weights": "trained" if each.accuracy else initial,
         "accuracy": each.accuracy.value if each.accuracy else nan,
-        "spike_rate": each.spike_rate,
-        **_counted(each),
-        **({"side": ""} if each.is_ann else _with_memory(each, ann)),
-        "samples": each.rows["counted_samples"].min(),  # of one seed
-        "n": len(each.rows),
-        "device": case.device,
-        "precision": case.precision,
-        "network": str(case.network),
-        "data_source": each.source,
-        **each.flags,
-    }
-
-
-def _added(values: Frame) -> float:
-    """One after the other, from the first."""
-    return float(values.cumsum().iloc[-1]) if len(values) else 0.0
-
-
-def _counted(each: _Inference) -> dict[str, object]:
-    layers = each.layers
-    products = layers["operations"][layers["by_value"] | each.is_ann]
-    macs = _added(products)
-    acs = _added(layers["operations"]) - macs
-    folded_macs, folded_acs = _added(layers["multiplies"]), _added(layers["accumulates"])
-    synapses, whole = layers["dense"][1:].sum(), layers["dense"].sum()
-    steps = 0 if each.is_ann else each.case.T
-
-    def microjoules(of: Arithmetic, macs: float, acs: float) -> float:
-        return (macs * of.mac + acs * of.ac) / MILLION
-
-    return {
+        "spike_rate": rate,
         "spikes_per_synapse": folded_acs / synapses if synapses and steps else nan,
         "neuron_updates_millions": steps * layers["neurons"].sum() / MILLION,
         "macs_millions": macs / MILLION,
@@ -332,19 +301,31 @@ def _counted(each: _Inference) -> dict[str, object]:
         "counted_uj_int8": microjoules(INT8, macs, acs),
         "counted_uj_int8_folded": microjoules(INT8, folded_macs, folded_acs),
         # every input of it multiplied, zero or not; its own line counts what is not zero
-        "ann_counted_uj_float32": microjoules(FLOAT32, whole, 0.0),
-        "ann_counted_uj_int8": microjoules(INT8, whole, 0.0),
+        "ann_counted_uj_float32": microjoules(FLOAT32, whole),
+        "ann_counted_uj_int8": microjoules(INT8, whole),
+        **({"side": ""} if each.is_ann else _with_memory(each, rate, among)),
+        "samples": each.rows["counted_samples"].min(),  # of one seed
+        "n": len(each.rows),
+        "device": case.device,
+        "precision": case.precision,
+        "network": str(case.network),
+        **{name: each.data[f"data_{name}"] for name in FLAGS},
+        "data_source": each.data["data_source"],
     }
 
 
-def _with_memory(each: _Inference, ann: _Inference | None) -> dict[str, object]:
+def _with_memory(each: _Inference, rate: float, among: Sequence[_Inference]) -> dict[str, object]:
     """The spiking network, and the one without spikes that multiplies by zeros, or skips them."""
-    layers, rate = each.layers, each.spike_rate
-    bits = activation_bits(each.case.T)
+    ann = next((other for other in among if other.is_ann and other.alike == each.alike), None)
+    layers, bits = each.layers, activation_bits(each.case.T)
     ours = spiking(layers, each.case.T, static=each.static)
     whole = quantised(layers, bits, skips=False)
     skipping = quantised(ann.layers, bits, skips=True) if ann else nan
     spent = ours.loc["fixed"] + ours.loc["by_spikes"]
+    # on which side of the break-even it is, against both
+    first, second = ("wins" if spent.sum() < rival else "loses" for rival in (whole, skipping))
+    side = f"{first} against an ANN, {second} against one that skips zeros"
+    side = f"{first} against both" if first == second else side
     return {
         "memory_uj": spent.sum() / MILLION,
         **{f"memory_uj_{name}": value / MILLION for name, value in spent.items()},
@@ -353,17 +334,7 @@ def _with_memory(each: _Inference, ann: _Inference | None) -> dict[str, object]:
         "ann_memory_uj_skipping": skipping / MILLION,
         "break_even": rate * factor(ours, whole),
         "break_even_skipping": rate * factor(ours, skipping) if ann else nan,
-        "side": _side(spent.sum(), whole, skipping),
+        "side": side if ann else f"{first} against an ANN",
         # fetching all weights from DRAM once, where they do not stay on the chip
         "off_chip_uj": layers["weights"].sum() * WEIGHT_BITS * DRAM / MILLION,
     }
-
-
-def _side(ours: float, whole: float, skipping: float) -> str:
-    """On which side of the break-even the network is, against both."""
-    first, second = ("wins" if ours < rival else "loses" for rival in (whole, skipping))
-    if pd.isna(skipping):
-        return f"{first} against an ANN"
-    if first == second:
-        return f"{first} against both"
-    return f"{first} against an ANN, {second} against one that skips zeros"

@@ -45,18 +45,16 @@ def frames(given: Iterable[Row] | Frames) -> Frames:
     if isinstance(given, dict):
         return cast(Frames, given)
     rows = list(cast(Iterable[Row], given))
-    every = _shared(rows)
-    found = {"all": every}
+    found = {"all": _shared(rows)}
     for kind, of in KINDS.items():
-        own = every.loc[every["kind"] == kind]
-        added = _own(of, [rows[n] for n in own.index]).set_index(own.index)
-        found[kind] = pd.concat([own, added], axis=1) if len(own) else _empty(of)
+        own = found["all"].loc[found["all"]["kind"] == kind]
+        found[kind] = _with_own(own, of, [rows[n] for n in own.index]) if len(own) else _empty(of)
     return found
 
 
 @cache  # most folders have rows of a few kinds
 def _empty(of: type) -> Frame:
-    return pd.concat([_shared([]), _own(of, [])], axis=1)
+    return _with_own(_shared([]), of, [])
 
 
 def _shared(rows: Sequence[Row]) -> Frame:
@@ -76,10 +74,10 @@ def _shared(rows: Sequence[Row]) -> Frame:
     return found
 
 
-def _own(of: type, rows: Sequence[Row]) -> Frame:
-    """What a kind has beside it."""
-    shared = {*_types(Record), "kind"}
-    return _columns({name: t for name, t in _types(of).items() if name not in shared}, rows)
+def _with_own(shared: Frame, of: type, rows: Sequence[Row]) -> Frame:
+    """With what a kind has beside it."""
+    own = {name: kind for name, kind in _types(of).items() if name not in shared}
+    return pd.concat([shared, _columns(own, rows).set_index(shared.index)], axis=1)
 
 
 def each_of(rows: Frame) -> Iterator[Line]:
@@ -88,10 +86,8 @@ def each_of(rows: Frame) -> Iterator[Line]:
 
 
 def _columns(fields: Mapping[str, type], rows: Sequence[Row]) -> Frame:
-    get = attrgetter(*fields, "kind")  # a second name, that there is a tuple in any case
-    values = list(zip(*map(get, rows), strict=True)) or [()] * (len(fields) + 1)
-    columns = dict(zip(fields, values, strict=False))
-    return pd.DataFrame({name: _column(columns[name], kind) for name, kind in fields.items()})
+    columns = {name: _column((getattr(row, name) for row in rows), fields[name]) for name in fields}
+    return pd.DataFrame(columns, index=range(len(rows)))
 
 
 def _column(values: Iterable[Any], kind: type) -> Frame:

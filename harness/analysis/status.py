@@ -25,7 +25,6 @@ from harness.spec import Case, Timed, Trained, cells
 from harness.spec.network import MOST
 
 State = Literal["done", "dated", "failed", "left out", "missing"]
-UNDONE: tuple[State, ...] = ("dated", "failed", "missing")
 # What tells how long a unit of work takes in a training.
 ALIKE = ("dataset", "scale", "network", "T", "framework", "precision")
 TESTING = 1.25  # what a training takes for each second of its passes, about: the rest tests
@@ -56,13 +55,14 @@ def standings(cases: Iterable[Case], records: Sequence[Row], key_now: KeyNow) ->
     found, counted = [], set[str]()
     for (suite, dataset), wanted in grouped(cases, lambda c: (c.suite, c.dataset)).items():
         states = [state(case, rows_at.get(_spot(case), []), key_now) for case in wanted]
-        undone = [case for case, each in zip(wanted, states, strict=True) if each in UNDONE]
-        left = {_work_of(case): case for case in undone}
+        left = {
+            _work_of(case): case
+            for case, each in zip(wanted, states, strict=True)
+            if each in ("dated", "failed", "missing")
+        }
         seconds = seconds_of([case for work, case in left.items() if work not in counted], records)
         counted |= set(left)
-        numbers = (
-            states.count(each) for each in ("done", "dated", "failed", "left out", "missing")
-        )
+        numbers = map(states.count, ("done", "dated", "failed", "left out", "missing"))
         found.append(Standing(suite, dataset, *numbers, seconds_left=seconds))
     return found
 
@@ -82,9 +82,8 @@ def state(case: Case, rows: Sequence[Row], key_now: KeyNow) -> State:
 
 def _is_result(row: Row) -> bool:
     """Whether the row says that its case is done; what a trained network takes does not."""
-    if isinstance(row, OperationsRow):
-        return row.epochs is None
-    return isinstance(row, TrainedRow | TimedRow | FittedRow)
+    counted = isinstance(row, OperationsRow) and row.epochs is None
+    return counted or isinstance(row, TrainedRow | TimedRow | FittedRow)
 
 
 def _spot(case: Case) -> str:
@@ -123,12 +122,11 @@ def _pace_of_like(case: Case, paces: Sequence[tuple[Case, float]]) -> float:
     A small network takes several times as long for each unit as a large one, and bf16 another time
     than float32.
     """
-    like = [
-        (sum(getattr(case, name) == getattr(of, name) for name in ALIKE), pace)
-        for of, pace in paces
-    ]
-    most = max(count for count, _ in like)
-    return median(pace for count, pace in like if count == most)
+    by_likeness: dict[int, list[float]] = {}
+    for of, pace in paces:
+        same = sum(getattr(case, name) == getattr(of, name) for name in ALIKE)
+        by_likeness.setdefault(same, []).append(pace)
+    return median(by_likeness[max(by_likeness)])
 
 
 def _work(row: TrainedRow) -> float:

@@ -1,27 +1,133 @@
-"""Records to tables: one function per table and figure, each a pure function of stored rows."""
+"""Rows to tables: one function per table and figure, each a pure function of stored rows.
+
+Tables 3 to 6 have every row of the paper, beside it what was trained and run here. `published` is
+the paper's own and cited figures, transcribed: one CSV in its order. Its notes say what of a row is
+doubtful, and by what source.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cache, partial
+from importlib import resources
+from io import StringIO
+from statistics import fmean
+from typing import Any
 
 import pandas as pd
 
-from harness.analysis import timings
+from harness.analysis import timings, trainings
 from harness.analysis.energy import energy
-from harness.analysis.frame import Frames, frames
-from harness.analysis.paper_tables import baselines, paper_table
-from harness.analysis.trainings import ablations, accuracy, neunorm, scale, timesteps
+from harness.analysis.frame import Frame, Frames, Line, each_of, frames
+from harness.analysis.trainings import CONDITION, FIGURES, FLAGS, FRONT, conditions, share
 from harness.records import Row
+from harness.spec import ANN
+
+WINDOWS = {"first": "first {T} bins", "whole": "whole recording", "": ""}
+COLUMNS = (
+    *("framework", "accuracy", "low", "high", "n", "random", "window", "sensor", "structure"),
+    *("fidelity", "deviations", "chosen", "source_accuracy", "spikes", "seconds", "test_seconds"),
+    *("effort", "epochs", "train_samples", "test_samples", "data_source", *FLAGS),
+)
+
+
+@cache
+def published() -> Frame:
+    """All rows of Tables 3 to 6. From `dataset` on the columns say what of ours measures a row:
+    `network` "" is another's, cited; `baselines` are systems as `harness list baselines` has them.
+    """
+    text = resources.files("harness.analysis").joinpath("published/tables.csv").read_text("utf-8")
+    rows = pd.read_csv(StringIO(text), keep_default_na=False, dtype={"percent": float})
+    rows["accuracy"] = (rows["percent"] / 100).round(6)
+    return rows.assign(baselines=[tuple(each.split()) for each in rows["baselines"]])
+
+
+def baselines(frames: Frames) -> Frame:
+    """Every other system that was run: accuracy over seeds, how, on what; a line for each
+    condition, in the order of the tables.
+    """
+    ended = frames["fitted"]
+    ended = ended[ended["counts"] & (ended["suite"] == "baselines")]
+    known = list(dict.fromkeys(name for names in published()["baselines"] for name in names))
+    datasets = ("nmnist", "dvs-cifar10", "cifar10")  # as the tables have them
+    lines = [{**line, **_figures(rows)} for line, rows in conditions(ended)]
+
+    def order(line: dict[str, Any]) -> tuple[object, ...]:
+        name = line["framework"]
+        place = known.index(name) if name in known else len(known)
+        return datasets.index(line["dataset"]), place, name, line["window"], line["T"]
+
+    return pd.DataFrame(sorted(lines, key=order), columns=["dataset", *COLUMNS, "machines"])
+
+
+def _figures(ended: Frame) -> dict[str, Any]:
+    last: Line = next(each_of(ended.tail(1)))
+    accuracy = share([*ended["test_accuracy"]])
+    source, spikes = ended["source_accuracy"].dropna(), ended["spikes"].dropna()
+    return {
+        **{"accuracy": accuracy.value, "low": accuracy.low, "high": accuracy.high},
+        "n": accuracy.n,
+        "random": last.random,
+        "window": WINDOWS[last.window].format(T=last.T),
+        "sensor": "x".join(map(str, last.sensor)) if last.sensor else "",
+        "structure": last.structure,
+        "fidelity": last.fidelity,
+        "deviations": last.deviations or "none known",
+        "chosen": "; ".join(each for each in ended["chosen"].unique() if each),
+        "source_accuracy": share([*source]).value if len(source) else None,
+        "spikes": fmean(spikes) if len(spikes) else None,
+        "seconds": fmean(ended["seconds"]),
+        "test_seconds": fmean(ended["test_seconds"]),
+        "effort": last.effort,
+    }
+
+
+def paper_table(number: int, frames: Frames) -> Frame:
+    """Table 3, 4, 5 or 6 in the paper's order; a line for each condition that a row was run under.
+
+    `published` and the measured figures are in [0, 1]; `source` says whether the paper measured the
+    row or cites it, `note` what of it is doubtful. Of another system `framework` is its name, and
+    `fidelity` and `deviations` say how near it is to what was published. Table 6's row of ours does
+    not say whether NeuNorm was on: both are listed.
+    """
+    found, others = trainings.trainings(frames, "accuracy"), baselines(frames)
+    own, lines = [*FIGURES, *FRONT, *CONDITION, "machines"], []
+    for row in each_of(published()[published()["table"] == number]):
+        ours = found.loc[[measures(row, each) for each in each_of(found)], own]
+        # a system that was run is that of a published row
+        is_its = others["framework"].isin(row.baselines) & (others["dataset"] == row.dataset)
+        theirs = others.loc[is_its, [*COLUMNS, "machines"]]
+        front = {
+            "model": row.model,
+            "method": row.method,
+            "published": row.accuracy,
+            "source": "this paper" if row.network else "cited by the paper",
+            "note": row.note,
+        }
+        lines += [
+            {**front, "difference": each["accuracy"] - row.accuracy, **each}
+            for each in (*ours.to_dict("records"), *theirs.to_dict("records"))
+        ] or [front]
+    return pd.DataFrame(lines, columns=list(dict.fromkeys(name for line in lines for name in line)))
+
+
+def measures(row: Line, line: Line) -> bool:
+    """Whether a line of trainings measures a published row; Table 6 leaves NeuNorm open."""
+    return (
+        (line.dataset, line.scale) == (row.dataset, row.network)
+        and (line.framework == ANN) == (row.framework == ANN)
+        and (row.table == 6 or (line.neunorm != "off") == bool(row.neunorm))
+    )
+
 
 # With what a page needs beside the columns of a table.
 FULL: dict[str, Callable[[Frames], pd.DataFrame]] = {
     "acceleration": timings.lines,
-    "timesteps": timesteps,
-    "scale": scale,
-    "neunorm": neunorm,
-    "accuracy": accuracy,
-    "ablations": ablations,
+    "timesteps": trainings.timesteps,
+    "scale": trainings.scale,
+    "neunorm": trainings.neunorm,
+    "accuracy": trainings.accuracy,
+    "ablations": trainings.ablations,
     "baselines": baselines,
     "energy": energy,
     **{str(number): partial(paper_table, number) for number in (3, 4, 5, 6)},
@@ -41,10 +147,8 @@ def _table(name: str, rows: Frames | Iterable[Row]) -> pd.DataFrame:
 TABLES: dict[str, Callable[[Frames | Iterable[Row]], pd.DataFrame]] = {
     name: partial(_table, name) for name in FULL
 }
-# The suites whose rows a table is made of, where it has another name.
-SUITES_OF = {str(number): ("accuracy", "baselines") for number in (3, 4, 5, 6)}
 
 
 def suites_of(name: str) -> tuple[str, ...]:
     """The suites whose rows a table is made of."""
-    return SUITES_OF.get(name, (name,))
+    return ("accuracy", "baselines") if name.isdigit() else (name,)

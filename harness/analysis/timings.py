@@ -73,11 +73,11 @@ class Rounds:
         """Of the rounds that both ran in; None where there are none."""
         above, below = self.seconds.get(numerator, {}), self.seconds.get(denominator, {})
         shared = sorted(above.keys() & below.keys())
-        if shared and numerator == denominator:
+        if not shared:
+            return None
+        if numerator == denominator:
             return Ratio(1.0, 1.0, 1.0, "none", len(shared))
-        return (
-            ratios.ratio([above[n] for n in shared], [below[n] for n in shared]) if shared else None
-        )
+        return ratios.ratio([above[n] for n in shared], [below[n] for n in shared])
 
 
 def rounds(frames: Frames) -> dict[tuple[int, str], Rounds]:
@@ -127,13 +127,9 @@ def is_steady(noise: Ratio | None) -> bool:
     return noise is not None and STEADY[0] <= noise.low and noise.high <= STEADY[1]
 
 
-def acceleration(frames: Frames) -> Frame:
-    """Fig. 3 as a table: seconds per iteration and epoch, and their ratios to the floor."""
-    return lines(frames)[list(COLUMNS)]
-
-
 def lines(frames: Frames, noise_of: Noise | None = None) -> Frame:
-    """The acceleration table, with the columns BESIDE: machine by machine, in the paper's order.
+    """Fig. 3 as a table: seconds per iteration and epoch, and their ratios to the floor; with the
+    columns BESIDE, machine by machine, in the paper's order.
 
     A run's lines of a cell stand together: the floor, the ranked, then the others. `noise_of`: of
     the runs, where the rows are of some of their cells alone.
@@ -141,15 +137,13 @@ def lines(frames: Frames, noise_of: Noise | None = None) -> Frame:
     every = frames["all"]
     timings = every[(every["suite"] == ACCELERATION) & (every["kind"] != "descent")]
     place = {machine: n for n, machine in enumerate(machines(timings))}
-    first = _numbers(timings, "first", "cell", "precision")
-    last = _numbers(frames["iteration"], "last", *CLASS)  # a later run is written last
+    first = _last(timings[::-1], "cell", "precision")
+    last = _last(frames["iteration"], *CLASS)  # a later run is written last
 
     def order(line: dict[str, Any]) -> tuple[object, ...]:
-        names = ("dataset", "scale", "network", "neunorm", "width", "mode", "device", "T")
-        names = (*names, "batch_size", "seed", "cell")
         in_paper = paper.paper_order(line["dataset"], line["scale"])
         of = tuple(line[name] for name in CLASS)
-        cell = (place[line["machine"]], in_paper, *(line[name] for name in names))
+        cell = (place[line["machine"]], in_paper, *(line[name] for name in _ORDER))
         return *cell, first[of[:2]], last.get(of, 0)
 
     classes: dict[tuple[object, ...], list[dict[str, Any]]] = {}
@@ -162,6 +156,10 @@ def lines(frames: Frames, noise_of: Noise | None = None) -> Frame:
 
 
 CLASS = ("cell", "precision", "run")  # whose contenders are ranked together
+_ORDER = (
+    *("dataset", "scale", "network", "neunorm", "width", "mode", "device", "T", "batch_size"),
+    *("seed", "cell"),
+)
 
 
 def latest(lines: Frame) -> Frame:
@@ -174,14 +172,13 @@ def latest(lines: Frame) -> Frame:
     return lines[lines.set_index([*CLASS]).index.isin(best.set_index([*CLASS]).index)]
 
 
-def _numbers(rows: Frame, keep: Any, *names: str) -> dict[tuple[object, ...], int]:
-    """The number of the first or last row of each group."""
-    found = rows.drop_duplicates([*names], keep=keep)
-    return dict(zip(zip(*(found[name] for name in names), strict=True), found.index, strict=True))
+def _last(rows: Frame, *names: str) -> dict[tuple[object, ...], int]:
+    """The number of the last row of each group."""
+    return dict(zip(zip(*(rows[name] for name in names), strict=True), rows.index, strict=True))
 
 
 def _entries(frames: Frames, here: Frame) -> Iterator[dict[str, Any]]:
-    """What is known of each contender in each cell, precision and run."""
+    """What is known of each contender in each cell, precision and run; of rows by its number."""
     here = here.assign(entry=here.groupby([*CLASS, "contender"], sort=False).ngroup())
     rows = {kind: of.join(here["entry"], how="inner") for kind, of in frames.items()}
 
@@ -190,26 +187,31 @@ def _entries(frames: Frames, here: Frame) -> Iterator[dict[str, Any]]:
         known = known.drop_duplicates("entry")
         return dict(zip(known["entry"], known[name], strict=True))
 
-    said = {name: first("all", name) for name in ("layout", "computed", "implementation")}
-    said["data_source"] = first("all", "data_source")
+    said = ("layout", "computed", "implementation", "data_source")
+    known = {name: first("all", name) for name in said}
     rows["unmeasured"] = rows["unmeasured"][rows["unmeasured"]["figure"] == "memory"]
     memory, notes = first("memory", "peak_memory_mib"), first("unmeasured", "reason")
     warmup, compiled = first("warmup", "seconds"), first("warmup", "compile_seconds")
     rates, parts = first("certificate", "spike_rate"), first("iteration", "part")
     timed = rows["iteration"].drop_duplicates("entry", keep="last").set_index("entry")["protocol"]
     flags = here.groupby("entry")[["data_simulated", "data_substitute"]].any()
-    proofs = _Proofs.of(rows, frames["descent"])
+    exams, audits, descents = rows["certificate"], rows["audit"], frames["descent"]
+    proofs = (
+        _by(rows["case"], "entry"),
+        _by(exams[exams["layer"] == ""], "entry"),
+        _by(exams, "entry"),  # and each layer of them
+        _by(audits[audits["exam"] == identity.EXAM], "entry"),  # others count as none
+    )
+    # one says something of every cell that its version is timed in
+    descended = _by(descents[descents["exam"] == identity.EXAM], *INSTALLATION)
     together = rounds(frames)
-    last_rows = here.drop_duplicates("entry", keep="last").sort_values("entry")
-    for row in each_of(last_rows):
-        n = row.entry
+    for row in each_of(here.drop_duplicates("entry", keep="last").sort_values("entry")):
+        n, installed = row.entry, tuple(getattr(row, name) for name in INSTALLATION)
         took = warmup.get(n, nan)
         yield {
             **{name: getattr(row, name) for name in _AS_WRITTEN},
-            **{name: of.get(n, "") for name, of in said.items()},
-            "name": row.contender
-            if row.precision == "fp32"
-            else f"{row.contender} {row.precision}",
+            **{name: of.get(n, "") for name, of in known.items()},
+            "name": row.contender + ("" if row.precision == "fp32" else f" {row.precision}"),
             "peak_memory_mib": memory.get(n, nan),
             "memory_note": "" if n in memory else notes.get(n, ""),
             "spike_rate": rates.get(n, nan),
@@ -220,7 +222,7 @@ def _entries(frames: Frames, here: Frame) -> Iterator[dict[str, Any]]:
             "simulated": flags.at[n, "data_simulated"],
             "substitute": flags.at[n, "data_substitute"],
             "in_figure_3": (row.mode, row.T, row.width, row.neunorm) == ("training", 10, "1", ""),
-            **proofs.columns(row),
+            **_proved(row, [of.get(n, ()) for of in proofs], descended.get(installed, ())),
             **_figures(row, together.get((row.cell, row.run), Rounds({}, ()))),
         }
 
@@ -301,88 +303,6 @@ def _lacking_rounds(line: Mapping[str, Any], noise: Ratio | None) -> Iterator[st
         )
 
 
-@dataclass(frozen=True)
-class _Proofs:
-    """What exams and audits say of each entry, by its number."""
-
-    ended: Mapping[int, Sequence[Any]]
-    exams: Mapping[int, Sequence[Any]]
-    layers: Mapping[int, Sequence[Any]]  # the exams, and each layer of them
-    audits: Mapping[int, Sequence[Any]]  # by the exam of today: others count as none
-    descents: Mapping[tuple[object, ...], Sequence[Any]]  # trainings in bf16, by installation
-
-    @classmethod
-    def of(cls, rows: Frames, descents: Frame) -> _Proofs:
-        exams, audits = rows["certificate"], rows["audit"]
-        return cls(
-            _by(rows["case"], "entry"),
-            _by(exams[exams["layer"] == ""], "entry"),
-            _by(exams, "entry"),
-            _by(audits[audits["exam"] == identity.EXAM], "entry"),
-            # one says something of every cell that its version is timed in
-            _by(descents[descents["exam"] == identity.EXAM], *INSTALLATION),
-        )
-
-    def columns(self, row: Any) -> dict[str, object]:
-        """What was proved of a contender in a cell and run; `row` is its last."""
-        exams, audits = self.exams.get(row.entry, ()), self.audits.get(row.entry, ())
-        layers = audits or self.layers.get(row.entry, ())  # an audit of inference has none
-        cosines = [each.gradient_cosine for each in layers if not isnan(each.gradient_cosine)]
-        return {
-            "exam": min((each.exam for each in exams), default=0),
-            "exam_inputs": max((each.attempts for each in exams), default=0),
-            # a replay, where one was needed
-            "audit": max((each.way for each in audits), default=""),
-            "mismatch_rate": _mismatch_rate(exams, audits),
-            "gradient_cosine": min(cosines, default=nan),
-            **self._proof(row, exams, audits),
-        }
-
-    def _proof(self, row: Any, exams: Sequence[Any], audits: Sequence[Any]) -> dict[str, object]:
-        if row.framework == FLOOR:
-            return _proof("")
-        if ends := self.ended.get(row.entry, ()):
-            status, reason = ends[-1].status, ends[-1].reason
-            said = f"{status}: {reason}" if status == "not comparable" else reason
-            return _proof("not installed" if status == "missing" else status, lacks=(said,))
-        if row.deviations:
-            return _proof("not the paper's function", lacks=(row.deviations,))
-        if not exams:
-            return _proof("none", lacks=("no exam was taken",))
-        if failed := [each for each in exams if not each.certified]:
-            return _proof("none", lacks=(f"its exam failed: {failed[0].reason or UNSAID}",))
-        if refused := [each for each in audits if not each.passed]:
-            why = f"audit {refused[0].when} its rounds: {refused[0].reason or UNSAID}"
-            return _proof("audit failed", lacks=(why,))
-        older = {each.exam for each in exams} - {identity.EXAM}
-        lacks = (*(f"proved by exam {n}" for n in sorted(older)), *_lacking_audits(audits))
-        if row.precision == "bf16":
-            lacks = (*lacks, *self._lacking_descent(row))
-            if lacks:
-                return _proof("not proved", lacks=lacks)
-            beyond, within = (f"{100 * share:.2g} %" for share in _shares(audits))
-            text = f"bf16 ({beyond} of spikes differ beyond rounding, {within} within it)"
-            return _proof(text, "bf16")
-        if older or not any(each.when == "before" for each in audits):
-            text = f"equal by exam {min(each.exam for each in exams)}"
-            return _proof(text, "examined", lacks=lacks)
-        exact = tuple(p for each in exams if (p := each.certificate_precision) != "bf16")
-        return _proof(f"equal ({'+'.join(exact)})", "equal", exact, lacks)
-
-    def _lacking_descent(self, row: Any) -> tuple[str, ...]:
-        """What is lacking of a training in bf16 that ended within the spread of float32's seeds.
-
-        The last that came to its end counts: one that was cut short says nothing against it.
-        """
-        own = self.descents.get(tuple(getattr(row, name) for name in INSTALLATION), ())
-        found = [each for each in own if each.finished] or own
-        if not found:
-            return (f"no training in bf16 yet: a run of {row.contender} in bf16 makes one",)
-        if found[-1].passed:
-            return ()
-        return (f"its training in bf16: {found[-1].reason or UNSAID}",)
-
-
 INSTALLATION = ("contender", "torch", "framework_version", "revision", "device", "machine")
 UNSAID = "no reason is said"
 
@@ -396,10 +316,77 @@ def _by(rows: Frame, *names: str) -> dict[Any, list[Any]]:
     return found
 
 
-def _proof(
-    text: str, standing: str = "none", proved: tuple[str, ...] = (), lacks: tuple[str, ...] = ()
+Rows = Sequence[Any]
+
+
+def _proved(row: Any, proofs: Sequence[Rows], descents: Rows) -> dict[str, object]:
+    """What was proved of a contender in a cell and run: `row` is its last, `descents` are its
+    trainings in bf16.
+    """
+    ended, exams, layers, audits = proofs
+    # an audit of inference has no gradients
+    cosines = [e.gradient_cosine for e in audits or layers if not isnan(e.gradient_cosine)]
+    return {
+        "exam": min((each.exam for each in exams), default=0),
+        "exam_inputs": max((each.attempts for each in exams), default=0),
+        "audit": max((each.way for each in audits), default=""),  # a replay, where one was needed
+        "mismatch_rate": _mismatch_rate(exams, audits),
+        "gradient_cosine": min(cosines, default=nan),
+        "proved": (),
+        "lacks": (),
+        **_standing(row, ended, exams, audits, descents),
+    }
+
+
+def _standing(
+    row: Any, ended: Rows, exams: Rows, audits: Rows, descents: Rows
 ) -> dict[str, object]:
-    return {"certificate": text, "standing": standing, "proved": proved, "lacks": lacks}
+    def refused(text: str, *lacks: str) -> dict[str, object]:
+        return {"certificate": text, "standing": "none", "lacks": lacks}
+
+    if row.framework == FLOOR:
+        return refused("")
+    if ended:
+        status, reason = ended[-1].status, ended[-1].reason
+        said = f"{status}: {reason}" if status == "not comparable" else reason
+        return refused("not installed" if status == "missing" else status, said)
+    if row.deviations:
+        return refused("not the paper's function", row.deviations)
+    if not exams:
+        return refused("none", "no exam was taken")
+    if failed := [each for each in exams if not each.certified]:
+        return refused("none", f"its exam failed: {failed[0].reason or UNSAID}")
+    if failed := [each for each in audits if not each.passed]:
+        why = failed[0].reason or UNSAID
+        return refused("audit failed", f"audit {failed[0].when} its rounds: {why}")
+    older, taken = {each.exam for each in exams} - {identity.EXAM}, {each.when for each in audits}
+    untaken = [when for when in ("before", "after") if when not in taken]
+    lacks = [f"proved by exam {n}" for n in sorted(older)]
+    lacks += [f"not audited {when} its rounds" for when in untaken] if taken else ["not audited"]
+    if row.precision == "bf16":
+        lacks += _lacking_descent(row, descents)
+        if lacks:
+            return refused("not proved", *lacks)
+        beyond, within = (f"{100 * share:.2g} %" for share in _shares(audits))
+        text = f"bf16 ({beyond} of spikes differ beyond rounding, {within} within it)"
+        return {"certificate": text, "standing": "bf16"}
+    found = {"standing": "examined", "lacks": tuple(lacks)}
+    if older or "before" not in taken:
+        return {**found, "certificate": f"equal by exam {min(each.exam for each in exams)}"}
+    exact = tuple(p for each in exams if (p := each.certificate_precision) != "bf16")
+    proved = {"certificate": f"equal ({'+'.join(exact)})", "proved": exact}
+    return {**found, **proved, "standing": "equal"}
+
+
+def _lacking_descent(row: Any, descents: Rows) -> list[str]:
+    """What is lacking of a training in bf16 that ended within the spread of float32's seeds.
+
+    The last that came to its end counts: one that was cut short says nothing against it.
+    """
+    found = [each for each in descents if each.finished] or descents
+    if not found:
+        return [f"no training in bf16 yet: a run of {row.contender} in bf16 makes one"]
+    return [] if found[-1].passed else [f"its training in bf16: {found[-1].reason or UNSAID}"]
 
 
 def _shares(audits: Sequence[Any]) -> tuple[float, float]:
@@ -419,12 +406,3 @@ def _mismatch_rate(exams: Sequence[Any], audits: Sequence[Any]) -> float:
         if row.certificate_precision == row.precision and row.spikes:
             return row.mismatches / row.spikes
     return nan
-
-
-def _lacking_audits(audits: Sequence[Any]) -> tuple[str, ...]:
-    taken = {row.when for row in audits}
-    if not taken:
-        return ("not audited",)
-    return tuple(
-        f"not audited {when} its rounds" for when in ("before", "after") if when not in taken
-    )

@@ -6,21 +6,24 @@ A condition is what trainings share that differ in the seed alone: a line of eve
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from math import nan
-from statistics import fmean
+from dataclasses import dataclass, replace
+from math import nan, sqrt
+from statistics import fmean, stdev
 from typing import Any
 
 import pandas as pd
+from scipy import stats
 
 from harness.analysis.frame import Frame, Frames, Line, each_of
-from harness.analysis.statistics import mean, share
 from harness.spec import DEAD_RATE, Case, Trained, paper
 from harness.suites.trainings import ABLATIONS, AS_IT_IS
 
+CONFIDENCE = 0.95
+MOST = 200  # seeds that anybody would train
 LEARNT = 2.0  # times chance: who reads less of what it was trained on has learnt nothing
 # What must be said of data wherever a figure of them is shown.
 FLAGS = ("partial", "lossy", "simulated", "substitute")
+DATA = ("train_samples", "test_samples", "data_source", *FLAGS)
 FRONT = ("dataset", "scale", "framework", "neunorm", "T")
 CONDITION = (
     *("width", "epochs", "train_samples", "test_samples", "batch_size", "dropout", "optimiser"),
@@ -47,6 +50,41 @@ BESIDE = (
 )
 
 
+@dataclass(frozen=True)
+class Mean:
+    """A mean over seeds with its 95 % interval; NaN where there are too few to tell."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def mean(values: Sequence[float], confidence: float = CONFIDENCE) -> Mean:
+    """The mean with Student's interval."""
+    value = fmean(values) if len(values) else nan
+    reach = _reach(stdev(values), len(values), confidence) if len(values) > 1 else nan
+    return Mean(value, value - reach, value + reach, len(values))
+
+
+def share(values: Sequence[float]) -> Mean:
+    """The mean of shares, such as accuracies: its interval ends at 0 and at 1."""
+    found = mean(values)
+    return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
+
+
+def values_to_reach(values: Sequence[float], reach: float) -> int | None:
+    """How many values of this spread have an interval of at most this reach; None above MOST."""
+    spread = stdev(values)
+    counts = range(len(values), MOST + 1)
+    return next((n for n in counts if _reach(spread, n, CONFIDENCE) <= reach), None)
+
+
+def _reach(spread: float, n: int, confidence: float) -> float:
+    """Half of Student's interval of a mean."""
+    return float(stats.t.ppf((1 + confidence) / 2, n - 1)) * spread / sqrt(n)
+
+
 def conditions(ended: Frame) -> Iterator[tuple[dict[str, Any], Frame]]:
     """Rows that say that something is done, by condition; with its columns and its case."""
     groups: dict[tuple[object, ...], list[int]] = {}
@@ -55,45 +93,37 @@ def conditions(ended: Frame) -> Iterator[tuple[dict[str, Any], Frame]]:
             bool(getattr(line, f"data_{name}") or getattr(line, f"data_test_{name}"))
             for name in FLAGS
         )
+        # how it was trained, without what was asked of the trained network; its data say the rest
+        asked = {"samples": None, "test_samples": None, "embedded": False}
+        training = replace(line.case.training, tested_at=(), confusion=False, **asked)
+        case = replace(line.case, seed=0, training=training)
         data = (line.train_samples, line.test_samples, line.data_source, *flags)
-        groups.setdefault((_bare(line.case), *data), []).append(line.Index)
+        groups.setdefault((case, *data), []).append(line.Index)
     for (case, *data), index in groups.items():
         assert isinstance(case, Trained)
-        names = ("train_samples", "test_samples", "data_source", *FLAGS)
-        columns = {**_columns(case), **dict(zip(names, data, strict=True))}
         rows = ended.loc[index]
+        columns = {**_columns(case), **dict(zip(DATA, data, strict=True))}
         places = "; ".join(sorted(set(rows.loc[rows["cpu"] != "", "machine"])))
         yield {**columns, "case": case, "keys": tuple(rows["key"]), "machines": places}, rows
 
 
-def _bare(case: Trained) -> Trained:
-    """How it was trained, without what was asked of the trained network; its data say the rest."""
-    asked = {"samples": None, "test_samples": None, "embedded": False}
-    training = replace(case.training, tested_at=(), confusion=False, **asked)
-    return replace(case, seed=0, training=training)
+_AS_IT_IS = (
+    *("dataset", "scale", "framework", "T", "batch_size", "precision", "device", "initialisation"),
+)
 
 
 def _columns(case: Trained) -> dict[str, Any]:
     static = paper.settings(case.dataset).static
     return {
-        "dataset": case.dataset,
-        "scale": case.scale,
-        "framework": case.framework,
+        **{name: getattr(case, name) for name in _AS_IT_IS},
+        **{name: str(getattr(case, name)) for name in ("width", "optimiser", "network")},
         "neunorm": reading(case),
-        "T": case.T,
-        "width": str(case.width),
         "epochs": case.training.epochs,
-        "batch_size": case.batch_size,
         "dropout": case.network.dropout,
-        "optimiser": str(case.optimiser),
-        "precision": case.precision,
-        "device": case.device,
-        "initialisation": case.initialisation,
         "bin_ms": nan if static else case.training.bin_us / 1000,
         "v_th": case.network.lif.v_th,
         "a": case.network.lif.a,
         "loss_function": case.training.loss,
-        "network": str(case.network),
     }
 
 
@@ -114,27 +144,25 @@ def trainings(frames: Frames, suite: str) -> Frame:
 
 
 def _in_order(item: tuple[dict[str, Any], Frame]) -> tuple[object, ...]:
-    line, _ = item
-    values = {**line, "neunorm": line["neunorm"].replace("off", "")}
+    line = {**item[0], "neunorm": item[0]["neunorm"].replace("off", "")}
     in_paper = paper.paper_order(line["dataset"], line["scale"])
-    return in_paper, *(values[name] for name in (*FRONT, *CONDITION))
+    return in_paper, *(line[name] for name in (*FRONT, *CONDITION))
 
 
 def _figures(ended: Frame) -> dict[str, Any]:
     last = share([*ended["test_accuracy"]])
-    epochs = ended["epochs"].clip(lower=1)
     return {
         **{"accuracy": last.value, "low": last.low, "high": last.high, "n": last.n},
         "best_accuracy": share([*ended["best_test_accuracy"]]).value,
         "chosen_accuracy": share([*ended["chosen_test_accuracy"]]).value,
-        "seconds_per_epoch": fmean(ended["seconds"] / epochs),
+        "seconds_per_epoch": fmean(ended["seconds"] / ended["epochs"].clip(lower=1)),
         "accuracies": dict(zip(ended["seed"], ended["test_accuracy"], strict=True)),
     }
 
 
 def _by_epoch(frames: Frames, suite: str, line: Mapping[str, Any]) -> dict[str, Any]:
     epochs = _rows(frames["epoch"], suite, line["keys"])
-    last = epochs.loc[epochs.groupby("seed", sort=False)["epoch"].idxmax()]
+    last = _ends(epochs)
     lost = last[last["train_accuracy"] < LEARNT / line["case"].network.classes]
     curves = {
         seed: dict(zip(of["epoch"], of["test_accuracy"], strict=True))
@@ -142,6 +170,11 @@ def _by_epoch(frames: Frames, suite: str, line: Mapping[str, Any]) -> dict[str, 
     }
     learnt = [fmean(each) for _, each in epochs.groupby("epoch")["train_accuracy"]]
     return {"at_chance": len(lost), "lost": (*lost["seed"],), "curves": curves, "learnt": learnt}
+
+
+def _ends(epochs: Frame) -> Frame:
+    """The last epoch of each seed."""
+    return epochs.loc[epochs.groupby("seed", sort=False)["epoch"].idxmax()]
 
 
 def _rows(rows: Frame, suite: str, keys: Sequence[str]) -> Frame:
@@ -172,13 +205,11 @@ def timesteps(frames: Frames) -> Frame:
     found = trainings(frames, "timesteps")
     tested = [rows_of(frames, "tested", each) for each in each_of(found)]
     steps = sorted({T for rows in tested for T in rows["tested_T"]})
-    more = {
-        f"tested_{T}": [
-            share([*rows.loc[rows["tested_T"] == T, "test_accuracy"]]).value for rows in tested
-        ]
-        for T in steps
-    }
-    return table(found, more)
+
+    def over(T: int) -> list[float]:
+        return [share([*of.loc[of["tested_T"] == T, "test_accuracy"]]).value for of in tested]
+
+    return table(found, {f"tested_{T}": over(T) for T in steps})
 
 
 def accuracy(frames: Frames) -> Frame:
@@ -189,16 +220,15 @@ def accuracy(frames: Frames) -> Frame:
     """
     found = trainings(frames, "accuracy")
     rows = [rows_of(frames, "transfer", each) for each in each_of(found)]
-    if not any(len(each) for each in rows):
+    if not any(map(len, rows)):
         return table(found)
     means = [share([*each["test_accuracy"]]) for each in rows]
+    samples = [", ".join(map(str, each["recorded_samples"].unique())) for each in rows]
     more = {
         "recorded_accuracy": [each.value for each in means],
         "recorded_low": [each.low for each in means],
         "recorded_high": [each.high for each in means],
-        "recorded_samples": [
-            ", ".join(map(str, each["recorded_samples"].unique())) for each in rows
-        ],
+        "recorded_samples": samples,
     }
     return table(found, more)
 
@@ -210,11 +240,10 @@ def neunorm(frames: Frames) -> Frame:
     each does; `contrast` is the mean vote for the right class less that for a wrong one.
     """
     found = trainings(frames, "neunorm")
-    sets = [_shared(each, _without_neunorm) for each in each_of(found)]
-    reached = [
-        convergence(each, [r for r, its in zip(each_of(found), sets, strict=True) if its == own])
-        for each, own in zip(each_of(found), sets, strict=True)
-    ]
+    sets: dict[tuple[object, ...], list[Line]] = {}
+    for each in each_of(found):
+        sets.setdefault(_shared(each, _without_neunorm), []).append(each)
+    reached = [convergence(e, sets[_shared(e, _without_neunorm)]) for e in each_of(found)]
     votes = [contrasts(frames, each).values() for each in each_of(found)]
     more = {
         "target": [mean([goal for goal, _ in each.values()]).value for each in reached],
@@ -226,8 +255,7 @@ def neunorm(frames: Frames) -> Frame:
 
 def _shared(line: Line, without: Callable[[Trained], Trained]) -> tuple[object, ...]:
     """What a condition shares with those that differ in one thing alone."""
-    data = (line.train_samples, line.test_samples, line.data_source)
-    return without(line.case), *data, *(getattr(line, name) for name in FLAGS)
+    return without(line.case), *(getattr(line, name) for name in DATA)
 
 
 def _without_neunorm(case: Trained) -> Trained:
@@ -263,47 +291,42 @@ def ablated(frames: Frames) -> Frame:
     the change, by the seeds that both have.
     """
     found = trainings(frames, "ablations")
-    every: dict[tuple[object, ...], Line] = {
-        _shared(each, lambda case: case): each for each in each_of(found)
-    }
-    sets: dict[tuple[object, ...], list[tuple[object, ...]]] = {}
-    for key, each in every.items():
-        sets.setdefault(_shared(each, _without_change), []).append(key)
+    sets: dict[tuple[object, ...], dict[tuple[Any, ...], Line]] = {}
+    for each in each_of(found):
+        of = sets.setdefault(_shared(each, _without_change), {})
+        of[_shared(each, lambda case: case)] = each
     lines = []
-    for keys in sets.values():
+    for of in sets.values():
         # without any change is the one from which most others follow
-        base = max(keys, key=lambda key: len(_changed(key, keys)))
-        for key, change in _changed(base, keys).items():
-            each = every[key]
-            ours, theirs = each.accuracies, every[base].accuracies
+        base = max(of, key=lambda key: len(_changed(key, of)))
+        for key, change in _changed(base, of).items():
+            ours, theirs = of[key].accuracies, of[base].accuracies
             gains = tuple(ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys()))
-            lines.append({"change": change, **each._asdict(), "gains": gains})
+            lines.append({"change": change, **of[key]._asdict(), "gains": gains})
     return pd.DataFrame(lines, columns=["change", *found.columns, "gains"])
 
 
 def _without_change(case: Trained) -> Trained:
     """What the changes leave alone: of the optimiser all but its rate."""
-    usual = paper.settings(case.dataset).optimiser
-    lif = replace(case.network.lif, a=1.0, v_th=1.0)
     return replace(
         case,
         framework=case.framework.partition(":")[0],
         precision="fp32",
         initialisation="calibrated",
-        network=replace(case.network, lif=lif),
+        network=replace(case.network, lif=replace(case.network.lif, a=1.0, v_th=1.0)),
         training=replace(case.training, loss="mse"),
-        optimiser=replace(case.optimiser, lr=usual.lr),
+        optimiser=replace(case.optimiser, lr=paper.settings(case.dataset).optimiser.lr),
     )
 
 
 def _changed(
-    base: tuple[Any, ...], keys: Sequence[tuple[object, ...]]
-) -> dict[tuple[object, ...], str]:
+    base: tuple[Any, ...], among: Mapping[tuple[Any, ...], Line]
+) -> dict[tuple[Any, ...], str]:
     """Trainings by the change that makes them of `base`, itself first."""
-    made: dict[tuple[object, ...], str] = {}
+    made: dict[tuple[Any, ...], str] = {}
     for each in ABLATIONS:
         made.setdefault((each.change(base[0]), *base[1:]), each.name)
-    return {key: name for key, name in made.items() if key in keys}
+    return {key: name for key, name in made.items() if key in among}
 
 
 def ablations(frames: Frames) -> Frame:
@@ -314,8 +337,7 @@ def ablations(frames: Frames) -> Frame:
     """
     found = ablated(frames)
     gains = [mean(() if each.change == AS_IT_IS else each.gains) for each in each_of(found)]
-    epochs = [rows_of(frames, "epoch", each) for each in each_of(found)]
-    ends = [each.loc[each.groupby("seed", sort=False)["epoch"].idxmax()] for each in epochs]
+    ends = [_ends(rows_of(frames, "epoch", each)) for each in each_of(found)]
     dead = [[float(sum(r < DEAD_RATE for r in rates)) for rates in each["rates"]] for each in ends]
     more = {
         "difference": [gain.value for gain in gains],

@@ -10,8 +10,7 @@ from harness.spec import Options
 from harness.spec.options import place
 
 if TYPE_CHECKING:  # these imports take a moment
-    from harness.analysis.claims import Claim
-    from harness.analysis.verdict import Verdict
+    from harness.analysis.claims import Claim, Verdict
     from harness.report.table import Table
 
 

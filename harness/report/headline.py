@@ -13,9 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analysis.claims import Claim
+from harness.analysis.claims import Claim, Verdict
 from harness.analysis.frame import each_of
-from harness.analysis.verdict import Verdict
 from harness.analysis.words import counted
 from harness.report.table import Table, field_markdown, interval, markdown, text
 from harness.spec import FLOOR, REFERENCE, UsageError, paper

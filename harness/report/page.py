@@ -17,12 +17,10 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from harness.analysis import timings
-from harness.analysis.claims import Claim
+from harness.analysis.claims import Claim, Effect, Verdict
 from harness.analysis.frame import Frames, each_of
-from harness.analysis.paper_tables import published
-from harness.analysis.statistics import mean, share
-from harness.analysis.trainings import ablated, rows_of, trainings
-from harness.analysis.verdict import Effect, Verdict
+from harness.analysis.tables import published
+from harness.analysis.trainings import ablated, mean, rows_of, share, trainings
 from harness.analysis.words import counted
 from harness.report import figures, headline, provenance, shown
 from harness.report.figures import Curve, Dot

@@ -8,10 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from harness.analysis import tables, timings
-from harness.analysis.claims import Claim, verdicts
+from harness.analysis.claims import Claim, Verdict, verdicts
 from harness.analysis.claims import table as verdict_table
 from harness.analysis.frame import Frames, frames
-from harness.analysis.verdict import Verdict
 from harness.records import Row
 from harness.report import figures, headline, page, provenance
 from harness.report.table import csv
