@@ -13,10 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from harness.analysis import energy, tables
-from harness.analysis.energy import (
-    bit_price,
-    quantised_mac,
-)
+from harness.analysis.energy import bit_price, quantised_mac
 from harness.records import OperationsRow, Row, TrainedRow
 from harness.records.store import parse
 from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
@@ -54,12 +51,8 @@ def test_a_spike_drives_the_synapses_within_its_kernels_reach(
     assert first == LayerOperations(1, 0, 0, 0, 0)
     assert second == LayerOperations(1, 1, 3 * taps, 3 * taps, 0)
     assert voting == LayerOperations(0, 1, 2, 2, 0)  # two voting neurons
-
-
-def test_samples_and_steps_add_up() -> None:
-    of = network("2C3(Encoding)-3C3-Voting")
     spikes = [torch.zeros(3, 5, *stage.output_shape) for stage in of.stages]
-    spikes[0][0, 0, 0, 0, 0] = spikes[0][2, 4, 1, 2, 2] = 1
+    spikes[0][0, 0, 0, 0, 0] = spikes[0][2, 4, 1, 2, 2] = 1  # samples and steps add up
     assert counted(of, spikes)[1].accumulates == 3 * (4 + 9)
 
 
@@ -152,16 +145,9 @@ def test_without_spikes_all_that_is_not_zero_is_multiplied_once() -> None:
     assert second == LayerOperations(0, 1, 12, 0, 12)
 
 
-SMALL = energy.layers_of(
-    network("1C3(Encoding)-Voting"),
-    {
-        "spikes": (3, 1),
-        "events": (16, 3),
-        "operations": (100, 6),
-        "accumulates": (0, 6),
-        "multiplies": (100, 0),
-    },
-)
+NAMES = ("spikes", "events", "operations", "accumulates", "multiplies")
+COUNTS = dict(zip(NAMES, ((3, 1), (16, 3), (100, 6), (0, 6), (100, 0)), strict=True))
+SMALL = energy.layers_of(network("1C3(Encoding)-Voting"), COUNTS)
 
 
 def test_a_bit_costs_what_the_smallest_memory_takes_that_holds_all() -> None:
@@ -248,12 +234,6 @@ def test_the_line_says_on_which_side_of_the_break_even_it_is() -> None:
     assert pd.isna(alone["break_even_skipping"]) and alone["side"].endswith("against an ANN")
 
 
-def test_of_a_network_that_was_counted_anew_the_later_rows_count() -> None:
-    again = row(OperationsRow, CASE, key="a", data_source="photographs", counted_samples=40)
-    made = tables.TABLES["energy"]([*rows(), again])
-    assert list(made["samples"]) == [40, 20, 20] and len(made) == 3
-
-
 def trained_rows() -> list[Row]:
     """Two trainings over T with their counts, twice as many over twice the steps."""
     found: list[Row] = []
@@ -262,8 +242,7 @@ def trained_rows() -> list[Row]:
             its = training(seed, (0.2, 0.4 + 0.1 * seed), suite="timesteps", T=T)
             end = next(each for each in its if isinstance(each, TrainedRow))
             counts = tuple(1000 * T for _ in Case.of(end).network.stages)
-            names = ("spikes", "events", "operations", "accumulates", "multiplies")
-            more: dict[str, Any] = dict.fromkeys(names, counts)
+            more: dict[str, Any] = dict.fromkeys(NAMES, counts)
             shared = {"key": end.key, "train_samples": 900, "test_samples": 150}
             shared["data_source"] = "photographs"
             found += [*its, row(OperationsRow, Case.of(end), **more, **shared)]

@@ -18,16 +18,17 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 from rows import certified, descended, row, rows_of_a_run, training
+from test_claims import REFUSED as MATLAB_REFUSED
+from test_claims import matlab
 from test_cli import call
 from test_table import EVIL
-from test_timings import changed, contender, rounds, run, run_in_bf16
+from test_timings import REFUSED, changed, contender, rounds, run, run_in_bf16
 
 from harness import report
 from harness.analysis import timings
 from harness.analysis.claims import CLAIMS, verdicts
 from harness.analysis.frame import frames
 from harness.records import (
-    AuditRow,
     CertificateRow,
     EndedRow,
     EpochRow,
@@ -36,7 +37,7 @@ from harness.records import (
     Store,
     identity,
 )
-from harness.report import figures, headline, page, provenance, writing
+from harness.report import figures, headline, page, stored
 from harness.report.figures import Curve, Dot
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -54,19 +55,19 @@ def rows() -> list[Row]:
     return found
 
 
-def refused(each: Row) -> Row:
-    last = isinstance(each, AuditRow) and each.when == "after"
-    return replace(each, passed=False, reason="it computes two samples") if last else each
-
-
 def written(rows: list[Row], folder: Path) -> str:
     report.write(rows, folder)
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return written(rows(), tmp_path_factory.mktemp("report"))
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("report")
+
+
+@pytest.fixture(scope="module")
+def text(folder: Path) -> str:
+    return written(rows(), folder)
 
 
 def visible(text: str) -> str:
@@ -95,8 +96,8 @@ class Read(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag, tag
 
-    def all(self, *tags: str) -> list[dict[str, str | None]]:
-        return [attributes for tag, attributes, _ in self.elements if tag in tags]
+    def all(self, wanted: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes, _ in self.elements if tag == wanted]
 
 
 def test_the_page_has_every_claim_and_section_in_order_and_needs_no_network(text: str) -> None:
@@ -128,17 +129,14 @@ def test_headings_follow_one_another_and_what_scrolls_can_be_reached(text: str) 
     assert len(charts) > 6 and all(each["role"] == "img" and each["aria-label"] for each in charts)
 
 
-def test_every_linked_table_is_beside_the_page(tmp_path: Path) -> None:
-    links = re.findall(r'href="(tables/[^"]+)"', written(rows(), tmp_path))
+def test_every_linked_table_is_beside_the_page_and_its_figures_are_the_rows(
+    text: str, folder: Path
+) -> None:
+    links = re.findall(r'href="(tables/[^"]+)"', text)
     assert {"tables/acceleration.csv", "tables/table3.csv", "tables/claims.csv"} <= set(links)
-    assert [link for link in links if not (tmp_path / link).is_file()] == []
-    frame = pd.read_csv(tmp_path / "tables" / "acceleration.csv")
-    assert {"framework", "ratio_to_floor", "certificate", "rounds"} <= set(frame.columns)
-
-
-def test_a_figure_of_the_first_table_is_that_of_the_rows(text: str) -> None:
-    lines = timings.lines(frames(rows()))
-    (fused,) = lines.loc[lines["name"] == "fused", "ratio_to_fp32_floor"]
+    assert [link for link in links if not (folder / link).is_file()] == []
+    frame = pd.read_csv(folder / "tables" / "acceleration.csv")
+    (fused,) = frame.loc[frame["framework"] == "fused", "ratio_to_fp32_floor"]
     assert f"<td>{fused:.2f} [" in text or f'<td class="n">{fused:.2f} [' in text
 
 
@@ -155,7 +153,7 @@ def test_names_with_markup_stay_text_on_the_page_and_in_pictures(evil: str, tmp_
     found.append(spoilt(row(EndedRow, framework="norse"), evil))
     text = written(found, tmp_path)
     assert not {"script", "img", "b", "http:"} & {tag for tag, *_ in Read(text).elements}
-    for name in writing.COLUMNS:
+    for name in page.COLUMNS:
         tree = ElementTree.fromstring((tmp_path / name).read_text("utf-8"))
         assert {each.tag.rpartition("}")[2] for each in tree.iter()} <= {
             *("svg", "title", "style", "rect", "text", "g", "path", "use", "defs", "clipPath")
@@ -178,7 +176,7 @@ def test_the_readme_takes_no_mark_or_markup_from_a_row_and_stays_as_long(evil: s
 
 def block(rows: list[Row]) -> str:
     found = frames(rows)
-    return headline.block(timings.lines(found), verdicts(found), provenance.refused(found))
+    return headline.block(timings.lines(found), verdicts(found), stored.refused(found))
 
 
 def table(rows: list[Row]) -> list[dict[str, str]]:
@@ -200,13 +198,13 @@ def test_the_first_table_has_ours_the_best_rival_and_intervals() -> None:
     assert "on 1 network" in first and "one machine, Some CPU, 2 threads" in first
     assert f"timing protocol {identity.PROTOCOL}, torch 2.13.0" in text
     assert "No tuned form was timed." in text and "ranked" not in text
-    assert headline.block(timings.lines(frames([])), [], provenance.refused(frames([])))
+    assert headline.block(timings.lines(frames([])), [], stored.refused(frames([])))
 
 
 def test_where_tuned_forms_were_timed_the_best_of_them_is_the_rival() -> None:
     forms = {"compiled": 1.5, "channels-last": 1.8}
     tuned = [each for form, s in forms.items() for each in contender("snntorch", s, variant=form)]
-    cheat = changed(contender("snntorch", 0.2, variant="cuda-graph"), refused)
+    cheat = changed(contender("snntorch", 0.2, variant="cuda-graph"), REFUSED)
     cheat = [replace(each, framework="snntorch") for each in cheat]
     (line,) = table([*run(), *tuned, *cheat])
     assert re.fullmatch(r"1\.5\d \[.*\] snntorch:compiled", line["best other, tuned"])
@@ -238,9 +236,8 @@ def test_only_figures_of_one_run_are_compared_and_the_others_are_named() -> None
 
 
 def test_who_failed_a_proof_is_named() -> None:
-    assert "snntorch failed a proof in some run of CIFAR-10 Small." in block(
-        changed(run(), refused)
-    )
+    text = block(changed(run(), REFUSED))
+    assert "snntorch failed a proof in some run of CIFAR-10 Small." in text
 
 
 def test_other_machines_of_the_same_protocol_stand_below_and_older_protocols_nowhere() -> None:
@@ -270,12 +267,8 @@ def texts(figure: Any) -> list[str]:
 
 
 def test_figures_have_texts_as_texts_and_colours_of_the_page_alone() -> None:
-    dots = figures.dots(
-        {"Small": [Dot("fused", 0.5, 0.25, 1.0, "0.50"), Dot("a" * 40, 2.0)]},
-        "x floor",
-        log=True,
-        bounds={1.0: "floor"},
-    )
+    two = {"Small": [Dot("fused", 0.5, 0.25, 1.0, "0.50"), Dot("a" * 40, 2.0)]}
+    dots = figures.dots(two, "x floor", log=True, bounds={1.0: "floor"})
     curves = figures.curves([Curve("off", (1.0, 4.0), (20.0, 40.0))], ("T", "accuracy, %"))
     votes = figures.votes([[1.0, 0.0], [0.5, 1.0]], ("cat", "dog"), 1.0)
     assert {"Small", "fused", "0.50", "a" * 40, "floor", "x floor", "0.5"} <= set(texts(dots))
@@ -286,14 +279,23 @@ def test_figures_have_texts_as_texts_and_colours_of_the_page_alone() -> None:
         assert figures.svg(figure, "name") == drawn and "var(--ink)" in drawn
 
 
+def test_matlab_code_has_a_figure_of_its_own_once_proved_and_no_place_in_the_first_table() -> None:
+    lines = timings.lines(frames(matlab(im2col=2.0, conv2=200.0)))
+    drawn = page.matlab(lines)
+    assert drawn is not None and {"im2col and a product", "200"} <= set(texts(drawn))
+    assert "hollow" in figures.svg(drawn, "name")  # what is scaled from a part
+    assert set(headline.headline(lines)["name"]) == {"floor", "reference"}
+    assert page.matlab(timings.lines(frames(MATLAB_REFUSED))) is None
+
+
 def test_the_picture_is_a_file_of_its_own_with_both_colours() -> None:
     found = frames(run(data_source="a < b", cpu="Some CPU"))
-    drawn = writing.pictures(found)
-    wide, narrow = (ElementTree.fromstring(drawn[name]) for name in writing.COLUMNS)
+    drawn = page.pictures(found)
+    wide, narrow = (ElementTree.fromstring(drawn[name]) for name in page.COLUMNS)
     said = " ".join(wide.itertext())
     assert "a < b" in said and "Some CPU" in said and "fused" in said
     assert "prefers-color-scheme: dark" in drawn["picture.svg"]
-    assert writing.pictures(found) == drawn and writing.pictures(frames([])) == {}
+    assert page.pictures(found) == drawn and page.pictures(frames([])) == {}
     assert float(wide.attrib["width"]) >= float(narrow.attrib["width"])
 
 
@@ -324,8 +326,7 @@ def test_failures_are_named_and_few(tmp_path: Path) -> None:
 def test_the_command_writes_the_page_and_the_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for each in rows():
-        Store(tmp_path).append(each)
+    Store(tmp_path).append(*rows())
     damaged = tmp_path / "records" / "scale.jsonl"
     damaged.write_text(damaged.read_text() + '{"schema": 99}\n')
     assert call(monkeypatch, "report", "--out", str(tmp_path)) == 0

@@ -52,15 +52,12 @@ def trained(out: Path) -> TrainedRow:
     return found
 
 
-def test_a_row_says_all_of_its_case(done: Path) -> None:
-    assert all(Case.of(each) == GIVEN for each in rows(done))
-
-
 def test_a_case_is_done_where_its_key_would_be_the_same_now(done: Path) -> None:
     found = rows(done)
+    assert all(Case.of(each) == GIVEN for each in found)
     assert status.state(GIVEN, found, NOW) == "done"
     assert status.state(GIVEN, found, lambda case, row: "another") == "dated"
-    # the key follows from the row's data: with other data it would be another
+    # the key follows from the row's data
     others = [replace(each, data_sha256="another") for each in found]
     assert status.state(GIVEN, others, NOW) == "dated"
     moved = [replace(each, code="another", commit="another") for each in found]

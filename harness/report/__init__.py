@@ -33,16 +33,16 @@ class Room(ModuleType):
         With `readme` also what stands between that file's marks. Warns of damaged lines. Raises
         UsageError where there are no rows, and where a file cannot be written.
         """
-        from harness.report.folders import read
+        from harness.report.stored import read
 
         return write(read([Path(out)]), Path(out), None if readme is None else Path(readme))
 
 
 def write(rows: Sequence[Row], out: Path, readme: Path | None = None) -> list[Path]:
-    """Writes the report of rows: see `writing.write`."""
-    from harness.report import writing
+    """Writes the report of rows: see `page.write`."""
+    from harness.report import page
 
-    return writing.write(rows, out, readme)
+    return page.write(rows, out, readme)
 
 
 sys.modules[__name__].__class__ = Room

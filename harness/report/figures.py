@@ -137,9 +137,7 @@ def dots(
     for bound, name in (bounds or {}).items():
         axes.axvline(bound, color=INK, linewidth=1.2, dashes=(5, 3), zorder=1)
         if name:
-            axes.annotate(
-                name, (bound, 0), (0, 4), textcoords="offset points", ha="center", color=INK
-            )
+            _annotate(axes, name, (bound, 0), (0, 4), ha="center")
     axes.yaxis.set_visible(False)
     axes.spines["left"].set_visible(False)
     _title_below(figure, title)
@@ -199,15 +197,8 @@ def curves(
         form = ":" if each.dotted else "-" if each.plain else "o-"
         axes.plot(each.x, each.y, form, color=colour, linewidth=1.6, markersize=6)
         if key:
-            place = (each.x[-1], min(map(min, (other.y for other in found))))
-            axes.annotate(
-                short(each.name),
-                place,
-                (0, 6 + 13 * n),
-                textcoords="offset points",
-                ha="right",
-                color=colour,
-            )
+            place, style = (each.x[-1], min(min(other.y) for other in found)), {"color": colour}
+            _annotate(axes, short(each.name), place, (0, 6 + 13 * n), ha="right", **style)
     if names is None:
         axes.set_xscale("log", base=2)
         names = {x: f"{x:g}" for x in sorted(set(every))}
@@ -218,15 +209,7 @@ def curves(
     axes.set_xticklabels([*map(short, names.values())])
     axes.yaxis.set_major_locator(MaxNLocator(6))
     axes.grid(axis="y")
-    axes.annotate(
-        titles[1],
-        (0, 1),
-        (-30, 10),
-        xycoords="axes fraction",
-        textcoords="offset points",
-        annotation_clip=False,
-        color=INK,
-    )
+    _annotate(axes, titles[1], (0, 1), (-30, 10), xycoords="axes fraction")
     _title_below(figure, titles[0])
     return figure
 
@@ -241,8 +224,8 @@ def votes(matrix: Sequence[Sequence[float]], labels: Sequence[str], most: float)
     for row, line in enumerate(matrix):
         for column, value in enumerate(line):
             depth = min(max(value / most, 0.0), 1.0) if most else 0.0
-            cell = Rectangle((column, row), 0.96, 0.96, facecolor=COLOURS[0], alpha=depth)
-            axes.add_patch(cell)
+            place = (column, row)
+            axes.add_patch(Rectangle(place, 0.96, 0.96, facecolor=COLOURS[0], alpha=depth))
     centres = [n + 0.5 for n in range(len(labels))]
     axes.set_xticks(centres, list(map(short, labels)), rotation=90)
     axes.set_yticks(centres, list(map(short, labels)))
@@ -267,19 +250,18 @@ def _canvas(height: float, margins: tuple[float, float, float, float]) -> tuple[
     return figure, axes
 
 
+def _annotate(
+    axes: Axes, text: str, place: tuple[float, float], apart: tuple[float, float], **style: Any
+) -> None:
+    """A text so many units apart from a place."""
+    given = {"textcoords": "offset points", "annotation_clip": False, "color": INK, **style}
+    axes.annotate(text, place, apart, **given)
+
+
 def _write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
     """A text `x` units from the axes' left end, on the line at `y`."""
-    axes.annotate(
-        text,
-        (0, y),
-        (x, 0),
-        xycoords=("axes fraction", "data"),
-        textcoords="offset points",
-        va="center",
-        annotation_clip=False,
-        color=INK,
-        **style,
-    )
+    at: Any = ("axes fraction", "data")
+    _annotate(axes, text, (0, y), (x, 0), xycoords=at, va="center", **style)
 
 
 def _ticks(axes: Axes, *, log: bool) -> None:
@@ -302,18 +284,13 @@ def _title_below(figure: Figure, title: str) -> None:
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
-def _raw(figure: Figure) -> str:
-    """The SVG as matplotlib writes it."""
+def _body(figure: Figure, name: str) -> str:
+    """What stands within the SVG element: CSS colours it, and its ids are its own."""
     stream = io.StringIO()
     with mpl.rc_context(_RC), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # the reader's browser has the font
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    return stream.getvalue()
-
-
-def _body(figure: Figure, name: str) -> str:
-    """What stands within the SVG element: CSS colours it, and its ids are its own."""
-    text = _raw(figure)
+    text = stream.getvalue()
     text = text[text.index("</metadata>") + 11 : text.rindex("</svg>")]
     text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)
     text = re.sub(r'<g id="[^"]*"', "<g", text)
@@ -342,27 +319,27 @@ def picture(panels: Mapping[str, Figure], title: str, columns: int, notes: Seque
     It has colours of its own, light and dark: a page that shows it as an image gives it none.
     """
     width = (WIDTH + 10) * min(columns, len(panels)) + 10
-    letters = int(width / LETTER) - 4
-    parts, y = [], 4.0
-    for line in _wrapped(title, letters):
-        y += LINE
-        parts.append(_line(10, y, line, "bold "))
-    rows = list(panels.items())
+    letters, parts = int(width / LETTER) - 4, list[str]()
+
+    def put(text: str, letters: int, x: float, y: float, weight: str = "") -> float:
+        style = f"font: {weight}11px system-ui, sans-serif; fill: var(--ink)"
+        for line in wrap(text, letters):
+            y += LINE
+            parts.append(f'<text x="{x:.0f}" y="{y:.0f}" style="{style}">{escape(line)}</text>')
+        return y
+
+    y, rows = put(title, letters, 10, 4, "bold "), list(panels.items())
     for first in range(0, len(rows), columns):
         row = rows[first : first + columns]
-        heads = [_wrapped(name, 54) for name, _ in row]
-        top = y + 8 + LINE * max(map(len, heads))
-        for n, (lines, (_, figure)) in enumerate(zip(heads, row, strict=True)):
+        top = y + 14 + LINE * max(len(wrap(name, 54)) for name, _ in row)
+        for n, (name, figure) in enumerate(row):
             x = 10 + n * (WIDTH + 10)
-            for m, line in enumerate(lines, 1):
-                parts.append(_line(x, y + 6 + LINE * m, line, "bold "))
+            put(name, 54, x, y + 6, "bold ")
             body = _body(figure, f"p{first + n}")
-            parts.append(f'<g transform="translate({x:.0f} {top + 6:.0f})">{body}</g>')
-        y = top + 6 + max(figure.get_figheight() * 72 for _, figure in row)
+            parts.append(f'<g transform="translate({x:.0f} {top:.0f})">{body}</g>')
+        y = top + max(figure.get_figheight() * 72 for _, figure in row)
     for note in notes:
-        for line in _wrapped(note, letters):
-            y += LINE
-            parts.append(_line(10, y, line))
+        y = put(note, letters, 10, y)
     size = f'viewBox="0 0 {width:.0f} {y + 10:.0f}" width="{width:.0f}" height="{y + 10:.0f}"'
     links = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     content = "\n".join(parts)
@@ -371,12 +348,3 @@ def picture(panels: Mapping[str, Figure], title: str, columns: int, notes: Seque
         f"<style>\n{STYLE}</style>\n"
         f'<rect width="100%" height="100%" style="fill: var(--paper)"/>\n{content}\n</svg>\n'
     )
-
-
-def _wrapped(text: str, letters: int) -> list[str]:
-    return wrap(" ".join(text.split()), letters)
-
-
-def _line(x: float, y: float, text: str, weight: str = "") -> str:
-    style = f"font: {weight}11px system-ui, sans-serif; fill: var(--ink)"
-    return f'<text x="{x:.0f}" y="{y:.0f}" style="{style}">{escape(text)}</text>'

@@ -15,9 +15,9 @@ import pandas as pd
 
 from harness.analysis.claims import Claim, Verdict
 from harness.analysis.frame import each_of
-from harness.analysis.words import counted
+from harness.analysis.words import counted, data_name
 from harness.report.table import Table, field_markdown, interval, markdown, text
-from harness.spec import FLOOR, REFERENCE, UsageError, paper
+from harness.spec import FLOOR, REFERENCE, UsageError
 
 BEGIN, END = "<!-- begin: harness report -->", "<!-- end: harness report -->"
 OURS = "fused"  # this project's own engine
@@ -26,48 +26,48 @@ FEW = 5  # rounds; a figure of fewer is preliminary
 COLUMNS = {"plain": "best other, as it comes", "tuned": "best other, tuned"}
 
 
+def _cells(lines: pd.DataFrame) -> pd.DataFrame:
+    """What was timed of Fig. 3's cells under the newest protocol."""
+    cells = lines.loc[lines["in_figure_3"] & (lines["framework"] != OCTAVE)]
+    timed = cells.loc[cells["ratio_to_floor"].notna()]
+    return timed.loc[timed["protocol"] == timed["protocol"].max()]
+
+
 def headline(lines: pd.DataFrame) -> pd.DataFrame:
     """Fig. 3's cells on the machine with most contenders under the newest protocol: of each cell
     the lines of one run, the one with most contenders, of these the last. Who was proved, and the
     floor; with the columns `network` and `kind`.
     """
-    cells = lines.loc[lines["in_figure_3"] & (lines["framework"] != OCTAVE)]
-    timed = cells.loc[cells["ratio_to_floor"].notna()]
-    timed = timed.loc[timed["protocol"] == timed["protocol"].max()]
+    timed = _cells(lines)
     if timed.empty:
         return timed.assign(kind="", network="")
-    return of_machine(timed, str(timed["machine"].value_counts(sort=True).index[0]))
+    return _of_machine(timed, str(timed["machine"].value_counts(sort=True).index[0]))
 
 
-def of_machine(timed: pd.DataFrame, machine: str) -> pd.DataFrame:
-    """The same of one machine; its lines need not be of one protocol."""
-    here = timed.loc[(timed["machine"] == machine) & timed["ratio_to_floor"].notna()]
+def _of_machine(timed: pd.DataFrame, machine: str) -> pd.DataFrame:
+    here = timed.loc[timed["machine"] == machine]
     proved = here.loc[(here["framework"] == FLOOR) | (here["standing"] != "none")]
     sizes = proved.groupby(["dataset", "scale", "run"], sort=False).size().reset_index(name="size")
     fullest = sizes.iloc[::-1].sort_values("size", ascending=False, kind="stable")
     runs = fullest.drop_duplicates(["dataset", "scale"])[["dataset", "scale", "run"]]
     found = proved.merge(runs, on=["dataset", "scale", "run"])
     return found.assign(
-        network=[f"{_title(each)} {each.scale}" for each in each_of(found)],
+        network=[_network(each) for each in each_of(found)],
         kind=[_kind(each) for each in each_of(found)],
     )
 
 
-def _title(line: Any) -> str:
-    title = paper.settings(line.dataset).title
-    return f"digits (for {title})" if line.substitute else title
+def _network(line: Any) -> str:
+    return f"{data_name(line.dataset, substitute=line.substitute)} {line.scale}"
 
 
 def _kind(line: Any) -> str:
     """What a line is compared as: the floor, ours, a rival as it comes or tuned, or bf16."""
-    if line.framework == FLOOR:
-        return "floor" if line.precision == "fp32" else "floor bf16"
-    if line.framework == OURS:
-        own = "" if line.precision == "fp32" else " bf16"
-        return f"ours{own}" if not line.variant else f"ours {line.variant}{own}"
-    if line.precision != "fp32":
-        return "rival bf16"
-    return "tuned" if line.variant else "plain"
+    bf16 = "" if line.precision == "fp32" else " bf16"
+    if line.framework in (FLOOR, OURS):
+        own = "floor" if line.framework == FLOOR else "ours"
+        return " ".join(filter(None, (own, line.variant))) + bf16
+    return "rival bf16" if bf16 else "tuned" if line.variant else "plain"
 
 
 def leads(found: pd.DataFrame, kind: str) -> list[tuple[float, bool]]:
@@ -94,13 +94,10 @@ def sentence(found: pd.DataFrame) -> str:
     tuned = leads(found, "tuned")
     with_tuned = set(found.loc[found["kind"] == "tuned", "network"])
     plain = leads(found.loc[~found["network"].isin([*with_tuned])], "plain")
-    parts = []
-    if tuned:
-        where = "where tuned forms were timed"
-        parts.append(_against(tuned, "the best tuned form of another framework", where))
-    if plain:
-        where = "where none was" if tuned else ""
-        parts.append(_against(plain, "the best other as it comes", where))
+    rival, where = "the best tuned form of another framework", "where tuned forms were timed"
+    parts = [_against(tuned, rival, where)] if tuned else []
+    where = "where none was" if tuned else ""
+    parts += [_against(plain, "the best other as it comes", where)] if plain else []
     if not parts:
         return ""
     return (
@@ -124,42 +121,40 @@ def _against(pairs: Sequence[tuple[float, bool]], rival: str, where: str = "") -
 
 def elsewhere(lines: pd.DataFrame, machine: str) -> Iterator[str]:
     """What each other machine says of the same, under the same protocol."""
-    protocol = lines["protocol"].max()
-    cells = lines.loc[lines["in_figure_3"] & (lines["framework"] != OCTAVE)]
-    for other in dict.fromkeys(cells.loc[cells["protocol"] == protocol, "machine"]):
-        if other == machine:
-            continue
-        found = of_machine(cells.loc[cells["protocol"] == protocol], other)
-        pairs = {kind: leads(found, kind) for kind in COLUMNS}
-        said = [_against(of, f"the {COLUMNS[kind]}") for kind, of in pairs.items() if of]
+    cells = _cells(lines)
+    for other in dict.fromkeys(cells.loc[cells["machine"] != machine, "machine"]):
+        found = _of_machine(cells, other)
+        pairs = {name: leads(found, kind) for kind, name in COLUMNS.items()}
+        said = [_against(of, f"the {name}") for name, of in pairs.items() if of]
         if said:
             yield f"{other}: {'; '.join(said)}"
 
 
 def speed_table(found: pd.DataFrame) -> Table:
     """A network a line: the floor's time, and each ratio to the float32 floor with its interval."""
-    lines = [_network(str(name), cell) for name, cell in found.groupby("network", sort=False)]
+    lines = [_line(str(name), cell) for name, cell in found.groupby("network", sort=False)]
     empty = [name for name in COLUMNS.values() if not any(line[name] for line in lines)]
     lines = [{k: v for k, v in line.items() if k not in empty} for line in lines]
     return Table(lines, f"x the float32 floor's time [95 %], {found['machine'].iloc[0]}")
 
 
-def _network(name: str, cell: pd.DataFrame) -> dict[str, str]:
-    floors, ours = cell.loc[cell["kind"] == "floor"], cell.loc[cell["kind"] == "ours"]
-    rounds = "" if cell.empty else f", n = {cell['rounds'].min()}"
-    line = {"network": name + rounds, "floor, ms": "", OURS: _figure(ours)}
-    if len(floors):
-        floor = floors.iloc[0]
-        noise = (floor["noise_low"], floor["noise_high"])
-        known = "" if any(map(isnan, noise)) else f" (A/A {noise[0]:.2f} to {noise[1]:.2f})"
-        line["floor, ms"] = f"{1000 * floor['seconds_per_iteration']:,.0f}{known}"
-    for kind, head in COLUMNS.items():
-        line[head] = _figure(cell.loc[cell["kind"] == kind], named=True)
-    line[f"{OURS} bf16"] = _figure(cell.loc[cell["kind"] == "ours bf16"])
-    return line
+def _line(name: str, cell: pd.DataFrame) -> dict[str, str]:
+    said = ""
+    for floor in cell.loc[cell["kind"] == "floor"].to_dict("records")[:1]:
+        low, high = floor["noise_low"], floor["noise_high"]
+        known = "" if isnan(low) or isnan(high) else f" (A/A {low:.2f} to {high:.2f})"
+        said = f"{1000 * floor['seconds_per_iteration']:,.0f}{known}"
+    return {
+        "network": f"{name}, n = {cell['rounds'].min()}",
+        "floor, ms": said,
+        OURS: _figure(cell, "ours"),
+        **{head: _figure(cell, kind, named=True) for kind, head in COLUMNS.items()},
+        f"{OURS} bf16": _figure(cell, "ours bf16"),
+    }
 
 
-def _figure(lines: pd.DataFrame, *, named: bool = False) -> str:
+def _figure(cell: pd.DataFrame, kind: str, *, named: bool = False) -> str:
+    lines = cell.loc[cell["kind"] == kind]
     if lines.empty:
         return ""
     best = lines.loc[lines["ratio_to_fp32_floor"].idxmin()]
@@ -190,8 +185,7 @@ def notes(found: pd.DataFrame, lines: pd.DataFrame, refused: pd.DataFrame) -> It
         yield f"Nobody is ranked: {'; '.join(sorted(lacking))}."
     if min(found["rounds"]) < FEW:
         yield f"* fewer than {FEW} rounds: preliminary."
-    absent = _in_other_runs(found, lines)
-    if absent:
+    if absent := _in_other_runs(found, lines):
         yield f"Timed in other runs alone, and not compared here: {absent}."
     failed = refused.loc[refused["network"].isin([*found["network"]])]
     failed = failed.loc[~failed["contender"].str.contains(" ")]
@@ -199,41 +193,29 @@ def notes(found: pd.DataFrame, lines: pd.DataFrame, refused: pd.DataFrame) -> It
         yield f"{name} failed a proof in some run of {', '.join(of['network'].unique())}."
     data = "; ".join(dict.fromkeys(filter(None, found["data_source"])))
     yield f"Data: {data}." if data else ""
-    other = list(elsewhere(lines, first["machine"]))
-    if other:
+    if other := list(elsewhere(lines, first["machine"])):
         yield f"Other machines, same protocol. {'. '.join(other)}."
 
 
 def _in_other_runs(found: pd.DataFrame, lines: pd.DataFrame) -> str:
     """Contenders that were proved and timed on a network, but not in the run that is shown."""
-    first = found.iloc[0]
-    here = lines.loc[lines["machine"] == first["machine"]]
-    here = here.loc[
-        here["in_figure_3"] & (here["standing"] != "none") & (here["precision"] == "fp32")
-    ]
-    here = here.loc[(here["protocol"] == first["protocol"]) & (here["framework"] != OCTAVE)]
+    here = _cells(lines).loc[lambda of: of["machine"] == found["machine"].iloc[0]]
+    here = here.loc[(here["standing"] != "none") & (here["precision"] == "fp32")]
     there = set(zip(found["dataset"], found["scale"], found["name"], strict=True))
     absent: dict[str, dict[str, None]] = {}
     for each in each_of(here):
         if (each.dataset, each.scale, each.name) not in there:
-            absent.setdefault(str(each.name), {})[f"{_title(each)} {each.scale}"] = None
+            absent.setdefault(str(each.name), {})[_network(each)] = None
     return "; ".join(f"{name} ({', '.join(of)})" for name, of in absent.items())
 
 
-def finding(verdict: Verdict) -> str:
-    """What was found of a claim, with intervals and what was allowed, in a few words."""
-    found = "; ".join(each.decided_by for each in verdict.effects) or verdict.figures
-    needs = f". It would take {verdict.would_change}" if verdict.status == "inconclusive" else ""
-    return f"{found}{needs}"
-
-
-def claims_table(judged: Sequence[tuple[Claim, Verdict]]) -> Table:
-    """Each claim, what was found of it, and the verdict."""
-    lines = [
-        {"claim": claim.claim, "our finding": finding(each), "verdict": each.text}
-        for claim, each in judged
-    ]
-    return Table(lines, "Claims")
+def _claims(judged: Sequence[tuple[Claim, Verdict]]) -> Iterator[dict[str, str]]:
+    """Each claim, what was found of it with intervals and what was allowed, and the verdict."""
+    for claim, each in judged:
+        found = "; ".join(effect.decided_by for effect in each.effects) or each.figures
+        if each.status == "inconclusive":
+            found += f". It would take {each.would_change}"
+        yield {"claim": claim.claim, "our finding": found, "verdict": each.text}
 
 
 def block(
@@ -245,9 +227,9 @@ def block(
     if len(found):
         said = sentence(found)
         parts += [f"**{_escaped(said)}.**"] if said else []
-        parts.append(_grid(speed_table(found)))
+        parts.append(_grid(speed_table(found).content))
         parts.append(" ".join(_escaped(note) for note in notes(found, lines, refused) if note))
-    parts += ["What the paper claims, and what our rows say of it:", _grid(claims_table(judged))]
+    parts += ["What the paper claims, and what our rows say of it:", _grid([*_claims(judged)])]
     return "\n\n".join(parts) + "\n"
 
 
@@ -259,8 +241,8 @@ def _escaped(said: str) -> str:
     return escaped
 
 
-def _grid(table: Table) -> str:
-    return markdown([Table(table.content)]).strip()
+def _grid(content: Any) -> str:
+    return markdown([Table(content)]).strip()
 
 
 def updated(before: str, block: str, path: Path) -> str:

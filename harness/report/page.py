@@ -1,5 +1,7 @@
-"""The report: one page that a person reads. Its prose is the template's; here are the figures and
-tables that stand in it, each a part by name. A part without rows is left out.
+"""The report: one page that a person reads, the whole tables as csv beside it, README's pictures.
+
+The page's prose is the template's; here are the figures and tables that stand in it, each a part by
+name. A part without rows is left out.
 """
 
 from __future__ import annotations
@@ -7,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from math import isnan, nan
+from pathlib import Path
 from statistics import fmean
 from typing import Any, cast
 
@@ -16,31 +19,93 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from harness.analysis import timings
+from harness.analysis import claims, tables, timings
 from harness.analysis.claims import Claim, Effect, Verdict
-from harness.analysis.frame import Frames, each_of
-from harness.analysis.tables import published
+from harness.analysis.frame import Frames, each_of, frames
 from harness.analysis.trainings import ablated, mean, rows_of, share, trainings
 from harness.analysis.words import counted
-from harness.report import figures, headline, provenance, shown
+from harness.records import Row
+from harness.report import figures, headline, shown, stored
 from harness.report.figures import Curve, Dot
-from harness.report.table import Table, code, html, interval
-from harness.spec import FLOOR, paper
+from harness.report.table import Table, code, csv, html, interval
+from harness.spec import FLOOR, UsageError, paper
 from harness.suites.trainings import AS_IT_IS
+from harness.system.files import unwritable, write_whole
 
 FORMS = {"": "im2col and a product", "convn": "one convn a map", "conv2": "one conv2 a pair"}
 UNITS = {"points": "points of accuracy", "accuracy": "accuracy, %", "share": "% saved"}
 TRAINED = ("scale", "timesteps", "neunorm", "accuracy", "ablations")
 MOST = 15  # lines of a table of reasons; a csv has all
+COLUMNS = {"picture.svg": 3, "picture-narrow.svg": 1}  # panels side by side, by the file's name
+PICTURE = "Time of a training step divided by that of its convolutions and products alone (floor)"
+KEY = (
+    f"Lines: 95 % intervals; hollow: fewer than {headline.FEW} rounds; diamonds: another form of "
+    "the framework, the best tuned."
+)
+DIGITS = 10  # of numbers in the csv files: the last ones differ from processor to processor
 Drawn = Iterable[tuple[str, Figure]]  # captions and figures
+Built = Mapping[str, pd.DataFrame]  # tables by name
+
+
+def write(rows: Sequence[Row], out: Path, readme: Path | None = None) -> list[Path]:
+    """Writes OUT/report.html, OUT/tables/*.csv and, where speed was measured, OUT/picture.svg and
+    OUT/picture-narrow.svg, each whole or not at all: the files written.
+
+    With `readme` also what stands between its marks. Raises UsageError where a file cannot be
+    written, and for a README without marks.
+    """
+    found = frames(rows)
+    judged = claims.verdicts(found)
+    there = set(found["all"]["suite"])
+    built = {
+        name: build(found)
+        for name, build in tables.FULL.items()
+        if there & set(tables.suites_of(name))
+    }
+    beside = (stored.machines, stored.data, stored.failures, stored.proofs)
+    built |= {"claims": claims.table(judged), **{each.__name__: each(found) for each in beside}}
+    files = {name: f"{'table' * name.isdigit()}{name}.csv" for name, of in built.items() if len(of)}
+    built = {name: built[name] for name in files}
+    texts = {out / "report.html": page(found, judged, built, files)}
+    texts |= {out / name: svg for name, svg in pictures(found).items()}
+    if readme is not None:
+        try:
+            before = readme.read_text(encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"cannot read {readme} ({error.strerror or error})") from error
+        block = headline.block(timings.lines(found), judged, stored.refused(found))
+        texts[readme] = headline.updated(before, block, readme)
+    for name, table in built.items():
+        texts[out / "tables" / files[name]] = csv(tables.plain(table), DIGITS)
+    for path, text in texts.items():
+        try:
+            # of a row's escapes and of names of files, some are no text
+            content = text.encode("utf-8", errors="backslashreplace")
+            write_whole(path, lambda part, content=content: part.write_bytes(content))
+        except OSError as error:
+            raise unwritable(path, error) from error
+    return [*texts]
+
+
+def pictures(found: Frames) -> dict[str, str]:
+    """README's pictures by their files' names; {} where nothing was timed beside a floor."""
+    lines = headline.headline(timings.lines(found))
+    drawn = {} if lines.empty else panels(lines)
+    if not drawn:
+        return {}
+    notes = (KEY, f"{lines['machine'].iloc[0]}, protocol {lines['protocol'].iloc[0]}")
+    return {name: figures.picture(drawn, PICTURE, n, notes) for name, n in COLUMNS.items()}
 
 
 def page(
-    frames: Frames, judged: Sequence[tuple[Claim, Verdict]], built: Mapping[str, pd.DataFrame]
+    frames: Frames,
+    judged: Sequence[tuple[Claim, Verdict]],
+    built: Built,
+    files: Mapping[str, str],
 ) -> str:
     """The whole page as one HTML file that needs no network; `built` are the tables beside it."""
     lines, days = timings.lines(frames), sorted(set(frames["all"]["time"].str[:10]))
-    found = headline.headline(lines)
+    found, refused = headline.headline(lines), stored.refused(frames)
     drawn: dict[str, Drawn] = {
         "speed": _speed(found),
         "scale": _scale(frames),
@@ -48,17 +113,17 @@ def page(
         "neunorm": _neunorm(frames),
         "ablations": _ablations(frames),
     }
-    tables = {
+    parts = {
         "speed": [headline.speed_table(found)] if len(found) else [],
-        "proofs": _proofs(frames),
-        "tables": list(_of_paper(built)),
+        "proofs": [_proofs(frames), _few(refused, "Exams and audits that failed")],
+        "tables": [_of_paper(n, built[str(n)]) for n in (3, 4, 5, 6) if str(n) in built],
         **{
             name: shown.trained(built[name], 120)
             for name in ("neunorm", "ablations") & built.keys()
         },
-        "reduced": _reduced(built),
-        "provenance": [Table(provenance.places(frames), "Machines"), _data(frames)],
-        "failures": [_few(provenance.failures(frames), "What failed")],
+        "reduced": [_reduced(built)],
+        "provenance": [Table(stored.places(frames), "Machines"), _data(frames)],
+        "failures": [_few(stored.failures(frames), "What failed")],
     }
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -67,7 +132,7 @@ def page(
     return environment.from_string(_file("page.html.j2")).render(
         style=Markup(figures.STYLE + _file("page.css")),
         said=headline.sentence(found) if len(found) else "",
-        notes=list(headline.notes(found, lines, provenance.refused(frames))) if len(found) else [],
+        notes=list(headline.notes(found, lines, refused)) if len(found) else [],
         few=headline.FEW,
         judged=[(*each, _of_claim(*each, lines)) for each in judged],
         also=list(_also(frames)),
@@ -75,13 +140,11 @@ def page(
             part: [(caption, figures.svg(figure, caption)) for caption, figure in of]
             for part, of in drawn.items()
         },
-        tables={
-            part: [html(each) for each in of if len(each.frame)] for part, of in tables.items()
-        },
+        tables={part: [html(each) for each in of if len(each.frame)] for part, of in parts.items()},
         count=counted(len(frames["all"]), "row"),
         machines=counted(len(set(frames["all"]["machine"])), "machine"),
         days=" to ".join(dict.fromkeys(days[:1] + days[-1:])),
-        csv={name: f"{'table' * name.isdigit()}{name}.csv" for name in built},
+        csv=files,
     )
 
 
@@ -101,9 +164,8 @@ def _effects(found: Sequence[Effect]) -> Figure | None:
     for each in found:
         times, form = (1, "+.3f") if each.unit == "votes" else (100, "+.1f")
         value, low, high = (times * v for v in (each.found.value, each.found.low, each.found.high))
-        seeds = tuple(times * value for value in each.values)
-        text, bar = f"{value:{form}}", times * each.matters
-        dots.append(Dot(each.name, value, low, high, text, seeds=seeds, bar=bar))
+        seeds, bar = tuple(times * value for value in each.values), times * each.matters
+        dots.append(Dot(each.name, value, low, high, f"{value:{form}}", seeds=seeds, bar=bar))
     if not dots:
         return None
     title = f"{UNITS.get(found[0].unit, found[0].unit)}; tall bar: what was allowed"
@@ -112,18 +174,10 @@ def _effects(found: Sequence[Effect]) -> Figure | None:
 
 def matlab(lines: pd.DataFrame) -> Figure | None:
     """Time of each form of the Matlab code divided by plain PyTorch's; None: none was timed."""
-    rivals = lines.loc[
-        (lines["framework"] == headline.OCTAVE)
-        & lines["variant"].isin([*FORMS])
-        & lines["in_figure_3"]
-        & (lines["standing"] != "none")
-        & (lines["precision"] == "fp32")
-        & lines["speedup_vs_reference"].notna()
-    ]
     groups: dict[str, list[Dot]] = {}
-    order = {name: n for n, name in enumerate(FORMS)}
-    rivals = rivals.assign(order=[order[name] for name in rivals["variant"]])
-    for line in rivals.sort_values(by="order").to_dict("records"):
+    order = list(FORMS)
+    rivals = claims.against(lines).to_dict("records")
+    for line in sorted(rivals, key=lambda line: order.index(line["variant"])):
         value, high, low = (
             1 / line[name] if line[name] > 0 else nan
             for name in ("speedup_vs_reference", "speedup_low", "speedup_high")
@@ -187,8 +241,8 @@ def _by_scale(of: pd.DataFrame, ends: tuple[str, ...], form: str) -> dict[str, l
     return groups
 
 
-def _proofs(frames: Frames) -> list[Table]:
-    """What was proved of whom, and what was refused."""
+def _proofs(frames: Frames) -> Table:
+    """What was proved of whom."""
     lines = [
         {
             "contender": each["contender"],
@@ -205,11 +259,10 @@ def _proofs(frames: Frames) -> list[Table]:
                 )
             },
         }
-        for each in provenance.proofs(frames).to_dict("records")
+        for each in stored.proofs(frames).to_dict("records")
         if ":" not in each["contender"]  # a csv has its other forms
     ]
-    title = "Proofs of each contender over all networks and machines"
-    return [Table(lines, title), _few(provenance.refused(frames), "Exams and audits that failed")]
+    return Table(lines, "Proofs of each contender over all networks and machines")
 
 
 def _few(found: pd.DataFrame, title: str) -> Table:
@@ -218,13 +271,13 @@ def _few(found: pd.DataFrame, title: str) -> Table:
     return Table(found.assign(reason=reasons).head(MOST), title)
 
 
-def _sets(found: pd.DataFrame, *apart: str) -> Iterator[tuple[str, list[Any]]]:
-    """Trainings that differ in these columns alone, with the name of their data."""
+def _sets(found: pd.DataFrame, apart: str) -> Iterator[tuple[str, list[Any]]]:
+    """Trainings that differ in this column alone, with the name of their data."""
     names = [
         *("dataset", "neunorm", "framework", "width", "epochs", "train_samples", "data_source"),
         *("T", "scale", "precision"),
     ]
-    for _, of in found.groupby([name for name in names if name not in apart], sort=False):
+    for _, of in found.groupby([name for name in names if name != apart], sort=False):
         first = of.iloc[0].to_dict()
         more = f", NeuNorm {first['neunorm']}" if first["neunorm"] != "off" else ""
         name = f"{shown.data_title(first)}, {first['train_samples']:,} samples{more}"
@@ -235,9 +288,9 @@ def _curve(name: str, group: Sequence[Any], x: Callable[[Any], float]) -> tuple[
     """Trainings as a curve of means over the seeds that learnt, and its caption's end."""
     means, seeds, dead = [], [], []
     for each in group:
-        learnt = {s: a for s, a in each.accuracies.items() if s not in each.lost}
-        means.append(share([*learnt.values()]))
-        seeds.append(tuple(100 * value for value in learnt.values()))
+        learnt = [a for s, a in each.accuracies.items() if s not in each.lost]
+        means.append(share(learnt))
+        seeds.append(tuple(100 * value for value in learnt))
         dead += [f"{each.scale}, T = {each.T}, seed {seed}" for seed in each.lost]
     y, low, high = (tuple(100 * getattr(m, end) for m in means) for end in ("value", "low", "high"))
     lost = f" Learnt nothing, and not in a mean: {'; '.join(dead)}." if dead else ""
@@ -261,18 +314,13 @@ def _steps(frames: Frames) -> Drawn:
         curve, said = _curve(name, group, lambda each: float(each.T))
         curves = [curve]
         for each in group:
-            rows = rows_of(frames, "tested", each)
-            over: dict[Any, float] = {
-                T: fmean(of) for T, of in rows.groupby("tested_T")["test_accuracy"]
-            }
-            if len(over) > 1:
-                y = tuple(100 * each for each in over.values())
-                title = f"trained over T = {each.T}"
-                curves.append(Curve(title, tuple(map(float, over)), y, dotted=True))
-        yield (
-            f"Accuracy by T: {said}",
-            figures.curves(curves, ("T, time steps", "test accuracy, %")),
-        )
+            over = rows_of(frames, "tested", each).groupby("tested_T")["test_accuracy"]
+            y: dict[Any, float] = {T: 100 * fmean(of) for T, of in over}
+            if len(y) > 1:
+                title, x = f"trained over T = {each.T}", tuple(map(float, y))
+                curves.append(Curve(title, x, tuple(y.values()), dotted=True))
+        figure = figures.curves(curves, ("T, time steps", "test accuracy, %"))
+        yield f"Accuracy by T: {said}", figure
 
 
 def _neunorm(frames: Frames) -> Drawn:
@@ -289,13 +337,8 @@ def _neunorm(frames: Frames) -> Drawn:
         labels = paper.CIFAR10_CLASSES if named else [str(n) for n in range(len(matrix))]
         caption = f"{shown.data_title(each._asdict())}, NeuNorm {each.neunorm}: votes"
         yield caption, figures.votes(matrix.tolist(), labels, most)
-    yield from _by_epoch(trainings(frames, "accuracy"), "dvs-cifar10")
-
-
-def _by_epoch(found: pd.DataFrame, dataset: str) -> Drawn:
-    """How trainings without and with NeuNorm went on a data set: the mean over seeds."""
-    curves, title = [], ""
-    for each in each_of(found.loc[found["dataset"] == dataset]):
+    found, curves, title = trainings(frames, "accuracy"), [], ""
+    for each in each_of(found.loc[found["dataset"] == "dvs-cifar10"]):
         title = shown.data_title(each._asdict())
         epochs = sorted(set.intersection(*(set(of) for of in each.curves.values())))
         y = tuple(100 * fmean(of[n] for of in each.curves.values()) for n in epochs)
@@ -307,15 +350,11 @@ def _by_epoch(found: pd.DataFrame, dataset: str) -> Drawn:
         yield f"{title}: test accuracy by epoch, the mean over seeds", figure
 
 
-def _of_paper(built: Mapping[str, pd.DataFrame]) -> Iterator[Table]:
-    """Tables 3 to 6 in the paper's own columns, ours beside them."""
-    rows = published()
-    for number in (3, 4, 5, 6):
-        if str(number) in built:
-            dataset = rows.loc[rows["table"] == number, "dataset"].iloc[0]
-            table = shown.of_paper(built[str(number)])
-            title = f"Table {number}: {paper.settings(dataset).title}"
-            yield Table(table.content, title, "", table.notes)
+def _of_paper(number: int, built: pd.DataFrame) -> Table:
+    """Table 3, 4, 5 or 6 in the paper's own columns, ours beside them."""
+    rows, table = tables.published(), shown.of_paper(built)
+    title = paper.settings(rows.loc[rows["table"] == number, "dataset"].iloc[0]).title
+    return Table(table.content, f"Table {number}: {title}", "", table.notes)
 
 
 def _gains(frames: Frames) -> Iterator[tuple[Any, Dot]]:
@@ -352,35 +391,35 @@ def _also(frames: Frames) -> Iterator[str]:
             yield f"{dot.label}: {gain} points of test accuracy on {of}{dead}."
 
 
-def _reduced(built: Mapping[str, pd.DataFrame]) -> list[Table]:
+def _reduced(built: Built) -> Table:
     """How far our trainings fall short of the paper's."""
     frames = [built[name].assign(suite=name) for name in TRAINED if name in built]
     lines = []
     for key, of in pd.concat(frames).groupby(["dataset", "suite"], sort=False) if frames else ():
         dataset, suite = cast(tuple[str, str], key)
         settings = paper.settings(dataset)
+        samples, epochs, T = (
+            ", ".join(f"{value:,.0f}" for value in sorted(set(of[name])))
+            for name in ("train_samples", "epochs", "T")
+        )
         lines.append(
             {
                 "data set": settings.title,
                 "suite": suite,
                 "data": "; ".join(dict.fromkeys(map(shown.data_source, of.to_dict("records")))),
                 "width": ", ".join(dict.fromkeys(of["width"])),
-                "samples": _range(of["train_samples"]),
-                "epochs": _range(of["epochs"]),
+                "samples": samples,
+                "epochs": epochs,
                 "the paper's epochs": str(settings.epochs),
-                "T": _range(of["T"]),
+                "T": T,
                 "precision": ", ".join(dict.fromkeys(of["precision"])),
             }
         )
-    return [Table(lines, "Trainings of ours, and the paper's")]
-
-
-def _range(values: Iterable[Any]) -> str:
-    return ", ".join(f"{value:,.0f}" for value in sorted(set(values)))
+    return Table(lines, "Trainings of ours, and the paper's")
 
 
 def _data(frames: Frames) -> Table:
-    found = provenance.data(frames).drop_duplicates(["dataset", "data_source"])  # a csv has all
+    found = stored.data(frames).drop_duplicates(["dataset", "data_source"])  # a csv has all
     lines = [
         {
             "data set": paper.settings(each["dataset"]).title,

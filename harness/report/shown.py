@@ -6,7 +6,7 @@ A csv has all columns; nothing is computed here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import inf, isnan
+from math import inf, isnan, nan
 from typing import Any
 
 import pandas as pd
@@ -15,7 +15,6 @@ from harness.analysis.words import data_name
 from harness.report.table import Table, Tables, interval, text
 from harness.spec import FLOOR
 
-CELL = ("run", "cell")
 FLAGS = ("partial", "lossy", "simulated", "substitute")  # what must be said of data
 LONG = 1.0  # seconds of compiling that are worth a word
 # What tells one line of trainings from another, in this order; the names of the others are said.
@@ -80,14 +79,9 @@ def data_source(line: Any) -> str:
 def shown(name: str, frame: pd.DataFrame) -> Tables:
     """A table of `harness tables`, as it is read."""
     if name == "acceleration":
-        return Tables(tuple(map(_cell, _cells(frame))))
-    if name.isdigit():
-        return Tables((of_paper(frame),))
-    return Tables(tuple(trained(frame)))
-
-
-def _cells(frame: pd.DataFrame) -> Iterable[pd.DataFrame]:
-    return (part for _, part in frame.groupby(list(CELL), sort=False, dropna=False))
+        cells = frame.groupby(["run", "cell"], sort=False, dropna=False)
+        return Tables(tuple(_cell(part) for _, part in cells))
+    return Tables((of_paper(frame),) if name.isdigit() else tuple(trained(frame)))
 
 
 def _first(part: pd.DataFrame) -> dict[str, Any]:
@@ -98,35 +92,33 @@ def _cell(part: pd.DataFrame) -> Table:
     """What was timed together: a line a contender."""
     first = _first(part)
     long = any(seconds > 3 * 3600 for seconds in part["seconds_per_epoch"])
+    epoch, unit = ("h/epoch", 3600) if long else ("min/epoch", 60)
     lines = part.to_dict("records")
-    frame = pd.DataFrame(
+    content = [
         {
-            "": [f"{text(line['rank']) or ' '} {line['name']}" for line in lines],
-            "ms": [_number(1000 * line["seconds_per_iteration"], ",.0f") for line in lines],
-            "h/epoch" if long else "min/epoch": [
-                _number(line["seconds_per_epoch"] / (3600 if long else 60), ".1f") for line in lines
-            ],
-            "x floor": [times(line["ratio_to_floor"]) for line in lines],
-            "95 %": [_span(line["ratio_low"], line["ratio_high"]) for line in lines],
-            "MiB": [_number(line["peak_memory_mib"], ",.0f") for line in lines],
-            "n": [str(line["rounds"]) for line in lines],
-            "proof": [_proof(line) for line in lines],
+            "": f"{text(line['rank']) or ' '} {line['name']}",
+            "ms": _number(1000 * line["seconds_per_iteration"], ",.0f"),
+            epoch: _number(line["seconds_per_epoch"] / unit, ".1f"),
+            "x floor": times(line["ratio_to_floor"]),
+            "95 %": _span(line["ratio_low"], line["ratio_high"]),
+            "MiB": _number(line["peak_memory_mib"], ",.0f"),
+            "n": str(line["rounds"]),
+            "proof": _proof(line["certificate"]),
         }
-    )
-    title = [f"{data_title(first)} {first['scale']}", first["network"]]
-    title += [f"width {first['width']}"] * (first["width"] != "1")
-    title += [f"NeuNorm {first['neunorm']}"] * bool(first["neunorm"])
+        for line in lines
+    ]
+    title = f"{data_title(first)} {first['scale']}  {first['network']}"
+    title += f"  width {first['width']}" * (first["width"] != "1")
+    title += f"  NeuNorm {first['neunorm']}" * bool(first["neunorm"])
     said = (
         f"{first['mode']}, {first['device']}, T = {first['T']}, batch {first['batch_size']}; "
         f"data: {data_source(first)}; {_noise(first)}; protocol {first['protocol']}"
     )
-    over = f"on {first['machine']}"
-    return Table(frame, "  ".join(title), said, tuple(_notes(lines)), over)
+    return Table(content, title, said, tuple(_notes(lines)), f"on {first['machine']}")
 
 
-def _proof(line: Any) -> str:
+def _proof(said: str) -> str:
     """A word; what more there is to say stands below."""
-    said = line["certificate"]
     return next((w for w in ("equal by", "equal", "bf16") if said.startswith(f"{w} (")), said)
 
 
@@ -190,31 +182,21 @@ def _trained(part: pd.DataFrame, width: int) -> Table:
     told = [name for name in keys if name not in same]
     gone = [name for key in told for name in EXPLAINED.get(key, ()) if name in told]
     told = [name for name in told if name not in (*gone, "machines")] or list(keys)[:1]
-    columns = {_word(name): keys[name] for name in told}
+    words = {name: WORDS.get(name) or name.replace("_", " ") for name in keys}
+    columns = {words[name]: keys[name] for name in told}
     columns |= {head: cells for head, cells in _figures(part).items() if any(cells)}
     for head in FIRST_TO_GO:
         if _width(columns) > width:
             columns.pop(head, None)
-    said = ", ".join(f"{_word(name)} {value}" for name, value in same.items() if value)
+    said = ", ".join(f"{words[name]} {value}" for name, value in same.items() if value)
     source = f"data: {data_source(first)}" if first.get("data_source") else ""
     title = data_title(first) if "dataset" in first else ""
-    notes = () if "machines" in same else _places(keys.get("machines", []), told, keys)
-    lines = pd.DataFrame(columns)
-    return Table(lines, title, "\n".join(filter(None, (said, source))), tuple(notes))
-
-
-def _places(
-    machines: Sequence[str], told: Sequence[str], keys: dict[str, list[str]]
-) -> Iterable[str]:
-    """Where lines were measured, where that differs: below, as machines have long names."""
-    found: dict[str, list[str]] = {}
-    for n, machine in enumerate(machines):
-        found.setdefault(machine, []).append(" ".join(keys[name][n] for name in told))
-    return (f"on {machine}: {', '.join(names)}" for machine, names in found.items() if machine)
-
-
-def _word(name: str) -> str:
-    return WORDS.get(name) or name.replace("_", " ")
+    # where lines were measured, if that differs, stands below: machines have long names
+    places: dict[str, list[str]] = {}
+    for n, machine in enumerate(() if "machines" in same else keys.get("machines", ())):
+        places.setdefault(machine, []).append(" ".join(keys[name][n] for name in told))
+    notes = tuple(f"on {machine}: {', '.join(of)}" for machine, of in places.items() if machine)
+    return Table(pd.DataFrame(columns), title, "\n".join(filter(None, (said, source))), notes)
 
 
 def _width(columns: dict[str, list[str]]) -> int:
@@ -246,9 +228,11 @@ def of_paper(frame: pd.DataFrame) -> Table:
 
     A difference to a published figure means nothing at reduced scale, and has no column.
     """
-    lines = []
+    lines, notes = [], dict[str, None]()
     for line in frame.to_dict("records"):
-        measured = pd.notna(line.get("accuracy", float("nan")))
+        measured = pd.notna(line.get("accuracy", nan))
+        if line["note"]:
+            notes[f"{line['model']}, {line['method']}: {line['note']}"] = None
         ours = interval(line["accuracy"], line["low"], line["high"], ".1f", 100) if measured else ""
         lines.append(
             {
@@ -260,11 +244,6 @@ def of_paper(frame: pd.DataFrame) -> Table:
                 "ours was": how(line) if measured else "",
             }
         )
-    notes = dict.fromkeys(
-        f"{line['model']}, {line['method']}: {line['note']}"
-        for line in frame.to_dict("records")
-        if line["note"]
-    )
     said = "test accuracy in %, ours with 95 % intervals over n seeds; * cited by the paper"
     return Table(pd.DataFrame(lines), "", said, tuple(notes))
 

@@ -1,20 +1,54 @@
-"""`harness.results`: rows, and the tables that are made of them."""
+"""`harness.results`: rows of result folders, the tables that are made of them, and where they come
+from: machines, data, proofs, and what failed.
+"""
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partialmethod
+from math import nan
+from pathlib import Path
+from typing import cast
 
 import pandas as pd
 
-from harness.analysis import tables, timings
-from harness.analysis.claims import table as verdict_table
-from harness.analysis.claims import verdicts
-from harness.analysis.frame import Frames, frames, machines
-from harness.records import Row
-from harness.report.provenance import failures
-from harness.spec import UsageError
+from harness.analysis import claims, tables, timings
+from harness.analysis.frame import Frame, Frames, each_of, frames
+from harness.analysis.frame import machines as machines_of
+from harness.records import Row, Store
+from harness.spec import UsageError, paper
+
+DATA = (
+    *("data_source", "data_samples", "data_partial", "data_lossy", "data_simulated"),
+    *("data_substitute", "data_sha256", "data_test_source", "data_test_sha256", "data_note"),
+)
+
+
+def read(folders: Sequence[Path]) -> list[Row]:
+    """All rows of result folders, in the order given; a folder may hold one folder a machine.
+
+    Warns of what was no row. Raises UsageError for a folder that has no rows.
+    """
+    rows: list[Row] = []
+    for folder in folders:
+        store = Store.around(folder)
+        there = [p.parent for p in sorted(folder.glob("*/records"))]
+        parts = [each.read() for each in ([store] if store.files else map(Store, there))]
+        found = [row for part, _ in parts for row in part]
+        damaged = [each for _, part in parts for each in part]
+        if not found:
+            raise UsageError(
+                f"no rows under {folder}: give a folder that holds records/, "
+                f"or fill it with harness.run(suite=..., out={str(folder)!r})"
+            )
+        if damaged:
+            message = f"{len(damaged)} lines were no rows and were skipped, the first: {damaged[0]}"
+            warnings.warn(message, stacklevel=4)
+        rows += found
+    return rows
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,7 +74,7 @@ class Results:
     @property
     def machines(self) -> tuple[str, ...]:
         """The machines that the rows were measured on, that with most rows first."""
-        return tuple(machines(self.frames["all"]))
+        return tuple(machines_of(self.frames["all"]))
 
     def table(self, name: int | str) -> pd.DataFrame:
         """A table by its name: 3 to 6 are the paper's, "scale" is the suite's.
@@ -64,38 +98,115 @@ class Results:
             return self.table("acceleration")
         return tables.plain(timings.latest(timings.lines(self.frames)))
 
-    def timesteps(self) -> pd.DataFrame:
-        """Fig. 5: accuracy against T."""
-        return self.table("timesteps")
-
-    def scale(self) -> pd.DataFrame:
-        """Fig. 4: accuracy of the Small, Middle and Large networks."""
-        return self.table("scale")
-
-    def neunorm(self) -> pd.DataFrame:
-        """Fig. 6: accuracy and votes without and with NeuNorm."""
-        return self.table("neunorm")
-
-    def accuracy(self) -> pd.DataFrame:
-        """What was trained for Tables 3 to 6."""
-        return self.table("accuracy")
-
-    def ablations(self) -> pd.DataFrame:
-        """Trainings that differ from one in a single thing."""
-        return self.table("ablations")
-
-    def baselines(self) -> pd.DataFrame:
-        """The other systems of Tables 3 to 6."""
-        return self.table("baselines")
-
-    def energy(self) -> pd.DataFrame:
-        """What an inference of one sample takes."""
-        return self.table("energy")
+    timesteps = partialmethod(table, "timesteps")  # Fig. 5: accuracy against T
+    scale = partialmethod(table, "scale")  # Fig. 4: of the Small, Middle and Large networks
+    neunorm = partialmethod(table, "neunorm")  # Fig. 6: accuracy and votes without and with it
+    accuracy = partialmethod(table, "accuracy")  # what was trained for Tables 3 to 6
+    ablations = partialmethod(table, "ablations")  # trainings that differ in a single thing
+    baselines = partialmethod(table, "baselines")  # the other systems of Tables 3 to 6
+    energy = partialmethod(table, "energy")  # what an inference of one sample takes
 
     def verdicts(self) -> pd.DataFrame:
         """Each claim with its verdict and the effects that decide it, one line an effect."""
-        return verdict_table(verdicts(self.frames))
+        return claims.table(claims.verdicts(self.frames))
 
     def failed(self) -> pd.DataFrame:
         """The cases that came to nothing and what was warned of, each with its reason."""
         return failures(self.frames)
+
+
+def _counted(rows: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
+    """The distinct values of columns, in their order, and how many rows have each."""
+    names = list(names)
+    groups = rows.groupby(names, sort=False, dropna=False)
+    lines = [(*cast(tuple[object, ...], key), len(of)) for key, of in groups]
+    return pd.DataFrame(lines, columns=[*names, "rows"])
+
+
+def machines(frames: Frames) -> pd.DataFrame:
+    """The machines and versions that rows were measured with, and of how many rows each."""
+    names = ("suite", "machine", "cores", "memory_mib", "os", "python", "torch", "commit")
+    return _counted(frames["all"], (*names, "allocator", "environment"))
+
+
+def places(frames: Frames) -> pd.DataFrame:
+    """The same in short: a line a machine."""
+    rows = frames["all"].assign(day=frames["all"]["time"].str[:10])
+    lines = [
+        {
+            "machine": machine,
+            "what": ", ".join(dict.fromkeys(of["suite"])),
+            "days": " to ".join(sorted({min(of["day"]), max(of["day"])})),
+            "torch": ", ".join(dict.fromkeys(filter(None, of["torch"]))),
+            "rows": len(of),
+        }
+        for machine, of in rows.groupby("machine", sort=False)
+    ]
+    return pd.DataFrame(lines, columns=["machine", "what", "days", "torch", "rows"])
+
+
+def data(frames: Frames) -> pd.DataFrame:
+    """What was read as each data set, its hash, and how it falls short of the real one."""
+    rows = frames["all"]
+    return _counted(rows.loc[rows["data_source"] != ""], ("suite", "dataset", *DATA))
+
+
+def failures(frames: Frames) -> pd.DataFrame:
+    """Cases that failed and what was warned of, each reason once, with how often."""
+    found = pd.concat([frames["case"], frames["warning"].assign(status="warning")])
+    names = ("suite", "dataset", "scale", "framework", "precision", "status", "reason")
+    return _counted(found.assign(framework=found["contender"]), names)
+
+
+def _exams(frames: Frames) -> Frame:
+    exams = frames["certificate"]
+    return _named(exams.loc[exams["layer"] == ""])
+
+
+def _named(rows: Frame) -> Frame:
+    """With the names of network and contender, float32 unsaid."""
+    networks = [
+        f"{paper.settings(each.dataset).title} {each.scale}"
+        + (f", NeuNorm {each.neunorm}" if each.neunorm else "")
+        + (f", width {each.width}" if each.width != "1" else "")
+        for each in each_of(rows)
+    ]
+    names = rows["contender"].where(
+        rows["precision"] == "fp32", rows["contender"] + " " + rows["precision"]
+    )
+    return rows.assign(network=networks, contender=names)
+
+
+def proofs(frames: Frames) -> pd.DataFrame:
+    """What was proved of each contender on all networks and machines: its exams and audits."""
+    same = ["machine", "network", "contender", "T", "mode", "certificate_precision"]
+    exams, audits = _exams(frames).drop_duplicates(same, keep="last"), _named(frames["audit"])
+    lines = []
+    for name, of in exams.groupby("contender"):
+        own = audits.loc[audits["contender"] == name]
+        errors = dict(of.groupby("certificate_precision")["gradient_error"].max().items())
+        lines.append(
+            {
+                "contender": name,
+                "networks": of["network"].nunique(),
+                "machines": of["machine"].nunique(),
+                "exams": len(of),
+                "passed": int(of["certified"].sum()),
+                "spikes": int(of["spikes"].sum() + own["spikes"].sum()),
+                "that_differ": int(of["mismatches"].sum() + own["mismatches"].sum()),
+                "audits": len(own),
+                "audits_passed": int(own["passed"].sum()),
+                **{f"gradient_error_{p}": errors.get(p, nan) for p in ("fp64", "fp32", "bf16")},
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def refused(frames: Frames) -> pd.DataFrame:
+    """Exams and audits that failed: each reason once, with the contender and the networks."""
+    exams, audits = _exams(frames), _named(frames["audit"])
+    failed = (
+        exams.loc[~exams["certified"]].assign(at="exam"),
+        audits.loc[~audits["passed"]].assign(at="audit"),
+    )
+    return _counted(pd.concat(failed), ("contender", "network", "at", "reason"))

@@ -6,7 +6,7 @@ Whatever stands in a row stays text: no tag, link or mark comes out of it, and n
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -80,9 +80,8 @@ class Table:
     def right(self) -> list[bool]:
         """Which columns hold numbers: those stand at the right."""
         cells = [list(filter(None, column)) for column in zip(*self.lines, strict=True)]
-        return [bool(c) and all(map(_NUMBER.fullmatch, c)) for c in cells] or [False] * len(
-            self.columns
-        )
+        numbers = [bool(each) and all(map(_NUMBER.fullmatch, each)) for each in cells]
+        return numbers or [False] * len(self.columns)
 
     def __rich_console__(
         self, console: Console, options: ConsoleOptions
@@ -145,11 +144,8 @@ class Tables:
 
 def _overs(tables: Sequence[Table]) -> list[str]:
     """The heading of each table; empty where the one before has the same."""
-    before = ["", *(table.over for table in tables)]
-    return [
-        table.over if table.over != former else ""
-        for table, former in zip(tables, before, strict=False)
-    ]
+    overs = [table.over for table in tables]
+    return [over * (over != before) for over, before in zip(overs, ["", *overs], strict=False)]
 
 
 def unbroken(table: Table) -> str:
@@ -192,9 +188,8 @@ def markdown(tables: Iterable[Table]) -> str:
         heads = [field_markdown(column) for column in table.columns]
         cells = [[field_markdown(cell.strip()) for cell in line] for line in table.lines]
         parts.append("\n".join(f"| {' | '.join(line)} |" for line in (heads, rule, *cells)))
-        parts += ["\n".join(f"- {field_markdown(note)}" for note in table.notes)] * bool(
-            table.notes
-        )
+        notes = [f"- {field_markdown(note)}" for note in table.notes]
+        parts += ["\n".join(notes)] if notes else []
     return "\n\n".join(parts) + "\n"
 
 
@@ -205,18 +200,14 @@ def html(table: Table) -> Markup:
         Markup(' class="n"') if right else Markup(' class="l"') if wraps else Markup()
         for right, wraps in zip(table.right, long or [False] * len(table.right), strict=True)
     ]
-    heads = Markup().join(
-        Markup('<th scope="col"{}>{}</th>').format(*each)
-        for each in zip(kinds, table.columns, strict=True)
-    )
-    body = Markup().join(
-        Markup("<tr>{}</tr>").format(
-            Markup().join(
-                Markup("<td{}>{}</td>").format(*each) for each in zip(kinds, line, strict=True)
-            )
-        )
-        for line in table.lines
-    )
+
+    def cells(form: str, line: Iterable[str]) -> Markup:
+        pairs = zip(kinds, line, strict=True)
+        return Markup().join(Markup(form).format(*each) for each in pairs)
+
+    heads = cells('<th scope="col"{}>{}</th>', table.columns)
+    rows = (cells("<td{}>{}</td>", line) for line in table.lines)
+    body = Markup().join(Markup("<tr>{}</tr>").format(row) for row in rows)
     notes = Markup().join(Markup('<p class="note">{}</p>').format(note) for note in table.notes)
     said = Markup('<p class="note">{}</p>').format(table.said) if table.said else Markup()
     return Markup(
@@ -227,9 +218,9 @@ def html(table: Table) -> Markup:
 
 def csv(frame: pd.DataFrame, digits: int | None = None) -> str:
     """All columns and lines of a frame; `digits` are those of its numbers, all where None."""
-    return _each_text(frame, _csv_field).to_csv(
-        index=False, float_format=None if digits is None else f"%.{digits}g", lineterminator="\n"
-    )
+    texts = frame.map(lambda cell: _csv_field(cell) if isinstance(cell, str) else cell)
+    form = None if digits is None else f"%.{digits}g"
+    return texts.to_csv(index=False, float_format=form, lineterminator="\n")
 
 
 def whole(frame: pd.DataFrame) -> str:
@@ -240,10 +231,6 @@ def whole(frame: pd.DataFrame) -> str:
 def _csv_field(value: str) -> str:
     value = f"'{value}" if value.startswith(_FORMULA) else value
     return value.replace("\r\n", "\n").replace("\r", "\n")  # the csv module quotes no bare \r
-
-
-def _each_text(frame: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
-    return frame.map(lambda cell: change(cell) if isinstance(cell, str) else cell)
 
 
 def code(value: str) -> Markup:
