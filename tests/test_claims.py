@@ -220,7 +220,7 @@ def clearer(*gains: float) -> list[Row]:
     return [
         replace(row, votes=votes(0.01 * seed + more)) if isinstance(row, ConfusionRow) else row
         for seed, gain in enumerate(gains)
-        for reading, more in ((None, 0.0), ("mean", gain))
+        for reading, more in zip((None, "mean"), (0.0, gain), strict=True)
         for row in learnt(seed, 0.5, reading, suite="neunorm")
     ]
 

@@ -117,23 +117,6 @@ def test_the_folded_reading_is_a_convolution_of_the_spikes_themselves(size: int)
     assert counted(of, every)[1].accumulates == unfolded(torch.ones_like(weight)).sum()
 
 
-def test_the_folded_reading_of_neunorm_has_one_more_map_with_weights_of_its_own() -> None:
-    generator = torch.Generator().manual_seed(0)
-    o = (torch.rand(1, 3, 6, 6, generator=generator) < 0.3).double()
-    x, U, weight = (
-        torch.randn(*shape, generator=generator, dtype=torch.float64)
-        for shape in ((1, 1, 6, 6), (3, 6, 6), (5, 3, 3, 3))
-    )
-    V = torch.einsum("ocij,chw->oijhw", weight, U)  # made once
-    taken = torch.zeros(1, 5, 6, 6, dtype=torch.float64)
-    for i in range(3):
-        for j in range(3):
-            product = functional.pad(V[:, i, j] * x[0], (1, 1, 1, 1))
-            taken += product[None, :, i : i + 6, j : j + 6]
-    expected = functional.conv2d(o - U * x, weight, padding=1)
-    torch.testing.assert_close(functional.conv2d(o, weight, padding=1) - taken, expected)
-
-
 def test_without_spikes_all_that_is_not_zero_is_multiplied_once() -> None:
     of = network("1C3(Encoding)-AP2-3C3-Voting")
     active = silent(of)
@@ -146,7 +129,9 @@ def test_without_spikes_all_that_is_not_zero_is_multiplied_once() -> None:
 
 
 NAMES = ("spikes", "events", "operations", "accumulates", "multiplies")
-COUNTS = dict(zip(NAMES, ((3, 1), (16, 3), (100, 6), (0, 6), (100, 0)), strict=True))
+COUNTS: dict[str, tuple[int, int]] = dict(
+    zip(NAMES, ((3, 1), (16, 3), (100, 6), (0, 6), (100, 0)), strict=True)
+)
 SMALL = energy.layers_of(network("1C3(Encoding)-Voting"), COUNTS)
 
 

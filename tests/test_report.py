@@ -213,40 +213,32 @@ def test_where_tuned_forms_were_timed_the_best_of_them_is_the_rival() -> None:
     assert "as it comes" not in first  # whoever tunes is not compared untuned
 
 
+FEW = [each for each in run() if not isinstance(each, IterationRow) or each.round < 3]
+LATER = [*rounds("floor", 1.0, run="later"), *contender("jax", 0.1, run="later")]
+OLDER = [each for n in range(3) for each in run(cpu="Older", protocol=1, run=f"old{n}")]
+HERE = [each for n in range(2) for each in run(cpu="Some", run=f"s{n}")]
+THERE = run(cpu="Other", run="other")
+
+
 @pytest.mark.parametrize(
-    ("seconds", "says"), [(1.1, "(faster on 0, a tie on 1)"), (0.5, "(faster on 0, slower on 1)")]
+    ("rows", "says", "never"),
+    [
+        ([*run(), *contender("norse", 1.1)], "(faster on 0, a tie on 1)", "slower"),
+        ([*run(), *contender("norse", 0.5)], "(faster on 0, slower on 1)", "a tie"),
+        (FEW, "fewer than 5 rounds: preliminary", "failed"),
+        (FEW, "Nobody is ranked: preliminary: 2 rounds", "failed"),
+        # only figures of one run are compared, and the others are named
+        ([*run(), *LATER], "not compared here: jax (CIFAR-10 Small).", "0.10 ["),
+        (changed(run(), REFUSED), "snntorch failed a proof in some run of CIFAR-10", "preliminary"),
+        ([*OLDER, *THERE, *HERE], "Other machines, same protocol. Other", "Older"),
+    ],
 )
-def test_a_tie_is_called_a_tie_and_a_faster_rival_faster(seconds: float, says: str) -> None:
-    assert says in block([*run(), *contender("norse", seconds)]).partition("\n")[0]
-
-
-def test_preliminary_figures_are_marked() -> None:
-    few = [each for each in run() if not isinstance(each, IterationRow) or each.round < 3]
-    (line,) = table(few)
-    assert line["fused"].endswith(r" \*")
-    assert "fewer than 5 rounds: preliminary" in block(few)
-    assert "Nobody is ranked: preliminary: 2 rounds" in block(few)
-
-
-def test_only_figures_of_one_run_are_compared_and_the_others_are_named() -> None:
-    later = [*rounds("floor", 1.0, run="later"), *contender("jax", 0.1, run="later")]
-    text = block([*run(), *later])
-    assert "Timed in other runs alone, and not compared here: jax (CIFAR-10 Small)." in text
-    assert "0.1" not in text.split("\n\n")[1]
-
-
-def test_who_failed_a_proof_is_named() -> None:
-    text = block(changed(run(), REFUSED))
-    assert "snntorch failed a proof in some run of CIFAR-10 Small." in text
-
-
-def test_other_machines_of_the_same_protocol_stand_below_and_older_protocols_nowhere() -> None:
-    old = [each for n in range(3) for each in run(cpu="Older", protocol=1, run=f"old{n}")]
-    more = run(cpu="Other", run="other", scale="Small")
-    first = [each for n in range(2) for each in run(cpu="Some", run=f"s{n}", T=10)]
-    text = block([*old, *more, *first])
-    assert "Older" not in text
-    assert "Other machines, same protocol." in text and "times as fast" in text.split("Other ma")[1]
+def test_what_is_to_be_known_of_the_first_table_is_said(
+    rows: list[Row], says: str, never: str
+) -> None:
+    text = block(rows)
+    assert says in text and never not in text
+    assert table(rows)[0]["fused"].endswith(r" \*") == (rows is FEW)
 
 
 def test_bf16_is_in_the_table_once_its_bar_is_passed() -> None:
@@ -326,7 +318,8 @@ def test_failures_are_named_and_few(tmp_path: Path) -> None:
 def test_the_command_writes_the_page_and_the_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Store(tmp_path).append(*rows())
+    for each in rows():
+        Store(tmp_path).append(each)
     damaged = tmp_path / "records" / "scale.jsonl"
     damaged.write_text(damaged.read_text() + '{"schema": 99}\n')
     assert call(monkeypatch, "report", "--out", str(tmp_path)) == 0

@@ -115,17 +115,13 @@ class Effect:
         All parts must hold for a claim, one that fails is enough against it: so the interval that
         speaks against is wider, by Bonferroni, that no claim falls by the number of its parts.
         """
-        if self._too_few or self.doubt:
+        if len(self.values) < FEWEST_SEEDS or self.doubt:
             return "cannot tell"
         high = mean(self.values, 1 - (1 - CONFIDENCE) / parts).high
         if high < self.matters:
             return "too small" if self._is_above else "fails"
-        return "holds" if self._is_above and not self._no_trend else "cannot tell"
-
-    @property
-    def _too_few(self) -> str:
-        n = len(self.values)
-        return f"{n} of at least {FEWEST_SEEDS} seeds" if n < FEWEST_SEEDS else ""
+        trend = self.p is None or self.p < LEVEL
+        return "holds" if self._is_above and trend else "cannot tell"
 
     @property
     def _is_bound(self) -> bool:
@@ -138,29 +134,21 @@ class Effect:
         return low >= self.above if self._is_bound else low > self.above
 
     @property
-    def _no_trend(self) -> bool:
-        return self.p is not None and self.p >= LEVEL
-
-    @property
-    def why_not(self) -> str:
-        """Why it cannot tell, where it cannot."""
-        trend = f"the trend test's p is not below {LEVEL}"
-        open_ = trend if self._is_above and self._no_trend else "the data fit an effect and none"
-        return self._too_few or (self.doubt.why if self.doubt else open_)
-
-    @property
-    def needs(self) -> str:
-        """What would have it tell, where it cannot."""
-        if self._too_few:
-            return f"at least {FEWEST_SEEDS} seeds of each training (`--seeds`)"
+    def lacks(self) -> Doubt:
+        """Why it cannot tell, where it cannot, and what would have it tell."""
+        n, name = len(self.values), f"({self.name})"
+        if n < FEWEST_SEEDS:
+            needs = f"at least {FEWEST_SEEDS} seeds of each training (`--seeds`)"
+            return Doubt(f"{n} of at least {FEWEST_SEEDS} seeds", needs)
         if self.doubt:
-            return self.doubt.needs
+            return self.doubt
         if self._is_above:
-            return f"more seeds, if the trend test came to tell ({self.name})"
+            needs = f"more seeds, if the trend test came to tell {name}"
+            return Doubt(f"the trend test's p is not below {LEVEL}", needs)
         room = max(self.found.value - self.above, self.matters - self.found.value)
         seeds = values_to_reach(self.values, room)
         count = "more seeds than are practical" if seeds is None else f"about {seeds} seeds"
-        return f"{count} of the same spread ({self.name})"
+        return Doubt("the data fit an effect and none", f"{count} of the same spread {name}")
 
     @property
     def is_far(self) -> bool:
@@ -407,7 +395,7 @@ def decided(effects: Sequence[Effect], groups: Sequence[Line], figures: str, sui
         status = "reproduced"
     reduced = [each for each in groups if not full_size(each)]
     why = [f"{_SAID[call]}: {effect.decided_by}" for effect, call in called]
-    why += dict.fromkeys(effect.why_not for effect, call in called if call == "cannot tell")
+    why += dict.fromkeys(effect.lacks.why for effect, call in called if call == "cannot tell")
     why += [f"at reduced scale: {_scale_of(reduced)}"] if reduced else []
     change = _would_change(status, called, suite, reduced=bool(reduced))
     return Verdict(status, figures, tuple(why), change, bool(reduced), tuple(effects))
@@ -435,7 +423,8 @@ def _would_change(
     match status:
         case "inconclusive":
             unstated = "a size that the paper states: it states none"
-            needs = (unstated if c == "too small" else e.needs for e, c in called if c != "holds")
+            unsure = [(e, call) for e, call in called if call != "holds"]
+            needs = (unstated if call == "too small" else e.lacks.needs for e, call in unsure)
             return "; ".join(dict.fromkeys(needs))
         case "reproduced":
             return whole if reduced else "more seeds, if an interval came to reach below its bound"

@@ -78,10 +78,6 @@ class Comparison:
         worse = [each for each in self.changes if each.call in ("slower", "worse")]
         return [each for each in worse if abs(each.change) > limit]
 
-    def called(self, call: Call) -> list[Change]:
-        """The changes that are called so."""
-        return [each for each in self.changes if each.call == call]
-
 
 def compare(
     old: Frames | Iterable[Row], new: Frames | Iterable[Row], limit: float | None = None

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isnan, nan, sqrt
+from operator import attrgetter
 from statistics import median
 from typing import Any
 
 import pandas as pd
 
-from harness.analysis.frame import ACCELERATION, Frame, Frames, each_of, machines
+from harness.analysis.frame import ACCELERATION, Frame, Frames, each_of, grouped, machines
 from harness.analysis.words import counted
 from harness.records import identity
 from harness.spec import FLOOR, REFERENCE, paper
@@ -197,17 +198,17 @@ def _entries(frames: Frames, here: Frame) -> Iterator[dict[str, Any]]:
     flags = here.groupby("entry")[["data_simulated", "data_substitute"]].any()
     exams, audits, descents = rows["certificate"], rows["audit"], frames["descent"]
     proofs = (
-        _by(rows["case"], "entry"),
-        _by(exams[exams["layer"] == ""], "entry"),
-        _by(exams, "entry"),  # and each layer of them
-        _by(audits[audits["exam"] == identity.EXAM], "entry"),  # others count as none
+        rows["case"],
+        exams[exams["layer"] == ""],
+        exams,  # and each layer of them
+        audits[audits["exam"] == identity.EXAM],  # others count as none
     )
+    proved = [grouped(each_of(of), attrgetter("entry")) for of in proofs]
     # one says something of every cell that its version is timed in
-    descended = _by(descents[descents["exam"] == identity.EXAM], *INSTALLATION)
+    descended = grouped(each_of(descents[descents["exam"] == identity.EXAM]), _installation)
     together = rounds(frames)
     for row in each_of(here.drop_duplicates("entry", keep="last").sort_values("entry")):
-        n, installed = row.entry, tuple(getattr(row, name) for name in INSTALLATION)
-        took = warmup.get(n, nan)
+        n, took = row.entry, warmup.get(row.entry, nan)
         yield {
             **{name: getattr(row, name) for name in _AS_WRITTEN},
             **{name: of.get(n, "") for name, of in known.items()},
@@ -222,7 +223,7 @@ def _entries(frames: Frames, here: Frame) -> Iterator[dict[str, Any]]:
             "simulated": flags.at[n, "data_simulated"],
             "substitute": flags.at[n, "data_substitute"],
             "in_figure_3": (row.mode, row.T, row.width, row.neunorm) == ("training", 10, "1", ""),
-            **_proved(row, [of.get(n, ()) for of in proofs], descended.get(installed, ())),
+            **_proved(row, [of.get(n, ()) for of in proved], descended.get(_installation(row), ())),
             **_figures(row, together.get((row.cell, row.run), Rounds({}, ()))),
         }
 
@@ -236,7 +237,7 @@ FIRST_PROTOCOL = 1  # of rows from before they named it
 
 
 def _figures(row: Any, together: Rounds) -> dict[str, object]:
-    """The figures of the rounds; NaN, and an interval's method empty, where there were none."""
+    """Of the rounds; NaN, and an interval's method empty, where there were none."""
     who = (row.contender, row.precision)
     seconds = together.seconds.get(who, {})
     to_floor = together.ratio(who, (FLOOR, row.precision))
@@ -268,17 +269,15 @@ def _placed(lines: Sequence[dict[str, Any]], noise: Ratio | None) -> list[dict[s
         if line["framework"] != FLOOR:
             line["lacks"] = (*line["lacks"], *_lacking_rounds(line, noise))
         line["reason"] = "; ".join(line["lacks"])
-    floor = [line for line in lines if line["framework"] == FLOOR]
-    others = [line for line in lines if line["framework"] != FLOOR]
-    ranked = [line for line in others if not line["lacks"]]
+    ranked = [line for line in lines if line["framework"] != FLOOR and not line["lacks"]]
     for line in ranked:  # one more than those who are faster beyond doubt
         line["rank"] = 1 + sum(other["ratio_high"] < line["ratio_low"] for other in ranked)
 
-    def order(line: dict[str, Any]) -> tuple[float, float]:
-        ratio = line["ratio_to_floor"]
-        return line.get("rank", inf), inf if isnan(ratio) else ratio
+    def order(line: dict[str, Any]) -> tuple[bool, float, float]:
+        ratio, is_floor = line["ratio_to_floor"], line["framework"] == FLOOR
+        return not is_floor, line.get("rank", inf), inf if is_floor or isnan(ratio) else ratio
 
-    return [*floor, *sorted(others, key=order)]
+    return sorted(lines, key=order)
 
 
 def _lacking_rounds(line: Mapping[str, Any], noise: Ratio | None) -> Iterator[str]:
@@ -303,17 +302,10 @@ def _lacking_rounds(line: Mapping[str, Any], noise: Ratio | None) -> Iterator[st
         )
 
 
-INSTALLATION = ("contender", "torch", "framework_version", "revision", "device", "machine")
+_installation = attrgetter(
+    *("contender", "torch", "framework_version", "revision", "device", "machine")
+)
 UNSAID = "no reason is said"
-
-
-def _by(rows: Frame, *names: str) -> dict[Any, list[Any]]:
-    """Rows by what they share."""
-    found: dict[Any, list[Any]] = {}
-    for row in rows.itertuples():
-        key = tuple(getattr(row, name) for name in names)
-        found.setdefault(key if len(names) > 1 else key[0], []).append(row)
-    return found
 
 
 Rows = Sequence[Any]

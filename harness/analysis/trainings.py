@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import nan, sqrt
 from statistics import fmean, stdev
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
-from harness.analysis.frame import Frame, Frames, Line, each_of
+from harness.analysis.frame import Frame, Frames, Line, each_of, grouped
 from harness.spec import DEAD_RATE, Case, Trained, paper
 from harness.suites.trainings import ABLATIONS, AS_IT_IS
 
@@ -240,10 +241,9 @@ def neunorm(frames: Frames) -> Frame:
     each does; `contrast` is the mean vote for the right class less that for a wrong one.
     """
     found = trainings(frames, "neunorm")
-    sets: dict[tuple[object, ...], list[Line]] = {}
-    for each in each_of(found):
-        sets.setdefault(_shared(each, _without_neunorm), []).append(each)
-    reached = [convergence(e, sets[_shared(e, _without_neunorm)]) for e in each_of(found)]
+    shared = partial(_shared, without=_without_neunorm)
+    sets = grouped(each_of(found), shared)
+    reached = [convergence(each, sets[shared(each)]) for each in each_of(found)]
     votes = [contrasts(frames, each).values() for each in each_of(found)]
     more = {
         "target": [mean([goal for goal, _ in each.values()]).value for each in reached],

@@ -70,7 +70,8 @@ def comparison(found: Comparison) -> RenderableType:
     for each in found.changes:
         groups.setdefault((each.what, each.setting), []).append(each)
     calls = sum(each.call in CHANGED for each in found.changes)
-    noisy, margins = len(found.called("too noisy to tell")), found.margins
+    noisy = sum(each.call == "too noisy to tell" for each in found.changes)
+    margins = found.margins
     counted = (
         f"{calls} of {len(found.changes)} figures changed by more than noise; {noisy} are too "
         f"noisy to tell a change of {100 * margins.speed:g} % (speed) or "

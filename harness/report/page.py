@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 from harness.analysis import claims, tables, timings
 from harness.analysis.claims import Claim, Effect, Verdict
-from harness.analysis.frame import Frames, each_of, frames
+from harness.analysis.frame import Frames, each_of, frames, grouped
 from harness.analysis.trainings import ablated, mean, rows_of, share, trainings
 from harness.analysis.words import counted
 from harness.records import Row
@@ -369,13 +369,12 @@ def _gains(frames: Frames) -> Iterator[tuple[Any, Dot]]:
 
 def _ablations(frames: Frames) -> Drawn:
     """What changes of a training cost."""
-    groups: dict[str, list[Dot]] = {}
-    for line, dot in _gains(frames):
-        groups.setdefault(shown.data_title(line._asdict()), []).append(dot)
+    groups = grouped(_gains(frames), lambda pair: shown.data_title(pair[0]._asdict()))
     if groups:
         caption = "Accuracy minus that without the change; hollow: a seed learnt nothing"
+        dots = {name: [dot for _, dot in of] for name, of in groups.items()}
         bounds = {0.0: "without the change"}
-        yield caption, figures.dots(groups, "points of test accuracy", bounds=bounds)
+        yield caption, figures.dots(dots, "points of test accuracy", bounds=bounds)
 
 
 def _also(frames: Frames) -> Iterator[str]:

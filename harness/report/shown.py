@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from math import inf, isnan, nan
+from operator import itemgetter
 from typing import Any
 
 import pandas as pd
 
+from harness.analysis.frame import grouped
 from harness.analysis.words import data_name
 from harness.report.table import Table, Tables, interval, text
 from harness.spec import FLOOR
@@ -126,13 +128,10 @@ def _notes(lines: Sequence[Any]) -> Iterable[str]:
     """What there is to say below, each thing once, and of whom."""
     contenders = [line for line in lines if line["framework"] != FLOOR]
     for field, before in (("reason", ""), ("memory_note", "no peak memory: ")):
-        found: dict[str, list[str]] = {}
-        for line in contenders:
-            if line[field]:
-                found.setdefault(line[field], []).append(line["name"])
-        for note, names in found.items():
-            every = len(names) == len(contenders) > 1
-            yield f"{'all' if every else ', '.join(names)}: {before}{note}"
+        for note, of in grouped(contenders, itemgetter(field)).items():
+            names = "all" if len(of) == len(contenders) > 1 else ", ".join(e["name"] for e in of)
+            if note:
+                yield f"{names}: {before}{note}"
     slow = [line for line in contenders if line["compile_seconds"] > LONG]
     if slow:
         each = (f"{line['name']} {line['compile_seconds']:,.0f} s" for line in slow)

@@ -118,12 +118,9 @@ class Table:
         return grid
 
     def _widths(self, lines: Sequence[Sequence[str]]) -> list[int]:
-        return [
-            max(map(len, (*head.split(), *(part for cell in cells for part in cell.split("\n")))))
-            if head or any(cells)
-            else 0
-            for head, *cells in zip(self.columns, *lines, strict=True)
-        ]
+        columns = zip(self.columns, *lines, strict=True)
+        parts = ([*head.split(), *"\n".join(cells).split("\n")] for head, *cells in columns)
+        return [max(map(len, each)) for each in parts]
 
 
 @dataclass(frozen=True)
