@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 from rows import CASE, row, rows_of_a_run, timed, trained_case, training
-from test_report import refused
 from test_table import said
-from test_timings import changed, contender, run, slower_twin
+from test_timings import REFUSED, changed, contender, run, slower_twin
 
 from harness import suites
 from harness.analysis import tables
@@ -95,7 +94,7 @@ def test_the_machine_stands_above_its_cells() -> None:
 
 def test_a_cell_says_below_why_who_has_no_rank() -> None:
     lost = row(UnmeasuredRow, framework="fused", reason="its process died")
-    rows = [*changed(run(), refused), lost, *contender("norse", 3.0, variant="compiled")]
+    rows = [*changed(run(), REFUSED), lost, *contender("norse", 3.0, variant="compiled")]
     text = " ".join(" ".join(said(table("acceleration", rows))).split())
     assert "1 fused" in text and "2 reference" in text and "audit failed" in text
     assert "snntorch: audit after its rounds: it computes two samples" in text
