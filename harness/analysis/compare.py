@@ -12,7 +12,7 @@ lies within what would matter: one that has 0 in it and more than that is too no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from math import exp, inf, nan, sqrt
@@ -298,19 +298,12 @@ def _accuracy_change(each: Line, tests: int, margin: float) -> Change:
         return Change(*front, 0.0, 0.0, 0.0, "no change", setting)
     if min(len(old), len(new)) < 2:
         return Change(*front, change, nan, nan, "not judged", setting)
-    reach = _welch(old, new, 1 - LEVEL / tests)
+    # by hand, as SciPy's warns where all seeds of one side came to the same
+    a, b, confidence = variance(old) / len(old), variance(new) / len(new), 1 - LEVEL / tests
+    reach = 0.0  # where no seed differs on either side
+    if a + b:
+        freedom = (a + b) ** 2 / (a**2 / (len(old) - 1) + b**2 / (len(new) - 1))
+        reach = float(stats.t.ppf((1 + confidence) / 2, freedom)) * sqrt(a + b)
     low, high = change - reach, change + reach
     call = _called(low, high, ("worse", "better"), (-margin, margin))
     return Change(*front, change, low, high, call, setting)
-
-
-def _welch(old: Sequence[float], new: Sequence[float], confidence: float) -> float:
-    """Half of Welch's interval of the difference of two means; 0 where no seed differs.
-
-    Not SciPy's: that warns where all seeds of one side came to the same.
-    """
-    a, b = (variance(each) / len(each) for each in (old, new))
-    if a + b == 0:
-        return 0.0
-    freedom = (a + b) ** 2 / (a**2 / (len(old) - 1) + b**2 / (len(new) - 1))
-    return float(stats.t.ppf((1 + confidence) / 2, freedom)) * sqrt(a + b)

@@ -252,11 +252,9 @@ def _proofs(frames: Frames) -> Table:
             "spikes compared, M": f"{each['spikes'] / 1e6:,.0f}",
             "differ": f"{each['that_differ']:,}",
             **{
-                f"gradient error, {name}": "" if isnan(error := each[column]) else f"{error:.0e}"
-                for name, column in (
-                    ("float64", "gradient_error_fp64"),
-                    ("float32", "gradient_error_fp32"),
-                )
+                f"gradient error, float{n}": "" if isnan(error) else f"{error:.0e}"
+                for n in (64, 32)
+                for error in [each[f"gradient_error_fp{n}"]]
             },
         }
         for each in stored.proofs(frames).to_dict("records")
