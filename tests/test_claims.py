@@ -167,6 +167,8 @@ def test_trainings_of_unlike_sizes_are_never_compared() -> None:
     wide = [replace(r, test_accuracy=0.9) if isinstance(r, TrainedRow) else r for r in whole]
     assert judged("fig4", [*wide, *RISING]).text == "reproduced at reduced scale"
     assert judged("fig4", [*full(RISING), *FALLING]).text == "reproduced"
+    few = [replace(row, train_samples=90, key=f"few {row.key}") for row in FALLING]
+    assert judged("fig4", [*few, *RISING]).status == "reproduced"  # by what learnt from most
     small = scales((0.3, 0.4, 0.5), width=Fraction(1, 4))
     some = [*wide, *(row for row in small if row.scale != "Small")]
     assert judged("fig4", some).status == "not tested"
