@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from harness.adapter import SpikeTap, Variant
-from harness.proof.certificate import Certificate, required
+from harness.proof.certificate import RULES, Certificate, required
 from harness.proof.exam import Exam, exam_weights
-from harness.proof.rules import RULES
 from harness.reference.network import MakeCell, StepNetwork
 from harness.reference.neuron import LIFCell
 from harness.spec import Network, Precision, paper

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.benchmarks import events, reading, steps
+from harness.benchmarks import reading, steps
 from harness.records import Store
 
 ROOT = Path(__file__).parents[1]
@@ -33,9 +33,9 @@ def test_steps_are_timed_and_tracked(benchmark: steps.Steps) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("work", events.WORK)
+@pytest.mark.parametrize("work", steps.WORK)
 def test_event_kernels_are_timed_beside_what_they_replace(work: str) -> None:
-    benchmark, shape = events.Convolution(), (8, 8, 6, 2)
+    benchmark, shape = steps.Convolution(), (8, 8, 6, 2)
     benchmark.setup(shape, 0.3, work)
     benchmark.time_events(shape, 0.3, work)
     assert benchmark.track_ratio_to_dense(shape, 0.3, work) > 0

@@ -14,7 +14,7 @@ from golden import Entry
 
 from harness.adapter import Adapter, Variant
 from harness.proof import certificate, exam
-from harness.proof.rules import Allowed
+from harness.proof.certificate import Allowed
 from harness.reference.network import StepNetwork
 from harness.reference.neuron import LIFCell
 

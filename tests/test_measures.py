@@ -12,7 +12,7 @@ from torch import nn
 from harness.proof import gradients as measures
 from harness.proof.answer import Question
 from harness.proof.audit import allowed
-from harness.proof.rules import RULES
+from harness.proof.certificate import RULES
 from harness.spec import Precision, paper
 
 SYNAPSES = {

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 import adapters
 from harness.adapter import SpikeTap, Variant, examined
 from harness.conformance import random_batch, small
-from harness.proof import answer, edges, exam
+from harness.proof import answer, exam, gradients
 from harness.proof.answer import Answer, Incomparable, Question, plain_pass, tapped_pass
 from harness.proof.audit import Audit, Finding
 from harness.proof.certificate import Certificate
@@ -150,7 +150,9 @@ def test_a_neuron_at_the_edge_at_two_steps_alike_is_solved_for_at_both() -> None
     columns = torch.stack([read * 355, read * 124, read.flip(0) * 80], 1)
     for turned in ([True, True, False], [True, False, False], [False, True, True]):
         target = columns[:, turned].sum(1)
-        found = [solve(columns, target).tolist() for solve in (edges._least_squares, edges._few)]
+        found = [
+            solve(columns, target).tolist() for solve in (gradients._least_squares, gradients._few)
+        ]
         assert turned in found
 
 

@@ -1,10 +1,13 @@
-"""A training step and a forward pass of each framework: time, memory, ratio to the floor, proof."""
+"""A training step and a forward pass of each framework: time, memory, ratio to the floor, proof;
+and the event kernels by shape and density, beside what they replace.
+"""
 
 from __future__ import annotations
 
 import gc
 import random
 from fractions import Fraction
+from importlib.util import find_spec
 from statistics import median
 
 import torch
@@ -55,9 +58,8 @@ class Steps:
     mode: Mode = "training"
 
     def setup(self, framework: str, dataset: str) -> None:
-        """Builds the iteration; a framework that is not installed is skipped."""
         if adapters.missing(framework):
-            raise NotImplementedError(framework)
+            raise NotImplementedError(framework)  # it is skipped
         memory.keep()
         self.case = case(framework, dataset, self.mode)
         x, labels = batch(dataset)
@@ -69,12 +71,10 @@ class Steps:
         clock.synchronise(self.device)
 
     def time_step(self, framework: str, dataset: str) -> None:
-        """Seconds of an iteration."""
         self.step()
         clock.synchronise(self.device)
 
     def peakmem_step(self, framework: str, dataset: str) -> None:
-        """Peak memory of the whole process."""
         self.step()
 
     def track_ratio_to_floor(self, framework: str, dataset: str) -> float:
@@ -108,7 +108,6 @@ class Proof:
     timeout = 300
 
     def setup(self, framework: str, dataset: str) -> None:
-        """The batch to examine on."""
         if adapters.missing(framework):
             raise NotImplementedError(framework)
         self.batch = batch(dataset)[0].to(case(framework, dataset, "training").device)
@@ -127,6 +126,43 @@ class Proof:
         return self._proof(framework, dataset, "fp64").spike_rate
 
 
+# maps, outputs, height and width of convolutions of Table 1's networks, and images
+Sizes = tuple[int, int, int, int]
+SHAPES: tuple[Sizes, ...] = ((128, 256, 16, 40), (512, 1024, 8, 40), (128, 128, 34, 20))
+DENSITIES = (0.05, 0.15, 0.3, 0.6)
+WORK = ("forward", "weight gradient", "input gradient")
+
+
+class Convolution:
+    """One layer's work: on random counts of a pool's windows, or on marks where there is none."""
+
+    params = (SHAPES, DENSITIES, WORK)
+    param_names = ("maps, outputs, side, images", "density", "work")
+    timeout = 120
+
+    def setup(self, shape: Sizes, density: float, work: str) -> None:
+        if find_spec("numba") is None:
+            raise NotImplementedError("numba is missing")
+        from adapters.fused import choice
+
+        maps, outputs, side, images = shape
+        threads = torch.get_num_threads()
+        pooled = work != "input gradient"  # a pool leaves no marks
+        of = choice.Shape("convolution", maps, side, side, outputs, pooled, "float32", threads)
+        self.run, self.dense = choice.parts_of(of, images, density)[work]
+        self.run()
+
+    def time_events(self, shape: Sizes, density: float, work: str) -> None:
+        self.run()
+
+    def track_ratio_to_dense(self, shape: Sizes, density: float, work: str) -> float:
+        """Seconds by events over those of the dense form, the median of rounds."""
+        from adapters.fused import choice
+
+        return choice.over([self.run], self.dense)[0]
+
+
+Convolution.track_ratio_to_dense.unit = "x dense"  # type: ignore[attr-defined]
 Steps.track_ratio_to_floor.unit = "x floor"  # type: ignore[attr-defined]
 Proof.track_certificates_passed.unit = "certificates"  # type: ignore[attr-defined]
 Proof.track_spike_rate.unit = "spikes per neuron and step"  # type: ignore[attr-defined]

@@ -27,18 +27,20 @@ from harness.proof.answer import (
     parameters_of,
     plain_pass,
 )
-from harness.proof.edges import Given, Gradients, settle
+from harness.proof.certificate import RULES, beyond
 from harness.proof.gradients import (
     Compared,
     Course,
+    Given,
+    Gradients,
     bias_gradient,
     compared,
     potentials,
+    settle,
     through_time,
     weight_gradient,
     within,
 )
-from harness.proof.rules import RULES, beyond
 from harness.reference import dropout, synapses
 from harness.reference.initialise import copy_parameters
 from harness.reference.network import Layer, ReferenceNetwork
@@ -110,11 +112,9 @@ class Audit:
         # of the last parameter first, as gradients go: a fault is felt in all below
         named = list(zip(parameters_of(self.network), bounds, gradients, strict=False))
         reasons = [
-            *_wrong_spikes(layers),
-            *_turned(layers, RULES.bf16_turned if bf16 else RULES.turned),
-            *(_off(*each, bf16=bf16) for each in reversed(named)),
+            *_wrong_spikes(layers, RULES.bf16_turned if bf16 else RULES.turned),
+            *filter(None, (_off(*each, bf16=bf16) for each in reversed(named))),
         ]
-        reasons = [each for each in reasons if each]
         error = max((each.error for each in gradients if not isnan(each.error)), default=None)
         cosines = [each.cosine for each in gradients if not isnan(each.cosine)]
         turned = sum(layer.turned for layer in layers)
@@ -171,8 +171,8 @@ def _off(name: str, bound: float, found: Compared, *, bf16: bool) -> str:
     return f"the gradient of {name} differs by {beyond(found.error, bound)}"
 
 
-def _wrong_spikes(layers: list[ReplayedLayer]) -> Iterator[str]:
-    """The first, in time and then in depth."""
+def _wrong_spikes(layers: list[ReplayedLayer], most: float) -> Iterator[str]:
+    """The first, in time and then in depth; and where more are turned than rounding can turn."""
     broken = [layer for layer in layers if layer.wrong]
     if broken:
         first = min(broken, key=lambda layer: layer.step)
@@ -181,10 +181,6 @@ def _wrong_spikes(layers: list[ReplayedLayer]) -> Iterator[str]:
             f"inputs make them, first at step {first.step + 1}, abs(u - V_th) = "
             f"{first.distance:.1e}"
         )
-
-
-def _turned(layers: list[ReplayedLayer], most: float) -> Iterator[str]:
-    """Layers of which rounding is to have turned more spikes than it can."""
     for layer in layers:
         if layer.turned > 1 + most * layer.spikes:  # one can be in the smallest layer
             yield (
@@ -235,11 +231,7 @@ class _Read(NamedTuple):
     current: Tensor  # (T, B, ...)
 
 
-class _Sent(NamedTuple):
-    """What goes down from a layer: to the spikes below, and to U on the way."""
-
-    spikes: Tensor
-    U: Tensor | None
+Sent = tuple[Tensor, Tensor | None]  # from a layer down: to the spikes below, and to U on the way
 
 
 class _Replay:
@@ -289,8 +281,7 @@ class _Replay:
         layers, sent = list[ReplayedLayer](), None
         if self.training:
             out = tapped.out.to(self.x.device).detach().requires_grad_()
-            (of_out,) = torch.autograd.grad(objective(out, self.question), [out])
-            sent = _Sent(of_out, None)
+            sent = torch.autograd.grad(objective(out, self.question), [out])[0], None
         for n in reversed(range(len(self.spikes))):
             count = len(list(self.reference.layers[n].parameters()))
             own = [gradients.pop() for _ in range(count)][::-1] if sent is not None else []
@@ -301,8 +292,8 @@ class _Replay:
         return layers[::-1]
 
     def _layer(
-        self, n: int, sent: _Sent | None, given: list[Tensor]
-    ) -> tuple[ReplayedLayer, _Sent | None]:
+        self, n: int, sent: Sent | None, given: list[Tensor]
+    ) -> tuple[ReplayedLayer, Sent | None]:
         """Layer n, given its own gradients and what the layer above sends; what it sends on."""
         with torch.set_grad_enabled(sent is not None):
             read = self._read(n)
@@ -319,15 +310,16 @@ class _Replay:
         if self.side != "computed":
             edge = ((u - self.lif.v_th).abs() - self.lif.a / 2).abs() < ties
             passes = passes | edge if self.side == "inside" else passes & ~edge
-        found = self._gradients(n, read.inputs.detach(), Course(u, o, sent.spikes, passes), given)
-        own = (found.weight, found.bias, *([] if sent.U is None else [sent.U]))
+        back, of_U = sent
+        found = self._gradients(n, read.inputs.detach(), Course(u, o, back, passes), given)
+        own = (found.weight, found.bias, *([] if of_U is None else [of_U]))
         layer = replace(fired, gradients=own, edges=found.edges, left=found.left)
         if read.source is None:
             return layer, None
         neunorm = self.reference.layers[n - 1].neunorm
         wanted = [read.source] if neunorm is None else [read.source, neunorm.U]
         below = torch.autograd.grad(read.current, wanted, found.du)
-        return layer, _Sent(below[0], below[1] if neunorm is not None else None)
+        return layer, (below[0], below[1] if neunorm is not None else None)
 
     def _gradients(self, n: int, inputs: Tensor, course: Course, given: list[Tensor]) -> Gradients:
         """The layer's own, with what rounding decides at the surrogate's edge as it was decided."""

@@ -14,12 +14,12 @@ from adapters import facts
 from adapters.facts import described
 from harness import datasets
 from harness.adapter import Unsupported
-from harness.proof.certificate import Certificate
+from harness.proof.certificate import Certificate, required
 from harness.proof.exam import Exam
-from harness.spec import Options, Precision, Reading, Say, UsageError, contender, paper
+from harness.spec import Options, Reading, Say, UsageError, contender, paper
 from harness.system.child import SILENCE, Child, Died, tell
 
-PRECISIONS: tuple[Precision, ...] = ("fp64", "fp32")
+PRECISIONS = required("fp32")
 READINGS: tuple[Reading | None, ...] = (None, *get_args(Reading))
 BATCH_SIZE, STEPS = 8, 10
 WIDTH = Fraction(1, 8)  # of Table 1's networks, unless the selection has another
@@ -30,13 +30,8 @@ class OnNetwork:
     """A certificate, and the network that it is of."""
 
     title: str  # of the network; NeuNorm apart
-    reading: Reading | None
+    named: str  # in full: "CIFAR-10 Small NeuNorm mean"
     certificate: Certificate
-
-    @property
-    def named(self) -> str:
-        """The network in full: "CIFAR-10 Small NeuNorm mean"."""
-        return self.title + (f" NeuNorm {self.reading}" if self.reading else "")
 
 
 @dataclass(frozen=True)
@@ -122,10 +117,10 @@ def certify(name: str, scope: Scope, known: facts.Facts) -> Examined:
     except adapters.Missing as reason:
         return Examined(name, (), (), str(reason))
     proofs, count = [], len(scope.networks) * len(PRECISIONS)
-    for n, (title, reading, exam) in enumerate(_exams(scope)):
+    for n, (title, named, exam) in enumerate(_exams(scope)):
         tell(n / count, title)
         try:
-            proofs.append(OnNetwork(title, reading, exam.certify(name, adapter)))
+            proofs.append(OnNetwork(title, named, exam.certify(name, adapter)))
         except Unsupported as reason:
             return Examined(name, (), (), str(reason))
         except UsageError as error:  # the adapter's own: it ends nothing but itself
@@ -133,7 +128,7 @@ def certify(name: str, scope: Scope, known: facts.Facts) -> Examined:
     return Examined(name, adapter.DEVIATIONS, tuple(proofs))
 
 
-def _exams(scope: Scope) -> Iterator[tuple[str, Reading | None, Exam]]:
+def _exams(scope: Scope) -> Iterator[tuple[str, str, Exam]]:
     root = datasets.data_root(scope.options.data_root)
     width = scope.options.width or WIDTH
     batches: dict[str, Tensor] = {}
@@ -144,5 +139,5 @@ def _exams(scope: Scope) -> Iterator[tuple[str, Reading | None, Exam]]:
         has = found.network.neunorm
         title = f"{paper.settings(dataset).title} {found.scale}"
         for precision in PRECISIONS:
-            exam = Exam(found.network, batches[dataset], precision)
-            yield title, has.reading if has else None, exam
+            named = f"{title} NeuNorm {has.reading}" if has else title
+            yield title, named, Exam(found.network, batches[dataset], precision)

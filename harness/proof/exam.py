@@ -15,11 +15,10 @@ and without, and in eval mode. What makes it hard to pass by accident, or with l
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf, isnan
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -36,9 +35,8 @@ from harness.proof.answer import (
     tapped_pass,
 )
 from harness.proof.audit import Audit
-from harness.proof.certificate import Certificate, Divergence, LayerProof, failures, is_far
-from harness.proof.gradients import compared, joined
-from harness.proof.rules import RULES
+from harness.proof.certificate import RULES, Certificate, Divergence, LayerProof, failures, is_far
+from harness.proof.gradients import compared
 from harness.reference import synapses
 from harness.reference.initialise import initialised
 from harness.reference.network import ReferenceNetwork
@@ -99,6 +97,11 @@ class Sitting:
     evaluated_tapped: Answer  # in eval mode
     evaluated: Answer
 
+    def pairs(self, asked: Question) -> tuple[tuple[Question, Answer, Answer], ...]:
+        """What was asked in either mode, and the untapped and the tapped answer to it."""
+        evaluated = replace(asked, mode="inference"), self.evaluated, self.evaluated_tapped
+        return (asked, self.untapped, self.tapped), evaluated
+
 
 def sit(module: nn.Module, questions: Questions) -> Sitting:
     """The module's answers. Raises Incomparable where it breaks its contract."""
@@ -125,15 +128,6 @@ class _Expected:
     evaluated: Answer
 
 
-class _Outcome(NamedTuple):
-    """What one attempt came to."""
-
-    layers: tuple[LayerProof, ...]
-    divergence: Divergence | None
-    failures: tuple[str, ...]
-    certain: bool = True  # else another input decides
-
-
 @dataclass(frozen=True)
 class Exam:
     """The reference's answers for one network and precision, to hold adapters against."""
@@ -157,37 +151,41 @@ class Exam:
 
         It raises Incomparable where the module does.
         """
-        attempt, found = 0, _Outcome((), None, ())
+        found = Certificate(name, self.precision, deviations, (), None, (), 0)
         for attempt in range(RULES.attempts):
-            found = self._outcome(sit, self._answers(attempt))
-            if found.certain:
+            of_attempt = replace(found, attempts=attempt + 1)
+            found, certain = self._attempted(of_attempt, sit, self._answers(attempt))
+            if certain:
                 break
-        return Certificate(name, self.precision, deviations, *found[:3], attempt + 1)
+        return found
 
-    def _outcome(self, sit: Callable[[Questions], Sitting], expected: _Expected) -> _Outcome:
+    def _attempted(
+        self, blank: Certificate, sit: Callable[[Questions], Sitting], expected: _Expected
+    ) -> tuple[Certificate, bool]:
+        """What an attempt comes to, and whether that is certain: else another input decides."""
         asked = expected.questions.asked
-        evaluated = replace(asked, mode="inference")
         try:
             sitting = sit(expected.questions)
-            check(sitting.untapped, self.network, asked)
-            check(sitting.evaluated, self.network, evaluated)
-            check_tapped(sitting.tapped, self.network, asked)
-            check_tapped(sitting.evaluated_tapped, self.network, evaluated)
+            for question, plain, _ in sitting.pairs(asked):
+                check(plain, self.network, question)
+            for question, _, tapped in sitting.pairs(asked):
+                check_tapped(tapped, self.network, question)
         except Incomparable as reason:
-            return _Outcome((), None, (str(reason),))
-        proofs = tuple(_proofs(self, expected.answer, sitting.tapped))
-        divergence = _first_divergence(self.network, expected, sitting.tapped)
-        found = failures(proofs, divergence, self.precision)
+            return replace(blank, layers=(), divergence=None, failures=(str(reason),)), True
+        layers = tuple(_proofs(self, expected.answer, sitting.tapped))
+        first = _first_divergence(self.network, expected, sitting.tapped)
+        found, certain = failures(layers, first, self.precision), True
         if self.precision == "bf16":
             found += self._replayed(sitting, asked)
-            return _Outcome(proofs, divergence, tuple(found))
-        found += self._beside(sitting, expected)
-        if self.precision == "fp64" or not found or is_far(divergence):
-            return _Outcome(proofs, divergence, tuple(found))
-        # A near-tie in float32 can part two equal networks. A replay does not mind; what it refuses
-        # is a fault. Else another input decides, on which the free-running ones may stay together.
-        refused = self._replayed(sitting, asked)
-        return _Outcome(proofs, divergence, tuple(found + refused), certain=bool(refused))
+        else:
+            found += self._beside(sitting, expected)
+            # A near-tie in float32 can part two equal networks. A replay does not mind; what it
+            # refuses is a fault. Else another input decides, on which the free-running ones may
+            # stay together.
+            if self.precision == "fp32" and found and not is_far(first):
+                refused = self._replayed(sitting, asked)
+                found, certain = found + refused, bool(refused)
+        return replace(blank, layers=layers, divergence=first, failures=tuple(found)), certain
 
     def _beside(self, sitting: Sitting, expected: _Expected) -> list[str]:
         """What the untapped and the evaluated passes say against it, in an exact precision."""
@@ -204,22 +202,17 @@ class Exam:
         for name, (given, tapped) in zip(parameters_of(self.network), pairs, strict=True):
             error = compared(given, tapped).error
             if error > bound.gradient_error:
-                found.append(
-                    f"the gradient of {name} differs by {error:.1e} of the largest entry with no "
-                    "tap recording"
-                )
+                of = f"the gradient of {name} differs by {error:.1e} of the largest entry"
+                found.append(f"{of} with no tap recording")
         return found
 
     def _replayed(self, sitting: Sitting, asked: Question) -> list[str]:
         """What replays say against it."""
-        evaluated = replace(asked, mode="inference")
-        of_both = (
-            Audit(self.network, asked, self.batch.device).replay(sitting.untapped, sitting.tapped),
-            Audit(self.network, evaluated, self.batch.device).replay(
-                sitting.evaluated, sitting.evaluated_tapped
-            ),
-        )
-        return [each.reason for each in of_both if each.reason is not None]
+        findings = [
+            Audit(self.network, question, self.batch.device).replay(plain, tapped)
+            for question, plain, tapped in sitting.pairs(asked)
+        ]
+        return [each.reason for each in findings if each.reason is not None]
 
     def _answers(self, attempt: int) -> _Expected:
         if attempt not in self._expected:
@@ -283,25 +276,23 @@ def _expected(reference: ReferenceNetwork, asked: Question) -> _Expected:
     return _Expected(Questions(first, asked), answer, potentials, evaluated)
 
 
-def _proofs(exam: Exam, answer: Answer, given: Answer) -> list[LayerProof]:
-    proofs = []
+def _proofs(exam: Exam, answer: Answer, given: Answer) -> Iterator[LayerProof]:
     gradients = iter(zip(given.gradients, answer.gradients, strict=True))
     for n, stage in enumerate(exam.network.stages):
         pairs = [next(gradients) for _ in range(3 if stage.neunorm_shape else 2)]
         errors = [compared(*pair).error for pair in pairs]
         own = stage.output_shape[0] - count_planted(stage.output_shape[0])
-        whole = compared(joined(a for a, _ in pairs), joined(b for _, b in pairs))
-        proofs.append(
-            LayerProof(
-                layer=stage.name,
-                rate=answer.spikes[n][:, :, :own].double().mean().item(),
-                spikes=answer.spikes[n].numel(),
-                mismatches=int((answer.spikes[n] != given.spikes[n]).sum().item()),
-                gradient_error=max(errors, key=lambda error: (isnan(error), error)),
-                gradient_cosine=whole.cosine if exam.precision == "bf16" else None,
-            )
+        whole = compared(
+            *(torch.cat([each.flatten() for each in of]) for of in zip(*pairs, strict=True))
         )
-    return proofs
+        yield LayerProof(
+            layer=stage.name,
+            rate=answer.spikes[n][:, :, :own].double().mean().item(),
+            spikes=answer.spikes[n].numel(),
+            mismatches=int((answer.spikes[n] != given.spikes[n]).sum().item()),
+            gradient_error=max(errors, key=lambda error: (isnan(error), error)),
+            gradient_cosine=whole.cosine if exam.precision == "bf16" else None,
+        )
 
 
 def _first_divergence(network: Network, expected: _Expected, given: Answer) -> Divergence | None:

@@ -1,12 +1,14 @@
 """A layer's gradients: back through time, summed into weights and biases, held against others.
 
-Eqs. (5) and (12)-(14), by the reference's own functions of one step.
+Eqs. (5) and (12)-(14), by the reference's own functions of one step. `settle` tells on which side
+of the surrogate's edge a contender's rounding put the few neurons that lie on it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from math import inf, nan, sqrt
 
 import torch
@@ -34,20 +36,12 @@ def compared(given: Tensor, expected: Tensor) -> Compared:
     off, largest = difference.abs().max().item(), expected.abs().max().item()
     if largest == 0:
         return Compared(inf, nan, inf) if off > 0 else Compared(nan, nan, nan)
-    a, b = norm(given), norm(expected)
-    dot = torch.dot(given.flatten().double(), expected.flatten().double()).item()
-    return Compared(off / largest, dot / (a * b) if a > 0 else nan, norm(difference) / b)
+    a, b, c = (sqrt(_dot(each, each)) for each in (given, expected, difference))
+    return Compared(off / largest, _dot(given, expected) / (a * b) if a > 0 else nan, c / b)
 
 
-def joined(gradients: Iterable[Tensor]) -> Tensor:
-    """Several parameters' gradients as one."""
-    return torch.cat([each.flatten() for each in gradients])
-
-
-def norm(gradient: Tensor) -> float:
-    """Its length."""
-    flat = gradient.flatten().double()
-    return sqrt(torch.dot(flat, flat).item())
+def _dot(a: Tensor, b: Tensor) -> float:
+    return torch.dot(a.flatten().double(), b.flatten().double()).item()
 
 
 def weight_gradient(synapse: nn.Conv2d | nn.Linear, inputs: Tensor, du: Tensor) -> Tensor:
@@ -112,3 +106,253 @@ def through_time(course: Course, lif: LIF) -> Tensor:
         du_next = do * slope + du_next * lif.k_tau * (1 - course.o[t])  # eq. (13)
         du[t] = du_next
     return du
+
+
+# On which side of the edge.
+#
+# The rectangle of eq. (14) ends at abs(u - V_th) = a / 2. Of millions of potentials some lie within
+# rounding of that, and whether the gradient passes them is the contender's to say. Spikes do not
+# show it, but the layer's own gradient does: what passing one such neuron adds to the gradients of
+# its map's weights and bias is known, so what was passed is solved for, as numbers that must be 0
+# or 1. A map has more equations than neurons that were turned: they can explain no other fault.
+
+# Of the near-tie's width: the nearest neurons are tried alone before those further away.
+REACHES = (0.003, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.0)
+MOST_UNKNOWNS = 2048
+MOST_TURNED = 32  # that are taken one by one
+PARALLEL = 1e-9  # of the largest singular value: below it, columns are one
+ROUNDS = 4  # of the solution: what two steps of one neuron add is not quite their sum
+AT_ONCE = 256  # neurons whose inputs are gathered together
+WORTH_SOLVING = 0.2  # of what is allowed: a neuron on the wrong side is felt in the layers below
+NEAREST = 5  # reaches that are worth it where all is within what is allowed
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """A layer's gradients: of its currents, of its weights and of its biases."""
+
+    du: Tensor  # (T, B, C, ...)
+    weight: Tensor  # (C, ...)
+    bias: Tensor  # (C,)
+    edges: int = 0  # potentials whose side was solved for
+    left: float = 0.0  # of what is given, unexplained: the most, as a multiple of what is allowed
+
+
+@dataclass(frozen=True)
+class Given:
+    """A contender's gradients of a layer, how far from them the replayed ones may be, and what the
+    layer's neurons read.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    allowed_weight: float
+    allowed_bias: float
+    inputs: Tensor  # (T or 1, B, C, H, W), or (T or 1, B, F) of a product
+    kernel: int  # 0: a product
+    width: int  # of its maps
+
+
+@dataclass(frozen=True)
+class _Unknowns:
+    """Neurons near the edge; those that came of the same numbers are one unknown, however many.
+
+    A pair is a neuron with the steps of one unknown.
+    """
+
+    neurons: Tensor  # (pairs,), each in B * P
+    flips: Tensor  # (T, pairs) bool
+    groups: Tensor  # (pairs,)
+    count: int
+
+
+def settle(
+    course: Course, replayed: Gradients, given: Given, lif: LIF, near_tie: float
+) -> Gradients:
+    """The replayed gradients, with the neurons at the edge on the side that the given ones tell.
+
+    Each map whose gradients differ by more than rounding is looked at alone.
+    """
+    weight, bias = replayed.weight.clone(), replayed.bias.clone()
+    weights = (given.weight - weight).flatten(1) / given.allowed_weight
+    # what is left of each map's gradients, (C, E + 1), as multiples of what is allowed
+    off = torch.cat([weights, (given.bias - bias)[:, None] / given.allowed_bias], 1)
+    du, edges = replayed.du, 0
+    for c in (off.abs().amax(1) > WORTH_SOLVING).nonzero()[:, 0].tolist():
+        own = _Map(course.of(partial(_of_map, c=c)), given, lif)
+        passes, left = own.settled(off[c], near_tie)
+        turned = int((passes != own.course.passes).sum())
+        if turned == 0:
+            continue
+        edges += turned
+        new = through_time(replace(own.course, passes=passes), lif)
+        du[:, :, c] = new.view_as(du[:, :, c])
+        weight[c] = given.weight[c] - (left[:-1] * given.allowed_weight).view_as(weight[c])
+        bias[c] = given.bias[c] - left[-1] * given.allowed_bias
+        off[c] = left
+    return Gradients(du, weight, bias, edges, _most(off))
+
+
+def _most(left: Tensor) -> float:
+    return left.abs().max().item()
+
+
+def _of_map(values: Tensor, c: int) -> Tensor:  # (T, B, C, ...) -> (T, B, P)
+    return values[:, :, c].flatten(2) if values.dim() > 3 else values[:, :, c, None]
+
+
+@dataclass(frozen=True)
+class _Map:
+    """One map, or one neuron of a product: its neurons over all steps, (T, B, P)."""
+
+    course: Course
+    given: Given
+    lif: LIF
+
+    def settled(self, left: Tensor, near_tie: float) -> tuple[Tensor, Tensor]:
+        """`passes` as the gradients tell, and what they leave unexplained."""
+        best, least = self.course.passes, left
+        distance = ((self.course.u - self.lif.v_th).abs() - self.lif.a / 2).abs()
+        seen = 0
+        for reach in REACHES if _most(left) > 1 else REACHES[:NEAREST]:
+            near = distance < reach * near_tie
+            found = int(near.sum())
+            if found == seen:
+                continue
+            seen = found
+            for unknowns in self._unknowns(near):
+                for passes, rest in self._solutions(left, unknowns):
+                    if _most(rest) < _most(least):
+                        best, least = passes, rest
+                if _most(least) < WORTH_SOLVING:
+                    return best, least
+        return best, least
+
+    def _unknowns(self, near: Tensor) -> Iterator[_Unknowns]:
+        """The potentials near the edge: those that are alike together, then each alone."""
+        steps, neurons = near.flatten(1).nonzero(as_tuple=True)
+        if len(steps) == 0:
+            return
+        for group in (self._alike(steps, neurons), torch.arange(len(steps), device=near.device)):
+            count = int(group.max()) + 1
+            if count > MOST_UNKNOWNS:
+                continue
+            keys, pair = (neurons * count + group).unique(return_inverse=True)
+            flips = torch.zeros(len(near), len(keys), dtype=torch.bool, device=near.device)
+            flips[steps, pair] = True
+            yield _Unknowns(keys // count, flips, keys % count, count)
+
+    def _alike(self, steps: Tensor, neurons: Tensor) -> Tensor:
+        """Numbers each potential; the same for those that came of the same numbers.
+
+        Most arithmetics round these alike: the pixels where nothing happens, a neuron that is reset
+        under a current that stands still.
+        """
+        u = self.course.u.flatten(1)
+        before = torch.where(steps > 0, u[(steps - 1).clamp(min=0), neurons], 0)
+        before *= 1 - torch.where(steps > 0, self.course.o.flatten(1)[steps - 1, neurons], 0)
+        columns = [u[steps, neurons].double(), before.double()]
+        chosen, place = neurons.unique(return_inverse=True)
+        marks = torch.cat([self._marks(part) for part in chosen.split(AT_ONCE)], 1)
+        columns.append(marks[steps.clamp(max=len(marks) - 1), place])
+        return torch.stack(columns, 1).unique(dim=0, return_inverse=True)[1]
+
+    def _marks(self, neurons: Tensor) -> Tensor:  # -> (T or 1, neurons)
+        """A number for what each neuron reads at each step, by random weights."""
+        read = self._read(neurons).double()
+        generator = torch.Generator().manual_seed(0)
+        weights = torch.rand(read.shape[2], generator=generator, dtype=torch.float64)
+        return read @ weights.to(read.device)
+
+    def _solutions(self, given: Tensor, unknowns: _Unknowns) -> Iterator[tuple[Tensor, Tensor]]:
+        for solve in (_least_squares, _few):
+            own, left = self, given
+            for _ in range(ROUNDS):
+                turned = own._solved(left, unknowns, solve)
+                if not turned.any():
+                    break
+                flips = torch.zeros_like(own.course.passes)
+                steps, pairs = (unknowns.flips & turned[unknowns.groups]).nonzero(as_tuple=True)
+                flips.flatten(1)[steps, unknowns.neurons[pairs]] = True
+                passes = own.course.passes ^ flips
+                left = left - own._effect(passes, flips)
+                own = replace(own, course=replace(own.course, passes=passes))
+                yield passes, left
+
+    def _solved(self, left: Tensor, unknowns: _Unknowns, solve: _Solve) -> Tensor:
+        """Which unknowns are on the other side: (count,) bool."""
+        columns = left.new_zeros(len(left), unknowns.count)
+        for part in torch.arange(len(unknowns.neurons)).split(AT_ONCE):
+            neurons = unknowns.neurons[part]
+            before = self._columns(neurons)
+            after = replace(before, passes=before.passes ^ unknowns.flips[:, part])
+            effects = self._effects(neurons, before, after)
+            columns.index_add_(1, unknowns.groups[part], effects)
+        return solve(columns.double().cpu(), left.double().cpu()).to(left.device)
+
+    def _effect(self, passes: Tensor, flips: Tensor) -> Tensor:
+        """What other `passes`, where `flips`, add to the map's gradients: (E + 1,)."""
+        parts = []
+        for neurons in flips.flatten(1).any(0).nonzero()[:, 0].split(AT_ONCE):
+            before = self._columns(neurons)
+            after = replace(before, passes=passes.flatten(1)[:, neurons])
+            parts.append(self._effects(neurons, before, after).sum(1))
+        return torch.stack(parts).sum(0)
+
+    def _columns(self, neurons: Tensor) -> Course:  # (T, B, P) each -> (T, neurons) each
+        return self.course.of(lambda each: each.flatten(1)[:, neurons])
+
+    def _effects(self, neurons: Tensor, before: Course, after: Course) -> Tensor:
+        """What each neuron's course adds to the gradients, after less before: (E + 1, neurons)."""
+        du = through_time(after, self.lif) - through_time(before, self.lif)  # (T, neurons)
+        read = self._read(neurons)  # (T or 1, neurons, E)
+        over = du if len(read) > 1 else du.sum(0, keepdim=True)
+        weight = torch.einsum("tk,tke->ek", over, read) / self.given.allowed_weight
+        bias = du.sum(0, keepdim=True) / self.given.allowed_bias
+        return torch.cat([weight, bias])
+
+    def _read(self, neurons: Tensor) -> Tensor:
+        """The inputs of each neuron: (T or 1, neurons, E)."""
+        pixels, kernel, inputs = self.course.u.shape[2], self.given.kernel, self.given.inputs
+        sample, pixel, width = neurons // pixels, neurons % pixels, self.given.width
+        if kernel == 0:
+            return inputs[:, sample].flatten(2)
+        reach = torch.arange(kernel, device=neurons.device) - kernel // 2
+        rows = (pixel // width)[:, None, None] + reach[:, None]
+        columns = (pixel % width)[:, None, None] + reach
+        height, width = inputs.shape[3:]
+        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+        found = inputs[:, sample[:, None, None], :, rows, columns]  # (neurons, k, k, T, C)
+        found = found * inside[..., None, None]
+        return found.permute(3, 0, 4, 1, 2).flatten(2)
+
+
+_Solve = Callable[[Tensor, Tensor], Tensor]  # columns (E, count), target (E,) -> (count,) bool
+
+
+def _least_squares(columns: Tensor, target: Tensor) -> Tensor:
+    """The columns of which the target has more than a half; none where they are too many."""
+    if columns.shape[1] > len(target):
+        return torch.zeros(columns.shape[1], dtype=torch.bool)
+    found = torch.linalg.lstsq(columns, target[:, None], rcond=PARALLEL, driver="gelsd")
+    return found.solution[:, 0] > 0.5
+
+
+def _few(columns: Tensor, target: Tensor) -> Tensor:
+    """The few columns whose sum comes near the target, each time the one that helps most.
+
+    It tells columns apart that are parallel: a neuron that is reset and reads the same at two steps
+    is at the edge at both, and adds the same pattern twice.
+    """
+    chosen = torch.zeros(columns.shape[1], dtype=torch.bool)
+    squares = columns.square().sum(0)
+    for _ in range(MOST_TURNED):
+        gain = 2 * (target @ columns) - squares
+        gain[chosen] = 0
+        best = int(gain.argmax())
+        if gain[best] <= 0:
+            break
+        chosen[best] = True
+        target = target - columns[:, best]
+    return chosen

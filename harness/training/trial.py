@@ -21,8 +21,8 @@ from harness import datasets
 from harness.adapter import Unsupported, record_spikes
 from harness.formats import weights
 from harness.proof import certificate
+from harness.proof.certificate import RULES
 from harness.proof.exam import Exam
-from harness.proof.rules import RULES
 from harness.proof.subject import NOTHING_KNOWN, subject_of
 from harness.records import (
     CertificateRow,
