@@ -1,8 +1,7 @@
 """Golden files: what must not move unless the number that stands for it is raised.
 
 `python tests/golden.py --renew` writes anew those whose number was raised, and refuses the others;
-`--anyway` takes those too: for what a golden itself looks at, where that has changed. `--first`
-looks no further than to the first entry of a file that has moved.
+`--anyway` takes those too: for what a golden itself looks at, where that has changed.
 """
 
 from __future__ import annotations
@@ -10,10 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from math import isclose
 from pathlib import Path
 from typing import Any
@@ -70,21 +68,16 @@ def entries(file: str) -> Iterator[Entry]:
 
 
 def _entries(file: str) -> Iterator[Entry]:
-    match file:
-        case "numerics":
-            for name, made in golden_numerics.made():
-                numbers = {"NUMERICS": NUMERICS}
-                if name not in (ANN, DRAWS):
-                    numbers["REVISION"] = facts.of(name).revision
-                yield Entry(name, numbers, made, NEAR if name == DRAWS else CLOSE)
-        case "exam":
-            yield from _of({"EXAM": EXAM}, golden_exam.made())
-        case _:
-            yield from _of({}, golden_keys.made().items())
-
-
-def _of(numbers: dict[str, int], made: Iterable[tuple[str, object]]) -> Iterator[Entry]:
-    return (Entry(name, numbers, each) for name, each in made)
+    if file == "numerics":
+        for name, made in golden_numerics.made():
+            numbers = {"NUMERICS": NUMERICS}
+            if name not in (ANN, DRAWS):
+                numbers["REVISION"] = facts.of(name).revision
+            yield Entry(name, numbers, made, NEAR if name == DRAWS else CLOSE)
+        return
+    numbers = {"EXAM": EXAM} if file == "exam" else {}
+    for name, made in golden_exam.made() if file == "exam" else golden_keys.made().items():
+        yield Entry(name, numbers, made)
 
 
 def moved(file: str) -> Iterator[str]:
@@ -175,24 +168,17 @@ def renew(file: str, *, anyway: bool) -> list[str]:
 
 
 def main() -> int:
-    """Says what has moved; with `--json` also the keys of all suites' cases."""
+    """Says what has moved, or writes it anew."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="*", metavar="file", help=", ".join(FILES))
     parser.add_argument("--renew", action="store_true")
     parser.add_argument("--anyway", action="store_true")
-    parser.add_argument("--first", action="store_true")
-    parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    files = given.files or FILES
-    if given.renew:
-        found = {file: renew(file, anyway=given.anyway) for file in files}
-    else:
-        most = 1 if given.first else None
-        found = {file: list(islice(moved(file), most)) for file in files}
-    if given.json:
-        print(json.dumps({"keys": golden_keys.of_all_suites(), "moved": found}))
-        return 0
-    sentences = [sentence for each in found.values() for sentence in each]
+    sentences = [
+        sentence
+        for file in given.files or FILES
+        for sentence in (renew(file, anyway=given.anyway) if given.renew else moved(file))
+    ]
     print("\n".join(sentences) or "nothing has moved")
     return 1 if sentences else 0
 

@@ -25,7 +25,6 @@ from adapters import facts
 from adapters import fused as fused_adapter
 from adapters.fused import plain
 from adapters.fused.form import MARK, Events, Form, Ran
-from harness.adapter import record_spikes
 from harness.conformance import random_batch, small
 from harness.reference import dropout
 from harness.reference.initialise import copy_parameters, initialised
@@ -110,13 +109,6 @@ def test_kernels_give_what_the_plain_form_gives(
         assert (own - theirs).abs().max().item() <= tolerance * scale
 
 
-def test_it_fires_exactly_at_the_threshold() -> None:
-    lif = LIF(0.25, 0.625, 1.0)
-    current = torch.full((4, 1, 1, 1, 1), 0.5)
-    out = neurons.spikes(current, None, Form(4, lif, 1, None, 1, torch.float32))
-    assert out.flatten().tolist() == [0, 1, 0, 1]
-
-
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_the_number_of_threads_changes_nothing(threads: int) -> None:
     before = torch.get_num_threads()
@@ -151,14 +143,6 @@ def test_bf16_stores_bf16_and_computes_in_float32() -> None:
     assert torch.equal(
         got.current, expected.current.to(torch.bfloat16)
     )  # rounded to nearest even, as torch does
-
-
-@pytest.mark.parametrize("neunorm", [None, "mean"])
-@pytest.mark.parametrize("dataset", ["cifar10", "nmnist", "dvs-cifar10"])
-@pytest.mark.parametrize(("T", "B"), [(1, 1), (4, 2), (10, 1)])
-def test_a_network_is_the_reference(dataset: str, T: int, B: int, neunorm: Reading | None) -> None:
-    network = small(dataset, "Large", neunorm)
-    compare(*pair(network, T, B, static=dataset == "cifar10"))
 
 
 def test_a_non_contiguous_input_is_taken_and_inference_keeps_nothing() -> None:
@@ -330,16 +314,6 @@ def test_the_dense_variant_never_counts() -> None:
     assert set(fused_network.computed(module).split("; ")) == {
         f"layer {n}: dense" for n in range(1, 5)
     }
-
-
-def test_a_tap_changes_nothing(choose: Choose) -> None:
-    choose(True, True, True)
-    module, reference, x = pair(small("nmnist"), 3, 2, static=False)
-    with record_spikes(module) as ours, record_spikes(reference) as theirs:
-        module(x)
-        reference(x)
-        for left, right in zip(ours, theirs, strict=True):
-            assert torch.equal(left.collected(), right.collected())
 
 
 def test_by_events_it_is_as_dense_in_bf16(choose: Choose) -> None:
