@@ -23,10 +23,7 @@ def marked(name: str) -> Iterator[Any]:
         yield pytest.param(check, id=str(check), marks=() if quick else pytest.mark.slow)
 
 
-CHECKS = [check for name in adapters.available() for check in marked(name)]
-
-
-@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("check", [each for name in adapters.available() for each in marked(name)])
 def test_it_keeps_the_contract(check: Check) -> None:
     check()
 
