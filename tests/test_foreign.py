@@ -185,6 +185,18 @@ def test_a_trainer_passes_the_exam_as_a_module(precision: Any) -> None:
     assert not refused.passed and "gradients differ" in refused.failures[0]
 
 
+def test_a_gradient_is_at_the_weights_of_its_own_call() -> None:
+    module, x = adapter(Sound).build(TINY), random_batch(TINY, 2, 2, static=True)
+    found = []
+    for others_between in (False, True):
+        out = module(x)
+        if others_between:
+            others = {name: each.detach() / 2 for name, each in module.named_parameters()}
+            torch.func.functional_call(module, others, (x,))
+        found.append(torch.autograd.grad(out.sum(), list(module.parameters())))
+    assert all(map(torch.equal, *found)) and any(each.any() for each in found[0])
+
+
 def test_what_no_trainer_has_is_said_and_trainers_end_with_the_module() -> None:
     with pytest.raises(Unsupported, match="no dropout"):
         adapter(Sound).build(replace(TINY, dropout=0.5))

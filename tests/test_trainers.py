@@ -100,8 +100,9 @@ def test_jax_compiles_for_sizes_once_and_before_the_clock_starts() -> None:
     trainer.step(batch)
     trainer.put(x + 1, torch.ones(3, dtype=torch.int64))
     assert len(trainer._programs) == 1
-    trainer.put(x[:1], torch.ones(3, dtype=torch.int64))
-    assert len(trainer._programs) == 2
+    for number, part in ((2, x[:1]), (3, x[:, :2])):
+        trainer.put(part, torch.ones(part.shape[1], dtype=torch.int64))
+        assert len(trainer._programs) == number
 
 
 @pytest.fixture
