@@ -246,4 +246,5 @@ def test_a_row_without_an_entry_for_each_layer_is_damaged() -> None:
     whole = row(OperationsRow, CASE)
     assert parse(whole.to_json().encode()) == whole
     short = replace(whole, events=(1,))
-    assert "an entry for each of 2 layers" in str(parse(short.to_json().encode()))
+    with pytest.raises(ValueError, match="an entry for each of 2 layers"):
+        parse(short.to_json().encode())

@@ -100,8 +100,8 @@ def test_a_damaged_line_is_named_and_the_others_are_read(tmp_path: Path, line: s
     store.append(ROW)
     rows, damaged = store.read()
     assert rows == [ROW, ROW]
-    assert [(each.path, each.line) for each in damaged] == [(path, 2)]
-    assert DAMAGED[line] in str(damaged[0])
+    (said,) = damaged
+    assert said.startswith(f"{path}:2: ") and DAMAGED[line] in said
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,8 @@ def test_a_damaged_line_is_named_and_the_others_are_read(tmp_path: Path, line: s
     ],
 )
 def test_a_row_that_lacks_what_its_kind_has_is_damage(given: Row, says: str) -> None:
-    assert says in str(parse(given.to_json().encode()))
+    with pytest.raises(ValueError, match=says):
+        parse(given.to_json().encode())
 
 
 def test_a_line_torn_by_a_crash_does_not_swallow_the_next(tmp_path: Path) -> None:
@@ -123,7 +124,7 @@ def test_a_line_torn_by_a_crash_does_not_swallow_the_next(tmp_path: Path) -> Non
     path.write_bytes(path.read_bytes()[:-20])
     store.append(ROW)
     rows, damaged = store.read()
-    assert rows == [ROW] and [each.line for each in damaged] == [1]
+    assert rows == [ROW] and len(damaged) == 1 and f"{path}:1: " in damaged[0]
 
 
 def test_numbers_that_json_lacks_never_reach_the_file() -> None:
@@ -139,8 +140,8 @@ def test_folders_links_and_pipes_among_the_records_are_named(tmp_path: Path) -> 
     os.mkfifo(store.folder / "pipe.jsonl")
     rows, damaged = store.read()
     assert rows == [ROW] == store.of_runs([ROW.run])
-    names = sorted(each.path.name for each in damaged)
-    assert names == ["a-folder.jsonl", "dangling.jsonl", "pipe.jsonl"]
+    names = ("a-folder.jsonl", "dangling.jsonl", "pipe.jsonl")
+    assert all(name in each for name, each in zip(names, sorted(damaged), strict=True))
 
 
 def test_rows_published_are_read_machine_by_machine_and_new_ones_go_beside(tmp_path: Path) -> None:
@@ -195,7 +196,7 @@ def test_a_damaged_file_of_a_run_is_named_and_its_rows_are_read(
     with_run_file(tmp_path, content)
     rows, damaged = Store(tmp_path).read()
     assert rows == [ROW, ROW]
-    assert len(damaged) == 1 and f"runs/{ROW.run}.json" in str(damaged[0])
+    assert len(damaged) == 1 and f"runs/{ROW.run}.json" in damaged[0]
     Store(tmp_path).append(ROW)  # and more can be added
 
 

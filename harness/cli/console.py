@@ -16,7 +16,7 @@ from harness.spec import Say, UsageError
 from harness.spec.options import GIVEN, RESULTS, switch
 
 if TYPE_CHECKING:  # pydantic's import takes a moment
-    from harness.records import Damage, Row
+    from harness.records import Row
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -96,7 +96,7 @@ def rows_of(folder: Path, *suites: str) -> list[Row]:
     Raises UsageError where there are none, or none of the suites that are named; the first is what
     to run.
     """
-    rows, damaged = read(folder)
+    rows = read(folder)
     if not any(row.suite in suites or not suites for row in rows):
         first = suites[0] if suites else "acceleration"
         raise UsageError(
@@ -110,8 +110,8 @@ def rows_of(folder: Path, *suites: str) -> list[Row]:
     return rows
 
 
-def read(folder: Path) -> tuple[list[Row], list[Damage]]:
-    """Rows of a folder, and what is none, which is named on stderr.
+def read(folder: Path) -> list[Row]:
+    """Rows of a folder; what is none is named on stderr.
 
     Raises UsageError for a folder that was named and is none.
     """
@@ -122,8 +122,8 @@ def read(folder: Path) -> tuple[list[Row], list[Damage]]:
         raise UsageError(f"{folder} {lack}: name a folder that `harness run --out` has filled")
     rows, damaged = Store(folder).read()
     for damage in damaged:
-        err.print(str(damage))
+        err.print(damage)
     if damaged:
         count = "1 damaged line was" if len(damaged) == 1 else f"{len(damaged)} damaged lines were"
         err.print(f"{count} skipped")
-    return rows, damaged
+    return rows

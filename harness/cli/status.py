@@ -25,7 +25,7 @@ def status(**given: Any) -> None:
     from harness.system import machine
 
     chosen = {options.suite: suites.suite(options.suite)} if options.suite else suites.SUITES
-    records, _ = read(options.out)
+    records = read(options.out)
     device = api.device(options.device)
     cases: list[Case] = []
     for name, of in chosen.items():

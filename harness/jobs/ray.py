@@ -203,8 +203,7 @@ class Parcel:
         """Puts it into a folder: files before the rows that tell of them."""
         for name, content in self.files:
             write_result(store.out / name, content)
-        rows = (parse(line.encode()) for line in self.lines)
-        store.append(*(row for row in rows if not isinstance(row, str)))
+        store.append(*(parse(line.encode()) for line in self.lines))
 
 
 @contextmanager

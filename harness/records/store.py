@@ -10,14 +10,14 @@ import codecs
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, lru_cache
 from io import FileIO
 from itertools import count
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 
 from filelock import FileLock
 from pydantic import Field, TypeAdapter, ValidationError
@@ -35,26 +35,13 @@ from harness.records.row import (
     Record,
     Row,
 )
-from harness.spec import SUITES, Case, CaseFields, UsageError
+from harness.spec import SUITES, Case, CaseFields
 from harness.system.files import unwritable
 
 LONGEST_LINE = 2**20  # bytes; a row takes a thousandth
 # Fields that each row says itself: what it is, what it is of, and when it was measured.
 _OWN = frozenset((*CaseFields.__dataclass_fields__, "schema", "run", "time", "key", "kind"))
-Shared = Mapping[str, Mapping[str, Any]]  # fields by data set; "" has those of all
-
-
-@dataclass(frozen=True)
-class Damage:
-    """A damaged line, or a file that does not hold rows (`line` 0)."""
-
-    path: Path
-    line: int  # from 1
-    reason: str
-
-    def __str__(self) -> str:
-        place = f"{self.path}:{self.line}" if self.line else str(self.path)
-        return f"{place}: {self.reason}"
+_SHAREABLE = Record.__dataclass_fields__.keys() - _OWN
 
 
 @dataclass(frozen=True)
@@ -86,11 +73,9 @@ class Store:
         if not rows:
             return
         assert rows[0].suite in SUITES, rows[0].suite  # it names the file
-        lines = "".join(
-            row.to_json(_fields(self._shared_by(row), row.dataset)) + "\n" for row in rows
-        )
+        lines = (row.to_json(shared_by(self.out, row.run).of(row.dataset)) + "\n" for row in rows)
         # a lone surrogate, of a file name that is no text, has no place in JSON
-        content = lines.encode(errors="replace")
+        content = "".join(lines).encode(errors="replace")
         path = self.folder / f"{rows[0].suite}.jsonl"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -101,54 +86,45 @@ class Store:
         except OSError as error:
             raise unwritable(path, error) from error
 
-    def _shared_by(self, row: Row) -> Shared:
-        try:
-            return shared_by(self.out, row.run)
-        except ValueError:
-            return {}
-
-    def read(self, suite: str | None = None) -> tuple[list[Row], list[Damage]]:
-        """All rows of a suite (None: of all), in the order written, and the lines that are none."""
-        rows: list[Row] = []
-        damaged: list[Damage] = []
-        for path in self.files:
-            for number, row in _lines(path) if suite in (None, path.stem) else ():
-                if isinstance(row, str):
-                    damaged.append(Damage(path, number, row))
-                else:
-                    rows.append(row)
-        return rows, damaged
+    def read(self, suite: str | None = None) -> tuple[list[Row], list[str]]:
+        """All rows of a suite (None: of all), in the order written; and a sentence for each line
+        that is none, and for a file that does not hold rows.
+        """
+        paths = [path for path in self.files if suite in (None, path.stem)]
+        found = [each for path in paths for each in _lines(path)]
+        damaged = [each for each in found if isinstance(each, str)]
+        return [each for each in found if not isinstance(each, str)], damaged
 
     def of_keys(self, keys: Iterable[str]) -> list[Row]:
         """All rows of these keys, in the order written."""
-        wanted = set(keys)
-        return [row for row in self._with(wanted) if row.key in wanted]
+        return self._where("key", set(keys))
 
     def of_runs(self, runs: Iterable[str]) -> list[Row]:
         """All rows that these runs wrote, in the order written."""
-        wanted = set(runs)
-        return [row for row in self._with(wanted) if row.run in wanted]
+        return self._where("run", set(runs))
 
     def proofs_of(self, framework: str) -> list[CertificateRow]:
         """The outcomes of all certificates of a framework and its forms, in the order written."""
-        rows = self._with({f'"framework": {json.dumps(framework)}'}, among='"kind": "certificate"')
-        proofs = (row for row in rows if isinstance(row, CertificateRow))
-        return [row for row in proofs if row.framework == framework and row.layer is None]
+        rows = self._where("framework", {framework}, '"kind": "certificate"')
+        return [row for row in rows if isinstance(row, CertificateRow) and row.layer is None]
 
     def descents(self) -> list[DescentRow]:
         """How contenders train in bf16, in the order written."""
-        rows = self._with({'"kind": "descent"'})
+        rows = self._where("kind", {"descent"})
         return [row for row in rows if isinstance(row, DescentRow)]
 
-    def _with(self, texts: set[str], among: str = "") -> Iterator[Row]:
-        """The rows whose line holds one of the texts, and `among`: only those are parsed."""
-        needles, also = [text.encode() for text in texts], among.encode()
+    def _where(self, field: str, values: set[str], among: str = "") -> list[Row]:
+        """The rows that have one of the values there, and `among` in their line. Only lines with
+        these texts are parsed.
+        """
+        also, texts = among.encode(), [json.dumps(value).encode() for value in values]
 
         def wanted(line: bytes) -> bool:
-            return also in line and any(each in line for each in needles)
+            return also in line and any(text in line for text in texts)
 
-        lines = (each for path in self.files for each in _lines(path, wanted))
-        yield from (row for _, row in lines if not isinstance(row, str))
+        found = (each for path in self.files for each in _lines(path, wanted))
+        rows = (each for each in found if not isinstance(each, str))
+        return [row for row in rows if getattr(row, field) in values]
 
     @classmethod
     def around(cls, path: Path) -> Store:
@@ -190,84 +166,93 @@ def _ends_with_newline(path: Path) -> bool:
 # what the rows of a run share
 
 
-def shared_by(out: Path, run: object) -> Shared:
-    """What the rows of a run share; nothing where its file is missing.
+@dataclass(frozen=True)
+class Shared:
+    """Fields that rows leave to their run's file."""
 
-    Raises ValueError where the file is damaged.
-    """
-    if not (isinstance(run, str) and run.replace("-", "").isalnum()):  # it names a file
-        return {}
+    shared: dict[str, Any] = field(default_factory=dict)
+    shared_by_dataset: dict[str, dict[str, Any]] = field(default_factory=dict)
+    damage: str = ""  # what is wrong with the file
+
+    def of(self, dataset: object) -> dict[str, Any]:
+        """Those of a row of the data set. What a row says itself counts."""
+        return self.shared | self.shared_by_dataset.get(str(dataset), {})
+
+
+def shared_by(out: Path, run: str) -> Shared:
+    """What the rows of a run share; nothing where its file is missing or damaged."""
     path = out / "runs" / f"{run}.json"
     try:
-        return _shared_in(path, path.stat().st_mtime_ns)
+        if run.replace("-", "").isalnum():  # it names a file
+            return _shared_in(path, path.stat().st_mtime_ns)
     except OSError:
-        return {}
+        pass
+    except ValueError as error:
+        what = " ".join(str(error).split())[:200]
+        return Shared(damage=f"runs/{run}.json is damaged, and what its rows share lost: {what}")
+    return Shared()
 
 
 @lru_cache(maxsize=1024)
 def _shared_in(path: Path, mtime_ns: int) -> Shared:
-    content = json.loads(path.read_bytes())
-    if not isinstance(content, dict):
-        raise ValueError("a JSON object was expected")
-    groups = content.get("shared_by_dataset", {})
-    if not isinstance(groups, dict):
-        raise ValueError("shared_by_dataset: an object was expected")
-    known, found = Record.__dataclass_fields__.keys() - _OWN, {}
-    for dataset, fields in {"": content.get("shared", {}), **groups}.items():
-        if not isinstance(fields, dict):
-            raise ValueError("shared: an object was expected")
-        given = fields.items()
-        found[dataset] = {name: v for name, v in given if name in known and v is not None}
+    found = TypeAdapter(Shared).validate_json(path.read_bytes())
+    groups = (found.shared, *found.shared_by_dataset.values())
+    for group in groups:
+        for name in [k for k, value in group.items() if k not in _SHAREABLE or value is None]:
+            del group[name]
     return found
-
-
-def _fields(shared: Shared, dataset: object) -> dict[str, Any]:
-    return {**shared.get("", {}), **shared.get(str(dataset), {})}
 
 
 # lines
 
 
-def _lines(
-    path: Path, wanted: Callable[[bytes], bool] = lambda line: True
-) -> Iterator[tuple[int, Row | str]]:
-    """Each wanted line's number, and its row or what is wrong with it; 0 is the file itself."""
+def _lines(path: Path, wanted: Callable[[bytes], bool] = lambda line: True) -> Iterator[Row | str]:
+    """Each wanted line's row, or what is wrong with it and with the file, and where."""
     if not path.is_file():  # to open a pipe would wait for ever
-        yield 0, "no file of rows: a folder, a pipe or a link that leads nowhere"
+        yield f"{path}: no file of rows: a folder, a pipe or a link that leads nowhere"
         return
+    runs: dict[str, Shared] = {}
     try:
         with path.open("rb") as file:
-            yield from _rows(file, path.parent.parent, wanted)
-    except OSError as error:
-        yield 0, f"cannot be read ({error.strerror or error})"
-
-
-def _rows(
-    file: BinaryIO, out: Path, wanted: Callable[[bytes], bool]
-) -> Iterator[tuple[int, Row | str]]:
-    runs: dict[object, Shared] = {}
-    for number in count(1):
-        line = file.readline(LONGEST_LINE)
-        if not line:
-            return
-        if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
-            while line and not line.endswith(b"\n"):
+            for number in count(1):
                 line = file.readline(LONGEST_LINE)
-            yield number, f"damaged row: longer than {LONGEST_LINE} bytes"
-        elif line.strip() and wanted(line):
-            content = _content(line)
-            if isinstance(content, str):
-                yield number, content
-                continue
-            run = str(content.get("run"))
-            if run not in runs:
-                runs[run] = {}
+                if not line:
+                    return
+                is_whole = len(line) < LONGEST_LINE or line.endswith(b"\n")
+                while line and not is_whole and not line.endswith(b"\n"):
+                    line = file.readline(LONGEST_LINE)
                 try:
-                    runs[run] = shared_by(out, run)
-                except (ValueError, TypeError) as error:
-                    lost = "what its rows share is not known"
-                    yield 0, f"runs/{run}.json is damaged ({error}): {lost}"
-            yield number, _row({**_fields(runs[run], content.get("dataset")), **content})
+                    if not is_whole:
+                        raise ValueError(f"longer than {LONGEST_LINE} bytes")
+                    if line.strip() and wanted(line):
+                        content = _content(line)
+                        run = str(content.get("run"))
+                        if run not in runs:
+                            runs[run] = shared_by(path.parent.parent, run)
+                            if runs[run].damage:
+                                yield f"{path}: {runs[run].damage}"
+                        yield _row(runs[run].of(content.get("dataset")) | content)
+                except ValueError as error:
+                    yield f"{path}:{number}: damaged row: {str(error)[:300]}"
+    except OSError as error:
+        yield f"{path}: cannot be read ({error.strerror or error})"
+
+
+def parse(line: bytes) -> Row:
+    """The row of one line that says all of it. Raises ValueError, which says what is wrong."""
+    return _row(_content(line))
+
+
+def _content(line: bytes) -> dict[str, object]:
+    content = from_json(line.removeprefix(codecs.BOM_UTF8), allow_inf_nan=False)
+    if not isinstance(content, dict):
+        raise ValueError("a JSON object was expected")
+    schema = content.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise ValueError(f"by a newer harness (schema {schema}, this one reads {SCHEMA})")
+    if schema != SCHEMA:
+        raise ValueError(f"of schema {repr(schema)[:60]}, this harness reads {SCHEMA}")
+    return content
 
 
 @cache
@@ -275,51 +260,23 @@ def _adapter() -> TypeAdapter[Row]:
     return TypeAdapter(Annotated[Row, Field(discriminator="kind")])
 
 
-def parse(line: bytes) -> Row | str:
-    """The row of one line that says all of it, or what is wrong with the line."""
-    content = _content(line)
-    return content if isinstance(content, str) else _row(content)
-
-
-def _content(line: bytes) -> dict[str, object] | str:
-    """What a line says, or what is wrong with it."""
-    try:
-        content = from_json(line.removeprefix(codecs.BOM_UTF8), allow_inf_nan=False)
-    except ValueError as error:
-        return f"damaged row: {str(error)[:300]}"
-    if not isinstance(content, dict):
-        return "damaged row: a JSON object was expected"
-    schema = content.get("schema")
-    if isinstance(schema, int) and schema > SCHEMA:
-        return f"written by a newer harness (schema {schema}, this one reads {SCHEMA})"
-    if schema != SCHEMA:
-        return f"damaged row: of schema {repr(schema)[:60]}, this harness reads {SCHEMA}"
-    return content
-
-
-def _row(content: dict[str, object]) -> Row | str:
+def _row(content: dict[str, object]) -> Row:
     if content.get("kind") not in tuple(KINDS):
-        return f"damaged row: kind: one of {', '.join(KINDS)} was expected"
+        raise ValueError(f"kind: one of {', '.join(KINDS)} was expected")
     try:
         row = _adapter().validate_json(to_json(content), strict=True, extra="forbid")
-        _check(row)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"] if part not in KINDS)
-        return f"damaged row: {where}{': ' * bool(where)}{first['msg']}"[:300]
-    except UsageError as error:
-        return f"damaged row: {str(error)[:300]}"
+        raise ValueError(f"{where}: {first['msg']}") from error
+    _check(row)
     return row
 
 
 def _check(row: Row) -> None:
-    """Raises UsageError where no harness can have written what a row says."""
+    """Raises ValueError where no harness can have written what a row says."""
     case = Case.of(row)
-    try:
-        dated = datetime.fromisoformat(row.time).tzinfo is not None
-    except ValueError:
-        dated = False
-    wrong = {"time: a date and time with a zone was expected": not dated}
+    wrong = {"time: a date and time with a zone was expected": not _is_moment(row.time)}
     if isinstance(row, OfTraining):
         wrong["epochs: those of the training were expected"] = row.epochs is None
     if isinstance(row, FittedRow):
@@ -335,4 +292,11 @@ def _check(row: Row) -> None:
         wrong[what] = {len(each) for each in counts} != {layers}
     for what, is_wrong in wrong.items():
         if is_wrong:
-            raise UsageError(what)
+            raise ValueError(what)
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
