@@ -124,7 +124,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"batch_size": 0}, "batch_size is 0"),
     ({"seed": -1}, "seed is -1, expected 0"),
     # the digits of the last would take hours
-    *[({"width": w}, f"width is '{w}'") for w in ("x/0", "1/0", "0", "-1/8", "nan", "1e999999999")],
+    *[
+        ({"width": w}, f"'{w}', expected a fraction")
+        for w in ("x/0", "1/0", "0", "-1/8", "nan", "1e999999999")
+    ],
     ({"neunorm": "mean"}, "k_tau2 is missing"),
     ({"neunorm": "mean", "k_tau2": nan}, "k_tau2 is nan"),
     ({"neunorm": "median", "k_tau2": 0.9}, "median, expected mean or literal"),

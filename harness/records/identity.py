@@ -43,13 +43,8 @@ def training_identity(
     case: Case, train_sha256: str, test_sha256: str, software: Software
 ) -> dict[str, object]:
     """All that decides the weights a training ends with: its suite does not."""
-    return {
-        **fields_that_train(case),
-        "training data": train_sha256,
-        "test data": test_sha256,
-        **asdict(software),
-        "NUMERICS": NUMERICS,
-    }
+    data = {"training data": train_sha256, "test data": test_sha256}
+    return {**fields_that_train(case), **data, **asdict(software), "NUMERICS": NUMERICS}
 
 
 def training_key(case: Case, train_sha256: str, test_sha256: str, software: Software) -> str:
@@ -63,23 +58,13 @@ def timing_key(
     """The key of a contender in a cell: what is timed, on what, with what, where."""
     variables = (machine.environment or "").split()
     kept = [each for each in variables if each.partition("=")[0] not in _THREADS]
-    return _key(
-        {
-            **_fields(case),
-            "data": data_sha256,
-            **asdict(software),
-            **_place(machine),
-            "environment": kept,
-            "allocator": allocator,
-            "PROTOCOL": PROTOCOL,
-        }
-    )
+    other = {"data": data_sha256, "environment": kept, "allocator": allocator, "PROTOCOL": PROTOCOL}
+    return _key({**_fields(case), **asdict(software), **_place(machine), **other})
 
 
 def fields_that_train(case: Case) -> dict[str, object]:
     """The fields of a case that decide the weights its training ends with, beside the data."""
-    left_out = (*_NAMES, *_IN_THE_DATA)
-    return {name: value for name, value in _fields(case).items() if name not in left_out}
+    return {k: value for k, value in _fields(case).items() if k not in (*_NAMES, *_IN_THE_DATA)}
 
 
 def _fields(case: Case) -> dict[str, object]:

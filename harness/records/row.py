@@ -41,8 +41,7 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
-        parts = (self.cpu, self.capability, self.gpu, threads)
-        return ", ".join(part for part in parts if part)
+        return ", ".join(filter(None, (*self[:3], threads)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,8 +171,7 @@ class IterationRow(Record):
     twin: bool = False  # the second instance of the contender that runs twice (A/A)
     loss: Number | None = None  # of the batch, in training
     class_spikes: tuple[Amount, ...] | None = None  # voting spikes of each class, in inference
-    # Where a whole iteration takes too long, the share of its samples and steps that was run: the
-    # seconds are scaled in proportion, loss and spikes are the part's own.
+    # of its samples and steps, where the whole takes too long: the seconds are scaled in proportion
     part: Share | None = None
 
 
@@ -197,16 +195,12 @@ class MemoryRow(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class AuditRow(Record):
-    """What the very object that is timed computed, against the reference, at the size timed.
-
-    `direct`: its output and gradients are the reference's. `replay`: given its own spikes, every
-    layer fires as the reference's and has the reference's gradients (proof/audit.py).
-    """
+    """What the very object that is timed computed, against the reference, at the size timed."""
 
     kind: Literal["audit"] = "audit"
     exam: Count  # the number of the exam and the audit
     when: Literal["before", "after"]  # the rounds; after them on other weights and another batch
-    way: Literal["direct", "replay"]
+    way: Literal["direct", "replay"]  # of its own spikes (proof/audit.py)
     passed: bool
     reason: str | None = None  # where it did not pass, in a sentence
     spikes: Count  # neuron-steps compared
@@ -218,15 +212,14 @@ class AuditRow(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class DescentRow(Record):
-    """Whether a contender in bf16 learns as it does in float32: bf16's bar, beside its audits.
+    """Whether a contender in bf16 learns as it does in float32, once for each `installation`.
 
-    Once for each `installation`. It stands in the first cell that its contender was audited in;
-    what was trained is the same for all of them, `setting`.
+    It stands in the first cell that its contender was audited in.
     """
 
     kind: Literal["descent"] = "descent"
     exam: Count  # the number of the exam, the audit and this
-    setting: str  # network, data, time steps, batch and optimiser, in words
+    setting: str  # what was trained, the same for all, in words
     steps: Nth  # of the optimiser
     seeds: tuple[Count, ...]  # of float32; bf16 has the first of them
     first_loss: Amount | None = None  # of float32, mean over its seeds' first steps
@@ -332,8 +325,7 @@ class FittedRow(Record):
 class OperationsRow(Record):
     """What inferences take, layer by layer, added up over samples and steps.
 
-    Of a case that is not trained it says that the case is done. Sizes of weights and states follow
-    from the row's network; reference/operations.py has the two readings.
+    Of a case that is not trained it says that the case is done.
     """
 
     kind: Literal["operations"] = "operations"

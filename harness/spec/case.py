@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -12,7 +11,16 @@ from operator import attrgetter
 from typing import Any, Literal, Self, TypeVar
 
 from harness.spec import paper
-from harness.spec.network import LIF, Network, NeuNorm, Reading, UsageError, checked, expect
+from harness.spec.network import (
+    LIF,
+    Network,
+    NeuNorm,
+    Reading,
+    UsageError,
+    checked,
+    expect,
+    fraction,
+)
 from harness.spec.paper import SGD, Adam
 
 SUITES = (
@@ -297,7 +305,7 @@ _values = attrgetter(*_NAMES)
 def _case(*values: Any) -> Case:
     row = CaseFields(**dict(zip(_NAMES, values, strict=True)))
     shared: dict[str, Any] = {name: getattr(row, name) for name in _SAME}
-    shared |= {"network": _network(row), "width": _width(row.width)}
+    shared |= {"network": _network(row), "width": fraction(row.width)}
     shared |= {"framework": contender(row.framework, row.variant)}
     # what older rows leave out of the optimiser is as it was then
     of: type[SGD | Adam] = Adam if row.optimiser == "adam" else SGD
@@ -334,12 +342,3 @@ def _network(row: CaseFields) -> Network:
         population=row.population,
     )
     return replace(parsed, dropout=row.dropout)
-
-
-def _width(text: str) -> Fraction:
-    value = Fraction(0)
-    if re.fullmatch(r"[0-9]{1,20}([./][0-9]{1,20})?", text):  # no exponent: 1e9999999 takes hours
-        with suppress(ZeroDivisionError):
-            value = Fraction(text)
-    expect(value > 0, "width", repr(text), "a fraction above 0 such as 1/8")
-    return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -34,6 +35,18 @@ def expect(holds: bool, name: str, value: object, expected: str) -> None:
 def checked(name: str, value: int, least: int = 1, most: int = MOST) -> None:
     """Raises UsageError for a number that nothing can be run with."""
     expect(least <= value <= most, name, value, f"{least} to {most}")
+
+
+def fraction(given: object) -> Fraction:
+    """A positive fraction: 1, 1/8, 0.5. Raises UsageError for what is none."""
+    text, value = str(given), Fraction(0)
+    if re.fullmatch(r"[0-9]{1,20}([./][0-9]{1,20})?", text):  # no exponent: 1e9999999 takes hours
+        with suppress(ZeroDivisionError):
+            value = Fraction(text)
+    if not 0 < value <= 16:
+        what = repr(text[:30])
+        raise UsageError(f"{what}, expected a fraction above 0 and up to 16, such as 1/8")
+    return value
 
 
 @dataclass(frozen=True)

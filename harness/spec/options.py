@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from math import inf
@@ -18,7 +17,7 @@ from typing import Any, Literal, get_args
 
 from harness.spec import paper
 from harness.spec.case import Initialisation, Mode, Precision
-from harness.spec.network import MOST, Network, Reading, UsageError
+from harness.spec.network import MOST, Network, Reading, UsageError, fraction
 
 __all__ = ["SUFFIX", "Access", "Budget", "NamedNetwork", "NetworkFile", "Options", "Say", "Tie"]
 
@@ -116,20 +115,9 @@ def numbers(least: int) -> Parser:
 
 def count(given: object) -> int:
     """One whole number above 0."""
-    text = str(given)
-    if not re.fullmatch(r"[0-9]{1,10}", text) or not 1 <= int(text) <= MOST:
-        raise UsageError(f"{text!r}, expected a whole number from 1 to {MOST}")
-    return int(text)
-
-
-def fraction(given: object) -> Fraction:
-    """A positive fraction: 1, 1/8, 0.5."""
-    text, value = str(given), Fraction(0)
-    with suppress(ValueError, ZeroDivisionError):
-        value = Fraction(text) if re.fullmatch(r"[0-9./]{1,20}", text) else value
-    if not 0 < value <= 16:
-        raise UsageError(f"{text!r}, expected a fraction above 0 and up to 16, such as 1/8")
-    return value
+    if not re.fullmatch("[0-9]{1,9}|1000000000", str(given)) or not int(str(given)):
+        raise UsageError(f"{str(given)!r}, expected a whole number from 1 to {MOST}")
+    return int(str(given))
 
 
 def seconds(given: object) -> float:
