@@ -143,39 +143,32 @@ def test_a_run_that_fails_warns_and_returns_the_rest(
     assert capsys.readouterr().out.startswith("cifar10 Small: ")
 
 
-def test_every_table_of_the_command_is_a_frame_with_its_columns(tmp_path: Path) -> None:
+def test_tables_and_verdicts_are_those_of_the_command_and_the_report(tmp_path: Path) -> None:
     rows = [*rows_of_a_run()]
     for suite in ("timesteps", "scale", "neunorm", "accuracy"):
-        rows += training(0, (0.2, 0.4), suite=suite)
+        rows += training(0, (0.2, 0.4), suite=suite) + training(1, (0.2, 0.5), suite=suite)
     found = harness.results(filled(tmp_path, rows))
     assert repr(found).startswith(f"Results({len(rows)} rows: acceleration ")
     suites = {row.suite for row in rows}
     for name, build in tables.TABLES.items():
+        assert name.isdigit() or hasattr(harness.Results, name)
         if suites & set(tables.suites_of(name)):
             pd.testing.assert_frame_equal(found.table(name), build(rows))
         else:
             with pytest.raises(harness.UsageError, match=f"first harness.run.suite='{name}'"):
                 found.table(name)
-    methods = {name for name in tables.TABLES if not name.isdigit()}
-    assert {name for name in methods if not hasattr(harness.Results, name)} == set()
     assert list(found.table(5).columns) == list(found.table("5").columns)
     with pytest.raises(harness.UsageError, match="unknown table '7', choose from acceleration"):
         found.table(7)
-
-
-def test_verdicts_are_those_of_the_report(tmp_path: Path) -> None:
-    rows = [row for seed in range(3) for row in training(seed, (0.2, 0.4), suite="scale")]
-    found = harness.results(filled(tmp_path, rows)).verdicts()
-    assert list(found.columns) == list(COLUMNS)
-    assert list(dict.fromkeys(found["id"])) == [claim.id for claim in CLAIMS]
+    judged = found.verdicts()
+    assert list(judged.columns) == list(COLUMNS)
+    assert list(dict.fromkeys(judged["id"])) == [claim.id for claim in CLAIMS]
     for claim, verdict in verdicts(rows):
-        lines = found[found["id"] == claim.id]
-        assert set(lines["verdict"]) == {verdict.text}
-        assert set(lines["reason"]) == {verdict.reason}
+        lines = judged[judged["id"] == claim.id]
+        assert (set(lines["verdict"]), set(lines["reason"])) == ({verdict.text}, {verdict.reason})
         if verdict.effects:
-            assert list(lines["effect"]) == [each.name for each in verdict.effects]
-            assert list(lines["value"]) == [each.found.value for each in verdict.effects]
-            assert list(lines["n"]) == [len(each.values) for each in verdict.effects]
+            effects = [(each.name, each.found.value, len(each.values)) for each in verdict.effects]
+            assert list(zip(*(lines[k] for k in ("effect", "value", "n")), strict=True)) == effects
 
 
 def test_results_reads_one_folder_several_and_a_folder_of_machines(tmp_path: Path) -> None:
@@ -188,13 +181,10 @@ def test_results_reads_one_folder_several_and_a_folder_of_machines(tmp_path: Pat
     assert list(harness.results(str(one / "records")).rows) == rows
     with pytest.raises(harness.UsageError, match="no rows under .*nowhere: give a folder"):
         harness.results(tmp_path / "nowhere")
-
-
-def test_lines_that_are_no_rows_are_warned_of(tmp_path: Path) -> None:
-    path = filled(tmp_path, rows_of_a_run()) / "records" / "acceleration.jsonl"
+    path = one / "records" / "acceleration.jsonl"
     path.write_text(path.read_text() + "no row\n")
     with pytest.warns(UserWarning, match="1 lines were no rows and were skipped, the first: "):
-        assert list(harness.results(tmp_path).rows) == rows_of_a_run()
+        assert list(harness.results(one).rows) == rows
 
 
 def test_the_room_of_the_report_can_be_called_and_is_a_room(tmp_path: Path) -> None:

@@ -48,8 +48,10 @@ def changed(value: Any) -> Any:
             return not value
         case int() | float():
             return value + 1
-        case str() | tuple():
-            return value + type(value)("x")
+        case str():
+            return value + "x"
+        case tuple():
+            return (*value, 7)
         case _:
             return "something"
 

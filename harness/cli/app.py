@@ -34,15 +34,11 @@ def run(**given: Any) -> None:
     measuring.run(work)
 
 
-app.command()(check.check)
-app.command("list")(list_.list_)
-app.command()(list_.doctor)
-app.command("tables")(tables.tables_)
-app.command()(report.report)
-app.command()(compare.compare)
-app.command()(status.status)
-app.command()(verify.verify)
-app.command()(export.export)
+for each in (
+    *(check.check, list_.list_, list_.doctor, tables.tables_, report.report, compare.compare),
+    *(status.status, verify.verify, export.export),
+):
+    app.command(each.__name__.rstrip("_"))(each)
 
 NAME = "harness"
 _COMPLETE = "_HARNESS_COMPLETE"  # set by the script that `--install-completion` writes
