@@ -1,4 +1,6 @@
-"""How frameworks are found, what is known of them, and what is said of those that are not there."""
+"""How frameworks are found, what is known of them, and what is said of those that are not there;
+the contract, held by every adapter that loads here, and the kit that others check theirs with.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import psutil
 import pytest
@@ -19,8 +21,9 @@ from contenders import question
 
 import adapters
 from adapters import facts
-from harness.adapter import FORMS, Adapter
-from harness.conformance import random_batch, small
+from harness import conformance
+from harness.adapter import FORMS, Adapter, Variant
+from harness.conformance import Broken, Check, random_batch, small
 from harness.proof.answer import plain_pass
 from harness.reference.precision import DTYPES
 from harness.spec import Network, NeuNorm, Precision, UsageError, paper
@@ -299,3 +302,37 @@ def test_sinabs_imports_no_samna_and_its_constants_are_no_parameters() -> None:
     x = random_batch(network, 3, 2, static=False)
     assert module(x).dtype == torch.float32
     assert module.double()(x.double()).dtype == torch.float64
+
+
+def marked(name: str) -> Iterator[Any]:
+    """A framework's checks; of one in a runtime of its own, which takes seconds to start, most are
+    slow.
+    """
+    for check in conformance.checks(name):
+        quick = name in TORCH or " Small mean " in str(check)
+        yield pytest.param(check, id=str(check), marks=() if quick else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("check", [each for name in adapters.available() for each in marked(name)])
+def test_it_keeps_the_contract(check: Check) -> None:
+    check()
+
+
+@pytest.mark.parametrize(
+    ("variant", "reason"),
+    [("detached-reset", "gradients differ"), ("defaults", "spikes differ")],
+)
+def test_who_breaks_it_is_told_where(
+    variant: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = adapters.load
+
+    def planted(name: str) -> Adapter:  # which claims to be equal
+        found = load(f"spikingjelly:{variant}")
+        return Variant((), found.build) if name == "planted" else load(name)
+
+    monkeypatch.setattr(adapters, "load", planted)
+    monkeypatch.setattr(adapters, "variants_of", lambda name: {})
+    found = {str(each): each for each in conformance.checks("planted")}
+    with pytest.raises(Broken, match=reason):
+        found["planted cifar10 Small without NeuNorm fp64"]()

@@ -12,7 +12,7 @@ from test_learning import TINY, case
 
 from harness.jobs.local import Local
 from harness.proof import check
-from harness.proof.check import Examined, Scope
+from harness.proof.check import Examined
 from harness.records import CertificateRow, EpochRow, Store
 from harness.spec import Access, Case, Options, UsageError
 from harness.system.child import Child
@@ -111,10 +111,8 @@ def test_what_one_framework_sets_does_not_change_the_next_ones_weights(
 
 
 def examined(tmp_path: Path, *names: str, silence: float = 60.0) -> dict[str, Examined]:
-    scope = Scope(
-        Options(datasets=("cifar10",), networks=(TINY,), width=Fraction(1), data_root=tmp_path)
-    )
-    found = check.examined(names, scope, quiet, silence)
+    only = Options(datasets=("cifar10",), networks=(TINY,), width=Fraction(1), data_root=tmp_path)
+    found = check.examined(names, only, quiet, silence)
     return {each.name: each for each in found}
 
 
@@ -146,9 +144,9 @@ def test_one_that_hangs_where_it_is_examined_is_ended(plant: Plant, tmp_path: Pa
 
 def test_a_scope_that_does_not_exist_is_the_users_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown framework 'nobody'"):
-        list(check.examined(("nobody",), Scope(Options(data_root=tmp_path)), quiet))
+        list(check.examined(("nobody",), Options(data_root=tmp_path), quiet))
     with pytest.raises(UsageError, match="huge"):
-        scope = Scope(Options(datasets=("cifar10",), networks=("huge",), data_root=tmp_path))
+        scope = Options(datasets=("cifar10",), networks=("huge",), data_root=tmp_path)
         list(check.examined(("reference",), scope, quiet))
 
 

@@ -39,9 +39,9 @@ def check(
     from harness.proof import check as proving
 
     named = tuple(dict.fromkeys(frameworks or ()))  # twice the same is once
-    scope, failed = proving.Scope(replace(options, files=read)), False
+    asked, failed = replace(options, files=read), False
     with progress() as say:
-        for result in proving.examined(named, scope, say):
+        for result in proving.examined(named, asked, say):
             out.print(examined(result))
             failed |= result.failed
     if failed:

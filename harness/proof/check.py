@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import product
 from typing import get_args
 
 from torch import Tensor
@@ -51,46 +52,27 @@ class Examined:
         return wrong and not self.deviations
 
 
-@dataclass(frozen=True)
-class Scope:
-    """Which networks to examine on: all of Table 1 unless the options name some, in both readings
-    of NeuNorm and without; one out of a file as it is there, weights apart.
+def networks(options: Options) -> list[tuple[str, str, Reading | None]]:
+    """Data sets, names of networks and readings of NeuNorm: all of Table 1 unless the options name
+    some, in both readings and without; one out of a file as it is there.
     """
-
-    options: Options
-
-    @property
-    def networks(self) -> list[tuple[str, str, Reading | None]]:
-        """Data sets, names of networks, and the reading of NeuNorm to ask for."""
-        own = {file.name: (None,) for file in self.options.files}
-        datasets, names = self.options.datasets or paper.SETTINGS, self.options.networks
-        named = [(d, name) for d in datasets for name in names or paper.SCALES]
-        return [(*each, reading) for each in named for reading in own.get(each[1], READINGS)]
-
-
-def chosen(names: tuple[str, ...]) -> list[str]:
-    """Whom to examine: these; no names: each framework and its variants, faithful ones first.
-
-    Raises UsageError for what does not exist.
-    """
-    for name in names:
-        adapters.check_name(name)
-    if names:
-        return list(names)
-    here = adapters.available()
-    absent = [name for name in adapters.names() if name not in here]
-    variants = [contender(name, variant) for name in here for variant in adapters.variants_of(name)]
-    return [*here, *variants, *absent]
+    own = {file.name: (None,) for file in options.files}
+    named = product(options.datasets or paper.SETTINGS, options.networks or paper.SCALES)
+    return [(*each, reading) for each in named for reading in own.get(each[1], READINGS)]
 
 
 def examined(
-    names: tuple[str, ...], scope: Scope, say: Say, silence: float = SILENCE
+    names: tuple[str, ...], options: Options, say: Say, silence: float = SILENCE
 ) -> Iterator[Examined]:
-    """Certificates of each adapter, in a child of its own; no names: of all there are.
-
-    Raises UsageError for what does not exist.
+    """Certificates of each adapter, in a child of its own; no names: of each framework and its
+    variants, faithful ones first. Raises UsageError for what does not exist.
     """
-    for name in chosen(names):
+    for name in names:
+        adapters.check_name(name)
+    here = [] if names else adapters.available()
+    variants = [contender(name, variant) for name in here for variant in adapters.variants_of(name)]
+    absent = [] if names else [name for name in adapters.names() if name not in here]
+    for name in (*names, *here, *variants, *absent):
         framework, _, variant = name.partition(":")
         known = facts.of(framework)
         if known.missing:
@@ -98,7 +80,7 @@ def examined(
             continue
         try:
             with Child() as child:
-                yield child.call(certify, name, scope, known, silence=silence, hear=say)
+                yield child.call(certify, name, options, known, silence=silence, hear=say)
         except UsageError:
             raise
         except Exception as error:  # noqa: BLE001 whatever it died of costs its own line
@@ -107,17 +89,15 @@ def examined(
             yield Examined(name, deviations, (), reason, broke=True)
 
 
-def certify(name: str, scope: Scope, known: facts.Facts) -> Examined:
-    """In a child: one adapter's certificates. Raises UsageError for what the scope names and does
-    not exist.
-    """
+def certify(name: str, options: Options, known: facts.Facts) -> Examined:
+    """In a child: one adapter's certificates. Raises UsageError for networks that do not exist."""
     facts.remember(known)
     try:
         adapter = adapters.load(name)
     except adapters.Missing as reason:
         return Examined(name, (), (), str(reason))
-    proofs, count = [], len(scope.networks) * len(PRECISIONS)
-    for n, (title, named, exam) in enumerate(_exams(scope)):
+    proofs, count = [], len(networks(options)) * len(PRECISIONS)
+    for n, (title, named, exam) in enumerate(_exams(options)):
         tell(n / count, title)
         try:
             proofs.append(OnNetwork(title, named, exam.certify(name, adapter)))
@@ -128,14 +108,14 @@ def certify(name: str, scope: Scope, known: facts.Facts) -> Examined:
     return Examined(name, adapter.DEVIATIONS, tuple(proofs))
 
 
-def _exams(scope: Scope) -> Iterator[tuple[str, str, Exam]]:
-    root = datasets.data_root(scope.options.data_root)
-    width = scope.options.width or WIDTH
+def _exams(options: Options) -> Iterator[tuple[str, str, Exam]]:
+    root = datasets.data_root(options.data_root)
+    width = options.width or WIDTH
     batches: dict[str, Tensor] = {}
-    for dataset, name, reading in scope.networks:
+    for dataset, name, reading in networks(options):
         if dataset not in batches:
             batches[dataset] = datasets.load_batch(dataset, STEPS, BATCH_SIZE, root=root).inputs
-        found = scope.options.network(name, dataset, neunorm=reading, width=width)
+        found = options.network(name, dataset, neunorm=reading, width=width)
         has = found.network.neunorm
         title = f"{paper.settings(dataset).title} {found.scale}"
         for precision in PRECISIONS:
