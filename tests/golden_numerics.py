@@ -31,6 +31,7 @@ from harness.spec import (
     Trained,
     Training,
     paper,
+    schedule,
 )
 from harness.training import epoch, step
 from harness.training.checkpoint import Epoch
@@ -193,15 +194,16 @@ def _draws() -> dict[str, object]:
             [each.train_accuracy, each.validation_accuracy, each.test_accuracy] for each in epochs
         ],
         "rates of epochs 1, 40, 41, 81": {
-            "sgd": [step.learning_rate(SGD(), number) for number in (1, 40, 41, 81)],
-            "adam": [step.learning_rate(Adam(), number) for number in (1, 40, 41, 81)],
+            "sgd": [schedule.table_7(SGD(), number) for number in (1, 40, 41, 81)],
+            "adam": [schedule.table_7(Adam(), number) for number in (1, 40, 41, 81)],
         },
     }
 
 
 def _trained(learner: epoch.Learner) -> list[Epoch]:
     with torch.random.fork_rng(devices=[]):
-        return [epoch.epoch(learner, number, lambda fraction: None) for number in (1, 2)]
+        rates = {number: schedule.table_7(learner.case.optimiser, number) for number in (1, 2)}
+        return [epoch.epoch(learner, *each, lambda fraction: None) for each in rates.items()]
 
 
 def _weights(scheme: Initialisation) -> list[float]:

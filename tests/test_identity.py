@@ -30,7 +30,7 @@ IDLE = {"suite", "scale", "width", "wanted_samples", "wanted_test_samples", "emb
 IDLE |= {"tested_at", "wants_confusion"}
 OF_OTHERS = {"effort", "window"}  # which other systems alone have
 # in a key where they are not as usual
-UNUSUAL = {"bin_us", "wants_simulated", "loss_function", "weights_sha256"}
+UNUSUAL = {"bin_us", "wants_simulated", "loss_function", "weights_sha256", "least_epochs"}
 NAMES = tuple(each.name for each in fields(CaseFields))
 
 
@@ -77,7 +77,7 @@ def test_of_a_training_exactly_what_decides_no_weight_leaves_the_key() -> None:
     assert moves == set(NAMES) - IDLE
     assert set(fields_that_train(trained_case())) == set(NAMES) - IDLE - OF_OTHERS - UNUSUAL
     assert set(fields_that_train(fitted_case("hats"))) == set(NAMES) - IDLE - UNUSUAL
-    unusual = Training(1, bin_us=30_000, simulated=True, loss="cross-entropy")
+    unusual = Training(40, bin_us=30_000, simulated=True, loss="cross-entropy", least_epochs=12)
     case = replace(trained_case(), training=unusual, weights_sha256="0" * 64)
     assert set(fields_that_train(case)) == set(NAMES) - IDLE - OF_OTHERS
     assert Case.of(base(case)) == case

@@ -44,7 +44,7 @@ from harness.records.ledger import Ledger
 from harness.records.run import Failed, Run, new_run
 from harness.reference import coding
 from harness.reference.initialise import initialised
-from harness.spec import ANN, Access, Case, Loss, Trained, Training, UsageError, paper
+from harness.spec import ANN, Access, Case, Loss, Trained, Training, UsageError, paper, schedule
 from harness.spec.paper import SGD, Adam
 from harness.system import machine
 from harness.training import checkpoint, epoch, step
@@ -86,7 +86,12 @@ def data(dataset: str = "cifar10", count: int = 60) -> DataSplits:
 
 def trained(given: Trained, parts: DataSplits, epochs: int = 2) -> tuple[Learner, list[Epoch]]:
     learner = epoch.begin(given, parts)
-    return learner, [epoch.epoch(learner, n, nobody) for n in range(1, epochs + 1)]
+    return learner, [one_epoch(learner, n) for n in range(1, epochs + 1)]
+
+
+def one_epoch(learner: Learner, number: int) -> Epoch:
+    rate = schedule.table_7(learner.case.optimiser, number)
+    return epoch.epoch(learner, number, rate, nobody)
 
 
 def nobody(fraction: float) -> None:
@@ -146,14 +151,14 @@ def test_fused_and_reference_have_the_same_weights_after_20_steps_in_float64(dat
 def resumed(path: Path, first: Trained, then: Trained, parts: DataSplits) -> tuple[Learner, Epoch]:
     """After one epoch of the first, and one more of what goes on from its checkpoint."""
     begun = epoch.begin(first, parts)
-    one = epoch.epoch(begun, 1, nobody)
+    one = one_epoch(begun, 1)
     Checkpoint.of(OF, (one,), begun.module, begun.optimiser).save(path)
     torch.manual_seed(12345)  # another process stands elsewhere
     again = epoch.begin(then, parts)
     found = checkpoint.load(path, OF)
     assert found is not None and found.epochs == (one,)
     found.restore(path, again.module, again.optimiser)
-    return again, epoch.epoch(again, 2, nobody)
+    return again, one_epoch(again, 2)
 
 
 @pytest.mark.parametrize("framework", ["reference", "fused", ANN])
@@ -260,7 +265,7 @@ def test_layers_that_say_the_same_of_every_sample_are_warned_of() -> None:
         for parameter in learner.module.parameters():
             if len(parameter) == 16:  # of the fully connected layer: its neurons always fire
                 parameter.fill_(10.0)
-    first = epoch.epoch(learner, 1, nobody)
+    first = one_epoch(learner, 1)
     (blind,) = (each for each in first.warnings if "same for every sample" in each)
     assert "the spikes of 3 16FC" in blind and first.rates[-2] == 1.0
     _, healthy = trained(case(), data(), 1)
@@ -281,7 +286,7 @@ class Nan(nn.Module):
 def test_a_loss_that_is_no_number_ends_the_run() -> None:
     learner = epoch.begin(case(), data())
     with pytest.raises(Failed, match="the loss became nan in epoch 1"):
-        epoch.epoch(replace(learner, module=Nan(learner.module)), 1, nobody)
+        one_epoch(replace(learner, module=Nan(learner.module)), 1)
 
 
 def test_the_ann_learns_and_has_the_same_weights_to_train() -> None:
@@ -303,8 +308,57 @@ TEN = step.Objective(10)
 
 @pytest.mark.parametrize(("epoch", "rate"), [(1, 0.1), (40, 0.1), (41, 0.01), (121, 1e-4)])
 def test_the_rate_falls_every_40_epochs(epoch: int, rate: float) -> None:
-    assert step.learning_rate(SGD(), epoch) == pytest.approx(rate)
-    assert step.learning_rate(Adam(), epoch) == 1e-3
+    assert schedule.table_7(SGD(), epoch) == pytest.approx(rate)
+    assert schedule.table_7(Adam(), epoch) == 1e-3
+
+
+UNTIL_FLAT = Training(epochs=60, least_epochs=12)
+
+
+def rates(curve: Callable[[int], float], training: float = 0.5) -> list[float]:
+    """All rates of a training whose held-out accuracy goes so by epoch."""
+    given, found, held_out = case(training=UNTIL_FLAT), list[float](), list[float]()
+    while (rate := schedule.next_rate(given, held_out, [training] * len(held_out))) is not None:
+        found.append(rate)
+        held_out.append(curve(len(found)))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("curve", "at_first"),
+    [
+        (lambda n: 0.6, 12),  # flat: as soon as it may
+        # the quarter before the last begins at epoch 15, from which on nothing rises
+        (lambda n: min(0.6, 0.04 * n), 26),
+        (
+            lambda n: 0.5 + 0.01 * n,
+            50,
+        ),  # rises to the end: the most epochs, less those of the falls
+    ],
+)
+def test_the_first_rate_stays_until_held_out_accuracy_is_flat_then_falls_twice(
+    curve: Callable[[int], float], at_first: int
+) -> None:
+    found = rates(curve)
+    assert found[:at_first] == [0.1] * at_first
+    assert found[at_first:] == pytest.approx([0.01] * 5 + [0.001] * 5)
+
+
+def test_a_training_that_has_learnt_nothing_ends_after_five_epochs() -> None:
+    assert len(rates(lambda n: 0.1, training=0.19)) == 5
+    assert len(rates(lambda n: 0.1, training=0.21)) == 22  # a network that only generalises badly
+
+
+@pytest.mark.parametrize(("epochs", "least"), [(39, 30), (30, 7)])
+def test_a_schedule_that_cannot_be_is_refused(epochs: int, least: int) -> None:
+    with pytest.raises(UsageError, match="too few for a rate that stays"):
+        schedule.check(epochs, least)
+
+
+def test_a_few_epochs_say_nothing_of_convergence() -> None:
+    assert not schedule.converged([0.6] * 7) and schedule.converged([0.6] * 8)
+    with pytest.raises(ValueError, match="too few"):
+        schedule.gain([0.6] * 7)
 
 
 def _of_counts(spikes: Tensor, labels: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness import suites
-from harness.spec import ANN, SGD, Options, Trained, UsageError
+from harness.spec import ANN, Options, Trained, UsageError
 from harness.suites.trainings import ABLATIONS
 
 TRAINED = pytest.mark.parametrize(
@@ -55,16 +55,21 @@ def test_the_default_is_reduced_and_quick_is_on_digits(suite: str) -> None:
 
 
 @TRAINED
-def test_long_is_all_data_the_rate_falling_as_early_as_the_papers(suite: str) -> None:
+def test_long_is_all_data_at_the_first_rate_until_accuracy_is_flat(suite: str) -> None:
     found = cases(suite, long=True)
     assert len({case.seed for case in found}) == 3
     for case in found:
         assert not case.training.embedded and case.width < 1
-        if isinstance(case.optimiser, SGD):
-            assert case.optimiser.step_epochs / case.training.epochs == pytest.approx(40 / 150, 0.1)
+        epochs = case.training.least_epochs, case.training.epochs
+        assert epochs == ((12, 40) if case.dataset == "nmnist" else (30, 90))
         assert case.training.simulated == (case.dataset == "nmnist")
         samples = 20_000 if suite == "ablations" or case.dataset == "nmnist" else None
         assert case.training.samples == samples
+
+
+def test_fewer_epochs_than_the_long_schedule_needs_are_refused() -> None:
+    with pytest.raises(UsageError, match="too few"):
+        cases("scale", long=True, epochs=20)
 
 
 def test_long_accuracy_has_n_mnist_over_longer_windows_too() -> None:

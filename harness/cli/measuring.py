@@ -195,7 +195,7 @@ def _figures(row: Row) -> str:
         case TrainedRow():
             accuracies = (row.test_accuracy, row.best_test_accuracy, row.chosen_test_accuracy)
             last, best, chosen = (f"{100 * value:.2f} %" for value in accuracies)
-            epochs = row.epochs or 1
+            epochs = row.trained_epochs or row.epochs or 1
             return (
                 f"{last} after {counted(epochs, 'epoch')}, best {best} (epoch "
                 f"{row.best_test_epoch}), {chosen} where it validates best (epoch "

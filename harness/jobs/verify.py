@@ -94,7 +94,8 @@ class Repeat:
             what += f" NeuNorm {row.neunorm}" if row.neunorm else ""
             what += "".join(f", {each}" for each in unusual(case))
             epochs = min(epochs, case.training.epochs)
-            case = replace(case, training=replace(case.training, epochs=epochs))
+            of = replace(case.training, epochs=epochs, least_epochs=None)  # at the first rate
+            case = replace(case, training=of)
             wanted = {f"epoch {n + 1}": FIGURES for n in range(epochs)}
         else:
             wanted = {"": ("test_accuracy",)}

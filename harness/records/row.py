@@ -299,6 +299,8 @@ class TrainedRow(Record):
     best_test_epoch: Nth
     chosen_test_accuracy: Share  # at the epoch that validates best
     chosen_epoch: Nth
+    # that it took, where its schedule ends when accuracy is flat; None: all of `epochs`
+    trained_epochs: Nth | None = None
     seconds: Amount  # of all training passes
     kept_weights_sha256: str | None = None  # of the weights it ended with, kept in OUT/weights
 

@@ -78,9 +78,12 @@ class Training:
     # none of which is of an image that it was trained on.
     simulated: bool = False
     loss: Loss = LOSS
+    # The first rate stays for so many epochs at least, until held-out accuracy has stopped rising
+    # (spec/schedule.py); `epochs` are the most. None: it falls as Table 7 has it.
+    least_epochs: int | None = None
 
     def __post_init__(self) -> None:
-        given = {name: getattr(self, name) for name in ("epochs", "bin_us")}
+        given = {name: getattr(self, name) for name in ("epochs", "bin_us", "least_epochs")}
         given |= {"samples": self.samples, "test samples": self.test_samples}
         given |= {f"tested T {n}": steps for n, steps in enumerate(self.tested_at, 1)}
         for name, value in given.items():
@@ -96,7 +99,7 @@ _IN_ROWS = {
     "simulated": "wants_simulated",
     "loss": "loss_function",
 }
-_UNUSUAL = ("bin_us", "simulated", "loss")
+_UNUSUAL = ("bin_us", "simulated", "loss", "least_epochs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +146,7 @@ class CaseFields:
     bin_us: int | None = None  # of an event frame, where that is not the paper's 5 ms
     wants_simulated: bool | None = None  # trained on simulated events though there are recordings
     loss_function: Loss | None = None  # where it is not that of eq. (11)
+    least_epochs: int | None = None  # at the first rate, where that falls when accuracy is flat
     # Of the file of its initial weights, kept in OUT/weights; None: they are drawn. Where there is
     # one, `initialisation` says nothing.
     weights_sha256: str | None = None

@@ -123,10 +123,11 @@ def built(case: Case, x: Tensor, out: Path | None) -> nn.Module:
     return module
 
 
-def epoch(learner: Learner, number: int, tell: Tell) -> Epoch:
-    """Trains one epoch, from 1, and tests. Raises Failed where the loss is no number any more."""
+def epoch(learner: Learner, number: int, rate: float, tell: Tell) -> Epoch:
+    """Trains one epoch, from 1, at a learning rate, and tests. Raises Failed where the loss is no
+    number any more.
+    """
     case, data, module = learner.case, learner.data, learner.module
-    rate = step.learning_rate(case.optimiser, number)
     for group in learner.optimiser.param_groups:
         group["lr"] = rate
     watch = clock.Stopwatch(torch.device(case.device))

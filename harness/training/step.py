@@ -30,13 +30,6 @@ def optimiser(parameters: Iterable[nn.Parameter], settings: SGD | Adam) -> torch
     return torch.optim.Adam(parameters, lr, betas, fused=True, capturable=capturable)
 
 
-def learning_rate(settings: SGD | Adam, epoch: int) -> float:
-    """The rate of an epoch, from 1."""
-    if isinstance(settings, SGD):
-        return settings.lr * settings.factor ** ((epoch - 1) // settings.step_epochs)
-    return settings.lr
-
-
 def placed(x: Tensor, dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
     """Inputs x (T, B, C, H, W) of a type, on a device; a static image stays expanded."""
     moment = x[:1] if is_static(x) else x

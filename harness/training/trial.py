@@ -41,7 +41,7 @@ from harness.records.ledger import Ledger
 from harness.records.run import Failed, Run, ended, of_case, stamped, with_data
 from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
 from harness.reference.precision import DTYPES
-from harness.spec import ANN, Access, Case, Network, Timed, Trained, UsageError
+from harness.spec import ANN, Access, Case, Network, Timed, Trained, UsageError, schedule
 from harness.system import memory
 from harness.system.files import Unwritable, unwritable
 from harness.training import checkpoint, epoch, step
@@ -159,17 +159,29 @@ def train(trial: Trial[Trained]) -> bool:
     # it may have been killed after a checkpoint and before its row
     trial.keep(*(_epoch_row(row, each) for each in epochs))
     last = case.training.epochs
-    for number in range(len(epochs) + 1, last + 1):
+    while (rate := _next_rate(case, epochs)) is not None:
+        number = len(epochs) + 1
         what = f"{case.dataset} {case.scale} T={case.T} seed {case.seed}: epoch {number}/{last}"
 
         def say(fraction: float, number: int = number, what: str = what) -> None:
             trial.say((number - 1 + fraction) / last, what)
 
-        epochs = (*epochs, epoch.epoch(learner, number, say))
+        epochs = (*epochs, epoch.epoch(learner, number, rate, say))
         Checkpoint.of(identity, epochs, learner.module, learner.optimiser).save(path)
         trial.keep(_epoch_row(row, epochs[-1]))
+    if epochs and len(epochs) < (case.training.least_epochs or 0):
+        reason = (
+            f"nothing was learnt in {len(epochs)} epochs (training accuracy "
+            f"{epochs[-1].train_accuracy:.1%}): the training ended"
+        )
+        trial.keep(WarningRow(**vars(row), reason=reason))
     _keep_results(trial, learner, epochs)
     return False
+
+
+def _next_rate(case: Trained, epochs: tuple[Epoch, ...]) -> float | None:
+    held_out = [each.validation_accuracy for each in epochs]
+    return schedule.next_rate(case, held_out, [each.train_accuracy for each in epochs])
 
 
 def _data(trial: Trial[Trained]) -> DataSplits:
@@ -249,7 +261,7 @@ def _keep_weights_later(trial: Trial[Trained], path: Path, identity: dict[str, s
     why = f"its checkpoint {path.name} is gone"
     try:
         found = checkpoint.load(path, identity)
-        if found is not None and len(found.epochs) == case.training.epochs:
+        if found is not None and _next_rate(case, found.epochs) is None:
             sha256 = weights.keep(trial.out, weights.content(case.network, found.weights))
             if sha256 not in known:  # else the file alone was gone
                 trial.keep(replace(done[-1], kept_weights_sha256=sha256))
@@ -359,6 +371,7 @@ def _keep_results(trial: Trial[Trained], learner: Learner, epochs: tuple[Epoch, 
         best_test_epoch=best.number,
         chosen_test_accuracy=chosen.test_accuracy,
         chosen_epoch=chosen.number,
+        trained_epochs=None if case.training.least_epochs is None else len(epochs),
         seconds=sum(each.seconds for each in epochs),
         kept_weights_sha256=kept,
     )
