@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
+from itertools import islice
 from typing import Any
 
+import golden
 import golden_keys
+import golden_numerics
 import pytest
 from golden_keys import DATA, MACHINE, SOFTWARE, TEST_DATA
 from rows import base, fitted_case, timed_case, trained_case
 
 from harness.records import identity
 from harness.records.identity import fields_that_train, timing_key, training_key
+from harness.reference.coding import loss
 from harness.spec import Case, CaseFields, Training
 from harness.system.installed import Machine
 
-ROOT = Path(__file__).resolve().parents[1]
 # What decides no weight: names, how many samples were wanted (the data's hash says it), and what is
 # asked of the trained network.
 IDLE = {"suite", "scale", "width", "wanted_samples", "wanted_test_samples", "embedded"}
@@ -140,153 +137,28 @@ def test_nothing_in_a_key_hides_behind_another_of_its_name() -> None:
     assert not (case | software | machine) & others
 
 
-@pytest.fixture(scope="module")
-def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package and its goldens, and the kernels that one of them compiled there."""
-    folder = tmp_path_factory.mktemp("copy")
-    for name in ("harness", "adapters", "tests"):
-        no = shutil.ignore_patterns("__pycache__", "test_*")
-        shutil.copytree(ROOT / name, folder / name, ignore=no)
-    assert asked(folder, "numerics")["moved"]["numerics"] == []
-    return folder
-
-
-@pytest.fixture
-def folder(copied: Path) -> Iterator[Path]:
-    """The copy, to be changed; afterwards its files are as before, in content and time.
-
-    Kernels are kept by the path and time of their file: who changes none compiles none.
-    """
-    before = {path: (path.read_bytes(), path.stat()) for path in copied.rglob("*.py")}
-    yield copied
-    for path in set(copied.rglob("*.py")) - set(before):
-        path.unlink()
-    for path, (content, found) in before.items():
-        if not path.exists() or path.read_bytes() != content:
-            path.write_bytes(content)
-            os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
-
-
-def asked(folder: Path, *files: str) -> dict[str, Any]:
-    """The keys of the suites' cases, and which of these goldens moved, as the copy in `folder` has
-    them in a process of its own.
-    """
-    kernels = {"PYTHONPATH": str(folder), "NUMBA_CACHE_DIR": str(folder / "kernels")}
-    code = (
-        "import sys, harness; assert harness.__file__.startswith(sys.argv[1]), harness.__file__; "
-        "sys.path.insert(0, sys.argv.pop(1) + '/tests'); import golden; sys.exit(golden.main())"
-    )
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code, str(folder), "--json", *files],
-        env={**os.environ, **kernels},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def edit(folder: Path, file: str, before: str, after: str) -> None:
-    """Changes one place of a file of the copy."""
-    path = folder / file
-    text = path.read_text(encoding="utf-8")
-    assert text.count(before) == 1, f"{before!r} is {text.count(before)} times in {file}"
-    path.write_text(text.replace(before, after), encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def keys() -> dict[str, str]:
-    """The keys of all suites' cases, here."""
-    return golden_keys.of_all_suites()
-
-
-def test_cases_of_all_suites_have_keys_of_their_own(keys: dict[str, str]) -> None:
+def test_cases_of_all_suites_have_keys_of_their_own() -> None:
+    keys = golden_keys.of_all_suites()
     timed = {name: key for name, key in keys.items() if name.startswith("acceleration ")}
     assert len(set(timed.values())) == len(timed) > 20
     assert len(keys) > len(timed) + 20  # a training may be of several suites
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("package", "old", "new"),
-    [("harness.training", "epoch", "passes"), ("harness.speed", "judge", "audits")],
+    ("place", "value"),
+    [
+        ("harness.training.epoch.VALIDATION_SHARE", 0.2),
+        ("harness.datasets.images.PADDING", 3),
+        ("harness.reference.coding.loss", lambda *given: 1.001 * loss(*given)),
+    ],
 )
-def test_a_renamed_module_moves_no_key_and_no_golden(
-    folder: Path, keys: dict[str, str], package: str, old: str, new: str
+def test_numerics_move_with_what_a_training_does(
+    place: str, value: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = folder / package.replace(".", "/")
-    (place / f"{old}.py").rename(place / f"{new}.py")
-    for path in folder.rglob("*.py"):
-        text = path.read_text(encoding="utf-8").replace(f"{package}.{old}", f"{package}.{new}")
-        named = rf"(from {package} import .*)\b{old}\b"
-        path.write_text(re.sub(named, rf"\1{new} as {old}", text), encoding="utf-8")
-    found = asked(folder)
-    assert found == {"keys": keys, "moved": {"numerics": [], "exam": [], "keys": []}}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [("0.0, 200, Adam(), 60_000", "0.0, 200, SGD(), 60_000"), ("LIF(0.3, 0.25", "LIF(0.3, 0.26")],
-    ids=["optimiser", "threshold"],
-)
-def test_another_setting_of_a_data_set_moves_its_keys_and_no_others(
-    folder: Path, keys: dict[str, str], before: str, after: str
-) -> None:
-    edit(folder, "harness/spec/paper.py", before, after)
-    found = asked(folder, "keys")["keys"]
-    assert found.keys() == keys.keys()
-    stayed = {name for name, key in keys.items() if found[name] == key}
-    assert stayed == {name for name in keys if " nmnist " not in name}
-
-
-NEURONS = "adapters/fused/neurons.py"
-# A file, what stands there and what instead, and whose golden must see it.
-CHANGES = {
-    "tolerance": (
-        "harness/proof/rules.py",
-        "(gradient_error=1e-12",
-        "(gradient_error=1e-11",
-        "exam",
-    ),
-    "kernel's potential": (
-        *(
-            NEURONS,
-            "u = k * state[e] + wide(arriving[e])",
-            "u = k * (state[e] + wide(arriving[e]))",
-        ),
-        "numerics",
-    ),
-    "kernel's gradient": (
-        NEURONS,
-        "g[e] - reset * (carry",
-        "g[e] - k * reset * (carry",
-        "numerics",
-    ),
-    "training's step": (
-        *(
-            "harness/reference/coding.py",
-            "mse_loss(votes, target)",
-            "mse_loss(votes, target) * 1.1",
-        ),
-        "numerics",
-    ),
-    "share held out": ("harness/training/epoch.py", "SHARE = 0.1 ", "SHARE = 0.2 ", "numerics"),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("file", "before", "after", "golden"), CHANGES.values(), ids=CHANGES)
-def test_a_golden_moves_with_a_line(
-    folder: Path, file: str, before: str, after: str, golden: str
-) -> None:
-    """Kernels too, which were compiled and kept before: they are compiled anew."""
-    edit(folder, file, before, after)
-    alone = file == NEURONS  # and its own number may be raised
-    moved = asked(folder, *(() if alone else ("--first",)), golden)["moved"][golden]
-    assert moved and all("has moved" in sentence for sentence in moved)
-    if alone:
-        (sentence,) = moved
-        assert sentence.startswith("numerics.json, fused has moved")
+    """And its keys with them, since NUMERICS must then be raised."""
+    name, kept = "draws", golden._read("numerics")["draws"]["made"]
+    with monkeypatch.context() as patch, golden.one_thread():
+        patch.setattr(place, value)
+        found = dict(islice(golden_numerics.made(), 1))[name]
+    found = json.loads(json.dumps(found))
+    assert golden.first_difference(kept, found, golden.NEAR) is not None
