@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,17 @@ needs_shared = pytest.mark.skipif(
 needs_octave = pytest.mark.skipif(
     shutil.which("octave-cli") is None, reason="needs octave: apt-get install octave libopenblas0"
 )
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """So many of torch's."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def compare(module: nn.Module, reference: nn.Module, x: Tensor) -> None:

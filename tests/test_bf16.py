@@ -14,7 +14,7 @@ from pathlib import Path
 import in_process
 import pytest
 import torch
-from conftest import TORCH
+from conftest import TORCH, threads
 from rows import base
 from test_schedule import Owner, case, of, rows_in, run
 from torch import Tensor
@@ -105,10 +105,8 @@ def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(schedule, "PAPER_ROUNDS", 3)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 3)
     in_process.plant(monkeypatch)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # it is too small for more
-    yield
-    torch.set_num_threads(threads)
+    with threads(1):  # it is too small for more
+        yield
 
 
 def trained(out: Path, *names: str, **fields: object) -> list[DescentRow]:

@@ -6,14 +6,13 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from conftest import threads
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -25,16 +24,6 @@ from adapters.fused import forward, input_gradient, neurons, weight_gradient  # 
 from adapters.fused.form import MARK, Events  # noqa: E402
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def numbers(generator: torch.Generator, *shape: int) -> Tensor:

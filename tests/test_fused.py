@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import compare
+from conftest import compare, threads
 from torch import Tensor
 
 import adapters
@@ -109,24 +109,24 @@ def test_kernels_give_what_the_plain_form_gives(
         assert (own - theirs).abs().max().item() <= tolerance * scale
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_the_number_of_threads_changes_nothing(threads: int) -> None:
-    before = torch.get_num_threads()
+@pytest.mark.parametrize(("count", "openmp"), [(1, True), (2, True), (3, True), (2, False)])
+def test_threads_change_nothing_be_they_torchs_or_our_own(
+    count: int, openmp: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if openmp and compiled._openmp() is None:
+        pytest.skip("torch has no GNU OpenMP here")
     current, U = made((5, 3, 8, 6, 6)), made((1, 1, 8, 3, 3), 1)[0, 0]
     back, chosen = made((5, 3, 8, 3, 3), 2), form(5, 8, 2, "mean", torch.float64)
-
-    def run() -> tuple[Tensor | None, ...]:
-        out = neurons.spikes(current, U, chosen)
-        return out, *neurons.gradients(current.clone(), U, back, chosen)
-
-    expected = run()
+    expected = plain.spikes(current, U, chosen), *plain.gradients(current, U, back, chosen)
+    monkeypatch.setattr(compiled, "_openmp", compiled._openmp if openmp else lambda: None)
+    compiled._start.cache_clear()
     try:
-        torch.set_num_threads(threads)
-        got = run()
+        with threads(count):
+            got = neurons.spikes(current, U, chosen), *neurons.gradients(current, U, back, chosen)
     finally:
-        torch.set_num_threads(before)
+        compiled._start.cache_clear()
     for ours, theirs in zip(got, expected, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-13, atol=1e-15)
+        torch.testing.assert_close(ours, theirs, rtol=1e-13, atol=1e-14)
 
 
 def test_bf16_stores_bf16_and_computes_in_float32() -> None:
@@ -211,21 +211,6 @@ def test_kernels_of_other_sources_are_kept_apart(
     assert "k * state[e]" in kernel
     (copy / "neurons.py").write_text(kernel.replace("k * state[e]", "k * k * state[e]"))
     assert name() != compiled.sources_sha256()
-
-
-@pytest.mark.parametrize("openmp", [True, False])
-def test_threads_of_our_own_give_the_same(openmp: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if openmp and compiled._openmp() is None:
-        pytest.skip("torch has no GNU OpenMP here")
-    monkeypatch.setattr(compiled, "_openmp", (lambda: None) if not openmp else compiled._openmp)
-    compiled._start.cache_clear()
-    current, chosen = made((5, 3, 8, 6, 6)), form(5, 8, 2, None, torch.float64)
-    try:
-        assert torch.equal(
-            neurons.spikes(current, None, chosen), plain.spikes(current, None, chosen)
-        )
-    finally:
-        compiled._start.cache_clear()
 
 
 def test_width_that_fills_no_vector() -> None:

@@ -14,12 +14,12 @@ from functools import partial
 import contenders
 import pytest
 import torch
-from conftest import TORCH
+from conftest import TORCH, threads
 from contenders import off_by, question, stepped
 from torch import Tensor, nn
 
 import adapters
-from harness.adapter import SpikeTap, Variant, examined
+from harness.adapter import Variant, examined
 from harness.conformance import random_batch, small
 from harness.proof import answer, exam, gradients
 from harness.proof.answer import Answer, Incomparable, Question, plain_pass, tapped_pass
@@ -495,21 +495,14 @@ def test_the_exam_sees_the_whole_recording_and_other_samples_each_time() -> None
     assert exam_input(batch[:1, :1]).shape == (4, 1, 1, 1, 1)
 
 
-def test_a_tap_is_the_identity() -> None:
-    spikes = torch.ones(2, 3)
-    assert SpikeTap()(spikes) is spikes
-
-
 # Slow proofs: at the paper's own width, and over a whole training.
 
 
 @pytest.fixture
 def all_cores() -> Iterator[None]:
     """Wide networks are large enough for all cores, unlike other tests' networks."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(os.cpu_count() or 1)
-    yield
-    torch.set_num_threads(before)
+    with threads(os.cpu_count() or 1):
+        yield
 
 
 # CIFARNet is the Large network of static images
