@@ -38,13 +38,24 @@ from harness.records import (
     TestedRow,
     TrainedRow,
     TransferRow,
+    WarningRow,
     identity,
 )
 from harness.records.ledger import Ledger
 from harness.records.run import Failed, Run, new_run
 from harness.reference import coding
 from harness.reference.initialise import initialised
-from harness.spec import ANN, Access, Case, Loss, Trained, Training, UsageError, paper, schedule
+from harness.spec import (
+    ANN,
+    Access,
+    Case,
+    Loss,
+    Trained,
+    Training,
+    UsageError,
+    paper,
+    schedule,
+)
 from harness.spec.paper import SGD, Adam
 from harness.system import machine
 from harness.training import checkpoint, epoch, step
@@ -516,6 +527,19 @@ def test_a_training_is_proved_and_kept_epoch_by_epoch_with_its_three_figures(
     assert (end.train_samples, end.validation_samples, end.test_samples) == (54, 6, 30)
     assert end.data_substitute and end.dropout == 0.5 and end.iterations_per_epoch == 6
     assert {row.key for row in (*proofs, *epochs, end)} == {end.key}
+
+
+def test_a_training_that_learns_nothing_says_so_and_is_done(tmp_path: Path) -> None:
+    until_flat = Training(18, samples=200, test_samples=30, embedded=True, least_epochs=8)
+    dead = case(training=until_flat, optimiser=SGD(lr=1e-12))
+    run((dead,), tmp_path)
+    assert len(rows_of(tmp_path, EpochRow)) == 5
+    (end,) = rows_of(tmp_path, TrainedRow)
+    assert (end.trained_epochs, end.epochs, end.least_epochs) == (5, 18, 8)
+    said = [row.reason for row in rows_of(tmp_path, WarningRow)]
+    assert any("nothing was learnt in 5 epochs" in reason for reason in said)
+    (again,) = run((dead,), tmp_path)
+    assert again.before and len(rows_of(tmp_path, TrainedRow)) == 1
 
 
 def test_what_is_done_is_not_done_again_unless_asked_and_other_suites_have_it_too(
