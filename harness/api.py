@@ -166,7 +166,7 @@ def _results(work: Work) -> Iterator[tuple[str, tuple[Row, ...]]]:
         last: dict[Case, tuple[Row, ...]] = {}
         budget = work.options.spending
         for cell in work.executor.measure(timed, *given, budget, lambda *_: None):
-            last[cell.cell] = cell.rows
+            last[cell.case] = cell.rows
         for case, rows in last.items():
             yield f"{case.dataset} {case.scale}: {len(rows)} rows", rows
         return

@@ -22,7 +22,7 @@ import harness
 from harness.analysis import tables
 from harness.analysis.claims import CLAIMS, COLUMNS, verdicts
 from harness.cli.app import run
-from harness.jobs import CellResult
+from harness.jobs import Result
 from harness.records import EndedRow, Row, Store
 from harness.spec.options import GIVEN
 
@@ -120,11 +120,11 @@ def test_what_is_wrong_is_the_commands_sentence_and_writes_nothing(
 class Executor:
     """Keeps the rows of a run in which a case failed."""
 
-    def measure(self, cases: object, store: Store, *rest: object) -> Iterator[CellResult]:
+    def measure(self, cases: object, store: Store, *rest: object) -> Iterator[Result]:
         assert not hasattr(sys.modules["__main__"], "__file__")  # children import no script of ours
         rows = rows_of_a_run()
         filled(store.out, rows)
-        yield CellResult(CASE.cell, tuple(rows), 2)
+        yield Result(CASE.cell, tuple(rows), 2)
 
 
 def test_a_run_that_fails_warns_and_returns_the_rest(

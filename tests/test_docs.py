@@ -19,7 +19,7 @@ from adapters import facts
 from harness import __version__
 from harness.cli.app import app, call
 from harness.conformance import random_batch, small
-from harness.jobs import CellResult, TrialResult
+from harness.jobs import Result
 from harness.jobs.verify import Check
 from harness.proof.exam import Exam
 from harness.records import Store
@@ -106,10 +106,10 @@ def test_what_pip_is_to_install_exists() -> None:
 class Nobody:
     """An executor that is given work and does none."""
 
-    def train(self, *given: object) -> Iterator[TrialResult]:
+    def train(self, *given: object) -> Iterator[Result]:
         return iter(())
 
-    def measure(self, *given: object) -> Iterator[CellResult]:
+    def measure(self, *given: object) -> Iterator[Result]:
         return iter(())
 
 

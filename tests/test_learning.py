@@ -25,7 +25,7 @@ from torch.nn import functional
 from harness.analysis import tables
 from harness.conformance import random_batch, small
 from harness.datasets import Wanted, load_split
-from harness.jobs import TrialResult
+from harness.jobs import Result
 from harness.jobs.local import trial
 from harness.records import (
     CertificateRow,
@@ -464,7 +464,7 @@ def _loss_of_a_step(
 # trainings as rows
 
 
-def run(cases: tuple[Case, ...], out: Path, *, fresh: bool = False) -> list[TrialResult]:
+def run(cases: tuple[Case, ...], out: Path, *, fresh: bool = False) -> list[Result]:
     """In this process, where what a test has replaced is replaced."""
     at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
     access = Access(out, fresh=fresh)
@@ -478,7 +478,7 @@ def run(cases: tuple[Case, ...], out: Path, *, fresh: bool = False) -> list[Tria
         rows = Store(out).read()[0]
         of_case = [row for row in rows if row.suite == each.suite and Case.of(row) == each]
         mine = [row for row in of_case if (row.key == end.key if end.before else row.run == at.id)]
-        ended.append(TrialResult(each, tuple(mine), end.before))
+        ended.append(Result(each, tuple(mine), before=end.before))
     return ended
 
 

@@ -22,7 +22,7 @@ from harness.cli import measuring
 from harness.cli.compare import comparison
 from harness.cli.status import standings
 from harness.datasets import FAILED
-from harness.jobs import CellResult, TrialResult
+from harness.jobs import Result
 from harness.records import Row, Store, TrainedRow, UnmeasuredRow
 from harness.report.shown import shown
 from harness.report.table import Tables
@@ -63,7 +63,7 @@ def test_at_reduced_scale_no_difference_to_a_published_figure_is_shown() -> None
 def test_data_that_stand_in_or_were_computed_are_named_beside_every_figure() -> None:
     rows = [replace(each, **STANDING_IN) for each in training(0, (0.7667,), suite="accuracy")]
     (end,) = (each for each in rows if isinstance(each, TrainedRow))
-    line = " ".join(said(measuring.trained(TrialResult(Case.of(end), (end,)))))
+    line = " ".join(said(measuring.trained(Result(Case.of(end), (end,)))))
     assert line.startswith("digits (for CIFAR-10) CIFARNet") and "76.67 %" in line
     assert said(table("accuracy", rows))[0] == "digits (for CIFAR-10)"
     given: dict[str, Any] = {"suite": "accuracy", "dataset": "dvs-cifar10", "scale": "OurModel"}
@@ -73,7 +73,7 @@ def test_data_that_stand_in_or_were_computed_are_named_beside_every_figure() -> 
 
 def test_the_line_of_a_training_says_what_tells_it_from_the_others_of_its_suite() -> None:
     def line(case: Case) -> str:
-        return " ".join(said(measuring.trained(TrialResult(case, ()))))
+        return " ".join(said(measuring.trained(Result(case, ()))))
 
     case = trained_case(1)
     assert line(case) == "CIFAR-10 Small reference fp32 T = 10, seed 0:"
@@ -122,10 +122,10 @@ class Stub:
 
     given: Sequence[Any]
 
-    def measure(self, *asked: object) -> Iterator[CellResult]:
+    def measure(self, *asked: object) -> Iterator[Result]:
         return iter(self.given)
 
-    def train(self, *asked: object) -> Iterator[TrialResult]:
+    def train(self, *asked: object) -> Iterator[Result]:
         return iter(self.given)
 
 
@@ -146,7 +146,7 @@ def test_a_run_says_what_it_does_shows_a_cell_once_and_ends_with_what_to_type(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = tuple(rows_of_a_run())
-    ran(CASE, tmp_path, *(CellResult(Case.of(rows[0]).cell, rows, rounds) for rounds in (1, 3)))
+    ran(CASE, tmp_path, *(Result(Case.of(rows[0]).cell, rows, rounds) for rounds in (1, 3)))
     out = capsys.readouterr().out
     assert out.startswith("acceleration: 1 cell, 1 contender, about 10 min\n")
     assert "CIFAR-10 Small, 1 round so far, x floor: " in out and out.count("min/epoch") == 1
@@ -162,7 +162,7 @@ def test_a_training_says_how_long_it_takes_and_that_a_download_failed(
     case = trained_case(1, suite="timesteps")
     for noted, times in (({"data_note": note, **STANDING_IN}, 1), ({"data_note": "few found"}, 0)):
         rows = [replace(each, **noted) for each in training(0, (0.5,))]
-        ran(case, tmp_path, TrialResult(case, tuple(rows)))
+        ran(case, tmp_path, Result(case, tuple(rows)))
         said = capsys.readouterr()
         first = "timesteps: 1 case (Small on CIFAR-10), about 67 min, less for what is done"
         assert said.out.splitlines()[0] == first

@@ -15,7 +15,7 @@ from test_cli import call
 from harness.analysis import timings
 from harness.analysis.compare import MARGIN
 from harness.analysis.frame import each_of, frames
-from harness.jobs import CellResult, verify
+from harness.jobs import Result, verify
 from harness.jobs.local import Local
 from harness.jobs.verify import Check, Here, ratio_check
 from harness.records import Row, Store
@@ -95,10 +95,10 @@ class Again(Local):
 
     def measure(
         self, cases: tuple[Case, ...], store: Store, access: Access, budget: Budget, say: Say
-    ) -> Iterator[CellResult]:
+    ) -> Iterator[Result]:
         assert self.rows, "there was nothing to measure"
         store.append(*self.rows)
-        yield CellResult(cases[0], self.rows, 3)
+        yield Result(cases[0], self.rows, 3)
 
 
 ROUNDS = (1.0, 1.01, 0.99, 1.0, 1.01)
@@ -157,13 +157,13 @@ def test_the_command_counts_all_four_and_fails_on_what_differs(
 ) -> None:
     def again(
         self: Local, cases: tuple[Case, ...], store: Store, *rest: object
-    ) -> Iterator[CellResult]:
+    ) -> Iterator[Result]:
         T = cases[0].T
         fields = {"T": T, "run": "now", **NOW}
         wild = [*timed("floor", 1.0, 3.0, 0.3, **fields), *timed("norse", 2.0, 1.0, 9.0, **fields)]
         if T in ratios:
             store.append(*(wild if ratios[T] != ratios[T] else cell(ratios[T], **fields)))
-        yield CellResult(cases[0], (), 0)
+        yield Result(cases[0], (), 0)
 
     monkeypatch.setattr(Local, "measure", again)
     monkeypatch.setattr("harness.cli.status.lacks", lambda case: None)

@@ -18,7 +18,7 @@ from harness.api import Work
 from harness.cli import endings
 from harness.cli.console import err, out, progress, say
 from harness.datasets import FAILED
-from harness.jobs import CellResult, TrialResult
+from harness.jobs import Result
 from harness.records import (
     EndedRow,
     EpochRow,
@@ -103,15 +103,15 @@ def measure(work: Work) -> list[Row]:
     cases = every if options.precision else machine.suited(every)
     if len(cases) < len(every):
         err.print("bf16 is left out: no instructions for it here; --precision bf16 measures it")
-    measured: dict[Case, CellResult] = {}
+    measured: dict[Case, Result] = {}
     see = f"see it with `harness tables acceleration --out {options.out}`"
     kept = f"what was measured is kept in {options.out / 'records'}; {see}"
     with endings.kept(kept, store.folder), progress() as moves:
         what = f"{counted(len(cells(cases)), 'cell')}, {counted(len(cases), 'contender')}"
         say(f"acceleration: {what}, about {_in_words(plan.seconds(cases, budget))}")
         for event in work.executor.measure(cases, store, work.access, budget, moves):
-            new = event.cell not in measured
-            measured[event.cell] = event
+            new = event.case not in measured
+            measured[event.case] = event
             if new and not event.before:  # its table comes once, when it has all its rounds
                 say(first_figures(_lines(event, measured), event.rounds))
     for event in measured.values():
@@ -122,7 +122,7 @@ def measure(work: Work) -> list[Row]:
     return [row for each in measured.values() for row in each.rows]
 
 
-def _lines(event: CellResult, measured: Mapping[Case, CellResult]) -> pd.DataFrame:
+def _lines(event: Result, measured: Mapping[Case, Result]) -> pd.DataFrame:
     so_far = [row for each in measured.values() for row in each.rows]
     return timings.lines(frames([*event.rows, *event.descents]), timings.noise(frames(so_far)))
 
@@ -158,7 +158,7 @@ def say_noise(rows: list[Row]) -> None:
         )
 
 
-def trained(ended: TrialResult) -> RenderableType:
+def trained(ended: Result) -> RenderableType:
     """A training in a few lines: its three figures, and its warnings or why it failed."""
     substitute = any(row.data_substitute for row in ended.rows)
     simulated = any(row.data_simulated for row in ended.rows)

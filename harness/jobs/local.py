@@ -15,7 +15,7 @@ import adapters
 from adapters import facts
 from adapters.facts import Facts
 from harness.baselines.trial import fit
-from harness.jobs.results import CellResult, TrialResult
+from harness.jobs.results import Result
 from harness.proof.subject import NOTHING_KNOWN
 from harness.records import EndedRow, Store
 from harness.records.ledger import DOWNLOAD, Busy, Ledger
@@ -54,7 +54,7 @@ class Local:
 
     def train(
         self, cases: tuple[Case, ...], store: Store, access: Access, say: Say
-    ) -> Iterator[TrialResult]:
+    ) -> Iterator[Result]:
         """Each in a child of its own; see `Executor`. What a framework sets for its process would
         decide the next case's weights. A child that found a case done, or another process at it,
         has imported none, and goes on to the next with the data that it has read.
@@ -93,14 +93,14 @@ class Local:
                         child.end()
                     child = None
                     rows = [row for row in store.of_runs([command.run.id]) if Case.of(row) == case]
-                yield TrialResult(case, tuple(rows), end.before)
+                yield Result(case, tuple(rows), before=end.before)
         finally:
             if child is not None:
                 child.end()
 
     def measure(
         self, cases: tuple[Case, ...], store: Store, access: Access, budget: Budget, say: Say
-    ) -> Iterator[CellResult]:
+    ) -> Iterator[Result]:
         """See `Executor`."""
         command = Command(cases, store)
         ledger = Ledger(store, say, access.fresh, (command.run.id,), patient=True)
@@ -114,7 +114,7 @@ class Local:
                     mine = store.of_runs([command.run.id])
                     rows = [row for row in mine if Case.of(row).cell == each.cell.cell]
                 descents = tuple(store.descents())
-                yield CellResult(each.cell, tuple(rows), each.rounds, bool(each.before), descents)
+                yield Result(each.cell, tuple(rows), each.rounds, bool(each.before), descents)
         finally:
             ledger.release()
 

@@ -26,7 +26,7 @@ import torch
 from ray.exceptions import RayError, RayTaskError
 
 from harness.jobs.local import Command, Local
-from harness.jobs.results import CellResult, TrialResult
+from harness.jobs.results import Result
 from harness.records import Row, Store, TrainedRow
 from harness.records.identity import fields_that_train
 from harness.records.store import parse
@@ -45,11 +45,11 @@ class Ray:
 
     def train(
         self, cases: tuple[Case, ...], store: Store, access: Access, say: Say
-    ) -> Iterator[TrialResult]:
+    ) -> Iterator[Result]:
         """As many cases at once as the cluster has room for; see `Executor`."""
 
-        def lost(group: tuple[Case, ...], reason: str) -> list[TrialResult]:
-            return [TrialResult(case, (command.failed(case, reason),)) for case in group]
+        def lost(group: tuple[Case, ...], reason: str) -> list[Result]:
+            return [Result(case, (command.failed(case, reason),)) for case in group]
 
         with _connected():
             command = Command(cases, store)
@@ -61,14 +61,14 @@ class Ray:
 
     def measure(
         self, cases: tuple[Case, ...], store: Store, access: Access, budget: Budget, say: Say
-    ) -> Iterator[CellResult]:
+    ) -> Iterator[Result]:
         """All on one machine, of which they take all CPUs and, if any, a GPU; see `Executor`."""
 
-        def lost(group: tuple[Case, ...], reason: str) -> list[CellResult]:
+        def lost(group: tuple[Case, ...], reason: str) -> list[Result]:
             command = Command(group, store)
             rows = [(case.cell, command.failed(case, reason)) for case in group]
             return [
-                CellResult(cell, tuple(row for of, row in rows if of == cell.cell), 0)
+                Result(cell, tuple(row for of, row in rows if of == cell.cell), 0)
                 for cell in cells(group)
             ]
 
@@ -83,10 +83,10 @@ def _done(
     groups: list[tuple[Case, ...]],
     store: Store,
     say: Say,
-    lost: Callable[[tuple[Case, ...], str], list[Any]],  # what there is where a task is lost
+    lost: Callable[[tuple[Case, ...], str], list[Result]],  # what there is where a task is lost
     options: dict[str, float],
     *given: object,
-) -> Iterator[Any]:
+) -> Iterator[Result]:
     """The results of a task for each group, as they come."""
     with marked(store) as mark:
         gpus = int(groups[0][0].device != "cpu")
@@ -116,7 +116,7 @@ def _done(
 
 def there(
     mark: Path, threads: int, sent: Parcel, work: str, cases: tuple[Case, ...], *given: object
-) -> tuple[list[Any], Parcel]:
+) -> tuple[list[Result], Parcel]:
     """On another machine: what `Local` does with the cases, and what has to travel back. It is done
     in the result folder where this machine sees it, else in one that is thrown away.
     """

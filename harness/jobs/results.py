@@ -11,22 +11,13 @@ from harness.spec import Access, Budget, Case, Say
 
 
 @dataclass(frozen=True)
-class TrialResult:
-    """A training, another system or a count that came to an end, with its rows."""
+class Result:
+    """A training, another system or a count that came to an end; or a cell with figures so far."""
 
-    case: Case
+    case: Case  # of a cell what its cases share
     rows: tuple[Row, ...]
+    rounds: int = 0  # of a cell
     before: bool = False  # an earlier command had done it
-
-
-@dataclass(frozen=True)
-class CellResult:
-    """A cell with figures, and all its rows so far."""
-
-    cell: Case
-    rows: tuple[Row, ...]
-    rounds: int
-    before: bool = False  # an earlier command had timed it
     # of all cells: how a contender trains in bf16 is measured once
     descents: tuple[DescentRow, ...] = ()
 
@@ -40,12 +31,12 @@ class Executor(Protocol):
 
     def train(
         self, cases: tuple[Case, ...], store: Store, access: Access, say: Say
-    ) -> Iterator[TrialResult]:
+    ) -> Iterator[Result]:
         """Does what is not done, in any order: trainings, other systems, counts."""
         ...
 
     def measure(
         self, cases: tuple[Case, ...], store: Store, access: Access, budget: Budget, say: Say
-    ) -> Iterator[CellResult]:
+    ) -> Iterator[Result]:
         """Times what is not done, all of it on one machine that does nothing else."""
         ...
