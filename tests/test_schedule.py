@@ -166,7 +166,8 @@ def test_a_certified_contender_is_audited_and_timed_with_the_floor_in_the_same_r
     tmp_path: Path,
 ) -> None:
     owner = Owner()
-    run(tmp_path, case("reference"), seconds=math.inf, owner=owner)
+    cases = case("reference"), case("planted:unsupported")
+    run(tmp_path, *cases, seconds=math.inf, owner=owner)
     rows = rows_in(tmp_path)
     for name, twin in (("reference", False), ("floor", False), ("floor", True)):
         timed = of(rows, IterationRow, framework=name, twin=twin)
@@ -191,10 +192,10 @@ def test_a_certified_contender_is_audited_and_timed_with_the_floor_in_the_same_r
     assert owner.fractions[0] >= 0 and 0 < owner.fractions[-1] <= 1
     assert owner.said and all(each.startswith("cifar10 custom: ") for each in owner.said)
     # it is not measured again, and its keys are said
-    (measured,) = run(tmp_path, case("reference"), seconds=math.inf)
+    (measured,) = run(tmp_path, *cases, seconds=math.inf)
     assert rows_in(tmp_path) == rows
-    assert set(measured.before) == {row.key for row in of(rows, TimedRow)}
-    assert len(measured.before) == 2  # with the floor
+    ended = {row.key for row in rows if isinstance(row, TimedRow | EndedRow)}
+    assert set(measured.before) == ended and len(ended) == 3  # with the floor
     # under another setting it is
     other = replace(TINY, lif=replace(TINY.lif, v_th=0.5))
     anew = run(tmp_path, case("reference", network=other), seconds=math.inf)
