@@ -35,12 +35,12 @@ from harness.records import (
     Store,
     identity,
 )
-from harness.report import figures, headline, page, stored
+from harness.report import figures, page
 from harness.report.figures import Curve, Dot
 
 RESULTS = Path(__file__).parents[1] / "results"
 FIGURE = re.compile(r"\d+\.\d\d \[\d+\.\d\d, (\d+\.\d\d|inf)\]( \S+)?( \\\*)?")
-BEGIN, END = headline.BEGIN, headline.END
+BEGIN, END = page.BEGIN, page.END
 
 
 def rows() -> list[Row]:
@@ -151,7 +151,7 @@ def test_names_with_markup_stay_text_on_the_page_and_in_pictures(evil: str, tmp_
     found.append(spoilt(row(EndedRow, framework="norse"), evil))
     text = written(found, tmp_path)
     assert not {"script", "img", "b", "http:"} & {tag for tag, *_ in Read(text).elements}
-    for name in page.COLUMNS:
+    for name in page.PICTURES:
         tree = ElementTree.fromstring((tmp_path / name).read_text("utf-8"))
         assert {each.tag.rpartition("}")[2] for each in tree.iter()} <= {
             *("svg", "title", "style", "rect", "text", "g", "path", "use", "defs", "clipPath")
@@ -166,15 +166,15 @@ def test_the_readme_takes_no_mark_or_markup_from_a_row_and_stays_as_long(evil: s
             spoilt(each, text) if each.framework == "snntorch" else replace(each, cpu=text)
             for each in run()
         ]
-        once = headline.updated(f"before\n{BEGIN}\n{END}\nafter\n", block(found), Path("x"))
-        assert headline.updated(once, block(found), Path("x")) == once
+        once = page.updated(f"before\n{BEGIN}\n{END}\nafter\n", block(found), Path("x"))
+        assert page.updated(once, block(found), Path("x")) == once
         assert once.count(BEGIN) == once.count(END) == 1
         assert "<b>" not in once and "](" not in once and "\n# " not in once
 
 
 def block(rows: list[Row]) -> str:
     found = frames(rows)
-    return headline.block(timings.lines(found), verdicts(found), stored.refused(found))
+    return page.block(found, verdicts(found))
 
 
 def table(rows: list[Row]) -> list[dict[str, str]]:
@@ -196,7 +196,7 @@ def test_the_first_table_has_ours_the_best_rival_and_intervals() -> None:
     assert "on 1 network" in first and "one machine, Some CPU, 2 threads" in first
     assert f"timing protocol {identity.PROTOCOL}, torch 2.13.0" in text
     assert "No tuned form was timed." in text and "ranked" not in text
-    assert headline.block(timings.lines(frames([])), [], stored.refused(frames([])))
+    assert page.block(frames([]), [])
 
 
 def test_where_tuned_forms_were_timed_the_best_of_them_is_the_rival() -> None:
@@ -244,7 +244,7 @@ def test_bf16_is_in_the_table_once_its_bar_is_passed() -> None:
     assert line["fused bf16"] == ""
     (line,) = table([*run_in_bf16(), descended("fused")])
     assert line["fused bf16"].startswith("0.60 [")
-    found = headline.headline(timings.lines(frames([*run_in_bf16(), descended("fused")])))
+    found = page.headline(timings.lines(frames([*run_in_bf16(), descended("fused")])))
     (drawn,) = page.panels(found).values()
     assert {"fused bf16", "0.60"} <= set(texts(drawn))
 
@@ -274,14 +274,14 @@ def test_matlab_code_has_a_figure_of_its_own_once_proved_and_no_place_in_the_fir
     drawn = page.matlab(lines)
     assert drawn is not None and {"im2col and a product", "200"} <= set(texts(drawn))
     assert "hollow" in figures.svg(drawn, "name")  # what is scaled from a part
-    assert set(headline.headline(lines)["name"]) == {"floor", "reference"}
+    assert set(page.headline(lines)["name"]) == {"floor", "reference"}
     assert page.matlab(timings.lines(frames(MATLAB_REFUSED))) is None
 
 
 def test_the_picture_is_a_file_of_its_own_with_both_colours() -> None:
     found = frames(run(data_source="a < b", cpu="Some CPU"))
     drawn = page.pictures(found)
-    wide, narrow = (ElementTree.fromstring(drawn[name]) for name in page.COLUMNS)
+    wide, narrow = (ElementTree.fromstring(drawn[name]) for name in page.PICTURES)
     said = " ".join(wide.itertext())
     assert "a < b" in said and "Some CPU" in said and "fused" in said
     assert "prefers-color-scheme: dark" in drawn["picture.svg"]
@@ -370,4 +370,4 @@ def test_the_committed_report_and_tables_are_those_of_the_committed_rows(tmp_pat
     texts = [visible((out / "report.html").read_text("utf-8")) for out in (RESULTS, tmp_path)]
     assert texts[0] == texts[1], "run `harness report`"
     readme = (RESULTS.parent / "README.md").read_text(encoding="utf-8")
-    assert readme == headline.updated(readme, block(found), Path("README.md")), "harness report"
+    assert readme == page.updated(readme, block(found), Path("README.md")), "harness report"

@@ -1,4 +1,5 @@
-"""The report: one page that a person reads, the whole tables as csv beside it, README's pictures.
+"""The report: one page that a person reads, the whole tables as csv beside it, README's block and
+pictures.
 
 The page's prose is the template's; here are the figures and tables that stand in it, each a part by
 name. A part without rows is left out.
@@ -23,23 +24,27 @@ from harness.analysis import claims, tables, timings
 from harness.analysis.claims import Claim, Effect, Verdict
 from harness.analysis.frame import Frames, each_of, frames, grouped
 from harness.analysis.trainings import ablated, mean, rows_of, share, trainings
-from harness.analysis.words import counted
+from harness.analysis.words import counted, data_name
 from harness.records import Row
-from harness.report import figures, headline, shown, stored
+from harness.report import figures, shown, stored
 from harness.report.figures import Curve, Dot
-from harness.report.table import Table, code, csv, html, interval
-from harness.spec import FLOOR, UsageError, paper
+from harness.report.table import Table, code, csv, field_markdown, html, interval, markdown, text
+from harness.spec import FLOOR, REFERENCE, UsageError, paper
 from harness.suites.trainings import AS_IT_IS
 from harness.system.files import unwritable, write_whole
 
+BEGIN, END = "<!-- begin: harness report -->", "<!-- end: harness report -->"
+OURS = "fused"  # this project's own engine
+FEW = 5  # rounds; a figure of fewer is preliminary
+RIVALS = {"plain": "best other, as it comes", "tuned": "best other, tuned"}
 FORMS = {"": "im2col and a product", "convn": "one convn a map", "conv2": "one conv2 a pair"}
 UNITS = {"points": "points of accuracy", "accuracy": "accuracy, %", "share": "% saved"}
 TRAINED = ("scale", "timesteps", "neunorm", "accuracy", "ablations")
 MOST = 15  # lines of a table of reasons; a csv has all
-COLUMNS = {"picture.svg": 3, "picture-narrow.svg": 1}  # panels side by side, by the file's name
+PICTURES = {"picture.svg": 3, "picture-narrow.svg": 1}  # panels side by side, by the file's name
 PICTURE = "Time of a training step divided by that of its convolutions and products alone (floor)"
 KEY = (
-    f"Lines: 95 % intervals; hollow: fewer than {headline.FEW} rounds; diamonds: another form of "
+    f"Lines: 95 % intervals; hollow: fewer than {FEW} rounds; diamonds: another form of "
     "the framework, the best tuned."
 )
 DIGITS = 10  # of numbers in the csv files: the last ones differ from processor to processor
@@ -73,14 +78,13 @@ def write(rows: Sequence[Row], out: Path, readme: Path | None = None) -> list[Pa
             before = readme.read_text(encoding="utf-8")
         except OSError as error:
             raise UsageError(f"cannot read {readme} ({error.strerror or error})") from error
-        block = headline.block(timings.lines(found), judged, stored.refused(found))
-        texts[readme] = headline.updated(before, block, readme)
+        texts[readme] = updated(before, block(found, judged), readme)
     for name, table in built.items():
         texts[out / "tables" / files[name]] = csv(tables.plain(table), DIGITS)
-    for path, text in texts.items():
+    for path, said in texts.items():
         try:
             # of a row's escapes and of names of files, some are no text
-            content = text.encode("utf-8", errors="backslashreplace")
+            content = said.encode("utf-8", errors="backslashreplace")
             write_whole(path, lambda part, content=content: part.write_bytes(content))
         except OSError as error:
             raise unwritable(path, error) from error
@@ -89,12 +93,12 @@ def write(rows: Sequence[Row], out: Path, readme: Path | None = None) -> list[Pa
 
 def pictures(found: Frames) -> dict[str, str]:
     """README's pictures by their files' names; {} where nothing was timed beside a floor."""
-    lines = headline.headline(timings.lines(found))
+    lines = headline(timings.lines(found))
     drawn = {} if lines.empty else panels(lines)
     if not drawn:
         return {}
     notes = (KEY, f"{lines['machine'].iloc[0]}, protocol {lines['protocol'].iloc[0]}")
-    return {name: figures.picture(drawn, PICTURE, n, notes) for name, n in COLUMNS.items()}
+    return {name: figures.picture(drawn, PICTURE, n, notes) for name, n in PICTURES.items()}
 
 
 def page(
@@ -105,7 +109,7 @@ def page(
 ) -> str:
     """The whole page as one HTML file that needs no network; `built` are the tables beside it."""
     lines, days = timings.lines(frames), sorted(set(frames["all"]["time"].str[:10]))
-    found, refused = headline.headline(lines), stored.refused(frames)
+    found, refused = headline(lines), stored.refused(frames)
     drawn: dict[str, Drawn] = {
         "speed": _speed(found),
         "scale": _scale(frames),
@@ -114,7 +118,7 @@ def page(
         "ablations": _ablations(frames),
     }
     parts = {
-        "speed": [headline.speed_table(found)] if len(found) else [],
+        "speed": [speed_table(found)] if len(found) else [],
         "proofs": [_proofs(frames), _few(refused, "Exams and audits that failed")],
         "tables": [_of_paper(n, built[str(n)]) for n in (3, 4, 5, 6) if str(n) in built],
         **{
@@ -131,9 +135,9 @@ def page(
     environment.filters["code"] = code
     return environment.from_string(_file("page.html.j2")).render(
         style=Markup(figures.STYLE + _file("page.css")),
-        said=headline.sentence(found) if len(found) else "",
-        notes=list(headline.notes(found, lines, refused)) if len(found) else [],
-        few=headline.FEW,
+        said=sentence(found) if len(found) else "",
+        notes=list(notes(found, lines, refused)) if len(found) else [],
+        few=FEW,
         judged=[(*each, _of_claim(*each, lines)) for each in judged],
         also=list(_also(frames)),
         figures={
@@ -150,6 +154,239 @@ def page(
 
 def _file(name: str) -> str:
     return resources.files(__package__ or "").joinpath(name).read_text("utf-8")
+
+
+# Who is fastest and how sure that is. Only figures of one machine and one timing protocol are
+# spoken of together, and of each network those of one run.
+
+
+def _cells(lines: pd.DataFrame) -> pd.DataFrame:
+    """What was timed of Fig. 3's cells under the newest protocol; Matlab's figure is another."""
+    cells = lines.loc[lines["in_figure_3"] & (lines["framework"] != claims.OCTAVE)]
+    timed = cells.loc[cells["ratio_to_floor"].notna()]
+    return timed.loc[timed["protocol"] == timed["protocol"].max()]
+
+
+def headline(lines: pd.DataFrame) -> pd.DataFrame:
+    """Fig. 3's cells on the machine with most contenders under the newest protocol: of each cell
+    the lines of one run, the one with most contenders, of these the last. Who was proved, and the
+    floor; with the columns `network` and `kind`.
+    """
+    timed = _cells(lines)
+    if timed.empty:
+        return timed.assign(kind="", network="")
+    return _of_machine(timed, str(timed["machine"].value_counts(sort=True).index[0]))
+
+
+def _of_machine(timed: pd.DataFrame, machine: str) -> pd.DataFrame:
+    here = timed.loc[timed["machine"] == machine]
+    proved = here.loc[(here["framework"] == FLOOR) | (here["standing"] != "none")]
+    sizes = proved.groupby(["dataset", "scale", "run"], sort=False).size().reset_index(name="size")
+    fullest = sizes.iloc[::-1].sort_values("size", ascending=False, kind="stable")
+    runs = fullest.drop_duplicates(["dataset", "scale"])[["dataset", "scale", "run"]]
+    found = proved.merge(runs, on=["dataset", "scale", "run"])
+    return found.assign(
+        network=[_network(each) for each in each_of(found)],
+        kind=[_kind(each) for each in each_of(found)],
+    )
+
+
+def _network(line: Any) -> str:
+    return f"{data_name(line.dataset, substitute=line.substitute)} {line.scale}"
+
+
+def _kind(line: Any) -> str:
+    """What a line is compared as: the floor, ours, a rival as it comes or tuned, or bf16."""
+    bf16 = "" if line.precision == "fp32" else " bf16"
+    if line.framework in (FLOOR, OURS):
+        own = "floor" if line.framework == FLOOR else "ours"
+        return " ".join(filter(None, (own, line.variant))) + bf16
+    return "rival bf16" if bf16 else "tuned" if line.variant else "plain"
+
+
+def leads(found: pd.DataFrame, kind: str) -> list[tuple[float, bool]]:
+    """Of each network where both were timed: the best rival's time divided by ours, and whether
+    the two intervals lie apart.
+    """
+    pairs = []
+    for _, cell in found.groupby("network", sort=False):
+        ours, rivals = cell.loc[cell["kind"] == "ours"], cell.loc[cell["kind"] == kind]
+        if len(ours) and len(rivals):
+            mine = ours.iloc[0]
+            best = rivals.loc[rivals["ratio_to_floor"].idxmin()]
+            first, last = sorted((mine, best), key=lambda each: each["ratio_to_floor"])
+            apart = bool(first["ratio_high"] < last["ratio_low"])
+            pairs.append((float(best["ratio_to_floor"] / mine["ratio_to_floor"]), apart))
+    return pairs
+
+
+def sentence(found: pd.DataFrame) -> str:
+    """Who is fastest, by how much and how sure: one sentence; "" where ours or a rival lacks.
+
+    Where a tuned form was timed, it is the rival: whoever tunes must not be compared untuned.
+    """
+    tuned = leads(found, "tuned")
+    with_tuned = set(found.loc[found["kind"] == "tuned", "network"])
+    plain = leads(found.loc[~found["network"].isin([*with_tuned])], "plain")
+    rival, where = "the best tuned form of another framework", "where tuned forms were timed"
+    parts = [_against(tuned, rival, where)] if tuned else []
+    where = "where none was" if tuned else ""
+    parts += [_against(plain, "the best other as it comes", where)] if plain else []
+    if not parts:
+        return ""
+    return (
+        f"`{OURS}`, which is this project's own engine, is {', and '.join(parts)}: training steps "
+        f"in float32 on one machine, {found['machine'].iloc[0]}"
+    )
+
+
+def _against(pairs: Sequence[tuple[float, bool]], rival: str, where: str = "") -> str:
+    low, high = (f"{end(lead for lead, _ in pairs):.1f}" for end in (min, max))
+    ahead = sum(lead > 1 and apart for lead, apart in pairs)
+    ties = sum(not apart for _, apart in pairs)
+    behind = len(pairs) - ahead - ties
+    said = [f"faster on {ahead}"] * (len(pairs) != ahead) + [f"a tie on {ties}"] * bool(ties)
+    said += [f"slower on {behind}"] * bool(behind)
+    count = counted(len(pairs), "network")
+    on = f"on the {count} {where}" if where else f"on {count}"
+    times = low if low == high else f"{low} to {high}"
+    return f"{times} times as fast as {rival} {on}" + (f" ({', '.join(said)})" if said else "")
+
+
+def elsewhere(lines: pd.DataFrame, machine: str) -> Iterator[str]:
+    """What each other machine says of the same, under the same protocol."""
+    cells = _cells(lines)
+    for other in dict.fromkeys(cells.loc[cells["machine"] != machine, "machine"]):
+        found = _of_machine(cells, other)
+        pairs = {name: leads(found, kind) for kind, name in RIVALS.items()}
+        said = [_against(of, f"the {name}") for name, of in pairs.items() if of]
+        if said:
+            yield f"{other}: {'; '.join(said)}"
+
+
+def speed_table(found: pd.DataFrame) -> Table:
+    """A network a line: the floor's time, and each ratio to the float32 floor with its interval."""
+    lines = [_line(str(name), cell) for name, cell in found.groupby("network", sort=False)]
+    empty = [name for name in RIVALS.values() if not any(line[name] for line in lines)]
+    lines = [{k: v for k, v in line.items() if k not in empty} for line in lines]
+    return Table(lines, f"x the float32 floor's time [95 %], {found['machine'].iloc[0]}")
+
+
+def _line(name: str, cell: pd.DataFrame) -> dict[str, str]:
+    said = ""
+    for floor in cell.loc[cell["kind"] == "floor"].to_dict("records")[:1]:
+        low, high = floor["noise_low"], floor["noise_high"]
+        known = "" if isnan(low) or isnan(high) else f" (A/A {low:.2f} to {high:.2f})"
+        said = f"{1000 * floor['seconds_per_iteration']:,.0f}{known}"
+    return {
+        "network": f"{name}, n = {cell['rounds'].min()}",
+        "floor, ms": said,
+        OURS: _figure(cell, "ours"),
+        **{head: _figure(cell, kind, named=True) for kind, head in RIVALS.items()},
+        f"{OURS} bf16": _figure(cell, "ours bf16"),
+    }
+
+
+def _figure(cell: pd.DataFrame, kind: str, *, named: bool = False) -> str:
+    lines = cell.loc[cell["kind"] == kind]
+    if lines.empty:
+        return ""
+    best = lines.loc[lines["ratio_to_fp32_floor"].idxmin()]
+    ends = (f"ratio_to_fp32_floor{end}" for end in ("", "_low", "_high"))
+    shown = interval(*(float(best[end]) for end in ends), form=".2f")
+    name = f" {text(best['name'])}" if named else ""
+    return shown + name + (" *" if best["rounds"] < FEW else "")
+
+
+def notes(found: pd.DataFrame, lines: pd.DataFrame, refused: pd.DataFrame) -> Iterator[str]:
+    """What is to be known of the table."""
+    first = found.iloc[0]
+    yield (
+        "Time of a training step divided by that of its convolutions and products alone (the "
+        f"float32 floor), batch {first['batch_size']}, T = {first['T']}: geometric mean over n "
+        f"rounds [95 % interval], each network's in one run, timing protocol {first['protocol']}, "
+        f"torch {first['torch']}. A/A is the floor divided by itself: a difference within it is "
+        "noise. Every contender was proved equal to the paper's equations, in bf16 held to a bar "
+        f"of its own. `{REFERENCE}` is plain PyTorch."
+    )
+    if "tuned" not in set(found["kind"]):
+        yield "No tuned form was timed."
+    elif REFERENCE not in set(found.loc[found["kind"] == "tuned", "framework"]):
+        yield "Plain PyTorch was not timed in a tuned form."
+    others = found.loc[found["kind"].isin(["ours", "plain", "tuned"])]
+    lacking = set.intersection(*map(set, others["lacks"])) if len(others) else set()
+    if lacking:
+        yield f"Nobody is ranked: {'; '.join(sorted(lacking))}."
+    if min(found["rounds"]) < FEW:
+        yield f"* fewer than {FEW} rounds: preliminary."
+    if absent := _in_other_runs(found, lines):
+        yield f"Timed in other runs alone, and not compared here: {absent}."
+    failed = refused.loc[refused["network"].isin([*found["network"]])]
+    failed = failed.loc[~failed["contender"].str.contains(" ")]
+    for name, of in failed.groupby("contender", sort=False):
+        yield f"{name} failed a proof in some run of {', '.join(of['network'].unique())}."
+    data = "; ".join(dict.fromkeys(filter(None, found["data_source"])))
+    yield f"Data: {data}." if data else ""
+    if other := list(elsewhere(lines, first["machine"])):
+        yield f"Other machines, same protocol. {'. '.join(other)}."
+
+
+def _in_other_runs(found: pd.DataFrame, lines: pd.DataFrame) -> str:
+    """Contenders that were proved and timed on a network, but not in the run that is shown."""
+    here = _cells(lines).loc[lambda of: of["machine"] == found["machine"].iloc[0]]
+    here = here.loc[(here["standing"] != "none") & (here["precision"] == "fp32")]
+    there = set(zip(found["dataset"], found["scale"], found["name"], strict=True))
+    absent: dict[str, dict[str, None]] = {}
+    for each in each_of(here):
+        if (each.dataset, each.scale, each.name) not in there:
+            absent.setdefault(str(each.name), {})[_network(each)] = None
+    return "; ".join(f"{name} ({', '.join(of)})" for name, of in absent.items())
+
+
+def _claims(judged: Sequence[tuple[Claim, Verdict]]) -> Iterator[dict[str, str]]:
+    """Each claim, what was found of it with intervals and what was allowed, and the verdict."""
+    for claim, each in judged:
+        found = "; ".join(effect.decided_by for effect in each.effects) or each.figures
+        if each.status == "inconclusive":
+            found += f". It would take {each.would_change}"
+        yield {"claim": claim.claim, "our finding": found, "verdict": each.text}
+
+
+def block(frames: Frames, judged: Sequence[tuple[Claim, Verdict]]) -> str:
+    """README's: a sentence, the table of speed, what is to be known of it, and the claims."""
+    lines, parts = timings.lines(frames), list[str]()
+    found = headline(lines)
+    if len(found):
+        said, refused = sentence(found), stored.refused(frames)
+        parts += [f"**{_escaped(said)}.**"] if said else []
+        parts.append(_grid(speed_table(found).content))
+        parts.append(" ".join(_escaped(note) for note in notes(found, lines, refused) if note))
+    parts += ["What the paper claims, and what our rows say of it:", _grid([*_claims(judged)])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _escaped(said: str) -> str:
+    """A sentence as Markdown, in which names of ours stay code."""
+    escaped = field_markdown(said)
+    for name in (OURS, REFERENCE):
+        escaped = escaped.replace(rf"\`{name}\`", f"`{name}`")
+    return escaped
+
+
+def _grid(content: Any) -> str:
+    return markdown([Table(content)]).strip()
+
+
+def updated(before: str, block: str, path: Path) -> str:
+    """A README's text with what stands between the marks made anew.
+
+    Raises UsageError where the marks are missing.
+    """
+    front, begin, rest = before.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise UsageError(f"{path} has no lines {BEGIN} and {END}: add them where the tables go")
+    return f"{front}{BEGIN}\n{block}{END}{after}"
 
 
 def _of_claim(claim: Claim, verdict: Verdict, lines: pd.DataFrame) -> Markup | None:
@@ -233,7 +470,7 @@ def _by_scale(of: pd.DataFrame, ends: tuple[str, ...], form: str) -> dict[str, l
                 *(line[end] for end in ends),
                 text="" if isnan(line[ends[0]]) else f"{line[ends[0]]:{form}}",
                 colour=names.index(line["framework"]),
-                hollow=line["rounds"] < headline.FEW,
+                hollow=line["rounds"] < FEW,
                 marker="D" if line["variant"] else "o",
             )
             for line in kept.to_dict("records")
