@@ -24,22 +24,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from harness.analysis import timings
+from harness.analysis import timings, trainings
 from harness.analysis.frame import Frame, Frames, Line, each_of, frames
 from harness.analysis.tables import measures, published
-from harness.analysis.trainings import (
-    CONDITION,
-    CONFIDENCE,
-    FLAGS,
-    FRONT,
-    Mean,
-    contrasts,
-    convergence,
-    mean,
-    share,
-    trainings,
-    values_to_reach,
-)
+from harness.analysis.trainings import FLAGS, Mean, mean, share
 from harness.analysis.words import counted
 from harness.records import Row
 from harness.spec import ANN, FLOOR, contender, paper
@@ -117,7 +105,7 @@ class Effect:
         """
         if len(self.values) < FEWEST_SEEDS or self.doubt:
             return "cannot tell"
-        high = mean(self.values, 1 - (1 - CONFIDENCE) / parts).high
+        high = mean(self.values, 1 - (1 - trainings.CONFIDENCE) / parts).high
         if high < self.matters:
             return "too small" if self._is_above else "fails"
         trend = self.p is None or self.p < LEVEL
@@ -146,7 +134,7 @@ class Effect:
             needs = f"more seeds, if the trend test came to tell {name}"
             return Doubt(f"the trend test's p is not below {LEVEL}", needs)
         room = max(self.found.value - self.above, self.matters - self.found.value)
-        seeds = values_to_reach(self.values, room)
+        seeds = trainings.values_to_reach(self.values, room)
         count = "more seeds than are practical" if seeds is None else f"about {seeds} seeds"
         return Doubt("the data fit an effect and none", f"{count} of the same spread {name}")
 
@@ -284,7 +272,7 @@ def full_size(each: Line) -> bool:
 
 
 def _of(frames: Frames, suite: str, dataset: str | None = None) -> list[Line]:
-    found = trainings(frames, suite)
+    found = trainings.trainings(frames, suite)
     return [*each_of(found if dataset is None else found[found["dataset"] == dataset])]
 
 
@@ -293,10 +281,11 @@ def _alike(found: Sequence[Line], wanted: set[Any], by: str, *apart: str) -> dic
     `apart` alone: only these compare. Of several such sets that of the paper's size, then that
     which learnt from most; None where there is none.
     """
+    columns = [n for n in (*trainings.FRONT, *trainings.CONDITION) if n not in (by, *apart)]
     sets: dict[tuple[object, ...], dict[Any, Line]] = {}
     for each in found:
-        same = (str(getattr(each, n)) for n in (*FRONT, *CONDITION) if n not in (by, *apart))
-        sets.setdefault(tuple(same), {})[getattr(each, by)] = each
+        same = tuple(str(getattr(each, name)) for name in columns)
+        sets.setdefault(same, {})[getattr(each, by)] = each
     whole = [each for each in sets.values() if wanted <= set(each)]
     return min(whole, key=lambda same: _largest_first(same.values()), default=None)
 
@@ -493,7 +482,7 @@ def fig6(frames: Frames) -> Verdict:
     pair = _with_and_without(_of(frames, "neunorm", "cifar10"))
     if pair is None:
         return untested("CIFAR-10 was not run without and with NeuNorm", "neunorm")
-    table = _paired(contrasts(frames, each) for each in pair)
+    table = _paired(trainings.contrasts(frames, each) for each in pair)
     if not len(table):
         return untested("no seed was run both without and with NeuNorm", "neunorm")
     off, on = table.mean(0)
@@ -509,7 +498,7 @@ def conv(frames: Frames) -> Verdict:
     pair = _with_and_without(_of(frames, "accuracy", "dvs-cifar10"))
     if pair is None:
         return untested("DVS-CIFAR10 was not run without and with NeuNorm", "accuracy")
-    reached = (convergence(each, pair) for each in pair)
+    reached = (trainings.convergence(each, pair) for each in pair)
     table = _paired({seed: float(n) for seed, (_, n) in of.items()} for of in reached)
     if not len(table):
         return untested("no seed was run both without and with NeuNorm", "accuracy")

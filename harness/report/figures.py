@@ -12,6 +12,7 @@ import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from math import isfinite, log2, nan
 from textwrap import wrap
 from typing import Any
@@ -31,15 +32,7 @@ COLOURS = tuple(f"#0300{n:02x}" for n in range(8))
 _VARIABLES = {INK: "ink", FAINT: "faint", PAPER: "paper"}
 _VARIABLES |= {colour: f"c{n}" for n, colour in enumerate(COLOURS)}
 # The same in light and dark, in a file of its own and on the page.
-STYLE = """\
-:root { --c0: #0b62a4; --c1: #b04a00; --c2: #0b7a53; --c3: #9c3f86; --c4: #b8322a; --c5: #187b92;
-  --c6: #6a5acd; --c7: #7a6a00; --ink: #1b1b1b; --paper: #ffffff; --faint: #c9c9c9; }
-@media (prefers-color-scheme: dark) { :root { --c0: #6db3f2; --c1: #f0a04b; --c2: #4cc79a;
-  --c3: #e08cc4; --c4: #ff8672; --c5: #6fd0e2; --c6: #b3a7ff; --c7: #d7c25a; --ink: #e8e8e6;
-  --paper: #16181a; --faint: #4a4e52; } }
-svg { stroke-linejoin: round; }
-svg text { paint-order: stroke; stroke: var(--paper); stroke-width: 3px; }
-"""
+STYLE = resources.files(__package__ or "").joinpath("figures.css").read_text("utf-8")
 _RC: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "harness",
