@@ -54,6 +54,16 @@ TIME = "2026-01-01T00:00:00+00:00"
 VOTES = tuple(tuple(0.5 if a == b else 0.1 for a in range(10)) for b in range(10))
 COUNTS = tuple(tuple(5 if a == b else 0 for a in range(10)) for b in range(10))
 
+_SPIKES = {"spikes": 1000, "mismatches": 0, "near_ties": 0}
+_LOSSES = {"first_loss": 0.1, "fp32_losses": (0.05, 0.06, 0.05), "bf16_losses": (0.05, 0.06)}
+_ENDED = {"steps": 300, "seeds": (0, 1, 2), "finished": True, "passed": True}
+_PASS = {"loss": 0.09, "gradient_norm": 1.0, "learning_rate": 0.1, "rates": (0.1, 0.2)}
+_ACCURACIES = {"train_accuracy": 0.4, "validation_accuracy": 0.3, "test_accuracy": 0.3}
+_RECORDED = {"recorded_source": "N-MNIST recordings, 5 ms bins", "recorded_samples": 1100}
+_BEST = {"best_test_accuracy": 0.3, "best_test_epoch": 1}
+_CHOSEN = {"chosen_test_accuracy": 0.3, "chosen_epoch": 1}
+_TREES = {"structure": "trees", "fidelity": "after the description", "random": True}
+_COUNTS = {"spikes": (100, 20), "events": (2000, 100), "operations": (9000, 10_000)}
 # What each kind adds, where a test does not say.
 _ADDED: dict[type[Any], dict[str, object]] = {
     CertificateRow: {"exam": EXAM, "certified": True, "certificate_precision": "fp64"},
@@ -61,70 +71,21 @@ _ADDED: dict[type[Any], dict[str, object]] = {
     IterationRow: {"round": 1, "seconds": 0.5},
     TimedRow: {"rounds": 3, "converged": True},
     MemoryRow: {"peak_memory_mib": 607.0},
-    AuditRow: {
-        "exam": EXAM,
-        "when": "before",
-        "way": "direct",
-        "passed": True,
-        "spikes": 1000,
-        "mismatches": 0,
-        "near_ties": 0,
-    },
-    DescentRow: {
-        "exam": EXAM,
-        "setting": "a network on digits",
-        "steps": 300,
-        "seeds": (0, 1, 2),
-        "first_loss": 0.1,
-        "fp32_losses": (0.05, 0.06, 0.05),
-        "bf16_losses": (0.05, 0.06),
-        "finished": True,
-        "passed": True,
-    },
+    AuditRow: {"exam": EXAM, "when": "before", "way": "direct", "passed": True, **_SPIKES},
+    DescentRow: {"exam": EXAM, "setting": "a network on digits", **_LOSSES, **_ENDED},
     UnmeasuredRow: {"figure": "memory", "reason": "its process died"},
-    EpochRow: {
-        "epoch": 1,
-        "loss": 0.09,
-        "train_accuracy": 0.4,
-        "validation_accuracy": 0.3,
-        "test_accuracy": 0.3,
-        "rates": (0.1, 0.2),
-        "gradient_norm": 1.0,
-        "learning_rate": 0.1,
-        "seconds": 1.0,
-    },
+    EpochRow: {"epoch": 1, "seconds": 1.0, **_PASS, **_ACCURACIES},
     TestedRow: {"tested_T": 1, "test_accuracy": 0.3},
     TransferRow: {
-        "recorded_source": "N-MNIST recordings, 5 ms bins",
-        "recorded_sha256": "0" * 64,
-        "recorded_samples": 1100,
-        "recorded_partial": True,
-        "test_accuracy": 0.3,
+        **_RECORDED,
+        **{"recorded_sha256": "0" * 64, "recorded_partial": True, "test_accuracy": 0.3},
     },
     ConfusionRow: {"confusion_samples": 50, "votes": VOTES, "confusion": COUNTS},
-    TrainedRow: {
-        "test_accuracy": 0.3,
-        "best_test_accuracy": 0.3,
-        "best_test_epoch": 1,
-        "chosen_test_accuracy": 0.3,
-        "chosen_epoch": 1,
-        "seconds": 10.0,
-    },
-    FittedRow: {
-        "structure": "trees",
-        "fidelity": "after the description",
-        "random": True,
-        "test_accuracy": 0.3,
-        "seconds": 10.0,
-        "test_seconds": 1.0,
-    },
+    TrainedRow: {"test_accuracy": 0.3, **_BEST, **_CHOSEN, "seconds": 10.0},
+    FittedRow: {**_TREES, "test_accuracy": 0.3, "seconds": 10.0, "test_seconds": 1.0},
     OperationsRow: {
-        "counted_samples": 20,
-        "spikes": (100, 20),
-        "events": (2000, 100),
-        "operations": (9000, 10_000),
-        "accumulates": (0, 10_000),
-        "multiplies": (9000, 0),
+        **_COUNTS,
+        **{"counted_samples": 20, "accumulates": (0, 10_000), "multiplies": (9000, 0)},
     },
     EndedRow: {"status": "failed", "reason": "why"},
     WarningRow: {"reason": "mind"},
