@@ -141,8 +141,8 @@ def test_layers_leave_the_places_that_the_notation_says() -> None:
     coders = [Coder(3, 4, 5), Coder(4, 5, 5), Coder(5, 6, 4)]
     spikes = signed_spikes(torch.randn(2, 3, 32, 32), 3)
     for n, shape in ((1, (4, 14, 14)), (2, (5, 5, 5)), (3, (6, 2, 2))):
-        assert encoded(coders[:n], spikes).spikes.shape == (3, 2, *shape)
-    assert encoded([], spikes).fired == 0
+        assert encoded(coders[:n], spikes)[0].shape == (3, 2, *shape)
+    assert encoded([], spikes)[1] == 0
 
 
 def test_layers_learn_without_labels_and_are_frozen_then() -> None:
@@ -271,7 +271,7 @@ def test_spikes_tend_to_the_rates_of_hard_units() -> None:
         expected = network(x)
     errors = []
     for steps in (25, 50, 300):
-        found = simulate(network, x, steps).outputs[steps // 2 :].mean(0)
+        found = simulate(network, x, steps)[0][steps // 2 :].mean(0)
         errors.append(((found - expected).norm() / expected.norm()).item())
     assert errors == sorted(errors, reverse=True) and errors[2] < 0.1
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
 from fractions import Fraction
@@ -12,23 +11,20 @@ from typing import Any
 
 import pytest
 import torch
-from test_learning import Owner, rows_of, run
 from test_learning import case as training_case
+from test_learning import rows_of, run
 from torch import Tensor, nn
 
 import adapters
 from harness import cli, suites
 from harness.analysis import status
 from harness.cli.status import key_now
-from harness.jobs.local import Local, trial
+from harness.jobs.local import Local
 from harness.records import EndedRow, OperationsRow, Store, TrainedRow
-from harness.records.ledger import Ledger
-from harness.records.run import Run, new_run
 from harness.reference.initialise import initialised
 from harness.reference.network import ReferenceNetwork
 from harness.reference.operations import LayerOperations
 from harness.spec import ANN, Access, Case, Options, Timed, Training, UsageError, paper
-from harness.system import machine
 from harness.training import trial as counting
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
@@ -223,38 +219,23 @@ def test_what_an_inference_has_no_use_for_is_said(given: dict[str, Any]) -> None
 SMALL = {"networks": (POOLED,), "datasets": ("nmnist",), "steps": (2,), "batch_size": 12}
 
 
-def infer(cases: Sequence[Case], out: Path) -> list[bool]:
-    """Whether each had been done before."""
-    at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
-    before = []
-    for each in cases:
-        ledger = Ledger(Store(out), Owner().say)
-        before.append(trial(each, ledger, Access(out), at).before)
-        ledger.release()
-    return before
-
-
 def test_a_case_is_counted_once(tmp_path: Path) -> None:
     found = energy_cases(**SMALL)
-    assert infer(found, tmp_path) == [False, False]
-    assert infer(found, tmp_path) == [True, True]
+    for before in (False, True):
+        assert [each.before for each in run(found, tmp_path)] == [before] * 2
     ours, bare = rows_of(tmp_path, OperationsRow)
     assert (ours.framework, bare.framework, ours.counted_samples) == ("reference", ANN, 12)
     assert min(ours.spikes) > 0 and ours.accumulates[0] == 0 == sum(bare.accumulates)
 
 
 def test_a_case_that_cannot_be_is_a_row_with_its_reason(tmp_path: Path) -> None:
-    (first, _) = energy_cases(**{**SMALL, "batch_size": 10**8})
-    infer([first], tmp_path)
-    (end,) = rows_of(tmp_path, EndedRow)
-    assert end.status == "failed" and "100000000" in end.reason.replace(",", "")
-
-
-def test_weights_that_are_not_here_are_not_replaced_by_others(tmp_path: Path) -> None:
     (first, _) = energy_cases(**SMALL)
-    infer([replace(first, weights_sha256="0" * 64)], tmp_path)
-    (end,) = rows_of(tmp_path, EndedRow)
-    assert end.status == "failed" and rows_of(tmp_path, OperationsRow) == []
+    large, elsewhere = replace(first, batch_size=10**8), replace(first, weights_sha256="0" * 64)
+    run((large, elsewhere), tmp_path)  # weights that are not here are not replaced by others
+    one, other = rows_of(tmp_path, EndedRow)
+    assert (one.status, other.status) == ("failed", "failed")
+    assert "100000000" in one.reason.replace(",", "") and "weights" in other.reason
+    assert rows_of(tmp_path, OperationsRow) == []
 
 
 def test_commands_run_show_and_tell_how_it_stands(

@@ -521,17 +521,6 @@ def digits(count: int, dataset: str = "cifar10") -> Wanted:
     return Wanted(dataset, T=3, samples=count, embedded=True)
 
 
-def test_digits_as_images_are_bytes_that_batches_normalise() -> None:
-    found = load_split(digits(20), "train", quiet)
-    assert found.source.partial  # a choice of samples
-    assert found.raw.dtype == torch.uint8 and found.raw.shape == (20, 3, 32, 32)
-    assert found.source.substitute and not found.about.augmented
-    (x, labels), (rest, _) = found.batches(5, 16)
-    assert x.shape == (5, 16, 3, 32, 32) and x.stride(0) == 0 and rest.shape[1] == 4
-    assert torch.equal(labels, found.labels[:16])
-    assert abs(x.mean().item()) < 0.3 and 0.5 < x.std().item() < 1.5
-
-
 @pytest.mark.parametrize("dataset", ["nmnist", "dvs-cifar10"])
 def test_simulated_recordings_are_counted_once_and_then_come_from_the_cache(
     dataset: str, monkeypatch: pytest.MonkeyPatch
@@ -603,16 +592,6 @@ def test_a_network_is_not_tested_on_another_kind_of_data(
 
 
 @pytest.mark.parametrize("dataset", ["nmnist", "cifar10"])
-def test_splits_of_one_kind_are_read_each_with_its_source(dataset: str, tmp_path: Path) -> None:
-    for split in ("train", "test"):
-        recorded(tmp_path, split)
-    train, test = load_splits(Wanted(dataset, T=1, root=tmp_path), None, quiet)
-    assert train.labels.tolist() == test.labels.tolist() == [*range(10)]
-    assert not train.source.substitute and not test.source.substitute
-    assert "10 of 10,000 test samples" in test.source.note
-
-
-@pytest.mark.parametrize("dataset", ["nmnist", "cifar10"])
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_class_that_a_split_lacks_is_named_and_not_trained_without(
     dataset: str, split: Split, tmp_path: Path
@@ -632,6 +611,10 @@ def test_a_class_that_a_split_lacks_is_named_and_not_trained_without(
 def test_a_test_split_of_training_samples_is_refused(copied: int, tmp_path: Path) -> None:
     for split in ("train", "test"):
         recorded(tmp_path, split)
+    for dataset in ("nmnist", "cifar10"):
+        train, test = load_splits(Wanted(dataset, T=1, root=tmp_path), None, quiet)
+        assert train.labels.tolist() == test.labels.tolist() == [*range(10)]
+        assert "10 of 10,000 test samples" in test.source.note and not test.source.substitute
     for n, kind in enumerate(CIFAR10_CLASSES[:copied]):
         shutil.copy(recording(tmp_path, n, "1"), recording(tmp_path, n, "1", "Test"))
         shutil.copy(images(tmp_path, kind=kind), images(tmp_path, kind=kind, split="test"))

@@ -35,8 +35,7 @@ class Sizes(converted.Sizes):
 
 
 class Cao(converted.Conversion[Sizes]):
-    TITLE = "Tailored CNN, converted"
-    PAPER = "Cao, Chen and Khosla 2015"
+    TITLE, PAPER = "Tailored CNN, converted", "Cao, Chen and Khosla 2015"
     FIDELITY = "after the description"
     DEVIATIONS = (
         *converted.DEVIATIONS,

@@ -38,10 +38,8 @@ def summed(recordings: Recordings) -> Tensor:  # -> (N, 1, H, W) in [0, 1]
 
 
 class EventCNN(learn.Learner[Recordings, Sizes]):
-    TITLE = "CNN on summed events"
-    PAPER = "Iyer et al. 2018"
-    DATASETS = ("nmnist",)
-    INPUT = "events"
+    TITLE, PAPER = "CNN on summed events", "Iyer et al. 2018"
+    DATASETS, INPUT = ("nmnist",), "events"
     FIDELITY = "after the description"
     DEVIATIONS = ("no public code", "layers, batches, epochs and learning rate are ours")
     EPOCHS = {"quick": 12, "default": 20, "paper": 30}

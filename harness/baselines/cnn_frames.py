@@ -84,10 +84,8 @@ def voted(scores: Tensor, owners: NDArray[np.int64], recordings: int) -> Labels:
 
 
 class FrameCNN(learn.Learner[Recordings, Sizes]):
-    TITLE = "CNN on frames"
-    PAPER = "Neil & Liu 2016"
-    DATASETS = ("nmnist",)
-    INPUT = "frames"
+    TITLE, PAPER = "CNN on frames", "Neil & Liu 2016"
+    DATASETS, INPUT = ("nmnist",), "frames"
     FIDELITY = "after the description"
     DEVIATIONS = (
         "no public code",

@@ -11,7 +11,7 @@ A system is a class, or a module, with these names:
     FIDELITY     whose parameters these are: "published code's parameters", "published equations",
                  or "after the description", where a figure or a sentence had to do
     DEVIATIONS   what is not as published, in words; () where nothing is known to differ
-    RANDOM       whether the seed decides anything
+    RANDOM       whether the seed decides anything; of a `Method` it does, unless it says otherwise
     EPOCHS       of each effort, where it trains by epochs; absent where it does not
     STEPS        the numbers of steps after which it answers, where it has steps; absent otherwise
     REVISION     raised by hand when what it computes changes; absent: 0

@@ -189,13 +189,10 @@ class IF(nn.Module):
         if self.floor > -inf:
             v.clamp_(min=self.floor)
         spikes = torch.ge(v, self.threshold, out=torch.empty_like(v))
-        match self.reset:
-            case "subtract":
-                v.sub_(spikes, alpha=self.threshold)
-            case "zero":
-                v.addcmul_(v, spikes, value=-1)  # many times as fast as a mask
-            case _:
-                assert_never(self.reset)
+        if self.reset == "subtract":
+            v.sub_(spikes, alpha=self.threshold)
+        else:
+            v.addcmul_(v, spikes, value=-1)  # many times as fast as a mask
         self.v = v
         return spikes
 
@@ -277,9 +274,7 @@ Z = TypeVar("Z", bound=Sizes)
 class Conversion(Method[Images, Z]):
     """A spiking network made of the shared one."""
 
-    DATASETS = ("cifar10",)
-    INPUT = "images"
-    WINDOWS = ()
+    DATASETS, INPUT, WINDOWS = ("cifar10",), "images", ()
     EPOCHS = {"quick": 20, "default": 15, "paper": 150}
     STEPS = STEPS
     TRAINING = 0.8  # the share of the time that the network takes, about

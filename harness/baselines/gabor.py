@@ -103,10 +103,8 @@ class Size:
 
 
 class GaborSNN(Method[Recordings, Size]):
-    TITLE = "Gabor-SNN"
-    PAPER = "Sironi et al. 2018"
-    DATASETS = ("dvs-cifar10", "nmnist")
-    INPUT = "frames"
+    TITLE, PAPER = "Gabor-SNN", "Sironi et al. 2018"
+    DATASETS, INPUT = ("dvs-cifar10", "nmnist"), "frames"
     FIDELITY = "after the description"
     DEVIATIONS = (
         "no public code",

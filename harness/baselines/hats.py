@@ -148,10 +148,8 @@ def features(recordings: Recordings, parameters: Parameters, tell: Say) -> NDArr
 
 
 class HATS(Method[Recordings, None]):
-    TITLE = "HATS"
-    PAPER = "Sironi et al. 2018"
-    DATASETS = ("dvs-cifar10", "nmnist")
-    INPUT = "events"
+    TITLE, PAPER = "HATS", "Sironi et al. 2018"
+    DATASETS, INPUT = ("dvs-cifar10", "nmnist"), "events"
     FIDELITY = "published code's parameters"
     DEVIATIONS = (
         "parameters from third-party reproduction",

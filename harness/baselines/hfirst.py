@@ -217,10 +217,8 @@ def s2(spikes: Rows, weights: Potentials, neuron: Neuron, peak: Potentials) -> R
 
 
 class HFirst(Method[Recordings, int | None]):
-    TITLE = "HFirst"
-    PAPER = "Orchard et al. 2015a"
-    DATASETS = ("dvs-cifar10", "nmnist")
-    INPUT = "events"
+    TITLE, PAPER = "HFirst", "Orchard et al. 2015a"
+    DATASETS, INPUT = ("dvs-cifar10", "nmnist"), "events"
     FIDELITY = "published code's parameters"
     DEVIATIONS = (
         "numba instead of Matlab",

@@ -248,12 +248,6 @@ class Layer:
         self._moments = np.zeros_like(weights), np.zeros_like(weights)
         self._number = 0
 
-    def fired(self, spikes: Train, steps: int) -> Raster:
-        return fired(self.weights, spikes, steps, self.neuron)
-
-    def passed(self, spikes: Train, raster: Raster) -> Passed:
-        return passed(spikes, raster, len(self.weights), self.neuron)
-
     def move(self, found: Passed, delta: Array, sizes: Sizes, lr: float) -> None:
         """A step of Adam against the gradient and the weight decay."""
         inputs, limit = len(self.weights), sizes.limit
@@ -277,27 +271,26 @@ class Network:
 
     def fired(self, spikes: Train, steps: int) -> tuple[Raster, Raster]:
         """The spikes of both layers."""
-        first = self.hidden.fired(spikes, steps)
-        return first, self.output.fired(train_from(first), steps)
+        first = fired(self.hidden.weights, spikes, steps, HIDDEN)
+        return first, fired(self.output.weights, train_from(first), steps, OUTPUT)
 
     def learn(self, spikes: Train, label: int, steps: int, sizes: Sizes, lr: float) -> None:
         """One step."""
         hidden, output = self.hidden, self.output
         first, last = self.fired(spikes, steps)
-        delta = errors(last.sum(0), label, sizes, steps) / output.neuron.v_th
-        factor = returned(last, label, output.neuron)
-        found = output.passed(train_from(first), roused(last, label, sizes.distance))
+        delta = errors(last.sum(0), label, sizes, steps) / OUTPUT.v_th
+        factor = returned(last, label, OUTPUT)
+        seen = roused(last, label, sizes.distance)
+        found = passed(train_from(first), seen, len(output.weights), OUTPUT)
         # before the output's weights are moved
-        back = (output.weights * by_input(found)) @ delta / hidden.neuron.v_th
+        back = (output.weights * by_input(found)) @ delta / HIDDEN.v_th
         output.move(found, delta * factor, sizes, lr)
-        hidden.move(hidden.passed(spikes, first), back, sizes, lr)
+        hidden.move(passed(spikes, first, len(hidden.weights), HIDDEN), back, sizes, lr)
 
 
 class HM2BP(Method[Recordings, Sizes]):
-    TITLE = "HM2-BP"
-    PAPER = "Jin et al. 2018"
-    DATASETS = ("nmnist",)
-    INPUT = "events"
+    TITLE, PAPER = "HM2-BP", "Jin et al. 2018"
+    DATASETS, INPUT = ("nmnist",), "events"
     FIDELITY = "published code's parameters"
     DEVIATIONS = (
         "numba kernel",

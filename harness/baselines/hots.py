@@ -204,20 +204,16 @@ class Size:
     named: int | None  # events that the last layer names, thinned evenly; None: all
 
 
-@dataclass(frozen=True, eq=False)
 class Stage:
     """A layer with its prototypes."""
 
-    layer: Layer
-    memory: Memory  # a new one for each recording would take longer
-    prototypes: Values  # (E, N)
-
-    @classmethod
-    def of(cls, layer: Layer, sensor: tuple[int, int], polarities: int) -> Stage:
+    def __init__(self, layer: Layer, sensor: tuple[int, int], polarities: int) -> None:
         height, width = (size + 2 * layer.radius for size in sensor)
-        memory = np.empty((height, width, polarities), np.int64)
+        self.layer = layer
+        # a new one for each recording would take longer
+        self.memory = np.empty((height, width, polarities), np.int64)
         entries = (2 * layer.radius + 1) ** 2 * polarities
-        return cls(layer, memory, np.zeros((entries, layer.prototypes)))
+        self.prototypes: Values = np.zeros((entries, layer.prototypes))
 
     def blank(self) -> Memory:
         """The memory, before the first event."""
@@ -230,10 +226,8 @@ class Stage:
 
 
 class HOTS(Method[Recordings, Size]):
-    TITLE = "HOTS"
-    PAPER = "Lagorce et al. 2017"
-    DATASETS = ("dvs-cifar10", "nmnist")
-    INPUT = "events"
+    TITLE, PAPER = "HOTS", "Lagorce et al. 2017"
+    DATASETS, INPUT = ("dvs-cifar10", "nmnist"), "events"
     FIDELITY = "published code's parameters"
     DEVIATIONS = (
         "parameters and update rule from third-party reproduction",
@@ -285,7 +279,7 @@ class HOTS(Method[Recordings, Size]):
         """The next stage, learned from what the stages before make of some recordings."""
         number = len(self.stages)
         polarities = self.stages[-1].layer.prototypes if self.stages else 2
-        stage = Stage.of(layer, some.sensor, polarities)
+        stage = Stage(layer, some.sensor, polarities)
         for k in range(layer.prototypes):
             rows = self._through(some[k % len(some)], some.sensor)
             start = int(rng.integers(max(1, len(rows))))

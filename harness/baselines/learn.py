@@ -146,8 +146,7 @@ class Learner(Method[S, Z]):
 class OnFrames(Learner[Recordings, Z]):
     """A learner whose network is given all frames of 5 ms of a window, (B, T, 2, H, W)."""
 
-    DATASETS = ("nmnist",)
-    INPUT = "frames"
+    DATASETS, INPUT = ("nmnist",), "frames"
 
     bins: int  # as many as the longest recording has, cut where N-MNIST's have ended
 

@@ -220,8 +220,7 @@ def error(a: Tensor, spikes: Tensor, labels: Tensor) -> Tensor:  # (B, K), (T, B
 
 
 class Lee(learn.OnFrames[Sizes]):
-    TITLE = "Spiking backpropagation"
-    PAPER = "Lee et al. 2016"
+    TITLE, PAPER = "Spiking backpropagation", "Lee et al. 2016"
     FIDELITY = "after the description"
     DEVIATIONS = (
         "no public code",

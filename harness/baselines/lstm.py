@@ -43,8 +43,7 @@ class Network(nn.Module):
 
 
 class LSTM(learn.OnFrames[Sizes]):
-    TITLE = "LSTM"
-    PAPER = "Neil et al. 2016"
+    TITLE, PAPER = "LSTM", "Neil et al. 2016"
     FIDELITY = "after the description"
     DEVIATIONS = (
         "no public code",

@@ -114,32 +114,23 @@ class Coder(nn.Module):
             self.encoder.weight.mul_(NEURON.v_th / deviation)
 
 
-@dataclass(frozen=True, eq=False)
-class Encoded:
-    """What some images caused in the layers that there are."""
-
-    spikes: Tensor  # (T, B, C, H, W), what the next layer is given
-    fired: float  # spikes of all neurons and images
-
-
 @torch.no_grad()
-def encoded(coders: Sequence[Coder], spikes: Tensor) -> Encoded:  # (T, B, C, H, W)
-    """Sends an image's spikes through the layers."""
+def encoded(coders: Sequence[Coder], spikes: Tensor) -> tuple[Tensor, float]:
+    """Sends images' spikes (T, B, C, H, W) through the layers: what the next layer is given, and
+    how many spikes all neurons fired.
+    """
     fired = 0.0
     for n, coder in enumerate(coders):
         spikes = coder(spikes)
         fired += float(spikes.double().sum())
         if n < POOLED:
             spikes = each_step(lambda x: F.avg_pool2d(x, 2), spikes)
-    return Encoded(spikes, fired)
+    return spikes, fired
 
 
 class Panda(Method[Images, Sizes]):
-    TITLE = "Spiking auto-encoders"
-    PAPER = "Panda & Roy 2016"
-    DATASETS = ("cifar10",)
-    INPUT = "images"
-    WINDOWS = ()
+    TITLE, PAPER = "Spiking auto-encoders", "Panda & Roy 2016"
+    DATASETS, INPUT, WINDOWS = ("cifar10",), "images", ()
     FIDELITY = "after the description"
     DEVIATIONS = (
         "no public code",
@@ -194,7 +185,7 @@ class Panda(Method[Images, Sizes]):
         coder = Coder(channels[n], channels[n + 1], KERNELS[n])
 
         def given(images: Tensor) -> Tensor:
-            return encoded(self.coders[:n], signed_spikes(images, self.sizes.steps)).spikes
+            return encoded(self.coders[:n], signed_spikes(images, self.sizes.steps))[0]
 
         coder.scale(given(x[:: len(x) // self.sizes.batch_size + 1]))
         learn.train(
@@ -213,9 +204,10 @@ class Panda(Method[Images, Sizes]):
         found, fired = [], 0.0
         for n, images in enumerate(x.split(BATCH)):
             tell(n * BATCH / len(x), "images")
-            end = encoded(self.coders, signed_spikes(images, self.sizes.steps, generator))
-            found.append(potential(end.spikes).flatten(1))
-            fired += end.fired
+            spikes = signed_spikes(images, self.sizes.steps, generator)
+            last, count = encoded(self.coders, spikes)
+            found.append(potential(last).flatten(1))
+            fired += count
         return torch.cat(found), fired
 
     def _learn_read_out(self, traces: Tensor, train: Images, tell: Say) -> None:

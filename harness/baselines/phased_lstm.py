@@ -154,10 +154,8 @@ def side_by_side(
 
 
 class PhasedLSTM(learn.Learner[Recordings, Sizes]):
-    TITLE = "Phased LSTM"
-    PAPER = "Neil et al. 2016"
-    DATASETS = ("nmnist",)
-    INPUT = "events"
+    TITLE, PAPER = "Phased LSTM", "Neil et al. 2016"
+    DATASETS, INPUT = ("nmnist",), "events"
     FIDELITY = "published equations"
     DEVIATIONS = (
         "no public code for N-MNIST",

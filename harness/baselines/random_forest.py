@@ -21,10 +21,8 @@ LARGE, STRIDE = 128, 3  # pixels: sensors from this size on are reduced
 
 
 class RandomForest(Method[Recordings, int]):
-    TITLE = "Random Forest"
-    PAPER = "Orchard et al. 2015a"
-    DATASETS = ("dvs-cifar10", "nmnist")
-    INPUT = "frames"
+    TITLE, PAPER = "Random Forest", "Orchard et al. 2015a"
+    DATASETS, INPUT = ("dvs-cifar10", "nmnist"), "frames"
     FIDELITY = "after the description"
     DEVIATIONS = (
         "the paper cited has no random forest",

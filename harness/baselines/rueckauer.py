@@ -68,8 +68,7 @@ def converted_by_spikingjelly(
 
 
 class Rueckauer(converted.Conversion[Sizes]):
-    TITLE = "Rate-coded conversion"
-    PAPER = "Rueckauer et al. 2017"
+    TITLE, PAPER = "Rate-coded conversion", "Rueckauer et al. 2017"
     FIDELITY = "published equations"
     DEVIATIONS = (
         *converted.DEVIATIONS,

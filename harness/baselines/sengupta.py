@@ -35,8 +35,7 @@ class Sizes(converted.Sizes):
 
 
 class Sengupta(converted.Conversion[Sizes]):
-    TITLE = "Spike-Norm"
-    PAPER = "Sengupta et al. 2018"
+    TITLE, PAPER = "Spike-Norm", "Sengupta et al. 2018"
     FIDELITY = "published equations"
     DEVIATIONS = (
         *converted.DEVIATIONS,

@@ -190,11 +190,8 @@ class Sizes(learn.Sizes):
 class SoftLIF(learn.Learner[Images, Sizes]):
     """The convolutional network of soft-LIF rate units."""
 
-    TITLE = "Soft-LIF network without spikes"
-    PAPER = "Hunsberger & Eliasmith 2015"
-    DATASETS = ("cifar10",)
-    INPUT = "images"
-    WINDOWS = ()
+    TITLE, PAPER = "Soft-LIF network without spikes", "Hunsberger & Eliasmith 2015"
+    DATASETS, INPUT, WINDOWS = ("cifar10",), "images", ()
     FIDELITY = "published code's parameters"
     DEVIATIONS = (
         "torch instead of CUDA C++",
@@ -287,17 +284,11 @@ class Alpha:
         return self.second
 
 
-@dataclass(frozen=True, eq=False)
-class Run:
-    """What some images caused."""
-
-    outputs: Tensor  # (T, B, N): the read-out after each step
-    spikes: float  # of all neurons and images
-
-
 @torch.inference_mode()
-def simulate(network: RateNetwork, x: Tensor, steps: int) -> Run:  # (B, 3, H, W)
-    """Runs the trained network with spikes, its input constant."""
+def simulate(network: RateNetwork, x: Tensor, steps: int) -> tuple[Tensor, float]:
+    """Runs the trained network with spikes on images (B, 3, H, W): the read-out after each step,
+    (T, B, N), and how many spikes of all neurons and images that took.
+    """
     neuron = network.neuron
     first, *others = network.layers
     x = x.contiguous(memory_format=torch.channels_last)  # pools faster
@@ -317,7 +308,7 @@ def simulate(network: RateNetwork, x: Tensor, steps: int) -> Run:  # (B, 3, H, W
             given = height * synapses[k + 1].step(network.pooled(k + 1, spikes))
         outputs.append(network.read(given.flatten(1)))
     fired += float(spikes_by(steps * DT, rate, neuron).double().sum())
-    return Run(torch.stack(outputs), fired)
+    return torch.stack(outputs), fired
 
 
 class SpikingSoftLIF(SoftLIF):
@@ -335,9 +326,9 @@ class SpikingSoftLIF(SoftLIF):
         pick = self.inputs(test, silent)
         parts = torch.arange(len(test)).split(BATCH)
         runs = [simulate(self.network, pick(chosen), max(STEPS)) for chosen in parts]
-        outputs = torch.cat([run.outputs for run in runs], 1)
+        outputs = torch.cat([each for each, _ in runs], 1)
         at_steps = {n: outputs[n // 2 : n].mean(0).argmax(1).numpy() for n in STEPS}
-        spikes = sum(run.spikes for run in runs) / len(test)
+        spikes = sum(fired for _, fired in runs) / len(test)
         source = super().predict(test)
         assert not isinstance(source, Answers)
         return Answers(at_steps[max(STEPS)], at_steps, spikes, source)

@@ -54,8 +54,7 @@ class Network(nn.Module):
 
 
 class STBP(learn.OnFrames[Sizes]):
-    TITLE = "STBP"
-    PAPER = "Wu et al. 2018"
+    TITLE, PAPER = "STBP", "Wu et al. 2018"
     WINDOWS = ("first", "whole")
     FIDELITY = "published equations"
     DEVIATIONS = (

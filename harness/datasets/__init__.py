@@ -34,24 +34,6 @@ from harness.datasets.samples import About, Samples, Split, choose, data_root, h
 from harness.spec import BIN_US, Say, UsageError
 from harness.spec.network import checked
 
-__all__ = [
-    "DOWNLOAD_MIB",
-    "FAILED",
-    "Batch",
-    "Labelled",
-    "Recorded",
-    "Recordings",
-    "Wanted",
-    "data_root",
-    "find",
-    "load_batch",
-    "load_recorded",
-    "load_recordings",
-    "load_split",
-    "load_splits",
-    "network_input",
-]
-
 FAILED = "the download failed"  # what its note says first
 TIMEOUT_SECONDS = 10  # of a download, without an answer of the server
 # Of the test samples so many may be training samples; of the originals next to none are.

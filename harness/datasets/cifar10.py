@@ -40,10 +40,10 @@ def _image_folder(folder: Path, split: Split) -> Samples[NDArray[np.uint8]] | No
     files = list_files(folder / split, paper.CIFAR10_CLASSES, (".png", *_LOSSY))
     if not files.paths:
         return None
-    about = replace(_about(len(files.paths), split, folder), left_out=files.left_out)
+    about = _about(0, split, folder)
     if any(path.suffix.lower() in _LOSSY for path in files.paths):
         about = replace(about, description=f"{about.description} (lossy copy)", lossy=True)
-    return Samples(about, files.labels, lambda n: read_image(files.paths[n], SIZE), files.origin)
+    return files.samples(about, lambda path: read_image(path, SIZE))
 
 
 def _batches(base: Path, split: Split) -> Samples[NDArray[np.uint8]]:

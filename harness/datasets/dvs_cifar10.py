@@ -51,17 +51,9 @@ def recordings(root: Path, split: Split) -> Samples[Events] | None:
     if not files.paths:
         return None
     require("aedat")
-    about = About(
-        "DVS-CIFAR10 recordings",
-        len(files.paths),
-        WHOLE[split],
-        folder,
-        names=tuple(printable(path.relative_to(folder).as_posix()) for path in files.paths),
-        left_out=files.left_out,
-    )
-    return Samples(
-        about, files.labels, lambda index: read_recording(files.paths[index]), files.origin
-    )
+    names = tuple(printable(path.relative_to(folder).as_posix()) for path in files.paths)
+    about = About("DVS-CIFAR10 recordings", 0, WHOLE[split], folder, names=names)
+    return files.samples(about, read_recording)
 
 
 def read_recording(path: Path) -> Events:

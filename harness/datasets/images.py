@@ -55,11 +55,6 @@ def read_image(path: Path, size: int) -> NDArray[np.uint8]:
     raise damaged(path, f"{height}x{width} pixels, expected {size}x{size}")
 
 
-def pixels(image: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """An image in [0, 1] as bytes."""
-    return np.rint(image * 255).astype(np.uint8)
-
-
 def enlarged(image: NDArray[np.floating], size: int) -> NDArray[np.float32]:
     """A grey image (H, W), bilinearly interpolated to (size, size)."""
     grey = torch.from_numpy(image.astype(np.float32))[None, None]
@@ -103,7 +98,9 @@ def digits(split: Split, size: int) -> Samples[NDArray[np.float32]]:
 def colour_digits(split: Split, size: int) -> Samples[NDArray[np.uint8]]:
     """The digits as pixels (3, size, size): three equal channels."""
     mean, std = _statistics(size)
-    found = digits(split, size).mapped(lambda image: np.stack([pixels(image)] * 3))
+    found = digits(split, size).mapped(
+        lambda image: np.stack([np.rint(image * 255).astype(np.uint8)] * 3)
+    )
     return replace(found, about=replace(found.about, normal=Normal((mean,) * 3, (std,) * 3)))
 
 

@@ -47,13 +47,8 @@ def recordings(root: Path, split: Split) -> Samples[Events] | None:
     if not files.paths:
         return None
     require("tonic")
-    folder, count = root / "NMNIST", len(files.paths)
-    return Samples(
-        About("N-MNIST recordings", count, WHOLE[split], folder, left_out=files.left_out),
-        files.labels,
-        lambda index: read_recording(files.paths[index]),
-        files.origin,
-    )
+    about = About("N-MNIST recordings", 0, WHOLE[split], root / "NMNIST")
+    return files.samples(about, read_recording)
 
 
 def read_recording(path: Path) -> Events:

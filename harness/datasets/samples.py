@@ -100,6 +100,11 @@ class Files:
         chosen = list(indices)
         return replace(self, paths=tuple(self.paths[n] for n in chosen), labels=self.labels[chosen])
 
+    def samples(self, about: About, read: Callable[[Path], X]) -> Samples[X]:
+        """Each of them read when it is asked for; `about` but for how many there are."""
+        known = replace(about, count=len(self.paths), left_out=self.left_out)
+        return Samples(known, self.labels, lambda n: read(self.paths[n]), self.origin)
+
     def origin(self) -> str:
         """A hash of the files' folders and names, sizes and when each was changed last."""
         digest = hashlib.sha256()

@@ -84,8 +84,16 @@ def moved(
 
 def shifted(image: Image, place: NDArray[np.float64]) -> NDArray[np.float64]:
     """`image` moved by `place`, (x, y) in pixels, bilinearly; its border pixels go on outside."""
+
+    def along(image: NDArray[np.floating], distance: float) -> NDArray[np.float64]:
+        last = len(image) - 1
+        source = np.clip(np.arange(len(image)) - distance, 0, last)
+        low = np.floor(source).astype(np.int64)
+        weight = (source - low)[:, None]
+        return image[low] * (1 - weight) + image[np.minimum(low + 1, last)] * weight
+
     x, y = place
-    return _moved(_moved(image, y).T, x).T
+    return along(along(image, y).T, x).T
 
 
 def saccades(steps: int = 105) -> Trajectory:
@@ -115,15 +123,6 @@ def closed_loop(steps: int, period: int = 100, radius: float = 5.0) -> Trajector
     """
     angle = 2 * np.pi * np.arange(steps + 1) / period
     return radius * np.stack([np.sin(angle), 1 - np.cos(angle)], axis=1)
-
-
-def _moved(image: NDArray[np.floating], distance: float) -> NDArray[np.float64]:
-    """`image` moved by `distance` along its first axis."""
-    last = len(image) - 1
-    source = np.clip(np.arange(len(image)) - distance, 0, last)
-    low = np.floor(source).astype(np.int64)
-    weight = (source - low)[:, None]
-    return image[low] * (1 - weight) + image[np.minimum(low + 1, last)] * weight
 
 
 def _crossings(
