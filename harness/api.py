@@ -105,7 +105,7 @@ class Work:
         from harness.records import Store
         from harness.spec import Access
 
-        found = cases(replace(options, files=tuple(each.file for each in read)), suite)
+        found = cases(replace(options, files=tuple(read)), suite)
         wanted = {case.dataset for case in found}
         if options.download is None:
             sizes = {} if options.quick else datasets.DOWNLOAD_MIB

@@ -102,10 +102,11 @@ def test_what_export_writes_is_what_run_reads(
     monkeypatch.chdir(tmp_path)
     asked = ["export", "Small", "--width", "1/8", "--neunorm", "mean", "--to", "small.nir"]
     assert call(*asked) == 0
-    (read,) = files.named(["Small", "small.nir"], "scale")
-    assert read.file.network == small("cifar10", neunorm="mean")
-    files.keep((read,), tmp_path / "out")
-    kept = weights.of_hash(tmp_path / "out", read.file.weights_sha256, read.file.network)
+    read = files.named(["Small", "small.nir"], "scale")
+    (file,) = read
+    assert file.network == small("cifar10", neunorm="mean")
+    files.keep(read, tmp_path / "out")
+    kept = weights.of_hash(tmp_path / "out", file.weights_sha256, file.network)
     for ours, theirs in zip(kept, nir_file.read(Path("small.nir")).parameters, strict=True):
         assert torch.equal(ours, theirs)
 

@@ -32,7 +32,7 @@ def check(
     Exit 1 if one that claims to be is not. Networks have 1/8 of their width, or --width.
     """
     options = Options.of(**given)
-    read = tuple(each.file for each in files.named(options.networks, "check"))
+    read = tuple(files.named(options.networks, "check"))
     from harness.system import child
 
     child.warm()

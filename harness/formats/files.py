@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from harness.spec import SUFFIX, NetworkFile, UsageError
 
@@ -12,17 +11,10 @@ TRAIN_NO_NETWORK = ("acceleration", "baselines", "energy")  # of ours
 READ_NO_FILE = ("baselines",)
 
 
-class ReadFile(NamedTuple):
-    """A network file, and its weights as they are kept."""
-
-    file: NetworkFile
-    content: bytes
-
-
 def named(
     networks: Iterable[str] | None, suite: str, *, keep_weights: bool = False
-) -> tuple[ReadFile, ...]:
-    """The network files among the names, read.
+) -> dict[NetworkFile, bytes]:
+    """The network files among the names, read, each with its weights as they are kept.
 
     Raises UsageError as `nir_file.read` does, and where weights that the suite ends with are to be
     kept and cannot be.
@@ -35,24 +27,24 @@ def named(
     missing = [name for name in names if not Path(name).is_file()]
     if missing:  # said before anything is imported
         raise UsageError(f"cannot read {missing[0]}: there is no such file")
-    return tuple(map(_read, names))
+    return dict(map(_read, names))
 
 
-def _read(name: str) -> ReadFile:
+def _read(name: str) -> tuple[NetworkFile, bytes]:
     from harness.formats import nir_file, weights
 
     found = nir_file.read(Path(name))
     content = weights.content(found.network, found.parameters)
     sha256 = weights.hash_of(content)
-    return ReadFile(NetworkFile(name, found.network, sha256, found.says_a), content)
+    return NetworkFile(name, found.network, sha256, found.says_a), content
 
 
-def keep(files: Iterable[ReadFile], out: Path) -> None:
+def keep(files: Mapping[NetworkFile, bytes], out: Path) -> None:
     """Keeps their weights in a result folder, where those who train and time them find them.
 
     Raises UsageError where they cannot be written.
     """
-    for each in files:
+    for content in files.values():
         from harness.formats import weights
 
-        weights.keep(out.resolve(), each.content)
+        weights.keep(out.resolve(), content)

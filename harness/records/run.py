@@ -19,7 +19,7 @@ import psutil
 from harness.records.identity import Software
 from harness.records.row import EndedRow, Outcome, Record
 from harness.spec import Case, Source, paper
-from harness.system.files import unwritable, write_whole
+from harness.system.files import write_result
 from harness.system.installed import Machine, Moment, diff_sha256, version
 
 R = TypeVar("R", bound=Record)
@@ -89,10 +89,7 @@ def begin(out: Path, machine: Machine, frameworks: Iterable[str]) -> str:
     text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
     # a lone surrogate, of an argument that is no UTF-8, has no place in JSON
     content, path = text.encode(errors="replace"), out / "runs" / f"{run}.json"
-    try:
-        write_whole(path, lambda part: part.write_bytes(content))
-    except OSError as error:
-        raise unwritable(path, error) from error
+    write_result(path, content)
     return run
 
 

@@ -31,7 +31,7 @@ from harness.report.figures import Curve, Dot
 from harness.report.table import Table, code, csv, field_markdown, html, interval, markdown, text
 from harness.spec import FLOOR, REFERENCE, UsageError, paper
 from harness.suites.trainings import AS_IT_IS
-from harness.system.files import unwritable, write_whole
+from harness.system.files import write_result
 
 BEGIN, END = "<!-- begin: harness report -->", "<!-- end: harness report -->"
 OURS = "fused"  # this project's own engine
@@ -82,12 +82,8 @@ def write(rows: Sequence[Row], out: Path, readme: Path | None = None) -> list[Pa
     for name, table in built.items():
         texts[out / "tables" / files[name]] = csv(tables.plain(table), DIGITS)
     for path, said in texts.items():
-        try:
-            # of a row's escapes and of names of files, some are no text
-            content = said.encode("utf-8", errors="backslashreplace")
-            write_whole(path, lambda part, content=content: part.write_bytes(content))
-        except OSError as error:
-            raise unwritable(path, error) from error
+        # of a row's escapes and of names of files, some are no text
+        write_result(path, said.encode("utf-8", errors="backslashreplace"))
     return [*texts]
 
 
