@@ -23,7 +23,7 @@ from harness.cli.compare import comparison
 from harness.cli.status import standings
 from harness.datasets import FAILED
 from harness.jobs import Result
-from harness.records import Row, Store, TrainedRow, UnmeasuredRow
+from harness.records import IterationRow, Row, Store, TrainedRow, UnmeasuredRow
 from harness.report.shown import shown
 from harness.report.table import Tables
 from harness.spec import Access, Case, Options
@@ -99,6 +99,8 @@ def test_a_cell_says_below_why_who_has_no_rank() -> None:
     assert "1 fused" in text and "2 reference" in text and "audit failed" in text
     assert "snntorch: audit after its rounds: it computes two samples" in text
     assert "fused: no peak memory: its process died" in text
+    few = [each for each in run() if not isinstance(each, IterationRow) or each.round == 1]
+    assert "all: preliminary: 1 round" in " ".join(said(table("acceleration", few)))
 
 
 def test_a_change_that_is_not_known_to_tenfold_has_no_interval() -> None:
