@@ -20,7 +20,7 @@ from harness.conformance import random_batch, small
 from harness.records import CertificateRow, EndedRow, EpochRow, Row, TrainedRow
 from harness.reference import coding
 from harness.reference.initialise import copy_parameters, initialised
-from harness.spec import Reading, Trained, Training
+from harness.spec import Reading, Trained
 from harness.suites.trainings import ABLATIONS, AS_IT_IS
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
@@ -116,10 +116,5 @@ def test_the_training_without_a_change_is_told_from_those_with_one() -> None:
 
 def test_layers_that_no_longer_fire_are_counted() -> None:
     rows = rows_with({AS_IT_IS: 0.5, "PyTorch's initial weights": 0.1}, dead=0.0005)
-    table = tables.TABLES["ablations"](rows)
-    assert set(table["dead_layers"]) == {1.0}
-
-
-def test_without_rows_there_is_no_line() -> None:
-    assert tables.TABLES["ablations"]([]).empty
-    assert Training(1).loss == "mse"
+    assert set(tables.TABLES["ablations"](rows)["dead_layers"]) == {1.0}
+    assert tables.TABLES["ablations"]([]).empty  # without rows there is no line
