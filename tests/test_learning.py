@@ -4,10 +4,6 @@ its rows: what is kept, what is done only once, what a kill costs.
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -609,49 +605,3 @@ def test_the_accuracy_on_recordings_stands_beside_that_on_simulated_ones() -> No
     assert line["recorded_accuracy"] == pytest.approx(0.5) and line["recorded_samples"] == "1100"
     assert line["recorded_low"] < 0.5 < line["recorded_high"]
     assert line["bin_ms"] == 5.0
-
-
-CHILD = """
-import sys
-from pathlib import Path
-import platformdirs
-out = Path(sys.argv[1])
-platformdirs.user_cache_dir = lambda name: str(out / "cache" / name)
-sys.path.insert(0, sys.argv[2])
-from test_learning import case
-from harness.jobs.local import Local
-from harness.records import Store
-from harness.spec import Access, Training
-given = case(framework="fused", training=Training(epochs=4, samples=60, test_samples=30,
-                                                  embedded=True))
-list(Local().train((given,), Store(out), Access(out), lambda *said: None))
-"""
-
-
-def child(out: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", CHILD, str(out), str(Path(__file__).parent)])
-
-
-def final_weights(out: Path) -> list[torch.Tensor]:
-    (path,) = (out / "checkpoints").glob("*.pt")
-    return torch.load(path, weights_only=True)["weights"]
-
-
-@pytest.mark.slow
-def test_a_run_that_is_killed_after_any_epoch_ends_with_the_same_weights(tmp_path: Path) -> None:
-    undisturbed, killed = tmp_path / "a", tmp_path / "b"
-    assert child(undisturbed).wait(120) == 0
-    for epochs in (1, 2, 3):  # killed as soon as so many rows are there
-        running = child(killed)
-        records = killed / "records" / "accuracy.jsonl"
-        for _ in range(6000):
-            if records.exists() and records.read_text().count('"kind": "epoch"') >= epochs:
-                break
-            time.sleep(0.01)
-        running.send_signal(signal.SIGKILL)
-        running.wait(60)
-    assert child(killed).wait(120) == 0
-    assert all(map(torch.equal, final_weights(undisturbed), final_weights(killed)))
-    for out in (undisturbed, killed):
-        assert [row.epoch for row in rows_of(out, EpochRow)] == [1, 2, 3, 4]
-        assert len(rows_of(out, TrainedRow)) == 1

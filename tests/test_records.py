@@ -225,7 +225,6 @@ sys.path.insert(0, sys.argv[2])
 from rows import ROW
 from harness.records import Store
 from harness.spec import UsageError
-from harness.training.checkpoint import read_sealed
 store, n = Store(Path(sys.argv[1])), 0
 try:
     while n < int(sys.argv[4]):

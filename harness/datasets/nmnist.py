@@ -22,7 +22,7 @@ from harness.datasets.samples import (
     home_relative,
     list_files,
 )
-from harness.datasets.simulated import NMNIST_CAMERA, beginning, moved, saccades
+from harness.datasets.simulated import NMNIST_CAMERA, SPARE_US, moved, saccades
 from harness.spec import UsageError
 
 CLASSES = tuple("0123456789")
@@ -125,24 +125,22 @@ def unrecorded(root: Path, split: Split, bins: Bins) -> Samples[Events]:
         )
     if split == "train":
         files = _files(root, split)
-        pairs = zip(files.paths, files.labels, strict=True)
-        recorded = {_place(path, label, images.labels) for path, label in pairs}
+        recorded = set[int]()
+        for path, label in zip(files.paths, files.labels, strict=True):
+            index = int(path.stem) - 1 if path.stem.isdecimal() and len(path.stem) < 7 else -1
+            if not (0 <= index < len(images.labels) and images.labels[index] == label):
+                raise damaged(path, "its name is not the place of its digit in MNIST, from 1")
+            recorded.add(index)
         images = images.chosen([n for n in range(images.about.count) if n not in recorded])
     return _saccades_before(images, bins)
-
-
-def _place(path: Path, label: int, digits: NDArray[np.int64]) -> int:
-    """Which of MNIST's digits a recording is of, from 0."""
-    index = int(path.stem) - 1 if path.stem.isdecimal() and len(path.stem) < 7 else -1
-    if 0 <= index < len(digits) and digits[index] == label:
-        return index
-    raise damaged(path, "its name is not the place of its digit in MNIST, from 1")
 
 
 def _saccades_before(images: Samples[NDArray[np.float32]], bins: Bins | None) -> Samples[Events]:
     description = f"simulated saccade events of {images.about.description}"
     about = replace(images.about, description=description, simulated=True)
-    way = saccades() if bins is None else beginning(saccades(), NMNIST_CAMERA, bins)
+    way = saccades()
+    if bins is not None:
+        way = way[: 1 - (-(bins.count * bins.us + SPARE_US) // NMNIST_CAMERA.step_us)]
     # dark on a bright ground: in recordings ON events are where MNIST's bright digit leaves
     dark = images.mapped(lambda digit: 1 - np.pad(digit, (SIZE - MNIST_SIZE) // 2))
     return replace(moved(dark, way, NMNIST_CAMERA), about=about)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.datasets.events import EVENT, Bins, Events
+from harness.datasets.events import EVENT, Events
 from harness.datasets.samples import Samples
 
 Image = NDArray[np.floating]  # (H, W), in [0, 1]
@@ -63,12 +63,6 @@ def simulate(image: Image, trajectory: Trajectory, camera: Camera) -> Events:
         previous = current
     events = np.concatenate(chunks)
     return events[np.argsort(events["t"], kind="stable")]
-
-
-def beginning(trajectory: Trajectory, camera: Camera, bins: Bins) -> Trajectory:
-    """As much of a trajectory as so many bins show, and a little more."""
-    steps = -(-(bins.count * bins.us + SPARE_US) // camera.step_us)
-    return trajectory[: steps + 1]
 
 
 def moved(

@@ -98,13 +98,13 @@ def load(path: Path, identity: Mapping[str, str]) -> Checkpoint | None:
         raise _unusable(path, "is damaged (it is not what its run wrote)")
     epochs = tuple(Epoch(**each) for each in content["epochs"])
     found = Checkpoint(**{**content, "epochs": epochs})
-    differing = [
-        f"{name} is {found.identity.get(name)}, expected {identity.get(name)}"
-        for name in sorted({*identity, *found.identity})
-        if found.identity.get(name) != identity.get(name)
+    theirs = found.identity
+    names = [
+        each for each in sorted({*identity, *theirs}) if theirs.get(each) != identity.get(each)
     ]
-    if differing:
-        raise _unusable(path, f"is of another run ({'; '.join(differing)})")
+    if names:
+        said = (f"{name} is {theirs.get(name)}, expected {identity.get(name)}" for name in names)
+        raise _unusable(path, f"is of another run ({'; '.join(said)})")
     return found
 
 
