@@ -232,8 +232,11 @@ def test_recordings_that_nothing_can_learn_from_are_named(
 # its rows
 
 
-def test_its_rows_say_how_it_did_and_how_it_was_run(declare: Any, tmp_path: Path) -> None:
+def test_its_rows_say_how_it_did_and_how_it_was_run(
+    declare: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     declare()
+    monkeypatch.setattr(trial, "TOGETHER", 7)  # it is asked for some samples at a time
     rows = run(small(), tmp_path)
     end = rows[-1]
     assert isinstance(end, FittedRow)
