@@ -52,9 +52,11 @@ FALLING = scales((0.5, 0.4, 0.3), (0.5, 0.4, 0.31), (0.5, 0.41, 0.3))
 
 
 def along(rows: list[Row], *curve: float) -> list[Row]:
-    """The rows with that training accuracy, epoch by epoch."""
+    """The rows with that accuracy in training and validation, epoch by epoch."""
     return [
-        replace(row, train_accuracy=curve[row.epoch - 1]) if isinstance(row, EpochRow) else row
+        replace(row, train_accuracy=curve[row.epoch - 1], validation_accuracy=curve[row.epoch - 1])
+        if isinstance(row, EpochRow)
+        else row
         for row in rows
     ]
 
@@ -127,10 +129,10 @@ RISEN = tuple(0.4 + 0.01 * n for n in range(EPOCHS))  # 3 points in the last qua
 @ANY(
     ("curve", "why", "needs"),
     [
-        (RISEN, "still rose, 3.0 points a quarter", "--epochs"),
+        (RISEN, "still rose 3.0 points", "--long"),
         ((0.1,) * EPOCHS, "near chance", "learns with every seed"),
         ((0.5, 0.2) * 6, None, ""),  # up and down is no rise
-        ((0.4,) * 7, "too few epochs", "--epochs"),
+        ((0.4,) * 7, "stopped early: 7 epochs at the first learning rate", "--long"),
     ],
 )
 def test_networks_that_had_not_converged_say_nothing(
@@ -141,6 +143,18 @@ def test_networks_that_had_not_converged_say_nothing(
         verdict = judged("fig4", along(kept, *curve))
         assert (verdict.status == "inconclusive") == (why is not None)
         assert why is None or (why in verdict.reason and needs in verdict.would_change)
+
+
+def test_a_curve_that_is_flat_only_since_the_rate_fell_is_no_convergence() -> None:
+    curve = (*(0.3, 0.34, 0.37, 0.39), *(0.4,) * (EPOCHS - 4))
+
+    def after(row: Row) -> Row:
+        fell = isinstance(row, EpochRow) and row.epoch > 4
+        return replace(row, learning_rate=0.01) if fell else row
+
+    assert judged("fig4", along(FALLING, *curve)).status == "contradicted"
+    verdict = judged("fig4", [after(row) for row in along(FALLING, *curve)])
+    assert verdict.status == "inconclusive" and "stopped early: 4 epochs" in verdict.reason
 
 
 @ANY("rows", [RISING, FALLING])

@@ -30,7 +30,7 @@ from harness.analysis.tables import measures, published
 from harness.analysis.trainings import FLAGS, Mean, mean, share
 from harness.analysis.words import counted
 from harness.records import Row
-from harness.spec import ANN, FLOOR, contender, paper
+from harness.spec import ANN, FLOOR, contender, paper, schedule
 
 Status = Literal["reproduced", "contradicted", "inconclusive", "not tested"]
 Call = Literal["holds", "fails", "too small", "cannot tell"]
@@ -52,11 +52,6 @@ EQUAL = 0.02  # accuracy: bf16 may differ by so much from float32, either way
 LEVEL = 0.05  # of every trend test, one-sided
 FEWEST_SEEDS = 3  # the same everywhere; fewer say nothing of a spread
 PRECISION = "fp32"  # of the paper's trainings; mixed precision trains another network
-# A training has converged where, at the slope of the last quarter of its epochs, as many epochs
-# more would add less than a point to its training accuracy: a point is the least that matters in
-# the verdicts, so what is left to learn turns none of them.
-LEFT = 0.01
-FEWEST_EPOCHS = 8  # a quarter of fewer has no two epochs, and no slope
 TENTH = 0.001  # of a point of accuracy
 ROUNDING = 1e-12  # relative: differences so close are the same number
 
@@ -305,22 +300,22 @@ def _paired(groups: Iterable[Mapping[int, float]]) -> np.ndarray:
 
 def _unconverged(groups: Iterable[Line]) -> Doubt | None:
     """Why trainings cannot be told by where they ended; None where all of them had converged."""
-    longer = "trainings that converge: more epochs (`--epochs`)"
+    longer = "trainings that converge: `--long`"
     for each in groups:
-        title, curve = paper.settings(each.dataset).title, each.learnt
+        title = paper.settings(each.dataset).title
         name = f"{title} {each.scale}, NeuNorm {each.neunorm}, T = {each.T}"
-        if len(curve) < FEWEST_EPOCHS:
-            few = f"too few epochs to tell whether training had converged: {len(curve)} ({name})"
-            return Doubt(few, longer)
         if each.lost:
             seeds = ", ".join(map(str, each.lost))
             near = f"training accuracy ended near chance with seed {seeds} ({name})"
             return Doubt(near, f"a network that learns with every seed ({name})")
-        last = curve[len(curve) * 3 // 4 :]
-        left = float(np.polyfit(range(len(last)), last, 1)[0]) * len(last)
-        if left > LEFT:
-            rose = f"training accuracy still rose, {100 * left:.1f} points a quarter ({name})"
-            return Doubt(rose, longer)
+        early = [curve for curve in each.at_first.values() if not schedule.converged(curve)]
+        if early:
+            least = min(early, key=len)
+            why = f"{counted(len(least), 'epoch')} at the first learning rate"
+            if len(least) >= schedule.FEWEST_EPOCHS:
+                gained = 100 * max(map(schedule.gain, early))
+                why += f", in whose last quarter held-out accuracy still rose {gained:.1f} points"
+            return Doubt(f"the networks were stopped early: {why} ({name})", longer)
     return None
 
 

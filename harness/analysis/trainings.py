@@ -16,12 +16,11 @@ import pandas as pd
 from scipy import stats
 
 from harness.analysis.frame import Frame, Frames, Line, each_of, grouped
-from harness.spec import DEAD_RATE, Case, Trained, paper
+from harness.spec import DEAD_RATE, Case, Trained, paper, schedule
 from harness.suites.trainings import ABLATIONS, AS_IT_IS
 
 CONFIDENCE = 0.95
 MOST = 200  # seeds that anybody would train
-LEARNT = 2.0  # times chance: who reads less of what it was trained on has learnt nothing
 # What must be said of data wherever a figure of them is shown.
 FLAGS = ("partial", "lossy", "simulated", "substitute")
 DATA = ("train_samples", "test_samples", "data_source", *FLAGS)
@@ -45,7 +44,7 @@ BESIDE = (
     "keys",  # of its trainings
     "accuracies",  # after the last epoch, by seed
     "curves",  # test accuracy by seed and epoch
-    "learnt",  # training accuracy by epoch, the mean over the seeds
+    "at_first",  # held-out accuracy by seed and epoch, as long as the rate was the first one
     "lost",  # the seeds that learnt nothing: on what they were trained on they end near chance
     "machines",
 )
@@ -151,12 +150,13 @@ def _in_order(item: tuple[dict[str, Any], Frame]) -> tuple[object, ...]:
 
 
 def _figures(ended: Frame) -> dict[str, Any]:
-    last = share([*ended["test_accuracy"]])
+    last, taken = share([*ended["test_accuracy"]]), ended["trained_epochs"]
+    epochs = ended["epochs"].where(~(taken > 0), taken)
     return {
         **{"accuracy": last.value, "low": last.low, "high": last.high, "n": last.n},
         "best_accuracy": share([*ended["best_test_accuracy"]]).value,
         "chosen_accuracy": share([*ended["chosen_test_accuracy"]]).value,
-        "seconds_per_epoch": fmean(ended["seconds"] / ended["epochs"].clip(lower=1)),
+        "seconds_per_epoch": fmean(ended["seconds"] / epochs),
         "accuracies": dict(zip(ended["seed"], ended["test_accuracy"], strict=True)),
     }
 
@@ -164,13 +164,17 @@ def _figures(ended: Frame) -> dict[str, Any]:
 def _by_epoch(frames: Frames, suite: str, line: Mapping[str, Any]) -> dict[str, Any]:
     epochs = _rows(frames["epoch"], suite, line["keys"])
     last = _ends(epochs)
-    lost = last[last["train_accuracy"] < LEARNT / line["case"].network.classes]
+    lost = last[last["train_accuracy"] < schedule.LEARNT / line["case"].network.classes]
     curves = {
         seed: dict(zip(of["epoch"], of["test_accuracy"], strict=True))
         for seed, of in epochs.groupby("seed", sort=False)
     }
-    learnt = [fmean(each) for _, each in epochs.groupby("epoch")["train_accuracy"]]
-    return {"at_chance": len(lost), "lost": (*lost["seed"],), "curves": curves, "learnt": learnt}
+    at_first = {
+        seed: [*of["validation_accuracy"][of["learning_rate"] == of["learning_rate"].iloc[0]]]
+        for seed, of in epochs.sort_values("epoch").groupby("seed", sort=False)
+    }
+    more = {"curves": curves, "at_first": at_first}
+    return {"at_chance": len(lost), "lost": (*lost["seed"],), **more}
 
 
 def _ends(epochs: Frame) -> Frame:
