@@ -300,7 +300,7 @@ def _paired(groups: Iterable[Mapping[int, float]]) -> np.ndarray:
 
 def _unconverged(groups: Iterable[Line]) -> Doubt | None:
     """Why trainings cannot be told by where they ended; None where all of them had converged."""
-    longer = "trainings that converge: `--long`"
+    longer = "networks that were not stopped early (--long)"
     for each in groups:
         title = paper.settings(each.dataset).title
         name = f"{title} {each.scale}, NeuNorm {each.neunorm}, T = {each.T}"
