@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import adapters
 from adapters import facts
+from harness import cli
 
 # What a user's shell may have set must decide no test: colours, widths, folders of data.
 for name in (
@@ -93,6 +94,31 @@ def no_data_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     """Neither its data sets nor what it has kept of them."""
     monkeypatch.delenv("HARNESS_DATA", raising=False)
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
+
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """`harness ARGUMENTS` in this process: its exit code, and both its outputs."""
+
+    def called(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["harness", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return called
+
+
+@pytest.fixture
+def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, an empty one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture

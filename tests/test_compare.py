@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Command
 from rows import ROW, timed, training
-from test_cli import call
 
 from harness.analysis.compare import LEVEL, Change, compare
 from harness.records import Row, Store
@@ -158,42 +158,28 @@ def test_a_folder_of_both_protocols_is_compared_by_what_is_alike() -> None:
     }
 
 
-def test_the_command_counts_what_is_too_noisy_and_does_not_fail_on_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_command_says_what_cannot_be_compared_and_fails_on_a_regression(
+    tmp_path: Path, command: Command
 ) -> None:
     for name, rows in (
-        ("old", default_run(1, 0.4)),
-        ("new", default_run(2, 0.4)),
-        ("slow", default_run(3, slower={"norse": 3.0})),
-        ("later", default_run(4, protocol=1)),
+        *(("old", default_run(1, 0.4)), ("new", default_run(2, 0.4))),
+        *(("slow", default_run(3, slower={"norse": 3.0})), ("later", default_run(4, protocol=1))),
+        *(("good", runs_of((0.5, 0.51))), ("bad", runs_of((0.1, 0.11)))),
     ):
         Store(tmp_path / name).append(*rows)
-    old, new, slow, later = (str(tmp_path / name) for name in ("old", "new", "slow", "later"))
-    assert call(monkeypatch, "compare", old, new, "--fail-above", "5%") == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert "51 are too noisy to tell" in said and "5 % (speed)" in said
-    assert call(monkeypatch, "compare", new, slow, "--fail-above", "5%") == 1
-    capsys.readouterr()
-    assert call(monkeypatch, "compare", old, later) == 2
-    assert "protocol: 2 before, 1 now" in " ".join(capsys.readouterr().err.split())
-
-
-def test_the_command_says_what_cannot_be_compared_and_fails_on_a_regression(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name, accuracies in (("old", (0.5, 0.51)), ("new", (0.1, 0.11))):
-        Store(tmp_path / name).append(*runs_of(accuracies))
-    Store(tmp_path / "other").append(*timed("floor", 1.0))
-    old, new, other = (str(tmp_path / name) for name in ("old", "new", "other"))
-    assert call(monkeypatch, "compare", old, new) == 0
-    assert call(monkeypatch, "compare", old, new, "--fail-above", "5%") == 1
-    assert call(monkeypatch, "compare", old, new, "--fail-above", "50%") == 0
-    capsys.readouterr()
-    for arguments, sentence in (
-        ([old, other], "they have no cell in common"),
-        ([old, str(tmp_path / "none")], "does not exist"),
-        ([old, new, "--fail-above", "much"], "expected a percentage"),
+    for words, code, said in (
+        ("old new --fail-above 5%", 0, "51 are too noisy to tell"),
+        ("old new --fail-above 5%", 0, "5 % (speed)"),
+        ("new slow --fail-above 5%", 1, "slower"),
+        ("good bad", 0, "worse"),
+        ("good bad --fail-above 5%", 1, "worse"),
+        ("good bad --fail-above 50%", 0, "accuracy"),
+        ("old later", 2, "protocol: 2 before, 1 now"),
+        ("good new", 2, "no cell in common"),
+        ("old none", 2, "does not exist"),
+        ("old new --fail-above much", 2, "expected a percentage"),
     ):
-        assert call(monkeypatch, "compare", *arguments) == 2
-        error = capsys.readouterr().err
-        assert sentence in error and error.count("\n") == 1
+        old, new, *more = words.split()
+        found, out, error = command("compare", tmp_path / old, tmp_path / new, *more)
+        assert found == code and said in " ".join((out + error).split())
+        assert code < 2 or error.count("\n") == 1

@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from test_cli import call
+from conftest import Command
 from test_learning import TINY, case
 
 from harness.jobs.local import Local
@@ -151,17 +151,15 @@ def test_a_scope_that_does_not_exist_is_the_users_error(tmp_path: Path) -> None:
 
 
 def test_list_and_doctor_name_who_does_not_load_and_what_an_import_sets(
-    plant: Plant,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
     plant("crashes", "import os\nos.kill(os.getpid(), 11)")
     plant("sets", "import torch\ntorch.use_deterministic_algorithms(True)\n" + SETS)
     monkeypatch.setenv("COLUMNS", "160")
-    for command in (("list", "frameworks"), ("doctor", "--data-root", str(tmp_path))):
-        assert call(monkeypatch, *command) == 0
-        shown = " ".join(capsys.readouterr().out.split())
+    for words in (("list", "frameworks"), ("doctor", "--data-root", tmp_path)):
+        code, out, _ = command(*words)
+        shown = " ".join(out.split())
+        assert code == 0
         assert "crashes does not load: its process died of SIGSEGV" in shown
         assert "the paper's function; sets deterministic algorithms to on at import" in shown
         assert "snntorch 1.0.0 the paper's function" in shown

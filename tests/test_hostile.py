@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import Command
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rows import ROW
-from test_cli import call
 from test_learning import saved
 
 from harness.records import Store
@@ -81,20 +81,10 @@ WORDS = st.one_of(SHELL, st.just("two\nlines"))
 
 @settings(steady, max_examples=60)
 @given(arguments=st.lists(st.tuples(st.sampled_from(OPTIONS), WORDS), max_size=5))
-def test_command_line(
-    arguments: list[tuple[str, str]],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    words = [word for pair in arguments for word in pair]
-    if any("--help" in word for word in words):
-        return
-    capsys.readouterr()
-    code = call(monkeypatch, "run", "--suite", "scale", *words, "--device", "abacus")
-    said = capsys.readouterr()
-    assert code == 2
-    assert said.err.startswith("harness: ") and "Traceback" not in said.err
-    assert said.err.count("\n") == 1
+def test_command_line(arguments: list[tuple[str, str]], command: Command) -> None:
+    words = [word for pair in arguments for word in pair if "--help" not in word]
+    code, _, error = command("run", "--suite", "scale", *words, "--device", "abacus")
+    assert code == 2 and error.startswith("harness: ") and error.count("\n") == 1
 
 
 @settings(steady, max_examples=60)

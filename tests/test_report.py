@@ -15,10 +15,10 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
+from conftest import Command
 from rows import certified, descended, row, rows_of_a_run, training
 from test_claims import REFUSED as MATLAB_REFUSED
 from test_claims import matlab
-from test_cli import call
 from test_table import EVIL
 from test_timings import REFUSED, changed, contender, rounds, run, run_in_bf16
 
@@ -313,21 +313,17 @@ def test_failures_are_named_and_few(tmp_path: Path) -> None:
     assert "No exam and no audit failed." in written([*certified("fused")], tmp_path)
 
 
-def test_the_command_writes_the_page_and_the_tables(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for each in rows():
-        Store(tmp_path).append(each)
+def test_the_command_writes_the_page_and_the_tables(tmp_path: Path, command: Command) -> None:
+    Store(tmp_path).append(*rows())
     damaged = tmp_path / "records" / "scale.jsonl"
     damaged.write_text(damaged.read_text() + '{"schema": 99}\n')
-    assert call(monkeypatch, "report", "--out", str(tmp_path)) == 0
-    said = capsys.readouterr()
-    assert f"{damaged}:" in said.err and "1 damaged line was skipped" in said.err
+    code, _, error = command("report", "--out", tmp_path)
+    assert code == 0 and f"{damaged}:" in error and "1 damaged line was skipped" in error
     names = {path.name for path in (tmp_path / "tables").iterdir()}
     assert {"acceleration.csv", "table3.csv", "table6.csv", "timesteps.csv"} <= names
     assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
-    assert call(monkeypatch, "report", "--out", str(tmp_path / "none")) == 2
-    assert "does not exist" in capsys.readouterr().err
+    code, _, error = command("report", "--out", tmp_path / "none")
+    assert code == 2 and "does not exist" in error
 
 
 def test_what_is_no_text_in_a_row_is_written_as_an_escape(tmp_path: Path) -> None:

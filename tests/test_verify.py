@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Command
 from rows import timed
-from test_cli import call
 
 from harness.analysis import timings
 from harness.analysis.compare import MARGIN
@@ -153,7 +153,7 @@ def test_the_command_counts_all_four_and_fails_on_what_differs(
     line: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    command: Command,
 ) -> None:
     def again(
         self: Local, cases: tuple[Case, ...], store: Store, *rest: object
@@ -168,5 +168,5 @@ def test_the_command_counts_all_four_and_fails_on_what_differs(
     monkeypatch.setattr(Local, "measure", again)
     monkeypatch.setattr("harness.cli.status.lacks", lambda case: None)
     Store(tmp_path).append(*cell(2.0, T=4, **NOW), *cell(2.0, T=5, **NOW))
-    assert call(monkeypatch, "verify", str(tmp_path)) == code
-    assert line in capsys.readouterr().out
+    found, out, _ = command("verify", tmp_path)
+    assert found == code and line in out
