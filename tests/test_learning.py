@@ -52,6 +52,7 @@ from harness.spec import (
     paper,
     schedule,
 )
+from harness.spec.network import LIF
 from harness.spec.paper import SGD, Adam
 from harness.system import machine
 from harness.training import checkpoint, epoch, step
@@ -277,6 +278,17 @@ def test_layers_that_say_the_same_of_every_sample_are_warned_of() -> None:
     assert "the spikes of 3 16FC" in blind and first.rates[-2] == 1.0
     _, healthy = trained(case(), data(), 1)
     assert not any("same for every" in each for each in healthy[0].warnings)
+
+
+def test_the_share_of_potentials_inside_the_window_is_that_of_the_trained_network() -> None:
+    given, parts = case(), data()
+    learner, (first,) = trained(given, parts, 1)
+    assert len(first.inside) == len(first.rates) and all(0 < share < 1 for share in first.inside)
+    x = learner.input(learner.data.validation.raw)
+    narrow, wide = (replace(given.network, lif=LIF(0.25, 0.75, a)) for a in (1e-6, 1e6))
+    assert epoch.inside(narrow, learner.module, x) == (0.0,) * 4
+    assert epoch.inside(wide, learner.module, x) == (1.0,) * 4
+    assert epoch.inside(given.network, learner.module, x) == pytest.approx(first.inside)
 
 
 def test_a_loss_that_is_no_number_ends_the_run() -> None:

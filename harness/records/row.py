@@ -251,6 +251,8 @@ class EpochRow(Record):
     validation_accuracy: Share
     test_accuracy: Share
     rates: tuple[Share, ...]  # spikes per neuron and step of each layer
+    # of each layer's potentials, how many lie inside the surrogate's window; (): not looked at
+    inside: tuple[Share, ...] = ()
     gradient_norm: Amount  # mean over the iterations
     learning_rate: Amount
     seconds: Amount  # of the training pass

@@ -36,6 +36,8 @@ class Epoch:
     learning_rate: float
     seconds: float  # of the training pass
     warnings: tuple[str, ...] = ()
+    # of each layer's potentials there, the share inside the surrogate's window; () of the ANN
+    inside: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

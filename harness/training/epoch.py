@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +28,10 @@ from harness.records.run import Failed
 from harness.reference import coding
 from harness.reference.ann import initialised_ann
 from harness.reference.initialise import copy_parameters, hardly_firing
+from harness.reference.network import ReferenceNetwork
+from harness.reference.neuron import surrogate
 from harness.reference.precision import DTYPES
-from harness.spec import ANN, DEAD_RATE, Case, Precision, Trained, UsageError
+from harness.spec import ANN, DEAD_RATE, Case, Network, Precision, Trained, UsageError
 from harness.system import clock
 from harness.training import step
 from harness.training.checkpoint import Epoch
@@ -170,7 +173,8 @@ def epoch(learner: Learner, number: int, rate: float, tell: Tell) -> Epoch:
     validation = accuracy(learner, data.validation, case.T)
     test = accuracy(learner, data.test, case.T)
     x, _ = next(data.validation.batches(case.T, EVALUATION_BATCH))
-    does = activity(module, step.placed(x, learner.dtype), case.precision)
+    x = step.placed(x, learner.dtype)
+    does = activity(module, x, case.precision)
     return Epoch(
         number=number,
         loss=loss,
@@ -182,6 +186,7 @@ def epoch(learner: Learner, number: int, rate: float, tell: Tell) -> Epoch:
         learning_rate=rate,
         seconds=seconds,
         warnings=tuple(warnings_of(case, number, does, each.tolist())),
+        inside=() if case.framework == ANN else inside(case.network, module, x),
     )
 
 
@@ -242,6 +247,26 @@ def activity(module: nn.Module, x: Tensor, precision: Precision) -> list[tuple[f
         layers = [tap.collected() for tap in taps]  # (T, B, ...)
     many = x.shape[1] > 1
     return [(float(o.double().mean()), many and bool((o == o[:, :1]).all())) for o in layers]
+
+
+@torch.inference_mode()
+def inside(network: Network, module: nn.Module, x: Tensor) -> tuple[float, ...]:
+    """Of each layer's potentials on x (T, B, ...), the share inside eq. (14)'s window,
+    by the reference with the module's weights: the others pass no gradient.
+    """
+    with torch.random.fork_rng(devices=[]):
+        reference = ReferenceNetwork(network).to(device=x.device, dtype=x.dtype).eval()
+    copy_parameters(module, reference)
+    found: list[list[Tensor]] = [[] for _ in reference.layers]
+    for layer, own in zip(reference.layers, found, strict=True):
+
+        def look(cell: nn.Module, given: Any, out: Any, own: list[Tensor] = own) -> None:
+            u = out[1][0]
+            own.append((surrogate(u - network.lif.v_th, network.lif.a) > 0).double().mean())
+
+        layer.cell.register_forward_hook(look)
+    reference(x)
+    return tuple(float(torch.stack(each).mean()) for each in found)
 
 
 def warnings_of(
