@@ -14,23 +14,27 @@ from torch.nn import functional
 
 from harness.analysis import energy, tables
 from harness.analysis.energy import bit_price, quantised_mac
-from harness.records import OperationsRow, Row, TrainedRow
+from harness.records import OperationsRow, Row
 from harness.records.store import parse
 from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
 from harness.spec import ANN, LIF, Case, Network, NeuNorm
 from harness.spec.network import dense, reach
 
 CORNER, BORDER, CENTRE = (0, 0), (0, 1), (1, 1)
+Spike = tuple[int, int, int, int, int]
 
 
-def network(notation: str, size: int = 4, channels: int = 1, **fields: Any) -> Network:
-    shape, lif = (channels, size, size), LIF(0.25, 0.75, 1.0)
+def network(notation: str, size: int = 4, **fields: Any) -> Network:
+    shape, lif = (1, size, size), LIF(0.25, 0.75, 1.0)
     return Network.parse(notation, input_shape=shape, lif=lif, classes=2, population=1, **fields)
 
 
-def silent(of: Network, T: int = 1) -> list[Tensor]:
-    """No spikes in any layer, of one sample."""
-    return [torch.zeros(T, 1, *stage.output_shape) for stage in of.stages]
+def spikes_of(of: Network, *first: Spike, T: int = 1, B: int = 1) -> list[Tensor]:
+    """Those of the first layer, and none in any other."""
+    spikes = [torch.zeros(T, B, *stage.output_shape) for stage in of.stages]
+    for place in first:
+        spikes[0][place] = 1
+    return spikes
 
 
 def counted(of: Network, spikes: list[Tensor], **fields: Any) -> tuple[LayerOperations, ...]:
@@ -44,54 +48,50 @@ def test_a_spike_drives_the_synapses_within_its_kernels_reach(
     place: tuple[int, int], taps: int
 ) -> None:
     of = network("2C3(Encoding)-3C3-Voting")
-    spikes = silent(of)
-    spikes[0][0, 0, 1][place] = 1
+    spikes = spikes_of(of, (0, 0, 1, *place))
     spikes[1][0, 0, 2][place] = 1
-    first, second, voting = counted(of, spikes)
-    assert first == LayerOperations(1, 0, 0, 0, 0)
-    assert second == LayerOperations(1, 1, 3 * taps, 3 * taps, 0)
-    assert voting == LayerOperations(0, 1, 2, 2, 0)  # two voting neurons
-    spikes = [torch.zeros(3, 5, *stage.output_shape) for stage in of.stages]
-    spikes[0][0, 0, 0, 0, 0] = spikes[0][2, 4, 1, 2, 2] = 1  # samples and steps add up
-    assert counted(of, spikes)[1].accumulates == 3 * (4 + 9)
+    assert counted(of, spikes) == (
+        LayerOperations(1, 0, 0, 0, 0),
+        LayerOperations(1, 1, 3 * taps, 3 * taps, 0),
+        LayerOperations(0, 1, 2, 2, 0),  # two voting neurons
+    )
+    both = spikes_of(of, (0, 0, 0, 0, 0), (2, 4, 1, 2, 2), T=3, B=5)  # samples and steps add up
+    assert counted(of, both)[1].accumulates == 3 * (4 + 9)
 
 
 def test_an_image_is_multiplied_once_and_event_frames_at_each_step() -> None:
     of = network("2C3(Encoding)-Voting")
-    image = torch.full((1, 1, 4, 4), 0.5)
-    spikes = silent(of, 3)
+    image, spikes = torch.full((1, 1, 1, 4, 4), 0.5), spikes_of(of, T=3)
     static = counted(of, spikes, x=image.expand(3, 1, 1, 4, 4))[0]
     frames = counted(of, spikes, x=image.repeat(3, 1, 1, 1, 1))[0]
     assert reach(4, 3) == (2, 3, 3, 2)
     # 4 corners of 4 taps, 8 borders of 6, 4 of 9, for each of two maps
-    assert static == LayerOperations(0, 16, 200, 0, 200)
-    assert frames.multiplies == 600
+    assert static == LayerOperations(0, 16, 200, 0, 200) and frames.multiplies == 600
     assert dense(of.stages[0]) == 200 < of.stages[0].macs
 
 
-def test_spikes_behind_a_pool_are_one_product_or_as_many_accumulates() -> None:
-    of = network("1C3(Encoding)-AP2-3C3-5FC-Voting")
-    spikes = silent(of)
-    for place in (CORNER, BORDER, CENTRE):  # of one window; 2x2 windows all reach each other
-        spikes[0][0, 0, 0][place] = 1
-    second = counted(of, spikes)[1]
-    assert (second.events, second.operations) == (1, 4 * 3)
-    assert (second.accumulates, second.multiplies) == (3 * 4 * 3, 0)
-
-
-def test_what_does_not_fill_a_window_drives_nothing() -> None:
-    of = network("1C3(Encoding)-AP2-7FC-Voting", size=5)
-    spikes = silent(of)
-    spikes[0][0, 0, 0, 4, 4] = spikes[0][0, 0, 0, 4, 0] = 1
-    assert counted(of, spikes)[1] == LayerOperations(0, 0, 0, 0, 0)
-    spikes[0][0, 0, 0, 3, 3] = 1
-    assert counted(of, spikes)[1] == LayerOperations(0, 1, 7, 7, 0)
+@pytest.mark.parametrize(
+    ("notation", "size", "first", "expected"),
+    [
+        # behind a pool they are one product or as many accumulates; 2x2 windows all reach others
+        ("AP2-3C3-5FC", 4, (CORNER, BORDER, CENTRE), (1, 4 * 3, 3 * 4 * 3, 0)),
+        # what does not fill a window drives nothing
+        ("AP2-7FC", 5, ((4, 4), (4, 0)), (0, 0, 0, 0)),
+        ("AP2-7FC", 5, ((4, 4), (4, 0), (3, 3)), (1, 7, 7, 0)),
+    ],
+)
+def test_spikes_behind_a_pool(
+    notation: str, size: int, first: tuple[tuple[int, int], ...], expected: tuple[int, ...]
+) -> None:
+    of = network(f"1C3(Encoding)-{notation}-Voting", size)
+    second = counted(of, spikes_of(of, *((0, 0, 0, *place) for place in first)))[1]
+    found = (second.events, second.operations, second.accumulates, second.multiplies)
+    assert found == expected
 
 
 def test_neunorm_makes_every_value_of_a_pixel_a_product_unless_it_is_folded() -> None:
     of = network("2C3(Encoding)-3C3-Voting", neunorm=NeuNorm(0.9, "mean"))
-    spikes = silent(of, 2)
-    spikes[0][0, 0, 0, 0, 0] = 1  # in the corner, at the first step
+    spikes = spikes_of(of, (0, 0, 0, 0, 0), T=2)  # in the corner, at the first step
     second = counted(of, spikes, U=[torch.ones(2, 4, 4), None, None])[1]
     # x is 0.05, then 0.045: both maps' values there are not zero at either step
     assert (second.events, second.operations) == (4, 4 * 4 * 3)
@@ -113,14 +113,13 @@ def test_the_folded_reading_is_a_convolution_of_the_spikes_themselves(size: int)
         return functional.conv2d(images[..., :even, :even], wide, stride=2, padding=2)
 
     torch.testing.assert_close(unfolded(weight / 4), pooled)
-    every = [spikes, *(torch.zeros(2, 4, *stage.output_shape) for stage in of.stages[1:])]
+    every = [spikes, *spikes_of(of, T=2, B=4)[1:]]
     assert counted(of, every)[1].accumulates == unfolded(torch.ones_like(weight)).sum()
 
 
 def test_without_spikes_all_that_is_not_zero_is_multiplied_once() -> None:
     of = network("1C3(Encoding)-AP2-3C3-Voting")
-    active = silent(of)
-    active[0][0, 0, 0][CORNER] = active[0][0, 0, 0][CENTRE] = 1
+    active = spikes_of(of, (0, 0, 0, *CORNER), (0, 0, 0, *CENTRE))
     frames = torch.zeros(2, 1, 1, 4, 4)
     frames[0, 0, 0, 0, 0] = frames[1, 0, 0, 0, 0] = frames[1, 0, 0, 1, 1] = 1
     first, second, _ = ann_operations(of, frames, active)
@@ -133,11 +132,6 @@ COUNTS: dict[str, tuple[int, int]] = dict(
     zip(NAMES, ((3, 1), (16, 3), (100, 6), (0, 6), (100, 0)), strict=True)
 )
 SMALL = energy.layers_of(network("1C3(Encoding)-Voting"), COUNTS)
-
-
-def test_a_bit_costs_what_the_smallest_memory_takes_that_holds_all() -> None:
-    assert bit_price(8 * 8192) == 10 / 64 and bit_price(8 * 8192 + 1) == 20 / 64
-    assert bit_price(8 * 32768 + 1) == bit_price(1e12) == 100 / 64
 
 
 def test_the_spiking_network_with_memory_is_what_one_adds_up_by_hand() -> None:
@@ -158,9 +152,11 @@ def test_the_spiking_network_with_memory_is_what_one_adds_up_by_hand() -> None:
 
 
 def test_the_network_without_spikes_has_as_many_values_as_steps_count() -> None:
-    assert [energy.activation_bits(T) for T in (1, 2, 3, 4, 7, 8, 10, 15)] == [
-        *(1, 2, 2, 3, 3, 4, 4, 4)
-    ]
+    bits = [energy.activation_bits(T) for T in (1, 2, 3, 4, 7, 8, 10, 15)]
+    assert bits == [1, 2, 2, 3, 3, 4, 4, 4]
+    # a bit costs what the smallest memory takes that holds all
+    prices = [bit_price(n) for n in (8 * 8192, 8 * 8192 + 1, 8 * 32768 + 1, 1e12)]
+    assert prices == [10 / 64, 20 / 64, 100 / 64, 100 / 64]
     assert quantised_mac(8) == pytest.approx(0.23) and quantised_mac(2) == pytest.approx(0.08)
     whole = energy.quantised(SMALL, 2, skips=False)
     assert whole == pytest.approx(23 + 125 + 20 + 32 * 0.08 + 40 + 10)
@@ -183,35 +179,27 @@ CASE = timed_case(suite="energy", mode="inference")
 BARE: Case = replace(CASE, framework=ANN)
 
 
-def rows() -> list[Row]:
-    """A network and that without spikes; another network."""
-    other = replace(CASE, dataset="nmnist")
-    return [
+def lines() -> dict[tuple[str, str], dict[Any, Any]]:
+    """Of a network and that without spikes, and of another network."""
+    rows = [
         row(OperationsRow, CASE, key="a", data_source="photographs"),
         row(OperationsRow, BARE, key="b", data_source="photographs", accumulates=(0, 0)),
-        row(OperationsRow, other, key="c", data_source="recordings"),
+        row(OperationsRow, replace(CASE, dataset="nmnist"), key="c", data_source="recordings"),
     ]
-
-
-def lines() -> dict[tuple[str, str], dict[Any, Any]]:
-    made = tables.TABLES["energy"](rows())
-    return {(each["dataset"], each["framework"]): each for each in made.to_dict("records")}
+    made = tables.TABLES["energy"](rows).to_dict("records")
+    return {(each["dataset"], each["framework"]): each for each in made}
 
 
 def test_counted_is_operations_times_horowitz_energies() -> None:
-    ours = lines()["cifar10", "reference"]
+    ours, without = lines()["cifar10", "reference"], lines()["cifar10", ANN]
     assert (ours["macs_millions"], ours["acs_millions"]) == (450 / 1e6, 500 / 1e6)
     assert ours["counted_uj_float32"] == pytest.approx((450 * 4.6 + 500 * 0.9) / 1e6)
     assert ours["counted_uj_int8"] == pytest.approx((450 * 0.23 + 500 * 0.03) / 1e6)
     assert ours["spike_rate"] == pytest.approx(5 / (8 * 32 * 32 * 10))
-    without = lines()["cifar10", ANN]
     assert without["acs_millions"] == 0 and without["macs_millions"] == 950 / 1e6
     whole = sum(dense(stage) for stage in CASE.network.stages)
     assert ours["ann_counted_uj_float32"] == pytest.approx(whole * 4.6 / 1e6)
-
-
-def test_the_line_says_on_which_side_of_the_break_even_it_is() -> None:
-    ours = lines()["cifar10", "reference"]
+    # on which side of the break-even it is
     wins = ours["memory_uj"] < ours["ann_memory_uj"]
     assert wins == (ours["spike_rate"] < ours["break_even"])
     assert ours["side"].startswith("wins" if wins else "loses")
@@ -219,23 +207,15 @@ def test_the_line_says_on_which_side_of_the_break_even_it_is() -> None:
     assert pd.isna(alone["break_even_skipping"]) and alone["side"].endswith("against an ANN")
 
 
-def trained_rows() -> list[Row]:
-    """Two trainings over T with their counts, twice as many over twice the steps."""
-    found: list[Row] = []
-    for T in (2, 4):
-        for seed in (0, 1):
-            its = training(seed, (0.2, 0.4 + 0.1 * seed), suite="timesteps", T=T)
-            end = next(each for each in its if isinstance(each, TrainedRow))
-            counts = tuple(1000 * T for _ in Case.of(end).network.stages)
-            more: dict[str, Any] = dict.fromkeys(NAMES, counts)
-            shared = {"key": end.key, "train_samples": 900, "test_samples": 150}
-            shared["data_source"] = "photographs"
-            found += [*its, row(OperationsRow, Case.of(end), **more, **shared)]
-    return found
-
-
 def test_trained_networks_stand_with_their_accuracy_and_energy() -> None:
-    made = tables.TABLES["energy"](trained_rows())
+    rows: list[Row] = []
+    for T, seed in ((2, 0), (2, 1), (4, 0), (4, 1)):  # twice as many spikes over twice the steps
+        rows += training(seed, (0.2, 0.4 + 0.1 * seed), suite="timesteps", T=T)
+        case, shared = Case.of(rows[-1]), {"key": rows[-1].key, "data_source": "photographs"}
+        counts: dict[str, Any] = dict.fromkeys(NAMES, (1000 * T,) * len(case.network.stages))
+        more = row(OperationsRow, case, **counts, **shared, train_samples=900, test_samples=150)
+        rows.append(more)
+    made = tables.TABLES["energy"](rows)
     assert set(made["weights"]) == {"trained"} and list(made["accuracy"]) == [0.45, 0.45]
     assert list(made["T"]) == [2, 4] and list(made["n"]) == [2, 2]
     few, many = made["counted_uj_float32"]

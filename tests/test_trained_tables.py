@@ -40,9 +40,7 @@ def test_timesteps_has_a_line_for_each_t_and_a_column_for_each_tested_t() -> Non
     assert (one["tested_1"], one["tested_2"]) == (pytest.approx(0.25), pytest.approx(0.5))
     assert (two["accuracy"], two["best_accuracy"]) == (0.7, 0.8)
     assert two["chosen_accuracy"] == 0.8 and two["seconds_per_epoch"] == 10
-
-
-def test_the_later_rows_of_a_training_done_anew_count_and_a_begun_one_does_not() -> None:
+    # the later rows of a training done anew count, and a begun one does not
     rows = [*training(0, (0.2,), T=1), *training(0, (0.9,), T=1), *training(1, (0.5,), T=1)[:2]]
     (line,) = tables.TABLES["timesteps"](rows).to_dict("records")
     assert (line["accuracy"], line["n"]) == (0.9, 1)
@@ -66,15 +64,12 @@ def test_a_condition_is_a_case_without_its_seed_and_says_its_data() -> None:
 
 
 def test_neunorm_says_how_soon_each_reaches_what_all_reach() -> None:
-    rows = [
-        *training(0, (0.2, 0.3, 0.5), suite="neunorm"),
-        *training(0, (0.4, 0.6, 0.7), suite="neunorm", neunorm="mean"),
-    ]
-    table = tables.TABLES["neunorm"](rows)
-    off, on = table.to_dict("records")
-    assert (off["neunorm"], on["neunorm"]) == ("off", "mean")
-    assert (off["target"], on["target"]) == (0.5, 0.5)
-    assert (off["epochs_to_target"], on["epochs_to_target"]) == (3, 2)
+    rows = training(0, (0.2, 0.3, 0.5), suite="neunorm")
+    rows += training(0, (0.4, 0.6, 0.7), suite="neunorm", neunorm="mean")
+    off, on = tables.TABLES["neunorm"](rows).to_dict("records")
+    assert [each["neunorm"] for each in (off, on)] == ["off", "mean"]
+    assert [each["target"] for each in (off, on)] == [0.5, 0.5]
+    assert [each["epochs_to_target"] for each in (off, on)] == [3, 2]
     assert off["contrast"] == pytest.approx(0.4)
 
 
@@ -89,31 +84,24 @@ def test_seeds_that_learnt_nothing_are_in_the_mean_and_are_counted() -> None:
     assert two["accuracy"] == pytest.approx(0.4)
 
 
-def test_scale_is_in_the_papers_order() -> None:
+def test_scale_and_table_5_are_in_the_papers_order_with_ours_beside_it() -> None:
     rows = [
         row
         for scale in ("Large", "Small", "Middle")
         for row in training(0, (0.5,), suite="scale", scale=scale)
     ]
     assert list(tables.TABLES["scale"](rows)["scale"]) == ["Small", "Middle", "Large"]
-
-
-def test_table_5_has_the_papers_rows_in_order_and_ours_beside_them() -> None:
-    rows = [
-        *training(0, (0.4,), suite="accuracy"),
-        *training(1, (0.5,), suite="accuracy"),
-        *training(0, (0.6,), suite="accuracy", neunorm="mean"),
-        *training(0, (0.7,), suite="accuracy", framework="ann"),
-        *training(0, (0.3,), suite="accuracy", scale="AlexNet"),
-    ]
+    rows = [*training(0, (0.4,), suite="accuracy"), *training(1, (0.5,), suite="accuracy")]
+    rows += training(0, (0.6,), suite="accuracy", neunorm="mean")
+    rows += training(0, (0.7,), suite="accuracy", framework="ann")
+    rows += training(0, (0.3,), suite="accuracy", scale="AlexNet")
     table = tables.TABLES["5"](rows)
     assert list(table["published"]) == [0.7542, 0.7743, 0.908, 0.8746, 0.9049, 0.8983, 0.9053]
-    lines = table.to_dict("records")
-    assert [isnan(line["accuracy"]) for line in lines] == [True] * 4 + [False] * 3
-    assert [line["accuracy"] for line in lines[4:]] == pytest.approx([0.7, 0.45, 0.6])
-    assert [line["neunorm"] for line in lines[4:]] == ["off", "off", "mean"]
-    assert lines[5]["difference"] == pytest.approx(0.45 - 0.8983)
-    assert {line["source"] for line in lines[:4]} == {"cited by the paper"}
+    assert list(table["accuracy"].isna()) == [True] * 4 + [False] * 3
+    assert list(table["accuracy"][4:]) == pytest.approx([0.7, 0.45, 0.6])
+    assert list(table["neunorm"][4:]) == ["off", "off", "mean"]
+    assert list(table["difference"])[5] == pytest.approx(0.45 - 0.8983)
+    assert set(table["source"][:4]) == {"cited by the paper"}
     assert list(tables.TABLES["6"](rows)["accuracy"].dropna()) == [0.3]
     assert len(tables.TABLES["3"](rows)) == 8  # nothing of ours was run: the paper's rows stay
 
