@@ -24,6 +24,7 @@ from harness.datasets import Wanted, load_split
 from harness.jobs import Result
 from harness.jobs.local import trial
 from harness.records import (
+    AuditRow,
     CertificateRow,
     ConfusionRow,
     EndedRow,
@@ -504,6 +505,8 @@ def test_a_training_is_proved_and_kept_epoch_by_epoch_with_its_three_figures(
         assert each.data_source == each.data_test_source == "scikit-learn's digits"
         assert each.data_test_substitute and each.data_test_sha256 != each.data_sha256
     assert (end.train_samples, end.validation_samples, end.test_samples) == (54, 6, 30)
+    (audit,) = rows_of(tmp_path, AuditRow)
+    assert audit.passed and audit.when == "after" and audit.spikes > 0
     assert end.data_substitute and end.dropout == 0.5 and end.iterations_per_epoch == 6
     assert {row.key for row in (*proofs, *epochs, end)} == {end.key}
 

@@ -41,6 +41,9 @@ from harness.proof.gradients import (
     weight_gradient,
     within,
 )
+from harness.records import AuditRow, Record
+from harness.records.identity import EXAM
+from harness.records.run import shortened
 from harness.reference import dropout, synapses
 from harness.reference.initialise import copy_parameters
 from harness.reference.network import Layer, ReferenceNetwork
@@ -61,6 +64,16 @@ class Finding:
     gradient_error: float | None = None  # relative to the largest entry; of training alone
     gradient_cosine: float | None = None  # the lowest over the parameters; of bf16 alone
     edges: int = 0  # potentials at the surrogate's edge whose side rounding decided
+
+
+When = Literal["before", "after"]  # the rounds; after them on other weights and another batch
+
+
+def row_of(row: Record, when: When, finding: Finding) -> AuditRow:
+    """An audit as a row of its case."""
+    found = {name: value for name, value in vars(finding).items() if name != "edges"}
+    found["reason"] = shortened(finding.reason) if finding.reason else None
+    return AuditRow(**vars(row), exam=EXAM, when=when, **found)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import torch
 import adapters
 from harness import datasets, records
 from harness.proof import certificate
+from harness.proof.audit import When, row_of
 from harness.proof.subject import NOTHING_KNOWN, subject_of
 from harness.records import Record, Row
 from harness.records.identity import EXAM, PROTOCOL, timing_key
@@ -23,7 +24,7 @@ from harness.spec import FLOOR, Access, Precision, Source, Timed, UsageError
 from harness.speed import floor, ratios
 from harness.speed.contender import Host, Process, Subject, Turn
 from harness.speed.iteration import Part
-from harness.speed.judge import Examiner, Expected, Judge, When, row_of
+from harness.speed.judge import Examiner, Expected, Judge
 from harness.system import clock, machine, memory
 
 WARM_SECONDS = 1.0  # of iterations that are not timed, and one at least

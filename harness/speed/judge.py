@@ -10,7 +10,7 @@ from functools import partial
 from math import isfinite
 from pathlib import Path
 from statistics import fmean
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from harness.datasets import Batch
 from harness.formats.weights import first_weights
 from harness.proof.answer import Incomparable, Question
-from harness.proof.audit import Audit, Finding
+from harness.proof.audit import Audit, Finding, When
 from harness.proof.certificate import Certificate, required
 from harness.proof.exam import Exam, Questions, Sitting
-from harness.records import AuditRow, DescentRow, Record
+from harness.records import DescentRow, Record
 from harness.records.identity import EXAM
 from harness.records.ledger import Ledger
 from harness.records.run import Failed, shortened, stamped
@@ -36,7 +36,6 @@ from harness.training import descent, step
 from harness.training.descent import Course, Digits, judged
 
 CALIBRATION_SAMPLES = 4
-When = Literal["before", "after"]  # the rounds; after them on other weights and another batch
 # How far an update by an optimiser of the contender's own may be from torch's: of the largest
 # change of a parameter; and of the largest weight, which the sum is rounded to.
 OF_CHANGE = {"fp64": 1e-9, "fp32": 1e-4}
@@ -153,13 +152,6 @@ class Judge:
         """Lets go of what the reference answered, and of its memory."""
         self._audits.clear()
         memory.release()
-
-
-def row_of(row: Record, when: When, finding: Finding) -> AuditRow:
-    """An audit as a row of its case."""
-    found = {name: value for name, value in vars(finding).items() if name != "edges"}
-    found["reason"] = shortened(finding.reason) if finding.reason else None
-    return AuditRow(**vars(row), exam=EXAM, when=when, **found)
 
 
 def wrong_update(

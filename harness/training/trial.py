@@ -21,10 +21,13 @@ from harness import datasets
 from harness.adapter import Unsupported, record_spikes
 from harness.formats import weights
 from harness.proof import certificate
+from harness.proof.answer import Question, plain_pass, tapped_pass
+from harness.proof.audit import Audit, Finding, row_of
 from harness.proof.certificate import RULES
 from harness.proof.exam import Exam
 from harness.proof.subject import NOTHING_KNOWN, subject_of
 from harness.records import (
+    AuditRow,
     CertificateRow,
     ConfusionRow,
     EpochRow,
@@ -38,10 +41,10 @@ from harness.records import (
 )
 from harness.records.identity import EXAM, timing_key, training_identity, training_key
 from harness.records.ledger import Ledger
-from harness.records.run import Failed, Run, ended, of_case, stamped, with_data
+from harness.records.run import Failed, Run, ended, of_case, shortened, stamped, with_data
 from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
 from harness.reference.precision import DTYPES
-from harness.spec import ANN, Access, Case, Network, Timed, Trained, UsageError, schedule
+from harness.spec import ANN, Access, Case, Network, Timed, Trained, UsageError, paper, schedule
 from harness.system import memory
 from harness.system.files import Unwritable, unwritable
 from harness.training import checkpoint, epoch, step
@@ -233,7 +236,7 @@ def _is_done(trial: Trial[Trained], written: list[Row]) -> bool:
         wanted = [
             row
             for row in rows
-            if isinstance(row, EpochRow | TransferRow | OperationsRow | TrainedRow)
+            if isinstance(row, EpochRow | AuditRow | TransferRow | OperationsRow | TrainedRow)
             or (isinstance(row, TestedRow) and row.tested_T in training.tested_at)
             or (isinstance(row, ConfusionRow) and training.confusion)
         ]
@@ -356,6 +359,12 @@ def _keep_results(trial: Trial[Trained], learner: Learner, epochs: tuple[Epoch, 
                 test_accuracy=epoch.accuracy(learner, data.recorded, case.T),
             )
         )
+    if case.framework != ANN and not row.deviations:
+        audit = _audited(learner)
+        trial.keep(row_of(row, "after", audit))
+        if not audit.passed:
+            reason = f"with its last weights it is not the reference: {audit.reason}"
+            trial.keep(WarningRow(**vars(row), reason=shortened(reason)))
     part = data.test.part(torch.arange(min(COUNTED_SAMPLES, len(data.test))))
     batches = (x for x, _ in part.batches(case.T, COUNTED_TOGETHER))
     trial.keep(_operations(row, counted(case, learner.module, batches), len(part)))
@@ -376,6 +385,29 @@ def _keep_results(trial: Trial[Trained], learner: Learner, epochs: tuple[Epoch, 
         kept_weights_sha256=kept,
     )
     trial.keep(end)
+
+
+def _audited(learner: Learner) -> Finding:
+    """The trained network against the reference, with the weights that it ended with: potentials
+    and rates are others than at the first ones, which are proved before.
+    """
+    case, held = learner.case, learner.data.validation
+    part = held.part(torch.arange(min(case.batch_size, len(held))))
+    static = paper.settings(case.dataset).static
+    asked = Question(
+        tuple(each.detach().clone() for each in learner.module.parameters()),
+        learner.input(part.raw)[: 1 if static else case.T],
+        steps=case.T,
+        static=static,
+        precision=case.precision,
+        classes=case.network.classes,
+        population=case.network.population,
+        seed=case.seed,
+        labels=part.labels,
+    )
+    audit = Audit(case.network, asked, torch.device(case.device))
+    given = plain_pass(learner.module, asked)
+    return audit.direct(given) or audit.replay(given, tapped_pass(learner.module, asked))
 
 
 # counts of operations: of a network that was trained, and of one with its initial weights
