@@ -31,12 +31,7 @@ def numbers(generator: torch.Generator, *shape: int) -> Tensor:
 
 
 def sent(
-    generator: torch.Generator,
-    shape: tuple[int, ...],
-    most: int,
-    density: float,
-    *,
-    normalised: bool,
+    generator: torch.Generator, shape: tuple[int, ...], most: int, density: float, normalised: bool
 ) -> Events:
     """Random events (N, h, w, C), with NeuNorm's x where it is on, else with marks for spikes."""
     images, height, width, maps = shape
@@ -53,25 +48,28 @@ def sent(
 
 def as_type(events: Events, dtype: torch.dtype) -> Events:
     dtype = torch.float32 if dtype == torch.bfloat16 else dtype  # that of the potential
-    x = None if events.x is None else events.x.to(dtype)
-    U = None if events.U is None else events.U.to(dtype)
-    return replace(events, x=x, U=U)
+    if events.x is None or events.U is None:
+        return events
+    return replace(events, x=events.x.to(dtype), U=events.U.to(dtype))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@given(
-    shape=st.tuples(*(st.integers(1, 6) for _ in range(3)), st.integers(1, 70)),
-    most=st.sampled_from((1, 4, 9)),
-    normalised=st.booleans(),
-    count=st.integers(1, 3),
-    seed=st.integers(0, 1000),
+# images, height, width, maps, outputs; density; the most of a count; type; threads; NeuNorm
+WORK = (
+    st.tuples(st.integers(1, 7), *[st.integers(1, 20)] * 2, *[st.integers(1, 70)] * 2),
+    st.sampled_from([0.0, 0.05, 0.3, 1.0]),
+    st.sampled_from([1, 4, 9]),
+    st.sampled_from(DTYPES),
+    st.integers(1, 3),
+    st.booleans(),
 )
-@settings(max_examples=40, deadline=None, derandomize=True)
-def test_values_are_gain_times_counts_less_what_neunorm_takes(
-    dtype: torch.dtype, shape: tuple[int, ...], most: int, normalised: bool, count: int, seed: int
-) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    events = as_type(sent(generator, shape, most, 0.4, normalised=normalised), dtype)
+
+
+@given(st.tuples(*WORK))
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_values_are_gain_times_counts_less_what_neunorm_takes(work: Any) -> None:
+    shape, density, most, dtype, count, normalised = work
+    generator = torch.Generator().manual_seed(sum(shape))
+    events = as_type(sent(generator, shape[:4], most, density, normalised), dtype)
     computed = torch.float64 if dtype == torch.float64 else torch.float32
     spiked = (events.counts & (1 if events.marked is not None else 255)).to(computed)
     expected = spiked * torch.tensor(events.gain, dtype=computed)
@@ -126,30 +124,15 @@ def examine(events: Events, given: tuple[Tensor, Tensor, Tensor], dtype: torch.d
             got.append(input_gradient.convolved(dy, own, weight))
             assert not got[-1][~read].any()
             exact, dense = ((*each[:2], each[2] * read) for each in (exact, dense))
-    if not product and own.marked is None:  # nobody asks for the input's gradient
-        exact, dense, sizes = exact[:2], dense[:2], sizes[:2]
-    for compared in zip(got, exact, dense, sizes, strict=True):
+    for compared in zip(got, exact, dense, sizes, strict=False):  # of an input only what is asked
         close(*compared)
 
 
-# images, height, width, maps, outputs; density; the most of a count; type; threads; NeuNorm
-WORK = (
-    st.tuples(st.integers(1, 7), *[st.integers(1, 20)] * 2, *[st.integers(1, 70)] * 2),
-    st.sampled_from([0.0, 0.05, 0.3, 1.0]),
-    st.sampled_from([1, 4]),
-    st.sampled_from(DTYPES),
-    st.integers(1, 3),
-    st.booleans(),
-)
-
-
-def as_the_dense_one(
-    product: bool, shape: tuple[int, ...], density: float, most: int, dtype: torch.dtype,
-    count: int, normalised: bool,
-) -> None:  # fmt: skip
+def as_the_dense_one(product: bool, work: Any) -> None:
+    shape, density, most, dtype, count, normalised = work
     images, height, width, maps, outputs = shape
     generator = torch.Generator().manual_seed(sum(shape))
-    events = sent(generator, (images, height, width, maps), most, density, normalised=normalised)
+    events = sent(generator, shape[:4], most, density, normalised)
     if product:
         weight = numbers(generator, outputs, maps * height * width)
         bias, dy = numbers(generator, outputs), numbers(generator, images, outputs)
@@ -167,7 +150,7 @@ def as_the_dense_one(
 @example(((2, 34, 34, 130, 65), 0.1, 1, torch.float32, 2, False))
 @example(((9, 8, 8, 64, 128), 0.2, 4, torch.float64, 2, False))
 def test_a_convolution_is_the_dense_one(work: Any) -> None:
-    as_the_dense_one(False, *work)
+    as_the_dense_one(False, work)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -176,7 +159,7 @@ def test_a_convolution_is_the_dense_one(work: Any) -> None:
 @example(((200, 8, 8, 130, 10), 0.2, 4, torch.float32, 2, True))
 @example(((3, 1, 1, 600, 300), 0.2, 1, torch.float32, 2, False))
 def test_a_product_is_the_dense_one(work: Any) -> None:
-    as_the_dense_one(True, *work)
+    as_the_dense_one(True, work)
 
 
 def test_one_event_reaches_its_nine_neighbours_and_no_further() -> None:
@@ -190,15 +173,11 @@ def test_one_event_reaches_its_nine_neighbours_and_no_further() -> None:
 
 
 # What numba and torch are told to compute with, by their own variables, and a register's bytes.
+HASWELL = "+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+f16c,+avx2,+bmi,+bmi2,+fma"
 PROCESSORS = {
     "AVX2": (
-        {
-            "NUMBA_CPU_NAME": "haswell",
-            "NUMBA_CPU_FEATURES": "+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+f16c,+avx2,"
-            "+bmi,+bmi2,+fma",
-            "ATEN_CPU_CAPABILITY": "avx2",
-            "ONEDNN_MAX_CPU_ISA": "AVX2",
-        },
+        {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": HASWELL}
+        | {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
         32,
     ),
     "SSE2": ({"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": "+sse2"}, 16),
@@ -219,11 +198,8 @@ def test_other_registers_compute_the_same(processor: str) -> None:
         f"assert intrinsics.BYTES == {size}; "
         f"sys.exit(pytest.main({[*of_fused, *files]!r}))"
     )
+    environment = {**os.environ, **forced}
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, **forced},
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr

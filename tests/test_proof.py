@@ -21,17 +21,17 @@ from torch import Tensor, nn
 import adapters
 from harness.adapter import Variant, examined
 from harness.conformance import random_batch, small
-from harness.proof import answer, exam, gradients
-from harness.proof.answer import Answer, Incomparable, Question, plain_pass, tapped_pass
+from harness.proof import exam
+from harness.proof.answer import Incomparable, Question, plain_pass, tapped_pass
 from harness.proof.audit import Audit, Finding
 from harness.proof.certificate import Certificate
 from harness.proof.exam import Exam, Questions, Sitting, edge_potential, exam_input, plant, sit
 from harness.reference import neuron
 from harness.reference.initialise import copy_parameters, initialised
 from harness.reference.network import ReferenceNetwork, StepNetwork
-from harness.reference.neuron import LIFCell, fire, potential
+from harness.reference.neuron import LIFCell
 from harness.reference.precision import DTYPES
-from harness.spec import LIF, Network, NeuNorm, Precision, Reading, paper
+from harness.spec import LIF, Mode, Network, NeuNorm, Precision, Reading, paper
 from harness.training import step
 
 Build = Callable[[Network], nn.Module]
@@ -74,12 +74,13 @@ def replayed(module: nn.Module, of: Network, asked: Question) -> Finding:
 
 # Right contenders pass.
 
-NETWORKS = [
-    (network(), True),
-    (network("nmnist"), False),
-    (network(neunorm=NeuNorm()), True),
-    (network("nmnist", NeuNorm(reading="literal")), False),
-    (network(p=0.5), True),
+NETWORKS: list[tuple[Network, bool, Mode]] = [
+    (network(), True, "training"),
+    (network("nmnist"), False, "training"),
+    (network(neunorm=NeuNorm()), True, "training"),
+    (network("nmnist", NeuNorm(reading="literal")), False, "training"),
+    (network(p=0.5), True, "training"),
+    (network(p=0.5), False, "inference"),
 ]
 
 
@@ -88,27 +89,16 @@ NETWORKS = [
 def test_every_adapter_passes_directly_and_by_replay(name: str, precision: Precision) -> None:
     if precision == "bf16" and name not in TORCH:
         return
-    for of, static in NETWORKS if name in TORCH else NETWORKS[:-1]:  # the last has dropout
-        asked = question(of, precision, static=static)
+    # others have no dropout, and JAX compiles each for seconds
+    for of, static, mode in NETWORKS if name in TORCH else NETWORKS[2:4]:
+        asked = question(of, precision, static=static, mode=mode)
         module = adapters.load(name).build(of)
-        found = audited(module, of, asked)
-        assert found.passed, (str(of), found)
+        found, again = audited(module, of, asked), replayed(module, of, asked)
+        assert found.passed and again.passed, (str(of), found, again)
         assert found.way == ("replay" if precision == "bf16" else "direct")
-        found = replayed(module, of, asked)
-        assert found.passed, (str(of), found)
-        assert precision == "bf16" or found.mismatches == 0
-
-
-@pytest.mark.parametrize("precision", ALL)
-def test_inference_is_audited_in_eval_mode(precision: Precision) -> None:
-    of = network(p=0.5)
-    asked = question(of, precision, mode="inference")
-    for name in TORCH:
-        module = adapters.load(name).build(of)
-        found = audited(module, of, asked)
-        assert found.passed and found.gradient_error is None and found.gradient_cosine is None
-        assert replayed(module, of, asked).passed
-        assert module.training
+        assert precision == "bf16" or again.mismatches == 0
+        if mode == "inference":
+            assert found.gradient_error is None and found.gradient_cosine is None
 
 
 def crowded(reference: ReferenceNetwork) -> None:
@@ -144,18 +134,6 @@ def test_another_arithmetic_in_float64_differs_by_its_rounding_alone() -> None:
     assert found.gradient_error is not None and 0 < found.gradient_error < 1e-12
 
 
-def test_a_neuron_at_the_edge_at_two_steps_alike_is_solved_for_at_both() -> None:
-    read = torch.rand(50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    # what each step adds is the same pattern; the third is another neuron's, on its right side
-    columns = torch.stack([read * 355, read * 124, read.flip(0) * 80], 1)
-    for turned in ([True, True, False], [True, False, False], [False, True, True]):
-        target = columns[:, turned].sum(1)
-        found = [
-            solve(columns, target).tolist() for solve in (gradients._least_squares, gradients._few)
-        ]
-        assert turned in found
-
-
 class WidePotential(LIFCell):
     """The paper's neuron with its potential in float32 under autocast."""
 
@@ -163,12 +141,12 @@ class WidePotential(LIFCell):
         return super().forward(current.float(), state)
 
 
-@pytest.mark.parametrize("cell", [LIFCell, WidePotential])
-def test_bf16_is_judged_by_replay_and_its_distance_stated(cell: Callable[[LIF], nn.Module]) -> None:
-    certificate = certify(stepped(cell), "bf16")
-    assert certificate.passed, certificate.failures
-    assert certificate.mismatches > 0  # free-running, it is not float32's
-    assert all(0 < (layer.gradient_cosine or 0) < 1 for layer in certificate.layers)
+def test_bf16_is_judged_by_replay_and_its_distance_stated() -> None:
+    for cell in (LIFCell, WidePotential):
+        certificate = certify(stepped(cell), "bf16")
+        assert certificate.passed, certificate.failures
+        assert certificate.mismatches > 0  # free-running, it is not float32's
+        assert all(0 < (layer.gradient_cosine or 0) < 1 for layer in certificate.layers)
 
 
 def test_a_float32_near_tie_is_decided_on_another_input() -> None:
@@ -182,17 +160,12 @@ def test_a_float32_near_tie_is_decided_on_another_input() -> None:
 
 
 class FiresAbove(LIFCell):
+    """Not at the threshold itself; elsewhere its gradient is right."""
+
     def forward(self, current: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        u = current if state is None else potential(*state, current, self.lif.k_tau)
-        distance = u - self.lif.v_th
-        o = fire(distance - (distance == 0).to(u.dtype) * 1e-30, self.lif.a)
+        o, (u, _) = super().forward(current, state)
+        o = o * (u != self.lif.v_th)
         return o, (u, o)
-
-
-class Mute(LIFCell):
-    def forward(self, current: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        o, after = super().forward(current, state)
-        return o * 0, after
 
 
 class StaleState(LIFCell):
@@ -222,7 +195,7 @@ class Untapped(ReferenceNetwork):
 
 
 # How each is refused: by the exam or the audit; by the audit of inference, or of another batch,
-# after one that it passes. Then in which precisions, and in which words.
+# after one that it passes (`kept`: that nobody judges). Then in which precisions, and words.
 SCALED = "neither 0 nor 1"
 MEMORY = "the output is not the voting|no tap|output spikes"
 WRONG = "spikes differ|not what its inputs make them"
@@ -244,9 +217,10 @@ REFUSED: list[tuple[str, Build, tuple[Precision, ...], str]] = [
     ("exam inference", contenders.StaleAtEval, ALL, MEMORY),
     ("exam again", contenders.PacksWeights, ALL, MEMORY),
     ("exam again", contenders.FromMemory, ALL, MEMORY),
+    ("kept", stepped(contenders.KeptAtFullLength), ALL, f"no tap|{WRONG}"),
     ("exam", Backwards, EXACT, "layer order"),
     ("exam", Untapped, EXACT, "one tap a layer"),
-    ("exam", stepped(Mute), EXACT, "spikes differ"),
+    ("exam", stepped(off_by(v_th=1e9)), EXACT, "spikes differ"),  # it is mute
     ("exam", stepped(StaleState), EXACT, "spikes differ, first at step 1"),
     ("exam", stepped(FiresAbove), EXACT, re.escape("abs(u - V_th) = 0.0e+00")),
     ("exam", stepped(contenders.WideEdge), EXACT, "gradients differ by"),
@@ -282,7 +256,9 @@ def test_what_is_wrong_is_refused_with_a_sentence_that_names_it(
     else:
         of = network()
         module = build(of)
-        if way != "audit":
+        if way == "kept":
+            plain_pass(module.to(DTYPES[precision]), question(of, precision, seed=1))
+        elif way != "audit":
             assert audited(module, of, question(of, precision)).passed
         found = audited(module, of, question(
             of, precision, seed=int(way == "again"),
@@ -298,21 +274,6 @@ def test_what_is_garbage_under_autocast_alone_passes_in_float32() -> None:
     assert audited(contenders.GarbageUnderAutocast(of), of, question(of)).passed
 
 
-@pytest.mark.parametrize("precision", ALL)
-def test_state_that_is_kept_at_full_length_alone_is_found(precision: Precision) -> None:
-    of = network()
-    module = stepped(contenders.KeptAtFullLength)(of)
-    plain_pass(module.to(DTYPES[precision]), question(of, precision, seed=1))
-    found = audited(module, of, question(of, precision))
-    assert not found.passed and re.search(f"no tap|{WRONG}", str(found.reason))
-
-
-def test_a_detached_reset_has_every_spike_right() -> None:
-    # so a certificate of spikes alone would pass it
-    certificate = certify(stepped(contenders.DetachedReset))
-    assert certificate.mismatches == 0 and certificate.gradient_error > 0.1
-
-
 def test_what_a_replay_refuses_is_not_tried_on_another_input() -> None:
     certificate = certify(contenders.FirstSampleTimesB, "fp32")  # right where there is one sample
     assert not certificate.passed and certificate.attempts == 1
@@ -326,9 +287,8 @@ def test_a_silent_network_is_not_certified(monkeypatch: pytest.MonkeyPatch) -> N
     network = small("cifar10", "Large")
     batch = random_batch(network, 4, 4, static=True)
     certificate = Exam(network, batch, "fp64").certify("dead", Variant((), ReferenceNetwork))
-    assert certificate.mismatches == 0 and certificate.gradient_error != certificate.gradient_error
-    assert not certificate.passed
-    assert any(each.startswith("silent: layer 8 Voting fires at") for each in certificate.failures)
+    assert certificate.mismatches == 0 and not certificate.passed
+    assert any(each.startswith("silent: layer 8") for each in certificate.failures)
 
 
 def test_an_adapter_that_names_a_deviation_is_never_passed() -> None:
@@ -357,15 +317,6 @@ class TurnsOneThenForgets(TurnsOne):
     decay = 0.5
 
 
-class FiresAboveAlone(LIFCell):
-    """It fires above the threshold alone, and its gradient is right."""
-
-    def forward(self, current: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        o, (u, _) = super().forward(current, state)
-        o = o * (u != self.lif.v_th)
-        return o, (u, o)
-
-
 def test_a_spike_may_be_turned_by_rounding_but_not_all_and_no_fault_hides_behind_it() -> None:
     of = network()
     asked = question(of, weights=lambda reference: plant(reference, edge=True))
@@ -374,7 +325,7 @@ def test_a_spike_may_be_turned_by_rounding_but_not_all_and_no_fault_hides_behind
     found = audited(stepped(TurnsOneThenForgets)(of), of, asked)
     assert not found.passed and found.near_ties == 1
     assert "spikes of layer" in str(found.reason) and "first at step 5" in str(found.reason)
-    found = audited(stepped(FiresAboveAlone)(of), of, asked)
+    found = audited(stepped(FiresAbove)(of), of, asked)
     assert not found.passed and "are turned near the threshold" in str(found.reason)
 
 
@@ -403,21 +354,19 @@ def test_an_answer_from_elsewhere_is_checked_and_not_believed() -> None:
     module = ReferenceNetwork(of)
     audit = Audit(of, asked)
     given, tapped = plain_pass(module, asked), tapped_pass(module, asked)
-    for broken, sentence in (
-        (replace(given, out=given.out[:4]), "the output is (4, 6, 20), expected a tensor of (10"),
-        (replace(given, gradients=given.gradients[:-1]), "gradients of shapes"),
-        (replace(given, gradients=()), "gradients of shapes"),
+    for changes, words in (
+        ({"out": given.out[:4]}, "the output is (4, 6, 20), expected a tensor of (10"),
+        ({"gradients": given.gradients[:-1]}, "gradients of shapes"),
+        ({"gradients": ()}, "gradients of shapes"),
     ):
-        found = audit.direct(broken)
-        assert found is not None and not found.passed and sentence in str(found.reason)
-    halves = tuple(each.float() / 2 for each in tapped.spikes)
-    other = Answer(given.out, given.gradients, (*tapped.spikes[:-1], ~tapped.spikes[-1]))
-    for broken, sentence in (
-        (replace(tapped, spikes=()), "expected one tap a layer"),
-        (replace(tapped, spikes=halves), SCALED),
-        (other, "the output is not the voting"),
+        found = audit.direct(replace(given, **changes))
+        assert found is not None and not found.passed and words in str(found.reason)
+    for spikes, words in (
+        ((), "expected one tap a layer"),
+        (tuple(each.float() / 2 for each in tapped.spikes), SCALED),
+        ((*tapped.spikes[:-1], ~tapped.spikes[-1]), "the output is not the voting"),
     ):
-        assert sentence in str(audit.replay(given, broken).reason)
+        assert words in str(audit.replay(given, replace(tapped, spikes=spikes)).reason)
 
 
 def test_a_pass_leaves_the_module_as_it_was() -> None:
@@ -431,33 +380,20 @@ def test_a_pass_leaves_the_module_as_it_was() -> None:
     plain_pass(module, replace(asked, mode="inference"))
     assert first.grad is kept and bool((kept == 1).all())
     assert module.training and torch.equal(torch.random.get_rng_state(), generator)
-    with pytest.raises(Incomparable, match="2 of 3 entries of it are neither 0 nor 1"):
-        answer.as_spikes(torch.tensor([1.0, 1 + 1e-7, float("nan")]), "it")
 
 
 # What an exam asks.
 
 
-@pytest.mark.parametrize("dataset", ["cifar10", "nmnist", "dvs-cifar10"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_neuron_lies_exactly_at_the_edge_of_the_surrogate(
-    dataset: str, dtype: torch.dtype
-) -> None:
-    lif = small(dataset).lif
-    found = edge_potential(lif, dtype)
-    assert found is not None and found > lif.v_th
-    u = torch.tensor(found, dtype=dtype)
-    assert (u - lif.v_th).abs() <= lif.a / 2
-    assert not neuron.surrogate(u - lif.v_th, lif.a)
-
-
-def test_where_none_lies_above_the_threshold_one_does_below_or_none() -> None:
-    found = [
-        edge_potential(LIF(0.25, v_th / 100, a / 100), torch.float32)
-        for v_th in range(5, 105, 7)
-        for a in range(5, 205, 13)
-    ]
-    assert None in found and sum(each is not None for each in found) > len(found) / 2
+def test_a_neuron_lies_exactly_at_the_edge_of_the_surrogate(dtype: torch.dtype) -> None:
+    for lif in (of.lif for of in paper.SETTINGS.values()):
+        found = edge_potential(lif, dtype)
+        assert found is not None and found > lif.v_th
+        distance = torch.tensor(found, dtype=dtype) - lif.v_th
+        assert distance.abs() <= lif.a / 2 and not neuron.surrogate(distance, lif.a)
+    of_any = {edge_potential(LIF(0.25, n / 100, 0.31), torch.float32) for n in range(5, 105, 7)}
+    assert None in of_any and len(of_any) > 7  # of most neurons there is one, of some none
 
 
 def test_the_judge_needs_the_answers_alone() -> None:
@@ -473,12 +409,6 @@ def test_the_judge_needs_the_answers_alone() -> None:
     (questions,) = asked
     assert questions.first.parameters[0].ne(questions.asked.parameters[0]).any()
     assert questions.first.x.ne(questions.asked.x).any()
-
-    def forged(questions: Questions) -> Sitting:
-        sitting = sit(module, questions)
-        return replace(sitting, tapped=replace(sitting.tapped, spikes=()))
-
-    assert "one tap a layer" in exam.judge("forged", (), forged).failures[0]
 
 
 def test_what_compiles_is_examined_before_it_is_compiled() -> None:

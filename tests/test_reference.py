@@ -24,30 +24,31 @@ from harness.reference.neuron import adjoint
 from harness.spec import LIF, Network, NeuNorm, Reading, UsageError
 
 
-def trace(currents: list[float], lif: LIF) -> tuple[list[float], list[float]]:
-    """Potentials and spikes of one neuron."""
+def trace(currents: Tensor, lif: LIF) -> tuple[Tensor, Tensor]:  # (T, ...) -> (T, ...) twice
+    """Potentials and spikes."""
     cell, state, potentials, spikes = neuron.LIFCell(lif), None, [], []
     for current in currents:
-        o, state = cell(torch.tensor([current], dtype=torch.float64), state)
-        potentials.append(state[0].item())
-        spikes.append(o.item())
-    return potentials, spikes
+        o, state = cell(current, state)
+        potentials.append(state[0])
+        spikes.append(o)
+    return torch.stack(potentials), torch.stack(spikes)
 
 
-def test_below_threshold_it_only_decays_and_integrates() -> None:
-    potentials, spikes = trace([0.3, 0.3, 0.3], LIF(0.25, 0.75, 1.0))
-    # 0.3; 0.25 * 0.3 + 0.3; 0.25 * 0.375 + 0.3
-    assert potentials == pytest.approx([0.3, 0.375, 0.39375])
-    assert spikes == [0, 0, 0]
-
-
-def test_it_fires_exactly_at_the_threshold_and_starts_from_zero_after_and_has_no_floor() -> None:
-    # every number is a binary fraction, so the second potential is exactly V_th
-    potentials, spikes = trace([0.5, 0.5, 0.5, 0.5], LIF(0.25, 0.625, 1.0))
-    assert potentials == [0.5, 0.625, 0.5, 0.625]
-    assert spikes == [0, 1, 0, 1]
-    potentials, _ = trace([-1.0, -1.0], LIF(0.5, 0.75, 1.0))
-    assert potentials == [-1.0, -1.5]
+@pytest.mark.parametrize(
+    ("lif", "currents", "potentials", "spikes"),
+    [
+        # below the threshold it only decays and integrates: 0.25 * 0.3 + 0.3, 0.25 * 0.375 + 0.3
+        (LIF(0.25, 0.75, 1.0), [0.3] * 3, [0.3, 0.375, 0.39375], [0, 0, 0]),
+        # it fires exactly at the threshold, all being binary fractions, and starts from zero after
+        (LIF(0.25, 0.625, 1.0), [0.5] * 4, [0.5, 0.625, 0.5, 0.625], [0, 1, 0, 1]),
+        (LIF(0.5, 0.75, 1.0), [-1.0] * 2, [-1.0, -1.5], [0, 0]),  # it has no floor
+    ],
+)
+def test_traces_by_hand(
+    lif: LIF, currents: list[float], potentials: list[float], spikes: list[int]
+) -> None:
+    u, o = trace(torch.tensor(currents, dtype=torch.float64), lif)
+    assert u.tolist() == pytest.approx(potentials) and o.tolist() == spikes
 
 
 def test_surrogate_is_a_rectangle_of_area_one_and_strict_at_its_edge() -> None:
@@ -58,15 +59,11 @@ def test_surrogate_is_a_rectangle_of_area_one_and_strict_at_its_edge() -> None:
 def test_gradient_of_two_steps_by_hand() -> None:
     # u1 = I1 (no spike), u2 = k u1 + I2 (a spike); L = o2, so dL/dI2 = h(u2) and
     # dL/dI1 = h(u2) k (1 - o1) - h(u2) k u1 h(u1): carry, and the reset through o1
-    lif = LIF(0.5, 1.0, 4.0)
-    currents = torch.tensor([[0.75], [0.75]], dtype=torch.float64, requires_grad=True)
-    cell = neuron.LIFCell(lif)
-    _, state = cell(currents[0], None)
-    o, _ = cell(currents[1], state)
-    o.sum().backward()
-    assert currents.grad is not None
+    currents = torch.tensor([0.75, 0.75], dtype=torch.float64, requires_grad=True)
+    trace(currents, LIF(0.5, 1.0, 4.0))[1][1].backward()
     h = 1 / 4
-    assert currents.grad.flatten().tolist() == pytest.approx([h * 0.5 - h * 0.5 * 0.75 * h, h])
+    assert currents.grad is not None
+    assert currents.grad.tolist() == pytest.approx([h * 0.5 - h * 0.5 * 0.75 * h, h])
 
 
 @pytest.mark.parametrize(
@@ -76,17 +73,11 @@ def test_autograd_agrees_with_the_adjoint_written_by_hand(lif: LIF) -> None:
     generator = torch.Generator().manual_seed(0)
     shape = (12, 3, 50)
     currents = torch.randn(shape, generator=generator, dtype=torch.float64) * 2 * lif.v_th
-    currents.requires_grad_()
-    cell, state, potentials, spikes = neuron.LIFCell(lif), None, [], []
-    for current in currents:
-        o, state = cell(current, state)
-        potentials.append(state[0].detach())
-        spikes.append(o)
+    u, o = trace(currents.requires_grad_(), lif)
     back = torch.randn(shape, generator=generator, dtype=torch.float64)
-    torch.stack(spikes).backward(back)
-    by_hand = adjoint(back, torch.stack(potentials), torch.stack(spikes).detach(), lif)
-    assert currents.grad is not None
-    assert 0.05 < torch.stack(spikes).mean() < 0.6
+    o.backward(back)
+    by_hand = adjoint(back, u.detach(), o.detach(), lif)
+    assert currents.grad is not None and 0.05 < o.mean() < 0.6
     assert (by_hand - currents.grad).abs().max() <= 1e-12 * currents.grad.abs().max()
 
 
@@ -105,12 +96,11 @@ def test_neunorm_trace_by_hand(reading: Reading, c: float) -> None:
     assert out.flatten().tolist() == pytest.approx([1 - 2.8 * c, 5.6 * c])
 
 
-def test_vote_is_a_populations_mean_and_the_loss_its_squared_error_against_the_one_hot_label() -> (
-    None
-):
+def test_vote_is_a_populations_mean_and_the_loss_its_squared_error() -> None:
     spikes = torch.tensor([[[1, 1, 0, 0]], [[1, 0, 0, 1]]], dtype=torch.float64)  # (2, 1, 2 * 2)
-    assert coding.vote(spikes, classes=2).tolist() == [[0.75, 0.25]]
-    votes = torch.tensor([[0.75, 0.25]], dtype=torch.float64)
+    votes = coding.vote(spikes, classes=2)
+    assert votes.tolist() == [[0.75, 0.25]]
+    # against the one-hot label
     assert coding.loss(votes, torch.tensor([0])).item() == (0.25**2 + 0.25**2) / 2
 
 
@@ -129,18 +119,13 @@ def run(module: torch.nn.Module, x: Tensor) -> list[float]:
 def test_calibrated_weights_fire_in_every_layer_where_torchs_are_dead() -> None:
     network = small("cifar10", "Large")
     x = random_batch(network, 4, 8, static=True)
-    calibrated = run(initialised(network, x, seed=0), x)
-    drawn = run(initialised(network, x, seed=0, scheme="torch"), x)
-    assert all(0.1 < rate < 0.3 for rate in calibrated)
-    assert max(drawn[3:]) == 0
-
-
-@pytest.mark.parametrize("dataset", ["nmnist", "dvs-cifar10"])
-def test_calibrated_weights_fire_on_event_frames(dataset: str) -> None:
-    network = small(dataset, "Large", "mean")
-    x = random_batch(network, 6, 4, static=False)
-    x[0] = 0  # a recording can begin without an event
-    assert all(0.05 < rate < 0.5 for rate in run(initialised(network, x, seed=0), x))
+    assert all(0.1 < rate < 0.3 for rate in run(initialised(network, x, seed=0), x))
+    assert max(run(initialised(network, x, seed=0, scheme="torch"), x)[3:]) == 0
+    for dataset in ("nmnist", "dvs-cifar10"):
+        network = small(dataset, "Large", "mean")
+        x = random_batch(network, 6, 4, static=False)
+        x[0] = 0  # a recording can begin without an event
+        assert all(0.05 < rate < 0.5 for rate in run(initialised(network, x, seed=0), x))
 
 
 def test_no_potential_is_left_at_the_threshold_by_calibration() -> None:
@@ -176,17 +161,16 @@ def test_a_static_image_gives_what_its_copies_give() -> None:
 
 
 def test_parameters_of_another_shape_are_not_copied() -> None:
-    source = ReferenceNetwork(small("cifar10"))
-    target = ReferenceNetwork(small("cifar10").scaled(Fraction(2)))
+    source, target = small("cifar10"), small("cifar10").scaled(Fraction(2))
     with pytest.raises(ValueError, match="layer order"):
-        copy_parameters(source, target)
+        copy_parameters(ReferenceNetwork(source), ReferenceNetwork(target))
 
 
 # dropout from a counter
 
 
-def dropping(neunorm: bool = False) -> Network:
-    return replace(small("cifar10", "Large", "mean" if neunorm else None), dropout=0.5)
+def dropping(neunorm: Reading | None = None) -> Network:
+    return replace(small("cifar10", "Large", neunorm), dropout=0.5)
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
@@ -200,10 +184,8 @@ def test_it_drops_that_share_and_scales_the_rest(p: float) -> None:
 
 def test_masks_of_steps_samples_neighbours_and_seeds_are_independent() -> None:
     def masks(seed: int) -> torch.Tensor:
-        stack = [
-            dropout.kept(key, (16, 12, 12), 0.5) for key in dropout.keys(torch.tensor(seed), 3, 2)
-        ]
-        return torch.stack(stack).double() * 2 - 1
+        keys = dropout.keys(torch.tensor(seed), 3, 2)
+        return torch.stack([dropout.kept(key, (16, 12, 12), 0.5) for key in keys]).double() * 2 - 1
 
     mask = masks(0)
     others = (mask.roll(1, 0), mask.roll(1, 1), mask.roll(1, 2), mask.roll(1, -1), masks(1))
@@ -219,20 +201,16 @@ def test_the_mask_does_not_depend_on_how_much_is_drawn_at_once() -> None:
 
 
 def test_neither_the_encoding_nor_the_voting_layer_sees_dropped_inputs() -> None:
-    drops = [stage.drops for stage in dropping().stages]
     # of what goes to the next layer; the last but one votes
-    assert drops == [True] * 6 + [False] * 2
+    assert [stage.drops for stage in dropping().stages] == [True] * 6 + [False] * 2
+    for p in (-0.1, 1.0):
+        with pytest.raises(UsageError, match=f"dropout is {p}, expected a probability"):
+            replace(small("cifar10"), dropout=p)
 
 
-@pytest.mark.parametrize("p", [-0.1, 1.0])
-def test_a_probability_out_of_range_is_refused(p: float) -> None:
-    with pytest.raises(UsageError, match=f"dropout is {p}, expected a probability below 1"):
-        replace(small("cifar10"), dropout=p)
-
-
-@pytest.mark.parametrize("neunorm", [False, True])
+@pytest.mark.parametrize("neunorm", [None, "mean"])
 @pytest.mark.parametrize("name", TORCH)
-def test_every_adapter_draws_the_references_masks(name: str, neunorm: bool) -> None:
+def test_every_adapter_draws_the_references_masks(name: str, neunorm: Reading | None) -> None:
     network = dropping(neunorm)
     x = random_batch(network, 4, 2, static=True).double()
     x = x[:1].expand_as(x)
