@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 import typer.main
 import yaml
+from conftest import Command
 from rows import rows_of_a_run, training
 
 import adapters
 from adapters import facts
 from harness import __version__
-from harness.cli.app import app, call
+from harness.cli.app import app
 from harness.conformance import random_batch, small
 from harness.jobs import Result
 from harness.jobs.verify import Check
@@ -26,21 +27,19 @@ from harness.records import Store
 from harness.spec import Precision
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [
-    *(ROOT / name for name in ("README.md", "adapters/README.md", "results/README.md")),
-    *sorted((ROOT / "docs").glob("*.md")),
-]
-
-COMMAND = r"^(?:uv run )?harness (.+)$"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+DOCUMENTS = [ROOT / name for name in ("README.md", "adapters/README.md", "results/README.md")]
+DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
+LINK, COMMAND = r"\]\(([^)\s]+)\)", r"^(?:uv run )?harness (.+)$"
 
 
 def found(pattern: str) -> list[tuple[Path, str]]:
     """What matches in each document; the README has some of everything that is asked for."""
-    each = [
+    assert re.search(pattern, README, re.M)
+    return [
         (path, hit) for path in DOCUMENTS for hit in re.findall(pattern, path.read_text(), re.M)
     ]
-    assert ROOT / "README.md" in [path for path, _ in each]
-    return each
 
 
 def headings(path: Path) -> set[str]:
@@ -51,34 +50,26 @@ def headings(path: Path) -> set[str]:
     return {*bare, *re.findall(r'\bid="?([^\s">]+)', text)}
 
 
-def test_links_lead_somewhere() -> None:
-    for path, target in found(r"\]\(([^)\s]+)\)"):
+def test_links_lead_somewhere_and_the_readme_has_one_to_each_page() -> None:
+    for path, target in found(LINK):
         if target.startswith("http"):
             continue
         name, _, anchor = target.partition("#")
         leads = path.parent / name if name else path
         assert leads.exists(), f"{path}: {target}"
         assert not anchor or anchor in headings(leads), f"{path}: {target}"
-
-
-def test_pictures_of_the_readme_are_there() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    named = re.findall(r'\b(?:src|srcset)="([^"]+)"', text)
-    assert len(named) == 2 and all((ROOT / name).exists() for name in named)
+    linked = set(re.findall(LINK, README))
+    assert {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} <= linked
+    pictures = re.findall(r'\b(?:src|srcset)="([^"]+)"', README)
+    assert len(pictures) == 2 and all((ROOT / name).exists() for name in pictures)
 
 
 def test_on_a_package_index_no_link_of_the_readme_leads_nowhere() -> None:
-    hooks = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["metadata"]
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for each in hooks["hooks"]["fancy-pypi-readme"]["substitutions"]:
+    text, hooks = README, PROJECT["tool"]["hatch"]["metadata"]["hooks"]
+    for each in hooks["fancy-pypi-readme"]["substitutions"]:
         text = re.sub(each["pattern"], each["replacement"], text)
     assert "docs/figures.md" in text and "](https://arxiv.org" in text
     assert not re.search(r"\]\((?!https?://)|<picture|<img", text)
-
-
-def test_pages_have_their_place_in_the_readme() -> None:
-    linked = {target for path, target in found(r"\]\(([^)\s]+)\)") if path.name == "README.md"}
-    assert {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} <= linked
 
 
 def words_of(line: str) -> list[str]:
@@ -88,19 +79,14 @@ def words_of(line: str) -> list[str]:
     return words[: ends[0]] if ends else words
 
 
-def test_commands_and_their_flags_exist() -> None:
-    group = typer.main.get_command(app)
-    commands = group.commands  # type: ignore[attr-defined]
+def test_commands_and_their_flags_and_what_pip_is_to_install_exist() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     for path, line in found(COMMAND):
         name, *rest = words_of(line)
         with commands[name].make_context(name, rest):  # it reads every value too
             assert path.exists()
-
-
-def test_what_pip_is_to_install_exists() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for path, extras in found(r"pip install '\.\[([^\]]+)\]"):
-        assert set(extras.split(",")) <= set(project["optional-dependencies"]), path
+        assert set(extras.split(",")) <= set(PROJECT["project"]["optional-dependencies"]), path
 
 
 class Nobody:
@@ -115,24 +101,24 @@ class Nobody:
 
 @pytest.fixture
 def nothing_is_measured(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, no_data_of_the_machine: None
+    monkeypatch: pytest.MonkeyPatch, inside: Path, no_data_of_the_machine: None
 ) -> None:
     """All that a command does but measuring; with the folders that the pages name."""
+    rows = rows_of_a_run()
+    for suite in ("scale", "timesteps", "neunorm", "accuracy"):
+        rows += training(0, (0.4, 0.5), suite=suite)
     for name in ("results/local", "results/published/intel-xeon-amx", "OLD", "NEW"):
-        trained = [
-            each
-            for suite in ("scale", "timesteps", "neunorm", "accuracy")
-            for each in training(0, (0.4, 0.5), suite=suite)
-        ]
-        Store(tmp_path / name).append(*rows_of_a_run(), *trained)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("harness.jobs.executor", lambda *given: Nobody())
-    monkeypatch.setattr("harness.system.child.warm", lambda: None)
-    monkeypatch.setattr("harness.speed.plan.seconds", lambda *given: 60.0)
-    monkeypatch.setattr("harness.speed.plan.training_seconds", lambda *given: 60.0)
-    monkeypatch.setattr("harness.proof.check.examined", lambda *given: iter(()))
+        Store(inside / name).append(*rows)
     check = Check("a training", "loss", "1", "1", "confirmed")
-    monkeypatch.setattr("harness.jobs.verify.verify", lambda *given: iter([check]))
+    for name, value in (
+        ("jobs.executor", Nobody()),
+        ("system.child.warm", None),
+        ("speed.plan.seconds", 60.0),
+        ("speed.plan.training_seconds", 60.0),
+        ("proof.check.examined", ()),
+        ("jobs.verify.verify", [check]),
+    ):
+        monkeypatch.setattr(f"harness.{name}", lambda *given, value=value: value)
 
 
 # pages whose commands are about files that only an example has are parsed alone
@@ -145,18 +131,16 @@ RUN = [
 
 @pytest.mark.parametrize("line", dict.fromkeys(" ".join(words_of(line)) for line in RUN))
 def test_commands_of_readme_and_pages_run(
-    line: str, nothing_is_measured: None, capsys: pytest.CaptureFixture[str]
+    line: str, nothing_is_measured: None, command: Command
 ) -> None:
-    code = call(*shlex.split(line))
-    said = capsys.readouterr()
-    assert code == 0, said.err
+    code, _, error = command(*shlex.split(line))
+    assert code == 0, error
 
 
 def test_the_citation_is_of_this_version_and_the_paper_a_reference() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert citation["version"] == __version__ and "snn-harness" in citation["title"]
-    assert f'version = "{__version__}"' in (ROOT / "pyproject.toml").read_text()
-    assert "preferred-citation" not in citation
+    assert citation["version"] == PROJECT["project"]["version"] == __version__
+    assert "snn-harness" in citation["title"] and "preferred-citation" not in citation
     (paper,) = citation["references"]
     assert paper["title"].startswith("Direct Training for Spiking Neural Networks")
 
@@ -189,13 +173,12 @@ def python_of(path: Path) -> str:
 @pytest.fixture
 def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The guide's blocks as a file of adapters/, and the framework they adapt."""
-    site, folder = tmp_path / "site", tmp_path / "adapters"
-    for each in (site, folder):
-        each.mkdir()
-    (site / "example.py").write_text(EXAMPLE)
-    (folder / "example.py").write_text(python_of(ROOT / "adapters" / "README.md"))
-    monkeypatch.syspath_prepend(str(site))
-    monkeypatch.setattr(adapters, "__path__", [*adapters.__path__, str(folder)])
+    guide = python_of(ROOT / "adapters" / "README.md")
+    for name, source in (("site", EXAMPLE), ("adapters", guide)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "example.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    monkeypatch.setattr(adapters, "__path__", [*adapters.__path__, str(tmp_path / "adapters")])
     monkeypatch.setattr(facts, "_known", dict(facts._known))
     yield
     for name in ("example", "adapters.example"):
@@ -212,8 +195,7 @@ def test_the_guides_example_is_an_adapter_that_is_equal(
     adapter = adapters.load("example")
     assert adapters.missing("example") is None
     certificate = Exam(network, batch, precision).certify("example", adapter)
-    assert adapter.DEVIATIONS == () and certificate.failures == ()
-    assert certificate.passed
+    assert adapter.DEVIATIONS == certificate.failures == () and certificate.passed
 
 
 def test_make_has_both_commands_and_run_installs_no_tools_of_the_tests() -> None:
