@@ -46,7 +46,7 @@ def run(work: Work) -> None:
             err.print(f"{row.dataset} {row.scale}: {row.reason}")
     # why data are not those that were asked for: a download that failed, what stands in
     notes = [(row.data_note or "", row.data_substitute) for row in rows]
-    for note in dict.fromkeys(note for note, other in notes if other or FAILED in note):
+    for note in dict.fromkeys(note for note, other in notes if note and (other or FAILED in note)):
         err.print(f"data: {note}")
     missing = [row for row in rows if isinstance(row, EndedRow) and row.status == "missing"]
     for reason in dict.fromkeys(row.reason for row in missing):

@@ -261,10 +261,13 @@ class Trained(Case):
 
     @property
     def pace(self) -> float:
-        """Where it takes all samples, these are as many as the paper has."""
+        """Where it takes all samples, these are as many as the paper has. A training that ends when
+        accuracy is flat is taken to end half way between the fewest epochs and the most.
+        """
         training, settings = self.training, paper.SETTINGS[self.dataset]
         samples = training.samples or settings.train_samples
-        return float(self.network.macs * self.T * training.epochs * samples)
+        epochs = (training.epochs + (training.least_epochs or training.epochs)) / 2
+        return float(self.network.macs * self.T * epochs * samples)
 
 
 @dataclass(frozen=True, kw_only=True)
