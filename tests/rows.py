@@ -197,20 +197,13 @@ def training(
     case = trained_case(len(curve), **chosen)
     shared: dict[str, Any] = {
         "key": identity.training_key(case, "train", "test", identity.Software(torch="2")),
-        "data_source": "photographs",
-        "train_samples": 900,
-        "validation_samples": 100,
-        "test_samples": 150,
+        **{"data_source": "photographs", "train_samples": 900},
+        **{"validation_samples": 100, "test_samples": 150},
     }
-    best = max(range(len(curve)), key=lambda n: curve[n])
-    last: dict[str, Any] = {
-        "test_accuracy": curve[-1],
-        "best_test_accuracy": curve[best],
-        "best_test_epoch": best + 1,
-        "chosen_test_accuracy": curve[0],
-        "chosen_epoch": 1,
-        "seconds": 10.0 * len(curve),
-    }
+    best = max(range(len(curve)), key=curve.__getitem__)
+    last: dict[str, Any] = {"test_accuracy": curve[-1], "seconds": 10.0 * len(curve)}
+    last |= {"best_test_accuracy": curve[best], "best_test_epoch": best + 1}
+    last |= {"chosen_test_accuracy": curve[0], "chosen_epoch": 1}
     epochs = [
         row(EpochRow, case, epoch=n, test_accuracy=each, **shared)
         for n, each in enumerate(curve, 1)

@@ -142,20 +142,16 @@ def test_no_change_is_said_only_of_what_could_have_shown_one() -> None:
 
 
 def test_rows_of_unlike_protocols_are_named_and_not_compared() -> None:
-    old, new = default_run(1, protocol=None), default_run(2, protocol=2)
-    found = compare(old, new)
-    assert found.changes == () and found.unmatched == ()
+    old, one = default_run(1, protocol=None), default_run(2, protocol=1)
+    found = compare(old, default_run(2, protocol=2))
+    assert found.changes == found.unmatched == ()
     assert found.differences == ("protocol: 1 before, 2 now: 45 figures of speed are not compared",)
-    assert len(compare(old, default_run(2, protocol=1)).changes) > 45  # none is the first
-
-
-def test_a_folder_of_both_protocols_is_compared_by_what_is_alike() -> None:
-    some = [row for row in default_run(3, protocol=2) if row.scale == "Small"]
-    found = compare(default_run(1, protocol=1), [*default_run(2, protocol=1), *some])
+    assert len(compare(old, one).changes) > 45  # none is the first
+    small = [row for row in default_run(3, protocol=2) if row.scale == "Small"]
+    found = compare(old, [*one, *small])  # a folder of both
     assert found.differences[0].startswith("protocol: 1 before, 2 now: 15 figures")
-    assert {each.where.split()[1] for each in found.changes if "cells" not in each.where} == {
-        *("Middle", "Large")
-    }
+    scales = {each.where.split()[1] for each in found.changes if "cells" not in each.where}
+    assert scales == {"Middle", "Large"}
 
 
 def test_the_command_says_what_cannot_be_compared_and_fails_on_a_regression(

@@ -8,6 +8,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer.main
@@ -20,7 +21,6 @@ from adapters import facts
 from harness import __version__
 from harness.cli.app import app
 from harness.conformance import random_batch, small
-from harness.jobs import Result
 from harness.jobs.verify import Check
 from harness.proof.exam import Exam
 from harness.records import Store
@@ -89,16 +89,6 @@ def test_commands_and_their_flags_and_what_pip_is_to_install_exist() -> None:
         assert set(extras.split(",")) <= set(PROJECT["project"]["optional-dependencies"]), path
 
 
-class Nobody:
-    """An executor that is given work and does none."""
-
-    def train(self, *given: object) -> Iterator[Result]:
-        return iter(())
-
-    def measure(self, *given: object) -> Iterator[Result]:
-        return iter(())
-
-
 @pytest.fixture
 def nothing_is_measured(
     monkeypatch: pytest.MonkeyPatch, inside: Path, no_data_of_the_machine: None
@@ -111,7 +101,7 @@ def nothing_is_measured(
         Store(inside / name).append(*rows)
     check = Check("a training", "loss", "1", "1", "confirmed")
     for name, value in (
-        ("jobs.executor", Nobody()),
+        ("jobs.executor", SimpleNamespace(train=lambda *given: (), measure=lambda *given: ())),
         ("system.child.warm", None),
         ("speed.plan.seconds", 60.0),
         ("speed.plan.training_seconds", 60.0),

@@ -185,11 +185,8 @@ def test_one_row_of_an_odd_run_hides_no_figure_of_its_cell(kind: str) -> None:
         of_kind = {each.contender: each for each in rows if type(each).__name__ == kind}
         for odd in (replace(each, run="odd") for each in of_kind.values()):
             for found in (shown([*rows, odd]), shown([odd, *rows])):
-                assert before <= {
-                    (each.name, each.rounds, each.certificate)
-                    for each in found
-                    if each.run != "odd"
-                }
+                kept = (each for each in found if each.run != "odd")
+                assert before <= {(each.name, each.rounds, each.certificate) for each in kept}
 
 
 @pytest.mark.parametrize(
@@ -365,17 +362,20 @@ def in_bf16(rows: list[Row]) -> Any:
 
 
 def test_bf16_needs_its_audits_and_a_training_and_is_never_called_equal() -> None:
-    found = in_bf16(run_in_bf16())
-    assert (found.certificate, found.standing) == ("not proved", "none") and pd.isna(found.rank)
-    assert "no training in bf16 yet" in found.reason
+    trained, refused = descended("fused"), run_in_bf16(passed=False, reason="gradients")
     bare = [each for each in run_in_bf16() if not isinstance(each, AuditRow)]
-    assert in_bf16([*bare, descended("fused")]).reason == "not audited"
-    found = in_bf16([descended("fused"), *run_in_bf16(mismatches=5, near_ties=3)])
+    for rows, certificate, reason in (
+        (run_in_bf16(), "not proved", "no training in bf16 yet"),
+        ([*bare, trained], "not proved", "not audited"),
+        ([*refused, trained], "audit failed", "gradients"),
+    ):
+        found = in_bf16(rows)
+        assert (found.certificate, found.standing) == (certificate, "none")
+        assert pd.isna(found.rank) and reason in found.reason
+    found = in_bf16([trained, *run_in_bf16(mismatches=5, near_ties=3)])
     assert found.certificate == "bf16 (0.2 % of spikes differ beyond rounding, 0.3 % within it)"
     assert (found.standing, found.proved, found.rank) == ("bf16", (), 1)
     assert found.mismatch_rate == 0.005
-    failed = in_bf16([*run_in_bf16(passed=False, reason="gradients"), descended("fused")])
-    assert failed.certificate == "audit failed" and pd.isna(failed.rank)
 
 
 @pytest.mark.parametrize(
