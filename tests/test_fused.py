@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -47,13 +47,23 @@ def made(shape: tuple[int, ...], seed: int = 0, dtype: torch.dtype = torch.float
     return values.to(dtype).permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
 
 
-def form(steps: int, maps: int, pool: int, reading: Reading | None, dtype: torch.dtype) -> Form:
-    return Form(steps, LIF_, pool, NeuNorm(0.9, reading) if reading else None, maps, dtype)
+def form(
+    steps: int, maps: int, pool: int, reading: Reading | None, dtype: torch.dtype,
+    p: float = 0.0, batch: int = 1, lif: LIF = LIF_,
+) -> Form:  # fmt: skip
+    keys = dropout.keys(torch.tensor(11), steps, batch) if p else None
+    neunorm = NeuNorm(0.9, reading) if reading else None
+    return Form(steps, lif, pool, neunorm, maps, dtype, p=p, keys=keys)
 
 
-def dropping(chosen: Form, batch: int, p: float) -> Form:
-    keys = dropout.keys(torch.tensor(11), chosen.steps, batch)
-    return replace(chosen, p=p, keys=keys) if p > 0 else chosen
+def close(got: Iterable[Tensor | None], expected: Iterable[Tensor | None], within: float) -> None:
+    """Of the largest entry."""
+    for own, theirs in zip(got, expected, strict=True):
+        assert (own is None) == (theirs is None)
+        if own is not None and theirs is not None:
+            scale = max(theirs.abs().max().item(), 1e-30)
+            assert own.shape == theirs.shape
+            assert (own - theirs).abs().max().item() <= within * scale
 
 
 SHAPES = [
@@ -90,7 +100,7 @@ def test_kernels_give_what_the_plain_form_gives(
     device, h, w = DEVICE[kernels], height // pool, width // pool
     current = made((moving, batch, maps, height, width), dtype=dtype).to(device)
     U = made((1, 1, maps, h, w), 1, dtype)[0, 0].to(device) if reading else None
-    chosen = dropping(form(steps, maps, pool, reading, dtype), batch, p)
+    chosen = form(steps, maps, pool, reading, dtype, p, batch)
     back = made((steps, batch, maps, h, w), 2, dtype).to(device)
     expected, got = (each.spikes(current, U, chosen) for each in (plain, ours))
     # a ninth is no binary fraction: sums of them round; nor does Triton add in our order
@@ -99,14 +109,7 @@ def test_kernels_give_what_the_plain_form_gives(
     torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-6)
     expected = plain.gradients(current, U, back, chosen)
     got = ours.gradients(current, U, back, chosen)  # last: it may take the current's memory
-    tolerance = 1e-13 if dtype == torch.float64 else 1e-5
-    for own, theirs in zip(got, expected, strict=True):
-        if theirs is None:
-            assert own is None
-            continue
-        scale = max(theirs.abs().max().item(), 1e-30)
-        assert own is not None and own.shape == theirs.shape
-        assert (own - theirs).abs().max().item() <= tolerance * scale
+    close(got, expected, 1e-13 if dtype == torch.float64 else 1e-5)
 
 
 @pytest.mark.parametrize(("count", "openmp"), [(1, True), (2, True), (3, True), (2, False)])
@@ -125,8 +128,7 @@ def test_threads_change_nothing_be_they_torchs_or_our_own(
             got = neurons.spikes(current, U, chosen), *neurons.gradients(current, U, back, chosen)
     finally:
         compiled._start.cache_clear()
-    for ours, theirs in zip(got, expected, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-13, atol=1e-14)
+    close(got, expected, 1e-13)
 
 
 def test_bf16_stores_bf16_and_computes_in_float32() -> None:
@@ -140,9 +142,7 @@ def test_bf16_stores_bf16_and_computes_in_float32() -> None:
     expected = neurons.gradients(current.float(), None, back.float(), chosen)
     got = neurons.gradients(current, None, back, chosen)
     assert torch.equal(got.bias, expected.bias)
-    assert torch.equal(
-        got.current, expected.current.to(torch.bfloat16)
-    )  # rounded to nearest even, as torch does
+    assert torch.equal(got.current, expected.current.to(torch.bfloat16))  # as torch rounds
 
 
 def test_a_non_contiguous_input_is_taken_and_inference_keeps_nothing() -> None:
@@ -163,12 +163,8 @@ def test_without_numba_it_says_so_and_runs_in_plain_torch(monkeypatch: pytest.Mo
         assert facts.of("fused").implementations["cpu"] == f"numba {numba.__version__}"
         with pytest.warns(RuntimeWarning, match="pip install 'snn-harness\\[fused\\]'"):
             assert fused_adapter.implementation("cpu") == "plain torch"
-        network = small("nmnist", "Small", "mean")
-        x = random_batch(network, 3, 2, static=False)
-        module = adapters.load("fused").build(network)
-        reference = adapters.load("reference").build(network)
-        copy_parameters(reference, module)
-        assert torch.equal(module(x), reference(x))
+        module, reference, x = pair(small("nmnist", "Small", "mean"), 3, 2, static=False)
+        compare(module, reference, x)
     finally:
         fused_network.kernels_for.cache_clear()
 
@@ -194,10 +190,8 @@ def test_kernels_are_kept_in_the_users_cache_folder(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], env=environment, cwd=root, check=True)
     folder = tmp_path / "snn-harness" / "numba"
     assert folder.parent.stat().st_mode & 0o777 == 0o700  # numba reads pickles there
-    kept = list(tmp_path.rglob("*spikes*.nb?"))
-    assert kept
-    for path in kept:
-        assert path.is_relative_to(folder / compiled.sources_sha256())
+    kept, here = list(tmp_path.rglob("*spikes*.nb?")), folder / compiled.sources_sha256()
+    assert kept and all(path.is_relative_to(here) for path in kept)
 
 
 def test_kernels_of_other_sources_are_kept_apart(
@@ -214,12 +208,7 @@ def test_kernels_of_other_sources_are_kept_apart(
 
 
 def test_width_that_fills_no_vector() -> None:
-    network = small("cifar10", "Middle", "mean").scaled(Fraction(3, 16))
-    x = random_batch(network, 3, 2, static=True)
-    reference = initialised(network, x, seed=0)
-    module = adapters.load("fused").build(network)
-    copy_parameters(reference, module)
-    assert torch.equal(module(x), reference(x))
+    compare(*pair(small("cifar10", "Middle", "mean").scaled(Fraction(3, 16)), 3, 2, static=True))
 
 
 # By events.
@@ -285,20 +274,17 @@ def test_each_part_is_chosen_by_itself(forward: bool, gradient: bool, choose: Ch
     compare(module, reference, x)
     said = fused_network.computed(module).split("; ")
     assert said[0] == "layer 1: dense"
-    parts = [name for name, on in (("forward", forward), ("weight gradient", gradient)) if on]
-    how = f"{' and '.join(parts)} by events" if parts else "dense"
-    assert all(each.split(": ")[1].startswith(f"{how}, density 0.") for each in said[1:])
+    for each in said[1:]:
+        assert ("forward" in each, "weight gradient" in each) == (forward, gradient)
+        assert ("by events" in each) == (forward or gradient) and "density 0." in each
 
 
 def test_the_dense_variant_never_counts() -> None:
-    network = small("nmnist")
-    module = adapters.load("fused:dense").build(network).double()
-    reference = adapters.load("reference").build(network).double()
+    _, reference, x = pair(small("nmnist"), 3, 2, static=False)
+    module = adapters.load("fused:dense").build(small("nmnist")).double()
     copy_parameters(reference, module)
-    compare(module, reference, random_batch(network, 3, 2, static=False).double())
-    assert set(fused_network.computed(module).split("; ")) == {
-        f"layer {n}: dense" for n in range(1, 5)
-    }
+    compare(module, reference, x)
+    assert fused_network.computed(module) == "; ".join(f"layer {n}: dense" for n in range(1, 5))
 
 
 def test_by_events_it_is_as_dense_in_bf16(choose: Choose) -> None:
@@ -307,13 +293,9 @@ def test_by_events_it_is_as_dense_in_bf16(choose: Choose) -> None:
     found = {}
     for by_events in (False, True):
         choose(by_events, by_events, by_events)
-        module.zero_grad()
         with torch.autocast("cpu", torch.bfloat16):
             out = module(x.float())
-        out.sum().backward()
-        found[by_events] = [
-            torch.clone(each.grad) for each in module.parameters() if each.grad is not None
-        ]
+        found[by_events] = torch.autograd.grad(out.sum(), list(module.parameters()))
     assert all(work.ran is not None and work.ran.forward for work in works(module)[1:])
     for dense, ours in zip(found[False], found[True], strict=True):
         assert ours.dtype == torch.float32
@@ -339,64 +321,51 @@ def test_smaller_networks_take_more_samples_at_once() -> None:
 
 @pytest.mark.parametrize("p", [0.0, 0.4])
 def test_what_spiked_is_counted_and_dropout_takes_from_it(p: float) -> None:
-    current = torch.randn(5, 3, 6, 7, 32, generator=torch.Generator().manual_seed(0))
-    keys = dropout.keys(torch.tensor(11), 5, 3) if p else None
-    form = Form(5, LIF(0.3, 0.25, 0.25), 2, None, 32, torch.float32, p=p, keys=keys)
-    last = current.permute(0, 1, 4, 2, 3)
-    events = neurons.events(last, None, form)
+    current = made((5, 3, 32, 6, 7), dtype=torch.float32)
+    asked = form(5, 32, 2, None, torch.float32, p, 3)
+    events = neurons.events(current, None, asked)
     assert events is not None
-    assert torch.equal(
-        neurons.values(events, torch.float32), neurons.spikes(last, None, form).flatten(0, 1)
-    )
+    expected = neurons.spikes(current, None, asked).flatten(0, 1)
+    assert torch.equal(neurons.values(events, torch.float32), expected)
     assert events.spiking == int(events.counts.count_nonzero()) > 0
 
 
 @pytest.mark.parametrize("p", [0.0, 0.4])
 def test_marked_is_who_lies_inside_the_window(p: float) -> None:
-    generator = torch.Generator().manual_seed(0)
-    current = torch.randn(5, 3, 6, 7, 32, generator=generator) / 2
     lif = LIF(0.25, 0.5, 0.5)  # its window is open at 0.25 and 0.75
-    current[0, 0, 0, 0, :5] = torch.tensor([0.25, 0.75, 0.26, 0.74, 0.5])
-    keys = dropout.keys(torch.tensor(11), 5, 3) if p else None
-    form = Form(5, lif, 1, None, 32, torch.float32, p=p, keys=keys)
-    last = current.permute(0, 1, 4, 2, 3)
-    bare = neurons.events(last, None, form)
-    marked = neurons.events(last, None, replace(form, marks=True))
+    current = made((5, 3, 32, 6, 7), dtype=torch.float32)
+    current[0, 0, :5, 0, 0] = torch.tensor([0.25, 0.75, 0.26, 0.74, 0.5])
+    asked = form(5, 32, 1, None, torch.float32, p, 3, lif)
+    bare = neurons.events(current, None, asked)
+    marked = neurons.events(current, None, replace(asked, marks=True))
     assert bare is not None and marked is not None
     inside, v = [], torch.zeros_like(current[0])
     for arriving in current:
         u = lif.k_tau * v + arriving
         inside.append((u - lif.v_th).abs() < lif.a / 2)
         v = u * (u < lif.v_th)
-    expected = torch.stack(inside).flatten(0, 1)
-    if keys is not None:
-        kept = torch.stack([dropout.kept(of_step, (32, 6, 7), p) for of_step in keys])
-        expected &= kept.permute(0, 1, 3, 4, 2).flatten(0, 1)
+    expected = torch.stack(inside)
+    if asked.keys is not None:
+        expected &= torch.stack([dropout.kept(of, (32, 6, 7), p) for of in asked.keys])
+    expected = expected.permute(0, 1, 3, 4, 2).flatten(0, 1)
     assert torch.equal((marked.counts & MARK) > 0, expected)
     assert marked.marked == int(expected.sum()) > 0
     assert torch.equal(neurons.values(marked, torch.float32), neurons.values(bare, torch.float32))
     assert (bare.marked, bare.window, marked.spiking) == (None, None, bare.spiking)
 
 
-def shape(**changes: int) -> choice.Shape:
-    of = choice.Shape("convolution", 8, 6, 6, 16, True, "float32", 1)
-    return replace(of, **changes)
+SHAPE = choice.Shape("convolution", 8, 6, 6, 16, True, "float32", 1)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "dense", "expected"),
-    [
+def test_break_even_is_where_the_lines_cross() -> None:
+    for seconds, dense, expected in (
         ([1.0, 4.0], 2.5, 0.25),  # between
         ([1.0, 4.0], 99.0, 1.0),  # beyond all ones
         ([2.0, 3.0], 0.5, 0.0),
         ([2.0, 2.0], 3.0, 1.0),  # no slope: noise
         ([2.0, 2.0], 1.0, 0.0),
-    ],
-)
-def test_break_even_is_where_the_lines_cross(
-    seconds: list[float], dense: float, expected: float
-) -> None:
-    assert choice._crossing(seconds, dense) == pytest.approx(expected)
+    ):
+        assert choice._crossing(seconds, dense) == pytest.approx(expected)
 
 
 @pytest.mark.usefixtures("no_data_of_the_machine")
@@ -406,15 +375,15 @@ def test_break_even_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     choice.break_even.cache_clear()
     try:
         for _ in range(2):  # in this process, and as if in a later one
-            assert choice.break_even(shape()) == choice.BreakEven(0.5, 0.6, 0.0)
+            assert choice.break_even(SHAPE) == choice.BreakEven(0.5, 0.6, 0.0)
             choice.break_even.cache_clear()
-        assert choice.break_even(shape(maps=9)) == choice.BreakEven(0.1, 0.2, 0.0)
+        assert choice.break_even(replace(SHAPE, maps=9)) == choice.BreakEven(0.1, 0.2, 0.0)
     finally:
         choice.break_even.cache_clear()
 
 
 def test_what_is_measured_is_a_density() -> None:
-    for of in (shape(), replace(shape(), kind="product", valued=False, precision="float64")):
+    for of in (SHAPE, replace(SHAPE, kind="product", valued=False, precision="float64")):
         found = choice._measured(of)
         assert all(0 <= each <= 1 for each in vars(found).values())
 
