@@ -1,4 +1,6 @@
-"""Golden files: what must not move unless the number that stands for it is raised.
+"""Golden files: what must not move unless the number that stands for it is raised. `numerics.json`
+keeps what a training computes and draws, `exam.json` what a proof examines and by which rules,
+`keys.json` two keys.
 
 `python tests/golden.py --renew` writes anew those whose number was raised, and refuses the others;
 `--anyway` takes those too: for what a golden itself looks at, where that has changed.
@@ -7,24 +9,59 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
 from math import isclose
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-import golden_exam
-import golden_keys
-import golden_numerics
+import contenders
+import pytest
 import torch
+from conftest import threads
+from rows import timed_case, trained_case
+from torch import Tensor, nn
 
 import adapters
 from adapters import facts
-from harness.records.identity import EXAM, NUMERICS
-from harness.spec import ANN
+from harness.adapter import Adapter, SpikeTap, Variant, record_spikes, trainer_of
+from harness.datasets import Labelled
+from harness.datasets.samples import About, Normal
+from harness.proof.certificate import RULES, Certificate, required
+from harness.proof.exam import Exam, exam_weights
+from harness.records import identity
+from harness.records.identity import EXAM, NUMERICS, Software, timing_key, training_key
+from harness.reference.ann import initialised_ann
+from harness.reference.initialise import copy_parameters, initialised
+from harness.reference.network import MakeCell, StepNetwork
+from harness.reference.neuron import LIFCell
+from harness.spec import (
+    ANN,
+    LIF,
+    SGD,
+    SUITES,
+    Adam,
+    Case,
+    Initialisation,
+    Network,
+    NeuNorm,
+    Options,
+    Precision,
+    Source,
+    Trained,
+    Training,
+    paper,
+    schedule,
+)
+from harness.suites import suite
+from harness.system.installed import Machine
+from harness.training import epoch, step
+from harness.training.checkpoint import Epoch
 
 FOLDER = Path(__file__).with_name("goldens")
 RENEW = "python tests/golden.py --renew"
@@ -32,7 +69,6 @@ FILES = ("numerics", "exam", "keys")
 # Relative: other processors round apart, most where first weights were drawn in float32.
 CLOSE, NEAR = 1e-12, 1e-6
 DRAWS = "draws"
-WHERE = "harness/records/identity.py"
 
 
 @dataclass(frozen=True)
@@ -45,39 +81,26 @@ class Entry:
     tolerance: float = NEAR
 
     @property
-    def kept(self) -> dict[str, object]:
+    def kept(self) -> dict[str, Any]:
         """As it is in the file, and read back from one."""
         return json.loads(json.dumps({"numbers": self.numbers, "made": self.made}))
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Sums are in one order, and small networks wait for nobody."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def entries(file: str) -> Iterator[Entry]:
     """What a golden file looks at, as it is now; each is made when it is asked for."""
-    with one_thread():
-        yield from _entries(file)
-
-
-def _entries(file: str) -> Iterator[Entry]:
-    if file == "numerics":
-        for name, made in golden_numerics.made():
-            numbers = {"NUMERICS": NUMERICS}
-            if name not in (ANN, DRAWS):
-                numbers["REVISION"] = facts.of(name).revision
-            yield Entry(name, numbers, made, NEAR if name == DRAWS else CLOSE)
-        return
-    numbers = {"EXAM": EXAM} if file == "exam" else {}
-    for name, made in golden_exam.made() if file == "exam" else golden_keys.made().items():
-        yield Entry(name, numbers, made)
+    with threads(1):  # sums are in one order
+        if file == "numerics":
+            for name, made in numerics_made():
+                numbers = {"NUMERICS": NUMERICS}
+                if name not in (ANN, DRAWS):
+                    numbers["REVISION"] = facts.of(name).revision
+                yield Entry(name, numbers, made, NEAR if name == DRAWS else CLOSE)
+        elif file == "exam":
+            for name, made in exam_made():
+                yield Entry(name, {"EXAM": EXAM}, made)
+        else:
+            for name, made in keys_made().items():
+                yield Entry(name, {}, made)
 
 
 def moved(file: str) -> Iterator[str]:
@@ -103,28 +126,14 @@ def _sentence(file: str, entry: Entry, known: dict[str, Any] | None) -> str | No
     if known is None:
         return f"{here}: it is not there yet: {RENEW}"
     if known["numbers"] != entry.numbers:
-        return f"{here}: it is of {_said(known['numbers'])}, now {_said(entry.numbers)}: {RENEW}"
+        return f"{here}: it is of {known['numbers']}, now of {entry.numbers}: {RENEW}"
     difference = first_difference(known["made"], entry.kept["made"], entry.tolerance)
     if difference is None:
         return None
-    return f"{here} has moved ({difference}) {_remedy(entry)}"
-
-
-def _remedy(entry: Entry) -> str:
-    if not entry.numbers:
-        return (
-            "and with it every key, so that no row measured before is found again: carry the rows "
-            f"over, then {RENEW} --anyway"
-        )
-    (number, value), *revision = entry.numbers.items()
-    where = f"raise {number} in {WHERE}"
-    if revision:
-        where += f", or REVISION in {entry.name}'s adapter where it alone computes otherwise"
-    return f"and {number} is still {value}: {where}, then {RENEW}"
-
-
-def _said(numbers: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in numbers.items())
+    # a key has no number: with it every key moves, and no row measured before is found again
+    do = "raise " + " or the adapter's ".join(entry.numbers) if entry.numbers else "carry rows over"
+    how = RENEW if entry.numbers else f"{RENEW} --anyway"
+    return f"{here} has moved ({difference}): {do}, then {how}"
 
 
 def first_difference(kept: Any, now: Any, tolerance: float, place: str = "") -> str | None:
@@ -150,21 +159,367 @@ def _read(file: str) -> dict[str, dict[str, Any]]:
 
 def renew(file: str, *, anyway: bool) -> list[str]:
     """Writes a golden file anew; what is refused stays as it was, and a sentence says why."""
-    now, refused = list(entries(file)), []
-    names = [entry.name for entry in now]
-    kept = {k: each for k, each in _read(file).items() if k in names or _is_absent(file, k)}
-    for entry in now:
-        known = kept.get(entry.name)
-        sentence = _sentence(file, entry, known)
-        unraised = known is not None and known["numbers"] == entry.numbers
-        if sentence is not None and unraised and not anyway:
+    now, refused = {entry.name: entry for entry in entries(file)}, []
+    kept = {k: each for k, each in _read(file).items() if k in now or _is_absent(file, k)}
+    for name, entry in now.items():
+        sentence = _sentence(file, entry, kept.get(name))
+        if sentence and name in kept and kept[name]["numbers"] == entry.numbers and not anyway:
             refused.append(sentence)
-        elif sentence is not None:
-            kept[entry.name] = entry.kept
+        elif sentence:
+            kept[name] = entry.kept
     FOLDER.mkdir(exist_ok=True)
     text = json.dumps(kept, indent=1, ensure_ascii=False)
     (FOLDER / f"{file}.json").write_text(text + "\n", encoding="utf-8")
     return refused
+
+
+# What a training computes and draws. `NUMERICS` stands for it.
+
+STEPS = 3  # of training
+# No potential may be nearer to the threshold or to the surrogate's edge: processors round apart.
+APART = 1e-9
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A network, its input (T, B, C, H, W) in float64 and how it learns."""
+
+    network: Network
+    x: Tensor
+    optimiser: SGD | Adam
+
+
+def settings() -> dict[str, Setting]:
+    """A static image with dropout and NeuNorm, and events; inputs the same on every processor."""
+    generator = torch.Generator().manual_seed(1)
+    image = torch.rand(4, 3, 8, 8, generator=generator, dtype=torch.float64) * 4 - 2
+    events = (torch.rand(5, 4, 2, 7, 7, generator=generator) < 0.2).double()
+    cifar10, nmnist = paper.settings("cifar10"), paper.settings("nmnist")
+    still = Network.parse(
+        "6C3(Encoding)-AP2-8C3-16FC-Voting", input_shape=(3, 8, 8), lif=cifar10.lif,
+        neunorm=NeuNorm(0.9, "mean"),
+    )  # fmt: skip
+    moving = Network.parse(
+        "6C3(Encoding)-8C3-AP2-16FC-Voting", input_shape=(2, 7, 7), lif=nmnist.lif
+    )
+    return {
+        "static": Setting(replace(still, dropout=0.5), image.expand(4, *image.shape), SGD()),
+        "events": Setting(moving, events, Adam()),
+    }
+
+
+def numerics_made() -> Iterator[tuple[str, object]]:
+    """What a training draws; of the ANN and of each adapter that is here what it computes."""
+    yield "draws", _draws()
+    yield ANN, {title: _of_ann(setting) for title, setting in settings().items()}
+    for name in adapters.available():
+        yield name, computed_by(adapters.load(name))
+
+
+def computed_by(adapter: Adapter) -> dict[str, object]:
+    """What an adapter computes of each setting; in a runtime of its own without dropout."""
+    found = settings()
+    if trainer_of(adapter) is not None:
+        for title, of in found.items():
+            found[title] = replace(of, network=replace(of.network, dropout=0.0))
+    return {title: _of_adapter(adapter, of) for title, of in found.items()}
+
+
+def _of_adapter(adapter: Adapter, setting: Setting) -> dict[str, object]:
+    """Its spikes with the first weights, layer by layer, and what it learns in a few steps.
+
+    Losses move by whole spikes: it takes the weights to see a gradient that is a little off.
+    """
+    with _in_float64():
+        reference = initialised(setting.network, setting.x, seed=0)
+    module = adapter.build(setting.network).double()
+    copy_parameters(reference, module)
+    spikes = _spikes(module.eval(), setting.x)
+    return {"spikes": spikes, "losses": _losses(module, setting), "weights": _sizes(module)}
+
+
+def _of_ann(setting: Setting) -> dict[str, object]:
+    with _in_float64():
+        module = initialised_ann(setting.network, setting.x, seed=0, scheme="calibrated")
+    return {"losses": _losses(module, setting), "weights": _sizes(module)}
+
+
+@contextmanager
+def _in_float64() -> Iterator[None]:
+    """Weights are drawn in float64: in float32 processors draw them a rounding apart."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@torch.no_grad()
+def _spikes(module: nn.Module, x: Tensor) -> list[str]:
+    with record_spikes(module) as taps:
+        module(x)
+        return [_hash(tap.collected().to(torch.uint8)) for tap in taps]
+
+
+def _losses(module: nn.Module, setting: Setting) -> list[float]:
+    module.train()
+    optimise = step.optimiser(module.parameters(), setting.optimiser)
+    losses = []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)  # dropout
+        for _ in range(STEPS):
+            objective = step.Objective(setting.network.classes)
+            of, labels = (module, optimise, setting.x), torch.arange(setting.x.shape[1])
+            outcome = step.iteration(*of, labels, objective=objective, precision="fp64")
+            losses.append(outcome.loss.item())
+    return losses
+
+
+def nearest() -> dict[str, float]:
+    """How near any potential of the reference comes to where rounding would matter."""
+    found = {}
+    for title, setting in settings().items():
+        with _in_float64():
+            module = initialised(setting.network, setting.x, seed=0)
+        with _potentials(module) as potentials:
+            _spikes(module.eval(), setting.x)
+            _losses(module, setting)
+        found[title] = _distance(setting.network.lif, potentials)
+    learner = epoch.begin(_trained_case(), _data())
+    with _potentials(learner.module) as potentials:
+        _trained(learner)
+    return {**found, "epochs": _distance(learner.case.network.lif, potentials)}
+
+
+def _distance(lif: LIF, potentials: list[Tensor]) -> float:
+    off = torch.cat([each.flatten() for each in potentials]) - lif.v_th
+    return min((off - edge).abs().min().item() for edge in (0.0, lif.a / 2, -lif.a / 2))
+
+
+@contextmanager
+def _potentials(module: nn.Module) -> Iterator[list[Tensor]]:
+    kept: list[Tensor] = []
+    cells = [each for each in module.modules() if isinstance(each, LIFCell)]
+
+    def keep(cell: nn.Module, inputs: object, output: tuple[Tensor, tuple[Tensor, Tensor]]) -> None:
+        kept.append(output[1][0].detach())
+
+    handles = [cell.register_forward_hook(keep) for cell in cells]
+    yield kept
+    for handle in handles:
+        handle.remove()
+
+
+def _draws() -> dict[str, object]:
+    learner = epoch.begin(_trained_case(), _data())
+    schemes = [
+        replace(_trained_case(), initialisation=scheme) for scheme in get_args(Initialisation)
+    ]
+    weights = {of.initialisation: _sizes(epoch.begin(of, _data()).module) for of in schemes}
+    inputs: list[Tensor] = []
+
+    def keep(module: nn.Module, given: tuple[Tensor]) -> None:
+        if module.training:  # in the order of the samples, cropped and flipped
+            inputs.append(given[0][0])
+
+    learner.module.register_forward_pre_hook(keep)
+    epochs = _trained(learner)
+    return {
+        "held out": epoch.DataSplits.of(*[_pictures(classes=40)] * 2).validation.labels.tolist(),
+        "inputs": [_hash((each * 1000).round().int()) for each in inputs],
+        "first weights": {
+            **weights,
+            "ann": _sizes(epoch.begin(_trained_case(ANN), _data()).module),
+        },
+        "losses": [each.loss for each in epochs],
+        "gradient norms": [each.gradient_norm for each in epochs],
+        "accuracies": [
+            [each.train_accuracy, each.validation_accuracy, each.test_accuracy] for each in epochs
+        ],
+        "rates of epochs 1, 40, 41, 81": {
+            name: [schedule.table_7(optimiser, number) for number in (1, 40, 41, 81)]
+            for name, optimiser in (("sgd", SGD()), ("adam", Adam()))
+        },
+    }
+
+
+def _trained(learner: epoch.Learner) -> list[Epoch]:
+    with torch.random.fork_rng(devices=[]):
+        rates = {number: schedule.table_7(learner.case.optimiser, number) for number in (1, 2)}
+        return [epoch.epoch(learner, *each, lambda fraction: None) for each in rates.items()]
+
+
+def _sizes(module: nn.Module) -> list[float]:
+    """Of each parameter the sum of its magnitudes."""
+    return [each.detach().double().abs().sum().item() for each in module.parameters()]
+
+
+def _trained_case(framework: str = "reference") -> Trained:
+    return Trained(
+        suite="timesteps", dataset="cifar10", scale="custom", network=settings()["static"].network,
+        width=Fraction(1), framework=framework, T=2, batch_size=16, precision="fp64", device="cpu",
+        seed=0, optimiser=SGD(), training=Training(2),
+    )  # fmt: skip
+
+
+def _data() -> epoch.DataSplits:
+    return epoch.DataSplits.of(_pictures(classes=10), _pictures(classes=10))
+
+
+def _pictures(classes: int) -> Labelled:
+    generator = torch.Generator().manual_seed(3)
+    raw = torch.randint(0, 256, (40, 3, 8, 8), generator=generator, dtype=torch.uint8)
+    normal = Normal((0.5, 0.4, 0.3), (0.25, 0.25, 0.2))
+    about = About("made up", 40, 40, normal=normal, augmented=True)
+    source = Source("cifar10", "made up", 40, "0" * 64)
+    return Labelled(raw, torch.arange(40) % classes, about, source)
+
+
+def _hash(values: Tensor) -> str:
+    return hashlib.sha256(values.contiguous().numpy().data).hexdigest()[:16]
+
+
+# What a proof examines, and by which rules. `EXAM` stands for it.
+
+CIFAR10 = paper.settings("cifar10")
+NETWORK = Network.parse(
+    "4C3(Encoding)-AP2-6C3-AP2-8FC-Voting", input_shape=(3, 8, 8), lif=CIFAR10.lif
+)
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+class Examined(StepNetwork):
+    """The reference, which notes what it is asked: the input, its weights, the mode, taps."""
+
+    def __init__(self, network: Network, asked: list[str], cell: MakeCell = LIFCell) -> None:
+        super().__init__(network, cell)
+        self.asked = asked
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.asked.append(_asked(self, x))
+        return super().forward(x)
+
+
+class RoundsApart(contenders.TurnsOneAtRest):
+    """It has a near-tie on every input, so all are tried."""
+
+    across, samples = 8, (1, 2)
+
+
+def exam_made() -> Iterator[tuple[str, object]]:
+    """The rules, what exams ask, and what they say of one that is wrong."""
+    yield "rules", asdict(RULES)
+    yield "required", {each: list(required(each)) for each in PRECISIONS}
+    for each in PRECISIONS:
+        yield f"asked in {each}", _examined(each)[0]
+    yield "asked on events", _examined("fp64", static=False)[0]
+    attempts, _ = _examined("fp32", RoundsApart)
+    yield "attempts at one that rounds apart in fp32", attempts
+    yield "of one that is wrong", _said(_examined("fp64", contenders.off_by(k_tau=0.3))[1])
+    yield "neurons at the threshold and the edge", _planted()
+
+
+def _examined(
+    precision: Precision, cell: MakeCell = LIFCell, *, static: bool = True
+) -> tuple[list[str], Certificate]:
+    asked: list[str] = []
+    adapter = Variant((), lambda network: Examined(network, asked, cell))
+    return asked, Exam(NETWORK, batch(static=static), precision).certify("examined", adapter)
+
+
+def _asked(module: nn.Module, x: Tensor) -> str:
+    words = ["training" if module.training else "evaluating", str(x.dtype), str(tuple(x.shape))]
+    words.append("with gradients" if torch.is_grad_enabled() else "without gradients")
+    if torch.is_autocast_enabled("cpu"):
+        words.append(f"under autocast to {torch.get_autocast_dtype('cpu')}")
+    if any(isinstance(each, SpikeTap) and each.recording for each in module.modules()):
+        words.append("taps on")
+    digest = hashlib.sha256(x.detach().double().contiguous().numpy().data).hexdigest()
+    return ", ".join([*words, f"input {digest[:8]}"])
+
+
+def batch(*, static: bool) -> Tensor:
+    """Inputs that are the same on every processor."""
+    generator = torch.Generator().manual_seed(0)
+    if static:
+        images = torch.rand(12, 3, 8, 8, generator=generator)
+        return images.expand(10, *images.shape)
+    return (torch.rand(10, 12, 3, 8, 8, generator=generator) < 0.2).float()
+
+
+def _said(found: Certificate) -> dict[str, object]:
+    first = found.divergence
+    assert first is not None
+    return {
+        "failures": len(found.failures),
+        "first": [first.step, first.layer, round(first.distance, 4)],
+        "layers": [
+            [each.layer, each.spikes, each.mismatches, each.rate, each.gradient_error]
+            for each in found.layers
+        ],
+    }
+
+
+def _planted() -> list[bool]:
+    """Of each layer whether its last two neurons have no weights, and the biases they should."""
+    weights = exam_weights(NETWORK, batch(static=True)[:4, :2].double(), 0)
+    lif = NETWORK.lif
+    return [
+        not layer.synapse.weight[-2:].any()
+        and bias[-2:].tolist() == [lif.v_th + lif.a / 2, lif.v_th]
+        for layer in weights.layers
+        if (bias := layer.synapse.bias) is not None
+    ]
+
+
+# Keys of cases with made-up data, software and machine.
+
+DATA, TEST_DATA = "d" * 64, "e" * 64
+SOFTWARE = Software(torch="2.6.0", framework_version="1.0", revision=3)
+MACHINE = Machine(
+    cpu="made up", capability="AVX2", cores=2, threads=2, memory_mib=4096, os="Linux x86_64",
+    python="3.12.0", torch="2.6.0", harness="0.1.0", environment="OMP_NUM_THREADS=2 LD_PRELOAD=x",
+)  # fmt: skip
+FRAMEWORKS = ("reference", "fused", "norse", "snntorch:subtract")
+
+
+def key(case: Case) -> str:
+    """The case's key."""
+    if isinstance(case, Trained):
+        return training_key(case, DATA, TEST_DATA, SOFTWARE)
+    return timing_key(case, DATA, SOFTWARE, MACHINE, "system")
+
+
+def keys_made() -> dict[str, object]:
+    """The keys of a timing and of a training, made as with numbers that were never raised."""
+    with pytest.MonkeyPatch.context() as patch:
+        for number in ("NUMERICS", "PROTOCOL"):
+            patch.setattr(identity, number, 1)
+        return {"timing": key(timed_case()), "training": key(trained_case())}
+
+
+def of_all_suites() -> dict[str, str]:
+    """The key of every case that the suites have by themselves, by what the case is."""
+    return {_named(case): key(case) for name in SUITES for case in _cases(name)}
+
+
+def _cases(name: str) -> tuple[Case, ...]:
+    chosen = suite(name)
+    usual = FRAMEWORKS if chosen.frameworks is None else chosen.frameworks
+    options = Options(suite=name, frameworks=usual, device="cpu")
+    small = replace(options, quick=True)
+    whole = replace(options, paper=True, device="cuda")
+    if not chosen.trains:
+        return chosen.cases(replace(options, tuned=True))
+    return (*chosen.cases(options), *chosen.cases(small), *chosen.cases(whole))
+
+
+def _named(case: Case) -> str:
+    """What the case is, less the constants of its neuron and optimiser."""
+    how = f"{case.device} {case.precision} T={case.T} seed {case.seed} width {case.width}"
+    of = f"{case.suite} {case.dataset} {case.scale} {case.network.neunorm} {case.network.dropout}"
+    own = [getattr(case, name, None) for name in ("mode", "training", "effort", "window")]
+    return f"{of} {case.framework} {how} {own}"
 
 
 def main() -> int:

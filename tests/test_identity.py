@@ -9,10 +9,9 @@ from itertools import islice
 from typing import Any
 
 import golden
-import golden_keys
-import golden_numerics
 import pytest
-from golden_keys import DATA, MACHINE, SOFTWARE, TEST_DATA
+from conftest import threads
+from golden import DATA, MACHINE, SOFTWARE, TEST_DATA
 from rows import base, fitted_case, timed_case, trained_case
 
 from harness.records import identity
@@ -81,7 +80,7 @@ def test_of_a_training_exactly_what_decides_no_weight_leaves_the_key() -> None:
 
 
 def test_data_versions_and_revision_move_both_keys() -> None:
-    timed, trained = golden_keys.key(timed_case()), golden_keys.key(trained_case())
+    timed, trained = golden.key(timed_case()), golden.key(trained_case())
     for name in ("torch", "framework_version", "revision"):
         other = replace(SOFTWARE, **{name: changed(getattr(SOFTWARE, name))})
         assert timing_key(timed_case(), DATA, other, MACHINE, "system") != timed
@@ -93,12 +92,12 @@ def test_data_versions_and_revision_move_both_keys() -> None:
 
 
 def test_each_number_moves_the_keys_it_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = golden_keys.key(timed_case()), golden_keys.key(trained_case())
+    before = golden.key(timed_case()), golden.key(trained_case())
     expected = {"NUMERICS": (False, True), "PROTOCOL": (True, False), "EXAM": (False, False)}
     for number, moves in expected.items():
         with monkeypatch.context() as patch:
             patch.setattr(identity, number, 99)
-            now = golden_keys.key(timed_case()), golden_keys.key(trained_case())
+            now = golden.key(timed_case()), golden.key(trained_case())
         assert tuple(a != b for a, b in zip(before, now, strict=True)) == moves, number
 
 
@@ -138,7 +137,7 @@ def test_nothing_in_a_key_hides_behind_another_of_its_name() -> None:
 
 
 def test_cases_of_all_suites_have_keys_of_their_own() -> None:
-    keys = golden_keys.of_all_suites()
+    keys = golden.of_all_suites()
     timed = {name: key for name, key in keys.items() if name.startswith("acceleration ")}
     assert len(set(timed.values())) == len(timed) > 20
     assert len(keys) > len(timed) + 20  # a training may be of several suites
@@ -157,8 +156,8 @@ def test_numerics_move_with_what_a_training_does(
 ) -> None:
     """And its keys with them, since NUMERICS must then be raised."""
     name, kept = "draws", golden._read("numerics")["draws"]["made"]
-    with monkeypatch.context() as patch, golden.one_thread():
+    with monkeypatch.context() as patch, threads(1):
         patch.setattr(place, value)
-        found = dict(islice(golden_numerics.made(), 1))[name]
+        found = dict(islice(golden.numerics_made(), 1))[name]
     found = json.loads(json.dumps(found))
     assert golden.first_difference(kept, found, golden.NEAR) is not None

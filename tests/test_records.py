@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import torch
-from golden_keys import MACHINE
+from golden import MACHINE
 from rows import KINDS, ROW, base, row, trained_case
 
 from harness.records import (
