@@ -61,6 +61,7 @@ BAD = {
     "--networks 8C3(Encoding)-AP3x": "character 15: found 'AP3x', expected nC3",
     "--networks /missing.nir": "/missing.nir",
     "--datasets imagenet": "unknown data set 'imagenet', choose from cifar10",
+    "--device cuda": "torch finds no CUDA device here: use --device cpu",
     "--device tpu": "--device: 'tpu' is not one of auto, cpu, cuda",
     "--precision fp8": "--precision: 'fp8' is not one of fp32, fp64, bf16",
     "--steps 0": "--steps: '0', expected whole numbers of 1 or more",
@@ -109,15 +110,15 @@ BAD = {
 
 @pytest.mark.parametrize("arguments", BAD)
 def test_bad_input_is_one_sentence_exit_2_and_nothing_written(
-    arguments: str, inside: Path, command: Command
+    arguments: str, inside: Path, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     (inside / "file").write_text("mine")
-    if arguments.startswith("--") or not arguments:
-        named = "--suite" in arguments or not arguments
-        arguments_ = f"run {'' if named else '--suite acceleration '}{arguments}"
-    else:
-        arguments_ = arguments
-    code, out, error = command(*arguments_.split())
+    words = arguments.split()
+    if arguments[:2] in ("", "--"):
+        suite = [] if "--suite" in words or not words else ["--suite", "acceleration"]
+        words = ["run", *suite, *words]
+    code, out, error = command(*words)
     assert (code, out) == (2, "") and error.startswith("harness: ") and error.count("\n") == 1
     assert BAD[arguments] in error
     assert list(inside.iterdir()) == [inside / "file"]
@@ -141,14 +142,6 @@ def test_torch_is_imported_by_what_needs_it_once_what_was_given_is_read(
     code += f"found = {without} & set(sys.modules); assert not found, found"
     command = [sys.executable, "-c", code, *arguments.split()]
     subprocess.run(command, check=True, timeout=60, cwd=Path(__file__).parents[1])
-
-
-def test_cuda_without_a_device_is_refused(
-    monkeypatch: pytest.MonkeyPatch, command: Command
-) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    code, _, error = command("run", "--suite", "acceleration", "--device", "cuda")
-    assert code == 2 and "use --device cpu" in error
 
 
 LISTS = {
