@@ -44,13 +44,11 @@ from harness.spec import (
     ANN,
     LIF,
     SGD,
-    SUITES,
     Adam,
     Case,
     Initialisation,
     Network,
     NeuNorm,
-    Options,
     Precision,
     Source,
     Trained,
@@ -58,7 +56,6 @@ from harness.spec import (
     paper,
     schedule,
 )
-from harness.suites import suite
 from harness.system.installed import Machine
 from harness.training import epoch, step
 from harness.training.checkpoint import Epoch
@@ -480,7 +477,6 @@ MACHINE = Machine(
     cpu="made up", capability="AVX2", cores=2, threads=2, memory_mib=4096, os="Linux x86_64",
     python="3.12.0", torch="2.6.0", harness="0.1.0", environment="OMP_NUM_THREADS=2 LD_PRELOAD=x",
 )  # fmt: skip
-FRAMEWORKS = ("reference", "fused", "norse", "snntorch:subtract")
 
 
 def key(case: Case) -> str:
@@ -496,30 +492,6 @@ def keys_made() -> dict[str, object]:
         for number in ("NUMERICS", "PROTOCOL"):
             patch.setattr(identity, number, 1)
         return {"timing": key(timed_case()), "training": key(trained_case())}
-
-
-def of_all_suites() -> dict[str, str]:
-    """The key of every case that the suites have by themselves, by what the case is."""
-    return {_named(case): key(case) for name in SUITES for case in _cases(name)}
-
-
-def _cases(name: str) -> tuple[Case, ...]:
-    chosen = suite(name)
-    usual = FRAMEWORKS if chosen.frameworks is None else chosen.frameworks
-    options = Options(suite=name, frameworks=usual, device="cpu")
-    small = replace(options, quick=True)
-    whole = replace(options, paper=True, device="cuda")
-    if not chosen.trains:
-        return chosen.cases(replace(options, tuned=True))
-    return (*chosen.cases(options), *chosen.cases(small), *chosen.cases(whole))
-
-
-def _named(case: Case) -> str:
-    """What the case is, less the constants of its neuron and optimiser."""
-    how = f"{case.device} {case.precision} T={case.T} seed {case.seed} width {case.width}"
-    of = f"{case.suite} {case.dataset} {case.scale} {case.network.neunorm} {case.network.dropout}"
-    own = [getattr(case, name, None) for name in ("mode", "training", "effort", "window")]
-    return f"{of} {case.framework} {how} {own}"
 
 
 def main() -> int:

@@ -17,7 +17,8 @@ from rows import base, fitted_case, timed_case, trained_case
 from harness.records import identity
 from harness.records.identity import fields_that_train, timing_key, training_key
 from harness.reference.coding import loss
-from harness.spec import Case, CaseFields, Training
+from harness.spec import SUITES, Case, CaseFields, Options, Training
+from harness.suites import suite
 from harness.system.installed import Machine
 
 # What decides no weight: names, how many samples were wanted (the data's hash says it), and what is
@@ -136,11 +137,14 @@ def test_nothing_in_a_key_hides_behind_another_of_its_name() -> None:
     assert not (case | software | machine) & others
 
 
-def test_cases_of_all_suites_have_keys_of_their_own() -> None:
-    keys = golden.of_all_suites()
-    timed = {name: key for name, key in keys.items() if name.startswith("acceleration ")}
-    assert len(set(timed.values())) == len(timed) > 20
-    assert len(keys) > len(timed) + 20  # a training may be of several suites
+@pytest.mark.parametrize("name", SUITES)
+def test_cases_of_a_suite_have_keys_of_their_own(name: str) -> None:
+    chosen = suite(name)
+    usual = ("reference", "fused", "norse", "snntorch:subtract")
+    frameworks = usual if chosen.frameworks is None else chosen.frameworks
+    options = Options(suite=name, frameworks=frameworks, device="cpu", tuned=not chosen.trains)
+    cases = chosen.cases(options)
+    assert len({golden.key(case) for case in cases}) == len(cases) > 8
 
 
 @pytest.mark.parametrize(

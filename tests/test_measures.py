@@ -45,12 +45,13 @@ def asked(precision: Precision) -> Question:
 
 def test_a_gradient_may_be_off_by_what_one_float32_sum_of_its_products_is() -> None:
     _, network = paper.network("Middle", "nmnist")
-    weights, biases = allowed(network, asked("fp32"))[::2], allowed(network, asked("fp32"))[1::2]
+    bounds = allowed(network.stages, asked("fp32"))
+    weights, biases = bounds[::2], bounds[1::2]
     places = [34**2, 34**2, 17**2, 1, 1]  # of each layer's neurons in one image and map
     of_sums = [2**-24 * (200 * each) ** 0.5 for each in places]
     assert list(weights) == pytest.approx([max(1e-5, each) for each in of_sums])
     assert set(biases) == {RULES.bias_fp32}
-    assert set(allowed(network, asked("fp64"))) == {RULES.replayed_fp64}
+    assert set(allowed(network.stages, asked("fp64"))) == {RULES.replayed_fp64}
 
     products = np.random.default_rng(0).standard_normal((200 * 34**2, 16)).astype(np.float32)
     in_a_row = np.add.accumulate(products, axis=0, dtype=np.float32)[-1]
