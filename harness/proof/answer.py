@@ -39,14 +39,9 @@ class Question:
     mode: Mode = "training"
 
     @property
-    def batch_size(self) -> int:
-        """Samples."""
-        return self.x.shape[1]
-
-    @property
     def out_shape(self) -> tuple[int, int, int]:
         """Of the voting layer's spikes."""
-        return self.steps, self.batch_size, self.classes * self.population
+        return self.steps, self.x.shape[1], self.classes * self.population
 
 
 @dataclass(frozen=True)
@@ -176,13 +171,10 @@ def check(answer: Answer, network: Network, question: Question) -> None:
     found = [tuple(each.shape) for each in answer.gradients]
     if found != (shapes if question.mode == "training" else []):
         raise Incomparable(f"gradients of shapes {found}, expected {shapes}")
-    for name, gradient in zip(parameters_of(network), answer.gradients, strict=False):
-        wrong = int((~torch.isfinite(gradient)).sum())
+    for name, given in zip(parameters_of(network), answer.gradients, strict=False):
+        wrong, of = int((~torch.isfinite(given)).sum()), f"the gradient of {name}"
         if wrong:
-            raise Incomparable(
-                f"{wrong:,} of {gradient.numel():,} entries of the gradient of {name} are not "
-                "finite"
-            )
+            raise Incomparable(f"{wrong:,} of {given.numel():,} entries of {of} are not finite")
 
 
 def check_tapped(answer: Answer, network: Network, question: Question) -> None:
@@ -192,17 +184,13 @@ def check_tapped(answer: Answer, network: Network, question: Question) -> None:
     expected = [(steps, batch, *stage.output_shape) for stage in network.stages]
     found = [tuple(each.shape) for each in answer.spikes]
     if found != expected:
-        raise Incomparable(
-            f"spikes of shapes {found} were exposed, expected one tap a layer: {expected}"
-        )
+        raise Incomparable(f"spikes of shapes {found}, expected one tap a layer: {expected}")
     for stage, each in zip(network.stages, answer.spikes, strict=True):
         as_spikes(each, f"the spikes of layer {stage.name}")
     differ = int((answer.out.bool() != answer.spikes[-1].bool()).sum())
     if differ:
-        raise Incomparable(
-            f"the output is not the voting layer's spikes: {differ:,} of {answer.out.numel():,} "
-            "entries differ"
-        )
+        of = f"{differ:,} of {answer.out.numel():,} entries differ"
+        raise Incomparable(f"the output is not the voting layer's spikes: {of}")
 
 
 def parameters_of(network: Network) -> tuple[str, ...]:

@@ -7,11 +7,11 @@ fault, layer by layer, from a second pass of the same object with its taps on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isfinite, isnan, sqrt
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -94,7 +94,7 @@ class Audit:
             return None
         pairs = zip(given.gradients, self._reference.gradients, strict=True)
         errors = [compared(*pair).error for pair in pairs]
-        bounds = allowed(self.network, self.question)
+        bounds = allowed(self.network.stages, self.question)
         if any(each > of for each, of in zip(errors, bounds, strict=False)):
             return None
         least = 0.0 if self.question.mode == "training" else None
@@ -119,7 +119,7 @@ class Audit:
         mine = [each for layer in layers for each in layer.gradients]
         pairs = zip(given.gradients, mine, strict=True)
         gradients = [compared(each.to(own.device), own) for each, own in pairs]
-        bounds = allowed(self.network, self.question)
+        bounds = allowed(self.network.stages, self.question)
         if bf16:
             bounds = self._explained(gradients, mine, given, tapped)
         # of the last parameter first, as gradients go: a fault is felt in all below
@@ -132,16 +132,13 @@ class Audit:
         cosines = [each.cosine for each in gradients if not isnan(each.cosine)]
         turned = sum(layer.turned for layer in layers)
         return Finding(
-            "replay",
-            not reasons,
-            reasons[0] if reasons else None,
+            "replay", not reasons, reasons[0] if reasons else None,
             spikes=sum(layer.spikes for layer in layers),
-            mismatches=turned + sum(layer.wrong for layer in layers),
-            near_ties=turned,
+            mismatches=turned + sum(layer.wrong for layer in layers), near_ties=turned,
             gradient_error=error if error is not None and isfinite(error) and not bf16 else None,
             gradient_cosine=min(cosines, default=None) if bf16 else None,
             edges=sum(layer.edges for layer in layers),
-        )
+        )  # fmt: skip
 
     def _replayed(self, given: Answer, tapped: Answer, side: Side) -> list[ReplayedLayer]:
         return _Replay(self.network, self.question, tapped, self.device, side).layers(given, tapped)
@@ -155,12 +152,12 @@ class Audit:
 
     def _explained(
         self, gradients: list[Compared], mine: list[Tensor], given: Answer, tapped: Answer
-    ) -> tuple[float, ...]:
+    ) -> list[float]:
         """How far off each gradient may be in bf16, of its length."""
         least = sqrt(1 - RULES.bf16_cosine**2)
         bounds = [least] * len(gradients)
         if all(each.distance <= least for each in gradients if not isnan(each.distance)):
-            return tuple(bounds)
+            return bounds
         sides: tuple[Side, ...] = ("inside", "outside")
         for side in sides:
             layers = self._replayed(given, tapped, side)
@@ -168,7 +165,7 @@ class Audit:
             apart = [compared(*pair).distance for pair in zip(theirs, mine, strict=True)]
             pairs = zip(bounds, apart, strict=True)
             bounds = [a if isnan(b) else max(a, min(least + b, RULES.bf16_most)) for a, b in pairs]
-        return tuple(bounds)
+        return bounds
 
 
 def _off(name: str, bound: float, found: Compared, *, bf16: bool) -> str:
@@ -202,17 +199,15 @@ def _wrong_spikes(layers: list[ReplayedLayer], most: float) -> Iterator[str]:
             )
 
 
-def allowed(network: Network, question: Question) -> tuple[float, ...]:
-    """Of each parameter, how far its gradient may be at full size, of its largest entry."""
-    return tuple(bound for stage in network.stages for bound in _allowed(stage, question))
-
-
-def _allowed(stage: Stage, question: Question) -> tuple[float, ...]:
-    """The same of a layer: weights, biases, U."""
-    precision, images = question.precision, question.steps * question.batch_size
-    products = images * stage.macs // stage.weights  # one at each place where a weight is used
-    of_U = (RULES.replayed(precision, images),) if stage.neunorm_shape else ()
-    return RULES.replayed(precision, products), RULES.replayed_bias(precision), *of_U
+def allowed(stages: Iterable[Stage], question: Question) -> list[float]:
+    """Of layers' weights, biases and U, how far each gradient may be, of its largest entry."""
+    precision, images, bounds = question.precision, question.steps * question.x.shape[1], []
+    for stage in stages:
+        products = images * stage.macs // stage.weights  # one at each place where a weight is used
+        bounds.append(RULES.replayed(precision, products))
+        bounds.append(RULES.replayed_fp64 if precision == "fp64" else RULES.bias_fp32)
+        bounds += [RULES.replayed(precision, images)] if stage.neunorm_shape else []
+    return bounds
 
 
 # Of the surrogate's edge, where bf16's potentials are within rounding of it: as they are replayed,
@@ -236,14 +231,9 @@ class ReplayedLayer:
     left: float = 0.0  # of the given gradients: the most, as a multiple of what is allowed
 
 
-class _Read(NamedTuple):
-    """What a layer reads, and the current it makes of it, with their graph."""
-
-    source: Tensor | None  # the spikes below, (T, B, ...); None: it is the encoding layer
-    inputs: Tensor  # (T or 1, B, ...)
-    current: Tensor  # (T, B, ...)
-
-
+# What a layer reads: the spikes below (T, B, ...), None of the encoding layer; its inputs of them
+# (T or 1, B, ...); and the current (T, B, ...) that it makes of these. With their graph.
+_Read = tuple[Tensor | None, Tensor, Tensor]
 Sent = tuple[Tensor, Tensor | None]  # from a layer down: to the spikes below, and to U on the way
 
 
@@ -309,9 +299,8 @@ class _Replay:
     ) -> tuple[ReplayedLayer, Sent | None]:
         """Layer n, given its own gradients and what the layer above sends; what it sends on."""
         with torch.set_grad_enabled(sent is not None):
-            read = self._read(n)
-        current = read.current.detach()
-        current = _rounded(current) if self.bf16 else current
+            read = source, inputs, drawn = self._read(n)
+        current = _rounded(drawn.detach()) if self.bf16 else drawn.detach()
         spikes = self.spikes[n].to(current.device)
         o = spikes.to(current.dtype)
         u = potentials(current, o, self.lif.k_tau)
@@ -324,14 +313,14 @@ class _Replay:
             edge = ((u - self.lif.v_th).abs() - self.lif.a / 2).abs() < ties
             passes = passes | edge if self.side == "inside" else passes & ~edge
         back, of_U = sent
-        found = self._gradients(n, read.inputs.detach(), Course(u, o, back, passes), given)
+        found = self._gradients(n, inputs.detach(), Course(u, o, back, passes), given)
         own = (found.weight, found.bias, *([] if of_U is None else [of_U]))
         layer = replace(fired, gradients=own, edges=found.edges, left=found.left)
-        if read.source is None:
+        if source is None:
             return layer, None
         neunorm = self.reference.layers[n - 1].neunorm
-        wanted = [read.source] if neunorm is None else [read.source, neunorm.U]
-        below = torch.autograd.grad(read.current, wanted, found.du)
+        wanted = [source] if neunorm is None else [source, neunorm.U]
+        below = torch.autograd.grad(drawn, wanted, found.du)
         return layer, (below[0], below[1] if neunorm is not None else None)
 
     def _gradients(self, n: int, inputs: Tensor, course: Course, given: list[Tensor]) -> Gradients:
@@ -341,7 +330,7 @@ class _Replay:
         found = Gradients(du, d_weight, bias_gradient(du))
         if not self.settles:
             return found
-        pairs = zip((found.weight, found.bias), _allowed(stage, self.question), strict=False)
+        pairs = zip((found.weight, found.bias), allowed([stage], self.question), strict=False)
         of_weight, of_bias = (max(of * each.abs().max().item(), TINY) for each, of in pairs)
         kernel = stage.synapse.kernel if isinstance(stage.synapse, Conv) else 0
         width = stage.output_shape[-1]
@@ -357,25 +346,26 @@ class _Replay:
             if self.bf16:  # the gradient passes as if it were not rounded
                 inputs = inputs + (_rounded(inputs) - inputs).detach()
         current = synapses.over_steps(self.reference.layers[n].synapse, inputs)
-        return _Read(source, inputs, current.expand(self.question.steps, *current.shape[1:]))
+        return source, inputs, current.expand(self.question.steps, *current.shape[1:])
 
     @torch.no_grad()
     def _ties(self, n: int, read: _Read, u: Tensor, o: Tensor) -> Tensor:
         """How near the threshold rounding decides: (), or (T, B, ...) in bf16."""
         if not self.bf16:
             return u.new_tensor(self.near_tie)
-        rounded = RULES.bf16_rounding * (read.current.detach().abs() + u.abs())
+        plain, inputs, current = read
+        rounded = RULES.bf16_rounding * (current.detach().abs() + u.abs())
         below = self.reference.layers[n - 1]
-        if read.source is not None and below.neunorm is not None:
+        if plain is not None and below.neunorm is not None:
             # NeuNorm's own rounding is the same in all maps, and adds up
-            plain = read.source
+            taken = passed_on(below, plain, None)
             plain = plain if below.pool is None else synapses.over_steps(below.pool, plain)
-            taken = (passed_on(below, read.source, None) - plain).abs().flatten(0, 1)
+            taken = (taken - plain).abs().flatten(0, 1)
             grown = 1.0 if self.keys[n - 1] is None else 1 / (1 - below.p)
             taken *= 2 * RULES.bf16_rounding * grown
             weight = self.reference.layers[n].synapse.weight.abs()
             lost = functional.conv2d(taken, weight, padding=weight.shape[-1] // 2)
-            rounded = rounded + lost.unflatten(0, read.inputs.shape[:2])
+            rounded = rounded + lost.unflatten(0, inputs.shape[:2])
         return potentials(rounded, o, self.lif.k_tau)
 
 

@@ -67,10 +67,6 @@ class Rules:
             return self.replayed_fp64
         return max(self.fp32.gradient_error, self.fp32_rounding * sqrt(products))
 
-    def replayed_bias(self, precision: Precision) -> float:
-        """The same of a bias."""
-        return self.replayed_fp64 if precision == "fp64" else self.bias_fp32
-
 
 RULES = Rules()
 

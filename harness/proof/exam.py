@@ -199,9 +199,8 @@ class Exam:
                 found.append(f"{differ:,} of {given.out.numel():,} output spikes differ {when}")
         bound = RULES.fp32 if self.precision == "fp32" else RULES.fp64
         pairs = zip(sitting.untapped.gradients, sitting.tapped.gradients, strict=True)
-        for name, (given, tapped) in zip(parameters_of(self.network), pairs, strict=True):
-            error = compared(given, tapped).error
-            if error > bound.gradient_error:
+        for name, pair in zip(parameters_of(self.network), pairs, strict=True):
+            if (error := compared(*pair).error) > bound.gradient_error:
                 of = f"the gradient of {name} differs by {error:.1e} of the largest entry"
                 found.append(f"{of} with no tap recording")
         return found
