@@ -86,9 +86,8 @@ PLANTED: dict[str, Callable[[Planted, Tensor], Tensor]] = {
 
 def find(name: str) -> Adapter:
     framework, _, form = name.partition(":")
-    return (
-        Variant((), partial(Planted, name=form)) if framework == "planted" else adapters.load(name)
-    )
+    planted = Variant((), partial(Planted, name=form))
+    return planted if framework == "planted" else adapters.load(name)
 
 
 @pytest.fixture(autouse=True)

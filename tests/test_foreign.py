@@ -33,6 +33,7 @@ from harness.analysis import timings
 from harness.analysis.frame import each_of, frames
 from harness.conformance import random_batch, small
 from harness.proof.answer import Incomparable
+from harness.proof.certificate import required
 from harness.proof.exam import Exam
 from harness.records import (
     AuditRow,
@@ -182,14 +183,12 @@ def measured(out: Path, *frameworks: str, **changes: Any) -> list[Row]:
     return rows_in(out)
 
 
-@pytest.mark.parametrize("precision", ["fp64", "fp32"])
-def test_a_trainer_passes_the_exam_as_a_module(precision: Any) -> None:
+def test_a_trainer_is_examined_as_a_module() -> None:  # who passes is proved and timed below
     network = small("nmnist", "Middle", "mean")
     batch = random_batch(network, 4, 8, static=False)
-    exam = Exam(network, batch, precision)
-    assert exam.certify("planted", adapter(Sound)).passed
-    refused = exam.certify("planted", adapter(ForgetsTime))
-    assert not refused.passed and "gradients differ" in refused.failures[0]
+    for precision in required("fp32"):
+        refused = Exam(network, batch, precision).certify("planted", adapter(ForgetsTime))
+        assert not refused.passed and "gradients differ" in refused.failures[0]
 
 
 def test_a_gradient_is_at_the_weights_of_its_own_call() -> None:
@@ -235,6 +234,7 @@ def test_it_is_proved_audited_and_timed(tmp_path: Path, mode: Any, dataset: str)
     timed = of(rows, IterationRow, framework="planted")
     assert len(timed) == 3 and all(row.part is None for row in timed)
     assert [row.peak_memory_mib for row in of(rows, MemoryRow)] == [12.3]
+    assert [row.reason for row in of(rows, CertificateRow) if not row.certified] == []
     if mode == "inference":
         assert all(row.class_spikes and sum(row.class_spikes) > 0 for row in timed)
 
@@ -422,8 +422,7 @@ def test_octave_says_what_computes(octave: ModuleType) -> None:
     found = facts.of("octave")
     assert found.version and found.version.startswith("GNU Octave ")
     assert found.packages["octave"] == found.version and "BLAS" in found.implementations["cpu"]
-    slow = octave.About("GNU Octave", "9", "Reference BLAS")
-    assert str(slow).endswith("slow, apt-get install octave libopenblas0")
+    assert "apt-get install" in str(octave.About("GNU Octave", "9", "Reference BLAS"))
     assert "slow" not in str(octave.About("GNU Octave", "9", "OpenBLAS (config: Haswell)"))
 
 
