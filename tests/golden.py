@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from math import isclose
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import contenders
 import pytest
@@ -177,8 +177,7 @@ STEPS = 3  # of training
 APART = 1e-9
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """A network, its input (T, B, C, H, W) in float64 and how it learns."""
 
     network: Network
@@ -218,7 +217,7 @@ def computed_by(adapter: Adapter) -> dict[str, object]:
     found = settings()
     if trainer_of(adapter) is not None:
         for title, of in found.items():
-            found[title] = replace(of, network=replace(of.network, dropout=0.0))
+            found[title] = of._replace(network=replace(of.network, dropout=0.0))
     return {title: _of_adapter(adapter, of) for title, of in found.items()}
 
 
@@ -278,13 +277,13 @@ def nearest() -> dict[str, float]:
     for title, setting in settings().items():
         with _in_float64():
             module = initialised(setting.network, setting.x, seed=0)
-        with _potentials(module) as potentials:
-            _spikes(module.eval(), setting.x)
-            _losses(module, setting)
+        potentials = _potentials(module)
+        _spikes(module.eval(), setting.x)
+        _losses(module, setting)
         found[title] = _distance(setting.network.lif, potentials)
     learner = epoch.begin(_trained_case(), _data())
-    with _potentials(learner.module) as potentials:
-        _trained(learner)
+    potentials = _potentials(learner.module)
+    _trained(learner)
     return {**found, "epochs": _distance(learner.case.network.lif, potentials)}
 
 
@@ -293,18 +292,17 @@ def _distance(lif: LIF, potentials: list[Tensor]) -> float:
     return min((off - edge).abs().min().item() for edge in (0.0, lif.a / 2, -lif.a / 2))
 
 
-@contextmanager
-def _potentials(module: nn.Module) -> Iterator[list[Tensor]]:
+def _potentials(module: nn.Module) -> list[Tensor]:
+    """Those of all calls from now on."""
     kept: list[Tensor] = []
-    cells = [each for each in module.modules() if isinstance(each, LIFCell)]
 
     def keep(cell: nn.Module, inputs: object, output: tuple[Tensor, tuple[Tensor, Tensor]]) -> None:
         kept.append(output[1][0].detach())
 
-    handles = [cell.register_forward_hook(keep) for cell in cells]
-    yield kept
-    for handle in handles:
-        handle.remove()
+    for each in module.modules():
+        if isinstance(each, LIFCell):
+            each.register_forward_hook(keep)
+    return kept
 
 
 def _draws() -> dict[str, object]:
@@ -445,15 +443,12 @@ def batch(*, static: bool) -> Tensor:
 
 
 def _said(found: Certificate) -> dict[str, object]:
-    first = found.divergence
+    first, names = found.divergence, ("layer", "spikes", "mismatches", "rate", "gradient_error")
     assert first is not None
     return {
         "failures": len(found.failures),
         "first": [first.step, first.layer, round(first.distance, 4)],
-        "layers": [
-            [each.layer, each.spikes, each.mismatches, each.rate, each.gradient_error]
-            for each in found.layers
-        ],
+        "layers": [[getattr(each, name) for name in names] for each in found.layers],
     }
 
 
