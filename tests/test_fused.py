@@ -407,19 +407,17 @@ def test_density_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_times_over_the_dense_forms_are_medians_of_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """A round that is all slow, and one in which one of them is fast for once, move nothing."""
-    calls: list[str] = []
-    took = {"few": 1.0, "many": 3.0, "dense": 2.0}
+    calls: list[float] = []
 
     def seconds(work: choice.Work, device: torch.device) -> float:
         work()
-        name, number = calls[-1], (len(calls) - 1) // 3
-        slow = 10.0 if number == 2 else 0.1 if number == 3 and name == "dense" else 1.0
-        return slow * took[name] / 1000
+        number = (len(calls) - 1) // 3
+        return calls[-1] * (10.0 if number == 2 else 0.1 if number == 3 and calls[-1] == 2 else 1.0)
 
     monkeypatch.setattr(clock, "seconds", seconds)
-    few, many, dense = (partial(calls.append, name) for name in took)
+    few, many, dense = (partial(calls.append, took) for took in (1.0, 3.0, 2.0))
     assert choice.over([few, many], dense) == [0.5, 1.5]
-    assert calls[:6] == ["few", "many", "dense"] * 2 and len(calls) >= 3 * (choice.ROUNDS + 1)
+    assert calls[:6] == [1.0, 3.0, 2.0] * 2 and len(calls) >= 3 * (choice.ROUNDS + 1)
 
 
 # The event kernels against dense convolutions and products in float64.
