@@ -129,20 +129,20 @@ def test_an_estimate_goes_by_the_trainings_that_are_most_like_the_case(done: Pat
 @pytest.mark.parametrize(
     ("change", "verdicts", "reason"),
     [
-        ({}, {"confirmed"}, ""),
-        ({"data_sha256": "another"}, {"not tested"}, "data"),
-        ({"data_test_sha256": "another"}, {"not tested"}, "data"),
-        ({"device": "cuda"}, {"not tested"}, "it ran on cuda, and there is none here"),
-        ({"framework": "gone"}, {"not tested"}, "its adapter gone is not here"),
-        ({"loss": None}, {"confirmed", "differs"}, "nothing that is recorded explains it"),
-        ({"loss_function": "cross-entropy"}, {"differs", "confirmed"}, ""),
+        ({}, "confirmed", ""),
+        ({"data_sha256": "another"}, "not tested", "data"),
+        ({"data_test_sha256": "another"}, "not tested", "data"),
+        ({"device": "cuda"}, "not tested", "it ran on cuda, and there is none here"),
+        ({"framework": "gone"}, "not tested", "its adapter gone is not here"),
+        ({"loss": None}, "confirmed, differs", "nothing that is recorded explains it"),
+        ({"loss_function": "cross-entropy"}, "confirmed, differs", ""),
     ],
     ids=str,
 )
 def test_a_second_measurement_confirms_the_same_numbers_or_says_why_not(
     done: Path,
     change: dict[str, Any],
-    verdicts: set[str],
+    verdicts: str,
     reason: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -154,7 +154,7 @@ def test_a_second_measurement_confirms_the_same_numbers_or_says_why_not(
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     here = Here(Local(), Access(done), lacks, said)
     checks = [*verify.verify([changed(each) for each in rows(done)], here, 1, 0, 1, 1.0)]
-    assert {check.verdict for check in checks} <= verdicts
+    assert {check.verdict for check in checks} <= {*verdicts.split(", ")}
     assert any(reason in check.reason for check in checks)
     match change:
         case {"loss": _}:
