@@ -76,7 +76,7 @@ BESIDE = {
 }
 
 
-OURS = adapters.available()  # before any is planted: to load one that sets things would set them
+LOADED = adapters.available()  # before any is planted: to load one that sets things would set them
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +218,7 @@ def test_the_frameworks_of_this_project_load_here_with_their_variants_and_versio
 
 def test_the_plain_form_claims_to_be_the_papers_function_and_variants_say_if() -> None:
     equal = {"fused:dense", "jax:nchw", "octave:convn", "octave:conv2"}
-    for name in OURS:
+    for name in LOADED:
         assert isinstance(adapters.load(name), Adapter) and adapters.load(name).DEVIATIONS == ()
         for variant, deviations in adapters.variants_of(name).items():
             assert bool(deviations) == (f"{name}:{variant}" not in equal)
@@ -226,7 +226,7 @@ def test_the_plain_form_claims_to_be_the_papers_function_and_variants_say_if() -
 
 CALLED: list[tuple[str, Precision]] = [
     (f"{name}:{form}".rstrip(":"), precision)
-    for name in OURS
+    for name in LOADED
     for form in ("", *adapters.variants_of(name), *(["channels-last"] if name in TORCH else []))
     for precision in get_args(Precision)
     if precision != "bf16" or name in TORCH
@@ -281,8 +281,8 @@ def test_sinabs_imports_no_samna() -> None:
 
 
 def marked(name: str) -> Iterator[Any]:
-    """A framework's checks: those of the larger networks are slow, but for one of Large; and most of
-    one in a runtime of its own, which takes seconds to start.
+    """A framework's checks. Slow are those of larger networks, but for one of Large, and most of one
+    in a runtime of its own, which takes seconds to start.
     """
     for check in conformance.checks(name):
         said = str(check)
@@ -291,7 +291,7 @@ def marked(name: str) -> Iterator[Any]:
         yield pytest.param(check, id=str(check), marks=() if quick else pytest.mark.slow)
 
 
-@pytest.mark.parametrize("check", [each for name in OURS for each in marked(name)])
+@pytest.mark.parametrize("check", [each for name in LOADED for each in marked(name)])
 def test_it_keeps_the_contract(check: Check) -> None:
     check()
 
