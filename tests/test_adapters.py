@@ -281,7 +281,7 @@ def test_sinabs_imports_no_samna() -> None:
 
 
 def marked(name: str) -> Iterator[Any]:
-    """A framework's checks. Slow are those of larger networks, but for one of Large, and most of one
+    """A framework's checks. Slow: those of larger networks, but for one of Large; and most of one
     in a runtime of its own, which takes seconds to start.
     """
     for check in conformance.checks(name):
