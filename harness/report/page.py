@@ -618,7 +618,8 @@ def _also(frames: Frames) -> Iterator[str]:
         elif dot.low > 1 or dot.high < -1:
             gain = interval(dot.value, dot.low, dot.high, "+.1f")
             dead = f"; {lost} learnt nothing" if line.lost else ""
-            yield f"{dot.label}: {gain} points of test accuracy on {of}{dead}."
+            early = "; stopped early" if claims.unconverged([line]) else ""
+            yield f"{dot.label}: {gain} points of test accuracy on {of}{dead}{early}."
 
 
 def _reduced(built: Built) -> Table:
