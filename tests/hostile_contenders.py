@@ -35,7 +35,7 @@ class Module(ReferenceNetwork):
         self.turns += timed
         match self.name, timed:
             case "threads", _:
-                torch.set_num_threads(3)
+                torch.set_num_threads(torch.get_num_threads() + 1)
             case "deterministic", _:
                 torch.use_deterministic_algorithms(True)
             case "compiles", _:

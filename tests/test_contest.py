@@ -13,7 +13,7 @@ import pytest
 import torch
 from test_schedule import Owner, case, measure, of, rows_in
 
-from harness.proof.answer import Answer, Question
+from harness.proof.answer import Answer, Question, question
 from harness.proof.audit import Audit, Finding
 from harness.proof.subject import NOTHING_KNOWN
 from harness.records import EndedRow, IterationRow, Row, Store, WarningRow
@@ -23,7 +23,6 @@ from harness.reference.network import ReferenceNetwork
 from harness.spec import FLOOR, Access, Budget
 from harness.speed import cell, schedule
 from harness.speed.contender import First, Host, Process, Subject
-from harness.speed.iteration import question
 from harness.system import clock, machine, memory
 
 HOST = Host(find=hostile_contenders.find)
@@ -57,7 +56,7 @@ def test_what_one_sets_is_its_own_and_said_and_one_that_dies_or_hangs_costs_its_
     assert "threads" in said["threads"] and "determin" in said["deterministic"]
     used = {row.contender: row.contender_threads for row in of(rows, IterationRow)}
     assert used["reference"] == used["planted:deterministic"]
-    assert used["planted:threads"] == 3
+    assert (used["planted:threads"] or 0) > (used["reference"] or 0) > 0
     ended = {row.variant: row.reason for row in of(rows, EndedRow)}
     assert set(ended) == {"exits", "hangs"}
     assert "exit code 3" in ended["exits"] and "said nothing for 15 s" in ended["hangs"]

@@ -179,14 +179,16 @@ CASE = timed_case(suite="energy", mode="inference")
 BARE: Case = replace(CASE, framework=ANN)
 
 
+# Of a network and that without spikes, and of another network.
+ROWS: list[Row] = [
+    row(OperationsRow, CASE, key="a", data_source="photographs"),
+    row(OperationsRow, BARE, key="b", data_source="photographs", accumulates=(0, 0)),
+    row(OperationsRow, replace(CASE, dataset="nmnist"), key="c", data_source="recordings"),
+]
+
+
 def lines() -> dict[tuple[str, str], dict[Any, Any]]:
-    """Of a network and that without spikes, and of another network."""
-    rows = [
-        row(OperationsRow, CASE, key="a", data_source="photographs"),
-        row(OperationsRow, BARE, key="b", data_source="photographs", accumulates=(0, 0)),
-        row(OperationsRow, replace(CASE, dataset="nmnist"), key="c", data_source="recordings"),
-    ]
-    made = tables.TABLES["energy"](rows).to_dict("records")
+    made = tables.TABLES["energy"](ROWS).to_dict("records")
     return {(each["dataset"], each["framework"]): each for each in made}
 
 
@@ -205,6 +207,11 @@ def test_counted_is_operations_times_horowitz_energies() -> None:
     assert ours["side"].startswith("wins" if wins else "loses")
     alone = lines()["nmnist", "reference"]
     assert pd.isna(alone["break_even_skipping"]) and alone["side"].endswith("against an ANN")
+
+
+def test_of_a_network_that_was_counted_anew_the_later_rows_count() -> None:
+    again = row(OperationsRow, CASE, key="a", data_source="photographs", counted_samples=40)
+    assert list(tables.TABLES["energy"]([*ROWS, again])["samples"]) == [40, 20, 20]
 
 
 def test_trained_networks_stand_with_their_accuracy_and_energy() -> None:
