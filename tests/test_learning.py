@@ -42,6 +42,7 @@ from harness.records.ledger import Ledger
 from harness.records.run import Failed, Run, new_run
 from harness.reference import coding
 from harness.reference.initialise import initialised
+from harness.reference.network import ReferenceNetwork
 from harness.spec import (
     ANN,
     Access,
@@ -477,6 +478,7 @@ def rows_of(out: Path, kind: type[R]) -> list[R]:
     return [row for row in rows if isinstance(row, kind)]
 
 
+AT_FIRST = 60  # calls, more than a proof asks
 FULL = Training(
     epochs=2, samples=60, test_samples=30, embedded=True, tested_at=(1, 2), confusion=True
 )
@@ -554,6 +556,35 @@ def test_what_is_proved_holds_for_all_seeds_on_this_processor_by_this_exam(
     assert len(rows_of(tmp_path, TrainedRow)) == 2
     found = [row for row in rows_of(tmp_path, CertificateRow) if row.layer is None]
     assert len(found) == proofs  # one in float64, one in float32
+
+
+@pytest.mark.parametrize(
+    ("later", "words"),
+    [(0.0, "spikes"), (0.5, "neither 0 nor 1"), (1.0, "changes its parameters in place")],
+)
+def test_a_network_that_is_equal_at_first_alone_is_said_to_be_no_reference_at_the_end(
+    later: float, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Tires(ReferenceNetwork):
+        calls = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            if self.calls <= AT_FIRST:
+                return super().forward(x)
+            with torch.no_grad():
+                next(self.parameters()).mul_(0.999 if later == 1 else 1)
+            return super().forward(x) * later
+
+    monkeypatch.setattr("adapters.reference.build", Tires)
+    epochs = AT_FIRST // 9 + 2  # of six iterations, and a pass of each part of the data
+    run((case(training=replace(FULL, epochs=epochs, confusion=False)),), tmp_path)
+    assert all(proof.certified for proof in rows_of(tmp_path, CertificateRow))
+    (audit,) = rows_of(tmp_path, AuditRow)
+    assert not audit.passed and words in str(audit.reason)
+    said = [row.reason for row in rows_of(tmp_path, WarningRow)]
+    assert any("with its last weights it is not the reference" in each for each in said)
+    assert len(rows_of(tmp_path, TrainedRow)) == 1
 
 
 def test_who_is_not_equal_is_not_trained(tmp_path: Path) -> None:

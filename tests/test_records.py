@@ -22,6 +22,7 @@ from rows import KINDS, ROW, base, row, trained_case
 
 from harness.records import (
     SCHEMA,
+    AuditRow,
     ConfusionRow,
     EndedRow,
     EpochRow,
@@ -29,6 +30,7 @@ from harness.records import (
     Row,
     Store,
     TrainedRow,
+    WarningRow,
     run,
 )
 from harness.records.ledger import Busy, Ledger
@@ -325,12 +327,16 @@ def test_who_is_patient_waits_and_says_so(tmp_path: Path) -> None:
 
 def test_what_a_training_says_again_is_kept_once(tmp_path: Path) -> None:
     given = ledger(tmp_path)
-    first, second = row(EpochRow, key="k"), row(EpochRow, key="k", epoch=2)
+    said: list[Row] = [row(EpochRow, key="k"), row(EpochRow, key="k", epoch=2)]
+    # one of a training, and two of a cell, whose rounds are audited before and after
+    said.append(row(WarningRow, trained_case(), key="k", reason="dead"))
+    said.append(row(AuditRow, trained_case(), key="k"))
     for _ in range(2):
         given.begin(KEYED)
-        given.keep(first, second)
+        given.keep(*said, row(AuditRow, key="k"))
         given.release()
-    assert Store(tmp_path).read()[0] == [first, second]
+    found = [each for each in Store(tmp_path).read()[0] if each.epochs is not None]
+    assert found == said and len(Store(tmp_path).read()[0]) == len(said) + 2
 
 
 def test_fresh_counts_the_rows_of_its_own_command_alone(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from harness.adapter import SpikeTap, record_spikes
 from harness.reference import coding
 from harness.reference.initialise import copy_parameters
 from harness.reference.precision import autocast
-from harness.spec import Mode, Network, Precision
+from harness.spec import Case, Mode, Network, Precision, Timed, paper
 
 
 class Incomparable(Exception):
@@ -42,6 +42,22 @@ class Question:
     def out_shape(self) -> tuple[int, int, int]:
         """Of the voting layer's spikes."""
         return self.steps, self.x.shape[1], self.classes * self.population
+
+
+def question(case: Case, weights: tuple[Tensor, ...], x: Tensor, labels: Tensor) -> Question:
+    """The iteration of a case: x is (T, B, C, H, W), a static image (1, B, C, H, W)."""
+    return Question(
+        weights,
+        x,
+        steps=case.T,
+        static=paper.settings(case.dataset).static,
+        precision=case.precision,
+        classes=case.network.classes,
+        population=case.network.population,
+        seed=case.seed,
+        labels=labels,
+        mode=case.mode if isinstance(case, Timed) else "training",
+    )
 
 
 @dataclass(frozen=True)

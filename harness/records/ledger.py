@@ -16,13 +16,14 @@ from harness.system.files import unwritable
 R = TypeVar("R", bound=Record)
 LOOK = 1.0  # seconds between two looks whether a case is free
 DOWNLOAD = 6 * 3600.0  # seconds that a data set may take to arrive
-# What tells rows of a kind from one another, of which a training has one each; its end is said
-# again where its weights are kept afterwards.
+# What tells rows of a kind from one another, of which a training or another system has one each;
+# its end is said again where its weights are kept afterwards.
 _ONCE = {
     "epoch": ("epoch",),
     "tested": ("tested_T",),
     "trained": ("kept_weights_sha256",),
-    **dict.fromkeys(("confusion", "transfer", "fitted", "operations"), ()),
+    "warning": ("reason",),
+    **dict.fromkeys(("audit", "confusion", "transfer", "fitted", "operations"), ()),
 }
 
 
@@ -100,7 +101,7 @@ class Ledger:
 
 
 def _said_once(row: Row) -> tuple[object, ...]:
-    """The place of a row of which a training has one there; () for other kinds."""
-    if row.kind not in _ONCE or (row.kind == "operations" and row.epochs is None):
+    """The place of a row of which a training has one there; () for others, timings' among them."""
+    if row.kind not in _ONCE or row.epochs is None:
         return ()
     return row.suite, row.key, row.kind, *(getattr(row, name) for name in _ONCE[row.kind])

@@ -21,7 +21,7 @@ from torch import Tensor
 from adapters import foreign
 from harness import adapter as contract
 from harness.adapter import Adapter, Unsupported, Variant
-from harness.proof.answer import Answer, Incomparable, Question, as_spikes, tapped_pass
+from harness.proof.answer import Answer, Incomparable, Question, as_spikes, question, tapped_pass
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
 from harness.spec import Network, Timed, paper
@@ -41,22 +41,6 @@ PARTS = (10.0, 20.0)
 PROPORTIONAL = 0.2
 NARROW = Fraction(1, 8)  # of the width, of the network that one run in part is examined on
 TRIES = 2  # of which the shorter counts
-
-
-def question(case: Timed, weights: tuple[Tensor, ...], x: Tensor, labels: Tensor) -> Question:
-    """The iteration of a case: x is (T, B, C, H, W), a static image (1, B, C, H, W)."""
-    return Question(
-        weights,
-        x,
-        steps=case.T,
-        static=paper.settings(case.dataset).static,
-        precision=case.precision,
-        classes=case.network.classes,
-        population=case.network.population,
-        seed=case.seed,
-        labels=labels,
-        mode=case.mode,
-    )
 
 
 def labels_of(asked: Question) -> Tensor:  # (B,)

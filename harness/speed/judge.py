@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from harness.datasets import Batch
 from harness.formats.weights import first_weights
-from harness.proof.answer import Incomparable, Question
+from harness.proof.answer import Incomparable, Question, question
 from harness.proof.audit import Audit, Finding, When
 from harness.proof.certificate import Certificate, required
 from harness.proof.exam import Exam, Questions, Sitting
@@ -30,7 +30,7 @@ from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
 from harness.spec import SGD, Adam, Network, Precision, Timed, paper
 from harness.speed.contender import Host, Process, Subject
-from harness.speed.iteration import NARROW, Part, labels_of, question
+from harness.speed.iteration import NARROW, Part, labels_of
 from harness.system import machine, memory
 from harness.training import descent, step
 from harness.training.descent import Course, Digits, judged

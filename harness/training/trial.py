@@ -21,7 +21,7 @@ from harness import datasets
 from harness.adapter import Unsupported, record_spikes
 from harness.formats import weights
 from harness.proof import certificate
-from harness.proof.answer import Question, plain_pass, tapped_pass
+from harness.proof.answer import Incomparable, plain_pass, question, tapped_pass
 from harness.proof.audit import Audit, Finding, row_of
 from harness.proof.certificate import RULES
 from harness.proof.exam import Exam
@@ -272,8 +272,7 @@ def _keep_weights_later(trial: Trial[Trained], path: Path, identity: dict[str, s
     except (UsageError, ValueError) as error:
         why = str(error)
     reason = f"its weights were not kept: {why}; train it anew with --fresh --keep-weights"
-    if not any(isinstance(each, WarningRow) and each.reason == reason for each in there):
-        trial.keep(WarningRow(**vars(trial.row), reason=reason))
+    trial.keep(WarningRow(**vars(trial.row), reason=reason))
 
 
 # the proof, before it is trained
@@ -393,21 +392,16 @@ def _audited(learner: Learner) -> Finding:
     """
     case, held = learner.case, learner.data.validation
     part = held.part(torch.arange(min(case.batch_size, len(held))))
-    static = paper.settings(case.dataset).static
-    asked = Question(
-        tuple(each.detach().clone() for each in learner.module.parameters()),
-        learner.input(part.raw)[: 1 if static else case.T],
-        steps=case.T,
-        static=static,
-        precision=case.precision,
-        classes=case.network.classes,
-        population=case.network.population,
-        seed=case.seed,
-        labels=part.labels,
-    )
+    steps = 1 if paper.settings(case.dataset).static else case.T
+    parameters = tuple(each.detach().cpu().clone() for each in learner.module.parameters())
+    x = learner.input(part.raw)[:steps].cpu()  # it is asked as a contender is, from this process
+    asked = question(case, parameters, x, part.labels.cpu())
     audit = Audit(case.network, asked, torch.device(case.device))
-    given = plain_pass(learner.module, asked)
-    return audit.direct(given) or audit.replay(given, tapped_pass(learner.module, asked))
+    try:
+        given = plain_pass(learner.module, asked)
+        return audit.direct(given) or audit.replay(given, tapped_pass(learner.module, asked))
+    except Incomparable as reason:
+        return Finding("direct", False, str(reason))
 
 
 # counts of operations: of a network that was trained, and of one with its initial weights
