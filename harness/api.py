@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from math import inf
 from os import PathLike
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
 from harness.spec import Case, Options, UsageError
@@ -179,17 +178,15 @@ def _results(work: Work) -> Iterator[tuple[str, tuple[Row, ...]]]:
 
 @contextmanager
 def _as_a_command(options: Options) -> Iterator[None]:
-    """While the block runs, the manifest of the run says what was asked for, and children, which
-    import the main module of their parent, import no script: it would run anew in each of them.
-    """
-    former = sys.argv, sys.modules["__main__"]
+    """While the block runs, the manifest of the run says what was asked for."""
+    former = sys.argv
     asked = {each.name: getattr(options, each.name) for each in GIVEN}
     said = [f"{k}={value!s}" for k, value in asked.items() if value != getattr(Options, k)]
-    sys.argv, sys.modules["__main__"] = ["harness", "run", *said], ModuleType("__main__")
+    sys.argv = ["harness", "run", *said]
     try:
         yield
     finally:
-        sys.argv, sys.modules["__main__"] = former
+        sys.argv = former
 
 
 _every = inspect.signature(Options).parameters

@@ -298,7 +298,7 @@ def _paired(groups: Iterable[Mapping[int, float]]) -> np.ndarray:
     return np.array(values).reshape(len(seeds), len(groups))
 
 
-def unconverged(groups: Iterable[Line]) -> Doubt | None:
+def _unconverged(groups: Iterable[Line]) -> Doubt | None:
     """Why trainings cannot be told by where they ended; None where all of them had converged."""
     longer = "networks that were not stopped early (--long)"
     for each in groups:
@@ -328,7 +328,7 @@ def _effect(
     p: float | None = None,
 ) -> Effect:
     """What these trainings show, a value a seed; bounds as of `Effect`, above and matters."""
-    return Effect(name, unit, tuple(values.tolist()), *bounds, p, unconverged(groups))
+    return Effect(name, unit, tuple(values.tolist()), *bounds, p, _unconverged(groups))
 
 
 def _rises(table: np.ndarray) -> float | None:

@@ -29,7 +29,7 @@ from harness.records import Row
 from harness.report import figures, shown, stored
 from harness.report.figures import Curve, Dot
 from harness.report.table import Table, code, csv, field_markdown, html, interval, markdown, text
-from harness.spec import FLOOR, REFERENCE, UsageError, paper
+from harness.spec import FLOOR, REFERENCE, UsageError, paper, schedule
 from harness.suites.trainings import AS_IT_IS
 from harness.system.files import write_result
 
@@ -618,7 +618,8 @@ def _also(frames: Frames) -> Iterator[str]:
         elif dot.low > 1 or dot.high < -1:
             gain = interval(dot.value, dot.low, dot.high, "+.1f")
             dead = f"; {lost} learnt nothing" if line.lost else ""
-            early = "; stopped early" if claims.unconverged([line]) else ""
+            flat = all(map(schedule.converged, line.at_first.values()))
+            early = "" if flat else "; stopped early"
             yield f"{dot.label}: {gain} points of test accuracy on {of}{dead}{early}."
 
 
