@@ -55,6 +55,17 @@ needs_octave = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(autouse=True)
+def settings_stay() -> Iterator[None]:
+    """What a test sets for all of torch fails that test, and not whatever comes after it."""
+    before = torch.get_default_dtype(), torch.get_num_threads()
+    yield
+    after = torch.get_default_dtype(), torch.get_num_threads()
+    torch.set_default_dtype(before[0])
+    torch.set_num_threads(before[1])
+    assert after == before
+
+
 @contextmanager
 def threads(count: int) -> Iterator[None]:
     """So many of torch's."""

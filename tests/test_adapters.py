@@ -314,7 +314,7 @@ COMPILER_WARNS = pytest.mark.filterwarnings("ignore")
 
 
 def test_tuned_forms_are_variants_of_every_framework() -> None:
-    for name in adapters.available():
+    for name in LOADED:
         for form in ("channels-last", "compiled", "cuda-graph"):
             adapter = adapters.load(f"{name}:{form}")
             assert isinstance(adapter, Variant) and adapter.DEVIATIONS == ()
