@@ -26,7 +26,7 @@ import adapters
 from adapters import facts
 from harness import conformance
 from harness.adapter import FORMS, Adapter, Variant
-from harness.conformance import Broken, Check, random_batch, small
+from harness.conformance import NETWORKS, READINGS, Broken, Check, random_batch, small
 from harness.proof.answer import plain_pass, tapped_pass
 from harness.proof.audit import Audit
 from harness.proof.certificate import required
@@ -281,14 +281,18 @@ def test_sinabs_imports_no_samna() -> None:
 
 
 def marked(name: str) -> Iterator[Any]:
-    """A framework's checks. Slow: those of larger networks, but for one of Large; and most of one
-    in a runtime of its own, which takes seconds to start.
+    """A framework's checks; of the exams every network with each reading, in one precision of the
+    two by turns. Slow: those of larger networks, but for one of Large; and most of one in a runtime
+    of its own, which takes seconds to start.
     """
-    for check in conformance.checks(name):
+    for number, check in enumerate(conformance.checks(name)):
         said = str(check)
-        large = " Middle " in said or (" Large " in said and " mean fp64" not in said)
+        precision = ("fp64", "fp32")[number // 2 % 2]
+        if number < len(NETWORKS) * len(READINGS) * 2 and not said.endswith(precision):
+            continue
+        large = " Middle " in said or (" Large " in said and " nmnist Large mean " not in said)
         quick = not large if name in TORCH else " Small mean " in said
-        yield pytest.param(check, id=str(check), marks=() if quick else pytest.mark.slow)
+        yield pytest.param(check, id=said, marks=() if quick else pytest.mark.slow)
 
 
 @pytest.mark.parametrize("check", [each for name in LOADED for each in marked(name)])

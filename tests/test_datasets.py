@@ -21,7 +21,6 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -70,19 +69,7 @@ def recording(root: Path, label: int = 3, name: str = "9", split: str = "Train")
     return root / "NMNIST" / split / str(label) / f"{name}.bin"
 
 
-# the data root, and numbers out of range
-
-
-def test_data_root_is_the_argument_then_the_variable_then_the_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cache = data_root(None)
-    assert cache == tmp_path / "cache" / "snn-harness" and not cache.exists()
-    assert load_batch("cifar10", 1, 1, root=cache).source.substitute
-    monkeypatch.setenv("HARNESS_DATA", str(tmp_path))
-    assert data_root(None) == tmp_path
-    (tmp_path / "other").mkdir()
-    assert data_root(str(tmp_path / "other")) == tmp_path / "other"
+# the data root, and what is asked for
 
 
 @pytest.mark.parametrize(
@@ -94,26 +81,32 @@ def test_data_root_is_the_argument_then_the_variable_then_the_cache(
         ("/" + "x" * 300, "cannot be read .File name too long."),
     ],
 )
-def test_a_named_data_root_must_be_a_folder(
-    root: str, said: str, monkeypatch: pytest.MonkeyPatch
+def test_the_data_root_is_the_argument_then_the_variable_then_the_cache_and_a_folder(
+    root: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    cache = data_root(None)
+    assert cache == tmp_path / "cache" / "snn-harness" and not cache.exists()
     with pytest.raises(UsageError, match=said):
         load_batch("cifar10", 1, 1, root=Path(root))
     monkeypatch.setenv("HARNESS_DATA", root)
     with pytest.raises(UsageError, match=f"HARNESS_DATA.*{said}|{said}"):
         data_root(None)
+    monkeypatch.setenv("HARNESS_DATA", str(tmp_path))
+    assert data_root(None) == tmp_path
+    (tmp_path / "other").mkdir()
+    assert data_root(str(tmp_path / "other")) == tmp_path / "other"
 
 
-@pytest.mark.parametrize(("field", "value"), [("T", 0), ("batch_size", 0), ("seed", -1)])
-def test_a_number_out_of_range_is_named(field: str, value: int) -> None:
-    numbers: dict[str, Any] = {"T": 1, "batch_size": 1, "seed": 0} | {field: value}
-    with pytest.raises(UsageError, match=f"{field} is {value}"):
-        load_batch("cifar10", **numbers)
-
-
-def test_unknown_data_set_is_named_with_those_there_are() -> None:
-    with pytest.raises(UsageError, match="'mnist', choose from cifar10, nmnist, dvs-cifar10"):
-        load_batch("mnist", 1, 1)
+def test_what_cannot_be_drawn_is_said() -> None:
+    for asked, said in (
+        ({"T": 0}, "T is 0"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"dataset": "mnist"}, "'mnist', choose from cifar10, nmnist, dvs-cifar10"),
+        ({"batch_size": 181, "split": "test"}, "batch of 181 .* 180 samples"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            load_batch(**{"dataset": "cifar10", "T": 1, "batch_size": 1, **asked})
     with pytest.raises(UsageError, match="cifar10 has no recordings"):
         load_recorded(Wanted("cifar10", 1), quiet)
     assert set(DOWNLOAD_MIB) == set(SETTINGS)
@@ -124,7 +117,7 @@ def test_unknown_data_set_is_named_with_those_there_are() -> None:
 
 @pytest.mark.parametrize("dataset", SETTINGS)
 def test_without_data_the_digits_stand_in_and_the_seed_draws_the_batch(
-    dataset: str, tmp_path: Path
+    dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = SETTINGS[dataset]
     batch, same, other = (load_batch(dataset, 4, 5, seed, root=tmp_path) for seed in (0, 0, 1))
@@ -141,17 +134,9 @@ def test_without_data_the_digits_stand_in_and_the_seed_draws_the_batch(
     once = batch.inputs[0].contiguous() if settings.static else batch.inputs
     content = once.numpy().tobytes() + batch.labels.numpy().tobytes()
     assert source.sha256 == hashlib.sha256(content).hexdigest()
-
-
-def test_a_batch_larger_than_the_data_says_how_many_there_are() -> None:
-    with pytest.raises(UsageError, match="batch of 181 .* 180 samples"):
-        load_batch("cifar10", 1, 181, split="test")
-
-
-def test_our_split_shares_no_sample_between_training_and_test() -> None:
-    train, test = split_indices(10_000, "train"), split_indices(10_000, "test")
-    assert (len(train), len(test)) == (9_000, 1_000)
-    assert sorted([*train, *test]) == list(range(10_000))
+    monkeypatch.setenv("HOME", str(tmp_path))  # which no row names
+    note = load_batch(dataset, 4, 5, root=tmp_path).source.note
+    assert "not found under ~" in note and str(tmp_path) not in note
 
 
 # downloads
@@ -166,11 +151,7 @@ def test_our_split_shares_no_sample_between_training_and_test() -> None:
     ],
 )
 def test_a_failed_download_is_a_note_and_none_is_tried_unasked(
-    dataset: str,
-    downloader: str,
-    error: Exception,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
+    dataset: str, downloader: str, error: Exception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     timeouts: list[float | None] = []
 
@@ -183,13 +164,10 @@ def test_a_failed_download_is_a_note_and_none_is_tried_unasked(
     assert timeouts == []
     source = load_batch(dataset, 1, 1, download=True).source
     assert timeouts == [10] and socket.getdefaulttimeout() is None and source.substitute
-    assert source.note.startswith(f"the download failed: {type(error).__name__}: ")
-    assert "no route" in source.note
-    write_image(images(tmp_path))
+    assert re.match(f"the download failed: {type(error).__name__}: .*no route", source.note)
+    write_image(images(tmp_path))  # what is there is not fetched
     assert not load_batch("cifar10", 1, 1, root=tmp_path, download=True).source.substitute
 
-
-def test_a_download_that_succeeds_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     def fetch(save_to: str, train: bool) -> None:
         print("Downloading")
         write_bin(recording(Path(save_to), 7, split="Train" if train else "Test"), ROW)
@@ -214,55 +192,43 @@ def test_find_says_what_is_there_and_what_is_missing(tmp_path: Path) -> None:
         assert lack in found.problem
 
 
-def test_a_row_does_not_name_the_users_home(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    note = load_batch("cifar10", 1, 1, root=tmp_path).source.note
-    assert "not found under ~" in note and str(tmp_path) not in note
-
-
 # images
 
 
-def test_images_are_normalised_per_channel(tmp_path: Path) -> None:
-    write_image(images(tmp_path, kind="truck"), (255, 0, 51))
+def test_images_are_normalised_per_channel_and_jpeg_is_a_lossy_copy_that_wins(
+    tmp_path: Path,
+) -> None:
+    write_image(tmp_path / "cifar10-lossless" / "train" / "truck" / "1.png", (255, 0, 51))
     batch = load_batch("cifar10", 3, 1, root=tmp_path)
     red, green, blue = (1 - 0.4914) / 0.2470, -0.4822 / 0.2435, (0.2 - 0.4465) / 0.2616
     expected = torch.tensor([red, green, blue])[:, None, None].expand(3, 32, 32)
     torch.testing.assert_close(batch.inputs[2, 0], expected)  # float32 of the same sums
-    assert batch.labels.tolist() == [9]
     source = batch.source
+    assert batch.labels.tolist() == [9] and source.description == "CIFAR-10 images"
     assert source.partial and not (source.lossy or source.substitute)
     assert "1 of 50,000 train samples" in source.note
-
-
-def test_jpeg_is_a_lossy_copy_that_wins_and_does_not_pass_for_lossless(tmp_path: Path) -> None:
-    write_image(tmp_path / "cifar10-lossless" / "train" / "cat" / "1.png")
-    lossless = load_batch("cifar10", 1, 1, root=tmp_path).source
-    assert (lossless.description, lossless.lossy) == ("CIFAR-10 images", False)
     path = write_image(images(tmp_path, "1.JPG"))
     lossy = load_batch("cifar10", 1, 1, root=tmp_path).source
     assert (lossy.description, lossy.lossy) == ("CIFAR-10 images (lossy copy)", True)
-    path.rename(path.with_suffix(".png"))
+    path.rename(path.with_suffix(".png"))  # which does not pass for lossless
     with pytest.raises(UsageError, match="1.png is damaged .cannot identify image file"):
         load_batch("cifar10", 1, 1, root=tmp_path)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
-def test_a_truncated_image_is_named(suffix: str, tmp_path: Path) -> None:
-    path = write_image(images(tmp_path, f"1.{suffix}"))
+def test_a_truncated_image_and_one_of_another_size_are_named(suffix: str, tmp_path: Path) -> None:
+    path = write_image(images(tmp_path, f"\x1b[2J1.{suffix}"))  # which a terminal would obey
     path.write_bytes(path.read_bytes()[:-30])  # the last 20 of a PNG are no pixels
-    with pytest.raises(UsageError, match=rf"{path} is damaged.*delete it or extract it again"):
-        load_batch("cifar10", 1, 1, root=tmp_path)
-    write_image(path, side=16)
-    with pytest.raises(UsageError, match="16x16 pixels, expected 32x32"):
-        load_batch("cifar10", 1, 1, root=tmp_path)
-    with pytest.raises(UsageError, match=f"none of 1 samples could be read: {path} is damaged"):
+    said = rf"\\x1b\[2J1\.{suffix} is damaged"
+    for match in (rf"{said}.*delete it or extract it again", "16x16 pixels, expected 32x32"):
+        with pytest.raises(UsageError, match=match):
+            load_batch("cifar10", 1, 1, root=tmp_path)
+        write_image(path, side=16)
+    with pytest.raises(UsageError, match=rf"none of 1 samples could be read: .*{said}"):
         load_split(Wanted("cifar10", T=1, root=tmp_path), "train", quiet)
 
 
-def test_files_are_listed_by_class_and_name_and_none_is_lost(tmp_path: Path) -> None:
+def test_files_are_listed_by_class_and_name_and_one_that_goes_then_is_named(tmp_path: Path) -> None:
     for name in ("b/2.bin", "b/10.bin", "a/3.bin", "a/._3.bin", "a/3.txt"):
         write_bin(tmp_path / name)
     listed = list_files(tmp_path, "ab", (".bin",))
@@ -271,6 +237,14 @@ def test_files_are_listed_by_class_and_name_and_none_is_lost(tmp_path: Path) -> 
     write_bin(tmp_path / "c" / "1.bin")
     with pytest.raises(UsageError, match="c is no class folder, expected a, b"):
         list_files(tmp_path, "ab", (".bin",))
+    first, _ = (write_image(images(tmp_path, f"{n}.png")) for n in (1, 3))
+    found = cifar10.images(tmp_path, "train")
+    assert found is not None
+    before = found.origin()
+    first.unlink()
+    assert found.origin() != before and found.read(1).shape == (32, 32, 3)
+    with pytest.raises(UsageError, match="1.png is damaged"):
+        found.read(0)
 
 
 @pytest.mark.parametrize("base", [".", "cifar10"])
@@ -407,9 +381,7 @@ def test_images_move_by_parts_of_a_pixel_on_closed_smooth_paths() -> None:
         assert path[0] == pytest.approx(path[-1], abs=1e-9)
         assert np.linalg.norm(np.diff(path, axis=0), axis=1).max() < largest
     assert len(saccades()) == 316  # three of 105 ms
-
-
-def test_a_closed_path_takes_every_pixel_back_and_a_blank_image_makes_no_event() -> None:
+    # a closed path takes every pixel back, and a blank image makes no event
     camera = Camera(0.1, 0.1, spread=0)
     events = simulate(np.random.default_rng(0).uniform(size=(16, 16)), saccades(), camera)
     assert events["p"].sum() * 2 == len(events) > 1000
@@ -487,19 +459,16 @@ def test_no_digit_is_trained_on_of_which_there_is_a_recording(tmp_path: Path) ->
     assert found.raw.shape == (3, 3, 2, 34, 34) and found.raw.sum() == 6
     assert found.about.count == 3 and found.about.whole == 70_000
     write_bin(recording(tmp_path, 7, "00003"), ROW)  # of another digit
-    with pytest.raises(UsageError, match="its name is not the place of its digit in MNIST"):
-        load_splits(wanted, None, quiet)
-
-
-def test_what_cannot_be_simulated_beside_recordings_says_why(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="lay MNIST there"):
-        load_splits(replace(SIMULATED, root=tmp_path), None, quiet)
-    assert load_recorded(replace(SIMULATED, root=tmp_path), quiet) is None
-    path = tmp_path / "CIFAR10DVS" / "ship" / "cifar10_ship_0.aedat4"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"")
-    with pytest.raises(UsageError, match="which images they are of is not known"):
-        load_splits(Wanted("dvs-cifar10", 1, root=tmp_path, simulated=True), None, quiet)
+    for root, dataset, said in (
+        (tmp_path, "nmnist", "its name is not the place of its digit in MNIST"),
+        (tmp_path / "empty", "nmnist", "lay MNIST there"),
+        (tmp_path, "dvs-cifar10", "which images they are of is not known"),
+    ):
+        write_bin(tmp_path / "CIFAR10DVS" / "ship" / "cifar10_ship_0.aedat4")
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        with pytest.raises(UsageError, match=said):
+            load_splits(replace(wanted, dataset=dataset, root=root), None, quiet)
+    assert load_recorded(replace(wanted, root=tmp_path / "empty"), quiet) is None
 
 
 @pytest.mark.parametrize("bins", [Bins(3), Bins(2, 30_000)])
@@ -549,7 +518,10 @@ def test_a_damaged_recording_is_named_and_the_others_are_read(tmp_path: Path) ->
     assert mended.labels.tolist() == [1, 2] and "left out" not in mended.source.note
 
 
-def test_our_split_of_dvs_cifar10_is_kept_by_name(tmp_path: Path) -> None:
+def test_our_split_is_kept_by_name_and_its_parts_share_no_sample(tmp_path: Path) -> None:
+    parts = split_indices(10_000, "train"), split_indices(10_000, "test")
+    assert [*map(len, parts)] == [9_000, 1_000]
+    assert sorted([*parts[0], *parts[1]]) == list(range(10_000))
     names = [f"airplane/{n}.aedat4" for n in range(10)]
     for name in names:
         write_aedat4(tmp_path / "CIFAR10DVS" / name, (0, 0, 0, True))
@@ -657,6 +629,11 @@ def test_real_recordings_are_all_read(tmp_path: Path) -> None:
 def test_what_is_no_file_is_named_and_the_others_are_read(
     make: Callable[[Path], object], tmp_path: Path
 ) -> None:
+    path = recording(tmp_path)
+    path.parent.mkdir(parents=True)
+    make(path)
+    with pytest.raises(UsageError, match=f"none of the samples .* can be used: {path}"):
+        load_split(Wanted("nmnist", T=1, root=tmp_path), "train", quiet)
     folder = write_image(images(tmp_path)).parent
     make(folder / "0.png")
     make(folder.parent / "dog")  # the name of a class
@@ -667,14 +644,6 @@ def test_what_is_no_file_is_named_and_the_others_are_read(
     for note in (whole.source.note, batch.source.note, find("cifar10", tmp_path).problem):
         assert "left out: 2 of the samples" in note
         assert note.count(f"{folder}/0.png") == note.count(f"{folder.parent}/dog") == 1
-
-
-def test_where_nothing_can_be_used_that_is_said(tmp_path: Path) -> None:
-    path = recording(tmp_path)
-    path.mkdir(parents=True)
-    with pytest.raises(UsageError, match=f"none of the samples .* can be used: {path}"):
-        load_split(Wanted("nmnist", T=1, root=tmp_path), "train", quiet)
-    assert str(path) in find("nmnist", tmp_path).problem
 
 
 @pytest.mark.parametrize("dataset", ["cifar10", "nmnist", "dvs-cifar10"])
@@ -694,24 +663,6 @@ def test_a_name_that_is_no_utf8_is_a_name(dataset: str, tmp_path: Path) -> None:
     assert dataset != "cifar10" or printable(bad) in found.source.note
     for text in (found.source.note, str(find(dataset, root).train), find(dataset, root).problem):
         assert json.loads(json.dumps(text).encode()) == text
-
-
-def test_what_a_terminal_would_obey_is_escaped(tmp_path: Path) -> None:
-    path = write_image(tmp_path / "\x1b[2J\n.png", side=16)
-    with pytest.raises(UsageError, match=r"/\\x1b\[2J\\n\.png is damaged"):
-        read_image(path, 32)
-
-
-def test_a_file_that_goes_after_it_was_listed(tmp_path: Path) -> None:
-    first, _ = (write_image(images(tmp_path, f"{n}.png")) for n in (1, 3))
-    found = cifar10.images(tmp_path, "train")
-    assert found is not None
-    before = found.origin()
-    first.unlink()
-    assert found.origin() != before
-    with pytest.raises(UsageError, match="1.png is damaged"):
-        found.read(0)
-    assert found.read(1).shape == (32, 32, 3)
 
 
 # files that were cut short or changed
@@ -775,14 +726,9 @@ def test_a_spoilt_file_is_read_or_named(
 )
 def test_a_header_of_mnist_that_is_wrong_is_damage(header: tuple[int, ...], tmp_path: Path) -> None:
     labels = write_mnist(tmp_path, [8, 1])
-    path = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
-    whole = path.read_bytes()
-    path.write_bytes(struct.pack(f">{len(header)}I", *header) + whole[16:])
+    path = labels.with_name("train-images-idx3-ubyte")
+    path.write_bytes(struct.pack(f">{len(header)}I", *header) + path.read_bytes()[16:])
     with pytest.raises(UsageError, match=f"{path} is damaged"):
-        read_mnist(labels)
-    path.write_bytes(whole)
-    labels.write_bytes(struct.pack(">2I", 2049, 1) + b"\1")
-    with pytest.raises(UsageError, match=f"{labels} is damaged .1 labels of 2 images"):
         read_mnist(labels)
 
 
@@ -809,17 +755,15 @@ def test_a_spoilt_cache_is_the_same_or_made_again(data: st.DataObject, tmp_path:
 def test_a_damaged_cache_is_named_and_made_again(damage: str, tmp_path: Path) -> None:
     assert loading.cached("key", entry).note == ""
     (file,) = (tmp_path / "cache").rglob("*.npz")
-    content = file.read_bytes()
     if damage == "pickle":
         np.savez(file, np.array([print], object))
     else:
-        file.write_bytes(content.replace(bytes([7] * 8), bytes([8] + [7] * 7), 1))
+        file.write_bytes(file.read_bytes().replace(bytes([7] * 8), bytes([8] + [7] * 7), 1))
     found = loading.cached("key", entry)
     assert "was damaged" in found.note and str(tmp_path) in found.note
     again = loading.cached("key", lambda: entry(9))  # sound again, and not made
     assert (again.parts[0] == 7).all()
     assert (again.note, again.damaged) == ("", ("one was damaged",))
-    assert (loading.cached("other", lambda: entry(9)).parts[0] == 9).all()
     shutil.rmtree(tmp_path / "cache")
     (tmp_path / "cache").write_text("a file stands where the folder should be")
     assert "not cached" in loading.cached("key", entry).note

@@ -1,30 +1,332 @@
-"""Systems of fixed features and a classifier: HATS, Gabor-SNN, the random forest, and their SVM."""
+"""Systems on events: HOTS and HFirst by hand and event by event; those of fixed features and a
+classifier, HATS, Gabor-SNN and the random forest, and their SVM.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from math import cos, exp, pi
+from math import cos, exp, pi, sqrt
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from recordings import bars, events_of, recorded
+from recordings import bar, bars, events_of, recorded
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.svm import LinearSVC
 from tonic.functional import denoise_numpy, to_averaged_timesurface_numpy
 
-from harness.baselines import gabor, hats, random_forest, svm
-from harness.baselines.contract import Effort, Labels, Recordings, silent
+from harness.baselines import gabor, hats, hfirst, random_forest, svm
+from harness.baselines.contract import Labels, Recordings, silent
+from harness.baselines.events import NEVER, Rows, rows_of
 from harness.baselines.hats import Parameters
+from harness.baselines.hfirst import (
+    PUBLISHED,
+    HFirst,
+    Potentials,
+    decided,
+    in_milliseconds,
+    pooled,
+    s1,
+    s1_filters,
+    s2,
+    s2_weights,
+)
+from harness.baselines.hots import (
+    HOTS,
+    Memory,
+    Reach,
+    Size,
+    Values,
+    clustered,
+    example,
+    neighbours,
+    passed_on,
+    surface,
+    voted,
+)
 from harness.datasets.events import EVENT, Events
 from harness.spec import LIF, UsageError
+
+# HOTS
+
+NEAR: Reach = (1, 10.0, 1)  # R = 1, tau = 10 us, every event
+
+
+def rows(*each: tuple[int, int, int, int]) -> Rows:
+    return np.array(each, np.int64).reshape(-1, 4)
+
+
+def blank(height: int = 5, width: int = 6, polarities: int = 1, radius: int = 1) -> Memory:
+    return np.full((height + 2 * radius, width + 2 * radius, polarities), NEVER)
+
+
+def remembered(events: Rows, polarities: int = 1, radius: int = 1) -> Memory:
+    memory = blank(polarities=polarities, radius=radius)
+    for x, y, t, p in events.tolist():
+        memory[y + radius, x + radius, p] = t
+    return memory
+
+
+def surface_of(events: Rows, polarities: int = 1, reach: Reach = NEAR) -> dict[int, float]:
+    """The entries of the last event's surface that are not 0."""
+    memory = remembered(events, polarities, reach[0])
+    size = (2 * reach[0] + 1) ** 2 * polarities
+    entries, values = np.zeros(size, np.int64), np.zeros(size)
+    found = surface(events[-1], memory, reach, entries, values)
+    return dict(zip(entries[:found].tolist(), values[:found].tolist(), strict=True))
+
+
+# time surfaces
+
+
+def test_what_is_older_than_5_tau_farther_than_r_or_outside_is_0() -> None:
+    assert surface_of(rows((2, 2, 0, 0), (3, 2, 50, 0))) == pytest.approx({3: exp(-5), 4: 1.0})
+    assert surface_of(rows((2, 2, 0, 0), (3, 2, 51, 0))) == {4: 1.0}
+    assert surface_of(rows((1, 2, 0, 0), (3, 2, 1, 0))) == {4: 1.0}
+    assert surface_of(rows((1, 2, 0, 0), (3, 2, 0, 0)), reach=(2, 10.0, 1)) == {10: 1.0, 12: 1.0}
+    assert surface_of(rows((1, 1, 0, 0), (5, 4, 0, 0), (0, 0, 0, 0))) == {4: 1.0, 8: 1.0}
+
+
+# prototypes
+
+ROW = rows((1, 2, 0, 0), (3, 2, 0, 0), (2, 2, 0, 0))  # the last one sees all three
+SEEN = 3, 4, 5  # the entries that are 1 in its surface
+
+
+def test_the_winner_moves_towards_the_surface_by_alpha_beta() -> None:
+    prototypes = np.zeros((9, 2))
+    prototypes[4, 0] = 2.0
+    prototypes[0, 1] = 1.0
+    wins = np.array([1, 1])
+    clustered(ROW, blank(), NEAR, prototypes, wins)
+    beta = 1 / sqrt(3)  # of (1, 1, 1) / sqrt(3) and (0, 1, 0)
+    step = 0.01 / (1 + 1 / 20_000) * beta
+    expected = np.zeros(9)
+    expected[[3, 5]] = step / sqrt(3)
+    expected[4] = 2 + step * (1 / sqrt(3) - 2)
+    assert prototypes[:, 0] == pytest.approx(expected, rel=1e-12, abs=1e-15)
+    assert prototypes[:, 1].tolist() == [1.0] + 8 * [0.0]
+    assert wins.tolist() == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("start", "seen"), [(0, SEEN), (2, SEEN), (3, (0, 1, 2, 4)), (4, (0, 1, 2, 4))]
+)
+def test_an_example_is_the_first_surface_from_there_on_that_is_not_skipped(
+    start: int, seen: tuple[int, ...]
+) -> None:
+    # the event at 4, 2 sees one other and is skipped; the last sees the three of ROW above it
+    events = np.concatenate([ROW, rows((4, 2, 0, 0), (2, 3, 1, 0))])
+    dense = np.zeros(9)
+    assert example(events, blank(), NEAR, start, dense)
+    assert tuple(np.flatnonzero(dense)) == seen and (dense**2).sum() == pytest.approx(1)
+
+
+def densely(events: Rows, size: tuple[int, int], reach: Reach, prototypes: Values) -> Rows:
+    """A layer once more: whole surfaces of all events that came before, without a memory."""
+    radius, tau, every = reach
+    polarities = len(prototypes) // (2 * radius + 1) ** 2
+    height, width = size
+    found = []
+    for n, (x, y, t, _) in enumerate(events.tolist()):
+        newest = np.full((height + 2 * radius, width + 2 * radius, polarities), -np.inf)
+        for ex, ey, et, ep in events[: n + 1].tolist():
+            newest[ey + radius, ex + radius, ep] = et
+        around = newest[y : y + 2 * radius + 1, x : x + 2 * radius + 1]
+        seen = np.exp((around - t) / tau).ravel()
+        seen[seen < exp(-5)] = 0
+        if n % every == 0 and seen.sum() > 2 * radius:
+            cosines = seen @ prototypes / np.linalg.norm(prototypes, axis=0)
+            found.append((x, y, t, int(cosines.argmax())))
+    return rows(*found)
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_a_layer_is_what_whole_surfaces_give(every: int) -> None:
+    rng = np.random.default_rng(0)
+    count, size, reach = 200, (6, 7), (2, 300.0, every)
+    columns = rng.integers(0, size[1], count), rng.integers(0, size[0], count)
+    times = np.sort(rng.integers(0, 5000, count))
+    events = np.stack([*columns, times, rng.integers(0, 3, count)], 1)
+    prototypes = rng.random((75, 5))
+    expected = densely(events, size, reach, prototypes)
+    assert 20 < len(expected) < count / every and len(set(expected[:, 3].tolist())) > 2
+    found = passed_on(events, blank(*size, polarities=3, radius=2), reach, prototypes)
+    assert found.tolist() == expected.tolist()
+
+
+# neighbours
+
+
+def test_the_nearest_and_the_most_frequent_win_and_of_equals_the_first() -> None:
+    known = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [3.0, 0.0]])
+    asked = np.array([[1.0, 1.0], [0.4, 0.0]])
+    assert neighbours(known, asked, 3).tolist() == [[1, 2, 0], [0, 1, 2]]
+    labels = np.array([[2, 1, 2, 0], [2, 1, 1, 2], [1, 1, 1, 1]])
+    assert voted(labels, 3).tolist() == [2, 1, 1]
+    assert voted(labels[:, :1], 3).tolist() == [2, 2, 1]
+
+
+# the whole
+
+
+def prototypes(size: Size, train: Recordings, seed: int = 0) -> list[NDArray[np.float64]]:
+    method = HOTS(size)
+    method.fit(train, bars(4, 5, 12), seed, silent)
+    return [stage.prototypes for stage in method.stages]
+
+
+def test_a_long_recording_is_thinned_in_the_last_layer_and_a_short_one_is_not() -> None:
+    train = bars(10, 0, 12)
+    longest = int(np.diff(train.starts).max())
+    whole, just, half = (
+        prototypes(Size(5, None, events), train) for events in (None, longest, longest // 2)
+    )
+    assert (whole[0] == just[0]).all() and (whole[0] == half[0]).all()
+    assert (whole[1] == just[1]).all() and (whole[1] != half[1]).any()
+
+
+def test_events_outside_the_sensor_are_left_out() -> None:
+    events = events_of((0, 0, 0, True), (-1, 0, 1, True), (4, 2, 2, False), (3, 2, 3, False))
+    assert rows_of(events, (3, 4)).tolist() == [[0, 0, 0, 1], [3, 2, 3, 0]]
+
+
+# HFirst
+
+# the filter against noise
+
+
+def test_events_without_a_neighbour_in_time_are_noise_and_times_are_rounded() -> None:
+    events = rows(
+        (5, 5, 0, 1),  # the first has none
+        (6, 6, 9_999, 1),
+        (5, 5, 12_000, 1),
+        (5, 5, 13_000, 1),  # repeats the one before it
+        (5, 5, 13_500, 0),
+        (8, 8, 14_000, 1),  # too far from the others
+        (8, 8, 14_500, 0),  # its own pixel does not count
+        (7, 7, 24_500, 1),  # 10 ms after (8, 8)
+    )
+    kept = hfirst.denoised(events, 10_000, np.full((12, 12), NEVER))
+    assert kept.tolist() == events[[1, 2, 4]].tolist()
+    times = [in_milliseconds(rows((1, 2, t, 0)))[0, 2] for t in (499, 500, 1499, 1500)]
+    assert times == [0, 1, 1, 2]
+
+
+# S1
+
+
+def by_neuron(events: Rows, filters: Potentials, size: tuple[int, int]) -> Rows:
+    """S1 once more: one neuron's place after another, each over all events."""
+    threshold, decay, refractory = PUBLISHED.s1
+    reach = len(filters) // 2
+    found = []
+    for p, y, x in np.ndindex(2, *size):
+        v, before, fired = np.zeros(filters.shape[2]), 0, NEVER
+        for n, (ex, ey, t, ep) in enumerate(events.tolist()):
+            far = max(abs(ex - x), abs(ey - y)) > reach
+            if ep != p or far or t - fired <= refractory:
+                continue
+            v = np.sign(v) * np.maximum(np.abs(v) - decay * (t - before), 0)
+            v, before = v + filters[ey - y + reach, ex - x + reach], t
+            if v.max() > threshold:
+                found.append((n, y, x, t, int((v > threshold).argmax())))
+                v, fired = np.zeros_like(v), t
+    return rows(*((x, y, t, k) for _, y, x, t, k in sorted(found)))
+
+
+def test_s1_is_what_its_neurons_are_one_by_one() -> None:
+    rng = np.random.default_rng(0)
+    count = 600
+    columns = rng.integers(0, 8, count), rng.integers(0, 8, count)
+    times = np.sort(rng.integers(0, 12, count))
+    events = np.stack([*columns, times, rng.integers(0, 2, count)], 1)
+    filters = s1_filters(PUBLISHED)
+    found = s1(events, filters, PUBLISHED.s1, np.zeros((2, 8, 8, gabor.ORIENTATIONS), np.float32))
+    expected = by_neuron(events, filters, (8, 8))
+    assert len(expected) > 20
+    assert found.tolist() == expected.tolist()
+
+
+# C1, S2, C2
+
+
+def test_of_the_spikes_of_4x4_places_one_in_5_ms_passes_whatever_its_orientation() -> None:
+    spikes = rows((0, 0, 10, 3), (3, 3, 12, 5), (4, 0, 12, 5), (1, 2, 15, 1), (1, 2, 16, 1))
+    passed = pooled(spikes, 4, 5, np.full((1, 2), NEVER))
+    assert passed.tolist() == [[0, 0, 10, 3], [1, 0, 12, 5], [0, 0, 16, 1]]
+
+
+def test_s2_charges_all_classes_by_place_and_orientation_and_who_fires_sets_them_back() -> None:
+    by_orientation = np.array([[1000, 200], [-10, 900]], np.float32)
+    seen = by_orientation.reshape(1, 1, 2, 2)
+    peak = np.zeros(2, np.float32)
+    spikes = rows(
+        (0, 0, 0, 0),  # 1000, 200
+        (0, 0, 2, 0),  # 1980, 380: class 0 fires
+        (0, 0, 7, 1),  # in its rest
+        (0, 0, 8, 1),  # -10, 900
+        (0, 0, 18, 1),  # 100 nearer to 0, then -10, 1700: class 1 fires
+    )
+    assert s2(spikes, seen, PUBLISHED.s2, peak).tolist() == [[0, 0, 2, 0], [0, 0, 18, 1]]
+    assert peak.tolist() == [1000, 900]
+    seen, peak = np.full((2, 3, 2, 2), -10, np.float32), np.zeros(2, np.float32)
+    seen[1, 2, 1, 0] = 1501
+    assert len(s2(rows((1, 1, 0, 1), (2, 1, 1, 0)), seen, PUBLISHED.s2, peak)) == 0
+    assert s2(rows((2, 1, 1, 1)), seen, PUBLISHED.s2, peak).tolist() == [[0, 0, 1, 0]]
+
+
+def test_weights_are_counts_of_norm_100_mv_and_small_ones_inhibit() -> None:
+    counts = np.array([[3.0, 200.0, 0.0], [4.0, 1.0, 0.0]]).reshape(1, 1, 2, 3)
+    found = s2_weights(counts, PUBLISHED)[0, 0]
+    # 3 and 4 of 5; 200 and 1 of 200.0025, the second below 1 mV; a class that has no spike
+    assert found.T.tolist() == [[600, 800], [1000, -10], [-10, -10]]
+
+
+@pytest.mark.parametrize(
+    ("classes", "peak", "expected"),
+    [
+        ((1, 2, 2), (9, 0, 0), 2),  # the most
+        ((2, 1, 1, 2), (9, 0, 0), 2),  # of equal ones the first to fire
+        ((), (0, 5, 5), 1),  # no spike: the highest potential
+        ((), (0, 0, 0), 0),
+    ],
+)
+def test_most_spikes_decide(classes: tuple[int, ...], peak: tuple[int, ...], expected: int) -> None:
+    spikes = rows(*((0, 0, t, k) for t, k in enumerate(classes)))
+    assert decided(spikes, np.array(peak, np.float32)) == expected
+
+
+# the whole
+
+
+def fitted(events: int | None, parameters: hfirst.Parameters = PUBLISHED) -> HFirst:
+    method = HFirst(events)
+    method.parameters = parameters
+    method.fit(bars(8, 0, 16), bars(8, 0, 16), 0, silent)
+    return method
+
+
+def spikes_of(method: HFirst, *found: Events) -> float:
+    spikes = method.predict(recorded(*found, sensor=(16, 16))).spikes
+    assert spikes is not None
+    return spikes
+
+
+def test_bars_make_c2_spikes_and_a_mean_of_all_spikes_is_said() -> None:
+    events = [bar(n % 2, np.random.default_rng(n), 16) for n in range(4)]
+    heard = [spikes_of(fitted(None), each) for each in events]
+    unheard = spikes_of(fitted(None, replace(PUBLISHED, s2=(1e9, 10.0, 5))), *events)
+    assert np.mean(heard) - unheard >= 2  # S2's and C2's
+    assert spikes_of(fitted(None), *events) == pytest.approx(np.mean(heard))
+
 
 # HATS: two cells of 4 x 4 pixels beside each other; an event counts for 100 us
 
 SENSOR = (4, 8)
 SMALL = Parameters(cell=4, radius=1, reach_us=100, tau_us=50.0)
-Rows = list[tuple[int, int, int, bool]]
+Listed = list[tuple[int, int, int, bool]]
 
 
 @pytest.mark.parametrize(
@@ -49,20 +351,13 @@ Rows = list[tuple[int, int, int, bool]]
     ],
 )
 def test_an_earlier_event_near_by_adds_its_decay_at_its_offset(
-    rows: Rows, where: tuple[int, ...] | None, value: float
+    rows: Listed, where: tuple[int, ...] | None, value: float
 ) -> None:
     events = events_of(*rows)
     count = np.bincount(events["x"] // 4, minlength=2)
     sums = hats.histograms(events, SENSOR, SMALL) * count[:, None, None, None]
     assert np.count_nonzero(sums) == (where is not None)
     assert where is None or sums[where] == pytest.approx(value)
-
-
-def test_a_histogram_is_divided_by_the_cells_events_of_both_polarities() -> None:
-    rows = [(1, 1, 0, True), (1, 1, 50, True), (1, 2, 60, False), (6, 1, 70, True)]
-    found = hats.histograms(events_of(*rows), SENSOR, SMALL)
-    assert found.shape == (2, 2, 3, 3) and found[0, 1, 1, 1] == pytest.approx(exp(-1) / 3)
-    assert np.isfinite(hats.histograms(events_of(*rows)[:0], SENSOR, SMALL)).all()
 
 
 def noise(number: int, sensor: tuple[int, int], seed: int) -> Events:
@@ -115,23 +410,6 @@ def test_the_events_kept_are_those_of_tonics_denoise(window_us: int) -> None:
         kept = hats.denoised(events, (12, 15), window_us)
         assert np.array_equal(kept, denoise_numpy(events, window_us))
         assert 0 < len(kept) < len(events)
-
-
-def test_an_event_needs_a_neighbour_that_has_just_fired() -> None:
-    rows = [
-        (2, 2, 2000, True),  # alone
-        (3, 2, 2999, True),  # beside it, in time: kept
-        (3, 3, 3998, False),  # below that, of the other polarity: kept
-        (3, 3, 4500, True),  # its own pixel is no neighbour, and (3, 2) is too long ago
-        (2, 2, 5000, True),  # diagonal
-        (0, 0, 6000, True),  # the corner
-    ]
-    assert hats.denoised(events_of(*rows), SENSOR, 1000)["t"].tolist() == [2999, 3998]
-    # as in tonic, at first all pixels count as having fired, but those outside are none
-    for t, sensor, kept in ((999, SENSOR, 1), (1000, SENSOR, 0), (999, (1, 1), 0)):
-        assert len(hats.denoised(events_of((0, 0, t, True)), sensor, 1000)) == kept
-    outside = [(8, 0, 0, True), (0, 4, 0, True), (-1, 0, 0, True), (0, -1, 0, True)]
-    assert len(hats.denoised(events_of(*outside), SENSOR, 1000)) == 0
 
 
 def test_a_recording_that_denoising_empties_is_answered_too() -> None:
@@ -252,13 +530,6 @@ def test_the_trained_layer_fires_near_its_rate_and_its_spikes_are_counted() -> N
     assert spikes and spikes / (neurons * steps) == pytest.approx(gabor.RATE, rel=0.25)
     both = method.predict(train.part(np.array([4, 4])))
     assert method.predict(train.part(np.array([4]))).spikes == both.spikes
-
-
-@pytest.mark.parametrize(("effort", "side"), [("quick", 9), ("paper", 30)])
-def test_the_paper_sized_layer_sees_the_whole_sensor(effort: Effort, side: int) -> None:
-    method = gabor.GaborSNN.build(effort, 1)
-    method.fit(bars(8, 0, 128).first(10_000), bars(4, 1, 128), 0, silent)
-    assert f"-{24 * side * side}-2" in method.structure
 
 
 def test_events_that_no_filter_sees_are_refused() -> None:
