@@ -1,5 +1,5 @@
-"""Systems on images: the converted network, and Cao's, Sengupta's and Rueckauer's conversions; Panda
-& Roy's auto-encoders, and the soft-LIF network: their neurons and layers by hand.
+"""Systems on images: the converted network and what three papers make of it; Panda and Roy's
+auto-encoders and the soft-LIF network, their neurons and layers by hand.
 """
 
 from __future__ import annotations
