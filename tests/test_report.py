@@ -253,9 +253,12 @@ def test_figures_have_texts_as_texts_and_colours_of_the_page_alone() -> None:
     dots = figures.dots(two, "x floor", log=True, bounds={1.0: "floor"})
     curves = figures.curves([Curve("off", (1.0, 4.0), (20.0, 40.0))], ("T", "accuracy, %"))
     votes = figures.votes([[1.0, 0.0], [0.5, 1.0]], ("cat", "dog"), 1.0)
+    seeds = [([30.0, 40.0, 45.0], [0.1, 0.1, 0.01]), ([31.0, 42.0], [0.1, 0.1])]
+    epochs = figures.epochs({"T = 4": seeds, "ANN": seeds[:1]}, "held-out accuracy, %")
     assert {"Small", "fused", "0.50", "a" * 40, "floor", "x floor", "0.5"} <= set(texts(dots))
     assert {"1", "4", "T", "accuracy, %"} <= set(texts(curves)) and "cat" in texts(votes)
-    for figure in (dots, curves, votes):
+    assert {"T = 4", "ANN", "held-out accuracy, %", "epoch", "0.1", "0.01"} <= set(texts(epochs))
+    for figure in (dots, curves, votes, epochs):
         drawn = str(figures.svg(figure, "name"))
         assert not re.search(r"#[0-9a-f]{6}\b", drawn.replace('"#', '"')), drawn
         assert figures.svg(figure, "name") == drawn and "var(--ink)" in drawn
@@ -264,7 +267,7 @@ def test_figures_have_texts_as_texts_and_colours_of_the_page_alone() -> None:
 def test_matlab_code_has_a_figure_of_its_own_once_proved_and_no_place_in_the_first_table() -> None:
     lines = timings.lines(frames(matlab(im2col=2.0, conv2=200.0)))
     drawn = page.matlab(lines)
-    assert drawn is not None and {"im2col and a product", "200"} <= set(texts(drawn))
+    assert drawn is not None and {"one conv2 a pair", "200"} <= set(texts(drawn))
     assert "hollow" in figures.svg(drawn, "name")  # what is scaled from a part
     assert set(page.headline(lines)["name"]) == {"floor", "reference"}
     assert page.matlab(timings.lines(frames(MATLAB_REFUSED))) is None
@@ -279,6 +282,15 @@ def test_the_picture_is_a_file_of_its_own_with_both_colours() -> None:
     assert "prefers-color-scheme: dark" in drawn["picture.svg"]
     assert page.pictures(found) == drawn and page.pictures(frames([])) == {}
     assert float(wide.attrib["width"]) >= float(narrow.attrib["width"])
+
+
+def test_what_is_learnt_epoch_by_epoch_stands_beside_the_ann_and_the_rate(tmp_path: Path) -> None:
+    caption = "CIFAR-10, CIFARNet at width 1/8: held-out accuracy by epoch"
+    spiking = training(0, (0.3, 0.4, 0.5), suite="accuracy")
+    ann = training(0, (0.5, 0.6, 0.7), suite="accuracy", framework="ann")
+    assert caption not in written(spiking, tmp_path)
+    text = written([*spiking, *ann], tmp_path)
+    assert caption in text and "T = 10, NeuNorm off" in text and "learning rate" in text
 
 
 def test_what_there_is_of_it_is_on_the_page_and_failures_are_named_and_few(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from harness.analysis import tables
 from harness.analysis.frame import each_of, frames
 from harness.analysis.tables import published
 from harness.analysis.trainings import mean, rows_of, trainings
-from harness.records import EpochRow
+from harness.records import EpochRow, Row, TrainedRow
 from harness.spec import Case, Training
 
 
@@ -63,14 +63,37 @@ def test_a_condition_is_a_case_without_its_seed_and_says_its_data() -> None:
     assert one.accuracies == {0: 0.4, 1: 0.6}
 
 
-def test_neunorm_says_how_soon_each_reaches_what_all_reach() -> None:
-    rows = training(0, (0.2, 0.3, 0.5), suite="neunorm")
-    rows += training(0, (0.4, 0.6, 0.7), suite="neunorm", neunorm="mean")
+def held_out(rows: list[Row], curve: tuple[float, ...]) -> list[Row]:
+    return [
+        replace(row, validation_accuracy=curve[row.epoch - 1]) if isinstance(row, EpochRow) else row
+        for row in rows
+    ]
+
+
+def test_neunorm_says_how_soon_each_comes_near_to_what_all_hold() -> None:
+    rows = held_out(training(0, (0.5,) * 4, suite="neunorm"), (0.2, 0.3, 0.5, 0.5))
+    of_mean = training(0, (0.5,) * 4, suite="neunorm", neunorm="mean")
+    rows += held_out(of_mean, (0.4, 0.6, 0.6, 0.7))
     off, on = tables.TABLES["neunorm"](rows).to_dict("records")
     assert [each["neunorm"] for each in (off, on)] == ["off", "mean"]
-    assert [each["target"] for each in (off, on)] == [0.5, 0.5]
-    assert [each["epochs_to_target"] for each in (off, on)] == [3, 2]
+    goal = 0.1 + 0.9 * (0.6 - 0.1)  # from chance to the mean of 0.5 and 0.7
+    assert [each["target"] for each in (off, on)] == pytest.approx([goal] * 2)
+    assert isnan(off["epochs_to_target"])  # it never does
+    assert on["epochs_to_target"] == pytest.approx(1 + (goal - 0.4) / (0.6 - 0.4))
     assert off["contrast"] == pytest.approx(0.4)
+
+
+def test_epochs_are_those_that_were_trained() -> None:
+    def ended(row: Row, n: int | None) -> Row:
+        return replace(row, trained_epochs=n) if isinstance(row, TrainedRow) else row
+
+    for suite, name in (("scale", "scale"), ("accuracy", "5")):
+        given = {seed: training(seed, (0.5,) * 8, suite=suite) for seed in (0, 1)}
+        rows = [ended(row, 5 + seed) for seed, of in given.items() for row in of]
+        table = tables.TABLES[name](rows)
+        assert list(table["epochs"].dropna()) == [round(5.5)]
+        table = tables.TABLES[name]([ended(row, None) for row in rows])
+        assert list(table["epochs"].dropna()) == [8]
 
 
 def test_seeds_that_learnt_nothing_are_in_the_mean_and_are_counted() -> None:

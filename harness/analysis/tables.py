@@ -50,7 +50,7 @@ def baselines(frames: Frames) -> Frame:
     ended = ended[ended["counts"] & (ended["suite"] == "baselines")]
     known = list(dict.fromkeys(name for names in published()["baselines"] for name in names))
     datasets = ("nmnist", "dvs-cifar10", "cifar10")  # as the tables have them
-    lines = [{**line, **_figures(rows)} for line, rows in conditions(ended)]
+    lines = [{**line, **_figures(rows)} for line, rows in conditions(ended, "baselines")]
 
     def order(line: dict[str, Any]) -> tuple[object, ...]:
         name = line["framework"]
@@ -90,7 +90,8 @@ def paper_table(number: int, frames: Frames) -> Frame:
     `fidelity` and `deviations` say how near it is to what was published. Table 6's row of ours does
     not say whether NeuNorm was on: both are listed.
     """
-    found, others = trainings.trainings(frames, "accuracy"), baselines(frames)
+    found = trainings.table(trainings.trainings(frames, "accuracy"))
+    others = baselines(frames)
     own, lines = [*FIGURES, *FRONT, *CONDITION, "machines"], []
     for row in each_of(published()[published()["table"] == number]):
         ours = found.loc[[measures(row, each) for each in each_of(found)], own]

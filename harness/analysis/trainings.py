@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from math import nan, sqrt
 from statistics import fmean, stdev
 from typing import Any
@@ -21,6 +22,7 @@ from harness.suites.trainings import ABLATIONS, AS_IT_IS
 
 CONFIDENCE = 0.95
 MOST = 200  # seeds that anybody would train
+NEARLY = 0.9  # on this share of the way a curve is still steep, and further from noise than its end
 # What must be said of data wherever a figure of them is shown.
 FLAGS = ("partial", "lossy", "simulated", "substitute")
 DATA = ("train_samples", "test_samples", "data_source", *FLAGS)
@@ -41,9 +43,10 @@ FIGURES = (
 BESIDE = (
     "suite",
     "case",  # with seed 0, and without what was asked of the trained network
-    "keys",  # of its trainings
+    "keys",  # of its trainings, each with the suite whose rows count
+    "own",  # whether any was run under the suite that was asked for
     "accuracies",  # after the last epoch, by seed
-    "curves",  # test accuracy by seed and epoch
+    "trained_epochs",  # of each training: a case has the most that there may be
     "at_first",  # held-out accuracy by seed and epoch, as long as the rate was the first one
     "lost",  # the seeds that learnt nothing: on what they were trained on they end near chance
     "machines",
@@ -85,8 +88,15 @@ def _reach(spread: float, n: int, confidence: float) -> float:
     return float(stats.t.ppf((1 + confidence) / 2, n - 1)) * spread / sqrt(n)
 
 
-def conditions(ended: Frame) -> Iterator[tuple[dict[str, Any], Frame]]:
-    """Rows that say that something is done, by condition; with its columns and its case."""
+# Table 1's Large of still images is Table 2's CIFARNet: what suites call it.
+_LARGE = {"scale": {"CIFARNet": "Large"}}
+_CIFARNET = {"Large": "CIFARNet"}
+
+
+def conditions(ended: Frame, suite: str) -> Iterator[tuple[dict[str, Any], Frame]]:
+    """Rows that say that something is done, by condition; with its columns and its case, as if it
+    had been run under that suite.
+    """
     groups: dict[tuple[object, ...], list[int]] = {}
     for line in each_of(ended):
         flags = (
@@ -96,7 +106,10 @@ def conditions(ended: Frame) -> Iterator[tuple[dict[str, Any], Frame]]:
         # how it was trained, without what was asked of the trained network; its data say the rest
         asked = {"samples": None, "test_samples": None, "embedded": False}
         training = replace(line.case.training, tested_at=(), confusion=False, **asked)
-        case = replace(line.case, seed=0, training=training)
+        case = replace(line.case, suite=suite, seed=0, training=training)
+        if suite != line.suite and paper.settings(case.dataset).static:
+            names = _LARGE.get(suite, _CIFARNET)
+            case = replace(case, scale=names.get(case.scale, case.scale))
         data = (line.train_samples, line.test_samples, line.data_source, *flags)
         groups.setdefault((case, *data), []).append(line.Index)
     for (case, *data), index in groups.items():
@@ -104,7 +117,7 @@ def conditions(ended: Frame) -> Iterator[tuple[dict[str, Any], Frame]]:
         rows = ended.loc[index]
         columns = {**_columns(case), **dict(zip(DATA, data, strict=True))}
         places = "; ".join(sorted(set(rows.loc[rows["cpu"] != "", "machine"])))
-        yield {**columns, "case": case, "keys": tuple(rows["key"]), "machines": places}, rows
+        yield {**columns, "case": case, "machines": places}, rows
 
 
 _AS_IT_IS = (
@@ -132,14 +145,22 @@ def reading(case: Case) -> str:
     return case.network.neunorm.reading if case.network.neunorm else "off"
 
 
-def trainings(frames: Frames, suite: str) -> Frame:
-    """The finished trainings of a suite: one line a condition, in the paper's order."""
+def trainings(frames: Frames, suite: str, *others: str) -> Frame:
+    """The finished trainings of a suite: one line a condition, in the paper's order.
+
+    With those of other suites, behind its own: of a seed that was trained more than once under one
+    condition its own suite's counts, else the last.
+    """
     ended = frames["trained"]
-    ended = ended[ended["counts"] & (ended["suite"] == suite)]
-    lines = [
-        {**columns, "suite": suite, **_figures(rows), **_by_epoch(frames, suite, columns)}
-        for columns, rows in sorted(conditions(ended), key=_in_order)
-    ]
+    ended = ended[ended["counts"] & ended["suite"].isin((suite, *others))]
+    ended = ended.iloc[(ended["suite"] == suite).argsort(kind="stable")]
+    lines = []
+    for columns, rows in sorted(conditions(ended, suite), key=_in_order):
+        rows = rows.drop_duplicates("seed", keep="last")
+        keys = dict(zip(rows["key"], rows["suite"], strict=True))
+        beside = {"suite": suite, "keys": keys, "own": suite in keys.values()}
+        lines.append({**columns, **beside, **_figures(rows), **_by_epoch(frames, columns, keys)})
+    lines.sort(key=lambda line: not line["own"])
     return pd.DataFrame(lines, columns=[*FRONT, *FIGURES, "at_chance", *CONDITION, *BESIDE])
 
 
@@ -151,30 +172,26 @@ def _in_order(item: tuple[dict[str, Any], Frame]) -> tuple[object, ...]:
 
 def _figures(ended: Frame) -> dict[str, Any]:
     last, taken = share([*ended["test_accuracy"]]), ended["trained_epochs"]
-    epochs = ended["epochs"].where(~(taken > 0), taken)
+    epochs = ended["epochs"].where(~(taken > 0), taken).astype(int)
     return {
         **{"accuracy": last.value, "low": last.low, "high": last.high, "n": last.n},
         "best_accuracy": share([*ended["best_test_accuracy"]]).value,
         "chosen_accuracy": share([*ended["chosen_test_accuracy"]]).value,
         "seconds_per_epoch": fmean(ended["seconds"] / epochs),
         "accuracies": dict(zip(ended["seed"], ended["test_accuracy"], strict=True)),
+        "trained_epochs": tuple(epochs),
     }
 
 
-def _by_epoch(frames: Frames, suite: str, line: Mapping[str, Any]) -> dict[str, Any]:
-    epochs = _rows(frames["epoch"], suite, line["keys"])
+def _by_epoch(frames: Frames, line: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
+    epochs = _rows(frames["epoch"], keys)
     last = _ends(epochs)
     lost = last[last["train_accuracy"] < schedule.LEARNT / line["case"].network.classes]
-    curves = {
-        seed: dict(zip(of["epoch"], of["test_accuracy"], strict=True))
-        for seed, of in epochs.groupby("seed", sort=False)
-    }
     at_first = {
         seed: [*of["validation_accuracy"][of["learning_rate"] == of["learning_rate"].iloc[0]]]
         for seed, of in epochs.sort_values("epoch").groupby("seed", sort=False)
     }
-    more = {"curves": curves, "at_first": at_first}
-    return {"at_chance": len(lost), "lost": (*lost["seed"],), **more}
+    return {"at_chance": len(lost), "lost": (*lost["seed"],), "at_first": at_first}
 
 
 def _ends(epochs: Frame) -> Frame:
@@ -182,22 +199,24 @@ def _ends(epochs: Frame) -> Frame:
     return epochs.loc[epochs.groupby("seed", sort=False)["epoch"].idxmax()]
 
 
-def _rows(rows: Frame, suite: str, keys: Sequence[str]) -> Frame:
-    return rows[rows["counts"] & (rows["suite"] == suite) & rows["key"].isin(keys)]
+def _rows(rows: Frame, keys: Mapping[str, str]) -> Frame:
+    return rows[rows["counts"] & (rows["key"].map(keys) == rows["suite"])]
 
 
 def rows_of(frames: Frames, kind: str, line: Line) -> Frame:
     """The rows of a kind of a condition's trainings: all of its epochs, its tests, its votes."""
-    return _rows(frames[kind], line.suite, line.keys)
+    return _rows(frames[kind], line.keys)
 
 
 def table(found: Frame, more: Mapping[str, Sequence[object]] | None = None) -> Frame:
     """One line a condition: its main fields, the figures, `more`, the other fields, the machines.
 
-    `at_chance`: how many of the n seeds learnt nothing. They are in the means.
+    `epochs`: that were trained, the mean over the seeds. `at_chance`: how many of the n seeds
+    learnt nothing. They are in the means.
     """
     shown = found[[*FRONT, *FIGURES, "at_chance"]].assign(**(more or {}))
-    return pd.concat([shown, found[[*CONDITION, "machines"]]], axis=1)
+    epochs = [round(fmean(each)) for each in found["trained_epochs"]]
+    return pd.concat([shown, found[[*CONDITION, "machines"]].assign(epochs=epochs)], axis=1)
 
 
 def scale(frames: Frames) -> Frame:
@@ -241,17 +260,19 @@ def accuracy(frames: Frames) -> Frame:
 def neunorm(frames: Frames) -> Frame:
     """NeuNorm off and on: accuracy, convergence, and the contrast of Fig. 6.
 
-    `target` is the accuracy that all readings reach with the same seed, `epochs_to_target` how soon
-    each does; `contrast` is the mean vote for the right class less that for a wrong one.
+    `target` is the held-out accuracy of `goal`, for all readings the same, `epochs_to_target` how
+    soon those seeds are there that come there; `contrast` is the mean vote for the right class less
+    that for a wrong one.
     """
     found = trainings(frames, "neunorm")
     shared = partial(_shared, without=_without_neunorm)
     sets = grouped(each_of(found), shared)
-    reached = [convergence(each, sets[shared(each)]) for each in each_of(found)]
+    targets = [goal(sets[shared(each)]) for each in each_of(found)]
+    reached = [epochs_to(*pair) for pair in zip(targets, each_of(found), strict=True)]
     votes = [contrasts(frames, each).values() for each in each_of(found)]
     more = {
-        "target": [mean([goal for goal, _ in each.values()]).value for each in reached],
-        "epochs_to_target": [mean([float(n) for _, n in each.values()]).value for each in reached],
+        "target": targets,
+        "epochs_to_target": [mean([*each.values()]).value for each in reached],
         "contrast": [mean([*each]).value for each in votes],
     }
     return table(found, more)
@@ -266,13 +287,28 @@ def _without_neunorm(case: Trained) -> Trained:
     return replace(case, network=replace(case.network, neunorm=None))
 
 
-def convergence(each: Line, rivals: Sequence[Line]) -> dict[int, tuple[float, int]]:
-    """By seed that all rivals have: the accuracy that all reach, and the epoch `each` does."""
-    found = {}
-    for seed, curve in each.curves.items():
-        if all(seed in rival.curves for rival in rivals):
-            target = min(max(rival.curves[seed].values()) for rival in rivals)
-            found[seed] = target, min(n for n, reached in curve.items() if reached >= target)
+def goal(rivals: Sequence[Line]) -> float:
+    """The held-out accuracy whose epoch says how soon each of the trainings learns: NEARLY all of
+    the way from chance to what they hold, on average over the last quarter of the epochs at the
+    first rate. All have the same part in it: noise of one brings none of them there sooner.
+    """
+    curves = [curve for each in rivals for curve in each.at_first.values()]
+    held = fmean(fmean(curve[-max(1, len(curve) // 4) :]) for curve in curves) if curves else nan
+    chance = 1 / rivals[0].case.network.classes
+    return chance + NEARLY * (held - chance)
+
+
+def epochs_to(goal: float, line: Line) -> dict[int, float]:
+    """By seed: the epochs at the first rate until held-out accuracy first comes to it, from chance
+    on and in between by straight lines. Seeds that never do are left out.
+    """
+    found: dict[int, float] = {}
+    for seed, curve in line.at_first.items():
+        steps = enumerate(pairwise([1 / line.case.network.classes, *curve]))
+        for done, (low, high) in steps:
+            if low < goal <= high:
+                found[seed] = done + (goal - low) / (high - low)
+                break
     return found
 
 

@@ -78,7 +78,6 @@ class Curve:
     high: tuple[float, ...] = ()
     seeds: tuple[tuple[float, ...], ...] = ()  # of each x
     dotted: bool = False
-    plain: bool = False  # without marks
 
 
 def short(text: str, most: int = 60) -> str:
@@ -171,13 +170,8 @@ def curves(
     found: Sequence[Curve],
     titles: tuple[str, str],
     names: Mapping[float, str] | None = None,
-    *,
-    key: bool = False,
 ) -> Figure:
-    """Curves over one axis; its ticks are `names`, else numbers of steps on a logarithmic one.
-
-    With a `key` the name of each stands at its end.
-    """
+    """Curves over one axis; its ticks are `names`, else numbers of steps on a logarithmic one."""
     figure, axes = _canvas(190, (34.0, 22.0, 10.0, 36.0))
     every = [x for each in found for x in each.x]
     for n, each in enumerate(found):
@@ -187,11 +181,8 @@ def curves(
         for x, low, high in zip(each.x, each.low, each.high, strict=False):
             if isfinite(low):
                 axes.plot((x, x), (low, high), color=colour, linewidth=2)
-        form = ":" if each.dotted else "-" if each.plain else "o-"
+        form = ":" if each.dotted else "o-"
         axes.plot(each.x, each.y, form, color=colour, linewidth=1.6, markersize=6)
-        if key:
-            place, style = (each.x[-1], min(min(other.y) for other in found)), {"color": colour}
-            _annotate(axes, short(each.name), place, (0, 6 + 13 * n), ha="right", **style)
     if names is None:
         axes.set_xscale("log", base=2)
         names = {x: f"{x:g}" for x in sorted(set(every))}
@@ -204,6 +195,42 @@ def curves(
     axes.grid(axis="y")
     _annotate(axes, titles[1], (0, 1), (-30, 10), xycoords="axes fraction")
     _title_below(figure, titles[0])
+    return figure
+
+
+def epochs(
+    found: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]], title: str
+) -> Figure:
+    """What is reached epoch by epoch, a thin line a seed, with the learning rate below it.
+
+    By name: of each seed its values and its rates.
+    """
+    below_it, foot = 50.0, 36.0
+    figure, axes = _canvas(180, (42.0, 22.0, 10.0, 16 + below_it + foot))
+    whole, place = figure.get_figheight() * 72, axes.get_position()
+    with mpl.rc_context(_RC):
+        below = figure.add_axes(
+            (place.x0, foot / whole, place.width, below_it / whole), sharex=axes
+        )
+    below.patch.set_visible(False)
+    for n, (name, seeds) in enumerate(found.items()):
+        style: Any = {"color": COLOURS[n % len(COLOURS)], "linewidth": 0.9}
+        for values, rates in seeds:
+            x = range(1, len(values) + 1)
+            axes.plot(x, values, **style)
+            below.plot(x, rates, drawstyle="steps-mid", **style)
+        at: Any = {"xycoords": "axes fraction", "ha": "right", "color": style["color"]}
+        _annotate(axes, short(name), (1, 0), (0, 6 + 13 * n), **at)
+    every = sorted({rate for seeds in found.values() for _, rates in seeds for rate in rates})
+    below.set_yscale("log")
+    below.set_yticks(every, [f"{rate:g}" for rate in every], minor=False)
+    below.yaxis.set_minor_locator(NullLocator())
+    below.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.tick_params(labelbottom=False)
+    axes.grid(axis="y")
+    for each, head in ((axes, title), (below, "learning rate")):
+        _annotate(each, head, (0, 1), (-38, 4), xycoords="axes fraction")
+    _title_below(figure, "epoch")
     return figure
 
 

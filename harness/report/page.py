@@ -24,12 +24,12 @@ from harness.analysis import claims, tables, timings
 from harness.analysis.claims import Claim, Effect, Verdict
 from harness.analysis.frame import Frames, each_of, frames, grouped
 from harness.analysis.trainings import ablated, mean, rows_of, share, trainings
-from harness.analysis.words import counted, data_name
+from harness.analysis.words import counted, data_name, steps_in_words
 from harness.records import Row
 from harness.report import figures, shown, stored
 from harness.report.figures import Curve, Dot
 from harness.report.table import Table, code, csv, field_markdown, html, interval, markdown, text
-from harness.spec import FLOOR, REFERENCE, UsageError, paper, schedule
+from harness.spec import ANN, FLOOR, REFERENCE, UsageError, paper, schedule
 from harness.suites.trainings import AS_IT_IS
 from harness.system.files import write_result
 
@@ -37,8 +37,8 @@ BEGIN, END = "<!-- begin: harness report -->", "<!-- end: harness report -->"
 OURS = "fused"  # this project's own engine
 FEW = 5  # rounds; a figure of fewer is preliminary
 RIVALS = {"plain": "best other, as it comes", "tuned": "best other, tuned"}
-FORMS = {"": "im2col and a product", "convn": "one convn a map", "conv2": "one conv2 a pair"}
-UNITS = {"points": "points of accuracy", "accuracy": "accuracy, %", "share": "% saved"}
+FORMS = {"convn": "one convn a map", "conv2": "one conv2 a pair", "": "im2col (not the paper's)"}
+UNITS = {"points": "points of accuracy", "accuracy": "accuracy, %", "share": "% taken away"}
 TRAINED = ("scale", "timesteps", "neunorm", "accuracy", "ablations")
 MOST = 15  # lines of a table of reasons; a csv has all
 PICTURES = {"picture.svg": 3, "picture-narrow.svg": 1}  # panels side by side, by the file's name
@@ -111,6 +111,7 @@ def page(
         "scale": _scale(frames),
         "timesteps": _steps(frames),
         "neunorm": _neunorm(frames),
+        "tables": _by_epoch(frames),
         "ablations": _ablations(frames),
     }
     parts = {
@@ -393,16 +394,15 @@ def _of_claim(claim: Claim, verdict: Verdict, lines: pd.DataFrame) -> Markup | N
 
 def _effects(found: Sequence[Effect]) -> Figure | None:
     """What decides a claim: means with intervals, each seed, and what was fixed beforehand."""
-    dots = []
+    groups: dict[str, list[Dot]] = {}
     for each in found:
         times, form = (1, "+.3f") if each.unit == "votes" else (100, "+.1f")
-        value, low, high = (times * v for v in (each.found.value, each.found.low, each.found.high))
-        seeds, bar = tuple(times * value for value in each.values), times * each.matters
-        dots.append(Dot(each.name, value, low, high, f"{value:{form}}", seeds=seeds, bar=bar))
-    if not dots:
-        return None
-    title = f"{UNITS.get(found[0].unit, found[0].unit)}; tall bar: what was allowed"
-    return figures.dots({"": dots}, title, bounds={0.0: ""})
+        of = (each.found.value, each.found.low, each.found.high, each.matters, *each.values)
+        value, low, high, bar, *seeds = (times * each.shown(v) for v in of)
+        dot = Dot(each.name, value, low, high, f"{value:{form}}", seeds=(*seeds,), bar=bar)
+        groups.setdefault(UNITS.get(each.unit, each.unit), []).append(dot)
+    title = "tall bar: what was allowed"
+    return figures.dots(groups, title, bounds={0.0: ""}) if groups else None
 
 
 def matlab(lines: pd.DataFrame) -> Figure | None:
@@ -555,7 +555,7 @@ def _steps(frames: Frames) -> Drawn:
 
 
 def _neunorm(frames: Frames) -> Drawn:
-    """Fig. 6: votes without and with NeuNorm in one scale of colours, and how soon it learns."""
+    """Fig. 6: votes without and with NeuNorm in one scale of colours."""
     votes = [
         (each, np.mean([*map(np.array, rows["votes"])], axis=0))
         for each in each_of(trainings(frames, "neunorm"))
@@ -568,17 +568,25 @@ def _neunorm(frames: Frames) -> Drawn:
         labels = paper.CIFAR10_CLASSES if named else [str(n) for n in range(len(matrix))]
         caption = f"{shown.data_title(each._asdict())}, NeuNorm {each.neunorm}: votes"
         yield caption, figures.votes(matrix.tolist(), labels, most)
-    found, curves, title = trainings(frames, "accuracy"), [], ""
-    for each in each_of(found.loc[found["dataset"] == "dvs-cifar10"]):
-        title = shown.data_title(each._asdict())
-        epochs = sorted(set.intersection(*(set(of) for of in each.curves.values())))
-        y = tuple(100 * fmean(of[n] for of in each.curves.values()) for n in epochs)
-        curves.append(Curve(f"NeuNorm {each.neunorm}", tuple(map(float, epochs)), y, plain=True))
-    last = int(max((x for curve in curves for x in curve.x), default=0))
-    if last > 1:
-        ticks = {float(n): f"{n}" for n in range(0, last + 1, max(1, last // 6))}
-        figure = figures.curves(curves, ("epoch", "test accuracy, %"), ticks, key=True)
-        yield f"{title}: test accuracy by epoch, the mean over seeds", figure
+
+
+def _by_epoch(frames: Frames) -> Drawn:
+    """How networks of one structure learn: the ANN beside those with spikes, with and without
+    NeuNorm.
+    """
+    names = ["dataset", "network", "width", "train_samples", "data_source"]
+    for _, of in trainings(frames, "accuracy").groupby(names, sort=False):
+        found: dict[str, list[tuple[Any, Any]]] = {}
+        for each in each_of(of) if len(of) > 1 else ():
+            name = f"{steps_in_words(each.case)}, NeuNorm {each.neunorm}"
+            seeds = rows_of(frames, "epoch", each).sort_values("epoch").groupby("seed")
+            curves = [(100 * s["validation_accuracy"], s["learning_rate"]) for _, s in seeds]
+            found.setdefault("ANN" if each.framework == ANN else name, []).extend(curves)
+        if any(len(values) > 1 for curves in found.values() for values, _ in curves):
+            first = of.iloc[0].to_dict()
+            title = f"{shown.data_title(first)}, {first['scale']} at width {first['width']}"
+            caption = f"{title}: held-out accuracy by epoch, a line a seed, and the learning rate"
+            yield caption, figures.epochs(found, "held-out accuracy, %")
 
 
 def _of_paper(number: int, built: pd.DataFrame) -> Table:
