@@ -20,8 +20,10 @@ from harness.conformance import random_batch, small
 from harness.records import CertificateRow, EndedRow, EpochRow, Row, TrainedRow
 from harness.reference import coding
 from harness.reference.initialise import copy_parameters, initialised
-from harness.spec import Reading, Trained
+from harness.reference.network import ReferenceNetwork
+from harness.spec import SGD, Case, Reading, Trained
 from harness.suites.trainings import ABLATIONS, AS_IT_IS
+from harness.training import step
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 
@@ -78,6 +80,40 @@ def test_a_loss_of_its_own_trains_other_weights(tmp_path: Path) -> None:
     assert losses[1] > 10 * losses[0]  # ln(10), not a tenth
 
 
+def test_fully_connected_layers_may_learn_slower_than_convolutions() -> None:
+    network = small("cifar10", "Middle", "mean")
+    parameters = list(ReferenceNetwork(network).parameters())
+    assert {each.ndim for each in parameters} == {1, 2, 3, 4}
+    optimise = step.optimiser(parameters, replace(SGD(), fc_factor=0.1))
+    convolutions, fc = optimise.param_groups
+    first = next(n for n, each in enumerate(parameters) if each.ndim == 2)
+    assert [id(each) for each in convolutions["params"]] == [*map(id, parameters[:first])]
+    assert [id(each) for each in fc["params"]] == [*map(id, parameters[first:])]  # voting too
+    assert len(step.optimiser(parameters, SGD()).param_groups) == 1
+
+
+def test_a_training_with_slower_fully_connected_layers_has_a_key_of_its_own(tmp_path: Path) -> None:
+    given = case(suite="ablations")
+    made = next(each for each in ABLATIONS if each.name.startswith("fully connected")).change(given)
+    run((given, made), tmp_path)
+    one, two = rows_of(tmp_path, TrainedRow)
+    assert one.key != two.key and Case.of(two) == made
+    assert (one.optimiser_fc_factor, two.optimiser_fc_factor) == (None, 0.1)
+    losses = [row.loss for row in rows_of(tmp_path, EpochRow) if row.epoch == 1]
+    assert losses[0] != losses[1]
+
+
+def test_a_threshold_is_halved_with_the_initial_weights_of_the_usual_one() -> None:
+    usual = small("cifar10", "Small", None)
+    x = random_batch(usual, 2, 4, static=True)
+    halved = replace(usual, lif=replace(usual.lif, v_th=usual.lif.v_th / 2))
+    expected = list(initialised(usual, x, seed=0).parameters())
+    found = list(initialised(halved, x, seed=0, scheme="twice-v_th").parameters())
+    assert all(map(torch.equal, expected, found))
+    scaled = list(initialised(halved, x, seed=0).parameters())
+    assert not any(map(torch.equal, expected, scaled))  # both come apart
+
+
 def rows_with(changes: dict[str, float], *, seeds: int = 3, dead: float = 0.2) -> list[Row]:
     """Trainings with those accuracies, by the change; the seeds' own are added to each."""
     found: list[Row] = []
@@ -108,7 +144,8 @@ def test_each_change_is_held_against_the_training_without_it_seed_by_seed() -> N
 
 
 def test_the_training_without_a_change_is_told_from_those_with_one() -> None:
-    changes = dict.fromkeys((name for name in NAMES if name != "float32"), 0.5)
+    same = {"float32", *(name for name in NAMES if name.startswith("Adam"))}  # as it is
+    changes = dict.fromkeys((name for name in NAMES if name not in same), 0.5)
     found = ablated(frames(rows_with(changes, seeds=1)))
     assert list(found["change"]) == list(changes)
     assert not any(map(any, found["gains"]))  # to the same training, as accurate

@@ -91,14 +91,31 @@ def test_paper_is_table_7_in_mixed_precision_on_a_gpu_alone(suite: str) -> None:
 
 def test_ablations_differ_in_one_thing_each() -> None:
     first, *others = cases("ablations", seeds=(0,), long=True)
-    assert first.precision == "bf16" and len(others) == len(ABLATIONS) - 2
+    rates_of_adam = [each for each in ABLATIONS if each.name.startswith("Adam")]
+    assert first.precision == "bf16"
+    assert len(others) == len(ABLATIONS) - 2 - len(rates_of_adam)
     old = vars(first.fields).items()
     changes = [{k for k, v in old if v != getattr(case.fields, k)} for case in others]
-    # at its own rate
-    assert [each for each in changes if len(each) > 1] == [{"loss_function", "optimiser_lr"}]
-    rates = sorted({case.optimiser.lr for case in others})
-    assert rates == [pytest.approx(0.1 / 200), 0.1]  # 2 / (10 classes * 10 neurons * 4 steps)
+    two = [each for each in changes if len(each) > 1]  # at its own rate; at its own threshold
+    assert [each for each in two if each != {"loss_function", "optimiser_lr"}] == [
+        {"v_th", "initialisation"}
+    ]
+    assert two.count({"loss_function", "optimiser_lr"}) == 5
+    rates = {case.optimiser.lr for case in others if case.training.loss == "cross-entropy"}
+    shorter = 0.1 / 200  # 2 / (10 classes * 10 neurons * 4 steps)
+    assert sorted(rates) == pytest.approx([shorter, 0.002, 0.01, 0.1])
     assert {case.framework for case in others} == {"fused:detached-reset", "fused"}
+    assert {case.fields.optimiser_fc_factor for case in others} == {None, 0.1}
+
+
+@pytest.mark.parametrize(("dataset", "usual"), [("nmnist", 1e-3), ("dvs-cifar10", 1e-4)])
+def test_of_events_adams_rates_are_compared_and_nothing_that_is_sgds(
+    dataset: str, usual: float
+) -> None:
+    first, *others = cases("ablations", seeds=(0,), datasets=(dataset,))
+    assert first.optimiser.lr == usual
+    rates = [case.optimiser.lr for case in others if case.optimiser.lr != usual]
+    assert sorted(rates) == sorted({1e-3, 3e-4, 1e-4} - {usual})
 
 
 def test_the_command_line_chooses() -> None:

@@ -86,7 +86,7 @@ def test_the_line_of_a_training_says_what_tells_it_from_the_others_of_its_suite(
         training=replace(case.training, loss="cross-entropy"),
         optimiser=replace(case.optimiser, lr=0.0005),
     )
-    words = "a = 2, V_th = 1, torch's initial weights, cross-entropy, rate 0.0005, seed 0:"
+    words = "a = 2, V_th = 1, initial weights torch, cross-entropy, rate 0.0005, seed 0:"
     assert line(changed).endswith(words)
 
 

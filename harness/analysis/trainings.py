@@ -129,7 +129,8 @@ def _columns(case: Trained) -> dict[str, Any]:
     static = paper.settings(case.dataset).static
     return {
         **{name: getattr(case, name) for name in _AS_IT_IS},
-        **{name: str(getattr(case, name)) for name in ("width", "optimiser", "network")},
+        **{name: str(getattr(case, name)) for name in ("width", "network")},
+        "optimiser": str(case.optimiser).replace(", fc_factor=None", ""),
         "neunorm": reading(case),
         "epochs": case.training.epochs,
         "dropout": case.network.dropout,
@@ -347,7 +348,7 @@ def ablated(frames: Frames) -> Frame:
 
 
 def _without_change(case: Trained) -> Trained:
-    """What the changes leave alone: of the optimiser all but its rate."""
+    """What the changes leave alone."""
     return replace(
         case,
         framework=case.framework.partition(":")[0],
@@ -355,7 +356,7 @@ def _without_change(case: Trained) -> Trained:
         initialisation="calibrated",
         network=replace(case.network, lif=replace(case.network.lif, a=1.0, v_th=1.0)),
         training=replace(case.training, loss="mse"),
-        optimiser=replace(case.optimiser, lr=paper.settings(case.dataset).optimiser.lr),
+        optimiser=paper.settings(case.dataset).optimiser,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.spec import LOSS, Trained, paper
+from harness.spec import LOSS, SGD, Trained, paper
 
 
 def counted(n: int, noun: str) -> str:
@@ -38,8 +38,10 @@ def unusual(case: Trained) -> Iterator[str]:
     if lif.v_th != usual.lif.v_th:
         yield f"V_th = {lif.v_th:g}"
     if case.initialisation != "calibrated":
-        yield f"{case.initialisation}'s initial weights"
+        yield f"initial weights {case.initialisation}"
     if case.training.loss != LOSS:
         yield case.training.loss
     if case.optimiser.lr != usual.optimiser.lr:
         yield f"rate {case.optimiser.lr:g}"
+    if isinstance(case.optimiser, SGD) and case.optimiser.fc_factor is not None:
+        yield f"fully connected layers at {case.optimiser.fc_factor:g} of the rate"

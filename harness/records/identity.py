@@ -27,7 +27,7 @@ _IN_THE_DATA = ("wanted_samples", "wanted_test_samples", "embedded")
 # Fields that came after keys had been made: where nothing is in them, they are in no key.
 _LATER = (
     *("effort", "window", "bin_us", "wants_simulated", "loss_function", "weights_sha256"),
-    "least_epochs",
+    *("least_epochs", "optimiser_fc_factor"),
 )
 # What these come to is in `threads`, and a cluster sets them to what they would have been.
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")

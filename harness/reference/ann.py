@@ -59,7 +59,7 @@ def initialised_ann(network: Network, x: Tensor, *, seed: int, scheme: Initialis
         torch.manual_seed(seed)
         module = ANN(network).to(x.dtype)
     module.to(x.device).eval()
-    if scheme == "calibrated":
+    if scheme != "torch":
         _calibrate(module, x)
     return module.train()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -26,8 +27,9 @@ def initialised(
 
     The paper does not state its initialisation, and PyTorch's leaves CIFARNet dead from the third
     layer on at the paper's threshold. `calibrated` draws PyTorch's weights, then scales each
-    layer's weight and bias so that about `FIRING_FRACTION` of its first potentials reach V_th. The
-    same seed and batch give the same weights; the global generator is left alone.
+    layer's weight and bias so that about `FIRING_FRACTION` of its first potentials reach V_th;
+    `twice-v_th` takes what that gives for twice the threshold. The same seed and batch give the
+    same weights; the global generator is left alone.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -35,6 +37,9 @@ def initialised(
     module.to(x.device)
     if scheme == "calibrated":
         calibrate(module, network, x)
+    elif scheme == "twice-v_th":
+        twice = replace(network, lif=replace(network.lif, v_th=2 * network.lif.v_th))
+        copy_parameters(initialised(twice, x, seed=seed), module)
     return module
 
 

@@ -28,7 +28,8 @@ SUITES = (
     "energy",
 )
 Precision = Literal["fp32", "fp64", "bf16"]
-Initialisation = Literal["calibrated", "torch"]
+# "twice-v_th": calibrated for twice the threshold.
+Initialisation = Literal["calibrated", "torch", "twice-v_th"]
 Mode = Literal["training", "inference"]  # what an iteration is: a step, or a forward pass
 Window = Literal["first", "whole"]  # of a recording: its first T bins, or all of it
 Effort = Literal["quick", "default", "paper"]  # how large another system is
@@ -135,6 +136,7 @@ class CaseFields:
     optimiser_momentum: float | None = None
     optimiser_step_epochs: int | None = None
     optimiser_factor: float | None = None
+    optimiser_fc_factor: float | None = None
     epochs: int | None = None  # that it trains; None: it is timed
     wanted_samples: int | None = None
     wanted_test_samples: int | None = None

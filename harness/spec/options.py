@@ -179,7 +179,7 @@ def _given(
 
 
 _RUN, _CASES, _WHERE = "Options", "Which cases", "Where"  # how `harness run --help` groups them
-_INITS, _EXECUTORS = choice(Initialisation), choice(Literal["local", "ray"])
+_INITS, _EXECUTORS = choice(Literal["calibrated", "torch"]), choice(Literal["local", "ray"])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,11 +17,14 @@ class SGD:
     momentum: float = 0.9
     step_epochs: int = 40
     factor: float = 0.1
+    # of the rate, for fully connected layers, voting too; None: the same, as the paper has it
+    fc_factor: float | None = None
 
     def __post_init__(self) -> None:
         checked("step_epochs", self.step_epochs)
         expect(0 < self.lr < inf, "the optimiser's rate", self.lr, "one above 0")
-        expect(0 < self.factor < inf, "the rate's factor", self.factor, "one above 0")
+        for each in (self.factor, 1 if self.fc_factor is None else self.fc_factor):
+            expect(0 < each < inf, "the rate's factor", each, "one above 0")
         expect(0 <= self.momentum < inf, "momentum", self.momentum, "0 or more")
 
 

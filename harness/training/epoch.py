@@ -132,7 +132,7 @@ def epoch(learner: Learner, number: int, rate: float, tell: Tell) -> Epoch:
     """
     case, data, module = learner.case, learner.data, learner.module
     for group in learner.optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("factor", 1)
     watch = clock.Stopwatch(torch.device(case.device))
     seed = _seed(case.seed, number)
     torch.manual_seed(seed)  # dropout

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +24,21 @@ def optimiser(parameters: Iterable[nn.Parameter], settings: SGD | Adam) -> torch
     """The data set's optimiser, in torch's fused form (one pass over the weights)."""
     parameters = list(parameters)
     if isinstance(settings, SGD):
-        return torch.optim.SGD(parameters, settings.lr, settings.momentum, fused=True)
+        groups = parameters if settings.fc_factor is None else _groups(parameters, settings)
+        return torch.optim.SGD(groups, settings.lr, settings.momentum, fused=True)
     capturable = any(parameter.is_cuda for parameter in parameters)
     lr, betas = settings.lr, settings.betas
     return torch.optim.Adam(parameters, lr, betas, fused=True, capturable=capturable)
+
+
+def _groups(parameters: list[nn.Parameter], settings: SGD) -> list[dict[str, Any]]:
+    """Fully connected layers apart, since they have a rate of their own."""
+    groups: list[dict[str, Any]] = [{"params": []}, {"params": [], "factor": settings.fc_factor}]
+    is_fc = False
+    for each in parameters:
+        is_fc = each.ndim == 2 or (is_fc and each.ndim == 1)  # a bias follows its weight
+        groups[is_fc]["params"].append(each)
+    return groups
 
 
 def placed(x: Tensor, dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
