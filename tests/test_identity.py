@@ -17,7 +17,7 @@ from rows import base, fitted_case, timed_case, trained_case
 from harness.records import identity
 from harness.records.identity import fields_that_train, timing_key, training_key
 from harness.reference.coding import loss
-from harness.spec import SUITES, Case, CaseFields, Options, Training
+from harness.spec import SGD, SUITES, Case, CaseFields, Options, Training
 from harness.suites import suite
 from harness.system.installed import Machine
 
@@ -28,6 +28,7 @@ IDLE |= {"tested_at", "wants_confusion"}
 OF_OTHERS = {"effort", "window"}  # which other systems alone have
 # in a key where they are not as usual
 UNUSUAL = {"bin_us", "wants_simulated", "loss_function", "weights_sha256", "least_epochs"}
+UNUSUAL |= {"optimiser_fc_factor"}
 NAMES = tuple(each.name for each in fields(CaseFields))
 
 
@@ -75,7 +76,8 @@ def test_of_a_training_exactly_what_decides_no_weight_leaves_the_key() -> None:
     assert set(fields_that_train(trained_case())) == set(NAMES) - IDLE - OF_OTHERS - UNUSUAL
     assert set(fields_that_train(fitted_case("hats"))) == set(NAMES) - IDLE - UNUSUAL
     unusual = Training(40, bin_us=30_000, simulated=True, loss="cross-entropy", least_epochs=12)
-    case = replace(trained_case(), training=unusual, weights_sha256="0" * 64)
+    rates = SGD(fc_factor=0.1)
+    case = replace(trained_case(), training=unusual, optimiser=rates, weights_sha256="0" * 64)
     assert set(fields_that_train(case)) == set(NAMES) - IDLE - OF_OTHERS
     assert Case.of(base(case)) == case
 
