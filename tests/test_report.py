@@ -192,6 +192,24 @@ def test_the_first_table_has_ours_the_best_rival_and_intervals() -> None:
     assert page.block(frames([]), [])
 
 
+def test_the_readme_has_of_each_claim_its_interval_seeds_what_was_allowed_and_the_verdict() -> None:
+    found = [
+        row
+        for seed in range(3)
+        for n, scale in enumerate(("Small", "Middle", "Large"))
+        for row in training(seed, (0.3 + 0.1 * n + 0.01 * seed,) * 12, suite="scale", scale=scale)
+    ]
+    (line,) = (line for line in block(found).splitlines() if "from Small to Middle" in line)
+    _, finding, verdict = (cell.strip() for cell in line.strip("|").split(" | "))
+    assert finding.startswith(
+        "Yes: CIFAR-10, a step of scale: +10.0 points [+10.0, +10.0] (3 seeds"
+    )
+    assert "the least that matters: +1.0 points; p = 0.005)." in finding
+    assert verdict == "reproduced at reduced scale" and "To decide" not in finding
+    (line,) = (line for line in block(found[:-1]).splitlines() if "from Small to Middle" in line)
+    assert "To decide it: at least 3 seeds" in line
+
+
 def test_where_tuned_forms_were_timed_the_best_of_them_is_the_rival() -> None:
     tuned = [*contender("snntorch", 1.5, variant="compiled")]
     tuned += contender("snntorch", 1.8, variant="channels-last")

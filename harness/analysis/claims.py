@@ -154,9 +154,10 @@ class Effect:
     @property
     def decided_by(self) -> str:
         """What it was held against, for the reason of a verdict."""
-        p = "" if self.p is None else ", p < 0.001" if self.p < 0.001 else f", p = {self.p:.3f}"
+        p = "" if self.p is None else "; p < 0.001" if self.p < 0.001 else f"; p = {self.p:.3f}"
         what = "allowed:" if self._is_bound else "the least that matters:"
-        return f"{self.text} ({what} {self._said(self.matters)}{p})"
+        seeds = counted(len(self.values), "seed")
+        return f"{self.text} ({seeds}; {what} {self._said(self.matters)}{p})"
 
     def shown(self, value: float) -> float:
         """A value as it is shown: a share and not its logarithm."""
@@ -633,8 +634,8 @@ def bf16(frames: Frames) -> Verdict:
     accuracies, bounds = _paired(each.accuracies for each in groups), (-EQUAL, -EQUAL)
     less = accuracies[:, 1] - accuracies[:, 0]
     effects = [
-        _effect("bf16 minus float32", less, groups, bounds),
-        _effect("float32 minus bf16", -less, groups, bounds),
+        _effect("accuracy in bf16 minus in float32", less, groups, bounds),
+        _effect("accuracy in float32 minus in bf16", -less, groups, bounds),
     ]
     return decided(effects, groups, effects[0].text, "ablations")
 
@@ -660,6 +661,7 @@ def fig3(frames: Frames) -> Verdict:
         return _without_matlab(lines)
     of_form = {form: timed[timed["variant"] == form] for form in FORMS}
     forms = {form: _form(form, of) for form, of in of_form.items() if len(of)}
+    timed_by = tuple(each for each, _ in forms.values())
     calls = {call for form, (_, call) in forms.items() if form}
     status = "inconclusive" if calls != {True} else "reproduced"
     status = "contradicted" if calls == {False} else status
@@ -672,14 +674,14 @@ def fig3(frames: Frames) -> Verdict:
     missing = "a GPU on both sides, MATLAB itself with its JIT, whole iterations"
     return Verdict(
         status,
-        f"plain PyTorch is faster, {'; '.join(each.name for each, _ in forms.values())}",
+        f"{'; '.join(map(_as_fast, timed_by))}; not measured: {missing}",
         (
-            *(f"{said[call]} for {of.name.partition(': ')[0]}" for of, call in forms.values()),
-            f"judged by Matlab's conv functions, which the paper used; not measured: {missing}",
+            *(f"{said[call]} for {of.name}" for of, call in forms.values()),
+            "judged by Matlab's conv functions, which the paper used",
         ),
         missing if calls else f"Matlab's conv functions: `{COMMAND}`",
         f"on {', '.join(sorted(set(timed['device']))).upper()}, in {', '.join(sorted(programs))}",
-        ranges=tuple(each for each, _ in forms.values()),
+        ranges=timed_by,
     )
 
 
@@ -699,18 +701,21 @@ def _form(variant: str, of: Frame) -> tuple[Range, bool | None]:
     """How many times faster the reference is, over the cells; and whether tens of times, by the
     intervals: of the form's speed-up, which is below 1 where the reference is faster.
     """
-    times = sorted(1 / of["speedup_vs_reference"])
-    low, high = (f"{each:.2g}" if each < 100 else f"{each:,.0f}" for each in (times[0], times[-1]))
-    text = f"{low} times" if low == high else f"{low} to {high} times"
-    scaled = of["part"].notna().sum()
-    text += f" ({scaled} of {counted(len(of), 'cell')} scaled)" if scaled else ""
-    name = f"{contender(OCTAVE, variant)} ({FORMS[variant]}): {text}"
+    times, scaled = sorted(1 / of["speedup_vs_reference"]), of["part"].notna().sum()
+    part = f", scaled from a part on {scaled} of {counted(len(of), 'network')}" if scaled else ""
+    name = f"{contender(OCTAVE, variant)} ({FORMS[variant]}{part})"
     call = None
     if (1 / of["speedup_high"] >= TENS).all():
         call = True
     elif (1 / of["speedup_low"] < TENS).all():
         call = False
     return Range(name, "times", geometric_mean(times), times[0], times[-1], len(times)), call
+
+
+def _as_fast(of: Range) -> str:
+    low, high = (f"{each:.2g}" if each < 100 else f"{each:,.0f}" for each in (of.low, of.high))
+    times = f"{low} times" if low == high else f"{low} to {high} times"
+    return f"plain PyTorch is {times} as fast as {of.name}"
 
 
 def _without_matlab(lines: Frame) -> Verdict:

@@ -343,10 +343,11 @@ def _in_other_runs(found: pd.DataFrame, lines: pd.DataFrame) -> str:
 def _claims(judged: Sequence[tuple[Claim, Verdict]]) -> Iterator[dict[str, str]]:
     """Each claim, what was found of it with intervals and what was allowed, and the verdict."""
     for claim, each in judged:
-        found = "; ".join(effect.decided_by for effect in each.effects) or each.figures
-        if each.status == "inconclusive":
-            found += f". It would take {each.would_change}"
-        yield {"claim": claim.claim, "our finding": found, "verdict": each.text}
+        found = [*each.why[: len(each.effects)]] or each.figures.split("; ")
+        found += [f"To decide it: {each.would_change}"] * (each.status == "inconclusive")
+        found = [one.removeprefix("cannot tell: ") for one in found if one]  # the verdict says it
+        said = " ".join(f"{one[0].upper()}{one[1:]}." for one in found)
+        yield {"claim": claim.claim, "our finding": said, "verdict": each.text}
 
 
 def block(frames: Frames, judged: Sequence[tuple[Claim, Verdict]]) -> str:
