@@ -13,7 +13,7 @@ test: .venv/for-test
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 # proofs that take minutes; CI runs them too
 slow: .venv/for-test

@@ -42,7 +42,6 @@ from harness.reference.network import MakeCell, StepNetwork
 from harness.reference.neuron import LIFCell
 from harness.spec import (
     ANN,
-    LIF,
     SGD,
     Adam,
     Case,
@@ -172,8 +171,6 @@ def renew(file: str, *, anyway: bool) -> list[str]:
 # What a training computes and draws. `NUMERICS` stands for it.
 
 STEPS = 3  # of training
-# No potential may be nearer to the threshold or to the surrogate's edge: processors round apart.
-APART = 1e-9
 
 
 class Setting(NamedTuple):
@@ -268,40 +265,6 @@ def _losses(module: nn.Module, setting: Setting) -> list[float]:
             outcome = step.iteration(*of, labels, objective=objective, precision="fp64")
             losses.append(outcome.loss.item())
     return losses
-
-
-def nearest() -> dict[str, float]:
-    """How near any potential of the reference comes to where rounding would matter."""
-    found = {}
-    for title, setting in settings().items():
-        with _in_float64():
-            module = initialised(setting.network, setting.x, seed=0)
-        potentials = _potentials(module)
-        _spikes(module.eval(), setting.x)
-        _losses(module, setting)
-        found[title] = _distance(setting.network.lif, potentials)
-    learner = epoch.begin(_trained_case(), _data())
-    potentials = _potentials(learner.module)
-    _trained(learner)
-    return {**found, "epochs": _distance(learner.case.network.lif, potentials)}
-
-
-def _distance(lif: LIF, potentials: list[Tensor]) -> float:
-    off = torch.cat([each.flatten() for each in potentials]) - lif.v_th
-    return min((off - edge).abs().min().item() for edge in (0.0, lif.a / 2, -lif.a / 2))
-
-
-def _potentials(module: nn.Module) -> list[Tensor]:
-    """Those of all calls from now on."""
-    kept: list[Tensor] = []
-
-    def keep(cell: nn.Module, inputs: object, output: tuple[Tensor, tuple[Tensor, Tensor]]) -> None:
-        kept.append(output[1][0].detach())
-
-    for each in module.modules():
-        if isinstance(each, LIFCell):
-            each.register_forward_hook(keep)
-    return kept
 
 
 def _draws() -> dict[str, object]:

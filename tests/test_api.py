@@ -176,7 +176,6 @@ def test_the_notebooks_page_runs_as_a_script_from_top_to_bottom(tmp_path: Path) 
     script = tmp_path / "page.py"
     script.write_text("print('begins')\n" + python_of(ROOT / "docs" / "notebook.md"))
     env = {**os.environ, "HARNESS_DATA": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    env["XDG_CACHE_HOME"] = str(tmp_path / "cache")
     given: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 300, "check": True}
     ended = subprocess.run([sys.executable, script], env=env, cwd=tmp_path, **given)
     assert "CasesFailed" not in ended.stderr

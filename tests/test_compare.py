@@ -107,7 +107,7 @@ def default_run(
     return rows
 
 
-@pytest.mark.parametrize("name", CONTENDERS)
+@pytest.mark.parametrize("name", ["fused", "norse"])
 def test_a_planted_slowdown_of_a_default_run_is_called_over_all_cells(name: str) -> None:
     found = compare(default_run(1), default_run(2, slower={name: 1.1}))
     over_all = [each for each in found.beyond(0.05) if each.where.startswith("all cells")]
@@ -123,9 +123,9 @@ def test_all_that_became_slower_together_are_called_so() -> None:
 
 def test_the_same_code_twice_is_called_another_no_more_often_than_the_level_says() -> None:
     calls = [
-        called(compare(default_run(seed), default_run(1000 + seed)).changes) for seed in range(20)
+        called(compare(default_run(seed), default_run(1000 + seed)).changes) for seed in range(10)
     ]
-    assert sum(map(bool, calls)) <= 20 * LEVEL
+    assert sum(map(bool, calls)) <= 10 * LEVEL
 
 
 def test_no_change_is_said_only_of_what_could_have_shown_one() -> None:

@@ -148,37 +148,6 @@ def test_neurobench_takes_a_frame_without_a_pixel_above_1_for_spikes_and_we_do_n
     assert layers[0].multiplies == layers[0].operations
 
 
-def spikingjellys(module: nn.Module, x: Tensor) -> tuple[int, int]:
-    """What its counters of synaptic operations and of multiply-accumulates say."""
-    pytest.importorskip("spikingjelly")
-    from spikingjelly.activation_based.op_counter import (
-        DispatchCounterMode,
-        MACCounter,
-        SynOpCounter,
-    )
-
-    synapses, products = SynOpCounter(), MACCounter()
-    with torch.no_grad(), DispatchCounterMode([synapses, products]):
-        module(x)
-    return synapses.get_total(), products.get_total()
-
-
-def test_spikingjelly_counts_the_same_where_spikes_enter() -> None:
-    of = case(PLAIN)
-    module, x, layers = counts(of, static=True)
-    operations, products = spikingjellys(module, x)
-    assert operations == sum(each.accumulates for each in layers)
-    # its products are of the whole kernel, at the border too, and of zeros
-    assert products == of.network.stages[0].macs * x.shape[1] > layers[0].multiplies
-
-
-def test_spikingjelly_counts_no_synaptic_operation_of_what_a_pool_made() -> None:
-    module, x, layers = counts(case(POOLED), static=True)
-    operations, products = spikingjellys(module, x)
-    assert operations == layers[-1].accumulates
-    assert products > sum(each.operations for each in layers[:-1])
-
-
 def test_counts_do_not_depend_on_who_computes_or_how_many_at_a_time() -> None:
     of = case(POOLED, neunorm=True)
     module, x, layers = counts(of, static=True)

@@ -15,7 +15,6 @@ from contenders import off_by, stepped
 from golden import Entry
 
 from harness.adapter import Variant
-from harness.proof import certificate, exam
 from harness.proof.certificate import Allowed
 
 
@@ -23,11 +22,6 @@ from harness.proof.certificate import Allowed
 def test_nothing_has_moved_but_by_its_number(file: str) -> None:
     moved = list(golden.moved(file))
     assert not moved, "\n".join(moved)
-
-
-def test_no_potential_is_so_near_the_threshold_that_another_processor_may_flip_a_spike() -> None:
-    with threads(1):
-        assert min(golden.nearest().values()) > golden.APART
 
 
 @pytest.mark.parametrize(
@@ -49,14 +43,6 @@ def test_exam_moves_with_each_of_its_rules(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(golden, "RULES", replace(rules, **{name: other}))
         sentence = next(golden.moved("exam"))  # the first entry
         assert f"rules has moved (/{name}" in sentence and "raise EXAM" in sentence
-
-
-def test_exam_moves_with_what_it_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    other = replace(golden.RULES, attempts=3)
-    for module in (exam, certificate):
-        monkeypatch.setattr(module, "RULES", other)
-    (sentence,) = golden.moved("exam")
-    assert "attempts at one that rounds apart in fp32 has moved" in sentence
 
 
 @pytest.fixture
@@ -83,20 +69,3 @@ def test_renewing_takes_what_moved_with_its_number_and_refuses_the_rest(
         assert re.search(words, said), said
         left = golden.renew("numerics", anyway=False)
         assert left == list(golden.moved("numerics")) == [said] * refused
-
-
-def test_what_nothing_makes_any_more_goes_but_an_absent_adapters_golden_stays(
-    planted: Callable[..., None],
-) -> None:
-    planted("old", 1, EXAM=1)
-    golden.renew("exam", anyway=False)
-    planted("new", 1, EXAM=1)
-    new, old = golden.moved("exam")
-    assert "new: it is not there" in new and "old: nothing makes it" in old
-    golden.renew("exam", anyway=False)
-    assert list(golden.moved("exam")) == []
-    for name in ("norse", "reference"):  # the first is not installed when the second is renewed
-        planted(name, 1, NUMERICS=1)
-        golden.renew("numerics", anyway=False)
-    assert list(golden.moved("numerics")) == []
-    assert set(golden._read("numerics")) == {"norse", "reference"}

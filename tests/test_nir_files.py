@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,13 @@ import torch
 
 nir = pytest.importorskip("nir", reason="pip install 'snn-harness[nir]'")
 
+from harness.cli.app import call  # noqa: E402
 from harness.conformance import small  # noqa: E402
-from harness.formats import nir_file  # noqa: E402
+from harness.formats import files, nir_file, weights  # noqa: E402
+from harness.proof import check  # noqa: E402
 from harness.reference.network import ReferenceNetwork  # noqa: E402
-from harness.spec import UsageError  # noqa: E402
+from harness.spec import Network, NetworkFile, Options, UsageError  # noqa: E402
+from harness.suites import SUITES  # noqa: E402
 
 Change = Callable[[Any], object]
 
@@ -192,3 +197,70 @@ def test_a_file_of_another_simulator_is_taken_where_it_is_this_neuron(path: Path
     assert found.network.lif.v_th == float(np.nextafter(np.float32(0.75), np.float32(1)))
     assert found.network.neunorm == small("cifar10", neunorm="mean").neunorm
     assert str(found.network) == str(small("cifar10"))
+
+
+# and as the networks of a run
+
+
+def file_of(network: Network, *, says_a: bool = True) -> Options:
+    given = NetworkFile("x.nir", network, "0" * 64, says_a)
+    names: dict[str, Any] = {"networks": ("x.nir",), "datasets": ("cifar10",)}
+    return Options(**names, suite="scale", frameworks=("fused",), files=(given,), device="cpu")
+
+
+def test_a_suite_takes_structure_neuron_and_weights_from_the_file() -> None:
+    network = small("cifar10", neunorm="literal")
+    for suite in ("acceleration", "scale", "neunorm", "timesteps", "ablations"):
+        cases = SUITES[suite].cases(file_of(network))
+        assert cases
+        for case in cases:
+            assert case.weights_sha256 == "0" * 64 and case.scale == "custom" and case.width == 1
+            assert case.network.neunorm == network.neunorm
+            assert str(case.network) == str(network)
+        assert {case.network.lif for case in cases} >= {network.lif}
+        assert len(set(cases)) == len(cases) or suite == "neunorm"
+
+
+def test_a_file_without_a_surrogate_gets_that_of_the_data_set() -> None:
+    network = small("cifar10")
+    wide = replace(network, lif=replace(network.lif, a=7.0))
+    (case,) = SUITES["acceleration"].cases(file_of(wide, says_a=False))[:1]
+    assert case.network.lif == network.lif
+    (case,) = SUITES["acceleration"].cases(file_of(wide))[:1]
+    assert case.network.lif.a == 7.0
+
+
+FITS = {
+    r"of inputs \(2, 34, 34\), CIFAR-10 has \(3, 32, 32\)": file_of(small("nmnist")),
+    "has 5 classes, CIFAR-10 has 10": file_of(replace(small("cifar10"), classes=5)),
+    "leave --width out": replace(file_of(small("cifar10")), width=Fraction(1, 8)),
+    "leave --neunorm out": replace(file_of(small("cifar10")), neunorm="mean"),
+}
+
+
+@pytest.mark.parametrize("sentence", FITS)
+def test_a_file_that_does_not_fit_what_is_asked_is_one_sentence(sentence: str) -> None:
+    for suite in ("acceleration", "scale", "energy"):
+        with pytest.raises(UsageError, match=sentence):
+            SUITES[suite].cases(FITS[sentence])
+
+
+@pytest.mark.usefixtures("no_data_of_the_machine")
+def test_what_export_writes_is_what_run_reads(inside: Path) -> None:
+    asked = ["export", "Small", "--width", "1/8", "--neunorm", "mean", "--to", "small.nir"]
+    assert call(*asked) == 0
+    read = files.named(["Small", "small.nir"], "scale")
+    (file,) = read
+    assert file.network == small("cifar10", neunorm="mean")
+    files.keep(read, inside / "out")
+    kept = weights.of_hash(inside / "out", file.weights_sha256, file.network)
+    for ours, theirs in zip(kept, nir_file.read(Path("small.nir")).parameters, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_check_examines_a_file_once_with_its_own_neunorm(tmp_path: Path) -> None:
+    selection = file_of(small("cifar10", neunorm="literal"))
+    scope = replace(selection, data_root=tmp_path)
+    (found,) = check.examined(("reference",), scope, lambda *_: None)
+    assert [each.named for each in found.proofs] == ["CIFAR-10 custom NeuNorm literal"] * 2
+    assert all(each.certificate.passed for each in found.proofs)

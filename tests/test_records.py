@@ -57,6 +57,8 @@ def test_rows_of_a_suite_are_one_line_each_in_one_file(tmp_path: Path) -> None:
     assert lines_of(tmp_path) == [before, before]
     # a change of this list is a change of the schema: raise SCHEMA, and say so in the CHANGELOG
     assert (SCHEMA, list(json.loads(before))[:4]) == (3, ["schema", "run", "time", "kind"])
+    with pytest.raises(ValueError, match="JSON"):
+        replace(ROW, seconds=float("nan")).to_json()
 
 
 def changed(**fields: object) -> str:
@@ -75,15 +77,8 @@ DAMAGED = {
     changed(kind="rumour"): "kind",
     changed(walk=1): "walk",
     changed(T=0): "T is 0",
-    changed(T=10**300): "T",
-    changed(seed=-1): "seed is -1",
-    changed(dataset="imagenet"): "unknown data set 'imagenet'",
     changed(suite="../../x"): "unknown suite",
-    changed(width="x/0"): "'x/0', expected a fraction",
     changed(network="8C3"): "network notation",
-    changed(v_th=-1.0): "v_th is -1.0",
-    changed(k_tau=2.0): "k_tau is 2.0",
-    changed(neunorm="mean"): "k_tau2 is missing",
     changed(seconds=-1.0): "seconds: Input should be greater than or equal to 0",
     changed(seconds=1e999): "damaged row",  # JSON has no infinity
     changed(round=0): "round",
@@ -125,11 +120,6 @@ def test_a_line_torn_by_a_crash_does_not_swallow_the_next(tmp_path: Path) -> Non
     store.append(ROW)
     rows, damaged = store.read()
     assert rows == [ROW] and len(damaged) == 1 and f"{path}:1: " in damaged[0]
-
-
-def test_numbers_that_json_lacks_never_reach_the_file() -> None:
-    with pytest.raises(ValueError, match="JSON"):
-        replace(ROW, seconds=float("nan")).to_json()
 
 
 def test_folders_links_and_pipes_among_the_records_are_named(tmp_path: Path) -> None:
@@ -268,28 +258,22 @@ def test_a_full_disk_ends_with_one_sentence_and_a_store_that_still_reads(tmp_pat
     assert "No space left on device" in " ".join(said) and "--out" in " ".join(said)
 
 
-def test_a_folder_that_is_a_file_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_refused_and_looking_makes_none(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UsageError, match="--out"):
         Store(tmp_path / "file").check_writable()
     assert (tmp_path / "file").read_text() == "mine"
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_write_permission_is_refused(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(UsageError, match="--out"):
-        Store(tmp_path / "out").check_writable()
-
-
-def test_looking_whether_a_folder_can_be_written_makes_none(tmp_path: Path) -> None:
-    """Two commands start on a new folder: the one's check is not the end of the other's folder."""
+    # two commands start on a new folder: the one's check is not the end of the other's folder
     out = tmp_path / "new" / "out"
     Store(out).check_writable()
     assert not out.parent.exists()
     Store(out).append(ROW)
     Store(out).check_writable()
     assert Store(out).read()[0] == [ROW]
+    if os.geteuid() != 0:  # root may write anywhere
+        tmp_path.chmod(0o500)
+        with pytest.raises(UsageError, match="--out"):
+            Store(tmp_path / "other").check_writable()
 
 
 # a ledger: who is at which case
@@ -357,7 +341,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None
 # kills
 
 
-KILLS = 30  # most of each life are imports
+KILLS = 12  # most of each life are imports
 SUITE = """
 import os, sys
 from pathlib import Path
@@ -373,7 +357,7 @@ from harness.records import Store
 from harness.spec import Access, Training
 out = Path(sys.argv[1])
 given = case(framework="reference", training=Training(
-    epochs=40, samples=200, test_samples=50, embedded=True, tested_at=(1, 2), confusion=True))
+    epochs=20, samples=200, test_samples=50, embedded=True, tested_at=(1, 2), confusion=True))
 cases = tuple(replace(given, suite="neunorm", seed=seed) for seed in range(5))
 shown = (out / "shown").open("a")
 for ended in Local().train(cases, Store(out), Access(out), lambda *_: None):
