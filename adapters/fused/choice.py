@@ -79,7 +79,7 @@ class BreakEven:
     input_gradient: float  # of marks: the share of neurons inside the surrogate's window
 
 
-KEPT = Shelf("break-even", lambda kept: BreakEven(**kept))
+KEPT = Shelf("break-even", lambda kept: BreakEven(**kept), BreakEven(0.5, 0.5, 0.5))
 
 
 def chosen(events: Events, weight: Tensor) -> Ran:

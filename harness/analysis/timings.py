@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf, isnan, nan, sqrt
 from operator import attrgetter
 from statistics import median
@@ -68,41 +69,64 @@ class Rounds:
     """What one run timed together in a cell: the seconds of each, of who ran twice the mean."""
 
     seconds: Mapping[Who, Seconds]
-    again: tuple[float, ...]  # A/A, round by round: who ran twice, the second over the first
+    again: Seconds  # A/A, round by round: who ran twice, the second over the first
+    starts: Mapping[int, int]  # of the processes, by round
 
     def ratio(self, numerator: Who, denominator: Who) -> Ratio | None:
         """Of the rounds that both ran in; None where there are none."""
-        above, below = self.seconds.get(numerator, {}), self.seconds.get(denominator, {})
-        shared = sorted(above.keys() & below.keys())
-        if not shared:
+        groups = self.groups(self._ratios(numerator, denominator))
+        if not groups:
             return None
         if numerator == denominator:
-            return Ratio(1.0, 1.0, 1.0, "none", len(shared))
-        return ratios.ratio([above[n] for n in shared], [below[n] for n in shared])
+            return Ratio(1.0, 1.0, 1.0, "none", sum(map(len, groups)))
+        return ratios.mean(groups, self._moves)
+
+    @property
+    def noise(self) -> Ratio | None:
+        """Of who ran twice; None where nobody did."""
+        return ratios.mean(self.groups(self.again), self._moves) if self.again else None
+
+    def groups(self, of: Seconds) -> list[list[float]]:
+        """By start."""
+        found = grouped(sorted(of), lambda n: self.starts.get(n, 1))
+        return [[of[n] for n in rounds] for rounds in found.values()]
+
+    @cached_property
+    def _moves(self) -> ratios.Starts:
+        of = [self._ratios(who, (FLOOR, who[1])) for who in self.seconds if who[0] != FLOOR]
+        return ratios.starts(self.groups(each) for each in (*of, self.again))
+
+    def _ratios(self, numerator: Who, denominator: Who) -> Seconds:
+        above, below = self.seconds.get(numerator, {}), self.seconds.get(denominator, {})
+        return {n: above[n] / below[n] for n in sorted(above.keys() & below.keys())}
 
 
 def rounds(frames: Frames) -> dict[tuple[int, str], Rounds]:
     """What was timed together, by cell and run."""
     rows = frames["iteration"]
-    names = ("cell", "run", "contender", "precision", "twin", "round", "seconds")
+    names = ("cell", "run", "contender", "precision", "twin", "round", "start", "seconds")
     timed: dict[tuple[int, str], dict[tuple[Who, bool], Seconds]] = {}
-    for cell, run, who, precision, twin, n, seconds in zip(*map(rows.get, names), strict=True):
+    starts: dict[tuple[int, str], dict[int, int]] = {}
+    for cell, run, who, precision, twin, n, begun, seconds in zip(
+        *map(rows.get, names), strict=True
+    ):
         if seconds:
             of = timed.setdefault((cell, run), {})
             of.setdefault(((who, precision), twin), {})[n] = seconds
-    return {key: _together(of) for key, of in timed.items()}
+            starts.setdefault((cell, run), {})[n] = int(begun)
+    return {key: _together(of, starts[key]) for key, of in timed.items()}
 
 
-def _together(timed: Mapping[tuple[Who, bool], Seconds]) -> Rounds:
+def _together(timed: Mapping[tuple[Who, bool], Seconds], starts: Mapping[int, int]) -> Rounds:
     """Of one contender's two names the mean, round by round: less noise than either."""
     seconds = {who: of for (who, twin), of in timed.items() if not twin}
-    again: list[float] = []
+    again: Seconds = {}
     for (who, twin), second in timed.items():
         first = seconds.get(who, {})
         if twin:
-            again = [second[n] / first[n] for n in sorted(first.keys() & second.keys())]
+            again = {n: second[n] / first[n] for n in sorted(first.keys() & second.keys())}
             seconds[who] = {n: sqrt(each * second.get(n, each)) for n, each in first.items()}
-    return Rounds(seconds, tuple(again))
+    return Rounds(seconds, again, starts)
 
 
 Noise = Mapping[str, Ratio | None]  # of each run
@@ -113,10 +137,10 @@ def noise(frames: Frames) -> dict[str, Ratio | None]:
 
     Its interval is the noise floor: a difference inside it is none.
     """
-    found: dict[str, list[float]] = {run: [] for run in frames["iteration"]["run"]}
+    found: dict[str, list[list[float]]] = {run: [] for run in frames["iteration"]["run"]}
     for (_, run), each in rounds(frames).items():
-        found[run] += each.again
-    return {run: ratios.mean(again) if again else None for run, again in found.items()}
+        found[run] += each.groups(each.again)
+    return {run: ratios.mean(of, ratios.starts([of])) if of else None for run, of in found.items()}
 
 
 def is_steady(noise: Ratio | None) -> bool:
@@ -206,7 +230,7 @@ def _entries(frames: Frames, here: Frame) -> Iterator[dict[str, Any]]:
     proved = [grouped(each_of(of), attrgetter("entry")) for of in proofs]
     # one says something of every cell that its version is timed in
     descended = grouped(each_of(descents[descents["exam"] == identity.EXAM]), _installation)
-    together = rounds(frames)
+    together, nothing = rounds(frames), Rounds({}, {}, {})
     for row in each_of(here.drop_duplicates("entry", keep="last").sort_values("entry")):
         n, took = row.entry, warmup.get(row.entry, nan)
         yield {
@@ -224,7 +248,7 @@ def _entries(frames: Frames, here: Frame) -> Iterator[dict[str, Any]]:
             "substitute": flags.at[n, "data_substitute"],
             "in_figure_3": (row.mode, row.T, row.width, row.neunorm) == ("training", 10, "1", ""),
             **_proved(row, [of.get(n, ()) for of in proved], descended.get(_installation(row), ())),
-            **_figures(row, together.get((row.cell, row.run), Rounds({}, ()))),
+            **_figures(row, together.get((row.cell, row.run), nothing)),
         }
 
 
@@ -243,7 +267,6 @@ def _figures(row: Any, together: Rounds) -> dict[str, object]:
     to_floor = together.ratio(who, (FLOOR, row.precision))
     to_fp32 = together.ratio(who, (FLOOR, "fp32"))
     speedup = together.ratio((REFERENCE, row.precision), who)
-    again = ratios.mean(together.again) if together.again else None
     per_iteration = median(seconds.values()) if seconds else nan
     return {
         "seconds_per_iteration": per_iteration,
@@ -252,7 +275,7 @@ def _figures(row: Any, together: Rounds) -> dict[str, object]:
         "interval": to_floor.method if to_floor else "",
         **_interval(to_fp32, *(f"ratio_to_fp32_floor{end}" for end in ("", "_low", "_high"))),
         **_interval(speedup, "speedup_vs_reference", "speedup_low", "speedup_high"),
-        **_interval(again, "", "noise_low", "noise_high"),
+        **_interval(together.noise, "", "noise_low", "noise_high"),
         "rounds": len(seconds),
         "first_over_second": seconds[1] / seconds[2] if {1, 2} <= seconds.keys() else nan,
     }
@@ -302,6 +325,12 @@ def _lacking_rounds(line: Mapping[str, Any], noise: Ratio | None) -> Iterator[st
         )
 
 
+# Those that a rank needs, in words.
+AUDITS = {
+    "before": "before its rounds",
+    "round": "of a round",
+    "late": "on weights as late in a training",
+}
 _installation = attrgetter(
     *("contender", "torch", "framework_version", "revision", "device", "machine")
 )
@@ -350,11 +379,11 @@ def _standing(
         return refused("none", f"its exam failed: {failed[0].reason or UNSAID}")
     if failed := [each for each in audits if not each.passed]:
         why = failed[0].reason or UNSAID
-        return refused("audit failed", f"audit {failed[0].when} its rounds: {why}")
+        return refused("audit failed", f"audit {AUDITS.get(failed[0].when, '')}: {why}")
     older, taken = {each.exam for each in exams} - {identity.EXAM}, {each.when for each in audits}
-    untaken = [when for when in ("before", "after") if when not in taken]
+    untaken = [AUDITS[when] for when in AUDITS if when not in taken]
     lacks = [f"proved by exam {n}" for n in sorted(older)]
-    lacks += [f"not audited {when} its rounds" for when in untaken] if taken else ["not audited"]
+    lacks += [f"not audited {when}" for when in untaken] if taken else ["not audited"]
     if row.precision == "bf16":
         lacks += _lacking_descent(row, descents)
         if lacks:

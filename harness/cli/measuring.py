@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import isnan
+from math import inf, isnan
 
 import pandas as pd
 import typer
@@ -36,6 +36,8 @@ from harness.spec.options import RESULTS
 from harness.speed import plan
 from harness.system import machine
 
+BUSY = 1.0  # of the load over the last minute
+
 
 def run(work: Work) -> None:
     """Does what a run was asked for. Exits with 1 where a case failed."""
@@ -54,7 +56,10 @@ def run(work: Work) -> None:
     where = f" --out {folder}" if folder != RESULTS else ""
     say(f"{counted(len(rows), 'row')}: {records}")
     say(f"this table again: harness tables {work.options.suite}{where}")
-    say(f"report: harness report{where} writes {folder / 'report.html'}")
+    if rows:
+        from harness.report import write
+
+        say(f"report: {write(work.store.read()[0], folder)[0]}")
     bad = work.failed(rows)
     if bad:
         err.print(f"{counted(len(bad), 'case')} failed; the table says why")
@@ -97,29 +102,72 @@ def _in_words(left: float) -> str:
 
 
 def measure(work: Work) -> list[Row]:
-    """Times the cases of a suite."""
+    """Times the cases of a suite, as many as the budget has room for."""
     store, options, budget = work.store, work.options, work.options.spending
     every = tuple(case for case in work.cases if isinstance(case, Timed))
     cases = every if options.precision else machine.suited(every)
     if len(cases) < len(every):
         err.print("bf16 is left out: no instructions for it here; --precision bf16 measures it")
-    measured: dict[Case, Result] = {}
+    if (load := machine.moment().load or 0.0) > BUSY:
+        err.print(f"load {load:.1f} in the last minute: what runs beside this makes it noisy")
+    found: dict[Case, Result] = {}
     see = f"see it with `harness tables acceleration --out {options.out}`"
     kept = f"what was measured is kept in {options.out / 'records'}; {see}"
     with endings.kept(kept, store.folder), progress() as moves:
         what = f"{counted(len(cells(cases)), 'cell')}, {counted(len(cases), 'contender')}"
-        say(f"acceleration: {what}, about {_in_words(plan.seconds(cases, budget))}")
+        limit = "" if budget.seconds == inf else f", as many as {_in_words(budget.seconds)} allow"
+        say(f"acceleration: {what}{limit}")
         for event in work.executor.measure(cases, store, work.access, budget, moves):
-            new = event.case not in measured
-            measured[event.case] = event
-            if new and not event.before:  # its table comes once, when it has all its rounds
-                say(first_figures(_lines(event, measured), event.rounds))
-    for event in measured.values():
-        if event.before:
-            out.print("measured before (--fresh measures it anew):", style="dim")
-        out.print(shown("acceleration", _lines(event, measured)))
-    say_noise([row for each in measured.values() if not each.before for row in each.rows])
-    return [row for each in measured.values() for row in each.rows]
+            if event.left_seconds or event.before:
+                found[event.case] = event
+            elif event.case not in found:
+                found[event.case] = event
+                say(first_figures(_lines(event, found), event.rounds))
+            else:
+                found[event.case] = event
+                out.print(shown("acceleration", _lines(event, found)))
+    measured = [each for each in found.values() if not each.left_seconds]
+    rows = [row for each in measured for row in each.rows]
+    descents = [row for each in measured for row in each.descents]
+    out.print(summary(timings.lines(frames([*rows, *descents]))))
+    if before := [data_and_network(each.case) for each in measured if each.before]:
+        say(f"measured before (--fresh measures it anew): {', '.join(before)}")
+    say_noise([row for each in measured if not each.before for row in each.rows])
+    if left := [each for each in found.values() if each.left_seconds]:
+        names = (f"{data_and_network(e.case)} ({_in_words(e.left_seconds)})" for e in left)
+        say(f"no time was left for {', '.join(names)}: run the same command to go on, or --budget")
+    return rows
+
+
+def data_and_network(case: Case) -> str:
+    """As tables name a cell."""
+    return f"{data_name(case.dataset, substitute=False)} {case.scale}"
+
+
+def summary(lines: pd.DataFrame) -> Group:
+    """Each network in a line: the floor's time, and each contender's divided by it, by rank; then
+    who is fastest, by how much and how sure.
+    """
+    from harness.report import page
+    from harness.report.table import Table
+
+    content = []
+    for _, cell in timings.latest(lines).groupby("cell", sort=False):
+        floors = cell[(cell["framework"] == FLOOR) & (cell["precision"] == "fp32")]
+        timed = cell[(cell["framework"] != FLOOR) & cell["ratio_to_fp32_floor"].notna()]
+        timed = timed.sort_values("ratio_to_fp32_floor").to_dict("records")
+        ranks = ("" if pd.isna(each["rank"]) else f"{each['rank']}. " for each in timed)
+        said = (f"{each['name']} {times(each['ratio_to_fp32_floor'])}" for each in timed)
+        first = {str(name): value for name, value in cell.iloc[0].items()}
+        content.append(
+            {
+                "network": f"{data_title(first)} {first['scale']}",
+                "floor, ms": "".join(f"{1000 * x:,.0f}" for x in floors["seconds_per_iteration"]),
+                "x the floor, with ranks": ", ".join(map("".join, zip(ranks, said, strict=True))),
+            }
+        )
+    sentence = page.sentence(page.headline(lines))
+    return Group(Table(content), *([Text(f"{sentence}.")] if sentence else []))
 
 
 def _lines(event: Result, measured: Mapping[Case, Result]) -> pd.DataFrame:

@@ -114,7 +114,8 @@ class Local:
                     mine = store.of_runs([command.run.id])
                     rows = [row for row in mine if Case.of(row).cell == each.cell.cell]
                 descents = tuple(store.descents())
-                yield Result(each.cell, tuple(rows), each.rounds, bool(each.before), descents)
+                before, left = bool(each.before), each.left_seconds
+                yield Result(each.cell, tuple(rows), each.rounds, before, left, descents)
         finally:
             ledger.release()
 

@@ -18,6 +18,7 @@ class Result:
     rows: tuple[Row, ...]
     rounds: int = 0  # of a cell
     before: bool = False  # an earlier command had done it
+    left_seconds: float = 0.0  # of a cell that was not begun: what it takes, about
     # of all cells: how a contender trains in bf16 is measured once
     descents: tuple[DescentRow, ...] = ()
 

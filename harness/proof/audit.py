@@ -27,7 +27,7 @@ from harness.proof.answer import (
     parameters_of,
     plain_pass,
 )
-from harness.proof.certificate import RULES, beyond
+from harness.proof.certificate import RULES, beyond, typical
 from harness.proof.gradients import (
     Compared,
     Course,
@@ -66,14 +66,17 @@ class Finding:
     edges: int = 0  # potentials at the surrogate's edge whose side rounding decided
 
 
-When = Literal["before", "after"]  # the rounds; after them on other weights and another batch
+# What is audited: the first iteration, that of a round which was drawn once it was over, the first
+# one of a process that was started anew (on another batch and weights three times as large, as late
+# in a training), or the last one of a training.
+When = Literal["before", "round", "late", "after"]
 
 
-def row_of(row: Record, when: When, finding: Finding) -> AuditRow:
-    """An audit as a row of its case."""
+def row_of(row: Record, when: When, finding: Finding, number: int | None = None) -> AuditRow:
+    """An audit as a row of its case; `number`: of the round."""
     found = {name: value for name, value in vars(finding).items() if name != "edges"}
     found["reason"] = shortened(finding.reason) if finding.reason else None
-    return AuditRow(**vars(row), exam=EXAM, when=when, **found)
+    return AuditRow(**vars(row), exam=EXAM, when=when, round=number, **found)
 
 
 @dataclass(frozen=True)
@@ -253,7 +256,7 @@ class _Replay:
         self.question, self.side, self.lif = question, side, network.lif
         self.training = question.mode == "training"
         self.bf16 = question.precision == "bf16"
-        # abs(u - V_th) within which rounding decides
+        # of a layer's typical potential, abs(u - V_th) within which rounding decides
         self.near_tie = RULES.replayed_fp64 if question.precision == "fp64" else RULES.near_tie
         # whether the given gradients are asked for what is at the surrogate's edge
         self.settles = not self.bf16
@@ -335,7 +338,8 @@ class _Replay:
         kernel = stage.synapse.kernel if isinstance(stage.synapse, Conv) else 0
         width = stage.output_shape[-1]
         told = Given(given[0], given[1], of_weight, of_bias, inputs, kernel, width)
-        return settle(course, found, told, self.lif, self.near_tie)
+        near_tie = self.near_tie * typical(course.u, self.lif.v_th)
+        return settle(course, found, told, self.lif, near_tie)
 
     def _read(self, n: int) -> _Read:
         source, inputs = None, self.x
@@ -352,7 +356,7 @@ class _Replay:
     def _ties(self, n: int, read: _Read, u: Tensor, o: Tensor) -> Tensor:
         """How near the threshold rounding decides: (), or (T, B, ...) in bf16."""
         if not self.bf16:
-            return u.new_tensor(self.near_tie)
+            return u.new_tensor(self.near_tie * typical(u, self.lif.v_th))
         plain, inputs, current = read
         rounded = RULES.bf16_rounding * (current.detach().abs() + u.abs())
         below = self.reference.layers[n - 1]

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from math import isfinite, isnan, sqrt
 from typing import Literal
 
+from torch import Tensor
+
 from harness.records import CertificateRow, Record
 from harness.records.identity import EXAM
 from harness.records.run import shortened
@@ -39,7 +41,12 @@ class Rules:
     highest_rate: float = 0.9
     fp64: Allowed = Allowed(gradient_error=1e-12, flips=0.0)
     fp32: Allowed = Allowed(gradient_error=1e-5, flips=1e-6)
-    near_tie: float = 1e-5  # abs(u - V_th) within which float32 may round to either side
+    # abs(u - V_th) within which float32 may round to either side, as a multiple of the layer's
+    # typical potential (`typical`): what is added up is rounded by its own size.
+    near_tie: float = 1e-5
+    # The weights of the input that drives potentials are so many times those of the exam: they go
+    # beyond 100 V_th to either side, as late in a training of a network that grows.
+    driven: float = 100.0
     # Of a replay, where each layer has the contender's own spikes below it:
     replayed_fp64: float = 1e-10  # near-ties and gradients in float64; in float32 as above
     fp32_rounding: float = 2.0**-24  # relative, of one sum
@@ -71,6 +78,11 @@ class Rules:
 RULES = Rules()
 
 
+def typical(u: Tensor, v_th: float) -> float:
+    """The root mean square of a layer's potentials (T, B, ...), V_th at least."""
+    return max(v_th, u.double().square().mean().sqrt().item())
+
+
 def beyond(error: float, bound: float) -> str:
     """An error beyond its bound, in digits that tell the two apart."""
     digits = next((n for n in range(1, 9) if f"{error:.{n}e}" != f"{bound:.{n}e}"), 9)
@@ -91,6 +103,7 @@ class Divergence:
     step: int  # from 0
     layer: str
     distance: float  # abs(u - V_th) of the reference there
+    typical: float  # its layer's potential
 
 
 @dataclass(frozen=True)
@@ -180,7 +193,7 @@ def failures(
 
 def is_far(first: Divergence | None) -> bool:
     """Whether the first spike that differs is a fault: rounding does not take it over V_th."""
-    return first is not None and not first.distance < RULES.near_tie
+    return first is not None and not first.distance < RULES.near_tie * first.typical
 
 
 def rows_of(row: Record, proof: Certificate) -> Iterator[CertificateRow]:

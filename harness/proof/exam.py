@@ -8,6 +8,8 @@ and without, and in eval mode. What makes it hard to pass by accident, or with l
   before it lies exactly at the edge of the surrogate's window: who passes a gradient there is seen.
 - The adapter is called on another input with other weights first: who keeps state between calls, or
   the weights of its first call, is seen.
+- On weights a hundred times as large potentials go to 100 V_th and to -100 V_th: who stops them on
+  the way, or holds them in too few bits, is seen.
 - All that is answered is finite, and spikes are 0 or 1.
 
 `sit` runs where the adapter's module lives, and may run in another process than the judge.
@@ -15,7 +17,7 @@ and without, and in eval mode. What makes it hard to pass by accident, or with l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf, isnan
@@ -35,7 +37,15 @@ from harness.proof.answer import (
     tapped_pass,
 )
 from harness.proof.audit import Audit
-from harness.proof.certificate import RULES, Certificate, Divergence, LayerProof, failures, is_far
+from harness.proof.certificate import (
+    RULES,
+    Certificate,
+    Divergence,
+    LayerProof,
+    failures,
+    is_far,
+    typical,
+)
 from harness.proof.gradients import compared
 from harness.reference import synapses
 from harness.reference.initialise import initialised
@@ -87,6 +97,12 @@ class Questions:
     first: Question
     asked: Question
 
+    @property
+    def driven(self) -> Question:
+        """What drives the potentials far beyond the threshold, to both sides."""
+        large = tuple(RULES.driven * each for each in self.asked.parameters)
+        return replace(self.asked, parameters=large)
+
 
 @dataclass(frozen=True)
 class Sitting:
@@ -96,6 +112,8 @@ class Sitting:
     untapped: Answer
     evaluated_tapped: Answer  # in eval mode
     evaluated: Answer
+    driven_tapped: Answer
+    driven: Answer
 
     def pairs(self, asked: Question) -> tuple[tuple[Question, Answer, Answer], ...]:
         """What was asked in either mode, and the untapped and the tapped answer to it."""
@@ -115,6 +133,8 @@ def sit(module: nn.Module, questions: Questions) -> Sitting:
         untapped=plain_pass(module, asked),
         evaluated_tapped=tapped_pass(module, evaluated),
         evaluated=plain_pass(module, evaluated),
+        driven_tapped=tapped_pass(module, questions.driven),
+        driven=plain_pass(module, questions.driven),
     )
 
 
@@ -154,7 +174,7 @@ class Exam:
         found = Certificate(name, self.precision, deviations, (), None, (), 0)
         for attempt in range(RULES.attempts):
             of_attempt = replace(found, attempts=attempt + 1)
-            found, certain = self._attempted(of_attempt, sit, self._answers(attempt))
+            found, certain = self._attempted(of_attempt, sit, self.answers(attempt))
             if certain:
                 break
         return found
@@ -176,14 +196,17 @@ class Exam:
         first = _first_divergence(self.network, expected, sitting.tapped)
         found, certain = failures(layers, first, self.precision), True
         if self.precision == "bf16":
-            found += self._replayed(sitting, asked)
+            found += self._replayed(sitting.pairs(asked))
         else:
             found += self._beside(sitting, expected)
+            driven = expected.questions.driven, sitting.driven, sitting.driven_tapped
+            far = self._replayed([driven])
+            found += [f"at {RULES.driven:.0f} times the threshold {each}" for each in far]
             # A near-tie in float32 can part two equal networks. A replay does not mind; what it
             # refuses is a fault. Else another input decides, on which the free-running ones may
             # stay together.
             if self.precision == "fp32" and found and not is_far(first):
-                refused = self._replayed(sitting, asked)
+                refused = far + self._replayed(sitting.pairs(asked))
                 found, certain = found + refused, bool(refused)
         return replace(blank, layers=layers, divergence=first, failures=tuple(found)), certain
 
@@ -205,15 +228,16 @@ class Exam:
                 found.append(f"{of} with no tap recording")
         return found
 
-    def _replayed(self, sitting: Sitting, asked: Question) -> list[str]:
+    def _replayed(self, answers: Iterable[tuple[Question, Answer, Answer]]) -> list[str]:
         """What replays say against it."""
         findings = [
             Audit(self.network, question, self.batch.device).replay(plain, tapped)
-            for question, plain, tapped in sitting.pairs(asked)
+            for question, plain, tapped in answers
         ]
         return [each.reason for each in findings if each.reason is not None]
 
-    def _answers(self, attempt: int) -> _Expected:
+    def answers(self, attempt: int = 0) -> _Expected:
+        """What an attempt asks, and the reference's answers: made once."""
         if attempt not in self._expected:
             x = exam_input(self.batch, attempt, self.steps).to(DTYPES[self.precision])
             static = synapses.is_static(self.batch)
@@ -299,6 +323,7 @@ def _first_divergence(network: Network, expected: _Expected, given: Answer) -> D
         for n, stage in enumerate(network.stages):
             differ = expected.answer.spikes[n][step] != given.spikes[n][step]
             if differ.any():
-                distances = (expected.potentials[n][step][differ] - network.lif.v_th).abs()
-                return Divergence(step, stage.name, distances.max().item())
+                u = expected.potentials[n]
+                distance = (u[step][differ] - network.lif.v_th).abs().max().item()
+                return Divergence(step, stage.name, distance, typical(u, network.lif.v_th))
     return None

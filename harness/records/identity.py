@@ -17,8 +17,8 @@ from harness.spec import Case
 from harness.system.installed import Machine
 
 NUMERICS = 1  # what a training computes: its steps, draws, initial weights, augmentation
-PROTOCOL = 2  # how a time is taken: what is timed, warm-ups, rounds, layouts
-EXAM = 2  # what a proof examines, the audit's too, and their tolerances
+PROTOCOL = 3  # how a time is taken: what is timed, warm-ups, rounds, layouts
+EXAM = 3  # what a proof examines, the audit's too, and their tolerances
 
 # Fields of a case that say nothing of the weights a training ends with: names, and what is asked of
 # the trained network. How many samples were wanted is in the data's hash.

@@ -168,6 +168,7 @@ class IterationRow(Record):
     kind: Literal["iteration"] = "iteration"
     round: Nth
     seconds: Amount  # synchronised
+    start: Nth = 1  # of the contender's process: all of a cell are started anew half-way
     twin: bool = False  # the second instance of the contender that runs twice (A/A)
     loss: Number | None = None  # of the batch, in training
     class_spikes: tuple[Amount, ...] | None = None  # voting spikes of each class, in inference
@@ -199,7 +200,8 @@ class AuditRow(Record):
 
     kind: Literal["audit"] = "audit"
     exam: Count  # the number of the exam and the audit
-    when: Literal["before", "after"]  # the rounds; after them on other weights and another batch
+    when: Literal["before", "round", "late", "after"]  # which iteration (proof/audit.py)
+    round: Nth | None = None
     way: Literal["direct", "replay"]  # of its own spikes (proof/audit.py)
     passed: bool
     reason: str | None = None  # where it did not pass, in a sentence

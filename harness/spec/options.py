@@ -26,7 +26,7 @@ SUFFIX = ".nir"  # of a file that describes a network
 Tie = Literal["at", "above"]  # where a neuron fires whose potential is exactly its threshold
 CLASSES = 10  # of all three data sets
 RESULTS = Path("results/local")  # where results go, and are read from, unless a folder is named
-DEFAULT_BUDGET, QUICK_BUDGET = 1200.0, 60.0  # seconds
+DEFAULT_BUDGET, QUICK_BUDGET = 600.0, 60.0  # seconds
 QUICK_ROUNDS = 2  # that a cell gets whatever the budget: a first look, and nobody is ranked
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 Device = Literal["auto", "cpu", "cuda"]
@@ -190,7 +190,7 @@ class Options:
     quick: bool = _given(switch, _RUN, "Timing: 90 s. Training: digits, minutes.", default=False)
     long: bool = _given(switch, _RUN, "Training until it has converged: hours.", default=False)
     paper: bool = _given(switch, _RUN, "The paper's size; trains on CUDA alone.", default=False)
-    budget: float | None = _given(seconds, _RUN, "Time for timings, about.", "10m")
+    budget: float | None = _given(seconds, _RUN, "Time for timings. Default: 10m.", "2h")
     frameworks: tuple[str, ...] | None = _given(
         names, _CASES, "Default: all known.", "NAME[:FORM],..."
     )

@@ -1,4 +1,4 @@
-"""One cell: its contenders proved equal, timed in rounds, and audited before and after them."""
+"""One cell: its contenders proved equal, then timed in rounds, any of which may be audited."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from math import inf, isclose, isfinite
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
 
 import torch
+from torch import Tensor
 
 import adapters
 from harness import datasets, records
@@ -22,19 +26,20 @@ from harness.reference import coding
 from harness.reference.initialise import dead_layers
 from harness.spec import FLOOR, Access, Precision, Source, Timed, UsageError
 from harness.speed import floor, ratios
-from harness.speed.contender import Host, Process, Subject, Turn
+from harness.speed.contender import First, Host, Process, Subject, Turn
 from harness.speed.iteration import Part
-from harness.speed.judge import Examiner, Expected, Judge
+from harness.speed.judge import Examiner, Judge
 from harness.system import clock, machine, memory
 
-WARM_SECONDS = 1.0  # of iterations that are not timed, and one at least
-LEAST_SECONDS = 0.1  # that an iteration counts for: a hundred tiny ones are not needed
 REST_SECONDS = 5.0  # after which contenders run before they are timed: others were at work
 WITHIN = 0.05  # half the interval, relative, at which a ratio is known well enough
-# Of all votes so many may differ from those audited: the batch is rolled, and where a kernel sums
-# in another order a near-tie flips a few spikes. An answer from memory differs in nearly all.
+DRAWN = 0.1  # of the rounds, beside one that is drawn in any case
+# Of all votes so many may differ from the others' of its round before that turn is audited: where
+# kernels sum in another order, a near-tie flips a few spikes.
 OTHER_VOTES = 0.05
 SAME_LOSS = 1e-3  # relative, of the loss that its votes give
+# Of an iteration, and in seconds: more work than that was left when the clock stopped.
+LEFT, LEAST_LEFT = 0.02, 0.002
 
 
 @dataclass(eq=False)
@@ -46,8 +51,10 @@ class Contender:
     part: Part | None = None  # of an iteration, where a whole one takes too long
     twin: bool = False  # the second instance of the floor
     process: Process | None = None
-    expected: Expected | None = None  # of each turn; None for the floor and for variants
+    compiled: TemporaryDirectory[str] | None = None  # what torch compiles for it
     seconds: list[float] = field(default_factory=list)  # of each round
+    left: list[float] = field(default_factory=list)  # of each round, as a share of it
+    votes: Tensor | None = None  # of the last round, (B, classes)
     failed: bool = False
     said: set[str] = field(default_factory=set)  # what it changed in its process
 
@@ -70,18 +77,37 @@ class Contender:
         return None if self.part is None else self.part.amount / (self.row.T * self.row.batch_size)
 
     @property
+    def is_there(self) -> bool:
+        return self.process is not None and not self.process.ended
+
+    @property
     def there(self) -> Process:
         assert self.process is not None
         return self.process
 
+    def begin(self, host: Host) -> Process:
+        """Its process, started anew. Raises Failed."""
+        self.end()
+        self.compiled = self.compiled or TemporaryDirectory(
+            prefix="snn-harness-", ignore_cleanup_errors=True
+        )
+        self.process = Process(self.case, host, Path(self.compiled.name))
+        return self.process
+
     def end(self) -> None:
+        """Ends its process; what was compiled for it stays."""
         if self.process is not None:
             self.process.end()
+
+    def leave(self) -> None:
+        self.end()
+        if self.compiled is not None:
+            self.compiled.cleanup()
 
 
 @dataclass(eq=False)
 class Cell:
-    """One cell at work. First `prepare`, then `round` as often as wanted, then `close`."""
+    """One cell at work: `read`, `prove`, `start`, rounds, `start` anew, rounds, `close`."""
 
     case: Timed  # what the cases of the cell share; its precision is the first one's
     group: tuple[Timed, ...]
@@ -90,24 +116,25 @@ class Cell:
     access: Access
     host: Host
     budget: float = inf  # seconds, of the whole run
+    fewest: int = 1  # rounds that it will have
     number: int = 0  # of rounds
     before: tuple[str, ...] = ()  # keys, where an earlier run had measured all of it
     mixed: tuple[Record, ...] = ()  # what the rows say of each that was audited in bf16
     contenders: list[Contender] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)  # the rounds before each start
     _judge: Judge | None = None
     _order: list[Contender] = field(default_factory=list)
-    _random: random.Random | None = None
+    _random: random.Random = field(default_factory=random.Random)
+    _drawn: random.Random = field(default_factory=random.Random)
+    _surely: int = 0  # the round that is audited in any case
     _rest: clock.Stopwatch | None = None  # since its last round
     _source: Source | None = None
+    _layouts: dict[Precision, tuple[floor.Layout, ...]] = field(default_factory=dict)
 
     # Before the rounds
 
-    def prepare(self) -> Iterator[tuple[float, str]]:
-        """Proves the contenders, builds them, and audits their first iteration.
-
-        How far that is, in [0, 1], and what is done next.
-        """
-        yield 0.0, "data"
+    def read(self) -> bool:
+        """Reads the data; whether there is anything to measure. What cannot be becomes rows."""
         cell, root, may = self.case, self.access.root, self.case.dataset in self.access.download
         given = cell.dataset, cell.T, cell.batch_size
         try:
@@ -115,36 +142,39 @@ class Cell:
             other = datasets.load_batch(*given, cell.seed + 1, root=root, download=may)
             self._source = batch.source
             if self._is_done():
-                return
+                return False
             if too_large := memory.too_large(cell):
                 raise UsageError(too_large)
-            examiner, proved = Examiner(cell, batch.inputs, self.host), list[Contender]()
-            for n, case in enumerate(self.group):
-                contender = Contender(self._name(case), self._row(case))
-                yield 0.3 * n / len(self.group), f"certificate of {contender.name}"
-                if self._did(contender, self._prove, contender, examiner):
-                    proved.append(contender)
-            if not proved:
-                return
-            self._judge = judge = Judge(cell, batch, other, self.ledger.store.out)
-            self._warn_of_dead_layers(judge)
+            self._judge = Judge(cell, batch, other, self.ledger.store.out)
+            self._judge.weights(late=False)
         except UsageError as error:  # of data, or of weights that the case names
             for case in self.group:
                 self._keep(ended(self._row(case), "failed", str(error)))
-            return
-        yield 0.3, "the floor"
-        for case in floor_cases(cell, (Timed.of(each.row) for each in proved)):
-            self._start_floors(case)
-        for n, contender in enumerate(proved):
-            yield 0.35 + 0.65 * n / len(proved), f"audit of {contender.name}"
-            self.contenders.append(contender)
-            self._did(contender, self._start, contender, judge)
-        judge.forget()
-        self.contenders = self._running
-        audited = [each.row for each in self.contenders if each.claims_to_be_equal]
-        self.mixed = tuple(row for row in audited if row.precision == "bf16")
+            return False
+        return True
+
+    def prove(self) -> Iterator[str]:
+        """Examines the adapters; says what is done next."""
+        assert self._judge is not None
+        cell, batch = self.case, self._judge.batch
+        self._warn_of_dead_layers(self._judge)
+        asked = [Contender(self._name(case), self._row(case)) for case in self.group]
+        examiner = Examiner(cell, batch.inputs, self.host)
+        yield "exams"
+        for name in examiner.examine([each.row for each in asked]):
+            yield f"exam of {name}"
+        proved = [each for each in asked if self._did(each, self._prove, each, examiner)]
+        for case in floor_cases(cell, (Timed.of(each.row) for each in proved)) if proved else ():
+            for twin in (False, True) if case.precision == cell.precision else (False,):
+                name = self._name(case) + (" (again)" if twin else "")
+                self.contenders.append(Contender(name, self._row(case), twin=twin))
+        self.contenders += proved
+        self._order = list(self.contenders)
         # each cell has orders of its own: the same ones in all would favour one that is lucky
-        self._order, self._random = list(self.contenders), random.Random(repr(cell))
+        self._random = random.Random(repr(cell))
+        # which turns are audited nobody can know before they are over: it is the run that decides
+        self._drawn = random.Random(f"{self.run.id} {cell}")
+        self._surely = self._drawn.randint(min(2, self.fewest), self.fewest)
 
     def _name(self, case: Timed) -> str:
         """The case's name among the contenders; the cell's own precision is not said."""
@@ -186,11 +216,9 @@ class Cell:
         return timed and (row.converged or (row.budget_seconds or inf) >= self.budget)
 
     def _prove(self, contender: Contender, examiner: Examiner) -> None:
-        """Examines the adapter and keeps the proof as rows. Raises Failed where it is not equal,
-        and claims to be.
-        """
+        """Keeps a proof as rows. Raises Failed where one is not equal that claims to be."""
         row, case = contender.row, Timed.of(contender.row)
-        proofs = examiner.certify(case, (row.deviations,) if row.deviations else ())
+        proofs = examiner.certificates(case)
         network = str(examiner.network_of(case))
         narrow = None if network == row.network else network
         for proof in proofs:
@@ -202,7 +230,7 @@ class Cell:
         contender.part = examiner.parts[case.framework]
 
     def _warn_of_dead_layers(self, judge: Judge) -> None:
-        weights, few = judge.weights("before")
+        weights, few = judge.weights(late=False)
         dead = dead_layers(weights, self.case.network, few)
         if dead:
             reason = (
@@ -211,30 +239,37 @@ class Cell:
             )
             self._keep(records.WarningRow(**vars(self._row(self.group[0])), reason=reason))
 
-    def _start_floors(self, case: Timed) -> None:
-        """The floor of a precision; that of the cell's own is there twice."""
-        layouts: tuple[floor.Layout, ...] = ()
-
-        def start(contender: Contender) -> None:
-            nonlocal layouts
-            contender.process = process = self._process(contender)
-            layouts = layouts or process.call(Subject.layouts)
-            process.call(Subject.build_floor, layouts)
-            turn = process.call(Subject.turn, 0)
-            contender.row = row = replace(contender.row, layout=floor.said(layouts))
-            self._keep(records.WarmupRow(**vars(row), seconds=turn.seconds, steps=row.T))
-
-        for twin in (False, True) if case.precision == self.case.precision else (False,):
-            name = self._name(case) + (" (again)" if twin else "")
-            self.contenders.append(Contender(name, self._row(case), twin=twin))
-            self._did(self.contenders[-1], start, self.contenders[-1])
-
-    def _start(self, contender: Contender, judge: Judge) -> None:
-        """Starts the process, and builds there what is timed: warmed up, and audited where it
-        claims to be equal.
+    def start(self) -> Iterator[str]:
+        """Starts all processes, again where they are there, and builds there what is timed: warmed
+        up, and audited where it claims to be equal. Says what is done next.
         """
-        contender.process = process = self._process(contender)
-        first = process.call(Subject.build, judge.question("before", contender.case))
+        for each in self.contenders:
+            each.end()
+        self.starts.append(self.number)
+        for each in self._running:
+            yield f"{'audit of ' * each.claims_to_be_equal}{each.name}"
+            self._did(each, self._start_floor if each.is_floor else self._start, each)
+        assert self._judge is not None
+        self._judge.forget()
+        audited = [each.row for each in self._running if each.claims_to_be_equal]
+        self.mixed = tuple(row for row in audited if row.precision == "bf16")
+
+    def _start_floor(self, contender: Contender) -> None:
+        self._make_room(contender)
+        process, precision = contender.begin(self.host), Timed.of(contender.row).precision
+        if precision not in self._layouts:
+            self._layouts[precision] = process.call(Subject.layouts)
+        process.call(Subject.build_floor, self._layouts[precision])
+        turn = process.call(Subject.turn, 0)
+        contender.row = row = replace(contender.row, layout=floor.said(self._layouts[precision]))
+        self._keep(records.WarmupRow(**vars(row), seconds=turn.seconds, steps=row.T))
+
+    def _start(self, contender: Contender) -> None:
+        judge, late = self._judge, len(self.starts) > 1
+        assert judge is not None
+        self._make_room(contender)
+        process = contender.begin(self.host)
+        first = process.call(Subject.build, judge.question(contender.case, late=late))
         contender.row = row = replace(
             contender.row,
             layout=first.layout,
@@ -247,43 +282,45 @@ class Cell:
                 **vars(row), seconds=first.seconds, steps=steps, compile_seconds=compiled
             )
         )
-        peak, why, part = first.peak_mib, first.unmeasured, contender.part
+        if not late:
+            self._keep_memory(contender, first)
+        # for the judge's replay; and for the turns of one that gives memory back and takes it anew
+        self._make_room(contender)
+        if contender.claims_to_be_equal:
+            self._audit(contender, "late" if late else "before")
+        if late:
+            process.call(Subject.ask, judge.question(contender.case))
+
+    def _keep_memory(self, contender: Contender, first: First) -> None:
+        row, peak, why, part = contender.row, first.peak_mib, first.unmeasured, contender.part
         if part is not None:
             peak, why = None, f"{part.samples} samples at {part.steps} steps were run, not all"
         if peak is None:
             self._keep(records.UnmeasuredRow(**vars(row), figure="memory", reason=shortened(why)))
         else:
             self._keep(records.MemoryRow(**vars(row), peak_memory_mib=round(peak, 1)))
-        # for the judge's replay; and for the turns of one that gives memory back and takes it anew
-        self._make_room(self.case, contender)
-        if contender.claims_to_be_equal:
-            contender.expected = self._audit(contender, judge, "before")
 
-    def _process(self, contender: Contender) -> Process:
-        """A process that fits into memory beside those that are there."""
-        self._make_room(contender.case, contender)
-        return Process(contender.case, self.host)
-
-    def _make_room(self, case: Timed, contender: Contender) -> None:
+    def _make_room(self, contender: Contender) -> None:
         """Has the largest of the others give memory back until what an iteration takes is free."""
-        if case.device != "cpu":
+        if self.case.device != "cpu":
             return
         # what it takes to compile for it is in the spare; what is free beyond need not stay so
-        needed = memory.case_mib(case) + memory.spare_mib()
-        others = [each for each in self._running if each is not contender]
+        needed = memory.case_mib(self.case) + memory.spare_mib()
+        others = [each for each in self._running if each is not contender and each.is_there]
         full = sorted(others, key=lambda each: each.there.held_mib)
         while full and memory.available_mib("cpu") < needed:
             largest = full.pop()
             if not largest.there.lean:
                 self._did(largest, largest.there.grow_lean)
 
-    def _audit(self, contender: Contender, judge: Judge, when: When) -> Expected:
+    def _audit(self, contender: Contender, when: When) -> None:
         """Holds the last iteration against the reference. Raises Failed where it is not equal."""
-        finding, expected = judge.audit(contender.there, when, contender.case)
-        self._keep(row_of(contender.row, when, finding))
+        number, judge = (self.number if when == "round" else None), self._judge
+        assert judge is not None
+        finding = judge.audit(contender.there, when, contender.case, number or 0)
+        self._keep(row_of(contender.row, when, finding, number))
         if not finding.passed:
             raise Failed(str(finding.reason), "not comparable")
-        return expected
 
     # The rounds
 
@@ -302,60 +339,63 @@ class Cell:
         return self._floor is not None and not all(each.is_floor for each in self._running)
 
     @property
-    def round_seconds(self) -> float:
-        return sum(each.seconds[-1] for each in self._running if each.seconds)
-
-    @property
-    def spent_seconds(self) -> float:
-        return sum(sum(each.seconds) for each in self._running)
-
-    @property
     def known(self) -> bool:
         """Whether all ratios are known within 5 %, as far as these rounds tell."""
         assert self._floor is not None
-        bottom = self._floor.seconds
-        found = (ratios.ratio(each.seconds, bottom) for each in self._running)
-        return all(each.half_width <= WITHIN for each in found)
+        bottom, ends = self._floor.seconds, [*self.starts[1:], self.number]
+        of = [
+            [
+                [a / b for a, b in zip(each.seconds[i:j], bottom[i:j], strict=True)]
+                for i, j in zip(self.starts, ends, strict=True)
+            ]
+            for each in self._running
+        ]
+        moves = ratios.starts(of)
+        return all(ratios.mean(each, moves).half_width <= WITHIN for each in of)
 
     def round(self) -> None:
         """Each contender once, warm, in a fresh random order; one that fails runs no more."""
-        assert self._random is not None
         if self._rest is None or self._rest.seconds > REST_SECONDS:
             # meanwhile others worked: their memory is in the caches, and the system may have let go
             # of pages of a program's own code; one that gives memory back runs before each turn
             for each in self._running:
                 if not each.there.lean:
-                    self._did(each, _warm, each.there)
+                    self._did(each, each.there.call, Subject.turn, 0)
         self.number += 1
         self._random.shuffle(self._order)
         for each in self._order:
             if not each.failed:
                 self._did(each, self._turn, each)
         self._rest = clock.Stopwatch()
+        self._audit_round()
 
     def _turn(self, contender: Contender) -> None:
-        """One timed iteration. Raises Failed where it comes to something else than was audited."""
-        process, row, expected = contender.there, contender.row, contender.expected
-        roll = 0 if expected is None else self.number % max(1, len(expected.labels))
+        """One timed iteration. Raises Failed where it comes to what cannot be."""
+        process, row, judge = contender.there, contender.row, self._judge
+        assert judge is not None
         if process.lean:  # its memory was given back: no page is to be taken in what is timed
-            process.call(Subject.turn, roll)
-        turn = process.call(Subject.turn, roll)
+            process.call(Subject.turn, self.number)
+        turn = process.call(Subject.turn, self.number)
         if process.lean:
             process.call(Subject.release)
-        check(turn, expected, roll)
-        contender.seconds.append(turn.seconds)
         spikes = None
-        if turn.votes is not None and turn.loss is None:
-            count = contender.case.T * row.population  # a vote is the mean of so many
-            spikes = tuple(round(count * each) for each in torch.tensor(turn.votes).sum(0).tolist())
+        if turn.came is not None:
+            labels = judge.batch.labels[: contender.case.batch_size].roll(self.number, 0)
+            contender.votes = votes = check(turn, labels)
+            if turn.came.loss is None:
+                count = contender.case.T * row.population  # a vote is the mean of so many
+                spikes = tuple(round(count * each) for each in votes.sum(0).tolist())
+        contender.seconds.append(turn.seconds)
+        contender.left.append(0.0 if turn.left < LEAST_LEFT else turn.left / turn.seconds)
         self._keep(
             records.IterationRow(
                 **vars(row),
                 round=self.number,
+                start=len(self.starts),
                 seconds=turn.seconds / (contender.share or 1.0),
                 part=contender.share,
                 twin=contender.twin,
-                loss=turn.loss,
+                loss=turn.came and turn.came.loss,
                 class_spikes=spikes,
             )
         )
@@ -367,27 +407,36 @@ class Cell:
                 records.WarningRow(**vars(row), reason=f"{reason}; the others have their own")
             )
 
+    def _audit_round(self) -> None:
+        """Audits the round if it is drawn, and a turn whose votes are not the others'."""
+        drawn = self._drawn.random() < DRAWN or self.number == self._surely
+        equal = [each for each in self._running if each.claims_to_be_equal]
+        voted = [each.votes for each in equal if each.votes is not None and each.part is None]
+        usual = torch.stack(voted).median(0).values if voted else torch.zeros(())
+        for each in equal:
+            off = 0.0
+            if each.votes is not None and each.part is None:
+                off = float((each.votes - usual).abs().sum() / usual.abs().sum().clamp(min=1e-12))
+            if drawn or off > OTHER_VOTES:
+                self._make_room(each)
+                self._did(each, self._audit, each, "round")
+        if self._judge is not None:
+            self._judge.forget()
+
     # After them
 
     def close(self) -> None:
-        """The last round, on other weights and another batch, and audited; then all of them end."""
-        judge = self._judge
-        assert judge is not None
-        for each in self._running if self.comparable else ():
-            if not each.is_floor:
-                asked = judge.question("after", each.case)
-                self._did(each, each.there.call, Subject.load, asked)
-                each.expected = None  # the audit that follows says what it should have come to
+        """Ends all of them, and says who is done."""
+        for each in self._running:
+            if (left := median(each.left or [0.0])) > LEFT:
+                reason = f"{left:.0%} of an iteration's time was left when the clock stopped"
+                self._fail(
+                    each, Failed(f"{reason}: reading its gradients took so long", "not comparable")
+                )
         if self.comparable:
-            self.round()
-            for each in self._running:  # one by one: an audit takes a contender's memory and more
-                if each.claims_to_be_equal:
-                    self._did(each, self._audit, each, judge, "after")
-                each.end()
-            judge.forget()
             done = {
                 "rounds": self.number,
-                "converged": self.comparable and self.known,
+                "converged": self.known,
                 "budget_seconds": None if self.budget == inf else self.budget,
             }
             for each in self._running:
@@ -399,21 +448,10 @@ class Cell:
     def abandon(self) -> None:
         """Ends the contenders' processes; what was measured is kept."""
         for each in self.contenders:
-            each.end()
+            each.leave()
         self.contenders, self._judge = [], None
 
     # At any time
-
-    @property
-    def held_mib(self) -> float:
-        return sum(each.there.held_mib for each in self._running)
-
-    @property
-    def needed_mib(self) -> float:
-        """What its contenders will hold, about, and what stays free; 0 on another device."""
-        if self.case.device != "cpu":
-            return 0.0
-        return (len(self.group) + 1) * memory.case_mib(self.case) + memory.spare_mib()
 
     def _did(self, contender: Contender, work: Callable[..., object], *given: object) -> bool:
         """Does something with a contender; a failure becomes one row with its reason."""
@@ -423,11 +461,14 @@ class Cell:
         except (Failed, MemoryError, RuntimeError) as error:
             if not isinstance(error, Failed) and not memory.is_exhausted(error):
                 raise
-            status = error.status if isinstance(error, Failed) else "failed"
-            contender.failed = True
-            contender.end()
-            self._keep(ended(contender.row, status, str(error)))
+            self._fail(contender, error)
             return False
+
+    def _fail(self, contender: Contender, error: Exception) -> None:
+        contender.failed = True
+        contender.leave()
+        status = error.status if isinstance(error, Failed) else "failed"
+        self._keep(ended(contender.row, status, str(error)))
 
     def _keep(self, row: Row) -> None:
         """Stores a row, with the state of the machine beside it."""
@@ -441,32 +482,18 @@ def floor_cases(cell: Timed, cases: Iterable[Timed]) -> list[Timed]:
     return [replace(cell, framework=FLOOR, precision=precision) for precision in precisions]
 
 
-def check(turn: Turn, expected: Expected | None, roll: int) -> None:
-    """Raises Failed where a turn, on a batch rolled so far, is not what was audited."""
-    if turn.votes is None:  # the floor votes for nothing
-        return
-    votes, reason = torch.tensor(turn.votes, dtype=torch.float64), ""
-    if not votes.isfinite().all() or not isfinite(turn.loss or 0.0):
+def check(turn: Turn, labels: Tensor) -> Tensor:
+    """The votes of a turn, (B, classes). Raises Failed where they cannot be."""
+    assert turn.came is not None
+    votes, loss, reason = torch.tensor(turn.came.votes, dtype=torch.float64), turn.came.loss, ""
+    if not votes.isfinite().all() or not isfinite(loss or 0.0):
         reason = "came to what is not finite"
-    elif expected is not None:  # a variant is marked, and nothing is expected of it
-        wanted = expected.votes.double().roll(roll, 0)
-        same = votes.shape == wanted.shape
-        other = (votes - wanted).abs().sum() / wanted.abs().sum().clamp(min=1e-12) if same else 1.0
-        if not same:
-            reason = f"gave votes of shape {tuple(votes.shape)}, expected {tuple(wanted.shape)}"
-        elif other > OTHER_VOTES:
-            reason = f"is not what was audited: {100 * float(other):.1f} % of its votes are others"
-            reason += ", on the same weights and samples"
-        elif turn.loss is not None:
-            loss = float(coding.loss(votes, expected.labels.roll(roll, 0)))
-            if not isclose(loss, turn.loss, rel_tol=SAME_LOSS):
-                reason = f"says that its loss is {turn.loss:.4g}; its votes give {loss:.4g}"
+    elif len(votes) != len(labels):
+        reason = f"gave votes of {len(votes)} samples, not of {len(labels)}"
+    elif loss is not None:
+        made = float(coding.loss(votes, labels))
+        if not isclose(made, loss, rel_tol=SAME_LOSS):
+            reason = f"says that its loss is {loss:.4g}; its votes give {made:.4g}"
     if reason:
         raise Failed(f"a timed iteration {reason}", "not comparable")
-
-
-def _warm(process: Process) -> None:
-    """Iterations that are not timed, one at least."""
-    spent = 0.0
-    while spent < WARM_SECONDS:
-        spent += max(process.call(Subject.turn, 0).seconds, LEAST_SECONDS)
+    return votes

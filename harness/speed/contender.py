@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
+from functools import partial
 from math import inf
-from tempfile import TemporaryDirectory
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, TypeVarTuple
 
 import psutil
@@ -23,10 +24,19 @@ from harness.adapter import Adapter, Unsupported, Variant, examined
 from harness.proof.answer import Answer, Incomparable, Question
 from harness.proof.exam import Questions, Sitting, sit
 from harness.records.run import Failed
-from harness.reference import coding
 from harness.spec import Network, Timed
 from harness.speed import floor
-from harness.speed.iteration import Meter, Part, Ready, built, labels_of, part_of
+from harness.speed.iteration import (
+    Came,
+    Meter,
+    Part,
+    Ready,
+    built,
+    done,
+    left_seconds,
+    of_round,
+    part_of,
+)
 from harness.system import clock, kept, machine, memory
 from harness.system.child import START_SECONDS, Child, Died
 from harness.training.descent import Digits, Pupil
@@ -41,8 +51,8 @@ class Turn(NamedTuple):
     """What a timed iteration came to."""
 
     seconds: float
-    loss: float | None = None  # of training
-    votes: list[list[float]] | None = None  # (B, classes); None of the floor
+    came: Came | None = None  # None of the floor
+    left: float = 0.0  # seconds of work that was left when the clock stopped
     changed: tuple[str, ...] = ()  # of the process's settings, since before it was built
 
 
@@ -64,7 +74,8 @@ class Subject:
 
     case: Timed
     find: Find
-    _run: Callable[[], object] | None = None  # one iteration, once it is built
+    _run: Callable[[], Came | None] | None = None  # one iteration, once it is built
+    _came: Came | None = None  # of the last iteration
     _built: Ready | None = None  # None of the floor
     _asked: Question | None = None
     _before: dict[str, object] = field(default_factory=machine.settings)  # of the process
@@ -111,8 +122,8 @@ class Subject:
             except Exception as error:  # noqa: BLE001 it says what was raised; its time stands
                 why = f"{type(error).__name__}: {error}"
         self._asked, self._built = asked, (ready := built(adapter, self.case, asked))
-        self._run = ready.run
-        self._prepare(0)
+        self._run = partial(done, ready)
+        self._ready_to_run(asked)
         compiled = ready.compile_seconds
         if meter is not None:
             meter.start()
@@ -123,30 +134,24 @@ class Subject:
         computed = None if say is None else str(say(ready.subject))
         return First(seconds, torch.get_num_threads(), peak, why, compiled, ready.layout, computed)
 
-    def load(self, asked: Question) -> None:
-        """Another question: its weights and batch are written into the same memory."""
+    def ask(self, asked: Question) -> None:
+        """What the rounds ask, each with weights near to these."""
         self._asked = asked
-        self._there[0].load(asked)
 
-    def turn(self, roll: int) -> Turn:
-        """One timed iteration. The weights are the question's anew, and its batch is rolled by so
-        many samples: no turn can be answered from the one before.
-        """
-        self._prepare(roll)
+    def turn(self, number: int) -> Turn:
+        """One timed iteration, on what the round of that number asks."""
+        asked = None if self._asked is None else of_round(self._asked, number)
+        self._ready_to_run(asked)
         seconds = self._seconds()
         gc.enable()
         if self._built is None:
             return Turn(seconds)
-        spikes, loss = self._built.result
-        votes = coding.vote(spikes.float(), self.case.network.classes).tolist()
-        changed = machine.changes(self._before)
-        return Turn(seconds, None if loss is None else loss.item(), votes, changed)
+        left = left_seconds(self._built)
+        return Turn(seconds, self._came, left, machine.changes(self._before))
 
-    def _prepare(self, roll: int) -> None:
-        if self._built is not None:
-            ready, asked = self._there
-            x, labels = asked.x.roll(roll, 1), labels_of(asked).roll(roll, 0)
-            ready.load(replace(asked, x=x, labels=labels))
+    def _ready_to_run(self, asked: Question | None) -> None:
+        if asked is not None:
+            self._there[0].load(asked)
             torch.manual_seed(asked.seed)
         gc.collect()  # what must not fall into the time
         if not self._frozen:
@@ -156,19 +161,21 @@ class Subject:
 
     def _seconds(self) -> float:
         assert self._run is not None, "it was not built"
-        return clock.seconds(self._run, torch.device(self.case.device))
+        watch = clock.Stopwatch(torch.device(self.case.device))
+        self._came = self._run()
+        return watch.seconds
 
     def answer(self) -> tuple[Answer, tuple[Tensor, ...]]:
         """What the last iteration computed; and the new weights, where the optimiser is its own."""
         ready, asked = self._there
         gradients = ready.gradients() if self.case.mode == "training" else []
         out = ready.result.spikes.to(asked.x.dtype)
-        return _carried(Answer(out, tuple(gradients))), _on_cpu(ready.updated())
+        own = ready.weights() if ready.has_own_optimiser and self.case.mode == "training" else ()
+        return _carried(Answer(out, tuple(gradients))), _on_cpu(own)
 
-    def tapped(self) -> Answer:
-        """The answer to the same question with every layer's spikes."""
-        ready, asked = self._there
-        return _carried(ready.tapped(asked))
+    def tapped(self, asked: Question) -> Answer:
+        """The answer to a question with every layer's spikes."""
+        return _carried(self._there[0].tapped(asked))
 
     def release(self) -> None:
         memory.release()
@@ -187,9 +194,13 @@ def _on_cpu(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
 _subjects: list[Subject] = []  # in a contender's process: the one that it is for
 
 
-def begin(case: Timed, find: Find) -> None:
-    """Makes a new process a contender's."""
-    kept.measure_alone()
+def begin(case: Timed, find: Find, alone: bool) -> None:
+    """Makes a new process a contender's; `alone`: nothing runs beside it."""
+    if alone:
+        kept.measure_alone()
+    else:
+        kept.measure_nothing()
+        torch.set_num_threads(1)
     _subjects[:] = [Subject(case, find)]
 
 
@@ -212,20 +223,24 @@ class Host:
 class Process:
     """The process of one contender, which stands still but for its turns."""
 
-    def __init__(self, case: Timed, host: Host) -> None:
-        """Starts it. Raises Failed."""
+    def __init__(
+        self, case: Timed, host: Host, compiled: Path | None = None, *, alone: bool = True
+    ) -> None:
+        """Starts it. Raises Failed.
+
+        `compiled`: where what torch compiles for it lies. A folder that others used before would
+        hold it ready, and its first iteration would be shown without the time that compiling takes.
+        """
         self.silence = host.silence
         self.lean = False  # gives its memory back after each turn
-        # What torch compiles for it lies there. A folder that others used before would hold it
-        # ready, and its first iteration would be shown without the time that compiling takes.
-        self.compiled = TemporaryDirectory(prefix="snn-harness-", ignore_cleanup_errors=True)
+        self.ended = False
+        env = {} if compiled is None else {"TORCHINDUCTOR_CACHE_DIR": str(compiled)}
         try:
-            self.child = Child(case.device, env={"TORCHINDUCTOR_CACHE_DIR": self.compiled.name})
+            self.child = Child(case.device, env=env)
         except Died as reason:
-            self.compiled.cleanup()
             raise Failed(str(reason)) from None
         try:
-            self._call(START_SECONDS, begin, case, host.find)
+            self._call(START_SECONDS, begin, case, host.find, alone)
         except Failed:
             self.end()
             raise
@@ -266,5 +281,5 @@ class Process:
         self.call(Subject.release)
 
     def end(self) -> None:
+        self.ended = True
         self.child.end()
-        self.compiled.cleanup()

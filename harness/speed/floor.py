@@ -8,7 +8,7 @@ layout and its way over time. It moves with the machine as each of them does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -38,29 +38,39 @@ class Product:
     wanted: tuple[Tensor, ...]  # weight, bias and, but for the first layer, the input
     mode: Mode
 
-    def run(self) -> None:
-        if self.mode == "training":
-            self.train()
-        else:
-            self.infer()
+    def run(self) -> tuple[Tensor, ...]:
+        """The gradients; in inference the output."""
+        return self.train() if self.mode == "training" else (self.infer(),)
 
     @torch.inference_mode()
-    def infer(self) -> None:
-        self.layer(self.x)
+    def infer(self) -> Tensor:
+        return self.layer(self.x)
 
-    def train(self) -> None:
-        torch.autograd.grad(self.layer(self.x), self.wanted, self.gradient)
+    def train(self) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(self.layer(self.x), self.wanted, self.gradient)
 
 
 def iteration(case: Timed, layouts: tuple[Layout, ...]) -> Callable[[], None]:
-    """One iteration of a case's floor, on inputs of its own."""
+    """One iteration of a case's floor, on inputs of its own, until what contenders are read is
+    plain numbers in memory: as much as their weights, in inference the last output.
+    """
     all_of_them = products(case, layouts)
 
     def once() -> None:
+        came = ()
         for product in all_of_them:
-            product.run()
+            came = product.run()
+            if case.mode == "training":
+                plain(came[:2])
+        if case.mode == "inference":
+            plain(came)
 
     return once
+
+
+def plain(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """Copies in memory: whatever a runtime has put off is done by then."""
+    return [each.detach().to("cpu", copy=True) for each in tensors]
 
 
 def products(case: Timed, layouts: tuple[Layout, ...]) -> list[Product]:
@@ -109,7 +119,7 @@ def _product(case: Timed, stage: Stage, images: int, layout: Layout, *, first: b
     return Product(layer, x, gradient, wanted, case.mode)
 
 
-KEPT: Shelf[Layout] = Shelf("layouts", lambda kept: LAYOUTS[LAYOUTS.index(kept)])
+KEPT: Shelf[Layout] = Shelf("layouts", lambda kept: LAYOUTS[LAYOUTS.index(kept)], LAYOUTS[0])
 
 
 def _kept(case: Timed, stage: Stage, images: int, *, first: bool) -> Layout:

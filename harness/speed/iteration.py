@@ -22,9 +22,11 @@ from adapters import foreign
 from harness import adapter as contract
 from harness.adapter import Adapter, Unsupported, Variant
 from harness.proof.answer import Answer, Incomparable, Question, as_spikes, question, tapped_pass
+from harness.reference import coding
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
 from harness.spec import Network, Timed, paper
+from harness.speed import floor
 from harness.system import clock, memory
 from harness.training import step
 
@@ -128,9 +130,11 @@ class OfModule:
         parameters = self.subject.parameters()
         return [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
 
-    def updated(self) -> list[Tensor]:
-        """The weights after it, where the optimiser is the contender's own: torch's is not."""
-        return []
+    has_own_optimiser = False  # it is torch's
+
+    def weights(self) -> list[Tensor]:
+        """After the last iteration."""
+        return list(self.subject.parameters())
 
     def tapped(self, asked: Question) -> Answer:
         """The answer to a question with every layer's spikes."""
@@ -178,8 +182,10 @@ class OfTrainer:
     def gradients(self) -> list[Tensor]:
         return list(self.subject.gradients())
 
-    def updated(self) -> list[Tensor]:
-        return list(self.subject.parameters()) if self.case.mode == "training" else []
+    has_own_optimiser = True
+
+    def weights(self) -> list[Tensor]:
+        return list(self.subject.parameters())
 
     def tapped(self, asked: Question) -> Answer:
         """The answer to a question with every layer's spikes, by a step of the trainer itself."""
@@ -195,6 +201,54 @@ class OfTrainer:
 
 
 Ready = OfModule | OfTrainer
+
+
+class Came(NamedTuple):
+    """What an iteration came to, as plain numbers."""
+
+    votes: list[list[float]]  # (B, classes)
+    loss: float | None  # of training
+
+
+def done(ready: Ready) -> Came:
+    """One iteration, until its loss, its votes and, in training, its updated weights are plain
+    numbers in memory: what is timed. A runtime that puts work off has done it by then.
+    """
+    ready.run()
+    spikes, loss = ready.result
+    votes = coding.vote(spikes.float(), ready.case.network.classes).tolist()
+    if ready.case.mode == "training":
+        floor.plain(ready.weights())
+    return Came(votes, None if loss is None else loss.item())
+
+
+def left_seconds(ready: Ready) -> float:
+    """What reading the rest takes above a copy: its spikes and, in training, its gradients. So much
+    work was left when the clock stopped.
+    """
+    training, device = ready.case.mode == "training", torch.device(ready.case.device)
+    watch = clock.Stopwatch(device)
+    read = floor.plain([ready.result.spikes, *(ready.gradients() if training else ())])
+    spent = watch.seconds
+    return spent - clock.seconds(lambda: floor.plain(read), device)
+
+
+NEAR = 1e-3  # of each weight's size, from one round to the next
+
+
+def of_round(asked: Question, number: int) -> Question:
+    """What a round asks of all contenders: weights a thousandth off by draws of its own, and the
+    batch rolled by so many samples. Spike rates stay, and no round can be answered from another.
+    """
+    generator = torch.Generator().manual_seed(asked.seed * 2**32 + number)
+
+    def near(weights: Tensor) -> Tensor:
+        drawn = torch.randn(weights.shape, generator=generator, dtype=weights.dtype)
+        return weights + NEAR * weights * drawn.to(weights.device)
+
+    weights = tuple(near(each) for each in asked.parameters)
+    x, labels = asked.x.roll(number, 1), labels_of(asked).roll(number, 0)
+    return replace(asked, parameters=weights, x=x, labels=labels)
 
 
 def built(adapter: Adapter, case: Timed, asked: Question) -> Ready:

@@ -4,17 +4,21 @@ timed, audits of what is timed, at its full size, and the trainings of what was 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from functools import partial
 from math import isfinite
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+import adapters
+from adapters import facts
 from harness.datasets import Batch
 from harness.formats.weights import first_weights
 from harness.proof.answer import Incomparable, Question, question
@@ -25,17 +29,21 @@ from harness.records import DescentRow, Record
 from harness.records.identity import EXAM
 from harness.records.ledger import Ledger
 from harness.records.run import Failed, shortened, stamped
-from harness.reference import coding
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
 from harness.spec import SGD, Adam, Network, Precision, Timed, paper
 from harness.speed.contender import Host, Process, Subject
-from harness.speed.iteration import NARROW, Part, labels_of
+from harness.speed.iteration import NARROW, Part, of_round
 from harness.system import machine, memory
 from harness.training import descent, step
 from harness.training.descent import Course, Digits, judged
 
 CALIBRATION_SAMPLES = 4
+# Multiply-accumulates of a sample's step above which the exam is of a quarter of the width: Small
+# is below it on all data sets, Middle above.
+WIDE_MACS, QUARTER = 100_000_000, Fraction(1, 4)
+LATE = 3.0  # times the first weights: rates and potentials as late in a training
+AT_ONCE = 2  # exams, each with a thread
 # How far an update by an optimiser of the contender's own may be from torch's: of the largest
 # change of a parameter; and of the largest weight, which the sum is rounded to.
 OF_CHANGE = {"fp64": 1e-9, "fp32": 1e-4}
@@ -44,7 +52,7 @@ OF_WEIGHT = {"fp64": 2.0**-51, "fp32": 2.0**-22}
 
 @dataclass(eq=False)
 class Examiner:
-    """The exams of one cell; each certificate is made once: a bf16 case asks for those of fp32."""
+    """The exams of one cell."""
 
     cell: Timed
     batch: Tensor  # (T, B, C, H, W)
@@ -52,36 +60,68 @@ class Examiner:
     parts: dict[str, Part | None] = field(default_factory=dict)  # that each framework will run
     _exams: dict[tuple[Network, Precision], Exam] = field(default_factory=dict)
     _proofs: dict[tuple[str, Precision], Certificate] = field(default_factory=dict)
+    _failed: dict[str, Failed] = field(default_factory=dict)
+    _running: list[Process] = field(default_factory=list)
+    _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 
-    def certify(self, case: Timed, deviations: tuple[str, ...]) -> list[Certificate]:
-        """The adapter's certificates, in a process for it. Raises Failed where it cannot be built,
-        or dies.
-        """
-        name, wanted = case.framework, required(case.precision)
-        lacking: list[Precision] = [each for each in wanted if (name, each) not in self._proofs]
-        if lacking:
-            process = Process(case, self.host)
+    def examine(self, rows: Sequence[Record]) -> Iterator[str]:
+        """Examines the adapter of each row, some at once, and says whose exam has ended."""
+        wanted: dict[str, tuple[Record, set[Precision]]] = {}
+        for row in rows:
+            needed = required(Timed.of(row).precision)
+            wanted.setdefault(row.contender, (row, set()))[1].update(needed)
+        # one in a runtime of its own may time parts of an iteration: nothing runs beside it
+        known = {row.framework for row in rows} & {*adapters.names()}
+        alone = any(facts.of(framework).foreign for framework in known)
+        with ThreadPoolExecutor(1 if alone else AT_ONCE) as pool:
             try:
-                if name not in self.parts:
-                    self.parts[name] = process.call(Subject.part)
+                of = {pool.submit(self._examine, *each, alone): n for n, each in wanted.items()}
+                for future in as_completed(of):
+                    future.result()
+                    yield of[future]
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for each in self._running:
+                    each.end()
+
+    def certificates(self, case: Timed) -> list[Certificate]:
+        """What an exam came to. Raises Failed where the adapter could not be built, or died."""
+        if case.framework in self._failed:
+            raise self._failed[case.framework]
+        return [self._proofs[case.framework, each] for each in required(case.precision)]
+
+    def network_of(self, case: Timed) -> Network:
+        """That a contender is examined on: the audits are of the whole."""
+        if self.parts.get(case.framework) is not None:
+            return case.network.scaled(NARROW)
+        return case.network.scaled(QUARTER) if case.network.macs > WIDE_MACS else case.network
+
+    def _examine(self, row: Record, precisions: set[Precision], alone: bool) -> None:
+        name, case = row.contender, Timed.of(row)
+        deviations = (row.deviations,) if row.deviations else ()
+        try:
+            process = Process(case, self.host, alone=alone)
+            self._running.append(process)
+            try:
+                self.parts[name] = process.call(Subject.part)
                 network = self.network_of(case)
-                sit = partial(_sit, process, network)
-                for precision in lacking:
+                for precision in sorted(precisions, reverse=True):  # float64 first
                     exam = self._exam(network, precision)
+                    sit = partial(_sit, process, network)
                     self._proofs[name, precision] = exam.judge(name, deviations, sit)
             finally:
                 process.end()
-        return [self._proofs[name, each] for each in wanted]
-
-    def network_of(self, case: Timed) -> Network:
-        """That a contender is examined on."""
-        return case.network if self.parts[case.framework] is None else case.network.scaled(NARROW)
+        except Failed as reason:
+            self._failed[name] = reason
 
     def _exam(self, network: Network, precision: Precision) -> Exam:
-        if (network, precision) not in self._exams:
-            batch = self.batch.to(self.cell.device)
-            self._exams[network, precision] = Exam(network, batch, precision, self.cell.seed)
-        return self._exams[network, precision]
+        with self._one_at_a_time:
+            if (network, precision) not in self._exams:
+                batch = self.batch.to(self.cell.device)
+                made = Exam(network, batch, precision, self.cell.seed)
+                made.answers()  # once, however many are examined at once
+                self._exams[network, precision] = made
+            return self._exams[network, precision]
 
 
 def _sit(process: Process, network: Network, questions: Questions) -> Sitting:
@@ -93,13 +133,6 @@ def _sit(process: Process, network: Network, questions: Questions) -> Sitting:
         raise
 
 
-class Expected(NamedTuple):
-    """What every turn must come to, but for the rolled batch; in the order of the batch."""
-
-    votes: Tensor  # (B, classes)
-    labels: Tensor  # (B,)
-
-
 @dataclass(eq=False)
 class Judge:
     """The judge of one cell. It keeps what the reference answers until it is told to forget."""
@@ -108,45 +141,48 @@ class Judge:
     batch: Batch
     other: Batch
     out: Path | None = None  # the result folder, which keeps weights that a case names
-    _weights: dict[When, tuple[ReferenceNetwork, Tensor]] = field(default_factory=dict)
-    _audits: dict[tuple[When, Timed], Audit] = field(default_factory=dict)
+    _weights: dict[bool, tuple[ReferenceNetwork, Tensor]] = field(default_factory=dict)
+    _audits: dict[tuple[Timed, When, int], Audit] = field(default_factory=dict)
 
-    def weights(self, when: When) -> tuple[ReferenceNetwork, Tensor]:
+    def weights(self, *, late: bool) -> tuple[ReferenceNetwork, Tensor]:
         """A question's weights, and the samples (T, B, C, H, W) that they were calibrated on."""
-        if when not in self._weights:
+        if late not in self._weights:
             batch, cell = self.batch, self.cell
-            if when == "after":
+            if late:
                 batch, cell = self.other, replace(cell, seed=cell.seed + 1, weights_sha256=None)
             few = batch.inputs[:, :CALIBRATION_SAMPLES].to(DTYPES[cell.precision])
-            self._weights[when] = first_weights(cell, few, self.out), few
-        return self._weights[when]
+            self._weights[late] = first_weights(cell, few, self.out), few
+        return self._weights[late]
 
-    def question(self, when: When, case: Timed) -> Question:
+    def question(self, case: Timed, *, late: bool = False) -> Question:
         """What a case of the cell is asked, as it is run: of fewer steps and samples, the first."""
-        batch = self.batch if when == "before" else self.other
+        batch, scale = (self.other, LATE) if late else (self.batch, 1.0)
         steps = 1 if paper.settings(case.dataset).static else case.T
         # laid out as a contender is given them: else sums end in other bits, and spikes turn
         inputs = batch.inputs[:steps, : case.batch_size].to(DTYPES[case.precision]).contiguous()
-        parameters = tuple(each.detach() for each in self.weights(when)[0].parameters())
-        return question(case, parameters, inputs, batch.labels[: case.batch_size])
+        parameters = (each.detach() * scale for each in self.weights(late=late)[0].parameters())
+        return question(case, tuple(parameters), inputs, batch.labels[: case.batch_size])
 
-    def audit(self, process: Process, when: When, case: Timed) -> tuple[Finding, Expected]:
-        """Holds the last iteration of a contender against the reference. Raises Failed."""
+    def audit(self, process: Process, when: When, case: Timed, number: int = 0) -> Finding:
+        """Holds the last iteration of a contender against the reference; `number`: of the round.
+        Raises Failed.
+        """
         given, updated = process.call(Subject.answer)
-        key = when, replace(case, framework="")  # whose it is does not matter
+        key = replace(case, framework=""), when, number  # whose it is does not matter
         if key not in self._audits:
-            device = torch.device(self.cell.device)
-            self._audits[key] = Audit(self.cell.network, self.question(when, case), device)
+            asked = self.question(case, late=when == "late")
+            asked = of_round(asked, number) if when == "round" else asked
+            self._audits[key] = Audit(self.cell.network, asked, torch.device(self.cell.device))
         audit = self._audits[key]
         finding = audit.direct(given)
         if finding is None:
-            finding = audit.replay(given, process.call(Subject.tapped))
-        if updated and when == "before" and finding.passed:  # its optimiser has gathered nothing
+            finding = audit.replay(given, process.call(Subject.tapped, audit.question))
+        # elsewhere its optimiser has gathered something
+        if updated and when == "before" and finding.passed:
             asked, settings = audit.question, self.cell.optimiser
             wrong = wrong_update(asked, settings, given.gradients, updated)
             finding = replace(finding, passed=wrong is None, reason=wrong)
-        votes = coding.vote(given.out.float(), self.cell.network.classes)
-        return finding, Expected(votes, labels_of(audit.question))
+        return finding
 
     def forget(self) -> None:
         """Lets go of what the reference answered, and of its memory."""

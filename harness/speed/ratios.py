@@ -2,12 +2,14 @@
 
 Seconds are noisy by factors, not by amounts, so all is done in logs. In a round both contenders
 meet the same drift of the machine: what is left in the log of their ratio is the noise of these two
-alone, and nobody else's is asked for.
+alone, and nobody else's is asked for. A process lies somewhere in memory as long as it lives, and
+may be faster or slower there: so all of a cell's are started twice, and what differs between two
+starts is a part of every interval.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import exp, fsum, inf, log, sqrt
 from typing import Literal
@@ -15,6 +17,7 @@ from typing import Literal
 from scipy import stats
 
 CONFIDENCE = 0.95
+SHARED = 0.6  # of the freedom of starts that is left: all ratios of a cell move with its floor
 Method = Literal["student", "none"]
 
 
@@ -34,27 +37,75 @@ class Ratio:
         return (self.high - self.low) / (2 * self.value)
 
 
+@dataclass(frozen=True)
+class Starts:
+    """How far ratios move from one start of the processes to the next, beyond what rounds do."""
+
+    variance: float = 0.0  # of logs
+    freedom: int = 0
+
+
+Groups = Sequence[Sequence[float]]  # ratios of the rounds of each start
+
+
+def starts(cell: Iterable[Groups]) -> Starts:
+    """Over the contenders of a cell, whose ratios these are: an analysis of variance of each.
+
+    A single contender's two starts tell next to nothing; those of all that are timed together do.
+    """
+    found = list[tuple[float, int]]()
+    for groups in cell:
+        within, means, sizes, total = _within(groups)
+        freedom, spare = len(sizes) - 1, total - len(sizes)
+        if freedom < 1 or spare < 1:
+            continue
+        centre = fsum(m * n for m, n in zip(means, sizes, strict=True)) / total
+        of_means = fsum(n * (m - centre) ** 2 for m, n in zip(means, sizes, strict=True))
+        each = (total - fsum(n * n for n in sizes) / total) / freedom  # rounds of a start
+        found.append(((of_means / freedom - within / spare) / each, freedom))
+    if not found:
+        return Starts()
+    freedom = sum(n for _, n in found)
+    return Starts(max(0.0, fsum(v * n for v, n in found) / freedom), freedom)
+
+
+def _within(groups: Groups) -> tuple[float, list[float], list[int], int]:
+    """The sum of squares within the starts; the mean log and the rounds of each; all rounds."""
+    logs = [[log(each) for each in group] for group in groups if group]
+    means = [fsum(group) / len(group) for group in logs]
+    squares = ((x - m) ** 2 for group, m in zip(logs, means, strict=True) for x in group)
+    sizes = [len(group) for group in logs]
+    return fsum(squares), means, sizes, sum(sizes)
+
+
 def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Ratio:
     """The ratio of the same rounds' seconds, in the same order. Raises ValueError without any."""
-    return mean([a / b for a, b in zip(numerator, denominator, strict=True)])
+    return mean([[a / b for a, b in zip(numerator, denominator, strict=True)]])
 
 
-def mean(ratios: Sequence[float]) -> Ratio:
-    """The geometric mean of ratios, with Student's interval of the mean of their logs.
+def mean(groups: Groups, moves: Starts | None = None) -> Ratio:
+    """The geometric mean of the ratios of all rounds, with Student's interval of the mean of their
+    logs; `moves`: what the starts of its cell add to it.
 
     One ratio says nothing of its noise: its interval is 0 to infinity. Of 3 to 20 rounds of the
     noise that was recorded, which drifts and has heavy tails, the interval covers 93 to 97 % of
-    the time: tests/test_ratios.py simulates it.
+    the time: tests/test_ratios.py simulates it, starts that move a ratio among it.
     """
-    logs = [log(each) for each in ratios]
-    n = len(logs)
+    within, means, sizes, n = _within(groups)
     if n == 0:
         raise ValueError("a ratio needs at least one round")
-    centre = fsum(logs) / n
-    if n == 1:
+    centre = fsum(m * size for m, size in zip(means, sizes, strict=True)) / n
+    spare = n - len(sizes)
+    if spare == 0:
         return Ratio(exp(centre), 0.0, inf, "none", n)
-    deviation = sqrt(fsum((each - centre) ** 2 for each in logs) / (n - 1))
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * deviation / sqrt(n)
+    of_rounds = within / spare / n
+    of_starts, freedom = 0.0, float(spare)
+    if moves is not None and len(sizes) > 1:
+        of_starts = moves.variance * fsum(size**2 for size in sizes) / n**2
+        if of_starts:  # Welch and Satterthwaite's, of a sum of two variances
+            freedom = (of_rounds + of_starts) ** 2
+            freedom /= of_rounds**2 / spare + of_starts**2 / (SHARED * moves.freedom)
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * sqrt(of_rounds + of_starts)
     return Ratio(exp(centre), exp(centre - reach), _exp(centre + reach), "student", n)
 
 

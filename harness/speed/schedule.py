@@ -1,37 +1,38 @@
-"""Which cell has its next round when, within the budget and the memory.
+"""Which cell is measured when, within the budget.
 
-A machine's speed drifts over minutes, and what a framework takes above the floor is memory traffic
-that drifts by itself. So a cell is not measured at one go: it stays ready as long as memory lasts,
-and its rounds are spread between those of the others.
+Cells come in order of worth. A cell is begun only if it fits into what is left of the budget, by
+an estimate that the cells before it have corrected; what was not begun is said with its estimate,
+and the same command goes on there. A machine's speed drifts over minutes, so rounds are paired; and
+a process may be faster or slower as long as it lives, so half-way all of a cell's are started anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from math import inf
+from math import ceil, inf
 from typing import NamedTuple
 
 import adapters
 from adapters import facts
 from harness.records.ledger import Ledger
 from harness.records.run import Run
-from harness.spec import Access, Budget, Timed, cells
+from harness.spec import Access, Budget, Timed, UsageError, cells, paper
 from harness.speed.cell import Cell
 from harness.speed.contender import Host
 from harness.speed.judge import descend
-from harness.system import clock, memory
+from harness.speed.plan import Plan
+from harness.system import clock
 from harness.system.child import preload, warm
 
 PAPER_ROUNDS = 10  # where no budget is set
 MOST_ROUNDS = 20  # of a cell whose ratios are not known
-FIRST_ROUNDS = 2  # that a cell has before the next is prepared: a first figure to show
-# In succession, later: before the first of them all contenders run untimed, which takes as long.
-VISIT = 2
-# What a cell takes whatever its size (proofs, processes), as work that takes about as long.
-OVERHEAD_MACS = 2e10
-LAST = 1.7  # rounds that the last one of a cell takes with its audit
-PREPARATION = 0.4  # of a cell's time; what is left are its rounds
+FIRST_ROUNDS = 2  # after which a first figure is shown
+RESTARTED = 4  # rounds from which on the processes are started anew half-way: else it is a look
+# What most readers ask first: the table of a short run has these.
+WORTH = (
+    *(("cifar10", "Small"), ("cifar10", "Middle"), ("nmnist", "Small"), ("dvs-cifar10", "Small")),
+)
 
 
 class Measured(NamedTuple):
@@ -43,6 +44,7 @@ class Measured(NamedTuple):
     cell: Timed
     rounds: int
     before: tuple[str, ...] = ()  # keys of its rows, where an earlier run had measured it
+    left_seconds: float = 0.0  # it was not begun: what it takes, about
 
 
 def run(
@@ -56,133 +58,125 @@ def run(
     """Measures all cases, keeps each row as it comes, and says how far it is.
 
     A case that fails becomes a row with its reason; the others go on. What an earlier run has
-    measured is not measured again. Raises UsageError where rows cannot be written.
+    measured is not measured again. Raises UsageError where rows cannot be written, and where the
+    budget is too small for any cell.
     """
     frameworks = {case.framework.partition(":")[0] for case in cases}
     preload(*(f"adapters.{each}" for each in facts.preloadable(frameworks & {*adapters.names()})))
     warm(cases[0].device)  # while the first batch is read
     ready = [
         Cell(cell, group, at, ledger, access, host or Host(), budget.seconds)
-        for cell, group in cells(cases).items()
+        for cell, group in sorted(cells(cases).items(), key=lambda each: worth(each[0]))
     ]
     try:
-        for cell in Schedule(budget, ready).events():
-            yield Measured(cell.case, cell.number, cell.before)
+        for cell, left in Schedule(budget, ready).events():
+            yield Measured(cell.case, cell.number, cell.before, left)
     finally:
         for each in ready:
             each.abandon()
 
 
+def worth(cell: Timed) -> tuple[object, ...]:
+    """Orders cells: those in WORTH as they stand there, then small ones first."""
+    place = cell.dataset, cell.scale
+    first = WORTH.index(place) if place in WORTH else len(WORTH)
+    return first, cell.network.macs * cell.T, paper.paper_order(*place)
+
+
 class Schedule:
-    """Prepares the cells in order, and spreads each one's rounds over the rest of the run."""
+    """Measures the cells one after the other, as many as the budget has room for."""
 
     def __init__(self, budget: Budget, cells: list[Cell]) -> None:
-        self.budget, self.cells, self.watch = budget, cells, clock.Stopwatch()
-        self.open: list[Cell] = []  # prepared, and may get more rounds
-        self.prepared: dict[Cell, float] = {}  # parts of each one's preparation, in [0, 1]
+        self.budget, self.waiting, self.watch = budget, list(cells), clock.Stopwatch()
+        self.fewest = PAPER_ROUNDS if budget.seconds == inf else budget.rounds
+        self.plan = Plan(self.fewest)
+        self.until = 0.0  # when the cell at work will have ended, about; of the watch
 
-    def events(self) -> Iterator[Cell]:
-        for cell in self.cells:
-            # the largest that are open end until the next one fits into memory beside them
-            while self.open and memory.available_mib(cell.case.device) < cell.needed_mib:
-                largest = max(self.open, key=lambda each: each.held_mib)
-                self._close(largest)
-                yield largest
-            self._prepare(cell)
-            while cell.comparable and cell.number < min(FIRST_ROUNDS, self.budget.rounds - 1):
-                self._round(cell)
-            yield cell
-        for cell in self.cells:
-            self._descend(cell)  # once for all: a first figure is there by now
-        while any(self._wants(cell) for cell in self.open):
-            self._catch_up()
-        for cell in list(self.open):
-            self._close(cell)
-            yield cell
+    def events(self) -> Iterator[tuple[Cell, float]]:
+        """Each cell when it has figures, and in the end those for which there was no time, with
+        what each takes, about. Raises UsageError where there is time for none.
+        """
+        left, any_done = list[Cell](), False
+        while self.waiting:
+            cell = self.waiting.pop(0)
+            self._say(cell, "data")
+            if not cell.read():
+                any_done = True
+                yield cell, 0.0
+                continue
+            takes = self.plan.seconds(cell.group)
+            is_look = self.fewest < RESTARTED and not any_done  # which is had, however long
+            if self.watch.seconds + takes > self.budget.seconds and not is_look:
+                left.append(cell)
+                continue
+            any_done, self.until = True, self.watch.seconds + takes
+            for _ in self._measured(cell):
+                yield cell, 0.0
+            yield cell, 0.0
+        needs = {cell: self.plan.seconds(cell.group) for cell in left}
+        if left and not any_done:
+            cell = min(left, key=needs.__getitem__)
+            raise UsageError(
+                f"no cell fits into a budget of {self.budget.seconds:.0f} s: {_named(cell)} alone "
+                f"takes about {needs[cell]:.0f} s here (--budget {ceil(needs[cell] / 60)}m)"
+            )
+        yield from needs.items()
 
-    def _prepare(self, cell: Cell) -> None:
-        for fraction, what in cell.prepare():
-            self.prepared[cell] = fraction
+    def _measured(self, cell: Cell) -> Iterator[Cell]:
+        """Measures a cell, and says it when it has its first rounds."""
+        cell.fewest = self.fewest
+        for what in cell.prove():
             self._say(cell, what)
-            self._catch_up()
+        began = self.watch.seconds
+        self._start(cell)
+        half = ceil(self.fewest / 2) if self.fewest >= RESTARTED else self.fewest
+        while cell.comparable and (cell.number < half or self._is_unsure(cell)):
+            self._round(cell)
+            if cell.number == min(FIRST_ROUNDS, half):
+                yield cell
+        total = self.fewest if cell.number == half else 2 * cell.number
+        if cell.number < total:
+            self._start(cell)
+        while cell.comparable and cell.number < total:
+            if cell.number >= self.fewest and self.watch.seconds > self.budget.seconds:
+                break
+            self._round(cell)
         if cell.comparable:
-            self.open.append(cell)
-        else:
-            cell.abandon()
-        self.prepared[cell] = 1.0
-
-    def _descend(self, cell: Cell) -> None:
-        """Has those train that were audited in bf16, where they have not yet."""
-        for row in cell.mixed:
+            self.plan.correct(cell.group, self.watch.seconds - began, cell.number)
+        cell.close()
+        for row in cell.mixed:  # those train that were audited in bf16, where they have not yet
             descend(row, cell.ledger, cell.host, partial(self._say, cell))
 
-    def _say(self, cell: Cell, what: str) -> None:
-        cell.ledger.say(self.fraction, f"{cell.case.dataset} {cell.case.scale}: {what}")
-
-    @property
-    def fraction(self) -> float:
-        """How far the run is, in [0, 1]."""
-        done, total = 0.0, 0.0
-        for cell in self.cells:
-            # its share of the work, in multiply-accumulates of one forward pass
-            weight = cell.case.network.macs * cell.case.T * cell.case.batch_size + OVERHEAD_MACS
-            total += weight
-            ready = self.prepared.get(cell, 0.0)
-            ended = ready == 1.0 and cell not in self.open
-            rounds = 1.0 if ended else min(1.0, cell.number / self._fewest)
-            done += weight * (PREPARATION * ready + (1 - PREPARATION) * rounds)
-        return done / total
-
-    @property
-    def _fewest(self) -> int:
-        """Rounds that a cell gets whatever the budget, the last and audited one among them."""
-        return PAPER_ROUNDS if self.budget.seconds == inf else self.budget.rounds
-
-    def _catch_up(self) -> None:
-        """Rounds of each open cell that is to have more."""
-        for cell in list(self.open):
-            if self._wants(cell):
-                lacking = self._fewest - 1 - cell.number
-                for _ in range(min(VISIT, lacking) if lacking > 0 else VISIT):
-                    self._round(cell)
+    def _start(self, cell: Cell) -> None:
+        for what in cell.start() if cell.contenders else ():
+            self._say(cell, what)
 
     def _round(self, cell: Cell) -> None:
         self._say(cell, f"round {cell.number + 1}")
         cell.round()
 
-    def _close(self, cell: Cell) -> None:
-        """The rounds that it still gets, the last and audited one among them."""
-        while self._is_short(cell) or self._is_unsure(cell):
-            self._round(cell)
-        self._say(cell, "the last round, and its audit")
-        self.open.remove(cell)
-        cell.close()
-        self._descend(cell)  # what is shown of it now is all
-
-    def _is_short(self, cell: Cell) -> bool:
-        """Whether it lacks rounds that it gets whatever the budget, but for the last."""
-        return cell.comparable and cell.number < self._fewest - 1
-
     def _is_unsure(self, cell: Cell) -> bool:
-        """Whether its ratios are not known yet, and its share of the budget has room for a round.
-
-        What drifts within seconds is seen in few rounds of a small network as one of them: it gets
-        more.
+        """Whether its ratios are not known yet, and there is time for more rounds than it must
+        have, here and after its second start, once all the others have theirs.
         """
-        if not cell.comparable or cell.number >= MOST_ROUNDS - 1 or cell.known:
+        if self.fewest < RESTARTED or 2 * cell.number >= MOST_ROUNDS or cell.known:
             return False
-        share = (1 - PREPARATION) * self.budget.seconds / len(self.cells)
-        return cell.spent_seconds + cell.round_seconds < share
+        others = sum(self.plan.seconds(each.group) for each in self.waiting)
+        more = 2 * self.plan.round_seconds(cell.group)
+        if self.until + more + others > self.budget.seconds:
+            return False
+        self.until += more
+        return True
 
-    def _wants(self, cell: Cell) -> bool:
-        """Whether the cell should have more rounds before its last, as things stand."""
-        if not cell.comparable or cell.number + VISIT > MOST_ROUNDS - 1:
-            return False
-        if len(self.prepared) < len(self.cells) or min(self.prepared.values()) < 1.0:
-            # as far as the whole run is: its rounds are spread over it
-            return cell.number + VISIT <= min(self._fewest - 1, self._fewest * self.fraction)
-        if self._is_short(cell):
-            return True
-        last = sum(each.round_seconds for each in self.open) * LAST
-        left = self.budget.seconds - self.watch.seconds
-        return left > last + VISIT * cell.round_seconds and not cell.known
+    def _say(self, cell: Cell, what: str) -> None:
+        """Says how far the run is: as its own time so far, of what it will have taken."""
+        now = self.watch.seconds
+        end = max(now, self.until)
+        for each in self.waiting:
+            takes = self.plan.seconds(each.group)
+            end += takes if end + takes <= self.budget.seconds else 0.0
+        cell.ledger.say(now / max(end, 1e-9), f"{_named(cell)}: {what}")
+
+
+def _named(cell: Cell) -> str:
+    return f"{cell.case.dataset} {cell.case.scale}"

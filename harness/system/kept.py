@@ -23,6 +23,7 @@ from harness.system.files import make_user_cache
 T = TypeVar("T")
 
 _alone = False  # whether this process shares measurements with its like alone
+_measures = True  # whether it may measure
 
 
 def measure_alone() -> None:
@@ -34,15 +35,26 @@ def measure_alone() -> None:
     _alone = True
 
 
+def measure_nothing() -> None:
+    """From here on this process does as usual where nothing is kept: another computes beside it,
+    and what it does takes no time that anybody is shown.
+    """
+    global _measures
+    _measures = False
+
+
 @dataclass(frozen=True)
 class Shelf(Generic[T]):
     """Measurements of one kind, each a JSON value or an object of fields that are."""
 
     folder: str  # in the user's cache folder
     read: Callable[[Any], T]  # from JSON; raises ValueError, TypeError or KeyError
+    usual: T  # where nothing may be measured
 
     def get(self, of: tuple[object, ...], measure: Callable[[], T]) -> T:
         """What is kept, else what is measured now. `of`: all that it depends on, by its `repr`."""
+        if not _measures:
+            return self.usual
         where = repr((_alone, *machine.speed(), *of))
         name = hashlib.sha256(where.encode()).hexdigest()[:16]
         try:
