@@ -334,8 +334,18 @@ class TurnsOneAtRest(LIFCell):
         here = current.dim() == 4 and current.shape[-1] == self.across
         if state is None and here and len(current) in self.samples:
             turned = torch.zeros_like(o)
-            turned[0, -1, 0, 0] = 1
+            turned[0, -1, 0, 0] = (u[0, -1, 0, 0] == self.lif.v_th).to(o.dtype)
             o = o - turned
+        return o, (u, o)
+
+
+class Saturates(LIFCell):
+    """Its potential stops at 30 V_th, and at -30 V_th, which is what shows: above, it is reset."""
+
+    def forward(self, current: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        _, (u, _) = super().forward(current, state)
+        u = u.clamp(-30 * self.lif.v_th, 30 * self.lif.v_th)
+        o = fire(u - self.lif.v_th, self.lif.a)
         return o, (u, o)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from functools import partial
 from typing import NoReturn
 
 import torch
@@ -25,10 +26,11 @@ class Module(ReferenceNetwork):
 
     turns = 0
     kept: Tensor | None = None
+    gradients: dict[Tensor, Tensor]
 
     def __init__(self, network: Network, name: str) -> None:
         super().__init__(network)
-        self.name = name
+        self.name, self.gradients = name, {}
 
     def forward(self, x: Tensor) -> Tensor:
         timed = x.shape[:2] == (T, BATCH) and x.dtype == torch.float32
@@ -38,7 +40,7 @@ class Module(ReferenceNetwork):
                 torch.set_num_threads(torch.get_num_threads() + 1)
             case "deterministic", _:
                 torch.use_deterministic_algorithms(True)
-            case "compiles", _:
+            case "compiles" | "compiles-too", True:
                 raise RuntimeError(cache_dir())
             case "first-use", False:
                 raise RuntimeError("no such small network")
@@ -57,11 +59,33 @@ class Module(ReferenceNetwork):
                 return super().forward(x) + 0 * held[0]
             case "remembers", True if self.kept is not None:  # since it was audited
                 return self.kept + 0 * sum(each.sum() for each in self.parameters())
-            case "tires", True if self.turns > 2:  # all of the batch is its first sample
-                return super().forward(x[:, :1]).expand(-1, x.shape[1], -1)
-        out = super().forward(x)
+        out = self.lazily(x) if timed else super().forward(x)
         self.kept = out.detach() if timed else self.kept
         return out
+
+    def lazily(self, x: Tensor) -> Tensor:
+        """Does less, once it was audited."""
+        match self.name, self.turns > 2:
+            case "tires", True:  # all of the batch is its first sample
+                return super().forward(x[:, :1]).expand(-1, x.shape[1], -1)
+            case "skips-one", True:  # a sample of the batch is another
+                out = super().forward(x[:, 1:])
+                return torch.cat([out[:, :1], out], 1)
+            case "coarse", True:  # its gradients are rounded to bf16
+                for parameter in self.parameters():
+                    if not parameter._backward_hooks:
+                        parameter.register_hook(lambda each: each.bfloat16().to(each.dtype))
+            case "keeps-gradients", False if not self.gradients:  # of weights that are near
+                for parameter in self.parameters():
+                    self.gradients[parameter] = torch.empty(0)
+                    parameter.register_hook(partial(self.first, parameter))
+        return super().forward(x)
+
+    def first(self, parameter: Tensor, gradient: Tensor) -> Tensor:
+        """The first gradient of a parameter, ever after."""
+        if not self.gradients[parameter].numel():
+            self.gradients[parameter] = gradient.clone()
+        return self.gradients[parameter]
 
 
 def for_ever() -> NoReturn:

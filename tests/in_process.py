@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.speed import contender
+from harness.speed import contender, judge
 from harness.speed.contender import Subject
 from harness.system.child import Died
 
@@ -51,4 +51,5 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> list[InThisProcess]:
         return started[-1]
 
     monkeypatch.setattr(contender, "Child", start)
+    monkeypatch.setattr(judge, "AT_ONCE", 1)  # they share this process
     return started

@@ -6,6 +6,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any, TypeVar
 
+from harness.analysis.timings import AUDITS
 from harness.records import (
     AuditRow,
     CertificateRow,
@@ -153,7 +154,7 @@ def certified(framework: str, passed: bool = True, **fields: Any) -> list[Certif
 def audited(framework: str, **fields: Any) -> list[AuditRow]:
     """A framework's audits, before and after its rounds."""
     given: dict[str, Any] = {"framework": framework, **fields}
-    return [row(AuditRow, **{"when": when, **given}) for when in ("before", "after")]
+    return [row(AuditRow, **{"when": when, **given}) for when in AUDITS]
 
 
 def descended(framework: str, **fields: Any) -> DescentRow:

@@ -27,6 +27,7 @@ from harness.reference.network import ReferenceNetwork
 from harness.spec import Case, Network
 from harness.speed import contender, judge, schedule
 from harness.speed.contender import Host
+from harness.speed.plan import Plan
 from harness.system.child import Child
 from harness.training import descent, step
 from harness.training.descent import Course, Digits, Pupil, Terms, judged
@@ -96,6 +97,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(descent, "TERMS", SHORT)
     monkeypatch.setattr(schedule, "PAPER_ROUNDS", 3)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 3)
+    monkeypatch.setattr(Plan, "seconds", lambda plan, group: 0.0)
     in_process.plant(monkeypatch)
     with threads(1):  # it is too small for more
         yield
@@ -185,13 +187,15 @@ def test_a_run_trains_who_was_audited_in_bf16_once_for_all_cells(tmp_path: Path)
     run(tmp_path, case("reference"), IN_BF16, replace(IN_BF16, T=2), owner=owner)
     rows = rows_in(tmp_path)
     (row,) = of(rows, DescentRow)
-    assert row.finished and Case.of(row) == IN_BF16 and row.key and row.torch and row.cpu
+    assert (
+        row.finished and Case.of(row) == replace(IN_BF16, T=2) and row.key and row.torch and row.cpu
+    )
     assert len([each for each in owner.said if "trains, for bf16" in each]) == 6
     assert owner.fractions == sorted(owner.fractions)
-    # the cells have first figures by then, and their rounds are not over
+    # the first cell has all its figures by then
     at = rows.index(row)
-    assert {each.round for each in of(rows[:at], IterationRow)} == {1, 2}
-    assert {each.round for each in of(rows[at:], IterationRow)} == {3}
+    assert {each.T for each in of(rows[:at], IterationRow)} == {2}
+    assert {each.T for each in of(rows[at:], IterationRow)} == {4}
     run(tmp_path / "exact", case("reference"))
     assert not of(rows_in(tmp_path / "exact"), DescentRow)
 

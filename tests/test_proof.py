@@ -224,6 +224,7 @@ REFUSED: list[tuple[str, Build, tuple[Precision, ...], str]] = [
     ("exam", stepped(StaleState), EXACT, "spikes differ, first at step 1"),
     ("exam", stepped(FiresAbove), EXACT, re.escape("abs(u - V_th) = 0.0e+00")),
     ("exam", stepped(contenders.WideEdge), EXACT, "gradients differ by"),
+    ("exam", stepped(contenders.Saturates), EXACT, "at 100 times the threshold"),
     ("exam audit", stepped(contenders.DetachedReset), ALL, GRADIENT),
     ("audit", stepped(contenders.LateDetachedReset), ALL, GRADIENT),
     # little comes from more than four steps back: bf16 loses as much

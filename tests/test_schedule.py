@@ -21,7 +21,6 @@ from harness.analysis import tables
 from harness.records import (
     AuditRow,
     CertificateRow,
-    DescentRow,
     EndedRow,
     IterationRow,
     MemoryRow,
@@ -36,11 +35,12 @@ from harness.records.ledger import Ledger
 from harness.records.run import Run, new_run
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Access, Budget, Network, Timed, UsageError, paper
-from harness.speed import cell, schedule
+from harness.speed import cell, plan, schedule
 from harness.speed.contender import Host
 from harness.speed.iteration import Meter
-from harness.speed.schedule import Measured, Schedule
-from harness.system import machine, memory
+from harness.speed.plan import Plan
+from harness.speed.schedule import Measured
+from harness.system import machine
 from harness.training import descent
 
 R = TypeVar("R", bound=Record)
@@ -106,8 +106,9 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(facts, "_known", {**facts._known, "planted": known})
     monkeypatch.setattr(adapters, "load", find)
     monkeypatch.setattr(Meter, "peak_mib", lambda meter: 12.34)
-    monkeypatch.setattr(schedule, "PAPER_ROUNDS", 3)
-    monkeypatch.setattr(schedule, "MOST_ROUNDS", 3)
+    monkeypatch.setattr(schedule, "PAPER_ROUNDS", 4)
+    monkeypatch.setattr(schedule, "MOST_ROUNDS", 4)
+    monkeypatch.setattr(Plan, "seconds", lambda plan, group: 0.0)
     monkeypatch.setattr(descent, "TERMS", replace(descent.TERMS, steps=2))
     in_process.plant(monkeypatch)
 
@@ -128,12 +129,12 @@ class Owner:
 
 
 def run(
-    out: Path, *cases: Timed, seconds: float = 5.0, owner: Owner | None = None
+    out: Path, *cases: Timed, seconds: float = 1e9, owner: Owner | None = None
 ) -> list[Measured]:
     """The cells as they are said; the rows are in `out`."""
     at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
     ledger = Ledger(Store(out), (owner or Owner()).say, runs=(at.id,))
-    budget = Budget(seconds=seconds, rounds=3)
+    budget = Budget(seconds=seconds, rounds=4)
     host = Host(find=adapters.load)
     try:
         return list(schedule.run(cases, ledger, Access(out.parent), budget, at, host))
@@ -171,12 +172,13 @@ def test_a_certified_contender_is_audited_and_timed_with_the_floor_in_the_same_r
     rows = rows_in(tmp_path)
     for name, twin in (("reference", False), ("floor", False), ("floor", True)):
         timed = of(rows, IterationRow, framework=name, twin=twin)
-        assert [row.round for row in timed] == [1, 2, 3]
+        assert [(row.round, row.start) for row in timed] == [(1, 1), (2, 1), (3, 2), (4, 2)]
         assert all(row.seconds > 0 for row in timed)
     assert [row.peak_memory_mib for row in of(rows, MemoryRow)] == [12.3]
-    assert [row.steps for row in of(rows, WarmupRow, framework="reference")] == [4]  # all of them
+    assert [row.steps for row in of(rows, WarmupRow, framework="reference")] == [4, 4]
     audits = [(row.when, row.passed) for row in of(rows, AuditRow)]
-    assert audits == [("before", True), ("after", True)]
+    assert {("before", True), ("round", True), ("late", True)} == {*audits}
+    assert all((row.round is None) == (row.when != "round") for row in of(rows, AuditRow))
     proofs = of(rows, CertificateRow)  # of the very network, and kept per layer
     assert {row.network for row in proofs} == {str(TINY)}
     outcomes = [(row.certificate_precision, row.certified) for row in proofs if row.layer is None]
@@ -199,7 +201,7 @@ def test_a_certified_contender_is_audited_and_timed_with_the_floor_in_the_same_r
     # under another setting it is
     other = replace(TINY, lif=replace(TINY.lif, v_th=0.5))
     anew = run(tmp_path, case("reference", network=other), seconds=math.inf)
-    assert all(each.before == () for each in anew) and anew[-1].rounds == 3
+    assert all(each.before == () for each in anew) and anew[-1].rounds == 4
 
 
 def test_what_is_wrong_missing_or_breaks_costs_its_own_row_and_the_others_run(
@@ -251,31 +253,42 @@ def test_a_case_that_cannot_fit_is_refused_with_the_estimate(tmp_path: Path) -> 
     assert ended.status == "failed" and "it would take about" in ended.reason
 
 
-def test_a_cell_stays_ready_and_gets_its_rounds_between_those_of_later_cells(
+def test_cells_come_by_worth_and_each_is_said_with_its_first_rounds_and_with_all(
     tmp_path: Path,
 ) -> None:
-    cases = (case("reference"), case("reference", T=2))
-    said = run(tmp_path, *cases, seconds=math.inf)
+    said = run(tmp_path, case("reference"), case("reference", T=2), seconds=math.inf)
     rows = rows_in(tmp_path)
     rounds = [(row.T, row.round) for row in of(rows, IterationRow, framework="floor", twin=True)]
-    for T in (4, 2):  # each has all its rounds, in order
-        assert [number for t, number in rounds if t == T] == [1, 2, 3]
-    assert rounds.index((4, 3)) > rounds.index((2, 1))  # not at one go
-    # each is said with its first rounds, and again with all
-    assert [(event.cell.T, event.rounds) for event in said] == [(4, 2), (2, 2), (4, 3), (2, 3)]
+    assert rounds == [(T, number) for T in (2, 4) for number in (1, 2, 3, 4)]
+    assert [(event.cell.T, event.rounds) for event in said] == [(2, 2), (2, 4), (4, 2), (4, 4)]
 
 
-def test_a_cell_is_ended_before_the_next_where_memory_is_short(
+def test_what_does_not_fit_into_the_budget_is_said_with_its_estimate_and_done_by_the_next_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "SPARE", 1.1)
-    cases = (case("reference", precision="bf16"), case("reference", precision="bf16", T=2))
-    run(tmp_path, *cases, seconds=math.inf)
-    rows = rows_in(tmp_path)
-    rounds = [(row.T, row.round) for row in of(rows, IterationRow, framework="floor", twin=True)]
-    assert rounds == [(T, number) for T in (4, 2) for number in (1, 2, 3)]
-    (trained,) = of(rows, DescentRow)  # before the first is said to have ended: it says its proof
-    assert rows.index(trained) < min(rows.index(row) for row in rows if row.T == 2)
+    monkeypatch.setattr(Plan, "seconds", lambda plan, group: 100.0 * group[0].T)
+    cases = case("reference"), case("reference", T=2), case("reference", T=3)
+    with pytest.raises(UsageError, match=r"no cell fits.*alone takes about 200 s.*--budget 4m"):
+        run(tmp_path, *cases, seconds=100.0)
+    *first, last = run(tmp_path, *cases[:2], seconds=330.0)
+    assert [(each.cell.T, each.rounds) for each in first] == [(2, 2), (2, 4)]
+    assert (last.cell.T, last.rounds, last.left_seconds) == (4, 0, 400.0)
+    again = run(tmp_path, *cases, seconds=330.0)  # what is done takes no time of it
+    assert [(bool(each.before), each.cell.T, each.rounds) for each in again] == [
+        *((True, 2, 0), (False, 3, 2), (False, 3, 4), (False, 4, 0)),
+    ]
+
+
+def test_an_estimate_follows_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(plan, "_rate", lambda device: 1e9)
+    made, cases = Plan(5), (case("reference"), case("snntorch"))
+    first = made.seconds(cases)
+    more = made.seconds((*cases, case("norse")))
+    assert 0 < made.round_seconds(cases) < first < more
+    exams = first - 2 * plan.EXAM_SECONDS
+    made.correct(cases, 3 * exams, 5)  # without its exams it took three times as long
+    assert made.seconds(cases) == pytest.approx(3 * exams + 2 * plan.EXAM_SECONDS)
 
 
 def test_what_was_measured_before_an_interruption_is_kept_and_no_folder_is_left(
@@ -306,7 +319,7 @@ def test_precisions_are_proved_each_and_run_in_the_same_rounds_each_with_its_flo
     rows = rows_in(tmp_path)
     expected = {("floor", *each) for each in floors}
     expected |= {("reference", precision, False) for precision in precisions}
-    for number in (1, 2, 3):
+    for number in (1, 2, 3, 4):
         timed = of(rows, IterationRow, round=number)
         assert {(row.framework, row.precision, row.twin) for row in timed} == expected
     proved = {
@@ -340,16 +353,17 @@ def test_dead_layers_are_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("known", "seconds", "expected"),
-    [(False, 600.0, 9), (True, 600.0, 3), (False, 1e-6, 3)],
-    ids=["unsure", "known", "no share left"],
+    [(False, 600.0, 8), (True, 600.0, 4), (False, 200.0, 4)],
+    ids=["unsure", "known", "no time left"],
 )
-def test_a_cell_whose_ratios_are_not_known_gets_rounds_up_to_its_share_of_the_budget(
+def test_a_cell_whose_ratios_are_not_known_gets_more_rounds_where_there_is_time_for_all(
     known: bool, seconds: float, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schedule, "MOST_ROUNDS", 9)
+    monkeypatch.setattr(schedule, "MOST_ROUNDS", 8)
     monkeypatch.setattr(cell.Cell, "known", known)
-    monkeypatch.setattr(Schedule, "_wants", lambda schedule, cell: False)  # as if it took long
-    run(tmp_path, case("reference"), seconds=seconds)
+    monkeypatch.setattr(Plan, "seconds", lambda plan, group: 100.0)
+    monkeypatch.setattr(Plan, "round_seconds", lambda plan, group: 5.0)
+    run(tmp_path, case("reference"), case("reference", T=2), seconds=seconds)
     rows = rows_in(tmp_path)
-    assert max(row.round for row in of(rows, IterationRow)) == expected
-    assert {row.rounds for row in of(rows, TimedRow)} == {expected}
+    assert max(row.round for row in of(rows, IterationRow, T=2)) == expected
+    assert {row.rounds for row in of(rows, TimedRow, T=2)} == {expected}

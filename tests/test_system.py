@@ -196,7 +196,7 @@ def _read(value: object) -> float:
     return value
 
 
-SHELF = Shelf("some", _read)
+SHELF = Shelf("some", _read, 0.1)
 
 
 def never() -> float:
@@ -238,3 +238,6 @@ def test_another_machine_a_timed_contender_and_no_folder_measure_for_themselves(
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "file"))
     assert SHELF.get(("a",), lambda: 0.9) == 0.9
     assert SHELF.get(("a",), lambda: 1.0) == 1.0
+    monkeypatch.setattr(kept, "_measures", True)
+    kept.measure_nothing()
+    assert SHELF.get(("a",), never) == 0.1

@@ -262,7 +262,7 @@ def but(kind: type[Record], new: dict[str, Any] | None, **where: object) -> Chan
     return change
 
 
-REFUSED = but(AuditRow, {"passed": False, "reason": "it computes two samples"}, when="after")
+REFUSED = but(AuditRow, {"passed": False, "reason": "it computes two samples"}, when="late")
 
 
 def one_round(each: Row) -> Row | None:
@@ -277,10 +277,15 @@ FAILED = {"certified": False, "reason": "spikes differ"}
     ("change", "certificate", "reason"),
     [
         (one_round, EQUAL, "preliminary: 1 round, ranked from 5 on"),
-        (REFUSED, "audit failed", "audit after its rounds: it computes two samples"),
+        (
+            REFUSED,
+            "audit failed",
+            "audit on weights as late in a training: it computes two samples",
+        ),
         (but(AuditRow, None), f"{BY_EXAM} {EXAM}", "not audited"),
         (but(AuditRow, None, when="before"), f"{BY_EXAM} {EXAM}", "not audited before its rounds"),
-        (but(AuditRow, None, when="after"), EQUAL, "not audited after its rounds"),
+        (but(AuditRow, None, when="round"), EQUAL, "not audited of a round"),
+        (but(AuditRow, None, when="late"), EQUAL, "not audited on weights as late in a training"),
         (but(AuditRow, {"exam": EXAM - 1}), f"{BY_EXAM} {EXAM}", "not audited"),
         *(
             (but(CertificateRow, {"exam": n}), f"{BY_EXAM} {n}", f"proved by exam {n}")

@@ -212,6 +212,6 @@ def test_a_case_of_a_cell_is_timed_from_its_weights(tmp_path: Path) -> None:
     timed = Timed(**{**shared, "suite": "acceleration"})
     batch = load_batch(timed.dataset, timed.T, 4)
     judge = Judge(timed.cell, batch, batch, tmp_path)
-    module, _ = judge.weights("before")
+    module, _ = judge.weights(late=False)
     for ours, theirs in zip(module.parameters(), drawn, strict=True):
         assert torch.equal(ours, theirs)

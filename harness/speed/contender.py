@@ -160,10 +160,11 @@ class Subject:
         gc.disable()
 
     def _seconds(self) -> float:
+        return clock.seconds(self._once, torch.device(self.case.device))
+
+    def _once(self) -> None:
         assert self._run is not None, "it was not built"
-        watch = clock.Stopwatch(torch.device(self.case.device))
         self._came = self._run()
-        return watch.seconds
 
     def answer(self) -> tuple[Answer, tuple[Tensor, ...]]:
         """What the last iteration computed; and the new weights, where the optimiser is its own."""

@@ -101,6 +101,7 @@ class Schedule:
             cell = self.waiting.pop(0)
             self._say(cell, "data")
             if not cell.read():
+                self._descend(cell)
                 any_done = True
                 yield cell, 0.0
                 continue
@@ -144,7 +145,11 @@ class Schedule:
         if cell.comparable:
             self.plan.correct(cell.group, self.watch.seconds - began, cell.number)
         cell.close()
-        for row in cell.mixed:  # those train that were audited in bf16, where they have not yet
+        self._descend(cell)
+
+    def _descend(self, cell: Cell) -> None:
+        """Has those train that were audited in bf16, where they have not yet."""
+        for row in cell.mixed:
             descend(row, cell.ledger, cell.host, partial(self._say, cell))
 
     def _start(self, cell: Cell) -> None:
