@@ -163,10 +163,17 @@ class PutsOff(Sound):
 
 
 class Waits(Sound):
-    """Notes what it is asked, and works at it when its output is read."""
+    """Notes what it is asked, and works at it when its output is first read."""
+
+    noted = False
+
+    def step(self, batch: tuple[Tensor, Tensor]) -> float:
+        self.noted = True
+        return super().step(batch)
 
     def out(self) -> Tensor:
-        time.sleep(0.1)
+        time.sleep(0.1 * self.noted)
+        self.noted = False
         return super().out()
 
 
@@ -174,7 +181,7 @@ PLANTED: dict[str, tuple[type[Sound], str]] = {  # and how it is refused
     "learns-slowly": (LearnsSlowly, "its optimiser does not do what SGD"),
     "skips-the-end": (SkipsTheEnd, "not the voting layer's|not what its inputs|gradient of"),
     "answers-from-memory": (AnswersFromMemory, "its votes give|are others|gradient of"),
-    "puts-off": (PutsOff, "of an iteration was left when the clock stopped"),
+    "puts-off": (PutsOff, "of an iteration's time was left when the clock stopped"),
 }
 HONEST = {"": Sound, "waits": Waits}
 adapter = foreign.variant
