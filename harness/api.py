@@ -29,14 +29,13 @@ LARGEST_DOWNLOAD_MIB = 200
 
 def frameworks_named(options: Options, suite: Suite) -> tuple[str, ...]:
     """Those given, else the suite's, else the installed frameworks but for those that run only when
-    named; without `quick` also our variants. Raises UsageError for an unknown one.
+    named. Raises UsageError for an unknown one.
     """
     import adapters
 
     chosen = options.frameworks or suite.frameworks
     if chosen is None:
-        all_ = [name for name in adapters.names() if name not in suite.apart]
-        chosen = (*all_, *(() if options.quick else suite.beside))
+        chosen = tuple(name for name in adapters.names() if name not in suite.apart)
     for name in chosen:
         adapters.check_name(name)  # one that does not load is no error: a row says so
     return chosen

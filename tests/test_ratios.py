@@ -152,6 +152,44 @@ def test_the_simulation_tells_an_interval_that_covers_less() -> None:
     assert np.mean(np.abs(rest.mean(1)) <= reach) < 0.9
 
 
+def cells_of_processes(move: float) -> list[list[list[list[float]]]]:
+    """Ratios of equal contenders in many cells: of each by start, five rounds in each of two.
+
+    A process is faster or slower by as much as `move` as long as it lives; the floor runs twice.
+    """
+    generator, cells = np.random.default_rng(1), []
+    for _ in range(300):
+        logs = generator.normal(0, 0.02, (8, 2, 5)) + generator.normal(0, move, (8, 2, 1))
+        off = [*(logs[2:] - logs[:2].mean(0)), logs[1] - logs[0]]
+        cells.append([np.exp(each).tolist() for each in off])
+    return cells
+
+
+@pytest.mark.parametrize("move", [0.0, 0.01, 0.03])
+def test_intervals_cover_where_processes_differ_by_what_their_starts_tell(move: float) -> None:
+    inside, blind = list[bool](), list[bool]()
+    for cell in cells_of_processes(move):
+        moves = ratios.starts(cell)
+        found = [ratios.mean(each, moves) for each in cell[:-1]]
+        inside += [each.low <= 1 <= each.high for each in found]
+        found = [ratios.mean([sum(each, [])]) for each in cell[:-1]]
+        blind += [each.low <= 1 <= each.high for each in found]
+    assert 0.92 <= np.mean(inside) <= 0.98
+    assert move < 0.03 or np.mean(blind) < 0.85  # what intervals over rounds alone would say
+
+
+def test_what_starts_move_by_hand() -> None:
+    # means 0 and 2 d of two rounds each, which vary by nothing: between 2 d**2, within 0
+    d = log(1.1)
+    groups = [[1.0, 1.0], [1.21, 1.21]]
+    moves = ratios.starts([groups])
+    assert (moves.variance, moves.freedom) == (pytest.approx(2 * d**2), 1)
+    found = ratios.mean(groups, moves)
+    reach = stats.t.ppf(0.975, ratios.SHARED) * d  # of two starts' mean: the root of 2 d**2 / 2
+    assert (found.value, found.low) == pytest.approx((1.1, exp(d - reach)))
+    assert ratios.starts([[[1.0, 2.0]]]) == ratios.Starts()  # one start tells nothing
+
+
 @pytest.mark.parametrize("seeds", [2, 3, 5, 10])
 def test_means_over_seeds_cover_as_often_as_they_say(seeds: int) -> None:
     draws = np.random.default_rng(seeds).normal(0.9, 0.02, (4000, seeds))

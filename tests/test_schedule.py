@@ -260,7 +260,7 @@ def test_cells_come_by_worth_and_each_is_said_with_its_first_rounds_and_with_all
     rows = rows_in(tmp_path)
     rounds = [(row.T, row.round) for row in of(rows, IterationRow, framework="floor", twin=True)]
     assert rounds == [(T, number) for T in (2, 4) for number in (1, 2, 3, 4)]
-    assert [(event.cell.T, event.rounds) for event in said] == [(2, 2), (2, 4), (4, 2), (4, 4)]
+    assert [(event.cell.T, event.rounds) for event in said] == [(2, 1), (2, 4), (4, 1), (4, 4)]
 
 
 def test_what_does_not_fit_into_the_budget_is_said_with_its_estimate_and_done_by_the_next_run(
@@ -268,14 +268,15 @@ def test_what_does_not_fit_into_the_budget_is_said_with_its_estimate_and_done_by
 ) -> None:
     monkeypatch.setattr(Plan, "seconds", lambda plan, group: 100.0 * group[0].T)
     cases = case("reference"), case("reference", T=2), case("reference", T=3)
+    monkeypatch.setattr(schedule, "SURE", 1.0)
     with pytest.raises(UsageError, match=r"no cell fits.*alone takes about 200 s.*--budget 4m"):
         run(tmp_path, *cases, seconds=100.0)
     *first, last = run(tmp_path, *cases[:2], seconds=330.0)
-    assert [(each.cell.T, each.rounds) for each in first] == [(2, 2), (2, 4)]
+    assert [(each.cell.T, each.rounds) for each in first] == [(2, 1), (2, 4)]
     assert (last.cell.T, last.rounds, last.left_seconds) == (4, 0, 400.0)
     again = run(tmp_path, *cases, seconds=330.0)  # what is done takes no time of it
     assert [(bool(each.before), each.cell.T, each.rounds) for each in again] == [
-        *((True, 2, 0), (False, 3, 2), (False, 3, 4), (False, 4, 0)),
+        *((True, 2, 0), (False, 3, 1), (False, 3, 4), (False, 4, 0)),
     ]
 
 

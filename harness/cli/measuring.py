@@ -177,10 +177,10 @@ def _lines(event: Result, measured: Mapping[Case, Result]) -> pd.DataFrame:
 
 def first_figures(frame: pd.DataFrame, rounds: int) -> str:
     """A cell in a line, while its rounds go on: each contender's time divided by the floor's."""
-    timed = frame.loc[(frame["framework"] != FLOOR) & frame["ratio_to_floor"].notna()]
+    timed = frame.loc[(frame["framework"] != FLOOR) & frame["ratio_to_fp32_floor"].notna()]
     said = ", ".join(
-        f"{line['name']} {times(line['ratio_to_floor'])}"
-        for line in timed.sort_values("ratio_to_floor").to_dict("records")
+        f"{line['name']} {times(line['ratio_to_fp32_floor'])}"
+        for line in timed.sort_values("ratio_to_fp32_floor").to_dict("records")
     )
     first = frame.iloc[0].to_dict()
     what = f"{data_title(first)} {first['scale']}"

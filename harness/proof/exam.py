@@ -99,9 +99,13 @@ class Questions:
 
     @property
     def driven(self) -> Question:
-        """What drives the potentials far beyond the threshold, to both sides."""
+        """What drives the potentials far beyond the threshold, to both sides. In float32 of the
+        spikes alone: few neurons are inside the surrogate's window then, and rounding decides of
+        several of them.
+        """
         large = tuple(RULES.driven * each for each in self.asked.parameters)
-        return replace(self.asked, parameters=large)
+        mode = "training" if self.asked.precision == "fp64" else "inference"
+        return replace(self.asked, parameters=large, mode=mode)
 
 
 @dataclass(frozen=True)

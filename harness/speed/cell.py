@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf, isclose, isfinite
 from pathlib import Path
@@ -411,13 +411,9 @@ class Cell:
         """Audits the round if it is drawn, and a turn whose votes are not the others'."""
         drawn = self._drawn.random() < DRAWN or self.number == self._surely
         equal = [each for each in self._running if each.claims_to_be_equal]
-        voted = [each.votes for each in equal if each.votes is not None and each.part is None]
-        usual = torch.stack(voted).median(0).values if voted else torch.zeros(())
+        whole = [each for each in equal if each.votes is not None and each.part is None]
         for each in equal:
-            off = 0.0
-            if each.votes is not None and each.part is None:
-                off = float((each.votes - usual).abs().sum() / usual.abs().sum().clamp(min=1e-12))
-            if drawn or off > OTHER_VOTES:
+            if drawn or (each in whole and _is_odd(each, whole)):
                 self._make_room(each)
                 self._did(each, self._audit, each, "round")
         if self._judge is not None:
@@ -480,6 +476,15 @@ def floor_cases(cell: Timed, cases: Iterable[Timed]) -> list[Timed]:
     others: set[Precision] = {case.precision for case in cases}
     precisions: list[Precision] = [cell.precision, *sorted(others - {cell.precision})]
     return [replace(cell, framework=FLOOR, precision=precision) for precision in precisions]
+
+
+def _is_odd(one: Contender, others: Sequence[Contender]) -> bool:
+    """Whether its votes of a round are not what most others' of its precision are."""
+    alike = [each for each in others if each.row.precision == one.row.precision]
+    usual = torch.stack([each.votes for each in alike if each.votes is not None]).median(0).values
+    assert one.votes is not None
+    off = (one.votes - usual).abs().sum() / usual.abs().sum().clamp(min=1e-12)
+    return float(off) > OTHER_VOTES
 
 
 def check(turn: Turn, labels: Tensor) -> Tensor:

@@ -234,6 +234,7 @@ def left_seconds(ready: Ready) -> float:
 
 
 NEAR = 1e-3  # of each weight's size, from one round to the next
+DRAWS = 65_537  # a prime: they are used over and over, and fall on other weights each time
 
 
 def of_round(asked: Question, number: int) -> Question:
@@ -241,10 +242,11 @@ def of_round(asked: Question, number: int) -> Question:
     batch rolled by so many samples. Spike rates stay, and no round can be answered from another.
     """
     generator = torch.Generator().manual_seed(asked.seed * 2**32 + number)
+    draws = NEAR * torch.randn(DRAWS, generator=generator)
 
     def near(weights: Tensor) -> Tensor:
-        drawn = torch.randn(weights.shape, generator=generator, dtype=weights.dtype)
-        return weights + NEAR * weights * drawn.to(weights.device)
+        own = draws.to(weights).repeat(weights.numel() // DRAWS + 1)[: weights.numel()]
+        return torch.addcmul(weights, weights, own.view_as(weights))
 
     weights = tuple(near(each) for each in asked.parameters)
     x, labels = asked.x.roll(number, 1), labels_of(asked).roll(number, 0)

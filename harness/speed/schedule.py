@@ -27,8 +27,8 @@ from harness.system.child import preload, warm
 
 PAPER_ROUNDS = 10  # where no budget is set
 MOST_ROUNDS = 20  # of a cell whose ratios are not known
-FIRST_ROUNDS = 2  # after which a first figure is shown
 RESTARTED = 4  # rounds from which on the processes are started anew half-way: else it is a look
+SURE = 1.15  # times its estimate must fit into what is left for a cell to be begun
 # What most readers ask first: the table of a short run has these.
 WORTH = (
     *(("cifar10", "Small"), ("cifar10", "Middle"), ("nmnist", "Small"), ("dvs-cifar10", "Small")),
@@ -38,7 +38,7 @@ WORTH = (
 class Measured(NamedTuple):
     """A cell with figures: what its cases share, of no framework.
 
-    Each cell is said when it has its first rounds, and once more when it has all.
+    Each cell is said when it has its first round, and once more when it has all.
     """
 
     cell: Timed
@@ -107,7 +107,7 @@ class Schedule:
                 continue
             takes = self.plan.seconds(cell.group)
             is_look = self.fewest < RESTARTED and not any_done  # which is had, however long
-            if self.watch.seconds + takes > self.budget.seconds and not is_look:
+            if self.watch.seconds + SURE * takes > self.budget.seconds and not is_look:
                 left.append(cell)
                 continue
             any_done, self.until = True, self.watch.seconds + takes
@@ -124,7 +124,7 @@ class Schedule:
         yield from needs.items()
 
     def _measured(self, cell: Cell) -> Iterator[Cell]:
-        """Measures a cell, and says it when it has its first rounds."""
+        """Measures a cell, and says it when it has its first round."""
         cell.fewest = self.fewest
         for what in cell.prove():
             self._say(cell, what)
@@ -133,7 +133,7 @@ class Schedule:
         half = ceil(self.fewest / 2) if self.fewest >= RESTARTED else self.fewest
         while cell.comparable and (cell.number < half or self._is_unsure(cell)):
             self._round(cell)
-            if cell.number == min(FIRST_ROUNDS, half):
+            if cell.number == 1:
                 yield cell
         total = self.fewest if cell.number == half else 2 * cell.number
         if cell.number < total:

@@ -17,7 +17,6 @@ class Suite:
     cases: Callable[[Options], tuple[Case, ...]]
     # those that run where none is named; None: all known
     frameworks: tuple[str, ...] | None = None
-    beside: tuple[str, ...] = ()  # variants that run too where none is named
     apart: tuple[str, ...] = ()  # frameworks that run where they are named alone
     trains: bool = False  # its cases are done one by one, as trainings are; else they are timed
     shorter: str = "--epochs, --samples or --width"  # what to shorten it with, where no time does
@@ -25,7 +24,7 @@ class Suite:
 
 
 SUITES: dict[str, Suite] = {
-    "acceleration": Suite(timings.acceleration, beside=timings.BESIDE, apart=timings.APART),
+    "acceleration": Suite(timings.acceleration, apart=timings.APART),
     **{
         cases.__name__: Suite(cases, trainings.FRAMEWORKS, trains=True, long=True)
         for cases in trainings.SUITES

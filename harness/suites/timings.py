@@ -14,7 +14,6 @@ STEPS, SEEDS = (10,), (0,)
 QUICK_DATASETS = ("cifar10",)  # all three take more than the 90 s that a first look may
 # What runs in bf16 too, beside float32, where no precision is asked for: our own engine.
 MIXED = ("fused",)
-BESIDE = ("fused:dense",)  # what events gain is the difference
 # A default run is long without them: Octave's convolutions take minutes, or are scaled.
 APART = ("jax", "octave", "sinabs")
 At = tuple[str, int, int]  # data set, T and seed
