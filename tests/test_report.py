@@ -285,7 +285,7 @@ def test_figures_have_texts_as_texts_and_colours_of_the_page_alone() -> None:
 def test_matlab_code_has_a_figure_of_its_own_once_proved_and_no_place_in_the_first_table() -> None:
     lines = timings.lines(frames(matlab(im2col=2.0, conv2=200.0)))
     drawn = page.matlab(lines)
-    assert drawn is not None and {"one conv2 a pair", "200"} <= set(texts(drawn))
+    assert drawn is not None and {"a conv2 for each pair", "200"} <= set(texts(drawn))
     assert "hollow" in figures.svg(drawn, "name")  # what is scaled from a part
     assert set(page.headline(lines)["name"]) == {"floor", "reference"}
     assert page.matlab(timings.lines(frames(MATLAB_REFUSED))) is None

@@ -37,7 +37,6 @@ BEGIN, END = "<!-- begin: harness report -->", "<!-- end: harness report -->"
 OURS = "fused"  # this project's own engine
 FEW = 5  # rounds; a figure of fewer is preliminary
 RIVALS = {"plain": "best other, as it comes", "tuned": "best other, tuned"}
-FORMS = {"convn": "one convn a map", "conv2": "one conv2 a pair", "": "im2col (not the paper's)"}
 UNITS = {"points": "points of accuracy", "accuracy": "accuracy, %", "share": "% taken away"}
 TRAINED = ("scale", "timesteps", "neunorm", "accuracy", "ablations")
 MOST = 15  # lines of a table of reasons; a csv has all
@@ -409,7 +408,7 @@ def _effects(found: Sequence[Effect]) -> Figure | None:
 def matlab(lines: pd.DataFrame) -> Figure | None:
     """Time of each form of the Matlab code divided by plain PyTorch's; None: none was timed."""
     groups: dict[str, list[Dot]] = {}
-    order = list(FORMS)
+    order = list(claims.FORMS)
     rivals = claims.against(lines).to_dict("records")
     for line in sorted(rivals, key=lambda line: order.index(line["variant"])):
         value, high, low = (
@@ -417,7 +416,8 @@ def matlab(lines: pd.DataFrame) -> Figure | None:
             for name in ("speedup_vs_reference", "speedup_low", "speedup_high")
         )
         said = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-        dot = Dot(FORMS[line["variant"]], value, low, high, said, hollow=not isnan(line["part"]))
+        name, hollow = claims.FORMS[line["variant"]], not isnan(line["part"])
+        dot = Dot(name, value, low, high, said, hollow=hollow)
         groups.setdefault(f"{shown.data_title(line)} {line['scale']}", []).append(dot)
     if not groups:
         return None

@@ -227,13 +227,28 @@ class Ablation:
     change: Callable[[Trained], Trained]
 
 
-def _neuron(*, a: float = 1.0, v_th: float = 1.0) -> Callable[[Trained], Trained]:
-    """So many times the width of the surrogate, and the threshold."""
+def _change(
+    *,
+    a: float = 1.0,
+    v_th: float = 1.0,
+    loss: Loss | None = None,
+    rate: float = 1.0,
+    fc_factor: float | None = None,
+    **others: Any,
+) -> Callable[[Trained], Trained]:
+    """So many times the width of the surrogate, the threshold and the rate of SGD; Adam divides
+    each gradient by its size, and keeps its own. `others` are fields of a case.
+    """
 
     def change(case: Trained) -> Trained:
-        lif = case.network.lif
+        lif, optimiser = case.network.lif, case.optimiser
+        if isinstance(optimiser, SGD):
+            fc = fc_factor or optimiser.fc_factor
+            optimiser = replace(optimiser, lr=optimiser.lr * rate, fc_factor=fc)
         lif = replace(lif, a=lif.a * a, v_th=lif.v_th * v_th)
-        return replace(case, network=replace(case.network, lif=lif))
+        training = replace(case.training, loss=loss or case.training.loss)
+        given = {"optimiser": optimiser, "training": training, **others}
+        return replace(case, network=replace(case.network, lif=lif), **given)
 
     return change
 
@@ -243,49 +258,6 @@ def _detached(case: Trained) -> Trained:
     return replace(case, framework=framework)
 
 
-def _with(**changes: Any) -> Callable[[Trained], Trained]:
-    return lambda case: replace(case, **changes)
-
-
-def _loss(loss: Loss, factor: float = 1.0) -> Callable[[Trained], Trained]:
-    """Another loss, at so small a part of SGD's rate; Adam divides each gradient by its size."""
-
-    def change(case: Trained) -> Trained:
-        rate = case.optimiser.lr * (factor if isinstance(case.optimiser, SGD) else 1.0)
-        case = replace(case, optimiser=replace(case.optimiser, lr=rate))
-        return replace(case, training=replace(case.training, loss=loss))
-
-    return change
-
-
-def _adam(lr: float) -> Callable[[Trained], Trained]:
-    """Adam at another rate than is usual; what SGD trains, and what is changed, stays as it is."""
-
-    def change(case: Trained) -> Trained:
-        usual = case.optimiser == paper.settings(case.dataset).optimiser
-        if not usual or isinstance(case.optimiser, SGD):
-            return case
-        return replace(case, optimiser=replace(case.optimiser, lr=lr))
-
-    return change
-
-
-def _slower_fc(case: Trained) -> Trained:
-    """As in the authors' public code for CIFAR-10, which the paper does not mention."""
-    if not isinstance(case.optimiser, SGD):
-        return case
-    return replace(case, optimiser=replace(case.optimiser, fc_factor=0.1))
-
-
-def _halved_alone(case: Trained) -> Trained:
-    """The threshold halved, and the initial weights that they would be without: calibrated ones
-    are halved with it.
-    """
-    case = _neuron(v_th=0.5)(case)
-    calibrated = case.initialisation == "calibrated"
-    return replace(case, initialisation="twice-v_th") if calibrated else case
-
-
 def _with_steps_as_long(case: Trained) -> Trained:
     """Cross-entropy of the spikes, at a rate that takes steps of SGD about as long as eq. (11)'s.
 
@@ -293,29 +265,45 @@ def _with_steps_as_long(case: Trained) -> Trained:
     and cross-entropy p - y: the rate is that of eq. (11) times 2 / (K N).
     """
     network = case.network
-    return _loss("cross-entropy", 2 / (network.classes * network.population * case.T))(case)
+    shorter = 2 / (network.classes * network.population * case.T)
+    return _change(loss="cross-entropy", rate=shorter)(case)
 
 
+def _adam(lr: float) -> Callable[[Trained], Trained]:
+    """Adam at another rate than is usual; what SGD trains, and what is changed, stays as it is."""
+
+    def change(case: Trained) -> Trained:
+        usual = paper.settings(case.dataset).optimiser
+        if isinstance(usual, SGD) or case.optimiser != usual:
+            return case
+        return replace(case, optimiser=replace(usual, lr=lr))
+
+    return change
+
+
+VOTES: Loss = "cross-entropy of votes"
 AS_IT_IS = "as the others are trained"
 ABLATIONS = (
-    Ablation(AS_IT_IS, _with()),
-    Ablation("float32", _with(precision="fp32")),
-    Ablation("bf16", _with(precision="bf16")),
-    Ablation("surrogate half as wide", _neuron(a=0.5)),
-    Ablation("surrogate twice as wide", _neuron(a=2.0)),
-    Ablation("threshold halved", _neuron(v_th=0.5)),
-    Ablation("threshold doubled", _neuron(v_th=2.0)),
-    Ablation("threshold halved, initial weights as without", _halved_alone),
-    Ablation("PyTorch's initial weights", _with(initialisation="torch")),
+    Ablation(AS_IT_IS, _change()),
+    Ablation("float32", _change(precision="fp32")),
+    Ablation("bf16", _change(precision="bf16")),
+    Ablation("surrogate half as wide", _change(a=0.5)),
+    Ablation("surrogate twice as wide", _change(a=2.0)),
+    Ablation("threshold halved", _change(v_th=0.5)),
+    Ablation("threshold doubled", _change(v_th=2.0)),
+    # calibrated weights are halved with the threshold: here it is halved alone
+    Ablation("threshold halved, the usual weights", _change(v_th=0.5, initialisation="twice-v_th")),
+    Ablation("PyTorch's initial weights", _change(initialisation="torch")),
     Ablation("no gradient through the reset", _detached),
-    Ablation("cross-entropy of the spikes", _loss("cross-entropy")),
+    Ablation("cross-entropy of the spikes", _change(loss="cross-entropy")),
     Ablation("cross-entropy of the spikes, steps as long", _with_steps_as_long),
-    Ablation("cross-entropy of the votes", _loss("cross-entropy of votes")),
-    # at the rates that are searched for it
-    Ablation("cross-entropy of the spikes, rate / 10", _loss("cross-entropy", 0.1)),
-    Ablation("cross-entropy of the spikes, rate / 50", _loss("cross-entropy", 0.02)),
-    Ablation("cross-entropy of the votes, rate / 4", _loss("cross-entropy of votes", 0.25)),
-    Ablation("cross-entropy of the votes, rate / 16", _loss("cross-entropy of votes", 0.0625)),
-    Ablation("fully connected layers at a tenth of the rate", _slower_fc),
+    Ablation("cross-entropy of the votes", _change(loss=VOTES)),
+    # rates that are searched for it
+    Ablation("cross-entropy of the spikes, rate / 10", _change(loss="cross-entropy", rate=0.1)),
+    Ablation("cross-entropy of the spikes, rate / 50", _change(loss="cross-entropy", rate=0.02)),
+    Ablation("cross-entropy of the votes, rate / 4", _change(loss=VOTES, rate=0.25)),
+    Ablation("cross-entropy of the votes, rate / 16", _change(loss=VOTES, rate=0.0625)),
+    # as in the authors' public code for CIFAR-10; the paper does not mention it
+    Ablation("fully connected layers at a tenth of the rate", _change(fc_factor=0.1)),
     *(Ablation(f"Adam at {lr:g}", _adam(lr)) for lr in (1e-3, 3e-4, 1e-4)),
 )
