@@ -331,6 +331,8 @@ def test_a_seed_that_never_learns_enough_is_a_doubt_and_no_number() -> None:
     assert verdict.status == "inconclusive" and verdict.n == "3"
     assert "with seed 3 it never came to 44." in verdict.reason
     assert "more epochs" in verdict.would_change
+    alone = [row for row in rows if row.seed != 3 or row.neunorm]  # it has no pair
+    assert (judged("conv", alone).status, judged("conv", alone).n) == ("reproduced", "3")
     assert judged("conv", along(rows, *(0.1,) * EPOCHS)).status == "not tested"  # at chance
 
 

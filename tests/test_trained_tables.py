@@ -96,6 +96,17 @@ def test_epochs_are_those_that_were_trained() -> None:
         assert list(table["epochs"].dropna()) == [8]
 
 
+def test_a_figures_table_has_trainings_of_other_suites_that_differ_in_what_it_shows() -> None:
+    small, middle = (training(0, (0.4,), suite="scale", scale=name) for name in ("Small", "Middle"))
+    large, other = training(0, (0.5,), suite="accuracy"), training(0, (0.6,), suite="accuracy", T=4)
+    table = tables.TABLES["scale"]([*large, *other, *small, *middle])
+    assert list(table["scale"]) == ["Small", "Middle", "Large"]  # CIFARNet is Table 1's Large
+    assert list(table["accuracy"]) == [0.4, 0.4, 0.5]
+    table = tables.TABLES["timesteps"]([*large, *training(0, (0.3,), T=1)])
+    assert list(table["T"]) == [1, 10] and list(table["scale"]) == ["CIFARNet"] * 2
+    assert tables.TABLES["timesteps"](large).empty
+
+
 def test_seeds_that_learnt_nothing_are_in_the_mean_and_are_counted() -> None:
     lost = [
         replace(r, train_accuracy=0.19) if isinstance(r, EpochRow) and r.epoch == 2 else r

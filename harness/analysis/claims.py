@@ -52,7 +52,6 @@ HALF = 0.5  # of what a table has NeuNorm gain: the least that would matter
 EQUAL = 0.02  # accuracy: bf16 may differ by so much from float32, either way
 LEVEL = 0.05  # of every trend test, one-sided
 FEWEST_SEEDS = 3  # the same everywhere; fewer say nothing of a spread
-ALIKE = ("timesteps", "scale", "neunorm", "accuracy")  # suites whose trainings are the paper's
 PRECISION = "fp32"  # of the paper's trainings; mixed precision trains another network
 BY_ERRORS = ("nmnist",)  # all is above 98 %: a gain is the share of the errors that it takes away
 ROUNDING = 1e-12  # relative: differences so close are the same number
@@ -265,8 +264,9 @@ def full_size(each: Line) -> bool:
 
 def _of(frames: Frames, suite: str, dataset: str | None = None) -> list[Line]:
     """Trainings under whatever suite, first those of the claim's own."""
-    found = trainings.trainings(frames, suite, *ALIKE)
-    return [*each_of(found if dataset is None else found[found["dataset"] == dataset])]
+    found = trainings.trainings(frames, suite, *trainings.ALIKE)
+    found = found if dataset is None else found[found["dataset"] == dataset]
+    return sorted(each_of(found), key=lambda each: not each.own)
 
 
 def _alike(found: Sequence[Line], wanted: set[Any], by: str, *apart: str) -> dict[Any, Line] | None:
@@ -354,14 +354,13 @@ def _gain(
     steps: int = 1,
 ) -> Effect:
     """What accuracies gain a step, by seed: in points, or BY_ERRORS as a share of the errors."""
-    if groups[0].dataset not in BY_ERRORS:
-        gains = (after - before) / steps
-        p = _is_positive(gains) if p is None else p
-        return _effect(name, gains, groups, (0.0, matters), p=p)
-    half = 0.5 / groups[0].test_samples  # of an image: where no error is left there is a logarithm
-    gains = np.log((1 - before + half) / (1 - after + half)) / steps
-    bounds = (0.0, -log1p(-matters))
-    return _effect(name, gains, groups, bounds, "share", _is_positive(gains) if p is None else p)
+    gains, bound, unit = (after - before) / steps, matters, "points"
+    if groups[0].dataset in BY_ERRORS:
+        half = 0.5 / groups[0].test_samples  # of an image: there is a logarithm of no errors too
+        gains = np.log((1 - before + half) / (1 - after + half)) / steps
+        bound, unit = -log1p(-matters), "share"
+    p = _is_positive(gains) if p is None else p
+    return _effect(name, gains, groups, (0.0, bound), unit, p)
 
 
 # From effects to a verdict.
@@ -497,12 +496,9 @@ def fig6(frames: Frames) -> Verdict:
     table = _paired(trainings.contrasts(frames, each) for each in pair)
     if not len(table):
         return untested("no seed was run both without and with NeuNorm", "neunorm")
-    gains, name = (
-        table[:, 1] - table[:, 0],
-        "NeuNorm adds to the votes' contrast",
-    )
-    effect = _effect(name, gains, pair, (0.0, CLEARER), "votes", _is_positive(gains))
-    return decided([effect], pair, "neunorm")
+    gains, bounds = table[:, 1] - table[:, 0], (0.0, CLEARER)
+    name, p = "NeuNorm adds to the votes' contrast", _is_positive(gains)
+    return decided([_effect(name, gains, pair, bounds, "votes", p)], pair, "neunorm")
 
 
 def conv(frames: Frames) -> Verdict:
@@ -520,8 +516,8 @@ def conv(frames: Frames) -> Verdict:
     gains, at = np.log(table[:, 0] / table[:, 1]), f"{100 * goal:.1f} % of held-out samples"
     bounds, p = (0.0, -log1p(-SOONER)), _is_positive(gains)
     effect = _effect(f"epochs that NeuNorm saves until {at}", gains, pair, bounds, "share", p)
-    seeds = {seed for each in pair for seed in each.at_first}
-    never = sorted(seeds - set.intersection(*map(set, reached)))
+    both = set.intersection(*(set(each.at_first) for each in pair))
+    never = sorted(both - set.intersection(*map(set, reached)))
     if never and not effect.doubt:
         why = f"with seed {', '.join(map(str, never))} it never came to {at}"
         effect = replace(effect, doubt=Doubt(why, "more epochs at the first learning rate"))

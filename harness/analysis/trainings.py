@@ -21,6 +21,7 @@ from harness.spec import DEAD_RATE, Case, Trained, paper, schedule
 from harness.suites.trainings import ABLATIONS, AS_IT_IS
 
 CONFIDENCE = 0.95
+ALIKE = ("timesteps", "scale", "neunorm", "accuracy")  # suites whose trainings are the paper's
 MOST = 200  # seeds that anybody would train
 NEARLY = 0.9  # on this share of the way a curve is still steep, and further from noise than its end
 # What must be said of data wherever a figure of them is shown.
@@ -161,8 +162,14 @@ def trainings(frames: Frames, suite: str, *others: str) -> Frame:
         keys = dict(zip(rows["key"], rows["suite"], strict=True))
         beside = {"suite": suite, "keys": keys, "own": suite in keys.values()}
         lines.append({**columns, **beside, **_figures(rows), **_by_epoch(frames, columns, keys)})
-    lines.sort(key=lambda line: not line["own"])
     return pd.DataFrame(lines, columns=[*FRONT, *FIGURES, "at_chance", *CONDITION, *BESIDE])
+
+
+def compared(frames: Frames, suite: str, *apart: str) -> Frame:
+    """The trainings of a suite with those of others that differ from them in `apart` alone."""
+    found = trainings(frames, suite, *ALIKE)
+    same = [name for name in (*FRONT, *CONDITION) if name not in apart]
+    return found[found.groupby(same, dropna=False)["own"].transform("any").astype(bool)]
 
 
 def _in_order(item: tuple[dict[str, Any], Frame]) -> tuple[object, ...]:
@@ -222,12 +229,12 @@ def table(found: Frame, more: Mapping[str, Sequence[object]] | None = None) -> F
 
 def scale(frames: Frames) -> Frame:
     """Fig. 4: accuracy of the Small, Middle and Large networks."""
-    return table(trainings(frames, "scale"))
+    return table(compared(frames, "scale", "scale", "network"))
 
 
 def timesteps(frames: Frames) -> Frame:
     """Fig. 5: accuracy against T. Column `tested_8`: the same networks tested over 8 steps."""
-    found = trainings(frames, "timesteps")
+    found = compared(frames, "timesteps", "T")
     tested = [rows_of(frames, "tested", each) for each in each_of(found)]
     steps = sorted({T for rows in tested for T in rows["tested_T"]})
 
@@ -265,7 +272,7 @@ def neunorm(frames: Frames) -> Frame:
     soon those seeds are there that come there; `contrast` is the mean vote for the right class less
     that for a wrong one.
     """
-    found = trainings(frames, "neunorm")
+    found = compared(frames, "neunorm", "neunorm")
     shared = partial(_shared, without=_without_neunorm)
     sets = grouped(each_of(found), shared)
     targets = [goal(sets[shared(each)]) for each in each_of(found)]
