@@ -642,7 +642,9 @@ def fig3(frames: Frames) -> Verdict:
         None: "not the same in all cells, or too noisy to tell,",
     }
     programs = {each.partition(",")[0] or OCTAVE for each in timed["framework_version"]}
-    missing = "a GPU on both sides, MATLAB itself with its JIT, whole iterations"
+    missing = "a GPU on both sides"
+    missing += ", MATLAB itself with its JIT" * all("octave" in each.lower() for each in programs)
+    missing += ", whole iterations" * bool(timed["part"].notna().any())
     return Verdict(
         status,
         f"{'; '.join(map(_as_fast, timed_by))}; not measured: {missing}",
@@ -675,11 +677,8 @@ def _form(variant: str, of: Frame) -> tuple[Range, bool | None]:
     times, scaled = sorted(1 / of["speedup_vs_reference"]), of["part"].notna().sum()
     part = f", scaled from a part on {scaled} of {counted(len(of), 'network')}" if scaled else ""
     name = f"{contender(OCTAVE, variant)} ({FORMS[variant]}{part})"
-    call = None
-    if (1 / of["speedup_high"] >= TENS).all():
-        call = True
-    elif (1 / of["speedup_low"] < TENS).all():
-        call = False
+    holds, fails = (1 / of["speedup_high"] >= TENS).all(), (1 / of["speedup_low"] < TENS).all()
+    call = bool(holds) if holds or fails else None
     return Range(name, "times", geometric_mean(times), times[0], times[-1], len(times)), call
 
 
