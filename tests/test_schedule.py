@@ -129,12 +129,16 @@ class Owner:
 
 
 def run(
-    out: Path, *cases: Timed, seconds: float = 1e9, owner: Owner | None = None
+    out: Path,
+    *cases: Timed,
+    seconds: float = 1e9,
+    first: bool = False,
+    owner: Owner | None = None,
 ) -> list[Measured]:
     """The cells as they are said; the rows are in `out`."""
     at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
     ledger = Ledger(Store(out), (owner or Owner()).say, runs=(at.id,))
-    budget = Budget(seconds=seconds, rounds=4)
+    budget = Budget(seconds=seconds, rounds=4, first=first)
     host = Host(find=adapters.load)
     try:
         return list(schedule.run(cases, ledger, Access(out.parent), budget, at, host))
@@ -271,6 +275,8 @@ def test_what_does_not_fit_into_the_budget_is_said_with_its_estimate_and_done_by
     monkeypatch.setattr(schedule, "SURE", 1.0)
     with pytest.raises(UsageError, match=r"no cell fits.*alone takes about 200 s.*--budget 4m"):
         run(tmp_path, *cases, seconds=100.0)
+    (look, *_) = run(tmp_path / "look", *cases, seconds=100.0, first=True)
+    assert (look.cell.T, look.rounds) == (2, 1)
     *first, last = run(tmp_path, *cases[:2], seconds=330.0)
     assert [(each.cell.T, each.rounds) for each in first] == [(2, 1), (2, 4)]
     assert (last.cell.T, last.rounds, last.left_seconds) == (4, 0, 400.0)

@@ -211,7 +211,7 @@ class Cell:
     def _is_settled(self, row: Row) -> bool:
         """Whether a row says that its contender needs no measurement."""
         if isinstance(row, records.EndedRow):
-            return row.status in ("missing", "unsupported")
+            return row.status in ("missing", "unsupported", "not comparable")
         timed = isinstance(row, records.TimedRow)
         return timed and (row.converged or (row.budget_seconds or inf) >= self.budget)
 

@@ -106,8 +106,8 @@ class Schedule:
                 yield cell, 0.0
                 continue
             takes = self.plan.seconds(cell.group)
-            is_look = self.fewest < RESTARTED and not any_done  # which is had, however long
-            if self.watch.seconds + SURE * takes > self.budget.seconds and not is_look:
+            fits = self.watch.seconds + SURE * takes <= self.budget.seconds
+            if not fits and (any_done or not self.budget.first):
                 left.append(cell)
                 continue
             any_done, self.until = True, self.watch.seconds + takes
