@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 import adapters
 from adapters import facts
+from harness import spec
 from harness.adapter import Adapter, SpikeTap, Variant, record_spikes, trainer_of
 from harness.datasets import Labelled
 from harness.datasets.samples import About, Normal
@@ -40,20 +41,7 @@ from harness.reference.ann import initialised_ann
 from harness.reference.initialise import copy_parameters, initialised
 from harness.reference.network import MakeCell, StepNetwork
 from harness.reference.neuron import LIFCell
-from harness.spec import (
-    ANN,
-    SGD,
-    Adam,
-    Case,
-    Network,
-    NeuNorm,
-    Precision,
-    Source,
-    Trained,
-    Training,
-    paper,
-    schedule,
-)
+from harness.spec import paper, schedule
 from harness.system.installed import Machine
 from harness.training import epoch, step
 from harness.training.checkpoint import Epoch
@@ -87,7 +75,7 @@ def entries(file: str) -> Iterator[Entry]:
         if file == "numerics":
             for name, made in numerics_made():
                 numbers = {"NUMERICS": NUMERICS}
-                if name not in (ANN, DRAWS):
+                if name not in (spec.ANN, DRAWS):
                     numbers["REVISION"] = facts.of(name).revision
                 yield Entry(name, numbers, made, NEAR if name == DRAWS else CLOSE)
         elif file == "exam":
@@ -176,9 +164,9 @@ STEPS = 3  # of training
 class Setting(NamedTuple):
     """A network, its input (T, B, C, H, W) in float64 and how it learns."""
 
-    network: Network
+    network: spec.Network
     x: Tensor
-    optimiser: SGD | Adam
+    optimiser: spec.SGD | spec.Adam
 
 
 def settings() -> dict[str, Setting]:
@@ -187,23 +175,23 @@ def settings() -> dict[str, Setting]:
     image = torch.rand(4, 3, 8, 8, generator=generator, dtype=torch.float64) * 4 - 2
     events = (torch.rand(5, 4, 2, 7, 7, generator=generator) < 0.2).double()
     cifar10, nmnist = paper.settings("cifar10"), paper.settings("nmnist")
-    still = Network.parse(
+    still = spec.Network.parse(
         "6C3(Encoding)-AP2-8C3-16FC-Voting", input_shape=(3, 8, 8), lif=cifar10.lif,
-        neunorm=NeuNorm(0.9, "mean"),
+        neunorm=spec.NeuNorm(0.9, "mean"),
     )  # fmt: skip
-    moving = Network.parse(
+    moving = spec.Network.parse(
         "6C3(Encoding)-8C3-AP2-16FC-Voting", input_shape=(2, 7, 7), lif=nmnist.lif
     )
     return {
-        "static": Setting(replace(still, dropout=0.5), image.expand(4, *image.shape), SGD()),
-        "events": Setting(moving, events, Adam()),
+        "static": Setting(replace(still, dropout=0.5), image.expand(4, *image.shape), spec.SGD()),
+        "events": Setting(moving, events, spec.Adam()),
     }
 
 
 def numerics_made() -> Iterator[tuple[str, object]]:
     """What a training draws; of the ANN and of each adapter that is here what it computes."""
     yield "draws", _draws()
-    yield ANN, {title: _of_ann(setting) for title, setting in settings().items()}
+    yield spec.ANN, {title: _of_ann(setting) for title, setting in settings().items()}
     for name in adapters.available():
         yield name, computed_by(adapters.load(name))
 
@@ -286,7 +274,7 @@ def _draws() -> dict[str, object]:
         "inputs": [_hash((each * 1000).round().int()) for each in inputs],
         "first weights": {
             **weights,
-            "ann": _sizes(epoch.begin(_trained_case(ANN), _data()).module),
+            "ann": _sizes(epoch.begin(_trained_case(spec.ANN), _data()).module),
         },
         "losses": [each.loss for each in epochs],
         "gradient norms": [each.gradient_norm for each in epochs],
@@ -295,7 +283,7 @@ def _draws() -> dict[str, object]:
         ],
         "rates of epochs 1, 40, 41, 81": {
             name: [schedule.table_7(optimiser, number) for number in (1, 40, 41, 81)]
-            for name, optimiser in (("sgd", SGD()), ("adam", Adam()))
+            for name, optimiser in (("sgd", spec.SGD()), ("adam", spec.Adam()))
         },
     }
 
@@ -311,11 +299,11 @@ def _sizes(module: nn.Module) -> list[float]:
     return [each.detach().double().abs().sum().item() for each in module.parameters()]
 
 
-def _trained_case(framework: str = "reference") -> Trained:
-    return Trained(
+def _trained_case(framework: str = "reference") -> spec.Trained:
+    return spec.Trained(
         suite="timesteps", dataset="cifar10", scale="custom", network=settings()["static"].network,
         width=Fraction(1), framework=framework, T=2, batch_size=16, precision="fp64", device="cpu",
-        seed=0, optimiser=SGD(), training=Training(2),
+        seed=0, optimiser=spec.SGD(), training=spec.Training(2),
     )  # fmt: skip
 
 
@@ -328,7 +316,7 @@ def _pictures(classes: int) -> Labelled:
     raw = torch.randint(0, 256, (40, 3, 8, 8), generator=generator, dtype=torch.uint8)
     normal = Normal((0.5, 0.4, 0.3), (0.25, 0.25, 0.2))
     about = About("made up", 40, 40, normal=normal, augmented=True)
-    source = Source("cifar10", "made up", 40, "0" * 64)
+    source = spec.Source("cifar10", "made up", 40, "0" * 64)
     return Labelled(raw, torch.arange(40) % classes, about, source)
 
 
@@ -339,16 +327,16 @@ def _hash(values: Tensor) -> str:
 # What a proof examines, and by which rules. `EXAM` stands for it.
 
 CIFAR10 = paper.settings("cifar10")
-NETWORK = Network.parse(
+NETWORK = spec.Network.parse(
     "4C3(Encoding)-AP2-6C3-AP2-8FC-Voting", input_shape=(3, 8, 8), lif=CIFAR10.lif
 )
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+PRECISIONS: tuple[spec.Precision, ...] = get_args(spec.Precision)
 
 
 class Examined(StepNetwork):
     """The reference, which notes what it is asked: the input, its weights, the mode, taps."""
 
-    def __init__(self, network: Network, asked: list[str], cell: MakeCell = LIFCell) -> None:
+    def __init__(self, network: spec.Network, asked: list[str], cell: MakeCell = LIFCell) -> None:
         super().__init__(network, cell)
         self.asked = asked
 
@@ -377,7 +365,7 @@ def exam_made() -> Iterator[tuple[str, object]]:
 
 
 def _examined(
-    precision: Precision, cell: MakeCell = LIFCell, *, static: bool = True
+    precision: spec.Precision, cell: MakeCell = LIFCell, *, static: bool = True
 ) -> tuple[list[str], Certificate]:
     asked: list[str] = []
     adapter = Variant((), lambda network: Examined(network, asked, cell))
@@ -436,9 +424,9 @@ MACHINE = Machine(
 )  # fmt: skip
 
 
-def key(case: Case) -> str:
+def key(case: spec.Case) -> str:
     """The case's key."""
-    if isinstance(case, Trained):
+    if isinstance(case, spec.Trained):
         return training_key(case, DATA, TEST_DATA, SOFTWARE)
     return timing_key(case, DATA, SOFTWARE, MACHINE, "system")
 

@@ -6,33 +6,13 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any, TypeVar
 
+from harness import records
 from harness.analysis.timings import AUDITS
-from harness.records import (
-    AuditRow,
-    CertificateRow,
-    ConfusionRow,
-    DescentRow,
-    EndedRow,
-    EpochRow,
-    FittedRow,
-    IterationRow,
-    MemoryRow,
-    OperationsRow,
-    Record,
-    Row,
-    TestedRow,
-    TimedRow,
-    TrainedRow,
-    TransferRow,
-    UnmeasuredRow,
-    WarmupRow,
-    WarningRow,
-    identity,
-)
+from harness.records import identity
 from harness.records.identity import EXAM
 from harness.spec import Case, Reading, System, Timed, Trained, Training, paper
 
-R = TypeVar("R", bound=Row)
+R = TypeVar("R", bound=records.Row)
 
 _OF_CASE: dict[str, Any] = {
     "suite": "acceleration",
@@ -67,52 +47,58 @@ _TREES = {"structure": "trees", "fidelity": "after the description", "random": T
 _COUNTS = {"spikes": (100, 20), "events": (2000, 100), "operations": (9000, 10_000)}
 # What each kind adds, where a test does not say.
 _ADDED: dict[type[Any], dict[str, object]] = {
-    CertificateRow: {"exam": EXAM, "certified": True, "certificate_precision": "fp64"},
-    WarmupRow: {"seconds": 0.6, "steps": 2},
-    IterationRow: {"round": 1, "seconds": 0.5},
-    TimedRow: {"rounds": 3, "converged": True},
-    MemoryRow: {"peak_memory_mib": 607.0},
-    AuditRow: {"exam": EXAM, "when": "before", "way": "direct", "passed": True, **_SPIKES},
-    DescentRow: {"exam": EXAM, "setting": "a network on digits", **_LOSSES, **_ENDED},
-    UnmeasuredRow: {"figure": "memory", "reason": "its process died"},
-    EpochRow: {"epoch": 1, "seconds": 1.0, **_PASS, **_ACCURACIES},
-    TestedRow: {"tested_T": 1, "test_accuracy": 0.3},
-    TransferRow: {
+    records.CertificateRow: {"exam": EXAM, "certified": True, "certificate_precision": "fp64"},
+    records.WarmupRow: {"seconds": 0.6, "steps": 2},
+    records.IterationRow: {"round": 1, "seconds": 0.5},
+    records.TimedRow: {"rounds": 3, "converged": True},
+    records.MemoryRow: {"peak_memory_mib": 607.0},
+    records.AuditRow: {"exam": EXAM, "when": "before", "way": "direct", "passed": True, **_SPIKES},
+    records.DescentRow: {"exam": EXAM, "setting": "a network on digits", **_LOSSES, **_ENDED},
+    records.UnmeasuredRow: {"figure": "memory", "reason": "its process died"},
+    records.EpochRow: {"epoch": 1, "seconds": 1.0, **_PASS, **_ACCURACIES},
+    records.TestedRow: {"tested_T": 1, "test_accuracy": 0.3},
+    records.TransferRow: {
         **_RECORDED,
         **{"recorded_sha256": "0" * 64, "recorded_partial": True, "test_accuracy": 0.3},
     },
-    ConfusionRow: {"confusion_samples": 50, "votes": VOTES, "confusion": COUNTS},
-    TrainedRow: {"test_accuracy": 0.3, **_BEST, **_CHOSEN, "seconds": 10.0},
-    FittedRow: {**_TREES, "test_accuracy": 0.3, "seconds": 10.0, "test_seconds": 1.0},
-    OperationsRow: {
+    records.ConfusionRow: {"confusion_samples": 50, "votes": VOTES, "confusion": COUNTS},
+    records.TrainedRow: {"test_accuracy": 0.3, **_BEST, **_CHOSEN, "seconds": 10.0},
+    records.FittedRow: {**_TREES, "test_accuracy": 0.3, "seconds": 10.0, "test_seconds": 1.0},
+    records.OperationsRow: {
         **_COUNTS,
         **{"counted_samples": 20, "accumulates": (0, 10_000), "multiplies": (9000, 0)},
     },
-    EndedRow: {"status": "failed", "reason": "why"},
-    WarningRow: {"reason": "mind"},
+    records.EndedRow: {"status": "failed", "reason": "why"},
+    records.WarningRow: {"reason": "mind"},
 }
 KINDS = tuple(_ADDED)
 
 
-def base(case: Case = CASE, **fields: object) -> Record:
+def base(case: Case = CASE, **fields: object) -> records.Record:
     """What all rows of a case share."""
     given = {"run": RUN, "time": TIME, "iterations_per_epoch": 2500, **fields}
-    return Record(**{**vars(case.fields), **given})
+    return records.Record(**{**vars(case.fields), **given})
 
 
-TRAINED = (EpochRow, TestedRow, TransferRow, ConfusionRow, TrainedRow)
+TRAINED = (
+    records.EpochRow,
+    records.TestedRow,
+    records.TransferRow,
+    records.ConfusionRow,
+    records.TrainedRow,
+)
 
 
 def row(kind: type[R], case: Case | None = None, **fields: object) -> R:
     """A row of that kind; `fields` are those of the row."""
     if case is None:
         case = trained_case() if kind in TRAINED else CASE
-        case = fitted_case("hats") if kind is FittedRow else case
+        case = fitted_case("hats") if kind is records.FittedRow else case
     shared = {name: fields.pop(name) for name in list(fields) if name in _SHARED}
     return kind(**{**vars(base(case, **shared)), **_ADDED[kind], **fields})
 
 
-_SHARED = frozenset(Record.__dataclass_fields__)
+_SHARED = frozenset(records.Record.__dataclass_fields__)
 
 
 def timed_case(**changes: Any) -> Timed:
@@ -133,37 +119,39 @@ def fitted_case(system: str, **changes: Any) -> System:
     return System(**{**_OF_CASE, **given, **changes})
 
 
-ROW = row(IterationRow)
+ROW = row(records.IterationRow)
 
 
-def timed(framework: str, *seconds: float, **fields: Any) -> list[Row]:
+def timed(framework: str, *seconds: float, **fields: Any) -> list[records.Row]:
     """A framework's rounds in the small cell."""
     given: dict[str, Any] = {"framework": framework, "protocol": identity.PROTOCOL, **fields}
-    return [row(IterationRow, **given, round=n, seconds=s) for n, s in enumerate(seconds, 1)]
+    return [
+        row(records.IterationRow, **given, round=n, seconds=s) for n, s in enumerate(seconds, 1)
+    ]
 
 
-def certified(framework: str, passed: bool = True, **fields: Any) -> list[CertificateRow]:
+def certified(framework: str, passed: bool = True, **fields: Any) -> list[records.CertificateRow]:
     """A framework's proof in float64 and float32, or that it failed."""
     given: dict[str, Any] = {"spike_rate": 0.15, "framework": framework, **fields}
     return [
-        row(CertificateRow, certified=passed, certificate_precision=each, **given)
+        row(records.CertificateRow, certified=passed, certificate_precision=each, **given)
         for each in ("fp64", "fp32")
     ]
 
 
-def audited(framework: str, **fields: Any) -> list[AuditRow]:
+def audited(framework: str, **fields: Any) -> list[records.AuditRow]:
     """A framework's audits, before and after its rounds."""
     given: dict[str, Any] = {"framework": framework, **fields}
-    return [row(AuditRow, **{"when": when, **given}) for when in AUDITS]
+    return [row(records.AuditRow, **{"when": when, **given}) for when in AUDITS]
 
 
-def descended(framework: str, **fields: Any) -> DescentRow:
+def descended(framework: str, **fields: Any) -> records.DescentRow:
     """That a framework learns in bf16, in some cell and run."""
     given: dict[str, Any] = {"precision": "bf16", "run": "20250101T000000-000000"}
-    return row(DescentRow, **{**given, "scale": "Large", "framework": framework, **fields})
+    return row(records.DescentRow, **{**given, "scale": "Large", "framework": framework, **fields})
 
 
-def rows_of_a_run() -> list[Row]:
+def rows_of_a_run() -> list[records.Row]:
     """One cell, all that can become of a contender in it."""
     subtracts: dict[str, Any] = {"variant": "subtract", "deviations": "it subtracts"}
     missing: dict[str, Any] = {"status": "missing", "reason": "norse does not load"}
@@ -178,14 +166,14 @@ def rows_of_a_run() -> list[Row]:
         *timed("reference", 2.0, 4.0, 2.2),
         *timed("snntorch", 1.5, 3.0, 1.5),
         *timed("snntorch", 1.2, 2.4, 1.2, **subtracts),
-        row(MemoryRow, framework="snntorch", peak_memory_mib=607.0),
-        row(EndedRow, framework="norse", **missing),
+        row(records.MemoryRow, framework="snntorch", peak_memory_mib=607.0),
+        row(records.EndedRow, framework="norse", **missing),
     ]
 
 
 def training(
     seed: int, curve: tuple[float, ...], neunorm: Reading | None = None, **changes: Any
-) -> list[Row]:
+) -> list[records.Row]:
     """Rows of a training whose test accuracy goes along `curve`; `changes` are those of its case.
 
     It is CIFARNet at an eighth of its width, on 1,000 samples.
@@ -206,13 +194,13 @@ def training(
     last |= {"best_test_accuracy": curve[best], "best_test_epoch": best + 1}
     last |= {"chosen_test_accuracy": curve[0], "chosen_epoch": 1}
     epochs = [
-        row(EpochRow, case, epoch=n, test_accuracy=each, **shared)
+        row(records.EpochRow, case, epoch=n, test_accuracy=each, **shared)
         for n, each in enumerate(curve, 1)
     ]
     return [
         *epochs,
-        row(TestedRow, case, tested_T=1, test_accuracy=curve[-1] / 2, **shared),
-        row(TestedRow, case, tested_T=2, test_accuracy=curve[-1], **shared),
-        row(ConfusionRow, case, **shared),
-        row(TrainedRow, case, **last, **shared),
+        row(records.TestedRow, case, tested_T=1, test_accuracy=curve[-1] / 2, **shared),
+        row(records.TestedRow, case, tested_T=2, test_accuracy=curve[-1], **shared),
+        row(records.ConfusionRow, case, **shared),
+        row(records.TrainedRow, case, **last, **shared),
     ]

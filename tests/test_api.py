@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import re
 import subprocess
 import sys
@@ -15,7 +14,6 @@ from typing import Any
 import pandas as pd
 import pytest
 from rows import CASE, rows_of_a_run, training
-from test_docs import python_of
 
 import harness
 from harness.analysis import claims, tables
@@ -77,15 +75,12 @@ def test_the_door_imports_neither_torch_nor_pandas_nor_typer() -> None:
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"suite": "speed"}, "unknown suite 'speed', choose from acceleration"),
     ({"suite": "scale", "steps": [0]}, "--steps: '0', expected whole numbers of 1 or more"),
-    ({"suite": "scale", "quick": True, "paper": True}, "exclude each other"),
     ({"suite": "scale", "frameworks": []}, "--frameworks: [] names nothing"),
     ({"suite": "scale", "quick": 1}, "--quick: it is on or off"),
     ({"suite": "scale", "walk": 1}, "unknown option 'walk'"),
     ({"suite": "scale", "budget": 60}, "leave --budget out"),
     ({"suite": "scale", "files": ()}, "unknown option 'files'"),
-    ({"suite": "scale", "precision": "fp16"}, "'fp16' is not one of"),
     ({"suite": "scale", "data_root": "nowhere"}, "nowhere is no folder"),
     ({"suite": "scale", "networks": "nowhere.nir"}, "there is no such file"),
 ]
@@ -167,22 +162,3 @@ def test_the_room_of_the_report_can_be_called_and_is_a_room(tmp_path: Path) -> N
     written = harness.report(filled(tmp_path, rows_of_a_run()))
     assert {tmp_path / "report.html", tmp_path / "tables" / "acceleration.csv"} <= set(written)
     assert all(path.is_file() for path in written)
-
-
-def test_the_notebooks_page_runs_as_a_script_from_top_to_bottom(tmp_path: Path) -> None:
-    """In a process of its own, without a guard around the run: its children do not run it again."""
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "published").symlink_to(ROOT / "results" / "published")
-    script = tmp_path / "page.py"
-    script.write_text("print('begins')\n" + python_of(ROOT / "docs" / "notebook.md"))
-    env = {**os.environ, "HARNESS_DATA": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    given: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 300, "check": True}
-    ended = subprocess.run([sys.executable, script], env=env, cwd=tmp_path, **given)
-    assert "CasesFailed" not in ended.stderr
-    said = ended.stdout
-    assert said.count("begins") == 1 and "rounds of the floor" in said
-    assert "expected whole numbers of 1 or more" in said
-    assert "torch.Size([10, 2, 100]) [0.0, 1.0]" in said
-    assert (tmp_path / "results" / "local" / "notebook" / "report.html").is_file()
-    (kept,) = (tmp_path / "results" / "local" / "notebook" / "runs").glob("*.json")
-    assert "suite=timesteps" in kept.read_text() and "page.py" not in kept.read_text()

@@ -16,7 +16,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.svm import LinearSVC
 from tonic.functional import denoise_numpy, to_averaged_timesurface_numpy
 
-from harness.baselines import gabor, hats, hfirst, random_forest, svm
+from harness.baselines import gabor, hats, hfirst, hots, random_forest, svm
 from harness.baselines.contract import Labels, Recordings, silent
 from harness.baselines.events import NEVER, Rows, rows_of
 from harness.baselines.hats import Parameters
@@ -32,43 +32,31 @@ from harness.baselines.hfirst import (
     s2,
     s2_weights,
 )
-from harness.baselines.hots import (
-    HOTS,
-    Memory,
-    Reach,
-    Size,
-    Values,
-    clustered,
-    example,
-    neighbours,
-    passed_on,
-    surface,
-    voted,
-)
+from harness.baselines.hots import clustered, example, neighbours, passed_on, surface, voted
 from harness.datasets.events import EVENT, Events
 from harness.spec import LIF, UsageError
 
 # HOTS
 
-NEAR: Reach = (1, 10.0, 1)  # R = 1, tau = 10 us, every event
+NEAR: hots.Reach = (1, 10.0, 1)  # R = 1, tau = 10 us, every event
 
 
 def rows(*each: tuple[int, int, int, int]) -> Rows:
     return np.array(each, np.int64).reshape(-1, 4)
 
 
-def blank(height: int = 5, width: int = 6, polarities: int = 1, radius: int = 1) -> Memory:
+def blank(height: int = 5, width: int = 6, polarities: int = 1, radius: int = 1) -> hots.Memory:
     return np.full((height + 2 * radius, width + 2 * radius, polarities), NEVER)
 
 
-def remembered(events: Rows, polarities: int = 1, radius: int = 1) -> Memory:
+def remembered(events: Rows, polarities: int = 1, radius: int = 1) -> hots.Memory:
     memory = blank(polarities=polarities, radius=radius)
     for x, y, t, p in events.tolist():
         memory[y + radius, x + radius, p] = t
     return memory
 
 
-def surface_of(events: Rows, polarities: int = 1, reach: Reach = NEAR) -> dict[int, float]:
+def surface_of(events: Rows, polarities: int = 1, reach: hots.Reach = NEAR) -> dict[int, float]:
     """The entries of the last event's surface that are not 0."""
     memory = remembered(events, polarities, reach[0])
     size = (2 * reach[0] + 1) ** 2 * polarities
@@ -123,7 +111,9 @@ def test_an_example_is_the_first_surface_from_there_on_that_is_not_skipped(
     assert tuple(np.flatnonzero(dense)) == seen and (dense**2).sum() == pytest.approx(1)
 
 
-def densely(events: Rows, size: tuple[int, int], reach: Reach, prototypes: Values) -> Rows:
+def densely(
+    events: Rows, size: tuple[int, int], reach: hots.Reach, prototypes: hots.Values
+) -> Rows:
     """A layer once more: whole surfaces of all events that came before, without a memory."""
     radius, tau, every = reach
     polarities = len(prototypes) // (2 * radius + 1) ** 2
@@ -171,8 +161,8 @@ def test_the_nearest_and_the_most_frequent_win_and_of_equals_the_first() -> None
 # the whole
 
 
-def prototypes(size: Size, train: Recordings, seed: int = 0) -> list[NDArray[np.float64]]:
-    method = HOTS(size)
+def prototypes(size: hots.Size, train: Recordings, seed: int = 0) -> list[NDArray[np.float64]]:
+    method = hots.HOTS(size)
     method.fit(train, bars(4, 5, 12), seed, silent)
     return [stage.prototypes for stage in method.stages]
 
@@ -181,7 +171,7 @@ def test_a_long_recording_is_thinned_in_the_last_layer_and_a_short_one_is_not() 
     train = bars(10, 0, 12)
     longest = int(np.diff(train.starts).max())
     whole, just, half = (
-        prototypes(Size(5, None, events), train) for events in (None, longest, longest // 2)
+        prototypes(hots.Size(5, None, events), train) for events in (None, longest, longest // 2)
     )
     assert (whole[0] == just[0]).all() and (whole[0] == half[0]).all()
     assert (whole[1] == just[1]).all() and (whole[1] != half[1]).any()

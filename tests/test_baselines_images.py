@@ -17,19 +17,11 @@ from filelock import FileLock
 from recordings import answered, squares
 from torch import Tensor, fx, nn
 
-from harness.baselines import cao, converted, learn, rueckauer, sengupta, soft_lif
+from harness.baselines import cao, converted, learn, panda, rueckauer, sengupta, soft_lif
 from harness.baselines.contract import Answers, Images, silent
 from harness.baselines.converted import IF, Reset, Spiking, run, spiking, with_random_spikes
-from harness.baselines.panda import (
-    Coder,
-    Panda,
-    contrast_normalised,
-    encoded,
-    potential,
-    signed_spikes,
-    zca,
-)
 from harness.baselines.panda import Sizes as PandaSizes
+from harness.baselines.panda import contrast_normalised, encoded, potential, signed_spikes, zca
 from harness.baselines.rueckauer import converted_by_spikingjelly
 from harness.baselines.sengupta import balanced
 from harness.baselines.soft_lif import (
@@ -379,8 +371,8 @@ def doubles(*values: float) -> Tensor:
 # Panda & Roy
 
 
-def panda_fitted(train: Images, seed: int = 0) -> Panda:
-    method = Panda(PandaSizes((4, 4, 8), 6, 8), 1)
+def panda_fitted(train: Images, seed: int = 0) -> panda.Panda:
+    method = panda.Panda(PandaSizes((4, 4, 8), 6, 8), 1)
     method.fit(train, train, seed, silent)
     return method
 
@@ -416,9 +408,9 @@ def test_spikes_have_the_sign_and_on_average_the_size_of_their_value() -> None:
     assert spikes[:, 0].abs().max() == 0 and spikes[:, 3].min() == 1
 
 
-def single(encode: float, decode: float) -> Coder:
+def single(encode: float, decode: float) -> panda.Coder:
     """One neuron that sees one place and gives it back."""
-    coder = Coder(1, 1, 1).double()
+    coder = panda.Coder(1, 1, 1).double()
     with torch.no_grad():
         coder.encoder.weight.fill_(encode)
         coder.decoder.weight.fill_(decode)
@@ -463,7 +455,7 @@ def test_gradients_of_the_encoder_go_through_the_surrogate_and_time(
 
 
 def test_layers_leave_the_places_that_the_notation_says() -> None:
-    coders = [Coder(3, 4, 5), Coder(4, 5, 5), Coder(5, 6, 4)]
+    coders = [panda.Coder(3, 4, 5), panda.Coder(4, 5, 5), panda.Coder(5, 6, 4)]
     spikes = signed_spikes(torch.randn(2, 3, 32, 32), 3)
     for n, shape in ((1, (4, 14, 14)), (2, (5, 5, 5)), (3, (6, 2, 2))):
         assert encoded(coders[:n], spikes)[0].shape == (3, 2, *shape)

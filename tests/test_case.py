@@ -12,22 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rows import CASE, fitted_case, row, trained_case
 
-from harness import suites
+from harness import spec, suites
 from harness.analysis import status
 from harness.records import EndedRow, IterationRow, TrainedRow
 from harness.records.store import parse
-from harness.spec import (
-    SGD,
-    Adam,
-    Case,
-    Options,
-    System,
-    Trained,
-    Training,
-    UsageError,
-    cells,
-    paper,
-)
+from harness.spec import cells, paper
 
 FRAMEWORKS = ("reference", "fused", "snntorch", "snntorch:subtract", "floor")
 NOTATION = "8C5(Encoding)-AP3-16FC-Voting"
@@ -46,20 +35,20 @@ CHOICES: dict[str, dict[str, Any]] = {
 OF_NETWORKS = ("NeuNorm", "torch's weights", "sizes", "a notation")
 
 
-def made(suite: str, choice: dict[str, Any]) -> tuple[Case, ...]:
+def made(suite: str, choice: dict[str, Any]) -> tuple[spec.Case, ...]:
     given = {"suite": suite, "device": "cpu", **choice}
     frameworks = () if suite == "baselines" else FRAMEWORKS
-    return suites.suite(suite).cases(Options(frameworks=frameworks, **given))
+    return suites.suite(suite).cases(spec.Options(frameworks=frameworks, **given))
 
 
-def comes_back(case: Case) -> None:
+def comes_back(case: spec.Case) -> None:
     """Through its fields, and through a line of JSON."""
-    assert Case.of(case.fields) == case
+    assert spec.Case.of(case.fields) == case
     written = row(EndedRow, case)
-    assert Case.of(written) == case
+    assert spec.Case.of(written) == case
     read = parse(written.to_json().encode())
     assert read == written
-    assert Case.of(read) == case
+    assert spec.Case.of(read) == case
 
 
 @pytest.mark.parametrize("suite", suites.SUITES)
@@ -68,14 +57,14 @@ def test_every_case_that_suites_make_comes_back_from_its_fields(suite: str, choi
     trains = suites.suite(suite).trains
     refused = {"accuracy": ("a notation",), "baselines": OF_NETWORKS}.get(suite, ())
     if trains and choice in TIMED or choice in refused:
-        with pytest.raises(UsageError):  # there are no such cases
+        with pytest.raises(spec.UsageError):  # there are no such cases
             made(suite, CHOICES[choice])
         return
     cases = made(suite, CHOICES[choice])
     assert cases
     for case in cases:
-        assert isinstance(case, Trained) == (trains and suite != "energy")
-        assert isinstance(case, System) == (suite == "baselines")
+        assert isinstance(case, spec.Trained) == (trains and suite != "energy")
+        assert isinstance(case, spec.System) == (suite == "baselines")
         comes_back(case)
 
 
@@ -83,11 +72,11 @@ NUMBERS = st.floats(min_value=1e-9, max_value=1e9)
 SHARES = st.floats(min_value=0, max_value=0.999)
 COUNTS = st.integers(min_value=1, max_value=10**9)
 OPTIMISERS = st.one_of(
-    st.builds(SGD, lr=NUMBERS, momentum=SHARES, step_epochs=COUNTS, factor=NUMBERS),
-    st.builds(Adam, lr=NUMBERS, betas=st.tuples(SHARES, SHARES)),
+    st.builds(spec.SGD, lr=NUMBERS, momentum=SHARES, step_epochs=COUNTS, factor=NUMBERS),
+    st.builds(spec.Adam, lr=NUMBERS, betas=st.tuples(SHARES, SHARES)),
 )
 TRAININGS = st.builds(
-    Training,
+    spec.Training,
     epochs=COUNTS,
     samples=st.none() | COUNTS,
     test_samples=st.none() | COUNTS,
@@ -105,7 +94,7 @@ TRAININGS = st.builds(
     st.fractions(Fraction(1, 99), 16, max_denominator=10**9),
 )
 def test_no_setting_is_lost_or_replaced_by_the_usual_one(
-    optimiser: SGD | Adam, training: Training | None, dropout: float, width: Fraction
+    optimiser: spec.SGD | spec.Adam, training: spec.Training | None, dropout: float, width: Fraction
 ) -> None:
     network = replace(CASE.network, dropout=dropout, classes=3, population=7)
     changed: dict[str, Any] = {"optimiser": optimiser, "width": width, "network": network}
@@ -155,8 +144,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("fields", "sentence"), BAD, ids=lambda value: str(value)[:40])
 def test_fields_that_make_no_case_are_refused(fields: dict[str, Any], sentence: str) -> None:
     bad = row(IterationRow, **fields)
-    with pytest.raises(UsageError, match=sentence) as refused:
-        Case.of(bad)
+    with pytest.raises(spec.UsageError, match=sentence) as refused:
+        spec.Case.of(bad)
     assert len(str(refused.value)) < 300
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from copy import deepcopy
 from dataclasses import replace
 from fractions import Fraction
@@ -11,12 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import Command
 from test_learning import case as training_case
 from test_learning import rows_of, run
 from torch import Tensor, nn
 
 import adapters
-from harness import cli, suites
+from harness import suites
 from harness.analysis import status
 from harness.cli.status import key_now
 from harness.jobs.local import Local
@@ -24,7 +24,7 @@ from harness.records import EndedRow, OperationsRow, Store, TrainedRow
 from harness.reference.initialise import initialised
 from harness.reference.network import ReferenceNetwork
 from harness.reference.operations import LayerOperations
-from harness.spec import ANN, Access, Case, Options, Timed, Training, UsageError, paper
+from harness.spec import ANN, Access, Case, Options, Timed, Training, paper
 from harness.training import trial as counting
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
@@ -179,12 +179,6 @@ def test_the_suite_is_the_nine_networks_at_full_width_each_beside_its_ann() -> N
     assert [each.width for each in quick] == [Fraction(1, 8)] * 2
 
 
-@pytest.mark.parametrize("given", [{"epochs": 1}, {"samples": 10}, {"tuned": True}])
-def test_what_an_inference_has_no_use_for_is_said(given: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="infers, and trains nothing: leave --"):
-        energy_cases(**given)
-
-
 SMALL = {"networks": (POOLED,), "datasets": ("nmnist",), "steps": (2,), "batch_size": 12}
 
 
@@ -207,24 +201,15 @@ def test_a_case_that_cannot_be_is_a_row_with_its_reason(tmp_path: Path) -> None:
     assert rows_of(tmp_path, OperationsRow) == []
 
 
-def test_commands_run_show_and_tell_how_it_stands(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_commands_run_show_and_tell_how_it_stands(tmp_path: Path, command: Command) -> None:
     found = energy_cases(**SMALL)
     done = list(Local().train(found, Store(tmp_path), Access(tmp_path), lambda _, doing: None))
     assert [each.before for each in done] == [False, False]
-    rows, _ = Store(tmp_path).read()
-    now = key_now("cpu")
+    rows, now = Store(tmp_path).read()[0], key_now("cpu")
     assert [status.state(each, rows, now) for each in found] == ["done", "done"]
     assert status.state(replace(found[0], seed=1), [], now) == "missing"
-    arguments = ["harness", "tables", "energy", "--out", str(tmp_path)]
-    monkeypatch.setattr(sys, "argv", arguments)
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    shown = capsys.readouterr().out
-    assert not ended.value.code and "break-even" in shown
+    code, shown, _ = command("tables", "energy", "--out", tmp_path)
+    assert code == 0 and "break-even" in shown
 
 
 def test_a_training_counts_what_its_network_takes_and_is_done_as_before(tmp_path: Path) -> None:

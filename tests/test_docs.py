@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -186,6 +188,26 @@ def test_the_guides_example_is_an_adapter_that_is_equal(
     assert adapters.missing("example") is None
     certificate = Exam(network, batch, precision).certify("example", adapter)
     assert adapter.DEVIATIONS == certificate.failures == () and certificate.passed
+
+
+def test_the_notebooks_page_runs_as_a_script_from_top_to_bottom(tmp_path: Path) -> None:
+    """In a process of its own, without a guard around the run: its children do not run it again."""
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "published").symlink_to(ROOT / "results" / "published")
+    script = tmp_path / "page.py"
+    script.write_text("print('begins')\n" + python_of(ROOT / "docs" / "notebook.md"))
+    env = {**os.environ, "HARNESS_DATA": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        [sys.executable, script], env=env, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "CasesFailed" not in ended.stderr
+    said = ended.stdout
+    assert said.count("begins") == 1 and "rounds of the floor" in said
+    assert "expected whole numbers of 1 or more" in said
+    assert "torch.Size([10, 2, 100]) [0.0, 1.0]" in said
+    assert (tmp_path / "results" / "local" / "notebook" / "report.html").is_file()
+    (kept,) = (tmp_path / "results" / "local" / "notebook" / "runs").glob("*.json")
+    assert "suite=timesteps" in kept.read_text() and "page.py" not in kept.read_text()
 
 
 def test_make_has_both_commands_and_run_installs_no_tools_of_the_tests() -> None:

@@ -20,7 +20,7 @@ from harness.jobs.local import Local
 from harness.proof import check
 from harness.proof.check import Examined
 from harness.records import CertificateRow, EndedRow, EpochRow, Row, Store, TimedRow, TrainedRow
-from harness.spec import Access, Case, Options, UsageError
+from harness.spec import Access, Case, Options
 from harness.system.child import Child
 
 Plant = Callable[[str, str], None]
@@ -146,14 +146,6 @@ def test_one_that_hangs_where_it_is_examined_is_ended(plant: Plant, tmp_path: Pa
     plant("dies", DIES)
     (found,) = examined(tmp_path, "dies:hangs", silence=15.0).values()
     assert found.failed and "was ended as hung" in found.reason
-
-
-def test_a_scope_that_does_not_exist_is_the_users_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="unknown framework 'nobody'"):
-        list(check.examined(("nobody",), Options(data_root=tmp_path), quiet))
-    with pytest.raises(UsageError, match="huge"):
-        scope = Options(datasets=("cifar10",), networks=("huge",), data_root=tmp_path)
-        list(check.examined(("reference",), scope, quiet))
 
 
 def test_list_and_doctor_name_who_does_not_load_and_what_an_import_sets(

@@ -29,6 +29,7 @@ from torch import Tensor
 import adapters
 from adapters import facts, foreign
 from adapters.facts import Missing
+from harness import records
 from harness.adapter import Adapter, TrainerSettings, Unsupported, record_spikes, trainer_of
 from harness.analysis import timings
 from harness.analysis.frame import each_of, frames
@@ -36,15 +37,6 @@ from harness.conformance import random_batch, small
 from harness.proof.answer import Incomparable
 from harness.proof.certificate import required
 from harness.proof.exam import Exam
-from harness.records import (
-    AuditRow,
-    CertificateRow,
-    EndedRow,
-    IterationRow,
-    MemoryRow,
-    Row,
-    UnmeasuredRow,
-)
 from harness.reference.initialise import copy_parameters, initialised
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
@@ -207,7 +199,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
     in_process.plant(monkeypatch)
 
 
-def measured(out: Path, *frameworks: str, **changes: Any) -> list[Row]:
+def measured(out: Path, *frameworks: str, **changes: Any) -> list[records.Row]:
     run(out, *(case(name, **changes) for name in frameworks), seconds=1e9)
     return rows_in(out)
 
@@ -257,20 +249,20 @@ def test_it_is_proved_audited_and_timed(tmp_path: Path, mode: Any, dataset: str)
     rows = measured(
         tmp_path, "planted", mode=mode, dataset=dataset, network=network, optimiser=optimiser
     )
-    assert not of(rows, EndedRow)
-    found = {(row.when, row.passed) for row in of(rows, AuditRow)}
+    assert not of(rows, records.EndedRow)
+    found = {(row.when, row.passed) for row in of(rows, records.AuditRow)}
     assert found == {("before", True), ("late", True), ("round", True)}
-    timed = of(rows, IterationRow, framework="planted")
+    timed = of(rows, records.IterationRow, framework="planted")
     assert len(timed) == 4 and all(row.part is None for row in timed)
-    assert [row.peak_memory_mib for row in of(rows, MemoryRow)] == [12.3]
-    assert [row.reason for row in of(rows, CertificateRow) if not row.certified] == []
+    assert [row.peak_memory_mib for row in of(rows, records.MemoryRow)] == [12.3]
+    assert [row.reason for row in of(rows, records.CertificateRow) if not row.certified] == []
     if mode == "inference":
         assert all(row.class_spikes and sum(row.class_spikes) > 0 for row in timed)
 
 
 @pytest.mark.parametrize("form", PLANTED)
 def test_who_cheats_is_refused(tmp_path: Path, form: str) -> None:
-    (ended,) = of(measured(tmp_path, f"planted:{form}", "planted"), EndedRow)
+    (ended,) = of(measured(tmp_path, f"planted:{form}", "planted"), records.EndedRow)
     assert (ended.variant, ended.status) == (form, "not comparable")
     assert re.search(PLANTED[form][1], ended.reason), ended.reason
 
@@ -279,9 +271,11 @@ def test_whose_work_is_put_off_until_it_is_read_is_timed_with_it(
     tmp_path: Path,
 ) -> None:
     rows = measured(tmp_path, "planted:waits", "planted")
-    assert not of(rows, EndedRow)
+    assert not of(rows, records.EndedRow)
     for form, least in (("waits", 0.1), (None, 0.0)):
-        found = [row.seconds for row in of(rows, IterationRow, framework="planted", variant=form)]
+        found = [
+            row.seconds for row in of(rows, records.IterationRow, framework="planted", variant=form)
+        ]
         assert found and all(least < each for each in found)
 
 
@@ -312,18 +306,18 @@ def test_what_takes_too_long_is_run_in_part_and_scaled(
 ) -> None:
     clocked(monkeypatch, lambda t, n: 5.0 * t * n)
     rows = measured(tmp_path, "planted", "reference", network=WIDE)
-    assert not of(rows, EndedRow)
+    assert not of(rows, records.EndedRow)
     # 5 s a step and sample: three samples at all four steps fit into a minute
-    timed = of(rows, IterationRow, framework="planted")
+    timed = of(rows, records.IterationRow, framework="planted")
     assert [(row.part, round(row.seconds)) for row in timed] == [(3 / 4, 80)] * 4
-    assert of(rows, UnmeasuredRow)[0].reason == "3 samples at 4 steps were run, not all"
+    assert of(rows, records.UnmeasuredRow)[0].reason == "3 samples at 4 steps were run, not all"
     lines = each_of(timings.lines(frames(rows)))
     (line,) = (each for each in lines if each.framework == "planted")
     assert line.part == 3 / 4 and "scaled" in line.reason
     assert "75.00%" in str(line.lacks) and "narrower" in str(line.lacks)
-    exams = {(row.framework, row.examined_network) for row in of(rows, CertificateRow)}
+    exams = {(row.framework, row.examined_network) for row in of(rows, records.CertificateRow)}
     assert exams == {("planted", str(WIDE.scaled(Fraction(1, 8)))), ("reference", None)}
-    assert {row.part for row in of(rows, IterationRow, framework="reference")} == {None}
+    assert {row.part for row in of(rows, records.IterationRow, framework="reference")} == {None}
 
 
 # How long so many steps and samples take, how long a part may, samples, and what is run.
@@ -427,9 +421,8 @@ def test_jax_compiles_for_sizes_once_and_before_the_clock_starts() -> None:
     trainer.step(batch)
     trainer.put(x + 1, torch.ones(3, dtype=torch.int64))
     assert len(trainer._programs) == 1
-    for number, part in ((2, x[:1]), (3, x[:, :2])):
-        trainer.put(part, torch.ones(part.shape[1], dtype=torch.int64))
-        assert len(trainer._programs) == number
+    trainer.put(x[:, :2], torch.ones(2, dtype=torch.int64))
+    assert len(trainer._programs) == 2
 
 
 @pytest.fixture
@@ -513,10 +506,10 @@ def test_a_small_cell_of_it_live(tmp_path: Path) -> None:
     command = [sys.executable, "-P", "-c", main, "run", *options, *forms]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
     rows = rows_in(tmp_path)
-    assert not of(rows, EndedRow)
+    assert not of(rows, records.EndedRow)
     for variant in (None, "convn", "conv2"):
         own = {"framework": "octave", "variant": variant}
-        assert len(of(rows, IterationRow, **own)) >= 2
-        audits = [(row.when, row.passed) for row in of(rows, AuditRow, **own)]
+        assert len(of(rows, records.IterationRow, **own)) >= 2
+        audits = [(row.when, row.passed) for row in of(rows, records.AuditRow, **own)]
         assert {*audits} == {("before", True), ("late", True), ("round", True)}
-        assert of(rows, AuditRow, **own)[0].framework_version == facts.of("octave").version
+        assert of(rows, records.AuditRow, **own)[0].framework_version == facts.of("octave").version

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import Command
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rows import ROW
@@ -68,22 +67,6 @@ def test_notation(text: str) -> None:
 def test_a_notation_of_endless_layers_is_refused_at_once() -> None:
     with pytest.raises(UsageError, match="layers"):
         paper.network("8C3(Encoding)-" + "8C3-" * 10**6 + "Voting", "cifar10")
-
-
-OPTIONS = ["--suite", "--frameworks", "--networks", "--datasets", "--steps", "--seeds", "--width"]
-OPTIONS += ["--epochs", "--samples", "--batch-size", "--budget", "--neunorm", "--init"]
-OPTIONS += ["--executor", "--precision"]
-# what a shell can pass: no NUL, no lone surrogates
-SHELL = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
-WORDS = st.one_of(SHELL, st.just("two\nlines"))
-
-
-@settings(steady, max_examples=60)
-@given(arguments=st.lists(st.tuples(st.sampled_from(OPTIONS), WORDS), max_size=5))
-def test_command_line(arguments: list[tuple[str, str]], command: Command) -> None:
-    words = [word for pair in arguments for word in pair if "--help" not in word]
-    code, _, error = command("run", "--suite", "scale", *words, "--device", "abacus")
-    assert code == 2 and error.startswith("harness: ") and error.count("\n") == 1
 
 
 @settings(steady, max_examples=60)

@@ -18,42 +18,19 @@ from rows import row, training
 from torch import Tensor, nn
 from torch.nn import functional
 
+from harness import records, spec
 from harness.analysis import tables
 from harness.conformance import random_batch, small
 from harness.datasets import Wanted, load_split
 from harness.jobs import Result
 from harness.jobs.local import trial
-from harness.records import (
-    AuditRow,
-    CertificateRow,
-    ConfusionRow,
-    EndedRow,
-    EpochRow,
-    Record,
-    Row,
-    Store,
-    TestedRow,
-    TrainedRow,
-    TransferRow,
-    WarningRow,
-    identity,
-)
+from harness.records import identity
 from harness.records.ledger import Ledger
 from harness.records.run import Failed, Run, new_run
 from harness.reference import coding
 from harness.reference.initialise import initialised
 from harness.reference.network import ReferenceNetwork
-from harness.spec import (
-    ANN,
-    Access,
-    Case,
-    Loss,
-    Trained,
-    Training,
-    UsageError,
-    paper,
-    schedule,
-)
+from harness.spec import paper, schedule
 from harness.spec.network import LIF
 from harness.spec.paper import SGD, Adam
 from harness.system import machine
@@ -65,12 +42,12 @@ from harness.training.epoch import DataSplits, Learner
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 
 TINY = "8C3(Encoding)-AP2-8C3-AP2-16FC-Voting"
-R = TypeVar("R", bound=Record)
+R = TypeVar("R", bound=records.Record)
 
 
-def case(dataset: str = "cifar10", **fields: object) -> Trained:
+def case(dataset: str = "cifar10", **fields: object) -> spec.Trained:
     _, network = paper.network(TINY, dataset)
-    given = Trained(
+    given = spec.Trained(
         suite="accuracy",
         dataset=dataset,
         scale="custom",
@@ -83,7 +60,7 @@ def case(dataset: str = "cifar10", **fields: object) -> Trained:
         device="cpu",
         seed=0,
         optimiser=paper.settings(dataset).optimiser,
-        training=Training(epochs=2, samples=60, test_samples=30, embedded=True),
+        training=spec.Training(epochs=2, samples=60, test_samples=30, embedded=True),
     )
     return replace(given, **fields)
 
@@ -94,7 +71,7 @@ def data(dataset: str = "cifar10", count: int = 60) -> DataSplits:
     return DataSplits.of(train, load_split(replace(wanted, samples=30), "test", quiet))
 
 
-def trained(given: Trained, parts: DataSplits, epochs: int = 2) -> tuple[Learner, list[Epoch]]:
+def trained(given: spec.Trained, parts: DataSplits, epochs: int = 2) -> tuple[Learner, list[Epoch]]:
     learner = epoch.begin(given, parts)
     return learner, [one_epoch(learner, n) for n in range(1, epochs + 1)]
 
@@ -127,7 +104,7 @@ def test_a_tenth_is_held_out_whatever_the_seed() -> None:
     assert (len(parts.train), len(parts.validation), len(parts.test)) == (54, 6, 30)
     images = [image.numpy().tobytes() for image in (*parts.train.raw, *parts.validation.raw)]
     assert len(set(images)) == 60
-    with pytest.raises(UsageError, match="use --samples 10 or more"):
+    with pytest.raises(spec.UsageError, match="use --samples 10 or more"):
         data(count=4)
 
 
@@ -158,7 +135,9 @@ def test_fused_and_reference_have_the_same_weights_after_20_steps_in_float64(dat
 # checkpoints
 
 
-def resumed(path: Path, first: Trained, then: Trained, parts: DataSplits) -> tuple[Learner, Epoch]:
+def resumed(
+    path: Path, first: spec.Trained, then: spec.Trained, parts: DataSplits
+) -> tuple[Learner, Epoch]:
     """After one epoch of the first, and one more of what goes on from its checkpoint."""
     begun = epoch.begin(first, parts)
     one = one_epoch(begun, 1)
@@ -171,7 +150,7 @@ def resumed(path: Path, first: Trained, then: Trained, parts: DataSplits) -> tup
     return again, one_epoch(again, 2)
 
 
-@pytest.mark.parametrize("framework", ["reference", "fused", ANN])
+@pytest.mark.parametrize("framework", ["reference", "fused", spec.ANN])
 def test_a_run_that_goes_on_from_a_checkpoint_has_the_weights_of_an_undisturbed_one(
     framework: str, tmp_path: Path
 ) -> None:
@@ -218,17 +197,17 @@ def test_a_damaged_checkpoint_or_one_of_another_run_is_named_and_runs_no_code(
     path = tmp_path / "a.pt"
     assert checkpoint.load(path, OF) is None
     whole = saved(path).read_bytes()
-    with pytest.raises(UsageError, match=r"of another run \(T is 4, expected 8\): delete it"):
+    with pytest.raises(spec.UsageError, match=r"of another run \(T is 4, expected 8\): delete it"):
         checkpoint.load(path, {"T": "8"})
     flipped = whole[:-99] + bytes([whole[-99] ^ 1]) + whole[-98:]
     torch.save({"version": 2, "identity": Evil()}, path)  # as an older harness wrote them
     for damage in (b"", whole[:100], whole[:-50], flipped, b"no checkpoint", path.read_bytes()):
         path.write_bytes(damage)
-        with pytest.raises(UsageError, match=f"{path} is damaged"):
+        with pytest.raises(spec.UsageError, match=f"{path} is damaged"):
             checkpoint.load(path, OF)
     path.unlink()
     path.mkdir()
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(spec.UsageError, match="cannot be read"):
         checkpoint.load(path, OF)
     assert capsys.readouterr().out == ""
 
@@ -238,7 +217,7 @@ def test_what_is_no_number_is_not_restored(tmp_path: Path) -> None:
     nan, state = torch.full((2, 2), float("nan")), whole.optimiser
     spoilt = {**state, "state": {**state["state"], 0: {**state["state"][0], "exp_avg": nan}}}
     for each in (replace(whole, weights=[nan, torch.zeros(2)]), replace(whole, optimiser=spoilt)):
-        with pytest.raises(UsageError, match="is damaged"):
+        with pytest.raises(spec.UsageError, match="is damaged"):
             each.restore(tmp_path / "a.pt", module, optimiser)
 
 
@@ -252,7 +231,7 @@ def test_a_full_disk_at_a_checkpoint_is_one_sentence(
         write(Path("/dev/full"))
 
     monkeypatch.setattr(checkpoint, "write_whole", full)
-    with pytest.raises(UsageError, match=r"No space left on device.*--out"):
+    with pytest.raises(spec.UsageError, match=r"No space left on device.*--out"):
         saved(tmp_path / "a.pt")
 
 
@@ -305,7 +284,7 @@ def test_a_loss_that_is_no_number_ends_the_run() -> None:
 
 
 def test_the_ann_learns_and_has_the_same_weights_to_train() -> None:
-    given = case(framework=ANN, training=Training(epochs=8, embedded=True))
+    given = case(framework=spec.ANN, training=spec.Training(epochs=8, embedded=True))
     given = replace(given, network=replace(given.network, dropout=0.0))
     parts = data(count=600)
     learner, epochs = trained(given, parts, 8)
@@ -327,7 +306,7 @@ def test_the_rate_falls_every_40_epochs(epoch: int, rate: float) -> None:
     assert schedule.table_7(Adam(), epoch) == 1e-3
 
 
-UNTIL_FLAT = Training(epochs=60, least_epochs=12)
+UNTIL_FLAT = spec.Training(epochs=60, least_epochs=12)
 
 
 def rates(curve: Callable[[int], float], training: float = 0.5) -> list[float]:
@@ -366,7 +345,7 @@ def test_a_training_that_has_learnt_nothing_ends_after_five_epochs() -> None:
 
 @pytest.mark.parametrize(("epochs", "least"), [(39, 30), (30, 7)])
 def test_a_schedule_that_cannot_be_is_refused(epochs: int, least: int) -> None:
-    with pytest.raises(UsageError, match="too few for a rate that stays"):
+    with pytest.raises(spec.UsageError, match="too few for a rate that stays"):
         schedule.check(epochs, least)
 
 
@@ -382,7 +361,7 @@ def _of_counts(spikes: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(counts, labels)
 
 
-LOSSES: dict[Loss, Callable[[Tensor, Tensor], Tensor]] = {
+LOSSES: dict[spec.Loss, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": lambda spikes, labels: coding.loss(coding.vote(spikes, 10), labels),
     "cross-entropy": _of_counts,
     "cross-entropy of votes": lambda spikes, labels: functional.cross_entropy(
@@ -392,7 +371,7 @@ LOSSES: dict[Loss, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_an_iteration_is_a_step_of_plain_sgd_on_the_loss(name: Loss) -> None:
+def test_an_iteration_is_a_step_of_plain_sgd_on_the_loss(name: spec.Loss) -> None:
     network = small("cifar10")
     x = random_batch(network, 3, 4, static=True).double()
     labels = torch.tensor([0, 1, 2, 3])
@@ -445,19 +424,19 @@ def test_a_captured_step_trains_as_the_step_does(dataset: str) -> None:
 # trainings as rows
 
 
-def run(cases: tuple[Case, ...], out: Path, *, fresh: bool = False) -> list[Result]:
+def run(cases: tuple[spec.Case, ...], out: Path, *, fresh: bool = False) -> list[Result]:
     """In this process, where what a test has replaced is replaced."""
     at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
-    access = Access(out, fresh=fresh)
+    access = spec.Access(out, fresh=fresh)
     ended = []
     for each in cases:
         owner = Owner()
-        ledger = Ledger(Store(out), owner.say, fresh, (at.id,))
+        ledger = Ledger(records.Store(out), owner.say, fresh, (at.id,))
         end = trial(each, ledger, access, at)
         ledger.release()
         assert owner.said == sorted(owner.said)
-        rows = Store(out).read()[0]
-        of_case = [row for row in rows if row.suite == each.suite and Case.of(row) == each]
+        rows = records.Store(out).read()[0]
+        of_case = [row for row in rows if row.suite == each.suite and spec.Case.of(row) == each]
         mine = [row for row in of_case if (row.key == end.key if end.before else row.run == at.id)]
         ended.append(Result(each, tuple(mine), before=end.before))
     return ended
@@ -473,13 +452,13 @@ class Owner:
 
 
 def rows_of(out: Path, kind: type[R]) -> list[R]:
-    rows, damaged = Store(out).read()
+    rows, damaged = records.Store(out).read()
     assert not damaged
     return [row for row in rows if isinstance(row, kind)]
 
 
 AT_FIRST = 60  # calls, more than a proof asks
-FULL = Training(
+FULL = spec.Training(
     epochs=2, samples=60, test_samples=30, embedded=True, tested_at=(1, 2), confusion=True
 )
 
@@ -488,58 +467,58 @@ def test_a_training_is_proved_and_kept_epoch_by_epoch_with_its_three_figures(
     tmp_path: Path,
 ) -> None:
     run((case(training=FULL),), tmp_path)
-    proofs = rows_of(tmp_path, CertificateRow)
+    proofs = rows_of(tmp_path, records.CertificateRow)
     assert {row.certificate_precision for row in proofs} == {"fp64", "fp32"}
     assert all(row.certified for row in proofs)
-    epochs = rows_of(tmp_path, EpochRow)
+    epochs = rows_of(tmp_path, records.EpochRow)
     assert [row.epoch for row in epochs] == [1, 2]
-    (end,) = rows_of(tmp_path, TrainedRow)
+    (end,) = rows_of(tmp_path, records.TrainedRow)
     assert end.test_accuracy == epochs[-1].test_accuracy
     tests = [row.test_accuracy for row in epochs]
     assert end.best_test_accuracy == max(tests)
     best = max(epochs, key=lambda row: row.validation_accuracy)
     assert (end.chosen_epoch, end.chosen_test_accuracy) == (best.epoch, best.test_accuracy)
-    tested = {row.tested_T: row.test_accuracy for row in rows_of(tmp_path, TestedRow)}
+    tested = {row.tested_T: row.test_accuracy for row in rows_of(tmp_path, records.TestedRow)}
     assert tested.keys() == {1, 2} and tested[2] == end.test_accuracy
-    (confusion,) = rows_of(tmp_path, ConfusionRow)
+    (confusion,) = rows_of(tmp_path, records.ConfusionRow)
     assert sum(map(sum, confusion.confusion)) == 30
     for each in epochs:
         assert each.data_source == each.data_test_source == "scikit-learn's digits"
         assert each.data_test_substitute and each.data_test_sha256 != each.data_sha256
     assert (end.train_samples, end.validation_samples, end.test_samples) == (54, 6, 30)
-    (audit,) = rows_of(tmp_path, AuditRow)
+    (audit,) = rows_of(tmp_path, records.AuditRow)
     assert audit.passed and audit.when == "after" and audit.spikes > 0
     assert end.data_substitute and end.dropout == 0.5 and end.iterations_per_epoch == 6
     assert {row.key for row in (*proofs, *epochs, end)} == {end.key}
 
 
 def test_a_training_that_learns_nothing_says_so_and_is_done(tmp_path: Path) -> None:
-    until_flat = Training(18, samples=200, test_samples=30, embedded=True, least_epochs=8)
+    until_flat = spec.Training(18, samples=200, test_samples=30, embedded=True, least_epochs=8)
     dead = case(training=until_flat, optimiser=SGD(lr=1e-12))
     run((dead,), tmp_path)
-    assert len(rows_of(tmp_path, EpochRow)) == 5
-    (end,) = rows_of(tmp_path, TrainedRow)
+    assert len(rows_of(tmp_path, records.EpochRow)) == 5
+    (end,) = rows_of(tmp_path, records.TrainedRow)
     assert (end.trained_epochs, end.epochs, end.least_epochs) == (5, 18, 8)
-    said = [row.reason for row in rows_of(tmp_path, WarningRow)]
+    said = [row.reason for row in rows_of(tmp_path, records.WarningRow)]
     assert any("nothing was learnt in 5 epochs" in reason for reason in said)
     (again,) = run((dead,), tmp_path)
-    assert again.before and len(rows_of(tmp_path, TrainedRow)) == 1
+    assert again.before and len(rows_of(tmp_path, records.TrainedRow)) == 1
 
 
 def test_what_is_done_is_not_done_again_unless_asked_and_other_suites_have_it_too(
     tmp_path: Path,
 ) -> None:
-    given = case(framework=ANN)
+    given = case(framework=spec.ANN)
     (first,) = run((given,), tmp_path)
     (again,) = run((given,), tmp_path)
     assert not first.before and again.before and again.rows == first.rows
     run((replace(given, suite="scale"),), tmp_path)
-    one, other = rows_of(tmp_path, TrainedRow)
+    one, other = rows_of(tmp_path, records.TrainedRow)
     assert {one.suite, other.suite} == {"accuracy", "scale"}
     assert one.key == other.key and one.seconds == other.seconds  # it was not trained again
     run((given,), tmp_path, fresh=True)
-    assert len(rows_of(tmp_path, TrainedRow)) == 3
-    assert len(rows_of(tmp_path, EpochRow)) == 6
+    assert len(rows_of(tmp_path, records.TrainedRow)) == 3
+    assert len(rows_of(tmp_path, records.EpochRow)) == 6
 
 
 @pytest.mark.parametrize(("changed", "proofs"), [("nothing", 2), ("processor", 4), ("exam", 4)])
@@ -553,8 +532,8 @@ def test_what_is_proved_holds_for_all_seeds_on_this_processor_by_this_exam(
     elif changed == "exam":
         monkeypatch.setattr(training_trial, "EXAM", identity.EXAM + 1)
     run((case(seed=1),), tmp_path)
-    assert len(rows_of(tmp_path, TrainedRow)) == 2
-    found = [row for row in rows_of(tmp_path, CertificateRow) if row.layer is None]
+    assert len(rows_of(tmp_path, records.TrainedRow)) == 2
+    found = [row for row in rows_of(tmp_path, records.CertificateRow) if row.layer is None]
     assert len(found) == proofs  # one in float64, one in float32
 
 
@@ -579,39 +558,33 @@ def test_a_network_that_is_equal_at_first_alone_is_said_to_be_no_reference_at_th
     monkeypatch.setattr("adapters.reference.build", Tires)
     epochs = AT_FIRST // 9 + 2  # of six iterations, and a pass of each part of the data
     run((case(training=replace(FULL, epochs=epochs, confusion=False)),), tmp_path)
-    assert all(proof.certified for proof in rows_of(tmp_path, CertificateRow))
-    (audit,) = rows_of(tmp_path, AuditRow)
+    assert all(proof.certified for proof in rows_of(tmp_path, records.CertificateRow))
+    (audit,) = rows_of(tmp_path, records.AuditRow)
     assert not audit.passed and words in str(audit.reason)
-    said = [row.reason for row in rows_of(tmp_path, WarningRow)]
+    said = [row.reason for row in rows_of(tmp_path, records.WarningRow)]
     assert any("with its last weights it is not the reference" in each for each in said)
-    assert len(rows_of(tmp_path, TrainedRow)) == 1
+    assert len(rows_of(tmp_path, records.TrainedRow)) == 1
 
 
 def test_who_is_not_equal_is_not_trained(tmp_path: Path) -> None:
     (ended,) = run((case(framework="snntorch:subtract"),), tmp_path)
-    (end,) = (row for row in ended.rows if isinstance(row, EndedRow))
+    (end,) = (row for row in ended.rows if isinstance(row, records.EndedRow))
     assert end.status == "not comparable" and "subtracts" in end.reason
-    assert rows_of(tmp_path, EpochRow) == []
+    assert rows_of(tmp_path, records.EpochRow) == []
 
 
-def test_a_case_without_data_fails_and_the_next_goes_on(tmp_path: Path) -> None:
-    few = case(framework=ANN, training=Training(epochs=1, samples=3, embedded=True))
-    bad, good = run((few, case(framework=ANN)), tmp_path)
-    (end,) = bad.rows
-    assert isinstance(end, EndedRow) and end.status == "failed" and "too few" in end.reason
-    assert isinstance(good.rows[-1], TrainedRow)
-
-
-def test_a_damaged_checkpoint_costs_its_own_case(tmp_path: Path) -> None:
-    given = case(framework=ANN, training=replace(FULL, epochs=1))
+def test_few_samples_or_a_damaged_checkpoint_cost_their_own_case(tmp_path: Path) -> None:
+    given = case(framework=spec.ANN, training=replace(FULL, epochs=1))
     run((given,), tmp_path)
     (path,) = (tmp_path / "checkpoints").iterdir()
     path.write_bytes(b"no checkpoint")
     (tmp_path / "records" / "accuracy.jsonl").unlink()  # so that it looks for the checkpoint
-    bad, good = run((given, replace(given, seed=1)), tmp_path)
-    (end,) = bad.rows
-    assert isinstance(end, EndedRow) and "is damaged" in end.reason
-    assert isinstance(good.rows[-1], TrainedRow)
+    few = replace(given, training=spec.Training(epochs=1, samples=3, embedded=True))
+    damaged, short, good = run((given, few, replace(given, seed=1)), tmp_path)
+    for ended, said in ((damaged, "is damaged"), (short, "too few")):
+        (end,) = ended.rows
+        assert isinstance(end, records.EndedRow) and end.status == "failed" and said in end.reason
+    assert isinstance(good.rows[-1], records.TrainedRow)
 
 
 def test_a_training_on_simulated_events_is_tested_on_recordings_too(tmp_path: Path) -> None:
@@ -620,32 +593,34 @@ def test_a_training_on_simulated_events_is_tested_on_recordings_too(tmp_path: Pa
     write_mnist(tmp_path, labels[::-1], "t10k")
     for place in ("Train/1/00002", "Train/5/00005", "Test/3/00001"):
         write_bin(tmp_path / "NMNIST" / f"{place}.bin", ROW, (4, 4, 9000, True))
-    given = case("nmnist", training=Training(1, simulated=True, bin_us=10_000))
+    given = case("nmnist", training=spec.Training(1, simulated=True, bin_us=10_000))
     (ended,) = run((given,), tmp_path)
-    assert not [each for each in ended.rows if isinstance(each, EndedRow)]
-    (transfer,) = rows_of(tmp_path, TransferRow)
-    (trained,) = rows_of(tmp_path, TrainedRow)
+    assert not [each for each in ended.rows if isinstance(each, records.EndedRow)]
+    (transfer,) = rows_of(tmp_path, records.TransferRow)
+    (trained,) = rows_of(tmp_path, records.TrainedRow)
     assert transfer.key == trained.key and transfer.recorded_samples == 3
     assert transfer.recorded_source == "N-MNIST recordings, 10 ms bins"
     assert transfer.recorded_partial and transfer.bin_us == 10_000 and transfer.wants_simulated
     assert trained.data_simulated and trained.data_test_simulated
     run((replace(given, suite="scale"),), tmp_path)
-    assert {each.suite for each in rows_of(tmp_path, TransferRow)} == {"accuracy", "scale"}
-    plain = replace(given, training=Training(1))
+    assert {each.suite for each in rows_of(tmp_path, records.TransferRow)} == {"accuracy", "scale"}
+    plain = replace(given, training=spec.Training(1))
     (other,) = run((plain,), tmp_path)  # the recordings themselves, of three classes
     assert "train sample is of class 0, 2" in other.rows[-1].to_json()
 
 
 def test_the_accuracy_on_recordings_stands_beside_that_on_simulated_ones() -> None:
-    rows: list[Row] = []
+    rows: list[records.Row] = []
     for seed, accuracy in enumerate((0.4, 0.5, 0.6)):
         of: dict[str, Any] = {"suite": "accuracy", "dataset": "nmnist", "scale": "OurModel"}
         rows += training(seed, (0.9,), **of)
-        (end,) = (each for each in rows if isinstance(each, TrainedRow) and each.seed == seed)
-        added = vars(row(TransferRow, test_accuracy=accuracy))
+        (end,) = (
+            each for each in rows if isinstance(each, records.TrainedRow) and each.seed == seed
+        )
+        added = vars(row(records.TransferRow, test_accuracy=accuracy))
         own = {name: added[name] for name in added if name not in vars(end) or name == "kind"}
         shared = {name: vars(end)[name] for name in added.keys() & vars(end).keys()}
-        rows.append(TransferRow(**{**shared, **own, "test_accuracy": accuracy}))
+        rows.append(records.TransferRow(**{**shared, **own, "test_accuracy": accuracy}))
     (line,) = tables.TABLES["accuracy"](rows).to_dict("records")
     assert line["accuracy"] == pytest.approx(0.9)
     assert line["recorded_accuracy"] == pytest.approx(0.5) and line["recorded_samples"] == "1100"

@@ -15,7 +15,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -31,7 +30,7 @@ if tuple(map(int, version("nirtorch").split(".")[:2])) < (2, 6):  # with sinabs'
 from harness.adapter import record_spikes  # noqa: E402
 from harness.conformance import NETWORKS, random_batch, small  # noqa: E402
 from harness.formats import nir_file  # noqa: E402
-from harness.formats.nir_file import DT, above, below  # noqa: E402
+from harness.formats.nir_file import DT, below  # noqa: E402
 from harness.reference.initialise import initialised  # noqa: E402
 from harness.reference.network import ReferenceNetwork  # noqa: E402
 from harness.reference.neuron import fire  # noqa: E402
@@ -336,9 +335,3 @@ def test_every_decay_comes_back_exactly(k: float, tmp_path: Path) -> None:
         path = tmp_path / f"{tie}.nir"
         nir_file.write(path, network, weights, tie)
         assert nir_file.read(path).network.lif == network.lif
-
-
-def test_thresholds_above_and_below_are_neighbours() -> None:
-    for v_th in (0.05, 0.25, 0.75):
-        assert below(v_th) < np.float32(v_th) < above(v_th)
-        assert above(below(v_th)) == np.float32(v_th)

@@ -20,19 +20,8 @@ import torch
 from golden import MACHINE
 from rows import KINDS, ROW, base, row, trained_case
 
-from harness.records import (
-    SCHEMA,
-    AuditRow,
-    ConfusionRow,
-    EndedRow,
-    EpochRow,
-    IterationRow,
-    Row,
-    Store,
-    TrainedRow,
-    WarningRow,
-    run,
-)
+from harness import records
+from harness.records import run
 from harness.records.ledger import Busy, Ledger
 from harness.records.store import parse
 from harness.spec import UsageError
@@ -44,19 +33,19 @@ def lines_of(out: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_a_row_of_each_kind_comes_back_as_it_was(kind: type[Row], tmp_path: Path) -> None:
+def test_a_row_of_each_kind_comes_back_as_it_was(kind: type[records.Row], tmp_path: Path) -> None:
     given = row(kind, key="k", data_note='a "quoted" |note|\nover two lines')
-    Store(tmp_path).append(given)
-    assert Store(tmp_path).read() == ([given], [])
+    records.Store(tmp_path).append(given)
+    assert records.Store(tmp_path).read() == ([given], [])
 
 
 def test_rows_of_a_suite_are_one_line_each_in_one_file(tmp_path: Path) -> None:
-    Store(tmp_path).append(ROW)
+    records.Store(tmp_path).append(ROW)
     (before,) = lines_of(tmp_path)
-    Store(tmp_path).append(ROW)
+    records.Store(tmp_path).append(ROW)
     assert lines_of(tmp_path) == [before, before]
     # a change of this list is a change of the schema: raise SCHEMA, and say so in the CHANGELOG
-    assert (SCHEMA, list(json.loads(before))[:4]) == (3, ["schema", "run", "time", "kind"])
+    assert (records.SCHEMA, list(json.loads(before))[:4]) == (3, ["schema", "run", "time", "kind"])
     with pytest.raises(ValueError, match="JSON"):
         replace(ROW, seconds=float("nan")).to_json()
 
@@ -89,7 +78,7 @@ DAMAGED = {
 
 @pytest.mark.parametrize("line", DAMAGED, ids=lambda line: DAMAGED[line][:40])
 def test_a_damaged_line_is_named_and_the_others_are_read(tmp_path: Path, line: str) -> None:
-    store, path = Store(tmp_path), tmp_path / "records" / "acceleration.jsonl"
+    store, path = records.Store(tmp_path), tmp_path / "records" / "acceleration.jsonl"
     store.append(ROW)
     path.write_text(path.read_text() + line + "\n")
     store.append(ROW)
@@ -102,19 +91,19 @@ def test_a_damaged_line_is_named_and_the_others_are_read(tmp_path: Path, line: s
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (row(ConfusionRow, trained_case(), votes=((0.1,) * 10,) * 9), "10 rows of 10"),
-        (row(ConfusionRow, trained_case(), votes=((0.1,) * 9,) * 10), "10 rows of 10"),
-        (row(ConfusionRow, trained_case(), votes=()), "10 rows of 10"),
-        *((row(kind, epochs=None), "epochs: ") for kind in (EpochRow, TrainedRow)),
+        (row(records.ConfusionRow, trained_case(), votes=((0.1,) * 10,) * 9), "10 rows of 10"),
+        (row(records.ConfusionRow, trained_case(), votes=((0.1,) * 9,) * 10), "10 rows of 10"),
+        (row(records.ConfusionRow, trained_case(), votes=()), "10 rows of 10"),
+        *((row(kind, epochs=None), "epochs: ") for kind in (records.EpochRow, records.TrainedRow)),
     ],
 )
-def test_a_row_that_lacks_what_its_kind_has_is_damage(given: Row, says: str) -> None:
+def test_a_row_that_lacks_what_its_kind_has_is_damage(given: records.Row, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         parse(given.to_json().encode())
 
 
 def test_a_line_torn_by_a_crash_does_not_swallow_the_next(tmp_path: Path) -> None:
-    store, path = Store(tmp_path), tmp_path / "records" / "acceleration.jsonl"
+    store, path = records.Store(tmp_path), tmp_path / "records" / "acceleration.jsonl"
     store.append(ROW)
     path.write_bytes(path.read_bytes()[:-20])
     store.append(ROW)
@@ -123,7 +112,7 @@ def test_a_line_torn_by_a_crash_does_not_swallow_the_next(tmp_path: Path) -> Non
 
 
 def test_folders_links_and_pipes_among_the_records_are_named(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = records.Store(tmp_path)
     store.append(ROW)
     (store.folder / "a-folder.jsonl").mkdir()
     (store.folder / "dangling.jsonl").symlink_to(tmp_path / "nowhere")
@@ -136,18 +125,18 @@ def test_folders_links_and_pipes_among_the_records_are_named(tmp_path: Path) -> 
 
 def test_rows_published_are_read_machine_by_machine_and_new_ones_go_beside(tmp_path: Path) -> None:
     for machine in ("b", "a"):
-        Store(tmp_path / "published" / machine).append(replace(ROW, cpu=machine))
-    Store(tmp_path).append(ROW)
-    assert [each.cpu for each in Store(tmp_path).read()[0]] == ["a", "b", None]
+        records.Store(tmp_path / "published" / machine).append(replace(ROW, cpu=machine))
+    records.Store(tmp_path).append(ROW)
+    assert [each.cpu for each in records.Store(tmp_path).read()[0]] == ["a", "b", None]
     assert len(lines_of(tmp_path)) == 1
 
 
 def test_half_a_character_and_an_endless_reason_are_rows_that_can_be_read(tmp_path: Path) -> None:
     reason = "a \udcff name " + "x" * 3_000_000 + " its end"
     ended = run.ended(base(), "failed", reason)
-    Store(tmp_path).append(ended, replace(ended, data_note="\udcff"))
-    rows, damaged = Store(tmp_path).read()
-    assert damaged == [] and len(rows) == 2 and isinstance(rows[0], EndedRow)
+    records.Store(tmp_path).append(ended, replace(ended, data_note="\udcff"))
+    rows, damaged = records.Store(tmp_path).read()
+    assert damaged == [] and len(rows) == 2 and isinstance(rows[0], records.EndedRow)
     assert rows[0].reason.startswith("a ? name") and rows[0].reason.endswith("its end")
 
 
@@ -169,32 +158,32 @@ def test_what_a_runs_rows_share_stands_once_and_each_row_has_it_again(tmp_path: 
     path = with_run_file(tmp_path, {"shared": SHARED, "shared_by_dataset": of_dataset})
     alike = replace(ROW, cpu="a processor", threads=2, torch="2.6", data_source="images")
     other = replace(alike, threads=1, torch=None)  # what a row says itself counts
-    Store(tmp_path).append(alike, other)
+    records.Store(tmp_path).append(alike, other)
     first, second = lines_of(tmp_path)
     assert "a processor" not in first + second and "images" not in first + second
     assert '"threads": 1, "torch": null' in second
-    assert Store(tmp_path).read() == ([alike, other], [])
+    assert records.Store(tmp_path).read() == ([alike, other], [])
     path.unlink()
-    assert Store(tmp_path).read() == ([ROW, replace(ROW, threads=1)], [])
+    assert records.Store(tmp_path).read() == ([ROW, replace(ROW, threads=1)], [])
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"shared": 3}', '{"shared_by_dataset": [1]}'])
 def test_a_damaged_file_of_a_run_is_named_and_its_rows_are_read(
     tmp_path: Path, content: str
 ) -> None:
-    Store(tmp_path).append(ROW, ROW)
+    records.Store(tmp_path).append(ROW, ROW)
     with_run_file(tmp_path, content)
-    rows, damaged = Store(tmp_path).read()
+    rows, damaged = records.Store(tmp_path).read()
     assert rows == [ROW, ROW]
     assert len(damaged) == 1 and f"runs/{ROW.run}.json" in damaged[0]
-    Store(tmp_path).append(ROW)  # and more can be added
+    records.Store(tmp_path).append(ROW)  # and more can be added
 
 
 @pytest.mark.parametrize("name", ["../../../etc/passwd", "", "a/b", "\x00"])
 def test_a_row_of_a_run_with_an_odd_name_is_read(tmp_path: Path, name: str) -> None:
     odd = replace(ROW, run=name)
-    Store(tmp_path).append(odd)
-    assert Store(tmp_path).read() == ([odd], [])
+    records.Store(tmp_path).append(odd)
+    assert records.Store(tmp_path).read() == ([odd], [])
 
 
 def test_a_command_with_bytes_that_are_no_text_has_its_file(
@@ -235,9 +224,9 @@ def writer(out: Path, name: str, rows: int) -> list[str]:
 def test_two_processes_write_whole_rows_side_by_side(tmp_path: Path) -> None:
     writers = [subprocess.Popen(writer(tmp_path, name, 200)) for name in ("a", "b")]
     assert [each.wait(120) for each in writers] == [0, 0]
-    rows, damaged = Store(tmp_path).read()
+    rows, damaged = records.Store(tmp_path).read()
     assert not damaged and len(rows) == 400
-    assert {(row.run, row.round) for row in rows if isinstance(row, IterationRow)} == {
+    assert {(row.run, row.round) for row in rows if isinstance(row, records.IterationRow)} == {
         (run, n + 1) for run in ("a", "b") for n in range(200)
     }
 
@@ -261,29 +250,29 @@ def test_a_full_disk_ends_with_one_sentence_and_a_store_that_still_reads(tmp_pat
 def test_a_folder_that_cannot_be_written_is_refused_and_looking_makes_none(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UsageError, match="--out"):
-        Store(tmp_path / "file").check_writable()
+        records.Store(tmp_path / "file").check_writable()
     assert (tmp_path / "file").read_text() == "mine"
     # two commands start on a new folder: the one's check is not the end of the other's folder
     out = tmp_path / "new" / "out"
-    Store(out).check_writable()
+    records.Store(out).check_writable()
     assert not out.parent.exists()
-    Store(out).append(ROW)
-    Store(out).check_writable()
-    assert Store(out).read()[0] == [ROW]
+    records.Store(out).append(ROW)
+    records.Store(out).check_writable()
+    assert records.Store(out).read()[0] == [ROW]
     if os.geteuid() != 0:  # root may write anywhere
         tmp_path.chmod(0o500)
         with pytest.raises(UsageError, match="--out"):
-            Store(tmp_path / "other").check_writable()
+            records.Store(tmp_path / "other").check_writable()
 
 
 # a ledger: who is at which case
 
 
-KEYED = row(TrainedRow, key="k")
+KEYED = row(records.TrainedRow, key="k")
 
 
 def ledger(out: Path, **fields: Any) -> Ledger:
-    return Ledger(Store(out), lambda *_: None, **fields)
+    return Ledger(records.Store(out), lambda *_: None, **fields)
 
 
 def test_a_case_is_one_process_s_at_a_time(tmp_path: Path) -> None:
@@ -305,26 +294,29 @@ def test_who_is_patient_waits_and_says_so(tmp_path: Path) -> None:
         said.append(doing)
         one.release()
 
-    assert Ledger(Store(tmp_path), say, patient=True).begin(KEYED) == []
+    assert Ledger(records.Store(tmp_path), say, patient=True).begin(KEYED) == []
     assert said == ["cifar10 Small seed 0: another process is at it; waiting"]
 
 
 def test_what_a_training_says_again_is_kept_once(tmp_path: Path) -> None:
     given = ledger(tmp_path)
-    said: list[Row] = [row(EpochRow, key="k"), row(EpochRow, key="k", epoch=2)]
+    said: list[records.Row] = [
+        row(records.EpochRow, key="k"),
+        row(records.EpochRow, key="k", epoch=2),
+    ]
     # one of a training, and two of a cell, whose rounds are audited before and after
-    said.append(row(WarningRow, trained_case(), key="k", reason="dead"))
-    said.append(row(AuditRow, trained_case(), key="k"))
+    said.append(row(records.WarningRow, trained_case(), key="k", reason="dead"))
+    said.append(row(records.AuditRow, trained_case(), key="k"))
     for _ in range(2):
         given.begin(KEYED)
-        given.keep(*said, row(AuditRow, key="k"))
+        given.keep(*said, row(records.AuditRow, key="k"))
         given.release()
-    found = [each for each in Store(tmp_path).read()[0] if each.epochs is not None]
-    assert found == said and len(Store(tmp_path).read()[0]) == len(said) + 2
+    found = [each for each in records.Store(tmp_path).read()[0] if each.epochs is not None]
+    assert found == said and len(records.Store(tmp_path).read()[0]) == len(said) + 2
 
 
 def test_fresh_counts_the_rows_of_its_own_command_alone(tmp_path: Path) -> None:
-    Store(tmp_path).append(KEYED)
+    records.Store(tmp_path).append(KEYED)
     given = ledger(tmp_path, fresh=True, runs=("mine",))
     assert given.begin(KEYED) == []
     given.keep(replace(KEYED, run="mine"))
@@ -381,7 +373,11 @@ def test_kills_at_any_moment_lose_and_double_nothing(tmp_path: Path) -> None:
         running.send_signal(signal.SIGKILL)
         running.wait()
         shown = {int(line) for line in (killed / "shown").read_text().split()}
-        done = {row.seed for row in Store(killed).read()[0] if isinstance(row, TrainedRow)}
+        done = {
+            row.seed
+            for row in records.Store(killed).read()[0]
+            if isinstance(row, records.TrainedRow)
+        }
         assert shown <= done
     assert _suite(killed).wait(600) == 0
     assert _told(killed) == _told(quiet)  # the same rows, bit for bit, each of them once
@@ -412,7 +408,7 @@ def _suite(out: Path) -> subprocess.Popen[bytes]:
 
 def _told(out: Path) -> Counter[str]:
     """All rows, but for when they were written and how long they took."""
-    rows, damaged = Store(out).read()
+    rows, damaged = records.Store(out).read()
     assert not damaged
     given = [{**vars(row), **dict.fromkeys(("run", "time", "seconds"))} for row in rows]
     return Counter(json.dumps(each, sort_keys=True) for each in given)

@@ -140,11 +140,7 @@ def test_an_estimate_goes_by_the_trainings_that_are_most_like_the_case(done: Pat
     ids=str,
 )
 def test_a_second_measurement_confirms_the_same_numbers_or_says_why_not(
-    done: Path,
-    change: dict[str, Any],
-    verdicts: str,
-    reason: str,
-    monkeypatch: pytest.MonkeyPatch,
+    done: Path, change: dict[str, Any], verdicts: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def changed(each: Row) -> Row:
         if "loss" not in change:

@@ -9,14 +9,12 @@ import resource
 import subprocess
 import sys
 from dataclasses import replace
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
 import torch
 from rows import CASE
 
-from harness.spec import UsageError
 from harness.system import installed, kept, machine, memory
 from harness.system.child import Child
 from harness.system.files import make_user_cache, write_whole
@@ -60,21 +58,6 @@ def test_why_the_commit_is_not_known_stands_in_the_row(
     assert "'git'" in str(installed.commit())
     monkeypatch.setattr(installed, "ROOT", tmp_path / "installed")
     assert installed.commit() is None and installed.diff_sha256() is None
-
-
-def test_another_package_adapters_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    installed.check_adapters()
-    other = tmp_path / "adapters" / "__init__.py"
-    other.parent.mkdir()
-    other.write_text("load = 1")
-    for spec, said in (
-        (ModuleSpec("adapters", None, origin=str(other)), str(other)),
-        (ModuleSpec("adapters", None), "a folder"),
-        (None, "nothing"),
-    ):
-        monkeypatch.setattr("importlib.util.find_spec", lambda name, spec=spec: spec)
-        with pytest.raises(UsageError, match=f"finds {re.escape(said)}, which is not of"):
-            installed.check_adapters()
 
 
 def test_one_with_a_matrix_unit_or_told_to_do_with_less_is_another_machine(
