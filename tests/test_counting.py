@@ -148,6 +148,26 @@ def test_neurobench_takes_a_frame_without_a_pixel_above_1_for_spikes_and_we_do_n
     assert layers[0].multiplies == layers[0].operations
 
 
+def test_spikingjelly_counts_the_same_where_spikes_enter_and_nothing_of_what_a_pool_made() -> None:
+    pytest.importorskip("spikingjelly")
+    from spikingjelly.activation_based import op_counter
+
+    for notation in (PLAIN, POOLED):
+        of = case(notation)
+        module, x, layers = counts(of, static=True)
+        synapses, products = op_counter.SynOpCounter(), op_counter.MACCounter()
+        with torch.no_grad(), op_counter.DispatchCounterMode([synapses, products]):
+            module(x)
+        if notation == PLAIN:
+            assert synapses.get_total() == sum(each.accumulates for each in layers)
+            # its products are of the whole kernel, at the border too, and of zeros
+            dense = of.network.stages[0].macs * x.shape[1]
+            assert products.get_total() == dense > layers[0].multiplies
+        else:
+            assert synapses.get_total() == layers[-1].accumulates
+            assert products.get_total() > sum(each.operations for each in layers[:-1])
+
+
 def test_counts_do_not_depend_on_who_computes_or_how_many_at_a_time() -> None:
     of = case(POOLED, neunorm=True)
     module, x, layers = counts(of, static=True)

@@ -6,6 +6,7 @@ A file has its layers under the names that `nir_file.write` gives: "01a_conv", "
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -298,6 +300,29 @@ def test_spikingjelly_refuses_a_neuron_that_forgets_at_once(tmp_path: Path) -> N
     assert nir_file.read(path).network == network
     with pytest.raises(ValueError, match="greater than 1"):
         by_spikingjelly(path)
+
+
+def test_norse_ignores_r_sinabs_decays_otherwise_and_nirtorch_s_own_map_drops_the_bias() -> None:
+    leak, bias = 1 / (1 - 0.25), np.arange(5, dtype=np.float32)
+    values = {"tau": 1e-4 * leak, "r": leak, "v_leak": 0.0, "v_threshold": 0.75}
+    neuron = nir.LIF(**{name: np.full(5, value) for name, value in values.items()})
+    affine = nir.Affine(np.eye(5, dtype=np.float32), np.zeros(5, np.float32))
+    with quiet():
+        import sinabs.layers as sl
+        from norse.torch.utils.import_nir import from_nir as by_norse
+        from sinabs.activation import MembraneSubtract
+        from sinabs.nir import from_nir as by_sinabs
+
+        graph = nir.NIRGraph.from_list(affine, neuron)  # one product and its neurons, as we write
+        out = by_norse(graph, ignore_warnings=True, dt=1e-4)(torch.full((1, 5), 0.9))[0]
+        module = by_sinabs(nir.NIRGraph.from_list(affine, neuron), batch_size=1)
+    assert not out.any()  # 0.9 is above V_th; scaled by 1 - k it is not
+    (found,) = (each for each in module.modules() if isinstance(each, sl.LIFSqueeze))
+    decay = float(found.alpha_mem_calculated.detach().max())
+    assert decay == pytest.approx(math.exp(-0.75 / 1e-4), abs=1e-9)
+    assert isinstance(found.reset_fn, MembraneSubtract)
+    dropped = nirtorch.nir_to_torch(nir.Affine(np.eye(5, dtype=np.float32), bias), {})
+    assert not torch.equal(dropped.bias.detach(), torch.from_numpy(bias))
 
 
 def test_the_support_table_is_of_the_versions_that_are_tested() -> None:
