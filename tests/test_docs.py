@@ -105,7 +105,6 @@ def nothing_is_measured(
     for name, value in (
         ("jobs.executor", SimpleNamespace(train=lambda *given: (), measure=lambda *given: ())),
         ("system.child.warm", None),
-        ("speed.plan.seconds", 60.0),
         ("speed.plan.training_seconds", 60.0),
         ("proof.check.examined", ()),
         ("jobs.verify.verify", [check]),
