@@ -170,7 +170,7 @@ def test_the_command_says_what_cannot_be_compared_and_fails_on_a_regression(
         ("good bad", 0, "worse"),
         ("good bad --fail-above 5%", 1, "worse"),
         ("good bad --fail-above 50%", 0, "accuracy"),
-        ("old later", 2, "protocol: 2 before, 1 now"),
+        ("old later", 2, "protocol: 3 before, 1 now"),
         ("good new", 2, "no cell in common"),
         ("old none", 2, "does not exist"),
         ("old new --fail-above much", 2, "expected a percentage"),

@@ -100,7 +100,7 @@ def test_a_cell_says_below_why_who_has_no_rank() -> None:
     rows = [*changed(run(), REFUSED), lost, *contender("norse", 3.0, variant="compiled")]
     text = " ".join(" ".join(said(table("acceleration", rows))).split())
     assert "1 fused" in text and "2 reference" in text and "audit failed" in text
-    assert "snntorch: audit on weights as late in a training: it computes two samples" in text
+    assert "as late in a training: it computes two samples" in text
     assert "fused: no peak memory: its process died" in text
     few = [each for each in run() if not isinstance(each, IterationRow) or each.round == 1]
     assert "all: preliminary: 1 round" in " ".join(said(table("acceleration", few)))
@@ -137,11 +137,24 @@ def test_a_run_says_what_it_does_shows_a_cell_once_and_ends_with_what_to_type(
     rows = tuple(rows_of_a_run())
     ran(CASE, tmp_path, *(Result(Case.of(rows[0]).cell, rows, rounds) for rounds in (1, 3)))
     out = capsys.readouterr().out
-    assert out.startswith("acceleration: 1 cell, 1 contender, as many as ")
+    assert out.startswith("acceleration: 1 cell, 1 contender, as many as 10 min allow\n")
     assert "CIFAR-10 Small, 1 round so far, x floor: " in out and out.count("min/epoch") == 1
     assert f"{len(rows)} rows: {tmp_path / 'records'}" in out
     assert f"harness tables acceleration --out {tmp_path}" in out
-    assert f"report: {tmp_path / 'report.html'}" in out
+    assert f"report: {tmp_path / 'report.html'}" in out and (tmp_path / "report.html").is_file()
+
+
+def test_a_run_ends_with_a_line_a_network_and_says_what_it_had_no_time_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, other = tuple(run()), replace(CASE, dataset="nmnist")
+    cell = Case.of(rows[0]).cell
+    left = Result(other.cell, (), left_seconds=200.0)
+    ran(CASE, tmp_path, *(Result(cell, rows, n) for n in (1, 5)), left)
+    out = " ".join(capsys.readouterr().out.split())
+    assert "1. fused 1.10, 2. reference 2.00, 2. snntorch 2.01" in out
+    assert "1.8 times as fast as the best other as it comes on 1 network" in out
+    assert "no time was left for N-MNIST Small (3 min): run the same command to go on" in out
 
 
 def test_a_training_says_how_long_it_takes_and_that_a_download_failed(

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from harness.analysis import claims, tables, timings
 from harness.analysis.claims import Claim, Effect, Verdict
 from harness.analysis.frame import Frames, each_of, frames, grouped
-from harness.analysis.trainings import ablated, compared, mean, rows_of, share, trainings
+from harness.analysis.trainings import ablated, by_scale, compared, mean, rows_of, share, trainings
 from harness.analysis.words import counted, data_name, steps_in_words
 from harness.records import Row
 from harness.report import figures, shown, stored
@@ -531,8 +531,8 @@ def _curve(name: str, group: Sequence[Any], x: Callable[[Any], float]) -> tuple[
 
 def _scale(frames: Frames) -> Drawn:
     """Fig. 4: accuracy of the three scales."""
-    found = compared(frames, "scale", "scale", "network")
-    order = sorted(set(found["scale"]), key=lambda name: paper.paper_order("", name))
+    found = by_scale(frames)
+    order = sorted(set(found["scale"]), key=lambda name: (paper.paper_order("", name), name))
     ticks = {float(n): scale for n, scale in enumerate(order)}
     for name, group in _sets(found, "scale"):
         curve, said = _curve(name, group, lambda each: float(order.index(each.scale)))
