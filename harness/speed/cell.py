@@ -31,7 +31,7 @@ from harness.speed.iteration import Part
 from harness.speed.judge import Examiner, Judge
 from harness.system import clock, machine, memory
 
-REST_SECONDS = 5.0  # after which contenders run before they are timed: others were at work
+REST_SECONDS = 10.0  # after which contenders run before they are timed: others were at work
 WITHIN = 0.05  # half the interval, relative, at which a ratio is known well enough
 DRAWN = 0.1  # of the rounds, beside one that is drawn in any case
 # Of all votes so many may differ from the others' of its round before that turn is audited: where
