@@ -442,29 +442,39 @@ STRUCTURES = [(row.name, row.static) for row in paper.NETWORKS if row.name != "C
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("all_cores")
-@pytest.mark.parametrize("neunorm", [None, "mean"])
-@pytest.mark.parametrize(("name", "static"), STRUCTURES)
+@pytest.mark.parametrize(
+    ("name", "static", "neunorm"),
+    [(*structure, (None, "mean")[n % 2]) for n, structure in enumerate(STRUCTURES)],
+)
 def test_certified_at_full_width(name: str, static: bool, neunorm: Reading | None) -> None:
     """In float32, where width tells: float64 is proved of narrow ones, and by each run at full."""
     network = paper.network(name, "cifar10" if static else "nmnist", neunorm=neunorm)[1]
     exam = Exam(network, random_batch(network, 4, 4, static=static), "fp32")
-    for adapter in adapters.available() if name == "Small" else TORCH:  # others take minutes
-        certificate = exam.certify(adapter, adapters.load(adapter))
-        assert certificate.passed, (adapter, certificate.failures)
+    # those in runtimes of their own take minutes; the reference is what they are held against
+    for adapter in adapters.available() if name == "Small" else TORCH:
+        if adapter != "reference":
+            certificate = exam.certify(adapter, adapters.load(adapter))
+            assert certificate.passed, (adapter, certificate.failures)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("all_cores")
-@pytest.mark.parametrize("precision", EXACT)
-@pytest.mark.parametrize("neunorm", [None, "mean", "literal"])
-@pytest.mark.parametrize(("name", "static"), STRUCTURES)
-def test_fused_is_certified_at_one_four_and_ten_steps(
+@pytest.mark.parametrize(
+    ("name", "static", "neunorm", "precision"),
+    [
+        (*structure, neunorm, EXACT[(n + m) % 2])
+        for n, structure in enumerate(STRUCTURES)
+        for m, neunorm in enumerate((None, "mean", "literal"))
+    ],
+)
+def test_fused_is_certified_at_one_and_ten_steps(
     name: str, static: bool, neunorm: Reading | None, precision: Precision
 ) -> None:
+    """Of four steps are the exams of the contract."""
     dataset = "cifar10" if static else "nmnist"
     network = paper.network(name, dataset, neunorm=neunorm, width=Fraction(1, 8))[1]
     batch = random_batch(network, 10, 8, static=static)
-    for steps in (1, 4, 10):
+    for steps in (1, 10):
         exam = Exam(network, batch, precision, steps=steps)
         certificate = exam.certify("fused", adapters.load("fused"))
         assert certificate.passed, (steps, certificate.failures)
