@@ -177,7 +177,7 @@ def test_timings_have_a_machine_of_the_cluster_for_themselves(tmp_path: Path) ->
         warnings.simplefilter("ignore")  # Ray's own
         from harness.jobs.ray import Ray
 
-        access, budget = Access(tmp_path), Budget(seconds=2.0)
+        access, budget = Access(tmp_path), Budget(seconds=2.0, first=True)
         store = Store(tmp_path / "out")
         cases = (timed("reference"), timed("norse"))
         (first, last) = Ray().measure(cases, store, access, budget, said)

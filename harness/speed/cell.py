@@ -39,7 +39,7 @@ DRAWN = 0.1  # of the rounds, beside one that is drawn in any case
 OTHER_VOTES = 0.05
 SAME_LOSS = 1e-3  # relative, of the loss that its votes give
 # Of an iteration, and in seconds: more work than that was left when the clock stopped.
-LEFT, LEAST_LEFT = 0.02, 0.002
+LEFT, LEAST_LEFT = 0.02, 0.005
 
 
 @dataclass(eq=False)
