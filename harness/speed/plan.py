@@ -6,6 +6,7 @@ import torch
 
 from adapters import facts
 from harness.spec import Case, Timed
+from harness.speed.floor import images
 from harness.system import clock, machine
 
 # What an iteration takes as a multiple of the float32 floor's, over all frameworks; in bf16 with a
@@ -82,8 +83,9 @@ class Plan:
         if case.device not in self._rates:
             self._rates[case.device] = _rate(torch.device(case.device))
         passes = PASSES if case.mode == "training" else 1
-        floor = passes * case.network.macs * case.T * case.batch_size / self._rates[case.device]
-        return floor * (2 if case.precision == "fp64" else 1)
+        stages = zip(case.network.stages, images(case), strict=True)
+        macs = passes * sum(stage.macs * count for stage, count in stages)
+        return macs / self._rates[case.device] * (2 if case.precision == "fp64" else 1)
 
 
 def _rate(device: torch.device) -> float:

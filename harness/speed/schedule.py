@@ -28,7 +28,7 @@ from harness.system.child import preload, warm
 PAPER_ROUNDS = 10  # where no budget is set
 MOST_ROUNDS = 20  # of a cell whose ratios are not known
 RESTARTED = 4  # rounds from which on the processes are started anew half-way: else it is a look
-SURE = 1.15  # times its estimate must fit into what is left for a cell to be begun
+SURE = 1.2  # times its estimate must fit into what is left for a cell to be begun
 # What most readers ask first: the table of a short run has these.
 WORTH = (
     *(("cifar10", "Small"), ("cifar10", "Middle"), ("nmnist", "Small"), ("dvs-cifar10", "Small")),
