@@ -150,11 +150,13 @@ def test_a_run_ends_with_a_line_a_network_and_says_what_it_had_no_time_for(
     rows, other = tuple(run()), replace(CASE, dataset="nmnist")
     cell = Case.of(rows[0]).cell
     left = Result(other.cell, (), left_seconds=200.0)
-    ran(CASE, tmp_path, *(Result(cell, rows, n) for n in (1, 5)), left)
+    long = Result(replace(other, scale="Large").cell, (), left_seconds=900.0)
+    ran(CASE, tmp_path, *(Result(cell, rows, n) for n in (1, 5)), left, long)
     out = " ".join(capsys.readouterr().out.split())
     assert "1. fused 1.10, 2. reference 2.00, 2. snntorch 2.01" in out
     assert "1.8 times as fast as the best other as it comes on 1 network" in out
     assert "no time was left for N-MNIST Small (3 min): run the same command to go on" in out
+    assert "no time was left for N-MNIST Large (15 min): they need --budget" in out
 
 
 def test_a_training_says_how_long_it_takes_and_that_a_download_failed(

@@ -34,6 +34,7 @@ from harness.report.table import seconds
 from harness.spec import FLOOR, Case, System, Timed, Trained, cells
 from harness.spec.options import RESULTS
 from harness.speed import plan
+from harness.speed.schedule import SURE
 from harness.system import machine
 
 BUSY = 1.0  # of the load over the last minute
@@ -133,9 +134,15 @@ def measure(work: Work) -> list[Row]:
     if before := [data_and_network(each.case) for each in measured if each.before]:
         say(f"measured before (--fresh measures it anew): {', '.join(before)}")
     say_noise([row for each in measured if not each.before for row in each.rows])
-    if left := [each for each in found.values() if each.left_seconds]:
-        names = (f"{data_and_network(e.case)} ({_in_words(e.left_seconds)})" for e in left)
-        say(f"no time was left for {', '.join(names)}: run the same command to go on, or --budget")
+    left = [each for each in found.values() if each.left_seconds]
+    for long, what in ((False, "run the same command to go on"), (True, "they need --budget")):
+        names = [
+            f"{data_and_network(each.case)} ({_in_words(each.left_seconds)})"
+            for each in left
+            if (SURE * each.left_seconds > budget.seconds) == long
+        ]
+        if names:
+            say(f"no time was left for {', '.join(names)}: {what}")
     return rows
 
 
