@@ -20,14 +20,19 @@ from harness.speed import ratios
 RESULTS = Path(__file__).parents[1] / "results"
 
 
+def ratio_of(numerator: list[float], denominator: list[float]) -> ratios.Ratio:
+    """Of the same rounds' seconds, in the same order, of one start."""
+    return ratios.mean([[a / b for a, b in zip(numerator, denominator, strict=True)]])
+
+
 def test_a_ratio_is_the_geometric_mean_over_the_same_rounds() -> None:
-    assert ratios.ratio([2.0, 8.0], [1.0, 1.0]).value == pytest.approx(4.0)
-    assert ratios.ratio([2.0, 9.0, 8.0], [1.0, 3.0, 1.0]).value == pytest.approx(48 ** (1 / 3))
+    assert ratio_of([2.0, 8.0], [1.0, 1.0]).value == pytest.approx(4.0)
+    assert ratio_of([2.0, 9.0, 8.0], [1.0, 3.0, 1.0]).value == pytest.approx(48 ** (1 / 3))
 
 
 def test_the_ratio_turned_round_is_its_inverse_with_the_ends_of_the_interval_swapped() -> None:
     first, second = [1.0, 1.3, 0.9, 1.1], [2.0, 2.2, 2.5, 1.9]
-    one, other = ratios.ratio(first, second), ratios.ratio(second, first)
+    one, other = ratio_of(first, second), ratio_of(second, first)
     assert one.value * other.value == pytest.approx(1)
     assert one.low * other.high == pytest.approx(1) and one.high * other.low == pytest.approx(1)
 
@@ -35,14 +40,14 @@ def test_the_ratio_turned_round_is_its_inverse_with_the_ends_of_the_interval_swa
 @pytest.mark.parametrize("rounds", [3, 8])
 def test_a_drift_that_slows_both_alike_is_no_noise(rounds: int) -> None:
     drift = np.linspace(1, 3, rounds)
-    ratio = ratios.ratio(list(2 * drift), list(drift))
+    ratio = ratio_of(list(2 * drift), list(drift))
     assert (ratio.low, ratio.high) == pytest.approx((2, 2), rel=1e-12)
 
 
 def test_the_interval_by_hand() -> None:
     # logs of the ratios 0, d and 2 d: mean d, deviation d, two degrees of freedom
     d = log(1.1)
-    ratio = ratios.ratio([1.0, 1.1, 1.21], [1.0, 1.0, 1.0])
+    ratio = ratio_of([1.0, 1.1, 1.21], [1.0, 1.0, 1.0])
     reach = 4.30265 * d / sqrt(3)  # Student's t
     assert ratio.method == "student" and ratio.rounds == 3
     assert (ratio.low, ratio.high) == pytest.approx((exp(d - reach), exp(d + reach)), rel=1e-5)
@@ -50,15 +55,15 @@ def test_the_interval_by_hand() -> None:
 
 
 def test_one_round_has_no_interval_and_none_has_no_ratio() -> None:
-    ratio = ratios.ratio([2.0], [1.0])
+    ratio = ratio_of([2.0], [1.0])
     assert (ratio.low, ratio.high, ratio.method) == (0.0, inf, "none")
     assert ratio.value == pytest.approx(2) and ratio.half_width == inf
     with pytest.raises(ValueError, match="at least one round"):
-        ratios.ratio([], [])
+        ratio_of([], [])
 
 
 def test_two_rounds_that_have_nothing_in_common_end_at_infinity_and_not_in_an_error() -> None:
-    ratio = ratios.ratio([1e60, 1e-60], [1.0, 1.0])
+    ratio = ratio_of([1e60, 1e-60], [1.0, 1.0])
     assert (ratio.low, ratio.high) == (0.0, inf)
 
 
@@ -74,7 +79,7 @@ def covered(logs: LOGS) -> float:
     reach = stats.t.ppf(0.975, rounds - 1) * rest.std(1, ddof=1) / sqrt(rounds)
     low, high = rest.mean(1) - reach, rest.mean(1) + reach
     for n in range(10):  # the same as one by one, which would take seconds
-        ratio = ratios.ratio(np.exp(first[n]).tolist(), np.exp(second[n]).tolist())
+        ratio = ratio_of(np.exp(first[n]).tolist(), np.exp(second[n]).tolist())
         assert (log(ratio.low), log(ratio.high)) == pytest.approx((low[n], high[n]), abs=1e-9)
     return float(np.mean((low <= 0) & (high >= 0)))
 

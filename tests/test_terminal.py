@@ -14,7 +14,7 @@ from test_table import said
 from test_timings import REFUSED, changed, contender, run, slower_twin
 
 from harness import suites
-from harness.analysis import tables
+from harness.analysis import tables, timings
 from harness.analysis.compare import Change, Comparison, Margins
 from harness.analysis.frame import frames
 from harness.analysis.status import Standing
@@ -157,6 +157,12 @@ def test_a_run_ends_with_a_line_a_network_and_says_what_it_had_no_time_for(
     assert "1.8 times as fast as the best other as it comes on 1 network" in out
     assert "no time was left for N-MNIST Small (3 min): run the same command to go on" in out
     assert "no time was left for N-MNIST Large (15 min): they need --budget" in out
+
+
+def test_without_a_float32_floor_ratios_are_to_the_contenders_own() -> None:
+    rows: list[Row] = [replace(each, precision="bf16") for each in run()]
+    frame = timings.lines(frames(rows))
+    assert "fused bf16 1.10, reference bf16 2.00" in measuring.first_figures(frame, 5)
 
 
 def test_a_training_says_how_long_it_takes_and_that_a_download_failed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import inf, isnan
 
 import pandas as pd
@@ -119,13 +119,13 @@ def measure(work: Work) -> list[Row]:
         limit = "" if budget.seconds == inf else f", as many as {_in_words(budget.seconds)} allow"
         say(f"acceleration: {what}{limit}")
         for event in work.executor.measure(cases, store, work.access, budget, moves):
+            new = event.case not in found
+            found[event.case] = event
             if event.left_seconds or event.before:
-                found[event.case] = event
-            elif event.case not in found:
-                found[event.case] = event
+                continue
+            if new:  # its table comes when it has all its rounds
                 say(first_figures(_lines(event, found), event.rounds))
             else:
-                found[event.case] = event
                 out.print(shown("acceleration", _lines(event, found)))
     measured = [each for each in found.values() if not each.left_seconds]
     rows = [row for each in measured for row in each.rows]
@@ -160,21 +160,27 @@ def summary(lines: pd.DataFrame) -> Group:
 
     content = []
     for _, cell in timings.latest(lines).groupby("cell", sort=False):
-        floors = cell[(cell["framework"] == FLOOR) & (cell["precision"] == "fp32")]
-        timed = cell[(cell["framework"] != FLOOR) & cell["ratio_to_fp32_floor"].notna()]
-        timed = timed.sort_values("ratio_to_fp32_floor").to_dict("records")
-        ranks = ("" if pd.isna(each["rank"]) else f"{each['rank']}. " for each in timed)
-        said = (f"{each['name']} {times(each['ratio_to_fp32_floor'])}" for each in timed)
+        floors = cell[cell["framework"] == FLOOR].sort_values("precision", ascending=False)
+        floor = floors["seconds_per_iteration"][:1]  # float32's, where it was timed
         first = {str(name): value for name, value in cell.iloc[0].items()}
         content.append(
             {
                 "network": f"{data_title(first)} {first['scale']}",
-                "floor, ms": "".join(f"{1000 * x:,.0f}" for x in floors["seconds_per_iteration"]),
-                "x the floor, with ranks": ", ".join(map("".join, zip(ranks, said, strict=True))),
+                "floor, ms": "".join(f"{1000 * x:,.0f}" for x in floor),
+                "x the floor, with ranks": ", ".join(_beside_the_floor(cell)),
             }
         )
     sentence = page.sentence(page.headline(lines))
     return Group(Table(content), *([Text(f"{sentence}.")] if sentence else []))
+
+
+def _beside_the_floor(cell: pd.DataFrame) -> Iterator[str]:
+    """The contenders of a cell by their times divided by float32's floor, else by their own."""
+    ratio = cell["ratio_to_fp32_floor"].fillna(cell["ratio_to_floor"])
+    timed = cell.assign(ratio=ratio)[(cell["framework"] != FLOOR) & ratio.notna()]
+    for line in timed.sort_values("ratio").to_dict("records"):
+        rank = "" if pd.isna(line["rank"]) else f"{line['rank']}. "
+        yield f"{rank}{line['name']} {times(line['ratio'])}"
 
 
 def _lines(event: Result, measured: Mapping[Case, Result]) -> pd.DataFrame:
@@ -184,11 +190,7 @@ def _lines(event: Result, measured: Mapping[Case, Result]) -> pd.DataFrame:
 
 def first_figures(frame: pd.DataFrame, rounds: int) -> str:
     """A cell in a line, while its rounds go on: each contender's time divided by the floor's."""
-    timed = frame.loc[(frame["framework"] != FLOOR) & frame["ratio_to_fp32_floor"].notna()]
-    said = ", ".join(
-        f"{line['name']} {times(line['ratio_to_fp32_floor'])}"
-        for line in timed.sort_values("ratio_to_fp32_floor").to_dict("records")
-    )
+    said = ", ".join(_beside_the_floor(frame))
     first = frame.iloc[0].to_dict()
     what = f"{data_title(first)} {first['scale']}"
     return f"{what}, {counted(rounds, 'round')} so far, x floor: {said or 'nothing'}"

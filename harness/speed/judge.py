@@ -60,7 +60,7 @@ class Examiner:
     parts: dict[str, Part | None] = field(default_factory=dict)  # that each framework will run
     _exams: dict[tuple[Network, Precision], Exam] = field(default_factory=dict)
     _proofs: dict[tuple[str, Precision], Certificate] = field(default_factory=dict)
-    _failed: dict[str, Failed] = field(default_factory=dict)
+    _failed: dict[str, Exception] = field(default_factory=dict)
     _running: list[Process] = field(default_factory=list)
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 
@@ -86,9 +86,10 @@ class Examiner:
 
     def certificates(self, case: Timed) -> list[Certificate]:
         """What an exam came to. Raises Failed where the adapter could not be built, or died."""
-        if case.framework in self._failed:
+        wanted = [(case.framework, each) for each in required(case.precision)]
+        if not self._proofs.keys() >= {*wanted}:  # what failed in bf16 may stand in float32
             raise self._failed[case.framework]
-        return [self._proofs[case.framework, each] for each in required(case.precision)]
+        return [self._proofs[each] for each in wanted]
 
     def network_of(self, case: Timed) -> Network:
         """That a contender is examined on: the audits are of the whole."""
@@ -111,8 +112,10 @@ class Examiner:
                     self._proofs[name, precision] = exam.judge(name, deviations, sit)
             finally:
                 process.end()
-        except Failed as reason:
-            self._failed[name] = reason
+        except (Failed, MemoryError, RuntimeError) as error:
+            if not isinstance(error, Failed) and not memory.is_exhausted(error):
+                raise
+            self._failed[name] = error
 
     def _exam(self, network: Network, precision: Precision) -> Exam:
         with self._one_at_a_time:

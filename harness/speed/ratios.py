@@ -78,14 +78,9 @@ def _within(groups: Groups) -> tuple[float, list[float], list[int], int]:
     return fsum(squares), means, sizes, sum(sizes)
 
 
-def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Ratio:
-    """The ratio of the same rounds' seconds, in the same order. Raises ValueError without any."""
-    return mean([[a / b for a, b in zip(numerator, denominator, strict=True)]])
-
-
 def mean(groups: Groups, moves: Starts | None = None) -> Ratio:
     """The geometric mean of the ratios of all rounds, with Student's interval of the mean of their
-    logs; `moves`: what the starts of its cell add to it.
+    logs; `moves`: what the starts of its cell add to it. Raises ValueError without any round.
 
     One ratio says nothing of its noise: its interval is 0 to infinity. Of 3 to 20 rounds of the
     noise that was recorded, which drifts and has heavy tails, the interval covers 93 to 97 % of

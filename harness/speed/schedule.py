@@ -136,7 +136,7 @@ class Schedule:
             if cell.number == 1:
                 yield cell
         total = self.fewest if cell.number == half else 2 * cell.number
-        if cell.number < total:
+        if cell.comparable and cell.number < total:
             self._start(cell)
         while cell.comparable and cell.number < total:
             if cell.number >= self.fewest and self.watch.seconds > self.budget.seconds:
