@@ -86,10 +86,10 @@ class Examiner:
 
     def certificates(self, case: Timed) -> list[Certificate]:
         """What an exam came to. Raises Failed where the adapter could not be built, or died."""
-        wanted = [(case.framework, each) for each in required(case.precision)]
-        if not self._proofs.keys() >= {*wanted}:  # what failed in bf16 may stand in float32
-            raise self._failed[case.framework]
-        return [self._proofs[each] for each in wanted]
+        name, wanted = case.framework, required(case.precision)
+        if not all((name, each) in self._proofs for each in wanted):
+            raise self._failed[name]  # in bf16 alone, it may be: float32 stands
+        return [self._proofs[name, each] for each in wanted]
 
     def network_of(self, case: Timed) -> Network:
         """That a contender is examined on: the audits are of the whole."""
