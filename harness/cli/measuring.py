@@ -177,7 +177,7 @@ def summary(lines: pd.DataFrame) -> Group:
 def _beside_the_floor(cell: pd.DataFrame) -> Iterator[str]:
     """The contenders of a cell by their times divided by float32's floor, else by their own."""
     ratio = cell["ratio_to_fp32_floor"].fillna(cell["ratio_to_floor"])
-    timed = cell.assign(ratio=ratio)[(cell["framework"] != FLOOR) & ratio.notna()]
+    timed = cell.assign(ratio=ratio).loc[(cell["framework"] != FLOOR) & ratio.notna()]
     for line in timed.sort_values("ratio").to_dict("records"):
         rank = "" if pd.isna(line["rank"]) else f"{line['rank']}. "
         yield f"{rank}{line['name']} {times(line['ratio'])}"
