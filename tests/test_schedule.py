@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import in_process
 import pytest
@@ -18,6 +18,8 @@ import adapters
 from adapters import facts
 from harness.adapter import Adapter, Unsupported, Variant
 from harness.analysis import tables
+from harness.proof.certificate import Certificate
+from harness.proof.exam import Exam
 from harness.records import (
     AuditRow,
     CertificateRow,
@@ -75,6 +77,15 @@ class Slow(ReferenceNetwork):
         return super().forward(x)
 
 
+class ExactAlone(ReferenceNetwork):
+    """Raises in bf16, where it is examined too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_autocast_enabled("cpu"):
+            raise RuntimeError("no bf16 here")
+        return super().forward(x)
+
+
 def _unsupported(network: Network) -> nn.Module:
     raise Unsupported("this framework has no average pool; use reference")
 
@@ -88,6 +99,7 @@ PLANTED: dict[str, Adapter] = {
     "planted:wrong": Variant((), _wrong),
     "planted:marked": Variant(("another decay",), _wrong),
     "planted:breaks": Variant((), Slow),
+    "planted:exact": Variant((), ExactAlone),
 }
 
 
@@ -236,6 +248,30 @@ def test_what_is_wrong_missing_or_breaks_costs_its_own_row_and_the_others_run(
     marked = table[(table["framework"] == "planted") & (table["variant"] == "marked")].iloc[0]
     assert marked["certificate"] == "not the paper's function"
     assert marked.isna()["rank"]
+
+
+def test_what_fails_its_exam_in_bf16_stands_in_float32(tmp_path: Path) -> None:
+    run(tmp_path, case("planted:exact"), case("planted:exact", precision="bf16"))
+    rows = rows_in(tmp_path)
+    (ended,) = of(rows, EndedRow)
+    assert ended.precision == "bf16" and "no bf16 here" in ended.reason
+    assert len(of(rows, IterationRow, variant="exact", precision="fp32")) == 4
+
+
+def test_an_exam_without_memory_costs_its_own_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = Exam.judge
+
+    def full(exam: Exam, name: str, *given: Any) -> Certificate:
+        if name == "norse":
+            raise MemoryError("no room")
+        return judged(exam, name, *given)
+
+    monkeypatch.setattr(Exam, "judge", full)
+    rows = measure(tmp_path, "norse", "reference")
+    assert [(row.framework, row.reason) for row in of(rows, EndedRow)] == [("norse", "no room")]
+    assert of(rows, TimedRow, framework="reference")
 
 
 def test_damaged_data_is_a_row_for_each_case(

@@ -150,10 +150,8 @@ class Repeat:
             return {}
         for case in cases:
             self._bring_weights(case)
-        spending = Budget(seconds=budget, first=True)
-        list(
-            self.here.executor.measure(cases, self.store, self.here.access, spending, self.here.say)
-        )
+        at, spending = (self.store, self.here.access), Budget(seconds=budget, first=True)
+        list(self.here.executor.measure(cases, *at, spending, self.here.say))
         rows = self.store.read(group[0].suite)[0]
         return _lines(row for row in rows if Case.of(row).cell == Case.of(group[0]).cell)
 

@@ -43,6 +43,7 @@ from harness.proof.gradients import (
 )
 from harness.records import AuditRow, Record
 from harness.records.identity import EXAM
+from harness.records.row import When
 from harness.records.run import shortened
 from harness.reference import dropout, synapses
 from harness.reference.initialise import copy_parameters
@@ -64,12 +65,6 @@ class Finding:
     gradient_error: float | None = None  # relative to the largest entry; of training alone
     gradient_cosine: float | None = None  # the lowest over the parameters; of bf16 alone
     edges: int = 0  # potentials at the surrogate's edge whose side rounding decided
-
-
-# What is audited: the first iteration, that of a round which was drawn once it was over, the first
-# one of a process that was started anew (on another batch and weights three times as large, as late
-# in a training), or the last one of a training.
-When = Literal["before", "round", "late", "after"]
 
 
 def row_of(row: Record, when: When, finding: Finding, number: int | None = None) -> AuditRow:

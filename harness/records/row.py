@@ -30,6 +30,11 @@ Outcome = Literal[
     "missing",  # the framework is not installed
 ]
 
+# What is audited: the first iteration, that of a round which was drawn once it was over, the first
+# one of a process that was started anew (on another batch and weights three times as large, as late
+# in a training), or the last one of a training.
+When = Literal["before", "round", "late", "after"]
+
 
 class Place(NamedTuple):
     """A machine, as far as rows tell them apart; empty where they do not say."""
@@ -200,7 +205,7 @@ class AuditRow(Record):
 
     kind: Literal["audit"] = "audit"
     exam: Count  # the number of the exam and the audit
-    when: Literal["before", "round", "late", "after"]  # which iteration (proof/audit.py)
+    when: When
     round: Nth | None = None
     way: Literal["direct", "replay"]  # of its own spikes (proof/audit.py)
     passed: bool

@@ -16,9 +16,9 @@ from torch import Tensor
 import adapters
 from harness import datasets, records
 from harness.proof import certificate
-from harness.proof.audit import When, row_of
+from harness.proof.audit import row_of
 from harness.proof.subject import NOTHING_KNOWN, subject_of
-from harness.records import Record, Row
+from harness.records import Record, Row, When
 from harness.records.identity import EXAM, PROTOCOL, timing_key
 from harness.records.ledger import Ledger
 from harness.records.run import Failed, Run, ended, of_case, shortened, stamped, with_data
@@ -77,10 +77,6 @@ class Contender:
         return None if self.part is None else self.part.amount / (self.row.T * self.row.batch_size)
 
     @property
-    def is_there(self) -> bool:
-        return self.process is not None and not self.process.ended
-
-    @property
     def there(self) -> Process:
         assert self.process is not None
         return self.process
@@ -98,6 +94,7 @@ class Contender:
         """Ends its process; what was compiled for it stays."""
         if self.process is not None:
             self.process.end()
+            self.process = None
 
     def leave(self) -> None:
         self.end()
@@ -116,7 +113,6 @@ class Cell:
     access: Access
     host: Host
     budget: float = inf  # seconds, of the whole run
-    fewest: int = 1  # rounds that it will have
     number: int = 0  # of rounds
     before: tuple[str, ...] = ()  # keys, where an earlier run had measured all of it
     mixed: tuple[Record, ...] = ()  # what the rows say of each that was audited in bf16
@@ -153,8 +149,8 @@ class Cell:
             return False
         return True
 
-    def prove(self) -> Iterator[str]:
-        """Examines the adapters; says what is done next."""
+    def prove(self, rounds: int) -> Iterator[str]:
+        """Examines the adapters; says what is done next. `rounds`: that it will have at least."""
         assert self._judge is not None
         cell, batch = self.case, self._judge.batch
         self._warn_of_dead_layers(self._judge)
@@ -174,7 +170,7 @@ class Cell:
         self._random = random.Random(repr(cell))
         # which turns are audited nobody can know before they are over: it is the run that decides
         self._drawn = random.Random(f"{self.run.id} {cell}")
-        self._surely = self._drawn.randint(min(2, self.fewest), self.fewest)
+        self._surely = self._drawn.randint(min(2, rounds), rounds)
 
     def _name(self, case: Timed) -> str:
         """The case's name among the contenders; the cell's own precision is not said."""
@@ -306,7 +302,7 @@ class Cell:
             return
         # what it takes to compile for it is in the spare; what is free beyond need not stay so
         needed = memory.case_mib(self.case) + memory.spare_mib()
-        others = [each for each in self._running if each is not contender and each.is_there]
+        others = [each for each in self._running if each is not contender and each.process]
         full = sorted(others, key=lambda each: each.there.held_mib)
         while full and memory.available_mib("cpu") < needed:
             largest = full.pop()

@@ -234,7 +234,6 @@ class Process:
         """
         self.silence = host.silence
         self.lean = False  # gives its memory back after each turn
-        self.ended = False
         env = {} if compiled is None else {"TORCHINDUCTOR_CACHE_DIR": str(compiled)}
         try:
             self.child = Child(case.device, env=env)
@@ -282,5 +281,4 @@ class Process:
         self.call(Subject.release)
 
     def end(self) -> None:
-        self.ended = True
         self.child.end()

@@ -22,10 +22,10 @@ from adapters import facts
 from harness.datasets import Batch
 from harness.formats.weights import first_weights
 from harness.proof.answer import Incomparable, Question, question
-from harness.proof.audit import Audit, Finding, When
+from harness.proof.audit import Audit, Finding
 from harness.proof.certificate import Certificate, required
 from harness.proof.exam import Exam, Questions, Sitting
-from harness.records import DescentRow, Record
+from harness.records import DescentRow, Record, When
 from harness.records.identity import EXAM
 from harness.records.ledger import Ledger
 from harness.records.run import Failed, shortened, stamped

@@ -106,8 +106,8 @@ class Schedule:
                 yield cell, 0.0
                 continue
             takes = self.plan.seconds(cell.group)
-            fits = self.watch.seconds + SURE * takes <= self.budget.seconds
-            if not fits and (any_done or not self.budget.first):
+            first = self.budget.first and not any_done
+            if not (first or self._fits(self.watch.seconds, takes)):
                 left.append(cell)
                 continue
             any_done, self.until = True, self.watch.seconds + takes
@@ -125,8 +125,7 @@ class Schedule:
 
     def _measured(self, cell: Cell) -> Iterator[Cell]:
         """Measures a cell, and says it when it has its first round."""
-        cell.fewest = self.fewest
-        for what in cell.prove():
+        for what in cell.prove(self.fewest):
             self._say(cell, what)
         began = self.watch.seconds
         self._start(cell)
@@ -173,13 +172,16 @@ class Schedule:
         self.until += more
         return True
 
+    def _fits(self, start: float, takes: float) -> bool:
+        return start + SURE * takes <= self.budget.seconds
+
     def _say(self, cell: Cell, what: str) -> None:
         """Says how far the run is: as its own time so far, of what it will have taken."""
         now = self.watch.seconds
         end = max(now, self.until)
         for each in self.waiting:
             takes = self.plan.seconds(each.group)
-            end += takes if end + takes <= self.budget.seconds else 0.0
+            end += takes if self._fits(end, takes) else 0.0
         cell.ledger.say(now / max(end, 1e-9), f"{_named(cell)}: {what}")
 
 
