@@ -18,7 +18,7 @@ from test_schedule import Owner, case, of, rows_in, run
 from harness.proof.answer import Answer, Question, question
 from harness.proof.audit import Audit, Finding
 from harness.proof.subject import NOTHING_KNOWN
-from harness.records import EndedRow, IterationRow, Row, Store, WarningRow
+from harness.records import AuditRow, EndedRow, IterationRow, Row, Store, WarningRow
 from harness.records.ledger import Ledger
 from harness.records.run import Failed, Run, new_run
 from harness.reference.network import ReferenceNetwork
@@ -29,7 +29,10 @@ from harness.speed.plan import Plan
 from harness.system import clock, machine, memory
 
 HOST = Host(find=hostile_contenders.find)
-CHEATS = ("remembers", "tires", "skips-one", "coarse", "keeps-gradients")  # once they are audited
+CHEATS = {  # once they are audited, and how they are refused
+    **dict.fromkeys(("remembers", "tires", "skips-one"), "output spikes|of shapes|saw no"),
+    **dict.fromkeys(("coarse", "keeps-gradients"), "the gradient of"),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -79,9 +82,11 @@ def test_one_that_computes_less_later_or_raises_costs_its_own_row(
     ended = {row.variant: row for row in of(rows, EndedRow)}
     assert set(ended) == set(names)
     assert "RuntimeError: xxx" in ended["shouts"].reason and len(ended["shouts"].reason) < 5000
-    for name in CHEATS:
+    for name, words in CHEATS.items():
         assert ended[name].status == "not comparable"
-        assert re.search("output|gradient|spikes", ended[name].reason)
+        assert re.search(words, ended[name].reason), ended[name].reason
+        first, *_ = of(rows, AuditRow, variant=name)
+        assert (first.when, first.passed) == ("before", True)  # it was honest then
     assert [row.round for row in of(rows, IterationRow, framework="reference")] == [1, 2, 3]
 
 
