@@ -96,7 +96,7 @@ def compare(module: nn.Module, reference: nn.Module, x: Tensor) -> None:
 def all_by_events(monkeypatch: pytest.MonkeyPatch) -> None:
     """`fused` does by events whatever it can; otherwise the machine decides."""
     choice = pytest.importorskip("adapters.fused.choice")
-    always = choice.BreakEven(1.1, 1.1, 1.1)
+    always = choice.BreakEven(1.1, 1.1, 1.1, True)
     monkeypatch.setattr(choice, "break_even", lambda shape: always)
 
 

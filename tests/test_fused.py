@@ -36,7 +36,15 @@ from harness.reference.initialise import copy_parameters, initialised
 from harness.spec import LIF, Network, NeuNorm, Reading
 
 numba = pytest.importorskip("numba", reason="needs numba, the extra `fused`")
-from adapters.fused import choice, compiled, forward, input_gradient, neurons, weight_gradient  # noqa: E402
+from adapters.fused import (  # noqa: E402
+    choice,
+    compiled,
+    forward,
+    input_gradient,
+    neurons,
+    weight_gradient,
+    winograd,
+)
 from adapters.fused import network as fused_network  # noqa: E402
 from adapters.fused.network import FusedNetwork, Layer  # noqa: E402
 from adapters.fused.synapse import Synapse  # noqa: E402
@@ -153,6 +161,7 @@ def test_bf16_stores_bf16_and_computes_in_float32() -> None:
     expected = neurons.gradients(current.float(), None, back.float(), chosen)
     got = neurons.gradients(current, None, back, chosen)
     assert torch.equal(got.bias, expected.bias)
+    assert expected.current is not None and got.current is not None
     assert torch.equal(got.current, expected.current.to(torch.bfloat16))  # as torch rounds
 
 
@@ -229,16 +238,27 @@ Choose = Callable[[bool, bool, bool], None]
 
 @pytest.fixture
 def choose(monkeypatch: pytest.MonkeyPatch) -> Choose:
-    """Has all forward passes, weights' and inputs' gradients done by events or densely."""
+    """Has all forward passes, weights' and inputs' gradients done sparsely or densely."""
 
     def chosen(forward: bool, weights: bool, inputs: bool) -> None:
         def ran(events: Events, weight: Tensor) -> Ran:
             window = events.window
-            return Ran(events.density, window, forward, weights, inputs and window is not None)
+            marked = inputs and window is not None
+            tiles = inputs and weight.dim() == 4
+            return Ran(events.density, window, forward, weights, marked, tiles)
 
         monkeypatch.setattr(choice, "chosen", ran)
+        monkeypatch.setattr(neurons, "LEAST_OUTPUTS", 1 if forward else 10**6)
 
     return chosen
+
+
+# steps, batch, input maps, maps, height, width, pool; and NeuNorm's reading
+ENCODED = (
+    ((3, 2, 2, 16, 9, 11, 2), None),
+    ((4, 1, 1, 5, 6, 6, 1), "mean"),
+    ((2, 3, 3, 7, 7, 8, 3), "literal"),
+)
 
 
 def pair(
@@ -284,10 +304,48 @@ def test_each_part_is_chosen_by_itself(forward: bool, gradient: bool, choose: Ch
     choose(forward, gradient, False)
     compare(module, reference, x)
     said = fused_network.computed(module).split("; ")
-    assert said[0] == "layer 1: dense"
+    assert said[0] == ("layer 1: by events, with its neurons" if forward else "layer 1: dense")
     for each in said[1:]:
         assert ("forward" in each, "weight gradient" in each) == (forward, gradient)
         assert ("by events" in each) == (forward or gradient) and "density 0." in each
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("shape", "reading"), ENCODED)
+def test_an_encoding_is_its_convolution(
+    shape: tuple[int, ...], reading: Reading | None, dtype: torch.dtype, choose: Choose
+) -> None:
+    steps, batch, inputs, maps, height, width, pool = shape
+    own = torch.promote_types(dtype, torch.float32)
+    x = functional.relu(made((steps, batch, inputs, height, width))).to(dtype)
+    taps = made((1, maps, inputs, 3, 3), 1)[0].to(dtype)
+    size = maps, height // pool, width // pool
+    U = made((1, 1, *size), 2, own)[0, 0] if reading else None
+    back, bias = made((steps, batch, *size), 3).to(dtype), made((1, 1, maps, 1, 1), 4).flatten()
+    asked = form(steps, maps, pool, reading, own)
+    choose(True, True, True)
+    ours = neurons.encoding(x, taps, bias.to(dtype), asked)
+    assert ours is not None
+    frames, taps, bias = x.flatten(0, 1).to(own), taps.to(own), bias.to(dtype).to(own)
+    current = functional.conv2d(frames, taps, bias, padding=1).unflatten(0, (steps, batch))
+    expected = plain.spikes(current, U, asked).to(dtype)
+    torch.testing.assert_close(neurons.spikes(ours, U, asked), expected)
+    expected, got = (
+        plain.gradients(current, U, back, asked),
+        neurons.gradients(ours, U, back, asked),
+    )
+    assert expected.current is not None and got.weight is not None and got.current is None
+    d_taps = conv2d_weight(frames, list(taps.shape), expected.current.flatten(0, 1), padding=1)
+    d_taps = d_taps.permute(2, 3, 1, 0).reshape(got.weight.shape)
+    theirs, mine = (d_taps, expected.U, expected.bias), (got.weight, got.U, got.bias)
+    close(mine, theirs, 1e-13 if own == torch.float64 else 1e-5)
+
+
+def test_what_is_better_in_memory_is_no_encoding() -> None:
+    asked = form(3, 40, 1, None, torch.float32, 0.0, 2)
+    for steps, maps, inputs, taps in ((1, 40, 2, 3), (3, 16, 2, 3), (3, 40, 9, 3), (3, 40, 2, 5)):
+        x, weight = torch.zeros(steps, 2, inputs, 6, 6), torch.zeros(maps, inputs, taps, taps)
+        assert neurons.encoding(x, weight, torch.zeros(maps), asked) is None
 
 
 def test_the_dense_variant_never_counts() -> None:
@@ -498,6 +556,7 @@ def examine(events: Events, given: tuple[Tensor, Tensor, Tensor], dtype: torch.d
         got = [forward.multiply(own, weight, bias), weight_gradient.multiplied(dy, own, weight)]
     else:
         weight = weight.contiguous(memory_format=torch.channels_last)
+        near(winograd.convolved(dy, weight), exact[2], dense[2], sizes[2])
         got = [forward.convolve(own, weight, bias), weight_gradient.convolved(dy, own, weight)]
         if own.marked is not None:
             read = ((own.counts & MARK) > 0).permute(0, 3, 1, 2)

@@ -10,7 +10,7 @@ from harness.adapter import Variant
 __all__ = ["DEVIATIONS", "PACKAGES", "REVISION", "VARIANTS", "build", "computed", "implementation"]
 
 DEVIATIONS: tuple[str, ...] = ()
-REVISION = 1  # 1: convolutions and products by events
+REVISION = 2  # 1: by events; 2: Winograd's tiles, and an encoding layer with its neurons
 PACKAGES = ("numba", "triton")  # they compile the kernels, where they are
 VARIANTS = {
     # convolutions and products as any framework has them: what events gain is the difference

@@ -16,7 +16,7 @@ import numba
 import torch
 from torch import Tensor
 
-from adapters.fused import forward, input_gradient, weight_gradient
+from adapters.fused import forward, input_gradient, weight_gradient, winograd
 from adapters.fused.compiled import sources_sha256
 from adapters.fused.form import MARK, Events, Made, Ran
 from adapters.fused.intrinsics import BYTES
@@ -77,9 +77,10 @@ class BreakEven:
     forward: float
     weight_gradient: float
     input_gradient: float  # of marks: the share of neurons inside the surrogate's window
+    tiles: bool = False  # where all are read, Winograd's tiles are faster than the dense form
 
 
-KEPT = Shelf("break-even", lambda kept: BreakEven(**kept), BreakEven(0.5, 0.5, 0.5))
+KEPT = Shelf("break-even", lambda kept: BreakEven(**kept), BreakEven(0.5, 0.5, 0.5, True))
 
 
 def chosen(events: Events, weight: Tensor) -> Ran:
@@ -89,6 +90,7 @@ def chosen(events: Events, weight: Tensor) -> Ran:
     return Ran(
         density, window, density < limits.forward, density < limits.weight_gradient,
         window is not None and window < limits.input_gradient,
+        limits.tiles and weight.dim() == 4,
     )  # fmt: skip
 
 
@@ -103,15 +105,23 @@ def _measured(shape: Shape) -> BreakEven:
     wanted = max(PIXELS, NUMBERS // shape.maps) // (shape.height * shape.width)
     images = max(shape.threads, wanted)
     low, high = (parts_of(shape, images, density) for density in TRIED)
-    found = {}
+    found, tiles = {}, 1.0
+    if "tiles" in high:
+        work, dense = high.pop("tiles")
+        [tiles] = over([work], dense)
     for part, (_, dense) in high.items():
         by_events = [each[part][0] for each in (low, high)]
-        found[part] = _crossing(over(by_events, dense), 1.0)
-    return BreakEven(found["forward"], found["weight gradient"], found.get("input gradient", NEVER))
+        all_of_it = min(1.0, tiles) if part == "input gradient" else 1.0
+        found[part] = _crossing(over(by_events, dense), all_of_it)
+    of_marks = found.get("input gradient", NEVER)
+    return BreakEven(found["forward"], found["weight gradient"], of_marks, tiles < 1)
 
 
 def parts_of(shape: Shape, images: int, density: float) -> dict[str, tuple[Work, Work]]:
-    """Each part of a layer's work on random events, by events and densely."""
+    """Each part of a layer's work on random events, by events and densely.
+
+    Winograd's tiles are no events, but another way to gradients that are all read.
+    """
     dtype = getattr(torch, shape.precision)
     events = random_events(shape, images, density, dtype)
     weight, bias, dy = random_tensors(shape, images, dtype)
@@ -130,12 +140,16 @@ def parts_of(shape: Shape, images: int, density: float) -> dict[str, tuple[Work,
             lambda: dense.weight_gradient(dy, sent, weight),
         ),
     }
+    if not convolution:
+        return parts
+
+    def densely() -> Tensor:
+        return dense.input_gradient(dy, sent.shape, weight)
+
+    parts["tiles"] = lambda: winograd.convolved(dy, weight), densely
     marked = by_events.input_gradient
     if marked is not None and events.marked is not None:
-        parts["input gradient"] = (
-            lambda: marked(dy, events, weight),
-            lambda: dense.input_gradient(dy, sent.shape, weight),
-        )
+        parts["input gradient"] = lambda: marked(dy, events, weight), densely
     return parts
 
 

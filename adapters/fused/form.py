@@ -55,14 +55,29 @@ class Ran:
     forward: bool  # by events
     weight_gradient: bool
     input_gradient: bool
+    tiles: bool = False  # else the input gradient is by Winograd's tiles
+
+
+class Encoding(NamedTuple):
+    """An encoding layer's current, which is computed where it is needed and is never in memory."""
+
+    x: Tensor  # (T, B, H, W, I)
+    weight: Tensor  # (9 I, C), of the potential's type
+    bias: Tensor  # (C,), so too
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The current's, (T, B, C, H, W)."""
+        return *self.x.shape[:2], len(self.bias), *self.x.shape[2:4]
 
 
 class Gradients(NamedTuple):
     """What goes back through a layer of neurons."""
 
-    current: Tensor  # of the current's shape; summed over the steps where that stands still
+    current: Tensor | None  # of its shape; summed over the steps where it stands still
     U: Tensor | None  # (C, h, w)
     bias: Tensor  # (C,): the sum of the current's
+    weight: Tensor | None = None  # (9 I, C), of an encoding, whose current has no gradient
 
 
 @dataclass(frozen=True)

@@ -295,6 +295,8 @@ ROW = 4  # vectors of a row of weights, and of the sums that it is added to, at 
 # Of a pixel's gradients, and rows of taps that are summed at once: 18 sums, or 12 in 16 registers.
 GRADIENT, TOGETHER = (2, 3) if registers().number == 32 else (4, 1)
 TAPS = 3  # of a convolution's side, whose weights' gradients are summed
+TILE = 4  # pixels of the side of a tile of Winograd's F(2x2, 3x3)
+TILES, COLUMNS = (6, 4) if registers().number == 32 else (6, 2)  # of a block of products: its sums
 
 
 @dataclass(frozen=True)
@@ -537,6 +539,70 @@ def _products(
             code.store(code.plus(*totals), target, 0)
 
 
+def _window(
+    code: Code, target: Any, step: Any, source: Any, pixel: Any, line: Any, count: Any
+) -> None:
+    """B^T d B of F(2x2, 3x3): sums and differences of two, over lines and over pixels."""
+    builder = code.builder
+
+    def differences(d: list[Any]) -> list[Any]:
+        inner = builder.fadd(d[1], d[2]), builder.fsub(d[2], d[1])
+        return [builder.fsub(d[0], d[2]), *inner, builder.fsub(d[1], d[3])]
+
+    with cgutils.for_range(builder, count, intp=WORD) as loop:
+        offset = builder.mul(loop.index, WORD(BYTES))
+        here, there = builder.add(source, offset), builder.add(target, offset)
+        lines = []
+        for y in range(TILE):
+            begin = builder.add(here, builder.mul(line, WORD(y)))
+            places = [builder.add(begin, builder.mul(pixel, WORD(x))) for x in range(TILE)]
+            lines.append(differences([code.load(code.pointer(each), 0) for each in places]))
+        columns = [differences([each[x] for each in lines]) for x in range(TILE)]
+        for n in range(TILE * TILE):
+            place = builder.add(there, builder.mul(step, WORD(n)))
+            code.store(columns[n % TILE][n // TILE], code.pointer(place), 0)
+
+
+def _unwound(code: Code, target: Any, source: Any, step: Any) -> None:
+    """A^T m A of F(2x2, 3x3): four pixels, a row each."""
+    builder = code.builder
+
+    def sums(m: list[Any]) -> list[Any]:
+        inner = builder.fadd(m[1], m[2]), builder.fsub(m[1], m[2])
+        return [builder.fadd(m[0], inner[0]), builder.fsub(inner[1], m[3])]
+
+    starts = [builder.add(source, builder.mul(step, WORD(n))) for n in range(TILE * TILE)]
+    for vector in range(code.row):
+        found = [code.load(code.pointer(each), vector) for each in starts]
+        lines = [sums(found[y * TILE : (y + 1) * TILE]) for y in range(TILE)]
+        columns = [sums([each[x] for each in lines]) for x in range(2)]
+        for n in range(4):
+            code.store(columns[n % 2][n // 2], code.pointer(target), n * code.row + vector)
+
+
+def _block(rows: int) -> Callable[..., None]:
+    def write(code: Code, sums: Any, step: Any, values: Any, pitch: Any, weights: Any, count: Any):
+        builder, element = code.builder, code.vector.element
+        totals = code.zeros(rows * code.row)
+        starts = [builder.add(values, builder.mul(pitch, WORD(n))) for n in range(rows)]
+        pointers = [builder.inttoptr(each, element.as_pointer()) for each in starts]
+        weights = code.pointer(weights)
+        with cgutils.for_range(builder, count, intp=WORD) as loop:
+            offset = builder.mul(loop.index, WORD(code.row * BYTES))
+            row = builder.gep(weights, [offset])
+            held = [code.load(row, m) for m in range(code.row)]
+            for n, pointer in enumerate(pointers):
+                value = builder.load(builder.gep(pointer, [loop.index]))
+                for m in range(code.row):
+                    code.add(totals[n * code.row + m], held[m], code.everywhere(value))
+        for n in range(rows):
+            place = code.pointer(builder.add(sums, builder.mul(step, WORD(n))))
+            for m in range(code.row):
+                code.store(builder.load(totals[n * code.row + m]), place, m)
+
+    return write
+
+
 copy_row = _of_rows(2, _copied)
 """copy_row(target, source, kind)"""
 widen_row = _of_rows(2, _widened)
@@ -568,3 +634,11 @@ lies around each of `places` in `block`, times `weights`.
 The block is that of `add_taps`, weights are (3, 3, a row). The sum of a vector's lanes
 is what is meant.
 """
+to_tile = _of_rows(6, _window)
+"""to_tile(target, step, source, pixel, line, count, kind): 4 x 4 pixels, `pixel` and `line` bytes
+apart, become 16 rows, `step` bytes apart, of `count` vectors."""
+of_tile = _of_rows(3, _unwound)
+"""of_tile(target, source, step, kind): 16 rows, `step` bytes apart, become 4, of 2 x 2 pixels."""
+multiply_block = _of_rows(6, _block(TILES))
+"""multiply_block(sums, step, values, pitch, weights, count, kind): sums (TILES, a row) = values
+(TILES, count) times weights (count, a row); `step` and `pitch` are bytes between rows."""

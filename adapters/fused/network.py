@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from adapters.fused import plain
-from adapters.fused.form import Events, Form, Gradients, Made
+from adapters.fused.form import Encoding, Events, Form, Gradients, Made
 from adapters.fused.synapse import Synapse
 from harness.adapter import SpikeTap, channels_last
 from harness.reference import dropout, synapses
@@ -42,12 +42,14 @@ class Call:
     synapse: Synapse
     form: Form
     tap: SpikeTap
+    encodes: bool  # if it can: its current is never in memory
     sends_events: bool  # if it can: the next layer takes them
     made: Made  # of its weights, by a call on other samples
 
 
 # What the backward pass needs of a layer, its input and its current: it computes the rest again.
-Kept = tuple[Tensor | Events, Tensor]
+Current = Tensor | Encoding
+Kept = tuple[Tensor | Events, Current]
 Given = tuple[Tensor, Tensor, Tensor | None]  # weight, bias, U
 
 
@@ -113,8 +115,13 @@ def _forward(
     """What is sent (N, ...) -> what is kept: that, and the current, (T or 1, B, C, H, W)."""
     inputs = call.synapse.inputs(sent, run.precision)
     own = weight.to(run.precision), bias.to(run.precision)
-    current = call.synapse.forward(inputs, *own, call.made)
-    current = _last(current.unflatten(0, (-1, run.batch)))
+    current: Current | None = None
+    if call.encodes and isinstance(inputs, Tensor):
+        current = run.kernels.encoding(inputs.unflatten(0, (-1, run.batch)), *own, call.form)
+    call.synapse.encoded = current is not None
+    if current is None:
+        current = call.synapse.forward(inputs, *own, call.made)
+        current = _last(current.unflatten(0, (-1, run.batch)))
     if call.tap.recording:  # the pool leaves no spikes behind, so they are made for who looks
         alone = replace(call.form, pool=1, neunorm=None, keys=None)
         seen = run.kernels.spikes(current, None, alone)
@@ -122,7 +129,7 @@ def _forward(
     return inputs, current
 
 
-def _sent(current: Tensor, U: Tensor | None, run: Run, call: Call) -> Tensor | Events:
+def _sent(current: Current, U: Tensor | None, run: Run, call: Call) -> Tensor | Events:
     """What goes to the next layer: events where it takes them, else (N, C, h, w)."""
     events = run.kernels.events(current, U, call.form) if call.sends_events else None
     if events is not None:
@@ -140,6 +147,10 @@ def _backward(
     size = maps, height // call.form.pool, width // call.form.pool
     back = back.reshape(run.steps, run.batch, *size)  # a product's is flat
     through = run.kernels.gradients(current, U, back, call.form)
+    if through.current is None:
+        assert through.weight is not None
+        d_weight = through.weight.unflatten(0, (*weight.shape[2:], -1)).permute(3, 2, 0, 1)
+        return None, d_weight.to(wide), through.bias.to(wide), through.U
     d_current = through.current.flatten(0, 1)
     d_current = d_current.flatten(1) if call.synapse.product else d_current
     d_weight = call.synapse.weight_gradient(d_current, inputs, weight).to(wide)
@@ -247,7 +258,8 @@ class FusedNetwork(nn.Module):
             alone = layer.form.pool == 1 and layer.neunorm is None
             marks = keeps and alone and after is not None and after.takes_marks
             form = replace(layer.form, steps=run.steps, dtype=potential, keys=of_run, marks=marks)
-            calls.append(Call(layer.work, form, layer.tap, sends, of_weights))
+            encodes = layer is layers[0] and layer.work.takes_events and not x.requires_grad
+            calls.append(Call(layer.work, form, layer.tap, encodes, sends, of_weights))
         return run, tuple(calls)
 
 
@@ -262,15 +274,19 @@ class Kernels(Protocol):
 
     NAME: str
 
-    def spikes(self, current: Tensor, U: Tensor | None, form: Form) -> Tensor:
+    def encoding(self, x: Tensor, weight: Tensor, bias: Tensor, form: Form) -> Encoding | None:
+        """What stands for the current of x (T, B, I, H, W); None: it is to be in memory."""
+        ...
+
+    def spikes(self, current: Any, U: Tensor | None, form: Form) -> Tensor:
         """What goes to the next layer, (T, B, C, h, w); a current that stands still has T = 1."""
         ...
 
-    def events(self, current: Tensor, U: Tensor | None, form: Form) -> Events | None:
+    def events(self, current: Any, U: Tensor | None, form: Form) -> Events | None:
         """The same as counts; None where there are no kernels that take them."""
         ...
 
-    def gradients(self, current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> Gradients:
+    def gradients(self, current: Any, U: Tensor | None, back: Tensor, form: Form) -> Gradients:
         """The gradients of the current, U and the bias, by `back`, that of the spikes."""
         ...
 

@@ -6,6 +6,11 @@ the same back.
             for a few pixels together: for the lines of their windows: for each neuron: u, spike
                 pool; NeuNorm's x; send
 
+An encoding layer of moving input has no current in memory: it has few input maps, and most of what
+they hold is 0, so that its convolution costs less than to write and read what comes of it. It is
+computed before each step of a line, in both directions, and the way back adds up its weights'
+gradient.
+
 Arrays are channels-last, (T, B, H, W C), so a line's pixels and maps are one row. A few pixels are
 taken together, so that the inner loops are long where maps are few, and their steps stay in the
 caches. A current that is the same at every step has one step there. No fastmath: each
@@ -27,9 +32,10 @@ from torch import Tensor
 
 from adapters.fused import compiled
 from adapters.fused.compiled import as_call, callback, fields, inlined
-from adapters.fused.form import MARK, MOST, Events, Form, Gradients
+from adapters.fused.form import MARK, MOST, Encoding, Events, Form, Gradients
 from adapters.fused.intrinsics import (
-    BYTES, array, counts_only, narrow, number, prefetch, put, sum_of_lanes, take, wide, with_bits,
+    BYTES, TAPS, array, counts_only, narrow, number, prefetch, put, sum_of_lanes, take, wide,
+    with_bits,
 )  # fmt: skip
 from harness.reference import dropout
 from harness.reference.dropout import FIRST, SECOND
@@ -81,6 +87,46 @@ def _pool(fired, total, pixels, pool, maps):
 
 
 @inlined
+def _encode(x, weight, bias, line, first, row, zero):
+    """The current of some pixels of a line of x (H, W, I), by weight (9 I, C)."""
+    (height, width, inputs), maps = x.shape, bias.shape[0]
+    pixels = row.shape[0] // maps
+    for pixel in range(pixels):
+        part = row[pixel * maps : (pixel + 1) * maps]
+        for c in range(maps):
+            part[c] = bias[c]
+    for y in range(max(0, line - 1), min(height, line + 2)):
+        for z in range(max(0, first - 1), min(width, first + pixels + 1)):
+            for i in range(inputs):
+                value = wide(x[y, z, i])
+                if value != zero:
+                    for right in range(max(0, z + 2 - first - pixels), min(TAPS, z + 2 - first)):
+                        of_tap = weight[((y - line + 1) * TAPS + right) * inputs + i]
+                        begin = (z + 1 - right - first) * maps
+                        part = row[begin : begin + maps]
+                        for c in range(maps):
+                            part[c] += value * of_tap[c]
+
+
+@inlined
+def _encode_back(x, d_weight, line, first, row, zero):
+    """Adds to d_weight (9 I, C) by the gradient of what `_encode` makes."""
+    (height, width, inputs), maps = x.shape, d_weight.shape[1]
+    pixels = row.shape[0] // maps
+    for y in range(max(0, line - 1), min(height, line + 2)):
+        for z in range(max(0, first - 1), min(width, first + pixels + 1)):
+            for i in range(inputs):
+                value = wide(x[y, z, i])
+                if value != zero:
+                    for right in range(max(0, z + 2 - first - pixels), min(TAPS, z + 2 - first)):
+                        of_tap = d_weight[((y - line + 1) * TAPS + right) * inputs + i]
+                        begin = (z + 1 - right - first) * maps
+                        part = row[begin : begin + maps]
+                        for c in range(maps):
+                            of_tap[c] += value * part[c]
+
+
+@inlined
 def _fire(arriving, state, fired, numbers, out):
     """One step of a line's neurons, eqs. (5)-(6): spikes, and marks, are added to `fired`."""
     k, v_th, half, _, _, _, _, _, zero, one, mark, _ = numbers
@@ -128,23 +174,26 @@ def _send(target, total, U, x, kept, drops, area, zero):
 
 @inlined
 def _neurons(
-    current, U, keys, out, sent_x, sent_count, v, scratch, numbers, sizes, threshold, first, last
-):
+    current, encoding, U, keys, out, sent_x, sent_count, v, scratch, numbers, sizes, threshold,
+    first, last,
+):  # fmt: skip
     """What goes to the next layer: pooled spikes, eqs. (5)-(6), less NeuNorm's part, eqs. (9)-(10).
 
     current (T or 1, B, H, W C), U (h, w C) or empty for no NeuNorm, keys (T, B, 2) or empty for no
     dropout -> out (T, B, h, w C), where h = H // pool and w = W // pool. Where `out` is of bytes,
     it takes how many of each window's neurons fired (none where dropout drops them), sent_x
     (T, B, h, w) takes NeuNorm's x, and sent_count (2,) how many counts are not 0 and how many bytes
-    are marked (`Form.marks`). Scratch: potentials v (pool, w pool C), scratch (4, w or as many
-    neurons as are taken together). numbers: `Form.numbers`, of the potential's type; sizes: pool,
-    maps, pixels taken together.
+    are marked (`Form.marks`). An encoding's x (T, B, H, W, I), weight and bias are empty where
+    there is a current. Scratch: potentials v (pool, w pool C), scratch (5, w or as many neurons as
+    are taken together). numbers: `Form.numbers`, of the potential's type; sizes: pool, maps, pixels
+    taken together.
     """
     steps, _, height, _ = out.shape
     pool, maps, together = sizes
     width = sent_x.shape[3]
     _, _, _, _, k2, scale, area, grown, zero, _, mark, _ = numbers
     moves, normalised, drops = current.shape[0] > 1, U.size > 0, keys.size > 0
+    (of_x, weight, bias), encodes = encoding, encoding[0].size > 0
     x, kept = scratch[1], scratch[2]
     bits, spiking, marked = 1 if mark > zero else MOST, 0, 0
     for row in range(first, last):
@@ -159,27 +208,33 @@ def _neurons(
                 fired = scratch[0][: (end - begin) * pool]
                 fired[:] = zero
                 for y in range(i * pool, (i + 1) * pool):
+                    state = v[y - i * pool, begin * pool : end * pool]
+                    if encodes:
+                        made = scratch[4][: (end - begin) * pool]
+                        _encode(of_x[t, b], weight, bias, y, j * pool, made, zero)
+                        _fire(made, state, fired, numbers, out)
+                        continue
                     if moves:
                         prefetch(current[later, b, y, begin * pool : end * pool])
                     arriving = current[t if moves else 0, b, y, begin * pool : end * pool]
-                    _fire(arriving, v[y - i * pool, begin * pool : end * pool], fired, numbers, out)
+                    _fire(arriving, state, fired, numbers, out)
                 total = fired
                 if pool > 1:
                     total = scratch[3][: end - begin]
                     total[:] = zero
                     _pool(fired, total, pixels, pool, maps)
-                weights, of_x = U[:0, 0], x[j : j + pixels]
+                weights, inhibition = U[:0, 0], x[j : j + pixels]
                 if normalised:
                     weights = U[i, begin:end]
-                    _normalise(total, of_x, kept, k2, scale, area)
+                    _normalise(total, inhibition, kept, k2, scale, area)
                     if counts_only(out):
-                        sent_x[t, b, i, j : j + pixels] = of_x
+                        sent_x[t, b, i, j : j + pixels] = inhibition
                 if drops:
                     drawn = (keys[t, b, 0], keys[t, b, 1])
                     place = (i * width + j) * maps
                     draw(kept[: end - begin], drawn, place, threshold, grown, zero)
                 target = out[t, b, i, begin:end]
-                _send(target, total, weights, of_x, kept, drops, area, zero)
+                _send(target, total, weights, inhibition, kept, drops, area, zero)
                 if counts_only(out):
                     spiking += with_bits(target, bits)
                     marked += with_bits(target, MARK)
@@ -210,24 +265,34 @@ def _values_of_counts(counts, x, U, out, gain, bits, first, last):
 
 
 @inlined
-def _potentials(current, u, x, state, place, numbers, sizes, normalised):
+def _rise(arriving, now, after, k, v_th, zero):
+    """One step of a line's potentials, eq. (5), and what is left of them."""
+    for e in range(arriving.shape[0]):
+        potential = k * after[e] + wide(arriving[e])
+        now[e] = potential
+        after[e] = zero if potential >= v_th else potential
+
+
+@inlined
+def _potentials(current, encoding, u, x, state, made, place, numbers, sizes, normalised):
     """The potentials of some pooled pixels at all steps, and NeuNorm's x, as `spikes` had them."""
     b, i, begin, end, ahead = place
     k, v_th, _, _, k2, scale, area, _, zero, _, _, _ = numbers
     pool, maps, _ = sizes
     moves = current.shape[0] > 1
+    (of_x, weight, bias), encodes = encoding, encoding[0].size > 0
     state[:] = zero
     for t in range(u.shape[0]):
         for y in range(pool):
             line = i * pool + y
+            if encodes:
+                _encode(of_x[t, b], weight, bias, line, begin // maps * pool, made, zero)
+                _rise(made, u[t, y], state[y], k, v_th, zero)
+                continue
             arriving = current[t if moves else 0, b, line, begin * pool : end * pool]
             if moves:
                 prefetch(current[t, b, line, ahead * pool : (ahead + end - begin) * pool])
-            now, after = u[t, y], state[y]
-            for e in range((end - begin) * pool):
-                potential = k * after[e] + wide(arriving[e])  # eq. (5)
-                now[e] = potential
-                after[e] = zero if potential >= v_th else potential
+            _rise(arriving, u[t, y], state[y], k, v_th, zero)
         if normalised:
             for pixel in range((end - begin) // maps):
                 count = 0
@@ -278,30 +343,36 @@ def _spread(g, over, pool, maps):
 
 @inlined
 def _adjoint_of_neurons(
-    current, U, keys, back, d_U, d_bias, u, scratch, x, numbers, sizes, threshold, first, last
-):
+    current, encoding, U, keys, back, d_U, d_bias, d_weight, u, scratch, x, numbers, sizes,
+    threshold, first, last,
+):  # fmt: skip
     """The adjoint over time, eqs. (12)-(14), with the potentials computed again from the current.
 
     back (T, B, h, w C) is the gradient of `out` of `spikes`. The current's gradient takes its
     memory (for one that stands still it is the sum over the steps): a pixel's potentials are in u
     before it is written. d_U, of the shape of U, and d_bias (C,), the sum of the current's gradient
-    in float64, are added to. Scratch, of n neurons of a line that are taken together: u
-    (T, pool, n), scratch (2 pool + 4, n), x (T, pixels).
+    in float64, are added to. So is d_weight (2, 9 I, C) of an encoding: a line's, and that of all.
+    Scratch, of n neurons of a line that are taken together: u (T, pool, n), scratch (2 pool + 5,
+    n), x (T, pixels).
     """
     steps, _, height, _ = back.shape
     pool, maps, together = sizes
     width = back.shape[3] // maps
     _, _, _, _, k2, scale, area, grown, zero, _, _, _ = numbers
     moves, normalised, drops = current.shape[0] > 1, U.size > 0, keys.size > 0
+    encodes = encoding[0].size > 0
     du, total = scratch[:pool], scratch[pool : 2 * pool]
+    of_line, of_all = d_weight
     for row in range(first, last):
         b, i = row // height, row % height
+        of_line[:] = zero
         for j in range(0, width, together):
             pixels = min(together, width - j)
             begin, end = j * maps, (j + pixels) * maps
             ahead = min(j + together, width - pixels) * maps
             place = (b, i, begin, end, ahead)
-            _potentials(current, u, x, du, place, numbers, sizes, normalised)
+            made = scratch[2 * pool + 4][: (end - begin) * pool]
+            _potentials(current, encoding, u, x, du, made, place, numbers, sizes, normalised)
             g, product = scratch[2 * pool][: end - begin], scratch[2 * pool + 1]
             over, dx = scratch[2 * pool + 2][: (end - begin) * pool], scratch[2 * pool + 3][:pixels]
             du[:] = zero
@@ -329,9 +400,17 @@ def _adjoint_of_neurons(
                     arriving = over
                 for y in range(pool):
                     moment, line = t if moves else 0, i * pool + y
+                    if encodes:
+                        _adjoint(arriving, u[t, y], du[y], total[y], made, numbers, False)
+                        d_row = du[y][: made.shape[0]]
+                        _encode_back(encoding[0][t, b], of_line, line, j * pool, d_row, zero)
+                        continue
                     d_current = current[moment, b, line, begin * pool : end * pool]
                     _adjoint(arriving, u[t, y], du[y], total[y], d_current, numbers, moves)
-            _finish(current, d_bias, total, (b, i, begin, end), pool, moves)
+            _finish(current, d_bias, total, (b, i, begin, end), pool, moves or encodes)
+        for n in range(of_line.shape[0]):
+            for c in range(of_line.shape[1]):
+                of_all[n, c] += of_line[n, c]
 
 
 @inlined
@@ -370,7 +449,8 @@ def _finish(current, d_bias, total, place, pool, moves):
 # What a kernel is told: who is next, how many parts, sizes, then where the arrays are, 0 for none.
 FIELDS = (
     "next", "parts", "steps", "moving", "batch", "height", "width", "maps", "pool", "threshold",
-    "current", "U", "keys", "out", "back", "d_U", "d_bias", "numbers", "x", "spiking",
+    "current", "U", "keys", "out", "back", "d_U", "d_bias", "numbers", "x", "spiking", "inputs",
+    "encoded", "weight", "bias", "d_weight",
 )  # fmt: skip
 CALL = fields(FIELDS)
 NUMBERED = 12  # `Form.numbers`
@@ -408,7 +488,14 @@ def _part(address, stored, number):
     current = array(call.current, of_current, stored)
     U, keys = array(call.U, of_U, number), array(call.keys, of_keys, np.uint32(0))
     numbers = array(call.numbers, (NUMBERED,), number)
-    return told, part, rows * part // parts, rows * (part + 1) // parts, current, U, keys, numbers
+    of_x = (call.steps, call.batch, call.height, call.width, call.inputs)
+    encoding = (
+        array(call.encoded, of_x, stored),
+        array(call.weight, (TAPS * TAPS * call.inputs, call.maps), number),
+        array(call.bias, (call.maps,), number),
+    )
+    share = rows * part // parts, rows * (part + 1) // parts
+    return told, part, share, current, encoding, U, keys, numbers
 
 
 def _spikes(stored: Any, number: Any, sent: Any) -> Callable[[], int]:
@@ -416,22 +503,22 @@ def _spikes(stored: Any, number: Any, sent: Any) -> Callable[[], int]:
 
     @callback
     def spikes(address):
-        told, part, first, last, current, U, keys, numbers = _part(address, stored, number)
+        told, part, share, current, encoding, U, keys, numbers = _part(address, stored, number)
         call = told[0]
         _, of_out, _, _ = _shapes(call)
         sizes = _sizes(call)
         pool, maps, together = sizes
         width = of_out[3] // maps
         v = np.empty((pool, of_out[3] * pool), numbers.dtype)
-        scratch = np.empty((4, max(width, together * pool * maps)), numbers.dtype)
+        scratch = np.empty((5, max(width, together * pool * maps)), numbers.dtype)
         out = array(call.out, of_out, sent)
         x = array(call.x, (of_out[0], of_out[1], of_out[2], width), number)
         # a kernel's to fill: numba drops what is put into an array here, as if nobody read it
         spiking = array(call.spiking, (call.parts, 2), np.int64(0))
         threshold = np.uint32(call.threshold)
         _neurons(
-            current, U, keys, out, x, spiking[part], v, scratch, numbers, sizes, threshold,
-            first, last,
+            current, encoding, U, keys, out, x, spiking[part], v, scratch, numbers, sizes,
+            threshold, share[0], share[1],
         )  # fmt: skip
 
     return spikes
@@ -442,19 +529,22 @@ def _gradients(stored: Any, number: Any) -> Callable[[], int]:
 
     @callback
     def gradients(address):
-        told, part, first, last, current, U, keys, numbers = _part(address, stored, number)
+        told, part, share, current, encoding, U, keys, numbers = _part(address, stored, number)
         call = told[0]
         _, of_out, of_U, _ = _shapes(call)
         steps, parts, sizes = call.steps, call.parts, _sizes(call)
         pool, maps, together = sizes
         u = np.empty((steps, pool, together * pool * maps), numbers.dtype)
-        scratch = np.empty((2 * pool + 4, together * pool * maps), numbers.dtype)
+        scratch = np.empty((2 * pool + 5, together * pool * maps), numbers.dtype)
         d_U = array(call.d_U, (parts, of_U[0], of_U[1]), number)
         d_bias = array(call.d_bias, (parts, maps), np.float64(0))
+        taps = TAPS * TAPS * call.inputs
+        d_weight = array(call.d_weight, (parts, taps, maps), np.float64(0))
+        of_line = np.zeros((taps, maps), numbers.dtype)
         _adjoint_of_neurons(
-            current, U, keys, array(call.back, of_out, stored), d_U[part], d_bias[part],
-            u, scratch, np.empty((steps, together), numbers.dtype), numbers, sizes,
-            np.uint32(call.threshold), first, last,
+            current, encoding, U, keys, array(call.back, of_out, stored), d_U[part], d_bias[part],
+            (of_line, d_weight[part]), u, scratch, np.empty((steps, together), numbers.dtype),
+            numbers, sizes, np.uint32(call.threshold), share[0], share[1],
         )  # fmt: skip
 
     return gradients
@@ -499,13 +589,32 @@ _SPIKES, _COUNTS, _GRADIENTS, _VALUES = (
 NAME = f"numba {numba.__version__}"
 
 
-def spikes(current: Tensor, U: Tensor | None, form: Form) -> Tensor:
+# Maps of an encoding layer that is computed where it is needed: with fewer outputs it takes longer
+# to find what is not 0.
+MOST_INPUTS, LEAST_OUTPUTS = 3, 32
+
+
+def encoding(x: Tensor, weight: Tensor, bias: Tensor, form: Form) -> Encoding | None:
+    """What stands for the current of x (T, B, I, H, W); None where it is better in memory."""
+    outputs, inputs, *taps = weight.shape
+    worth_it = inputs <= MOST_INPUTS and outputs >= LEAST_OUTPUTS
+    if taps != [TAPS, TAPS] or not worth_it or len(x) == 1:
+        return None
+    own = weight.detach().permute(2, 3, 1, 0).reshape(-1, outputs)
+    return Encoding(
+        x.detach().permute(0, 1, 3, 4, 2).contiguous(),
+        own.to(form.dtype).contiguous(),
+        bias.detach().to(form.dtype).contiguous(),
+    )
+
+
+def spikes(current: Tensor | Encoding, U: Tensor | None, form: Form) -> Tensor:
     """current (T or 1, B, C, H, W), channels last -> (T, B, C, h, w), to the next layer."""
-    out, _, _ = _sent(_SPIKES, current.dtype, current, U, form)
+    out, _, _ = _sent(_SPIKES, None, current, U, form)
     return out.permute(0, 1, 4, 2, 3)
 
 
-def events(current: Tensor, U: Tensor | None, form: Form) -> Events | None:
+def events(current: Tensor | Encoding, U: Tensor | None, form: Form) -> Events | None:
     """The same as counts, (T B, h, w, C), where the next layer can take them; else None."""
     most = form.pool**2
     if most > MOST or (U is not None and form.keys is not None):
@@ -522,20 +631,23 @@ def events(current: Tensor, U: Tensor | None, form: Form) -> Events | None:
 
 def _sent(
     kernels: dict[torch.dtype, Callable[[], int]],
-    dtype: torch.dtype,
-    current: Tensor,
+    dtype: torch.dtype | None,
+    current: Tensor | Encoding,
     U: Tensor | None,
     form: Form,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What a kernel of spikes sends, NeuNorm's x, and how many counts and marks, by thread."""
-    last = _last(current)
-    _, batch, height, width, maps = last.shape
+    """What a kernel of spikes sends, NeuNorm's x, and how many counts and marks, by thread.
+
+    It is of a type, or of that of what is sent to the layer.
+    """
+    last = current if isinstance(current, Encoding) else _last(current)
+    stored, (_, batch, maps, height, width) = _described(current)
     h, w = height // form.pool, width // form.pool
-    out = torch.empty(form.steps, batch, h, w, maps, dtype=dtype)
+    out = torch.empty(form.steps, batch, h, w, maps, dtype=dtype or stored)
     x = torch.empty(form.steps, batch, h, w, dtype=form.dtype)
     spiking = torch.zeros(threads(batch * h), 2, dtype=torch.int64)
     arrays = {"out": out, "x": x, "spiking": spiking, "U": _weights(U, form)}
-    _run(kernels[current.dtype](), form, last, arrays)
+    _run(kernels[stored](), form, last, arrays)
     return out, x, spiking
 
 
@@ -555,31 +667,55 @@ def values(events: Events, dtype: torch.dtype) -> Tensor:
     return out.permute(0, 3, 1, 2)
 
 
-def gradients(current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> Gradients:
-    """The gradients of a layer's current, which takes the current's memory, U and bias."""
-    last, weights = _last(current), _weights(U, form)
-    h, w = last.shape[2] // form.pool, last.shape[3] // form.pool
-    parts = threads(last.shape[1] * h)
+def gradients(current: Tensor | Encoding, U: Tensor | None, back: Tensor, form: Form) -> Gradients:
+    """The gradients of a layer's current, which takes the current's memory, U and bias; of an
+    encoding that of its weight instead.
+    """
+    last = current if isinstance(current, Encoding) else _last(current)
+    (stored, shape), weights = _described(current), _weights(U, form)
+    h, w = shape[3] // form.pool, shape[4] // form.pool
+    parts = threads(shape[1] * h)
     d_U = None if weights is None else torch.zeros(parts, *weights.shape, dtype=form.dtype)
-    d_bias = torch.zeros(parts, last.shape[4], dtype=torch.float64)
-    arrays = {"back": _last(back), "U": weights, "d_U": d_U, "d_bias": d_bias}
-    _run(_GRADIENTS[current.dtype](), form, last, arrays)
+    d_bias = torch.zeros(parts, shape[2], dtype=torch.float64)
+    d_weight = None
+    if isinstance(last, Encoding):
+        d_weight = torch.zeros(parts, *last.weight.shape, dtype=torch.float64)
+    arrays = {"back": _last(back), "U": weights, "d_U": d_U, "d_bias": d_bias, "d_weight": d_weight}
+    _run(_GRADIENTS[stored](), form, last, arrays)
+    summed = None if d_U is None else d_U.sum(0).permute(2, 0, 1)
+    if isinstance(last, Encoding):
+        assert d_weight is not None
+        return Gradients(None, summed, d_bias.sum(0), d_weight.sum(0))
     # what fills no window of the pool has no gradient, and the kernel does not visit it
     last[:, :, h * form.pool :] = 0
     last[:, :, :, w * form.pool :] = 0
-    summed = None if d_U is None else d_U.sum(0).permute(2, 0, 1)
     return Gradients(last.permute(0, 1, 4, 2, 3), summed, d_bias.sum(0))
 
 
-def _run(kernel: int, form: Form, current: Tensor, arrays: dict[str, Tensor | None]) -> None:
+def _described(current: Tensor | Encoding) -> tuple[torch.dtype, tuple[int, ...]]:
+    """The type of what is stored, and the current's shape, (T or 1, B, C, H, W)."""
+    return (current.x if isinstance(current, Encoding) else current).dtype, tuple(current.shape)
+
+
+def _run(
+    kernel: int, form: Form, current: Tensor | Encoding, arrays: dict[str, Tensor | None]
+) -> None:
     """Calls a kernel on `current` (T or 1, B, H, W, C) and other arrays, by their names."""
-    moving, batch, height, width, maps = current.shape
+    if isinstance(current, Encoding):
+        moving, batch, maps, height, width = current.shape
+    else:
+        moving, batch, height, width, maps = current.shape
     numbers = torch.tensor(form.numbers, dtype=form.dtype)
     keys = None if form.keys is None else torch.from_numpy(form.keys.numpy().astype(np.uint32))
     parts = threads(batch * (height // form.pool))
     sizes = {"parts": parts, "steps": form.steps, "moving": moving, "batch": batch}
     of_maps = {"height": height, "width": width, "maps": maps, "pool": form.pool}
-    given = {"current": current, "numbers": numbers, "keys": keys, **arrays}
+    given: dict[str, int | Tensor | None] = {"numbers": numbers, "keys": keys, **arrays}
+    if isinstance(current, Encoding):
+        x, weight, bias = current
+        given |= {"encoded": x, "inputs": x.shape[4], "weight": weight, "bias": bias}
+    else:
+        given["current"] = current
     threshold = dropout.threshold(form.p)
     call = as_call(FIELDS, {**sizes, **of_maps, "threshold": threshold, **given})
     compiled.run(kernel, call.ctypes.data, parts)

@@ -57,6 +57,10 @@ def spikes(current: Tensor, U: Tensor | None, form: Form) -> Tensor:
     return torch.stack(out).to(current.dtype)
 
 
+def encoding(x: Tensor, weight: Tensor, bias: Tensor, form: Form) -> None:
+    """There are no kernels that compute a current where it is needed."""
+
+
 def events(current: Tensor, U: Tensor | None, form: Form) -> None:
     """There are no kernels that take events."""
 

@@ -25,6 +25,7 @@ class Synapse:
     kernel: int  # of a convolution's side
     dense: bool  # events are never used
     ran: Ran | None = field(default=None, init=False)  # None: densely, and nothing was counted
+    encoded: bool = field(default=False, init=False)  # with its neurons, by what is not 0
 
     @property
     def takes_events(self) -> bool:
@@ -40,10 +41,12 @@ class Synapse:
     def said(self) -> str:
         """How its last call was computed."""
         if self.ran is None:
-            return "dense"
+            return "by events, with its neurons" if self.encoded else "dense"
         parts = ("forward", "weight_gradient", "input_gradient")
         by_events = [part.replace("_", " ") for part in parts if getattr(self.ran, part)]
         how = f"{' and '.join(by_events)} by events" if by_events else "dense"
+        if self.ran.tiles and not self.ran.input_gradient:
+            how = f"{how}, input gradient by tiles"
         window = "" if self.ran.window is None else f", window {self.ran.window:.2f}"
         return f"{how}, density {self.ran.density:.2f}{window}"
 
@@ -79,6 +82,10 @@ class Synapse:
         marked = self._by_events.input_gradient
         if marked is not None and self.ran is not None and self.ran.input_gradient:
             return marked(dy, inputs, weight)
+        if self.ran is not None and self.ran.tiles:
+            from adapters.fused import winograd
+
+            return winograd.convolved(dy, weight)
         images, height, width, maps = inputs.counts.shape
         shape = torch.Size((images, maps, height, width))
         return self._parts.input_gradient(dy, shape, weight).view(shape)

@@ -130,7 +130,7 @@ class Proof:
 Sizes = tuple[int, int, int, int]
 SHAPES: tuple[Sizes, ...] = ((128, 256, 16, 40), (512, 1024, 8, 40), (128, 128, 34, 20))
 DENSITIES = (0.05, 0.15, 0.3, 0.6)
-WORK = ("forward", "weight gradient", "input gradient")
+WORK = ("forward", "weight gradient", "input gradient", "tiles")
 
 
 class Convolution:

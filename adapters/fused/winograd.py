@@ -1,0 +1,173 @@
+"""A convolution's input gradient by Winograd's F(2x2, 3x3): 16 multiplications for 36.
+
+It is for layers whose gradients are all read, behind a pool or NeuNorm. Lavin and Gray,
+arXiv:1509.09308:
+
+    for a group of images or lines, shared among threads: copy its gradients
+        for each tile of 2x2 pixels: B^T d B of the 4x4 gradients around it, for all outputs
+        for a row of input maps:
+            for each of 16 places in a tile: tiles x outputs times outputs x maps
+            for each tile: A^T m A
+
+A group is larger than the second cache: weights, which come from beyond it for each group, cost
+more than its tiles do. Transforms only add and subtract, so the error is that of a dense form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from adapters.fused.compiled import callback, inlined
+from adapters.fused.intrinsics import (
+    BYTES, COLUMNS, TILE, TILES, multiply_block, of_tile, take, to_tile, zero_bytes,
+)  # fmt: skip
+from adapters.fused.lists import (
+    LINE, Rows, aligned, bytes_of, cache_bytes, computed, copy_numbers, cut, group_of, keep,
+    put_numbers, run, told,
+)  # fmt: skip
+
+PLACES = TILE * TILE
+ROOM = 8  # second caches that a group's tiles and sums may fill
+# G of the paper: what a kernel's three taps become in a tile of four.
+G = ((1.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0.0, 0.0, 1.0))
+
+
+@inlined
+def _fill(call, images, lines, block, pixel, zero, size):
+    """A group's gradients, with a margin of zeros; beyond an odd number of lines lies anything."""
+    width, line_bytes = call.width, (call.width + 2) * pixel
+    of_pixel = call.outputs * call.stored
+    for image in range(images[0], images[1]):
+        for line in range(lines[0] - 1, lines[1] + 1):
+            above = (image - images[0]) * (call.lines + 2) + line - lines[0] + 1
+            target = block + above * line_bytes + pixel
+            if line < 0 or line >= call.height:
+                zero_bytes(target, width * pixel)
+                continue
+            source = call.weight + (image * call.height + line) * width * of_pixel
+            for column in range(width):
+                copy_numbers(
+                    target + column * pixel, source + column * of_pixel, call.outputs, size,
+                    call.stored, zero,
+                )  # fmt: skip
+
+
+@inlined
+def _transform(call, images, lines, block, tiles, step, pixel, kind):
+    """The tiles of a group, [place][tile][output]; gives how many."""
+    pitch, number = (call.width + 2) * pixel, 0
+    for image in range(images[1] - images[0]):
+        for line in range(0, lines[1] - lines[0], 2):
+            begin = block + (image * (call.lines + 2) + line) * pitch
+            for column in range(0, call.width, 2):
+                source, target = begin + column * pixel, tiles + number * pixel
+                to_tile(target, step, source, pixel, pitch, pixel // BYTES, kind)
+                number += 1
+    return number
+
+
+@inlined
+def _put(call, images, lines, first, sums, step, square, kind, size):
+    """A row of input maps' gradients, from [place][tile][map]."""
+    number, row = 0, bytes_of(kind)
+    wanted = min(row // size, call.maps - first)
+    for image in range(images[0], images[1]):
+        for line in range(lines[0], lines[1], 2):
+            for column in range(0, call.width, 2):
+                of_tile(square, sums + number * row, step, kind)
+                number += 1
+                for n in range(4):
+                    y, x = line + n // 2, column + n % 2
+                    if y < lines[1] and x < call.width:
+                        place = ((image * call.height + y) * call.width + x) * call.maps + first
+                        target = call.out + place * call.stored
+                        put_numbers(target, square + n * row, wanted, size, call.stored, kind[0])
+
+
+def _sum(kind: Any, size: int) -> Callable[[], int]:
+    """Gradients `weight` (N, H, W, K), `packed` [set][place][output][map] -> `out` (N, H, W, C)."""
+
+    @callback
+    def kernel(address):
+        call = told(address)[0]
+        row, whole = bytes_of(kind), BYTES // size
+        pixel = -(-call.outputs // whole) * BYTES
+        sets = -(-call.maps * size // row)
+        parts = -(-call.height // call.lines) * -(-call.images // call.together)
+        most = call.together * ((call.lines + 1) // 2) * ((call.width + 1) // 2)
+        most = -(-most // TILES) * TILES
+        lines_bytes = (call.lines + 2) * (call.width + 2) * pixel
+        # windows of odd lines end a line and a pixel later
+        memory = np.zeros(call.together * lines_bytes + (call.width + 4) * pixel + LINE, np.uint8)
+        room = np.zeros(PLACES * most * pixel + LINE, np.uint8)
+        found = np.empty(PLACES * most * row + 4 * row + LINE, np.uint8)
+        block, tiles, square = aligned(memory), aligned(room), aligned(found)
+        sums = square + 4 * row
+        while True:
+            part = take(address)
+            if part >= parts:
+                break
+            images, lines = group_of(call, part)
+            _fill(call, images, lines, block, pixel, kind[0], size)
+            step = most * pixel
+            number = _transform(call, images, lines, block, tiles, step, pixel, kind)
+            for which in range(sets):
+                for place in range(PLACES):
+                    weights = call.packed + (which * PLACES + place) * call.outputs * row
+                    for tile in range(0, number, TILES):
+                        values = tiles + place * step + tile * pixel
+                        target = sums + (place * most + tile) * row
+                        multiply_block(target, row, values, pixel, weights, call.outputs, kind)
+                first = which * (row // size)
+                _put(call, images, lines, first, sums, most * row, square, kind, size)
+        keep(memory)
+        keep(room)
+        keep(found)
+
+    return kernel
+
+
+def convolved(dy: Tensor, weight: Tensor) -> Tensor:
+    """dy (N, K, H, W), channels last, weight (K, C, 3, 3) -> dx (N, C, H, W), channels last."""
+    weight = computed(weight)
+    outputs, maps = weight.shape[:2]
+    images, _, height, width = dy.shape
+    rows = Rows.of(weight.dtype, maps, COLUMNS)
+    last = dy.permute(0, 2, 3, 1).contiguous()
+    # of the tiles and their sums, a pixel's part
+    pixel = PLACES // 4 * (outputs * weight.element_size() + rows.bytes)
+    chosen = cut(last, pixel, 2, ROOM * cache_bytes(2), 2 * torch.get_num_threads())
+    out = torch.empty(images, height, width, maps, dtype=dy.dtype)
+    given = {
+        "images": images,
+        "height": height,
+        "width": width,
+        "maps": maps,
+        "outputs": outputs,
+        "stored": dy.element_size(),
+        "together": chosen.together,
+        "lines": chosen.lines + chosen.lines % 2,
+        "weight": last,
+        "packed": _packed(weight, rows),
+        "out": out,
+    }
+    run(_sum, rows, given)
+    return out.permute(0, 3, 1, 2)
+
+
+def _packed(weight: Tensor, rows: Rows) -> Tensor:
+    """G g G^T of each kernel, turned round: [set of maps][place in a tile][output][map]."""
+    outputs, maps = weight.shape[:2]
+    sets = rows.sets(maps)
+    taps = weight.permute(2, 3, 0, 1)
+    if maps < sets * rows.outputs:
+        taps = functional.pad(taps, (0, sets * rows.outputs - maps))
+    taps = taps.unflatten(3, (sets, rows.outputs)).permute(3, 0, 1, 2, 4)
+    of_side = torch.tensor(G, dtype=weight.dtype).flip(1)
+    return torch.kron(of_side, of_side) @ taps.reshape(sets, -1, outputs * rows.outputs)
