@@ -244,8 +244,7 @@ def choose(monkeypatch: pytest.MonkeyPatch) -> Choose:
         def ran(events: Events, weight: Tensor) -> Ran:
             window = events.window
             marked = inputs and window is not None
-            tiles = inputs and weight.dim() == 4
-            return Ran(events.density, window, forward, weights, marked, tiles)
+            return Ran(events.density, window, forward, weights, marked, inputs)
 
         monkeypatch.setattr(choice, "chosen", ran)
         monkeypatch.setattr(neurons, "LEAST_OUTPUTS", 1 if forward else 10**6)
@@ -274,7 +273,9 @@ def pair(
 
 
 def works(module: torch.nn.Module) -> list[Synapse]:
-    return [each.work for each in module.modules() if isinstance(each, Layer)]
+    """Of its convolutions."""
+    found = [each.work for each in module.modules() if isinstance(each, Layer)]
+    return [work for work in found if not work.product]
 
 
 @pytest.mark.parametrize("p", [0.0, 0.4])
@@ -293,9 +294,8 @@ def test_by_events_it_is_the_reference(
     # NeuNorm and a pool read the gradient of what is sent everywhere
     assert any(inputs) == (neunorm is None)
     # with dropout behind NeuNorm nothing can be sent as counts
-    normalised_and_dropped = neunorm is not None and p > 0
     assert not by_events[0]
-    assert any(by_events[1:]) and all(by_events[1:]) != normalised_and_dropped
+    assert all(by_events[1:]) != (neunorm is not None and p > 0)
 
 
 @pytest.mark.parametrize(("forward", "gradient"), [(True, False), (False, True), (False, False)])
@@ -305,7 +305,7 @@ def test_each_part_is_chosen_by_itself(forward: bool, gradient: bool, choose: Ch
     compare(module, reference, x)
     said = fused_network.computed(module).split("; ")
     assert said[0] == ("layer 1: by events, with its neurons" if forward else "layer 1: dense")
-    for each in said[1:]:
+    for each in said[1 : len(works(module))]:
         assert ("forward" in each, "weight gradient" in each) == (forward, gradient)
         assert ("by events" in each) == (forward or gradient) and "density 0." in each
 
@@ -416,7 +416,7 @@ def test_marked_is_who_lies_inside_the_window(p: float) -> None:
     assert (bare.marked, bare.window, marked.spiking) == (None, None, bare.spiking)
 
 
-SHAPE = choice.Shape("convolution", 8, 6, 6, 16, True, "float32", 1)
+SHAPE = choice.Shape(8, 6, 6, 16, True, "float32", 1)
 
 
 def test_break_even_is_where_the_lines_cross() -> None:
@@ -445,7 +445,7 @@ def test_break_even_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_measured_is_a_density() -> None:
-    for of in (SHAPE, replace(SHAPE, kind="product", valued=False, precision="float64")):
+    for of in (SHAPE, replace(SHAPE, valued=False, precision="float64")):
         found = choice._measured(of)
         assert all(0 <= each <= 1 for each in vars(found).values())
 
@@ -461,7 +461,7 @@ def test_density_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
         assert choice.chosen(events, weight) == Ran(0.3, marked / 100, False, True, inputs)
 
 
-# The event kernels against dense convolutions and products in float64.
+# The event kernels against dense convolutions in float64.
 
 
 def numbers(generator: torch.Generator, *shape: int) -> Tensor:
@@ -536,50 +536,24 @@ def convolved(x: Tensor, weight: Tensor, bias: Tensor, dy: Tensor) -> tuple[Tens
     return y, gradient, conv2d_input(list(x.shape), weight, dy, padding=1)
 
 
-def multiplied(x: Tensor, weight: Tensor, bias: Tensor, dy: Tensor) -> tuple[Tensor, ...]:
-    x = x.flatten(1)
-    return functional.linear(x, weight, bias), dy.t() @ x
-
-
 def examine(events: Events, given: tuple[Tensor, Tensor, Tensor], dtype: torch.dtype) -> None:
     """Holds the kernels' answers to a weight, a bias and a gradient against the dense ones."""
-    product = given[0].dim() == 2
-    densely = multiplied if product else convolved
     own = as_type(events, dtype)
     weight, bias, dy = (each.to(dtype) for each in given)
     rounded = neurons.values(as_type(own, torch.float64), torch.float64)
     asked = (rounded, weight.double(), bias.double(), dy.double())
-    exact, sizes = densely(*asked), densely(*(each.abs() for each in asked))
-    dense = densely(neurons.values(own, dtype), weight, bias, dy)
-    if product:
-        weight = weight.t().contiguous().t()
-        got = [forward.multiply(own, weight, bias), weight_gradient.multiplied(dy, own, weight)]
-    else:
-        weight = weight.contiguous(memory_format=torch.channels_last)
-        near(winograd.convolved(dy, weight), exact[2], dense[2], sizes[2])
-        got = [forward.convolve(own, weight, bias), weight_gradient.convolved(dy, own, weight)]
-        if own.marked is not None:
-            read = ((own.counts & MARK) > 0).permute(0, 3, 1, 2)
-            got.append(input_gradient.convolved(dy, own, weight))
-            assert not got[-1][~read].any()
-            exact, dense = ((*each[:2], each[2] * read) for each in (exact, dense))
+    exact, sizes = convolved(*asked), convolved(*(each.abs() for each in asked))
+    dense = convolved(neurons.values(own, dtype), weight, bias, dy)
+    weight = weight.contiguous(memory_format=torch.channels_last)
+    near(winograd.convolved(dy, weight), exact[2], dense[2], sizes[2])
+    got = [forward.convolve(own, weight, bias), weight_gradient.convolved(dy, own, weight)]
+    if own.marked is not None:
+        read = ((own.counts & MARK) > 0).permute(0, 3, 1, 2)
+        got.append(input_gradient.convolved(dy, own, weight))
+        assert not got[-1][~read].any()
+        exact, dense = ((*each[:2], each[2] * read) for each in (exact, dense))
     for compared in zip(got, exact, dense, sizes, strict=False):  # of an input only what is asked
         near(*compared)
-
-
-def as_the_dense_one(product: bool, work: Any) -> None:
-    shape, density, most, dtype, count, normalised = work
-    images, height, width, maps, outputs = shape
-    generator = torch.Generator().manual_seed(sum(shape))
-    events = sent(generator, shape[:4], most, density, normalised)
-    if product:
-        weight = numbers(generator, outputs, maps * height * width)
-        bias, dy = numbers(generator, outputs), numbers(generator, images, outputs)
-    else:
-        weight, bias = numbers(generator, outputs, maps, 3, 3), numbers(generator, outputs)
-        dy = numbers(generator, images, outputs, height, width)
-    with threads(count):
-        examine(events, (weight, bias, dy), dtype)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -589,16 +563,14 @@ def as_the_dense_one(product: bool, work: Any) -> None:
 @example(((2, 34, 34, 130, 65), 0.1, 1, torch.float32, 2, False))
 @example(((9, 8, 8, 64, 128), 0.2, 4, torch.float64, 2, False))
 def test_a_convolution_is_the_dense_one(work: Any) -> None:
-    as_the_dense_one(False, work)
-
-
-@settings(max_examples=40, deadline=None, derandomize=True)
-@given(st.tuples(*WORK))
-@example(((1, 1, 1, 1, 1), 1.0, 1, torch.float32, 2, False))
-@example(((200, 8, 8, 130, 10), 0.2, 4, torch.float32, 2, True))
-@example(((3, 1, 1, 600, 300), 0.2, 1, torch.float32, 2, False))
-def test_a_product_is_the_dense_one(work: Any) -> None:
-    as_the_dense_one(True, work)
+    shape, density, most, dtype, count, normalised = work
+    images, height, width, maps, outputs = shape
+    generator = torch.Generator().manual_seed(sum(shape))
+    events = sent(generator, shape[:4], most, density, normalised)
+    weight, bias = numbers(generator, outputs, maps, 3, 3), numbers(generator, outputs)
+    dy = numbers(generator, images, outputs, height, width)
+    with threads(count):
+        examine(events, (weight, bias, dy), dtype)
 
 
 # What numba and torch are told to compute with, by their own variables, and a register's bytes.

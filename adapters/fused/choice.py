@@ -1,4 +1,4 @@
-"""Whether a layer's work is done by events or densely, by the density of what it is sent.
+"""Whether a convolution is done by events or densely, by the density of what it is sent.
 
 Below which density events pay is measured on this machine, once for each shape, and kept in the
 user's cache folder. The first measurement stands: all processes choose alike, now and later.
@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from statistics import median
-from typing import Literal, NamedTuple
 
 import numba
 import torch
@@ -18,39 +17,26 @@ from torch import Tensor
 
 from adapters.fused import forward, input_gradient, weight_gradient, winograd
 from adapters.fused.compiled import sources_sha256
-from adapters.fused.form import MARK, Events, Made, Ran
+from adapters.fused.form import MARK, Events, Ran
 from adapters.fused.intrinsics import BYTES
 from adapters.fused.neurons import values
-from adapters.fused.plain import DENSE_CONVOLUTION, DENSE_PRODUCT
+from adapters.fused.plain import DENSE_CONVOLUTION
 from harness.system import clock
 from harness.system.kept import Shelf
 
 TRIED = (0.1, 0.4)  # densities at which events are timed; between and beyond, time is a line
 ROUNDS, MOST_ROUNDS, AT_LEAST = 5, 20, 0.1  # of which each part is timed; seconds of all of them
-# Of the images that are timed, or as many as have so many numbers, which fill the second cache: the
-# largest shapes take a second or two.
-PIXELS, NUMBERS = 2**12, 2**20
+# Of the images that are timed, or as many as have so many numbers, which are more than the second
+# cache holds: the largest shapes take a second or two.
+PIXELS, NUMBERS = 2**12, 2**21
 NEVER, ALWAYS = 0.0, 1.0
 Work = Callable[[], object]
 
 
-class ByEvents(NamedTuple):
-    """How a synapse is computed by events, as `plain.Parts` are computed densely."""
-
-    forward: Callable[[Events, Tensor, Tensor, Made], Tensor]  # events, weight, bias -> y
-    weight_gradient: Callable[[Tensor, Events, Tensor], Tensor]  # dy, events, weight -> d_weight
-    input_gradient: Callable[[Tensor, Events, Tensor], Tensor] | None  # of what is marked
-
-
-CONVOLUTION = ByEvents(forward.convolve, weight_gradient.convolved, input_gradient.convolved)
-PRODUCT = ByEvents(forward.multiply, weight_gradient.multiplied, None)
-
-
 @dataclass(frozen=True)
 class Shape:
-    """What the time of a layer's work depends on."""
+    """What the time of a convolution depends on."""
 
-    kind: Literal["convolution", "product"]
     maps: int
     height: int
     width: int
@@ -64,7 +50,6 @@ class Shape:
         """Of one call."""
         _, height, width, maps = events.counts.shape
         return cls(
-            "convolution" if weight.dim() == 4 else "product",
             maps, height, width, len(weight), events.most > 1,
             str(weight.dtype).removeprefix("torch."), torch.get_num_threads(),
         )  # fmt: skip
@@ -84,13 +69,13 @@ KEPT = Shelf("break-even", lambda kept: BreakEven(**kept), BreakEven(0.5, 0.5, 0
 
 
 def chosen(events: Events, weight: Tensor) -> Ran:
-    """How a layer's work on these events is to be done."""
+    """How a convolution of these events is to be done."""
     limits = break_even(Shape.of(events, weight))
     density, window = events.density, events.window
     return Ran(
         density, window, density < limits.forward, density < limits.weight_gradient,
         window is not None and window < limits.input_gradient,
-        limits.tiles and weight.dim() == 4,
+        limits.tiles,
     )  # fmt: skip
 
 
@@ -105,51 +90,46 @@ def _measured(shape: Shape) -> BreakEven:
     wanted = max(PIXELS, NUMBERS // shape.maps) // (shape.height * shape.width)
     images = max(shape.threads, wanted)
     low, high = (parts_of(shape, images, density) for density in TRIED)
-    found, tiles = {}, 1.0
-    if "tiles" in high:
-        work, dense = high.pop("tiles")
-        [tiles] = over([work], dense)
+    tiles, dense = high.pop("tiles")
+    [of_tiles] = over([tiles], dense)
+    found = {}
     for part, (_, dense) in high.items():
         by_events = [each[part][0] for each in (low, high)]
-        all_of_it = min(1.0, tiles) if part == "input gradient" else 1.0
+        all_of_it = min(1.0, of_tiles) if part == "input gradient" else 1.0
         found[part] = _crossing(over(by_events, dense), all_of_it)
     of_marks = found.get("input gradient", NEVER)
-    return BreakEven(found["forward"], found["weight gradient"], of_marks, tiles < 1)
+    return BreakEven(found["forward"], found["weight gradient"], of_marks, of_tiles < 1)
 
 
 def parts_of(shape: Shape, images: int, density: float) -> dict[str, tuple[Work, Work]]:
-    """Each part of a layer's work on random events, by events and densely.
+    """Each part of a convolution's work on random events, by events and densely.
 
     Winograd's tiles are no events, but another way to gradients that are all read.
     """
     dtype = getattr(torch, shape.precision)
     events = random_events(shape, images, density, dtype)
     weight, bias, dy = random_tensors(shape, images, dtype)
-    convolution = shape.kind == "convolution"
-    dense = DENSE_CONVOLUTION if convolution else DENSE_PRODUCT
-    by_events = CONVOLUTION if convolution else PRODUCT
-    sent = values(events, dtype)
-    sent = sent if convolution else sent.flatten(1)
+    sent, dense = values(events, dtype), DENSE_CONVOLUTION
+
+    def input_gradient_densely() -> Tensor:
+        return dense.input_gradient(dy, sent.shape, weight)
+
     parts: dict[str, tuple[Work, Work]] = {
         "forward": (
-            lambda: by_events.forward(events, weight, bias, None),
+            lambda: forward.convolve(events, weight, bias),
             lambda: dense.forward(sent, weight, bias),
         ),
         "weight gradient": (
-            lambda: by_events.weight_gradient(dy, events, weight),
+            lambda: weight_gradient.convolved(dy, events, weight),
             lambda: dense.weight_gradient(dy, sent, weight),
         ),
+        "tiles": (lambda: winograd.convolved(dy, weight), input_gradient_densely),
     }
-    if not convolution:
-        return parts
-
-    def densely() -> Tensor:
-        return dense.input_gradient(dy, sent.shape, weight)
-
-    parts["tiles"] = lambda: winograd.convolved(dy, weight), densely
-    marked = by_events.input_gradient
-    if marked is not None and events.marked is not None:
-        parts["input gradient"] = lambda: marked(dy, events, weight), densely
+    if events.marked is not None:
+        parts["input gradient"] = (
+            lambda: input_gradient.convolved(dy, events, weight),
+            input_gradient_densely,
+        )
     return parts
 
 
@@ -200,10 +180,6 @@ def random_tensors(shape: Shape, images: int, dtype: torch.dtype) -> tuple[Tenso
     def made(*size: int) -> Tensor:
         return torch.randn(size, generator=generator, dtype=dtype)
 
-    if shape.kind == "product":
-        inputs = shape.maps * shape.height * shape.width
-        weight = made(inputs, shape.outputs).t()
-        return weight, made(shape.outputs), made(images, shape.outputs)
     last = torch.channels_last
     weight = made(shape.outputs, shape.maps, 3, 3).contiguous(memory_format=last)
     dy = made(images, shape.outputs, shape.height, shape.width).contiguous(memory_format=last)

@@ -1,4 +1,4 @@
-"""Forward passes that visit what spiked: a convolution's by images, a product's by outputs.
+"""A convolution's forward pass that visits what spiked.
 
 A block of inputs' rows of weights, [input][output], lies in the first cache while the lists of all
 pixels walk along it:
@@ -9,9 +9,7 @@ pixels walk along it:
             for each pixel: sums at pixel - tap += the weights' rows that its list names
 
 Sums have two levels, within a block and over blocks: one running sum would be less exact than a
-dense convolution's. A product's inputs are maps of pixels, as the layer before sends them, (N,
-pixels, C) in memory; its weight is kept with the rows of one input together, (inputs, outputs),
-where input c pixels + p is map c of pixel p.
+dense convolution's.
 """
 
 from __future__ import annotations
@@ -27,10 +25,10 @@ from torch.nn import functional
 from adapters.fused.compiled import callback, inlined
 from adapters.fused.form import Events, Made
 from adapters.fused.intrinsics import (
-    ROW, TAPS, add_scaled_row, copy_bytes, copy_row, load, narrow_row, store, take,
+    ROW, TAPS, add_scaled_row, copy_row, load, narrow_row, store, take,
 )  # fmt: skip
 from adapters.fused.lists import (
-    AREA, LINE, LISTED, LISTS, Numbers, Rows, add_listed, aligned, block_of, bytes_of, cache_bytes,
+    AREA, LINE, Numbers, Rows, add_listed, aligned, block_of, bytes_of, cache_bytes,
     computed, cut, group_of, keep, list_maps, put_numbers, run, sizes_of, told,
 )  # fmt: skip
 
@@ -292,111 +290,3 @@ def _offsets(events: Events, weight: Tensor, wide: int) -> Tensor | None:
     around = around.view(maps, AREA, -1).permute(1, 2, 0)
     taps = weight.reshape(outputs, maps, AREA).permute(2, 1, 0)
     return functional.pad(-(around @ taps), (0, wide - outputs)).contiguous()
-
-
-def _list_pixels(kind: Any, size: int) -> Callable[[], int]:
-    """Lists `counts` of the pixels `first` to `last`; `starts` is (N, pixels, blocks, 2).
-
-    A sample's lists have room for all its maps and one place more a list. `height`: all pixels.
-    """
-
-    @callback
-    def kernel(address):
-        call = told(address)[0]
-        maps, block, pixels = call.maps, call.block, call.last - call.first
-        blocks = -(-maps // block)
-        while True:
-            sample = take(address)
-            if sample >= call.images:
-                break
-            n = sample * pixels * (maps + blocks)
-            start = call.starts + sample * pixels * blocks * 16
-            for pixel in range(pixels):
-                source = call.counts + (sample * call.height + call.first + pixel) * maps
-                for b in range(blocks):
-                    before, inputs = n, min(block, maps - b * block)
-                    places, values, bits = call.places, call.values, call.bits
-                    n = list_maps(source + b * block, inputs, bits, block, places, values, n)
-                    store(start, before)
-                    store(start + 8, n - before)
-                    start += 16
-
-    return kernel
-
-
-@inlined
-def _copy_block(call, pixel, first, block, inputs, target, size, row):
-    """The rows of a block of one pixel's maps, for one set of outputs."""
-    outputs, pixels = call.outputs, call.height
-    wanted = min(row, (outputs - first) * size)
-    for c in range(inputs):
-        source = ((block + c) * pixels + pixel) * outputs + first
-        copy_bytes(target + c * row, call.weight + source * size, wanted)
-
-
-def _multiply(kind: Any, size: int) -> Callable[[], int]:
-    """Adds the listed pixels `first` to `last` to `out` (N, outputs up to whole rows)."""
-
-    @callback
-    def kernel(address):
-        call = told(address)[0]
-        maps, outputs, block = call.maps, call.outputs, call.block
-        pixels, shares = call.last - call.first, call.shares
-        blocks, wide = -(-maps // block), bytes_of(kind) // size
-        sets = -(-outputs // wide)
-        memory = np.zeros((block + 1) * bytes_of(kind) + LINE, np.uint8)  # the last row stays zero
-        rows = aligned(memory)
-        while True:
-            part = take(address)
-            if part >= sets * shares:
-                break
-            first, share = part // shares * wide, part % shares
-            samples = (call.images * share // shares, call.images * (share + 1) // shares)
-            for pixel in range(pixels):
-                for b in range(blocks):
-                    inputs = min(block, maps - b * block)
-                    at = call.first + pixel
-                    _copy_block(call, at, first, b * block, inputs, rows, size, bytes_of(kind))
-                    for n in range(samples[0], samples[1]):
-                        at = call.starts + ((n * pixels + pixel) * blocks + b) * 16
-                        start, length = load(at, np.int64(0)), load(at + 8, np.int64(0))
-                        sums = call.out + (n * sets * wide + first) * size
-                        places, values = call.places + 2 * start, call.values + start
-                        if length > 0:
-                            add_listed(sums, rows, places, values, length, call.valued, kind)
-        keep(memory)
-
-    return kernel
-
-
-def multiply(events: Events, weight: Tensor, bias: Tensor, made: Made = None) -> Tensor:
-    """A product: weight (K, C h w), best kept with each input's weights together -> (N, K)."""
-    stored, bias, own = weight.dtype, computed(bias), weight
-    weight = _once(made, "computed", lambda: computed(own))
-    counts, dtype = events.counts, weight.dtype
-    images, height, width, maps = counts.shape
-    outputs, threads, pixels = len(weight), torch.get_num_threads(), height * width
-    rows = Rows.of(dtype, outputs, ROW)
-    blocks, sets = -(-maps // block_of(rows)), rows.sets(outputs)
-    sums = torch.zeros(images, sets * rows.outputs, dtype=dtype)
-    at_once = max(1, min(pixels, LISTED // (images * (maps + blocks))))
-    given = {
-        **sizes_of(events, outputs, stored, rows),
-        "height": pixels,
-        "shares": 1 if sets >= threads else min(images, -(-threads // sets)),
-        "weight": weight.t().contiguous(),
-        "places": torch.empty(images * at_once * (maps + blocks), dtype=torch.int16),
-        "values": torch.empty(images * at_once * (maps + blocks), dtype=torch.int8),
-        "starts": torch.empty(images, at_once, blocks, 2, dtype=torch.int64),
-        "out": sums,
-    }
-    for first in range(0, pixels, at_once):
-        part = {"first": first, "last": min(pixels, first + at_once)}
-        run(_list_pixels, LISTS, {**given, **part})
-        run(_multiply, rows, {**given, **part})
-    y = torch.add(bias, sums[:, :outputs], alpha=events.gain)
-    if events.x is not None and events.U is not None:
-        by_pixel = weight.view(outputs, maps, pixels)
-        taken = torch.einsum("kcp,cp->pk", by_pixel, events.U.to(dtype).flatten(1))
-        y.addmm_(events.x.flatten(1), taken, alpha=-1)
-    return y.to(stored)

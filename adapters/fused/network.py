@@ -178,9 +178,6 @@ class Layer(nn.Module):
             self.neunorm = NeuNorm(network.neunorm, stage.neunorm_shape)
         kernel = stage.synapse.kernel if isinstance(stage.synapse, Conv) else 0
         self.work = Synapse(product=kernel == 0, kernel=kernel, dense=dense)
-        if self.work.product and not dense:
-            weight = self.synapse.weight  # each input's weights together, as events walk along them
-            weight.data = weight.data.t().contiguous().t()
         if not self.work.product:
             channels_last(self.synapse)
         self.form = Form(
@@ -256,7 +253,7 @@ class FusedNetwork(nn.Module):
             sends = after is not None and after.takes_events
             # NeuNorm and a pool read the gradient of what is sent everywhere
             alone = layer.form.pool == 1 and layer.neunorm is None
-            marks = keeps and alone and after is not None and after.takes_marks
+            marks = keeps and alone and after is not None and after.takes_events
             form = replace(layer.form, steps=run.steps, dtype=potential, keys=of_run, marks=marks)
             encodes = layer is layers[0] and layer.work.takes_events and not x.requires_grad
             calls.append(Call(layer.work, form, layer.tap, encodes, sends, of_weights))

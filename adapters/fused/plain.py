@@ -133,8 +133,6 @@ def _convolution_input(dy: Tensor, shape: torch.Size, weight: Tensor) -> Tensor:
 
 
 def _product_weight(dy: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    if weight.stride(0) == 1:  # each input's together: the gradient as well
-        return (x.t() @ dy).t()
     return dy.t() @ x
 
 

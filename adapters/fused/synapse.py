@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from adapters.fused.form import Events, Made, Ran
 from adapters.fused.plain import DENSE_CONVOLUTION, DENSE_PRODUCT, Parts
-
-if TYPE_CHECKING:  # it needs numba
-    from adapters.fused.choice import ByEvents
 
 TAPS = 3  # of the side of a convolution that the event kernels have
 
@@ -30,12 +26,7 @@ class Synapse:
     @property
     def takes_events(self) -> bool:
         """Whether the layer before may send counts instead of values."""
-        return not self.dense and (self.product or self.kernel == TAPS)
-
-    @property
-    def takes_marks(self) -> bool:
-        """Whether it may leave out gradients of what it was sent that nobody reads."""
-        return self.takes_events and not self.product
+        return not self.dense and self.kernel == TAPS
 
     @property
     def said(self) -> str:
@@ -62,39 +53,35 @@ class Synapse:
         """The current, (N, K, H, W) or (N, K); calls on the same weights share what is `made`."""
         self.ran = None
         if isinstance(inputs, Events):
-            from adapters.fused import choice  # it needs numba
+            from adapters.fused import choice, forward  # they need numba
 
             self.ran = choice.chosen(inputs, weight)
             if self.ran.forward:
-                return self._by_events.forward(inputs, weight, bias, made)
+                return forward.convolve(inputs, weight, bias, made)
         return self._parts.forward(self._values(inputs, weight.dtype), weight, bias)
 
     def weight_gradient(self, dy: Tensor, inputs: Tensor | Events, weight: Tensor) -> Tensor:
         """By dy, the current's gradient."""
         if isinstance(inputs, Events) and self.ran is not None and self.ran.weight_gradient:
-            return self._by_events.weight_gradient(dy, inputs, weight)
+            from adapters.fused import weight_gradient
+
+            return weight_gradient.convolved(dy, inputs, weight)
         return self._parts.weight_gradient(dy, self._values(inputs, weight.dtype), weight)
 
     def input_gradient(self, dy: Tensor, inputs: Tensor | Events, weight: Tensor) -> Tensor:
         """By dy: (N, C, H, W), or (N, inputs) for flat inputs; 0 where it is not read."""
         if isinstance(inputs, Tensor):
             return self._parts.input_gradient(dy, inputs.shape, weight)
-        marked = self._by_events.input_gradient
-        if marked is not None and self.ran is not None and self.ran.input_gradient:
-            return marked(dy, inputs, weight)
+        if self.ran is not None and self.ran.input_gradient:
+            from adapters.fused import input_gradient
+
+            return input_gradient.convolved(dy, inputs, weight)
         if self.ran is not None and self.ran.tiles:
             from adapters.fused import winograd
 
             return winograd.convolved(dy, weight)
         images, height, width, maps = inputs.counts.shape
-        shape = torch.Size((images, maps, height, width))
-        return self._parts.input_gradient(dy, shape, weight).view(shape)
-
-    @property
-    def _by_events(self) -> ByEvents:
-        from adapters.fused import choice
-
-        return choice.PRODUCT if self.product else choice.CONVOLUTION
+        return self._parts.input_gradient(dy, torch.Size((images, maps, height, width)), weight)
 
     @property
     def _parts(self) -> Parts:
@@ -104,6 +91,5 @@ class Synapse:
         if isinstance(inputs, Events):
             from adapters.fused.neurons import values as values_of  # it needs numba
 
-            values = values_of(inputs, dtype)
-            return values.flatten(1) if self.product else values
+            return values_of(inputs, dtype)
         return inputs

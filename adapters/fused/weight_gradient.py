@@ -1,4 +1,4 @@
-"""Weight gradients that visit what spiked, of a convolution and of a product.
+"""A convolution's weight gradient that visits what spiked.
 
 Images, or strips of one, are taken in groups whose gradients of some outputs, with a margin of
 zeros, lie in the first cache. For each input map a list says where in the group it spiked; per
@@ -19,16 +19,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from adapters.fused.compiled import callback, inlined
 from adapters.fused.form import Events
 from adapters.fused.intrinsics import (
-    GRADIENT, ROW, TAPS, add_scaled_row, add_taps, add_valued_taps, copy_bytes, copy_row, load,
+    GRADIENT, TAPS, add_scaled_row, add_taps, add_valued_taps, copy_bytes, copy_row, load,
     store, take, widen_row,
 )  # fmt: skip
 from adapters.fused.lists import (
-    AREA, LINE, LISTED, LISTS, Cut, Rows, add_listed, aligned, append_to_maps, bytes_of,
+    AREA, LINE, LISTED, LISTS, Cut, Rows, aligned, append_to_maps, bytes_of,
     cache_bytes, computed, copy_numbers, cut, group_of, keep, run, sizes_of, told,
 )  # fmt: skip
 
@@ -242,88 +241,3 @@ def _total(sums: Tensor, taken: Tensor | None, events: Events) -> Tensor:
         U = events.U.to(total.dtype).flatten(1)  # (C, pixels)
         total -= torch.einsum("cp,stpk->sctk", U, taken.sum(0))
     return total
-
-
-@inlined
-def _list_samples(call, pixel, block, inputs, places, values, lengths):
-    """For each map of a block, the samples in which it spiked; even many, filled up by zeros."""
-    samples, maps = call.images, call.maps
-    room = samples + 1
-    for c in range(inputs):
-        store(lengths + 4 * c, np.int32(0))
-    for n in range(samples):
-        counts = call.counts + (n * call.height + pixel) * maps + block
-        append_to_maps(counts, inputs, call.bits, n, room, places, values, lengths)
-    for c in range(inputs):
-        length = np.int64(load(lengths + 4 * c, np.int32(0)))
-        if length & 1:
-            store(places + 2 * (c * room + length), np.uint16(samples))
-            store(values + c * room + length, np.uint8(0))
-            store(lengths + 4 * c, np.int32(length + 1))
-
-
-def _multiply(kind: Any, size: int) -> Callable[[], int]:
-    """`counts`, `packed` gradients [set][N and a row of zeros] -> `out` (inputs, outputs)."""
-
-    @callback
-    def kernel(address):
-        call = told(address)[0]
-        maps, outputs, block, samples = call.maps, call.outputs, call.block, call.images
-        blocks, wide = -(-maps // block), bytes_of(kind) // size
-        places = np.empty(block * (samples + 1), np.uint16)
-        values = np.empty(block * (samples + 1), np.uint8)
-        lengths = np.empty(block, np.int32)
-        memory = np.zeros(2 * bytes_of(kind) + LINE, np.uint8)
-        nothing = aligned(memory)
-        sums = nothing + bytes_of(kind)
-        lists = (places.ctypes.data, values.ctypes.data, lengths.ctypes.data)
-        while True:
-            part = take(address)
-            if part >= call.height * blocks:
-                break
-            pixel, b = part // blocks, part % blocks * block
-            inputs = min(block, maps - b)
-            _list_samples(call, pixel, b, inputs, lists[0], lists[1], lists[2])
-            for first in range(0, outputs, wide):
-                wanted = min(bytes_of(kind), (outputs - first) * size)
-                rows = call.packed + first // wide * (samples + 1) * bytes_of(kind)
-                for c in range(inputs):
-                    at = c * (samples + 1)
-                    length = np.int64(lengths[c])
-                    copy_row(sums, nothing, kind)
-                    starts = (lists[0] + 2 * at, lists[1] + at)
-                    add_listed(sums, rows, starts[0], starts[1], length, call.valued, kind)
-                    row = (b + c) * call.height + pixel
-                    copy_bytes(call.out + (row * outputs + first) * size, sums, wanted)
-        keep(memory)
-        keep(places)
-        keep(values)
-        keep(lengths)
-
-    return kernel
-
-
-def multiplied(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
-    """dy (N, K) -> the weight's gradient, (K, C h w), with each input's together; no bf16."""
-    dy = computed(dy)
-    counts, dtype = events.counts, dy.dtype
-    images, height, width, maps = counts.shape
-    outputs, pixels = len(weight), height * width
-    rows = Rows.of(dtype, outputs, ROW)
-    sets = rows.sets(outputs)
-    packed = torch.zeros(sets, images + 1, rows.outputs, dtype=dtype)
-    padded = functional.pad(dy * events.gain, (0, sets * rows.outputs - outputs))
-    packed[:, :images] = padded.view(images, sets, rows.outputs).transpose(0, 1)
-    out = torch.empty(pixels * maps, outputs, dtype=dtype)
-    given = {
-        **sizes_of(events, outputs, dtype, rows),
-        "height": pixels,
-        "packed": packed,
-        "out": out,
-    }
-    run(_multiply, rows, given)
-    if events.x is not None and events.U is not None:
-        taken = events.x.flatten(1).t() @ dy  # (pixels, K)
-        U = events.U.to(dtype).flatten(1)[..., None]
-        out.view(maps, pixels, outputs).addcmul_(U, taken, value=-1)
-    return out.t()

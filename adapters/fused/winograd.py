@@ -9,8 +9,8 @@ arXiv:1509.09308:
             for each of 16 places in a tile: tiles x outputs times outputs x maps
             for each tile: A^T m A
 
-A group is larger than the second cache: weights, which come from beyond it for each group, cost
-more than its tiles do. Transforms only add and subtract, so the error is that of a dense form.
+The more tiles a group has, the less often weights come from memory; with too many, the tiles leave
+the caches. Transforms only add and subtract, so the error is that of a dense form.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from adapters.fused.intrinsics import (
     BYTES, COLUMNS, TILE, TILES, multiply_block, of_tile, take, to_tile, zero_bytes,
 )  # fmt: skip
 from adapters.fused.lists import (
-    LINE, Rows, aligned, bytes_of, cache_bytes, computed, copy_numbers, cut, group_of, keep,
+    LINE, Rows, aligned, bytes_of, computed, copy_numbers, cut, group_of, keep,
     put_numbers, run, told,
 )  # fmt: skip
 
 PLACES = TILE * TILE
-ROOM = 8  # second caches that a group's tiles and sums may fill
+TOGETHER = 256  # tiles of a group, about
 # G of the paper: what a kernel's three taps become in a tile of four.
 G = ((1.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0.0, 0.0, 1.0))
 
@@ -142,7 +142,7 @@ def convolved(dy: Tensor, weight: Tensor) -> Tensor:
     last = dy.permute(0, 2, 3, 1).contiguous()
     # of the tiles and their sums, a pixel's part
     pixel = PLACES // 4 * (outputs * weight.element_size() + rows.bytes)
-    chosen = cut(last, pixel, 2, ROOM * cache_bytes(2), 2 * torch.get_num_threads())
+    chosen = cut(last, pixel, 2, TOGETHER * 4 * pixel, 2 * torch.get_num_threads())
     out = torch.empty(images, height, width, maps, dtype=dy.dtype)
     given = {
         "images": images,

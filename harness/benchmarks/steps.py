@@ -148,7 +148,7 @@ class Convolution:
         maps, outputs, side, images = shape
         threads = torch.get_num_threads()
         pooled = work != "input gradient"  # a pool leaves no marks
-        of = choice.Shape("convolution", maps, side, side, outputs, pooled, "float32", threads)
+        of = choice.Shape(maps, side, side, outputs, pooled, "float32", threads)
         self.run, self.dense = choice.parts_of(of, images, density)[work]
         self.run()
 
