@@ -62,7 +62,7 @@ class BreakEven:
     forward: float
     weight_gradient: float
     input_gradient: float  # of marks: the share of neurons inside the surrogate's window
-    tiles: bool = False  # where all are read, Winograd's tiles are faster than the dense form
+    tiles: bool = False  # above it, Winograd's tiles are faster than the dense form
 
 
 KEPT = Shelf("break-even", lambda kept: BreakEven(**kept), BreakEven(0.5, 0.5, 0.5, True))

@@ -581,6 +581,8 @@ def _unwound(code: Code, target: Any, source: Any, step: Any) -> None:
 
 
 def _block(rows: int) -> Callable[..., None]:
+    """A product of so many rows: their sums stay in registers."""
+
     def write(code: Code, sums: Any, step: Any, values: Any, pitch: Any, weights: Any, count: Any):
         builder, element = code.builder, code.vector.element
         totals = code.zeros(rows * code.row)

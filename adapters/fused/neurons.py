@@ -89,12 +89,19 @@ def _pool(fired, total, pixels, pool, maps):
 @inlined
 def _encode(x, weight, bias, line, first, row, zero):
     """The current of some pixels of a line of x (H, W, I), by weight (9 I, C)."""
-    (height, width, inputs), maps = x.shape, bias.shape[0]
-    pixels = row.shape[0] // maps
-    for pixel in range(pixels):
+    maps = bias.shape[0]
+    for pixel in range(row.shape[0] // maps):
         part = row[pixel * maps : (pixel + 1) * maps]
         for c in range(maps):
             part[c] = bias[c]
+    _convolve(x, weight, line, first, row, False, zero)
+
+
+@inlined
+def _convolve(x, weight, line, first, row, back, zero):
+    """Adds to a line's pixels by what is not 0 around them; `back`: to weight by their gradient."""
+    (height, width, inputs), maps = x.shape, weight.shape[1]
+    pixels = row.shape[0] // maps
     for y in range(max(0, line - 1), min(height, line + 2)):
         for z in range(max(0, first - 1), min(width, first + pixels + 1)):
             for i in range(inputs):
@@ -104,26 +111,12 @@ def _encode(x, weight, bias, line, first, row, zero):
                         of_tap = weight[((y - line + 1) * TAPS + right) * inputs + i]
                         begin = (z + 1 - right - first) * maps
                         part = row[begin : begin + maps]
-                        for c in range(maps):
-                            part[c] += value * of_tap[c]
-
-
-@inlined
-def _encode_back(x, d_weight, line, first, row, zero):
-    """Adds to d_weight (9 I, C) by the gradient of what `_encode` makes."""
-    (height, width, inputs), maps = x.shape, d_weight.shape[1]
-    pixels = row.shape[0] // maps
-    for y in range(max(0, line - 1), min(height, line + 2)):
-        for z in range(max(0, first - 1), min(width, first + pixels + 1)):
-            for i in range(inputs):
-                value = wide(x[y, z, i])
-                if value != zero:
-                    for right in range(max(0, z + 2 - first - pixels), min(TAPS, z + 2 - first)):
-                        of_tap = d_weight[((y - line + 1) * TAPS + right) * inputs + i]
-                        begin = (z + 1 - right - first) * maps
-                        part = row[begin : begin + maps]
-                        for c in range(maps):
-                            of_tap[c] += value * part[c]
+                        if back:
+                            for c in range(maps):
+                                of_tap[c] += value * part[c]
+                        else:
+                            for c in range(maps):
+                                part[c] += value * of_tap[c]
 
 
 @inlined
@@ -403,7 +396,7 @@ def _adjoint_of_neurons(
                     if encodes:
                         _adjoint(arriving, u[t, y], du[y], total[y], made, numbers, False)
                         d_row = du[y][: made.shape[0]]
-                        _encode_back(encoding[0][t, b], of_line, line, j * pool, d_row, zero)
+                        _convolve(encoding[0][t, b], of_line, line, j * pool, d_row, True, zero)
                         continue
                     d_current = current[moment, b, line, begin * pool : end * pool]
                     _adjoint(arriving, u[t, y], du[y], total[y], d_current, numbers, moves)

@@ -1,7 +1,7 @@
 """A convolution's input gradient by Winograd's F(2x2, 3x3): 16 multiplications for 36.
 
-It is for layers whose gradients are all read, behind a pool or NeuNorm. Lavin and Gray,
-arXiv:1509.09308:
+It is for layers most or all of whose gradients are read: behind a pool or NeuNorm, or where the
+surrogate's window holds many neurons. Lavin and Gray, arXiv:1509.09308:
 
     for a group of images or lines, shared among threads: copy its gradients
         for each tile of 2x2 pixels: B^T d B of the 4x4 gradients around it, for all outputs
