@@ -17,7 +17,8 @@ from harness.spec import Case, Options, UsageError
 from harness.spec.options import GIVEN, RESULTS, Device
 
 if TYPE_CHECKING:  # pandas and torch take seconds
-    from harness.jobs import Executor
+    from harness.jobs.local import Local
+    from harness.jobs.ray import Ray
     from harness.records import EndedRow, Row, Store
     from harness.report.stored import Results
     from harness.spec import Access
@@ -86,7 +87,7 @@ class Work:
     cases: tuple[Case, ...]
     store: Store
     access: Access
-    executor: Executor
+    executor: Local | Ray
 
     @classmethod
     def of(cls, options: Options) -> Work:

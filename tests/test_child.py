@@ -214,4 +214,4 @@ def test_a_temporary_folder_too_long_for_a_socket_is_no_obstacle(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/tmp/" + "x" * 150)
-    assert child.context_of("cpu").get_start_method() == "spawn"
+    assert child.warm("cpu").get_start_method() == "spawn"

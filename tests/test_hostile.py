@@ -11,7 +11,6 @@ from rows import ROW
 from test_learning import saved
 
 from harness.records import Store
-from harness.records.store import LONGEST_LINE
 from harness.spec import UsageError, paper
 from harness.training import checkpoint
 
@@ -85,7 +84,7 @@ def test_a_row_of_endless_depth_or_length_is_damage(tmp_path: Path) -> None:
     path = tmp_path / "records" / "acceleration.jsonl"
     path.parent.mkdir()
     good = ROW.to_json()
-    path.write_text(f"{'[' * 500_000}\n{good}\n{'x' * (3 * LONGEST_LINE)}\n{good}\n")
+    path.write_text(f"{'[' * 500_000}\n{good}\n{'x' * 3_000_000}\n{good}\n")
     rows, damaged = Store(tmp_path).read()
     assert len(rows) == 2 and [each.split(":")[1] for each in damaged] == ["1", "3"]
 

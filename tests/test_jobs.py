@@ -116,7 +116,7 @@ def test_where_a_machine_sees_no_shared_folder_rows_and_files_travel(tmp_path: P
     assert again.before and back.lines == ()
     # a training that was begun goes on from its checkpoint
     begun = tuple(line for line in sent.lines if '"trained"' not in line)
-    ended, back = there(unseen, replace(sent, lines=begun))
+    ended, back = there(unseen, sent._replace(lines=begun))
     assert [row.kind for row in ended.rows] == ["trained"] and len(back.lines) == 1
     assert ray.Parcel.of(out, replace(given, seed=1)) == ray.Parcel()
     # where the folder is seen, nothing travels

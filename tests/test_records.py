@@ -61,7 +61,7 @@ DAMAGED = {
     '{"schema": 1, "kind": "iteration"}': "of schema 1",
     '{"schema": 3, "kind": "iteration"}': "Field required",
     "[1, 2]": "damaged row",
-    '{"schema": 99}': "newer harness (schema 99, this one reads 3)",
+    '{"schema": 99}': "newer harness, of schema 99",
     changed(T="ten"): "T: Input should be a valid integer",
     changed(kind="rumour"): "kind",
     changed(walk=1): "walk",
@@ -118,7 +118,7 @@ def test_folders_links_and_pipes_among_the_records_are_named(tmp_path: Path) -> 
     (store.folder / "dangling.jsonl").symlink_to(tmp_path / "nowhere")
     os.mkfifo(store.folder / "pipe.jsonl")
     rows, damaged = store.read()
-    assert rows == [ROW] == store.of_runs([ROW.run])
+    assert rows == [ROW] == store.where("run", [ROW.run])
     names = ("a-folder.jsonl", "dangling.jsonl", "pipe.jsonl")
     assert all(name in each for name, each in zip(names, sorted(damaged), strict=True))
 

@@ -65,7 +65,7 @@ def _machine() -> Lines:
         "memory": f"{here.memory_mib:,} MiB",
         "CUDA device": here.gpu or "none: --device cuda is refused",
         "system": f"{here.os}, Python {here.python}",
-        "harness": here.harness + (f", commit {here.commit}" if here.commit else ""),
+        "harness": f"{here.harness}" + (f", commit {here.commit}" if here.commit else ""),
         "speed variables": here.environment or "none set",
     }
     return [{"": name, " ": value} for name, value in facts.items()]

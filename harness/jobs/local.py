@@ -5,9 +5,10 @@ by this process, whose children are the contenders.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,9 +16,9 @@ import adapters
 from adapters import facts
 from adapters.facts import Facts
 from harness.baselines.trial import fit
-from harness.jobs.results import Result
+from harness.jobs import Result
 from harness.proof.subject import NOTHING_KNOWN
-from harness.records import EndedRow, Store
+from harness.records import DescentRow, EndedRow, Store
 from harness.records.ledger import DOWNLOAD, Busy, Ledger
 from harness.records.run import Run, begin, ended, of_case, stamped
 from harness.spec import Access, Budget, Case, Say, System, Timed, Trained, UsageError
@@ -26,6 +27,8 @@ from harness.speed.contender import Host
 from harness.system import machine, memory
 from harness.system.child import SILENCE, Child, Died, tell
 from harness.training.trial import End, count, do, train
+
+WORK: Mapping[type[Case], Callable[[Any], bool]] = {System: fit, Trained: train, Timed: count}
 
 
 class Command:
@@ -48,18 +51,21 @@ class Command:
 
 @dataclass(frozen=True)
 class Local:
-    """This machine."""
+    """This machine. A case that fails becomes a row with its reason; the others go on."""
 
     silence: float = SILENCE
 
     def train(
         self, cases: tuple[Case, ...], store: Store, access: Access, say: Say
     ) -> Iterator[Result]:
-        """Each in a child of its own; see `Executor`. What a framework sets for its process would
-        decide the next case's weights. A child that found a case done, or another process at it,
-        has imported none, and goes on to the next with the data that it has read.
+        """Does what is not done of trainings, other systems and counts, in any order: cases that
+        another process is at come last, once it has ended them.
 
-        Cases that another process is at come last, once it has ended them.
+        Each has a child of its own: what a framework sets for its process would decide the next
+        case's weights. A child that found a case done, or another process at it, has imported none,
+        and goes on to the next with the data that it has read.
+
+        Raises UsageError where rows cannot be written.
         """
         command = Command(cases, store)
         total, before = sum(case.pace for case in cases), 0.0
@@ -87,12 +93,14 @@ class Local:
                     command.failed(case, f"{of}{error}")
                 before += case.pace / total
                 if end.before:
-                    rows = [row for row in store.of_keys([str(end.key)]) if row.suite == case.suite]
+                    there = store.where("key", [str(end.key)])
+                    rows = [row for row in there if row.suite == case.suite]
                 else:
+                    mine = store.where("run", [command.run.id])
+                    rows = [row for row in mine if Case.of(row) == case]
                     if child is not None:
                         child.end()
                     child = None
-                    rows = [row for row in store.of_runs([command.run.id]) if Case.of(row) == case]
                 yield Result(case, tuple(rows), before=end.before)
         finally:
             if child is not None:
@@ -101,26 +109,21 @@ class Local:
     def measure(
         self, cases: tuple[Case, ...], store: Store, access: Access, budget: Budget, say: Say
     ) -> Iterator[Result]:
-        """See `Executor`."""
-        command = Command(cases, store)
-        ledger = Ledger(store, say, access.fresh, (command.run.id,), patient=True)
+        """Times what is not done. Raises UsageError where rows cannot be written."""
+        run = Command(cases, store).run
+        ledger = Ledger(store, say, access.fresh, (run.id,), patient=True)
         timed = tuple(case for case in cases if isinstance(case, Timed))
+        host = Host(self.silence)
         try:
-            host = Host(self.silence)
-            for each in schedule.run(timed, ledger, access, budget, command.run, host):
-                if each.before:
-                    rows = store.of_keys(each.before)
-                else:
-                    mine = store.of_runs([command.run.id])
+            for each in schedule.run(timed, ledger, access, budget, run, host):
+                rows = store.where("key", each.before)
+                if not each.before:
+                    mine = store.where("run", [run.id])
                     rows = [row for row in mine if Case.of(row).cell == each.cell.cell]
-                descents = tuple(store.descents())
-                before, left = bool(each.before), each.left_seconds
-                yield Result(each.cell, tuple(rows), each.rounds, before, left, descents)
+                of = each.rounds, bool(each.before), each.left_seconds
+                yield Result(each.cell, tuple(rows), *of, tuple(store.of_kind(DescentRow)))
         finally:
             ledger.release()
-
-
-# What follows runs in a child.
 
 
 def trial_in_child(
@@ -143,12 +146,4 @@ def trial(case: Case, ledger: Ledger, access: Access, run: Run) -> End:
 
     Raises Busy where another process has the case, and UsageError where results cannot be written.
     """
-    match case:
-        case System():
-            return do(case, ledger, access, run, fit)
-        case Trained():
-            return do(case, ledger, access, run, train)
-        case Timed():
-            return do(case, ledger, access, run, count)
-        case _:
-            raise TypeError(case)
+    return do(case, ledger, access, run, WORK[type(case)])

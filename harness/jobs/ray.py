@@ -14,26 +14,25 @@ import os
 import re
 import socket
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from secrets import token_hex
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 import torch
 from ray.exceptions import RayError, RayTaskError
 
+from harness.jobs import Result
 from harness.jobs.local import Command, Local
-from harness.jobs.results import Result
 from harness.records import Row, Store, TrainedRow
 from harness.records.identity import fields_that_train
 from harness.records.store import parse
 from harness.spec import Access, Budget, Case, Say, UsageError, cells
-from harness.system.files import unwritable, write_result
+from harness.system.files import write_result
 
-RETRIES = 3  # after a machine or its process was lost
+RETRIES = 3  # of a training, after its machine or its process was lost
 POLL = 0.2  # seconds between two looks at what is done
 REACH = 5.0  # seconds in which a cluster's address answers
 FOLDERS = ("checkpoints", "splits", "runs", "weights")  # whose files travel
@@ -46,36 +45,19 @@ class Ray:
     def train(
         self, cases: tuple[Case, ...], store: Store, access: Access, say: Say
     ) -> Iterator[Result]:
-        """As many cases at once as the cluster has room for; see `Executor`."""
-
-        def lost(group: tuple[Case, ...], reason: str) -> list[Result]:
-            return [Result(case, (command.failed(case, reason),)) for case in group]
-
+        """As many cases at once as the cluster has room for; see `Local.train`."""
         with _connected():
-            command = Command(cases, store)
-            # again, elsewhere, where its machine or its process is lost
             cpus = min(torch.get_num_threads(), _most_cpus(0))
-            options = {"max_retries": RETRIES, "num_cpus": cpus}
             groups = [(case,) for case in cases]
-            yield from _done("train", groups, store, say, lost, options, access)
+            yield from _done("train", groups, store, say, cpus, access)
 
     def measure(
         self, cases: tuple[Case, ...], store: Store, access: Access, budget: Budget, say: Say
     ) -> Iterator[Result]:
-        """All on one machine, of which they take all CPUs and, if any, a GPU; see `Executor`."""
-
-        def lost(group: tuple[Case, ...], reason: str) -> list[Result]:
-            command = Command(group, store)
-            rows = [(case.cell, command.failed(case, reason)) for case in group]
-            return [
-                Result(cell, tuple(row for of, row in rows if of == cell.cell), 0)
-                for cell in cells(group)
-            ]
-
+        """All on one machine, with all of its CPUs and, if any, a GPU; see `Local.measure`."""
         with _connected():
             cpus = _most_cpus(int(cases[0].device != "cpu"))
-            options = {"max_retries": 0, "num_cpus": cpus}
-            yield from _done("measure", [cases], store, say, lost, options, access, budget)
+            yield from _done("measure", [cases], store, say, cpus, access, budget)
 
 
 def _done(
@@ -83,21 +65,21 @@ def _done(
     groups: list[tuple[Case, ...]],
     store: Store,
     say: Say,
-    lost: Callable[[tuple[Case, ...], str], list[Result]],  # what there is where a task is lost
-    options: dict[str, float],
+    cpus: float,
     *given: object,
 ) -> Iterator[Result]:
     """The results of a task for each group, as they come."""
+    trains = work == "train"
+    options = {"num_cpus": cpus, "num_gpus": int(groups[0][0].device != "cpu")}
+    remote = ray.remote(there).options(max_retries=RETRIES if trains else 0, **options)
+    running: dict[Any, tuple[Case, ...]] = {}
+    total, done = sum(case.pace for group in groups for case in group), 0.0
     with marked(store) as mark:
-        gpus = int(groups[0][0].device != "cpu")
-        remote = ray.remote(there).options(**options, num_gpus=gpus)
-        running: dict[Any, tuple[Case, ...]] = {}
-        for group in groups:
-            sent = Parcel.of(store, group[0]) if work == "train" else Parcel()
-            settings = mark, torch.get_num_threads(), sent, work, group
-            running[remote.remote(*settings, *given)] = group
-        total, done = sum(case.pace for group in groups for case in group), 0.0
         try:
+            for group in groups:
+                sent = Parcel.of(store, group[0]) if trains else Parcel()
+                settings = mark, torch.get_num_threads(), sent, work, group
+                running[remote.remote(*settings, *given)] = group
             while running:
                 for each in ray.wait(list(running), timeout=POLL)[0]:
                     group = running.pop(each)
@@ -105,7 +87,12 @@ def _done(
                         results, parcel = ray.get(each)
                         parcel.unpack(store)
                     except RayError as error:
-                        results = lost(group, _reason(error))
+                        command, reason = Command(group, store), _reason(error)
+                        lost = {case: (case,) for case in group} if trains else cells(group)
+                        results = [
+                            Result(case, tuple(command.failed(each, reason) for each in of))
+                            for case, of in lost.items()
+                        ]
                     done += sum(case.pace for case in group)
                     yield from results
                 say(min(1.0, done / total), f"{len(running)} tasks of the cluster are not done")
@@ -170,8 +157,7 @@ def _reason(error: RayError) -> str:
     return str(error).splitlines()[-1]
 
 
-@dataclass(frozen=True)
-class Parcel:
+class Parcel(NamedTuple):
     """Rows as lines, and files by their name under the result folder."""
 
     lines: tuple[str, ...] = ()
@@ -212,13 +198,7 @@ def marked(store: Store) -> Iterator[Path]:
 
     Raises UsageError where the folder is not writable.
     """
-    mark = store.out.resolve() / f".share-{token_hex(8)}"
-    try:
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.touch()
-    except OSError as error:
-        raise unwritable(mark, error) from error
-    try:
-        yield mark
-    finally:
-        mark.unlink(missing_ok=True)
+    store.check_writable()
+    store.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(prefix=".share-", dir=store.out.resolve()) as mark:
+        yield Path(mark.name)

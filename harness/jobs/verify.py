@@ -20,7 +20,7 @@ from harness.analysis import timings
 from harness.analysis.compare import MARGIN
 from harness.analysis.frame import Line, cell_of, each_of, frames, grouped
 from harness.analysis.words import unusual
-from harness.jobs.results import Executor
+from harness.jobs.local import Local
 from harness.records import EndedRow, EpochRow, FittedRow, IterationRow, Row, Store, TrainedRow
 from harness.records.identity import PROTOCOL
 from harness.spec import FLOOR, Access, Budget, Case, Say, Timed, Trained
@@ -48,11 +48,18 @@ class Check:
 class Here:
     """Where cases are measured again."""
 
-    executor: Executor
+    executor: Local
     access: Access
     lacks: Callable[[Case], str | None]  # why a case cannot run here; None where it can
     say: Say
     weights: Path | None = None  # the folder of those that recorded cases name, if they do
+
+    def bring_weights(self, case: Case, store: Store) -> None:
+        """Lays the initial weights that a case names where it looks for them, if they are here."""
+        kept = (self.weights or Path()) / f"{case.weights_sha256}.safetensors"
+        if kept.is_file():
+            (store.out / kept.parent.name).mkdir(exist_ok=True)
+            shutil.copy(kept, store.out / kept.parent.name)
 
 
 def verify(
@@ -67,127 +74,50 @@ def verify(
     # those timed under the protocol of now, which alone can be tested; else all
     cells = [cell for cell in cells if cell[-1].protocol == PROTOCOL] or cells
     with tempfile.TemporaryDirectory(prefix="harness-") as folder:
-        repeat = Repeat(records, here, Store(Path(folder)))
+        store = Store(Path(folder))
         for kind in (TrainedRow, FittedRow):
             ended = list({row.key: row for row in records if isinstance(row, kind)}.values())
             for row in drawn.sample(ended, min(cases, len(ended))):
-                yield from repeat.training(row, epochs)
+                yield from _training(row, records, here, store, epochs)
         for group in drawn.sample(cells, min(cases, len(cells))):
-            yield from repeat.cell(group, budget)
+            yield from _cell(group, records, here, store, budget)
 
 
-@dataclass(frozen=True)
-class Repeat:
-    """Recorded rows, and where cases are measured again."""
-
-    records: Sequence[Row]
-    here: Here
-    store: Store
-
-    def training(self, row: TrainedRow | FittedRow, epochs: int) -> Iterator[Check]:
-        """A training's first epochs, or what another system comes to, against the rows of now."""
-        case = Case.of(row)
-        window = f" {row.window}" if isinstance(row, FittedRow) and row.window else ""
-        what = f"{row.dataset}{window} {case.framework} seed {row.seed}"
-        if isinstance(case, Trained):
-            what = f"{row.dataset} {row.scale} T={row.T} {case.framework} seed {row.seed}"
-            what += f" NeuNorm {row.neunorm}" if row.neunorm else ""
-            what += "".join(f", {each}" for each in unusual(case))
-            epochs = min(epochs, case.training.epochs)
-            of = replace(case.training, epochs=epochs, least_epochs=None)  # at the first rate
-            case = replace(case, training=of)
-            wanted = {f"epoch {n + 1}": FIGURES for n in range(epochs)}
-        else:
-            wanted = {"": ("test_accuracy",)}
-        same = [each for each in self.records if (each.suite, each.key) == (row.suite, row.key)]
-        before, rows, why = _figures(same), tuple[Row, ...](), self.here.lacks(case)
-        if why is None:
-            self._bring_weights(case)
-            at = self.store, self.here.access, self.here.say
-            (ended,) = self.here.executor.train((case,), *at)
-            rows, why = ended.rows, _refusal(ended.rows, row)
-        after = _figures(rows)
-        for place, names in wanted.items():
-            old, new = before.get(place), after.get(place)
-            if why or old is None or new is None:
-                reason = why or ("it was not recorded" if old is None else "it did not end")
-                yield Check(what, place or names[0], "", "", "not tested", reason)
-                continue
-            for name in names:
-                one, other = getattr(old, name), getattr(new, name)
-                reason = "" if one == other else _why(old, new)
-                verdict: Verdict = "differs" if reason else "confirmed"
-                figure = f"{place} {name}".strip()
-                yield Check(what, figure, f"{one:.6g}", f"{other:.6g}", verdict, reason)
-
-    def _bring_weights(self, case: Case) -> None:
-        """Lays the initial weights that a case names where it looks for them, if they are here."""
-        folder, sha256 = self.here.weights, case.weights_sha256
-        kept = None if folder is None else folder / f"{sha256}.safetensors"
-        if kept is not None and kept.is_file():
-            place = self.store.out / kept.parent.name
-            place.mkdir(exist_ok=True)
-            shutil.copy(kept, place)
-
-    def cell(self, group: Sequence[IterationRow], budget: float) -> Iterator[Check]:
-        """The ratios to the floor of a cell's last run, against those of now."""
-        cell, suite = cell_of(group[0]), group[0].suite
-        recorded = _lines(r for r in self.records if r.suite == suite and cell_of(r) == cell)
-        alike = {name for name, line in recorded.items() if line.protocol == PROTOCOL}
-        now = self._timed_again(group, budget) if alike else {}
-        for name, old in recorded.items():
-            why = "it was not timed here"
-            if name not in alike:
-                why = f"measured under protocol {old.protocol}"
-                why += f", this harness measures under {PROTOCOL}"
-            yield ratio_check(name, old, now.get(name) if name in alike else None, why)
-
-    def _timed_again(self, group: Sequence[IterationRow], budget: float) -> dict[str, Line]:
-        """The lines of a cell's last contenders, timed here and now."""
-        ran = (row for row in group if row.run == group[-1].run and row.framework != FLOOR)
-        cases = tuple(c for c in dict.fromkeys(map(Timed.of, ran)) if not self.here.lacks(c))
-        if not cases:
-            return {}
-        for case in cases:
-            self._bring_weights(case)
-        at, spending = (self.store, self.here.access), Budget(seconds=budget, first=True)
-        list(self.here.executor.measure(cases, *at, spending, self.here.say))
-        rows = self.store.read(group[0].suite)[0]
-        return _lines(row for row in rows if Case.of(row).cell == Case.of(group[0]).cell)
-
-
-def ratio_check(name: str, old: Line, new: Line | None, why: str = "") -> Check:
-    """A contender's recorded ratio against that of now; None where it was not timed, and why."""
-    what = f"{old.dataset} {old.scale} T={old.T} {name}", "ratio to the floor", _ratio(old)
-    if new is None:
-        return Check(*what, "", "not tested", why)
-    if isnan(old.ratio_to_floor) or isnan(new.ratio_to_floor):
-        return Check(*what, "", "not tested", "there was no floor to compare with")
-    centre = log(new.ratio_to_floor / old.ratio_to_floor)
-    # of two independent figures, whose intervals are even in logs
-    reach = hypot(*(log(each.ratio_high / each.ratio_to_floor) for each in (old, new)))
-    low, high = centre - reach, centre + reach
-    highest = exp(high) if high < LARGEST else inf
-    shown = f"now over recorded {exp(centre):.2f} [{exp(low):.2f}, {highest:.2f}]"
-    verdict: Verdict = "too noisy to tell"
-    if -log1p(MARGIN) <= low and high <= log1p(MARGIN):
-        return Check(*what, _ratio(new), "confirmed")
-    if low > 0 or high < 0:
-        verdict = "differs"
-    else:
-        shown += f": 1 is in it, and so is a change of more than {100 * MARGIN:.0f} %"
-    if old.machine != new.machine:
-        shown += f"; it was another machine: {old.machine}, now {new.machine}"
-    return Check(*what, _ratio(new), verdict, shown)
-
-
-def _ratio(line: Line) -> str:
-    return f"{line.ratio_to_floor:.2f} [{line.ratio_low:.2f}, {line.ratio_high:.2f}]"
-
-
-def _lines(records: Iterable[Row]) -> dict[str, Line]:
-    lines = each_of(timings.lines(frames(records)))
-    return {line.name: line for line in lines if line.framework != FLOOR and line.rounds}
+def _training(
+    row: TrainedRow | FittedRow, records: Sequence[Row], here: Here, store: Store, epochs: int
+) -> Iterator[Check]:
+    """A training's first epochs, or what another system comes to, against the rows of now."""
+    case, wanted = Case.of(row), {"": ("test_accuracy",)}
+    window = f" {row.window}" if isinstance(row, FittedRow) and row.window else ""
+    what = f"{row.dataset}{window} {case.framework} seed {row.seed}"
+    if isinstance(case, Trained):
+        reading = f" NeuNorm {row.neunorm}" if row.neunorm else ""
+        what = f"{row.dataset} {row.scale} T={row.T} {case.framework} seed {row.seed}{reading}"
+        what = ", ".join([what, *unusual(case)])
+        epochs = min(epochs, case.training.epochs)
+        of = replace(case.training, epochs=epochs, least_epochs=None)  # at the first rate
+        case, wanted = (
+            replace(case, training=of),
+            {f"epoch {n + 1}": FIGURES for n in range(epochs)},
+        )
+    before = _figures(each for each in records if (each.suite, each.key) == (row.suite, row.key))
+    after, why = {}, here.lacks(case)
+    if why is None:
+        here.bring_weights(case, store)
+        (ended,) = here.executor.train((case,), store, here.access, here.say)
+        after, why = _figures(ended.rows), _refusal(ended.rows, row)
+    for place, names in wanted.items():
+        old, new = before.get(place), after.get(place)
+        if why or old is None or new is None:
+            reason = why or ("it was not recorded" if old is None else "it did not end")
+            yield Check(what, place or names[0], "", "", "not tested", reason)
+            continue
+        for name in names:
+            one, other = getattr(old, name), getattr(new, name)
+            reason = "" if one == other else _why(old, new)
+            verdict: Verdict = "differs" if reason else "confirmed"
+            figure = f"{place} {name}".strip()
+            yield Check(what, figure, f"{one:.6g}", f"{other:.6g}", verdict, reason)
 
 
 def _figures(rows: Iterable[Row]) -> dict[str, EpochRow | FittedRow]:
@@ -211,3 +141,59 @@ def _why(before: Row, after: Row) -> str:
     pairs = ((name, getattr(before, name), getattr(after, name)) for name in DECIDING)
     differing = [f"{name} was {old}, is {new}" for name, old, new in pairs if old != new]
     return "; ".join(differing) or "nothing that is recorded explains it"
+
+
+def _cell(
+    group: Sequence[IterationRow], records: Sequence[Row], here: Here, store: Store, budget: float
+) -> Iterator[Check]:
+    """The ratios to the floor of a cell's last run, against those of now."""
+    cell, suite = cell_of(group[0]), group[0].suite
+    recorded = _lines(r for r in records if r.suite == suite and cell_of(r) == cell)
+    now = dict[str, Line]()
+    ran = (row for row in group if row.run == group[-1].run and row.framework != FLOOR)
+    cases = tuple(case for case in dict.fromkeys(map(Timed.of, ran)) if not here.lacks(case))
+    if cases and any(line.protocol == PROTOCOL for line in recorded.values()):
+        for case in cases:
+            here.bring_weights(case, store)
+        spending = Budget(seconds=budget, first=True)
+        list(here.executor.measure(cases, store, here.access, spending, here.say))
+        rows = store.read(suite)[0]
+        now = _lines(row for row in rows if Case.of(row).cell == cases[0].cell)
+    for name, old in recorded.items():
+        if old.protocol == PROTOCOL:
+            yield ratio_check(name, old, now.get(name), "it was not timed here")
+        else:
+            why = f"measured under protocol {old.protocol}, this harness measures under {PROTOCOL}"
+            yield ratio_check(name, old, None, why)
+
+
+def _lines(records: Iterable[Row]) -> dict[str, Line]:
+    lines = each_of(timings.lines(frames(records)))
+    return {line.name: line for line in lines if line.framework != FLOOR and line.rounds}
+
+
+def ratio_check(name: str, old: Line, new: Line | None, why: str = "") -> Check:
+    """A contender's recorded ratio against that of now; None where it was not timed, and why."""
+    what = f"{old.dataset} {old.scale} T={old.T} {name}", "ratio to the floor", _ratio(old)
+    if new is None:
+        return Check(*what, "", "not tested", why)
+    if isnan(old.ratio_to_floor) or isnan(new.ratio_to_floor):
+        return Check(*what, "", "not tested", "there was no floor to compare with")
+    centre = log(new.ratio_to_floor / old.ratio_to_floor)
+    # of two independent figures, whose intervals are even in logs
+    reach = hypot(*(log(each.ratio_high / each.ratio_to_floor) for each in (old, new)))
+    low, high = centre - reach, centre + reach
+    if -log1p(MARGIN) <= low and high <= log1p(MARGIN):
+        return Check(*what, _ratio(new), "confirmed")
+    highest = exp(high) if high < LARGEST else inf
+    shown = f"now over recorded {exp(centre):.2f} [{exp(low):.2f}, {highest:.2f}]"
+    verdict: Verdict = "differs" if low > 0 or high < 0 else "too noisy to tell"
+    if verdict != "differs":
+        shown += f": 1 is in it, and so is a change of more than {100 * MARGIN:.0f} %"
+    if old.machine != new.machine:
+        shown += f"; it was another machine: {old.machine}, now {new.machine}"
+    return Check(*what, _ratio(new), verdict, shown)
+
+
+def _ratio(line: Line) -> str:
+    return f"{line.ratio_to_floor:.2f} [{line.ratio_low:.2f}, {line.ratio_high:.2f}]"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from harness.spec import Case
@@ -20,15 +19,18 @@ NUMERICS = 1  # what a training computes: its steps, draws, initial weights, aug
 PROTOCOL = 3  # how a time is taken: what is timed, warm-ups, rounds, layouts
 EXAM = 3  # what a proof examines, the audit's too, and their tolerances
 
-# Fields of a case that say nothing of the weights a training ends with: names, and what is asked of
-# the trained network. How many samples were wanted is in the data's hash.
-_NAMES = ("suite", "scale", "width", "tested_at", "wants_confusion")
-_IN_THE_DATA = ("wanted_samples", "wanted_test_samples", "embedded")
+# Fields of a case that say nothing of the weights a training ends with: names, what is asked of the
+# trained network, and how many samples were wanted, which is in the data's hash.
+_IDLE = ("suite", "scale", "width", "tested_at", "wants_confusion")
+_IDLE += ("wanted_samples", "wanted_test_samples", "embedded")
 # Fields that came after keys had been made: where nothing is in them, they are in no key.
 _LATER = (
     *("effort", "window", "bin_us", "wants_simulated", "loss_function", "weights_sha256"),
     *("least_epochs", "optimiser_fc_factor"),
 )
+# Of the machine, what is in no key as it stands. Its torch is the software's; a harness of another
+# version or commit may time the same; another kernel keeps another MiB for itself.
+_ELSEWHERE = ("torch", "harness", "commit", "environment", "memory_mib")
 # What these come to is in `threads`, and a cluster sets them to what they would have been.
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -59,32 +61,25 @@ def timing_key(
     case: Case, data_sha256: str, software: Software, machine: Machine, allocator: str
 ) -> str:
     """The key of a contender in a cell: what is timed, on what, with what, where."""
+    place = {k: value for k, value in asdict(machine).items() if k not in _ELSEWHERE}
     variables = (machine.environment or "").split()
-    kept = [each for each in variables if each.partition("=")[0] not in _THREADS]
-    other = {"data": data_sha256, "environment": kept, "allocator": allocator, "PROTOCOL": PROTOCOL}
-    return _key({**_fields(case), **asdict(software), **_place(machine), **other})
+    place["environment"] = [each for each in variables if each.partition("=")[0] not in _THREADS]
+    place |= {"memory_gib": round((machine.memory_mib or 0) / 1024), "allocator": allocator}
+    of = {"data": data_sha256, **asdict(software), "PROTOCOL": PROTOCOL}
+    return _key({**_fields(case), **of, **place})
 
 
 def fields_that_train(case: Case) -> dict[str, object]:
     """The fields of a case that decide the weights its training ends with, beside the data."""
-    return {k: value for k, value in _fields(case).items() if k not in (*_NAMES, *_IN_THE_DATA)}
+    return {k: value for k, value in _fields(case).items() if k not in _IDLE}
 
 
 def _fields(case: Case) -> dict[str, object]:
-    """The fields of a case; of those that came later, the ones with something in them."""
     fields = asdict(case.fields)
     return {k: v for k, v in fields.items() if k not in _LATER or v is not None}
 
 
-def _place(machine: Machine) -> dict[str, object]:
-    # its torch is the software's; a harness of another version or commit may time the same
-    left_out = ("torch", "harness", "commit", "environment", "memory_mib")
-    place = {name: value for name, value in asdict(machine).items() if name not in left_out}
-    # another kernel keeps another MiB for itself, and it is the same machine
-    return {**place, "memory_gib": round(machine.memory_mib / 1024)}
-
-
-def _key(decisive: Mapping[str, object]) -> str:
+def _key(decisive: dict[str, object]) -> str:
     """Sixteen hex digits of all that decides a result."""
     text = json.dumps(decisive, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

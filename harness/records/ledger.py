@@ -49,36 +49,33 @@ class Ledger:
         Raises Busy where another process has it.
         """
         keys = {str(row.key) for row in rows}
-        self._take(hashlib.sha256(" ".join(sorted(keys)).encode()).hexdigest()[:16], rows[0])
-        there = self._counting(self.store.of_keys(keys))
+        name = hashlib.sha256(" ".join(sorted(keys)).encode()).hexdigest()[:16]
+        what = f"{rows[0].dataset} {rows[0].scale} seed {rows[0].seed}"
+        folder = self.store.out / ".locks"
+        claim = FileLock(folder / f"{name}.lock", timeout=LOOK if self.patient else 0.0)
+        while not claim.is_locked:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                claim.acquire()
+            except Timeout as error:
+                if not self.patient:
+                    raise Busy(what) from error
+                self.say(0.0, f"{what}: another process is at it; waiting")
+            except OSError as error:
+                raise unwritable(folder, error) from error
+        self._claims.append(claim)
+        there = self._counting(self.store.where("key", keys))
         self._there |= set(map(_said_once, there)) - {()}
         return there
 
-    def _take(self, name: str, row: Record) -> None:
-        folder = self.store.out / ".locks"
-        what = f"{row.dataset} {row.scale} seed {row.seed}"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            claim = FileLock(folder / f"{name}.lock", timeout=LOOK if self.patient else 0.0)
-            while True:
-                try:
-                    claim.acquire()
-                    self._claims.append(claim)
-                    return
-                except Timeout as error:
-                    if not self.patient:
-                        raise Busy(what) from error
-                    self.say(0.0, f"{what}: another process is at it; waiting")
-        except OSError as error:
-            raise unwritable(folder, error) from error
-
     def proofs_of(self, framework: str) -> list[CertificateRow]:
-        """The outcomes of a framework's certificates that count."""
-        return self._counting(self.store.proofs_of(framework))
+        """The outcomes that count of all certificates of a framework and its forms."""
+        proofs = self._counting(self.store.of_kind(CertificateRow))
+        return [row for row in proofs if row.framework == framework and row.layer is None]
 
     def descents(self) -> list[DescentRow]:
         """The trainings in bf16 that count."""
-        return self._counting(self.store.descents())
+        return self._counting(self.store.of_kind(DescentRow))
 
     def _counting(self, there: list[R]) -> list[R]:
         return [row for row in there if row.run in self.runs] if self.fresh else there

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 from pydantic import Field
 
 from harness.spec import CaseFields, contender
+from harness.system.installed import Machine, Moment
 
 SCHEMA = 3
 
@@ -29,11 +30,13 @@ Outcome = Literal[
     "unsupported",  # the framework cannot express this network
     "missing",  # the framework is not installed
 ]
-
-# What is audited: the first iteration, that of a round which was drawn once it was over, the first
-# one of a process that was started anew (on another batch and weights three times as large, as late
-# in a training), or the last one of a training.
-When = Literal["before", "round", "late", "after"]
+# What is audited.
+When = Literal[
+    "before",  # the first iteration
+    "round",  # that of a round which was drawn once it was over
+    "late",  # the first of a process started anew: another batch, weights three times as large
+    "after",  # the last one of a training
+]
 
 
 class Place(NamedTuple):
@@ -50,23 +53,24 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record(CaseFields):
+class Record(Moment, Machine, CaseFields):
     """What all rows of a case share; None where it is not known (yet)."""
 
     schema: int = SCHEMA
     run: str  # one command's rows share it
     time: str  # UTC, ISO 8601
-    # A hash of all that decides the result (identity.py). What has a result of this key is not
-    # measured again.
-    key: str | None = None
+    key: str | None = None  # of all that decides the result (identity.py)
     revision: Count = 0  # of the adapter
     protocol: Count | None = None  # of a timing: the number of the protocol (identity.py)
     code: str | None = None  # a hash of our sources: to look it up, never compared
+    framework_version: str | None = None
     iterations_per_epoch: Nth | None = None
     deviations: str | None = None  # where the variant is not the paper's function
     implementation: str | None = None  # which of its kernels ran, where an adapter has several
     layout: str | None = None  # of its convolutions' weights; of the floor, layer by layer
     computed: str | None = None  # how its layers were, where an adapter chooses
+    allocator: str | None = None  # whether freed memory stays with the process
+    contender_threads: Nth | None = None  # that torch has in the contender's own process
 
     # data: those of the batch, or those trained on; accuracies are of the test data
     data_source: str | None = None
@@ -88,26 +92,6 @@ class Record(CaseFields):
     train_samples: Count | None = None
     validation_samples: Count | None = None
     test_samples: Count | None = None
-
-    # machine and versions
-    framework_version: str | None = None
-    cpu: str | None = None
-    capability: str | None = None  # which of its instructions torch uses
-    cores: Nth | None = None
-    threads: Nth | None = None
-    memory_mib: Count | None = None
-    gpu: str | None = None
-    os: str | None = None
-    python: str | None = None
-    torch: str | None = None
-    harness: str | None = None
-    commit: str | None = None
-    environment: str | None = None
-    allocator: str | None = None  # whether freed memory stays with the process
-    contender_threads: Nth | None = None  # that torch has in the contender's own process
-    load: Amount | None = None
-    clock_mhz: Amount | None = None
-    temperature_c: Number | None = None
 
     @property
     def contender(self) -> str:
@@ -177,8 +161,7 @@ class IterationRow(Record):
     twin: bool = False  # the second instance of the contender that runs twice (A/A)
     loss: Number | None = None  # of the batch, in training
     class_spikes: tuple[Amount, ...] | None = None  # voting spikes of each class, in inference
-    # of its samples and steps, where the whole takes too long: the seconds are scaled in proportion
-    part: Share | None = None
+    part: Share | None = None  # of samples and steps, where all take too long; seconds are scaled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,10 +202,7 @@ class AuditRow(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class DescentRow(Record):
-    """Whether a contender in bf16 learns as it does in float32, once for each `installation`.
-
-    It stands in the first cell that its contender was audited in.
-    """
+    """Whether a contender in bf16 learns as in float32, once for each `installation`."""
 
     kind: Literal["descent"] = "descent"
     exam: Count  # the number of the exam, the audit and this
@@ -230,8 +210,7 @@ class DescentRow(Record):
     steps: Nth  # of the optimiser
     seeds: tuple[Count, ...]  # of float32; bf16 has the first of them
     first_loss: Amount | None = None  # of float32, mean over its seeds' first steps
-    # mean over each seed's last steps; null: not finite. Fewer than were wanted: it was cut short
-    fp32_losses: tuple[Number | None, ...]
+    fp32_losses: tuple[Number | None, ...]  # mean over each seed's last steps; null: not finite
     bf16_losses: tuple[Number | None, ...]
     finished: bool  # whether all trainings came to their end; else another run tries again
     passed: bool
@@ -258,8 +237,7 @@ class EpochRow(Record):
     validation_accuracy: Share
     test_accuracy: Share
     rates: tuple[Share, ...]  # spikes per neuron and step of each layer
-    # of each layer's potentials, how many lie inside the surrogate's window; (): not looked at
-    inside: tuple[Share, ...] = ()
+    inside: tuple[Share, ...] = ()  # of each layer's potentials, in the surrogate's window
     gradient_norm: Amount  # mean over the iterations
     learning_rate: Amount
     seconds: Amount  # of the training pass
@@ -308,8 +286,7 @@ class TrainedRow(Record):
     best_test_epoch: Nth
     chosen_test_accuracy: Share  # at the epoch that validates best
     chosen_epoch: Nth
-    # that it took, where its schedule ends when accuracy is flat; None: all of `epochs`
-    trained_epochs: Nth | None = None
+    trained_epochs: Nth | None = None  # where it ended once accuracy was flat; None: all `epochs`
     seconds: Amount  # of all training passes
     kept_weights_sha256: str | None = None  # of the weights it ended with, kept in OUT/weights
 
@@ -334,10 +311,7 @@ class FittedRow(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class OperationsRow(Record):
-    """What inferences take, layer by layer, added up over samples and steps.
-
-    Of a case that is not trained it says that the case is done.
-    """
+    """What inferences take, layer by layer, summed over samples and steps; its case is done."""
 
     kind: Literal["operations"] = "operations"
     counted_samples: Nth  # test samples

@@ -9,37 +9,28 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from secrets import token_hex
 from typing import TypeVar
-
-import psutil
 
 from harness.records.identity import Software
 from harness.records.row import EndedRow, Outcome, Record
 from harness.spec import Case, Source, paper
 from harness.system.files import write_result
-from harness.system.installed import Machine, Moment, diff_sha256, version
+from harness.system.installed import ROOT, Machine, Moment, version
 
 R = TypeVar("R", bound=Record)
 LONGEST_REASON = 4000  # characters; a framework's message can be of any length
 # Packages whose versions decide what a run computes or how fast, beside the frameworks.
 PACKAGES = ("torch", "numpy", "numba", "triton", "torchvision", "scipy", "pandas", "tonic")
-SYSFS_CPU = Path("/sys/devices/system/cpu/cpu0/cpufreq")
-# What a row says of a data source, by the field it comes from.
-_OF_SOURCE = {"source": "description", "sha256": "sha256", "partial": "partial"}
-_OF_SOURCE |= {"lossy": "lossy", "simulated": "simulated", "substitute": "substitute"}
 
 
 class Failed(Exception):
     """A case failed; the message says why. `ended` makes it a row."""
 
-    status: Outcome
-
     def __init__(self, reason: str, status: Outcome = "failed") -> None:
         super().__init__(reason)
-        self.status = status
+        self.status: Outcome = status
 
 
 @dataclass(frozen=True)
@@ -67,37 +58,21 @@ def new_run() -> str:
 
 def begin(out: Path, machine: Machine, frameworks: Iterable[str]) -> str:
     """Keeps all that one must know to do this command's run again, and the fields that its rows
-    share; its name. None: the system did not tell.
-
-    Raises UsageError where the folder cannot be written.
+    share; its name. Raises UsageError where the folder cannot be written.
     """
     run = new_run()
     found = {name: version(name) for name in (*PACKAGES, *frameworks)}
-    speeds = [_content(SYSFS_CPU / f"cpuinfo_{each}_freq") for each in ("min", "max")]
     manifest = {
         "run": run,
         "command": ("harness", *sys.argv[1:]),
         "started": now(),
         "shared": {"code": sources_sha256(), **asdict(machine)},
-        "diff_sha256": diff_sha256(),  # of what differs from the commit
         "packages": {name: each for name, each in found.items() if each},
-        # least and most; they are in kHz
-        "clock_mhz": [float(each or 0) / 1000 for each in speeds] if all(speeds) else None,
-        "governor": _content(SYSFS_CPU / "scaling_governor"),  # how the system sets the clock
-        "load": round(psutil.getloadavg()[0], 2),  # of the minute before
     }
     text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
     # a lone surrogate, of an argument that is no UTF-8, has no place in JSON
-    content, path = text.encode(errors="replace"), out / "runs" / f"{run}.json"
-    write_result(path, content)
+    write_result(out / "runs" / f"{run}.json", text.encode(errors="replace"))
     return run
-
-
-def _content(path: Path) -> str | None:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return None
 
 
 def now() -> str:
@@ -110,12 +85,10 @@ def of_case(case: Case, run: Run, subject: Subject) -> Record:
     settings = paper.settings(case.dataset)
     return Record(
         **vars(case.fields),
-        **{**asdict(run.machine), "torch": subject.software.torch},
+        **{**asdict(run.machine), **asdict(subject.software)},
         run=run.id,
         time=now(),
         code=sources_sha256(),
-        revision=subject.software.revision,
-        framework_version=subject.software.framework_version,
         deviations=subject.deviations,
         implementation=subject.implementation,
         iterations_per_epoch=settings.iterations_per_epoch(case.batch_size),
@@ -125,11 +98,14 @@ def of_case(case: Case, run: Run, subject: Subject) -> Record:
 
 def with_data(row: Record, source: Source, test: Source | None = None) -> Record:
     """The row with where its data come from, and its test data where it has some."""
-    said = {f"data_{name}": getattr(source, each) for name, each in _OF_SOURCE.items()}
-    if test is not None:
-        said |= {f"data_test_{name}": getattr(test, each) for name, each in _OF_SOURCE.items()}
+    said: dict[str, object] = {"data_samples": source.samples}
+    for prefix, of in (("data_", source), ("data_test_", test)):
+        if of is not None:
+            said[f"{prefix}source"] = of.description
+            for name in ("sha256", "partial", "lossy", "simulated", "substitute"):
+                said[prefix + name] = getattr(of, name)
     notes = dict.fromkeys(each.note for each in (source, test) if each and each.note)
-    return replace(row, **said, data_samples=source.samples, data_note="; ".join(notes) or None)
+    return replace(row, **said, data_note="; ".join(notes) or None)
 
 
 def ended(row: Record, status: Outcome, reason: str) -> EndedRow:
@@ -154,8 +130,6 @@ def sources_sha256() -> str:
     """Twelve hex digits of all our sources: a row can be traced to what wrote it."""
     digest = hashlib.sha256()
     for package in ("harness", "adapters"):
-        spec = find_spec(package)
-        folder = Path(spec.origin).parent if spec and spec.origin else None
-        for path in sorted(folder.rglob("*.py")) if folder else ():
+        for path in sorted((ROOT / package).rglob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

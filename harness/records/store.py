@@ -13,11 +13,10 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache, lru_cache
+from functools import cache
 from io import FileIO
-from itertools import count
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from filelock import FileLock
 from pydantic import Field, TypeAdapter, ValidationError
@@ -26,22 +25,16 @@ from pydantic_core import from_json, to_json
 from harness.records.row import (
     KINDS,
     SCHEMA,
-    CertificateRow,
     ConfusionRow,
-    DescentRow,
     FittedRow,
     OfTraining,
     OperationsRow,
-    Record,
     Row,
 )
-from harness.spec import SUITES, Case, CaseFields
+from harness.spec import SUITES, Case
 from harness.system.files import unwritable
 
-LONGEST_LINE = 2**20  # bytes; a row takes a thousandth
-# Fields that each row says itself: what it is, what it is of, and when it was measured.
-_OWN = frozenset((*CaseFields.__dataclass_fields__, "schema", "run", "time", "key", "kind"))
-_SHAREABLE = Record.__dataclass_fields__.keys() - _OWN
+R = TypeVar("R", bound=Row)
 
 
 @dataclass(frozen=True)
@@ -53,6 +46,12 @@ class Store:
     """
 
     out: Path
+
+    @classmethod
+    def around(cls, path: Path) -> Store:
+        """The store of a result folder, or of its folder or a file of records."""
+        path = path.parent if path.suffix == ".jsonl" else path
+        return cls(path.parent if path.name == "records" else path)
 
     @property
     def folder(self) -> Path:
@@ -79,9 +78,11 @@ class Store:
         path = self.folder / f"{rows[0].suite}.jsonl"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.folder / ".lock"), path.open("ab", buffering=0) as file:
-                if file.tell() and not _ends_with_newline(path):
-                    content = b"\n" + content  # a line torn by a crash stays apart from ours
+            with FileLock(self.folder / ".lock"), path.open("a+b", buffering=0) as file:
+                if file.tell():
+                    file.seek(-1, os.SEEK_END)
+                    if file.read(1) != b"\n":  # a line torn by a crash stays apart from ours
+                        content = b"\n" + content
                 _write_all(file, content)
         except OSError as error:
             raise unwritable(path, error) from error
@@ -95,43 +96,24 @@ class Store:
         damaged = [each for each in found if isinstance(each, str)]
         return [each for each in found if not isinstance(each, str)], damaged
 
-    def of_keys(self, keys: Iterable[str]) -> list[Row]:
-        """All rows of these keys, in the order written."""
-        return self._where("key", set(keys))
-
-    def of_runs(self, runs: Iterable[str]) -> list[Row]:
-        """All rows that these runs wrote, in the order written."""
-        return self._where("run", set(runs))
-
-    def proofs_of(self, framework: str) -> list[CertificateRow]:
-        """The outcomes of all certificates of a framework and its forms, in the order written."""
-        rows = self._where("framework", {framework}, '"kind": "certificate"')
-        return [row for row in rows if isinstance(row, CertificateRow) and row.layer is None]
-
-    def descents(self) -> list[DescentRow]:
-        """How contenders train in bf16, in the order written."""
-        rows = self._where("kind", {"descent"})
-        return [row for row in rows if isinstance(row, DescentRow)]
-
-    def _where(self, field: str, values: set[str], among: str = "") -> list[Row]:
-        """The rows that have one of the values there, and `among` in their line. Only lines with
-        these texts are parsed.
+    def where(self, field: str, values: Iterable[str]) -> list[Row]:
+        """All rows with one of these values in a field, in the order written. Only lines with these
+        texts are parsed.
         """
-        also, texts = among.encode(), [json.dumps(value).encode() for value in values]
+        values = set(values)
+        texts = [json.dumps(value).encode() for value in values]
 
         def wanted(line: bytes) -> bool:
-            return also in line and any(text in line for text in texts)
+            return any(text in line for text in texts)
 
         found = (each for path in self.files for each in _lines(path, wanted))
         rows = (each for each in found if not isinstance(each, str))
         return [row for row in rows if getattr(row, field) in values]
 
-    @classmethod
-    def around(cls, path: Path) -> Store:
-        """The store of a result folder, or of its folder or a file of records."""
-        if path.suffix == ".jsonl":
-            path = path.parent
-        return cls(path.parent if path.name == "records" else path)
+    def of_kind(self, kind: type[R]) -> list[R]:
+        """All rows of a kind, in the order written."""
+        named = (name for name, each in KINDS.items() if each is kind)
+        return [row for row in self.where("kind", named) if isinstance(row, kind)]
 
     def check_writable(self) -> None:
         """Raises UsageError, and changes nothing, where rows could not be kept here."""
@@ -146,7 +128,7 @@ class Store:
 
 def _write_all(file: FileIO, content: bytes) -> None:
     """Adds to a file, to the disk; all of it, or nothing where that fails."""
-    before = file.tell()
+    before = file.seek(0, os.SEEK_END)
     try:
         rest = memoryview(content)
         while rest:  # a full disk takes a part before it refuses
@@ -155,15 +137,6 @@ def _write_all(file: FileIO, content: bytes) -> None:
     except OSError:
         file.truncate(before)
         raise
-
-
-def _ends_with_newline(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"
-
-
-# what the rows of a run share
 
 
 @dataclass(frozen=True)
@@ -181,49 +154,31 @@ class Shared:
 
 def shared_by(out: Path, run: str) -> Shared:
     """What the rows of a run share; nothing where its file is missing or damaged."""
-    path = out / "runs" / f"{run}.json"
+    if not run.replace("-", "").isalnum():  # it names a file
+        return Shared()
     try:
-        if run.replace("-", "").isalnum():  # it names a file
-            return _shared_in(path, path.stat().st_mtime_ns)
+        return TypeAdapter(Shared).validate_json((out / "runs" / f"{run}.json").read_bytes())
     except OSError:
-        pass
+        return Shared()
     except ValueError as error:
         what = " ".join(str(error).split())[:200]
         return Shared(damage=f"runs/{run}.json is damaged, and what its rows share lost: {what}")
-    return Shared()
 
 
-@lru_cache(maxsize=1024)
-def _shared_in(path: Path, mtime_ns: int) -> Shared:
-    found = TypeAdapter(Shared).validate_json(path.read_bytes())
-    groups = (found.shared, *found.shared_by_dataset.values())
-    for group in groups:
-        for name in [k for k, value in group.items() if k not in _SHAREABLE or value is None]:
-            del group[name]
-    return found
-
-
-# lines
+@cache
+def _adapter() -> TypeAdapter[Row]:
+    return TypeAdapter(Annotated[Row, Field(discriminator="kind")])
 
 
 def _lines(path: Path, wanted: Callable[[bytes], bool] = lambda line: True) -> Iterator[Row | str]:
     """Each wanted line's row, or what is wrong with it and with the file, and where."""
-    if not path.is_file():  # to open a pipe would wait for ever
-        yield f"{path}: no file of rows: a folder, a pipe or a link that leads nowhere"
-        return
     runs: dict[str, Shared] = {}
     try:
+        if not path.is_file():  # to open a pipe would wait for ever
+            raise OSError("no file of rows: a folder, a pipe or a link that leads nowhere")
         with path.open("rb") as file:
-            for number in count(1):
-                line = file.readline(LONGEST_LINE)
-                if not line:
-                    return
-                is_whole = len(line) < LONGEST_LINE or line.endswith(b"\n")
-                while line and not is_whole and not line.endswith(b"\n"):
-                    line = file.readline(LONGEST_LINE)
+            for number, line in enumerate(file, 1):
                 try:
-                    if not is_whole:
-                        raise ValueError(f"longer than {LONGEST_LINE} bytes")
                     if line.strip() and wanted(line):
                         content = _content(line)
                         run = str(content.get("run"))
@@ -248,16 +203,11 @@ def _content(line: bytes) -> dict[str, object]:
     if not isinstance(content, dict):
         raise ValueError("a JSON object was expected")
     schema = content.get("schema")
-    if isinstance(schema, int) and schema > SCHEMA:
-        raise ValueError(f"by a newer harness (schema {schema}, this one reads {SCHEMA})")
     if schema != SCHEMA:
-        raise ValueError(f"of schema {repr(schema)[:60]}, this harness reads {SCHEMA}")
+        newer = isinstance(schema, int) and schema > SCHEMA
+        by = "by a newer harness, " if newer else ""
+        raise ValueError(f"{by}of schema {repr(schema)[:60]}, this harness reads {SCHEMA}")
     return content
-
-
-@cache
-def _adapter() -> TypeAdapter[Row]:
-    return TypeAdapter(Annotated[Row, Field(discriminator="kind")])
 
 
 def _row(content: dict[str, object]) -> Row:
@@ -269,34 +219,34 @@ def _row(content: dict[str, object]) -> Row:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"] if part not in KINDS)
         raise ValueError(f"{where}: {first['msg']}") from error
-    _check(row)
+    if wrong := _wrong(row):
+        raise ValueError(f"{wrong} expected")
     return row
 
 
-def _check(row: Row) -> None:
-    """Raises ValueError where no harness can have written what a row says."""
+def _wrong(row: Row) -> str:
+    """What was to stand where a row says what no harness can have written; "" where it does not.
+
+    Raises ValueError where its case is none.
+    """
     case = Case.of(row)
-    wrong = {"time: a date and time with a zone was expected": not _is_moment(row.time)}
-    if isinstance(row, OfTraining):
-        wrong["epochs: those of the training were expected"] = row.epochs is None
-    if isinstance(row, FittedRow):
-        wrong["effort: that of the other system was expected"] = row.effort is None
+    try:
+        zone = datetime.fromisoformat(row.time).tzinfo
+    except ValueError:
+        zone = None
+    if zone is None:
+        return "time: a date and time with a zone was"
+    if isinstance(row, OfTraining) and row.epochs is None:
+        return "epochs: those of the training were"
+    if isinstance(row, FittedRow) and row.effort is None:
+        return "effort: that of the other system was"
     if isinstance(row, ConfusionRow):
         sizes = {len(row.votes), len(row.confusion), *map(len, row.votes), *map(len, row.confusion)}
-        what = f"votes, confusion: {row.classes} rows of {row.classes} were expected"
-        wrong[what] = sizes != {row.classes}
+        if sizes != {row.classes}:
+            return f"votes, confusion: {row.classes} rows of {row.classes} were"
     if isinstance(row, OperationsRow):
         layers = len(case.network.stages)
         counts = (row.spikes, row.events, row.operations, row.accumulates, row.multiplies)
-        what = f"operations: an entry for each of {layers} layers was expected"
-        wrong[what] = {len(each) for each in counts} != {layers}
-    for what, is_wrong in wrong.items():
-        if is_wrong:
-            raise ValueError(what)
-
-
-def _is_moment(text: str) -> bool:
-    try:
-        return datetime.fromisoformat(text).tzinfo is not None
-    except ValueError:
-        return False
+        if {len(each) for each in counts} != {layers}:
+            return f"operations: an entry for each of {layers} layers was"
+    return ""

@@ -12,16 +12,18 @@ the process that reads the clock.
 from __future__ import annotations
 
 import atexit
-import contextlib
+import fcntl
 import multiprocessing
 import os
 import pickle
+import resource
 import signal
 import sys
 import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from math import inf
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -58,7 +60,9 @@ class Died(Exception):
 
 
 class Child:
-    """One child process, with as many threads of torch as there are here."""
+    """One child process, with as many threads of torch as there are here. `pid` leads a group of
+    its own, with all that it starts.
+    """
 
     def __init__(
         self,
@@ -70,30 +74,23 @@ class Child:
         """Starts it. Raises Died where it does not start."""
         if memory_mib is None:
             memory_mib = memory.available_mib(device) if device == "cpu" else inf
-        context = context_of(device)
+        context = warm(device)
         self._pipe, theirs = context.Pipe()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 it lives as long as the process
         # a file does not travel to a process, a connection does
         errors = Connection(os.dup(self._errors.fileno()), readable=False)
-        given = (theirs, errors, _folder(), torch.get_num_threads(), memory_mib)
-        env = {**os.environ, **(env or {})}
-        self._process = context.Process(target=_main, args=(*given, env))
+        given = theirs, errors, torch.get_num_threads(), memory_mib, {**os.environ, **(env or {})}
+        self._process = context.Process(target=_main, args=given)
         _living.add(self)
         try:
             with _starting():
                 self._process.start()
             theirs.close()
             errors.close()
-            self.call(os.getpid, silence=START_SECONDS)
+            self.pid = self.call(os.getpid, silence=START_SECONDS)
         except BaseException:
             self.end()
             raise
-
-    @property
-    def pid(self) -> int:
-        """Its number. It leads a group of its own, with all that it starts."""
-        assert self._process.pid is not None
-        return self._process.pid
 
     def call(
         self,
@@ -109,7 +106,7 @@ class Child:
         text), and Died where the process died, ran out of memory or did not even `tell` anything
         for `silence` seconds.
         """
-        with contextlib.suppress(OSError):  # it is dead: `_next` says so
+        with suppress(OSError):  # it is dead: `_next` says so
             self._pipe.send_bytes(pickle.dumps((function, args)))
         patience = silence
         while True:
@@ -127,6 +124,37 @@ class Child:
                 raise Died(f"it ran out of memory: {type(value).__name__}: {value}")
             raise value
 
+    def _next(self, silence: float) -> tuple[str, Any]:
+        """Its next message. Raises Died."""
+        if self._pipe.closed:
+            raise Died("its process was ended before")
+        # what it forked may hold the pipe open when it is dead: its own end is waited for too
+        reason = f"it said nothing for {silence:.0f} s and was ended as hung"
+        if wait([self._pipe, self._process.sentinel], None if silence == inf else silence):
+            try:
+                if self._pipe.poll():
+                    return pickle.loads(self._pipe.recv_bytes())
+            except (EOFError, OSError):
+                pass
+            reason = self._obituary()
+        self.end()
+        raise Died(reason)
+
+    def _obituary(self) -> str:
+        self._process.join(10)
+        code = self._process.exitcode
+        how = "closed its pipe" if code is None else f"ended with exit code {code}"
+        if code is not None and code < 0:
+            of_memory = (
+                ", as a system does where memory runs out" if -code == signal.SIGKILL else ""
+            )
+            how = f"died of {signal.Signals(-code).name}{of_memory}"
+        self._errors.seek(0)
+        said = self._errors.read().decode(errors="replace").rstrip()
+        # of a traceback the exception's own line
+        last = said.rpartition("\n")[2].strip()[:LAST_WORDS]
+        return f"its process {how}" + (f"; its last words: {last}" if last else "")
+
     def stop(self) -> None:
         """Has the process, and all that it started, stand still."""
         self._signal(signal.SIGSTOP)
@@ -135,12 +163,17 @@ class Child:
         """Has it go on."""
         self._signal(signal.SIGCONT)
 
+    def _signal(self, number: int) -> None:
+        if self._process.is_alive():
+            with suppress(OSError):
+                os.killpg(self.pid, number)
+
     def end(self) -> None:
         """Ends the process and all that it started; again does nothing."""
         _living.discard(self)
         if self._process.pid is not None and not self._pipe.closed:
-            with contextlib.suppress(OSError):  # it may have no group yet, or have died itself
-                os.killpg(self.pid, signal.SIGKILL)
+            with suppress(OSError):  # it may have no group yet, or have died itself
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.kill()
             self._process.join()
         self._pipe.close()
@@ -151,42 +184,6 @@ class Child:
 
     def __exit__(self, *exception: object) -> None:
         self.end()
-
-    def _signal(self, number: int) -> None:
-        if self._process.is_alive():
-            with contextlib.suppress(OSError):
-                os.killpg(self.pid, number)
-
-    def _next(self, silence: float) -> tuple[str, Any]:
-        """Its next message. Raises Died."""
-        if self._pipe.closed:
-            raise Died("its process was ended before")
-        # what it forked may hold the pipe open when it is dead: its own end is waited for too
-        if not wait([self._pipe, self._process.sentinel], None if silence == inf else silence):
-            self.end()
-            raise Died(f"it said nothing for {silence:.0f} s and was ended as hung")
-        try:
-            if not self._pipe.poll():
-                raise EOFError
-            return pickle.loads(self._pipe.recv_bytes())
-        except (EOFError, OSError):
-            reason = self._obituary()
-            self.end()
-            raise Died(reason) from None
-
-    def _obituary(self) -> str:
-        self._process.join(10)
-        code = self._process.exitcode
-        how = "closed its pipe" if code is None else f"ended with exit code {code}"
-        if code is not None and code < 0:
-            how = f"died of {signal.Signals(-code).name}"
-            if -code == signal.SIGKILL:
-                how += ", as a system does where memory runs out"
-        self._errors.seek(0)
-        said = self._errors.read().decode(errors="replace").rstrip()
-        # of a traceback the exception's own line
-        last = said.rpartition("\n")[2].strip()[:LAST_WORDS]
-        return f"its process {how}" + (f"; its last words: {last}" if last else "")
 
 
 @atexit.register  # multiprocessing would wait for one that stands still
@@ -202,17 +199,12 @@ def preload(*modules: str) -> None:
     PRELOAD[:] = dict.fromkeys([*PRELOAD, *modules])
 
 
-def warm(device: str = "cpu") -> None:
-    """Has the modules of children imported while this process does something else."""
-    context_of(device)
-
-
 # Importing torch and our modules takes 4 s of CPU, a fork of a process that has them 0.03 s. What
 # has used CUDA cannot be forked.
-def context_of(device: str) -> SpawnContext | ForkServerContext:
-    """How children start."""
+def warm(device: str = "cpu") -> SpawnContext | ForkServerContext:
+    """How children start; their modules are imported while this process does something else."""
     too_long = len(tempfile.gettempdir()) > LONGEST_FOLDER  # for the server's socket
-    if device != "cpu" or sys.platform == "win32" or too_long:
+    if device != "cpu" or too_long:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
@@ -221,7 +213,7 @@ def context_of(device: str) -> SpawnContext | ForkServerContext:
     return context
 
 
-@contextlib.contextmanager
+@contextmanager
 def _starting() -> Iterator[None]:
     """What a program that is started here begins with, and its children keep."""
     with _one_at_a_time:
@@ -234,7 +226,7 @@ def _starting() -> Iterator[None]:
         os.environ |= memory.for_programs()
         resource_tracker.ensure_running()  # it unblocks signals
         # what a terminal sends to all that run in it is for the owner, who ends the others
-        terminal = [signal.SIGINT, signal.SIGQUIT, signal.SIGHUP] if os.name == "posix" else []
+        terminal = signal.SIGINT, signal.SIGQUIT, signal.SIGHUP
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, terminal)
         try:
             yield
@@ -244,12 +236,6 @@ def _starting() -> Iterator[None]:
             for name in os.environ.keys() - former.keys():
                 del os.environ[name]
             os.environ |= former
-
-
-def _folder() -> str:
-    with contextlib.suppress(FileNotFoundError):  # it was deleted
-        return str(Path.cwd())
-    return "."
 
 
 # What follows runs in the child.
@@ -265,12 +251,7 @@ def tell(*message: object, patience: float = 0.0) -> None:
 
 
 def _main(
-    pipe: Connection,
-    errors: Connection,
-    folder: str,
-    threads: int,
-    memory_mib: float,
-    env: dict[str, str],
+    pipe: Connection, errors: Connection, threads: int, memory_mib: float, env: dict[str, str]
 ) -> None:
     global _owner
     os.setpgid(0, 0)
@@ -279,13 +260,11 @@ def _main(
     os.dup2(errors.fileno(), 2)
     os.environ.clear()
     os.environ |= env
-    with contextlib.suppress(OSError):
-        os.chdir(folder)
     torch.set_num_threads(threads)
     memory.keep()
     _limit_memory(memory_mib)
     _owner = pipe
-    with contextlib.suppress(EOFError):  # the owner is gone
+    with suppress(EOFError):  # the owner is gone
         while True:
             pipe.send_bytes(_answer(pipe.recv_bytes()))
 
@@ -297,7 +276,7 @@ def _answer(call: bytes) -> bytes:
     except Exception as error:  # noqa: BLE001 whatever it is, the owner decides on it
         error.add_note("in its own process:\n" + traceback.format_exc())
         if type(error).__module__.partition(".")[0] in ("builtins", "harness", "adapters"):
-            with contextlib.suppress(Exception):  # not every exception is picklable
+            with suppress(Exception):  # not every exception is picklable
                 told = pickle.dumps(("raised", error))
                 pickle.loads(told)
                 return told
@@ -309,8 +288,6 @@ def _end_with_owner() -> None:
     owner = multiprocessing.parent_process()
     assert owner is not None
     if sys.platform.startswith("linux"):
-        import fcntl
-
         # by the kernel: a thread of ours would wait where the interpreter hangs or is stopped
         fd, set_signal = owner.sentinel, 10  # F_SETSIG of <fcntl.h>; Python has no name for it
         fcntl.fcntl(fd, fcntl.F_SETOWN, -os.getpgrp())
@@ -328,12 +305,10 @@ def _limit_memory(mib: float) -> None:
     """Has an allocation fail that the machine could not serve, before the system kills anyone."""
     if mib == inf or not sys.platform.startswith("linux"):
         return
-    import resource
-
     # what it shares with the server of forks counts too, and none of that is taken from the machine
     limit = int(mib * 2**20) + psutil.Process().memory_info().data
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    with contextlib.suppress(OSError):  # and where the system must choose, it is us
+    with suppress(OSError):  # and where the system must choose, it is us
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")

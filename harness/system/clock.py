@@ -14,15 +14,14 @@ class Stopwatch:
     """Runs from when it is made, once the device has done all it was given before."""
 
     def __init__(self, device: torch.device = CPU) -> None:
-        self.device = device
-        synchronise(device)
-        self._at = time.perf_counter()  # it never goes back
+        self.device, self._at = device, 0.0
+        self._at = self.seconds
 
     @property
     def seconds(self) -> float:
         """Since the start, the device synchronised."""
         synchronise(self.device)
-        return time.perf_counter() - self._at
+        return time.perf_counter() - self._at  # it never goes back
 
 
 def synchronise(device: torch.device) -> None:

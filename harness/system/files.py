@@ -59,13 +59,10 @@ def make_user_cache(name: str) -> Path:
     Nobody else may enter the cache folder: what is compiled is run from there. Raises OSError
     where it cannot be made, and where it is another user's.
     """
-    cache = user_cache()
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    cache.mkdir(mode=0o700, exist_ok=True)
-    if os.name == "posix" and cache.stat().st_mode & 0o777 != 0o700:
-        cache.chmod(0o700)  # not permitted where it is another user's
-    folder = cache / name
-    folder.mkdir(exist_ok=True)
+    folder = user_cache() / name
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder.parent.stat().st_mode & 0o777 != 0o700:
+        folder.parent.chmod(0o700)  # not permitted where it is another user's
     return folder
 
 

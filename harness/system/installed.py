@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from harness.spec import UsageError
 
 VERSION = "0.1.0"  # of this package
 ROOT = Path(__file__).parents[2]  # of a checkout
-DIRTY = "+dirty"  # behind the commit where files differ from it
 MARK = "harness.adapters"  # a constant of our `adapters/__init__.py`
 
 
@@ -22,17 +20,16 @@ MARK = "harness.adapters"  # a constant of our `adapters/__init__.py`
 class Machine:
     """Where a row was measured. Every field is what the system told; None where it did not."""
 
-    cpu: str
-    # which of its instructions torch uses, as torch names them; processors of one name differ
-    capability: str | None = None
-    cores: int
-    threads: int  # that torch used
-    memory_mib: int
+    cpu: str | None = None
+    capability: str | None = None  # which of its instructions torch uses, as torch names them
+    cores: int | None = None
+    threads: int | None = None  # that torch used
+    memory_mib: int | None = None
     gpu: str | None = None
-    os: str
-    python: str
-    torch: str
-    harness: str
+    os: str | None = None
+    python: str | None = None
+    torch: str | None = None
+    harness: str | None = None
     commit: str | None = None  # of the harness, with "+dirty" where the tree had changes
     environment: str | None = None  # variables set that change speed: "OMP_NUM_THREADS=2"
 
@@ -78,25 +75,16 @@ def commit() -> str | None:
     if not (ROOT / ".git").exists():
         return None
     try:
-        head = _git("rev-parse", "--short=12", "HEAD").decode().strip()
-        return head + (DIRTY if _git("status", "--porcelain", "--untracked-files=no") else "")
+        differs = _git("status", "--porcelain", "--untracked-files=no")
+        return _git("rev-parse", "--short=12", "HEAD") + ("+dirty" if differs else "")
     except (OSError, subprocess.SubprocessError) as error:
         said = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip()
         return f"not known: {said or error}"
 
 
-def diff_sha256() -> str | None:
-    """The hash of what differs from that commit; None where nothing does, or git does not say."""
-    if not (commit() or "").endswith(DIRTY):
-        return None
-    try:
-        return hashlib.sha256(_git("diff", "HEAD", "--binary", "--no-ext-diff")).hexdigest()
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _git(*arguments: str) -> bytes:
+def _git(*arguments: str) -> str:
     # A clone may be somebody else's, as in a container: who runs its code has trusted it.
     command = ["git", "-C", str(ROOT), "-c", "safe.directory=*", *arguments]
     env = {**os.environ, "LC_ALL": "C"}
-    return subprocess.run(command, capture_output=True, timeout=10, check=True, env=env).stdout
+    done = subprocess.run(command, capture_output=True, timeout=10, check=True, env=env)
+    return done.stdout.decode(errors="replace").strip()

@@ -28,8 +28,7 @@ _measures = True  # whether it may measure
 
 def measure_alone() -> None:
     """From here on this process shares measurements with those alone that say so too: contenders,
-    beside which nothing of ours runs. A training or a test may have measured on a busy machine, and
-    what it found would stand for good.
+    beside which nothing of ours runs. What was found on a busy machine would stand for good.
     """
     global _alone
     _alone = True

@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,30 +35,27 @@ SPEED_VARIABLES = (
 
 def describe(device: torch.device) -> Machine:
     """The machine as every row of a run keeps it."""
+    cpu, capability, torch_version, environment = speed()
     return Machine(
-        cpu=cpu_name(),
-        capability=_capability(),
+        cpu=cpu,
+        capability=capability,
         cores=os.cpu_count() or 1,
         threads=torch.get_num_threads(),
         memory_mib=psutil.virtual_memory().total // 2**20,
         gpu=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         os=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
-        torch=str(torch.__version__),
+        torch=torch_version,
         harness=installed.VERSION,
         commit=installed.commit(),
-        environment=_variables(),
+        environment=environment,
     )
 
 
-def speed() -> tuple[object, ...]:
+def speed() -> tuple[str, str, str, str | None]:
     """What of the machine decides how fast an operation of torch is; its `repr` tells two apart."""
-    return cpu_name(), _capability(), str(torch.__version__), _variables()
-
-
-def _variables() -> str | None:
     said = [f"{name}={os.environ[name]}" for name in SPEED_VARIABLES if name in os.environ]
-    return " ".join(said) or None
+    return cpu_name(), _capability(), str(torch.__version__), " ".join(said) or None
 
 
 def _capability() -> str:
@@ -96,10 +94,9 @@ def moment() -> Moment:
     """The machine's state now."""
     sensors = getattr(psutil, "sensors_temperatures", dict)()  # Linux and FreeBSD have it
     readings = [entry.current for entries in sensors.values() for entry in entries]
-    try:
+    frequency = None
+    with suppress(OSError, NotImplementedError):  # containers and some architectures hide it
         frequency = psutil.cpu_freq()
-    except (OSError, NotImplementedError):  # containers and some architectures hide it
-        frequency = None
     return Moment(
         load=round(psutil.getloadavg()[0], 2),
         clock_mhz=round(frequency.current) if frequency else None,
@@ -115,7 +112,7 @@ def cpu_name() -> str:
     return next(names, "") or platform.processor() or platform.machine()
 
 
-SMALLEST_NORMAL = sys.float_info.min  # in a name, so that its half is computed when it is asked
+SMALLEST_NORMAL = sys.float_info.min  # so that its half is computed when it is asked
 # What a process computes with beside its arguments, and a contender may set.
 SETTINGS: Mapping[str, Callable[[], object]] = {
     "torch's threads": torch.get_num_threads,
@@ -142,9 +139,6 @@ def settings() -> dict[str, object]:
 
 def changes(before: Mapping[str, object]) -> tuple[str, ...]:
     """What is another now than it was, as "sets torch's threads to 1"."""
-    now, words = settings(), {True: "on", False: "off"}
-    differ = [(name, now[name]) for name, value in before.items() if now[name] != value]
-    return tuple(
-        f"sets {name} to {words[value] if isinstance(value, bool) else value}"
-        for name, value in differ
-    )
+    now = {name: value for name, value in settings().items() if value != before[name]}
+    words = {"True": "on", "False": "off"}
+    return tuple(f"sets {name} to {words.get(str(now[name]), now[name])}" for name in now)

@@ -5,9 +5,8 @@ page, in the next step. On a virtual machine that was measured to cost up to hal
 the frameworks that allocate most, and most of the noise. So glibc is told to keep what it has, as
 jemalloc and tcmalloc do; every contender gains, and the record says which it was.
 
-Children have huge pages too, where the system has them. On a machine that has run for a day free
-memory is in single pages all over the place: a floor that took 0.22 s alone took 0.30 to 0.38 s
-beside the contenders of another cell, and two of the same run differed by 40 %.
+Children have huge pages too, where the system has them: beside the contenders of another cell, a
+floor in single pages took 0.30 to 0.38 s that takes 0.22 s alone.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import ctypes
 import gc
 import os
 import platform
-import sys
 from pathlib import Path
 
 import psutil
@@ -27,7 +25,7 @@ from harness.spec import Case, Timed
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of <malloc.h>
 KEPT = "glibc, memory kept"
 # glibc asks for huge pages (madvise) since 2.35, where it is told when the program starts
-_TUNABLES, _HUGE, _HUGE_SINCE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1", (2, 35)
+_TUNABLES, _HUGE, _HUGE_SINCE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1", [2, 35]
 _SYSTEMS_HUGE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 # What a framework keeps of one neuron and step until the backward pass, as measured: 24 to 32.
 BYTES_PER_NEURON_STEP = 32
@@ -49,9 +47,7 @@ def _kept() -> str:
     """What a process that keeps its memory does. It takes glibc, and no other that is preloaded."""
     if preloaded := os.environ.get("LD_PRELOAD"):
         return f"system, LD_PRELOAD={preloaded}"
-    # musl has no mallopt
-    is_there = sys.platform.startswith("linux") and hasattr(ctypes.CDLL(None), "mallopt")
-    return KEPT if is_there else "system"
+    return KEPT if platform.libc_ver()[0] == "glibc" else "system"
 
 
 def of_children() -> str:
@@ -64,22 +60,18 @@ def of_children() -> str:
 
 def for_programs() -> dict[str, str]:
     """The variable with which a program that starts has huge pages too, where there are any."""
-    given, (library, version) = os.environ.get(_TUNABLES, ""), platform.libc_ver()
-    if _kept() != KEPT or "glibc.malloc." in given or library != "glibc":
+    given = os.environ.get(_TUNABLES, "")
+    if _kept() != KEPT or "glibc.malloc." in given or not _SYSTEMS_HUGE.exists():
         return {}
-    try:
-        since = tuple(int(part) for part in version.split(".")[:2])
-        offered = "[never]" not in _SYSTEMS_HUGE.read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return {}
-    is_there = since >= _HUGE_SINCE and offered
+    since = [int(part) for part in platform.libc_ver()[1].split(".")[:2]]
+    is_there = since >= _HUGE_SINCE and "[never]" not in _SYSTEMS_HUGE.read_text("utf-8")
     return {_TUNABLES: ":".join(filter(None, [given, _HUGE]))} if is_there else {}
 
 
 def release() -> None:
     """Gives the system what is free now, kept or not; of use where there is glibc alone."""
     gc.collect()
-    if sys.platform.startswith("linux") and hasattr(ctypes.CDLL(None), "malloc_trim"):
+    if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
 
 

@@ -256,7 +256,7 @@ def _keep_weights_later(trial: Trial[Trained], path: Path, identity: dict[str, s
     Where that is not there any more, a warning says what to do.
     """
     case, store = trial.case, trial.ledger.store
-    there = [each for each in store.of_keys({str(trial.row.key)}) if each.suite == case.suite]
+    there = [each for each in store.where("key", {str(trial.row.key)}) if each.suite == case.suite]
     done = [each for each in there if isinstance(each, TrainedRow)]
     known = [each.kept_weights_sha256 for each in done if each.kept_weights_sha256]
     if any(weights.path_of(trial.out, each).is_file() for each in known):
