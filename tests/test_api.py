@@ -18,7 +18,7 @@ from rows import CASE, rows_of_a_run, training
 import harness
 from harness.analysis import claims, tables
 from harness.cli.app import run
-from harness.jobs import Result
+from harness.jobs.local import Result
 from harness.records import EndedRow, Row, Store
 from harness.spec.options import GIVEN
 

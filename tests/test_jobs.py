@@ -15,8 +15,7 @@ import pytest
 from test_learning import case
 
 from harness import jobs
-from harness.jobs import Result
-from harness.jobs.local import Local
+from harness.jobs.local import Local, Result
 from harness.records import EpochRow, Store, TrainedRow
 from harness.spec import ANN, Access, Budget, Case, Training, UsageError
 

@@ -22,8 +22,7 @@ from harness import records, spec
 from harness.analysis import tables
 from harness.conformance import random_batch, small
 from harness.datasets import Wanted, load_split
-from harness.jobs import Result
-from harness.jobs.local import trial
+from harness.jobs.local import Result, trial
 from harness.records import identity
 from harness.records.ledger import Ledger
 from harness.records.run import Failed, Run, new_run

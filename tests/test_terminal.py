@@ -23,7 +23,7 @@ from harness.cli import measuring
 from harness.cli.compare import comparison
 from harness.cli.status import standings
 from harness.datasets import FAILED
-from harness.jobs import Result
+from harness.jobs.local import Result
 from harness.records import IterationRow, Row, Store, TrainedRow, UnmeasuredRow
 from harness.report.shown import shown
 from harness.report.table import Tables

@@ -15,8 +15,8 @@ from rows import timed
 from harness.analysis import timings
 from harness.analysis.compare import MARGIN
 from harness.analysis.frame import each_of, frames
-from harness.jobs import Result, verify
-from harness.jobs.local import Local
+from harness.jobs import verify
+from harness.jobs.local import Local, Result
 from harness.jobs.verify import Check, Here, ratio_check
 from harness.records import Row, Store
 from harness.records.identity import PROTOCOL

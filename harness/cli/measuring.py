@@ -18,7 +18,7 @@ from harness.api import Work
 from harness.cli import endings
 from harness.cli.console import err, out, progress, say
 from harness.datasets import FAILED
-from harness.jobs import Result
+from harness.jobs.local import Result
 from harness.records import (
     EndedRow,
     EpochRow,

@@ -16,9 +16,8 @@ import adapters
 from adapters import facts
 from adapters.facts import Facts
 from harness.baselines.trial import fit
-from harness.jobs import Result
 from harness.proof.subject import NOTHING_KNOWN
-from harness.records import DescentRow, EndedRow, Store
+from harness.records import DescentRow, EndedRow, Row, Store
 from harness.records.ledger import DOWNLOAD, Busy, Ledger
 from harness.records.run import Run, begin, ended, of_case, stamped
 from harness.spec import Access, Budget, Case, Say, System, Timed, Trained, UsageError
@@ -29,6 +28,19 @@ from harness.system.child import SILENCE, Child, Died, tell
 from harness.training.trial import End, count, do, train
 
 WORK: Mapping[type[Case], Callable[[Any], bool]] = {System: fit, Trained: train, Timed: count}
+
+
+@dataclass(frozen=True)
+class Result:
+    """A training, another system or a count that came to an end; or a cell with figures so far."""
+
+    case: Case  # of a cell what its cases share
+    rows: tuple[Row, ...]
+    rounds: int = 0  # of a cell
+    before: bool = False  # an earlier command had done it
+    left_seconds: float = 0.0  # of a cell that was not begun: what it takes, about
+    # of all cells: how a contender trains in bf16 is measured once
+    descents: tuple[DescentRow, ...] = ()
 
 
 class Command:

@@ -24,8 +24,7 @@ import ray
 import torch
 from ray.exceptions import RayError, RayTaskError
 
-from harness.jobs import Result
-from harness.jobs.local import Command, Local
+from harness.jobs.local import Command, Local, Result
 from harness.records import Row, Store, TrainedRow
 from harness.records.identity import fields_that_train
 from harness.records.store import parse
