@@ -93,9 +93,9 @@ class Work:
     def of(cls, options: Options) -> Work:
         """Raises UsageError for what cannot be run here."""
         suite = check(options)
-        from harness.formats import files
+        from harness import formats
 
-        read = files.named(options.networks, options.suite, keep_weights=options.keep_weights)
+        read = formats.named(options.networks, options.suite, keep_weights=options.keep_weights)
         if suite.trains and options.executor == "local" and options.device != "cuda":
             from harness.system import child
 
@@ -115,7 +115,7 @@ class Work:
         access = Access(root, frozenset(wanted), options.fresh, options.keep_weights)
         store = Store(options.out.resolve())
         store.check_writable()
-        files.keep(read, store.out)
+        formats.keep(read, store.out)
         return cls(options, suite, found, store, access, jobs.executor(options.executor))
 
     def failed(self, rows: Iterable[Row]) -> list[EndedRow]:

@@ -16,9 +16,10 @@ import torch
 
 nir = pytest.importorskip("nir", reason="pip install 'snn-harness[nir]'")
 
+from harness import formats  # noqa: E402
 from harness.cli.app import call  # noqa: E402
 from harness.conformance import small  # noqa: E402
-from harness.formats import files, nir_file, weights  # noqa: E402
+from harness.formats import nir_file, weights  # noqa: E402
 from harness.proof import check  # noqa: E402
 from harness.reference.network import ReferenceNetwork  # noqa: E402
 from harness.spec import Network, NetworkFile, Options, UsageError  # noqa: E402
@@ -99,7 +100,7 @@ OTHERS = [
     (put("01b_lif", tau=float("nan")), "has tau nan"),
     (once("02b_lif", "tau", 0.5), "has tau 0.5"),
     (put("02b_lif", v_threshold=0.5), "has v_threshold 0.5, the paper's network has 0.75"),
-    (put("01b_lif", v_threshold=-1), "has the threshold -1, expected one above 0"),
+    (put("01b_lif", v_threshold=-1), "has the threshold -1, not one above 0"),
     (put("02b_lif", tau=np.ones(7)), "must have the same shape"),
     (becomes("02c_pool", nir.SumPool2d(TWO, TWO, TWO)), "SumPool2d. is not of the paper's"),
     (becomes("02c_pool", nir.LIF(*[MAPS] * 4)), r"3.weight is of shape \(32, 2048\)"),
@@ -120,7 +121,7 @@ OTHERS = [
     (put("00_input", input_type={"input": np.array([3, 10**6, 32])}), "expected 1 to"),
     (put("01d_neunorm/sum", weight=2.0), "'01d_neunorm/sum' .Conv2d. has weight 2"),
     (put("01d_neunorm/join", scale=0.5), "'01d_neunorm/join' .Scale. has scale 0.5"),
-    (put("01d_neunorm/x", r=0.5), "neither 1 / F nor"),
+    (put("01d_neunorm/x", r=0.5), "'01d_neunorm/x' .LI. has r 0.5"),
     (put("01d_neunorm/x", v_leak=0.5), "has v_leak 0.5"),
     (put("01d_neunorm", edges=[("input", "output")]), "is a subgraph that is not NeuNorm"),
     (edges(("03c_lif", "03c_lif")), "'03c_lif' .LIF. has 2 nodes before it and 2 after it"),
@@ -249,10 +250,10 @@ def test_a_file_that_does_not_fit_what_is_asked_is_one_sentence(sentence: str) -
 def test_what_export_writes_is_what_run_reads(inside: Path) -> None:
     asked = ["export", "Small", "--width", "1/8", "--neunorm", "mean", "--to", "small.nir"]
     assert call(*asked) == 0
-    read = files.named(["Small", "small.nir"], "scale")
+    read = formats.named(["Small", "small.nir"], "scale")
     (file,) = read
     assert file.network == small("cifar10", neunorm="mean")
-    files.keep(read, inside / "out")
+    formats.keep(read, inside / "out")
     kept = weights.of_hash(inside / "out", file.weights_sha256, file.network)
     for ours, theirs in zip(kept, nir_file.read(Path("small.nir")).parameters, strict=True):
         assert torch.equal(ours, theirs)

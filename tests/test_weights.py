@@ -51,7 +51,7 @@ def test_a_file_has_the_parameters_of_the_adapter_contract_in_order(
     drawn = parameters(network)
     path = weights.path_of(tmp_path, weights.keep(tmp_path, weights.content(network, drawn)))
     read = load_file(path)
-    for (name, shape), each in zip(weights.parameter_forms(network), drawn, strict=True):
+    for (name, shape), each in zip(weights.parameter_forms(network).items(), drawn, strict=True):
         assert tuple(read[name].shape) == shape and torch.equal(read[name], each)
 
 
@@ -72,7 +72,7 @@ def test_the_same_weights_are_the_same_file_and_come_back(tmp_path: Path) -> Non
 
 def test_what_is_no_file_of_the_networks_weights_is_refused_with_the_place(tmp_path: Path) -> None:
     network, other = small("cifar10"), small("cifar10", "Middle")
-    named = dict(zip(dict(weights.parameter_forms(network)), parameters(network), strict=True))
+    named = dict(zip(weights.parameter_forms(network), parameters(network), strict=True))
     of_other = weights.content(other, parameters(other))
     for content, sentence in (
         (of_other, r"w\.safetensors: .*it is of 16C3\(Encoding\)"),

@@ -10,8 +10,8 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from harness import formats
 from harness.cli.console import out, progress, takes
-from harness.formats import files
 from harness.spec import Options
 
 if TYPE_CHECKING:  # torch's import takes seconds
@@ -32,7 +32,7 @@ def check(
     Exit 1 if one that claims to be is not. Networks have 1/8 of their width, or --width.
     """
     options = Options.of(**given)
-    read = tuple(files.named(options.networks, "check"))
+    read = tuple(formats.named(options.networks, "check"))
     from harness.system import child
 
     child.warm()

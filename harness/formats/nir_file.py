@@ -15,7 +15,7 @@ from itertools import pairwise
 from math import isfinite
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -43,6 +43,7 @@ from harness.system.installed import VERSION
 DT = 1e-4  # seconds a step, where a file does not say: what snnTorch and SpikingJelly take it for
 A = 1.0  # where a file does not say
 NEAR = 1e-6  # relative: constants are often kept in float32
+MOST = 1e38  # of a threshold: in float32 there are numbers above it
 KINDS = ("Conv2d", "LIF", "AvgPool2d", "Flatten", "Affine", "NIRGraph")  # of the paper's networks
 Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -89,13 +90,12 @@ def write(path: Path, network: Network, parameters: Sequence[Tensor], tie: Tie =
     """
     nir, lif, neunorm = library(), network.lif, network.neunorm
     said = Said(f"snn-harness {VERSION}", DT, "rectangle", lif.a, tie, lif.k_tau, lif.v_th)
-    said = replace(said, classes=network.classes)
-    if neunorm is not None:
-        said = replace(said, neunorm=neunorm.reading, k_tau2=neunorm.k_tau2)
+    of_norm = {"neunorm": neunorm.reading, "k_tau2": neunorm.k_tau2} if neunorm else {}
+    metadata = {**vars(said), "classes": network.classes, **of_norm}
+    metadata = {name: value for name, value in metadata.items() if value is not None}
     v_th = lif.v_th if tie == "at" else below(lif.v_th)
     given = [each.detach().cpu().numpy() for each in parameters]
     nodes = dict(_nodes(replace(network, lif=replace(lif, v_th=v_th)), given, DT))
-    metadata = {name: value for name, value in vars(said).items() if value is not None}
     graph = nir.NIRGraph(nodes=nodes, edges=list(pairwise(nodes)), metadata=metadata)
     if path.exists():
         raise UsageError(f"{printable(path)} is there already: name a new file with --to")
@@ -115,12 +115,12 @@ def _nodes(
     not leak, and for weights of other shapes.
     """
     nir, forms = library(), parameter_forms(network)
-    for (name, shape), each in zip(forms, parameters, strict=False):
-        if each.shape != shape:
-            raise UsageError(f"{name} is of shape {each.shape}, {network} has {shape}")
     if len(parameters) != len(forms):
         raise UsageError(f"it has {len(parameters)} arrays of weights, {network} has {len(forms)}")
-    named = {name: each for (name, _), each in zip(forms, parameters, strict=True)}
+    named = dict(zip(forms, parameters, strict=True))
+    for name, each in named.items():
+        if each.shape != forms[name]:
+            raise UsageError(f"{name} is of shape {each.shape}, {network} has {forms[name]}")
     digits = max(2, len(str(len(network.stages) + 1)))
     yield f"{0:0{digits}}_input", nir.Input(_ints(*network.input_shape))
     shape: tuple[int, ...] = network.input_shape
@@ -193,11 +193,6 @@ def below(v_th: float) -> float:
     return float(np.nextafter(np.float32(v_th), np.float32(-np.inf)))
 
 
-def above(v_th: float) -> float:
-    """The float32 number above a threshold: `u >= above(v_th)` is `u > v_th` for u in float32."""
-    return float(np.nextafter(np.float32(v_th), np.float32(np.inf)))
-
-
 # from a file to a network
 
 
@@ -244,16 +239,14 @@ def _imported(graph: Any) -> Imported:
             case "Conv2d" | "Affine":
                 weight = _numbers(name, node, "weight", 4 if kind == "Conv2d" else 2)
                 parameters += [weight, _numbers(name, node, "bias", 1)]
-                size = weight.shape[0]
-                encoding = not layers
-                conv = kind == "Conv2d"
-                layers.append(Conv(size, weight.shape[2], encoding) if conv else Linear(size))
+                if kind == "Conv2d":
+                    layers.append(Conv(len(weight), weight.shape[2], encoding=not layers))
+                else:
+                    layers.append(Linear(len(weight)))
             case "LIF":
                 threshold = float(np.ravel(node.v_threshold)[0])
-                if not 0 < threshold <= float(np.finfo(np.float32).max) / 2:
-                    raise _wrong(
-                        name, node, f"has the threshold {threshold:g}, expected one above 0"
-                    )
+                if not 0 < threshold < MOST:
+                    raise _wrong(name, node, f"has the threshold {threshold:g}, not one above 0")
                 lif = lif or LIF(_decay(name, node, said, said.k_tau), threshold, said.a or A)
             case "AvgPool2d":
                 layers.append(AvgPool(int(np.ravel(node.kernel_size)[0])))
@@ -279,14 +272,13 @@ def _imported(graph: Any) -> Imported:
         population=voters // said.classes,
     )
     _compare(way, list(_nodes(network, parameters, said.dt)))
-    v_th = above(lif.v_th)
-    if said.tie == "at":
-        v_th = lif.v_th
-    elif said.v_th is not None and below(said.v_th) == np.float32(lif.v_th):
-        v_th = said.v_th
-    tensors = tuple(map(torch.from_numpy, parameters))
+    v_th = lif.v_th
+    if said.tie != "at":  # `u >= v_th` with the number above is `u > v_th`, for u in float32
+        v_th = float(np.nextafter(np.float32(v_th), np.float32(np.inf)))
+        if said.v_th is not None and below(said.v_th) == np.float32(lif.v_th):
+            v_th = said.v_th
     network = replace(network, lif=replace(lif, v_th=v_th))
-    return Imported(network, tensors, says_a=said.a is not None)
+    return Imported(network, tuple(map(torch.from_numpy, parameters)), said.a is not None)
 
 
 def _said(metadata: dict[str, Any]) -> Said:
@@ -352,13 +344,10 @@ def _neunorm_of(name: str, node: Any, said: Said) -> tuple[NeuNorm, NDArray[Any]
     U = -_numbers(f"{name}/minus_u", minus_u, "scale", 3)
     k_tau2 = _decay(f"{name}/x", x, said, said.k_tau2)
     scale = float(np.ravel(x.r)[0]) * (1 - k_tau2)
-    readings: tuple[Reading, ...] = get_args(Reading)
-    # with one map both readings are the same
-    for reading in sorted(readings, key=lambda each: (each != said.neunorm, each != "mean")):
-        found = NeuNorm(k_tau2, reading)
-        if abs(scale / found.scale(len(U)) - 1) <= 10 * NEAR:
-            return found, U
-    raise _wrong(f"{name}/x", x, f"has r (1 - k2) = {scale:.6g}: neither 1 / F nor 1 / F^2")
+    # the nearer one, which must then be equal; with one map both are the same
+    readings: list[Reading] = [said.neunorm or "mean", "mean", "literal"]
+    found = (NeuNorm(k_tau2, each) for each in readings)
+    return min(found, key=lambda each: abs(each.scale(len(U)) - scale)), U
 
 
 def _compare(found: list[tuple[str, Any]], wanted: list[tuple[str, Any]]) -> None:

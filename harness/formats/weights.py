@@ -22,21 +22,21 @@ DTYPES = (torch.float32, torch.float64)
 ABOUT = "network"
 
 
-def parameter_forms(network: Network) -> tuple[tuple[str, tuple[int, ...]], ...]:
+def parameter_forms(network: Network) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a network's parameters, in the order of the adapter contract.
 
     They count its layers of neurons from 1: "1.weight", "1.bias", then "1.U" where NeuNorm acts on
     what leaves the layer.
     """
-    forms: list[tuple[str, tuple[int, ...]]] = []
+    forms: dict[str, tuple[int, ...]] = {}
     for n, stage in enumerate(network.stages, 1):
         out, weight = stage.output_shape[0], (prod(stage.input_shape),)
         if isinstance(stage.synapse, Conv):
             weight = (stage.input_shape[0], stage.synapse.kernel, stage.synapse.kernel)
-        forms += [(f"{n}.weight", (out, *weight)), (f"{n}.bias", (out,))]
+        forms |= {f"{n}.weight": (out, *weight), f"{n}.bias": (out,)}
         if stage.neunorm_shape is not None:
-            forms.append((f"{n}.U", stage.neunorm_shape))
-    return tuple(forms)
+            forms[f"{n}.U"] = stage.neunorm_shape
+    return forms
 
 
 def content(network: Network, parameters: Iterable[Tensor]) -> bytes:
@@ -45,12 +45,10 @@ def content(network: Network, parameters: Iterable[Tensor]) -> bytes:
     Raises ValueError where they are not the network's.
     """
     given = [each.detach().cpu().contiguous() for each in parameters]
-    forms = parameter_forms(network)
-    shapes = [tuple(each.shape) for each in given]
-    if shapes != [shape for _, shape in forms]:
+    forms, shapes = parameter_forms(network), [tuple(each.shape) for each in given]
+    if shapes != [*forms.values()]:
         raise ValueError(f"weights of shapes {shapes}, expected {forms}")
-    named = {name: each for (name, _), each in zip(forms, given, strict=True)}
-    return safetensors.torch.save(named, {ABOUT: str(network)})
+    return safetensors.torch.save(dict(zip(forms, given, strict=True)), {ABOUT: str(network)})
 
 
 def hash_of(kept: bytes) -> str:
@@ -69,9 +67,8 @@ def keep(out: Path, kept: bytes) -> str:
     Raises UsageError where it cannot be written.
     """
     sha256 = hash_of(kept)
-    path = path_of(out, sha256)
-    if not path.is_file():
-        write_result(path, kept)
+    if not path_of(out, sha256).is_file():
+        write_result(path_of(out, sha256), kept)
     return sha256
 
 
@@ -90,7 +87,7 @@ def load(path: Path, network: Network) -> list[Tensor]:
     except (safetensors.SafetensorError, OSError, RuntimeError, ValueError) as error:
         what = printable(f"{error}".partition("\n")[0][:200])
         raise UsageError(f"{shown} is no file of weights, or a damaged one ({what})") from error
-    forms = dict(parameter_forms(network))
+    forms = parameter_forms(network)
     shapes = {name: tuple(each.shape) for name, each in found.items()}
     for name in sorted(forms.keys() | shapes.keys()):
         if shapes.get(name) != forms.get(name):
@@ -109,9 +106,7 @@ def of_hash(out: Path, sha256: str, network: Network) -> list[Tensor]:
     path = path_of(out, sha256)
     if not path.is_file():
         raise UsageError(f"its initial weights are not here: {printable(path)} is no file")
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256:
+    if hash_of(path.read_bytes()) != sha256:
         raise UsageError(f"{printable(path)} is not what its name says: it has been changed")
     return load(path, network)
 
