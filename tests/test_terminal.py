@@ -15,7 +15,7 @@ from test_timings import REFUSED, changed, contender, run, slower_twin
 
 from harness import suites
 from harness.analysis import tables, timings
-from harness.analysis.compare import Change, Comparison, Margins
+from harness.analysis.compare import Change, Comparison
 from harness.analysis.frame import frames
 from harness.analysis.status import Standing
 from harness.api import Work
@@ -109,7 +109,7 @@ def test_a_cell_says_below_why_who_has_no_rank() -> None:
 def test_a_change_that_is_not_known_to_tenfold_has_no_interval() -> None:
     front = ("speed", "CIFAR-10 Small", "norse fp32", 2.0, 3.0, 0.5)
     wide = Change(*front, -1.0, 6254.2, "too noisy to tell", "cpu T=10 batch 20")
-    lines = said(comparison(Comparison((), (wide,), (), Margins())))
+    lines = said(comparison(Comparison((), (wide,), ())))
     (line,) = (each for each in lines if each.startswith("norse"))
     assert line.split() == ["norse", "CIFAR-10", "Small", "2.000", "3.000", "+50.0", "noisy"]
 

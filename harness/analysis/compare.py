@@ -13,11 +13,10 @@ lies within what would matter: one that has 0 in it and more than that is too no
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import partial
-from math import exp, inf, nan, sqrt
+from dataclasses import dataclass, replace
+from math import exp, inf, isnan, nan, sqrt
 from statistics import fmean, variance
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -25,7 +24,7 @@ from scipy import stats
 
 from harness.analysis import timings
 from harness.analysis.frame import Frame, Frames, Line, each_of, frames
-from harness.analysis.trainings import CONDITION, FRONT, trainings
+from harness.analysis.trainings import SAME, trainings
 from harness.analysis.words import counted, data_name
 from harness.records import Row
 from harness.spec import FLOOR, paper
@@ -41,13 +40,6 @@ Call = Literal[
 ]
 
 
-class Margins(NamedTuple):
-    """The least changes that matter."""
-
-    speed: float = MARGIN  # relative
-    accuracy: float = ACCURACY  # absolute
-
-
 @dataclass(frozen=True)
 class Change:
     """One figure of both folders. Relative for speed (0.1: 10 % slower), absolute for accuracy."""
@@ -60,7 +52,7 @@ class Change:
     change: float
     low: float  # interval of `change` at the level of all tests together
     high: float
-    call: Call
+    call: Call = "not judged"
     setting: str = ""  # what of the cell or condition others share too, in words
 
 
@@ -71,7 +63,8 @@ class Comparison:
     differences: tuple[str, ...]  # of machine, versions and data: to know before reading on
     changes: tuple[Change, ...]
     unmatched: tuple[str, ...]  # cells that one folder alone has
-    margins: Margins
+    speed: float = MARGIN  # the least changes that matter, relative and absolute
+    accuracy: float = ACCURACY
 
     def beyond(self, limit: float) -> list[Change]:
         """The changes for the worse that stand out of the noise and are larger than `limit`."""
@@ -83,25 +76,23 @@ def compare(
     old: Frames | Iterable[Row], new: Frames | Iterable[Row], limit: float | None = None
 ) -> Comparison:
     """Compares all cells and trainings that both have; `limit`: the least change that matters."""
-    margins = Margins() if limit is None else Margins(limit, limit)
+    margins = (MARGIN, ACCURACY) if limit is None else (limit, limit)
     before, after = frames(old), frames(new)
     timed, alone_timed = _joined(_speeds(before), _speeds(after), CONTENDER)
     learnt, alone_learnt = _joined(_learnt(before), _learnt(after), TRAINED)
-    alike = timed["protocol_old"] == timed["protocol_new"]
-    changes = [
-        *_speed_changes(timed[alike], margins.speed),
-        *(_accuracy_change(each, len(learnt), margins.accuracy) for each in each_of(learnt)),
-    ]
+    protocols = ["protocol_old", "protocol_new"]
+    alike = timed[protocols[0]] == timed[protocols[1]]
+    changes = [*_speed_changes(timed[alike], margins[0])]
+    changes += [_accuracy_change(each, len(learnt), margins[1]) for each in each_of(learnt)]
     alone = [f"{_network(each)} {_setting(each)} {each.who}" for each in each_of(alone_timed)]
     alone += [f"{each.suite}: {_trained(each)}, {each.said}" for each in each_of(alone_learnt)]
-    protocols = timed[~alike].groupby(["protocol_old", "protocol_new"], sort=False).size().items()
     differences = [
         f"protocol: {one:.0f} before, {two:.0f} now: {counted(count, 'figure')} of speed "
         f"{'is' if count == 1 else 'are'} not compared"
-        for (one, two), count in protocols
+        for (one, two), count in timed[~alike].groupby(protocols, sort=False).size().items()
     ]
     differences += _differences(before["all"], after["all"])
-    return Comparison(tuple(differences), tuple(changes), tuple(sorted(alone)), margins)
+    return Comparison(tuple(differences), tuple(changes), tuple(sorted(alone)), *margins)
 
 
 def _joined(old: Frame, new: Frame, by: list[str]) -> tuple[Frame, Frame]:
@@ -127,22 +118,14 @@ def _differences(old: Frame, new: Frame) -> Iterator[str]:
         a, b = (said(rows, "framework_version") for rows in own)
         pairs += [(name, a, b)] if a and b else []
     yield from (f"{name}: {a} before, {b} now" for name, a, b in pairs if a != b)
-    one, two = map(_data, (old, new))
+    known = (rows[rows["data_sha256"] != ""] for rows in (old, new))
+    one, two = (dict(of.groupby(["suite", "dataset"])["data_sha256"].agg(set)) for of in known)
     for suite, dataset in sorted(one.keys() & two.keys()):
         if one[suite, dataset] != two[suite, dataset]:
             yield f"data of {dataset} in {suite}: not the same"
 
 
-def _data(rows: Frame) -> dict[tuple[str, str], set[str]]:
-    """The hashes of the data of each suite and data set."""
-    known = rows[rows["data_sha256"] != ""]
-    return {of: {*each} for of, each in known.groupby(["suite", "dataset"])["data_sha256"]}
-
-
-CELL = [
-    *("dataset", "scale", "network", "neunorm", "width", "mode", "device", "T", "batch_size"),
-    "precision",
-]
+CELL = [*timings.CELL, "precision"]
 CONTENDER = [*CELL, "who"]
 
 
@@ -176,11 +159,7 @@ def _setting(each: Line) -> str:
     return " ".join(text for text in (front, *special) if text)
 
 
-class Noise(NamedTuple):
-    """Deviation of one log change where nothing changed, and its degrees of freedom."""
-
-    deviation: float
-    freedom: int
+Noise = tuple[float, int]  # deviation of a log change where nothing changed, degrees of freedom
 
 
 def _speed_changes(shared: Frame, margin: float) -> Iterator[Change]:
@@ -191,24 +170,34 @@ def _speed_changes(shared: Frame, margin: float) -> Iterator[Change]:
     """
     shared = shared.assign(log=np.log(shared["ratio_new"] / shared["ratio_old"]))
     groups = list(shared.groupby("precision", sort=False))
-    tests = sum(1 + of["who"].nunique() for _, of in groups) + len(shared)
-    change = partial(_change, tests=tests, margin=margin)
+    tests = sum(1 + of["who"].nunique() for _, of in groups) + len(shared)  # they share the level
+
+    def change(where: str, who: str, logs: Frame, noise: Noise | None) -> Change:
+        centre, reach = fmean(logs), nan
+        if noise is not None:
+            deviation, freedom = noise
+            quantile = float(stats.t.ppf(1 - LEVEL / tests / 2, freedom))
+            reach = quantile * deviation / sqrt(len(logs))
+        value, low, high = (exp(centre + off) - 1 for off in (0.0, -reach, reach))
+        found, matters = (nan, nan, value, low, high), (1 / (1 + margin) - 1, margin)
+        return _called(Change("speed", where, who, *found), ("faster", "slower"), matters)
+
     for precision, of in groups:
         logs, where = of["log"], "all cells"
         if of["who"].nunique() >= FEWEST_TO_SET_APART:
             cells = of.groupby(CELL, sort=False)["log"]
             medians = cells.median()
             noise = _noise(medians, pd.Series("", medians.index))
-            yield change(where, f"all {precision}", [*medians], noise)
+            yield change(where, f"all {precision}", medians, noise)
             logs, where = logs - cells.transform("median"), "all cells, against the others"
         noise = _noise(logs, of["who"])
         for name, values in logs.groupby(of["who"], sort=False):
-            yield change(where, str(name), [*values], noise)
+            yield change(where, str(name), values, noise)
     for _, of in groups:
         noise = _noise(of["log"], of["who"]) or _noise_of_rounds(of)
         for each in each_of(of):
-            own = (each.ratio_old, each.ratio_new, _setting(each))
-            yield change(_network(each), each.who, [each.log], noise, own)
+            found = change(_network(each), each.who, [each.log], noise)
+            yield replace(found, old=each.ratio_old, new=each.ratio_new, setting=_setting(each))
 
 
 def _noise(logs: Frame, group: Frame) -> Noise | None:
@@ -216,7 +205,7 @@ def _noise(logs: Frame, group: Frame) -> Noise | None:
     groups = logs.groupby(group)
     freedom = len(logs) - groups.ngroups  # a group of one cell adds nothing to either
     rest = logs - groups.transform("mean")
-    return Noise(sqrt((rest**2).sum() / freedom), freedom) if freedom > 0 else None
+    return (sqrt((rest**2).sum() / freedom), freedom) if freedom > 0 else None
 
 
 def _noise_of_rounds(of: Frame) -> Noise | None:
@@ -225,43 +214,21 @@ def _noise_of_rounds(of: Frame) -> Noise | None:
     if not len(halves) or np.isnan(halves).any():
         return None
     deviations = halves / stats.norm.ppf(0.975)
-    return Noise(sqrt(2 * fmean(deviations**2)), len(halves))
+    return sqrt(2 * fmean(deviations**2)), len(halves)
 
 
-def _change(
-    where: str,
-    contender: str,
-    logs: list[float],
-    noise: Noise | None,
-    own: tuple[float, float, str] = (nan, nan, ""),  # of a cell alone: old, new, its setting
-    *,
-    tests: int,  # how many share the level
-    margin: float,
-) -> Change:
-    old, new, setting = own
-    of, centre = ("speed", where, contender, old, new), fmean(logs)
-    if noise is None:
-        return Change(*of, exp(centre) - 1, nan, nan, "not judged", setting)
-    quantile = float(stats.t.ppf(1 - LEVEL / tests / 2, noise.freedom))
-    reach = quantile * noise.deviation / sqrt(len(logs))
-    low, high = exp(centre - reach) - 1, exp(centre + reach) - 1
-    call = _called(low, high, ("faster", "slower"), (1 / (1 + margin) - 1, margin))
-    return Change(*of, exp(centre) - 1, low, high, call, setting)
-
-
-def _called(low: float, high: float, words: tuple[Call, Call], margin: tuple[float, float]) -> Call:
-    """What an interval of a change says; `words` are for one below 0 and for one above.
-
-    `margin` is from the least fall to the least rise that matter.
+def _called(of: Change, words: tuple[Call, Call], matters: tuple[float, float]) -> Change:
+    """With what its interval says; `words` are for one below 0 and for one above, `matters` is from
+    the least fall to the least rise that do.
     """
-    if high < 0:
-        return words[0]
-    if low > 0:
-        return words[1]
-    return "no change" if margin[0] <= low and high <= margin[1] else "too noisy to tell"
+    if isnan(of.low):
+        return of
+    within = matters[0] <= of.low and of.high <= matters[1]
+    call: Call = "no change" if within else "too noisy to tell"
+    return replace(of, call=words[0] if of.high < 0 else words[1] if of.low > 0 else call)
 
 
-TRAINED = ["suite", *FRONT, *CONDITION, "case", "said"]
+TRAINED = ["suite", *SAME, "case", "said"]
 
 
 def _learnt(of: Frames) -> Frame:
@@ -274,7 +241,6 @@ def _learnt(of: Frames) -> Frame:
 
 
 def _trained(each: Line) -> str:
-    """The network of a training, and its steps."""
     of_neunorm = "" if each.neunorm == "off" else f" NeuNorm {each.neunorm}"
     return f"{each.scale}{of_neunorm} T={each.T}"
 
@@ -291,19 +257,17 @@ def _shared(each: Line) -> str:
 def _accuracy_change(each: Line, tests: int, margin: float) -> Change:
     """Welch's interval of the difference of two means over seeds."""
     old, new = ([*of.values()] for of in (each.accuracies_old, each.accuracies_new))
-    change = fmean(new) - fmean(old)
-    front = ("accuracy", _trained(each), each.framework, fmean(old), fmean(new))
-    setting = f"{each.suite}: {each.said}"
+    change, reach = fmean(new) - fmean(old), nan
     if sorted(old) == sorted(new):
-        return Change(*front, 0.0, 0.0, 0.0, "no change", setting)
-    if min(len(old), len(new)) < 2:
-        return Change(*front, change, nan, nan, "not judged", setting)
-    # by hand, as SciPy's warns where all seeds of one side came to the same
-    a, b, confidence = variance(old) / len(old), variance(new) / len(new), 1 - LEVEL / tests
-    reach = 0.0  # where no seed differs on either side
-    if a + b:
-        freedom = (a + b) ** 2 / (a**2 / (len(old) - 1) + b**2 / (len(new) - 1))
-        reach = float(stats.t.ppf((1 + confidence) / 2, freedom)) * sqrt(a + b)
-    low, high = change - reach, change + reach
-    call = _called(low, high, ("worse", "better"), (-margin, margin))
-    return Change(*front, change, low, high, call, setting)
+        change = reach = 0.0
+    elif min(len(old), len(new)) > 1:
+        # by hand, as SciPy's warns where all seeds of one side came to the same
+        a, b, confidence = variance(old) / len(old), variance(new) / len(new), 1 - LEVEL / tests
+        reach = 0.0  # where no seed differs on either side
+        if a + b:
+            freedom = (a + b) ** 2 / (a**2 / (len(old) - 1) + b**2 / (len(new) - 1))
+            reach = float(stats.t.ppf((1 + confidence) / 2, freedom)) * sqrt(a + b)
+    front = ("accuracy", _trained(each), each.framework, fmean(old), fmean(new))
+    found = Change(*front, change, change - reach, change + reach)
+    found = replace(found, setting=f"{each.suite}: {each.said}")
+    return _called(found, ("worse", "better"), (-margin, margin))

@@ -13,16 +13,15 @@ docs/energy.md has it in words.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from math import ceil, log2, nan, prod
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from harness.analysis.frame import Frame, Frames, each_of
-from harness.analysis.trainings import FLAGS, Mean, reading, rows_of, share, trainings
+from harness.analysis.trainings import FLAGS, reading, rows_of, share, trainings
 from harness.spec import ANN, Case, Network, Trained, paper
 from harness.spec.network import dense
 
@@ -34,6 +33,10 @@ class Arithmetic(NamedTuple):
 
     mac: float  # a multiply and an add
     ac: float  # an add
+
+    def microjoules(self, macs: float, acs: float = 0.0) -> float:
+        """What so many operations take."""
+        return (macs * self.mac + acs * self.ac) / MILLION
 
 
 FLOAT32 = Arithmetic(mac=4.6, ac=0.9)  # multiply 3.7, add 0.9
@@ -181,151 +184,127 @@ TRAINED = ("timesteps", "scale", "neunorm", "accuracy")
 
 def energy(frames: Frames) -> Frame:
     """One line a network that was counted: the columns of both ways, of one sample."""
-    found = list(_inferences(frames))
-    return pd.DataFrame([_line(each, found) for each in found], columns=list(COLUMNS))
+    found = [*_untrained(frames), *_trained(frames)]
+    lines = [{**_counted(each), **_with_memory(each, found)} for each in found]
+    return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
-@dataclass(frozen=True)
-class _Inference:
+class _Inference(NamedTuple):
     """A network, the same but for the seed, and what inferences of it were counted."""
 
     case: Case  # with seed 0
     rows: Frame  # one a seed
-    accuracy: Mean | None = None  # None: it has its initial weights
-
-    @property
-    def is_ann(self) -> bool:
-        """Whether it is the network without spikes."""
-        return self.case.framework == ANN
-
-    @property
-    def static(self) -> bool:
-        """Whether all steps see one image."""
-        return paper.settings(self.case.dataset).static
-
-    @cached_property
-    def layers(self) -> Frame:
-        """Each layer's counts: the mean over samples and seeds."""
-        counts, samples = {}, self.rows["counted_samples"]
-        for name in ("spikes", "events", "operations", "accumulates", "multiplies"):
-            seeds = zip(self.rows[name], samples, strict=True)
-            each = [[n / of for n in row] for row, of in seeds]
-            counts[name] = [fmean(layer) for layer in zip(*each, strict=True)]
-        return layers_of(self.case.network, counts)
-
-    @property
-    def data(self) -> dict[str, object]:
-        """What its samples are, and what must be said of them."""
-        last = self.rows.iloc[-1]
-        kind = "data_test" if last["data_test_source"] else "data"
-        return {f"data_{name}": last[f"{kind}_{name}"] for name in ("source", *FLAGS)}
-
-    @property
-    def alike(self) -> tuple[object, ...]:
-        """What it shares with the network of the same structure without spikes, on its samples.
-
-        That has no time: of a static image any T will do, of event frames it sees the same T.
-        """
-        case, trained = self.case, None
-        if isinstance(case, Trained):
-            trained = case.training.epochs, self.rows["train_samples"].iloc[-1]
-        T, source = 0 if self.static else case.T, self.data["data_source"]
-        return case.suite, case.dataset, str(case.network), case.width, T, trained, source
+    weights: str  # trained, or which
+    accuracy: float
+    layers: Frame  # each layer's counts: the mean over samples and seeds
+    data: dict[str, object]  # what its samples are, and what must be said of them
+    # What it shares with the network of the same structure without spikes, on its samples. That has
+    # no time: of a static image any T will do, of event frames it sees the same T.
+    alike: tuple[object, ...]
 
 
-def _inferences(frames: Frames) -> Iterator[_Inference]:
-    """All networks that were counted: with initial weights, then trained; in the paper's order."""
+def _inference(case: Case, rows: Frame, weights: str, accuracy: float = nan) -> _Inference:
+    counts, samples, trained = {}, rows["counted_samples"], None
+    for name in ("spikes", "events", "operations", "accumulates", "multiplies"):
+        each = [[n / of for n in row] for row, of in zip(rows[name], samples, strict=True)]
+        counts[name] = [fmean(layer) for layer in zip(*each, strict=True)]
+    last = rows.iloc[-1]
+    kind = "data_test" if last["data_test_source"] else "data"
+    data = {name: last[f"{kind}_{name}"] for name in FLAGS}
+    data["data_source"] = last[f"{kind}_source"]
+    if isinstance(case, Trained):
+        trained = case.training.epochs, last["train_samples"]
+    T = 0 if paper.settings(case.dataset).static else case.T
+    alike = case.suite, case.dataset, str(case.network), case.width, T, trained, data["data_source"]
+    layers = layers_of(case.network, counts)
+    return _Inference(case, rows, weights, accuracy, layers, data, alike)
+
+
+def _untrained(frames: Frames) -> list[_Inference]:
+    """With initial weights, in the paper's order."""
     rows = frames["operations"]
-    first: dict[tuple[Case, str, str], list[int]] = {}
-    for row in each_of(rows[rows["counts"] & (rows["suite"] == "energy")]):
-        key = (replace(row.case, seed=0), row.machine, row.data_source)
-        first.setdefault(key, []).append(row.Index)
-    untrained = [_Inference(case, rows.loc[index]) for (case, *_), index in first.items()]
-    yield from sorted(untrained, key=_in_order)
+    rows = rows[rows["counts"] & (rows["suite"] == "energy")]
+    found = []
+    rows = rows.assign(case=[replace(case, seed=0) for case in rows["case"]])
+    for (case, *_), of in rows.groupby(["case", "machine", "data_source"], sort=False):
+        initial = f"initial ({case.initialisation})"
+        sha256 = case.weights_sha256
+        found.append(_inference(case, of, f"of a file ({sha256[:8]})" if sha256 else initial))
+
+    def in_order(each: _Inference) -> tuple[object, ...]:
+        case, place = each.case, paper.paper_order(each.case.dataset, each.case.scale)
+        is_ann, of_neunorm = case.framework == ANN, reading(case).replace("off", "")
+        return *place, str(case.width), case.T, is_ann, case.framework, of_neunorm
+
+    return sorted(found, key=in_order)
+
+
+def _trained(frames: Frames) -> Iterator[_Inference]:
     for suite in TRAINED:
         for line in each_of(trainings(frames, suite)):
-            counted = rows_of(frames, "operations", line)
-            if len(counted):
-                accuracy = share([*line.accuracies.values()])
-                yield _Inference(replace(line.case, suite=suite), counted, accuracy)
-
-
-def _in_order(each: _Inference) -> tuple[object, ...]:
-    case = each.case
-    place = paper.paper_order(case.dataset, case.scale)
-    of_neunorm = reading(case).replace("off", "")
-    return *place, str(case.width), case.T, each.is_ann, case.framework, of_neunorm
+            rows = rows_of(frames, "operations", line)
+            if len(rows):
+                accuracy = share([*line.accuracies.values()]).value
+                yield _inference(replace(line.case, suite=suite), rows, "trained", accuracy)
 
 
 def _added(values: Frame) -> float:
-    """One after the other, from the first."""
     return float(values.cumsum().iloc[-1]) if len(values) else 0.0
 
 
-def _line(each: _Inference, among: Sequence[_Inference]) -> dict[str, object]:
-    case, layers = each.case, each.layers
-    initial = f"initial ({case.initialisation})"
-    if case.weights_sha256:
-        initial = f"of a file ({case.weights_sha256[:8]})"
-    hidden, steps = layers[:-1], 0 if each.is_ann else case.T
-    # spikes a neuron and step, of the layers that drive others; of units, those not zero
-    neurons = hidden["neurons"].sum() * (steps or 1)
-    rate = _added(hidden["spikes"]) / neurons if neurons else nan
-    macs = _added(layers["operations"][layers["by_value"] | each.is_ann])
+def _rate(each: _Inference) -> float:
+    """Spikes a neuron and step, of the layers that drive others; of units, those not zero."""
+    hidden, steps = each.layers[:-1], 1 if each.case.framework == ANN else each.case.T
+    neurons = hidden["neurons"].sum() * steps
+    return _added(hidden["spikes"]) / neurons if neurons else nan
+
+
+def _counted(each: _Inference) -> dict[str, Any]:
+    case, layers, is_ann = each.case, each.layers, each.case.framework == ANN
+    steps = 0 if is_ann else case.T
+    macs = _added(layers["operations"][layers["by_value"] | is_ann])
     acs = _added(layers["operations"]) - macs
-    folded_macs, folded_acs = _added(layers["multiplies"]), _added(layers["accumulates"])
+    folded = _added(layers["multiplies"]), _added(layers["accumulates"])
     synapses, whole = layers["dense"][1:].sum(), layers["dense"].sum()
-
-    def microjoules(of: Arithmetic, macs: float, acs: float = 0.0) -> float:
-        return (macs * of.mac + acs * of.ac) / MILLION
-
+    same = ("suite", "dataset", "scale", "framework", "T", "device", "precision")
     return {
-        "suite": case.suite,
-        "dataset": case.dataset,
-        "scale": case.scale,
-        "framework": case.framework,
-        "neunorm": reading(case),
-        "T": case.T,
-        "width": str(case.width),
-        "weights": "trained" if each.accuracy else initial,
-        "accuracy": each.accuracy.value if each.accuracy else nan,
-        "spike_rate": rate,
-        "spikes_per_synapse": folded_acs / synapses if synapses and steps else nan,
+        **{name: getattr(case, name) for name in same},
+        **{"width": str(case.width), "network": str(case.network), "neunorm": reading(case)},
+        **{"weights": each.weights, "accuracy": each.accuracy, "spike_rate": _rate(each)},
+        "spikes_per_synapse": folded[1] / synapses if synapses and steps else nan,
         "neuron_updates_millions": steps * layers["neurons"].sum() / MILLION,
-        "macs_millions": macs / MILLION,
-        "acs_millions": acs / MILLION,
-        "folded_macs_millions": folded_macs / MILLION,
-        "folded_acs_millions": folded_acs / MILLION,
-        "counted_uj_float32": microjoules(FLOAT32, macs, acs),
-        "counted_uj_float32_folded": microjoules(FLOAT32, folded_macs, folded_acs),
-        "counted_uj_int8": microjoules(INT8, macs, acs),
-        "counted_uj_int8_folded": microjoules(INT8, folded_macs, folded_acs),
+        **{"macs_millions": macs / MILLION, "acs_millions": acs / MILLION},
+        "folded_macs_millions": folded[0] / MILLION,
+        "folded_acs_millions": folded[1] / MILLION,
+        "counted_uj_float32": FLOAT32.microjoules(macs, acs),
+        "counted_uj_float32_folded": FLOAT32.microjoules(*folded),
+        "counted_uj_int8": INT8.microjoules(macs, acs),
+        "counted_uj_int8_folded": INT8.microjoules(*folded),
         # every input of it multiplied, zero or not; its own line counts what is not zero
-        "ann_counted_uj_float32": microjoules(FLOAT32, whole),
-        "ann_counted_uj_int8": microjoules(INT8, whole),
-        **({"side": ""} if each.is_ann else _with_memory(each, rate, among)),
+        "ann_counted_uj_float32": FLOAT32.microjoules(whole),
+        "ann_counted_uj_int8": INT8.microjoules(whole),
         "samples": each.rows["counted_samples"].min(),  # of one seed
         "n": len(each.rows),
-        "device": case.device,
-        "precision": case.precision,
-        "network": str(case.network),
-        **{name: each.data[f"data_{name}"] for name in FLAGS},
-        "data_source": each.data["data_source"],
+        **each.data,
     }
 
 
-def _with_memory(each: _Inference, rate: float, among: Sequence[_Inference]) -> dict[str, object]:
+def _with_memory(each: _Inference, among: Sequence[_Inference]) -> dict[str, Any]:
     """The spiking network, and the one without spikes that multiplies by zeros, or skips them."""
-    ann = next((other for other in among if other.is_ann and other.alike == each.alike), None)
-    layers, bits = each.layers, activation_bits(each.case.T)
-    ours = spiking(layers, each.case.T, static=each.static)
+    case, layers = each.case, each.layers
+    if case.framework == ANN:
+        return {"side": ""}
+    anns = (of.layers for of in among if of.case.framework == ANN and of.alike == each.alike)
+    ann, bits, rate = next(anns, None), activation_bits(case.T), _rate(each)
+    ours = spiking(layers, case.T, static=paper.settings(case.dataset).static)
     whole = quantised(layers, bits, skips=False)
-    skipping = quantised(ann.layers, bits, skips=True) if ann else nan
+    skipping = nan if ann is None else quantised(ann, bits, skips=True)
     spent = ours.loc["fixed"] + ours.loc["by_spikes"]
     # on which side of the break-even it is, against both
     first, second = ("wins" if spent.sum() < rival else "loses" for rival in (whole, skipping))
-    side = f"{first} against an ANN, {second} against one that skips zeros"
-    side = f"{first} against both" if first == second else side
+    side = f"{first} against an ANN" + f", {second} against one that skips zeros" * (
+        ann is not None
+    )
     return {
         "memory_uj": spent.sum() / MILLION,
         **{f"memory_uj_{name}": value / MILLION for name, value in spent.items()},
@@ -333,8 +312,8 @@ def _with_memory(each: _Inference, rate: float, among: Sequence[_Inference]) -> 
         "ann_memory_uj": whole / MILLION,
         "ann_memory_uj_skipping": skipping / MILLION,
         "break_even": rate * factor(ours, whole),
-        "break_even_skipping": rate * factor(ours, skipping) if ann else nan,
-        "side": side if ann else f"{first} against an ANN",
+        "break_even_skipping": nan if ann is None else rate * factor(ours, skipping),
+        "side": f"{first} against both" if ann is not None and first == second else side,
         # fetching all weights from DRAM once, where they do not stay on the chip
         "off_chip_uj": layers["weights"].sum() * WEIGHT_BITS * DRAM / MILLION,
     }

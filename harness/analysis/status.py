@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from math import nan
 from statistics import fmean, median
-from typing import Literal
+from typing import Literal, get_args
 
 from harness.analysis.frame import cell_of, grouped
 from harness.records import (
@@ -55,14 +55,11 @@ def standings(cases: Iterable[Case], records: Sequence[Row], key_now: KeyNow) ->
     found, counted = [], set[str]()
     for (suite, dataset), wanted in grouped(cases, lambda c: (c.suite, c.dataset)).items():
         states = [state(case, rows_at.get(_spot(case), []), key_now) for case in wanted]
-        left = {
-            _work_of(case): case
-            for case, each in zip(wanted, states, strict=True)
-            if each in ("dated", "failed", "missing")
-        }
-        seconds = seconds_of([case for work, case in left.items() if work not in counted], records)
+        is_left = zip(wanted, states, strict=True)
+        left = {_work_of(case): case for case, of in is_left if of not in ("done", "left out")}
+        seconds = seconds_of([left[work] for work in left if work not in counted], records)
         counted |= set(left)
-        numbers = map(states.count, ("done", "dated", "failed", "left out", "missing"))
+        numbers = map(states.count, get_args(State))
         found.append(Standing(suite, dataset, *numbers, seconds_left=seconds))
     return found
 
@@ -73,11 +70,9 @@ def state(case: Case, rows: Sequence[Row], key_now: KeyNow) -> State:
     if any(row.key is not None and row.key == key_now(case, row) for row in results):
         return "done"
     last = next((r for r in reversed(rows) if _is_result(r) or isinstance(r, EndedRow)), None)
-    if last is None:
-        return "dated" if any(isinstance(row, IterationRow) for row in rows) else "missing"
     if isinstance(last, EndedRow):
         return "failed" if last.status in ("failed", "not comparable") else "left out"
-    return "dated"
+    return "dated" if last or any(isinstance(r, IterationRow) for r in rows) else "missing"
 
 
 def _is_result(row: Row) -> bool:
@@ -113,20 +108,17 @@ def seconds_of(left: Sequence[Case], records: Sequence[Row]) -> float:
         return len(left) * fmean(fitted)
     trained = [row for row in records if isinstance(row, TrainedRow) and row.seconds]
     paces = [(Case.of(row), row.seconds / work) for row in trained if (work := _work(row))]
-    return TESTING * sum(case.pace * _pace_of_like(case, paces) for case in left) if paces else nan
 
+    def pace_like(case: Case) -> float:
+        """Seconds per unit of work of the trainings that are most like this one: their median.
 
-def _pace_of_like(case: Case, paces: Sequence[tuple[Case, float]]) -> float:
-    """Seconds per unit of work of the trainings that are most like this one: their median.
+        A small network takes several times as long for each unit as a large one, and bf16 another
+        time than float32.
+        """
+        alike = [sum(getattr(case, n) == getattr(of, n) for n in ALIKE) for of, _ in paces]
+        return median(pace for (_, pace), n in zip(paces, alike, strict=True) if n == max(alike))
 
-    A small network takes several times as long for each unit as a large one, and bf16 another time
-    than float32.
-    """
-    by_likeness: dict[int, list[float]] = {}
-    for of, pace in paces:
-        same = sum(getattr(case, name) == getattr(of, name) for name in ALIKE)
-        by_likeness.setdefault(same, []).append(pace)
-    return median(by_likeness[max(by_likeness)])
+    return TESTING * sum(case.pace * pace_like(case) for case in left) if paces else nan
 
 
 def _work(row: TrainedRow) -> float:
@@ -143,4 +135,4 @@ def _timing_seconds(left: Sequence[Case], rows: Sequence[Row]) -> float:
         times = [datetime.fromisoformat(row.time) for row in run]
         spans.append(((max(times) - min(times)).total_seconds(), len({*map(cell_of, run)})))
     seconds, count = max(spans, default=(nan, 1))
-    return seconds * len(cells(left)) / max(1, count)
+    return seconds * len(cells(left)) / count

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import cache, partial
-from importlib import resources
-from io import StringIO
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -23,6 +22,7 @@ from harness.analysis.trainings import CONDITION, FIGURES, FLAGS, FRONT, conditi
 from harness.records import Row
 from harness.spec import ANN
 
+PUBLISHED = Path(__file__).with_name("published")
 WINDOWS = {"first": "first {T} bins", "whole": "whole recording", "": ""}
 COLUMNS = (
     *("framework", "accuracy", "low", "high", "n", "random", "window", "sensor", "structure"),
@@ -36,8 +36,8 @@ def published() -> Frame:
     """All rows of Tables 3 to 6. From `dataset` on the columns say what of ours measures a row:
     `network` "" is another's, cited; `baselines` are systems as `harness list baselines` has them.
     """
-    text = resources.files("harness.analysis").joinpath("published/tables.csv").read_text("utf-8")
-    rows = pd.read_csv(StringIO(text), keep_default_na=False, dtype={"percent": float})
+    path = PUBLISHED / "tables.csv"
+    rows = pd.read_csv(path, keep_default_na=False, dtype={"percent": float})
     rows["accuracy"] = (rows["percent"] / 100).round(6)
     return rows.assign(baselines=[tuple(each.split()) for each in rows["baselines"]])
 
@@ -62,23 +62,20 @@ def baselines(frames: Frames) -> Frame:
 
 def _figures(ended: Frame) -> dict[str, Any]:
     last: Line = next(each_of(ended.tail(1)))
-    accuracy = share([*ended["test_accuracy"]])
     source, spikes = ended["source_accuracy"].dropna(), ended["spikes"].dropna()
+    same = ("random", "structure", "fidelity", "effort")
     return {
-        **{"accuracy": accuracy.value, "low": accuracy.low, "high": accuracy.high},
-        "n": accuracy.n,
-        "random": last.random,
+        **dict(
+            zip(("accuracy", "low", "high", "n"), share([*ended["test_accuracy"]]), strict=True)
+        ),
+        **{name: getattr(last, name) for name in same},
         "window": WINDOWS[last.window].format(T=last.T),
         "sensor": "x".join(map(str, last.sensor)) if last.sensor else "",
-        "structure": last.structure,
-        "fidelity": last.fidelity,
         "deviations": last.deviations or "none known",
         "chosen": "; ".join(each for each in ended["chosen"].unique() if each),
         "source_accuracy": share([*source]).value if len(source) else None,
         "spikes": fmean(spikes) if len(spikes) else None,
-        "seconds": fmean(ended["seconds"]),
-        "test_seconds": fmean(ended["test_seconds"]),
-        "effort": last.effort,
+        **{name: fmean(ended[name]) for name in ("seconds", "test_seconds")},
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf, isnan, nan, sqrt
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from statistics import median
 from typing import Any
 
@@ -55,7 +55,6 @@ COLUMNS = (
 BESIDE = (
     *("machine", "cell", "name"),  # "norse:compiled bf16"; float32 is not said
     "standing",  # equal, examined (by an exam alone), bf16 (never called equal), or none
-    "proved",  # the precisions it was proved equal in
     "lacks",  # what a rank would need, in sentences
     *("simulated", "substitute"),
     "in_figure_3",  # full width, T = 10, no NeuNorm
@@ -74,12 +73,10 @@ class Rounds:
 
     def ratio(self, numerator: Who, denominator: Who) -> Ratio | None:
         """Of the rounds that both ran in; None where there are none."""
-        groups = self.groups(self._ratios(numerator, denominator))
-        if not groups:
-            return None
-        if numerator == denominator:
-            return Ratio(1.0, 1.0, 1.0, "none", sum(map(len, groups)))
-        return ratios.mean(groups, self._moves)
+        found = self._ratios(numerator, denominator)
+        if found and numerator == denominator:
+            return Ratio(1.0, 1.0, 1.0, "none", len(found))
+        return ratios.mean(self.groups(found), self._moves) if found else None
 
     @property
     def noise(self) -> Ratio | None:
@@ -97,36 +94,34 @@ class Rounds:
         return ratios.starts(self.groups(each) for each in (*of, self.again))
 
     def _ratios(self, numerator: Who, denominator: Who) -> Seconds:
-        above, below = self.seconds.get(numerator, {}), self.seconds.get(denominator, {})
-        return {n: above[n] / below[n] for n in sorted(above.keys() & below.keys())}
+        return _divided(self.seconds.get(numerator, {}), self.seconds.get(denominator, {}))
+
+
+def _divided(above: Seconds, below: Seconds) -> Seconds:
+    return {n: above[n] / below[n] for n in sorted(above.keys() & below.keys())}
 
 
 def rounds(frames: Frames) -> dict[tuple[int, str], Rounds]:
     """What was timed together, by cell and run."""
     rows = frames["iteration"]
     names = ("cell", "run", "contender", "precision", "twin", "round", "start", "seconds")
-    timed: dict[tuple[int, str], dict[tuple[Who, bool], Seconds]] = {}
-    starts: dict[tuple[int, str], dict[int, int]] = {}
-    for cell, run, who, precision, twin, n, begun, seconds in zip(
-        *map(rows.get, names), strict=True
-    ):
-        if seconds:
-            of = timed.setdefault((cell, run), {})
-            of.setdefault(((who, precision), twin), {})[n] = seconds
-            starts.setdefault((cell, run), {})[n] = int(begun)
-    return {key: _together(of, starts[key]) for key, of in timed.items()}
+    timed = (each for each in zip(*map(rows.get, names), strict=True) if each[-1])
+    return {key: _together(of) for key, of in grouped(timed, itemgetter(0, 1)).items()}
 
 
-def _together(timed: Mapping[tuple[Who, bool], Seconds], starts: Mapping[int, int]) -> Rounds:
+def _together(timed: Sequence[tuple[Any, ...]]) -> Rounds:
     """Of one contender's two names the mean, round by round: less noise than either."""
-    seconds = {who: of for (who, twin), of in timed.items() if not twin}
+    by_name = grouped(timed, itemgetter(2, 3, 4)).items()
+    took = {name: {n: seconds for *_, n, _, seconds in of} for name, of in by_name}
+    seconds: dict[Who, Seconds] = {(who, p): of for (who, p, twin), of in took.items() if not twin}
     again: Seconds = {}
-    for (who, twin), second in timed.items():
-        first = seconds.get(who, {})
+    for (who, precision, twin), second in took.items():
         if twin:
-            again = {n: second[n] / first[n] for n in sorted(first.keys() & second.keys())}
-            seconds[who] = {n: sqrt(each * second.get(n, each)) for n, each in first.items()}
-    return Rounds(seconds, again, starts)
+            first = seconds.get((who, precision), {})
+            again = _divided(second, first)
+            both = {n: sqrt(each * second.get(n, each)) for n, each in first.items()}
+            seconds[who, precision] = both
+    return Rounds(seconds, again, {n: int(start) for *_, n, start, _ in timed})
 
 
 Noise = Mapping[str, Ratio | None]  # of each run
@@ -164,27 +159,27 @@ def lines(frames: Frames, noise_of: Noise | None = None) -> Frame:
     place = {machine: n for n, machine in enumerate(machines(timings))}
     first = _last(timings[::-1], "cell", "precision")
     last = _last(frames["iteration"], *CLASS)  # a later run is written last
+    noises = noise(frames) if noise_of is None else noise_of
+    classes = grouped(_entries(frames, timings[timings["counts"]]), itemgetter(*CLASS))
 
-    def order(line: dict[str, Any]) -> tuple[object, ...]:
+    def order(of: tuple[Any, ...]) -> tuple[object, ...]:
+        line = classes[of][0]
         in_paper = paper.paper_order(line["dataset"], line["scale"])
-        of = tuple(line[name] for name in CLASS)
-        cell = (place[line["machine"]], in_paper, *(line[name] for name in _ORDER))
+        cell = (place[line["machine"]], in_paper, *(line[name] for name in (*CELL, "seed", "cell")))
         return *cell, first[of[:2]], last.get(of, 0)
 
-    classes: dict[tuple[object, ...], list[dict[str, Any]]] = {}
-    for line in sorted(_entries(frames, timings[timings["counts"]]), key=order):
-        classes.setdefault(tuple(line[name] for name in CLASS), []).append(line)
-    noises = noise(frames) if noise_of is None else noise_of
-    content = [line for of in classes.values() for line in _placed(of, noises.get(of[0]["run"]))]
+    content = [
+        line
+        for of in sorted(classes, key=order)
+        for line in _placed(classes[of], noises.get(of[2]))
+    ]
     table = pd.DataFrame(content, columns=[*COLUMNS, *BESIDE])
     return table.astype({"rank": "Int64", "in_figure_3": bool})
 
 
 CLASS = ("cell", "precision", "run")  # whose contenders are ranked together
-_ORDER = (
-    *("dataset", "scale", "network", "neunorm", "width", "mode", "device", "T", "batch_size"),
-    *("seed", "cell"),
-)
+# What tells cells of one machine from each other, but for the seed and what tables do not show.
+CELL = (*("dataset", "scale", "network", "neunorm", "width", "mode", "device", "T", "batch_size"),)
 
 
 def latest(lines: Frame) -> Frame:
@@ -306,8 +301,7 @@ def _placed(lines: Sequence[dict[str, Any]], noise: Ratio | None) -> list[dict[s
 def _lacking_rounds(line: Mapping[str, Any], noise: Ratio | None) -> Iterator[str]:
     """What the figure lacks, whatever was proved of the contender."""
     if isnan(line["ratio_to_floor"]):
-        if not line["lacks"]:
-            yield "it was not timed against the floor"
+        yield from () if line["lacks"] else ("it was not timed against the floor",)
         return
     if line["protocol"] != identity.PROTOCOL:
         yield f"measured under protocol {line['protocol']}"
@@ -319,10 +313,8 @@ def _lacking_rounds(line: Mapping[str, Any], noise: Ratio | None) -> Iterator[st
     if noise is None:
         yield "its run has no A/A"
     elif not is_steady(noise):
-        yield (
-            f"the A/A interval of its run, {noise.low:.2f} to {noise.high:.2f}, is not within "
-            f"{STEADY[0]} to {STEADY[1]}"
-        )
+        a_a, (low, high) = f"{noise.low:.2f} to {noise.high:.2f}", STEADY
+        yield f"the A/A interval of its run, {a_a}, is not within {low} to {high}"
 
 
 # Those that a rank needs, in words.
@@ -335,8 +327,6 @@ _installation = attrgetter(
     *("contender", "torch", "framework_version", "revision", "device", "machine")
 )
 UNSAID = "no reason is said"
-
-
 Rows = Sequence[Any]
 
 
@@ -347,13 +337,16 @@ def _proved(row: Any, proofs: Sequence[Rows], descents: Rows) -> dict[str, objec
     ended, exams, layers, audits = proofs
     # an audit of inference has no gradients
     cosines = [e.gradient_cosine for e in audits or layers if not isnan(e.gradient_cosine)]
+    own = (e for e in exams if e.certificate_precision == e.precision and e.spikes)
     return {
         "exam": min((each.exam for each in exams), default=0),
         "exam_inputs": max((each.attempts for each in exams), default=0),
         "audit": max((each.way for each in audits), default=""),  # a replay, where one was needed
-        "mismatch_rate": _mismatch_rate(exams, audits),
+        # in the precision that was timed: by its audits, else by its exam
+        "mismatch_rate": sum(_shares(audits))
+        if audits
+        else next((e.mismatches / e.spikes for e in own), nan),
         "gradient_cosine": min(cosines, default=nan),
-        "proved": (),
         "lacks": (),
         **_standing(row, ended, exams, audits, descents),
     }
@@ -381,33 +374,27 @@ def _standing(
         why = failed[0].reason or UNSAID
         return refused("audit failed", f"audit {AUDITS.get(failed[0].when, '')}: {why}")
     older, taken = {each.exam for each in exams} - {identity.EXAM}, {each.when for each in audits}
-    untaken = [AUDITS[when] for when in AUDITS if when not in taken]
+    untaken = [f"not audited {said}" for when, said in AUDITS.items() if when not in taken]
     lacks = [f"proved by exam {n}" for n in sorted(older)]
-    lacks += [f"not audited {when}" for when in untaken] if taken else ["not audited"]
+    lacks += untaken if taken else ["not audited"]
     if row.precision == "bf16":
-        lacks += _lacking_descent(row, descents)
+        # one that came to its end within the spread of float32's seeds: the last of those that did
+        last = next(reversed([e for e in descents if e.finished] or descents), None)
+        if last is None:
+            lacks += [f"no training in bf16 yet: a run of {row.contender} in bf16 makes one"]
+        elif not last.passed:
+            lacks += [f"its training in bf16: {last.reason or UNSAID}"]
         if lacks:
             return refused("not proved", *lacks)
         beyond, within = (f"{100 * share:.2g} %" for share in _shares(audits))
         text = f"bf16 ({beyond} of spikes differ beyond rounding, {within} within it)"
         return {"certificate": text, "standing": "bf16"}
-    found = {"standing": "examined", "lacks": tuple(lacks)}
     if older or "before" not in taken:
-        return {**found, "certificate": f"equal by exam {min(each.exam for each in exams)}"}
-    exact = tuple(p for each in exams if (p := each.certificate_precision) != "bf16")
-    proved = {"certificate": f"equal ({'+'.join(exact)})", "proved": exact}
-    return {**found, **proved, "standing": "equal"}
-
-
-def _lacking_descent(row: Any, descents: Rows) -> list[str]:
-    """What is lacking of a training in bf16 that ended within the spread of float32's seeds.
-
-    The last that came to its end counts: one that was cut short says nothing against it.
-    """
-    found = [each for each in descents if each.finished] or descents
-    if not found:
-        return [f"no training in bf16 yet: a run of {row.contender} in bf16 makes one"]
-    return [] if found[-1].passed else [f"its training in bf16: {found[-1].reason or UNSAID}"]
+        text = f"equal by exam {min(each.exam for each in exams)}"
+        return {"certificate": text, "standing": "examined", "lacks": tuple(lacks)}
+    exact = (p for each in exams if (p := each.certificate_precision) != "bf16")
+    text = f"equal ({'+'.join(exact)})"
+    return {"certificate": text, "standing": "equal", "lacks": tuple(lacks)}
 
 
 def _shares(audits: Sequence[Any]) -> tuple[float, float]:
@@ -417,13 +404,3 @@ def _shares(audits: Sequence[Any]) -> tuple[float, float]:
         return nan, nan
     rounding = sum(row.near_ties for row in audits)
     return (sum(row.mismatches for row in audits) - rounding) / compared, rounding / compared
-
-
-def _mismatch_rate(exams: Sequence[Any], audits: Sequence[Any]) -> float:
-    """Spikes that differ in the precision that was timed: by its audits, else by its exam."""
-    if audits:
-        return sum(_shares(audits))
-    for row in exams:
-        if row.certificate_precision == row.precision and row.spikes:
-            return row.mismatches / row.spikes
-    return nan

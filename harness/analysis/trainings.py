@@ -5,13 +5,12 @@ A condition is what trainings share that differ in the seed alone: a line of eve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from math import nan, sqrt
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from scipy import stats
@@ -33,6 +32,7 @@ CONDITION = (
     *("precision", "device", "initialisation", "bin_ms", "v_th", "a", "loss_function", "network"),
     *("data_source", *FLAGS),
 )
+SAME = (*FRONT, *CONDITION)  # what trainings of one condition share
 # Over the seeds; accuracies are in [0, 1].
 FIGURES = (
     *("accuracy", "low", "high"),  # after the last epoch: the mean, with Student's 95 % interval
@@ -54,8 +54,7 @@ BESIDE = (
 )
 
 
-@dataclass(frozen=True)
-class Mean:
+class Mean(NamedTuple):
     """A mean over seeds with its 95 % interval; NaN where there are too few to tell."""
 
     value: float
@@ -73,8 +72,8 @@ def mean(values: Sequence[float], confidence: float = CONFIDENCE) -> Mean:
 
 def share(values: Sequence[float]) -> Mean:
     """The mean of shares, such as accuracies: its interval ends at 0 and at 1."""
-    found = mean(values)
-    return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
+    value, low, high, n = mean(values)
+    return Mean(value, max(low, 0.0), min(high, 1.0), n)
 
 
 def values_to_reach(values: Sequence[float], reach: float) -> int | None:
@@ -89,36 +88,28 @@ def _reach(spread: float, n: int, confidence: float) -> float:
     return float(stats.t.ppf((1 + confidence) / 2, n - 1)) * spread / sqrt(n)
 
 
-# Table 1's Large of still images is Table 2's CIFARNet: what suites call it.
-_LARGE = {"scale": {"CIFARNet": "Large"}}
-_CIFARNET = {"Large": "CIFARNet"}
-
-
 def conditions(ended: Frame, suite: str) -> Iterator[tuple[dict[str, Any], Frame]]:
     """Rows that say that something is done, by condition; with its columns and its case, as if it
     had been run under that suite.
     """
-    groups: dict[tuple[object, ...], list[int]] = {}
-    for line in each_of(ended):
-        flags = (
-            bool(getattr(line, f"data_{name}") or getattr(line, f"data_test_{name}"))
-            for name in FLAGS
-        )
-        # how it was trained, without what was asked of the trained network; its data say the rest
-        asked = {"samples": None, "test_samples": None, "embedded": False}
-        training = replace(line.case.training, tested_at=(), confusion=False, **asked)
-        case = replace(line.case, suite=suite, seed=0, training=training)
-        if suite != line.suite and paper.settings(case.dataset).static:
-            names = _LARGE.get(suite, _CIFARNET)
-            case = replace(case, scale=names.get(case.scale, case.scale))
-        data = (line.train_samples, line.test_samples, line.data_source, *flags)
-        groups.setdefault((case, *data), []).append(line.Index)
-    for (case, *data), index in groups.items():
-        assert isinstance(case, Trained)
-        rows = ended.loc[index]
-        columns = {**_columns(case), **dict(zip(DATA, data, strict=True))}
-        places = "; ".join(sorted(set(rows.loc[rows["cpu"] != "", "machine"])))
-        yield {**columns, "case": case, "machines": places}, rows
+    flags = {name: ended[f"data_{name}"] | ended[f"data_test_{name}"] for name in FLAGS}
+    cases = [_condition(*of, suite) for of in zip(ended["case"], ended["suite"], strict=True)]
+    for _, rows in ended.assign(**flags, condition=cases).groupby(["condition", *DATA], sort=False):
+        first: Line = next(each_of(rows))
+        case: Trained = first.condition
+        lif, static = case.network.lif, paper.settings(case.dataset).static
+        columns = {
+            **{name: getattr(case, name) for name in _AS_IT_IS},
+            **{name: getattr(first, name) for name in DATA},
+            **{"width": str(case.width), "network": str(case.network), "neunorm": reading(case)},
+            "optimiser": str(case.optimiser).replace(", fc_factor=None", ""),
+            **{"epochs": case.training.epochs, "dropout": case.network.dropout},
+            "bin_ms": nan if static else case.training.bin_us / 1000,
+            **{"v_th": lif.v_th, "a": lif.a, "loss_function": case.training.loss},
+            "case": case,
+            "machines": "; ".join(sorted(set(rows.loc[rows["cpu"] != "", "machine"]))),
+        }
+        yield columns, rows
 
 
 _AS_IT_IS = (
@@ -126,20 +117,18 @@ _AS_IT_IS = (
 )
 
 
-def _columns(case: Trained) -> dict[str, Any]:
-    static = paper.settings(case.dataset).static
-    return {
-        **{name: getattr(case, name) for name in _AS_IT_IS},
-        **{name: str(getattr(case, name)) for name in ("width", "network")},
-        "optimiser": str(case.optimiser).replace(", fc_factor=None", ""),
-        "neunorm": reading(case),
-        "epochs": case.training.epochs,
-        "dropout": case.network.dropout,
-        "bin_ms": nan if static else case.training.bin_us / 1000,
-        "v_th": case.network.lif.v_th,
-        "a": case.network.lif.a,
-        "loss_function": case.training.loss,
-    }
+def _condition(case: Trained, ran: str, suite: str) -> Trained:
+    """How it was trained, whatever the seed and what was asked of the trained network; of its data
+    the rows say the rest.
+    """
+    asked = {"samples": None, "test_samples": None, "embedded": False}
+    training = replace(case.training, tested_at=(), confusion=False, **asked)
+    case = replace(case, suite=suite, seed=0, training=training)
+    if suite != ran and paper.settings(case.dataset).static:
+        # Table 1's Large of still images is Table 2's CIFARNet: what suites call it
+        names = {"CIFARNet": "Large"} if suite == "scale" else {"Large": "CIFARNet"}
+        case = replace(case, scale=names.get(case.scale, case.scale))
+    return case
 
 
 def reading(case: Case) -> str:
@@ -157,49 +146,51 @@ def trainings(frames: Frames, suite: str, *others: str) -> Frame:
     ended = ended[ended["counts"] & ended["suite"].isin((suite, *others))]
     ended = ended.iloc[(ended["suite"] == suite).argsort(kind="stable")]
     lines = []
-    for columns, rows in sorted(conditions(ended, suite), key=_in_order):
+    for columns, rows in conditions(ended, suite):
         rows = rows.drop_duplicates("seed", keep="last")
         keys = dict(zip(rows["key"], rows["suite"], strict=True))
-        beside = {"suite": suite, "keys": keys, "own": suite in keys.values()}
-        lines.append({**columns, **beside, **_figures(rows), **_by_epoch(frames, columns, keys)})
-    return pd.DataFrame(lines, columns=[*FRONT, *FIGURES, "at_chance", *CONDITION, *BESIDE])
+        columns |= {"suite": suite, "keys": keys, "own": suite in keys.values()}
+        lines.append({**columns, **_figures(rows, _rows(frames["epoch"], keys))})
+
+    def in_order(line: dict[str, Any]) -> tuple[object, ...]:
+        place = paper.paper_order(line["dataset"], line["scale"])
+        return *place, *({**line, "neunorm": line["neunorm"].replace("off", "")}[n] for n in SAME)
+
+    columns = [*FRONT, *FIGURES, "at_chance", *CONDITION, *BESIDE]
+    return pd.DataFrame(sorted(lines, key=in_order), columns=columns)
 
 
 def compared(frames: Frames, suite: str, *apart: str) -> Frame:
     """The trainings of a suite with those of others that differ from them in `apart` alone."""
     found = trainings(frames, suite, *ALIKE)
-    same = [name for name in (*FRONT, *CONDITION) if name not in apart]
-    return found[found.groupby(same, dropna=False)["own"].transform("any").astype(bool)]
+    return found[_sets(found, *apart)["own"].transform("any").astype(bool)]
 
 
-def _in_order(item: tuple[dict[str, Any], Frame]) -> tuple[object, ...]:
-    line = {**item[0], "neunorm": item[0]["neunorm"].replace("off", "")}
-    in_paper = paper.paper_order(line["dataset"], line["scale"])
-    return in_paper, *(line[name] for name in (*FRONT, *CONDITION))
+def _sets(found: Frame, *apart: str) -> Any:
+    """Trainings by all columns but those."""
+    same = [name for name in SAME if name not in apart]
+    return found.groupby(same, dropna=False, sort=False)
 
 
-def _figures(ended: Frame) -> dict[str, Any]:
-    last, taken = share([*ended["test_accuracy"]]), ended["trained_epochs"]
-    epochs = ended["epochs"].where(~(taken > 0), taken).astype(int)
-    return {
-        **{"accuracy": last.value, "low": last.low, "high": last.high, "n": last.n},
-        "best_accuracy": share([*ended["best_test_accuracy"]]).value,
-        "chosen_accuracy": share([*ended["chosen_test_accuracy"]]).value,
-        "seconds_per_epoch": fmean(ended["seconds"] / epochs),
-        "accuracies": dict(zip(ended["seed"], ended["test_accuracy"], strict=True)),
-        "trained_epochs": tuple(epochs),
-    }
-
-
-def _by_epoch(frames: Frames, line: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
-    epochs = _rows(frames["epoch"], keys)
-    last = _ends(epochs)
-    lost = last[last["train_accuracy"] < schedule.LEARNT / line["case"].network.classes]
+def _figures(ended: Frame, epochs: Frame) -> dict[str, Any]:
+    """Over the seeds: what trainings come to, and how they went, epoch by epoch."""
+    taken, last = ended["trained_epochs"], _ends(epochs)
+    trained = ended["epochs"].where(~(taken > 0), taken).astype(int)
+    lost = last[last["train_accuracy"] < schedule.LEARNT / ended["classes"].iloc[0]]
     at_first = {
         seed: [*of["validation_accuracy"][of["learning_rate"] == of["learning_rate"].iloc[0]]]
         for seed, of in epochs.sort_values("epoch").groupby("seed", sort=False)
     }
-    return {"at_chance": len(lost), "lost": (*lost["seed"],), "at_first": at_first}
+    found = share([*ended["test_accuracy"]])
+    return {
+        **dict(zip(("accuracy", "low", "high", "n"), found, strict=True)),
+        "best_accuracy": share([*ended["best_test_accuracy"]]).value,
+        "chosen_accuracy": share([*ended["chosen_test_accuracy"]]).value,
+        "seconds_per_epoch": fmean(ended["seconds"] / trained),
+        "accuracies": dict(zip(ended["seed"], ended["test_accuracy"], strict=True)),
+        "trained_epochs": tuple(trained),
+        **{"at_chance": len(lost), "lost": (*lost["seed"],), "at_first": at_first},
+    }
 
 
 def _ends(epochs: Frame) -> Frame:
@@ -278,27 +269,17 @@ def neunorm(frames: Frames) -> Frame:
     soon those seeds are there that come there; `contrast` is the mean vote for the right class less
     that for a wrong one.
     """
-    found = compared(frames, "neunorm", "neunorm")
-    shared = partial(_shared, without=_without_neunorm)
-    sets = grouped(each_of(found), shared)
-    targets = [goal(sets[shared(each)]) for each in each_of(found)]
-    reached = [epochs_to(*pair) for pair in zip(targets, each_of(found), strict=True)]
+    found, targets = compared(frames, "neunorm", "neunorm"), dict[int, float]()
+    for _, of in _sets(found, "neunorm"):
+        targets |= dict.fromkeys(of.index, goal([*each_of(of)]))
+    reached = [epochs_to(targets[each.Index], each) for each in each_of(found)]
     votes = [contrasts(frames, each).values() for each in each_of(found)]
     more = {
-        "target": targets,
+        "target": [targets[n] for n in found.index],
         "epochs_to_target": [mean([*each.values()]).value for each in reached],
         "contrast": [mean([*each]).value for each in votes],
     }
     return table(found, more)
-
-
-def _shared(line: Line, without: Callable[[Trained], Trained]) -> tuple[object, ...]:
-    """What a condition shares with those that differ in one thing alone."""
-    return without(line.case), *(getattr(line, name) for name in DATA)
-
-
-def _without_neunorm(case: Trained) -> Trained:
-    return replace(case, network=replace(case.network, neunorm=None))
 
 
 def goal(rivals: Sequence[Line]) -> float:
@@ -318,24 +299,22 @@ def epochs_to(goal: float, line: Line) -> dict[int, float]:
     """
     found: dict[int, float] = {}
     for seed, curve in line.at_first.items():
-        steps = enumerate(pairwise([1 / line.case.network.classes, *curve]))
-        for done, (low, high) in steps:
+        for done, (low, high) in enumerate(pairwise([1 / line.case.network.classes, *curve])):
             if low < goal <= high:
-                found[seed] = done + (goal - low) / (high - low)
-                break
+                found.setdefault(seed, done + (goal - low) / (high - low))
     return found
 
 
 def contrasts(frames: Frames, line: Line) -> dict[int, float]:
     """By seed: the mean vote for the right class less that for a wrong one, in Fig. 6's matrix."""
-    rows = rows_of(frames, "confusion", line)
-    return dict(zip(rows["seed"], map(_contrast, rows["votes"]), strict=True))
-
-
-def _contrast(votes: Sequence[Sequence[float]]) -> float:
-    right = [line[n] for n, line in enumerate(votes)]
-    wrong = [vote for n, line in enumerate(votes) for m, vote in enumerate(line) if m != n]
-    return fmean(right) - fmean(wrong) if right and wrong else nan
+    found = {}
+    for row in each_of(rows_of(frames, "confusion", line)):
+        right = [votes[n] for n, votes in enumerate(row.votes)]
+        wrong = [
+            each for n, votes in enumerate(row.votes) for each in (*votes[:n], *votes[n + 1 :])
+        ]
+        found[row.seed] = fmean(right) - fmean(wrong) if wrong else nan
+    return found
 
 
 def ablated(frames: Frames) -> Frame:
@@ -344,23 +323,23 @@ def ablated(frames: Frames) -> Frame:
     Beside a condition's columns: the `change` in words, and its `gains`: accuracy less that without
     the change, by the seeds that both have.
     """
-    found = trainings(frames, "ablations")
-    sets: dict[tuple[object, ...], dict[tuple[Any, ...], Line]] = {}
-    for each in each_of(found):
-        of = sets.setdefault(_shared(each, _without_change), {})
-        of[_shared(each, lambda case: case)] = each
-    lines = []
+    found, lines = trainings(frames, "ablations"), []
+    sets = grouped(
+        each_of(found), lambda e: (_unchanged(e.case), *(getattr(e, name) for name in DATA))
+    )
     for of in sets.values():
+        by_case = {each.case: each for each in of}
         # without any change is the one from which most others follow
-        base = max(of, key=lambda key: len(_changed(key, of)))
-        for key, change in _changed(base, of).items():
-            ours, theirs = of[key].accuracies, of[base].accuracies
-            gains = tuple(ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys()))
-            lines.append({"change": change, **of[key]._asdict(), "gains": gains})
+        made = max((_changed(case, by_case) for case in by_case), key=len)
+        base = by_case[next(iter(made))].accuracies
+        for case, change in made.items():
+            ours = by_case[case].accuracies
+            gains = tuple(ours[seed] - base[seed] for seed in sorted(ours.keys() & base.keys()))
+            lines.append({"change": change, **by_case[case]._asdict(), "gains": gains})
     return pd.DataFrame(lines, columns=["change", *found.columns, "gains"])
 
 
-def _without_change(case: Trained) -> Trained:
+def _unchanged(case: Trained) -> Trained:
     """What the changes leave alone."""
     return replace(
         case,
@@ -373,14 +352,12 @@ def _without_change(case: Trained) -> Trained:
     )
 
 
-def _changed(
-    base: tuple[Any, ...], among: Mapping[tuple[Any, ...], Line]
-) -> dict[tuple[Any, ...], str]:
+def _changed(base: Trained, among: Mapping[Trained, Line]) -> dict[Trained, str]:
     """Trainings by the change that makes them of `base`, itself first."""
-    made: dict[tuple[Any, ...], str] = {}
+    made: dict[Trained, str] = {}
     for each in ABLATIONS:
-        made.setdefault((each.change(base[0]), *base[1:]), each.name)
-    return {key: name for key, name in made.items() if key in among}
+        made.setdefault(each.change(base), each.name)
+    return {case: name for case, name in made.items() if case in among}
 
 
 def ablations(frames: Frames) -> Frame:

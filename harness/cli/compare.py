@@ -71,11 +71,10 @@ def comparison(found: Comparison) -> RenderableType:
         groups.setdefault((each.what, each.setting), []).append(each)
     calls = sum(each.call in CHANGED for each in found.changes)
     noisy = sum(each.call == "too noisy to tell" for each in found.changes)
-    margins = found.margins
     counted = (
         f"{calls} of {len(found.changes)} figures changed by more than noise; {noisy} are too "
-        f"noisy to tell a change of {100 * margins.speed:g} % (speed) or "
-        f"{100 * margins.accuracy:g} % of the samples (accuracy)"
+        f"noisy to tell a change of {100 * found.speed:g} % (speed) or "
+        f"{100 * found.accuracy:g} % of the samples (accuracy)"
     )
     return Group(*head, *(_group(*key, of) for key, of in groups.items()), Text(counted, "bold"))
 
