@@ -1,7 +1,7 @@
 """What is known of an adapter. Its import may do anything, so a child process finds it; what it
 finds is kept in the user's cache folder, until something that is installed is another.
 
-Nothing of an adapter, nor torch, is imported here.
+Nothing of an adapter, nor torch, is imported here but by `load`.
 """
 
 from __future__ import annotations
@@ -24,16 +24,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from harness.spec import UsageError
+from harness.spec import FORMS, UsageError
 from harness.system import installed
 from harness.system.files import make_user_cache, write_whole
 
 if TYPE_CHECKING:  # torch's import takes seconds
-    from harness.adapter import Adapter, Variant
+    from harness.adapter import Adapter
 
 NO_FRAMEWORKS = {"facts", "foreign"}  # of the modules here
 ENTRY_POINTS = "harness.adapters"
-FORMS = ("channels-last", "compiled", "cuda-graph")  # of `harness.adapter`
 PATIENCE = 60.0  # seconds that an import may take
 LONGEST = 300  # characters of what an import raised
 
@@ -59,17 +58,14 @@ class Facts:
 
     def deviations_of(self, form: str) -> tuple[str, ...]:
         """Of the form of that name; "" is the plain one. Raises UsageError where there is none."""
-        if form in self.variants:
-            return self.variants[form]
-        if form and form not in FORMS:
-            raise unknown_form(f"{self.framework}:{form}", self.variants)
-        return self.deviations
+        if form and form not in self.variants and form not in FORMS:
+            raise _unknown_form(self.framework, form, self.variants)
+        return self.variants.get(form, self.deviations)
 
 
-def unknown_form(name: str, variants: Iterable[str]) -> UsageError:
-    """The error of a variant or form that a framework has not."""
-    framework, has = name.partition(":")[0], ", ".join([*variants, *FORMS])
-    return UsageError(f"unknown variant {name!r}, {framework} has: {has}")
+def _unknown_form(framework: str, form: str, variants: Iterable[str]) -> UsageError:
+    has = ", ".join([*variants, *FORMS])
+    return UsageError(f"unknown variant '{framework}:{form}', {framework} has: {has}")
 
 
 @cache
@@ -78,7 +74,7 @@ def _declared_on(path: tuple[str, ...]) -> Mapping[str, metadata.EntryPoint]:
     return {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)}
 
 
-def declared(framework: str) -> metadata.EntryPoint | None:
+def _declared(framework: str) -> metadata.EntryPoint | None:
     """What an installed package declares as that framework's adapter; None for a file here."""
     return _declared_on(tuple(sys.path)).get(framework)
 
@@ -93,20 +89,54 @@ def names() -> tuple[str, ...]:
     return tuple(sorted({*here, *_declared_on(tuple(sys.path))}))
 
 
-def check_framework(framework: str) -> None:
-    """Raises UsageError where no such framework is known."""
+def _check(framework: str) -> None:
     if framework not in names():
         raise UsageError(f"unknown framework {framework!r}, choose from {', '.join(names())}")
 
 
-def version(framework: str) -> str | None:
-    """The installed version of the package behind a framework; None for our own."""
-    point = declared(framework)
-    if point is not None:
-        return point.dist.version if point.dist else None
-    extras = metadata.metadata("snn-harness").get_all("Provides-Extra") or []
-    # not installed, or an extra of our own
-    return installed.version(framework) if framework in extras else None
+def check_name(name: str) -> None:
+    """Raises UsageError where no such framework is known, or it loads and has no such variant."""
+    framework, _, form = name.partition(":")
+    _check(framework)
+    if form and not of(framework).missing:
+        of(framework).deviations_of(form)
+
+
+def load(name: str) -> Adapter:
+    """The adapter of that name. Raises UsageError if it is unknown, Missing if it cannot load."""
+    from harness import adapter
+
+    framework, _, form = name.partition(":")
+    _check(framework)
+    if framework in _known and _known[framework].missing:  # its import might end this process
+        raise Missing(_known[framework].missing)
+    module = _imported(framework)
+    variants = getattr(module, "VARIANTS", {})
+    if not form or form in variants:
+        return variants[form] if form else module
+    for each in FORMS:
+        if form == each:
+            return adapter.tuned(module, each)
+    raise _unknown_form(framework, form, variants)
+
+
+def variants_of(framework: str) -> Mapping[str, tuple[str, ...]]:
+    """Where each variant beside the plain form deviates, by its name. Raises as `load` does."""
+    if of(framework).missing:
+        raise Missing(of(framework).missing)
+    return of(framework).variants
+
+
+def available() -> list[str]:
+    """The frameworks that load here, without their variants."""
+    look(names())
+    return [name for name in names() if not of(name).missing]
+
+
+def missing(name: str) -> str | None:
+    """Why that framework does not load here and how to install it; None where it loads."""
+    check_name(name)
+    return of(name.partition(":")[0]).missing or None
 
 
 _known: dict[str, Facts] = {}
@@ -124,7 +154,7 @@ def look(frameworks: Iterable[str]) -> None:
     with _looking:
         wanted = [name for name in dict.fromkeys(frameworks) if name not in _known]
         for name in wanted:
-            check_framework(name)
+            _check(name)
         remember(*(found for found in map(_kept, wanted) if found))
         remember(*_asked([name for name in wanted if name not in _known]))
 
@@ -140,20 +170,29 @@ def remember(*found: Facts) -> None:
 
 
 def preloadable(frameworks: Iterable[str]) -> list[str]:
-    """Those that may be imported before anybody wants them: ours, that load and change nothing."""
-    look(frameworks)
-    return [
-        name
-        for name in dict.fromkeys(frameworks)
-        # a runtime of its own has threads of its own, which a fork would be without
-        if not (_known[name].missing or _known[name].changed or _known[name].foreign)
-        and not declared(name)
-    ]
+    """Those that may be imported before anybody wants them: ours, that load and change nothing.
+
+    A runtime of its own has threads of its own, which a fork would be without.
+    """
+    wanted = list(dict.fromkeys(frameworks))
+    look(wanted)
+    spoilt = {each.framework for each in known() if each.missing or each.changed or each.foreign}
+    return [name for name in wanted if name not in spoilt and not _declared(name)]
+
+
+def _version(framework: str) -> str | None:
+    """The installed version of the package behind a framework; None for our own."""
+    point = _declared(framework)
+    if point is not None:
+        return point.dist.version if point.dist else None
+    extras = metadata.metadata("snn-harness").get_all("Provides-Extra") or []
+    # not installed, or an extra of our own
+    return installed.version(framework) if framework in extras else None
 
 
 def _place(framework: str) -> Path:
     """Where it is kept: named by all that it depends on. Raises OSError."""
-    point = declared(framework)
+    point = _declared(framework)
     if point is None:
         folders = [Path(each) for each in _folders()]
         files = sorted(f for each in folders for kind in ("*.py", "*.m") for f in each.rglob(kind))
@@ -166,7 +205,7 @@ def _place(framework: str) -> Path:
     files += [Path(found) for found in map(shutil.which, programs) if found]
     moments = [(str(each), each.stat().st_mtime_ns) for each in files if each.exists()]
     gpu = Path("/dev/nvidiactl").exists()
-    of = repr((framework, point, version(framework), moments, gpu, sys.version, platform.node()))
+    of = repr((framework, point, _version(framework), moments, gpu, sys.version, platform.node()))
     name = hashlib.sha256(of.encode()).hexdigest()[:16]
     return make_user_cache("frameworks") / f"{framework}-{name}.txt"
 
@@ -192,7 +231,7 @@ def _asked(frameworks: list[str]) -> Iterator[Facts]:
                 found = child.call(_found, framework, _folders(), silence=PATIENCE)
             except Died as how:  # which is not kept: it may have been a busy machine
                 reason = f"{framework} does not load: {how}"
-                child, found = None, Facts(framework, version(framework), missing=reason)
+                child, found = None, Facts(framework, _version(framework), missing=reason)
             else:
                 with suppress(OSError):
                     text = repr(astuple(found))
@@ -212,9 +251,9 @@ def _found(framework: str, folders: list[str]) -> Facts:
     from harness.system import machine
 
     sys.modules["adapters"].__path__[:] = folders
-    before, behind = machine.settings(), version(framework)
+    before, behind = machine.settings(), _version(framework)
     try:
-        module = imported(framework)
+        module = _imported(framework)
         changed = machine.changes(before)
         # of a device that is not here nobody asks, and to import its compiler takes a second
         devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
@@ -226,35 +265,39 @@ def _found(framework: str, folders: list[str]) -> Facts:
     except BaseException as error:  # noqa: BLE001 it costs this adapter and no other
         reason = f"{framework} does not load: {described(error)}"
         return Facts(framework, behind, missing=reason)
-    point = declared(framework)
+    point = _declared(framework)
     name = framework if point is None or not point.dist else point.dist.name
-    also = {each: installed.version(each) for each in getattr(module, "PACKAGES", ())}
+    versions = {name: behind}
+    versions |= {each: installed.version(each) for each in getattr(module, "PACKAGES", ())}
     return Facts(
         framework,
         behind,
-        {name: found for name, found in ({name: behind} | also).items() if found is not None},
+        {name: version for name, version in versions.items() if version is not None},
         getattr(module, "REVISION", 0),
         module.DEVIATIONS,
-        {name: each.DEVIATIONS for name, each in variants_of(module).items()},
+        {name: each.DEVIATIONS for name, each in getattr(module, "VARIANTS", {}).items()},
         implementations,
         trainer_of(module) is not None,
         changed=changed,
     )
 
 
-def variants_of(module: Adapter) -> Mapping[str, Variant]:
-    """What an adapter's module offers beside its plain form."""
-    return getattr(module, "VARIANTS", {})
+def described(error: BaseException) -> str:
+    """An error of any kind as one line."""
+    text = " ".join(str(error).encode(errors="replace").decode().split())
+    return f"{type(error).__name__}: {text[:LONGEST]}" if text else type(error).__name__
 
 
-def imported(framework: str) -> Adapter:
+def _imported(framework: str) -> Adapter:
     """The adapter's module, as an installed package declares it, or of the file of that name.
 
     Raises Missing whatever its import raises: a plug-in costs itself and nobody else.
     """
-    point = declared(framework)
+    from harness.adapter import Adapter, Variant
+
+    point = _declared(framework)
     try:
-        loaded = point.load() if point else importlib.import_module(f"adapters.{framework}")
+        module = point.load() if point else importlib.import_module(f"adapters.{framework}")
     except (KeyboardInterrupt, Missing):
         raise
     except ImportError as error:
@@ -266,18 +309,6 @@ def imported(framework: str) -> Adapter:
         ) from error
     except BaseException as error:  # noqa: BLE001 SystemExit included
         raise Missing(f"{framework} does not load: {described(error)}") from error
-    return _checked(framework, loaded)
-
-
-def described(error: BaseException) -> str:
-    """An error of any kind as one line."""
-    text = " ".join(str(error).encode(errors="replace").decode().split())
-    return f"{type(error).__name__}: {text[:LONGEST]}" if text else type(error).__name__
-
-
-def _checked(framework: str, module: object) -> Adapter:
-    from harness.adapter import Adapter, Variant
-
     if not isinstance(module, ModuleType):
         raise Missing(f"{framework} is no adapter: {module!r:.100} is no module")
     place = module.__name__
@@ -289,16 +320,18 @@ def _checked(framework: str, module: object) -> Adapter:
     def are_texts(value: object) -> bool:
         return isinstance(value, tuple) and all(isinstance(each, str) for each in value)
 
-    variants = variants_of(module)
+    variants = getattr(module, "VARIANTS", {})
     right = {
-        "REVISION a whole number": type(getattr(module, "REVISION", 0)) is int,
-        "PACKAGES a tuple of names": are_texts(getattr(module, "PACKAGES", ())),
-        "DEVIATIONS a tuple of sentences": are_texts(module.DEVIATIONS),
-        "VARIANTS a mapping of names to Variants": isinstance(variants, Mapping)
-        and all(isinstance(v, Variant) and are_texts(v.DEVIATIONS) for v in variants.values()),
+        "REVISION": ("a whole number", type(getattr(module, "REVISION", 0)) is int),
+        "PACKAGES": ("a tuple of names", are_texts(getattr(module, "PACKAGES", ()))),
+        "DEVIATIONS": ("a tuple of sentences", are_texts(module.DEVIATIONS)),
+        "VARIANTS": (
+            "a mapping of names to Variants",
+            isinstance(variants, Mapping)
+            and all(isinstance(v, Variant) and are_texts(v.DEVIATIONS) for v in variants.values()),
+        ),
     }
-    for what, holds in right.items():
+    for name, (kind, holds) in right.items():
         if not holds:
-            name, kind = what.split(" ", 1)
             raise Missing(f"{framework}: {name} in {place} must be {kind}")
     return module

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.adapter import MakeTrainer, SpikeTap, Trainer, TrainerSettings, Unsupported, Variant
-from harness.reference import synapses
-from harness.reference.neunorm import NeuNorm
+from harness.reference import neunorm, synapses
 from harness.spec import SGD, Network, Precision, Stage
 
 PRECISIONS: dict[torch.dtype, Precision] = {torch.float64: "fp64", torch.float32: "fp32"}
@@ -43,9 +42,7 @@ class Layer(nn.Module):
         super().__init__()
         self.synapse = synapses.synapse(stage)
         self.tap = SpikeTap(multi_step=True)
-        self.neunorm = None
-        if network.neunorm and stage.neunorm_shape:
-            self.neunorm = NeuNorm(network.neunorm, stage.neunorm_shape)
+        self.neunorm = neunorm.behind(stage, network)
 
 
 class ForeignNetwork(nn.Module):
@@ -62,7 +59,13 @@ class ForeignNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, N)
         if torch.is_autocast_enabled(x.device.type):
             raise Unsupported("it computes in a runtime of its own, not under torch's autocast")
-        trainer = self._trainer(PRECISIONS[x.dtype])
+        precision = PRECISIONS[x.dtype]
+        if precision not in self._trainers:
+            # who differentiates outside of a step has no use for the optimiser
+            settings = TrainerSettings(precision, "inference", SGD(), torch.get_num_threads())
+            with torch.inference_mode(False):  # it outlives the pass that first asks for it
+                self._trainers[precision] = self._make(self.network, settings)
+        trainer = self._trainers[precision]
         trainer.load(list(self.parameters()))
         batch = trainer.put(x, torch.zeros(x.shape[1], dtype=torch.int64))
         out = _Spikes.apply(trainer, batch, *self.parameters())
@@ -71,14 +74,6 @@ class ForeignNetwork(nn.Module):
             for tap, spikes in zip(taps, trainer.spikes(batch), strict=True):
                 tap(spikes)
         return out
-
-    def _trainer(self, precision: Precision) -> Trainer:
-        if precision not in self._trainers:
-            # who differentiates outside of a step has no use for the optimiser
-            settings = TrainerSettings(precision, "inference", SGD(), torch.get_num_threads())
-            with torch.inference_mode(False):  # it outlives the pass that first asks for it
-                self._trainers[precision] = self._make(self.network, settings)
-        return self._trainers[precision]
 
 
 def _close(trainers: dict[Precision, Trainer]) -> None:

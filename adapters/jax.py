@@ -66,30 +66,30 @@ class Layer:
 
     def given(self, parameters: Sequence[Any]) -> Weights:
         """From torch's shapes and order."""
-        weight, bias, *rest = parameters
-        U = rest[0] if rest else None
-        if self.layout == "NHWC":
-            if isinstance(self.stage.synapse, Conv):
-                weight = np.transpose(weight, (2, 3, 1, 0))
-            elif self.maps is not None:
-                apart = np.reshape(weight, (len(weight), *self.maps))
-                weight = np.reshape(np.transpose(apart, (0, 2, 3, 1)), np.shape(weight))
-            U = None if U is None else np.transpose(U, (1, 2, 0))
+        weight, bias, U = (*parameters, None)[:3]
+        weight, U = self._moved(weight, U, back=False)
         return Weights(jnp.array(weight), jnp.array(bias), None if U is None else jnp.array(U))
 
     def taken(self, weights: Weights) -> list[np.ndarray]:
         """In torch's shapes and order."""
         weight, bias, U = (None if each is None else np.asarray(each) for each in weights)
-        assert weight is not None and bias is not None
-        if self.layout == "NHWC":
-            if isinstance(self.stage.synapse, Conv):
-                weight = np.transpose(weight, (3, 2, 0, 1))
-            elif self.maps is not None:
-                channels, height, width = self.maps
-                apart = np.reshape(weight, (len(weight), height, width, channels))
-                weight = np.reshape(np.transpose(apart, (0, 3, 1, 2)), np.shape(weight))
-            U = None if U is None else np.transpose(U, (2, 0, 1))
+        weight, U = self._moved(weight, U, back=True)
         return [weight, bias] if U is None else [weight, bias, U]
+
+    def _moved(self, weight: Any, U: Any, *, back: bool) -> tuple[Any, Any]:
+        """From torch's layout to this one, or back."""
+        if self.layout == "NCHW":
+            return weight, U
+        of = [(2, 3, 1, 0), (0, 2, 3, 1), (1, 2, 0)]
+        conv, flat, maps = map(np.argsort, of) if back else of
+        if isinstance(self.stage.synapse, Conv):
+            weight = np.transpose(weight, conv)
+        elif self.maps is not None:
+            channels, *sides = self.maps
+            apart = (*sides, channels) if back else self.maps
+            apart = np.transpose(np.reshape(weight, (-1, *apart)), flat)
+            weight = np.reshape(apart, np.shape(weight))
+        return weight, None if U is None else np.transpose(U, maps)
 
     def current(self, weights: Weights, x: Array) -> Array:  # (N, ...) -> (N, ...)
         """The synapse, eq. (8), of images or features."""
@@ -108,16 +108,11 @@ class Layer:
         """The mean over the pool's windows; what does not fill one is dropped."""
         if self.stage.pool is None:
             return spikes
-        size = self.stage.pool.size
-        first = 1 if self.layout == "NHWC" else 2
+        size, first = self.stage.pool.size, 1 if self.layout == "NHWC" else 2
         height, width = (n // size for n in spikes.shape[first : first + 2])
-        images = spikes.shape[0]
-        if self.layout == "NHWC":
-            x = spikes[:, : height * size, : width * size]
-            windows = x.reshape(images, height, size, width, size, -1)
-        else:
-            x = spikes[:, :, : height * size, : width * size]
-            windows = x.reshape(images, x.shape[1], height, size, width, size)
+        before, behind = spikes.shape[:first], spikes.shape[first + 2 :]
+        whole = (slice(None),) * first + (slice(height * size), slice(width * size))
+        windows = spikes[whole].reshape(*before, height, size, width, size, *behind)
         return windows.sum((first + 1, first + 3)) / size**2
 
     def normalised(self, U: Array, spikes: Array) -> Array:  # (T, B, maps) -> the same
@@ -140,9 +135,7 @@ class Layer:
         def step(state: tuple[Array, Array], current: Array) -> tuple[tuple[Array, Array], Array]:
             u, o = state
             u = lif.k_tau * u * (1 - o) + current  # eq. (5)
-            o = cast(
-                Array, fire(u - lif.v_th, lif.a)
-            )  # eq. (6); JAX does not annotate what it wraps
+            o = cast(Array, fire(u - lif.v_th, lif.a))  # eq. (6); JAX does not annotate it
             return (u, o), o
 
         rest = jnp.zeros_like(current[0])
@@ -152,33 +145,14 @@ class Layer:
 def layers_of(network: Network, layout: Layout) -> list[Layer]:
     """The network's layers of neurons, in order."""
     made: list[Layer] = []
-    for stage in network.stages:
-        before = made[-1].stage if made else None
-        flattened = before is not None and isinstance(before.synapse, Conv)
+    for below, stage in zip((None, *network.stages), network.stages, strict=False):
         maps = None
-        if before is not None and flattened and not isinstance(stage.synapse, Conv):
-            channels, height, width = before.output_shape
-            size = before.pool.size if before.pool else 1
+        if below and isinstance(below.synapse, Conv) and not isinstance(stage.synapse, Conv):
+            channels, height, width = below.output_shape
+            size = below.pool.size if below.pool else 1
             maps = (channels, height // size, width // size)
         made.append(Layer(stage, network, layout, maps))
     return made
-
-
-def passed(layers: list[Layer], weights: list[Weights], x: Array, steps: int) -> list[Array]:
-    """Each layer's spikes (T, B, ...) on x (T, B, maps); a static image as (1, B, maps)."""
-    found: list[Array] = []
-    sent = x
-    for layer, each in zip(layers, weights, strict=True):
-        current = layer.current(each, sent.reshape(-1, *sent.shape[2:]))
-        current = current.reshape(*sent.shape[:2], *current.shape[1:])
-        # a static image has the same current at every step: it is computed once, as by all adapters
-        spikes = layer.spikes(jnp.broadcast_to(current, (steps, *current.shape[1:])))
-        found.append(spikes)
-        pooled = layer.pooled(spikes.reshape(-1, *spikes.shape[2:]))
-        sent = pooled.reshape(*spikes.shape[:2], *pooled.shape[1:])
-        if each.U is not None:
-            sent = layer.normalised(each.U, sent)
-    return found
 
 
 def loss_of(out: Array, labels: Array, classes: int) -> Array:  # (T, B, N), (B,) -> ()
@@ -210,14 +184,15 @@ class JaxTrainer:
 
     def __post_init__(self) -> None:
         self.layers = layers_of(self.network, self.layout)
-        self.optimiser = _optimiser(self.settings)
+        of = self.settings.optimiser
+        sgd = isinstance(of, SGD)
+        self.optimiser: Any = optax.sgd(of.lr, of.momentum) if sgd else optax.adam(of.lr, *of.betas)
 
     def load(self, parameters: Sequence[Tensor]) -> None:
         rest = iter([each.detach().numpy() for each in parameters])
-        counts = [3 if layer.stage.neunorm_shape else 2 for layer in self.layers]
         self.weights = [
-            layer.given([next(rest) for _ in range(count)])
-            for layer, count in zip(self.layers, counts, strict=True)
+            layer.given([next(rest) for _ in range(3 if layer.stage.neunorm_shape else 2)])
+            for layer in self.layers
         ]
 
     def put(self, x: Tensor, labels: Tensor) -> Batch:
@@ -253,11 +228,9 @@ class JaxTrainer:
     def spikes(self, batch: Batch) -> list[Tensor]:
         program = self._compiled("spikes", batch)
         found = [np.array(each) for each in program(self.weights, batch.x, batch.labels)]
-        maps_last = self.layout == "NHWC"
-        return [
-            torch.from_numpy(np.moveaxis(each, -1, 2) if maps_last and each.ndim == 5 else each)
-            for each in found
-        ]
+        if self.layout == "NHWC":
+            found = [np.moveaxis(each, -1, 2) if each.ndim == 5 else each for each in found]
+        return [torch.from_numpy(each) for each in found]
 
     def differentiate(self, batch: Batch, back: Tensor) -> list[Tensor]:
         weighed = batch._replace(labels=jnp.array(back.numpy()))
@@ -287,11 +260,30 @@ class JaxTrainer:
             self._programs[key] = program.lower(*given, batch.x, batch.labels).compile()
         return self._programs[key]
 
+    def _spikes(self, steps: int, weights: list[Weights], x: Array, _: Array) -> list[Array]:
+        """Each layer's spikes (T, B, ...) on x (T, B, maps); a static image as (1, B, maps)."""
+        found: list[Array] = []
+        sent = x
+        for layer, each in zip(self.layers, weights, strict=True):
+            current = layer.current(each, sent.reshape(-1, *sent.shape[2:]))
+            current = current.reshape(*sent.shape[:2], *current.shape[1:])
+            # a static image has the same current at every step: it is computed once, as by all
+            spikes = layer.spikes(jnp.broadcast_to(current, (steps, *current.shape[1:])))
+            found.append(spikes)
+            pooled = layer.pooled(spikes.reshape(-1, *spikes.shape[2:]))
+            sent = pooled.reshape(*spikes.shape[:2], *pooled.shape[1:])
+            if each.U is not None:
+                sent = layer.normalised(each.U, sent)
+        return found
+
+    def _infer(self, steps: int, weights: list[Weights], x: Array, labels: Array) -> Array:
+        return self._spikes(steps, weights, x, labels)[-1]
+
     def _step(
         self, steps: int, weights: list[Weights], state: Any, x: Array, labels: Array
     ) -> tuple[Any, ...]:
         def objective(weights: list[Weights]) -> tuple[Array, Array]:
-            out = passed(self.layers, weights, x, steps)[-1]
+            out = self._infer(steps, weights, x, labels)
             return loss_of(out, labels, self.network.classes), out
 
         (loss, out), gradients = jax.value_and_grad(objective, has_aux=True)(weights)
@@ -299,26 +291,10 @@ class JaxTrainer:
         whole: Any = weights  # optax's annotations admit no list of tuples
         return optax.apply_updates(whole, changes), state, loss, out, gradients
 
-    def _infer(self, steps: int, weights: list[Weights], x: Array, labels: Array) -> Array:
-        return passed(self.layers, weights, x, steps)[-1]
-
-    def _spikes(self, steps: int, weights: list[Weights], x: Array, labels: Array) -> list[Array]:
-        return passed(self.layers, weights, x, steps)
-
     def _differentiate(
         self, steps: int, weights: list[Weights], x: Array, back: Array
     ) -> list[Weights]:
-        def weighed(weights: list[Weights]) -> Array:
-            return (passed(self.layers, weights, x, steps)[-1] * back).sum()
-
-        return jax.grad(weighed)(weights)
-
-
-def _optimiser(settings: TrainerSettings) -> Any:
-    chosen = settings.optimiser
-    if isinstance(chosen, SGD):
-        return optax.sgd(chosen.lr, momentum=chosen.momentum)
-    return optax.adam(chosen.lr, *chosen.betas)
+        return jax.grad(lambda w: (self._infer(steps, w, x, back) * back).sum())(weights)
 
 
 def _made(network: Network, settings: TrainerSettings, *, layout: Layout) -> JaxTrainer:

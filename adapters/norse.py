@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from harness.adapter import SpikeTap, Variant
-from harness.reference import dropout, synapses
+from harness.reference import dropout, neunorm, synapses
 from harness.reference.dropout import StepDropout
-from harness.reference.neunorm import NeuNorm
 from harness.reference.neuron import fire
 from harness.spec import LIF, Network, Stage
 
@@ -90,14 +89,10 @@ Neuron = Callable[[LIF], nn.Module]
 
 def _modules(stage: Stage, network: Network, neuron: Neuron) -> list[nn.Module]:
     """A layer in the order that data takes: synapse, neuron, tap, pool, NeuNorm."""
-    modules: list[nn.Module] = [synapses.synapse(stage), neuron(network.lif), SpikeTap()]
-    if stage.pool is not None:
-        modules.append(synapses.pool(stage.pool))
-    if network.neunorm is not None and stage.neunorm_shape is not None:
-        modules.append(NeuNorm(network.neunorm, stage.neunorm_shape))
-    if network.dropout > 0 and stage.drops:
-        modules.append(StepDropout(network.dropout))
-    return modules
+    modules = [synapses.synapse(stage), neuron(network.lif), SpikeTap()]
+    modules += [synapses.pool(stage), neunorm.behind(stage, network)]
+    modules += [StepDropout(network.dropout)] if network.dropout > 0 and stage.drops else []
+    return [each for each in modules if each is not None]
 
 
 class NorseNetwork(nn.Module):
@@ -123,13 +118,7 @@ class NorseNetwork(nn.Module):
 
 
 DEVIATIONS: tuple[str, ...] = ()
-
-
-def build(network: Network) -> nn.Module:
-    """The paper's function in Norse."""
-    return NorseNetwork(network, faithful)
-
-
+build = partial(NorseNetwork, neuron=faithful)
 VARIANTS = {
     "super": Variant(
         (

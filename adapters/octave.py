@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import count
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -41,19 +41,15 @@ INSTALL = "apt-get install octave libopenblas0"
 
 def program() -> str:
     """The interpreter that is started. Raises Missing."""
-    named = os.environ.get(PROGRAM)
+    named, what = os.environ.get(PROGRAM), "neither octave-cli nor matlab is"
     for name in (named,) if named else ("octave-cli", "matlab"):
-        found = shutil.which(name)
-        if found:
+        if found := shutil.which(name):
             return found
-    what = (
-        f"{named}, which {PROGRAM} names, is not" if named else "neither octave-cli nor matlab is"
-    )
+        what = f"{named}, which {PROGRAM} names, is not" if named else what
     raise Missing(f"octave does not load: {what} on the PATH: {INSTALL}")
 
 
-@dataclass(frozen=True)
-class About:
+class About(NamedTuple):
     """What the interpreter says of itself."""
 
     program: str
@@ -73,13 +69,20 @@ class Engine:
         self.errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 it lives as long
         self.slots = count(1)
         started = program()
-        serve = f"addpath('{CODE}'); snn_serve"
         quiet = ["--quiet", "--norc", "--no-history", "--no-line-editing", "--eval"]
         arguments = ["-batch"] if "matlab" in Path(started).name else quiet
+        # A program that ends with us: it would go on with a command for minutes. Without setpriv,
+        # of util-linux, it ends with its standard input, after the command.
+        setpriv = shutil.which("setpriv")
+        ending = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
+        # as torch has it: threads, and memory that is kept; OPENBLAS_CORETYPE may slow it by half
+        environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_CORETYPE"}
+        environment |= {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**62)}
+        environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
         self.process = subprocess.Popen(
-            [*_ending_with_owner(), started, *arguments, serve],
+            [*ending, started, *arguments, f"addpath('{CODE}'); snn_serve"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True,
-            errors="replace", env=_environment(threads), cwd=self.folder.name,
+            errors="replace", env=environment, cwd=self.folder.name,
         )  # fmt: skip
         weakref.finalize(self, _end, self.process, self.folder, self.errors)
 
@@ -118,30 +121,13 @@ class Engine:
     def about(self) -> About:
         """What it says of itself."""
         found = self.take("about", 1)
-        return About(*(str(found[name].squeeze()) for name in ("program", "version", "blas")))
+        return About(*(str(found[name].squeeze()) for name in About._fields))
 
     def _obituary(self) -> str:
         code = self.process.wait()
         self.errors.seek(0)
         said = " ".join(self.errors.read()[-300:].split())
         return f"{Path(program()).name} ended with exit code {code}" + (f": {said}" if said else "")
-
-
-def _environment(threads: int) -> dict[str, str]:
-    """As torch has it: threads, and memory that is kept. OPENBLAS_CORETYPE may slow it by half."""
-    environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_CORETYPE"}
-    kept = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**62)}
-    ours = {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
-    return {**environment, **kept, **ours}
-
-
-def _ending_with_owner() -> list[str]:
-    """What starts a program that ends with us: it would go on with a command for minutes.
-
-    Without it, it ends with its standard input, after the command.
-    """
-    found = shutil.which("setpriv")  # of util-linux
-    return [found, "--pdeathsig", "KILL", "--"] if found else []
 
 
 def _end(
@@ -245,25 +231,22 @@ class OctaveTrainer:
 
 def _described(network: Network, settings: TrainerSettings, form: Form) -> dict[str, Any]:
     """The network as `snn_network.m` reads it."""
-    stages, neunorm, optimiser = network.stages, network.neunorm, settings.optimiser
-    sgd = isinstance(optimiser, SGD)
-    scales = [
-        neunorm.scale(stage.output_shape[0]) if neunorm and stage.neunorm_shape else 0.0
-        for stage in stages
-    ]
+    stages, neunorm, of, lif = network.stages, network.neunorm, settings.optimiser, network.lif
+    sgd = isinstance(of, SGD)
+    c = [neunorm.scale(s.output_shape[0]) if neunorm and s.neunorm_shape else 0.0 for s in stages]
     return {
         "conv": np.array([float(isinstance(stage.synapse, Conv)) for stage in stages]),
         "pool": np.array([float(stage.pool.size if stage.pool else 1) for stage in stages]),
-        "c": np.array(scales),
-        "lif": np.array([network.lif.k_tau, network.lif.v_th, network.lif.a]),
+        "c": np.array(c),
+        "lif": np.array([lif.k_tau, lif.v_th, lif.a]),
         "k_tau2": neunorm.k_tau2 if neunorm else 0.0,
         "classes": float(network.classes),
         "population": float(network.population),
         "class": CLASSES[settings.precision],
         "form": form,
         "optimiser": "sgd" if sgd else "adam",
-        "rate": optimiser.lr,
-        "decay": np.array([optimiser.momentum] if sgd else optimiser.betas),
+        "rate": of.lr,
+        "decay": np.array([of.momentum] if sgd else of.betas),
     }
 
 
@@ -283,15 +266,11 @@ VARIANTS = {
 
 
 @cache
-def _about() -> About:
-    return Engine(torch.get_num_threads()).about()
-
-
 def version() -> str:
     """Of the interpreter and its BLAS, which computes the products."""
-    return str(_about())
+    return str(Engine(torch.get_num_threads()).about())
 
 
 def implementation(device: str) -> str:
     """Who computes."""
-    return str(_about())
+    return version()

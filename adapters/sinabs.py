@@ -15,12 +15,9 @@ from sinabs.activation import SingleSpike
 from torch import Tensor, nn
 
 from harness.adapter import SpikeTap, Variant
-from harness.reference import dropout, synapses
-from harness.reference.neunorm import NeuNorm
+from harness.reference import dropout, neunorm, synapses
 from harness.reference.neuron import fire
 from harness.spec import LIF, Network, Stage
-
-State = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class Fire:
         return fire(v_mem - spike_threshold, self.a)
 
 
-def reset(spikes: Tensor, state: State, spike_threshold: Tensor) -> State:
+def reset(spikes: Tensor, state: dict[str, Tensor], spike_threshold: Tensor) -> dict[str, Tensor]:
     """The potential after the reset to zero; unlike in `MembraneReset`, spikes carry gradient."""
     return {**state, "v_mem": state["v_mem"] * (1 - spikes)}
 
@@ -72,10 +69,8 @@ class Layer(nn.Module):
         self.synapse = synapses.synapse(stage)
         self.lif = make_neuron(network.lif)
         self.tap = SpikeTap(multi_step=True)
-        self.pool = synapses.pool(stage.pool) if stage.pool else None
-        self.neunorm = None
-        if network.neunorm and stage.neunorm_shape:
-            self.neunorm = NeuNorm(network.neunorm, stage.neunorm_shape)
+        self.pool = synapses.pool(stage)
+        self.neunorm = neunorm.behind(stage, network)
         self.p = network.dropout
 
     def forward(self, current: Tensor, steps: int, keys: Tensor | None) -> Tensor:
@@ -89,18 +84,14 @@ class Layer(nn.Module):
         if self.pool is not None:
             out = self.pool(out)
         if self.neunorm is not None:
-            out = self._normalised(out, steps)
+            x, sent = None, []
+            for spikes in _in_time(out, steps):
+                normalised, x = self.neunorm(spikes, x)
+                sent.append(normalised)
+            out = torch.stack(sent, 1).flatten(0, 1)
         if keys is None:
             return out
         return dropout.drop(out, keys.transpose(0, 1).flatten(0, 1), self.p)
-
-    def _normalised(self, out: Tensor, steps: int) -> Tensor:
-        assert self.neunorm is not None
-        x, sent = None, []
-        for spikes in _in_time(out, steps):
-            normalised, x = self.neunorm(spikes, x)
-            sent.append(normalised)
-        return torch.stack(sent, 1).flatten(0, 1)
 
 
 def _in_time(x: Tensor, steps: int) -> Tensor:  # (B T, ...) -> (T, B, ...)
@@ -116,24 +107,17 @@ class SinabsNetwork(nn.Module):
         self.layers = nn.ModuleList(Layer(stage, network, make_neuron) for stage in network.stages)
 
     def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, N)
-        layers = cast("list[Layer]", list(self.layers))
+        first, *others = cast("list[Layer]", list(self.layers))
         keys = dropout.stage_keys(self.network, x, training=self.training)
-        steps = len(x)
-        current = synapses.encoding_sequence(layers[0].synapse, x)
-        out = layers[0](current.transpose(0, 1).flatten(0, 1), steps, keys[0])
-        for following, layer_keys in zip(layers[1:], keys[1:], strict=True):
+        steps, current = len(x), synapses.encoding_sequence(first.synapse, x)
+        out = first(current.transpose(0, 1).flatten(0, 1), steps, keys[0])
+        for following, layer_keys in zip(others, keys[1:], strict=True):
             out = following(following.synapse(out), steps, layer_keys)
         return _in_time(out, steps)
 
 
 DEVIATIONS: tuple[str, ...] = ()
-
-
-def build(network: Network) -> nn.Module:
-    """The paper's function in sinabs."""
-    return SinabsNetwork(network, faithful)
-
-
+build = partial(SinabsNetwork, make_neuron=faithful)
 VARIANTS = {
     "defaults": Variant(
         (

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from harness.adapter import Variant
 from harness.reference.network import StepNetwork
 from harness.reference.neuron import fire
-from harness.spec import LIF, Network
+from harness.spec import LIF
 
 
 class LeakyCell(nn.Module):
@@ -50,16 +50,8 @@ class LeakyCell(nn.Module):
 
 
 DEVIATIONS: tuple[str, ...] = ()
-
-
-def build(network: Network) -> nn.Module:
-    """The paper's function in snnTorch.
-
-    snnTorch has no multi-step form of this neuron (`LeakyParallel` has no reset), so it is stepped.
-    """
-    return StepNetwork(network, LeakyCell)
-
-
+# it has no multi-step form of this neuron (`LeakyParallel` has no reset), so it is stepped
+build = partial(StepNetwork, cell=LeakyCell)
 _DETACHED = "the reset carries no gradient (reset_delay=True, snnTorch's default)"
 _DelayedCell = partial(LeakyCell, reset_delay=True)
 VARIANTS = {

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from harness.adapter import SpikeTap, Unsupported, Variant
 from harness.reference import dropout, synapses
 from harness.spec import LIF, Network, Stage
-from harness.spec import NeuNorm as NeuNormSpec
 
 # torch warns at the first step that it finds no Triton kernels; this neuron does not use any
 logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
@@ -22,7 +21,7 @@ Neuron = Callable[[LIF], neuron.LIFNode]
 
 
 def tau(lif: LIF) -> float:
-    """The time constant whose v - v / tau is k_tau v."""
+    """The time constant whose v - v / tau is k_tau v. Raises Unsupported."""
     if not 0 < lif.k_tau < 1:
         raise Unsupported(
             f"LIFNode needs tau > 1 and finite, so 0 < k_tau < 1, not {lif.k_tau}; "
@@ -31,36 +30,22 @@ def tau(lif: LIF) -> float:
     return 1 / (1 - lif.k_tau)
 
 
-def faithful(lif: LIF) -> neuron.LIFNode:
-    """The paper's neuron: v - v / tau + x, hard reset, the reset's gradient kept."""
+def faithful(lif: LIF, *, detach_reset: bool = False) -> neuron.LIFNode:
+    """The paper's neuron: v - v / tau + x, hard reset. Tutorials detach the reset's gradient."""
     return neuron.LIFNode(
         tau=tau(lif),
         decay_input=False,
         v_threshold=lif.v_th,
         v_reset=0.0,
         surrogate_function=surrogate.Rect(alpha=1 / lif.a),
-        detach_reset=False,
+        detach_reset=detach_reset,
         step_mode="m",
     )
-
-
-def detached_reset(lif: LIF) -> neuron.LIFNode:
-    """The paper's neuron without the reset's gradient, as SpikingJelly's tutorials train it."""
-    node = faithful(lif)
-    node.detach_reset = True
-    return node
 
 
 def default(lif: LIF) -> neuron.LIFNode:
     """`LIFNode` with this tau and threshold and every other argument as it comes."""
     return neuron.LIFNode(tau=tau(lif), v_threshold=lif.v_th, step_mode="m")
-
-
-def neunorm(spec: NeuNormSpec, shape: tuple[int, int, int]) -> layer.NeuNorm:
-    """SpikingJelly's own NeuNorm; its constant k1 is the literal reading's: it is set to ours."""
-    module = layer.NeuNorm(*shape, k=spec.k_tau2, step_mode="m")
-    module.k1 = spec.scale(shape[0])
-    return module
 
 
 class Layer(nn.Module):
@@ -71,12 +56,13 @@ class Layer(nn.Module):
         self.synapse = synapses.synapse(stage)
         self.node = make_neuron(network.lif)
         self.tap = SpikeTap(multi_step=True)
-        after: list[nn.Module] = []
+        self.after = nn.Sequential()
         if stage.pool is not None:
-            after.append(layer.AvgPool2d(stage.pool.size, step_mode="m"))
+            self.after.append(layer.AvgPool2d(stage.pool.size, step_mode="m"))
         if network.neunorm is not None and stage.neunorm_shape is not None:
-            after.append(neunorm(network.neunorm, stage.neunorm_shape))
-        self.after = nn.Sequential(*after)
+            own = layer.NeuNorm(*stage.neunorm_shape, k=network.neunorm.k_tau2, step_mode="m")
+            own.k1 = network.neunorm.scale(stage.neunorm_shape[0])  # its own is the literal one's
+            self.after.append(own)
         self.p = network.dropout
 
     def forward(self, current: Tensor, keys: Tensor | None) -> Tensor:  # (T, B, ...) -> the same
@@ -97,26 +83,20 @@ class SpikingJellyNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, N)
         functional.reset_net(self)
-        layers = cast("list[Layer]", list(self.layers))
+        first, *others = cast("list[Layer]", list(self.layers))
         keys = dropout.stage_keys(self.network, x, training=self.training)
-        out = layers[0](synapses.encoding_sequence(layers[0].synapse, x), keys[0])
-        for following, layer_keys in zip(layers[1:], keys[1:], strict=True):
+        out = first(synapses.encoding_sequence(first.synapse, x), keys[0])
+        for following, layer_keys in zip(others, keys[1:], strict=True):
             out = following(synapses.over_steps(following.synapse, out), layer_keys)
         return out
 
 
 DEVIATIONS: tuple[str, ...] = ()
-
-
-def build(network: Network) -> nn.Module:
-    """The paper's function in SpikingJelly."""
-    return SpikingJellyNetwork(network, faithful)
-
-
+build = partial(SpikingJellyNetwork, make_neuron=faithful)
 VARIANTS = {
     "detached-reset": Variant(
         ("the reset carries no gradient (detach_reset=True)",),
-        partial(SpikingJellyNetwork, make_neuron=detached_reset),
+        partial(SpikingJellyNetwork, make_neuron=partial(faithful, detach_reset=True)),
     ),
     "defaults": Variant(
         (

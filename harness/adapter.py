@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from harness.spec import SGD, Adam, Mode, Network, Precision
+from harness.spec import SGD, Adam, Form, Mode, Network, Precision
 
 
 class Unsupported(Exception):
@@ -69,7 +69,6 @@ class Trainer(Protocol):
 
     def load(self, parameters: Sequence[Tensor]) -> None:
         """Sets the weights, before all else. What the optimiser has gathered stays."""
-        ...
 
     def put(self, x: Tensor, labels: Tensor) -> Any:
         """Lays a batch x (T, B, C, H, W) where `step` and `infer` find it, before the clock starts.
@@ -77,7 +76,6 @@ class Trainer(Protocol):
         A static image comes expanded over T: `harness.reference.synapses.is_static` tells. What
         sizes like these need to be compiled is compiled here.
         """
-        ...
 
     def step(self, batch: Any) -> float:
         """One iteration: forward, loss, backward, optimiser. All is done when it gives its loss."""
@@ -85,7 +83,6 @@ class Trainer(Protocol):
 
     def infer(self, batch: Any) -> None:
         """The forward pass alone. All is done when it returns."""
-        ...
 
     def out(self) -> Tensor:  # (T, B, N)
         """The voting layer's spikes in the last `step` or `infer`."""
@@ -112,7 +109,6 @@ class Trainer(Protocol):
 
     def close(self) -> None:
         """It is not asked again."""
-        ...
 
 
 MakeTrainer = Callable[[Network, TrainerSettings], Trainer]
@@ -184,11 +180,6 @@ def record_spikes(module: nn.Module) -> Iterator[list[SpikeTap]]:
             tap.kept = None
 
 
-# Forms that a skilled user switches on without changing the function. They are named as variants
-# are, `snntorch:compiled`, and certified like the rest. bf16 autocast is no form but a precision:
-# it is timed in a class of its own.
-Form = Literal["channels-last", "compiled", "cuda-graph"]
-FORMS: tuple[Form, ...] = get_args(Form)
 # Each network, shape and precision is compiled apart; past its limit torch runs in eager mode and
 # says nothing, which would be timed as compiled.
 RECOMPILE_LIMIT = 4096
@@ -220,10 +211,6 @@ def tuned(adapter: Adapter, form: Form) -> Variant:
             module.compile(dynamic=False)
         return module
 
-    return Variant(
-        adapter.DEVIATIONS,
-        build,
-        compiled=form == "compiled",
-        captured=form == "cuda-graph",
-        examined=laid_out if form == "compiled" else None,
-    )
+    compiles, captured = form == "compiled", form == "cuda-graph"
+    before = laid_out if compiles else None
+    return Variant(adapter.DEVIATIONS, build, compiles, captured, examined=before)

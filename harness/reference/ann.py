@@ -18,12 +18,11 @@ class Units(nn.Module):
         self.synapse = synapses.synapse(stage)
         self.rectified = not isinstance(stage.synapse, Voting)
         self.tap = SpikeTap(multi_step=True)
-        self.pool = synapses.pool(stage.pool) if stage.pool else None
+        self.pool = synapses.pool(stage)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, ...) -> (B, ...)
         out = self.synapse(x)
-        if self.rectified:
-            out = torch.relu(out)
+        out = torch.relu(out) if self.rectified else out
         if self.tap.recording:  # a unit that is active counts as one that fires
             self.tap((out > 0).to(out.dtype)[None])
         return out if self.pool is None else self.pool(out)
@@ -39,8 +38,7 @@ class ANN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (1, B, N)
         """Of event data the frames are summed, so that it sees all that the spiking one sees."""
-        static = synapses.is_static(x) or len(x) == 1
-        out = x[0] if static else x.sum(0)
+        out = x[0] if synapses.is_static(x) or len(x) == 1 else x.sum(0)
         drawn = dropout.stage_keys(self.network, x[:1], training=self.training)
         for layer, keys in zip(self.layers, drawn, strict=True):
             out = layer(out)
@@ -49,6 +47,7 @@ class ANN(nn.Module):
         return out[None]
 
 
+@torch.no_grad()
 def initialised_ann(network: Network, x: Tensor, *, seed: int, scheme: Initialisation) -> ANN:
     """The network with PyTorch's initial weights, by `calibrated` each layer scaled on batch `x`.
 
@@ -59,14 +58,7 @@ def initialised_ann(network: Network, x: Tensor, *, seed: int, scheme: Initialis
         torch.manual_seed(seed)
         module = ANN(network).to(x.dtype)
     module.to(x.device).eval()
-    if scheme != "torch":
-        _calibrate(module, x)
-    return module.train()
-
-
-@torch.no_grad()
-def _calibrate(module: ANN, x: Tensor) -> None:
-    for layer in list(module.layers)[:-1]:
+    for layer in list(module.layers)[:-1] if scheme != "torch" else ():
         assert isinstance(layer, Units)
         sums: list[Tensor] = []
         hook = layer.synapse.register_forward_hook(lambda *given, sums=sums: sums.append(given[2]))
@@ -76,3 +68,4 @@ def _calibrate(module: ANN, x: Tensor) -> None:
         if deviation > 0:
             for each in layer.synapse.parameters():
                 each.div_(deviation)
+    return module.train()

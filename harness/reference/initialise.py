@@ -36,7 +36,7 @@ def initialised(
         module = ReferenceNetwork(network).to(x.dtype)
     module.to(x.device)
     if scheme == "calibrated":
-        calibrate(module, network, x)
+        _calibrate(module, network, x)
     elif scheme == "twice-v_th":
         twice = replace(network, lif=replace(network.lif, v_th=2 * network.lif.v_th))
         copy_parameters(initialised(twice, x, seed=seed), module)
@@ -44,14 +44,13 @@ def initialised(
 
 
 @torch.no_grad()
-def calibrate(module: ReferenceNetwork, network: Network, x: Tensor) -> None:
+def _calibrate(module: ReferenceNetwork, network: Network, x: Tensor) -> None:
     """Scales the weights of `module` in place, layer by layer.
 
     For a static image the first potential is the first step's current. Event frames can be empty at
     first, so for them it is the current of every step.
     """
-    steps = x[:1] if synapses.is_static(x) else x
-    out = steps
+    out = x[:1] if synapses.is_static(x) else x
     for layer in module.layers:
         current = synapses.over_steps(layer.synapse, out)
         top = _upper_quantile(current, FIRING_FRACTION)

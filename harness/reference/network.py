@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.adapter import SpikeTap
-from harness.reference import dropout, synapses
-from harness.reference.neunorm import NeuNorm
+from harness.reference import dropout, neunorm, synapses
 from harness.reference.neuron import LIFCell
 from harness.spec import LIF, Network, Stage
 
@@ -27,10 +26,8 @@ class Layer(nn.Module):
         self.synapse = synapses.synapse(stage)
         self.cell = cell(network.lif)
         self.tap = SpikeTap()
-        self.pool = synapses.pool(stage.pool) if stage.pool else None
-        self.neunorm = None
-        if network.neunorm and stage.neunorm_shape:
-            self.neunorm = NeuNorm(network.neunorm, stage.neunorm_shape)
+        self.pool = synapses.pool(stage)
+        self.neunorm = neunorm.behind(stage, network)
         self.p = network.dropout
 
     def forward(

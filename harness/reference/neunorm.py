@@ -41,5 +41,9 @@ class NeuNorm(nn.Module):
         x = auxiliary(state, spikes, self.neunorm.k_tau2, c)
         return normalise(spikes, x, self.U), x
 
-    def extra_repr(self) -> str:
-        return f"{self.neunorm}, shape={tuple(self.U.shape)}"
+
+def behind(stage: spec.Stage, network: spec.Network) -> NeuNorm | None:
+    """NeuNorm on the way from a layer to the next; None where it does not act there."""
+    if network.neunorm is None or stage.neunorm_shape is None:
+        return None
+    return NeuNorm(network.neunorm, stage.neunorm_shape)

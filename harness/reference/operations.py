@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import add
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -40,8 +41,7 @@ class LayerOperations:
         return LayerOperations(*map(add, vars(self).values(), vars(other).values()))
 
 
-@dataclass(frozen=True)
-class _Entering:
+class _Entering(NamedTuple):
     """What enters a synapse."""
 
     values: Tensor  # that it multiplies, (T, B, ...)
@@ -70,24 +70,24 @@ def ann_operations(
 
     `active` (1, B, ...): which of each layer's units are not zero. Event frames are summed first.
     """
-    entering = [_Entering(x[:1] if is_static(x) else x.sum(0, keepdim=True))]
-    for stage, units in zip(network.stages[:-1], active[:-1], strict=True):
-        entering.append(_Entering(_pooled(stage, units.float())))
-    return _each(network, entering, active)
+    below = zip(network.stages, active[:-1], strict=False)
+    entering = [x[:1] if is_static(x) else x.sum(0, keepdim=True)]
+    entering += [_pooled(stage, units.float()) for stage, units in below]
+    return _each(network, [_Entering(each) for each in entering], active)
 
 
 def _each(
     network: Network, entering: Sequence[_Entering], spikes: Sequence[Tensor]
 ) -> tuple[LayerOperations, ...]:
     found = []
-    for stage, given, fired in zip(network.stages, entering, spikes, strict=True):
-        events, by_value = int(given.values.count_nonzero()), _driven(stage, given.values != 0)
-        accumulates, multiplies = 0, by_value
-        if given.spikes is not None:
-            accumulates = _driven(stage, given.spikes)
-            multiplies = 0 if given.x is None else _driven(stage, given.x != 0)
-        counts = int(fired.count_nonzero()), events, by_value, accumulates, multiplies
-        found.append(LayerOperations(*counts))
+    for stage, (values, folded, x), fired in zip(network.stages, entering, spikes, strict=True):
+        by_value = multiplies = _driven(stage, values != 0)
+        accumulates = 0
+        if folded is not None:
+            accumulates = _driven(stage, folded)
+            multiplies = 0 if x is None else _driven(stage, x != 0)
+        counts = int(fired.count_nonzero()), int(values.count_nonzero())
+        found.append(LayerOperations(*counts, by_value, accumulates, multiplies))
     return tuple(found)
 
 
@@ -95,12 +95,10 @@ def _driven(stage: Stage, amounts: Tensor) -> int:
     """The amounts (T, B, ...), each times the synapses that it drives. Exact below 2**53."""
     if not isinstance(stage.synapse, Conv):
         return round(float(amounts.sum(dtype=torch.float64))) * stage.neurons
-    maps, height, width = stage.output_shape
+    maps, *sides = stage.output_shape
     places = amounts.flatten(0, 2).sum(0, dtype=torch.float64).cpu()  # (H, W)
-    rows, columns = (
-        torch.tensor(reach(size, stage.synapse.kernel), dtype=torch.float64)
-        for size in (height, width)
-    )
+    reached = (reach(size, stage.synapse.kernel) for size in sides)
+    rows, columns = (torch.tensor(each, dtype=torch.float64) for each in reached)
     return round(float(rows @ places @ columns)) * maps
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import repeat
 from math import prod
-from typing import assert_never
 
 import torch
 from torch import Tensor, nn
 
-from harness.spec import AvgPool, Conv, Linear, Stage, Voting
+from harness.spec import Conv, Stage
 
 
 class FlatLinear(nn.Linear):
@@ -22,18 +21,15 @@ class FlatLinear(nn.Linear):
 
 def synapse(stage: Stage) -> nn.Conv2d | FlatLinear:
     """The stage's synapse, eq. (8): same-size convolution with bias, or product with bias."""
-    match stage.synapse:
-        case Conv(channels, kernel):
-            return nn.Conv2d(stage.input_shape[0], channels, kernel, padding=kernel // 2)
-        case Linear() | Voting():
-            return FlatLinear(prod(stage.input_shape), stage.neurons)
-        case _:
-            assert_never(stage.synapse)
+    if isinstance(stage.synapse, Conv):
+        maps, kernel = stage.synapse.channels, stage.synapse.kernel
+        return nn.Conv2d(stage.input_shape[0], maps, kernel, padding=kernel // 2)
+    return FlatLinear(prod(stage.input_shape), stage.neurons)
 
 
-def pool(layer: AvgPool) -> nn.AvgPool2d:
-    """Average pooling of spikes; what does not fill a window is dropped, as PyTorch does."""
-    return nn.AvgPool2d(layer.size)
+def pool(stage: Stage) -> nn.AvgPool2d | None:
+    """The pool behind a stage, if it has one; what does not fill a window is dropped."""
+    return nn.AvgPool2d(stage.pool.size) if stage.pool else None
 
 
 def is_static(x: Tensor) -> bool:

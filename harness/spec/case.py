@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, get_args
 
 from harness.spec import paper
 from harness.spec.network import (
@@ -36,16 +36,17 @@ Effort = Literal["quick", "default", "paper"]  # how large another system is
 # The squared error of the votes, eq. (11); cross-entropy of the spikes that they count, or of the
 # votes themselves.
 Loss = Literal["mse", "cross-entropy", "cross-entropy of votes"]
+# Forms that a skilled user switches on without changing the function. They are named as variants
+# are, `snntorch:compiled`, and certified like the rest. bf16 autocast is no form but a precision:
+# it is timed in a class of its own.
+Form = Literal["channels-last", "compiled", "cuda-graph"]
+FORMS: tuple[Form, ...] = get_args(Form)
 LOSS: Loss = "mse"  # the paper's
 BIN_US = 5000  # the paper accumulates events every 5 ms
-# Spikes a neuron and step: a layer below it passes on too little to learn from.
-DEAD_RATE = 1e-3
-# The "framework" of the network of the same structure without spikes (Table 5's baseline).
-ANN = "ann"
-# A cell's convolutions and products alone, which all ratios are to.
-FLOOR = "floor"
-# The contender whose time is the yardstick of speedups.
-REFERENCE = "reference"
+DEAD_RATE = 1e-3  # spikes a neuron and step: a layer below it passes on too little to learn from
+ANN = "ann"  # the "framework" of the network of the same structure without spikes (Table 5)
+FLOOR = "floor"  # a cell's convolutions and products alone, which all ratios are to
+REFERENCE = "reference"  # the contender whose time is the yardstick of speedups
 _SHA256 = re.compile("[0-9a-f]{64}")  # it names a file
 
 
@@ -93,12 +94,9 @@ class Training:
 
 
 # How a row calls the fields of a training, and those that it leaves out where they are as usual.
-_IN_ROWS = {
-    "samples": "wanted_samples",
-    "test_samples": "wanted_test_samples",
-    "confusion": "wants_confusion",
-    "simulated": "wants_simulated",
-    "loss": "loss_function",
+_IN_ROWS = {name: name for name in Training.__dataclass_fields__} | {
+    **{"samples": "wanted_samples", "test_samples": "wanted_test_samples"},
+    **{"confusion": "wants_confusion", "simulated": "wants_simulated", "loss": "loss_function"},
 }
 _UNUSUAL = ("bin_us", "simulated", "loss", "least_epochs")
 
@@ -154,14 +152,6 @@ class CaseFields:
     weights_sha256: str | None = None
 
 
-# Fields of a case that a row has under the same name, as they are; the network's too.
-_SAME = (
-    *("suite", "dataset", "scale", "T", "batch_size", "precision", "device", "seed"),
-    *("initialisation", "weights_sha256"),
-)
-_OF_NETWORK = ("input_shape", "classes", "population", "dropout")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Case:
     """One contender on one network and data set. Each case is `Timed`, `Trained` or a `System`."""
@@ -204,22 +194,18 @@ class Case:
     @property
     def fields(self) -> CaseFields:
         """The case as rows write it; `Case.of` reads it back."""
+        flat, network, norm = dict(vars(self)), self.network, self.network.neunorm
+        training = flat.pop("training", None)
+        for name, value in vars(training).items() if training else ():
+            if name not in _UNUSUAL or value != getattr(Training, name):
+                flat[_IN_ROWS[name]] = value
+        flat |= {f"optimiser_{name}": value for name, value in vars(self.optimiser).items()}
+        flat |= {name: getattr(network, name) for name in _OF_NETWORK} | vars(network.lif)
+        flat |= {"network": str(network), "width": str(self.width)}
+        flat |= {"optimiser": "sgd" if isinstance(self.optimiser, SGD) else "adam"}
+        flat |= {"neunorm": norm.reading, "k_tau2": norm.k_tau2} if norm else {}
         framework, _, variant = self.framework.partition(":")
-        network, norm = self.network, self.network.neunorm
-        same: dict[str, Any] = {name: getattr(self, name) for name in _SAME}
-        same |= {name: getattr(network, name) for name in _OF_NETWORK}
-        same |= {f"optimiser_{name}": value for name, value in vars(self.optimiser).items()}
-        return CaseFields(
-            **same,
-            **vars(network.lif),
-            network=str(network),
-            neunorm=norm.reading if norm else None,
-            k_tau2=norm.k_tau2 if norm else None,
-            width=str(self.width),
-            framework=framework,
-            variant=variant or None,
-            optimiser="sgd" if isinstance(self.optimiser, SGD) else "adam",
-        )
+        return CaseFields(**flat | {"framework": framework, "variant": variant or None})
 
     @property
     def cell(self) -> Self:
@@ -241,25 +227,12 @@ class Timed(Case):
 
     mode: Mode = "training"
 
-    @property
-    def fields(self) -> CaseFields:
-        return replace(super().fields, mode=self.mode)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Trained(Case):
     """A case that is trained and tested."""
 
     training: Training
-
-    @property
-    def fields(self) -> CaseFields:
-        said = {
-            _IN_ROWS.get(name, name): value
-            for name, value in vars(self.training).items()
-            if name not in _UNUSUAL or value != getattr(Training, name)
-        }
-        return replace(super().fields, **said)
 
     @property
     def pace(self) -> float:
@@ -283,10 +256,6 @@ class System(Trained):
     effort: Effort
     window: Window | None  # of recordings; None: it is given images
 
-    @property
-    def fields(self) -> CaseFields:
-        return replace(super().fields, effort=self.effort, window=self.window)
-
 
 C = TypeVar("C", bound=Case)
 
@@ -306,48 +275,37 @@ def contender(framework: str, variant: str | None) -> str:
     return f"{framework}:{variant}" if variant else framework
 
 
-_NAMES = tuple(CaseFields.__dataclass_fields__)
-_values = attrgetter(*_NAMES)
+_values = attrgetter(*CaseFields.__dataclass_fields__)
+_OF_NETWORK = ("input_shape", "classes", "population", "dropout")
 
 
 @lru_cache(maxsize=4096)  # a folder has thousands of rows of a few cases
 def _case(*values: Any) -> Case:
-    row = CaseFields(**dict(zip(_NAMES, values, strict=True)))
-    shared: dict[str, Any] = {name: getattr(row, name) for name in _SAME}
-    shared |= {"network": _network(row), "width": fraction(row.width)}
-    shared |= {"framework": contender(row.framework, row.variant)}
-    # what older rows leave out of the optimiser is as it was then
-    of: type[SGD | Adam] = Adam if row.optimiser == "adam" else SGD
-    named = {name: f"optimiser_{name}" for name in of.__dataclass_fields__}
-    shared["optimiser"] = of(**_said(row, named))
-    if row.epochs is None:
-        if row.effort is not None:
-            raise UsageError("the epochs of another system are missing")
-        return Timed(mode=row.mode, **shared)
-    named = {name: _IN_ROWS.get(name, name) for name in Training.__dataclass_fields__}
-    shared["training"] = Training(**_said(row, named))
-    if row.effort is None:
-        return Trained(**shared)
-    return System(effort=row.effort, window=row.window, **shared)
-
-
-def _said(row: CaseFields, names: dict[str, str]) -> dict[str, Any]:
-    """What a row says, by the names that it goes by elsewhere."""
-    found = {name: getattr(row, each) for name, each in names.items()}
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _network(row: CaseFields) -> Network:
+    row = CaseFields(**dict(zip(CaseFields.__dataclass_fields__, values, strict=True)))
+    trains, effort = row.epochs is not None, row.effort is not None
+    if effort and not trains:
+        raise UsageError("the epochs of another system are missing")
     if row.neunorm is not None and row.k_tau2 is None:
         raise UsageError("NeuNorm is on and its k_tau2 is missing")
-    parsed = Network.parse(
+    network = Network.parse(
         row.network,
         input_shape=row.input_shape,
         lif=LIF(row.k_tau, row.v_th, row.a),
-        neunorm=NeuNorm(row.k_tau2, row.neunorm)
-        if row.neunorm and row.k_tau2 is not None
-        else None,
+        neunorm=NeuNorm(row.k_tau2 or 0.0, row.neunorm) if row.neunorm else None,
         classes=row.classes,
         population=row.population,
     )
-    return replace(parsed, dropout=row.dropout)
+    given: dict[str, Any] = {"network": replace(network, dropout=row.dropout)}
+    given |= {"width": fraction(row.width), "framework": contender(row.framework, row.variant)}
+    given["optimiser"] = _read(Adam if row.optimiser == "adam" else SGD, row, "optimiser_{}".format)
+    if trains:
+        given["training"] = _read(Training, row, _IN_ROWS.__getitem__)
+    of = System if effort else Trained if trains else Timed
+    same = {name: getattr(row, name) for name in of.__dataclass_fields__ if name not in given}
+    return of(**given, **same)
+
+
+def _read(of: type[Any], row: CaseFields, name: Callable[[str], str]) -> Any:
+    """A part of a case; what a row leaves out is as it is by default, or was once."""
+    found = {each: getattr(row, name(each)) for each in of.__dataclass_fields__}
+    return of(**{each: value for each, value in found.items() if value is not None})

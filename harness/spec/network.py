@@ -7,13 +7,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from itertools import accumulate
+from itertools import chain
 from math import floor, inf, prod
-from typing import Literal, assert_never
+from typing import Literal
 
 # A larger layer is a typing mistake, and would be allocated before anyone could say so.
-LARGEST_LAYER = 65536
-MOST_LAYERS = 500  # reading them takes the square of their number
+LARGEST_LAYER = 99_999
 MOST = 10**9  # of steps, samples, epochs, and the last of the seeds
 Reading = Literal["mean", "literal"]
 
@@ -139,8 +138,7 @@ class LIF:
 class NeuNorm:
     """Neuron normalisation, eqs. (9)-(10), under one of two readings of its constant c.
 
-    `mean`: c = (1 - k_tau2) / F, so that x is a moving average of the firing rate, as the text
-    says.
+    `mean`: c = (1 - k_tau2) / F: x is a moving average of the firing rate, as the text says.
     `literal`: c = (1 - k_tau2) / F**2, as `k_tau2 + v F = 1` with the factor v / F is printed.
     """
 
@@ -154,6 +152,37 @@ class NeuNorm:
     def scale(self, feature_maps: int) -> float:
         """The constant c of eq. (9) for a layer of `feature_maps` feature maps."""
         return (1 - self.k_tau2) / feature_maps ** (1 if self.reading == "mean" else 2)
+
+
+# How the notation writes a layer, and what may follow one in the paper's structure.
+_TOKEN = re.compile(
+    r"(?P<channels>[1-9][0-9]{0,4})C(?P<kernel>[1-9]?[13579])(?P<encoding>\(Encoding\))?"
+    r"|AP(?P<pool>[2-9]|[1-9][0-9]{1,4})|(?P<features>[1-9][0-9]{0,4})FC|Voting"
+)
+_TOKENS = "nC3 of odd kernel size, nC3(Encoding), AP2 or a pool of more, nFC or Voting"
+_NEXT: dict[type[Layer] | None, tuple[str, ...]] = {
+    None: ("nC3(Encoding)",),
+    Conv: ("nC3", "AP2", "nFC", "Voting"),
+    AvgPool: ("nC3", "nFC", "Voting"),
+    Linear: ("nFC", "Voting"),
+    Voting: ("the end",),
+}
+_SYMBOLS: dict[type[Layer], str] = {Conv: "nC3", AvgPool: "AP2", Linear: "nFC", Voting: "Voting"}
+
+
+def _at(position: int, token: str, expected: str) -> NotationError:
+    found = repr(token[:40]) if token else "nothing"
+    return NotationError(
+        f"network notation: character {position}: found {found}, expected {expected}"
+    )
+
+
+def _layer(match: re.Match[str]) -> Layer:
+    if match["channels"]:
+        return Conv(int(match["channels"]), int(match["kernel"]), bool(match["encoding"]))
+    if match["features"]:
+        return Linear(int(match["features"]))
+    return AvgPool(int(match["pool"])) if match["pool"] else Voting()
 
 
 @dataclass(frozen=True)
@@ -183,9 +212,17 @@ class Network:
     ) -> Network:
         """The network of a notation as in Tables 1 and 2: `128C3(Encoding)-AP2-512FC-Voting`.
 
-        Raises `NotationError`, with the place and what was expected there.
+        Raises `NotationError`, with the place, counted without blanks, and what was expected there.
         """
-        return cls(_parsed(notation), input_shape, lif, neunorm, classes, population)
+        layers: list[Layer] = []
+        place = 1
+        for part in re.sub(r"\s*-\s*", "-", notation.strip()).split("-"):
+            match = _TOKEN.fullmatch(part)
+            if match is None:
+                raise _at(place, part, f"{_TOKENS}, each a size from 1 to {LARGEST_LAYER}")
+            layers.append(_layer(match))
+            place += len(part) + 1
+        return cls(tuple(layers), input_shape, lif, neunorm, classes, population)
 
     def __post_init__(self) -> None:
         for name, size in zip(("input channels", "height", "width"), self.input_shape, strict=True):
@@ -193,8 +230,14 @@ class Network:
         checked("classes", self.classes, most=LARGEST_LAYER)
         checked("voting neurons per class", self.population, most=LARGEST_LAYER)
         expect(0 <= self.dropout < 1, "dropout", self.dropout, "a probability below 1")
-        places = accumulate((len(str(layer)) + 1 for layer in self.layers), initial=1)
-        _check_order(list(zip(places, self.layers, strict=False)))
+        expected, place = _NEXT[None], 1
+        for layer in self.layers:
+            encoding = "(Encoding)" if isinstance(layer, Conv) and layer.encoding else ""
+            if _SYMBOLS[type(layer)] + encoding not in expected:
+                raise _at(place, str(layer), " or ".join(expected))
+            expected, place = _NEXT[type(layer)], place + len(str(layer)) + 1
+        if expected != _NEXT[Voting]:
+            raise _at(place - 1, "", " or ".join(f"-{symbol}" for symbol in expected))
         _ = self.stages  # a pool that does not fit is refused here, not when the network is built
 
     def __str__(self) -> str:
@@ -205,12 +248,12 @@ class Network:
         """The layers of neurons, in order, each with its shapes."""
         stages: list[Stage] = []
         maps, size = self.input_shape, prod(self.input_shape)
-        for index, layer in enumerate(self.layers):
+        following = chain(self.layers[1:], (None, None)), chain(self.layers[2:], (None, None))
+        for layer, first, second in zip(self.layers, *following, strict=False):
             if isinstance(layer, AvgPool):
                 continue
-            following, second = (*self.layers, None, None)[index + 1 : index + 3]
-            pool = following if isinstance(following, AvgPool) else None
-            after = second if pool else following
+            pool = first if isinstance(first, AvgPool) else None
+            after = second if pool else first
             neunorm, given, out = None, (size,), ()
             if isinstance(layer, Conv):
                 given, (_, height, width) = maps, maps
@@ -258,88 +301,8 @@ class Network:
                     return Linear(scale(layer.features))
                 case AvgPool() | Voting():
                     return layer
-                case _:
-                    assert_never(layer)
 
         return replace(self, layers=tuple(map(scaled, self.layers)))
-
-
-# the notation
-
-
-_TOKEN = re.compile(
-    r"(?P<channels>[0-9]+)C(?P<kernel>[0-9]+)(?P<encoding>\(Encoding\))?"
-    r"|AP(?P<pool>[0-9]+)|(?P<features>[0-9]+)FC|(?P<voting>Voting)"
-)
-# What may follow a layer in the paper's structure; None is the beginning.
-_NEXT: dict[type[Layer] | None, tuple[str, ...]] = {
-    None: ("nC3(Encoding)",),
-    Conv: ("nC3", "AP2", "nFC", "Voting"),
-    AvgPool: ("nC3", "nFC", "Voting"),
-    Linear: ("nFC", "Voting"),
-    Voting: ("the end",),
-}
-_SYMBOLS: dict[type[Layer], str] = {Conv: "nC3", AvgPool: "AP2", Linear: "nFC", Voting: "Voting"}
-
-
-def _at(position: int, token: str, expected: str) -> NotationError:
-    found = repr(token[:40]) if token else "nothing"
-    return NotationError(
-        f"network notation: character {position}: found {found}, expected {expected}"
-    )
-
-
-def _parsed(notation: str) -> tuple[Layer, ...]:
-    """The layers of a notation. Raises NotationError with the place and what was expected there."""
-    if notation.count("-") >= MOST_LAYERS:
-        raise NotationError(f"a network of more than {MOST_LAYERS} layers: use fewer")
-    layers: list[tuple[int, Layer]] = []
-    position = 1
-    for part in notation.split("-"):
-        place = position + len(part) - len(part.lstrip())
-        match = _TOKEN.fullmatch(part.strip())
-        if match is None:
-            raise _at(place, part.strip(), "nC3, nC3(Encoding), AP2, nFC or Voting")
-        layers.append((place, _layer(match, place)))
-        position += len(part) + 1
-    _check_order(layers)
-    return tuple(layer for _, layer in layers)
-
-
-def _layer(match: re.Match[str], place: int) -> Layer:
-    if match["voting"]:
-        return Voting()
-    text = match["channels"] or match["features"] or match["pool"]
-    count = int(text) if len(text) <= 9 else LARGEST_LAYER + 1  # int() of a huge text is slow
-    if not 1 <= count <= LARGEST_LAYER:
-        raise _at(place, match[0], f"a size from 1 to {LARGEST_LAYER}")
-    if match["channels"]:
-        kernel = int(match["kernel"][:3])
-        if kernel % 2 == 0 or kernel > 99:
-            raise _at(place, match[0], "an odd kernel size up to 99, as in nC3")
-        return Conv(count, kernel, encoding=bool(match["encoding"]))
-    if match["features"]:
-        return Linear(count)
-    if count < 2:
-        raise _at(place, match[0], "a pool of 2 or more, as in AP2")
-    return AvgPool(count)
-
-
-def _check_order(layers: list[tuple[int, Layer]]) -> None:
-    """Raises NotationError where a layer stands, at its place in the notation, that the paper's
-    structure has no place for.
-    """
-    expected, end = _NEXT[None], 1
-    for place, layer in layers:
-        encoding = "(Encoding)" if isinstance(layer, Conv) and layer.encoding else ""
-        if _SYMBOLS[type(layer)] + encoding not in expected:
-            raise _at(place, str(layer), " or ".join(expected))
-        expected, end = _NEXT[type(layer)], place + len(str(layer))
-    if expected != _NEXT[Voting]:
-        raise _at(end, "", " or ".join(f"-{symbol}" for symbol in expected))
-
-
-# how many synapses a value drives: those of its kernel's taps that reach an output
 
 
 def reach(size: int, kernel: int) -> tuple[int, ...]:

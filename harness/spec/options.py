@@ -27,9 +27,10 @@ Tie = Literal["at", "above"]  # where a neuron fires whose potential is exactly 
 CLASSES = 10  # of all three data sets
 RESULTS = Path("results/local")  # where results go, and are read from, unless a folder is named
 DEFAULT_BUDGET, QUICK_BUDGET = 600.0, 60.0  # seconds
-QUICK_ROUNDS = 2  # that a cell gets whatever the budget: a first look, and nobody is ranked
+QUICK_ROUNDS = 2  # that a cell gets whatever the budget
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 Device = Literal["auto", "cpu", "cuda"]
+Runs = Literal["local", "ray"]
 Parser = Callable[[object], Any]
 
 
@@ -105,11 +106,10 @@ def numbers(least: int) -> Parser:
     """A parser of whole numbers of at least `least`."""
 
     def parsed(given: object) -> tuple[int, ...]:
-        parts = names(given)
-        for part in parts:
+        for part in names(given):
             if not re.fullmatch(r"-?[0-9]{1,9}", part) or int(part) < least:
                 raise UsageError(f"{part!r}, expected whole numbers of {least} or more")
-        return tuple(dict.fromkeys(map(int, parts)))
+        return tuple(dict.fromkeys(map(int, names(given))))
 
     return parsed
 
@@ -135,15 +135,14 @@ def place(given: object) -> Path:
     text = fspath(given) if isinstance(given, PathLike) else str(given)
     if not text:
         raise UsageError("'' names no folder or file: name one, or leave it out")
-    path = Path(text)
     try:
-        path.lstat()
+        Path(text).lstat()
     except (FileNotFoundError, NotADirectoryError):
-        return path
+        pass
     except OSError as error:
         name = text if len(text) < 60 else f"{text[:60]}..."
         raise UsageError(f"{name}: {error.strerror or error}; name another") from error
-    return path
+    return Path(text)
 
 
 def folder(given: object) -> Path:
@@ -179,8 +178,14 @@ def _given(
     return field(default=default, metadata=about)
 
 
+def _switch(panel: str, help_: str) -> Any:
+    return _given(switch, panel, help_, default=False)
+
+
 _RUN, _CASES, _WHERE = "Options", "Which cases", "Where"  # how `harness run --help` groups them
-_INITS, _EXECUTORS = choice(Literal["calibrated", "torch"]), choice(Literal["local", "ray"])
+_INITS = choice(Literal["calibrated", "torch"])
+Names = tuple[str, ...]
+Numbers = tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,27 +193,21 @@ class Options:
     """What a run is asked for. None leaves it to the suite."""
 
     suite: str = _given(str, _RUN, "See `harness list suites`.", "NAME", "")
-    quick: bool = _given(switch, _RUN, "Timing: 90 s. Training: digits, minutes.", default=False)
-    long: bool = _given(switch, _RUN, "Training until it has converged: hours.", default=False)
-    paper: bool = _given(switch, _RUN, "The paper's size; trains on CUDA alone.", default=False)
+    quick: bool = _switch(_RUN, "Timing: 90 s. Training: digits, minutes.")
+    long: bool = _switch(_RUN, "Training until it has converged: hours.")
+    paper: bool = _switch(_RUN, "The paper's size; trains on CUDA alone.")
     budget: float | None = _given(seconds, _RUN, "Time for timings. Default: 10m.", "2h")
-    frameworks: tuple[str, ...] | None = _given(
-        names, _CASES, "Default: all known.", "NAME[:FORM],..."
-    )
-    baselines: tuple[str, ...] | None = _given(
-        names, _CASES, "Other systems. Default: all.", "NAME,..."
-    )
-    networks: tuple[str, ...] | None = _given(
-        names, _CASES, "These alone.", "NAME|NOTATION|FILE.nir"
-    )
-    datasets: tuple[str, ...] | None = _given(names, _CASES, "These alone.", "NAME,...")
-    steps: tuple[int, ...] | None = _given(numbers(1), _CASES, "Time steps, T.", "N,...")
+    frameworks: Names | None = _given(names, _CASES, "Default: all known.", "NAME[:FORM],...")
+    baselines: Names | None = _given(names, _CASES, "Other systems. Default: all.", "NAME,...")
+    networks: Names | None = _given(names, _CASES, "These alone.", "NAME|NOTATION|FILE.nir")
+    datasets: Names | None = _given(names, _CASES, "These alone.", "NAME,...")
+    steps: Numbers | None = _given(numbers(1), _CASES, "Time steps, T.", "N,...")
     batch_size: int | None = _given(count, _CASES, "Samples of a batch.", "N")
     precision: Precision | None = _given(
         choice(Precision), _CASES, "Default: fp32.", "fp32|bf16|fp64"
     )
     device: Device = _given(choice(Device), _CASES, "Default: auto.", "auto|cpu|cuda", "auto")
-    seeds: tuple[int, ...] | None = _given(numbers(0), _CASES, "Each is a training.", "N,...")
+    seeds: Numbers | None = _given(numbers(0), _CASES, "Each is a training.", "N,...")
     epochs: int | None = _given(count, _CASES, "Of each training.", "N")
     samples: int | None = _given(count, _CASES, "Training samples, drawn once.", "N")
     width: Fraction | None = _given(fraction, _CASES, "Scales channels and features.", "1/8")
@@ -216,15 +215,13 @@ class Options:
     init: Initialisation = _given(
         _INITS, _CASES, "Initial weights.", "calibrated|torch", "calibrated"
     )
-    inference: bool = _given(switch, _CASES, "Time forward passes, not steps.", default=False)
-    tuned: bool = _given(switch, _CASES, "Channels-last and compiled too.", default=False)
+    inference: bool = _switch(_CASES, "Time forward passes, not steps.")
+    tuned: bool = _switch(_CASES, "Channels-last and compiled too.")
     data_root: Path | None = _given(folder, _WHERE, "Default: HARNESS_DATA, cache.", "DIR")
     download: bool | None = _given(switch, _WHERE, "Fetch missing data.")
-    fresh: bool = _given(switch, _WHERE, "Measure again; old rows stay.", default=False)
-    keep_weights: bool = _given(switch, _WHERE, "Keep trained weights.", default=False)
-    executor: Literal["local", "ray"] = _given(
-        _EXECUTORS, _WHERE, "Where cases run.", "local|ray", "local"
-    )
+    fresh: bool = _switch(_WHERE, "Measure again; old rows stay.")
+    keep_weights: bool = _switch(_WHERE, "Keep trained weights.")
+    executor: Runs = _given(choice(Runs), _WHERE, "Where cases run.", "local|ray", "local")
     out: Path = _given(place, _WHERE, "Default: results/local.", "DIR", RESULTS)
     files: tuple[NetworkFile, ...] = ()  # those among the networks, read: none is given so
 
@@ -242,7 +239,7 @@ class Options:
                 try:
                     values[name] = known[name].metadata["parser"](value)
                 except UsageError as error:
-                    raise UsageError(f"--{name.replace('_', '-')}: {error}") from error
+                    raise UsageError(f"{_flag(name)}: {error}") from error
         found = cls(**values)
         if found.quick + found.long + found.paper > 1:
             raise UsageError("--quick, --long and --paper exclude each other: give one")
@@ -255,18 +252,16 @@ class Options:
 
     @property
     def spending(self) -> Budget:
-        """What timing may cost."""
+        """What timing may cost; a first look ends after two rounds, and nobody is ranked."""
         usual = inf if self.paper else QUICK_BUDGET if self.quick else DEFAULT_BUDGET
-        limit = usual if self.budget is None else self.budget
         look = {"rounds": QUICK_ROUNDS, "first": True} if self.quick else {}
-        return Budget(seconds=limit, **look)
+        return Budget(seconds=usual if self.budget is None else self.budget, **look)
 
     def refuse(self, *names: str, why: str) -> None:
         """Raises UsageError where one of these is given, which the suite has no use for."""
         for name in names:
             if getattr(self, name) not in ((), getattr(Options, name)):
-                flag = f"--{name.replace('_', '-')}"
-                raise UsageError(f"the {self.suite} suite {why}: leave {flag} out")
+                raise UsageError(f"the {self.suite} suite {why}: leave {_flag(name)} out")
 
     def network(
         self, name: str, dataset: str, *, neunorm: Reading | None, width: Fraction
@@ -278,14 +273,18 @@ class Options:
         """
         for file in self.files:
             if file.name == name:
-                for option, given in (("--width", self.width), ("--neunorm", self.neunorm)):
-                    if given is not None:
-                        raise UsageError(f"{name} has its own: leave {option} out")
+                for option in ("width", "neunorm"):
+                    if getattr(self, option) is not None:
+                        raise UsageError(f"{name} has its own: leave {_flag(option)} out")
                 return file.on(dataset)
         scale, found = paper.network(name, dataset, neunorm=neunorm)
         if scale == "custom" and self.width is None:  # what is written out runs as written
             width = Fraction(1)
         return NamedNetwork(scale, found.scaled(width), width)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 GIVEN = tuple(each for each in fields(Options) if each.metadata)  # those that a user gives

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from math import inf
+from typing import NamedTuple
 
 from harness.spec.network import LIF, Network, NeuNorm, Reading, UsageError, checked, expect
 
@@ -77,8 +78,7 @@ SETTINGS: dict[str, Settings] = {
 }
 
 
-@dataclass(frozen=True)
-class Structure:
+class Structure(NamedTuple):
     """One row of Table 1 or 2."""
 
     table: int
@@ -88,6 +88,7 @@ class Structure:
 
 
 _CIFARNET = "128C3(Encoding)-256C3-AP2-512C3-AP2-1024C3-512C3-1024FC-512FC-Voting"
+_ALEXNET = "96C3(Encoding)-256C3-AP2-384C3-AP2-384C3-256C3-1024FC-1024FC-Voting"
 NETWORKS: tuple[Structure, ...] = (
     Structure(1, "Small", False, "128C3(Encoding)-AP2-128C3-AP2-512FC-Voting"),
     # printed "256" between the pools, read as 256C3
@@ -97,9 +98,7 @@ NETWORKS: tuple[Structure, ...] = (
     Structure(1, "Middle", True, "128C3(Encoding)-AP2-256C3-512C3-AP2-512FC-Voting"),
     Structure(1, "Large", True, _CIFARNET),
     Structure(2, "OurModel", False, "128C3(Encoding)-128C3-AP2-128C3-256C3-AP2-1024FC-Voting"),
-    Structure(
-        2, "AlexNet", True, "96C3(Encoding)-256C3-AP2-384C3-AP2-384C3-256C3-1024FC-1024FC-Voting"
-    ),
+    Structure(2, "AlexNet", True, _ALEXNET),
     Structure(2, "CIFARNet", True, _CIFARNET),
 )
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import product
 
-from harness.spec import ANN, NamedNetwork, Options, Precision, Timed, contender, paper
+from harness.spec import ANN, FORMS, NamedNetwork, Options, Precision, Timed, contender, paper
 
 BATCH_SIZE = 20  # as in Fig. 3
 STEPS, SEEDS = (10,), (0,)
@@ -18,8 +18,6 @@ MIXED = ("fused",)
 APART = ("jax", "octave", "sinabs")
 At = tuple[str, int, int]  # data set, T and seed
 Form = tuple[str, Precision]  # a framework's, and the precision it runs in
-FORMS: tuple[str, ...] = ("channels-last", "compiled")  # of `harness.adapter`, which needs torch
-CUDA_FORMS: tuple[str, ...] = ("cuda-graph",)  # where there is a GPU, and for our own engine too
 COUNTED_BY = ("reference",)  # what is counted is the function's, whoever computes it
 COUNTS_SHORTER = "--networks, --datasets or --width"
 COUNTED, QUICK_COUNTED = 100, 20  # test samples
@@ -83,9 +81,9 @@ def _forms(options: Options) -> list[Form]:
     contenders = [*product(names, [precision]), *product(ours, mixed)]
     if options.tuned:
         plain = [name for name in names if ":" not in name]
-        forms = [contender(name, form) for name in plain if name not in MIXED for form in FORMS]
-        if options.device == "cuda":
-            forms += [contender(name, form) for name in plain for form in CUDA_FORMS]
+        forms = [contender(name, form) for name in plain if name not in MIXED for form in FORMS[:2]]
+        if options.device == "cuda":  # graphs are of a GPU, and for our own engine too
+            forms += [contender(name, form) for name in plain for form in FORMS[2:]]
         contenders += [(form, each) for each in (precision, *mixed) for form in forms]
     return contenders
 
