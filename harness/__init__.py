@@ -7,8 +7,6 @@ This is also the notebook's door (docs/notebook.md): `harness.run`, `harness.res
 `harness.report` are imported when they are first asked for. No module here imports from it.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING
 

@@ -6,7 +6,6 @@ import inspect
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import inf
 from os import PathLike
@@ -28,20 +27,6 @@ if TYPE_CHECKING:  # pandas and torch take seconds
 LARGEST_DOWNLOAD_MIB = 200
 
 
-def frameworks_named(options: Options, suite: Suite) -> tuple[str, ...]:
-    """Those given, else the suite's, else the installed frameworks but for those that run only when
-    named. Raises UsageError for an unknown one.
-    """
-    import adapters
-
-    chosen = options.frameworks or suite.frameworks
-    if chosen is None:
-        chosen = tuple(name for name in adapters.names() if name not in suite.apart)
-    for name in chosen:
-        adapters.check_name(name)  # one that does not load is no error: a row says so
-    return chosen
-
-
 def device(wanted: Device) -> Literal["cpu", "cuda"]:
     """Where to run: `auto` is a CUDA device where there is one."""
     if wanted == "cpu":
@@ -56,26 +41,19 @@ def device(wanted: Device) -> Literal["cpu", "cuda"]:
 
 
 def cases(options: Options, suite: Suite) -> tuple[Case, ...]:
-    """The cases of a suite here. Raises UsageError for what there is not."""
-    frameworks = frameworks_named(options, suite)
-    chosen = suite.cases(replace(options, frameworks=frameworks, device=device(options.device)))
+    """The cases of a suite here, of the frameworks given, else of the suite's, else of those that
+    are known but for those that run only when named. Raises UsageError for what there is not.
+    """
+    import adapters
+
+    named = options.frameworks or suite.frameworks
+    if named is None:
+        named = tuple(name for name in adapters.names() if name not in suite.apart)
+    for name in named:
+        adapters.check_name(name)  # one that does not load is no error: a row says so
+    chosen = suite.cases(replace(options, frameworks=named, device=device(options.device)))
     # a network by its name and in another spelling of it is the same case
     return tuple(dict.fromkeys(chosen))
-
-
-def check(options: Options) -> Suite:
-    """The suite of a run. Raises UsageError where there is none, and for what it has no use for."""
-    from harness import suites
-
-    of = suites.suite(options.suite)
-    if options.suite != "baselines":
-        options.refuse("baselines", why="has no other systems")
-    if not of.long:
-        options.refuse("long", why="has no trainings of --long")
-    if of.trains:
-        why = f"does each case to its end (use {of.shorter} to make it shorter)"
-        options.refuse("budget", why=why)
-    return of
 
 
 @dataclass(frozen=True)
@@ -91,8 +69,17 @@ class Work:
 
     @classmethod
     def of(cls, options: Options) -> Work:
-        """Raises UsageError for what cannot be run here."""
-        suite = check(options)
+        """Raises UsageError for what cannot be run here, and for what a suite has no use for."""
+        from harness import suites
+
+        suite = suites.suite(options.suite)
+        if options.suite != "baselines":
+            options.refuse("baselines", why="has no other systems")
+        if not suite.long:
+            options.refuse("long", why="has no trainings of --long")
+        if suite.trains:
+            why = f"does each case to its end (use {suite.shorter} to make it shorter)"
+            options.refuse("budget", why=why)
         from harness import formats
 
         read = formats.named(options.networks, options.suite, keep_weights=options.keep_weights)
@@ -144,11 +131,16 @@ def run(suite: str, *, quiet: bool = False, **options: object) -> Results:
     asked = Options.of(suite=suite, **options)
     work = Work.of(asked)
     rows: list[Row] = []
-    with _as_a_command(asked):
-        for said, found in _results(work):
+    former, values = sys.argv, {each.name: getattr(asked, each.name) for each in GIVEN}
+    said = [f"{k}={value!s}" for k, value in values.items() if value != getattr(Options, k)]
+    sys.argv = ["harness", "run", *said]  # as the file of the run says what was asked for
+    try:
+        for sentence, found in _results(work):
             rows += found
             if not quiet:
-                print(said, flush=True)
+                print(sentence, flush=True)
+    finally:
+        sys.argv = former
     if work.failed(rows):
         warnings.warn("cases failed: see .failed() for why", CasesFailed, stacklevel=2)
     return results(asked.out)
@@ -174,19 +166,6 @@ def _results(work: Work) -> Iterator[tuple[str, tuple[Row, ...]]]:
         case = each.case
         name = f"{case.dataset} {case.scale} T={case.T} {case.framework} seed {case.seed}"
         yield f"{name}: {'; '.join(why) or 'done'}", each.rows
-
-
-@contextmanager
-def _as_a_command(options: Options) -> Iterator[None]:
-    """While the block runs, the manifest of the run says what was asked for."""
-    former = sys.argv
-    asked = {each.name: getattr(options, each.name) for each in GIVEN}
-    said = [f"{k}={value!s}" for k, value in asked.items() if value != getattr(Options, k)]
-    sys.argv = ["harness", "run", *said]
-    try:
-        yield
-    finally:
-        sys.argv = former
 
 
 _every = inspect.signature(Options).parameters
