@@ -72,6 +72,7 @@ class Layer:
 
     def taken(self, weights: Weights) -> list[np.ndarray]:
         """In torch's shapes and order."""
+        bias: Any
         weight, bias, U = (None if each is None else np.asarray(each) for each in weights)
         weight, U = self._moved(weight, U, back=True)
         return [weight, bias] if U is None else [weight, bias, U]

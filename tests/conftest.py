@@ -26,13 +26,12 @@ for name in (
 ):
     os.environ.pop(name, None)
 
-# Nor what it was told of signals: a shell gives those it starts behind it an ignored interruption,
-# and processes that tests start would inherit that.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+# Nor what it was told of signals: a shell has those it starts behind it ignore them, and what tests
+# start would inherit that.
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
     if signal.getsignal(number) is signal.SIG_IGN:
-        signal.signal(number, signal.SIG_DFL)
+        usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, usual)
 
 # Networks in tests are too small for more, and on a busy machine two threads wait for each other.
 torch.set_num_threads(1)

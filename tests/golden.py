@@ -8,14 +8,12 @@ keeps what a training computes and draws, `exam.json` what a proof examines and 
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from fractions import Fraction
 from math import isclose
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -24,7 +22,7 @@ import contenders
 import pytest
 import torch
 from conftest import threads
-from rows import timed_case, trained_case
+from rows import CASE, trained_case
 from torch import Tensor, nn
 
 import adapters
@@ -51,7 +49,6 @@ RENEW = "python tests/golden.py --renew"
 FILES = ("numerics", "exam", "keys")
 # Relative: other processors round apart, most where first weights were drawn in float32.
 CLOSE, NEAR = 1e-12, 1e-6
-DRAWS = "draws"
 
 
 @dataclass(frozen=True)
@@ -72,30 +69,19 @@ class Entry:
 def entries(file: str) -> Iterator[Entry]:
     """What a golden file looks at, as it is now; each is made when it is asked for."""
     with threads(1):  # sums are in one order
-        if file == "numerics":
-            for name, made in numerics_made():
-                numbers = {"NUMERICS": NUMERICS}
-                if name not in (spec.ANN, DRAWS):
-                    numbers["REVISION"] = facts.of(name).revision
-                yield Entry(name, numbers, made, NEAR if name == DRAWS else CLOSE)
-        elif file == "exam":
-            for name, made in exam_made():
-                yield Entry(name, {"EXAM": EXAM}, made)
-        else:
-            for name, made in keys_made().items():
-                yield Entry(name, {}, made)
+        yield from {"numerics": numerics_made, "exam": exam_made, "keys": keys_made}[file]()
 
 
 def moved(file: str) -> Iterator[str]:
     """A sentence of each entry that is not as the golden file has it, with what to do."""
-    kept, here = _read(file), set[str]()
+    kept, gone = _read(file), {*_read(file)}
     for entry in entries(file):
-        here.add(entry.name)
+        gone.discard(entry.name)
         sentence = _sentence(file, entry, kept.get(entry.name))
         if sentence:
             yield sentence
-    for name in kept:
-        if name not in here and not _is_absent(file, name):
+    for name in gone:
+        if not _is_absent(file, name):
             yield f"{file}.json, {name}: nothing makes it any more: {RENEW}"
 
 
@@ -119,20 +105,23 @@ def _sentence(file: str, entry: Entry, known: dict[str, Any] | None) -> str | No
     return f"{here} has moved ({difference}): {do}, then {how}"
 
 
-def first_difference(kept: Any, now: Any, tolerance: float, place: str = "") -> str | None:
+def first_difference(kept: Any, now: Any, tolerance: float) -> str | None:
     """Where two values of JSON differ first, and how; floats may a little. None: nowhere."""
-    if isinstance(kept, float) and isinstance(now, float):
-        return None if isclose(kept, now, rel_tol=tolerance) else f"{place}: {kept}, now {now}"
-    if isinstance(kept, list) and isinstance(now, list):
-        kept, now = (dict(enumerate(each)) for each in (kept, now))
-    if not (isinstance(kept, dict) and isinstance(now, dict)):
-        return None if kept == now else f"{place}: {kept!r}, now {now!r}"
-    for key in [*kept, *(key for key in now if key not in kept)]:
-        pair = kept.get(key), now.get(key)
-        difference = first_difference(*pair, tolerance, f"{place}/{key}")
-        if difference is not None:
-            return difference
+    before, after = dict(_leaves(kept)), dict(_leaves(now))
+    for place in [*before, *after]:
+        a, b = before.get(place), after.get(place)
+        floats = isinstance(a, float) and isinstance(b, float)
+        if a != b and not (floats and isclose(a, b, rel_tol=tolerance)):
+            return f"{place}: {a!r}, now {b!r}"
     return None
+
+
+def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, dict | list):
+        yield place, value
+        return
+    for name, each in value.items() if isinstance(value, dict) else enumerate(value):
+        yield from _leaves(each, f"{place}/{name}")
 
 
 def _read(file: str) -> dict[str, dict[str, Any]]:
@@ -150,7 +139,6 @@ def renew(file: str, *, anyway: bool) -> list[str]:
             refused.append(sentence)
         elif sentence:
             kept[name] = entry.kept
-    FOLDER.mkdir(exist_ok=True)
     text = json.dumps(kept, indent=1, ensure_ascii=False)
     (FOLDER / f"{file}.json").write_text(text + "\n", encoding="utf-8")
     return refused
@@ -188,12 +176,15 @@ def settings() -> dict[str, Setting]:
     }
 
 
-def numerics_made() -> Iterator[tuple[str, object]]:
+def numerics_made() -> Iterator[Entry]:
     """What a training draws; of the ANN and of each adapter that is here what it computes."""
-    yield "draws", _draws()
-    yield spec.ANN, {title: _of_ann(setting) for title, setting in settings().items()}
+    of = {"NUMERICS": NUMERICS}
+    yield Entry("draws", of, _draws())
+    ann = {title: _of_ann(setting) for title, setting in settings().items()}
+    yield Entry(spec.ANN, of, ann, CLOSE)
     for name in adapters.available():
-        yield name, computed_by(adapters.load(name))
+        numbers = {**of, "REVISION": facts.of(name).revision}
+        yield Entry(name, numbers, computed_by(adapters.load(name)), CLOSE)
 
 
 def computed_by(adapter: Adapter) -> dict[str, object]:
@@ -257,10 +248,9 @@ def _losses(module: nn.Module, setting: Setting) -> list[float]:
 
 def _draws() -> dict[str, object]:
     learner = epoch.begin(_trained_case(), _data())
-    schemes = [
-        replace(_trained_case(), initialisation=scheme) for scheme in ("calibrated", "torch")
-    ]
-    weights = {of.initialisation: _sizes(epoch.begin(of, _data()).module) for of in schemes}
+    cases = {"calibrated": _trained_case(), "torch": _trained_case(initialisation="torch")}
+    cases["ann"] = _trained_case(framework=spec.ANN)
+    weights = {name: _sizes(epoch.begin(of, _data()).module) for name, of in cases.items()}
     inputs: list[Tensor] = []
 
     def keep(module: nn.Module, given: tuple[Tensor]) -> None:
@@ -270,12 +260,9 @@ def _draws() -> dict[str, object]:
     learner.module.register_forward_pre_hook(keep)
     epochs = _trained(learner)
     return {
-        "held out": epoch.DataSplits.of(*[_pictures(classes=40)] * 2).validation.labels.tolist(),
+        "held out": _data(classes=40).validation.labels.tolist(),
         "inputs": [_hash((each * 1000).round().int()) for each in inputs],
-        "first weights": {
-            **weights,
-            "ann": _sizes(epoch.begin(_trained_case(spec.ANN), _data()).module),
-        },
+        "first weights": weights,
         "losses": [each.loss for each in epochs],
         "gradient norms": [each.gradient_norm for each in epochs],
         "accuracies": [
@@ -290,8 +277,8 @@ def _draws() -> dict[str, object]:
 
 def _trained(learner: epoch.Learner) -> list[Epoch]:
     with torch.random.fork_rng(devices=[]):
-        rates = {number: schedule.table_7(learner.case.optimiser, number) for number in (1, 2)}
-        return [epoch.epoch(learner, *each, lambda fraction: None) for each in rates.items()]
+        rates = [(n, schedule.table_7(learner.case.optimiser, n)) for n in (1, 2)]
+        return [epoch.epoch(learner, *each, lambda fraction: None) for each in rates]
 
 
 def _sizes(module: nn.Module) -> list[float]:
@@ -299,16 +286,13 @@ def _sizes(module: nn.Module) -> list[float]:
     return [each.detach().double().abs().sum().item() for each in module.parameters()]
 
 
-def _trained_case(framework: str = "reference") -> spec.Trained:
-    return spec.Trained(
-        suite="timesteps", dataset="cifar10", scale="custom", network=settings()["static"].network,
-        width=Fraction(1), framework=framework, T=2, batch_size=16, precision="fp64", device="cpu",
-        seed=0, optimiser=spec.SGD(), training=spec.Training(2),
-    )  # fmt: skip
+def _trained_case(**changes: Any) -> spec.Trained:
+    given = {"scale": "custom", "network": settings()["static"].network, "T": 2, "batch_size": 16}
+    return trained_case(**given | {"precision": "fp64"} | changes)
 
 
-def _data() -> epoch.DataSplits:
-    return epoch.DataSplits.of(_pictures(classes=10), _pictures(classes=10))
+def _data(classes: int = 10) -> epoch.DataSplits:
+    return epoch.DataSplits.of(_pictures(classes), _pictures(classes))
 
 
 def _pictures(classes: int) -> Labelled:
@@ -351,17 +335,19 @@ class RoundsApart(contenders.TurnsOneAtRest):
     across, samples = 8, (1, 2)
 
 
-def exam_made() -> Iterator[tuple[str, object]]:
+def exam_made() -> Iterator[Entry]:
     """The rules, what exams ask, and what they say of one that is wrong."""
-    yield "rules", asdict(RULES)
-    yield "required", {each: list(required(each)) for each in PRECISIONS}
+    of = {"EXAM": EXAM}
+    yield Entry("rules", of, asdict(RULES))
+    yield Entry("required", of, {each: list(required(each)) for each in PRECISIONS})
     for each in PRECISIONS:
-        yield f"asked in {each}", _examined(each)[0]
-    yield "asked on events", _examined("fp64", static=False)[0]
+        yield Entry(f"asked in {each}", of, _examined(each)[0])
+    yield Entry("asked on events", of, _examined("fp64", static=False)[0])
     attempts, _ = _examined("fp32", RoundsApart)
-    yield "attempts at one that rounds apart in fp32", attempts
-    yield "of one that is wrong", _said(_examined("fp64", contenders.off_by(k_tau=0.3))[1])
-    yield "neurons at the threshold and the edge", _planted()
+    yield Entry("attempts at one that rounds apart in fp32", of, attempts)
+    wrong = _said(_examined("fp64", contenders.off_by(k_tau=0.3))[1])
+    yield Entry("of one that is wrong", of, wrong)
+    yield Entry("neurons at the threshold and the edge", of, _planted())
 
 
 def _examined(
@@ -431,29 +417,16 @@ def key(case: spec.Case) -> str:
     return timing_key(case, DATA, SOFTWARE, MACHINE, "system")
 
 
-def keys_made() -> dict[str, object]:
+def keys_made() -> list[Entry]:
     """The keys of a timing and of a training, made as with numbers that were never raised."""
     with pytest.MonkeyPatch.context() as patch:
         for number in ("NUMERICS", "PROTOCOL"):
             patch.setattr(identity, number, 1)
-        return {"timing": key(timed_case()), "training": key(trained_case())}
-
-
-def main() -> int:
-    """Says what has moved, or writes it anew."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("files", nargs="*", metavar="file", help=", ".join(FILES))
-    parser.add_argument("--renew", action="store_true")
-    parser.add_argument("--anyway", action="store_true")
-    given = parser.parse_args()
-    sentences = [
-        sentence
-        for file in given.files or FILES
-        for sentence in (renew(file, anyway=given.anyway) if given.renew else moved(file))
-    ]
-    print("\n".join(sentences) or "nothing has moved")
-    return 1 if sentences else 0
+        return [Entry("timing", {}, key(CASE)), Entry("training", {}, key(trained_case()))]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    renews, anyway = "--renew" in sys.argv, "--anyway" in sys.argv
+    said = [s for file in FILES for s in (renew(file, anyway=anyway) if renews else moved(file))]
+    print("\n".join(said) or "nothing has moved")
+    sys.exit(bool(said))

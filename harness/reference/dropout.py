@@ -1,9 +1,8 @@
 """Dropout with a fresh mask each step, from a counter: any engine can draw the same mask.
 
 Whether a value is kept depends on a seed, its step and sample, and its place in the maps, through a
-32-bit mix (xor, shift, multiply) and on nothing else: not on the order in which values are visited,
-the number of threads or the device. So an engine that never stores the mask, and draws it again in
-the backward pass, can be compared with this one spike by spike.
+32-bit mix, and on nothing else: not on the order of visits, the threads or the device. So an engine
+that draws the mask again in the backward pass can be compared with this one spike by spike.
 """
 
 from __future__ import annotations
@@ -75,8 +74,7 @@ class StepDropout(nn.Module):
         self.p = p
         self.keys: Iterator[Tensor] | None = None
 
-    def start(self, keys: Tensor | None) -> None:  # (T, B, 2), or None: nothing is dropped
-        """Takes the masks of a call that begins."""
+    def start(self, keys: Tensor | None) -> None:  # of a call: (T, B, 2), or None: none is dropped
         self.keys = None if keys is None else iter(keys)
 
     def forward(self, values: Tensor) -> Tensor:  # (B, ...) -> (B, ...)

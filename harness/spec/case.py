@@ -11,17 +11,8 @@ from operator import attrgetter
 from typing import Any, Literal, Self, TypeVar, get_args
 
 from harness.spec import paper
-from harness.spec.network import (
-    LIF,
-    Network,
-    NeuNorm,
-    Reading,
-    UsageError,
-    checked,
-    expect,
-    fraction,
-)
-from harness.spec.paper import SGD, Adam
+from harness.spec.network import Network, NeuNorm, Reading, UsageError, checked, expect, fraction
+from harness.spec.paper import LIF, SGD, Adam
 
 SUITES = (
     *("acceleration", "timesteps", "scale", "neunorm", "accuracy", "ablations", "baselines"),

@@ -11,8 +11,8 @@ from itertools import chain
 from math import floor, inf, prod
 from typing import Literal
 
-# A larger layer is a typing mistake, and would be allocated before anyone could say so.
-LARGEST_LAYER = 99_999
+# What is larger is a typing mistake, and would be built before anyone could say so.
+LARGEST_LAYER, MOST_LAYERS = 99_999, 500
 MOST = 10**9  # of steps, samples, epochs, and the last of the seeds
 Reading = Literal["mean", "literal"]
 
@@ -214,6 +214,8 @@ class Network:
 
         Raises `NotationError`, with the place, counted without blanks, and what was expected there.
         """
+        if notation.count("-") >= MOST_LAYERS:
+            raise NotationError(f"a network of more than {MOST_LAYERS} layers: use fewer")
         layers: list[Layer] = []
         place = 1
         for part in re.sub(r"\s*-\s*", "-", notation.strip()).split("-"):
