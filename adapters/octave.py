@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import count
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple
+from typing import IO, Any, Literal
 
 import numpy as np
 import torch
@@ -49,16 +49,10 @@ def program() -> str:
     raise Missing(f"octave does not load: {what} on the PATH: {INSTALL}")
 
 
-class About(NamedTuple):
-    """What the interpreter says of itself."""
-
-    program: str
-    version: str
-    blas: str
-
-    def __str__(self) -> str:
-        slow = "" if "reference" not in self.blas.lower() else f": slow, {INSTALL}"
-        return f"{self.program} {self.version}, BLAS {self.blas}{slow}"
+def in_words(program: str, version: str, blas: str) -> str:
+    """What an interpreter says of itself, in a line."""
+    slow = f": slow, {INSTALL}" if "reference" in blas.lower() else ""
+    return f"{program} {version}, BLAS {blas}{slow}"
 
 
 class Engine:
@@ -118,10 +112,10 @@ class Engine:
         path.unlink()
         return found
 
-    def about(self) -> About:
+    def about(self) -> str:
         """What it says of itself."""
         found = self.take("about", 1)
-        return About(*(str(found[name].squeeze()) for name in About._fields))
+        return in_words(*(str(found[name].squeeze()) for name in ("program", "version", "blas")))
 
     def _obituary(self) -> str:
         code = self.process.wait()
@@ -268,7 +262,7 @@ VARIANTS = {
 @cache
 def version() -> str:
     """Of the interpreter and its BLAS, which computes the products."""
-    return str(Engine(torch.get_num_threads()).about())
+    return Engine(torch.get_num_threads()).about()
 
 
 def implementation(device: str) -> str:

@@ -110,8 +110,9 @@ def first_difference(kept: Any, now: Any, tolerance: float) -> str | None:
     before, after = dict(_leaves(kept)), dict(_leaves(now))
     for place in [*before, *after]:
         a, b = before.get(place), after.get(place)
-        floats = isinstance(a, float) and isinstance(b, float)
-        if a != b and not (floats and isclose(a, b, rel_tol=tolerance)):
+        if isinstance(a, float) and isinstance(b, float) and isclose(a, b, rel_tol=tolerance):
+            continue
+        if a != b:
             return f"{place}: {a!r}, now {b!r}"
     return None
 
@@ -287,8 +288,8 @@ def _sizes(module: nn.Module) -> list[float]:
 
 
 def _trained_case(**changes: Any) -> spec.Trained:
-    given = {"scale": "custom", "network": settings()["static"].network, "T": 2, "batch_size": 16}
-    return trained_case(**given | {"precision": "fp64"} | changes)
+    given: dict[str, Any] = {"network": settings()["static"].network, "scale": "custom"}
+    return trained_case(**given | {"T": 2, "batch_size": 16, "precision": "fp64"} | changes)
 
 
 def _data(classes: int = 10) -> epoch.DataSplits:

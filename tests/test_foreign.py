@@ -459,8 +459,8 @@ def test_octave_says_what_computes(octave: ModuleType) -> None:
     found = facts.of("octave")
     assert found.version and found.version.startswith("GNU Octave ")
     assert found.packages["octave"] == found.version and "BLAS" in found.implementations["cpu"]
-    assert "apt-get install" in str(octave.About("GNU Octave", "9", "Reference BLAS"))
-    assert "slow" not in str(octave.About("GNU Octave", "9", "OpenBLAS (config: Haswell)"))
+    assert "apt-get install" in octave.in_words("GNU Octave", "9", "Reference BLAS")
+    assert "slow" not in octave.in_words("GNU Octave", "9", "OpenBLAS (config: Haswell)")
 
 
 @needs_octave
@@ -472,7 +472,7 @@ def test_an_interpreter_survives_an_error_says_how_it_dies_and_ends_with_who_sta
         engine.ask("step")
     with pytest.raises(RuntimeError, match="unknown command dance"):
         engine.ask("dance")
-    assert engine.about().program == "GNU Octave"
+    assert engine.about().startswith("GNU Octave ")
     os.kill(engine.process.pid, signal.SIGKILL)
     with pytest.raises(RuntimeError, match="octave-cli ended with exit code -9"):
         engine.about()
