@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +15,14 @@ from harness.adapter import SpikeTap, channels_last
 from harness.proof.answer import Question
 from harness.reference import synapses
 from harness.reference.initialise import initialised
-from harness.reference.network import Layer, ReferenceNetwork, StepNetwork
+from harness.reference.network import Layer, MakeCell, ReferenceNetwork, StepNetwork
 from harness.reference.neuron import LIFCell, fire
 from harness.reference.precision import DTYPES
 from harness.spec import LIF, Mode, Network, Precision
 
 State = tuple[Tensor, Tensor] | None
+Build = Callable[[Network], nn.Module]
+Forward = Callable[[Tensor], Tensor]
 
 
 def question(
@@ -97,29 +100,61 @@ def _bias(layer: Layer, current: Tensor) -> Tensor:
     return bias.detach().reshape(-1, *[1] * (current.dim() - 3))
 
 
-class OutPlusOne(ReferenceNetwork):
+class Altered(ReferenceNetwork):
+    """The reference, and what a function makes of it and of its input."""
+
+    def __init__(self, network: Network, make: Callable[..., Tensor], seen: bool = False) -> None:
+        super().__init__(network)
+        self.make, self.honest_where_seen = make, seen
+
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) + 1
-
-
-class FourSteps(ReferenceNetwork):
-    """Computes four steps and repeats the last, unless somebody looks."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if tapped(self):
+        if self.honest_where_seen and tapped(self):
             return super().forward(x)
-        out = super().forward(x[:4])
-        return torch.cat([out, out[-1:].expand(len(x) - len(out), *out.shape[1:])])
+        return self.make(super().forward, x)
 
 
-class TwoSamples(ReferenceNetwork):
-    """Computes two samples and repeats them."""
+def made(make: Callable[..., Tensor], *, seen: bool = False) -> Build:
+    """Builds it; `seen`: it is right where taps record."""
+    return partial(Altered, make=make, seen=seen)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if tapped(self):
-            return super().forward(x)
-        out = super().forward(x[:, :2])
-        return out.repeat(1, -(-x.shape[1] // 2), 1)[:, : x.shape[1]]
+
+def changes_input(right: Forward, x: Tensor) -> Tensor:
+    x[:1].clamp_(max=0.5)
+    return right(x)
+
+
+def four_steps(right: Forward, x: Tensor) -> Tensor:
+    out = right(x[:4])
+    return torch.cat([out, out[-1:].expand(len(x) - len(out), *out.shape[1:])])
+
+
+def early_exit(right: Forward, x: Tensor) -> Tensor:
+    out = right(x)
+    return torch.cat([out[:7], out[7:] * 0])
+
+
+def first_sample_times_b(right: Forward, x: Tensor) -> Tensor:
+    out = right(x)
+    first = out[:, :1] * x.shape[1]
+    return torch.cat([first - first.detach() + out[:, :1].detach(), out[:, 1:].detach()], 1)
+
+
+def garbage_under_autocast(right: Forward, x: Tensor) -> Tensor:
+    return right(x.flip(-1, -2) + 0.3 if torch.is_autocast_enabled("cpu") else x)
+
+
+OutPlusOne = made(lambda right, x: right(x) + 1)
+NearlyOne = made(lambda right, x: right(x) * (1 + torch.finfo(x.dtype).eps))  # 1.0000001
+NoGradient = made(lambda right, x: right(x).detach())
+OneStepUnseen = made(lambda right, x: right(x[:1]).expand(len(x), -1, -1), seen=True)
+ChangesInput = made(changes_input)
+FourSteps = made(four_steps, seen=True)  # and the last one repeated
+TwoSamples = made(  # repeated
+    lambda right, x: right(x[:, :2]).repeat(1, -(-x.shape[1] // 2), 1)[:, : x.shape[1]], seen=True
+)
+EarlyExit = made(early_exit)  # the vote is decided by seven steps: the rest are silence
+FirstSampleTimesB = made(first_sample_times_b)  # its gradients are
+GarbageUnderAutocast = made(garbage_under_autocast)
 
 
 class PacksWeights(ReferenceNetwork):
@@ -158,24 +193,7 @@ def _spoilt(gradient: Tensor) -> Tensor:
 
 class MuteInEval(ReferenceNetwork):
     def forward(self, x: Tensor) -> Tensor:
-        out = super().forward(x)
-        return out if self.training else out * 0
-
-
-class OneStepUnseen(ReferenceNetwork):
-    """Computes one step when no tap records."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if tapped(self):
-            return super().forward(x)
-        return super().forward(x[:1]).expand(len(x), -1, -1)
-
-
-class GarbageUnderAutocast(ReferenceNetwork):
-    def forward(self, x: Tensor) -> Tensor:
-        if not torch.is_autocast_enabled("cpu"):
-            return super().forward(x)
-        return super().forward(x.flip(-1, -2) + 0.3)
+        return super().forward(x) * self.training
 
 
 class FromMemory(ReferenceNetwork):
@@ -189,24 +207,6 @@ class FromMemory(ReferenceNetwork):
         out = super().forward(x)
         kept = self.kept.setdefault(tuple(out.shape), out.detach().clone())
         return out - out.detach() + kept
-
-
-class EarlyExit(ReferenceNetwork):
-    """Once the vote is decided by seven steps, the rest are silence."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = super().forward(x)
-        return torch.cat([out[:7], out[7:] * 0])
-
-
-class FirstSampleTimesB(ReferenceNetwork):
-    """Its gradients are the first sample's, times B."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = super().forward(x)
-        first = out[:, :1] * x.shape[1]
-        rest = out[:, 1:].detach()
-        return torch.cat([first - first.detach() + out[:, :1].detach(), rest], 1)
 
 
 class RoundedWeights(ReferenceNetwork):
@@ -224,12 +224,6 @@ class RoundedWeights(ReferenceNetwork):
         for own, inner in zip(self.layers, self.inner[0].layers, strict=True):
             inner.tap = own.tap
         return torch.func.functional_call(self.inner[0].to(x.dtype), used, (x,))
-
-
-class ChangesInput(ReferenceNetwork):
-    def forward(self, x: Tensor) -> Tensor:
-        x[:1].clamp_(max=0.5)
-        return super().forward(x)
 
 
 class ChangesParameters(ReferenceNetwork):
@@ -254,19 +248,6 @@ class StaleAtEval(ReferenceNetwork):
         return self.copy[0].to(x.dtype)(x)
 
 
-class NoGradient(ReferenceNetwork):
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x).detach()
-
-
-class NearlyOne(ReferenceNetwork):
-    """Spikes of 1.0000001."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = super().forward(x)
-        return out * (1 + torch.finfo(x.dtype).eps)
-
-
 class CountingCell(LIFCell):
     """Knows the step of a call, from 0, by being handed no state at the first."""
 
@@ -280,31 +261,31 @@ class CountingCell(LIFCell):
         return super().forward(current, state)
 
 
-class TruncatedAtFour(CountingCell):
-    """Gradients go four steps back."""
+class ChangesState(CountingCell):
+    """At some steps it makes something else of what it is handed."""
+
+    def __init__(
+        self, lif: LIF, when: Callable[[int], bool], make: Callable[[Tensor, Tensor], State]
+    ) -> None:
+        super().__init__(lif)
+        self.when, self.make = when, make
 
     def stepped(self, current: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        if state is not None and self.step % 4 == 0:
-            state = state[0].detach(), state[1].detach()
+        if state is not None and self.when(self.step):
+            state = self.make(*state)
         return super().stepped(current, state)
 
 
-class LateDetachedReset(CountingCell):
-    """After the fourth step the reset carries no gradient."""
-
-    def stepped(self, current: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        if state is not None and self.step > 4:
-            state = state[0], state[1].detach()
-        return super().stepped(current, state)
+def carries(when: Callable[[int], bool], make: Callable[[Tensor, Tensor], State]) -> MakeCell:
+    return partial(ChangesState, when=when, make=make)
 
 
-class LateDecay(CountingCell):
-    """From the seventh step on it forgets a little faster."""
-
-    def stepped(self, current: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        if state is not None and self.step > 5:
-            state = state[0] * 0.97, state[1]
-        return super().stepped(current, state)
+# Gradients go four steps back; the reset carries none, at all or after the fourth step; from the
+# seventh step on it forgets a little faster.
+TruncatedAtFour = carries(lambda step: step % 4 == 0, lambda u, o: (u.detach(), o.detach()))
+DetachedReset = carries(lambda step: True, lambda u, o: (u, o.detach()))
+LateDetachedReset = carries(lambda step: step > 4, lambda u, o: (u, o.detach()))
+LateDecay = carries(lambda step: step > 5, lambda u, o: (u * 0.97, o))
 
 
 class KeptAtFullLength(CountingCell):
@@ -358,11 +339,6 @@ class WideEdge(LIFCell):
         at_edge = ((u - self.lif.v_th).abs() == a / 2).to(u.dtype).detach() / a
         o = o + at_edge * (u - u.detach())
         return o, (u, o)
-
-
-class DetachedReset(LIFCell):
-    def forward(self, current: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        return super().forward(current, None if state is None else (state[0], state[1].detach()))
 
 
 def off_by(**changes: float) -> Callable[[LIF], LIFCell]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
 
@@ -19,6 +21,21 @@ from harness.spec import Network
 
 T, BATCH = 4, 4  # of what is timed; exams are of fewer samples
 HELD = 64 * 2**20  # bytes that a greedy one holds
+
+
+def babble() -> None:
+    os.write(1, b"\x00\xff[1, 2\n" * 1000)
+    os.write(2, b'{"kind": "iteration"}\n' * 1000)
+
+
+DEEDS: dict[str, Callable[[], object]] = {  # to its own process
+    "exits": lambda: os._exit(3),
+    "hangs": lambda: time.sleep(3600),
+    "crashes": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    # it is refused before it is touched
+    "eats": lambda: [torch.empty(2**28, dtype=torch.uint8) for _ in range(10**6)],
+    "babbles": babble,
+}
 
 
 class Module(ReferenceNetwork):
@@ -48,10 +65,8 @@ class Module(ReferenceNetwork):
                 torch.ones(HELD, dtype=torch.uint8)
             case "burns", True if self.turns == 1:
                 threading.Thread(target=for_ever, daemon=True).start()
-            case "exits", True:
-                os._exit(3)
-            case "hangs", True:
-                time.sleep(3600)
+            case name, True if name in DEEDS:
+                DEEDS[name]()
             case "shouts", True:
                 raise RuntimeError("x" * 3_000_000)
             case "greedy" | "littering", True:

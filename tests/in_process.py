@@ -17,14 +17,12 @@ class InThisProcess:
     """Takes the place of a `Child`."""
 
     pid = 2**30  # of nobody
-
-    def __init__(self, *setting: object, **settings: object) -> None:
-        self.subject: Subject | None = None
-        self.ended = False
+    subject: Subject | None = None
+    ended = False
 
     def call(self, function: Callable[..., Any], *given: Any, silence: float) -> Any:
         if function is contender.begin:
-            self.subject = Subject(*given)
+            self.subject = Subject(*given[:2])
             return None
         assert self.subject is not None and not self.ended
         contender._subjects[:] = [self.subject]

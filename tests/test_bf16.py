@@ -27,7 +27,7 @@ from harness.reference.network import ReferenceNetwork
 from harness.spec import Case, Network
 from harness.speed import contender, judge, schedule
 from harness.speed.contender import Host
-from harness.speed.plan import Plan
+from harness.speed.schedule import Plan
 from harness.system.child import Child
 from harness.training import descent, step
 from harness.training.descent import Course, Digits, Pupil, Terms, judged

@@ -13,7 +13,7 @@ import in_process
 import psutil
 import pytest
 import torch
-from test_schedule import Owner, case, of, rows_in, run
+from test_schedule import Owner, case, measure, of, rows_in
 
 from harness.proof.answer import Answer, Question, question
 from harness.proof.audit import Audit, Finding
@@ -25,7 +25,7 @@ from harness.reference.network import ReferenceNetwork
 from harness.spec import FLOOR, Access, Budget
 from harness.speed import cell, schedule
 from harness.speed.contender import First, Host, Process, Subject, Turn
-from harness.speed.plan import Plan
+from harness.speed.schedule import Plan
 from harness.system import clock, machine, memory
 
 HOST = Host(find=hostile_contenders.find)
@@ -57,8 +57,10 @@ def measured(out: Path, *names: str, silence: float = 60.0) -> list[Row]:
 def test_what_one_sets_is_its_own_and_said_and_one_that_dies_or_hangs_costs_its_own_row(
     tmp_path: Path,
 ) -> None:
-    names = ("reference", *(f"planted:{n}" for n in ("threads", "deterministic", "exits", "hangs")))
-    rows = measured(tmp_path, *names, silence=15.0)
+    dies = {"exits": "exit code 3", "hangs": "said nothing for 15 s", "crashes": "SIGSEGV"}
+    dies["eats"] = "can't allocate memory"
+    forms = ("threads", "deterministic", "babbles", *dies)
+    rows = measured(tmp_path, "reference", *(f"planted:{each}" for each in forms), silence=15.0)
     said = {row.variant: row.reason for row in of(rows, WarningRow)}
     assert set(said) == {"threads", "deterministic"}
     assert "threads" in said["threads"] and "determin" in said["deterministic"]
@@ -66,11 +68,9 @@ def test_what_one_sets_is_its_own_and_said_and_one_that_dies_or_hangs_costs_its_
     assert used["reference"] == used["planted:deterministic"]
     assert (used["planted:threads"] or 0) > (used["reference"] or 0) > 0
     ended = {row.variant: row.reason for row in of(rows, EndedRow)}
-    assert set(ended) == {"exits", "hangs"}
-    assert "exit code 3" in ended["exits"] and "said nothing for 15 s" in ended["hangs"]
-    for timed in ("reference", "floor"):
-        rounds = [row.round for row in of(rows, IterationRow, framework=timed, twin=False)]
-        assert rounds == [1, 2, 3]
+    assert set(ended) == {*dies} and all(words in ended[name] for name, words in dies.items())
+    for timed in ({"framework": "reference"}, {"framework": "floor"}, {"variant": "babbles"}):
+        assert [row.round for row in of(rows, IterationRow, twin=False, **timed)] == [1, 2, 3]
 
 
 def test_one_that_computes_less_later_or_raises_costs_its_own_row(
@@ -97,12 +97,8 @@ def asked() -> Question:
 
 
 def test_a_start_has_a_limit_of_its_own() -> None:
-    process = Process(case("reference"), replace(HOST, silence=0.01))
-    try:
-        with pytest.raises(Failed, match="said nothing"):
-            process.call(Subject.build, asked())
-    finally:
-        process.end()
+    with pytest.raises(Failed, match="said nothing"):
+        first("reference", replace(HOST, silence=0.01))
 
 
 def test_each_compiles_where_nothing_was_compiled_before(
@@ -130,13 +126,11 @@ def test_one_that_has_no_turn_is_stopped_with_all_that_it_left_running() -> None
         contender.end()
 
 
-def first(name: str) -> First:
+def first(name: str, host: Host = HOST) -> First:
     """Its first iteration in a process."""
-    contender = Process(case(name), HOST)
+    contender = Process(case(name), host)
     try:
-        found = contender.call(Subject.build, asked())
-        assert found.seconds > 0
-        return found
+        return contender.call(Subject.build, asked())
     finally:
         contender.end()
 
@@ -155,7 +149,7 @@ def test_what_a_module_holds_is_in_its_memory_and_what_was_free_before_is_not_in
 )
 def test_where_memory_cannot_be_measured_the_time_stands(name: str, why: str) -> None:
     found = first(f"planted:{name}")
-    assert found.peak_mib is None and found.unmeasured.startswith(why)
+    assert found.seconds > 0 and found.peak_mib is None and found.unmeasured.startswith(why)
 
 
 def test_one_that_fails_at_the_last_round_ends_and_so_do_all_with_their_cell(
@@ -224,14 +218,12 @@ def test_each_round_has_an_order_of_its_own_and_the_same_cell_the_same_ones(
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 6)
     monkeypatch.setattr(cell.Cell, "known", False)
     found = []
-    for n in range(2):
-        out = tmp_path / str(n)
-        run(out, case("reference"), case("reference:channels-last"), seconds=1e9)
-        list_of = of(rows_in(out), IterationRow)
-        found.append([(row.round, row.contender, row.twin) for row in list_of])
-    assert found[0] == found[1]
-    orders = [[each[1:] for each in found[0] if each[0] == n] for n in (1, 2, 3)]
-    assert all(len(order) == 4 for order in orders)
+    for out in (tmp_path / "first", tmp_path / "again"):
+        rows = measure(out, "reference", "reference:channels-last")
+        rounds = [of(rows, IterationRow, round=n) for n in (1, 2, 3)]
+        found.append([[(row.contender, row.twin) for row in each] for each in rounds])
+    orders, again = found
+    assert orders == again and all(len(order) == 4 for order in orders)
     assert any(order != orders[0] for order in orders)
 
 

@@ -105,7 +105,7 @@ def nothing_is_measured(
     for name, value in (
         ("jobs.executor", SimpleNamespace(train=lambda *given: (), measure=lambda *given: ())),
         ("system.child.warm", None),
-        ("speed.plan.training_seconds", 60.0),
+        ("cli.measuring.training_seconds", 60.0),
         ("proof.check.examined", ()),
         ("jobs.verify.verify", [check]),
     ):

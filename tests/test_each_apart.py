@@ -4,22 +4,18 @@ garbage, and costs its own row, no more.
 
 from __future__ import annotations
 
-import os
-import resource
-import subprocess
-import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from conftest import Command, declare
+from conftest import Command
 from test_learning import TINY, case
 
 from harness.jobs.local import Local
 from harness.proof import check
 from harness.proof.check import Examined
-from harness.records import CertificateRow, EndedRow, EpochRow, Row, Store, TimedRow, TrainedRow
+from harness.records import CertificateRow, EndedRow, EpochRow, Store, TrainedRow
 from harness.spec import Access, Case, Options
 from harness.system.child import Child
 
@@ -45,18 +41,44 @@ def build(network):
     return ReferenceNetwork(network)
 """
 
-DIES = """
-import os, time
+# Deeds where it is examined, and where it is trained.
+EVIL = """
+import os, signal, time
+import torch
 from harness.adapter import Variant
 from harness.reference.network import ReferenceNetwork
 from harness.spec import UsageError
+
 DEVIATIONS = ()
+HOARD = []
 
-def build(network):
-    os.kill(os.getpid(), 11)
+class Late(ReferenceNetwork):
+    deed = staticmethod(lambda: os._exit(3))
 
-def hangs(network):
+    def forward(self, x):
+        self.deed()
+        return super().forward(x)
+
+class Trained(Late):
+    def forward(self, x):
+        # not when it is examined
+        if x.dtype == torch.float32 and x.shape[1] > 2 and torch.is_grad_enabled():
+            self.deed()
+        return ReferenceNetwork.forward(self, x)
+
+def crash(*network):
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+def hang(*network):
     time.sleep(3600)
+
+def eat():
+    while True:
+        HOARD.append(torch.empty(2**28, dtype=torch.uint8))  # refused before it is touched
+
+def babble():
+    os.write(1, b"\\x00\\xff[1, 2\\n" * 1000)
+    os.write(2, b'{"kind": "iteration"}\\n' * 1000)
 
 def complains(network):
     raise UsageError("give another")
@@ -67,12 +89,14 @@ def raises(network):
 def leaves(network):
     raise SystemExit(0)
 
-class Late(ReferenceNetwork):
-    def forward(self, x):
-        os._exit(3)
+def trained(deed):
+    return type(deed.__name__, (Trained,), {"deed": staticmethod(deed)})
 
-VARIANTS = {each.__name__: Variant((), each) for each in (hangs, complains, raises, leaves, Late)}
-VARIANTS["marked"] = Variant(("another",), build)
+build = ReferenceNetwork
+VARIANTS = {each.__name__: Variant((), each) for each in (complains, raises, leaves, Late)}
+VARIANTS |= {each.__name__: Variant((), trained(each)) for each in (crash, eat, babble)}
+VARIANTS |= {"dies": Variant((), crash), "hangs": Variant((), hang)}
+VARIANTS["marked"] = Variant(("another",), crash)
 """
 
 
@@ -123,28 +147,44 @@ def examined(tmp_path: Path, *names: str, silence: float = 60.0) -> dict[str, Ex
 
 
 def test_who_dies_where_it_is_examined_costs_its_own_line(plant: Plant, tmp_path: Path) -> None:
-    plant("dies", DIES)
+    plant("evil", EVIL)
     plant("absent", "import os\nos._exit(3)")
-    names = ["dies", "absent", "dies:complains", "dies:raises", "dies:leaves", "dies:Late"]
-    found = examined(tmp_path, *names, "dies:marked", "reference")
-    assert list(found) == [*names, "dies:marked", "reference"]
-    why = {name: each.reason for name, each in found.items()}
-    assert "died of SIGSEGV" in why["dies"]
-    assert "its process ended with exit code 3" in why["absent"]
-    assert why["dies:complains"] == "UsageError: give another"
-    assert "RuntimeError: it is broken" in why["dies:raises"]
-    assert "ended with exit code 0" in why["dies:leaves"]
-    assert "ended with exit code 3" in why["dies:Late"]
-    failed = {name for name, each in found.items() if each.failed}
-    assert failed == {*names} - {"absent"}  # a marked one does not claim to be equal
+    why = {
+        "evil:dies": "died of SIGSEGV",
+        "evil:complains": "UsageError: give another",
+        "evil:raises": "RuntimeError: it is broken",
+        "evil:leaves": "ended with exit code 0",
+        "evil:Late": "ended with exit code 3",
+    }
+    others = {"absent": "its process ended with exit code 3", "evil:marked": "", "reference": ""}
+    found = examined(tmp_path, *why, *others)
+    assert list(found) == [*why, *others]
+    for name, words in (why | others).items():
+        assert words in found[name].reason
+        assert found[name].failed == (name in why)  # a marked one does not claim to be equal
     assert len(found["reference"].proofs) == 6
     assert all(each.certificate.passed for each in found["reference"].proofs)
 
 
+@pytest.mark.usefixtures("no_data_of_the_machine")
+def test_one_that_takes_its_process_along_costs_its_own_training(
+    plant: Plant, tmp_path: Path
+) -> None:
+    plant("evil", EVIL)
+    forms = ("evil:crash", "evil:eat", "evil:babble", "reference")
+    trained(tmp_path / "out", *(case(framework=each) for each in forms))
+    rows = Store(tmp_path / "out").read()[0]
+    ended = {row.variant: row.reason for row in rows if isinstance(row, EndedRow)}
+    assert set(ended) == {"crash", "eat"}
+    assert "SIGSEGV" in str(ended["crash"]) and "can't allocate memory" in str(ended["eat"])
+    done = [row.variant or row.framework for row in rows if isinstance(row, TrainedRow)]
+    assert done == ["babble", "reference"]
+
+
 @pytest.mark.slow
 def test_one_that_hangs_where_it_is_examined_is_ended(plant: Plant, tmp_path: Path) -> None:
-    plant("dies", DIES)
-    (found,) = examined(tmp_path, "dies:hangs", silence=15.0).values()
+    plant("evil", EVIL)
+    (found,) = examined(tmp_path, "evil:hangs", silence=15.0).values()
     assert found.failed and "was ended as hung" in found.reason
 
 
@@ -161,121 +201,3 @@ def test_list_and_doctor_name_who_does_not_load_and_what_an_import_sets(
         assert "crashes does not load: its process died of SIGSEGV" in shown
         assert "the paper's function; sets deterministic algorithms to on at import" in shown
         assert "snntorch 1.0.0 the paper's function" in shown
-
-
-# by the command
-
-PLANTED = """
-import os, signal, time
-import torch
-from harness.adapter import Variant
-from harness.reference.network import ReferenceNetwork
-
-DEVIATIONS = ()
-
-class Evil(ReferenceNetwork):
-    deed = staticmethod(lambda: None)
-
-    def forward(self, x):
-        timed = x.dtype == torch.float32 and x.shape[1] in (4, 20)  # not when it is examined
-        if timed and torch.is_grad_enabled():
-            type(self).deed()
-        return super().forward(x)
-
-def crash():
-    os.kill(os.getpid(), signal.SIGSEGV)
-
-def hang():
-    time.sleep(3600)
-
-HOARD = []
-
-def eat():
-    while True:
-        HOARD.append(torch.empty(2**28, dtype=torch.uint8))  # refused before it is touched
-
-def babble():
-    os.write(1, b"\\x00\\xff[1, 2\\n" * 1000)
-    os.write(2, b'{"kind": "iteration"}\\n' * 1000)
-
-def named(deed):
-    made = type(deed.__name__, (Evil,), {"deed": staticmethod(deed)})
-    return Variant((), made)
-
-def build(network):
-    return ReferenceNetwork(network)
-
-VARIANTS = {deed.__name__: named(deed) for deed in (crash, hang, eat, babble)}
-"""
-COMMAND = """
-from functools import partial
-from harness.cli import main
-from harness.jobs import local
-
-local.Local = partial(local.Local, silence=30.0)  # so that one that hangs does so not for long
-main()
-"""
-Harness = Callable[..., tuple[subprocess.CompletedProcess[str], list[Row]]]
-
-
-@pytest.fixture
-def harness(tmp_path: Path) -> Harness:
-    """Runs a command where an adapter of these tests is installed; it fails, and rows are there."""
-    declare(tmp_path / "site", "planted", PLANTED)
-    site, cache, out = (str(tmp_path / name) for name in ("site", "cache", "out"))
-    env = {**os.environ, "PYTHONPATH": site, "XDG_CACHE_HOME": cache}
-
-    def run(*words: str) -> tuple[subprocess.CompletedProcess[str], list[Row]]:
-        call = [sys.executable, "-c", COMMAND, "run", "--datasets", "cifar10", *words, "--out", out]
-        done = subprocess.run(
-            call, env=env, capture_output=True, text=True, timeout=500, preexec_fn=_little_memory
-        )
-        assert done.returncode == 1, done.stderr
-        assert "Traceback" not in done.stdout + done.stderr
-        rows, damaged = Store(Path(out)).read()
-        assert not damaged
-        return done, rows
-
-    return run
-
-
-def _little_memory() -> None:
-    """So that eating it all does not take long."""
-    limit = 6 * 2**30
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-
-
-def reasons(rows: list[Row]) -> dict[str, str]:
-    ended = [row for row in rows if isinstance(row, EndedRow)]
-    assert all(row.status == "failed" for row in ended)
-    assert len({row.contender for row in ended}) == len(ended)
-    return {row.variant or row.framework: row.reason for row in ended}
-
-
-@pytest.mark.slow
-def test_one_that_takes_its_process_along_costs_its_own_row_in_a_timed_cell(
-    harness: Harness,
-) -> None:
-    evil = "planted:crash,planted:hang,planted:eat,planted:babble"
-    call = ["--suite", "acceleration", "--networks", TINY, "--steps", "4", "--batch-size", "4"]
-    done, rows = harness(*call, "--budget", "2m", "--frameworks", f"reference,{evil}")
-    why = reasons(rows)
-    assert set(why) == {"crash", "hang", "eat"}
-    assert "SIGSEGV" in why["crash"]
-    assert "said nothing for 30 s" in why["hang"]
-    assert "can't allocate memory" in why["eat"]
-    timed = {row.variant or row.framework for row in rows if isinstance(row, TimedRow)}
-    assert timed == {"reference", "babble", "floor"}
-    for name in why:
-        assert f"planted:{name}" in done.stdout
-
-
-@pytest.mark.slow
-def test_one_that_takes_its_process_along_costs_its_own_training(harness: Harness) -> None:
-    call = ["--suite", "scale", "--quick", "--networks", TINY, "--epochs", "1", "--samples", "60"]
-    _, rows = harness(
-        *call, "--width", "1", "--frameworks", "planted:crash,planted:eat,planted:babble,planted"
-    )
-    assert set(reasons(rows)) == {"crash", "eat"}
-    ended = [row.variant or row.framework for row in rows if isinstance(row, TrainedRow)]
-    assert ended == ["babble", "planted"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,15 +25,14 @@ BIAS_GRADIENT = "aten.sum"  # a product's; a convolution's backward has it
 NETWORK = small("cifar10", "Middle")
 
 
-def of(static: bool = False, **changes: Any) -> Timed:
+def of(**changes: Any) -> Timed:
     """T = 3, two samples."""
-    dataset = "cifar10" if static else "nmnist"
-    given = {"dataset": dataset, "network": NETWORK, "T": 3, "batch_size": 2}
+    given = {"dataset": "nmnist", "network": NETWORK, "T": 3, "batch_size": 2}
     return case(FLOOR, **{**given, **changes})
 
 
-def products(static: bool, layout: floor.Layout, **changes: Any) -> list[floor.Product]:
-    return floor.products(of(static, **changes), (layout,) * len(NETWORK.stages))
+def products(layout: floor.Layout, **changes: Any) -> list[floor.Product]:
+    return floor.products(of(**changes), (layout,) * len(NETWORK.stages))
 
 
 class Computed(TorchDispatchMode):
@@ -61,8 +61,9 @@ class Computed(TorchDispatchMode):
 def test_a_step_is_each_product_once_forward_and_backward_and_nothing_else(
     layout: floor.Layout, static: bool
 ) -> None:
-    assert products(static, layout, precision="bf16")[0].x.dtype == torch.bfloat16
-    pairs = zip(products(static, layout), NETWORK.stages, strict=True)
+    dataset = "cifar10" if static else "nmnist"
+    assert products(layout, dataset=dataset, precision="bf16")[0].x.dtype == torch.bfloat16
+    pairs = zip(products(layout, dataset=dataset), NETWORK.stages, strict=True)
     for n, (product, stage) in enumerate(pairs):
         images = 2 if static and n == 0 else 6  # the steps are in the batch, a still image once
         assert tuple(product.x.shape) == (images, *stage.input_shape)
@@ -70,14 +71,14 @@ def test_a_step_is_each_product_once_forward_and_backward_and_nothing_else(
             for each in (product.x, product.gradient):
                 assert each.is_contiguous(memory_format=torch.channels_last)
         with Computed() as trained:
-            product.train()
+            product.run()
         # forward, the weights' gradients and, but for the first layer, the input's
         assert len(product.wanted) == (2 if n == 0 else 3)
         assert trained.multiplications == stage.macs * images * (2 if n == 0 else 3)
         assert trained.operations & TRAINED
         assert trained.operations <= TRAINED | MOVING | {BIAS_GRADIENT}
         with Computed() as inferred:
-            product.infer()
+            replace(product, mode="inference").run()
         assert inferred.multiplications == stage.macs * images
         assert inferred.operations & INFERRED
         assert inferred.operations <= INFERRED | MOVING
@@ -93,8 +94,8 @@ def test_an_iteration_runs_all_of_them(mode: Any) -> None:
     assert computed.multiplications == passes[0] * first + passes[1] * sum(later)
 
 
-def product_of(run: Any) -> floor.Product:
-    return run.__self__
+def is_last(run: Any) -> bool:
+    return run.__self__.x.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_each_convolution_has_the_layout_that_is_faster_at_full_size(
@@ -103,11 +104,9 @@ def test_each_convolution_has_the_layout_that_is_faster_at_full_size(
     seen: list[tuple[int, ...]] = []
 
     def seconds(run: Any, device: torch.device) -> float:
-        x = product_of(run).x
-        seen.append(tuple(x.shape))
-        last = x.is_contiguous(memory_format=torch.channels_last)
+        seen.append(tuple(run.__self__.x.shape))
         # the second convolution is faster channels last, the others are not
-        return 1.0 if last == (x.shape[1] == NETWORK.stages[1].input_shape[0]) else 2.0
+        return 1.0 if is_last(run) == (seen[-1][1] == NETWORK.stages[1].input_shape[0]) else 2.0
 
     monkeypatch.setattr(clock, "seconds", seconds)
     layouts = floor.fastest(of())
@@ -124,7 +123,7 @@ def test_the_minimum_of_all_rounds_counts_and_is_found_once_for_each_size(
     asked: list[float] = []
 
     def seconds(run: Any, device: torch.device) -> float:
-        values = told[product_of(run).x.is_contiguous(memory_format=torch.channels_last)]
+        values = told[is_last(run)]
         values.append(values.pop(0))
         asked.append(values[-1])
         return values[-1]

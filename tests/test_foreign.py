@@ -44,7 +44,7 @@ from harness.spec import LIF, SGD, Adam, Network, NeuNorm, paper
 from harness.speed import iteration, schedule
 from harness.speed.contender import Subject
 from harness.speed.iteration import Meter, OfTrainer, Part, part_of
-from harness.speed.plan import Plan
+from harness.speed.schedule import Plan
 from harness.system import clock
 from harness.training import step
 

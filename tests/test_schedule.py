@@ -37,11 +37,10 @@ from harness.records.ledger import Ledger
 from harness.records.run import Run, new_run
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Access, Budget, Network, Timed, UsageError, paper
-from harness.speed import cell, plan, schedule
+from harness.speed import cell, schedule
 from harness.speed.contender import Host
 from harness.speed.iteration import Meter
-from harness.speed.plan import Plan
-from harness.speed.schedule import Measured
+from harness.speed.schedule import Measured, Plan
 from harness.system import machine
 from harness.training import descent
 
@@ -324,14 +323,14 @@ def test_what_does_not_fit_into_the_budget_is_said_with_its_estimate_and_done_by
 
 def test_an_estimate_follows_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    monkeypatch.setattr(plan, "_rate", lambda device: 1e9)
+    monkeypatch.setattr(schedule, "_rate", lambda device: 1e9)
     made, cases = Plan(5), (case("reference"), case("snntorch"))
     first = made.seconds(cases)
     more = made.seconds((*cases, case("norse")))
     assert 0 < made.round_seconds(cases) < first < more
-    exams = first - 2 * plan.EXAM_SECONDS
+    exams = first - 2 * schedule.EXAM_SECONDS
     made.correct(cases, 3 * exams, 5)  # without its exams it took three times as long
-    assert made.seconds(cases) == pytest.approx(3 * exams + 2 * plan.EXAM_SECONDS)
+    assert made.seconds(cases) == pytest.approx(3 * exams + 2 * schedule.EXAM_SECONDS)
 
 
 def test_what_was_measured_before_an_interruption_is_kept_and_no_folder_is_left(

@@ -127,7 +127,7 @@ def ran(case: Case, out: Path, *results: Result) -> None:
     suite, store = suites.suite(case.suite), Store(out)
     executor: Any = SimpleNamespace(measure=lambda *asked: results, train=lambda *asked: results)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.speed.plan.training_seconds", lambda *given: 4000.0)
+        patch.setattr("harness.cli.measuring.training_seconds", lambda *given: 4000.0)
         measuring.run(Work(options, suite, (case,), store, Access(out), executor))
 
 

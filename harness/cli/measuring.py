@@ -33,8 +33,7 @@ from harness.report.shown import data_title, shown, times
 from harness.report.table import seconds
 from harness.spec import FLOOR, Case, System, Timed, Trained, cells
 from harness.spec.options import RESULTS
-from harness.speed import plan
-from harness.speed.schedule import SURE
+from harness.speed.schedule import SURE, training_seconds
 from harness.system import machine
 
 BUSY = 1.0  # of the load over the last minute
@@ -91,7 +90,7 @@ def _listed(cases: tuple[Case, ...], store: Store) -> str:
     records = store.read(cases[0].suite)[0] or store.read()[0]
     left = status.seconds_of(cases, records)
     if isnan(left) and type(cases[0]) is Trained:
-        left = plan.training_seconds(cases)
+        left = training_seconds(cases)
     long = "how long is not known yet" if isnan(left) else f"about {_in_words(left)}"
     what = f"{networks} on {', '.join(dict.fromkeys(named))}"
     count = counted(len(cases), "case")

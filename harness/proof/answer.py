@@ -5,9 +5,10 @@ These functions run where the contender's module lives; who judges the answers m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -43,21 +44,18 @@ class Question:
         """Of the voting layer's spikes."""
         return self.steps, self.x.shape[1], self.classes * self.population
 
+    def load(self, module: nn.Module) -> None:
+        """Sets the module's weights. Raises ValueError where its parameters are other ones."""
+        copy_parameters(nn.ParameterList(self.parameters), module)
+
 
 def question(case: Case, weights: tuple[Tensor, ...], x: Tensor, labels: Tensor) -> Question:
     """The iteration of a case: x is (T, B, C, H, W), a static image (1, B, C, H, W)."""
     return Question(
-        weights,
-        x,
-        steps=case.T,
-        static=paper.settings(case.dataset).static,
-        precision=case.precision,
-        classes=case.network.classes,
-        population=case.network.population,
-        seed=case.seed,
-        labels=labels,
-        mode=case.mode if isinstance(case, Timed) else "training",
-    )
+        weights, x, case.T, paper.settings(case.dataset).static, case.precision,
+        case.network.classes, case.network.population, case.seed, labels,
+        case.mode if isinstance(case, Timed) else "training",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,26 +67,18 @@ class Answer:
     spikes: tuple[Tensor, ...] = ()  # (T, B, ...) of each layer, bool; () where no tap recorded
 
 
-def plain_pass(module: nn.Module, question: Question) -> Answer:
-    """The module's answer with no tap recording. Raises Incomparable."""
-    return _pass(module, question, nullcontext(()))
-
-
-def tapped_pass(module: nn.Module, question: Question) -> Answer:
-    """The module's answer with the spikes of every layer. Raises Incomparable."""
-    return _pass(module, question, record_spikes(module))
-
-
-def _pass(
-    module: nn.Module, question: Question, recording: AbstractContextManager[Sequence[SpikeTap]]
-) -> Answer:
+def plain_pass(module: nn.Module, question: Question, *, tapped: bool = False) -> Answer:
+    """The module's answer; `tapped`: with the spikes of every layer. Raises Incomparable."""
     with _asked(module, question) as x:
-        with recording as taps:
+        with record_spikes(module) if tapped else nullcontext(()) as taps:
             out = _forward(module, x, question)
             spikes = tuple(_collected(tap, n) for n, tap in enumerate(taps, 1))
         # an ordinary tensor, also of inference mode
         carried = out.detach().to(x.dtype).cpu().clone()
         return Answer(carried, _gradients(module, out, question), spikes)
+
+
+tapped_pass = partial(plain_pass, tapped=True)
 
 
 def objective(out: Tensor, question: Question) -> Tensor:  # (T, B, N) -> ()
@@ -119,7 +109,7 @@ def _asked(module: nn.Module, question: Question) -> Iterator[Tensor]:
     """
     parameters = list(module.parameters())
     try:
-        copy_parameters(nn.ParameterList(question.parameters), module)
+        question.load(module)
     except ValueError as error:
         raise Incomparable(str(error)) from error
     given = question.x.to(parameters[0].device, copy=True)

@@ -7,7 +7,7 @@ fault, layer by layer, from a second pass of the same object with its taps on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isfinite, isnan, sqrt
@@ -46,7 +46,6 @@ from harness.records.identity import EXAM
 from harness.records.row import When
 from harness.records.run import shortened
 from harness.reference import dropout, synapses
-from harness.reference.initialise import copy_parameters
 from harness.reference.network import Layer, ReferenceNetwork
 from harness.reference.precision import DTYPES
 from harness.spec import Conv, Network, Stage
@@ -74,9 +73,41 @@ def row_of(row: Record, when: When, finding: Finding, number: int | None = None)
     return AuditRow(**vars(row), exam=EXAM, when=when, round=number, **found)
 
 
+# Of the surrogate's edge, where bf16's potentials are within rounding of it: as they are replayed,
+# or all inside or all outside, which bounds what another rounding would have made of them.
+Side = Literal["computed", "inside", "outside"]
+TINY = 1e-30  # allowed where there is no gradient: whatever is given is too much
+
+
+@dataclass(frozen=True)
+class ReplayedLayer:
+    """What a layer's replay came to: its spikes against what the replayed potentials say."""
+
+    layer: str
+    spikes: int  # neuron-steps
+    turned: int  # that differ where rounding decides
+    wrong: int  # that differ elsewhere
+    step: int = 0  # of the first that is wrong, from 0
+    distance: float = 0.0  # the largest abs(u - V_th) there
+    gradients: tuple[Tensor, ...] = ()  # of its parameters; () in inference
+    edges: int = 0  # potentials at the surrogate's edge whose side the gradients told
+    left: float = 0.0  # of the given gradients: the most, as a multiple of what is allowed
+
+
+Sent = tuple[Tensor, Tensor | None]  # from a layer down: to the spikes below, and to U on the way
+
+
 @dataclass(frozen=True)
 class Audit:
-    """The judge of all contenders that are asked one question."""
+    """The judge of all contenders that are asked one question, for whom the reference answers once.
+
+    A replay is the reference layer by layer, given the contender's own spikes. Free-running, two
+    right networks part at the first potential that rounds to either side of the threshold. Here
+    each layer is the reference's on the spikes that the contender had below it, and its reset is by
+    the contender's own: a spike that rounding turned is seen once, and takes no other with it. The
+    gradients are replayed in the same way, from the loss down, through the reference's surrogate at
+    the replayed potentials.
+    """
 
     network: Network
     question: Question
@@ -88,9 +119,9 @@ class Audit:
             check(given, self.network, self.question)
         except Incomparable as reason:
             return Finding("direct", False, str(reason))
-        if self.question.precision == "bf16" or not torch.equal(given.out, self._reference.out):
+        if self.question.precision == "bf16" or not torch.equal(given.out, self._answer.out):
             return None
-        pairs = zip(given.gradients, self._reference.gradients, strict=True)
+        pairs = zip(given.gradients, self._answer.gradients, strict=True)
         errors = [compared(*pair).error for pair in pairs]
         bounds = allowed(self.network.stages, self.question)
         if any(each > of for each, of in zip(errors, bounds, strict=False)):
@@ -138,16 +169,6 @@ class Audit:
             edges=sum(layer.edges for layer in layers),
         )  # fmt: skip
 
-    def _replayed(self, given: Answer, tapped: Answer, side: Side) -> list[ReplayedLayer]:
-        return _Replay(self.network, self.question, tapped, self.device, side).layers(given, tapped)
-
-    @cached_property
-    def _reference(self) -> Answer:
-        """What the reference answers itself, untapped: made once for all contenders."""
-        with torch.random.fork_rng(devices=[]):
-            module = ReferenceNetwork(self.network)
-        return plain_pass(module.to(self.device, DTYPES[self.question.precision]), self.question)
-
     def _explained(
         self, gradients: list[Compared], mine: list[Tensor], given: Answer, tapped: Answer
     ) -> list[float]:
@@ -164,6 +185,144 @@ class Audit:
             pairs = zip(bounds, apart, strict=True)
             bounds = [a if isnan(b) else max(a, min(least + b, RULES.bf16_most)) for a, b in pairs]
         return bounds
+
+    # What is the same for all contenders.
+
+    @property
+    def _bf16(self) -> bool:
+        return self.question.precision == "bf16"
+
+    @cached_property
+    def _reference(self) -> ReferenceNetwork:
+        """With the question's weights, in bf16 as rounded as synapses have them."""
+        with torch.random.fork_rng(devices=[]):
+            module = ReferenceNetwork(self.network)
+        module.to(self.device, DTYPES[self.question.precision])
+        self.question.load(module)
+        if self._bf16:
+            with torch.no_grad():
+                for each in (p for layer in module.layers for p in layer.synapse.parameters()):
+                    each.copy_(_rounded(each))
+        return module
+
+    @cached_property
+    def _answer(self) -> Answer:
+        """What the reference answers itself, untapped; in bf16 nobody asks."""
+        return plain_pass(self._reference, self.question)
+
+    @cached_property
+    def _x(self) -> Tensor:  # (T or 1, B, C, H, W)
+        x = self.question.x.to(self.device, DTYPES[self.question.precision])
+        return _rounded(x) if self._bf16 else x
+
+    @cached_property
+    def _keys(self) -> list[Tensor | None]:
+        """Of each layer's dropout."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(self.question.seed)
+            whole = self._x.expand(self.question.steps, *self._x.shape[1:])
+            training = self.question.mode == "training"
+            return dropout.stage_keys(self.network, whole, training=training)
+
+    # The replay.
+
+    def _replayed(self, given: Answer, tapped: Answer, side: Side) -> list[ReplayedLayer]:
+        """The layers' replays, the first layer first. Spikes are of `tapped`.
+
+        Gradients are of `given` as far as they tell on which side of the surrogate's edge neurons
+        lie, in bf16 on `side`. Both answers are sound (`answer.check`), and their outputs the same.
+        """
+        gradients, layers, sent = [*given.gradients], list[ReplayedLayer](), None
+        if self.question.mode == "training":
+            out = tapped.out.to(self.device).detach().requires_grad_()
+            sent = torch.autograd.grad(objective(out, self.question), [out])[0], None
+        settles = not self._bf16
+        for n in reversed(range(len(tapped.spikes))):
+            count = len(list(self._reference.layers[n].parameters())) if sent else 0
+            own = [gradients.pop().to(self.device) for _ in range(count)][::-1]
+            layer, sent = self._layer(n, tapped.spikes, sent, own if settles else [], side)
+            layers.append(layer)
+            # a fault is felt in all layers below: their edges explain nothing
+            settles &= layer.left <= 1
+        return layers[::-1]
+
+    def _layer(
+        self, n: int, fired: Sequence[Tensor], sent: Sent | None, given: list[Tensor], side: Side
+    ) -> tuple[ReplayedLayer, Sent | None]:
+        """Layer n, given its own gradients, if they settle anything, and what the layer above
+        sends; what it sends on. `fired`: all layers' spikes (T, B, ...).
+        """
+        lif, source, inputs = self.network.lif, None, self._x
+        with torch.set_grad_enabled(sent is not None):
+            if n > 0:
+                source = fired[n - 1].bool().to(self.device, self._x.dtype)
+                source.requires_grad_(torch.is_grad_enabled())
+                inputs = passed_on(self._reference.layers[n - 1], source, self._keys[n - 1])
+                if self._bf16:  # the gradient passes as if it were not rounded
+                    inputs = inputs + (_rounded(inputs) - inputs).detach()
+            drawn = synapses.over_steps(self._reference.layers[n].synapse, inputs)
+            drawn = drawn.expand(self.question.steps, *drawn.shape[1:])
+        current = _rounded(drawn.detach()) if self._bf16 else drawn.detach()
+        spikes = fired[n].bool().to(self.device)
+        o = spikes.to(current.dtype)
+        u = potentials(current, o, lif.k_tau)
+        if self._bf16:
+            ties = self._ties(n, source, drawn, u, o)
+        else:
+            exact = self.question.precision == "fp64"
+            ties = typical(u, lif.v_th) * (RULES.replayed_fp64 if exact else RULES.near_tie)
+        layer = _fired(self.network.stages[n].name, spikes, u, lif.v_th, ties)
+        if sent is None:
+            return layer, None
+        back, of_U = sent
+        passes = within(u, lif)
+        if side != "computed":
+            edge = ((u - lif.v_th).abs() - lif.a / 2).abs() < ties
+            passes = passes | edge if side == "inside" else passes & ~edge
+        course = Course(u, o, back, passes)
+        du = through_time(course, lif)
+        d_weight = weight_gradient(self._reference.layers[n].synapse, inputs.detach(), du)
+        found = Gradients(du, d_weight, bias_gradient(du))
+        if given and isinstance(ties, float):
+            found = self._settled(n, inputs.detach(), course, found, given, ties)
+        own = (found.weight, found.bias, *([] if of_U is None else [of_U]))
+        layer = replace(layer, gradients=own, edges=found.edges, left=found.left)
+        if source is None:
+            return layer, None
+        neunorm = self._reference.layers[n - 1].neunorm
+        wanted = [source] if neunorm is None else [source, neunorm.U]
+        below = torch.autograd.grad(drawn, wanted, found.du)
+        return layer, (below[0], below[1] if neunorm is not None else None)
+
+    def _settled(
+        self, n: int, inputs: Tensor, course: Course, found: Gradients, given: list[Tensor],
+        near_tie: float,
+    ) -> Gradients:  # fmt: skip
+        """The layer's own, with what rounding decides at the surrogate's edge as it was decided."""
+        stage = self.network.stages[n]
+        pairs = zip((found.weight, found.bias), allowed([stage], self.question), strict=False)
+        of_weight, of_bias = (max(of * each.abs().max().item(), TINY) for each, of in pairs)
+        kernel = stage.synapse.kernel if isinstance(stage.synapse, Conv) else 0
+        told = Given(given[0], given[1], of_weight, of_bias, inputs, kernel, stage.output_shape[-1])
+        return settle(course, found, told, self.network.lif, near_tie)
+
+    @torch.no_grad()
+    def _ties(self, n: int, source: Tensor | None, current: Tensor, u: Tensor, o: Tensor) -> Tensor:
+        """How near the threshold rounding decides in bf16, (T, B, ...)."""
+        rounded = RULES.bf16_rounding * (current.detach().abs() + u.abs())
+        below = self._reference.layers[n - 1]
+        if source is not None and below.neunorm is not None:
+            # NeuNorm's own rounding is the same in all maps, and adds up
+            taken = passed_on(below, source, None)
+            plain = source if below.pool is None else synapses.over_steps(below.pool, source)
+            taken = (taken - plain).abs().flatten(0, 1)
+            grown = 1.0 if self._keys[n - 1] is None else 1 / (1 - below.p)
+            taken *= 2 * RULES.bf16_rounding * grown
+            weight = self._reference.layers[n].synapse.weight.abs()
+            lost = functional.conv2d(taken, weight, padding=weight.shape[-1] // 2)
+            rounded = rounded + lost.unflatten(0, source.shape[:2])
+        return potentials(rounded, o, self.network.lif.k_tau)
 
 
 def _off(name: str, bound: float, found: Compared, *, bf16: bool) -> str:
@@ -208,166 +367,6 @@ def allowed(stages: Iterable[Stage], question: Question) -> list[float]:
     return bounds
 
 
-# Of the surrogate's edge, where bf16's potentials are within rounding of it: as they are replayed,
-# or all inside or all outside, which bounds what another rounding would have made of them.
-Side = Literal["computed", "inside", "outside"]
-TINY = 1e-30  # allowed where there is no gradient: whatever is given is too much
-
-
-@dataclass(frozen=True)
-class ReplayedLayer:
-    """What a layer's replay came to: its spikes against what the replayed potentials say."""
-
-    layer: str
-    spikes: int  # neuron-steps
-    turned: int  # that differ where rounding decides
-    wrong: int  # that differ elsewhere
-    step: int = 0  # of the first that is wrong, from 0
-    distance: float = 0.0  # the largest abs(u - V_th) there
-    gradients: tuple[Tensor, ...] = ()  # of its parameters; () in inference
-    edges: int = 0  # potentials at the surrogate's edge whose side the gradients told
-    left: float = 0.0  # of the given gradients: the most, as a multiple of what is allowed
-
-
-# What a layer reads: the spikes below (T, B, ...), None of the encoding layer; its inputs of them
-# (T or 1, B, ...); and the current (T, B, ...) that it makes of these. With their graph.
-_Read = tuple[Tensor | None, Tensor, Tensor]
-Sent = tuple[Tensor, Tensor | None]  # from a layer down: to the spikes below, and to U on the way
-
-
-class _Replay:
-    """The reference layer by layer, given the contender's own spikes.
-
-    Free-running, two right networks part at the first potential that rounds to either side of the
-    threshold. Here each layer is the reference's on the spikes that the contender had below it, and
-    its reset is by the contender's own: a spike that rounding turned is seen once, and takes no
-    other with it. The gradients are replayed in the same way, from the loss down, through the
-    reference's surrogate at the replayed potentials.
-    """
-
-    def __init__(
-        self, network: Network, question: Question, tapped: Answer, device: torch.device, side: Side
-    ) -> None:
-        self.question, self.side, self.lif = question, side, network.lif
-        self.training = question.mode == "training"
-        self.bf16 = question.precision == "bf16"
-        # of a layer's typical potential, abs(u - V_th) within which rounding decides
-        self.near_tie = RULES.replayed_fp64 if question.precision == "fp64" else RULES.near_tie
-        # whether the given gradients are asked for what is at the surrogate's edge
-        self.settles = not self.bf16
-        dtype = DTYPES[question.precision]
-        with torch.random.fork_rng(devices=[]):
-            self.reference = ReferenceNetwork(network).to(device=device, dtype=dtype)
-        copy_parameters(torch.nn.ParameterList(question.parameters), self.reference)
-        self.x = question.x.to(device=device, dtype=dtype)  # (T or 1, B, C, H, W)
-        if self.bf16:  # as rounded as synapses have them
-            self.x = _rounded(self.x)
-            with torch.no_grad():
-                for layer in self.reference.layers:
-                    for each in layer.synapse.parameters():
-                        each.copy_(_rounded(each))
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(question.seed)
-            whole = self.x.expand(question.steps, *self.x.shape[1:])
-            self.keys = dropout.stage_keys(network, whole, training=self.training)
-        self.spikes = tuple(each.bool() for each in tapped.spikes)  # (T, B, ...) of each layer
-
-    def layers(self, given: Answer, tapped: Answer) -> list[ReplayedLayer]:
-        """The layers' replays, the first layer first. Spikes are of `tapped`.
-
-        Gradients are of `given` as far as they tell on which side of the surrogate's edge neurons
-        lie, in bf16 on `side`. Both answers are sound (`answer.check`), and their outputs the same.
-        """
-        gradients = [each.to(self.x.device) for each in given.gradients]
-        layers, sent = list[ReplayedLayer](), None
-        if self.training:
-            out = tapped.out.to(self.x.device).detach().requires_grad_()
-            sent = torch.autograd.grad(objective(out, self.question), [out])[0], None
-        for n in reversed(range(len(self.spikes))):
-            count = len(list(self.reference.layers[n].parameters()))
-            own = [gradients.pop() for _ in range(count)][::-1] if sent is not None else []
-            layer, sent = self._layer(n, sent, own)
-            layers.append(layer)
-            # a fault is felt in all layers below: their edges explain nothing
-            self.settles &= layer.left <= 1
-        return layers[::-1]
-
-    def _layer(
-        self, n: int, sent: Sent | None, given: list[Tensor]
-    ) -> tuple[ReplayedLayer, Sent | None]:
-        """Layer n, given its own gradients and what the layer above sends; what it sends on."""
-        with torch.set_grad_enabled(sent is not None):
-            read = source, inputs, drawn = self._read(n)
-        current = _rounded(drawn.detach()) if self.bf16 else drawn.detach()
-        spikes = self.spikes[n].to(current.device)
-        o = spikes.to(current.dtype)
-        u = potentials(current, o, self.lif.k_tau)
-        ties = self._ties(n, read, u, o)
-        fired = _fired(self.reference.network.stages[n].name, spikes, u, self.lif.v_th, ties)
-        if sent is None:
-            return fired, None
-        passes = within(u, self.lif)
-        if self.side != "computed":
-            edge = ((u - self.lif.v_th).abs() - self.lif.a / 2).abs() < ties
-            passes = passes | edge if self.side == "inside" else passes & ~edge
-        back, of_U = sent
-        found = self._gradients(n, inputs.detach(), Course(u, o, back, passes), given)
-        own = (found.weight, found.bias, *([] if of_U is None else [of_U]))
-        layer = replace(fired, gradients=own, edges=found.edges, left=found.left)
-        if source is None:
-            return layer, None
-        neunorm = self.reference.layers[n - 1].neunorm
-        wanted = [source] if neunorm is None else [source, neunorm.U]
-        below = torch.autograd.grad(drawn, wanted, found.du)
-        return layer, (below[0], below[1] if neunorm is not None else None)
-
-    def _gradients(self, n: int, inputs: Tensor, course: Course, given: list[Tensor]) -> Gradients:
-        """The layer's own, with what rounding decides at the surrogate's edge as it was decided."""
-        stage, du = self.reference.network.stages[n], through_time(course, self.lif)
-        d_weight = weight_gradient(self.reference.layers[n].synapse, inputs, du)
-        found = Gradients(du, d_weight, bias_gradient(du))
-        if not self.settles:
-            return found
-        pairs = zip((found.weight, found.bias), allowed([stage], self.question), strict=False)
-        of_weight, of_bias = (max(of * each.abs().max().item(), TINY) for each, of in pairs)
-        kernel = stage.synapse.kernel if isinstance(stage.synapse, Conv) else 0
-        width = stage.output_shape[-1]
-        told = Given(given[0], given[1], of_weight, of_bias, inputs, kernel, width)
-        near_tie = self.near_tie * typical(course.u, self.lif.v_th)
-        return settle(course, found, told, self.lif, near_tie)
-
-    def _read(self, n: int) -> _Read:
-        source, inputs = None, self.x
-        if n > 0:
-            source = self.spikes[n - 1].to(device=self.x.device, dtype=self.x.dtype)
-            source.requires_grad_(torch.is_grad_enabled())
-            inputs = passed_on(self.reference.layers[n - 1], source, self.keys[n - 1])
-            if self.bf16:  # the gradient passes as if it were not rounded
-                inputs = inputs + (_rounded(inputs) - inputs).detach()
-        current = synapses.over_steps(self.reference.layers[n].synapse, inputs)
-        return source, inputs, current.expand(self.question.steps, *current.shape[1:])
-
-    @torch.no_grad()
-    def _ties(self, n: int, read: _Read, u: Tensor, o: Tensor) -> Tensor:
-        """How near the threshold rounding decides: (), or (T, B, ...) in bf16."""
-        if not self.bf16:
-            return u.new_tensor(self.near_tie * typical(u, self.lif.v_th))
-        plain, inputs, current = read
-        rounded = RULES.bf16_rounding * (current.detach().abs() + u.abs())
-        below = self.reference.layers[n - 1]
-        if plain is not None and below.neunorm is not None:
-            # NeuNorm's own rounding is the same in all maps, and adds up
-            taken = passed_on(below, plain, None)
-            plain = plain if below.pool is None else synapses.over_steps(below.pool, plain)
-            taken = (taken - plain).abs().flatten(0, 1)
-            grown = 1.0 if self.keys[n - 1] is None else 1 / (1 - below.p)
-            taken *= 2 * RULES.bf16_rounding * grown
-            weight = self.reference.layers[n].synapse.weight.abs()
-            lost = functional.conv2d(taken, weight, padding=weight.shape[-1] // 2)
-            rounded = rounded + lost.unflatten(0, inputs.shape[:2])
-        return potentials(rounded, o, self.lif.k_tau)
-
-
 def passed_on(layer: Layer, spikes: Tensor, keys: Tensor | None) -> Tensor:
     """What a layer's spikes (T, B, ...) are to the next layer: pooled, normalised, dropped."""
     out = spikes if layer.pool is None else synapses.over_steps(layer.pool, spikes)
@@ -383,7 +382,9 @@ def passed_on(layer: Layer, spikes: Tensor, keys: Tensor | None) -> Tensor:
     return out
 
 
-def _fired(name: str, spikes: Tensor, u: Tensor, v_th: float, ties: Tensor) -> ReplayedLayer:
+def _fired(
+    name: str, spikes: Tensor, u: Tensor, v_th: float, ties: Tensor | float
+) -> ReplayedLayer:
     distance = (u - v_th).abs()
     off = (u >= v_th) != spikes
     wrong = off & (distance >= ties)

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import isfinite, isnan, sqrt
-from typing import Literal
 
 from torch import Tensor
 
@@ -60,7 +59,7 @@ class Rules:
     bf16_cosine: float = 0.999
     bf16_most: float = 0.3  # of a gradient's length, the most that may be explained so
 
-    def allowed(self, precision: Literal["fp64", "fp32"]) -> Allowed:
+    def allowed(self, precision: Precision) -> Allowed:
         """What is allowed in a precision that is judged; bf16 is measured alone."""
         return self.fp64 if precision == "fp64" else self.fp32
 

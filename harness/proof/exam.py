@@ -17,7 +17,7 @@ and without, and in eval mode. What makes it hard to pass by accident, or with l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf, isnan
@@ -98,48 +98,27 @@ class Questions:
     asked: Question
 
     @property
-    def driven(self) -> Question:
-        """What drives the potentials far beyond the threshold, to both sides. In float32 of the
-        spikes alone: few neurons are inside the surrogate's window then, and rounding decides of
-        several of them.
+    def counted(self) -> tuple[Question, Question, Question]:
+        """What is asked, the same in eval mode, and what drives the potentials far beyond the
+        threshold, to both sides. That in float32 of the spikes alone: few neurons are inside the
+        surrogate's window then, and rounding decides of several of them.
         """
+        evaluated = replace(self.asked, mode="inference")
         large = tuple(RULES.driven * each for each in self.asked.parameters)
-        mode = "training" if self.asked.precision == "fp64" else "inference"
-        return replace(self.asked, parameters=large, mode=mode)
+        driven = self.asked if self.asked.precision == "fp64" else evaluated
+        return self.asked, evaluated, replace(driven, parameters=large)
 
 
-@dataclass(frozen=True)
-class Sitting:
-    """A module's answers in one exam."""
-
-    tapped: Answer
-    untapped: Answer
-    evaluated_tapped: Answer  # in eval mode
-    evaluated: Answer
-    driven_tapped: Answer
-    driven: Answer
-
-    def pairs(self, asked: Question) -> tuple[tuple[Question, Answer, Answer], ...]:
-        """What was asked in either mode, and the untapped and the tapped answer to it."""
-        evaluated = replace(asked, mode="inference"), self.evaluated, self.evaluated_tapped
-        return (asked, self.untapped, self.tapped), evaluated
+# A module's answers in one exam, tapped and untapped, to each question that counts.
+Sitting = tuple[tuple[Answer, Answer], ...]
 
 
 def sit(module: nn.Module, questions: Questions) -> Sitting:
     """The module's answers. Raises Incomparable where it breaks its contract."""
-    asked = questions.asked
-    module.to(dtype=asked.x.dtype)
-    evaluated = replace(asked, mode="inference")
+    module.to(dtype=questions.asked.x.dtype)
     plain_pass(module, replace(questions.first, mode="inference"))
     plain_pass(module, questions.first)
-    return Sitting(
-        tapped=tapped_pass(module, asked),
-        untapped=plain_pass(module, asked),
-        evaluated_tapped=tapped_pass(module, evaluated),
-        evaluated=plain_pass(module, evaluated),
-        driven_tapped=tapped_pass(module, questions.driven),
-        driven=plain_pass(module, questions.driven),
-    )
+    return tuple((tapped_pass(module, q), plain_pass(module, q)) for q in questions.counted)
 
 
 @dataclass(frozen=True)
@@ -150,6 +129,30 @@ class _Expected:
     answer: Answer
     potentials: list[Tensor]  # (T, B, ...) of each layer
     evaluated: Answer
+    audits: tuple[Audit, ...]  # of each question that counts
+
+    @classmethod
+    def of(cls, reference: ReferenceNetwork, asked: Question) -> _Expected:
+        others, x = tuple(each.flip(0) for each in asked.parameters), asked.x.flip(-1).contiguous()
+        first = replace(asked, parameters=others, x=x, seed=asked.seed + 1)
+        # the yardstick of bf16 is float32: what it loses is what is stated
+        exact = replace(asked, precision="fp32") if asked.precision == "bf16" else asked
+        kept: dict[nn.Module, list[Tensor]] = {layer.cell: [] for layer in reference.layers}
+
+        def keep(
+            cell: nn.Module, inputs: object, output: tuple[Tensor, tuple[Tensor, Tensor]]
+        ) -> None:
+            kept[cell].append(output[1][0].detach())
+
+        handles = [cell.register_forward_hook(keep) for cell in kept]
+        answer = tapped_pass(reference, exact)
+        for handle in handles:
+            handle.remove()
+        evaluated = plain_pass(reference, replace(exact, mode="inference"))
+        potentials = [torch.stack(each).cpu() for each in kept.values()]
+        device, questions = next(reference.parameters()).device, Questions(first, asked)
+        audits = tuple(Audit(reference.network, each, device) for each in questions.counted)
+        return cls(questions, answer, potentials, evaluated, audits)
 
 
 @dataclass(frozen=True)
@@ -187,58 +190,51 @@ class Exam:
         self, blank: Certificate, sit: Callable[[Questions], Sitting], expected: _Expected
     ) -> tuple[Certificate, bool]:
         """What an attempt comes to, and whether that is certain: else another input decides."""
-        asked = expected.questions.asked
+        audits = expected.audits
         try:
             sitting = sit(expected.questions)
-            for question, plain, _ in sitting.pairs(asked):
-                check(plain, self.network, question)
-            for question, _, tapped in sitting.pairs(asked):
-                check_tapped(tapped, self.network, question)
+            for audit, (_, untapped) in zip(audits[:2], sitting, strict=False):
+                check(untapped, self.network, audit.question)
+            for audit, (tapped, _) in zip(audits[:2], sitting, strict=False):
+                check_tapped(tapped, self.network, audit.question)
         except Incomparable as reason:
             return replace(blank, layers=(), divergence=None, failures=(str(reason),)), True
-        layers = tuple(_proofs(self, expected.answer, sitting.tapped))
-        first = _first_divergence(self.network, expected, sitting.tapped)
+        asked, evaluated, _ = sitting
+
+        def refused(*which: int) -> list[str]:  # by replays
+            replays = (audits[n].replay(sitting[n][1], sitting[n][0]) for n in which)
+            return [each.reason for each in replays if each.reason is not None]
+
+        layers = tuple(self._proofs(expected.answer, asked[0]))
+        first = _first_divergence(self.network, expected, asked[0])
         found, certain = failures(layers, first, self.precision), True
         if self.precision == "bf16":
-            found += self._replayed(sitting.pairs(asked))
+            found += refused(0, 1)
         else:
-            found += self._beside(sitting, expected)
-            driven = expected.questions.driven, sitting.driven, sitting.driven_tapped
-            far = self._replayed([driven])
+            found += self._beside(*asked, evaluated[1], expected.evaluated)
+            far = refused(2)
             found += [f"at {RULES.driven:.0f} times the threshold {each}" for each in far]
             # A near-tie in float32 can part two equal networks. A replay does not mind; what it
             # refuses is a fault. Else another input decides, on which the free-running ones may
             # stay together.
             if self.precision == "fp32" and found and not is_far(first):
-                refused = far + self._replayed(sitting.pairs(asked))
-                found, certain = found + refused, bool(refused)
+                faults = far + refused(0, 1)
+                found, certain = found + faults, bool(faults)
         return replace(blank, layers=layers, divergence=first, failures=tuple(found)), certain
 
-    def _beside(self, sitting: Sitting, expected: _Expected) -> list[str]:
+    def _beside(
+        self, tapped: Answer, untapped: Answer, evaluated: Answer, right: Answer
+    ) -> Iterator[str]:
         """What the untapped and the evaluated passes say against it, in an exact precision."""
-        found = []
-        for given, right, when in (
-            (sitting.untapped, sitting.tapped, "with no tap recording"),
-            (sitting.evaluated, expected.evaluated, "in eval mode"),
-        ):
-            differ = int((given.out != right.out).sum())
-            if differ:
-                found.append(f"{differ:,} of {given.out.numel():,} output spikes differ {when}")
-        bound = RULES.fp32 if self.precision == "fp32" else RULES.fp64
-        pairs = zip(sitting.untapped.gradients, sitting.tapped.gradients, strict=True)
+        unseen = "with no tap recording"
+        for given, other, when in (untapped, tapped, unseen), (evaluated, right, "in eval mode"):
+            if differ := int((given.out != other.out).sum()):
+                yield f"{differ:,} of {given.out.numel():,} output spikes differ {when}"
+        bound = RULES.allowed(self.precision).gradient_error
+        pairs = zip(untapped.gradients, tapped.gradients, strict=True)
         for name, pair in zip(parameters_of(self.network), pairs, strict=True):
-            if (error := compared(*pair).error) > bound.gradient_error:
-                of = f"the gradient of {name} differs by {error:.1e} of the largest entry"
-                found.append(f"{of} with no tap recording")
-        return found
-
-    def _replayed(self, answers: Iterable[tuple[Question, Answer, Answer]]) -> list[str]:
-        """What replays say against it."""
-        findings = [
-            Audit(self.network, question, self.batch.device).replay(plain, tapped)
-            for question, plain, tapped in answers
-        ]
-        return [each.reason for each in findings if each.reason is not None]
+            if (error := compared(*pair).error) > bound:
+                yield f"the gradient of {name} differs by {error:.1e} of the largest entry {unseen}"
 
     def answers(self, attempt: int = 0) -> _Expected:
         """What an attempt asks, and the reference's answers: made once."""
@@ -252,8 +248,24 @@ class Exam:
                 (x[:1] if static else x).cpu().contiguous(), len(x), static, self.precision,
                 self.network.classes, self.network.population,
             )  # fmt: skip
-            self._expected[attempt] = _expected(reference, asked)
+            self._expected[attempt] = _Expected.of(reference, asked)
         return self._expected[attempt]
+
+    def _proofs(self, answer: Answer, given: Answer) -> Iterator[LayerProof]:
+        gradients = iter(zip(given.gradients, answer.gradients, strict=True))
+        for n, stage in enumerate(self.network.stages):
+            pairs = [next(gradients) for _ in range(3 if stage.neunorm_shape else 2)]
+            errors = [compared(*pair).error for pair in pairs]
+            own = stage.output_shape[0] - count_planted(stage.output_shape[0])
+            whole = (torch.cat([e.flatten() for e in of]) for of in zip(*pairs, strict=True))
+            yield LayerProof(
+                layer=stage.name,
+                rate=answer.spikes[n][:, :, :own].double().mean().item(),
+                spikes=answer.spikes[n].numel(),
+                mismatches=int((answer.spikes[n] != given.spikes[n]).sum()),
+                gradient_error=max(errors, key=lambda error: (isnan(error), error)),
+                gradient_cosine=compared(*whole).cosine if self.precision == "bf16" else None,
+            )
 
 
 def exam_input(
@@ -278,48 +290,6 @@ def exam_weights(
     reference = initialised(network, x, seed=seed)
     plant(reference, edge=precision != "bf16")  # which has no exact edge
     return reference
-
-
-def _expected(reference: ReferenceNetwork, asked: Question) -> _Expected:
-    first = replace(
-        asked,
-        parameters=tuple(each.flip(0) for each in asked.parameters),
-        x=asked.x.flip(-1).contiguous(),
-        seed=asked.seed + 1,
-    )
-    # the yardstick of bf16 is float32: what it loses is what is stated
-    exact = replace(asked, precision="fp32") if asked.precision == "bf16" else asked
-    kept: dict[nn.Module, list[Tensor]] = {layer.cell: [] for layer in reference.layers}
-
-    def keep(cell: nn.Module, inputs: object, output: tuple[Tensor, tuple[Tensor, Tensor]]) -> None:
-        kept[cell].append(output[1][0].detach())
-
-    handles = [cell.register_forward_hook(keep) for cell in kept]
-    answer = tapped_pass(reference, exact)
-    for handle in handles:
-        handle.remove()
-    evaluated = plain_pass(reference, replace(exact, mode="inference"))
-    potentials = [torch.stack(each).cpu() for each in kept.values()]
-    return _Expected(Questions(first, asked), answer, potentials, evaluated)
-
-
-def _proofs(exam: Exam, answer: Answer, given: Answer) -> Iterator[LayerProof]:
-    gradients = iter(zip(given.gradients, answer.gradients, strict=True))
-    for n, stage in enumerate(exam.network.stages):
-        pairs = [next(gradients) for _ in range(3 if stage.neunorm_shape else 2)]
-        errors = [compared(*pair).error for pair in pairs]
-        own = stage.output_shape[0] - count_planted(stage.output_shape[0])
-        whole = compared(
-            *(torch.cat([each.flatten() for each in of]) for of in zip(*pairs, strict=True))
-        )
-        yield LayerProof(
-            layer=stage.name,
-            rate=answer.spikes[n][:, :, :own].double().mean().item(),
-            spikes=answer.spikes[n].numel(),
-            mismatches=int((answer.spikes[n] != given.spikes[n]).sum().item()),
-            gradient_error=max(errors, key=lambda error: (isnan(error), error)),
-            gradient_cosine=whole.cosine if exam.precision == "bf16" else None,
-        )
 
 
 def _first_divergence(network: Network, expected: _Expected, given: Answer) -> Divergence | None:

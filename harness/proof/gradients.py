@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from math import inf, nan, sqrt
 
 import torch
@@ -179,7 +178,8 @@ def settle(
     off = torch.cat([weights, (given.bias - bias)[:, None] / given.allowed_bias], 1)
     du, edges = replayed.du, 0
     for c in (off.abs().amax(1) > WORTH_SOLVING).nonzero()[:, 0].tolist():
-        own = _Map(course.of(partial(_of_map, c=c)), given, lif)
+        # (T, B, C, ...) -> (T, B, P)
+        own = _Map(course.of(lambda each, c=c: each[:, :, c].unsqueeze(2).flatten(2)), given, lif)
         passes, left = own.settled(off[c], near_tie)
         turned = int((passes != own.course.passes).sum())
         if turned == 0:
@@ -195,10 +195,6 @@ def settle(
 
 def _most(left: Tensor) -> float:
     return left.abs().max().item()
-
-
-def _of_map(values: Tensor, c: int) -> Tensor:  # (T, B, C, ...) -> (T, B, P)
-    return values[:, :, c].flatten(2) if values.dim() > 3 else values[:, :, c, None]
 
 
 @dataclass(frozen=True)
@@ -274,8 +270,10 @@ class _Map:
                 flips = torch.zeros_like(own.course.passes)
                 steps, pairs = (unknowns.flips & turned[unknowns.groups]).nonzero(as_tuple=True)
                 flips.flatten(1)[steps, unknowns.neurons[pairs]] = True
+                neurons = flips.flatten(1).any(0).nonzero()[:, 0].split(AT_ONCE)
+                effects = [own._effects(n, flips.flatten(1)[:, n]).sum(1) for n in neurons]
+                left = left - torch.stack(effects).sum(0)
                 passes = own.course.passes ^ flips
-                left = left - own._effect(passes, flips)
                 own = replace(own, course=replace(own.course, passes=passes))
                 yield passes, left
 
@@ -283,27 +281,16 @@ class _Map:
         """Which unknowns are on the other side: (count,) bool."""
         columns = left.new_zeros(len(left), unknowns.count)
         for part in torch.arange(len(unknowns.neurons)).split(AT_ONCE):
-            neurons = unknowns.neurons[part]
-            before = self._columns(neurons)
-            after = replace(before, passes=before.passes ^ unknowns.flips[:, part])
-            effects = self._effects(neurons, before, after)
+            effects = self._effects(unknowns.neurons[part], unknowns.flips[:, part])
             columns.index_add_(1, unknowns.groups[part], effects)
         return solve(columns.double().cpu(), left.double().cpu()).to(left.device)
 
-    def _effect(self, passes: Tensor, flips: Tensor) -> Tensor:
-        """What other `passes`, where `flips`, add to the map's gradients: (E + 1,)."""
-        parts = []
-        for neurons in flips.flatten(1).any(0).nonzero()[:, 0].split(AT_ONCE):
-            before = self._columns(neurons)
-            after = replace(before, passes=passes.flatten(1)[:, neurons])
-            parts.append(self._effects(neurons, before, after).sum(1))
-        return torch.stack(parts).sum(0)
-
-    def _columns(self, neurons: Tensor) -> Course:  # (T, B, P) each -> (T, neurons) each
-        return self.course.of(lambda each: each.flatten(1)[:, neurons])
-
-    def _effects(self, neurons: Tensor, before: Course, after: Course) -> Tensor:
-        """What each neuron's course adds to the gradients, after less before: (E + 1, neurons)."""
+    def _effects(self, neurons: Tensor, flips: Tensor) -> Tensor:
+        """What each neuron adds to the gradients on the other side at its `flips` (T, neurons):
+        (E + 1, neurons).
+        """
+        before = self.course.of(lambda each: each.flatten(1)[:, neurons])
+        after = replace(before, passes=before.passes ^ flips)
         du = through_time(after, self.lif) - through_time(before, self.lif)  # (T, neurons)
         read = self._read(neurons)  # (T or 1, neurons, E)
         over = du if len(read) > 1 else du.sum(0, keepdim=True)

@@ -9,6 +9,7 @@ from math import inf, isclose, isfinite
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from typing import TypeVar, TypeVarTuple
 
 import torch
 from torch import Tensor
@@ -25,8 +26,9 @@ from harness.records.run import Failed, Run, ended, of_case, shortened, stamped,
 from harness.reference import coding
 from harness.reference.initialise import dead_layers
 from harness.spec import FLOOR, Access, Precision, Source, Timed, UsageError
-from harness.speed import floor, ratios
+from harness.speed import ratios
 from harness.speed.contender import First, Host, Process, Subject, Turn
+from harness.speed.floor import Layout
 from harness.speed.iteration import Part
 from harness.speed.judge import Examiner, Judge
 from harness.system import clock, machine, memory
@@ -41,6 +43,9 @@ SAME_LOSS = 1e-3  # relative, of the loss that its votes give
 # Of an iteration, and in seconds: more work than that was left when the clock stopped.
 LEFT, LEAST_LEFT = 0.02, 0.005
 
+Args = TypeVarTuple("Args")
+R = TypeVar("R")
+
 
 @dataclass(eq=False)
 class Contender:
@@ -51,7 +56,7 @@ class Contender:
     part: Part | None = None  # of an iteration, where a whole one takes too long
     twin: bool = False  # the second instance of the floor
     process: Process | None = None
-    compiled: TemporaryDirectory[str] | None = None  # what torch compiles for it
+    lean: bool = False  # its process gives its memory back after each turn
     seconds: list[float] = field(default_factory=list)  # of each round
     left: list[float] = field(default_factory=list)  # of each round, as a share of it
     votes: Tensor | None = None  # of the last round, (B, classes)
@@ -71,35 +76,15 @@ class Contender:
     def claims_to_be_equal(self) -> bool:  # a variant does not
         return not self.is_floor and not self.row.deviations
 
-    @property
-    def share(self) -> float | None:
-        """Of an iteration that is run, where that is not all of it."""
-        return None if self.part is None else self.part.amount / (self.row.T * self.row.batch_size)
-
-    @property
-    def there(self) -> Process:
+    def call(self, method: Callable[[Subject, *Args], R], *given: *Args) -> R:
+        """Has its process do something. Raises Failed."""
         assert self.process is not None
-        return self.process
-
-    def begin(self, host: Host) -> Process:
-        """Its process, started anew. Raises Failed."""
-        self.end()
-        self.compiled = self.compiled or TemporaryDirectory(
-            prefix="snn-harness-", ignore_cleanup_errors=True
-        )
-        self.process = Process(self.case, host, Path(self.compiled.name))
-        return self.process
+        return self.process.call(method, *given)
 
     def end(self) -> None:
-        """Ends its process; what was compiled for it stays."""
         if self.process is not None:
             self.process.end()
-            self.process = None
-
-    def leave(self) -> None:
-        self.end()
-        if self.compiled is not None:
-            self.compiled.cleanup()
+        self.process, self.lean = None, False
 
 
 @dataclass(eq=False)
@@ -118,14 +103,14 @@ class Cell:
     mixed: tuple[Record, ...] = ()  # what the rows say of each that was audited in bf16
     contenders: list[Contender] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)  # the rounds before each start
-    _judge: Judge | None = None
-    _order: list[Contender] = field(default_factory=list)
-    _random: random.Random = field(default_factory=random.Random)
-    _drawn: random.Random = field(default_factory=random.Random)
+    _judge: Judge = field(init=False)
+    _random: random.Random = field(init=False)
+    _drawn: random.Random = field(init=False)
     _surely: int = 0  # the round that is audited in any case
     _rest: clock.Stopwatch | None = None  # since its last round
     _source: Source | None = None
-    _layouts: dict[Precision, tuple[floor.Layout, ...]] = field(default_factory=dict)
+    _layouts: dict[Precision, tuple[Layout, ...]] = field(default_factory=dict)
+    _compiled: TemporaryDirectory[str] | None = None  # what torch compiles for each
 
     # Before the rounds
 
@@ -149,33 +134,26 @@ class Cell:
             return False
         return True
 
-    def prove(self, rounds: int) -> Iterator[str]:
-        """Examines the adapters; says what is done next. `rounds`: that it will have at least."""
-        assert self._judge is not None
-        cell, batch = self.case, self._judge.batch
-        self._warn_of_dead_layers(self._judge)
-        asked = [Contender(self._name(case), self._row(case)) for case in self.group]
-        examiner = Examiner(cell, batch.inputs, self.host)
-        yield "exams"
-        for name in examiner.examine([each.row for each in asked]):
-            yield f"exam of {name}"
-        proved = [each for each in asked if self._did(each, self._prove, each, examiner)]
-        for case in floor_cases(cell, (Timed.of(each.row) for each in proved)) if proved else ():
-            for twin in (False, True) if case.precision == cell.precision else (False,):
-                name = self._name(case) + (" (again)" if twin else "")
-                self.contenders.append(Contender(name, self._row(case), twin=twin))
-        self.contenders += proved
-        self._order = list(self.contenders)
-        # each cell has orders of its own: the same ones in all would favour one that is lucky
-        self._random = random.Random(repr(cell))
-        # which turns are audited nobody can know before they are over: it is the run that decides
-        self._drawn = random.Random(f"{self.run.id} {cell}")
-        self._surely = self._drawn.randint(min(2, rounds), rounds)
+    def _is_done(self) -> bool:
+        """Whether an earlier run had measured all of the cell, at least as well as this one may."""
+        rows = [self._row(case) for case in self.group]
+        floors = [self._row(case) for case in floor_cases(self.case, self.group)]
+        written = self.ledger.begin(*rows, *floors)
+        settled = {each.key for each in written if self._is_settled(each)}
+        if not settled >= {row.key for row in rows}:
+            return False
+        audits = (each for each in written if isinstance(each, records.AuditRow))
+        audited = {each.key for each in audits if each.passed and each.exam == EXAM}
+        self.mixed = tuple(row for row in rows if row.precision == "bf16" and row.key in audited)
+        self.before = tuple(dict.fromkeys(str(row.key) for row in (*rows, *floors)))
+        return True
 
-    def _name(self, case: Timed) -> str:
-        """The case's name among the contenders; the cell's own precision is not said."""
-        mixed = case.precision != self.case.precision
-        return case.framework + (f" ({case.precision})" if mixed else "")
+    def _is_settled(self, row: Row) -> bool:
+        """Whether a row says that its contender needs no measurement."""
+        if isinstance(row, records.EndedRow):
+            return row.status in ("missing", "unsupported", "not comparable")
+        timed = isinstance(row, records.TimedRow)
+        return timed and (row.converged or (row.budget_seconds or inf) >= self.budget)
 
     def _row(self, case: Timed) -> Record:
         """What every row of a case says, with its key where its data are known."""
@@ -190,94 +168,85 @@ class Cell:
         key = timing_key(case, sha256, subject.software, at.machine, at.allocator)
         return replace(with_data(row, self._source), key=key)
 
-    def _is_done(self) -> bool:
-        """Whether an earlier run had measured all of the cell, at least as well as this one may."""
-        rows = [self._row(case) for case in self.group]
-        floors = [self._row(case) for case in floor_cases(self.case, self.group)]
-        written = self.ledger.begin(*rows, *floors)
-        settled = {each.key for each in written if self._is_settled(each)}
-        if not settled >= {row.key for row in rows}:
-            return False
-        audits = [each for each in written if isinstance(each, records.AuditRow) and each.passed]
-        audited = {each.key for each in audits if each.exam == EXAM}
-        self.mixed = tuple(row for row in rows if row.precision == "bf16" and row.key in audited)
-        self.before = tuple(dict.fromkeys(str(row.key) for row in (*rows, *floors)))
-        return True
+    def prove(self, rounds: int) -> Iterator[str]:
+        """Examines the adapters; says what is done next. `rounds`: that it will have at least."""
+        cell = self.case
+        weights, few = self._judge.weights(late=False)
+        if dead := dead_layers(weights, cell.network, few):
+            self._warn(
+                self._row(self.group[0]),
+                f"dead layers under the {cell.initialisation} initialisation: {', '.join(dead)}; "
+                "they cannot learn: use --init calibrated or a lower threshold",
+            )
+        asked = [Contender(self._name(case), self._row(case)) for case in self.group]
+        examiner = Examiner(cell, self._judge.batch.inputs, self.host)
+        yield "exams"
+        for name in examiner.examine([each.row for each in asked]):
+            yield f"exam of {name}"
+        proved = [each for each in asked if self._did(each, self._prove, each, examiner)]
+        floors = floor_cases(cell, (each.case for each in proved)) if proved else []
+        self.contenders = [Contender(self._name(case), self._row(case)) for case in floors]
+        for case in floors[:1]:
+            self.contenders.insert(1, Contender(f"{FLOOR} (again)", self._row(case), twin=True))
+        self.contenders += proved
+        # each cell has orders of its own: the same ones in all would favour one that is lucky
+        self._random = random.Random(repr(cell))
+        # which turns are audited nobody can know before they are over: it is the run that decides
+        self._drawn = random.Random(f"{self.run.id} {cell}")
+        self._surely = self._drawn.randint(min(2, rounds), rounds)
 
-    def _is_settled(self, row: Row) -> bool:
-        """Whether a row says that its contender needs no measurement."""
-        if isinstance(row, records.EndedRow):
-            return row.status in ("missing", "unsupported", "not comparable")
-        timed = isinstance(row, records.TimedRow)
-        return timed and (row.converged or (row.budget_seconds or inf) >= self.budget)
+    def _name(self, case: Timed) -> str:
+        """The case's name among the contenders; the cell's own precision is not said."""
+        mixed = case.precision != self.case.precision
+        return case.framework + (f" ({case.precision})" if mixed else "")
 
     def _prove(self, contender: Contender, examiner: Examiner) -> None:
         """Keeps a proof as rows. Raises Failed where one is not equal that claims to be."""
-        row, case = contender.row, Timed.of(contender.row)
+        row, case = contender.row, contender.case
         proofs = examiner.certificates(case)
         network = str(examiner.network_of(case))
         narrow = None if network == row.network else network
-        for proof in proofs:
-            for each in certificate.rows_of(row, proof):
-                self._keep(replace(each, examined_network=narrow))
+        for each in (each for proof in proofs for each in certificate.rows_of(row, proof)):
+            self._keep(replace(each, examined_network=narrow))
         failures = [each for proof in proofs for each in proof.failures]
         if failures and not row.deviations:
             raise Failed(failures[0], "not comparable")
         contender.part = examiner.parts[case.framework]
 
-    def _warn_of_dead_layers(self, judge: Judge) -> None:
-        weights, few = judge.weights(late=False)
-        dead = dead_layers(weights, self.case.network, few)
-        if dead:
-            reason = (
-                f"dead layers under the {self.case.initialisation} initialisation: "
-                f"{', '.join(dead)}; they cannot learn: use --init calibrated or a lower threshold"
-            )
-            self._keep(records.WarningRow(**vars(self._row(self.group[0])), reason=reason))
-
     def start(self) -> Iterator[str]:
         """Starts all processes, again where they are there, and builds there what is timed: warmed
         up, and audited where it claims to be equal. Says what is done next.
         """
+        self._compiled = self._compiled or TemporaryDirectory(
+            prefix="snn-harness-", ignore_cleanup_errors=True
+        )
         for each in self.contenders:
             each.end()
         self.starts.append(self.number)
         for each in self._running:
             yield f"{'audit of ' * each.claims_to_be_equal}{each.name}"
-            self._did(each, self._start_floor if each.is_floor else self._start, each)
-        assert self._judge is not None
+            self._did(each, self._start, each, Path(self._compiled.name))
         self._judge.forget()
         audited = [each.row for each in self._running if each.claims_to_be_equal]
         self.mixed = tuple(row for row in audited if row.precision == "bf16")
 
-    def _start_floor(self, contender: Contender) -> None:
+    def _start(self, contender: Contender, folder: Path) -> None:
+        judge, late, case = self._judge, len(self.starts) > 1, contender.case
         self._make_room(contender)
-        process, precision = contender.begin(self.host), Timed.of(contender.row).precision
-        if precision not in self._layouts:
-            self._layouts[precision] = process.call(Subject.layouts)
-        process.call(Subject.build_floor, self._layouts[precision])
-        turn = process.call(Subject.turn, 0)
-        contender.row = row = replace(contender.row, layout=floor.said(self._layouts[precision]))
-        self._keep(records.WarmupRow(**vars(row), seconds=turn.seconds, steps=row.T))
-
-    def _start(self, contender: Contender) -> None:
-        judge, late = self._judge, len(self.starts) > 1
-        assert judge is not None
-        self._make_room(contender)
-        process = contender.begin(self.host)
-        first = process.call(Subject.build, judge.question(contender.case, late=late))
-        contender.row = row = replace(
-            contender.row,
-            layout=first.layout,
-            computed=first.computed,
-            contender_threads=first.threads,
-        )
-        steps, compiled = contender.case.T, first.compile_seconds
-        self._keep(
-            records.WarmupRow(
-                **vars(row), seconds=first.seconds, steps=steps, compile_seconds=compiled
-            )
-        )
+        compiled = folder / str(self.contenders.index(contender))  # is there at its second start
+        contender.process = Process(case, self.host, compiled)
+        if contender.is_floor:
+            if case.precision not in self._layouts:
+                self._layouts[case.precision] = contender.call(Subject.layouts)
+            first = contender.call(Subject.build_floor, self._layouts[case.precision])
+        else:
+            first = contender.call(Subject.build, judge.question(case, late=late))
+        said = {"layout": first.layout, "computed": first.computed}
+        contender.row = replace(contender.row, **said, contender_threads=first.threads)
+        warm = {"seconds": first.seconds, "compile_seconds": first.compile_seconds}
+        self._keep(records.WarmupRow(**vars(contender.row), steps=case.T, **warm))
+        if contender.is_floor:
+            return
         if not late:
             self._keep_memory(contender, first)
         # for the judge's replay; and for the turns of one that gives memory back and takes it anew
@@ -285,16 +254,16 @@ class Cell:
         if contender.claims_to_be_equal:
             self._audit(contender, "late" if late else "before")
         if late:
-            process.call(Subject.ask, judge.question(contender.case))
+            contender.call(Subject.ask, judge.question(case))
 
     def _keep_memory(self, contender: Contender, first: First) -> None:
-        row, peak, why, part = contender.row, first.peak_mib, first.unmeasured, contender.part
+        row, part, why = vars(contender.row), contender.part, shortened(first.unmeasured)
         if part is not None:
-            peak, why = None, f"{part.samples} samples at {part.steps} steps were run, not all"
-        if peak is None:
-            self._keep(records.UnmeasuredRow(**vars(row), figure="memory", reason=shortened(why)))
+            why = f"{part.samples} samples at {part.steps} steps were run, not all"
+        if part is not None or first.peak_mib is None:
+            self._keep(records.UnmeasuredRow(**row, figure="memory", reason=why))
         else:
-            self._keep(records.MemoryRow(**vars(row), peak_memory_mib=round(peak, 1)))
+            self._keep(records.MemoryRow(**row, peak_memory_mib=round(first.peak_mib, 1)))
 
     def _make_room(self, contender: Contender) -> None:
         """Has the largest of the others give memory back until what an iteration takes is free."""
@@ -302,18 +271,16 @@ class Cell:
             return
         # what it takes to compile for it is in the spare; what is free beyond need not stay so
         needed = memory.case_mib(self.case) + memory.spare_mib()
-        others = [each for each in self._running if each is not contender and each.process]
-        full = sorted(others, key=lambda each: each.there.held_mib)
-        while full and memory.available_mib("cpu") < needed:
-            largest = full.pop()
-            if not largest.there.lean:
-                self._did(largest, largest.there.grow_lean)
+        held = {each: each.process.held_mib for each in self._running if each.process}
+        for each in sorted(held.keys() - {contender}, key=held.__getitem__, reverse=True):
+            if not each.lean and memory.available_mib("cpu") < needed:
+                each.lean = True
+                self._did(each, each.call, Subject.release)
 
     def _audit(self, contender: Contender, when: When) -> None:
         """Holds the last iteration against the reference. Raises Failed where it is not equal."""
-        number, judge = (self.number if when == "round" else None), self._judge
-        assert judge is not None
-        finding = judge.audit(contender.there, when, contender.case, number or 0)
+        number = self.number if when == "round" else None
+        finding = self._judge.audit(contender.call, when, contender.case, number or 0)
         self._keep(row_of(contender.row, when, finding, number))
         if not finding.passed:
             raise Failed(str(finding.reason), "not comparable")
@@ -338,14 +305,10 @@ class Cell:
     def known(self) -> bool:
         """Whether all ratios are known within 5 %, as far as these rounds tell."""
         assert self._floor is not None
-        bottom, ends = self._floor.seconds, [*self.starts[1:], self.number]
-        of = [
-            [
-                [a / b for a, b in zip(each.seconds[i:j], bottom[i:j], strict=True)]
-                for i, j in zip(self.starts, ends, strict=True)
-            ]
-            for each in self._running
-        ]
+        of, spans = [], [*zip(self.starts, [*self.starts[1:], self.number], strict=True)]
+        for each in self._running:
+            off = [a / b for a, b in zip(each.seconds, self._floor.seconds, strict=True)]
+            of.append([off[i:j] for i, j in spans])
         moves = ratios.starts(of)
         return all(ratios.mean(each, moves).half_width <= WITHIN for each in of)
 
@@ -355,53 +318,35 @@ class Cell:
             # meanwhile others worked: their memory is in the caches, and the system may have let go
             # of pages of a program's own code; one that gives memory back runs before each turn
             for each in self._running:
-                if not each.there.lean:
-                    self._did(each, each.there.call, Subject.turn, 0)
+                if not each.lean:
+                    self._did(each, each.call, Subject.turn, 0)
         self.number += 1
-        self._random.shuffle(self._order)
-        for each in self._order:
-            if not each.failed:
-                self._did(each, self._turn, each)
+        for each in self._random.sample(self._running, len(self._running)):
+            self._did(each, self._turn, each)
         self._rest = clock.Stopwatch()
         self._audit_round()
 
     def _turn(self, contender: Contender) -> None:
         """One timed iteration. Raises Failed where it comes to what cannot be."""
-        process, row, judge = contender.there, contender.row, self._judge
-        assert judge is not None
-        if process.lean:  # its memory was given back: no page is to be taken in what is timed
-            process.call(Subject.turn, self.number)
-        turn = process.call(Subject.turn, self.number)
-        if process.lean:
-            process.call(Subject.release)
-        spikes = None
-        if turn.came is not None:
-            labels = judge.batch.labels[: contender.case.batch_size].roll(self.number, 0)
-            contender.votes = votes = check(turn, labels)
-            if turn.came.loss is None:
+        row, turn, spikes = contender.row, contender.call(Subject.turn, self.number), None
+        if turn.votes is not None:
+            labels = self._judge.batch.labels[: contender.case.batch_size].roll(self.number, 0)
+            contender.votes = votes = checked(turn, labels)
+            if turn.loss is None:
                 count = contender.case.T * row.population  # a vote is the mean of so many
                 spikes = tuple(round(count * each) for each in votes.sum(0).tolist())
         contender.seconds.append(turn.seconds)
         contender.left.append(0.0 if turn.left < LEAST_LEFT else turn.left / turn.seconds)
-        self._keep(
-            records.IterationRow(
-                **vars(row),
-                round=self.number,
-                start=len(self.starts),
-                seconds=turn.seconds / (contender.share or 1.0),
-                part=contender.share,
-                twin=contender.twin,
-                loss=turn.came and turn.came.loss,
-                class_spikes=spikes,
-            )
-        )
-        changed = [each for each in turn.changed if each not in contender.said]
-        if changed:
+        part = contender.part  # of an iteration, where that is not all of it
+        share = part and part.amount / (row.T * row.batch_size)
+        self._keep(records.IterationRow(
+            **vars(row), round=self.number, start=len(self.starts), twin=contender.twin, part=share,
+            seconds=turn.seconds / (share or 1.0), loss=turn.loss, class_spikes=spikes,
+        ))  # fmt: skip
+        if changed := [each for each in turn.changed if each not in contender.said]:
             contender.said.update(changed)
-            reason = f"{contender.name} changes its process: {', '.join(changed)}"
-            self._keep(
-                records.WarningRow(**vars(row), reason=f"{reason}; the others have their own")
-            )
+            what = f"{contender.name} changes its process: {', '.join(changed)}"
+            self._warn(row, f"{what}; the others have their own")
 
     def _audit_round(self) -> None:
         """Audits the round if it is drawn, and a turn whose votes are not the others'."""
@@ -412,8 +357,7 @@ class Cell:
             if drawn or (each in whole and _is_odd(each, whole)):
                 self._make_room(each)
                 self._did(each, self._audit, each, "round")
-        if self._judge is not None:
-            self._judge.forget()
+        self._judge.forget()
 
     # After them
 
@@ -421,16 +365,12 @@ class Cell:
         """Ends all of them, and says who is done."""
         for each in self._running:
             if (left := median(each.left or [0.0])) > LEFT:
-                reason = f"{left:.0%} of an iteration's time was left when the clock stopped"
-                self._fail(
-                    each, Failed(f"{reason}: reading its gradients took so long", "not comparable")
-                )
+                what = f"{left:.0%} of an iteration's time was left when the clock stopped"
+                why = f"{what}: reading its gradients took so long"
+                self._fail(each, Failed(why, "not comparable"))
         if self.comparable:
-            done = {
-                "rounds": self.number,
-                "converged": self.known,
-                "budget_seconds": None if self.budget == inf else self.budget,
-            }
+            budget = None if self.budget == inf else self.budget
+            done = {"rounds": self.number, "converged": self.known, "budget_seconds": budget}
             for each in self._running:
                 if not each.twin:
                     self._keep(records.TimedRow(**vars(each.row), **done))
@@ -440,8 +380,10 @@ class Cell:
     def abandon(self) -> None:
         """Ends the contenders' processes; what was measured is kept."""
         for each in self.contenders:
-            each.leave()
-        self.contenders, self._judge = [], None
+            each.end()
+        self.contenders = []
+        if self._compiled is not None:
+            self._compiled.cleanup()
 
     # At any time
 
@@ -458,9 +400,12 @@ class Cell:
 
     def _fail(self, contender: Contender, error: Exception) -> None:
         contender.failed = True
-        contender.leave()
+        contender.end()
         status = error.status if isinstance(error, Failed) else "failed"
         self._keep(ended(contender.row, status, str(error)))
+
+    def _warn(self, row: Record, reason: str) -> None:
+        self._keep(records.WarningRow(**vars(row), reason=reason))
 
     def _keep(self, row: Row) -> None:
         """Stores a row, with the state of the machine beside it."""
@@ -483,10 +428,9 @@ def _is_odd(one: Contender, others: Sequence[Contender]) -> bool:
     return float(off) > OTHER_VOTES
 
 
-def check(turn: Turn, labels: Tensor) -> Tensor:
+def checked(turn: Turn, labels: Tensor) -> Tensor:
     """The votes of a turn, (B, classes). Raises Failed where they cannot be."""
-    assert turn.came is not None
-    votes, loss, reason = torch.tensor(turn.came.votes, dtype=torch.float64), turn.came.loss, ""
+    votes, loss, reason = torch.tensor(turn.votes, dtype=torch.float64), turn.loss, ""
     if not votes.isfinite().all() or not isfinite(loss or 0.0):
         reason = "came to what is not finite"
     elif len(votes) != len(labels):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -23,20 +23,11 @@ import adapters
 from harness.adapter import Adapter, Unsupported, Variant, examined
 from harness.proof.answer import Answer, Incomparable, Question
 from harness.proof.exam import Questions, Sitting, sit
+from harness.records.row import Outcome
 from harness.records.run import Failed
 from harness.spec import Network, Timed
-from harness.speed import floor
-from harness.speed.iteration import (
-    Came,
-    Meter,
-    Part,
-    Ready,
-    built,
-    done,
-    left_seconds,
-    of_round,
-    part_of,
-)
+from harness.speed import floor, iteration
+from harness.speed.iteration import Meter, Part, Ready, Result, of_round
 from harness.system import clock, kept, machine, memory
 from harness.system.child import START_SECONDS, Child, Died
 from harness.training.descent import Digits, Pupil
@@ -44,6 +35,10 @@ from harness.training.descent import Digits, Pupil
 Args = TypeVarTuple("Args")
 R = TypeVar("R")
 Find = Callable[[str], Adapter]  # adapters.load
+# What a contender raises that is no failure of the program.
+STATUS: dict[type[Exception], Outcome] = {
+    **{Unsupported: "unsupported", adapters.Missing: "missing", Incomparable: "not comparable"}
+}
 COMPILED = "a compiler works in the process that it compiles for: its memory would be in the figure"
 
 
@@ -51,7 +46,8 @@ class Turn(NamedTuple):
     """What a timed iteration came to."""
 
     seconds: float
-    came: Came | None = None  # None of the floor
+    votes: list[list[float]] | None = None  # (B, classes); None of the floor
+    loss: float | None = None  # of training
     left: float = 0.0  # seconds of work that was left when the clock stopped
     changed: tuple[str, ...] = ()  # of the process's settings, since before it was built
 
@@ -60,12 +56,12 @@ class First(NamedTuple):
     """What the first iteration came to, which is no turn: it warms up, and is audited."""
 
     seconds: float
-    threads: int
-    peak_mib: float | None
-    unmeasured: str  # why there is no peak
-    compile_seconds: float | None  # before it, of a runtime that compiles for the batch's size
     layout: str | None  # of its convolutions' weights
-    computed: str | None  # how its layers were, where its adapter says so
+    threads: int | None = None  # None of the floor
+    peak_mib: float | None = None
+    unmeasured: str = ""  # why there is no peak
+    compile_seconds: float | None = None  # before it, of who compiles for the batch's size
+    computed: str | None = None  # how its layers were, where its adapter says so
 
 
 @dataclass(eq=False)
@@ -74,8 +70,9 @@ class Subject:
 
     case: Timed
     find: Find
-    _run: Callable[[], Came | None] | None = None  # one iteration, once it is built
-    _came: Came | None = None  # of the last iteration
+    lean: bool = False  # gives its memory back after each turn
+    _run: Callable[[], Result | None] | None = None  # one iteration, once it is built
+    _result: Result | None = None  # of the last iteration; None of the floor
     _built: Ready | None = None  # None of the floor
     _asked: Question | None = None
     _before: dict[str, object] = field(default_factory=machine.settings)  # of the process
@@ -83,14 +80,9 @@ class Subject:
     _examined: nn.Module | None = None
     _pupil: Pupil | None = None
 
-    @property
-    def _there(self) -> tuple[Ready, Question]:
-        assert self._built is not None and self._asked is not None, "it was not built"
-        return self._built, self._asked
-
     def part(self) -> Part | None:
         """What to run of an iteration where a whole one takes too long; None: all of it."""
-        return part_of(self.find(self.case.framework), self.case)
+        return iteration.part_of(self.find(self.case.framework), self.case)
 
     def sit(self, network: Network, questions: Questions) -> Sitting:
         """Its answers in an exam; one module serves all of its exams."""
@@ -98,7 +90,7 @@ class Subject:
             module = examined(self.find(self.case.framework))(network)
             self._examined = module.to(self.case.device)
         answers = sit(self._examined, questions)
-        return Sitting(*(_carried(getattr(answers, each.name)) for each in fields(answers)))
+        return tuple((_carried(tapped), _carried(untapped)) for tapped, untapped in answers)
 
     def descend(self, case: Timed, weights: tuple[Tensor, ...], digits: Digits) -> list[float]:
         """Trains from these weights on the digits: the loss of each step."""
@@ -109,8 +101,10 @@ class Subject:
     def layouts(self) -> tuple[floor.Layout, ...]:
         return floor.fastest(self.case)
 
-    def build_floor(self, layouts: tuple[floor.Layout, ...]) -> None:
+    def build_floor(self, layouts: tuple[floor.Layout, ...]) -> First:
+        """Builds the floor, and runs its first iteration."""
         self._run = floor.iteration(self.case, layouts)
+        return First(self.turn(0).seconds, floor.said(layouts))
 
     def build(self, asked: Question) -> First:
         """Builds what is timed, with a question in its memory, and runs the first iteration."""
@@ -121,18 +115,13 @@ class Subject:
                 meter, why = Meter.over(adapter, self.case, asked), ""
             except Exception as error:  # noqa: BLE001 it says what was raised; its time stands
                 why = f"{type(error).__name__}: {error}"
-        self._asked, self._built = asked, (ready := built(adapter, self.case, asked))
-        self._run = partial(done, ready)
-        self._ready_to_run(asked)
-        compiled = ready.compile_seconds
-        if meter is not None:
-            meter.start()
-        seconds = self._seconds()
+        self._asked, self._built = asked, (ready := iteration.built(adapter, self.case, asked))
+        self._run = partial(iteration.done, ready)
+        seconds = self._seconds(asked, meter)
         peak = None if meter is None else meter.peak_mib()
-        gc.enable()
-        say = getattr(adapter, "computed", None)
+        threads, say = torch.get_num_threads(), getattr(adapter, "computed", None)
         computed = None if say is None else str(say(ready.subject))
-        return First(seconds, torch.get_num_threads(), peak, why, compiled, ready.layout, computed)
+        return First(seconds, ready.layout, threads, peak, why, ready.compile_seconds, computed)
 
     def ask(self, asked: Question) -> None:
         """What the rounds ask, each with weights near to these."""
@@ -141,45 +130,53 @@ class Subject:
     def turn(self, number: int) -> Turn:
         """One timed iteration, on what the round of that number asks."""
         asked = None if self._asked is None else of_round(self._asked, number)
-        self._ready_to_run(asked)
-        seconds = self._seconds()
-        gc.enable()
-        if self._built is None:
-            return Turn(seconds)
-        left = left_seconds(self._built)
-        return Turn(seconds, self._came, left, machine.changes(self._before))
+        if self.lean:  # its memory was given back: no page is to be taken in what is timed
+            self._seconds(asked)
+        turn = Turn(self._seconds(asked))
+        if self._built is not None and self._result is not None:
+            left, changed = iteration.left_seconds(self._built), machine.changes(self._before)
+            turn = Turn(turn.seconds, *self._result, left, changed)
+        if self.lean:
+            self.release()
+        return turn
 
-    def _ready_to_run(self, asked: Question | None) -> None:
-        if asked is not None:
-            self._there[0].load(asked)
+    def _seconds(self, asked: Question | None, meter: Meter | None = None) -> float:
+        """Of one iteration."""
+        if asked is not None and self._built is not None:
+            self._built.load(asked)
             torch.manual_seed(asked.seed)
         gc.collect()  # what must not fall into the time
         if not self._frozen:
             gc.freeze()  # what is there stays: to look through it at every turn takes long
             self._frozen = True
         gc.disable()
-
-    def _seconds(self) -> float:
-        return clock.seconds(self._once, torch.device(self.case.device))
+        if meter is not None:
+            meter.start()
+        seconds = clock.seconds(self._once, torch.device(self.case.device))
+        gc.enable()
+        return seconds
 
     def _once(self) -> None:
         assert self._run is not None, "it was not built"
-        self._came = self._run()
+        self._result = self._run()
+
+    def release(self) -> None:
+        """Gives its memory back, now and after each turn."""
+        self.lean = True
+        memory.release()
 
     def answer(self) -> tuple[Answer, tuple[Tensor, ...]]:
         """What the last iteration computed; and the new weights, where the optimiser is its own."""
-        ready, asked = self._there
-        gradients = ready.gradients() if self.case.mode == "training" else []
-        out = ready.result.spikes.to(asked.x.dtype)
-        own = ready.weights() if ready.has_own_optimiser and self.case.mode == "training" else ()
-        return _carried(Answer(out, tuple(gradients))), _on_cpu(own)
+        ready, asked, trains = self._built, self._asked, self.case.mode == "training"
+        assert ready is not None and asked is not None, "it was not built"
+        own = ready.weights() if ready.has_own_optimiser and trains else ()
+        gradients = tuple(ready.gradients() if trains else ())
+        return _carried(Answer(ready.result[0].to(asked.x.dtype), gradients)), _on_cpu(own)
 
     def tapped(self, asked: Question) -> Answer:
         """The answer to a question with every layer's spikes."""
-        return _carried(self._there[0].tapped(asked))
-
-    def release(self) -> None:
-        memory.release()
+        assert self._built is not None, "it was not built"
+        return _carried(self._built.tapped(asked))
 
 
 def _carried(answer: Answer) -> Answer:
@@ -227,23 +224,16 @@ class Process:
     def __init__(
         self, case: Timed, host: Host, compiled: Path | None = None, *, alone: bool = True
     ) -> None:
-        """Starts it. Raises Failed.
-
-        `compiled`: where what torch compiles for it lies. A folder that others used before would
-        hold it ready, and its first iteration would be shown without the time that compiling takes.
+        """Starts it. Raises Failed. `compiled`: where what torch compiles for it lies, and no other
+        contender's: it would be ready, and its first iteration shown without compiling.
         """
         self.silence = host.silence
-        self.lean = False  # gives its memory back after each turn
         env = {} if compiled is None else {"TORCHINDUCTOR_CACHE_DIR": str(compiled)}
         try:
             self.child = Child(case.device, env=env)
         except Died as reason:
             raise Failed(str(reason)) from None
-        try:
-            self._call(START_SECONDS, begin, case, host.find, alone)
-        except Failed:
-            self.end()
-            raise
+        self._call(START_SECONDS, begin, case, host.find, alone)
 
     def call(self, method: Callable[[Subject, *Args], R], *given: *Args) -> R:
         """Has it do something, and stops it again. Raises Failed."""
@@ -253,14 +243,8 @@ class Process:
     def _call(self, silence: float, function: Callable[..., R], *given: object) -> R:
         try:
             return self.child.call(function, *given, silence=silence)
-        except Died as reason:
-            raise Failed(str(reason)) from None
-        except Unsupported as reason:
-            raise Failed(str(reason), "unsupported") from None
-        except adapters.Missing as reason:
-            raise Failed(str(reason), "missing") from None
-        except Incomparable as reason:
-            raise Failed(str(reason), "not comparable") from None
+        except (Died, *STATUS) as reason:
+            raise Failed(str(reason), STATUS.get(type(reason), "failed")) from None
         except Exception as reason:  # noqa: BLE001 a framework may raise anything: it becomes a row
             raise Failed(f"{type(reason).__name__}: {reason}") from None
         finally:  # whatever came of it: its turn is over
@@ -274,11 +258,6 @@ class Process:
             return sum(each.memory_info().rss for each in family) / 2**20
         except psutil.Error:
             return 0.0
-
-    def grow_lean(self) -> None:
-        """Has it give its memory back, now and after each turn. Raises Failed."""
-        self.lean = True
-        self.call(Subject.release)
 
     def end(self) -> None:
         self.child.end()

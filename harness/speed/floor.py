@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import torch
@@ -40,14 +39,10 @@ class Product:
 
     def run(self) -> tuple[Tensor, ...]:
         """The gradients; in inference the output."""
-        return self.train() if self.mode == "training" else (self.infer(),)
-
-    @torch.inference_mode()
-    def infer(self) -> Tensor:
-        return self.layer(self.x)
-
-    def train(self) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(self.layer(self.x), self.wanted, self.gradient)
+        if self.mode == "training":
+            return torch.autograd.grad(self.layer(self.x), self.wanted, self.gradient)
+        with torch.inference_mode():
+            return (self.layer(self.x),)
 
 
 def iteration(case: Timed, layouts: tuple[Layout, ...]) -> Callable[[], None]:
@@ -76,10 +71,7 @@ def plain(tensors: Iterable[Tensor]) -> list[Tensor]:
 def products(case: Timed, layouts: tuple[Layout, ...]) -> list[Product]:
     """The products of all layers, in order."""
     stages = zip(case.network.stages, images(case), layouts, strict=True)
-    return [
-        _product(case, stage, count, layout, first=n == 0)
-        for n, (stage, count, layout) in enumerate(stages)
-    ]
+    return [_product(case, *each, first=n == 0) for n, each in enumerate(stages)]
 
 
 def images(case: Timed) -> list[int]:
@@ -96,7 +88,7 @@ def fastest(case: Timed) -> tuple[Layout, ...]:
     once.
     """
     stages = zip(case.network.stages, images(case), strict=True)
-    return tuple(_kept(case, stage, count, first=n == 0) for n, (stage, count) in enumerate(stages))
+    return tuple(_kept(case, *each, first=n == 0) for n, each in enumerate(stages))
 
 
 def said(layouts: tuple[Layout, ...]) -> str:
@@ -125,20 +117,17 @@ KEPT: Shelf[Layout] = Shelf("layouts", lambda kept: LAYOUTS[LAYOUTS.index(kept)]
 def _kept(case: Timed, stage: Stage, images: int, *, first: bool) -> Layout:
     if not isinstance(stage.synapse, Conv):
         return "contiguous"
-    measure = partial(_fastest, case, stage, images, first=first)
+
+    def measure() -> Layout:  # one turn each, where that seemed clear, told differently each time
+        runs = {each: _product(case, stage, images, each, first=first).run for each in LAYOUTS}
+        for run in runs.values():  # the first pays for what is set up once
+            run()
+        of, device = {each: list[float]() for each in LAYOUTS}, torch.device(case.device)
+        for each, run in ROUNDS * [*runs.items()]:
+            of[each].append(clock.seconds(run, device))
+        return min(LAYOUTS, key=lambda each: min(of[each]))
+
     if case.device != "cpu":  # what is kept names the processor alone
         return measure()
     size = ROUNDS, stage.synapse, stage.input_shape, images, "first" if first else "later"
     return KEPT.get((*size, case.mode, case.precision, torch.get_num_threads()), measure)
-
-
-def _fastest(case: Timed, stage: Stage, images: int, *, first: bool) -> Layout:
-    """One turn each, where that seemed clear, told differently from run to run."""
-    runs = {each: _product(case, stage, images, each, first=first).run for each in LAYOUTS}
-    for run in runs.values():  # the first pays for what is set up once
-        run()
-    device = torch.device(case.device)
-    rounds = [
-        {each: clock.seconds(run, device) for each, run in runs.items()} for _ in range(ROUNDS)
-    ]
-    return min(LAYOUTS, key=lambda each: min(spent[each] for spent in rounds))

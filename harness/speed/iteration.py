@@ -7,14 +7,12 @@ A contender is a torch module with torch's optimiser, or a trainer in a runtime 
 from __future__ import annotations
 
 import os
-import resource
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -42,7 +40,7 @@ PARTS = (10.0, 20.0)
 # hangs on it is on tens of times. What is scaled wrongly is off by far more (im2col: 3.8 times).
 PROPORTIONAL = 0.2
 NARROW = Fraction(1, 8)  # of the width, of the network that one run in part is examined on
-TRIES = 2  # of which the shorter counts
+Came = tuple[Tensor, Tensor | None]  # of an iteration: spikes (T, B, N), and the loss () it has
 
 
 def labels_of(asked: Question) -> Tensor:  # (B,)
@@ -50,18 +48,12 @@ def labels_of(asked: Question) -> Tensor:  # (B,)
     return asked.labels
 
 
-class Result(NamedTuple):
-    """What an iteration came to, still on the device."""
-
-    spikes: Tensor  # (T, B, N), of the voting layer
-    loss: Tensor | None  # (); None in inference
-
-
 class OfModule:
     """A torch module, ready: `run` is one iteration, on memory that `load` writes to."""
 
     compile_seconds = None  # what torch compiles, it compiles in the first iteration
-    result: Result  # of the last iteration
+    has_own_optimiser = False  # it is torch's
+    result: Came  # of the last iteration
 
     def __init__(self, adapter: Adapter, case: Timed, asked: Question) -> None:
         device, dtype = torch.device(case.device), DTYPES[case.precision]
@@ -69,55 +61,45 @@ class OfModule:
         self.subject = adapter.build(case.network).to(device=device, dtype=dtype)
         self._held = asked.x.to(device=device, dtype=dtype, copy=True)
         self._labels = labels_of(asked).to(device, copy=True)
-        self._iterate = self._iteration()
+        module, x, labels = (
+            self.subject,
+            self._held.expand(case.T, *asked.x.shape[1:]),
+            self._labels,
+        )
+        optimise = step.optimiser(module.parameters(), case.optimiser)
+        named: Any = {
+            "objective": step.Objective(case.network.classes),
+            "precision": case.precision,
+        }
+
+        def train() -> Came:
+            came = step.iteration(module, optimise, x, labels, **named)
+            return came.spikes, came.loss
+
+        def infer() -> Came:
+            return step.inference(module, x, case.precision), None
+
+        module.train(case.mode == "training")
+        self._iterate = train if case.mode == "training" else infer
         if isinstance(adapter, Variant) and adapter.captured:
             if device.type != "cuda":
                 raise Unsupported("CUDA graphs need a CUDA device: use another form")
             self._iterate = step.captured(self._iterate)
         self.load(asked)
 
-    def _iteration(self) -> Callable[[], Result]:
-        case, module, labels = self.case, self.subject, self._labels
-        x = self._held.expand(case.T, *self._held.shape[1:])
-        if case.mode == "inference":
-            module.eval()
-            return lambda: Result(step.inference(module, x, case.precision), None)
-        optimise = step.optimiser(module.parameters(), case.optimiser)
-        settings: Any = {
-            "objective": step.Objective(case.network.classes),
-            "precision": case.precision,
-        }
-
-        def once() -> Result:
-            came = step.iteration(module, optimise, x, labels, **settings)
-            return Result(came.spikes, came.loss)
-
-        return once
-
     @property
     def layout(self) -> str | None:
         """How the weights of its convolutions lie in memory; None where it has none."""
         kernels = [p for p in self.subject.parameters() if p.dim() == 4 and p.shape[1] > 1]
-        if not kernels:
-            return None
         last = all(each.is_contiguous(memory_format=torch.channels_last) for each in kernels)
-        return "channels_last" if last else "contiguous"
+        return ("channels_last" if last else "contiguous") if kernels else None
 
-    @torch.no_grad()
     def load(self, asked: Question) -> None:
         """Other weights and another batch, written into the same memory.
 
         Raises ValueError where the parameters are not the module's.
         """
-        ours = list(self.subject.parameters())
-        found, wanted = ([tuple(p.shape) for p in each] for each in (ours, asked.parameters))
-        if found != wanted:
-            raise ValueError(
-                "parameters are not the reference's in layer order (weight, bias, U): "
-                f"expected shapes {wanted}, found {found}"
-            )
-        for parameter, given in zip(ours, asked.parameters, strict=True):
-            parameter.copy_(given)
+        asked.load(self.subject)
         self._held.copy_(asked.x)
         self._labels.copy_(labels_of(asked))
 
@@ -130,15 +112,12 @@ class OfModule:
         parameters = self.subject.parameters()
         return [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
 
-    has_own_optimiser = False  # it is torch's
-
     def weights(self) -> list[Tensor]:
         """After the last iteration."""
         return list(self.subject.parameters())
 
     def tapped(self, asked: Question) -> Answer:
         """The answer to a question with every layer's spikes."""
-        self.load(asked)
         return tapped_pass(self.subject, asked)
 
     def close(self) -> None: ...
@@ -148,6 +127,7 @@ class OfTrainer:
     """A trainer, ready. Batches are laid out before the clock starts, as other devices' are."""
 
     layout = None  # it is the runtime's own
+    has_own_optimiser = True
 
     def __init__(self, make: contract.MakeTrainer, case: Timed, asked: Question) -> None:
         foreign.check(case.network, case.precision)
@@ -156,9 +136,11 @@ class OfTrainer:
         )
         self.case = case
         self.compile_seconds: float | None = None  # of the first batch, for whose size it may
-        self.subject = make(case.network, settings)
+        self.subject = trainer = make(case.network, settings)
+        self.gradients, self.weights = trainer.gradients, trainer.parameters
+        self.close = trainer.close
         self._batch: Any = None
-        self._loss: float | None = None
+        self._loss: Tensor | None = None
         self.load(asked)
 
     def load(self, asked: Question) -> None:
@@ -170,22 +152,13 @@ class OfTrainer:
 
     def run(self) -> None:
         if self.case.mode == "training":
-            self._loss = self.subject.step(self._batch)
+            self._loss = torch.tensor(self.subject.step(self._batch))
         else:
             self.subject.infer(self._batch)
 
     @property
-    def result(self) -> Result:
-        loss = None if self._loss is None else torch.tensor(self._loss)
-        return Result(self.subject.out(), loss)
-
-    def gradients(self) -> list[Tensor]:
-        return list(self.subject.gradients())
-
-    has_own_optimiser = True
-
-    def weights(self) -> list[Tensor]:
-        return list(self.subject.parameters())
+    def result(self) -> Came:
+        return self.subject.out(), self._loss
 
     def tapped(self, asked: Question) -> Answer:
         """The answer to a question with every layer's spikes, by a step of the trainer itself."""
@@ -196,21 +169,18 @@ class OfTrainer:
         gradients = self.gradients() if asked.mode == "training" else []
         return Answer(self.subject.out(), tuple(gradients), spikes)
 
-    def close(self) -> None:
-        self.subject.close()
-
 
 Ready = OfModule | OfTrainer
 
 
-class Came(NamedTuple):
+class Result(NamedTuple):
     """What an iteration came to, as plain numbers."""
 
     votes: list[list[float]]  # (B, classes)
     loss: float | None  # of training
 
 
-def done(ready: Ready) -> Came:
+def done(ready: Ready) -> Result:
     """One iteration, until its loss, its votes and, in training, its updated weights are plain
     numbers in memory: what is timed. A runtime that puts work off has done it by then.
     """
@@ -219,18 +189,17 @@ def done(ready: Ready) -> Came:
     votes = coding.vote(spikes.float(), ready.case.network.classes).tolist()
     if ready.case.mode == "training":
         floor.plain(ready.weights())
-    return Came(votes, None if loss is None else loss.item())
+    return Result(votes, None if loss is None else loss.item())
 
 
 def left_seconds(ready: Ready) -> float:
     """What reading the rest takes above a copy: its spikes and, in training, its gradients. So much
     work was left when the clock stopped.
     """
-    training, device = ready.case.mode == "training", torch.device(ready.case.device)
-    watch = clock.Stopwatch(device)
-    read = floor.plain([ready.result.spikes, *(ready.gradients() if training else ())])
-    spent = watch.seconds
-    return spent - clock.seconds(lambda: floor.plain(read), device)
+    watch = clock.Stopwatch(device := torch.device(ready.case.device))
+    rest = ready.gradients() if ready.case.mode == "training" else ()
+    read = floor.plain([ready.result[0], *rest])
+    return watch.seconds - clock.seconds(lambda: floor.plain(read), device)
 
 
 NEAR = 1e-3  # of each weight's size, from one round to the next
@@ -297,7 +266,7 @@ def part_of(adapter: Adapter, case: Timed) -> Part | None:
     """
     if contract.trainer_of(adapter) is None:
         return None
-    whole, in_a_second, reason = Part(case.T, case.batch_size), 0.0, None
+    whole, in_a_second, reason = Part(case.T, case.batch_size), 0.0, ""
     for small in (Part(1, 1), Part(whole.steps, 1)):  # the first tells less, and is soon known
         spent = seconds(adapter, case, small)
         in_a_second = small.amount / spent
@@ -310,33 +279,26 @@ def part_of(adapter: Adapter, case: Timed) -> Part | None:
         samples = amount // whole.steps  # all steps of as many as fit, else steps of one
         part = Part(min(whole.steps, max(1, amount)), min(max(1, samples), whole.samples))
         spent = seconds(adapter, case, part)
-        if spent * whole.amount / part.amount <= LONGEST:
+        all_of_it = spent * whole.amount / part.amount
+        if all_of_it <= LONGEST:
             return None  # of the smallest parts most was there whatever the part
-        reason = _not_proportional(adapter, case, part, spent)
-        if reason is None:
+        others = []  # half of it, or twice as much, in each way that it is less than the whole
+        if part.samples < whole.samples:
+            others.append(replace(part, samples=part.samples // 2 or 2))
+        if part.steps < whole.steps:
+            others.append(replace(part, steps=part.steps // 2 or 2))
+        for other in others:
+            taken = seconds(adapter, case, other)
+            if abs(spent / part.amount / (taken / other.amount) - 1) > PROPORTIONAL:
+                reason = (
+                    f"an iteration would take about {all_of_it:,.0f} s, and cannot be scaled: "
+                    f"{part.samples} samples at {part.steps} steps take {spent:.1f} s, "
+                    f"{other.samples} at {other.steps} take {taken:.1f} s"
+                )
+                break
+        else:
             return part
-    raise Incomparable(str(reason))
-
-
-def _not_proportional(adapter: Adapter, case: Timed, part: Part, spent: float) -> str | None:
-    """A sentence where less or more than the part, which took `spent` seconds, does not take less
-    or more in proportion.
-    """
-    others = []  # half of it, or twice as much, in each way that it is less than the whole
-    if part.samples < case.batch_size:
-        others.append(replace(part, samples=part.samples // 2 or 2))
-    if part.steps < case.T:
-        others.append(replace(part, steps=part.steps // 2 or 2))
-    for other in others:
-        taken = seconds(adapter, case, other)
-        if abs(spent / part.amount / (taken / other.amount) - 1) > PROPORTIONAL:
-            all_of_it = spent * case.T * case.batch_size / part.amount
-            return (
-                f"an iteration would take about {all_of_it:,.0f} s, and cannot be scaled: "
-                f"{part.samples} samples at {part.steps} steps take {spent:.1f} s, "
-                f"{other.samples} at {other.steps} take {taken:.1f} s"
-            )
-    return None
+    raise Incomparable(reason)
 
 
 def seconds(adapter: Adapter, case: Timed, part: Part) -> float:
@@ -347,30 +309,25 @@ def seconds(adapter: Adapter, case: Timed, part: Part) -> float:
     ready = built_to_try(adapter, part.of(case), x, torch.zeros(part.samples, dtype=torch.int64))
     device = torch.device(case.device)
     found = clock.seconds(ready.run, device)
-    for _ in range(TRIES - 1):
-        if found < PARTS[0] / 2:
-            found = min(found, clock.seconds(ready.run, device))
+    if found < PARTS[0] / 2:  # of two the shorter counts
+        found = min(found, clock.seconds(ready.run, device))
     ready.close()
     return found
 
 
 @dataclass(eq=False)
 class Meter:
-    """Peak memory over what the process had before a contender was built: its weights are in the
-    figure.
-    """
+    """Peak memory over what there was before a contender was built: with its weights."""
 
     device: torch.device
     base: int  # bytes
 
     @classmethod
     def over(cls, adapter: Adapter, case: Timed, asked: Question) -> Meter:
-        """Over what the process holds now, once a tiny network has run. Raises what that raises.
-
-        What is free by then goes back to the system: else it would be in the base, and whoever
-        takes it again would seem to need nothing.
-        """
+        """Over what the process holds now, once a tiny network has run. Raises what that raises."""
         network, device = case.network, torch.device(case.device)
+        if device.type != "cuda" and not Path("/proc/self/clear_refs").exists():
+            raise OSError("the peak of memory is read from /proc, which Linux alone has")
         tiny = Network.parse(
             FIRST_USE, input_shape=network.input_shape, lif=network.lif, neunorm=network.neunorm
         )
@@ -382,18 +339,16 @@ class Meter:
         if device.type == "cuda":
             torch.cuda.synchronize()
             return cls(device, torch.cuda.memory_allocated())
-        memory.release()
-        return cls(device, sum(each.memory_info().rss for each in memory.family(os.getpid())))
+        memory.release()  # what is free: whoever takes it again would seem to need nothing
+        return cls(device, sum(each.memory_info().rss for each in _family()))
 
     def start(self) -> None:
         """The iteration begins whose peak is wanted."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
             return
-        for each in memory.family(os.getpid()):
-            reset = Path(f"/proc/{each.pid}/clear_refs")
-            if reset.exists():
-                reset.write_text("5")  # sets the peak back to the present size, proc(5)
+        for each in _family():  # sets the peak back to the present size, proc(5)
+            Path(f"/proc/{each.pid}/clear_refs").write_text("5")
 
     def peak_mib(self) -> float:
         """The peak since, over the base."""
@@ -401,16 +356,10 @@ class Meter:
             torch.cuda.synchronize()
             peak = torch.cuda.max_memory_allocated()
         else:
-            peak = sum(_peak_rss(each.pid, each.memory_info) for each in memory.family(os.getpid()))
+            said = (Path(f"/proc/{each.pid}/status").read_text() for each in _family())
+            peak = 1024 * sum(int(each.split("VmHWM:")[1].split()[0]) for each in said)
         return (peak - self.base) / 2**20
 
 
-def _peak_rss(pid: int, info: Callable[[], Any]) -> int:
-    status = Path(f"/proc/{pid}/status")
-    for line in status.read_text().splitlines() if status.exists() else ():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    if pid != os.getpid():
-        return info().rss
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def _family() -> list[psutil.Process]:
+    return memory.family(os.getpid())

@@ -13,6 +13,7 @@ from functools import partial
 from math import isfinite
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +73,7 @@ class Examiner:
             wanted.setdefault(row.contender, (row, set()))[1].update(needed)
         # one in a runtime of its own may time parts of an iteration: nothing runs beside it
         known = {row.framework for row in rows} & {*adapters.names()}
-        alone = any(facts.of(framework).foreign for framework in known)
+        alone = any(facts.of(each).foreign for each in known)
         with ThreadPoolExecutor(1 if alone else AT_ONCE) as pool:
             try:
                 of = {pool.submit(self._examine, *each, alone): n for n, each in wanted.items()}
@@ -106,9 +107,9 @@ class Examiner:
             try:
                 self.parts[name] = process.call(Subject.part)
                 network = self.network_of(case)
+                sit = partial(_sit, process, network)
                 for precision in sorted(precisions, reverse=True):  # float64 first
                     exam = self._exam(network, precision)
-                    sit = partial(_sit, process, network)
                     self._proofs[name, precision] = exam.judge(name, deviations, sit)
             finally:
                 process.end()
@@ -119,21 +120,18 @@ class Examiner:
 
     def _exam(self, network: Network, precision: Precision) -> Exam:
         with self._one_at_a_time:
-            if (network, precision) not in self._exams:
-                batch = self.batch.to(self.cell.device)
-                made = Exam(network, batch, precision, self.cell.seed)
-                made.answers()  # once, however many are examined at once
-                self._exams[network, precision] = made
-            return self._exams[network, precision]
+            if (exam := self._exams.get((network, precision))) is None:
+                exam = Exam(network, self.batch.to(self.cell.device), precision, self.cell.seed)
+                exam.answers()  # once, however many are examined at once
+                self._exams[network, precision] = exam
+            return exam
 
 
 def _sit(process: Process, network: Network, questions: Questions) -> Sitting:
     try:
         return process.call(Subject.sit, network, questions)
     except Failed as reason:
-        if reason.status == "not comparable":
-            raise Incomparable(str(reason)) from None
-        raise
+        raise (Incomparable(str(reason)) if reason.status == "not comparable" else reason) from None
 
 
 @dataclass(eq=False)
@@ -166,24 +164,23 @@ class Judge:
         parameters = (each.detach() * scale for each in self.weights(late=late)[0].parameters())
         return question(case, tuple(parameters), inputs, batch.labels[: case.batch_size])
 
-    def audit(self, process: Process, when: When, case: Timed, number: int = 0) -> Finding:
+    def audit(self, call: Callable[..., Any], when: When, case: Timed, number: int = 0) -> Finding:
         """Holds the last iteration of a contender against the reference; `number`: of the round.
-        Raises Failed.
+        `call` has its process do something. Raises Failed.
         """
-        given, updated = process.call(Subject.answer)
+        given, updated = call(Subject.answer)
         key = replace(case, framework=""), when, number  # whose it is does not matter
-        if key not in self._audits:
+        if (audit := self._audits.get(key)) is None:
             asked = self.question(case, late=when == "late")
             asked = of_round(asked, number) if when == "round" else asked
-            self._audits[key] = Audit(self.cell.network, asked, torch.device(self.cell.device))
-        audit = self._audits[key]
-        finding = audit.direct(given)
+            audit = Audit(self.cell.network, asked, torch.device(self.cell.device))
+            self._audits[key] = audit
+        asked, finding = audit.question, audit.direct(given)
         if finding is None:
-            finding = audit.replay(given, process.call(Subject.tapped, audit.question))
+            finding = audit.replay(given, call(Subject.tapped, asked))
         # elsewhere its optimiser has gathered something
         if updated and when == "before" and finding.passed:
-            asked, settings = audit.question, self.cell.optimiser
-            wrong = wrong_update(asked, settings, given.gradients, updated)
+            wrong = wrong_update(asked, self.cell.optimiser, given.gradients, updated)
             finding = replace(finding, passed=wrong is None, reason=wrong)
         return finding
 
@@ -218,15 +215,12 @@ def wrong_update(
     return None
 
 
-# bf16 is no proof of equality: what was audited in it trains, once for each installation, in a
-# process of its own, whose crash costs this row alone.
-
-
 def descend(row: Record, ledger: Ledger, host: Host, say: Callable[[str], None]) -> None:
-    """Has the contender of a row train in float32 and in bf16, and keeps what that comes to.
+    """Has the contender of a row train in float32 and in bf16, and keeps what that comes to: bf16
+    is no proof of equality, so what was audited in it must learn as float32 does.
 
-    Nothing happens where a row of its installation says so already; what was cut short is tried
-    once a run.
+    Once for each installation, in a process of its own, whose crash costs this row alone. Nothing
+    happens where a row of its installation says so already; what was cut short is tried once a run.
     """
     for each in ledger.descents():
         same = (each.installation, each.exam) == (row.installation, EXAM)
@@ -237,44 +231,26 @@ def descend(row: Record, ledger: Ledger, host: Host, say: Callable[[str], None])
     what, finished = f"{case.framework} trains, for bf16", False
     try:
         say(what)
-        _train(case, courses, host, lambda n: say(f"{what}: {n} of {len(terms.trainings)}"))
+        digits, process = Digits.read(), Process(case, host)
+        try:
+            for n, (precision, seed) in enumerate(terms.trainings, 1):
+                say(f"{what}: {n} of {len(terms.trainings)}")
+                one = replace(case, seed=seed, precision=precision)
+                losses = process.call(Subject.descend, one, digits.weights(one), digits)
+                courses[precision].append(Course.of(losses, terms.averaged))
+        finally:
+            process.end()
         reason, finished = judged(courses["fp32"], courses["bf16"]), True
     except Failed as error:
         reason = str(error)
     firsts = [each.first for each in courses["fp32"] if isfinite(each.first)]
-    ends = {
-        precision: tuple(each.last if isfinite(each.last) else None for each in of)
-        for precision, of in courses.items()
-    }
-    made = DescentRow(
-        **vars(row),
-        exam=EXAM,
-        setting=descent.said(case),
-        steps=terms.steps,
-        seeds=tuple(range(terms.fp32_seeds)),
-        first_loss=fmean(firsts) if firsts else None,
-        fp32_losses=ends["fp32"],
-        bf16_losses=ends["bf16"],
-        finished=finished,
-        passed=finished and not reason,
-        reason=shortened(reason) or None,
+    fp32, bf16 = (
+        tuple(each.last if isfinite(each.last) else None for each in of) for of in courses.values()
     )
+    made = DescentRow(
+        **vars(row), exam=EXAM, setting=descent.said(case), steps=terms.steps,
+        seeds=tuple(range(terms.fp32_seeds)), first_loss=fmean(firsts) if firsts else None,
+        fp32_losses=fp32, bf16_losses=bf16, finished=finished, passed=finished and not reason,
+        reason=shortened(reason) or None,
+    )  # fmt: skip
     ledger.keep(stamped(made, machine.moment()))
-
-
-def _train(
-    case: Timed,
-    courses: dict[Precision, list[Course]],
-    host: Host,
-    say: Callable[[int], None],
-) -> None:
-    """All trainings, each added as it ends. Raises Failed."""
-    digits, process = Digits.read(), Process(case, host)
-    try:
-        for n, (precision, seed) in enumerate(descent.TERMS.trainings, 1):
-            say(n)
-            one = replace(case, seed=seed, precision=precision)
-            losses = process.call(Subject.descend, one, digits.weights(one), digits)
-            courses[precision].append(Course.of(losses, descent.TERMS.averaged))
-    finally:
-        process.end()

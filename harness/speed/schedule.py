@@ -1,4 +1,4 @@
-"""Which cell is measured when, within the budget.
+"""Which cell is measured when, within the budget, and how long each will take.
 
 Cells come in order of worth. A cell is begun only if it fits into what is left of the budget, by
 an estimate that the cells before it have corrected; what was not begun is said with its estimate,
@@ -13,16 +13,18 @@ from functools import partial
 from math import ceil, inf
 from typing import NamedTuple
 
+import torch
+
 import adapters
 from adapters import facts
 from harness.records.ledger import Ledger
 from harness.records.run import Run
-from harness.spec import Access, Budget, Timed, UsageError, cells, paper
+from harness.spec import Access, Budget, Case, Timed, UsageError, cells, paper
 from harness.speed.cell import Cell
 from harness.speed.contender import Host
+from harness.speed.floor import images
 from harness.speed.judge import descend
-from harness.speed.plan import Plan
-from harness.system import clock
+from harness.system import clock, machine
 from harness.system.child import preload, warm
 
 PAPER_ROUNDS = 10  # where no budget is set
@@ -33,27 +35,20 @@ SURE = 1.2  # times its estimate must fit into what is left for a cell to be beg
 WORTH = (
     *(("cifar10", "Small"), ("cifar10", "Middle"), ("nmnist", "Small"), ("dvs-cifar10", "Small")),
 )
+Group = tuple[Timed, ...]  # the cases of a cell
 
 
 class Measured(NamedTuple):
-    """A cell with figures: what its cases share, of no framework.
+    """A cell with figures, said when it has its first round, and once more when it has all."""
 
-    Each cell is said when it has its first round, and once more when it has all.
-    """
-
-    cell: Timed
+    cell: Timed  # what its cases share, of no framework
     rounds: int
     before: tuple[str, ...] = ()  # keys of its rows, where an earlier run had measured it
     left_seconds: float = 0.0  # it was not begun: what it takes, about
 
 
 def run(
-    cases: tuple[Timed, ...],
-    ledger: Ledger,
-    access: Access,
-    budget: Budget,
-    at: Run,
-    host: Host | None = None,
+    cases: Group, ledger: Ledger, access: Access, budget: Budget, at: Run, host: Host | None = None
 ) -> Iterator[Measured]:
     """Measures all cases, keeps each row as it comes, and says how far it is.
 
@@ -64,16 +59,9 @@ def run(
     frameworks = {case.framework.partition(":")[0] for case in cases}
     preload(*(f"adapters.{each}" for each in facts.preloadable(frameworks & {*adapters.names()})))
     warm(cases[0].device)  # while the first batch is read
-    ready = [
-        Cell(cell, group, at, ledger, access, host or Host(), budget.seconds)
-        for cell, group in sorted(cells(cases).items(), key=lambda each: worth(each[0]))
-    ]
-    try:
-        for cell, left in Schedule(budget, ready).events():
-            yield Measured(cell.case, cell.number, cell.before, left)
-    finally:
-        for each in ready:
-            each.abandon()
+    waiting = sorted(cells(cases).items(), key=lambda each: worth(each[0]))
+    rest = at, ledger, access, host or Host(), budget.seconds
+    yield from Schedule(budget, [Cell(*each, *rest) for each in waiting]).events()
 
 
 def worth(cell: Timed) -> tuple[object, ...]:
@@ -87,43 +75,44 @@ class Schedule:
     """Measures the cells one after the other, as many as the budget has room for."""
 
     def __init__(self, budget: Budget, cells: list[Cell]) -> None:
-        self.budget, self.waiting, self.watch = budget, list(cells), clock.Stopwatch()
+        self.budget, self.waiting, self.watch = budget, cells, clock.Stopwatch()
         self.fewest = PAPER_ROUNDS if budget.seconds == inf else budget.rounds
         self.plan = Plan(self.fewest)
         self.until = 0.0  # when the cell at work will have ended, about; of the watch
 
-    def events(self) -> Iterator[tuple[Cell, float]]:
+    def events(self) -> Iterator[Measured]:
         """Each cell when it has figures, and in the end those for which there was no time, with
         what each takes, about. Raises UsageError where there is time for none.
         """
-        left, any_done = list[Cell](), False
+        left, any_done = dict[Timed, Group](), False
         while self.waiting:
             cell = self.waiting.pop(0)
             self._say(cell, "data")
-            if not cell.read():
-                self._descend(cell)
+            try:
+                if cell.read():
+                    takes = self.plan.seconds(cell.group)
+                    first = self.budget.first and not any_done
+                    if not (first or self._fits(self.watch.seconds, takes)):
+                        left[cell.case] = cell.group
+                        continue
+                    self.until = self.watch.seconds + takes
+                    yield from self._measured(cell)
                 any_done = True
-                yield cell, 0.0
-                continue
-            takes = self.plan.seconds(cell.group)
-            first = self.budget.first and not any_done
-            if not (first or self._fits(self.watch.seconds, takes)):
-                left.append(cell)
-                continue
-            any_done, self.until = True, self.watch.seconds + takes
-            for _ in self._measured(cell):
-                yield cell, 0.0
-            yield cell, 0.0
-        needs = {cell: self.plan.seconds(cell.group) for cell in left}
+                for row in cell.mixed:  # that trains now, where it has not yet
+                    descend(row, cell.ledger, cell.host, partial(self._say, cell))
+                yield Measured(cell.case, cell.number, cell.before)
+            finally:
+                cell.abandon()
+        needs = {case: self.plan.seconds(group) for case, group in left.items()}
         if left and not any_done:
-            cell = min(left, key=needs.__getitem__)
+            case = min(left, key=needs.__getitem__)
             raise UsageError(
-                f"no cell fits into a budget of {self.budget.seconds:.0f} s: {_named(cell)} alone "
-                f"takes about {needs[cell]:.0f} s here (--budget {ceil(needs[cell] / 60)}m)"
+                f"no cell fits into a budget of {self.budget.seconds:.0f} s: {_named(case)} alone "
+                f"takes about {needs[case]:.0f} s here (--budget {ceil(needs[case] / 60)}m)"
             )
-        yield from needs.items()
+        yield from (Measured(case, 0, (), takes) for case, takes in needs.items())
 
-    def _measured(self, cell: Cell) -> Iterator[Cell]:
+    def _measured(self, cell: Cell) -> Iterator[Measured]:
         """Measures a cell, and says it when it has its first round."""
         for what in cell.prove(self.fewest):
             self._say(cell, what)
@@ -133,7 +122,7 @@ class Schedule:
         while cell.comparable and (cell.number < half or self._is_unsure(cell)):
             self._round(cell)
             if cell.number == 1:
-                yield cell
+                yield Measured(cell.case, 1)
         total = self.fewest if cell.number == half else 2 * cell.number
         if cell.comparable and cell.number < total:
             self._start(cell)
@@ -144,12 +133,6 @@ class Schedule:
         if cell.comparable:
             self.plan.correct(cell.group, self.watch.seconds - began, cell.number)
         cell.close()
-        self._descend(cell)
-
-    def _descend(self, cell: Cell) -> None:
-        """Has those train that were audited in bf16, where they have not yet."""
-        for row in cell.mixed:
-            descend(row, cell.ledger, cell.host, partial(self._say, cell))
 
     def _start(self, cell: Cell) -> None:
         for what in cell.start() if cell.contenders else ():
@@ -182,8 +165,104 @@ class Schedule:
         for each in self.waiting:
             takes = self.plan.seconds(each.group)
             end += takes if self._fits(end, takes) else 0.0
-        cell.ledger.say(now / max(end, 1e-9), f"{_named(cell)}: {what}")
+        cell.ledger.say(now / max(end, 1e-9), f"{_named(cell.case)}: {what}")
 
 
-def _named(cell: Cell) -> str:
-    return f"{cell.case.dataset} {cell.case.scale}"
+def _named(case: Timed) -> str:
+    return f"{case.dataset} {case.scale}"
+
+
+# How long it will take, about: first by what is known of such runs, then as it went. What an
+# iteration takes as a multiple of the float32 floor's, over all frameworks; in bf16 with a matrix
+# unit and without, for a contender and for the floor.
+OF_FLOOR = 1.7
+BF16 = {True: (0.4, 0.2), False: (1.1, 1.6)}
+LAYOUTS = 12.0  # iterations of the floor in which layouts are chosen
+# Iterations of each contender beside its rounds: its first of each start, and before each half.
+UNTIMED = 4
+AUDITED = 9.0  # in iterations of the floor: three audits of a contender, some of which replay
+EXAM_SECONDS = 3.0  # of one contender: two are examined at a time
+START_SECONDS = 4.0  # of one contender: its processes start, and small things are done
+FOREIGN_SECONDS = 120.0  # of one in a runtime of its own: it is slow, and may be run in part
+# Of torch.compile, once: 35 to 310 for three frameworks. In bf16 an audit replays, and its tapped
+# pass is compiled apart; a training compiles in both precisions.
+COMPILED, COMPILE_SECONDS = ":compiled", 110.0
+PASSES = 3  # forward, and two gradients
+RATE_SECONDS = 0.5  # of tries, of which the fastest counts: memory and clock settle
+# What a training takes over its convolutions at full width: its networks are narrow, and it tests.
+OF_TRAINING, TRAINING_SECONDS = 2.5, 8.0
+
+
+def training_seconds(cases: tuple[Case, ...]) -> float:
+    """Of training these cases on this machine, about: half or twice as much is no surprise."""
+    passes = PASSES * sum(case.pace for case in cases)
+    return OF_TRAINING * passes / _rate(cases[0].device) + TRAINING_SECONDS * len(cases)
+
+
+class Plan:
+    """What cells take, of so many rounds: the first ones that were measured correct the others."""
+
+    def __init__(self, rounds: int) -> None:
+        self.rounds, self._rates = rounds, dict[str, float]()
+        self._spent, self._foreseen = 0.0, 0.0
+
+    def seconds(self, group: Group) -> float:
+        """Of a cell with its exams, about."""
+        found = EXAM_SECONDS * len(group) + self._corrected * self._model(group, self.rounds)
+        for case in group:
+            if facts.of(case.framework.partition(":")[0]).foreign:
+                found += FOREIGN_SECONDS
+            if case.framework.endswith(COMPILED):
+                found += COMPILE_SECONDS * (2 if case.precision == "bf16" else 1)
+        return found
+
+    def round_seconds(self, group: Group) -> float:
+        """Of one more round of a cell, about."""
+        return self._corrected * self._floor(group) * self._times(group)
+
+    def correct(self, group: Group, spent: float, rounds: int) -> None:
+        """A cell took so long, its exams aside."""
+        self._spent += spent
+        self._foreseen += self._model(group, rounds)
+
+    @property
+    def _corrected(self) -> float:
+        return self._spent / self._foreseen if self._foreseen else 1.0
+
+    def _model(self, group: Group, rounds: int) -> float:
+        of_floor = LAYOUTS + (rounds + UNTIMED) * self._times(group) + AUDITED * len(group)
+        return START_SECONDS * len(group) + self._floor(group) * of_floor
+
+    def _times(self, group: Group) -> float:
+        """What a round takes, in iterations of the floor."""
+        bf16 = sum(each.precision == "bf16" for each in group)
+        of_bf16, floor_bf16 = BF16[machine.has_amx()]
+        contenders = OF_FLOOR * (len(group) - bf16) + of_bf16 * bf16
+        return contenders + 2 + (floor_bf16 if bf16 else 0)
+
+    def _floor(self, group: Group) -> float:
+        """Seconds of an iteration of the float32 floor."""
+        case = group[0]
+        if case.device not in self._rates:
+            self._rates[case.device] = _rate(case.device)
+        passes = PASSES if case.mode == "training" else 1
+        stages = zip(case.network.stages, images(case), strict=True)
+        macs = passes * sum(stage.macs * count for stage, count in stages)
+        return macs / self._rates[case.device] * (2 if case.precision == "fp64" else 1)
+
+
+def _rate(device: str) -> float:
+    """Multiply-accumulates a second that a convolution gets here, forward and backward."""
+    maps, size, images = 128, 16, 40
+    convolution = torch.nn.Conv2d(maps, maps, 3, padding=1, device=device)
+    x = torch.rand(images, maps, size, size, device=device, requires_grad=True)
+    x = x.contiguous(memory_format=torch.channels_last)
+
+    def once() -> None:
+        convolution(x).sum().backward()
+
+    once()
+    taken: list[float] = []
+    while len(taken) < 3 or sum(taken) < RATE_SECONDS:
+        taken.append(clock.seconds(once, torch.device(device)))
+    return PASSES * images * size**2 * maps**2 * 9 / min(taken)

@@ -9,15 +9,13 @@ from itertools import product
 from harness import baselines, spec
 from harness.baselines import System
 from harness.spec import Effort, Options, Training, UsageError, Window, paper
-from harness.suites.trainings import size_of
+from harness.suites.trainings import USUAL, size_of
 
 SHORTER = "--baselines, --datasets, --samples or --epochs"
 USELESS = (
     *("frameworks", "networks", "width", "neunorm", "precision", "batch_size", "inference"),
     *("tuned", "init"),
 )
-# The paper's network that a system stands beside.
-BESIDE = {"cifar10": "CIFARNet", "nmnist": "OurModel", "dvs-cifar10": "OurModel"}
 
 
 def cases(options: Options) -> tuple[spec.System, ...]:
@@ -53,31 +51,17 @@ def _of_system(system: System, options: Options) -> Iterator[spec.System]:
     for dataset, window in product(chosen, windows):
         size = size_of(options, dataset)
         width = Fraction(1) if effort == "paper" else size.width
-        name, network = paper.network(BESIDE[dataset], dataset, width=width)
+        name, network = paper.network(USUAL[dataset], dataset, width=width)
+        epochs, samples = system.epochs.get(effort, 1), options.samples or size.samples
         training = Training(
-            epochs=options.epochs or system.epochs.get(effort, 1),
-            samples=options.samples or size.samples,
-            test_samples=size.test_samples,
-            embedded=size.embedded,
-            tested_at=system.steps,
+            options.epochs or epochs, samples, size.test_samples, size.embedded, system.steps
         )
         # one that draws nothing at random is run once, as seed 0
         seeds = (options.seeds or size.seeds[:3]) if system.random else size.seeds[:1]
         for seed, T in product(seeds, options.steps or (size.steps,)):
             yield spec.System(
-                suite=options.suite,
-                dataset=dataset,
-                scale=name,
-                network=network,
-                width=width,
-                framework=system.name,
-                T=T,
-                batch_size=size.batch_size,
-                precision="fp32",
-                device="cpu",
-                seed=seed,
-                optimiser=paper.settings(dataset).optimiser,
-                training=training,
-                effort=effort,
-                window=window,
-            )
+                suite=options.suite, dataset=dataset, scale=name, network=network, width=width,
+                framework=system.name, T=T, batch_size=size.batch_size, precision="fp32",
+                device="cpu", seed=seed, optimiser=paper.settings(dataset).optimiser,
+                training=training, effort=effort, window=window,
+            )  # fmt: skip

@@ -18,7 +18,6 @@ MIXED = ("fused",)
 APART = ("jax", "octave", "sinabs")
 At = tuple[str, int, int]  # data set, T and seed
 Form = tuple[str, Precision]  # a framework's, and the precision it runs in
-COUNTED_BY = ("reference",)  # what is counted is the function's, whoever computes it
 COUNTS_SHORTER = "--networks, --datasets or --width"
 COUNTED, QUICK_COUNTED = 100, 20  # test samples
 QUICK_WIDTH = Fraction(1, 8)
@@ -66,19 +65,17 @@ def _cells(options: Options, width: Fraction) -> Iterator[tuple[NamedNetwork, At
     """Networks, and the data set, T and seed of each."""
     scales = options.networks or (paper.SCALES[:1] if options.quick else paper.SCALES)
     datasets = options.datasets or (QUICK_DATASETS if options.quick else tuple(paper.SETTINGS))
-    width = options.width or width
-    for scale, dataset in product(scales, datasets):
-        chosen = options.network(scale, dataset, neunorm=options.neunorm, width=width)
+    for place in product(scales, datasets):
+        chosen = options.network(*place, neunorm=options.neunorm, width=options.width or width)
         for T, seed in product(options.steps or STEPS, options.seeds or SEEDS):
-            yield chosen, (dataset, T, seed)
+            yield chosen, (place[1], T, seed)
 
 
 def _forms(options: Options) -> list[Form]:
     """What runs, and in which precision; with `tuned` each framework's other forms as well."""
     names, precision = options.frameworks or (), options.precision or "fp32"
     mixed: list[Precision] = ["bf16"] if precision == "fp32" else []
-    ours = [name for name in names if name in MIXED]
-    contenders = [*product(names, [precision]), *product(ours, mixed)]
+    contenders = [*product(names, [precision]), *product((n for n in names if n in MIXED), mixed)]
     if options.tuned:
         plain = [name for name in names if ":" not in name]
         forms = [contender(name, form) for name in plain if name not in MIXED for form in FORMS[:2]]
@@ -91,16 +88,8 @@ def _forms(options: Options) -> list[Form]:
 def _case(options: Options, chosen: NamedNetwork, at: At, form: Form, usual_batch: int) -> Timed:
     (dataset, T, seed), (framework, precision) = at, form
     return Timed(
-        **vars(chosen),
-        suite=options.suite,
-        dataset=dataset,
-        framework=framework,
-        T=T,
-        batch_size=options.batch_size or usual_batch,
-        precision=precision,
-        device=options.device,
-        seed=seed,
-        optimiser=paper.settings(dataset).optimiser,
-        initialisation=options.init,
+        **vars(chosen), suite=options.suite, dataset=dataset, framework=framework, T=T,
+        batch_size=options.batch_size or usual_batch, precision=precision, device=options.device,
+        seed=seed, optimiser=paper.settings(dataset).optimiser, initialisation=options.init,
         mode=options.mode,
-    )
+    )  # fmt: skip

@@ -29,6 +29,8 @@ STEPS = (1, 2, 4, 8)  # Fig. 5's
 # Steps and bins of longer windows: a third of a recording, and all of it in as many frames.
 LONGER = ((20, BIN_US), (10, 6 * BIN_US))
 LONG_ABLATIONS = 20_000  # samples: not all images, since so many networks are compared
+# The paper's network that is trained where none is named, and that other systems stand beside.
+USUAL = {"cifar10": "CIFARNet", "nmnist": "OurModel", "dvs-cifar10": "OurModel"}
 
 
 @dataclass(frozen=True)
@@ -104,16 +106,14 @@ def timesteps(options: Options) -> tuple[Trained, ...]:
     """Fig. 5: accuracy on CIFAR-10 against the number of steps T, in training and in testing."""
     steps = options.steps or STEPS
     grid = product(_one_network(options), steps)
-    wishes = (Wish(*place, T, options.neunorm, tested_at=steps) for place, T in grid)
-    return _cases(options, wishes)
+    return _cases(options, (Wish(*p, T, options.neunorm, tested_at=steps) for p, T in grid))
 
 
 def neunorm(options: Options) -> tuple[Trained, ...]:
     """NeuNorm off, and on by both readings: accuracy, speed of convergence, Fig. 6's confusion."""
     on = get_args(Reading) if options.neunorm is None else (options.neunorm,)
     grid = product(_one_network(options), (None, *on))
-    wishes = (Wish(*place, neunorm=reading, confusion=True) for place, reading in grid)
-    return _cases(options, wishes)
+    return _cases(options, (Wish(*p, neunorm=reading, confusion=True) for p, reading in grid))
 
 
 def accuracy(options: Options) -> tuple[Trained, ...]:
@@ -121,13 +121,11 @@ def accuracy(options: Options) -> tuple[Trained, ...]:
 
     `--long` has N-MNIST over longer windows too: the first T bins are a sixth of a recording.
     """
-    places = (
-        *(("nmnist", "OurModel"), ("cifar10", "CIFARNet")),
-        *(("cifar10", "AlexNet"), ("dvs-cifar10", "OurModel")),
-    )
+    images = [("cifar10", network) for network in ("CIFARNet", "AlexNet")]
+    places = ("nmnist", "OurModel"), *images, ("dvs-cifar10", "OurModel")
     readings: tuple[Reading | None, ...] = (None, options.neunorm or "mean")
     wishes = [Wish(*place, neunorm=reading) for place in places for reading in readings]
-    wishes += [Wish("cifar10", network, framework=ANN) for network in ("CIFARNet", "AlexNet")]
+    wishes += [Wish(*place, framework=ANN) for place in images]
     if options.long:
         wishes += [Wish("nmnist", "OurModel", T=T, bin_us=bin_us) for T, bin_us in LONGER]
     named = options.networks and [name.lower() for name in options.networks]
@@ -148,11 +146,10 @@ SUITES = (timesteps, scale, neunorm, accuracy, ablations)
 
 def _one_network(options: Options) -> list[tuple[str, str]]:
     """Data sets and the networks that are named, else CIFARNet and its like for events."""
-    usual = {"cifar10": "CIFARNet"}
     return [
-        (dataset, network)
+        place
         for dataset in options.datasets or ("cifar10",)
-        for network in options.networks or (usual.get(dataset, "OurModel"),)
+        for place in product((dataset,), options.networks or (USUAL.get(dataset, ""),))
     ]
 
 
@@ -191,32 +188,17 @@ def _of_wish(options: Options, wish: Wish) -> Iterator[Trained]:
     if size.least_epochs:
         schedule.check(epochs, size.least_epochs)
     training = Training(
-        epochs=epochs,
-        samples=options.samples or size.samples,
-        test_samples=size.test_samples,
-        embedded=size.embedded,
-        tested_at=wish.tested_at,
-        confusion=wish.confusion,
-        bin_us=wish.bin_us,
-        simulated=size.simulated,
-        least_epochs=size.least_epochs,
-    )
+        epochs, options.samples or size.samples, size.test_samples, size.embedded,
+        wish.tested_at, wish.confusion, wish.bin_us, size.simulated, least_epochs=size.least_epochs,
+    )  # fmt: skip
     frameworks = (wish.framework,) if wish.framework else options.frameworks or ()
     for seed, T, framework in product(options.seeds or size.seeds, steps, frameworks):
         yield Trained(
-            **vars(chosen),
-            suite=options.suite,
-            dataset=wish.dataset,
-            framework=framework,
-            T=T,
+            **vars(chosen), suite=options.suite, dataset=wish.dataset, framework=framework, T=T,
             batch_size=options.batch_size or size.batch_size,
-            precision=options.precision or size.precision,
-            device=options.device,
-            seed=seed,
-            optimiser=settings.optimiser,
-            initialisation=options.init,
-            training=training,
-        )
+            precision=options.precision or size.precision, device=options.device, seed=seed,
+            optimiser=settings.optimiser, initialisation=options.init, training=training,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -228,14 +210,9 @@ class Ablation:
 
 
 def _change(
-    *,
-    a: float = 1.0,
-    v_th: float = 1.0,
-    loss: Loss | None = None,
-    rate: float = 1.0,
-    fc_factor: float | None = None,
-    **others: Any,
-) -> Callable[[Trained], Trained]:
+    *, a: float = 1.0, v_th: float = 1.0, loss: Loss | None = None, rate: float = 1.0,
+    fc_factor: float | None = None, **others: Any,
+) -> Callable[[Trained], Trained]:  # fmt: skip
     """So many times the width of the surrogate, the threshold and the rate of SGD; Adam divides
     each gradient by its size, and keeps its own. `others` are fields of a case.
     """
