@@ -193,6 +193,19 @@ def test_room_is_made_for_one_that_starts_with_some_to_spare_and_the_largest_giv
     assert {*released} == {*[again][:lean]}
 
 
+def test_one_that_gives_its_memory_back_runs_once_more_before_it_is_timed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs, subject = list[object](), Subject(case("reference"), HOST.find)
+    subject.build(asked())
+    monkeypatch.setattr(clock, "seconds", lambda run, device: float(runs.append(run()) or 1))
+    for least in (2, 3):  # with the copy that what was left is measured by
+        runs.clear()
+        subject.turn(1)
+        assert len(runs) == least
+        subject.release()
+
+
 @pytest.mark.parametrize("rest", [-1.0, 1e9])
 def test_contenders_run_untimed_before_a_round_that_comes_after_a_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rest: float

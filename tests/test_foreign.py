@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import in_process
@@ -24,7 +23,7 @@ import pytest
 import torch
 from conftest import compare, needs_octave
 from test_schedule import TINY, case, of, rows_in, run
-from torch import Tensor
+from torch import Tensor, nn
 
 import adapters
 from adapters import facts, foreign
@@ -66,18 +65,15 @@ class Sound:
         self.last: Tensor | None = None
 
     def load(self, parameters: Sequence[Tensor]) -> None:
-        with torch.no_grad():
-            for ours, given in zip(self.module.parameters(), parameters, strict=True):
-                ours.copy_(given)
+        copy_parameters(nn.ParameterList(parameters), self.module)
 
     def put(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         return x, labels
 
     def step(self, batch: tuple[Tensor, Tensor]) -> float:
-        objective, precision = step.Objective(self.network.classes), self.settings.precision
-        done = step.iteration(
-            self.module, self.optimise, *batch, objective=objective, precision=precision
-        )
+        named: Any = {"precision": self.settings.precision}
+        named["objective"] = step.Objective(self.network.classes)
+        done = step.iteration(self.module, self.optimise, *batch, **named)
         self.last = done.spikes
         return done.loss.item()
 
@@ -267,26 +263,20 @@ def test_who_cheats_is_refused(tmp_path: Path, form: str) -> None:
     assert re.search(PLANTED[form][1], ended.reason), ended.reason
 
 
-def test_whose_work_is_put_off_until_it_is_read_is_timed_with_it(
-    tmp_path: Path,
-) -> None:
+def test_whose_work_is_put_off_until_it_is_read_is_timed_with_it(tmp_path: Path) -> None:
     rows = measured(tmp_path, "planted:waits", "planted")
     assert not of(rows, records.EndedRow)
     for form, least in (("waits", 0.1), (None, 0.0)):
-        found = [
-            row.seconds for row in of(rows, records.IterationRow, framework="planted", variant=form)
-        ]
-        assert found and all(least < each for each in found)
+        found = of(rows, records.IterationRow, framework="planted", variant=form)
+        assert found and all(least < each.seconds for each in found)
 
 
 Seconds = Callable[[int, int], float]
+Parts = tuple[float, ...]
 
 
 def clocked(
-    patch: pytest.MonkeyPatch,
-    seconds: Seconds,
-    parts: tuple[float, ...] = (60.0,),
-    most: float = 60.0,
+    patch: pytest.MonkeyPatch, seconds: Seconds, parts: Parts = (60.0,), most: float = 60.0
 ) -> None:
     """Iterations of so many steps and samples take what `seconds` says."""
 
@@ -321,7 +311,7 @@ def test_what_takes_too_long_is_run_in_part_and_scaled(
 
 
 # How long so many steps and samples take, how long a part may, samples, and what is run.
-PARTS: list[tuple[Seconds, tuple[float, ...], int, Part | str | None]] = [
+PARTS: list[tuple[Seconds, Parts, int, Part | str | None]] = [
     (lambda t, n: 0.1 * t * n, (60.0,), 4, None),
     (lambda t, n: 3.6 * t * n, (60.0,), 4, None),
     (lambda t, n: 5.0 * t * n, (60.0,), 4, Part(4, 3)),
@@ -426,13 +416,12 @@ def test_jax_compiles_for_sizes_once_and_before_the_clock_starts() -> None:
 
 
 @pytest.fixture
-def octave() -> ModuleType:
-    module: Any = adapters.load("octave")
-    return module
+def octave() -> Any:
+    return adapters.load("octave")
 
 
 @needs_octave
-def test_networks_share_an_interpreter_and_keep_apart(octave: ModuleType) -> None:
+def test_networks_share_an_interpreter_and_keep_apart(octave: Any) -> None:
     settings = TrainerSettings("fp64", "inference", SGD(), 1)
     made = []
     for network in (small("cifar10", scale) for scale in ("Small", "Middle")):
@@ -455,7 +444,7 @@ def test_jax_says_what_computes() -> None:
 
 
 @needs_octave
-def test_octave_says_what_computes(octave: ModuleType) -> None:
+def test_octave_says_what_computes(octave: Any) -> None:
     found = facts.of("octave")
     assert found.version and found.version.startswith("GNU Octave ")
     assert found.packages["octave"] == found.version and "BLAS" in found.implementations["cpu"]
@@ -465,7 +454,7 @@ def test_octave_says_what_computes(octave: ModuleType) -> None:
 
 @needs_octave
 def test_an_interpreter_survives_an_error_says_how_it_dies_and_ends_with_who_started_it(
-    octave: ModuleType,
+    octave: Any,
 ) -> None:
     engine = octave.Engine(1)
     with pytest.raises(RuntimeError, match="step: .*net"):
@@ -485,7 +474,7 @@ def test_an_interpreter_survives_an_error_says_how_it_dies_and_ends_with_who_sta
 
 @needs_octave
 def test_what_it_has_not_is_said_and_the_command_that_installs_it(
-    octave: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    octave: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with pytest.raises(Unsupported, match="fp32 and fp64"):
         octave.trainer(small("cifar10"), TrainerSettings("bf16", "training", SGD(), 1))

@@ -214,8 +214,8 @@ class Cell:
         contender.part = examiner.parts[case.framework]
 
     def start(self) -> Iterator[str]:
-        """Starts all processes, again where they are there, and builds there what is timed: warmed
-        up, and audited where it claims to be equal. Says what is done next.
+        """Starts all processes, or starts them anew, and builds there what is timed: warmed up, and
+        audited where it claims to be equal. Says what is done next.
         """
         self._compiled = self._compiled or TemporaryDirectory(
             prefix="snn-harness-", ignore_cleanup_errors=True
@@ -313,7 +313,9 @@ class Cell:
         return all(ratios.mean(each, moves).half_width <= WITHIN for each in of)
 
     def round(self) -> None:
-        """Each contender once, warm, in a fresh random order; one that fails runs no more."""
+        """Each contender once, warm, in a fresh random order; one that fails runs no more. Then the
+        audit, if this round is drawn, and of a turn whose votes are not the others'.
+        """
         if self._rest is None or self._rest.seconds > REST_SECONDS:
             # meanwhile others worked: their memory is in the caches, and the system may have let go
             # of pages of a program's own code; one that gives memory back runs before each turn
@@ -324,7 +326,13 @@ class Cell:
         for each in self._random.sample(self._running, len(self._running)):
             self._did(each, self._turn, each)
         self._rest = clock.Stopwatch()
-        self._audit_round()
+        drawn = self._drawn.random() < DRAWN or self.number == self._surely
+        equal = [each for each in self._running if each.claims_to_be_equal]
+        for each in equal:  # nobody knows before it is over
+            if drawn or _is_odd(each, equal):
+                self._make_room(each)
+                self._did(each, self._audit, each, "round")
+        self._judge.forget()
 
     def _turn(self, contender: Contender) -> None:
         """One timed iteration. Raises Failed where it comes to what cannot be."""
@@ -347,17 +355,6 @@ class Cell:
             contender.said.update(changed)
             what = f"{contender.name} changes its process: {', '.join(changed)}"
             self._warn(row, f"{what}; the others have their own")
-
-    def _audit_round(self) -> None:
-        """Audits the round if it is drawn, and a turn whose votes are not the others'."""
-        drawn = self._drawn.random() < DRAWN or self.number == self._surely
-        equal = [each for each in self._running if each.claims_to_be_equal]
-        whole = [each for each in equal if each.votes is not None and each.part is None]
-        for each in equal:
-            if drawn or (each in whole and _is_odd(each, whole)):
-                self._make_room(each)
-                self._did(each, self._audit, each, "round")
-        self._judge.forget()
 
     # After them
 
@@ -382,6 +379,7 @@ class Cell:
         for each in self.contenders:
             each.end()
         self.contenders = []
+        vars(self).pop("_judge", None)  # its batches and weights take memory
         if self._compiled is not None:
             self._compiled.cleanup()
 
@@ -419,12 +417,14 @@ def floor_cases(cell: Timed, cases: Iterable[Timed]) -> list[Timed]:
     return [replace(cell, framework=FLOOR, precision=precision) for precision in precisions]
 
 
-def _is_odd(one: Contender, others: Sequence[Contender]) -> bool:
-    """Whether its votes of a round are not what most others' of its precision are."""
-    alike = [each for each in others if each.row.precision == one.row.precision]
-    usual = torch.stack([each.votes for each in alike if each.votes is not None]).median(0).values
-    assert one.votes is not None
-    off = (one.votes - usual).abs().sum() / usual.abs().sum().clamp(min=1e-12)
+def _is_odd(one: Contender, all_of_them: Sequence[Contender]) -> bool:
+    """Whether its votes of a round are not what most are of its precision, of whole iterations."""
+    votes = {each: each.votes for each in all_of_them if each.part is None}
+    alike = [votes[each] for each in votes if each.row.precision == one.row.precision]
+    if (own := votes.get(one)) is None:
+        return False
+    usual = torch.stack([each for each in alike if each is not None]).median(0).values
+    off = (own - usual).abs().sum() / usual.abs().sum().clamp(min=1e-12)
     return float(off) > OTHER_VOTES
 
 

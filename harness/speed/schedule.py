@@ -2,13 +2,13 @@
 
 Cells come in order of worth. A cell is begun only if it fits into what is left of the budget, by
 an estimate that the cells before it have corrected; what was not begun is said with its estimate,
-and the same command goes on there. A machine's speed drifts over minutes, so rounds are paired; and
-a process may be faster or slower as long as it lives, so half-way all of a cell's are started anew.
+and the same command goes on there. A process may be faster or slower as long as it lives, so
+half-way all of a cell's are started anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from math import ceil, inf
 from typing import NamedTuple
@@ -114,10 +114,9 @@ class Schedule:
 
     def _measured(self, cell: Cell) -> Iterator[Measured]:
         """Measures a cell, and says it when it has its first round."""
-        for what in cell.prove(self.fewest):
-            self._say(cell, what)
+        self._say_all(cell, cell.prove(self.fewest))
         began = self.watch.seconds
-        self._start(cell)
+        self._say_all(cell, cell.start())
         half = ceil(self.fewest / 2) if self.fewest >= RESTARTED else self.fewest
         while cell.comparable and (cell.number < half or self._is_unsure(cell)):
             self._round(cell)
@@ -125,7 +124,7 @@ class Schedule:
                 yield Measured(cell.case, 1)
         total = self.fewest if cell.number == half else 2 * cell.number
         if cell.comparable and cell.number < total:
-            self._start(cell)
+            self._say_all(cell, cell.start())
         while cell.comparable and cell.number < total:
             if cell.number >= self.fewest and self.watch.seconds > self.budget.seconds:
                 break
@@ -134,8 +133,8 @@ class Schedule:
             self.plan.correct(cell.group, self.watch.seconds - began, cell.number)
         cell.close()
 
-    def _start(self, cell: Cell) -> None:
-        for what in cell.start() if cell.contenders else ():
+    def _say_all(self, cell: Cell, work: Iterable[str]) -> None:
+        for what in work:
             self._say(cell, what)
 
     def _round(self, cell: Cell) -> None:
