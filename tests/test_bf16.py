@@ -16,7 +16,7 @@ import pytest
 import torch
 from conftest import threads
 from rows import base
-from test_schedule import Owner, case, of, rows_in, run
+from test_schedule import case, of, rows_in, run
 from torch import Tensor
 
 import adapters
@@ -110,7 +110,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def trained(out: Path, *names: str, **fields: object) -> list[DescentRow]:
     """The rows of their trainings in bf16."""
-    ledger = Ledger(Store(out), Owner().say)
+    ledger = Ledger(Store(out), lambda *_: None)
     for name in names:
         full = f"planted:{name}" if name in PLANTED else name
         row = base(case(full, precision="bf16"), **fields)
@@ -177,21 +177,22 @@ def test_it_is_trained_once_for_each_version_machine_and_exam(
     monkeypatch.setattr(judge, "EXAM", identity.EXAM + 1)
     assert len(trained(tmp_path, "deaf", run="later")) == len(rows) + 1
     for run_, known in (("first", 1), ("second", 0)):  # a fresh run trains anew
-        anew = Ledger(Store(tmp_path), Owner().say, fresh=True, runs=(run_,))
+        anew = Ledger(Store(tmp_path), lambda *_: None, fresh=True, runs=(run_,))
         assert len(anew.descents()) == known
 
 
 @pytest.mark.usefixtures("brief")
 def test_a_run_trains_who_was_audited_in_bf16_once_for_all_cells(tmp_path: Path) -> None:
-    owner = Owner()
-    run(tmp_path, case("reference"), IN_BF16, replace(IN_BF16, T=2), owner=owner)
+    told: list[tuple[float, str]] = []
+    cases = case("reference"), IN_BF16, replace(IN_BF16, T=2)
+    run(tmp_path, *cases, say=lambda *said: told.append(said))
     rows = rows_in(tmp_path)
     (row,) = of(rows, DescentRow)
     assert (
         row.finished and Case.of(row) == replace(IN_BF16, T=2) and row.key and row.torch and row.cpu
     )
-    assert len([each for each in owner.said if "trains, for bf16" in each]) == 6
-    assert owner.fractions == sorted(owner.fractions)
+    assert len([doing for _, doing in told if "trains, for bf16" in doing]) == 6
+    assert [fraction for fraction, _ in told] == sorted(fraction for fraction, _ in told)
     # the first cell has all its figures by then
     at = rows.index(row)
     assert {each.T for each in of(rows[:at], IterationRow)} == {2}

@@ -13,7 +13,7 @@ import in_process
 import psutil
 import pytest
 import torch
-from test_schedule import Owner, case, measure, of, rows_in
+from test_schedule import case, measure, of, rows_in
 
 from harness.proof.answer import Answer, Question, question
 from harness.proof.audit import Audit, Finding
@@ -44,7 +44,7 @@ def nothing_is_known_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
 def measured(out: Path, *names: str, silence: float = 60.0) -> list[Row]:
     """The rows of one cell with these planted contenders."""
     at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
-    ledger = Ledger(Store(out), Owner().say, runs=(at.id,))
+    ledger = Ledger(Store(out), lambda *_: None, runs=(at.id,))
     cases = tuple(case(name) for name in names)
     host, budget = replace(HOST, silence=silence), Budget(seconds=0.0, rounds=3, first=True)
     try:

@@ -80,15 +80,6 @@ def test_records(content: bytes, tmp_path: Path) -> None:
     assert all(len(str(each)) < 1000 for each in damaged)
 
 
-def test_a_row_of_endless_depth_or_length_is_damage(tmp_path: Path) -> None:
-    path = tmp_path / "records" / "acceleration.jsonl"
-    path.parent.mkdir()
-    good = ROW.to_json()
-    path.write_text(f"{'[' * 500_000}\n{good}\n{'x' * 3_000_000}\n{good}\n")
-    rows, damaged = Store(tmp_path).read()
-    assert len(rows) == 2 and [each.split(":")[1] for each in damaged] == ["1", "3"]
-
-
 @settings(steady, max_examples=30)
 @given(data=st.data())
 def test_checkpoints(data: st.DataObject, tmp_path: Path) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import tempfile
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
 import in_process
 import pytest
 import torch
+from rows import timed_case
 from torch import Tensor, nn
 
 import adapters
@@ -36,7 +36,7 @@ from harness.records import (
 from harness.records.ledger import Ledger
 from harness.records.run import Run, new_run
 from harness.reference.network import ReferenceNetwork
-from harness.spec import Access, Budget, Network, Timed, UsageError, paper
+from harness.spec import Access, Budget, Network, Say, Timed, UsageError, paper
 from harness.speed import cell, schedule
 from harness.speed.contender import Host
 from harness.speed.iteration import Meter
@@ -49,39 +49,19 @@ R = TypeVar("R", bound=Record)
 TINY = paper.network("8C3(Encoding)-AP2-8C3-AP2-16FC-Voting", "cifar10")[1]
 
 
-def case(framework: str, **changes: object) -> Timed:
-    made = Timed(
-        suite="acceleration",
-        dataset="cifar10",
-        scale="custom",
-        network=TINY,
-        width=Fraction(1),
-        framework=framework,
-        T=4,
-        batch_size=4,
-        precision="fp32",
-        device="cpu",
-        seed=0,
-        optimiser=paper.settings("cifar10").optimiser,
-    )
-    return replace(made, **changes)
+def case(framework: str, **changes: Any) -> Timed:
+    small = {"scale": "custom", "network": TINY, "T": 4, "batch_size": 4}
+    return timed_case(**{**small, "framework": framework, **changes})
 
 
-class Slow(ReferenceNetwork):
-    """Ends with an error where it is timed, but not where it is examined."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.dtype == torch.float32 and x.shape[:2] == (4, 4):
-            raise RuntimeError("out of something")
-        return super().forward(x)
-
-
-class ExactAlone(ReferenceNetwork):
-    """Raises in bf16, where it is examined too."""
+class Breaks(ReferenceNetwork):
+    """Ends with an error where it is timed, but not where it is examined; and in bf16."""
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_autocast_enabled("cpu"):
             raise RuntimeError("no bf16 here")
+        if x.dtype == torch.float32 and x.shape[:2] == (4, 4):
+            raise RuntimeError("out of something")
         return super().forward(x)
 
 
@@ -97,8 +77,7 @@ PLANTED: dict[str, Adapter] = {
     "planted:unsupported": Variant((), _unsupported),
     "planted:wrong": Variant((), _wrong),
     "planted:marked": Variant(("another decay",), _wrong),
-    "planted:breaks": Variant((), Slow),
-    "planted:exact": Variant((), ExactAlone),
+    "planted:breaks": Variant((), Breaks),
 }
 
 
@@ -124,31 +103,16 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
     in_process.plant(monkeypatch)
 
 
-class Owner:
-    """Who is told how far it is; a test may end it there."""
-
-    def __init__(self, stop_at: str = "") -> None:
-        self.stop_at = stop_at
-        self.fractions: list[float] = []
-        self.said: list[str] = []
-
-    def say(self, fraction: float, doing: str) -> None:
-        self.fractions.append(fraction)
-        self.said.append(doing)
-        if self.stop_at and self.stop_at in doing:
-            raise KeyboardInterrupt
-
-
 def run(
     out: Path,
     *cases: Timed,
     seconds: float = 1e9,
     first: bool = False,
-    owner: Owner | None = None,
+    say: Say = lambda *_: None,
 ) -> list[Measured]:
     """The cells as they are said; the rows are in `out`."""
     at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
-    ledger = Ledger(Store(out), (owner or Owner()).say, runs=(at.id,))
+    ledger = Ledger(Store(out), say, runs=(at.id,))
     budget = Budget(seconds=seconds, rounds=4, first=first)
     host = Host(find=adapters.load)
     try:
@@ -170,20 +134,16 @@ def measure(out: Path, *frameworks: str, **changes: object) -> list[Row]:
 
 def of(rows: list[Row], kind: type[R], **fields: object) -> list[R]:
     """The rows of a kind with these values."""
-    return [
-        row
-        for row in rows
-        if isinstance(row, kind)
-        and all(getattr(row, name) == value for name, value in fields.items())
-    ]
+    found = (row for row in rows if isinstance(row, kind))
+    return [row for row in found if all(getattr(row, k) == v for k, v in fields.items())]
 
 
 def test_a_certified_contender_is_audited_and_timed_with_the_floor_in_the_same_rounds(
     tmp_path: Path,
 ) -> None:
-    owner = Owner()
+    told: list[tuple[float, str]] = []
     cases = case("reference"), case("planted:unsupported")
-    run(tmp_path, *cases, seconds=math.inf, owner=owner)
+    run(tmp_path, *cases, seconds=math.inf, say=lambda *said: told.append(said))
     rows = rows_in(tmp_path)
     for name, twin in (("reference", False), ("floor", False), ("floor", True)):
         timed = of(rows, IterationRow, framework=name, twin=twin)
@@ -205,9 +165,9 @@ def test_a_certified_contender_is_audited_and_timed_with_the_floor_in_the_same_r
         assert row.cpu and row.threads and row.torch and row.python and row.allocator
         assert row.width == "1" and row.initialisation == "calibrated"
     assert not of(rows, WarningRow)
-    assert owner.fractions == sorted(owner.fractions)
-    assert owner.fractions[0] >= 0 and 0 < owner.fractions[-1] <= 1
-    assert owner.said and all(each.startswith("cifar10 custom: ") for each in owner.said)
+    fractions = [fraction for fraction, _ in told]
+    assert fractions == sorted(fractions) and fractions[0] >= 0 and 0 < fractions[-1] <= 1
+    assert all(doing.startswith("cifar10 custom: ") for _, doing in told)
     # it is not measured again, and its keys are said
     (measured,) = run(tmp_path, *cases, seconds=math.inf)
     assert rows_in(tmp_path) == rows
@@ -250,11 +210,12 @@ def test_what_is_wrong_missing_or_breaks_costs_its_own_row_and_the_others_run(
 
 
 def test_what_fails_its_exam_in_bf16_stands_in_float32(tmp_path: Path) -> None:
-    run(tmp_path, case("planted:exact"), case("planted:exact", precision="bf16"))
+    big = {"batch_size": 5}  # of which it says nothing in float32
+    run(tmp_path, case("planted:breaks", **big), case("planted:breaks", precision="bf16", **big))
     rows = rows_in(tmp_path)
     (ended,) = of(rows, EndedRow)
     assert ended.precision == "bf16" and "no bf16 here" in ended.reason
-    assert len(of(rows, IterationRow, variant="exact", precision="fp32")) == 4
+    assert len(of(rows, IterationRow, variant="breaks", precision="fp32")) == 4
 
 
 def test_an_exam_without_memory_costs_its_own_row(
@@ -277,14 +238,11 @@ def test_damaged_data_is_a_row_for_each_case(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def damaged(*given: object, **named: object) -> None:
-        raise UsageError("cannot read image.png: delete it")
+        raise UsageError("delete it")
 
     monkeypatch.setattr(cell.datasets, "load_batch", damaged)
-    rows = measure(tmp_path, "reference", "norse")
-    assert [(row.framework, row.reason) for row in of(rows, EndedRow)] == [
-        ("reference", "cannot read image.png: delete it"),
-        ("norse", "cannot read image.png: delete it"),
-    ]
+    found = of(measure(tmp_path, "reference", "norse"), EndedRow, reason="delete it")
+    assert [row.framework for row in found] == ["reference", "norse"]
 
 
 def test_a_case_that_cannot_fit_is_refused_with_the_estimate(tmp_path: Path) -> None:
@@ -339,8 +297,13 @@ def test_what_was_measured_before_an_interruption_is_kept_and_no_folder_is_left(
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+
+    def say(fraction: float, doing: str) -> None:
+        if "round 2" in doing:
+            raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, case("reference"), owner=Owner(stop_at="round 2"))
+        run(tmp_path, case("reference"), say=say)
     assert {row.round for row in of(rows_in(tmp_path), IterationRow)} == {1}
     assert not list(temporary.iterdir())
 
@@ -351,7 +314,7 @@ def test_what_was_measured_before_an_interruption_is_kept_and_no_folder_is_left(
         (("fp64",), {("fp64", False), ("fp64", True)}),
         (("fp32", "bf16"), {("fp32", False), ("fp32", True), ("bf16", False)}),
     ],
-    ids=lambda each: "-".join(each) if isinstance(each, tuple) else "",
+    ids=["fp64", "fp32-bf16"],
 )
 def test_precisions_are_proved_each_and_run_in_the_same_rounds_each_with_its_floor(
     precisions: tuple[str, ...], floors: set[tuple[str, bool]], tmp_path: Path
@@ -364,15 +327,10 @@ def test_precisions_are_proved_each_and_run_in_the_same_rounds_each_with_its_flo
     for number in (1, 2, 3, 4):
         timed = of(rows, IterationRow, round=number)
         assert {(row.framework, row.precision, row.twin) for row in timed} == expected
-    proved = {
-        each: [
-            row.certificate_precision
-            for row in of(rows, CertificateRow, layer=None, precision=each)
-        ]
-        for each in precisions
-    }
     wanted = {"fp64": ["fp64"], "fp32": ["fp64", "fp32"], "bf16": ["fp64", "fp32", "bf16"]}
-    assert proved == {each: wanted[each] for each in precisions}
+    for each in precisions:
+        proofs = of(rows, CertificateRow, layer=None, precision=each)
+        assert [row.certificate_precision for row in proofs] == wanted[each]
 
 
 def test_inference_is_timed_apart(tmp_path: Path) -> None:

@@ -61,15 +61,13 @@ def test_one_with_a_matrix_unit_or_told_to_do_with_less_is_another_machine(
 ) -> None:
     for name in machine.FORCING:
         monkeypatch.delenv(name, raising=False)
-    said = []
-    for amx, bf16 in ((False, True), (True, True), (True, False)):
+    named = torch.backends.cpu.get_cpu_capability()
+    for amx, bf16, said in ((False, True, ""), (True, True, " and AMX"), (True, False, "")):
         monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda amx=amx: amx)
         monkeypatch.setattr(machine, "has_bf16", lambda device, bf16=bf16: bf16)
-        said.append(machine.describe(CPU).capability)
+        assert machine.describe(CPU).capability == named + said
         cases = (CASE, replace(CASE, precision="bf16"))
         assert machine.suited(cases) == (cases if bf16 else cases[:1])
-    named = torch.backends.cpu.get_cpu_capability()
-    assert said == [named, f"{named} and AMX", named]
     for name in machine.FORCING:
         with monkeypatch.context() as patch:
             patch.setenv(name, "AVX2")
@@ -115,30 +113,29 @@ def test_a_child_keeps_its_memory_as_the_row_says_and_what_is_set_there_is_named
         # its machine is as the user set it up
         assert replace(child.call(machine.describe, CPU), commit=here.commit) == here
         nothing, said = child.call(sets_everything)
-    assert nothing == () and said[0] == "sets torch's threads to 3"
-    for each in (
-        "the default dtype to torch.float64",
-        "deterministic algorithms to on",
-        "denormal numbers to off",
-        "the garbage collector to off",
-    ):
-        assert f"sets {each}" in said
+    sets = {
+        *("torch's threads to 3", "the default dtype to torch.float64", "denormal numbers to off"),
+        *("deterministic algorithms to on", "the garbage collector to off"),
+    }
+    assert nothing == () and {f"sets {each}" for each in sets} <= {*said}
     assert said[-1].startswith("sets the priority to")
 
 
 @linux
 def test_what_is_said_of_children_is_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    place = tmp_path / "enabled"
+    place, huge = tmp_path / "enabled", f"{KEPT}, huge pages"
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     monkeypatch.setattr(memory, "_SYSTEMS_HUGE", place)
-    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.41"))
-    assert memory.of_children() == KEPT
-    place.write_text("always madvise [never]\n")
-    assert memory.of_children() == KEPT
-    place.write_text("always [madvise] never\n")
-    assert memory.of_children() == f"{KEPT}, huge pages"
-    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.34"))
-    assert memory.of_children() == KEPT
+    for offered, version, said in (
+        ("", "2.41", KEPT),
+        ("always madvise [never]\n", "2.41", KEPT),
+        ("always [madvise] never\n", "2.41", huge),
+        ("always [madvise] never\n", "2.34", KEPT),
+    ):
+        if offered:
+            place.write_text(offered)
+        monkeypatch.setattr(platform, "libc_ver", lambda version=version: ("glibc", version))
+        assert memory.of_children() == said
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")  # the user's own
     assert memory.of_children() == f"{KEPT}, GLIBC_TUNABLES=glibc.malloc.hugetlb=0"
     assert memory.for_programs() == {}
@@ -169,13 +166,7 @@ def test_who_may_read_a_file_is_the_umasks_to_say(umask: int, mode: int, tmp_pat
     assert [path.read_text() for path in (tmp_path / "a").iterdir()] == ["all"]
 
 
-def _read(value: object) -> float:
-    if not isinstance(value, float):
-        raise ValueError(value)
-    return value
-
-
-SHELF = Shelf("some", _read, 0.1)
+SHELF = Shelf("some", lambda value: 1.0 * value, 0.1)
 
 
 def never() -> float:
@@ -207,16 +198,20 @@ def test_another_machine_a_timed_contender_and_no_folder_measure_for_themselves(
 ) -> None:
     assert SHELF.get(("a",), lambda: 0.5) == 0.5
     monkeypatch.setattr(kept, "_alone", False)
-    kept.measure_alone()
-    assert SHELF.get(("a",), lambda: 0.6) == 0.6
-    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-    assert SHELF.get(("a",), lambda: 0.7) == 0.7
-    monkeypatch.setattr(machine, "cpu_name", lambda: "another")
-    assert SHELF.get(("a",), lambda: 0.8) == 0.8
-    (tmp_path / "file").write_text("")
-    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "file"))
-    assert SHELF.get(("a",), lambda: 0.9) == 0.9
-    assert SHELF.get(("a",), lambda: 1.0) == 1.0
     monkeypatch.setattr(kept, "_measures", True)
+    (tmp_path / "file").write_text("")
+    nowhere = "platformdirs.user_cache_dir", lambda name: str(tmp_path / "file")
+    for value, change in enumerate(
+        (
+            kept.measure_alone,
+            lambda: monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2"),
+            lambda: monkeypatch.setattr(machine, "cpu_name", lambda: "another"),
+            lambda: monkeypatch.setattr(*nowhere),
+            lambda: None,
+        ),
+        2,
+    ):
+        change()
+        assert SHELF.get(("a",), lambda value=value: value) == value
     kept.measure_nothing()
     assert SHELF.get(("a",), never) == 0.1

@@ -8,22 +8,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_learning import Owner, case, rows_of
+from safetensors.torch import load_file, save
+from test_learning import Owner, case, data, rows_of
 from torch import Tensor
 
-safetensors = pytest.importorskip("safetensors", reason="pip install 'snn-harness[nir]'")
-
-from safetensors.torch import load_file, save  # noqa: E402
-
-from harness.conformance import NETWORKS, small  # noqa: E402
-from harness.formats import weights  # noqa: E402
-from harness.jobs.local import trial  # noqa: E402
-from harness.records import EndedRow, Store, TrainedRow, WarningRow  # noqa: E402
-from harness.records.ledger import Ledger  # noqa: E402
-from harness.records.run import Run, new_run  # noqa: E402
-from harness.reference.network import ReferenceNetwork  # noqa: E402
-from harness.spec import Access, Case, Network, Reading, Timed, Trained, UsageError  # noqa: E402
-from harness.system import machine  # noqa: E402
+from harness.conformance import NETWORKS, small
+from harness.datasets import load_batch
+from harness.formats import weights
+from harness.jobs.local import trial
+from harness.records import EndedRow, Store, TrainedRow, WarningRow
+from harness.records.ledger import Ledger
+from harness.records.run import Run, new_run
+from harness.reference.network import ReferenceNetwork
+from harness.spec import Access, Case, Network, Reading, Timed, Trained, UsageError
+from harness.speed.judge import Judge
+from harness.system import machine
+from harness.training import epoch
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 
@@ -58,16 +58,21 @@ def test_a_file_has_the_parameters_of_the_adapter_contract_in_order(
 def test_the_same_weights_are_the_same_file_and_come_back(tmp_path: Path) -> None:
     network = small("cifar10", neunorm="literal")
     drawn = parameters(network)
-    contents = [weights.content(network, drawn) for _ in range(3)]
-    assert len(set(contents)) == 1
-    sha256 = weights.keep(tmp_path, contents[0])
-    path = tmp_path / "weights" / f"{sha256}.safetensors"
-    assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
-    for ours, theirs in zip(weights.of_hash(tmp_path, sha256, network), drawn, strict=True):
-        assert torch.equal(ours, theirs)
     last = torch.channels_last
     others = [each.to(memory_format=last) if each.dim() == 4 else each for each in drawn]
-    assert weights.content(network, others) == contents[0]
+    (content,) = {weights.content(network, each) for each in (drawn, drawn, others)}
+    sha256 = weights.keep(tmp_path, content)
+    path = tmp_path / "weights" / f"{sha256}.safetensors"
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+    assert all(map(torch.equal, weights.of_hash(tmp_path, sha256, network), drawn))
+    whole = path.read_bytes()
+    for changed in (whole[:-4], whole[:-1] + b"\x01"):
+        path.write_bytes(changed)
+        with pytest.raises(UsageError, match="it has been changed"):
+            weights.of_hash(tmp_path, sha256, network)
+    path.unlink()
+    with pytest.raises(UsageError, match="its initial weights are not here"):
+        weights.of_hash(tmp_path, sha256, network)
 
 
 def test_what_is_no_file_of_the_networks_weights_is_refused_with_the_place(tmp_path: Path) -> None:
@@ -87,20 +92,6 @@ def test_what_is_no_file_of_the_networks_weights_is_refused_with_the_place(tmp_p
             weights.load(path, network)
     with pytest.raises(UsageError, match="is no file"):
         weights.load(tmp_path, network)
-
-
-def test_a_cut_or_changed_file_is_not_taken_for_what_was_kept(tmp_path: Path) -> None:
-    network = small("cifar10")
-    sha256 = weights.keep(tmp_path, weights.content(network, parameters(network)))
-    path = weights.path_of(tmp_path, sha256)
-    whole = path.read_bytes()
-    for changed in (whole[:-4], whole[:-1] + b"\x01"):
-        path.write_bytes(changed)
-        with pytest.raises(UsageError, match="it has been changed"):
-            weights.of_hash(tmp_path, sha256, network)
-    path.unlink()
-    with pytest.raises(UsageError, match="its initial weights are not here"):
-        weights.of_hash(tmp_path, sha256, network)
 
 
 def test_what_was_trained_without_is_kept_from_its_checkpoint(tmp_path: Path) -> None:
@@ -158,19 +149,21 @@ def from_file(out: Path, seed: int = 5) -> tuple[Trained, list[Tensor]]:
     return replace(given, weights_sha256=sha256), drawn
 
 
-def test_a_training_begins_with_the_weights_that_its_case_names(tmp_path: Path) -> None:
-    from test_learning import data
-
-    from harness.training import epoch
-
+def test_a_training_and_a_cell_begin_with_the_weights_that_their_case_names(
+    tmp_path: Path,
+) -> None:
     given, drawn = from_file(tmp_path)
     parts = data()
     learner = epoch.begin(given, parts, tmp_path)
-    for ours, theirs in zip(learner.module.parameters(), drawn, strict=True):
-        assert torch.equal(ours, theirs)
+    assert all(map(torch.equal, learner.module.parameters(), drawn))
     # whose drawing leaves the seeds of all else as they were
     other = epoch.begin(replace(given, weights_sha256=None), parts)
-    assert not torch.equal(next(other.module.parameters()), next(learner.module.parameters()))
+    assert not torch.equal(next(other.module.parameters()), drawn[0])
+    shared = {name: getattr(given, name) for name in Case.__dataclass_fields__}
+    timed = Timed(**{**shared, "suite": "acceleration"})
+    batch = load_batch(timed.dataset, timed.T, 4)
+    module, _ = Judge(timed.cell, batch, batch, tmp_path).weights(late=False)
+    assert all(map(torch.equal, module.parameters(), drawn))
 
 
 def test_first_weights_are_part_of_what_a_result_depends_on(tmp_path: Path) -> None:
@@ -193,17 +186,3 @@ def test_first_weights_are_part_of_what_a_result_depends_on(tmp_path: Path) -> N
     for sha256 in ("../../x", "A" * 64):
         with pytest.raises(UsageError, match="hash of 64"):
             replace(given, weights_sha256=sha256)
-
-
-def test_a_case_of_a_cell_is_timed_from_its_weights(tmp_path: Path) -> None:
-    from harness.datasets import load_batch
-    from harness.speed.judge import Judge
-
-    given, drawn = from_file(tmp_path)
-    shared = {name: getattr(given, name) for name in Case.__dataclass_fields__}
-    timed = Timed(**{**shared, "suite": "acceleration"})
-    batch = load_batch(timed.dataset, timed.T, 4)
-    judge = Judge(timed.cell, batch, batch, tmp_path)
-    module, _ = judge.weights(late=False)
-    for ours, theirs in zip(module.parameters(), drawn, strict=True):
-        assert torch.equal(ours, theirs)
