@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -20,8 +21,6 @@ from harness.records import EpochRow, Store, TrainedRow
 from harness.spec import ANN, Access, Budget, Case, Training, UsageError
 
 SHORT = Training(epochs=6, samples=200, test_samples=50, embedded=True)
-
-
 APART = "HARNESS_TEST_APART"
 
 
@@ -34,13 +33,9 @@ def in_a_process_of_its_own(test: Callable[..., None]) -> Callable[..., None]:
 
     def once() -> subprocess.CompletedProcess[str]:
         name = f"{Path(__file__)}::{test.__name__}"
-        return subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-m", "slow", name],
-            env={**os.environ, APART: "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        call = [sys.executable, "-m", "pytest", "-q", "-m", "slow", name]
+        env = {**os.environ, APART: "1"}
+        return subprocess.run(call, env=env, capture_output=True, text=True, check=False)
 
     def run() -> None:
         done = once()
@@ -66,16 +61,12 @@ def figures(out: Path) -> dict[tuple[object, ...], tuple[object, ...]]:
     rows, damaged = Store(out).read()
     assert not damaged
     found: dict[tuple[object, ...], tuple[object, ...]] = {}
+    names = ("key", "loss", "test_accuracy", "rates", "gradient_norm")
     for row in rows:
-        if isinstance(row, EpochRow):
-            place = (row.T, row.seed, row.kind, row.epoch)
-            figures = (row.key, row.loss, row.test_accuracy, row.rates, row.gradient_norm)
-        elif isinstance(row, TrainedRow):
-            place, figures = (row.T, row.seed, row.kind), (row.key, row.test_accuracy)
-        else:
-            continue
-        assert place not in found, f"{place} is there twice"
-        found[place] = figures
+        if isinstance(row, EpochRow | TrainedRow):
+            place = (row.T, row.seed, row.kind, getattr(row, "epoch", None))
+            assert place not in found, f"{place} is there twice"
+            found[place] = tuple(getattr(row, name, None) for name in names)
     return found
 
 
@@ -189,8 +180,6 @@ def test_timings_have_a_machine_of_the_cluster_for_themselves(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_two_commands_on_one_folder_share_the_work(tmp_path: Path) -> None:
-    import threading
-
     cases = sweep()[:4]
     access = Access(tmp_path)
     ended: list[list[Result]] = [[], []]

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,10 +101,10 @@ class Scaled(nn.Module):
 
     def __init__(self, node: Any) -> None:
         super().__init__()
-        self.register_buffer("scale", torch.from_numpy(node.scale))
+        self.scale = nn.Buffer(torch.from_numpy(node.scale))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * cast(Tensor, self.scale)
+        return x * self.scale
 
 
 def _affine(node: Any) -> nn.Linear:
@@ -126,12 +126,6 @@ MAP: dict[Any, Callable[[Any], nn.Module]] = {
 def ending(module: nn.Module, *ends: str) -> list[Any]:
     """The layers' synapses or neurons, in order."""
     return [each for name, each in sorted(module.named_children()) if name.endswith(ends)]
-
-
-def parameters_of(module: nn.Module) -> list[nn.Parameter]:
-    """Weights and biases in layer order."""
-    synapses = ending(module, "_conv", "_affine")
-    return [each for synapse in synapses for each in (synapse.weight, synapse.bias)]
 
 
 def spikes_of(module: nn.Module, network: Network, x: Tensor) -> list[Tensor]:
@@ -181,14 +175,12 @@ def equal(found: list[Tensor], wanted: list[Tensor]) -> None:
 
 
 def check_gradients(
-    parameters: list[nn.Parameter],
-    out: Tensor,
-    reference: ReferenceNetwork,
-    x: Tensor,
-    within: float,
+    module: nn.Module, out: Tensor, reference: ReferenceNetwork, x: Tensor, within: float
 ) -> None:
-    """Of the sum of the voting spikes times random numbers."""
+    """Of the sum of the voting spikes times random numbers, weights and biases in layer order."""
     back = torch.randn(out.shape, generator=torch.Generator().manual_seed(1), dtype=out.dtype)
+    synapses = ending(module, "_conv", "_affine")
+    parameters = [each for synapse in synapses for each in (synapse.weight, synapse.bias)]
     found = torch.autograd.grad(out, parameters, back)
     wanted = torch.autograd.grad(reference(x), list(reference.parameters()), back)
     for ours, theirs in zip(found, wanted, strict=True):
@@ -225,7 +217,7 @@ def test_spikingjelly_computes_every_spike_and_gradient_of_the_reference(
         neuron.module.surrogate_function = surrogate.Rect(alpha=1 / network.lif.a)
     found = spikes_of(module, network, x)
     equal(found, expected_spikes(reference, x))
-    check_gradients(parameters_of(module), found[-1], reference, x, 1e-12)
+    check_gradients(module, found[-1], reference, x, 1e-12)
 
 
 @pytest.mark.parametrize("tie", ["at", "above"])
@@ -255,7 +247,7 @@ def test_snntorch_has_the_reference_s_gradients_once_the_surrogate_is_attached(
     for neuron in ending(module, "_lif"):
         neuron.spike_grad = lambda distance: fire(distance, network.lif.a)
     out = spikes_of(module, network, x[:, :1])[-1].unsqueeze(1)
-    check_gradients(parameters_of(module), out, reference, x[:, :1], 1e-5)
+    check_gradients(module, out, reference, x[:, :1], 1e-5)
 
 
 @each_neunorm
