@@ -85,7 +85,7 @@ SHAPES = [
     (5, 5, 2, 16, 1, 1, 1),  # a flat layer
     (3, 3, 1, 7, 8, 7, 3),  # another pool
     (10, 10, 2, 1, 5, 5, 2),  # a single feature map
-    (3, 3, 1, 16, 2, 70, 2),  # lines of 35 windows, of which 16 are taken together
+    (3, 3, 1, 64, 2, 70, 2),  # lines of 35 windows, of which 16 are taken together
 ]
 
 

@@ -63,10 +63,8 @@ def _pack(kind: Any, size: int) -> Callable[[], int]:
         maps, outputs, block = call.maps, call.outputs, call.block
         blocks, wide = -(-maps // block), bytes_of(kind) // size
         parts = -(-outputs // wide) * blocks * AREA
-        while True:
-            part = take(address)
-            if part >= parts:
-                break
+        part = take(address)
+        while part < parts:
             tap, rest = part % AREA, part // AREA
             b, first = rest % blocks, rest // blocks * wide
             weight = call.weight + ((first * AREA + tap) * maps + b * block) * size
@@ -74,6 +72,7 @@ def _pack(kind: Any, size: int) -> Callable[[], int]:
             inputs = min(block, maps - b * block)
             packed = call.packed + part * (block + 1) * bytes_of(kind)
             _pack_block(weight, packed, outputs - first, inputs, block, strides, size, kind)
+            part = take(address)
 
     return kernel
 
@@ -220,19 +219,16 @@ def _convolve(kind: Any, size: int) -> Callable[[], int]:
         found = np.empty((pixels, 3), np.int32)
         ends, sizes = np.empty(block // 2 + 2, np.int64), np.empty(blocks, np.int64)
         lists = (places.ctypes.data, values.ctypes.data, found)
-        while True:
-            part = take(address)
-            if part >= parts:
-                break
+        part = take(address)
+        while part < parts:
             images, lines = group_of(call, part)
             _list_group(call, images, lines, lists, entries, ends, sizes)
             for first in range(0, outputs, wide):
                 _begin(call, images, lines, tile, first, size, kind)
                 _walk_blocks(call, entries, sizes, tile, first // wide, lists, kind)
                 _finish(call, images, lines, tile, first, -(-outputs // wide) * wide, size, kind)
-        keep(memory)
-        keep(places)
-        keep(values)
+            part = take(address)
+        keep(memory, places, values)
 
     return kernel
 

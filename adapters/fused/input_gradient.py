@@ -45,10 +45,8 @@ def _pack(kind: Any, size: int) -> Callable[[], int]:
         maps, outputs, whole = call.maps, call.outputs, bytes_of(kind) // size
         sets, blocks = -(-outputs // whole), -(-maps // AT_ONCE)
         of_map = AREA * bytes_of(kind)
-        while True:
-            part = take(address)
-            if part >= blocks * sets:
-                break
+        part = take(address)
+        while part < blocks * sets:
             first, k = part // sets * AT_ONCE, part % sets * whole
             inputs, wanted = min(AT_ONCE, maps - first), min(whole, outputs - k)
             target = call.packed + part * AT_ONCE * of_map
@@ -59,6 +57,7 @@ def _pack(kind: Any, size: int) -> Callable[[], int]:
                 place = target + row % AREA * bytes_of(kind) + row // AREA * size
                 for c in range(inputs):
                     store(place + c * of_map, load(source + c * size, kind[0]))
+            part = take(address)
 
     return kernel
 
@@ -134,10 +133,8 @@ def _sum(kind: Any, size: int) -> Callable[[], int]:
         places, values = np.empty(AT_ONCE * room, np.uint16), np.empty(AT_ONCE * room, np.uint8)
         lengths, targets = np.empty(AT_ONCE, np.int32), np.empty(pixels, np.int64)
         lists = (places.ctypes.data, values.ctypes.data, lengths.ctypes.data)
-        while True:
-            part = take(address)
-            if part >= parts:
-                break
+        part = take(address)
+        while part < parts:
             images, lines = group_of(call, part)
             for which in range(sets):
                 target = block + which * pixels * bytes_of(kind)
@@ -147,11 +144,8 @@ def _sum(kind: Any, size: int) -> Callable[[], int]:
                 _list_group(call, images, lines, first, inputs, room, lists, targets)
                 _multiply(call, first, inputs, block, pixels, partial, lists, room, sets, kind)
                 _finish(inputs, partial, lists, room, targets, size, call.stored, kind)
-        keep(memory)
-        keep(sums)
-        keep(places)
-        keep(values)
-        keep(lengths)
+            part = take(address)
+        keep(memory, sums, places, values, lengths)
 
     return kernel
 

@@ -208,6 +208,14 @@ take = _intrinsic(1, lambda address: types.int64(address), _taken)
 """Adds one to the 64-bit number at an address, atomically, and gives what it was."""
 
 
+def _widened_loops(context: Any, builder: Any, signature: Any, values: Any) -> None:
+    set.add(builder.function.attributes, f'"prefer-vector-width"="{BYTES * 8}"')
+
+
+in_whole_vectors = _intrinsic(0, lambda: types.void(), _widened_loops)
+"""In a kernel's own body: its loops run in whole vectors; LLVM takes halves of AVX-512 else."""
+
+
 def _copied_bytes(context: Any, builder: Any, signature: Any, values: Any) -> None:
     target, source = (builder.inttoptr(each, BYTE.as_pointer()) for each in values[:2])
     cgutils.raw_memcpy(builder, target, source, values[2], 1)

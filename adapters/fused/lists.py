@@ -91,7 +91,7 @@ def put_numbers(target, source, count, size, stored, zero):
 
 
 @inlined
-def keep(memory):
+def keep(*memory):
     """Called behind the last use of arrays' addresses: numba frees an array behind its own."""
     return len(memory)
 
@@ -102,14 +102,13 @@ def _value(counts, c, bits):
 
 
 @inlined
-def _list_set(found, first, counts, bits, places, values, n):
-    while found != 0:
-        c = first + lowest(found)
-        found &= found - 1
-        store(places + 2 * n, np.uint16(c))
-        store(values + n, _value(counts, c, bits))
-        n += 1
-    return n
+def _look(counts, left, bits):
+    """Which of the next bytes have one of `bits` set, one bit each, and how many were looked at."""
+    if left >= 64:
+        return nonzero_64(counts, bits), 64
+    if left >= 16:
+        return nonzero_16(counts, bits), 16
+    return (1 if _value(counts, 0, bits) else 0), 1
 
 
 @inlined
@@ -118,20 +117,16 @@ def list_maps(counts, maps, bits, nothing, places, values, n):
 
     The list's length is even: a last place `nothing`, of value 0, fills it up. Gives the next n.
     """
-    start, c = n, 0
-    while c + 64 <= maps:
-        n = _list_set(nonzero_64(counts + c, bits), c, counts, bits, places, values, n)
-        c += 64
-    while c + 16 <= maps:
-        n = _list_set(nonzero_16(counts + c, bits), c, counts, bits, places, values, n)
-        c += 16
-    while c < maps:
-        value = _value(counts, c, bits)
-        if value != 0:
+    start, first = n, 0
+    while first < maps:
+        found, looked = _look(counts + first, maps - first, bits)
+        while found != 0:
+            c = first + lowest(found)
+            found &= found - 1
             store(places + 2 * n, np.uint16(c))
-            store(values + n, value)
+            store(values + n, _value(counts, c, bits))
             n += 1
-        c += 1
+        first += looked
     if (n - start) & 1:
         store(places + 2 * n, np.uint16(nothing))
         store(values + n, np.uint8(0))
@@ -140,41 +135,22 @@ def list_maps(counts, maps, bits, nothing, places, values, n):
 
 
 @inlined
-def _append(c, place, value, room, places, values, lengths):
-    n = np.int64(load(lengths + 4 * c, np.int32(0)))
-    store(lengths + 4 * c, np.int32(n + 1))
-    store(places + 2 * (c * room + n), np.uint16(place))
-    store(values + c * room + n, value)
-
-
-@inlined
-def _append_set(found, first, place, counts, bits, room, places, values, lengths):
-    while found != 0:
-        c = first + lowest(found)
-        found &= found - 1
-        _append(c, place, _value(counts, c, bits), room, places, values, lengths)
-
-
-@inlined
 def append_to_maps(counts, maps, bits, place, room, places, values, lengths):
     """Adds `place` to the list of each map whose byte at `counts` has one of `bits` set.
 
     The lists have room for `room` places each; `lengths` are 32-bit numbers.
     """
-    c = 0
-    while c + 64 <= maps:
-        found = nonzero_64(counts + c, bits)
-        _append_set(found, c, place, counts, bits, room, places, values, lengths)
-        c += 64
-    while c + 16 <= maps:
-        found = nonzero_16(counts + c, bits)
-        _append_set(found, c, place, counts, bits, room, places, values, lengths)
-        c += 16
-    while c < maps:
-        value = _value(counts, c, bits)
-        if value != 0:
-            _append(c, place, value, room, places, values, lengths)
-        c += 1
+    first = 0
+    while first < maps:
+        found, looked = _look(counts + first, maps - first, bits)
+        while found != 0:
+            c = first + lowest(found)
+            found &= found - 1
+            n = np.int64(load(lengths + 4 * c, np.int32(0)))
+            store(lengths + 4 * c, np.int32(n + 1))
+            store(places + 2 * (c * room + n), np.uint16(place))
+            store(values + c * room + n, _value(counts, c, bits))
+        first += looked
 
 
 @inlined

@@ -34,8 +34,8 @@ from adapters.fused import compiled
 from adapters.fused.compiled import as_call, callback, fields, inlined
 from adapters.fused.form import MARK, MOST, Encoding, Events, Form, Gradients
 from adapters.fused.intrinsics import (
-    BYTES, TAPS, array, counts_only, narrow, number, prefetch, put, sum_of_lanes, take, wide,
-    with_bits,
+    BYTES, TAPS, array, counts_only, in_whole_vectors, narrow, number, prefetch, put, sum_of_lanes,
+    take, wide, with_bits,
 )  # fmt: skip
 from harness.reference import dropout
 from harness.reference.dropout import FIRST, SECOND
@@ -46,6 +46,7 @@ from harness.spec import Precision
 @inlined
 def draw(kept, keys, place, threshold, grown, zero):
     """Dropout's factors of some pixels' maps, `reference.dropout.kept`: 1 / (1 - p) or 0."""
+    in_whole_vectors()
     first, second = keys
     for c in range(kept.shape[0]):
         x = np.uint32(np.uint32(place + c) ^ first)
@@ -100,6 +101,7 @@ def _encode(x, weight, bias, line, first, row, zero):
 @inlined
 def _convolve(x, weight, line, first, row, back, zero):
     """Adds to a line's pixels by what is not 0 around them; `back`: to weight by their gradient."""
+    in_whole_vectors()
     (height, width, inputs), maps = x.shape, weight.shape[1]
     pixels = row.shape[0] // maps
     for y in range(max(0, line - 1), min(height, line + 2)):
@@ -122,6 +124,7 @@ def _convolve(x, weight, line, first, row, back, zero):
 @inlined
 def _fire(arriving, state, fired, numbers, out):
     """One step of a line's neurons, eqs. (5)-(6): spikes, and marks, are added to `fired`."""
+    in_whole_vectors()
     k, v_th, half, _, _, _, _, _, zero, one, mark, _ = numbers
     for e in range(fired.shape[0]):
         u = k * state[e] + wide(arriving[e])  # state is 0 after a spike
@@ -147,6 +150,7 @@ def _normalise(total, x, scratch, k2, scale, area):
 @inlined
 def _send(target, total, U, x, kept, drops, area, zero):
     """What some pixels send of their windows' spikes, eq. (10) where U is not empty."""
+    in_whole_vectors()
     if U.size > 0 and not counts_only(target):  # counts go as they are, and x with them
         maps = total.shape[0] // x.shape[0]
         for pixel in range(x.shape[0]):
@@ -260,6 +264,7 @@ def _values_of_counts(counts, x, U, out, gain, bits, first, last):
 @inlined
 def _rise(arriving, now, after, k, v_th, zero):
     """One step of a line's potentials, eq. (5), and what is left of them."""
+    in_whole_vectors()
     for e in range(arriving.shape[0]):
         potential = k * after[e] + wide(arriving[e])
         now[e] = potential
@@ -409,6 +414,7 @@ def _adjoint_of_neurons(
 @inlined
 def _adjoint(g, now, later, total, d_current, numbers, moves):
     """One step back of a line's neurons, by the gradients of their spikes."""
+    in_whole_vectors()
     k, v_th, half, steep, _, _, _, _, zero, _, _, reset = numbers
     for e in range(g.shape[0]):
         carry = k * later[e]
@@ -447,7 +453,7 @@ FIELDS = (
 )  # fmt: skip
 CALL = fields(FIELDS)
 NUMBERED = 12  # `Form.numbers`
-NEURONS = 512  # of a line that are taken together, if its pixels have fewer
+NEURONS = 2048  # of a line that are taken together, if its pixels have fewer
 
 
 @inlined

@@ -57,10 +57,8 @@ def _list(kind: Any, size: int) -> Callable[[], int]:
         room = call.together * call.lines * call.width
         places, values = np.empty(maps * room, np.uint16), np.empty(maps * room, np.uint8)
         lengths = np.empty(maps, np.int32)
-        while True:
-            number = take(address)
-            if number >= call.last - call.first:
-                break
+        number = take(address)
+        while number < call.last - call.first:
             images, lines = group_of(call, call.first + number)
             at = places.ctypes.data, values.ctypes.data, lengths.ctypes.data
             _list_group(call, images, lines, room, at[0], at[1], at[2])
@@ -74,9 +72,8 @@ def _list(kind: Any, size: int) -> Callable[[], int]:
                     copy_bytes(call.values + base + before, at[1] + c * room, length)
                 before += length
             store(starts + 4 * maps, np.int32(before))
-        keep(places)
-        keep(values)
-        keep(lengths)
+            number = take(address)
+        keep(places, values, lengths)
 
     return kernel
 
@@ -159,10 +156,8 @@ def _sum(kind: Any, size: int) -> Callable[[], int]:
         pixels = call.together * (call.lines + 2) * pitch
         memory = np.zeros(pixels * bytes_of(kind) + LINE, np.uint8)
         block = aligned(memory)
-        while True:
-            part = take(address)
-            if part >= sets * shares:
-                break
+        part = take(address)
+        while part < sets * shares:
             share, which = part // sets, part % sets
             sums = call.out + part * maps * AREA * bytes_of(kind)
             offsets = call.offset + part * AREA * call.height * call.width * bytes_of(kind)
@@ -172,6 +167,7 @@ def _sum(kind: Any, size: int) -> Callable[[], int]:
                 _walk(call, number, block, sums, pitch, kind)
                 if call.offset:
                     _offsets(call, images, lines, block, offsets, kind, size)
+            part = take(address)
         keep(memory)
 
     return kernel

@@ -109,10 +109,8 @@ def _sum(kind: Any, size: int) -> Callable[[], int]:
         found = np.empty(PLACES * most * row + 4 * row + LINE, np.uint8)
         block, tiles, square = aligned(memory), aligned(room), aligned(found)
         sums = square + 4 * row
-        while True:
-            part = take(address)
-            if part >= parts:
-                break
+        part = take(address)
+        while part < parts:
             images, lines = group_of(call, part)
             _fill(call, images, lines, block, pixel, kind[0], size)
             step = most * pixel
@@ -126,9 +124,8 @@ def _sum(kind: Any, size: int) -> Callable[[], int]:
                         multiply_block(target, row, values, pixel, weights, call.outputs, kind)
                 first = which * (row // size)
                 _put(call, images, lines, first, sums, most * row, square, kind, size)
-        keep(memory)
-        keep(room)
-        keep(found)
+            part = take(address)
+        keep(memory, room, found)
 
     return kernel
 
