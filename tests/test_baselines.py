@@ -294,7 +294,7 @@ EPOCHS |= {"lstm": 8, "phased-lstm": 9, "lee": 12, "soft-lif-ann": 5, "soft-lif"
 NUMBERS: dict[str, Callable[[Any], Any]] = {
     "hm2-bp": lambda method: method.network.hidden.weights,
     "random-forest": lambda method: [tree.random_state for tree in method.forest.estimators_],
-    "hots": lambda method: method.stages[1].prototypes,
+    "hots": lambda method: method.prototypes[1],
     "panda": lambda method: method.read.weight.detach(),
 }
 

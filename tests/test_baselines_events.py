@@ -25,128 +25,106 @@ from harness.baselines.hfirst import (
     HFirst,
     Potentials,
     decided,
-    in_milliseconds,
     pooled,
     s1,
     s1_filters,
     s2,
     s2_weights,
 )
-from harness.baselines.hots import clustered, example, neighbours, passed_on, surface, voted
+from harness.baselines.hots import Reach, clustered, example, neighbours, passed_on, surface, voted
 from harness.datasets.events import EVENT, Events
 from harness.spec import LIF, UsageError
 
 # HOTS
 
-NEAR: hots.Reach = (1, 10.0, 1)  # R = 1, tau = 10 us, every event
+NEAR = Reach((5, 6), radius=1, tau=10.0)
 
 
 def rows(*each: tuple[int, int, int, int]) -> Rows:
     return np.array(each, np.int64).reshape(-1, 4)
 
 
-def blank(height: int = 5, width: int = 6, polarities: int = 1, radius: int = 1) -> hots.Memory:
-    return np.full((height + 2 * radius, width + 2 * radius, polarities), NEVER)
-
-
-def remembered(events: Rows, polarities: int = 1, radius: int = 1) -> hots.Memory:
-    memory = blank(polarities=polarities, radius=radius)
+def surface_of(events: Rows, reach: Reach = NEAR) -> dict[int, float]:
+    """The entries of the last event's surface that are not 0."""
+    radius, (height, width) = reach.radius, reach.sensor
+    memory = np.full((height + 2 * radius, width + 2 * radius, 1), NEVER)
     for x, y, t, p in events.tolist():
         memory[y + radius, x + radius, p] = t
-    return memory
-
-
-def surface_of(events: Rows, polarities: int = 1, reach: hots.Reach = NEAR) -> dict[int, float]:
-    """The entries of the last event's surface that are not 0."""
-    memory = remembered(events, polarities, reach[0])
-    size = (2 * reach[0] + 1) ** 2 * polarities
+    size = (2 * radius + 1) ** 2
     entries, values = np.zeros(size, np.int64), np.zeros(size)
     found = surface(events[-1], memory, reach, entries, values)
     return dict(zip(entries[:found].tolist(), values[:found].tolist(), strict=True))
 
 
-# time surfaces
-
-
 def test_what_is_older_than_5_tau_farther_than_r_or_outside_is_0() -> None:
     assert surface_of(rows((2, 2, 0, 0), (3, 2, 50, 0))) == pytest.approx({3: exp(-5), 4: 1.0})
     assert surface_of(rows((2, 2, 0, 0), (3, 2, 51, 0))) == {4: 1.0}
-    assert surface_of(rows((1, 2, 0, 0), (3, 2, 1, 0))) == {4: 1.0}
-    assert surface_of(rows((1, 2, 0, 0), (3, 2, 0, 0)), reach=(2, 10.0, 1)) == {10: 1.0, 12: 1.0}
+    far = rows((1, 2, 0, 0), (3, 2, 0, 0))
+    assert surface_of(far) == {4: 1.0}
+    assert surface_of(far, NEAR._replace(radius=2)) == {10: 1.0, 12: 1.0}
     assert surface_of(rows((1, 1, 0, 0), (5, 4, 0, 0), (0, 0, 0, 0))) == {4: 1.0, 8: 1.0}
 
-
-# prototypes
 
 ROW = rows((1, 2, 0, 0), (3, 2, 0, 0), (2, 2, 0, 0))  # the last one sees all three
 SEEN = 3, 4, 5  # the entries that are 1 in its surface
 
 
 def test_the_winner_moves_towards_the_surface_by_alpha_beta() -> None:
-    prototypes = np.zeros((9, 2))
-    prototypes[4, 0] = 2.0
-    prototypes[0, 1] = 1.0
-    wins = np.array([1, 1])
-    clustered(ROW, blank(), NEAR, prototypes, wins)
+    prototypes, wins = np.zeros((9, 2)), np.array([1, 1])
+    prototypes[4, 0], prototypes[0, 1] = 2.0, 1.0
+    clustered(ROW, NEAR, prototypes, wins)
     beta = 1 / sqrt(3)  # of (1, 1, 1) / sqrt(3) and (0, 1, 0)
     step = 0.01 / (1 + 1 / 20_000) * beta
     expected = np.zeros(9)
     expected[[3, 5]] = step / sqrt(3)
     expected[4] = 2 + step * (1 / sqrt(3) - 2)
     assert prototypes[:, 0] == pytest.approx(expected, rel=1e-12, abs=1e-15)
-    assert prototypes[:, 1].tolist() == [1.0] + 8 * [0.0]
-    assert wins.tolist() == [2, 1]
+    assert prototypes[:, 1].tolist() == [1.0] + 8 * [0.0] and wins.tolist() == [2, 1]
 
 
-@pytest.mark.parametrize(
-    ("start", "seen"), [(0, SEEN), (2, SEEN), (3, (0, 1, 2, 4)), (4, (0, 1, 2, 4))]
-)
+@pytest.mark.parametrize(("start", "seen"), [(0, SEEN), (2, SEEN), (3, (0, 1, 2, 4))])
 def test_an_example_is_the_first_surface_from_there_on_that_is_not_skipped(
     start: int, seen: tuple[int, ...]
 ) -> None:
     # the event at 4, 2 sees one other and is skipped; the last sees the three of ROW above it
-    events = np.concatenate([ROW, rows((4, 2, 0, 0), (2, 3, 1, 0))])
-    dense = np.zeros(9)
-    assert example(events, blank(), NEAR, start, dense)
+    events, dense = np.concatenate([ROW, rows((4, 2, 0, 0), (2, 3, 1, 0))]), np.zeros(9)
+    assert example(events, NEAR, start, dense) and not example(events, NEAR, 5, np.zeros(9))
     assert tuple(np.flatnonzero(dense)) == seen and (dense**2).sum() == pytest.approx(1)
 
 
-def densely(
-    events: Rows, size: tuple[int, int], reach: hots.Reach, prototypes: hots.Values
-) -> Rows:
+def densely(events: Rows, reach: Reach, prototypes: hots.Values) -> Rows:
     """A layer once more: whole surfaces of all events that came before, without a memory."""
-    radius, tau, every = reach
-    polarities = len(prototypes) // (2 * radius + 1) ** 2
-    height, width = size
+    radius, (height, width) = reach.radius, reach.sensor
+    shape = height + 2 * radius, width + 2 * radius, len(prototypes) // (2 * radius + 1) ** 2
     found = []
     for n, (x, y, t, _) in enumerate(events.tolist()):
-        newest = np.full((height + 2 * radius, width + 2 * radius, polarities), -np.inf)
+        newest = np.full(shape, -np.inf)
         for ex, ey, et, ep in events[: n + 1].tolist():
             newest[ey + radius, ex + radius, ep] = et
         around = newest[y : y + 2 * radius + 1, x : x + 2 * radius + 1]
-        seen = np.exp((around - t) / tau).ravel()
+        seen = np.exp((around - t) / reach.tau).ravel()
         seen[seen < exp(-5)] = 0
-        if n % every == 0 and seen.sum() > 2 * radius:
+        if n % reach.every == 0 and seen.sum() > 2 * radius:
             cosines = seen @ prototypes / np.linalg.norm(prototypes, axis=0)
             found.append((x, y, t, int(cosines.argmax())))
     return rows(*found)
 
 
+def anywhere(count: int, size: tuple[int, int], latest: int, polarities: int) -> Rows:
+    """Events at random; many at one time."""
+    rng = np.random.default_rng(0)
+    x, y = (rng.integers(0, each, count) for each in size[::-1])
+    times = np.sort(rng.integers(0, latest, count))
+    return np.stack([x, y, times, rng.integers(0, polarities, count)], 1)
+
+
 @pytest.mark.parametrize("every", [1, 3])
 def test_a_layer_is_what_whole_surfaces_give(every: int) -> None:
-    rng = np.random.default_rng(0)
-    count, size, reach = 200, (6, 7), (2, 300.0, every)
-    columns = rng.integers(0, size[1], count), rng.integers(0, size[0], count)
-    times = np.sort(rng.integers(0, 5000, count))
-    events = np.stack([*columns, times, rng.integers(0, 3, count)], 1)
-    prototypes = rng.random((75, 5))
-    expected = densely(events, size, reach, prototypes)
-    assert 20 < len(expected) < count / every and len(set(expected[:, 3].tolist())) > 2
-    found = passed_on(events, blank(*size, polarities=3, radius=2), reach, prototypes)
-    assert found.tolist() == expected.tolist()
-
-
-# neighbours
+    events, reach = anywhere(200, (6, 7), 5000, 3), Reach((6, 7), 2, 300.0, every)
+    prototypes = np.random.default_rng(1).random((75, 5))
+    expected = densely(events, reach, prototypes)
+    assert 20 < len(expected) < 200 / every and len(set(expected[:, 3].tolist())) > 2
+    assert passed_on(events, reach, prototypes).tolist() == expected.tolist()
 
 
 def test_the_nearest_and_the_most_frequent_win_and_of_equals_the_first() -> None:
@@ -158,21 +136,14 @@ def test_the_nearest_and_the_most_frequent_win_and_of_equals_the_first() -> None
     assert voted(labels[:, :1], 3).tolist() == [2, 2, 1]
 
 
-# the whole
-
-
-def prototypes(size: hots.Size, train: Recordings, seed: int = 0) -> list[NDArray[np.float64]]:
-    method = hots.HOTS(size)
-    method.fit(train, bars(4, 5, 12), seed, silent)
-    return [stage.prototypes for stage in method.stages]
-
-
 def test_a_long_recording_is_thinned_in_the_last_layer_and_a_short_one_is_not() -> None:
-    train = bars(10, 0, 12)
+    train, found = bars(10, 0, 12), []
     longest = int(np.diff(train.starts).max())
-    whole, just, half = (
-        prototypes(hots.Size(5, None, events), train) for events in (None, longest, longest // 2)
-    )
+    for events in (None, longest, longest // 2):
+        method = hots.HOTS(hots.Size(5, None, events))
+        method.fit(train, bars(4, 5, 12), 0, silent)
+        found.append(method.prototypes)
+    whole, just, half = found
     assert (whole[0] == just[0]).all() and (whole[0] == half[0]).all()
     assert (whole[1] == just[1]).all() and (whole[1] != half[1]).any()
 
@@ -187,7 +158,7 @@ def test_events_outside_the_sensor_are_left_out() -> None:
 # the filter against noise
 
 
-def test_events_without_a_neighbour_in_time_are_noise_and_times_are_rounded() -> None:
+def test_events_without_a_neighbour_in_time_are_noise() -> None:
     events = rows(
         (5, 5, 0, 1),  # the first has none
         (6, 6, 9_999, 1),
@@ -198,10 +169,16 @@ def test_events_without_a_neighbour_in_time_are_noise_and_times_are_rounded() ->
         (8, 8, 14_500, 0),  # its own pixel does not count
         (7, 7, 24_500, 1),  # 10 ms after (8, 8)
     )
-    kept = hfirst.denoised(events, 10_000, np.full((12, 12), NEVER))
+    kept = hfirst.denoised(events, 10_000, (10, 10))
     assert kept.tolist() == events[[1, 2, 4]].tolist()
-    times = [in_milliseconds(rows((1, 2, t, 0)))[0, 2] for t in (499, 500, 1499, 1500)]
-    assert times == [0, 1, 1, 2]
+
+
+@pytest.mark.parametrize(("us", "ms"), [(499, 0), (500, 1), (1499, 1), (1500, 2)])
+def test_times_are_rounded_to_milliseconds(us: int, ms: int) -> None:
+    method = fitted(None)
+    stripe = events_of(*((8, y, us, True) for y in (8, 7, 9, 6, 10, 5) * 2))
+    spikes, _ = method.c1(stripe)
+    assert len(spikes) and set(spikes[:, 2].tolist()) == {ms}
 
 
 # S1
@@ -227,16 +204,10 @@ def by_neuron(events: Rows, filters: Potentials, size: tuple[int, int]) -> Rows:
 
 
 def test_s1_is_what_its_neurons_are_one_by_one() -> None:
-    rng = np.random.default_rng(0)
-    count = 600
-    columns = rng.integers(0, 8, count), rng.integers(0, 8, count)
-    times = np.sort(rng.integers(0, 12, count))
-    events = np.stack([*columns, times, rng.integers(0, 2, count)], 1)
-    filters = s1_filters(PUBLISHED)
-    found = s1(events, filters, PUBLISHED.s1, np.zeros((2, 8, 8, gabor.ORIENTATIONS), np.float32))
+    events, filters = anywhere(600, (8, 8), 12, 2), s1_filters(PUBLISHED)
     expected = by_neuron(events, filters, (8, 8))
     assert len(expected) > 20
-    assert found.tolist() == expected.tolist()
+    assert s1(events, filters, PUBLISHED.s1, (8, 8)).tolist() == expected.tolist()
 
 
 # C1, S2, C2
@@ -244,7 +215,7 @@ def test_s1_is_what_its_neurons_are_one_by_one() -> None:
 
 def test_of_the_spikes_of_4x4_places_one_in_5_ms_passes_whatever_its_orientation() -> None:
     spikes = rows((0, 0, 10, 3), (3, 3, 12, 5), (4, 0, 12, 5), (1, 2, 15, 1), (1, 2, 16, 1))
-    passed = pooled(spikes, 4, 5, np.full((1, 2), NEVER))
+    passed = pooled(spikes, 4, 5, (1, 2))
     assert passed.tolist() == [[0, 0, 10, 3], [1, 0, 12, 5], [0, 0, 16, 1]]
 
 
@@ -345,7 +316,7 @@ def test_an_earlier_event_near_by_adds_its_decay_at_its_offset(
 ) -> None:
     events = events_of(*rows)
     count = np.bincount(events["x"] // 4, minlength=2)
-    sums = hats.histograms(events, SENSOR, SMALL) * count[:, None, None, None]
+    sums = hats.histograms(rows_of(events, SENSOR), SENSOR, SMALL) * count[:, None, None, None]
     assert np.count_nonzero(sums) == (where is not None)
     assert where is None or sums[where] == pytest.approx(value)
 
@@ -387,7 +358,7 @@ def test_histograms_are_tonics_but_for_the_event_itself_and_the_divisor(
     np.add.at(count, (cell, events["p"].astype(np.int64)), 1)
     expected[:, :, of.radius, of.radius] -= count > 0
     expected *= count[:, :, None, None]
-    ours = hats.histograms(events, sensor, of)
+    ours = hats.histograms(rows_of(events, sensor), sensor, of)
     assert ours.shape == expected.shape and ours.max() > 0
     found = ours * count.sum(1)[:, None, None, None]
     assert np.allclose(found, expected, rtol=1e-5, atol=1e-4)  # tonic sums in float32
@@ -397,8 +368,8 @@ def test_histograms_are_tonics_but_for_the_event_itself_and_the_divisor(
 def test_the_events_kept_are_those_of_tonics_denoise(window_us: int) -> None:
     for seed in range(3):
         events = noise(600, (12, 15), seed)
-        kept = hats.denoised(events, (12, 15), window_us)
-        assert np.array_equal(kept, denoise_numpy(events, window_us))
+        kept = hats.denoised(rows_of(events, (12, 15)), (12, 15), window_us)
+        assert np.array_equal(kept, rows_of(denoise_numpy(events, window_us), (12, 15)))
         assert 0 < len(kept) < len(events)
 
 

@@ -17,13 +17,20 @@ from filelock import FileLock
 from recordings import answered, squares
 from torch import Tensor, fx, nn
 
-from harness.baselines import cao, converted, learn, panda, rueckauer, sengupta, soft_lif
+from harness.baselines import converted, learn, panda, rueckauer, soft_lif
 from harness.baselines.contract import Answers, Images, silent
-from harness.baselines.converted import IF, Reset, Spiking, run, spiking, with_random_spikes
+from harness.baselines.converted import (
+    IF,
+    Reset,
+    Spiking,
+    balanced,
+    run,
+    spiking,
+    with_random_spikes,
+)
 from harness.baselines.panda import Sizes as PandaSizes
 from harness.baselines.panda import contrast_normalised, encoded, potential, signed_spikes, zca
 from harness.baselines.rueckauer import converted_by_spikingjelly
-from harness.baselines.sengupta import balanced
 from harness.baselines.soft_lif import (
     CROP,
     DT,
@@ -34,13 +41,13 @@ from harness.baselines.soft_lif import (
     RateNetwork,
     Sizes,
     SoftLIF,
+    SoftRate,
     SpikingSoftLIF,
     hard_rate,
     noise,
     pool,
     random_crops,
     simulate,
-    soft_rate,
     spikes_by,
 )
 from harness.spec import UsageError
@@ -87,7 +94,7 @@ def test_it_is_trained_once_for_all_that_start_from_it() -> None:
         (squares(12, 1), TINY, 5),
         (replace(images, labels=images.labels[::-1].copy()), TINY, 5),
         (replace(images, augmented=True), TINY, 5),
-        (images, replace(TINY, epochs=2), 5),
+        (images, TINY._replace(epochs=2), 5),
     ):
         other, trained = shared(given, plan, seed)
         assert trained and not same(first, other)
@@ -253,9 +260,9 @@ def test_what_cannot_be_converted_or_chosen_is_refused() -> None:
     black = replace(images, pixels=np.zeros((8, 3, 32, 32), np.uint8))
     none = images.part(np.arange(0))
     for method, train, held, said in (
-        (sengupta.Sengupta, black, black, "layer 1 of the network is given no spikes"),
+        (converted.Sengupta, black, black, "layer 1 of the network is given no spikes"),
         (rueckauer.Rueckauer, black, black, r"cannot scale the network \(.*\): train it on more"),
-        (cao.Cao, images, none, "no held-out images .*give more images"),
+        (converted.Cao, images, none, "no held-out images .*give more images"),
     ):
         sizes = replace(method.SIZES["quick"], width=TINY.width)
         with pytest.raises(UsageError, match=said):
@@ -265,7 +272,7 @@ def test_what_cannot_be_converted_or_chosen_is_refused() -> None:
 # Cao
 
 
-class Chosen(cao.Cao):
+class Chosen(converted.Cao):
     """As if two thresholds were best."""
 
     def answers(self, snn: Spiking, images: Images) -> Answers:
@@ -277,7 +284,7 @@ class Chosen(cao.Cao):
 
 
 def test_cao_takes_the_lowest_threshold_that_is_best_on_held_out_images() -> None:
-    method = Chosen(cao.Sizes(width=TINY.width, thresholds=(0.5, 1.0, 1.4, 2.0)))
+    method = Chosen(converted.CaoSizes(width=TINY.width, thresholds=(0.5, 1.0, 1.4, 2.0)))
     method.fit(squares(12, 0), squares(8, 1), 0, silent)
     assert method.chosen == "threshold = 1"
     assert np.array_equal(method.predict(squares(4, 2)).labels, squares(4, 2).labels)
@@ -480,12 +487,12 @@ def test_layers_learn_without_labels_and_are_frozen_then() -> None:
 
 def test_the_rate_is_that_by_hand_and_tends_to_the_hard_one_with_sigma() -> None:
     # rho(0) = 0.02 log 2 = 0.0138629; log(1 + 1 / rho) = 4.292304; 1 / (0.001 + 0.05 * 4.292304)
-    assert soft_rate(doubles(1.0), UNIT).item() == pytest.approx(4.637891, rel=1e-6)
+    assert SoftRate.apply(doubles(1.0), UNIT).item() == pytest.approx(4.637891, rel=1e-6)
     j = doubles(-3.0, 0.9, 1.05, 1.5, 4.0, 40.0)
     hard = hard_rate(j, UNIT)
     assert hard[:2].tolist() == [0, 0]
     units = [replace(UNIT, sigma=sigma) for sigma in (0.1, 0.01, 1e-6)]
-    errors = [(soft_rate(j, unit) - hard).abs().max().item() for unit in units]
+    errors = [(SoftRate.apply(j, unit) - hard).abs().max().item() for unit in units]
     assert errors == sorted(errors, reverse=True) and errors[-1] < 1e-3
 
 
@@ -493,7 +500,7 @@ def test_float32_is_enough_for_every_current_and_gradient() -> None:
     j = torch.linspace(-50, 50, 20_001)
     exact = j.double().requires_grad_()
     j.requires_grad_()
-    rate, expected = soft_rate(j, UNIT), soft_rate(exact, UNIT)
+    rate, expected = SoftRate.apply(j, UNIT), SoftRate.apply(exact, UNIT)
     rate.sum().backward()
     expected.sum().backward()
     assert j.grad is not None and exact.grad is not None
@@ -501,13 +508,13 @@ def test_float32_is_enough_for_every_current_and_gradient() -> None:
     torch.testing.assert_close(rate.double(), expected, rtol=1e-4, atol=0)
     torch.testing.assert_close(j.grad.double(), exact.grad, rtol=1e-3, atol=0)
     j = doubles(-4.0, 0.3, 0.599, 0.95, 1.0, 1.05, 1.7, 6.0).requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: soft_rate(x, UNIT), (j,), eps=1e-7)
+    assert torch.autograd.gradcheck(lambda x: SoftRate.apply(x, UNIT), (j,), eps=1e-7)
 
 
 def test_noise_is_above_threshold_alone_and_leaves_no_rate_below_zero() -> None:
     torch.manual_seed(0)
     j = torch.tensor([0.5, 1.0, 1.01, 9.0]).expand(20_000, 4)
-    rate = soft_rate(j, UNIT)
+    rate = SoftRate.apply(j, UNIT)
     found = rate + noise(rate, j, 10.0)
     assert torch.equal(found[:, :2], rate[:, :2])
     assert found.min().item() == 0  # a slow unit's noise is cut

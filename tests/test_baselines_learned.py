@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from recordings import answered, bars, events_of, recorded, striped
 from torch import Tensor, nn
 
-from harness.baselines import cnn_events, cnn_frames, hm2_bp, learn, lee, phased_lstm, stbp
+from harness.baselines import cnns, hm2_bp, learn, lee, lstm, stbp
 from harness.baselines.contract import silent
 from harness.baselines.hm2_bp import HIDDEN, LONGEST, OUTPUT, Array, Neuron, Passed, Raster, Train
 from harness.baselines.lee import Circuit, Sizes
-from harness.baselines.phased_lstm import PhasedUnits, Sequences, evenly, openness, side_by_side
+from harness.baselines.lstm import PhasedUnits, Sequences, evenly, openness, side_by_side
 from harness.datasets.events import EVENT, Events
 from harness.reference import coding
 from harness.spec import UsageError
@@ -71,10 +71,9 @@ def test_the_output_that_fires_most_is_said_and_all_spikes_are_counted() -> None
 
 def test_a_loss_that_is_no_number_ends_the_training() -> None:
     weight = nn.Parameter(torch.ones(1))
-    sgd, course = torch.optim.SGD([weight], 0.1), learn.Course(3, 2, 0)
-    given = torch.zeros(4, 1), np.zeros(4, np.int64)
+    given = torch.optim.SGD([weight], 0.1), torch.zeros(4, 1), np.zeros(4, np.int64), 3, 2, 0
     with pytest.raises(UsageError, match="no number any more in epoch 1"):
-        learn.train(lambda x, labels: (weight * torch.inf).sum(), sgd, *given, course, silent)
+        learn.train(lambda x, labels: (weight * torch.inf).sum(), *given, silent)
 
 
 # the CNN on summed events, and the one on centred frames
@@ -87,16 +86,16 @@ def test_an_image_counts_both_polarities_and_its_brightest_pixel_is_one() -> Non
     )
     expected = torch.zeros(1, 1, 3, 4)
     expected[0, 0, 2, 1], expected[0, 0, 0, 3], expected[0, 0, 0, 0] = 1, 0.25, 0.5
-    assert torch.equal(cnn_events.summed(recorded(events, sensor=SENSOR)), expected)
+    assert torch.equal(cnns.summed(recorded(events, sensor=SENSOR)), expected)
 
 
-def cut(*found: Events, sensor: tuple[int, int] = SENSOR) -> cnn_frames.Frames:
-    return cnn_frames.cut(recorded(*found, sensor=sensor), silent)
+def cut(*found: Events, sensor: tuple[int, int] = SENSOR) -> cnns.Frames:
+    return cnns.cut(recorded(*found, sensor=sensor), silent)
 
 
 def test_the_events_of_a_frame_are_moved_to_the_middle_of_the_sensor() -> None:
     events = events_of((0, 0, 0, True), (2, 0, 1, False), (1, 3, 2, True))  # mean (1, 1)
-    moved = cnn_frames.centred(events, (9, 11))  # its middle is (5, 4)
+    moved = cnns.centred(events, (9, 11))  # its middle is (5, 4)
     assert moved[["x", "y"]].tolist() == [(4, 3), (6, 3), (5, 6)]
     assert np.array_equal(moved[["t", "p"]], events[["t", "p"]])
     assert events[["x", "y"]].tolist()[0] == (0, 0)  # the recording is as it was
@@ -124,13 +123,13 @@ def test_a_recording_is_cut_in_frames_of_a_thousand_events(events: int, frames: 
 
 
 def test_a_long_recordings_class_is_the_likeliest_of_all_its_frames() -> None:
-    method = cnn_frames.FrameCNN(cnn_frames.Sizes(), 2)
+    method = cnns.FrameCNN(cnns.Sizes(), 2)
     method.fit(bars(20, 0), bars(4, 1), 0, silent)
     test = recorded(*(np.tile(each, 13) for each in map(bars(8, 2).__getitem__, range(8))))
     test = replace(test, sensor=(20, 20))
-    frames = cnn_frames.cut(test, silent)
+    frames = cnns.cut(test, silent)
     assert frames.owners.tolist() == [n // 2 for n in range(16)]
-    scores = method.network(cnn_frames.scaled(torch.from_numpy(frames.counts)))
+    scores = method.network(cnns.scaled(torch.from_numpy(frames.counts)))
     likelihoods = scores.softmax(1).unflatten(0, (8, 2)).double().prod(1)
     assert np.array_equal(answered(method, test), likelihoods.argmax(1).numpy())
 
@@ -208,9 +207,9 @@ def test_a_unit_half_open_takes_half_of_what_it_computes() -> None:
     assert found.item() == pytest.approx(h, rel=1e-6)  # peepholes are given in float32
 
 
-def network(r_on: float = 0.05) -> phased_lstm.Network:
+def network(r_on: float = 0.05) -> lstm.PhasedNetwork:
     torch.manual_seed(2)
-    return phased_lstm.Network(24, 2, phased_lstm.Sizes(embedding=5, units=6, r_on=r_on)).eval()
+    return lstm.PhasedNetwork(24, 2, lstm.PhasedSizes(embedding=5, units=6, r_on=r_on)).eval()
 
 
 def some_events(count: int, seed: int) -> Events:
@@ -238,7 +237,7 @@ def test_a_closed_unit_leaks_in_training_and_keeps_its_state_afterwards() -> Non
     assert torch.equal(plain(x), untouched)
     leaking = plain.train()(x)
     assert not torch.equal(leaking, untouched)
-    assert (leaking - untouched).abs().max().item() < 20 * phased_lstm.ALPHA
+    assert (leaking - untouched).abs().max().item() < 20 * lstm.ALPHA
 
 
 @pytest.mark.parametrize(
@@ -318,7 +317,7 @@ def test_gradients_are_autograds_on_the_transfer_function(silent_too: bool) -> N
     frames = (draw(12, 3, 5) > 0.4).double()
     x, w = lee.trace(frames, circuit.decay).requires_grad_(), draw(4, 5, seed=1).requires_grad_()
     v_th = double(0.5, 1.0, 2.0, 1e6).requires_grad_()
-    a, spikes = lee.layer(x, frames, w, v_th, circuit)
+    a, spikes = lee.Layer.apply(x, frames, w, v_th, circuit)
     fired = spikes.sum(0) > 0
     assert not spikes.requires_grad and fired[:, :3].all() and not fired[:, 3].any()
     upstream = draw(*a.shape, seed=3)

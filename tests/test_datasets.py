@@ -36,8 +36,9 @@ from test_hostile import spoilt, steady
 from harness.datasets import (
     DATASETS,
     DOWNLOAD_MIB,
+    Arrays,
     Wanted,
-    cifar10,
+    cached,
     data_root,
     dvs_cifar10,
     find,
@@ -46,13 +47,12 @@ from harness.datasets import (
     load_recordings,
     load_split,
     load_splits,
-    loading,
     nmnist,
+    sha256,
 )
 from harness.datasets.events import Bins, bin_events, reduced
-from harness.datasets.images import cropped_and_flipped, read_image
-from harness.datasets.loading import Arrays
-from harness.datasets.samples import Split, list_files, split_indices
+from harness.datasets.images import cifar10, cropped_and_flipped, read_image
+from harness.datasets.samples import About, Split, list_files, split_indices
 from harness.datasets.simulated import Camera, closed_loop, saccades, shifted, simulate
 from harness.spec import UsageError
 from harness.spec.paper import CIFAR10_CLASSES, SETTINGS
@@ -231,14 +231,14 @@ def test_a_truncated_image_and_one_of_another_size_are_named(suffix: str, tmp_pa
 def test_files_are_listed_by_class_and_name_and_one_that_goes_then_is_named(tmp_path: Path) -> None:
     for name in ("b/2.bin", "b/10.bin", "a/3.bin", "a/._3.bin", "a/3.txt"):
         write_bin(tmp_path / name)
-    listed = list_files(tmp_path, "ab", (".bin",))
-    assert [path.name for path in listed.paths] == ["3.bin", "10.bin", "2.bin"]
-    assert listed.labels.tolist() == [0, 1, 1] and listed.left_out == ()
+    listed = list_files(tmp_path, "ab", (".bin",), About("bins", 0, 3))
+    assert [path.name for path in listed.all()] == ["3.bin", "10.bin", "2.bin"]
+    assert listed.labels.tolist() == [0, 1, 1] and listed.about == About("bins", 3, 3)
     write_bin(tmp_path / "c" / "1.bin")
     with pytest.raises(UsageError, match="c is no class folder, expected a, b"):
-        list_files(tmp_path, "ab", (".bin",))
+        list_files(tmp_path, "ab", (".bin",), About("bins", 0, 3))
     first, _ = (write_image(images(tmp_path, f"{n}.png")) for n in (1, 3))
-    found = cifar10.images(tmp_path, "train")
+    found = cifar10(tmp_path, "train")
     assert found is not None
     before = found.origin()
     first.unlink()
@@ -268,7 +268,7 @@ def test_torchvision_folder_is_read_and_checked(
     hashed = hashlib.md5(meta).hexdigest()
     monkeypatch.setattr(known, "meta", {**known.meta, "md5": hashed})
     assert sorted(load_batch("cifar10", 1, 2, root=tmp_path).labels.tolist()) == [4, 6]
-    found = cifar10.images(tmp_path, "train")
+    found = cifar10(tmp_path, "train")
     assert found and found.read(1)[0, :2, 0].tolist() == [0, 1]  # 3072 is 0 modulo 256
     (folder / "data_batch_1").write_bytes(content[:-1])
     with pytest.raises(UsageError, match="cifar-10-batches-py is damaged"):
@@ -326,7 +326,7 @@ def test_recordings_become_frames_and_a_damaged_one_is_named(tmp_path: Path) -> 
 
 def test_dvs_recordings_are_reduced_with_stride_3(tmp_path: Path) -> None:
     edge = events_of((125, 3, 0, True), (126, 3, 0, True), (3, 126, 0, True), (3, 127, 0, True))
-    assert reduced(edge, 3, (42, 42))[["x", "y"]].tolist() == [(41, 1)]
+    assert reduced(edge, (128, 128))[["x", "y"]].tolist() == [(41, 1)]
     rows = [(1, 2, 9000, True), (126, 5, 9000, False), (5, 126, 9000, True)]
     path = tmp_path / "CIFAR10DVS" / "dog" / "1.aedat4"
     write_aedat4(path, *rows, (125, 123, 14000, False))
@@ -734,7 +734,7 @@ def test_a_header_of_mnist_that_is_wrong_is_damage(header: tuple[int, ...], tmp_
 
 def entry(value: int = 7) -> Arrays:
     parts = np.full((2, 1, 2, 2), value, np.uint8), np.array([0, 1], np.int64)
-    return Arrays(parts, loading.sha256(*parts), ("one was damaged",))
+    return Arrays(parts, sha256(*parts), ("one was damaged",))
 
 
 @settings(steady, max_examples=60)
@@ -742,28 +742,28 @@ def entry(value: int = 7) -> Arrays:
 def test_a_spoilt_cache_is_the_same_or_made_again(data: st.DataObject, tmp_path: Path) -> None:
     for former in (tmp_path / "cache").rglob("*.npz"):  # of the last example
         former.unlink()
-    loading.cached("key", entry)
+    cached("key", entry)
     (path,) = (tmp_path / "cache").rglob("*.npz")
     whole = path.read_bytes()
     path.write_bytes(data.draw(spoilt(whole)))
-    found = loading.cached("key", entry)
+    found = cached("key", entry)
     for one, other in zip(found.parts, entry().parts, strict=True):
         assert one.dtype == other.dtype and np.array_equal(one, other)
 
 
 @pytest.mark.parametrize("damage", ["flipped", "pickle"])
 def test_a_damaged_cache_is_named_and_made_again(damage: str, tmp_path: Path) -> None:
-    assert loading.cached("key", entry).note == ""
+    assert cached("key", entry).note == ""
     (file,) = (tmp_path / "cache").rglob("*.npz")
     if damage == "pickle":
         np.savez(file, np.array([print], object))
     else:
         file.write_bytes(file.read_bytes().replace(bytes([7] * 8), bytes([8] + [7] * 7), 1))
-    found = loading.cached("key", entry)
+    found = cached("key", entry)
     assert "was damaged" in found.note and str(tmp_path) in found.note
-    again = loading.cached("key", lambda: entry(9))  # sound again, and not made
+    again = cached("key", lambda: entry(9))  # sound again, and not made
     assert (again.parts[0] == 7).all()
     assert (again.note, again.damaged) == ("", ("one was damaged",))
     shutil.rmtree(tmp_path / "cache")
     (tmp_path / "cache").write_text("a file stands where the folder should be")
-    assert "not cached" in loading.cached("key", entry).note
+    assert "not cached" in cached("key", entry).note

@@ -35,7 +35,7 @@ from harness.spec.paper import SGD, Adam
 from harness.system import machine
 from harness.training import checkpoint, epoch, step
 from harness.training import trial as training_trial
-from harness.training.checkpoint import Checkpoint, Epoch
+from harness.training.checkpoint import Epoch
 from harness.training.epoch import DataSplits, Learner
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
@@ -140,7 +140,7 @@ def resumed(
     """After one epoch of the first, and one more of what goes on from its checkpoint."""
     begun = epoch.begin(first, parts)
     one = one_epoch(begun, 1)
-    Checkpoint.of(OF, (one,), begun.module, begun.optimiser).save(path)
+    checkpoint.save(path, OF, (one,), begun.module, begun.optimiser)
     torch.manual_seed(12345)  # another process stands elsewhere
     again = epoch.begin(then, parts)
     found = checkpoint.load(path, OF)
@@ -171,17 +171,13 @@ OF = {"T": "4"}
 EPOCH = Epoch(1, 0.1, 0.5, 0.5, 0.5, (0.1,), 1.0, 0.1, 1.0)
 
 
-def checkpoint_of(*epochs: Epoch) -> tuple[Checkpoint, nn.Linear, torch.optim.Optimizer]:
-    """A checkpoint whose optimiser has state, with what it is of."""
+def saved(path: Path) -> Path:
+    """A checkpoint whose optimiser has state."""
     module = nn.Linear(2, 2)
     optimiser = torch.optim.Adam(module.parameters())
     module(torch.ones(1, 2)).sum().backward()
     optimiser.step()
-    return Checkpoint.of(OF, epochs, module, optimiser), module, optimiser
-
-
-def saved(path: Path) -> Path:
-    checkpoint_of(EPOCH)[0].save(path)
+    checkpoint.save(path, OF, (EPOCH,), module, optimiser)
     return path
 
 
@@ -212,7 +208,9 @@ def test_a_damaged_checkpoint_or_one_of_another_run_is_named_and_runs_no_code(
 
 
 def test_what_is_no_number_is_not_restored(tmp_path: Path) -> None:
-    whole, module, optimiser = checkpoint_of()
+    whole, module = checkpoint.load(saved(tmp_path / "a.pt"), OF), nn.Linear(2, 2)
+    assert whole is not None
+    optimiser = torch.optim.Adam(module.parameters())
     nan, state = torch.full((2, 2), float("nan")), whole.optimiser
     spoilt = {**state, "state": {**state["state"], 0: {**state["state"][0], "exp_avg": nan}}}
     for each in (replace(whole, weights=[nan, torch.zeros(2)]), replace(whole, optimiser=spoilt)):

@@ -22,21 +22,21 @@ ENTRY_POINTS = "harness.baselines"
 # By name, the file and the class, in the order of the paper's tables.
 _PLACES = {
     "lstm": "lstm:LSTM",
-    "phased-lstm": "phased_lstm:PhasedLSTM",
+    "phased-lstm": "lstm:PhasedLSTM",
     "lee": "lee:Lee",
     "stbp": "stbp:STBP",
     "hm2-bp": "hm2_bp:HM2BP",
-    "cnn-frames": "cnn_frames:FrameCNN",
-    "cnn-events": "cnn_events:EventCNN",
+    "cnn-frames": "cnns:FrameCNN",
+    "cnn-events": "cnns:EventCNN",
     "random-forest": "random_forest:RandomForest",
     "hfirst": "hfirst:HFirst",
     "hots": "hots:HOTS",
     "hats": "hats:HATS",
     "gabor-snn": "gabor:GaborSNN",
     "panda": "panda:Panda",
-    "cao": "cao:Cao",
+    "cao": "converted:Cao",
     "rueckauer": "rueckauer:Rueckauer",
-    "sengupta": "sengupta:Sengupta",
+    "sengupta": "converted:Sengupta",
     "soft-lif-ann": "soft_lif:SoftLIF",
     "soft-lif": "soft_lif:SpikingSoftLIF",
 }
@@ -89,34 +89,28 @@ def load(name: str) -> System:
     Missing where it does not load.
     """
     check_name(name)
-    found = _loaded(name)
-    named = {each: each.name.upper() for each in fields(System)[2:]}
-    words = {
-        each.name: getattr(found, word) for each, word in named.items() if hasattr(found, word)
-    }
-    lacking = [
-        word
-        for each, word in named.items()
-        if each.name not in words and each.default is each.default_factory is MISSING
-    ]
-    if lacking or not hasattr(found, "build"):
+    point = _declared().get(name) or EntryPoint(name, f"{__name__}.{_PLACES[name]}", ENTRY_POINTS)
+    try:
+        found = point.load()
+    except ImportError as error:
+        hint = "pip install 'snn-harness[baselines]'" if name in _PLACES else "see its package"
+        raise Missing(f"the baseline {name} does not load ({error}): {hint}") from error
+    known: dict[str, Any] = {"name": name, "build": getattr(found, "build", None)}
+    lacking: list[str] = []
+    for each in fields(System)[2:]:
+        word = each.name.upper()
+        if hasattr(found, word):
+            known[each.name] = getattr(found, word)
+        elif each.default is each.default_factory is MISSING:
+            lacking.append(word)
+    if lacking or not known["build"]:
         raise UsageError(f"the baseline {name} has no {', '.join(lacking) or 'build'}")
-    system = System(name, found.build, **words)
+    system = System(**known)
     for dataset in system.datasets:
         paper.settings(dataset)  # raises UsageError for another
     if not isinstance(system.steps, tuple):  # a name that many would give to something else
         raise UsageError(f"STEPS of the baseline {name} are {system.steps}, expected (1, 2)")
     return system
-
-
-def _loaded(name: str) -> Any:
-    ours = EntryPoint(name, f"{__name__}.{_PLACES.get(name)}", ENTRY_POINTS)
-    point = _declared().get(name, ours)
-    try:
-        return point.load()
-    except ImportError as error:
-        hint = "pip install 'snn-harness[baselines]'" if point is ours else "see its package"
-        raise Missing(f"the baseline {name} does not load ({error}): {hint}") from error
 
 
 def versions(system: System) -> str | None:

@@ -24,7 +24,7 @@ no data set.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -41,8 +41,6 @@ Labels = NDArray[np.int64]  # (N,)
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Labelled images."""
-
     pixels: NDArray[np.uint8]  # (N, 3, H, W)
     labels: Labels
     classes: int
@@ -70,19 +68,6 @@ class Answers:
     source: Labels | None = None  # of the network without spikes that it was converted from
 
 
-def joined(parts: Sequence[Answers]) -> Answers:
-    """The answers to some test samples and then to others, as those to all."""
-    first, counts = parts[0], [len(each.labels) for each in parts]
-    sources = [each.source for each in parts if each.source is not None]
-    spikes = [each.spikes for each in parts if each.spikes is not None]
-    return Answers(
-        np.concatenate([each.labels for each in parts]),
-        {T: np.concatenate([each.at_steps[T] for each in parts]) for T in first.at_steps},
-        float(np.average(spikes, weights=counts)) if spikes else None,
-        np.concatenate(sources) if sources else None,
-    )
-
-
 S = TypeVar("S", bound=Samples)
 P = TypeVar("P")  # its parameters
 
@@ -90,25 +75,29 @@ P = TypeVar("P")  # its parameters
 class Method(ABC, Generic[S, P]):
     """A system with its parameters: as scikit-learn's estimators, fitted once, then asked.
 
-    What ours have in common. One of another package need not inherit from it.
+    One of another package need not inherit from it.
     """
 
     WINDOWS: ClassVar[tuple[Window, ...]] = ("whole", "first")
     RANDOM: ClassVar[bool] = True
     SIZES: ClassVar[Mapping[Effort, Any]]  # the parameters of each effort
 
-    structure = (
-        ""  # what it is made of, once it is fitted, in words or in a notation: "2312-800-10"
-    )
-    chosen = ""  # what the held-out samples decided, once it is fitted: "C = 0.1"
+    # once it is fitted
+    structure = ""  # what it is made of, in words or in a notation: "2312-800-10"
+    chosen = ""  # what the held-out samples decided: "C = 0.1"
 
     def __init__(self, sizes: P, epochs: int = 1) -> None:
         self.sizes, self.epochs = sizes, epochs
 
     @classmethod
     def build(cls, effort: Effort, epochs: int) -> Self:
-        """The system at the size of that effort."""
         return cls(cls.SIZES[effort], epochs)
+
+    def layers(self, train: Recordings, hidden: int) -> tuple[int, int, int]:
+        """The sizes of the input and of two fully connected layers; it has this structure."""
+        found = train.inputs, hidden, train.classes
+        self.structure = "-".join(map(str, found))
+        return found
 
     @abstractmethod
     def fit(self, train: S, validation: S, seed: int, tell: Say) -> None:

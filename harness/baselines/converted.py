@@ -1,9 +1,27 @@
-"""What three conversions have in common: one network without spikes, and how it is run with them.
+"""Networks made spiking after their training: what three conversions have in common, and two.
 
-The network has the structure of the paper's CIFARNet with rectified units, average pools, a linear
-output layer and no biases. Its inputs are pixels / 255, so that a pixel can be the probability of a
-spike. It is trained once a seed and kept in the user's cache folder: conversions run in processes
-of their own, and compare only where they start from the very same weights.
+The network without spikes has the structure of the paper's CIFARNet with rectified units, average
+pools, a linear output layer and no biases, so that each of its parts has a spiking counterpart. Its
+inputs are pixels / 255, so that a pixel can be the probability of its spike in each step. It is
+trained once a seed and kept in the user's cache folder: conversions run in processes of their own,
+and compare only where they start from the very same weights, which are taken over as they are.
+
+Cao et al. 2015: all layers, the output's too, are integrate-and-fire neurons without a leak that
+have one threshold in common and fall back to 0. The class is the one whose neuron fires most often.
+Without biases a network's answer does not depend on a scale, so one threshold for all layers is one
+number to find: the lowest that is best on held-out images. The published network had three
+convolutions and absolute values of 24 x 24 pixels; its steps and its threshold are not known to us.
+
+Sengupta et al. 2018, "Spike-Norm": layer after layer, from the first, the threshold becomes the
+most that a neuron of the layer is given in one step,
+
+    V_th = max over images, steps t and neurons i of sum_j w_ij s_j(t)
+
+while training images run through the layers before it, which already fire at their own thresholds.
+So no neuron would have to fire twice in a step. Neurons integrate without a leak and fall back to 0
+(a hard reset; code of the same group that came later subtracts the threshold). The output layer
+does not fire: what it is given is added up. The published networks are VGG-16 and ResNet-20; how
+many images balance them is not known to us.
 """
 
 from __future__ import annotations
@@ -16,7 +34,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import inf
 from pathlib import Path
-from typing import Literal, TypeVar, assert_never
+from typing import Literal, NamedTuple, TypeVar, assert_never
 
 import numpy as np
 import torch
@@ -26,14 +44,14 @@ from torch import Tensor, nn
 
 from harness.baselines import learn
 from harness.baselines.contract import Answers, Images, Method, Say, within
-from harness.datasets.loading import sha256
-from harness.spec import Conv, Linear, Network, Voting, paper
+from harness.datasets import sha256
+from harness.spec import Conv, Linear, Network, UsageError, Voting, paper
 from harness.system.files import make_user_cache
 from harness.training.checkpoint import read_sealed, write_sealed
 
 STEPS = (1, 2, 4, 8, 16, 32, 64, 128)  # by default a converted network answers after these
 # What none of the three conversions has as it was published.
-DEVIATIONS = (
+SHARED = (
     "one shared network of CIFARNet's structure instead of the paper's own",
     "pools average spikes and have no neurons",
     "by default width 1/8 and 128 steps, where it is quick width 1/16",
@@ -47,14 +65,12 @@ _LOOK = 1.0  # seconds between looks whether another process has trained it
 # the network without spikes
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How large the network is, and how it is trained."""
+class Plan(NamedTuple):
+    """How large the network is, and how it is trained, by Adam as it comes."""
 
     width: Fraction
     epochs: int
     batch_size: int = 50
-    learning_rate: float = 1e-3  # Adam's as it comes
 
 
 def structure(width: Fraction) -> str:
@@ -119,8 +135,7 @@ def shared(train: Images, plan: Plan, seed: int, tell: Say) -> nn.Sequential:
     with lock:
         with suppress(OSError):
             if (weights := read_sealed(path)) is not None:
-                network = built(plan.width)
-                network.load_state_dict(weights)
+                (network := built(plan.width)).load_state_dict(weights)
                 return network.eval().requires_grad_(False)
         network = _trained(train, plan, seed, tell)
         with suppress(OSError):
@@ -140,14 +155,8 @@ def _name(train: Images, plan: Plan, seed: int) -> str:
     """Of all that decides the weights: sums are rounded by the kind and number of processors."""
     sources = b"".join(Path(file).read_bytes() for file in (__file__, learn.__file__))
     parts = (
-        sha256(train.pixels, train.labels),
-        train.augmented,
-        plan,
-        structure(plan.width),
-        seed,
-        torch.__version__,
-        torch.get_num_threads(),
-        torch.backends.cpu.get_cpu_capability(),
+        *(sha256(train.pixels, train.labels), train.augmented, plan, structure(plan.width), seed),
+        *(torch.__version__, torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()),
         hashlib.sha256(sources).hexdigest(),
     )
     return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()[:32]
@@ -160,9 +169,8 @@ def _trained(train: Images, plan: Plan, seed: int, tell: Say) -> nn.Sequential:
     def loss(x: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(network(scaled(x)), labels)
 
-    course = learn.Course(plan.epochs, plan.batch_size, seed, train.augmented)
-    optimiser = torch.optim.Adam(network.parameters(), plan.learning_rate)
-    learn.train(loss, optimiser, torch.from_numpy(train.pixels), train.labels, course, tell)
+    given = torch.from_numpy(train.pixels), train.labels, *plan[1:], seed, tell, train.augmented
+    learn.train(loss, torch.optim.Adam(network.parameters()), *given)
     return network.eval().requires_grad_(False)
 
 
@@ -208,7 +216,7 @@ def spiking(
 
 
 def random_spikes(x: Tensor) -> Tensor:
-    """The input of one step: a pixel in [0, 1] is the probability of its spike (Bernoulli)."""
+    """The input of one step: a pixel is the probability of its spike (Bernoulli)."""
     return (torch.rand_like(x) < x).to(x.dtype)
 
 
@@ -261,8 +269,6 @@ def run(snn: Spiking, images: Images, steps: Sequence[int]) -> Answers:
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """How large the network is, and when its spiking form answers."""
-
     width: Fraction = Fraction(1, 8)
     batch_size: int = 50
     steps: tuple[int, ...] = STEPS
@@ -291,13 +297,116 @@ class Conversion(Method[Images, Z]):
 
     def predict(self, test: Images) -> Answers:
         """Its answers, and those of the network without spikes."""
-        pixels = torch.from_numpy(test.pixels)
-        source = learn.scores(
-            self.network, lambda chosen: scaled(pixels[chosen]), len(test), TOGETHER
-        )
+        pixels, count = torch.from_numpy(test.pixels), len(test)
+        source = learn.scores(self.network, lambda n: scaled(pixels[n]), count, TOGETHER)
         return replace(self.answers(self.snn, test), source=source.argmax(1).numpy())
 
     def answers(self, snn: Spiking, images: Images) -> Answers:
         """Of one spiking form; each sees the same spikes."""
         learn.seeded(self.seed)
         return run(snn, images, self.sizes.steps)
+
+
+# two conversions
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaoSizes(Sizes):
+    thresholds: tuple[float, ...] = (0.7, 1.0, 1.4, 2.0, 2.8)  # of which one is chosen
+    floor: float = -10.0  # of potentials, in thresholds: V_min, which the paper does not give
+    choosing: int = 100  # held-out images that choose
+
+
+class Cao(Conversion[CaoSizes]):
+    TITLE, PAPER = "Tailored CNN, converted", "Cao, Chen and Khosla 2015"
+    FIDELITY = "after the description"
+    DEVIATIONS = (
+        *SHARED,
+        "no crops of 24x24 and no absolute values: pixels / 255",
+        "threshold chosen on held-out images",
+        "lowest potential of -10 thresholds, a third-party reproduction's",
+        "no public code",
+    )
+    REVISION = 1  # 1: each 200 test samples draw spikes anew
+    SIZES = {
+        "quick": CaoSizes(width=Fraction(1, 16), steps=STEPS[:7], choosing=30),
+        "default": CaoSizes(),
+        "paper": CaoSizes(width=Fraction(1), steps=(*STEPS, 256, 512), choosing=1000),
+    }
+    TRAINING = 0.7
+
+    def converted(self, train: Images, validation: Images, tell: Say) -> Spiking:
+        """With the lowest of the thresholds that are best on held-out images."""
+        held_out = drawn(validation, self.sizes.choosing, self.seed)
+        if not len(held_out):
+            raise UsageError("no held-out images to choose a threshold on: give more images")
+        tried = self.sizes.thresholds
+        correct: list[int] = []
+        for n, threshold in enumerate(tried):
+            tell(n / len(tried), f"threshold {threshold:g}")
+            answers = self.answers(self.with_threshold(threshold), held_out)
+            correct.append(int((answers.labels == held_out.labels).sum()))
+        best = tried[int(np.argmax(correct))]
+        self.chosen = f"threshold = {best:g}"
+        return self.with_threshold(best)
+
+    def with_threshold(self, threshold: float) -> Spiking:
+        layers = sum(isinstance(each, nn.ReLU) for each in self.network)
+        floor = self.sizes.floor * threshold
+        snn = spiking(self.network, [threshold] * layers, "zero", floor)
+        return with_random_spikes(nn.Sequential(*snn, IF(threshold, "zero", floor)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SenguptaSizes(Sizes):
+    images: int = 50  # that balance the thresholds
+    balancing: int = 100  # steps for which they do
+
+
+class Sengupta(Conversion[SenguptaSizes]):
+    TITLE, PAPER = "Spike-Norm", "Sengupta et al. 2018"
+    FIDELITY = "published equations"
+    DEVIATIONS = (
+        *SHARED,
+        "no residual connections and no dropout",
+        "by default thresholds of 50 images and 100 steps, not 2,500",
+    )
+    SIZES = {
+        "quick": SenguptaSizes(width=Fraction(1, 16), images=20, balancing=50),
+        "default": SenguptaSizes(),
+        # the paper says 2,500 steps; at full width more images would not end
+        "paper": SenguptaSizes(
+            width=Fraction(1), steps=(*STEPS, 256, 512, 1024, 2500), images=100, balancing=2500
+        ),
+    }
+
+    def converted(self, train: Images, validation: Images, tell: Say) -> Spiking:
+        images = drawn(train, self.sizes.images, self.seed)
+        x = scaled(torch.from_numpy(images.pixels))
+        learn.seeded(self.seed)
+        thresholds = balanced(self.network, x, self.sizes.balancing, tell)
+        return with_random_spikes(spiking(self.network, thresholds, "zero"))
+
+
+@torch.inference_mode()
+def balanced(network: nn.Sequential, x: Tensor, steps: int, tell: Say) -> tuple[float, ...]:
+    """The threshold of each layer of units, for images x in [0, 1] (B, C, H, W).
+
+    Raises UsageError where a layer is given nothing above 0.
+    """
+    layers = list(network)
+    units = [n for n, each in enumerate(layers) if isinstance(each, nn.ReLU)]
+    thresholds: list[float] = []
+    for layer, place in enumerate(units):
+        before = with_random_spikes(spiking(nn.Sequential(*layers[:place]), thresholds, "zero"))
+        largest = 0.0
+        for t in range(steps):
+            tell((layer + t / steps) / len(units), f"threshold {layer + 1}/{len(units)}")
+            largest = max(largest, float(before.step(before.encode(x)).max()))
+        if largest <= 0:
+            raise UsageError(
+                f"layer {layer + 1} of the network is given no spikes that excite it: "
+                "train it on more images or for more epochs"
+            )
+        thresholds.append(largest)
+    return tuple(thresholds)

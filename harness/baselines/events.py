@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.fused.compiled import kept_in
-from harness.datasets.events import Events
+from harness.datasets.events import Events, on_sensor
 
 NEVER = -(2**62)  # a time before all others
 Rows: TypeAlias = NDArray[np.int64]  # (M, 4): x, y, t, and a polarity or what takes its place
@@ -23,10 +23,8 @@ R = TypeVar("R")
 
 def rows_of(events: Events, sensor: tuple[int, int]) -> Rows:
     """Those on the sensor (H, W), in their order: compiled loops do not check their indices."""
-    rows = np.stack([events[name].astype(np.int64) for name in ("x", "y", "t", "p")], axis=1)
-    height, width = sensor
-    x, y = rows[:, 0], rows[:, 1]
-    return rows[(x >= 0) & (x < width) & (y >= 0) & (y < height)]
+    kept = on_sensor(events, sensor)
+    return np.stack([kept[name].astype(np.int64) for name in ("x", "y", "t", "p")], axis=1)
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:

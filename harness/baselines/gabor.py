@@ -40,7 +40,6 @@ THINNED = 3  # the rate is that of every 3rd neuron in each direction
 HALVINGS = 16
 POOL = 4  # as HFirst's C1
 PART = 16  # recordings at a time
-LARGE, STRIDE = 128, 3  # pixels: sensors from this size on are reduced where that is wanted
 
 
 def bank(orientations: int = ORIENTATIONS, size: int = SIZE) -> NDArray[np.float64]:
@@ -96,10 +95,8 @@ def threshold(steps: Sequence[Tensor], rate: float) -> float:
 
 @dataclass(frozen=True)
 class Size:
-    """How much of a recording it sees."""
-
     frames: int  # at most, of 5 ms
-    reduced: bool  # large sensors with stride 3
+    reduced: bool  # large sensors
 
 
 class GaborSNN(Method[Recordings, Size]):
@@ -141,8 +138,7 @@ class GaborSNN(Method[Recordings, Size]):
 
     def _steps(self, recordings: Recordings) -> Iterable[Tensor]:
         """The currents of all neurons at each step, (N, 2 K, H', W')."""
-        if self.sizes.reduced and min(recordings.sensor) >= LARGE:
-            recordings = recordings.reduced(STRIDE)
+        recordings = recordings.reduced() if self.sizes.reduced else recordings
         frames = torch.from_numpy(recordings.frames(self.bins))
         return (currents(frames[:, t].float(), self.filters) for t in range(self.bins))
 

@@ -25,8 +25,7 @@ from numpy.typing import NDArray
 
 from harness.baselines import svm
 from harness.baselines.contract import Labels, Method, Recordings, Say, counted, silent, within
-from harness.baselines.events import compiled
-from harness.datasets.events import Events
+from harness.baselines.events import Rows, compiled, rows_of
 
 
 @dataclass(frozen=True)
@@ -58,91 +57,72 @@ LARGE = 64  # pixels: from here on the parameters for 128 x 128, below those for
 
 
 @compiled
-def _mark(
-    x: NDArray[np.int64],
-    y: NDArray[np.int64],
-    t: NDArray[np.int64],
-    fired: NDArray[np.int64],  # (H + 2, W + 2): when each pixel fired last; written
-    window: int,
-    kept: NDArray[np.bool_],  # written
-) -> None:
-    for i in range(len(t)):
-        row, column = y[i] + 1, x[i] + 1
+def _near(events: Rows, fired: NDArray[np.int64], window: int) -> NDArray[np.bool_]:
+    """Whether each is kept; `fired` (H + 2, W + 2) has when each pixel fired last."""
+    kept = np.zeros(len(events), np.bool_)
+    for i in range(len(events)):
+        row, column, t = events[i, 1] + 1, events[i, 0] + 1, events[i, 2]
         upright = max(fired[row - 1, column], fired[row + 1, column])
         level = max(fired[row, column - 1], fired[row, column + 1])
-        kept[i] = max(upright, level) + window > t[i]
-        fired[row, column] = t[i]
+        kept[i] = max(upright, level) + window > t
+        fired[row, column] = t
+    return kept
 
 
-def denoised(events: Events, sensor: tuple[int, int], window_us: int) -> Events:
+def denoised(rows: Rows, sensor: tuple[int, int], window_us: int) -> Rows:
     """The events next to which one of four pixels has fired less than `window_us` before.
 
     As in the code that the parameters are from (tonic's Denoise), all pixels count as having fired
-    at 0. What lies outside the sensor is left out.
+    at 0.
     """
     height, width = sensor
-    x, y = events["x"], events["y"]
-    events = events[(x >= 0) & (x < width) & (y >= 0) & (y < height)]
-    fired = np.full((height + 2, width + 2), -window_us, np.int64)
-    fired[1:-1, 1:-1] = 0
-    kept = np.zeros(len(events), np.bool_)
-    _mark(*_columns(events), fired, window_us, kept)
-    return events[kept]
+    fired = np.pad(np.zeros((height, width), np.int64), 1, constant_values=-window_us)
+    return rows[_near(rows, fired, window_us)]
 
 
 @compiled
 def _add_surfaces(
-    x: NDArray[np.int64],
-    y: NDArray[np.int64],
-    t: NDArray[np.int64],
-    memory: NDArray[np.int64],  # of which cell and polarity each event is
+    events: Rows,  # of which cell and polarity each is takes the place of the polarity
     decay: NDArray[np.float64],  # by age
     sums: NDArray[np.float64],  # (memories, 2 R + 1, 2 R + 1); written
 ) -> None:
     size = sums.shape[1]
     newest = np.full(sums.shape[0], -1, np.int64)
-    before = np.empty(len(t), np.int64)  # each event's predecessor in its memory
-    for i in range(len(t)):
-        j = newest[memory[i]]
-        while j >= 0 and t[i] - t[j] < len(decay):
-            row, column = y[j] - y[i] + size // 2, x[j] - x[i] + size // 2
+    before = np.empty(len(events), np.int64)  # each event's predecessor in its memory
+    for i in range(len(events)):
+        x, y, t, memory = events[i, 0], events[i, 1], events[i, 2], events[i, 3]
+        j = newest[memory]
+        while j >= 0 and t - events[j, 2] < len(decay):
+            row, column = events[j, 1] - y + size // 2, events[j, 0] - x + size // 2
             if 0 <= row < size and 0 <= column < size:
-                sums[memory[i], row, column] += decay[t[i] - t[j]]
+                sums[memory, row, column] += decay[t - events[j, 2]]
             j = before[j]
-        before[i] = newest[memory[i]]
-        newest[memory[i]] = i
+        before[i] = newest[memory]
+        newest[memory] = i
 
 
-def histograms(
-    events: Events, sensor: tuple[int, int], parameters: Parameters
-) -> NDArray[np.float64]:
+def histograms(rows: Rows, sensor: tuple[int, int], parameters: Parameters) -> NDArray[np.float64]:
     """The averaged time surfaces (cells, 2, 2 R + 1, 2 R + 1) of events on the sensor.
 
     Indexed [cell, polarity, R + offset in y, R + offset in x]; cells go row by row.
     """
-    rows, columns = parameters.cells(sensor)
-    size = 2 * parameters.radius + 1
-    x, y, t = _columns(events)
-    cell = y // parameters.cell * columns + x // parameters.cell
-    sums = np.zeros((rows * columns * 2, size, size))
-    _add_surfaces(x, y, t, 2 * cell + events["p"], parameters.decay, sums)
-    count = np.bincount(cell, minlength=rows * columns)
+    height, width = parameters.cells(sensor)
+    cells, size = height * width, 2 * parameters.radius + 1
+    x, y, t, p = rows.T
+    cell = y // parameters.cell * width + x // parameters.cell
+    sums = np.zeros((cells * 2, size, size))
+    _add_surfaces(np.stack([x, y, t, 2 * cell + p], 1), parameters.decay, sums)
+    count = np.bincount(cell, minlength=cells)
     return sums.reshape(-1, 2, size, size) / np.maximum(count, 1)[:, None, None, None]
-
-
-def _columns(
-    events: Events,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """x, y and t, each in an array of its own."""
-    return events["x"].astype(np.int64), events["y"].astype(np.int64), events["t"].astype(np.int64)
 
 
 def features(recordings: Recordings, parameters: Parameters, tell: Say) -> NDArray[np.float32]:
     """The histograms of each recording in one row, (N, D)."""
     found = []
     for n in counted(recordings, tell, "time surfaces, recording", every=50):
-        events = denoised(recordings[n], recordings.sensor, parameters.denoise_us)
-        each = histograms(events, recordings.sensor, parameters)
+        rows = rows_of(recordings[n], recordings.sensor)
+        rows = denoised(rows, recordings.sensor, parameters.denoise_us)
+        each = histograms(rows, recordings.sensor, parameters)
         found.append(each.ravel().astype(np.float32))
     return np.stack(found)
 
@@ -164,10 +144,9 @@ class HATS(Method[Recordings, None]):
     def fit(self, train: Recordings, validation: Recordings, seed: int, tell: Say) -> None:
         one = self.parameters = CIFAR10_DVS if min(train.sensor) >= LARGE else NMNIST
         # surfaces take about 0.7 of the time
-        seen = features(train, one, within(tell, 0, 0.7))
-        held = features(validation, one, silent)
-        given = (seen, train.labels), (held, validation.labels)
-        self.machine = svm.fitted(*given, within(tell, 0.7, 1))
+        seen = features(train, one, within(tell, 0, 0.7)), train.labels
+        held = features(validation, one, silent), validation.labels
+        self.machine = svm.fitted(seen, held, within(tell, 0.7, 1))
         self.chosen = f"C = {self.machine.c:g}"
         (rows, columns), size = one.cells(train.sensor), 2 * one.radius + 1
         classes, number = self.machine.weight.shape

@@ -14,9 +14,8 @@ spikes pass. The class is that of most C2 spikes, the "hard" one of the two rule
 
 Parameters and the order of steps are those of the authors' Matlab code (gorchard/HFIRST). Of the
 orientations of a place that one event brings above the threshold at once it lets all fire, and C1
-passes the first of them on; here only the first fires. Of classes with equally many C2 spikes the
-one that fired first is taken, there the first by number. A recording without C2 spikes is an error
-there; here it gets the class whose S2 potential rose highest (if none rose above 0, class 0).
+passes the first of them on. Of classes with equally many C2 spikes it takes the first by number. A
+recording without C2 spikes is an error there.
 
 In the layers events are rows x, y, t, polarity; spikes are rows x, y, t, k, where k is an
 orientation or a class. From S1 on t is in milliseconds.
@@ -37,7 +36,6 @@ from harness.datasets.events import Events
 
 # In whole numbers, so that 32 bits are exact.
 Potentials: TypeAlias = NDArray[np.float32]
-Times: TypeAlias = NDArray[np.int64]
 # Of a neuron: its threshold, its decay a millisecond, its refractory period in milliseconds.
 Neuron: TypeAlias = tuple[float, float, int]
 
@@ -60,13 +58,6 @@ class Parameters:
 
 
 PUBLISHED = Parameters()
-
-
-def in_milliseconds(rows: Rows) -> Rows:
-    """With times rounded from microseconds, as the authors' code rounds them."""
-    rounded = rows.copy()
-    rounded[:, 2] = (rows[:, 2] + 500) // 1000
-    return rounded
 
 
 def s1_filters(parameters: Parameters) -> Potentials:
@@ -93,12 +84,13 @@ def decided(spikes: Rows, peak: Potentials) -> int:
 
 
 @compiled
-def denoised(events: Rows, window: int, last: Times) -> Rows:
+def denoised(events: Rows, window: int, sensor: tuple[int, int]) -> Rows:
     """Events with another at one of the eight pixels around them less than `window` before.
 
     An event that repeats the one before it, of the same pixel and polarity, is left out too, as in
-    the authors' code. `last` (H + 2, W + 2) comes full of NEVER.
+    the authors' code.
     """
+    last = np.full((sensor[0] + 2, sensor[1] + 2), NEVER)
     kept = np.empty_like(events)
     found = 0
     x0, y0, p0 = -1, -1, -1
@@ -137,17 +129,18 @@ def integrated(potential: Potentials, weights: Potentials, leak: float, threshol
 
 
 @compiled
-def s1(events: Rows, filters: Potentials, neuron: Neuron, potential: Potentials) -> Rows:
+def s1(events: Rows, filters: Potentials, neuron: Neuron, sensor: tuple[int, int]) -> Rows:
     """Spikes of a neuron at each pixel for each polarity and orientation.
 
-    `filters` (y, x, K) is of odd size; `potential` (2, H, W, K) comes as 0, and holds at the end
-    what each neuron had when it was last sent an event.
+    `filters` (y, x, K) is of odd size.
     """
     threshold, decay, refractory = neuron
     reach = filters.shape[0] // 2
-    height, width = potential.shape[1], potential.shape[2]
-    updated = np.zeros(potential.shape[:3], np.int64)
-    fired = np.full(potential.shape[:3], NEVER, np.int64)
+    height, width = sensor
+    # when each neuron was last sent an event, what it had then, and when it fired last
+    updated = np.zeros((2, height, width), np.int64)
+    potential = np.zeros((2, height, width, filters.shape[2]), np.float32)
+    fired = np.full((2, height, width), NEVER)
     spikes = np.empty((len(events) + 1, 4), np.int64)
     found = 0
     for n in range(len(events)):
@@ -172,11 +165,11 @@ def s1(events: Rows, filters: Potentials, neuron: Neuron, potential: Potentials)
 
 
 @compiled
-def pooled(spikes: Rows, size: int, refractory: int, last: Times) -> Rows:
-    """C1 and C2: spikes of size x size places as one place's; after one, all its neurons rest.
-
-    `last` (rows, columns of places) comes full of NEVER.
+def pooled(spikes: Rows, size: int, refractory: int, places: tuple[int, int]) -> Rows:
+    """C1 and C2: spikes of size x size places as one of the `places`' (rows, columns); after one,
+    all its neurons rest.
     """
+    last = np.full(places, NEVER)
     passed = np.empty_like(spikes)
     found = 0
     for n in range(len(spikes)):
@@ -236,44 +229,37 @@ class HFirst(Method[Recordings, int | None]):
     def fit(self, train: Recordings, validation: Recordings, seed: int, tell: Say) -> None:
         """Counts each class's C1 spikes."""
         one, self.sensor = self.parameters, train.sensor
+        c1, c2 = (f"{each}x{each}" for each in (one.c1_pool, one.c2_pool))
         filters = f"2x{gabor.ORIENTATIONS} Gabors of {gabor.SIZE}x{gabor.SIZE}"
-        pools = f"C1 {one.c1_pool}x{one.c1_pool}", f"C2 {one.c2_pool}x{one.c2_pool}"
-        self.structure = f"{filters}, {pools[0]}, one S2 neuron a class, {pools[1]}"
+        self.structure = f"{filters}, C1 {c1}, one S2 neuron a class, C2 {c2}"
         self.filters = s1_filters(one)
         counts = np.zeros((train.classes, *self._places(), gabor.ORIENTATIONS))
         for n in counted(train, tell, "C1 spikes of recording", every=20):
-            x, y, _, k = self._to_c1(train[n])[0].T
+            x, y, _, k = self.c1(train[n])[0].T
             np.add.at(counts[train.labels[n]], (y, x, k), 1)
         self.weights = s2_weights(counts.transpose(1, 2, 3, 0), one)
 
     def predict(self, test: Recordings) -> Answers:
         """The classes, and the mean number of spikes of all layers."""
-        labels, spikes = np.zeros(len(test), np.int64), np.zeros(len(test), np.int64)
+        one, labels, spikes = self.parameters, np.zeros(len(test), np.int64), 0
         for n in range(len(test)):
-            c1, count = self._to_c1(test[n])
-            labels[n], later = self._of_c1(c1)
-            spikes[n] = count + len(c1) + later
-        return Answers(labels, spikes=float(spikes.mean()))
+            c1, count = self.c1(test[n])
+            peak = np.zeros(self.weights.shape[3], np.float32)
+            of_s2 = s2(c1, self.weights, one.s2, peak)
+            c2 = pooled(of_s2, one.c2_pool, one.c2_refractory, (1, 1))
+            labels[n] = decided(c2, peak)
+            spikes += count + len(c1) + len(of_s2) + len(c2)
+        return Answers(labels, spikes=spikes / len(test))
 
     def _places(self) -> tuple[int, int]:
         """Rows and columns of C1; the last ones may be cut by the sensor's edge."""
         height, width = self.sensor
         return -(-height // self.parameters.c1_pool), -(-width // self.parameters.c1_pool)
 
-    def _to_c1(self, events: Events) -> tuple[Rows, int]:
+    def c1(self, events: Events) -> tuple[Rows, int]:
         """C1's spikes, and how many S1 had."""
-        one, (height, width) = self.parameters, self.sensor
-        rows = rows_of(events, self.sensor)[: self.sizes]
-        rows = denoised(rows, one.noise_us, np.full((height + 2, width + 2), NEVER))
-        potential = np.zeros((2, height, width, gabor.ORIENTATIONS), np.float32)
-        spikes = s1(in_milliseconds(rows), self.filters, one.s1, potential)
-        last = np.full(self._places(), NEVER)
-        return pooled(spikes, one.c1_pool, one.c1_refractory, last), len(spikes)
-
-    def _of_c1(self, c1: Rows) -> tuple[int, int]:
-        """The class, and how many spikes S2 and C2 had."""
-        one = self.parameters
-        peak = np.zeros(self.weights.shape[3], np.float32)
-        spikes = s2(c1, self.weights, one.s2, peak)
-        c2 = pooled(spikes, one.c2_pool, one.c2_refractory, np.full((1, 1), NEVER))
-        return decided(c2, peak), len(spikes) + len(c2)
+        one, rows = self.parameters, rows_of(events, self.sensor)[: self.sizes]
+        rows = denoised(rows, one.noise_us, self.sensor)
+        rows[:, 2] = (rows[:, 2] + 500) // 1000  # in ms, rounded as the authors' code rounds
+        spikes = s1(rows, self.filters, one.s1, self.sensor)
+        return pooled(spikes, one.c1_pool, one.c1_refractory, self._places()), len(spikes)

@@ -21,9 +21,7 @@ level). So with delta = (count - wanted) / V_th of an output, 0 within a margin,
 An output of the sample's class that was silent is given spikes at equal distances, and outputs'
 gradients are multiplied by 1 / (1 - what comes back through the inhibition). Constants and the
 rules for silent neurons are those of the authors' code for N-MNIST, read in its log and source
-(jinyyy666/mm-bp-snn); first weights are uniform there, though called Bernoulli. It makes recordings
-stable, so that the digit does not move, weighs samples that were wrong more, and its best figure
-is of the best epoch on test samples; nothing of that is here.
+(jinyyy666/mm-bp-snn); first weights are uniform there, though called Bernoulli.
 """
 
 from __future__ import annotations
@@ -37,8 +35,7 @@ from numpy.typing import NDArray
 
 from harness.baselines.contract import Answers, Method, Recordings, Say
 from harness.baselines.events import compiled
-from harness.baselines.learn import pixels
-from harness.datasets.events import Events
+from harness.datasets.events import Events, addresses, on_sensor
 from harness.spec import UsageError
 
 STEP_US = 600
@@ -146,13 +143,10 @@ def descend(
 
 def train_of(events: Events, sensor: tuple[int, int], steps: int) -> Train:
     """Events as spikes, one a step at most of a pixel and polarity; later than `steps`, none."""
-    height, width = sensor
-    x, y = events["x"].astype(np.int64), events["y"].astype(np.int64)
-    step = events["t"] // STEP_US + 1  # before the first step there is nothing
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height) & (step < steps)
-    owner = (events["p"].astype(np.int64) * height + y) * width + x
-    inputs = 2 * height * width
-    found = np.unique(step[inside] * inputs + owner[inside])
+    seen = on_sensor(events, sensor)
+    step = seen["t"] // STEP_US + 1  # before the first step there is nothing
+    inputs = 2 * sensor[0] * sensor[1]
+    found = np.unique((step * inputs + addresses(seen, sensor))[step < steps])
     return Train(found // inputs, found % inputs)
 
 
@@ -176,8 +170,7 @@ class Sizes:
     lr: float = 1e-3  # over the root of the epoch's number
 
     @property
-    def distance(self) -> int:
-        """Steps between wanted spikes."""
+    def distance(self) -> int:  # steps between wanted spikes
         return int(LONGEST / self.wanted)
 
 
@@ -250,10 +243,9 @@ class Layer:
 
     def move(self, found: Passed, delta: Array, sizes: Sizes, lr: float) -> None:
         """A step of Adam against the gradient and the weight decay."""
-        inputs, limit = len(self.weights), sizes.limit
-        squares = np.einsum("io,io->o", self.weights, self.weights) / (inputs * limit**2)
-        shrink = sizes.strength * sizes.beta / limit
-        shrink = shrink * np.exp(sizes.beta * (squares - 1))
+        size, beta = len(self.weights) * sizes.limit**2, sizes.beta
+        squares = np.einsum("io,io->o", self.weights, self.weights) / size
+        shrink = sizes.strength * beta / sizes.limit * np.exp(beta * (squares - 1))
         push = pushed(self.weights, found, delta, self.neuron)
         self._number += 1
         lr *= sqrt(1 - 0.999**self._number) / (1 - 0.9**self._number)
@@ -312,8 +304,7 @@ class HM2BP(Method[Recordings, Sizes]):
                 f"recordings of {train.longest_us / 1000:.1f} ms are too short for the spikes that "
                 f"an output is to have: use longer ones, of {least:g} ms at least"
             )
-        layers = (pixels(train), self.sizes.hidden, train.classes)
-        self.structure = "-".join(map(str, layers))
+        layers = self.layers(train, self.sizes.hidden)
         tell(0.0, "compiling its loops")
         network = self.network = Network(layers, seed)
         for epoch in range(1, self.epochs + 1):
@@ -332,10 +323,8 @@ class HM2BP(Method[Recordings, Sizes]):
 
     def predict(self, test: Recordings) -> Answers:
         """The class of the neuron that fires most."""
-        labels, total = [], 0.0
-        for n in range(len(test)):
-            spikes = train_of(test[n], test.sensor, self.steps)
-            first, last = self.network.fired(spikes, self.steps)
-            labels.append(int(last.sum(0).argmax()))
-            total += float(first.sum() + last.sum())
-        return Answers(np.array(labels, np.int64), spikes=total / len(test))
+        trains = (train_of(test[n], test.sensor, self.steps) for n in range(len(test)))
+        rasters = [self.network.fired(each, self.steps) for each in trains]
+        labels = np.array([last.sum(0).argmax() for _, last in rasters], np.int64)
+        total = sum(int(first.sum() + last.sum()) for first, last in rasters)
+        return Answers(labels, spikes=total / len(test))

@@ -15,20 +15,19 @@ C + alpha beta (S - C), where beta is their cosine and alpha = 0.01 / (1 + n / 2
 Sizes are those that a public reproduction (AntoineGrimaldi/hotsline) has for N-MNIST: 16 and 32
 prototypes, R 2 and 4, tau 20 and 160 ms, k = 6, 200 recordings to cluster, no homeostasis. Those of
 Lagorce (4, 8 and 16 prototypes, R 2, 4 and 8, tau ten times as long in each layer) are for other
-data sets; for CIFAR10-DVS none are known, and it has the same here. Lagorce's update is reported as
-C + alpha (S - beta C), and the first surfaces as the first prototypes; the reproduction starts with
-random numbers. Here they start as surfaces of events that the seed draws.
+data sets; for CIFAR10-DVS none are known. Lagorce's update is reported as C + alpha (S - beta C),
+and the first surfaces as the first prototypes; the reproduction starts with random numbers.
 
 In the layers events are rows x, y, t in microseconds, polarity. A layer's memory (H + 2 R, W + 2 R,
-P) has the time of the newest event of each polarity at each pixel, with a margin; it comes full of
-NEVER. Entry ((R + dy) (2 R + 1) + R + dx) P + p of a surface is what polarity p has at the offset
-dx, dy.
+P) has the time of the newest event of each polarity at each pixel, with a margin. Entry
+((R + dy) (2 R + 1) + R + dx) P + p of a surface is what polarity p has at the offset dx, dy.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,8 +45,15 @@ RATE, SLOWER = 0.01, 20_000  # alpha = RATE / (1 + n / SLOWER)
 Memory: TypeAlias = NDArray[np.int64]
 Entries: TypeAlias = NDArray[np.int64]
 Values: TypeAlias = NDArray[np.float64]
-# Of a layer: R in pixels, tau in microseconds, and that every so many-th event makes a surface.
-Reach: TypeAlias = tuple[int, float, int]
+
+
+class Reach(NamedTuple):  # numba reads no dataclass
+    """What a layer sees."""
+
+    sensor: tuple[int, int]  # (H, W)
+    radius: int  # R, in pixels
+    tau: float  # in microseconds
+    every: int = 1  # each so many-th event makes a surface; all are remembered
 
 
 @compiled
@@ -58,31 +64,36 @@ def surface(
 
     They and their values are written at the beginning of `entries` and `values`.
     """
-    radius, tau, _ = reach
     x, y, t = event[0], event[1], event[2]
-    polarities, width, found = memory.shape[2], 2 * radius + 1, 0
+    polarities, width, found = memory.shape[2], 2 * reach.radius + 1, 0
     for row in range(width):
         for column in range(width):
             for p in range(polarities):
                 age = t - memory[y + row, x + column, p]
-                if age <= OLDEST * tau:
+                if age <= OLDEST * reach.tau:
                     entries[found] = (row * width + column) * polarities + p
-                    values[found] = np.exp(-age / tau)
+                    values[found] = np.exp(-age / reach.tau)
                     found += 1
     return found
 
 
 @compiled
-def normalised(values: Values, radius: int) -> bool:
-    """Scales a surface to norm 1. False, and it is skipped, where its sum is not above 2 R."""
-    total, square = 0.0, 0.0
-    for n in range(len(values)):
-        total += values[n]
-        square += values[n] * values[n]
-    if total <= 2 * radius:
-        return False
-    values /= np.sqrt(square)
-    return True
+def surfaces(events: Rows, reach: Reach, size: int) -> Iterator[tuple[int, Entries, Values]]:
+    """Events by number, with the entries of their surface that are not 0 and their values, scaled
+    to norm 1. Those whose sum is not above 2 R are skipped. `size`: of whole surfaces.
+    """
+    radius, (height, width) = reach.radius, reach.sensor
+    shape = height + 2 * radius, width + 2 * radius, size // (2 * radius + 1) ** 2
+    memory, entries, values = np.full(shape, NEVER), np.empty(size, np.int64), np.empty(size)
+    for n in range(len(events)):
+        x, y, t, p = events[n, 0], events[n, 1], events[n, 2], events[n, 3]
+        memory[y + radius, x + radius, p] = t
+        if n % reach.every:
+            continue
+        found = surface(events[n], memory, reach, entries, values)
+        if values[:found].sum() > 2 * radius:
+            values[:found] /= np.sqrt((values[:found] ** 2).sum())
+            yield n, entries[:found], values[:found]
 
 
 @compiled
@@ -93,10 +104,10 @@ def nearest(
 
     `prototypes` (E, N) have `norms` (N,). The first of equal ones wins.
     """
-    cosines = np.zeros(prototypes.shape[1])
+    cosines = np.zeros(len(norms))
     for n in range(len(entries)):
         row, value = prototypes[entries[n]], values[n]
-        for k in range(len(cosines)):
+        for k in range(len(cosines)):  # an expression of arrays takes twice as long
             cosines[k] += value * row[k]
     cosines /= norms
     winner = int(np.argmax(cosines))
@@ -104,80 +115,44 @@ def nearest(
 
 
 @compiled
-def moved(prototypes: Values, k: int, step: float, entries: Entries, values: Values) -> float:
-    """C += step (S - C) for the k-th prototype; its norm afterwards."""
-    for e in range(len(prototypes)):
-        prototypes[e, k] -= step * prototypes[e, k]
-    for n in range(len(entries)):
-        prototypes[entries[n], k] += step * values[n]
-    square = 0.0
-    for e in range(len(prototypes)):
-        square += prototypes[e, k] ** 2
-    return np.sqrt(square)
-
-
-@compiled
-def seen(
-    n: int, events: Rows, memory: Memory, reach: Reach, entries: Entries, values: Values
-) -> int:
-    """Remembers event n; the size of its surface, of norm 1, or 0 where it makes none."""
-    radius, _, every = reach
-    event = events[n]
-    memory[event[1] + radius, event[0] + radius, event[3]] = event[2]
-    if n % every:
-        return 0
-    found = surface(event, memory, reach, entries, values)
-    return found if normalised(values[:found], radius) else 0
-
-
-@compiled
-def clustered(
-    events: Rows, memory: Memory, reach: Reach, prototypes: Values, wins: NDArray[np.int64]
-) -> None:
+def clustered(events: Rows, reach: Reach, prototypes: Values, wins: NDArray[np.int64]) -> None:
     """C += alpha beta (S - C) for each surface S, of norm 1, and the prototype C nearest to it.
 
     beta is their cosine; alpha falls with the number n of surfaces that the prototype has won.
     Both arrays change.
     """
-    entries, values = np.empty(len(prototypes), np.int64), np.empty(len(prototypes))
     norms = np.sqrt((prototypes**2).sum(0))
-    for n in range(len(events)):
-        found = seen(n, events, memory, reach, entries, values)
-        if found:
-            k, beta = nearest(entries[:found], values[:found], prototypes, norms)
-            alpha = RATE / (1 + wins[k] / SLOWER)
-            norms[k] = moved(prototypes, k, alpha * beta, entries[:found], values[:found])
-            wins[k] += 1
+    for _, entries, values in surfaces(events, reach, len(prototypes)):
+        k, beta = nearest(entries, values, prototypes, norms)
+        step = RATE / (1 + wins[k] / SLOWER) * beta
+        prototypes[:, k] -= step * prototypes[:, k]
+        for n in range(len(entries)):
+            prototypes[entries[n], k] += step * values[n]
+        norms[k] = np.sqrt((prototypes[:, k] ** 2).sum())
+        wins[k] += 1
 
 
 @compiled
-def passed_on(events: Rows, memory: Memory, reach: Reach, prototypes: Values) -> Rows:
+def passed_on(events: Rows, reach: Reach, prototypes: Values) -> Rows:
     """The events whose surface is not skipped, with its nearest prototype as their polarity."""
-    entries, values = np.empty(len(prototypes), np.int64), np.empty(len(prototypes))
     norms = np.sqrt((prototypes**2).sum(0))
-    passed = np.empty_like(events)
-    count = 0
-    for n in range(len(events)):
-        found = seen(n, events, memory, reach, entries, values)
-        if found:
-            passed[count] = events[n]
-            passed[count, 3], _ = nearest(entries[:found], values[:found], prototypes, norms)
-            count += 1
+    passed, count = np.empty_like(events), 0
+    for n, entries, values in surfaces(events, reach, len(prototypes)):
+        passed[count] = events[n]
+        passed[count, 3], _ = nearest(entries, values, prototypes, norms)
+        count += 1
     return passed[:count]
 
 
 @compiled
-def example(events: Rows, memory: Memory, reach: Reach, start: int, dense: Values) -> bool:
+def example(events: Rows, reach: Reach, start: int, dense: Values) -> bool:
     """Writes the first surface from event `start` on that is not skipped to `dense` (E,).
 
     False where there is none.
     """
-    entries, values = np.empty(len(dense), np.int64), np.empty(len(dense))
-    for n in range(len(events)):
-        found = seen(n, events, memory, reach, entries, values)
-        if found and n >= start:
-            for i in range(found):
-                dense[entries[i]] = values[i]
+    for n, entries, values in surfaces(events, reach, len(dense)):
+        if n >= start:
+            dense[entries] = values
             return True
     return False
 
@@ -204,27 +179,6 @@ class Size:
     named: int | None  # events that the last layer names, thinned evenly; None: all
 
 
-class Stage:
-    """A layer with its prototypes."""
-
-    def __init__(self, layer: Layer, sensor: tuple[int, int], polarities: int) -> None:
-        height, width = (size + 2 * layer.radius for size in sensor)
-        self.layer = layer
-        # a new one for each recording would take longer
-        self.memory = np.empty((height, width, polarities), np.int64)
-        entries = (2 * layer.radius + 1) ** 2 * polarities
-        self.prototypes: Values = np.zeros((entries, layer.prototypes))
-
-    def blank(self) -> Memory:
-        """The memory, before the first event."""
-        self.memory.fill(NEVER)
-        return self.memory
-
-    def reach(self, every: int) -> Reach:
-        """Where each `every`-th event makes a surface, all of them being remembered."""
-        return self.layer.radius, self.layer.tau_us, every
-
-
 class HOTS(Method[Recordings, Size]):
     TITLE, PAPER = "HOTS", "Lagorce et al. 2017"
     DATASETS, INPUT = ("dvs-cifar10", "nmnist"), "events"
@@ -246,20 +200,19 @@ class HOTS(Method[Recordings, Size]):
         "paper": Size(200, None, None),
     }
 
-    layers = LAYERS
-
     def fit(self, train: Recordings, validation: Recordings, seed: int, tell: Say) -> None:
         """Learns prototypes, then the training histograms."""
-        numbers = "-".join(str(each.prototypes) for each in self.layers)
-        radii = ", ".join(str(each.radius) for each in self.layers)
-        taus = ", ".join(f"{each.tau_us / 1000:g}" for each in self.layers)
+        numbers = "-".join(str(each.prototypes) for each in LAYERS)
+        radii = ", ".join(str(each.radius) for each in LAYERS)
+        taus = ", ".join(f"{each.tau_us / 1000:g}" for each in LAYERS)
         self.structure = f"{numbers} prototypes (R = {radii}; tau = {taus} ms), nearest neighbours"
         rng = np.random.default_rng(seed)
         some = train.part(rng.permutation(len(train))[: self.sizes.clustered])
-        self.stages: tuple[Stage, ...] = ()
-        for n, layer in enumerate(self.layers):
-            start, end = (CLUSTERING_SHARE * m / len(self.layers) for m in (n, n + 1))
-            self.stages += (self._learned(layer, some, rng, within(tell, start, end)),)
+        self.sensor = train.sensor
+        self.prototypes: list[Values] = []  # of each layer that has learned, (E, N)
+        for n, layer in enumerate(LAYERS):
+            start, end = (CLUSTERING_SHARE * m / len(LAYERS) for m in (n, n + 1))
+            self.prototypes.append(self._learned(layer, some, rng, within(tell, start, end)))
         self.known = self._histograms(train, within(tell, CLUSTERING_SHARE, 1))
         self.labels, self.classes = train.labels, train.classes
         held = self._histograms(validation, silent)
@@ -275,47 +228,45 @@ class HOTS(Method[Recordings, Size]):
 
     def _learned(
         self, layer: Layer, some: Recordings, rng: np.random.Generator, tell: Say
-    ) -> Stage:
-        """The next stage, learned from what the stages before make of some recordings."""
-        number = len(self.stages)
-        polarities = self.stages[-1].layer.prototypes if self.stages else 2
-        stage = Stage(layer, some.sensor, polarities)
+    ) -> Values:
+        """The next layer's prototypes, learned from what the layers before make of recordings."""
+        number = len(self.prototypes)
+        polarities = LAYERS[number - 1].prototypes if number else 2
+        entries = (2 * layer.radius + 1) ** 2 * polarities
+        prototypes = np.zeros((entries, layer.prototypes))
         for k in range(layer.prototypes):
-            rows = self._through(some[k % len(some)], some.sensor)
-            start = int(rng.integers(max(1, len(rows))))
-            reach, dense = stage.reach(self._every(number, rows)), np.zeros(len(stage.prototypes))
-            if not example(rows, stage.blank(), reach, start, dense):
-                dense = rng.random(len(dense))  # as all of the reproduction's prototypes start
-            stage.prototypes[:, k] = dense
+            rows = self._through(some[k % len(some)])
+            start, dense = int(rng.integers(max(1, len(rows)))), np.zeros(entries)
+            if not example(rows, self._reach(number, rows), start, dense):
+                dense = rng.random(entries)  # as all of the reproduction's prototypes start
+            prototypes[:, k] = dense
         wins = np.ones(layer.prototypes, np.int64)
         for n in counted(some, tell, f"layer {number + 1}, recording", TOLD):
-            rows = self._through(some[n], some.sensor)
-            reach = stage.reach(self._every(number, rows))
-            clustered(rows, stage.blank(), reach, stage.prototypes, wins)
-        return stage
+            rows = self._through(some[n])
+            clustered(rows, self._reach(number, rows), prototypes, wins)
+        return prototypes
 
-    def _through(self, events: Events, sensor: tuple[int, int]) -> Rows:
-        """What the stages that there are make of a recording."""
-        rows = rows_of(events, sensor)[: self.sizes.seen]
-        for number, stage in enumerate(self.stages):
-            reach = stage.reach(self._every(number, rows))
-            rows = passed_on(rows, stage.blank(), reach, stage.prototypes)
+    def _through(self, events: Events) -> Rows:
+        """What the layers that have learned make of a recording."""
+        rows = rows_of(events, self.sensor)[: self.sizes.seen]
+        for number, prototypes in enumerate(self.prototypes):
+            rows = passed_on(rows, self._reach(number, rows), prototypes)
         return rows
 
-    def _every(self, number: int, rows: Rows) -> int:
+    def _reach(self, number: int, rows: Rows) -> Reach:
         """Only the last layer is thinned: of what it sees, each so many-th event goes on."""
-        if number < len(self.layers) - 1 or self.sizes.named is None:
-            return 1
-        return max(1, -(-len(rows) // self.sizes.named))
+        most = self.sizes.named if number == len(LAYERS) - 1 else None
+        every = max(1, -(-len(rows) // (most or len(rows) or 1)))
+        return Reach(self.sensor, LAYERS[number].radius, LAYERS[number].tau_us, every)
 
     def _histograms(self, recordings: Recordings, tell: Say) -> Values:
         """The shares of the last layer's prototypes, (N, prototypes); 0 where no event is left."""
-        prototypes = self.layers[-1].prototypes
-        found = np.zeros((len(recordings), prototypes))
+        found = []
         for n in counted(recordings, tell, "histogram", TOLD):
-            rows = self._through(recordings[n], recordings.sensor)
-            found[n] = np.bincount(rows[:, 3], minlength=prototypes) / max(1, len(rows))
-        return found
+            rows = self._through(recordings[n])
+            counts = np.bincount(rows[:, 3], minlength=LAYERS[-1].prototypes)
+            found.append(counts / max(1, len(rows)))
+        return np.stack(found)
 
 
 def neighbours(known: Values, asked: Values, k: int) -> NDArray[np.int64]:

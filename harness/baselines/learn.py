@@ -29,45 +29,38 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 Pick = Callable[[Tensor], Any]
 
 
-@dataclass(frozen=True)
-class Course:
-    """How long something is trained, and in what batches."""
-
-    epochs: int
-    batch_size: int
-    seed: int
-    augmented: bool = False  # images uint8 (B, C, H, W) are cropped and flipped at random
-
-
 def train(
     loss: Loss,
     optimiser: torch.optim.Optimizer,
     inputs: Tensor,
     labels: NDArray[np.int64],
-    course: Course,
+    epochs: int,
+    batch_size: int,
+    seed: int,
     tell: Say,
+    augmented: bool = False,
 ) -> None:
     """Steps through the samples, in an order and with draws that the seed and the epoch decide.
 
-    `loss` is given a batch of `inputs` (N, ...) as they are. Raises UsageError where it becomes no
-    number.
+    `loss` is given a batch of `inputs` (N, ...), where these are `augmented` (images uint8
+    (N, C, H, W)) cropped and flipped at random. Raises UsageError where it becomes no number.
     """
     expected, value = torch.from_numpy(labels), torch.zeros(())
-    for epoch in range(1, course.epochs + 1):
-        seed = _seed(course.seed, epoch)
-        torch.manual_seed(seed)
-        generator = torch.Generator().manual_seed(seed)
+    for epoch in range(1, epochs + 1):
+        of_epoch = _seed(seed, epoch)
+        torch.manual_seed(of_epoch)
+        generator = torch.Generator().manual_seed(of_epoch)
         order = torch.randperm(len(labels), generator=generator)
-        for n, chosen in enumerate(order.split(course.batch_size)):
+        for n, chosen in enumerate(order.split(batch_size)):
             x = inputs[chosen]
-            if course.augmented:
+            if augmented:
                 x = cropped_and_flipped(x, generator)
             optimiser.zero_grad()
             value = loss(x, expected[chosen])
             value.backward()
             optimiser.step()
-            done = (epoch - 1 + (n * course.batch_size) / len(labels)) / course.epochs
-            tell(done, f"epoch {epoch}/{course.epochs}")
+            done = (epoch - 1 + (n * batch_size) / len(labels)) / epochs
+            tell(done, f"epoch {epoch}/{epochs}")
         if not isfinite(float(value.detach())):
             raise UsageError(f"the loss is no number any more in epoch {epoch}: use fewer epochs")
 
@@ -119,7 +112,6 @@ class Learner(Method[S, Z]):
         return F.cross_entropy(out, labels)
 
     def optimiser(self) -> torch.optim.Optimizer:
-        """Of the network's parameters."""
         return torch.optim.Adam(self.network.parameters(), self.sizes.lr)
 
     def fit(self, train: S, validation: S, seed: int, tell: Say) -> None:
@@ -133,8 +125,8 @@ class Learner(Method[S, Z]):
         def loss(chosen: Tensor, wanted: Tensor) -> Tensor:
             return self.loss(self.network(pick(chosen)), wanted)
 
-        course = Course(self.epochs, self.sizes.batch_size, seed)
-        train(loss, self.optimiser(), torch.arange(len(labels)), labels, course, tell)
+        every, size = torch.arange(len(labels)), self.sizes.batch_size
+        train(loss, self.optimiser(), every, labels, self.epochs, size, seed, tell)
         self.network.eval()
 
     def predict(self, test: S) -> Labels | Answers:
@@ -159,11 +151,6 @@ class OnFrames(Learner[Recordings, Z]):
         return lambda chosen: torch.from_numpy(
             samples.part(chosen.numpy()).frames(self.bins)
         ).float()
-
-
-def pixels(recordings: Recordings) -> int:
-    """Of both polarities."""
-    return 2 * recordings.sensor[0] * recordings.sensor[1]
 
 
 def fired(cell: LIFCell, currents: Tensor) -> Tensor:  # (T, B, ...) -> (T, B, ...)

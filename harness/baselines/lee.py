@@ -18,11 +18,9 @@ Weights are kept small by lambda / 2 exp(beta (sum_k w^2 - 1)); thresholds rise 
 and fall where it did not.
 
 Sources: 2312-800-10 on uncentred recordings is in HM2-BP's table; equations and constants are from
-memory of the paper (doi 10.3389/fnins.2016.00508), which has no public code. No source for, and so
-ours: when in a recording the gradient is taken (at its end), the error (spike counts divided by the
-largest or a quarter of the steps, less the one-hot label), batches, epochs, Adam's rate, how strong
-inhibition and the move of thresholds are. Within a frame a neuron fires once at most, and neurons
-that fire together inhibit each other.
+memory of the paper (doi 10.3389/fnins.2016.00508). Ours is also when in a recording the gradient is
+taken (at its end), and how strong the move of thresholds is. Within a frame a neuron fires once at
+most, and neurons that fire together inhibit each other.
 """
 
 from __future__ import annotations
@@ -73,7 +71,7 @@ class Circuit:
 
 
 def trace(spikes: Tensor, decay: float) -> Tensor:  # (T, B, N) -> (B, N)
-    """What is left of decaying spikes at the end."""
+    """What is left of spikes that decay, at the end."""
     ages = torch.arange(len(spikes) - 1, -1, -1, dtype=spikes.dtype)
     return torch.einsum("t,tbn->bn", torch.pow(decay, ages), spikes)
 
@@ -97,8 +95,10 @@ def taught(spikes: Tensor, circuit: Circuit) -> Tensor:  # (T, B, N) -> bool (B,
     return (spikes.sum(0) > 0) | circuit.silent
 
 
-class _Traces(torch.autograd.Function):
-    """A layer: its traces and spikes; backward, the closed form."""
+class Layer(torch.autograd.Function):
+    """Traces and spikes of a layer, given those of its inputs; gradients are the traces', in closed
+    form: (B, M), (T, B, M), w (N, M), v_th (N,), circuit -> (B, N), (T, B, N).
+    """
 
     @staticmethod
     def forward(
@@ -108,11 +108,7 @@ class _Traces(torch.autograd.Function):
         return trace(fired, circuit.decay), fired
 
     @staticmethod
-    def setup_context(
-        ctx: Any,
-        inputs: tuple[Tensor, Tensor, Tensor, Tensor, Circuit],
-        output: tuple[Tensor, Tensor],
-    ) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         x, _, w, v_th, ctx.circuit = inputs
         a, fired = output
         ctx.mark_non_differentiable(fired)
@@ -129,13 +125,6 @@ class _Traces(torch.autograd.Function):
         inhibited = circuit.sigma * circuit.kappa * _of_others(a)
         to_v_th = (error * (inhibited - a)).sum(0) / v_th
         return back, None, (error / v_th).T @ x, to_v_th, None
-
-
-def layer(
-    x: Tensor, spikes: Tensor, w: Tensor, v_th: Tensor, circuit: Circuit
-) -> tuple[Tensor, Tensor]:  # (B, M), (T, B, M), (N, M), (N,) -> (B, N), (T, B, N)
-    """Traces and spikes of a layer, given those of its inputs; gradients are the traces'."""
-    return _Traces.apply(x, spikes, w, v_th, circuit)
 
 
 def _of_others(values: Tensor) -> Tensor:  # (B, N) -> (B, N)
@@ -169,15 +158,9 @@ class Network(nn.Module):
             self.first.append(sizes.alpha * limit)
             self.weights.append(nn.Parameter(torch.empty(n, m).uniform_(-limit, limit)))
             self.thresholds.append(nn.Parameter(torch.full((n,), self.first[-1])))
-            self.circuits.append(
-                Circuit(
-                    decay=exp(-BIN_US / sizes.tau_us),
-                    kappa=-sizes.inhibition / n,
-                    sigma=sizes.sigma,
-                    rest=sizes.rest_us / BIN_US,
-                    silent=len(self.first) == len(layers) - 1,  # or no silent class would ever fire
-                )
-            )
+            decay, rest = exp(-BIN_US / sizes.tau_us), sizes.rest_us / BIN_US
+            last = len(self.first) == len(layers) - 1  # or no silent class would ever fire
+            self.circuits.append(Circuit(decay, -sizes.inhibition / n, sizes.sigma, rest, last))
         self.fired = torch.zeros(layers[1])  # in how much of the last batch each hidden one fired
 
     def forward(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -185,7 +168,7 @@ class Network(nn.Module):
         spikes = frames.flatten(2).transpose(0, 1)
         x, layers = trace(spikes, self.circuits[0].decay), []
         for w, v_th, circuit in zip(self.weights, self.thresholds, self.circuits, strict=True):
-            x, spikes = layer(x, spikes, w, v_th, circuit)
+            x, spikes = Layer.apply(x, spikes, w, v_th, circuit)
             if x.requires_grad:
                 x.register_hook(partial(torch.mul, gain(spikes, v_th, circuit)))
             layers.append(spikes)
@@ -234,9 +217,7 @@ class Lee(learn.OnFrames[Sizes]):
     SIZES = {"quick": Sizes(hidden=100), "default": Sizes(hidden=200), "paper": Sizes()}
 
     def made(self, train: Recordings) -> Network:
-        layers = (learn.pixels(train), self.sizes.hidden, train.classes)
-        self.structure = "-".join(map(str, layers))
-        return Network(layers, self.sizes)
+        return Network(self.layers(train, self.sizes.hidden), self.sizes)
 
     def loss(self, out: tuple[Tensor, list[Tensor]], labels: Tensor) -> Tensor:
         a, layers = out
@@ -251,5 +232,5 @@ class Lee(learn.OnFrames[Sizes]):
 
     def predict(self, test: Recordings) -> Answers:
         """The class of the neuron that fires most."""
-        pick = self.inputs(test, silent)
-        return learn.most_spikes(lambda frames: self.network(frames)[1], pick, len(test))
+        given = self.inputs(test, silent), len(test)
+        return learn.most_spikes(lambda frames: self.network(frames)[1], *given)

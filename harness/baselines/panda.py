@@ -39,8 +39,6 @@ BATCH = 100  # images at once where nothing is learned
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large it is."""
-
     filters: tuple[int, int, int]
     steps: int
     batch_size: int
@@ -75,7 +73,6 @@ def signed_spikes(x: Tensor, steps: int, generator: torch.Generator | None = Non
 
 
 def each_step(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:  # (T, B, ...)
-    """The function of every step at once."""
     return function(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
@@ -97,7 +94,6 @@ class Coder(nn.Module):
         self.cell = LIFCell(NEURON)
 
     def forward(self, spikes: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, F, H', W')
-        """The encoder's spikes."""
         return learn.fired(self.cell, each_step(self.encoder, spikes))
 
     def error(self, spikes: Tensor) -> Tensor:  # (T, B, C, H, W) -> ()
@@ -193,8 +189,7 @@ class Panda(Method[Images, Sizes]):
             torch.optim.Adam(coder.parameters(), lr=LEARNING_RATE),
             x,
             train.labels,  # passed on, not used
-            learn.Course(self.epochs, self.sizes.batch_size, self.seed),
-            tell,
+            *(self.epochs, self.sizes.batch_size, self.seed, tell),
         )
         self.coders.append(coder.requires_grad_(False))
 
@@ -219,6 +214,5 @@ class Panda(Method[Images, Sizes]):
             torch.optim.Adam(read.parameters(), lr=LEARNING_RATE),
             (traces - self.mean) / self.deviation,
             train.labels,
-            learn.Course(READ_OUT_EPOCHS, self.sizes.batch_size, self.seed),
-            tell,
+            *(READ_OUT_EPOCHS, self.sizes.batch_size, self.seed, tell),
         )

@@ -1,9 +1,8 @@
 """A random forest on counts of events, Table 4's "Random Forest" (Orchard et al. 2015a).
 
-The paper that the table cites is HFirst's, which has no forest; whose number it is is not known. A
-forest of 500 trees learns from the numbers of ON and OFF events at each pixel (Breiman 2001), in
-the whole recording or in each of a few windows of the same length: the held-out samples choose. A
-sensor of 128 x 128 is reduced with stride 3, as for the paper's own networks.
+The paper that the table cites is HFirst's; whose number it is is not known. A forest of 500 trees
+learns from the numbers of ON and OFF events at each pixel (Breiman 2001), in the whole recording or
+in each of a few windows of the same length: the held-out samples choose.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from harness.baselines.contract import Labels, Method, Recordings, Say, within
 BINS = (1, 4)  # windows of a recording, to choose from
 PORTION = 50  # trees that grow before it says how far it is
 JOBS = 2
-LARGE, STRIDE = 128, 3  # pixels: sensors from this size on are reduced
 
 
 class RandomForest(Method[Recordings, int]):
@@ -39,24 +37,22 @@ class RandomForest(Method[Recordings, int]):
         for n, bins in enumerate(BINS):
             growing = within(tell, n / len(BINS), (n + 1) / len(BINS))
             growing(0, f"counting events, time windows: {bins}")
-            self.bins, self.bin_us = bins, -(-train.longest_us // bins)
-            features = counts(train, self.bins, self.bin_us)
+            self.windows = bins, -(-train.longest_us // bins)
+            features = counts(train, *self.windows)
             self.forest = grown(features, train.labels, self.sizes, seed, growing)
-            found.append((self.bins, self.bin_us, self.forest))
+            found.append((self.windows, self.forest))
             accuracies.append(np.mean(self.predict(validation) == validation.labels))
-        self.bins, self.bin_us, self.forest = found[int(np.argmax(accuracies))]
+        self.windows, self.forest = found[int(np.argmax(accuracies))]
         self.structure = f"{self.forest.n_features_in_} counts-{self.sizes} trees"
-        self.chosen = f"time windows: {self.bins}"
+        self.chosen = f"time windows: {self.windows[0]}"
 
     def predict(self, test: Recordings) -> Labels:
-        return np.asarray(self.forest.predict(counts(test, self.bins, self.bin_us)), np.int64)
+        return np.asarray(self.forest.predict(counts(test, *self.windows)), np.int64)
 
 
 def counts(recordings: Recordings, bins: int, bin_us: int) -> NDArray[np.float32]:
     """Numbers of events in windows of `bin_us`, of OFF and ON, at each pixel: (N, D)."""
-    if min(recordings.sensor) >= LARGE:
-        recordings = recordings.reduced(STRIDE)
-    frames = recordings.frames(bins, bin_us)
+    frames = recordings.reduced().frames(bins, bin_us)
     return frames.reshape(len(frames), -1).astype(np.float32)  # what trees compute with
 
 

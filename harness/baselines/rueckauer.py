@@ -11,8 +11,7 @@ as they are, the same ones at every step (its analog input), so what a neuron of
 says on average differs from its unit's activation, where that is below s, by less than s / T. The
 output layer does not fire: what it is given is added up.
 
-SpikingJelly's `RateCodingRecipe` finds the scales and puts its own neurons in. The shared network
-has no batch normalisation to fold and no biases to turn into currents.
+SpikingJelly's `RateCodingRecipe` finds the scales and puts its own neurons in.
 """
 
 from __future__ import annotations
@@ -39,9 +38,7 @@ class Sizes(converted.Sizes):
     together: int = 256
 
 
-class _Quiet(ann2snn.RateCodingRecipe):
-    """The recipe without its progress bar, which would go to the terminal."""
-
+class _Quiet(ann2snn.RateCodingRecipe):  # its progress bar would go to the terminal
     def calibrate(self, converter: ann2snn.Converter, fx_model: fx.GraphModule) -> fx.GraphModule:
         for x in self.dataloader:
             fx_model(x)
@@ -71,7 +68,7 @@ class Rueckauer(converted.Conversion[Sizes]):
     TITLE, PAPER = "Rate-coded conversion", "Rueckauer et al. 2017"
     FIDELITY = "published equations"
     DEVIATIONS = (
-        *converted.DEVIATIONS,
+        *converted.SHARED,
         "no batch normalisation and no biases",
         "percentiles of 256 training images, as SpikingJelly takes them: zeros count",
         "no softmax that fires: the output layer adds up",

@@ -9,7 +9,7 @@ In training, Gaussian noise is added to the rates of units above threshold, as s
 gradients pass it by. Layers, pooling and constants are those of the authors' code
 (hunse/cuda-convnet2): random crops of 24x24 pixels, mirrored or not, where the data set allows
 that, the middle otherwise and at test; two convolutions with average pooling, two layers whose
-filters are not shared between places, a linear read-out; no normalisation of responses.
+filters are not shared between places, a linear read-out.
 
 With spikes, each unit becomes a leaky integrate-and-fire neuron with a refractory time, in steps of
 1 ms:
@@ -60,13 +60,17 @@ class Neuron:
     amplitude: float = 0.063  # A: of one spike a second, for the next layer
     noise: float = 10.0  # Hz, its deviation; 20 in another of the authors' files
 
-    def current(self, x: Tensor) -> Tensor:
-        """j of what the synapses bring."""
+    def current(self, x: Tensor) -> Tensor:  # j of what the synapses bring
         return self.gain * x + self.bias
 
 
-class _SoftRate(torch.autograd.Function):
-    """Keeps one number for the way back, the slope."""
+class SoftRate(torch.autograd.Function):
+    """The smoothed rate in Hz of current j, of any shape, and its gradient, for all j that are
+    finite.
+
+    Far below the threshold exp(x / sigma) is no float32 any more, so rho is kept as its logarithm:
+    log(1 + 1 / rho) is log(1 + exp(-log rho)). The slope alone is kept for the way back.
+    """
 
     @staticmethod
     def forward(ctx: Any, j: Tensor, neuron: Neuron) -> Tensor:
@@ -84,15 +88,6 @@ class _SoftRate(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (slope,) = ctx.saved_tensors
         return gradients[0] * slope, None
-
-
-def soft_rate(j: Tensor, neuron: Neuron) -> Tensor:  # any one shape -> Hz
-    """The smoothed rate of current j, and its gradient, for all j that are finite.
-
-    Far below the threshold exp(x / sigma) is no float32 any more, so rho is kept as its logarithm:
-    log(1 + 1 / rho) is log(1 + exp(-log rho)).
-    """
-    return _SoftRate.apply(j, neuron)
 
 
 @torch.no_grad()
@@ -153,43 +148,34 @@ class RateNetwork(nn.Module):
         super().__init__()
         a, b, c, d = filters
         self.neuron = neuron
-        self.layers = nn.ModuleList(
-            [_convolution(3, a), _convolution(a, b), Local(b, c, SIDE), Local(c, d, SIDE)]
-        )
+        convolutions = []
+        for inputs, outputs in ((3, a), (a, b)):
+            convolutions.append(nn.Conv2d(inputs, outputs, 5, padding=2))
+            nn.init.kaiming_normal_(convolutions[-1].weight)  # above threshold its slope is near 1
+        self.layers = nn.ModuleList([*convolutions, Local(b, c, SIDE), Local(c, d, SIDE)])
         self.read = nn.Linear(d * SIDE * SIDE, classes)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, 3, CROP, CROP) -> (B, N)
         x = x.contiguous(memory_format=torch.channels_last)  # pools faster
         for n, layer in enumerate(self.layers):
             j = self.neuron.current(layer(x))
-            rate = soft_rate(j, self.neuron)
+            rate: Tensor = SoftRate.apply(j, self.neuron)
             if self.training:
                 rate = rate + noise(rate, j, self.neuron.noise)
             x = self.neuron.amplitude * self.pooled(n, rate)
         return self.read(x.flatten(1))
 
-    def pooled(self, n: int, x: Tensor) -> Tensor:
-        """What goes on from layer n; the same of rates and of spikes."""
+    def pooled(self, n: int, x: Tensor) -> Tensor:  # rates or spikes of layer n
         return pool(x) if n < POOLED else x
-
-
-def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
-    layer = nn.Conv2d(inputs, outputs, 5, padding=2)
-    nn.init.kaiming_normal_(layer.weight)  # above threshold a unit's slope is near 1
-    return layer
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes(learn.Sizes):
-    """How large it is."""
-
     filters: tuple[int, int, int, int]
     lr: float = 2e-3  # ours
 
 
 class SoftLIF(learn.Learner[Images, Sizes]):
-    """The convolutional network of soft-LIF rate units."""
-
     TITLE, PAPER = "Soft-LIF network without spikes", "Hunsberger & Eliasmith 2015"
     DATASETS, INPUT, WINDOWS = ("cifar10",), "images", ()
     FIDELITY = "published code's parameters"
@@ -228,7 +214,6 @@ class SoftLIF(learn.Learner[Images, Sizes]):
         return picked
 
     def optimiser(self) -> torch.optim.Optimizer:
-        """AdamW, with a decay of the weights of some layers."""
         groups = [
             {"params": [parameter], "weight_decay": DECAY.get(name, 0.0)}
             for name, parameter in self.network.named_parameters()
@@ -257,8 +242,7 @@ class LIF:
         self.v = torch.zeros(())  # takes the shape of the first currents
         self.wait = torch.zeros(())  # seconds that are left of the refractory time, below 0: none
 
-    def step(self, j: Tensor) -> Tensor:  # any one shape -> 1 where it fires
-        """The spikes of one step under currents j."""
+    def step(self, j: Tensor) -> Tensor:  # currents of any one shape -> 1 where it fires
         tau_rc = self.neuron.tau_rc
         free = (DT - self.wait).clamp(0, DT)  # of the step, what is not refractory
         v = j + (self.v - j) * torch.exp(free / -tau_rc)
@@ -276,7 +260,6 @@ class Alpha:
         self.first = self.second = torch.zeros(())
 
     def step(self, x: Tensor) -> Tensor:  # any one shape
-        """What comes out after one step of x."""
         a = exp(-DT / TAU_S)
         b = DT / TAU_S * a
         self.second = a * self.second + b * self.first + (1 - a - b) * x
@@ -312,8 +295,6 @@ def simulate(network: RateNetwork, x: Tensor, steps: int) -> tuple[Tensor, float
 
 
 class SpikingSoftLIF(SoftLIF):
-    """Spiking LIF neurons in the place of its trained units."""
-
     TITLE = "Soft-LIF network with spikes"
     DEVIATIONS = (
         *SoftLIF.DEVIATIONS,
@@ -323,8 +304,7 @@ class SpikingSoftLIF(SoftLIF):
 
     def predict(self, test: Images) -> Answers:
         """The classes after each of STEPS, and the rate network's."""
-        pick = self.inputs(test, silent)
-        parts = torch.arange(len(test)).split(BATCH)
+        pick, parts = self.inputs(test, silent), torch.arange(len(test)).split(BATCH)
         runs = [simulate(self.network, pick(chosen), max(STEPS)) for chosen in parts]
         outputs = torch.cat([each for each, _ in runs], 1)
         at_steps = {n: outputs[n // 2 : n].mean(0).argmax(1).numpy() for n in STEPS}

@@ -3,12 +3,10 @@
 The paper of this project starts from this network and adds an encoding layer, voting populations
 and NeuNorm; here is none of them. The neurons are its own, eqs. (5) and (6), with the rectangular
 surrogate of eq. (14); a class is one neuron, whose rate over T stands in the squared error against
-the one-hot label, eq. (11). So what differs from the paper's rows is the network alone.
-
-The constants and Adam's rate are therefore those of 2019 (Table 7), as are the batches of 20 and
-the 200 epochs. How many frames it saw in 2018 is not known here; later code of the same laboratory
-(He et al. 2020) has 15 frames of 5 ms, the decay 0.3, the threshold 0.3, a surrogate 0.5 wide, and
-fires above the threshold alone.
+the one-hot label, eq. (11). So what differs from the paper's rows is the network alone, and the
+constants are those of 2019 (Table 7). How many frames it saw in 2018 is not known here; later code
+of the same laboratory (He et al. 2020) has 15 frames of 5 ms, the decay 0.3, the threshold 0.3, a
+surrogate 0.5 wide, and fires above the threshold alone.
 """
 
 from __future__ import annotations
@@ -44,13 +42,10 @@ class Network(nn.Module):
         self.cell = LIFCell(lif)  # keeps nothing: one serves all layers
 
     def forward(self, frames: Tensor) -> list[Tensor]:  # (B, T, 2, H, W) -> (T, B, N) of each layer
-        """The spikes of each layer."""
-        out = frames.flatten(2).transpose(0, 1)
-        layers = []
+        spikes = [frames.flatten(2).transpose(0, 1)]
         for synapse in self.synapses:
-            out = learn.fired(self.cell, synapse(out))  # no layer waits for the next
-            layers.append(out)
-        return layers
+            spikes.append(learn.fired(self.cell, synapse(spikes[-1])))  # no layer waits for another
+        return spikes[1:]
 
 
 class STBP(learn.OnFrames[Sizes]):
@@ -66,9 +61,7 @@ class STBP(learn.OnFrames[Sizes]):
     SIZES = {"quick": Sizes(hidden=100), "default": Sizes(hidden=200), "paper": Sizes()}
 
     def made(self, train: Recordings) -> Network:
-        sizes = (learn.pixels(train), self.sizes.hidden, train.classes)
-        self.structure = "-".join(map(str, sizes))
-        return Network(sizes, SETTINGS.lif)
+        return Network(self.layers(train, self.sizes.hidden), SETTINGS.lif)
 
     def loss(self, out: Sequence[Tensor], labels: Tensor) -> Tensor:
         rates = coding.vote(out[-1], out[-1].shape[2])  # populations of one

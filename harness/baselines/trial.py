@@ -5,13 +5,14 @@ The samples are those of the paper's networks, split as theirs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from harness import baselines, datasets, spec
 from harness.baselines import System
-from harness.baselines.contract import Answers, Images, Labels, Recordings, Samples, joined
+from harness.baselines.contract import Answers, Images, Labels, Recordings, Samples
 from harness.datasets.events import BIN_US
 from harness.proof.subject import TORCH
 from harness.records import FittedRow, TestedRow
@@ -33,8 +34,7 @@ class Parts:
     train: Samples
     validation: Samples
     test: Samples
-    train_source: Source
-    test_source: Source
+    sources: tuple[Source, Source]  # of the training and the test split
     split_sha256: str  # of the names in a split of ours; "" where it is official
 
 
@@ -43,26 +43,21 @@ def read(case: spec.System, system: System, access: Access, say: Say) -> Parts:
 
     Raises UsageError where they cannot be had, and where no system can learn from them.
     """
-    training = case.training
-    wanted = datasets.Wanted(
-        case.dataset,
-        case.T,
-        samples=training.samples,
-        root=access.root,
-        download=case.dataset in access.download,
-        embedded=training.embedded,
-    )
+    wanted = datasets.Wanted.of(case, access)
+    samples: list[Samples]
     if system.input == "images":
-        loaded = datasets.load_splits(wanted, training.test_samples, say)
-        samples: list[Samples] = [
-            Images(one.raw.numpy(), one.labels.numpy(), case.network.classes, one.about.augmented)
-            for one in loaded
+        loaded = datasets.load_splits(wanted, case.training.test_samples, say)
+        classes = case.network.classes
+        samples = [
+            Images(each.raw.numpy(), each.labels.numpy(), classes, each.about.augmented)
+            for each in loaded
         ]
     else:
-        loaded = datasets.load_recordings(wanted, training.test_samples, say)
-        samples = [each.recordings for each in loaded]
-        if case.window == "first":
-            samples = [each.recordings.first(case.T * BIN_US) for each in loaded]
+        loaded = datasets.load_recordings(wanted, case.training.test_samples, say)
+        first = case.window == "first"
+        samples = [
+            each.recordings.first(case.T * BIN_US) if first else each.recordings for each in loaded
+        ]
     train, test = samples
     kept, held = (train.part(each.numpy()) for each in held_out(len(train)))
     lacking = np.flatnonzero(np.bincount(kept.labels, minlength=kept.classes) == 0)
@@ -79,7 +74,7 @@ def read(case: spec.System, system: System, access: Access, say: Say) -> Parts:
                 f"the first is number {np.argmax(empty)}: leave their files out, or fetch them anew"
             )
     split = loaded[0].about.split_sha256
-    return Parts(kept, held, test, loaded[0].source, loaded[1].source, split)
+    return Parts(kept, held, test, (loaded[0].source, loaded[1].source), split)
 
 
 def software_of(system: System) -> Software:
@@ -106,10 +101,10 @@ def fit(trial: Trial[spec.System]) -> bool:
     of = (case.dataset, case.T, case.window, system.input, case.training)
     if of not in _last:
         _last.clear()
-        _last[of] = read(case, system, trial.access, lambda _, doing: trial.say(0.0, doing))
+        _last[of] = read(case, system, trial.access, trial.read)
     given = _last[of]
-    train, test = given.train_source, given.test_source
-    row = trial.row = replace(
+    train, test = given.sources
+    trial.row = replace(
         with_data(trial.row, train, test),
         key=training_key(case, train.sha256, test.sha256, software),
         iterations_per_epoch=None,  # it has batches of its own
@@ -119,7 +114,7 @@ def fit(trial: Trial[spec.System]) -> bool:
         data_split_sha256=given.split_sha256 or None,
         data_augmented=isinstance(given.train, Images) and given.train.augmented,
     )
-    if any(isinstance(each, FittedRow) for each in trial.ledger.begin(row)):
+    if any(isinstance(each, FittedRow) for each in trial.ledger.begin(trial.row)):
         return True
     window = f" {case.window}" if case.window else ""
     what = f"{case.dataset}{window} {system.title} seed {case.seed}"
@@ -136,16 +131,16 @@ def fit(trial: Trial[spec.System]) -> bool:
         trial.say(FITTING + (1 - FITTING) * first / count, f"{what}: test samples")
         some = given.test.part(np.arange(first, min(first + TOGETHER, count)))
         parts.append(_checked(method.predict(some), some.labels))
-    answers, test_seconds = joined(parts), watch.seconds
+    answers, test_seconds = _joined(parts), watch.seconds
 
     def accuracy(found: Labels) -> float:
         return float(np.mean(found == given.test.labels))
 
     for steps, each in sorted(answers.at_steps.items()):
-        trial.keep(TestedRow(**vars(row), tested_T=steps, test_accuracy=accuracy(each)))
+        trial.keep(TestedRow(**vars(trial.row), tested_T=steps, test_accuracy=accuracy(each)))
     seen = given.train if isinstance(given.train, Recordings) else None
     end = FittedRow(  # it comes last: with it the case is done
-        **vars(row),
+        **vars(trial.row),
         structure=method.structure,
         fidelity=system.fidelity,
         chosen=method.chosen,
@@ -169,3 +164,16 @@ def _checked(found: Labels | Answers, labels: Labels) -> Answers:
         if each is not None and np.shape(each) != labels.shape:
             raise Failed(f"its answers are {np.shape(each)}, expected {labels.shape}")
     return answers
+
+
+def _joined(parts: Sequence[Answers]) -> Answers:
+    """The answers to some test samples and then to others, as those to all."""
+    counts = [len(each.labels) for each in parts]
+    sources = [each.source for each in parts if each.source is not None]
+    spikes = [each.spikes for each in parts if each.spikes is not None]
+    return Answers(
+        np.concatenate([each.labels for each in parts]),
+        {T: np.concatenate([each.at_steps[T] for each in parts]) for T in parts[0].at_steps},
+        float(np.average(spikes, weights=counts)) if spikes else None,
+        np.concatenate(sources) if sources else None,
+    )

@@ -1,39 +1,48 @@
-"""The paper's three data sets, from disk, else from scikit-learn's embedded digits."""
+"""The paper's three data sets, from disk, else from scikit-learn's embedded digits.
+
+What was read of a split is kept as arrays in the user's cache folder: an epoch never reads a
+recording again.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.client
 import socket
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from filelock import FileLock
+from numpy.typing import NDArray
+from torch import Tensor
 
-from harness.datasets.cifar10 import CIFAR10
 from harness.datasets.dvs_cifar10 import DVS_CIFAR10
 from harness.datasets.events import Bins, DataSet, MissingReader, Recordings, from_zero
-from harness.datasets.loading import (
-    Batch,
-    Labelled,
-    Recorded,
-    gather,
-    left_out,
-    network_input,
-    sha256,
-    source_of,
-)
+from harness.datasets.images import CIFAR10
 from harness.datasets.nmnist import NMNIST
-from harness.datasets.samples import About, Samples, Split, choose, data_root, home_relative
-from harness.spec import BIN_US, Say, UsageError
+from harness.datasets.samples import (
+    SPLIT_SEED,
+    About,
+    Normal,
+    Samples,
+    Split,
+    choose,
+    data_root,
+    home_relative,
+)
+from harness.spec import BIN_US, Access, Say, Source, System, Trained, UsageError
 from harness.spec.network import checked
+from harness.system.files import make_user_cache, printable, user_cache, write_whole
 
+CACHE_FORMAT = 2  # of the entries, and of what is in them
 FAILED = "the download failed"  # what its note says first
 TIMEOUT_SECONDS = 10  # of a download, without an answer of the server
 # Of the test samples so many may be training samples; of the originals next to none are.
@@ -65,10 +74,115 @@ class Wanted:
         checked("T", self.T)
         checked("samples", 1 if self.samples is None else self.samples)
 
+    @classmethod
+    def of(cls, case: Trained | System, access: Access) -> Wanted:
+        """What a case is trained and tested on."""
+        training = case.training
+        return cls(
+            case.dataset,
+            max((case.T, *training.tested_at)),
+            samples=training.samples,
+            root=access.root,
+            download=case.dataset in access.download,
+            embedded=training.embedded,
+            bin_us=training.bin_us,
+            simulated=training.simulated,
+        )
+
     @property
     def bins(self) -> Bins:
         """The frames of a recording."""
         return Bins(self.T, self.bin_us)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs, labels, and where they came from."""
+
+    inputs: Tensor  # float32 (T, B, C, H, W); a static image is expanded over T: stride 0
+    labels: Tensor  # int64 (B,)
+    source: Source
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Samples of one split, all in memory."""
+
+    raw: Tensor  # uint8 (N, C, H, W) pixels, or (N, T, C, H, W) event counts
+    labels: Tensor  # int64 (N,)
+    about: About
+    source: Source
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device) -> Labelled:
+        """The same on a device."""
+        return replace(self, raw=self.raw.to(device), labels=self.labels.to(device))
+
+    def part(self, indices: Tensor) -> Labelled:
+        """The samples of those indices, in their order."""
+        chosen = indices.to(self.raw.device)
+        return replace(self, raw=self.raw[chosen], labels=self.labels[chosen])
+
+    def batches(self, T: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs (T, B, C, H, W) and labels (B,), in order; the last batch may be smaller."""
+        parts = self.raw.split(batch_size), self.labels.split(batch_size)
+        for raw, labels in zip(*parts, strict=True):
+            yield network_input(raw, T, self.about.normal), labels
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """Recordings of one split, and where they came from."""
+
+    recordings: Recordings
+    about: About
+    source: Source
+
+
+def network_input(raw: Tensor, T: int, normal: Normal | None) -> Tensor:
+    """Pixels (B, C, H, W) or event counts (B, T, C, H, W) as a network's input (T, B, C, H, W).
+
+    float32. Pixels are normalised, and expanded over the steps; of event counts the first T steps
+    are taken, as they are.
+    """
+    if normal is None:
+        return raw[:, :T].transpose(0, 1).float().contiguous()
+    mean, std = (torch.tensor(each, device=raw.device) for each in (normal.mean, normal.std))
+    images = (raw.float() / 255 - mean[:, None, None]) / std[:, None, None]
+    return images.expand(T, *images.shape)
+
+
+def _source(dataset: str, about: About, content: str, *notes: str) -> Source:
+    """What a record says of samples whose content has that hash."""
+    return Source(
+        name=dataset,
+        description=about.description,
+        samples=about.count,
+        sha256=content,
+        partial=about.count < about.whole,
+        lossy=about.lossy,
+        simulated=about.simulated,
+        substitute=about.substitute,
+        note="; ".join(each for each in notes if each),
+    )
+
+
+def _left_out(sentences: tuple[str, ...]) -> str:
+    """How many samples were left out, and why the first of them; "" where none was."""
+    if not sentences:
+        return ""
+    more = f" and {len(sentences) - 3} more" if len(sentences) > 3 else ""
+    return f"left out: {len(sentences)} of the samples: {'; '.join(sentences[:3])}{more}"
+
+
+def sha256(*arrays: NDArray[np.generic]) -> str:
+    """The hash of arrays' bytes, one after the other."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def load_batch(
@@ -91,14 +205,13 @@ def load_batch(
     checked("seed", seed, least=0)
     wanted = Wanted(dataset, T, root=root, download=download)
     samples, note = _frames(wanted, split)
-    about = samples.about
-    chosen = choose(about.count, batch_size, seed)
+    about, chosen = samples.about, choose(samples.about.count, batch_size, seed)
     raw = torch.from_numpy(np.stack([samples.read(index) for index in chosen]))
     labels = torch.from_numpy(samples.labels[chosen])
     inputs = network_input(raw, T, about.normal)
     once = inputs[0] if raw.ndim == 4 else inputs  # of a static image, not of event frames
     content = sha256(once.numpy(), labels.numpy())
-    return Batch(inputs, labels, source_of(dataset, about, content, note, left_out(about.left_out)))
+    return Batch(inputs, labels, _source(dataset, about, content, note, _left_out(about.left_out)))
 
 
 def load_split(wanted: Wanted, split: Split, say: Say) -> Labelled:
@@ -151,7 +264,7 @@ def load_recorded(wanted: Wanted, say: Say) -> Labelled | None:
     about = replace(parts[0].about, count=len(labels), whole=whole)
     notes = dict.fromkeys(each.source.note for each in parts)
     content = sha256(raw.numpy(), labels.numpy())
-    return Labelled(raw, labels, about, source_of(wanted.dataset, about, content, *notes))
+    return Labelled(raw, labels, about, _source(wanted.dataset, about, content, *notes))
 
 
 def _frames(wanted: Wanted, split: Split) -> tuple[Samples[Any], str]:
@@ -205,7 +318,7 @@ def _download(dataset: DataSet[Any], root: Path, split: Split) -> str:
 def _labelled(wanted: Wanted, split: Split, samples: Samples[Any], note: str, say: Say) -> Labelled:
     images = samples.about.normal is not None
     what = f"{split} pixels" if images else f"{split} {wanted.T} bins of {wanted.bin_us} us"
-    parts, about, source = gather(wanted.dataset, what, samples, wanted.samples, note, say)
+    parts, about, source = _gather(wanted, what, samples, note, say)
     raw, labels = map(torch.from_numpy, parts)
     return Labelled(raw, labels, about, source)
 
@@ -213,7 +326,7 @@ def _labelled(wanted: Wanted, split: Split, samples: Samples[Any], note: str, sa
 def _recorded(wanted: Wanted, split: Split, samples: Samples[Any], note: str, say: Say) -> Recorded:
     dataset, samples = _events(wanted.dataset), samples.mapped(from_zero)
     what, classes = f"{split} events", len(dataset.classes)
-    parts, about, source = gather(wanted.dataset, what, samples, wanted.samples, note, say)
+    parts, about, source = _gather(wanted, what, samples, note, say)
     assert dataset.sensor is not None
     events, labels, starts = parts
     return Recorded(Recordings(events, starts, labels, dataset.sensor, classes), about, source)
@@ -235,15 +348,14 @@ def _both(
     """Both splits, read once they are known to belong together. Raises as `load_splits` does."""
     dataset, root = _dataset(wanted.dataset), home_relative(data_root(wanted.root))
     (train, train_note), (test, test_note) = seek(wanted, "train"), seek(wanted, "test")
-    found: dict[Split, About] = {"train": train.about, "test": test.about}
-    distance = {split: (about.substitute, about.simulated) for split, about in found.items()}
-    if distance["train"] != distance["test"]:
-        missing: Split = "test" if distance["test"] > distance["train"] else "train"
-        there: Split = "train" if missing == "test" else "test"
+    found = [(split, each.about) for split, each in (("train", train), ("test", test))]
+    found.sort(key=lambda each: (each[1].substitute, each[1].simulated))
+    (there, real), (missing, other) = found
+    if (real.substitute, real.simulated) != (other.substitute, other.simulated):
         raise UsageError(
-            f"{dataset.title}: the {there} samples are {found[there].description}, and no such "
+            f"{dataset.title}: the {there} samples are {real.description}, and no such "
             f"{missing} samples are under {root}, where {dataset.layout} was looked for: a network "
-            f"is not tested on {found[missing].description} in their place; {_how(dataset)}"
+            f"is not tested on {other.description} in their place; {_how(dataset)}"
         )
     lacking = [*_lacking(dataset, "train", train), *_lacking(dataset, "test", test)]
     if lacking:
@@ -254,7 +366,7 @@ def _both(
     ours = read(wanted, "train", train, train_note, say)
     theirs = read(replace(wanted, samples=test_samples), "test", test, test_note, say)
     if not ours.about.substitute:
-        seen, asked = [*map(hash, ours.each())], [*map(hash, theirs.each())]
+        seen, asked = _hashes(ours), _hashes(theirs)
         known = set(seen)
         shared = sum(each in known for each in asked)
         # short recordings of few events may be alike by chance: as many as among those of training
@@ -265,6 +377,12 @@ def _both(
                 "them anew"
             )
     return ours, theirs
+
+
+def _hashes(split: Labelled | Recorded) -> list[int]:
+    if isinstance(split, Labelled):
+        return [hash(each.tobytes()) for each in split.raw.numpy()]
+    return [hash(split.recordings[n].tobytes()) for n in range(len(split.recordings))]
 
 
 def _lacking(dataset: DataSet[Any], split: Split, samples: Samples[Any]) -> list[str]:
@@ -299,7 +417,7 @@ def find(dataset: str, root: Path | None = None) -> Found:
     train, test = (each and sought.frames(each, Bins(1)).about for each in found.values())
     if not problem:
         notes = [_problem(sought, root, found)]
-        notes += [left_out(about.left_out) for about in (train, test) if about]
+        notes += [_left_out(about.left_out) for about in (train, test) if about]
         problem = "; ".join(dict.fromkeys(note for note in notes if note))
     return Found(sought.title, train, test, problem)
 
@@ -338,3 +456,87 @@ def _events(name: str) -> DataSet[Any]:
         known = ", ".join(key for key, each in DATASETS.items() if each.sensor)
         raise UsageError(f"{name} has no recordings, choose from {known}")
     return dataset
+
+
+# the cache
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """The samples that were read and their labels; of recordings also where each starts."""
+
+    parts: tuple[NDArray[Any], ...]
+    sha256: str  # of all parts
+    damaged: tuple[str, ...] = ()  # a sentence for each sample that could not be read
+    note: str = ""  # on the cache itself
+
+
+def _gather(
+    wanted: Wanted, what: str, samples: Samples[Any], note: str, say: Say
+) -> tuple[tuple[NDArray[Any], ...], About, Source]:
+    """Reads as many of the samples as are wanted, or takes them from the cache; `what` they are.
+
+    They come in one array, then their labels; "train events" one after the other, and then where
+    each starts. Raises UsageError where no sample can be read.
+    """
+    count = samples.about.count
+    if wanted.samples is not None and wanted.samples < count:
+        samples = samples.chosen(sorted(choose(count, wanted.samples, SPLIT_SEED)))
+    key = f"{wanted.dataset} {what} {samples.origin()}"
+    arrays = cached(key, lambda: _read(samples, what.endswith("events"), say))
+    about = replace(samples.about, count=len(arrays.parts[1]))
+    notes = note, arrays.note, _left_out((*about.left_out, *arrays.damaged))
+    return arrays.parts, about, _source(wanted.dataset, about, arrays.sha256, *notes)
+
+
+def _read(samples: Samples[Any], events: bool, say: Say) -> Arrays:
+    found, labels, damaged = [], [], []
+    count = samples.about.count
+    for index in range(count):
+        say(index / count, f"reading {samples.about.description}: {index:,} of {count:,}")
+        try:
+            found.append(samples.read(index))
+            labels.append(samples.labels[index])
+        except UsageError as error:  # one damaged file does not cost the others
+            damaged.append(str(error))
+    if not found:
+        raise UsageError(f"none of {count} samples could be read: {damaged[0]}")
+    parts = np.concatenate(found) if events else np.stack(found), np.array(labels, np.int64)
+    if events:
+        parts = *parts, np.cumsum([0, *map(len, found)], dtype=np.int64)
+    return Arrays(parts, sha256(*parts), tuple(damaged))
+
+
+def cached(key: str, make: Callable[[], Arrays]) -> Arrays:
+    """The arrays of that key, made where the cache has none that are sound.
+
+    `key` must say all that decides the content. Without a folder that can be written the arrays are
+    made each time, and `note` says so.
+    """
+    name = hashlib.sha256(f"{CACHE_FORMAT} {key}".encode()).hexdigest()[:32]
+    try:
+        path, note = make_user_cache("arrays") / f"{name}.npz", ""
+        with FileLock(path.with_suffix(".lock")):
+            if path.exists():
+                try:
+                    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                        content = dict(arrays)
+                    hashed, damaged = str(content.pop("sha256")), content.pop("damaged").tolist()
+                    return Arrays(tuple(content.values()), hashed, tuple(damaged))
+                # its sums of each array are checked as it is read
+                except Exception as error:  # noqa: BLE001 numpy raises of any kind
+                    what = f"{type(error).__name__}: {error}"
+                    note = printable(f"the cached {path} was damaged ({what}) and was made again")
+            made = make()
+            content: dict[str, Any] = {f"part{n}": part for n, part in enumerate(made.parts)}
+            content |= {"sha256": np.array(made.sha256), "damaged": np.array(made.damaged, str)}
+
+            def save(place: Path) -> None:
+                with place.open("wb") as file:
+                    np.savez(file, **content)
+
+            write_whole(path, save)
+            return replace(made, note=note)
+    except OSError as error:
+        place, why = printable(user_cache()), error.strerror or error
+        return replace(make(), note=f"not cached: {place} cannot be written ({why})")

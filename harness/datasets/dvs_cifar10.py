@@ -8,13 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.datasets import cifar10
 from harness.datasets.events import EVENT, Bins, DataSet, Events, require
-from harness.datasets.images import digits, enlarged
+from harness.datasets.images import cifar10, digits, enlarged
 from harness.datasets.samples import (
     SPLIT_SEED,
     About,
-    Files,
     Samples,
     Split,
     check_file,
@@ -36,8 +34,10 @@ TURN = Bins(40)  # one turn of the movement that is simulated: a whole recording
 _LUMA = (0.299, 0.587, 0.114)
 
 
-def _files(folder: Path) -> Files:
-    return list_files(folder, paper.CIFAR10_CLASSES, (".aedat4",))
+def _files(root: Path, split: Split) -> Samples[Path]:
+    folder = root / "CIFAR10DVS"
+    about = About("DVS-CIFAR10 recordings", 0, WHOLE[split], folder)
+    return list_files(folder, paper.CIFAR10_CLASSES, (".aedat4",), about)
 
 
 def recordings(root: Path, split: Split) -> Samples[Events] | None:
@@ -45,23 +45,17 @@ def recordings(root: Path, split: Split) -> Samples[Events] | None:
 
     Raises MissingReader without aedat.
     """
-    folder = root / "CIFAR10DVS"
-    files = _files(folder)
-    files = files.part(split_indices(len(files.paths), split))
-    if not files.paths:
+    files = _files(root, split)
+    files = files.chosen(split_indices(files.about.count, split).tolist())
+    if not files.about.count:
         return None
     require("aedat")
-    names = tuple(printable(path.relative_to(folder).as_posix()) for path in files.paths)
-    about = About("DVS-CIFAR10 recordings", 0, WHOLE[split], folder, names=names)
-    return files.samples(about, read_recording)
+    names = tuple(printable("/".join(path.parts[-2:])) for path in files.all())
+    return replace(files, about=replace(files.about, names=names)).mapped(read_recording)
 
 
 def read_recording(path: Path) -> Events:
-    """The events of one .aedat4 file.
-
-    Raises MissingReader without aedat, UsageError for a damaged file.
-    """
-    require("aedat")
+    """The events of one .aedat4 file. Raises UsageError for a damaged file."""
     import aedat
 
     check_file(path)
@@ -91,7 +85,7 @@ def simulated(root: Path | None, split: Split, bins: Bins | None = None) -> Samp
     """
     bins = bins or TURN
     steps = (bins.count * bins.us + SPARE_US) // DVS_CAMERA.step_us
-    pictures = cifar10.images(root, split) if root else None
+    pictures = cifar10(root, split) if root else None
     images = digits(split, SIZE) if pictures is None else pictures.mapped(_grey)
     count = images.about.count
     if count > WHOLE[split]:
@@ -116,11 +110,10 @@ def unrecorded(root: Path, split: Split, bins: Bins) -> Samples[Events]:
     """Simulated events, where there are no recordings. Raises UsageError where there are: their
     names do not tell which images of CIFAR-10 they are of.
     """
-    folder = root / "CIFAR10DVS"
-    if _files(folder).paths:
+    if _files(root, split).about.count:
         raise UsageError(
-            f"{home_relative(folder)} has recordings, and which images they are of is not known: "
-            "move them away to train on simulated ones"
+            f"{home_relative(root / 'CIFAR10DVS')} has recordings, and which images they are of is "
+            "not known: move them away to train on simulated ones"
         )
     return simulated(root, split, bins)
 
@@ -142,7 +135,6 @@ DVS_CIFAR10 = DataSet(
     found=recordings,
     stand_in=simulated,
     download=_download,
-    sensor=(SIZE, SIZE),
-    stride=3,  # 128x128 pixels are reduced to 42x42; the last two rows and columns are dropped
+    sensor=(SIZE, SIZE),  # reduced to 42x42; the last two rows and columns are dropped
     unrecorded=unrecorded,
 )

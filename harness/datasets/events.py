@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from harness.datasets.samples import Samples, Split, X
 from harness.spec import BIN_US, UsageError
 
+LARGE, STRIDE = 128, 3  # pixels: sensors from this size on are reduced
+
 Events: TypeAlias = NDArray[Any]  # structured, of dtype EVENT, in the order of time
 
 # Coordinates in pixels, time in microseconds, polarity: True where it became brighter (ON).
@@ -51,7 +53,6 @@ class DataSet(Generic[X]):
     stand_in: Callable[[Path | None, Split, Bins | None], Samples[X]]
     download: Callable[[Path, Split], object]  # into a root
     sensor: tuple[int, int] | None = None  # (H, W) of recordings
-    stride: int = 1  # a frame's pixel is so many times as wide as the sensor's
     # simulated events; to train on, of images alone that no recording is of
     unrecorded: Callable[[Path, Split, Bins], Samples[X]] | None = None
 
@@ -59,14 +60,10 @@ class DataSet(Generic[X]):
         """Images as they are; recordings as frames (bins, 2, H, W), as their description says."""
         if self.sensor is None:
             return samples
-        height, width = (size // self.stride for size in self.sensor)
-
-        def frame(events: Events) -> NDArray[np.uint8]:
-            if self.stride > 1:
-                events = reduced(events, self.stride, (height, width))
-            return bin_events(events, bins.count, (height, width), bins.us)
-
-        found = samples.mapped(frame)
+        sensor = self.sensor
+        found = samples.mapped(
+            lambda events: bin_events(reduced(events, sensor), bins.count, seen(sensor), bins.us)
+        )
         about = replace(found.about, description=f"{found.about.description}, {bins}")
         return replace(found, about=about)
 
@@ -80,14 +77,23 @@ def bin_events(
     and after the last window are dropped; a count ends at 255, fifty events a millisecond.
     """
     height, width = size
-    if len(events) == 0:
-        return np.zeros((bins, 2, height, width), np.uint8)
-    x, y = events["x"].astype(np.int64), events["y"].astype(np.int64)
-    window = (events["t"] - events["t"].min()) // bin_us
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height) & (window < bins)
-    place = ((window * 2 + events["p"]) * height + y) * width + x
-    counts = np.bincount(place[inside], minlength=bins * 2 * height * width)
+    first = events["t"].min(initial=2**62)
+    events = on_sensor(events[events["t"] - first < bins * bin_us], size)
+    place = (events["t"] - first) // bin_us * (2 * height * width) + addresses(events, size)
+    counts = np.bincount(place, minlength=bins * 2 * height * width)
     return np.minimum(counts, 255).astype(np.uint8).reshape(bins, 2, height, width)
+
+
+def on_sensor(events: Events, size: tuple[int, int]) -> Events:
+    """Those on a sensor (H, W), in their order."""
+    (height, width), x, y = size, events["x"], events["y"]
+    return events[(x >= 0) & (x < width) & (y >= 0) & (y < height)]
+
+
+def addresses(events: Events, size: tuple[int, int]) -> NDArray[np.int64]:
+    """Polarity, row and column of each, which lies on a sensor (H, W), as one number."""
+    height, width = size
+    return (events["p"].astype(np.int64) * height + events["y"]) * width + events["x"]
 
 
 def from_zero(events: Events) -> Events:
@@ -98,12 +104,20 @@ def from_zero(events: Events) -> Events:
     return ordered
 
 
-def reduced(events: Events, stride: int, size: tuple[int, int]) -> Events:
-    """On a sensor (H, W) whose pixels are `stride` x `stride` of theirs; what is over is cut."""
-    height, width = size
-    kept = events[(events["x"] < width * stride) & (events["y"] < height * stride)]
-    kept["x"] //= stride
-    kept["y"] //= stride
+def seen(sensor: tuple[int, int]) -> tuple[int, int]:
+    """The pixels (H, W) that the paper's networks see: of a large sensor 3 x 3 as one."""
+    height, width = sensor
+    return sensor if min(sensor) < LARGE else (height // STRIDE, width // STRIDE)
+
+
+def reduced(events: Events, sensor: tuple[int, int]) -> Events:
+    """On the pixels that are `seen` of a sensor; what is over is cut."""
+    height, width = seen(sensor)
+    if (height, width) == sensor:
+        return events
+    kept = events[(events["x"] < width * STRIDE) & (events["y"] < height * STRIDE)]
+    kept["x"] //= STRIDE
+    kept["y"] //= STRIDE
     return kept
 
 
@@ -132,16 +146,20 @@ class Recordings:
         found = (self[n] for n in range(len(self)))
         return self._with([each[each["t"] < microseconds] for each in found], self.labels)
 
-    def reduced(self, stride: int) -> Recordings:
-        """On a sensor whose pixels are `stride` x `stride` of this one's; what is over is cut."""
-        height, width = (size // stride for size in self.sensor)
-        kept = [reduced(self[n], stride, (height, width)) for n in range(len(self))]
-        return replace(self._with(kept, self.labels), sensor=(height, width))
+    def reduced(self) -> Recordings:
+        """On the pixels that the paper's networks see."""
+        kept = [reduced(self[n], self.sensor) for n in range(len(self))]
+        return replace(self._with(kept, self.labels), sensor=seen(self.sensor))
 
     def frames(self, bins: int, bin_us: int = BIN_US) -> NDArray[np.uint8]:
         """Counts of OFF and ON events in the first windows of `bin_us`: (N, bins, 2, H, W)."""
         found = [bin_events(self[n], bins, self.sensor, bin_us) for n in range(len(self))]
         return np.stack(found)
+
+    @property
+    def inputs(self) -> int:
+        """Pixels of both polarities."""
+        return 2 * self.sensor[0] * self.sensor[1]
 
     @property
     def longest_us(self) -> int:

@@ -1,12 +1,10 @@
-"""Images: reading one from its file, random crops, and the embedded default: the 1,797 handwritten
-digits of 8x8 pixels that scikit-learn ships.
+"""Images: CIFAR-10, 60,000 colour images of 32x32 pixels in ten classes (Krizhevsky 2009), random
+crops, and the embedded default: the 1,797 handwritten digits of 8x8 that scikit-learn ships.
 """
 
 from __future__ import annotations
 
-import struct
 import warnings
-import zlib
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from harness.datasets.events import DataSet
 from harness.datasets.samples import (
     About,
     Normal,
@@ -25,19 +24,16 @@ from harness.datasets.samples import (
     Split,
     check_file,
     damaged,
+    list_files,
     split_indices,
+    state_of,
 )
+from harness.spec import paper
 
 PADDING = 4  # black pixels on each side, of which the crop may show
 BRIGHTEST = 16  # scikit-learn's pixels are 0..16
 # A JPEG that is named .png would pass for lossless.
 _FORMATS = {".png": ("PNG",), ".jpg": ("JPEG",), ".jpeg": ("JPEG",)}
-
-# What Pillow raises for a file that is cut short or not an image, by format and place.
-_UNREADABLE = (
-    *(OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError),
-    *(TypeError, OverflowError, zlib.error, Image.DecompressionBombError),
-)
 
 
 def read_image(path: Path, size: int) -> NDArray[np.uint8]:
@@ -50,7 +46,7 @@ def read_image(path: Path, size: int) -> NDArray[np.uint8]:
                 width, height = image.size
                 if height == width == size:
                     return np.asarray(image.convert("RGB"))
-    except _UNREADABLE as error:
+    except Exception as error:  # noqa: BLE001 Pillow raises of any kind for a file cut short
         raise damaged(path, error) from error
     raise damaged(path, f"{height}x{width} pixels, expected {size}x{size}")
 
@@ -116,6 +112,83 @@ def _digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 @lru_cache(maxsize=4)
 def _statistics(size: int) -> tuple[float, float]:
     """Mean and standard deviation of the training digits' pixels."""
-    training = digits("train", size)
-    grey = np.stack([training.read(index) for index in range(training.about.count)])
+    grey = np.stack(digits("train", size).all())
     return float(grey.mean(dtype=np.float64)), float(grey.std(dtype=np.float64))
+
+
+# CIFAR-10
+
+SIZE = 32
+WHOLE: dict[Split, int] = {"train": 50_000, "test": 10_000}
+
+# Mean and standard deviation of red, green and blue over the training images, pixels in [0, 1].
+NORMAL = Normal((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+
+_LOSSY = (".jpg", ".jpeg")
+
+
+def cifar10(root: Path, split: Split) -> Samples[NDArray[np.uint8]] | None:
+    """The images found under `root`, uint8 (32, 32, 3); None where there are none of that split."""
+    for base in (root, root / "cifar10"):
+        if (base / "cifar-10-batches-py").is_dir():
+            return _batches(base, split)
+    found = (_image_folder(root / name, split) for name in ("cifar10", "cifar10-lossless"))
+    return next((each for each in found if each is not None), None)
+
+
+def _about(count: int, split: Split, folder: Path) -> About:
+    return About("CIFAR-10 images", count, WHOLE[split], folder, normal=NORMAL, augmented=True)
+
+
+def _image_folder(folder: Path, split: Split) -> Samples[NDArray[np.uint8]] | None:
+    about = _about(0, split, folder)
+    files = list_files(folder / split, paper.CIFAR10_CLASSES, (".png", *_LOSSY), about)
+    if not files.about.count:
+        return None
+    if any(path.suffix.lower() in _LOSSY for path in files.all()):
+        lossy = f"{about.description} (lossy copy)"
+        files = replace(files, about=replace(files.about, description=lossy, lossy=True))
+    return files.mapped(lambda path: read_image(path, SIZE))
+
+
+def _batches(base: Path, split: Split) -> Samples[NDArray[np.uint8]]:
+    """torchvision's folder under `base`, read as a whole. Raises UsageError if it is damaged."""
+    import torchvision.datasets  # takes seconds to import, needed by few
+
+    folder = base / "cifar-10-batches-py"
+    try:
+        with warnings.catch_warnings():
+            # The pickles of 2009 say align=0, for which numpy 2.4 wants align=False.
+            warnings.filterwarnings("ignore", message=r"dtype\(\): align should be passed")
+            data = torchvision.datasets.CIFAR10(base, train=split == "train", download=False)
+    except (RuntimeError, OSError) as error:
+        raise damaged(folder, error) from error
+    labels = np.array(data.targets, np.int64)
+    about, files = _about(len(labels), split, folder), sorted(folder.iterdir())
+    return Samples(about, labels, data.data.__getitem__, lambda: state_of(files))
+
+
+def _found(root: Path, split: Split) -> Samples[NDArray[np.uint8]] | None:
+    found = cifar10(root, split)
+    return found and found.mapped(lambda image: image.transpose(2, 0, 1))
+
+
+def _download(root: Path, split: Split) -> None:
+    import torchvision.datasets  # takes seconds to import, needed by few
+
+    torchvision.datasets.CIFAR10(root, download=True)
+
+
+CIFAR10 = DataSet(
+    title="CIFAR-10",
+    layout="cifar-10-batches-py/ (torchvision's folder, also under cifar10/), or the image folder "
+    "cifar10/{train,test}/<class>/*.png or *.jpg, or cifar10-lossless/{train,test}/<class>/*.png",
+    how="unpack cifar-10-python.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html there, "
+    "or let torchvision.datasets.CIFAR10(root, download=True) do it",
+    download_mib=163,
+    whole=WHOLE,
+    classes=paper.CIFAR10_CLASSES,
+    found=_found,
+    stand_in=lambda root, split, bins: colour_digits(split, SIZE),
+    download=_download,
+)

@@ -14,13 +14,13 @@ from harness.datasets.events import EVENT, Bins, DataSet, Events, require
 from harness.datasets.images import digits
 from harness.datasets.samples import (
     About,
-    Files,
     Samples,
     Split,
     check_file,
     damaged,
     home_relative,
     list_files,
+    state_of,
 )
 from harness.datasets.simulated import NMNIST_CAMERA, SPARE_US, moved, saccades
 from harness.spec import UsageError
@@ -34,8 +34,9 @@ _PREFIX: dict[Split, str] = {"train": "train", "test": "t10k"}
 _EVENT_BYTES = 5
 
 
-def _files(root: Path, split: Split) -> Files:
-    return list_files(root / "NMNIST" / split.title(), CLASSES, (".bin",))
+def _files(root: Path, split: Split) -> Samples[Path]:
+    about = About("N-MNIST recordings", 0, WHOLE[split], root / "NMNIST")
+    return list_files(root / "NMNIST" / split.title(), CLASSES, (".bin",), about)
 
 
 def recordings(root: Path, split: Split) -> Samples[Events] | None:
@@ -44,19 +45,14 @@ def recordings(root: Path, split: Split) -> Samples[Events] | None:
     Raises MissingReader without tonic.
     """
     files = _files(root, split)
-    if not files.paths:
+    if not files.about.count:
         return None
     require("tonic")
-    about = About("N-MNIST recordings", 0, WHOLE[split], root / "NMNIST")
-    return files.samples(about, read_recording)
+    return files.mapped(read_recording)
 
 
 def read_recording(path: Path) -> Events:
-    """The events of one .bin file.
-
-    Raises MissingReader without tonic, UsageError for a damaged file.
-    """
-    require("tonic")
+    """The events of one .bin file. Raises UsageError for a damaged file."""
     import tonic.io  # GPL, optional
 
     check_file(path)
@@ -87,7 +83,7 @@ def mnist(root: Path, split: Split) -> Samples[NDArray[np.float32]] | None:
         About("MNIST's digits", len(pixels), WHOLE[split], folder),
         labels,
         lambda index: pixels[index].astype(np.float32) / 255,
-        Files((pixels_file, labels_file), labels).origin,
+        lambda: state_of((pixels_file, labels_file)),
     )
 
 
@@ -126,7 +122,7 @@ def unrecorded(root: Path, split: Split, bins: Bins) -> Samples[Events]:
     if split == "train":
         files = _files(root, split)
         recorded = set[int]()
-        for path, label in zip(files.paths, files.labels, strict=True):
+        for path, label in zip(files.all(), files.labels, strict=True):
             index = int(path.stem) - 1 if path.stem.isdecimal() and len(path.stem) < 7 else -1
             if not (0 <= index < len(images.labels) and images.labels[index] == label):
                 raise damaged(path, "its name is not the place of its digit in MNIST, from 1")

@@ -73,6 +73,10 @@ class Samples(Generic[X]):
         read = self.read
         return Samples(self.about, self.labels, lambda index: function(read(index)), self.origin)
 
+    def all(self) -> list[X]:
+        """Every one of them, read now."""
+        return [self.read(index) for index in range(self.about.count)]
+
     def chosen(self, indices: Sequence[int]) -> Samples[X]:
         """Only these of the samples, in this order."""
         picked = hashlib.sha256(",".join(map(str, indices)).encode()).hexdigest()
@@ -87,39 +91,24 @@ class Samples(Generic[X]):
 # files
 
 
-@dataclass(frozen=True)
-class Files:
-    """The files of a split in the order of class and name, and what is left out of its folder."""
-
-    paths: tuple[Path, ...]
-    labels: NDArray[np.int64]  # of their folders
-    left_out: tuple[str, ...] = ()
-
-    def part(self, indices: Iterable[int]) -> Files:
-        """Only these, in this order."""
-        chosen = list(indices)
-        return replace(self, paths=tuple(self.paths[n] for n in chosen), labels=self.labels[chosen])
-
-    def samples(self, about: About, read: Callable[[Path], X]) -> Samples[X]:
-        """Each of them read when it is asked for; `about` but for how many there are."""
-        known = replace(about, count=len(self.paths), left_out=self.left_out)
-        return Samples(known, self.labels, lambda n: read(self.paths[n]), self.origin)
-
-    def origin(self) -> str:
-        """A hash of the files' folders and names, sizes and when each was changed last."""
-        digest = hashlib.sha256()
-        for path in self.paths:
-            try:
-                state = path.stat()
-                known = f"{state.st_size} {state.st_mtime_ns}"
-            except OSError as error:  # deleted since it was listed
-                known = f"error {error.errno}"
-            digest.update(os.fsencode("/".join(path.parts[-2:])) + f" {known}\n".encode())
-        return digest.hexdigest()
+def state_of(paths: Iterable[Path]) -> str:
+    """A hash of files' folders and names, sizes and when each was changed last."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            state = path.stat()
+            known = f"{state.st_size} {state.st_mtime_ns}"
+        except OSError as error:  # deleted since it was listed
+            known = f"error {error.errno}"
+        digest.update(os.fsencode("/".join(path.parts[-2:])) + f" {known}\n".encode())
+    return digest.hexdigest()
 
 
-def list_files(folder: Path, classes: Sequence[str], suffixes: tuple[str, ...]) -> Files:
-    """Files `folder/<class>/*<suffix>`; hidden ones are passed over (macOS puts one beside each).
+def list_files(
+    folder: Path, classes: Sequence[str], suffixes: tuple[str, ...], about: About
+) -> Samples[Path]:
+    """Files `folder/<class>/*<suffix>` in the order of class and name, `about` but for how many
+    there are; hidden ones are passed over (macOS puts one beside each).
 
     Raises UsageError where such files lie in a folder that is no class (they would be lost), and
     where all that there are must be left out.
@@ -154,8 +143,9 @@ def list_files(folder: Path, classes: Sequence[str], suffixes: tuple[str, ...]) 
     if left_out and not found:
         raise UsageError(f"none of the samples in {printable(folder)} can be used: {left_out[0]}")
     found.sort()
-    labels = np.array([label for label, _, _ in found], np.int64)
-    return Files(tuple(path for _, _, path in found), labels, tuple(left_out))
+    paths, labels = [path for *_, path in found], np.array([n for n, *_ in found], np.int64)
+    about = replace(about, count=len(paths), left_out=tuple(left_out))
+    return Samples(about, labels, paths.__getitem__, lambda: state_of(paths))
 
 
 def _holds(question: Callable[[], bool]) -> bool:

@@ -49,25 +49,6 @@ class Checkpoint:
     weights: list[Tensor]  # in layer order
     optimiser: dict[str, Any]  # torch's state_dict
 
-    @classmethod
-    def of(
-        cls,
-        identity: Mapping[str, str],
-        epochs: tuple[Epoch, ...],
-        module: nn.Module,
-        optimiser: torch.optim.Optimizer,
-    ) -> Checkpoint:
-        """The state of a run now."""
-        weights = [parameter.detach() for parameter in module.parameters()]
-        return cls(dict(identity), epochs, weights, optimiser.state_dict())
-
-    def save(self, path: Path) -> None:
-        """Writes it whole or not at all. Raises UsageError where it cannot be written."""
-        try:
-            write_sealed(path, {**vars(self), "epochs": [asdict(each) for each in self.epochs]})
-        except OSError as error:
-            raise unwritable(path, error) from error
-
     @torch.no_grad()
     def restore(self, path: Path, module: nn.Module, optimiser: torch.optim.Optimizer) -> None:
         """Puts the state back. Raises UsageError where it holds what is no number."""
@@ -85,6 +66,26 @@ class Checkpoint:
                     optimiser.state[each][name] = torch.empty_like(each).copy_(kept)
 
 
+def save(
+    path: Path,
+    identity: Mapping[str, str],
+    epochs: tuple[Epoch, ...],
+    module: nn.Module,
+    optimiser: torch.optim.Optimizer,
+) -> None:
+    """Writes a run's state whole or not at all. Raises UsageError where it cannot be written."""
+    content = {
+        "identity": dict(identity),
+        "epochs": [asdict(each) for each in epochs],
+        "weights": [parameter.detach() for parameter in module.parameters()],
+        "optimiser": optimiser.state_dict(),
+    }
+    try:
+        write_sealed(path, content)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
 def load(path: Path, identity: Mapping[str, str]) -> Checkpoint | None:
     """The checkpoint at `path`; None where there is none.
 
@@ -99,15 +100,15 @@ def load(path: Path, identity: Mapping[str, str]) -> Checkpoint | None:
     if content is None:
         raise _unusable(path, "is damaged (it is not what its run wrote)")
     epochs = tuple(Epoch(**each) for each in content["epochs"])
-    found = Checkpoint(**{**content, "epochs": epochs})
-    theirs = found.identity
-    names = [
-        each for each in sorted({*identity, *theirs}) if theirs.get(each) != identity.get(each)
+    theirs = content["identity"]
+    said = [
+        f"{name} is {theirs.get(name)}, expected {identity.get(name)}"
+        for name in sorted({*identity, *theirs})
+        if theirs.get(name) != identity.get(name)
     ]
-    if names:
-        said = (f"{name} is {theirs.get(name)}, expected {identity.get(name)}" for name in names)
+    if said:
         raise _unusable(path, f"is of another run ({'; '.join(said)})")
-    return found
+    return Checkpoint(**{**content, "epochs": epochs})
 
 
 def _unusable(path: Path, what: str) -> UsageError:

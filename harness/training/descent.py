@@ -20,8 +20,8 @@ from scipy import stats
 from torch import Tensor, nn
 
 from harness.adapter import Adapter, Variant
+from harness.datasets import network_input
 from harness.datasets.images import colour_digits
-from harness.datasets.loading import network_input
 from harness.reference.initialise import initialised
 from harness.reference.precision import DTYPES
 from harness.spec import Precision, Timed, paper
@@ -65,8 +65,7 @@ class Digits:
     def read(cls) -> Digits:
         """Those of the training split."""
         samples = colour_digits("train", TERMS.size)
-        every = [samples.read(index) for index in range(samples.about.count)]
-        raw, labels = torch.from_numpy(np.stack(every)), torch.from_numpy(samples.labels)
+        raw, labels = map(torch.from_numpy, (np.stack(samples.all()), samples.labels))
         return cls(network_input(raw, 1, samples.about.normal)[0].contiguous(), labels)
 
     def draws(self, seed: int) -> Iterator[Tensor]:

@@ -19,9 +19,8 @@ from torch.nn.utils import get_total_norm
 
 import adapters
 from harness.adapter import record_spikes
-from harness.datasets import Labelled
+from harness.datasets import Labelled, network_input
 from harness.datasets.images import cropped_and_flipped
-from harness.datasets.loading import network_input
 from harness.datasets.samples import SPLIT_SEED
 from harness.formats.weights import first_weights
 from harness.records.run import Failed

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +48,7 @@ from harness.spec import ANN, Access, Case, Network, Timed, Trained, UsageError,
 from harness.system import memory
 from harness.system.files import Unwritable, unwritable
 from harness.training import checkpoint, epoch, step
-from harness.training.checkpoint import Checkpoint, Epoch
+from harness.training.checkpoint import Epoch
 from harness.training.epoch import DataSplits, Learner
 
 PROOF_SAMPLES = 12  # the first inputs and those of further attempts
@@ -59,8 +59,7 @@ COUNTED_TOGETHER = 10  # samples: the spikes of all layers and steps are kept
 C = TypeVar("C", bound=Case)
 
 
-@dataclass(frozen=True)
-class End:
+class End(NamedTuple):
     """How a trial ended: its key, and whether an earlier command had done it."""
 
     key: str | None
@@ -86,6 +85,10 @@ class Trial(Generic[C]):
         """Says how far the case is, in [0, 1]."""
         self.ledger.say(fraction, doing)
 
+    def read(self, fraction: float, doing: str) -> None:
+        """Says what is read, before the case begins."""
+        self.say(0.0, doing)
+
     def keep(self, *rows: Row) -> None:
         """Keeps rows as of now."""
         self.ledger.keep(*map(stamped, rows))
@@ -98,7 +101,7 @@ def do(case: C, ledger: Ledger, access: Access, run: Run, work: Callable[[Trial[
     """
     trial = Trial(case, ledger, access, run, of_case(case, run, NOTHING_KNOWN))
     try:
-        before = work(trial)
+        before = work(trial)  # first: it sets the key
         return End(trial.row.key, before)
     except Unwritable:
         raise
@@ -130,10 +133,10 @@ def train(trial: Trial[Trained]) -> bool:
     subject = subject_of(case)
     trial.row = of_case(case, trial.run, subject)
     data = _data(trial)
-    about, source, test_source = data.train.about, data.train.source, data.test.source
-    hashes = source.sha256, test_source.sha256
+    about, sources = data.train.about, (data.train.source, data.test.source)
+    hashes = sources[0].sha256, sources[1].sha256
     row = trial.row = replace(
-        with_data(trial.row, source, test_source),
+        with_data(trial.row, *sources),
         key=training_key(case, *hashes, subject.software),
         iterations_per_epoch=-(-len(data.train) // case.batch_size),
         train_samples=len(data.train),
@@ -147,8 +150,7 @@ def train(trial: Trial[Trained]) -> bool:
     path = trial.out / "checkpoints" / f"{row.key}.pt"
     decisive = training_identity(case, *hashes, subject.software)
     identity = {name: str(value) for name, value in decisive.items()}
-    written = trial.ledger.begin(row)
-    if _is_done(trial, written):
+    if _is_done(trial, trial.ledger.begin(row)):
         if trial.access.keep_weights:
             _keep_weights_later(trial, path, identity)
         return True
@@ -170,7 +172,7 @@ def train(trial: Trial[Trained]) -> bool:
             trial.say((number - 1 + fraction) / last, what)
 
         epochs = (*epochs, epoch.epoch(learner, number, rate, say))
-        Checkpoint.of(identity, epochs, learner.module, learner.optimiser).save(path)
+        checkpoint.save(path, identity, epochs, learner.module, learner.optimiser)
         trial.keep(_epoch_row(row, epochs[-1]))
     if epochs and len(epochs) < (case.training.least_epochs or 0):
         reason = (
@@ -188,27 +190,13 @@ def _next_rate(case: Trained, epochs: tuple[Epoch, ...]) -> float | None:
 
 
 def _data(trial: Trial[Trained]) -> DataSplits:
-    case, training = trial.case, trial.case.training
-    wanted = datasets.Wanted(
-        case.dataset,
-        max((case.T, *training.tested_at)),
-        samples=training.samples,
-        root=trial.access.root,
-        download=case.dataset in trial.access.download,
-        embedded=training.embedded,
-        bin_us=training.bin_us,
-        simulated=training.simulated,
-    )
-    of = wanted, training.test_samples
+    case, wanted = trial.case, datasets.Wanted.of(trial.case, trial.access)
+    of = wanted, case.training.test_samples
     if of not in _last:
         _last.clear()
-
-        def say(fraction: float, doing: str) -> None:
-            trial.say(0.0, doing)
-
-        train, test = datasets.load_splits(*of, say)
-        recorded = datasets.load_recorded(wanted, say) if wanted.simulated else None
-        _last[of] = DataSplits.of(train, test, recorded)
+        splits = datasets.load_splits(*of, trial.read)
+        recorded = datasets.load_recorded(wanted, trial.read) if wanted.simulated else None
+        _last[of] = DataSplits.of(*splits, recorded)
     for part in (_last[of].train, _last[of].test):
         if part.about.names:  # of a split of ours, where the data set has none of its own
             path = trial.out / "splits" / f"{case.dataset}-{part.about.split_sha256[:12]}.txt"
@@ -229,23 +217,20 @@ def _is_done(trial: Trial[Trained], written: list[Row]) -> bool:
     suites = {row.suite for row in written if isinstance(row, TrainedRow)}
     if case.suite in suites:
         return True
+    kinds = EpochRow | AuditRow | TransferRow | OperationsRow | TrainedRow | TestedRow
+    kinds |= ConfusionRow if training.confusion else kinds
     for suite in sorted(suites):
-        rows = [row for row in written if row.suite == suite]
+        rows = [row for row in written if row.suite == suite and isinstance(row, kinds)]
         if case.suite != "ablations" and any(row.deviations for row in rows):
             continue  # it was trained for what it deviates in
-        wanted = [
-            row
-            for row in rows
-            if isinstance(row, EpochRow | AuditRow | TransferRow | OperationsRow | TrainedRow)
-            or (isinstance(row, TestedRow) and row.tested_T in training.tested_at)
-            or (isinstance(row, ConfusionRow) and training.confusion)
-        ]
-        tested = {row.tested_T for row in wanted if isinstance(row, TestedRow)}
-        confused = any(isinstance(row, ConfusionRow) for row in wanted)
+        tested = {row.tested_T for row in rows if isinstance(row, TestedRow)}
+        confused = any(isinstance(row, ConfusionRow) for row in rows)
         if tested >= set(training.tested_at) and confused >= training.confusion:
             own = ("suite", "scale", "width", "tested_at", "wants_confusion")
             names = {name: getattr(case.fields, name) for name in own}
-            trial.ledger.keep(*(replace(row, **names) for row in wanted))
+            asked = training.tested_at
+            mine = (r for r in rows if not isinstance(r, TestedRow) or r.tested_T in asked)
+            trial.ledger.keep(*(replace(row, **names) for row in mine))
             return True
     return False
 
@@ -255,9 +240,8 @@ def _keep_weights_later(trial: Trial[Trained], path: Path, identity: dict[str, s
 
     Where that is not there any more, a warning says what to do.
     """
-    case, store = trial.case, trial.ledger.store
-    there = [each for each in store.where("key", {str(trial.row.key)}) if each.suite == case.suite]
-    done = [each for each in there if isinstance(each, TrainedRow)]
+    case, rows = trial.case, trial.ledger.store.where("key", {str(trial.row.key)})
+    done = [row for row in rows if isinstance(row, TrainedRow) and row.suite == case.suite]
     known = [each.kept_weights_sha256 for each in done if each.kept_weights_sha256]
     if any(weights.path_of(trial.out, each).is_file() for each in known):
         return
@@ -289,15 +273,13 @@ def _prove(trial: Trial[Trained], data: DataSplits) -> None:
         return *row.installation, row.deviations, row.data_sha256, *what
 
     there = {
-        proof.certificate_precision: proof
+        proof.certificate_precision: "" if proof.certified else proof.reason or "not equal"
         for proof in trial.ledger.proofs_of(case.framework.partition(":")[0])
         if proof.exam == EXAM and place(proof) == place(row)
     }
     required = certificate.required(case.precision)
-    if all(precision in there for precision in required):
-        proofs = [there[each] for each in required]
-        failures = [each.reason or "not equal" for each in proofs if not each.certified]
-        reason = row.deviations or next(iter(failures), "")
+    if there.keys() >= set(required):
+        reason = row.deviations or next((there[each] for each in required if there[each]), "")
     else:
         trial.say(0.0, f"{case.dataset}: certificate of {case.framework}")
         reason = _certify(trial, data)
