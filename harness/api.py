@@ -180,6 +180,6 @@ def results(*folders: str | PathLike[str]) -> Results:
     A folder is one that `harness run --out` has filled, or one of several such, as
     `results/published`. Warns of lines that are no rows. Raises UsageError where there are none.
     """
-    from harness.report.stored import Results, read
+    from harness.report.stored import Results, read_all
 
-    return Results(tuple(read([Path(each) for each in folders or (RESULTS,)])))
+    return Results(tuple(read_all([Path(each) for each in folders or (RESULTS,)])))

@@ -147,7 +147,7 @@ def test_results_reads_one_folder_several_and_a_folder_of_machines(tmp_path: Pat
         assert list(harness.results(*given).rows) == rows
     for given in ((one, two), (tmp_path,), (tmp_path / "published",)):
         assert len(harness.results(*given).rows) == 2 * len(rows)
-    with pytest.raises(harness.UsageError, match="no rows under .*nowhere: give a folder"):
+    with pytest.raises(harness.UsageError, match="no rows under .*nowhere, which is no folder"):
         harness.results(tmp_path / "nowhere")
     path = one / "records" / "acceleration.jsonl"
     path.write_text(path.read_text() + "no row\n")

@@ -20,7 +20,6 @@ from conftest import Command
 from rows import ROW, timed
 
 from harness.cli.app import app
-from harness.cli.console import err
 from harness.jobs.local import Local
 from harness.records import Store
 from harness.spec import Case, paper
@@ -72,13 +71,10 @@ BAD = {
     "--device tpu": "--device: 'tpu' is not one of auto, cpu, cuda",
     "--precision fp8": "--precision: 'fp8' is not one of fp32, fp64, bf16",
     "--steps 0": "--steps: '0', expected whole numbers of 1 or more",
-    "--steps two": "--steps: 'two', expected whole numbers",
     "--batch-size 0": "--batch-size",
-    "--epochs -1": "--epochs",
     "--epochs 3": "leave --epochs out",
     "--samples 10": "leave --samples out",
     "--suite scale --budget 10m": "use --epochs, --samples or --width to make it",
-    "--suite energy --budget 10m": "use --networks, --datasets or --width to make it",
     "--suite scale --tuned": "leave --tuned out",
     **{f"--suite energy --{each}": "leave --" for each in ("epochs 1", "samples 10", "tuned")},
     "--suite scale --baselines hats": "leave --baselines out",
@@ -90,7 +86,6 @@ BAD = {
     "--width 1e99999999": "'1e99999999', expected a fraction",  # its digits take hours
     "--budget soon": "--budget: 'soon', expected a time",
     "--neunorm max": "--neunorm: 'max' is not one of mean, literal",
-    "--init zeros": "--init: 'zeros' is not one of calibrated, torch",
     "--data-root /no/such/folder": "/no/such/folder",
     "--executor cloud": "--executor: 'cloud' is not one of local, ray",
     "--quick --paper": "exclude each other",
@@ -102,14 +97,12 @@ BAD = {
     "tables acceleration": "first run `harness run --suite acceleration --out results/local`",
     "list planets": "choose from suites, frameworks, networks, datasets, claims",
     "status --suite speed": "unknown suite 'speed'",
-    "status --quick --paper": "exclude each other",
-    "status --out /etc/passwd": "/etc/passwd is not a folder",
-    "status --out nowhere": "nowhere does not exist",
+    "status --out /etc/passwd": "/etc/passwd, which is no folder",
+    "status --out nowhere": "nowhere, which is no folder",
     "status --suite scale --device tpu": "'tpu' is not one of auto, cpu, cuda",
-    "verify nowhere": "nowhere does not exist",
+    "verify nowhere": "nowhere, which is no folder",
     "compare . . --fail-above much": "'much', expected a percentage",
     "check bindsnet": "unknown framework 'bindsnet'",
-    "check --width x": "expected a fraction",
     "check --networks Huge": "unknown network 'Huge'",
     "check --networks /missing.nir": "/missing.nir",
     "doctor --data-root /no/such/folder": "/no/such/folder",
@@ -399,12 +392,6 @@ def test_what_an_encoding_lacks_is_escaped(tmp_path: Path) -> None:
     asked = [*HARNESS, "tables", "acceleration", "--out", tmp_path]
     code, error, output = ended_of(asked, LANG="C", PYTHONIOENCODING="ascii")
     assert (code, error) == (0, "") and "on Processor\\u2122" in output
-
-
-def test_text_stays_text_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ":x: [bold]loud[/bold] " + "long " * 60
-    err.print(words)
-    assert capsys.readouterr().err == words + "\n"
 
 
 def test_a_working_folder_that_is_gone_is_one_sentence(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def test_the_command_says_what_cannot_be_compared_and_fails_on_a_regression(
         ("good bad --fail-above 50%", 0, "accuracy"),
         ("old later", 2, "protocol: 3 before, 1 now"),
         ("good new", 2, "no cell in common"),
-        ("old none", 2, "does not exist"),
+        ("old none", 2, "which is no folder"),
         ("old new --fail-above much", 2, "expected a percentage"),
     ):
         old, new, *more = words.split()

@@ -1,16 +1,23 @@
-"""What the terminal shows: whole lines, the data's own name, each machine by itself."""
+"""Tables and what the terminal shows: text of a row stays text, and nothing is cut."""
 
 from __future__ import annotations
 
+import csv
+import io
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
-from rows import CASE, row, rows_of_a_run, timed, trained_case, training
-from test_table import said
+from markdown_it import MarkdownIt
+from rich.console import Console
+from rows import CASE, row, timed, trained_case, training
 from test_timings import REFUSED, changed, contender, run, slower_twin
 
 from harness import suites
@@ -20,29 +27,103 @@ from harness.analysis.frame import frames
 from harness.analysis.status import Standing
 from harness.api import Work
 from harness.cli import measuring
-from harness.cli.compare import comparison
 from harness.cli.status import standings
+from harness.cli.tables import comparison
 from harness.datasets import FAILED
 from harness.jobs.local import Result
 from harness.records import IterationRow, Row, Store, TrainedRow, UnmeasuredRow
+from harness.report import table as render
 from harness.report.shown import shown
-from harness.report.table import Tables
+from harness.report.table import Table
 from harness.spec import Access, Case, Options
+
+EVIL = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "<!-- hidden -->",
+    "<http://there.example>",
+    "[a link](http://there.example)",
+    "![a picture](http://there.example/seen.png)",
+    "[a reference]: http://there.example",
+    "a | cell | more",
+    "a \\\\| cell",
+    "at the end \\",
+    "a line\n\n# and a heading",
+    "a line\r\n| row | of | cells |",
+    "a line\u2028another\x85another",
+    "<!--\n end: harness report -->",
+    "**loud** __loud__ _soft_ ~~gone~~ `code`",
+    "&lt;b&gt; &#60;b>",
+]
+
+
+def said(*shown: object, width: int = 80) -> list[str]:
+    """The lines that a terminal of that width shows, but for empty ones at the end."""
+    out = io.StringIO()
+    Console(width=width, file=out, emoji=False).print(*shown, sep="")
+    return [line.rstrip() for line in out.getvalue().rstrip().splitlines()]
+
+
+@pytest.mark.parametrize("text", EVIL)
+def test_a_field_in_markdown_shows_its_text_and_nothing_else(text: str) -> None:
+    """As a reader of CommonMark shows it, whatever stands in a row."""
+    shown = render.markdown(Table([{"reason": f"a {text} b", "n": 1}, {"reason": "x", "n": 2}]))
+    html = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(shown)
+    body = html.partition("<tbody>")[2].partition("</tbody>")[0]
+    assert set(re.findall(r"</?(\w+)", body)) == {"tr", "td"}
+    assert "<thead>" in html and body.count("<td") == 4
+    cell = unescape(re.findall(r"<td[^>]*>(.*?)</td>", body)[0])
+    assert cell.split() == f"a {text} b".split()
+
+
+def test_bare_addresses_in_markdown_are_no_links() -> None:
+    """Sites show them as links even so."""
+    shown = render.field_markdown("https://there.example and www.there.example")
+    assert shown == "https\\://there.example and www\\.there.example"
+
+
+@pytest.mark.parametrize("sign", "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+def test_a_text_is_no_formula_in_a_spreadsheet_and_numbers_are_numbers(sign: str) -> None:
+    frame = pd.DataFrame({"reason": [f"{sign}1+1", "a=b"], "loss": [-0.5, 1.0], "mixed": [-1, "x"]})
+    lines = list(csv.reader(io.StringIO(render.csv(frame), newline="")))
+    shown = "\n" if sign == "\r" else sign
+    assert lines[1:] == [[f"'{shown}1+1", "-0.5", "-1"], ["a=b", "1.0", "x"]]
+
+
+def test_in_a_narrow_terminal_nothing_is_cut_and_a_long_name_breaks_behind_its_colon() -> None:
+    lines = [{"": "  1 norse", "ms": "5"}, {"": "  2 spikingjelly:channels-last", "ms": "6"}]
+    narrow = [" ".join(line.split()) for line in said(Table(lines), width=24)]
+    assert narrow[-2:] == ["2 spikingjelly: 6", "channels-last"]
+    assert " ".join(said(Table(lines))[-1].split()) == "2 spikingjelly:channels-last 6"
+    line = {"network": "128C3(Encoding)-AP2-256C3", "test %": "61.9 [61.7, 62.1]", "n": "3"}
+    for width in (20, 40):
+        shown = "".join("".join(said(Table([line]), width=width)).split())
+        cells = Counter("".join("".join(line.values()).split()))
+        assert "…" not in shown and not cells - Counter(shown)
+
+
+def test_numbers_have_their_interval_and_their_unit() -> None:
+    assert render.interval(0.619, 0.617, 0.621, ".1f", 100) == "61.9 [61.7, 62.1]"
+    assert render.interval(1.0, float("nan"), float("nan"), ".2f") == "1.00"
+    assert [render.seconds(each) for each in (5, 90, 7200)] == ["5 s", "2 min", "2.0 h"]
+
+
+# What commands show
 
 RECORDED = Path(__file__).parents[1] / "results" / "published" / "intel-xeon-amx"
 STANDING_IN: dict[str, Any] = {"data_substitute": True, "data_source": "scikit-learn's digits"}
 
 
-def table(name: str, rows: Sequence[Row]) -> Tables:
+def table(name: str, rows: Sequence[Row]) -> list[Table]:
     return shown(name, tables.FULL[name](frames(rows)))
 
 
 @pytest.mark.parametrize("name", ["scale", "timesteps", "neunorm", "accuracy", "acceleration"])
 def test_a_table_has_a_line_a_row_in_80_columns(name: str) -> None:
     found = table(name, Store(RECORDED).read(name)[0])
-    lines = said(found)
+    lines = said(*found)
     assert max(map(len, lines)) <= 80
-    for each in found.tables:
+    for each in found:
         for cells in each.lines:  # all numbers of a line in one and the same
             numbers = [cell for cell, right in zip(cells, each.right, strict=True) if right]
             assert any(all(cell in line for cell in numbers) for line in lines), cells
@@ -50,12 +131,12 @@ def test_a_table_has_a_line_a_row_in_80_columns(name: str) -> None:
 
 def test_a_line_of_ablations_is_named_by_its_change() -> None:
     found = table("ablations", Store(RECORDED).read("ablations")[0])
-    heads = {head for each in found.tables for head in each.columns}
+    heads = {head for each in found for head in each.columns}
     assert "change" in heads and not heads & {"framework", "precision", "a", "V_th", "loss"}
 
 
 def test_at_reduced_scale_no_difference_to_a_published_figure_is_shown() -> None:
-    (shown,) = table("5", training(0, (0.4123,), suite="accuracy")).tables
+    (shown,) = table("5", training(0, (0.4123,), suite="accuracy"))
     assert shown.columns == ["model", "method", "published", "ours", "n", "ours was"]
     (line,) = [line[3:] for line in shown.lines if line[3]]
     assert line[:2] == ("41.2", "1") and "1/8" in line[2]
@@ -66,10 +147,10 @@ def test_data_that_stand_in_or_were_computed_are_named_beside_every_figure() -> 
     (end,) = (each for each in rows if isinstance(each, TrainedRow))
     line = " ".join(said(measuring.trained(Result(Case.of(end), (end,)))))
     assert line.startswith("digits (for CIFAR-10) CIFARNet") and "76.67 %" in line
-    assert said(table("accuracy", rows))[0] == "digits (for CIFAR-10)"
+    assert said(*table("accuracy", rows))[0] == "digits (for CIFAR-10)"
     given: dict[str, Any] = {"suite": "accuracy", "dataset": "dvs-cifar10", "scale": "OurModel"}
     rows = [replace(each, data_simulated=True) for each in training(0, (0.4,), **given)]
-    assert said(table("accuracy", rows))[0] == "simulated DVS-CIFAR10"
+    assert said(*table("accuracy", rows))[0] == "simulated DVS-CIFAR10"
 
 
 def test_the_line_of_a_training_says_what_tells_it_from_the_others_of_its_suite() -> None:
@@ -90,20 +171,17 @@ def test_the_line_of_a_training_says_what_tells_it_from_the_others_of_its_suite(
     assert line(changed).endswith(words)
 
 
-def test_the_machine_stands_above_its_cells() -> None:
+def test_a_cell_names_its_machine_and_says_below_why_who_has_no_rank() -> None:
     here = [*timed("floor", 1.0, cpu="A processor", threads=2), *timed("floor", 1.0, cpu="B")]
-    assert {"on A processor, 2 threads", "on B, 0 threads"} <= {*said(table("acceleration", here))}
-
-
-def test_a_cell_says_below_why_who_has_no_rank() -> None:
+    assert {"on A processor, 2 threads", "on B, 0 threads"} <= {*said(*table("acceleration", here))}
     lost = row(UnmeasuredRow, framework="fused", reason="its process died")
     rows = [*changed(run(), REFUSED), lost, *contender("norse", 3.0, variant="compiled")]
-    text = " ".join(" ".join(said(table("acceleration", rows))).split())
+    text = " ".join(" ".join(said(*table("acceleration", rows))).split())
     assert "1 fused" in text and "2 reference" in text and "audit failed" in text
     assert "as late in a training: it computes two samples" in text
     assert "fused: no peak memory: its process died" in text
     few = [each for each in run() if not isinstance(each, IterationRow) or each.round == 1]
-    assert "all: preliminary: 1 round" in " ".join(said(table("acceleration", few)))
+    assert "all: preliminary: 1 round" in " ".join(said(*table("acceleration", few)))
 
 
 def test_a_change_that_is_not_known_to_tenfold_has_no_interval() -> None:
@@ -131,20 +209,7 @@ def ran(case: Case, out: Path, *results: Result) -> None:
         measuring.run(Work(options, suite, (case,), store, Access(out), executor))
 
 
-def test_a_run_says_what_it_does_shows_a_cell_once_and_ends_with_what_to_type(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    rows = tuple(rows_of_a_run())
-    ran(CASE, tmp_path, *(Result(Case.of(rows[0]).cell, rows, rounds) for rounds in (1, 3)))
-    out = capsys.readouterr().out
-    assert out.startswith("acceleration: 1 cell, 1 contender, as many as 10 min allow\n")
-    assert "CIFAR-10 Small, 1 round so far, x floor: " in out and out.count("min/epoch") == 1
-    assert f"{len(rows)} rows: {tmp_path / 'records'}" in out
-    assert f"harness tables acceleration --out {tmp_path}" in out
-    assert f"report: {tmp_path / 'report.html'}" in out and (tmp_path / "report.html").is_file()
-
-
-def test_a_run_ends_with_a_line_a_network_and_says_what_it_had_no_time_for(
+def test_a_run_shows_a_cell_once_and_ends_with_a_line_a_network_and_what_to_type(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows, other = tuple(run()), replace(CASE, dataset="nmnist")
@@ -152,11 +217,17 @@ def test_a_run_ends_with_a_line_a_network_and_says_what_it_had_no_time_for(
     left = Result(other.cell, (), left_seconds=200.0)
     long = Result(replace(other, scale="Large").cell, (), left_seconds=900.0)
     ran(CASE, tmp_path, *(Result(cell, rows, n) for n in (1, 5)), left, long)
-    out = " ".join(capsys.readouterr().out.split())
+    whole = capsys.readouterr().out
+    out = " ".join(whole.split())
+    assert out.startswith("acceleration: 1 cell, 1 contender, as many as 10 min allow ")
+    assert "CIFAR-10 Small, 1 round so far, x floor: " in out and out.count("s/epoch") == 1
     assert "1. fused 1.10, 2. reference 2.00, 2. snntorch 2.01" in out
     assert "1.8 times as fast as the best other as it comes on 1 network" in out
     assert "no time was left for N-MNIST Small (3 min): run the same command to go on" in out
     assert "no time was left for N-MNIST Large (15 min): they need --budget" in out
+    assert f"{len(rows)} rows: {tmp_path / 'records'}\n" in whole
+    assert f"harness tables acceleration --out {tmp_path}\n" in whole
+    assert f"report: {tmp_path / 'report.html'}\n" in whole
 
 
 def test_without_a_float32_floor_ratios_are_to_the_contenders_own() -> None:

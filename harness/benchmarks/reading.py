@@ -6,8 +6,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from harness import report
 from harness.records import IterationRow, Store
+from harness.report import page
 from harness.spec import Options, paper
 from harness.suites import timings
 
@@ -55,7 +55,7 @@ class Reading:
 
     def time_report_of_100_000_rows(self, folder: str) -> None:
         """Reading, tables, verdicts, figures, page."""
-        report.write(Store(Path(folder)).read()[0], Path(folder))
+        page.write(Store(Path(folder)).read()[0], Path(folder))
 
 
 def timeraw_import_of_the_command_line() -> str:

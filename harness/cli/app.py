@@ -10,9 +10,9 @@ import typer
 from typer.main import get_command
 
 from harness.api import Work
-from harness.cli import check, compare, endings, export, report, status, tables, verify
+from harness.cli import check, endings, export, status, tables
 from harness.cli import list as list_
-from harness.cli.console import option, takes
+from harness.cli.console import takes
 from harness.spec import Options, UsageError
 from harness.spec.options import GIVEN
 from harness.system.installed import VERSION, check_adapters
@@ -35,8 +35,8 @@ def run(**given: Any) -> None:
 
 
 for each in (
-    *(check.check, list_.list_, list_.doctor, tables.tables_, report.report, compare.compare),
-    *(status.status, verify.verify, export.export),
+    *(check.check, list_.list_, list_.doctor, tables.tables_, tables.report, tables.compare),
+    *(status.status, status.verify, export.export),
 ):
     app.command(each.__name__.rstrip("_"))(each)
 
@@ -52,12 +52,11 @@ def _say_version(asked: bool) -> None:
         raise typer.Exit
 
 
+_Version = typer.Option("--version", help="Say the version.", callback=_say_version, is_eager=True)
+
+
 @app.callback()
-def _whole(
-    version: Annotated[
-        bool, option("--version", "Say the version.", callback=_say_version, is_eager=True)
-    ] = False,
-) -> None:
+def _whole(version: Annotated[bool, _Version] = False) -> None:
     pass
 
 
@@ -68,17 +67,16 @@ def call(*arguments: str) -> int:
     arguments = arguments or ("--help",)
     if _COMPLETE in os.environ:
         command.main([*arguments], prog_name=NAME)  # says what fits and ends the process
-    try:  # not command(): that one ends the process on an interruption in its own way
+    try:
         Path.cwd()
+    except FileNotFoundError:
+        return _wrong("the working folder is no longer there: change to one that is")
+    try:  # not command(): that one ends the process on an interruption in its own way
         check_adapters()
         with command.make_context(NAME, [*arguments]) as context:
             command.invoke(context)
     except typer.Exit as end:
         return end.exit_code
-    except FileNotFoundError as error:
-        if error.filename is not None:
-            raise
-        return _wrong("the working folder is no longer there: change to one that is")
     except _WrongCall as error:
         message = error.format_message()  # type: ignore[attr-defined]
         return _wrong(message.replace("Value error, ", ""))  # pydantic's, of a choice

@@ -18,15 +18,11 @@ if TYPE_CHECKING:  # torch's import takes seconds
     from harness.proof.certificate import Certificate
     from harness.proof.check import Examined
 
+_Adapters = typer.Argument(metavar="[ADAPTER]...", help="Default: all, with variants.")
+
 
 @takes("networks", "datasets", "width", "data_root")
-def check(
-    frameworks: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[ADAPTER]...", help="Default: all, with variants."),
-    ] = None,
-    **given: Any,
-) -> None:
+def check(frameworks: Annotated[list[str] | None, _Adapters] = None, **given: Any) -> None:
     """Prove adapters equal to the reference, layer by layer.
 
     Exit 1 if one that claims to be is not. Networks have 1/8 of their width, or --width.
@@ -54,29 +50,29 @@ def examined(result: Examined) -> RenderableType:
     A layer's line holds the worst over the certificates of the same network, with and without
     NeuNorm: float64 and float32 side by side.
     """
+    from harness.analysis.frame import grouped
     from harness.report.table import Table
 
     head = Text(result.name, "bold")
     if result.reason:
         return Text.assemble(head, f": {result.reason}")
-    networks: dict[str, list[Certificate]] = {}
-    for proof in result.proofs:
-        networks.setdefault(proof.title, []).append(proof.certificate)
-    tables = [Table([*_lines(of)], title) for title, of in networks.items()]
+    networks = grouped(result.proofs, lambda proof: proof.title).items()
+    tables = (Table([*_lines([each.certificate for each in of])], title) for title, of in networks)
     return Group(head, *tables, _outcome(result))
 
 
 def _lines(certificates: Sequence[Certificate]) -> Iterator[dict[str, str]]:
     compared = [each for each in certificates if each.layers]
-    for n, layer in enumerate(compared[0].layers if compared else ()):
-        rates = [f"{proof.layers[n].rate:.2f}" for proof in compared]
+    for layers in zip(*(each.layers for each in compared), strict=True):
+        rates = [f"{layer.rate:.2f}" for layer in layers]
         line = {
-            "layer": layer.layer,
+            "layer": layers[0].layer,
             "rate": "-".join(dict.fromkeys((min(rates), max(rates)))),
-            "spikes": f"{sum(proof.layers[n].spikes for proof in compared):,}",
+            "spikes": f"{sum(layer.spikes for layer in layers):,}",
         }
         for precision in ("fp64", "fp32"):
-            of = [proof.layers[n] for proof in compared if proof.precision == precision]
+            pairs = zip(layers, compared, strict=True)
+            of = [layer for layer, proof in pairs if proof.precision == precision]
             error = max((each.gradient_error for each in of), default=0)
             line[f"{precision} differ"] = f"{sum(each.mismatches for each in of):,}"
             line[f"{precision} gradient"] = f"{error:.0e}"

@@ -27,36 +27,43 @@ BROKEN_PIPE = BY_SIGNAL + 13  # SIGPIPE, which Windows does not have
 # Of standard output: whoever writes rows or a report says which file it was.
 _LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF)
 
-_keeping: list[str] = []  # what the blocks of `kept` that are under way say
-
-
-class Stopped(KeyboardInterrupt):
-    """A signal asked for an end: whatever keeps what was measured on Ctrl-C does so on each."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.number = number
+_asked: list[int] = []  # the signals that came
 
 
 def code_of(command: Callable[[], int]) -> int:
     """The exit code of a command, once it has ended in whatever way and that is said."""
+    _asked.clear()
     with _signals_raise():
         _ready_streams()
         try:
             code = command()
             sys.stdout.flush()  # an error at the interpreter's own end would be a traceback
-        except KeyboardInterrupt as stop:
-            return _interrupted(stop, stop.number if isinstance(stop, Stopped) else signal.SIGINT)
-        except OSError as error:
-            if error.filename is None and error.errno in _LOST:
-                return _without_output(error)
-            if error.filename is None:
+            return code
+        except BaseException as error:
+            notes = getattr(error, "__notes__", [])
+            if _asked or isinstance(error, KeyboardInterrupt):  # amid an import it may be another
+                say("interrupted: " + "; ".join(notes or ["there was nothing to keep"]))
+                return BY_SIGNAL + (_asked or [signal.SIGINT])[-1]
+            if not isinstance(error, OSError):
                 raise
-            # a file or folder that the system refuses
-            why = f"cannot use {error.filename} ({error.strerror or error})"
-            say("harness: " + "; ".join([why, *_notes(error)]) + ": name another")
-            return WRONG
-    return code
+            return _refused(error, notes)
+
+
+def _refused(error: OSError, notes: list[str]) -> int:
+    """A file or folder that the system refuses, or output that is not taken."""
+    why, remedy = f"cannot use {error.filename} ({error.strerror or error})", "name another"
+    if error.filename is None:
+        if error.errno not in _LOST:
+            raise error
+        with contextlib.suppress(OSError):
+            sys.stdout.close()  # so that the interpreter does not try again at its end
+        if error.errno == errno.EPIPE:
+            if notes:  # else as with any program whose reader has seen enough
+                say("interrupted, as nobody reads the output: " + "; ".join(notes))
+            return BROKEN_PIPE
+        why, remedy = f"the output cannot be written ({error})", "send it where there is room"
+    say(f"harness: {'; '.join([why, *notes])}: {remedy}")
+    return WRONG
 
 
 @contextlib.contextmanager
@@ -64,20 +71,19 @@ def kept(what: str, folder: Path | None = None) -> Iterator[None]:
     """While the block runs, an interruption says `what` of what it leaves; where the folder that
     it is of is not there yet, that there was nothing to keep.
     """
-    _keeping.append(what)
     try:
         yield
-    except (KeyboardInterrupt, OSError) as stop:
+    except BaseException as stop:
         if folder is None or folder.exists():
             stop.add_note(what)
         raise
-    finally:
-        _keeping.remove(what)
 
 
 @contextlib.contextmanager
 def _signals_raise() -> Iterator[None]:
-    """Has every signal that asks for an end raise Stopped while the block runs."""
+    """Has every signal that asks for an end raise KeyboardInterrupt while the block runs, so that
+    whatever keeps what was measured on Ctrl-C does so on each.
+    """
     numbers = [getattr(signal, name) for name in ASKING if hasattr(signal, name)]
     # one that is ignored stays so: nohup, and the background jobs of a shell
     former = {n: there for n in numbers if (there := signal.getsignal(n)) != signal.SIG_IGN}
@@ -91,33 +97,8 @@ def _signals_raise() -> Iterator[None]:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    # An error amid an import may come out as another, or not at all; nothing is left to clear up.
-    while frame is not None and not _keeping:
-        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
-            os._exit(_interrupted(Stopped(number), number))
-        frame = frame.f_back
-    raise Stopped(number)
-
-
-def _interrupted(stop: KeyboardInterrupt, number: int) -> int:
-    say("interrupted: " + "; ".join(_notes(stop) or ["there was nothing to keep"]))
-    return BY_SIGNAL + number
-
-
-def _without_output(lost: OSError) -> int:
-    with contextlib.suppress(OSError):
-        sys.stdout.close()  # so that the interpreter does not try again at its end
-    if lost.errno == errno.EPIPE:
-        if _notes(lost):  # else as with any program whose reader has seen enough
-            say("interrupted, as nobody reads the output: " + "; ".join(_notes(lost)))
-        return BROKEN_PIPE
-    why = "; ".join([f"the output cannot be written ({lost})", *_notes(lost)])
-    say(f"harness: {why}: send it where there is room")
-    return WRONG
-
-
-def _notes(error: BaseException) -> list[str]:
-    return getattr(error, "__notes__", [])
+    _asked.append(number)
+    raise KeyboardInterrupt
 
 
 def _ready_streams() -> None:

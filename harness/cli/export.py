@@ -7,32 +7,25 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.cli.console import option, say, takes
+from harness.cli.console import say, takes
 from harness.spec import SUFFIX, Options, Tie, UsageError, paper
 from harness.spec.options import place
 
 STEPS, BATCH_SIZE = 10, 20  # of the batch that initial weights are calibrated on
+_Weights = typer.Option(help="Kept by --keep-weights. Default: initial weights.", metavar="FILE")
+_About = "At its threshold, or above: for importers whose neuron does."
 
 
 @takes("neunorm", "width", "init", "data_root")
 def export(
     network: Annotated[str, typer.Argument(metavar="NETWORK", help="NAME or NOTATION.")],
-    to: Annotated[str, option("--to", "New file.", "FILE.nir")],
-    weights: Annotated[
-        str | None, option("--weights", "Kept by --keep-weights. Default: initial weights.", "FILE")
-    ] = None,
+    to: Annotated[str, typer.Option(help="New file.", metavar="FILE.nir")],
+    weights: Annotated[str | None, _Weights] = None,
     dataset: Annotated[
-        str, option("--dataset", "Whose neuron and input it has.", "NAME")
+        str, typer.Option(help="Whose neuron and input it has.", metavar="NAME")
     ] = "cifar10",
-    fires: Annotated[
-        Tie,
-        option(
-            "--fires",
-            "At its threshold, or above: for importers whose neuron does.",
-            "at|above",
-        ),
-    ] = "at",
-    seed: Annotated[int, option("--seed", "Of initial weights.", "N", min=0)] = 0,
+    fires: Annotated[Tie, typer.Option(help=_About, metavar="at|above")] = "at",
+    seed: Annotated[int, typer.Option(help="Of initial weights.", metavar="N", min=0)] = 0,
     **given: Any,
 ) -> None:
     """Write a network with its weights as a NIR graph. Other frameworks import it."""

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.console import out, takes
+from harness.cli.console import Pipe, out, takes
 from harness.spec import Options, UsageError, contender, paper
 from harness.system.installed import version
 
-if TYPE_CHECKING:  # torch's import takes seconds
-    from adapters.facts import Facts
+if TYPE_CHECKING:
+    from harness.report.table import Table
 
-Lines = list[dict[str, str]]  # a value for each column
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "tonic", "aedat")
+WHOLE = 10_000  # columns
 
 
 def list_(
@@ -28,38 +26,22 @@ def list_(
     """List what can be chosen."""
     if what not in LISTS:
         raise UsageError(f"unknown list {what!r}, choose from {', '.join(LISTS)}")
-    lines = LISTS[what]()
-    from harness.report.table import Table, unbroken
-
-    if out.is_terminal:
-        out.print(Table(lines))
-    else:  # whoever reads on wants each thing in a line, however long
-        sys.stdout.write(unbroken(Table(lines)))
+    # whoever reads on from a pipe wants each thing in a line, however long
+    to = out if out.is_terminal else Pipe(emoji=False, width=WHOLE)
+    to.print(LISTS[what]())
 
 
 @takes("data_root")
 def doctor(**given: Any) -> None:
     """Say what is here and how to get what is missing."""
     options = Options.of(**given)
-    from harness import datasets
-    from harness.report.table import Table
-
-    root = datasets.data_root(options.data_root)
-    out.print(Table(_machine(), "Machine"))
-    missing = "not installed: pip install 'snn-harness[all]' brings {}".format
-    packages = [{"package": each, "version": version(each) or missing(each)} for each in PACKAGES]
-    out.print(Table(packages, "Packages"))
-    out.print(Table(_frameworks(), "Frameworks"))
-    out.print(Table(_data(root), f"Data under {root}"))
-
-
-def _machine() -> Lines:
     import torch
 
+    from harness import datasets
     from harness.system import machine
 
-    cuda = torch.cuda.is_available()
-    here = machine.describe(torch.device("cuda" if cuda else "cpu"))
+    root = datasets.data_root(options.data_root)
+    here = machine.describe(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     facts = {
         "CPU": f"{here.cpu}, {here.cores} cores, torch uses {here.threads} threads",
         "memory": f"{here.memory_mib:,} MiB",
@@ -68,108 +50,90 @@ def _machine() -> Lines:
         "harness": f"{here.harness}" + (f", commit {here.commit}" if here.commit else ""),
         "speed variables": here.environment or "none set",
     }
-    return [{"": name, " ": value} for name, value in facts.items()]
+    out.print(_table("Machine", ("", " "), facts.items()))
+    missing = "not installed: pip install 'snn-harness[all]' brings {}".format
+    packages = ((each, version(each) or missing(each)) for each in PACKAGES)
+    out.print(_table("Packages", ("package", "version"), packages))
+    out.print(_frameworks("Frameworks"))
+    found = (datasets.find(name, root) for name in paper.SETTINGS)
+    data = ((e.title, str(e.train or "none"), str(e.test or "none"), e.problem) for e in found)
+    out.print(_table(f"Data under {root}", ("data set", "train", "test", "problem"), data))
 
 
-def _data(root: Path) -> Lines:
-    from harness import datasets
+def _table(title: str, heads: Sequence[str], lines: Iterable[Sequence[str]]) -> Table:
+    from harness.report.table import Table
 
-    return [
-        {
-            "data set": each.title,
-            "train": str(each.train or "none"),
-            "test": str(each.test or "none"),
-            "problem": each.problem,
-        }
-        for each in (datasets.find(name, root) for name in paper.SETTINGS)
-    ]
+    return Table([dict(zip(heads, line, strict=True)) for line in lines], title)
 
 
-def _frameworks() -> Lines:
+def _frameworks(title: str = "") -> Table:
     """Every framework and variant, and how to get those that are missing."""
     import adapters
     from adapters import facts
 
+    def forms() -> Iterator[tuple[str, str, str]]:
+        for name in adapters.names():
+            known = facts.of(name)
+            said = [_function(known.deviations), *(f"{each} at import" for each in known.changed)]
+            yield name, known.version or "", known.missing or "; ".join(said)
+            for variant, deviations in known.variants.items():
+                yield contender(name, variant), "", _function(deviations)
+
     facts.look(adapters.names())
-    forms = (each for name in adapters.names() for each in _forms(name, facts.of(name)))
-    names = ("framework", "version", "what it computes")
-    return [dict(zip(names, each, strict=True)) for each in forms]
-
-
-def _forms(name: str, known: Facts) -> Iterator[tuple[str, str, str]]:
-    if known.missing:
-        yield name, "", known.missing
-        return
-    said = [_function(known.deviations), *(f"{each} at import" for each in known.changed)]
-    yield name, known.version or "", "; ".join(said)
-    for variant, deviations in known.variants.items():
-        yield contender(name, variant), "", _function(deviations)
+    return _table(title, ("framework", "version", "what it computes"), forms())
 
 
 def _function(deviations: Sequence[str]) -> str:
     return "a different model: " + "; ".join(deviations) if deviations else "the paper's function"
 
 
-def _suites() -> Lines:
+def _suites() -> Table:
     from harness import suites
 
-    return [{"suite": name, "what it measures": suites.about(name)} for name in suites.SUITES]
+    lines = ((name, suites.about(name)) for name in suites.SUITES)
+    return _table("", ("suite", "what it measures"), lines)
 
 
-def _networks() -> Lines:
+def _networks() -> Table:
     head = "notation (OurModel, AlexNet, CIFARNet: Table 2; the others: Table 1)"
     # in 80 columns the longest notation leaves room for a name alone
-    of = {kind: [row for row in paper.NETWORKS if row.static == kind] for kind in (True, False)}
-    pairs = [("images:", ""), *((row.name, row.notation) for row in of[True])]
-    pairs += [("", ""), ("events:", ""), *((row.name, row.notation) for row in of[False])]
-    return [{"network": name, head: notation} for name, notation in pairs]
+    lines: list[tuple[str, str]] = []
+    for static in (True, False):
+        lines.append(("images:" if static else "events:", ""))
+        lines += [(each.name, each.notation) for each in paper.NETWORKS if each.static == static]
+    return _table("", ("network", head), lines)
 
 
-def _datasets() -> Lines:
-    return [
-        {
-            "data set": name,
-            "title": row.title,
-            "kind": "images" if row.static else "events",
-            "input": "x".join(map(str, row.input_shape)),
-            "neuron (Table 7)": str(row.lif),
-        }
-        for name, row in paper.SETTINGS.items()
-    ]
+def _datasets() -> Table:
+    lines = []
+    for name, of in paper.SETTINGS.items():
+        kind, shape = "images" if of.static else "events", "x".join(map(str, of.input_shape))
+        lines.append((name, of.title, kind, shape, str(of.lif)))
+    return _table("", ("data set", "title", "kind", "input", "neuron (Table 7)"), lines)
 
 
-def _claims() -> Lines:
+def _claims() -> Table:
     from harness.analysis import claims
 
-    return [
-        {"claim of the paper": each.claim, "published": each.value, "how it is tested": each.test}
-        for each in claims.CLAIMS
-    ]
+    heads = ("claim of the paper", "published", "how it is tested")
+    return _table("", heads, ((each.claim, each.value, each.test) for each in claims.CLAIMS))
 
 
-def _baselines() -> Lines:
+def _baselines() -> Table:
     """Every other system of Tables 3 to 6, on what it runs, and whose parameters it has."""
     from harness import baselines
 
-    lines = []
-    for name in baselines.names():
+    def line(name: str) -> tuple[str, ...]:
         try:
-            system = baselines.load(name)
-            title = f"{system.title} ({system.paper})"
-            given = " ".join((system.input, *system.windows))
-            said = (title, ", ".join(system.datasets), given, system.fidelity)
+            of = baselines.load(name)
         except UsageError as error:  # it does not load here, or says too little
-            said = ("", "", "", str(error))
-        heads = ("baseline", "system", "data sets", "input", "fidelity")
-        lines.append(dict(zip(heads, (name, *said), strict=True)))
-    return lines
+            return name, "", "", "", str(error)
+        title, given = f"{of.title} ({of.paper})", " ".join((of.input, *of.windows))
+        return name, title, ", ".join(of.datasets), given, of.fidelity
+
+    heads = ("baseline", "system", "data sets", "input", "fidelity")
+    return _table("", heads, map(line, baselines.names()))
 
 
-LISTS: dict[str, Callable[[], Lines]] = {
-    "suites": _suites,
-    "frameworks": _frameworks,
-    "networks": _networks,
-    "datasets": _datasets,
-    "claims": _claims,
-    "baselines": _baselines,
-}
+_LISTS = (_suites, _frameworks, _networks, _datasets, _claims, _baselines)
+LISTS: dict[str, Callable[[], Table]] = {each.__name__[1:]: each for each in _LISTS}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from math import inf, isnan
 
 import pandas as pd
@@ -29,55 +28,52 @@ from harness.records import (
     TrainedRow,
     WarningRow,
 )
-from harness.report.shown import data_title, shown, times
-from harness.report.table import seconds
+from harness.report import page
+from harness.report.shown import data_title, shown
+from harness.report.table import Table, seconds
 from harness.spec import FLOOR, Case, System, Timed, Trained, cells
 from harness.spec.options import RESULTS
 from harness.speed.schedule import SURE, training_seconds
 from harness.system import machine
 
 BUSY = 1.0  # of the load over the last minute
+WINDOWS = {"first": " first {} bins", "whole": " whole recordings", None: ""}
 
 
 def run(work: Work) -> None:
     """Does what a run was asked for. Exits with 1 where a case failed."""
     rows = train(work) if work.suite.trains else measure(work)
-    folder, records = work.options.out, work.options.out / "records"
-    for row in rows:
-        if isinstance(row, WarningRow):
-            err.print(f"{row.dataset} {row.scale}: {row.reason}")
+    folder = work.options.out
+    said = [f"{r.dataset} {r.scale}: {r.reason}" for r in rows if isinstance(r, WarningRow)]
     # why data are not those that were asked for: a download that failed, what stands in
     notes = [(row.data_note or "", row.data_substitute) for row in rows]
-    for note in dict.fromkeys(note for note, other in notes if note and (other or FAILED in note)):
-        err.print(f"data: {note}")
+    said += [f"data: {note}" for note, other in notes if note and (other or FAILED in note)]
     missing = [row for row in rows if isinstance(row, EndedRow) and row.status == "missing"]
-    for reason in dict.fromkeys(row.reason for row in missing):
-        err.print(f"left out: {reason}")
+    said += [f"left out: {row.reason}" for row in missing]
+    for each in dict.fromkeys(said):
+        err.print(each)
     where = f" --out {folder}" if folder != RESULTS else ""
-    say(f"{counted(len(rows), 'row')}: {records}")
+    say(f"{counted(len(rows), 'row')}: {folder / 'records'}")
     say(f"this table again: harness tables {work.options.suite}{where}")
     if rows:
-        from harness.report import write
-
-        say(f"report: {write(work.store.read()[0], folder)[0]}")
-    bad = work.failed(rows)
-    if bad:
+        say(f"report: {page.write(work.store.read()[0], folder)[0]}")
+    if bad := work.failed(rows):
         err.print(f"{counted(len(bad), 'case')} failed; the table says why")
         raise typer.Exit(1)
 
 
 def train(work: Work) -> list[Row]:
     """Does the cases of a suite one by one."""
-    store, folder, suite = work.store, work.options.out, work.options.suite
+    store, suite = work.store, work.options.suite
     say(_listed(work.cases, store))
     rows: list[Row] = []
-    kept = f"what was trained is kept in {folder / 'records'}; run the same command to resume"
-    with endings.kept(kept, store.folder), progress() as moves:
+    kept = f"what was trained is kept in {work.options.out / 'records'}; "
+    with endings.kept(kept + "run the same command to resume", store.folder), progress() as moves:
         for ended in work.executor.train(work.cases, store, work.access, moves):
             out.print(trained(ended))
             rows += ended.rows
     if any(isinstance(row, TrainedRow | FittedRow | OperationsRow) for row in rows):
-        out.print(shown(suite, tables.FULL[suite](frames(rows))))
+        out.print(*shown(suite, tables.FULL[suite](frames(rows))), sep="")
     return rows
 
 
@@ -92,9 +88,8 @@ def _listed(cases: tuple[Case, ...], store: Store) -> str:
     if isnan(left) and type(cases[0]) is Trained:
         left = training_seconds(cases)
     long = "how long is not known yet" if isnan(left) else f"about {_in_words(left)}"
-    what = f"{networks} on {', '.join(dict.fromkeys(named))}"
-    count = counted(len(cases), "case")
-    return f"{cases[0].suite}: {count} ({what}), {long}, less for what is done"
+    what = f"{counted(len(cases), 'case')} ({networks} on {', '.join(dict.fromkeys(named))})"
+    return f"{cases[0].suite}: {what}, {long}, less for what is done"
 
 
 def _in_words(left: float) -> str:
@@ -122,10 +117,12 @@ def measure(work: Work) -> list[Row]:
             found[event.case] = event
             if event.left_seconds or event.before:
                 continue
+            noise = timings.noise(frames([row for each in found.values() for row in each.rows]))
+            lines = timings.lines(frames([*event.rows, *event.descents]), noise)
             if new:  # its table comes when it has all its rounds
-                say(first_figures(_lines(event, found), event.rounds))
+                say(first_figures(lines, event.rounds))
             else:
-                out.print(shown("acceleration", _lines(event, found)))
+                out.print(*shown("acceleration", lines), sep="")
     measured = [each for each in found.values() if not each.left_seconds]
     rows = [row for each in measured for row in each.rows]
     descents = [row for each in measured for row in each.descents]
@@ -154,73 +151,58 @@ def summary(lines: pd.DataFrame) -> Group:
     """Each network in a line: the floor's time, and each contender's divided by it, by rank; then
     who is fastest, by how much and how sure.
     """
-    from harness.report import page
-    from harness.report.table import Table
-
     content = []
     for _, cell in timings.latest(lines).groupby("cell", sort=False):
         floors = cell[cell["framework"] == FLOOR].sort_values("precision", ascending=False)
         floor = floors["seconds_per_iteration"][:1]  # float32's, where it was timed
-        first = {str(name): value for name, value in cell.iloc[0].items()}
-        content.append(
-            {
-                "network": f"{data_title(first)} {first['scale']}",
-                "floor, ms": "".join(f"{1000 * x:,.0f}" for x in floor),
-                "x the floor, with ranks": ", ".join(_beside_the_floor(cell)),
-            }
-        )
+        network, beside = _beside_the_floor(cell)
+        line = {"network": network, "floor, ms": "".join(f"{1000 * x:,.0f}" for x in floor)}
+        content.append({**line, "x the floor, with ranks": beside})
     sentence = page.sentence(page.headline(lines))
     return Group(Table(content), *([Text(f"{sentence}.")] if sentence else []))
 
 
-def _beside_the_floor(cell: pd.DataFrame) -> Iterator[str]:
-    """The contenders of a cell by their times divided by float32's floor, else by their own."""
+def _beside_the_floor(cell: pd.DataFrame) -> tuple[str, str]:
+    """A cell, and its contenders by their times divided by float32's floor, else by their own."""
     ratio = cell["ratio_to_fp32_floor"].fillna(cell["ratio_to_floor"])
     timed = cell.assign(ratio=ratio).loc[(cell["framework"] != FLOOR) & ratio.notna()]
-    for line in timed.sort_values("ratio").to_dict("records"):
-        rank = "" if pd.isna(line["rank"]) else f"{line['rank']}. "
-        yield f"{rank}{line['name']} {times(line['ratio'])}"
-
-
-def _lines(event: Result, measured: Mapping[Case, Result]) -> pd.DataFrame:
-    so_far = [row for each in measured.values() for row in each.rows]
-    return timings.lines(frames([*event.rows, *event.descents]), timings.noise(frames(so_far)))
+    said = [
+        ("" if pd.isna(line["rank"]) else f"{line['rank']}. ")
+        + f"{line['name']} {line['ratio']:,.2f}"
+        for line in timed.sort_values("ratio").to_dict("records")
+    ]
+    first = cell.iloc[0].to_dict()
+    return f"{data_title(first)} {first['scale']}", ", ".join(said)
 
 
 def first_figures(frame: pd.DataFrame, rounds: int) -> str:
     """A cell in a line, while its rounds go on: each contender's time divided by the floor's."""
-    said = ", ".join(_beside_the_floor(frame))
-    first = frame.iloc[0].to_dict()
-    what = f"{data_title(first)} {first['scale']}"
-    return f"{what}, {counted(rounds, 'round')} so far, x floor: {said or 'nothing'}"
+    network, said = _beside_the_floor(frame)
+    return f"{network}, {counted(rounds, 'round')} so far, x floor: {said or 'nothing'}"
 
 
 def say_noise(rows: list[Row]) -> None:
     """The A/A of what this run timed, and whether it may rank anybody."""
-    noise = next(iter(timings.noise(frames(rows)).values()), None)
-    if noise is None:
-        return
-    out.print(
-        f"A/A over the whole run: {noise.value:.3f} [{noise.low:.3f}, {noise.high:.3f}], "
-        f"{counted(noise.rounds, 'round')}: a difference within this is noise.",
-        markup=False,
-    )
-    if not is_steady(noise):
-        low, high = STEADY
+    for noise in filter(None, timings.noise(frames(rows)).values()):
         out.print(
-            f"That is not within {low} to {high}: this run ranks nobody. Measure again (--fresh) "
-            "on a quieter machine, or with more rounds (--budget).",
+            f"A/A over the whole run: {noise.value:.3f} [{noise.low:.3f}, {noise.high:.3f}], "
+            f"{counted(noise.rounds, 'round')}: a difference within this is noise.",
             markup=False,
         )
+        if not is_steady(noise):
+            low, high = STEADY
+            out.print(
+                f"That is not within {low} to {high}: this run ranks nobody. Measure again "
+                "(--fresh) on a quieter machine, or with more rounds (--budget)."
+            )
 
 
 def trained(ended: Result) -> RenderableType:
-    """A training in a few lines: its three figures, and its warnings or why it failed."""
+    """A training in a line: its figures, or why it failed; and its warnings."""
     substitute = any(row.data_substitute for row in ended.rows)
     simulated = any(row.data_simulated for row in ended.rows)
     data = data_name(ended.case.dataset, substitute=substitute, simulated=simulated)
-    head = Text(f"{data} {_name(ended.case)}: ", "bold")
-    warnings = []
+    head, warnings = Text(f"{data} {_name(ended.case)}: ", "bold"), []
     for row in ended.rows:
         if isinstance(row, EpochRow):
             warnings += [Text(each, "yellow") for each in row.warnings]
@@ -236,12 +218,10 @@ def trained(ended: Result) -> RenderableType:
 def _name(case: Case) -> str:
     """What of a case tells it from the others of its suite, in words."""
     if isinstance(case, System):
-        window = {"first": f" first {case.T} bins", "whole": " whole recordings", None: ""}
-        return f"{case.framework}{window[case.window]} seed {case.seed}"
+        return f"{case.framework}{WINDOWS[case.window].format(case.T)} seed {case.seed}"
     reading = f" NeuNorm {case.network.neunorm.reading}" if case.network.neunorm else ""
-    steps = f"T = {case.T}"
-    if isinstance(case, Trained):
-        steps = ", ".join([steps_in_words(case), *unusual(case)])
+    trained = isinstance(case, Trained)
+    steps = ", ".join([steps_in_words(case), *unusual(case)]) if trained else f"T = {case.T}"
     return f"{case.scale}{reading} {case.framework} {case.precision} {steps}, seed {case.seed}"
 
 
@@ -249,20 +229,12 @@ def _figures(row: Row) -> str:
     """What a row says that its case comes to; "" where it says something else."""
     match row:
         case TrainedRow():
-            accuracies = (row.test_accuracy, row.best_test_accuracy, row.chosen_test_accuracy)
-            last, best, chosen = (f"{100 * value:.2f} %" for value in accuracies)
             epochs = row.trained_epochs or row.epochs or 1
-            return (
-                f"{last} after {counted(epochs, 'epoch')}, best {best} (epoch "
-                f"{row.best_test_epoch}), {chosen} where it validates best (epoch "
-                f"{row.chosen_epoch}); {row.seconds / epochs:.1f} s an epoch"
-            )
+            last, pace = f"{100 * row.test_accuracy:.2f} %", f"{row.seconds / epochs:.1f} s"
+            return f"{last} after {counted(epochs, 'epoch')}, {pace} an epoch"
         case FittedRow():
-            from_ = row.source_accuracy
-            source = f" (the network it was made from: {100 * from_:.2f} %)" if from_ else ""
             spent = f"{row.seconds:.1f} s to fit, {row.test_seconds:.1f} s to test"
-            chosen = f"; {row.chosen}" if row.chosen else ""
-            return f"{100 * row.test_accuracy:.2f} %{source}; {spent}{chosen}"
+            return f"{100 * row.test_accuracy:.2f} %; {spent}"
         case OperationsRow() if row.epochs is None:
             millions = sum(row.operations) / row.counted_samples / 1e6
             samples = counted(row.counted_samples, "test sample")

@@ -1,14 +1,19 @@
-"""`harness status`, and what this machine would make of recorded cases."""
+"""`harness status` and `harness verify`: what this machine would make of recorded cases."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
 
 from harness import api
-from harness.cli.console import out, read, takes
-from harness.spec import ANN, FLOOR, Case, Options, System, Timed, UsageError
+from harness.cli import endings
+from harness.cli.console import out, progress, rows_of, takes
+from harness.spec import ANN, FLOOR, Access, Case, Options, System, Timed, UsageError
+from harness.spec.options import RESULTS, place
 
 if TYPE_CHECKING:  # these imports take a moment
     from harness.analysis.status import Standing
@@ -25,7 +30,8 @@ def status(**given: Any) -> None:
     from harness.system import machine
 
     chosen = {options.suite: suites.suite(options.suite)} if options.suite else suites.SUITES
-    records = read(options.out)
+    fresh = options.out == RESULTS and not RESULTS.is_dir()  # nothing was run yet
+    records = [] if fresh else rows_of(options.out)
     device = api.device(options.device)
     cases: list[Case] = []
     for name, of in chosen.items():
@@ -39,22 +45,21 @@ def standings(found: Sequence[Standing]) -> Table:
     """How the suites stand, and about how long the rest takes."""
     from harness.report.table import Table, seconds
 
-    heads = {"done": "done", "dated": "out of date", "failed": "failed"}
-    heads |= {"left_out": "not run", "missing": "missing"}
     lines = [
         {
             "suite": each.suite,
             "data set": each.dataset,
-            **{head: str(getattr(each, name)) for name, head in heads.items()},
+            "done": each.done,
+            "out of date": each.dated,
+            "failed": each.failed,
+            "not run": each.left_out,
+            "missing": each.missing,
             "left": seconds(each.seconds_left),
         }
         for each in found
     ]
-    notes = {
-        "out of date: of other code, versions or machine": any(each.dated for each in found),
-        "not run: its framework is not here, or cannot": any(each.left_out for each in found),
-    }
-    return Table(lines, notes=tuple(note for note, is_there in notes.items() if is_there))
+    out_of_date = "out of date: of other code, versions or machine"
+    return Table(lines, notes=(out_of_date, "not run: its framework is not here, or cannot"))
 
 
 def key_now(device: str) -> Callable[[Case, Row], str | None]:
@@ -92,16 +97,53 @@ def lacks(case: Case) -> str | None:
 
     if case.device != "cpu" and not torch.cuda.is_available():
         return f"it ran on {case.device}, and there is none here"
-    if isinstance(case, System):
-        if case.framework not in baselines.names():
-            return f"the baseline {case.framework} is not here"
-        try:
+    try:
+        if isinstance(case, System):
             baselines.load(case.framework)
-        except UsageError as error:
-            return str(error)
-        return None
-    if case.framework in (ANN, FLOOR):
-        return None
-    if case.framework.partition(":")[0] not in adapters.names():
-        return f"its adapter {case.framework} is not here"
-    return adapters.missing(case.framework)
+        elif case.framework not in (ANN, FLOOR):
+            return adapters.missing(case.framework)
+    except UsageError as error:  # there is none of that name
+        return str(error)
+    return None
+
+
+BUDGET = 30.0  # seconds
+
+
+@takes("budget", "data_root")
+def verify(
+    records: Annotated[str, typer.Argument(metavar="RECORDS", help="Folder of results.")],
+    sample: Annotated[
+        int, typer.Option(help="Trainings, and cells, to measure again.", metavar="N", min=1)
+    ] = 2,
+    epochs: Annotated[
+        int, typer.Option(help="Of a training, the first ones.", metavar="N", min=1)
+    ] = 1,
+    seed: Annotated[int, typer.Option(help="Draws the sample.", metavar="N", min=0)] = 0,
+    **given: Any,
+) -> None:
+    """Measure a sample of recorded cases again. Exit 1 if a figure differs.
+
+    The budget is of each cell: 30 s unless it is given.
+    """
+    options, path = Options.of(**given), place(records)
+    from harness import datasets
+    from harness.jobs import verify as verifying
+    from harness.jobs.local import Local
+    from harness.records import Store
+    from harness.report.table import Table
+
+    folder = Store.around(path).out
+    rows, budget = rows_of(folder), options.budget or BUDGET
+    access = Access(datasets.data_root(options.data_root))
+    with endings.kept("nothing was confirmed"), progress() as say:
+        here = verifying.Here(Local(), access, lacks, say, folder / "weights")
+        found = list(verifying.verify(rows, here, sample, seed, epochs, budget))
+    names = ("case", "figure", "recorded", "now", "verdict")
+    lines = [{name: getattr(each, name) for name in names} for each in found]
+    reasons = dict.fromkeys(f"{each.case}: {each.reason}" for each in found if each.reason)
+    out.print(Table(lines, notes=reasons))
+    counts = Counter(check.verdict for check in found)
+    out.print(", ".join(f"{counts[each]} {each}" for each in get_args(verifying.Verdict)))
+    if counts["differs"] or len(found) == counts["not tested"]:  # what tested nothing is no pass
+        raise typer.Exit(1)

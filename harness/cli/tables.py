@@ -1,34 +1,37 @@
-"""`harness tables`."""
+"""`harness tables`, `harness report` and `harness compare`: what is made of rows."""
 
 from __future__ import annotations
 
+import re
 import sys
+from math import isnan, nan
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
 
-from harness.cli.console import option, out, rows_of, takes
+from harness.cli.console import err, out, rows_of, say, takes
 from harness.spec import Options, UsageError
+from harness.spec.options import place
 
 if TYPE_CHECKING:  # these imports take a moment
     import pandas as pd
 
+    from harness.analysis.compare import Change, Comparison
+
 NAMES = "3|4|5|6|acceleration|scale|timesteps|neunorm|accuracy|ablations|baselines|energy"
+_Form = typer.Option("--format", metavar="text|md|csv|html")
+_Machine = typer.Option(help="Timings of machines whose name has this text.", metavar="TEXT")
+_All = typer.Option("--all", help="Earlier runs of a network too; a csv has them always.")
 
 
 @takes("networks", "datasets", "out")
 def tables_(
     name: Annotated[str, typer.Argument(metavar=NAMES)],
-    form: Annotated[
-        Literal["text", "md", "csv", "html"], option("--format", metavar="text|md|csv|html")
-    ] = "text",
-    machine: Annotated[
-        str | None,
-        option("--machine", "Timings of machines whose name has this text.", "TEXT"),
-    ] = None,
-    all_: Annotated[
-        bool, option("--all", "Earlier runs of a network too; a csv has them always.")
-    ] = False,
+    form: Annotated[Literal["text", "md", "csv", "html"], _Form] = "text",
+    machine: Annotated[str | None, _Machine] = None,
+    all_: Annotated[bool, _All] = False,
     **given: Any,
 ) -> None:
     """Build a table from the rows under OUT/records. csv and html have all columns."""
@@ -51,15 +54,14 @@ def tables_(
     if form == "csv":
         sys.stdout.write(table.csv(tables.plain(frame)))
     elif form == "html":
-        sys.stdout.write(table.whole(tables.plain(frame)))
+        sys.stdout.write(tables.plain(frame).to_html(index=False, na_rep="") + "\n")
     else:
-        if name == "acceleration" and not all_:
-            frame = timings.latest(frame)
-        found = shown.shown(name, frame)
+        latest = name == "acceleration" and not all_
+        found = shown.shown(name, timings.latest(frame) if latest else frame)
         if form == "text":
-            out.print(found)
+            out.print(*found, sep="")
         else:
-            sys.stdout.write(table.markdown(found.tables))
+            sys.stdout.write(table.markdown(*found))
 
 
 def _only(frame: pd.DataFrame, column: str, wanted: tuple[str, ...]) -> pd.DataFrame:
@@ -81,3 +83,98 @@ def _of_machine(frame: pd.DataFrame, text: str) -> pd.DataFrame:
         there = "; ".join(frame["machine"].unique())
         raise UsageError(f"no machine has {text!r} in its name: {there}")
     return found
+
+
+_Readme = typer.Option(help="Also renew the tables between its marks.", metavar="FILE")
+
+
+@takes("out")
+def report(readme: Annotated[str | None, _Readme] = None, **given: Any) -> None:
+    """Write OUT/report.html and OUT/tables/ from the rows. Show the verdicts."""
+    folder = Options.of(**given).out
+    to = None if readme is None else place(readme)
+    from harness.analysis.claims import verdicts
+    from harness.report import page
+    from harness.report.table import Table
+
+    rows = rows_of(folder)
+    written, judged = page.write(rows, folder, to), verdicts(rows)
+    head = "effect [95 % interval]"
+    lines = [
+        {"claim": claim.id, "verdict": each.text, head: each.measured, "seeds": each.n}
+        for claim, each in judged
+    ]
+    changes = (f"{claim.id}: would change with {each.would_change}" for claim, each in judged)
+    out.print(Table(lines, notes=changes))
+    for path in written:
+        say(str(path))
+
+
+CHANGED = ("slower", "worse", "faster", "better")  # what stands out of the noise
+LISTED = 10  # of the cells that one folder alone has
+WIDEST = (-0.9, 10.0)  # a change known to a tenth or tenfold alone is not known
+Folder = typer.Argument(help="Folder of results.")
+_Worse = "Exit 1 on a larger change for the worse; smaller ones do not matter."
+
+
+def compare(
+    old: Annotated[str, Folder],
+    new: Annotated[str, Folder],
+    fail_above: Annotated[str | None, typer.Option(help=_Worse, metavar="5%")] = None,
+) -> None:
+    """Compare two result folders. What changed, what did not, and what is too noisy to tell."""
+    match = re.fullmatch(r"([0-9]{1,4}(?:\.[0-9]+)?) ?%?", (fail_above or "0").strip())
+    if match is None:
+        raise UsageError(f"--fail-above: {fail_above!r}, expected a percentage such as 5%")
+    margin = None if fail_above is None else float(match[1]) / 100
+    first, second = place(old), place(new)
+    from harness.analysis import compare as comparing
+
+    found = comparing.compare(rows_of(first), rows_of(second), margin)
+    if not found.changes:
+        unlike = [each for each in found.differences if each.startswith("protocol")]
+        why = "; ".join(unlike) or "they have no cell in common"
+        raise UsageError(f"nothing of {old} and {new} can be compared: {why}")
+    out.print(comparison(found))
+    if margin is not None and (worse := found.beyond(margin)):
+        err.print(f"{len(worse)} changes for the worse are above {100 * margin:g}%")
+        raise typer.Exit(1)
+
+
+def comparison(found: Comparison) -> RenderableType:
+    """What differs in how the folders were made, every figure, and how many changes stand out."""
+    from harness.analysis.frame import grouped
+    from harness.report.table import Table
+
+    head = [Text(each, "yellow") for each in found.differences]
+    head += [Text(f"in one folder alone: {each}", "dim") for each in found.unmatched[:LISTED]]
+    if len(found.unmatched) > LISTED:
+        head.append(Text(f"and {len(found.unmatched) - LISTED} more", "dim"))
+    calls = [each.call for each in found.changes]
+    said = (
+        f"{sum(call in CHANGED for call in calls)} of {len(calls)} figures changed by more than "
+        f"noise; {calls.count('too noisy to tell')} are too noisy to tell a change of "
+        f"{100 * found.speed:g} % (speed) or {100 * found.accuracy:g} % of the "
+        "samples (accuracy)"
+    )
+    groups = grouped(found.changes, lambda each: (each.what, each.setting)).items()
+    titles = {"speed": "Seconds divided by the floor's", "accuracy": "Test accuracy"}
+    tables = (Table([*map(_line, of)], titles[what], setting) for (what, setting), of in groups)
+    return Group(*head, *tables, Text(said, "bold"))
+
+
+def _line(each: Change) -> dict[str, str]:
+    from harness.report.table import interval
+
+    is_speed, is_known = each.what == "speed", WIDEST[0] <= each.low and each.high <= WIDEST[1]
+    low = each.low if is_known else nan
+    return {
+        **({"": each.contender.removesuffix(" fp32")} if is_speed else {}),
+        "where": each.where.replace("against the others", "against others"),
+        "old": "" if isnan(each.old) else f"{each.old:.3f}",
+        "new": "" if isnan(each.new) else f"{each.new:.3f}",
+        f"change, {'%' if is_speed else 'points'}": interval(
+            each.change, low, each.high, "+.1f", 100
+        ),
+        " ": "noisy" if each.call == "too noisy to tell" else each.call,
+    }

@@ -10,7 +10,7 @@ import logging
 import re
 import warnings
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from math import isfinite, log2, nan
@@ -24,6 +24,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from harness.system.files import printable
+
 WIDTH = 370.0  # of a figure, in its own units: about a pixel each on a narrow screen
 LETTER = 5.6  # width of a letter, about
 LINE = 15.0  # from a line of dots to the next
@@ -31,24 +33,23 @@ INK, FAINT, PAPER = "#010101", "#020202", "#040404"
 COLOURS = tuple(f"#0300{n:02x}" for n in range(8))
 _VARIABLES = {INK: "ink", FAINT: "faint", PAPER: "paper"}
 _VARIABLES |= {colour: f"c{n}" for n, colour in enumerate(COLOURS)}
-# The same in light and dark, in a file of its own and on the page.
-STYLE = resources.files(__package__ or "").joinpath("figures.css").read_text("utf-8")
-_RC: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "harness",
-    "text.parse_math": False,
-    "font.size": 10,
-    "text.color": INK,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.8,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.6,
-}
+_RC: Any = {"svg.fonttype": "none", "svg.hashsalt": "harness", "text.parse_math": False}
+_RC |= {"font.size": 10, "axes.linewidth": 0.8, "grid.color": FAINT, "grid.linewidth": 0.6}
+_RC |= {"axes.spines.top": False, "axes.spines.right": False}
+_RC |= dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor"), INK)
+_RC |= dict.fromkeys(("xtick.color", "ytick.color"), INK)
+# Of a curve: its x, the mean with the ends of its interval, and what each seed came to.
+Point = tuple[float, tuple[float, float, float], Sequence[float]]
+# That it cannot write its cache folder is no news to who asked for a report.
+logging.getLogger("matplotlib").setLevel(logging.ERROR)
+
+
+def file(name: str) -> str:
+    """A file of this room."""
+    return resources.files(__package__ or "").joinpath(name).read_text("utf-8")
+
+
+STYLE = file("figures.css")  # the same in light and dark, in a file of its own and on the page
 
 
 @dataclass(frozen=True)
@@ -67,23 +68,9 @@ class Dot:
     bar: float = nan  # what it is held against
 
 
-@dataclass(frozen=True)
-class Curve:
-    """Values over an axis, joined, with intervals and what each seed came to."""
-
-    name: str
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-    low: tuple[float, ...] = ()
-    high: tuple[float, ...] = ()
-    seeds: tuple[tuple[float, ...], ...] = ()  # of each x
-    dotted: bool = False
-
-
 def short(text: str, most: int = 60) -> str:
     """A text of a row in one line of a figure."""
-    line = " ".join(text.encode(errors="backslashreplace").decode().split())
-    line = "".join(letter if letter.isprintable() else "\ufffd" for letter in line)
+    line = printable(" ".join(text.split()))
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
@@ -93,17 +80,16 @@ def dots(
     *,
     log: bool = False,
     bounds: Mapping[float, str] | None = None,
-    limits: tuple[float, float] | None = None,
 ) -> Figure:
     """Values from left to right, a line each, in groups; with lines to hold them against."""
-    strips = [dot for group in groups.values() for dot in group]
+    bounds, strips = dict(bounds or {}), [dot for group in groups.values() for dot in group]
     longest = max((len(short(dot.label)) for dot in strips), default=0)
-    above = longest > 26  # labels that are written above their lines
-    height = LINE * (sum(map(bool, groups)) + len(strips) * (2 if above else 1))
-    ends = max((len(dot.text) for dot in strips), default=0)
+    above = longest > 26  # labels are written above their lines
+    step = LINE * (2 if above else 1)
+    height = LINE * sum(map(bool, groups)) + step * len(strips)
     left = 6.0 if above else 10 + LETTER * longest
-    top, foot = (16.0 if bounds else 4.0), 36.0
-    figure, axes = _canvas(height, (left, top, 12 + LETTER * ends, foot))
+    right = 12 + LETTER * max((len(dot.text) for dot in strips), default=0)
+    figure, axes = _canvas(height, (left, 16.0 if bounds else 4.0, right, 36.0))
     axes.set_ylim(height, 0)
     y = 0.0
     for name, group in groups.items():
@@ -111,7 +97,7 @@ def dots(
             y += LINE
             _write(axes, -left + 2, y - LINE / 2, short(name, 64), weight="bold")
         for dot in group:
-            y += LINE * (2 if above else 1)
+            y += step
             at = y - LINE / 2
             if above:
                 _write(axes, 2 - left, at - LINE, short(dot.label, 64))
@@ -120,13 +106,19 @@ def dots(
             _dot(axes, dot, at)
             if dot.text:
                 _write(axes, axes.bbox.width * 72 / figure.dpi + 6, at, dot.text)
+    axes.set_xlim(*_limits(strips, bounds, log=log))
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     if log:
         axes.set_xscale("log", base=2)
-    axes.set_xlim(*(limits or _limits(strips, [*(bounds or {})], log=log)))
-    _ticks(axes, log=log)
+        low, high = axes.get_xlim()
+        powers = [2.0**n for n in range(-20, 21, 1 + int(log2(high / low)) // 6)]
+        within = [power for power in powers if low <= power <= high]
+        axes.xaxis.set_major_locator(FixedLocator(within))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
     axes.grid(axis="x")
     axes.set_axisbelow(True)
-    for bound, name in (bounds or {}).items():
+    for bound, name in bounds.items():
         axes.axvline(bound, color=INK, linewidth=1.2, dashes=(5, 3), zorder=1)
         if name:
             _annotate(axes, name, (bound, 0), (0, 4), ha="center")
@@ -149,43 +141,45 @@ def _dot(axes: Axes, dot: Dot, y: float) -> None:
         axes.plot(dot.value, y, dot.marker, color=colour, markersize=6.5, markerfacecolor=fill)
 
 
-def _limits(strips: Sequence[Dot], bounds: Sequence[float], *, log: bool) -> tuple[float, float]:
+def _limits(strips: Sequence[Dot], bounds: Iterable[float], *, log: bool) -> tuple[float, float]:
     """From the least to the most of values and bounds; intervals reach a little beyond alone."""
-    values = [dot.value for dot in strips if isfinite(dot.value)] + list(bounds) or [0.0, 1.0]
-    values += [seed for dot in strips for seed in dot.seeds]
-    values += [dot.bar for dot in strips if isfinite(dot.bar)]
-    ends = [end for dot in strips for end in (dot.low, dot.high) if isfinite(end)]
+    known = (value for dot in strips for value in (dot.value, dot.bar, *dot.seeds))
+    values = [*filter(isfinite, known), *bounds] or [0.0, 1.0]
+    ends = [end for dot in strips for end in (dot.low, dot.high)]
     low, high = min(values), max(values)
     if log:
-        ends = [end for end in ends if low / 2 <= end <= high * 2]
-        low, high = min([low, *ends]) / 1.15, max([high, *ends]) * 1.15
+        values += [end for end in ends if low / 2 <= end <= high * 2]
+        low, high = min(values) / 1.15, max(values) * 1.15
         return (low, high) if high / low > 2 else (low / 1.4, high * 1.4)
-    reach = (high - low) or abs(high) or 1.0
-    ends = [end for end in ends if low - 1.5 * reach <= end <= high + 1.5 * reach]
-    low, high = min([low, *ends]), max([high, *ends])
-    return low - 0.06 * (high - low or 1), high + 0.06 * (high - low or 1)
+    reach = 1.5 * ((high - low) or abs(high) or 1.0)
+    values += [end for end in ends if low - reach <= end <= high + reach]
+    margin = 0.06 * (max(values) - min(values) or 1)
+    return min(values) - margin, max(values) + margin
 
 
 def curves(
-    found: Sequence[Curve],
+    points: Sequence[Point],
     titles: tuple[str, str],
     names: Mapping[float, str] | None = None,
+    dotted: Sequence[Mapping[float, float]] = (),
 ) -> Figure:
-    """Curves over one axis; its ticks are `names`, else numbers of steps on a logarithmic one."""
+    """A curve, and dotted ones without intervals; ticks are `names`, else numbers of steps on a
+    logarithmic axis.
+    """
     figure, axes = _canvas(190, (34.0, 22.0, 10.0, 36.0))
-    every = [x for each in found for x in each.x]
-    for n, each in enumerate(found):
-        colour = COLOURS[n % len(COLOURS)]
-        for x, seeds in zip(each.x, each.seeds, strict=False):
-            axes.plot([x] * len(seeds), seeds, "o", color=colour, markersize=3.5, alpha=0.55)
-        for x, low, high in zip(each.x, each.low, each.high, strict=False):
-            if isfinite(low):
-                axes.plot((x, x), (low, high), color=colour, linewidth=2)
-        form = ":" if each.dotted else "o-"
-        axes.plot(each.x, each.y, form, color=colour, linewidth=1.6, markersize=6)
+    for x, _, seeds in points:
+        axes.plot([x] * len(seeds), seeds, "o", color=COLOURS[0], markersize=3.5, alpha=0.55)
+    for x, (_, low, high), _ in points:
+        if isfinite(low):
+            axes.plot((x, x), (low, high), color=COLOURS[0], linewidth=2)
+    means = [(x, mean) for x, (mean, *_), _ in points]
+    for n, line in enumerate([means, *(each.items() for each in dotted)]):
+        style: Any = {"color": COLOURS[n % len(COLOURS)], "linewidth": 1.6, "markersize": 6}
+        axes.plot(*zip(*line, strict=True), ":" if n else "o-", **style)
     if names is None:
         axes.set_xscale("log", base=2)
-        names = {x: f"{x:g}" for x in sorted(set(every))}
+        every = {x for x, *_ in points}.union(*dotted)
+        names = {x: f"{x:g}" for x in sorted(every)}
     else:
         axes.set_xlim(min(names) - 0.4, max(names) + 0.4)
     axes.xaxis.set_major_locator(FixedLocator(list(names)))
@@ -205,13 +199,11 @@ def epochs(
 
     By name: of each seed its values and its rates.
     """
-    below_it, foot = 50.0, 36.0
-    figure, axes = _canvas(180, (42.0, 22.0, 10.0, 16 + below_it + foot))
-    whole, place = figure.get_figheight() * 72, axes.get_position()
+    figure, axes = _canvas(180, (42.0, 22.0, 10.0, 102.0))
     with mpl.rc_context(_RC):
-        below = figure.add_axes(
-            (place.x0, foot / whole, place.width, below_it / whole), sharex=axes
-        )
+        whole, place = figure.get_figheight() * 72, axes.get_position()
+        bounds = (place.x0, 36 / whole, place.width, 50 / whole)
+        below = figure.add_axes(bounds, sharex=axes)
     below.patch.set_visible(False)
     for n, (name, seeds) in enumerate(found.items()):
         style: Any = {"color": COLOURS[n % len(COLOURS)], "linewidth": 0.9}
@@ -244,8 +236,8 @@ def votes(matrix: Sequence[Sequence[float]], labels: Sequence[str], most: float)
     for row, line in enumerate(matrix):
         for column, value in enumerate(line):
             depth = min(max(value / most, 0.0), 1.0) if most else 0.0
-            place = (column, row)
-            axes.add_patch(Rectangle(place, 0.96, 0.96, facecolor=COLOURS[0], alpha=depth))
+            shade = Rectangle((column, row), 0.96, 0.96, facecolor=COLOURS[0], alpha=depth)
+            axes.add_patch(shade)
     centres = [n + 0.5 for n in range(len(labels))]
     axes.set_xticks(centres, list(map(short, labels)), rotation=90)
     axes.set_yticks(centres, list(map(short, labels)))
@@ -260,12 +252,11 @@ def _canvas(height: float, margins: tuple[float, float, float, float]) -> tuple[
     """A figure whose axes are so high, with margins left, above, right, below, all in its units."""
     left, above, right, below = margins
     whole = height + above + below
+    bounds = (left / WIDTH, below / whole, (WIDTH - left - right) / WIDTH, height / whole)
     with mpl.rc_context(_RC):
         figure = Figure(figsize=(WIDTH / 72, whole / 72))
-        figure.patch.set_visible(False)
-        axes = figure.add_axes(
-            (left / WIDTH, below / whole, (WIDTH - left - right) / WIDTH, height / whole)
-        )
+        axes = figure.add_axes(bounds)
+    figure.patch.set_visible(False)
     axes.patch.set_visible(False)
     return figure, axes
 
@@ -284,24 +275,8 @@ def _write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
     _annotate(axes, text, (0, y), (x, 0), xycoords=at, va="center", **style)
 
 
-def _ticks(axes: Axes, *, log: bool) -> None:
-    if log:
-        low, high = axes.get_xlim()
-        step = 1 + int(log2(high / low)) // 6
-        powers = [n for n in range(-20, 21, step) if low <= 2.0**n <= high]
-        axes.xaxis.set_major_locator(FixedLocator([2.0**n for n in powers]))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
-    else:
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-
-
 def _title_below(figure: Figure, title: str) -> None:
     figure.text(0.5, 6 / (figure.get_figheight() * 72), short(title, 70), ha="center", color=INK)
-
-
-# That it cannot write its cache folder is no news to who asked for a report.
-logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
 def _body(figure: Figure, name: str) -> str:
@@ -314,9 +289,8 @@ def _body(figure: Figure, name: str) -> str:
     text = text[text.index("</metadata>") + 11 : text.rindex("</svg>")]
     text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)
     text = re.sub(r'<g id="[^"]*"', "<g", text)
-    key = re.sub(r"\W", "-", name)
-    text = re.sub(r'id="(\w+)"', rf'id="{key}-\1"', text)
-    text = re.sub(r'(href="#|url\(#)', rf"\1{key}-", text)
+    text = re.sub(r'id="(\w+)"', rf'id="{name}-\1"', text)
+    text = re.sub(r'(href="#|url\(#)', rf"\1{name}-", text)
     text = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, sans-serif", text)
     text = re.sub(r' transform="rotate\(-0 [^)]*\)"', "", text)
     for colour, variable in _VARIABLES.items():

@@ -7,8 +7,8 @@ name. A part without rows is left out.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from importlib import resources
 from math import isnan, nan
 from pathlib import Path
 from statistics import fmean
@@ -17,18 +17,18 @@ from typing import Any, cast
 import jinja2
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from harness.analysis import claims, tables, timings
-from harness.analysis.claims import Claim, Effect, Verdict
-from harness.analysis.frame import Frames, each_of, frames, grouped
+from harness.analysis.claims import Claim, Verdict
+from harness.analysis.frame import Frame, Frames, each_of, frames, grouped
 from harness.analysis.trainings import ablated, by_scale, compared, mean, rows_of, share, trainings
 from harness.analysis.words import counted, data_name, steps_in_words
 from harness.records import Row
 from harness.report import figures, shown, stored
-from harness.report.figures import Curve, Dot
-from harness.report.table import Table, code, csv, field_markdown, html, interval, markdown, text
+from harness.report.figures import Dot, Point
+from harness.report.table import Table, csv, field_markdown, interval, markdown
 from harness.spec import ANN, FLOOR, REFERENCE, UsageError, paper, schedule
 from harness.suites.trainings import AS_IT_IS
 from harness.system.files import write_result
@@ -47,8 +47,9 @@ KEY = (
     "the framework, the best tuned."
 )
 DIGITS = 10  # of numbers in the csv files: the last ones differ from processor to processor
+TO_FLOOR = tuple(f"ratio_to_fp32_floor{end}" for end in ("", "_low", "_high"))
 Drawn = Iterable[tuple[str, Figure]]  # captions and figures
-Built = Mapping[str, pd.DataFrame]  # tables by name
+Judged = Sequence[tuple[Claim, Verdict]]
 
 
 def write(rows: Sequence[Row], out: Path, readme: Path | None = None) -> list[Path]:
@@ -59,8 +60,7 @@ def write(rows: Sequence[Row], out: Path, readme: Path | None = None) -> list[Pa
     written, and for a README without marks.
     """
     found = frames(rows)
-    judged = claims.verdicts(found)
-    there = set(found["all"]["suite"])
+    judged, there = claims.verdicts(found), set(found["all"]["suite"])
     built = {
         name: build(found)
         for name, build in tables.FULL.items()
@@ -68,8 +68,8 @@ def write(rows: Sequence[Row], out: Path, readme: Path | None = None) -> list[Pa
     }
     beside = (stored.machines, stored.data, stored.failures, stored.proofs)
     built |= {"claims": claims.table(judged), **{each.__name__: each(found) for each in beside}}
-    files = {name: f"{'table' * name.isdigit()}{name}.csv" for name, of in built.items() if len(of)}
-    built = {name: built[name] for name in files}
+    built = {name: table for name, table in built.items() if len(table)}
+    files = {name: f"{'table' * name.isdigit()}{name}.csv" for name in built}
     texts = {out / "report.html": page(found, judged, built, files)}
     texts |= {out / name: svg for name, svg in pictures(found).items()}
     if readme is not None:
@@ -86,41 +86,20 @@ def write(rows: Sequence[Row], out: Path, readme: Path | None = None) -> list[Pa
     return [*texts]
 
 
-def pictures(found: Frames) -> dict[str, str]:
-    """README's pictures by their files' names; {} where nothing was timed beside a floor."""
-    lines = headline(timings.lines(found))
-    drawn = {} if lines.empty else panels(lines)
-    if not drawn:
-        return {}
-    notes = (KEY, f"{lines['machine'].iloc[0]}, protocol {lines['protocol'].iloc[0]}")
-    return {name: figures.picture(drawn, PICTURE, n, notes) for name, n in PICTURES.items()}
-
-
 def page(
-    frames: Frames,
-    judged: Sequence[tuple[Claim, Verdict]],
-    built: Built,
-    files: Mapping[str, str],
+    frames: Frames, judged: Judged, built: Mapping[str, Frame], files: Mapping[str, str]
 ) -> str:
     """The whole page as one HTML file that needs no network; `built` are the tables beside it."""
     lines, days = timings.lines(frames), sorted(set(frames["all"]["time"].str[:10]))
     found, refused = headline(lines), stored.refused(frames)
-    drawn: dict[str, Drawn] = {
-        "speed": _speed(found),
-        "scale": _scale(frames),
-        "timesteps": _steps(frames),
-        "neunorm": _neunorm(frames),
-        "tables": _by_epoch(frames),
-        "ablations": _ablations(frames),
-    }
+    drawn = {"speed": _speed(found), "scale": _scale(frames), "timesteps": _steps(frames)}
+    drawn |= {"neunorm": _neunorm(frames), "tables": _by_epoch(frames)}
+    drawn |= {"ablations": _ablations(frames)}
     parts = {
         "speed": [speed_table(found)] if len(found) else [],
         "proofs": [_proofs(frames), _few(refused, "Exams and audits that failed")],
         "tables": [_of_paper(n, built[str(n)]) for n in (3, 4, 5, 6) if str(n) in built],
-        **{
-            name: shown.trained(built[name], 120)
-            for name in ("neunorm", "ablations") & built.keys()
-        },
+        **{n: shown.trained(built[n], 120) for n in ("neunorm", "ablations") if n in built},
         "reduced": [_reduced(built)],
         "provenance": [Table(stored.places(frames), "Machines"), _data(frames)],
         "failures": [_few(stored.failures(frames), "What failed")],
@@ -128,11 +107,11 @@ def page(
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["code"] = code
-    return environment.from_string(_file("page.html.j2")).render(
-        style=Markup(figures.STYLE + _file("page.css")),
-        said=sentence(found) if len(found) else "",
-        notes=list(notes(found, lines, refused)) if len(found) else [],
+    environment.filters["code"] = _code
+    return environment.from_string(figures.file("page.html.j2")).render(
+        style=Markup(figures.STYLE + figures.file("page.css")),
+        said=sentence(found),
+        notes=list(notes(found, lines, refused)),
         few=FEW,
         judged=[(*each, _of_claim(*each, lines)) for each in judged],
         also=list(_also(frames)),
@@ -140,55 +119,30 @@ def page(
             part: [(caption, figures.svg(figure, caption)) for caption, figure in of]
             for part, of in drawn.items()
         },
-        tables={part: [html(each) for each in of if len(each.frame)] for part, of in parts.items()},
+        tables={part: [each for each in of if each.lines] for part, of in parts.items()},
         count=counted(len(frames["all"]), "row"),
-        machines=counted(len(set(frames["all"]["machine"])), "machine"),
+        machines=counted(frames["all"]["machine"].nunique(), "machine"),
         days=" to ".join(dict.fromkeys(days[:1] + days[-1:])),
         csv=files,
     )
 
 
-def _file(name: str) -> str:
-    return resources.files(__package__ or "").joinpath(name).read_text("utf-8")
+def _code(value: str) -> Markup:
+    """A text as HTML; what stands between backticks is code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(value))))
 
 
 # Who is fastest and how sure that is. Only figures of one machine and one timing protocol are
 # spoken of together, and of each network those of one run.
 
 
-def _cells(lines: pd.DataFrame) -> pd.DataFrame:
+def _cells(lines: Frame) -> Frame:
     """What was timed of Fig. 3's cells under the newest protocol; Matlab's figure is another."""
-    cells = lines.loc[lines["in_figure_3"] & (lines["framework"] != claims.OCTAVE)]
-    timed = cells.loc[cells["ratio_to_floor"].notna()]
-    return timed.loc[timed["protocol"] == timed["protocol"].max()]
-
-
-def headline(lines: pd.DataFrame) -> pd.DataFrame:
-    """Fig. 3's cells on the machine with most contenders under the newest protocol: of each cell
-    the lines of one run, the one with most contenders, of these the last. Who was proved, and the
-    floor; with the columns `network` and `kind`.
-    """
-    timed = _cells(lines)
-    if timed.empty:
-        return timed.assign(kind="", network="")
-    return _of_machine(timed, str(timed["machine"].value_counts(sort=True).index[0]))
-
-
-def _of_machine(timed: pd.DataFrame, machine: str) -> pd.DataFrame:
-    here = timed.loc[timed["machine"] == machine]
-    proved = here.loc[(here["framework"] == FLOOR) | (here["standing"] != "none")]
-    sizes = proved.groupby(["dataset", "scale", "run"], sort=False).size().reset_index(name="size")
-    fullest = sizes.iloc[::-1].sort_values("size", ascending=False, kind="stable")
-    runs = fullest.drop_duplicates(["dataset", "scale"])[["dataset", "scale", "run"]]
-    found = proved.merge(runs, on=["dataset", "scale", "run"])
-    return found.assign(
-        network=[_network(each) for each in each_of(found)],
-        kind=[_kind(each) for each in each_of(found)],
-    )
-
-
-def _network(line: Any) -> str:
-    return f"{data_name(line.dataset, substitute=line.substitute)} {line.scale}"
+    here = lines["in_figure_3"] & (lines["framework"] != claims.OCTAVE)
+    timed = lines.loc[here & lines["ratio_to_floor"].notna()]
+    timed = timed.loc[timed["protocol"] == timed["protocol"].max()]
+    named = ((data_name(e.dataset, substitute=e.substitute), e.scale) for e in each_of(timed))
+    return timed.assign(network=[*map(" ".join, named)], kind=[*map(_kind, each_of(timed))])
 
 
 def _kind(line: Any) -> str:
@@ -200,32 +154,44 @@ def _kind(line: Any) -> str:
     return "rival bf16" if bf16 else "tuned" if line.variant else "plain"
 
 
-def leads(found: pd.DataFrame, kind: str) -> list[tuple[float, bool]]:
+def headline(lines: Frame, machine: str = "") -> Frame:
+    """Fig. 3's cells on a machine, by default that with most contenders, under the newest protocol:
+    of each cell the lines of one run, the one with most contenders, of these the last. Who was
+    proved, and the floor; with the columns `network` and `kind`.
+    """
+    timed, run = _cells(lines), ["dataset", "scale", "run"]
+    machine = machine or next(iter(timed["machine"].value_counts().index), "")
+    proved = (timed["framework"] == FLOOR) | (timed["standing"] != "none")
+    found = timed.loc[proved & (timed["machine"] == machine)]
+    sizes = found.groupby(run, sort=False).size()[::-1].sort_values(ascending=False, kind="stable")
+    runs = sizes.reset_index()[run].drop_duplicates(run[:2])
+    return found.merge(runs, on=run)
+
+
+def leads(found: Frame, kind: str) -> list[tuple[float, bool]]:
     """Of each network where both were timed: the best rival's time divided by ours, and whether
     the two intervals lie apart.
     """
     pairs = []
     for _, cell in found.groupby("network", sort=False):
-        ours, rivals = cell.loc[cell["kind"] == "ours"], cell.loc[cell["kind"] == kind]
-        if len(ours) and len(rivals):
-            mine = ours.iloc[0]
-            best = rivals.loc[rivals["ratio_to_floor"].idxmin()]
-            first, last = sorted((mine, best), key=lambda each: each["ratio_to_floor"])
-            apart = bool(first["ratio_high"] < last["ratio_low"])
-            pairs.append((float(best["ratio_to_floor"] / mine["ratio_to_floor"]), apart))
+        rivals = cell.loc[cell["kind"] == kind].sort_values("ratio_to_floor", kind="stable")
+        for mine in each_of(cell.loc[cell["kind"] == "ours"].head(1)):
+            for best in each_of(rivals.head(1)):
+                apart = mine.ratio_high < best.ratio_low or best.ratio_high < mine.ratio_low
+                pairs.append((best.ratio_to_floor / mine.ratio_to_floor, apart))
     return pairs
 
 
-def sentence(found: pd.DataFrame) -> str:
+def sentence(found: Frame) -> str:
     """Who is fastest, by how much and how sure: one sentence; "" where ours or a rival lacks.
 
     Where a tuned form was timed, it is the rival: whoever tunes must not be compared untuned.
     """
     tuned = leads(found, "tuned")
-    with_tuned = set(found.loc[found["kind"] == "tuned", "network"])
-    plain = leads(found.loc[~found["network"].isin([*with_tuned])], "plain")
-    rival, where = "the best tuned form of another framework", "where tuned forms were timed"
-    parts = [_against(tuned, rival, where)] if tuned else []
+    with_tuned = found.loc[found["kind"] == "tuned", "network"]
+    plain = leads(found.loc[~found["network"].isin(with_tuned)], "plain")
+    rival = "the best tuned form of another framework"
+    parts = [_against(tuned, rival, "where tuned forms were timed")] if tuned else []
     where = "where none was" if tuned else ""
     parts += [_against(plain, "the best other as it comes", where)] if plain else []
     if not parts:
@@ -238,64 +204,46 @@ def sentence(found: pd.DataFrame) -> str:
 
 def _against(pairs: Sequence[tuple[float, bool]], rival: str, where: str = "") -> str:
     low, high = (f"{end(lead for lead, _ in pairs):.1f}" for end in (min, max))
-    ahead = sum(lead > 1 and apart for lead, apart in pairs)
-    ties = sum(not apart for _, apart in pairs)
-    behind = len(pairs) - ahead - ties
-    said = [f"faster on {ahead}"] * (len(pairs) != ahead) + [f"a tie on {ties}"] * bool(ties)
-    said += [f"slower on {behind}"] * bool(behind)
+    calls = ["a tie" if not apart else "faster" if lead > 1 else "slower" for lead, apart in pairs]
+    counts = {call: calls.count(call) for call in ("faster", "a tie", "slower")}
+    said = [f"{call} on {n}" for call, n in counts.items() if n or call == "faster"]
     count = counted(len(pairs), "network")
     on = f"on the {count} {where}" if where else f"on {count}"
     times = low if low == high else f"{low} to {high}"
-    return f"{times} times as fast as {rival} {on}" + (f" ({', '.join(said)})" if said else "")
+    return f"{times} times as fast as {rival} {on}" + f" ({', '.join(said)})" * (len(said) > 1)
 
 
-def elsewhere(lines: pd.DataFrame, machine: str) -> Iterator[str]:
-    """What each other machine says of the same, under the same protocol."""
-    cells = _cells(lines)
-    for other in dict.fromkeys(cells.loc[cells["machine"] != machine, "machine"]):
-        found = _of_machine(cells, other)
-        pairs = {name: leads(found, kind) for kind, name in RIVALS.items()}
-        said = [_against(of, f"the {name}") for name, of in pairs.items() if of]
-        if said:
-            yield f"{other}: {'; '.join(said)}"
-
-
-def speed_table(found: pd.DataFrame) -> Table:
+def speed_table(found: Frame) -> Table:
     """A network a line: the floor's time, and each ratio to the float32 floor with its interval."""
-    lines = [_line(str(name), cell) for name, cell in found.groupby("network", sort=False)]
+    lines = []
+    for name, cell in found.groupby("network", sort=False):
+        said = ""
+        for floor in each_of(cell.loc[cell["kind"] == "floor"].head(1)):
+            noise = f" (A/A {floor.noise_low:.2f} to {floor.noise_high:.2f})"
+            noise *= not isnan(floor.noise_low + floor.noise_high)
+            said = f"{1000 * floor.seconds_per_iteration:,.0f}{noise}"
+        line = {"network": f"{name}, n = {cell['rounds'].min()}", "floor, ms": said}
+        line |= {OURS: _figure(cell, "ours")}
+        line |= {head: _figure(cell, kind, named=True) for kind, head in RIVALS.items()}
+        lines.append(line | {f"{OURS} bf16": _figure(cell, "ours bf16")})
     empty = [name for name in RIVALS.values() if not any(line[name] for line in lines)]
     lines = [{k: v for k, v in line.items() if k not in empty} for line in lines]
     return Table(lines, f"x the float32 floor's time [95 %], {found['machine'].iloc[0]}")
 
 
-def _line(name: str, cell: pd.DataFrame) -> dict[str, str]:
-    said = ""
-    for floor in cell.loc[cell["kind"] == "floor"].to_dict("records")[:1]:
-        low, high = floor["noise_low"], floor["noise_high"]
-        known = "" if isnan(low) or isnan(high) else f" (A/A {low:.2f} to {high:.2f})"
-        said = f"{1000 * floor['seconds_per_iteration']:,.0f}{known}"
-    return {
-        "network": f"{name}, n = {cell['rounds'].min()}",
-        "floor, ms": said,
-        OURS: _figure(cell, "ours"),
-        **{head: _figure(cell, kind, named=True) for kind, head in RIVALS.items()},
-        f"{OURS} bf16": _figure(cell, "ours bf16"),
-    }
-
-
-def _figure(cell: pd.DataFrame, kind: str, *, named: bool = False) -> str:
+def _figure(cell: Frame, kind: str, *, named: bool = False) -> str:
     lines = cell.loc[cell["kind"] == kind]
     if lines.empty:
         return ""
     best = lines.loc[lines["ratio_to_fp32_floor"].idxmin()]
-    ends = (f"ratio_to_fp32_floor{end}" for end in ("", "_low", "_high"))
-    shown = interval(*(float(best[end]) for end in ends), form=".2f")
-    name = f" {text(best['name'])}" if named else ""
-    return shown + name + (" *" if best["rounds"] < FEW else "")
+    said = interval(*(best[end] for end in TO_FLOOR), form=".2f")
+    return said + f" {best['name']}" * named + " *" * bool(best["rounds"] < FEW)
 
 
-def notes(found: pd.DataFrame, lines: pd.DataFrame, refused: pd.DataFrame) -> Iterator[str]:
-    """What is to be known of the table."""
+def notes(found: Frame, lines: Frame, refused: Frame) -> Iterator[str]:
+    """What is to be known of the table; nothing where there is none."""
+    if found.empty:
+        return
     first = found.iloc[0]
     yield (
         "Time of a training step divided by that of its convolutions and products alone (the "
@@ -309,37 +257,54 @@ def notes(found: pd.DataFrame, lines: pd.DataFrame, refused: pd.DataFrame) -> It
         yield "No tuned form was timed."
     elif REFERENCE not in set(found.loc[found["kind"] == "tuned", "framework"]):
         yield "Plain PyTorch was not timed in a tuned form."
-    others = found.loc[found["kind"].isin(["ours", "plain", "tuned"])]
-    lacking = set.intersection(*map(set, others["lacks"])) if len(others) else set()
-    if lacking:
+    others = found.loc[found["kind"].isin(["ours", "plain", "tuned"]), "lacks"]
+    if len(others) and (lacking := set.intersection(*map(set, others))):
         yield f"Nobody is ranked: {'; '.join(sorted(lacking))}."
     if min(found["rounds"]) < FEW:
         yield f"* fewer than {FEW} rounds: preliminary."
-    if absent := _in_other_runs(found, lines):
-        yield f"Timed in other runs alone, and not compared here: {absent}."
-    failed = refused.loc[refused["network"].isin([*found["network"]])]
+    # proved and timed on a network, but not in the run that is shown
+    cells, there = _cells(lines), {(e.network, e.name) for e in each_of(found)}
+    here = cells.loc[(cells["machine"] == first["machine"]) & (cells["precision"] == "fp32")]
+    others = (e for e in each_of(here) if e.standing != "none" and (e.network, e.name) not in there)
+    if absent := grouped(others, lambda each: each.name):
+        on = {name: ", ".join(dict.fromkeys(e.network for e in of)) for name, of in absent.items()}
+        names = "; ".join(f"{name} ({networks})" for name, networks in on.items())
+        yield f"Timed in other runs alone, and not compared here: {names}."
+    failed = refused.loc[refused["network"].isin(found["network"])]
     failed = failed.loc[~failed["contender"].str.contains(" ")]
     for name, of in failed.groupby("contender", sort=False):
         yield f"{name} failed a proof in some run of {', '.join(of['network'].unique())}."
-    data = "; ".join(dict.fromkeys(filter(None, found["data_source"])))
-    yield f"Data: {data}." if data else ""
-    if other := list(elsewhere(lines, first["machine"])):
-        yield f"Other machines, same protocol. {'. '.join(other)}."
+    if data := "; ".join(filter(None, found["data_source"].unique())):
+        yield f"Data: {data}."
+    elsewhere = []
+    for other in cells.loc[cells["machine"] != first["machine"], "machine"].unique():
+        pairs = {name: leads(headline(lines, other), kind) for kind, name in RIVALS.items()}
+        said = [_against(of, f"the {name}") for name, of in pairs.items() if of]
+        elsewhere += [f"{other}: {'; '.join(said)}"] if said else []
+    if elsewhere:
+        yield f"Other machines, same protocol. {'. '.join(elsewhere)}."
 
 
-def _in_other_runs(found: pd.DataFrame, lines: pd.DataFrame) -> str:
-    """Contenders that were proved and timed on a network, but not in the run that is shown."""
-    here = _cells(lines).loc[lambda of: of["machine"] == found["machine"].iloc[0]]
-    here = here.loc[(here["standing"] != "none") & (here["precision"] == "fp32")]
-    there = set(zip(found["dataset"], found["scale"], found["name"], strict=True))
-    absent: dict[str, dict[str, None]] = {}
-    for each in each_of(here):
-        if (each.dataset, each.scale, each.name) not in there:
-            absent.setdefault(str(each.name), {})[_network(each)] = None
-    return "; ".join(f"{name} ({', '.join(of)})" for name, of in absent.items())
+# README
 
 
-def _claims(judged: Sequence[tuple[Claim, Verdict]]) -> Iterator[dict[str, str]]:
+def block(frames: Frames, judged: Judged) -> str:
+    """README's: a sentence, the table of speed, what is to be known of it, and the claims."""
+    lines, parts = timings.lines(frames), list[str]()
+    found = headline(lines)
+    if len(found):
+        said = sentence(found)
+        parts += [f"**{_escaped(said)}.**"] if said else []
+        of_speed, refused = speed_table(found), stored.refused(frames)
+        of_speed.title = ""
+        parts.append(markdown(of_speed).strip())
+        parts.append(" ".join(map(_escaped, notes(found, lines, refused))))
+    parts.append("What the paper claims, and what our rows say of it:")
+    parts.append(markdown(Table([*_claims(judged)])).strip())
+    return "\n\n".join(parts) + "\n"
+
+
+def _claims(judged: Judged) -> Iterator[dict[str, str]]:
     """Each claim, what was found of it with intervals and what was allowed, and the verdict."""
     for claim, each in judged:
         found = [*each.why[: len(each.effects)]] or each.figures.split("; ")
@@ -349,29 +314,9 @@ def _claims(judged: Sequence[tuple[Claim, Verdict]]) -> Iterator[dict[str, str]]
         yield {"claim": claim.claim, "our finding": said, "verdict": each.text}
 
 
-def block(frames: Frames, judged: Sequence[tuple[Claim, Verdict]]) -> str:
-    """README's: a sentence, the table of speed, what is to be known of it, and the claims."""
-    lines, parts = timings.lines(frames), list[str]()
-    found = headline(lines)
-    if len(found):
-        said, refused = sentence(found), stored.refused(frames)
-        parts += [f"**{_escaped(said)}.**"] if said else []
-        parts.append(_grid(speed_table(found).content))
-        parts.append(" ".join(_escaped(note) for note in notes(found, lines, refused) if note))
-    parts += ["What the paper claims, and what our rows say of it:", _grid([*_claims(judged)])]
-    return "\n\n".join(parts) + "\n"
-
-
 def _escaped(said: str) -> str:
     """A sentence as Markdown, in which names of ours stay code."""
-    escaped = field_markdown(said)
-    for name in (OURS, REFERENCE):
-        escaped = escaped.replace(rf"\`{name}\`", f"`{name}`")
-    return escaped
-
-
-def _grid(content: Any) -> str:
-    return markdown([Table(content)]).strip()
+    return re.sub(rf"\\`({OURS}|{REFERENCE})\\`", r"`\1`", field_markdown(said))
 
 
 def updated(before: str, block: str, path: Path) -> str:
@@ -386,16 +331,28 @@ def updated(before: str, block: str, path: Path) -> str:
     return f"{front}{BEGIN}\n{block}{END}{after}"
 
 
-def _of_claim(claim: Claim, verdict: Verdict, lines: pd.DataFrame) -> Markup | None:
+def pictures(found: Frames) -> dict[str, str]:
+    """README's pictures by their files' names; {} where nothing was timed beside a floor."""
+    lines = headline(timings.lines(found))
+    if not (drawn := panels(lines)):
+        return {}
+    notes = (KEY, f"{lines['machine'].iloc[0]}, protocol {lines['protocol'].iloc[0]}")
+    return {name: figures.picture(drawn, PICTURE, n, notes) for name, n in PICTURES.items()}
+
+
+# Figures, each with its caption
+
+
+def _of_claim(claim: Claim, verdict: Verdict, lines: Frame) -> Markup | None:
     """The figure beside a claim."""
-    figure = matlab(lines) if claim.id == "fig3" else _effects(verdict.effects)
-    return None if figure is None else figures.svg(figure, f"{claim.claim}: {verdict.measured}")
+    figure = matlab(lines) if claim.id == "fig3" else _effects(verdict)
+    return figure and figures.svg(figure, f"{claim.claim}: {verdict.measured}")
 
 
-def _effects(found: Sequence[Effect]) -> Figure | None:
+def _effects(verdict: Verdict) -> Figure | None:
     """What decides a claim: means with intervals, each seed, and what was fixed beforehand."""
     groups: dict[str, list[Dot]] = {}
-    for each in found:
+    for each in verdict.effects:
         times, form = (1, "+.3f") if each.unit == "votes" else (100, "+.1f")
         of = (each.found.value, each.found.low, each.found.high, each.matters, *each.values)
         value, low, high, bar, *seeds = (times * each.shown(v) for v in of)
@@ -405,7 +362,7 @@ def _effects(found: Sequence[Effect]) -> Figure | None:
     return figures.dots(groups, title, bounds={0.0: ""}) if groups else None
 
 
-def matlab(lines: pd.DataFrame) -> Figure | None:
+def matlab(lines: Frame) -> Figure | None:
     """Time of each form of the Matlab code divided by plain PyTorch's; None: none was timed."""
     groups: dict[str, list[Dot]] = {}
     order = list(claims.FORMS)
@@ -419,40 +376,36 @@ def matlab(lines: pd.DataFrame) -> Figure | None:
         name, hollow = claims.FORMS[line["variant"]], not isnan(line["part"])
         dot = Dot(name, value, low, high, said, hollow=hollow)
         groups.setdefault(f"{shown.data_title(line)} {line['scale']}", []).append(dot)
-    if not groups:
-        return None
     title = "times plain PyTorch's time; hollow: scaled from a part"
-    return figures.dots(groups, title, log=True, bounds={10.0: "tens of times"})
+    bounds = {10.0: "tens of times"}
+    return figures.dots(groups, title, log=True, bounds=bounds) if groups else None
 
 
-def panels(found: pd.DataFrame) -> dict[str, Figure]:
+def panels(found: Frame) -> dict[str, Figure]:
     """The first picture: each data set's ratios to the float32 floor, by its data's name."""
-    ends = tuple(f"ratio_to_fp32_floor{end}" for end in ("", "_low", "_high"))
     title, bounds = "x the float32 floor's time", {1.0: "floor"}
     return {
         _data_name(of): figures.dots(groups, title, log=True, bounds=bounds)
         for _, of in found.groupby("dataset", sort=False)
-        if any((groups := _by_scale(of, ends, ".2f")).values())
+        if any((groups := _by_scale(of, TO_FLOOR, ".2f")).values())
     }
 
 
-def _data_name(of: pd.DataFrame) -> str:
-    return "; ".join(dict.fromkeys(filter(None, of["data_source"]))) or str(of["dataset"].iloc[0])
+def _data_name(of: Frame) -> str:
+    return "; ".join(filter(None, of["data_source"].unique())) or of["dataset"].iloc[0]
 
 
-def _speed(found: pd.DataFrame) -> Drawn:
+def _speed(found: Frame) -> Drawn:
     """Fig. 3: who takes how long and how much memory."""
     for name, figure in panels(found).items():
         yield f"Time of a training step: {name}", figure
-    for _, of in found.groupby("dataset", sort=False):
-        sized = of.loc[of["peak_memory_mib"] > 0]
-        if len(sized):
-            groups = _by_scale(sized, ("peak_memory_mib",), ",.0f")
-            title = "MiB above the process before it was built"
-            yield f"Peak memory of a step: {_data_name(of)}", figures.dots(groups, title, log=True)
+    title = "MiB above the process before it was built"
+    for _, of in found.loc[found["peak_memory_mib"] > 0].groupby("dataset", sort=False):
+        groups = _by_scale(of, ("peak_memory_mib",), ",.0f")
+        yield f"Peak memory of a step: {_data_name(of)}", figures.dots(groups, title, log=True)
 
 
-def _by_scale(of: pd.DataFrame, ends: tuple[str, ...], form: str) -> dict[str, list[Dot]]:
+def _by_scale(of: Frame, ends: tuple[str, ...], form: str) -> dict[str, list[Dot]]:
     """A line for each contender in each scale: a framework's best tuned form alone, bf16 last."""
     names = sorted(set(of["framework"]) - {FLOOR})
     groups: dict[str, list[Dot]] = {}
@@ -461,7 +414,7 @@ def _by_scale(of: pd.DataFrame, ends: tuple[str, ...], form: str) -> dict[str, l
         best = tuned.drop_duplicates("framework").index
         kept = cell.loc[~cell["kind"].isin(["tuned", "rival bf16"]) | cell.index.isin(best)]
         kept = kept.sort_values(["precision", "name"], ascending=[False, True])
-        groups[str(scale)] = [
+        groups[scale] = [
             Dot(
                 line["name"],
                 *(line[end] for end in ends),
@@ -475,35 +428,7 @@ def _by_scale(of: pd.DataFrame, ends: tuple[str, ...], form: str) -> dict[str, l
     return groups
 
 
-def _proofs(frames: Frames) -> Table:
-    """What was proved of whom."""
-    lines = [
-        {
-            "contender": each["contender"],
-            "networks": each["networks"],
-            "exams passed": f"{each['passed']} of {each['exams']}",
-            "audits passed": f"{each['audits_passed']} of {each['audits']}",
-            "spikes compared, M": f"{each['spikes'] / 1e6:,.0f}",
-            "differ": f"{each['that_differ']:,}",
-            **{
-                f"gradient error, float{n}": "" if isnan(error) else f"{error:.0e}"
-                for n in (64, 32)
-                for error in [each[f"gradient_error_fp{n}"]]
-            },
-        }
-        for each in stored.proofs(frames).to_dict("records")
-        if ":" not in each["contender"]  # a csv has its other forms
-    ]
-    return Table(lines, "Proofs of each contender over all networks and machines")
-
-
-def _few(found: pd.DataFrame, title: str) -> Table:
-    """The first lines of a table of reasons, each reason in short."""
-    reasons = [figures.short(each, 160) for each in found["reason"]]
-    return Table(found.assign(reason=reasons).head(MOST), title)
-
-
-def _sets(found: pd.DataFrame, apart: str) -> Iterator[tuple[str, list[Any]]]:
+def _sets(found: Frame, apart: str) -> Iterator[tuple[str, list[Any]]]:
     """Trainings that differ in this column alone, with the name of their data."""
     names = [
         *("dataset", "neunorm", "framework", "width", "epochs", "train_samples", "data_source"),
@@ -516,17 +441,17 @@ def _sets(found: pd.DataFrame, apart: str) -> Iterator[tuple[str, list[Any]]]:
         yield name, list(each_of(of))
 
 
-def _curve(name: str, group: Sequence[Any], x: Callable[[Any], float]) -> tuple[Curve, str]:
+def _curve(name: str, group: Sequence[Any], x: Callable[[Any], float]) -> tuple[list[Point], str]:
     """Trainings as a curve of means over the seeds that learnt, and its caption's end."""
-    means, seeds, dead = [], [], []
+    points, dead = [], []
     for each in group:
         learnt = [a for s, a in each.accuracies.items() if s not in each.lost]
-        means.append(share(learnt))
-        seeds.append(tuple(100 * value for value in learnt))
+        mean = share(learnt)
+        ends = (100 * mean.value, 100 * mean.low, 100 * mean.high)
+        points.append((x(each), ends, [100 * value for value in learnt]))
         dead += [f"{each.scale}, T = {each.T}, seed {seed}" for seed in each.lost]
-    y, low, high = (tuple(100 * getattr(m, end) for m in means) for end in ("value", "low", "high"))
     lost = f" Learnt nothing, and not in a mean: {'; '.join(dead)}." if dead else ""
-    return Curve(name, tuple(map(x, group)), y, low, high, tuple(seeds)), f"{name}.{lost}"
+    return points, f"{name}.{lost}"
 
 
 def _scale(frames: Frames) -> Drawn:
@@ -536,7 +461,7 @@ def _scale(frames: Frames) -> Drawn:
     ticks = {float(n): scale for n, scale in enumerate(order)}
     for name, group in _sets(found, "scale"):
         curve, said = _curve(name, group, lambda each: float(order.index(each.scale)))
-        figure = figures.curves([curve], ("", "test accuracy, %"), ticks)
+        figure = figures.curves(curve, ("", "test accuracy, %"), ticks)
         yield f"Accuracy by scale: {said}", figure
 
 
@@ -544,14 +469,12 @@ def _steps(frames: Frames) -> Drawn:
     """Fig. 5: accuracy against T; dotted: trained over one T, tested over others."""
     for name, group in _sets(compared(frames, "timesteps", "T"), "T"):
         curve, said = _curve(name, group, lambda each: float(each.T))
-        curves = [curve]
-        for each in group:
-            over = rows_of(frames, "tested", each).groupby("tested_T")["test_accuracy"]
-            y: dict[Any, float] = {T: 100 * fmean(of) for T, of in over}
-            if len(y) > 1:
-                title, x = f"trained over T = {each.T}", tuple(map(float, y))
-                curves.append(Curve(title, x, tuple(y.values()), dotted=True))
-        figure = figures.curves(curves, ("T, time steps", "test accuracy, %"))
+        tested = [
+            {float(T): 100 * fmean(of) for T, of in rows.groupby("tested_T")["test_accuracy"]}
+            for rows in (rows_of(frames, "tested", each) for each in group)
+        ]
+        dotted = [each for each in tested if len(each) > 1]
+        figure = figures.curves(curve, ("T, time steps", "test accuracy, %"), dotted=dotted)
         yield f"Accuracy by T: {said}", figure
 
 
@@ -590,13 +513,6 @@ def _by_epoch(frames: Frames) -> Drawn:
             yield caption, figures.epochs(found, "held-out accuracy, %")
 
 
-def _of_paper(number: int, built: pd.DataFrame) -> Table:
-    """Table 3, 4, 5 or 6 in the paper's own columns, ours beside them."""
-    rows, table = tables.published(), shown.of_paper(built)
-    title = paper.settings(rows.loc[rows["table"] == number, "dataset"].iloc[0]).title
-    return Table(table.content, f"Table {number}: {title}", "", table.notes)
-
-
 def _gains(frames: Frames) -> Iterator[tuple[Any, Dot]]:
     for line in each_of(ablated(frames)):
         if line.change != AS_IT_IS and line.gains:
@@ -609,12 +525,13 @@ def _gains(frames: Frames) -> Iterator[tuple[Any, Dot]]:
 
 def _ablations(frames: Frames) -> Drawn:
     """What changes of a training cost."""
-    groups = grouped(_gains(frames), lambda pair: shown.data_title(pair[0]._asdict()))
+    groups: dict[str, list[Dot]] = {}
+    for line, dot in _gains(frames):
+        groups.setdefault(shown.data_title(line._asdict()), []).append(dot)
     if groups:
         caption = "Accuracy minus that without the change; hollow: a seed learnt nothing"
-        dots = {name: [dot for _, dot in of] for name, of in groups.items()}
         bounds = {0.0: "without the change"}
-        yield caption, figures.dots(dots, "points of test accuracy", bounds=bounds)
+        yield caption, figures.dots(groups, "points of test accuracy", bounds=bounds)
 
 
 def _also(frames: Frames) -> Iterator[str]:
@@ -632,13 +549,52 @@ def _also(frames: Frames) -> Iterator[str]:
             yield f"{dot.label}: {gain} points of test accuracy on {of}{dead}{early}."
 
 
-def _reduced(built: Built) -> Table:
+# Tables
+
+
+def _proofs(frames: Frames) -> Table:
+    """What was proved of whom."""
+    lines = [
+        {
+            "contender": each["contender"],
+            "networks": each["networks"],
+            "exams passed": f"{each['passed']} of {each['exams']}",
+            "audits passed": f"{each['audits_passed']} of {each['audits']}",
+            "spikes compared, M": f"{each['spikes'] / 1e6:,.0f}",
+            "differ": f"{each['that_differ']:,}",
+            "gradient error, float64": _error(each["gradient_error_fp64"]),
+            "gradient error, float32": _error(each["gradient_error_fp32"]),
+        }
+        for each in stored.proofs(frames).to_dict("records")
+        if ":" not in each["contender"]  # a csv has its other forms
+    ]
+    return Table(lines, "Proofs of each contender over all networks and machines")
+
+
+def _error(value: float) -> str:
+    return "" if isnan(value) else f"{value:.0e}"
+
+
+def _few(found: Frame, title: str) -> Table:
+    """The first lines of a table of reasons, each reason in short."""
+    reasons = [figures.short(each, 160) for each in found["reason"]]
+    return Table(found.assign(reason=reasons).head(MOST), title)
+
+
+def _of_paper(number: int, built: Frame) -> Table:
+    """Table 3, 4, 5 or 6 in the paper's own columns, ours beside them."""
+    rows, table = tables.published(), shown.of_paper(built)
+    title = paper.settings(rows.loc[rows["table"] == number, "dataset"].iloc[0]).title
+    table.title, table.said = f"Table {number}: {title}", ""
+    return table
+
+
+def _reduced(built: Mapping[str, Frame]) -> Table:
     """How far our trainings fall short of the paper's."""
     frames = [built[name].assign(suite=name) for name in TRAINED if name in built]
     lines = []
-    for key, of in pd.concat(frames).groupby(["dataset", "suite"], sort=False) if frames else ():
-        dataset, suite = cast(tuple[str, str], key)
-        settings = paper.settings(dataset)
+    for _, of in pd.concat(frames).groupby(["dataset", "suite"], sort=False) if frames else ():
+        settings = paper.settings(cast(str, of["dataset"].iloc[0]))
         samples, epochs, T = (
             ", ".join(f"{value:,.0f}" for value in sorted(set(of[name])))
             for name in ("train_samples", "epochs", "T")
@@ -646,14 +602,14 @@ def _reduced(built: Built) -> Table:
         lines.append(
             {
                 "data set": settings.title,
-                "suite": suite,
+                "suite": of["suite"].iloc[0],
                 "data": "; ".join(dict.fromkeys(map(shown.data_source, of.to_dict("records")))),
-                "width": ", ".join(dict.fromkeys(of["width"])),
+                "width": ", ".join(of["width"].unique()),
                 "samples": samples,
                 "epochs": epochs,
                 "the paper's epochs": str(settings.epochs),
                 "T": T,
-                "precision": ", ".join(dict.fromkeys(of["precision"])),
+                "precision": ", ".join(of["precision"].unique()),
             }
         )
     return Table(lines, "Trainings of ours, and the paper's")

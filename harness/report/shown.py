@@ -6,18 +6,18 @@ A csv has all columns; nothing is computed here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import inf, isnan, nan
+from math import isnan, nan
 from operator import itemgetter
 from typing import Any
 
 import pandas as pd
 
 from harness.analysis.frame import grouped
+from harness.analysis.trainings import FLAGS
 from harness.analysis.words import data_name
-from harness.report.table import Table, Tables, interval, text
-from harness.spec import FLOOR
+from harness.report.table import Table, interval, text
+from harness.spec import ANN, FLOOR
 
-FLAGS = ("partial", "lossy", "simulated", "substitute")  # what must be said of data
 LONG = 1.0  # seconds of compiling that are worth a word
 # What tells one line of trainings from another, in this order; the names of the others are said.
 KEYS = (
@@ -28,20 +28,20 @@ KEYS = (
 # What an ablation may change: the name of the change says which. And what follows from the scale.
 EXPLAINED = {
     "window": ("epochs",),
-    "change": (
-        *("framework", "precision", "initialisation", "v_th", "a", "loss_function", "optimiser"),
-    ),
+    "change": ("framework", "precision", *KEYS[KEYS.index("optimiser") : KEYS.index("network")]),
     "scale": ("network",),
 }
 WORDS = {"neunorm": "NeuNorm", "scale": "network", "network": "layers", "v_th": "V_th"}
-WORDS |= {"loss_function": "loss", "bin_ms": "bin, ms", "at_chance": "learnt nothing"}
-# Figures in per cent, each with its interval; then those without one.
-INTERVALS = {
-    "accuracy": ("test %", "low", "high", ".1f"),
-    "recorded_accuracy": ("recorded %", "recorded_low", "recorded_high", ".1f"),
-    "difference": ("change, points", "difference_low", "difference_high", "+.1f"),
-}
-PLAIN = {
+WORDS |= {"loss_function": "loss", "bin_ms": "bin, ms"}
+# How figures are shown: the head, the form, times what; and the ends of those with an interval.
+FIGURES = {
+    "accuracy": ("test %", ".1f", 100),
+    "recorded_accuracy": ("recorded %", ".1f", 100),
+    "difference": ("change, points", "+.1f", 100),
+    "seconds_per_iteration": ("ms", ",.0f", 1000),
+    "ratio_to_floor": ("x floor", ",.2f", 1),
+    "peak_memory_mib": ("MiB", ",.0f", 1),
+    "rounds": ("n", "d", 1),
     "n": ("n", "d", 1),
     "at_chance": ("learnt nothing", "d", 1),
     "target": ("target %", ".1f", 100),
@@ -61,7 +61,12 @@ PLAIN = {
     "memory_uj": ("with memory, uJ", ",.0f", 1),
     "break_even": ("break-even rate", ".3f", 1),
 }
-# What goes first where a line would be too wide: a csv has all.
+ENDS = {"accuracy": ("low", "high"), "recorded_accuracy": ("recorded_low", "recorded_high")}
+ENDS |= {"difference": ("difference_low", "difference_high")}
+ENDS |= {"ratio_to_floor": ("ratio_low", "ratio_high")}
+TIMED = ("seconds_per_iteration", "seconds_per_epoch", "ratio_to_floor")
+TIMED += ("peak_memory_mib", "rounds")
+# What goes first where a line would be too wide.
 FIRST_TO_GO = ("s/epoch", "best %", "chosen %", "train %", "dead layers", "MAC, M", "AC, M")
 
 
@@ -78,45 +83,30 @@ def data_source(line: Any) -> str:
     return f"{source} ({', '.join(flags)})" if flags else source
 
 
-def shown(name: str, frame: pd.DataFrame) -> Tables:
-    """A table of `harness tables`, as it is read."""
+def shown(name: str, frame: pd.DataFrame) -> list[Table]:
+    """A table of `harness tables`, as it is read: in parts, each of what belongs together."""
     if name == "acceleration":
         cells = frame.groupby(["run", "cell"], sort=False, dropna=False)
-        return Tables(tuple(_cell(part) for _, part in cells))
-    return Tables((of_paper(frame),) if name.isdigit() else tuple(trained(frame)))
-
-
-def _first(part: pd.DataFrame) -> dict[str, Any]:
-    return {str(name): value for name, value in part.iloc[0].items()}
+        return [_cell(part) for _, part in cells]
+    return [of_paper(frame)] if name.isdigit() else trained(frame)
 
 
 def _cell(part: pd.DataFrame) -> Table:
     """What was timed together: a line a contender."""
-    first = _first(part)
-    long = any(seconds > 3 * 3600 for seconds in part["seconds_per_epoch"])
-    epoch, unit = ("h/epoch", 3600) if long else ("min/epoch", 60)
-    lines = part.to_dict("records")
-    content = [
-        {
-            "": f"{text(line['rank']) or ' '} {line['name']}",
-            "ms": _number(1000 * line["seconds_per_iteration"], ",.0f"),
-            epoch: _number(line["seconds_per_epoch"] / unit, ".1f"),
-            "x floor": times(line["ratio_to_floor"]),
-            "95 %": _span(line["ratio_low"], line["ratio_high"]),
-            "MiB": _number(line["peak_memory_mib"], ",.0f"),
-            "n": str(line["rounds"]),
-            "proof": line["certificate"].partition(" (")[0],  # what more there is stands below
-        }
-        for line in lines
-    ]
+    first, lines = part.iloc[0].to_dict(), part.to_dict("records")
+    names = [f"{text(line['rank']) or ' '} {line['name']}" for line in lines]
+    proofs = [line["certificate"].partition(" (")[0] for line in lines]  # the rest stands below
+    content = pd.DataFrame({"": names, **_figures(part, TIMED), "proof": proofs})
     title = f"{data_title(first)} {first['scale']}  {first['network']}"
     title += f"  width {first['width']}" * (first["width"] != "1")
     title += f"  NeuNorm {first['neunorm']}" * bool(first["neunorm"])
     said = (
         f"{first['mode']}, {first['device']}, T = {first['T']}, batch {first['batch_size']}; "
-        f"data: {data_source(first)}; {_noise(first)}; protocol {first['protocol']}"
+        f"data: {data_source(first)}; "
+        f"A/A {first['noise_low']:.2f}-{first['noise_high']:.2f}; "
+        f"protocol {first['protocol']}\non {first['machine']}"
     )
-    return Table(content, title, said, tuple(_notes(lines)), f"on {first['machine']}")
+    return Table(content, title, said, _notes(lines))
 
 
 def _notes(lines: Sequence[Any]) -> Iterable[str]:
@@ -139,27 +129,6 @@ def _notes(lines: Sequence[Any]) -> Iterable[str]:
         yield f"bf16: up to {100 * most:.2g} % of spikes differ from float32's{cosine}"
 
 
-def _noise(line: Any) -> str:
-    if isnan(line["noise_low"]):
-        return "A/A not measured"
-    if line["noise_high"] == inf:
-        return "A/A unknown after one round"
-    return f"A/A {line['noise_low']:.2f}-{line['noise_high']:.2f}"
-
-
-def _number(value: float, form: str) -> str:
-    return "" if value is None or pd.isna(value) else format(value, form)
-
-
-def times(value: float) -> str:
-    """A ratio: of those in the hundreds nobody reads the hundredths."""
-    return _number(value, ".2f" if value < 100 else ",.0f")
-
-
-def _span(low: float, high: float) -> str:
-    return "" if isnan(low) or low == high or high == inf else f"{times(low)}-{times(high)}"
-
-
 def trained(frame: pd.DataFrame, width: int = 80) -> list[Table]:
     """Trainings, other systems and counts by the data they are of: what all lines of the same data
     share is said once above them, figures stand with their intervals.
@@ -170,51 +139,44 @@ def trained(frame: pd.DataFrame, width: int = 80) -> list[Table]:
 
 
 def _trained(part: pd.DataFrame, width: int) -> Table:
-    first = _first(part)
-    keys = {name: [text(value) for value in part[name]] for name in KEYS if name in part}
+    first = part.iloc[0].to_dict()
+    keys = {name: [*map(text, part[name])] for name in KEYS if name in part}
     same = {name: cells[0] for name, cells in keys.items() if len(set(cells)) == 1}
     told = [name for name in keys if name not in same]
-    gone = [name for key in told for name in EXPLAINED.get(key, ()) if name in told]
-    told = [name for name in told if name not in (*gone, "machines")] or list(keys)[:1]
+    gone = {*(name for key in told for name in EXPLAINED.get(key, ())), "machines"}
+    told = [name for name in told if name not in gone] or list(keys)[:1]
     words = {name: WORDS.get(name) or name.replace("_", " ") for name in keys}
-    columns = {words[name]: keys[name] for name in told}
-    columns |= {head: cells for head, cells in _figures(part).items() if any(cells)}
+    columns = {words[name]: keys[name] for name in told} | _figures(part, part.columns)
     for head in FIRST_TO_GO:
         if _width(columns) > width:
             columns.pop(head, None)
-    said = ", ".join(f"{words[name]} {value}" for name, value in same.items() if value)
-    source = f"data: {data_source(first)}" if first.get("data_source") else ""
+    said = [", ".join(f"{words[name]} {value}" for name, value in same.items() if value)]
+    said += [f"data: {data_source(first)}"] if first.get("data_source") else []
     title = data_title(first) if "dataset" in first else ""
     # where lines were measured, if that differs, stands below: machines have long names
-    places: dict[str, list[str]] = {}
-    for n, machine in enumerate(() if "machines" in same else keys.get("machines", ())):
-        places.setdefault(machine, []).append(" ".join(keys[name][n] for name in told))
-    notes = tuple(f"on {machine}: {', '.join(of)}" for machine, of in places.items() if machine)
-    return Table(pd.DataFrame(columns), title, "\n".join(filter(None, (said, source))), notes)
+    machines = keys.get("machines", ()) if "machines" not in same else ()
+    places = grouped(range(len(machines)), lambda n: machines[n])
+    names = {m: [" ".join(keys[name][n] for name in told) for n in of] for m, of in places.items()}
+    notes = (f"on {machine}: {', '.join(of)}" for machine, of in names.items() if machine)
+    return Table(pd.DataFrame(columns), title, "\n".join(filter(None, said)), notes)
 
 
 def _width(columns: dict[str, list[str]]) -> int:
     return sum(1 + max(map(len, (*head.split(), *cells))) for head, cells in columns.items())
 
 
-def _figures(part: pd.DataFrame) -> dict[str, list[str]]:
+def _figures(part: pd.DataFrame, names: Iterable[str]) -> dict[str, list[str]]:
     """The figures that are shown, those with an interval in one column with it."""
     found: dict[str, list[str]] = {}
-    for name in part.columns:
-        cells = part[name]
-        if name in INTERVALS and INTERVALS[name][1] in part:
-            head, low, high, form = INTERVALS[name]
-            ends = zip(part[name], part[low], part[high], strict=True)
-            found[head] = [interval(*each, form=form, times=100) for each in ends]
-        elif name in PLAIN:
-            head, form, scale = PLAIN[name]
-            found[head] = [_number(scale * value, form) for value in cells]
-        elif name.startswith("tested_"):
-            head = f"test T={name.removeprefix('tested_')}"
-            found[head] = [_number(100 * value, ".1f") for value in cells]
-    if set(found.get("learnt nothing", ())) == {"0"}:
-        del found["learnt nothing"]
-    return found
+    for name in names:
+        tested = (f"test T={name.removeprefix('tested_')}", ".1f", 100)
+        if name in FIGURES or name.startswith("tested_"):
+            head, form, scale = FIGURES.get(name, tested)
+            of = [name, *(end if end in part else name for end in ENDS.get(name, (name, name)))]
+            cells = part[of].itertuples(index=False, name=None)
+            found[head] = [interval(*ends, form=form, times=scale) for ends in cells]
+    nothing = {"learnt nothing": {"0"}}  # it is said where it happens
+    return {head: of for head, of in found.items() if any(of) and {*of} != nothing.get(head)}
 
 
 def of_paper(frame: pd.DataFrame) -> Table:
@@ -239,7 +201,7 @@ def of_paper(frame: pd.DataFrame) -> Table:
             }
         )
     said = "test accuracy in %, ours with 95 % intervals over n seeds; * cited by the paper"
-    return Table(pd.DataFrame(lines), "", said, tuple(notes))
+    return Table(lines, "", said, notes)
 
 
 def how(line: Any) -> str:
@@ -249,7 +211,7 @@ def how(line: Any) -> str:
         parts = [line["framework"], line["window"], samples]
     else:
         parts = [f"width {line['width']}", samples, f"{line['epochs']:.0f} epochs"]
-        parts += [f"T = {line['T']:.0f}"] if line["framework"] != "ann" else []
+        parts += [f"T = {line['T']:.0f}"] if line["framework"] != ANN else []
         parts += [f"NeuNorm {line['neunorm']}"] if line["neunorm"] != "off" else []
     parts += [name for name in ("simulated", "substitute") if line.get(name)]
     return ", ".join(filter(None, parts))

@@ -6,48 +6,50 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partialmethod
 from math import nan
 from pathlib import Path
-from typing import cast
 
 import pandas as pd
 
 from harness.analysis import claims, tables, timings
-from harness.analysis.frame import Frame, Frames, each_of, frames
-from harness.analysis.frame import machines as machines_of
+from harness.analysis import frame as frame_
+from harness.analysis.frame import Frame, Frames, each_of
 from harness.records import Row, Store
 from harness.spec import UsageError, paper
 
-DATA = (
-    *("data_source", "data_samples", "data_partial", "data_lossy", "data_simulated"),
-    *("data_substitute", "data_sha256", "data_test_source", "data_test_sha256", "data_note"),
-)
 
+def read(folder: Path, *suites: str) -> tuple[list[Row], list[str]]:
+    """All rows of a result folder, or of one that holds one folder a machine; and a sentence for
+    each line that is none.
 
-def read(folders: Sequence[Path]) -> list[Row]:
-    """All rows of result folders, in the order given; a folder may hold one folder a machine.
-
-    Warns of what was no row. Raises UsageError for a folder that has no rows.
+    Raises UsageError where there are none, or none of the suites; the first is what to run.
     """
+    store = Store.around(folder)
+    there = (Store(path.parent) for path in sorted(folder.glob("*/records")))
+    parts = [each.read() for each in ([store] if store.files else there)]
+    rows = [row for part, _ in parts for row in part]
+    if not any(row.suite in suites or not suites for row in rows):
+        what, first = (
+            ("rows", "acceleration") if not suites else (f"rows of {suites[0]}", suites[0])
+        )
+        lack = "" if folder.is_dir() else ", which is no folder"
+        run = f"first run `harness run --suite {first} --out {folder}`"
+        raise UsageError(f"no {what} under {folder}{lack}: {run}, or name another")
+    return rows, [each for _, part in parts for each in part]
+
+
+def read_all(folders: Sequence[Path]) -> list[Row]:
+    """All rows of result folders, in the order given. Warns of what was no row."""
     rows: list[Row] = []
     for folder in folders:
-        store = Store.around(folder)
-        there = [p.parent for p in sorted(folder.glob("*/records"))]
-        parts = [each.read() for each in ([store] if store.files else map(Store, there))]
-        found = [row for part, _ in parts for row in part]
-        damaged = [each for _, part in parts for each in part]
-        if not found:
-            raise UsageError(
-                f"no rows under {folder}: give a folder that holds records/, "
-                f"or fill it with harness.run(suite=..., out={str(folder)!r})"
-            )
+        found, damaged = read(folder)
+        rows += found
         if damaged:
             message = f"{len(damaged)} lines were no rows and were skipped, the first: {damaged[0]}"
             warnings.warn(message, stacklevel=4)
-        rows += found
     return rows
 
 
@@ -69,12 +71,12 @@ class Results:
     @cached_property
     def frames(self) -> Frames:
         """The rows as DataFrames, one a kind, as all tables are made of them."""
-        return frames(self.rows)
+        return frame_.frames(self.rows)
 
     @property
     def machines(self) -> tuple[str, ...]:
         """The machines that the rows were measured on, that with most rows first."""
-        return tuple(machines_of(self.frames["all"]))
+        return tuple(frame_.machines(self.frames["all"]))
 
     def table(self, name: int | str) -> pd.DataFrame:
         """A table by its name: 3 to 6 are the paper's, "scale" is the suite's.
@@ -115,87 +117,83 @@ class Results:
         return failures(self.frames)
 
 
-def _counted(rows: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
+def _counted(rows: Frame, *names: str) -> Frame:
     """The distinct values of columns, in their order, and how many rows have each."""
-    names = list(names)
-    groups = rows.groupby(names, sort=False, dropna=False)
-    lines = [(*cast(tuple[object, ...], key), len(of)) for key, of in groups]
-    return pd.DataFrame(lines, columns=[*names, "rows"])
+    of = rows.groupby([*names], sort=False, dropna=False)
+    return of.size().reset_index(name="rows")
 
 
 def machines(frames: Frames) -> pd.DataFrame:
     """The machines and versions that rows were measured with, and of how many rows each."""
     names = ("suite", "machine", "cores", "memory_mib", "os", "python", "torch", "commit")
-    return _counted(frames["all"], (*names, "allocator", "environment"))
+    return _counted(frames["all"], *names, "allocator", "environment")
 
 
 def places(frames: Frames) -> pd.DataFrame:
     """The same in short: a line a machine."""
-    rows = frames["all"].assign(day=frames["all"]["time"].str[:10])
-    lines = [
-        {
-            "machine": machine,
-            "what": ", ".join(dict.fromkeys(of["suite"])),
-            "days": " to ".join(sorted({min(of["day"]), max(of["day"])})),
-            "torch": ", ".join(dict.fromkeys(filter(None, of["torch"]))),
-            "rows": len(of),
-        }
-        for machine, of in rows.groupby("machine", sort=False)
-    ]
-    return pd.DataFrame(lines, columns=["machine", "what", "days", "torch", "rows"])
+
+    def joined(of: pd.Series) -> str:
+        return ", ".join(filter(None, of.unique()))
+
+    def ends(of: pd.Series) -> str:
+        return " to ".join(sorted({of.min()[:10], of.max()[:10]}))
+
+    of = frames["all"].groupby("machine", sort=False)
+    named = {"what": ("suite", joined), "days": ("time", ends), "torch": ("torch", joined)}
+    return of.agg(**named, rows=("suite", "size")).reset_index()
 
 
 def data(frames: Frames) -> pd.DataFrame:
     """What was read as each data set, its hash, and how it falls short of the real one."""
-    rows = frames["all"]
-    return _counted(rows.loc[rows["data_source"] != ""], ("suite", "dataset", *DATA))
+    rows, ends = frames["all"], ("substitute", "sha256", "test_source", "test_sha256", "note")
+    names = ("source", "samples", "partial", "lossy", "simulated", *ends)
+    read = rows.loc[rows["data_source"] != ""]
+    return _counted(read, "suite", "dataset", *(f"data_{name}" for name in names))
 
 
 def failures(frames: Frames) -> pd.DataFrame:
     """Cases that failed and what was warned of, each reason once, with how often."""
     found = pd.concat([frames["case"], frames["warning"].assign(status="warning")])
     names = ("suite", "dataset", "scale", "framework", "precision", "status", "reason")
-    return _counted(found.assign(framework=found["contender"]), names)
+    return _counted(found.assign(framework=found["contender"]), *names)
 
 
-def _exams(frames: Frames) -> Frame:
+def _proved(frames: Frames) -> tuple[Frame, Frame]:
+    """Exams and audits with the names of network and contender, float32 unsaid."""
+
+    def named(rows: Frame) -> Frame:
+        networks = [
+            f"{paper.settings(each.dataset).title} {each.scale}"
+            + (f", NeuNorm {each.neunorm}" if each.neunorm else "")
+            + (f", width {each.width}" if each.width != "1" else "")
+            for each in each_of(rows)
+        ]
+        precisions = (" " + rows["precision"]).where(rows["precision"] != "fp32", "")
+        return rows.assign(network=networks, contender=rows["contender"] + precisions)
+
     exams = frames["certificate"]
-    return _named(exams.loc[exams["layer"] == ""])
-
-
-def _named(rows: Frame) -> Frame:
-    """With the names of network and contender, float32 unsaid."""
-    networks = [
-        f"{paper.settings(each.dataset).title} {each.scale}"
-        + (f", NeuNorm {each.neunorm}" if each.neunorm else "")
-        + (f", width {each.width}" if each.width != "1" else "")
-        for each in each_of(rows)
-    ]
-    names = rows["contender"].where(
-        rows["precision"] == "fp32", rows["contender"] + " " + rows["precision"]
-    )
-    return rows.assign(network=networks, contender=names)
+    return named(exams.loc[exams["layer"] == ""]), named(frames["audit"])
 
 
 def proofs(frames: Frames) -> pd.DataFrame:
     """What was proved of each contender on all networks and machines: its exams and audits."""
     same = ["machine", "network", "contender", "T", "mode", "certificate_precision"]
-    exams, audits = _exams(frames).drop_duplicates(same, keep="last"), _named(frames["audit"])
+    exams, audits = _proved(frames)
     lines = []
-    for name, of in exams.groupby("contender"):
+    for name, of in exams.drop_duplicates(same, keep="last").groupby("contender"):
         own = audits.loc[audits["contender"] == name]
-        errors = dict(of.groupby("certificate_precision")["gradient_error"].max().items())
+        errors = of.groupby("certificate_precision")["gradient_error"].max()
         lines.append(
             {
                 "contender": name,
                 "networks": of["network"].nunique(),
                 "machines": of["machine"].nunique(),
                 "exams": len(of),
-                "passed": int(of["certified"].sum()),
-                "spikes": int(of["spikes"].sum() + own["spikes"].sum()),
-                "that_differ": int(of["mismatches"].sum() + own["mismatches"].sum()),
+                "passed": of["certified"].sum(),
+                "spikes": of["spikes"].sum() + own["spikes"].sum(),
+                "that_differ": of["mismatches"].sum() + own["mismatches"].sum(),
                 "audits": len(own),
-                "audits_passed": int(own["passed"].sum()),
+                "audits_passed": own["passed"].sum(),
                 **{f"gradient_error_{p}": errors.get(p, nan) for p in ("fp64", "fp32", "bf16")},
             }
         )
@@ -204,9 +202,9 @@ def proofs(frames: Frames) -> pd.DataFrame:
 
 def refused(frames: Frames) -> pd.DataFrame:
     """Exams and audits that failed: each reason once, with the contender and the networks."""
-    exams, audits = _exams(frames), _named(frames["audit"])
+    exams, audits = _proved(frames)
     failed = (
         exams.loc[~exams["certified"]].assign(at="exam"),
         audits.loc[~audits["passed"]].assign(at="audit"),
     )
-    return _counted(pd.concat(failed), ("contender", "network", "at", "reason"))
+    return _counted(pd.concat(failed), "contender", "network", "at", "reason")
