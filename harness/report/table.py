@@ -78,8 +78,8 @@ class Table:
         if room < len(widths):  # a long name breaks behind its colon
             lines = [(line[0].replace(":", ":\n  ", 1), *line[1:]) for line in lines]
         gap = int(room >= 2 * len(widths))
-        # numbers stay whole, and texts are folded, where that leaves these ten letters
-        least = [width if right else 10 for width, right in zip(widths, self.right, strict=True)]
+        # numbers stay whole, and texts are folded, where that leaves these eight letters
+        least = [width if right else 8 for width, right in zip(widths, self.right, strict=True)]
         whole = sum(least) + len(least) <= options.max_width
         looks: Any = {"box": box.SIMPLE_HEAD, "pad_edge": False, "show_edge": False}
         grid = rich_table.Table(**looks, padding=(0, gap, 0, 0))
