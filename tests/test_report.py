@@ -268,6 +268,7 @@ def test_figures_have_texts_as_texts_and_colours_of_the_page_alone() -> None:
     assert {"Small", "fused", "0.50", "a" * 40, "floor", "x floor", "0.5"} <= set(texts(dots))
     assert {"1", "2", "4", "T", "accuracy, %"} <= set(texts(curves)) and "cat" in texts(votes)
     assert {"T = 4", "ANN", "held-out accuracy, %", "epoch", "0.1", "0.01"} <= set(texts(epochs))
+    assert "stroke-dasharray" in figures.svg(curves, "name")
     for figure in (dots, curves, votes, epochs):
         drawn = str(figures.svg(figure, "name"))
         assert not re.search(r"#[0-9a-f]{6}\b", drawn.replace('"#', '"')), drawn

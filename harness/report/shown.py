@@ -100,10 +100,10 @@ def _cell(part: pd.DataFrame) -> Table:
     title = f"{data_title(first)} {first['scale']}  {first['network']}"
     title += f"  width {first['width']}" * (first["width"] != "1")
     title += f"  NeuNorm {first['neunorm']}" * bool(first["neunorm"])
+    noise = f"A/A {first['noise_low']:.2f}-{first['noise_high']:.2f}; "
     said = (
         f"{first['mode']}, {first['device']}, T = {first['T']}, batch {first['batch_size']}; "
-        f"data: {data_source(first)}; "
-        f"A/A {first['noise_low']:.2f}-{first['noise_high']:.2f}; "
+        f"data: {data_source(first)}; {'' if isnan(first['noise_low']) else noise}"
         f"protocol {first['protocol']}\non {first['machine']}"
     )
     return Table(content, title, said, _notes(lines))
