@@ -133,7 +133,7 @@ def test_a_line_of_ablations_is_named_by_its_change() -> None:
     found = table("ablations", Store(RECORDED).read("ablations")[0])
     heads = {head for each in found for head in each.columns}
     assert "change" in heads and not heads & {"framework", "precision", "a", "V_th", "loss"}
-    assert re.search(r"  [+-]\d+\.\d \[[+-]\d+\.\d, [+-]\d+\.\d\]  ", "\n".join(said(*found)))
+    assert re.search(r"[+-]\d+\.\d \[[+-]\d+\.\d, [+-]\d+\.\d\]", "\n".join(said(*found)))
 
 
 def test_at_reduced_scale_no_difference_to_a_published_figure_is_shown() -> None:
