@@ -22,9 +22,9 @@ from functools import cache
 from importlib import metadata, util
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from harness.spec import FORMS, UsageError
+from harness.spec import FORMS, Form, UsageError
 from harness.system import installed
 from harness.system.files import make_user_cache, write_whole
 
@@ -114,9 +114,8 @@ def load(name: str) -> Adapter:
     variants = getattr(module, "VARIANTS", {})
     if not form or form in variants:
         return variants[form] if form else module
-    for each in FORMS:
-        if form == each:
-            return adapter.tuned(module, each)
+    if form in FORMS:
+        return adapter.tuned(module, cast("Form", form))
     raise _unknown_form(framework, form, variants)
 
 

@@ -14,10 +14,8 @@ from harness.spec import paper
 from harness.spec.network import Network, NeuNorm, Reading, UsageError, checked, expect, fraction
 from harness.spec.paper import LIF, SGD, Adam
 
-SUITES = (
-    *("acceleration", "timesteps", "scale", "neunorm", "accuracy", "ablations", "baselines"),
-    "energy",
-)
+SUITES = ("acceleration", "timesteps", "scale", "neunorm", "accuracy", "ablations", "baselines")
+SUITES += ("energy",)
 Precision = Literal["fp32", "fp64", "bf16"]
 # "twice-v_th": calibrated for twice the threshold.
 Initialisation = Literal["calibrated", "torch", "twice-v_th"]
@@ -38,7 +36,6 @@ DEAD_RATE = 1e-3  # spikes a neuron and step: a layer below it passes on too lit
 ANN = "ann"  # the "framework" of the network of the same structure without spikes (Table 5)
 FLOOR = "floor"  # a cell's convolutions and products alone, which all ratios are to
 REFERENCE = "reference"  # the contender whose time is the yardstick of speedups
-_SHA256 = re.compile("[0-9a-f]{64}")  # it names a file
 
 
 @dataclass(frozen=True)
@@ -67,21 +64,19 @@ class Training:
     tested_at: tuple[int, ...] = ()  # numbers of steps at which the trained network is tested too
     confusion: bool = False  # whether Fig. 6's matrix is wanted
     bin_us: int = BIN_US  # of an event frame
-    # On simulated events whatever recordings there are; what is trained is tested on those too,
-    # none of which is of an image that it was trained on.
+    # On simulated events; it is tested on recordings too, of images that it was not trained on.
     simulated: bool = False
     loss: Loss = LOSS
-    # The first rate stays for so many epochs at least, until held-out accuracy has stopped rising
-    # (spec/schedule.py); `epochs` are the most. None: it falls as Table 7 has it.
+    # At the first rate, which falls when accuracy is flat (spec/schedule.py); `epochs` are the
+    # most. None: it falls as Table 7 has it.
     least_epochs: int | None = None
 
     def __post_init__(self) -> None:
-        given = {name: getattr(self, name) for name in ("epochs", "bin_us", "least_epochs")}
-        given |= {"samples": self.samples, "test samples": self.test_samples}
-        given |= {f"tested T {n}": steps for n, steps in enumerate(self.tested_at, 1)}
-        for name, value in given.items():
-            if value is not None:
-                checked(name, value)
+        for name in ("epochs", "bin_us", "least_epochs", "samples", "test_samples"):
+            if getattr(self, name) is not None:
+                checked(name.replace("_", " "), getattr(self, name))
+        for n, steps in enumerate(self.tested_at, 1):
+            checked(f"tested T {n}", steps)
 
 
 # How a row calls the fields of a training, and those that it leaves out where they are as usual.
@@ -138,9 +133,7 @@ class CaseFields:
     wants_simulated: bool | None = None  # trained on simulated events though there are recordings
     loss_function: Loss | None = None  # where it is not that of eq. (11)
     least_epochs: int | None = None  # at the first rate, where that falls when accuracy is flat
-    # Of the file of its initial weights, kept in OUT/weights; None: they are drawn. Where there is
-    # one, `initialisation` says nothing.
-    weights_sha256: str | None = None
+    weights_sha256: str | None = None  # where there is one, `initialisation` says nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,11 +157,11 @@ class Case:
     weights_sha256: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        sha256, suites = self.weights_sha256, ", ".join(SUITES)
-        holds = sha256 is None or bool(_SHA256.fullmatch(sha256))
+        sha256 = self.weights_sha256  # it names a file
+        holds = sha256 is None or bool(re.fullmatch("[0-9a-f]{64}", sha256))
         expect(holds, "weights_sha256", sha256, "a hash of 64 hexadecimal digits")
         if self.suite not in SUITES:
-            raise UsageError(f"unknown suite {self.suite!r}, choose from {suites}")
+            raise UsageError(f"unknown suite {self.suite!r}, choose from {', '.join(SUITES)}")
         paper.settings(self.dataset)  # raises UsageError for another
         checked("T", self.T)
         checked("batch_size", self.batch_size)
@@ -256,9 +249,7 @@ def cells(cases: Iterable[C]) -> dict[C, tuple[C, ...]]:
     grouped: dict[C, list[C]] = {}
     for case in cases:
         grouped.setdefault(case.cell, []).append(case)
-    return {
-        replace(cell, precision=group[0].precision): tuple(group) for cell, group in grouped.items()
-    }
+    return {replace(of, precision=g[0].precision): tuple(g) for of, g in grouped.items()}
 
 
 def contender(framework: str, variant: str | None) -> str:
