@@ -97,6 +97,18 @@ def test_a_damaged_line_is_named_and_the_others_are_read(
     assert said.startswith(f"{path}:2: ") and DAMAGED[line] in said and len(said) < 1000
 
 
+def test_rows_are_found_by_what_a_field_or_their_kind_is(tmp_path: Path) -> None:
+    store, keyed, other = (
+        records.Store(tmp_path),
+        replace(ROW, key="k"),
+        replace(ROW, data_note="k"),
+    )
+    store.append(keyed, other)
+    assert store.where("key", ["k"]) == [keyed]
+    assert store.of_kind(records.IterationRow) == [keyed, other]
+    assert store.of_kind(records.EpochRow) == []
+
+
 def test_folders_links_and_pipes_among_the_records_are_named(tmp_path: Path) -> None:
     store = records.Store(tmp_path)
     store.append(ROW)
