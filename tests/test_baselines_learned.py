@@ -271,17 +271,6 @@ def test_two_layers_of_the_papers_neurons_fire_as_derived_by_hand() -> None:
     assert coding.vote(last, 1).item() == 0.5  # its rate over T
 
 
-def test_stbps_gradient_is_the_papers_rectangle() -> None:
-    network = stbp.Network((2, 1), stbp.SETTINGS.lif)  # a surrogate 0.25 wide and 4 high
-    given_weights(network, [0.2, 0.1], [0.0])
-    (spikes,) = network(torch.tensor([1.0, 0.0]).reshape(1, 1, 2, 1, 1))
-    coding.loss(coding.vote(spikes, 1), torch.tensor([0])).backward()
-    gradients = [
-        each.grad.flatten().tolist() for each in network.parameters() if each.grad is not None
-    ]
-    assert gradients == [[-8, 0], [-8]]  # 2 (0 - 1) x 4, of the input that was there
-
-
 # Lee et al.
 
 
@@ -473,32 +462,6 @@ def test_each_spike_of_an_input_counts_at_each_later_spike_until_it_is_forgotten
     assert found[0].item() == 0 and found[1].item() == pytest.approx(left(16, 17, neuron))
 
 
-def test_the_sums_are_autograds_on_a_simulation_with_frozen_spikes() -> None:
-    slow = Neuron(v_th=1.0, rest=2, tau_m=1600.0, tau_s=200.0, inhibition=0.0)  # steps are short
-    random = np.random.default_rng(0)
-    spikes = train(*((int(t), n) for n in range(3) for t in random.integers(1, 1100, 8)))
-    frozen = raster(1200, (250, 700, 1150), (600,))
-    weights = torch.ones(3, 2, dtype=torch.float64, requires_grad=True)
-    v, ep = torch.zeros(2, 2, dtype=torch.float64)
-    total, rest = torch.zeros((), dtype=torch.float64), np.zeros(2)
-    for t in range(1, 1200):
-        ep = ep - ep / slow.tau_s
-        for owner in spikes.owners[spikes.times == t - 1]:
-            ep = ep + weights[owner]
-        v = v - v / slow.tau_m + ep / slow.tau_s
-        v = v * torch.from_numpy(rest == 0)
-        rest = np.maximum(rest - 1, 0)
-        total = total + (v * torch.from_numpy(frozen[t])).sum()
-        v = v * torch.from_numpy(~frozen[t])
-        rest[frozen[t]] = slow.rest
-    total.backward()
-    assert weights.grad is not None
-    expected = weights.grad.numpy()
-    found = hm2_bp.summed(spikes, frozen, 3, slow)
-    # steps of a two-hundredth of the shorter constant, and a delay that is a step off
-    assert np.abs(found - expected).max() < 0.02 * expected.max()
-
-
 def passed(e: Array, before: NDArray[np.int64], after: NDArray[np.int64]) -> Passed:
     return Passed(e.copy(), before.astype(np.float64), after.astype(np.float64))
 
@@ -590,23 +553,6 @@ def test_a_layer_moves_as_torchs_adam_against_gradient_and_decay() -> None:
         layer.move(found, delta, PUBLISHED, 0.01)
     np.testing.assert_allclose(layer.weights, weights.detach().numpy(), rtol=1e-5)
     assert not np.allclose(layer.weights, first, atol=1e-3)
-
-
-def test_a_step_teaches_both_layers_towards_the_wanted_counts() -> None:
-    spikes = train(*((t, n) for t in range(1, 500, 4) for n in range(8)))
-    network = hm2_bp.Network((8, 10, 3), seed=0)
-    layers = network.hidden, network.output
-    before = [each.weights.copy() for each in layers]
-
-    def missing() -> float:
-        counts = network.fired(spikes, LONGEST)[1].sum(0)
-        return float(np.abs(hm2_bp.errors(counts, 2, PUBLISHED, LONGEST)).sum())
-
-    first = missing()
-    for _ in range(100):
-        network.learn(spikes, 2, LONGEST, PUBLISHED, 0.02)
-    assert first > 20 and missing() < first / 2
-    assert all((each.weights != was).any() for each, was in zip(layers, before, strict=True))
 
 
 def test_recordings_that_are_too_short_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""The other systems of Tables 3 to 6: ours, one file each, and those of other packages.
+"""The other systems of Tables 3 to 6: ours, and those of other packages.
 
 A package declares one of its own as an entry point of the group `harness.baselines`; `contract`
 says what it offers. None is imported before it is asked for.

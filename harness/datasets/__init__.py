@@ -15,6 +15,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,11 +50,8 @@ TIMEOUT_SECONDS = 10  # of a download, without an answer of the server
 MOST_SHARED = 0.005
 SPLITS: tuple[Split, ...] = ("train", "test")
 
-DATASETS: dict[str, DataSet[Any]] = {
-    "cifar10": CIFAR10,
-    "nmnist": NMNIST,
-    "dvs-cifar10": DVS_CIFAR10,
-}
+DATASETS: dict[str, DataSet[Any]]
+DATASETS = {"cifar10": CIFAR10, "nmnist": NMNIST, "dvs-cifar10": DVS_CIFAR10}
 DOWNLOAD_MIB = {name: dataset.download_mib for name, dataset in DATASETS.items()}
 
 
@@ -77,17 +75,9 @@ class Wanted:
     @classmethod
     def of(cls, case: Trained | System, access: Access) -> Wanted:
         """What a case is trained and tested on."""
-        training = case.training
-        return cls(
-            case.dataset,
-            max((case.T, *training.tested_at)),
-            samples=training.samples,
-            root=access.root,
-            download=case.dataset in access.download,
-            embedded=training.embedded,
-            bin_us=training.bin_us,
-            simulated=training.simulated,
-        )
+        of, may = case.training, case.dataset in access.download
+        what = case.dataset, max((case.T, *of.tested_at)), of.samples
+        return cls(*what, access.root, may, of.embedded, of.bin_us, of.simulated)
 
     @property
     def bins(self) -> Bins:
@@ -117,7 +107,6 @@ class Labelled:
         return len(self.labels)
 
     def to(self, device: torch.device) -> Labelled:
-        """The same on a device."""
         return replace(self, raw=self.raw.to(device), labels=self.labels.to(device))
 
     def part(self, indices: Tensor) -> Labelled:
@@ -195,11 +184,10 @@ def load_batch(
     download: bool = False,
 ) -> Batch:
     """A batch of T steps that the seed draws, of a data set or of what stands in for it: its
-    `source` says which.
+    `source` says which, and whether a download failed or a reader is missing.
 
     Raises UsageError for an unknown data set, a data root that is none, numbers out of range, fewer
-    samples than the batch size, and a damaged file. A failed download and a missing reader are
-    notes in `source`.
+    samples than the batch size, and a damaged file.
     """
     checked("batch_size", batch_size)
     checked("seed", seed, least=0)
@@ -241,9 +229,7 @@ def load_recordings(
     Raises UsageError as `load_splits` does, and for a data set of images.
     """
     _events(wanted.dataset)
-    return _both(
-        wanted, test_samples, lambda asked, split: _sought(asked, split, None), _recorded, say
-    )
+    return _both(wanted, test_samples, partial(_sought, bins=None), _recorded, say)
 
 
 def load_recorded(wanted: Wanted, say: Say) -> Labelled | None:
@@ -287,8 +273,7 @@ def _sought(wanted: Wanted, split: Split, bins: Bins | None) -> tuple[Samples[An
     try:
         found = dataset.found(root, split)
         if found is None and wanted.download:
-            failure = _download(dataset, root, split)
-            found = dataset.found(root, split)
+            failure, found = _download(dataset, root, split), dataset.found(root, split)
     except MissingReader as error:
         return dataset.stand_in(root, split, bins), str(error)
     problem = _problem(dataset, root, {split: found})

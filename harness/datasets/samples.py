@@ -194,8 +194,7 @@ def data_root(given: Path | str | None) -> Path:
 
 def home_relative(path: Path) -> str:
     """The path with the home folder as ~: rows are shared and need not name who ran them."""
-    home = Path.home()
-    inside = path.is_relative_to(home)
+    inside = path.is_relative_to(home := Path.home())
     return printable(Path("~") / path.relative_to(home) if inside else path)
 
 

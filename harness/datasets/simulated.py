@@ -1,11 +1,10 @@
 """An event camera's model: the events that a still image makes when it moves over the sensor.
 
-Each pixel compares the logarithm of its intensity with a reference level and sends an event each
-time the two differ by the contrast threshold: ON upwards, OFF downwards; the reference then moves
-by that threshold (Lichtsteiner et al. 2008). Between two steps of the movement the log intensity is
-taken to change linearly, which gives each event its time. A pixel has seen other things before: its
-first reference is off by up to one threshold, by a seeded pattern of the sensor. There is no other
-noise and no refractory period, so the same image always gives the same events.
+Each pixel sends an event each time the logarithm of its intensity differs from a reference by the
+contrast threshold: ON upwards, OFF downwards; the reference then moves by that threshold
+(Lichtsteiner et al. 2008). Between two steps of the movement the log intensity is taken to change
+linearly, which gives each event its time. A pixel has seen other things before: its first reference
+is off by up to one threshold, by a seeded pattern. There is no other noise, no refractory period.
 """
 
 from __future__ import annotations
@@ -110,10 +109,10 @@ def saccades(steps: int = 105) -> Trajectory:
 
 
 def closed_loop(steps: int, period: int = 100, radius: float = 5.0) -> Trajectory:
-    """`steps` steps on a circle of `period` steps: a repeated closed-loop smooth movement.
+    """`steps` steps on a circle of `period` steps.
 
-    Li et al. 2017 moved the images of CIFAR10-DVS on a closed path before a camera at rest; the
-    circle, its radius and its period are ours.
+    Li et al. 2017 moved the images of CIFAR10-DVS on a closed path; the circle, its radius and its
+    period are ours.
     """
     angle = 2 * np.pi * np.arange(steps + 1) / period
     return radius * np.stack([np.sin(angle), 1 - np.cos(angle)], axis=1)

@@ -1,8 +1,6 @@
 """Small trainings of a few hundred steps, to see whether a contender learns in bf16: its loss must
-end where float32's seeds end, as far as these tell.
-
-The same for all: the paper's optimiser on a narrow network and the embedded digits. An audit shows
-one gradient; only many steps show what rounding adds up to.
+end where float32's seeds end. The paper's optimiser on a narrow network and the embedded digits: an
+audit shows one gradient; only many steps show what rounding adds up to.
 """
 
 from __future__ import annotations
@@ -12,7 +10,6 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import isfinite, nan, sqrt
 from statistics import fmean, stdev
-from typing import Any
 
 import numpy as np
 import torch
@@ -56,8 +53,6 @@ TERMS = Terms()
 
 @dataclass(frozen=True)
 class Digits:
-    """The digits that it is trained on."""
-
     images: Tensor  # float32 (N, C, H, W), normalised
     labels: Tensor  # int64 (N,)
 
@@ -102,10 +97,9 @@ def case_of(timed: Timed) -> Timed:
 
 def said(case: Timed) -> str:
     """What is trained, in words."""
-    size = case.network.input_shape[-1]
+    size, of = case.network.input_shape[-1], f"T={case.T}, batch {case.batch_size}"
     return (
-        f"{case.network} on scikit-learn's digits of {size}x{size} pixels, T={case.T}, "
-        f"batch {case.batch_size}, {case.optimiser}"
+        f"{case.network} on scikit-learn's digits of {size}x{size} pixels, {of}, {case.optimiser}"
     )
 
 
@@ -143,13 +137,10 @@ class Pupil:
     def _iteration(self, case: Timed, x: Tensor, labels: Tensor) -> Callable[[], Tensor]:
         """One step on what x and labels hold then: its loss."""
         optimise = step.optimiser(self.module.parameters(), case.optimiser)
-        of: dict[str, Any] = {
-            "objective": step.Objective(case.network.classes),
-            "precision": case.precision,
-        }
+        given, objective = (self.module, optimise, x, labels), step.Objective(case.network.classes)
 
         def once() -> Tensor:
-            return step.iteration(self.module, optimise, x, labels, **of).loss
+            return step.iteration(*given, objective=objective, precision=case.precision).loss
 
         if not self.captured:
             return once

@@ -77,7 +77,6 @@ class DataSplits:
         return cls(train.part(kept), train.part(held), test, recorded)
 
     def to(self, device: torch.device) -> DataSplits:
-        """The same on a device."""
         return DataSplits(*(part and part.to(device) for part in vars(self).values()))
 
 
@@ -91,8 +90,7 @@ class Learner:
     optimiser: torch.optim.Optimizer
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Of weights and inputs."""
+    def dtype(self) -> torch.dtype:  # of weights and inputs
         return DTYPES[self.case.precision]
 
     def input(self, raw: Tensor) -> Tensor:
@@ -142,17 +140,9 @@ def epoch(learner: Learner, number: int, rate: float, tell: Tell) -> Epoch:
     losses, norms, right = [], [], []
     for n, chosen in enumerate(chunks):
         part = data.train.part(chosen)
-        raw = part.raw
-        if part.about.augmented:
-            raw = cropped_and_flipped(raw, generator)
-        outcome = step.iteration(
-            module,
-            learner.optimiser,
-            learner.input(raw),
-            part.labels,
-            objective=objective,
-            precision=case.precision,
-        )
+        raw = cropped_and_flipped(part.raw, generator) if part.about.augmented else part.raw
+        given = module, learner.optimiser, learner.input(raw), part.labels
+        outcome = step.iteration(*given, objective=objective, precision=case.precision)
         gradients = [p.grad for p in module.parameters() if p.grad is not None]
         losses.append(outcome.loss)
         norms.append(get_total_norm(gradients))
@@ -169,8 +159,7 @@ def epoch(learner: Learner, number: int, rate: float, tell: Tell) -> Epoch:
             f"the loss became {loss} in epoch {number}: use fewer steps, a smaller network "
             "or --init calibrated"
         )
-    validation = accuracy(learner, data.validation, case.T)
-    test = accuracy(learner, data.test, case.T)
+    validation, test = (accuracy(learner, each, case.T) for each in (data.validation, data.test))
     x, _ = next(data.validation.batches(case.T, EVALUATION_BATCH))
     x = step.placed(x, learner.dtype)
     does = activity(module, x, case.precision)
@@ -198,19 +187,15 @@ def votes(learner: Learner, part: Labelled, T: int) -> Iterator[Tensor]:
     """The votes (B, classes) of each batch of `part` over T steps, in order."""
     learner.module.eval()
     for x, _ in part.batches(T, EVALUATION_BATCH):
-        spikes = step.inference(
-            learner.module, step.placed(x, learner.dtype), learner.case.precision
-        )
+        x = step.placed(x, learner.dtype)
+        spikes = step.inference(learner.module, x, learner.case.precision)
         yield coding.vote(spikes.to(learner.dtype), learner.case.network.classes)
 
 
 def accuracy(learner: Learner, part: Labelled, T: int) -> float:
     """The share of samples whose class has the most votes, the first of equals, over T steps."""
-    right = 0
-    labels = part.labels.split(EVALUATION_BATCH)
-    for each, expected in zip(votes(learner, part, T), labels, strict=True):
-        right += int((each.argmax(1) == expected).sum())
-    return right / len(part)
+    pairs = zip(votes(learner, part, T), part.labels.split(EVALUATION_BATCH), strict=True)
+    return sum(int((each.argmax(1) == expected).sum()) for each, expected in pairs) / len(part)
 
 
 Table = tuple[tuple[float, ...], ...]

@@ -44,7 +44,7 @@ from harness.records.ledger import Ledger
 from harness.records.run import Failed, Run, ended, of_case, shortened, stamped, with_data
 from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
 from harness.reference.precision import DTYPES
-from harness.spec import ANN, Access, Case, Network, Timed, Trained, UsageError, paper, schedule
+from harness.spec import ANN, Access, Case, Timed, Trained, UsageError, paper, schedule
 from harness.system import memory
 from harness.system.files import Unwritable, unwritable
 from harness.training import checkpoint, epoch, step
@@ -77,8 +77,7 @@ class Trial(Generic[C]):
     row: Record
 
     @property
-    def out(self) -> Path:
-        """The folder of its results."""
+    def out(self) -> Path:  # the folder of its results
         return self.ledger.store.out
 
     def say(self, fraction: float, doing: str) -> None:
@@ -422,33 +421,25 @@ def count(trial: Trial[Timed]) -> bool:
 def counted(case: Case, module: nn.Module, batches: Iterable[Tensor]) -> Layers:
     """The operations of each layer, added up over batches x (T, B, C, H, W), at least one."""
     module.eval()
-    parts = (_counted(case, module, _placed(x, case)) for x in batches)
+    parameters, U = iter(module.parameters()), list[Tensor | None]()  # NeuNorm's, behind each layer
+    for stage in case.network.stages if case.framework != ANN else ():
+        _weight, _bias = next(parameters), next(parameters)  # they come in layer order
+        U.append(next(parameters) if stage.neunorm_shape else None)
+    parts = list[Layers]()
+    for batch in batches:
+        x = _placed(batch, case)
+        with torch.inference_mode(), record_spikes(module) as taps:
+            step.inference(module, x, case.precision)
+            spikes = [tap.collected() for tap in taps]
+            if case.framework == ANN:
+                parts.append(ann_operations(case.network, x, spikes))
+            else:
+                parts.append(spiking_operations(case.network, x, spikes, U))
     return reduce(lambda one, other: tuple(map(add, one, other)), parts)
 
 
 def _placed(x: Tensor, case: Case) -> Tensor:
     return step.placed(x, DTYPES[case.precision], torch.device(case.device))
-
-
-@torch.inference_mode()
-def _counted(case: Case, module: nn.Module, x: Tensor) -> Layers:
-    with record_spikes(module) as taps:
-        step.inference(module, x, case.precision)
-        spikes = [tap.collected() for tap in taps]
-    if case.framework == ANN:
-        return ann_operations(case.network, x, spikes)
-    return spiking_operations(case.network, x, spikes, _U(case.network, module))
-
-
-def _U(network: Network, module: nn.Module) -> list[Tensor | None]:
-    """NeuNorm's U behind each layer: parameters come in layer order."""
-    parameters = iter(module.parameters())
-    found: list[Tensor | None] = []
-    for stage in network.stages:
-        for _ in ("weight", "bias"):
-            next(parameters)
-        found.append(next(parameters) if stage.neunorm_shape else None)
-    return found
 
 
 def _operations(row: Record, layers: Layers, samples: int) -> OperationsRow:
