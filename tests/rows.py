@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any, TypeVar
@@ -99,6 +100,22 @@ def row(kind: type[R], case: Case | None = None, **fields: object) -> R:
 
 
 _SHARED = frozenset(records.Record.__dataclass_fields__)
+
+
+def changed(
+    rows: Iterable[records.Row],
+    kind: type[records.Record],
+    new: Callable[[Any], dict[str, Any]] | None = None,
+    **where: object,
+) -> list[records.Row]:
+    """The rows, those of a kind that have these fields with others, by the row; None: without."""
+
+    def its(each: records.Row) -> bool:
+        return isinstance(each, kind) and all(getattr(each, n) == v for n, v in where.items())
+
+    if new is None:
+        return [each for each in rows if not its(each)]
+    return [replace(each, **new(each)) if its(each) else each for each in rows]
 
 
 def timed_case(**changes: Any) -> Timed:

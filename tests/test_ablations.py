@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from rows import training
+from rows import changed, training
 from test_learning import case, rows_of, run
 from torch.nn import functional
 
@@ -70,16 +70,6 @@ def test_a_variant_is_trained_where_its_deviation_is_the_question(tmp_path: Path
     assert outcomes and not any(each.certified for each in outcomes)
 
 
-def test_a_loss_of_its_own_trains_other_weights(tmp_path: Path) -> None:
-    given = case(suite="ablations")
-    other = replace(given, training=replace(given.training, loss="cross-entropy"))
-    run((given, other), tmp_path)
-    one, two = rows_of(tmp_path, TrainedRow)
-    assert one.key != two.key and (one.loss_function, two.loss_function) == (None, "cross-entropy")
-    losses = [row.loss for row in rows_of(tmp_path, EpochRow) if row.epoch == 1]
-    assert losses[1] > 10 * losses[0]  # ln(10), not a tenth
-
-
 def test_fully_connected_layers_may_learn_slower_than_convolutions() -> None:
     network = small("cifar10", "Middle", "mean")
     parameters = list(ReferenceNetwork(network).parameters())
@@ -92,15 +82,24 @@ def test_fully_connected_layers_may_learn_slower_than_convolutions() -> None:
     assert len(step.optimiser(parameters, SGD()).param_groups) == 1
 
 
-def test_a_training_with_slower_fully_connected_layers_has_a_key_of_its_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "field", "value", "times"),
+    [
+        ("cross-entropy of the spikes", "loss_function", "cross-entropy", 10),  # ln(10), not 0.1
+        ("fully connected layers at a tenth of the rate", "optimiser_fc_factor", 0.1, 0),
+    ],
+)
+def test_a_change_trains_other_weights_under_a_key_of_its_own(
+    name: str, field: str, value: object, times: float, tmp_path: Path
+) -> None:
     given = case(suite="ablations")
-    made = next(each for each in ABLATIONS if each.name.startswith("fully connected")).change(given)
+    (made,) = (each.change(given) for each in ABLATIONS if each.name == name)
     run((given, made), tmp_path)
     one, two = rows_of(tmp_path, TrainedRow)
     assert one.key != two.key and Case.of(two) == made
-    assert (one.optimiser_fc_factor, two.optimiser_fc_factor) == (None, 0.1)
-    losses = [row.loss for row in rows_of(tmp_path, EpochRow) if row.epoch == 1]
-    assert losses[0] != losses[1]
+    assert (getattr(one, field), getattr(two, field)) == (None, value)
+    usual, other = (row.loss for row in rows_of(tmp_path, EpochRow) if row.epoch == 1)
+    assert other != usual and other > times * usual
 
 
 def test_a_threshold_is_halved_with_the_initial_weights_of_the_usual_one() -> None:
@@ -124,7 +123,7 @@ def rows_with(changes: dict[str, float], *, seeds: int = 3, dead: float = 0.2) -
             of = made(Trained.of(rows[0])).fields
             key = f"{change} {seed}"
             found += [replace(row, **{**vars(of), "key": key}) for row in rows]
-    return [replace(row, rates=(dead, 0.2)) if isinstance(row, EpochRow) else row for row in found]
+    return changed(found, EpochRow, lambda row: {"rates": (dead, 0.2)})
 
 
 NAMES = [each.name for each in ABLATIONS]

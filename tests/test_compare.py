@@ -110,10 +110,9 @@ def default_run(
 @pytest.mark.parametrize("name", ["fused", "norse"])
 def test_a_planted_slowdown_of_a_default_run_is_called_over_all_cells(name: str) -> None:
     found = compare(default_run(1), default_run(2, slower={name: 1.1}))
-    over_all = [each for each in found.beyond(0.05) if each.where.startswith("all cells")]
-    assert [(each.contender, each.call) for each in over_all] == [(f"{name} fp32", "slower")]
-    assert 0.06 < over_all[0].change < 0.14
-    assert found.differences == () and found.unmatched == ()
+    (change,) = (each for each in found.beyond(0.05) if each.where.startswith("all cells"))
+    assert (change.contender, change.call) == (f"{name} fp32", "slower")
+    assert 0.06 < change.change < 0.14 and found.differences == found.unmatched == ()
 
 
 def test_all_that_became_slower_together_are_called_so() -> None:
@@ -122,10 +121,8 @@ def test_all_that_became_slower_together_are_called_so() -> None:
 
 
 def test_the_same_code_twice_is_called_another_no_more_often_than_the_level_says() -> None:
-    calls = [
-        called(compare(default_run(seed), default_run(1000 + seed)).changes) for seed in range(10)
-    ]
-    assert sum(map(bool, calls)) <= 10 * LEVEL
+    pairs = ((default_run(seed), default_run(1000 + seed)) for seed in range(10))
+    assert sum(bool(called(compare(*pair).changes)) for pair in pairs) <= 10 * LEVEL
 
 
 def test_no_change_is_said_only_of_what_could_have_shown_one() -> None:

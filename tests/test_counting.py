@@ -19,12 +19,11 @@ import adapters
 from harness import suites
 from harness.analysis import status
 from harness.cli.status import key_now
-from harness.jobs.local import Local
 from harness.records import EndedRow, OperationsRow, Store, TrainedRow
 from harness.reference.initialise import initialised
 from harness.reference.network import ReferenceNetwork
 from harness.reference.operations import LayerOperations
-from harness.spec import ANN, Access, Case, Options, Timed, Training, paper
+from harness.spec import ANN, Case, Options, Timed, Training, paper
 from harness.training import trial as counting
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
@@ -33,20 +32,16 @@ POOLED = "4C3(Encoding)-AP2-6C3-AP2-8FC-Voting"
 PLAIN = "4C3(Encoding)-6C3-8FC-Voting"
 
 
-def case(notation: str, neunorm: bool = False, **fields: Any) -> Case:
-    reading = "mean" if neunorm else None
-    _, network = paper.network(notation, "cifar10", neunorm=reading)
-    (made, *_) = suites.suite("energy").cases(
-        Options(
-            suite="energy",
-            frameworks=("reference",),
-            datasets=("cifar10",),
-            networks=(notation,),
-            steps=(3,),
-            device="cpu",
-        )
+def energy_cases(**fields: Any) -> tuple[Case, ...]:
+    return suites.suite("energy").cases(
+        Options(suite="energy", frameworks=("reference",), device="cpu", **fields)
     )
-    return replace(made, network=network, **fields)
+
+
+def case(notation: str, neunorm: bool = False) -> Case:
+    _, network = paper.network(notation, "cifar10", neunorm="mean" if neunorm else None)
+    made, _ = energy_cases(datasets=("cifar10",), networks=(notation,), steps=(3,))
+    return replace(made, network=network)
 
 
 def batch(of: Case, *, static: bool) -> Tensor:
@@ -79,24 +74,24 @@ def neurobenchs_rule(layer: nn.Module, given: Tensor) -> tuple[int, bool]:
 
 
 @torch.no_grad()
-def by_neurobenchs_rule(module: ReferenceNetwork, x: Tensor) -> list[tuple[int, int]]:
+def by_neurobenchs_rule(module: ReferenceNetwork, x: Tensor) -> list[list[int]]:
     """MACs and ACs of each layer."""
-    found = [[0, 0] for _ in module.layers]
     heard: list[list[Tensor]] = [[] for _ in module.layers]
+    synapses: list[nn.Module] = [layer.synapse for layer in module.layers]
 
     def hear(synapse: nn.Module, given: tuple[Tensor, ...]) -> None:
         heard[synapses.index(synapse)].append(given[0])
 
-    synapses: list[nn.Module] = [layer.synapse for layer in module.layers]
     handles = [synapse.register_forward_pre_hook(hear) for synapse in synapses]
     module(x)
     for handle in handles:
         handle.remove()
+    found = [[0, 0] for _ in module.layers]
     for n, synapse in enumerate(synapses):
         for given in heard[n]:
             operations, spiking = neurobenchs_rule(synapse, given)
             found[n][spiking] += operations
-    return [(macs, acs) for macs, acs in found]
+    return found
 
 
 @pytest.mark.parametrize("neunorm", [False, True])
@@ -129,11 +124,10 @@ def test_neurobench_itself_counts_the_same() -> None:
     model.register_hooks()
     with torch.no_grad():
         module(x)
-    samples = x.shape[1]
-    none = torch.empty(samples)
+    none = torch.empty(x.shape[1])
     found = SynapticOperations()(model, none, (none, none))
     model.cleanup_hooks()
-    total = [each.operations / samples for each in layers]
+    total = [each.operations / x.shape[1] for each in layers]
     assert found["Effective_MACs"] == pytest.approx(sum(total[:-1]))
     assert found["Effective_ACs"] == pytest.approx(total[-1])
 
@@ -179,12 +173,6 @@ def test_counts_do_not_depend_on_who_computes_or_how_many_at_a_time() -> None:
     assert counting.counted(of, other, [x]) == layers
 
 
-def energy_cases(**fields: Any) -> tuple[Case, ...]:
-    return suites.suite("energy").cases(
-        Options(suite="energy", frameworks=("reference",), device="cpu", **fields)
-    )
-
-
 def test_the_suite_is_the_nine_networks_at_full_width_each_beside_its_ann() -> None:
     found = energy_cases()
     assert len(found) == 18 and {each.width for each in found} == {Fraction(1)}
@@ -202,13 +190,18 @@ def test_the_suite_is_the_nine_networks_at_full_width_each_beside_its_ann() -> N
 SMALL = {"networks": (POOLED,), "datasets": ("nmnist",), "steps": (2,), "batch_size": 12}
 
 
-def test_a_case_is_counted_once(tmp_path: Path) -> None:
+def test_a_case_is_counted_once_shown_and_done(tmp_path: Path, command: Command) -> None:
     found = energy_cases(**SMALL)
     for before in (False, True):
         assert [each.before for each in run(found, tmp_path)] == [before] * 2
     ours, bare = rows_of(tmp_path, OperationsRow)
     assert (ours.framework, bare.framework, ours.counted_samples) == ("reference", ANN, 12)
     assert min(ours.spikes) > 0 and ours.accumulates[0] == 0 == sum(bare.accumulates)
+    rows, now = Store(tmp_path).read()[0], key_now("cpu")
+    assert [status.state(each, rows, now) for each in found] == ["done", "done"]
+    assert status.state(replace(found[0], seed=1), [], now) == "missing"
+    code, shown, _ = command("tables", "energy", "--out", tmp_path)
+    assert code == 0 and "break-even" in shown
 
 
 def test_a_case_that_cannot_be_is_a_row_with_its_reason(tmp_path: Path) -> None:
@@ -219,17 +212,6 @@ def test_a_case_that_cannot_be_is_a_row_with_its_reason(tmp_path: Path) -> None:
     assert (one.status, other.status) == ("failed", "failed")
     assert "100000000" in one.reason.replace(",", "") and "weights" in other.reason
     assert rows_of(tmp_path, OperationsRow) == []
-
-
-def test_commands_run_show_and_tell_how_it_stands(tmp_path: Path, command: Command) -> None:
-    found = energy_cases(**SMALL)
-    done = list(Local().train(found, Store(tmp_path), Access(tmp_path), lambda _, doing: None))
-    assert [each.before for each in done] == [False, False]
-    rows, now = Store(tmp_path).read()[0], key_now("cpu")
-    assert [status.state(each, rows, now) for each in found] == ["done", "done"]
-    assert status.state(replace(found[0], seed=1), [], now) == "missing"
-    code, shown, _ = command("tables", "energy", "--out", tmp_path)
-    assert code == 0 and "break-even" in shown
 
 
 def test_a_training_counts_what_its_network_takes_and_is_done_as_before(tmp_path: Path) -> None:

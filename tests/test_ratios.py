@@ -13,7 +13,6 @@ from scipy import stats
 
 from harness.analysis import timings
 from harness.analysis.frame import frames
-from harness.analysis.trainings import mean
 from harness.records import Store
 from harness.speed import ratios
 
@@ -54,16 +53,13 @@ def test_the_interval_by_hand() -> None:
     assert ratio.half_width == pytest.approx((ratio.high - ratio.low) / 2.2)
 
 
-def test_one_round_has_no_interval_and_none_has_no_ratio() -> None:
+def test_one_round_has_no_interval_none_has_no_ratio_and_two_may_have_nothing_in_common() -> None:
     ratio = ratio_of([2.0], [1.0])
     assert (ratio.low, ratio.high, ratio.method) == (0.0, inf, "none")
     assert ratio.value == pytest.approx(2) and ratio.half_width == inf
     with pytest.raises(ValueError, match="at least one round"):
         ratio_of([], [])
-
-
-def test_two_rounds_that_have_nothing_in_common_end_at_infinity_and_not_in_an_error() -> None:
-    ratio = ratio_of([1e60, 1e-60], [1.0, 1.0])
+    ratio = ratio_of([1e60, 1e-60], [1.0, 1.0])  # it ends at infinity and not in an error
     assert (ratio.low, ratio.high) == (0.0, inf)
 
 
@@ -82,13 +78,6 @@ def covered(logs: LOGS) -> float:
         ratio = ratio_of(np.exp(first[n]).tolist(), np.exp(second[n]).tolist())
         assert (log(ratio.low), log(ratio.high)) == pytest.approx((low[n], high[n]), abs=1e-9)
     return float(np.mean((low <= 0) & (high >= 0)))
-
-
-@pytest.mark.parametrize("rounds", ROUNDS)
-def test_intervals_of_gaussian_noise_cover_as_often_as_they_say(rounds: int) -> None:
-    drawn = np.random.default_rng(rounds).normal(0, 0.1, (2, DRAWS, rounds))
-    within = 3 * sqrt(0.95 * 0.05 / DRAWS)  # three standard errors of the simulation
-    assert covered((drawn[0], drawn[1])) == pytest.approx(0.95, abs=within)
 
 
 @dataclass(frozen=True)
@@ -115,6 +104,7 @@ def recorded() -> tuple[Noise, ...]:
         freedom = (contenders - 1) * (rounds - 1)  # the fit took the rest
         rest *= sqrt(rest.size / freedom)
         found.append(Noise(rest.ravel(), np.diff(table.mean(0))))
+    assert len(found) >= 10
     return tuple(found)
 
 
@@ -133,15 +123,6 @@ def resampled(rounds: int) -> LOGS:
         parts.append(drift + generator.choice(noise.rest, (draws, 3, rounds)))
     first, floor, again = np.concatenate(parts).swapaxes(0, 1)
     return first, (floor + again) / 2
-
-
-def test_the_recorded_noise_drifts_and_is_not_gaussian() -> None:
-    cells = recorded()
-    assert len(cells) >= 10
-    rest = np.concatenate([noise.rest for noise in cells])
-    assert float(stats.kurtosis(rest)) > 3  # heavy tails: a normal distribution has 0
-    steps = np.concatenate([noise.steps for noise in cells])
-    assert float(np.abs(steps).max()) > 0.1  # from one round to the next
 
 
 @pytest.mark.parametrize("rounds", ROUNDS)
@@ -193,11 +174,3 @@ def test_what_starts_move_by_hand() -> None:
     reach = stats.t.ppf(0.975, ratios.SHARED) * d  # of two starts' mean: the root of 2 d**2 / 2
     assert (found.value, found.low) == pytest.approx((1.1, exp(d - reach)))
     assert ratios.starts([[[1.0, 2.0]]]) == ratios.Starts()  # one start tells nothing
-
-
-@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
-def test_means_over_seeds_cover_as_often_as_they_say(seeds: int) -> None:
-    draws = np.random.default_rng(seeds).normal(0.9, 0.02, (4000, seeds))
-    means = [mean(row) for row in draws.tolist()]
-    inside = sum(each.low <= 0.9 <= each.high for each in means)
-    assert inside / 4000 == pytest.approx(0.95, abs=3 * sqrt(0.95 * 0.05 / 4000))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from rows import ROW, audited, certified, descended, row, rows_of_a_run, timed
+from rows import ROW, audited, certified, changed, descended, row, rows_of_a_run, timed
 
 from harness.analysis import tables, timings
 from harness.analysis.frame import cell_of, each_of, frames
@@ -79,14 +79,8 @@ def ranks(rows: Iterable[Row]) -> dict[str, int | None]:
     return {each.name: None if pd.isna(each.rank) else each.rank for each in each_of(found)}
 
 
-def changed(rows: list[Row], change: Callable[[Row], Row | None]) -> list[Row]:
-    """The rows with those of snntorch changed; None leaves one out."""
-    new = [change(each) if each.framework == "snntorch" else each for each in rows]
-    return [each for each in new if each is not None]
-
-
 def seconds_of(rows: list[Row], change: Callable[[IterationRow], float]) -> list[Row]:
-    return [replace(r, seconds=change(r)) if isinstance(r, IterationRow) else r for r in rows]
+    return changed(rows, IterationRow, lambda each: {"seconds": change(each)})
 
 
 def test_the_columns_that_others_rely_on_are_there_also_where_there_is_no_line() -> None:
@@ -249,62 +243,47 @@ def test_contenders_whose_intervals_overlap_share_a_rank() -> None:
     assert found.speedup_vs_reference == pytest.approx(2 / 1.1, rel=0.01)
 
 
-Change = Callable[[Row], Row | None]
-
-
-def but(kind: type[Record], new: dict[str, Any] | None, **where: object) -> Change:
-    """Rows of a kind that have these fields become others; None: they are gone."""
-
-    def change(each: Row) -> Row | None:
-        its = isinstance(each, kind) and all(getattr(each, n) == v for n, v in where.items())
-        return each if not its else None if new is None else replace(each, **new)
-
-    return change
-
-
-REFUSED = but(AuditRow, {"passed": False, "reason": "it computes two samples"}, when="late")
-
-
-def one_round(each: Row) -> Row | None:
-    return None if isinstance(each, IterationRow) and each.round > 1 else each
-
-
 EQUAL, BY_EXAM = "equal (fp64+fp32)", "equal by exam"
 FAILED = {"certified": False, "reason": "spikes differ"}
 
 
+LATE = "on weights as late in a training"
+REFUSED = {"passed": False, "reason": "it computes two samples"}
+
+
 @pytest.mark.parametrize(
-    ("change", "certificate", "reason"),
+    ("kind", "new", "where", "certificate", "reason"),
     [
-        (one_round, EQUAL, "preliminary: 1 round, ranked from 5 on"),
-        (
-            REFUSED,
-            "audit failed",
-            "audit on weights as late in a training: it computes two samples",
-        ),
-        (but(AuditRow, None), f"{BY_EXAM} {EXAM}", "not audited"),
-        (but(AuditRow, None, when="before"), f"{BY_EXAM} {EXAM}", "not audited before its rounds"),
-        (but(AuditRow, None, when="round"), EQUAL, "not audited of a round"),
-        (but(AuditRow, None, when="late"), EQUAL, "not audited on weights as late in a training"),
-        (but(AuditRow, {"exam": EXAM - 1}), f"{BY_EXAM} {EXAM}", "not audited"),
+        (AuditRow, REFUSED, {"when": "late"}, "audit failed", f"audit {LATE}: {REFUSED['reason']}"),
+        (AuditRow, None, {}, f"{BY_EXAM} {EXAM}", "not audited"),
+        (AuditRow, None, {"when": "before"}, f"{BY_EXAM} {EXAM}", "not audited before its rounds"),
+        (AuditRow, None, {"when": "round"}, EQUAL, "not audited of a round"),
+        (AuditRow, None, {"when": "late"}, EQUAL, f"not audited {LATE}"),
+        (AuditRow, {"exam": EXAM - 1}, {}, f"{BY_EXAM} {EXAM}", "not audited"),
         *(
-            (but(CertificateRow, {"exam": n}), f"{BY_EXAM} {n}", f"proved by exam {n}")
+            (CertificateRow, {"exam": n}, {}, f"{BY_EXAM} {n}", f"proved by exam {n}")
             for n in (EXAM - 1, EXAM + 1)
         ),
         (
-            but(CertificateRow, FAILED, certificate_precision="fp32"),
+            *(CertificateRow, FAILED, {"certificate_precision": "fp32"}),
             *("none", "its exam failed: spikes differ"),
         ),
-        (but(CertificateRow, None), "none", "no exam was taken"),
-        (but(Record, {"deviations": "why"}), "not the paper's function", "why"),
-        (but(Record, {"protocol": 1}), EQUAL, "measured under protocol 1"),
-        (but(Record, {"protocol": None}), EQUAL, "measured under protocol 1"),
+        (CertificateRow, None, {}, "none", "no exam was taken"),
+        (Record, {"deviations": "why"}, {}, "not the paper's function", "why"),
+        (Record, {"protocol": 1}, {}, EQUAL, "measured under protocol 1"),
+        (Record, {"protocol": None}, {}, EQUAL, "measured under protocol 1"),
+        (IterationRow, None, {"round": 5}, EQUAL, "preliminary: 4 rounds, ranked from 5 on"),
     ],
 )
 def test_what_lacks_proof_audit_rounds_or_protocol_has_no_rank(
-    change: Change, certificate: str, reason: str
+    kind: type[Record],
+    new: dict[str, Any] | None,
+    where: dict[str, Any],
+    certificate: str,
+    reason: str,
 ) -> None:
-    rows = changed(run(), change)
+    of = {"framework": "snntorch", **where}
+    rows = changed(run(), kind, None if new is None else lambda _: new, **of)
     assert ranks(rows) == {"fused": 1, "reference": 2, "snntorch": None}
     found = lines(rows)["snntorch"]
     assert (found.certificate, found.reason) == (certificate, reason)

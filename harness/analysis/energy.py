@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from harness.analysis.frame import Frame, Frames, each_of
-from harness.analysis.trainings import FLAGS, reading, rows_of, share, trainings
+from harness.analysis.trainings import FIELDS, FLAGS, reading, rows_of, share, trainings
 from harness.spec import ANN, Case, Network, Trained, paper
 from harness.spec.network import dense
 
@@ -197,6 +197,7 @@ class _Inference(NamedTuple):
     weights: str  # trained, or which
     accuracy: float
     layers: Frame  # each layer's counts: the mean over samples and seeds
+    rate: float  # spikes a neuron and step, of layers that drive others; of units, those not zero
     data: dict[str, object]  # what its samples are, and what must be said of them
     # What it shares with the network of the same structure without spikes, on its samples. That has
     # no time: of a static image any T will do, of event frames it sees the same T.
@@ -217,7 +218,9 @@ def _inference(case: Case, rows: Frame, weights: str, accuracy: float = nan) -> 
     T = 0 if paper.settings(case.dataset).static else case.T
     alike = case.suite, case.dataset, str(case.network), case.width, T, trained, data["data_source"]
     layers = layers_of(case.network, counts)
-    return _Inference(case, rows, weights, accuracy, layers, data, alike)
+    neurons = layers["neurons"][:-1].sum() * (1 if case.framework == ANN else case.T)
+    rate = _added(layers["spikes"][:-1]) / neurons if neurons else nan
+    return _Inference(case, rows, weights, accuracy, layers, rate, data, alike)
 
 
 def _untrained(frames: Frames) -> list[_Inference]:
@@ -252,13 +255,6 @@ def _added(values: Frame) -> float:
     return float(values.cumsum().iloc[-1]) if len(values) else 0.0
 
 
-def _rate(each: _Inference) -> float:
-    """Spikes a neuron and step, of the layers that drive others; of units, those not zero."""
-    hidden, steps = each.layers[:-1], 1 if each.case.framework == ANN else each.case.T
-    neurons = hidden["neurons"].sum() * steps
-    return _added(hidden["spikes"]) / neurons if neurons else nan
-
-
 def _counted(each: _Inference) -> dict[str, Any]:
     case, layers, is_ann = each.case, each.layers, each.case.framework == ANN
     steps = 0 if is_ann else case.T
@@ -266,11 +262,10 @@ def _counted(each: _Inference) -> dict[str, Any]:
     acs = _added(layers["operations"]) - macs
     folded = _added(layers["multiplies"]), _added(layers["accumulates"])
     synapses, whole = layers["dense"][1:].sum(), layers["dense"].sum()
-    same = ("suite", "dataset", "scale", "framework", "T", "device", "precision")
     return {
-        **{name: getattr(case, name) for name in same},
+        **{name: getattr(case, name) for name in COLUMNS if name in FIELDS},
         **{"width": str(case.width), "network": str(case.network), "neunorm": reading(case)},
-        **{"weights": each.weights, "accuracy": each.accuracy, "spike_rate": _rate(each)},
+        **{"weights": each.weights, "accuracy": each.accuracy, "spike_rate": each.rate},
         "spikes_per_synapse": folded[1] / synapses if synapses and steps else nan,
         "neuron_updates_millions": steps * layers["neurons"].sum() / MILLION,
         **{"macs_millions": macs / MILLION, "acs_millions": acs / MILLION},
@@ -295,7 +290,7 @@ def _with_memory(each: _Inference, among: Sequence[_Inference]) -> dict[str, Any
     if case.framework == ANN:
         return {"side": ""}
     anns = (of.layers for of in among if of.case.framework == ANN and of.alike == each.alike)
-    ann, bits, rate = next(anns, None), activation_bits(case.T), _rate(each)
+    ann, bits = next(anns, None), activation_bits(case.T)
     ours = spiking(layers, case.T, static=paper.settings(case.dataset).static)
     whole = quantised(layers, bits, skips=False)
     skipping = nan if ann is None else quantised(ann, bits, skips=True)
@@ -311,8 +306,8 @@ def _with_memory(each: _Inference, among: Sequence[_Inference]) -> dict[str, Any
         "ann_bits": bits,
         "ann_memory_uj": whole / MILLION,
         "ann_memory_uj_skipping": skipping / MILLION,
-        "break_even": rate * factor(ours, whole),
-        "break_even_skipping": nan if ann is None else rate * factor(ours, skipping),
+        "break_even": each.rate * factor(ours, whole),
+        "break_even_skipping": nan if ann is None else each.rate * factor(ours, skipping),
         "side": f"{first} against both" if ann is not None and first == second else side,
         # fetching all weights from DRAM once, where they do not stay on the chip
         "off_chip_uj": layers["weights"].sum() * WEIGHT_BITS * DRAM / MILLION,

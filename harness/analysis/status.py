@@ -10,16 +10,9 @@ from math import nan
 from statistics import fmean, median
 from typing import Literal, get_args
 
+from harness import records
 from harness.analysis.frame import cell_of, grouped
-from harness.records import (
-    EndedRow,
-    FittedRow,
-    IterationRow,
-    OperationsRow,
-    Row,
-    TimedRow,
-    TrainedRow,
-)
+from harness.records import Row
 from harness.records.identity import fields_that_train
 from harness.spec import Case, Timed, Trained, cells
 from harness.spec.network import MOST
@@ -46,18 +39,18 @@ class Standing:
     seconds_left: float  # about; nan where nothing tells
 
 
-def standings(cases: Iterable[Case], records: Sequence[Row], key_now: KeyNow) -> list[Standing]:
+def standings(cases: Iterable[Case], rows: Sequence[Row], key_now: KeyNow) -> list[Standing]:
     """How cases stand, by suite and data set, in their order.
 
     A training that several suites want is done once; the first of them counts its time.
     """
-    rows_at = grouped(records, lambda row: _spot(Case.of(row)))
+    rows_at = grouped(rows, lambda row: _spot(Case.of(row)))
     found, counted = [], set[str]()
     for (suite, dataset), wanted in grouped(cases, lambda c: (c.suite, c.dataset)).items():
         states = [state(case, rows_at.get(_spot(case), []), key_now) for case in wanted]
         is_left = zip(wanted, states, strict=True)
         left = {_work_of(case): case for case, of in is_left if of not in ("done", "left out")}
-        seconds = seconds_of([left[work] for work in left if work not in counted], records)
+        seconds = seconds_of([left[work] for work in left if work not in counted], rows)
         counted |= set(left)
         numbers = map(states.count, get_args(State))
         found.append(Standing(suite, dataset, *numbers, seconds_left=seconds))
@@ -69,16 +62,18 @@ def state(case: Case, rows: Sequence[Row], key_now: KeyNow) -> State:
     results = [row for row in rows if _is_result(row)]
     if any(row.key is not None and row.key == key_now(case, row) for row in results):
         return "done"
-    last = next((r for r in reversed(rows) if _is_result(r) or isinstance(r, EndedRow)), None)
-    if isinstance(last, EndedRow):
+    last = next(
+        (r for r in reversed(rows) if _is_result(r) or isinstance(r, records.EndedRow)), None
+    )
+    if isinstance(last, records.EndedRow):
         return "failed" if last.status in ("failed", "not comparable") else "left out"
-    return "dated" if last or any(isinstance(r, IterationRow) for r in rows) else "missing"
+    return "dated" if last or any(isinstance(r, records.IterationRow) for r in rows) else "missing"
 
 
 def _is_result(row: Row) -> bool:
     """Whether the row says that its case is done; what a trained network takes does not."""
-    counted = isinstance(row, OperationsRow) and row.epochs is None
-    return counted or isinstance(row, TrainedRow | TimedRow | FittedRow)
+    counted = isinstance(row, records.OperationsRow) and row.epochs is None
+    return counted or isinstance(row, records.TrainedRow | records.TimedRow | records.FittedRow)
 
 
 def _spot(case: Case) -> str:
@@ -96,17 +91,17 @@ def _work_of(case: Case) -> str:
     return json.dumps([fields_that_train(case), *data], sort_keys=True)
 
 
-def seconds_of(left: Sequence[Case], records: Sequence[Row]) -> float:
+def seconds_of(left: Sequence[Case], rows: Sequence[Row]) -> float:
     """What cases of one suite take, about, by what others took; nan where nothing tells."""
     if not left:
         return 0.0
-    rows = [row for row in records if row.suite == left[0].suite]
+    own = [row for row in rows if row.suite == left[0].suite]
     if isinstance(left[0], Timed):
-        return _timing_seconds(left, rows)
-    fitted = [row.seconds + row.test_seconds for row in rows if isinstance(row, FittedRow)]
+        return _timing_seconds(left, own)
+    fitted = [row.seconds + row.test_seconds for row in own if isinstance(row, records.FittedRow)]
     if fitted:
         return len(left) * fmean(fitted)
-    trained = [row for row in records if isinstance(row, TrainedRow) and row.seconds]
+    trained = [row for row in rows if isinstance(row, records.TrainedRow) and row.seconds]
     paces = [(Case.of(row), row.seconds / work) for row in trained if (work := _work(row))]
 
     def pace_like(case: Case) -> float:
@@ -121,7 +116,7 @@ def seconds_of(left: Sequence[Case], records: Sequence[Row]) -> float:
     return TESTING * sum(case.pace * pace_like(case) for case in left) if paces else nan
 
 
-def _work(row: TrainedRow) -> float:
+def _work(row: records.TrainedRow) -> float:
     """The pace of the case a row is of, with the samples that were there."""
     case = Trained.of(row)
     samples = (row.train_samples or 0) + (row.validation_samples or 0)

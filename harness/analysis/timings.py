@@ -199,6 +199,7 @@ def _last(rows: Frame, *names: str) -> dict[tuple[object, ...], int]:
 
 def _entries(frames: Frames, here: Frame) -> Iterator[dict[str, Any]]:
     """What is known of each contender in each cell, precision and run; of rows by its number."""
+    written = [name for name in (*COLUMNS, *BESIDE) if name in here]
     here = here.assign(entry=here.groupby([*CLASS, "contender"], sort=False).ngroup())
     rows = {kind: of.join(here["entry"], how="inner") for kind, of in frames.items()}
 
@@ -229,7 +230,7 @@ def _entries(frames: Frames, here: Frame) -> Iterator[dict[str, Any]]:
     for row in each_of(here.drop_duplicates("entry", keep="last").sort_values("entry")):
         n, took = row.entry, warmup.get(row.entry, nan)
         yield {
-            **{name: getattr(row, name) for name in _AS_WRITTEN},
+            **{name: getattr(row, name) for name in written},
             **{name: of.get(n, "") for name, of in known.items()},
             "name": row.contender + ("" if row.precision == "fp32" else f" {row.precision}"),
             "peak_memory_mib": memory.get(n, nan),
@@ -247,11 +248,6 @@ def _entries(frames: Frames, here: Frame) -> Iterator[dict[str, Any]]:
         }
 
 
-_AS_WRITTEN = (
-    *("dataset", "scale", "framework", "variant", "mode", "precision", "device", "T", "network"),
-    *("batch_size", "neunorm", "width", "seed", "allocator", "threads", "cpu", "capability", "gpu"),
-    *("torch", "framework_version", "run", "machine", "cell"),
-)
 FIRST_PROTOCOL = 1  # of rows from before they named it
 
 

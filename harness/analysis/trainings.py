@@ -33,6 +33,7 @@ CONDITION = (
     *("data_source", *FLAGS),
 )
 SAME = (*FRONT, *CONDITION)  # what trainings of one condition share
+FIELDS = Case.__dataclass_fields__
 # Over the seeds; accuracies are in [0, 1].
 FIGURES = (
     *("accuracy", "low", "high"),  # after the last epoch: the mean, with Student's 95 % interval
@@ -99,7 +100,7 @@ def conditions(ended: Frame, suite: str) -> Iterator[tuple[dict[str, Any], Frame
         case: Trained = first.condition
         lif, static = case.network.lif, paper.settings(case.dataset).static
         columns = {
-            **{name: getattr(case, name) for name in _AS_IT_IS},
+            **{name: getattr(case, name) for name in SAME if name in FIELDS},
             **{name: getattr(first, name) for name in DATA},
             **{"width": str(case.width), "network": str(case.network), "neunorm": reading(case)},
             "optimiser": str(case.optimiser).replace(", fc_factor=None", ""),
@@ -110,11 +111,6 @@ def conditions(ended: Frame, suite: str) -> Iterator[tuple[dict[str, Any], Frame
             "machines": "; ".join(sorted(set(rows.loc[rows["cpu"] != "", "machine"]))),
         }
         yield columns, rows
-
-
-_AS_IT_IS = (
-    *("dataset", "scale", "framework", "T", "batch_size", "precision", "device", "initialisation"),
-)
 
 
 def _condition(case: Trained, ran: str, suite: str) -> Trained:
