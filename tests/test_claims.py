@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from fractions import Fraction
@@ -14,8 +15,9 @@ from typing import Any
 import pytest
 from rows import VOTES, certified, changed, timed, training
 
+from harness.analysis import claims
 from harness.analysis.claims import CLAIMS, COLUMNS, STEP, Effect, Verdict, table, verdicts
-from harness.analysis.trainings import Mean, epochs_to, goal, mean
+from harness.analysis.trainings import NEARLY, Mean, epochs_to, goal, mean
 from harness.records import ConfusionRow, EpochRow, Row, TrainedRow
 from harness.spec import Case, paper
 
@@ -96,13 +98,23 @@ CLEAR = "width 1/8; --paper --precision fp32; +9.7 points [+8.9, +10.4]; p = 0.0
 AT = "reproduced at reduced scale"
 
 
+# Of accuracies and shares in percent; its words have them.
+BOUNDS = {
+    **{"fig4": (STEP, claims.FEWER), "fig5": (claims.RISE, claims.SUFFICES, claims.NOT_BAD)},
+    **{"fig6": (claims.CLEARER / 100,), "conv": (claims.SOONER, NEARLY), "bf16": (claims.EQUAL,)},
+    **dict.fromkeys(("tab3", "tab4", "tab5", "tab6"), (claims.ACCURACY, claims.HALF)),
+}
+
+
 def test_there_are_nine_and_one_of_ours_and_without_rows_none_is_tested() -> None:
     found = verdicts([])
     assert [claim.id for claim, _ in found] == [
         *("fig3", "fig4", "fig5", "fig6", "conv", "tab3", "tab4", "tab5", "tab6", "bf16")
     ]
     for claim, verdict in found:
-        assert claim.claim and claim.value and claim.test
+        assert claim.claim and claim.value
+        bounds = {f"{100 * bound:g}" for bound in BOUNDS.get(claim.id, ())}
+        assert bounds <= {*re.findall(r"[0-9]+(?:\.[0-9]+)?", claim.test)}
         assert verdict.text == "not tested" and verdict.figures == verdict.n == ""
         assert f"harness run --suite {claim.suite}" in verdict.would_change
 

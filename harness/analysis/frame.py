@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from functools import cache
 from math import nan
 from operator import attrgetter
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import pandas as pd
@@ -65,9 +65,8 @@ def _shared(rows: Sequence[Row]) -> Frame:
     for name in ("kind", "contender"):
         found[name] = _column((getattr(row, name) for row in rows), str)
     found["case"] = _column(map(Case.of, rows), object)
-    cells: dict[tuple[object, ...], int] = {}
-    of = zip(found["machine"], map(_cell, rows), strict=True)
-    found["cell"] = _column((cells.setdefault(each, len(cells)) for each in of), int)
+    cells = _column(zip(found["machine"], map(_cell, rows), strict=True), object)
+    found["cell"] = pd.factorize(cells)[0]
     nth = (tuple(getattr(row, name) for name in _NTH.get(row.kind, ())) for row in rows)
     found["nth"] = _column(nth, object)
     found["counts"] = _counts(found)
@@ -102,16 +101,14 @@ def _column(values: Iterable[Any], kind: type) -> Frame:
 
 @cache
 def _types(of: type) -> dict[str, type]:
-    """Fields of rows, with the type that their column has."""
-    return {name: _plain(hint) for name, hint in get_type_hints(of).items()}
-
-
-def _plain(hint: Any) -> type:
-    if get_origin(hint) in (Union, UnionType):
-        return _plain(next(each for each in get_args(hint) if each is not type(None)))
-    if get_origin(hint) is Literal:
-        return type(get_args(hint)[0])
-    return hint if isinstance(hint, type) else object
+    """Fields of rows, with the type of what they have where they have something."""
+    found = {}
+    for name, hint in get_type_hints(of).items():
+        choices = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        known = next(each for each in choices if each is not NoneType)
+        known = type(get_args(known)[0]) if get_origin(known) is Literal else known
+        found[name] = known if isinstance(known, type) else object
+    return found
 
 
 def cell_of(row: Record) -> Hashable:
@@ -130,7 +127,7 @@ def grouped(each: Iterable[X], key: Callable[[X], Key]) -> dict[Key, list[X]]:
 def machines(rows: Frame) -> list[str]:
     """The machines of rows, that with most rows first."""
     counts = rows.groupby("machine", sort=False).size()
-    return sorted(counts.index, key=lambda machine: -counts[machine])
+    return [*counts.sort_values(ascending=False, kind="stable").index]
 
 
 def _counts(every: Frame) -> Frame:
