@@ -210,6 +210,8 @@ def test_counted_is_operations_times_horowitz_energies() -> None:
 def test_of_a_network_that_was_counted_anew_the_later_rows_count() -> None:
     again = row(OperationsRow, CASE, key="a", data_source="photographs", counted_samples=40)
     assert list(tables.TABLES["energy"]([*ROWS, again])["samples"]) == [40, 20, 20]
+    other = replace(again, seed=1, key="d")  # another seed's stand in the same line
+    assert list(tables.TABLES["energy"]([*ROWS, other])["n"]) == [2, 1, 1]
 
 
 def test_trained_networks_stand_with_their_accuracy_and_energy() -> None:
