@@ -19,7 +19,7 @@ from rows import certified, descended, row, rows_of_a_run, training
 from test_claims import REFUSED as MATLAB_REFUSED
 from test_claims import matlab
 from test_terminal import EVIL
-from test_timings import REFUSED, changed, contender, rounds, run, run_in_bf16
+from test_timings import contender, refused, rounds, run, run_in_bf16
 
 from harness.analysis import timings
 from harness.analysis.claims import CLAIMS, verdicts
@@ -204,7 +204,7 @@ def test_the_readme_has_of_each_claim_its_interval_seeds_what_was_allowed_and_th
 def test_where_tuned_forms_were_timed_the_best_of_them_is_the_rival() -> None:
     tuned = [*contender("snntorch", 1.5, variant="compiled")]
     tuned += contender("snntorch", 1.8, variant="channels-last")
-    cheat = changed(contender("snntorch", 0.2, variant="cuda-graph"), REFUSED)
+    cheat = refused(contender("snntorch", 0.2, variant="cuda-graph"))
     (line,) = table([*run(), *tuned, *cheat])
     assert re.fullmatch(r"1\.5\d \[.*\] snntorch:compiled", line["best other, tuned"])
     first = block([*run(), *tuned]).partition("\n")[0]
@@ -227,7 +227,7 @@ HERE = [each for n in range(2) for each in run(cpu="Some", run=f"s{n}")]
         (FEW, "Nobody is ranked: preliminary: 2 rounds", "failed"),
         # only figures of one run are compared, and the others are named
         ([*run(), *LATER], "not compared here: jax (CIFAR-10 Small).", "0.10 ["),
-        (changed(run(), REFUSED), "snntorch failed a proof in some run of CIFAR-10", "preliminary"),
+        (refused(run()), "snntorch failed a proof in some run of CIFAR-10", "preliminary"),
         (
             [*OLDER, *run(cpu="Other", run="other"), *HERE],
             "Other machines, same protocol. Other",

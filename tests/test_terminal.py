@@ -18,7 +18,7 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 from rows import CASE, row, timed, trained_case, training
-from test_timings import REFUSED, changed, contender, run, slower_twin
+from test_timings import contender, refused, run, slower_twin
 
 from harness import suites
 from harness.analysis import tables, timings
@@ -176,7 +176,7 @@ def test_a_cell_names_its_machine_and_says_below_why_who_has_no_rank() -> None:
     here = [*timed("floor", 1.0, cpu="A processor", threads=2), *timed("floor", 1.0, cpu="B")]
     assert {"on A processor, 2 threads", "on B, 0 threads"} <= {*said(*table("acceleration", here))}
     lost = row(UnmeasuredRow, framework="fused", reason="its process died")
-    rows = [*changed(run(), REFUSED), lost, *contender("norse", 3.0, variant="compiled")]
+    rows = [*refused(run()), lost, *contender("norse", 3.0, variant="compiled")]
     text = " ".join(" ".join(said(*table("acceleration", rows))).split())
     assert "1 fused" in text and "2 reference" in text and "audit failed" in text
     assert "as late in a training: it computes two samples" in text

@@ -251,6 +251,11 @@ LATE = "on weights as late in a training"
 REFUSED = {"passed": False, "reason": "it computes two samples"}
 
 
+def refused(rows: list[Row]) -> list[Row]:
+    """With an audit that snntorch has failed."""
+    return changed(rows, AuditRow, lambda _: REFUSED, framework="snntorch", when="late")
+
+
 @pytest.mark.parametrize(
     ("kind", "new", "where", "certificate", "reason"),
     [
