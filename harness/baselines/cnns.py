@@ -137,7 +137,6 @@ class FrameCNN(learn.Learner[Recordings, Sizes]):
         super().learn(pick, labels[self.owners], seed, tell)
 
     def predict(self, test: Recordings) -> Labels:
-        """The class of the largest sum of log probabilities over the frames of a recording."""
         pick = self.inputs(test, silent)
 
         def asked(counts: Tensor) -> Tensor:

@@ -50,7 +50,6 @@ class Images:
         return len(self.labels)
 
     def part(self, indices: NDArray[np.integer]) -> Images:
-        """The images of those indices, in their order."""
         return Images(self.pixels[indices], self.labels[indices], self.classes, self.augmented)
 
 

@@ -227,7 +227,6 @@ class HFirst(Method[Recordings, int | None]):
     parameters = PUBLISHED
 
     def fit(self, train: Recordings, validation: Recordings, seed: int, tell: Say) -> None:
-        """Counts each class's C1 spikes."""
         one, self.sensor = self.parameters, train.sensor
         c1, c2 = (f"{each}x{each}" for each in (one.c1_pool, one.c2_pool))
         filters = f"2x{gabor.ORIENTATIONS} Gabors of {gabor.SIZE}x{gabor.SIZE}"

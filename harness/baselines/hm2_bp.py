@@ -262,12 +262,10 @@ class Network:
         self.output = Layer(random.uniform(-1, 1, (hidden, classes)), OUTPUT)
 
     def fired(self, spikes: Train, steps: int) -> tuple[Raster, Raster]:
-        """The spikes of both layers."""
         first = fired(self.hidden.weights, spikes, steps, HIDDEN)
         return first, fired(self.output.weights, train_from(first), steps, OUTPUT)
 
     def learn(self, spikes: Train, label: int, steps: int, sizes: Sizes, lr: float) -> None:
-        """One step."""
         hidden, output = self.hidden, self.output
         first, last = self.fired(spikes, steps)
         delta = errors(last.sum(0), label, sizes, steps) / OUTPUT.v_th
@@ -322,7 +320,6 @@ class HM2BP(Method[Recordings, Sizes]):
                 )
 
     def predict(self, test: Recordings) -> Answers:
-        """The class of the neuron that fires most."""
         trains = (train_of(test[n], test.sensor, self.steps) for n in range(len(test)))
         rasters = [self.network.fired(each, self.steps) for each in trains]
         labels = np.array([last.sum(0).argmax() for _, last in rasters], np.int64)

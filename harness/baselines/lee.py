@@ -231,6 +231,5 @@ class Lee(learn.OnFrames[Sizes]):
         return optimiser
 
     def predict(self, test: Recordings) -> Answers:
-        """The class of the neuron that fires most."""
         given = self.inputs(test, silent), len(test)
         return learn.most_spikes(lambda frames: self.network(frames)[1], *given)

@@ -68,5 +68,4 @@ class STBP(learn.OnFrames[Sizes]):
         return coding.loss(rates, labels)
 
     def predict(self, test: Recordings) -> Answers:
-        """The class of the neuron that fires most."""
         return learn.most_spikes(self.network, self.inputs(test, silent), len(test))

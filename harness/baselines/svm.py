@@ -29,7 +29,6 @@ class LinearSVM:
     c: float
 
     def predict(self, features: Features) -> Labels:
-        """The class of each sample."""
         return self.classes[(_unit(features) @ self.weight.T).argmax(1)]
 
 
