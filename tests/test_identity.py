@@ -109,7 +109,7 @@ def test_a_timing_is_of_its_machine_and_not_of_a_commit() -> None:
     same = {name for name in names if timed_on(changed(MACHINE, name)) == before}
     # its torch is the software's, which moves the key; another kernel keeps another MiB
     assert same == {"torch", "harness", "commit", "memory_mib"}
-    assert timed_on(replace(MACHINE, memory_mib=MACHINE.memory_mib + 2048)) != before
+    assert timed_on(replace(MACHINE, memory_mib=(MACHINE.memory_mib or 0) + 2048)) != before
 
 
 def test_thread_counts_are_keyed_by_what_they_come_to_and_other_variables_by_name() -> None:
