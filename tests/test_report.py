@@ -228,11 +228,7 @@ HERE = [each for n in range(2) for each in run(cpu="Some", run=f"s{n}")]
         # only figures of one run are compared, and the others are named
         ([*run(), *LATER], "not compared here: jax (CIFAR-10 Small).", "0.10 ["),
         (refused(run()), "snntorch failed a proof in some run of CIFAR-10", "preliminary"),
-        (
-            [*OLDER, *run(cpu="Other", run="other"), *HERE],
-            "Other machines, same protocol. Other",
-            "Older",
-        ),
+        ([*OLDER, *THERE, *HERE], "Other machines, same protocol. Other", "Older"),
     ],
 )
 def test_what_is_to_be_known_of_the_first_table_is_said(

@@ -96,10 +96,8 @@ def _training(
         what = ", ".join([what, *unusual(case)])
         epochs = min(epochs, case.training.epochs)
         of = replace(case.training, epochs=epochs, least_epochs=None)  # at the first rate
-        case, wanted = (
-            replace(case, training=of),
-            {f"epoch {n + 1}": FIGURES for n in range(epochs)},
-        )
+        case = replace(case, training=of)
+        wanted = {f"epoch {n + 1}": FIGURES for n in range(epochs)}
     before = _figures(each for each in records if (each.suite, each.key) == (row.suite, row.key))
     after, why = {}, here.lacks(case)
     if why is None:

@@ -40,7 +40,7 @@ PARTS = (10.0, 20.0)
 # hangs on it is on tens of times. What is scaled wrongly is off by far more (im2col: 3.8 times).
 PROPORTIONAL = 0.2
 NARROW = Fraction(1, 8)  # of the width, of the network that one run in part is examined on
-Came = tuple[Tensor, Tensor | None]  # of an iteration: spikes (T, B, N), and the loss () it has
+Output = tuple[Tensor, Tensor | None]  # of an iteration: spikes (T, B, N), and the loss () it has
 
 
 def labels_of(asked: Question) -> Tensor:  # (B,)
@@ -53,7 +53,7 @@ class OfModule:
 
     compile_seconds = None  # what torch compiles, it compiles in the first iteration
     has_own_optimiser = False  # it is torch's
-    result: Came  # of the last iteration
+    result: Output  # of the last iteration
 
     def __init__(self, adapter: Adapter, case: Timed, asked: Question) -> None:
         device, dtype = torch.device(case.device), DTYPES[case.precision]
@@ -61,22 +61,19 @@ class OfModule:
         self.subject = adapter.build(case.network).to(device=device, dtype=dtype)
         self._held = asked.x.to(device=device, dtype=dtype, copy=True)
         self._labels = labels_of(asked).to(device, copy=True)
-        module, x, labels = (
-            self.subject,
-            self._held.expand(case.T, *asked.x.shape[1:]),
-            self._labels,
-        )
+        module, labels = self.subject, self._labels
+        x = self._held.expand(case.T, *asked.x.shape[1:])
         optimise = step.optimiser(module.parameters(), case.optimiser)
         named: Any = {
             "objective": step.Objective(case.network.classes),
             "precision": case.precision,
         }
 
-        def train() -> Came:
-            came = step.iteration(module, optimise, x, labels, **named)
-            return came.spikes, came.loss
+        def train() -> Output:
+            made = step.iteration(module, optimise, x, labels, **named)
+            return made.spikes, made.loss
 
-        def infer() -> Came:
+        def infer() -> Output:
             return step.inference(module, x, case.precision), None
 
         module.train(case.mode == "training")
@@ -157,7 +154,7 @@ class OfTrainer:
             self.subject.infer(self._batch)
 
     @property
-    def result(self) -> Came:
+    def result(self) -> Output:
         return self.subject.out(), self._loss
 
     def tapped(self, asked: Question) -> Answer:
