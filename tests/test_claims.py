@@ -17,6 +17,7 @@ from rows import VOTES, certified, changed, timed, training
 
 from harness.analysis import claims
 from harness.analysis.claims import CLAIMS, COLUMNS, STEP, Effect, Verdict, table, verdicts
+from harness.analysis.frame import frames
 from harness.analysis.trainings import NEARLY, Mean, epochs_to, goal, mean
 from harness.records import ConfusionRow, EpochRow, Row, TrainedRow
 from harness.spec import Case, paper
@@ -27,7 +28,7 @@ NOISE = (1.0, 1.02, 0.99, 1.01, 0.98)
 
 
 def judged(claim: str, rows: list[Row]) -> Verdict:
-    return {each.id: verdict for each, verdict in verdicts(rows)}[claim]
+    return next(each for each in CLAIMS if each.id == claim).verdict(frames(rows))
 
 
 def all_of(verdict: Verdict) -> str:

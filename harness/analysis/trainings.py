@@ -96,7 +96,7 @@ def conditions(ended: Frame, suite: str) -> Iterator[tuple[dict[str, Any], Frame
     flags = {name: ended[f"data_{name}"] | ended[f"data_test_{name}"] for name in FLAGS}
     cases = [_condition(*of, suite) for of in zip(ended["case"], ended["suite"], strict=True)]
     for _, rows in ended.assign(**flags, condition=cases).groupby(["condition", *DATA], sort=False):
-        first: Line = next(each_of(rows))
+        first: Line = next(each_of(rows.head(1)))
         case: Trained = first.condition
         lif, static = case.network.lif, paper.settings(case.dataset).static
         columns = {
