@@ -238,6 +238,7 @@ def test_a_table_is_of_the_networks_data_and_machine_that_are_named(
         assert code == 2 and wrong[1] in error
 
 
+@pytest.mark.slow
 def test_a_run_of_a_network_nobody_foresaw_ends_with_its_table(tmp_path: Path) -> None:
     """The command as a user gives it, in a process of its own, with no data at all."""
     arguments = ["--networks", "16C3(Encoding)-AP2-16C3-AP2-32FC-Voting", "--datasets", "cifar10"]

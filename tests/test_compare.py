@@ -120,6 +120,7 @@ def test_all_that_became_slower_together_are_called_so() -> None:
     assert ("all fp32", "slower") in called(compare(default_run(1), slower).changes)
 
 
+@pytest.mark.slow
 def test_the_same_code_twice_is_called_another_no_more_often_than_the_level_says() -> None:
     pairs = ((default_run(seed), default_run(1000 + seed)) for seed in range(10))
     assert sum(bool(called(compare(*pair).changes)) for pair in pairs) <= 10 * LEVEL

@@ -54,6 +54,7 @@ def measured(out: Path, *names: str, silence: float = 60.0) -> list[Row]:
     return rows_in(out)
 
 
+@pytest.mark.slow
 def test_what_one_sets_is_its_own_and_said_and_one_that_dies_or_hangs_costs_its_own_row(
     tmp_path: Path,
 ) -> None:
@@ -101,6 +102,7 @@ def test_a_start_has_a_limit_of_its_own() -> None:
         first("reference", replace(HOST, silence=0.01))
 
 
+@pytest.mark.slow
 def test_each_compiles_where_nothing_was_compiled_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -189,6 +189,7 @@ def test_the_guides_example_is_an_adapter_that_is_equal(
     assert adapter.DEVIATIONS == certificate.failures == () and certificate.passed
 
 
+@pytest.mark.slow
 def test_the_notebooks_page_runs_as_a_script_from_top_to_bottom(tmp_path: Path) -> None:
     """In a process of its own, without a guard around the run: its children do not run it again."""
     (tmp_path / "results").mkdir()

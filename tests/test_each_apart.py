@@ -19,6 +19,7 @@ from harness.records import CertificateRow, EndedRow, EpochRow, Store, TrainedRo
 from harness.spec import Access, Case, Options
 from harness.system.child import Child
 
+pytestmark = pytest.mark.slow
 Plant = Callable[[str, str], None]
 
 # It sets all of it where it is first built, as no import of it tells.
@@ -181,7 +182,6 @@ def test_one_that_takes_its_process_along_costs_its_own_training(
     assert done == ["babble", "reference"]
 
 
-@pytest.mark.slow
 def test_one_that_hangs_where_it_is_examined_is_ended(plant: Plant, tmp_path: Path) -> None:
     plant("evil", EVIL)
     (found,) = examined(tmp_path, "evil:hangs", silence=15.0).values()

@@ -365,6 +365,7 @@ UNLIKE = [  # to compile another takes JAX seconds
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "neunorm", "notation"), UNLIKE)
 def test_shapes_that_table_1_has_not(form: str, neunorm: NeuNorm | None, notation: str) -> None:
     shape, lif = NETWORKS[notation]
@@ -399,6 +400,7 @@ def test_four_iterations_are_torch_s(form: str) -> None:
     trainer.close()
 
 
+@pytest.mark.slow
 def test_jax_compiles_for_sizes_once_and_before_the_clock_starts() -> None:
     make = trainer_of(adapters.load("jax"))
     assert make is not None

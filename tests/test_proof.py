@@ -84,7 +84,13 @@ NETWORKS: list[tuple[Network, bool, Mode]] = [
 
 
 @pytest.mark.parametrize("precision", ALL)
-@pytest.mark.parametrize("name", adapters.available())
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == "jax" else ())
+        for name in adapters.available()
+    ],
+)
 def test_every_adapter_passes_directly_and_by_replay(name: str, precision: Precision) -> None:
     if precision == "bf16" and name not in TORCH:
         return

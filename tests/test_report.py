@@ -347,6 +347,7 @@ harness.cli.main()
 """
 
 
+@pytest.mark.slow
 def test_the_committed_report_is_made_of_the_committed_rows_where_torch_cannot_be_imported(
     tmp_path: Path,
 ) -> None:
