@@ -608,7 +608,7 @@ def test_frames_of_few_events_that_are_alike_by_chance_are_no_copies(tmp_path: P
 
 @needs_shared
 def test_real_recordings_are_all_read(tmp_path: Path) -> None:
-    unpack = [sys.executable, SHARED / "data" / "unpack.py", tmp_path / "data"]
+    unpack = [sys.executable, SHARED / "data" / "unpack.py", tmp_path / "data", "nmnist"]
     subprocess.run(unpack, check=True, capture_output=True)
     found = load_split(Wanted("nmnist", T=10, root=tmp_path / "data"), "test", quiet)
     assert len(found) == 100 and found.source.partial and not found.source.simulated
