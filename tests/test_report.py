@@ -154,16 +154,17 @@ def test_names_with_markup_stay_text_on_the_page_and_in_pictures(evil: str, tmp_
 @pytest.mark.parametrize("evil", [f"{END} <b>{BEGIN}</b> [x](http://there)\n\n# more", *EVIL])
 def test_the_readme_takes_no_mark_or_markup_from_a_row_and_stays_as_long(evil: str) -> None:
     for text in (evil, evil.replace("<!-- end:", "<!--\nend:")):
-        made = block([spoilt(r, text) if r.framework == "snntorch" else r for r in run(cpu=text)])
+        rows = [spoilt(r, text) if r.framework == "snntorch" else r for r in run(cpu=text)]
+        made = block(rows, judged=True)
         once = page.updated(f"before\n{BEGIN}\n{END}\nafter\n", made, Path("x"))
         assert page.updated(once, made, Path("x")) == once
         assert once.count(BEGIN) == once.count(END) == 1
         assert "<b>" not in once and "](" not in once and "\n# " not in once
 
 
-def block(rows: list[Row]) -> str:
+def block(rows: list[Row], *, judged: bool = False) -> str:
     found = frames(rows)
-    return page.block(found, verdicts(found))
+    return page.block(found, verdicts(found) if judged else [])
 
 
 def table(rows: list[Row]) -> list[dict[str, str]]:
@@ -197,7 +198,9 @@ def test_the_readme_has_of_each_claim_its_interval_seeds_what_was_allowed_and_th
         (found, "| reproduced at reduced scale |"),
         (found[:-1], "To decide it: at least 3 seeds"),
     ):
-        (line,) = (line for line in block(rows).splitlines() if "from Small to Middle" in line)
+        (line,) = (
+            line for line in block(rows, judged=True).splitlines() if "from Small to Middle" in line
+        )
         assert says in line and ("To decide" in line) == (rows is not found)
 
 
@@ -362,5 +365,7 @@ def test_the_committed_report_is_made_of_the_committed_rows_where_torch_cannot_b
     texts = [visible((out / "report.html").read_text("utf-8")) for out in (RESULTS, tmp_path)]
     assert texts[0] == texts[1], "run `harness report`"
     readme, found = (RESULTS.parent / "README.md").read_text("utf-8"), Store(RESULTS).read()
-    assert readme == page.updated(readme, block(found[0]), Path("README.md")), "harness report"
+    assert readme == page.updated(readme, block(found[0], judged=True), Path("README.md")), (
+        "harness report"
+    )
     assert not found[1]
