@@ -12,15 +12,16 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from harness.spec import Case, Options, UsageError
+from harness.analysis.words import counted
+from harness.spec import Case, Options, Timed, UsageError
 from harness.spec.options import GIVEN, RESULTS, Device
 
 if TYPE_CHECKING:  # pandas and torch take seconds
-    from harness.jobs.local import Local
+    from harness.jobs.local import Local, Result
     from harness.jobs.ray import Ray
     from harness.records import EndedRow, Row, Store
     from harness.report.stored import Results
-    from harness.spec import Access
+    from harness.spec import Access, Say
     from harness.suites import Suite
 
 # Larger archives are fetched only when asked for: nobody expects gigabytes of a first run.
@@ -105,6 +106,24 @@ class Work:
         formats.keep(read, store.out)
         return cls(options, suite, found, store, access, jobs.executor(options.executor))
 
+    @property
+    def suited(self) -> tuple[Case, ...]:
+        """The cases, where no precision is named without timings in bf16 that this machine has no
+        instructions for.
+        """
+        from harness.system import machine
+
+        all_ = self.suite.trains or self.options.precision is not None
+        return self.cases if all_ else machine.suited(self.cases)
+
+    def results(self, say: Say) -> Iterator[Result]:
+        """What its cases come to, each as it comes; a cell more than once, with its rows so far."""
+        given, budget = (self.store, self.access), self.options.spending
+        if self.suite.trains:
+            return self.executor.train(self.suited, *given, say)
+        timed = tuple(case for case in self.suited if isinstance(case, Timed))
+        return self.executor.measure(timed, *given, budget, say)
+
     def failed(self, rows: Iterable[Row]) -> list[EndedRow]:
         """Those rows that say that a case failed; what was named and is missing is among them."""
         from harness.records import EndedRow
@@ -130,42 +149,22 @@ def run(suite: str, *, quiet: bool = False, **options: object) -> Results:
     """
     asked = Options.of(suite=suite, **options)
     work = Work.of(asked)
-    rows: list[Row] = []
+    rows: dict[Case, tuple[Row, ...]] = {}
     former, values = sys.argv, {each.name: getattr(asked, each.name) for each in GIVEN}
     said = [f"{k}={value!s}" for k, value in values.items() if value != getattr(Options, k)]
     sys.argv = ["harness", "run", *said]  # as the file of the run says what was asked for
     try:
-        for sentence, found in _results(work):
-            rows += found
+        for each in work.results(lambda *_: None):
+            rows[each.case] = each.rows
+            case, why = each.case, (row.reason for row in work.failed(each.rows))
+            name = f"{case.dataset} {case.scale} T={case.T} {case.framework} seed {case.seed}"
             if not quiet:
-                print(sentence, flush=True)
+                print(f"{name}: {'; '.join([counted(len(each.rows), 'row'), *why])}", flush=True)
     finally:
         sys.argv = former
-    if work.failed(rows):
+    if work.failed(row for of in rows.values() for row in of):
         warnings.warn("cases failed: see .failed() for why", CasesFailed, stacklevel=2)
     return results(asked.out)
-
-
-def _results(work: Work) -> Iterator[tuple[str, tuple[Row, ...]]]:
-    """What is said of each result, and its rows."""
-    from harness.records import EndedRow
-    from harness.spec import Timed
-
-    given = work.store, work.access
-    if not work.suite.trains:
-        timed = tuple(case for case in work.cases if isinstance(case, Timed))
-        last: dict[Case, tuple[Row, ...]] = {}
-        budget = work.options.spending
-        for cell in work.executor.measure(timed, *given, budget, lambda *_: None):
-            last[cell.case] = cell.rows
-        for case, rows in last.items():
-            yield f"{case.dataset} {case.scale}: {len(rows)} rows", rows
-        return
-    for each in work.executor.train(work.cases, *given, lambda *_: None):
-        why = [row.reason for row in each.rows if isinstance(row, EndedRow)]
-        case = each.case
-        name = f"{case.dataset} {case.scale} T={case.T} {case.framework} seed {case.seed}"
-        yield f"{name}: {'; '.join(why) or 'done'}", each.rows
 
 
 _every = inspect.signature(Options).parameters

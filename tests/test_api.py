@@ -118,7 +118,7 @@ def test_a_run_that_fails_warns_and_returns_the_rest(
     assert any(isinstance(row, EndedRow) for row in found.rows)
     with pytest.warns(harness.CasesFailed):
         harness.run("acceleration", **given)
-    assert capsys.readouterr().out.startswith("cifar10 Small: ")
+    assert capsys.readouterr().out.startswith("cifar10 Small T=10 ")
 
 
 def test_tables_and_verdicts_are_those_of_the_command_and_the_report(tmp_path: Path) -> None:

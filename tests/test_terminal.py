@@ -260,7 +260,9 @@ def test_a_training_says_how_long_it_takes_and_that_a_download_failed(
 def test_a_run_says_at_its_end_whether_it_ranks_anybody(
     factor: float, says: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    measuring.say_noise(slower_twin(run(), factor))
+    rows = slower_twin(run(), factor)
+    assert ("fast" in " ".join(said(measuring.summary(timings.lines(frames(rows)))))) != says
+    measuring.say_noise(rows)
     text = " ".join(capsys.readouterr().out.split())
     assert "A/A over the whole run: " in text and ("this run ranks nobody" in text) == says
     measuring.say_noise([])

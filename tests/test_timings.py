@@ -324,7 +324,7 @@ def test_the_a_a_of_a_run_is_made_of_its_own_rows_alone() -> None:
     off = slower_twin(run(scale="Large"), 1.3)
     assert is_steady(noise([*cells, *off])) and not is_steady(noise([*run(), *off]))
     # also where that cell is shown as it ends, by itself
-    by_itself = timings.lines(frames(off), timings.noise(frames([*cells, *off])))
+    by_itself = timings.lines(frames(off), frames([*cells, *off]))
     assert by_itself["rank"].notna().any() and set(ranks(off).values()) == {None}
     at = {each.scale: each for each in shown([*run(), *slower_twin(run(scale="Large"), 1.1)])}
     assert at["Small"].noise_low < 1 < at["Small"].noise_high  # each cell has its own beside it

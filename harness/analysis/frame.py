@@ -20,7 +20,23 @@ from harness.records.row import KINDS, Place
 from harness.spec import FLOOR, Case, CaseFields
 
 Frame = Any  # a DataFrame or a Series: which of them a mask or a group gives, pyright cannot tell
-Frames = Mapping[str, Frame]  # by kind; "all" has every row, with what all kinds share
+Line = Any  # of a DataFrame: its columns by name
+X = TypeVar("X")
+Key = TypeVar("Key", bound=Hashable)
+
+
+class Frames(dict[str, Frame]):
+    """Rows by kind; "all" has every row, with what all kinds share.
+
+    Known by itself and not by what it holds, so that what is asked of it twice is made once.
+    """
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
 
 # A cell: cases that are timed together and may be compared, on one machine.
 APART = ("framework", "variant", "precision")
@@ -32,9 +48,6 @@ _NTH = {
     "certificate": ("certificate_precision", "layer"),
 }
 ACCELERATION = "acceleration"
-X = TypeVar("X")
-Key = TypeVar("Key", bound=Hashable)
-Line = Any  # of a DataFrame: its columns by name
 
 
 def frames(given: Iterable[Row] | Frames) -> Frames:
@@ -42,10 +55,10 @@ def frames(given: Iterable[Row] | Frames) -> Frames:
 
     Each has its `case`, its `machine`, the number of its `cell`, and whether it `counts`.
     """
-    if isinstance(given, dict):
-        return cast(Frames, given)
+    if isinstance(given, Frames):
+        return given
     rows = list(cast(Iterable[Row], given))
-    found = {"all": _shared(rows)}
+    found = Frames(all=_shared(rows))
     for kind, of in KINDS.items():
         own = found["all"].loc[found["all"]["kind"] == kind]
         found[kind] = _with_own(own, of, [rows[n] for n in own.index]) if len(own) else _empty(of)
@@ -92,7 +105,8 @@ def _line(*columns: str) -> Callable[..., Line]:
 
 
 def _columns(fields: Mapping[str, type], rows: Sequence[Row]) -> Frame:
-    columns = {name: _column((getattr(row, name) for row in rows), fields[name]) for name in fields}
+    each = [*map(vars, rows)]
+    columns = {name: _column([row[name] for row in each], kind) for name, kind in fields.items()}
     return pd.DataFrame(columns, index=range(len(rows)))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import inf, isnan, nan, sqrt
 from operator import attrgetter, itemgetter
 from statistics import median
@@ -101,6 +101,7 @@ def _divided(above: Seconds, below: Seconds) -> Seconds:
     return {n: above[n] / below[n] for n in sorted(above.keys() & below.keys())}
 
 
+@lru_cache(maxsize=4)
 def rounds(frames: Frames) -> dict[tuple[int, str], Rounds]:
     """What was timed together, by cell and run."""
     rows = frames["iteration"]
@@ -124,9 +125,7 @@ def _together(timed: Sequence[tuple[Any, ...]]) -> Rounds:
     return Rounds(seconds, again, {n: int(start) for *_, n, start, _ in timed})
 
 
-Noise = Mapping[str, Ratio | None]  # of each run
-
-
+@lru_cache(maxsize=4)
 def noise(frames: Frames) -> dict[str, Ratio | None]:
     """The A/A ratio of each run that timed anything, over all its cells; None: nothing ran twice.
 
@@ -147,19 +146,20 @@ def is_steady(noise: Ratio | None) -> bool:
     return noise is not None and STEADY[0] <= noise.low and noise.high <= STEADY[1]
 
 
-def lines(frames: Frames, noise_of: Noise | None = None) -> Frame:
+@lru_cache(maxsize=4)
+def lines(frames: Frames, whole: Frames | None = None) -> Frame:
     """Fig. 3 as a table: seconds per iteration and epoch, and their ratios to the floor; with the
     columns BESIDE, machine by machine, in the paper's order.
 
-    A run's lines of a cell stand together: the floor, the ranked, then the others. `noise_of`: of
-    the runs, where the rows are of some of their cells alone.
+    A run's lines of a cell stand together: the floor, the ranked, then the others. `whole`: all
+    rows of the runs, where `frames` has some of their cells alone.
     """
     every = frames["all"]
     timings = every[(every["suite"] == ACCELERATION) & (every["kind"] != "descent")]
     place = {machine: n for n, machine in enumerate(machines(timings))}
     first = _last(timings[::-1], "cell", "precision")
     last = _last(frames["iteration"], *CLASS)  # a later run is written last
-    noises = noise(frames) if noise_of is None else noise_of
+    noises = noise(whole or frames)
     classes = grouped(_entries(frames, timings[timings["counts"]]), itemgetter(*CLASS))
 
     def order(of: tuple[Any, ...]) -> tuple[object, ...]:

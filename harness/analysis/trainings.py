@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import pairwise
 from math import nan, sqrt
+from operator import itemgetter
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
@@ -132,6 +134,7 @@ def reading(case: Case) -> str:
     return case.network.neunorm.reading if case.network.neunorm else "off"
 
 
+@lru_cache(maxsize=32)
 def trainings(frames: Frames, suite: str, *others: str) -> Frame:
     """The finished trainings of a suite: one line a condition, in the paper's order.
 
@@ -146,7 +149,7 @@ def trainings(frames: Frames, suite: str, *others: str) -> Frame:
         rows = rows.drop_duplicates("seed", keep="last")
         keys = dict(zip(rows["key"], rows["suite"], strict=True))
         columns |= {"suite": suite, "keys": keys, "own": suite in keys.values()}
-        lines.append({**columns, **_figures(rows, _rows(frames["epoch"], keys))})
+        lines.append({**columns, **_figures(rows, courses(frames))})
 
     def in_order(line: dict[str, Any]) -> tuple[object, ...]:
         place = paper.paper_order(line["dataset"], line["scale"])
@@ -159,24 +162,43 @@ def trainings(frames: Frames, suite: str, *others: str) -> Frame:
 def compared(frames: Frames, suite: str, *apart: str) -> Frame:
     """The trainings of a suite with those of others that differ from them in `apart` alone."""
     found = trainings(frames, suite, *ALIKE)
-    return found[_sets(found, *apart)["own"].transform("any").astype(bool)]
+    return found[sets(found, *apart)["own"].transform("any").astype(bool)]
 
 
-def _sets(found: Frame, *apart: str) -> Any:
+def sets(found: Frame, *apart: str) -> Any:
     """Trainings by all columns but those."""
     same = [name for name in SAME if name not in apart]
     return found.groupby(same, dropna=False, sort=False)
 
 
-def _figures(ended: Frame, epochs: Frame) -> dict[str, Any]:
+class Course(NamedTuple):
+    """How a training went."""
+
+    at_first: list[float]  # held-out accuracy by epoch, as long as the rate was the first one
+    train_accuracy: float  # of the last epoch
+    rates: Sequence[float]  # each layer's share of neurons that spike, in the last epoch
+
+
+@lru_cache(maxsize=4)
+def courses(frames: Frames) -> dict[tuple[str, str], Course]:
+    """Of each training, by its key and suite."""
+    names = ["key", "suite", "epoch", "learning_rate", "validation_accuracy", "train_accuracy"]
+    rows = frames["epoch"]
+    rows = rows.loc[rows["counts"], [*names, "rates"]].sort_values("epoch")
+    found = {}
+    for key, of in grouped(zip(*map(rows.get, rows), strict=True), itemgetter(0, 1)).items():
+        first = of[0][3]
+        found[key] = Course([each[4] for each in of if each[3] == first], *of[-1][5:])
+    return found
+
+
+def _figures(ended: Frame, courses: Mapping[tuple[str, str], Course]) -> dict[str, Any]:
     """Over the seeds: what trainings come to, and how they went, epoch by epoch."""
-    taken, last = ended["trained_epochs"], _ends(epochs)
+    taken, chance = ended["trained_epochs"], 1 / ended["classes"].iloc[0]
     trained = ended["epochs"].where(~(taken > 0), taken).astype(int)
-    lost = last[last["train_accuracy"] < schedule.LEARNT / ended["classes"].iloc[0]]
-    at_first = {
-        seed: [*of["validation_accuracy"][of["learning_rate"] == of["learning_rate"].iloc[0]]]
-        for seed, of in epochs.sort_values("epoch").groupby("seed", sort=False)
-    }
+    keys = zip(ended["key"], ended["suite"], strict=True)
+    went = {s: courses[k] for s, k in zip(ended["seed"], keys, strict=True) if k in courses}
+    lost = [s for s, of in went.items() if of.train_accuracy < schedule.LEARNT * chance]
     found = share([*ended["test_accuracy"]])
     return {
         **dict(zip(("accuracy", "low", "high", "n"), found, strict=True)),
@@ -185,13 +207,9 @@ def _figures(ended: Frame, epochs: Frame) -> dict[str, Any]:
         "seconds_per_epoch": fmean(ended["seconds"] / trained),
         "accuracies": dict(zip(ended["seed"], ended["test_accuracy"], strict=True)),
         "trained_epochs": tuple(trained),
-        **{"at_chance": len(lost), "lost": (*lost["seed"],), "at_first": at_first},
+        **{"at_chance": len(lost), "lost": tuple(lost)},
+        "at_first": {seed: of.at_first for seed, of in went.items()},
     }
-
-
-def _ends(epochs: Frame) -> Frame:
-    """The last epoch of each seed."""
-    return epochs.loc[epochs.groupby("seed", sort=False)["epoch"].idxmax()]
 
 
 def _rows(rows: Frame, keys: Mapping[str, str]) -> Frame:
@@ -266,7 +284,7 @@ def neunorm(frames: Frames) -> Frame:
     that for a wrong one.
     """
     found, targets = compared(frames, "neunorm", "neunorm"), dict[int, float]()
-    for _, of in _sets(found, "neunorm"):
+    for _, of in sets(found, "neunorm"):
         targets |= dict.fromkeys(of.index, goal([*each_of(of)]))
     reached = [epochs_to(targets[each.Index], each) for each in each_of(found)]
     votes = [contrasts(frames, each).values() for each in each_of(found)]
@@ -364,14 +382,14 @@ def ablations(frames: Frames) -> Frame:
     """
     found = ablated(frames)
     gains = [mean(() if each.change == AS_IT_IS else each.gains) for each in each_of(found)]
-    ends = [_ends(rows_of(frames, "epoch", each)) for each in each_of(found)]
-    dead = [[float(sum(r < DEAD_RATE for r in rates)) for rates in each["rates"]] for each in ends]
+    ends = [[*map(courses(frames).get, e.keys.items())] for e in each_of(found)]
+    dead = [[float(sum(r < DEAD_RATE for r in of.rates)) for of in each if of] for each in ends]
     more = {
         "difference": [gain.value for gain in gains],
         "difference_low": [gain.low for gain in gains],
         "difference_high": [gain.high for gain in gains],
         "dead_layers": [mean(each).value for each in dead],
-        "train_accuracy": [mean([*each["train_accuracy"]]).value for each in ends],
+        "train_accuracy": [mean([of.train_accuracy for of in e if of]).value for e in ends],
     }
     made = table(found, more)
     made.insert(0, "change", found["change"])

@@ -31,7 +31,7 @@ from harness.records import (
 from harness.report import page
 from harness.report.shown import data_title, shown
 from harness.report.table import Table, seconds
-from harness.spec import FLOOR, Case, System, Timed, Trained, cells
+from harness.spec import FLOOR, Case, System, Trained, cells
 from harness.spec.options import RESULTS
 from harness.speed.schedule import SURE, training_seconds
 from harness.system import machine
@@ -69,7 +69,7 @@ def train(work: Work) -> list[Row]:
     rows: list[Row] = []
     kept = f"what was trained is kept in {work.options.out / 'records'}; "
     with endings.kept(kept + "run the same command to resume", store.folder), progress() as moves:
-        for ended in work.executor.train(work.cases, store, work.access, moves):
+        for ended in work.results(moves):
             out.print(trained(ended))
             rows += ended.rows
     if any(isinstance(row, TrainedRow | FittedRow | OperationsRow) for row in rows):
@@ -99,9 +99,8 @@ def _in_words(left: float) -> str:
 def measure(work: Work) -> list[Row]:
     """Times the cases of a suite, as many as the budget has room for."""
     store, options, budget = work.store, work.options, work.options.spending
-    every = tuple(case for case in work.cases if isinstance(case, Timed))
-    cases = every if options.precision else machine.suited(every)
-    if len(cases) < len(every):
+    cases = work.suited
+    if len(cases) < len(work.cases):
         err.print("bf16 is left out: no instructions for it here; --precision bf16 measures it")
     if (load := machine.moment().load or 0.0) > BUSY:
         err.print(f"load {load:.1f} in the last minute: what runs beside this makes it noisy")
@@ -112,13 +111,13 @@ def measure(work: Work) -> list[Row]:
         what = f"{counted(len(cells(cases)), 'cell')}, {counted(len(cases), 'contender')}"
         limit = "" if budget.seconds == inf else f", as many as {_in_words(budget.seconds)} allow"
         say(f"acceleration: {what}{limit}")
-        for event in work.executor.measure(cases, store, work.access, budget, moves):
+        for event in work.results(moves):
             new = event.case not in found
             found[event.case] = event
             if event.left_seconds or event.before:
                 continue
-            noise = timings.noise(frames([row for each in found.values() for row in each.rows]))
-            lines = timings.lines(frames([*event.rows, *event.descents]), noise)
+            whole = frames([row for each in found.values() for row in each.rows])
+            lines = timings.lines(frames([*event.rows, *event.descents]), whole)
             if new:  # its table comes when it has all its rounds
                 say(first_figures(lines, event.rounds))
             else:

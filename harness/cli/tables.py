@@ -94,11 +94,12 @@ def report(readme: Annotated[str | None, _Readme] = None, **given: Any) -> None:
     folder = Options.of(**given).out
     to = None if readme is None else place(readme)
     from harness.analysis.claims import verdicts
+    from harness.analysis.frame import frames
     from harness.report import page
     from harness.report.table import Table
 
-    rows = rows_of(folder)
-    written, judged = page.write(rows, folder, to), verdicts(rows)
+    found = frames(rows_of(folder))
+    written, judged = page.write(found, folder, to), verdicts(found)
     head = "effect [95 % interval]"
     lines = [
         {"claim": claim.id, "verdict": each.text, head: each.measured, "seeds": each.n}

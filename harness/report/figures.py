@@ -13,16 +13,17 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from math import isfinite, log2, nan
+from math import isfinite, nan
 from textwrap import wrap
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from harness.system.files import printable
 
@@ -38,8 +39,8 @@ _RC |= {"font.size": 10, "axes.linewidth": 0.8, "grid.color": FAINT, "grid.linew
 _RC |= {"axes.spines.top": False, "axes.spines.right": False}
 _RC |= dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor"), INK)
 _RC |= dict.fromkeys(("xtick.color", "ytick.color"), INK)
-# Of a curve: its x, the mean with the ends of its interval, and what each seed came to.
-Point = tuple[float, tuple[float, float, float], Sequence[float]]
+# Of a curve: the mean with the ends of its interval, and what each seed came to.
+Point = tuple[tuple[float, float, float], Sequence[float]]
 # That it cannot write its cache folder is no news to who asked for a report.
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
@@ -85,56 +86,47 @@ def dots(
     bounds, strips = dict(bounds or {}), [dot for group in groups.values() for dot in group]
     longest = max((len(short(dot.label)) for dot in strips), default=0)
     above = longest > 26  # labels are written above their lines
-    step = LINE * (2 if above else 1)
-    height = LINE * sum(map(bool, groups)) + step * len(strips)
+    height = LINE * (sum(map(bool, groups)) + (1 + above) * len(strips))
     left = 6.0 if above else 10 + LETTER * longest
     right = 12 + LETTER * max((len(dot.text) for dot in strips), default=0)
-    figure, axes = _canvas(height, (left, 16.0 if bounds else 4.0, right, 36.0))
-    axes.set_ylim(height, 0)
+    figure, axes = _canvas(height, (left, 16.0 if bounds else 4.0, right, 36.0), title)
     y = 0.0
     for name, group in groups.items():
         if name:
             y += LINE
             _write(axes, -left + 2, y - LINE / 2, short(name, 64), weight="bold")
         for dot in group:
-            y += step
+            y += LINE * (1 + above)
             at = y - LINE / 2
             if above:
                 _write(axes, 2 - left, at - LINE, short(dot.label, 64))
             else:
                 _write(axes, -6, at, short(dot.label), ha="right")
             _dot(axes, dot, at)
-            if dot.text:
-                _write(axes, axes.bbox.width * 72 / figure.dpi + 6, at, dot.text)
-    axes.set_xlim(*_limits(strips, bounds, log=log))
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+            _write(axes, WIDTH - left - right + 6, at, dot.text)
     if log:
         axes.set_xscale("log", base=2)
-        low, high = axes.get_xlim()
-        powers = [2.0**n for n in range(-20, 21, 1 + int(log2(high / low)) // 6)]
-        within = [power for power in powers if low <= power <= high]
-        axes.xaxis.set_major_locator(FixedLocator(within))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.4g}")
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.set(xlim=_limits(strips, bounds, log=log), ylim=(height, 0))
     axes.grid(axis="x")
     axes.set_axisbelow(True)
     for bound, name in bounds.items():
         axes.axvline(bound, color=INK, linewidth=1.2, dashes=(5, 3), zorder=1)
-        if name:
-            _annotate(axes, name, (bound, 0), (0, 4), ha="center")
+        _annotate(axes, name, (bound, 0), (0, 4), ha="center")
     axes.yaxis.set_visible(False)
     axes.spines["left"].set_visible(False)
-    _title_below(figure, title)
     return figure
 
 
 def _dot(axes: Axes, dot: Dot, y: float) -> None:
     colour = COLOURS[dot.colour % len(COLOURS)]
-    if dot.seeds:
-        axes.plot(dot.seeds, [y] * len(dot.seeds), "|", color=colour, markersize=7, alpha=0.6)
+    axes.plot(dot.seeds, [y] * len(dot.seeds), "|", color=colour, markersize=7, alpha=0.6)
     if isfinite(dot.bar):
         axes.plot([dot.bar] * 2, (y - 6, y + 6), color=INK, linewidth=1.6)
-    if isfinite(dot.low) and isfinite(dot.high) and dot.low < dot.high:
+    if isfinite(dot.low) and isfinite(dot.high):
         axes.plot((dot.low, dot.high), (y, y), color=colour, linewidth=2, solid_capstyle="butt")
     if isfinite(dot.value):
         fill = PAPER if dot.hollow else colour
@@ -144,51 +136,37 @@ def _dot(axes: Axes, dot: Dot, y: float) -> None:
 def _limits(strips: Sequence[Dot], bounds: Iterable[float], *, log: bool) -> tuple[float, float]:
     """From the least to the most of values and bounds; intervals reach a little beyond alone."""
     known = (value for dot in strips for value in (dot.value, dot.bar, *dot.seeds))
-    values = [*filter(isfinite, known), *bounds] or [0.0, 1.0]
-    ends = [end for dot in strips for end in (dot.low, dot.high)]
+    values = [*filter(isfinite, known), *bounds] or [1.0]
     low, high = min(values), max(values)
     if log:
-        values += [end for end in ends if low / 2 <= end <= high * 2]
-        low, high = min(values) / 1.15, max(values) * 1.15
-        return (low, high) if high / low > 2 else (low / 1.4, high * 1.4)
-    reach = 1.5 * ((high - low) or abs(high) or 1.0)
+        return low / 1.5, high * 1.5
+    reach, margin = 1.5 * (high - low or abs(high) or 1.0), 0.06 * (high - low or 1.0)
+    ends = [end for dot in strips for end in (dot.low, dot.high)]
     values += [end for end in ends if low - reach <= end <= high + reach]
-    margin = 0.06 * (max(values) - min(values) or 1)
     return min(values) - margin, max(values) + margin
 
 
 def curves(
-    points: Sequence[Point],
+    points: Mapping[str, Point],
     titles: tuple[str, str],
-    names: Mapping[float, str] | None = None,
-    dotted: Sequence[Mapping[float, float]] = (),
+    names: Sequence[str],
+    dotted: Sequence[Mapping[str, float]] = (),
 ) -> Figure:
-    """A curve, and dotted ones without intervals; ticks are `names`, else numbers of steps on a
-    logarithmic axis.
-    """
-    figure, axes = _canvas(190, (34.0, 22.0, 10.0, 36.0))
-    for x, _, seeds in points:
+    """A curve, and dotted ones without intervals, by what stands below them: `names`, in order."""
+    figure, axes = _canvas(190, (34.0, 22.0, 10.0, 36.0), titles[0])
+    for name, ((_, low, high), seeds) in points.items():
+        x = names.index(name)
         axes.plot([x] * len(seeds), seeds, "o", color=COLOURS[0], markersize=3.5, alpha=0.55)
-    for x, (_, low, high), _ in points:
-        if isfinite(low):
-            axes.plot((x, x), (low, high), color=COLOURS[0], linewidth=2)
-    means = [(x, mean) for x, (mean, *_), _ in points]
-    for n, line in enumerate([means, *(each.items() for each in dotted)]):
+        axes.plot((x, x), (low, high), color=COLOURS[0], linewidth=2)
+    means = {name: mean for name, ((mean, *_), _) in points.items()}
+    for n, line in enumerate((means, *dotted)):
         style: Any = {"color": COLOURS[n % len(COLOURS)], "linewidth": 1.6, "markersize": 6}
-        axes.plot(*zip(*line, strict=True), ":" if n else "o-", **style)
-    if names is None:
-        axes.set_xscale("log", base=2)
-        every = {x for x, *_ in points}.union(*dotted)
-        names = {x: f"{x:g}" for x in sorted(every)}
-    else:
-        axes.set_xlim(min(names) - 0.4, max(names) + 0.4)
-    axes.xaxis.set_major_locator(FixedLocator(list(names)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels([*map(short, names.values())])
+        axes.plot([*map(names.index, line)], [*line.values()], ":" if n else "o-", **style)
+    axes.set_xticks(range(len(names)), [*map(short, names)])
+    axes.set_xlim(-0.4, len(names) - 0.6)
     axes.yaxis.set_major_locator(MaxNLocator(6))
     axes.grid(axis="y")
     _annotate(axes, titles[1], (0, 1), (-30, 10), xycoords="axes fraction")
-    _title_below(figure, titles[0])
     return figure
 
 
@@ -199,57 +177,51 @@ def epochs(
 
     By name: of each seed its values and its rates.
     """
-    figure, axes = _canvas(180, (42.0, 22.0, 10.0, 102.0))
+    figure, axes = _canvas(180, (42.0, 22.0, 10.0, 102.0), "epoch")
     with mpl.rc_context(_RC):
-        whole, place = figure.get_figheight() * 72, axes.get_position()
-        bounds = (place.x0, 36 / whole, place.width, 50 / whole)
-        below = figure.add_axes(bounds, sharex=axes)
+        below = axes.inset_axes((0, -0.37, 1, 0.28), sharex=axes)
     below.patch.set_visible(False)
     for n, (name, seeds) in enumerate(found.items()):
         style: Any = {"color": COLOURS[n % len(COLOURS)], "linewidth": 0.9}
         for values, rates in seeds:
-            x = range(1, len(values) + 1)
-            axes.plot(x, values, **style)
-            below.plot(x, rates, drawstyle="steps-mid", **style)
+            axes.plot(range(1, len(values) + 1), values, **style)
+            below.plot(range(1, len(values) + 1), rates, drawstyle="steps-mid", **style)
         at: Any = {"xycoords": "axes fraction", "ha": "right", "color": style["color"]}
         _annotate(axes, short(name), (1, 0), (0, 6 + 13 * n), **at)
-    every = sorted({rate for seeds in found.values() for _, rates in seeds for rate in rates})
     below.set_yscale("log")
-    below.set_yticks(every, [f"{rate:g}" for rate in every], minor=False)
+    below.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     below.yaxis.set_minor_locator(NullLocator())
-    below.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.tick_params(labelbottom=False)
     axes.grid(axis="y")
     for each, head in ((axes, title), (below, "learning rate")):
         _annotate(each, head, (0, 1), (-38, 4), xycoords="axes fraction")
-    _title_below(figure, "epoch")
     return figure
 
 
 def votes(matrix: Sequence[Sequence[float]], labels: Sequence[str], most: float) -> Figure:
     """A map of mean votes: a row for each class of the images, a column for each class voted."""
-    longest = LETTER * max(map(len, labels))
-    side = (WIDTH - longest - 24) / len(labels)
-    figure, axes = _canvas(side * len(labels), (longest + 12, 4.0, 12.0, longest + 30))
-    axes.set_xlim(0, len(labels))
-    axes.set_ylim(len(labels), 0)
-    for row, line in enumerate(matrix):
-        for column, value in enumerate(line):
-            depth = min(max(value / most, 0.0), 1.0) if most else 0.0
-            shade = Rectangle((column, row), 0.96, 0.96, facecolor=COLOURS[0], alpha=depth)
-            axes.add_patch(shade)
-    centres = [n + 0.5 for n in range(len(labels))]
-    axes.set_xticks(centres, list(map(short, labels)), rotation=90)
-    axes.set_yticks(centres, list(map(short, labels)))
+    longest, count = LETTER * max(map(len, labels)), len(labels)
+    margins, title = (longest + 12, 4.0, 12.0, longest + 30), "mean vote for (columns) of images of"
+    figure, axes = _canvas(WIDTH - longest - 24, margins, f"{title} (rows)")
+    shades: Any = np.clip(np.array(matrix) / (most or 1.0), 0.0, 1.0)
+    axes.pcolormesh(matrix, cmap=ListedColormap([COLOURS[0]]), alpha=shades)
+    centres = [n + 0.5 for n in range(count)]
+    axes.set_xticks(centres, [*map(short, labels)], rotation=90)
+    axes.set_yticks(centres, [*map(short, labels)])
+    axes.set_ylim(count, 0)
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    _title_below(figure, "mean vote for (columns) of images of (rows)")
     return figure
 
 
-def _canvas(height: float, margins: tuple[float, float, float, float]) -> tuple[Figure, Axes]:
-    """A figure whose axes are so high, with margins left, above, right, below, all in its units."""
+def _canvas(
+    height: float, margins: tuple[float, float, float, float], title: str
+) -> tuple[Figure, Axes]:
+    """A figure whose axes are so high, with margins left, above, right, below, all in its units,
+    and its title below.
+    """
     left, above, right, below = margins
     whole = height + above + below
     bounds = (left / WIDTH, below / whole, (WIDTH - left - right) / WIDTH, height / whole)
@@ -258,6 +230,7 @@ def _canvas(height: float, margins: tuple[float, float, float, float]) -> tuple[
         axes = figure.add_axes(bounds)
     figure.patch.set_visible(False)
     axes.patch.set_visible(False)
+    figure.text(0.5, 6 / whole, short(title, 70), ha="center", color=INK)
     return figure, axes
 
 
@@ -273,10 +246,6 @@ def _write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
     """A text `x` units from the axes' left end, on the line at `y`."""
     at: Any = ("axes fraction", "data")
     _annotate(axes, text, (0, y), (x, 0), xycoords=at, va="center", **style)
-
-
-def _title_below(figure: Figure, title: str) -> None:
-    figure.text(0.5, 6 / (figure.get_figheight() * 72), short(title, 70), ha="center", color=INK)
 
 
 def _body(figure: Figure, name: str) -> str:

@@ -8,10 +8,9 @@ name. A part without rows is left out.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from math import isnan, nan
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import isnan
 from pathlib import Path
-from statistics import fmean
 from typing import Any, cast
 
 import jinja2
@@ -23,12 +22,21 @@ from matplotlib.figure import Figure
 from harness.analysis import claims, tables, timings
 from harness.analysis.claims import Claim, Verdict
 from harness.analysis.frame import Frame, Frames, each_of, frames, grouped
-from harness.analysis.trainings import ablated, by_scale, compared, mean, rows_of, share, trainings
+from harness.analysis.trainings import (
+    ablated,
+    by_scale,
+    compared,
+    mean,
+    rows_of,
+    sets,
+    share,
+    trainings,
+)
 from harness.analysis.words import counted, data_name, steps_in_words
 from harness.records import Row
 from harness.report import figures, shown, stored
 from harness.report.figures import Dot, Point
-from harness.report.table import Table, csv, field_markdown, interval, markdown
+from harness.report.table import Table, csv, field_markdown, interval, markdown, text
 from harness.spec import ANN, FLOOR, REFERENCE, UsageError, paper, schedule
 from harness.suites.trainings import AS_IT_IS
 from harness.system.files import write_result
@@ -52,7 +60,7 @@ Drawn = Iterable[tuple[str, Figure]]  # captions and figures
 Judged = Sequence[tuple[Claim, Verdict]]
 
 
-def write(rows: Sequence[Row], out: Path, readme: Path | None = None) -> list[Path]:
+def write(rows: Frames | Sequence[Row], out: Path, readme: Path | None = None) -> list[Path]:
     """Writes OUT/report.html, OUT/tables/*.csv and, where speed was measured, OUT/picture.svg and
     OUT/picture-narrow.svg, each whole or not at all: the files written.
 
@@ -92,14 +100,19 @@ def page(
     """The whole page as one HTML file that needs no network; `built` are the tables beside it."""
     lines, days = timings.lines(frames), sorted(set(frames["all"]["time"].str[:10]))
     found, refused = headline(lines), stored.refused(frames)
-    drawn = {"speed": _speed(found), "scale": _scale(frames), "timesteps": _steps(frames)}
-    drawn |= {"neunorm": _neunorm(frames), "tables": _by_epoch(frames)}
-    drawn |= {"ablations": _ablations(frames)}
+    drawn = {
+        "speed": _speed(found),
+        "scale": _curves(frames, by_scale(frames), "scale", "network"),
+        "timesteps": _curves(frames, compared(frames, "timesteps", "T"), "T"),
+        "neunorm": _neunorm(frames),
+        "tables": _by_epoch(frames),
+        "ablations": _ablations(frames),
+    }
     parts = {
         "speed": [speed_table(found)] if len(found) else [],
         "proofs": [_proofs(frames), _few(refused, "Exams and audits that failed")],
         "tables": [_of_paper(n, built[str(n)]) for n in (3, 4, 5, 6) if str(n) in built],
-        **{n: shown.trained(built[n], 120) for n in ("neunorm", "ablations") if n in built},
+        **{n: shown.trained(built[n]) for n in ("neunorm", "ablations") if n in built},
         "reduced": [_reduced(built)],
         "provenance": [Table(stored.places(frames), "Machines"), _data(frames)],
         "failures": [_few(stored.failures(frames), "What failed")],
@@ -113,7 +126,7 @@ def page(
         said=sentence(found),
         notes=list(notes(found, lines, refused)),
         few=FEW,
-        judged=[(*each, _of_claim(*each, lines)) for each in judged],
+        judged=[(*each, _of_claim(*each)) for each in judged],
         also=list(_also(frames)),
         figures={
             part: [(caption, figures.svg(figure, caption)) for caption, figure in of]
@@ -169,21 +182,24 @@ def headline(lines: Frame, machine: str = "") -> Frame:
 
 
 def leads(found: Frame, kind: str) -> list[tuple[float, bool]]:
-    """Of each network where both were timed: the best rival's time divided by ours, and whether
-    the two intervals lie apart.
+    """Of each network where both were timed and anybody was ranked: the best rival's time divided
+    by ours, and whether the two intervals lie apart.
     """
     pairs = []
     for _, cell in found.groupby("network", sort=False):
-        rivals = cell.loc[cell["kind"] == kind].sort_values("ratio_to_floor", kind="stable")
-        for mine in each_of(cell.loc[cell["kind"] == "ours"].head(1)):
-            for best in each_of(rivals.head(1)):
-                apart = mine.ratio_high < best.ratio_low or best.ratio_high < mine.ratio_low
-                pairs.append((best.ratio_to_floor / mine.ratio_to_floor, apart))
+        of = cell.sort_values("ratio_to_floor", kind="stable").groupby("kind").head(1)
+        best = {each.kind: each for each in each_of(of)}
+        ranked = cell.loc[cell["precision"] == "fp32", "rank"].notna().any()
+        if ranked and {"ours", kind} <= best.keys():
+            mine, other = best["ours"], best[kind]
+            apart = mine.ratio_high < other.ratio_low or other.ratio_high < mine.ratio_low
+            pairs.append((other.ratio_to_floor / mine.ratio_to_floor, apart))
     return pairs
 
 
 def sentence(found: Frame) -> str:
-    """Who is fastest, by how much and how sure: one sentence; "" where ours or a rival lacks.
+    """Who is fastest, by how much and how sure: one sentence; "" where ours or a rival lacks, or
+    nobody is ranked.
 
     Where a tuned form was timed, it is the rival: whoever tunes must not be compared untuned.
     """
@@ -192,7 +208,7 @@ def sentence(found: Frame) -> str:
     plain = leads(found.loc[~found["network"].isin(with_tuned)], "plain")
     rival = "the best tuned form of another framework"
     parts = [_against(tuned, rival, "where tuned forms were timed")] if tuned else []
-    where = "where none was" if tuned else ""
+    where = "where no tuned form was timed" if len(with_tuned) else ""
     parts += [_against(plain, "the best other as it comes", where)] if plain else []
     if not parts:
         return ""
@@ -220,24 +236,25 @@ def speed_table(found: Frame) -> Table:
         said = ""
         for floor in each_of(cell.loc[cell["kind"] == "floor"].head(1)):
             noise = f" (A/A {floor.noise_low:.2f} to {floor.noise_high:.2f})"
-            noise *= not isnan(floor.noise_low + floor.noise_high)
+            noise *= not isnan(floor.noise_low)
             said = f"{1000 * floor.seconds_per_iteration:,.0f}{noise}"
+        kinds = {OURS: "ours", **{head: kind for kind, head in RIVALS.items()}}
+        kinds[f"{OURS} bf16"] = "ours bf16"
         line = {"network": f"{name}, n = {cell['rounds'].min()}", "floor, ms": said}
-        line |= {OURS: _figure(cell, "ours")}
-        line |= {head: _figure(cell, kind, named=True) for kind, head in RIVALS.items()}
-        lines.append(line | {f"{OURS} bf16": _figure(cell, "ours bf16")})
+        lines.append(line | {head: _figure(cell, kind) for head, kind in kinds.items()})
     empty = [name for name in RIVALS.values() if not any(line[name] for line in lines)]
-    lines = [{k: v for k, v in line.items() if k not in empty} for line in lines]
-    return Table(lines, f"x the float32 floor's time [95 %], {found['machine'].iloc[0]}")
+    content = pd.DataFrame(lines).drop(columns=empty)
+    return Table(content, f"x the float32 floor's time [95 %], {found['machine'].iloc[0]}")
 
 
-def _figure(cell: Frame, kind: str, *, named: bool = False) -> str:
+def _figure(cell: Frame, kind: str) -> str:
     lines = cell.loc[cell["kind"] == kind]
     if lines.empty:
         return ""
     best = lines.loc[lines["ratio_to_fp32_floor"].idxmin()]
+    named = f" {best['name']}" * (kind in RIVALS)
     said = interval(*(best[end] for end in TO_FLOOR), form=".2f")
-    return said + f" {best['name']}" * named + " *" * bool(best["rounds"] < FEW)
+    return f"{said}{named}" + " *" * bool(best["rounds"] < FEW)
 
 
 def notes(found: Frame, lines: Frame, refused: Frame) -> Iterator[str]:
@@ -257,9 +274,11 @@ def notes(found: Frame, lines: Frame, refused: Frame) -> Iterator[str]:
         yield "No tuned form was timed."
     elif REFERENCE not in set(found.loc[found["kind"] == "tuned", "framework"]):
         yield "Plain PyTorch was not timed in a tuned form."
-    others = found.loc[found["kind"].isin(["ours", "plain", "tuned"]), "lacks"]
-    if len(others) and (lacking := set.intersection(*map(set, others))):
-        yield f"Nobody is ranked: {'; '.join(sorted(lacking))}."
+    for name, cell in found.groupby("network", sort=False):
+        others = cell.loc[cell["kind"].isin(["ours", *RIVALS])]
+        if len(others) and others["rank"].isna().all():
+            lacking = sorted(set.intersection(*map(set, others["lacks"])))
+            yield f"Nobody is ranked on {name}: {'; '.join(lacking)}."
     if min(found["rounds"]) < FEW:
         yield f"* fewer than {FEW} rounds: preliminary."
     # proved and timed on a network, but not in the run that is shown
@@ -343,14 +362,10 @@ def pictures(found: Frames) -> dict[str, str]:
 # Figures, each with its caption
 
 
-def _of_claim(claim: Claim, verdict: Verdict, lines: Frame) -> Markup | None:
-    """The figure beside a claim."""
-    figure = matlab(lines) if claim.id == "fig3" else _effects(verdict)
-    return figure and figures.svg(figure, f"{claim.claim}: {verdict.measured}")
-
-
-def _effects(verdict: Verdict) -> Figure | None:
-    """What decides a claim: means with intervals, each seed, and what was fixed beforehand."""
+def _of_claim(claim: Claim, verdict: Verdict) -> Markup | None:
+    """The figure beside a claim: what decides it, means with intervals, each seed, and what was
+    fixed beforehand; of Fig. 3, the range over the networks.
+    """
     groups: dict[str, list[Dot]] = {}
     for each in verdict.effects:
         times, form = (1, "+.3f") if each.unit == "votes" else (100, "+.1f")
@@ -358,27 +373,18 @@ def _effects(verdict: Verdict) -> Figure | None:
         value, low, high, bar, *seeds = (times * each.shown(v) for v in of)
         dot = Dot(each.name, value, low, high, f"{value:{form}}", seeds=(*seeds,), bar=bar)
         groups.setdefault(UNITS.get(each.unit, each.unit), []).append(dot)
-    title = "tall bar: what was allowed"
-    return figures.dots(groups, title, bounds={0.0: ""}) if groups else None
-
-
-def matlab(lines: Frame) -> Figure | None:
-    """Time of each form of the Matlab code divided by plain PyTorch's; None: none was timed."""
-    groups: dict[str, list[Dot]] = {}
-    order = list(claims.FORMS)
-    rivals = claims.against(lines).to_dict("records")
-    for line in sorted(rivals, key=lambda line: order.index(line["variant"])):
-        value, high, low = (
-            1 / line[name] if line[name] > 0 else nan
-            for name in ("speedup_vs_reference", "speedup_low", "speedup_high")
-        )
-        said = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-        name, hollow = claims.FORMS[line["variant"]], not isnan(line["part"])
-        dot = Dot(name, value, low, high, said, hollow=hollow)
-        groups.setdefault(f"{shown.data_title(line)} {line['scale']}", []).append(dot)
-    title = "times plain PyTorch's time; hollow: scaled from a part"
-    bounds = {10.0: "tens of times"}
-    return figures.dots(groups, title, log=True, bounds=bounds) if groups else None
+    for of in verdict.ranges:
+        name = of.name.partition(" (")[0]  # the rest stands beside it
+        dot = Dot(name, of.value, of.low, of.high, f"{of.value:,.3g}")
+        groups.setdefault("", []).append(dot)
+    if not groups:
+        return None
+    title, bounds = "tall bar: what was allowed", {0.0: ""}
+    if verdict.ranges:
+        title = "times plain PyTorch's time, from the least to the most of the networks"
+        bounds = {claims.TENS: "tens of times"}
+    figure = figures.dots(groups, title, log=bool(verdict.ranges), bounds=bounds)
+    return figures.svg(figure, f"{claim.claim}: {verdict.measured}")
 
 
 def panels(found: Frame) -> dict[str, Figure]:
@@ -428,54 +434,27 @@ def _by_scale(of: Frame, ends: tuple[str, ...], form: str) -> dict[str, list[Dot
     return groups
 
 
-def _sets(found: Frame, apart: str) -> Iterator[tuple[str, list[Any]]]:
-    """Trainings that differ in this column alone, with the name of their data."""
-    names = [
-        *("dataset", "neunorm", "framework", "width", "epochs", "train_samples", "data_source"),
-        *("T", "scale", "precision"),
-    ]
-    for _, of in found.groupby([name for name in names if name != apart], sort=False):
+def _curves(frames: Frames, found: Frame, by: str, *apart: str) -> Drawn:
+    """Accuracy by scale (Fig. 4) or T (Fig. 5), of the seeds that learnt; dotted: networks that
+    were trained over one T, tested over others.
+    """
+    for _, of in sets(found, by, *apart):
+        group, curve, dead = [*each_of(of)], dict[str, Point](), list[str]()
+        for each in group:
+            learnt = [100 * a for seed, a in each.accuracies.items() if seed not in each.lost]
+            value, low, high, _ = share([a / 100 for a in learnt])
+            curve[str(getattr(each, by))] = (100 * value, 100 * low, 100 * high), learnt
+            dead += [f"{each.scale}, T = {each.T}, seed {seed}" for seed in each.lost]
+        rows = [rows_of(frames, "tested", each) for each in group] if by == "T" else []
+        tested = [100 * each.groupby("tested_T")["test_accuracy"].mean() for each in rows]
+        dotted = [dict(zip(map(str, of.index), of, strict=True)) for of in tested if len(of) > 1]
+        names = sorted({*curve}.union(*dotted), key=lambda n: (paper.paper_order("", n), len(n), n))
+        titles = ("T, time steps" if by == "T" else "", "test accuracy, %")
         first = of.iloc[0].to_dict()
-        more = f", NeuNorm {first['neunorm']}" if first["neunorm"] != "off" else ""
-        name = f"{shown.data_title(first)}, {first['train_samples']:,} samples{more}"
-        yield name, list(each_of(of))
-
-
-def _curve(name: str, group: Sequence[Any], x: Callable[[Any], float]) -> tuple[list[Point], str]:
-    """Trainings as a curve of means over the seeds that learnt, and its caption's end."""
-    points, dead = [], []
-    for each in group:
-        learnt = [a for s, a in each.accuracies.items() if s not in each.lost]
-        mean = share(learnt)
-        ends = (100 * mean.value, 100 * mean.low, 100 * mean.high)
-        points.append((x(each), ends, [100 * value for value in learnt]))
-        dead += [f"{each.scale}, T = {each.T}, seed {seed}" for seed in each.lost]
-    lost = f" Learnt nothing, and not in a mean: {'; '.join(dead)}." if dead else ""
-    return points, f"{name}.{lost}"
-
-
-def _scale(frames: Frames) -> Drawn:
-    """Fig. 4: accuracy of the three scales."""
-    found = by_scale(frames)
-    order = sorted(set(found["scale"]), key=lambda name: (paper.paper_order("", name), name))
-    ticks = {float(n): scale for n, scale in enumerate(order)}
-    for name, group in _sets(found, "scale"):
-        curve, said = _curve(name, group, lambda each: float(order.index(each.scale)))
-        figure = figures.curves(curve, ("", "test accuracy, %"), ticks)
-        yield f"Accuracy by scale: {said}", figure
-
-
-def _steps(frames: Frames) -> Drawn:
-    """Fig. 5: accuracy against T; dotted: trained over one T, tested over others."""
-    for name, group in _sets(compared(frames, "timesteps", "T"), "T"):
-        curve, said = _curve(name, group, lambda each: float(each.T))
-        tested = [
-            {float(T): 100 * fmean(of) for T, of in rows.groupby("tested_T")["test_accuracy"]}
-            for rows in (rows_of(frames, "tested", each) for each in group)
-        ]
-        dotted = [each for each in tested if len(each) > 1]
-        figure = figures.curves(curve, ("T, time steps", "test accuracy, %"), dotted=dotted)
-        yield f"Accuracy by T: {said}", figure
+        more = f", NeuNorm {first['neunorm']}" * (first["neunorm"] != "off")
+        said = f"{shown.data_title(first)}, {first['train_samples']:,} samples{more}."
+        said += f" Learnt nothing, and not in a mean: {'; '.join(dead)}." * bool(dead)
+        yield f"Accuracy by {by}: {said}", figures.curves(curve, titles, names, dotted)
 
 
 def _neunorm(frames: Frames) -> Drawn:
@@ -553,26 +532,12 @@ def _also(frames: Frames) -> Iterator[str]:
 
 
 def _proofs(frames: Frames) -> Table:
-    """What was proved of whom."""
-    lines = [
-        {
-            "contender": each["contender"],
-            "networks": each["networks"],
-            "exams passed": f"{each['passed']} of {each['exams']}",
-            "audits passed": f"{each['audits_passed']} of {each['audits']}",
-            "spikes compared, M": f"{each['spikes'] / 1e6:,.0f}",
-            "differ": f"{each['that_differ']:,}",
-            "gradient error, float64": _error(each["gradient_error_fp64"]),
-            "gradient error, float32": _error(each["gradient_error_fp32"]),
-        }
-        for each in stored.proofs(frames).to_dict("records")
-        if ":" not in each["contender"]  # a csv has its other forms
-    ]
-    return Table(lines, "Proofs of each contender over all networks and machines")
-
-
-def _error(value: float) -> str:
-    return "" if isnan(value) else f"{value:.0e}"
+    """What was proved of whom; a csv has other forms too."""
+    found = stored.proofs(frames)
+    if len(found):
+        found = found.loc[~found["contender"].str.contains(":")]
+        found = found.drop(columns="gradient_error_bf16")
+    return Table(found, "Proofs of each contender over all networks and machines")
 
 
 def _few(found: Frame, title: str) -> Table:
@@ -591,39 +556,24 @@ def _of_paper(number: int, built: Frame) -> Table:
 
 def _reduced(built: Mapping[str, Frame]) -> Table:
     """How far our trainings fall short of the paper's."""
+
+    def said(of: Frame, name: str) -> str:
+        values = dict.fromkeys(of[name]) if of[name].dtype == object else sorted({*of[name]})
+        return ", ".join(map(text, values))
+
     frames = [built[name].assign(suite=name) for name in TRAINED if name in built]
     lines = []
     for _, of in pd.concat(frames).groupby(["dataset", "suite"], sort=False) if frames else ():
         settings = paper.settings(cast(str, of["dataset"].iloc[0]))
-        samples, epochs, T = (
-            ", ".join(f"{value:,.0f}" for value in sorted(set(of[name])))
-            for name in ("train_samples", "epochs", "T")
-        )
-        lines.append(
-            {
-                "data set": settings.title,
-                "suite": of["suite"].iloc[0],
-                "data": "; ".join(dict.fromkeys(map(shown.data_source, of.to_dict("records")))),
-                "width": ", ".join(of["width"].unique()),
-                "samples": samples,
-                "epochs": epochs,
-                "the paper's epochs": str(settings.epochs),
-                "T": T,
-                "precision": ", ".join(of["precision"].unique()),
-            }
-        )
+        data = "; ".join(dict.fromkeys(map(shown.data_source, of.to_dict("records"))))
+        names = ("width", "train_samples", "epochs", "T", "precision")
+        line = {"data set": settings.title, "suite": of["suite"].iloc[0], "data": data}
+        line |= {name: said(of, name) for name in names}
+        lines.append({**line, "the paper's epochs": str(settings.epochs)})
     return Table(lines, "Trainings of ours, and the paper's")
 
 
 def _data(frames: Frames) -> Table:
-    found = stored.data(frames).drop_duplicates(["dataset", "data_source"])  # a csv has all
-    lines = [
-        {
-            "data set": paper.settings(each["dataset"]).title,
-            "source": each["data_source"],
-            "samples": f"{each['data_samples']:,.0f}",
-            "sha256": each["data_sha256"][:12],
-        }
-        for each in found.to_dict("records")
-    ]
-    return Table(lines, "Data")
+    names = ["dataset", "data_source", "data_samples", "data_sha256"]
+    found: Frame = stored.data(frames).drop_duplicates(names[:2])  # a csv has all
+    return Table(found.assign(data_sha256=found["data_sha256"].str[:12])[names], "Data")

@@ -47,10 +47,6 @@ FIGURES = {
     "target": ("target %", ".1f", 100),
     "epochs_to_target": ("epochs to target", ".1f", 1),
     "contrast": ("contrast", ".3f", 1),
-    "dead_layers": ("dead layers", ".1f", 1),
-    "train_accuracy": ("train %", ".1f", 100),
-    "chosen_accuracy": ("chosen %", ".1f", 100),
-    "best_accuracy": ("best %", ".1f", 100),
     "seconds_per_epoch": ("s/epoch", ",.0f", 1),
     "seconds": ("fit, s", ".0f", 1),
     "spike_rate": ("spike rate", ".3f", 1),
@@ -66,8 +62,6 @@ ENDS |= {"difference": ("difference_low", "difference_high")}
 ENDS |= {"ratio_to_floor": ("ratio_low", "ratio_high")}
 TIMED = ("seconds_per_iteration", "seconds_per_epoch", "ratio_to_floor")
 TIMED += ("peak_memory_mib", "rounds")
-# What goes first where a line would be too wide.
-FIRST_TO_GO = ("s/epoch", "best %", "chosen %", "train %", "dead layers", "MAC, M", "AC, M")
 
 
 def data_title(line: Any) -> str:
@@ -129,16 +123,16 @@ def _notes(lines: Sequence[Any]) -> Iterable[str]:
         yield f"bf16: up to {100 * most:.2g} % of spikes differ from float32's{cosine}"
 
 
-def trained(frame: pd.DataFrame, width: int = 80) -> list[Table]:
+def trained(frame: pd.DataFrame) -> list[Table]:
     """Trainings, other systems and counts by the data they are of: what all lines of the same data
     share is said once above them, figures stand with their intervals.
     """
     data = [name for name in ("dataset", "data_source", "weights", *FLAGS) if name in frame]
     groups = frame.groupby(data, sort=False, dropna=False) if data else [("", frame)]
-    return [_trained(part, width) for _, part in groups]
+    return [_trained(part) for _, part in groups]
 
 
-def _trained(part: pd.DataFrame, width: int) -> Table:
+def _trained(part: pd.DataFrame) -> Table:
     first = part.iloc[0].to_dict()
     keys = {name: [*map(text, part[name])] for name in KEYS if name in part}
     same = {name: cells[0] for name, cells in keys.items() if len(set(cells)) == 1}
@@ -146,10 +140,9 @@ def _trained(part: pd.DataFrame, width: int) -> Table:
     gone = {*(name for key in told for name in EXPLAINED.get(key, ())), "machines"}
     told = [name for name in told if name not in gone] or list(keys)[:1]
     words = {name: WORDS.get(name) or name.replace("_", " ") for name in keys}
-    columns = {words[name]: keys[name] for name in told} | _figures(part, part.columns)
-    for head in FIRST_TO_GO:
-        if _width(columns) > width:
-            columns.pop(head, None)
+    # seconds of trainings are no timings: others ran beside them
+    figures = [name for name in part if name not in TIMED]
+    columns = {words[name]: keys[name] for name in told} | _figures(part, figures)
     said = [", ".join(f"{words[name]} {value}" for name, value in same.items() if value)]
     said += [f"data: {data_source(first)}"] if first.get("data_source") else []
     title = data_title(first) if "dataset" in first else ""
@@ -159,10 +152,6 @@ def _trained(part: pd.DataFrame, width: int) -> Table:
     names = {m: [" ".join(keys[name][n] for name in told) for n in of] for m, of in places.items()}
     notes = (f"on {machine}: {', '.join(of)}" for machine, of in names.items() if machine)
     return Table(pd.DataFrame(columns), title, "\n".join(filter(None, said)), notes)
-
-
-def _width(columns: dict[str, list[str]]) -> int:
-    return sum(1 + max(map(len, (*head.split(), *cells))) for head, cells in columns.items())
 
 
 def _figures(part: pd.DataFrame, names: Iterable[str]) -> dict[str, list[str]]:
