@@ -88,7 +88,7 @@ class Work:
             from harness.system import child
 
             child.warm()
-        from harness import datasets, jobs
+        from harness import datasets
         from harness.records import Store
         from harness.spec import Access
 
@@ -104,7 +104,7 @@ class Work:
         store = Store(options.out.resolve())
         store.check_writable()
         formats.keep(read, store.out)
-        return cls(options, suite, found, store, access, jobs.executor(options.executor))
+        return cls(options, suite, found, store, access, executor(options.executor))
 
     @property
     def suited(self) -> tuple[Case, ...]:
@@ -131,6 +131,22 @@ class Work:
         named = self.suite.trains or self.options.frameworks is not None
         failures = ("failed", "not comparable", *(("missing",) if named else ()))
         return [row for row in rows if isinstance(row, EndedRow) and row.status in failures]
+
+
+def executor(name: str) -> Local | Ray:
+    """Where cases run, "local" or "ray". Raises UsageError where that is not installed."""
+    if name == "local":
+        from harness.jobs.local import Local
+
+        return Local()
+    try:
+        from harness.jobs.ray import Ray
+    except ImportError as error:
+        raise UsageError(
+            f"--executor {name} does not load ({error}): "
+            f"install it with pip install 'snn-harness[{name}]'"
+        ) from error
+    return Ray()
 
 
 class CasesFailed(UserWarning):

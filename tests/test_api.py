@@ -109,7 +109,7 @@ def test_a_run_that_fails_warns_and_returns_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given_to_us = [*sys.argv]
-    monkeypatch.setattr("harness.jobs.executor", lambda name: Executor())
+    monkeypatch.setattr("harness.api.executor", lambda name: Executor())
     given: dict[str, Any] = {"frameworks": "norse", "quick": True, "out": tmp_path}
     with pytest.warns(harness.CasesFailed, match="failed"):
         found = harness.run("acceleration", quiet=True, **given)

@@ -22,7 +22,7 @@ from torch import Tensor
 import adapters
 from harness.adapter import Adapter, Variant
 from harness.records import AuditRow, DescentRow, IterationRow, Store, identity
-from harness.records.ledger import Ledger
+from harness.records.store import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Case, Network
 from harness.speed import contender, judge, schedule

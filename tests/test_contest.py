@@ -19,8 +19,8 @@ from harness.proof.answer import Answer, Question, question
 from harness.proof.audit import Audit, Finding
 from harness.proof.subject import NOTHING_KNOWN
 from harness.records import AuditRow, EndedRow, IterationRow, Row, Store, WarningRow
-from harness.records.ledger import Ledger
 from harness.records.run import Failed, Run, new_run
+from harness.records.store import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.spec import FLOOR, Access, Budget
 from harness.speed import cell, schedule

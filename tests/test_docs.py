@@ -103,7 +103,7 @@ def nothing_is_measured(
         Store(inside / name).append(*rows)
     check = Check("a training", "loss", "1", "1", "confirmed")
     for name, value in (
-        ("jobs.executor", SimpleNamespace(train=lambda *given: (), measure=lambda *given: ())),
+        ("api.executor", SimpleNamespace(train=lambda *given: (), measure=lambda *given: ())),
         ("system.child.warm", None),
         ("cli.measuring.training_seconds", 60.0),
         ("proof.check.examined", ()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch.nn import functional
 from harness.analysis import energy, tables
 from harness.analysis.energy import bit_price, quantised_mac
 from harness.records import OperationsRow, Row
-from harness.records.store import parse
+from harness.records.store import row_of
 from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
 from harness.spec import ANN, LIF, Case, Network, NeuNorm
 from harness.spec.network import dense, reach
@@ -231,7 +232,7 @@ def test_trained_networks_stand_with_their_accuracy_and_energy() -> None:
 
 def test_a_row_without_an_entry_for_each_layer_is_damaged() -> None:
     whole = row(OperationsRow, CASE)
-    assert parse(whole.to_json().encode()) == whole
+    assert row_of(json.loads(whole.to_json())) == whole
     short = replace(whole, events=(1,))
     with pytest.raises(ValueError, match="an entry for each of 2 layers"):
-        parse(short.to_json().encode())
+        row_of(json.loads(short.to_json()))

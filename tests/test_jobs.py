@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from test_learning import case
 
-from harness import jobs
+from harness import api
 from harness.jobs.local import Local, Result
 from harness.records import EpochRow, Store, TrainedRow
 from harness.spec import ANN, Access, Budget, Case, Training, UsageError
@@ -73,7 +73,7 @@ def figures(out: Path) -> dict[tuple[object, ...], tuple[object, ...]]:
 def test_a_cluster_that_does_not_answer_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own
-        executor = jobs.executor("ray")
+        executor = api.executor("ray")
         for address in ("127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1"):
             monkeypatch.setenv("RAY_ADDRESS", address)
             with pytest.raises(UsageError, match=r"cannot reach Ray at .*RAY_ADDRESS"):
@@ -81,42 +81,17 @@ def test_a_cluster_that_does_not_answer_is_said_at_once(monkeypatch: pytest.Monk
 
 
 @pytest.mark.usefixtures("no_data_of_the_machine")
-def test_where_a_machine_sees_no_shared_folder_rows_and_files_travel(tmp_path: Path) -> None:
+def test_a_machine_that_does_not_see_the_result_folder_says_so(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own
         from harness.jobs import ray
     given = case(framework=ANN, training=replace(SHORT, epochs=2))
-    out, access = Store(tmp_path / "out"), Access(tmp_path, keep_weights=True)
-
-    def there(mark: Path, sent: ray.Parcel) -> tuple[Result, ray.Parcel]:
-        (result,), back = ray.there(mark, 1, sent, "train", (given,), access)
-        return result, back
-
-    unseen = out.out / "no such mark"
-    _, back = there(unseen, ray.Parcel())
-    assert not out.out.exists()
-    back.unpack(out)
-    assert [row.kind for row in out.read()[0]] == ["epoch", "epoch", "operations", "trained"]
-    for folder in ("checkpoints", "runs", "weights"):
-        assert len(list((out.out / folder).iterdir())) == 1
-    # what was done travels there, so that it is not done again
-    sent = ray.Parcel.of(out, given)
-    assert {name.split("/")[0] for name, _ in sent.files} == {"checkpoints", "weights"}
-    again, back = there(unseen, sent)
-    assert again.before and back.lines == ()
-    # a training that was begun goes on from its checkpoint
-    begun = tuple(line for line in sent.lines if '"trained"' not in line)
-    ended, back = there(unseen, sent._replace(lines=begun))
-    assert [row.kind for row in ended.rows] == ["trained"] and len(back.lines) == 1
-    assert ray.Parcel.of(out, replace(given, seed=1)) == ray.Parcel()
-    # where the folder is seen, nothing travels
-    with ray.marked(out) as mark:
-        ended, back = there(mark, ray.Parcel())
-        assert ended.before and back == ray.Parcel()
-    assert not list(out.out.glob(".share-*"))
-    (tmp_path / "file").write_text("no folder")
-    with pytest.raises(UsageError, match="--out"), ray.marked(Store(tmp_path / "file")):
-        raise AssertionError("it began")
+    work = 1, Local.train, (given,), Access(tmp_path)
+    with pytest.raises(UsageError, match=f"does not see {tmp_path}: give --out"):
+        ray.there(tmp_path / "no such mark", *work)
+    (tmp_path / "mark").touch()
+    (result,) = ray.there(tmp_path / "mark", *work)
+    assert Store(tmp_path).read()[0][-1] == result.rows[-1]
 
 
 @pytest.mark.slow

@@ -24,8 +24,8 @@ from harness.conformance import random_batch, small
 from harness.datasets import Wanted, load_split
 from harness.jobs.local import Result, trial
 from harness.records import identity
-from harness.records.ledger import Ledger
 from harness.records.run import Failed, Run, new_run
+from harness.records.store import Ledger
 from harness.reference import coding
 from harness.reference.initialise import initialised
 from harness.reference.network import ReferenceNetwork

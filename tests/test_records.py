@@ -22,7 +22,7 @@ from rows import KINDS, ROW, base, row, trained_case
 
 from harness import records
 from harness.records import run
-from harness.records.ledger import Busy, Ledger
+from harness.records.store import Busy, Ledger
 from harness.spec import UsageError
 from harness.training.checkpoint import read_sealed
 

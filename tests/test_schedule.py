@@ -33,8 +33,8 @@ from harness.records import (
     WarmupRow,
     WarningRow,
 )
-from harness.records.ledger import Ledger
 from harness.records.run import Run, new_run
+from harness.records.store import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Access, Budget, Network, Say, Timed, UsageError, paper
 from harness.speed import cell, schedule

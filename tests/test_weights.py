@@ -17,8 +17,8 @@ from harness.datasets import load_batch
 from harness.formats import weights
 from harness.jobs.local import trial
 from harness.records import EndedRow, Store, TrainedRow, WarningRow
-from harness.records.ledger import Ledger
 from harness.records.run import Run, new_run
+from harness.records.store import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Access, Case, Network, Reading, Timed, Trained, UsageError
 from harness.speed.judge import Judge

@@ -18,8 +18,8 @@ from adapters.facts import Facts
 from harness.baselines.trial import fit
 from harness.proof.subject import NOTHING_KNOWN
 from harness.records import DescentRow, EndedRow, Row, Store
-from harness.records.ledger import DOWNLOAD, Busy, Ledger
 from harness.records.run import Run, begin, ended, of_case, stamped
+from harness.records.store import Busy, Ledger
 from harness.spec import Access, Budget, Case, Say, System, Timed, Trained, UsageError
 from harness.speed import schedule
 from harness.speed.contender import Host
@@ -27,6 +27,7 @@ from harness.system import machine, memory
 from harness.system.child import SILENCE, Child, Died, tell
 from harness.training.trial import End, count, do, train
 
+DOWNLOAD = 6 * 3600.0  # seconds that a data set may take to arrive
 WORK: Mapping[type[Case], Callable[[Any], bool]] = {System: fit, Trained: train, Timed: count}
 
 

@@ -7,6 +7,7 @@ other row.
 from __future__ import annotations
 
 import codecs
+import hashlib
 import json
 import os
 import tempfile
@@ -18,20 +19,23 @@ from io import FileIO
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from harness.records.row import (
     KINDS,
     SCHEMA,
+    CertificateRow,
     ConfusionRow,
+    DescentRow,
     FittedRow,
     OfTraining,
     OperationsRow,
+    Record,
     Row,
 )
-from harness.spec import SUITES, Case
+from harness.spec import SUITES, Case, Say
 from harness.system.files import unwritable
 
 R = TypeVar("R", bound=Row)
@@ -186,16 +190,11 @@ def _lines(path: Path, wanted: Callable[[bytes], bool] = lambda line: True) -> I
                             runs[run] = shared_by(path.parent.parent, run)
                             if runs[run].damage:
                                 yield f"{path}: {runs[run].damage}"
-                        yield _row(runs[run].of(content.get("dataset")) | content)
+                        yield row_of(runs[run].of(content.get("dataset")) | content)
                 except ValueError as error:
                     yield f"{path}:{number}: damaged row: {str(error)[:300]}"
     except OSError as error:
         yield f"{path}: cannot be read ({error.strerror or error})"
-
-
-def parse(line: bytes) -> Row:
-    """The row of one line that says all of it. Raises ValueError, which says what is wrong."""
-    return _row(_content(line))
 
 
 def _content(line: bytes) -> dict[str, object]:
@@ -210,7 +209,8 @@ def _content(line: bytes) -> dict[str, object]:
     return content
 
 
-def _row(content: dict[str, object]) -> Row:
+def row_of(content: dict[str, object]) -> Row:
+    """The row whose fields these are. Raises ValueError, which says what is wrong."""
     if content.get("kind") not in tuple(KINDS):
         raise ValueError(f"kind: one of {', '.join(KINDS)} was expected")
     try:
@@ -250,3 +250,94 @@ def _wrong(row: Row) -> str:
         if {len(each) for each in counts} != {layers}:
             return f"operations: an entry for each of {layers} layers was"
     return ""
+
+
+# what a process that measures says
+
+LOOK = 1.0  # seconds between two looks whether a case is free
+# What tells rows of a kind from one another, of which a training or another system has one each;
+# its end is said again where its weights are kept afterwards.
+_ONCE = {
+    "epoch": ("epoch",),
+    "tested": ("tested_T",),
+    "trained": ("kept_weights_sha256",),
+    "warning": ("reason",),
+    **dict.fromkeys(("audit", "confusion", "transfer", "fitted", "operations"), ()),
+}
+
+
+class Busy(Exception):
+    """Another process is at work on this case."""
+
+
+@dataclass(eq=False)
+class Ledger:
+    """The rows of a result folder, for a process that measures: what is there, and what is new."""
+
+    store: Store
+    say: Say  # how far the work is: a sign of life too
+    fresh: bool = False  # only what `runs` measured counts
+    runs: tuple[str, ...] = ()  # of this command
+    patient: bool = False  # waits where another process is at the same case
+    _there: set[tuple[object, ...]] = field(default_factory=set)
+    _claims: list[FileLock] = field(default_factory=list)
+
+    def begin(self, *rows: Record) -> list[Row]:
+        """Takes the cases of the rows' keys, and says which rows of them are there.
+
+        Raises Busy where another process has it.
+        """
+        keys = {str(row.key) for row in rows}
+        name = hashlib.sha256(" ".join(sorted(keys)).encode()).hexdigest()[:16]
+        what = f"{rows[0].dataset} {rows[0].scale} seed {rows[0].seed}"
+        folder = self.store.out / ".locks"
+        claim = FileLock(folder / f"{name}.lock", timeout=LOOK if self.patient else 0.0)
+        while not claim.is_locked:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                claim.acquire()
+            except Timeout as error:
+                if not self.patient:
+                    raise Busy(what) from error
+                self.say(0.0, f"{what}: another process is at it; waiting")
+            except OSError as error:
+                raise unwritable(folder, error) from error
+        self._claims.append(claim)
+        there = self._counting(self.store.where("key", keys))
+        self._there |= set(map(_said_once, there)) - {()}
+        return there
+
+    def proofs_of(self, framework: str) -> list[CertificateRow]:
+        """The outcomes that count of all certificates of a framework and its forms."""
+        proofs = self._counting(self.store.of_kind(CertificateRow))
+        return [row for row in proofs if row.framework == framework and row.layer is None]
+
+    def descents(self) -> list[DescentRow]:
+        """The trainings in bf16 that count."""
+        return self._counting(self.store.of_kind(DescentRow))
+
+    def _counting(self, there: list[R]) -> list[R]:
+        return [row for row in there if row.run in self.runs] if self.fresh else there
+
+    def keep(self, *rows: Row) -> None:
+        """Keeps rows; they are on the disk when this returns. Raises UsageError where it cannot.
+
+        A run that goes on says again what it had said before it was killed: that is kept once.
+        """
+        new = [row for row in rows if _said_once(row) not in self._there]
+        self._there |= set(map(_said_once, new)) - {()}
+        self.store.append(*new)
+
+    def release(self) -> None:
+        """Lets others have the cases that were taken."""
+        for claim in self._claims:
+            claim.release()
+        self._claims.clear()
+        self._there.clear()
+
+
+def _said_once(row: Row) -> tuple[object, ...]:
+    """The place of a row of which a training has one there; () for others, timings' among them."""
+    if row.kind not in _ONCE or row.epochs is None:
+        return ()
+    return row.suite, row.key, row.kind, *(getattr(row, name) for name in _ONCE[row.kind])

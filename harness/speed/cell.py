@@ -21,8 +21,8 @@ from harness.proof.audit import row_of
 from harness.proof.subject import NOTHING_KNOWN, subject_of
 from harness.records import Record, Row, When
 from harness.records.identity import EXAM, PROTOCOL, timing_key
-from harness.records.ledger import Ledger
 from harness.records.run import Failed, Run, ended, of_case, shortened, stamped, with_data
+from harness.records.store import Ledger
 from harness.reference import coding
 from harness.reference.initialise import dead_layers
 from harness.spec import FLOOR, Access, Precision, Source, Timed, UsageError

@@ -28,8 +28,8 @@ from harness.proof.certificate import Certificate, required
 from harness.proof.exam import Exam, Questions, Sitting
 from harness.records import DescentRow, Record, When
 from harness.records.identity import EXAM
-from harness.records.ledger import Ledger
 from harness.records.run import Failed, shortened, stamped
+from harness.records.store import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
 from harness.spec import SGD, Adam, Network, Precision, Timed, paper

@@ -17,8 +17,8 @@ import torch
 
 import adapters
 from adapters import facts
-from harness.records.ledger import Ledger
 from harness.records.run import Run
+from harness.records.store import Ledger
 from harness.spec import Access, Budget, Case, Timed, UsageError, cells, paper
 from harness.speed.cell import Cell
 from harness.speed.contender import Host

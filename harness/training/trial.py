@@ -40,8 +40,8 @@ from harness.records import (
     WarningRow,
 )
 from harness.records.identity import EXAM, timing_key, training_identity, training_key
-from harness.records.ledger import Ledger
 from harness.records.run import Failed, Run, ended, of_case, shortened, stamped, with_data
+from harness.records.store import Ledger
 from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
 from harness.reference.precision import DTYPES
 from harness.spec import ANN, Access, Case, Timed, Trained, UsageError, paper, schedule
