@@ -92,7 +92,7 @@ class Work:
         from harness.records import Store
         from harness.spec import Access
 
-        found = cases(replace(options, files=tuple(read)), suite)
+        found = cases(replace(options, files=read), suite)
         wanted = {case.dataset for case in found}
         if options.download is None:
             sizes = {} if options.quick else datasets.DOWNLOAD_MIB
@@ -103,7 +103,10 @@ class Work:
         access = Access(root, frozenset(wanted), options.fresh, options.keep_weights)
         store = Store(options.out.resolve())
         store.check_writable()
-        formats.keep(read, store.out)
+        for each in read:  # where those who train and time them find them
+            from harness.formats import weights
+
+            weights.keep(store.out, each.weights)
         return cls(options, suite, found, store, access, executor(options.executor))
 
     @property

@@ -150,16 +150,16 @@ def test_memory_beyond_its_limit_ends_it_before_the_machine_suffers() -> None:
 def test_it_stands_still_until_it_is_its_turn() -> None:
     with Child() as own:
         for _ in range(2):
-            own.stop()
-            own.cont()
+            own.send(signal.SIGSTOP)
+            own.send(signal.SIGCONT)
             assert own.call(len, "four", silence=60.0) == 4
-        own.stop()
+        own.send(signal.SIGSTOP)
         with pytest.raises(Died, match="said nothing"):
             own.call(len, "four", silence=0.5)
 
 
 OWNER = """
-import sys, threading
+import signal, sys, threading
 sys.path.insert(0, sys.argv[1])
 import test_child
 from harness.system import child
@@ -173,7 +173,7 @@ for name in sys.argv[2:]:
     threading.Thread(target=work, args=(name,)).start()
 if not sys.argv[2:]:
     forgotten = child.Child()
-    forgotten.stop()
+    forgotten.send(signal.SIGSTOP)
     print(forgotten.pid)
 """
 

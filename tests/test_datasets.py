@@ -75,10 +75,10 @@ def recording(root: Path, label: int = 3, name: str = "9", split: str = "Train")
 @pytest.mark.parametrize(
     ("root", "said"),
     [
-        ("/etc/passwd", "passwd.*is not a folder"),
-        ("/nowhere", "nowhere.*does not exist"),
-        ("~nobody-of-that-name", "is in no known home"),
-        ("/" + "x" * 300, "cannot be read .File name too long."),
+        ("/etc/passwd", "passwd.*is no folder"),
+        ("/nowhere", "nowhere.*is no folder"),
+        ("~nobody-of-that-name", "home"),
+        ("/" + "x" * 300, "File name too long"),
     ],
 )
 def test_the_data_root_is_the_argument_then_the_variable_then_the_cache_and_a_folder(
@@ -518,17 +518,17 @@ def test_a_damaged_recording_is_named_and_the_others_are_read(tmp_path: Path) ->
     assert mended.labels.tolist() == [1, 2] and "left out" not in mended.source.note
 
 
-def test_our_split_is_kept_by_name_and_its_parts_share_no_sample(tmp_path: Path) -> None:
+def test_our_split_is_named_by_a_hash_and_its_parts_share_no_sample(tmp_path: Path) -> None:
     parts = split_indices(10_000, "train"), split_indices(10_000, "test")
     assert [*map(len, parts)] == [9_000, 1_000]
     assert sorted([*parts[0], *parts[1]]) == list(range(10_000))
-    names = [f"airplane/{n}.aedat4" for n in range(10)]
-    for name in names:
-        write_aedat4(tmp_path / "CIFAR10DVS" / name, (0, 0, 0, True))
+    for n in range(10):
+        write_aedat4(tmp_path / f"CIFAR10DVS/airplane/{n}.aedat4", (0, 0, 0, True))
     wanted = Wanted("dvs-cifar10", T=1, root=tmp_path)
     train, test = load_split(wanted, "train", quiet), load_split(wanted, "test", quiet)
-    assert sorted([*train.about.names, *test.about.names]) == sorted(names)
-    assert len(test) == 1 and len(test.about.split_sha256) == 64
+    assert (len(train), len(test)) == (9, 1)
+    named = {each.about.split_sha256 for each in (train, test)}
+    assert len(named) == 2 and {*map(len, named)} == {64}
 
 
 def recorded(root: Path, split: str, classes: str = "0123456789") -> None:

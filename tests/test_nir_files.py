@@ -204,7 +204,7 @@ def test_a_file_of_another_simulator_is_taken_where_it_is_this_neuron(path: Path
 
 
 def file_of(network: Network, *, says_a: bool = True) -> Options:
-    given = NetworkFile("x.nir", network, "0" * 64, says_a)
+    given = NetworkFile("x.nir", network, "0" * 64, says_a, b"")
     names: dict[str, Any] = {"networks": ("x.nir",), "datasets": ("cifar10",)}
     return Options(**names, suite="scale", frameworks=("fused",), files=(given,), device="cpu")
 
@@ -250,10 +250,9 @@ def test_a_file_that_does_not_fit_what_is_asked_is_one_sentence(sentence: str) -
 def test_what_export_writes_is_what_run_reads(inside: Path) -> None:
     asked = ["export", "Small", "--width", "1/8", "--neunorm", "mean", "--to", "small.nir"]
     assert call(*asked) == 0
-    read = formats.named(["Small", "small.nir"], "scale")
-    (file,) = read
+    (file,) = formats.named(["Small", "small.nir"], "scale")
     assert file.network == small("cifar10", neunorm="mean")
-    formats.keep(read, inside / "out")
+    weights.keep(inside / "out", file.weights)
     kept = weights.of_hash(inside / "out", file.weights_sha256, file.network)
     for ours, theirs in zip(kept, nir_file.read(Path("small.nir")).parameters, strict=True):
         assert torch.equal(ours, theirs)

@@ -148,7 +148,7 @@ def test_a_second_measurement_confirms_the_same_numbers_or_says_why_not(
         return replace(each, loss=each.loss + 1e-9) if isinstance(each, EpochRow) else each
 
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    here = Here(Local(), Access(done), lacks, said)
+    here = Here(Local(), Access(done), lacks, said, done / "weights")
     checks = [*verify.verify([changed(each) for each in rows(done)], here, 1, 0, 1, 1.0)]
     assert {check.verdict for check in checks} <= {*verdicts.split(", ")}
     assert any(reason in check.reason for check in checks)

@@ -111,7 +111,9 @@ def cell(ratio: float, **fields: Any) -> list[Row]:
 
 
 def verified(rows: list[Row], again: list[Row], cases: int = 9) -> list[Check]:
-    here = Here(Again(rows=tuple(again)), Access(Path()), lambda case: None, lambda *_: None)
+    here = Here(
+        Again(rows=tuple(again)), Access(Path()), lambda case: None, lambda *_: None, Path()
+    )
     return list(verify.verify(rows, here, cases, 0, 1, 1.0))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,8 +51,9 @@ def recordings(root: Path, split: Split) -> Samples[Events] | None:
     if not files.about.count:
         return None
     require("aedat")
-    names = tuple(printable("/".join(path.parts[-2:])) for path in files.all())
-    return replace(files, about=replace(files.about, names=names)).mapped(read_recording)
+    names = "\n".join(printable("/".join(path.parts[-2:])) for path in files.all())
+    about = replace(files.about, split_sha256=hashlib.sha256(names.encode()).hexdigest())
+    return replace(files, about=about).mapped(read_recording)
 
 
 def read_recording(path: Path) -> Events:

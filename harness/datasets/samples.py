@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.spec import UsageError
+from harness.spec.options import folder
 from harness.system.files import printable, user_cache
 
 Split = Literal["train", "test"]
@@ -46,13 +47,8 @@ class About:
     substitute: bool = False
     normal: Normal | None = None  # of pixels; None: event counts, which go in as they are
     augmented: bool = False  # while training, by random crop and flip
-    names: tuple[str, ...] = ()  # of the samples of a split that is ours; () where it is official
+    split_sha256: str = ""  # of the names in a split of ours; "" where it is official
     left_out: tuple[str, ...] = ()  # a sentence for each file that cannot be a sample
-
-    @property
-    def split_sha256(self) -> str:
-        """A hash of `names`; "" where the split is official."""
-        return hashlib.sha256("\n".join(self.names).encode()).hexdigest() if self.names else ""
 
     def __str__(self) -> str:
         place = f", in {printable(self.folder)}" if self.folder else ""
@@ -176,20 +172,14 @@ def data_root(given: Path | str | None) -> Path:
     Raises UsageError where a folder was named that is none. The cache folder need not exist, named
     or not, so that what this returns can be given to it again.
     """
-    for origin, text in (("--data-root", given), ("HARNESS_DATA", os.environ.get("HARNESS_DATA"))):
-        if text:
-            called = f"the data root {printable(text)} ({origin})"
-            try:
-                root = Path(text).expanduser()
-                if root == user_cache() or root.is_dir():
-                    return root
-                lack = "is not a folder" if root.exists() else "does not exist"
-            except RuntimeError:  # ~ of a user whom the system does not know
-                lack = "is in no known home"
-            except OSError as error:  # a name too long, a folder that must not be entered
-                lack = f"cannot be read ({error.strerror})"
-            raise UsageError(f"{called} {lack}, name a folder")
-    return user_cache()
+    text = given or os.environ.get("HARNESS_DATA") or user_cache()
+    if Path(text) == user_cache():
+        return user_cache()
+    try:
+        return folder(Path(text).expanduser())
+    except (RuntimeError, UsageError) as error:  # RuntimeError: ~ of a user who is not known
+        origin = "--data-root" if given else "HARNESS_DATA"
+        raise UsageError(f"the data root {printable(text)} ({origin}): {error}") from error
 
 
 def home_relative(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from harness.spec import SUFFIX, NetworkFile, UsageError
@@ -13,8 +13,8 @@ READ_NO_FILE = ("baselines",)
 
 def named(
     networks: Iterable[str] | None, suite: str, *, keep_weights: bool = False
-) -> dict[NetworkFile, bytes]:
-    """The network files among the names, read, each with its weights as they are kept.
+) -> tuple[NetworkFile, ...]:
+    """The network files among the names, read.
 
     Raises UsageError as `nir_file.read` does, and where weights that the suite ends with are to be
     kept and cannot be.
@@ -27,22 +27,12 @@ def named(
     missing = [name for name in names if not Path(name).is_file()]
     if missing:  # said before anything is imported
         raise UsageError(f"cannot read {missing[0]}: there is no such file")
-    read: dict[NetworkFile, bytes] = {}
+    read = list[NetworkFile]()
     for name in names:
         from harness.formats import nir_file, weights
 
         found = nir_file.read(Path(name))
         content = weights.content(found.network, found.parameters)
-        read[NetworkFile(name, found.network, weights.hash_of(content), found.says_a)] = content
-    return read
-
-
-def keep(files: Mapping[NetworkFile, bytes], out: Path) -> None:
-    """Keeps their weights in a result folder, where those who train and time them find them.
-
-    Raises UsageError where they cannot be written.
-    """
-    for content in files.values():
-        from harness.formats import weights
-
-        weights.keep(out.resolve(), content)
+        sha256 = weights.hash_of(content)
+        read.append(NetworkFile(name, found.network, sha256, found.says_a, content))
+    return tuple(read)

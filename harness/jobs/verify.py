@@ -8,11 +8,10 @@ else it is too noisy to tell, so no noise makes it surer.
 from __future__ import annotations
 
 import random
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import exp, hypot, inf, isnan, log, log1p
+from math import exp, hypot, isnan, log, log1p
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +24,6 @@ from harness.records import EndedRow, EpochRow, FittedRow, IterationRow, Row, St
 from harness.records.identity import PROTOCOL
 from harness.spec import FLOOR, Access, Budget, Case, Say, Timed, Trained
 
-LARGEST = 700.0  # whose exponential is a float
 # What an epoch comes to. On the same processor these are the same numbers, bit for bit.
 FIGURES = ("loss", "train_accuracy", "validation_accuracy", "test_accuracy", "gradient_norm")
 DECIDING = ("cpu", "threads", "torch", "framework_version", "revision", "code", "python")
@@ -52,14 +50,7 @@ class Here:
     access: Access
     lacks: Callable[[Case], str | None]  # why a case cannot run here; None where it can
     say: Say
-    weights: Path | None = None  # the folder of those that recorded cases name, if they do
-
-    def bring_weights(self, case: Case, store: Store) -> None:
-        """Lays the initial weights that a case names where it looks for them, if they are here."""
-        kept = (self.weights or Path()) / f"{case.weights_sha256}.safetensors"
-        if kept.is_file():
-            (store.out / kept.parent.name).mkdir(exist_ok=True)
-            shutil.copy(kept, store.out / kept.parent.name)
+    weights: Path  # the folder of those that recorded cases name, if they do
 
 
 def verify(
@@ -75,6 +66,7 @@ def verify(
     cells = [cell for cell in cells if cell[-1].protocol == PROTOCOL] or cells
     with tempfile.TemporaryDirectory(prefix="harness-") as folder:
         store = Store(Path(folder))
+        (store.out / "weights").symlink_to(here.weights.resolve())  # nothing is kept there
         for kind in (TrainedRow, FittedRow):
             ended = list({row.key: row for row in records if isinstance(row, kind)}.values())
             for row in drawn.sample(ended, min(cases, len(ended))):
@@ -101,7 +93,6 @@ def _training(
     before = _figures(each for each in records if (each.suite, each.key) == (row.suite, row.key))
     after, why = {}, here.lacks(case)
     if why is None:
-        here.bring_weights(case, store)
         (ended,) = here.executor.train((case,), store, here.access, here.say)
         after, why = _figures(ended.rows), _refusal(ended.rows, row)
     for place, names in wanted.items():
@@ -151,8 +142,6 @@ def _cell(
     ran = (row for row in group if row.run == group[-1].run and row.framework != FLOOR)
     cases = tuple(case for case in dict.fromkeys(map(Timed.of, ran)) if not here.lacks(case))
     if cases and any(line.protocol == PROTOCOL for line in recorded.values()):
-        for case in cases:
-            here.bring_weights(case, store)
         spending = Budget(seconds=budget, first=True)
         list(here.executor.measure(cases, store, here.access, spending, here.say))
         rows = store.read(suite)[0]
@@ -183,8 +172,7 @@ def ratio_check(name: str, old: Line, new: Line | None, why: str = "") -> Check:
     low, high = centre - reach, centre + reach
     if -log1p(MARGIN) <= low and high <= log1p(MARGIN):
         return Check(*what, _ratio(new), "confirmed")
-    highest = exp(high) if high < LARGEST else inf
-    shown = f"now over recorded {exp(centre):.2f} [{exp(low):.2f}, {highest:.2f}]"
+    shown = f"now over recorded {exp(centre):.2f} [{exp(low):.2f}, {exp(high):.2f}]"
     verdict: Verdict = "differs" if low > 0 or high < 0 else "too noisy to tell"
     if verdict != "differs":
         shown += f": 1 is in it, and so is a change of more than {100 * MARGIN:.0f} %"

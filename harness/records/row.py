@@ -82,7 +82,7 @@ class Record(Moment, Machine, CaseFields):
     data_substitute: bool | None = None
     data_note: str | None = None
     data_augmented: bool | None = None  # random crop and flip
-    data_split_sha256: str | None = None  # of the names in a split of ours, kept in OUT/splits
+    data_split_sha256: str | None = None  # of the names in a split of ours
     data_test_source: str | None = None
     data_test_sha256: str | None = None
     data_test_partial: bool | None = None

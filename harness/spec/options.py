@@ -52,6 +52,7 @@ class NetworkFile:
     network: Network
     weights_sha256: str
     says_a: bool  # whether the surrogate's width is the file's; else it is the data set's
+    weights: bytes = field(repr=False)  # the file that a result folder keeps
 
     def on(self, dataset: str) -> NamedNetwork:
         """The network on a data set. Raises UsageError where it is of other data."""

@@ -7,6 +7,7 @@ can take from the others' time. What it changes in its process is its own.
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -237,7 +238,7 @@ class Process:
 
     def call(self, method: Callable[[Subject, *Args], R], *given: *Args) -> R:
         """Has it do something, and stops it again. Raises Failed."""
-        self.child.cont()
+        self.child.send(signal.SIGCONT)
         return self._call(self.silence, work, method, *given)
 
     def _call(self, silence: float, function: Callable[..., R], *given: object) -> R:
@@ -248,7 +249,7 @@ class Process:
         except Exception as reason:  # noqa: BLE001 a framework may raise anything: it becomes a row
             raise Failed(f"{type(reason).__name__}: {reason}") from None
         finally:  # whatever came of it: its turn is over
-            self.child.stop()
+            self.child.send(signal.SIGSTOP)
 
     @property
     def held_mib(self) -> float:

@@ -25,7 +25,7 @@ from harness.speed.contender import Host
 from harness.speed.floor import images
 from harness.speed.judge import descend
 from harness.system import clock, machine
-from harness.system.child import preload, warm
+from harness.system.child import warm
 
 PAPER_ROUNDS = 10  # where no budget is set
 MOST_ROUNDS = 20  # of a cell whose ratios are not known
@@ -57,8 +57,8 @@ def run(
     budget is too small for any cell.
     """
     frameworks = {case.framework.partition(":")[0] for case in cases}
-    preload(*(f"adapters.{each}" for each in facts.preloadable(frameworks & {*adapters.names()})))
-    warm(cases[0].device)  # while the first batch is read
+    imported = facts.preloadable(frameworks & {*adapters.names()})
+    warm(cases[0].device, *(f"adapters.{each}" for each in imported))  # while data are read
     waiting = sorted(cells(cases).items(), key=lambda each: worth(each[0]))
     rest = at, ledger, access, host or Host(), budget.seconds
     yield from Schedule(budget, [Cell(*each, *rest) for each in waiting]).events()

@@ -155,15 +155,8 @@ class Child:
         last = said.rpartition("\n")[2].strip()[:LAST_WORDS]
         return f"its process {how}" + (f"; its last words: {last}" if last else "")
 
-    def stop(self) -> None:
-        """Has the process, and all that it started, stand still."""
-        self._signal(signal.SIGSTOP)
-
-    def cont(self) -> None:
-        """Has it go on."""
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: int) -> None:
+    def send(self, number: signal.Signals) -> None:
+        """Signals the process and all that it started: SIGSTOP, to stand still, or SIGCONT."""
         if self._process.is_alive():
             with suppress(OSError):
                 os.killpg(self.pid, number)
@@ -192,21 +185,19 @@ def _end_all() -> None:
         each.end()
 
 
-def preload(*modules: str) -> None:
-    """Has children import these modules once, where none has been started yet: they all have what
-    an import does then, so it must change nothing that others compute with.
-    """
-    PRELOAD[:] = dict.fromkeys([*PRELOAD, *modules])
-
-
 # Importing torch and our modules takes 4 s of CPU, a fork of a process that has them 0.03 s. What
 # has used CUDA cannot be forked.
-def warm(device: str = "cpu") -> SpawnContext | ForkServerContext:
-    """How children start; their modules are imported while this process does something else."""
+def warm(device: str = "cpu", *modules: str) -> SpawnContext | ForkServerContext:
+    """How children start; their modules are imported while this process does something else.
+
+    They import these too, where none has been started yet: they all have what an import does then,
+    so it must change nothing that others compute with.
+    """
     too_long = len(tempfile.gettempdir()) > LONGEST_FOLDER  # for the server's socket
     if device != "cpu" or too_long:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
+    PRELOAD[:] = dict.fromkeys([*PRELOAD, *modules])
     context.set_forkserver_preload(PRELOAD)
     with _starting():
         forkserver.ensure_running()
@@ -255,14 +246,16 @@ def _main(
 ) -> None:
     global _owner
     os.setpgid(0, 0)
-    _end_with_owner()
+    if sys.platform.startswith("linux"):  # elsewhere it ends when its work does: the pipe is closed
+        _end_with_owner()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(errors.fileno(), 2)
     os.environ.clear()
     os.environ |= env
     torch.set_num_threads(threads)
     memory.keep()
-    _limit_memory(memory_mib)
+    if memory_mib != inf and sys.platform.startswith("linux"):
+        _limit_memory(memory_mib)
     _owner = pipe
     with suppress(EOFError):  # the owner is gone
         while True:
@@ -284,27 +277,19 @@ def _answer(call: bytes) -> bytes:
 
 
 def _end_with_owner() -> None:
-    """Ends this process group as soon as the owner is gone: then its end of a pipe is closed."""
+    """Has Linux end this process group as soon as the owner is gone, whose end of a pipe is closed
+    then: a thread of ours would wait where the interpreter hangs or is stopped.
+    """
     owner = multiprocessing.parent_process()
     assert owner is not None
-    if sys.platform.startswith("linux"):
-        # by the kernel: a thread of ours would wait where the interpreter hangs or is stopped
-        fd, set_signal = owner.sentinel, 10  # F_SETSIG of <fcntl.h>; Python has no name for it
-        fcntl.fcntl(fd, fcntl.F_SETOWN, -os.getpgrp())
-        fcntl.fcntl(fd, set_signal, signal.SIGKILL)
-        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
-
-    def wait_and_end() -> None:
-        owner.join()
-        os._exit(1)
-
-    threading.Thread(target=wait_and_end, daemon=True).start()
+    fd, set_signal = owner.sentinel, 10  # F_SETSIG of <fcntl.h>; Python has no name for it
+    fcntl.fcntl(fd, fcntl.F_SETOWN, -os.getpgrp())
+    fcntl.fcntl(fd, set_signal, signal.SIGKILL)
+    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
 
 
 def _limit_memory(mib: float) -> None:
     """Has an allocation fail that the machine could not serve, before the system kills anyone."""
-    if mib == inf or not sys.platform.startswith("linux"):
-        return
     # what it shares with the server of forks counts too, and none of that is taken from the machine
     limit = int(mib * 2**20) + psutil.Process().memory_info().data
     _, most = resource.getrlimit(resource.RLIMIT_DATA)

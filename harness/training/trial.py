@@ -46,7 +46,7 @@ from harness.reference.operations import LayerOperations, ann_operations, spikin
 from harness.reference.precision import DTYPES
 from harness.spec import ANN, Access, Case, Timed, Trained, UsageError, paper, schedule
 from harness.system import memory
-from harness.system.files import Unwritable, unwritable
+from harness.system.files import Unwritable
 from harness.training import checkpoint, epoch, step
 from harness.training.checkpoint import Epoch
 from harness.training.epoch import DataSplits, Learner
@@ -189,21 +189,13 @@ def _next_rate(case: Trained, epochs: tuple[Epoch, ...]) -> float | None:
 
 
 def _data(trial: Trial[Trained]) -> DataSplits:
-    case, wanted = trial.case, datasets.Wanted.of(trial.case, trial.access)
-    of = wanted, case.training.test_samples
+    wanted = datasets.Wanted.of(trial.case, trial.access)
+    of = wanted, trial.case.training.test_samples
     if of not in _last:
         _last.clear()
         splits = datasets.load_splits(*of, trial.read)
         recorded = datasets.load_recorded(wanted, trial.read) if wanted.simulated else None
         _last[of] = DataSplits.of(*splits, recorded)
-    for part in (_last[of].train, _last[of].test):
-        if part.about.names:  # of a split of ours, where the data set has none of its own
-            path = trial.out / "splits" / f"{case.dataset}-{part.about.split_sha256[:12]}.txt"
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text("\n".join(part.about.names) + "\n", encoding="utf-8")
-            except OSError as error:
-                raise unwritable(path, error) from error
     return _last[of]
 
 
