@@ -150,8 +150,6 @@ def train(trial: Trial[Trained]) -> bool:
     decisive = training_identity(case, *hashes, subject.software)
     identity = {name: str(value) for name, value in decisive.items()}
     if _is_done(trial, trial.ledger.begin(row)):
-        if trial.access.keep_weights:
-            _keep_weights_later(trial, path, identity)
         return True
     if case.framework != ANN:
         _prove(trial, data)
@@ -203,9 +201,17 @@ def _data(trial: Trial[Trained]) -> DataSplits:
 
 
 def _is_done(trial: Trial[Trained], written: list[Row]) -> bool:
-    """Whether the case has its result; that of another suite becomes its own rows too."""
+    """Whether the case has its result; that of another suite becomes its own rows too.
+
+    Where its weights are wanted and not here, it has not: it goes on from its last checkpoint.
+    """
     case, training = trial.case, trial.case.training
-    suites = {row.suite for row in written if isinstance(row, TrainedRow)}
+    ends = [row for row in written if isinstance(row, TrainedRow)]
+    if trial.access.keep_weights:
+        kept = {row.kept_weights_sha256 for row in ends} - {None}
+        here = {each for each in kept if weights.path_of(trial.out, each).is_file()}
+        ends = [row for row in ends if row.kept_weights_sha256 in here]
+    suites = {row.suite for row in ends}
     if case.suite in suites:
         return True
     kinds = EpochRow | AuditRow | TransferRow | OperationsRow | TrainedRow | TestedRow
@@ -224,30 +230,6 @@ def _is_done(trial: Trial[Trained], written: list[Row]) -> bool:
             trial.ledger.keep(*(replace(row, **names) for row in mine))
             return True
     return False
-
-
-def _keep_weights_later(trial: Trial[Trained], path: Path, identity: dict[str, str]) -> None:
-    """Keeps the weights of a training that was done without, from its last checkpoint.
-
-    Where that is not there any more, a warning says what to do.
-    """
-    case, rows = trial.case, trial.ledger.store.where("key", {str(trial.row.key)})
-    done = [row for row in rows if isinstance(row, TrainedRow) and row.suite == case.suite]
-    known = [each.kept_weights_sha256 for each in done if each.kept_weights_sha256]
-    if any(weights.path_of(trial.out, each).is_file() for each in known):
-        return
-    why = f"its checkpoint {path.name} is gone"
-    try:
-        found = checkpoint.load(path, identity)
-        if found is not None and _next_rate(case, found.epochs) is None:
-            sha256 = weights.keep(trial.out, weights.content(case.network, found.weights))
-            if sha256 not in known:  # else the file alone was gone
-                trial.keep(replace(done[-1], kept_weights_sha256=sha256))
-            return
-    except (UsageError, ValueError) as error:
-        why = str(error)
-    reason = f"its weights were not kept: {why}; train it anew with --fresh --keep-weights"
-    trial.keep(WarningRow(**vars(trial.row), reason=reason))
 
 
 # the proof, before it is trained
