@@ -100,7 +100,7 @@ OTHERS = [
     (put("01b_lif", tau=float("nan")), "has tau nan"),
     (once("02b_lif", "tau", 0.5), "has tau 0.5"),
     (put("02b_lif", v_threshold=0.5), "has v_threshold 0.5, the paper's network has 0.75"),
-    (put("01b_lif", v_threshold=-1), "has the threshold -1, not one above 0"),
+    (put("01b_lif", v_threshold=-1), "v_th is -1"),
     (put("02b_lif", tau=np.ones(7)), "must have the same shape"),
     (becomes("02c_pool", nir.SumPool2d(TWO, TWO, TWO)), "SumPool2d. is not of the paper's"),
     (becomes("02c_pool", nir.LIF(*[MAPS] * 4)), r"3.weight is of shape \(32, 2048\)"),

@@ -43,7 +43,6 @@ from harness.system.installed import VERSION
 DT = 1e-4  # seconds a step, where a file does not say: what snnTorch and SpikingJelly take it for
 A = 1.0  # where a file does not say
 NEAR = 1e-6  # relative: constants are often kept in float32
-MOST = 1e38  # of a threshold: in float32 there are numbers above it
 KINDS = ("Conv2d", "LIF", "AvgPool2d", "Flatten", "Affine", "NIRGraph")  # of the paper's networks
 Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -63,8 +62,8 @@ class Said:
     k_tau: Decay | None = None
     v_th: Above0 | None = None
     classes: Annotated[int, Field(gt=0)] = 10
-    neunorm: Reading | None = None
     k_tau2: Decay | None = None
+    neunorm: Reading | None = None
 
 
 def library() -> ModuleType:
@@ -88,11 +87,10 @@ def write(path: Path, network: Network, parameters: Sequence[Tensor], tie: Tie =
     neuron fires above its threshold. Raises UsageError where the file is there or cannot be
     written, and for a neuron that does not leak.
     """
-    nir, lif, neunorm = library(), network.lif, network.neunorm
-    said = Said(f"snn-harness {VERSION}", DT, "rectangle", lif.a, tie, lif.k_tau, lif.v_th)
-    of_norm = {"neunorm": neunorm.reading, "k_tau2": neunorm.k_tau2} if neunorm else {}
-    metadata = {**vars(said), "classes": network.classes, **of_norm}
-    metadata = {name: value for name, value in metadata.items() if value is not None}
+    nir, lif, norm = library(), network.lif, network.neunorm
+    of = lif.a, tie, lif.k_tau, lif.v_th, network.classes, *(vars(norm).values() if norm else ())
+    said = Said(f"snn-harness {VERSION}", DT, "rectangle", *of)
+    metadata = {name: value for name, value in vars(said).items() if value is not None}
     v_th = lif.v_th if tie == "at" else below(lif.v_th)
     given = [each.detach().cpu().numpy() for each in parameters]
     nodes = dict(_nodes(replace(network, lif=replace(lif, v_th=v_th)), given, DT))
@@ -245,8 +243,6 @@ def _imported(graph: Any) -> Imported:
                     layers.append(Linear(len(weight)))
             case "LIF":
                 threshold = float(np.ravel(node.v_threshold)[0])
-                if not 0 < threshold < MOST:
-                    raise _wrong(name, node, f"has the threshold {threshold:g}, not one above 0")
                 lif = lif or LIF(_decay(name, node, said, said.k_tau), threshold, said.a or A)
             case "AvgPool2d":
                 layers.append(AvgPool(int(np.ravel(node.kernel_size)[0])))

@@ -208,9 +208,8 @@ def _is_done(trial: Trial[Trained], written: list[Row]) -> bool:
     case, training = trial.case, trial.case.training
     ends = [row for row in written if isinstance(row, TrainedRow)]
     if trial.access.keep_weights:
-        kept = {row.kept_weights_sha256 for row in ends} - {None}
-        here = {each for each in kept if weights.path_of(trial.out, each).is_file()}
-        ends = [row for row in ends if row.kept_weights_sha256 in here]
+        kept = ((row, row.kept_weights_sha256) for row in ends)
+        ends = [row for row, name in kept if name and weights.path_of(trial.out, name).is_file()]
     suites = {row.suite for row in ends}
     if case.suite in suites:
         return True
