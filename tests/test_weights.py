@@ -101,7 +101,7 @@ def test_what_was_trained_without_is_kept_from_its_checkpoint(tmp_path: Path) ->
     run(given, tmp_path)
     first, second = rows_of(tmp_path, TrainedRow)
     assert second.kept_weights_sha256 is not None
-    assert replace(second, kept_weights_sha256=None, time=first.time) == first
+    assert replace(second, kept_weights_sha256=None, time=first.time, run=first.run) == first
     kept = weights.of_hash(tmp_path, second.kept_weights_sha256, given.network)
     (tmp_path / "at once").mkdir()
     run(given, tmp_path / "at once")  # the same weights as where they are kept as they come
