@@ -178,7 +178,7 @@ def test_it_is_trained_once_for_each_version_machine_and_exam(
     assert len(trained(tmp_path, "deaf", run="later")) == len(rows) + 1
     for run_, known in (("first", 1), ("second", 0)):  # a fresh run trains anew
         anew = Ledger(Store(tmp_path), lambda *_: None, fresh=True, runs=(run_,))
-        assert len(anew.descents()) == known
+        assert len(anew.of_kind(DescentRow)) == known
 
 
 @pytest.mark.usefixtures("brief")

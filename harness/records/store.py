@@ -26,9 +26,7 @@ from pydantic_core import from_json, to_json
 from harness.records.row import (
     KINDS,
     SCHEMA,
-    CertificateRow,
     ConfusionRow,
-    DescentRow,
     FittedRow,
     OfTraining,
     OperationsRow,
@@ -307,14 +305,9 @@ class Ledger:
         self._there |= set(map(_said_once, there)) - {()}
         return there
 
-    def proofs_of(self, framework: str) -> list[CertificateRow]:
-        """The outcomes that count of all certificates of a framework and its forms."""
-        proofs = self._counting(self.store.of_kind(CertificateRow))
-        return [row for row in proofs if row.framework == framework and row.layer is None]
-
-    def descents(self) -> list[DescentRow]:
-        """The trainings in bf16 that count."""
-        return self._counting(self.store.of_kind(DescentRow))
+    def of_kind(self, kind: type[R]) -> list[R]:
+        """All rows of a kind that count."""
+        return self._counting(self.store.of_kind(kind))
 
     def _counting(self, there: list[R]) -> list[R]:
         return [row for row in there if row.run in self.runs] if self.fresh else there

@@ -221,7 +221,7 @@ def descend(row: Record, ledger: Ledger, host: Host, say: Callable[[str], None])
     Once for each installation, in a process of its own, whose crash costs this row alone. Nothing
     happens where a row of its installation says so already; what was cut short is tried once a run.
     """
-    for each in ledger.descents():
+    for each in ledger.of_kind(DescentRow):
         same = (each.installation, each.exam) == (row.installation, EXAM)
         if same and (each.finished or each.run == row.run):
             return
