@@ -19,6 +19,7 @@ from harness.cli.console import err, out, progress, say
 from harness.datasets import FAILED
 from harness.jobs.local import Result
 from harness.records import (
+    DescentRow,
     EndedRow,
     EpochRow,
     FittedRow,
@@ -117,15 +118,15 @@ def measure(work: Work) -> list[Row]:
             if event.left_seconds or event.before:
                 continue
             whole = frames([row for each in found.values() for row in each.rows])
-            lines = timings.lines(frames([*event.rows, *event.descents]), whole)
+            lines = timings.lines(frames([*event.rows, *store.of_kind(DescentRow)]), whole)
             if new:  # its table comes when it has all its rounds
                 say(first_figures(lines, event.rounds))
             else:
                 out.print(*shown("acceleration", lines), sep="")
     measured = [each for each in found.values() if not each.left_seconds]
     rows = [row for each in measured for row in each.rows]
-    descents = [row for each in measured for row in each.descents]
-    out.print(summary(timings.lines(frames([*rows, *descents]))))
+    # how a contender trains in bf16 is measured once for all cells
+    out.print(summary(timings.lines(frames([*rows, *store.of_kind(DescentRow)]))))
     if before := [data_and_network(each.case) for each in measured if each.before]:
         say(f"measured before (--fresh measures it anew): {', '.join(before)}")
     say_noise([row for each in measured if not each.before for row in each.rows])

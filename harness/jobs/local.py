@@ -17,7 +17,7 @@ from adapters import facts
 from adapters.facts import Facts
 from harness.baselines.trial import fit
 from harness.proof.subject import NOTHING_KNOWN
-from harness.records import DescentRow, EndedRow, Row, Store
+from harness.records import EndedRow, Row, Store
 from harness.records.run import Run, begin, ended, of_case, stamped
 from harness.records.store import Busy, Ledger
 from harness.spec import Access, Budget, Case, Say, System, Timed, Trained, UsageError
@@ -40,8 +40,6 @@ class Result:
     rounds: int = 0  # of a cell
     before: bool = False  # an earlier command had done it
     left_seconds: float = 0.0  # of a cell that was not begun: what it takes, about
-    # of all cells: how a contender trains in bf16 is measured once
-    descents: tuple[DescentRow, ...] = ()
 
 
 class Command:
@@ -134,7 +132,7 @@ class Local:
                     mine = store.where("run", [run.id])
                     rows = [row for row in mine if Case.of(row).cell == each.cell.cell]
                 of = each.rounds, bool(each.before), each.left_seconds
-                yield Result(each.cell, tuple(rows), *of, tuple(store.of_kind(DescentRow)))
+                yield Result(each.cell, tuple(rows), *of)
         finally:
             ledger.release()
 
