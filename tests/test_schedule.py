@@ -33,14 +33,14 @@ from harness.records import (
     WarmupRow,
     WarningRow,
 )
-from harness.records.run import Run, new_run
+from harness.records.run import Result, Run, new_run
 from harness.records.store import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Access, Budget, Network, Say, Timed, UsageError, paper
 from harness.speed import cell, schedule
 from harness.speed.contender import Host
 from harness.speed.iteration import Meter
-from harness.speed.schedule import Measured, Plan
+from harness.speed.schedule import Plan
 from harness.system import machine
 from harness.training import descent
 
@@ -109,7 +109,7 @@ def run(
     seconds: float = 1e9,
     first: bool = False,
     say: Say = lambda *_: None,
-) -> list[Measured]:
+) -> list[Result]:
     """The cells as they are said; the rows are in `out`."""
     at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
     ledger = Ledger(Store(out), say, runs=(at.id,))
@@ -172,11 +172,13 @@ def test_a_certified_contender_is_audited_and_timed_with_the_floor_in_the_same_r
     (measured,) = run(tmp_path, *cases, seconds=math.inf)
     assert rows_in(tmp_path) == rows
     ended = {row.key for row in rows if isinstance(row, TimedRow | EndedRow)}
-    assert set(measured.before) == ended and len(ended) == 3  # with the floor
+    assert (
+        measured.before and {row.key for row in measured.rows} == ended and len(ended) == 3
+    )  # with the floor
     # under another setting it is
     other = replace(TINY, lif=replace(TINY.lif, v_th=0.5))
     anew = run(tmp_path, case("reference", network=other), seconds=math.inf)
-    assert all(each.before == () for each in anew) and anew[-1].rounds == 4
+    assert not any(each.before for each in anew) and anew[-1].rounds == 4
 
 
 def test_what_is_wrong_missing_or_breaks_costs_its_own_row_and_the_others_run(
@@ -257,7 +259,7 @@ def test_cells_come_by_worth_and_each_is_said_with_its_first_rounds_and_with_all
     rows = rows_in(tmp_path)
     rounds = [(row.T, row.round) for row in of(rows, IterationRow, framework="floor", twin=True)]
     assert rounds == [(T, number) for T in (2, 4) for number in (1, 2, 3, 4)]
-    assert [(event.cell.T, event.rounds) for event in said] == [(2, 1), (2, 4), (4, 1), (4, 4)]
+    assert [(event.case.T, event.rounds) for event in said] == [(2, 1), (2, 4), (4, 1), (4, 4)]
 
 
 def test_what_does_not_fit_into_the_budget_is_said_with_its_estimate_and_done_by_the_next_run(
@@ -269,12 +271,12 @@ def test_what_does_not_fit_into_the_budget_is_said_with_its_estimate_and_done_by
     with pytest.raises(UsageError, match=r"no cell fits.*alone takes about 200 s.*--budget 4m"):
         run(tmp_path, *cases, seconds=100.0)
     (look, *_) = run(tmp_path / "look", *cases, seconds=100.0, first=True)
-    assert (look.cell.T, look.rounds) == (2, 1)
+    assert (look.case.T, look.rounds) == (2, 1)
     *first, last = run(tmp_path, *cases[:2], seconds=330.0)
-    assert [(each.cell.T, each.rounds) for each in first] == [(2, 1), (2, 4)]
-    assert (last.cell.T, last.rounds, last.left_seconds) == (4, 0, 400.0)
+    assert [(each.case.T, each.rounds) for each in first] == [(2, 1), (2, 4)]
+    assert (last.case.T, last.rounds, last.left_seconds) == (4, 0, 400.0)
     again = run(tmp_path, *cases, seconds=330.0)  # what is done takes no time of it
-    assert [(bool(each.before), each.cell.T, each.rounds) for each in again] == [
+    assert [(bool(each.before), each.case.T, each.rounds) for each in again] == [
         *((True, 2, 0), (False, 3, 1), (False, 3, 4), (False, 4, 0)),
     ]
 

@@ -17,8 +17,8 @@ from adapters import facts
 from adapters.facts import Facts
 from harness.baselines.trial import fit
 from harness.proof.subject import NOTHING_KNOWN
-from harness.records import EndedRow, Row, Store
-from harness.records.run import Run, begin, ended, of_case, stamped
+from harness.records import EndedRow, Store
+from harness.records.run import Result, Run, begin, ended, of_case, stamped
 from harness.records.store import Busy, Ledger
 from harness.spec import Access, Budget, Case, Say, System, Timed, Trained, UsageError
 from harness.speed import schedule
@@ -29,17 +29,6 @@ from harness.training.trial import End, count, do, train
 
 DOWNLOAD = 6 * 3600.0  # seconds that a data set may take to arrive
 WORK: Mapping[type[Case], Callable[[Any], bool]] = {System: fit, Trained: train, Timed: count}
-
-
-@dataclass(frozen=True)
-class Result:
-    """A training, another system or a count that came to an end; or a cell with figures so far."""
-
-    case: Case  # of a cell what its cases share
-    rows: tuple[Row, ...]
-    rounds: int = 0  # of a cell
-    before: bool = False  # an earlier command had done it
-    left_seconds: float = 0.0  # of a cell that was not begun: what it takes, about
 
 
 class Command:
@@ -126,13 +115,7 @@ class Local:
         timed = tuple(case for case in cases if isinstance(case, Timed))
         host = Host(self.silence)
         try:
-            for each in schedule.run(timed, ledger, access, budget, run, host):
-                rows = store.where("key", each.before)
-                if not each.before:
-                    mine = store.where("run", [run.id])
-                    rows = [row for row in mine if Case.of(row).cell == each.cell.cell]
-                of = each.rounds, bool(each.before), each.left_seconds
-                yield Result(each.cell, tuple(rows), *of)
+            yield from schedule.run(timed, ledger, access, budget, run, host)
         finally:
             ledger.release()
 

@@ -14,7 +14,7 @@ from secrets import token_hex
 from typing import TypeVar
 
 from harness.records.identity import Software
-from harness.records.row import EndedRow, Outcome, Record
+from harness.records.row import EndedRow, Outcome, Record, Row
 from harness.spec import Case, Source, paper
 from harness.system.files import write_result
 from harness.system.installed import ROOT, Machine, Moment, version
@@ -40,6 +40,17 @@ class Run:
     id: str
     machine: Machine
     allocator: str  # whether freed memory stays with the process
+
+
+@dataclass(frozen=True)
+class Result:
+    """A training, another system or a count that came to an end; or a cell with figures so far."""
+
+    case: Case  # of a cell what its cases share
+    rows: tuple[Row, ...]
+    rounds: int = 0  # of a cell
+    before: bool = False  # an earlier command had done it
+    left_seconds: float = 0.0  # of a cell that was not begun: what it takes, about
 
 
 @dataclass(frozen=True)

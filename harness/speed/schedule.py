@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import partial
 from math import ceil, inf
-from typing import NamedTuple
 
 import torch
 
 import adapters
 from adapters import facts
-from harness.records.run import Run
+from harness.records.run import Result, Run
 from harness.records.store import Ledger
 from harness.spec import Access, Budget, Case, Timed, UsageError, cells, paper
 from harness.speed.cell import Cell
@@ -38,19 +37,11 @@ WORTH = (
 Group = tuple[Timed, ...]  # the cases of a cell
 
 
-class Measured(NamedTuple):
-    """A cell with figures, said when it has its first round, and once more when it has all."""
-
-    cell: Timed  # what its cases share, of no framework
-    rounds: int
-    before: tuple[str, ...] = ()  # keys of its rows, where an earlier run had measured it
-    left_seconds: float = 0.0  # it was not begun: what it takes, about
-
-
 def run(
     cases: Group, ledger: Ledger, access: Access, budget: Budget, at: Run, host: Host | None = None
-) -> Iterator[Measured]:
-    """Measures all cases, keeps each row as it comes, and says how far it is.
+) -> Iterator[Result]:
+    """Measures all cases, keeps each row as it comes, and says how far it is. A cell is given when
+    it has its first round, and once more when it has all.
 
     A case that fails becomes a row with its reason; the others go on. What an earlier run has
     measured is not measured again. Raises UsageError where rows cannot be written, and where the
@@ -80,7 +71,7 @@ class Schedule:
         self.plan = Plan(self.fewest)
         self.until = 0.0  # when the cell at work will have ended, about; of the watch
 
-    def events(self) -> Iterator[Measured]:
+    def events(self) -> Iterator[Result]:
         """Each cell when it has figures, and in the end those for which there was no time, with
         what each takes, about. Raises UsageError where there is time for none.
         """
@@ -100,7 +91,7 @@ class Schedule:
                 any_done = True
                 for row in cell.mixed:  # that trains now, where it has not yet
                     descend(row, cell.ledger, cell.host, partial(self._say, cell))
-                yield Measured(cell.case, cell.number, cell.before)
+                yield _result(cell)
             finally:
                 cell.abandon()
         needs = {case: self.plan.seconds(group) for case, group in left.items()}
@@ -110,9 +101,9 @@ class Schedule:
                 f"no cell fits into a budget of {self.budget.seconds:.0f} s: {_named(case)} alone "
                 f"takes about {needs[case]:.0f} s here (--budget {ceil(needs[case] / 60)}m)"
             )
-        yield from (Measured(case, 0, (), takes) for case, takes in needs.items())
+        yield from (Result(case, (), left_seconds=takes) for case, takes in needs.items())
 
-    def _measured(self, cell: Cell) -> Iterator[Measured]:
+    def _measured(self, cell: Cell) -> Iterator[Result]:
         """Measures a cell, and says it when it has its first round."""
         self._say_all(cell, cell.prove(self.fewest))
         began = self.watch.seconds
@@ -121,7 +112,7 @@ class Schedule:
         while cell.comparable and (cell.number < half or self._is_unsure(cell)):
             self._round(cell)
             if cell.number == 1:
-                yield Measured(cell.case, 1)
+                yield _result(cell)
         total = self.fewest if cell.number == half else 2 * cell.number
         if cell.comparable and cell.number < total:
             self._say_all(cell, cell.start())
@@ -165,6 +156,14 @@ class Schedule:
             takes = self.plan.seconds(each.group)
             end += takes if self._fits(end, takes) else 0.0
         cell.ledger.say(now / max(end, 1e-9), f"{_named(cell.case)}: {what}")
+
+
+def _result(cell: Cell) -> Result:
+    store, of = cell.ledger.store, cell.case.cell
+    rows = store.where("key", cell.before)
+    if not cell.before:
+        rows = [row for row in store.where("run", [cell.run.id]) if Case.of(row).cell == of]
+    return Result(cell.case, tuple(rows), cell.number, bool(cell.before))
 
 
 def _named(case: Timed) -> str:
