@@ -15,7 +15,8 @@ from torch import Tensor
 from harness.conformance import NETWORKS, small
 from harness.datasets import load_batch
 from harness.formats import weights
-from harness.jobs.local import trial
+from harness.jobs import verify
+from harness.jobs.local import Local, trial
 from harness.records import EndedRow, Store, TrainedRow
 from harness.records.run import Run, new_run
 from harness.records.store import Ledger
@@ -184,3 +185,15 @@ def test_first_weights_are_part_of_what_a_result_depends_on(tmp_path: Path) -> N
     for sha256 in ("../../x", "A" * 64):
         with pytest.raises(UsageError, match="hash of 64"):
             replace(given, weights_sha256=sha256)
+
+
+@pytest.mark.parametrize(("folder", "verdict"), [("weights", "confirmed"), ("none", "not tested")])
+def test_a_training_is_verified_with_the_weights_that_it_began_with(
+    folder: str, verdict: str, tmp_path: Path
+) -> None:
+    given, _ = from_file(tmp_path)
+    run(given, tmp_path)
+    where = Access(tmp_path), lambda case: None, lambda *_: None, tmp_path / folder
+    here = verify.Here(Local(), *where)
+    checks = [*verify.verify(Store(tmp_path).read()[0], here, 1, 0, 1, 1.0)]
+    assert {each.verdict for each in checks} == {verdict}
