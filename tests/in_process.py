@@ -32,9 +32,7 @@ class InThisProcess:
             raise Died(f"its process ended with exit code {code}") from None
         return pickle.loads(pickle.dumps(made))
 
-    def stop(self) -> None: ...
-
-    def cont(self) -> None: ...
+    def send(self, number: int) -> None: ...
 
     def end(self) -> None:
         self.ended = True
