@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import adapters
@@ -172,3 +174,32 @@ def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     for name in set(sys.modules) - modules:
         if name.endswith("_module"):
             del sys.modules[name]
+
+
+# deterministic, and no example takes long: a hang is a failure
+steady = settings(
+    derandomize=True,
+    deadline=5000,
+    max_examples=40,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    database=None,
+)
+
+
+@st.composite
+def spoilt(draw: st.DrawFn, whole: bytes) -> bytes:
+    """A file cut short, with bits flipped, or with bytes put in its place."""
+    how = draw(st.sampled_from(["cut", "flip", "splice", "replace"]))
+    place = draw(st.integers(0, max(0, len(whole) - 1)))
+    match how:
+        case "cut":
+            return whole[:place]
+        case "flip":
+            flipped = bytearray(whole)
+            for _ in range(draw(st.integers(1, 8))):
+                flipped[draw(st.integers(0, len(whole) - 1))] ^= 1 << draw(st.integers(0, 7))
+            return bytes(flipped)
+        case "splice":
+            return whole[:place] + draw(st.binary(max_size=64)) + whole[place:]
+        case _:
+            return draw(st.binary(max_size=256))

@@ -135,3 +135,19 @@ def write_mnist(root: Path, labels: list[int], split: str = "train") -> Path:
     path = folder / f"{split}-labels-idx1-ubyte"
     path.write_bytes(struct.pack(">2I", 2049, len(labels)) + bytes(labels))
     return path
+
+
+def recording(root: Path, label: int = 3, name: str = "9", split: str = "Train") -> Path:
+    return root / "NMNIST" / split / str(label) / f"{name}.bin"
+
+
+LABELS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 0, 7]
+
+
+def with_mnist(root: Path) -> Path:
+    """MNIST of a few digits, recordings of the second and the fifth to train, of one to test."""
+    write_mnist(root, LABELS)
+    write_mnist(root, LABELS[::-1], "t10k")
+    for split, label, name in (("Train", 1, "00002"), ("Train", 5, "00005"), ("Test", 3, "00001")):
+        write_bin(recording(root, label, name, split), ROW, (4, 4, 9000, True))
+    return root

@@ -38,9 +38,8 @@ def test_run_and_the_command_have_the_options_of_one_place() -> None:
     assert set(inspect.signature(run).parameters) == names
 
 
-@pytest.mark.parametrize(
-    ("given", "option", "value"),
-    [
+def test_options_take_texts_or_values() -> None:
+    for given, option, value in (
         ({"frameworks": ["norse", "fused:dense", "norse"]}, "frameworks", ("norse", "fused:dense")),
         ({"frameworks": "norse, jax"}, "frameworks", ("norse", "jax")),
         ({"steps": (1, 2)}, "steps", (1, 2)),
@@ -54,12 +53,8 @@ def test_run_and_the_command_have_the_options_of_one_place() -> None:
         ({"out": Path("there")}, "out", Path("there")),
         ({"download": False}, "download", False),
         ({}, "download", None),
-    ],
-)
-def test_options_take_texts_and_values_alike(
-    given: dict[str, object], option: str, value: object
-) -> None:
-    assert getattr(harness.Options.of(suite="acceleration", **given), option) == value
+    ):
+        assert getattr(harness.Options.of(suite="acceleration", **given), option) == value
 
 
 def test_the_door_imports_neither_torch_nor_pandas_nor_typer() -> None:
@@ -86,9 +81,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-def test_what_is_wrong_is_the_commands_sentence_and_writes_nothing(
-    inside: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_wrong_writes_nothing(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for given, sentence in WRONG:
         with pytest.raises(harness.UsageError, match=re.escape(sentence)):
             harness.run(**given)

@@ -232,9 +232,7 @@ def test_recordings_that_nothing_can_learn_from_are_named(
 # its rows
 
 
-def test_its_rows_say_how_it_did_and_how_it_was_run(
-    declare: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_say_how_it_did(declare: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     declare()
     monkeypatch.setattr(trial, "TOGETHER", 7)  # it is asked for some samples at a time
     rows = run(small(), tmp_path)
@@ -263,9 +261,7 @@ def test_what_is_done_is_not_done_again(declare: Any, tmp_path: Path) -> None:
     ("method", "reason"),
     [(Refuses, "fewer samples than neighbours"), (Mumbles, "answers are (3,)")],
 )
-def test_one_that_cannot_is_a_failed_row(
-    declare: Any, tmp_path: Path, method: type, reason: str
-) -> None:
+def test_who_fails_is_a_failed_row(declare: Any, tmp_path: Path, method: type, reason: str) -> None:
     declare(method)
     (end,) = run(small(), tmp_path)
     assert isinstance(end, EndedRow) and end.status == "failed" and reason in end.reason

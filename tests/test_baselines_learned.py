@@ -46,17 +46,15 @@ def given_weights(network: nn.Module, *values: list[float]) -> None:
 # what they share
 
 
-@pytest.mark.parametrize(
-    ("last_us", "bins"), [(0, 1), (4999, 1), (5000, 2), (308_000, 62), (900_000, learn.MOST_BINS)]
-)
-def test_there_are_as_many_frames_as_the_longest_recording_has(last_us: int, bins: int) -> None:
-    short, long = events_of((0, 0, 0, True)), events_of((0, 0, 0, True), (1, 1, last_us, True))
-    recordings = recorded(short, long, sensor=(6, 6))
-    method = stbp.STBP(stbp.Sizes(hidden=2), epochs=0)
-    method.fit(recordings, recordings, 0, silent)
-    found = method.inputs(recordings, silent)(torch.tensor([1]))
-    assert found.shape == (1, bins, 2, 6, 6) and found.dtype == torch.float32
-    assert found[0, 0, 1, 0, 0] == 1
+def test_there_are_as_many_frames_as_the_longest_recording_has() -> None:
+    for last_us, bins in [(0, 1), (4999, 1), (5000, 2), (308_000, 62), (900_000, learn.MOST_BINS)]:
+        short, long = events_of((0, 0, 0, True)), events_of((0, 0, 0, True), (1, 1, last_us, True))
+        recordings = recorded(short, long, sensor=(6, 6))
+        method = stbp.STBP(stbp.Sizes(hidden=2), epochs=0)
+        method.fit(recordings, recordings, 0, silent)
+        found = method.inputs(recordings, silent)(torch.tensor([1]))
+        assert found.shape == (1, bins, 2, 6, 6) and found.dtype == torch.float32
+        assert found[0, 0, 1, 0, 0] == 1
 
 
 def test_the_output_that_fires_most_is_said_and_all_spikes_are_counted() -> None:
@@ -110,16 +108,18 @@ def test_the_events_of_a_frame_are_moved_to_the_middle_of_the_sensor() -> None:
         assert np.array_equal(frames[0], frames[1])
 
 
-@pytest.mark.parametrize(
-    ("events", "frames"),
-    [(1, [1]), (1999, [1999]), (2000, [1000, 1000]), (4133, [1034, 1033, 1033, 1033])],
-)
-def test_a_recording_is_cut_in_frames_of_a_thousand_events(events: int, frames: list[int]) -> None:
-    found = np.zeros(events, EVENT)
-    found["x"], found["y"], found["t"] = np.arange(events) % 64, 20, np.arange(events)
-    cut_up = cut(found, events_of((0, 0, 0, True)), sensor=(64, 64))
-    assert cut_up.counts.sum((1, 2, 3)).tolist() == [*frames, 1]
-    assert cut_up.owners.tolist() == [0] * len(frames) + [1]
+def test_a_recording_is_cut_in_frames_of_a_thousand_events() -> None:
+    for events, frames in [
+        (1, [1]),
+        (1999, [1999]),
+        (2000, [1000, 1000]),
+        (4133, [1034, 1033, 1033, 1033]),
+    ]:
+        found = np.zeros(events, EVENT)
+        found["x"], found["y"], found["t"] = np.arange(events) % 64, 20, np.arange(events)
+        cut_up = cut(found, events_of((0, 0, 0, True)), sensor=(64, 64))
+        assert cut_up.counts.sum((1, 2, 3)).tolist() == [*frames, 1]
+        assert cut_up.owners.tolist() == [0] * len(frames) + [1]
 
 
 def test_a_long_recordings_class_is_the_likeliest_of_all_its_frames() -> None:
@@ -240,21 +240,16 @@ def test_a_closed_unit_leaks_in_training_and_keeps_its_state_afterwards() -> Non
     assert (leaking - untouched).abs().max().item() < 20 * lstm.ALPHA
 
 
-@pytest.mark.parametrize(
-    ("count", "limit", "offset", "expected"),
-    [
+def test_events_are_taken_evenly_over_the_whole_recording() -> None:
+    for count, limit, offset, expected in (
         (3, 4, 0.5, [0, 1, 2]),  # all of them
         (8, 4, 0.0, [0, 2, 4, 6]),
         (8, 4, 0.5, [1, 3, 5, 7]),
         (7, 3, 0.999, [2, 4, 6]),
         (6, None, 0.5, [0, 1, 2, 3, 4, 5]),
-    ],
-)
-def test_events_are_taken_evenly_over_the_whole_recording(
-    count: int, limit: int | None, offset: float, expected: list[int]
-) -> None:
-    events = events_of(*((0, 0, n, True) for n in range(count)))
-    assert evenly(events, limit, offset)["t"].tolist() == expected
+    ):
+        events = events_of(*((0, 0, n, True) for n in range(count)))
+        assert evenly(events, limit, offset)["t"].tolist() == expected
 
 
 # STBP
@@ -422,9 +417,8 @@ def test_events_are_spikes_of_pixels_and_polarities_one_a_step() -> None:
     assert (found.times.tolist(), found.owners.tolist()) == ([1, 1, 2, 5], [1, 7, 5, 0])
 
 
-@pytest.mark.parametrize(
-    ("weights", "spikes", "neuron", "expected"),
-    [
+def test_a_neuron_fires_above_its_threshold_as_derived_by_hand() -> None:
+    for weights, spikes, neuron, expected in (
         # v is 8 at 2, which fires; two steps of rest; ep is 2 at 5, so v is 1, not above 1; at 6 it
         # is 1 - 1/4 + 1/2
         ([[16.0]], [(1, 0)], QUICK, [[2, 6]]),
@@ -435,15 +429,8 @@ def test_events_are_spikes_of_pixels_and_polarities_one_a_step() -> None:
         # the second is at 1 - 1/4 + 1/2 a step later, unless the first inhibits it
         ([[3.0, 2.0]], [(1, 0)], QUICK, [[2], [3]]),
         ([[3.0, 2.0]], [(1, 0)], QUICK._replace(inhibition=1.0), [[2], []]),
-    ],
-)
-def test_a_neuron_fires_above_its_threshold_as_derived_by_hand(
-    weights: list[list[float]],
-    spikes: list[tuple[int, int]],
-    neuron: Neuron,
-    expected: list[list[int]],
-) -> None:
-    assert times(hm2_bp.fired(np.array(weights), train(*spikes), 9, neuron)) == expected
+    ):
+        assert times(hm2_bp.fired(np.array(weights), train(*spikes), 9, neuron)) == expected
 
 
 def left(t: float, s: float, neuron: Neuron) -> float:

@@ -89,9 +89,7 @@ def beats(times: int) -> int:
     return times
 
 
-def test_a_call_gives_the_value_and_what_is_told_meanwhile(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_call_gives_its_value_and_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PYTHONWARNINGS", raising=False)
     said: list[object] = []
@@ -210,8 +208,6 @@ def test_an_owner_that_ends_without_ending_it_does_not_wait_for_it() -> None:
     assert done.stderr == "" and not psutil.pid_exists(int(done.stdout))
 
 
-def test_a_temporary_folder_too_long_for_a_socket_is_no_obstacle(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_folder_too_long_for_a_socket_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/tmp/" + "x" * 150)
     assert child.warm("cpu").get_start_method() == "spawn"

@@ -27,11 +27,21 @@ import pytest
 import tonic.datasets
 import torch
 import torchvision
-from conftest import SHARED, needs_shared
+from conftest import SHARED, needs_shared, spoilt, steady
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recordings import ROW, events_of, quiet, write_aedat4, write_bin, write_image, write_mnist
-from test_hostile import spoilt, steady
+from recordings import (
+    LABELS,
+    ROW,
+    events_of,
+    quiet,
+    recording,
+    with_mnist,
+    write_aedat4,
+    write_bin,
+    write_image,
+    write_mnist,
+)
 
 from harness.datasets import (
     DATASETS,
@@ -63,10 +73,6 @@ pytestmark = pytest.mark.usefixtures("no_data_of_the_machine", "nothing_waits_fo
 
 def images(root: Path, name: str = "1.png", kind: str = "cat", split: str = "train") -> Path:
     return root / "cifar10" / split / kind / name
-
-
-def recording(root: Path, label: int = 3, name: str = "9", split: str = "Train") -> Path:
-    return root / "NMNIST" / split / str(label) / f"{name}.bin"
 
 
 # the data root, and what is asked for
@@ -195,9 +201,7 @@ def test_find_says_what_is_there_and_what_is_missing(tmp_path: Path) -> None:
 # images
 
 
-def test_images_are_normalised_per_channel_and_jpeg_is_a_lossy_copy_that_wins(
-    tmp_path: Path,
-) -> None:
+def test_images_are_normalised_by_channel_and_a_jpeg_is_lossy_and_wins(tmp_path: Path) -> None:
     write_image(tmp_path / "cifar10-lossless" / "train" / "truck" / "1.png", (255, 0, 51))
     batch = load_batch("cifar10", 3, 1, root=tmp_path)
     red, green, blue = (1 - 0.4914) / 0.2470, -0.4822 / 0.2435, (0.2 - 0.4465) / 0.2616
@@ -248,9 +252,7 @@ def test_files_are_listed_by_class_and_name_and_one_that_goes_then_is_named(tmp_
 
 
 @pytest.mark.parametrize("base", [".", "cifar10"])
-def test_torchvision_folder_is_read_and_checked(
-    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_torchvisions_folder(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / base / "cifar-10-batches-py"
     folder.mkdir(parents=True)
     pixels = np.arange(2 * 3072, dtype=np.uint8).reshape(2, 3072)
@@ -310,18 +312,14 @@ def test_events_are_counted_by_5_ms_polarity_and_pixel() -> None:
     assert bin_events(np.repeat(events[:1], 300), 1, (3, 4)).max() == 255  # it does not wrap
 
 
-def test_recordings_become_frames_and_a_damaged_one_is_named(tmp_path: Path) -> None:
-    path = write_bin(recording(tmp_path), ROW, (33, 0, 7000, False))
+def test_recordings_become_frames(tmp_path: Path) -> None:
+    write_bin(recording(tmp_path), ROW, (33, 0, 7000, False))
     batch = load_batch("nmnist", 2, 1, root=tmp_path)
     assert batch.inputs.nonzero().tolist() == [[0, 0, 1, 2, 3], [1, 0, 0, 0, 33]]
     assert batch.labels.tolist() == [3]
     source = batch.source
     assert source.description == "N-MNIST recordings, 5 ms bins" and source.partial
     assert not (source.simulated or source.substitute)
-    for content in (b"", b"123456"):
-        path.write_bytes(content)
-        with pytest.raises(UsageError, match=f"{path} is damaged.*delete it or extract it again"):
-            load_batch("nmnist", 2, 1, root=tmp_path)
 
 
 def test_dvs_recordings_are_reduced_with_stride_3(tmp_path: Path) -> None:
@@ -433,17 +431,7 @@ def test_simulated_saccades_resemble_the_recordings(tmp_path: Path) -> None:
 
 # trained on simulated events, tested on recordings
 
-LABELS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 0, 7]
 SIMULATED = Wanted("nmnist", 3, simulated=True)
-
-
-def with_mnist(root: Path) -> Path:
-    """MNIST of a few digits, recordings of the second and the fifth to train, of one to test."""
-    write_mnist(root, LABELS)
-    write_mnist(root, LABELS[::-1], "t10k")
-    for split, label, name in (("Train", 1, "00002"), ("Train", 5, "00005"), ("Test", 3, "00001")):
-        write_bin(recording(root, label, name, split), ROW, (4, 4, 9000, True))
-    return root
 
 
 def test_no_digit_is_trained_on_of_which_there_is_a_recording(tmp_path: Path) -> None:
@@ -472,9 +460,7 @@ def test_no_digit_is_trained_on_of_which_there_is_a_recording(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("bins", [Bins(3), Bins(2, 30_000)])
-def test_a_simulation_as_long_as_its_bins_has_the_frames_of_a_whole_one(
-    tmp_path: Path, bins: Bins
-) -> None:
+def test_a_simulation_as_long_as_its_bins_has_all_frames(tmp_path: Path, bins: Bins) -> None:
     whole = nmnist.simulated(with_mnist(tmp_path), "train").read(0)
     short = DATASETS["nmnist"].frames(nmnist.simulated(tmp_path, "train", bins), bins)
     frames, ms = short.read(0), bins.us // 1000
@@ -542,9 +528,7 @@ def recorded(root: Path, split: str, classes: str = "0123456789") -> None:
 
 @pytest.mark.parametrize("dataset", ["nmnist", "cifar10", "dvs-cifar10"])
 @pytest.mark.parametrize(("there", "missing"), [("train", "test"), ("test", "train")])
-def test_a_network_is_not_tested_on_another_kind_of_data(
-    dataset: str, there: str, missing: str, tmp_path: Path
-) -> None:
+def test_no_test_on_another_kind(dataset: str, there: str, missing: str, tmp_path: Path) -> None:
     recorded(tmp_path, there)
 
     def read(fraction: float, doing: str) -> None:
@@ -565,9 +549,7 @@ def test_a_network_is_not_tested_on_another_kind_of_data(
 
 @pytest.mark.parametrize("dataset", ["nmnist", "cifar10"])
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_a_class_that_a_split_lacks_is_named_and_not_trained_without(
-    dataset: str, split: Split, tmp_path: Path
-) -> None:
+def test_a_class_that_a_split_lacks_is_named(dataset: str, split: Split, tmp_path: Path) -> None:
     for each in ("train", "test"):
         recorded(tmp_path, each, "01245689" if each == split else "0123456789")
     names = "3, 7" if dataset == "nmnist" else "cat, horse"
@@ -626,9 +608,7 @@ def test_real_recordings_are_all_read(tmp_path: Path) -> None:
         os.mkfifo,
     ],
 )
-def test_what_is_no_file_is_named_and_the_others_are_read(
-    make: Callable[[Path], object], tmp_path: Path
-) -> None:
+def test_what_is_no_file_is_named(make: Callable[[Path], object], tmp_path: Path) -> None:
     path = recording(tmp_path)
     path.parent.mkdir(parents=True)
     make(path)
@@ -737,26 +717,14 @@ def entry(value: int = 7) -> Arrays:
     return Arrays(parts, sha256(*parts), ("one was damaged",))
 
 
-@settings(steady, max_examples=60)
-@given(data=st.data())
-def test_a_spoilt_cache_is_the_same_or_made_again(data: st.DataObject, tmp_path: Path) -> None:
-    for former in (tmp_path / "cache").rglob("*.npz"):  # of the last example
-        former.unlink()
-    cached("key", entry)
-    (path,) = (tmp_path / "cache").rglob("*.npz")
-    whole = path.read_bytes()
-    path.write_bytes(data.draw(spoilt(whole)))
-    found = cached("key", entry)
-    for one, other in zip(found.parts, entry().parts, strict=True):
-        assert one.dtype == other.dtype and np.array_equal(one, other)
-
-
-@pytest.mark.parametrize("damage", ["flipped", "pickle"])
+@pytest.mark.parametrize("damage", ["flipped", "cut", "pickle"])
 def test_a_damaged_cache_is_named_and_made_again(damage: str, tmp_path: Path) -> None:
     assert cached("key", entry).note == ""
     (file,) = (tmp_path / "cache").rglob("*.npz")
     if damage == "pickle":
         np.savez(file, np.array([print], object))
+    elif damage == "cut":
+        file.write_bytes(file.read_bytes()[:100])
     else:
         file.write_bytes(file.read_bytes().replace(bytes([7] * 8), bytes([8] + [7] * 7), 1))
     found = cached("key", entry)

@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import torch
+from conftest import Command
 from rows import row, timed_case, training
-from torch import Tensor
+from test_learning import case as training_case
+from test_learning import rows_of, run
+from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.analysis import energy, tables
+import adapters
+from harness import suites
+from harness.analysis import energy, status, tables
 from harness.analysis.energy import bit_price, quantised_mac
-from harness.records import OperationsRow, Row
+from harness.cli.status import key_now
+from harness.records import EndedRow, OperationsRow, Row, Store, TrainedRow
 from harness.records.store import row_of
+from harness.reference.initialise import initialised
 from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
-from harness.spec import ANN, LIF, Case, Network, NeuNorm
+from harness.spec import ANN, LIF, Case, Network, NeuNorm, Options, Timed, Training, paper
 from harness.spec.network import dense, reach
+from harness.training import trial as counting
+
+pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 
 CORNER, BORDER, CENTRE = (0, 0), (0, 1), (1, 1)
 Spike = tuple[int, int, int, int, int]
@@ -45,9 +57,7 @@ def counted(of: Network, spikes: list[Tensor], **fields: Any) -> tuple[LayerOper
 
 
 @pytest.mark.parametrize(("place", "taps"), [(CORNER, 4), (BORDER, 6), (CENTRE, 9)])
-def test_a_spike_drives_the_synapses_within_its_kernels_reach(
-    place: tuple[int, int], taps: int
-) -> None:
+def test_a_spike_drives_what_its_kernel_reaches(place: tuple[int, int], taps: int) -> None:
     of = network("2C3(Encoding)-3C3-Voting")
     spikes = spikes_of(of, (0, 0, 1, *place))
     spikes[1][0, 0, 2][place] = 1
@@ -69,25 +79,6 @@ def test_an_image_is_multiplied_once_and_event_frames_at_each_step() -> None:
     # 4 corners of 4 taps, 8 borders of 6, 4 of 9, for each of two maps
     assert static == LayerOperations(0, 16, 200, 0, 200) and frames.multiplies == 600
     assert dense(of.stages[0]) == 200 < of.stages[0].macs
-
-
-@pytest.mark.parametrize(
-    ("notation", "size", "first", "expected"),
-    [
-        # behind a pool they are one product or as many accumulates; 2x2 windows all reach others
-        ("AP2-3C3-5FC", 4, (CORNER, BORDER, CENTRE), (1, 4 * 3, 3 * 4 * 3, 0)),
-        # what does not fill a window drives nothing
-        ("AP2-7FC", 5, ((4, 4), (4, 0)), (0, 0, 0, 0)),
-        ("AP2-7FC", 5, ((4, 4), (4, 0), (3, 3)), (1, 7, 7, 0)),
-    ],
-)
-def test_spikes_behind_a_pool(
-    notation: str, size: int, first: tuple[tuple[int, int], ...], expected: tuple[int, ...]
-) -> None:
-    of = network(f"1C3(Encoding)-{notation}-Voting", size)
-    second = counted(of, spikes_of(of, *((0, 0, 0, *place) for place in first)))[1]
-    found = (second.events, second.operations, second.accumulates, second.multiplies)
-    assert found == expected
 
 
 def test_neunorm_makes_every_value_of_a_pixel_a_product_unless_it_is_folded() -> None:
@@ -236,3 +227,161 @@ def test_a_row_without_an_entry_for_each_layer_is_damaged() -> None:
     short = replace(whole, events=(1,))
     with pytest.raises(ValueError, match="an entry for each of 2 layers"):
         row_of(json.loads(short.to_json()))
+
+
+# held against the counts of NeuroBench and SpikingJelly; the suite `energy`
+
+POOLED = "4C3(Encoding)-AP2-6C3-AP2-8FC-Voting"
+PLAIN = "4C3(Encoding)-6C3-8FC-Voting"
+
+
+def energy_cases(**fields: Any) -> tuple[Case, ...]:
+    return suites.suite("energy").cases(
+        Options(suite="energy", frameworks=("reference",), device="cpu", **fields)
+    )
+
+
+def case(notation: str, neunorm: bool = False) -> Case:
+    _, network = paper.network(notation, "cifar10", neunorm="mean" if neunorm else None)
+    made, _ = energy_cases(datasets=("cifar10",), networks=(notation,), steps=(3,))
+    return replace(made, network=network)
+
+
+def batch(of: Case, *, static: bool) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    shape = (3, *of.network.input_shape)
+    if static:
+        return torch.randn(*shape, generator=generator).expand(of.T, *shape)
+    return torch.randint(0, 3, (of.T, *shape), generator=generator).float()
+
+
+def counts(of: Case, *, static: bool) -> tuple[nn.Module, Tensor, tuple[LayerOperations, ...]]:
+    """A network that fires, a batch, and what is counted of it."""
+    x = batch(of, static=static)
+    module = initialised(of.network, x, seed=0).eval()
+    return module, x, counting.counted(of, module, [x])
+
+
+@torch.no_grad()
+def by_neurobench(module: nn.Module, x: Tensor) -> list[float]:
+    """All MACs and ACs by the installed NeuroBench, live. Its float32 sums are exact here."""
+    from neurobench.metrics.workload import SynapticOperations
+    from neurobench.models import TorchModel
+
+    model = TorchModel(module)
+    model.register_hooks()
+    module(x)
+    none = torch.empty(x.shape[1])
+    found = SynapticOperations()(model, none, (none, none))
+    model.cleanup_hooks()
+    return [found[f"Effective_{each}"] * x.shape[1] for each in ("MACs", "ACs")]
+
+
+@pytest.mark.parametrize("neunorm", [False, True])
+@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize("notation", [POOLED, PLAIN])
+def test_counts_by_value_are_neurobenchs(notation: str, static: bool, neunorm: bool) -> None:
+    of = case(notation, neunorm)
+    module, x, layers = counts(of, static=static)
+    totals = [0, 0]  # an accumulate is of spikes as they were sent
+    for before, layer in zip((None, *of.network.stages[:-1]), layers, strict=True):
+        assert layer.operations > 0
+        accumulates = before is not None and not (before.pool or before.neunorm_shape)
+        totals[accumulates] += layer.operations
+    assert by_neurobench(module, x) == pytest.approx(totals)
+
+
+def test_neurobench_takes_a_frame_without_a_pixel_above_1_for_spikes_and_we_do_not() -> None:
+    of = case(PLAIN)
+    x = (batch(of, static=False) > 1).float()
+    module = initialised(of.network, x, seed=0)
+    layers = counting.counted(of, module, [x])
+    assert by_neurobench(module, x) == pytest.approx([0, sum(each.operations for each in layers)])
+    assert layers[0].multiplies == layers[0].operations
+
+
+def test_spikingjelly_counts_the_same_where_spikes_enter_and_nothing_of_what_a_pool_made() -> None:
+    pytest.importorskip("spikingjelly")
+    from spikingjelly.activation_based import op_counter
+
+    for notation in (PLAIN, POOLED):
+        of = case(notation)
+        module, x, layers = counts(of, static=True)
+        synapses, products = op_counter.SynOpCounter(), op_counter.MACCounter()
+        with torch.no_grad(), op_counter.DispatchCounterMode([synapses, products]):
+            module(x)
+        if notation == PLAIN:
+            assert synapses.get_total() == sum(each.accumulates for each in layers)
+            # its products are of the whole kernel, at the border too, and of zeros
+            dense = of.network.stages[0].macs * x.shape[1]
+            assert products.get_total() == dense > layers[0].multiplies
+        else:
+            assert synapses.get_total() == layers[-1].accumulates
+            assert products.get_total() > sum(each.operations for each in layers[:-1])
+
+
+def test_counts_do_not_depend_on_who_computes_or_how_many_at_a_time() -> None:
+    of = case(POOLED, neunorm=True)
+    module, x, layers = counts(of, static=True)
+    parts = counting.counted(of, module, x.split(1, dim=1))
+    assert parts == layers
+    other = adapters.load("snntorch").build(of.network)
+    for ours, theirs in zip(module.parameters(), other.parameters(), strict=True):
+        theirs.data.copy_(ours.data)
+    assert counting.counted(of, other, [x]) == layers
+
+
+def test_the_suite_is_the_nine_networks_at_full_width_each_beside_its_ann() -> None:
+    found = energy_cases()
+    assert len(found) == 18 and {each.width for each in found} == {Fraction(1)}
+    assert {(each.dataset, each.scale) for each in found} == {
+        (dataset, scale) for dataset in paper.SETTINGS for scale in paper.SCALES
+    }
+    assert [each.framework for each in found] == ["reference", ANN] * 9
+    assert all(isinstance(each, Timed) and each.mode == "inference" for each in found)
+    on = energy_cases(neunorm="mean")
+    assert [bool(each.network.neunorm) for each in on] == [True, False] * 9
+    quick = energy_cases(quick=True)
+    assert [each.width for each in quick] == [Fraction(1, 8)] * 2
+
+
+ASKED = {"networks": (POOLED,), "datasets": ("nmnist",), "steps": (2,), "batch_size": 12}
+
+
+def test_a_case_is_counted_once_shown_and_done(tmp_path: Path, command: Command) -> None:
+    found = energy_cases(**ASKED)
+    for before in (False, True):
+        assert [each.before for each in run(found, tmp_path)] == [before] * 2
+    ours, bare = rows_of(tmp_path, OperationsRow)
+    assert (ours.framework, bare.framework, ours.counted_samples) == ("reference", ANN, 12)
+    assert min(ours.spikes) > 0 and ours.accumulates[0] == 0 == sum(bare.accumulates)
+    rows, now = Store(tmp_path).read()[0], key_now("cpu")
+    assert [status.state(each, rows, now) for each in found] == ["done", "done"]
+    assert status.state(replace(found[0], seed=1), [], now) == "missing"
+    code, shown, _ = command("tables", "energy", "--out", tmp_path)
+    assert code == 0 and "break-even" in shown
+
+
+def test_a_case_that_cannot_be_is_a_row_with_its_reason(tmp_path: Path) -> None:
+    (first, _) = energy_cases(**ASKED)
+    large, elsewhere = replace(first, batch_size=10**8), replace(first, weights_sha256="0" * 64)
+    run((large, elsewhere), tmp_path)  # weights that are not here are not replaced by others
+    one, other = rows_of(tmp_path, EndedRow)
+    assert (one.status, other.status) == ("failed", "failed")
+    assert "100000000" in one.reason.replace(",", "") and "weights" in other.reason
+    assert rows_of(tmp_path, OperationsRow) == []
+
+
+def test_a_training_counts_what_its_network_takes_and_is_done_as_before(tmp_path: Path) -> None:
+    given = training_case(training=Training(1, samples=40, test_samples=12, embedded=True))
+    run((given, replace(given, framework=ANN)), tmp_path)
+    ours, bare = rows_of(tmp_path, OperationsRow)
+    assert (ours.counted_samples, len(ours.spikes)) == (12, len(given.network.stages))
+    assert bare.framework == ANN and sum(bare.accumulates) == 0 < sum(bare.multiplies)
+    assert {row.key for row in rows_of(tmp_path, TrainedRow)} == {ours.key, bare.key}
+    (again,) = run((given,), tmp_path)
+    run((replace(given, suite="scale"),), tmp_path)
+    assert again.before and len(rows_of(tmp_path, OperationsRow)) == 3  # one is the other suite's
+    # counts alone make no training done
+    counts = [each for each in rows_of(tmp_path, OperationsRow) if each.suite == given.suite]
+    assert status.state(given, counts, key_now("cpu")) == "missing"

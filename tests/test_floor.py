@@ -58,9 +58,7 @@ class Computed(TorchDispatchMode):
 
 @pytest.mark.parametrize("layout", floor.LAYOUTS)
 @pytest.mark.parametrize("static", [True, False])
-def test_a_step_is_each_product_once_forward_and_backward_and_nothing_else(
-    layout: floor.Layout, static: bool
-) -> None:
+def test_a_step_is_each_product_once_and_nothing_else(layout: floor.Layout, static: bool) -> None:
     dataset = "cifar10" if static else "nmnist"
     assert products(layout, dataset=dataset, precision="bf16")[0].x.dtype == torch.bfloat16
     pairs = zip(products(layout, dataset=dataset), NETWORK.stages, strict=True)
@@ -98,9 +96,7 @@ def is_last(run: Any) -> bool:
     return run.__self__.x.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_each_convolution_has_the_layout_that_is_faster_at_full_size(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_each_convolution_has_its_faster_layout(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, ...]] = []
 
     def seconds(run: Any, device: torch.device) -> float:
@@ -115,9 +111,7 @@ def test_each_convolution_has_the_layout_that_is_faster_at_full_size(
     assert floor.said(layouts) == ", ".join(layouts) and floor.said(layouts[:1]) == "contiguous"
 
 
-def test_the_minimum_of_all_rounds_counts_and_is_found_once_for_each_size(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_minimum_of_rounds_counts_once_for_each_size(monkeypatch: pytest.MonkeyPatch) -> None:
     # channels last, contiguous: a first turn that the host held up by a factor of two
     told = {True: [1.1, 1.0, 1.2, 1.1, 1.0], False: [2.4, 1.3, 1.3, 1.3, 0.9]}
     asked: list[float] = []

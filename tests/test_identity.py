@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import golden
 import pytest
-from conftest import threads
 from golden import DATA, MACHINE, SOFTWARE, TEST_DATA
 from rows import base, fitted_case, timed_case, trained_case
 
 from harness.records import identity
 from harness.records.identity import fields_that_train, timing_key, training_key
-from harness.reference.coding import loss
 from harness.spec import SGD, SUITES, Case, CaseFields, Options, Training
 from harness.suites import suite
 from harness.system.installed import Machine
@@ -136,23 +133,3 @@ def test_cases_of_a_suite_have_keys_of_their_own(name: str) -> None:
     options = Options(suite=name, frameworks=frameworks, device="cpu", tuned=not chosen.trains)
     cases = chosen.cases(options)
     assert len({golden.key(case) for case in cases}) == len(cases) > 8
-
-
-@pytest.mark.parametrize(
-    ("place", "value"),
-    [
-        ("harness.training.epoch.VALIDATION_SHARE", 0.2),
-        ("harness.datasets.images.PADDING", 3),
-        ("harness.reference.coding.loss", lambda *given: 1.001 * loss(*given)),
-    ],
-)
-def test_numerics_move_with_what_a_training_does(
-    place: str, value: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And its keys with them, since NUMERICS must then be raised."""
-    kept = golden._read("numerics")["draws"]["made"]
-    with monkeypatch.context() as patch, threads(1):
-        patch.setattr(place, value)
-        found = next(golden.numerics_made()).made
-    found = json.loads(json.dumps(found))
-    assert golden.first_difference(kept, found, golden.NEAR) is not None

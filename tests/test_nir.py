@@ -191,9 +191,7 @@ def check_gradients(
 
 @each_neunorm
 @each_network
-def test_what_is_exported_comes_back_bit_for_bit(
-    dataset: str, scale: str, neunorm: Reading | None, tmp_path: Path
-) -> None:
+def test_export_and_back(dataset: str, scale: str, neunorm: Reading | None, tmp_path: Path) -> None:
     network, path = small(dataset, scale, neunorm), tmp_path / "network.nir"
     dtype = torch.float64 if neunorm == "mean" else torch.float32
     drawn = [each.detach() for each in ReferenceNetwork(network).to(dtype).parameters()]
@@ -205,9 +203,7 @@ def test_what_is_exported_comes_back_bit_for_bit(
 
 
 @each_network
-def test_spikingjelly_computes_every_spike_and_gradient_of_the_reference(
-    dataset: str, scale: str, tmp_path: Path
-) -> None:
+def test_spikingjelly_computes_the_reference(dataset: str, scale: str, tmp_path: Path) -> None:
     from spikingjelly.activation_based import surrogate
 
     network, path = small(dataset, scale), tmp_path / "network.nir"
@@ -238,9 +234,7 @@ def test_snntorch_computes_every_spike_of_the_reference_one_sample_at_a_time(
         equal(spikes_of(module, network, one), expected_spikes(reference, one))
 
 
-def test_snntorch_has_the_reference_s_gradients_once_the_surrogate_is_attached(
-    tmp_path: Path,
-) -> None:
+def test_snntorch_has_the_references_gradients_with_the_surrogate(tmp_path: Path) -> None:
     network, path = small("nmnist", "Middle"), tmp_path / "network.nir"
     reference, x = exported(network, path, static=False, dtype=torch.float32)
     module = by_snntorch(path)

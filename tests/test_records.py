@@ -17,7 +17,9 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import spoilt, steady
 from golden import MACHINE
+from hypothesis import given, settings
 from rows import KINDS, ROW, base, row, trained_case
 
 from harness import records
@@ -56,7 +58,6 @@ def changed(**fields: object) -> str:
 # A line, and what is said of it: not of its form, or what no harness can have written.
 DAMAGED = {
     "not json": "damaged row",
-    '{"schema": 1': "damaged row",
     '{"schema": 1, "kind": "iteration"}': "of schema 1",
     '{"schema": 3, "kind": "iteration"}': "Field required",
     "[1, 2]": "damaged row",
@@ -69,25 +70,19 @@ DAMAGED = {
     changed(network="8C3"): "network notation",
     changed(seconds=-1.0): "seconds: Input should be greater than or equal to 0",
     changed(seconds=1e999): "damaged row",  # JSON has no infinity
-    changed(round=0): "round",
-    changed(time="yesterday"): "time: a date and time with a zone",
     changed(time="2026-01-01T00:00:00"): "time: a date and time with a zone",
     ROW.to_json()[:-20]: "damaged row",  # torn by a crash
     "[" * 500_000: "damaged row",
     "x" * 3_000_000: "damaged row",
     row(records.ConfusionRow, votes=((0.1,) * 10,) * 9).to_json(): "10 rows of 10",
-    row(records.ConfusionRow, votes=((0.1,) * 9,) * 10).to_json(): "10 rows of 10",
     row(records.ConfusionRow, votes=()).to_json(): "10 rows of 10",
     row(records.EpochRow, epochs=None).to_json(): "epochs: ",
-    row(records.TrainedRow, epochs=None).to_json(): "epochs: ",
 }
 
 
 @pytest.mark.parametrize("end", ["\n", ""], ids=["a line", "torn"])
 @pytest.mark.parametrize("line", DAMAGED, ids=lambda line: f"{DAMAGED[line]} {line[:9]}")
-def test_a_damaged_line_is_named_and_the_others_are_read(
-    tmp_path: Path, line: str, end: str
-) -> None:
+def test_a_damaged_line_is_named_and_others_are_read(tmp_path: Path, line: str, end: str) -> None:
     store, path = records.Store(tmp_path), tmp_path / "records" / "acceleration.jsonl"
     store.append(ROW)
     path.write_text(path.read_text() + line + end)
@@ -95,6 +90,18 @@ def test_a_damaged_line_is_named_and_the_others_are_read(
     rows, (said,) = store.read()
     assert rows == [ROW, ROW]
     assert said.startswith(f"{path}:2: ") and DAMAGED[line] in said and len(said) < 1000
+
+
+@settings(steady, max_examples=60)
+@given(content=spoilt((ROW.to_json() + "\n").encode() * 3))
+def test_spoilt_rows_are_read_or_named(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "records" / "acceleration.jsonl"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    rows, damaged = records.Store(tmp_path).read()
+    lines = [line for line in content.split(b"\n") if line.strip()]
+    assert len(rows) + len(damaged) == len(lines)
+    assert all(len(str(each)) < 1000 for each in damaged)
 
 
 def test_rows_are_found_by_what_a_field_or_their_kind_is(tmp_path: Path) -> None:
@@ -166,9 +173,7 @@ def test_what_a_runs_rows_share_stands_once_and_each_row_has_it_again(tmp_path: 
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"shared": 3}', '{"shared_by_dataset": [1]}'])
-def test_a_damaged_file_of_a_run_is_named_and_its_rows_are_read(
-    tmp_path: Path, content: str
-) -> None:
+def test_a_runs_damaged_file_is_named_and_its_rows_are_read(tmp_path: Path, content: str) -> None:
     records.Store(tmp_path).append(ROW, ROW)
     with_run_file(tmp_path, content)
     rows, damaged = records.Store(tmp_path).read()
@@ -184,9 +189,7 @@ def test_a_row_of_a_run_with_an_odd_name_is_read(tmp_path: Path, name: str) -> N
     assert records.Store(tmp_path).read() == ([odd], [])
 
 
-def test_a_command_with_bytes_that_are_no_text_has_its_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_command_of_odd_bytes_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["harness", "run", "--out", "\udcff"])
     name = run.begin(tmp_path, MACHINE, ())
     kept = json.loads((tmp_path / "runs" / f"{name}.json").read_bytes())
@@ -325,7 +328,7 @@ def test_fresh_counts_the_rows_of_its_own_command_alone(tmp_path: Path) -> None:
 # kills
 
 
-KILLS = 12  # most of each life are imports
+KILLS = 8  # most of each life are imports
 SUITE = """
 import os, sys
 from pathlib import Path

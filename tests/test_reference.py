@@ -33,21 +33,16 @@ def trace(currents: Tensor, lif: LIF) -> tuple[Tensor, Tensor]:  # (T, ...) -> (
     return torch.stack(potentials), torch.stack(spikes)
 
 
-@pytest.mark.parametrize(
-    ("lif", "currents", "potentials", "spikes"),
-    [
+def test_traces_by_hand() -> None:
+    for lif, currents, potentials, spikes in (
         # below the threshold it only decays and integrates: 0.25 * 0.3 + 0.3, 0.25 * 0.375 + 0.3
         (LIF(0.25, 0.75, 1.0), [0.3] * 3, [0.3, 0.375, 0.39375], [0, 0, 0]),
         # it fires exactly at the threshold, all being binary fractions, and starts from zero after
         (LIF(0.25, 0.625, 1.0), [0.5] * 4, [0.5, 0.625, 0.5, 0.625], [0, 1, 0, 1]),
         (LIF(0.5, 0.75, 1.0), [-1.0] * 2, [-1.0, -1.5], [0, 0]),  # it has no floor
-    ],
-)
-def test_traces_by_hand(
-    lif: LIF, currents: list[float], potentials: list[float], spikes: list[int]
-) -> None:
-    u, o = trace(torch.tensor(currents, dtype=torch.float64), lif)
-    assert u.tolist() == pytest.approx(potentials) and o.tolist() == spikes
+    ):
+        u, o = trace(torch.tensor(currents, dtype=torch.float64), lif)
+        assert u.tolist() == pytest.approx(potentials) and o.tolist() == spikes
 
 
 def test_surrogate_is_a_rectangle_of_area_one_and_strict_at_its_edge() -> None:

@@ -11,6 +11,7 @@ from math import inf, nan
 from typing import Any, get_args
 
 import pytest
+from conftest import steady
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rows import CASE, fitted_case, row, trained_case
@@ -36,9 +37,8 @@ def test_notation_becomes_layers_and_every_network_of_the_paper_prints_back() ->
         assert str(parse(each.notation)) == each.notation
 
 
-@pytest.mark.parametrize(
-    ("notation", "place", "expected"),
-    [
+def test_bad_notation_names_the_place() -> None:
+    for notation, place, expected in (
         ("", 1, "nC3"),
         ("8C3-Voting", 1, "nC3(Encoding)"),
         ("8C3(Encoding)", 14, "-Voting"),
@@ -52,15 +52,30 @@ def test_notation_becomes_layers_and_every_network_of_the_paper_prints_back() ->
         ("8C3(Encoding)-99999999999FC-Voting", 15, "a size from 1"),
         ("8C3(Encoding)-AP1-Voting", 15, "a pool of"),
         ("8C3(Encoding)-٣FC-Voting", 15, "nFC"),
-    ],
+    ):
+        with pytest.raises(spec.NotationError) as error:
+            parse(notation)
+        assert f"character {place}:" in str(error.value)
+        assert expected in str(error.value).partition("expected")[2]
+
+
+PIECES = st.sampled_from(
+    ["8C3(Encoding)", "8C3", "AP2", "16FC", "Voting", "-", "--", "(", ")", "C", "é", "0", "9" * 30]
+    + ["8C3\nAP2"]
 )
-def test_bad_notation_names_the_place_and_what_was_expected(
-    notation: str, place: int, expected: str
-) -> None:
-    with pytest.raises(spec.NotationError) as error:
-        parse(notation)
-    assert f"character {place}:" in str(error.value)
-    assert expected in str(error.value).partition("expected")[2]
+NOTATIONS = st.one_of(st.text(max_size=60), st.lists(PIECES, max_size=60).map("-".join))
+
+
+@steady
+@given(NOTATIONS)
+def test_notation(text: str) -> None:
+    try:
+        name, network = paper.network(text, "cifar10")
+    except spec.UsageError as error:
+        assert "\n" not in str(error)
+        return
+    if name == "custom":
+        assert paper.network(str(network), "cifar10")[1] == network
 
 
 def test_layers_that_were_put_together_by_hand_are_checked_too() -> None:
@@ -233,7 +248,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"epochs": 1, "wanted_samples": -5}, "samples is -5"),
     ({"epochs": 1, "wanted_test_samples": 10**320}, "test samples is 1000"),
     ({"epochs": 1, "tested_at": (1, 0)}, "tested T 2 is 0"),
-    ({"weights_sha256": "../x"}, "weights_sha256 is"),
+    *[({"weights_sha256": each}, "weights_sha256 is") for each in ("../x", "A" * 64)],
 ]
 
 

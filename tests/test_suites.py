@@ -101,9 +101,7 @@ def test_ablations_differ_in_one_thing_each() -> None:
 
 
 @pytest.mark.parametrize(("dataset", "usual"), [("nmnist", 1e-3), ("dvs-cifar10", 1e-4)])
-def test_of_events_adams_rates_are_compared_and_nothing_that_is_sgds(
-    dataset: str, usual: float
-) -> None:
+def test_of_events_adams_rates_are_compared_and_not_sgds(dataset: str, usual: float) -> None:
     first, *others = cases("ablations", seeds=(0,), datasets=(dataset,))
     assert first.optimiser.lr == usual
     rates = [case.optimiser.lr for case in others if case.optimiser.lr != usual]
@@ -132,9 +130,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("suite", "given", "sentence"), WRONG)
-def test_what_a_suite_does_not_have_is_said(
-    suite: str, given: dict[str, Any], sentence: str
-) -> None:
+def test_what_a_suite_has_not_is_said(suite: str, given: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         cases(suite, **given)
 

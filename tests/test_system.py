@@ -56,9 +56,7 @@ def test_why_the_commit_is_not_known_stands_in_the_row(
     assert installed.commit() is None
 
 
-def test_one_with_a_matrix_unit_or_told_to_do_with_less_is_another_machine(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_matrix_unit_or_force_makes_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in machine.FORCING:
         monkeypatch.delenv(name, raising=False)
     named = torch.backends.cpu.get_cpu_capability()
@@ -99,9 +97,7 @@ def taken_twice() -> tuple[float, float]:
 
 
 @linux
-def test_a_child_keeps_its_memory_as_the_row_says_and_what_is_set_there_is_named(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_child_keeps_memory_as_said_and_names_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     here = machine.describe(CPU)
     with Child() as child:

@@ -39,11 +39,9 @@ from harness.spec import Access, Case, Options
 
 EVIL = [
     "<script>alert(1)</script>",
-    "<img src=x onerror=alert(1)>",
     "<!-- hidden -->",
     "<http://there.example>",
     "[a link](http://there.example)",
-    "![a picture](http://there.example/seen.png)",
     "[a reference]: http://there.example",
     "a | cell | more",
     "a \\\\| cell",

@@ -7,23 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import test_learning
 import torch
 from safetensors.torch import load_file, save
-from test_learning import Owner, case, data, rows_of
+from test_learning import case, data, rows_of
 from torch import Tensor
 
 from harness.conformance import NETWORKS, small
 from harness.datasets import load_batch
 from harness.formats import weights
 from harness.jobs import verify
-from harness.jobs.local import Local, trial
+from harness.jobs.local import Local
 from harness.records import EndedRow, Store, TrainedRow
-from harness.records.run import Run, new_run
-from harness.records.store import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Access, Case, Network, Reading, Timed, Trained, UsageError
 from harness.speed.judge import Judge
-from harness.system import machine
 from harness.training import epoch
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
@@ -37,10 +35,7 @@ def parameters(network: Network) -> list[Tensor]:
 
 
 def run(given: Case, out: Path, *, keep: bool = True) -> None:
-    at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
-    ledger = Ledger(Store(out), Owner().say, False, (at.id,))
-    trial(given, ledger, Access(out, keep_weights=keep), at)
-    ledger.release()
+    test_learning.run((given,), out, keep=keep)
 
 
 @pytest.mark.parametrize("neunorm", [None, "mean"])
@@ -148,9 +143,7 @@ def from_file(out: Path, seed: int = 5) -> tuple[Trained, list[Tensor]]:
     return replace(given, weights_sha256=sha256), drawn
 
 
-def test_a_training_and_a_cell_begin_with_the_weights_that_their_case_names(
-    tmp_path: Path,
-) -> None:
+def test_trainings_and_cells_begin_with_their_cases_weights(tmp_path: Path) -> None:
     given, drawn = from_file(tmp_path)
     parts = data()
     learner = epoch.begin(given, parts, tmp_path)
@@ -176,15 +169,6 @@ def test_first_weights_are_part_of_what_a_result_depends_on(tmp_path: Path) -> N
     assert [Case.of(row) for row in ends[:2]] == [given, other]
     run(given, tmp_path)  # is done
     assert len(rows_of(tmp_path, TrainedRow)) == 3
-    assert given.weights_sha256 is not None
-    weights.path_of(tmp_path, given.weights_sha256).unlink()
-    run(replace(given, seed=7), tmp_path)
-    (end,) = rows_of(tmp_path, EndedRow)
-    assert end.reason.startswith("its initial weights are not here")
-    assert len(rows_of(tmp_path, TrainedRow)) == 3
-    for sha256 in ("../../x", "A" * 64):
-        with pytest.raises(UsageError, match="hash of 64"):
-            replace(given, weights_sha256=sha256)
 
 
 @pytest.mark.parametrize(("folder", "verdict"), [("weights", "confirmed"), ("none", "not tested")])
