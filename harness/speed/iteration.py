@@ -6,13 +6,11 @@ A contender is a torch module with torch's optimiser, or a trainer in a runtime 
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil
 import torch
 from torch import Tensor
 
@@ -337,14 +335,14 @@ class Meter:
             torch.cuda.synchronize()
             return cls(device, torch.cuda.memory_allocated())
         memory.release()  # what is free: whoever takes it again would seem to need nothing
-        return cls(device, sum(each.memory_info().rss for each in _family()))
+        return cls(device, sum(each.memory_info().rss for each in memory.family()))
 
     def start(self) -> None:
         """The iteration begins whose peak is wanted."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
             return
-        for each in _family():  # sets the peak back to the present size, proc(5)
+        for each in memory.family():  # sets the peak back to the present size, proc(5)
             Path(f"/proc/{each.pid}/clear_refs").write_text("5")
 
     def peak_mib(self) -> float:
@@ -353,10 +351,6 @@ class Meter:
             torch.cuda.synchronize()
             peak = torch.cuda.max_memory_allocated()
         else:
-            said = (Path(f"/proc/{each.pid}/status").read_text() for each in _family())
+            said = (Path(f"/proc/{each.pid}/status").read_text() for each in memory.family())
             peak = 1024 * sum(int(each.split("VmHWM:")[1].split()[0]) for each in said)
         return (peak - self.base) / 2**20
-
-
-def _family() -> list[psutil.Process]:
-    return memory.family(os.getpid())

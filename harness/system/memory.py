@@ -111,7 +111,10 @@ def is_exhausted(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
 
 
-def family(pid: int) -> list[psutil.Process]:
-    """A process and those that it has started: a runtime of its own may be one. Raises psutil's."""
+def family(pid: int | None = None) -> list[psutil.Process]:
+    """A process, else this one, and those that it has started: a runtime of its own may be one.
+
+    Raises psutil's errors.
+    """
     own = psutil.Process(pid)
     return [own, *own.children(recursive=True)]
