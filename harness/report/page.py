@@ -56,6 +56,7 @@ KEY = (
 )
 DIGITS = 10  # of numbers in the csv files: the last ones differ from processor to processor
 TO_FLOOR = tuple(f"ratio_to_fp32_floor{end}" for end in ("", "_low", "_high"))
+X_FLOOR = "x the float32 floor's time"
 Drawn = Iterable[tuple[str, Figure]]  # captions and figures
 Judged = Sequence[tuple[Claim, Verdict]]
 
@@ -244,7 +245,7 @@ def speed_table(found: Frame) -> Table:
         lines.append(line | {head: _figure(cell, kind) for head, kind in kinds.items()})
     empty = [name for name in RIVALS.values() if not any(line[name] for line in lines)]
     content = pd.DataFrame(lines).drop(columns=empty)
-    return Table(content, f"x the float32 floor's time [95 %], {found['machine'].iloc[0]}")
+    return Table(content, f"{X_FLOOR} [95 %], {found['machine'].iloc[0]}")
 
 
 def _figure(cell: Frame, kind: str) -> str:
@@ -373,42 +374,43 @@ def _of_claim(claim: Claim, verdict: Verdict) -> Markup | None:
         value, low, high, bar, *seeds = (times * each.shown(v) for v in of)
         dot = Dot(each.name, value, low, high, f"{value:{form}}", seeds=(*seeds,), bar=bar)
         groups.setdefault(UNITS.get(each.unit, each.unit), []).append(dot)
-    for of in verdict.ranges:
-        name = of.name.partition(" (")[0]  # the rest stands beside it
-        dot = Dot(name, of.value, of.low, of.high, f"{of.value:,.3g}")
-        groups.setdefault("", []).append(dot)
-    if not groups:
-        return None
     title, bounds = "tall bar: what was allowed", {0.0: ""}
     if verdict.ranges:
         title = "times plain PyTorch's time, from the least to the most of the networks"
         bounds = {claims.TENS: "tens of times"}
+        groups[""] = [  # the rest of each name stands beside it
+            Dot(of.name.partition(" (")[0], of.value, of.low, of.high, f"{of.value:,.3g}")
+            for of in verdict.ranges
+        ]
+    if not groups:
+        return None
     figure = figures.dots(groups, title, log=bool(verdict.ranges), bounds=bounds)
     return figures.svg(figure, f"{claim.claim}: {verdict.measured}")
 
 
-def panels(found: Frame) -> dict[str, Figure]:
-    """The first picture: each data set's ratios to the float32 floor, by its data's name."""
-    title, bounds = "x the float32 floor's time", {1.0: "floor"}
+def panels(
+    found: Frame, ends: tuple[str, ...] = TO_FLOOR, form: str = ".2f", title: str = X_FLOOR
+) -> dict[str, Figure]:
+    """A figure for each data set, by its data's name: by default ratios to the float32 floor."""
+    bounds = {1.0: "floor"} if ends == TO_FLOOR else None
     return {
-        _data_name(of): figures.dots(groups, title, log=True, bounds=bounds)
+        "; ".join(filter(None, of["data_source"].unique())) or of["dataset"].iloc[0]: figures.dots(
+            groups, title, log=True, bounds=bounds
+        )
         for _, of in found.groupby("dataset", sort=False)
-        if any((groups := _by_scale(of, TO_FLOOR, ".2f")).values())
+        if any((groups := _by_scale(of, ends, form)).values())
     }
-
-
-def _data_name(of: Frame) -> str:
-    return "; ".join(filter(None, of["data_source"].unique())) or of["dataset"].iloc[0]
 
 
 def _speed(found: Frame) -> Drawn:
     """Fig. 3: who takes how long and how much memory."""
-    for name, figure in panels(found).items():
-        yield f"Time of a training step: {name}", figure
-    title = "MiB above the process before it was built"
-    for _, of in found.loc[found["peak_memory_mib"] > 0].groupby("dataset", sort=False):
-        groups = _by_scale(of, ("peak_memory_mib",), ",.0f")
-        yield f"Peak memory of a step: {_data_name(of)}", figures.dots(groups, title, log=True)
+    measured = found.loc[found["peak_memory_mib"] > 0]
+    memory = ("peak_memory_mib",), ",.0f", "MiB above the process before it was built"
+    for what, drawn in (
+        ("Time of a training step", panels(found)),
+        ("Peak memory of a step", panels(measured, *memory)),
+    ):
+        yield from ((f"{what}: {name}", figure) for name, figure in drawn.items())
 
 
 def _by_scale(of: Frame, ends: tuple[str, ...], form: str) -> dict[str, list[Dot]]:
@@ -441,9 +443,9 @@ def _curves(frames: Frames, found: Frame, by: str, *apart: str) -> Drawn:
     for _, of in sets(found, by, *apart):
         group, curve, dead = [*each_of(of)], dict[str, Point](), list[str]()
         for each in group:
-            learnt = [100 * a for seed, a in each.accuracies.items() if seed not in each.lost]
-            value, low, high, _ = share([a / 100 for a in learnt])
-            curve[str(getattr(each, by))] = (100 * value, 100 * low, 100 * high), learnt
+            learnt = [a for seed, a in each.accuracies.items() if seed not in each.lost]
+            value, low, high, *seeds = (100 * a for a in (*share(learnt)[:3], *learnt))
+            curve[str(getattr(each, by))] = (value, low, high), seeds
             dead += [f"{each.scale}, T = {each.T}, seed {seed}" for seed in each.lost]
         rows = [rows_of(frames, "tested", each) for each in group] if by == "T" else []
         tested = [100 * each.groupby("tested_T")["test_accuracy"].mean() for each in rows]
@@ -495,18 +497,15 @@ def _by_epoch(frames: Frames) -> Drawn:
 def _gains(frames: Frames) -> Iterator[tuple[Any, Dot]]:
     for line in each_of(ablated(frames)):
         if line.change != AS_IT_IS and line.gains:
-            gain = mean(line.gains)
-            ends = (100 * gain.value, 100 * gain.low, 100 * gain.high)
             seeds = tuple(100 * value for value in line.gains)
-            text, lost = f"{ends[0]:+.1f}", bool(line.lost)
-            yield line, Dot(line.change, *ends, text, seeds=seeds, hollow=lost)
+            ends, lost = mean(seeds)[:3], bool(line.lost)
+            yield line, Dot(line.change, *ends, f"{ends[0]:+.1f}", seeds=seeds, hollow=lost)
 
 
 def _ablations(frames: Frames) -> Drawn:
     """What changes of a training cost."""
-    groups: dict[str, list[Dot]] = {}
-    for line, dot in _gains(frames):
-        groups.setdefault(shown.data_title(line._asdict()), []).append(dot)
+    gains = grouped(_gains(frames), lambda pair: shown.data_title(pair[0]._asdict()))
+    groups = {name: [dot for _, dot in of] for name, of in gains.items()}
     if groups:
         caption = "Accuracy minus that without the change; hollow: a seed learnt nothing"
         bounds = {0.0: "without the change"}

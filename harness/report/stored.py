@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partialmethod
-from math import nan
 from pathlib import Path
 
 import pandas as pd
@@ -179,25 +178,18 @@ def proofs(frames: Frames) -> pd.DataFrame:
     """What was proved of each contender on all networks and machines: its exams and audits."""
     same = ["machine", "network", "contender", "T", "mode", "certificate_precision"]
     exams, audits = _proved(frames)
-    lines = []
-    for name, of in exams.drop_duplicates(same, keep="last").groupby("contender"):
-        own = audits.loc[audits["contender"] == name]
-        errors = of.groupby("certificate_precision")["gradient_error"].max()
-        lines.append(
-            {
-                "contender": name,
-                "networks": of["network"].nunique(),
-                "machines": of["machine"].nunique(),
-                "exams": len(of),
-                "passed": of["certified"].sum(),
-                "spikes": of["spikes"].sum() + own["spikes"].sum(),
-                "that_differ": of["mismatches"].sum() + own["mismatches"].sum(),
-                "audits": len(own),
-                "audits_passed": own["passed"].sum(),
-                **{f"gradient_error_{p}": errors.get(p, nan) for p in ("fp64", "fp32", "bf16")},
-            }
-        )
-    return pd.DataFrame(lines)
+    exams, counts = exams.drop_duplicates(same, keep="last"), {"spikes": ("spikes", "sum")}
+    counts["that_differ"] = ("mismatches", "sum")
+    named = {name: (name[:-1], "nunique") for name in ("networks", "machines")}
+    named |= {"exams": ("certified", "size"), "passed": ("certified", "sum")}
+    found = exams.groupby("contender").agg(**named, **counts)
+    audited = {"audits": ("passed", "size"), "audits_passed": ("passed", "sum")}
+    own = audits.groupby("contender").agg(**counts, **audited).reindex(found.index, fill_value=0)
+    found[[*counts]] += own[[*counts]]
+    errors = exams.groupby(["contender", "certificate_precision"])["gradient_error"].max()
+    errors = errors.unstack().reindex(columns=["fp64", "fp32", "bf16"])
+    parts = (found, own[[*audited]], errors.add_prefix("gradient_error_"))
+    return pd.concat(parts, axis=1).reset_index()
 
 
 def refused(frames: Frames) -> pd.DataFrame:
