@@ -7,8 +7,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -16,10 +18,13 @@ import pytest
 from rows import CASE, rows_of_a_run, training
 
 import harness
+from harness import suites
 from harness.analysis import claims, tables
+from harness.api import Work
 from harness.cli.app import run
 from harness.jobs.local import Result
 from harness.records import EndedRow, Row, Store
+from harness.spec import Access, Options
 from harness.spec.options import GIVEN
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -112,6 +117,20 @@ def test_a_run_that_fails_warns_and_returns_the_rest(
     with pytest.warns(harness.CasesFailed):
         harness.run("acceleration", **given)
     assert capsys.readouterr().out.startswith("cifar10 Small T=10 ")
+
+
+@pytest.mark.parametrize(("precision", "count"), [(None, 1), ("bf16", 2)])
+def test_bf16_without_instructions_is_left_out_unless_it_is_named(
+    precision: str | None, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.system.machine.has_bf16", lambda device: False)
+    options = Options.of(suite="acceleration", precision=precision)
+    cases, suite = (CASE, replace(CASE, precision="bf16")), suites.suite("acceleration")
+    measured: list[Any] = []
+    executor: Any = SimpleNamespace(measure=lambda cases, *rest: measured.extend(cases))
+    work = Work(options, suite, cases, Store(tmp_path), Access(tmp_path), executor)
+    work.results(lambda *_: None)
+    assert measured == list(cases[:count])
 
 
 def test_tables_and_verdicts_are_those_of_the_command_and_the_report(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from math import exp, log1p
 from statistics import geometric_mean
 from typing import Any, Literal, NamedTuple
@@ -28,8 +28,8 @@ from scipy import stats
 from harness.analysis import timings, trainings
 from harness.analysis.frame import Frame, Frames, Line, each_of, frames, grouped
 from harness.analysis.tables import PUBLISHED, measures, published
-from harness.analysis.trainings import FLAGS, SAME, Mean, mean, share
-from harness.analysis.words import counted
+from harness.analysis.trainings import SAME, Mean, mean, share
+from harness.analysis.words import FLAGS, counted, data_source
 from harness.records import Row
 from harness.spec import ANN, contender, paper, schedule
 
@@ -224,7 +224,11 @@ class Claim:
 
 def verdicts(rows: Frames | Iterable[Row]) -> list[tuple[Claim, Verdict]]:
     """Each claim with its verdict, in the paper's order."""
-    found = frames(rows)
+    return _verdicts(frames(rows))
+
+
+@lru_cache(maxsize=1)  # the report and what is said of it ask for them
+def _verdicts(found: Frames) -> list[tuple[Claim, Verdict]]:
     return [(claim, claim.verdict(found)) for claim in CLAIMS]
 
 
@@ -411,9 +415,9 @@ def _scale_of(groups: Iterable[Line]) -> str:
     """The scale that trainings were run at, in words."""
 
     def size(each: Line) -> str:
-        flags = [name for name in FLAGS if getattr(each, name) and name not in each.data_source]
-        data = f"{each.data_source} ({', '.join(flags)})" if flags else each.data_source
-        samples = f"{counted(each.train_samples, 'training sample')} of {data}"
+        samples = (
+            f"{counted(each.train_samples, 'training sample')} of {data_source(each._asdict())}"
+        )
         mixed = f", {each.precision} (the paper's is float32)" * (each.precision != PRECISION)
         return f"width {each.width}, {samples}, dropout {each.dropout:g}{mixed}"
 

@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from harness.analysis.frame import Frame, Frames, each_of
-from harness.analysis.trainings import FIELDS, FLAGS, reading, rows_of, share, trainings
+from harness.analysis.trainings import FIELDS, reading, rows_of, share, trainings
+from harness.analysis.words import FLAGS
 from harness.spec import ANN, Case, Network, Trained, paper
 from harness.spec.network import dense
 

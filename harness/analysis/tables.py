@@ -8,7 +8,7 @@ doubtful, and by what source.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -18,7 +18,8 @@ import pandas as pd
 from harness.analysis import timings, trainings
 from harness.analysis.energy import energy
 from harness.analysis.frame import Frame, Frames, Line, each_of, frames
-from harness.analysis.trainings import CONDITION, FIGURES, FLAGS, FRONT, conditions, share
+from harness.analysis.trainings import CONDITION, FIGURES, FRONT, conditions, share
+from harness.analysis.words import FLAGS
 from harness.records import Row
 from harness.spec import ANN
 
@@ -42,6 +43,7 @@ def published() -> Frame:
     return rows.assign(baselines=[tuple(each.split()) for each in rows["baselines"]])
 
 
+@lru_cache(maxsize=4)
 def baselines(frames: Frames) -> Frame:
     """Every other system that was run: accuracy over seeds, how, on what; a line for each
     condition, in the order of the tables.

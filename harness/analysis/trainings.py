@@ -18,6 +18,7 @@ import pandas as pd
 from scipy import stats
 
 from harness.analysis.frame import Frame, Frames, Line, each_of, grouped
+from harness.analysis.words import FLAGS
 from harness.spec import DEAD_RATE, Case, Trained, paper, schedule
 from harness.suites.trainings import ABLATIONS, AS_IT_IS
 
@@ -25,8 +26,6 @@ CONFIDENCE = 0.95
 ALIKE = ("timesteps", "scale", "neunorm", "accuracy")  # suites whose trainings are the paper's
 MOST = 200  # seeds that anybody would train
 NEARLY = 0.9  # on this share of the way a curve is still steep, and further from noise than its end
-# What must be said of data wherever a figure of them is shown.
-FLAGS = ("partial", "lossy", "simulated", "substitute")
 DATA = ("train_samples", "test_samples", "data_source", *FLAGS)
 FRONT = ("dataset", "scale", "framework", "neunorm", "T")
 CONDITION = (

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from harness.spec import LOSS, SGD, Trained, paper
+
+# What must be said of data wherever a figure of them is shown.
+FLAGS = ("partial", "lossy", "simulated", "substitute")
 
 
 def counted(n: int, noun: str) -> str:
@@ -21,6 +25,13 @@ def data_name(dataset: str, *, substitute: bool, simulated: bool = False) -> str
     if substitute:
         return f"digits (for {title})"
     return f"simulated {title}" if simulated else title
+
+
+def data_source(line: Mapping[str, Any]) -> str:
+    """Where the data of a table's line come from, and what must be said of them."""
+    source = line["data_source"]
+    flags = [name for name in FLAGS if line.get(name) and name not in source]
+    return f"{source} ({', '.join(flags)})" if flags else source
 
 
 def steps_in_words(case: Trained) -> str:

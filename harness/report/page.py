@@ -32,7 +32,7 @@ from harness.analysis.trainings import (
     share,
     trainings,
 )
-from harness.analysis.words import counted, data_name, steps_in_words
+from harness.analysis.words import counted, data_name, data_source, steps_in_words
 from harness.records import Row
 from harness.report import figures, shown, stored
 from harness.report.figures import Dot, Point
@@ -547,10 +547,9 @@ def _few(found: Frame, title: str) -> Table:
 
 def _of_paper(number: int, built: Frame) -> Table:
     """Table 3, 4, 5 or 6 in the paper's own columns, ours beside them."""
-    rows, table = tables.published(), shown.of_paper(built)
+    rows = tables.published()
     title = paper.settings(rows.loc[rows["table"] == number, "dataset"].iloc[0]).title
-    table.title, table.said = f"Table {number}: {title}", ""
-    return table
+    return shown.of_paper(built, f"Table {number}: {title}")
 
 
 def _reduced(built: Mapping[str, Frame]) -> Table:
@@ -564,7 +563,7 @@ def _reduced(built: Mapping[str, Frame]) -> Table:
     lines = []
     for _, of in pd.concat(frames).groupby(["dataset", "suite"], sort=False) if frames else ():
         settings = paper.settings(cast(str, of["dataset"].iloc[0]))
-        data = "; ".join(dict.fromkeys(map(shown.data_source, of.to_dict("records"))))
+        data = "; ".join(dict.fromkeys(map(data_source, of.to_dict("records"))))
         names = ("width", "train_samples", "epochs", "T", "precision")
         line = {"data set": settings.title, "suite": of["suite"].iloc[0], "data": data}
         line |= {name: said(of, name) for name in names}

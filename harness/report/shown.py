@@ -13,8 +13,7 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis.frame import grouped
-from harness.analysis.trainings import FLAGS
-from harness.analysis.words import data_name
+from harness.analysis.words import FLAGS, data_name, data_source
 from harness.report.table import Table, interval, text
 from harness.spec import ANN, FLOOR
 
@@ -68,13 +67,6 @@ def data_title(line: Any) -> str:
     """The data in a few words: what stands in for a data set has its own name."""
     flags = {name: bool(line.get(name)) for name in ("substitute", "simulated")}
     return data_name(line["dataset"], **flags)
-
-
-def data_source(line: Any) -> str:
-    """Where the data come from, and what must be said of them."""
-    source = text(line.get("data_source"))
-    flags = [name for name in FLAGS if line.get(name) and name not in source]
-    return f"{source} ({', '.join(flags)})" if flags else source
 
 
 def shown(name: str, frame: pd.DataFrame) -> list[Table]:
@@ -168,7 +160,7 @@ def _figures(part: pd.DataFrame, names: Iterable[str]) -> dict[str, list[str]]:
     return {head: of for head, of in found.items() if any(of) and {*of} != nothing.get(head)}
 
 
-def of_paper(frame: pd.DataFrame) -> Table:
+def of_paper(frame: pd.DataFrame, title: str = "") -> Table:
     """Table 3, 4, 5 or 6 of the paper: each row, published, and what was measured here as it.
 
     A difference to a published figure means nothing at reduced scale, and has no column.
@@ -190,7 +182,7 @@ def of_paper(frame: pd.DataFrame) -> Table:
             }
         )
     said = "test accuracy in %, ours with 95 % intervals over n seeds; * cited by the paper"
-    return Table(lines, "", said, notes)
+    return Table(lines, title, "" if title else said, notes)
 
 
 def how(line: Any) -> str:
