@@ -284,9 +284,13 @@ def test_crops_show_black_borders_and_flips_mirror() -> None:
     out, again = (cropped_and_flipped(given, torch.Generator().manual_seed(0)) for _ in range(2))
     assert out.shape == given.shape and out.dtype == torch.uint8 and torch.equal(out, again)
     padded = torch.nn.functional.pad(given[0], (4,) * 4)
-    both = [padded.unfold(1, 32, 1).unfold(2, 32, 1)[:, y, x] for y in range(9) for x in range(9)]
-    both += [each.flip(2) for each in both]
-    assert all(any(torch.equal(one, each) for each in both) for one in out)
+    crops = [padded.unfold(1, 32, 1).unfold(2, 32, 1)[:, y, x] for y in range(9) for x in range(9)]
+    as_it_is, mirrored = (
+        [any(torch.equal(one, each) for each in of) for one in out]
+        for of in (crops, [each.flip(2) for each in crops])
+    )
+    assert all(a != b for a, b in zip(as_it_is, mirrored, strict=True))
+    assert any(as_it_is) and any(mirrored)
     assert len({one.numpy().tobytes() for one in out}) > 30
 
 
