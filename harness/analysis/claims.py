@@ -283,8 +283,8 @@ def _of(frames: Frames, suite: str, dataset: str | None = None) -> list[Line]:
 
 def _alike(found: Sequence[Line], wanted: set[Any], by: str, *apart: str) -> dict[Any, Line]:
     """Trainings by a column that has all values wanted, and that differ in it and the columns
-    `apart` alone: only these compare. Of several such sets that with seeds enough, of the paper's
-    size, the one that learnt most, and the claim's own suite's; empty where there is none.
+    `apart` alone: only these compare. Of several such sets one that can tell, with seeds enough and
+    converged, of the paper's size, that learnt from most, the claim's own suite's; else empty.
     """
     columns = [name for name in SAME if name not in (by, *apart)]
     sets = grouped(found, lambda each: tuple(str(getattr(each, name)) for name in columns))
@@ -304,7 +304,8 @@ def _of_neunorm(frames: Frames, suite: str, dataset: str) -> tuple[Line, Line]:
 def _largest_first(groups: Collection[Line]) -> tuple[bool, bool, float]:
     few = min(len(each.accuracies) for each in groups) < FEWEST_SEEDS
     seen = sum(each.case.width * each.train_samples * each.epochs for each in groups)
-    return few, not all(map(full_size, groups)), -float(seen)
+    tells = not few and _unconverged(groups) is None
+    return not tells, not all(map(full_size, groups)), -float(seen)
 
 
 def _paired(groups: Iterable[Mapping[int, float]]) -> np.ndarray:
