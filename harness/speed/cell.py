@@ -39,7 +39,7 @@ DRAWN = 0.1  # of the rounds, beside one that is drawn in any case
 # kernels sum in another order, a near-tie flips a few spikes.
 OTHER_VOTES = 0.05
 SAME_LOSS = 1e-3  # relative, of the loss that its votes give
-# Seconds of work left when the clock stopped: fewer are noise, and up to WITHIN of an iteration too.
+# Seconds of work left when the clock stopped: less is noise, as is up to WITHIN of an iteration.
 LEAST_LEFT = 0.01
 
 Args = TypeVarTuple("Args")
