@@ -1,9 +1,8 @@
 """Cases on the machines of a Ray cluster.
 
 Each training is a task with the CPUs, or the GPU, that it needs. One whose machine is lost goes on
-elsewhere, from its last checkpoint. Timings are one task that has a
-machine for itself. A task does what the command does on its own machine, in the same result folder:
-all machines of the cluster must see it.
+elsewhere, from its last checkpoint. Timings are one task that has a machine for itself. A task does
+what the command does on its own machine, in the same result folder: all machines must see it.
 """
 
 from __future__ import annotations

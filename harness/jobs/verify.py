@@ -11,7 +11,7 @@ import random
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import exp, hypot, isnan, log, log1p
+from math import exp, hypot, inf, isnan, log, log1p
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +24,7 @@ from harness.records import EndedRow, EpochRow, FittedRow, IterationRow, Row, St
 from harness.records.identity import PROTOCOL
 from harness.spec import FLOOR, Access, Budget, Case, Say, Timed, Trained
 
+LARGEST = 700.0  # whose exponential is a float
 # What an epoch comes to. On the same processor these are the same numbers, bit for bit.
 FIGURES = ("loss", "train_accuracy", "validation_accuracy", "test_accuracy", "gradient_norm")
 DECIDING = ("cpu", "threads", "torch", "framework_version", "revision", "code", "python")
@@ -172,7 +173,8 @@ def ratio_check(name: str, old: Line, new: Line | None, why: str = "") -> Check:
     low, high = centre - reach, centre + reach
     if -log1p(MARGIN) <= low and high <= log1p(MARGIN):
         return Check(*what, _ratio(new), "confirmed")
-    shown = f"now over recorded {exp(centre):.2f} [{exp(low):.2f}, {exp(high):.2f}]"
+    highest = exp(high) if high < LARGEST else inf
+    shown = f"now over recorded {exp(centre):.2f} [{exp(low):.2f}, {highest:.2f}]"
     verdict: Verdict = "differs" if low > 0 or high < 0 else "too noisy to tell"
     if verdict != "differs":
         shown += f": 1 is in it, and so is a change of more than {100 * MARGIN:.0f} %"

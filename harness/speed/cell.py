@@ -39,8 +39,8 @@ DRAWN = 0.1  # of the rounds, beside one that is drawn in any case
 # kernels sum in another order, a near-tie flips a few spikes.
 OTHER_VOTES = 0.05
 SAME_LOSS = 1e-3  # relative, of the loss that its votes give
-# Seconds of work left when the clock stopped: less is noise, as is up to WITHIN of an iteration.
-LEAST_LEFT = 0.01
+# Of an iteration, and in seconds, which are noise below: more work was left when the clock stopped.
+LEFT, LEAST_LEFT = 0.02, 0.01
 
 Args = TypeVarTuple("Args")
 R = TypeVar("R")
@@ -361,7 +361,7 @@ class Cell:
         """Ends all of them, and says who is done."""
         for each in self._running:
             # in each round: on a busy machine reading may take long in some
-            if (left := min(each.left, default=0.0)) > WITHIN:
+            if (left := min(each.left, default=0.0)) > LEFT:
                 what = f"{left:.0%} of an iteration's time was left when the clock stopped"
                 why = f"{what}: reading its gradients took so long"
                 self._fail(each, Failed(why, "not comparable"))
