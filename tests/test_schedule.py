@@ -41,7 +41,7 @@ from harness.speed import cell, schedule
 from harness.speed.contender import Host
 from harness.speed.iteration import Meter
 from harness.speed.schedule import Plan
-from harness.system import machine
+from harness.system import clock, machine
 from harness.training import descent
 
 R = TypeVar("R", bound=Record)
@@ -353,19 +353,44 @@ def test_dead_layers_are_said(tmp_path: Path) -> None:
     assert "4 Voting (rate 0.0000)" in reason and "--init calibrated" in reason
 
 
+class SlowWatch:
+    """Every look at it finds it 50 s later."""
+
+    def __init__(self, device: object = None) -> None:
+        self._looks = 0
+
+    @property
+    def seconds(self) -> float:
+        self._looks += 1
+        return 50.0 * self._looks
+
+
 @pytest.mark.parametrize(
-    ("known", "seconds", "expected"),
-    [(False, 600.0, 8), (True, 600.0, 4), (False, 200.0, 4)],
-    ids=["unsure", "known", "no time left"],
+    ("known", "seconds", "watch", "expected"),
+    [
+        (False, 600.0, clock.Stopwatch, 8),
+        (True, 600.0, clock.Stopwatch, 4),
+        (False, 200.0, clock.Stopwatch, 4),
+        (False, 600.0, SlowWatch, 4),
+    ],
+    ids=["unsure", "known", "no time left", "slower than foreseen"],
 )
 def test_a_cell_whose_ratios_are_not_known_gets_more_rounds_where_there_is_time_for_all(
-    known: bool, seconds: float, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    known: bool,
+    seconds: float,
+    watch: type,
+    expected: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(clock, "Stopwatch", watch)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 8)
     monkeypatch.setattr(cell.Cell, "known", known)
     monkeypatch.setattr(Plan, "seconds", lambda plan, group: 100.0)
     monkeypatch.setattr(Plan, "round_seconds", lambda plan, group: 5.0)
     run(tmp_path, case("reference"), case("reference", T=2), seconds=seconds)
     rows = rows_in(tmp_path)
-    assert max(row.round for row in of(rows, IterationRow, T=2)) == expected
+    iterations = of(rows, IterationRow, T=2)
+    assert max(row.round for row in iterations) == expected
+    assert {row.start for row in iterations if row.round == expected} == {2}
     assert {row.rounds for row in of(rows, TimedRow, T=2)} == {expected}

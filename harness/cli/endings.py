@@ -17,13 +17,12 @@ from types import FrameType
 from typing import TextIO
 
 # What asks for an end: Ctrl-C, a scheduler or `kill`, a terminal that is closed, Ctrl-\.
-# Windows has two of them.
-ASKING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
+ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 WRONG = 2
 # A command that a signal ends has this and the signal's number, as a shell says of any program:
 # 130 for Ctrl-C, 143 for SIGTERM.
 BY_SIGNAL = 128
-BROKEN_PIPE = BY_SIGNAL + 13  # SIGPIPE, which Windows does not have
+BROKEN_PIPE = BY_SIGNAL + signal.SIGPIPE
 # Of standard output: whoever writes rows or a report says which file it was.
 _LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF)
 
@@ -84,9 +83,8 @@ def _signals_raise() -> Iterator[None]:
     """Has every signal that asks for an end raise KeyboardInterrupt while the block runs, so that
     whatever keeps what was measured on Ctrl-C does so on each.
     """
-    numbers = [getattr(signal, name) for name in ASKING if hasattr(signal, name)]
     # one that is ignored stays so: nohup, and the background jobs of a shell
-    former = {n: there for n in numbers if (there := signal.getsignal(n)) != signal.SIG_IGN}
+    former = {n: there for n in ASKING if (there := signal.getsignal(n)) != signal.SIG_IGN}
     for number in former:
         signal.signal(number, _stop)
     try:

@@ -37,8 +37,9 @@ def status(**given: Any) -> None:
     for name, of in chosen.items():
         for_no_cpu = options.paper and of.trains and device == "cpu"
         if not for_no_cpu and (of.long or not options.long):
-            cases += api.cases(replace(options, suite=name, device=device), of)
-    out.print(standings(standing.standings(machine.suited(cases), records, key_now(device))))
+            found = api.cases(replace(options, suite=name, device=device), of)
+            cases += found if of.trains else machine.suited(found)
+    out.print(standings(standing.standings(cases, records, key_now(device))))
 
 
 def standings(found: Sequence[Standing]) -> Table:

@@ -109,7 +109,7 @@ class Schedule:
         began = self.watch.seconds
         self._say_all(cell, cell.start())
         half = ceil(self.fewest / 2) if self.fewest >= RESTARTED else self.fewest
-        while cell.comparable and (cell.number < half or self._is_unsure(cell)):
+        while cell.comparable and (cell.number < half or self._is_unsure(cell, began)):
             self._round(cell)
             if cell.number == 1:
                 yield _result(cell)
@@ -117,9 +117,9 @@ class Schedule:
         if cell.comparable and cell.number < total:
             self._say_all(cell, cell.start())
         while cell.comparable and cell.number < total:
+            self._round(cell)
             if cell.number >= self.fewest and self.watch.seconds > self.budget.seconds:
                 break
-            self._round(cell)
         if cell.comparable:
             self.plan.correct(cell.group, self.watch.seconds - began, cell.number)
         cell.close()
@@ -132,17 +132,19 @@ class Schedule:
         self._say(cell, f"round {cell.number + 1}")
         cell.round()
 
-    def _is_unsure(self, cell: Cell) -> bool:
+    def _is_unsure(self, cell: Cell, began: float) -> bool:
         """Whether its ratios are not known yet, and there is time for more rounds than it must
         have, here and after its second start, once all the others have theirs.
         """
         if self.fewest < RESTARTED or 2 * cell.number >= MOST_ROUNDS or cell.known:
             return False
         others = sum(self.plan.seconds(each.group) for each in self.waiting)
-        more = 2 * self.plan.round_seconds(cell.group)
-        if self.until + more + others > self.budget.seconds:
+        # its second start takes no longer than the first did, nor do as many rounds again
+        now, more = self.watch.seconds, 2 * self.plan.round_seconds(cell.group)
+        until = max(self.until, 2 * now - began) + more
+        if until + others > self.budget.seconds:
             return False
-        self.until += more
+        self.until = until
         return True
 
     def _fits(self, start: float, takes: float) -> bool:
