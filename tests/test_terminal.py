@@ -26,7 +26,7 @@ from harness.analysis.compare import Change, Comparison
 from harness.analysis.frame import frames
 from harness.analysis.status import Standing
 from harness.api import Work
-from harness.cli import measuring
+from harness.cli import console, measuring
 from harness.cli.status import standings
 from harness.cli.tables import comparison
 from harness.datasets import FAILED
@@ -265,3 +265,29 @@ def test_a_run_says_at_its_end_whether_it_ranks_anybody(
     assert "A/A over the whole run: " in text and ("this run ranks nobody" in text) == says
     measuring.say_noise([])
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("moves", "now", "left"),
+    [
+        ([], 5.0, "-:--:--"),
+        ([(10.0, 0.25)], 10.0, "0:00:30"),
+        ([(10.0, 0.25)], 20.0, "0:00:20"),  # nothing was done since
+        ([(10.0, 0.25), (20.0, 0.8)], 20.0, "0:00:05"),  # it leapt
+        ([(10.0, 0.25), (20.0, 0.2)], 20.0, "0:01:20"),  # more is left than was thought
+        ([(10.0, 0.25)], 60.0, "0:00:00"),
+    ],
+)
+def test_what_is_left_takes_as_long_as_what_is_done_took(
+    moves: list[tuple[float, float]], now: float, left: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, file = SimpleNamespace(now=0.0), io.StringIO()
+    terminal: Any = {"file": file, "force_terminal": True, "width": 80}
+    monkeypatch.setattr(console, "out", Console(**terminal, get_time=lambda: clock.now))
+    with console.progress() as say:
+        for clock.now, fraction in moves:
+            say(fraction, "a round")
+        clock.now = now
+    assert re.findall(r"[-\d]:[-\d]{2}:[-\d]{2}", file.getvalue())[-1] == left
+    furthest = max((fraction for _, fraction in moves), default=0.0)  # it does not go back
+    assert re.findall(r"(\d+)%", file.getvalue())[-1] == f"{100 * furthest:.0f}"

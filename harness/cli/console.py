@@ -6,6 +6,8 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -66,13 +68,36 @@ def _parameter(given: Any) -> inspect.Parameter:
 def progress() -> Iterator[Say]:
     """A bar with what is being done and the time left, where there is a terminal.
 
-    While the block runs, what this yields moves the bar.
+    While the block runs, what this yields moves the bar: what is left takes as long as what is done
+    took. (rich goes by the last half minute, in which a bar may stand still or leap.)
     """
-    from rich.progress import Progress
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TaskProgressColumn,
+        TextColumn,
+    )
+    from rich.text import Text
 
-    with Progress(console=out, transient=True, disable=not out.is_terminal) as bar:
-        task = bar.add_task("starting", total=1.0)
-        yield lambda fraction, doing: bar.update(task, completed=fraction, description=doing)
+    class Left(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            left = max(0.0, task.fields["ends"] - (task.elapsed or 0.0))
+            said = "-:--:--" if left == inf else str(timedelta(seconds=round(left)))
+            return Text(said, style="progress.remaining")
+
+    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), Left()
+    with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as bar:
+        task = bar.add_task("starting", total=1.0, ends=inf)
+
+        def moves(fraction: float, doing: str) -> None:
+            elapsed = bar.tasks[task].elapsed or 0.0
+            ends = elapsed / fraction if fraction > 0 else inf
+            furthest = max(fraction, bar.tasks[task].completed)  # it does not go back
+            bar.update(task, completed=furthest, description=doing, ends=ends)
+
+        yield moves
 
 
 def rows_of(folder: Path, *suites: str) -> list[Row]:

@@ -115,6 +115,7 @@ class Schedule:
                 yield _result(cell)
         total = self.fewest if cell.number == half else 2 * cell.number
         if cell.comparable and cell.number < total:
+            self.until = self._ends(cell, began)
             self._say_all(cell, cell.start())
         while cell.comparable and cell.number < total:
             self._round(cell)
@@ -139,13 +140,18 @@ class Schedule:
         if self.fewest < RESTARTED or 2 * cell.number >= MOST_ROUNDS or cell.known:
             return False
         others = sum(self.plan.seconds(each.group) for each in self.waiting)
-        # its second start takes no longer than the first did, nor do as many rounds again
-        now, more = self.watch.seconds, 2 * self.plan.round_seconds(cell.group)
-        until = max(self.until, 2 * now - began) + more
+        until = self._ends(cell, began) + 2 * self.plan.round_seconds(cell.group)
         if until + others > self.budget.seconds:
             return False
         self.until = until
         return True
+
+    def _ends(self, cell: Cell, began: float) -> float:
+        """When the cell at work will have ended, of the watch, as it went so far: its second half
+        takes as long as the first, but that nothing is compiled.
+        """
+        compiled = self.plan.compile_seconds(cell.group)
+        return max(self.until, 2 * self.watch.seconds - began - compiled)
 
     def _fits(self, start: float, takes: float) -> bool:
         return start + SURE * takes <= self.budget.seconds
@@ -212,9 +218,12 @@ class Plan:
         for case in group:
             if facts.of(case.framework.partition(":")[0]).foreign:
                 found += FOREIGN_SECONDS
-            if case.framework.endswith(COMPILED):
-                found += COMPILE_SECONDS * (2 if case.precision == "bf16" else 1)
-        return found
+        return found + self.compile_seconds(group)
+
+    def compile_seconds(self, group: Group) -> float:
+        """Of what torch compiles for a cell, once, about."""
+        compiled = (case for case in group if case.framework.endswith(COMPILED))
+        return sum(COMPILE_SECONDS * (2 if case.precision == "bf16" else 1) for case in compiled)
 
     def round_seconds(self, group: Group) -> float:
         """Of one more round of a cell, about."""
