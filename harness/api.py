@@ -57,6 +57,13 @@ def cases(options: Options, suite: Suite) -> tuple[Case, ...]:
     return tuple(dict.fromkeys(chosen))
 
 
+def suited(found: tuple[Case, ...], suite: Suite, *, named: bool = False) -> tuple[Case, ...]:
+    """The cases of a suite that run here; `named`: a precision was. See `Work.suited`."""
+    from harness.system import machine
+
+    return found if suite.trains or named else machine.suited(found)
+
+
 @dataclass(frozen=True)
 class Work:
     """The cases of a run, and what they need."""
@@ -114,10 +121,7 @@ class Work:
         """The cases, where no precision is named without timings in bf16 that this machine has no
         instructions for.
         """
-        from harness.system import machine
-
-        all_ = self.suite.trains or self.options.precision is not None
-        return self.cases if all_ else machine.suited(self.cases)
+        return suited(self.cases, self.suite, named=self.options.precision is not None)
 
     def results(self, say: Say) -> Iterator[Result]:
         """What its cases come to, each as it comes; a cell more than once, with its rows so far."""

@@ -319,7 +319,7 @@ def test_what_there_is_of_it_is_on_the_page_and_failures_are_named_and_few(tmp_p
     for found, named, absent in (
         ([*fine, *lost], ("Learnt nothing, and not in a mean: ", "seed 1."), ()),
         (fine, (), ("Learnt nothing", 'id="speed"')),
-        (rows_of_a_run(), ('id="speed"', "not tested"), ('id="timesteps"',)),
+        (rows_of_a_run(), ('id="speed"', "not tested"), ('id="timesteps"', 'class="claim"')),
         ([*proofs, *failed], ("spikes differ",), ("No exam and no audit failed.",)),
         (proofs, ("No exam and no audit failed.",), ()),
     ):

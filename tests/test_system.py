@@ -15,6 +15,7 @@ import pytest
 import torch
 from rows import CASE
 
+from harness import api, suites
 from harness.system import installed, kept, machine, memory
 from harness.system.child import Child
 from harness.system.files import make_user_cache, write_whole
@@ -65,7 +66,10 @@ def test_a_matrix_unit_or_force_makes_another_machine(monkeypatch: pytest.Monkey
         monkeypatch.setattr(machine, "has_bf16", lambda device, bf16=bf16: bf16)
         assert machine.describe(CPU).capability == named + said
         cases = (CASE, replace(CASE, precision="bf16"))
-        assert machine.suited(cases) == (cases if bf16 else cases[:1])
+        for suite, asked in (("acceleration", False), ("acceleration", True), ("accuracy", False)):
+            found = api.suited(cases, suites.suite(suite), named=asked)
+            all_ = bf16 or asked or suite == "accuracy"  # which trains
+            assert found == (cases if all_ else cases[:1])
     for name in machine.FORCING:
         with monkeypatch.context() as patch:
             patch.setenv(name, "AVX2")

@@ -71,24 +71,17 @@ def progress() -> Iterator[Say]:
     While the block runs, what this yields moves the bar: what is left takes as long as what is done
     took. (rich goes by the last half minute, in which a bar may stand still or leap.)
     """
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TaskProgressColumn,
-        TextColumn,
-    )
+    from rich import progress as bars
     from rich.text import Text
 
-    class Left(ProgressColumn):
-        def render(self, task: Task) -> Text:
+    class Left(bars.ProgressColumn):
+        def render(self, task: bars.Task) -> Text:
             left = max(0.0, task.fields["ends"] - (task.elapsed or 0.0))
             said = "-:--:--" if left == inf else str(timedelta(seconds=round(left)))
             return Text(said, style="progress.remaining")
 
-    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), Left()
-    with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as bar:
+    columns = *bars.Progress.get_default_columns()[:-1], Left()  # what rich puts last is its own
+    with bars.Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as bar:
         task = bar.add_task("starting", total=1.0, ends=inf)
 
         def moves(fraction: float, doing: str) -> None:

@@ -27,7 +27,6 @@ def status(**given: Any) -> None:
     options = Options.of(**given)
     from harness import suites
     from harness.analysis import status as standing
-    from harness.system import machine
 
     chosen = {options.suite: suites.suite(options.suite)} if options.suite else suites.SUITES
     fresh = options.out == RESULTS and not RESULTS.is_dir()  # nothing was run yet
@@ -38,7 +37,7 @@ def status(**given: Any) -> None:
         for_no_cpu = options.paper and of.trains and device == "cpu"
         if not for_no_cpu and (of.long or not options.long):
             found = api.cases(replace(options, suite=name, device=device), of)
-            cases += found if of.trains else machine.suited(found)
+            cases += api.suited(found, of)
     out.print(standings(standing.standings(cases, records, key_now(device))))
 
 
