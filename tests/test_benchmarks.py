@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.adapter import record_spikes
 from harness.benchmarks import reading, steps
 from harness.records import Store
+from harness.speed.iteration import OfModule
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,6 +31,10 @@ def test_steps_are_timed_and_tracked(benchmark: steps.Steps) -> None:
     benchmark.time_step("reference", "cifar10")
     benchmark.peakmem_step("reference", "cifar10")
     assert benchmark.track_ratio_to_floor("reference", "cifar10") > 0.5
+    assert isinstance(benchmark.ready, OfModule)
+    with record_spikes(benchmark.ready.subject) as taps:  # silent layers would cost no events
+        benchmark.step()
+        assert min(tap.collected().float().mean() for tap in taps) > 0.01
 
 
 @pytest.mark.slow

@@ -44,6 +44,13 @@ def test_each_suite_trains_what_its_figure_or_table_shows() -> None:
     assert sorted(rows) == sorted(expected + [(*net, False, ANN) for net in images])
 
 
+def test_bf16_is_timed_beside_float32_unless_a_precision_is_named() -> None:
+    for named, expected in ((None, {"fp32", "bf16"}), ("fp32", {"fp32"}), ("bf16", {"bf16"})):
+        given: dict[str, Any] = {"frameworks": ("fused",), "device": "cpu", "precision": named}
+        found = suites.suite("acceleration").cases(Options(suite="acceleration", **given))
+        assert {case.precision for case in found} == expected
+
+
 @TRAINED
 def test_the_default_is_reduced_and_quick_is_on_digits(suite: str) -> None:
     for case in cases(suite):

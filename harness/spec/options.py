@@ -205,7 +205,7 @@ class Options:
     steps: Numbers | None = _given(numbers(1), _CASES, "Time steps, T.", "N,...")
     batch_size: int | None = _given(count, _CASES, "Samples of a batch.", "N")
     precision: Precision | None = _given(
-        choice(Precision), _CASES, "Default: fp32.", "fp32|bf16|fp64"
+        choice(Precision), _CASES, "Default: fp32, fused bf16 too.", "fp32|bf16|fp64"
     )
     device: Device = _given(choice(Device), _CASES, "Default: auto.", "auto|cpu|cuda", "auto")
     seeds: Numbers | None = _given(numbers(0), _CASES, "Each is a training.", "N,...")
