@@ -304,8 +304,12 @@ def test_what_is_learnt_epoch_by_epoch_stands_beside_the_ann(tmp_path: Path) -> 
     caption = "CIFAR-10, CIFARNet at width 1/8: held-out accuracy by epoch"
     spiking = training(0, (0.3, 0.4, 0.5), suite="accuracy")
     ann = training(0, (0.5, 0.6, 0.7), suite="accuracy", framework="ann")
-    assert caption not in written(spiking, tmp_path)
-    assert caption in written([*spiking, *ann], tmp_path)
+    alone, both = written(spiking, tmp_path), written([*spiking, *ann], tmp_path)
+    assert caption not in alone and caption in both
+    best = "The best spiking network on CIFAR-10: CIFARNet at width 1/8, T = "
+    assert best in alone and "its ANN 70.0 % (1 seed)" in both and "its ANN" not in alone
+    worse = training(0, (0.3, 0.4, 0.45), suite="accuracy", neunorm="mean")
+    assert "NeuNorm off: 50.0 % of the test samples" in written([*worse, *spiking], tmp_path)
 
 
 def test_what_there_is_of_it_is_on_the_page_and_failures_are_named_and_few(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isnan
 from pathlib import Path
+from statistics import fmean
 from typing import Any, cast
 
 import jinja2
@@ -23,9 +24,12 @@ from harness.analysis import claims, tables, timings
 from harness.analysis.claims import Claim, Verdict
 from harness.analysis.frame import Frame, Frames, each_of, frames, grouped
 from harness.analysis.trainings import (
+    ALIKE,
+    DATA,
     ablated,
     by_scale,
     compared,
+    courses,
     mean,
     rows_of,
     sets,
@@ -128,7 +132,7 @@ def page(
         notes=list(notes(found, lines, refused)),
         few=FEW,
         judged=[(*each, _of_claim(*each)) for each in judged],
-        also=list(_also(frames)),
+        also=[*_best(frames), *_also(frames)],
         figures={
             part: [(caption, figures.svg(figure, caption)) for caption, figure in of]
             for part, of in drawn.items()
@@ -510,6 +514,26 @@ def _ablations(frames: Frames) -> Drawn:
         caption = "Accuracy minus that without the change; hollow: a seed learnt nothing"
         bounds = {0.0: "without the change"}
         yield caption, figures.dots(groups, "points of test accuracy", bounds=bounds)
+
+
+def _best(frames: Frames) -> Iterator[str]:
+    """The spiking network that ended best on each data set, and that without spikes beside it."""
+    found, alike = trainings(frames, "accuracy", *ALIKE), ["network", "width", "epochs", *DATA]
+    anns = found[found["framework"] == ANN]
+    spiking = found[found["framework"] != ANN].sort_values("accuracy", ascending=False)
+    for each in each_of(spiking.drop_duplicates("dataset").sort_index()):
+        went = [of for key in each.keys.items() if (of := courses(frames).get(key))]
+        said = f"The best spiking network on {shown.data_title(each._asdict())}: {each.scale} at "
+        said += f"width {each.width}, {steps_in_words(each.case)}, NeuNorm {each.neunorm}: "
+        said += f"{100 * each.accuracy:.1f} % of the test samples"
+        if went:
+            said += f", {100 * fmean(of.train_accuracy for of in went):.1f} % of the training ones"
+        flat = all(schedule.converged(of.at_first) for of in went)
+        said += f" ({counted(each.n, 'seed')}{'' if flat else '; still rising when it ended'})"
+        own = [getattr(each, name) for name in alike]
+        for ann in each_of(anns[(anns[alike] == own).all(axis=1)].head(1)):
+            said += f"; its ANN {100 * ann.accuracy:.1f} % ({counted(ann.n, 'seed')})"
+        yield f"{said}."
 
 
 def _also(frames: Frames) -> Iterator[str]:
