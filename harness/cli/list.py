@@ -50,7 +50,7 @@ def doctor(**given: Any) -> None:
         "harness": f"{here.harness}" + (f", commit {here.commit}" if here.commit else ""),
         "speed variables": here.environment or "none set",
     }
-    out.print(_table("Machine", ("", " "), facts.items()))
+    out.print(_table("Machine", ("property", "value"), facts.items()))
     missing = "not installed: pip install 'snn-harness[all]' brings {}".format
     packages = ((each, version(each) or missing(each)) for each in PACKAGES)
     out.print(_table("Packages", ("package", "version"), packages))
