@@ -135,8 +135,22 @@ class Effect:
         """What it was held against, for the reason of a verdict."""
         p = "" if self.p is None else "; p < 0.001" if self.p < 0.001 else f"; p = {self.p:.3f}"
         what = "allowed:" if self.above == self.matters else "the least that matters:"
-        seeds = counted(len(self.values), "seed")
+        seeds = f"{counted(len(self.values), 'seed')}{self._without_lost}"
         return f"{self.text} ({seeds}; {what} {self._said(self.matters)}{p})"
+
+    @property
+    def _without_lost(self) -> str:
+        """The mean of the seeds with which all networks learnt, where there are others: of those
+        it says what it is, and decides nothing.
+        """
+        of = [set(each.accuracies) for each in self.groups]
+        seeds = sorted(set.intersection(*of)) if of else []
+        lost = {seed for each in self.groups for seed in each.lost} & {*seeds}
+        if not lost or len(lost) == len(seeds) or len(seeds) != len(self.values):
+            return ""
+        learnt = [v for seed, v in zip(seeds, self.values, strict=True) if seed not in lost]
+        names = ", ".join(map(str, sorted(lost)))
+        return f", {self._said(mean(learnt).value)} without seed {names}, which learnt nothing"
 
     def shown(self, value: float) -> float:
         """A value as it is shown: a share and not its logarithm."""
