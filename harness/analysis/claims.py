@@ -140,16 +140,13 @@ class Effect:
 
     @property
     def _without_lost(self) -> str:
-        """The mean of the seeds with which all networks learnt, where there are others: of those
-        it says what it is, and decides nothing.
-        """
-        of = [set(each.accuracies) for each in self.groups]
-        seeds = sorted(set.intersection(*of)) if of else []
-        lost = {seed for each in self.groups for seed in each.lost} & {*seeds}
-        if not lost or len(lost) == len(seeds) or len(seeds) != len(self.values):
+        """The mean without the seeds that learnt nothing, where others did: it decides nothing."""
+        lost = {seed for each in self.groups for seed in each.lost}
+        seeds = _seeds([each.accuracies for each in self.groups]) if lost else []
+        if len(seeds) != len(self.values) or not 0 < len(lost.intersection(seeds)) < len(seeds):
             return ""
         learnt = [v for seed, v in zip(seeds, self.values, strict=True) if seed not in lost]
-        names = ", ".join(map(str, sorted(lost)))
+        names = ", ".join(map(str, sorted(lost.intersection(seeds))))
         return f", {self._said(mean(learnt).value)} without seed {names}, which learnt nothing"
 
     def shown(self, value: float) -> float:
@@ -322,11 +319,15 @@ def _largest_first(groups: Collection[Line]) -> tuple[bool, bool, float]:
     return not tells, not all(map(full_size, groups)), -float(seen)
 
 
+def _seeds(groups: Iterable[Mapping[int, float]]) -> list[int]:
+    """Those that all groups have, at least one group."""
+    return sorted(set.intersection(*map(set, groups)))
+
+
 def _paired(groups: Iterable[Mapping[int, float]]) -> np.ndarray:
     """Values by group (rows) and seed (columns), of the seeds that all groups have."""
     groups = [*groups]
-    seeds = sorted(set.intersection(*map(set, groups)))
-    return np.array([[group[seed] for seed in seeds] for group in groups])
+    return np.array([[group[seed] for seed in _seeds(groups)] for group in groups])
 
 
 def _unconverged(groups: Iterable[Line]) -> Doubt | None:

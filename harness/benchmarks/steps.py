@@ -15,11 +15,11 @@ from torch import Tensor
 
 import adapters
 from harness import datasets
+from harness.formats.weights import first_weights
 from harness.proof import certificate
 from harness.proof.answer import question
 from harness.proof.certificate import Certificate
 from harness.proof.exam import Exam
-from harness.reference.initialise import initialised
 from harness.spec import Mode, Options, Precision, Timed, paper
 from harness.speed import floor, iteration
 from harness.suites import timings
@@ -68,7 +68,7 @@ class Steps:
         if paper.settings(dataset).static:
             x = x[:1]
         # calibrated, as the suite's: layers that are silent would take `fused` no time
-        drawn = initialised(self.case.network, x, seed=self.case.seed)
+        drawn = first_weights(self.case, x, None)
         weights = tuple(each.detach() for each in drawn.parameters())
         asked = question(self.case, weights, x, labels)
         self.ready = iteration.built(adapters.load(framework), self.case, asked)

@@ -521,14 +521,15 @@ def _best(frames: Frames) -> Iterator[str]:
     found, alike = trainings(frames, "accuracy", *ALIKE), ["network", "width", "epochs", *DATA]
     anns = found[found["framework"] == ANN]
     spiking = found[found["framework"] != ANN].sort_values("accuracy", ascending=False)
-    for each in each_of(spiking.drop_duplicates("dataset").sort_index()):
-        went = [of for key in each.keys.items() if (of := courses(frames).get(key))]
+    best = spiking.drop_duplicates(["dataset", "simulated", "substitute"])  # as they are named
+    for each in each_of(best.sort_index()):
+        went = [*filter(None, map(courses(frames).get, each.keys.items()))]
         said = f"The best spiking network on {shown.data_title(each._asdict())}: {each.scale} at "
         said += f"width {each.width}, {steps_in_words(each.case)}, NeuNorm {each.neunorm}: "
         said += f"{100 * each.accuracy:.1f} % of the test samples"
         if went:
             said += f", {100 * fmean(of.train_accuracy for of in went):.1f} % of the training ones"
-        flat = all(schedule.converged(of.at_first) for of in went)
+        flat = all(map(schedule.converged, each.at_first.values()))
         said += f" ({counted(each.n, 'seed')}{'' if flat else '; still rising when it ended'})"
         own = [getattr(each, name) for name in alike]
         for ann in each_of(anns[(anns[alike] == own).all(axis=1)].head(1)):
