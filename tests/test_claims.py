@@ -95,6 +95,7 @@ WIDER = [r for r in scales((0.3, 0.4, 0.5), width=Fraction(1, 4)) if r.scale != 
 WIDE_TOO = scales(*UP, width=Fraction(1, 4))
 ENDED = changed(RISING, TrainedRow, lambda row: {"trained_epochs": 40 + row.seed})
 ENDED = [replace(row, epochs=90, least_epochs=8) for row in ENDED]
+SHORTER = changed(full(RISING), TrainedRow, lambda row: {"trained_epochs": EPOCHS})
 CLEAR = "width 1/8; --paper --precision fp32; +9.7 points [+8.9, +10.4]; p = 0.0; 12 epochs"
 AT = "reproduced at reduced scale"
 
@@ -127,6 +128,10 @@ def test_there_are_nine_and_one_of_ours_and_without_rows_none_is_tested() -> Non
         (ENDED, AT, "40 to 42 epochs"),
         (full(RISING), "reproduced", ""),
         (some(full(RISING), precision="bf16"), AT, "bf16 (the paper's"),
+        (SHORTER, AT, "12 epochs"),  # the most that there may be are the paper's
+        # epochs that are damaged tell nothing of convergence
+        (changed(FALLING, EpochRow), "inconclusive at reduced scale", "0 epochs at the first"),
+        ([r for r in RISING if paper.SCALES.index(r.scale) == r.seed], "not tested", "common seed"),
         (FALLING, "contradicted at reduced scale", "--paper --precision fp32"),
         (full(FALLING), "contradicted", "-9.8 points; more seeds"),
         (full(CLOSE), "contradicted", "more seeds"),
@@ -212,6 +217,8 @@ def test_networks_that_had_not_converged_say_nothing(
         verdict = judged("fig4", along(fallen, *curve))
         assert (verdict.status == "inconclusive") == (why is not None)
         assert why is None or (why in verdict.reason and needs in verdict.would_change)
+        early = ["seeds, stopped early;" in each.decided_by for each in verdict.effects]
+        assert early == [needs == "--long"]  # beside the figure, which is no network's last word
 
 
 @ANY("rows", [RISING, FALLING])
@@ -338,6 +345,11 @@ def in_bf16(*differences: float) -> list[Row]:
     return learnt(by_seed, {"precision": "fp32"}, {"precision": "bf16"}, suite="ablations")
 
 
+def some_of_two(rows: list[Row]) -> list[Row]:
+    """Without two of the seeds of T = 2."""
+    return [row for row in rows if row.T != 2 or row.seed == 0]
+
+
 GOOD_STEPS = {1: 0.45, 2: 0.5, 4: 0.535, 8: 0.54}
 BAD_STEPS = {1: 0.45, 2: 0.5, 4: 0.51, 8: 0.54}
 
@@ -347,6 +359,8 @@ BAD_STEPS = {1: 0.45, 2: 0.5, 4: 0.51, 8: 0.54}
     [
         ("fig5", steps(GOOD_STEPS), "reproduced", "yes: T = 4 minus"),
         ("fig5", steps(BAD_STEPS), "contradicted", "no: T = 4 minus T = 8: -3.0"),
+        # a T that fewer seeds have takes none from the others
+        ("fig5", some_of_two(steps(BAD_STEPS)), "contradicted", "no: T = 4 minus T = 8: -3.0"),
         ("fig5", steps({**GOOD_STEPS, 1: 0.2}), "contradicted", "no: T = 1 minus 75 % of"),
         ("fig5", steps({1: 0.54, 2: 0.53, 4: 0.52, 8: 0.51}), "contradicted", "no: T = 8 minus"),
         ("fig5", steps(BAD_STEPS, 0.03), "inconclusive", "fit an effect and none"),
@@ -375,6 +389,10 @@ def test_each_claim_by_its_own_test(claim: str, rows: list[Row], status: str, sa
     assert verdict.text == f"{order}{status} at reduced scale"
     assert [words for words in said.split("; ") if words not in all_of(verdict)] == []
     assert len(verdict.effects) == {"fig5": 3, "bf16": 2}.get(claim, 1)  # that all must hold
+
+
+def test_bf16_is_tried_at_the_papers_size_where_float32_is() -> None:
+    assert judged("bf16", full(in_bf16(0.001, -0.002, 0.0))).text == "reproduced"
 
 
 def of_table_5(*by_seed: tuple[float, float, float]) -> list[Row]:

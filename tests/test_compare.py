@@ -46,6 +46,14 @@ def test_of_several_machines_that_with_most_rows_is_compared() -> None:
         assert found.differences == ("CPU: A before, A, B now",)
 
 
+def test_of_several_runs_the_last_is_compared() -> None:
+    first = [*timed("floor", 1.0, 1.0), *timed("reference", 9.0, 9.0)]
+    last = [*timed("floor", 1.0, 1.0), *timed("reference", 2.0, 2.0)]
+    old: list[Row] = [*first, *(replace(row, run="20260102T000000-abcdef") for row in last)]
+    changes = compare(old, last).changes
+    assert {each.old for each in changes if each.where != "all cells"} == {2.0}
+
+
 def runs_of(accuracies: tuple[float, ...]) -> list[Row]:
     return [
         row

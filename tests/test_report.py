@@ -308,6 +308,7 @@ def test_what_is_learnt_epoch_by_epoch_stands_beside_the_ann(tmp_path: Path) -> 
     assert caption not in alone and caption in both
     best = "The best spiking network on CIFAR-10: CIFARNet at width 1/8, T = "
     assert best in alone and "its ANN 70.0 % (1 seed)" in both and "its ANN" not in alone
+    assert "(1 seed; stopped early)" in alone  # of three epochs none can say that it is flat
     worse = training(0, (0.3, 0.4, 0.45), suite="accuracy", neunorm="mean")
     stand_in = [replace(each, data_substitute=True, key="digits") for each in worse]
     page = written([*worse, *spiking, *stand_in], tmp_path)
@@ -319,7 +320,7 @@ def test_what_there_is_of_it_is_on_the_page_and_failures_are_named_and_few(tmp_p
     fine, lost = training(0, (0.6,), suite="scale"), training(1, (0.1,), suite="scale")
     lost = [replace(r, train_accuracy=0.1) if isinstance(r, EpochRow) else r for r in lost]
     proofs: list[Row] = [*certified("fused", spikes=3_000_000)]
-    failed = [
+    failed: list[Row] = [
         row(CertificateRow, framework="norse", certified=False, reason="spikes differ", T=t)
         for t in range(1, 60)
     ]
@@ -329,6 +330,7 @@ def test_what_there_is_of_it_is_on_the_page_and_failures_are_named_and_few(tmp_p
         (rows_of_a_run(), ('id="speed"', "not tested"), ('id="timesteps"', 'class="claim"')),
         ([*proofs, *failed], ("spikes differ",), ("No exam and no audit failed.",)),
         (proofs, ("No exam and no audit failed.",), ()),
+        (failed[:1], ("Exams and audits that failed",), ("No exam and no audit failed.",)),
     ):
         folder = tmp_path / str(len(found))
         text = written(found, folder)

@@ -228,7 +228,7 @@ def test_all_but_framework_and_precision_make_another_cell(setting: dict[str, An
     assert found.ratio_to_floor == pytest.approx(2)
 
 
-def test_contenders_whose_intervals_overlap_share_a_rank() -> None:
+def test_a_rank_is_one_more_than_those_that_are_faster_beyond_doubt() -> None:
     assert ranks(run()) == {"fused": 1, "reference": 2, "snntorch": 2}
     slow = [*run(), *contender("norse", 2.5)]
     assert ranks(slow) == {"fused": 1, "reference": 2, "snntorch": 2, "norse": 4}

@@ -131,12 +131,8 @@ def spiking(layers: Frame, T: int, *, static: bool) -> Frame:
         "states": 0.0 * accumulates,
         "activations": 2 * layers["sent"] * address * (layers["senders"] * T).map(bit_price),
     }
-    return pd.DataFrame({"fixed": _summed(fixed), "by_spikes": _summed(by_spikes)}).T
-
-
-def _summed(parts: Mapping[str, Frame]) -> Frame:
-    """Over the layers, one after the other."""
-    return pd.DataFrame(parts).cumsum().iloc[-1]
+    of = {"fixed": fixed, "by_spikes": by_spikes}
+    return pd.DataFrame({name: pd.DataFrame(each).sum() for name, each in of.items()}).T
 
 
 def factor(spent: Frame, rival: float) -> float:
@@ -161,7 +157,7 @@ def quantised(layers: Frame, bits: int, *, skips: bool) -> float:
         "weights": operations * read,
         "activations": first.map({True: 1, False: 2}) * size * size.map(bit_price),
     }
-    return _summed(parts).sum()
+    return float(pd.DataFrame(parts).sum().sum())
 
 
 COLUMNS = (
@@ -220,7 +216,7 @@ def _inference(case: Case, rows: Frame, weights: str, accuracy: float = nan) -> 
     alike = case.suite, case.dataset, str(case.network), case.width, T, trained, data["data_source"]
     layers = layers_of(case.network, counts)
     neurons = layers["neurons"][:-1].sum() * (1 if case.framework == ANN else case.T)
-    rate = _added(layers["spikes"][:-1]) / neurons if neurons else nan
+    rate = layers["spikes"][:-1].sum() / neurons if neurons else nan
     return _Inference(case, rows, weights, accuracy, layers, rate, data, alike)
 
 
@@ -231,6 +227,7 @@ def _untrained(frames: Frames) -> list[_Inference]:
     found = []
     rows = rows.assign(case=[replace(case, seed=0) for case in rows["case"]])
     for (case, *_), of in rows.groupby(["case", "machine", "data_source"], sort=False):
+        of = of.drop_duplicates("seed", keep="last")
         initial = f"initial ({case.initialisation})"
         sha256 = case.weights_sha256
         found.append(_inference(case, of, f"of a file ({sha256[:8]})" if sha256 else initial))
@@ -252,16 +249,12 @@ def _trained(frames: Frames) -> Iterator[_Inference]:
                 yield _inference(replace(line.case, suite=suite), rows, "trained", accuracy)
 
 
-def _added(values: Frame) -> float:
-    return float(values.cumsum().iloc[-1]) if len(values) else 0.0
-
-
 def _counted(each: _Inference) -> dict[str, Any]:
     case, layers, is_ann = each.case, each.layers, each.case.framework == ANN
     steps = 0 if is_ann else case.T
-    macs = _added(layers["operations"][layers["by_value"] | is_ann])
-    acs = _added(layers["operations"]) - macs
-    folded = _added(layers["multiplies"]), _added(layers["accumulates"])
+    macs = layers["operations"][layers["by_value"] | is_ann].sum()
+    acs = layers["operations"].sum() - macs
+    folded = layers["multiplies"].sum(), layers["accumulates"].sum()
     synapses, whole = layers["dense"][1:].sum(), layers["dense"].sum()
     return {
         **{name: getattr(case, name) for name in COLUMNS if name in FIELDS},

@@ -91,12 +91,13 @@ def _reach(spread: float, n: int, confidence: float) -> float:
 
 
 def conditions(ended: Frame, suite: str) -> Iterator[tuple[dict[str, Any], Frame]]:
-    """Rows that say that something is done, by condition; with its columns and its case, as if it
-    had been run under that suite.
+    """Rows that say that something is done, by condition, of each seed the last; with its columns
+    and its case, as if it had been run under that suite.
     """
     flags = {name: ended[f"data_{name}"] | ended[f"data_test_{name}"] for name in FLAGS}
     cases = [_condition(*of, suite) for of in zip(ended["case"], ended["suite"], strict=True)]
     for _, rows in ended.assign(**flags, condition=cases).groupby(["condition", *DATA], sort=False):
+        rows = rows.drop_duplicates("seed", keep="last")
         first: Line = next(each_of(rows.head(1)))
         case: Trained = first.condition
         lif, static = case.network.lif, paper.settings(case.dataset).static
@@ -145,7 +146,6 @@ def trainings(frames: Frames, suite: str, *others: str) -> Frame:
     ended = ended.iloc[(ended["suite"] == suite).argsort(kind="stable")]
     lines = []
     for columns, rows in conditions(ended, suite):
-        rows = rows.drop_duplicates("seed", keep="last")
         keys = dict(zip(rows["key"], rows["suite"], strict=True))
         columns |= {"suite": suite, "keys": keys, "own": suite in keys.values()}
         lines.append({**columns, **_figures(rows, courses(frames))})

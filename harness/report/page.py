@@ -130,6 +130,7 @@ def page(
         style=Markup(figures.STYLE + figures.file("page.css")),
         said=sentence(found),
         notes=list(notes(found, lines, refused)),
+        refused=len(refused),
         few=FEW,
         judged=[(*each, _of_claim(*each)) for each in judged],
         also=[*_best(frames), *_also(frames)],
@@ -451,8 +452,9 @@ def _curves(frames: Frames, found: Frame, by: str, *apart: str) -> Drawn:
             value, low, high, *seeds = (100 * a for a in (*share(learnt)[:3], *learnt))
             curve[str(getattr(each, by))] = (value, low, high), seeds
             dead += [f"{each.scale}, T = {each.T}, seed {seed}" for seed in each.lost]
-        rows = [rows_of(frames, "tested", each) for each in group] if by == "T" else []
-        tested = [100 * each.groupby("tested_T")["test_accuracy"].mean() for each in rows]
+        rows = [(each, rows_of(frames, "tested", each)) for each in group] if by == "T" else []
+        learners = (of[~of["seed"].isin(each.lost)] for each, of in rows)
+        tested = [100 * of.groupby("tested_T")["test_accuracy"].mean() for of in learners]
         dotted = [dict(zip(map(str, of.index), of, strict=True)) for of in tested if len(of) > 1]
         names = sorted({*curve}.union(*dotted), key=lambda n: (paper.paper_order("", n), len(n), n))
         titles = ("T, time steps" if by == "T" else "", "test accuracy, %")
@@ -530,7 +532,7 @@ def _best(frames: Frames) -> Iterator[str]:
         if went:
             said += f", {100 * fmean(of.train_accuracy for of in went):.1f} % of the training ones"
         flat = all(map(schedule.converged, each.at_first.values()))
-        said += f" ({counted(each.n, 'seed')}{'' if flat else '; still rising when it ended'})"
+        said += f" ({counted(each.n, 'seed')}{'' if flat else '; stopped early'})"
         own = [getattr(each, name) for name in alike]
         for ann in each_of(anns[(anns[alike] == own).all(axis=1)].head(1)):
             said += f"; its ANN {100 * ann.accuracy:.1f} % ({counted(ann.n, 'seed')})"

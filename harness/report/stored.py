@@ -48,7 +48,7 @@ def read_all(folders: Sequence[Path]) -> list[Row]:
         rows += found
         if damaged:
             message = f"{len(damaged)} lines were no rows and were skipped, the first: {damaged[0]}"
-            warnings.warn(message, stacklevel=4)
+            warnings.warn(message, stacklevel=3)
     return rows
 
 
