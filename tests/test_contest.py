@@ -13,21 +13,20 @@ import in_process
 import psutil
 import pytest
 import torch
-from test_schedule import case, measure, of, rows_in
+from contenders import question
+from test_schedule import TINY, case, measure, of, rows_in, run
 
-from harness.proof.answer import Answer, Question, question
-from harness.proof.audit import Audit, Finding
+from adapters import facts
 from harness.proof.subject import NOTHING_KNOWN
-from harness.records import AuditRow, EndedRow, IterationRow, Row, Store, WarningRow
-from harness.records.run import Failed, Run, new_run
-from harness.records.store import Ledger
-from harness.reference.network import ReferenceNetwork
-from harness.spec import FLOOR, Access, Budget
+from harness.records import AuditRow, EndedRow, IterationRow, Row, WarningRow
+from harness.records.run import Failed
+from harness.spec import FLOOR
 from harness.speed import cell, schedule
 from harness.speed.contender import First, Host, Process, Subject, Turn
 from harness.speed.schedule import Plan
-from harness.system import clock, machine, memory
+from harness.system import clock, memory
 
+ASKED = question(TINY, T=4, B=4, static=True)
 HOST = Host(find=hostile_contenders.find)
 CHEATS = {  # once they are audited, and how they are refused
     **dict.fromkeys(("remembers", "tires", "skips-one"), "output spikes|of shapes|saw no"),
@@ -39,18 +38,13 @@ CHEATS = {  # once they are audited, and how they are refused
 def nothing_is_known_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cell, "subject_of", lambda case: NOTHING_KNOWN)
     monkeypatch.setattr(Plan, "seconds", lambda plan, group: 0.0)
+    monkeypatch.setattr(facts, "_known", {**facts._known, "planted": facts.Facts("planted")})
 
 
 def measured(out: Path, *names: str, silence: float = 60.0) -> list[Row]:
     """The rows of one cell with these planted contenders."""
-    at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
-    ledger = Ledger(Store(out), lambda *_: None, runs=(at.id,))
-    cases = tuple(case(name) for name in names)
-    host, budget = replace(HOST, silence=silence), Budget(seconds=0.0, rounds=3, first=True)
-    try:
-        list(schedule.run(cases, ledger, Access(out.parent), budget, at, host))
-    finally:
-        ledger.release()
+    host = replace(HOST, silence=silence)
+    run(out, *map(case, names), seconds=0.0, first=True, rounds=3, host=host)
     return rows_in(out)
 
 
@@ -77,7 +71,7 @@ def test_what_one_sets_is_its_own_and_said_and_one_that_dies_or_hangs_costs_its_
 def test_one_that_computes_less_later_or_raises_costs_its_own_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    in_process.plant(monkeypatch)
+    started = in_process.plant(monkeypatch)
     names = ("shouts", *CHEATS)
     rows = measured(tmp_path, "reference", *(f"planted:{name}" for name in names))
     ended = {row.variant: row for row in of(rows, EndedRow)}
@@ -89,12 +83,7 @@ def test_one_that_computes_less_later_or_raises_costs_its_own_row(
         first, *_ = of(rows, AuditRow, variant=name)
         assert (first.when, first.passed) == ("before", True)  # it was honest then
     assert [row.round for row in of(rows, IterationRow, framework="reference")] == [1, 2, 3]
-
-
-def asked() -> Question:
-    given = case("reference")
-    weights = tuple(torch.zeros_like(p) for p in ReferenceNetwork(given.network).parameters())
-    return question(given, weights, torch.rand(1, 4, 3, 32, 32), torch.arange(4))
+    assert all(each.ended for each in started)
 
 
 def test_a_start_has_a_limit_of_its_own() -> None:
@@ -116,7 +105,7 @@ def test_each_compiles_where_nothing_was_compiled_before(
 def test_one_that_has_no_turn_is_stopped_with_all_that_it_left_running() -> None:
     contender = Process(case("planted:burns"), HOST)
     try:
-        contender.call(Subject.build, asked())
+        contender.call(Subject.build, ASKED)
         process, watch = psutil.Process(contender.child.pid), clock.Stopwatch()
         while process.status() != psutil.STATUS_STOPPED:
             assert watch.seconds < 10
@@ -132,7 +121,7 @@ def first(name: str, host: Host = HOST) -> First:
     """Its first iteration in a process."""
     contender = Process(case(name), host)
     try:
-        return contender.call(Subject.build, asked())
+        return contender.call(Subject.build, ASKED)
     finally:
         contender.end()
 
@@ -152,24 +141,6 @@ def test_what_a_module_holds_is_in_its_memory_and_what_was_free_before_is_not_in
 def test_where_memory_cannot_be_measured_the_time_stands(name: str, why: str) -> None:
     found = first(f"planted:{name}")
     assert found.seconds > 0 and found.peak_mib is None and found.unmeasured.startswith(why)
-
-
-def test_one_that_fails_at_the_last_round_ends_and_so_do_all_with_their_cell(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    started = in_process.plant(monkeypatch)
-    direct, audits = Audit.direct, list[Audit]()
-
-    def failed(audit: Audit, given: Answer) -> Finding | None:
-        audits.append(audit)
-        found = direct(audit, given)
-        assert found is not None
-        return found if len(audits) == 1 else replace(found, passed=False, reason="it tired")
-
-    monkeypatch.setattr(Audit, "direct", failed)
-    rows = measured(tmp_path, "reference")
-    assert [row.reason for row in of(rows, EndedRow)] == ["it tired"]
-    assert len(started) >= 4 and all(each.ended for each in started)
 
 
 @pytest.mark.parametrize(("free", "lean"), [(10.0, 1), (90.0, 1), (110.0, 0)])
@@ -199,7 +170,7 @@ def test_one_that_gives_its_memory_back_runs_once_more_before_it_is_timed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     runs, subject = list[object](), Subject(case("reference"), HOST.find)
-    subject.build(asked())
+    subject.build(ASKED)
     monkeypatch.setattr(clock, "seconds", lambda run, device: float(runs.append(run()) or 1))
     for least in (2, 3):  # with the copy that what was left is measured by
         runs.clear()

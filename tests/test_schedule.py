@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -75,33 +76,44 @@ def _wrong(network: Network) -> nn.Module:
 
 
 PLANTED: dict[str, Adapter] = {
-    "planted:unsupported": Variant((), _unsupported),
-    "planted:wrong": Variant((), _wrong),
-    "planted:marked": Variant(("another decay",), _wrong),
-    "planted:breaks": Variant((), Breaks),
+    "unsupported": Variant((), _unsupported),
+    "wrong": Variant((), _wrong),
+    "marked": Variant(("another decay",), _wrong),
+    "breaks": Variant((), Breaks),
 }
 
 
-@pytest.fixture(autouse=True)
-def planted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Adapters made for these tests, in this process; a made-up peak of memory."""
-    load = adapters.load
+def plant(
+    monkeypatch: pytest.MonkeyPatch, find: Callable[[str], Adapter], forms: dict[str, Any]
+) -> None:
+    """Has `planted:FORM` be what is found of that form, in this process, with a made-up peak of
+    memory; cells have four rounds.
+    """
+    load, known = adapters.load, facts.Facts("planted", variants=forms)
 
-    def find(name: str) -> Adapter:
-        if name == "planted:absent":
-            raise adapters.Missing("planted does not load: install it with pip install planted")
-        return PLANTED[name] if name in PLANTED else load(name)
+    def found(name: str) -> Adapter:
+        framework, _, form = name.partition(":")
+        return find(form) if framework == "planted" else load(name)
 
-    forms = {name.partition(":")[2]: each.DEVIATIONS for name, each in PLANTED.items()}
-    known = facts.Facts("planted", variants=forms | {"absent": ()})
     monkeypatch.setattr(facts, "_known", {**facts._known, "planted": known})
-    monkeypatch.setattr(adapters, "load", find)
+    monkeypatch.setattr(adapters, "load", found)
     monkeypatch.setattr(Meter, "peak_mib", lambda meter: 12.34)
     monkeypatch.setattr(schedule, "PAPER_ROUNDS", 4)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 4)
     monkeypatch.setattr(Plan, "seconds", lambda plan, group: 0.0)
-    monkeypatch.setattr(descent, "TERMS", replace(descent.TERMS, steps=2))
     in_process.plant(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def planted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(form: str) -> Adapter:
+        if form == "absent":
+            raise adapters.Missing("planted does not load: install it with pip install planted")
+        return PLANTED[form]
+
+    forms = {form: each.DEVIATIONS for form, each in PLANTED.items()}
+    plant(monkeypatch, find, {**forms, "absent": ()})
+    monkeypatch.setattr(descent, "TERMS", replace(descent.TERMS, steps=2))
 
 
 def run(
@@ -109,13 +121,15 @@ def run(
     *cases: Timed,
     seconds: float = 1e9,
     first: bool = False,
+    rounds: int = 4,
     say: Say = lambda *_: None,
+    host: Host | None = None,
 ) -> list[Result]:
     """The cells as they are said; the rows are in `out`."""
     at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
     ledger = Ledger(Store(out), say, runs=(at.id,))
-    budget = Budget(seconds=seconds, rounds=4, first=first)
-    host = Host(find=adapters.load)
+    budget = Budget(seconds=seconds, rounds=rounds, first=first)
+    host = host or Host(find=adapters.load)
     try:
         return list(schedule.run(cases, ledger, Access(out.parent), budget, at, host))
     finally:
@@ -237,6 +251,18 @@ def test_an_exam_without_memory_costs_its_own_row(
     assert of(rows, TimedRow, framework="reference")
 
 
+@pytest.mark.parametrize("error", [MemoryError, torch.OutOfMemoryError])
+def test_an_audit_without_memory_costs_one_row(
+    error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: object, **named: object) -> None:
+        raise error("no room")
+
+    monkeypatch.setattr(cell.Judge, "audit", full)
+    (ended,) = of(measure(tmp_path, "reference"), EndedRow)
+    assert (ended.framework, ended.reason) == ("reference", "no room")
+
+
 def test_damaged_data_is_a_row_for_each_case(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,6 +318,23 @@ def test_an_estimate_follows_what_was_measured(monkeypatch: pytest.MonkeyPatch) 
     exams = first - 2 * schedule.EXAM_SECONDS
     made.correct(cases, 3 * exams, 5)  # without its exams it took three times as long
     assert made.seconds(cases) == pytest.approx(3 * exams + 2 * schedule.EXAM_SECONDS)
+    made, compiled = Plan(5), (case("norse:compiled"), case("octave"))
+    first = made.seconds(compiled)
+    made.correct(compiled, first - 2 * schedule.EXAM_SECONDS, 5)
+    assert made.seconds(compiled) == pytest.approx(first)  # it took what was foreseen
+
+
+def test_what_was_timed_apart_or_in_fewer_rounds_is_timed_again(tmp_path: Path) -> None:
+    both = case("reference"), case("reference:channels-last")
+    for one in both:
+        run(tmp_path, one)
+    (*_, last) = run(tmp_path, *both)  # only seconds of the same rounds compare
+    assert not last.before and last.rounds == 4
+    assert all(each.before for each in run(tmp_path, *both))
+    (look, *_) = run(tmp_path / "look", both[0], rounds=2)
+    assert look.rounds == 1
+    assert all(each.before for each in run(tmp_path / "look", both[0], rounds=2))
+    assert [each.rounds for each in run(tmp_path / "look", both[0])] == [1, 4]
 
 
 def test_what_was_measured_before_an_interruption_is_kept_and_no_folder_is_left(

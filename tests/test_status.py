@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from math import exp, inf, isnan, log, nan, sqrt
 from pathlib import Path
@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from conftest import Command
-from rows import row, timed
+from recordings import quiet
+from rows import fitted_case, row, timed, training
 from test_learning import case
 from test_schedule import case as timed_case
 
@@ -23,24 +24,20 @@ from harness.cli.status import key_now, lacks
 from harness.jobs import verify
 from harness.jobs.local import Local, Result
 from harness.jobs.verify import Check, Here, ratio_check
-from harness.records import EndedRow, EpochRow, Row, Store, TimedRow, TrainedRow
+from harness.records import EndedRow, EpochRow, FittedRow, Row, Store, TimedRow, TrainedRow
 from harness.records.identity import PROTOCOL
-from harness.spec import ANN, Access, Budget, Case, Say, Training
+from harness.spec import ANN, Access, Budget, Case, Say, Trained, Training
 from harness.system import machine
 
 GIVEN = case(framework=ANN, training=Training(epochs=2, samples=60, test_samples=30, embedded=True))
 NOW = key_now("cpu")
 
 
-def said(fraction: float, doing: str) -> None:
-    return
-
-
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one training, made by the local executor."""
     out = tmp_path_factory.mktemp("done")
-    list(Local().train((GIVEN,), Store(out), Access(out), said))
+    list(Local().train((GIVEN,), Store(out), Access(out), quiet))
     return out
 
 
@@ -153,7 +150,7 @@ def test_a_second_measurement_confirms_the_same_numbers_or_says_why_not(
         return replace(each, loss=each.loss + 1e-9) if isinstance(each, EpochRow) else each
 
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    here = Here(Local(), Access(done), lacks, said, done / "weights")
+    here = Here(Local(), Access(done), lacks, quiet, done / "weights")
     checks = [*verify.verify([changed(each) for each in rows(done)], here, 1, 0, 1, 1.0)]
     assert {check.verdict for check in checks} <= {*verdicts.split(", ")}
     assert any(reason in check.reason for check in checks)
@@ -247,6 +244,13 @@ class Again(Local):
     """An executor whose measurement is these rows."""
 
     rows: tuple[Row, ...] = ()
+    asked: list[Case] = field(default_factory=list)
+
+    def train(
+        self, cases: tuple[Case, ...], store: Store, access: Access, say: Say
+    ) -> Iterator[Result]:
+        self.asked.extend(cases)
+        yield Result(cases[0], self.rows, 1)
 
     def measure(
         self, cases: tuple[Case, ...], store: Store, access: Access, budget: Budget, say: Say
@@ -265,10 +269,37 @@ def cell(ratio: float, **fields: Any) -> list[Row]:
     return [*timed("floor", *ROUNDS, **fields), *timed("norse", *slow, **fields)]
 
 
-def verified(recorded: list[Row], again: list[Row], cases: int = 9) -> list[Check]:
-    again_here = Again(rows=tuple(again))
-    here = Here(again_here, Access(Path()), lambda case: None, lambda *_: None, Path())
-    return list(verify.verify(recorded, here, cases, 0, 1, 1.0))
+def verified(
+    recorded: list[Row], again: list[Row], cases: int = 9, epochs: int = 1, by: Again | None = None
+) -> list[Check]:
+    by = by or Again(rows=tuple(again))
+    here = Here(by, Access(Path()), lambda case: None, lambda *_: None, Path())
+    return list(verify.verify(recorded, here, cases, 0, epochs, 1.0))
+
+
+def test_another_system_is_run_again_as_it_was_and_its_accuracy_compared() -> None:
+    system = fitted_case("hats", training=Training(epochs=6))
+    known = {"key": "a", "data_sha256": "a", "data_test_sha256": "b"}
+    old = row(FittedRow, system, **known)
+    for accuracy, verdict in ((0.3, "confirmed"), (0.4, "differs")):
+        again = Again(rows=(replace(old, test_accuracy=accuracy),))
+        (check,) = verified([old], [], by=again)
+        assert (check.figure, check.verdict) == ("test_accuracy", verdict)
+        assert again.asked == [system]
+
+
+def test_a_training_is_verified_as_far_as_its_rate_is_that_of_fewer_epochs() -> None:
+    rates, known = (0.1, 0.1, 0.01, 0.001), {"data_sha256": "a", "data_test_sha256": "b"}
+    old = [
+        replace(each, learning_rate=rates[each.epoch - 1]) if isinstance(each, EpochRow) else each
+        for each in training(0, (0.2,) * 4)
+    ]
+    old = [replace(each, least_epochs=2, **known) for each in old]
+    again = Again(rows=tuple(old))
+    checks = verified(old, [], epochs=4, by=again)
+    assert [each.training.epochs for each in again.asked if isinstance(each, Trained)] == [2]
+    assert {check.verdict for check in checks} == {"confirmed"}
+    assert len(checks) == 2 * len(verify.FIGURES)
 
 
 def test_a_cell_is_timed_again_and_judged_by_its_ratios() -> None:

@@ -193,6 +193,17 @@ def test_a_damaged_measurement_is_made_anew(text: str) -> None:
     assert SHELF.get(("a",), lambda: 0.3) == SHELF.get(("a",), never) == 0.3
 
 
+def test_a_folder_that_cannot_be_written_costs_the_keeping_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(path: Path, *given: object, **named: object) -> None:
+        raise OSError(30, "Read-only file system", str(path))
+
+    for name in ("write_text", "unlink"):
+        monkeypatch.setattr(Path, name, refused)
+    assert SHELF.get(("read only",), lambda: 0.5) == 0.5
+
+
 def test_another_machine_a_timed_contender_and_no_folder_measure_for_themselves(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

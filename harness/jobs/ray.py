@@ -40,25 +40,24 @@ class Ray:
     ) -> Iterator[Result]:
         """As many cases at once as the cluster has room for; see `Local.train`."""
         with _connected():
-            cpus = min(torch.get_num_threads(), _most_cpus(0))
-            groups = [(case,) for case in cases]
-            yield from _done(Local.train, groups, store, say, cpus, access)
+            yield from _done(Local.train, [(case,) for case in cases], store, say, access)
 
     def measure(
         self, cases: tuple[Case, ...], store: Store, access: Access, budget: Budget, say: Say
     ) -> Iterator[Result]:
         """All on one machine, with all of its CPUs and, if any, a GPU; see `Local.measure`."""
         with _connected():
-            cpus = _most_cpus(int(cases[0].device != "cpu"))
-            yield from _done(Local.measure, [cases], store, say, cpus, access, budget)
+            yield from _done(Local.measure, [cases], store, say, access, budget)
 
 
 def _done(
-    work: Work, groups: list[tuple[Case, ...]], store: Store, say: Say, cpus: float, *given: object
+    work: Work, groups: list[tuple[Case, ...]], store: Store, say: Say, *given: object
 ) -> Iterator[Result]:
     """The results of a task for each group, as they come."""
-    trains = work == Local.train
-    options = {"num_cpus": cpus, "num_gpus": int(groups[0][0].device != "cpu")}
+    trains, gpus = work == Local.train, int(groups[0][0].device != "cpu")
+    most = _most_cpus(gpus)
+    cpus = min(torch.get_num_threads(), most) if trains else most
+    options = {"num_cpus": cpus, "num_gpus": gpus}
     remote = ray.remote(there).options(max_retries=RETRIES if trains else 0, **options)
     running: dict[Any, tuple[Case, ...]] = {}
     total, done = sum(case.pace for group in groups for case in group), 0.0

@@ -11,6 +11,7 @@ import random
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from math import exp, hypot, inf, isnan, log, log1p
 from pathlib import Path
 from typing import Literal
@@ -22,7 +23,7 @@ from harness.analysis.words import unusual
 from harness.jobs.local import Local
 from harness.records import EndedRow, EpochRow, FittedRow, IterationRow, Row, Store, TrainedRow
 from harness.records.identity import PROTOCOL
-from harness.spec import FLOOR, Access, Budget, Case, Say, Timed, Trained
+from harness.spec import FLOOR, Access, Budget, Case, Say, Timed, Trained, schedule
 
 LARGEST = 700.0  # whose exponential is a float
 # What an epoch comes to. On the same processor these are the same numbers, bit for bit.
@@ -80,18 +81,21 @@ def _training(
     row: TrainedRow | FittedRow, records: Sequence[Row], here: Here, store: Store, epochs: int
 ) -> Iterator[Check]:
     """A training's first epochs, or what another system comes to, against the rows of now."""
+    before = _figures(each for each in records if (each.suite, each.key) == (row.suite, row.key))
     case, wanted = Case.of(row), {"": ("test_accuracy",)}
     window = f" {row.window}" if isinstance(row, FittedRow) and row.window else ""
     what = f"{row.dataset}{window} {case.framework} seed {row.seed}"
-    if isinstance(case, Trained):
+    if isinstance(row, TrainedRow):  # another system's case is `Trained` too
+        case = Trained.of(row)
         reading = f" NeuNorm {row.neunorm}" if row.neunorm else ""
         what = f"{row.dataset} {row.scale} T={row.T} {case.framework} seed {row.seed}{reading}"
         what = ", ".join([what, *unusual(case)])
-        epochs = min(epochs, case.training.epochs)
-        of = replace(case.training, epochs=epochs, least_epochs=None)  # at the first rate
-        case = replace(case, training=of)
+        # so few epochs have the rates of Table 7: as far as they were that, figures are the same
+        went = [each for each in before.values() if isinstance(each, EpochRow)]
+        usual = (e.learning_rate == schedule.table_7(case.optimiser, e.epoch) for e in went)
+        epochs = min(epochs, case.training.epochs, max(1, len([*takewhile(bool, usual)])))
+        case = replace(case, training=replace(case.training, epochs=epochs, least_epochs=None))
         wanted = {f"epoch {n + 1}": FIGURES for n in range(epochs)}
-    before = _figures(each for each in records if (each.suite, each.key) == (row.suite, row.key))
     after, why = {}, here.lacks(case)
     if why is None:
         (ended,) = here.executor.train((case,), store, here.access, here.say)

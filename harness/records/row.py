@@ -160,7 +160,6 @@ class IterationRow(Record):
     start: Nth = 1  # of the contender's process: all of a cell are started anew half-way
     twin: bool = False  # the second instance of the contender that runs twice (A/A)
     loss: Number | None = None  # of the batch, in training
-    class_spikes: tuple[Amount, ...] | None = None  # voting spikes of each class, in inference
     part: Share | None = None  # of samples and steps, where all take too long; seconds are scaled
 
 

@@ -97,6 +97,7 @@ class Cell:
     access: Access
     host: Host
     budget: float = inf  # seconds, of the whole run
+    fewest: int = 1  # rounds that it gets in any case
     number: int = 0  # of rounds
     before: tuple[str, ...] = ()  # keys, where an earlier run had measured all of it
     mixed: tuple[Record, ...] = ()  # what the rows say of each that was audited in bf16
@@ -138,8 +139,10 @@ class Cell:
         rows = [self._row(case) for case in self.group]
         floors = [self._row(case) for case in floor_cases(self.case, self.group)]
         written = self.ledger.begin(*rows, *floors)
-        settled = {each.key for each in written if self._is_settled(each)}
-        if not settled >= {row.key for row in rows}:
+        settled: dict[str, set[str | None]] = {}  # by run: only seconds of the same rounds compare
+        for each in filter(self._is_settled, written):
+            settled.setdefault(each.run, set()).add(each.key)
+        if not any(keys >= {row.key for row in rows} for keys in settled.values()):
             return False
         audits = (each for each in written if isinstance(each, records.AuditRow))
         audited = {each.key for each in audits if each.passed and each.exam == EXAM}
@@ -151,8 +154,9 @@ class Cell:
         """Whether a row says that its contender needs no measurement."""
         if isinstance(row, records.EndedRow):
             return row.status in ("missing", "unsupported", "not comparable")
-        timed = isinstance(row, records.TimedRow)
-        return timed and (row.converged or (row.budget_seconds or inf) >= self.budget)
+        if not isinstance(row, records.TimedRow) or row.rounds < self.fewest:
+            return False
+        return row.converged or (row.budget_seconds or inf) >= self.budget
 
     def _row(self, case: Timed) -> Record:
         """What every row of a case says, with its key where its data are known."""
@@ -167,8 +171,8 @@ class Cell:
         key = timing_key(case, sha256, subject.software, at.machine, at.allocator)
         return replace(with_data(row, self._source), key=key)
 
-    def prove(self, rounds: int) -> Iterator[str]:
-        """Examines the adapters; says what is done next. `rounds`: that it will have at least."""
+    def prove(self) -> Iterator[str]:
+        """Examines the adapters; says what is done next."""
         cell = self.case
         weights, few = self._judge.weights(late=False)
         if dead := dead_layers(weights, cell.network, few):
@@ -192,7 +196,7 @@ class Cell:
         self._random = random.Random(repr(cell))
         # which turns are audited nobody can know before they are over: it is the run that decides
         self._drawn = random.Random(f"{self.run.id} {cell}")
-        self._surely = self._drawn.randint(min(2, rounds), rounds)
+        self._surely = self._drawn.randint(min(2, self.fewest), self.fewest)
 
     def _name(self, case: Timed) -> str:
         """The case's name among the contenders; the cell's own precision is not said."""
@@ -335,20 +339,17 @@ class Cell:
 
     def _turn(self, contender: Contender) -> None:
         """One timed iteration. Raises Failed where it comes to what cannot be."""
-        row, turn, spikes = contender.row, contender.call(Subject.turn, self.number), None
+        row, turn = contender.row, contender.call(Subject.turn, self.number)
         if turn.votes is not None:
             labels = self._judge.batch.labels[: contender.case.batch_size].roll(self.number, 0)
-            contender.votes = votes = checked(turn, labels)
-            if turn.loss is None:
-                count = contender.case.T * row.population  # a vote is the mean of so many
-                spikes = tuple(round(count * each) for each in votes.sum(0).tolist())
+            contender.votes = checked(turn, labels)
         contender.seconds.append(turn.seconds)
         contender.left.append(0.0 if turn.left < LEAST_LEFT else turn.left / turn.seconds)
         part = contender.part  # of an iteration, where that is not all of it
         share = part and part.amount / (row.T * row.batch_size)
         self._keep(records.IterationRow(
             **vars(row), round=self.number, start=len(self.starts), twin=contender.twin, part=share,
-            seconds=turn.seconds / (share or 1.0), loss=turn.loss, class_spikes=spikes,
+            seconds=turn.seconds / (share or 1.0), loss=turn.loss,
         ))  # fmt: skip
         if changed := [each for each in turn.changed if each not in contender.said]:
             contender.said.update(changed)

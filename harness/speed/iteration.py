@@ -192,9 +192,11 @@ def left_seconds(ready: Ready) -> float:
     work was left when the clock stopped.
     """
     watch = clock.Stopwatch(device := torch.device(ready.case.device))
-    rest = ready.gradients() if ready.case.mode == "training" else ()
-    read = floor.plain([ready.result[0], *rest])
-    return watch.seconds - clock.seconds(lambda: floor.plain(read), device)
+    held = [ready.result[0], *(ready.gradients() if ready.case.mode == "training" else ())]
+    read = floor.plain(held)
+    taken = watch.seconds
+    there = [copy.to(each.device) for copy, each in zip(read, held, strict=True)]
+    return taken - clock.seconds(lambda: floor.plain(there), device)
 
 
 NEAR = 1e-3  # of each weight's size, from one round to the next

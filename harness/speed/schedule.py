@@ -51,8 +51,13 @@ def run(
     imported = facts.preloadable(frameworks & {*adapters.names()})
     warm(cases[0].device, *(f"adapters.{each}" for each in imported))  # while data are read
     waiting = sorted(cells(cases).items(), key=lambda each: worth(each[0]))
-    rest = at, ledger, access, host or Host(), budget.seconds
+    rest = at, ledger, access, host or Host(), budget.seconds, fewest_rounds(budget)
     yield from Schedule(budget, [Cell(*each, *rest) for each in waiting]).events()
+
+
+def fewest_rounds(budget: Budget) -> int:
+    """The rounds that a cell gets in any case."""
+    return PAPER_ROUNDS if budget.seconds == inf else budget.rounds
 
 
 def worth(cell: Timed) -> tuple[object, ...]:
@@ -67,7 +72,7 @@ class Schedule:
 
     def __init__(self, budget: Budget, cells: list[Cell]) -> None:
         self.budget, self.waiting, self.watch = budget, cells, clock.Stopwatch()
-        self.fewest = PAPER_ROUNDS if budget.seconds == inf else budget.rounds
+        self.fewest = fewest_rounds(budget)
         self.plan = Plan(self.fewest)
         self.until = 0.0  # when the cell at work will have ended, about; of the watch
 
@@ -105,7 +110,7 @@ class Schedule:
 
     def _measured(self, cell: Cell) -> Iterator[Result]:
         """Measures a cell, and says it when it has its first round."""
-        self._say_all(cell, cell.prove(self.fewest))
+        self._say_all(cell, cell.prove())
         began = self.watch.seconds
         self._say_all(cell, cell.start())
         half = ceil(self.fewest / 2) if self.fewest >= RESTARTED else self.fewest
@@ -214,11 +219,14 @@ class Plan:
 
     def seconds(self, group: Group) -> float:
         """Of a cell with its exams, about."""
-        found = EXAM_SECONDS * len(group) + self._corrected * self._model(group, self.rounds)
-        for case in group:
-            if facts.of(case.framework.partition(":")[0]).foreign:
-                found += FOREIGN_SECONDS
-        return found + self.compile_seconds(group)
+        timed = self._corrected * self._model(group, self.rounds)
+        return EXAM_SECONDS * len(group) + timed + self._beside(group)
+
+    def _beside(self, group: Group) -> float:
+        """What no floor tells: of compilers, and of runtimes of their own."""
+        names = (case.framework.partition(":")[0] for case in group)
+        foreign = FOREIGN_SECONDS * sum(facts.of(name).foreign for name in names)
+        return foreign + self.compile_seconds(group)
 
     def compile_seconds(self, group: Group) -> float:
         """Of what torch compiles for a cell, once, about."""
@@ -232,7 +240,7 @@ class Plan:
     def correct(self, group: Group, spent: float, rounds: int) -> None:
         """A cell took so long, its exams aside."""
         self._spent += spent
-        self._foreseen += self._model(group, rounds)
+        self._foreseen += self._model(group, rounds) + self._beside(group)
 
     @property
     def _corrected(self) -> float:

@@ -8,8 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from harness.spec import UsageError
+
+LOOK = 1.0  # seconds between two looks whether another process has let a lock go
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -34,6 +37,19 @@ def write_result(path: Path, content: bytes) -> None:
         write_whole(path, lambda part: part.write_bytes(content))
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def locked(path: Path, wait: Callable[[], object]) -> AcquireReturnProxy:
+    """The lock at `path`, taken; `wait` is called each second that another process has it.
+
+    Raises OSError where it cannot be made.
+    """
+    lock = FileLock(path)
+    while True:
+        try:
+            return lock.acquire(timeout=LOOK)
+        except Timeout:
+            wait()
 
 
 class Unwritable(UsageError):

@@ -68,7 +68,8 @@ class Shelf(Generic[T]):
         with suppress(OSError):  # it cannot be written, or another process has kept its own
             own.write_text(json.dumps(said, default=vars), encoding="utf-8")
             os.link(own, path)
-        own.unlink(missing_ok=True)
+        with suppress(OSError):  # nor is there anything then
+            own.unlink()
         return self._kept(path) or measured
 
     def _kept(self, path: Path) -> T | None:

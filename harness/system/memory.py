@@ -108,7 +108,8 @@ def too_large(case: Case) -> str | None:
 
 def is_exhausted(error: BaseException) -> bool:
     """Whether a process has run out of memory: nothing that it does from now on can be trusted."""
-    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+    kinds = MemoryError, torch.OutOfMemoryError
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)
 
 
 def family(pid: int | None = None) -> list[psutil.Process]:
