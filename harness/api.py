@@ -85,12 +85,13 @@ class Work:
             options.refuse("baselines", why="has no other systems")
         if not suite.long:
             options.refuse("long", why="has no trainings of --long")
+            options.refuse("keep_weights", why="trains no network")
         if suite.trains:
             why = f"does each case to its end (use {suite.shorter} to make it shorter)"
             options.refuse("budget", why=why)
         from harness import formats
 
-        read = formats.named(options.networks, options.suite, keep_weights=options.keep_weights)
+        read = formats.named(options.networks)
         if suite.trains and options.executor == "local" and options.device != "cuda":
             from harness.system import child
 

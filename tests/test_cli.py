@@ -80,7 +80,13 @@ BAD = {
     "--suite scale --baselines hats": "leave --baselines out",
     "--suite baselines --baselines hat": "unknown baseline 'hat', choose from lstm",
     "--suite baselines --width 1/8": "leave --width out",
-    "--suite timesteps --paper --device cpu": "takes months on a CPU",
+    **{
+        f"--suite {each} --paper --device cpu": "takes months on a CPU"
+        for each in ("timesteps", "scale", "neunorm", "accuracy", "ablations")
+    },
+    "--suite scale --inference": "leave --inference out",
+    "--suite scale --long --epochs 20": "too few",
+    "--suite accuracy --networks Small": "has nothing on Small",
     "--seeds -1": "--seeds: '-1', expected whole numbers of 0 or more",
     "--width 1/0": "--width: '1/0', expected a fraction",
     "--width 1e99999999": "'1e99999999', expected a fraction",  # its digits take hours
@@ -106,7 +112,7 @@ BAD = {
     "check --networks Huge": "unknown network 'Huge'",
     "check --networks /missing.nir": "/missing.nir",
     "doctor --data-root /no/such/folder": "/no/such/folder",
-    "run --suite baselines --networks none.nir": "reads no network files",
+    "run --suite energy --keep-weights": "the energy suite trains no network",
     "--keep-weights": "leave --keep-weights out",
     "export Small --to x.h5": "a name that ends in .nir was expected",
     "export Huge --to x.nir": "unknown network 'Huge'",

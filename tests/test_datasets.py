@@ -28,6 +28,7 @@ import tonic.datasets
 import torch
 import torchvision
 from conftest import SHARED, needs_shared, spoilt, steady
+from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recordings import (
@@ -66,7 +67,7 @@ from harness.datasets.samples import About, Split, list_files, split_indices
 from harness.datasets.simulated import Camera, closed_loop, saccades, shifted, simulate
 from harness.spec import UsageError
 from harness.spec.paper import CIFAR10_CLASSES, SETTINGS
-from harness.system.files import printable
+from harness.system.files import make_user_cache, printable
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine", "nothing_waits_for_ever")
 
@@ -723,7 +724,7 @@ def entry(value: int = 7) -> Arrays:
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "pickle"])
 def test_a_damaged_cache_is_named_and_made_again(damage: str, tmp_path: Path) -> None:
-    assert cached("key", entry).note == ""
+    assert cached("key", entry, quiet).note == ""
     (file,) = (tmp_path / "cache").rglob("*.npz")
     if damage == "pickle":
         np.savez(file, np.array([print], object))
@@ -731,12 +732,43 @@ def test_a_damaged_cache_is_named_and_made_again(damage: str, tmp_path: Path) ->
         file.write_bytes(file.read_bytes()[:100])
     else:
         file.write_bytes(file.read_bytes().replace(bytes([7] * 8), bytes([8] + [7] * 7), 1))
-    found = cached("key", entry)
+    found = cached("key", entry, quiet)
     assert "was damaged" in found.note and str(tmp_path) in found.note
     assert damage != "pickle" or "pickle" in found.note  # which was not loaded
-    again = cached("key", lambda: entry(9))  # sound again, and not made
+    again = cached("key", lambda: entry(9), quiet)  # sound again, and not made
     assert (again.parts[0] == 7).all()
     assert (again.note, again.damaged) == ("", ("one was damaged",))
     shutil.rmtree(tmp_path / "cache")
     (tmp_path / "cache").write_text("a file stands where the folder should be")
-    assert "not cached" in cached("key", entry).note
+    assert "not cached" in cached("key", entry, quiet).note
+
+
+def test_what_a_full_disk_does_not_keep_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Arrays] = []
+
+    def full(path: Path, write: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    def make() -> Arrays:
+        made.append(entry())
+        return made[-1]
+
+    monkeypatch.setattr("harness.datasets.write_whole", full)
+    assert "No space left" in cached("key", make, quiet).note and len(made) == 1
+
+
+def test_who_waits_for_samples_that_another_process_reads_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cached("key", entry, quiet)
+    (lock,) = make_user_cache("arrays").glob("*.lock")
+    other, said = FileLock(lock), list[str]()
+    other.acquire()
+
+    def tell(done: float, what: str) -> None:
+        said.append(what)
+        other.release()
+
+    monkeypatch.setattr("harness.system.files.LOOK", 0.02)
+    cached("key", entry, tell)
+    assert said == ["another process reads the same samples: waiting for it"]

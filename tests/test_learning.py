@@ -9,12 +9,12 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 import torch
 from recordings import quiet, with_mnist
-from rows import row, training
+from rows import row, trained_case, training
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -44,24 +44,13 @@ TINY = "8C3(Encoding)-AP2-8C3-AP2-16FC-Voting"
 R = TypeVar("R", bound=records.Record)
 
 
-def case(dataset: str = "cifar10", **fields: object) -> spec.Trained:
-    _, network = paper.network(TINY, dataset)
-    given = spec.Trained(
-        suite="accuracy",
-        dataset=dataset,
-        scale="custom",
-        network=replace(network, dropout=paper.settings(dataset).dropout),
-        width=Fraction(1),
-        framework="reference",
-        T=2,
-        batch_size=10,
-        precision="fp32",
-        device="cpu",
-        seed=0,
-        optimiser=paper.settings(dataset).optimiser,
-        training=spec.Training(epochs=2, samples=60, test_samples=30, embedded=True),
-    )
-    return replace(given, **fields)
+def case(dataset: str = "cifar10", **fields: Any) -> spec.Trained:
+    network, of = paper.network(TINY, dataset)[1], paper.settings(dataset)
+    given: dict[str, Any] = {"suite": "accuracy", "dataset": dataset, "scale": "custom"}
+    given |= {"network": replace(network, dropout=of.dropout), "optimiser": of.optimiser}
+    given |= {"T": 2, "batch_size": 10}
+    given |= {"training": spec.Training(epochs=2, samples=60, test_samples=30, embedded=True)}
+    return trained_case(**given | fields)
 
 
 def data(dataset: str = "cifar10", count: int = 60) -> DataSplits:
@@ -143,9 +132,7 @@ def resumed(
     checkpoint.save(path, OF, (one,), begun.module, begun.optimiser)
     torch.manual_seed(12345)  # another process stands elsewhere
     again = epoch.begin(then, parts)
-    found = checkpoint.load(path, OF)
-    assert found is not None and found.epochs == (one,)
-    found.restore(path, again.module, again.optimiser)
+    assert checkpoint.restore(path, OF, again.module, again.optimiser) == (one,)
     return again, one_epoch(again, 2)
 
 
@@ -179,6 +166,11 @@ def saved(path: Path) -> Path:
     return path
 
 
+def restored(path: Path, of: dict[str, str]) -> tuple[Epoch, ...]:
+    module = nn.Linear(2, 2)
+    return checkpoint.restore(path, of, module, torch.optim.Adam(module.parameters()))
+
+
 class Evil:
     def __reduce__(self) -> tuple[object, ...]:
         return print, ("code was run",)
@@ -188,32 +180,34 @@ def test_a_damaged_checkpoint_or_one_of_another_run_is_named_and_runs_no_code(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "a.pt"
-    assert checkpoint.load(path, OF) is None
+    assert restored(path, OF) == ()
     whole = saved(path).read_bytes()
     with pytest.raises(spec.UsageError, match=r"of another run \(T is 4, expected 8\): delete it"):
-        checkpoint.load(path, {"T": "8"})
+        restored(path, {"T": "8"})
     flipped = whole[:-99] + bytes([whole[-99] ^ 1]) + whole[-98:]
     torch.save({"version": 2, "identity": Evil()}, path)  # as an older harness wrote them
     for damage in (b"", whole[:100], whole[:-50], flipped, b"no checkpoint", path.read_bytes()):
         path.write_bytes(damage)
         with pytest.raises(spec.UsageError, match=f"{path} is damaged"):
-            checkpoint.load(path, OF)
+            restored(path, OF)
     path.unlink()
     path.mkdir()
     with pytest.raises(spec.UsageError, match="cannot be read"):
-        checkpoint.load(path, OF)
+        restored(path, OF)
     assert capsys.readouterr().out == ""
 
 
 def test_what_is_no_number_is_not_restored(tmp_path: Path) -> None:
-    whole, module = checkpoint.load(saved(tmp_path / "a.pt"), OF), nn.Linear(2, 2)
-    assert whole is not None
-    optimiser = torch.optim.Adam(module.parameters())
-    nan, state = torch.full((2, 2), float("nan")), whole.optimiser
-    spoilt = {**state, "state": {**state["state"], 0: {**state["state"][0], "exp_avg": nan}}}
-    for each in (replace(whole, weights=[nan, torch.zeros(2)]), replace(whole, optimiser=spoilt)):
+    path = saved(tmp_path / "a.pt")
+    assert restored(path, OF) == (EPOCH,)
+    for of in ("weights", "optimiser"):
+        content = checkpoint.read_sealed(saved(path))
+        assert content is not None
+        spoilt = content["weights"] if of == "weights" else content[of]["state"][0].values()
+        next(each for each in spoilt if each.dim()).fill_(float("nan"))
+        checkpoint.write_sealed(path, content)
         with pytest.raises(spec.UsageError, match="is damaged"):
-            each.restore(tmp_path / "a.pt", module, optimiser)
+            restored(path, OF)
 
 
 def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,6 +268,25 @@ def test_a_loss_that_is_no_number_ends_the_run() -> None:
     learner.module.register_forward_hook(spoil)
     with pytest.raises(Failed, match="the loss became nan in epoch 1"):
         one_epoch(learner, 1)
+
+
+def test_weights_whose_gradients_are_no_numbers_end_the_run() -> None:
+    learner = epoch.begin(case(), data())  # its votes are numbers whatever its weights are
+    with torch.no_grad():
+        list(learner.module.parameters())[2].fill_(float("nan"))
+    with pytest.raises(Failed, match="the gradient's norm became nan in epoch 1"):
+        one_epoch(learner, 1)
+
+
+def test_who_is_tested_shows_that_it_lives_and_is_so_on_samples_of_all_classes() -> None:
+    signs: list[int] = []
+    learner = replace(epoch.begin(case(), data()), alive=lambda: signs.append(1))
+    test = learner.data.test
+    epoch.accuracy(learner, test, 2)
+    assert len(signs) == -(-len(test) // epoch.EVALUATION_BATCH)
+    order = test.labels.argsort()  # class by class, as files lie
+    part = epoch.drawn(test.part(order), 15)
+    assert len(part) == 15 and len(part.labels.unique()) > 5
 
 
 def test_the_ann_learns_and_has_the_same_weights_to_train() -> None:

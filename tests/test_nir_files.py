@@ -91,6 +91,17 @@ def circle(graph: Any) -> None:
     edges(("more", "more"))(graph)
 
 
+def only(kept: str) -> Change:
+    """Of all nodes that one alone between the input and the output."""
+
+    def change(graph: Any) -> None:
+        first, *_, last = graph.nodes
+        graph.nodes = {name: graph.nodes[name] for name in (first, kept, last)}
+        graph.edges = [*pairwise(graph.nodes)]
+
+    return change
+
+
 TWO = np.array([2, 2])
 MAPS = np.ones((32, 16, 16))
 BARE = ("input", "sum", "x", "spread", "minus_u", "join", "output")  # the spikes go nowhere else
@@ -99,6 +110,10 @@ OTHERS = [
     (put("01b_lif", tau=float("nan")), "has tau nan"),
     (once("02b_lif", "tau", 0.5), "has tau 0.5"),
     (put("01b_lif", v_threshold=-1), "v_th is -1"),
+    (put("02c_pool", kernel_size=np.array([])), "has kernel_size nothing, not a number"),
+    (put("02c_pool", kernel_size=np.array([np.nan] * 2)), "has kernel_size nan, not a number"),
+    (put("00_input", input_type={"input": np.array([np.inf, 1, 1])}), r"expected \(C, H, W\)"),
+    (only("01b_lif"), "does not end with a product"),
     (put("02b_lif", tau=np.ones(7)), "must have the same shape"),
     (becomes("02c_pool", nir.SumPool2d(TWO, TWO, TWO)), "SumPool2d. is not of the paper's"),
     (becomes("02c_pool", nir.LIF(*[MAPS] * 4)), r"3.weight is of shape \(32, 2048\)"),
@@ -232,7 +247,7 @@ def test_a_file_that_does_not_fit_what_is_asked_is_one_sentence(sentence: str) -
 def test_what_export_writes_is_what_run_reads(inside: Path) -> None:
     asked = ["export", "Small", "--width", "1/8", "--neunorm", "mean", "--to", "small.nir"]
     assert call(*asked) == 0
-    (file,) = formats.named(["Small", "small.nir"], "scale")
+    (file,) = formats.named(["Small", "small.nir"])
     assert file.network == small("cifar10", neunorm="mean")
     weights.keep(inside / "out", file.weights)
     kept = weights.of_hash(inside / "out", file.weights_sha256, file.network)

@@ -21,7 +21,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -41,7 +40,7 @@ from harness.datasets.samples import (
 )
 from harness.spec import BIN_US, Access, Say, Source, System, Trained, UsageError
 from harness.spec.network import checked
-from harness.system.files import make_user_cache, printable, user_cache, write_whole
+from harness.system.files import locked, make_user_cache, printable, user_cache, write_whole
 
 CACHE_FORMAT = 2  # of the entries, and of what is in them
 FAILED = "the download failed"  # what its note says first
@@ -468,7 +467,7 @@ def _gather(
     if wanted.samples is not None and wanted.samples < count:
         samples = samples.chosen(sorted(choose(count, wanted.samples, SPLIT_SEED)))
     key = f"{wanted.dataset} {what} {samples.origin()}"
-    arrays = cached(key, lambda: _read(samples, what.endswith("events"), say))
+    arrays = cached(key, lambda: _read(samples, what.endswith("events"), say), say)
     about = replace(samples.about, count=len(arrays.parts[1]))
     notes = note, arrays.note, _left_out((*about.left_out, *arrays.damaged))
     return arrays.parts, about, _source(wanted.dataset, about, arrays.sha256, *notes)
@@ -492,16 +491,18 @@ def _read(samples: Samples[Any], events: bool, say: Say) -> Arrays:
     return Arrays(parts, sha256(*parts), tuple(damaged))
 
 
-def cached(key: str, make: Callable[[], Arrays]) -> Arrays:
+def cached(key: str, make: Callable[[], Arrays], say: Say) -> Arrays:
     """The arrays of that key, made where the cache has none that are sound.
 
     `key` must say all that decides the content. Without a folder that can be written the arrays are
     made each time, and `note` says so.
     """
+    made: Arrays | None = None
     name = hashlib.sha256(f"{CACHE_FORMAT} {key}".encode()).hexdigest()[:32]
     try:
         path, note = make_user_cache("arrays") / f"{name}.npz", ""
-        with FileLock(path.with_suffix(".lock")):
+        waiting = "another process reads the same samples: waiting for it"
+        with locked(path.with_suffix(".lock"), lambda: say(0.0, waiting)):
             if path.exists():
                 try:
                     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -524,4 +525,4 @@ def cached(key: str, make: Callable[[], Arrays]) -> Arrays:
             return replace(made, note=note)
     except OSError as error:
         place, why = printable(user_cache()), error.strerror or error
-        return replace(make(), note=f"not cached: {place} cannot be written ({why})")
+        return replace(made or make(), note=f"not cached: {place} cannot be written ({why})")

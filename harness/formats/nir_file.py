@@ -226,9 +226,10 @@ def read(path: Path) -> Imported:
 
 def _imported(graph: Any) -> Imported:
     said, way = _said(graph.metadata), _chain(graph)
-    shape = tuple(int(each) for each in way[0][1].input_type["input"])
-    if len(shape) != 3:
-        raise _wrong(*way[0], f"is of shape {shape}, expected (C, H, W)")
+    given = np.ravel(way[0][1].input_type["input"])
+    if given.dtype.kind not in "fiu" or len(given) != 3 or not np.isfinite(given).all():
+        raise _wrong(*way[0], f"is of shape {given}, expected (C, H, W)")
+    shape = tuple(map(int, given))
     layers: list[Layer] = []
     parameters: list[NDArray[Any]] = []
     lif, neunorm = None, None
@@ -242,10 +243,10 @@ def _imported(graph: Any) -> Imported:
                 else:
                     layers.append(Linear(len(weight)))
             case "LIF":
-                threshold = float(np.ravel(node.v_threshold)[0])
+                threshold = _first(name, node, "v_threshold")
                 lif = lif or LIF(_decay(name, node, said, said.k_tau), threshold, said.a or A)
             case "AvgPool2d":
-                layers.append(AvgPool(int(np.ravel(node.kernel_size)[0])))
+                layers.append(AvgPool(int(_first(name, node, "kernel_size"))))
             case "NIRGraph":
                 found, U = _neunorm_of(name, node, said)
                 neunorm = neunorm or found
@@ -254,7 +255,7 @@ def _imported(graph: Any) -> Imported:
                 pass
             case _:
                 raise _wrong(name, node, f"is not of the paper's networks: they have {KINDS}")
-    if lif is None or not isinstance(layers[-1], Linear):
+    if lif is None or not layers or not isinstance(layers[-1], Linear):
         raise UsageError("it does not end with a product and its neurons, which vote")
     voters = layers[-1].features
     if voters % said.classes:
@@ -318,13 +319,21 @@ def _numbers(name: str, node: Any, field: str, dimensions: int) -> NDArray[Any]:
     return found.astype(np.float64 if found.itemsize >= 8 else np.float32)
 
 
+def _first(name: str, node: Any, field: str) -> float:
+    """The first number of a field; `_compare` sees to it that the others are the same."""
+    found = np.ravel(getattr(node, field))
+    if not len(found) or found.dtype.kind not in "fiu" or not isfinite(found[0]):
+        raise _wrong(name, node, f"has {field} {str(found[:1])[1:-1] or 'nothing'}, not a number")
+    return float(found[0])
+
+
 def _decay(name: str, node: Any, said: Said, named: float | None) -> float:
     """The factor k by which the potential decays in a step.
 
     That which the file names, or that of few digits, is taken where it comes to the same tau.
     """
-    tau, digits = float(np.ravel(node.tau)[0]), 12 if node.tau.itemsize >= 8 else 6
-    if not (isfinite(tau) and tau > 0) or said.dt / tau > 1 + NEAR:
+    tau, digits = _first(name, node, "tau"), 12 if node.tau.itemsize >= 8 else 6
+    if tau <= 0 or said.dt / tau > 1 + NEAR:
         raise _wrong(name, node, f"has tau {tau:.6g} s, expected {said.dt:.6g} s, a step, or more")
     k = max(0.0, 1 - said.dt / tau)
     candidates = [each for each in (named, round(k, digits)) if each is not None and each < 1]
@@ -339,7 +348,7 @@ def _neunorm_of(name: str, node: Any, said: Said) -> tuple[NeuNorm, NDArray[Any]
         raise _wrong(name, node, "is a subgraph that is not NeuNorm")
     U = -_numbers(f"{name}/minus_u", minus_u, "scale", 3)
     k_tau2 = _decay(f"{name}/x", x, said, said.k_tau2)
-    scale = float(np.ravel(x.r)[0]) * (1 - k_tau2)
+    scale = _first(f"{name}/x", x, "r") * (1 - k_tau2)
     # the nearer one, which must then be equal; with one map both are the same
     readings: list[Reading] = [said.neunorm or "mean", "mean", "literal"]
     found = (NeuNorm(k_tau2, each) for each in readings)

@@ -237,6 +237,9 @@ class Network:
             encoding = "(Encoding)" if isinstance(layer, Conv) and layer.encoding else ""
             if _SYMBOLS[type(layer)] + encoding not in expected:
                 raise _at(place, str(layer), " or ".join(expected))
+            if isinstance(layer, Conv | Linear):  # as `parse` takes them
+                size = layer.channels if isinstance(layer, Conv) else layer.features
+                checked("channels or features", size, most=LARGEST_LAYER)
             expected, place = _NEXT[type(layer)], place + len(str(layer)) + 1
         if expected != _NEXT[Voting]:
             raise _at(place - 1, "", " or ".join(f"-{symbol}" for symbol in expected))

@@ -40,32 +40,6 @@ class Epoch:
     inside: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """The state after an epoch. Generators are seeded anew each epoch, so none is kept."""
-
-    identity: dict[str, str]  # what the run is of: another one's checkpoint is refused
-    epochs: tuple[Epoch, ...]  # done so far
-    weights: list[Tensor]  # in layer order
-    optimiser: dict[str, Any]  # torch's state_dict
-
-    @torch.no_grad()
-    def restore(self, path: Path, module: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-        """Puts the state back. Raises UsageError where it holds what is no number."""
-        state = [each for one in self.optimiser["state"].values() for each in one.values()]
-        tensors = [each for each in (*self.weights, *state) if isinstance(each, Tensor)]
-        if not all(bool(each.isfinite().all()) for each in tensors):
-            raise _unusable(path, "is damaged (it holds what is no number)")
-        optimiser.load_state_dict(self.optimiser)
-        for each, value in zip(module.parameters(), self.weights, strict=True):
-            each.copy_(value)
-            # fused steps walk through both as they lie in memory, and the run may have been of an
-            # adapter that laid its weights out otherwise
-            for name, kept in optimiser.state.get(each, {}).items():
-                if isinstance(kept, Tensor) and kept.dim() and kept.stride() != each.stride():
-                    optimiser.state[each][name] = torch.empty_like(each).copy_(kept)
-
-
 def save(
     path: Path,
     identity: Mapping[str, str],
@@ -86,20 +60,23 @@ def save(
         raise unwritable(path, error) from error
 
 
-def load(path: Path, identity: Mapping[str, str]) -> Checkpoint | None:
-    """The checkpoint at `path`; None where there is none.
+@torch.no_grad()
+def restore(
+    path: Path, identity: Mapping[str, str], module: nn.Module, optimiser: torch.optim.Optimizer
+) -> tuple[Epoch, ...]:
+    """Puts back what `save` wrote: the epochs done so far; none where there is no file.
 
-    Raises UsageError where it is damaged, or of another run: the message says what.
+    Raises UsageError where it is damaged, or of another run: the message says what. Generators are
+    seeded anew each epoch, so none is kept.
     """
     try:
         content = read_sealed(path)
     except FileNotFoundError:
-        return None
+        return ()
     except OSError as error:
         raise _unusable(path, f"cannot be read ({error.strerror})") from error
     if content is None:
         raise _unusable(path, "is damaged (it is not what its run wrote)")
-    epochs = tuple(Epoch(**each) for each in content["epochs"])
     theirs = content["identity"]
     said = [
         f"{name} is {theirs.get(name)}, expected {identity.get(name)}"
@@ -108,7 +85,19 @@ def load(path: Path, identity: Mapping[str, str]) -> Checkpoint | None:
     ]
     if said:
         raise _unusable(path, f"is of another run ({'; '.join(said)})")
-    return Checkpoint(**{**content, "epochs": epochs})
+    weights, state = content["weights"], content["optimiser"]["state"].values()
+    found = [*weights, *(each for one in state for each in one.values())]
+    if not all(bool(each.isfinite().all()) for each in found if isinstance(each, Tensor)):
+        raise _unusable(path, "is damaged (it holds what is no number)")
+    optimiser.load_state_dict(content["optimiser"])
+    for each, value in zip(module.parameters(), weights, strict=True):
+        each.copy_(value)
+        # fused steps walk through both as they lie in memory, and the run may have been of an
+        # adapter that laid its weights out otherwise
+        for name, kept in optimiser.state.get(each, {}).items():
+            if isinstance(kept, Tensor) and kept.dim() and kept.stride() != each.stride():
+                optimiser.state[each][name] = torch.empty_like(each).copy_(kept)
+    return tuple(Epoch(**each) for each in content["epochs"])
 
 
 def _unusable(path: Path, what: str) -> UsageError:

@@ -88,6 +88,7 @@ class Learner:
     data: DataSplits  # on the case's device
     module: nn.Module
     optimiser: torch.optim.Optimizer
+    alive: Callable[[], object] = lambda: None  # called while it is tested, batch by batch
 
     @property
     def dtype(self) -> torch.dtype:  # of weights and inputs
@@ -124,8 +125,8 @@ def built(case: Case, x: Tensor, out: Path | None) -> nn.Module:
 
 
 def epoch(learner: Learner, number: int, rate: float, tell: Tell) -> Epoch:
-    """Trains one epoch, from 1, at a learning rate, and tests. Raises Failed where the loss is no
-    number any more.
+    """Trains one epoch, from 1, at a learning rate, and tests. Raises Failed where the loss
+    or a gradient is no number any more.
     """
     case, data, module = learner.case, learner.data, learner.module
     for group in learner.optimiser.param_groups:
@@ -152,13 +153,17 @@ def epoch(learner: Learner, number: int, rate: float, tell: Tell) -> Epoch:
     sizes = torch.tensor([len(chosen) for chosen in chunks], dtype=torch.float64)
     loss = float((each * sizes).sum() / sizes.sum())
     train_accuracy = float(torch.stack(right).sum().cpu() / len(data.train))
-    gradient_norm = float(torch.stack(norms).double().mean().cpu())
+    steepness = torch.stack(norms).double().cpu()
+    gradient_norm = float(steepness.mean())
     seconds = watch.seconds
-    if not bool(each.isfinite().all()):
-        raise Failed(
-            f"the loss became {loss} in epoch {number}: use fewer steps, a smaller network "
-            "or --init calibrated"
-        )
+    # the votes of a network with spikes are in [0, 1] whatever its weights are: gradients tell
+    figures = {"the loss": (each, loss), "the gradient's norm": (steepness, gradient_norm)}
+    for what, (values, figure) in figures.items():
+        if not bool(values.isfinite().all()):
+            raise Failed(
+                f"{what} became {figure} in epoch {number}: use fewer steps, a smaller network "
+                "or --init calibrated"
+            )
     validation, test = (accuracy(learner, each, case.T) for each in (data.validation, data.test))
     x, _ = next(data.validation.batches(case.T, EVALUATION_BATCH))
     x = step.placed(x, learner.dtype)
@@ -189,6 +194,7 @@ def votes(learner: Learner, part: Labelled, T: int) -> Iterator[Tensor]:
     for x, _ in part.batches(T, EVALUATION_BATCH):
         x = step.placed(x, learner.dtype)
         spikes = step.inference(learner.module, x, learner.case.precision)
+        learner.alive()
         yield coding.vote(spikes.to(learner.dtype), learner.case.network.classes)
 
 
@@ -201,13 +207,17 @@ def accuracy(learner: Learner, part: Labelled, T: int) -> float:
 Table = tuple[tuple[float, ...], ...]
 
 
+def drawn(test: Labelled, count: int) -> Labelled:
+    """So many random samples, the same for every run: files lie class by class."""
+    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(SPLIT_SEED))
+    return test.part(order[:count])
+
+
 def confusion(learner: Learner, samples: int) -> tuple[int, Table, Table]:
     """Fig. 6's matrix over that many random test samples, the same for every run: how many they
     are, the mean votes and the samples decided for each class. Rows are the labels.
     """
-    test, classes = learner.data.test, learner.case.network.classes
-    drawn = torch.randperm(len(test), generator=torch.Generator().manual_seed(SPLIT_SEED))
-    part = test.part(drawn[:samples])
+    part, classes = drawn(learner.data.test, samples), learner.case.network.classes
     voted = torch.cat(list(votes(learner, part, learner.case.T))).double().cpu()
     labels = part.labels.cpu()
     mean, counts = torch.zeros(classes, classes).double(), torch.zeros(classes, classes).long()

@@ -53,7 +53,7 @@ from harness.training.epoch import DataSplits, Learner
 
 PROOF_SAMPLES = 12  # the first inputs and those of further attempts
 CONFUSION_SAMPLES = 500  # as in Fig. 6
-COUNTED_SAMPLES = 500  # test samples, the first ones, on which operations are counted
+COUNTED_SAMPLES = 500  # random test samples, those of Fig. 6, on which operations are counted
 COUNTED_TOGETHER = 10  # samples: the spikes of all layers and steps are kept
 
 C = TypeVar("C", bound=Case)
@@ -75,6 +75,7 @@ class Trial(Generic[C]):
     access: Access
     run: Run
     row: Record
+    last: tuple[float, str] = (0.0, "")  # what was said last
 
     @property
     def out(self) -> Path:  # the folder of its results
@@ -82,7 +83,12 @@ class Trial(Generic[C]):
 
     def say(self, fraction: float, doing: str) -> None:
         """Says how far the case is, in [0, 1]."""
+        self.last = fraction, doing
         self.ledger.say(fraction, doing)
+
+    def alive(self) -> None:
+        """Says the same again: who is silent for too long is ended as hung."""
+        self.ledger.say(*self.last)
 
     def read(self, fraction: float, doing: str) -> None:
         """Says what is read, before the case begins."""
@@ -153,11 +159,10 @@ def train(trial: Trial[Trained]) -> bool:
         return True
     if case.framework != ANN:
         _prove(trial, data)
-    learner = epoch.begin(case, data, trial.out)
+    learner = replace(epoch.begin(case, data, trial.out), alive=trial.alive)
     epochs: tuple[Epoch, ...] = ()
-    if not trial.access.fresh and (found := checkpoint.load(path, identity)):
-        found.restore(path, learner.module, learner.optimiser)
-        epochs = found.epochs
+    if not trial.access.fresh:
+        epochs = checkpoint.restore(path, identity, learner.module, learner.optimiser)
     # it may have been killed after a checkpoint and before its row
     trial.keep(*(_epoch_row(row, each) for each in epochs))
     last = case.training.epochs
@@ -269,7 +274,8 @@ def _certify(trial: Trial[Trained], data: DataSplits) -> str:
     batch = datasets.network_input(few, steps, normal).to(case.device)
     reasons, rows = list(adapter.DEVIATIONS), list[CertificateRow]()
     for precision in certificate.required(case.precision):
-        proof = Exam(case.network, batch, precision).certify(case.framework, adapter)
+        exam = Exam(case.network, batch, precision, steps=max(case.T, RULES.steps))
+        proof = exam.certify(case.framework, adapter)
         rows += certificate.rows_of(trial.row, proof)
         reasons += proof.failures
     trial.keep(*rows)
@@ -318,9 +324,10 @@ def _keep_results(trial: Trial[Trained], learner: Learner, epochs: tuple[Epoch, 
         if not audit.passed:
             reason = f"with its last weights it is not the reference: {audit.reason}"
             trial.keep(WarningRow(**vars(row), reason=shortened(reason)))
-    part = data.test.part(torch.arange(min(COUNTED_SAMPLES, len(data.test))))
+    part = epoch.drawn(data.test, COUNTED_SAMPLES)
     batches = (x for x, _ in part.batches(case.T, COUNTED_TOGETHER))
-    trial.keep(_operations(row, counted(case, learner.module, batches), len(part)))
+    layers = counted(case, learner.module, batches, trial.alive)
+    trial.keep(_operations(row, layers, len(part)))
     kept = None
     if trial.access.keep_weights:
         kept = weights.keep(trial.out, weights.content(case.network, learner.module.parameters()))
@@ -386,13 +393,20 @@ def count(trial: Trial[Timed]) -> bool:
     trial.say(0.5, f"{case.dataset} {case.scale} T={case.T} {case.framework}: operations")
     few = _placed(batch.inputs[:, : epoch.CALIBRATION_SAMPLES], case)
     module = epoch.built(case, few, trial.out)
-    layers = counted(case, module, batch.inputs.split(COUNTED_TOGETHER, dim=1))
+    layers = counted(case, module, batch.inputs.split(COUNTED_TOGETHER, dim=1), trial.alive)
     trial.keep(_operations(row, layers, len(batch.labels)))
     return False
 
 
-def counted(case: Case, module: nn.Module, batches: Iterable[Tensor]) -> Layers:
-    """The operations of each layer, added up over batches x (T, B, C, H, W), at least one."""
+def counted(
+    case: Case,
+    module: nn.Module,
+    batches: Iterable[Tensor],
+    alive: Callable[[], object] = lambda: None,
+) -> Layers:
+    """The operations of each layer, added up over batches x (T, B, C, H, W), at least one. Calls
+    `alive` after each.
+    """
     module.eval()
     parameters, U = iter(module.parameters()), list[Tensor | None]()  # NeuNorm's, behind each layer
     for stage in case.network.stages if case.framework != ANN else ():
@@ -408,6 +422,7 @@ def counted(case: Case, module: nn.Module, batches: Iterable[Tensor]) -> Layers:
                 parts.append(ann_operations(case.network, x, spikes))
             else:
                 parts.append(spiking_operations(case.network, x, spikes, U))
+        alive()
     return reduce(lambda one, other: tuple(map(add, one, other)), parts)
 
 
