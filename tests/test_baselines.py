@@ -138,6 +138,7 @@ def test_one_that_is_unknown_or_says_too_little_or_something_odd_is_refused(decl
     for changes, words in (
         ({"STEPS": 540}, "STEPS of the baseline counting are 540"),
         ({"DATASETS": ("mnist3d",)}, "mnist3d"),
+        ({"WINDOWS": "whole"}, "WINDOWS of the baseline counting are 'whole', expected a tuple"),
     ):
         declare(**changes)
         with pytest.raises(UsageError, match=words):
@@ -155,6 +156,21 @@ def test_one_that_is_unknown_or_says_too_little_or_something_odd_is_refused(decl
 def cases(**fields: Any) -> list[System]:
     found = suites.suite("baselines").cases(Options(suite="baselines", **fields))
     return [case for case in found if isinstance(case, System)]
+
+
+def test_a_package_that_does_not_load_costs_the_others_nothing(
+    declare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(point: Point) -> None:
+        raise AttributeError("module 'json' has no attribute 'Nope'")
+
+    declare()
+    monkeypatch.setattr(Point, "load", broken)
+    with pytest.raises(baselines.Missing, match="counting does not load .*'Nope'"):
+        baselines.load("counting")
+    assert {case.framework for case in cases()} == {*baselines.OURS}
+    with pytest.raises(baselines.Missing):
+        cases(baselines=("counting",))
 
 
 def test_a_system_is_run_on_all_its_data_and_windows_by_default(declare: Any) -> None:
@@ -182,14 +198,11 @@ def test_options_of_networks_are_refused(declare: Any) -> None:
 # its samples
 
 
-def quiet(*said: object) -> None: ...
-
-
 def test_samples_and_split_are_those_of_the_papers_networks() -> None:
     wanted = datasets.Wanted("nmnist", 5, samples=100, embedded=True)
     case = small(T=5, effort="quick", window="first")
-    given = trial.read(case, baselines.load("hats"), Access(Path()), quiet)
-    splits = DataSplits.of(*datasets.load_splits(wanted, 20, quiet))
+    given = trial.read(case, baselines.load("hats"), Access(Path()), silent)
+    splits = DataSplits.of(*datasets.load_splits(wanted, 20, silent))
     for ours, theirs in (
         (given.train, splits.train),
         (given.validation, splits.validation),
@@ -199,9 +212,9 @@ def test_samples_and_split_are_those_of_the_papers_networks() -> None:
         assert (ours.frames(5) == theirs.raw.numpy()).all()
         assert (ours.labels == theirs.labels.numpy()).all()
     case = small("cao", dataset="cifar10", effort="quick", window=None, T=2)
-    images = trial.read(case, baselines.load("cao"), Access(Path()), quiet).validation
+    images = trial.read(case, baselines.load("cao"), Access(Path()), silent).validation
     wanted = replace(wanted, dataset="cifar10")
-    splits = DataSplits.of(*datasets.load_splits(wanted, 20, quiet))
+    splits = DataSplits.of(*datasets.load_splits(wanted, 20, silent))
     assert isinstance(images, Images)
     assert (images.pixels == splits.validation.raw.numpy()).all()
 
@@ -226,7 +239,7 @@ def test_recordings_that_nothing_can_learn_from_are_named(
 
     monkeypatch.setattr(datasets, "load_recordings", load)
     with pytest.raises(UsageError, match=words):
-        trial.read(small("hats"), baselines.load("hats"), Access(Path()), quiet)
+        trial.read(small("hats"), baselines.load("hats"), Access(Path()), silent)
 
 
 # its rows
@@ -279,6 +292,9 @@ def test_a_cited_row_turns_live_by_its_systems_name(declare: Any, tmp_path: Path
     assert (line["fidelity"], line["deviations"]) == ("published equations", "it only counts")
     assert line["n"] == 1 and np.isnan(line["low"])
     assert table[table.model.str.startswith("Lagorce")].accuracy.isna().all()
+    renewed = [replace(row, key="of another version", framework_version="2") for row in hats]
+    anew = tables.TABLES["4"]([*hats, *renewed])
+    assert anew.loc[anew.framework == "hats", "n"].item() == 1  # a seed is one value
 
 
 # each of ours

@@ -108,7 +108,7 @@ def test_who_comes_second_waits_and_says_so(monkeypatch: pytest.MonkeyPatch) -> 
         if len(said) == 2:
             other.release()
 
-    monkeypatch.setattr(converted, "_LOOK", 0.02)
+    monkeypatch.setattr("harness.system.files.LOOK", 0.02)
     converted.shared(images, TINY, 5, tell)
     assert said[:2] == ["another process trains the network: waiting for it"] * 2
     assert said[2].startswith("epoch 1/1")
@@ -254,18 +254,6 @@ def small() -> tuple[nn.Sequential, Tensor]:
 
 
 @torch.no_grad()
-def spikes_of(snn: Spiking, x: Tensor, steps: int) -> Tensor:
-    """Of the first layer, (T, B, ...)."""
-    found: list[Tensor] = []
-    handle = snn.neurons[0].register_forward_hook(lambda *given: found.append(given[2]))
-    snn.restart()
-    for _ in range(steps):
-        snn.step(x)
-    handle.remove()
-    return torch.stack(found)
-
-
-@torch.no_grad()
 def error(snn: Spiking, x: Tensor, expected: Tensor, steps: Sequence[int]) -> list[float]:
     """How far the mean of the output layer is from what it should be, after those steps."""
     snn.restart()
@@ -284,16 +272,6 @@ def test_a_scale_is_the_percentile_of_all_activations() -> None:
     both = (x, torch.full((5, 1), 100.0))
     found = scales(converted_by_spikingjelly(one_unit(), both, "max"))
     assert found == [pytest.approx(0.9 * 1000 + 0.1 * 100)]  # SpikingJelly's moving average
-
-
-def test_spikes_are_those_of_the_hand_and_of_our_neurons() -> None:
-    snn = converted_by_spikingjelly(one_unit(), (torch.tensor([[2.0], [1.0]]),), "max")
-    spikes = spikes_of(snn, torch.tensor([[2 * RATE]]), 8)
-    assert spikes.flatten().tolist() == [0, 1, 0, 1, 1, 0, 1, 1]
-    network, x = small()
-    snn = converted_by_spikingjelly(network, (x,), "99.9%")
-    ours, z = IF(1.0, "subtract"), network[0](x) * (1 / scales(snn)[0])
-    assert torch.equal(spikes_of(snn, x, 20), torch.stack([ours(z) for _ in range(20)]))
 
 
 def test_the_answer_tends_to_the_sources_which_stay_as_they_were() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import exp, sqrt
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,7 +88,7 @@ def test_an_image_counts_both_polarities_and_its_brightest_pixel_is_one() -> Non
     assert torch.equal(cnns.summed(recorded(events, sensor=SENSOR)), expected)
 
 
-def cut(*found: Events, sensor: tuple[int, int] = SENSOR) -> cnns.Frames:
+def cut(*found: Events, sensor: tuple[int, int] = SENSOR) -> Any:
     return cnns.cut(recorded(*found, sensor=sensor), silent)
 
 
@@ -103,7 +104,7 @@ def test_the_events_of_a_frame_are_moved_to_the_middle_of_the_sensor() -> None:
         moved = events.copy()
         moved["x"] += x
         moved["y"] += y
-        frames = cut(events, moved, sensor=(18, 18)).counts
+        frames = cut(events, moved, sensor=(18, 18))[0]
         assert frames[0].sum((1, 2)).tolist() == [1, 3]  # OFF and ON apart
         assert np.array_equal(frames[0], frames[1])
 
@@ -117,19 +118,19 @@ def test_a_recording_is_cut_in_frames_of_a_thousand_events() -> None:
     ]:
         found = np.zeros(events, EVENT)
         found["x"], found["y"], found["t"] = np.arange(events) % 64, 20, np.arange(events)
-        cut_up = cut(found, events_of((0, 0, 0, True)), sensor=(64, 64))
-        assert cut_up.counts.sum((1, 2, 3)).tolist() == [*frames, 1]
-        assert cut_up.owners.tolist() == [0] * len(frames) + [1]
+        counts, owners = cut(found, events_of((0, 0, 0, True)), sensor=(64, 64))
+        assert counts.sum((1, 2, 3)).tolist() == [*frames, 1]
+        assert owners.tolist() == [0] * len(frames) + [1]
 
 
 def test_a_long_recordings_class_is_the_likeliest_of_all_its_frames() -> None:
-    method = cnns.FrameCNN(cnns.Sizes(), 2)
+    method = cnns.FrameCNN(cnns.FrameCNN.SIZES["quick"], 2)
     method.fit(bars(20, 0), bars(4, 1), 0, silent)
     test = recorded(*(np.tile(each, 13) for each in map(bars(8, 2).__getitem__, range(8))))
     test = replace(test, sensor=(20, 20))
-    frames = cnns.cut(test, silent)
-    assert frames.owners.tolist() == [n // 2 for n in range(16)]
-    scores = method.network(cnns.scaled(torch.from_numpy(frames.counts)))
+    counts, owners = cnns.cut(test, silent)
+    assert owners.tolist() == [n // 2 for n in range(16)]
+    scores = method.network(cnns.scaled(torch.from_numpy(counts)))
     likelihoods = scores.softmax(1).unflatten(0, (8, 2)).double().prod(1)
     assert np.array_equal(answered(method, test), likelihoods.argmax(1).numpy())
 

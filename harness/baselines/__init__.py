@@ -92,7 +92,7 @@ def load(name: str) -> System:
     point = _declared().get(name) or EntryPoint(name, f"{__name__}.{_PLACES[name]}", ENTRY_POINTS)
     try:
         found = point.load()
-    except ImportError as error:
+    except Exception as error:  # noqa: BLE001 a package's import may raise anything
         hint = "pip install 'snn-harness[baselines]'" if name in _PLACES else "see its package"
         raise Missing(f"the baseline {name} does not load ({error}): {hint}") from error
     known: dict[str, Any] = {"name": name, "build": getattr(found, "build", None)}
@@ -106,10 +106,13 @@ def load(name: str) -> System:
     if lacking or not known["build"]:
         raise UsageError(f"the baseline {name} has no {', '.join(lacking) or 'build'}")
     system = System(**known)
+    for each in fields(System):
+        value = getattr(system, each.name)
+        if str(each.type).startswith("tuple") and not isinstance(value, tuple):  # ("a"): no comma
+            word = each.name.upper()
+            raise UsageError(f"{word} of the baseline {name} are {value!r}, expected a tuple")
     for dataset in system.datasets:
         paper.settings(dataset)  # raises UsageError for another
-    if not isinstance(system.steps, tuple):  # a name that many would give to something else
-        raise UsageError(f"STEPS of the baseline {name} are {system.steps}, expected (1, 2)")
     return system
 
 

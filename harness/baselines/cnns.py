@@ -15,7 +15,6 @@ pooling, then 256 units.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import floor
 
 import numpy as np
@@ -45,18 +44,16 @@ def summed(recordings: Recordings) -> Tensor:  # -> (N, 1, H, W) in [0, 1]
     return scaled(counts.float().sum(2))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sizes(learn.Sizes):
-    batch_size: int = 50
+_SIZES = dict.fromkeys(("quick", "default", "paper"), learn.Sizes(batch_size=50))
 
 
-class EventCNN(learn.Learner[Recordings, Sizes]):
+class EventCNN(learn.Learner[Recordings, learn.Sizes]):
     TITLE, PAPER = "CNN on summed events", "Iyer et al. 2018"
     DATASETS, INPUT = ("nmnist",), "events"
     FIDELITY = "after the description"
     DEVIATIONS = ("no public code", "layers, batches, epochs and learning rate are ours")
     EPOCHS = {"quick": 12, "default": 20, "paper": 30}
-    SIZES = dict.fromkeys(("quick", "default", "paper"), Sizes())
+    SIZES = _SIZES
     TOGETHER = 500
 
     def made(self, train: Recordings) -> nn.Module:
@@ -75,14 +72,6 @@ class EventCNN(learn.Learner[Recordings, Sizes]):
         return summed(samples).__getitem__
 
 
-@dataclass(frozen=True, eq=False)
-class Frames:
-    """Frames of recordings, and whose they are."""
-
-    counts: NDArray[np.uint8]  # (F, 2, H, W)
-    owners: NDArray[np.int64]  # (F,): the recording's index
-
-
 def centred(events: Events, sensor: tuple[int, int]) -> Events:
     """Moved by whole pixels so that their mean position is the middle of the sensor."""
     moved = events.copy()
@@ -92,8 +81,8 @@ def centred(events: Events, sensor: tuple[int, int]) -> Events:
     return moved
 
 
-def cut(recordings: Recordings, tell: Say) -> Frames:
-    """The recordings in frames of FRAME events or somewhat more."""
+def cut(recordings: Recordings, tell: Say) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The recordings in frames (F, 2, H, W) of FRAME events or more, and whose they are."""
     counts, owners = [], []
     window = recordings.longest_us  # one bin that holds all events of a frame
     at_start = within(tell, 0, 0)  # it takes no time beside the training
@@ -103,10 +92,10 @@ def cut(recordings: Recordings, tell: Say) -> Frames:
             moved = centred(part, recordings.sensor)
             counts.append(bin_events(moved, 1, recordings.sensor, window)[0])
             owners.append(n)
-    return Frames(np.stack(counts), np.array(owners, np.int64))
+    return np.stack(counts), np.array(owners, np.int64)
 
 
-class FrameCNN(learn.Learner[Recordings, Sizes]):
+class FrameCNN(learn.Learner[Recordings, learn.Sizes]):
     TITLE, PAPER = "CNN on frames", "Neil & Liu 2016"
     DATASETS, INPUT = ("nmnist",), "frames"
     FIDELITY = "after the description"
@@ -117,7 +106,7 @@ class FrameCNN(learn.Learner[Recordings, Sizes]):
         "frames of 1,000 events, batches, epochs and learning rate are ours",
     )
     EPOCHS = {"quick": 8, "default": 12, "paper": 20}
-    SIZES = dict.fromkeys(("quick", "default", "paper"), Sizes())
+    SIZES = _SIZES
 
     def made(self, train: Recordings) -> nn.Module:
         self.structure = "8C5-MP2-" * 3 + f"256-{train.classes}"
@@ -129,9 +118,8 @@ class FrameCNN(learn.Learner[Recordings, Sizes]):
         return nn.Sequential(*layers, nn.Linear(256, train.classes))
 
     def inputs(self, samples: Recordings, tell: Say) -> learn.Pick:
-        frames = cut(samples, tell)
-        counts, self.owners = torch.from_numpy(frames.counts), frames.owners
-        return lambda chosen: scaled(counts[chosen])
+        counts, self.owners = cut(samples, tell)
+        return lambda chosen: scaled(torch.from_numpy(counts)[chosen])
 
     def learn(self, pick: learn.Pick, labels: Labels, seed: int, tell: Say) -> None:
         super().learn(pick, labels[self.owners], seed, tell)

@@ -13,7 +13,7 @@ A system is a class, or a module, with these names:
     DEVIATIONS   what is not as published, in words; () where nothing is known to differ
     RANDOM       whether the seed decides anything; of a `Method` it does, unless it says otherwise
     EPOCHS       of each effort, where it trains by epochs; absent where it does not
-    STEPS        the numbers of steps after which it answers, where it has steps; absent otherwise
+    STEPS        the numbers of steps after which it answers by default; absent where it has none
     REVISION     raised by hand when what it computes changes; absent: 0
     PACKAGES     distributions that compute beside torch and numpy; absent: none
 

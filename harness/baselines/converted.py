@@ -39,14 +39,13 @@ from typing import Literal, NamedTuple, TypeVar, assert_never
 import numpy as np
 import torch
 import torch.nn.functional as F
-from filelock import AcquireReturnProxy, FileLock, Timeout
 from torch import Tensor, nn
 
 from harness.baselines import learn
 from harness.baselines.contract import Answers, Images, Method, Say, within
 from harness.datasets import sha256
 from harness.spec import Conv, Linear, Network, UsageError, Voting, paper
-from harness.system.files import make_user_cache
+from harness.system.files import locked, make_user_cache
 from harness.training.checkpoint import read_sealed, write_sealed
 
 STEPS = (1, 2, 4, 8, 16, 32, 64, 128)  # by default a converted network answers after these
@@ -54,12 +53,11 @@ STEPS = (1, 2, 4, 8, 16, 32, 64, 128)  # by default a converted network answers 
 SHARED = (
     "one shared network of CIFARNet's structure instead of the paper's own",
     "pools average spikes and have no neurons",
-    "by default width 1/8 and 128 steps, where it is quick width 1/16",
+    "by default width 1/8 and 128 steps, where it is quick width 1/16 and 64 or 128 steps",
 )
 
 CLASSES = 10
 TOGETHER = 20  # images that are run at once
-_LOOK = 1.0  # seconds between looks whether another process has trained it
 
 
 # the network without spikes
@@ -129,7 +127,8 @@ def shared(train: Images, plan: Plan, seed: int, tell: Say) -> nn.Sequential:
     """
     try:
         path = make_user_cache("networks") / f"{_name(train, plan, seed)}.pt"
-        lock = _lock(path, tell)
+        waiting = "another process trains the network: waiting for it"
+        lock = locked(path.with_suffix(".lock"), lambda: tell(0.0, waiting))
     except OSError:
         return _trained(train, plan, seed, tell)
     with lock:
@@ -143,17 +142,10 @@ def shared(train: Images, plan: Plan, seed: int, tell: Say) -> nn.Sequential:
         return network
 
 
-def _lock(path: Path, tell: Say) -> AcquireReturnProxy:
-    lock = FileLock(path.with_suffix(".lock"))
-    while True:
-        with suppress(Timeout):
-            return lock.acquire(timeout=_LOOK)
-        tell(0.0, "another process trains the network: waiting for it")
-
-
 def _name(train: Images, plan: Plan, seed: int) -> str:
     """Of all that decides the weights: sums are rounded by the kind and number of processors."""
-    sources = b"".join(Path(file).read_bytes() for file in (__file__, learn.__file__))
+    files = __file__, learn.__file__, learn.cropped_and_flipped.__code__.co_filename
+    sources = b"".join(Path(file).read_bytes() for file in files)
     parts = (
         *(sha256(train.pixels, train.labels), train.augmented, plan, structure(plan.width), seed),
         *(torch.__version__, torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()),

@@ -13,9 +13,9 @@ where sigma < 1 allows for inhibition that the bound cuts. V itself is neglected
 
 and so da/dw = x / V_th, da/dV_th = (-a + sigma sum kappa a) / V_th, and da/dx is w / V_th times the
 inverse of 1 - sigma kappa between neurons. Hidden neurons that did not fire pass no error; errors
-are divided by the mean of g = 1 / V_th and multiplied by sqrt(M / m), m of M neurons having fired.
-Weights are kept small by lambda / 2 exp(beta (sum_k w^2 - 1)); thresholds rise where a neuron fired
-and fall where it did not.
+are divided by the root mean square of g = 1 / V_th and multiplied by sqrt(M / m), m of M neurons
+having fired. Weights are kept small by lambda / 2 exp(beta (sum_k w^2 - 1)); thresholds rise where
+a neuron fired and fall where it did not.
 
 Sources: 2312-800-10 on uncentred recordings is in HM2-BP's table; equations and constants are from
 memory of the paper (doi 10.3389/fnins.2016.00508). Ours is also when in a recording the gradient is

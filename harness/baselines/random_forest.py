@@ -51,7 +51,7 @@ class RandomForest(Method[Recordings, int]):
 
 
 def counts(recordings: Recordings, bins: int, bin_us: int) -> NDArray[np.float32]:
-    """Numbers of events in windows of `bin_us`, of OFF and ON, at each pixel: (N, D)."""
+    """Numbers of events, at most 255, in windows of `bin_us`, of OFF and ON, by pixel: (N, D)."""
     frames = recordings.reduced().frames(bins, bin_us)
     return frames.reshape(len(frames), -1).astype(np.float32)  # what trees compute with
 

@@ -84,10 +84,6 @@ def software_of(system: System) -> Software:
     )
 
 
-# The last samples that were read: the next case often has the same, and they are large.
-_last: dict[object, Parts] = {}
-
-
 def fit(trial: Trial[spec.System]) -> bool:
     """Fits a system and asks it. Returns whether an earlier command had done it."""
     case = trial.case
@@ -98,11 +94,7 @@ def fit(trial: Trial[spec.System]) -> bool:
     software = software_of(system)
     subject = Subject(software, deviations="; ".join(system.deviations) or None)
     trial.row = of_case(case, trial.run, subject)
-    of = (case.dataset, case.T, case.window, system.input, case.training)
-    if of not in _last:
-        _last.clear()
-        _last[of] = read(case, system, trial.access, trial.read)
-    given = _last[of]
+    given = read(case, system, trial.access, trial.read)
     train, test = given.sources
     trial.row = replace(
         with_data(trial.row, train, test),

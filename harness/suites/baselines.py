@@ -32,7 +32,13 @@ def cases(options: Options) -> tuple[spec.System, ...]:
         baselines.check_name(name)
     names = options.baselines or baselines.names()
     # the terminal's progress and --quick end where the quickest come first: as in the tables
-    found = [case for name in names for case in _of_system(baselines.load(name), options)]
+    found: list[spec.System] = []
+    for name in names:
+        try:
+            found += _of_system(baselines.load(name), options)
+        except UsageError:
+            if options.baselines or name in baselines.OURS:
+                raise  # else another package's fault: `harness list baselines` says what it is
     if not found:
         raise UsageError(
             f"{', '.join(names)} cannot run on {', '.join(options.datasets or ())}: "
