@@ -198,13 +198,17 @@ def _place(framework: str) -> Path:
     else:
         spec = util.find_spec(point.module.partition(".")[0])
         files = [Path(spec.origin)] if spec and spec.origin else []
-    # who installs a package changes its folder
+        places = (spec.submodule_search_locations or ()) if spec else ()
+        files += sorted(f for each in places for f in Path(each).rglob("*.py"))
+    # who installs a package changes its folder; another BLAS is another link
     files += [Path(each) for each in sys.path if each.endswith("-packages")]
+    files += [Path("/etc/alternatives")]
     programs = (os.environ.get("HARNESS_OCTAVE", ""), "octave-cli", "matlab")
     files += [Path(found) for found in map(shutil.which, programs) if found]
     moments = [(str(each), each.stat().st_mtime_ns) for each in files if each.exists()]
-    gpu = Path("/dev/nvidiactl").exists()
-    of = repr((framework, point, _version(framework), moments, gpu, sys.version, platform.node()))
+    said = [os.environ.get(each) for each in ("HARNESS_OCTAVE", "CUDA_VISIBLE_DEVICES")]
+    here = Path("/dev/nvidiactl").exists(), said, sys.version, platform.node()
+    of = repr((framework, point, _version(framework), moments, *here))
     name = hashlib.sha256(of.encode()).hexdigest()[:16]
     return make_user_cache("frameworks") / f"{framework}-{name}.txt"
 

@@ -23,8 +23,8 @@ class _Spikes(torch.autograd.Function):
     """The voting layer's spikes as a function of the weights."""
 
     @staticmethod
-    def forward(ctx: Any, trainer: Trainer, batch: Any, *parameters: Tensor) -> Tensor:
-        ctx.trainer, ctx.batch = trainer, batch
+    def forward(ctx: Any, trainer: Trainer, x: Tensor, batch: Any, *parameters: Tensor) -> Tensor:
+        ctx.trainer, ctx.x = trainer, x
         ctx.save_for_backward(*parameters)  # which the trainer has loaded
         trainer.infer(batch)
         return trainer.out()
@@ -32,7 +32,13 @@ class _Spikes(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *back: Tensor) -> tuple[Tensor | None, ...]:
         ctx.trainer.load(ctx.saved_tensors)  # meanwhile others may have been loaded
-        return None, None, *ctx.trainer.differentiate(ctx.batch, back[0])
+        batch = _laid(ctx.trainer, ctx.x)  # and another batch laid there
+        return None, None, None, *ctx.trainer.differentiate(batch, back[0])
+
+
+def _laid(trainer: Trainer, x: Tensor) -> Any:
+    """A batch without labels where the trainer has it."""
+    return trainer.put(x, torch.zeros(x.shape[1], dtype=torch.int64))
 
 
 class Layer(nn.Module):
@@ -67,8 +73,8 @@ class ForeignNetwork(nn.Module):
                 self._trainers[precision] = self._make(self.network, settings)
         trainer = self._trainers[precision]
         trainer.load(list(self.parameters()))
-        batch = trainer.put(x, torch.zeros(x.shape[1], dtype=torch.int64))
-        out = _Spikes.apply(trainer, batch, *self.parameters())
+        batch = _laid(trainer, x)
+        out = _Spikes.apply(trainer, x, batch, *self.parameters())
         taps = [each for each in self.modules() if isinstance(each, SpikeTap)]
         if any(tap.recording for tap in taps):
             for tap, spikes in zip(taps, trainer.spikes(batch), strict=True):

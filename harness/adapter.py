@@ -29,7 +29,8 @@ class Adapter(Protocol):
     `computed(module) -> str` says how the layers of its last call were, where it chooses by what it
     was given; each row of a timing keeps it.
     `PACKAGES: tuple[str, ...]` names those that compute for it beside the framework's own package:
-    a result depends on their versions too.
+    a result depends on their versions too. Where it has an `implementation(device)`, that which it
+    names counts alone.
 
     What holds no torch module offers `trainer(network, settings) -> Trainer` beside `build`, which
     then is made of it (`adapters.foreign`): the trainer is what is timed.
@@ -198,11 +199,11 @@ def tuned(adapter: Adapter, form: Form) -> Variant:
     """
 
     def laid_out(network: Network) -> nn.Module:
+        if trainer_of(adapter) is not None:
+            raise Unsupported(f"{form} is a form of torch modules: use the plain form")
         return channels_last(adapter.build(network))
 
     def build(network: Network) -> nn.Module:
-        if trainer_of(adapter) is not None:
-            raise Unsupported(f"{form} is a form of torch modules: use the plain form")
         module = laid_out(network)
         if form == "compiled":
             config = torch._dynamo.config  # imported here, since it takes a second

@@ -68,8 +68,13 @@ class BreakEven:
 KEPT = Shelf("break-even", lambda kept: BreakEven(**kept), BreakEven(0.5, 0.5, 0.5, True))
 
 
+WIDEST = 2**15 - 2  # pixels of a line: places in lists of events are 16-bit numbers
+
+
 def chosen(events: Events, weight: Tensor) -> Ran:
     """How a convolution of these events is to be done."""
+    if events.counts.shape[2] > WIDEST:
+        return Ran(events.density, events.window, False, False, False)
     limits = break_even(Shape.of(events, weight))
     density, window = events.density, events.window
     return Ran(

@@ -123,7 +123,7 @@ def _gradients(
     `d_current` may be the memory of `u` where both have its type: each is read before written.
     """
     pixel = tl.program_id(0).to(tl.int64)
-    batch = tl.num_programs(0) // (h * w)
+    batch = tl.num_programs(0).to(tl.int64) // (h * w)  # a run may have 2^31 numbers and more
     j, i, b = pixel % w, pixel // w % h, pixel // (w * h)
     part, c = tl.arange(0, PARTS), tl.arange(0, BLOCK)
     y, x = i * POOL + part // POOL, j * POOL + part % POOL

@@ -25,56 +25,14 @@ from torch.nn import functional
 from adapters.fused.compiled import callback, inlined
 from adapters.fused.form import Events, Made
 from adapters.fused.intrinsics import (
-    ROW, TAPS, add_scaled_row, copy_row, load, narrow_row, store, take,
+    ROW, TAPS, add_scaled_row, copy_row, load, narrow_row, take,
 )  # fmt: skip
 from adapters.fused.lists import (
-    AREA, LINE, Numbers, Rows, add_listed, aligned, block_of, bytes_of, cache_bytes,
+    AREA, LINE, Rows, add_listed, aligned, block_of, bytes_of, cache_bytes,
     computed, cut, group_of, keep, list_maps, put_numbers, run, sizes_of, told,
 )  # fmt: skip
 
 T = TypeVar("T")
-
-
-@inlined
-def _pack_block(weight, packed, outputs, inputs, block, strides, size, kind):
-    """The rows of one block, and a row of zeros behind them; outputs that are not there are 0.
-
-    The weight of output k and input c is k, c times `strides` bytes behind `weight`.
-    """
-    of_output, of_input = strides
-    for k in range(bytes_of(kind) // size):
-        target = packed + k * size
-        if k < outputs:
-            source = weight + k * of_output
-            for c in range(inputs):
-                store(target + c * bytes_of(kind), load(source + c * of_input, kind[0]))
-        else:
-            for c in range(inputs):
-                store(target + c * bytes_of(kind), kind[0])
-        store(target + block * bytes_of(kind), kind[0])
-
-
-def _pack(kind: Any, size: int) -> Callable[[], int]:
-    """Weights (K, 3, 3, C), contiguous -> `packed` [set of outputs][block of inputs][tap][row]."""
-
-    @callback
-    def kernel(address):
-        call = told(address)[0]
-        maps, outputs, block = call.maps, call.outputs, call.block
-        blocks, wide = -(-maps // block), bytes_of(kind) // size
-        parts = -(-outputs // wide) * blocks * AREA
-        part = take(address)
-        while part < parts:
-            tap, rest = part % AREA, part // AREA
-            b, first = rest % blocks, rest // blocks * wide
-            weight = call.weight + ((first * AREA + tap) * maps + b * block) * size
-            strides = (AREA * maps * size, size)
-            inputs = min(block, maps - b * block)
-            packed = call.packed + part * (block + 1) * bytes_of(kind)
-            _pack_block(weight, packed, outputs - first, inputs, block, strides, size, kind)
-            part = take(address)
-
-    return kernel
 
 
 @inlined
@@ -240,7 +198,7 @@ def convolve(events: Events, weight: Tensor, bias: Tensor, made: Made = None) ->
     images, height, width, maps = counts.shape
     outputs, rows = len(weight), Rows.of(dtype, len(weight), ROW)
     wide, sizes = rows.sets(outputs) * rows.outputs, sizes_of(events, outputs, stored, rows)
-    packed = _once(made, "packed", lambda: _packed(weight, events.gain, rows, sizes))
+    packed = _once(made, "packed", lambda: _packed(weight, events.gain, rows))
     at_least = 2 * torch.get_num_threads()
     chosen = cut(counts, rows.bytes, 4, cache_bytes(2) * 2 // 5, at_least)
     out = torch.empty(images, height, width, outputs, dtype=stored)
@@ -257,14 +215,18 @@ def convolve(events: Events, weight: Tensor, bias: Tensor, made: Made = None) ->
     return out.permute(0, 3, 1, 2)
 
 
-def _packed(weight: Tensor, gain: float, rows: Rows, sizes: Numbers) -> Tensor:
-    """Weights (K, C, 3, 3) times the gain, as `_pack` lays them."""
-    (outputs, maps), block = weight.shape[:2], block_of(rows)
-    kept = weight.mul(gain) if gain != 1 else weight
-    kept = kept.permute(0, 2, 3, 1).contiguous()
-    wide = rows.sets(outputs) * rows.outputs
-    packed = kept.new_empty(wide * -(-maps // block) * AREA * (block + 1))
-    run(_pack, rows, {**sizes, "weight": kept, "packed": packed})
+def _packed(weight: Tensor, gain: float, rows: Rows) -> Tensor:
+    """Weights (K, C, 3, 3) times the gain: [set of outputs][block of inputs][tap][input][output].
+
+    A row of zeros lies behind each block's; outputs that are not there are 0.
+    """
+    block, sets = block_of(rows), rows.sets(len(weight))
+    blocks = -(-weight.shape[1] // block)
+    packed = weight.new_zeros(sets, blocks, TAPS, TAPS, block + 1, rows.outputs)
+    for n, of_set in enumerate(weight.split(rows.outputs)):
+        for b, part in enumerate(of_set.split(block, 1)):
+            outputs, inputs = part.shape[:2]
+            torch.mul(part.permute(2, 3, 1, 0), gain, out=packed[n, b, ..., :inputs, :outputs])
     return packed
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from adapters.fused.compiled import callback, inlined
 from adapters.fused.form import MARK, Events
@@ -31,35 +32,6 @@ from adapters.fused.lists import (
 from adapters.fused.weight_gradient import fill_block
 
 AT_ONCE = 16  # maps whose lists and partial sums lie in the second cache, while all outputs pass
-
-
-def _pack(kind: Any, size: int) -> Callable[[], int]:
-    """Weights (K, 3, 3, C), contiguous -> `packed` [block of AT_ONCE maps][set][map][tap][output].
-
-    Maps and outputs that are not there are 0.
-    """
-
-    @callback
-    def kernel(address):
-        call = told(address)[0]
-        maps, outputs, whole = call.maps, call.outputs, bytes_of(kind) // size
-        sets, blocks = -(-outputs // whole), -(-maps // AT_ONCE)
-        of_map = AREA * bytes_of(kind)
-        part = take(address)
-        while part < blocks * sets:
-            first, k = part // sets * AT_ONCE, part % sets * whole
-            inputs, wanted = min(AT_ONCE, maps - first), min(whole, outputs - k)
-            target = call.packed + part * AT_ONCE * of_map
-            if inputs < AT_ONCE or wanted < whole:
-                zero_bytes(target, AT_ONCE * of_map)
-            for row in range(wanted * AREA):
-                source = call.weight + ((k * AREA + row) * maps + first) * size
-                place = target + row % AREA * bytes_of(kind) + row // AREA * size
-                for c in range(inputs):
-                    store(place + c * of_map, load(source + c * size, kind[0]))
-            part = take(address)
-
-    return kernel
 
 
 @inlined
@@ -155,13 +127,9 @@ def convolved(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
     weight = computed(weight)
     counts, dtype = events.counts, weight.dtype
     rows = Rows.of(dtype, len(weight), GRADIENT)
-    sets, blocks = rows.sets(len(weight)), -(-counts.shape[3] // AT_ONCE)
-    room = min(cache_bytes(1) * 7 // 8, cache_bytes(2) // (2 * sets))
+    room = min(cache_bytes(1) * 7 // 8, cache_bytes(2) // (2 * rows.sets(len(weight))))
     chosen = cut(counts, rows.bytes, 2, room, 2 * torch.get_num_threads())
     sizes = sizes_of(events, len(weight), dy.dtype, rows)
-    kept = weight.permute(0, 2, 3, 1).contiguous()
-    packed = torch.empty(blocks * AT_ONCE * sets * AREA * rows.outputs, dtype=dtype)
-    run(_pack, rows, {**sizes, "weight": kept, "packed": packed})
     out = torch.empty(counts.shape, dtype=dy.dtype)
     given = {
         **sizes,
@@ -169,8 +137,21 @@ def convolved(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
         "together": chosen.together,
         "lines": chosen.lines,
         "weight": dy.permute(0, 2, 3, 1).contiguous(),
-        "packed": packed,
+        "packed": _packed(weight, rows),
         "out": out,
     }
     run(_sum, rows, given)
     return out.permute(0, 3, 1, 2)
+
+
+def _packed(weight: Tensor, rows: Rows) -> Tensor:
+    """Weights (K, C, 3, 3) -> [block of AT_ONCE maps][set][map][tap][output].
+
+    Maps and outputs that are not there are 0.
+    """
+    (outputs, maps), sets, taps = weight.shape[:2], rows.sets(len(weight)), weight.flatten(2)
+    missing = -maps % AT_ONCE, sets * rows.outputs - outputs
+    if any(missing):
+        taps = functional.pad(taps, (0, 0, 0, missing[0], 0, missing[1]))
+    taps = taps.view(sets, rows.outputs, -1, AT_ONCE, AREA)
+    return taps.permute(2, 0, 3, 4, 1).contiguous()

@@ -271,7 +271,8 @@ class Exam:
 def exam_input(
     batch: Tensor, attempt: int = 0, count: int = RULES.steps
 ) -> Tensor:  # (T, B, C, H, W) -> (count, 2 or 1, C, H, W)
-    """The part of the batch that the certificate runs on; another part for each attempt.
+    """The part of the batch that the certificate runs on; another for each attempt: where its
+    samples are used up, they are moved aside by a pixel each time.
 
     Of event frames those spread over the recording are taken, since the first can be empty.
     """
@@ -280,7 +281,7 @@ def exam_input(
     steps = torch.linspace(0, T - 1, count).round().long()
     first = attempt + RULES.samples - 1 if attempt else 0
     samples = torch.arange(first, first + min(size, B)) % B
-    return batch[steps.to(batch.device)][:, samples.to(batch.device)]
+    return batch[steps.to(batch.device)][:, samples.to(batch.device)].roll(first // B, -1)
 
 
 def exam_weights(

@@ -113,7 +113,7 @@ def through_time(course: Course, lif: LIF) -> Tensor:
 # rounding of that, and whether the gradient passes them is the contender's to say. Spikes do not
 # show it, but the layer's own gradient does: what passing one such neuron adds to the gradients of
 # its map's weights and bias is known, so what was passed is solved for, as numbers that must be 0
-# or 1. A map has more equations than neurons that were turned: they can explain no other fault.
+# or 1. A map usually has more equations than neurons that were turned: they explain no other fault.
 
 # Of the near-tie's width: the nearest neurons are tried alone before those further away.
 REACHES = (0.003, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.0)
