@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, get_args
@@ -18,7 +19,8 @@ import psutil
 import pytest
 import torch
 from conftest import TORCH, all_by_events, declare
-from contenders import question
+from contenders import LateDetachedReset, TruncatedAtFour, question, stepped
+from torch import nn
 
 import adapters
 from adapters import facts
@@ -29,6 +31,7 @@ from harness.proof.answer import plain_pass, tapped_pass
 from harness.proof.audit import Audit
 from harness.proof.certificate import required
 from harness.proof.exam import Exam
+from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
 from harness.spec import FORMS, Network, NeuNorm, Options, Precision, UsageError, paper
 from harness.suites import timings
@@ -141,6 +144,25 @@ def test_what_was_found_is_kept_until_the_adapter_is_another(plant: Plant, tmp_p
         facts._known.pop("kept", None)
         assert facts.of("kept").revision == revision
         assert (tmp_path / "imports").read_text() == imports
+
+
+def test_what_was_found_is_of_all_modules_of_the_package_and_of_what_is_set(
+    plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant("deep", "")
+    site = tmp_path / "site"
+    (site / "deep_package").mkdir()
+    (site / "deep_package" / "__init__.py").touch()
+    points = site / "deep_pkg-1.0.dist-info" / "entry_points.txt"
+    points.write_text("[harness.adapters]\ndeep = deep_package.adapter_module\n")
+    kept = {facts._place("deep")}
+    for source in (SOUND, SOUND + "REVISION = 2"):
+        (site / "deep_package" / "adapter_module.py").write_text(source)
+        kept.add(facts._place("deep"))
+    for name in ("HARNESS_OCTAVE", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.setenv(name, "nowhere")
+        kept.add(facts._place("deep"))
+    assert len(kept) == 5
 
 
 def test_an_import_that_raises_here_is_missing_and_ends_nobody_but_ctrl_c_is_the_users(
@@ -285,6 +307,30 @@ def test_who_breaks_it_is_told_where(monkeypatch: pytest.MonkeyPatch) -> None:
             first, *_ = conformance.checks("planted")
             with pytest.raises(Broken, match=reason):
                 first()
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        stepped(TruncatedAtFour),
+        stepped(LateDetachedReset),
+        lambda network: ReferenceNetwork(replace(network, dropout=0.0)),
+    ],
+    ids=["truncated after four steps", "detached after four", "without dropout"],
+)
+def test_who_breaks_it_late_or_under_dropout_alone_is_told(
+    build: Callable[[Network], nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapters, "variants_of", lambda name: {})
+    monkeypatch.setattr(adapters, "load", lambda name: Variant((), build))
+    broken = []
+    for check in conformance.checks("planted"):
+        if " T=" in str(check):
+            try:
+                check()
+            except Broken:
+                broken.append(str(check))
+    assert broken
 
 
 # Tuned forms: the same function, compiled for real or said not to be.

@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +19,6 @@ from conftest import Command
 from rows import rows_of_a_run, training
 
 import adapters
-from adapters import facts
 from harness import __version__
 from harness.cli.app import app
 from harness.conformance import random_batch, small
@@ -161,26 +160,12 @@ def python_of(path: Path) -> str:
     return "\n".join(blocks)
 
 
-@pytest.fixture
-def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The guide's blocks as a file of adapters/, and the framework they adapt."""
-    guide = python_of(ROOT / "adapters" / "README.md")
-    for name, source in (("site", EXAMPLE), ("adapters", guide)):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "example.py").write_text(source)
-    monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    monkeypatch.setattr(adapters, "__path__", [*adapters.__path__, str(tmp_path / "adapters")])
-    monkeypatch.setattr(facts, "_known", dict(facts._known))
-    yield
-    for name in ("example", "adapters.example"):
-        sys.modules.pop(name, None)
-    adapters.__dict__.pop("example", None)
-
-
 @pytest.mark.parametrize("precision", ["fp64", "fp32"])
 def test_the_guides_example_is_an_adapter_that_is_equal(
-    example: None, precision: Precision
+    precision: Precision, plant: Callable[[str, str], None], tmp_path: Path
 ) -> None:
+    plant("example", python_of(ROOT / "adapters" / "README.md"))
+    (tmp_path / "site" / "example.py").write_text(EXAMPLE)
     network = small("cifar10", neunorm="mean")
     batch = random_batch(network, 4, 4, static=True)
     adapter = adapters.load("example")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Command
+from recordings import quiet
 from test_learning import TINY, case
 
 from harness.jobs.local import Local
@@ -42,19 +43,20 @@ def build(network):
     return ReferenceNetwork(network)
 """
 
-# Deeds where it is examined, and where it is trained.
+# Deeds where it is built, where it is examined, and where it is trained.
 EVIL = """
-import os, signal, time
 import torch
+from hostile_contenders import DEEDS
 from harness.adapter import Variant
 from harness.reference.network import ReferenceNetwork
 from harness.spec import UsageError
 
 DEVIATIONS = ()
-HOARD = []
+ERRORS = {"complains": UsageError("give another"), "raises": RuntimeError("it is broken")}
+ERRORS["leaves"] = SystemExit(0)
 
 class Late(ReferenceNetwork):
-    deed = staticmethod(lambda: os._exit(3))
+    deed = staticmethod(DEEDS["exits"])
 
     def forward(self, x):
         self.deed()
@@ -67,42 +69,24 @@ class Trained(Late):
             self.deed()
         return ReferenceNetwork.forward(self, x)
 
-def crash(*network):
-    os.kill(os.getpid(), signal.SIGSEGV)
+def built(deed):
+    return lambda network: deed()
 
-def hang(*network):
-    time.sleep(3600)
+def fails(error):
+    def build(network):
+        raise error
+    return build
 
-def eat():
-    while True:
-        HOARD.append(torch.empty(2**28, dtype=torch.uint8))  # refused before it is touched
-
-def babble():
-    os.write(1, b"\\x00\\xff[1, 2\\n" * 1000)
-    os.write(2, b'{"kind": "iteration"}\\n' * 1000)
-
-def complains(network):
-    raise UsageError("give another")
-
-def raises(network):
-    raise RuntimeError("it is broken")
-
-def leaves(network):
-    raise SystemExit(0)
-
-def trained(deed):
-    return type(deed.__name__, (Trained,), {"deed": staticmethod(deed)})
+def trained(name):
+    return type(name, (Trained,), {"deed": staticmethod(DEEDS[name])})
 
 build = ReferenceNetwork
-VARIANTS = {each.__name__: Variant((), each) for each in (complains, raises, leaves, Late)}
-VARIANTS |= {each.__name__: Variant((), trained(each)) for each in (crash, eat, babble)}
-VARIANTS |= {"dies": Variant((), crash), "hangs": Variant((), hang)}
-VARIANTS["marked"] = Variant(("another",), crash)
+FORMS = {"Late": Late, "dies": built(DEEDS["crashes"]), "hangs": built(DEEDS["hangs"])}
+FORMS |= {name: fails(error) for name, error in ERRORS.items()}
+FORMS |= {name: trained(name) for name in ("crashes", "eats", "babbles")}
+VARIANTS = {name: Variant((), form) for name, form in FORMS.items()}
+VARIANTS["marked"] = Variant(("another",), FORMS["dies"])
 """
-
-
-def quiet(fraction: float, doing: str) -> None:
-    assert 0 <= fraction <= 1 and doing
 
 
 def trained(out: Path, *cases: Case) -> list[list[float]]:
@@ -172,14 +156,14 @@ def test_one_that_takes_its_process_along_costs_its_own_training(
     plant: Plant, tmp_path: Path
 ) -> None:
     plant("evil", EVIL)
-    forms = ("evil:crash", "evil:eat", "evil:babble", "reference")
+    forms = ("evil:crashes", "evil:eats", "evil:babbles", "reference")
     trained(tmp_path / "out", *(case(framework=each) for each in forms))
     rows = Store(tmp_path / "out").read()[0]
     ended = {row.variant: row.reason for row in rows if isinstance(row, EndedRow)}
-    assert set(ended) == {"crash", "eat"}
-    assert "SIGSEGV" in str(ended["crash"]) and "can't allocate memory" in str(ended["eat"])
+    assert set(ended) == {"crashes", "eats"}
+    assert "SIGSEGV" in str(ended["crashes"]) and "can't allocate memory" in str(ended["eats"])
     done = [row.variant or row.framework for row in rows if isinstance(row, TrainedRow)]
-    assert done == ["babble", "reference"]
+    assert done == ["babbles", "reference"]
 
 
 def test_one_that_hangs_where_it_is_examined_is_ended(plant: Plant, tmp_path: Path) -> None:

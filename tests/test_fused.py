@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +62,11 @@ def made(shape: tuple[int, ...], seed: int = 0, dtype: torch.dtype = torch.float
 
 def form(
     steps: int, maps: int, pool: int, reading: Reading | None, dtype: torch.dtype,
-    p: float = 0.0, batch: int = 1, lif: LIF = LIF_,
+    p: float = 0.0, batch: int = 1,
 ) -> Form:  # fmt: skip
     keys = dropout.keys(torch.tensor(11), steps, batch) if p else None
     neunorm = NeuNorm(0.9, reading) if reading else None
-    return Form(steps, lif, pool, neunorm, maps, dtype, p=p, keys=keys)
+    return Form(steps, LIF_, pool, neunorm, maps, dtype, p=p, keys=keys)
 
 
 def close(got: Iterable[Tensor | None], expected: Iterable[Tensor | None], within: float) -> None:
@@ -146,6 +147,30 @@ def test_threads_change_nothing(count: int, openmp: bool, monkeypatch: pytest.Mo
     finally:
         compiled._start.cache_clear()
     close(got, expected, 1e-13)
+
+
+def test_where_fewer_threads_come_than_were_asked_all_is_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    current, U = made((5, 3, 8, 6, 6)), made((1, 1, 8, 3, 3), 1)[0, 0]
+    back, chosen = made((5, 3, 8, 3, 3), 2), form(5, 8, 2, "mean", torch.float64)
+    expected = plain.spikes(current, U, chosen), *plain.gradients(current, U, back, chosen)
+    one = partial(compiled._in_threads, threads=1)  # as OMP_THREAD_LIMIT=1 has it
+    monkeypatch.setattr(compiled, "_start", lambda: lambda kernel, of, threads: one(kernel, of))
+    with threads(3):
+        got = neurons.spikes(current, U, chosen), *neurons.gradients(current, U, back, chosen)
+    close(got, expected, 1e-13)
+
+
+def test_lines_too_long_for_lists_of_events_are_done_densely() -> None:
+    network = Network.parse(
+        "4C3(Encoding)-4C3-Voting", input_shape=(1, 1, 2**15), lif=LIF_, classes=2, population=1
+    )
+    x = random_batch(network, 2, 1, static=False).double()
+    reference = initialised(network, x, seed=0)
+    module = adapters.load("fused").build(network).double()
+    copy_parameters(reference, module)
+    assert torch.equal(module(x), reference(x))
 
 
 def test_bf16_stores_bf16_and_computes_in_float32() -> None:
@@ -375,41 +400,6 @@ def test_an_inference_in_parts_is_the_whole(choose: Choose) -> None:
         for at_once in (1, 8, 1000):
             module.at_once = at_once
             assert torch.equal(module(x), whole)
-
-
-@pytest.mark.parametrize("p", [0.0, 0.4])
-def test_what_spiked_is_counted_and_dropout_takes_from_it(p: float) -> None:
-    current = made((5, 3, 32, 6, 7), dtype=torch.float32)
-    asked = form(5, 32, 2, None, torch.float32, p, 3)
-    events = neurons.events(current, None, asked)
-    assert events is not None
-    expected = neurons.spikes(current, None, asked).flatten(0, 1)
-    assert torch.equal(neurons.values(events, torch.float32), expected)
-    assert events.spiking == int(events.counts.count_nonzero()) > 0
-
-
-@pytest.mark.parametrize("p", [0.0, 0.4])
-def test_marked_is_who_lies_inside_the_window(p: float) -> None:
-    lif = LIF(0.25, 0.5, 0.5)  # its window is open at 0.25 and 0.75
-    current = made((5, 3, 32, 6, 7), dtype=torch.float32)
-    current[0, 0, :5, 0, 0] = torch.tensor([0.25, 0.75, 0.26, 0.74, 0.5])
-    asked = form(5, 32, 1, None, torch.float32, p, 3, lif)
-    bare = neurons.events(current, None, asked)
-    marked = neurons.events(current, None, replace(asked, marks=True))
-    assert bare is not None and marked is not None
-    inside, v = [], torch.zeros_like(current[0])
-    for arriving in current:
-        u = lif.k_tau * v + arriving
-        inside.append((u - lif.v_th).abs() < lif.a / 2)
-        v = u * (u < lif.v_th)
-    expected = torch.stack(inside)
-    if asked.keys is not None:
-        expected &= torch.stack([dropout.kept(of, (32, 6, 7), p) for of in asked.keys])
-    expected = expected.permute(0, 1, 3, 4, 2).flatten(0, 1)
-    assert torch.equal((marked.counts & MARK) > 0, expected)
-    assert marked.marked == int(expected.sum()) > 0
-    assert torch.equal(neurons.values(marked, torch.float32), neurons.values(bare, torch.float32))
-    assert (bare.marked, bare.window, marked.spiking) == (None, None, bare.spiking)
 
 
 SHAPE = choice.Shape(8, 6, 6, 16, True, "float32", 1)

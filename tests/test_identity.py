@@ -126,10 +126,12 @@ def test_nothing_in_a_key_hides_behind_another_of_its_name() -> None:
 
 
 @pytest.mark.parametrize("name", SUITES)
-def test_cases_of_a_suite_have_keys_of_their_own(name: str) -> None:
+def test_cases_of_a_suite_have_keys_of_their_own_and_come_back_from_their_fields(name: str) -> None:
     chosen = suite(name)
     usual = ("reference", "fused", "norse", "snntorch:subtract")
     frameworks = usual if chosen.frameworks is None else chosen.frameworks
-    options = Options(suite=name, frameworks=frameworks, device="cpu", tuned=not chosen.trains)
-    cases = chosen.cases(options)
-    assert len({golden.key(case) for case in cases}) == len(cases) > 8
+    for choice in ({}, {"quick": True}, {"paper": True, "device": "cuda"}):
+        given: dict[str, Any] = {"device": "cpu", "tuned": not chosen.trains, **choice}
+        cases = chosen.cases(Options(suite=name, frameworks=frameworks, **given))
+        assert len({golden.key(case) for case in cases}) == len(cases) > 1
+        assert all(Case.of(base(case)) == case for case in cases)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from recordings import quiet
 from test_learning import case
 
 from harness import api
@@ -53,10 +54,6 @@ def sweep() -> tuple[Case, ...]:
     return tuple(replace(given, T=T, seed=seed) for T in (1, 2, 4) for seed in range(4))
 
 
-def said(fraction: float, doing: str) -> None:
-    assert 0 <= fraction <= 1 and doing
-
-
 def figures(out: Path) -> dict[tuple[object, ...], tuple[object, ...]]:
     rows, damaged = Store(out).read()
     assert not damaged
@@ -77,7 +74,7 @@ def test_a_cluster_that_does_not_answer_is_said_at_once(monkeypatch: pytest.Monk
         for address in ("127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1"):
             monkeypatch.setenv("RAY_ADDRESS", address)
             with pytest.raises(UsageError, match=r"cannot reach Ray at .*RAY_ADDRESS"):
-                next(executor.train(sweep(), Store(Path()), Access(Path()), said))
+                next(executor.train(sweep(), Store(Path()), Access(Path()), quiet))
 
 
 @pytest.mark.usefixtures("no_data_of_the_machine")
@@ -103,7 +100,7 @@ def test_a_sweep_on_two_machines_of_which_one_dies_has_the_rows_of_a_local_one(
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     here, there = tmp_path / "here", tmp_path / "there"
     access = Access(tmp_path)
-    list(Local().train(sweep(), Store(here), access, said))
+    list(Local().train(sweep(), Store(here), access, quiet))
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own
@@ -118,7 +115,7 @@ def test_a_sweep_on_two_machines_of_which_one_dies_has_the_rows_of_a_local_one(
             cluster.wait_for_nodes()
             ray.init(address=cluster.address, log_to_driver=False)
             ended: list[Result] = []
-            for each in Ray().train(sweep(), Store(there), access, said):
+            for each in Ray().train(sweep(), Store(there), access, quiet):
                 ended.append(each)
                 if len(ended) == 3:
                     cluster.remove_node(doomed, allow_graceful=False)
@@ -129,7 +126,7 @@ def test_a_sweep_on_two_machines_of_which_one_dies_has_the_rows_of_a_local_one(
     assert all(isinstance(each.rows[-1], TrainedRow) for each in ended)
     assert figures(there) == figures(here)
     # who asks again finds all done
-    again = list(Local().train(sweep(), Store(there), access, said))
+    again = list(Local().train(sweep(), Store(there), access, quiet))
     assert all(each.before for each in again)
 
 
@@ -145,11 +142,11 @@ def test_timings_have_a_machine_of_the_cluster_for_themselves(tmp_path: Path) ->
         access, budget = Access(tmp_path), Budget(seconds=2.0, first=True)
         store = Store(tmp_path / "out")
         cases = (timed("reference"), timed("norse"))
-        (first, last) = Ray().measure(cases, store, access, budget, said)
+        (first, last) = Ray().measure(cases, store, access, budget, quiet)
     assert first.case == last.case and last.rounds >= budget.rounds
     kinds = {row.kind for row in store.read()[0] if row.framework == "norse"}
     assert kinds == {"certificate", "warmup", "memory", "audit", "iteration", "timed"}
-    (again,) = Local().measure(cases, store, access, budget, said)  # not measured a second time
+    (again,) = Local().measure(cases, store, access, budget, quiet)  # not measured a second time
     assert again.before and {row.framework for row in again.rows} == {"reference", "norse", "floor"}
 
 

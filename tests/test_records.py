@@ -77,6 +77,7 @@ DAMAGED = {
     row(records.ConfusionRow, votes=((0.1,) * 10,) * 9).to_json(): "10 rows of 10",
     row(records.ConfusionRow, votes=()).to_json(): "10 rows of 10",
     row(records.EpochRow, epochs=None).to_json(): "epochs: ",
+    row(records.OperationsRow, events=(1,)).to_json(): "an entry for each of 2 layers",
 }
 
 

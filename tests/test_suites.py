@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness import suites
-from harness.spec import ANN, Options, Trained, UsageError
+from harness.spec import ANN, Options, Trained
 from harness.suites.trainings import ABLATIONS
 
 SUITES = ["timesteps", "scale", "neunorm", "accuracy", "ablations"]
@@ -123,23 +123,6 @@ def test_the_command_line_chooses() -> None:
     assert str(case.network) == "16C3(Encoding)-32FC-Voting" and case.scale == "custom"
     assert (case.seed, case.T, case.batch_size, case.precision) == (7, 6, 5, "fp64")
     assert (case.training.epochs, case.training.samples) == (3, 50)
-
-
-WRONG: list[tuple[str, dict[str, Any], str]] = [
-    ("scale", {"datasets": ("imagenet",)}, "unknown data set 'imagenet'"),
-    ("scale", {"tuned": True}, "leave --tuned out"),
-    ("scale", {"inference": True}, "leave --inference out"),
-    ("accuracy", {"networks": ("Small",)}, "has nothing on Small"),
-    ("acceleration", {"samples": 10}, "leave --samples out"),
-    ("scale", {"long": True, "epochs": 20}, "too few"),
-    *((suite, {"paper": True}, "takes months on a CPU") for suite in SUITES),
-]
-
-
-@pytest.mark.parametrize(("suite", "given", "sentence"), WRONG)
-def test_what_a_suite_has_not_is_said(suite: str, given: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(UsageError, match=sentence):
-        cases(suite, **given)
 
 
 @pytest.mark.parametrize("suite", [name for name in SUITES if name != "accuracy"])
