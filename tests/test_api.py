@@ -147,6 +147,10 @@ def test_tables_and_verdicts_are_those_of_the_command_and_the_report(tmp_path: P
             with pytest.raises(harness.UsageError, match=f"first harness.run.suite='{name}'"):
                 found.table(name)
     pd.testing.assert_frame_equal(found.table(5), found.table("5"))
+    nothing = harness.results(filled(tmp_path / "trained", training(0, (0.2,), suite="scale")))
+    for latest in (False, True):
+        with pytest.raises(harness.UsageError, match="first harness.run.suite='acceleration'"):
+            nothing.acceleration(latest=latest)
     with pytest.raises(harness.UsageError, match="unknown table '7', choose from acceleration"):
         found.table(7)
     pd.testing.assert_frame_equal(found.verdicts(), claims.table(claims.verdicts(rows)))

@@ -292,6 +292,7 @@ def test_a_cited_row_turns_live_by_its_systems_name(declare: Any, tmp_path: Path
     assert (line["fidelity"], line["deviations"]) == ("published equations", "it only counts")
     assert line["n"] == 1 and np.isnan(line["low"])
     assert table[table.model.str.startswith("Lagorce")].accuracy.isna().all()
+    assert set(table["dataset"]) == {"dvs-cifar10"}  # so `--datasets` leaves all of them
     renewed = [replace(row, key="of another version", framework_version="2") for row in hats]
     anew = tables.TABLES["4"]([*hats, *renewed])
     assert anew.loc[anew.framework == "hats", "n"].item() == 1  # a seed is one value

@@ -105,6 +105,7 @@ BAD = {
     "status --suite speed": "unknown suite 'speed'",
     "status --out /etc/passwd": "/etc/passwd, which is no folder",
     "status --out nowhere": "nowhere, which is no folder",
+    "status --suite scale --paper --device cpu": "nothing of this runs here",
     "status --suite scale --device tpu": "'tpu' is not one of auto, cpu, cuda",
     "verify nowhere": "nowhere, which is no folder",
     "compare . . --fail-above much": "'much', expected a percentage",
@@ -180,7 +181,7 @@ LISTS = {
     "list datasets": list(paper.SETTINGS),
     "list claims": ["NeuNorm", "Page's"],
     "list baselines": ["hats", "lstm"],
-    "doctor --data-root .": ["torch", "threads", "NMNIST/", "CIFAR10DVS"],
+    "doctor --data-root .": ["torch", "thread", "NMNIST/", "CIFAR10DVS"],
     "": ["Usage: harness"],
     "--version": [f"snn-harness {VERSION}"],
 }

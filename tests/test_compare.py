@@ -14,6 +14,7 @@ from rows import ROW, timed, training
 
 from harness.analysis.compare import LEVEL, Change, compare
 from harness.records import Row, Store
+from harness.records.identity import PROTOCOL
 from harness.spec import paper
 
 
@@ -43,7 +44,7 @@ def test_of_several_machines_that_with_most_rows_is_compared() -> None:
     for new in ([*old, *more], [*more, *old]):
         found = compare(old, new)
         assert {each.new for each in found.changes if each.where != "all cells"} == {2.0}
-        assert found.differences == ("CPU: A before, A, B now",)
+        assert found.differences == ("CPU: A before, A; B now",)
 
 
 def test_of_several_runs_the_last_is_compared() -> None:
@@ -52,6 +53,11 @@ def test_of_several_runs_the_last_is_compared() -> None:
     old: list[Row] = [*first, *(replace(row, run="20260102T000000-abcdef") for row in last)]
     changes = compare(old, last).changes
     assert {each.old for each in changes if each.where != "all cells"} == {2.0}
+    # where both have an older protocol too, and one the newer alone, the older compares
+    newer = [replace(row, run="20251231T000000-abcdef", protocol=PROTOCOL + 1) for row in first]
+    found = compare([*newer, *old], last)
+    assert {each.old for each in found.changes if each.where != "all cells"} == {2.0}
+    assert not [each for each in found.differences if each.startswith("protocol")]
 
 
 def runs_of(accuracies: tuple[float, ...]) -> list[Row]:

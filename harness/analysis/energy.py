@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from harness.analysis.frame import Frame, Frames, each_of
-from harness.analysis.trainings import FIELDS, reading, rows_of, share, trainings
+from harness.analysis.trainings import ALIKE, FIELDS, reading, rows_of, share, trainings
 from harness.analysis.words import FLAGS
 from harness.spec import ANN, Case, Network, Trained, paper
 from harness.spec.network import dense
@@ -161,7 +161,7 @@ def quantised(layers: Frame, bits: int, *, skips: bool) -> float:
 
 
 COLUMNS = (
-    *("suite", "dataset", "scale", "framework", "neunorm", "T", "width", "weights", "accuracy"),
+    *("dataset", "scale", "framework", "neunorm", "T", "width", "weights", "accuracy"),
     *("spike_rate", "spikes_per_synapse", "neuron_updates_millions"),
     # counted. By value: what a pool or NeuNorm made is multiplied (NeuroBench's rule); folded:
     # spikes behind a pool are accumulated one by one. The first layer and the ANN multiply.
@@ -173,10 +173,8 @@ COLUMNS = (
     *("memory_uj", "memory_uj_arithmetic", "memory_uj_weights", "memory_uj_states"),
     *("memory_uj_activations", "ann_bits", "ann_memory_uj", "ann_memory_uj_skipping"),
     *("break_even", "break_even_skipping", "side", "off_chip_uj"),
-    *("samples", "n", "device", "precision", "network", "data_source", *FLAGS),
+    *("epochs", "samples", "n", "device", "precision", "network", "data_source", *FLAGS),
 )
-# Whose trained networks are counted; a training of one of them may be one of another too.
-TRAINED = ("timesteps", "scale", "neunorm", "accuracy")
 
 
 def energy(frames: Frames) -> Frame:
@@ -193,6 +191,7 @@ class _Inference(NamedTuple):
     rows: Frame  # one a seed
     weights: str  # trained, or which
     accuracy: float
+    epochs: float  # that were trained: the mean over seeds
     layers: Frame  # each layer's counts: the mean over samples and seeds
     rate: float  # spikes a neuron and step, of layers that drive others; of units, those not zero
     data: dict[str, object]  # what its samples are, and what must be said of them
@@ -201,7 +200,9 @@ class _Inference(NamedTuple):
     alike: tuple[object, ...]
 
 
-def _inference(case: Case, rows: Frame, weights: str, accuracy: float = nan) -> _Inference:
+def _inference(
+    case: Case, rows: Frame, weights: str, accuracy: float = nan, epochs: float = nan
+) -> _Inference:
     counts, samples, trained = {}, rows["counted_samples"], None
     for name in ("spikes", "events", "operations", "accumulates", "multiplies"):
         each = [[n / of for n in row] for row, of in zip(rows[name], samples, strict=True)]
@@ -213,11 +214,11 @@ def _inference(case: Case, rows: Frame, weights: str, accuracy: float = nan) -> 
     if isinstance(case, Trained):
         trained = case.training.epochs, last["train_samples"]
     T = 0 if paper.settings(case.dataset).static else case.T
-    alike = case.suite, case.dataset, str(case.network), case.width, T, trained, data["data_source"]
+    alike = case.dataset, str(case.network), case.width, T, trained, data["data_source"]
     layers = layers_of(case.network, counts)
     neurons = layers["neurons"][:-1].sum() * (1 if case.framework == ANN else case.T)
     rate = layers["spikes"][:-1].sum() / neurons if neurons else nan
-    return _Inference(case, rows, weights, accuracy, layers, rate, data, alike)
+    return _Inference(case, rows, weights, accuracy, epochs, layers, rate, data, alike)
 
 
 def _untrained(frames: Frames) -> list[_Inference]:
@@ -241,12 +242,13 @@ def _untrained(frames: Frames) -> list[_Inference]:
 
 
 def _trained(frames: Frames) -> Iterator[_Inference]:
-    for suite in TRAINED:
-        for line in each_of(trainings(frames, suite)):
-            rows = rows_of(frames, "operations", line)
-            if len(rows):
-                accuracy = share([*line.accuracies.values()]).value
-                yield _inference(replace(line.case, suite=suite), rows, "trained", accuracy)
+    """Trainings of all suites whose trainings are the paper's, each once."""
+    for line in each_of(trainings(frames, "accuracy", *ALIKE)):
+        rows = rows_of(frames, "operations", line)
+        if len(rows):
+            accuracies = [line.accuracies[seed] for seed in rows["seed"]]
+            accuracy, epochs = share(accuracies).value, fmean(line.trained_epochs)
+            yield _inference(line.case, rows, "trained", accuracy, epochs)
 
 
 def _counted(each: _Inference) -> dict[str, Any]:
@@ -272,6 +274,7 @@ def _counted(each: _Inference) -> dict[str, Any]:
         # every input of it multiplied, zero or not; its own line counts what is not zero
         "ann_counted_uj_float32": FLOAT32.microjoules(whole),
         "ann_counted_uj_int8": INT8.microjoules(whole),
+        "epochs": each.epochs,
         "samples": each.rows["counted_samples"].min(),  # of one seed
         "n": len(each.rows),
         **each.data,

@@ -101,6 +101,7 @@ def paper_table(number: int, frames: Frames) -> Frame:
             "model": row.model,
             "method": row.method,
             "published": row.accuracy,
+            "dataset": row.dataset,
             "source": "this paper" if row.network else "cited by the paper",
             "note": row.note,
         }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # torch's import takes seconds
     from harness.proof.certificate import Certificate
     from harness.proof.check import Examined
 
-_Adapters = typer.Argument(metavar="[ADAPTER]...", help="Default: all, with variants.")
+_Adapters = typer.Argument(metavar="ADAPTER", help="Default: all, with variants.")
 
 
 @takes("networks", "datasets", "width", "data_root")

@@ -101,7 +101,7 @@ def rows_of(folder: Path, *suites: str) -> list[Row]:
     for each in damaged:
         err.print(f"skipped: {each}")
     counts = Counter(row.place for row in rows if row.cpu)
-    if len(counts) > 1:  # their times do not compare
+    if len(counts) > 1:
         places = "; ".join(str(place) for place, _ in counts.most_common())
-        err.print(f"rows of {len(counts)} machines, each shown by itself: {places}")
+        err.print(f"rows of {len(counts)} machines (timings of several are never mixed): {places}")
     return rows

@@ -38,12 +38,14 @@ def doctor(**given: Any) -> None:
     import torch
 
     from harness import datasets
+    from harness.analysis.words import counted
     from harness.system import machine
 
     root = datasets.data_root(options.data_root)
     here = machine.describe(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    cores, threads = counted(here.cores or 0, "core"), counted(here.threads or 0, "thread")
     facts = {
-        "CPU": f"{here.cpu}, {here.cores} cores, torch uses {here.threads} threads",
+        "CPU": f"{here.cpu}, {cores}, torch uses {threads}",
         "memory": f"{here.memory_mib:,} MiB",
         "CUDA device": here.gpu or "none: --device cuda is refused",
         "system": f"{here.os}, Python {here.python}",

@@ -38,6 +38,8 @@ def status(**given: Any) -> None:
         if not for_no_cpu and (of.long or not options.long):
             found = api.cases(replace(options, suite=name, device=device), of)
             cases += api.suited(found, of)
+    if not cases:
+        raise UsageError("nothing of this runs here: leave --suite, --long or --paper out")
     out.print(standings(standing.standings(cases, records, key_now(device))))
 
 
@@ -59,7 +61,8 @@ def standings(found: Sequence[Standing]) -> Table:
         for each in found
     ]
     out_of_date = "out of date: of other code, versions or machine"
-    return Table(lines, notes=(out_of_date, "not run: its framework is not here, or cannot"))
+    not_run = "not run: its framework is not installed, or cannot express the network"
+    return Table(lines, notes=(out_of_date, not_run))
 
 
 def key_now(device: str) -> Callable[[Case, Row], str | None]:

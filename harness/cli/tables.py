@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # these imports take a moment
 NAMES = "3|4|5|6|acceleration|scale|timesteps|neunorm|accuracy|ablations|baselines|energy"
 _Form = typer.Option("--format", metavar="text|md|csv|html")
 _Machine = typer.Option(help="Timings of machines whose name has this text.", metavar="TEXT")
-_All = typer.Option("--all", help="Earlier runs of a network too; a csv has them always.")
+_All = typer.Option("--all", help="Every run of a network; a csv has them always.")
 
 
 @takes("networks", "datasets", "out")
@@ -44,9 +44,9 @@ def tables_(
     if name not in tables.TABLES:
         raise UsageError(f"unknown table {name!r}, choose from {', '.join(tables.TABLES)}")
     frame = tables.FULL[name](frames(rows_of(options.out, *tables.suites_of(name))))
-    for column, wanted in (("scale", options.networks), ("dataset", options.datasets)):
-        if wanted is not None:
-            frame = _only(frame, column, wanted)
+    for option, column in (("networks", "scale"), ("datasets", "dataset")):
+        if (wanted := getattr(options, option)) is not None:
+            frame = _only(frame, option, column, wanted)
     if machine is not None:
         frame = _of_machine(frame, machine)
     from harness.report import shown, table
@@ -64,10 +64,10 @@ def tables_(
             sys.stdout.write(table.markdown(*found))
 
 
-def _only(frame: pd.DataFrame, column: str, wanted: tuple[str, ...]) -> pd.DataFrame:
+def _only(frame: pd.DataFrame, option: str, column: str, wanted: tuple[str, ...]) -> pd.DataFrame:
     """The lines of the networks or data sets that are wanted. Raises UsageError for another."""
     if column not in frame:
-        raise UsageError(f"this table is of one data set: leave --{column}s out")
+        raise UsageError(f"this table does not tell {option} apart: leave --{option} out")
     there = {str(value).lower(): value for value in frame[column].dropna()}
     for name in wanted:
         if name.lower() not in there:
@@ -130,6 +130,7 @@ def compare(
     margin = None if fail_above is None else float(match[1]) / 100
     first, second = place(old), place(new)
     from harness.analysis import compare as comparing
+    from harness.analysis.words import counted
 
     found = comparing.compare(rows_of(first), rows_of(second), margin)
     if not found.changes:
@@ -138,7 +139,8 @@ def compare(
         raise UsageError(f"nothing of {old} and {new} can be compared: {why}")
     out.print(comparison(found))
     if margin is not None and (worse := found.beyond(margin)):
-        err.print(f"{len(worse)} changes for the worse are above {100 * margin:g}%")
+        what = counted(len(worse), "change")
+        err.print(f"{what} for the worse: more than {100 * margin:g}%")
         raise typer.Exit(1)
 
 

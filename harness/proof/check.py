@@ -69,6 +69,8 @@ def examined(
     """
     for name in names:
         adapters.check_name(name)
+    for dataset, network, reading in networks(options):
+        options.network(network, dataset, neunorm=reading, width=options.width or WIDTH)
     here = [] if names else adapters.available()
     variants = [contender(name, variant) for name in here for variant in adapters.variants_of(name)]
     absent = [] if names else [name for name in adapters.names() if name not in here]

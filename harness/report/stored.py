@@ -95,9 +95,8 @@ class Results:
 
         `latest`: one line a contender, of each cell the last run that has most of them.
         """
-        if not latest:
-            return self.table("acceleration")
-        return tables.plain(timings.latest(timings.lines(self.frames)))
+        found = self.table("acceleration")  # raises where there are none
+        return tables.plain(timings.latest(timings.lines(self.frames))) if latest else found
 
     timesteps = partialmethod(table, "timesteps")  # Fig. 5: accuracy against T
     scale = partialmethod(table, "scale")  # Fig. 4: of the Small, Middle and Large networks

@@ -140,9 +140,10 @@ def place(given: object) -> Path:
         Path(text).lstat()
     except (FileNotFoundError, NotADirectoryError):
         pass
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a NUL is the latter
         name = text if len(text) < 60 else f"{text[:60]}..."
-        raise UsageError(f"{name}: {error.strerror or error}; name another") from error
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(f"{name!r}: {why}; name another") from error
     return Path(text)
 
 
@@ -197,8 +198,8 @@ class Options:
     quick: bool = _switch(_RUN, "Timing: 90 s. Training: digits, minutes.")
     long: bool = _switch(_RUN, "Training until it has converged: hours.")
     paper: bool = _switch(_RUN, "The paper's size; trains on CUDA alone.")
-    budget: float | None = _given(seconds, _RUN, "Time for timings. Default: 10m.", "2h")
-    frameworks: Names | None = _given(names, _CASES, "Default: all known.", "NAME[:FORM],...")
+    budget: float | None = _given(seconds, _RUN, "For timings. Default: 10m; verify: 30s.", "2h")
+    frameworks: Names | None = _given(names, _CASES, "Default: the suite's.", "NAME[:FORM],...")
     baselines: Names | None = _given(names, _CASES, "Other systems. Default: all.", "NAME,...")
     networks: Names | None = _given(names, _CASES, "These alone.", "NAME|NOTATION|FILE.nir")
     datasets: Names | None = _given(names, _CASES, "These alone.", "NAME,...")

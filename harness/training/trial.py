@@ -75,7 +75,7 @@ class Trial(Generic[C]):
     access: Access
     run: Run
     row: Record
-    last: tuple[float, str] = (0.0, "")  # what was said last
+    last: tuple[float, str] | None = None  # what was said last
 
     @property
     def out(self) -> Path:  # the folder of its results
@@ -88,7 +88,7 @@ class Trial(Generic[C]):
 
     def alive(self) -> None:
         """Says the same again: who is silent for too long is ended as hung."""
-        self.ledger.say(*self.last)
+        self.ledger.say(*(self.last or (0.0, f"{self.case.dataset} {self.case.scale}: tests")))
 
     def read(self, fraction: float, doing: str) -> None:
         """Says what is read, before the case begins."""
