@@ -24,15 +24,16 @@ class _Spikes(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, trainer: Trainer, x: Tensor, batch: Any, *parameters: Tensor) -> Tensor:
-        ctx.trainer, ctx.x = trainer, x
-        ctx.save_for_backward(*parameters)  # which the trainer has loaded
+        ctx.trainer = trainer
+        ctx.save_for_backward(x, *parameters)  # which the trainer has loaded
         trainer.infer(batch)
         return trainer.out()
 
     @staticmethod
     def backward(ctx: Any, *back: Tensor) -> tuple[Tensor | None, ...]:
-        ctx.trainer.load(ctx.saved_tensors)  # meanwhile others may have been loaded
-        batch = _laid(ctx.trainer, ctx.x)  # and another batch laid there
+        x, *parameters = ctx.saved_tensors
+        ctx.trainer.load(parameters)  # meanwhile others may have been loaded
+        batch = _laid(ctx.trainer, x)  # and another batch laid there
         return None, None, None, *ctx.trainer.differentiate(batch, back[0])
 
 

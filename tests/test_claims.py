@@ -392,7 +392,12 @@ def test_each_claim_by_its_own_test(claim: str, rows: list[Row], status: str, sa
 
 
 def test_bf16_is_tried_at_the_papers_size_where_float32_is() -> None:
-    assert judged("bf16", full(in_bf16(0.001, -0.002, 0.0))).text == "reproduced"
+    rows = full(in_bf16(0.001, -0.002, 0.0))
+    assert judged("bf16", rows).text == "reproduced"
+    lost = judged("bf16", along(rows, *(0.1,) * EPOCHS, seed=2, precision="bf16"))
+    assert "without seed 2, which learnt nothing;" in lost.reason
+    apart = [row for row in rows if (row.seed == 2) == (row.precision == "bf16")]
+    assert "with a common seed" in judged("bf16", apart).reason
 
 
 def of_table_5(*by_seed: tuple[float, float, float]) -> list[Row]:

@@ -36,6 +36,12 @@ def test_other_machines_versions_and_data_are_said_first() -> None:
     )
 
 
+def test_versions_that_are_too_many_to_name_are_told_apart_all_the_same() -> None:
+    old, new = ([replace(ROW, commit=each) for each in of] for of in ("abcd", "efgh"))
+    assert compare(old, new).differences == ("commit: 4 of them before, 4 of them now",)
+    assert compare(old, old).differences == ()
+
+
 def test_of_several_machines_that_with_most_rows_is_compared() -> None:
     here: dict[str, Any] = {"cpu": "A", "threads": 2}
     there: dict[str, Any] = {"cpu": "B", "threads": 2}

@@ -315,7 +315,8 @@ def _of_neunorm(frames: Frames, suite: str, dataset: str) -> tuple[Line, Line]:
     """Trainings without NeuNorm and with its default reading."""
     of = _alike(_of(frames, suite, dataset), {"off", "mean"}, "neunorm")
     if not of:
-        raise Untested(f"{paper.settings(dataset).title} was not run without and with NeuNorm")
+        title = paper.settings(dataset).title
+        raise Untested(f"{title} was not run without and with NeuNorm with a common seed")
     return of["off"], of["mean"]
 
 
@@ -346,9 +347,7 @@ def _unconverged(groups: Iterable[Line]) -> Doubt | None:
             seeds = ", ".join(map(str, each.lost))
             near = f"training accuracy ended near chance with seed {seeds} ({name})"
             return Doubt(near, f"a network that learns with every seed ({name})")
-        went = [each.at_first.get(seed, []) for seed in each.accuracies]  # epochs may be damaged
-        early = [curve for curve in went if not schedule.converged(curve)]
-        if early:
+        if early := trainings.still_rising(each):
             least = min(map(len, early))
             why = f"{counted(least, 'epoch')} at the first learning rate"
             if least >= schedule.FEWEST_EPOCHS:
@@ -407,11 +406,16 @@ def _gain(
 # From effects to a verdict.
 
 
-def decided(effects: Sequence[Effect], scope: str = "") -> Verdict:
-    """The verdict of a claim all of whose effects must hold."""
+def decided(
+    effects: Sequence[Effect], scope: str = "", sized: Iterable[Line] | None = None
+) -> Verdict:
+    """The verdict of a claim all of whose effects must hold. `sized`: the trainings that say at
+    which size it was tried, where not all do.
+    """
     called: list[tuple[Effect, Call]] = [(each, each.call(len(effects))) for each in effects]
     unsure = [(effect, call) for effect, call in called if call != "holds"]
-    reduced = [each for effect in effects for each in effect.groups if not full_size(each)]
+    groups = [each for effect in effects for each in effect.groups] if sized is None else sized
+    reduced = [each for each in groups if not full_size(each)]
     command = f"harness run --suite {effects[0].groups[0].suite} --paper --precision fp32"
     whole = f"the paper's size: `{command}`"
     status: Status = "inconclusive"
@@ -542,7 +546,7 @@ def of_table(number: int, frames: Frames) -> Verdict:
     effects = [*_neunorm_gains(ours, found)] if number != 6 else []  # it does not say of NeuNorm
     effects += _behind_ann(found, "off" if number == 6 else "mean")
     if not effects:
-        raise Untested("no two of its rows were run on the same data")
+        raise Untested("no two of its rows were run on the same data with a common seed")
     return decided(effects, "order")
 
 
@@ -589,7 +593,7 @@ def bf16(frames: Frames) -> Verdict:
     """Whether training in bf16 ends as in float32: within EQUAL either way, over seeds."""
     both = _alike(_of(frames, "ablations"), {"fp32", "bf16"}, "precision")
     if not both:
-        raise Untested("no training was run in float32 and in bf16")
+        raise Untested("no training was run in float32 and in bf16 with a common seed")
     groups, bounds = [both["fp32"], both["bf16"]], (-EQUAL, -EQUAL)
     of_fp32, of_bf16 = _paired(each.accuracies for each in groups)
     less = of_bf16 - of_fp32
@@ -597,8 +601,7 @@ def bf16(frames: Frames) -> Verdict:
         _effect("accuracy in bf16 minus in float32", less, groups, bounds),
         _effect("accuracy in float32 minus in bf16", -less, groups, bounds),
     ]
-    # at which size it was tried, the half in float32 says
-    return decided([replace(each, groups=(both["fp32"],)) for each in effects])
+    return decided(effects, sized=(both["fp32"],))  # bf16 is never the paper's size
 
 
 OCTAVE = "octave"

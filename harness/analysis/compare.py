@@ -112,16 +112,18 @@ SPOKEN = {"CPU": "cpu", "instructions": "capability", "GPU": "gpu"} | {
 
 
 def _differences(old: Frame, new: Frame) -> Iterator[str]:
-    def said(rows: Frame, name: str) -> str:
-        found = sorted({str(each) for each in rows[name] if each})
+    def there(rows: Frame, name: str) -> list[str]:
+        return sorted({str(each) for each in rows[name] if each})
+
+    def said(found: list[str]) -> str:
         return "; ".join(found if len(found) <= FEW else [f"{len(found)} of them"]) or "none"
 
-    pairs = [(name, said(old, column), said(new, column)) for name, column in SPOKEN.items()]
+    pairs = [(name, there(old, column), there(new, column)) for name, column in SPOKEN.items()]
     for name in sorted({*old["framework"]} & {*new["framework"]}):
         own = (rows[rows["framework"] == name] for rows in (old, new))
-        a, b = (said(rows, "framework_version") for rows in own)
-        pairs += [(name, a, b)] if "none" not in (a, b) else []
-    yield from (f"{name}: {a} before, {b} now" for name, a, b in pairs if a != b)
+        a, b = (there(rows, "framework_version") for rows in own)
+        pairs += [(name, a, b)] if a and b else []
+    yield from (f"{name}: {said(a)} before, {said(b)} now" for name, a, b in pairs if a != b)
     known = (rows[rows["data_sha256"] != ""] for rows in (old, new))
     one, two = (dict(of.groupby(["suite", "dataset"])["data_sha256"].agg(set)) for of in known)
     for suite, dataset in sorted(one.keys() & two.keys()):

@@ -246,9 +246,10 @@ def _trained(frames: Frames) -> Iterator[_Inference]:
     for line in each_of(trainings(frames, "accuracy", *ALIKE)):
         rows = rows_of(frames, "operations", line)
         if len(rows):
-            accuracies = [line.accuracies[seed] for seed in rows["seed"]]
-            accuracy, epochs = share(accuracies).value, fmean(line.trained_epochs)
-            yield _inference(line.case, rows, "trained", accuracy, epochs)
+            by_seed = line.accuracies, dict(zip(line.accuracies, line.trained_epochs, strict=True))
+            accuracies, epochs = ([of[seed] for seed in rows["seed"]] for of in by_seed)
+            figures = share(accuracies).value, fmean(epochs)
+            yield _inference(line.case, rows, "trained", *figures)
 
 
 def _counted(each: _Inference) -> dict[str, Any]:

@@ -211,6 +211,14 @@ def _figures(ended: Frame, courses: Mapping[tuple[str, str], Course]) -> dict[st
     }
 
 
+def still_rising(line: Line) -> list[Sequence[float]]:
+    """Held-out accuracy at the first rate of each seed that had not converged; none of it, where
+    its epochs are damaged.
+    """
+    went = (line.at_first.get(seed, []) for seed in line.accuracies)
+    return [curve for curve in went if not schedule.converged(curve)]
+
+
 def _rows(rows: Frame, keys: Mapping[str, str]) -> Frame:
     return rows[rows["counts"] & (rows["key"].map(keys) == rows["suite"])]
 

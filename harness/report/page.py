@@ -34,6 +34,7 @@ from harness.analysis.trainings import (
     rows_of,
     sets,
     share,
+    still_rising,
     trainings,
 )
 from harness.analysis.words import counted, data_name, data_source, steps_in_words
@@ -41,7 +42,7 @@ from harness.records import Row
 from harness.report import figures, shown, stored
 from harness.report.figures import Dot, Point
 from harness.report.table import Table, csv, field_markdown, interval, markdown, text
-from harness.spec import ANN, FLOOR, REFERENCE, UsageError, paper, schedule
+from harness.spec import ANN, FLOOR, REFERENCE, UsageError, paper
 from harness.suites.trainings import AS_IT_IS
 from harness.system.files import write_result
 
@@ -531,8 +532,8 @@ def _best(frames: Frames) -> Iterator[str]:
         said += f"{100 * each.accuracy:.1f} % of the test samples"
         if went:
             said += f", {100 * fmean(of.train_accuracy for of in went):.1f} % of the training ones"
-        flat = all(map(schedule.converged, each.at_first.values()))
-        said += f" ({counted(each.n, 'seed')}{'' if flat else '; stopped early'})"
+        early = "; stopped early" * bool(still_rising(each))
+        said += f" ({counted(each.n, 'seed')}{early})"
         own = [getattr(each, name) for name in alike]
         for ann in each_of(anns[(anns[alike] == own).all(axis=1)].head(1)):
             said += f"; its ANN {100 * ann.accuracy:.1f} % ({counted(ann.n, 'seed')})"
@@ -549,8 +550,7 @@ def _also(frames: Frames) -> Iterator[str]:
         elif dot.low > 1 or dot.high < -1:
             gain = interval(dot.value, dot.low, dot.high, "+.1f")
             dead = f"; {lost} learnt nothing" if line.lost else ""
-            flat = all(map(schedule.converged, line.at_first.values()))
-            early = "" if flat else "; stopped early"
+            early = "; stopped early" * bool(still_rising(line))
             yield f"{dot.label}: {gain} points of test accuracy on {of}{dead}{early}."
 
 

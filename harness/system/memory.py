@@ -107,7 +107,9 @@ def too_large(case: Case) -> str | None:
 
 
 def is_exhausted(error: BaseException) -> bool:
-    """Whether a process has run out of memory: nothing that it does from now on can be trusted."""
+    """Whether a process or its card has run out of memory. After the first nothing that it does can
+    be trusted.
+    """
     kinds = MemoryError, torch.OutOfMemoryError
     return isinstance(error, kinds) or "can't allocate memory" in str(error)
 

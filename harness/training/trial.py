@@ -118,9 +118,9 @@ def do(case: C, ledger: Ledger, access: Access, run: Run, work: Callable[[Trial[
         failure = error
     except UsageError as error:  # what the case names is not here, or damaged
         failure = Failed(str(error))
-    except RuntimeError as error:  # a framework's own
-        if memory.is_exhausted(error):  # nothing that this process does now can be trusted
-            raise
+    except RuntimeError as error:  # a framework's own, or a full card
+        if memory.is_exhausted(error) and not isinstance(error, torch.OutOfMemoryError):
+            raise  # nothing that this process does now can be trusted
         failure = Failed(f"{type(error).__name__}: {error}")
     trial.keep(ended(trial.row, failure.status, str(failure)))
     return End(trial.row.key)
