@@ -156,6 +156,11 @@ def test_tables_and_verdicts_are_those_of_the_command_and_the_report(tmp_path: P
     pd.testing.assert_frame_equal(found.verdicts(), claims.table(claims.verdicts(rows)))
 
 
+def test_a_name_that_no_system_takes_is_refused() -> None:
+    with pytest.raises(harness.UsageError, match="null"):
+        harness.run("scale", out="a\0b")
+
+
 def test_results_reads_one_folder_several_and_a_folder_of_machines(tmp_path: Path) -> None:
     rows = rows_of_a_run()
     one, two = (filled(tmp_path / "published" / name, rows) for name in ("a", "b"))

@@ -13,12 +13,15 @@ from typing import Any, TypeVar
 
 import pytest
 import torch
+from contenders import TruncatedAtFour, stepped
 from recordings import quiet, with_mnist
 from rows import row, trained_case, training
 from torch import Tensor, nn
 from torch.nn import functional
 
+import adapters
 from harness import records, spec
+from harness.adapter import Variant
 from harness.analysis import tables
 from harness.conformance import random_batch, small
 from harness.datasets import Wanted, load_split
@@ -268,6 +271,18 @@ def test_a_loss_that_is_no_number_ends_the_run() -> None:
     learner.module.register_forward_hook(spoil)
     with pytest.raises(Failed, match="the loss became nan in epoch 1"):
         one_epoch(learner, 1)
+
+
+def test_a_training_on_events_is_proved_at_all_its_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted = Variant((), stepped(TruncatedAtFour))  # its gradients are cut every four steps
+    monkeypatch.setattr(adapters, "load", lambda name: planted)
+    run((case("nmnist", framework="snntorch", T=6),), tmp_path)
+    (ended,) = (
+        each for each in records.Store(tmp_path).read()[0] if isinstance(each, records.EndedRow)
+    )
+    assert ended.status == "not comparable" and "gradients differ" in ended.reason
 
 
 def test_weights_whose_gradients_are_no_numbers_end_the_run() -> None:

@@ -24,6 +24,7 @@ from test_timings import contender, refused, rounds, run, run_in_bf16, slower_tw
 from harness.analysis import timings
 from harness.analysis.claims import CLAIMS, verdicts
 from harness.analysis.frame import frames
+from harness.analysis.trainings import compared
 from harness.records import (
     CertificateRow,
     EndedRow,
@@ -314,6 +315,20 @@ def test_what_is_learnt_epoch_by_epoch_stands_beside_the_ann(tmp_path: Path) -> 
     page = written([*worse, *spiking, *stand_in], tmp_path)
     assert "NeuNorm off: 50.0 % of the test samples" in page
     assert "The best spiking network on digits (for CIFAR-10): CIFARNet" in page and best in page
+
+
+def test_dotted_lines_are_of_the_seeds_that_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(figures, "curves", lambda *given: drawn.append(given))
+    rows = [
+        replace(each, train_accuracy=value) if isinstance(each, EpochRow) else each
+        for seed, value in enumerate((0.6, 0.62, 0.1))
+        for each in training(seed, (value,), suite="timesteps")
+    ]
+    found = frames(rows)
+    list(page._curves(found, compared(found, "timesteps", "T"), "T"))
+    ((_, _, _, (dotted,)),) = drawn
+    assert dotted == pytest.approx({"1": 30.5, "2": 61.0})
 
 
 def test_what_there_is_of_it_is_on_the_page_and_failures_are_named_and_few(tmp_path: Path) -> None:
