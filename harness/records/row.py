@@ -160,6 +160,7 @@ class IterationRow(Record):
     start: Nth = 1  # of the contender's process: all of a cell are started anew half-way
     twin: bool = False  # the second instance of the contender that runs twice (A/A)
     loss: Number | None = None  # of the batch, in training
+    class_spikes: tuple[Amount, ...] | None = None  # of older timings of inference; unread
     part: Share | None = None  # of samples and steps, where all take too long; seconds are scaled
 
 

@@ -19,7 +19,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
@@ -34,7 +34,7 @@ from harness.records.row import (
     Row,
 )
 from harness.spec import SUITES, Case, Say
-from harness.system.files import unwritable
+from harness.system.files import locked, unwritable
 
 R = TypeVar("R", bound=Row)
 
@@ -204,7 +204,6 @@ def _content(line: bytes) -> dict[str, object]:
         newer = isinstance(schema, int) and schema > SCHEMA
         by = "by a newer harness, " if newer else ""
         raise ValueError(f"{by}of schema {repr(schema)[:60]}, this harness reads {SCHEMA}")
-    content.pop("class_spikes", None)  # timings of inference had it once
     return content
 
 
@@ -253,7 +252,6 @@ def _wrong(row: Row) -> str:
 
 # what a process that measures says
 
-LOOK = 1.0  # seconds between two looks whether a case is free
 # What tells rows of a kind from one another, of which a training or another system has one each;
 # its end is said again where its weights are kept afterwards.
 _ONCE = {
@@ -279,7 +277,7 @@ class Ledger:
     runs: tuple[str, ...] = ()  # of this command
     patient: bool = False  # waits where another process is at the same case
     _there: set[tuple[object, ...]] = field(default_factory=set)
-    _claims: list[FileLock] = field(default_factory=list)
+    _claims: list[AcquireReturnProxy] = field(default_factory=list)
 
     def begin(self, *rows: Record) -> list[Row]:
         """Takes the cases of the rows' keys, and says which rows of them are there.
@@ -290,18 +288,17 @@ class Ledger:
         name = hashlib.sha256(" ".join(sorted(keys)).encode()).hexdigest()[:16]
         what = f"{rows[0].dataset} {rows[0].scale} seed {rows[0].seed}"
         folder = self.store.out / ".locks"
-        claim = FileLock(folder / f"{name}.lock", timeout=LOOK if self.patient else 0.0)
-        while not claim.is_locked:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                claim.acquire()
-            except Timeout as error:
-                if not self.patient:
-                    raise Busy(what) from error
-                self.say(0.0, f"{what}: another process is at it; waiting")
-            except OSError as error:
-                raise unwritable(folder, error) from error
-        self._claims.append(claim)
+
+        def wait() -> None:
+            if not self.patient:
+                raise Busy(what)
+            self.say(0.0, f"{what}: another process is at it; waiting")
+
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._claims.append(locked(folder / f"{name}.lock", wait, self.patient))
+        except OSError as error:
+            raise unwritable(folder, error) from error
         there = self._counting(self.store.where("key", keys))
         self._there |= set(map(_said_once, there)) - {()}
         return there
@@ -325,7 +322,7 @@ class Ledger:
     def release(self) -> None:
         """Lets others have the cases that were taken."""
         for claim in self._claims:
-            claim.release()
+            claim.lock.release()
         self._claims.clear()
         self._there.clear()
 

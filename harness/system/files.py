@@ -39,15 +39,16 @@ def write_result(path: Path, content: bytes) -> None:
         raise unwritable(path, error) from error
 
 
-def locked(path: Path, wait: Callable[[], object]) -> AcquireReturnProxy:
-    """The lock at `path`, taken; `wait` is called each second that another process has it.
+def locked(path: Path, wait: Callable[[], object], patient: bool = True) -> AcquireReturnProxy:
+    """The lock at `path`, taken; `wait` is called each second that another process has it, where
+    not `patient` at once.
 
     Raises OSError where it cannot be made.
     """
     lock = FileLock(path)
     while True:
         try:
-            return lock.acquire(timeout=LOOK)
+            return lock.acquire(timeout=LOOK if patient else 0.0)
         except Timeout:
             wait()
 

@@ -6,7 +6,7 @@ It runs in a process of its own. A failure becomes one row with its reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import reduce
 from operator import add
@@ -89,6 +89,12 @@ class Trial(Generic[C]):
     def alive(self) -> None:
         """Says the same again: who is silent for too long is ended as hung."""
         self.ledger.say(*(self.last or (0.0, f"{self.case.dataset} {self.case.scale}: tests")))
+
+    def living(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The batches, each with a sign of life."""
+        for each in batches:
+            self.alive()
+            yield each
 
     def read(self, fraction: float, doing: str) -> None:
         """Says what is read, before the case begins."""
@@ -326,7 +332,7 @@ def _keep_results(trial: Trial[Trained], learner: Learner, epochs: tuple[Epoch, 
             trial.keep(WarningRow(**vars(row), reason=shortened(reason)))
     part = epoch.drawn(data.test, COUNTED_SAMPLES)
     batches = (x for x, _ in part.batches(case.T, COUNTED_TOGETHER))
-    layers = counted(case, learner.module, batches, trial.alive)
+    layers = counted(case, learner.module, trial.living(batches))
     trial.keep(_operations(row, layers, len(part)))
     kept = None
     if trial.access.keep_weights:
@@ -393,20 +399,13 @@ def count(trial: Trial[Timed]) -> bool:
     trial.say(0.5, f"{case.dataset} {case.scale} T={case.T} {case.framework}: operations")
     few = _placed(batch.inputs[:, : epoch.CALIBRATION_SAMPLES], case)
     module = epoch.built(case, few, trial.out)
-    layers = counted(case, module, batch.inputs.split(COUNTED_TOGETHER, dim=1), trial.alive)
+    layers = counted(case, module, trial.living(batch.inputs.split(COUNTED_TOGETHER, dim=1)))
     trial.keep(_operations(row, layers, len(batch.labels)))
     return False
 
 
-def counted(
-    case: Case,
-    module: nn.Module,
-    batches: Iterable[Tensor],
-    alive: Callable[[], object] = lambda: None,
-) -> Layers:
-    """The operations of each layer, added up over batches x (T, B, C, H, W), at least one. Calls
-    `alive` after each.
-    """
+def counted(case: Case, module: nn.Module, batches: Iterable[Tensor]) -> Layers:
+    """The operations of each layer, added up over batches x (T, B, C, H, W), at least one."""
     module.eval()
     parameters, U = iter(module.parameters()), list[Tensor | None]()  # NeuNorm's, behind each layer
     for stage in case.network.stages if case.framework != ANN else ():
@@ -422,7 +421,6 @@ def counted(
                 parts.append(ann_operations(case.network, x, spikes))
             else:
                 parts.append(spiking_operations(case.network, x, spikes, U))
-        alive()
     return reduce(lambda one, other: tuple(map(add, one, other)), parts)
 
 
