@@ -51,13 +51,9 @@ def run(
     imported = facts.preloadable(frameworks & {*adapters.names()})
     warm(cases[0].device, *(f"adapters.{each}" for each in imported))  # while data are read
     waiting = sorted(cells(cases).items(), key=lambda each: worth(each[0]))
-    rest = at, ledger, access, host or Host(), budget.seconds, fewest_rounds(budget)
-    yield from Schedule(budget, [Cell(*each, *rest) for each in waiting]).events()
-
-
-def fewest_rounds(budget: Budget) -> int:
-    """The rounds that a cell gets in any case."""
-    return PAPER_ROUNDS if budget.seconds == inf else budget.rounds
+    fewest = PAPER_ROUNDS if budget.seconds == inf else budget.rounds
+    rest = at, ledger, access, host or Host(), budget.seconds, fewest
+    yield from Schedule(budget, fewest, [Cell(*each, *rest) for each in waiting]).events()
 
 
 def worth(cell: Timed) -> tuple[object, ...]:
@@ -70,10 +66,9 @@ def worth(cell: Timed) -> tuple[object, ...]:
 class Schedule:
     """Measures the cells one after the other, as many as the budget has room for."""
 
-    def __init__(self, budget: Budget, cells: list[Cell]) -> None:
+    def __init__(self, budget: Budget, fewest: int, cells: list[Cell]) -> None:
         self.budget, self.waiting, self.watch = budget, cells, clock.Stopwatch()
-        self.fewest = fewest_rounds(budget)
-        self.plan = Plan(self.fewest)
+        self.fewest, self.plan = fewest, Plan(fewest)
         self.until = 0.0  # when the cell at work will have ended, about; of the watch
 
     def events(self) -> Iterator[Result]:
