@@ -267,17 +267,17 @@ def _sought(wanted: Wanted, split: Split, bins: Bins | None) -> tuple[Samples[An
     """The samples under the root, fetched where they may be, else the stand-in; and why."""
     dataset = _dataset(wanted.dataset)
     if wanted.embedded:
-        return dataset.stand_in(None, split, bins), ""
+        return dataset.stand_in(None, split, bins, None), ""
     root, failure = data_root(wanted.root), ""
     try:
         found = dataset.found(root, split)
         if found is None and wanted.download:
             failure, found = _download(dataset, root, split), dataset.found(root, split)
     except MissingReader as error:
-        return dataset.stand_in(root, split, bins), str(error)
+        return dataset.stand_in(root, split, bins, wanted.samples), str(error)
     problem = _problem(dataset, root, {split: found})
     note = "; ".join(text for text in (failure, problem) if text)
-    return found or dataset.stand_in(root, split, bins), note
+    return found or dataset.stand_in(root, split, bins, wanted.samples), note
 
 
 def _download(dataset: DataSet[Any], root: Path, split: Split) -> str:
@@ -331,7 +331,8 @@ def _both(
 ) -> tuple[L, L]:
     """Both splits, read once they are known to belong together. Raises as `load_splits` does."""
     dataset, root = _dataset(wanted.dataset), home_relative(data_root(wanted.root))
-    (train, train_note), (test, test_note) = seek(wanted, "train"), seek(wanted, "test")
+    tested = replace(wanted, samples=test_samples)
+    (train, train_note), (test, test_note) = seek(wanted, "train"), seek(tested, "test")
     found = [(split, each.about) for split, each in (("train", train), ("test", test))]
     found.sort(key=lambda each: (each[1].substitute, each[1].simulated))
     (there, real), (missing, other) = found
@@ -348,7 +349,7 @@ def _both(
             f"both splits have all classes; {_how(dataset)}"
         )
     ours = read(wanted, "train", train, train_note, say)
-    theirs = read(replace(wanted, samples=test_samples), "test", test, test_note, say)
+    theirs = read(tested, "test", test, test_note, say)
     if not ours.about.substitute:
         seen, asked = _hashes(ours), _hashes(theirs)
         known = set(seen)

@@ -81,21 +81,25 @@ def read_recording(path: Path) -> Events:
     return read
 
 
-def simulated(root: Path | None, split: Split, bins: Bins | None = None) -> Samples[Events]:
+def simulated(
+    root: Path | None, split: Split, bins: Bins | None = None, wanted: int | None = None
+) -> Samples[Events]:
     """Moved CIFAR-10 images where those are under `root`, else moved digits: for one turn, or for
-    so many bins. Of more images than DVS-CIFAR10 has recordings, a seeded choice of as many.
+    so many bins. Of more images than DVS-CIFAR10 has recordings, or than are wanted where that is
+    more, a seeded choice of as many.
     """
+    most = max(WHOLE[split], wanted or 0)
     bins = bins or TURN
     steps = (bins.count * bins.us + SPARE_US) // DVS_CAMERA.step_us
     pictures = cifar10(root, split) if root else None
     images = digits(split, SIZE) if pictures is None else pictures.mapped(_grey)
     count = images.about.count
-    if count > WHOLE[split]:
-        images = images.chosen(sorted(choose(count, WHOLE[split], SPLIT_SEED)))
+    if count > most:
+        images = images.chosen(sorted(choose(count, most, SPLIT_SEED)))
     about = replace(
         images.about,
         description=f"simulated closed-loop events of {images.about.description}",
-        whole=min(images.about.whole, WHOLE[split]),
+        whole=min(images.about.whole, most),
         simulated=True,
         normal=None,
         augmented=False,

@@ -49,8 +49,9 @@ class DataSet(Generic[X]):
     classes: tuple[str, ...]
     found: Callable[[Path, Split], Samples[X] | None]  # under a root
     # what takes their place: of other data under a root, else (None) of what packages embed;
-    # recordings for so many bins, or (None) as long as a whole one
-    stand_in: Callable[[Path | None, Split, Bins | None], Samples[X]]
+    # recordings for so many bins, or (None) as long as a whole one; so many samples, or (None) as
+    # many as the data set has
+    stand_in: Callable[[Path | None, Split, Bins | None, int | None], Samples[X]]
     download: Callable[[Path, Split], object]  # into a root
     sensor: tuple[int, int] | None = None  # (H, W) of recordings
     # simulated events; to train on, of images alone that no recording is of

@@ -189,6 +189,6 @@ CIFAR10 = DataSet(
     whole=WHOLE,
     classes=paper.CIFAR10_CLASSES,
     found=_found,
-    stand_in=lambda root, split, bins: colour_digits(split, SIZE),
+    stand_in=lambda root, split, bins, wanted: colour_digits(split, SIZE),
     download=_download,
 )

@@ -94,7 +94,9 @@ def _training(
         went = [each for each in before.values() if isinstance(each, EpochRow)]
         usual = (e.learning_rate == schedule.table_7(case.optimiser, e.epoch) for e in went)
         epochs = min(epochs, case.training.epochs, max(1, len([*takewhile(bool, usual)])))
-        case = replace(case, training=replace(case.training, epochs=epochs, least_epochs=None))
+        case = replace(
+            case, training=replace(case.training, epochs=epochs, stages=(), least_epochs=None)
+        )
         wanted = {f"epoch {n + 1}": FIGURES for n in range(epochs)}
     after, why = {}, here.lacks(case)
     if why is None:

@@ -26,7 +26,7 @@ _IDLE += ("wanted_samples", "wanted_test_samples", "embedded")
 # Fields that came after keys had been made: where nothing is in them, they are in no key.
 _LATER = (
     *("effort", "window", "bin_us", "wants_simulated", "loss_function", "weights_sha256"),
-    *("least_epochs", "optimiser_fc_factor"),
+    *("least_epochs", "optimiser_fc_factor", "stages", "neunorm_u"),
 )
 # Of the machine, what is in no key as it stands. Its torch is the software's; a harness of another
 # version or commit may time the same; another kernel keeps another MiB for itself.

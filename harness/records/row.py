@@ -286,7 +286,7 @@ class TrainedRow(Record):
     best_test_epoch: Nth
     chosen_test_accuracy: Share  # at the epoch that validates best
     chosen_epoch: Nth
-    trained_epochs: Nth | None = None  # where it ended once accuracy was flat; None: all `epochs`
+    trained_epochs: Nth | None = None  # where it learnt nothing and ended; None: all `epochs`
     seconds: Amount  # of all training passes
     kept_weights_sha256: str | None = None  # of the weights it ended with, kept in OUT/weights
 

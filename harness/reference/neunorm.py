@@ -23,8 +23,8 @@ def normalise(spikes: Tensor, x: Tensor, U: Tensor) -> Tensor:
 class NeuNorm(nn.Module):
     """One step of NeuNorm with its trainable U, of the size of the maps that enter the next layer.
 
-    The paper does not state U's first values; ours are uniform within 1 / sqrt(H W), PyTorch's own
-    choice for a weight of that fan-in, so that the way through x carries gradient from the start.
+    The paper does not state U's first values. They are `neunorm.u` everywhere, or uniform within
+    1 / sqrt(H W), PyTorch's own choice for a weight of that fan-in.
     """
 
     def __init__(self, neunorm: spec.NeuNorm, shape: tuple[int, int, int]) -> None:
@@ -32,6 +32,10 @@ class NeuNorm(nn.Module):
         self.neunorm = neunorm
         self.U = nn.Parameter(torch.empty(shape))
         nn.init.kaiming_uniform_(self.U, a=sqrt(5))
+        if (
+            neunorm.u is not None
+        ):  # drawn all the same: the other weights of a seed stay as they are
+            nn.init.constant_(self.U, neunorm.u)
 
     def forward(self, spikes: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The normalised spikes (B, C, H, W) and the next x (B, 1, H, W); None is x = 0."""

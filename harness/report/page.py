@@ -34,15 +34,14 @@ from harness.analysis.trainings import (
     rows_of,
     sets,
     share,
-    still_rising,
-    trainings,
+       trainings,
 )
 from harness.analysis.words import counted, data_name, data_source, steps_in_words
 from harness.records import Row
 from harness.report import figures, shown, stored
 from harness.report.figures import Dot, Point
 from harness.report.table import Table, csv, field_markdown, interval, markdown, text
-from harness.spec import ANN, FLOOR, REFERENCE, UsageError, paper
+from harness.spec import ANN, FLOOR, REFERENCE, UsageError, paper, schedule
 from harness.suites.trainings import AS_IT_IS
 from harness.system.files import write_result
 
@@ -532,7 +531,7 @@ def _best(frames: Frames) -> Iterator[str]:
         said += f"{100 * each.accuracy:.1f} % of the test samples"
         if went:
             said += f", {100 * fmean(of.train_accuracy for of in went):.1f} % of the training ones"
-        early = "; stopped early" * bool(still_rising(each))
+        early = "" if schedule.decides(each.case) else "; another schedule"
         said += f" ({counted(each.n, 'seed')}{early})"
         own = [getattr(each, name) for name in alike]
         for ann in each_of(anns[(anns[alike] == own).all(axis=1)].head(1)):
@@ -550,7 +549,7 @@ def _also(frames: Frames) -> Iterator[str]:
         elif dot.low > 1 or dot.high < -1:
             gain = interval(dot.value, dot.low, dot.high, "+.1f")
             dead = f"; {lost} learnt nothing" if line.lost else ""
-            early = "; stopped early" * bool(still_rising(line))
+            early = "" if schedule.decides(line.case) else "; another schedule"
             yield f"{dot.label}: {gain} points of test accuracy on {of}{dead}{early}."
 
 

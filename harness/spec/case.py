@@ -67,11 +67,16 @@ class Training:
     # On simulated events; it is tested on recordings too, of images that it was not trained on.
     simulated: bool = False
     loss: Loss = LOSS
-    # At the first rate, which falls when accuracy is flat (spec/schedule.py); `epochs` are the
-    # most. None: it falls as Table 7 has it.
+    # Epochs at each rate, a tenth of the one before (spec/schedule.py); (): by Table 7.
+    stages: tuple[int, ...] = ()
+    # Of rows by an earlier rule: the rate fell when accuracy was flat. They are read, and not run.
     least_epochs: int | None = None
 
     def __post_init__(self) -> None:
+        for n, each in enumerate(self.stages, 1):
+            checked(f"stage {n}", each)
+        whole = sum(self.stages) or self.epochs
+        expect(self.epochs == whole, "epochs", self.epochs, f"{whole}, the sum of the stages")
         for name in ("epochs", "bin_us", "least_epochs", "samples", "test_samples"):
             if getattr(self, name) is not None:
                 checked(name.replace("_", " "), getattr(self, name))
@@ -84,7 +89,7 @@ _IN_ROWS = {name: name for name in Training.__dataclass_fields__} | {
     **{"samples": "wanted_samples", "test_samples": "wanted_test_samples"},
     **{"confusion": "wants_confusion", "simulated": "wants_simulated", "loss": "loss_function"},
 }
-_UNUSUAL = ("bin_us", "simulated", "loss", "least_epochs")
+_UNUSUAL = ("bin_us", "simulated", "loss", "stages", "least_epochs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +108,7 @@ class CaseFields:
     a: float
     neunorm: Reading | None = None  # the reading, where NeuNorm is on
     k_tau2: float | None = None
+    neunorm_u: float | None = None  # U's first value; None: uniform within 1 / sqrt(H W)
     dropout: float = 0.0
     width: str  # of the paper's network: "1", "1/8"
     framework: str
@@ -132,7 +138,8 @@ class CaseFields:
     bin_us: int | None = None  # of an event frame, where that is not the paper's 5 ms
     wants_simulated: bool | None = None  # trained on simulated events though there are recordings
     loss_function: Loss | None = None  # where it is not that of eq. (11)
-    least_epochs: int | None = None  # at the first rate, where that falls when accuracy is flat
+    stages: tuple[int, ...] | None = None  # epochs at each rate, where they are not Table 7's
+    least_epochs: int | None = None  # at the first rate, of an earlier rule
     weights_sha256: str | None = None  # where there is one, `initialisation` says nothing
 
 
@@ -187,7 +194,8 @@ class Case:
         flat |= {name: getattr(network, name) for name in _OF_NETWORK} | vars(network.lif)
         flat |= {"network": str(network), "width": str(self.width)}
         flat |= {"optimiser": "sgd" if isinstance(self.optimiser, SGD) else "adam"}
-        flat |= {"neunorm": norm.reading, "k_tau2": norm.k_tau2} if norm else {}
+        if norm:
+            flat |= {"neunorm": norm.reading, "k_tau2": norm.k_tau2, "neunorm_u": norm.u}
         framework, _, variant = self.framework.partition(":")
         return CaseFields(**flat | {"framework": framework, "variant": variant or None})
 
@@ -220,13 +228,10 @@ class Trained(Case):
 
     @property
     def pace(self) -> float:
-        """Where it takes all samples, these are as many as the paper has. A training that ends when
-        accuracy is flat is taken to end half way between the fewest epochs and the most.
-        """
+        """Where it takes all samples, these are as many as the paper has."""
         training, settings = self.training, paper.SETTINGS[self.dataset]
         samples = training.samples or settings.train_samples
-        epochs = (training.epochs + (training.least_epochs or training.epochs)) / 2
-        return float(self.network.macs * self.T * epochs * samples)
+        return float(self.network.macs * self.T * training.epochs * samples)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,7 +278,7 @@ def _case(*values: Any) -> Case:
         row.network,
         input_shape=row.input_shape,
         lif=LIF(row.k_tau, row.v_th, row.a),
-        neunorm=NeuNorm(row.k_tau2 or 0.0, row.neunorm) if row.neunorm else None,
+        neunorm=NeuNorm(row.k_tau2 or 0.0, row.neunorm, row.neunorm_u) if row.neunorm else None,
         classes=row.classes,
         population=row.population,
     )

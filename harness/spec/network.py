@@ -144,8 +144,11 @@ class NeuNorm:
 
     k_tau2: float = 0.9
     reading: Reading = "mean"
+    # U's first value, which the paper does not state; None: uniform within 1 / sqrt(H W)
+    u: float | None = None
 
     def __post_init__(self) -> None:
+        expect(self.u is None or -inf < self.u < inf, "U's first value", self.u, "a number")
         expect(0 <= self.k_tau2 <= 1, "k_tau2", self.k_tau2, "a decay between 0 and 1")
         expect(self.reading in ("mean", "literal"), "NeuNorm", self.reading, "mean or literal")
 

@@ -122,6 +122,22 @@ def count(given: object) -> int:
     return int(str(given))
 
 
+def stages(given: object) -> tuple[int, ...]:
+    """The epochs at each rate of a schedule: "40+5+5", or as numbers."""
+    several = isinstance(given, Iterable) and not isinstance(given, str)
+    return tuple(map(count, given if several else str(given).split("+")))  # type: ignore[arg-type]
+
+
+def first_value(given: object) -> float | Literal["uniform"]:
+    """U's first value: a number, or "uniform"."""
+    text = str(given)
+    if text == "uniform":
+        return "uniform"
+    if not re.fullmatch(r"-?[0-9]{1,6}(\.[0-9]{1,6})?", text):
+        raise UsageError(f"{text[:40]!r}, expected a number such as 0.5, or uniform")
+    return float(text)
+
+
 def seconds(given: object) -> float:
     """A time: 90, 90s, 10m, 1.5h."""
     match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]+)?)([smh]?)", str(given).strip())
@@ -196,7 +212,7 @@ class Options:
 
     suite: str = _given(str, _RUN, "See `harness list suites`.", "NAME", "")
     quick: bool = _switch(_RUN, "Timing: 90 s. Training: digits, minutes.")
-    long: bool = _switch(_RUN, "Training until it has converged: hours.")
+    long: bool = _switch(_RUN, "Training for our verdicts: hours.")
     paper: bool = _switch(_RUN, "The paper's size; trains on CUDA alone.")
     budget: float | None = _given(seconds, _RUN, "For timings. Default: 10m; verify: 30s.", "2h")
     frameworks: Names | None = _given(names, _CASES, "Default: the suite's.", "NAME[:FORM],...")
@@ -211,9 +227,13 @@ class Options:
     device: Device = _given(choice(Device), _CASES, "Default: auto.", "auto|cpu|cuda", "auto")
     seeds: Numbers | None = _given(numbers(0), _CASES, "Each is a training.", "N,...")
     epochs: int | None = _given(count, _CASES, "Of each training.", "N")
+    stages: Numbers | None = _given(stages, _CASES, "Epochs at each rate.", "N+N+...")
     samples: int | None = _given(count, _CASES, "Training samples, drawn once.", "N")
     width: Fraction | None = _given(fraction, _CASES, "Scales channels and features.", "1/8")
     neunorm: Reading | None = _given(choice(Reading), _CASES, "NeuNorm, read so.", "mean|literal")
+    neunorm_u: float | Literal["uniform"] | None = _given(
+        first_value, _CASES, "U's first value.", "X|uniform"
+    )
     init: Initialisation = _given(
         _INITS, _CASES, "Initial weights.", "calibrated|torch", "calibrated"
     )
@@ -245,6 +265,11 @@ class Options:
         found = cls(**values)
         if found.quick + found.long + found.paper > 1:
             raise UsageError("--quick, --long and --paper exclude each other: give one")
+        if found.epochs and (found.long or found.stages):
+            raise UsageError(
+                "a schedule in stages, as of --long, has its own length: leave --epochs out, or "
+                "give --stages, such as --stages 40+5+5"
+            )
         return found
 
     @property

@@ -18,6 +18,7 @@ MIXED = ("fused",)
 APART = ("jax", "octave", "sinabs")
 At = tuple[str, int, int]  # data set, T and seed
 Form = tuple[str, Precision]  # a framework's, and the precision it runs in
+OF_TRAININGS = ("epochs", "stages", "samples", "neunorm_u")
 COUNTS_SHORTER = "--networks, --datasets or --width"
 COUNTED, QUICK_COUNTED = 100, 20  # test samples
 QUICK_WIDTH = Fraction(1, 8)
@@ -30,7 +31,7 @@ def acceleration(options: Options) -> tuple[Timed, ...]:
     Raises UsageError for an unknown data set or network and for epochs or samples, NotationError
     for a wrong notation.
     """
-    options.refuse("epochs", "samples", why="times iterations and trains nothing")
+    options.refuse(*OF_TRAININGS, why="times iterations and trains nothing")
     return tuple(
         _case(options, chosen, at, form, BATCH_SIZE)
         for chosen, at in _cells(options, Fraction(1))
@@ -48,7 +49,7 @@ def energy(options: Options) -> tuple[Timed, ...]:
     Raises UsageError for an unknown data set or network, and for options that an inference has no
     use for; NotationError for a wrong notation.
     """
-    options.refuse("epochs", "samples", "tuned", "inference", why="infers, and trains nothing")
+    options.refuse(*OF_TRAININGS, "tuned", "inference", why="infers, and trains nothing")
     options = replace(options, inference=True)
     usual, width = (QUICK_COUNTED, QUICK_WIDTH) if options.quick else (COUNTED, Fraction(1))
     precision = options.precision or "fp32"

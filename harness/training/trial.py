@@ -172,7 +172,7 @@ def train(trial: Trial[Trained]) -> bool:
     # it may have been killed after a checkpoint and before its row
     trial.keep(*(_epoch_row(row, each) for each in epochs))
     last = case.training.epochs
-    while (rate := _next_rate(case, epochs)) is not None:
+    while (rate := schedule.next_rate(case, [e.train_accuracy for e in epochs])) is not None:
         number = len(epochs) + 1
         what = f"{case.dataset} {case.scale} T={case.T} seed {case.seed}: epoch {number}/{last}"
 
@@ -182,7 +182,7 @@ def train(trial: Trial[Trained]) -> bool:
         epochs = (*epochs, epoch.epoch(learner, number, rate, say))
         checkpoint.save(path, identity, epochs, learner.module, learner.optimiser)
         trial.keep(_epoch_row(row, epochs[-1]))
-    if epochs and len(epochs) < (case.training.least_epochs or 0):
+    if epochs and len(epochs) < last:
         reason = (
             f"nothing was learnt in {len(epochs)} epochs (training accuracy "
             f"{epochs[-1].train_accuracy:.1%}): the training ended"
@@ -190,11 +190,6 @@ def train(trial: Trial[Trained]) -> bool:
         trial.keep(WarningRow(**vars(row), reason=reason))
     _keep_results(trial, learner, epochs)
     return False
-
-
-def _next_rate(case: Trained, epochs: tuple[Epoch, ...]) -> float | None:
-    held_out = [each.validation_accuracy for each in epochs]
-    return schedule.next_rate(case, held_out, [each.train_accuracy for each in epochs])
 
 
 def _data(trial: Trial[Trained]) -> DataSplits:
@@ -346,7 +341,7 @@ def _keep_results(trial: Trial[Trained], learner: Learner, epochs: tuple[Epoch, 
         best_test_epoch=best.number,
         chosen_test_accuracy=chosen.test_accuracy,
         chosen_epoch=chosen.number,
-        trained_epochs=None if case.training.least_epochs is None else len(epochs),
+        trained_epochs=len(epochs) if len(epochs) < case.training.epochs else None,
         seconds=sum(each.seconds for each in epochs),
         kept_weights_sha256=kept,
     )
