@@ -45,6 +45,7 @@ _cell = attrgetter(*(name for name in CaseFields.__dataclass_fields__ if name no
 _NTH = {
     "epoch": ("epoch",),
     "tested": ("tested_T",),
+    "confusion": ("confusion_samples",),
     "certificate": ("certificate_precision", "layer"),
 }
 ACCELERATION = "acceleration"

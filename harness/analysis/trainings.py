@@ -120,7 +120,7 @@ def _condition(case: Trained, ran: str, suite: str) -> Trained:
     the rows say the rest.
     """
     asked = {"samples": None, "test_samples": None, "embedded": False}
-    training = replace(case.training, tested_at=(), confusion=False, **asked)
+    training = replace(case.training, tested_at=(), **asked)
     case = replace(case, suite=suite, seed=0, training=training)
     if suite != ran and paper.settings(case.dataset).static:
         # Table 1's Large of still images is Table 2's CIFARNet: what suites call it

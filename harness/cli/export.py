@@ -33,7 +33,7 @@ def export(
     if path.suffix.lower() != SUFFIX:
         raise UsageError(f"--to {to}: a name that ends in {SUFFIX} was expected")
     width = options.width or Fraction(1)
-    _, chosen = paper.network(network, dataset, neunorm=options.neunorm, width=width)
+    _, chosen = paper.network(network, dataset, neunorm=options.reading, width=width)
     kept = place(weights) if weights is not None else None
     from harness import datasets
     from harness.formats import nir_file

@@ -21,7 +21,7 @@ EXAM = 3  # what a proof examines, the audit's too, and their tolerances
 
 # Fields of a case that say nothing of the weights a training ends with: names, what is asked of the
 # trained network, and how many samples were wanted, which is in the data's hash.
-_IDLE = ("suite", "scale", "width", "tested_at", "wants_confusion")
+_IDLE = ("suite", "scale", "width", "tested_at")
 _IDLE += ("wanted_samples", "wanted_test_samples", "embedded")
 # Fields that came after keys had been made: where nothing is in them, they are in no key.
 _LATER = (

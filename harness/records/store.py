@@ -259,7 +259,8 @@ _ONCE = {
     "tested": ("tested_T",),
     "trained": ("kept_weights_sha256",),
     "warning": ("reason",),
-    **dict.fromkeys(("audit", "confusion", "transfer", "fitted", "operations"), ()),
+    "confusion": ("confusion_samples",),
+    **dict.fromkeys(("audit", "transfer", "fitted", "operations"), ()),
 }
 
 

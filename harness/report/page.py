@@ -34,7 +34,7 @@ from harness.analysis.trainings import (
     rows_of,
     sets,
     share,
-       trainings,
+    trainings,
 )
 from harness.analysis.words import counted, data_name, data_source, steps_in_words
 from harness.records import Row

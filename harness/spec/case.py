@@ -62,7 +62,6 @@ class Training:
     test_samples: int | None = None
     embedded: bool = False  # on the embedded digits, whatever data there are
     tested_at: tuple[int, ...] = ()  # numbers of steps at which the trained network is tested too
-    confusion: bool = False  # whether Fig. 6's matrix is wanted
     bin_us: int = BIN_US  # of an event frame
     # On simulated events; it is tested on recordings too, of images that it was not trained on.
     simulated: bool = False
@@ -87,7 +86,7 @@ class Training:
 # How a row calls the fields of a training, and those that it leaves out where they are as usual.
 _IN_ROWS = {name: name for name in Training.__dataclass_fields__} | {
     **{"samples": "wanted_samples", "test_samples": "wanted_test_samples"},
-    **{"confusion": "wants_confusion", "simulated": "wants_simulated", "loss": "loss_function"},
+    **{"simulated": "wants_simulated", "loss": "loss_function"},
 }
 _UNUSUAL = ("bin_us", "simulated", "loss", "stages", "least_epochs")
 
@@ -132,7 +131,6 @@ class CaseFields:
     wanted_test_samples: int | None = None
     embedded: bool = False
     tested_at: tuple[int, ...] = ()
-    wants_confusion: bool = False
     effort: Effort | None = None  # of another system; None: the network itself
     window: Window | None = None  # of recordings that another system is given
     bin_us: int | None = None  # of an event frame, where that is not the paper's 5 ms

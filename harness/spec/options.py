@@ -230,7 +230,9 @@ class Options:
     stages: Numbers | None = _given(stages, _CASES, "Epochs at each rate.", "N+N+...")
     samples: int | None = _given(count, _CASES, "Training samples, drawn once.", "N")
     width: Fraction | None = _given(fraction, _CASES, "Scales channels and features.", "1/8")
-    neunorm: Reading | None = _given(choice(Reading), _CASES, "NeuNorm, read so.", "mean|literal")
+    neunorm: Reading | Literal["off"] | None = _given(
+        choice(Literal["off", "mean", "literal"]), _CASES, "NeuNorm, read so.", "off|mean|literal"
+    )
     neunorm_u: float | Literal["uniform"] | None = _given(
         first_value, _CASES, "U's first value.", "X|uniform"
     )
@@ -271,6 +273,11 @@ class Options:
                 "give --stages, such as --stages 40+5+5"
             )
         return found
+
+    @property
+    def reading(self) -> Reading | None:
+        """NeuNorm's; None where it is off, as it is in most suites if nothing is said."""
+        return None if self.neunorm == "off" else self.neunorm
 
     @property
     def mode(self) -> Mode:

@@ -98,28 +98,27 @@ class Wish:
     neunorm: Reading | None = None
     framework: str | None = None  # None: those that the command line chose
     tested_at: tuple[int, ...] = ()
-    confusion: bool = False
     bin_us: int = BIN_US
 
 
 def scale(options: Options) -> tuple[Trained, ...]:
     """Fig. 4: accuracy of the Small, Middle and Large networks of Table 1."""
     places = product(options.datasets or ("cifar10", "nmnist"), options.networks or paper.SCALES)
-    return _cases(options, (Wish(*place, neunorm=options.neunorm) for place in places))
+    return _cases(options, (Wish(*place, neunorm=options.reading) for place in places))
 
 
 def timesteps(options: Options) -> tuple[Trained, ...]:
     """Fig. 5: accuracy on CIFAR-10 against the number of steps T, in training and in testing."""
     steps = options.steps or STEPS
     grid = product(_one_network(options), steps)
-    return _cases(options, (Wish(*p, T, options.neunorm, tested_at=steps) for p, T in grid))
+    return _cases(options, (Wish(*p, T, options.reading, tested_at=steps) for p, T in grid))
 
 
 def neunorm(options: Options) -> tuple[Trained, ...]:
     """NeuNorm off, and on by both readings: accuracy, speed of convergence, Fig. 6's confusion."""
-    on = get_args(Reading) if options.neunorm is None else (options.neunorm,)
+    on = get_args(Reading) if options.neunorm is None else filter(None, (options.reading,))
     grid = product(_one_network(options), (None, *on))
-    return _cases(options, (Wish(*p, neunorm=reading, confusion=True) for p, reading in grid))
+    return _cases(options, (Wish(*p, neunorm=reading) for p, reading in grid))
 
 
 def accuracy(options: Options) -> tuple[Trained, ...]:
@@ -129,7 +128,9 @@ def accuracy(options: Options) -> tuple[Trained, ...]:
     """
     images = [("cifar10", network) for network in ("CIFARNet", "AlexNet")]
     places = ("nmnist", "OurModel"), *images, ("dvs-cifar10", "OurModel")
-    readings: tuple[Reading | None, ...] = (None, options.neunorm or "mean")
+    readings: list[Reading | None] = [None]
+    if options.neunorm != "off":
+        readings.append(options.reading or "mean")
     wishes = [Wish(*place, neunorm=reading) for place in places for reading in readings]
     wishes += [Wish(*place, framework=ANN) for place in images]
     if options.long:
@@ -142,7 +143,7 @@ def ablations(options: Options) -> tuple[Trained, ...]:
     """What choices of ours and of frameworks cost: each beside a training without it."""
     if options.long:
         options = replace(options, samples=options.samples or LONG_ABLATIONS)
-    wishes = (Wish(*place, neunorm=options.neunorm) for place in _one_network(options))
+    wishes = (Wish(*place, neunorm=options.reading) for place in _one_network(options))
     changed = (each.change(case) for case in _cases(options, wishes) for each in ABLATIONS)
     return tuple(dict.fromkeys(changed))  # one of the two precisions is that of the first
 
@@ -196,7 +197,7 @@ def _of_wish(options: Options, wish: Wish) -> Iterator[Trained]:
     epochs = sum(stages) or options.epochs or size.epochs or settings.epochs
     training = Training(
         epochs, options.samples or size.samples, size.test_samples, size.embedded,
-        wish.tested_at, wish.confusion, wish.bin_us, size.simulated, stages=stages,
+        wish.tested_at, wish.bin_us, size.simulated, stages=stages,
     )  # fmt: skip
     frameworks = (wish.framework,) if wish.framework else options.frameworks or ()
     for seed, T, framework in product(options.seeds or size.seeds, steps, frameworks):

@@ -220,15 +220,14 @@ def _is_done(trial: Trial[Trained], written: list[Row]) -> bool:
     if case.suite in suites:
         return True
     kinds = EpochRow | AuditRow | TransferRow | OperationsRow | TrainedRow | TestedRow
-    kinds |= ConfusionRow if training.confusion else kinds
+    kinds |= ConfusionRow
     for suite in sorted(suites):
         rows = [row for row in written if row.suite == suite and isinstance(row, kinds)]
         if case.suite != "ablations" and any(row.deviations for row in rows):
             continue  # it was trained for what it deviates in
         tested = {row.tested_T for row in rows if isinstance(row, TestedRow)}
-        confused = any(isinstance(row, ConfusionRow) for row in rows)
-        if tested >= set(training.tested_at) and confused >= training.confusion:
-            own = ("suite", "scale", "width", "tested_at", "wants_confusion")
+        if tested >= set(training.tested_at):
+            own = ("suite", "scale", "width", "tested_at")
             names = {name: getattr(case.fields, name) for name in own}
             asked = training.tested_at
             mine = (r for r in rows if not isinstance(r, TestedRow) or r.tested_T in asked)
@@ -303,10 +302,11 @@ def _keep_results(trial: Trial[Trained], learner: Learner, epochs: tuple[Epoch, 
     for T in case.training.tested_at:
         right = epoch.accuracy(learner, data.test, T)
         trial.keep(TestedRow(**vars(row), tested_T=T, test_accuracy=right))
-    if case.training.confusion:
-        count, votes, counts = epoch.confusion(learner, CONFUSION_SAMPLES)
-        more: dict[str, Any] = {"votes": votes, "confusion": counts}
-        trial.keep(ConfusionRow(**vars(row), confusion_samples=count, **more))
+    if case.framework != ANN:
+        for samples in sorted({min(CONFUSION_SAMPLES, len(data.test)), len(data.test)}):
+            count, votes, counts = epoch.confusion(learner, samples)
+            more: dict[str, Any] = {"votes": votes, "confusion": counts}
+            trial.keep(ConfusionRow(**vars(row), confusion_samples=count, **more))
     if data.recorded is not None:
         source = data.recorded.source
         trial.keep(
