@@ -153,7 +153,7 @@ def test_tables_and_verdicts_are_those_of_the_command_and_the_report(tmp_path: P
             nothing.acceleration(latest=latest)
     with pytest.raises(harness.UsageError, match="unknown table '7', choose from acceleration"):
         found.table(7)
-    pd.testing.assert_frame_equal(found.verdicts(), claims.table(claims.verdicts(rows)))
+    pd.testing.assert_frame_equal(found.verdicts(), claims.table(claims.findings(rows)))
 
 
 def test_a_name_that_no_system_takes_is_refused() -> None:

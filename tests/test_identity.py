@@ -13,18 +13,18 @@ from rows import base, fitted_case, timed_case, trained_case
 
 from harness.records import identity
 from harness.records.identity import fields_that_train, timing_key, training_key
-from harness.spec import SGD, SUITES, Case, CaseFields, Options, Training
+from harness.spec import SGD, SUITES, Case, CaseFields, NeuNorm, Options, Training
 from harness.suites import suite
 from harness.system.installed import Machine
 
 # What decides no weight: names, how many samples were wanted (the data's hash says it), and what is
 # asked of the trained network.
 IDLE = {"suite", "scale", "width", "wanted_samples", "wanted_test_samples", "embedded"}
-IDLE |= {"tested_at", "wants_confusion"}
+IDLE |= {"tested_at"}
 OF_OTHERS = {"effort", "window"}  # which other systems alone have
 # in a key where they are not as usual
 UNUSUAL = {"bin_us", "wants_simulated", "loss_function", "weights_sha256", "least_epochs"}
-UNUSUAL |= {"optimiser_fc_factor"}
+UNUSUAL |= {"optimiser_fc_factor", "stages", "neunorm_u"}
 NAMES = tuple(each.name for each in fields(CaseFields))
 
 
@@ -66,9 +66,11 @@ def test_of_a_training_exactly_what_decides_no_weight_leaves_the_key() -> None:
     assert moves == set(NAMES) - IDLE
     assert set(fields_that_train(trained_case())) == set(NAMES) - IDLE - OF_OTHERS - UNUSUAL
     assert set(fields_that_train(fitted_case("hats"))) == set(NAMES) - IDLE - UNUSUAL
-    unusual = Training(40, bin_us=30_000, simulated=True, loss="cross-entropy", least_epochs=12)
-    rates = SGD(fc_factor=0.1)
+    unusual = Training(40, bin_us=30_000, simulated=True, loss="cross-entropy", stages=(40,))
+    unusual = replace(unusual, least_epochs=12)
+    rates, network = SGD(fc_factor=0.1), replace(trained_case().network, neunorm=NeuNorm(u=0.5))
     case = replace(trained_case(), training=unusual, optimiser=rates, weights_sha256="0" * 64)
+    case = replace(case, network=network)
     assert set(fields_that_train(case)) == set(NAMES) - IDLE - OF_OTHERS
     assert Case.of(base(case)) == case
 

@@ -321,51 +321,43 @@ def test_the_ann_learns_and_has_the_same_weights_to_train() -> None:
 TEN = step.Objective(10)
 
 
-UNTIL_FLAT = spec.Training(epochs=60, least_epochs=12)
-
-
-def rates(curve: Callable[[int], float], training: float = 0.5) -> list[float]:
-    """All rates of a training whose held-out accuracy goes so by epoch."""
-    given, found, held_out = case(training=UNTIL_FLAT), list[float](), list[float]()
-    while (rate := schedule.next_rate(given, held_out, [training] * len(held_out))) is not None:
+def rates(training: spec.Training, accuracy: float = 0.5) -> list[float]:
+    """All rates of a training whose training accuracy is that in each epoch."""
+    given, found = case(training=training), list[float]()
+    while (rate := schedule.next_rate(given, [accuracy] * len(found))) is not None:
         found.append(rate)
-        held_out.append(curve(len(found)))
     return found
 
 
-@pytest.mark.parametrize(
-    ("curve", "at_first"),
-    [
-        (lambda n: 0.6, 12),  # flat: as soon as it may
-        # the quarter before the last begins at epoch 15, from which on nothing rises
-        (lambda n: min(0.6, 0.04 * n), 26),
-        (
-            lambda n: 0.5 + 0.01 * n,
-            50,
-        ),  # rises to the end: the most epochs, less those of the falls
-    ],
-)
-def test_the_first_rate_stays_until_held_out_accuracy_is_flat_then_falls_twice(
-    curve: Callable[[int], float], at_first: int
-) -> None:
-    found = rates(curve)
-    assert found[:at_first] == [0.1] * at_first
-    assert found[at_first:] == pytest.approx([0.01] * 5 + [0.001] * 5)
+STAGED = spec.Training(10, stages=(6, 3, 1))
+
+
+def test_each_stage_has_a_tenth_of_the_rate_before_it() -> None:
+    assert rates(STAGED) == pytest.approx([0.1] * 6 + [0.01] * 3 + [0.001])
+    assert rates(spec.Training(42)) == pytest.approx([0.1] * 40 + [0.01] * 2)  # Table 7
 
 
 def test_a_training_that_has_learnt_nothing_ends_after_five_epochs() -> None:
-    assert len(rates(lambda n: 0.1, training=0.19)) == 5
-    assert len(rates(lambda n: 0.1, training=0.21)) == 22  # a network that only generalises badly
+    assert len(rates(STAGED, 0.19)) == 5
+    assert len(rates(STAGED, 0.21)) == 10  # a network that only generalises badly
+    assert len(rates(spec.Training(10), 0.1)) == 10  # the paper's schedule is run whole
 
 
-@pytest.mark.parametrize(("epochs", "least"), [(39, 30), (30, 7)])
-def test_a_schedule_that_cannot_be_is_refused(epochs: int, least: int) -> None:
-    with pytest.raises(spec.UsageError, match="too few for a rate that stays"):
-        schedule.check(epochs, least)
+@pytest.mark.parametrize(("epochs", "stages"), [(10, (6, 3)), (10, (11,)), (10, (0, 10))])
+def test_a_schedule_that_cannot_be_is_refused(epochs: int, stages: tuple[int, ...]) -> None:
+    with pytest.raises(spec.UsageError, match="epochs is 10, expected|stage 1 is 0, expected"):
+        spec.Training(epochs, stages=stages)
 
 
-def test_a_few_epochs_say_nothing_of_convergence() -> None:
-    assert not schedule.converged([0.6] * 7) and schedule.converged([0.6] * 8)
+def test_the_schedule_that_was_fixed_decides_and_no_other() -> None:
+    fixed = (40, 5, 5)
+    assert schedule.decides(case(training=spec.Training(50, stages=fixed)))
+    assert not schedule.decides(case(training=spec.Training(50, stages=(30, 10, 10))))
+    assert not schedule.decides(case(training=spec.Training(50)))
+    whole = spec.Training(150)
+    assert schedule.decides(case(training=whole))  # the paper's
+    assert not schedule.decides(case(training=replace(whole, least_epochs=30)))  # an earlier rule
+    assert not schedule.decides(case(training=whole, optimiser=SGD(step_epochs=4)))
 
 
 def _of_counts(spikes: Tensor, labels: Tensor) -> Tensor:
@@ -473,9 +465,7 @@ def rows_of(out: Path, kind: type[R]) -> list[R]:
 
 
 AT_FIRST = 60  # calls, more than a proof asks
-FULL = spec.Training(
-    epochs=2, samples=60, test_samples=30, embedded=True, tested_at=(1, 2), confusion=True
-)
+FULL = spec.Training(epochs=2, samples=60, test_samples=30, embedded=True, tested_at=(1, 2))
 
 
 def test_a_training_is_proved_and_kept_by_epoch_with_its_three_figures(tmp_path: Path) -> None:
@@ -493,7 +483,7 @@ def test_a_training_is_proved_and_kept_by_epoch_with_its_three_figures(tmp_path:
     assert (end.chosen_epoch, end.chosen_test_accuracy) == (best.epoch, best.test_accuracy)
     tested = {row.tested_T: row.test_accuracy for row in rows_of(tmp_path, records.TestedRow)}
     assert tested.keys() == {1, 2} and tested[2] == end.test_accuracy
-    (confusion,) = rows_of(tmp_path, records.ConfusionRow)
+    (confusion,) = rows_of(tmp_path, records.ConfusionRow)  # all test samples are fewer than 500
     assert sum(map(sum, confusion.confusion)) == 30
     for each in epochs:
         assert each.data_source == each.data_test_source == "scikit-learn's digits"
@@ -506,12 +496,12 @@ def test_a_training_is_proved_and_kept_by_epoch_with_its_three_figures(tmp_path:
 
 
 def test_a_training_that_learns_nothing_says_so_and_is_done(tmp_path: Path) -> None:
-    until_flat = spec.Training(18, samples=200, test_samples=30, embedded=True, least_epochs=8)
-    dead = case(training=until_flat, optimiser=SGD(lr=1e-12))
+    stages = spec.Training(18, samples=200, test_samples=30, embedded=True, stages=(8, 10))
+    dead = case(training=stages, optimiser=SGD(lr=1e-12))
     run((dead,), tmp_path)
     assert len(rows_of(tmp_path, records.EpochRow)) == 5
     (end,) = rows_of(tmp_path, records.TrainedRow)
-    assert (end.trained_epochs, end.epochs, end.least_epochs) == (5, 18, 8)
+    assert (end.trained_epochs, end.epochs, end.stages) == (5, 18, (8, 10))
     said = [row.reason for row in rows_of(tmp_path, records.WarningRow)]
     assert any("nothing was learnt in 5 epochs" in reason for reason in said)
     (again,) = run((dead,), tmp_path)
@@ -568,7 +558,7 @@ def test_a_network_that_is_equal_at_first_alone_is_said_to_be_no_reference_at_th
 
     monkeypatch.setattr("adapters.reference.build", Tires)
     epochs = AT_FIRST // 9 + 2  # of six iterations, and a pass of each part of the data
-    run((case(training=replace(FULL, epochs=epochs, confusion=False)),), tmp_path)
+    run((case(training=replace(FULL, epochs=epochs)),), tmp_path)
     assert all(proof.certified for proof in rows_of(tmp_path, records.CertificateRow))
     (audit,) = rows_of(tmp_path, records.AuditRow)
     assert not audit.passed and words in str(audit.reason)

@@ -345,7 +345,7 @@ from harness.records import Store
 from harness.spec import Access, Training
 out = Path(sys.argv[1])
 given = case(framework="reference", training=Training(
-    epochs=20, samples=200, test_samples=50, embedded=True, tested_at=(1, 2), confusion=True))
+    epochs=20, samples=200, test_samples=50, embedded=True, tested_at=(1, 2)))
 cases = tuple(replace(given, suite="neunorm", seed=seed) for seed in range(5))
 shown = (out / "shown").open("a")
 for ended in Local().train(cases, Store(out), Access(out), lambda *_: None):

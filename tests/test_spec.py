@@ -155,15 +155,17 @@ OPTIMISERS = st.one_of(
     st.builds(spec.SGD, lr=NUMBERS, momentum=SHARES, step_epochs=COUNTS, factor=NUMBERS),
     st.builds(spec.Adam, lr=NUMBERS, betas=st.tuples(SHARES, SHARES)),
 )
+STAGES = st.lists(st.integers(1, 10**8), max_size=3).map(tuple)
 TRAININGS = st.builds(  # of whatever its fields admit
-    spec.Training,
+    lambda epochs, stages, **more: spec.Training(sum(stages) or epochs, stages=stages, **more),
     **dict.fromkeys(("epochs", "bin_us"), COUNTS),
+    stages=STAGES,
     **dict.fromkeys(("samples", "test_samples", "least_epochs"), st.none() | COUNTS),
     tested_at=st.lists(COUNTS, max_size=3).map(tuple),
-    **dict.fromkeys(("embedded", "confusion", "simulated"), st.booleans()),
+    **dict.fromkeys(("embedded", "simulated"), st.booleans()),
     loss=st.sampled_from(get_args(spec.Loss)),
 )
-NEUNORMS = st.sampled_from([None, NeuNorm(0.8, "literal")])
+NEUNORMS = st.sampled_from([None, NeuNorm(0.8, "literal"), NeuNorm(0.8, u=0.5)])
 USUAL = replace(CASE.network, classes=3, population=7)
 NETWORKS = st.builds(replace, st.just(USUAL), dropout=SHARES, neunorm=NEUNORMS)
 WIDTHS = st.fractions(Fraction(1, 99), 16, max_denominator=10**9)

@@ -102,7 +102,7 @@ def test_standings_count_cases_and_estimate_the_rest(done: Path) -> None:
     assert isnan(unknown.seconds_left) and unknown.missing == 3
     # the time of a training that two suites want is counted once
     missing = replace(GIVEN, seed=1)
-    asked = replace(missing.training, tested_at=(1, 2), confusion=True)
+    asked = replace(missing.training, tested_at=(1, 2))
     twin = replace(missing, suite="neunorm", training=asked)
     fewer = replace(missing, suite="scale", training=replace(missing.training, samples=40))
     alone, same, other = status.standings((missing, twin, fewer), rows(done), NOW)
@@ -290,11 +290,12 @@ def test_another_system_is_run_again_as_it_was_and_its_accuracy_compared() -> No
 
 def test_a_training_is_verified_as_far_as_its_rate_is_that_of_fewer_epochs() -> None:
     rates, known = (0.1, 0.1, 0.01, 0.001), {"data_sha256": "a", "data_test_sha256": "b"}
+    known |= {"stages": (2, 1, 1)}
     old = [
         replace(each, learning_rate=rates[each.epoch - 1]) if isinstance(each, EpochRow) else each
         for each in training(0, (0.2,) * 4)
     ]
-    old = [replace(each, least_epochs=2, **known) for each in old]
+    old = [replace(each, **known) for each in old]
     again = Again(rows=tuple(old))
     checks = verified(old, [], epochs=4, by=again)
     assert [each.training.epochs for each in again.asked if isinstance(each, Trained)] == [2]

@@ -86,8 +86,7 @@ def paper_table(number: int, frames: Frames) -> Frame:
 
     `published` and the measured figures are in [0, 1]; `source` says whether the paper measured the
     row or cites it, `note` what of it is doubtful. Of another system `framework` is its name, and
-    `fidelity` and `deviations` say how near it is to what was published. Table 6's row of ours does
-    not say whether NeuNorm was on: both are listed.
+    `fidelity` and `deviations` say how near it is to what was published.
     """
     found = trainings.table(trainings.trainings(frames, "accuracy"))
     others = baselines(frames)
@@ -113,11 +112,11 @@ def paper_table(number: int, frames: Frames) -> Frame:
 
 
 def measures(row: Line, line: Line) -> bool:
-    """Whether a line of trainings measures a published row; Table 6 leaves NeuNorm open."""
+    """Whether a line of trainings measures a published row."""
     return (
         (line.dataset, line.scale) == (row.dataset, row.network)
         and (line.framework == ANN) == (row.framework == ANN)
-        and (row.table == 6 or (line.neunorm != "off") == bool(row.neunorm))
+        and (line.neunorm != "off") == bool(row.neunorm)
     )
 
 

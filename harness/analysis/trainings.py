@@ -31,6 +31,7 @@ FRONT = ("dataset", "scale", "framework", "neunorm", "T")
 CONDITION = (
     *("width", "epochs", "train_samples", "test_samples", "batch_size", "dropout", "optimiser"),
     *("precision", "device", "initialisation", "bin_ms", "v_th", "a", "loss_function", "network"),
+    *("stages", "neunorm_u"),
     *("data_source", *FLAGS),
 )
 SAME = (*FRONT, *CONDITION)  # what trainings of one condition share
@@ -107,6 +108,8 @@ def conditions(ended: Frame, suite: str) -> Iterator[tuple[dict[str, Any], Frame
             **{"width": str(case.width), "network": str(case.network), "neunorm": reading(case)},
             "optimiser": str(case.optimiser).replace(", fc_factor=None", ""),
             **{"epochs": case.training.epochs, "dropout": case.network.dropout},
+            "stages": stages(case),
+            "neunorm_u": first_u(case),
             "bin_ms": nan if static else case.training.bin_us / 1000,
             **{"v_th": lif.v_th, "a": lif.a, "loss_function": case.training.loss},
             "case": case,
@@ -127,6 +130,20 @@ def _condition(case: Trained, ran: str, suite: str) -> Trained:
         names = {"CIFARNet": "Large"} if suite == "scale" else {"Large": "CIFARNet"}
         case = replace(case, scale=names.get(case.scale, case.scale))
     return case
+
+
+def stages(case: Trained) -> str:
+    """How its learning rate goes: "40+5+5", "Table 7", or an earlier rule's."""
+    training = case.training
+    if training.least_epochs is not None:
+        return "until flat (an earlier rule)"
+    return "+".join(map(str, training.stages)) or "Table 7"
+
+
+def first_u(case: Case) -> str:
+    """U's first value, as tables name it; "" without NeuNorm."""
+    norm = case.network.neunorm
+    return "" if norm is None else "uniform" if norm.u is None else f"{norm.u:g}"
 
 
 def reading(case: Case) -> str:
@@ -292,17 +309,20 @@ def neunorm(frames: Frames) -> Frame:
 
     `target` is the held-out accuracy of `goal`, for all readings the same, `epochs_to_target` how
     soon those seeds are there that come there; `contrast` is the mean vote for the right class less
-    that for a wrong one.
+    that for a wrong one, on Fig. 6's 500 samples, `contrast_of_all` on all test samples.
     """
-    found, targets = compared(frames, "neunorm", "neunorm"), dict[int, float]()
-    for _, of in sets(found, "neunorm"):
+    apart = "neunorm", "neunorm_u"
+    found, targets = compared(frames, "neunorm", *apart), dict[int, float]()
+    for _, of in sets(found, *apart):
         targets |= dict.fromkeys(of.index, goal([*each_of(of)]))
     reached = [epochs_to(targets[each.Index], each) for each in each_of(found)]
-    votes = [contrasts(frames, each).values() for each in each_of(found)]
+    votes = [contrasts(frames, each) for each in each_of(found)]
+    all_votes = [contrasts(frames, each, whole=True) for each in each_of(found)]
     more = {
         "target": [targets[n] for n in found.index],
         "epochs_to_target": [mean([*each.values()]).value for each in reached],
-        "contrast": [mean([*each]).value for each in votes],
+        "contrast": [mean([*each.values()]).value for each in votes],
+        "contrast_of_all": [mean([*each.values()]).value for each in all_votes],
     }
     return table(found, more)
 
@@ -330,10 +350,16 @@ def epochs_to(goal: float, line: Line) -> dict[int, float]:
     return found
 
 
-def contrasts(frames: Frames, line: Line) -> dict[int, float]:
-    """By seed: the mean vote for the right class less that for a wrong one, in Fig. 6's matrix."""
+def votes(frames: Frames, line: Line, *, whole: bool = False) -> Frame:
+    """The rows of a condition's votes, one a seed: on Fig. 6's 500 samples, or on all."""
+    rows = rows_of(frames, "confusion", line).sort_values("confusion_samples")
+    return rows.drop_duplicates("seed", keep="last" if whole else "first")
+
+
+def contrasts(frames: Frames, line: Line, *, whole: bool = False) -> dict[int, float]:
+    """By seed: the mean vote for the right class less that for a wrong one."""
     found = {}
-    for row in each_of(rows_of(frames, "confusion", line)):
+    for row in each_of(votes(frames, line, whole=whole)):
         right = [votes[n] for n, votes in enumerate(row.votes)]
         wrong = [
             each for n, votes in enumerate(row.votes) for each in (*votes[:n], *votes[n + 1 :])

@@ -117,8 +117,8 @@ def _datasets() -> Table:
 def _claims() -> Table:
     from harness.analysis import claims
 
-    heads = ("claim of the paper", "published", "how it is tested")
-    return _table("", heads, ((each.claim, each.value, each.test) for each in claims.CLAIMS))
+    heads = ("id", "claim of the paper", "what answers it")
+    return _table("", heads, ((each.id, each.claim, each.rule) for each in claims.CLAIMS))
 
 
 def _baselines() -> Table:

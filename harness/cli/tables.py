@@ -93,20 +93,13 @@ def report(readme: Annotated[str | None, _Readme] = None, **given: Any) -> None:
     """Write OUT/report.html and OUT/tables/ from the rows. Show the verdicts."""
     folder = Options.of(**given).out
     to = None if readme is None else place(readme)
-    from harness.analysis.claims import verdicts
+    from harness.analysis.claims import findings
     from harness.analysis.frame import frames
     from harness.report import page
-    from harness.report.table import Table
 
     found = frames(rows_of(folder))
-    written, judged = page.write(found, folder, to), verdicts(found)
-    head = "effect [95 % interval]"
-    lines = [
-        {"claim": claim.id, "verdict": each.text, head: each.measured, "seeds": each.n}
-        for claim, each in judged
-    ]
-    changes = (f"{claim.id}: would change with {each.would_change}" for claim, each in judged)
-    out.print(Table(lines, notes=changes))
+    written = page.write(found, folder, to)
+    out.print(page.claims_table(findings(found)))
     for path in written:
         say(str(path))
 

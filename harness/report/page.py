@@ -21,7 +21,7 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from harness.analysis import claims, tables, timings
-from harness.analysis.claims import Claim, Verdict
+from harness.analysis.claims import Claim, Effect, Finding, Range
 from harness.analysis.frame import Frame, Frames, each_of, frames, grouped
 from harness.analysis.trainings import (
     ALIKE,
@@ -48,6 +48,7 @@ from harness.system.files import write_result
 BEGIN, END = "<!-- begin: harness report -->", "<!-- end: harness report -->"
 OURS = "fused"  # this project's own engine
 FEW = 5  # rounds; a figure of fewer is preliminary
+NOT_TESTED: claims.Answer = "not tested"
 RIVALS = {"plain": "best other, as it comes", "tuned": "best other, tuned"}
 UNITS = {"points": "points of accuracy", "accuracy": "accuracy, %", "share": "% taken away"}
 TRAINED = ("scale", "timesteps", "neunorm", "accuracy", "ablations")
@@ -62,7 +63,6 @@ DIGITS = 10  # of numbers in the csv files: the last ones differ from processor 
 TO_FLOOR = tuple(f"ratio_to_fp32_floor{end}" for end in ("", "_low", "_high"))
 X_FLOOR = "x the float32 floor's time"
 Drawn = Iterable[tuple[str, Figure]]  # captions and figures
-Judged = Sequence[tuple[Claim, Verdict]]
 
 
 def write(rows: Frames | Sequence[Row], out: Path, readme: Path | None = None) -> list[Path]:
@@ -73,7 +73,7 @@ def write(rows: Frames | Sequence[Row], out: Path, readme: Path | None = None) -
     written, and for a README without marks.
     """
     found = frames(rows)
-    judged, there = claims.verdicts(found), set(found["all"]["suite"])
+    judged, there = claims.findings(found), set(found["all"]["suite"])
     built = {
         name: build(found)
         for name, build in tables.FULL.items()
@@ -100,7 +100,10 @@ def write(rows: Frames | Sequence[Row], out: Path, readme: Path | None = None) -
 
 
 def page(
-    frames: Frames, judged: Judged, built: Mapping[str, Frame], files: Mapping[str, str]
+    frames: Frames,
+    judged: Sequence[Finding],
+    built: Mapping[str, Frame],
+    files: Mapping[str, str],
 ) -> str:
     """The whole page as one HTML file that needs no network; `built` are the tables beside it."""
     lines, days = timings.lines(frames), sorted(set(frames["all"]["time"].str[:10]))
@@ -115,6 +118,7 @@ def page(
     }
     parts = {
         "speed": [speed_table(found)] if len(found) else [],
+        "claims": [claims_table(judged)],
         "proofs": [_proofs(frames), _few(refused, "Exams and audits that failed")],
         "tables": [_of_paper(n, built[str(n)]) for n in (3, 4, 5, 6) if str(n) in built],
         **{n: shown.trained(built[n]) for n in ("neunorm", "ablations") if n in built},
@@ -132,7 +136,8 @@ def page(
         notes=list(notes(found, lines, refused)),
         refused=len(refused),
         few=FEW,
-        judged=[(*each, _of_claim(*each)) for each in judged],
+        claims=answered(judged),
+        untested=[each for each in judged if each.answer == NOT_TESTED],
         also=[*_best(frames), *_also(frames)],
         figures={
             part: [(caption, figures.svg(figure, caption)) for caption, figure in of]
@@ -313,7 +318,7 @@ def notes(found: Frame, lines: Frame, refused: Frame) -> Iterator[str]:
 # README
 
 
-def block(frames: Frames, judged: Judged) -> str:
+def block(frames: Frames, judged: Sequence[Finding]) -> str:
     """README's: a sentence, the table of speed, what is to be known of it, and the claims."""
     lines, parts = timings.lines(frames), list[str]()
     found = headline(lines)
@@ -324,19 +329,38 @@ def block(frames: Frames, judged: Judged) -> str:
         of_speed.title = ""
         parts.append(markdown(of_speed).strip())
         parts.append(" ".join(map(_escaped, notes(found, lines, refused))))
-    parts.append("What the paper claims, and what our rows say of it:")
-    parts.append(markdown(Table([*_claims(judged)])).strip())
+    of_claims = claims_table(judged)
+    parts += [markdown(of_claims).strip()] if of_claims.lines else []
     return "\n\n".join(parts) + "\n"
 
 
-def _claims(judged: Judged) -> Iterator[dict[str, str]]:
-    """Each claim, what was found of it with intervals and what was allowed, and the verdict."""
-    for claim, each in judged:
-        found = [*each.why[: len(each.effects)]] or each.figures.split("; ")
-        found += [f"To decide it: {each.would_change}"] * (each.status == "inconclusive")
-        found = [one.removeprefix("cannot tell: ") for one in found if one]  # the verdict says it
-        said = " ".join(f"{one[0].upper()}{one[1:]}." for one in found)
-        yield {"claim": claim.claim, "our finding": said, "verdict": each.text}
+def claims_table(found: Sequence[Finding]) -> Table:
+    """The parts of each claim that were tested: the paper's figure, ours, and the answer, with the
+    width of the networks where that is not the usual one.
+    """
+    tested = [each for each in found if each.answer != NOT_TESTED]
+    places = [each.where for each in tested if each.where]
+    usual = max(places, key=places.count, default="")
+    lines = [
+        {
+            "claim": each.words,
+            "paper": each.published,
+            "ours": each.ours,
+            "answer": each.short if each.where == usual else each.text,
+        }
+        for each in tested
+    ]
+    where = f" Networks have {usual} where no other is named." if usual else ""
+    return Table(
+        lines, said=f"Claims of the paper. Ours: mean [95 % interval] over n seeds.{where}"
+    )
+
+
+def answered(found: Sequence[Finding]) -> list[tuple[Claim, list[Finding], Markup | None]]:
+    """Each claim of which a part was tested, with its parts and its figure."""
+    tested = [each for each in found if each.answer != NOT_TESTED]
+    by_claim = grouped(tested, lambda each: each.claim)
+    return [(claim, parts, _of_claim(parts)) for claim, parts in by_claim.items()]
 
 
 def _escaped(said: str) -> str:
@@ -368,29 +392,31 @@ def pictures(found: Frames) -> dict[str, str]:
 # Figures, each with its caption
 
 
-def _of_claim(claim: Claim, verdict: Verdict) -> Markup | None:
-    """The figure beside a claim: what decides it, means with intervals, each seed, and what was
-    fixed beforehand; of Fig. 3, the range over the networks.
+def _of_claim(found: Sequence[Finding]) -> Markup | None:
+    """The figure of a claim: means with intervals, each seed, and the bounds that were fixed
+    beforehand; of Fig. 3, the range over the networks.
     """
     groups: dict[str, list[Dot]] = {}
-    for each in verdict.effects:
-        times, form = (1, "+.3f") if each.unit == "votes" else (100, "+.1f")
-        of = (each.found.value, each.found.low, each.found.high, each.matters, *each.values)
-        value, low, high, bar, *seeds = (times * each.shown(v) for v in of)
-        dot = Dot(each.name, value, low, high, f"{value:{form}}", seeds=(*seeds,), bar=bar)
-        groups.setdefault(UNITS.get(each.unit, each.unit), []).append(dot)
-    title, bounds = "tall bar: what was allowed", {0.0: ""}
-    if verdict.ranges:
-        title = "times plain PyTorch's time, from the least to the most of the networks"
-        bounds = {claims.TENS: "tens of times"}
-        groups[""] = [  # the rest of each name stands beside it
-            Dot(of.name.partition(" (")[0], of.value, of.low, of.high, f"{of.value:,.3g}")
-            for of in verdict.ranges
-        ]
+    title, bounds, log = "tall bar: what was allowed", {0.0: ""}, False
+    for each in found:
+        match each.by:
+            case Effect() as by:
+                times, form = (1, "+.3f") if by.unit == "votes" else (100, "+.1f")
+                of = (by.found.value, by.found.low, by.found.high, by.matters, *by.values)
+                value, low, high, bar, *seeds = (times * by.shown(v) for v in of)
+                dot = Dot(each.words, value, low, high, f"{value:{form}}", seeds=(*seeds,), bar=bar)
+                groups.setdefault(UNITS.get(by.unit, by.unit), []).append(dot)
+            case Range() as by:
+                title = "times plain PyTorch's time, from the least to the most of the networks"
+                bounds, log = {claims.TENS: "tens of times"}, True
+                dot = Dot(each.words, by.value, by.low, by.high, f"{by.value:,.3g}")
+                groups.setdefault("", []).append(dot)
+            case None:
+                pass
     if not groups:
         return None
-    figure = figures.dots(groups, title, log=bool(verdict.ranges), bounds=bounds)
-    return figures.svg(figure, f"{claim.claim}: {verdict.measured}")
+    figure = figures.dots(groups, title, log=log, bounds=bounds)
+    return figures.svg(figure, f"{found[0].claim.claim}: {'; '.join(each.ours for each in found)}")
 
 
 def panels(

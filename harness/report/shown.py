@@ -21,7 +21,17 @@ LONG = 1.0  # seconds of compiling that are worth a word
 # What tells one line of trainings from another, in this order; the names of the others are said.
 KEYS = (
     *("change", "scale", "framework", "neunorm", "T", "bin_ms", "width", "weights", "epochs"),
-    *("train_samples", "precision", "batch_size", "dropout", "window", "device", "optimiser"),
+    *(
+        "stages",
+        "neunorm_u",
+        "train_samples",
+        "precision",
+        "batch_size",
+        "dropout",
+        "window",
+        "device",
+        "optimiser",
+    ),
     *("initialisation", "v_th", "a", "loss_function", "network", "test_samples", "machines"),
 )
 # What an ablation may change: the name of the change says which. And what follows from the scale.
@@ -31,7 +41,12 @@ EXPLAINED = {
     "scale": ("network",),
 }
 WORDS = {"neunorm": "NeuNorm", "scale": "network", "network": "layers", "v_th": "V_th"}
-WORDS |= {"loss_function": "loss", "bin_ms": "bin, ms"}
+WORDS |= {
+    "loss_function": "loss",
+    "bin_ms": "bin, ms",
+    "stages": "schedule",
+    "neunorm_u": "U at first",
+}
 # How figures are shown: the head, the form, times what; and the ends of those with an interval.
 FIGURES = {
     "accuracy": ("test %", ".1f", 100),
@@ -191,7 +206,8 @@ def how(line: Any) -> str:
     if isinstance(line.get("fidelity"), str):
         parts = [line["framework"], line["window"], samples]
     else:
-        parts = [f"width {line['width']}", samples, f"{line['epochs']:.0f} epochs"]
+        went = line["stages"] if "+" in line["stages"] else f"{line['epochs']:.0f}"
+        parts = [f"width {line['width']}", samples, f"{went} epochs"]
         parts += [f"T = {line['T']:.0f}"] if line["framework"] != ANN else []
         parts += [f"NeuNorm {line['neunorm']}"] if line["neunorm"] != "off" else []
     parts += [name for name in ("simulated", "substitute") if line.get(name)]

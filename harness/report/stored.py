@@ -107,8 +107,8 @@ class Results:
     energy = partialmethod(table, "energy")  # what an inference of one sample takes
 
     def verdicts(self) -> pd.DataFrame:
-        """Each claim with its verdict and the effects that decide it, one line an effect."""
-        return claims.table(claims.verdicts(self.frames))
+        """The parts of each claim with their answers and figures, one line a part."""
+        return claims.table(claims.findings(self.frames))
 
     def failed(self) -> pd.DataFrame:
         """The cases that came to nothing and what was warned of, each with its reason."""
