@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from fractions import Fraction
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -323,6 +324,22 @@ def test_what_is_learnt_epoch_by_epoch_stands_beside_the_ann(tmp_path: Path) -> 
     page = written([*worse, *spiking, *stand_in], tmp_path)
     assert "NeuNorm off: 50.0 % of the test samples" in page
     assert "The best spiking network on digits (for CIFAR-10): CIFARNet" in page and best in page
+
+
+def test_accuracy_by_width_has_the_papers_own_figure_and_every_caption_the_schedule(
+    tmp_path: Path,
+) -> None:
+    narrow = [r for n in (0, 1) for r in training(n, (0.3, 0.5 + n / 10), suite="accuracy")]
+    whole = training(0, (0.6, 0.7), suite="accuracy", width=Fraction(1))
+    dropped = [replace(row, dropout=0.5, key="dropped") for row in whole]
+    given = [*narrow, *whole, *dropped]
+    given = [replace(row, epochs=50, stages=(40, 5, 5)) for row in given]
+    page = written(given, tmp_path)
+    assert "Accuracy by width: CIFARNet, CIFAR-10, 900 samples, 40+5+5 epochs." in page
+    (drawn,) = re.findall(r'<svg[^>]*aria-label="Accuracy by width.*?</svg>', page, re.DOTALL)
+    names = ["1/8", "1", "1, dropout 0.5", "the paper's"]
+    assert [name for name in written_in(drawn) if name in names] == names
+    assert "Accuracy by width" not in written(given[: len(narrow)], tmp_path)
 
 
 def test_dotted_lines_are_of_the_seeds_that_learnt(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -530,7 +530,7 @@ def fig4(frames: Frames) -> list[Effect]:
             scales = [by_scale[name] for name in paper.SCALES]
             table, by_errors = _paired(each.accuracies for each in scales), dataset in BY_ERRORS
             title, matters = paper.settings(dataset).title, FEWER if by_errors else STEP
-            gained = "errors taken away" if by_errors else "points gained"
+            gained = "errors taken" if by_errors else "points gained"
             words = f"{title}: {gained} a step of scale"
             given = Given(words, "rises", 0.0, matters, 5 if by_errors else 4)
             # between the ends: so it is by least squares of three
@@ -583,7 +583,7 @@ def conv(frames: Frames) -> list[Effect]:
     if not len(off):
         raise Untested("no seed both without and with NeuNorm has learnt enough")
     gains = np.log(off / on)
-    words = f"DVS-CIFAR10: epochs NeuNorm saves to {100 * goal:.0f} %"
+    words = f"DVS-CIFAR10: epochs saved to {100 * goal:.0f} %"
     given = Given(words, "157 to 103", 0.0, -log1p(-SOONER), 3)
     effect = _effect(given, gains, pair, "share", _is_positive(gains))
     learnt, both = (set.intersection(*map(set, of)) for of in (reached, [e.at_first for e in pair]))
@@ -639,7 +639,7 @@ def _neunorm_gains(number: int, ours: Sequence[Line], found: Sequence[Line]) -> 
     if not pair or len(of) < 2:
         return
     groups, gain, title = (pair["off"], pair["mean"]), of[True] - of[False], ours[0].dataset
-    published = f"{100 * of[False]:.2f} to {100 * of[True]:.2f} %"
+    published = f"{100 * of[False]:.2f} to {100 * of[True]:.2f}"
     words = f"{paper.settings(title).title}: points NeuNorm gains"
     if title in BY_ERRORS:
         gain = gain / (1 - of[False])

@@ -151,8 +151,11 @@ def curves(
     titles: tuple[str, str],
     names: Sequence[str],
     dotted: Sequence[Mapping[str, float]] = (),
+    published: Mapping[str, float] | None = None,
 ) -> Figure:
-    """A curve, and dotted ones without intervals, by what stands below them: `names`, in order."""
+    """A curve, dotted ones without intervals, and published points as stars; by `names`, which
+    stand below them in this order.
+    """
     figure, axes = _canvas(190, (34.0, 22.0, 10.0, 36.0), titles[0])
     for name, ((_, low, high), seeds) in points.items():
         x = names.index(name)
@@ -162,6 +165,8 @@ def curves(
     for n, line in enumerate((means, *dotted)):
         style: Any = {"color": COLOURS[n % len(COLOURS)], "linewidth": 1.6, "markersize": 6}
         axes.plot([*map(names.index, line)], [*line.values()], ":" if n else "o-", **style)
+    for name, value in (published or {}).items():
+        axes.plot([names.index(name)], [value], "*", color=COLOURS[1], markersize=9)
     axes.set_xticks(range(len(names)), [*map(short, names)])
     axes.set_xlim(-0.4, len(names) - 0.6)
     axes.yaxis.set_major_locator(MaxNLocator(6))

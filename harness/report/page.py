@@ -48,6 +48,7 @@ from harness.system.files import write_result
 BEGIN, END = "<!-- begin: harness report -->", "<!-- end: harness report -->"
 OURS = "fused"  # this project's own engine
 FEW = 5  # rounds; a figure of fewer is preliminary
+ACCURACY = "test accuracy, %"
 NOT_TESTED: claims.Answer = "not tested"
 RIVALS = {"plain": "best other, as it comes", "tuned": "best other, tuned"}
 UNITS = {"points": "points of accuracy", "accuracy": "accuracy, %", "share": "% taken away"}
@@ -112,6 +113,7 @@ def page(
         "speed": _speed(found),
         "scale": _curves(frames, by_scale(frames), "scale", "network"),
         "timesteps": _curves(frames, compared(frames, "timesteps", "T"), "T"),
+        "width": _by_width(frames),
         "neunorm": _neunorm(frames),
         "tables": _by_epoch(frames),
         "ablations": _ablations(frames),
@@ -472,23 +474,54 @@ def _curves(frames: Frames, found: Frame, by: str, *apart: str) -> Drawn:
     were trained over one T, tested over others.
     """
     for _, of in sets(found, by, *apart):
-        group, curve, dead = [*each_of(of)], dict[str, Point](), list[str]()
-        for each in group:
-            learnt = [a for seed, a in each.accuracies.items() if seed not in each.lost]
-            value, low, high, *seeds = (100 * a for a in (*share(learnt)[:3], *learnt))
-            curve[str(getattr(each, by))] = (value, low, high), seeds
-            dead += [f"{each.scale}, T = {each.T}, seed {seed}" for seed in each.lost]
+        group = [*each_of(of)]
+        curve = {str(getattr(each, by)): _point(each) for each in group}
         rows = [(each, rows_of(frames, "tested", each)) for each in group] if by == "T" else []
         learners = (of[~of["seed"].isin(each.lost)] for each, of in rows)
         tested = [100 * of.groupby("tested_T")["test_accuracy"].mean() for of in learners]
         dotted = [dict(zip(map(str, of.index), of, strict=True)) for of in tested if len(of) > 1]
         names = sorted({*curve}.union(*dotted), key=lambda n: (paper.paper_order("", n), len(n), n))
-        titles = ("T, time steps" if by == "T" else "", "test accuracy, %")
-        first = of.iloc[0].to_dict()
-        more = f", NeuNorm {first['neunorm']}" * (first["neunorm"] != "off")
-        said = f"{shown.data_title(first)}, {first['train_samples']:,} samples{more}."
-        said += f" Learnt nothing, and not in a mean: {'; '.join(dead)}." * bool(dead)
-        yield f"Accuracy by {by}: {said}", figures.curves(curve, titles, names, dotted)
+        titles = ("T, time steps" if by == "T" else "", ACCURACY)
+        drawn = figures.curves(curve, titles, names, dotted)
+        yield f"Accuracy by {by}: {_caption(group)}", drawn
+
+
+def _by_width(frames: Frames) -> Drawn:
+    """Accuracy by width, of the seeds that learnt; stars: the paper's own figures, at width 1."""
+    found = trainings(frames, "accuracy", *ALIKE)
+    for _, of in sets(found, "width", "network", "dropout"):
+        group = sorted(each_of(of), key=lambda each: (each.case.width, each.dropout))
+        if len({each.width for each in group}) > 1:
+            curve = {_width(each): _point(each) for each in group}
+            rows = each_of(tables.published())
+            published = [row.percent for row in rows if tables.measures(row, group[0])]
+            stars = dict(zip(["the paper's"], published, strict=False))
+            names = [*curve, *stars]
+            drawn = figures.curves(curve, ("width", ACCURACY), names, published=stars)
+            yield f"Accuracy by width: {group[0].scale}, {_caption(group)}", drawn
+
+
+def _width(each: Any) -> str:
+    return f"{each.width}, dropout {each.dropout:g}" if each.dropout else each.width
+
+
+def _point(each: Any) -> Point:
+    """Mean and interval of the seeds that learnt, and each of them, in percent."""
+    learnt = [a for seed, a in each.accuracies.items() if seed not in each.lost]
+    value, low, high, *seeds = (100 * a for a in (*share(learnt)[:3], *learnt))
+    return (value, low, high), seeds
+
+
+def _caption(group: Sequence[Any]) -> str:
+    """What trainings of a figure share: data, schedule; and the seeds that learnt nothing."""
+    first = group[0]
+    said = [shown.data_title(first._asdict()), f"{first.train_samples:,} samples"]
+    said += ["ANN"] if first.framework == ANN else []
+    said += [f"NeuNorm {first.neunorm}"] if first.neunorm != "off" else []
+    said.append(f"{first.stages if first.case.training.stages else first.epochs} epochs")
+    lost = [f"{e.scale}, T = {e.T}, seed {seed}" for e in group for seed in e.lost]
+    nothing = f" Learnt nothing, and not in a mean: {'; '.join(lost)}." if lost else ""
+    return f"{', '.join(said)}.{nothing}"
 
 
 def _neunorm(frames: Frames) -> Drawn:
