@@ -28,8 +28,8 @@ from harness.system.installed import VERSION
 FLAGS = {
     "run": (
         "--suite --quick --long --paper --budget --frameworks --baselines --networks --datasets "
-        "--steps --batch-size --precision --device --seeds --epochs --samples --width --neunorm "
-        "--init --inference --tuned --data-root --download --no-download "
+        "--steps --batch-size --precision --device --seeds --epochs --stages --samples --width --dropout "
+        "--neunorm --neunorm-u --init --inference --tuned --data-root --download --no-download "
         "--fresh --keep-weights --executor --out"
     ),
     "check": "--networks --datasets --width --data-root",
@@ -85,13 +85,13 @@ BAD = {
         for each in ("timesteps", "scale", "neunorm", "accuracy", "ablations")
     },
     "--suite scale --inference": "leave --inference out",
-    "--suite scale --long --epochs 20": "too few",
+    "--suite scale --long --epochs 20": "give --stages",
     "--suite accuracy --networks Small": "has nothing on Small",
     "--seeds -1": "--seeds: '-1', expected whole numbers of 0 or more",
     "--width 1/0": "--width: '1/0', expected a fraction",
     "--width 1e99999999": "'1e99999999', expected a fraction",  # its digits take hours
     "--budget soon": "--budget: 'soon', expected a time",
-    "--neunorm max": "--neunorm: 'max' is not one of mean, literal",
+    "--neunorm max": "--neunorm: 'max' is not one of off, mean, literal",
     "--data-root /no/such/folder": "/no/such/folder",
     "--executor cloud": "--executor: 'cloud' is not one of local, ray",
     "--quick --paper": "exclude each other",
@@ -179,7 +179,7 @@ LISTS = {
     # whole in a line, for a pipe
     "list networks": [f"{each.name} {each.notation}" for each in paper.NETWORKS],
     "list datasets": list(paper.SETTINGS),
-    "list claims": ["NeuNorm", "Page's"],
+    "list claims": ["NeuNorm", "tab5"],
     "list baselines": ["hats", "lstm"],
     "doctor --data-root .": ["torch", "thread", "NMNIST/", "CIFAR10DVS"],
     "": ["Usage: harness"],

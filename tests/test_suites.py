@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from typing import Any
 
 import pytest
 
 from harness import suites
-from harness.spec import ANN, Options, Trained, schedule
+from harness.spec import ANN, Options, Trained, UsageError, schedule
 from harness.suites.trainings import ABLATIONS
 
 SUITES = ["timesteps", "scale", "neunorm", "accuracy", "ablations"]
@@ -120,6 +121,38 @@ def test_of_events_adams_rates_are_compared_and_not_sgds(dataset: str, usual: fl
     assert first.optimiser.lr == usual
     rates = [case.optimiser.lr for case in others if case.optimiser.lr != usual]
     assert sorted(rates) == sorted({1e-3, 3e-4, 1e-4} - {usual})
+
+
+def test_what_the_paper_does_not_state_is_chosen_and_in_every_row() -> None:
+    for given, u in (("uniform", None), (0.5, 0.5), ("0.5", 0.5)):
+        options = Options.of(suite="scale", neunorm="mean", neunorm_u=given, frameworks="fused")
+        (case, *_) = suites.suite("scale").cases(options)
+        assert case.network.neunorm and case.network.neunorm.u == case.fields.neunorm_u == u
+    chosen = Options.of(
+        suite="scale", frameworks="fused", stages="3+2", dropout="0.5", datasets="cifar10"
+    )
+    for case in suites.suite("scale").cases(chosen):
+        assert isinstance(case, Trained) and case.network.dropout == 0.5
+        assert (case.training.stages, case.training.epochs) == ((3, 2), 5)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"stages": "3+0"}, "--stages: '0', expected a whole number"),
+        ({"stages": "3,2"}, "--stages: '3,2', expected a whole number"),
+        ({"stages": "3+2", "epochs": 5}, "leave --epochs out"),
+        ({"long": True, "epochs": 5}, "leave --epochs out"),
+        ({"neunorm_u": "half"}, "expected a number such as 0.5, or uniform"),
+        ({"dropout": "1"}, "expected a share such as 0.5"),
+    ],
+    ids=str,
+)
+def test_a_schedule_or_value_that_cannot_be_is_refused_in_a_sentence(
+    given: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match=re.escape(said)):
+        Options.of(suite="scale", **given)
 
 
 def test_the_command_line_chooses() -> None:

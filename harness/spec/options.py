@@ -128,6 +128,13 @@ def stages(given: object) -> tuple[int, ...]:
     return tuple(map(count, given if several else str(given).split("+")))  # type: ignore[arg-type]
 
 
+def share(given: object) -> float:
+    """A share from 0 to below 1."""
+    if not re.fullmatch(r"0(\.[0-9]{1,6})?", str(given)):
+        raise UsageError(f"{str(given)[:40]!r}, expected a share such as 0.5, or 0")
+    return float(str(given))
+
+
 def first_value(given: object) -> float | Literal["uniform"]:
     """U's first value: a number, or "uniform"."""
     text = str(given)
@@ -230,6 +237,7 @@ class Options:
     stages: Numbers | None = _given(stages, _CASES, "Epochs at each rate.", "N+N+...")
     samples: int | None = _given(count, _CASES, "Training samples, drawn once.", "N")
     width: Fraction | None = _given(fraction, _CASES, "Scales channels and features.", "1/8")
+    dropout: float | None = _given(share, _CASES, "Of trainings. Default: 0.", "0.5")
     neunorm: Reading | Literal["off"] | None = _given(
         choice(Literal["off", "mean", "literal"]), _CASES, "NeuNorm, read so.", "off|mean|literal"
     )

@@ -14,7 +14,7 @@ from harness.suites.trainings import USUAL, size_of
 SHORTER = "--baselines, --datasets, --samples or --epochs"
 USELESS = (
     *("frameworks", "networks", "width", "neunorm", "precision", "batch_size", "inference"),
-    *("tuned", "init", "stages", "neunorm_u"),
+    *("tuned", "init", "stages", "neunorm_u", "dropout"),
 )
 
 

@@ -186,7 +186,8 @@ def _cases(options: Options, wishes: Iterable[Wish]) -> tuple[Trained, ...]:
 
 def _of_wish(options: Options, wish: Wish) -> Iterator[Trained]:
     size, settings = size_of(options, wish.dataset), paper.settings(wish.dataset)
-    dropout = settings.dropout if size.dropout is None else size.dropout
+    usual = settings.dropout if size.dropout is None else size.dropout
+    dropout = usual if options.dropout is None else options.dropout
     width = options.width or size.width
     chosen = options.network(wish.network, wish.dataset, neunorm=wish.neunorm, width=width)
     chosen = replace(chosen, network=replace(chosen.network, dropout=dropout))
