@@ -129,20 +129,21 @@ def test_what_the_paper_does_not_state_is_chosen_and_in_every_row() -> None:
         (case, *_) = suites.suite("scale").cases(options)
         assert case.network.neunorm and case.network.neunorm.u == case.fields.neunorm_u == u
     chosen = Options.of(
-        suite="scale", frameworks="fused", stages="3+2", dropout="0.5", datasets="cifar10"
+        suite="scale", frameworks="fused", epochs="3+2", dropout="0.5", datasets="cifar10"
     )
     for case in suites.suite("scale").cases(chosen):
         assert isinstance(case, Trained) and case.network.dropout == 0.5
         assert (case.training.stages, case.training.epochs) == ((3, 2), 5)
+    for long, stages in ((True, (15,)), (False, ())):  # one number: the first rate; Table 7
+        for case in cases("scale", long=long, epochs=(15,)):
+            assert (case.training.stages, case.training.epochs) == (stages, 15)
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"stages": "3+0"}, "--stages: '0', expected a whole number"),
-        ({"stages": "3,2"}, "--stages: '3,2', expected a whole number"),
-        ({"stages": "3+2", "epochs": 5}, "leave --epochs out"),
-        ({"long": True, "epochs": 5}, "leave --epochs out"),
+        ({"epochs": "3+0"}, "--epochs: '0', expected a whole number"),
+        ({"epochs": "3,2"}, "--epochs: '3,2', expected a whole number"),
         ({"neunorm_u": "half"}, "expected a number such as 0.5, or uniform"),
         ({"dropout": "1"}, "expected a share such as 0.5"),
     ],
@@ -158,7 +159,7 @@ def test_a_schedule_or_value_that_cannot_be_is_refused_in_a_sentence(
 def test_the_command_line_chooses() -> None:
     (case,) = cases(
         "scale", networks=("8C3(Encoding)-16FC-Voting",), datasets=("nmnist",), seeds=(7,),
-        epochs=3, samples=50, width=Fraction(2), steps=(6,), batch_size=5, precision="fp64",
+        epochs=(3,), samples=50, width=Fraction(2), steps=(6,), batch_size=5, precision="fp64",
     )  # fmt: skip
     assert str(case.network) == "16C3(Encoding)-32FC-Voting" and case.scale == "custom"
     assert (case.seed, case.T, case.batch_size, case.precision) == (7, 6, 5, "fp64")

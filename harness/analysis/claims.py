@@ -688,7 +688,7 @@ def _by_pilot(frames: Frames) -> Judgement | None:
             if each.case.training.stages == stages and each.neunorm == "off"
         }
         if len(of) < 2 or 0 not in _seeds(of.values()):
-            why = "the pilot of both was not run (--stages 40+40+5, seed 0)"
+            why = "the pilot of both was not run (--epochs 40+40+5, seed 0)"
             return Judgement("open", why, "no pilot")
         gaps.append(of[False][0] - of[True][0])
     moved = gaps[1] - gaps[0]

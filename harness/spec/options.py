@@ -123,7 +123,7 @@ def count(given: object) -> int:
 
 
 def stages(given: object) -> tuple[int, ...]:
-    """The epochs at each rate of a schedule: "40+5+5", or as numbers."""
+    """The epochs at each rate of a schedule: "40+5+5", or as numbers; one of them is one rate."""
     several = isinstance(given, Iterable) and not isinstance(given, str)
     return tuple(map(count, given if several else str(given).split("+")))  # type: ignore[arg-type]
 
@@ -233,8 +233,7 @@ class Options:
     )
     device: Device = _given(choice(Device), _CASES, "Default: auto.", "auto|cpu|cuda", "auto")
     seeds: Numbers | None = _given(numbers(0), _CASES, "Each is a training.", "N,...")
-    epochs: int | None = _given(count, _CASES, "Of each training.", "N")
-    stages: Numbers | None = _given(stages, _CASES, "Epochs at each rate.", "N+N+...")
+    epochs: Numbers | None = _given(stages, _CASES, "Of a training, at each rate.", "N|N+N+...")
     samples: int | None = _given(count, _CASES, "Training samples, drawn once.", "N")
     width: Fraction | None = _given(fraction, _CASES, "Scales channels and features.", "1/8")
     dropout: float | None = _given(share, _CASES, "Of trainings. Default: 0.", "0.5")
@@ -275,11 +274,6 @@ class Options:
         found = cls(**values)
         if found.quick + found.long + found.paper > 1:
             raise UsageError("--quick, --long and --paper exclude each other: give one")
-        if found.epochs and (found.long or found.stages):
-            raise UsageError(
-                "a schedule in stages, as of --long, has its own length: leave --epochs out, or "
-                "give --stages, such as --stages 40+5+5"
-            )
         return found
 
     @property

@@ -14,7 +14,7 @@ from harness.suites.trainings import USUAL, size_of
 SHORTER = "--baselines, --datasets, --samples or --epochs"
 USELESS = (
     *("frameworks", "networks", "width", "neunorm", "precision", "batch_size", "inference"),
-    *("tuned", "init", "stages", "neunorm_u", "dropout"),
+    *("tuned", "init", "neunorm_u", "dropout"),
 )
 
 
@@ -60,7 +60,11 @@ def _of_system(system: System, options: Options) -> Iterator[spec.System]:
         name, network = paper.network(USUAL[dataset], dataset, width=width)
         epochs, samples = system.epochs.get(effort, 1), options.samples or size.samples
         training = Training(
-            options.epochs or epochs, samples, size.test_samples, size.embedded, system.steps
+            sum(options.epochs or (epochs,)),
+            samples,
+            size.test_samples,
+            size.embedded,
+            system.steps,
         )
         # one that draws nothing at random is run once, as seed 0
         seeds = (options.seeds or size.seeds[:3]) if system.random else size.seeds[:1]

@@ -194,8 +194,9 @@ def _of_wish(options: Options, wish: Wish) -> Iterator[Trained]:
     steps = (wish.T,) if wish.T else options.steps or (size.steps,)
     if chosen.network.neunorm and not chosen.weights_sha256:
         chosen = replace(chosen, network=_with_u(chosen.network, options.neunorm_u))
-    stages = options.stages or (schedule.STAGES[wish.dataset] if size.staged else ())
-    epochs = sum(stages) or options.epochs or size.epochs or settings.epochs
+    given = options.epochs or ()
+    stages = given or schedule.STAGES[wish.dataset] if size.staged or len(given) > 1 else ()
+    epochs = sum(stages or given) or size.epochs or settings.epochs
     training = Training(
         epochs, options.samples or size.samples, size.test_samples, size.embedded,
         wish.tested_at, wish.bin_us, size.simulated, stages=stages,
