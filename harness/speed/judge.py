@@ -214,12 +214,19 @@ def wrong_update(
     return None
 
 
-def descend(row: Record, ledger: Ledger, host: Host, say: Callable[[str], None]) -> None:
+def descend(
+    row: Record,
+    ledger: Ledger,
+    host: Host,
+    say: Callable[[str], None],
+    has_time: Callable[[], bool],
+) -> None:
     """Has the contender of a row train in float32 and in bf16, and keeps what that comes to: bf16
     is no proof of equality, so what was audited in it must learn as float32 does.
 
     Once for each installation, in a process of its own, whose crash costs this row alone. Nothing
     happens where a row of its installation says so already; what was cut short is tried once a run.
+    What there is no time for leaves no row.
     """
     for each in ledger.of_kind(DescentRow):
         same = (each.installation, each.exam) == (row.installation, EXAM)
@@ -233,6 +240,8 @@ def descend(row: Record, ledger: Ledger, host: Host, say: Callable[[str], None])
         digits, process = Digits.read(), Process(case, host)
         try:
             for n, (precision, seed) in enumerate(terms.trainings, 1):
+                if not has_time():
+                    return
                 say(f"{what}: {n} of {len(terms.trainings)}")
                 one = replace(case, seed=seed, precision=precision)
                 losses = process.call(Subject.descend, one, digits.weights(one), digits)
