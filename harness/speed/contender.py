@@ -85,6 +85,11 @@ class Subject:
         """What to run of an iteration where a whole one takes too long; None: all of it."""
         return iteration.part_of(self.find(self.case.framework), self.case)
 
+    def compiles(self) -> bool:
+        """Whether its kernels are still to be compiled, where its adapter says so."""
+        says = getattr(self.find(self.case.framework), "compiles", None)
+        return says is not None and bool(says(self.case.device))
+
     def sit(self, network: Network, questions: Questions) -> Sitting:
         """Its answers in an exam; one module serves all of its exams."""
         if self._examined is None:
