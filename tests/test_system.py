@@ -11,13 +11,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from rows import CASE
 
 from harness import api, suites
 from harness.system import installed, kept, machine, memory
-from harness.system.child import Child
+from harness.system.child import Child, waiting
 from harness.system.files import make_user_cache, write_whole
 from harness.system.kept import Shelf
 
@@ -150,6 +151,26 @@ def test_a_child_keeps_memory_as_said_and_names_settings(monkeypatch: pytest.Mon
     }
     assert nothing == () and {f"sets {each}" for each in sets} <= {*said}
     assert said[-1].startswith("sets the priority to")
+
+
+def spin_count() -> str | None:
+    """That the program began with, when OpenMP was loaded."""
+    return psutil.Process().environ().get("GOMP_SPINCOUNT")
+
+
+@linux
+def test_threads_of_what_is_not_timed_sleep_sooner_unless_a_user_says_how_they_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here = machine.describe(CPU)
+    with Child(short_spin=True) as child, Child() as timed:
+        assert (child.call(spin_count), timed.call(spin_count)) == ("30000", None)
+        assert replace(child.call(machine.describe, CPU), commit=here.commit) == here
+    assert waiting() and not set(waiting()) & {*machine.SPEED_VARIABLES}
+    for name, value in (("GOMP_SPINCOUNT", "7"), ("OMP_WAIT_POLICY", "active")):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            assert waiting() == {}
 
 
 @linux

@@ -251,7 +251,7 @@ def descend(
     what, finished = f"{case.framework} trains, for bf16", False
     try:
         say(what)
-        digits, process = Digits.read(), Process(case, host)
+        digits, process = Digits.read(), Process(case, host, trains=True)
         try:
             for n, (precision, seed) in enumerate(terms.trainings, 1):
                 if not has_time():
