@@ -23,11 +23,12 @@ class Unsupported(Exception):
 class Adapter(Protocol):
     """A module or a `Variant` that builds the paper's networks in one framework.
 
-    A module may say four things more. `REVISION: int`, 0 where there is none, is raised by hand
+    A module may say five things more. `REVISION: int`, 0 where there is none, is raised by hand
     when what the adapter computes changes, or how fast it does: rows of an older revision are not
     taken for this one's. No check sees a change of speed alone.
     `computed(module) -> str` says how the layers of its last call were, where it chooses by what it
-    was given; each row of a timing keeps it.
+    was given; each row of a timing keeps it. `compiles(device) -> bool` says whether kernels are
+    still to be compiled there, which takes long and is shown.
     `PACKAGES: tuple[str, ...]` names those that compute for it beside the framework's own package:
     a result depends on their versions too. `implementation(device) -> str` says which of several
     kernels runs there; then only those of `PACKAGES` that it names count on that device.

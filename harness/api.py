@@ -95,7 +95,7 @@ class Work:
         if suite.trains and options.executor == "local" and options.device != "cuda":
             from harness.system import child
 
-            child.warm()
+            child.warm(short_spin=True)
         from harness import datasets
         from harness.records import Store
         from harness.spec import Access

@@ -16,12 +16,12 @@ import pytest
 import torch
 from conftest import threads
 from rows import base
-from test_schedule import case, of, rows_in, run
+from test_schedule import case, events, of, rows_in, run
 from torch import Tensor
 
 import adapters
 from harness.adapter import Adapter, Variant
-from harness.records import AuditRow, DescentRow, IterationRow, Store, identity
+from harness.records import AuditRow, DescentRow, IterationRow, Store, TimedRow, identity
 from harness.records.store import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Case, Network
@@ -95,7 +95,7 @@ def find(name: str) -> Adapter:
 def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A training that a test can wait for, in this process."""
     monkeypatch.setattr(descent, "TERMS", SHORT)
-    monkeypatch.setattr(schedule, "PAPER_ROUNDS", 3)
+    monkeypatch.setattr(schedule, "PAPER_ROUNDS", 5)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 3)
     monkeypatch.setattr(Plan, "seconds", lambda plan, group: 0.0)
     in_process.plant(monkeypatch)
@@ -114,7 +114,7 @@ def trained(out: Path, *names: str, **fields: object) -> list[DescentRow]:
     for name in names:
         full = f"planted:{name}" if name in PLANTED else name
         row = base(case(full, precision="bf16"), **fields)
-        judge.descend(row, ledger, Host(find=find), lambda doing: None)
+        judge.descend(row, ledger, Host(find=find), lambda doing: None, lambda: True)
     return of(rows_in(out), DescentRow)
 
 
@@ -185,7 +185,7 @@ def test_it_is_trained_once_for_each_version_machine_and_exam(
 def test_a_run_trains_who_was_audited_in_bf16_once_for_all_cells(tmp_path: Path) -> None:
     told: list[tuple[float, str]] = []
     cases = case("reference"), IN_BF16, replace(IN_BF16, T=2)
-    run(tmp_path, *cases, say=lambda *said: told.append(said))
+    run(tmp_path, *cases, rounds=5, say=lambda *said: told.append(said))
     rows = rows_in(tmp_path)
     (row,) = of(rows, DescentRow)
     assert (
@@ -196,8 +196,31 @@ def test_a_run_trains_who_was_audited_in_bf16_once_for_all_cells(tmp_path: Path)
     at = rows.index(row)
     assert {each.T for each in of(rows[:at], IterationRow)} == {2}
     assert {each.T for each in of(rows[at:], IterationRow)} == {4}
-    run(tmp_path / "exact", case("reference"))
+    run(tmp_path / "exact", case("reference"), rounds=5)
     assert not of(rows_in(tmp_path / "exact"), DescentRow)
+
+
+@pytest.mark.usefixtures("brief")
+def test_it_trains_when_the_cell_was_said_and_only_with_time_and_rounds_for_a_rank(
+    tmp_path: Path,
+) -> None:
+    for n, (rounds, seconds) in enumerate(((4, 1e9), (5, 1.0))):
+        run(tmp_path / str(n), IN_BF16, rounds=rounds, seconds=seconds)
+        rows = rows_in(tmp_path / str(n))
+        assert of(rows, TimedRow, framework="reference") and not of(rows, DescentRow)
+    there: list[bool] = []
+    for _ in events(tmp_path / "all", IN_BF16, rounds=5):
+        there.append(bool(of(rows_in(tmp_path / "all"), DescentRow)))
+    assert there == [False, False] and of(rows_in(tmp_path / "all"), DescentRow)
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_training_for_which_time_runs_out_leaves_no_row(tmp_path: Path) -> None:
+    said: list[str] = []
+    ledger, has_time = Ledger(Store(tmp_path), lambda *_: None), iter((True, True, False)).__next__
+    judge.descend(base(IN_BF16), ledger, Host(find=find), said.append, has_time)
+    assert len([each for each in said if " of 5" in each]) == 2
+    assert not rows_in(tmp_path)
 
 
 @pytest.mark.usefixtures("brief")
@@ -219,7 +242,7 @@ def test_who_failed_its_audit_in_bf16_is_not_trained(
 ) -> None:
     deaf = find("planted:deaf-at-size")
     monkeypatch.setattr(adapters, "load", lambda name: deaf)
-    run(tmp_path, IN_BF16)
+    run(tmp_path, IN_BF16, rounds=5)
     (audit,) = of(rows_in(tmp_path), AuditRow)
     assert not audit.passed and not of(rows_in(tmp_path), DescentRow)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -218,3 +219,19 @@ def test_a_device_is_synchronised_on_both_sides(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(clock, "synchronise", lambda device: events.append("synchronise"))
     clock.seconds(lambda: events.append("work"), torch.device("cpu"))
     assert events == ["synchronise", "work", "synchronise"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
+def test_threads_of_what_is_timed_wait_as_they_come_and_of_the_training_in_bf16_sleep_sooner(
+    tmp_path: Path,
+) -> None:
+    def spin_count(process: Process) -> str | None:
+        try:
+            return psutil.Process(process.child.pid).environ().get("GOMP_SPINCOUNT")
+        finally:
+            process.end()
+
+    floor, one = case(FLOOR), case("reference")
+    for timed in (Process(floor, HOST, tmp_path), Process(one, HOST, tmp_path)):
+        assert spin_count(timed) is None
+    assert spin_count(Process(one, HOST, trains=True)) == "30000"

@@ -108,7 +108,7 @@ def nothing_is_measured(
         ("proof.check.examined", ()),
         ("jobs.verify.verify", [check]),
     ):
-        monkeypatch.setattr(f"harness.{name}", lambda *given, value=value: value)
+        monkeypatch.setattr(f"harness.{name}", lambda *given, value=value, **named: value)
 
 
 # pages whose commands are about files that only an example has are parsed alone

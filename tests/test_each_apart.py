@@ -105,9 +105,9 @@ def test_what_one_framework_sets_does_not_change_the_next_ones_weights(
     started: list[str] = []
 
     class Counted(Child):
-        def __init__(self, device: str) -> None:
+        def __init__(self, device: str, *, short_spin: bool) -> None:
             started.append(device)
-            super().__init__(device)
+            super().__init__(device, short_spin=short_spin)
 
     monkeypatch.setattr("harness.jobs.local.Child", Counted)
     plant("sets", SETS)

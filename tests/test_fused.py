@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import compare, threads
@@ -246,6 +247,27 @@ def test_other_sources_kernels_are_apart(tmp_path: Path, monkeypatch: pytest.Mon
     assert "k * state[e]" in kernel
     (copy / "neurons.py").write_text(kernel.replace("k * state[e]", "k * k * state[e]"))
     assert name() != compiled.sources_sha256()
+
+
+def test_forms_of_a_kernel_are_kept_apart_and_it_is_known_whether_any_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """numba numbers the forms that lie in one folder: two processes at once would mix them up."""
+
+    def form(zero: Any) -> Callable[[], int]:
+        @compiled.callback
+        def kernel(address):  # type: ignore[no-untyped-def]
+            numba.carray(address, (1,), np.float64)[0] = zero
+
+        return kernel
+
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    assert fused_adapter.compiles("cpu")
+    for zero in (np.float32(0), np.float64(0)):
+        form(zero)()
+        assert not fused_adapter.compiles("cpu")
+    folders = [path.parent for path in tmp_path.rglob("*.nbc")]
+    assert len(folders) == len({*folders}) == 2
 
 
 def test_width_that_fills_no_vector() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from recordings import quiet
 from test_learning import case
@@ -89,6 +90,20 @@ def test_a_machine_that_does_not_see_the_result_folder_says_so(tmp_path: Path) -
     (tmp_path / "mark").touch()
     (result,) = ray.there(tmp_path / "mark", *work)
     assert Store(tmp_path).read()[0][-1] == result.rows[-1]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
+@pytest.mark.usefixtures("no_data_of_the_machine")
+def test_threads_of_a_training_sleep_sooner_at_barriers(tmp_path: Path) -> None:
+    before, found = {*psutil.Process().children(recursive=True)}, set[str | None]()
+
+    def look(*said: object) -> None:
+        for each in {*psutil.Process().children(recursive=True)} - before:
+            found.add(each.environ().get("GOMP_SPINCOUNT"))
+
+    given = case(framework=ANN, training=replace(SHORT, epochs=1))
+    (result,) = Local().train((given,), Store(tmp_path), Access(tmp_path), look)
+    assert isinstance(result.rows[-1], TrainedRow) and found == {"30000"}
 
 
 @pytest.mark.slow

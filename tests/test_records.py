@@ -334,7 +334,7 @@ SUITE = """
 import os, sys
 from pathlib import Path
 from harness.system import child
-child.warm()  # as the command does
+child.warm(short_spin=True)  # as the command does
 os.environ["XDG_CACHE_HOME"] = sys.argv[1] + "/cache"
 sys.path.insert(0, sys.argv[2])
 from dataclasses import replace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -39,7 +39,7 @@ from harness.records.run import Result, Run, new_run
 from harness.records.store import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Access, Budget, Network, Say, Timed, UsageError, paper
-from harness.speed import cell, schedule
+from harness.speed import cell, judge, schedule
 from harness.speed.contender import Host
 from harness.speed.iteration import Meter
 from harness.speed.schedule import Plan
@@ -75,7 +75,19 @@ def _wrong(network: Network) -> nn.Module:
     return ReferenceNetwork(replace(network, lif=replace(network.lif, k_tau=0.5)))
 
 
+class Compiles:
+    """The reference, whose kernels are still to be compiled, as it says."""
+
+    DEVIATIONS = ()
+    build = ReferenceNetwork
+
+    @staticmethod
+    def compiles(device: str) -> bool:
+        return device == "cpu"
+
+
 PLANTED: dict[str, Adapter] = {
+    "compiles": Compiles(),
     "unsupported": Variant((), _unsupported),
     "wrong": Variant((), _wrong),
     "marked": Variant(("another decay",), _wrong),
@@ -116,7 +128,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(descent, "TERMS", replace(descent.TERMS, steps=2))
 
 
-def run(
+def events(
     out: Path,
     *cases: Timed,
     seconds: float = 1e9,
@@ -124,16 +136,21 @@ def run(
     rounds: int = 4,
     say: Say = lambda *_: None,
     host: Host | None = None,
-) -> list[Result]:
-    """The cells as they are said; the rows are in `out`."""
+) -> Iterator[Result]:
+    """The cells, each when it is said; the rows are in `out`."""
     at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
     ledger = Ledger(Store(out), say, runs=(at.id,))
     budget = Budget(seconds=seconds, rounds=rounds, first=first)
     host = host or Host(find=adapters.load)
     try:
-        return list(schedule.run(cases, ledger, Access(out.parent), budget, at, host))
+        yield from schedule.run(cases, ledger, Access(out.parent), budget, at, host)
     finally:
         ledger.release()
+
+
+def run(out: Path, *cases: Timed, **settings: Any) -> list[Result]:
+    """The cells as they are said."""
+    return list(events(out, *cases, **settings))
 
 
 def rows_in(out: Path) -> list[Row]:
@@ -318,6 +335,10 @@ def test_an_estimate_follows_what_was_measured(monkeypatch: pytest.MonkeyPatch) 
     exams = first - 2 * schedule.EXAM_SECONDS
     made.correct(cases, 3 * exams, 5)  # without its exams it took three times as long
     assert made.seconds(cases) == pytest.approx(3 * exams + 2 * schedule.EXAM_SECONDS)
+    mixed = *cases, case("reference", precision="bf16")
+    without = Plan(5, {"reference"}).seconds(mixed)
+    assert Plan(5).seconds(mixed) == without + schedule.TRAINING_IN_BF16_SECONDS
+    assert Plan(4).seconds(mixed) == Plan(4, {"reference"}).seconds(mixed)  # it does not train
     made, compiled = Plan(5), (case("norse:compiled"), case("octave"))
     first = made.seconds(compiled)
     made.correct(compiled, first - 2 * schedule.EXAM_SECONDS, 5)
@@ -395,6 +416,34 @@ def test_dead_layers_are_said(tmp_path: Path) -> None:
     reason = of(rows, WarningRow)[0].reason
     assert reason.startswith("dead layers under the torch initialisation: ")
     assert "4 Voting (rate 0.0000)" in reason and "--init calibrated" in reason
+
+
+@pytest.mark.parametrize("seconds", [1e9, 10.0])
+def test_what_is_said_of_a_run_begins_near_zero_and_is_whole_only_when_it_has_ended(
+    seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Plan, "seconds", lambda plan, group: 1000.0)
+    told: list[tuple[float, str]] = []
+    run(
+        tmp_path, case("reference"), seconds=seconds, first=True,
+        say=lambda *said: told.append(said),
+    )  # fmt: skip
+    assert told[0][1].endswith(": data") and told[0][0] < 0.1
+    monkeypatch.setattr(Plan, "seconds", lambda plan, group: 0.0)  # it takes longer than foreseen
+    run(tmp_path, case("reference", T=2), say=lambda *said: told.append(said))
+    assert max(fraction for fraction, _ in told) < 1
+
+
+def test_during_exams_it_is_said_who_is_examined_and_whose_kernels_are_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge, "LOOK_SECONDS", 0.01)
+    told: list[str] = []
+    cases = case("reference"), case("planted:compiles")
+    run(tmp_path, *cases, say=lambda _, doing: told.append(doing.partition(": ")[2]))
+    exams = [each for each in dict.fromkeys(told) if "exam" in each or "compiling" in each]
+    # one is examined at a time here, in that order
+    assert exams == ["exams", "exam of reference", "compiling planted:compiles's kernels"]
 
 
 class SlowWatch:

@@ -11,13 +11,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from rows import CASE
 
 from harness import api, suites
 from harness.system import installed, kept, machine, memory
-from harness.system.child import Child
+from harness.system.child import Child, waiting
 from harness.system.files import make_user_cache, write_whole
 from harness.system.kept import Shelf
 
@@ -77,6 +78,37 @@ def test_a_matrix_unit_or_force_makes_another_machine(monkeypatch: pytest.Monkey
         assert str(forced.capability).endswith(" (forced)") and name in str(forced.environment)
 
 
+@pytest.mark.parametrize(
+    ("processor", "avx512_bf16", "amx", "limit", "has"),
+    [
+        ("x86_64", False, False, "", False),  # AVX-512 alone, with which oneDNN takes bf16 too
+        ("x86_64", True, False, "", True),
+        ("x86_64", False, True, "", True),
+        ("x86_64", True, True, "AVX512_CORE", False),
+        ("x86_64", True, True, "avx512_core_bf16", True),
+        ("aarch64", False, False, "", True),  # where oneDNN asks for the instructions
+    ],
+)
+def test_bf16_needs_instructions_for_it(
+    processor: str,
+    avx512_bf16: bool,
+    amx: bool,
+    limit: str,
+    has: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: processor)
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: avx512_bf16)
+    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    for name in machine.FORCING:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    assert machine.has_bf16(CPU) == has
+    assert machine.has_amx() == (amx and not limit)
+
+
 def sets_everything() -> tuple[tuple[str, ...], ...]:
     before = machine.settings()
     nothing = machine.changes(before)
@@ -119,6 +151,26 @@ def test_a_child_keeps_memory_as_said_and_names_settings(monkeypatch: pytest.Mon
     }
     assert nothing == () and {f"sets {each}" for each in sets} <= {*said}
     assert said[-1].startswith("sets the priority to")
+
+
+def spin_count() -> str | None:
+    """That the program began with, when OpenMP was loaded."""
+    return psutil.Process().environ().get("GOMP_SPINCOUNT")
+
+
+@linux
+def test_threads_of_what_is_not_timed_sleep_sooner_unless_a_user_says_how_they_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here = machine.describe(CPU)
+    with Child(short_spin=True) as child, Child() as timed:
+        assert (child.call(spin_count), timed.call(spin_count)) == ("30000", None)
+        assert replace(child.call(machine.describe, CPU), commit=here.commit) == here
+    assert waiting() and not set(waiting()) & {*machine.SPEED_VARIABLES}
+    for name, value in (("GOMP_SPINCOUNT", "7"), ("OMP_WAIT_POLICY", "active")):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            assert waiting() == {}
 
 
 @linux

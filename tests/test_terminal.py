@@ -198,9 +198,9 @@ def test_the_standing_of_suites_fits_80_columns() -> None:
     assert "out" in " ".join(lines) and "…" not in "".join(lines)
 
 
-def ran(case: Case, out: Path, *results: Result) -> None:
+def ran(case: Case, out: Path, *results: Result, precision: str | None = "fp32") -> None:
     """What is said where that executor's results are those."""
-    options = Options.of(suite=case.suite, out=out, precision="fp32")
+    options = Options.of(suite=case.suite, out=out, precision=precision)
     suite, store = suites.suite(case.suite), Store(out)
     executor: Any = SimpleNamespace(measure=lambda *asked: results, train=lambda *asked: results)
     with pytest.MonkeyPatch.context() as patch:
@@ -252,6 +252,25 @@ def test_a_training_says_how_long_it_takes_and_that_a_download_failed(
         assert first.startswith("timesteps: 1 case (Small on CIFAR-10), about 67 min")
         assert f"data: {says}" in error if says else error == ""
         assert error.count("\n") == bool(says)
+
+
+@pytest.mark.parametrize(
+    ("has_bf16", "asked", "says"),
+    [(False, None, True), (False, "bf16", False), (True, None, False)],
+)
+def test_a_training_in_bf16_without_instructions_for_it_says_so_unless_it_is_named(
+    has_bf16: bool,
+    asked: str | None,
+    says: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("harness.system.machine.has_bf16", lambda device: has_bf16)
+    case = trained_case(1, suite="timesteps", precision="bf16")
+    rows = tuple(training(0, (0.5,)))
+    ran(case, tmp_path, Result(case, rows), precision=asked)
+    assert ("--precision fp32" in capsys.readouterr().err) == says
 
 
 @pytest.mark.parametrize(("factor", "says"), [(1.0, False), (1.3, True)])

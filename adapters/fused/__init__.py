@@ -7,7 +7,10 @@ from functools import partial
 from adapters.fused.network import FusedNetwork, computed, kernels_for
 from harness.adapter import Variant
 
-__all__ = ["DEVIATIONS", "PACKAGES", "REVISION", "VARIANTS", "build", "computed", "implementation"]
+__all__ = [
+    "DEVIATIONS", "PACKAGES", "REVISION", "VARIANTS", "build", "compiles", "computed",
+    "implementation",
+]  # fmt: skip
 
 DEVIATIONS: tuple[str, ...] = ()
 REVISION = 2  # 1: by events; 2: Winograd's tiles, and an encoding layer with its neurons
@@ -26,3 +29,12 @@ build = FusedNetwork
 def implementation(device: str) -> str:
     """What runs there: numba's kernels, Triton's, or plain torch where they are missing."""
     return kernels_for(device).NAME
+
+
+def compiles(device: str) -> bool:
+    """Whether numba's kernels, where they run, are still to be compiled."""
+    if not implementation(device).startswith("numba"):
+        return False
+    from adapters.fused import compiled  # needs numba
+
+    return compiled.nothing_is_kept()

@@ -3,7 +3,9 @@
 numba's index of what it keeps is a pickle, and what it keeps is machine code: both are run as they
 are found. So nobody but the user may write there: the folder is theirs alone. numba looks only at
 the file of the function that it is called with, not at those it inlines: so kernels of other
-sources are kept in another folder.
+sources are kept in another folder. In numba's index the forms of one function are numbered: two
+processes that compile two of them at once would give them one number, and one would be taken for
+the other. So each form has a folder of its own.
 
 The threads are torch's own, where torch uses GNU OpenMP. A pool of threads of our own would be in
 their way: after each of torch's operations its threads stay awake for a moment, waiting for the
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import pickle
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -64,7 +67,7 @@ def callback(function: Callable[[Any], None]) -> Callable[[], int]:
 
     @cache
     def address() -> int:
-        with kept_in(sources_sha256()):
+        with kept_in(f"{sources_sha256()}/{_form_sha256(function)}"):
             signature = types.void(types.voidptr)
             compiled = numba.cfunc(signature, cache=True, **_OPTIONS)(function)
         _kept.append(compiled)  # its code must outlive the call
@@ -75,6 +78,19 @@ def callback(function: Callable[[Any], None]) -> Callable[[], int]:
 
 
 _kept: list[object] = []
+
+
+def _form_sha256(function: Callable[..., Any]) -> str:
+    """Eight hex digits of what a kernel is made for: types and sizes that its code refers to."""
+    made_for = [each.cell_contents for each in function.__closure__ or ()]
+    return hashlib.sha256(pickle.dumps(made_for)).hexdigest()[:8]
+
+
+def nothing_is_kept() -> bool:
+    """Whether none of these sources' kernels is kept yet, as far as numba's folder is known."""
+    config: Any = numba.config  # type: ignore[attr-defined]
+    with kept_in(sources_sha256()):
+        return bool(config.CACHE_DIR) and not any(Path(config.CACHE_DIR).rglob("*.nbc"))
 
 
 def fields(names: tuple[str, ...]) -> np.dtype:

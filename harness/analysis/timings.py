@@ -377,7 +377,8 @@ def _standing(
         # one that came to its end within the spread of float32's seeds: the last of those that did
         last = next(reversed([e for e in descents if e.finished] or descents), None)
         if last is None:
-            lacks += [f"no training in bf16 yet: a run of {row.contender} in bf16 makes one"]
+            makes = f"a run of {row.contender} in bf16 with five rounds and time left makes one"
+            lacks += [f"no training in bf16 yet: {makes}"]
         elif not last.passed:
             lacks += [f"its training in bf16: {last.reason or UNSAID}"]
         if lacks:

@@ -31,7 +31,7 @@ def check(frameworks: Annotated[list[str] | None, _Adapters] = None, **given: An
     read = formats.named(options.networks)
     from harness.system import child
 
-    child.warm()
+    child.warm(short_spin=True)
     from harness.proof import check as proving
 
     named = tuple(dict.fromkeys(frameworks or ()))  # twice the same is once

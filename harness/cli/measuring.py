@@ -67,6 +67,11 @@ def train(work: Work) -> list[Row]:
     """Does the cases of a suite one by one."""
     store, suite = work.store, work.options.suite
     say(_listed(work.cases, store))
+    if work.options.precision is None and len(machine.suited(work.cases)) < len(work.cases):
+        err.print(
+            "no instructions for bf16 here: trainings in bf16 take many times as long as in "
+            "float32; --precision fp32 trains in float32 (these are other trainings)"
+        )
     rows: list[Row] = []
     kept = f"what was trained is kept in {work.options.out / 'records'}; "
     with endings.kept(kept + "run the same command to resume", store.folder), progress() as moves:

@@ -81,7 +81,7 @@ class Local:
                 given = store.out, access, command.run, facts.known(), case, patient
                 end = End(None)
                 try:
-                    child = child or Child(case.device)
+                    child = child or Child(case.device, short_spin=True)
                     end = child.call(trial_in_child, *given, silence=self.silence, hear=hear)
                 except Busy:
                     waiting.append((case, True))

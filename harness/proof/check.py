@@ -81,7 +81,7 @@ def examined(
             yield Examined(name, (), (), known.missing)
             continue
         try:
-            with Child() as child:
+            with Child(short_spin=True) as child:
                 yield child.call(certify, name, options, known, silence=silence, hear=say)
         except UsageError:
             raise

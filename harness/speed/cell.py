@@ -184,8 +184,7 @@ class Cell:
         asked = [Contender(self._name(case), self._row(case)) for case in self.group]
         examiner = Examiner(cell, self._judge.batch.inputs, self.host)
         yield "exams"
-        for name in examiner.examine([each.row for each in asked]):
-            yield f"exam of {name}"
+        yield from examiner.examine([each.row for each in asked])
         proved = [each for each in asked if self._did(each, self._prove, each, examiner)]
         floors = floor_cases(cell, (each.case for each in proved)) if proved else []
         self.contenders = [Contender(self._name(case), self._row(case)) for case in floors]

@@ -85,6 +85,11 @@ class Subject:
         """What to run of an iteration where a whole one takes too long; None: all of it."""
         return iteration.part_of(self.find(self.case.framework), self.case)
 
+    def compiles(self) -> bool:
+        """Whether its kernels are still to be compiled, where its adapter says so."""
+        says = getattr(self.find(self.case.framework), "compiles", None)
+        return says is not None and bool(says(self.case.device))
+
     def sit(self, network: Network, questions: Questions) -> Sitting:
         """Its answers in an exam; one module serves all of its exams."""
         if self._examined is None:
@@ -193,13 +198,13 @@ def _on_cpu(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
 _subjects: list[Subject] = []  # in a contender's process: the one that it is for
 
 
-def begin(case: Timed, find: Find, alone: bool) -> None:
+def begin(case: Timed, find: Find, alone: bool, trains: bool) -> None:
     """Makes a new process a contender's; `alone`: nothing runs beside it."""
-    if alone:
-        kept.measure_alone()
-    else:
+    if not alone:
         kept.measure_nothing()
         torch.set_num_threads(1)
+    elif not trains:  # its threads wait in another way than those of what is timed
+        kept.measure_alone()
     _subjects[:] = [Subject(case, find)]
 
 
@@ -223,18 +228,22 @@ class Process:
     """The process of one contender, which stands still but for its turns."""
 
     def __init__(
-        self, case: Timed, host: Host, compiled: Path | None = None, *, alone: bool = True
-    ) -> None:
+        self, case: Timed, host: Host, compiled: Path | None = None, *,
+        alone: bool = True, trains: bool = False,
+    ) -> None:  # fmt: skip
         """Starts it. Raises Failed. `compiled`: where what torch compiles for it lies, and no other
         contender's: it would be ready, and its first iteration shown without compiling.
+
+        One that `trains` is not timed: its threads sleep sooner. One that is examined has a single
+        thread, or it measures for those that are timed: it waits as they do.
         """
         self.silence = host.silence
         env = {} if compiled is None else {"TORCHINDUCTOR_CACHE_DIR": str(compiled)}
         try:
-            self.child = Child(case.device, env=env)
+            self.child = Child(case.device, env=env, short_spin=trains)
         except Died as reason:
             raise Failed(str(reason)) from None
-        self._call(START_SECONDS, begin, case, host.find, alone)
+        self._call(START_SECONDS, begin, case, host.find, alone, trains)
 
     def call(self, method: Callable[[Subject, *Args], R], *given: *Args) -> R:
         """Has it do something, and stops it again. Raises Failed."""

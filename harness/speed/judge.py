@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
@@ -45,6 +45,7 @@ CALIBRATION_SAMPLES = 4
 WIDE_MACS, QUARTER = 100_000_000, Fraction(1, 4)
 LATE = 3.0  # times the first weights: rates and potentials as late in a training
 AT_ONCE = 2  # exams, each with a thread
+LOOK_SECONDS = 0.5  # after which what runs is said again
 # How far an update by an optimiser of the contender's own may be from torch's: of the largest
 # change of a parameter; and of the largest weight, which the sum is rounded to.
 OF_CHANGE = {"fp64": 1e-9, "fp32": 1e-4}
@@ -62,11 +63,11 @@ class Examiner:
     _exams: dict[tuple[Network, Precision], Exam] = field(default_factory=dict)
     _proofs: dict[tuple[str, Precision], Certificate] = field(default_factory=dict)
     _failed: dict[str, Exception] = field(default_factory=dict)
-    _running: list[Process] = field(default_factory=list)
+    _doing: dict[Process, str] = field(default_factory=dict)  # what each does, in words
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 
     def examine(self, rows: Sequence[Record]) -> Iterator[str]:
-        """Examines the adapter of each row, some at once, and says whose exam has ended."""
+        """Examines the adapter of each row, some at once, and says again and again what runs."""
         wanted: dict[str, tuple[Record, set[Precision]]] = {}
         for row in rows:
             needed = required(Timed.of(row).precision)
@@ -74,15 +75,25 @@ class Examiner:
         # one in a runtime of its own may time parts of an iteration: nothing runs beside it
         known = {row.framework for row in rows} & {*adapters.names()}
         alone = any(facts.of(each).foreign for each in known)
+        # kernels of float64 are compiled beside the others; one in a runtime of its own starts once
+        tasks = [
+            (row, part)
+            for row, needed in wanted.values()
+            for part in ([needed] if alone else [needed & {"fp64"}, needed - {"fp64"}])
+            if part
+        ]
         with ThreadPoolExecutor(1 if alone else AT_ONCE) as pool:
             try:
-                of = {pool.submit(self._examine, *each, alone): n for n, each in wanted.items()}
-                for future in as_completed(of):
-                    future.result()
-                    yield of[future]
+                pending = {pool.submit(self._examine, *each, alone) for each in tasks}
+                while pending:
+                    ended, pending = wait(pending, LOOK_SECONDS, FIRST_COMPLETED)
+                    for each in ended:
+                        each.result()
+                    if doing := dict.fromkeys([*self._doing.values()]):
+                        yield ", ".join(doing)
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
-                for each in self._running:
+                for each in [*self._doing]:
                     each.end()
 
     def certificates(self, case: Timed) -> list[Certificate]:
@@ -103,8 +114,10 @@ class Examiner:
         deviations = (row.deviations,) if row.deviations else ()
         try:
             process = Process(case, self.host, alone=alone)
-            self._running.append(process)
+            self._doing[process] = f"exam of {name}"
             try:
+                if process.call(Subject.compiles):
+                    self._doing[process] = f"compiling {name}'s kernels"
                 self.parts[name] = process.call(Subject.part)
                 network = self.network_of(case)
                 sit = partial(_sit, process, network)
@@ -113,6 +126,7 @@ class Examiner:
                     self._proofs[name, precision] = exam.judge(name, deviations, sit)
             finally:
                 process.end()
+                del self._doing[process]
         except (Failed, MemoryError, RuntimeError) as error:
             if not isinstance(error, Failed) and not memory.is_exhausted(error):
                 raise
@@ -214,12 +228,19 @@ def wrong_update(
     return None
 
 
-def descend(row: Record, ledger: Ledger, host: Host, say: Callable[[str], None]) -> None:
+def descend(
+    row: Record,
+    ledger: Ledger,
+    host: Host,
+    say: Callable[[str], None],
+    has_time: Callable[[], bool],
+) -> None:
     """Has the contender of a row train in float32 and in bf16, and keeps what that comes to: bf16
     is no proof of equality, so what was audited in it must learn as float32 does.
 
     Once for each installation, in a process of its own, whose crash costs this row alone. Nothing
     happens where a row of its installation says so already; what was cut short is tried once a run.
+    What there is no time for leaves no row.
     """
     for each in ledger.of_kind(DescentRow):
         same = (each.installation, each.exam) == (row.installation, EXAM)
@@ -230,9 +251,11 @@ def descend(row: Record, ledger: Ledger, host: Host, say: Callable[[str], None])
     what, finished = f"{case.framework} trains, for bf16", False
     try:
         say(what)
-        digits, process = Digits.read(), Process(case, host)
+        digits, process = Digits.read(), Process(case, host, trains=True)
         try:
             for n, (precision, seed) in enumerate(terms.trainings, 1):
+                if not has_time():
+                    return
                 say(f"{what}: {n} of {len(terms.trainings)}")
                 one = replace(case, seed=seed, precision=precision)
                 losses = process.call(Subject.descend, one, digits.weights(one), digits)

@@ -8,7 +8,7 @@ half-way all of a cell's are started anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 from math import ceil, inf
 
@@ -16,6 +16,8 @@ import torch
 
 import adapters
 from adapters import facts
+from harness.records import DescentRow, TimedRow
+from harness.records.identity import EXAM
 from harness.records.run import Result, Run
 from harness.records.store import Ledger
 from harness.spec import Access, Budget, Case, Timed, UsageError, cells, paper
@@ -30,6 +32,8 @@ PAPER_ROUNDS = 10  # where no budget is set
 MOST_ROUNDS = 20  # of a cell whose ratios are not known
 RESTARTED = 4  # rounds from which on the processes are started anew half-way: else it is a look
 SURE = 1.2  # times its estimate must fit into what is left for a cell to be begun
+RANKED = Budget.rounds  # from which on a figure may have a rank
+NEAR_THE_END = 0.99  # at most, of what is said while anything runs: estimates are rough
 # What most readers ask first: the table of a short run has these.
 WORTH = (
     *(("cifar10", "Small"), ("cifar10", "Middle"), ("nmnist", "Small"), ("dvs-cifar10", "Small")),
@@ -68,7 +72,8 @@ class Schedule:
 
     def __init__(self, budget: Budget, fewest: int, cells: list[Cell]) -> None:
         self.budget, self.waiting, self.watch = budget, cells, clock.Stopwatch()
-        self.fewest, self.plan = fewest, Plan(fewest)
+        self.fewest = fewest
+        self.plan = Plan(fewest, _trained(cells[0].ledger) if cells else set())
         self.until = 0.0  # when the cell at work will have ended, about; of the watch
 
     def events(self) -> Iterator[Result]:
@@ -78,10 +83,11 @@ class Schedule:
         left, any_done = dict[Timed, Group](), False
         while self.waiting:
             cell = self.waiting.pop(0)
+            takes = self.plan.seconds(cell.group)
+            self.until = self.watch.seconds + takes
             self._say(cell, "data")
             try:
                 if cell.read():
-                    takes = self.plan.seconds(cell.group)
                     first = self.budget.first and not any_done
                     if not (first or self._fits(self.watch.seconds, takes)):
                         left[cell.case] = cell.group
@@ -89,9 +95,9 @@ class Schedule:
                     self.until = self.watch.seconds + takes
                     yield from self._measured(cell)
                 any_done = True
-                for row in cell.mixed:  # that trains now, where it has not yet
-                    descend(row, cell.ledger, cell.host, partial(self._say, cell))
-                yield _result(cell)
+                result = _result(cell)
+                yield result
+                self._train(cell, result)
             finally:
                 cell.abandon()
         needs = {case: self.plan.seconds(group) for case, group in left.items()}
@@ -124,6 +130,22 @@ class Schedule:
         if cell.comparable:
             self.plan.correct(cell.group, self.watch.seconds - began, cell.number)
         cell.close()
+
+    def _train(self, cell: Cell, result: Result) -> None:
+        """Has those train that were audited in bf16 and have not trained yet, where a rank is all
+        that they lack and there is time.
+        """
+        timed = [each for each in result.rows if isinstance(each, TimedRow)]
+        ranked = {each.key for each in timed if each.rounds >= RANKED}
+        for row in cell.mixed:
+            now = self.watch.seconds
+            if row.key in ranked and self._fits(now, TRAINING_IN_BF16_SECONDS):
+                self.until = now + TRAINING_IN_BF16_SECONDS
+                descend(row, cell.ledger, cell.host, partial(self._say, cell), self._has_time)
+                self.plan.trained.add(row.contender)
+
+    def _has_time(self) -> bool:
+        return self.watch.seconds < self.budget.seconds
 
     def _say_all(self, cell: Cell, work: Iterable[str]) -> None:
         for what in work:
@@ -163,7 +185,8 @@ class Schedule:
         for each in self.waiting:
             takes = self.plan.seconds(each.group)
             end += takes if self._fits(end, takes) else 0.0
-        cell.ledger.say(now / max(end, 1e-9), f"{_named(cell.case)}: {what}")
+        fraction = min(now / max(end, 1e-9), NEAR_THE_END)
+        cell.ledger.say(fraction, f"{_named(cell.case)}: {what}")
 
 
 def _result(cell: Cell) -> Result:
@@ -172,6 +195,12 @@ def _result(cell: Cell) -> Result:
     if not cell.before:
         rows = [row for row in store.where("run", [cell.run.id]) if Case.of(row).cell == of]
     return Result(cell.case, tuple(rows), cell.number, bool(cell.before))
+
+
+def _trained(ledger: Ledger) -> set[str]:
+    """The contenders that have trained in bf16."""
+    rows = ledger.of_kind(DescentRow)
+    return {row.contender for row in rows if row.finished and row.exam == EXAM}
 
 
 def _named(case: Timed) -> str:
@@ -193,6 +222,8 @@ FOREIGN_SECONDS = 120.0  # of one in a runtime of its own: it is slow, and may b
 # Of torch.compile, once: 35 to 310 for three frameworks. In bf16 an audit replays, and its tapped
 # pass is compiled apart; a training compiles in both precisions.
 COMPILED, COMPILE_SECONDS = ":compiled", 110.0
+# Of the small training that bf16 must pass, as measured with our own engine: once a contender.
+TRAINING_IN_BF16_SECONDS = 16.0
 PASSES = 3  # forward, and two gradients
 RATE_SECONDS = 0.5  # of tries, of which the fastest counts: memory and clock settle
 # What a training takes over its convolutions at full width: its networks are narrow, and it tests.
@@ -208,14 +239,18 @@ def training_seconds(cases: tuple[Case, ...]) -> float:
 class Plan:
     """What cells take, of so many rounds: the first ones that were measured correct the others."""
 
-    def __init__(self, rounds: int) -> None:
+    def __init__(self, rounds: int, trained: Collection[str] = ()) -> None:
         self.rounds, self._rates = rounds, dict[str, float]()
+        self.trained = set(trained)  # the contenders that have trained in bf16
         self._spent, self._foreseen = 0.0, 0.0
 
     def seconds(self, group: Group) -> float:
-        """Of a cell with its exams, about."""
+        """Of a cell with its exams, and trainings in bf16 that are not done, about."""
         timed = self._corrected * self._model(group, self.rounds)
-        return EXAM_SECONDS * len(group) + timed + self._beside(group)
+        mixed = {case.framework for case in group if case.precision == "bf16"}
+        trainings = len(mixed - self.trained) if self.rounds >= RANKED else 0
+        aside = EXAM_SECONDS * len(group) + TRAINING_IN_BF16_SECONDS * trainings
+        return aside + timed + self._beside(group)
 
     def _beside(self, group: Group) -> float:
         """What no floor tells: of compilers, and of runtimes of their own."""

@@ -49,10 +49,18 @@ LAST_WORDS = 300  # characters of what it wrote on stderr
 # imports torch._dynamo.
 PRELOAD = ["torch._dynamo", "harness.jobs.local", "harness.system.child"]
 LONGEST_FOLDER = 70  # of a socket's 107 characters, less what multiprocessing adds
+# How often a thread looks at a barrier before it sleeps. GNU's OpenMP, which torch's wheels for
+# Linux bring along (libgomp), reads it when it is loaded; its default is 300,000. On a busy machine
+# threads that look for so long take the cores from the one that they wait for. LLVM's OpenMP, as on
+# macOS, ignores it.
+SHORT_SPIN = {"GOMP_SPINCOUNT": "30000"}
+OF_WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")  # with either a user has chosen
 
 _living: WeakSet[Child] = WeakSet()
 _owner: Connection | None = None  # of this process, if it is a child
 _one_at_a_time = threading.Lock()  # starts: the environment is one
+# Children are forks of these, by whether they spin shortly: OpenMP is loaded before the fork.
+_servers = {short_spin: forkserver.ForkServer() for short_spin in (False, True)}
 
 
 class Died(Exception):
@@ -70,11 +78,12 @@ class Child:
         *,
         memory_mib: float | None = None,  # that it may take; None: what is free, on the CPU
         env: Mapping[str, str] | None = None,  # beside the environment here
+        short_spin: bool = False,  # see SHORT_SPIN; for all that is not timed
     ) -> None:
         """Starts it. Raises Died where it does not start."""
         if memory_mib is None:
             memory_mib = memory.available_mib(device) if device == "cpu" else inf
-        context = warm(device)
+        context = warm(device, short_spin=short_spin)
         self._pipe, theirs = context.Pipe()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 it lives as long as the process
         # a file does not travel to a process, a connection does
@@ -83,7 +92,7 @@ class Child:
         self._process = context.Process(target=_main, args=given)
         _living.add(self)
         try:
-            with _starting():
+            with _starting(short_spin):
                 self._process.start()
             theirs.close()
             errors.close()
@@ -187,7 +196,9 @@ def _end_all() -> None:
 
 # Importing torch and our modules takes 4 s of CPU, a fork of a process that has them 0.03 s. What
 # has used CUDA cannot be forked.
-def warm(device: str = "cpu", *modules: str) -> SpawnContext | ForkServerContext:
+def warm(
+    device: str = "cpu", *modules: str, short_spin: bool = False
+) -> SpawnContext | ForkServerContext:
     """How children start; their modules are imported while this process does something else.
 
     They import these too, where none has been started yet: they all have what an import does then,
@@ -198,23 +209,30 @@ def warm(device: str = "cpu", *modules: str) -> SpawnContext | ForkServerContext
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     PRELOAD[:] = dict.fromkeys([*PRELOAD, *modules])
-    context.set_forkserver_preload(PRELOAD)
-    with _starting():
-        forkserver.ensure_running()
+    _servers[short_spin].set_forkserver_preload(PRELOAD)
+    with _starting(short_spin):
+        _servers[short_spin].ensure_running()
     return context
 
 
+def waiting() -> dict[str, str]:
+    """The variable that has threads sleep sooner, unless a user's own says how they wait."""
+    return {} if any(name in os.environ for name in OF_WAITING) else SHORT_SPIN
+
+
 @contextmanager
-def _starting() -> Iterator[None]:
+def _starting(short_spin: bool) -> Iterator[None]:
     """What a program that is started here begins with, and its children keep."""
     with _one_at_a_time:
         former, script = dict(os.environ), sys.modules["__main__"]
+        usual = forkserver.connect_to_new_process  # multiprocessing knows a single server
+        forkserver.connect_to_new_process = _servers[short_spin].connect_to_new_process
         # children import the main module of their parent: a script would run anew in each of them
         sys.modules["__main__"] = ModuleType("__main__")
         # compilers of contenders that were ended leave semaphores: who frees them need not say so
         quiet = "ignore:resource_tracker:UserWarning"
         os.environ["PYTHONWARNINGS"] = f"{former.get('PYTHONWARNINGS', '')},{quiet}".lstrip(",")
-        os.environ |= memory.for_programs()
+        os.environ |= memory.for_programs() | (waiting() if short_spin else {})
         resource_tracker.ensure_running()  # it unblocks signals
         # what a terminal sends to all that run in it is for the owner, who ends the others
         terminal = signal.SIGINT, signal.SIGQUIT, signal.SIGHUP
@@ -223,7 +241,7 @@ def _starting() -> Iterator[None]:
             yield
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            sys.modules["__main__"] = script
+            sys.modules["__main__"], forkserver.connect_to_new_process = script, usual
             for name in os.environ.keys() - former.keys():
                 del os.environ[name]
             os.environ |= former

@@ -21,7 +21,8 @@ from harness.system.installed import Machine, Moment
 C = TypeVar("C", bound=Case)
 
 # Those with which a processor does as if it were a lesser one.
-FORCING = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+ONEDNN_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+FORCING = ("ATEN_CPU_CAPABILITY", *ONEDNN_LIMITS)
 # Set by users or by a cluster, and known to change how fast torch runs.
 SPEED_VARIABLES = (
     *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_PROC_BIND", "OMP_WAIT_POLICY"),
@@ -71,16 +72,30 @@ def _capability() -> str:
 
 def has_amx() -> bool:
     """Whether there is a matrix unit, and oneDNN may use it."""
-    return bool(torch.cpu._is_amx_tile_supported()) and has_bf16(torch.device("cpu"))
+    has = bool(torch.cpu._is_amx_tile_supported()) and _onednn_may_use("AMX")
+    return has and has_bf16(torch.device("cpu"))
 
 
 def has_bf16(device: torch.device) -> bool:
     """Whether the device has instructions for bf16. Without, torch goes through slow detours."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # what oneDNN asks before it takes bf16: AVX-512 on x86; torch has no public name for it
-    has_onednn = torch.backends.mkldnn.is_available()
-    return has_onednn and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    # torch has no public names for these
+    takes_bf16 = torch.backends.mkldnn.is_available() and bool(
+        torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return takes_bf16
+    # on x86 oneDNN takes bf16 wherever AVX-512 is, and converts each number without these
+    has = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return takes_bf16 and has and _onednn_may_use("BF16", "FP16", "AMX", "AVX10")
+
+
+def _onednn_may_use(*instructions: str) -> bool:
+    """Whether a user's limit of oneDNN's instructions, if there is one, has one of these words."""
+    limits = (os.environ.get(name, "").upper() for name in ONEDNN_LIMITS)
+    most = next(filter(None, limits), "ALL")
+    return most in ("ALL", "DEFAULT") or any(each in most for each in instructions)
 
 
 def suited(cases: Iterable[C]) -> tuple[C, ...]:
