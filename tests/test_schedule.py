@@ -357,7 +357,7 @@ def test_what_was_measured_before_an_interruption_is_kept_and_no_folder_is_left(
 @pytest.mark.parametrize(
     ("precisions", "floors"),
     [
-        (("fp64",), {("fp64", False), ("fp64", True)}),
+        (("fp64",), {("fp64", False), ("fp64", True), ("fp32", False)}),
         (("fp32", "bf16"), {("fp32", False), ("fp32", True), ("bf16", False)}),
     ],
     ids=["fp64", "fp32-bf16"],

@@ -61,7 +61,7 @@ KEY = (
     "the framework, the best tuned."
 )
 DIGITS = 10  # of numbers in the csv files: the last ones differ from processor to processor
-TO_FLOOR = tuple(f"ratio_to_fp32_floor{end}" for end in ("", "_low", "_high"))
+TO_FLOOR = ("ratio_to_floor", "ratio_low", "ratio_high")
 X_FLOOR = "x the float32 floor's time"
 Drawn = Iterable[tuple[str, Figure]]  # captions and figures
 
@@ -264,7 +264,7 @@ def _figure(cell: Frame, kind: str) -> str:
     lines = cell.loc[cell["kind"] == kind]
     if lines.empty:
         return ""
-    best = lines.loc[lines["ratio_to_fp32_floor"].idxmin()]
+    best = lines.loc[lines["ratio_to_floor"].idxmin()]
     named = f" {best['name']}" * (kind in RIVALS)
     said = interval(*(best[end] for end in TO_FLOOR), form=".2f")
     return f"{said}{named}" + " *" * bool(best["rounds"] < FEW)

@@ -28,7 +28,7 @@ CLASSES = 10  # of all three data sets
 RESULTS = Path("results/local")  # where results go, and are read from, unless a folder is named
 DEFAULT_BUDGET, QUICK_BUDGET = 600.0, 60.0  # seconds
 QUICK_ROUNDS = 2  # that a cell gets whatever the budget
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+_UNITS = {"s": 1, "m": 60, "h": 3600}
 Device = Literal["auto", "cpu", "cuda"]
 Runs = Literal["local", "ray"]
 Parser = Callable[[object], Any]
@@ -146,8 +146,11 @@ def first_value(given: object) -> float | Literal["uniform"]:
 
 
 def seconds(given: object) -> float:
-    """A time: 90, 90s, 10m, 1.5h."""
-    match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]+)?)([smh]?)", str(given).strip())
+    """A time: 90s, 10m, 1.5h; a number, which Python alone can give, is of seconds."""
+    text = str(given).strip() if isinstance(given, str) else f"{given}s"
+    match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]+)?)([smh]?)", text)
+    if match and not match[2]:
+        raise UsageError(f"{given!r} has no unit: {text}s, {text}m or {text}h?")
     value = float(match[1]) * _UNITS[match[2]] if match else 0.0
     if value <= 0:
         raise UsageError(f"{given!r}, expected a time above 0 such as 90s, 10m or 1h")

@@ -296,7 +296,7 @@ class Cell:
 
     @property
     def _floor(self) -> Contender | None:
-        """The first of the cell's own precision, which all ratios are to."""
+        """The first of the cell's own precision: it tells whether a ratio is known."""
         return next((each for each in self._running if each.name == FLOOR), None)
 
     @property
@@ -412,8 +412,10 @@ class Cell:
 
 
 def floor_cases(cell: Timed, cases: Iterable[Timed]) -> list[Timed]:
-    """The floor in each precision of the cases, the cell's own first."""
-    others: set[Precision] = {case.precision for case in cases}
+    """The floor in float32, which all ratios are to, and in each precision of the cases; the
+    cell's own comes first.
+    """
+    others: set[Precision] = {"fp32", *(case.precision for case in cases)}
     precisions: list[Precision] = [cell.precision, *sorted(others - {cell.precision})]
     return [replace(cell, framework=FLOOR, precision=precision) for precision in precisions]
 
