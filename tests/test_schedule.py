@@ -98,7 +98,6 @@ def plant(
     monkeypatch.setattr(facts, "_known", {**facts._known, "planted": known})
     monkeypatch.setattr(adapters, "load", found)
     monkeypatch.setattr(Meter, "peak_mib", lambda meter: 12.34)
-    monkeypatch.setattr(schedule, "PAPER_ROUNDS", 4)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 4)
     monkeypatch.setattr(Plan, "seconds", lambda plan, group: 0.0)
     in_process.plant(monkeypatch)

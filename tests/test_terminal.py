@@ -215,7 +215,7 @@ def test_a_run_shows_a_cell_once_and_ends_with_a_line_a_network_and_what_to_type
     cell = Case.of(rows[0]).cell
     left = Result(other.cell, (), left_seconds=200.0)
     long = Result(replace(other, scale="Large").cell, (), left_seconds=900.0)
-    ran(CASE, tmp_path, *(Result(cell, rows, n) for n in (1, 5)), left, long)
+    ran(CASE, tmp_path, *(Result(cell, rows, n, n == 1) for n in (1, 5)), left, long)
     whole = capsys.readouterr().out
     out = " ".join(whole.split())
     assert out.startswith("acceleration: 1 cell, 1 contender, as many as 10 min allow ")

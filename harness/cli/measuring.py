@@ -113,12 +113,11 @@ def measure(work: Work) -> list[Row]:
         limit = "" if budget.seconds == inf else f", as many as {_in_words(budget.seconds)} allow"
         say(f"acceleration: {what}{limit}")
         for event in work.results(moves):
-            new = event.case not in found
             found[event.case] = event
             if event.left_seconds or event.before:
                 continue
             lines = timings.lines(frames([*event.rows, *store.of_kind(DescentRow)]))
-            if new:  # its table comes when it has all its rounds
+            if event.more:
                 say(first_figures(lines, event.rounds))
             else:
                 out.print(*shown("acceleration", lines), sep="")

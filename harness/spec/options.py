@@ -27,7 +27,7 @@ Tie = Literal["at", "above"]  # where a neuron fires whose potential is exactly 
 CLASSES = 10  # of all three data sets
 RESULTS = Path("results/local")  # where results go, and are read from, unless a folder is named
 DEFAULT_BUDGET, QUICK_BUDGET = 600.0, 60.0  # seconds
-QUICK_ROUNDS = 2  # that a cell gets whatever the budget
+QUICK_ROUNDS, PAPER_ROUNDS = 2, 10  # that a cell gets whatever the budget
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 Device = Literal["auto", "cpu", "cuda"]
 Runs = Literal["local", "ray"]
@@ -85,7 +85,7 @@ class Access:
 class Budget:
     """What timing may cost."""
 
-    seconds: float = inf  # for all cells together; infinite: as many rounds as in the paper
+    seconds: float = inf  # for all cells together
     rounds: int = 5  # that each cell gets even so; fewer are no figure that is ranked
     first: bool = False  # whether the first cell is measured however long it takes
 
@@ -298,9 +298,11 @@ class Options:
     @property
     def spending(self) -> Budget:
         """What timing may cost; a first look ends after two rounds, and nobody is ranked."""
-        usual = inf if self.paper else QUICK_BUDGET if self.quick else DEFAULT_BUDGET
-        look = {"rounds": QUICK_ROUNDS, "first": True} if self.quick else {}
-        return Budget(seconds=usual if self.budget is None else self.budget, **look)
+        if self.quick:
+            return Budget(seconds=self.budget or QUICK_BUDGET, rounds=QUICK_ROUNDS, first=True)
+        if self.paper and not self.budget:
+            return Budget(rounds=PAPER_ROUNDS)
+        return Budget(seconds=self.budget or DEFAULT_BUDGET)
 
     def refuse(self, *names: str, why: str) -> None:
         """Raises UsageError where one of these is given, which the suite has no use for."""
