@@ -157,8 +157,8 @@ def summary(lines: pd.DataFrame) -> Group:
         network, beside = _beside_the_floor(cell)
         line = {"network": network, "floor, ms": "".join(f"{1000 * x:,.0f}" for x in floor)}
         content.append({**line, "x the floor, with ranks": beside})
-    sentence = page.sentence(page.headline(lines))
-    return Group(Table(content), *([Text(f"{sentence}.")] if sentence else []))
+    sentence = page.sentence(lines)
+    return Group(Table(content), *([Text(sentence)] if sentence else []))
 
 
 def _beside_the_floor(cell: pd.DataFrame) -> tuple[str, str]:
