@@ -107,7 +107,7 @@ def test_the_page_has_every_claim_and_section_in_order_and_needs_no_network(
     assert read.open == []
     ids = [attributes["id"] for _, attributes, _ in read.elements if "id" in attributes]
     assert len(set(ids)) == len(ids) and {f"claim-{claim.id}" for claim in CLAIMS} <= set(ids)
-    order = ("found", "speed", "proofs", "scale", "timesteps", "neunorm", "tables", "reduced")
+    order = ("speed", "found", "scale", "timesteps", "neunorm", "tables", "reduced", "proofs")
     places = [ids.index(each) for each in (*order, "provenance")]
     assert places == sorted(places)
     links = {each["href"] or "" for each in read.all("a")}
@@ -121,6 +121,12 @@ def test_the_page_has_every_claim_and_section_in_order_and_needs_no_network(
     frame = pd.read_csv(folder / "tables" / "acceleration.csv")
     (fused,) = frame.loc[frame["framework"] == "fused", "ratio_to_floor"]
     assert f"{fused:.2f} [" in visible(text)
+    # on a phone a cell has its head beside it; settings are folded
+    cells = read.all("td")
+    assert cells and all("data-head" in each for each in cells)
+    assert "loss mse" in text and "loss mse" not in re.sub(
+        r"<details.*?</details>", "", text, flags=re.DOTALL
+    )
     # headings follow one another, and what scrolls can be reached
     levels = [int(tag[1]) for tag, _, _ in read.elements if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1 and levels.count(1) == 1
@@ -226,6 +232,19 @@ def test_the_readme_has_of_each_claim_its_interval_seeds_and_the_answer_in_a_sho
         start = "| CIFAR-10: points gained a step of scale | rises | +10.0 [+10.0, +10.0], n="
         assert line.replace("\\", "").startswith(start) and line.endswith(f" | {answer} |")
         assert "Networks have width 1/8" in " ".join(lines)
+
+
+def test_a_figure_of_a_claim_has_one_unit_an_axis() -> None:
+    of = [
+        row
+        for dataset in ("cifar10", "nmnist")
+        for seed in range(3)
+        for n, scale in enumerate(("Small", "Middle", "Large"))
+        for row in training(seed, (0.3 + 0.1 * n,) * 2, suite="scale", dataset=dataset, scale=scale)
+    ]
+    drawn = {claim.id: figure for claim, _, figure in page.answered(findings(frames(of)))}
+    both = str(drawn["fig4"])
+    assert both.count("<svg") == 2 and "points of accuracy" in both and "% taken away" in both
 
 
 def test_no_row_of_the_shipped_claims_is_longer_than_a_glance() -> None:

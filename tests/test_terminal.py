@@ -254,7 +254,9 @@ def test_a_run_says_at_its_end_whether_it_ranks_anybody(
 ) -> None:
     rows = slower_twin(run(), factor)
     lines = timings.lines(frames([*rows, *run(dataset="nmnist")]))
-    assert ("As they come" in " ".join(said(measuring.summary(timings.lines(frames(rows)))))) != says
+    assert (
+        "As they come" in " ".join(said(measuring.summary(timings.lines(frames(rows)))))
+    ) != says
     measuring.say_noise(lines)
     text = capsys.readouterr().out
     assert ("Nobody is ranked on CIFAR-10 Small: its A/A, 1.2" in text) == says == bool(text)

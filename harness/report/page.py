@@ -122,7 +122,8 @@ def page(
     parts = {
         "speed": [speed_table(found)] if len(found) else [],
         "claims": [claims_table(judged)],
-        "proofs": [_proofs(frames), _few(refused, "Exams and audits that failed")],
+        "proofs": [_proofs(frames)],
+        "refused": [_few(refused, "Exams and audits that failed")],
         "tables": [_of_paper(n, built[str(n)]) for n in (3, 4, 5, 6) if str(n) in built],
         **{n: shown.trained(built[n]) for n in ("neunorm", "ablations") if n in built},
         "reduced": [_reduced(built)],
@@ -293,14 +294,18 @@ def _with_interval(line: Any) -> str:
 
 
 def speed_table(found: Frame) -> Table:
-    """The first table with intervals, and each network's floor."""
-    lines = by_framework(found, _with_interval)
-    for line, (_, cell) in zip(lines, found.groupby("network", sort=False), strict=True):
-        line |= {"n": str(cell["rounds"].min()), "floor, ms": "", "A/A": ""}
+    """The first table with intervals, and each network's rounds and floor."""
+    lines = []
+    shown = zip(
+        by_framework(found, _with_interval), found.groupby("network", sort=False), strict=True
+    )
+    for line, (network, cell) in shown:
+        front = {"network": network, "n": str(cell["rounds"].min()), "floor, ms": "", "A/A": ""}
         for floor in each_of(cell.loc[cell["kind"] == "floor"].head(1)):
-            line["floor, ms"] = f"{1000 * floor.seconds_per_iteration:,.0f}"
+            front["floor, ms"] = f"{1000 * floor.seconds_per_iteration:,.0f}"
             if floor.noise_high < inf:
-                line["A/A"] = f"{floor.noise_low:.2f} to {floor.noise_high:.2f}"
+                front["A/A"] = f"{floor.noise_low:.2f} to {floor.noise_high:.2f}"
+        lines.append({**front, **line})
     return Table(lines, f"{X_FLOOR} [95 %], {found['machine'].iloc[0]}")
 
 
@@ -431,8 +436,8 @@ def pictures(found: Frames) -> dict[str, str]:
 
 
 def _of_claim(found: Sequence[Finding]) -> Markup | None:
-    """The figure of a claim: means with intervals, each seed, and the bounds that were fixed
-    beforehand; of Fig. 3, the range over the networks.
+    """The figures of a claim, one a unit: means with intervals, each seed, and the bounds that were
+    fixed beforehand; of Fig. 3, the range over the networks.
     """
     groups: dict[str, list[Dot]] = {}
     title, bounds, log = "tall bar: what was allowed", {0.0: ""}, False
@@ -451,10 +456,17 @@ def _of_claim(found: Sequence[Finding]) -> Markup | None:
                 groups.setdefault("", []).append(dot)
             case None:
                 pass
-    if not groups:
-        return None
-    figure = figures.dots(groups, title, log=log, bounds=bounds)
-    return figures.svg(figure, f"{found[0].claim.claim}: {'; '.join(each.ours for each in found)}")
+    ours = "; ".join(each.ours for each in found)
+    return (
+        Markup("").join(
+            figures.svg(
+                figures.dots({unit: of}, title, log=log, bounds=bounds),
+                f"{found[0].claim.claim}, {unit}: {ours}",
+            )
+            for unit, of in groups.items()
+        )
+        or None
+    )
 
 
 def panels(
