@@ -180,15 +180,23 @@ def run(suite: str, *, quiet: bool = False, **options: object) -> Results:
     try:
         for each in work.results(lambda *_: None):
             rows[each.case] = each.rows
-            case, why = each.case, (row.reason for row in work.failed(each.rows))
-            name = f"{case.dataset} {case.scale} T={case.T} {case.framework} seed {case.seed}"
-            if not quiet:
-                print(f"{name}: {'; '.join([counted(len(each.rows), 'row'), *why])}", flush=True)
+            if not quiet and not each.more:
+                print(_ended(each, work), flush=True)
     finally:
         sys.argv = former
     if work.failed(row for of in rows.values() for row in of):
         warnings.warn("cases failed: see .failed() for why", CasesFailed, stacklevel=2)
     return results(asked.out)
+
+
+def _ended(result: Result, work: Work) -> str:
+    """A case in a line: how many rows it has, why it failed, or that there was no time for it."""
+    case, why = result.case, [row.reason for row in work.failed(result.rows)]
+    parts = (case.dataset, case.scale, f"T={case.T}", case.framework, f"seed {case.seed}")
+    did = "; ".join([counted(len(result.rows), "row"), *why])
+    if result.left_seconds:
+        did = f"not begun, it takes about {result.left_seconds:,.0f} s: call again to go on"
+    return f"{' '.join(filter(None, parts))}: {did}"
 
 
 _every = inspect.signature(Options).parameters

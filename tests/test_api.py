@@ -100,7 +100,9 @@ class Executor:
         assert sys.argv[:2] == ["harness", "run"]  # as the run's file says what was asked for
         rows = rows_of_a_run()
         filled(store.out, rows)
+        yield Result(CASE.cell, tuple(rows), 1, more=True)
         yield Result(CASE.cell, tuple(rows), 2)
+        yield Result(replace(CASE, T=5).cell, (), left_seconds=180.0)
 
 
 def test_a_run_that_fails_warns_and_returns_the_rest(
@@ -116,7 +118,9 @@ def test_a_run_that_fails_warns_and_returns_the_rest(
     assert any(isinstance(row, EndedRow) for row in found.rows)
     with pytest.warns(harness.CasesFailed):
         harness.run("acceleration", **given)
-    assert capsys.readouterr().out.startswith("cifar10 Small T=10 ")
+    first, second = capsys.readouterr().out.splitlines()  # a network once, at its end
+    assert first.startswith("cifar10 Small T=10 seed 0: ") and "row" in first
+    assert "T=5" in second and "not begun, it takes about 180 s" in second and "row" not in second
 
 
 @pytest.mark.parametrize(("precision", "count"), [(None, 1), ("bf16", 2)])

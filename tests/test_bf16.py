@@ -95,7 +95,6 @@ def find(name: str) -> Adapter:
 def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A training that a test can wait for, in this process."""
     monkeypatch.setattr(descent, "TERMS", SHORT)
-    monkeypatch.setattr(schedule, "PAPER_ROUNDS", 5)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 3)
     monkeypatch.setattr(Plan, "seconds", lambda plan, group: 0.0)
     in_process.plant(monkeypatch)

@@ -4,12 +4,16 @@ code and one sentence, no traceback.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import re
 import shlex
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +23,7 @@ import typer.main
 from conftest import Command
 from rows import ROW, timed
 
+from harness.cli import endings
 from harness.cli.app import app
 from harness.jobs.local import Local
 from harness.records import Store
@@ -57,6 +62,22 @@ def test_commands_and_flags_are_a_contract(command: Command) -> None:
     assert code == 0 and len(said.splitlines()) <= 42  # a screen
 
 
+def test_a_sentence_on_a_terminal_breaks_between_words_and_in_a_pipe_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sentence = "harness: no rows under results/local: first run `harness run --suite scale`"
+    terminal, ours = pty.openpty()
+    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 30, 0, 0))
+    pipe, end = os.pipe()
+    for number, read_from, lines in ((ours, terminal, 3), (end, pipe, 1)):
+        with open(number, "w") as stream:  # noqa: PTH123
+            monkeypatch.setattr(sys, "stderr", stream)
+            endings.say(sentence)
+        shown = os.read(read_from, 1000).decode()
+        os.close(read_from)
+        assert shown.split() == sentence.split() and shown.count("\n") == lines
+
+
 # What is wrong, of `harness run` where no command is named, and a word of what is said of it.
 BAD = {
     "--suite speed": "unknown suite 'speed', choose from acceleration",
@@ -91,6 +112,8 @@ BAD = {
     "--width 1/0": "--width: '1/0', expected a fraction",
     "--width 1e99999999": "'1e99999999', expected a fraction",  # its digits take hours
     "--budget soon": "--budget: 'soon', expected a time",
+    "--budget 5": "--budget: '5' has no unit: 5s, 5m or 5h?",
+    "--suit scale": "No such option: --suit: did you mean --suite?",
     "--neunorm max": "--neunorm: 'max' is not one of off, mean, literal",
     "--data-root /no/such/folder": "/no/such/folder",
     "--executor cloud": "--executor: 'cloud' is not one of local, ray",

@@ -201,7 +201,6 @@ def test_each_round_has_an_order_of_its_own_and_the_same_cell_the_same_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_process.plant(monkeypatch)
-    monkeypatch.setattr(schedule, "PAPER_ROUNDS", 6)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 6)
     monkeypatch.setattr(cell.Cell, "known", False)
     found = []

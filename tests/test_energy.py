@@ -25,7 +25,7 @@ from harness.cli.status import key_now
 from harness.records import EndedRow, OperationsRow, Row, Store, TrainedRow
 from harness.reference.initialise import initialised
 from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
-from harness.spec import ANN, LIF, Case, Network, NeuNorm, Options, Timed, Training, paper
+from harness.spec import ANN, LIF, Budget, Case, Network, NeuNorm, Options, Timed, Training, paper
 from harness.spec.network import dense, reach
 from harness.training import trial as counting
 
@@ -328,8 +328,8 @@ def test_a_case_is_counted_once_shown_and_done(tmp_path: Path, command: Command)
     assert (ours.framework, bare.framework, ours.counted_samples) == ("reference", ANN, 12)
     assert min(ours.spikes) > 0 and ours.accumulates[0] == 0 == sum(bare.accumulates)
     rows, now = Store(tmp_path).read()[0], key_now("cpu")
-    assert [status.state(each, rows, now) for each in found] == ["done", "done"]
-    assert status.state(replace(found[0], seed=1), [], now) == "missing"
+    assert [status.state(each, rows, now, Budget()) for each in found] == ["done", "done"]
+    assert status.state(replace(found[0], seed=1), [], now, Budget()) == "missing"
     code, shown, _ = command("tables", "energy", "--out", tmp_path)
     assert code == 0 and "break-even" in shown
 
@@ -356,4 +356,4 @@ def test_a_training_counts_what_its_network_takes_and_is_done_as_before(tmp_path
     assert again.before and len(rows_of(tmp_path, OperationsRow)) == 3  # one is the other suite's
     # counts alone make no training done
     counts = [each for each in rows_of(tmp_path, OperationsRow) if each.suite == given.suite]
-    assert status.state(given, counts, key_now("cpu")) == "missing"
+    assert status.state(given, counts, key_now("cpu"), Budget()) == "missing"

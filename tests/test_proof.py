@@ -25,7 +25,7 @@ from harness.conformance import random_batch, small
 from harness.proof import exam, gradients
 from harness.proof.answer import Incomparable, Question, plain_pass, tapped_pass
 from harness.proof.audit import Audit, Finding, allowed
-from harness.proof.certificate import RULES, Certificate
+from harness.proof.certificate import RULES, Certificate, beyond
 from harness.proof.exam import Exam, edge_potential, exam_input, plant
 from harness.reference import neuron
 from harness.reference.initialise import initialised
@@ -489,3 +489,8 @@ def test_certified_at_full_width(name: str, static: bool, neunorm: Reading | Non
         if adapter != "reference":
             certificate = exam.certify(adapter, adapters.load(adapter))
             assert certificate.passed, (adapter, certificate.failures)
+
+
+@pytest.mark.parametrize(("error", "shown"), [(1.04e-5, "1.04e-05"), (1.1e-5, "1.1e-05")])
+def test_an_error_beyond_its_bound_never_reads_as_the_bound(error: float, shown: str) -> None:
+    assert beyond(error, 1e-5) == f"{shown} of the largest entry, allowed is 1e-05"

@@ -14,6 +14,7 @@ from scipy import stats
 from harness.analysis import timings
 from harness.analysis.frame import frames
 from harness.records import Store
+from harness.report.table import interval
 from harness.speed import ratios
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -152,3 +153,10 @@ def test_what_starts_move_by_hand() -> None:
     reach = stats.t.ppf(0.975, ratios.SHARED) * d  # of two starts' mean: the root of 2 d**2 / 2
     assert (found.value, found.low) == pytest.approx((1.1, exp(d - reach)))
     assert ratios.starts([[[1.0, 2.0]]]) == ratios.Starts()  # one start tells nothing
+
+
+def test_fewer_than_three_rounds_have_no_interval() -> None:
+    for rounds, method in (([2.0], "none"), ([2.0, 3.0], "none"), ([2.0, 3.0, 2.5], "student")):
+        found = ratios.mean([rounds])
+        assert found.method == method and (found.high < inf) == (method == "student")
+    assert interval(19.38, 0.0, inf, ".2f") == "19.38"

@@ -110,7 +110,6 @@ def plant(
     monkeypatch.setattr(facts, "_known", {**facts._known, "planted": known})
     monkeypatch.setattr(adapters, "load", found)
     monkeypatch.setattr(Meter, "peak_mib", lambda meter: 12.34)
-    monkeypatch.setattr(schedule, "PAPER_ROUNDS", 4)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 4)
     monkeypatch.setattr(Plan, "seconds", lambda plan, group: 0.0)
     in_process.plant(monkeypatch)
@@ -378,7 +377,7 @@ def test_what_was_measured_before_an_interruption_is_kept_and_no_folder_is_left(
 @pytest.mark.parametrize(
     ("precisions", "floors"),
     [
-        (("fp64",), {("fp64", False), ("fp64", True)}),
+        (("fp64",), {("fp64", False), ("fp64", True), ("fp32", False)}),
         (("fp32", "bf16"), {("fp32", False), ("fp32", True), ("bf16", False)}),
     ],
     ids=["fp64", "fp32-bf16"],

@@ -19,7 +19,7 @@ from rows import CASE, fitted_case, row, trained_case
 from harness import spec
 from harness.analysis import status
 from harness.records import EndedRow, IterationRow, TrainedRow, store
-from harness.spec import LIF, AvgPool, Conv, Linear, Network, NeuNorm, Voting, cells, paper
+from harness.spec import LIF, AvgPool, Budget, Conv, Linear, Network, NeuNorm, Voting, cells, paper
 
 LIF_ = LIF(k_tau=0.3, v_th=0.25, a=0.25)
 
@@ -231,7 +231,7 @@ def test_fields_that_make_no_case_are_refused(fields: dict[str, Any], sentence: 
 
 def test_a_row_of_absurdly_many_samples_leaves_the_time_that_is_left_a_number() -> None:
     rows = [row(TrainedRow, trained_case(2), train_samples=2**53, validation_samples=1)]
-    (found,) = status.standings([trained_case(2)], rows, lambda case, row: None)
+    (found,) = status.standings([trained_case(2)], rows, lambda case, row: None, Budget())
     assert (found.dated, found.seconds_left > 0) == (1, True)
 
 

@@ -26,7 +26,7 @@ from harness.jobs.local import Local, Result
 from harness.jobs.verify import Check, Here, ratio_check
 from harness.records import EndedRow, EpochRow, FittedRow, Row, Store, TimedRow, TrainedRow
 from harness.records.identity import PROTOCOL
-from harness.spec import ANN, Access, Budget, Case, Say, Trained, Training
+from harness.spec import ANN, Access, Budget, Case, Options, Say, Trained, Training
 from harness.system import machine
 
 GIVEN = case(framework=ANN, training=Training(epochs=2, samples=60, test_samples=30, embedded=True))
@@ -63,7 +63,7 @@ def test_a_case_is_done_where_its_key_would_be_the_same_now(done: Path) -> None:
         (gone, {"framework": "gone", "variant": "variant"}, NOW, "dated"),  # and nothing fails
     ):
         found = [replace(each, **change) for each in rows(done)]
-        assert status.state(given, found, now) == state
+        assert status.state(given, found, now, Budget()) == state
     assert "unknown framework 'gone'" in str(lacks(gone))
 
 
@@ -80,32 +80,65 @@ def test_a_case_is_missing_failed_or_left_out_as_its_last_row_says(done: Path) -
         ([old, failed], "failed"),
         ([failed, old], "dated"),
     ):
-        assert status.state(GIVEN, found, NOW) == state
+        assert status.state(GIVEN, found, NOW, Budget()) == state
 
 
 def test_a_timing_is_done_on_this_machine_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     given = timed_case("reference")
-    here = row(TimedRow, given, data_sha256="data", allocator="system")
+    here = row(TimedRow, given, data_sha256="data", allocator="system", rounds=5)
     here = replace(here, key=NOW(given, here))
-    assert status.state(given, [here], NOW) == "done"
+    assert status.state(given, [here], NOW, Budget()) == "done"
     another = replace(machine.describe(machine.torch.device("cpu")), cpu="another")
     monkeypatch.setattr(machine, "describe", lambda device: another)
-    assert status.state(given, [here], key_now("cpu")) == "dated"
+    assert status.state(given, [here], key_now("cpu"), Budget()) == "dated"
+
+
+def test_a_timing_is_done_where_a_run_would_not_measure_it_again() -> None:
+    """As after two rounds of --quick, or where the cell's contenders were timed in two runs."""
+    one, two = timed_case("reference"), timed_case("reference", precision="fp64")
+    known: dict[str, Any] = {"data_sha256": "data", "allocator": "system"}
+    rows = [row(TimedRow, each, **known, rounds=5) for each in (one, two)]
+    rows = [replace(each, key=NOW(Case.of(each), each)) for each in rows]
+    quick, usual = Options.of(suite="acceleration", quick=True), Options.of(suite="acceleration")
+    for changes, budget, done in (
+        (({}, {}), usual, 2),
+        (({"rounds": 2}, {"rounds": 2}), usual, 0),
+        (({"rounds": 2}, {"rounds": 2}), quick, 2),
+        (({}, {"run": "another"}), usual, 0),
+        (({"converged": False, "budget_seconds": 60.0}, {}), usual, 0),
+    ):
+        changed = [replace(each, **new) for each, new in zip(rows, changes, strict=True)]
+        (found,) = status.standings((one, two), changed, NOW, budget.spending)
+        assert (found.done, found.missing) == (done, 2 - done)
+
+
+def test_a_training_is_done_where_another_suite_has_done_it(done: Path) -> None:
+    """A run copies its rows, unless it was tested at other T or deviates."""
+    other = replace(GIVEN, suite="scale")
+    tested = replace(other, training=replace(GIVEN.training, tested_at=(1,)))
+    deviates = [replace(each, deviations="why") for each in rows(done)]
+    for case_, found, state in (
+        (other, rows(done), "done"),
+        (tested, rows(done), "missing"),
+        (other, deviates, "missing"),
+        (other, [row(EndedRow, GIVEN, reason="why")], "missing"),
+    ):
+        assert status.state(case_, found, NOW, Budget()) == state
 
 
 def test_standings_count_cases_and_estimate_the_rest(done: Path) -> None:
     cases = (GIVEN, replace(GIVEN, seed=1), replace(GIVEN, seed=2))
-    (found,) = status.standings(cases, rows(done), NOW)
+    (found,) = status.standings(cases, rows(done), NOW, Budget())
     assert (found.done, found.missing, found.failed) == (1, 2, 0)
     assert found.seconds_left == pytest.approx(2 * status.TESTING * trained(done).seconds) != 0
-    (unknown,) = status.standings(cases, [], NOW)
+    (unknown,) = status.standings(cases, [], NOW, Budget())
     assert isnan(unknown.seconds_left) and unknown.missing == 3
     # the time of a training that two suites want is counted once
     missing = replace(GIVEN, seed=1)
     asked = replace(missing.training, tested_at=(1, 2))
     twin = replace(missing, suite="neunorm", training=asked)
     fewer = replace(missing, suite="scale", training=replace(missing.training, samples=40))
-    alone, same, other = status.standings((missing, twin, fewer), rows(done), NOW)
+    alone, same, other = status.standings((missing, twin, fewer), rows(done), NOW, Budget())
     assert [each.missing for each in (alone, same, other)] == [1, 1, 1]
     assert alone.seconds_left > 0 == same.seconds_left
     assert other.seconds_left == pytest.approx(alone.seconds_left * 40 / 60)

@@ -11,10 +11,11 @@ from statistics import fmean, median
 from typing import Literal, get_args
 
 from harness import records
-from harness.analysis.frame import cell_of, grouped
+from harness.analysis.frame import ACCELERATION, cell_of, grouped
 from harness.records import Row
+from harness.records.done import is_timed, trained_in
 from harness.records.identity import fields_that_train
-from harness.spec import Case, Timed, Trained, cells
+from harness.spec import Budget, Case, Timed, Trained, cells
 from harness.spec.network import MOST
 
 State = Literal["done", "dated", "failed", "left out", "missing"]
@@ -39,15 +40,21 @@ class Standing:
     seconds_left: float  # about; nan where nothing tells
 
 
-def standings(cases: Iterable[Case], rows: Sequence[Row], key_now: KeyNow) -> list[Standing]:
-    """How cases stand, by suite and data set, in their order.
+def standings(
+    cases: Iterable[Case], rows: Sequence[Row], key_now: KeyNow, budget: Budget
+) -> list[Standing]:
+    """How cases stand, by suite and data set, in their order; `budget`: what timing may cost.
 
     A training that several suites want is done once; the first of them counts its time.
     """
     rows_at = grouped(rows, lambda row: _spot(Case.of(row)))
     found, counted = [], set[str]()
     for (suite, dataset), wanted in grouped(cases, lambda c: (c.suite, c.dataset)).items():
-        states = [state(case, rows_at.get(_spot(case), []), key_now) for case in wanted]
+        together = grouped(wanted, _spot)
+        states = [
+            state(case, rows_at.get(_spot(case), []), key_now, budget, together[_spot(case)])
+            for case in wanted
+        ]
         is_left = zip(wanted, states, strict=True)
         left = {_work_of(case): case for case, of in is_left if of not in ("done", "left out")}
         seconds = seconds_of([left[work] for work in left if work not in counted], rows)
@@ -57,17 +64,35 @@ def standings(cases: Iterable[Case], rows: Sequence[Row], key_now: KeyNow) -> li
     return found
 
 
-def state(case: Case, rows: Sequence[Row], key_now: KeyNow) -> State:
-    """How one case stands, from the rows of its spot."""
-    results = [row for row in rows if _is_result(row)]
-    if any(row.key is not None and row.key == key_now(case, row) for row in results):
+def state(
+    case: Case, rows: Sequence[Row], key_now: KeyNow, budget: Budget, together: Sequence[Case] = ()
+) -> State:
+    """How one case stands, from the rows of its spot: done where a run would do nothing.
+
+    `together`: the cases that are timed with it.
+    """
+    named = case.suite, case.framework, case.precision
+    own = [row for row in rows if (row.suite, row.contender, row.precision) == named]
+    ends = [row for row in rows if _is_result(row) and row.key and row.key == key_now(case, row)]
+    if isinstance(case, Trained):
+        of_key = [row for row in rows if row.key in {end.key for end in ends}]
+        done = trained_in(case, {end.suite for end in ends}, of_key) is not None
+    else:
+        done = any(
+            case.suite != ACCELERATION
+            or is_timed(filter(None, (key_now(e, end) for e in together or [case])), rows, budget)
+            for end in ends
+        )
+    if done:
         return "done"
     last = next(
-        (r for r in reversed(rows) if _is_result(r) or isinstance(r, records.EndedRow)), None
+        (r for r in reversed(own) if _is_result(r) or isinstance(r, records.EndedRow)), None
     )
     if isinstance(last, records.EndedRow):
         return "failed" if last.status in ("failed", "not comparable") else "left out"
-    return "dated" if last or any(isinstance(r, records.IterationRow) for r in rows) else "missing"
+    if ends and not isinstance(case, Trained):
+        return "missing"  # it ran too few rounds, or in other runs than the rest of its cell
+    return "dated" if last or any(isinstance(r, records.IterationRow) for r in own) else "missing"
 
 
 def _is_result(row: Row) -> bool:
@@ -77,15 +102,17 @@ def _is_result(row: Row) -> bool:
 
 
 def _spot(case: Case) -> str:
-    """What tells a case from the others; how many samples were wanted is in the data."""
-    fields = fields_that_train(case) if isinstance(case, Trained) else asdict(case.fields)
-    return json.dumps({**fields, "suite": case.suite}, sort_keys=True)
+    """What tells a training from the others, and of timings a cell; how many samples were wanted is
+    in the data.
+    """
+    fields = fields_that_train(case) if isinstance(case, Trained) else asdict(case.cell.fields)
+    return json.dumps(fields, sort_keys=True)
 
 
 def _work_of(case: Case) -> str:
     """What is to be done for a case: of a training, whatever it is then asked in another suite."""
     if not isinstance(case, Trained):
-        return _spot(case)
+        return json.dumps(asdict(case.fields), sort_keys=True)
     training = case.training
     data = (training.samples, training.test_samples, training.embedded)
     return json.dumps([fields_that_train(case), *data], sort_keys=True)

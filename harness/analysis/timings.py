@@ -20,8 +20,9 @@ from harness.speed import ratios
 from harness.speed.ratios import Ratio
 
 FEWEST_RANKED = 5  # rounds; a figure of fewer is preliminary
-# Outside of this an instance of the floor is told from the other: a difference that large is then
-# one of places in memory or of neighbours, and a rank would be a draw.
+# A network is ranked where its A/A interval lies within these: else a difference that large comes
+# from places in memory or from neighbours, and a rank would be a draw. The ends count: too few
+# rounds to know the noise would else pass for quiet ones.
 STEADY = (0.8, 1.25)
 
 COLUMNS = (
@@ -30,9 +31,8 @@ COLUMNS = (
     "rank",  # among those of the cell and precision
     "seconds_per_iteration",  # median over the rounds
     "seconds_per_epoch",  # that times the iterations of an epoch
-    *("ratio_to_floor", "ratio_low", "ratio_high"),  # of the same precision; geometric mean
+    *("ratio_to_floor", "ratio_low", "ratio_high"),  # to float32's floor; geometric mean
     "interval",  # how it was made: student or none (speed/ratios.py)
-    *("ratio_to_fp32_floor", "ratio_to_fp32_floor_low", "ratio_to_fp32_floor_high"),
     *("speedup_vs_reference", "speedup_low", "speedup_high"),  # of the same precision
     *("peak_memory_mib", "memory_note"),  # why there is no such figure
     *("spike_rate", "certificate"),
@@ -61,6 +61,7 @@ BESIDE = (
 )
 Seconds = dict[int, float]  # of each round
 Who = tuple[str, str]  # contender and precision
+THE_FLOOR: Who = FLOOR, "fp32"  # that every ratio is to; the floor in bf16 is a line of its own
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Rounds:
 
     @cached_property
     def _moves(self) -> ratios.Starts:
-        of = [self._ratios(who, (FLOOR, who[1])) for who in self.seconds if who[0] != FLOOR]
+        of = [self._ratios(who, THE_FLOOR) for who in self.seconds if who[0] != FLOOR]
         return ratios.starts(self.groups(each) for each in (*of, self.again))
 
     def _ratios(self, numerator: Who, denominator: Who) -> Seconds:
@@ -126,40 +127,17 @@ def _together(timed: Sequence[tuple[Any, ...]]) -> Rounds:
 
 
 @lru_cache(maxsize=4)
-def noise(frames: Frames) -> dict[str, Ratio | None]:
-    """The A/A ratio of each run that timed anything, over all its cells; None: nothing ran twice.
-
-    Its interval is the noise floor: a difference inside it is none.
-    """
-    found: dict[str, list[list[float]]] = {run: [] for run in frames["iteration"]["run"]}
-    for (_, run), each in rounds(frames).items():
-        found[run] += each.groups(each.again)
-    return {run: ratios.mean(of, ratios.starts([of])) if of else None for run, of in found.items()}
-
-
-def is_steady(noise: Ratio | None) -> bool:
-    """Whether a run of this A/A ratio may rank anybody.
-
-    The ends of its interval count, not its value: a run that is too short to know its noise would
-    else pass for a quiet one. A run without any A/A says nothing of its noise.
-    """
-    return noise is not None and STEADY[0] <= noise.low and noise.high <= STEADY[1]
-
-
-@lru_cache(maxsize=4)
-def lines(frames: Frames, whole: Frames | None = None) -> Frame:
+def lines(frames: Frames) -> Frame:
     """Fig. 3 as a table: seconds per iteration and epoch, and their ratios to the floor; with the
     columns BESIDE, machine by machine, in the paper's order.
 
-    A run's lines of a cell stand together: the floor, the ranked, then the others. `whole`: all
-    rows of the runs, where `frames` has some of their cells alone.
+    A run's lines of a cell stand together: the floor, the ranked, then the others.
     """
     every = frames["all"]
     timings = every[(every["suite"] == ACCELERATION) & (every["kind"] != "descent")]
     place = {machine: n for n, machine in enumerate(machines(timings))}
     first = _last(timings[::-1], "cell", "precision")
     last = _last(frames["iteration"], *CLASS)  # a later run is written last
-    noises = noise(whole or frames)
     classes = grouped(_entries(frames, timings[timings["counts"]]), itemgetter(*CLASS))
 
     def order(of: tuple[Any, ...]) -> tuple[object, ...]:
@@ -168,11 +146,7 @@ def lines(frames: Frames, whole: Frames | None = None) -> Frame:
         cell = (place[line["machine"]], in_paper, *(line[name] for name in (*CELL, "seed", "cell")))
         return *cell, first[of[:2]], last.get(of, 0)
 
-    content = [
-        line
-        for of in sorted(classes, key=order)
-        for line in _placed(classes[of], noises.get(of[2]))
-    ]
+    content = [line for of in sorted(classes, key=order) for line in _placed(classes[of])]
     table = pd.DataFrame(content, columns=[*COLUMNS, *BESIDE])
     return table.astype({"rank": "Int64", "in_figure_3": bool})
 
@@ -255,8 +229,7 @@ def _figures(row: Any, together: Rounds) -> dict[str, object]:
     """Of the rounds; NaN, and an interval's method empty, where there were none."""
     who = (row.contender, row.precision)
     seconds = together.seconds.get(who, {})
-    to_floor = together.ratio(who, (FLOOR, row.precision))
-    to_fp32 = together.ratio(who, (FLOOR, "fp32"))
+    to_floor = together.ratio(who, THE_FLOOR)
     speedup = together.ratio((REFERENCE, row.precision), who)
     per_iteration = median(seconds.values()) if seconds else nan
     return {
@@ -264,7 +237,6 @@ def _figures(row: Any, together: Rounds) -> dict[str, object]:
         "seconds_per_epoch": per_iteration * (row.iterations_per_epoch or nan),
         **_interval(to_floor, "ratio_to_floor", "ratio_low", "ratio_high"),
         "interval": to_floor.method if to_floor else "",
-        **_interval(to_fp32, *(f"ratio_to_fp32_floor{end}" for end in ("", "_low", "_high"))),
         **_interval(speedup, "speedup_vs_reference", "speedup_low", "speedup_high"),
         **_interval(together.noise, "", "noise_low", "noise_high"),
         "rounds": len(seconds),
@@ -277,11 +249,11 @@ def _interval(found: Ratio | None, *names: str) -> dict[str, float]:
     return dict(zip(names, values, strict=True))
 
 
-def _placed(lines: Sequence[dict[str, Any]], noise: Ratio | None) -> list[dict[str, Any]]:
+def _placed(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Lines of one class: the floor, the ranked with their ranks, then the others."""
     for line in lines:
         if line["framework"] != FLOOR:
-            line["lacks"] = (*line["lacks"], *_lacking_rounds(line, noise))
+            line["lacks"] = (*line["lacks"], *_lacking_rounds(line))
         line["reason"] = "; ".join(line["lacks"])
     ranked = [line for line in lines if line["framework"] != FLOOR and not line["lacks"]]
     for line in ranked:  # one more than those who are faster beyond doubt
@@ -294,7 +266,7 @@ def _placed(lines: Sequence[dict[str, Any]], noise: Ratio | None) -> list[dict[s
     return sorted(lines, key=order)
 
 
-def _lacking_rounds(line: Mapping[str, Any], noise: Ratio | None) -> Iterator[str]:
+def _lacking_rounds(line: Mapping[str, Any]) -> Iterator[str]:
     """What the figure lacks, whatever was proved of the contender."""
     if isnan(line["ratio_to_floor"]):
         yield from () if line["lacks"] else ("it was not timed against the floor",)
@@ -306,11 +278,16 @@ def _lacking_rounds(line: Mapping[str, Any], noise: Ratio | None) -> Iterator[st
     if line["rounds"] < FEWEST_RANKED:
         count = counted(line["rounds"], "round")
         yield f"preliminary: {count}, ranked from {FEWEST_RANKED} on"
-    if noise is None:
-        yield "its run has no A/A"
-    elif not is_steady(noise):
-        a_a, (low, high) = f"{noise.low:.2f} to {noise.high:.2f}", STEADY
-        yield f"the A/A interval of its run, {a_a}, is not within {low} to {high}"
+    elif isnan(line["noise_low"]):
+        yield "no A/A: the floor did not run twice"
+    elif not is_steady(line):
+        a_a = f"{line['noise_low']:.2f} to {line['noise_high']:.2f}"
+        yield f"the A/A interval, {a_a}, is not within {STEADY[0]} to {STEADY[1]}"
+
+
+def is_steady(line: Mapping[str, Any]) -> bool:
+    """Whether the A/A interval of a line's network is known and narrow enough for ranks."""
+    return STEADY[0] <= line["noise_low"] and line["noise_high"] <= STEADY[1]
 
 
 # Those that a rank needs, in words.

@@ -10,6 +10,10 @@ from harness.spec import LOSS, SGD, Trained, paper
 # What must be said of data wherever a figure of them is shown.
 FLAGS = ("partial", "lossy", "simulated", "substitute")
 
+# Frameworks by the names that their users know; others by their adapters' names.
+TITLES = {"reference": "PyTorch", "norse": "Norse", "spikingjelly": "SpikingJelly"}
+TITLES |= {"snntorch": "snnTorch", "jax": "JAX", "sinabs": "Sinabs"}
+
 
 def counted(n: int, noun: str) -> str:
     """A number with its noun: "1 round", "2 rounds"."""

@@ -79,6 +79,8 @@ def call(*arguments: str) -> int:
         return end.exit_code
     except _WrongCall as error:
         message = error.format_message()  # type: ignore[attr-defined]
+        if near := vars(error).get("possibilities"):  # the nearest comes first
+            message = f"{error.message}: did you mean {near[0]}?"  # type: ignore[attr-defined]
         return _wrong(message.replace("Value error, ", ""))  # pydantic's, of a choice
     except UsageError as error:
         return _wrong(str(error))

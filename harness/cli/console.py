@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 
+from harness.cli import endings
 from harness.spec import Say
 from harness.spec.options import GIVEN, switch
 
@@ -30,9 +31,7 @@ class Pipe(Console):
         raise
 
 
-# Text as it is: `:x:` is no emoji here. What is wrong is text throughout, each thing in one line.
-out = Pipe(emoji=False)
-err = Pipe(stderr=True, emoji=False, markup=False, highlight=False, soft_wrap=True)
+out = Pipe(emoji=False)  # text as it is: `:x:` is no emoji here
 
 
 def say(text: str) -> None:
@@ -99,9 +98,10 @@ def rows_of(folder: Path, *suites: str) -> list[Row]:
 
     rows, damaged = stored.read(folder, *suites)
     for each in damaged:
-        err.print(f"skipped: {each}")
+        endings.say(f"skipped: {each}")
     counts = Counter(row.place for row in rows if row.cpu)
     if len(counts) > 1:
         places = "; ".join(str(place) for place, _ in counts.most_common())
-        err.print(f"rows of {len(counts)} machines (timings of several are never mixed): {places}")
+        mixed = "machines (timings of several are never mixed)"
+        endings.say(f"rows of {len(counts)} {mixed}: {places}")
     return rows

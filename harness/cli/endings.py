@@ -11,6 +11,7 @@ import io
 import os
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -111,6 +112,10 @@ def _ready_streams() -> None:
 
 
 def say(text: str) -> None:
-    """One line on standard error, if it can be written."""
+    """One line on standard error, if it can be written; a terminal has it broken between words."""
+    line = " ".join(text.splitlines())
+    with contextlib.suppress(OSError):  # there is no terminal
+        width = os.get_terminal_size(sys.stderr.fileno()).columns or len(line)
+        line = textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
     with contextlib.suppress(OSError):
-        print(" ".join(text.splitlines()), file=sys.stderr, flush=True)
+        print(line, file=sys.stderr, flush=True)

@@ -15,7 +15,7 @@ from harness.analysis.timings import STEADY, is_steady
 from harness.analysis.words import counted, data_name, steps_in_words, unusual
 from harness.api import Work
 from harness.cli import endings
-from harness.cli.console import err, out, progress, say
+from harness.cli.console import out, progress, say
 from harness.datasets import FAILED
 from harness.jobs.local import Result
 from harness.records import (
@@ -52,14 +52,14 @@ def run(work: Work) -> None:
     missing = [row for row in rows if isinstance(row, EndedRow) and row.status == "missing"]
     said += [f"left out: {row.reason}" for row in missing]
     for each in dict.fromkeys(said):
-        err.print(each)
+        endings.say(each)
     where = f" --out {folder}" if folder != RESULTS else ""
     say(f"{counted(len(rows), 'row')}: {folder / 'records'}")
     say(f"this table again: harness tables {work.options.suite}{where}")
     if rows:
         say(f"report: {page.write(work.store.read()[0], folder)[0]}")
     if bad := work.failed(rows):
-        err.print(f"{counted(len(bad), 'case')} failed; the table says why")
+        endings.say(f"{counted(len(bad), 'case')} failed; the table says why")
         raise typer.Exit(1)
 
 
@@ -68,7 +68,7 @@ def train(work: Work) -> list[Row]:
     store, suite = work.store, work.options.suite
     say(_listed(work.cases, store))
     if work.options.precision is None and len(machine.suited(work.cases)) < len(work.cases):
-        err.print(
+        endings.say(
             "no instructions for bf16 here: trainings in bf16 take many times as long as in "
             "float32; --precision fp32 trains in float32 (these are other trainings)"
         )
@@ -107,9 +107,9 @@ def measure(work: Work) -> list[Row]:
     store, options, budget = work.store, work.options, work.options.spending
     cases = work.suited
     if len(cases) < len(work.cases):
-        err.print("bf16 is left out: no instructions for it here; --precision bf16 measures it")
+        endings.say("bf16 is left out: no instructions for it here; --precision bf16 measures it")
     if (load := machine.moment().load or 0.0) > BUSY:
-        err.print(f"load {load:.1f} in the last minute: what runs beside this makes it noisy")
+        endings.say(f"load {load:.1f} in the last minute: what runs beside this makes it noisy")
     found: dict[Case, Result] = {}
     see = f"see it with `harness tables acceleration --out {options.out}`"
     kept = f"what was measured is kept in {options.out / 'records'}; {see}"
@@ -118,23 +118,22 @@ def measure(work: Work) -> list[Row]:
         limit = "" if budget.seconds == inf else f", as many as {_in_words(budget.seconds)} allow"
         say(f"acceleration: {what}{limit}")
         for event in work.results(moves):
-            new = event.case not in found
             found[event.case] = event
             if event.left_seconds or event.before:
                 continue
-            whole = frames([row for each in found.values() for row in each.rows])
-            lines = timings.lines(frames([*event.rows, *store.of_kind(DescentRow)]), whole)
-            if new:  # its table comes when it has all its rounds
+            lines = timings.lines(frames([*event.rows, *store.of_kind(DescentRow)]))
+            if event.more:
                 say(first_figures(lines, event.rounds))
             else:
                 out.print(*shown("acceleration", lines), sep="")
     measured = [each for each in found.values() if not each.left_seconds]
     rows = [row for each in measured for row in each.rows]
     # how a contender trains in bf16 is measured once for all cells
-    out.print(summary(timings.lines(frames([*rows, *store.of_kind(DescentRow)]))))
+    lines = timings.lines(frames([*rows, *store.of_kind(DescentRow)]))
+    out.print(summary(lines))
+    say_noise(lines)
     if before := [data_and_network(each.case) for each in measured if each.before]:
         say(f"measured before (--fresh measures it anew): {', '.join(before)}")
-    say_noise([row for each in measured if not each.before for row in each.rows])
     left = [each for each in found.values() if each.left_seconds]
     for long, what in ((False, "run the same command to go on"), (True, "they need --budget")):
         names = [
@@ -163,18 +162,17 @@ def summary(lines: pd.DataFrame) -> Group:
         network, beside = _beside_the_floor(cell)
         line = {"network": network, "floor, ms": "".join(f"{1000 * x:,.0f}" for x in floor)}
         content.append({**line, "x the floor, with ranks": beside})
-    sentence = page.sentence(page.headline(lines))
-    return Group(Table(content), *([Text(f"{sentence}.")] if sentence else []))
+    sentence = page.sentence(lines)
+    return Group(Table(content), *([Text(sentence)] if sentence else []))
 
 
 def _beside_the_floor(cell: pd.DataFrame) -> tuple[str, str]:
-    """A cell, and its contenders by their times divided by float32's floor, else by their own."""
-    ratio = cell["ratio_to_fp32_floor"].fillna(cell["ratio_to_floor"])
-    timed = cell.assign(ratio=ratio).loc[(cell["framework"] != FLOOR) & ratio.notna()]
+    """A cell, and its contenders by their times divided by float32's floor."""
+    timed = cell.loc[(cell["framework"] != FLOOR) & cell["ratio_to_floor"].notna()]
     said = [
         ("" if pd.isna(line["rank"]) else f"{line['rank']}. ")
-        + f"{line['name']} {line['ratio']:,.2f}"
-        for line in timed.sort_values("ratio").to_dict("records")
+        + f"{line['name']} {line['ratio_to_floor']:,.2f}"
+        for line in timed.sort_values("ratio_to_floor").to_dict("records")
     ]
     first = cell.iloc[0].to_dict()
     return f"{data_title(first)} {first['scale']}", ", ".join(said)
@@ -186,19 +184,16 @@ def first_figures(frame: pd.DataFrame, rounds: int) -> str:
     return f"{network}, {counted(rounds, 'round')} so far, x floor: {said or 'nothing'}"
 
 
-def say_noise(rows: list[Row]) -> None:
-    """The A/A of what this run timed, and whether it may rank anybody."""
-    for noise in filter(None, timings.noise(frames(rows)).values()):
-        out.print(
-            f"A/A over the whole run: {noise.value:.3f} [{noise.low:.3f}, {noise.high:.3f}], "
-            f"{counted(noise.rounds, 'round')}: a difference within this is noise.",
-            markup=False,
-        )
-        if not is_steady(noise):
-            low, high = STEADY
-            out.print(
-                f"That is not within {low} to {high}: this run ranks nobody. Measure again "
-                "(--fresh) on a quieter machine, or with more rounds (--budget)."
+def say_noise(lines: pd.DataFrame) -> None:
+    """The networks on which nobody is ranked, as the floor differs from itself."""
+    for _, cell in timings.latest(lines).groupby("cell", sort=False):
+        first = cell.iloc[0].to_dict()
+        if first["noise_high"] < inf and not is_steady(first):
+            say(
+                f"Nobody is ranked on {data_title(first)} {first['scale']}: its A/A, "
+                f"{first['noise_low']:.2f} to {first['noise_high']:.2f}, is not within "
+                f"{STEADY[0]} to {STEADY[1]}. Measure again (--fresh) on a quieter machine, or "
+                "with more rounds (--budget)."
             )
 
 

@@ -40,7 +40,7 @@ def status(**given: Any) -> None:
             cases += api.suited(found, of)
     if not cases:
         raise UsageError("nothing of this runs here: leave --suite, --long or --paper out")
-    out.print(standings(standing.standings(cases, records, key_now(device))))
+    out.print(standings(standing.standings(cases, records, key_now(device), options.spending)))
 
 
 def standings(found: Sequence[Standing]) -> Table:

@@ -11,7 +11,8 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from harness.cli.console import err, out, rows_of, say, takes
+from harness.cli import endings
+from harness.cli.console import out, rows_of, say, takes
 from harness.spec import Options, UsageError
 from harness.spec.options import place
 
@@ -133,7 +134,7 @@ def compare(
     out.print(comparison(found))
     if margin is not None and (worse := found.beyond(margin)):
         what = counted(len(worse), "change")
-        err.print(f"{what} for the worse: more than {100 * margin:g}%")
+        endings.say(f"{what} for the worse: more than {100 * margin:g}%")
         raise typer.Exit(1)
 
 

@@ -190,4 +190,9 @@ def ratio_check(name: str, old: Line, new: Line | None, why: str = "") -> Check:
 
 
 def _ratio(line: Line) -> str:
-    return f"{line.ratio_to_floor:.2f} [{line.ratio_low:.2f}, {line.ratio_high:.2f}]"
+    shown = f"{line.ratio_to_floor:.2f}"
+    return (
+        shown
+        if line.ratio_high == inf
+        else f"{shown} [{line.ratio_low:.2f}, {line.ratio_high:.2f}]"
+    )

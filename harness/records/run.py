@@ -49,6 +49,7 @@ class Result:
     case: Case  # of a cell what its cases share
     rows: tuple[Row, ...]
     rounds: int = 0  # of a cell
+    more: bool = False  # of a cell: it has its first round, and will be given once more
     before: bool = False  # an earlier command had done it
     left_seconds: float = 0.0  # of a cell that was not begun: what it takes, about
 

@@ -84,6 +84,7 @@ def dots(
 ) -> Figure:
     """Values from left to right, a line each, in groups; with lines to hold them against."""
     bounds, strips = dict(bounds or {}), [dot for group in groups.values() for dot in group]
+    limits = _limits(strips, bounds, log=log)
     longest = max((len(short(dot.label)) for dot in strips), default=0)
     above = longest > 26  # labels are written above their lines
     height = LINE * (sum(map(bool, groups)) + (1 + above) * len(strips))
@@ -102,7 +103,7 @@ def dots(
                 _write(axes, 2 - left, at - LINE, short(dot.label, 64))
             else:
                 _write(axes, -6, at, short(dot.label), ha="right")
-            _dot(axes, dot, at)
+            _dot(axes, dot, at, limits)
             _write(axes, WIDTH - left - right + 6, at, dot.text)
     if log:
         axes.set_xscale("log", base=2)
@@ -110,7 +111,7 @@ def dots(
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.4g}")
     else:
         axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.set(xlim=_limits(strips, bounds, log=log), ylim=(height, 0))
+    axes.set(xlim=limits, ylim=(height, 0))
     axes.grid(axis="x")
     axes.set_axisbelow(True)
     for bound, name in bounds.items():
@@ -121,13 +122,19 @@ def dots(
     return figure
 
 
-def _dot(axes: Axes, dot: Dot, y: float) -> None:
+def _dot(axes: Axes, dot: Dot, y: float, limits: tuple[float, float]) -> None:
     colour = COLOURS[dot.colour % len(COLOURS)]
     axes.plot(dot.seeds, [y] * len(dot.seeds), "|", color=colour, markersize=7, alpha=0.6)
     if isfinite(dot.bar):
         axes.plot([dot.bar] * 2, (y - 6, y + 6), color=INK, linewidth=1.6)
     if isfinite(dot.low) and isfinite(dot.high):
         axes.plot((dot.low, dot.high), (y, y), color=colour, linewidth=2, solid_capstyle="butt")
+        for leaves, end, arrow in (
+            (dot.low < limits[0], limits[0], "<"),
+            (dot.high > limits[1], limits[1], ">"),
+        ):
+            if leaves:
+                axes.plot(end, y, arrow, color=colour, markersize=6, clip_on=False)
     if isfinite(dot.value):
         fill = PAPER if dot.hollow else colour
         axes.plot(dot.value, y, dot.marker, color=colour, markersize=6.5, markerfacecolor=fill)

@@ -8,8 +8,9 @@ name. A part without rows is left out.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from math import isnan
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from math import inf, isnan
 from pathlib import Path
 from statistics import fmean
 from typing import Any, cast
@@ -36,7 +37,7 @@ from harness.analysis.trainings import (
     share,
     trainings,
 )
-from harness.analysis.words import counted, data_name, data_source, steps_in_words
+from harness.analysis.words import TITLES, counted, data_name, data_source, steps_in_words
 from harness.records import Row
 from harness.report import figures, shown, stored
 from harness.report.figures import Dot, Point
@@ -50,7 +51,7 @@ OURS = "fused"  # this project's own engine
 FEW = 5  # rounds; a figure of fewer is preliminary
 ACCURACY = "test accuracy, %"
 NOT_TESTED: claims.Answer = "not tested"
-RIVALS = {"plain": "best other, as it comes", "tuned": "best other, tuned"}
+OWN = {"ours": "", "ours bf16": "in bf16 "}  # what of ours the first sentence names
 UNITS = {"points": "points of accuracy", "accuracy": "accuracy, %", "share": "% taken away"}
 TRAINED = ("scale", "timesteps", "neunorm", "accuracy", "ablations")
 MOST = 15  # lines of a table of reasons; a csv has all
@@ -58,10 +59,10 @@ PICTURES = {"picture.svg": 3, "picture-narrow.svg": 1}  # panels side by side, b
 PICTURE = "Time of a training step divided by that of its convolutions and products alone (floor)"
 KEY = (
     f"Lines: 95 % intervals; hollow: fewer than {FEW} rounds; diamonds: another form of "
-    "the framework, the best tuned."
+    "the framework, the best tuned; squares: this project's own engine."
 )
 DIGITS = 10  # of numbers in the csv files: the last ones differ from processor to processor
-TO_FLOOR = tuple(f"ratio_to_fp32_floor{end}" for end in ("", "_low", "_high"))
+TO_FLOOR = ("ratio_to_floor", "ratio_low", "ratio_high")
 X_FLOOR = "x the float32 floor's time"
 Drawn = Iterable[tuple[str, Figure]]  # captions and figures
 
@@ -121,7 +122,8 @@ def page(
     parts = {
         "speed": [speed_table(found)] if len(found) else [],
         "claims": [claims_table(judged)],
-        "proofs": [_proofs(frames), _few(refused, "Exams and audits that failed")],
+        "proofs": [_proofs(frames)],
+        "refused": [_few(refused, "Exams and audits that failed")],
         "tables": [_of_paper(n, built[str(n)]) for n in (3, 4, 5, 6) if str(n) in built],
         **{n: shown.trained(built[n]) for n in ("neunorm", "ablations") if n in built},
         "reduced": [_reduced(built)],
@@ -134,7 +136,7 @@ def page(
     environment.filters["code"] = _code
     return environment.from_string(figures.file("page.html.j2")).render(
         style=Markup(figures.STYLE + figures.file("page.css")),
-        said=sentence(found),
+        said=sentence(lines),
         notes=list(notes(found, lines, refused)),
         refused=len(refused),
         few=FEW,
@@ -194,80 +196,117 @@ def headline(lines: Frame, machine: str = "") -> Frame:
     return found.merge(runs, on=run)
 
 
-def leads(found: Frame, kind: str) -> list[tuple[float, bool]]:
-    """Of each network where both were timed and anybody was ranked: the best rival's time divided
-    by ours, and whether the two intervals lie apart.
+def _ranked(found: Frame) -> Frame:
+    """Those lines on whose network anybody is ranked."""
+    ranked = found.loc[(found["precision"] == "fp32") & found["rank"].notna(), "network"]
+    return found.loc[found["network"].isin(ranked)]
+
+
+def _span(found: Frame) -> str:
+    """From the least to the most of ratios to the floor."""
+    ends = (f"{found['ratio_to_floor'].min():.2f}", f"{found['ratio_to_floor'].max():.2f}")
+    return " to ".join(dict.fromkeys(ends))
+
+
+def _fastest(found: Frame, kind: str) -> Frame:
+    """Of each network the line of that kind with the least time."""
+    of = found.loc[found["kind"] == kind].sort_values("ratio_to_floor", kind="stable")
+    return of.drop_duplicates("network").sort_index()
+
+
+def _titles(found: Frame) -> dict[str, str]:
+    """The frameworks that were timed as they come, in a fixed order, with their titles."""
+    there = {*found.loc[found["kind"] == "plain", "framework"]}
+    return {name: TITLES.get(name, name) for name in (*TITLES, *sorted(there)) if name in there}
+
+
+def _listed(names: Iterable[str]) -> str:
+    *front, last = names
+    return f"{', '.join(front)} and {last}" if front else last
+
+
+def sentence(lines: Frame) -> str:
+    """What somebody who chooses a framework asks first: what they cost, how far they are apart, who
+    leads, which tuned form does, and then ours; "" where no other framework is ranked.
     """
-    pairs = []
-    for _, cell in found.groupby("network", sort=False):
-        of = cell.sort_values("ratio_to_floor", kind="stable").groupby("kind").head(1)
-        best = {each.kind: each for each in each_of(of)}
-        ranked = cell.loc[cell["precision"] == "fp32", "rank"].notna().any()
-        if ranked and {"ours", kind} <= best.keys():
-            mine, other = best["ours"], best[kind]
-            apart = mine.ratio_high < other.ratio_low or other.ratio_high < mine.ratio_low
-            pairs.append((other.ratio_to_floor / mine.ratio_to_floor, apart))
-    return pairs
-
-
-def sentence(found: Frame) -> str:
-    """Who is fastest, by how much and how sure: one sentence; "" where ours or a rival lacks, or
-    nobody is ranked.
-
-    Where a tuned form was timed, it is the rival: whoever tunes must not be compared untuned.
-    """
-    tuned = leads(found, "tuned")
-    with_tuned = found.loc[found["kind"] == "tuned", "network"]
-    plain = leads(found.loc[~found["network"].isin(with_tuned)], "plain")
-    rival = "the best tuned form of another framework"
-    parts = [_against(tuned, rival, "where tuned forms were timed")] if tuned else []
-    where = "where no tuned form was timed" if len(with_tuned) else ""
-    parts += [_against(plain, "the best other as it comes", where)] if plain else []
-    if not parts:
+    found = _ranked(headline(lines))
+    plain = found.loc[found["kind"] == "plain"]
+    if plain.empty:
         return ""
-    return (
-        f"`{OURS}`, which is this project's own engine, is {', and '.join(parts)}: training steps "
-        f"in float32 on one machine, {found['machine'].iloc[0]}"
+    names = _titles(found)
+    said = (
+        f"As they come, {_listed(names.values())} take {_span(plain)} times the bare convolutions "
+        f"for a training step in float32, on one machine ({found['machine'].iloc[0]})"
     )
+    together = [cell for _, cell in plain.groupby("network", sort=False) if len(cell) > 1]
+    if together:
+        times = [cell["ratio_to_floor"].max() / cell["ratio_to_floor"].min() for cell in together]
+        apart = " to ".join(dict.fromkeys(f"{end(times):.1f}" for end in (min, max)))
+        on, leads = Counter[str](), Counter[str]()
+        for cell in together:
+            best = cell.loc[cell["ratio_to_floor"].idxmin()]
+            on.update(cell["framework"])
+            leads.update(cell.loc[cell["ratio_low"] <= best["ratio_high"], "framework"])
+        level = _listed(f"{names[name]} on {n} of {on[name]}" for name, n in leads.most_common())
+        said += (
+            f". On a network the slowest takes {apart} times as long as the fastest. The fastest, "
+            f"or level with it by the intervals: {level}"
+        )
+    tuned = _fastest(found, "tuned")
+    of = [
+        f"`{name}`, {_span(each)} ({', '.join(each['network'])})"
+        for name, each in tuned.groupby("name", sort=False)
+    ]
+    parts = [said, f"Tuned, the fastest is {_listed(of)}" if of else "No tuned form was timed"]
+    ours = [f"{said}{_span(of)}" for kind, said in OWN.items() if len(of := _fastest(found, kind))]
+    parts += [f"Our own engine, `{OURS}`: {'; '.join(ours)}"] if ours else []
+    parts += ["No GPU was timed"] if (lines["device"] == "cpu").all() else []
+    return f"{'. '.join(parts)}."
 
 
-def _against(pairs: Sequence[tuple[float, bool]], rival: str, where: str = "") -> str:
-    low, high = (f"{end(lead for lead, _ in pairs):.1f}" for end in (min, max))
-    calls = ["a tie" if not apart else "faster" if lead > 1 else "slower" for lead, apart in pairs]
-    counts = {call: calls.count(call) for call in ("faster", "a tie", "slower")}
-    said = [f"{call} on {n}" for call, n in counts.items() if n or call == "faster"]
-    count = counted(len(pairs), "network")
-    on = f"on the {count} {where}" if where else f"on {count}"
-    times = low if low == high else f"{low} to {high}"
-    return f"{times} times as fast as {rival} {on}" + f" ({', '.join(said)})" * (len(said) > 1)
+def by_framework(found: Frame, figure: Callable[[Any], str]) -> list[dict[str, str]]:
+    """The first table, a network a line: each framework as it comes, the best tuned form of any of
+    them, and set apart, last, ours; `figure` shows a line's ratio to the floor.
+    """
+    names, lines = _titles(found), []
+    tuned, ours = (_fastest(found, kind).set_index("network") for kind in ("tuned", "ours"))
+    for network, cell in found.groupby("network", sort=False):
+        of = {line.framework: line for line in each_of(cell.loc[cell["kind"] == "plain"])}
+        line = {"network": network}
+        line |= {title: figure(of[name]) if name in of else "" for name, title in names.items()}
+        if len(tuned):
+            best = tuned.loc[network] if network in tuned.index else None
+            line["best tuned"] = "" if best is None else f"{figure(best)} {best['name']}"
+        if len(ours):
+            own = network in ours.index
+            line[f"{OURS} (ours)"] = figure(ours.loc[network]) if own else ""
+        lines.append(line)
+    return lines
+
+
+def _value(line: Any) -> str:
+    return f"{line.ratio_to_floor:.2f}" + (" *" if line.rounds < FEW else "")
+
+
+def _with_interval(line: Any) -> str:
+    shown = interval(line.ratio_to_floor, line.ratio_low, line.ratio_high, ".2f")
+    return shown + (" *" if line.rounds < FEW else "")
 
 
 def speed_table(found: Frame) -> Table:
-    """A network a line: the floor's time, and each ratio to the float32 floor with its interval."""
+    """The first table with intervals, and each network's rounds and floor."""
     lines = []
-    for name, cell in found.groupby("network", sort=False):
-        said = ""
+    shown = zip(
+        by_framework(found, _with_interval), found.groupby("network", sort=False), strict=True
+    )
+    for line, (network, cell) in shown:
+        front = {"network": network, "n": str(cell["rounds"].min()), "floor, ms": "", "A/A": ""}
         for floor in each_of(cell.loc[cell["kind"] == "floor"].head(1)):
-            noise = f" (A/A {floor.noise_low:.2f} to {floor.noise_high:.2f})"
-            noise *= not isnan(floor.noise_low)
-            said = f"{1000 * floor.seconds_per_iteration:,.0f}{noise}"
-        kinds = {OURS: "ours", **{head: kind for kind, head in RIVALS.items()}}
-        kinds[f"{OURS} bf16"] = "ours bf16"
-        line = {"network": f"{name}, n = {cell['rounds'].min()}", "floor, ms": said}
-        lines.append(line | {head: _figure(cell, kind) for head, kind in kinds.items()})
-    empty = [name for name in RIVALS.values() if not any(line[name] for line in lines)]
-    content = pd.DataFrame(lines).drop(columns=empty)
-    return Table(content, f"{X_FLOOR} [95 %], {found['machine'].iloc[0]}")
-
-
-def _figure(cell: Frame, kind: str) -> str:
-    lines = cell.loc[cell["kind"] == kind]
-    if lines.empty:
-        return ""
-    best = lines.loc[lines["ratio_to_fp32_floor"].idxmin()]
-    named = f" {best['name']}" * (kind in RIVALS)
-    said = interval(*(best[end] for end in TO_FLOOR), form=".2f")
-    return f"{said}{named}" + " *" * bool(best["rounds"] < FEW)
+            front["floor, ms"] = f"{1000 * floor.seconds_per_iteration:,.0f}"
+            if floor.noise_high < inf:
+                front["A/A"] = f"{floor.noise_low:.2f} to {floor.noise_high:.2f}"
+        lines.append({**front, **line})
+    return Table(lines, f"{X_FLOOR} [95 %], {found['machine'].iloc[0]}")
 
 
 def notes(found: Frame, lines: Frame, refused: Frame) -> Iterator[str]:
@@ -275,20 +314,22 @@ def notes(found: Frame, lines: Frame, refused: Frame) -> Iterator[str]:
     if found.empty:
         return
     first = found.iloc[0]
+    n = " to ".join(dict.fromkeys(str(end(found["rounds"])) for end in (min, max)))
+    reach = found["ratio_high"] / found["ratio_to_floor"] - 1
+    reach = reach.loc[(reach < inf) & found["kind"].isin(["plain", "tuned", "ours"])].max()
+    within = "" if isnan(reach) else f", 95 % intervals within {100 * reach:.0f} %"
     yield (
-        "Time of a training step divided by that of its convolutions and products alone (the "
-        f"float32 floor), batch {first['batch_size']}, T = {first['T']}: geometric mean over n "
-        f"rounds [95 % interval], each network's in one run, timing protocol {first['protocol']}, "
-        f"torch {first['torch']}. A/A is the floor divided by itself: a difference within it is "
-        "noise. Every contender was proved equal to the paper's equations, in bf16 held to a bar "
-        f"of its own. `{REFERENCE}` is plain PyTorch."
+        "x floor: the time of a training step divided by that of the network's convolutions and "
+        f"products alone (the floor, in float32), batch {first['batch_size']}, T = {first['T']}; "
+        f"geometric mean over {n} rounds{within}, each network's in one run, timing protocol "
+        f"{first['protocol']}, torch {first['torch']}. Every contender was proved equal to the "
+        f"paper's equations. `{REFERENCE}` is plain PyTorch."
     )
-    if "tuned" not in set(found["kind"]):
-        yield "No tuned form was timed."
-    elif REFERENCE not in set(found.loc[found["kind"] == "tuned", "framework"]):
+    tuned = {*found.loc[found["kind"] == "tuned", "framework"]}
+    if tuned and REFERENCE not in tuned:
         yield "Plain PyTorch was not timed in a tuned form."
     for name, cell in found.groupby("network", sort=False):
-        others = cell.loc[cell["kind"].isin(["ours", *RIVALS])]
+        others = cell.loc[cell["kind"].isin(["ours", "plain", "tuned"])]
         if len(others) and others["rank"].isna().all():
             lacking = sorted(set.intersection(*map(set, others["lacks"])))
             yield f"Nobody is ranked on {name}: {'; '.join(lacking)}."
@@ -301,7 +342,7 @@ def notes(found: Frame, lines: Frame, refused: Frame) -> Iterator[str]:
     if absent := grouped(others, lambda each: each.name):
         on = {name: ", ".join(dict.fromkeys(e.network for e in of)) for name, of in absent.items()}
         names = "; ".join(f"{name} ({networks})" for name, networks in on.items())
-        yield f"Timed in other runs alone, and not compared here: {names}."
+        yield f"Timed only in other runs, so not compared here: {names}."
     failed = refused.loc[refused["network"].isin(found["network"])]
     failed = failed.loc[~failed["contender"].str.contains(" ")]
     for name, of in failed.groupby("contender", sort=False):
@@ -310,9 +351,11 @@ def notes(found: Frame, lines: Frame, refused: Frame) -> Iterator[str]:
         yield f"Data: {data}."
     elsewhere = []
     for other in cells.loc[cells["machine"] != first["machine"], "machine"].unique():
-        pairs = {name: leads(headline(lines, other), kind) for kind, name in RIVALS.items()}
-        said = [_against(of, f"the {name}") for name, of in pairs.items() if of]
-        elsewhere += [f"{other}: {'; '.join(said)}"] if said else []
+        there = _ranked(headline(lines, other))
+        kinds = {"plain": "as they come", "tuned": "tuned", "ours": f"`{OURS}`"}
+        of = {said: there.loc[there["kind"] == kind] for kind, said in kinds.items()}
+        said = ", ".join(f"{said} {_span(its)}" for said, its in of.items() if len(its))
+        elsewhere += [f"{other}: {said}"] if said else []
     if elsewhere:
         yield f"Other machines, same protocol. {'. '.join(elsewhere)}."
 
@@ -325,11 +368,9 @@ def block(frames: Frames, judged: Sequence[Finding]) -> str:
     lines, parts = timings.lines(frames), list[str]()
     found = headline(lines)
     if len(found):
-        said = sentence(found)
-        parts += [f"**{_escaped(said)}.**"] if said else []
-        of_speed, refused = speed_table(found), stored.refused(frames)
-        of_speed.title = ""
-        parts.append(markdown(of_speed).strip())
+        refused = stored.refused(frames)
+        parts += [_escaped(said)] if (said := sentence(lines)) else []
+        parts.append(markdown(Table(by_framework(found, _value))).strip())
         parts.append(" ".join(map(_escaped, notes(found, lines, refused))))
     of_claims = claims_table(judged)
     parts += [markdown(of_claims).strip()] if of_claims.lines else []
@@ -366,8 +407,8 @@ def answered(found: Sequence[Finding]) -> list[tuple[Claim, list[Finding], Marku
 
 
 def _escaped(said: str) -> str:
-    """A sentence as Markdown, in which names of ours stay code."""
-    return re.sub(rf"\\`({OURS}|{REFERENCE})\\`", r"`\1`", field_markdown(said))
+    """A sentence as Markdown, in which names of contenders stay code."""
+    return re.sub(r"\\`([a-z0-9:-]+)\\`", r"`\1`", field_markdown(said))
 
 
 def updated(before: str, block: str, path: Path) -> str:
@@ -395,8 +436,8 @@ def pictures(found: Frames) -> dict[str, str]:
 
 
 def _of_claim(found: Sequence[Finding]) -> Markup | None:
-    """The figure of a claim: means with intervals, each seed, and the bounds that were fixed
-    beforehand; of Fig. 3, the range over the networks.
+    """The figures of a claim, one a unit: means with intervals, each seed, and the bounds that were
+    fixed beforehand; of Fig. 3, the range over the networks.
     """
     groups: dict[str, list[Dot]] = {}
     title, bounds, log = "tall bar: what was allowed", {0.0: ""}, False
@@ -415,10 +456,17 @@ def _of_claim(found: Sequence[Finding]) -> Markup | None:
                 groups.setdefault("", []).append(dot)
             case None:
                 pass
-    if not groups:
-        return None
-    figure = figures.dots(groups, title, log=log, bounds=bounds)
-    return figures.svg(figure, f"{found[0].claim.claim}: {'; '.join(each.ours for each in found)}")
+    ours = "; ".join(each.ours for each in found)
+    return (
+        Markup("").join(
+            figures.svg(
+                figures.dots({unit: of}, title, log=log, bounds=bounds),
+                f"{found[0].claim.claim}, {unit}: {ours}",
+            )
+            for unit, of in groups.items()
+        )
+        or None
+    )
 
 
 def panels(
@@ -447,24 +495,26 @@ def _speed(found: Frame) -> Drawn:
 
 
 def _by_scale(of: Frame, ends: tuple[str, ...], form: str) -> dict[str, list[Dot]]:
-    """A line for each contender in each scale: a framework's best tuned form alone, bf16 last."""
+    """A line for each contender in each scale, the least first and ours last; a framework's best
+    tuned form alone.
+    """
     names = sorted(set(of["framework"]) - {FLOOR})
     groups: dict[str, list[Dot]] = {}
     for scale, cell in of.loc[of["framework"] != FLOOR].groupby("scale", sort=False):
         tuned = cell.loc[cell["kind"] == "tuned"].sort_values("ratio_to_floor")
         best = tuned.drop_duplicates("framework").index
         kept = cell.loc[~cell["kind"].isin(["tuned", "rival bf16"]) | cell.index.isin(best)]
-        kept = kept.sort_values(["precision", "name"], ascending=[False, True])
+        kept = kept.assign(ours=kept["framework"] == OURS)
         groups[scale] = [
             Dot(
-                line["name"],
+                f"{TITLES.get(line['name'], line['name'])}{' (ours)' if line['ours'] else ''}",
                 *(line[end] for end in ends),
                 text="" if isnan(line[ends[0]]) else f"{line[ends[0]]:{form}}",
                 colour=names.index(line["framework"]),
                 hollow=line["rounds"] < FEW,
-                marker="D" if line["variant"] else "o",
+                marker="s" if line["ours"] else "D" if line["variant"] else "o",
             )
-            for line in kept.to_dict("records")
+            for line in kept.sort_values(["ours", ends[0]]).to_dict("records")
         ]
     return groups
 

@@ -6,7 +6,7 @@ A csv has all columns; nothing is computed here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import isnan, nan
+from math import inf, isnan, nan
 from operator import itemgetter
 from typing import Any
 
@@ -102,9 +102,10 @@ def _cell(part: pd.DataFrame) -> Table:
     title += f"  width {first['width']}" * (first["width"] != "1")
     title += f"  NeuNorm {first['neunorm']}" * bool(first["neunorm"])
     noise = f"A/A {first['noise_low']:.2f}-{first['noise_high']:.2f}; "
+    known = first["noise_high"] < inf  # of two rounds it is not
     said = (
         f"{first['mode']}, {first['device']}, T = {first['T']}, batch {first['batch_size']}; "
-        f"data: {data_source(first)}; {'' if isnan(first['noise_low']) else noise}"
+        f"data: {data_source(first)}; {noise if known else ''}"
         f"protocol {first['protocol']}\non {first['machine']}"
     )
     return Table(content, title, said, _notes(lines))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import inf
 from typing import Any
 
 import pandas as pd
@@ -34,7 +35,7 @@ def interval(value: float, low: float, high: float, form: str = ".1f", times: fl
     if pd.isna(value):
         return ""
     shown = format(times * value, form)
-    if pd.isna(low) or pd.isna(high) or low == high:
+    if pd.isna(low) or pd.isna(high) or low == high or high == inf:  # of too few: none
         return shown
     return f"{shown} [{format(times * low, form)}, {format(times * high, form)}]"
 

@@ -27,8 +27,8 @@ Tie = Literal["at", "above"]  # where a neuron fires whose potential is exactly 
 CLASSES = 10  # of all three data sets
 RESULTS = Path("results/local")  # where results go, and are read from, unless a folder is named
 DEFAULT_BUDGET, QUICK_BUDGET = 600.0, 60.0  # seconds
-QUICK_ROUNDS = 2  # that a cell gets whatever the budget
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+QUICK_ROUNDS, PAPER_ROUNDS = 2, 10  # that a cell gets whatever the budget
+_UNITS = {"s": 1, "m": 60, "h": 3600}
 Device = Literal["auto", "cpu", "cuda"]
 Runs = Literal["local", "ray"]
 Parser = Callable[[object], Any]
@@ -85,7 +85,7 @@ class Access:
 class Budget:
     """What timing may cost."""
 
-    seconds: float = inf  # for all cells together; infinite: as many rounds as in the paper
+    seconds: float = inf  # for all cells together
     rounds: int = 5  # that each cell gets even so; fewer are no figure that is ranked
     first: bool = False  # whether the first cell is measured however long it takes
 
@@ -146,8 +146,11 @@ def first_value(given: object) -> float | Literal["uniform"]:
 
 
 def seconds(given: object) -> float:
-    """A time: 90, 90s, 10m, 1.5h."""
-    match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]+)?)([smh]?)", str(given).strip())
+    """A time: 90s, 10m, 1.5h; a number, which Python alone can give, is of seconds."""
+    text = str(given).strip() if isinstance(given, str) else f"{given}s"
+    match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]+)?)([smh]?)", text)
+    if match and not match[2]:
+        raise UsageError(f"{given!r} has no unit: {text}s, {text}m or {text}h?")
     value = float(match[1]) * _UNITS[match[2]] if match else 0.0
     if value <= 0:
         raise UsageError(f"{given!r}, expected a time above 0 such as 90s, 10m or 1h")
@@ -289,9 +292,11 @@ class Options:
     @property
     def spending(self) -> Budget:
         """What timing may cost; a first look ends after two rounds, and nobody is ranked."""
-        usual = inf if self.paper else QUICK_BUDGET if self.quick else DEFAULT_BUDGET
-        look = {"rounds": QUICK_ROUNDS, "first": True} if self.quick else {}
-        return Budget(seconds=usual if self.budget is None else self.budget, **look)
+        if self.quick:
+            return Budget(seconds=self.budget or QUICK_BUDGET, rounds=QUICK_ROUNDS, first=True)
+        if self.paper and not self.budget:
+            return Budget(rounds=PAPER_ROUNDS)
+        return Budget(seconds=self.budget or DEFAULT_BUDGET)
 
     def refuse(self, *names: str, why: str) -> None:
         """Raises UsageError where one of these is given, which the suite has no use for."""

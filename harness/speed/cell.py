@@ -19,12 +19,13 @@ from harness.proof import certificate
 from harness.proof.audit import row_of
 from harness.proof.subject import NOTHING_KNOWN, subject_of
 from harness.records import Record, Row, When
+from harness.records.done import is_timed
 from harness.records.identity import EXAM, PROTOCOL, timing_key
 from harness.records.run import Failed, Run, ended, of_case, shortened, stamped, with_data
 from harness.records.store import Ledger
 from harness.reference import coding
 from harness.reference.initialise import dead_layers
-from harness.spec import FLOOR, Access, Precision, Source, Timed, UsageError
+from harness.spec import FLOOR, Access, Budget, Precision, Source, Timed, UsageError
 from harness.speed import ratios
 from harness.speed.contender import First, Host, Process, Subject, Turn
 from harness.speed.floor import Layout
@@ -96,8 +97,7 @@ class Cell:
     ledger: Ledger
     access: Access
     host: Host
-    budget: float = inf  # seconds, of the whole run
-    fewest: int = 1  # rounds that it gets in any case
+    budget: Budget  # of the whole run
     number: int = 0  # of rounds
     before: tuple[str, ...] = ()  # keys, where an earlier run had measured all of it
     mixed: tuple[Record, ...] = ()  # what the rows say of each that was audited in bf16
@@ -139,24 +139,13 @@ class Cell:
         rows = [self._row(case) for case in self.group]
         floors = [self._row(case) for case in floor_cases(self.case, self.group)]
         written = self.ledger.begin(*rows, *floors)
-        settled: dict[str, set[str | None]] = {}  # by run: only seconds of the same rounds compare
-        for each in filter(self._is_settled, written):
-            settled.setdefault(each.run, set()).add(each.key)
-        if not any(keys >= {row.key for row in rows} for keys in settled.values()):
+        if not is_timed((row.key for row in rows), written, self.budget):
             return False
         audits = (each for each in written if isinstance(each, records.AuditRow))
         audited = {each.key for each in audits if each.passed and each.exam == EXAM}
         self.mixed = tuple(row for row in rows if row.precision == "bf16" and row.key in audited)
         self.before = tuple(dict.fromkeys(str(row.key) for row in (*rows, *floors)))
         return True
-
-    def _is_settled(self, row: Row) -> bool:
-        """Whether a row says that its contender needs no measurement."""
-        if isinstance(row, records.EndedRow):
-            return row.status in ("missing", "unsupported", "not comparable")
-        if not isinstance(row, records.TimedRow) or row.rounds < self.fewest:
-            return False
-        return row.converged or (row.budget_seconds or inf) >= self.budget
 
     def _row(self, case: Timed) -> Record:
         """What every row of a case says, with its key where its data are known."""
@@ -195,7 +184,7 @@ class Cell:
         self._random = random.Random(repr(cell))
         # which turns are audited nobody can know before they are over: it is the run that decides
         self._drawn = random.Random(f"{self.run.id} {cell}")
-        self._surely = self._drawn.randint(min(2, self.fewest), self.fewest)
+        self._surely = self._drawn.randint(min(2, self.budget.rounds), self.budget.rounds)
 
     def _name(self, case: Timed) -> str:
         """The case's name among the contenders; the cell's own precision is not said."""
@@ -295,7 +284,7 @@ class Cell:
 
     @property
     def _floor(self) -> Contender | None:
-        """The first of the cell's own precision, which all ratios are to."""
+        """The first of the cell's own precision: it tells whether a ratio is known."""
         return next((each for each in self._running if each.name == FLOOR), None)
 
     @property
@@ -366,7 +355,7 @@ class Cell:
                 why = f"{what}: reading its gradients took so long"
                 self._fail(each, Failed(why, "not comparable"))
         if self.comparable:
-            budget = None if self.budget == inf else self.budget
+            budget = None if self.budget.seconds == inf else self.budget.seconds
             done = {"rounds": self.number, "converged": self.known, "budget_seconds": budget}
             for each in self._running:
                 if not each.twin:
@@ -411,8 +400,10 @@ class Cell:
 
 
 def floor_cases(cell: Timed, cases: Iterable[Timed]) -> list[Timed]:
-    """The floor in each precision of the cases, the cell's own first."""
-    others: set[Precision] = {case.precision for case in cases}
+    """The floor in float32, which all ratios are to, and in each precision of the cases; the
+    cell's own comes first.
+    """
+    others: set[Precision] = {"fp32", *(case.precision for case in cases)}
     precisions: list[Precision] = [cell.precision, *sorted(others - {cell.precision})]
     return [replace(cell, framework=FLOOR, precision=precision) for precision in precisions]
 

@@ -18,6 +18,7 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 SHARED = 0.6  # of the freedom of starts that is left: all ratios of a cell move with its floor
+FEWEST = 3  # rounds of an interval
 Method = Literal["student", "none"]
 
 
@@ -28,7 +29,7 @@ class Ratio:
     value: float  # the geometric mean over the rounds
     low: float
     high: float
-    method: Method  # none: one round, or a contender to itself
+    method: Method  # none: too few rounds, or a contender to itself
     rounds: int
 
     @property
@@ -82,16 +83,17 @@ def mean(groups: Groups, moves: Starts | None = None) -> Ratio:
     """The geometric mean of the ratios of all rounds, with Student's interval of the mean of their
     logs; `moves`: what the starts of its cell add to it. Raises ValueError without any round.
 
-    One ratio says nothing of its noise: its interval is 0 to infinity. Of 3 to 20 rounds of the
-    noise that was recorded, which drifts and has heavy tails, the interval covers 93 to 97 % of
-    the time: tests/test_ratios.py simulates it, starts that move a ratio among it.
+    One ratio says nothing of its noise, and two next to nothing: their interval is 0 to infinity,
+    and is not shown. Of 3 to 20 rounds of the noise that was recorded, which drifts and has heavy
+    tails, the interval covers 93 to 97 % of the time: tests/test_ratios.py simulates it, starts
+    that move a ratio among it.
     """
     within, means, sizes, n = _within(groups)
     if n == 0:
         raise ValueError("a ratio needs at least one round")
     centre = fsum(m * size for m, size in zip(means, sizes, strict=True)) / n
     spare = n - len(sizes)
-    if spare == 0:
+    if spare == 0 or n < FEWEST:
         return Ratio(exp(centre), 0.0, inf, "none", n)
     of_rounds = within / spare / n
     of_starts, freedom = 0.0, float(spare)

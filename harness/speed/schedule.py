@@ -9,8 +9,9 @@ half-way all of a cell's are started anew.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
-from math import ceil, inf
+from math import ceil
 
 import torch
 
@@ -28,7 +29,6 @@ from harness.speed.judge import descend
 from harness.system import clock, machine
 from harness.system.child import warm
 
-PAPER_ROUNDS = 10  # where no budget is set
 MOST_ROUNDS = 20  # of a cell whose ratios are not known
 RESTARTED = 4  # rounds from which on the processes are started anew half-way: else it is a look
 SURE = 1.2  # times its estimate must fit into what is left for a cell to be begun
@@ -55,9 +55,8 @@ def run(
     imported = facts.preloadable(frameworks & {*adapters.names()})
     warm(cases[0].device, *(f"adapters.{each}" for each in imported))  # while data are read
     waiting = sorted(cells(cases).items(), key=lambda each: worth(each[0]))
-    fewest = PAPER_ROUNDS if budget.seconds == inf else budget.rounds
-    rest = at, ledger, access, host or Host(), budget.seconds, fewest
-    yield from Schedule(budget, fewest, [Cell(*each, *rest) for each in waiting]).events()
+    rest = at, ledger, access, host or Host(), budget
+    yield from Schedule(budget, [Cell(*each, *rest) for each in waiting]).events()
 
 
 def worth(cell: Timed) -> tuple[object, ...]:
@@ -70,10 +69,10 @@ def worth(cell: Timed) -> tuple[object, ...]:
 class Schedule:
     """Measures the cells one after the other, as many as the budget has room for."""
 
-    def __init__(self, budget: Budget, fewest: int, cells: list[Cell]) -> None:
+    def __init__(self, budget: Budget, cells: list[Cell]) -> None:
         self.budget, self.waiting, self.watch = budget, cells, clock.Stopwatch()
-        self.fewest = fewest
-        self.plan = Plan(fewest, _trained(cells[0].ledger) if cells else set())
+        self.fewest = budget.rounds
+        self.plan = Plan(budget.rounds, _trained(cells[0].ledger) if cells else set())
         self.until = 0.0  # when the cell at work will have ended, about; of the watch
 
     def events(self) -> Iterator[Result]:
@@ -118,7 +117,7 @@ class Schedule:
         while cell.comparable and (cell.number < half or self._is_unsure(cell, began)):
             self._round(cell)
             if cell.number == 1:
-                yield _result(cell)
+                yield replace(_result(cell), more=True)
         total = self.fewest if cell.number == half else 2 * cell.number
         if cell.comparable and cell.number < total:
             self.until = self._ends(cell, began)
@@ -194,7 +193,7 @@ def _result(cell: Cell) -> Result:
     rows = store.where("key", cell.before)
     if not cell.before:
         rows = [row for row in store.where("run", [cell.run.id]) if Case.of(row).cell == of]
-    return Result(cell.case, tuple(rows), cell.number, bool(cell.before))
+    return Result(cell.case, tuple(rows), cell.number, before=bool(cell.before))
 
 
 def _trained(ledger: Ledger) -> set[str]:

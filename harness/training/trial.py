@@ -39,6 +39,7 @@ from harness.records import (
     TransferRow,
     WarningRow,
 )
+from harness.records.done import trained_in
 from harness.records.identity import EXAM, timing_key, training_identity, training_key
 from harness.records.run import Failed, Run, ended, of_case, shortened, stamped, with_data
 from harness.records.store import Ledger
@@ -211,29 +212,22 @@ def _is_done(trial: Trial[Trained], written: list[Row]) -> bool:
 
     Where its weights are wanted and not here, it has not: it goes on from its last checkpoint.
     """
-    case, training = trial.case, trial.case.training
+    case = trial.case
     ends = [row for row in written if isinstance(row, TrainedRow)]
     if trial.access.keep_weights:
         kept = ((row, row.kept_weights_sha256) for row in ends)
         ends = [row for row, name in kept if name and weights.path_of(trial.out, name).is_file()]
-    suites = {row.suite for row in ends}
-    if case.suite in suites:
-        return True
-    kinds = EpochRow | AuditRow | TransferRow | OperationsRow | TrainedRow | TestedRow
-    kinds |= ConfusionRow
-    for suite in sorted(suites):
+    suite = trained_in(case, {row.suite for row in ends}, written)
+    if suite is not None and suite != case.suite:
+        kinds = EpochRow | AuditRow | TransferRow | OperationsRow | TrainedRow | TestedRow
+        kinds |= ConfusionRow
         rows = [row for row in written if row.suite == suite and isinstance(row, kinds)]
-        if case.suite != "ablations" and any(row.deviations for row in rows):
-            continue  # it was trained for what it deviates in
-        tested = {row.tested_T for row in rows if isinstance(row, TestedRow)}
-        if tested >= set(training.tested_at):
-            own = ("suite", "scale", "width", "tested_at")
-            names = {name: getattr(case.fields, name) for name in own}
-            asked = training.tested_at
-            mine = (r for r in rows if not isinstance(r, TestedRow) or r.tested_T in asked)
-            trial.ledger.keep(*(replace(row, **names) for row in mine))
-            return True
-    return False
+        own = ("suite", "scale", "width", "tested_at")
+        names = {name: getattr(case.fields, name) for name in own}
+        asked = case.training.tested_at
+        mine = (r for r in rows if not isinstance(r, TestedRow) or r.tested_T in asked)
+        trial.ledger.keep(*(replace(row, **names) for row in mine))
+    return suite is not None
 
 
 # the proof, before it is trained
