@@ -89,9 +89,16 @@ def write(path: Path, network: Network, parameters: Sequence[Tensor], tie: Tie =
     written, and for a neuron that does not leak.
     """
     nir, lif, norm = library(), network.lif, network.neunorm
-    of = lif.a, tie, lif.k_tau, lif.v_th, network.classes
-    of += (norm.k_tau2, norm.reading) if norm else ()  # its U is a weight
-    said = Said(f"snn-harness {VERSION}", DT, "rectangle", *of)
+    said = Said(
+        f"snn-harness {VERSION}",
+        a=lif.a,
+        tie=tie,
+        k_tau=lif.k_tau,
+        v_th=lif.v_th,
+        classes=network.classes,
+        k_tau2=norm.k_tau2 if norm else None,
+        neunorm=norm.reading if norm else None,
+    )
     metadata = {name: value for name, value in vars(said).items() if value is not None}
     v_th = lif.v_th if tie == "at" else below(lif.v_th)
     given = [each.detach().cpu().numpy() for each in parameters]
