@@ -198,9 +198,9 @@ def test_the_standing_of_suites_fits_80_columns() -> None:
     assert "out" in " ".join(lines) and "…" not in "".join(lines)
 
 
-def ran(case: Case, out: Path, *results: Result) -> None:
+def ran(case: Case, out: Path, *results: Result, budget: str | None = None) -> None:
     """What is said where that executor's results are those."""
-    options = Options.of(suite=case.suite, out=out, precision="fp32")
+    options = Options.of(suite=case.suite, out=out, precision="fp32", budget=budget)
     suite, store = suites.suite(case.suite), Store(out)
     executor: Any = SimpleNamespace(measure=lambda *asked: results, train=lambda *asked: results)
     with pytest.MonkeyPatch.context() as patch:
@@ -218,7 +218,7 @@ def test_a_run_shows_a_cell_once_and_ends_with_a_line_a_network_and_what_to_type
     ran(CASE, tmp_path, *(Result(cell, rows, n) for n in (1, 5)), left, long)
     whole = capsys.readouterr().out
     out = " ".join(whole.split())
-    assert out.startswith("acceleration: 1 cell, 1 contender, as many as 10 min allow ")
+    assert out.startswith("acceleration: 1 cell, 1 contender, as many as fit into 10 min ")
     assert "CIFAR-10 Small, 1 round so far, x floor: " in out and out.count("s/epoch") == 1
     assert "1. fused 1.10, 2. reference 2.00, 2. snntorch 2.01" in out
     assert "1.8 times as fast as the best other as it comes on 1 network" in out
@@ -227,6 +227,26 @@ def test_a_run_shows_a_cell_once_and_ends_with_a_line_a_network_and_what_to_type
     assert f"{len(rows)} rows: {tmp_path / 'records'}\n" in whole
     assert f"harness tables acceleration --out {tmp_path}\n" in whole
     assert f"report: {tmp_path / 'report.html'}\n" in whole
+
+
+def test_the_last_table_says_how_many_rounds_and_names_ranks_where_somebody_has_one() -> None:
+    few = [each for each in run() if not isinstance(each, IterationRow) or each.round < 3]
+    for rows, n, ranks in ((run(), "5", True), (few, "2", False)):
+        lines = said(measuring.summary(timings.lines(frames(rows))), width=120)
+        text = " ".join(" ".join(lines).split())
+        assert re.search(rf"network n .* CIFAR-10 Small {n} ", text)
+        assert ("with ranks" in text) == ranks == ("1. fused" in text)
+
+
+@pytest.mark.parametrize(
+    ("budget", "says"), [("0.001s", "0.001 s"), ("1s", "1 s"), ("2h", "2.0 h")]
+)
+def test_a_run_names_its_budget(
+    budget: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran(CASE, tmp_path, Result(Case.of(run()[0]).cell, tuple(run()), 5), budget=budget)
+    first = " ".join(capsys.readouterr().out.split())
+    assert f"as many as fit into {says} " in first
 
 
 def test_without_a_float32_floor_ratios_are_to_the_contenders_own() -> None:

@@ -6,12 +6,13 @@ sentences are the same.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from math import inf
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -149,7 +150,9 @@ def seconds(given: object) -> float:
 
 def place(given: object) -> Path:
     """A path that the system can look for, there or not; an empty one is not the folder here."""
-    text = fspath(given) if isinstance(given, PathLike) else str(given)
+    if not isinstance(given, str | PathLike):
+        raise UsageError(f"{given!r} is no path: give a text or a Path")
+    text = os.fsdecode(given)
     if not text:
         raise UsageError("'' names no folder or file: name one, or leave it out")
     try:
