@@ -57,6 +57,12 @@ def test_commands_and_flags_are_a_contract(command: Command) -> None:
     assert code == 0 and len(said.splitlines()) <= 40  # a screen
 
 
+def test_a_switch_takes_no_value_in_help(command: Command) -> None:
+    _, said, _ = command("run", "--help")
+    lines = [line for line in said.splitlines() if "--help" not in line]  # typer's own
+    assert "<" not in "".join(lines) and any("--quick  " in line for line in lines)
+
+
 # What is wrong, of `harness run` where no command is named, and a word of what is said of it.
 BAD = {
     "--suite speed": "unknown suite 'speed', choose from acceleration",

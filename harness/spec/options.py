@@ -220,8 +220,8 @@ class Options:
     budget: float | None = _given(seconds, _RUN, "For timings. Default: 10m; verify: 30s.", "2h")
     frameworks: Names | None = _given(names, _CASES, "Default: the suite's.", "NAME[:FORM],...")
     baselines: Names | None = _given(names, _CASES, "Other systems. Default: all.", "NAME,...")
-    networks: Names | None = _given(names, _CASES, "These alone.", "NAME|NOTATION|FILE.nir")
-    datasets: Names | None = _given(names, _CASES, "These alone.", "NAME,...")
+    networks: Names | None = _given(names, _CASES, "Only these.", "NAME|NOTATION|FILE.nir")
+    datasets: Names | None = _given(names, _CASES, "Only these.", "NAME,...")
     steps: Numbers | None = _given(numbers(1), _CASES, "Time steps, T.", "N,...")
     batch_size: int | None = _given(count, _CASES, "Samples of a batch.", "N")
     precision: Precision | None = _given(
@@ -234,7 +234,7 @@ class Options:
     samples: int | None = _given(count, _CASES, "Training samples, drawn once.", "N")
     width: Fraction | None = _given(fraction, _CASES, "Scales channels and features.", "1/8")
     neunorm: Reading | Literal["off"] | None = _given(
-        choice(Literal["off", "mean", "literal"]), _CASES, "NeuNorm, read so.", "off|mean|literal"
+        choice(Literal["off", "mean", "literal"]), _CASES, "Off, or a reading of eq. (9).", "off|mean|literal"
     )
     neunorm_u: float | Literal["uniform"] | None = _given(
         first_value, _CASES, "U's first value.", "X|uniform"
