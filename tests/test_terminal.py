@@ -222,7 +222,7 @@ def test_a_run_shows_a_cell_once_and_ends_with_a_line_a_network_and_what_to_type
     assert "CIFAR-10 Small, 1 round so far, x floor: " in out and out.count("s/epoch") == 1
     assert "1. fused 1.10, 2. reference 2.00, 2. snntorch 2.01" in out
     assert "1.8 times as fast as the best other as it comes on 1 network" in out
-    assert "no time was left for N-MNIST Small (3 min): run the same command to go on" in out
+    assert "no time was left for N-MNIST Small (3 min): run the same command to resume" in out
     assert "no time was left for N-MNIST Large (15 min): they need --budget" in out
     assert f"{len(rows)} rows: {tmp_path / 'records'}\n" in whole
     assert f"harness tables acceleration --out {tmp_path}\n" in whole

@@ -90,7 +90,7 @@ def _listed(cases: tuple[Case, ...], store: Store) -> str:
         left = training_seconds(cases)
     long = "how long is not known yet" if isnan(left) else f"about {_in_words(left)}"
     what = f"{counted(len(cases), 'case')} ({networks} on {', '.join(dict.fromkeys(named))})"
-    return f"{cases[0].suite}: {what}, {long}, less for what is done"
+    return f"{cases[0].suite}: {what}, {long}, minus what is done"
 
 
 def _in_words(left: float) -> str:
@@ -132,7 +132,7 @@ def measure(work: Work) -> list[Row]:
         say(f"measured before (--fresh measures it anew): {', '.join(before)}")
     say_noise([row for each in measured if not each.before for row in each.rows])
     left = [each for each in found.values() if each.left_seconds]
-    for long, what in ((False, "run the same command to go on"), (True, "they need --budget")):
+    for long, what in ((False, "run the same command to resume"), (True, "they need --budget")):
         names = [
             f"{data_and_network(each.case)} ({_in_words(each.left_seconds)})"
             for each in left

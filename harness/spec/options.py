@@ -234,7 +234,10 @@ class Options:
     samples: int | None = _given(count, _CASES, "Training samples, drawn once.", "N")
     width: Fraction | None = _given(fraction, _CASES, "Scales channels and features.", "1/8")
     neunorm: Reading | Literal["off"] | None = _given(
-        choice(Literal["off", "mean", "literal"]), _CASES, "Off, or a reading of eq. (9).", "off|mean|literal"
+        choice(Literal["off", "mean", "literal"]),
+        _CASES,
+        "Off, or a reading of eq. (9).",
+        "off|mean|literal",
     )
     neunorm_u: float | Literal["uniform"] | None = _given(
         first_value, _CASES, "U's first value.", "X|uniform"
