@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import inf
 from os import PathLike
@@ -171,19 +173,24 @@ def run(suite: str, *, quiet: bool = False, **options: object) -> Results:
     Raises UsageError for what is wrong with what was asked. Warns CasesFailed where the command
     would end with exit code 1: the other cases stand.
     """
-    asked = Options.of(suite=suite, **options)
-    work = Work.of(asked)
     rows: dict[Case, tuple[Row, ...]] = {}
-    former, values = sys.argv, {each.name: getattr(asked, each.name) for each in GIVEN}
-    said = [f"{k}={value!s}" for k, value in values.items() if value != getattr(Options, k)]
-    sys.argv = ["harness", "run", *said]  # as the file of the run says what was asked for
-    try:
-        for each in work.results(lambda *_: None):
-            rows[each.case] = each.rows
-            if not quiet and not each.more:
-                print(_ended(each, work), flush=True)
-    finally:
-        sys.argv = former
+    with _in_python():
+        asked = Options.of(suite=suite, **options)
+        work = Work.of(asked)
+        if not quiet and (compiled := _compiled(work.suited)):
+            names = ", ".join(compiled)
+            print(f"{names}: compiled at first use, which may take minutes", flush=True)
+        values = {each.name: getattr(asked, each.name) for each in GIVEN}
+        said = [f"{k}={value!s}" for k, value in values.items() if value != getattr(Options, k)]
+        former = sys.argv
+        sys.argv = ["harness", "run", *said]  # as the file of the run says what was asked for
+        try:
+            for each in work.results(lambda *_: None):
+                rows[each.case] = each.rows
+                if not quiet and not each.more:
+                    print(_ended(each, work), flush=True)
+        finally:
+            sys.argv = former
     if work.failed(row for of in rows.values() for row in of):
         warnings.warn("cases failed: see .failed() for why", CasesFailed, stacklevel=2)
     return results(asked.out)
@@ -197,6 +204,34 @@ def _ended(result: Result, work: Work) -> str:
     if result.left_seconds:
         did = f"not begun, it takes about {result.left_seconds:,.0f} s: call again to go on"
     return f"{' '.join(filter(None, parts))}: {did}"
+
+
+@contextmanager
+def _in_python() -> Iterator[None]:
+    """Has a UsageError name a keyword where the command line's names an option."""
+    try:
+        yield
+    except UsageError as error:
+        names = {f"--{each.name.replace('_', '-')}": each.name for each in GIVEN}
+        sentence = re.sub(r"--[a-z-]+", lambda flag: names.get(flag[0], flag[0]), str(error))
+        error.args = (sentence,)
+        raise
+
+
+def _compiled(cases: tuple[Case, ...]) -> list[str]:
+    """The contenders that are compiled here: torch's compiled forms, and kernels of their own."""
+    import adapters
+    from adapters import facts
+
+    known = adapters.names()
+
+    def is_compiled(name: str) -> bool:
+        framework, _, form = name.partition(":")
+        if framework not in known or facts.of(framework).foreign:
+            return False
+        return form == "compiled" or bool(facts.of(framework).implementations)
+
+    return [name for name in dict.fromkeys(case.framework for case in cases) if is_compiled(name)]
 
 
 _every = inspect.signature(Options).parameters

@@ -130,6 +130,8 @@ def write_mnist(root: Path, labels: list[int], split: str = "train") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     pixels = np.zeros((len(labels), 28, 28), np.uint8)
     pixels[:, 10:18, 10:18] = 255
+    for n, pixel in enumerate(pixels):  # no two are alike
+        pixel[20 if split == "train" else 7, n % 28] = 255
     header = struct.pack(">4I", 2051, len(labels), 28, 28)
     (folder / f"{split}-images-idx3-ubyte").write_bytes(header + pixels.tobytes())
     path = folder / f"{split}-labels-idx1-ubyte"

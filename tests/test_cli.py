@@ -78,6 +78,12 @@ def test_a_sentence_on_a_terminal_breaks_between_words_and_in_a_pipe_not(
         assert shown.split() == sentence.split() and shown.count("\n") == lines
 
 
+def test_a_switch_takes_no_value_in_help(command: Command) -> None:
+    _, said, _ = command("run", "--help")
+    lines = [line for line in said.splitlines() if "--help" not in line]  # typer's own
+    assert "<" not in "".join(lines) and any("--quick  " in line for line in lines)
+
+
 # What is wrong, of `harness run` where no command is named, and a word of what is said of it.
 BAD = {
     "--suite speed": "unknown suite 'speed', choose from acceleration",
@@ -128,6 +134,7 @@ BAD = {
     "status --suite speed": "unknown suite 'speed'",
     "status --out /etc/passwd": "/etc/passwd, which is no folder",
     "status --out nowhere": "nowhere, which is no folder",
+    "status --out '\x1b[2J'": r"\x1b[2J, which is no folder",
     "status --suite scale --paper --device cpu": "nothing of this runs here",
     "status --suite scale --device tpu": "'tpu' is not one of auto, cpu, cuda",
     "verify nowhere": "nowhere, which is no folder",
@@ -230,6 +237,16 @@ def test_check_certifies_each_layer_and_fails_for_what_claims_to_be_equal_and_is
     plant("planted", source + "build = snntorch.VARIANTS['subtract'].build\n")
     code, out, _ = command("check", "planted", *small)
     assert code == 1 and "FAILED: 0 of 6 certificates passed" in out
+
+
+def test_what_an_adapter_raises_is_a_short_text_that_a_terminal_can_show(
+    command: Command, tmp_path: Path, plant: Callable[[str, str], None]
+) -> None:
+    raises = r"def build(network): raise OSError('\x1b[2J' + 'x' * 9000)"
+    plant("shouts", f"DEVIATIONS = ()\n{raises}\n")
+    small = ["--networks", "small", "--datasets", "cifar10", "--data-root", tmp_path]
+    code, out, _ = command("check", "shouts", *small)
+    assert code == 1 and r"\x1b[2Jxxx" in out and "\x1b" not in out and len(out) < 1500
 
 
 def test_the_module_by_its_name() -> None:

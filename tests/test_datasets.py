@@ -593,6 +593,55 @@ def test_frames_of_few_events_that_are_alike_by_chance_are_no_copies(tmp_path: P
     load_splits(Wanted("nmnist", T=1, root=tmp_path), None, quiet)  # it refuses nothing
 
 
+@pytest.mark.parametrize("dataset", ["nmnist", "cifar10"])
+def test_a_test_split_of_training_samples_that_are_there_twice_is_refused(
+    dataset: str, tmp_path: Path
+) -> None:
+    for n, kind in enumerate(CIFAR10_CLASSES):
+        rows = [(n, k, 100 * k, True) for k in range(20)]
+        for split, name in (("train", "1"), ("train", "2"), ("test", "1")):
+            write_bin(recording(tmp_path, n, name, split.title()), *rows)
+            write_image(images(tmp_path, f"{name}.png", kind, split), (20 * n, 50, 0))
+    said = "10 of 10 test samples are training samples too"
+    with pytest.raises(UsageError, match=said):
+        load_splits(Wanted(dataset, T=1, root=tmp_path), None, quiet)
+    if dataset == "nmnist":
+        with pytest.raises(UsageError, match=said):
+            load_recordings(Wanted(dataset, T=1, root=tmp_path), None, quiet)
+
+
+def overflow(*rows: tuple[int, int, int, bool]) -> list[tuple[int, int, int, bool]]:
+    return [(0, 240, 0, False), *rows]  # its row says that the clock has started anew
+
+
+IMPOSSIBLE = {
+    "off its 34 x 34 pixels": [ROW, (200, 200, 2000, True)],
+    "off its 34 x 34 pixels ": [ROW, (34, 0, 2000, True)],
+    "time goes back": [ROW, (3, 2, 999, True)],
+    "holds no events": overflow(),
+}
+
+
+@pytest.mark.parametrize("said", IMPOSSIBLE)
+def test_a_recording_that_no_camera_made_is_left_out_by_name(said: str, tmp_path: Path) -> None:
+    write_bin(recording(tmp_path, 1), ROW)
+    write_bin(recording(tmp_path, 2), *overflow(ROW, ROW))  # two events in a microsecond may be
+    bad = write_bin(recording(tmp_path, 3), *IMPOSSIBLE[said])
+    found = load_split(Wanted("nmnist", T=1, root=tmp_path), "train", quiet)
+    assert found.labels.tolist() == [1, 2]
+    assert f"left out: 1 of the samples: {bad} is damaged (" in found.source.note
+    assert said.strip() in found.source.note
+
+
+@pytest.mark.parametrize("row", [(128, 0, 2000, True), (-1, 0, 2000, True), (0, 0, 999, True)])
+def test_a_dvs_recording_that_no_camera_made_is_damaged(
+    row: tuple[int, int, int, bool], tmp_path: Path
+) -> None:
+    path = write_aedat4(tmp_path / "1.aedat4", ROW, row)
+    with pytest.raises(UsageError, match="is damaged .(1 of 2 events lie off|time goes back)"):
+        dvs_cifar10.read_recording(path)
+
+
 @needs_shared
 def test_real_recordings_are_all_read(tmp_path: Path) -> None:
     unpack = [sys.executable, SHARED / "data" / "unpack.py", tmp_path / "data", "nmnist"]

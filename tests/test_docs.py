@@ -19,7 +19,7 @@ from conftest import Command
 from rows import rows_of_a_run, training
 
 import adapters
-from harness import __version__
+from harness import __version__, results
 from harness.cli.app import app
 from harness.conformance import random_batch, small
 from harness.jobs.verify import Check
@@ -190,6 +190,8 @@ def test_the_notebooks_page_runs_as_a_script_from_top_to_bottom(tmp_path: Path) 
     assert said.count("begins") == 1 and "rounds of the floor" in said
     assert "expected whole numbers of 1 or more" in said
     assert "torch.Size([10, 2, 100]) [0.0, 1.0]" in said
+    trained = results(tmp_path / "results" / "local" / "notebook").timesteps()
+    assert min(trained["accuracy"].tolist()) > 0.6  # it has learnt: chance is 0.1
     assert (tmp_path / "results" / "local" / "notebook" / "report.html").is_file()
     (kept,) = (tmp_path / "results" / "local" / "notebook" / "runs").glob("*.json")
     assert "suite=timesteps" in kept.read_text() and "page.py" not in kept.read_text()

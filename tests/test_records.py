@@ -144,6 +144,12 @@ def test_half_a_character_and_an_endless_reason_are_rows_that_can_be_read(tmp_pa
     rows, damaged = records.Store(tmp_path).read()
     assert damaged == [] and len(rows) == 2 and isinstance(rows[0], records.EndedRow)
     assert rows[0].reason.startswith("a ? name") and rows[0].reason.endswith("its end")
+    assert len(rows[0].reason) < 1100
+
+
+def test_a_reason_is_one_line_that_a_terminal_can_show() -> None:
+    said = run.ended(base(), "failed", "it\n  failed \x1b[2J\x00 at µ").reason
+    assert said == r"it failed \x1b[2J\x00 at µ"
 
 
 # what a run's rows share

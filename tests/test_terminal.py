@@ -198,9 +198,9 @@ def test_the_standing_of_suites_fits_80_columns() -> None:
     assert "out" in " ".join(lines) and "…" not in "".join(lines)
 
 
-def ran(case: Case, out: Path, *results: Result, precision: str | None = "fp32") -> None:
+def ran(case: Case, out: Path, *results: Result, **given: Any) -> None:
     """What is said where that executor's results are those."""
-    options = Options.of(suite=case.suite, out=out, precision=precision)
+    options = Options.of(suite=case.suite, out=out, **{"precision": "fp32", **given})
     suite, store = suites.suite(case.suite), Store(out)
     executor: Any = SimpleNamespace(measure=lambda *asked: results, train=lambda *asked: results)
     with pytest.MonkeyPatch.context() as patch:
@@ -218,15 +218,35 @@ def test_a_run_shows_a_cell_once_and_ends_with_a_line_a_network_and_what_to_type
     ran(CASE, tmp_path, *(Result(cell, rows, n, n == 1) for n in (1, 5)), left, long)
     whole = capsys.readouterr().out
     out = " ".join(whole.split())
-    assert out.startswith("acceleration: 1 cell, 1 contender, as many as 10 min allow ")
+    assert out.startswith("acceleration: 1 cell, 1 contender, as many as fit into 10 min ")
     assert "CIFAR-10 Small, 1 round so far, x floor: " in out and out.count("s/epoch") == 1
     assert "1. fused 1.10, 2. reference 2.00, 2. snntorch 2.01" in out
     assert "As they come, PyTorch and snnTorch take 2.00 to 2.01 times the bare" in out
-    assert "no time was left for N-MNIST Small (3 min): run the same command to go on" in out
+    assert "no time was left for N-MNIST Small (3 min): run the same command to resume" in out
     assert "no time was left for N-MNIST Large (15 min): they need --budget" in out
     assert f"{len(rows)} rows: {tmp_path / 'records'}\n" in whole
     assert f"harness tables acceleration --out {tmp_path}\n" in whole
     assert f"report: {tmp_path / 'report.html'}\n" in whole
+
+
+def test_the_last_table_says_how_many_rounds_and_names_ranks_where_somebody_has_one() -> None:
+    few = [each for each in run() if not isinstance(each, IterationRow) or each.round < 3]
+    for rows, n, ranks in ((run(), "5", True), (few, "2", False)):
+        lines = said(measuring.summary(timings.lines(frames(rows))), width=120)
+        text = " ".join(" ".join(lines).split())
+        assert re.search(rf"network n .* CIFAR-10 Small {n} ", text)
+        assert ("with ranks" in text) == ranks == ("1. fused" in text)
+
+
+@pytest.mark.parametrize(
+    ("budget", "says"), [("0.001s", "0.001 s"), ("1s", "1 s"), ("2h", "2.0 h")]
+)
+def test_a_run_names_its_budget(
+    budget: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran(CASE, tmp_path, Result(Case.of(run()[0]).cell, tuple(run()), 5), budget=budget)
+    first = " ".join(capsys.readouterr().out.split())
+    assert f"as many as fit into {says} " in first
 
 
 def test_a_training_says_how_long_it_takes_and_that_a_download_failed(

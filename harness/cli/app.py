@@ -15,6 +15,7 @@ from harness.cli import list as list_
 from harness.cli.console import takes
 from harness.spec import Options, UsageError
 from harness.spec.options import GIVEN
+from harness.system.files import printable
 from harness.system.installed import VERSION, check_adapters
 
 app = typer.Typer(
@@ -88,5 +89,5 @@ def call(*arguments: str) -> int:
 
 
 def _wrong(sentence: str) -> int:
-    endings.say(f"harness: {' '.join(sentence.split())}")
+    endings.say(f"harness: {printable(' '.join(sentence.split()))}")
     return endings.WRONG

@@ -51,11 +51,12 @@ def examined(result: Examined) -> RenderableType:
     NeuNorm: float64 and float32 side by side.
     """
     from harness.analysis.frame import grouped
+    from harness.records.run import shortened
     from harness.report.table import Table
 
     head = Text(result.name, "bold")
     if result.reason:
-        return Text.assemble(head, f": {result.reason}")
+        return Text.assemble(head, f": {shortened(result.reason)}")
     networks = grouped(result.proofs, lambda proof: proof.title).items()
     tables = (Table([*_lines([each.certificate for each in of])], title) for title, of in networks)
     return Group(head, *tables, _outcome(result))

@@ -57,6 +57,7 @@ def _parameter(given: Any) -> inspect.Parameter:
     about, flag = dict(given.metadata), f"--{given.name.replace('_', '-')}"
     is_switch, panel = about.pop("parser") is switch, about.pop("panel")
     flag = f"{flag}/--no-{flag[2:]}" if is_switch and given.default is None else flag
+    about |= {"metavar": ""} if is_switch else {}  # else help shows it as <bool>
     option = typer.Option(flag, show_default=False, rich_help_panel=panel, **about)
     kind = Annotated[bool | None if is_switch else str | None, option]
     keyword = inspect.Parameter.KEYWORD_ONLY

@@ -95,7 +95,7 @@ def _listed(cases: tuple[Case, ...], store: Store) -> str:
         left = training_seconds(cases)
     long = "how long is not known yet" if isnan(left) else f"about {_in_words(left)}"
     what = f"{counted(len(cases), 'case')} ({networks} on {', '.join(dict.fromkeys(named))})"
-    return f"{cases[0].suite}: {what}, {long}, less for what is done"
+    return f"{cases[0].suite}: {what}, {long}, minus what is done"
 
 
 def _in_words(left: float) -> str:
@@ -115,7 +115,8 @@ def measure(work: Work) -> list[Row]:
     kept = f"what was measured is kept in {options.out / 'records'}; {see}"
     with endings.kept(kept, store.folder), progress() as moves:
         what = f"{counted(len(cells(cases)), 'cell')}, {counted(len(cases), 'contender')}"
-        limit = "" if budget.seconds == inf else f", as many as {_in_words(budget.seconds)} allow"
+        room = f"{budget.seconds:g} s" if budget.seconds < 60 else seconds(budget.seconds)
+        limit = "" if budget.seconds == inf else f", as many as fit into {room}"
         say(f"acceleration: {what}{limit}")
         for event in work.results(moves):
             found[event.case] = event
@@ -135,7 +136,7 @@ def measure(work: Work) -> list[Row]:
     if before := [data_and_network(each.case) for each in measured if each.before]:
         say(f"measured before (--fresh measures it anew): {', '.join(before)}")
     left = [each for each in found.values() if each.left_seconds]
-    for long, what in ((False, "run the same command to go on"), (True, "they need --budget")):
+    for long, what in ((False, "run the same command to resume"), (True, "they need --budget")):
         names = [
             f"{data_and_network(each.case)} ({_in_words(each.left_seconds)})"
             for each in left
@@ -152,16 +153,18 @@ def data_and_network(case: Case) -> str:
 
 
 def summary(lines: pd.DataFrame) -> Group:
-    """Each network in a line: the floor's time, and each contender's divided by it, by rank; then
-    who is fastest, by how much and how sure.
+    """Each network in a line: its rounds, the floor's time, and each contender's divided by it, by
+    rank; then who is fastest, by how much and how sure.
     """
-    content = []
-    for _, cell in timings.latest(lines).groupby("cell", sort=False):
+    content, found = [], timings.latest(lines)
+    head = "x the floor, with ranks" if found["rank"].notna().any() else "x the floor"
+    for _, cell in found.groupby("cell", sort=False):
         floors = cell[cell["framework"] == FLOOR].sort_values("precision", ascending=False)
         floor = floors["seconds_per_iteration"][:1]  # float32's, where it was timed
         network, beside = _beside_the_floor(cell)
-        line = {"network": network, "floor, ms": "".join(f"{1000 * x:,.0f}" for x in floor)}
-        content.append({**line, "x the floor, with ranks": beside})
+        line = {"network": network, "n": f"{cell['rounds'].max()}"}
+        line |= {"floor, ms": "".join(f"{1000 * x:,.0f}" for x in floor)}
+        content.append({**line, head: beside})
     sentence = page.sentence(lines)
     return Group(Table(content), *([Text(sentence)] if sentence else []))
 

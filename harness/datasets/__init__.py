@@ -42,11 +42,12 @@ from harness.spec import BIN_US, Access, Say, Source, System, Trained, UsageErro
 from harness.spec.network import checked
 from harness.system.files import locked, make_user_cache, printable, user_cache, write_whole
 
-CACHE_FORMAT = 2  # of the entries, and of what is in them
+CACHE_FORMAT = 3  # of the entries, and of what is in them
 FAILED = "the download failed"  # what its note says first
 TIMEOUT_SECONDS = 10  # of a download, without an answer of the server
 # Of the test samples so many may be training samples; of the originals next to none are.
 MOST_SHARED = 0.005
+FEW = 16  # events: recordings of more are not alike by chance
 SPLITS: tuple[Split, ...] = ("train", "test")
 
 DATASETS: dict[str, DataSet[Any]]
@@ -352,10 +353,12 @@ def _both(
     theirs = read(tested, "test", test, test_note, say)
     if not ours.about.substitute:
         seen, asked = _hashes(ours), _hashes(theirs)
-        known = set(seen)
-        shared = sum(each in known for each in asked)
-        # short recordings of few events may be alike by chance: as many as among those of training
-        if shared > len(asked) * max(MOST_SHARED, 2 * (1 - len(known) / len(seen))):
+        known = {content for content, _ in seen}
+        shared = sum(content in known for content, _ in asked)
+        # recordings of few events may be alike by chance: as many as among those of training
+        few = [content for content, size in seen if size < FEW]
+        alike = (len(few) - len(set(few))) / len(seen)
+        if shared > len(asked) * max(MOST_SHARED, 2 * alike):
             raise UsageError(
                 f"{dataset.title} under {root}: {shared:,} of {len(asked):,} test samples are "
                 "training samples too: one split is a copy of the other, at least in part; unpack "
@@ -364,10 +367,12 @@ def _both(
     return ours, theirs
 
 
-def _hashes(split: Labelled | Recorded) -> list[int]:
+def _hashes(split: Labelled | Recorded) -> list[tuple[int, int]]:
+    """A hash of each sample, and how many events or numbers above 0 it has."""
     if isinstance(split, Labelled):
-        return [hash(each.tobytes()) for each in split.raw.numpy()]
-    return [hash(split.recordings[n].tobytes()) for n in range(len(split.recordings))]
+        return [(hash(each.tobytes()), int(np.count_nonzero(each))) for each in split.raw.numpy()]
+    found = (split.recordings[n] for n in range(len(split.recordings)))
+    return [(hash(each.tobytes()), len(each)) for each in found]
 
 
 def _lacking(dataset: DataSet[Any], split: Split, samples: Samples[Any]) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.datasets.events import EVENT, Bins, DataSet, Events, require
+from harness.datasets.events import EVENT, Bins, DataSet, Events, checked_events, require
 from harness.datasets.images import cifar10, digits, enlarged
 from harness.datasets.samples import (
     SPLIT_SEED,
@@ -78,7 +78,7 @@ def read_recording(path: Path) -> Events:
     t, x, y, p = (found[name] for name in found.dtype.names or ())
     read = np.empty(len(found), EVENT)
     read["t"], read["x"], read["y"], read["p"] = t, x, y, p
-    return read
+    return checked_events(path, read, (SIZE, SIZE))
 
 
 def simulated(

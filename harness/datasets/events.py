@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.datasets.samples import Samples, Split, X
+from harness.datasets.samples import Samples, Split, X, damaged
 from harness.spec import BIN_US, UsageError
 
 LARGE, STRIDE = 128, 3  # pixels: sensors from this size on are reduced
@@ -89,6 +89,21 @@ def on_sensor(events: Events, size: tuple[int, int]) -> Events:
     """Those on a sensor (H, W), in their order."""
     (height, width), x, y = size, events["x"], events["y"]
     return events[(x >= 0) & (x < width) & (y >= 0) & (y < height)]
+
+
+def checked_events(path: Path, events: Events, sensor: tuple[int, int]) -> Events:
+    """The events of a file, as read. Raises UsageError where no camera recorded them: where there
+    are none, where one lies off the sensor (H, W), and where time goes back.
+    """
+    if not len(events):
+        raise damaged(path, "it holds no events")
+    if off := len(events) - len(on_sensor(events, sensor)):
+        height, width = sensor
+        places = f"{off:,} of {len(events):,} events lie off its {width} x {height} pixels"
+        raise damaged(path, places)
+    if (np.diff(events["t"]) < 0).any():
+        raise damaged(path, "time goes back in it")
+    return events
 
 
 def addresses(events: Events, size: tuple[int, int]) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.datasets.events import EVENT, Bins, DataSet, Events, require
+from harness.datasets.events import EVENT, Bins, DataSet, Events, checked_events, require
 from harness.datasets.images import digits
 from harness.datasets.samples import (
     About,
@@ -60,9 +60,10 @@ def read_recording(path: Path) -> Events:
         size = path.stat().st_size
         if size == 0 or size % _EVENT_BYTES:
             raise damaged(path, f"{size} bytes, expected a multiple of {_EVENT_BYTES}")
-        return tonic.io.read_mnist_file(str(path), dtype=EVENT)
+        events = tonic.io.read_mnist_file(str(path), dtype=EVENT)
     except OSError as error:
         raise damaged(path, error) from error
+    return checked_events(path, events, (SIZE, SIZE))
 
 
 def mnist(root: Path, split: Split) -> Samples[NDArray[np.float32]] | None:

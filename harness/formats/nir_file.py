@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from inspect import signature
 from itertools import pairwise
 from math import isfinite
 from pathlib import Path
@@ -88,8 +89,16 @@ def write(path: Path, network: Network, parameters: Sequence[Tensor], tie: Tie =
     written, and for a neuron that does not leak.
     """
     nir, lif, norm = library(), network.lif, network.neunorm
-    of = lif.a, tie, lif.k_tau, lif.v_th, network.classes, *(vars(norm).values() if norm else ())
-    said = Said(f"snn-harness {VERSION}", DT, "rectangle", *of)
+    said = Said(
+        f"snn-harness {VERSION}",
+        a=lif.a,
+        tie=tie,
+        k_tau=lif.k_tau,
+        v_th=lif.v_th,
+        classes=network.classes,
+        k_tau2=norm.k_tau2 if norm else None,
+        neunorm=norm.reading if norm else None,
+    )
     metadata = {name: value for name, value in vars(said).items() if value is not None}
     v_th = lif.v_th if tie == "at" else below(lif.v_th)
     given = [each.detach().cpu().numpy() for each in parameters]
@@ -213,11 +222,17 @@ def read(path: Path) -> Imported:
     nir, shown = library(), printable(path)
     if not path.is_file():
         raise UsageError(f"{shown} is no file: name one that there is")
+    # nir 1.0.4, the newest that sinabs allows, checks no types and has no such argument
+    has_check = "type_check" in signature(nir.read).parameters
+    unchecked: dict[str, Any] = {"type_check": False} if has_check else {}
     try:
-        graph = nir.read(path, type_check=False)  # single numbers for all neurons are taken too
+        graph = nir.read(path, **unchecked)  # single numbers for all neurons are taken too
     except Exception as error:  # noqa: BLE001 of a damaged file nir raises whatever h5py does
         what = printable(f"{type(error).__name__}: {error}".partition("\n")[0][:200])
-        raise UsageError(f"{shown} is no NIR file, or a damaged one ({what})") from error
+        raise UsageError(
+            f"{shown} is no NIR file, a damaged one, or written by a newer nir than {nir.version}, "
+            f"which reads it here ({what})"
+        ) from error
     try:
         return _imported(graph)
     except UsageError as error:
@@ -313,9 +328,14 @@ def _wrong(name: str, node: Any, what: str) -> UsageError:
 def _numbers(name: str, node: Any, field: str, dimensions: int) -> NDArray[Any]:
     """A field of weights, in float64 where it has it, else in float32."""
     found = np.asarray(getattr(node, field))
-    if found.dtype.kind != "f" or found.ndim != dimensions or not np.isfinite(found).all():
-        said = f"{found.dtype} of shape {found.shape}"
-        raise _wrong(name, node, f"has {field} {said}, expected {dimensions} dimensions of numbers")
+    if found.ndim != dimensions:
+        shape = f"of shape {found.shape}, expected {dimensions} dimensions"
+        raise _wrong(name, node, f"has {field} {shape}")
+    if found.dtype.kind != "f":
+        raise _wrong(name, node, f"has {field} of {found.dtype}, expected floating-point numbers")
+    if wrong := np.count_nonzero(~np.isfinite(found)):
+        of = f"{wrong:,} of {found.size:,} numbers NaN or infinite"
+        raise _wrong(name, node, f"has in {field} {of}")
     return found.astype(np.float64 if found.itemsize >= 8 else np.float32)
 
 

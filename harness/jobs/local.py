@@ -42,7 +42,7 @@ class Command:
         self.run = Run(begin(store.out, here, frameworks), here, memory.of_children())
 
     def failed(self, case: Case, reason: str) -> EndedRow:
-        """Keeps the row of a case that came to nothing, and nothing else is known."""
+        """Keeps the row of a case that failed, of which nothing else is known."""
         known = of_case(case, replace(self.run, allocator="system"), NOTHING_KNOWN)
         row = stamped(ended(known, "failed", reason))
         self.store.append(row)

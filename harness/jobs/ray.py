@@ -137,7 +137,7 @@ def _most_cpus(gpus: int) -> float:
 
 
 def _reason(error: RayError) -> str:
-    """Why a task came to nothing. What the user asked in vain is raised as it is anywhere."""
+    """Why a task failed. What the user asked in vain is raised as it is anywhere."""
     if not isinstance(error, RayTaskError):
         return f"its machine or process was lost: {type(error).__name__}"
     if isinstance(error.cause, UsageError):

@@ -324,7 +324,7 @@ class OperationsRow(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class EndedRow(Record):
-    """A case that came to nothing, and why."""
+    """A case that failed, and why."""
 
     kind: Literal["case"] = "case"
     status: Outcome

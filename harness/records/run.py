@@ -16,11 +16,11 @@ from typing import TypeVar
 from harness.records.identity import Software
 from harness.records.row import EndedRow, Outcome, Record, Row
 from harness.spec import Case, Source, paper
-from harness.system.files import write_result
+from harness.system.files import printable, write_result
 from harness.system.installed import ROOT, Machine, Moment, version
 
 R = TypeVar("R", bound=Record)
-LONGEST_REASON = 4000  # characters; a framework's message can be of any length
+LONGEST_REASON = 1000  # characters; a framework's message can be of any length
 # Packages whose versions decide what a run computes or how fast, beside the frameworks.
 PACKAGES = ("torch", "numpy", "numba", "triton", "torchvision", "scipy", "pandas", "tonic")
 
@@ -131,10 +131,12 @@ def stamped(row: R, moment: Moment | None = None) -> R:
 
 
 def shortened(text: str) -> str:
-    """A text of any length as one that a row may hold: its beginning and its end."""
-    text = text.encode(errors="replace").decode()  # a file name may hold what is no text
+    """A text of any length, and with any characters, as one line that a row may hold and a
+    terminal may show: its beginning and its end.
+    """
+    text = " ".join(text.encode(errors="replace").decode().split())  # a name may be no text
     half = LONGEST_REASON // 2
-    return text if len(text) <= LONGEST_REASON else f"{text[:half]} [...] {text[-half:]}"
+    return printable(text if len(text) <= LONGEST_REASON else f"{text[:half]} [...] {text[-half:]}")
 
 
 @cache

@@ -6,12 +6,13 @@ sentences are the same.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from math import inf
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -159,7 +160,9 @@ def seconds(given: object) -> float:
 
 def place(given: object) -> Path:
     """A path that the system can look for, there or not; an empty one is not the folder here."""
-    text = fspath(given) if isinstance(given, PathLike) else str(given)
+    if not isinstance(given, str | PathLike):
+        raise UsageError(f"{given!r} is no path: give a text or a Path")
+    text = os.fsdecode(given)
     if not text:
         raise UsageError("'' names no folder or file: name one, or leave it out")
     try:
@@ -227,8 +230,8 @@ class Options:
     budget: float | None = _given(seconds, _RUN, "For timings. Default: 10m; verify: 30s.", "2h")
     frameworks: Names | None = _given(names, _CASES, "Default: the suite's.", "NAME[:FORM],...")
     baselines: Names | None = _given(names, _CASES, "Other systems. Default: all.", "NAME,...")
-    networks: Names | None = _given(names, _CASES, "These alone.", "NAME|NOTATION|FILE.nir")
-    datasets: Names | None = _given(names, _CASES, "These alone.", "NAME,...")
+    networks: Names | None = _given(names, _CASES, "Only these.", "NAME|NOTATION|FILE.nir")
+    datasets: Names | None = _given(names, _CASES, "Only these.", "NAME,...")
     steps: Numbers | None = _given(numbers(1), _CASES, "Time steps, T.", "N,...")
     batch_size: int | None = _given(count, _CASES, "Samples of a batch.", "N")
     precision: Precision | None = _given(
@@ -241,7 +244,10 @@ class Options:
     width: Fraction | None = _given(fraction, _CASES, "Scales channels and features.", "1/8")
     dropout: float | None = _given(share, _CASES, "Of trainings. Default: 0.", "0.5")
     neunorm: Reading | Literal["off"] | None = _given(
-        choice(Literal["off", "mean", "literal"]), _CASES, "NeuNorm, read so.", "off|mean|literal"
+        choice(Literal["off", "mean", "literal"]),
+        _CASES,
+        "Off, or a reading of eq. (9).",
+        "off|mean|literal",
     )
     neunorm_u: float | Literal["uniform"] | None = _given(
         first_value, _CASES, "U's first value.", "X|uniform"
