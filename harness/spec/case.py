@@ -229,7 +229,8 @@ class Trained(Case):
         """Where it takes all samples, these are as many as the paper has."""
         training, settings = self.training, paper.SETTINGS[self.dataset]
         samples = training.samples or settings.train_samples
-        return float(self.network.macs * self.T * training.epochs * samples)
+        steps = 1 if self.framework == ANN else self.T
+        return float(self.network.macs * steps * training.epochs * samples)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -225,8 +225,10 @@ COMPILED, COMPILE_SECONDS = ":compiled", 110.0
 TRAINING_IN_BF16_SECONDS = 16.0
 PASSES = 3  # forward, and two gradients
 RATE_SECONDS = 0.5  # of tries, of which the fastest counts: memory and clock settle
-# What a training takes over its convolutions at full width: its networks are narrow, and it tests.
-OF_TRAINING, TRAINING_SECONDS = 2.5, 8.0
+# The time of a training, divided by that of its dense convolutions in float32: it is narrow, and it
+# tests. Our own engine, which trains where no other is named, skips zeros and may run in bf16: it
+# takes less than they (measured on two processors: 0.3 to 0.5; 2.5 had been by plain PyTorch).
+OF_TRAINING, TRAINING_SECONDS = 0.4, 8.0
 
 
 def training_seconds(cases: tuple[Case, ...]) -> float:
