@@ -256,7 +256,7 @@ def test_forms_of_a_kernel_are_kept_apart_and_it_is_known_whether_any_is(
 
     def form(zero: Any) -> Callable[[], int]:
         @compiled.callback
-        def kernel(address):  # type: ignore[no-untyped-def]
+        def kernel(address):
             numba.carray(address, (1,), np.float64)[0] = zero
 
         return kernel
