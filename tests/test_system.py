@@ -18,7 +18,7 @@ from rows import CASE
 
 from harness import api, suites
 from harness.system import installed, kept, machine, memory
-from harness.system.child import Child, waiting
+from harness.system.child import Child, spin_settings
 from harness.system.files import make_user_cache, write_whole
 from harness.system.kept import Shelf
 
@@ -166,11 +166,11 @@ def test_threads_of_what_is_not_timed_sleep_sooner_unless_a_user_says_how_they_w
     with Child(short_spin=True) as child, Child() as timed:
         assert (child.call(spin_count), timed.call(spin_count)) == ("30000", None)
         assert replace(child.call(machine.describe, CPU), commit=here.commit) == here
-    assert waiting() and not set(waiting()) & {*machine.SPEED_VARIABLES}
+    assert spin_settings() and not set(spin_settings()) & {*machine.SPEED_VARIABLES}
     for name, value in (("GOMP_SPINCOUNT", "7"), ("OMP_WAIT_POLICY", "active")):
         with monkeypatch.context() as patch:
             patch.setenv(name, value)
-            assert waiting() == {}
+            assert spin_settings() == {}
 
 
 @linux

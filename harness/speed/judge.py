@@ -75,7 +75,8 @@ class Examiner:
         # one in a runtime of its own may time parts of an iteration: nothing runs beside it
         known = {row.framework for row in rows} & {*adapters.names()}
         alone = any(facts.of(each).foreign for each in known)
-        # kernels of float64 are compiled beside the others; one in a runtime of its own starts once
+        # kernels of float64 and of the other precisions are compiled at the same time; a runtime of
+        # its own takes long to start
         tasks = [
             (row, part)
             for row, needed in wanted.values()

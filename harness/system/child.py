@@ -54,7 +54,7 @@ LONGEST_FOLDER = 70  # of a socket's 107 characters, less what multiprocessing a
 # threads that look for so long take the cores from the one that they wait for. LLVM's OpenMP, as on
 # macOS, ignores it.
 SHORT_SPIN = {"GOMP_SPINCOUNT": "30000"}
-OF_WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")  # with either a user has chosen
+WAIT_VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")  # a user's choice
 
 _living: WeakSet[Child] = WeakSet()
 _owner: Connection | None = None  # of this process, if it is a child
@@ -215,9 +215,9 @@ def warm(
     return context
 
 
-def waiting() -> dict[str, str]:
-    """The variable that has threads sleep sooner, unless a user's own says how they wait."""
-    return {} if any(name in os.environ for name in OF_WAITING) else SHORT_SPIN
+def spin_settings() -> dict[str, str]:
+    """The variable that has threads sleep sooner; none where a user has set how they wait."""
+    return {} if any(name in os.environ for name in WAIT_VARIABLES) else SHORT_SPIN
 
 
 @contextmanager
@@ -232,7 +232,7 @@ def _starting(short_spin: bool) -> Iterator[None]:
         # compilers of contenders that were ended leave semaphores: who frees them need not say so
         quiet = "ignore:resource_tracker:UserWarning"
         os.environ["PYTHONWARNINGS"] = f"{former.get('PYTHONWARNINGS', '')},{quiet}".lstrip(",")
-        os.environ |= memory.for_programs() | (waiting() if short_spin else {})
+        os.environ |= memory.for_programs() | (spin_settings() if short_spin else {})
         resource_tracker.ensure_running()  # it unblocks signals
         # what a terminal sends to all that run in it is for the owner, who ends the others
         terminal = signal.SIGINT, signal.SIGQUIT, signal.SIGHUP
