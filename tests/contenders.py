@@ -7,15 +7,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from harness.adapter import SpikeTap, channels_last
 from harness.proof.answer import Question
 from harness.reference import synapses
 from harness.reference.initialise import initialised
 from harness.reference.network import Layer, MakeCell, ReferenceNetwork, StepNetwork
+from harness.reference.neunorm import NeuNorm
 from harness.reference.neuron import LIFCell, fire
 from harness.reference.precision import DTYPES
 from harness.spec import LIF, Mode, Network, Precision
@@ -330,6 +333,15 @@ class Saturates(LIFCell):
         return o, (u, o)
 
 
+class FiresAbove(LIFCell):
+    """Not at the threshold itself; elsewhere its gradient is right."""
+
+    def forward(self, current: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        o, (u, _) = super().forward(current, state)
+        o = o * (u != self.lif.v_th)
+        return o, (u, o)
+
+
 class WideEdge(LIFCell):
     """Its surrogate is not strict: it passes gradients at the edge of the window."""
 
@@ -347,3 +359,126 @@ def off_by(**changes: float) -> Callable[[LIF], LIFCell]:
 
 def stepped(cell: Callable[[LIF], nn.Module]) -> Callable[[Network], nn.Module]:
     return lambda network: StepNetwork(network, cell)
+
+
+# Known deviations, each written in another way than the proof replays it.
+
+
+class Rectangle(torch.autograd.Function):
+    """A spike at the threshold or only above it, and a surrogate of any width and height."""
+
+    @staticmethod
+    def forward(ctx: Any, v: Tensor, at: bool, width: float, height: float) -> Tensor:
+        ctx.slope = torch.where(v.abs() < width / 2, height, 0.0).to(v.dtype)
+        return ((v >= 0) if at else (v > 0)).to(v.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        return gradients[0] * ctx.slope, None, None, None
+
+
+Charge = Callable[[Tensor, Tensor, LIF], Tensor]  # the potential carried on, the input -> v
+Reset = Callable[[Tensor, Tensor, LIF], Tensor]  # v, the spikes -> the potential carried on
+
+
+class FrameworkCell(nn.Module):
+    """The paper's neuron as frameworks step it: what is carried on is reset already."""
+
+    def __init__(
+        self,
+        lif: LIF,
+        charge: Charge = lambda v, x, lif: v - v * (1 - lif.k_tau) + x,
+        reset: Reset = lambda v, o, lif: v - v * o,
+        at: bool = True,
+        wide: float = 1.0,
+        high: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.lif, self.charge, self.reset = lif, charge, reset
+        self.rectangle = at, wide * lif.a, high / lif.a
+
+    def forward(self, current: Tensor, v: Tensor | None) -> tuple[Tensor, Tensor]:
+        v = torch.zeros_like(current) if v is None else v
+        v = self.charge(v, current, self.lif)
+        o = Rectangle.apply(v - self.lif.v_th, *self.rectangle)
+        return o, self.reset(v, o, self.lif)
+
+
+def framework(**changes: Any) -> Build:
+    return stepped(partial(FrameworkCell, **changes))
+
+
+class StaleState(LIFCell):
+    """Starts each call from where the last one ended."""
+
+    left: tuple[Tensor, Tensor] | None = None
+
+    def forward(self, current: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        if state is None and self.left is not None and self.left[0].shape == current.shape:
+            state = self.left
+        o, after = super().forward(current, state)
+        self.left = (after[0].detach(), o.detach())
+        return o, after
+
+
+class StaleNeuNorm(NeuNorm):
+    left: Tensor | None = None
+
+    def forward(self, spikes: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        out, x = super().forward(spikes, self.left if state is None else state)
+        self.left = x.detach()
+        return out, x
+
+
+def stale_throughout(network: Network) -> nn.Module:
+    module = StepNetwork(network, StaleState)
+    for layer, stage in zip(module.layers, network.stages, strict=True):
+        if network.neunorm is not None and stage.neunorm_shape is not None:
+            layer.neunorm = StaleNeuNorm(network.neunorm, stage.neunorm_shape)
+    return module
+
+
+class ThreeSteps(CountingCell):
+    """No spikes after the third step, or again those of the third."""
+
+    def __init__(self, lif: LIF, repeats: bool = False) -> None:
+        super().__init__(lif)
+        self.repeats = repeats
+
+    def stepped(self, current: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        if self.step < 3 or state is None:
+            return super().stepped(current, state)
+        return state[1] if self.repeats else torch.zeros_like(current), state
+
+
+StepsReversed = made(lambda right, x: right(x.flip(0)))
+
+
+# A right one in bf16, nearer to the exact numbers than most.
+
+
+class WideInput(nn.Module):
+    """A convolution or product with bf16 weights over inputs that are not rounded."""
+
+    def __init__(self, synapse: nn.Conv2d | nn.Linear) -> None:
+        super().__init__()
+        self.weight, self.bias = synapse.weight, synapse.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.bias is not None
+        weight, bias = _bf16(self.weight), _bf16(self.bias)
+        with torch.autocast("cpu", enabled=False):
+            if weight.dim() == 2:
+                return _bf16(functional.linear(x.flatten(1), weight, bias))
+            return _bf16(functional.conv2d(x, weight, bias, padding=weight.shape[-1] // 2))
+
+
+def _bf16(values: Tensor) -> Tensor:
+    return values + (values.bfloat16().float() - values).detach()
+
+
+def wide_inputs(network: Network) -> nn.Module:
+    module = ReferenceNetwork(network)
+    for layer in module.layers[1:]:
+        layer.synapse = WideInput(layer.synapse)  # type: ignore[assignment]
+    return module

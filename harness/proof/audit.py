@@ -313,6 +313,10 @@ class Audit:
         rounded = RULES.bf16_rounding * (current.detach().abs() + u.abs())
         below = self._reference.layers[n - 1]
         if source is not None and below.neunorm is not None:
+            # a sum may read what NeuNorm sends unrounded: o - U x is no number of bf16
+            sent = passed_on(below, source, self._keys[n - 1])
+            unrounded = synapses.over_steps(self._reference.layers[n].synapse, sent)
+            rounded = rounded + (unrounded - current).abs()
             # NeuNorm's own rounding is the same in all maps, and adds up
             taken = passed_on(below, source, None)
             plain = source if below.pool is None else synapses.over_steps(below.pool, source)

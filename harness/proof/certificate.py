@@ -4,7 +4,7 @@ the verdict.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from math import isfinite, isnan, sqrt
 
@@ -35,7 +35,7 @@ class Rules:
     # input; one that falls to the other side takes hundreds with it. Inputs after the first are of
     # one sample: fewer.
     attempts: int = 10
-    # Rates outside prove nothing: the layer is silent or stuck.
+    # Rates outside make a test void: the layer is silent or stuck. Then other weights are drawn.
     lowest_rate: float = 0.01
     highest_rate: float = 0.9
     fp64: Allowed = Allowed(gradient_error=1e-12, flips=0.0)
@@ -156,23 +156,27 @@ class Certificate:
         return max((layer.gradient_error for layer in self.layers), default=float("nan"))
 
 
+def void(proofs: Iterable[LayerProof]) -> Iterator[str]:
+    """Why a test on these weights and this input shows nothing, a sentence each."""
+    for proof in proofs:
+        if not RULES.lowest_rate < proof.rate < RULES.highest_rate:
+            yield (
+                f"the test is void: layer {proof.layer} fires at a rate of {proof.rate:.4f}, "
+                f"outside {RULES.lowest_rate} to {RULES.highest_rate}"
+            )
+        elif isnan(proof.gradient_error):
+            yield f"the test is void: no gradient reaches layer {proof.layer}"
+
+
 def failures(
     proofs: tuple[LayerProof, ...], first: Divergence | None, precision: Precision
 ) -> list[str]:
     """Why layers are not equal, a sentence each; none where they are.
 
-    In bf16 silence alone counts here: how far a free-running network is from float32's is stated,
-    and judged by replay (`audit.py`).
+    In bf16 only a void test counts here: how far a free-running network is from float32's is
+    stated, and judged by replay (`audit.py`).
     """
-    failures = []
-    for proof in proofs:
-        if not RULES.lowest_rate < proof.rate < RULES.highest_rate:
-            failures.append(
-                f"silent: layer {proof.layer} fires at a rate of {proof.rate:.4f}, "
-                f"outside {RULES.lowest_rate} to {RULES.highest_rate}, and proves nothing"
-            )
-        elif isnan(proof.gradient_error):
-            failures.append(f"silent: layer {proof.layer} has no gradient, and proves nothing")
+    failures = [*void(proofs)]
     if precision == "bf16":
         return failures
     spikes, flips = sum(p.spikes for p in proofs), sum(p.mismatches for p in proofs)

@@ -1,0 +1,134 @@
+"""A refused contender is named by the known deviation that computes the same, and by no other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache, partial
+
+import contenders
+import pytest
+from contenders import Build, framework, off_by, stepped
+from torch import Tensor
+
+from harness.adapter import Variant
+from harness.conformance import random_batch
+from harness.proof.certificate import Certificate
+from harness.proof.exam import Exam
+from harness.spec import LIF, Network, NeuNorm, Precision, paper
+
+NAMED = ": it is what the paper's network computes with "
+
+
+LIF_ = paper.settings("nmnist").lif
+
+
+def network(lif: LIF = LIF_, neunorm: NeuNorm | None = None) -> Network:
+    return Network.parse(
+        "6C3(Encoding)-AP2-8C3-AP2-12FC-Voting", input_shape=(2, 8, 8), population=2,
+        lif=lif, neunorm=neunorm,
+    )  # fmt: skip
+
+
+@cache  # the reference's answers serve all contenders
+def exam(of: Network, precision: Precision) -> Exam:
+    return Exam(of, 2 * random_batch(of, 4, 8, static=False), precision)
+
+
+def certify(build: Build, of: Network, precision: Precision = "fp64") -> Certificate:
+    return exam(of, precision).certify("planted", Variant((), build))
+
+
+def subtracts(v: Tensor, o: Tensor, lif: LIF) -> Tensor:
+    return v - lif.v_th * o
+
+
+def subtracts_late(v: Tensor, o: Tensor, lif: LIF) -> Tensor:
+    return v - lif.v_th / lif.k_tau * o  # so that it takes V_th after the decay
+
+
+PLANTED: dict[str, tuple[Build, ...]] = {
+    "no gradient through the reset": (
+        stepped(contenders.DetachedReset),
+        framework(reset=lambda v, o, lif: v - v * o.detach()),
+    ),
+    "a reset that subtracts V_th before the decay": (framework(reset=subtracts),),
+    "a reset that subtracts V_th after the decay": (framework(reset=subtracts_late),),
+    "a reset that subtracts V_th before the decay and carries no gradient": (
+        framework(reset=lambda v, o, lif: subtracts(v, o.detach(), lif)),
+    ),
+    "a reset that subtracts V_th after the decay and carries no gradient": (
+        framework(reset=lambda v, o, lif: subtracts_late(v, o.detach(), lif)),
+    ),
+    "the reset and the input before the decay: u = k_tau (u (1 - o) + input)": (
+        framework(charge=lambda v, x, lif: (v + x) - (v + x) * (1 - lif.k_tau)),
+    ),
+    "the input times (1 - k_tau)": (
+        framework(charge=lambda v, x, lif: v + (x - v) * (1 - lif.k_tau)),
+    ),
+    "`>` for `>=`: it fires above V_th only": (framework(at=False),),
+    "a surrogate twice as wide: 1/(2a) where |u - V_th| < a": (framework(wide=2.0, high=0.5),),
+    "a surrogate twice as wide: 1/a where |u - V_th| < a": (framework(wide=2.0),),
+    "a surrogate half as wide: 2/a where |u - V_th| < a/4": (framework(wide=0.5, high=2.0),),
+    "a surrogate half as wide: 1/a where |u - V_th| < a/4": (framework(wide=0.5),),
+    "the state carried over between calls": (
+        stepped(contenders.StaleState),
+        contenders.stale_throughout,
+    ),
+    "the steps in reverse order": (contenders.StepsReversed,),
+    "the last step missing": (
+        stepped(contenders.ThreeSteps),
+        stepped(partial(contenders.ThreeSteps, repeats=True)),
+    ),
+}
+
+
+@pytest.mark.parametrize("precision", ["fp64", "fp32"])
+@pytest.mark.parametrize(
+    ("build", "words"), [(build, words) for words, builds in PLANTED.items() for build in builds]
+)
+def test_the_reason_ends_with_what_was_computed_instead(
+    build: Build, words: str, precision: Precision
+) -> None:
+    certificate = certify(build, network(neunorm=NeuNorm(u=0.3)), precision)
+    (reason,) = certificate.failures
+    assert reason.endswith(NAMED + words) and not certificate.passed, reason
+
+
+NOT_KNOWN: dict[str, Build] = {
+    "two deviations at once": framework(at=False, wide=2.0),
+    "another decay": stepped(off_by(k_tau=LIF_.k_tau + 1e-3)),
+    "a window a little wider": stepped(off_by(a=LIF_.a * 1.4)),
+    "no gradient through the last reset alone": stepped(
+        contenders.carries(lambda step: step == 3, lambda u, o: (u, o.detach()))
+    ),
+    "fires above, and has no gradient at the threshold": stepped(contenders.FiresAbove),
+    "right up to thirty times the threshold": stepped(contenders.Saturates),
+    "rounded weights": contenders.RoundedWeights,
+}
+
+
+@pytest.mark.parametrize("build", NOT_KNOWN.values(), ids=NOT_KNOWN)
+def test_no_deviation_is_named_that_computes_something_else(build: Build) -> None:
+    certificate = certify(build, network())
+    said = "; ".join(certificate.failures)
+    assert said and NAMED not in said, said
+
+
+def test_of_several_that_this_network_does_not_tell_apart_all_are_named() -> None:
+    nothing_decays = network(replace(LIF_, k_tau=1.0))
+    (reason,) = certify(framework(reset=subtracts), nothing_decays).failures
+    before, after = "a reset that subtracts V_th before the decay", "the decay"
+    assert reason.endswith(f"{NAMED}{before} or a reset that subtracts V_th after {after}"), reason
+
+
+def test_what_computes_the_same_as_the_paper_is_not_named() -> None:
+    forgets_at_once = network(replace(LIF_, k_tau=0.0))  # so no reset and no state are felt
+    assert certify(stepped(contenders.DetachedReset), forgets_at_once).passed
+    (reason,) = certify(framework(wide=2.0), forgets_at_once).failures
+    assert reason.endswith(f"{NAMED}a surrogate twice as wide: 1/a where |u - V_th| < a"), reason
+
+
+def test_what_an_adapter_says_itself_is_not_looked_for() -> None:
+    marked = Variant(("no gradient through the reset",), stepped(contenders.DetachedReset))
+    certificate = exam(network(), "fp64").certify("marked", marked)
+    assert certificate.failures and NAMED not in "; ".join(certificate.failures)
