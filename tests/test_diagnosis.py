@@ -1,19 +1,25 @@
-"""A refused contender is named by the known deviation that computes the same, and by no other."""
+"""A refused contender is named by the known deviation that computes the same, and by no other; the
+adapter's guide explains what is said of refused ones.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache, partial
+from pathlib import Path
 
 import contenders
 import pytest
 from contenders import Build, framework, off_by, stepped
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.adapter import Variant
 from harness.conformance import random_batch
 from harness.proof.certificate import Certificate
 from harness.proof.exam import Exam
+from harness.reference.network import ReferenceNetwork
 from harness.spec import LIF, Network, NeuNorm, Precision, paper
 
 NAMED = ": it is what the paper's network computes with "
@@ -132,3 +138,47 @@ def test_what_an_adapter_says_itself_is_not_looked_for() -> None:
     marked = Variant(("no gradient through the reset",), stepped(contenders.DetachedReset))
     certificate = exam(network(), "fp64").certify("marked", marked)
     assert certificate.failures and NAMED not in "; ".join(certificate.failures)
+
+
+class TapUnused(ReferenceNetwork):
+    def __init__(self, network: Network, *, there: bool) -> None:
+        super().__init__(network)
+        layer = self.layers[1]
+        layer.register_module("unused", layer.tap if there else None)
+        layer.tap = nn.Identity()  # type: ignore[assignment]
+
+
+class Reordered(ReferenceNetwork):
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        return reversed(list(super().parameters(recurse)))
+
+
+EXPLAINED: tuple[Build, ...] = (
+    framework(at=False),
+    framework(reset=subtracts),
+    stepped(contenders.DetachedReset),
+    stepped(contenders.Saturates),
+    contenders.OneStepUnseen,
+    contenders.MuteInEval,
+    contenders.OutPlusOne,
+    contenders.NoGradient,
+    contenders.EarlyExit,
+    contenders.ChangesInput,
+    contenders.ChangesParameters,
+    contenders.made(lambda right, x: right(x)[:1]),
+    partial(TapUnused, there=True),
+    partial(TapUnused, there=False),
+    Reordered,
+)
+
+
+def test_the_adapters_guide_quotes_what_refused_contenders_are_told() -> None:
+    guide = (Path(__file__).parents[1] / "adapters" / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.+?) \|", guide, re.M)
+    quoted = [each.removesuffix(" ...") for row in rows for each in re.findall("`(.+?)`", row)]
+    tiny = network(replace(LIF_, a=1e-9))  # which has no gradient
+    said = [*certify(ReferenceNetwork, tiny).failures]
+    for build in EXPLAINED:
+        said += certify(build, network()).failures
+    assert len(quoted) > 15
+    assert [each for each in quoted if not any(each in sentence for sentence in said)] == []
