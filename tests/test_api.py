@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from conftest import Command
 from rows import CASE, rows_of_a_run, training
 
 import harness
@@ -159,6 +160,7 @@ def test_tables_and_verdicts_are_those_of_the_command_and_the_report(tmp_path: P
             with pytest.raises(harness.UsageError, match=f"first harness.run.suite='{name}'"):
                 found.table(name)
     pd.testing.assert_frame_equal(found.table(5), found.table("5"))
+    pd.testing.assert_frame_equal(found.acceleration(latest=False), found.table("acceleration"))
     nothing = harness.results(filled(tmp_path / "trained", training(0, (0.2,), suite="scale")))
     for latest in (False, True):
         with pytest.raises(harness.UsageError, match="first harness.run.suite='acceleration'"):
@@ -186,6 +188,36 @@ def test_results_reads_one_folder_several_and_a_folder_of_machines(tmp_path: Pat
     path.write_text(path.read_text() + "no row\n")
     with pytest.warns(UserWarning, match="1 lines were no rows and were skipped, the first: "):
         assert list(harness.results(one).rows) == rows
+
+
+def test_a_result_shows_as_a_table_and_each_contender_once() -> None:
+    rows = rows_of_a_run()
+    fewer = [replace(each, run="another") for each in rows if each.framework != "snntorch"]
+    found = harness.Results((*rows, *fewer))
+    contenders = found.acceleration()[["framework", "variant", "precision"]]
+    assert not contenders.duplicated().any() and "snntorch" in set(contenders["framework"])
+    assert len(found.acceleration(latest=False)) > len(contenders)
+    cells = re.findall("<td>(.*?)</td>", found._repr_html_())
+    assert cells[:2] == ["acceleration", "cifar10"] and cells[-1] == f"{len(found.rows)}"
+
+
+NO_ROWS = {
+    "newer": lambda text: re.sub('"schema": ?[0-9]+', '"schema":99', text).encode(),
+    "UTF-16": lambda text: text.encode("utf-16"),
+    "an array": lambda text: f"[{','.join(text.splitlines())}]".encode(),
+}
+
+
+@pytest.mark.parametrize("kind", NO_ROWS)
+def test_where_no_row_can_be_read_the_damage_is_named(
+    kind: str, tmp_path: Path, command: Command
+) -> None:
+    path = filled(tmp_path, rows_of_a_run()) / "records" / "acceleration.jsonl"
+    path.write_bytes(NO_ROWS[kind](path.read_text()))
+    code, out, error = command("tables", "acceleration", "--out", tmp_path)
+    assert (code, out) == (2, "") and f"no row under {tmp_path} can be read" in error
+    assert "damaged row" in error and ("by a newer harness" in error) == (kind == "newer")
+    assert "first run" not in error
 
 
 def test_the_room_of_the_report_can_be_called_and_is_a_room(tmp_path: Path) -> None:

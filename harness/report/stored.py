@@ -16,6 +16,7 @@ import pandas as pd
 from harness.analysis import claims, tables, timings
 from harness.analysis import frame as frame_
 from harness.analysis.frame import Frame, Frames, each_of
+from harness.analysis.words import counted
 from harness.records import Row, Store
 from harness.spec import UsageError, paper
 
@@ -24,20 +25,25 @@ def read(folder: Path, *suites: str) -> tuple[list[Row], list[str]]:
     """All rows of a result folder, or of one that holds one folder a machine; and a sentence for
     each line that is none.
 
-    Raises UsageError where there are none, or none of the suites; the first is what to run.
+    Raises UsageError where there are none, or none of the suites (the first is what to run), and
+    where no line can be read.
     """
     store = Store.around(folder)
     there = (Store(path.parent) for path in sorted(folder.glob("*/records")))
     parts = [each.read() for each in ([store] if store.files else there)]
     rows = [row for part, _ in parts for row in part]
+    damaged = [each for _, part in parts for each in part]
+    if damaged and not rows:
+        count = counted(len(damaged), "line")
+        raise UsageError(f"no row under {folder} can be read: {count}, the first is {damaged[0]}")
     if not any(row.suite in suites or not suites for row in rows):
         what, first = (
             ("rows", "acceleration") if not suites else (f"rows of {suites[0]}", suites[0])
         )
         lack = "" if folder.is_dir() else ", which is no folder"
         run = f"first run `harness run --suite {first} --out {folder}`"
-        raise UsageError(f"no {what} under {folder}{lack}: {run}, or name another")
-    return rows, [each for _, part in parts for each in part]
+        raise UsageError(f"no {what} under {folder}{lack}: {run}, or name another folder")
+    return rows, damaged
 
 
 def read_all(folders: Sequence[Path]) -> list[Row]:
@@ -67,6 +73,10 @@ class Results:
         said = ", ".join(f"{suite} {n:,}" for suite, n in counts.items())
         return f"Results({len(self.rows):,} rows: {said})"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: of which suites, data sets and machines there are rows."""
+        return _counted(self.frames["all"], "suite", "dataset", "machine").to_html(index=False)
+
     @cached_property
     def frames(self) -> Frames:
         """The rows as DataFrames, one a kind, as all tables are made of them."""
@@ -90,10 +100,11 @@ class Results:
             raise UsageError(f"no rows of {suites[0]}: first harness.run(suite={suites[0]!r})")
         return tables.TABLES[known](self.frames)
 
-    def acceleration(self, *, latest: bool = False) -> pd.DataFrame:
+    def acceleration(self, *, latest: bool = True) -> pd.DataFrame:
         """Fig. 3: who takes how long, in seconds and against the floor.
 
-        `latest`: one line a contender, of each cell the last run that has most of them.
+        One line a contender: per network, newest protocol, most complete run. Without `latest` all
+        runs, as in a csv.
         """
         found = self.table("acceleration")  # raises where there are none
         return tables.plain(timings.latest(timings.lines(self.frames))) if latest else found
@@ -111,7 +122,7 @@ class Results:
         return claims.table(claims.findings(self.frames))
 
     def failed(self) -> pd.DataFrame:
-        """The cases that came to nothing and what was warned of, each with its reason."""
+        """The cases that failed and what was warned of, each with its reason."""
         return failures(self.frames)
 
 

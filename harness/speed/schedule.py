@@ -102,9 +102,11 @@ class Schedule:
         needs = {case: self.plan.seconds(group) for case, group in left.items()}
         if left and not any_done:
             case = min(left, key=needs.__getitem__)
+            least = self.watch.seconds + SURE * needs[case]
             raise UsageError(
-                f"no cell fits into a budget of {self.budget.seconds:.0f} s: {_named(case)} alone "
-                f"takes about {needs[case]:.0f} s here (--budget {ceil(needs[case] / 60)}m)"
+                f"no cell fits into a budget of {self.budget.seconds:g} s: {_named(case)} alone "
+                f"takes about {needs[case]:.0f} s here, and is begun where {SURE:g} times that is "
+                f"left: --budget {ceil(least / 60)}m"
             )
         yield from (Result(case, (), left_seconds=takes) for case, takes in needs.items())
 
