@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from harness.analysis.words import counted
-from harness.spec import Case, Options, Timed, UsageError
+from harness.spec import Case, Options, Timed, UsageError, network_name
 from harness.spec.options import GIVEN, RESULTS, Device
 
 if TYPE_CHECKING:  # pandas and torch take seconds
@@ -199,7 +199,7 @@ def run(suite: str, *, quiet: bool = False, **options: object) -> Results:
 def _ended(result: Result, work: Work) -> str:
     """A case in a line: how many rows it has, why it failed, or that there was no time for it."""
     case, why = result.case, [row.reason for row in work.failed(result.rows)]
-    parts = (case.dataset, case.scale, f"T={case.T}", case.framework, f"seed {case.seed}")
+    parts = (case.dataset, network_name(case), f"T={case.T}", case.framework, f"seed {case.seed}")
     did = "; ".join([counted(len(result.rows), "row"), *why])
     if result.left_seconds:
         did = f"not begun, it takes about {result.left_seconds:,.0f} s: call again to go on"

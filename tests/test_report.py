@@ -437,6 +437,9 @@ def test_what_there_is_of_it_is_on_the_page_and_failures_are_named_and_few(tmp_p
 def test_the_command_writes_the_page_and_says_what_is_damaged(
     tmp_path: Path, command: Command
 ) -> None:
+    Store(tmp_path / "timed").append(*run())
+    code, out, _ = command("report", "--out", tmp_path / "timed")
+    assert code == 0 and out.startswith("As they come, ") and "not tested" not in out
     for each in rows():
         Store(tmp_path).append(each)
     damaged = tmp_path / "records" / "scale.jsonl"

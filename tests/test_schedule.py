@@ -198,7 +198,7 @@ def test_a_certified_contender_is_audited_and_timed_with_the_floor_in_the_same_r
     assert not of(rows, WarningRow)
     fractions = [fraction for fraction, _ in told]
     assert all(0 <= each <= 1 for each in fractions) and fractions[-1] > 0
-    assert all(doing.startswith("cifar10 custom: ") for _, doing in told)
+    assert all(doing.startswith(f"cifar10 {TINY}: ") for _, doing in told)
     # it is not measured again, and its keys are said
     (measured,) = run(tmp_path, *cases, seconds=math.inf)
     assert rows_in(tmp_path) == rows

@@ -32,6 +32,7 @@ from harness.cli.tables import comparison
 from harness.datasets import FAILED
 from harness.jobs.local import Result
 from harness.records import IterationRow, Row, Store, TrainedRow, UnmeasuredRow
+from harness.report import page
 from harness.report import table as render
 from harness.report.shown import shown
 from harness.report.table import Table
@@ -325,3 +326,19 @@ def test_what_is_left_takes_as_long_as_what_is_done_took(
     assert re.findall(r"[-\d]:[-\d]{2}:[-\d]{2}", file.getvalue())[-1] == left
     furthest = max((fraction for _, fraction in moves), default=0.0)  # it does not go back
     assert re.findall(r"(\d+)%", file.getvalue())[-1] == f"{100 * furthest:.0f}"
+
+
+def test_a_network_by_notation_is_shown_by_it_wherever_it_stands() -> None:
+    """Two of them are two networks, on the page too."""
+    given: list[Row] = []
+    for notation in ("8C3(Encoding)-Voting", "16C3(Encoding)-32FC-Voting"):
+        given += run(scale="custom", network=notation, run=notation)
+    lines = timings.lines(frames(given))
+    text = " ".join(said(measuring.summary(lines), *shown("acceleration", lines), width=200))
+    learnt = training(0, (0.3,), suite="scale", scale="CIFARNet")
+    learnt = [replace(each, scale="custom") for each in learnt]
+    text += " ".join(said(*table("scale", learnt), width=200))
+    assert "custom" not in text and "CIFAR-10 16C3(Encoding)-32FC-Voting" in text
+    assert {*page.headline(lines)["network"]} == {
+        *("CIFAR-10 8C3(Encoding)-Voting", "CIFAR-10 16C3(Encoding)-32FC-Voting")
+    }

@@ -23,7 +23,7 @@ import pandas as pd
 from harness.analysis.frame import Frame, Frames, each_of
 from harness.analysis.trainings import ALIKE, FIELDS, reading, rows_of, share, trainings
 from harness.analysis.words import FLAGS
-from harness.spec import ANN, Case, Network, Trained, paper
+from harness.spec import ANN, Case, Network, Trained, network_name, paper
 from harness.spec.network import dense
 
 MILLION = 1e6  # pJ a uJ, too
@@ -261,6 +261,7 @@ def _counted(each: _Inference) -> dict[str, Any]:
     synapses, whole = layers["dense"][1:].sum(), layers["dense"].sum()
     return {
         **{name: getattr(case, name) for name in COLUMNS if name in FIELDS},
+        "scale": network_name(case),
         **{"width": str(case.width), "network": str(case.network), "neunorm": reading(case)},
         **{"weights": each.weights, "accuracy": each.accuracy, "spike_rate": each.rate},
         "spikes_per_synapse": folded[1] / synapses if synapses and steps else nan,

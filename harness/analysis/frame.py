@@ -17,7 +17,7 @@ import pandas as pd
 
 from harness.records import Record, Row
 from harness.records.row import KINDS, Place
-from harness.spec import FLOOR, Case, CaseFields
+from harness.spec import CUSTOM, FLOOR, Case, CaseFields
 
 Frame = Any  # a DataFrame or a Series: which of them a mask or a group gives, pyright cannot tell
 Line = Any  # of a DataFrame: its columns by name
@@ -74,6 +74,8 @@ def _empty(of: type) -> Frame:
 def _shared(rows: Sequence[Row]) -> Frame:
     """What all kinds share."""
     found = _columns(_types(Record), rows)
+    custom = found["scale"] == CUSTOM  # shown by its notation wherever it stands
+    found["scale"] = found["scale"].mask(custom, found["network"])
     place = cache(lambda *parts: str(Place(*parts)))
     found["machine"] = _column(map(place, *(found[name] for name in Place._fields)), str)
     for name in ("kind", "contender"):

@@ -19,7 +19,7 @@ from scipy import stats
 
 from harness.analysis.frame import Frame, Frames, Line, each_of, grouped
 from harness.analysis.words import FLAGS
-from harness.spec import DEAD_RATE, Case, Trained, paper, schedule
+from harness.spec import DEAD_RATE, Case, Trained, network_name, paper, schedule
 from harness.suites.trainings import ABLATIONS, AS_IT_IS
 
 CONFIDENCE = 0.95
@@ -105,6 +105,7 @@ def conditions(ended: Frame, suite: str) -> Iterator[tuple[dict[str, Any], Frame
         columns = {
             **{name: getattr(case, name) for name in SAME if name in FIELDS},
             **{name: getattr(first, name) for name in DATA},
+            "scale": network_name(case),
             **{"width": str(case.width), "network": str(case.network), "neunorm": reading(case)},
             "optimiser": str(case.optimiser).replace(", fc_factor=None", ""),
             **{"epochs": case.training.epochs, "dropout": case.network.dropout},

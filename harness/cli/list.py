@@ -22,13 +22,18 @@ def list_(
     what: Annotated[
         str, typer.Argument(metavar="suites|frameworks|networks|datasets|claims|baselines")
     ],
+    claim: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Of a claim: all of it.")
+    ] = None,
 ) -> None:
     """List what can be chosen."""
     if what not in LISTS:
         raise UsageError(f"unknown list {what!r}, choose from {', '.join(LISTS)}")
+    if claim is not None and what != "claims":
+        raise UsageError(f"{claim!r}: of claims alone one is listed by its id")
     # whoever reads on from a pipe wants each thing in a line, however long
     to = out if out.is_terminal else Pipe(emoji=False, width=WHOLE)
-    to.print(LISTS[what]())
+    to.print(LISTS[what]() if claim is None else _claim(claim))
 
 
 @takes("data_root")
@@ -72,17 +77,20 @@ def _frameworks(title: str = "") -> Table:
     """Every framework and variant, and how to get those that are missing."""
     import adapters
     from adapters import facts
+    from harness.suites import SUITES
 
-    def forms() -> Iterator[tuple[str, str, str]]:
+    def forms() -> Iterator[tuple[str, str, str, str]]:
         for name in adapters.names():
             known = facts.of(name)
             said = [_function(known.deviations), *(f"{each} at import" for each in known.changed)]
-            yield name, known.version or "", known.missing or "; ".join(said)
+            usual = "" if name in SUITES["acceleration"].apart else "yes"
+            yield name, known.version or "", known.missing or "; ".join(said), usual
             for variant, deviations in known.variants.items():
-                yield contender(name, variant), "", _function(deviations)
+                yield contender(name, variant), "", _function(deviations), ""
 
     facts.look(adapters.names())
-    return _table(title, ("framework", "version", "what it computes"), forms())
+    heads = ("framework", "version", "what it computes", "by default")
+    return _table(title, heads, forms())
 
 
 def _function(deviations: Sequence[str]) -> str:
@@ -119,6 +127,19 @@ def _claims() -> Table:
 
     heads = ("id", "claim of the paper", "what answers it")
     return _table("", heads, ((each.id, each.claim, each.rule) for each in claims.CLAIMS))
+
+
+def _claim(name: str) -> Table:
+    """All that is known of a claim before anything is run."""
+    from harness.analysis import claims
+
+    known = {each.id: each for each in claims.CLAIMS}
+    if name not in known:
+        raise UsageError(f"unknown claim {name!r}, choose from {', '.join(known)}")
+    of = known[name]
+    lines = [("published", of.value), ("rule", of.rule), ("in full", of.test)]
+    lines.append(("to run", f"harness run --suite {of.suite}"))
+    return _table("", (name, of.claim), lines)
 
 
 def _baselines() -> Table:

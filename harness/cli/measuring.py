@@ -32,7 +32,7 @@ from harness.records import (
 from harness.report import page
 from harness.report.shown import data_title, shown
 from harness.report.table import Table, seconds
-from harness.spec import FLOOR, Case, System, Trained, cells
+from harness.spec import FLOOR, Case, System, Trained, cells, network_name
 from harness.spec.options import RESULTS
 from harness.speed.schedule import SURE, training_seconds
 from harness.system import machine
@@ -45,7 +45,7 @@ def run(work: Work) -> None:
     """Does what a run was asked for. Exits with 1 where a case failed."""
     rows = train(work) if work.suite.trains else measure(work)
     folder = work.options.out
-    said = [f"{r.dataset} {r.scale}: {r.reason}" for r in rows if isinstance(r, WarningRow)]
+    said = [f"{r.dataset} {network_name(r)}: {r.reason}" for r in rows if isinstance(r, WarningRow)]
     # why data are not those that were asked for: a download that failed, what stands in
     notes = [(row.data_note or "", row.data_substitute) for row in rows]
     said += [f"data: {note}" for note, other in notes if note and (other or FAILED in note)]
@@ -85,7 +85,7 @@ def train(work: Work) -> list[Row]:
 
 def _listed(cases: tuple[Case, ...], store: Store) -> str:
     """What will be trained, and how long that takes, about."""
-    networks = ", ".join(dict.fromkeys(case.scale for case in cases))
+    networks = ", ".join(dict.fromkeys(map(network_name, cases)))
     embedded = [isinstance(case, Trained) and case.training.embedded for case in cases]
     named = (data_name(c.dataset, substitute=e) for c, e in zip(cases, embedded, strict=True))
     # another suite's trainings tell too, and a folder of timings is long to read
@@ -149,7 +149,7 @@ def measure(work: Work) -> list[Row]:
 
 def data_and_network(case: Case) -> str:
     """As tables name a cell."""
-    return f"{data_name(case.dataset, substitute=False)} {case.scale}"
+    return f"{data_name(case.dataset, substitute=False)} {network_name(case)}"
 
 
 def summary(lines: pd.DataFrame) -> Group:
@@ -225,7 +225,9 @@ def _name(case: Case) -> str:
     reading = f" NeuNorm {case.network.neunorm.reading}" if case.network.neunorm else ""
     trained = isinstance(case, Trained)
     steps = ", ".join([steps_in_words(case), *unusual(case)]) if trained else f"T = {case.T}"
-    return f"{case.scale}{reading} {case.framework} {case.precision} {steps}, seed {case.seed}"
+    return (
+        f"{network_name(case)}{reading} {case.framework} {case.precision} {steps}, seed {case.seed}"
+    )
 
 
 def _figures(row: Row) -> str:

@@ -94,13 +94,17 @@ def report(readme: Annotated[str | None, _Readme] = None, **given: Any) -> None:
     """Write OUT/report.html and OUT/tables/ from the rows. Show the verdicts."""
     folder = Options.of(**given).out
     to = None if readme is None else place(readme)
+    from harness.analysis import timings
     from harness.analysis.claims import findings
     from harness.analysis.frame import frames
     from harness.report import page
 
     found = frames(rows_of(folder))
     written = page.write(found, folder, to)
-    out.print(page.claims_table(findings(found)))
+    if said := page.sentence(timings.lines(found)):
+        out.print(Text(said))
+    if (of_claims := page.claims_table(findings(found))).lines:
+        out.print(of_claims)
     for path in written:
         say(str(path))
 

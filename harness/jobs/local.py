@@ -20,7 +20,7 @@ from harness.proof.subject import NOTHING_KNOWN
 from harness.records import EndedRow, Store
 from harness.records.run import Result, Run, begin, ended, of_case, stamped
 from harness.records.store import Busy, Ledger
-from harness.spec import Access, Budget, Case, Say, System, Timed, Trained, UsageError
+from harness.spec import Access, Budget, Case, Say, System, Timed, Trained, UsageError, network_name
 from harness.speed import schedule
 from harness.speed.contender import Host
 from harness.system import machine, memory
@@ -128,7 +128,7 @@ def trial_in_child(
     ledger = Ledger(Store(out), tell, access.fresh, (run.id,), patient)
     # fetching a data set may take long, and says nothing
     patience = DOWNLOAD if case.dataset in access.download else 0.0
-    tell(0.0, f"{case.dataset} {case.scale} {case.framework}", patience=patience)
+    tell(0.0, f"{case.dataset} {network_name(case)} {case.framework}", patience=patience)
     try:
         return trial(case, ledger, access, replace(run, allocator=memory.keep()))
     finally:

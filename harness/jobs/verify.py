@@ -23,7 +23,7 @@ from harness.analysis.words import unusual
 from harness.jobs.local import Local
 from harness.records import EndedRow, EpochRow, FittedRow, IterationRow, Row, Store, TrainedRow
 from harness.records.identity import PROTOCOL
-from harness.spec import FLOOR, Access, Budget, Case, Say, Timed, Trained, schedule
+from harness.spec import FLOOR, Access, Budget, Case, Say, Timed, Trained, network_name, schedule
 
 LARGEST = 700.0  # whose exponential is a float
 # What an epoch comes to. On the same processor these are the same numbers, bit for bit.
@@ -88,7 +88,8 @@ def _training(
     if isinstance(row, TrainedRow):  # another system's case is `Trained` too
         case = Trained.of(row)
         reading = f" NeuNorm {row.neunorm}" if row.neunorm else ""
-        what = f"{row.dataset} {row.scale} T={row.T} {case.framework} seed {row.seed}{reading}"
+        what = f"{row.dataset} {network_name(row)} T={row.T} {case.framework} seed {row.seed}"
+        what += reading
         what = ", ".join([what, *unusual(case)])
         # so few epochs have the rates of Table 7: as far as they were that, figures are the same
         went = [each for each in before.values() if isinstance(each, EpochRow)]

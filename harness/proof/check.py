@@ -17,7 +17,7 @@ from harness import datasets
 from harness.adapter import Unsupported
 from harness.proof.certificate import Certificate, required
 from harness.proof.exam import Exam
-from harness.spec import Options, Reading, Say, UsageError, contender, paper
+from harness.spec import CUSTOM, Options, Reading, Say, UsageError, contender, paper
 from harness.system.child import SILENCE, Child, Died, tell
 
 PRECISIONS = required("fp32")
@@ -119,7 +119,8 @@ def _exams(options: Options) -> Iterator[tuple[str, str, Exam]]:
             batches[dataset] = datasets.load_batch(dataset, STEPS, BATCH_SIZE, root=root).inputs
         found = options.network(name, dataset, neunorm=reading, width=width)
         has = found.network.neunorm
-        title = f"{paper.settings(dataset).title} {found.scale}"
+        shown = str(found.network) if found.scale == CUSTOM else found.scale
+        title = f"{paper.settings(dataset).title} {shown}"
         for precision in PRECISIONS:
             named = f"{title} NeuNorm {has.reading}" if has else title
             yield title, named, Exam(found.network, batches[dataset], precision)

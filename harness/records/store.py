@@ -33,7 +33,7 @@ from harness.records.row import (
     Record,
     Row,
 )
-from harness.spec import SUITES, Case, Say
+from harness.spec import SUITES, Case, Say, network_name
 from harness.system.files import locked, unwritable
 
 R = TypeVar("R", bound=Row)
@@ -287,7 +287,7 @@ class Ledger:
         """
         keys = {str(row.key) for row in rows}
         name = hashlib.sha256(" ".join(sorted(keys)).encode()).hexdigest()[:16]
-        what = f"{rows[0].dataset} {rows[0].scale} seed {rows[0].seed}"
+        what = f"{rows[0].dataset} {network_name(rows[0])} seed {rows[0].seed}"
         folder = self.store.out / ".locks"
 
         def wait() -> None:

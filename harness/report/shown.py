@@ -98,7 +98,8 @@ def _cell(part: pd.DataFrame) -> Table:
     names = [f"{text(line['rank']) or ' '} {line['name']}" for line in lines]
     proofs = [line["certificate"].partition(" (")[0] for line in lines]  # the rest stands below
     content = pd.DataFrame({"": names, **_figures(part, TIMED), "proof": proofs})
-    title = f"{data_title(first)} {first['scale']}  {first['network']}"
+    title = f"{data_title(first)} {first['scale']}"
+    title += "" if first["network"] == first["scale"] else f"  {first['network']}"
     title += f"  width {first['width']}" * (first["width"] != "1")
     title += f"  NeuNorm {first['neunorm']}" * bool(first["neunorm"])
     noise = f"A/A {first['noise_low']:.2f}-{first['noise_high']:.2f}; "

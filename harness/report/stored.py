@@ -20,6 +20,8 @@ from harness.analysis.words import counted
 from harness.records import Row, Store
 from harness.spec import UsageError, paper
 
+SHIPPED = Path("results/published")
+
 
 def read(folder: Path, *suites: str) -> tuple[list[Row], list[str]]:
     """All rows of a result folder, or of one that holds one folder a machine; and a sentence for
@@ -42,7 +44,8 @@ def read(folder: Path, *suites: str) -> tuple[list[Row], list[str]]:
         )
         lack = "" if folder.is_dir() else ", which is no folder"
         run = f"first run `harness run --suite {first} --out {folder}`"
-        raise UsageError(f"no {what} under {folder}{lack}: {run}, or name another folder")
+        other = f"--out {SHIPPED}, which is shipped" if SHIPPED.is_dir() else "another folder"
+        raise UsageError(f"no {what} under {folder}{lack}: {run}, or name {other}")
     return rows, damaged
 
 

@@ -31,6 +31,7 @@ Loss = Literal["mse", "cross-entropy", "cross-entropy of votes"]
 Form = Literal["channels-last", "compiled", "cuda-graph"]
 FORMS: tuple[Form, ...] = get_args(Form)
 LOSS: Loss = "mse"  # the paper's
+CUSTOM = "custom"  # the `scale` of a network that is none of the paper's
 BIN_US = 5000  # the paper accumulates events every 5 ms
 DEAD_RATE = 1e-3  # spikes a neuron and step: a layer below it passes on too little to learn from
 ANN = "ann"  # the "framework" of the network of the same structure without spikes (Table 5)
@@ -259,6 +260,11 @@ def cells(cases: Iterable[C]) -> dict[C, tuple[C, ...]]:
 def contender(framework: str, variant: str | None) -> str:
     """The name of a framework's form, "snntorch:subtract"."""
     return f"{framework}:{variant}" if variant else framework
+
+
+def network_name(of: Case | CaseFields) -> str:
+    """The network of a case or a row as it is shown: the paper's name, or its notation."""
+    return str(of.network) if of.scale == CUSTOM else of.scale
 
 
 _values = attrgetter(*CaseFields.__dataclass_fields__)

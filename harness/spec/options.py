@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from harness.spec import paper
-from harness.spec.case import Initialisation, Mode, Precision
+from harness.spec.case import CUSTOM, Initialisation, Mode, Precision
 from harness.spec.network import MOST, Network, Reading, UsageError, fraction
 
 __all__ = ["SUFFIX", "Access", "Budget", "NamedNetwork", "NetworkFile", "Options", "Say", "Tie"]
@@ -69,7 +69,7 @@ class NetworkFile:
             )
         if not self.says_a:
             network = replace(network, lif=replace(network.lif, a=settings.lif.a))
-        return NamedNetwork("custom", network, Fraction(1), self.weights_sha256)
+        return NamedNetwork(CUSTOM, network, Fraction(1), self.weights_sha256)
 
 
 @dataclass(frozen=True)
@@ -325,7 +325,7 @@ class Options:
                         raise UsageError(f"{name} has its own: leave {_flag(option)} out")
                 return file.on(dataset)
         scale, found = paper.network(name, dataset, neunorm=neunorm)
-        if scale == "custom" and self.width is None:  # what is written out runs as written
+        if scale == CUSTOM and self.width is None:  # what is written out runs as written
             width = Fraction(1)
         return NamedNetwork(scale, found.scaled(width), width)
 

@@ -21,7 +21,7 @@ from harness.records import DescentRow, TimedRow
 from harness.records.identity import EXAM
 from harness.records.run import Result, Run
 from harness.records.store import Ledger
-from harness.spec import Access, Budget, Case, Timed, UsageError, cells, paper
+from harness.spec import Access, Budget, Case, Timed, UsageError, cells, network_name, paper
 from harness.speed.cell import Cell
 from harness.speed.contender import Host
 from harness.speed.floor import images
@@ -205,7 +205,7 @@ def _trained(ledger: Ledger) -> set[str]:
 
 
 def _named(case: Timed) -> str:
-    return f"{case.dataset} {case.scale}"
+    return f"{case.dataset} {network_name(case)}"
 
 
 # How long it will take, about: first by what is known of such runs, then as it went. What an

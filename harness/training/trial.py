@@ -45,7 +45,17 @@ from harness.records.run import Failed, Run, ended, of_case, shortened, stamped,
 from harness.records.store import Ledger
 from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
 from harness.reference.precision import DTYPES
-from harness.spec import ANN, Access, Case, Timed, Trained, UsageError, paper, schedule
+from harness.spec import (
+    ANN,
+    Access,
+    Case,
+    Timed,
+    Trained,
+    UsageError,
+    network_name,
+    paper,
+    schedule,
+)
 from harness.system import memory
 from harness.system.files import Unwritable
 from harness.training import checkpoint, epoch, step
@@ -89,7 +99,9 @@ class Trial(Generic[C]):
 
     def alive(self) -> None:
         """Says the same again: who is silent for too long is ended as hung."""
-        self.ledger.say(*(self.last or (0.0, f"{self.case.dataset} {self.case.scale}: tests")))
+        self.ledger.say(
+            *(self.last or (0.0, f"{self.case.dataset} {network_name(self.case)}: tests"))
+        )
 
     def living(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
         """The batches, each with a sign of life."""
@@ -175,7 +187,8 @@ def train(trial: Trial[Trained]) -> bool:
     last = case.training.epochs
     while (rate := schedule.next_rate(case, [e.train_accuracy for e in epochs])) is not None:
         number = len(epochs) + 1
-        what = f"{case.dataset} {case.scale} T={case.T} seed {case.seed}: epoch {number}/{last}"
+        what = f"{case.dataset} {network_name(case)} T={case.T} seed {case.seed}"
+        what += f": epoch {number}/{last}"
 
         def say(fraction: float, number: int = number, what: str = what) -> None:
             trial.say((number - 1 + fraction) / last, what)
@@ -385,7 +398,7 @@ def count(trial: Trial[Timed]) -> bool:
     written = trial.ledger.begin(row)
     if any(isinstance(each, OperationsRow) and each.suite == "energy" for each in written):
         return True
-    trial.say(0.5, f"{case.dataset} {case.scale} T={case.T} {case.framework}: operations")
+    trial.say(0.5, f"{case.dataset} {network_name(case)} {case.framework}: operations")
     few = _placed(batch.inputs[:, : epoch.CALIBRATION_SAMPLES], case)
     module = epoch.built(case, few, trial.out)
     layers = counted(case, module, trial.living(batch.inputs.split(COUNTED_TOGETHER, dim=1)))
