@@ -224,13 +224,13 @@ def test_a_training_for_which_time_runs_out_leaves_no_row(tmp_path: Path) -> Non
 
 @pytest.mark.usefixtures("brief")
 def test_a_run_that_ended_before_its_training_makes_it_when_it_is_run_again(tmp_path: Path) -> None:
-    run(tmp_path, IN_BF16, seconds=math.inf)
+    run(tmp_path, IN_BF16, rounds=5, seconds=math.inf)
     file = tmp_path / "records" / "acceleration.jsonl"
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join(line for line in lines if '"kind": "descent"' not in line))
     rows = rows_in(tmp_path)
     for _ in range(2):  # the second has nothing to do
-        (measured,) = run(tmp_path, IN_BF16, seconds=math.inf)
+        (measured,) = run(tmp_path, IN_BF16, rounds=5, seconds=math.inf)
         assert measured.before
         (row,) = rows_in(tmp_path)[len(rows) :]
         assert isinstance(row, DescentRow)

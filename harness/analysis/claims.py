@@ -68,6 +68,9 @@ PILOT = (40, 40, 5)
 MOVED = 0.01  # accuracy: where the gap moves by so much, its size is one of the schedule
 
 
+SCHEDULE = "schedule"  # what an answer lacks, in brief, where it was not the one that was fixed
+
+
 class Untested(Exception):
     """The measurements that a claim needs are not there: which, and options of the command."""
 
@@ -462,7 +465,7 @@ def _effect(
     fixed = None
     if not _on_schedule(groups):
         why = "trained on another schedule than the one that was fixed: --long"
-        fixed = Judgement("open", why, "schedule")
+        fixed = Judgement("open", why, SCHEDULE)
     words, published, above, matters, seeds, declared = given
     figures = tuple(values.tolist()), above, matters, seeds, tuple(groups)
     return Effect(words, published, unit, *figures, p, fixed, declared)

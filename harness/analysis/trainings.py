@@ -134,11 +134,11 @@ def _condition(case: Trained, ran: str, suite: str) -> Trained:
 
 
 def stages(case: Trained) -> str:
-    """How its learning rate goes: "40+5+5", "Table 7", or an earlier rule's."""
+    """Its epochs at each rate, "40+5+5"; "15" by Table 7; "until flat" by an earlier rule."""
     training = case.training
     if training.least_epochs is not None:
-        return "until flat (an earlier rule)"
-    return "+".join(map(str, training.stages)) or "Table 7"
+        return "until flat"
+    return "+".join(map(str, training.stages or (training.epochs,)))
 
 
 def first_u(case: Case) -> str:

@@ -65,6 +65,8 @@ def timing_key(
     variables = (machine.environment or "").split()
     place["environment"] = [each for each in variables if each.partition("=")[0] not in _THREADS]
     place |= {"memory_gib": round((machine.memory_mib or 0) / 1024), "allocator": allocator}
+    # cases had that field once: keys of timings stay as they were
+    place["wants_confusion"] = False
     of = {"data": data_sha256, **asdict(software), "PROTOCOL": PROTOCOL}
     return _key({**_fields(case), **of, **place})
 

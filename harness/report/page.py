@@ -22,7 +22,7 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from harness.analysis import claims, tables, timings
-from harness.analysis.claims import Claim, Effect, Finding, Range
+from harness.analysis.claims import SCHEDULE, Claim, Effect, Finding, Range
 from harness.analysis.frame import Frame, Frames, each_of, frames, grouped
 from harness.analysis.trainings import (
     ALIKE,
@@ -393,10 +393,11 @@ def claims_table(found: Sequence[Finding]) -> Table:
         }
         for each in tested
     ]
-    where = f" Networks have {usual} where no other is named." if usual else ""
-    return Table(
-        lines, said=f"Claims of the paper. Ours: mean [95 % interval] over n seeds.{where}"
-    )
+    said = ["Claims of the paper. Ours: mean [95 % interval] over n seeds."]
+    said += [f"Networks have {usual} where no other is named."] if usual else []
+    if any(each.brief == SCHEDULE for each in tested):
+        said.append(f"Open ({SCHEDULE}): trained on another schedule than the one that was fixed.")
+    return Table(lines, said=" ".join(said))
 
 
 def answered(found: Sequence[Finding]) -> list[tuple[Claim, list[Finding], Markup | None]]:
@@ -568,7 +569,7 @@ def _caption(group: Sequence[Any]) -> str:
     said = [shown.data_title(first._asdict()), f"{first.train_samples:,} samples"]
     said += ["ANN"] if first.framework == ANN else []
     said += [f"NeuNorm {first.neunorm}"] if first.neunorm != "off" else []
-    said.append(f"{first.stages if first.case.training.stages else first.epochs} epochs")
+    said.append(f"{first.stages} epochs")
     lost = [f"{e.scale}, T = {e.T}, seed {seed}" for e in group for seed in e.lost]
     nothing = f" Learnt nothing, and not in a mean: {'; '.join(lost)}." if lost else ""
     return f"{', '.join(said)}.{nothing}"

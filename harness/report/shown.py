@@ -39,6 +39,7 @@ EXPLAINED = {
     "window": ("epochs",),
     "change": ("framework", "precision", *KEYS[KEYS.index("optimiser") : KEYS.index("network")]),
     "scale": ("network",),
+    "stages": ("epochs",),
 }
 WORDS = {"neunorm": "NeuNorm", "scale": "network", "network": "layers", "v_th": "V_th"}
 WORDS |= {
@@ -147,6 +148,9 @@ def _trained(part: pd.DataFrame) -> Table:
     same = {name: cells[0] for name, cells in keys.items() if len(set(cells)) == 1}
     told = [name for name in keys if name not in same]
     gone = {*(name for key in told for name in EXPLAINED.get(key, ())), "machines"}
+    pairs = {*zip(keys.get("neunorm", ()), keys.get("neunorm_u", ()), strict=False)}
+    if len(pairs) == len({*keys.get("neunorm", ())}):  # one first value for each reading
+        gone.add("neunorm_u")
     told = [name for name in told if name not in gone] or list(keys)[:1]
     words = {name: WORDS.get(name) or name.replace("_", " ") for name in keys}
     # seconds of trainings are no timings: others ran beside them
@@ -208,8 +212,7 @@ def how(line: Any) -> str:
     if isinstance(line.get("fidelity"), str):
         parts = [line["framework"], line["window"], samples]
     else:
-        went = line["stages"] if "+" in line["stages"] else f"{line['epochs']:.0f}"
-        parts = [f"width {line['width']}", samples, f"{went} epochs"]
+        parts = [f"width {line['width']}", samples, f"{line['stages']} epochs"]
         parts += [f"T = {line['T']:.0f}"] if line["framework"] != ANN else []
         parts += [f"NeuNorm {line['neunorm']}"] if line["neunorm"] != "off" else []
     parts += [name for name in ("simulated", "substitute") if line.get(name)]
