@@ -303,7 +303,8 @@ def test_a_run_of_a_network_nobody_foresaw_ends_with_its_table(tmp_path: Path) -
         )
 
     shown = run("run", "--suite", "acceleration", "--quick", "--budget", "1s", *arguments)
-    assert "CIFAR-10 16C3(Encoding)-AP2-16C3-AP2-32FC-Voting\n" in shown and "custom" not in shown
+    assert "(for CIFAR-10) 16C3(Encoding)-AP2-16C3-AP2-32FC-Voting\n" in shown
+    assert "custom" not in shown
     assert "equal" in shown and "not the paper's function" in shown
     lines = run("tables", "acceleration", "--format", "csv").splitlines()
     assert lines[1].split(",")[2:4] == ["floor", ""] and len(lines) == 1 + 3
