@@ -113,7 +113,7 @@ BAD = {
     },
     "--suite scale --inference": "leave --inference out",
     "--suite scale --long --epochs 20+0": "expected a whole number from 1",
-    "--suite accuracy --networks Small": "has nothing on Small",
+    "--suite accuracy --networks Small --datasets nmnist": "has nothing on Small",
     "--seeds -1": "--seeds: '-1', expected whole numbers of 0 or more",
     "--width 1/0": "--width: '1/0', expected a fraction",
     "--width 1e99999999": "'1e99999999', expected a fraction",  # its digits take hours

@@ -46,6 +46,10 @@ def test_each_suite_trains_what_its_figure_or_table_shows() -> None:
     expected = [(*net, on, "fused") for net in nets + images for on in (False, True)]
     expected += [(*net, False, ANN) for net in images]
     assert sorted(rows) == sorted(expected)
+    small = cases("accuracy", seeds=(0,), networks=("Small",), neunorm="off")
+    assert [(c.dataset, c.scale, c.framework) for c in small] == [
+        ("cifar10", "Small", each) for each in ("fused", ANN)
+    ]
     rows = [(c.dataset, c.scale, False, c.framework) for c in cases("accuracy", neunorm="off")]
     assert set(rows) == {each for each in expected if not each[2]}
 

@@ -36,6 +36,7 @@ LONG_ABLATIONS = 20_000  # samples: not all images, since so many networks are c
 OPTIMISERS: Mapping[str, SGD | Adam] = {"nmnist": Adam(3e-4)}
 # The paper's network that is trained where none is named, and that other systems stand beside.
 USUAL = {"cifar10": "CIFARNet", "nmnist": "OurModel", "dvs-cifar10": "OurModel"}
+TABLE_2 = {row.name.lower() for row in paper.NETWORKS if row.table == 2}
 
 
 @dataclass(frozen=True)
@@ -124,9 +125,12 @@ def neunorm(options: Options) -> tuple[Trained, ...]:
 def accuracy(options: Options) -> tuple[Trained, ...]:
     """Our rows of Tables 3 to 6: the networks of Table 2, without and with NeuNorm, and the ANN.
 
-    `--long` has N-MNIST over longer windows too: the first T bins are a sixth of a recording.
+    Another network of images, where it is named, likewise. `--long` has N-MNIST over longer windows
+    too: the first T bins are a sixth of a recording.
     """
-    images = [("cifar10", network) for network in ("CIFARNet", "AlexNet")]
+    named = options.networks and [name.lower() for name in options.networks]
+    others = [name for name in options.networks or () if name.lower() not in TABLE_2]
+    images = [("cifar10", network) for network in ("CIFARNet", "AlexNet", *others)]
     places = ("nmnist", "OurModel"), *images, ("dvs-cifar10", "OurModel")
     readings: list[Reading | None] = [None]
     if options.neunorm != "off":
@@ -135,7 +139,6 @@ def accuracy(options: Options) -> tuple[Trained, ...]:
     wishes += [Wish(*place, framework=ANN) for place in images]
     if options.long:
         wishes += [Wish("nmnist", "OurModel", T=T, bin_us=bin_us) for T, bin_us in LONGER]
-    named = options.networks and [name.lower() for name in options.networks]
     return _cases(options, (w for w in wishes if named is None or w.network.lower() in named))
 
 
