@@ -524,8 +524,8 @@ def _curves(frames: Frames, found: Frame, by: str, *apart: str) -> Drawn:
     """Accuracy by scale (Fig. 4) or T (Fig. 5), of the seeds that learnt; dotted: networks that
     were trained over one T, tested over others.
     """
-    for _, of in sets(found, by, *apart):
-        group = [*each_of(of)]
+    groups = [[*each_of(of)] for _, of in sets(found, by, *apart)]
+    for group in [of for of in groups if len(of) > 1] or groups:
         curve = {str(getattr(each, by)): _point(each) for each in group}
         rows = [(each, rows_of(frames, "tested", each)) for each in group] if by == "T" else []
         learners = (of[~of["seed"].isin(each.lost)] for each, of in rows)
