@@ -66,8 +66,6 @@ ROUNDING = 1e-12  # relative: differences so close are the same number
 # Of the pilot for parity with the ANN: CIFARNet and its ANN go on at the second rate.
 PILOT = (40, 40, 5)
 MOVED = 0.01  # accuracy: where the gap moves by so much, its size is one of the schedule
-
-
 SCHEDULE = "schedule"  # what an answer lacks, in brief, where it was not the one that was fixed
 
 
@@ -111,7 +109,7 @@ class Effect:
         """
         if self.fixed or len(self.values) < max(self.seeds, FEWEST_SEEDS):
             return None
-        spread = self._deviation
+        spread = self._spread / len(self.values) ** 0.5
         short = float(np.mean(self.values)) - self.matters
         if spread == 0:
             return float(short >= 0)
@@ -149,7 +147,7 @@ class Effect:
 
     def power(self, seeds: int) -> float:
         """The chance that so many seeds decide, if mean and spread are those that were found."""
-        spread, middle = float(np.std(self.values, ddof=1)) / seeds**0.5, self.found.value
+        spread, middle = self._spread / seeds**0.5, self.found.value
         if spread == 0:
             return 1.0
         critical, freedom = stats.t.ppf(0.975, seeds - 1), seeds - 1
@@ -163,11 +161,11 @@ class Effect:
         return next((n for n in counts if self.power(n) >= POWER), None)
 
     @property
-    def _deviation(self) -> float:
-        """The standard deviation of the mean."""
+    def _spread(self) -> float:
+        """The standard deviation of a seed; 0 where seeds differ by rounding alone."""
         if np.ptp(self.values) <= ROUNDING * np.abs(self.values).max():
             return 0.0
-        return float(np.std(self.values, ddof=1)) / len(self.values) ** 0.5
+        return float(np.std(self.values, ddof=1))
 
     @property
     def _is_above(self) -> bool:
@@ -182,7 +180,7 @@ class Effect:
 
     @property
     def ours(self) -> str:
-        """The figure in few words: "+2.4 points [1.1, 3.6], n = 4"; where a seed learnt nothing,
+        """The figure in few words: "+2.4 [+1.1, +3.6], n=4"; where a seed learnt nothing,
         the mean of the others, since an interval around it says nothing.
         """
         seeds = _seeds([each.accuracies for each in self.groups]) if self.groups else []
