@@ -67,6 +67,15 @@ def held_out(rows: list[Row], curve: tuple[float, ...]) -> list[Row]:
     return changed(rows, EpochRow, lambda row: {"validation_accuracy": curve[row.epoch - 1]})
 
 
+def test_what_the_last_epochs_at_the_first_rate_gained_is_a_column() -> None:
+    curve = (0.1, 0.2, 0.3, 0.4, 0.42, 0.44, 0.45, 0.47)  # quarters of two: 0.46 over 0.43
+    rows = held_out(training(0, (0.5,) * 8, suite="accuracy"), curve)
+    (line,) = tables.TABLES["accuracy"](rows).to_dict("records")
+    assert line["gained_at_first"] == pytest.approx(0.03)
+    (short,) = tables.TABLES["accuracy"](training(0, (0.5,), suite="accuracy")).to_dict("records")
+    assert isnan(short["gained_at_first"])
+
+
 def test_neunorm_says_how_soon_each_comes_near_to_what_all_hold() -> None:
     rows = held_out(training(0, (0.5,) * 4, suite="neunorm"), (0.2, 0.3, 0.5, 0.5))
     of_mean = training(0, (0.5,) * 4, suite="neunorm", neunorm="mean")

@@ -24,7 +24,6 @@ from harness.suites.trainings import ABLATIONS, AS_IT_IS
 
 CONFIDENCE = 0.95
 ALIKE = ("timesteps", "scale", "neunorm", "accuracy")  # suites whose trainings are the paper's
-MOST = 200  # seeds that anybody would train
 NEARLY = 0.9  # on this share of the way a curve is still steep, and further from noise than its end
 DATA = ("train_samples", "test_samples", "data_source", *FLAGS)
 FRONT = ("dataset", "scale", "framework", "neunorm", "T")
@@ -77,13 +76,6 @@ def share(values: Sequence[float]) -> Mean:
     """The mean of shares, such as accuracies: its interval ends at 0 and at 1."""
     value, low, high, n = mean(values)
     return Mean(value, max(low, 0.0), min(high, 1.0), n)
-
-
-def values_to_reach(values: Sequence[float], reach: float) -> int | None:
-    """How many values of this spread have an interval of at most this reach; None above MOST."""
-    spread = stdev(values)
-    counts = range(len(values), MOST + 1)
-    return next((n for n in counts if _reach(spread, n, CONFIDENCE) <= reach), None)
 
 
 def _reach(spread: float, n: int, confidence: float) -> float:
@@ -254,11 +246,13 @@ def table(found: Frame, more: Mapping[str, Sequence[object]] | None = None) -> F
     """One line a condition: its main fields, the figures, `more`, the other fields, the machines.
 
     `epochs`: that were trained, the mean over the seeds. `at_chance`: how many of the n seeds
-    learnt nothing. They are in the means.
+    learnt nothing. They are in the means. `gained_at_first`: by the last epochs at the first rate.
     """
     shown = found[[*FRONT, *FIGURES, "at_chance"]].assign(**(more or {}))
     epochs = [round(fmean(each)) for each in found["trained_epochs"]]
-    return pd.concat([shown, found[[*CONDITION, "machines"]].assign(epochs=epochs)], axis=1)
+    gained = [gained_at_first(each) for each in each_of(found)]
+    condition = found[[*CONDITION, "machines"]].assign(epochs=epochs, gained_at_first=gained)
+    return pd.concat([shown, condition], axis=1)
 
 
 def scale(frames: Frames) -> Frame:
