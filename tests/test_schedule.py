@@ -133,13 +133,14 @@ def events(
     seconds: float = 1e9,
     first: bool = False,
     rounds: int = 4,
+    least: int | None = None,
     say: Say = lambda *_: None,
     host: Host | None = None,
 ) -> Iterator[Result]:
     """The cells, each when it is said; the rows are in `out`."""
     at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
     ledger = Ledger(Store(out), say, runs=(at.id,))
-    budget = Budget(seconds=seconds, rounds=rounds, first=first)
+    budget = Budget(seconds=seconds, rounds=rounds, least=least, first=first)
     host = host or Host(find=adapters.load)
     try:
         yield from schedule.run(cases, ledger, Access(out.parent), budget, at, host)
@@ -358,6 +359,35 @@ def test_what_was_timed_apart_or_in_fewer_rounds_is_timed_again(tmp_path: Path) 
     assert [each.rounds for each in run(tmp_path / "look", both[0])] == [1, 4]
 
 
+class SlowWatch:
+    """Every look at it finds it 50 s later."""
+
+    def __init__(self, device: object = None) -> None:
+        self._looks = 0
+
+    @property
+    def seconds(self) -> float:
+        self._looks += 1
+        return 50.0 * self._looks
+
+
+@pytest.mark.parametrize(
+    ("watch", "rounds", "starts"), [(clock.Stopwatch, 5, 2), (SlowWatch, 2, 1)], ids=["fast", "slow"]
+)
+def test_a_first_look_has_the_rounds_of_a_rank_where_there_is_time_and_is_audited_in_any_case(
+    watch: type, rounds: int, starts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "Stopwatch", watch)
+    look: dict[str, Any] = {"seconds": 100.0, "rounds": 5, "least": 2, "first": True}
+    run(tmp_path, case("reference"), **look)
+    rows = rows_in(tmp_path)
+    timed = of(rows, IterationRow, framework="reference")
+    assert (max(row.round for row in timed), max(row.start for row in timed)) == (rounds, starts)
+    assert of(rows, AuditRow, when="round")
+    assert [row.rounds for row in of(rows, TimedRow, framework="reference")] == [rounds]
+    assert all(each.before for each in run(tmp_path, case("reference"), **look))
+
+
 def test_what_was_measured_before_an_interruption_is_kept_and_no_folder_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -444,18 +474,6 @@ def test_during_exams_it_is_said_who_is_examined_and_whose_kernels_are_compiled(
     exams = [each for each in dict.fromkeys(told) if "exam" in each or "compiling" in each]
     # one is examined at a time here, in that order
     assert exams == ["exams", "exam of reference", "compiling planted:compiles's kernels"]
-
-
-class SlowWatch:
-    """Every look at it finds it 50 s later."""
-
-    def __init__(self, device: object = None) -> None:
-        self._looks = 0
-
-    @property
-    def seconds(self) -> float:
-        self._looks += 1
-        return 50.0 * self._looks
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def _is_settled(row: Row, budget: Budget) -> bool:
     """Whether a row says that its contender needs no measurement."""
     if isinstance(row, EndedRow):
         return row.status in ("missing", "unsupported", "not comparable")
-    if not isinstance(row, TimedRow) or row.rounds < budget.rounds:
+    if not isinstance(row, TimedRow) or row.rounds < budget.fewest:
         return False
     return row.converged or (row.budget_seconds or inf) >= budget.seconds
 

@@ -231,7 +231,7 @@ class Cell:
                 self._layouts[case.precision] = contender.call(Subject.layouts)
             first = contender.call(Subject.build_floor, self._layouts[case.precision])
         else:
-            first = contender.call(Subject.build, judge.question(case, late=late))
+            first = contender.call(Subject.build, judge.question(case, late=late), not late)
         said = {"layout": first.layout, "computed": first.computed}
         contender.row = replace(contender.row, **said, contender_threads=first.threads)
         warm = {"seconds": first.seconds, "compile_seconds": first.compile_seconds}
@@ -319,10 +319,14 @@ class Cell:
         self._rest = clock.Stopwatch()
         drawn = self._drawn.random() < DRAWN or self.number == self._surely
         equal = [each for each in self._running if each.claims_to_be_equal]
-        for each in equal:  # nobody knows before it is over
-            if drawn or _is_odd(each, equal):
-                self._make_room(each)
-                self._did(each, self._audit, each, "round")
+        # nobody knows before it is over
+        self._audit_round(each for each in equal if drawn or _is_odd(each, equal))
+
+    def _audit_round(self, contenders: Iterable[Contender]) -> None:
+        """Audits the last turn of each."""
+        for each in contenders:
+            self._make_room(each)
+            self._did(each, self._audit, each, "round")
         self._judge.forget()
 
     def _turn(self, contender: Contender) -> None:
@@ -348,6 +352,8 @@ class Cell:
 
     def close(self) -> None:
         """Ends all of them, and says who is done."""
+        if 0 < self.number < self._surely:  # there was no time for the round that is always audited
+            self._audit_round([each for each in self._running if each.claims_to_be_equal])
         for each in self._running:
             # in each round: on a busy machine reading may take long in some
             if (left := min(each.left, default=0.0)) > LEFT:

@@ -112,11 +112,14 @@ class Subject:
         self._run = floor.iteration(self.case, layouts)
         return First(self.turn(0).seconds, floor.said(layouts))
 
-    def build(self, asked: Question) -> First:
-        """Builds what is timed, with a question in its memory, and runs the first iteration."""
+    def build(self, asked: Question, metered: bool = True) -> First:
+        """Builds what is timed, with a question in its memory, and runs the first iteration.
+
+        Where it is `metered`, its peak of memory is measured too.
+        """
         self._before, adapter = machine.settings(), self.find(self.case.framework)
         meter, why = None, COMPILED
-        if not (isinstance(adapter, Variant) and adapter.compiled):
+        if metered and not (isinstance(adapter, Variant) and adapter.compiled):
             try:
                 meter, why = Meter.over(adapter, self.case, asked), ""
             except Exception as error:  # noqa: BLE001 it says what was raised; its time stands

@@ -21,14 +21,14 @@ from harness.proof.answer import Answer, Incomparable, Question, as_spikes, ques
 from harness.reference import coding
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
-from harness.spec import Network, Timed, paper
+from harness.spec import Timed, paper
 from harness.speed import floor
 from harness.system import clock, memory
 from harness.training import step
 
-# Runs every kind of layer once, so that code which loads on first use is in the base of memory and
-# not in the peak.
-FIRST_USE = "8C3(Encoding)-AP2-8C3-8FC-Voting"
+# Steps and samples of an iteration before the base of memory is read: code that loads on first use
+# is in the base then, and not in the peak.
+FIRST_USE = 2
 LONGEST = 25.0  # seconds of an iteration that is run whole
 # Seconds that a part may take, which is run about a dozen times. Of some time a share is there
 # whatever the part: where the first is not proportional, the next is tried.
@@ -321,18 +321,19 @@ class Meter:
 
     @classmethod
     def over(cls, adapter: Adapter, case: Timed, asked: Question) -> Meter:
-        """Over what the process holds now, once a tiny network has run. Raises what that raises."""
-        network, device = case.network, torch.device(case.device)
+        """Over what the process holds now, once the network has run on a few samples.
+
+        Raises what that raises.
+        """
+        device = torch.device(case.device)
         if device.type != "cuda" and not Path("/proc/self/clear_refs").exists():
             raise OSError("the peak of memory is read from /proc, which Linux alone has")
-        tiny = Network.parse(
-            FIRST_USE, input_shape=network.input_shape, lif=network.lif, neunorm=network.neunorm
-        )
-        steps, samples = min(2, case.T), min(2, case.batch_size)
-        small = replace(case, T=steps, batch_size=samples, network=tiny)
+        steps, samples = min(FIRST_USE, case.T), min(FIRST_USE, case.batch_size)
+        small = replace(case, T=steps, batch_size=samples)
         tried = built_to_try(adapter, small, asked.x[:steps, :samples], labels_of(asked)[:samples])
         tried.run()
         tried.close()
+        del tried  # its weights are not in the base
         if device.type == "cuda":
             torch.cuda.synchronize()
             return cls(device, torch.cuda.memory_allocated())

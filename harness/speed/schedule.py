@@ -31,6 +31,7 @@ from harness.system.child import warm
 
 MOST_ROUNDS = 20  # of a cell whose ratios are not known
 RESTARTED = 4  # rounds from which on the processes are started anew half-way: else it is a look
+AGAIN = 0.6  # of its first half a cell's second takes: nothing is compiled, chosen or metered
 SURE = 1.2  # times its estimate must fit into what is left for a cell to be begun
 RANKED = Budget.rounds  # from which on a figure may have a rank
 NEAR_THE_END = 0.99  # at most, of what is said while anything runs: estimates are rough
@@ -71,7 +72,6 @@ class Schedule:
 
     def __init__(self, budget: Budget, cells: list[Cell]) -> None:
         self.budget, self.waiting, self.watch = budget, cells, clock.Stopwatch()
-        self.fewest = budget.rounds
         self.plan = Plan(budget.rounds, _trained(cells[0].ledger) if cells else set())
         self.until = 0.0  # when the cell at work will have ended, about; of the watch
 
@@ -115,22 +115,34 @@ class Schedule:
         self._say_all(cell, cell.prove())
         began = self.watch.seconds
         self._say_all(cell, cell.start())
-        half = ceil(self.fewest / 2) if self.fewest >= RESTARTED else self.fewest
+        rounds, is_look = self.budget.rounds, self.budget.least is not None
+        half = ceil(rounds / 2) if rounds >= RESTARTED else rounds
         while cell.comparable and (cell.number < half or self._is_unsure(cell, began)):
             self._round(cell)
             if cell.number == 1:
                 yield replace(_result(cell), more=True)
-        total = self.fewest if cell.number == half else 2 * cell.number
-        if cell.comparable and cell.number < total:
+            if is_look and self._is_over(cell):
+                break
+        total = rounds if cell.number <= half else 2 * cell.number
+        again = AGAIN * (self.watch.seconds - began)
+        ends_here = is_look and self._is_over(cell, again)
+        if cell.comparable and cell.number < total and not ends_here:
             self.until = self._ends(cell, began)
             self._say_all(cell, cell.start())
-        while cell.comparable and cell.number < total:
-            self._round(cell)
-            if cell.number >= self.fewest and self.watch.seconds > self.budget.seconds:
-                break
+            while cell.comparable and cell.number < total:
+                self._round(cell)
+                if self._is_over(cell):
+                    break
         if cell.comparable:
             self.plan.correct(cell.group, self.watch.seconds - began, cell.number)
         cell.close()
+
+    def _is_over(self, cell: Cell, takes: float = 0.0) -> bool:
+        """Whether a cell has the rounds that it gets even so, and no time for more, which `takes`
+        so long.
+        """
+        enough = cell.number >= self.budget.fewest
+        return enough and self.watch.seconds + takes > self.budget.seconds
 
     def _train(self, cell: Cell, result: Result) -> None:
         """Has the contenders train that were audited in bf16 and have not trained yet, if they have
@@ -160,7 +172,8 @@ class Schedule:
         """Whether its ratios are not known yet, and there is time for more rounds than it must
         have, here and after its second start, once all the others have theirs.
         """
-        if self.fewest < RESTARTED or 2 * cell.number >= MOST_ROUNDS or cell.known:
+        is_look = self.budget.least is not None or self.budget.rounds < RESTARTED
+        if is_look or 2 * cell.number >= MOST_ROUNDS or cell.known:
             return False
         others = sum(self.plan.seconds(each.group) for each in self.waiting)
         until = self._ends(cell, began) + 2 * self.plan.round_seconds(cell.group)

@@ -11,8 +11,9 @@ from harness.spec import ANN, FORMS, NamedNetwork, Options, Precision, Timed, co
 
 BATCH_SIZE = 20  # as in Fig. 3
 STEPS, SEEDS = (10,), (0,)
-QUICK_DATASETS = ("cifar10",)  # all three take more than the 90 s that a first look may
-# What runs in bf16 too, beside float32, where no precision is asked for: our own engine.
+QUICK_DATASETS = ("cifar10",)  # all three take more than the two minutes of a first look
+# These run in bf16 too where no precision is asked for: our own engine. A first look has no time
+# for the training that bf16 must pass.
 MIXED = ("fused",)
 # A default run is long without them: Octave's convolutions take minutes, or are scaled.
 APART = ("jax", "octave", "sinabs")
@@ -75,7 +76,7 @@ def _cells(options: Options, width: Fraction) -> Iterator[tuple[NamedNetwork, At
 def _forms(options: Options) -> list[Form]:
     """What runs, and in which precision; with `tuned` each framework's other forms as well."""
     names, precision = options.frameworks or (), options.precision or "fp32"
-    mixed: list[Precision] = [] if options.precision else ["bf16"]
+    mixed: list[Precision] = [] if options.precision or options.quick else ["bf16"]
     contenders = [*product(names, [precision]), *product((n for n in names if n in MIXED), mixed)]
     if options.tuned:
         plain = [name for name in names if ":" not in name]
