@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -78,8 +77,10 @@ class Work:
     executor: Local | Ray
 
     @classmethod
-    def of(cls, options: Options) -> Work:
-        """Raises UsageError for what cannot be run here, and for what a suite has no use for."""
+    def of(cls, options: Options, command: tuple[str, ...]) -> Work:
+        """`command`: as it was typed. Raises UsageError for what cannot be run here, and for what a
+        suite has no use for.
+        """
         from harness import suites
 
         suite = suites.suite(options.suite)
@@ -117,7 +118,8 @@ class Work:
             from harness.formats import weights
 
             weights.keep(store.out, each.weights)
-        return cls(options, suite, found, store, access, executor(options.executor))
+        runs = executor(options.executor, command)
+        return cls(options, suite, found, store, access, runs)
 
     @property
     def suited(self) -> tuple[Case, ...]:
@@ -143,12 +145,14 @@ class Work:
         return [row for row in rows if isinstance(row, EndedRow) and row.status in failures]
 
 
-def executor(name: str) -> Local | Ray:
-    """Where cases run, "local" or "ray". Raises UsageError where that is not installed."""
+def executor(name: str, command: tuple[str, ...]) -> Local | Ray:
+    """Where cases of a command run, "local" or "ray". Raises UsageError where that is not
+    installed.
+    """
     if name == "local":
         from harness.jobs.local import Local
 
-        return Local()
+        return Local(command)
     try:
         from harness.jobs.ray import Ray
     except ImportError as error:
@@ -156,7 +160,7 @@ def executor(name: str) -> Local | Ray:
             f"--executor {name} does not load ({error}): "
             f"install it with pip install 'snn-harness[{name}]'"
         ) from error
-    return Ray()
+    return Ray(command)
 
 
 class CasesFailed(UserWarning):
@@ -176,21 +180,16 @@ def run(suite: str, *, quiet: bool = False, **options: object) -> Results:
     rows: dict[Case, tuple[Row, ...]] = {}
     with _in_python():
         asked = Options.of(suite=suite, **options)
-        work = Work.of(asked)
+        values = {each.name: getattr(asked, each.name) for each in GIVEN}
+        said = [f"{k}={value!s}" for k, value in values.items() if value != getattr(Options, k)]
+        work = Work.of(asked, ("harness", "run", *said))
         if not quiet and (compiled := _compiled(work.suited)):
             names = ", ".join(compiled)
             print(f"{names}: compiled at first use, which may take minutes", flush=True)
-        values = {each.name: getattr(asked, each.name) for each in GIVEN}
-        said = [f"{k}={value!s}" for k, value in values.items() if value != getattr(Options, k)]
-        former = sys.argv
-        sys.argv = ["harness", "run", *said]  # as the file of the run says what was asked for
-        try:
-            for each in work.results(lambda *_: None):
-                rows[each.case] = each.rows
-                if not quiet and not each.more:
-                    print(_ended(each, work), flush=True)
-        finally:
-            sys.argv = former
+        for each in work.results(lambda *_: None):
+            rows[each.case] = each.rows
+            if not quiet and not each.more:
+                print(_ended(each, work), flush=True)
     if work.failed(row for of in rows.values() for row in of):
         warnings.warn("cases failed: see .failed() for why", CasesFailed, stacklevel=2)
     return results(asked.out)

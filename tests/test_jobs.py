@@ -71,7 +71,7 @@ def figures(out: Path) -> dict[tuple[object, ...], tuple[object, ...]]:
 def test_a_cluster_that_does_not_answer_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own
-        executor = api.executor("ray")
+        executor = api.executor("ray", ())
         for address in ("127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1"):
             monkeypatch.setenv("RAY_ADDRESS", address)
             with pytest.raises(UsageError, match=r"cannot reach Ray at .*RAY_ADDRESS"):
@@ -84,7 +84,7 @@ def test_a_machine_that_does_not_see_the_result_folder_says_so(tmp_path: Path) -
         warnings.simplefilter("ignore")  # Ray's own
         from harness.jobs import ray
     given = case(framework=ANN, training=replace(SHORT, epochs=2))
-    work = 1, Local.train, (given,), Access(tmp_path)
+    work = 1, Local.train, Local(), (given,), Access(tmp_path)
     with pytest.raises(UsageError, match=f"does not see {tmp_path}: give --out"):
         ray.there(tmp_path / "no such mark", *work)
     (tmp_path / "mark").touch()

@@ -196,9 +196,8 @@ def test_a_row_of_a_run_with_an_odd_name_is_read(tmp_path: Path, name: str) -> N
     assert records.Store(tmp_path).read() == ([odd], [])
 
 
-def test_a_command_of_odd_bytes_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["harness", "run", "--out", "\udcff"])
-    name = run.begin(tmp_path, MACHINE, ())
+def test_a_command_of_odd_bytes_is_kept(tmp_path: Path) -> None:
+    name = run.begin(tmp_path, MACHINE, (), ["harness", "run", "--out", "\udcff"])
     kept = json.loads((tmp_path / "runs" / f"{name}.json").read_bytes())
     assert kept["command"][-1] == "?" and kept["shared"]["cpu"] == MACHINE.cpu
 

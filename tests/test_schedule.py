@@ -372,7 +372,9 @@ class SlowWatch:
 
 
 @pytest.mark.parametrize(
-    ("watch", "rounds", "starts"), [(clock.Stopwatch, 5, 2), (SlowWatch, 2, 1)], ids=["fast", "slow"]
+    ("watch", "rounds", "starts"),
+    [(clock.Stopwatch, 5, 2), (SlowWatch, 2, 1)],
+    ids=["fast", "slow"],
 )
 def test_a_first_look_has_the_rounds_of_a_rank_where_there_is_time_and_is_audited_in_any_case(
     watch: type, rounds: int, starts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -29,7 +30,7 @@ app = typer.Typer(
 @takes(*(each.name for each in GIVEN))
 def run(**given: Any) -> None:
     """Measure a suite; each row is kept under OUT/records as it comes."""
-    work = Work.of(Options.of(**given))
+    work = Work.of(Options.of(**given), ("harness", *sys.argv[1:]))
     from harness.cli import measuring
 
     measuring.run(work)

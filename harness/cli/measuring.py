@@ -122,7 +122,7 @@ def measure(work: Work) -> list[Row]:
             found[event.case] = event
             if event.left_seconds or event.before:
                 continue
-            lines = timings.lines(frames([*event.rows, *store.of_kind(DescentRow)]))
+            lines = timings.lines(frames([*event.rows, *event.descents]))
             if event.more:
                 say(first_figures(lines, event.rounds))
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -140,7 +141,9 @@ def verify(
     rows, budget = rows_of(folder), options.budget or BUDGET
     access = Access(datasets.data_root(options.data_root))
     with endings.kept("nothing was confirmed"), progress() as say:
-        here = verifying.Here(Local(), access, lacks, say, folder / "weights")
+        here = verifying.Here(
+            Local(("harness", *sys.argv[1:])), access, lacks, say, folder / "weights"
+        )
         found = list(verifying.verify(rows, here, sample, seed, epochs, budget))
     names = ("case", "figure", "recorded", "now", "verdict")
     lines = [{name: getattr(each, name) for name in names} for each in found]

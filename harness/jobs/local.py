@@ -5,7 +5,7 @@ by this process, whose children are the contenders.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,13 @@ WORK: Mapping[type[Case], Callable[[Any], bool]] = {System: fit, Trained: train,
 class Command:
     """What all rows of one command share."""
 
-    def __init__(self, cases: tuple[Case, ...], store: Store) -> None:
+    def __init__(self, cases: tuple[Case, ...], store: Store, command: Sequence[str]) -> None:
         self.store = store
         here = machine.describe(torch.device(cases[0].device))
         frameworks = dict.fromkeys(case.framework.partition(":")[0] for case in cases)
         facts.look(name for name in frameworks if name in adapters.names())
-        self.run = Run(begin(store.out, here, frameworks), here, memory.of_children())
+        run = begin(store.out, here, frameworks, command)
+        self.run = Run(run, here, memory.of_children())
 
     def failed(self, case: Case, reason: str) -> EndedRow:
         """Keeps the row of a case that failed, of which nothing else is known."""
@@ -53,6 +54,7 @@ class Command:
 class Local:
     """This machine. A case that fails becomes a row with its reason; the others go on."""
 
+    command: tuple[str, ...] = ()  # as it was typed: the file of a run says it
     silence: float = SILENCE
 
     def train(
@@ -67,7 +69,7 @@ class Local:
 
         Raises UsageError where rows cannot be written.
         """
-        command = Command(cases, store)
+        command = Command(cases, store, self.command)
         total, before = sum(case.pace for case in cases), 0.0
         child: Child | None = None
         waiting = deque((case, False) for case in cases)
@@ -79,7 +81,6 @@ class Local:
                     say(after + of * fraction, doing)
 
                 given = store.out, access, command.run, facts.known(), case, patient
-                end = End(None)
                 try:
                     child = child or Child(case.device, short_spin=True)
                     end = child.call(trial_in_child, *given, silence=self.silence, hear=hear)
@@ -90,18 +91,12 @@ class Local:
                     raise
                 except Exception as error:  # noqa: BLE001 a framework's own costs its own case
                     of = "" if isinstance(error, Died) else f"{type(error).__name__}: "
-                    command.failed(case, f"{of}{error}")
+                    end = End((command.failed(case, f"{of}{error}"),))
                 before += case.pace / total
-                if end.before:
-                    there = store.where("key", [str(end.key)])
-                    rows = [row for row in there if row.suite == case.suite]
-                else:
-                    mine = store.where("run", [command.run.id])
-                    rows = [row for row in mine if Case.of(row) == case]
-                    if child is not None:
-                        child.end()
+                if not end.before and child is not None:
+                    child.end()
                     child = None
-                yield Result(case, tuple(rows), before=end.before)
+                yield Result(case, end.rows, before=end.before)
         finally:
             if child is not None:
                 child.end()
@@ -110,7 +105,7 @@ class Local:
         self, cases: tuple[Case, ...], store: Store, access: Access, budget: Budget, say: Say
     ) -> Iterator[Result]:
         """Times what is not done. Raises UsageError where rows cannot be written."""
-        run = Command(cases, store).run
+        run = Command(cases, store, self.command).run
         ledger = Ledger(store, say, access.fresh, (run.id,), patient=True)
         timed = tuple(case for case in cases if isinstance(case, Timed))
         host = Host(self.silence)

@@ -35,23 +35,32 @@ Work = Callable[..., Iterator[Result]]  # of `Local`
 class Ray:
     """The cluster at RAY_ADDRESS, or this machine where none is given."""
 
+    command: tuple[str, ...] = ()  # as it was typed: the file of a run says it
+
     def train(
         self, cases: tuple[Case, ...], store: Store, access: Access, say: Say
     ) -> Iterator[Result]:
         """As many cases at once as the cluster has room for; see `Local.train`."""
         with _connected():
-            yield from _done(Local.train, [(case,) for case in cases], store, say, access)
+            groups, local = [(case,) for case in cases], Local(self.command)
+            yield from _done(Local.train, local, groups, store, say, access)
 
     def measure(
         self, cases: tuple[Case, ...], store: Store, access: Access, budget: Budget, say: Say
     ) -> Iterator[Result]:
         """All on one machine, with all of its CPUs and, if any, a GPU; see `Local.measure`."""
         with _connected():
-            yield from _done(Local.measure, [cases], store, say, access, budget)
+            local = Local(self.command)
+            yield from _done(Local.measure, local, [cases], store, say, access, budget)
 
 
 def _done(
-    work: Work, groups: list[tuple[Case, ...]], store: Store, say: Say, *given: object
+    work: Work,
+    local: Local,
+    groups: list[tuple[Case, ...]],
+    store: Store,
+    say: Say,
+    *given: object,
 ) -> Iterator[Result]:
     """The results of a task for each group, as they come."""
     trains, gpus = work == Local.train, int(groups[0][0].device != "cpu")
@@ -66,7 +75,7 @@ def _done(
     with tempfile.NamedTemporaryFile(prefix=".share-", dir=store.out.resolve()) as mark:
         try:
             for group in groups:
-                settings = Path(mark.name), torch.get_num_threads(), work, group
+                settings = Path(mark.name), torch.get_num_threads(), work, local, group
                 running[remote.remote(*settings, *given)] = group
             while running:
                 for each in ray.wait(list(running), timeout=POLL)[0]:
@@ -74,7 +83,8 @@ def _done(
                     try:
                         results = ray.get(each)
                     except RayError as error:
-                        command, reason = Command(group, store), _reason(error)
+                        command = Command(group, store, local.command)
+                        reason = _reason(error)
                         lost = {case: (case,) for case in group} if trains else cells(group)
                         results = [
                             Result(case, tuple(command.failed(each, reason) for each in of))
@@ -89,7 +99,7 @@ def _done(
 
 
 def there(
-    mark: Path, threads: int, work: Work, cases: tuple[Case, ...], *given: object
+    mark: Path, threads: int, work: Work, local: Local, cases: tuple[Case, ...], *given: object
 ) -> list[Result]:
     """On another machine: what `Local` does with the cases, in the result folder of the mark.
 
@@ -101,7 +111,7 @@ def there(
             "machines of the cluster share"
         )
     torch.set_num_threads(threads)
-    return list(work(Local(), cases, Store(mark.parent), *given, lambda *_: None))
+    return list(work(local, cases, Store(mark.parent), *given, lambda *_: None))
 
 
 @contextmanager

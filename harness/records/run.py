@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -14,7 +13,7 @@ from secrets import token_hex
 from typing import TypeVar
 
 from harness.records.identity import Software
-from harness.records.row import EndedRow, Outcome, Record, Row
+from harness.records.row import DescentRow, EndedRow, Outcome, Record, Row
 from harness.spec import Case, Source, paper
 from harness.system.files import printable, write_result
 from harness.system.installed import ROOT, Machine, Moment, version
@@ -47,11 +46,12 @@ class Result:
     """A training, another system or a count that came to an end; or a cell with figures so far."""
 
     case: Case  # of a cell what its cases share
-    rows: tuple[Row, ...]
+    rows: tuple[Row, ...]  # with those of an earlier command that serve the case
     rounds: int = 0  # of a cell
     more: bool = False  # of a cell: it has its first round, and will be given once more
     before: bool = False  # an earlier command had done it
     left_seconds: float = 0.0  # of a cell that was not begun: what it takes, about
+    descents: tuple[DescentRow, ...] = ()  # of a cell: all trainings in bf16 so far
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,16 @@ def new_run() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{token_hex(3)}"
 
 
-def begin(out: Path, machine: Machine, frameworks: Iterable[str]) -> str:
+def begin(out: Path, machine: Machine, frameworks: Iterable[str], command: Sequence[str]) -> str:
     """Keeps all that one must know to do this command's run again, and the fields that its rows
-    share; its name. Raises UsageError where the folder cannot be written.
+    share; its name. `command`: as it was typed. Raises UsageError where the folder cannot be
+    written.
     """
     run = new_run()
     found = {name: version(name) for name in (*PACKAGES, *frameworks)}
     manifest = {
         "run": run,
-        "command": ("harness", *sys.argv[1:]),
+        "command": [*command],
         "started": now(),
         "shared": {"code": sources_sha256(), **asdict(machine)},
         "packages": {name: each for name, each in found.items() if each},

@@ -277,6 +277,7 @@ class Ledger:
     fresh: bool = False  # only what `runs` measured counts
     runs: tuple[str, ...] = ()  # of this command
     patient: bool = False  # waits where another process is at the same case
+    kept: list[Row] = field(default_factory=list)  # by this process
     _there: set[tuple[object, ...]] = field(default_factory=set)
     _claims: list[AcquireReturnProxy] = field(default_factory=list)
 
@@ -319,6 +320,7 @@ class Ledger:
         new = [row for row in rows if _said_once(row) not in self._there]
         self._there |= set(map(_said_once, new)) - {()}
         self.store.append(*new)
+        self.kept += new
 
     def release(self) -> None:
         """Lets others have the cases that were taken."""

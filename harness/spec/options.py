@@ -303,7 +303,7 @@ class Options:
 
     @property
     def spending(self) -> Budget:
-        """What timing may cost; a slow machine ends a first look after two rounds, without ranks."""
+        """What timing may cost; a slow machine ends a first look after two rounds, unranked."""
         if self.quick:
             return Budget(seconds=self.budget or QUICK_BUDGET, least=QUICK_LEAST, first=True)
         if self.paper and not self.budget:

@@ -99,7 +99,8 @@ class Cell:
     host: Host
     budget: Budget  # of the whole run
     number: int = 0  # of rounds
-    before: tuple[str, ...] = ()  # keys, where an earlier run had measured all of it
+    rows: list[Row] = field(default_factory=list)  # of it: an earlier run's, or what is measured
+    before: bool = False  # an earlier run had measured all of it
     mixed: tuple[Record, ...] = ()  # what the rows say of each that was audited in bf16
     contenders: list[Contender] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)  # the rounds before each start
@@ -144,7 +145,7 @@ class Cell:
         audits = (each for each in written if isinstance(each, records.AuditRow))
         audited = {each.key for each in audits if each.passed and each.exam == EXAM}
         self.mixed = tuple(row for row in rows if row.precision == "bf16" and row.key in audited)
-        self.before = tuple(dict.fromkeys(str(row.key) for row in (*rows, *floors)))
+        self.rows, self.before = written, True
         return True
 
     def _row(self, case: Timed) -> Record:
@@ -401,8 +402,10 @@ class Cell:
         self._keep(records.WarningRow(**vars(row), reason=reason))
 
     def _keep(self, row: Row) -> None:
-        """Stores a row, with the state of the machine beside it."""
-        self.ledger.keep(stamped(row, machine.moment()))
+        """Stores a row, with the state of the machine."""
+        stored = stamped(row, machine.moment())
+        self.ledger.keep(stored)
+        self.rows.append(stored)
 
 
 def floor_cases(cell: Timed, cases: Iterable[Timed]) -> list[Timed]:

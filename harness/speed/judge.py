@@ -5,7 +5,7 @@ timed, audits of what is timed, at its full size, and the trainings of what was 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -231,22 +231,23 @@ def wrong_update(
 
 def descend(
     row: Record,
+    known: Iterable[DescentRow],
     ledger: Ledger,
     host: Host,
     say: Callable[[str], None],
     has_time: Callable[[], bool],
-) -> None:
+) -> list[DescentRow]:
     """Has the contender of a row train in float32 and in bf16, and keeps what that comes to: bf16
     is no proof of equality, so what was audited in it must learn as float32 does.
 
     Once for each installation, in a process of its own, whose crash costs this row alone. Nothing
-    happens where a row of its installation says so already; what was cut short is tried once a run.
-    What there is no time for leaves no row.
+    happens where a known row of its installation says so already; what was cut short is tried once
+    a run. What there is no time for leaves no row.
     """
-    for each in ledger.of_kind(DescentRow):
+    for each in known:
         same = (each.installation, each.exam) == (row.installation, EXAM)
         if same and (each.finished or each.run == row.run):
-            return
+            return []
     case, terms = descent.case_of(Timed.of(row)), descent.TERMS
     courses: dict[Precision, list[Course]] = {"fp32": [], "bf16": []}
     what, finished = f"{case.framework} trains, for bf16", False
@@ -256,7 +257,7 @@ def descend(
         try:
             for n, (precision, seed) in enumerate(terms.trainings, 1):
                 if not has_time():
-                    return
+                    return []
                 say(f"{what}: {n} of {len(terms.trainings)}")
                 one = replace(case, seed=seed, precision=precision)
                 losses = process.call(Subject.descend, one, digits.weights(one), digits)
@@ -276,4 +277,6 @@ def descend(
         fp32_losses=fp32, bf16_losses=bf16, finished=finished, passed=finished and not reason,
         reason=shortened(reason) or None,
     )  # fmt: skip
-    ledger.keep(stamped(made, machine.moment()))
+    kept = stamped(made, machine.moment())
+    ledger.keep(kept)
+    return [kept]

@@ -72,7 +72,8 @@ class Schedule:
 
     def __init__(self, budget: Budget, cells: list[Cell]) -> None:
         self.budget, self.waiting, self.watch = budget, cells, clock.Stopwatch()
-        self.plan = Plan(budget.rounds, _trained(cells[0].ledger) if cells else set())
+        self.descents = cells[0].ledger.of_kind(DescentRow) if cells else []
+        self.plan = Plan(budget.rounds, _trained(self.descents))
         self.until = 0.0  # when the cell at work will have ended, about; of the watch
 
     def events(self) -> Iterator[Result]:
@@ -94,7 +95,7 @@ class Schedule:
                     self.until = self.watch.seconds + takes
                     yield from self._measured(cell)
                 any_done = True
-                result = _result(cell)
+                result = self._result(cell)
                 yield result
                 self._train(cell, result)
             finally:
@@ -120,7 +121,7 @@ class Schedule:
         while cell.comparable and (cell.number < half or self._is_unsure(cell, began)):
             self._round(cell)
             if cell.number == 1:
-                yield replace(_result(cell), more=True)
+                yield replace(self._result(cell), more=True)
             if is_look and self._is_over(cell):
                 break
         total = rounds if cell.number <= half else 2 * cell.number
@@ -154,11 +155,18 @@ class Schedule:
             now = self.watch.seconds
             if row.key in ranked and self._fits(now, TRAINING_IN_BF16_SECONDS):
                 self.until = now + TRAINING_IN_BF16_SECONDS
-                descend(row, cell.ledger, cell.host, partial(self._say, cell), self._has_time)
+                say = partial(self._say, cell)
+                self.descents += descend(
+                    row, self.descents, cell.ledger, cell.host, say, self._has_time
+                )
                 self.plan.trained.add(row.contender)
 
     def _has_time(self) -> bool:
         return self.watch.seconds < self.budget.seconds
+
+    def _result(self, cell: Cell) -> Result:
+        rows, descents = tuple(cell.rows), tuple(self.descents)
+        return Result(cell.case, rows, cell.number, before=cell.before, descents=descents)
 
     def _say_all(self, cell: Cell, work: Iterable[str]) -> None:
         for what in work:
@@ -203,18 +211,9 @@ class Schedule:
         cell.ledger.say(fraction, f"{_named(cell.case)}: {what}")
 
 
-def _result(cell: Cell) -> Result:
-    store, of = cell.ledger.store, cell.case.cell
-    rows = store.where("key", cell.before)
-    if not cell.before:
-        rows = [row for row in store.where("run", [cell.run.id]) if Case.of(row).cell == of]
-    return Result(cell.case, tuple(rows), cell.number, before=bool(cell.before))
-
-
-def _trained(ledger: Ledger) -> set[str]:
+def _trained(descents: Iterable[DescentRow]) -> set[str]:
     """The contenders that have trained in bf16."""
-    rows = ledger.of_kind(DescentRow)
-    return {row.contender for row in rows if row.finished and row.exam == EXAM}
+    return {row.contender for row in descents if row.finished and row.exam == EXAM}
 
 
 def _named(case: Timed) -> str:

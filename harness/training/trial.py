@@ -7,7 +7,7 @@ It runs in a process of its own. A failure becomes one row with its reason.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -71,9 +71,9 @@ C = TypeVar("C", bound=Case)
 
 
 class End(NamedTuple):
-    """How a trial ended: its key, and whether an earlier command had done it."""
+    """The rows of a trial, and whether an earlier command had done it."""
 
-    key: str | None
+    rows: tuple[Row, ...]
     before: bool = False
 
 
@@ -86,6 +86,7 @@ class Trial(Generic[C]):
     access: Access
     run: Run
     row: Record
+    written: list[Row] = field(default_factory=list)  # of its key, before it began
     last: tuple[float, str] | None = None  # what was said last
 
     @property
@@ -113,6 +114,11 @@ class Trial(Generic[C]):
         """Says what is read, before the case begins."""
         self.say(0.0, doing)
 
+    def begin(self) -> list[Row]:
+        """Takes the case of its key; the rows of it that are there. Raises Busy."""
+        self.written = self.ledger.begin(self.row)
+        return self.written
+
     def keep(self, *rows: Row) -> None:
         """Keeps rows as of now."""
         self.ledger.keep(*map(stamped, rows))
@@ -125,8 +131,9 @@ def do(case: C, ledger: Ledger, access: Access, run: Run, work: Callable[[Trial[
     """
     trial = Trial(case, ledger, access, run, of_case(case, run, NOTHING_KNOWN))
     try:
-        before = work(trial)  # first: it sets the key
-        return End(trial.row.key, before)
+        before = work(trial)
+        found = (row for row in trial.written if row.suite == case.suite) if before else ()
+        return End((*found, *ledger.kept), before)
     except Unwritable:
         raise
     except adapters.Missing as error:
@@ -142,7 +149,7 @@ def do(case: C, ledger: Ledger, access: Access, run: Run, work: Callable[[Trial[
             raise  # nothing that this process does now can be trusted
         failure = Failed(f"{type(error).__name__}: {error}")
     trial.keep(ended(trial.row, failure.status, str(failure)))
-    return End(trial.row.key)
+    return End(tuple(ledger.kept))
 
 
 # a training
@@ -174,7 +181,7 @@ def train(trial: Trial[Trained]) -> bool:
     path = trial.out / "checkpoints" / f"{row.key}.pt"
     decisive = training_identity(case, *hashes, subject.software)
     identity = {name: str(value) for name, value in decisive.items()}
-    if _is_done(trial, trial.ledger.begin(row)):
+    if _is_done(trial, trial.begin()):
         return True
     if case.framework != ANN:
         _prove(trial, data)
@@ -395,7 +402,7 @@ def count(trial: Trial[Timed]) -> bool:
     )
     if too_large := memory.too_large(replace(case, batch_size=COUNTED_TOGETHER)):
         raise Failed(too_large)
-    written = trial.ledger.begin(row)
+    written = trial.begin()
     if any(isinstance(each, OperationsRow) and each.suite == "energy" for each in written):
         return True
     trial.say(0.5, f"{case.dataset} {network_name(case)} {case.framework}: operations")
