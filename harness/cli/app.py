@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 from typer.main import get_command
@@ -44,8 +44,6 @@ for each in (
 
 NAME = "harness"
 _COMPLETE = "_HARNESS_COMPLETE"  # set by the script that `--install-completion` writes
-# Typer carries click's classes since 0.26 and imports click's own before: this is either's base
-_WrongCall = cast(type[Exception], typer.BadParameter.__mro__[2])
 
 
 def _say_version(asked: bool) -> None:
@@ -79,10 +77,10 @@ def call(*arguments: str) -> int:
             command.invoke(context)
     except typer.Exit as end:
         return end.exit_code
-    except _WrongCall as error:
-        message = error.format_message()  # type: ignore[attr-defined]
+    except typer.TyperException as error:
+        message = error.format_message()
         if near := vars(error).get("possibilities"):  # the nearest comes first
-            message = f"{error.message}: did you mean {near[0]}?"  # type: ignore[attr-defined]
+            message = f"{error.message}: did you mean {near[0]}?"
         return _wrong(message.replace("Value error, ", ""))  # pydantic's, of a choice
     except UsageError as error:
         return _wrong(str(error))
