@@ -48,6 +48,8 @@ class Module(ReferenceNetwork):
     def __init__(self, network: Network, name: str) -> None:
         super().__init__(network)
         self.name, self.gradients = name, {}
+        if name == "hoards":
+            self.register_buffer("hoard", torch.ones(HELD, dtype=torch.uint8))
 
     def forward(self, x: Tensor) -> Tensor:
         timed = x.shape[:2] == (T, BATCH) and x.dtype == torch.float32

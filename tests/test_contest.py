@@ -128,11 +128,12 @@ def first(name: str, host: Host = HOST) -> First:
 
 
 def test_what_a_module_holds_is_in_its_memory_and_what_was_free_before_is_not_in_the_base() -> None:
-    names = ("planted:greedy", "reference", "planted:littering")
-    greedy, plain, littering = (first(name).peak_mib or 0.0 for name in names)
+    names = ("planted:greedy", "reference", "planted:littering", "planted:hoards")
+    greedy, plain, littering, hoards = (first(name).peak_mib or 0.0 for name in names)
     held = hostile_contenders.HELD / 2**20
     assert 0 < plain < held / 2 and 0.9 * held < greedy - plain < 1.5 * held
     assert littering == pytest.approx(greedy, rel=0.1)
+    assert hoards == pytest.approx(greedy, rel=0.1)
 
 
 @pytest.mark.parametrize(
