@@ -29,6 +29,7 @@ from harness.records.identity import PROTOCOL
 from harness.spec import ANN, Access, Budget, Case, Options, Say, Trained, Training
 from harness.system import machine
 
+COMMAND = ("harness", "run", "--suite", "scale")
 GIVEN = case(framework=ANN, training=Training(epochs=2, samples=60, test_samples=30, embedded=True))
 NOW = key_now("cpu")
 
@@ -37,7 +38,7 @@ NOW = key_now("cpu")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one training, made by the local executor."""
     out = tmp_path_factory.mktemp("done")
-    list(Local().train((GIVEN,), Store(out), Access(out), quiet))
+    list(Local(COMMAND).train((GIVEN,), Store(out), Access(out), quiet))
     return out
 
 
@@ -202,7 +203,7 @@ def test_each_run_has_a_manifest(done: Path) -> None:
     manifest = json.loads(path.read_text())
     here = machine.describe(machine.torch.device("cpu"))
     assert manifest["run"] == path.stem and {each.run for each in rows(done)} == {path.stem}
-    assert manifest["command"][0] == "harness"
+    assert manifest["command"] == [*COMMAND]
     assert manifest["packages"]["torch"] == metadata.version("torch")
     assert (manifest["shared"]["cpu"], manifest["shared"]["threads"]) == (here.cpu, here.threads)
 

@@ -17,7 +17,7 @@ import pandas as pd
 
 from harness.records import Record, Row
 from harness.records.row import KINDS, Place
-from harness.spec import CUSTOM, FLOOR, Case, CaseFields
+from harness.spec import ACCELERATION, CUSTOM, FLOOR, Case, CaseFields
 
 Frame = Any  # a DataFrame or a Series: which of them a mask or a group gives, pyright cannot tell
 Line = Any  # of a DataFrame: its columns by name
@@ -48,7 +48,6 @@ _NTH = {
     "confusion": ("confusion_samples",),
     "certificate": ("certificate_precision", "layer"),
 }
-ACCELERATION = "acceleration"
 
 
 def frames(given: Iterable[Row] | Frames) -> Frames:

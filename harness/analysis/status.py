@@ -11,11 +11,11 @@ from statistics import fmean, median
 from typing import Literal, get_args
 
 from harness import records
-from harness.analysis.frame import ACCELERATION, cell_of, grouped
+from harness.analysis.frame import cell_of, grouped
 from harness.records import Row
-from harness.records.done import is_timed, trained_in
+from harness.records.done import is_done
 from harness.records.identity import fields_that_train
-from harness.spec import Budget, Case, Timed, Trained, cells
+from harness.spec import ACCELERATION, Budget, Case, Timed, Trained, cells
 from harness.spec.network import MOST
 
 State = Literal["done", "dated", "failed", "left out", "missing"]
@@ -74,16 +74,8 @@ def state(
     named = case.suite, case.framework, case.precision
     own = [row for row in rows if (row.suite, row.contender, row.precision) == named]
     ends = [row for row in rows if _is_result(row) and row.key and row.key == key_now(case, row)]
-    if isinstance(case, Trained):
-        of_key = [row for row in rows if row.key in {end.key for end in ends}]
-        done = trained_in(case, {end.suite for end in ends}, of_key) is not None
-    else:
-        done = any(
-            case.suite != ACCELERATION
-            or is_timed(filter(None, (key_now(e, end) for e in together or [case])), rows, budget)
-            for end in ends
-        )
-    if done:
+    group = together if case.suite == ACCELERATION and together else [case]
+    if any(is_done(case, {key_now(e, end) for e in group} - {None}, rows, budget) for end in ends):
         return "done"
     last = next(
         (r for r in reversed(own) if _is_result(r) or isinstance(r, records.EndedRow)), None

@@ -12,10 +12,10 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analysis.frame import ACCELERATION, Frame, Frames, each_of, grouped, machines
+from harness.analysis.frame import Frame, Frames, each_of, grouped, machines
 from harness.analysis.words import counted
 from harness.records import identity
-from harness.spec import FLOOR, REFERENCE, paper
+from harness.spec import ACCELERATION, FLOOR, REFERENCE, paper
 from harness.speed import ratios
 from harness.speed.ratios import Ratio
 

@@ -106,7 +106,7 @@ def fit(trial: Trial[spec.System]) -> bool:
         data_split_sha256=given.split_sha256 or None,
         data_augmented=isinstance(given.train, Images) and given.train.augmented,
     )
-    if any(isinstance(each, FittedRow) for each in trial.begin()):
+    if trial.served_by() is not None:
         return True
     window = f" {case.window}" if case.window else ""
     what = f"{case.dataset}{window} {system.title} seed {case.seed}"

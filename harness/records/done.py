@@ -1,40 +1,75 @@
-"""Whether a case needs no more work: `harness run` and `harness status` both ask here."""
+"""Whether a case needs no more work: the one place that decides it.
+
+Timings, trainings, other systems, counts of operations and `harness status` all ask here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from math import inf
 
-from harness.records.row import EndedRow, Row, TestedRow, TimedRow
-from harness.spec import Budget, Trained
+from harness.records.row import (
+    EndedRow,
+    FittedRow,
+    OperationsRow,
+    Row,
+    TestedRow,
+    TimedRow,
+    TrainedRow,
+)
+from harness.spec import ACCELERATION, Budget, Case, System, Timed, Trained
 
 
-def is_timed(keys: Iterable[str | None], rows: Iterable[Row], budget: Budget) -> bool:
-    """Whether an earlier run has measured all contenders of a cell, by their keys, at least as well
-    as this budget does: only seconds of the same rounds compare.
+def is_done(case: Case, keys: Collection[str | None], rows: Iterable[Row], wanted: Budget) -> bool:
+    """Whether a case needs no more work.
+
+    Args:
+        case: The case.
+        keys: Its key; of a timing the keys of all contenders of its cell.
+        rows: The rows that are there; those of other keys are passed over.
+        wanted: What timing may cost: an earlier run must have measured at least as well.
     """
+    return served_by(case, keys, rows, wanted) is not None
+
+
+def served_by(
+    case: Case, keys: Collection[str | None], rows: Iterable[Row], wanted: Budget
+) -> str | None:
+    """The suite whose rows serve a case, its own first; None where the case must be run."""
+    of_keys = [row for row in rows if row.key is not None and row.key in keys]
+    match case:
+        case System():
+            done = any(isinstance(row, FittedRow) for row in of_keys)
+        case Trained():
+            return _trained_in(case, of_keys)
+        case Timed() if case.suite == ACCELERATION:
+            done = _is_timed({*keys}, of_keys, wanted)
+        case _:  # what a trained network takes is counted too, and has epochs
+            counts = (row for row in of_keys if isinstance(row, OperationsRow))
+            done = any(row.suite == case.suite and row.epochs is None for row in counts)
+    return case.suite if done else None
+
+
+def _is_timed(keys: set[str | None], rows: Iterable[Row], wanted: Budget) -> bool:
+    """Whether a single run has all contenders: only seconds of the same rounds compare."""
     settled: dict[str, set[str | None]] = {}  # by run
     for row in rows:
-        if _is_settled(row, budget):
+        if _is_settled(row, wanted):
             settled.setdefault(row.run, set()).add(row.key)
-    wanted = {*keys}
-    return any(wanted <= found for found in settled.values())
+    return any(keys <= found for found in settled.values())
 
 
-def _is_settled(row: Row, budget: Budget) -> bool:
+def _is_settled(row: Row, wanted: Budget) -> bool:
     """Whether a row says that its contender needs no measurement."""
     if isinstance(row, EndedRow):
         return row.status in ("missing", "unsupported", "not comparable")
-    if not isinstance(row, TimedRow) or row.rounds < budget.fewest:
+    if not isinstance(row, TimedRow) or row.rounds < wanted.fewest:
         return False
-    return row.converged or (row.budget_seconds or inf) >= budget.seconds
+    return row.converged or (row.budget_seconds or inf) >= wanted.seconds
 
 
-def trained_in(case: Trained, ended: set[str], rows: Sequence[Row]) -> str | None:
-    """The suite whose training serves a case, its own first; None where it must be trained.
-
-    `ended`: the suites under which it came to its end; `rows`: all rows of its key.
-    """
+def _trained_in(case: Trained, rows: Sequence[Row]) -> str | None:
+    ended = {row.suite for row in rows if isinstance(row, TrainedRow)}
     for suite in sorted(ended, key=lambda name: (name != case.suite, name)):
         of = [row for row in rows if row.suite == suite]
         deviates = case.suite != "ablations" and any(row.deviations for row in of)

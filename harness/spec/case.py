@@ -14,7 +14,8 @@ from harness.spec import paper
 from harness.spec.network import Network, NeuNorm, Reading, UsageError, checked, expect, fraction
 from harness.spec.paper import LIF, SGD, Adam
 
-SUITES = ("acceleration", "timesteps", "scale", "neunorm", "accuracy", "ablations", "baselines")
+ACCELERATION = "acceleration"  # the suite whose cases are timed; the others train, fit or count
+SUITES = (ACCELERATION, "timesteps", "scale", "neunorm", "accuracy", "ablations", "baselines")
 SUITES += ("energy",)
 Precision = Literal["fp32", "fp64", "bf16"]
 # "twice-v_th": calibrated for twice the threshold.

@@ -19,7 +19,7 @@ from harness.proof import certificate
 from harness.proof.audit import row_of
 from harness.proof.subject import NOTHING_KNOWN, subject_of
 from harness.records import Record, Row, When
-from harness.records.done import is_timed
+from harness.records.done import is_done
 from harness.records.identity import EXAM, PROTOCOL, timing_key
 from harness.records.run import Failed, Run, ended, of_case, shortened, stamped, with_data
 from harness.records.store import Ledger
@@ -140,7 +140,7 @@ class Cell:
         rows = [self._row(case) for case in self.group]
         floors = [self._row(case) for case in floor_cases(self.case, self.group)]
         written = self.ledger.begin(*rows, *floors)
-        if not is_timed((row.key for row in rows), written, self.budget):
+        if not is_done(self.case, {row.key for row in rows}, written, self.budget):
             return False
         audits = (each for each in written if isinstance(each, records.AuditRow))
         audited = {each.key for each in audits if each.passed and each.exam == EXAM}

@@ -39,7 +39,7 @@ from harness.records import (
     TransferRow,
     WarningRow,
 )
-from harness.records.done import trained_in
+from harness.records.done import served_by
 from harness.records.identity import EXAM, timing_key, training_identity, training_key
 from harness.records.run import Failed, Run, ended, of_case, shortened, stamped, with_data
 from harness.records.store import Ledger
@@ -48,6 +48,7 @@ from harness.reference.precision import DTYPES
 from harness.spec import (
     ANN,
     Access,
+    Budget,
     Case,
     Timed,
     Trained,
@@ -114,10 +115,20 @@ class Trial(Generic[C]):
         """Says what is read, before the case begins."""
         self.say(0.0, doing)
 
-    def begin(self) -> list[Row]:
-        """Takes the case of its key; the rows of it that are there. Raises Busy."""
+    def served_by(self) -> str | None:
+        """Takes the case of its key: the suite whose rows serve it; None where it is to be done.
+
+        Where its weights are wanted and not here, it goes on from its last checkpoint. Raises Busy.
+        """
         self.written = self.ledger.begin(self.row)
-        return self.written
+        there = [row for row in self.written if not self._lacks_weights(row)]
+        return served_by(self.case, {self.row.key}, there, Budget())
+
+    def _lacks_weights(self, row: Row) -> bool:
+        if not self.access.keep_weights or not isinstance(row, TrainedRow):
+            return False
+        name = row.kept_weights_sha256
+        return name is None or not weights.path_of(self.out, name).is_file()
 
     def keep(self, *rows: Row) -> None:
         """Keeps rows as of now."""
@@ -181,7 +192,8 @@ def train(trial: Trial[Trained]) -> bool:
     path = trial.out / "checkpoints" / f"{row.key}.pt"
     decisive = training_identity(case, *hashes, subject.software)
     identity = {name: str(value) for name, value in decisive.items()}
-    if _is_done(trial, trial.begin()):
+    if (suite := trial.served_by()) is not None:
+        _take_over(trial, suite)
         return True
     if case.framework != ANN:
         _prove(trial, data)
@@ -227,27 +239,19 @@ def _data(trial: Trial[Trained]) -> DataSplits:
 # what was done before
 
 
-def _is_done(trial: Trial[Trained], written: list[Row]) -> bool:
-    """Whether the case has its result; that of another suite becomes its own rows too.
-
-    Where its weights are wanted and not here, it has not: it goes on from its last checkpoint.
-    """
+def _take_over(trial: Trial[Trained], suite: str) -> None:
+    """Has what another suite trained be the case's own rows too."""
     case = trial.case
-    ends = [row for row in written if isinstance(row, TrainedRow)]
-    if trial.access.keep_weights:
-        kept = ((row, row.kept_weights_sha256) for row in ends)
-        ends = [row for row, name in kept if name and weights.path_of(trial.out, name).is_file()]
-    suite = trained_in(case, {row.suite for row in ends}, written)
-    if suite is not None and suite != case.suite:
-        kinds = EpochRow | AuditRow | TransferRow | OperationsRow | TrainedRow | TestedRow
-        kinds |= ConfusionRow
-        rows = [row for row in written if row.suite == suite and isinstance(row, kinds)]
-        own = ("suite", "scale", "width", "tested_at")
-        names = {name: getattr(case.fields, name) for name in own}
-        asked = case.training.tested_at
-        mine = (r for r in rows if not isinstance(r, TestedRow) or r.tested_T in asked)
-        trial.ledger.keep(*(replace(row, **names) for row in mine))
-    return suite is not None
+    if suite == case.suite:
+        return
+    kinds = EpochRow | AuditRow | TransferRow | OperationsRow | TrainedRow | TestedRow
+    kinds |= ConfusionRow
+    rows = [row for row in trial.written if row.suite == suite and isinstance(row, kinds)]
+    own = ("suite", "scale", "width", "tested_at")
+    names = {name: getattr(case.fields, name) for name in own}
+    asked = case.training.tested_at
+    mine = (r for r in rows if not isinstance(r, TestedRow) or r.tested_T in asked)
+    trial.ledger.keep(*(replace(row, **names) for row in mine))
 
 
 # the proof, before it is trained
@@ -402,8 +406,7 @@ def count(trial: Trial[Timed]) -> bool:
     )
     if too_large := memory.too_large(replace(case, batch_size=COUNTED_TOGETHER)):
         raise Failed(too_large)
-    written = trial.begin()
-    if any(isinstance(each, OperationsRow) and each.suite == "energy" for each in written):
+    if trial.served_by() is not None:
         return True
     trial.say(0.5, f"{case.dataset} {network_name(case)} {case.framework}: operations")
     few = _placed(batch.inputs[:, : epoch.CALIBRATION_SAMPLES], case)
