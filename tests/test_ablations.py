@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from rows import changed, training
-from test_learning import case, rows_of, run
+from trainings import case, rows_of, run
 
 import adapters
 from harness.analysis import tables

@@ -18,9 +18,10 @@ from typing import Any, get_args
 import psutil
 import pytest
 import torch
-from conftest import TORCH, all_by_events, declare
 from contenders import LateDetachedReset, TruncatedAtFour, question, stepped
+from surroundings import declare
 from torch import nn
+from torch_modules import TORCH, all_by_events
 
 import adapters
 from adapters import facts

@@ -15,8 +15,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import Command
 from rows import CASE, rows_of_a_run, training
+from surroundings import Command
 
 import harness
 from harness import suites

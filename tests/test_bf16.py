@@ -14,10 +14,10 @@ from pathlib import Path
 import in_process
 import pytest
 import torch
-from conftest import threads
 from rows import base
 from test_schedule import case, events, of, rows_in, run
 from torch import Tensor
+from torch_modules import threads
 
 import adapters
 from harness.adapter import Adapter, Variant

@@ -14,7 +14,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from rows import VOTES, certified, changed, timed, training
+from cells import MATLAB_REFUSED, matlab
+from rows import VOTES, changed, timed, training
 
 from harness.analysis import claims
 from harness.analysis.claims import AGAINST, CLAIMS, COLUMNS, STEP, Effect, Finding, findings, table
@@ -25,7 +26,6 @@ from harness.spec.schedule import STAGES
 
 EPOCHS = 12  # whose accuracies are written; a quarter of them has a slope
 ANY = pytest.mark.parametrize
-NOISE = (1.0, 1.02, 0.99, 1.01, 0.98)
 SEEDS = 5  # as many as any of Figs. 4 to 6 is to have
 
 
@@ -539,18 +539,6 @@ def test_whatever_is_not_the_papers_is_of_a_reduced_size(change: dict[str, Any])
         assert all(f"({flag})" not in each.why for each in judged("tab5", named))  # its name
 
 
-def matlab(**times: float) -> list[Row]:
-    """Five rounds of plain PyTorch, and of forms of Matlab code that take so many times it."""
-    rows = [*timed("floor", *[0.5] * 5), *timed("reference", *[1.0] * 5), *certified("reference")]
-    for form, ratio in times.items():
-        variant: dict[str, Any] = {} if form == "im2col" else {"variant": form}
-        variant["framework_version"] = "GNU Octave 9.4.0, BLAS OpenBLAS"
-        part = {"part": 0.01} if ratio > 150 else {}
-        rows += timed("octave", *(ratio * n for n in NOISE), **variant, **part)
-        rows += certified("octave", **variant)
-    return rows
-
-
 @ANY(
     ("times", "expected"),
     [
@@ -579,11 +567,8 @@ def test_fig3_has_an_answer_for_each_conv_function_of_matlab(
             assert "octave:convn" in each.why
 
 
-REFUSED = [*matlab(), *timed("octave", 2.0), *certified("octave", False)]
-
-
 def test_fig3_without_matlab_code_that_was_proved_is_not_tested() -> None:
-    for rows in (REFUSED, matlab(), timed("floor", 1.0), timed("reference", 2.0)):
+    for rows in (MATLAB_REFUSED, matlab(), timed("floor", 1.0), timed("reference", 2.0)):
         found = one("fig3", rows)
         assert found.answer == "not tested" and "octave:conv2" in found.why
 

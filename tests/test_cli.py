@@ -20,8 +20,8 @@ from typing import IO, Any
 
 import pytest
 import typer.main
-from conftest import Command
 from rows import ROW, timed
+from surroundings import Command
 
 from harness.cli import endings
 from harness.cli.app import app

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Command
 from rows import ROW, timed, training
+from surroundings import Command
 
 from harness.analysis.compare import LEVEL, Change, compare
 from harness.records import Row, Store

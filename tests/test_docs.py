@@ -15,8 +15,8 @@ from types import SimpleNamespace
 import pytest
 import typer.main
 import yaml
-from conftest import Command
 from rows import rows_of_a_run, training
+from surroundings import Command
 
 import adapters
 from harness import __version__, results

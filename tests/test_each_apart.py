@@ -9,9 +9,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from conftest import Command
 from recordings import quiet
-from test_learning import TINY, case
+from surroundings import Command
+from trainings import TINY, case
 
 from harness.jobs.local import Local
 from harness.proof import check

@@ -10,12 +10,12 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from conftest import Command
 from rows import row, timed_case, training
-from test_learning import case as training_case
-from test_learning import rows_of, run
+from surroundings import Command
 from torch import Tensor, nn
 from torch.nn import functional
+from trainings import case as training_case
+from trainings import rows_of, run
 
 import adapters
 from harness import suites

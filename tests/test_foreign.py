@@ -20,9 +20,10 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import compare, needs_octave
+from surroundings import needs_octave
 from test_schedule import TINY, case, measure, of, plant, rows_in
 from torch import Tensor, nn
+from torch_modules import compare
 
 import adapters
 from adapters import facts, foreign

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 from recordings import quiet
-from test_learning import case
+from trainings import case
 
 from harness import api
 from harness.jobs.local import Local, Result

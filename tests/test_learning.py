@@ -9,26 +9,23 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
 
 import pytest
 import torch
 from contenders import TruncatedAtFour, stepped
-from recordings import quiet, with_mnist
-from rows import row, trained_case, training
+from recordings import with_mnist
+from rows import row, training
 from torch import Tensor, nn
 from torch.nn import functional
+from trainings import case, data, rows_of, run
 
 import adapters
 from harness import records, spec
 from harness.adapter import Variant
 from harness.analysis import tables
 from harness.conformance import random_batch, small
-from harness.datasets import Wanted, load_split
-from harness.jobs.local import Result, trial
 from harness.records import identity
-from harness.records.run import Failed, Run, new_run
-from harness.records.store import Ledger
+from harness.records.run import Failed
 from harness.reference import coding
 from harness.reference.initialise import initialised
 from harness.reference.network import ReferenceNetwork
@@ -42,24 +39,6 @@ from harness.training.checkpoint import Epoch
 from harness.training.epoch import DataSplits, Learner
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
-
-TINY = "8C3(Encoding)-AP2-8C3-AP2-16FC-Voting"
-R = TypeVar("R", bound=records.Record)
-
-
-def case(dataset: str = "cifar10", **fields: Any) -> spec.Trained:
-    network, of = paper.network(TINY, dataset)[1], paper.settings(dataset)
-    given: dict[str, Any] = {"suite": "accuracy", "dataset": dataset, "scale": "custom"}
-    given |= {"network": replace(network, dropout=of.dropout), "optimiser": of.optimiser}
-    given |= {"T": 2, "batch_size": 10}
-    given |= {"training": spec.Training(epochs=2, samples=60, test_samples=30, embedded=True)}
-    return trained_case(**given | fields)
-
-
-def data(dataset: str = "cifar10", count: int = 60) -> DataSplits:
-    wanted = Wanted(dataset, T=2, samples=count, embedded=True)
-    train = load_split(wanted, "train", quiet)
-    return DataSplits.of(train, load_split(replace(wanted, samples=30), "test", quiet))
 
 
 def trained(given: spec.Trained, parts: DataSplits, epochs: int = 2) -> tuple[Learner, list[Epoch]]:
@@ -427,41 +406,6 @@ def test_a_captured_step_trains_as_the_step_does(dataset: str) -> None:
 
 
 # trainings as rows
-
-
-def run(
-    cases: tuple[spec.Case, ...], out: Path, *, fresh: bool = False, keep: bool = False
-) -> list[Result]:
-    """In this process, where what a test has replaced is replaced."""
-    at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
-    access = spec.Access(out, fresh=fresh, keep_weights=keep)
-    ended = []
-    for each in cases:
-        owner = Owner()
-        ledger = Ledger(records.Store(out), owner.say, fresh, (at.id,))
-        end = trial(each, ledger, access, at)
-        ledger.release()
-        assert owner.said == sorted(owner.said)
-        rows = records.Store(out).read()[0]
-        of_case = [row for row in rows if row.suite == each.suite and spec.Case.of(row) == each]
-        mine = [row for row in of_case if (row.key == end.key if end.before else row.run == at.id)]
-        ended.append(Result(each, tuple(mine), before=end.before))
-    return ended
-
-
-class Owner:
-    def __init__(self) -> None:
-        self.said: list[float] = []
-
-    def say(self, fraction: float, doing: str) -> None:
-        assert doing and 0 <= fraction <= 1
-        self.said.append(fraction)
-
-
-def rows_of(out: Path, kind: type[R]) -> list[R]:
-    rows, damaged = records.Store(out).read()
-    assert not damaged
-    return [row for row in rows if isinstance(row, kind)]
 
 
 AT_FIRST = 60  # calls, more than a proof asks

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import spoilt, steady
+from fuzzing import spoilt, steady
 from golden import MACHINE
 from hypothesis import given, settings
 from rows import KINDS, ROW, base, row, trained_case
@@ -345,7 +345,7 @@ os.environ["XDG_CACHE_HOME"] = sys.argv[1] + "/cache"
 sys.path.insert(0, sys.argv[2])
 from dataclasses import replace
 from fractions import Fraction
-from test_learning import case
+from trainings import case
 from harness.jobs.local import Local
 from harness.records import Store
 from harness.spec import Access, Training

@@ -10,8 +10,8 @@ from fractions import Fraction
 
 import pytest
 import torch
-from conftest import TORCH, compare
 from torch import Tensor
+from torch_modules import TORCH, compare
 
 import adapters
 from harness import reference

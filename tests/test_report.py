@@ -15,12 +15,10 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
-from conftest import Command
+from cells import MATLAB_REFUSED, contender, matlab, refused, rounds, run, run_in_bf16, slower_twin
+from fuzzing import MARKUP
 from rows import certified, descended, row, rows_of_a_run, training
-from test_claims import REFUSED as MATLAB_REFUSED
-from test_claims import matlab
-from test_terminal import EVIL
-from test_timings import contender, refused, rounds, run, run_in_bf16, slower_twin
+from surroundings import Command
 
 from harness.analysis import timings
 from harness.analysis.claims import CLAIMS, findings
@@ -142,7 +140,7 @@ def spoilt(row: Row, text: str) -> Row:
     return replace(row, reason=text) if isinstance(row, EndedRow | CertificateRow) else row
 
 
-@pytest.mark.parametrize("evil", [" ".join(EVIL), EVIL[0], "]]> $a$ \x00 \ud800"])
+@pytest.mark.parametrize("evil", [" ".join(MARKUP), MARKUP[0], "]]> $a$ \x00 \ud800"])
 def test_names_with_markup_stay_text_on_the_page_and_in_pictures(evil: str, tmp_path: Path) -> None:
     found = [spoilt(each, evil) if each.framework == "snntorch" else each for each in run()]
     found += [replace(each, scale=evil) for each in training(0, (0.5,), suite="scale")]
@@ -158,7 +156,7 @@ def test_names_with_markup_stay_text_on_the_page_and_in_pictures(evil: str, tmp_
         }
 
 
-@pytest.mark.parametrize("evil", [f"{END} <b>{BEGIN}</b> [x](http://there)\n\n# more", *EVIL])
+@pytest.mark.parametrize("evil", [f"{END} <b>{BEGIN}</b> [x](http://there)\n\n# more", *MARKUP])
 def test_the_readme_takes_no_mark_or_markup_from_a_row_and_stays_as_long(evil: str) -> None:
     for text in (evil, evil.replace("<!-- end:", "<!--\nend:")):
         rows = [spoilt(r, text) if r.framework == "snntorch" else r for r in run(cpu=text)]

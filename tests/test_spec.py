@@ -11,7 +11,7 @@ from math import inf, nan
 from typing import Any, get_args
 
 import pytest
-from conftest import steady
+from fuzzing import steady
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rows import CASE, fitted_case, row, trained_case

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Command
 from recordings import quiet
 from rows import fitted_case, row, timed, training
-from test_learning import case
+from surroundings import Command
 from test_schedule import case as timed_case
+from trainings import case
 
 from harness.analysis import status, timings
 from harness.analysis.compare import MARGIN

@@ -15,10 +15,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from cells import contender, refused, run, slower_twin
+from fuzzing import MARKUP
 from markdown_it import MarkdownIt
 from rich.console import Console
 from rows import CASE, row, timed, trained_case, training
-from test_timings import contender, refused, run, slower_twin
 
 from harness import suites
 from harness.analysis import tables, timings
@@ -38,23 +39,6 @@ from harness.report.shown import shown
 from harness.report.table import Table
 from harness.spec import Access, Case, Options
 
-EVIL = [
-    "<script>alert(1)</script>",
-    "<!-- hidden -->",
-    "<http://there.example>",
-    "[a link](http://there.example)",
-    "[a reference]: http://there.example",
-    "a | cell | more",
-    "a \\\\| cell",
-    "at the end \\",
-    "a line\n\n# and a heading",
-    "a line\r\n| row | of | cells |",
-    "a line\u2028another\x85another",
-    "<!--\n end: harness report -->",
-    "**loud** __loud__ _soft_ ~~gone~~ `code`",
-    "&lt;b&gt; &#60;b>",
-]
-
 
 def said(*shown: object, width: int = 80) -> list[str]:
     """The lines that a terminal of that width shows, but for empty ones at the end."""
@@ -63,7 +47,7 @@ def said(*shown: object, width: int = 80) -> list[str]:
     return [line.rstrip() for line in out.getvalue().rstrip().splitlines()]
 
 
-@pytest.mark.parametrize("text", EVIL)
+@pytest.mark.parametrize("text", MARKUP)
 def test_a_field_in_markdown_shows_its_text_and_nothing_else(text: str) -> None:
     """As a reader of CommonMark shows it, whatever stands in a row."""
     shown = render.markdown(Table([{"reason": f"a {text} b", "n": 1}, {"reason": "x", "n": 2}]))

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from math import isnan
 from typing import Any
 
 import pandas as pd
 import pytest
+from cells import (
+    BF16,
+    LATE,
+    REFUSED,
+    contender,
+    run,
+    run_in_bf16,
+    seconds_of,
+    slower_twin,
+)
 from rows import ROW, audited, certified, changed, descended, row, rows_of_a_run, timed
 
 from harness.analysis import tables, timings
 from harness.analysis.frame import cell_of, each_of, frames
-from harness.analysis.timings import FEWEST_RANKED
 from harness.records import (
     AuditRow,
     CertificateRow,
@@ -29,8 +38,6 @@ from harness.records import (
 from harness.records.identity import EXAM
 
 LATER: dict[str, Any] = {"run": "20270101T000000-000000"}
-BF16: dict[str, Any] = {"precision": "bf16"}
-JITTER = (1.0, 1.02, 0.98, 1.01, 0.99, 1.0, 1.01, 0.99)
 
 
 def shown(rows: Iterable[Row]) -> list[Any]:
@@ -44,37 +51,10 @@ def lines(rows: Iterable[Row]) -> dict[str, Any]:
     return {each.name: each for each in found}
 
 
-def rounds(framework: str, seconds: float, shift: int = 0, **fields: Any) -> list[Row]:
-    """As many rounds as a rank needs, with some noise."""
-    drawn = (JITTER[(n + shift) % len(JITTER)] for n in range(FEWEST_RANKED))
-    return timed(framework, *(seconds * each for each in drawn), **fields)
-
-
-def contender(framework: str, seconds: float, shift: int = 0, **fields: Any) -> list[Row]:
-    """A contender that lacks nothing."""
-    measured = rounds(framework, seconds, shift, **fields)
-    return [*certified(framework, **fields), *audited(framework, **fields), *measured]
-
-
-def run(**fields: Any) -> list[Row]:
-    """A cell of three who lack nothing: `reference` and `snntorch` are as fast, `fused` faster."""
-    return [
-        *rounds("floor", 1.0, **fields),
-        *rounds("floor", 1.0, 3, twin=True, **fields),
-        *contender("reference", 2.0, 1, **fields),
-        *contender("snntorch", 2.01, 4, **fields),
-        *contender("fused", 1.1, 2, **fields),
-    ]
-
-
 def ranks(rows: Iterable[Row]) -> dict[str, int | None]:
     found = timings.lines(frames(rows))
     found = found[found["framework"] != "floor"]
     return {each.name: None if pd.isna(each.rank) else each.rank for each in each_of(found)}
-
-
-def seconds_of(rows: list[Row], change: Callable[[IterationRow], float]) -> list[Row]:
-    return changed(rows, IterationRow, lambda each: {"seconds": change(each)})
 
 
 def test_the_columns_that_others_rely_on_are_there_also_where_there_is_no_line() -> None:
@@ -241,15 +221,6 @@ EQUAL, BY_EXAM = "equal (fp64+fp32)", "equal by exam"
 FAILED = {"certified": False, "reason": "spikes differ"}
 
 
-LATE = "on weights as late in a training"
-REFUSED = {"passed": False, "reason": "it computes two samples"}
-
-
-def refused(rows: list[Row]) -> list[Row]:
-    """With an audit that snntorch has failed."""
-    return changed(rows, AuditRow, lambda _: REFUSED, framework="snntorch", when="late")
-
-
 @pytest.mark.parametrize(
     ("kind", "new", "where", "certificate", "reason"),
     [
@@ -289,10 +260,6 @@ def test_what_lacks_proof_audit_rounds_or_protocol_has_no_rank(
     assert found.ratio_to_floor == pytest.approx(2.01, rel=0.06)
 
 
-def slower_twin(rows: list[Row], factor: float) -> list[Row]:
-    return seconds_of(rows, lambda each: each.seconds * (factor if each.twin else 1))
-
-
 def test_where_the_floor_differs_from_itself_nobody_is_ranked() -> None:
     for factor, ranked in ((0.75, False), (1.1, True), (1.3, False)):
         rows = slower_twin(run(), factor)
@@ -325,11 +292,6 @@ def test_a_failed_memory_measurement_leaves_the_rank_and_a_failed_case_does_not(
     assert (found["fused"].memory_note, found["fused"].reason) == ("its process died", "")
     assert (found["snntorch"].peak_memory_mib, found["snntorch"].memory_note) == (300.0, "")
     assert ranks([*run(), row(EndedRow, framework="fused")])["fused"] is None
-
-
-def run_in_bf16(**audit: Any) -> list[Row]:
-    proofs = [*certified("fused", **BF16), *audited("fused", **BF16, spikes=1000, **audit)]
-    return [*run(), *rounds("floor", 0.5, **BF16), *proofs, *rounds("fused", 0.6, 2, **BF16)]
 
 
 def in_bf16(rows: list[Row]) -> Any:

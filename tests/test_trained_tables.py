@@ -7,8 +7,8 @@ from dataclasses import replace
 from math import isnan, sqrt
 
 import pytest
-from conftest import SHARED, needs_shared
 from rows import changed, training
+from surroundings import SHARED, needs_shared
 
 from harness.analysis import tables
 from harness.analysis.frame import each_of, frames
