@@ -16,19 +16,19 @@ JITTER = (1.0, 1.02, 0.98, 1.01, 0.99, 1.0, 1.01, 0.99)
 
 
 def rounds(framework: str, seconds: float, shift: int = 0, **fields: Any) -> list[Row]:
-    """As many rounds as a rank needs, with some noise."""
+    """The fewest rounds that rank, with some noise."""
     drawn = (JITTER[(n + shift) % len(JITTER)] for n in range(FEWEST_RANKED))
     return timed(framework, *(seconds * each for each in drawn), **fields)
 
 
 def contender(framework: str, seconds: float, shift: int = 0, **fields: Any) -> list[Row]:
-    """A contender that lacks nothing."""
+    """Certificate, audits and rounds of a contender that ranks."""
     measured = rounds(framework, seconds, shift, **fields)
     return [*certified(framework, **fields), *audited(framework, **fields), *measured]
 
 
 def run(**fields: Any) -> list[Row]:
-    """A cell of three who lack nothing: `reference` and `snntorch` are as fast, `fused` faster."""
+    """A cell of three ranked contenders: `reference` and `snntorch` level, `fused` faster."""
     return [
         *rounds("floor", 1.0, **fields),
         *rounds("floor", 1.0, 3, twin=True, **fields),
@@ -47,7 +47,7 @@ REFUSED = {"passed": False, "reason": "it computes two samples"}
 
 
 def refused(rows: list[Row]) -> list[Row]:
-    """With an audit that snntorch has failed."""
+    """The rows, with a failed audit of snntorch."""
     return changed(rows, AuditRow, lambda _: REFUSED, framework="snntorch", when="late")
 
 
@@ -61,7 +61,7 @@ def run_in_bf16(**audit: Any) -> list[Row]:
 
 
 def matlab(**times: float) -> list[Row]:
-    """Five rounds of plain PyTorch, and of forms of Matlab code that take so many times it."""
+    """Five rounds of plain PyTorch and of Matlab forms, slower by the given factors."""
     rows = [*timed("floor", *[0.5] * 5), *timed("reference", *[1.0] * 5), *certified("reference")]
     for form, ratio in times.items():
         variant: dict[str, Any] = {} if form == "im2col" else {"variant": form}

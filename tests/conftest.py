@@ -48,7 +48,7 @@ from torch_modules import threads as threads  # noqa: E402
 
 @pytest.fixture(autouse=True)
 def settings_stay() -> Iterator[None]:
-    """What a test sets for all of torch fails that test, and not whatever comes after it."""
+    """Fail a test that leaves torch's global settings changed, and restore them."""
     before = torch.get_default_dtype(), torch.get_num_threads()
     yield
     after = torch.get_default_dtype(), torch.get_num_threads()
@@ -59,14 +59,14 @@ def settings_stay() -> Iterator[None]:
 
 @pytest.fixture
 def no_data_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Neither its data sets nor what it has kept of them."""
+    """Hide the machine's data sets and caches."""
     monkeypatch.delenv("HARNESS_DATA", raising=False)
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
 
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """`harness ARGUMENTS` in this process: its exit code, and both its outputs."""
+    """Run `harness ARGUMENTS` in this process: exit code, standard output, standard error."""
 
     def called(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["harness", *map(str, arguments)])
@@ -81,14 +81,14 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 @pytest.fixture
 def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder, an empty one."""
+    """Work in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def nothing_waits_for_ever() -> Iterator[None]:
-    """A test that hangs fails."""
+    """Fail a test that hangs."""
 
     def end(number: int, frame: object) -> None:
         raise TimeoutError("it hangs")
@@ -102,7 +102,7 @@ def nothing_waits_for_ever() -> Iterator[None]:
 
 @pytest.fixture
 def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
-    """Installs an adapter of that name and source until the test is over."""
+    """Install an adapter of that name and source until the test ends."""
     site = tmp_path / "site"
     site.mkdir()
     monkeypatch.syspath_prepend(str(site))

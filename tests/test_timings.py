@@ -1,4 +1,4 @@
-"""The acceleration table, every figure of it derived by hand; who is ranked, and who is not."""
+"""The acceleration table: every figure derived by hand; which contenders rank."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_figures_by_hand() -> None:
     assert floor.noise_low * floor.noise_high == pytest.approx(1)  # around 1: of 4, 1, 1/4 in logs
 
 
-def test_what_lacks_something_that_a_rank_needs_is_listed_with_its_reason() -> None:
+def test_contenders_without_a_rank_are_listed_with_the_reason() -> None:
     found = lines(rows_of_a_run())
     assert list(found) == ["floor", "snntorch:subtract", "snntorch", "reference", "norse"]
     assert set(ranks(rows_of_a_run()).values()) == {None}
@@ -202,7 +202,7 @@ def test_all_but_framework_and_precision_make_another_cell(setting: dict[str, An
     assert found.ratio_to_floor == pytest.approx(2)
 
 
-def test_a_rank_is_one_more_than_those_that_are_faster_beyond_doubt() -> None:
+def test_a_rank_is_one_plus_the_contenders_whose_whole_interval_is_below() -> None:
     assert ranks(run()) == {"fused": 1, "reference": 2, "snntorch": 2}
     slow = [*run(), *contender("norse", 2.5)]
     assert ranks(slow) == {"fused": 1, "reference": 2, "snntorch": 2, "norse": 4}
@@ -245,7 +245,7 @@ FAILED = {"certified": False, "reason": "spikes differ"}
         (IterationRow, None, {"round": 5}, EQUAL, "preliminary: 4 rounds, ranked from 5 on"),
     ],
 )
-def test_what_lacks_proof_audit_rounds_or_protocol_has_no_rank(
+def test_a_rank_needs_proof_audits_rounds_and_the_protocol(
     kind: type[Record],
     new: dict[str, Any] | None,
     where: dict[str, Any],
@@ -260,7 +260,7 @@ def test_what_lacks_proof_audit_rounds_or_protocol_has_no_rank(
     assert found.ratio_to_floor == pytest.approx(2.01, rel=0.06)
 
 
-def test_where_the_floor_differs_from_itself_nobody_is_ranked() -> None:
+def test_an_a_a_ratio_outside_its_bounds_leaves_no_rank() -> None:
     for factor, ranked in ((0.75, False), (1.1, True), (1.3, False)):
         rows = slower_twin(run(), factor)
         assert any(ranks(rows).values()) == ranked
@@ -274,14 +274,14 @@ def test_where_the_floor_differs_from_itself_nobody_is_ranked() -> None:
     assert lines(alone)["fused"].reason == "no A/A: the floor did not run twice"
 
 
-def test_the_a_a_that_decides_is_that_of_the_network_as_it_is_shown() -> None:
+def test_the_deciding_a_a_ratio_is_of_the_network_over_its_cells() -> None:
     """N-MNIST's was 0.84 to 1.29, and two contenders had different ranks there even so."""
     quiet = [each for n in range(9) for each in run(seed=n + 1)]
     found = timings.lines(frames([*quiet, *slower_twin(run(scale="Large"), 1.3)]))
     assert set(found.dropna(subset="rank")["scale"]) == {"Small"}
     assert found.loc[found["scale"] == "Large", "noise_high"].min() > 1.25
     at = {each.scale: each for each in shown([*run(), *slower_twin(run(scale="Large"), 1.1)])}
-    assert at["Small"].noise_low < 1 < at["Small"].noise_high  # each cell has its own beside it
+    assert at["Small"].noise_low < 1 < at["Small"].noise_high  # each cell also has its own
     assert 1 < at["Large"].noise_low < 1.1 < at["Large"].noise_high
 
 
@@ -346,7 +346,7 @@ def test_the_last_training_in_bf16_that_came_to_its_end_counts() -> None:
     assert len(shown([*run_in_bf16(), failed])) == len(shown(run_in_bf16()))  # no line of its own
 
 
-def test_compiling_is_what_a_compiled_form_took_first_or_what_came_before() -> None:
+def test_compile_time_is_the_first_iteration_of_a_compiled_form_or_measured_before() -> None:
     found = lines(
         [
             *(*run(), *contender("norse", 2.0, variant="compiled")),
