@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,8 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 needs_shared = pytest.mark.skipif(
     not SHARED.is_dir(), reason="needs ../shared, which only the project's own machines have"
 )
+
+needs_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
 
 needs_octave = pytest.mark.skipif(
     shutil.which("octave-cli") is None, reason="needs octave: apt-get install octave libopenblas0"

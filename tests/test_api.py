@@ -28,8 +28,6 @@ from harness.records import EndedRow, Row, Store
 from harness.spec import Access, Options
 from harness.spec.options import GIVEN
 
-ROOT = Path(__file__).resolve().parents[1]
-
 
 def filled(folder: Path, rows: list[Row]) -> Path:
     for row in rows:
@@ -119,13 +117,19 @@ def test_a_run_that_fails_warns_and_returns_the_rest(
     assert capsys.readouterr().out == "" and sys.argv == given_to_us
     assert "norse does not load" in set(found.failed()["reason"])
     assert any(isinstance(row, EndedRow) for row in found.rows)
-    with pytest.warns(harness.CasesFailed):
-        harness.run("acceleration", **given)
+
+
+@pytest.mark.filterwarnings("ignore::harness.CasesFailed")
+def test_a_run_prints_each_network_once_and_the_time_of_one_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("harness.api.executor", lambda name: Executor())
+    given: dict[str, Any] = {"frameworks": "norse", "quick": True, "out": tmp_path}
+    harness.run("acceleration", **given)
     first, second = capsys.readouterr().out.splitlines()  # a network once, at its end
     assert first.startswith("cifar10 Small T=10 seed 0: ") and "row" in first
     assert "T=5" in second and "not begun, it takes about 180 s" in second and "row" not in second
-    with pytest.warns(harness.CasesFailed):
-        harness.run("acceleration", **{**given, "frameworks": "fused,norse:compiled,norse"})
+    harness.run("acceleration", **{**given, "frameworks": "fused,norse:compiled,norse"})
     compiled, *_ = capsys.readouterr().out.splitlines()
     assert compiled.startswith("fused, norse:compiled: compiled at first use")
 

@@ -14,13 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from surroundings import needs_linux
 from torch import Tensor
 
 from harness.spec import UsageError
 from harness.system import child
 from harness.system.child import Child, Died, tell
-
-linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
 
 
 class Odd(Exception):
@@ -137,7 +136,7 @@ def test_a_childs_death_is_one_sentence(how: str, reason: str) -> None:
             own.call(len, "four")
 
 
-@linux
+@needs_linux
 def test_a_child_beyond_its_memory_limit_ends() -> None:
     with Child(memory_mib=300) as own:
         assert own.call(takes, 10) == 10 * 2**20
@@ -180,7 +179,7 @@ def owner(*works: str) -> list[str]:
     return [sys.executable, "-c", OWNER, str(Path(__file__).parent), *works]
 
 
-@linux
+@needs_linux
 def test_a_killed_owner_leaves_no_processes() -> None:
     """Also a stopped child, and one whose interpreter is busy."""
     call = owner("starts_others", "holds_the_interpreter")

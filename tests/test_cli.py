@@ -106,6 +106,10 @@ BAD = {
     },
     "--suite scale --inference": "leave --inference out",
     "--suite accuracy --networks Small --datasets nmnist": "has nothing on Small",
+    "--suite scale --epochs 3+0": "--epochs: '0', expected a whole number from 1",
+    "--suite scale --epochs 3,2": "--epochs: '3,2', expected a whole number",
+    "--suite scale --neunorm-u half": "expected a number such as 0.5, or uniform",
+    "--suite scale --dropout 1": "expected a share such as 0.5",
     "--seeds -1": "--seeds: '-1', expected whole numbers of 0 or more",
     "--width 1/0": "--width: '1/0', expected a fraction",
     "--width 1e99999999": "'1e99999999', expected a fraction",  # its digits take hours

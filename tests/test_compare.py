@@ -199,7 +199,6 @@ def test_the_command_fails_on_a_regression_and_names_incomparable_results(
         ("old later", 2, "protocol: 3 before, 1 now"),
         ("good new", 2, "no cell in common"),
         ("old none", 2, "which is no folder"),
-        ("old new --fail-above much", 2, "expected a percentage"),
     ):
         old, new, *more = words.split()
         found, out, error = command("compare", tmp_path / old, tmp_path / new, *more)

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 from recordings import quiet
+from surroundings import needs_linux
 from trainings import case
 
 from harness import api
@@ -92,7 +93,7 @@ def test_a_worker_without_the_result_folder_is_an_error(tmp_path: Path) -> None:
     assert Store(tmp_path).read()[0][-1] == result.rows[-1]
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
+@needs_linux
 @pytest.mark.usefixtures("no_data_of_the_machine")
 def test_threads_of_a_training_sleep_sooner_at_barriers(tmp_path: Path) -> None:
     before, found = {*psutil.Process().children(recursive=True)}, set[str | None]()

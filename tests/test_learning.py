@@ -86,6 +86,10 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others() -> None:
     assert first.number == 1 and first.learning_rate == 0.1
     assert len(first.rates) == 4 and all(0 < rate < 1 for rate in first.rates)
     assert first.seconds > 0 and first.gradient_norm > 0 and 0 < first.loss < 1
+
+
+def test_confusions_and_votes_are_of_the_test_samples() -> None:
+    one = epoch.begin(case(), data())
     count, votes, counts = epoch.confusion(one, 500)
     assert count == sum(map(sum, counts)) == 30  # there are no more
     right = sum(counts[n][n] for n in range(10))
@@ -272,15 +276,18 @@ def test_nan_gradients_end_the_run() -> None:
         one_epoch(learner, 1)
 
 
-def test_testing_reports_progress_and_draws_samples_of_all_classes() -> None:
-    signs: list[int] = []
-    learner = replace(epoch.begin(case(), data()), alive=lambda: signs.append(1))
-    test = learner.data.test
-    epoch.accuracy(learner, test, 2)
-    assert len(signs) == -(-len(test) // epoch.EVALUATION_BATCH)
+def test_a_part_of_the_test_samples_is_of_all_classes() -> None:
+    test = data().test
     order = test.labels.argsort()  # class by class, as files lie
     part = epoch.drawn(test.part(order), 15)
     assert len(part) == 15 and len(part.labels.unique()) > 5
+
+
+def test_testing_reports_progress_after_each_batch() -> None:
+    signs: list[int] = []
+    learner = replace(epoch.begin(case(), data()), alive=lambda: signs.append(1))
+    epoch.accuracy(learner, learner.data.test, 2)
+    assert len(signs) == -(-len(learner.data.test) // epoch.EVALUATION_BATCH)
 
 
 def test_the_ann_learns_and_has_the_same_weights_to_train() -> None:

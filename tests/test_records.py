@@ -74,7 +74,6 @@ DAMAGED = {
     "[" * 500_000: "damaged row",
     "x" * 3_000_000: "damaged row",
     row(records.ConfusionRow, votes=((0.1,) * 10,) * 9).to_json(): "10 rows of 10",
-    row(records.ConfusionRow, votes=()).to_json(): "10 rows of 10",
     row(records.EpochRow, epochs=None).to_json(): "epochs: ",
     row(records.OperationsRow, events=(1,)).to_json(): "an entry for each of 2 layers",
 }
@@ -242,7 +241,7 @@ def test_a_disk_without_room_keeps_whole_rows_and_is_one_sentence(tmp_path: Path
     assert "File too large" in " ".join(error) and "--out" in " ".join(error)
 
 
-def test_a_folder_that_cannot_be_written_is_refused_and_looking_makes_none(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     for needs in (
         records.Store(tmp_path / "file").check_writable,
@@ -252,17 +251,20 @@ def test_a_folder_that_cannot_be_written_is_refused_and_looking_makes_none(tmp_p
         with pytest.raises(UsageError, match="--out"):
             needs()
     assert (tmp_path / "file").read_text() == "mine"
-    # two commands start on a new folder: the one's check is not the end of the other's folder
+    if os.geteuid() != 0:  # root may write anywhere
+        tmp_path.chmod(0o500)
+        with pytest.raises(UsageError, match="--out"):
+            records.Store(tmp_path / "other").check_writable()
+
+
+def test_a_check_of_a_folder_leaves_it_as_it_was(tmp_path: Path) -> None:
+    # two commands start on a new folder: the one's check does not remove the other's folder
     out = tmp_path / "new" / "out"
     records.Store(out).check_writable()
     assert not out.parent.exists()
     records.Store(out).append(ROW)
     records.Store(out).check_writable()
     assert records.Store(out).read()[0] == [ROW]
-    if os.geteuid() != 0:  # root may write anywhere
-        tmp_path.chmod(0o500)
-        with pytest.raises(UsageError, match="--out"):
-            records.Store(tmp_path / "other").check_writable()
 
 
 # a ledger: one process works at a case

@@ -7,13 +7,13 @@ import platform
 import re
 import resource
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
+from surroundings import needs_linux
 
 from harness.system import installed, kept, machine, memory
 from harness.system.child import Child, spin_settings
@@ -21,7 +21,6 @@ from harness.system.files import make_user_cache, write_whole
 from harness.system.kept import Shelf
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
-linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
 CPU = torch.device("cpu")
 KEPT = "glibc, memory kept"
 
@@ -125,7 +124,7 @@ def taken_twice() -> tuple[float, float]:
     return new * resource.getpagesize() / held.numel(), int(huge) / 1024
 
 
-@linux
+@needs_linux
 def test_a_child_keeps_memory_and_names_changed_settings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -153,7 +152,7 @@ def spin_count() -> str | None:
     return psutil.Process().environ().get("GOMP_SPINCOUNT")
 
 
-@linux
+@needs_linux
 def test_untimed_threads_sleep_sooner_unless_the_user_set_their_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -168,7 +167,7 @@ def test_untimed_threads_sleep_sooner_unless_the_user_set_their_waiting(
             assert spin_settings() == {}
 
 
-@linux
+@needs_linux
 def test_the_allocator_is_described_truly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     place, huge = tmp_path / "enabled", f"{KEPT}, huge pages"
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
