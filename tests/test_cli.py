@@ -58,8 +58,8 @@ def test_commands_and_flags_are_a_contract(command: Command) -> None:
     assert found == {name: set(flags.split()) for name, flags in FLAGS.items()}
     code, out, _ = command("run", "--help")
     lines = [line for line in out.splitlines() if "--help" not in line]  # typer's own
-    assert code == 0 and len(lines) <= 41  # a screen
-    assert "<" not in "".join(lines) and any("--quick  " in line for line in lines)  # a switch has no value
+    assert code == 0 and len(lines) <= 41  # a screen; and a switch shows no value
+    assert "<" not in "".join(lines) and any("--quick  " in line for line in lines)
 
 
 def test_a_sentence_on_a_terminal_breaks_between_words_and_in_a_pipe_not(
