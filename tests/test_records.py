@@ -183,7 +183,7 @@ def test_a_runs_damaged_file_is_named_and_its_rows_are_read(tmp_path: Path, cont
 
 
 @pytest.mark.parametrize("name", ["a/b", "\x00"])
-def test_a_row_whose_run_has_no_valid_file_name_is_read(tmp_path: Path, name: str) -> None:
+def test_a_row_of_a_run_with_an_invalid_file_name_is_read(tmp_path: Path, name: str) -> None:
     odd = replace(ROW, run=name)
     records.Store(tmp_path).append(odd)
     assert records.Store(tmp_path).read() == ([odd], [])

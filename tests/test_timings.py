@@ -202,7 +202,7 @@ def test_all_but_framework_and_precision_make_another_cell(setting: dict[str, An
     assert found.ratio_to_floor == pytest.approx(2)
 
 
-def test_a_rank_is_one_plus_the_contenders_whose_whole_interval_is_below() -> None:
+def test_a_rank_is_one_plus_the_intervals_wholly_below() -> None:
     assert ranks(run()) == {"fused": 1, "reference": 2, "snntorch": 2}
     slow = [*run(), *contender("norse", 2.5)]
     assert ranks(slow) == {"fused": 1, "reference": 2, "snntorch": 2, "norse": 4}
