@@ -410,7 +410,7 @@ def test_jax_compiles_for_sizes_once_and_before_the_clock_starts() -> None:
 
     compiled: list[str] = []
 
-    def note(event: str, seconds: float, **more: object) -> None:
+    def note(event: str, duration_secs: float, **more: object) -> None:
         compiled.extend([event] * event.endswith("backend_compile_duration"))
 
     jax.monitoring.register_event_duration_secs_listener(note)
