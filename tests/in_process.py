@@ -1,4 +1,4 @@
-"""Contenders that compute in this process: what cells do with them, without waiting for a start."""
+"""Contenders that compute in this process, so that tests need not wait for a start."""
 
 from __future__ import annotations
 

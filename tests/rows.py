@@ -1,4 +1,4 @@
-"""Rows for tests: one of each kind, of a small case; a test changes what it is about."""
+"""Rows for tests: one of each kind, of a small case, with changes."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def rows_of_a_run() -> list[records.Row]:
 def training(
     seed: int, curve: tuple[float, ...], neunorm: Reading | None = None, **changes: Any
 ) -> list[records.Row]:
-    """Rows of a training whose test accuracy goes along `curve`; `changes` are those of its case.
+    """Rows of a training with the test accuracies of `curve`; `changes` go into its case.
 
     It is CIFARNet at an eighth of its width, on 1,000 samples.
     """

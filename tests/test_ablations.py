@@ -1,4 +1,4 @@
-"""What a change of a training costs: the changes, who trains them, and their table."""
+"""Ablations: the changes of a training, how they are trained, and their table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from rows import changed, training
-from test_learning import case, rows_of, run
+from trainings import case, rows_of, run
 
 import adapters
 from harness.analysis import tables
@@ -100,7 +100,7 @@ def test_a_threshold_is_halved_with_the_initial_weights_of_the_usual_one() -> No
     found = list(initialised(halved, x, seed=0, scheme="twice-v_th").parameters())
     assert all(map(torch.equal, expected, found))
     scaled = list(initialised(halved, x, seed=0).parameters())
-    assert not any(map(torch.equal, expected, scaled))  # both come apart
+    assert not any(map(torch.equal, expected, scaled))  # calibrated anew
 
 
 def rows_with(changes: dict[str, float], *, seeds: int = 3, dead: float = 0.2) -> list[Row]:
@@ -119,7 +119,7 @@ def rows_with(changes: dict[str, float], *, seeds: int = 3, dead: float = 0.2) -
 NAMES = [each.name for each in ABLATIONS]
 
 
-def test_each_change_is_held_against_the_training_without_it_seed_by_seed() -> None:
+def test_each_change_is_compared_with_the_unchanged_training_seed_by_seed() -> None:
     rows = rows_with({AS_IT_IS: 0.5, "threshold halved": 0.4, "bf16": 0.51})
     first, *others = tables.TABLES["ablations"](rows).to_dict("records")
     assert first["change"] == AS_IT_IS and isnan(first["difference"])
@@ -132,7 +132,7 @@ def test_each_change_is_held_against_the_training_without_it_seed_by_seed() -> N
     assert halved["v_th"] == first["v_th"] / 2
 
 
-def test_the_training_without_a_change_is_told_from_those_with_one() -> None:
+def test_every_change_has_a_line_of_its_own_in_the_table() -> None:
     same = {"float32", *(name for name in NAMES if name.startswith("Adam"))}  # as it is
     changes = dict.fromkeys((name for name in NAMES if name not in same), 0.5)
     found = ablated(frames(rows_with(changes, seeds=1)))

@@ -1,6 +1,4 @@
-"""How frameworks are found, what is known of them, and what is said of those that are not there;
-the contract, held by every adapter that loads here, and the kit that others check theirs with.
-"""
+"""Adapters are found, described and refused; all that load keep the contract; the kit checks it."""
 
 from __future__ import annotations
 
@@ -18,9 +16,10 @@ from typing import Any, get_args
 import psutil
 import pytest
 import torch
-from conftest import TORCH, all_by_events, declare
 from contenders import LateDetachedReset, TruncatedAtFour, question, stepped
+from surroundings import declare
 from torch import nn
+from torch_modules import TORCH, all_by_events
 
 import adapters
 from adapters import facts
@@ -44,7 +43,7 @@ from harness.adapter import Variant
 from harness.reference.network import ReferenceNetwork as build
 DEVIATIONS = ()
 """
-FAULTY = {  # the source of each, and what is said of it
+FAULTY = {  # the source of each, and a phrase of its reason
     "raises": ("raise RuntimeError('it is\\nbroken')", "RuntimeError: it is broken"),
     "leaves": ("raise SystemExit(3)", "SystemExit: 3"),
     "interrupts": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
@@ -64,7 +63,7 @@ FAULTY = {  # the source of each, and what is said of it
     "revised": (SOUND + "REVISION = True", "REVISION in revised_module must be a"),
     "packed": (SOUND + "PACKAGES = ('numpy', 3)", "PACKAGES in packed_module must be a tuple"),
 }
-BESIDE = {
+SOUND_ONES = {
     "sound": SOUND
     + "VARIANTS = {'other': Variant(('another',), build, compiled=True)}\nREVISION = 4\n"
     + "PACKAGES = ('numpy', 'absent')\ndef implementation(device): return f'kernels of {device}'",
@@ -79,9 +78,9 @@ LOADED = adapters.available()  # before any is planted: to load one that sets th
 
 @pytest.fixture(scope="module")
 def looked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, facts.Facts]]:
-    """What is known of all of them, looked at in one go."""
+    """The facts of all planted adapters, looked up at once."""
     site = tmp_path_factory.mktemp("site")
-    sources = {name: source for name, (source, _) in FAULTY.items()} | BESIDE
+    sources = {name: source for name, (source, _) in FAULTY.items()} | SOUND_ONES
     for name, source in sources.items():
         declare(site, name, source)
     facts.look(adapters.names())
@@ -107,19 +106,19 @@ def test_an_import_that_does_anything_costs_itself_and_is_one_line(
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
-def test_those_beside_them_are_known(looked: dict[str, facts.Facts]) -> None:
+def test_sound_adapters_are_found_among_faulty_ones(looked: dict[str, facts.Facts]) -> None:
     sound = looked["sound"]
     assert (sound.missing, sound.changed, sound.version, sound.revision) == ("", (), "1.0", 4)
     assert sound.packages == {"sound-pkg": "1.0", "numpy": metadata.version("numpy")}
     assert sound.variants == {"other": ("another",)} == adapters.variants_of("sound")
     assert sound.implementations["cpu"] == "kernels of cpu"
-    assert {*BESIDE} <= {*adapters.available()} and adapters.load("sound").DEVIATIONS == ()
+    assert {*SOUND_ONES} <= {*adapters.available()} and adapters.load("sound").DEVIATIONS == ()
     threads, dtype = looked["sets"].changed
     assert "threads" in threads and "torch.float64" in dtype
     assert torch.get_default_dtype() == torch.float32 and "sets_module" not in sys.modules
 
 
-def test_a_form_is_known_and_another_is_refused_with_those_there_are(
+def test_an_unknown_variant_is_refused_with_the_known_ones(
     looked: dict[str, facts.Facts],
 ) -> None:
     found = {each: looked["sound"].deviations_of(each) for each in ("", "other", "compiled")}
@@ -135,7 +134,7 @@ def test_a_form_is_known_and_another_is_refused_with_those_there_are(
                 check(name)
 
 
-def test_what_was_found_is_kept_until_the_adapter_is_another(plant: Plant, tmp_path: Path) -> None:
+def test_facts_are_kept_until_the_source_changes(plant: Plant, tmp_path: Path) -> None:
     note = f"open({str(tmp_path / 'imports')!r}, 'a').write('.')\n"
     plant("kept", SOUND + note)
     for revision, imports in ((0, "."), (0, "."), (2, "..")):
@@ -146,7 +145,7 @@ def test_what_was_found_is_kept_until_the_adapter_is_another(plant: Plant, tmp_p
         assert (tmp_path / "imports").read_text() == imports
 
 
-def test_what_was_found_is_of_all_modules_of_the_package_and_of_what_is_set(
+def test_kept_facts_depend_on_every_module_of_the_package_and_on_the_environment(
     plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant("deep", "")
@@ -165,7 +164,7 @@ def test_what_was_found_is_of_all_modules_of_the_package_and_of_what_is_set(
     assert len(kept) == 5
 
 
-def test_an_import_that_raises_here_is_missing_and_ends_nobody_but_ctrl_c_is_the_users(
+def test_an_adapter_that_raises_at_import_is_missing_but_ctrl_c_interrupts(
     plant: Plant,
 ) -> None:
     for raised in ("SystemExit", "RuntimeError", "BaseException", "KeyboardInterrupt"):
@@ -198,7 +197,7 @@ def test_a_file_is_a_framework(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "broken" not in adapters.names()  # the guide's example loads so: test_docs.py
 
 
-def test_the_frameworks_of_this_project_load_here_with_their_variants_and_versions() -> None:
+def test_all_frameworks_of_the_project_load_with_variants_and_versions() -> None:
     # the tests of all adapters are those of `available()`: one that does not load would be left out
     assert {name: {*adapters.variants_of(name)} for name in OURS} == {
         "fused": {"dense", "detached-reset"}, "norse": {"super"}, "reference": set(),
@@ -246,7 +245,7 @@ def test_the_same_call_gives_the_same_bits(
             assert all(map(torch.equal, again.gradients, first.gradients))
 
 
-def test_an_entry_point_that_is_no_module_is_said(plant: Plant, tmp_path: Path) -> None:
+def test_an_entry_point_to_no_module_is_refused_by_name(plant: Plant, tmp_path: Path) -> None:
     plant("nothing", "build = None")
     points = "[harness.adapters]\nnothing = nothing_module:build\n"
     (tmp_path / "site" / "nothing_pkg-1.0.dist-info" / "entry_points.txt").write_text(points)
@@ -255,7 +254,7 @@ def test_an_entry_point_that_is_no_module_is_said(plant: Plant, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("place", ["adapters/__init__.py", "adapters.py"])
-def test_another_package_of_that_name_is_said_in_one_sentence(place: str, tmp_path: Path) -> None:
+def test_a_foreign_package_named_adapters_is_named(place: str, tmp_path: Path) -> None:
     foreign = tmp_path / "site" / place
     foreign.parent.mkdir(parents=True)
     foreign.write_text("raise SystemExit('it ran')")
@@ -294,11 +293,11 @@ def marked(name: str) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("check", [each for name in LOADED for each in marked(name)])
-def test_it_keeps_the_contract(check: Check) -> None:
+def test_every_adapter_keeps_the_contract(check: Check) -> None:
     check()
 
 
-def test_who_breaks_it_is_told_where(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_contract_is_located(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapters, "variants_of", lambda name: {})
     for variant, reason in (
         ("detached-reset", "gradients differ .* computes with no gradient through the reset$"),
@@ -321,7 +320,7 @@ def test_who_breaks_it_is_told_where(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=["truncated after four steps", "detached after four", "without dropout"],
 )
-def test_who_breaks_it_late_or_under_dropout_alone_is_told(
+def test_late_faults_and_missing_dropout_break_the_contract(
     build: Callable[[Network], nn.Module], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(adapters, "variants_of", lambda name: {})
@@ -336,19 +335,22 @@ def test_who_breaks_it_late_or_under_dropout_alone_is_told(
     assert broken
 
 
-# Tuned forms: the same function, compiled for real or said not to be.
+# Tuned forms: the same function, compiled for real or refused.
 
 # of itself: parts of torch that are deprecated, tensors it looks at twice
 COMPILER_WARNS = pytest.mark.filterwarnings("ignore")
 
 
-def test_tuned_forms_are_variants_of_every_framework_and_channels_last_is_certified() -> None:
+def test_tuned_forms_are_variants_of_every_framework() -> None:
     for name in LOADED:
         for form in ("channels-last", "compiled", "cuda-graph"):
             adapter = adapters.load(f"{name}:{form}")
             assert isinstance(adapter, Variant) and adapter.DEVIATIONS == ()
             assert adapter.compiled == (form == "compiled")
             assert adapter.captured == (form == "cuda-graph")
+
+
+def test_channels_last_is_certified() -> None:
     network = small("cifar10")
     adapter = adapters.load("reference:channels-last")
     weights = [p for p in adapter.build(network).parameters() if p.dim() == 4]
@@ -361,7 +363,7 @@ def test_tuned_forms_are_variants_of_every_framework_and_channels_last_is_certif
 @COMPILER_WARNS
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_what_compiles_is_audited_as_it_is_timed() -> None:  # a run audits the others' too
+def test_a_compiled_module_passes_its_audit() -> None:  # a run audits the others' too
     network = small("cifar10")
     for precision in required("fp32"):
         asked = question(network, precision, T=4, B=2, static=True)
@@ -371,7 +373,7 @@ def test_what_compiles_is_audited_as_it_is_timed() -> None:  # a run audits the 
 
 
 @COMPILER_WARNS
-def test_what_does_not_compile_is_an_error_and_never_runs_uncompiled(
+def test_a_failed_compilation_is_an_error_and_never_runs_uncompiled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from torch._dynamo.exc import BackendCompilerFailed  # which takes a second

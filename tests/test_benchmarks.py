@@ -1,4 +1,4 @@
-"""asv's benchmarks run here too, once each: what asv would find broken only when it is run."""
+"""asv's benchmarks run once each, so that a broken one is found before asv runs."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from harness.speed.iteration import OfModule
 ROOT = Path(__file__).parents[1]
 
 
+pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
+
+
 @pytest.fixture(autouse=True)
-def _no_data_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.system.memory.keep", lambda: "system")
     monkeypatch.setattr(steps, "ROUNDS", 2)
     monkeypatch.setattr(steps, "WARMUP_ROUNDS", 1)
@@ -39,7 +41,7 @@ def test_steps_are_timed_and_tracked(benchmark: steps.Steps) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("work", steps.WORK)
-def test_event_kernels_are_timed_beside_what_they_replace(work: str) -> None:
+def test_event_kernels_are_timed_against_dense_ones(work: str) -> None:
     benchmark, shape = steps.Convolution(), (8, 8, 6, 2)
     benchmark.setup(shape, 0.3, work)
     benchmark.time_events(shape, 0.3, work)
@@ -70,7 +72,7 @@ def test_a_report_of_synthetic_rows_is_built(monkeypatch: pytest.MonkeyPatch) ->
     assert (Path(folder) / "report.html").exists()
 
 
-def test_imports_are_what_they_say_and_leave_torch_out() -> None:
+def test_timed_imports_leave_torch_out() -> None:
     for benchmark, imported in (
         (reading.timeraw_import_of_the_command_line, "harness.cli"),
         (reading.timeraw_import_of_the_tables, "harness.analysis.tables"),
@@ -80,7 +82,7 @@ def test_imports_are_what_they_say_and_leave_torch_out() -> None:
         assert imported in modules and "torch" not in modules
 
 
-def test_the_configuration_names_what_is_there() -> None:
+def test_asvs_configuration_names_existing_folders() -> None:
     conf = json.loads((ROOT / "asv.conf.json").read_text(encoding="utf-8"))
     assert (ROOT / conf["benchmark_dir"]).resolve() == Path(steps.__file__).parent.resolve()
     assert "results/asv/" in (ROOT / ".gitignore").read_text(encoding="utf-8").split()

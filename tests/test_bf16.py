@@ -1,4 +1,4 @@
-"""bf16's training bar: who does not learn in bf16 as in float32 is refused, and a row says so."""
+"""The training that bf16 must pass: it learns as float32 does, or a row refuses it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pathlib import Path
 import in_process
 import pytest
 import torch
-from conftest import threads
 from rows import base
 from test_schedule import case, events, of, rows_in, run
 from torch import Tensor
+from torch_modules import threads
 
 import adapters
 from harness.adapter import Adapter, Variant
@@ -32,7 +32,7 @@ from harness.system.child import Child
 from harness.training import descent, step
 from harness.training.descent import Course, Digits, Pupil, Terms, judged
 
-# one spiking layer on digits as small as they come: it learns in a hundred steps
+# one spiking layer on small digits: it learns in a hundred steps
 SHORT = Terms("16C3(Encoding)-AP2-Voting", Fraction(1), 8, 2, 20, 100, 20, 3, 2)
 IN_BF16 = case("reference", precision="bf16")
 
@@ -42,7 +42,7 @@ def bf16() -> bool:
 
 
 class Planted(ReferenceNetwork):
-    """The reference, and what is made of its spikes."""
+    """The reference, with a fault planted in its spikes."""
 
     calls = 0  # in bf16
 
@@ -104,7 +104,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(descent, "TERMS", replace(SHORT, steps=2))  # which nobody learns in
+    monkeypatch.setattr(descent, "TERMS", replace(SHORT, steps=2))  # too few to learn
 
 
 def trained(out: Path, *names: str, **fields: object) -> list[DescentRow]:
@@ -117,7 +117,7 @@ def trained(out: Path, *names: str, **fields: object) -> list[DescentRow]:
     return of(rows_in(out), DescentRow)
 
 
-def test_one_that_learns_in_bf16_passes_and_says_how(tmp_path: Path) -> None:
+def test_learning_in_bf16_passes_with_its_losses_in_the_row(tmp_path: Path) -> None:
     (row,) = trained(tmp_path, "learns")
     assert row.passed and row.finished and row.reason is None
     assert (row.steps, row.seeds, row.exam) == (100, (0, 1, 2), identity.EXAM)
@@ -140,7 +140,7 @@ def test_one_that_learns_in_bf16_passes_and_says_how(tmp_path: Path) -> None:
         ("nan", "a loss in bf16 is no number (seed 0)"),  # the last one is a number again
     ],
 )
-def test_one_that_does_not_learn_in_bf16_is_refused(name: str, reason: str, tmp_path: Path) -> None:
+def test_not_learning_in_bf16_is_refused(name: str, reason: str, tmp_path: Path) -> None:
     (row,) = trained(tmp_path, name)
     assert (row.passed, row.finished) == (False, True) and reason in str(row.reason)
     if reason.startswith("its loss"):
@@ -165,7 +165,7 @@ def test_a_crash_costs_its_own_row_and_is_tried_again_by_another_run(
 
 
 @pytest.mark.usefixtures("brief")
-def test_it_is_trained_once_for_each_version_machine_and_exam(
+def test_the_bf16_training_is_made_once_for_each_version_machine_and_exam(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert len(trained(tmp_path, "deaf")) == len(trained(tmp_path, "deaf", run="later")) == 1
@@ -181,7 +181,7 @@ def test_it_is_trained_once_for_each_version_machine_and_exam(
 
 
 @pytest.mark.usefixtures("brief")
-def test_a_run_trains_who_was_audited_in_bf16_once_for_all_cells(tmp_path: Path) -> None:
+def test_a_run_makes_one_bf16_training_for_all_its_cells(tmp_path: Path) -> None:
     told: list[tuple[float, str]] = []
     cases = case("reference"), IN_BF16, replace(IN_BF16, T=2)
     run(tmp_path, *cases, rounds=5, say=lambda *said: told.append(said))
@@ -200,7 +200,7 @@ def test_a_run_trains_who_was_audited_in_bf16_once_for_all_cells(tmp_path: Path)
 
 
 @pytest.mark.usefixtures("brief")
-def test_it_trains_when_the_cell_was_said_and_only_with_time_and_rounds_for_a_rank(
+def test_the_bf16_training_follows_the_cells_result_and_needs_rounds_and_time(
     tmp_path: Path,
 ) -> None:
     for n, (rounds, seconds) in enumerate(((4, 1e9), (5, 1.0))):
@@ -223,7 +223,7 @@ def test_a_training_for_which_time_runs_out_leaves_no_row(tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("brief")
-def test_a_run_that_ended_before_its_training_makes_it_when_it_is_run_again(tmp_path: Path) -> None:
+def test_a_resumed_run_makes_the_bf16_training_that_was_missing(tmp_path: Path) -> None:
     run(tmp_path, IN_BF16, rounds=5, seconds=math.inf)
     file = tmp_path / "records" / "acceleration.jsonl"
     lines = file.read_text().splitlines(keepends=True)
@@ -236,7 +236,7 @@ def test_a_run_that_ended_before_its_training_makes_it_when_it_is_run_again(tmp_
         assert isinstance(row, DescentRow)
 
 
-def test_who_failed_its_audit_in_bf16_is_not_trained(
+def test_a_failed_audit_in_bf16_forgoes_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deaf = find("planted:deaf-at-size")
@@ -254,7 +254,7 @@ def test_a_seed_has_the_same_batches_in_every_precision_and_others_than_the_next
     assert torch.equal(first, again) and not torch.equal(first, next_)
 
 
-def test_a_training_starts_anew_whoever_was_trained_or_captured_before(
+def test_earlier_trainings_and_captures_leave_no_trace_in_a_bf16_training(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def captured(once: Callable[[], Tensor]) -> Callable[[], Tensor]:
@@ -276,7 +276,7 @@ def test_a_training_starts_anew_whoever_was_trained_or_captured_before(
 
 EXACT = (0.050, 0.052, 0.048, 0.051, 0.049)  # deviation 0.00158: further three up to 0.0532
 APART = (0.01, 0.07, 0.02, 0.07, 0.03)
-# Ends in float32 and in bf16, and what is said of them.
+# Last losses in float32 and in bf16, and a phrase of the verdict.
 ENDS: list[tuple[tuple[float, ...], tuple[float, ...], str]] = [
     (EXACT, (0.054, 0.053, 0.052), ""),  # 0.0530
     (EXACT, (0.055, 0.053, 0.052), "ends at 0.0533, in float32 at 0.0500 and at 0.0532 at most"),

@@ -1,4 +1,4 @@
-"""The child process that others are called in, whatever it does to itself, its owner and others."""
+"""The child process in which contenders run: calls, deaths, limits, and owners that end."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from surroundings import needs_linux
 from torch import Tensor
 
 from harness.spec import UsageError
 from harness.system import child
 from harness.system.child import Child, Died, tell
-
-linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
 
 
 class Odd(Exception):
@@ -58,7 +57,7 @@ def dies(how: str) -> None:
         case "says why":
             print("RuntimeError: what a reader needs \udcff", file=sys.stderr, flush=True)
             os._exit(1)
-        case "segfaults beside a process of its own":
+        case "segfaults with a child of its own":
             if os.fork() == 0:  # it holds the pipe open
                 time.sleep(3600)
             os.kill(os.getpid(), signal.SIGSEGV)
@@ -89,7 +88,7 @@ def beats(times: int) -> int:
     return times
 
 
-def test_a_call_gives_its_value_and_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_call_returns_value_and_progress(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PYTHONWARNINGS", raising=False)
     said: list[object] = []
@@ -104,7 +103,7 @@ def test_a_call_gives_its_value_and_words(monkeypatch: pytest.MonkeyPatch, tmp_p
         assert signal.SIGINT not in blocked()
 
 
-def test_what_a_function_raises_is_raised_here_and_the_child_goes_on() -> None:
+def test_errors_in_the_child_are_raised_in_the_owner_and_the_child_lives_on() -> None:
     with Child() as own:
         with pytest.raises(UsageError, match="cannot write there"):
             own.call(raises, UsageError, "cannot write there")
@@ -123,13 +122,13 @@ def test_what_a_function_raises_is_raised_here_and_the_child_goes_on() -> None:
     [
         ("exits", "exit code 3"),
         ("says why", "its last words: RuntimeError: what a reader needs"),
-        ("segfaults beside a process of its own", "died of SIGSEGV"),
+        ("segfaults with a child of its own", "died of SIGSEGV"),
         ("is killed", "died of SIGKILL, as a system does where memory runs out"),
         ("closes descriptors", "ended with exit code|closed its pipe"),
         ("stops", "said nothing for 1 s"),
     ],
 )
-def test_a_death_is_told_in_a_sentence(how: str, reason: str) -> None:
+def test_a_childs_death_is_one_sentence(how: str, reason: str) -> None:
     with Child() as own:
         with pytest.raises(Died, match=reason):
             own.call(dies, how, silence=1.0 if how == "stops" else 60.0)
@@ -137,15 +136,15 @@ def test_a_death_is_told_in_a_sentence(how: str, reason: str) -> None:
             own.call(len, "four")
 
 
-@linux
-def test_memory_beyond_its_limit_ends_it_before_the_machine_suffers() -> None:
+@needs_linux
+def test_a_child_beyond_its_memory_limit_ends() -> None:
     with Child(memory_mib=300) as own:
         assert own.call(takes, 10) == 10 * 2**20
         with pytest.raises(Died, match="ran out of memory"):
             own.call(takes, 2000)
 
 
-def test_it_stands_still_until_it_is_its_turn() -> None:
+def test_a_stopped_child_answers_once_it_continues() -> None:
     with Child() as own:
         for _ in range(2):
             own.send(signal.SIGSTOP)
@@ -180,9 +179,9 @@ def owner(*works: str) -> list[str]:
     return [sys.executable, "-c", OWNER, str(Path(__file__).parent), *works]
 
 
-@linux
-def test_it_and_what_it_started_end_with_an_owner_that_is_killed() -> None:
-    """Also where it cannot notice: it is stopped, or lets no other thread run."""
+@needs_linux
+def test_a_killed_owner_leaves_no_processes() -> None:
+    """Also a stopped child, and one whose interpreter is busy."""
     call = owner("starts_others", "holds_the_interpreter")
     # pytest's own folders leave no room for a socket's name
     with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as short:
@@ -203,7 +202,7 @@ def test_it_and_what_it_started_end_with_an_owner_that_is_killed() -> None:
         assert not alive
 
 
-def test_an_owner_that_ends_without_ending_it_does_not_wait_for_it() -> None:
+def test_an_owner_ends_without_waiting_for_a_forgotten_child() -> None:
     done = subprocess.run(owner(), capture_output=True, text=True, timeout=120, check=True)
     assert done.stderr == "" and not psutil.pid_exists(int(done.stdout))
 

@@ -1,4 +1,4 @@
-"""Answers: each claim's test, and that no data can contradict what they could not have shown."""
+"""Answers: each claim's own test, and no contradiction from data that could not show one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from rows import VOTES, certified, changed, timed, training
+from cells import MATLAB_REFUSED, matlab
+from rows import VOTES, changed, timed, training
 
 from harness.analysis import claims
 from harness.analysis.claims import AGAINST, CLAIMS, COLUMNS, STEP, Effect, Finding, findings, table
@@ -25,7 +26,6 @@ from harness.spec.schedule import STAGES
 
 EPOCHS = 12  # whose accuracies are written; a quarter of them has a slope
 ANY = pytest.mark.parametrize
-NOISE = (1.0, 1.02, 0.99, 1.01, 0.98)
 SEEDS = 5  # as many as any of Figs. 4 to 6 is to have
 
 
@@ -130,7 +130,7 @@ BOUNDS = {
 }
 
 
-def test_there_are_nine_and_one_of_ours_and_without_rows_none_is_tested() -> None:
+def test_the_ten_claims_are_listed_and_untested_without_rows() -> None:
     found = findings([])
     assert [each.claim.id for each in found] == [
         *("fig3", "fig4", "fig5", "fig6", "conv", "tab3", "tab4", "tab5", "tab6", "bf16")
@@ -145,7 +145,7 @@ def test_there_are_nine_and_one_of_ours_and_without_rows_none_is_tested() -> Non
 
 
 def all_of(found: Finding) -> str:
-    """All that it says."""
+    """All texts of an answer."""
     bound = found.by.bound if found.by else ""
     return " ".join((found.text, found.why, found.ours, bound))
 
@@ -184,7 +184,7 @@ def all_of(found: Finding) -> str:
         *((some(rows, n), "open", "seeds, which were fixed") for rows in (RISING,) for n in (1, 2)),
     ],
 )
-def test_networks_grow_and_so_does_accuracy(rows: list[Row], answer: str, said: str) -> None:
+def test_fig4_is_answered_by_paired_seeds(rows: list[Row], answer: str, said: str) -> None:
     found = one("fig4", rows)
     assert found.answer == answer
     assert [words for words in said.split("; ") if words not in all_of(found)] == []
@@ -199,7 +199,7 @@ def test_each_data_set_is_a_part_with_an_answer_of_its_own() -> None:
 def test_a_training_counts_whatever_suite_it_was_run_under_and_once() -> None:
     large = [row for row in RISING if row.scale == "Large"]
     rest = [row for row in RISING if row.scale != "Large"]
-    # CIFARNet is Table 1's Large; what is asked of the trained network makes no other training
+    # CIFARNet is Table 1's Large; further tests of the trained network make no other training
     asked = {"suite": "timesteps", "scale": "CIFARNet", "tested_at": (1, 2)}
     there = [replace(row, **asked) for row in large]
     assert answers("fig4", rest) == ["not tested"]
@@ -222,7 +222,7 @@ def test_an_answer_has_its_differences_by_seed() -> None:
     assert one("fig4", some(RISING, 1)).ours == "+10.0, n=1"
 
 
-def test_a_seed_that_learnt_nothing_counts_and_its_figure_is_that_of_the_others() -> None:
+def test_a_seed_at_chance_counts_and_is_named_with_the_figure() -> None:
     dead = changed(
         along(RISING, *(0.1,) * EPOCHS, seed=2, scale="Large"),
         TrainedRow,
@@ -239,7 +239,7 @@ def test_a_seed_that_learnt_nothing_counts_and_its_figure_is_that_of_the_others(
 
 @ANY("noise", [0.001, 0.02, 0.2])
 @ANY("parts", [1, 3, 12])
-def test_a_claim_that_holds_by_just_what_matters_falls_to_no_noise(
+def test_noise_contradicts_a_barely_true_claim_at_most_at_the_level(
     noise: float, parts: int
 ) -> None:
     """However many parts are tested at once: one of them falls at most as often as the level."""
@@ -269,7 +269,7 @@ def test_contradictions_are_corrected_for_all_parts_of_all_claims() -> None:
     assert claims.excluded([low, few]) == {id(low)}
 
 
-def test_the_seeds_that_decide_are_those_of_four_chances_in_five() -> None:
+def test_the_named_number_of_seeds_has_a_power_of_80_percent() -> None:
     values = (0.03, -0.005, 0.02, 0.005)
     found = effect(values, 0.0, STEP)
     needed = found.seeds_needed
@@ -343,7 +343,7 @@ def noisy(drawn: random.Random, seeds: int, pace: float) -> Any:
 
 
 @ANY("seeds", [3, 6])
-def test_curves_that_differ_by_noise_alone_save_no_epochs_and_their_interval_covers_that(
+def test_noise_alone_saves_no_epochs_and_the_interval_covers_zero(
     seeds: int,
 ) -> None:
     drawn, draws = random.Random(0), 1000
@@ -360,7 +360,7 @@ def test_curves_that_differ_by_noise_alone_save_no_epochs_and_their_interval_cov
     assert fmean(saved(2.0).value for _ in range(99)) == pytest.approx(log(2), abs=0.1)
 
 
-def test_a_seed_that_never_learns_enough_is_a_doubt_and_no_number() -> None:
+def test_a_seed_that_never_reaches_the_goal_leaves_the_claim_open() -> None:
     rows = sooner((6, 3), (6, 3), (6, 3), (6, 3))
     held = along(rows, *(0.4,) * EPOCHS, seed=3, neunorm="mean")
     assert one("conv", rows).answer == "reproduced" and one("conv", rows).ours.endswith("n=4")
@@ -436,7 +436,7 @@ CANNOT: claims.Answer = "cannot be decided here"
         ("bf16", some(in_bf16(0.0, 0.0), 5), ["open", "open"], "5 of 6 seeds"),
     ],
 )
-def test_each_claim_by_its_own_test(
+def test_each_claim_has_its_own_test(
     claim: str, rows: list[Row], expected: list[str], said: str
 ) -> None:
     found = judged(claim, rows)
@@ -509,7 +509,7 @@ def test_a_tables_accuracy_is_answered_at_full_size_alone_and_its_order_at_any(
             assert (each.where == "") == (rows[-1].width == "1")
 
 
-def test_half_of_table_3s_gain_is_nothing_that_a_pair_of_runs_can_show() -> None:
+def test_table_3s_gain_needs_more_than_the_noise_of_a_pair_of_runs() -> None:
     both: tuple[dict[str, Any], ...] = ({}, {"neunorm": "mean"})
     of = {"suite": "accuracy", "dataset": "nmnist", "scale": "OurModel", "seeds": 3}
     unsure = learnt([(0.98, 0.981), (0.981, 0.98), (0.98, 0.98)], *both, **of)
@@ -528,7 +528,7 @@ def test_half_of_table_3s_gain_is_nothing_that_a_pair_of_runs_can_show() -> None
     ],
     ids=str,
 )
-def test_whatever_is_not_the_papers_is_of_a_reduced_size(change: dict[str, Any]) -> None:
+def test_any_deviation_from_the_papers_setting_is_a_reduced_size(change: dict[str, Any]) -> None:
     found = judged("tab5", [replace(row, **change) for row in full(GOOD)])
     assert {each.words for each in found} == {GAIN, PARITY}
     (name,) = change
@@ -537,18 +537,6 @@ def test_whatever_is_not_the_papers_is_of_a_reduced_size(change: dict[str, Any])
         assert all(f"({flag})" in each.why for each in found)
         named = [replace(row, **change, data_source=f"a {flag} copy") for row in full(GOOD)]
         assert all(f"({flag})" not in each.why for each in judged("tab5", named))  # its name
-
-
-def matlab(**times: float) -> list[Row]:
-    """Five rounds of plain PyTorch, and of forms of Matlab code that take so many times it."""
-    rows = [*timed("floor", *[0.5] * 5), *timed("reference", *[1.0] * 5), *certified("reference")]
-    for form, ratio in times.items():
-        variant: dict[str, Any] = {} if form == "im2col" else {"variant": form}
-        variant["framework_version"] = "GNU Octave 9.4.0, BLAS OpenBLAS"
-        part = {"part": 0.01} if ratio > 150 else {}
-        rows += timed("octave", *(ratio * n for n in NOISE), **variant, **part)
-        rows += certified("octave", **variant)
-    return rows
 
 
 @ANY(
@@ -579,11 +567,8 @@ def test_fig3_has_an_answer_for_each_conv_function_of_matlab(
             assert "octave:convn" in each.why
 
 
-REFUSED = [*matlab(), *timed("octave", 2.0), *certified("octave", False)]
-
-
 def test_fig3_without_matlab_code_that_was_proved_is_not_tested() -> None:
-    for rows in (REFUSED, matlab(), timed("floor", 1.0), timed("reference", 2.0)):
+    for rows in (MATLAB_REFUSED, matlab(), timed("floor", 1.0), timed("reference", 2.0)):
         found = one("fig3", rows)
         assert found.answer == "not tested" and "octave:conv2" in found.why
 

@@ -1,5 +1,5 @@
 """A refused contender is named by the known deviation that computes the same, and by no other; the
-adapter's guide explains what is said of refused ones.
+adapter's guide explains the refusals.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ PLANTED: dict[str, tuple[Build, ...]] = {
 @pytest.mark.parametrize(
     ("build", "words"), [(build, words) for words, builds in PLANTED.items() for build in builds]
 )
-def test_the_reason_ends_with_what_was_computed_instead(
+def test_the_reason_ends_with_the_computed_deviation(
     build: Build, words: str, precision: Precision
 ) -> None:
     certificate = certify(build, network(neunorm=NeuNorm(u=0.3)), precision)
@@ -114,27 +114,27 @@ NOT_KNOWN: dict[str, Build] = {
 
 
 @pytest.mark.parametrize("build", NOT_KNOWN.values(), ids=NOT_KNOWN)
-def test_no_deviation_is_named_that_computes_something_else(build: Build) -> None:
+def test_an_unknown_deviation_is_given_no_name(build: Build) -> None:
     certificate = certify(build, network())
     said = "; ".join(certificate.failures)
     assert said and NAMED not in said, said
 
 
-def test_of_several_that_this_network_does_not_tell_apart_all_are_named() -> None:
+def test_indistinguishable_deviations_are_all_named() -> None:
     nothing_decays = network(replace(LIF_, k_tau=1.0))
     (reason,) = certify(framework(reset=subtracts), nothing_decays).failures
     before, after = "a reset that subtracts V_th before the decay", "the decay"
     assert reason.endswith(f"{NAMED}{before} or a reset that subtracts V_th after {after}"), reason
 
 
-def test_what_computes_the_same_as_the_paper_is_not_named() -> None:
+def test_a_deviation_without_effect_is_not_named() -> None:
     forgets_at_once = network(replace(LIF_, k_tau=0.0))  # so no reset and no state are felt
     assert certify(stepped(contenders.DetachedReset), forgets_at_once).passed
     (reason,) = certify(framework(wide=2.0), forgets_at_once).failures
     assert reason.endswith(f"{NAMED}a surrogate twice as wide: 1/a where |u - V_th| < a"), reason
 
 
-def test_what_an_adapter_says_itself_is_not_looked_for() -> None:
+def test_a_declared_deviation_is_not_diagnosed() -> None:
     marked = Variant(("no gradient through the reset",), stepped(contenders.DetachedReset))
     certificate = exam(network(), "fp64").certify("marked", marked)
     assert certificate.failures and NAMED not in "; ".join(certificate.failures)
@@ -172,7 +172,7 @@ EXPLAINED: tuple[Build, ...] = (
 )
 
 
-def test_the_adapters_guide_quotes_what_refused_contenders_are_told() -> None:
+def test_the_adapters_guide_quotes_actual_refusals() -> None:
     guide = (Path(__file__).parents[1] / "adapters" / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`.+?) \|", guide, re.M)
     quoted = [each.removesuffix(" ...") for row in rows for each in re.findall("`(.+?)`", row)]

@@ -1,4 +1,4 @@
-"""What the documents say is so: their links, commands and names exist."""
+"""The documents are true: their links, commands and names exist."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from types import SimpleNamespace
 import pytest
 import typer.main
 import yaml
-from conftest import Command
 from rows import rows_of_a_run, training
+from surroundings import Command
 
 import adapters
 from harness import __version__, results
@@ -36,7 +36,7 @@ LINK, COMMAND = r"\]\(([^)\s]+)\)", r"^(?:uv run )?harness (.+)$"
 
 
 def found(pattern: str) -> list[tuple[Path, str]]:
-    """What matches in each document; the README has some of everything that is asked for."""
+    """Matches in each document; the README has at least one of each pattern."""
     assert re.search(pattern, README, re.M)
     return [
         (path, hit) for path in DOCUMENTS for hit in re.findall(pattern, path.read_text(), re.M)
@@ -44,7 +44,7 @@ def found(pattern: str) -> list[tuple[Path, str]]:
 
 
 def headings(path: Path) -> set[str]:
-    """What a link can lead to inside a page: a heading's anchor, or an id."""
+    """The anchors of a page: its headings and ids."""
     text = path.read_text(encoding="utf-8")
     lines = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     bare = [re.sub(r"[^\w -]", "", line.lower()).strip().replace(" ", "-") for line in lines]
@@ -80,7 +80,7 @@ def words_of(line: str) -> list[str]:
     return words[: ends[0]] if ends else words
 
 
-def test_commands_and_their_flags_and_what_pip_is_to_install_exist() -> None:
+def test_commands_flags_and_extras_of_the_documents_exist() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     for path, line in found(COMMAND):
         name, *rest = words_of(line)
@@ -111,7 +111,7 @@ def nothing_is_measured(
         monkeypatch.setattr(f"harness.{name}", lambda *given, value=value, **named: value)
 
 
-# pages whose commands are about files that only an example has are parsed alone
+# commands on other pages name files of examples, and are only parsed
 RUN = [
     line
     for name in ("README.md", "docs/suites.md", "docs/runs.md", "docs/data.md")
@@ -161,7 +161,7 @@ def python_of(path: Path) -> str:
 
 
 @pytest.mark.parametrize("precision", ["fp64", "fp32"])
-def test_the_guides_example_is_an_adapter_that_is_equal(
+def test_the_guides_example_passes_its_exam(
     precision: Precision, plant: Callable[[str, str], None], tmp_path: Path
 ) -> None:
     plant("example", python_of(ROOT / "adapters" / "README.md"))
@@ -195,11 +195,3 @@ def test_the_notebooks_page_runs_as_a_script_from_top_to_bottom(tmp_path: Path) 
     assert (tmp_path / "results" / "local" / "notebook" / "report.html").is_file()
     (kept,) = (tmp_path / "results" / "local" / "notebook" / "runs").glob("*.json")
     assert "suite=timesteps" in kept.read_text() and "page.py" not in kept.read_text()
-
-
-def test_make_has_both_commands_and_run_installs_no_tools_of_the_tests() -> None:
-    makefile = (ROOT / "Makefile").read_text()
-    assert {"run", "test"} <= set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
-    rules = dict(re.findall(r"^(\S+):.*\n((?:\t.*\n)+)", makefile, re.MULTILINE))
-    assert "--group dev" in rules[".venv/for-test"]
-    assert "--group" not in rules[".venv/for-run"] and '".[all]"' in rules[".venv/for-run"]

@@ -1,4 +1,4 @@
-"""What an inference costs: counts that can be derived by hand, prices, tables, points."""
+"""The cost of an inference: counts derived by hand, prices, tables."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from conftest import Command
 from rows import row, timed_case, training
-from test_learning import case as training_case
-from test_learning import rows_of, run
+from surroundings import Command
 from torch import Tensor, nn
 from torch.nn import functional
+from trainings import case as training_case
+from trainings import rows_of, run
 
 import adapters
 from harness import suites
@@ -55,7 +55,7 @@ def counted(of: Network, spikes: list[Tensor], **fields: Any) -> tuple[LayerOper
 
 
 @pytest.mark.parametrize(("place", "taps"), [(CORNER, 4), (BORDER, 6), (CENTRE, 9)])
-def test_a_spike_drives_what_its_kernel_reaches(place: tuple[int, int], taps: int) -> None:
+def test_a_spike_costs_the_taps_of_its_kernel(place: tuple[int, int], taps: int) -> None:
     of = network("2C3(Encoding)-3C3-Voting")
     spikes = spikes_of(of, (0, 0, 1, *place))
     spikes[1][0, 0, 2][place] = 1
@@ -70,7 +70,7 @@ def test_a_spike_drives_what_its_kernel_reaches(place: tuple[int, int], taps: in
 
 def test_an_image_is_multiplied_once_and_event_frames_at_each_step() -> None:
     of = network("2C3(Encoding)-Voting")
-    image, spikes = torch.full((1, 1, 1, 4, 4), 0.5), spikes_of(of, T=3)
+    image, spikes = torch.ones(1, 1, 1, 4, 4), spikes_of(of, T=3)  # ones, and no spikes
     static = counted(of, spikes, x=image.expand(3, 1, 1, 4, 4))[0]
     frames = counted(of, spikes, x=image.repeat(3, 1, 1, 1, 1))[0]
     assert reach(4, 3) == (2, 3, 3, 2)
@@ -107,7 +107,7 @@ def test_the_folded_reading_is_a_convolution_of_the_spikes_themselves(size: int)
     assert counted(of, every)[1].accumulates == unfolded(torch.ones_like(weight)).sum()
 
 
-def test_without_spikes_all_that_is_not_zero_is_multiplied_once() -> None:
+def test_an_ann_multiplies_each_nonzero_value_once() -> None:
     of = network("1C3(Encoding)-AP2-3C3-Voting")
     active = spikes_of(of, (0, 0, 0, *CORNER), (0, 0, 0, *CENTRE))
     frames = torch.zeros(2, 1, 1, 4, 4)
@@ -122,7 +122,7 @@ COUNTS |= {"accumulates": (0, 6), "multiplies": (100, 0)}
 SMALL = energy.layers_of(network("1C3(Encoding)-Voting"), COUNTS)
 
 
-def test_the_spiking_network_with_memory_is_what_one_adds_up_by_hand() -> None:
+def test_the_spiking_energy_with_memory_by_hand() -> None:
     spent = energy.spiking(SMALL, T=2, static=True)
     fixed, by_spikes = spent.loc["fixed"], spent.loc["by_spikes"]
     bit = 10 / 64  # all of it fits into 8 KiB
@@ -197,7 +197,7 @@ def test_counted_is_operations_times_horowitz_energies() -> None:
     assert pd.isna(alone["break_even_skipping"]) and alone["side"].endswith("against an ANN")
 
 
-def test_of_a_network_that_was_counted_anew_the_later_rows_count() -> None:
+def test_later_counts_of_a_network_replace_earlier_ones() -> None:
     again = row(OperationsRow, CASE, key="a", data_source="photographs", counted_samples=40)
     assert list(tables.TABLES["energy"]([*ROWS, again])["samples"]) == [40, 20, 20]
     renewed = replace(again, key="of another version")
@@ -248,7 +248,7 @@ def batch(of: Case, *, static: bool) -> Tensor:
 
 
 def counts(of: Case, *, static: bool) -> tuple[nn.Module, Tensor, tuple[LayerOperations, ...]]:
-    """A network that fires, a batch, and what is counted of it."""
+    """A network that fires, a batch, and its counted operations."""
     x = batch(of, static=static)
     module = initialised(of.network, x, seed=0).eval()
     return module, x, counting.counted(of, module, [x])
@@ -283,16 +283,7 @@ def test_counts_by_value_are_neurobenchs(notation: str, static: bool, neunorm: b
     assert by_neurobench(module, x) == pytest.approx(totals)
 
 
-def test_neurobench_takes_a_frame_without_a_pixel_above_1_for_spikes_and_we_do_not() -> None:
-    of = case(PLAIN)
-    x = (batch(of, static=False) > 1).float()
-    module = initialised(of.network, x, seed=0)
-    layers = counting.counted(of, module, [x])
-    assert by_neurobench(module, x) == pytest.approx([0, sum(each.operations for each in layers)])
-    assert layers[0].multiplies == layers[0].operations
-
-
-def test_counts_do_not_depend_on_who_computes_or_how_many_at_a_time() -> None:
+def test_counts_do_not_depend_on_framework_or_batch() -> None:
     of = case(POOLED, neunorm=True)
     module, x, layers = counts(of, static=True)
     parts = counting.counted(of, module, x.split(1, dim=1))
@@ -303,7 +294,7 @@ def test_counts_do_not_depend_on_who_computes_or_how_many_at_a_time() -> None:
     assert counting.counted(of, other, [x]) == layers
 
 
-def test_the_suite_is_the_nine_networks_at_full_width_each_beside_its_ann() -> None:
+def test_the_suite_is_the_nine_networks_at_full_width_and_their_anns() -> None:
     found = energy_cases()
     assert len(found) == 18 and {each.width for each in found} == {Fraction(1)}
     assert {(each.dataset, each.scale) for each in found} == {
@@ -334,7 +325,7 @@ def test_a_case_is_counted_once_shown_and_done(tmp_path: Path, command: Command)
     assert code == 0 and "break-even" in shown
 
 
-def test_a_case_that_cannot_be_is_a_row_with_its_reason(tmp_path: Path) -> None:
+def test_an_impossible_case_is_a_row_with_its_reason(tmp_path: Path) -> None:
     (first, _) = energy_cases(**ASKED)
     large, elsewhere = replace(first, batch_size=10**8), replace(first, weights_sha256="0" * 64)
     run((large, elsewhere), tmp_path)  # weights that are not here are not replaced by others
@@ -344,7 +335,7 @@ def test_a_case_that_cannot_be_is_a_row_with_its_reason(tmp_path: Path) -> None:
     assert rows_of(tmp_path, OperationsRow) == []
 
 
-def test_a_training_counts_what_its_network_takes_and_is_done_as_before(tmp_path: Path) -> None:
+def test_a_training_counts_its_networks_operations(tmp_path: Path) -> None:
     given = training_case(training=Training(1, samples=40, test_samples=12, embedded=True))
     run((given, replace(given, framework=ANN)), tmp_path)
     ours, bare = rows_of(tmp_path, OperationsRow)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")  # no layout that
 
 MOVING = {"aten.t", "aten.view", "aten.flatten"}  # no arithmetic
 TRAINED = {"aten.convolution", "aten.convolution_backward", "aten.addmm", "aten.mm"}
-INFERRED = {"aten.conv2d", "aten.linear"}  # inference mode does not take them apart
+INFERRED = {"aten.conv2d", "aten.linear"}  # inference mode keeps them whole
 BIAS_GRADIENT = "aten.sum"  # a product's; a convolution's backward has it
 NETWORK = small("cifar10", "Middle")
 

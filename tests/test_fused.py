@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import compare, threads
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.grad import conv2d_input, conv2d_weight
+from torch_modules import compare, threads
 
 import adapters
 from adapters import facts
@@ -109,7 +109,7 @@ CASES += [
 
 
 @pytest.mark.parametrize(("kernels", "shape", "reading", "dtype", "p"), CASES)
-def test_kernels_give_what_the_plain_form_gives(
+def test_kernels_compute_the_plain_form(
     kernels: str, shape: tuple[int, ...], reading: Reading | None, dtype: torch.dtype, p: float
 ) -> None:
     if kernels == "cuda":
@@ -133,32 +133,22 @@ def test_kernels_give_what_the_plain_form_gives(
     close(got, expected, 1e-13 if dtype == torch.float64 else 1e-5)
 
 
-@pytest.mark.parametrize(("count", "openmp"), [(1, True), (2, True), (3, True), (2, False)])
-def test_threads_change_nothing(count: int, openmp: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if openmp and compiled._openmp() is None:
+@pytest.mark.parametrize(
+    ("count", "start"), [(1, "OpenMP"), (2, "OpenMP"), (3, "OpenMP"), (2, "ours"), (3, "one comes")]
+)
+def test_threads_change_nothing(count: int, start: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if start == "OpenMP" and compiled._openmp() is None:
         pytest.skip("torch has no GNU OpenMP here")
     current, U = made((5, 3, 8, 6, 6)), made((1, 1, 8, 3, 3), 1)[0, 0]
     back, chosen = made((5, 3, 8, 3, 3), 2), form(5, 8, 2, "mean", torch.float64)
     expected = plain.spikes(current, U, chosen), *plain.gradients(current, U, back, chosen)
-    monkeypatch.setattr(compiled, "_openmp", compiled._openmp if openmp else lambda: None)
-    compiled._start.cache_clear()
-    try:
-        with threads(count):
-            got = neurons.spikes(current, U, chosen), *neurons.gradients(current, U, back, chosen)
-    finally:
-        compiled._start.cache_clear()
-    close(got, expected, 1e-13)
-
-
-def test_where_fewer_threads_come_than_were_asked_all_is_done(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    current, U = made((5, 3, 8, 6, 6)), made((1, 1, 8, 3, 3), 1)[0, 0]
-    back, chosen = made((5, 3, 8, 3, 3), 2), form(5, 8, 2, "mean", torch.float64)
-    expected = plain.spikes(current, U, chosen), *plain.gradients(current, U, back, chosen)
-    one = partial(compiled._in_threads, threads=1)  # as OMP_THREAD_LIMIT=1 has it
-    monkeypatch.setattr(compiled, "_start", lambda: lambda kernel, of, threads: one(kernel, of))
-    with threads(3):
+    if start == "ours":
+        monkeypatch.setattr(compiled, "_openmp", lambda: None)
+        monkeypatch.setattr(compiled, "_start", compiled._start.__wrapped__)
+    elif start == "one comes":  # as OMP_THREAD_LIMIT=1 has it
+        one = partial(compiled._in_threads, threads=1)
+        monkeypatch.setattr(compiled, "_start", lambda: lambda kernel, of, threads: one(kernel, of))
+    with threads(count):
         got = neurons.spikes(current, U, chosen), *neurons.gradients(current, U, back, chosen)
     close(got, expected, 1e-13)
 
@@ -200,7 +190,7 @@ def test_a_non_contiguous_input_is_taken_and_inference_keeps_nothing() -> None:
         assert module(x).grad_fn is None
 
 
-def test_without_numba_it_says_so_and_runs_in_plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fused_without_numba_warns_and_runs_in_plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "adapters.fused.neurons", None)
     fused_network.kernels_for.cache_clear()
     try:
@@ -238,7 +228,7 @@ def test_kernels_are_kept_in_the_users_cache_folder(tmp_path: Path) -> None:
     assert kept and all(path.is_relative_to(here) for path in kept)
 
 
-def test_other_sources_kernels_are_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_sources_are_recompiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = shutil.copytree(Path(compiled.__file__).parent, tmp_path / "fused")
     monkeypatch.setattr(compiled, "__file__", str(copy / "compiled.py"))
     name = compiled.sources_sha256.__wrapped__
@@ -249,7 +239,7 @@ def test_other_sources_kernels_are_apart(tmp_path: Path, monkeypatch: pytest.Mon
     assert name() != compiled.sources_sha256()
 
 
-def test_forms_of_a_kernel_are_kept_apart_and_it_is_known_whether_any_is(
+def test_each_specialisation_of_a_kernel_has_its_own_cache_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """numba numbers the forms that lie in one folder: two processes at once would mix them up."""
@@ -270,7 +260,7 @@ def test_forms_of_a_kernel_are_kept_apart_and_it_is_known_whether_any_is(
     assert len(folders) == len({*folders}) == 2
 
 
-def test_width_that_fills_no_vector() -> None:
+def test_a_width_that_fills_no_vector_computes_the_reference() -> None:
     compare(*pair(small("cifar10", "Middle", "mean").scaled(Fraction(3, 16)), 3, 2, static=True))
 
 
@@ -325,7 +315,7 @@ def works(module: torch.nn.Module) -> list[Synapse]:
 @pytest.mark.parametrize("neunorm", [None, "mean", "literal"])
 @pytest.mark.parametrize("dataset", ["cifar10", "nmnist", "dvs-cifar10"])
 @pytest.mark.parametrize(("T", "B"), [(1, 1), (3, 2)])
-def test_by_events_it_is_the_reference(
+def test_the_event_engine_computes_the_reference(
     dataset: str, T: int, B: int, neunorm: Reading | None, p: float, choose: Choose
 ) -> None:
     network = replace(small(dataset, "Large", neunorm), dropout=p)
@@ -334,7 +324,7 @@ def test_by_events_it_is_the_reference(
     compare(module, reference, x)
     by_events = [work.ran is not None for work in works(module)]
     inputs = [work.ran is not None and work.ran.input_gradient for work in works(module)]
-    # NeuNorm and a pool read the gradient of what is sent everywhere
+    # NeuNorm and a pool read the gradient everywhere
     assert any(inputs) == (neunorm is None)
     # with dropout behind NeuNorm nothing can be sent as counts
     assert not by_events[0]
@@ -342,7 +332,7 @@ def test_by_events_it_is_the_reference(
 
 
 @pytest.mark.parametrize(("forward", "gradient"), [(True, False), (False, True), (False, False)])
-def test_each_part_is_chosen_by_itself(forward: bool, gradient: bool, choose: Choose) -> None:
+def test_each_part_is_chosen_separately(forward: bool, gradient: bool, choose: Choose) -> None:
     module, reference, x = pair(small("nmnist", "Middle", "mean"), 3, 2, static=False)
     choose(forward, gradient, False)
     compare(module, reference, x)
@@ -355,7 +345,7 @@ def test_each_part_is_chosen_by_itself(forward: bool, gradient: bool, choose: Ch
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("shape", "reading"), ENCODED)
-def test_an_encoding_is_its_convolution(
+def test_an_encoding_layer_computes_its_convolution(
     shape: tuple[int, ...], reading: Reading | None, dtype: torch.dtype, choose: Choose
 ) -> None:
     steps, batch, inputs, maps, height, width, pool = shape
@@ -384,7 +374,7 @@ def test_an_encoding_is_its_convolution(
     close(mine, theirs, 1e-13 if own == torch.float64 else 1e-5)
 
 
-def test_what_is_better_in_memory_is_no_encoding() -> None:
+def test_small_encodings_are_stored_as_currents() -> None:
     asked = form(3, 40, 1, None, torch.float32, 0.0, 2)
     for steps, maps, inputs, taps in ((1, 40, 2, 3), (3, 16, 2, 3), (3, 40, 9, 3), (3, 40, 2, 5)):
         x, weight = torch.zeros(steps, 2, inputs, 6, 6), torch.zeros(maps, inputs, taps, taps)
@@ -399,7 +389,7 @@ def test_the_dense_variant_never_counts() -> None:
     assert fused_network.computed(module) == "; ".join(f"layer {n}: dense" for n in range(1, 5))
 
 
-def test_by_events_it_is_as_dense_in_bf16(choose: Choose) -> None:
+def test_the_event_engine_agrees_with_dense_kernels_in_bf16(choose: Choose) -> None:
     module, _, x = pair(small("cifar10"), 1, 4, static=True)  # one step: a spike takes few with it
     module.float()
     found = {}
@@ -414,7 +404,7 @@ def test_by_events_it_is_as_dense_in_bf16(choose: Choose) -> None:
         assert torch.cosine_similarity(dense.flatten(), ours.flatten(), 0) > 0.99
 
 
-def test_an_inference_in_parts_is_the_whole(choose: Choose) -> None:
+def test_an_inference_in_parts_equals_the_whole(choose: Choose) -> None:
     choose(True, True, True)
     module, _, x = pair(small("cifar10"), 4, 5, static=True)
     whole = module(x)
@@ -427,7 +417,7 @@ def test_an_inference_in_parts_is_the_whole(choose: Choose) -> None:
 SHAPE = choice.Shape(8, 6, 6, 16, True, "float32", 1)
 
 
-def test_break_even_is_where_the_lines_cross() -> None:
+def test_the_break_even_density_is_where_the_lines_cross() -> None:
     for seconds, dense, expected in (
         ([1.0, 4.0], 2.5, 0.25),  # between
         ([1.0, 4.0], 99.0, 1.0),  # beyond all ones
@@ -439,26 +429,16 @@ def test_break_even_is_where_the_lines_cross() -> None:
 
 
 @pytest.mark.usefixtures("no_data_of_the_machine")
-def test_break_even_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    measured = iter([choice.BreakEven(0.5, 0.6, 0.0), choice.BreakEven(0.1, 0.2, 0.0)])
-    monkeypatch.setattr(choice, "_measured", lambda of: next(measured))
+@pytest.mark.parametrize("shape", [SHAPE, replace(SHAPE, valued=False, precision="float64")])
+def test_a_measured_break_even_is_a_density_that_later_processes_find(shape: choice.Shape) -> None:
     choice.break_even.cache_clear()
-    try:
-        for _ in range(2):  # in this process, and as if in a later one
-            assert choice.break_even(SHAPE) == choice.BreakEven(0.5, 0.6, 0.0)
-            choice.break_even.cache_clear()
-        assert choice.break_even(replace(SHAPE, maps=9)) == choice.BreakEven(0.1, 0.2, 0.0)
-    finally:
-        choice.break_even.cache_clear()
+    found = choice.break_even(shape)
+    assert all(0 <= each <= 1 for each in vars(found).values())
+    choice.break_even.cache_clear()
+    assert choice.break_even(shape) == found
 
 
-def test_what_is_measured_is_a_density() -> None:
-    for of in (SHAPE, replace(SHAPE, valued=False, precision="float64")):
-        found = choice._measured(of)
-        assert all(0 <= each <= 1 for each in vars(found).values())
-
-
-def test_density_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_density_chooses_events_or_dense(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "break_even", lambda of: choice.BreakEven(0.2, 0.6, 0.4))
     weight, counts = torch.zeros(16, 8, 3, 3), torch.zeros(1, 5, 4, 5, dtype=torch.uint8)
     for spiking, ahead, back in ((3, True, True), (30, False, True), (70, False, False)):
@@ -543,7 +523,7 @@ def examine(events: Events, given: tuple[Tensor, Tensor, Tensor], dtype: torch.d
         got.append(input_gradient.convolved(dy, own, weight))
         assert not got[-1][~read].any()
         exact, dense = ((*each[:2], each[2] * read) for each in (exact, dense))
-    for compared in zip(got, exact, dense, sizes, strict=False):  # of an input only what is asked
+    for compared in zip(got, exact, dense, sizes, strict=False):  # inputs only where marked
         near(*compared)
 
 
@@ -553,7 +533,7 @@ def examine(events: Events, given: tuple[Tensor, Tensor, Tensor], dtype: torch.d
 @example(((3, 42, 42, 17, 33), 0.2, 4, torch.float32, 2, True))
 @example(((2, 34, 34, 130, 65), 0.1, 1, torch.float32, 2, False))
 @example(((9, 8, 8, 64, 128), 0.2, 4, torch.float64, 2, False))
-def test_a_convolution_is_the_dense_one(work: Any) -> None:
+def test_event_kernels_compute_the_dense_convolution(work: Any) -> None:
     shape, density, most, dtype, count, normalised = work
     images, height, width, maps, outputs = shape
     generator = torch.Generator().manual_seed(sum(shape))
@@ -564,7 +544,7 @@ def test_a_convolution_is_the_dense_one(work: Any) -> None:
         examine(events, (weight, bias, dy), dtype)
 
 
-# What numba and torch are told to compute with, by their own variables, and a register's bytes.
+# Processors that numba and torch are forced to by variables, and a register's bytes.
 HASWELL = "+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+f16c,+avx2,+bmi,+bmi2,+fma"
 PROCESSORS = {
     "AVX2": (

@@ -12,7 +12,7 @@ from golden import Entry
 
 
 @pytest.mark.parametrize("file", golden.FILES)
-def test_nothing_has_moved_but_by_its_number(file: str) -> None:
+def test_goldens_hold_unless_their_number_was_raised(file: str) -> None:
     moved = list(golden.moved(file))
     assert not moved, "\n".join(moved)
 
@@ -28,7 +28,7 @@ def planted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., No
     return plant
 
 
-def test_renewing_takes_what_moved_with_its_number_alone(planted: Callable[..., None]) -> None:
+def test_renewing_takes_only_changes_with_a_raised_number(planted: Callable[..., None]) -> None:
     for made, revision, words, refused in (
         ([1.0, 2.0], 0, "it is not there yet: .*--renew", False),
         ([1.0, 3.0], 0, r"\(/1: 2.0, now 3.0\): raise NUMERICS or the adapter's REVISION", True),

@@ -11,11 +11,11 @@ def graph() -> grimp.ImportGraph:
     return grimp.build_graph("harness", "adapters", exclude_type_checking_imports=True)
 
 
-def test_no_module_imports_from_the_notebooks_door(graph: grimp.ImportGraph) -> None:
+def test_no_module_imports_the_public_package(graph: grimp.ImportGraph) -> None:
     assert graph.find_modules_that_directly_import("harness") == set()
 
 
-def test_no_module_imports_what_imports_it(graph: grimp.ImportGraph) -> None:
+def test_no_import_cycle(graph: grimp.ImportGraph) -> None:
     circles = [
         f"{module} <-> {other}"
         for module in graph.modules

@@ -1,4 +1,4 @@
-"""What a result depends on: a move dates no row, and what decides a result does."""
+"""Keys: every field that decides a result moves them, and nothing else does."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from harness.spec import SGD, SUITES, Case, CaseFields, NeuNorm, Options, Traini
 from harness.suites import suite
 from harness.system.installed import Machine
 
-# What decides no weight: names, how many samples were wanted (the data's hash says it), and what is
-# asked of the trained network.
+# These decide no weight: names, wanted numbers of samples (the data's hash has them), further tests
+# of the trained network.
 IDLE = {"suite", "scale", "width", "wanted_samples", "wanted_test_samples", "embedded"}
 IDLE |= {"tested_at"}
 OF_OTHERS = {"effort", "window"}  # which other systems alone have
@@ -61,7 +61,7 @@ def test_every_field_of_a_case_moves_its_timing_key() -> None:
     assert that_move(lambda case: timing_key(case, DATA, SOFTWARE, MACHINE, "system")) == {*NAMES}
 
 
-def test_of_a_training_exactly_what_decides_no_weight_leaves_the_key() -> None:
+def test_a_training_key_holds_exactly_the_fields_that_decide_its_weights() -> None:
     moves = that_move(lambda case: training_key(case, DATA, TEST_DATA, SOFTWARE))
     assert moves == set(NAMES) - IDLE
     assert set(fields_that_train(trained_case())) == set(NAMES) - IDLE - OF_OTHERS - UNUSUAL
@@ -87,7 +87,7 @@ def test_data_versions_and_revision_move_both_keys() -> None:
     assert training_key(trained_case(), TEST_DATA, DATA, SOFTWARE) != trained
 
 
-def test_each_number_moves_the_keys_it_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_hand_raised_number_moves_its_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     before = golden.key(timed_case()), golden.key(trained_case())
     expected = {"NUMERICS": (False, True), "PROTOCOL": (True, False), "EXAM": (False, False)}
     for number, moves in expected.items():
@@ -111,7 +111,7 @@ def test_a_timing_is_of_its_machine_and_not_of_a_commit() -> None:
     assert timed_on(replace(MACHINE, memory_mib=(MACHINE.memory_mib or 0) + 2048)) != before
 
 
-def test_thread_counts_are_keyed_by_what_they_come_to_and_other_variables_by_name() -> None:
+def test_thread_counts_are_keyed_by_value_and_other_variables_by_name() -> None:
     plain = replace(MACHINE, environment=None, threads=2)
     key = timed_on(plain)
     asked = replace(plain, environment="OMP_NUM_THREADS=2 MKL_NUM_THREADS=2")
@@ -121,7 +121,7 @@ def test_thread_counts_are_keyed_by_what_they_come_to_and_other_variables_by_nam
     assert timed_on(replace(asked, environment="OMP_PROC_BIND=close OMP_NUM_THREADS=2")) != key
 
 
-def test_nothing_in_a_key_hides_behind_another_of_its_name() -> None:
+def test_the_names_in_a_key_are_distinct() -> None:
     others = ("data", "training data", "test data", "allocator", "PROTOCOL", "NUMERICS")
     names = [*NAMES, *asdict(SOFTWARE), *(asdict(MACHINE).keys() - {"torch"}), *others]
     assert len({*names}) == len(names)

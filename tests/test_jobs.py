@@ -1,4 +1,4 @@
-"""Cases elsewhere: the same rows as here, whatever becomes of the machines."""
+"""Cases on a cluster: the same rows as on this machine, even where machines die."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 from recordings import quiet
-from test_learning import case
+from surroundings import needs_linux
+from trainings import case
 
 from harness import api
 from harness.jobs.local import Local, Result
@@ -23,20 +24,20 @@ from harness.records import EpochRow, Store, TrainedRow
 from harness.spec import ANN, Access, Budget, Case, Training, UsageError
 
 SHORT = Training(epochs=6, samples=200, test_samples=50, embedded=True)
-APART = "HARNESS_TEST_APART"
+NESTED = "HARNESS_TEST_NESTED"
 
 
 def in_a_process_of_its_own(test: Callable[..., None]) -> Callable[..., None]:
-    """Runs a test apart: Ray ends the process that uses it, without a word, where its server dies
-    at its start, as it may on a busy machine. Then the test is run once more.
+    """Run a test in another process, and again if that dies: on a busy machine Ray's server may die
+    at its start, and Ray then ends the process that uses it without a message.
     """
-    if APART in os.environ:
+    if NESTED in os.environ:
         return test
 
     def once() -> subprocess.CompletedProcess[str]:
         name = f"{Path(__file__)}::{test.__name__}"
         call = [sys.executable, "-m", "pytest", "-q", "-m", "slow", name]
-        env = {**os.environ, APART: "1"}
+        env = {**os.environ, NESTED: "1"}
         return subprocess.run(call, env=env, capture_output=True, text=True, check=False)
 
     def run() -> None:
@@ -68,7 +69,7 @@ def figures(out: Path) -> dict[tuple[object, ...], tuple[object, ...]]:
     return found
 
 
-def test_a_cluster_that_does_not_answer_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_cluster_is_an_error_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own
         executor = api.executor("ray", ())
@@ -79,7 +80,7 @@ def test_a_cluster_that_does_not_answer_is_said_at_once(monkeypatch: pytest.Monk
 
 
 @pytest.mark.usefixtures("no_data_of_the_machine")
-def test_a_machine_that_does_not_see_the_result_folder_says_so(tmp_path: Path) -> None:
+def test_a_worker_without_the_result_folder_is_an_error(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own
         from harness.jobs import ray
@@ -92,7 +93,7 @@ def test_a_machine_that_does_not_see_the_result_folder_says_so(tmp_path: Path) -
     assert Store(tmp_path).read()[0][-1] == result.rows[-1]
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
+@needs_linux
 @pytest.mark.usefixtures("no_data_of_the_machine")
 def test_threads_of_a_training_sleep_sooner_at_barriers(tmp_path: Path) -> None:
     before, found = {*psutil.Process().children(recursive=True)}, set[str | None]()
@@ -140,7 +141,7 @@ def test_a_sweep_on_two_machines_of_which_one_dies_has_the_rows_of_a_local_one(
     assert len(ended) == 12
     assert all(isinstance(each.rows[-1], TrainedRow) for each in ended)
     assert figures(there) == figures(here)
-    # who asks again finds all done
+    # a second request finds all done
     again = list(Local().train(sweep(), Store(there), access, quiet))
     assert all(each.before for each in again)
 

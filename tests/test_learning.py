@@ -1,5 +1,5 @@
 """Training: epochs, held-out samples, checkpoints, equal weights by equal functions, warnings; and
-its rows: what is kept, what is done only once, what a kill costs.
+its rows: kept, never made twice, and resumed.
 """
 
 from __future__ import annotations
@@ -9,26 +9,23 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
 
 import pytest
 import torch
 from contenders import TruncatedAtFour, stepped
-from recordings import quiet, with_mnist
-from rows import row, trained_case, training
+from recordings import with_mnist
+from rows import row, training
 from torch import Tensor, nn
 from torch.nn import functional
+from trainings import case, data, rows_of, run
 
 import adapters
 from harness import records, spec
 from harness.adapter import Variant
 from harness.analysis import tables
 from harness.conformance import random_batch, small
-from harness.datasets import Wanted, load_split
-from harness.jobs.local import Result, trial
 from harness.records import identity
-from harness.records.run import Failed, Run, new_run
-from harness.records.store import Ledger
+from harness.records.run import Failed
 from harness.reference import coding
 from harness.reference.initialise import initialised
 from harness.reference.network import ReferenceNetwork
@@ -43,24 +40,6 @@ from harness.training.epoch import DataSplits, Learner
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 
-TINY = "8C3(Encoding)-AP2-8C3-AP2-16FC-Voting"
-R = TypeVar("R", bound=records.Record)
-
-
-def case(dataset: str = "cifar10", **fields: Any) -> spec.Trained:
-    network, of = paper.network(TINY, dataset)[1], paper.settings(dataset)
-    given: dict[str, Any] = {"suite": "accuracy", "dataset": dataset, "scale": "custom"}
-    given |= {"network": replace(network, dropout=of.dropout), "optimiser": of.optimiser}
-    given |= {"T": 2, "batch_size": 10}
-    given |= {"training": spec.Training(epochs=2, samples=60, test_samples=30, embedded=True)}
-    return trained_case(**given | fields)
-
-
-def data(dataset: str = "cifar10", count: int = 60) -> DataSplits:
-    wanted = Wanted(dataset, T=2, samples=count, embedded=True)
-    train = load_split(wanted, "train", quiet)
-    return DataSplits.of(train, load_split(replace(wanted, samples=30), "test", quiet))
-
 
 def trained(given: spec.Trained, parts: DataSplits, epochs: int = 2) -> tuple[Learner, list[Epoch]]:
     learner = epoch.begin(given, parts)
@@ -69,11 +48,11 @@ def trained(given: spec.Trained, parts: DataSplits, epochs: int = 2) -> tuple[Le
 
 def one_epoch(learner: Learner, number: int) -> Epoch:
     rate = schedule.table_7(learner.case.optimiser, number)
-    return epoch.epoch(learner, number, rate, nobody)
+    return epoch.epoch(learner, number, rate, ignore)
 
 
-def nobody(fraction: float) -> None:
-    """Is told how far it is."""
+def ignore(fraction: float) -> None:
+    """Takes the progress callback's place."""
 
 
 def weights(learner: Learner) -> list[Tensor]:
@@ -107,6 +86,10 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others() -> None:
     assert first.number == 1 and first.learning_rate == 0.1
     assert len(first.rates) == 4 and all(0 < rate < 1 for rate in first.rates)
     assert first.seconds > 0 and first.gradient_norm > 0 and 0 < first.loss < 1
+
+
+def test_confusions_and_votes_are_of_the_test_samples() -> None:
+    one = epoch.begin(case(), data())
     count, votes, counts = epoch.confusion(one, 500)
     assert count == sum(map(sum, counts)) == 30  # there are no more
     right = sum(counts[n][n] for n in range(10))
@@ -200,7 +183,7 @@ def test_a_damaged_checkpoint_or_one_of_another_run_is_named_and_runs_no_code(
     assert capsys.readouterr().out == ""
 
 
-def test_what_is_no_number_is_not_restored(tmp_path: Path) -> None:
+def test_a_checkpoint_with_nan_is_not_restored(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.pt")
     assert restored(path, OF) == (EPOCH,)
     for of in ("weights", "optimiser"):
@@ -225,7 +208,7 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyP
         saved(tmp_path / "a.pt")
 
 
-# what is warned of
+# warnings
 
 
 def test_a_dead_layer_and_a_loss_that_stays_are_warned_of() -> None:
@@ -238,7 +221,7 @@ def test_a_dead_layer_and_a_loss_that_stays_are_warned_of() -> None:
     assert "the loss has not moved" in stays
 
 
-def test_layers_that_say_the_same_of_every_sample_are_warned_of() -> None:
+def test_layers_with_the_same_spikes_for_every_sample_are_warned_of() -> None:
     learner = epoch.begin(case(optimiser=SGD(0.001)), data())
     with torch.no_grad():
         for parameter in learner.module.parameters():
@@ -262,7 +245,7 @@ def test_the_share_of_potentials_inside_the_window_is_that_of_the_trained_networ
     assert epoch.inside(given.network, learner.module, x) == pytest.approx(first.inside)
 
 
-def test_a_loss_that_is_no_number_ends_the_run() -> None:
+def test_a_nan_loss_ends_the_run() -> None:
     learner = epoch.begin(case(), data())
 
     def spoil(module: nn.Module, given: object, out: Tensor) -> Tensor:
@@ -285,7 +268,7 @@ def test_a_training_on_events_is_proved_at_all_its_steps(
     assert ended.status == "not comparable" and "gradients differ" in ended.reason
 
 
-def test_weights_whose_gradients_are_no_numbers_end_the_run() -> None:
+def test_nan_gradients_end_the_run() -> None:
     learner = epoch.begin(case(), data())  # its votes are numbers whatever its weights are
     with torch.no_grad():
         list(learner.module.parameters())[2].fill_(float("nan"))
@@ -293,15 +276,18 @@ def test_weights_whose_gradients_are_no_numbers_end_the_run() -> None:
         one_epoch(learner, 1)
 
 
-def test_who_is_tested_shows_that_it_lives_and_is_so_on_samples_of_all_classes() -> None:
-    signs: list[int] = []
-    learner = replace(epoch.begin(case(), data()), alive=lambda: signs.append(1))
-    test = learner.data.test
-    epoch.accuracy(learner, test, 2)
-    assert len(signs) == -(-len(test) // epoch.EVALUATION_BATCH)
+def test_a_part_of_the_test_samples_is_of_all_classes() -> None:
+    test = data().test
     order = test.labels.argsort()  # class by class, as files lie
     part = epoch.drawn(test.part(order), 15)
     assert len(part) == 15 and len(part.labels.unique()) > 5
+
+
+def test_testing_reports_progress_after_each_batch() -> None:
+    signs: list[int] = []
+    learner = replace(epoch.begin(case(), data()), alive=lambda: signs.append(1))
+    epoch.accuracy(learner, learner.data.test, 2)
+    assert len(signs) == -(-len(learner.data.test) // epoch.EVALUATION_BATCH)
 
 
 def test_the_ann_learns_and_has_the_same_weights_to_train() -> None:
@@ -322,7 +308,7 @@ TEN = step.Objective(10)
 
 
 def rates(training: spec.Training, accuracy: float = 0.5) -> list[float]:
-    """All rates of a training whose training accuracy is that in each epoch."""
+    """All rates of a training with that training accuracy in each epoch."""
     given, found = case(training=training), list[float]()
     while (rate := schedule.next_rate(given, [accuracy] * len(found))) is not None:
         found.append(rate)
@@ -344,7 +330,7 @@ def test_a_training_that_has_learnt_nothing_ends_after_five_epochs() -> None:
 
 
 @pytest.mark.parametrize(("epochs", "stages"), [(10, (6, 3)), (10, (11,)), (10, (0, 10))])
-def test_a_schedule_that_cannot_be_is_refused(epochs: int, stages: tuple[int, ...]) -> None:
+def test_an_impossible_schedule_is_refused(epochs: int, stages: tuple[int, ...]) -> None:
     with pytest.raises(spec.UsageError, match="epochs is 10, expected|stage 1 is 0, expected"):
         spec.Training(epochs, stages=stages)
 
@@ -429,41 +415,6 @@ def test_a_captured_step_trains_as_the_step_does(dataset: str) -> None:
 # trainings as rows
 
 
-def run(
-    cases: tuple[spec.Case, ...], out: Path, *, fresh: bool = False, keep: bool = False
-) -> list[Result]:
-    """In this process, where what a test has replaced is replaced."""
-    at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
-    access = spec.Access(out, fresh=fresh, keep_weights=keep)
-    ended = []
-    for each in cases:
-        owner = Owner()
-        ledger = Ledger(records.Store(out), owner.say, fresh, (at.id,))
-        end = trial(each, ledger, access, at)
-        ledger.release()
-        assert owner.said == sorted(owner.said)
-        rows = records.Store(out).read()[0]
-        of_case = [row for row in rows if row.suite == each.suite and spec.Case.of(row) == each]
-        mine = [row for row in of_case if (row.key == end.key if end.before else row.run == at.id)]
-        ended.append(Result(each, tuple(mine), before=end.before))
-    return ended
-
-
-class Owner:
-    def __init__(self) -> None:
-        self.said: list[float] = []
-
-    def say(self, fraction: float, doing: str) -> None:
-        assert doing and 0 <= fraction <= 1
-        self.said.append(fraction)
-
-
-def rows_of(out: Path, kind: type[R]) -> list[R]:
-    rows, damaged = records.Store(out).read()
-    assert not damaged
-    return [row for row in rows if isinstance(row, kind)]
-
-
 AT_FIRST = 60  # calls, more than a proof asks
 FULL = spec.Training(epochs=2, samples=60, test_samples=30, embedded=True, tested_at=(1, 2))
 
@@ -495,7 +446,7 @@ def test_a_training_is_proved_and_kept_by_epoch_with_its_three_figures(tmp_path:
     assert {row.key for row in (*proofs, *epochs, end)} == {end.key}
 
 
-def test_a_training_that_learns_nothing_says_so_and_is_done(tmp_path: Path) -> None:
+def test_a_training_that_learns_nothing_warns_and_is_done(tmp_path: Path) -> None:
     stages = spec.Training(18, samples=200, test_samples=30, embedded=True, stages=(8, 10))
     dead = case(training=stages, optimiser=SGD(lr=1e-12))
     run((dead,), tmp_path)
@@ -508,7 +459,9 @@ def test_a_training_that_learns_nothing_says_so_and_is_done(tmp_path: Path) -> N
     assert again.before and len(rows_of(tmp_path, records.TrainedRow)) == 1
 
 
-def test_what_is_done_is_not_done_again_unless_asked_nor_by_other_suites(tmp_path: Path) -> None:
+def test_a_done_training_repeats_only_on_request_and_serves_other_suites(
+    tmp_path: Path,
+) -> None:
     given = case(framework=spec.ANN)
     (first,) = run((given,), tmp_path)
     (again,) = run((given,), tmp_path)
@@ -523,7 +476,7 @@ def test_what_is_done_is_not_done_again_unless_asked_nor_by_other_suites(tmp_pat
 
 
 @pytest.mark.parametrize(("changed", "proofs"), [("nothing", 2), ("processor", 4), ("exam", 4)])
-def test_what_is_proved_holds_for_all_seeds_on_this_processor_by_this_exam(
+def test_a_proof_holds_for_all_seeds_of_one_processor_and_exam(
     changed: str, proofs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run((case(),), tmp_path)
@@ -542,7 +495,7 @@ def test_what_is_proved_holds_for_all_seeds_on_this_processor_by_this_exam(
     ("later", "words"),
     [(0.0, "spikes"), (0.5, "neither 0 nor 1"), (1.0, "changes its parameters in place")],
 )
-def test_a_network_that_is_equal_at_first_alone_is_said_to_be_no_reference_at_the_end(
+def test_a_network_that_deviates_late_is_warned_of_at_the_end(
     later: float, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Tires(ReferenceNetwork):
@@ -599,7 +552,7 @@ def test_a_training_on_simulated_events_is_tested_on_recordings_too(tmp_path: Pa
     assert "train sample is of class 0, 2" in other.rows[-1].to_json()
 
 
-def test_the_accuracy_on_recordings_stands_beside_that_on_simulated_ones() -> None:
+def test_the_table_has_accuracies_on_simulations_and_on_recordings() -> None:
     rows: list[records.Row] = []
     for seed, accuracy in enumerate((0.4, 0.5, 0.6)):
         rows += training(seed, (0.9,), suite="accuracy", dataset="nmnist", scale="OurModel")

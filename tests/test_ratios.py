@@ -1,4 +1,4 @@
-"""Ratios and their intervals: what a table may claim from few and noisy rounds."""
+"""Ratios and their intervals, from few and noisy rounds."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_the_interval_by_hand() -> None:
     assert ratio.half_width == pytest.approx((ratio.high - ratio.low) / 2.2)
 
 
-def test_one_round_has_no_interval_none_has_no_ratio_and_two_may_have_nothing_in_common() -> None:
+def test_ratios_of_no_one_and_two_extreme_rounds() -> None:
     ratio = ratio_of([2.0], [1.0])
     assert (ratio.low, ratio.high, ratio.method) == (0.0, inf, "none")
     assert ratio.value == pytest.approx(2) and ratio.half_width == inf
@@ -131,7 +131,7 @@ def cells_of_processes(move: float) -> list[list[list[list[float]]]]:
 
 
 @pytest.mark.parametrize("move", [0.0, 0.01, 0.03])
-def test_intervals_cover_where_processes_differ_by_what_their_starts_tell(move: float) -> None:
+def test_intervals_over_starts_cover_differences_between_processes(move: float) -> None:
     inside, blind = list[bool](), list[bool]()
     for cell in cells_of_processes(move):
         moves = ratios.starts(cell)
@@ -143,7 +143,7 @@ def test_intervals_cover_where_processes_differ_by_what_their_starts_tell(move: 
     assert move < 0.03 or np.mean(blind) < 0.85  # what intervals over rounds alone would say
 
 
-def test_what_starts_move_by_hand() -> None:
+def test_the_variance_between_starts_by_hand() -> None:
     # means 0 and 2 d of two rounds each, which vary by nothing: between 2 d**2, within 0
     d = log(1.1)
     groups = [[1.0, 1.0], [1.21, 1.21]]

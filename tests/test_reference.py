@@ -10,8 +10,8 @@ from fractions import Fraction
 
 import pytest
 import torch
-from conftest import TORCH, compare
 from torch import Tensor
+from torch_modules import TORCH, compare
 
 import adapters
 from harness import reference
@@ -129,7 +129,7 @@ def test_calibrated_weights_fire_in_every_layer_where_torchs_are_dead() -> None:
 def test_no_potential_is_left_at_the_threshold_by_calibration() -> None:
     from harness.reference.initialise import _upper_quantile
 
-    # the two values beside the quantile are 3 and 4: halfway between them is no value of its own
+    # the values around the quantile are 3 and 4: no neuron has the value halfway
     assert _upper_quantile(torch.tensor([5.0, 1.0, 4.0, 2.0, 3.0]), 0.4) == 3.5
     assert _upper_quantile(torch.tensor([4.0]), 0.15) == 2.0  # one neuron, one sample
     # among a hundred equal potentials, of an even background, it goes to the next gap
@@ -164,7 +164,7 @@ def dropping(neunorm: Reading | None = None) -> Network:
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
-def test_it_drops_that_share_and_scales_the_rest(p: float) -> None:
+def test_dropout_drops_its_share_and_scales_the_rest(p: float) -> None:
     keys = dropout.keys(torch.tensor(3), 5, 4)
     dropped = torch.stack([dropout.drop(torch.ones(4, 16, 12, 12), key, p) for key in keys])
     share = (dropped == 0).double().mean().item()

@@ -11,7 +11,7 @@ from math import inf, nan
 from typing import Any, get_args
 
 import pytest
-from conftest import steady
+from fuzzing import steady
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rows import CASE, fitted_case, row, trained_case
@@ -68,7 +68,7 @@ NOTATIONS = st.one_of(st.text(max_size=60), st.lists(PIECES, max_size=60).map("-
 
 @steady
 @given(NOTATIONS)
-def test_notation(text: str) -> None:
+def test_random_notation_is_read_or_refused_in_one_line(text: str) -> None:
     try:
         name, network = paper.network(text, "cifar10")
     except spec.UsageError as error:
@@ -229,7 +229,7 @@ def test_fields_that_make_no_case_are_refused(fields: dict[str, Any], sentence: 
     assert len(str(refused.value)) < 300
 
 
-def test_a_row_of_absurdly_many_samples_leaves_the_time_that_is_left_a_number() -> None:
+def test_an_absurd_number_of_samples_leaves_a_finite_estimate() -> None:
     rows = [row(TrainedRow, trained_case(2), train_samples=2**53, validation_samples=1)]
     (found,) = status.standings([trained_case(2)], rows, lambda case, row: None, Budget())
     assert (found.dated, found.seconds_left > 0) == (1, True)

@@ -1,4 +1,4 @@
-"""What is done, dated, failed or missing; and what a second measurement confirms."""
+"""Cases are done, dated, failed or missing; a second measurement confirms them or differs."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from importlib import metadata
-from math import exp, inf, isnan, log, nan, sqrt
+from math import exp, inf, isnan, nan, sqrt
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Command
 from recordings import quiet
 from rows import fitted_case, row, timed, training
-from test_learning import case
+from surroundings import Command
 from test_schedule import case as timed_case
+from trainings import case
 
 from harness.analysis import status, timings
 from harness.analysis.compare import MARGIN
@@ -84,7 +84,7 @@ def test_a_case_is_missing_failed_or_left_out_as_its_last_row_says(done: Path) -
         assert status.state(GIVEN, found, NOW, Budget()) == state
 
 
-def test_a_timing_is_done_on_this_machine_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_timing_of_another_machine_is_dated(monkeypatch: pytest.MonkeyPatch) -> None:
     given = timed_case("reference")
     here = row(TimedRow, given, data_sha256="data", allocator="system", rounds=5)
     here = replace(here, key=NOW(given, here))
@@ -175,7 +175,7 @@ def test_an_estimate_goes_by_the_trainings_that_are_most_like_the_case(done: Pat
     ],
     ids=str,
 )
-def test_a_second_measurement_confirms_the_same_numbers_or_says_why_not(
+def test_verify_confirms_equal_numbers_and_gives_reasons_otherwise(
     done: Path, change: dict[str, Any], verdicts: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def changed(each: Row) -> Row:
@@ -208,7 +208,7 @@ def test_each_run_has_a_manifest(done: Path) -> None:
     assert (manifest["shared"]["cpu"], manifest["shared"]["threads"]) == (here.cpu, here.threads)
 
 
-# times measured again: confirmed, another, or too noisy to tell; the noisier, the less is said
+# ratios measured again: confirmed, different, or too noisy to tell
 
 
 PRESENT: dict[str, Any] = {"protocol": PROTOCOL}
@@ -266,16 +266,9 @@ def test_noise_never_makes_an_answer_surer() -> None:
         assert first > 0 and set(said[first:]) == {"too noisy to tell"}
 
 
-def test_the_intervals_of_tables_are_even_in_logs_as_is_taken_for_granted() -> None:
-    rows = [*timed("floor", 1.0, 1.2, 0.9), *timed("norse", 2.0, 2.1, 3.3)]
-    (line,) = (r for r in each_of(timings.lines(frames(rows))) if r.framework == "norse")
-    above = log(line.ratio_high / line.ratio_to_floor)
-    assert above == pytest.approx(log(line.ratio_to_floor / line.ratio_low))
-
-
 @dataclass(frozen=True)
 class Again(Local):
-    """An executor whose measurement is these rows."""
+    """An executor that measures these rows."""
 
     rows: tuple[Row, ...] = ()
     asked: list[Case] = field(default_factory=list)
@@ -311,7 +304,7 @@ def verified(
     return list(verify.verify(recorded, here, cases, 0, epochs, 1.0))
 
 
-def test_another_system_is_run_again_as_it_was_and_its_accuracy_compared() -> None:
+def test_verify_repeats_another_system_and_compares_its_accuracy() -> None:
     system = fitted_case("hats", training=Training(epochs=6))
     known = {"key": "a", "data_sha256": "a", "data_test_sha256": "b"}
     old = row(FittedRow, system, **known)
@@ -322,7 +315,7 @@ def test_another_system_is_run_again_as_it_was_and_its_accuracy_compared() -> No
         assert again.asked == [system]
 
 
-def test_a_training_is_verified_as_far_as_its_rate_is_that_of_fewer_epochs() -> None:
+def test_verify_trains_while_the_shorter_schedule_has_the_same_rate() -> None:
     rates, known = (0.1, 0.1, 0.01, 0.001), {"data_sha256": "a", "data_test_sha256": "b"}
     known |= {"stages": (2, 1, 1)}
     old = [
@@ -369,7 +362,7 @@ def test_cells_of_the_present_protocol_are_drawn_first() -> None:
         ({}, 1, "0 confirmed, 0 differs, 0 too noisy to tell, 2 not tested"),
     ],
 )
-def test_the_command_counts_all_four_and_fails_on_what_differs(
+def test_the_command_counts_verdicts_and_fails_on_a_difference(
     ratios: dict[int, float],
     code: int,
     line: str,

@@ -1,4 +1,4 @@
-"""The machine below: what rows say of it, how memory is kept, and files of ours."""
+"""The machine: its description in rows, kept memory, and the project's own files."""
 
 from __future__ import annotations
 
@@ -7,23 +7,20 @@ import platform
 import re
 import resource
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
-from rows import CASE
+from surroundings import needs_linux
 
-from harness import api, suites
 from harness.system import installed, kept, machine, memory
 from harness.system.child import Child, spin_settings
 from harness.system.files import make_user_cache, write_whole
 from harness.system.kept import Shelf
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
-linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
 CPU = torch.device("cpu")
 KEPT = "glibc, memory kept"
 
@@ -47,7 +44,7 @@ def test_a_row_has_the_commit_and_whether_files_differ_from_it(repository: Path)
     assert str(installed.commit()).endswith("+dirty")
 
 
-def test_why_the_commit_is_not_known_stands_in_the_row(
+def test_an_unknown_commit_has_its_reason_in_the_row(
     repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (repository / ".git" / "HEAD").unlink()
@@ -66,11 +63,6 @@ def test_a_matrix_unit_or_force_makes_another_machine(monkeypatch: pytest.Monkey
         monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda amx=amx: amx)
         monkeypatch.setattr(machine, "has_bf16", lambda device, bf16=bf16: bf16)
         assert machine.describe(CPU).capability == named + said
-        cases = (CASE, replace(CASE, precision="bf16"))
-        for suite, asked in (("acceleration", False), ("acceleration", True), ("accuracy", False)):
-            found = api.suited(cases, suites.suite(suite), named=asked)
-            all_ = bf16 or asked or suite == "accuracy"  # which trains
-            assert found == (cases if all_ else cases[:1])
     for name in machine.FORCING:
         with monkeypatch.context() as patch:
             patch.setenv(name, "AVX2")
@@ -132,8 +124,10 @@ def taken_twice() -> tuple[float, float]:
     return new * resource.getpagesize() / held.numel(), int(huge) / 1024
 
 
-@linux
-def test_a_child_keeps_memory_as_said_and_names_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+@needs_linux
+def test_a_child_keeps_memory_and_names_changed_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     here = machine.describe(CPU)
     with Child() as child:
@@ -158,8 +152,8 @@ def spin_count() -> str | None:
     return psutil.Process().environ().get("GOMP_SPINCOUNT")
 
 
-@linux
-def test_threads_of_what_is_not_timed_sleep_sooner_unless_a_user_says_how_they_wait(
+@needs_linux
+def test_untimed_threads_sleep_sooner_unless_the_user_set_their_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     here = machine.describe(CPU)
@@ -173,8 +167,8 @@ def test_threads_of_what_is_not_timed_sleep_sooner_unless_a_user_says_how_they_w
             assert spin_settings() == {}
 
 
-@linux
-def test_what_is_said_of_children_is_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@needs_linux
+def test_the_allocator_is_described_truly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     place, huge = tmp_path / "enabled", f"{KEPT}, huge pages"
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     monkeypatch.setattr(memory, "_SYSTEMS_HUGE", place)
@@ -206,7 +200,7 @@ def test_the_cache_folder_is_the_users_alone(existing: int | None, tmp_path: Pat
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
-def test_who_may_read_a_file_is_the_umasks_to_say(umask: int, mode: int, tmp_path: Path) -> None:
+def test_files_follow_the_umask_and_are_whole(umask: int, mode: int, tmp_path: Path) -> None:
     before = os.umask(umask)
     try:
         write_whole(tmp_path / "a" / "file", lambda path: path.write_text("all"))

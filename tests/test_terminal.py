@@ -1,4 +1,4 @@
-"""Tables and what the terminal shows: text of a row stays text, and nothing is cut."""
+"""Tables on the terminal: text of a row stays text, and nothing is cut."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from cells import contender, refused, run, slower_twin
+from fuzzing import MARKUP
 from markdown_it import MarkdownIt
 from rich.console import Console
 from rows import CASE, row, timed, trained_case, training
-from test_timings import contender, refused, run, slower_twin
 
 from harness import suites
 from harness.analysis import tables, timings
@@ -38,23 +39,6 @@ from harness.report.shown import shown
 from harness.report.table import Table
 from harness.spec import Access, Case, Options
 
-EVIL = [
-    "<script>alert(1)</script>",
-    "<!-- hidden -->",
-    "<http://there.example>",
-    "[a link](http://there.example)",
-    "[a reference]: http://there.example",
-    "a | cell | more",
-    "a \\\\| cell",
-    "at the end \\",
-    "a line\n\n# and a heading",
-    "a line\r\n| row | of | cells |",
-    "a line\u2028another\x85another",
-    "<!--\n end: harness report -->",
-    "**loud** __loud__ _soft_ ~~gone~~ `code`",
-    "&lt;b&gt; &#60;b>",
-]
-
 
 def said(*shown: object, width: int = 80) -> list[str]:
     """The lines that a terminal of that width shows, but for empty ones at the end."""
@@ -63,7 +47,7 @@ def said(*shown: object, width: int = 80) -> list[str]:
     return [line.rstrip() for line in out.getvalue().rstrip().splitlines()]
 
 
-@pytest.mark.parametrize("text", EVIL)
+@pytest.mark.parametrize("text", MARKUP)
 def test_a_field_in_markdown_shows_its_text_and_nothing_else(text: str) -> None:
     """As a reader of CommonMark shows it, whatever stands in a row."""
     shown = render.markdown(Table([{"reason": f"a {text} b", "n": 1}, {"reason": "x", "n": 2}]))
@@ -107,7 +91,7 @@ def test_numbers_have_their_interval_and_their_unit() -> None:
     assert [render.seconds(each) for each in (5, 90, 7200)] == ["5 s", "2 min", "2.0 h"]
 
 
-# What commands show
+# commands
 
 RECORDED = Path(__file__).parents[1] / "results" / "published" / "intel-xeon-amx"
 STANDING_IN: dict[str, Any] = {"data_substitute": True, "data_source": "scikit-learn's digits"}
@@ -135,7 +119,7 @@ def test_a_line_of_ablations_is_named_by_its_change() -> None:
     assert re.search(r"[+-]\d+\.\d \[[+-]\d+\.\d, [+-]\d+\.\d\]", "\n".join(said(*found)))
 
 
-def test_several_first_values_of_u_are_told_apart_and_one_is_not() -> None:
+def test_the_table_shows_first_values_of_u_where_they_differ() -> None:
     off, on = (training(0, (0.4,), suite="neunorm", neunorm=each) for each in (None, "mean"))
     other = [replace(row, neunorm_u=0.5, key="other") for row in on]
     for rows, there in (([*off, *on], False), ([*off, *on, *other], True)):
@@ -150,7 +134,7 @@ def test_at_reduced_scale_no_difference_to_a_published_figure_is_shown() -> None
     assert line[:2] == ("41.2", "1") and "1/8" in line[2]
 
 
-def test_data_that_stand_in_or_were_computed_are_named_beside_every_figure() -> None:
+def test_substituted_and_simulated_data_are_named_with_every_figure() -> None:
     rows = [replace(each, **STANDING_IN) for each in training(0, (0.7667,), suite="accuracy")]
     (end,) = (each for each in rows if isinstance(each, TrainedRow))
     line = " ".join(said(measuring.trained(Result(Case.of(end), (end,)))))
@@ -161,7 +145,7 @@ def test_data_that_stand_in_or_were_computed_are_named_beside_every_figure() -> 
     assert said(*table("accuracy", rows))[0] == "simulated DVS-CIFAR10"
 
 
-def test_the_line_of_a_training_says_what_tells_it_from_the_others_of_its_suite() -> None:
+def test_the_line_of_a_training_names_its_unusual_settings() -> None:
     def line(case: Case) -> str:
         return " ".join(said(measuring.trained(Result(case, ()))))
 
@@ -179,7 +163,7 @@ def test_the_line_of_a_training_says_what_tells_it_from_the_others_of_its_suite(
     assert line(changed).endswith(words)
 
 
-def test_a_cell_names_its_machine_and_says_below_why_who_has_no_rank() -> None:
+def test_a_cell_names_its_machine_and_the_reasons_for_missing_ranks() -> None:
     here = [*timed("floor", 1.0, cpu="A processor", threads=2), *timed("floor", 1.0, cpu="B")]
     assert {"on A processor, 2 threads", "on B, 0 threads"} <= {*said(*table("acceleration", here))}
     lost = row(UnmeasuredRow, framework="fused", reason="its process died")
@@ -192,7 +176,7 @@ def test_a_cell_names_its_machine_and_says_below_why_who_has_no_rank() -> None:
     assert "all: preliminary: 1 round" in " ".join(said(*table("acceleration", few)))
 
 
-def test_a_change_that_is_not_known_to_tenfold_has_no_interval() -> None:
+def test_a_change_uncertain_by_tenfold_has_no_interval() -> None:
     front = ("speed", "CIFAR-10 Small", "norse fp32", 2.0, 3.0, 0.5)
     wide = Change(*front, -1.0, 6254.2, "too noisy to tell", "cpu T=10 batch 20")
     lines = said(comparison(Comparison((), (wide,), ())))
@@ -208,7 +192,7 @@ def test_the_standing_of_suites_fits_80_columns() -> None:
 
 
 def ran(case: Case, out: Path, *results: Result, **given: Any) -> None:
-    """What is said where that executor's results are those."""
+    """Print a run whose executor has these results."""
     options = Options.of(suite=case.suite, out=out, **{"precision": "fp32", **given})
     suite, store = suites.suite(case.suite), Store(out)
     executor: Any = SimpleNamespace(measure=lambda *asked: results, train=lambda *asked: results)
@@ -217,17 +201,17 @@ def ran(case: Case, out: Path, *results: Result, **given: Any) -> None:
         measuring.run(Work(options, suite, (case,), store, Access(out), executor))
 
 
-def test_a_run_shows_a_cell_once_and_ends_with_a_line_a_network_and_what_to_type(
+def test_a_run_shows_each_cell_once_and_ends_with_a_summary_and_commands(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows, other = tuple(run()), replace(CASE, dataset="nmnist")
     cell = Case.of(rows[0]).cell
     left = Result(other.cell, (), left_seconds=200.0)
     long = Result(replace(other, scale="Large").cell, (), left_seconds=900.0)
-    ran(CASE, tmp_path, *(Result(cell, rows, n, n == 1) for n in (1, 5)), left, long)
+    ran(CASE, tmp_path, *(Result(cell, rows, n, n == 1) for n in (1, 5)), left, long, budget="8m")
     whole = capsys.readouterr().out
     out = " ".join(whole.split())
-    assert out.startswith("acceleration: 1 cell, 1 contender, as many as fit into 10 min ")
+    assert out.startswith("acceleration: 1 cell, 1 contender, as many as fit into 8 min ")
     assert "CIFAR-10 Small, 1 round so far, x floor: " in out and out.count("s/epoch") == 1
     assert "1. fused 1.10, 2. reference 2.00, 2. snntorch 2.01" in out
     assert "As they come, PyTorch and snnTorch take 2.00 to 2.01 times the bare" in out
@@ -238,7 +222,7 @@ def test_a_run_shows_a_cell_once_and_ends_with_a_line_a_network_and_what_to_type
     assert f"report: {tmp_path / 'report.html'}\n" in whole
 
 
-def test_the_last_table_says_how_many_rounds_and_names_ranks_where_somebody_has_one() -> None:
+def test_the_last_table_shows_rounds_and_existing_ranks() -> None:
     few = [each for each in run() if not isinstance(each, IterationRow) or each.round < 3]
     for rows, n, ranks in ((run(), "5", True), (few, "2", False)):
         lines = said(measuring.summary(timings.lines(frames(rows))), width=120)
@@ -247,18 +231,14 @@ def test_the_last_table_says_how_many_rounds_and_names_ranks_where_somebody_has_
         assert ("with ranks" in text) == ranks == ("1. fused" in text)
 
 
-@pytest.mark.parametrize(
-    ("budget", "says"), [("0.001s", "0.001 s"), ("1s", "1 s"), ("2h", "2.0 h")]
-)
-def test_a_run_names_its_budget(
-    budget: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_budget_of_milliseconds_is_not_shown_as_zero(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ran(CASE, tmp_path, Result(Case.of(run()[0]).cell, tuple(run()), 5), budget=budget)
-    first = " ".join(capsys.readouterr().out.split())
-    assert f"as many as fit into {says} " in first
+    ran(CASE, tmp_path, Result(Case.of(run()[0]).cell, tuple(run()), 5), budget="0.001s")
+    assert "as many as fit into 0.001 s " in " ".join(capsys.readouterr().out.split())
 
 
-def test_a_training_says_how_long_it_takes_and_that_a_download_failed(
+def test_a_training_names_its_duration_and_a_failed_download(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failed, case = f"{FAILED}: URLError: no route", trained_case(1, suite="timesteps")
@@ -281,7 +261,7 @@ def test_a_training_says_how_long_it_takes_and_that_a_download_failed(
     ("has_bf16", "asked", "says"),
     [(False, None, True), (False, "bf16", False), (True, None, False)],
 )
-def test_a_training_in_bf16_without_instructions_for_it_says_so_unless_it_is_named(
+def test_a_bf16_training_without_instructions_warns_unless_it_is_named(
     has_bf16: bool,
     asked: str | None,
     says: bool,
@@ -297,7 +277,7 @@ def test_a_training_in_bf16_without_instructions_for_it_says_so_unless_it_is_nam
 
 
 @pytest.mark.parametrize(("factor", "says"), [(1.0, False), (1.3, True)])
-def test_a_run_says_at_its_end_whether_it_ranks_anybody(
+def test_a_noisy_run_says_that_it_ranks_nobody(
     factor: float, says: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = slower_twin(run(), factor)
@@ -321,7 +301,7 @@ def test_a_run_says_at_its_end_whether_it_ranks_anybody(
         ([(10.0, 0.25)], 60.0, "0:00:00"),
     ],
 )
-def test_what_is_left_takes_as_long_as_what_is_done_took(
+def test_the_time_left_is_extrapolated_from_the_time_spent(
     moves: list[tuple[float, float]], now: float, left: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, file = SimpleNamespace(now=0.0), io.StringIO()
@@ -336,7 +316,7 @@ def test_what_is_left_takes_as_long_as_what_is_done_took(
     assert re.findall(r"(\d+)%", file.getvalue())[-1] == f"{100 * furthest:.0f}"
 
 
-def test_a_network_by_notation_is_shown_by_it_wherever_it_stands() -> None:
+def test_a_custom_network_is_shown_by_its_notation_everywhere() -> None:
     """Two of them are two networks, on the page too."""
     given: list[Row] = []
     for notation in ("8C3(Encoding)-Voting", "16C3(Encoding)-32FC-Voting"):

@@ -1,19 +1,28 @@
-"""The acceleration table, every figure of it derived by hand; who is ranked, and who is not."""
+"""The acceleration table: every figure derived by hand; which contenders rank."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from math import isnan
 from typing import Any
 
 import pandas as pd
 import pytest
+from cells import (
+    BF16,
+    LATE,
+    REFUSED,
+    contender,
+    run,
+    run_in_bf16,
+    seconds_of,
+    slower_twin,
+)
 from rows import ROW, audited, certified, changed, descended, row, rows_of_a_run, timed
 
 from harness.analysis import tables, timings
 from harness.analysis.frame import cell_of, each_of, frames
-from harness.analysis.timings import FEWEST_RANKED
 from harness.records import (
     AuditRow,
     CertificateRow,
@@ -29,8 +38,6 @@ from harness.records import (
 from harness.records.identity import EXAM
 
 LATER: dict[str, Any] = {"run": "20270101T000000-000000"}
-BF16: dict[str, Any] = {"precision": "bf16"}
-JITTER = (1.0, 1.02, 0.98, 1.01, 0.99, 1.0, 1.01, 0.99)
 
 
 def shown(rows: Iterable[Row]) -> list[Any]:
@@ -44,37 +51,10 @@ def lines(rows: Iterable[Row]) -> dict[str, Any]:
     return {each.name: each for each in found}
 
 
-def rounds(framework: str, seconds: float, shift: int = 0, **fields: Any) -> list[Row]:
-    """As many rounds as a rank needs, with some noise."""
-    drawn = (JITTER[(n + shift) % len(JITTER)] for n in range(FEWEST_RANKED))
-    return timed(framework, *(seconds * each for each in drawn), **fields)
-
-
-def contender(framework: str, seconds: float, shift: int = 0, **fields: Any) -> list[Row]:
-    """A contender that lacks nothing."""
-    measured = rounds(framework, seconds, shift, **fields)
-    return [*certified(framework, **fields), *audited(framework, **fields), *measured]
-
-
-def run(**fields: Any) -> list[Row]:
-    """A cell of three who lack nothing: `reference` and `snntorch` are as fast, `fused` faster."""
-    return [
-        *rounds("floor", 1.0, **fields),
-        *rounds("floor", 1.0, 3, twin=True, **fields),
-        *contender("reference", 2.0, 1, **fields),
-        *contender("snntorch", 2.01, 4, **fields),
-        *contender("fused", 1.1, 2, **fields),
-    ]
-
-
 def ranks(rows: Iterable[Row]) -> dict[str, int | None]:
     found = timings.lines(frames(rows))
     found = found[found["framework"] != "floor"]
     return {each.name: None if pd.isna(each.rank) else each.rank for each in each_of(found)}
-
-
-def seconds_of(rows: list[Row], change: Callable[[IterationRow], float]) -> list[Row]:
-    return changed(rows, IterationRow, lambda each: {"seconds": change(each)})
 
 
 def test_the_columns_that_others_rely_on_are_there_also_where_there_is_no_line() -> None:
@@ -100,7 +80,7 @@ def test_figures_by_hand() -> None:
     assert floor.noise_low * floor.noise_high == pytest.approx(1)  # around 1: of 4, 1, 1/4 in logs
 
 
-def test_what_lacks_something_that_a_rank_needs_is_listed_with_its_reason() -> None:
+def test_contenders_without_a_rank_are_listed_with_the_reason() -> None:
     found = lines(rows_of_a_run())
     assert list(found) == ["floor", "snntorch:subtract", "snntorch", "reference", "norse"]
     assert set(ranks(rows_of_a_run()).values()) == {None}
@@ -222,7 +202,7 @@ def test_all_but_framework_and_precision_make_another_cell(setting: dict[str, An
     assert found.ratio_to_floor == pytest.approx(2)
 
 
-def test_a_rank_is_one_more_than_those_that_are_faster_beyond_doubt() -> None:
+def test_a_rank_is_one_plus_the_intervals_wholly_below() -> None:
     assert ranks(run()) == {"fused": 1, "reference": 2, "snntorch": 2}
     slow = [*run(), *contender("norse", 2.5)]
     assert ranks(slow) == {"fused": 1, "reference": 2, "snntorch": 2, "norse": 4}
@@ -239,15 +219,6 @@ def test_a_rank_is_one_more_than_those_that_are_faster_beyond_doubt() -> None:
 
 EQUAL, BY_EXAM = "equal (fp64+fp32)", "equal by exam"
 FAILED = {"certified": False, "reason": "spikes differ"}
-
-
-LATE = "on weights as late in a training"
-REFUSED = {"passed": False, "reason": "it computes two samples"}
-
-
-def refused(rows: list[Row]) -> list[Row]:
-    """With an audit that snntorch has failed."""
-    return changed(rows, AuditRow, lambda _: REFUSED, framework="snntorch", when="late")
 
 
 @pytest.mark.parametrize(
@@ -274,7 +245,7 @@ def refused(rows: list[Row]) -> list[Row]:
         (IterationRow, None, {"round": 5}, EQUAL, "preliminary: 4 rounds, ranked from 5 on"),
     ],
 )
-def test_what_lacks_proof_audit_rounds_or_protocol_has_no_rank(
+def test_a_rank_needs_proof_audits_rounds_and_the_protocol(
     kind: type[Record],
     new: dict[str, Any] | None,
     where: dict[str, Any],
@@ -289,11 +260,7 @@ def test_what_lacks_proof_audit_rounds_or_protocol_has_no_rank(
     assert found.ratio_to_floor == pytest.approx(2.01, rel=0.06)
 
 
-def slower_twin(rows: list[Row], factor: float) -> list[Row]:
-    return seconds_of(rows, lambda each: each.seconds * (factor if each.twin else 1))
-
-
-def test_where_the_floor_differs_from_itself_nobody_is_ranked() -> None:
+def test_an_a_a_ratio_outside_its_bounds_leaves_no_rank() -> None:
     for factor, ranked in ((0.75, False), (1.1, True), (1.3, False)):
         rows = slower_twin(run(), factor)
         assert any(ranks(rows).values()) == ranked
@@ -307,14 +274,14 @@ def test_where_the_floor_differs_from_itself_nobody_is_ranked() -> None:
     assert lines(alone)["fused"].reason == "no A/A: the floor did not run twice"
 
 
-def test_the_a_a_that_decides_is_that_of_the_network_as_it_is_shown() -> None:
+def test_the_deciding_a_a_ratio_is_of_the_network_over_its_cells() -> None:
     """N-MNIST's was 0.84 to 1.29, and two contenders had different ranks there even so."""
     quiet = [each for n in range(9) for each in run(seed=n + 1)]
     found = timings.lines(frames([*quiet, *slower_twin(run(scale="Large"), 1.3)]))
     assert set(found.dropna(subset="rank")["scale"]) == {"Small"}
     assert found.loc[found["scale"] == "Large", "noise_high"].min() > 1.25
     at = {each.scale: each for each in shown([*run(), *slower_twin(run(scale="Large"), 1.1)])}
-    assert at["Small"].noise_low < 1 < at["Small"].noise_high  # each cell has its own beside it
+    assert at["Small"].noise_low < 1 < at["Small"].noise_high  # each cell also has its own
     assert 1 < at["Large"].noise_low < 1.1 < at["Large"].noise_high
 
 
@@ -325,11 +292,6 @@ def test_a_failed_memory_measurement_leaves_the_rank_and_a_failed_case_does_not(
     assert (found["fused"].memory_note, found["fused"].reason) == ("its process died", "")
     assert (found["snntorch"].peak_memory_mib, found["snntorch"].memory_note) == (300.0, "")
     assert ranks([*run(), row(EndedRow, framework="fused")])["fused"] is None
-
-
-def run_in_bf16(**audit: Any) -> list[Row]:
-    proofs = [*certified("fused", **BF16), *audited("fused", **BF16, spikes=1000, **audit)]
-    return [*run(), *rounds("floor", 0.5, **BF16), *proofs, *rounds("fused", 0.6, 2, **BF16)]
 
 
 def in_bf16(rows: list[Row]) -> Any:
@@ -384,7 +346,7 @@ def test_the_last_training_in_bf16_that_came_to_its_end_counts() -> None:
     assert len(shown([*run_in_bf16(), failed])) == len(shown(run_in_bf16()))  # no line of its own
 
 
-def test_compiling_is_what_a_compiled_form_took_first_or_what_came_before() -> None:
+def test_compile_time_is_the_first_iteration_of_a_compiled_form_or_measured_before() -> None:
     found = lines(
         [
             *(*run(), *contender("norse", 2.0, variant="compiled")),

@@ -7,8 +7,8 @@ from dataclasses import replace
 from math import isnan, sqrt
 
 import pytest
-from conftest import SHARED, needs_shared
 from rows import changed, training
+from surroundings import SHARED, needs_shared
 
 from harness.analysis import tables
 from harness.analysis.frame import each_of, frames
@@ -56,7 +56,7 @@ def test_a_condition_is_a_case_without_its_seed_and_says_its_data() -> None:
     assert (many.train_samples, many.data_source) == (900, "photographs")
     assert many.accuracies == {1: 0.4, 0: 0.6} and alone.accuracies == {7: 0.3}
     assert list(rows_of(found, "epoch", many)["epoch"]) == [1, 2, 1, 2]
-    # what is asked of a trained network makes no other condition
+    # further tests of a trained network make no other condition
     asked = Training(1, samples=1_000, tested_at=(1, 2))
     both = [*training(0, (0.4,)), *training(1, (0.6,), training=asked)]
     (one,) = each_of(trainings(frames(both), "timesteps"))
@@ -67,7 +67,7 @@ def held_out(rows: list[Row], curve: tuple[float, ...]) -> list[Row]:
     return changed(rows, EpochRow, lambda row: {"validation_accuracy": curve[row.epoch - 1]})
 
 
-def test_what_the_last_epochs_at_the_first_rate_gained_is_a_column() -> None:
+def test_the_gain_of_the_last_epochs_at_the_first_rate_is_a_column() -> None:
     curve = (0.1, 0.2, 0.3, 0.4, 0.42, 0.44, 0.45, 0.47)  # quarters of two: 0.46 over 0.43
     rows = held_out(training(0, (0.5,) * 8, suite="accuracy"), curve)
     (line,) = tables.TABLES["accuracy"](rows).to_dict("records")
@@ -76,7 +76,7 @@ def test_what_the_last_epochs_at_the_first_rate_gained_is_a_column() -> None:
     assert isnan(short["gained_at_first"])
 
 
-def test_neunorm_says_how_soon_each_comes_near_to_what_all_hold() -> None:
+def test_the_neunorm_table_has_epochs_to_a_common_goal() -> None:
     rows = held_out(training(0, (0.5,) * 4, suite="neunorm"), (0.2, 0.3, 0.5, 0.5))
     of_mean = training(0, (0.5,) * 4, suite="neunorm", neunorm="mean")
     rows += held_out(of_mean, (0.4, 0.6, 0.6, 0.7))
@@ -89,7 +89,7 @@ def test_neunorm_says_how_soon_each_comes_near_to_what_all_hold() -> None:
     assert off["contrast"] == pytest.approx(0.4)
 
 
-def test_epochs_are_those_that_were_trained() -> None:
+def test_the_epochs_column_counts_trained_epochs() -> None:
     for suite, name in (("scale", "scale"), ("accuracy", "5")):
         rows = [row for seed in (0, 1) for row in training(seed, (0.5,) * 8, suite=suite)]
         assert list(tables.TABLES[name](rows)["epochs"].dropna()) == [8]
@@ -97,7 +97,7 @@ def test_epochs_are_those_that_were_trained() -> None:
         assert list(tables.TABLES[name](rows)["epochs"].dropna()) == [round(5.5)]
 
 
-def test_a_figures_table_has_trainings_of_other_suites_that_differ_in_what_it_shows() -> None:
+def test_a_figures_table_includes_matching_trainings_of_other_suites() -> None:
     small, middle = (training(0, (0.4,), suite="scale", scale=name) for name in ("Small", "Middle"))
     large, other = training(0, (0.5,), suite="accuracy"), training(0, (0.6,), suite="accuracy", T=4)
     table = tables.TABLES["scale"]([*large, *other, *middle, *small])
@@ -117,7 +117,7 @@ def test_seeds_that_learnt_nothing_are_in_the_mean_and_are_counted() -> None:
     assert two["accuracy"] == pytest.approx(0.4)
 
 
-def test_table_5_is_in_the_papers_order_with_ours_beside_it() -> None:
+def test_table_5_is_in_the_papers_order_with_our_column() -> None:
     rows = [*training(0, (0.4,), suite="accuracy"), *training(1, (0.5,), suite="accuracy")]
     rows += training(0, (0.6,), suite="accuracy", neunorm="mean")
     rows += training(0, (0.7,), suite="accuracy", framework="ann")
@@ -134,7 +134,7 @@ def test_table_5_is_in_the_papers_order_with_ours_beside_it() -> None:
 
 
 @needs_shared
-def test_the_transcribed_figures_are_those_of_the_notes_on_the_paper() -> None:
+def test_transcribed_figures_equal_the_notes_on_the_paper() -> None:
     text = (SHARED / "PAPER.md").read_text(encoding="utf-8")
     claims = text[text.index("## Claims") :]
     numbers = re.findall(r"[0-9]+\.[0-9]+|90\.8", claims)

@@ -1,6 +1,4 @@
-"""One contender's process is not another's: it may set things, crash, hang, eat memory or print
-garbage, and costs its own row, no more.
-"""
+"""A contender that sets globals, crashes, hangs, eats memory or prints garbage costs one row."""
 
 from __future__ import annotations
 
@@ -9,21 +7,20 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from conftest import Command
 from recordings import quiet
-from test_learning import TINY, case
+from surroundings import Command
+from trainings import TINY, case
 
 from harness.jobs.local import Local
 from harness.proof import check
 from harness.proof.check import Examined
 from harness.records import CertificateRow, EndedRow, EpochRow, Store, TrainedRow
 from harness.spec import Access, Case, Options
-from harness.system.child import Child
 
 pytestmark = pytest.mark.slow
 Plant = Callable[[str, str], None]
 
-# It sets all of it where it is first built, as no import of it tells.
+# sets everything when it is built, not when it is imported
 SETS = """
 import pathlib
 import torch
@@ -98,30 +95,20 @@ def trained(out: Path, *cases: Case) -> list[list[float]]:
 
 
 @pytest.mark.usefixtures("no_data_of_the_machine")
-def test_what_one_framework_sets_does_not_change_the_next_ones_weights(
-    plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_global_settings_of_one_framework_leave_the_next_ones_weights(
+    plant: Plant, tmp_path: Path
 ) -> None:
-    """Each training has a child of its own, and all that are done have one."""
-    started: list[str] = []
-
-    class Counted(Child):
-        def __init__(self, device: str, *, short_spin: bool) -> None:
-            started.append(device)
-            super().__init__(device, short_spin=short_spin)
-
-    monkeypatch.setattr("harness.jobs.local.Child", Counted)
     plant("sets", SETS)
     (alone,) = trained(tmp_path / "alone", case(framework="reference"))
-    out, cases = tmp_path / "beside", (case(framework="sets"), case(framework="reference"))
+    out, cases = tmp_path / "both", (case(framework="sets"), case(framework="reference"))
     first = trained(out, *cases)
     assert (tmp_path / "site" / "sets_module.built").exists()
     assert alone == first[1] and len(alone) == 2
-    assert len(started) == 3
     proofs = [row for row in Store(out).read()[0] if isinstance(row, CertificateRow)]
     outcomes = [row.certificate_precision for row in proofs if row.layer is None]
     assert outcomes == ["fp64", "fp32"] * 2
     again = list(Local().train(cases, Store(out), Access(tmp_path), quiet))
-    assert len(started) == 4 and all(each.before for each in again)
+    assert all(each.before for each in again)
     assert [[r.loss for r in each.rows if isinstance(r, EpochRow)] for each in again] == first
 
 
@@ -131,7 +118,7 @@ def examined(tmp_path: Path, *names: str, silence: float = 60.0) -> dict[str, Ex
     return {each.name: each for each in found}
 
 
-def test_who_dies_where_it_is_examined_costs_its_own_line(plant: Plant, tmp_path: Path) -> None:
+def test_a_contender_that_dies_in_its_exam_costs_its_own_line(plant: Plant, tmp_path: Path) -> None:
     plant("evil", EVIL)
     plant("absent", "import os\nos._exit(3)")
     why = {
@@ -152,7 +139,7 @@ def test_who_dies_where_it_is_examined_costs_its_own_line(plant: Plant, tmp_path
 
 
 @pytest.mark.usefixtures("no_data_of_the_machine")
-def test_one_that_takes_its_process_along_costs_its_own_training(
+def test_a_contender_that_ends_its_process_costs_its_own_training(
     plant: Plant, tmp_path: Path
 ) -> None:
     plant("evil", EVIL)
@@ -166,13 +153,13 @@ def test_one_that_takes_its_process_along_costs_its_own_training(
     assert done == ["babbles", "reference"]
 
 
-def test_one_that_hangs_where_it_is_examined_is_ended(plant: Plant, tmp_path: Path) -> None:
+def test_a_contender_that_hangs_in_its_exam_is_ended(plant: Plant, tmp_path: Path) -> None:
     plant("evil", EVIL)
     (found,) = examined(tmp_path, "evil:hangs", silence=15.0).values()
     assert found.failed and "was ended as hung" in found.reason
 
 
-def test_list_and_doctor_name_who_does_not_load_and_what_an_import_sets(
+def test_list_and_doctor_name_failed_imports_and_their_settings(
     plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
     plant("crashes", "import os\nos.kill(os.getpid(), 11)")

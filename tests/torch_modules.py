@@ -1,0 +1,50 @@
+"""Modules of frameworks: their names; spikes and gradients compared with the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import adapters
+from adapters import facts
+
+# Foreign runtimes have no dropout, no bf16 and no tuned form of a module.
+TORCH = [name for name in adapters.available() if not facts.of(name).foreign]
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch compute with that many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def compare(module: nn.Module, reference: nn.Module, x: Tensor) -> None:
+    """Assert equal spikes and gradients, with the same dropout masks, in float64."""
+    torch.manual_seed(3)
+    out = module(x)
+    torch.manual_seed(3)
+    expected = reference(x)
+    assert torch.equal(out, expected)
+    back = torch.randn(out.shape, generator=torch.Generator().manual_seed(0), dtype=out.dtype)
+    out.backward(back)
+    expected.backward(back)
+    for ours, theirs in zip(module.parameters(), reference.parameters(), strict=True):
+        assert ours.grad is not None and theirs.grad is not None
+        scale = theirs.grad.abs().max().item()
+        assert (ours.grad - theirs.grad).abs().max().item() <= 1e-12 * scale
+
+
+def all_by_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `fused` compute by events wherever it can; otherwise the machine decides."""
+    choice = pytest.importorskip("adapters.fused.choice")
+    always = choice.BreakEven(1.1, 1.1, 1.1, True)
+    monkeypatch.setattr(choice, "break_even", lambda shape: always)
