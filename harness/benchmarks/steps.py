@@ -16,7 +16,7 @@ from torch import Tensor
 
 import adapters
 from harness import datasets
-from harness.formats.weights import first_weights
+from harness.formats.weights import initial_network
 from harness.proof import certificate
 from harness.proof.answer import question
 from harness.proof.certificate import Certificate
@@ -69,7 +69,7 @@ class Steps:
         if paper.settings(dataset).static:
             x = x[:1]
         # calibrated, as the suite's: layers that are silent would take `fused` no time
-        drawn = first_weights(self.case, x, None)
+        drawn = initial_network(self.case, x, None)
         weights = tuple(each.detach() for each in drawn.parameters())
         asked = question(self.case, weights, x, labels)
         self.ready = iteration.built(adapters.load(framework), self.case, asked)

@@ -22,7 +22,7 @@ from harness.adapter import record_spikes
 from harness.datasets import Labelled, network_input
 from harness.datasets.images import cropped_and_flipped
 from harness.datasets.samples import SPLIT_SEED
-from harness.formats.weights import first_weights
+from harness.formats.weights import initial_network
 from harness.records.run import Failed
 from harness.reference import coding
 from harness.reference.ann import initialised_ann
@@ -120,7 +120,7 @@ def built(case: Case, x: Tensor, out: Path | None) -> nn.Module:
     if case.framework == ANN:
         return initialised_ann(case.network, x, seed=case.seed, scheme=case.initialisation)
     module = adapters.load(case.framework).build(case.network).to(device=x.device, dtype=x.dtype)
-    copy_parameters(first_weights(case, x, out), module)
+    copy_parameters(initial_network(case, x, out), module)
     return module
 
 

@@ -338,7 +338,7 @@ def _keep_results(trial: Trial[Trained], learner: Learner, epochs: tuple[Epoch, 
     trial.keep(_operations(row, layers, len(part)))
     kept = None
     if trial.access.keep_weights:
-        kept = weights.keep(trial.out, weights.content(case.network, learner.module.parameters()))
+        kept = weights.keep(trial.out, weights.encode(case.network, learner.module.parameters()))
     best = max(epochs, key=lambda each: each.test_accuracy)
     chosen = max(epochs, key=lambda each: each.validation_accuracy)
     end = TrainedRow(
