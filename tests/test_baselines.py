@@ -199,7 +199,7 @@ def test_options_of_networks_are_refused(declare: Any) -> None:
 
 
 def test_samples_and_split_are_those_of_the_papers_networks() -> None:
-    wanted = datasets.Wanted("nmnist", 5, samples=100, embedded=True)
+    wanted = datasets.SplitRequest("nmnist", 5, samples=100, embedded=True)
     case = small(T=5, effort="quick", window="first")
     given = trial.read(case, baselines.load("hats"), Access(Path()), silent)
     splits = DataSplits.of(*datasets.load_splits(wanted, 20, silent))

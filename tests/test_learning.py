@@ -24,7 +24,7 @@ from harness import records, spec
 from harness.adapter import Variant
 from harness.analysis import tables
 from harness.conformance import random_batch, small
-from harness.datasets import Wanted, load_split
+from harness.datasets import SplitRequest, load_split
 from harness.jobs.local import Result, trial
 from harness.records import identity
 from harness.records.run import Failed, Run, new_run
@@ -57,9 +57,9 @@ def case(dataset: str = "cifar10", **fields: Any) -> spec.Trained:
 
 
 def data(dataset: str = "cifar10", count: int = 60) -> DataSplits:
-    wanted = Wanted(dataset, T=2, samples=count, embedded=True)
-    train = load_split(wanted, "train", quiet)
-    return DataSplits.of(train, load_split(replace(wanted, samples=30), "test", quiet))
+    request = SplitRequest(dataset, T=2, samples=count, embedded=True)
+    train = load_split(request, "train", quiet)
+    return DataSplits.of(train, load_split(replace(request, samples=30), "test", quiet))
 
 
 def trained(given: spec.Trained, parts: DataSplits, epochs: int = 2) -> tuple[Learner, list[Epoch]]:

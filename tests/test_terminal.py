@@ -29,7 +29,7 @@ from harness.api import Work
 from harness.cli import console, measuring
 from harness.cli.status import standings
 from harness.cli.tables import comparison
-from harness.datasets import FAILED
+from harness.datasets import DOWNLOAD_FAILED
 from harness.jobs.local import Result
 from harness.records import IterationRow, Row, Store, TrainedRow, UnmeasuredRow
 from harness.report import page
@@ -261,7 +261,7 @@ def test_a_run_names_its_budget(
 def test_a_training_says_how_long_it_takes_and_that_a_download_failed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    failed, case = f"{FAILED}: URLError: no route", trained_case(1, suite="timesteps")
+    failed, case = f"{DOWNLOAD_FAILED}: URLError: no route", trained_case(1, suite="timesteps")
     few: dict[str, Any] = {"data_note": "few found"}
     for noted, says in (
         ({"data_note": failed}, failed),

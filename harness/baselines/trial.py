@@ -43,17 +43,17 @@ def read(case: spec.System, system: System, access: Access, say: Say) -> Parts:
 
     Raises UsageError where they cannot be had, and where no system can learn from them.
     """
-    wanted = datasets.Wanted.of(case, access)
+    request = datasets.SplitRequest.of(case, access)
     samples: list[Samples]
     if system.input == "images":
-        loaded = datasets.load_splits(wanted, case.training.test_samples, say)
+        loaded = datasets.load_splits(request, case.training.test_samples, say)
         classes = case.network.classes
         samples = [
-            Images(each.raw.numpy(), each.labels.numpy(), classes, each.about.augmented)
+            Images(each.raw.numpy(), each.labels.numpy(), classes, each.info.augmented)
             for each in loaded
         ]
     else:
-        loaded = datasets.load_recordings(wanted, case.training.test_samples, say)
+        loaded = datasets.load_recordings(request, case.training.test_samples, say)
         first = case.window == "first"
         samples = [
             each.recordings.first(case.T * BIN_US) if first else each.recordings for each in loaded
@@ -73,7 +73,7 @@ def read(case: spec.System, system: System, access: Access, say: Say) -> Parts:
                 f"{np.sum(empty)} of {len(part)} {case.dataset}: {name} recordings have no event, "
                 f"the first is number {np.argmax(empty)}: leave their files out, or fetch them anew"
             )
-    split = loaded[0].about.split_sha256
+    split = loaded[0].info.split_sha256
     return Parts(kept, held, test, (loaded[0].source, loaded[1].source), split)
 
 

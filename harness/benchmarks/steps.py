@@ -47,7 +47,7 @@ def case(framework: str, dataset: str, mode: Mode) -> Timed:
 
 def batch(dataset: str) -> tuple[Tensor, Tensor]:
     """Inputs (T, B, C, H, W) and labels of the embedded digits, which are the same everywhere."""
-    wanted = datasets.Wanted(dataset, T=STEPS, samples=BATCH_SIZE, embedded=True)
+    wanted = datasets.SplitRequest(dataset, T=STEPS, samples=BATCH_SIZE, embedded=True)
     found = datasets.load_split(wanted, "train", lambda fraction, doing: None)
     return next(found.batches(STEPS, BATCH_SIZE))
 
