@@ -48,7 +48,7 @@ class Missing(UsageError):
 
 
 @dataclass(frozen=True)
-class System:
+class SystemInfo:
     """What is known of a system without running it: `contract` says what each name means."""
 
     name: str
@@ -84,7 +84,7 @@ def check_name(name: str) -> None:
 
 
 @cache
-def load(name: str) -> System:
+def load(name: str) -> SystemInfo:
     """What is known of that system. Raises UsageError where it is unknown or says too little,
     Missing where it does not load.
     """
@@ -97,7 +97,7 @@ def load(name: str) -> System:
         raise Missing(f"the baseline {name} does not load ({error}): {hint}") from error
     known: dict[str, Any] = {"name": name, "build": getattr(found, "build", None)}
     lacking: list[str] = []
-    for each in fields(System)[2:]:
+    for each in fields(SystemInfo)[2:]:
         word = each.name.upper()
         if hasattr(found, word):
             known[each.name] = getattr(found, word)
@@ -105,8 +105,8 @@ def load(name: str) -> System:
             lacking.append(word)
     if lacking or not known["build"]:
         raise UsageError(f"the baseline {name} has no {', '.join(lacking) or 'build'}")
-    system = System(**known)
-    for each in fields(System):
+    system = SystemInfo(**known)
+    for each in fields(SystemInfo):
         value = getattr(system, each.name)
         if str(each.type).startswith("tuple") and not isinstance(value, tuple):  # ("a"): no comma
             word = each.name.upper()
@@ -116,7 +116,7 @@ def load(name: str) -> System:
     return system
 
 
-def versions(system: System) -> str | None:
+def versions(system: SystemInfo) -> str | None:
     """The versions of the packages that compute for it, "numba 0.62"; None: of torch alone."""
     found = (f"{each} {installed.version(each) or 'missing'}" for each in system.packages)
     return ", ".join(found) or None

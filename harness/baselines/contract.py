@@ -114,12 +114,12 @@ def silent(fraction: float, doing: str) -> None:
     """Tells nobody how far it is."""
 
 
-def within(tell: Say, start: float, end: float) -> Say:
+def progress_part(tell: Say, start: float, end: float) -> Say:
     """Tells of a piece that goes from the share `start` of the whole to the share `end`."""
     return lambda fraction, doing: tell(start + (end - start) * fraction, doing)
 
 
-def counted(samples: Samples, tell: Say, doing: str, every: int) -> Iterator[int]:
+def count_progress(samples: Samples, tell: Say, doing: str, every: int) -> Iterator[int]:
     """The numbers of the samples; tells how far it is after each `every` of them."""
     for n in range(len(samples)):
         if n % every == 0:

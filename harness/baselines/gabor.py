@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d
 
 from harness.baselines import svm
-from harness.baselines.contract import Answers, Method, Recordings, Say, silent, within
+from harness.baselines.contract import Answers, Method, Recordings, Say, progress_part, silent
 from harness.datasets.events import BIN_US
 from harness.reference.neuron import LIFCell
 from harness.spec import LIF, UsageError
@@ -94,12 +94,12 @@ def threshold(steps: Sequence[Tensor], rate: float) -> float:
 
 
 @dataclass(frozen=True)
-class Size:
+class GaborSizes:
     frames: int  # at most, of 5 ms
     reduced: bool  # large sensors
 
 
-class GaborSNN(Method[Recordings, Size]):
+class GaborSNN(Method[Recordings, GaborSizes]):
     TITLE, PAPER = "Gabor-SNN", "Sironi et al. 2018"
     DATASETS, INPUT = ("dvs-cifar10", "nmnist"), "frames"
     FIDELITY = "after the description"
@@ -113,7 +113,11 @@ class GaborSNN(Method[Recordings, Size]):
     )
     RANDOM = False
     PACKAGES = ("scikit-learn",)
-    SIZES = {"quick": Size(64, True), "default": Size(64, True), "paper": Size(300, False)}
+    SIZES = {
+        "quick": GaborSizes(64, True),
+        "default": GaborSizes(64, True),
+        "paper": GaborSizes(300, False),
+    }
 
     filters = torch.from_numpy(bank()).float()[:, None]  # (K, 1, h, w)
 
@@ -123,10 +127,10 @@ class GaborSNN(Method[Recordings, Size]):
         tell(0, "setting the threshold")
         self.lif = LIF(K_TAU, threshold(self._sampled(train), RATE), 1.0)
         # counting takes about 0.8 of the time
-        seen, _ = self._counted(train, within(tell, 0, 0.8))
+        seen, _ = self._counted(train, progress_part(tell, 0, 0.8))
         held, _ = self._counted(validation, silent)
         given = (seen, train.labels), (held, validation.labels)
-        self.machine = svm.fitted(*given, within(tell, 0.8, 1))
+        self.machine = svm.fit_linear_svm(*given, progress_part(tell, 0.8, 1))
         self.chosen = f"C = {self.machine.c:g}"
         maps, (classes, features) = 2 * len(self.filters), self.machine.weight.shape
         self.structure = f"{maps}G{SIZE}-LIF-AP{POOL}-{features}-{classes}"

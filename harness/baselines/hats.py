@@ -24,7 +24,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.baselines import svm
-from harness.baselines.contract import Labels, Method, Recordings, Say, counted, silent, within
+from harness.baselines.contract import (
+    Labels,
+    Method,
+    Recordings,
+    Say,
+    count_progress,
+    progress_part,
+    silent,
+)
 from harness.baselines.events import Rows, compiled, rows_of
 
 
@@ -119,7 +127,7 @@ def histograms(rows: Rows, sensor: tuple[int, int], parameters: Parameters) -> N
 def features(recordings: Recordings, parameters: Parameters, tell: Say) -> NDArray[np.float32]:
     """The histograms of each recording in one row, (N, D)."""
     found = []
-    for n in counted(recordings, tell, "time surfaces, recording", every=50):
+    for n in count_progress(recordings, tell, "time surfaces, recording", every=50):
         rows = rows_of(recordings[n], recordings.sensor)
         rows = denoised(rows, recordings.sensor, parameters.denoise_us)
         each = histograms(rows, recordings.sensor, parameters)
@@ -144,9 +152,9 @@ class HATS(Method[Recordings, None]):
     def fit(self, train: Recordings, validation: Recordings, seed: int, tell: Say) -> None:
         one = self.parameters = CIFAR10_DVS if min(train.sensor) >= LARGE else NMNIST
         # surfaces take about 0.7 of the time
-        seen = features(train, one, within(tell, 0, 0.7)), train.labels
+        seen = features(train, one, progress_part(tell, 0, 0.7)), train.labels
         held = features(validation, one, silent), validation.labels
-        self.machine = svm.fitted(seen, held, within(tell, 0.7, 1))
+        self.machine = svm.fit_linear_svm(seen, held, progress_part(tell, 0.7, 1))
         self.chosen = f"C = {self.machine.c:g}"
         (rows, columns), size = one.cells(train.sensor), 2 * one.radius + 1
         classes, number = self.machine.weight.shape

@@ -30,14 +30,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.baselines import gabor
-from harness.baselines.contract import Answers, Method, Recordings, Say, counted
+from harness.baselines.contract import Answers, Method, Recordings, Say, count_progress
 from harness.baselines.events import NEVER, Rows, compiled, rows_of
 from harness.datasets.events import Events
 
 # In whole numbers, so that 32 bits are exact.
 Potentials: TypeAlias = NDArray[np.float32]
 # Of a neuron: its threshold, its decay a millisecond, its refractory period in milliseconds.
-Neuron: TypeAlias = tuple[float, float, int]
+NeuronSettings: TypeAlias = tuple[float, float, int]
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class Parameters:
 
     noise_us: int = 10_000
     s1_norm: float = 100.0  # mV, of a filter
-    s1: Neuron = (150.0, 25.0, 5)  # in mV
+    s1: NeuronSettings = (150.0, 25.0, 5)  # in mV
     c1_pool: int = 4  # pixels
     c1_refractory: int = 5  # ms
     s2_norm: float = 100.0  # mV, of a class's weights
     s2_least: float = 1.0  # mV: smaller weights are `s2_silent`
     s2_silent: float = -1.0  # mV
-    s2: Neuron = (1500.0, 10.0, 5)  # in tenths of a mV, as the code has it
+    s2: NeuronSettings = (1500.0, 10.0, 5)  # in tenths of a mV, as the code has it
     c2_pool: int = 8  # places
     c2_refractory: int = 5  # ms
 
@@ -74,7 +74,7 @@ def s2_weights(counts: NDArray[np.float64], parameters: Parameters) -> Potential
     return np.ascontiguousarray(np.rint(10 * heard), np.float32)
 
 
-def decided(spikes: Rows, peak: Potentials) -> int:
+def class_of_spikes(spikes: Rows, peak: Potentials) -> int:
     """The class of most C2 spikes, of equal ones the first to fire; without spikes, of the peak."""
     if len(spikes) == 0:
         return int(peak.argmax())
@@ -129,7 +129,7 @@ def integrated(potential: Potentials, weights: Potentials, leak: float, threshol
 
 
 @compiled
-def s1(events: Rows, filters: Potentials, neuron: Neuron, sensor: tuple[int, int]) -> Rows:
+def s1(events: Rows, filters: Potentials, neuron: NeuronSettings, sensor: tuple[int, int]) -> Rows:
     """Spikes of a neuron at each pixel for each polarity and orientation.
 
     `filters` (y, x, K) is of odd size.
@@ -184,7 +184,7 @@ def pooled(spikes: Rows, size: int, refractory: int, places: tuple[int, int]) ->
 
 
 @compiled
-def s2(spikes: Rows, weights: Potentials, neuron: Neuron, peak: Potentials) -> Rows:
+def s2(spikes: Rows, weights: Potentials, neuron: NeuronSettings, peak: Potentials) -> Rows:
     """Spikes of one neuron for each class, all at the place 0, 0, from those of C1.
 
     `weights` (y, x, K, classes); `peak` (classes,) is raised to the highest potentials that did
@@ -233,7 +233,7 @@ class HFirst(Method[Recordings, int | None]):
         self.structure = f"{filters}, C1 {c1}, one S2 neuron a class, C2 {c2}"
         self.filters = s1_filters(one)
         counts = np.zeros((train.classes, *self._places(), gabor.ORIENTATIONS))
-        for n in counted(train, tell, "C1 spikes of recording", every=20):
+        for n in count_progress(train, tell, "C1 spikes of recording", every=20):
             x, y, _, k = self.c1(train[n])[0].T
             np.add.at(counts[train.labels[n]], (y, x, k), 1)
         self.weights = s2_weights(counts.transpose(1, 2, 3, 0), one)
@@ -246,7 +246,7 @@ class HFirst(Method[Recordings, int | None]):
             peak = np.zeros(self.weights.shape[3], np.float32)
             of_s2 = s2(c1, self.weights, one.s2, peak)
             c2 = pooled(of_s2, one.c2_pool, one.c2_refractory, (1, 1))
-            labels[n] = decided(c2, peak)
+            labels[n] = class_of_spikes(c2, peak)
             spikes += count + len(c1) + len(of_s2) + len(c2)
         return Answers(labels, spikes=spikes / len(test))
 

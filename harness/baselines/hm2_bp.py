@@ -45,14 +45,14 @@ Array = NDArray[np.float64]
 Raster = NDArray[np.bool_]  # (steps, N): who fires when
 
 
-class Train(NamedTuple):  # numba reads no dataclass
+class SpikeTrain(NamedTuple):  # numba reads no dataclass
     """Spikes of many neurons, in the order of time."""
 
     times: NDArray[np.int64]  # (M,) in steps, from 1
     owners: NDArray[np.int64]  # (M,)
 
 
-class Neuron(NamedTuple):
+class NeuronConstants(NamedTuple):
     """The constants of a layer; times in steps."""
 
     v_th: float
@@ -63,14 +63,14 @@ class Neuron(NamedTuple):
 
 
 LONGEST = 540  # of a recording there; the wanted counts are for so many
-HIDDEN = Neuron(v_th=15.0, rest=2, tau_m=64.0, tau_s=8.0, inhibition=0.0)
+HIDDEN = NeuronConstants(v_th=15.0, rest=2, tau_m=64.0, tau_s=8.0, inhibition=0.0)
 OUTPUT = HIDDEN._replace(inhibition=1.0)
 SILENT_EFFECT = 0.1  # e where the neuron is silent and its input is not
 SILENT_RATIO = 0.5  # e / o where the neuron is silent
 
 
 @compiled
-def fired(weights: Array, spikes: Train, steps: int, neuron: Neuron) -> Raster:
+def fired(weights: Array, spikes: SpikeTrain, steps: int, neuron: NeuronConstants) -> Raster:
     """Who of a layer with `weights` (I, O) fires when; a spike acts in the step after it."""
     raster = np.zeros((steps, weights.shape[1]), np.bool_)
     v, ep = np.zeros(weights.shape[1]), np.zeros(weights.shape[1])
@@ -96,7 +96,9 @@ def fired(weights: Array, spikes: Train, steps: int, neuron: Neuron) -> Raster:
 
 
 @compiled
-def summed(spikes: Train, raster: Raster, inputs: int, neuron: Neuron) -> Array:
+def sum_potentials(
+    spikes: SpikeTrain, raster: Raster, inputs: int, neuron: NeuronConstants
+) -> Array:
     """The sum e (I, O) of what each input left at the spikes of each neuron of a layer.
 
     A spike of an input has left nothing but its current where the neuron fired after it.
@@ -125,7 +127,7 @@ def summed(spikes: Train, raster: Raster, inputs: int, neuron: Neuron) -> Array:
 
 
 @compiled
-def descend(
+def adam_step(
     weights: Array, e: Array, push: Array, shrink: Array, moments: tuple[Array, Array], lr: float
 ) -> None:
     """A step of Adam in place, against the gradient e push and the weights' decay w shrink.
@@ -141,23 +143,25 @@ def descend(
             weights[i, j] -= lr * first[i, j] / (np.sqrt(second[i, j]) + 1e-8)
 
 
-def train_of(events: Events, sensor: tuple[int, int], steps: int) -> Train:
+def events_to_spikes(events: Events, sensor: tuple[int, int], steps: int) -> SpikeTrain:
     """Events as spikes, one a step at most of a pixel and polarity; later than `steps`, none."""
     seen = on_sensor(events, sensor)
     step = seen["t"] // STEP_US + 1  # before the first step there is nothing
     inputs = 2 * sensor[0] * sensor[1]
     found = np.unique((step * inputs + addresses(seen, sensor))[step < steps])
-    return Train(found // inputs, found % inputs)
+    return SpikeTrain(found // inputs, found % inputs)
 
 
-def train_from(raster: Raster) -> Train:
+def raster_to_spikes(raster: Raster) -> SpikeTrain:
     """The spikes of a layer, as the input of the next."""
     times, owners = np.nonzero(raster)
-    return Train(times.astype(np.int64), owners.astype(np.int64))  # astype: one after the other
+    return SpikeTrain(
+        times.astype(np.int64), owners.astype(np.int64)
+    )  # astype: one after the other
 
 
 @dataclass(frozen=True)
-class Sizes:
+class HM2BPSizes:
     """Of the network and its training, all the published code's."""
 
     hidden: int = 800
@@ -175,7 +179,7 @@ class Sizes:
 
 
 @dataclass(frozen=True, eq=False)
-class Passed:
+class Potentials:
     """What the spikes of a layer's inputs had to do with its own."""
 
     e: Array  # (I, O)
@@ -183,31 +187,37 @@ class Passed:
     after: Array  # (O,)
 
 
-def passed(spikes: Train, raster: Raster, inputs: int, neuron: Neuron) -> Passed:
+def spike_train_potentials(
+    spikes: SpikeTrain, raster: Raster, inputs: int, neuron: NeuronConstants
+) -> Potentials:
     """Their potentials, silent neurons included."""
     before = np.bincount(spikes.owners, minlength=inputs).astype(np.float64)
     after = raster.sum(0).astype(np.float64)
-    e = summed(spikes, raster, inputs, neuron)
+    e = sum_potentials(spikes, raster, inputs, neuron)
     e[:, after == 0] = SILENT_EFFECT * (before > 0)[:, None]
-    return Passed(e, before, after)
+    return Potentials(e, before, after)
 
 
-def by_input(found: Passed) -> Array:  # (I, O)
+def potential_per_spike(found: Potentials) -> Array:  # (I, O)
     """What e changes by with an input's count: e / o, and 1 where one of the two is silent."""
     both = np.outer(found.before > 0, found.after > 0)
     return np.where(both, found.e / np.maximum(found.before, 1)[:, None], 1.0)
 
 
-def pushed(weights: Array, found: Passed, delta: Array, neuron: Neuron) -> Array:  # (O,)
+def gradient_factor(
+    weights: Array, found: Potentials, delta: Array, neuron: NeuronConstants
+) -> Array:  # (O,)
     """What e is multiplied by in the gradient, for errors `delta` of the counts over V_th."""
     weighted = np.einsum("io,io->o", weights, found.e) / np.maximum(found.after, 1)
     weighted = np.where(found.after > 0, weighted, SILENT_RATIO * weights.sum(0))
     return delta * (1 + weighted / neuron.v_th)
 
 
-def returned(raster: Raster, label: int, neuron: Neuron) -> Array:  # (O,)
+def inhibition_factor(raster: Raster, label: int, neuron: NeuronConstants) -> Array:  # (O,)
     """What outputs' gradients are multiplied by for the inhibition between them."""
-    between = by_input(passed(train_from(raster), raster, raster.shape[1], neuron))
+    between = potential_per_spike(
+        spike_train_potentials(raster_to_spikes(raster), raster, raster.shape[1], neuron)
+    )
     answers = raster.sum(0) > 0
     answers[label] = True
     both = between * between.T * np.outer(answers, answers) / neuron.v_th**2
@@ -215,7 +225,7 @@ def returned(raster: Raster, label: int, neuron: Neuron) -> Array:  # (O,)
     return 1 / (1 - neuron.inhibition**2 * both.sum(1))
 
 
-def roused(raster: Raster, label: int, distance: int) -> Raster:
+def with_target_spikes(raster: Raster, label: int, distance: int) -> Raster:
     """With spikes at equal distances where the output of the sample's class is silent."""
     if raster[:, label].any():
         return raster
@@ -224,7 +234,7 @@ def roused(raster: Raster, label: int, distance: int) -> Raster:
     return changed
 
 
-def errors(counts: Array, label: int, sizes: Sizes, steps: int) -> Array:  # (O,)
+def count_errors(counts: Array, label: int, sizes: HM2BPSizes, steps: int) -> Array:  # (O,)
     """Counts less those that are wanted in so many steps; 0 within the margin."""
     wanted = np.full(len(counts), sizes.unwanted)
     wanted[label] = sizes.wanted
@@ -236,23 +246,23 @@ def errors(counts: Array, label: int, sizes: Sizes, steps: int) -> Array:  # (O,
 class Layer:
     """Weights (I, O), and how they are moved."""
 
-    def __init__(self, weights: Array, neuron: Neuron) -> None:
+    def __init__(self, weights: Array, neuron: NeuronConstants) -> None:
         self.weights, self.neuron = weights, neuron
         self._moments = np.zeros_like(weights), np.zeros_like(weights)
         self._number = 0
 
-    def move(self, found: Passed, delta: Array, sizes: Sizes, lr: float) -> None:
+    def move(self, found: Potentials, delta: Array, sizes: HM2BPSizes, lr: float) -> None:
         """A step of Adam against the gradient and the weight decay."""
         size, beta = len(self.weights) * sizes.limit**2, sizes.beta
         squares = np.einsum("io,io->o", self.weights, self.weights) / size
         shrink = sizes.strength * beta / sizes.limit * np.exp(beta * (squares - 1))
-        push = pushed(self.weights, found, delta, self.neuron)
+        push = gradient_factor(self.weights, found, delta, self.neuron)
         self._number += 1
         lr *= sqrt(1 - 0.999**self._number) / (1 - 0.9**self._number)
-        descend(self.weights, found.e, push, shrink, self._moments, lr)
+        adam_step(self.weights, found.e, push, shrink, self._moments, lr)
 
 
-class Network:
+class HM2BPNetwork:
     """Two layers, taught by one recording at a time."""
 
     def __init__(self, sizes: tuple[int, int, int], seed: int) -> None:
@@ -261,24 +271,28 @@ class Network:
         self.hidden = Layer(random.uniform(-1, 1, (inputs, hidden)), HIDDEN)
         self.output = Layer(random.uniform(-1, 1, (hidden, classes)), OUTPUT)
 
-    def fired(self, spikes: Train, steps: int) -> tuple[Raster, Raster]:
+    def fired(self, spikes: SpikeTrain, steps: int) -> tuple[Raster, Raster]:
         first = fired(self.hidden.weights, spikes, steps, HIDDEN)
-        return first, fired(self.output.weights, train_from(first), steps, OUTPUT)
+        return first, fired(self.output.weights, raster_to_spikes(first), steps, OUTPUT)
 
-    def learn(self, spikes: Train, label: int, steps: int, sizes: Sizes, lr: float) -> None:
+    def learn(
+        self, spikes: SpikeTrain, label: int, steps: int, sizes: HM2BPSizes, lr: float
+    ) -> None:
         hidden, output = self.hidden, self.output
         first, last = self.fired(spikes, steps)
-        delta = errors(last.sum(0), label, sizes, steps) / OUTPUT.v_th
-        factor = returned(last, label, OUTPUT)
-        seen = roused(last, label, sizes.distance)
-        found = passed(train_from(first), seen, len(output.weights), OUTPUT)
+        delta = count_errors(last.sum(0), label, sizes, steps) / OUTPUT.v_th
+        factor = inhibition_factor(last, label, OUTPUT)
+        seen = with_target_spikes(last, label, sizes.distance)
+        found = spike_train_potentials(raster_to_spikes(first), seen, len(output.weights), OUTPUT)
         # before the output's weights are moved
-        back = (output.weights * by_input(found)) @ delta / HIDDEN.v_th
+        back = (output.weights * potential_per_spike(found)) @ delta / HIDDEN.v_th
         output.move(found, delta * factor, sizes, lr)
-        hidden.move(passed(spikes, first, len(hidden.weights), HIDDEN), back, sizes, lr)
+        hidden.move(
+            spike_train_potentials(spikes, first, len(hidden.weights), HIDDEN), back, sizes, lr
+        )
 
 
-class HM2BP(Method[Recordings, Sizes]):
+class HM2BP(Method[Recordings, HM2BPSizes]):
     TITLE, PAPER = "HM2-BP", "Jin et al. 2018"
     DATASETS, INPUT = ("nmnist",), "events"
     FIDELITY = "published code's parameters"
@@ -292,7 +306,11 @@ class HM2BP(Method[Recordings, Sizes]):
     )
     PACKAGES = ("numba",)
     EPOCHS = {"quick": 3, "default": 8, "paper": 200}
-    SIZES = {"quick": Sizes(hidden=32), "default": Sizes(hidden=100), "paper": Sizes()}
+    SIZES = {
+        "quick": HM2BPSizes(hidden=32),
+        "default": HM2BPSizes(hidden=100),
+        "paper": HM2BPSizes(),
+    }
 
     def fit(self, train: Recordings, validation: Recordings, seed: int, tell: Say) -> None:
         self.steps = min(LONGEST, train.longest_us // STEP_US + 2)
@@ -304,12 +322,12 @@ class HM2BP(Method[Recordings, Sizes]):
             )
         layers = self.layers(train, self.sizes.hidden)
         tell(0.0, "compiling its loops")
-        network = self.network = Network(layers, seed)
+        network = self.network = HM2BPNetwork(layers, seed)
         for epoch in range(1, self.epochs + 1):
             lr = self.sizes.lr / sqrt(max(1, epoch - 1))  # the first two are alike there
             order = np.random.default_rng((seed, epoch)).permutation(len(train))
             for n, chosen in enumerate(order):
-                spikes = train_of(train[int(chosen)], train.sensor, self.steps)
+                spikes = events_to_spikes(train[int(chosen)], train.sensor, self.steps)
                 network.learn(spikes, int(train.labels[chosen]), self.steps, self.sizes, lr)
                 if n % 10 == 0:
                     done = (epoch - 1 + n / len(order)) / self.epochs
@@ -320,7 +338,7 @@ class HM2BP(Method[Recordings, Sizes]):
                 )
 
     def predict(self, test: Recordings) -> Answers:
-        trains = (train_of(test[n], test.sensor, self.steps) for n in range(len(test)))
+        trains = (events_to_spikes(test[n], test.sensor, self.steps) for n in range(len(test)))
         rasters = [self.network.fired(each, self.steps) for each in trains]
         labels = np.array([last.sum(0).argmax() for _, last in rasters], np.int64)
         total = sum(int(first.sum() + last.sum()) for first, last in rasters)

@@ -26,7 +26,7 @@ MOST_BINS = 70  # 350 ms: recordings of N-MNIST last about 308 ms
 # What of a batch is to fall: inputs (B, ...) and labels (B,) to a number.
 Loss = Callable[[Tensor, Tensor], Tensor]
 # The input of a network for the samples of these indices (B,).
-Pick = Callable[[Tensor], Any]
+BatchInput = Callable[[Tensor], Any]
 
 
 def train(
@@ -70,41 +70,41 @@ def _seed(seed: int, epoch: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def seeded(seed: int) -> None:
+def set_seed(seed: int) -> None:
     """First weights and what is drawn from here on are the seed's."""
     torch.manual_seed(_seed(seed, 0))
 
 
 @torch.inference_mode()
-def scores(network: Callable[[Any], Tensor], pick: Pick, count: int, together: int) -> Tensor:
+def scores(network: Callable[[Any], Tensor], pick: BatchInput, count: int, together: int) -> Tensor:
     """What it says of each of `count` samples, (N, classes), so many at a time."""
     return torch.cat([network(pick(chosen)) for chosen in torch.arange(count).split(together)])
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sizes:
+class LearnerSizes:
     """Of a network's training by Adam."""
 
     batch_size: int
     lr: float = 1e-3  # torch's own
 
 
-Z = TypeVar("Z", bound=Sizes)
+Z = TypeVar("Z", bound=LearnerSizes)
 
 
 class Learner(Method[S, Z]):
     """A system whose network learns by gradients."""
 
-    TOGETHER = 100  # samples that are asked about at once
+    PREDICT_BATCH = 100  # samples that are asked about at once
 
     network: Any  # a module, once it is fitted
 
     @abstractmethod
-    def made(self, train: S) -> nn.Module:
+    def build_network(self, train: S) -> nn.Module:
         """The network for samples such as these, with its first weights; says its structure."""
 
     @abstractmethod
-    def inputs(self, samples: S, tell: Say) -> Pick:
+    def inputs(self, samples: S, tell: Say) -> BatchInput:
         """What the network is given of these samples, in training and when it is asked."""
 
     def loss(self, out: Any, labels: Tensor) -> Tensor:
@@ -115,11 +115,11 @@ class Learner(Method[S, Z]):
         return torch.optim.Adam(self.network.parameters(), self.sizes.lr)
 
     def fit(self, train: S, validation: S, seed: int, tell: Say) -> None:
-        seeded(seed)
-        self.network = self.made(train)
+        set_seed(seed)
+        self.network = self.build_network(train)
         self.learn(self.inputs(train, tell), train.labels, seed, tell)
 
-    def learn(self, pick: Pick, labels: Labels, seed: int, tell: Say) -> None:
+    def learn(self, pick: BatchInput, labels: Labels, seed: int, tell: Say) -> None:
         """Trains the network, which is in `eval` afterwards."""
 
         def loss(chosen: Tensor, wanted: Tensor) -> Tensor:
@@ -132,10 +132,10 @@ class Learner(Method[S, Z]):
     def predict(self, test: S) -> Labels | Answers:
         """The class of the highest score."""
         pick = self.inputs(test, silent)
-        return scores(self.network, pick, len(test), self.TOGETHER).argmax(1).numpy()
+        return scores(self.network, pick, len(test), self.PREDICT_BATCH).argmax(1).numpy()
 
 
-class OnFrames(Learner[Recordings, Z]):
+class FrameLearner(Learner[Recordings, Z]):
     """A learner whose network is given all frames of 5 ms of a window, (B, T, 2, H, W)."""
 
     DATASETS, INPUT = ("nmnist",), "frames"
@@ -146,14 +146,14 @@ class OnFrames(Learner[Recordings, Z]):
         self.bins = min(-(-train.longest_us // BIN_US), MOST_BINS)
         super().fit(train, validation, seed, tell)
 
-    def inputs(self, samples: Recordings, tell: Say) -> Pick:
+    def inputs(self, samples: Recordings, tell: Say) -> BatchInput:
         """Frames are made when they are needed: all at once may not fit in memory."""
         return lambda chosen: torch.from_numpy(
             samples.part(chosen.numpy()).frames(self.bins)
         ).float()
 
 
-def fired(cell: LIFCell, currents: Tensor) -> Tensor:  # (T, B, ...) -> (T, B, ...)
+def run_neurons(cell: LIFCell, currents: Tensor) -> Tensor:  # (T, B, ...) -> (T, B, ...)
     """The spikes of neurons that start at rest and are given a current at each step."""
     state, spikes = None, []
     for current in currents:
@@ -163,10 +163,12 @@ def fired(cell: LIFCell, currents: Tensor) -> Tensor:  # (T, B, ...) -> (T, B, .
 
 
 @torch.inference_mode()
-def most_spikes(layers: Callable[[Any], Sequence[Tensor]], pick: Pick, count: int) -> Answers:
+def predict_by_spikes(
+    layers: Callable[[Any], Sequence[Tensor]], pick: BatchInput, count: int
+) -> Answers:
     """The output neurons that fire most; `layers` says the spikes (T, B, N) of each layer."""
     labels, total = [], 0.0
-    for chosen in torch.arange(count).split(Learner.TOGETHER):
+    for chosen in torch.arange(count).split(Learner.PREDICT_BATCH):
         spikes = layers(pick(chosen))
         labels.append(spikes[-1].sum(0).argmax(1))
         total += sum(float(each.sum()) for each in spikes)

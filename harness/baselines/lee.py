@@ -39,12 +39,14 @@ from harness.baselines import learn
 from harness.baselines.contract import Answers, Recordings, silent
 from harness.datasets.events import BIN_US
 
-LEAST = 0.25  # of the steps: counts are divided by no less, or one spike alone would be an answer
-LOWEST = 0.1  # of a first threshold: none falls below
+LEAST_COUNT = (
+    0.25  # of the steps: counts are divided by no less, or one spike alone would be an answer
+)
+LOWEST_THRESHOLD = 0.1  # of a first threshold: none falls below
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sizes(learn.Sizes):
+class LeeSizes(learn.LearnerSizes):
     """Of the network and its training; theirs, where nothing else is said."""
 
     hidden: int = 800
@@ -60,7 +62,7 @@ class Sizes(learn.Sizes):
 
 
 @dataclass(frozen=True)
-class Circuit:
+class LayerConstants:
     """What the neurons of a layer have in common."""
 
     decay: float  # of potentials and traces, from one bin to the next
@@ -76,82 +78,84 @@ def trace(spikes: Tensor, decay: float) -> Tensor:  # (T, B, N) -> (B, N)
     return torch.einsum("t,tbn->bn", torch.pow(decay, ages), spikes)
 
 
-def scan(currents: Tensor, v_th: Tensor, circuit: Circuit) -> tuple[Tensor, Tensor]:
+def simulate(currents: Tensor, v_th: Tensor, constants: LayerConstants) -> tuple[Tensor, Tensor]:
     """The spikes (T, B, N) that currents (T, B, N) cause, and the last potentials (B, N)."""
     v = torch.zeros_like(currents[0])
     since = torch.full_like(v, inf)  # bins since a neuron's last spike
     spikes = []
     for current in currents:
-        v = circuit.decay * v + (since / circuit.rest).square().clamp(max=1) * current
+        v = constants.decay * v + (since / constants.rest).square().clamp(max=1) * current
         o = (v >= v_th).to(v.dtype)
-        v = (v - v_th * o + circuit.kappa * v_th * _of_others(o)).maximum(-v_th)
+        v = (v - v_th * o + constants.kappa * v_th * _sum_of_others(o)).maximum(-v_th)
         since = torch.where(o > 0, 1.0, since + 1)
         spikes.append(o)
     return torch.stack(spikes), v
 
 
-def taught(spikes: Tensor, circuit: Circuit) -> Tensor:  # (T, B, N) -> bool (B, N)
+def passes_errors(spikes: Tensor, constants: LayerConstants) -> Tensor:  # (T, B, N) -> bool (B, N)
     """Which neurons pass errors."""
-    return (spikes.sum(0) > 0) | circuit.silent
+    return (spikes.sum(0) > 0) | constants.silent
 
 
-class Layer(torch.autograd.Function):
+class TraceLayer(torch.autograd.Function):
     """Traces and spikes of a layer, given those of its inputs; gradients are the traces', in closed
     form: (B, M), (T, B, M), w (N, M), v_th (N,), circuit -> (B, N), (T, B, N).
     """
 
     @staticmethod
     def forward(
-        x: Tensor, spikes: Tensor, w: Tensor, v_th: Tensor, circuit: Circuit
+        x: Tensor, spikes: Tensor, w: Tensor, v_th: Tensor, constants: LayerConstants
     ) -> tuple[Tensor, Tensor]:
-        fired, _ = scan(spikes @ w.T, v_th, circuit)
-        return trace(fired, circuit.decay), fired
+        fired, _ = simulate(spikes @ w.T, v_th, constants)
+        return trace(fired, constants.decay), fired
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         x, _, w, v_th, ctx.circuit = inputs
         a, fired = output
         ctx.mark_non_differentiable(fired)
-        ctx.save_for_backward(x, w, v_th, a, taught(fired, ctx.circuit))
+        ctx.save_for_backward(x, w, v_th, a, passes_errors(fired, ctx.circuit))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, Tensor, Tensor, None]:
         x, w, v_th, a, passing = ctx.saved_tensors
-        circuit: Circuit = ctx.circuit
+        constants: LayerConstants = ctx.circuit
         error = gradients[0] * passing
         back = None
         if ctx.needs_input_grad[0]:  # the traces of events need none
-            back = (_released(error, circuit) / v_th) @ w
-        inhibited = circuit.sigma * circuit.kappa * _of_others(a)
+            back = (_invert_inhibition(error, constants) / v_th) @ w
+        inhibited = constants.sigma * constants.kappa * _sum_of_others(a)
         to_v_th = (error * (inhibited - a)).sum(0) / v_th
         return back, None, (error / v_th).T @ x, to_v_th, None
 
 
-def _of_others(values: Tensor) -> Tensor:  # (B, N) -> (B, N)
+def _sum_of_others(values: Tensor) -> Tensor:  # (B, N) -> (B, N)
     return values.sum(1, keepdim=True) - values
 
 
-def _released(error: Tensor, circuit: Circuit) -> Tensor:  # (B, N) -> (B, N)
+def _invert_inhibition(error: Tensor, constants: LayerConstants) -> Tensor:  # (B, N) -> (B, N)
     """Errors times the inverse of the matrix with 1 on its diagonal, -sigma kappa elsewhere."""
-    c = circuit.sigma * circuit.kappa
+    c = constants.sigma * constants.kappa
     whole = 1 + c - error.shape[1] * c
     return (error + c / whole * error.sum(1, keepdim=True)) / (1 + c)
 
 
 @torch.no_grad()
-def gain(spikes: Tensor, v_th: Tensor, circuit: Circuit) -> Tensor:  # (T, B, N), (N,) -> (B, 1)
+def error_scale(
+    spikes: Tensor, v_th: Tensor, constants: LayerConstants
+) -> Tensor:  # (T, B, N), (N,) -> (B, 1)
     """What errors are multiplied by: sqrt(M / m) over the root mean square of g = 1 / V_th."""
-    m = taught(spikes, circuit).sum(1, keepdim=True).clamp(min=1).to(v_th.dtype)
+    m = passes_errors(spikes, constants).sum(1, keepdim=True).clamp(min=1).to(v_th.dtype)
     return (len(v_th) / m).sqrt() / v_th.reciprocal().square().mean().sqrt()
 
 
-class Network(nn.Module):
+class LeeNetwork(nn.Module):
     """Fully connected layers."""
 
-    def __init__(self, layers: tuple[int, ...], sizes: Sizes) -> None:
+    def __init__(self, layers: tuple[int, ...], sizes: LeeSizes) -> None:
         super().__init__()
         self.weights, self.thresholds = nn.ParameterList(), nn.ParameterList()
-        self.circuits: list[Circuit] = []
+        self.layer_constants: list[LayerConstants] = []
         self.first: list[float] = []  # thresholds, alpha sqrt(3 / M)
         for m, n in pairwise(layers):
             limit = sqrt(3 / m)
@@ -160,17 +164,21 @@ class Network(nn.Module):
             self.thresholds.append(nn.Parameter(torch.full((n,), self.first[-1])))
             decay, rest = exp(-BIN_US / sizes.tau_us), sizes.rest_us / BIN_US
             last = len(self.first) == len(layers) - 1  # or no silent class would ever fire
-            self.circuits.append(Circuit(decay, -sizes.inhibition / n, sizes.sigma, rest, last))
+            self.layer_constants.append(
+                LayerConstants(decay, -sizes.inhibition / n, sizes.sigma, rest, last)
+            )
         self.fired = torch.zeros(layers[1])  # in how much of the last batch each hidden one fired
 
     def forward(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The last layer's traces (B, N), and the spikes of each layer (T, B, N)."""
         spikes = frames.flatten(2).transpose(0, 1)
-        x, layers = trace(spikes, self.circuits[0].decay), []
-        for w, v_th, circuit in zip(self.weights, self.thresholds, self.circuits, strict=True):
-            x, spikes = Layer.apply(x, spikes, w, v_th, circuit)
+        x, layers = trace(spikes, self.layer_constants[0].decay), []
+        for w, v_th, constants in zip(
+            self.weights, self.thresholds, self.layer_constants, strict=True
+        ):
+            x, spikes = TraceLayer.apply(x, spikes, w, v_th, constants)
             if x.requires_grad:
-                x.register_hook(partial(torch.mul, gain(spikes, v_th, circuit)))
+                x.register_hook(partial(torch.mul, error_scale(spikes, v_th, constants)))
             layers.append(spikes)
         self.fired = (layers[0].sum(0) > 0).to(x.dtype).mean(0)
         return x, layers
@@ -186,7 +194,7 @@ class Network(nn.Module):
         v_th, fired = self.thresholds[0], self.fired
         v_th.add_(rho * self.first[0] * (len(fired) * fired - fired.sum()))
         for each, first in zip(self.thresholds, self.first, strict=True):
-            each.clamp_(min=LOWEST * first)
+            each.clamp_(min=LOWEST_THRESHOLD * first)
 
 
 def error(a: Tensor, spikes: Tensor, labels: Tensor) -> Tensor:  # (B, K), (T, B, K), (B,) -> ()
@@ -196,13 +204,13 @@ def error(a: Tensor, spikes: Tensor, labels: Tensor) -> Tensor:  # (B, K), (T, B
     Its gradient goes to the traces `a` as if they were what is compared.
     """
     counts = spikes.sum(0)
-    most = counts.amax(1, keepdim=True).clamp(min=LEAST * len(spikes))
+    most = counts.amax(1, keepdim=True).clamp(min=LEAST_COUNT * len(spikes))
     o = counts / most + (a - a.detach())
     wanted = F.one_hot(labels, a.shape[1]).to(a.dtype)
     return (o - wanted).square().sum(1).mean() / 2
 
 
-class Lee(learn.OnFrames[Sizes]):
+class Lee(learn.FrameLearner[LeeSizes]):
     TITLE, PAPER = "Spiking backpropagation", "Lee et al. 2016"
     FIDELITY = "after the description"
     DEVIATIONS = (
@@ -214,10 +222,10 @@ class Lee(learn.OnFrames[Sizes]):
         "by default 200 hidden units, not 800",
     )
     EPOCHS = {"quick": 6, "default": 12, "paper": 150}
-    SIZES = {"quick": Sizes(hidden=100), "default": Sizes(hidden=200), "paper": Sizes()}
+    SIZES = {"quick": LeeSizes(hidden=100), "default": LeeSizes(hidden=200), "paper": LeeSizes()}
 
-    def made(self, train: Recordings) -> Network:
-        return Network(self.layers(train, self.sizes.hidden), self.sizes)
+    def build_network(self, train: Recordings) -> LeeNetwork:
+        return LeeNetwork(self.layers(train, self.sizes.hidden), self.sizes)
 
     def loss(self, out: tuple[Tensor, list[Tensor]], labels: Tensor) -> Tensor:
         a, layers = out
@@ -232,4 +240,4 @@ class Lee(learn.OnFrames[Sizes]):
 
     def predict(self, test: Recordings) -> Answers:
         given = self.inputs(test, silent), len(test)
-        return learn.most_spikes(lambda frames: self.network(frames)[1], *given)
+        return learn.predict_by_spikes(lambda frames: self.network(frames)[1], *given)

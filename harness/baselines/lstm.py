@@ -37,7 +37,7 @@ from harness.datasets.events import Events, addresses, on_sensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sizes(learn.Sizes):
+class LSTMSizes(learn.LearnerSizes):
     """Those of He et al. 2020."""
 
     units: int = 512
@@ -45,7 +45,7 @@ class Sizes(learn.Sizes):
     batch_size: int = 50
 
 
-class Network(nn.Module):
+class LSTMNetwork(nn.Module):
     """LSTM units, and what a linear layer reads of them, averaged over the steps."""
 
     def __init__(self, inputs: int, units: int, classes: int) -> None:
@@ -58,7 +58,7 @@ class Network(nn.Module):
         return self.readout(hidden.mean(0))  # of a linear layer, the mean of what it reads
 
 
-class LSTM(learn.OnFrames[Sizes]):
+class LSTM(learn.FrameLearner[LSTMSizes]):
     TITLE, PAPER = "LSTM", "Neil et al. 2016"
     FIDELITY = "after the description"
     DEVIATIONS = (
@@ -71,15 +71,15 @@ class LSTM(learn.OnFrames[Sizes]):
     )
     EPOCHS = {"quick": 6, "default": 6, "paper": 100}
     SIZES = {
-        "quick": Sizes(units=64, lr=3e-3, batch_size=15),
-        "default": Sizes(units=128, lr=2e-3, batch_size=25),
-        "paper": Sizes(),
+        "quick": LSTMSizes(units=64, lr=3e-3, batch_size=15),
+        "default": LSTMSizes(units=128, lr=2e-3, batch_size=25),
+        "paper": LSTMSizes(),
     }
 
-    def made(self, train: Recordings) -> Network:
+    def build_network(self, train: Recordings) -> LSTMNetwork:
         inputs, units = train.inputs, self.sizes.units
         self.structure = f"{inputs}-LSTM{units}-{train.classes}"
-        return Network(inputs, units, train.classes)
+        return LSTMNetwork(inputs, units, train.classes)
 
     def loss(self, out: Tensor, labels: Tensor) -> Tensor:
         return F.mse_loss(out, F.one_hot(labels, out.shape[1]).float())
@@ -94,7 +94,7 @@ EMBEDDED = 0.01  # and of embeddings: the default of the library used there, fro
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhasedSizes(learn.Sizes):
+class PhasedLSTMSizes(learn.LearnerSizes):
     events: int | None = None  # of a recording at most, evenly over it; None: all
     batch_size: int = 32
     embedding: int = 40
@@ -116,7 +116,7 @@ def openness(t: Tensor, tau: Tensor, shift: Tensor, r_on: float, alpha: float) -
     return torch.where(phi < r_on / 2, rising, closing)
 
 
-class PhasedUnits(nn.Module):
+class PhasedLSTMCell(nn.Module):
     """LSTM units with peepholes, which take what they compute by the openness k."""
 
     def __init__(self, inputs: int, units: int) -> None:
@@ -149,7 +149,7 @@ class PhasedUnits(nn.Module):
 
 
 @dataclass(frozen=True, eq=False)
-class Sequences:
+class PaddedEvents:
     """Events of some recordings side by side, the shorter ones padded at their end."""
 
     addresses: Tensor  # int64 (L, B)
@@ -157,20 +157,20 @@ class Sequences:
     present: Tensor  # (L, B): 1, or 0 where there is no event
 
 
-class PhasedNetwork(nn.Module):
+class PhasedLSTMNetwork(nn.Module):
     """Embedding, gated cell, read-out."""
 
-    def __init__(self, addresses: int, classes: int, sizes: PhasedSizes) -> None:
+    def __init__(self, addresses: int, classes: int, sizes: PhasedLSTMSizes) -> None:
         super().__init__()
         self.r_on = sizes.r_on
         self.embedding = nn.Parameter(EMBEDDED * torch.randn(addresses, sizes.embedding))
-        self.cell = PhasedUnits(sizes.embedding, sizes.units)
+        self.cell = PhasedLSTMCell(sizes.embedding, sizes.units)
         tau = torch.empty(sizes.units).uniform_(*sizes.log_tau).exp()
         self.tau = nn.Parameter(tau)
         self.shift = nn.Parameter(torch.rand(sizes.units) * tau)
         self.readout = nn.Linear(sizes.units, classes)
 
-    def forward(self, x: Sequences) -> Tensor:  # -> (B, classes)
+    def forward(self, x: PaddedEvents) -> Tensor:  # -> (B, classes)
         alpha = ALPHA if self.training else 0.0
         # a period may cross zero as it learns: its size counts, as in the authors' code
         k = openness(x.ms[..., None], self.tau.abs(), self.shift, self.r_on, alpha)
@@ -180,7 +180,7 @@ class PhasedNetwork(nn.Module):
         return self.readout(self.cell(driven, k))
 
 
-def evenly(events: Events, limit: int | None, offset: float) -> Events:
+def subsample(events: Events, limit: int | None, offset: float) -> Events:
     """One event of each of `limit` equal parts, at `offset` in [0, 1) of the part; all where there
     are no more, or there is no limit.
     """
@@ -189,24 +189,24 @@ def evenly(events: Events, limit: int | None, offset: float) -> Events:
     return events[((np.arange(limit) + offset) * len(events) / limit).astype(np.int64)]
 
 
-def side_by_side(
+def pad_events(
     recordings: Recordings, chosen: Tensor, limit: int | None, offsets: Tensor
-) -> Sequences:
+) -> PaddedEvents:
     """The events of those recordings (B,), each with its offset (B,), for `evenly`."""
     sensor, pairs = recordings.sensor, zip(chosen.tolist(), offsets.tolist(), strict=True)
-    found = [evenly(on_sensor(recordings[n], sensor), limit, offset) for n, offset in pairs]
+    found = [subsample(on_sensor(recordings[n], sensor), limit, offset) for n, offset in pairs]
 
     def padded(one: Callable[[Events], NDArray[Any]]) -> Tensor:
         return pad_sequence([torch.from_numpy(one(each)) for each in found])
 
-    return Sequences(
+    return PaddedEvents(
         padded(lambda each: addresses(each, sensor)),
         padded(lambda each: (each["t"] / 1000).astype(np.float32)),
         padded(lambda each: np.ones(len(each), np.float32)),
     )
 
 
-class PhasedLSTM(learn.Learner[Recordings, PhasedSizes]):
+class PhasedLSTM(learn.Learner[Recordings, PhasedLSTMSizes]):
     TITLE, PAPER = "Phased LSTM", "Neil et al. 2016"
     DATASETS, INPUT = ("nmnist",), "events"
     FIDELITY = "published equations"
@@ -218,22 +218,22 @@ class PhasedLSTM(learn.Learner[Recordings, PhasedSizes]):
     )
     EPOCHS = {"quick": 8, "default": 10, "paper": 20}
     SIZES = {
-        "quick": PhasedSizes(events=100, batch_size=15, lr=5e-3),
-        "default": PhasedSizes(events=256, batch_size=30, lr=5e-3),
-        "paper": PhasedSizes(),
+        "quick": PhasedLSTMSizes(events=100, batch_size=15, lr=5e-3),
+        "default": PhasedLSTMSizes(events=256, batch_size=30, lr=5e-3),
+        "paper": PhasedLSTMSizes(),
     }
 
-    def made(self, train: Recordings) -> PhasedNetwork:
+    def build_network(self, train: Recordings) -> PhasedLSTMNetwork:
         sizes = self.sizes
         self.structure = f"embedding {sizes.embedding}-PLSTM{sizes.units}-{train.classes}"
-        return PhasedNetwork(train.inputs, train.classes, sizes)
+        return PhasedLSTMNetwork(train.inputs, train.classes, sizes)
 
-    def inputs(self, samples: Recordings, tell: Say) -> learn.Pick:
+    def inputs(self, samples: Recordings, tell: Say) -> learn.BatchInput:
         """Other events of a recording in each epoch, so that most are seen; then their middles."""
 
-        def picked(chosen: Tensor) -> Sequences:
+        def picked(chosen: Tensor) -> PaddedEvents:
             training = self.network.training
             offsets = torch.rand(len(chosen)) if training else torch.full((len(chosen),), 0.5)
-            return side_by_side(samples, chosen, self.sizes.events, offsets)
+            return pad_events(samples, chosen, self.sizes.events, offsets)
 
         return picked

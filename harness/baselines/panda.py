@@ -38,7 +38,7 @@ BATCH = 100  # images at once where nothing is learned
 
 
 @dataclass(frozen=True)
-class Sizes:
+class PandaSizes:
     filters: tuple[int, int, int]
     steps: int
     batch_size: int
@@ -84,7 +84,7 @@ def potential(x: Tensor) -> Tensor:  # (T, ...) -> (...)
     return u
 
 
-class Coder(nn.Module):
+class LayerAutoEncoder(nn.Module):
     """The encoder of one layer, and the decoder that it is trained with."""
 
     def __init__(self, inputs: int, outputs: int, size: int) -> None:
@@ -94,7 +94,7 @@ class Coder(nn.Module):
         self.cell = LIFCell(NEURON)
 
     def forward(self, spikes: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, F, H', W')
-        return learn.fired(self.cell, each_step(self.encoder, spikes))
+        return learn.run_neurons(self.cell, each_step(self.encoder, spikes))
 
     def error(self, spikes: Tensor) -> Tensor:  # (T, B, C, H, W) -> ()
         """How far the decoder's potentials at the end are from those of the input."""
@@ -111,7 +111,7 @@ class Coder(nn.Module):
 
 
 @torch.no_grad()
-def encoded(coders: Sequence[Coder], spikes: Tensor) -> tuple[Tensor, float]:
+def encode_spikes(coders: Sequence[LayerAutoEncoder], spikes: Tensor) -> tuple[Tensor, float]:
     """Sends images' spikes (T, B, C, H, W) through the layers: what the next layer is given, and
     how many spikes all neurons fired.
     """
@@ -124,7 +124,7 @@ def encoded(coders: Sequence[Coder], spikes: Tensor) -> tuple[Tensor, float]:
     return spikes, fired
 
 
-class Panda(Method[Images, Sizes]):
+class Panda(Method[Images, PandaSizes]):
     TITLE, PAPER = "Spiking auto-encoders", "Panda & Roy 2016"
     DATASETS, INPUT, WINDOWS = ("cifar10",), "images", ()
     FIDELITY = "after the description"
@@ -139,19 +139,19 @@ class Panda(Method[Images, Sizes]):
     )
     EPOCHS = {"quick": 6, "default": 2, "paper": 20}  # of each layer
     SIZES = {
-        "quick": Sizes((8, 8, 32), 8, 16),
-        "default": Sizes((16, 16, 64), 10, 32),
-        "paper": Sizes((32, 32, 64), 20, 32),
+        "quick": PandaSizes((8, 8, 32), 8, 16),
+        "default": PandaSizes((16, 16, 64), 10, 32),
+        "paper": PandaSizes((32, 32, 64), 20, 32),
     }
 
-    coders: list[Coder]
+    coders: list[LayerAutoEncoder]
 
     def fit(self, train: Images, validation: Images, seed: int, tell: Say) -> None:
         """Learns the layers without labels, one after the other, and then the read-out."""
         self.seed, self.coders = seed, []
         a, b, c = self.sizes.filters  # in the paper's notation; o are output neurons, one a class
         self.structure = f"{a}c{KERNELS[0]}-2s-{b}c{KERNELS[1]}-2s-{c}c{KERNELS[2]}-o"
-        learn.seeded(seed)
+        learn.set_seed(seed)
         x = contrast_normalised(train)
         self.filters = whitening(x)
         whitened = F.conv2d(x, self.filters, padding=PATCH // 2)
@@ -178,10 +178,10 @@ class Panda(Method[Images, Sizes]):
     def _learn_layer(self, x: Tensor, train: Images, tell: Say) -> None:
         n = len(self.coders)
         channels = (x.shape[1], *self.sizes.filters)
-        coder = Coder(channels[n], channels[n + 1], KERNELS[n])
+        coder = LayerAutoEncoder(channels[n], channels[n + 1], KERNELS[n])
 
         def given(images: Tensor) -> Tensor:
-            return encoded(self.coders[:n], signed_spikes(images, self.sizes.steps))[0]
+            return encode_spikes(self.coders[:n], signed_spikes(images, self.sizes.steps))[0]
 
         coder.scale(given(x[:: len(x) // self.sizes.batch_size + 1]))
         learn.train(
@@ -200,7 +200,7 @@ class Panda(Method[Images, Sizes]):
         for n, images in enumerate(x.split(BATCH)):
             tell(n * BATCH / len(x), "images")
             spikes = signed_spikes(images, self.sizes.steps, generator)
-            last, count = encoded(self.coders, spikes)
+            last, count = encode_spikes(self.coders, spikes)
             found.append(potential(last).flatten(1))
             fired += count
         return torch.cat(found), fired

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 
-from harness.baselines.contract import Labels, Method, Recordings, Say, within
+from harness.baselines.contract import Labels, Method, Recordings, Say, progress_part
 
 BINS = (1, 4)  # windows of a recording, to choose from
 PORTION = 50  # trees that grow before it says how far it is
@@ -35,11 +35,11 @@ class RandomForest(Method[Recordings, int]):
         """Keeps the forest of the number of windows that names most held-out samples rightly."""
         found, accuracies = [], []
         for n, bins in enumerate(BINS):
-            growing = within(tell, n / len(BINS), (n + 1) / len(BINS))
+            growing = progress_part(tell, n / len(BINS), (n + 1) / len(BINS))
             growing(0, f"counting events, time windows: {bins}")
             self.windows = bins, -(-train.longest_us // bins)
             features = counts(train, *self.windows)
-            self.forest = grown(features, train.labels, self.sizes, seed, growing)
+            self.forest = grow_forest(features, train.labels, self.sizes, seed, growing)
             found.append((self.windows, self.forest))
             accuracies.append(np.mean(self.predict(validation) == validation.labels))
         self.windows, self.forest = found[int(np.argmax(accuracies))]
@@ -56,7 +56,7 @@ def counts(recordings: Recordings, bins: int, bin_us: int) -> NDArray[np.float32
     return frames.reshape(len(frames), -1).astype(np.float32)  # what trees compute with
 
 
-def grown(
+def grow_forest(
     features: NDArray[np.float32], labels: Labels, trees: int, seed: int, tell: Say
 ) -> RandomForestClassifier:
     """A forest that is told of as it grows; the same as one that grows at once."""

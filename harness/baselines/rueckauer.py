@@ -25,12 +25,12 @@ from torch import Tensor, fx, nn
 
 from harness.baselines import converted
 from harness.baselines.contract import Images, Say
-from harness.baselines.converted import STEPS, Spiking
+from harness.baselines.converted import STEPS, SpikingNetwork
 from harness.spec import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sizes(converted.Sizes):
+class RueckauerSizes(converted.ConversionSizes):
     percentile: str = "99.9%"  # of the paper; SpikingJelly's own is the maximum
     images: int = 256  # whose activations are ranked
     # Ranked at once: torch ranks up to 16 million numbers, and the widest layer has 32,768 units by
@@ -38,7 +38,7 @@ class Sizes(converted.Sizes):
     together: int = 256
 
 
-class _Quiet(ann2snn.RateCodingRecipe):  # its progress bar would go to the terminal
+class _QuietRecipe(ann2snn.RateCodingRecipe):  # its progress bar would go to the terminal
     def calibrate(self, converter: ann2snn.Converter, fx_model: fx.GraphModule) -> fx.GraphModule:
         for x in self.dataloader:
             fx_model(x)
@@ -47,12 +47,12 @@ class _Quiet(ann2snn.RateCodingRecipe):  # its progress bar would go to the term
 
 def converted_by_spikingjelly(
     network: nn.Sequential, batches: tuple[Tensor, ...], mode: str
-) -> Spiking:
+) -> SpikingNetwork:
     """The network with SpikingJelly's neurons, scaled on batches of images in [0, 1].
 
     `mode` is SpikingJelly's: "99.9%", "max". Raises UsageError where a layer is silent on them.
     """
-    recipe = _Quiet(batches, mode=mode)
+    recipe = _QuietRecipe(batches, mode=mode)
     try:
         module = ann2snn.Converter(recipe).convert(network)
     except ValueError as error:  # a scale of 0
@@ -61,31 +61,31 @@ def converted_by_spikingjelly(
             "train it on more images or for more epochs"
         ) from error
     neurons = tuple(each for each in module.modules() if isinstance(each, neuron.IFNode))
-    return Spiking(module, neurons, lambda: functional.reset_net(module), lambda x: x)
+    return SpikingNetwork(module, neurons, lambda: functional.reset_net(module), lambda x: x)
 
 
-class Rueckauer(converted.Conversion[Sizes]):
+class Rueckauer(converted.Conversion[RueckauerSizes]):
     TITLE, PAPER = "Rate-coded conversion", "Rueckauer et al. 2017"
     FIDELITY = "published equations"
     DEVIATIONS = (
-        *converted.SHARED,
+        *converted.SHARED_DEVIATIONS,
         "no batch normalisation and no biases",
         "percentiles of 256 training images, as SpikingJelly takes them: zeros count",
         "no softmax that fires: the output layer adds up",
     )
     PACKAGES = ("spikingjelly",)
     SIZES = {
-        "quick": Sizes(width=Fraction(1, 16), steps=STEPS[:7]),
-        "default": Sizes(),
-        "paper": Sizes(  # its widest layer has 262,144 units
+        "quick": RueckauerSizes(width=Fraction(1, 16), steps=STEPS[:7]),
+        "default": RueckauerSizes(),
+        "paper": RueckauerSizes(  # its widest layer has 262,144 units
             width=Fraction(1), steps=(*STEPS, 256, 512), images=2048, together=50
         ),
     }
     TRAINING = 0.9
 
-    def converted(self, train: Images, validation: Images, tell: Say) -> Spiking:
+    def converted(self, train: Images, validation: Images, tell: Say) -> SpikingNetwork:
         tell(0, "scales")
-        images = converted.drawn(train, self.sizes.images, self.seed)
+        images = converted.draw_images(train, self.sizes.images, self.seed)
         x = converted.scaled(torch.from_numpy(images.pixels))
         batches = x.split(self.sizes.together)
         return converted_by_spikingjelly(self.network, batches, self.sizes.percentile)

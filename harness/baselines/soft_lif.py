@@ -49,7 +49,7 @@ BATCH = 50  # images at once with spikes: their potentials fit the caches
 
 
 @dataclass(frozen=True)
-class Neuron:
+class SoftLIFNeuron:
     """A LIF neuron and its soft rate; times in seconds. Of `layers-cifar10-lifnoise.cfg`."""
 
     tau_ref: float = 0.001
@@ -73,7 +73,7 @@ class SoftRate(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, j: Tensor, neuron: Neuron) -> Tensor:
+    def forward(ctx: Any, j: Tensor, neuron: SoftLIFNeuron) -> Tensor:
         y = (j - 1) / neuron.sigma
         near = y.clamp(min=LOWEST)
         rho = F.softplus(near)  # of sigma
@@ -121,7 +121,7 @@ def random_crops(images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, CROP, CROP
     return images[sample, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-class Local(nn.Module):
+class LocallyConnected(nn.Module):
     """Filters of 3x3 as a convolution's, but each place has its own."""
 
     def __init__(self, inputs: int, outputs: int, side: int) -> None:
@@ -144,7 +144,9 @@ class Local(nn.Module):
 class RateNetwork(nn.Module):
     """What is trained; without noise once it is in `eval`."""
 
-    def __init__(self, filters: tuple[int, int, int, int], classes: int, neuron: Neuron) -> None:
+    def __init__(
+        self, filters: tuple[int, int, int, int], classes: int, neuron: SoftLIFNeuron
+    ) -> None:
         super().__init__()
         a, b, c, d = filters
         self.neuron = neuron
@@ -152,7 +154,9 @@ class RateNetwork(nn.Module):
         for inputs, outputs in ((3, a), (a, b)):
             convolutions.append(nn.Conv2d(inputs, outputs, 5, padding=2))
             nn.init.kaiming_normal_(convolutions[-1].weight)  # above threshold its slope is near 1
-        self.layers = nn.ModuleList([*convolutions, Local(b, c, SIDE), Local(c, d, SIDE)])
+        self.layers = nn.ModuleList(
+            [*convolutions, LocallyConnected(b, c, SIDE), LocallyConnected(c, d, SIDE)]
+        )
         self.read = nn.Linear(d * SIDE * SIDE, classes)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, 3, CROP, CROP) -> (B, N)
@@ -170,12 +174,12 @@ class RateNetwork(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sizes(learn.Sizes):
+class SoftLIFSizes(learn.LearnerSizes):
     filters: tuple[int, int, int, int]
     lr: float = 2e-3  # ours
 
 
-class SoftLIF(learn.Learner[Images, Sizes]):
+class SoftLIF(learn.Learner[Images, SoftLIFSizes]):
     TITLE, PAPER = "Soft-LIF network without spikes", "Hunsberger & Eliasmith 2015"
     DATASETS, INPUT, WINDOWS = ("cifar10",), "images", ()
     FIDELITY = "published code's parameters"
@@ -189,22 +193,22 @@ class SoftLIF(learn.Learner[Images, Sizes]):
     )
     EPOCHS = {"quick": 20, "default": 12, "paper": 520}
     SIZES = {
-        "quick": Sizes(filters=(8, 8, 8, 4), batch_size=32),
-        "default": Sizes(filters=(16, 16, 16, 8), batch_size=64),
-        "paper": Sizes(filters=(64, 64, 64, 32), batch_size=128),
+        "quick": SoftLIFSizes(filters=(8, 8, 8, 4), batch_size=32),
+        "default": SoftLIFSizes(filters=(16, 16, 16, 8), batch_size=64),
+        "paper": SoftLIFSizes(filters=(64, 64, 64, 32), batch_size=128),
     }
-    TOGETHER = 200
+    PREDICT_BATCH = 200
 
-    def made(self, train: Images) -> RateNetwork:
+    def build_network(self, train: Images) -> RateNetwork:
         a, b, c, d = self.sizes.filters
         # filters and their size, average pooling, filters of each place, the read-out
         self.structure = f"{CROP}x{CROP}x3-{a}c5-ap3-{b}c5-ap3-{c}local3-{d}local3-fc"
         middle = centre(torch.from_numpy(train.pixels)).float()
         self.mean = middle.mean(0)
         self.deviation = max(float((middle - self.mean).std()), 1.0)  # all pixels may be equal
-        return RateNetwork(self.sizes.filters, train.classes, Neuron())
+        return RateNetwork(self.sizes.filters, train.classes, SoftLIFNeuron())
 
-    def inputs(self, samples: Images, tell: Say) -> learn.Pick:
+    def inputs(self, samples: Images, tell: Say) -> learn.BatchInput:
         pixels = torch.from_numpy(samples.pixels)
 
         def picked(chosen: Tensor) -> Tensor:
@@ -221,22 +225,22 @@ class SoftLIF(learn.Learner[Images, Sizes]):
         return torch.optim.AdamW(groups, lr=self.sizes.lr)
 
 
-def hard_rate(j: Tensor, neuron: Neuron) -> Tensor:  # any one shape -> Hz
+def lif_rate(j: Tensor, neuron: SoftLIFNeuron) -> Tensor:  # any one shape -> Hz
     """The rate under a constant current j: 0 up to the threshold."""
     over = j - 1
     period = neuron.tau_ref + neuron.tau_rc * torch.log1p(1 / over.clamp(min=1e-30))
     return torch.where(over > 0, 1 / period, 0.0)
 
 
-def spikes_by(seconds: float, rate: Tensor, neuron: Neuron) -> Tensor:
+def spike_count(seconds: float, rate: Tensor, neuron: SoftLIFNeuron) -> Tensor:
     """How often neurons that rested have fired by then, under constant currents of these rates."""
     return torch.floor((seconds + neuron.tau_ref) * rate)  # the first has no wait before it
 
 
-class LIF:
+class LIFNeurons:
     """Neurons that rest at first, one step after the other; exact while currents are constant."""
 
-    def __init__(self, neuron: Neuron) -> None:
+    def __init__(self, neuron: SoftLIFNeuron) -> None:
         assert neuron.tau_ref >= DT  # else one might fire twice in a step
         self.neuron = neuron
         self.v = torch.zeros(())  # takes the shape of the first currents
@@ -253,7 +257,7 @@ class LIF:
         return fired.to(j.dtype)
 
 
-class Alpha:
+class AlphaSynapse:
     """An alpha synapse: two equal low-passes in a row; exact for an input constant in a step."""
 
     def __init__(self) -> None:
@@ -275,14 +279,14 @@ def simulate(network: RateNetwork, x: Tensor, steps: int) -> tuple[Tensor, float
     neuron = network.neuron
     first, *others = network.layers
     x = x.contiguous(memory_format=torch.channels_last)  # pools faster
-    rate = hard_rate(neuron.current(first(x)), neuron)
-    neurons = [LIF(neuron) for _ in others]
-    synapses = [Alpha() for _ in network.layers]
+    rate = lif_rate(neuron.current(first(x)), neuron)
+    neurons = [LIFNeurons(neuron) for _ in others]
+    synapses = [AlphaSynapse() for _ in network.layers]
     height = neuron.amplitude / DT  # of a spike, which lasts one step
     fired, before, outputs = 0.0, torch.zeros(()), []
     for n in range(1, steps + 1):
         # its currents are constant, so the first layer needs no potentials
-        count = network.pooled(0, spikes_by(n * DT, rate, neuron))
+        count = network.pooled(0, spike_count(n * DT, rate, neuron))
         given = height * synapses[0].step(count - before)
         before = count
         for k, layer in enumerate(others):
@@ -290,7 +294,7 @@ def simulate(network: RateNetwork, x: Tensor, steps: int) -> tuple[Tensor, float
             fired += float(spikes.sum())
             given = height * synapses[k + 1].step(network.pooled(k + 1, spikes))
         outputs.append(network.read(given.flatten(1)))
-    fired += float(spikes_by(steps * DT, rate, neuron).double().sum())
+    fired += float(spike_count(steps * DT, rate, neuron).double().sum())
     return torch.stack(outputs), fired
 
 

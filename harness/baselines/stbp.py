@@ -27,13 +27,13 @@ SETTINGS = paper.settings("nmnist")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sizes(learn.Sizes):
+class STBPSizes(learn.LearnerSizes):
     hidden: int = 800
     batch_size: int = 20  # the paper's
     lr: float = SETTINGS.optimiser.lr
 
 
-class Network(nn.Module):
+class STBPNetwork(nn.Module):
     """Fully connected layers of the reference's neurons."""
 
     def __init__(self, sizes: tuple[int, ...], lif: LIF) -> None:
@@ -44,11 +44,13 @@ class Network(nn.Module):
     def forward(self, frames: Tensor) -> list[Tensor]:  # (B, T, 2, H, W) -> (T, B, N) of each layer
         spikes = [frames.flatten(2).transpose(0, 1)]
         for synapse in self.synapses:
-            spikes.append(learn.fired(self.cell, synapse(spikes[-1])))  # no layer waits for another
+            spikes.append(
+                learn.run_neurons(self.cell, synapse(spikes[-1]))
+            )  # no layer waits for another
         return spikes[1:]
 
 
-class STBP(learn.OnFrames[Sizes]):
+class STBP(learn.FrameLearner[STBPSizes]):
     TITLE, PAPER = "STBP", "Wu et al. 2018"
     WINDOWS = ("first", "whole")
     FIDELITY = "published equations"
@@ -58,14 +60,14 @@ class STBP(learn.OnFrames[Sizes]):
         "by default 200 hidden units, not 800",
     )
     EPOCHS = {"quick": 6, "default": 8, "paper": SETTINGS.epochs}
-    SIZES = {"quick": Sizes(hidden=100), "default": Sizes(hidden=200), "paper": Sizes()}
+    SIZES = {"quick": STBPSizes(hidden=100), "default": STBPSizes(hidden=200), "paper": STBPSizes()}
 
-    def made(self, train: Recordings) -> Network:
-        return Network(self.layers(train, self.sizes.hidden), SETTINGS.lif)
+    def build_network(self, train: Recordings) -> STBPNetwork:
+        return STBPNetwork(self.layers(train, self.sizes.hidden), SETTINGS.lif)
 
     def loss(self, out: Sequence[Tensor], labels: Tensor) -> Tensor:
         rates = coding.vote(out[-1], out[-1].shape[2])  # populations of one
         return coding.loss(rates, labels)
 
     def predict(self, test: Recordings) -> Answers:
-        return learn.most_spikes(self.network, self.inputs(test, silent), len(test))
+        return learn.predict_by_spikes(self.network, self.inputs(test, silent), len(test))

@@ -32,7 +32,7 @@ class LinearSVM:
         return self.classes[(_unit(features) @ self.weight.T).argmax(1)]
 
 
-def fitted(
+def fit_linear_svm(
     train: tuple[Features, Labels],
     held: tuple[Features, Labels],
     tell: Say,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness import baselines, datasets, spec
-from harness.baselines import System
+from harness.baselines import SystemInfo
 from harness.baselines.contract import Answers, Images, Labels, Recordings, Samples
 from harness.datasets.events import BIN_US
 from harness.proof.subject import TORCH
@@ -24,11 +24,11 @@ from harness.training.epoch import held_out
 from harness.training.trial import Trial
 
 FITTING = 0.9  # of a case's time, about; the rest is for test samples
-TOGETHER = 200  # test samples: a system that is asked for all of them says nothing for minutes
+TEST_BATCH = 200  # test samples: a system that is asked for all of them says nothing for minutes
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class CaseSamples:
     """Samples to train on, those that are held out to choose by, and test samples."""
 
     train: Samples
@@ -38,7 +38,7 @@ class Parts:
     split_sha256: str  # of the names in a split of ours; "" where it is official
 
 
-def read(case: spec.System, system: System, access: Access, say: Say) -> Parts:
+def read(case: spec.System, system: SystemInfo, access: Access, say: Say) -> CaseSamples:
     """The samples of a case, as many as it wants, its recordings cut to its window.
 
     Raises UsageError where they cannot be had, and where no system can learn from them.
@@ -74,10 +74,10 @@ def read(case: spec.System, system: System, access: Access, say: Say) -> Parts:
                 f"the first is number {np.argmax(empty)}: leave their files out, or fetch them anew"
             )
     split = loaded[0].info.split_sha256
-    return Parts(kept, held, test, (loaded[0].source, loaded[1].source), split)
+    return CaseSamples(kept, held, test, (loaded[0].source, loaded[1].source), split)
 
 
-def software_of(system: System) -> Software:
+def software_of(system: SystemInfo) -> Software:
     """What computes its results here."""
     return Software(
         torch=TORCH, framework_version=baselines.versions(system), revision=system.revision
@@ -119,11 +119,11 @@ def fit(trial: Trial[spec.System]) -> bool:
     method.fit(given.train, given.validation, case.seed, tell)
     seconds, watch = watch.seconds, clock.Stopwatch()
     parts, count = [], len(given.test)
-    for first in range(0, count, TOGETHER):
+    for first in range(0, count, TEST_BATCH):
         trial.say(FITTING + (1 - FITTING) * first / count, f"{what}: test samples")
-        some = given.test.part(np.arange(first, min(first + TOGETHER, count)))
+        some = given.test.part(np.arange(first, min(first + TEST_BATCH, count)))
         parts.append(_checked(method.predict(some), some.labels))
-    answers, test_seconds = _joined(parts), watch.seconds
+    answers, test_seconds = _concatenated(parts), watch.seconds
 
     def accuracy(found: Labels) -> float:
         return float(np.mean(found == given.test.labels))
@@ -158,7 +158,7 @@ def _checked(found: Labels | Answers, labels: Labels) -> Answers:
     return answers
 
 
-def _joined(parts: Sequence[Answers]) -> Answers:
+def _concatenated(parts: Sequence[Answers]) -> Answers:
     """The answers to some test samples and then to others, as those to all."""
     counts = [len(each.labels) for each in parts]
     sources = [each.source for each in parts if each.source is not None]
