@@ -7,6 +7,7 @@ from fractions import Fraction
 from itertools import product
 
 from harness import baselines, spec
+from harness.baselines import SystemInfo
 from harness.spec import Effort, Options, Training, UsageError, Window, paper
 from harness.suites.trainings import USUAL, size_of
 
