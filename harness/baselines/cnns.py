@@ -1,4 +1,4 @@
-"""Two CNNs on counted events, which know little or nothing of when an event came.
+"""Two CNNs on event counts, which see little or nothing of the events' times.
 
 On one image of all events (Iyer et al. 2018): they are summed by pixel, ON and OFF alike, and
 divided by the largest sum. It knows nothing of time: what it reaches needs none.
@@ -8,8 +8,8 @@ more, one frame where it has fewer. The events of a frame are moved so that thei
 the middle of the sensor, counted by pixel and polarity, and divided by the largest count. The
 network learns the recording's label from each frame; a recording's class is the one of the largest
 sum of log probabilities over its frames. Published are 98.30 % where a tracker centres the digit
-and 95.30 % where nothing does. The layers are those that the same authors describe beside their
-Phased LSTM, as far as they are remembered: three times 8 kernels of 5x5, leaky rectification and
+and 95.30 % where nothing does. The layers are those that the same authors describe with their
+Phased LSTM, from memory: three times 8 kernels of 5x5, leaky rectification and
 pooling, then 256 units.
 """
 
@@ -35,17 +35,17 @@ from harness.baselines.contract import (
 from harness.datasets.events import Events, bin_events
 
 FRAME = 1000  # events
-PROGRESS_EVERY = 1000  # after so many recordings it says how far it is
+PROGRESS_EVERY = 1000  # recordings
 
 
 def scaled(counts: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W) in [0, 1]
-    """Divided by the largest count of each frame."""
+    """Divide each frame by its largest count."""
     x = counts.float()
     return x / x.amax((1, 2, 3), keepdim=True).clamp(min=1)
 
 
 def event_image(recordings: Recordings) -> Tensor:  # -> (N, 1, H, W) in [0, 1]
-    """All events of each recording by pixel, divided by the largest sum."""
+    """Count the events of each recording by pixel, and divide by the largest count."""
     # one bin as long as the longest; it counts to 255 of each polarity
     counts = torch.from_numpy(recordings.frames(1, recordings.longest_us))
     return scaled(counts.float().sum(2))
@@ -55,6 +55,8 @@ _SIZES = dict.fromkeys(("quick", "default", "paper"), learn.LearnerSizes(batch_s
 
 
 class EventCNN(learn.Learner[Recordings, learn.LearnerSizes]):
+    """A CNN on one image of all events (Iyer et al. 2018)."""
+
     TITLE, PAPER = "CNN on summed events", "Iyer et al. 2018"
     DATASETS, INPUT = ("nmnist",), "events"
     FIDELITY = "after the description"
@@ -80,7 +82,7 @@ class EventCNN(learn.Learner[Recordings, learn.LearnerSizes]):
 
 
 def centred(events: Events, sensor: tuple[int, int]) -> Events:
-    """Moved by whole pixels so that their mean position is the middle of the sensor."""
+    """Move events by whole pixels so that their mean position is the middle of the sensor."""
     moved = events.copy()
     for axis, size in zip("yx", sensor, strict=True):
         # not round(), which goes to even numbers: a digit that is moved would change its frame
@@ -89,10 +91,10 @@ def centred(events: Events, sensor: tuple[int, int]) -> Events:
 
 
 def cut_frames(recordings: Recordings, tell: Say) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The recordings in frames (F, 2, H, W) of FRAME events or more, and whose they are."""
+    """Cut recordings into frames (F, 2, H, W) of FRAME or more events; also return their owners."""
     counts, owners = [], []
     window = recordings.longest_us  # one bin that holds all events of a frame
-    at_start = progress_part(tell, 0, 0)  # it takes no time beside the training
+    at_start = progress_part(tell, 0, 0)  # far shorter than the training
     for n in count_progress(recordings, at_start, "frames of recording", PROGRESS_EVERY):
         events = recordings[n]
         for part in np.array_split(events, max(1, len(events) // FRAME)):
@@ -103,6 +105,8 @@ def cut_frames(recordings: Recordings, tell: Say) -> tuple[NDArray[np.uint8], ND
 
 
 class FrameCNN(learn.Learner[Recordings, learn.LearnerSizes]):
+    """A CNN on centred frames of 1,000 events (Neil & Liu 2016)."""
+
     TITLE, PAPER = "CNN on frames", "Neil & Liu 2016"
     DATASETS, INPUT = ("nmnist",), "frames"
     FIDELITY = "after the description"

@@ -1,4 +1,4 @@
-"""Networks made spiking after their training: what three conversions have in common, and two.
+"""Conversions of a trained network to a spiking one: the shared base, and two of three.
 
 The network without spikes has the structure of the paper's CIFARNet with rectified units, average
 pools, a linear output layer and no biases, so that each of its parts has a spiking counterpart. Its
@@ -48,8 +48,8 @@ from harness.spec import Conv, Linear, Network, UsageError, Voting, paper
 from harness.system.files import locked, make_user_cache
 from harness.training.checkpoint import read_sealed, write_sealed
 
-STEPS = (1, 2, 4, 8, 16, 32, 64, 128)  # by default a converted network answers after these
-# What none of the three conversions has as it was published.
+STEPS = (1, 2, 4, 8, 16, 32, 64, 128)  # default steps after which a network answers
+# Deviations that all three conversions share.
 SHARED_DEVIATIONS = (
     "one shared network of CIFARNet's structure instead of the paper's own",
     "pools average spikes and have no neurons",
@@ -64,7 +64,7 @@ PREDICT_BATCH = 20  # images that are run at once
 
 
 class SourceTraining(NamedTuple):
-    """How large the network is, and how it is trained, by Adam as it comes."""
+    """Width and training of the network without spikes; Adam has torch's defaults."""
 
     width: Fraction
     epochs: int
@@ -72,7 +72,7 @@ class SourceTraining(NamedTuple):
 
 
 def structure(width: Fraction) -> str:
-    """In the paper's notation, with the input and the output layer: "3x32x32-16C3-...-10"."""
+    """Return the paper's notation with input and output layer: "3x32x32-16C3-...-10"."""
     layers = str(_layers(width)).replace("(Encoding)", "").replace("Voting", str(CLASSES))
     return f"3x32x32-{layers}"
 
@@ -82,9 +82,9 @@ def _layers(width: Fraction) -> Network:
 
 
 def build_source(width: Fraction) -> nn.Sequential:
-    """The network with first weights that keep the size of what passes (He et al. 2015).
+    """Build the network without spikes, with initial weights of He et al. 2015.
 
-    A conversion finds its units by their type, so each layer is a module and none is a function.
+    Each layer is a module: a conversion finds the units by their type.
     """
     maps: list[nn.Module] = []
     units: list[nn.Module] = []
@@ -110,12 +110,12 @@ def build_source(width: Fraction) -> nn.Sequential:
 
 
 def scaled(pixels: Tensor) -> Tensor:
-    """Bytes as numbers in [0, 1]."""
+    """Convert uint8 pixels to float32 in [0, 1]."""
     return pixels.to(torch.float32, memory_format=torch.channels_last) / 255
 
 
 def draw_images(images: Images, count: int, seed: int) -> Images:
-    """That many of them, or all: files are listed class by class, so not the first ones."""
+    """Draw `count` images, or all if there are fewer, by a seed: files are sorted by class."""
     order = np.random.default_rng(seed).permutation(len(images))
     return images.part(order[:count])
 
@@ -123,9 +123,9 @@ def draw_images(images: Images, count: int, seed: int) -> Images:
 def load_or_train_source(
     train: Images, plan: SourceTraining, seed: int, tell: Say
 ) -> nn.Sequential:
-    """The network trained on these images: the kept one, or trained here and kept.
+    """Return the network without spikes trained on these images, cached by all that decides it.
 
-    What cannot be kept is trained each time.
+    If it cannot be cached, it is trained each time.
     """
     try:
         path = make_user_cache("networks") / f"{_cache_name(train, plan, seed)}.pt"
@@ -145,7 +145,7 @@ def load_or_train_source(
 
 
 def _cache_name(train: Images, plan: SourceTraining, seed: int) -> str:
-    """Of all that decides the weights: sums are rounded by the kind and number of processors."""
+    """Hash all that decides the weights, with the processor and threads that decide rounding."""
     files = __file__, learn.__file__, learn.cropped_and_flipped.__code__.co_filename
     sources = b"".join(Path(file).read_bytes() for file in files)
     parts = (
@@ -174,7 +174,7 @@ Reset = Literal["subtract", "zero"]
 
 
 class IF(nn.Module):
-    """Integrate-and-fire neurons without a leak, which go on from step to step.
+    """Integrate-and-fire neurons without leak that keep their potential from step to step.
 
     V += z, and not below `floor`; a spike where V >= threshold; there V -= threshold ("subtract")
     or V = 0 ("zero").
@@ -202,7 +202,7 @@ class IF(nn.Module):
 def to_spiking(
     network: nn.Sequential, thresholds: Sequence[float], reset: Reset, floor: float = -inf
 ) -> nn.Sequential:
-    """The same synapses and pools, with neurons of these thresholds in the place of units."""
+    """Replace each layer of rectified units by `IF` neurons of these thresholds."""
     left = iter(thresholds)
     return nn.Sequential(
         *(IF(next(left), reset, floor) if isinstance(each, nn.ReLU) else each for each in network)
@@ -210,13 +210,13 @@ def to_spiking(
 
 
 def random_spikes(x: Tensor) -> Tensor:
-    """The input of one step: a pixel is the probability of its spike (Bernoulli)."""
+    """Draw the input of one step: a pixel is the probability of its spike (Bernoulli)."""
     return (torch.rand_like(x) < x).to(x.dtype)
 
 
 @dataclass(frozen=True, eq=False)
 class SpikingNetwork:
-    """A spiking network, and how it is run."""
+    """A spiking network, and the functions that run it."""
 
     step: Callable[[Tensor], Tensor]  # input of a step -> what it adds to each class (B, classes)
     neurons: tuple[nn.Module, ...]  # each gives 1 for a spike
@@ -225,7 +225,7 @@ class SpikingNetwork:
 
 
 def with_random_spikes(network: nn.Sequential) -> SpikingNetwork:
-    """A network of `IF` neurons whose input is Bernoulli spikes."""
+    """Wrap a network of `IF` neurons so that its input is Bernoulli spikes."""
     neurons = tuple(each for each in network if isinstance(each, IF))
 
     def restart() -> None:
@@ -237,7 +237,7 @@ def with_random_spikes(network: nn.Sequential) -> SpikingNetwork:
 
 @torch.inference_mode()
 def run(snn: SpikingNetwork, images: Images, steps: Sequence[int]) -> Answers:
-    """Runs it on each image for the most of the steps; after each, what was added most is said."""
+    """Run a spiking network on each image, and predict classes after each number of steps."""
     found: dict[int, list[Tensor]] = {step: [] for step in steps}
     fired = 0
 
@@ -263,6 +263,8 @@ def run(snn: SpikingNetwork, images: Images, steps: Sequence[int]) -> Answers:
 
 @dataclass(frozen=True, kw_only=True)
 class ConversionSizes:
+    """Parameters that all conversions share."""
+
     width: Fraction = Fraction(1, 8)
     batch_size: int = 50
     steps: tuple[int, ...] = STEPS
@@ -272,7 +274,7 @@ Z = TypeVar("Z", bound=ConversionSizes)
 
 
 class Conversion(Method[Images, Z]):
-    """A spiking network made of the shared one."""
+    """A system that converts the shared network without spikes to a spiking one."""
 
     DATASETS, INPUT, WINDOWS = ("cifar10",), "images", ()
     EPOCHS = {"quick": 20, "default": 15, "paper": 150}
@@ -289,16 +291,16 @@ class Conversion(Method[Images, Z]):
 
     @abstractmethod
     def converted(self, train: Images, validation: Images, tell: Say) -> SpikingNetwork:
-        """The spiking form of the trained network."""
+        """Convert the trained network to a spiking one."""
 
     def predict(self, test: Images) -> Answers:
-        """Its answers, and those of the network without spikes."""
+        """Predict by the spiking network after each of its steps, and by the one without spikes."""
         pixels, count = torch.from_numpy(test.pixels), len(test)
         source = learn.scores(self.network, lambda n: scaled(pixels[n]), count, PREDICT_BATCH)
         return replace(self.answers(self.snn, test), source=source.argmax(1).numpy())
 
     def answers(self, snn: SpikingNetwork, images: Images) -> Answers:
-        """Of one spiking form; each sees the same spikes."""
+        """Predict by a spiking network; the same seed draws the input spikes each time."""
         learn.set_seed(self.seed)
         return run(snn, images, self.sizes.steps)
 
@@ -308,12 +310,16 @@ class Conversion(Method[Images, Z]):
 
 @dataclass(frozen=True, kw_only=True)
 class CaoSizes(ConversionSizes):
+    """Parameters of `Cao`."""
+
     thresholds: tuple[float, ...] = (0.7, 1.0, 1.4, 2.0, 2.8)  # of which one is chosen
     floor: float = -10.0  # of potentials, in thresholds: V_min, which the paper does not give
     choosing: int = 100  # held-out images that choose
 
 
 class Cao(Conversion[CaoSizes]):
+    """Conversion with one threshold for all layers and a reset to 0 (Cao et al. 2015)."""
+
     TITLE, PAPER = "Tailored CNN, converted", "Cao, Chen and Khosla 2015"
     FIDELITY = "after the description"
     DEVIATIONS = (
@@ -332,7 +338,7 @@ class Cao(Conversion[CaoSizes]):
     TRAINING = 0.7
 
     def converted(self, train: Images, validation: Images, tell: Say) -> SpikingNetwork:
-        """With the lowest of the thresholds that are best on held-out images."""
+        """Convert with the lowest of the thresholds that are best on held-out images."""
         held_out = draw_images(validation, self.sizes.choosing, self.seed)
         if not len(held_out):
             raise UsageError("no held-out images to choose a threshold on: give more images")
@@ -347,6 +353,7 @@ class Cao(Conversion[CaoSizes]):
         return self.with_threshold(best)
 
     def with_threshold(self, threshold: float) -> SpikingNetwork:
+        """Convert with one threshold for all layers, the output included."""
         layers = sum(isinstance(each, nn.ReLU) for each in self.network)
         floor = self.sizes.floor * threshold
         snn = to_spiking(self.network, [threshold] * layers, "zero", floor)
@@ -355,11 +362,15 @@ class Cao(Conversion[CaoSizes]):
 
 @dataclass(frozen=True, kw_only=True)
 class SenguptaSizes(ConversionSizes):
+    """Parameters of `Sengupta`."""
+
     images: int = 50  # that balance the thresholds
     balancing: int = 100  # steps for which they do
 
 
 class Sengupta(Conversion[SenguptaSizes]):
+    """Conversion with a balanced threshold for each layer (Sengupta et al. 2018)."""
+
     TITLE, PAPER = "Spike-Norm", "Sengupta et al. 2018"
     FIDELITY = "published equations"
     DEVIATIONS = (
@@ -388,9 +399,10 @@ class Sengupta(Conversion[SenguptaSizes]):
 def balance_thresholds(
     network: nn.Sequential, x: Tensor, steps: int, tell: Say
 ) -> tuple[float, ...]:
-    """The threshold of each layer of units, for images x in [0, 1] (B, C, H, W).
+    """Find the threshold of each layer of units, for images x (B, C, H, W) in [0, 1].
 
-    Raises UsageError where a layer is given nothing above 0.
+    Raises:
+        UsageError: a layer receives no input above 0.
     """
     layers = list(network)
     units = [n for n, each in enumerate(layers) if isinstance(each, nn.ReLU)]

@@ -43,7 +43,7 @@ PART = 16  # recordings at a time
 
 
 def bank(orientations: int = ORIENTATIONS, size: int = SIZE) -> NDArray[np.float64]:
-    """The filters (K, size, size), of zero mean and L2 norm 1 each, indexed [k, y, x].
+    """Return the Gabor filters (K, size, size), of mean 0 and L2 norm 1, indexed [k, y, x].
 
     The k-th varies along the direction k pi / K from the x axis towards the y axis: the 0th has
     vertical stripes.
@@ -60,13 +60,13 @@ def bank(orientations: int = ORIENTATIONS, size: int = SIZE) -> NDArray[np.float
 
 
 def currents(frames: Tensor, filters: Tensor) -> Tensor:  # (B, 2, H, W) -> (B, 2 K, H', W')
-    """What the `filters` (K, 1, h, w) find at each place that they fit in, OFF first, then ON."""
+    """Convolve OFF and ON frames with the `filters` (K, 1, h, w), without padding."""
     found = conv2d(frames.flatten(0, 1)[:, None], filters)
     return found.unflatten(0, frames.shape[:2]).flatten(1, 2)
 
 
 def spike_counts(steps: Iterable[Tensor], lif: LIF) -> Tensor:
-    """How often neurons fire that start at rest and are given a current at each step."""
+    """Count the spikes of neurons that start at rest and get a current at each step."""
     cell, state, total = LIFCell(lif), None, torch.zeros(())
     for current in steps:
         spikes, state = cell(current, state)
@@ -75,10 +75,12 @@ def spike_counts(steps: Iterable[Tensor], lif: LIF) -> Tensor:
 
 
 def threshold(steps: Sequence[Tensor], rate: float) -> float:
-    """The V_th at which the currents of those steps make neurons fire at that rate, or the lowest
-    one that is tried where they cannot.
+    """Find the V_th at which these currents make neurons fire at `rate` spikes a step.
 
-    Raises UsageError where no current is above 0.
+    If they cannot reach the rate, returns the lowest V_th that was tried.
+
+    Raises:
+        UsageError: no current is above 0.
     """
     low, high = 0.0, max(float(current.max()) for current in steps) / (1 - K_TAU)
     if high <= 0:
@@ -95,11 +97,15 @@ def threshold(steps: Sequence[Tensor], rate: float) -> float:
 
 @dataclass(frozen=True)
 class GaborSizes:
+    """Parameters of `GaborSNN` that depend on the effort."""
+
     frames: int  # at most, of 5 ms
     reduced: bool  # large sensors
 
 
 class GaborSNN(Method[Recordings, GaborSizes]):
+    """Spikes of fixed Gabor filters, counted for a linear SVM (Sironi et al. 2018)."""
+
     TITLE, PAPER = "Gabor-SNN", "Sironi et al. 2018"
     DATASETS, INPUT = ("dvs-cifar10", "nmnist"), "frames"
     FIDELITY = "after the description"
@@ -141,13 +147,13 @@ class GaborSNN(Method[Recordings, GaborSizes]):
         return Answers(self.machine.predict(found), spikes=spikes)
 
     def _steps(self, recordings: Recordings) -> Iterable[Tensor]:
-        """The currents of all neurons at each step, (N, 2 K, H', W')."""
+        """Yield the currents of all neurons at each step, (N, 2 K, H', W')."""
         recordings = recordings.reduced() if self.sizes.reduced else recordings
         frames = torch.from_numpy(recordings.frames(self.bins))
         return (currents(frames[:, t].float(), self.filters) for t in range(self.bins))
 
     def _sampled(self, recordings: Recordings) -> list[Tensor]:
-        """The currents of some neurons in some recordings, which stand for all."""
+        """Return the currents of a sample of neurons and recordings."""
         number = min(CALIBRATION_SAMPLES, len(recordings))
         # far from each other: in a data set's order neighbours are often of one class
         chosen = np.linspace(0, len(recordings) - 1, number).astype(np.int64)
@@ -155,7 +161,7 @@ class GaborSNN(Method[Recordings, GaborSizes]):
         return [current[..., ::THINNED, ::THINNED].contiguous() for current in steps]
 
     def _counted(self, recordings: Recordings, tell: Say) -> tuple[NDArray[np.float32], float]:
-        """The pooled counts (N, D), and how many spikes of all neurons a recording takes."""
+        """Return the pooled spike counts (N, D), and the mean number of spikes of a recording."""
         found, total = [], 0.0
         for start in range(0, len(recordings), PART):
             tell(start / len(recordings), f"spikes of recording {start:,} of {len(recordings):,}")

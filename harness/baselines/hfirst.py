@@ -42,7 +42,7 @@ NeuronSettings: TypeAlias = tuple[float, float, int]
 
 @dataclass(frozen=True)
 class Parameters:
-    """After HFIRST.m and full_NMINST_example.m of the authors' code."""
+    """Constants of the layers, from HFIRST.m and full_NMINST_example.m of the authors' code."""
 
     noise_us: int = 10_000
     s1_norm: float = 100.0  # mV, of a filter
@@ -61,13 +61,13 @@ PUBLISHED = Parameters()
 
 
 def s1_filters(parameters: Parameters) -> Potentials:
-    """The bank in whole mV, (y, x, K)."""
+    """Return the Gabor filters in whole mV, (y, x, K)."""
     filters = np.rint(parameters.s1_norm * gabor.bank()).transpose(1, 2, 0)
     return np.ascontiguousarray(filters, np.float32)
 
 
 def s2_weights(counts: NDArray[np.float64], parameters: Parameters) -> Potentials:
-    """Weights in whole tenths of a mV of counted C1 spikes, both (y, x, K, classes)."""
+    """Convert counts of C1 spikes to weights in whole 0.1 mV, both (y, x, K, classes)."""
     norms = np.sqrt((counts**2).sum((0, 1, 2)))
     scaled = parameters.s2_norm * counts / np.maximum(norms, 1)  # without a spike 0 remains 0
     heard = np.where(scaled < parameters.s2_least, parameters.s2_silent, scaled)
@@ -75,7 +75,7 @@ def s2_weights(counts: NDArray[np.float64], parameters: Parameters) -> Potential
 
 
 def class_of_spikes(spikes: Rows, peak: Potentials) -> int:
-    """The class of most C2 spikes, of equal ones the first to fire; without spikes, of the peak."""
+    """Return the class of most C2 spikes, of equals the first to fire; if none, of the peak."""
     if len(spikes) == 0:
         return int(peak.argmax())
     classes, first, counts = np.unique(spikes[:, 3], return_index=True, return_counts=True)
@@ -85,7 +85,7 @@ def class_of_spikes(spikes: Rows, peak: Potentials) -> int:
 
 @compiled
 def denoised(events: Rows, window: int, sensor: tuple[int, int]) -> Rows:
-    """Events with another at one of the eight pixels around them less than `window` before.
+    """Keep the events that one of the eight pixels around preceded by less than `window`.
 
     An event that repeats the one before it, of the same pixel and polarity, is left out too, as in
     the authors' code.
@@ -113,9 +113,9 @@ def denoised(events: Rows, window: int, sensor: tuple[int, int]) -> Rows:
 
 @compiled
 def integrated(potential: Potentials, weights: Potentials, leak: float, threshold: float) -> int:
-    """Potentials fall by `leak` towards 0, weights are added; which neuron fires, -1 for none.
+    """Update potentials by `leak` and weights, and return the neuron that fires, or -1.
 
-    It is the first of those above the threshold, and sets them all to 0.
+    The first neuron above the threshold fires, and sets all potentials to 0.
     """
     fall = np.float32(leak)
     for k in range(len(potential)):
@@ -130,7 +130,7 @@ def integrated(potential: Potentials, weights: Potentials, leak: float, threshol
 
 @compiled
 def s1(events: Rows, filters: Potentials, neuron: NeuronSettings, sensor: tuple[int, int]) -> Rows:
-    """Spikes of a neuron at each pixel for each polarity and orientation.
+    """Compute the S1 spikes: one neuron at each pixel for each polarity and orientation.
 
     `filters` (y, x, K) is of odd size.
     """
@@ -166,8 +166,9 @@ def s1(events: Rows, filters: Potentials, neuron: NeuronSettings, sensor: tuple[
 
 @compiled
 def pooled(spikes: Rows, size: int, refractory: int, places: tuple[int, int]) -> Rows:
-    """C1 and C2: spikes of size x size places as one of the `places`' (rows, columns); after one,
-    all its neurons rest.
+    """Pool spikes over size x size places (C1, C2); `places` are the rows and columns that result.
+
+    After a spike all neurons of the place rest for `refractory` ms.
     """
     last = np.full(places, NEVER)
     passed = np.empty_like(spikes)
@@ -185,7 +186,7 @@ def pooled(spikes: Rows, size: int, refractory: int, places: tuple[int, int]) ->
 
 @compiled
 def s2(spikes: Rows, weights: Potentials, neuron: NeuronSettings, peak: Potentials) -> Rows:
-    """Spikes of one neuron for each class, all at the place 0, 0, from those of C1.
+    """Compute the S2 spikes of one neuron a class, all at place (0, 0), from C1's spikes.
 
     `weights` (y, x, K, classes); `peak` (classes,) is raised to the highest potentials that did
     not make one of them fire.
@@ -210,6 +211,8 @@ def s2(spikes: Rows, weights: Potentials, neuron: NeuronSettings, peak: Potentia
 
 
 class HFirst(Method[Recordings, int | None]):
+    """Gabor filters of spiking neurons, of which the first to fire wins (Orchard et al. 2015a)."""
+
     TITLE, PAPER = "HFirst", "Orchard et al. 2015a"
     DATASETS, INPUT = ("dvs-cifar10", "nmnist"), "events"
     FIDELITY = "published code's parameters"
@@ -239,7 +242,7 @@ class HFirst(Method[Recordings, int | None]):
         self.weights = s2_weights(counts.transpose(1, 2, 3, 0), one)
 
     def predict(self, test: Recordings) -> Answers:
-        """The classes, and the mean number of spikes of all layers."""
+        """Predict classes, and count the mean number of spikes of all layers."""
         one, labels, spikes = self.parameters, np.zeros(len(test), np.int64), 0
         for n in range(len(test)):
             c1, count = self.c1(test[n])
@@ -251,12 +254,12 @@ class HFirst(Method[Recordings, int | None]):
         return Answers(labels, spikes=spikes / len(test))
 
     def _places(self) -> tuple[int, int]:
-        """Rows and columns of C1; the last ones may be cut by the sensor's edge."""
+        """Return rows and columns of C1; the sensor's edge may cut the last ones."""
         height, width = self.sensor
         return -(-height // self.parameters.c1_pool), -(-width // self.parameters.c1_pool)
 
     def c1(self, events: Events) -> tuple[Rows, int]:
-        """C1's spikes, and how many S1 had."""
+        """Compute C1's spikes, and count those of S1."""
         one, rows = self.parameters, rows_of(events, self.sensor)[: self.sizes]
         rows = denoised(rows, one.noise_us, self.sensor)
         rows[:, 2] = (rows[:, 2] + 500) // 1000  # in ms, rounded as the authors' code rounds

@@ -42,11 +42,11 @@ STEP_US = 600
 REACH = 4  # time constants tau_m, after which a spike is forgotten
 
 Array = NDArray[np.float64]
-Raster = NDArray[np.bool_]  # (steps, N): who fires when
+Raster = NDArray[np.bool_]  # (steps, N): [step, neuron]: whether it fires
 
 
 class SpikeTrain(NamedTuple):  # numba reads no dataclass
-    """Spikes of many neurons, in the order of time."""
+    """Spikes of many neurons, sorted by time."""
 
     times: NDArray[np.int64]  # (M,) in steps, from 1
     owners: NDArray[np.int64]  # (M,)
@@ -71,7 +71,7 @@ SILENT_RATIO = 0.5  # e / o where the neuron is silent
 
 @compiled
 def fired(weights: Array, spikes: SpikeTrain, steps: int, neuron: NeuronConstants) -> Raster:
-    """Who of a layer with `weights` (I, O) fires when; a spike acts in the step after it."""
+    """Simulate a layer with `weights` (I, O); a spike acts in the step after it."""
     raster = np.zeros((steps, weights.shape[1]), np.bool_)
     v, ep = np.zeros(weights.shape[1]), np.zeros(weights.shape[1])
     given = np.zeros(weights.shape[1])
@@ -99,9 +99,9 @@ def fired(weights: Array, spikes: SpikeTrain, steps: int, neuron: NeuronConstant
 def sum_potentials(
     spikes: SpikeTrain, raster: Raster, inputs: int, neuron: NeuronConstants
 ) -> Array:
-    """The sum e (I, O) of what each input left at the spikes of each neuron of a layer.
+    """Sum the potentials e (I, O) that each input left at the spikes of each neuron.
 
-    A spike of an input has left nothing but its current where the neuron fired after it.
+    If the neuron fired after an input's spike, only the spike's current is left of it.
     """
     reach = int(REACH * neuron.tau_m)
     ages = np.arange(reach + 1)
@@ -130,7 +130,7 @@ def sum_potentials(
 def adam_step(
     weights: Array, e: Array, push: Array, shrink: Array, moments: tuple[Array, Array], lr: float
 ) -> None:
-    """A step of Adam in place, against the gradient e push and the weights' decay w shrink.
+    """Update weights in place by Adam; the gradient is e push, the weight decay w shrink.
 
     `lr` is corrected for what the moments lack at first.
     """
@@ -144,7 +144,7 @@ def adam_step(
 
 
 def events_to_spikes(events: Events, sensor: tuple[int, int], steps: int) -> SpikeTrain:
-    """Events as spikes, one a step at most of a pixel and polarity; later than `steps`, none."""
+    """Convert events before `steps` to spikes, at most one a step for a pixel and polarity."""
     seen = on_sensor(events, sensor)
     step = seen["t"] // STEP_US + 1  # before the first step there is nothing
     inputs = 2 * sensor[0] * sensor[1]
@@ -153,16 +153,14 @@ def events_to_spikes(events: Events, sensor: tuple[int, int], steps: int) -> Spi
 
 
 def raster_to_spikes(raster: Raster) -> SpikeTrain:
-    """The spikes of a layer, as the input of the next."""
+    """Convert the spikes of a layer to the input of the next."""
     times, owners = np.nonzero(raster)
-    return SpikeTrain(
-        times.astype(np.int64), owners.astype(np.int64)
-    )  # astype: one after the other
+    return SpikeTrain(times.astype(np.int64), owners.astype(np.int64))  # astype: contiguous
 
 
 @dataclass(frozen=True)
 class HM2BPSizes:
-    """Of the network and its training, all the published code's."""
+    """Parameters of network and training; the defaults are the published code's."""
 
     hidden: int = 800
     limit: float = 8.0  # of weights
@@ -180,7 +178,7 @@ class HM2BPSizes:
 
 @dataclass(frozen=True, eq=False)
 class Potentials:
-    """What the spikes of a layer's inputs had to do with its own."""
+    """Spike-train level potentials of a layer, and the spike counts of its inputs and neurons."""
 
     e: Array  # (I, O)
     before: Array  # (I,) counts of spikes
@@ -190,7 +188,7 @@ class Potentials:
 def spike_train_potentials(
     spikes: SpikeTrain, raster: Raster, inputs: int, neuron: NeuronConstants
 ) -> Potentials:
-    """Their potentials, silent neurons included."""
+    """Compute a layer's spike-train level potentials, with the code's rule for silent neurons."""
     before = np.bincount(spikes.owners, minlength=inputs).astype(np.float64)
     after = raster.sum(0).astype(np.float64)
     e = sum_potentials(spikes, raster, inputs, neuron)
@@ -199,7 +197,7 @@ def spike_train_potentials(
 
 
 def potential_per_spike(found: Potentials) -> Array:  # (I, O)
-    """What e changes by with an input's count: e / o, and 1 where one of the two is silent."""
+    """Return e / o, de by an input's spike count; 1 if the input or the neuron is silent."""
     both = np.outer(found.before > 0, found.after > 0)
     return np.where(both, found.e / np.maximum(found.before, 1)[:, None], 1.0)
 
@@ -207,14 +205,14 @@ def potential_per_spike(found: Potentials) -> Array:  # (I, O)
 def gradient_factor(
     weights: Array, found: Potentials, delta: Array, neuron: NeuronConstants
 ) -> Array:  # (O,)
-    """What e is multiplied by in the gradient, for errors `delta` of the counts over V_th."""
+    """Return the factor of e in the gradient, for count errors `delta` over V_th."""
     weighted = np.einsum("io,io->o", weights, found.e) / np.maximum(found.after, 1)
     weighted = np.where(found.after > 0, weighted, SILENT_RATIO * weights.sum(0))
     return delta * (1 + weighted / neuron.v_th)
 
 
 def inhibition_factor(raster: Raster, label: int, neuron: NeuronConstants) -> Array:  # (O,)
-    """What outputs' gradients are multiplied by for the inhibition between them."""
+    """Return the factor of the outputs' gradients that allows for their mutual inhibition."""
     between = potential_per_spike(
         spike_train_potentials(raster_to_spikes(raster), raster, raster.shape[1], neuron)
     )
@@ -226,7 +224,7 @@ def inhibition_factor(raster: Raster, label: int, neuron: NeuronConstants) -> Ar
 
 
 def with_target_spikes(raster: Raster, label: int, distance: int) -> Raster:
-    """With spikes at equal distances where the output of the sample's class is silent."""
+    """Add spikes at equal distances if the output of the sample's class is silent."""
     if raster[:, label].any():
         return raster
     changed = raster.copy()
@@ -235,7 +233,7 @@ def with_target_spikes(raster: Raster, label: int, distance: int) -> Raster:
 
 
 def count_errors(counts: Array, label: int, sizes: HM2BPSizes, steps: int) -> Array:  # (O,)
-    """Counts less those that are wanted in so many steps; 0 within the margin."""
+    """Subtract the target counts for so many steps; differences within the margin become 0."""
     wanted = np.full(len(counts), sizes.unwanted)
     wanted[label] = sizes.wanted
     share = steps / LONGEST
@@ -244,7 +242,7 @@ def count_errors(counts: Array, label: int, sizes: HM2BPSizes, steps: int) -> Ar
 
 
 class Layer:
-    """Weights (I, O), and how they are moved."""
+    """A layer's weights (I, O) and its optimiser."""
 
     def __init__(self, weights: Array, neuron: NeuronConstants) -> None:
         self.weights, self.neuron = weights, neuron
@@ -252,7 +250,7 @@ class Layer:
         self._number = 0
 
     def move(self, found: Potentials, delta: Array, sizes: HM2BPSizes, lr: float) -> None:
-        """A step of Adam against the gradient and the weight decay."""
+        """Update the weights by Adam from the gradient and the weight decay."""
         size, beta = len(self.weights) * sizes.limit**2, sizes.beta
         squares = np.einsum("io,io->o", self.weights, self.weights) / size
         shrink = sizes.strength * beta / sizes.limit * np.exp(beta * (squares - 1))
@@ -263,7 +261,7 @@ class Layer:
 
 
 class HM2BPNetwork:
-    """Two layers, taught by one recording at a time."""
+    """A hidden and an output layer, trained on one recording at a time."""
 
     def __init__(self, sizes: tuple[int, int, int], seed: int) -> None:
         inputs, hidden, classes = sizes
@@ -272,6 +270,7 @@ class HM2BPNetwork:
         self.output = Layer(random.uniform(-1, 1, (hidden, classes)), OUTPUT)
 
     def fired(self, spikes: SpikeTrain, steps: int) -> tuple[Raster, Raster]:
+        """Simulate both layers, and return their spikes."""
         first = fired(self.hidden.weights, spikes, steps, HIDDEN)
         return first, fired(self.output.weights, raster_to_spikes(first), steps, OUTPUT)
 
@@ -293,6 +292,8 @@ class HM2BPNetwork:
 
 
 class HM2BP(Method[Recordings, HM2BPSizes]):
+    """Backpropagation through spike-train level potentials (Jin et al. 2018)."""
+
     TITLE, PAPER = "HM2-BP", "Jin et al. 2018"
     DATASETS, INPUT = ("nmnist",), "events"
     FIDELITY = "published code's parameters"

@@ -46,7 +46,7 @@ from harness.datasets.events import Events
 
 NEIGHBOURS = (6, 1, 3, 12, 24)  # to choose k from; the published one is first: it wins ties
 CLUSTERING_SHARE = 0.2  # of the time, about
-PROGRESS_EVERY = 10  # after so many recordings it says how far it is
+PROGRESS_EVERY = 10  # recordings
 OLDEST = 5.0  # in tau: what is older adds nothing
 RATE, SLOWER = 0.01, 20_000  # alpha = RATE / (1 + n / SLOWER)
 
@@ -56,7 +56,7 @@ Values: TypeAlias = NDArray[np.float64]
 
 
 class SurfaceSettings(NamedTuple):  # numba reads no dataclass
-    """What a layer sees."""
+    """Constants of a layer's time surfaces."""
 
     sensor: tuple[int, int]  # (H, W)
     radius: int  # R, in pixels
@@ -72,9 +72,9 @@ def surface(
     entries: Entries,
     values: Values,
 ) -> int:
-    """S = exp(-(t - t_last) / tau) around an event that is in the memory: how many are not 0.
+    """Compute the surface S = exp(-(t - t_last) / tau) around an event in the memory.
 
-    They and their values are written at the beginning of `entries` and `values`.
+    Writes its nonzero entries and their values to `entries` and `values`; returns their number.
     """
     x, y, t = event[0], event[1], event[2]
     polarities, width, found = memory.shape[2], 2 * reach.radius + 1, 0
@@ -93,8 +93,9 @@ def surface(
 def surfaces(
     events: Rows, reach: SurfaceSettings, size: int
 ) -> Iterator[tuple[int, Entries, Values]]:
-    """Events by number, with the entries of their surface that are not 0 and their values, scaled
-    to norm 1. Those whose sum is not above 2 R are skipped. `size`: of whole surfaces.
+    """Yield each event's number and its surface: nonzero entries and values of norm 1.
+
+    Surfaces whose sum is not above 2 R are skipped. `size` is the length of a dense surface.
     """
     radius, (height, width) = reach.radius, reach.sensor
     shape = height + 2 * radius, width + 2 * radius, size // (2 * radius + 1) ** 2
@@ -114,7 +115,7 @@ def surfaces(
 def nearest(
     entries: Entries, values: Values, prototypes: Values, norms: Values
 ) -> tuple[int, float]:
-    """The prototype nearest in direction to a surface of norm 1, and their cosine.
+    """Find the prototype nearest in direction to a surface of norm 1, and their cosine.
 
     `prototypes` (E, N) have `norms` (N,). The first of equal ones wins.
     """
@@ -132,7 +133,7 @@ def nearest(
 def learn_prototypes(
     events: Rows, reach: SurfaceSettings, prototypes: Values, wins: NDArray[np.int64]
 ) -> None:
-    """C += alpha beta (S - C) for each surface S, of norm 1, and the prototype C nearest to it.
+    """Learn prototypes online: C += alpha beta (S - C) for each surface S and its nearest C.
 
     beta is their cosine; alpha falls with the number n of surfaces that the prototype has won.
     Both arrays change.
@@ -150,7 +151,7 @@ def learn_prototypes(
 
 @compiled
 def relabel_events(events: Rows, reach: SurfaceSettings, prototypes: Values) -> Rows:
-    """The events whose surface is not skipped, with its nearest prototype as their polarity."""
+    """Replace each event's polarity by its nearest prototype; drop events of skipped surfaces."""
     norms = np.sqrt((prototypes**2).sum(0))
     passed, count = np.empty_like(events), 0
     for n, entries, values in surfaces(events, reach, len(prototypes)):
@@ -162,9 +163,9 @@ def relabel_events(events: Rows, reach: SurfaceSettings, prototypes: Values) -> 
 
 @compiled
 def first_surface(events: Rows, reach: SurfaceSettings, start: int, dense: Values) -> bool:
-    """Writes the first surface from event `start` on that is not skipped to `dense` (E,).
+    """Write the first surface from event `start` on that is not skipped to `dense` (E,).
 
-    False where there is none.
+    Returns False if there is none.
     """
     for n, entries, values in surfaces(events, reach, len(dense)):
         if n >= start:
@@ -175,7 +176,7 @@ def first_surface(events: Rows, reach: SurfaceSettings, start: int, dense: Value
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer's constants."""
+    """Number of prototypes and reach of one layer."""
 
     prototypes: int
     radius: int  # R, in pixels
@@ -188,7 +189,7 @@ LAYERS = (Layer(16, 2, 20_000.0), Layer(32, 4, 160_000.0))
 
 @dataclass(frozen=True)
 class HOTSSizes:
-    """How much is computed."""
+    """Parameters of `HOTS` that depend on the effort."""
 
     recordings: int  # that prototypes are learned from
     first_events: int | None  # of a recording; None: all
@@ -196,6 +197,8 @@ class HOTSSizes:
 
 
 class HOTS(Method[Recordings, HOTSSizes]):
+    """A hierarchy of time surfaces and nearest neighbours (Lagorce et al. 2017)."""
+
     TITLE, PAPER = "HOTS", "Lagorce et al. 2017"
     DATASETS, INPUT = ("dvs-cifar10", "nmnist"), "events"
     FIDELITY = "published code's parameters"
@@ -217,7 +220,7 @@ class HOTS(Method[Recordings, HOTSSizes]):
     }
 
     def fit(self, train: Recordings, validation: Recordings, seed: int, tell: Say) -> None:
-        """Learns prototypes, then the training histograms."""
+        """Learn prototypes, then compute the histograms of the training recordings."""
         numbers = "-".join(str(each.prototypes) for each in LAYERS)
         radii = ", ".join(str(each.radius) for each in LAYERS)
         taus = ", ".join(f"{each.tau_us / 1000:g}" for each in LAYERS)
@@ -245,7 +248,7 @@ class HOTS(Method[Recordings, HOTSSizes]):
     def _learned(
         self, layer: Layer, some: Recordings, rng: np.random.Generator, tell: Say
     ) -> Values:
-        """The next layer's prototypes, learned from what the layers before make of recordings."""
+        """Learn the next layer's prototypes from the previous layers' events."""
         number = len(self.prototypes)
         polarities = LAYERS[number - 1].prototypes if number else 2
         entries = (2 * layer.radius + 1) ** 2 * polarities
@@ -263,20 +266,20 @@ class HOTS(Method[Recordings, HOTSSizes]):
         return prototypes
 
     def _through(self, events: Events) -> Rows:
-        """What the layers that have learned make of a recording."""
+        """Pass a recording through the layers that have learned."""
         rows = rows_of(events, self.sensor)[: self.sizes.first_events]
         for number, prototypes in enumerate(self.prototypes):
             rows = relabel_events(rows, self._reach(number, rows), prototypes)
         return rows
 
     def _reach(self, number: int, rows: Rows) -> SurfaceSettings:
-        """Only the last layer is thinned: of what it sees, each so many-th event goes on."""
+        """Build a layer's constants; only the last layer is thinned, to each n-th event."""
         most = self.sizes.last_layer_events if number == len(LAYERS) - 1 else None
         every = max(1, -(-len(rows) // (most or len(rows) or 1)))
         return SurfaceSettings(self.sensor, LAYERS[number].radius, LAYERS[number].tau_us, every)
 
     def _histograms(self, recordings: Recordings, tell: Say) -> Values:
-        """The shares of the last layer's prototypes, (N, prototypes); 0 where no event is left."""
+        """Compute the shares of the last layer's prototypes, (N, prototypes); 0 without events."""
         found = []
         for n in count_progress(recordings, tell, "histogram", PROGRESS_EVERY):
             rows = self._through(recordings[n])
@@ -286,7 +289,7 @@ class HOTS(Method[Recordings, HOTSSizes]):
 
 
 def neighbours(known: Values, asked: Values, k: int) -> NDArray[np.int64]:
-    """The indices of the k nearest of the `known` to each of the `asked`, (N, k), nearest first.
+    """Find the k nearest of the `known` to each of the `asked`: indices (N, k), nearest first.
 
     Of equally near ones the first is taken.
     """
@@ -295,5 +298,5 @@ def neighbours(known: Values, asked: Values, k: int) -> NDArray[np.int64]:
 
 
 def majority_vote(labels: Labels, classes: int) -> Labels:
-    """The class that is most often in each row (N, k), of equals the first."""
+    """Return the most frequent class of each row (N, k), of equals the first."""
     return (labels[:, :, None] == np.arange(classes)).sum(1).argmax(1)

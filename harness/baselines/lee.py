@@ -1,4 +1,4 @@
-"""Spiking neurons taught through the decaying traces of their spikes (Lee et al. 2016).
+"""Spiking neurons trained through the decaying traces of their spikes (Lee et al. 2016).
 
 A neuron's potential decays by exp(-dt / tau) and gathers weighted spikes. Where it reaches V_th it
 fires and loses V_th, and every other neuron j of the layer loses |kappa| V_th,j; none falls below
@@ -47,7 +47,7 @@ LOWEST_THRESHOLD = 0.1  # of a first threshold: none falls below
 
 @dataclass(frozen=True, kw_only=True)
 class LeeSizes(learn.LearnerSizes):
-    """Of the network and its training; theirs, where nothing else is said."""
+    """Parameters of network and training; those of the paper unless marked as ours."""
 
     hidden: int = 800
     tau_us: float = 200_000.0  # for N-MNIST, as the next
@@ -63,23 +63,23 @@ class LeeSizes(learn.LearnerSizes):
 
 @dataclass(frozen=True)
 class LayerConstants:
-    """What the neurons of a layer have in common."""
+    """Constants that the neurons of a layer share."""
 
     decay: float  # of potentials and traces, from one bin to the next
     kappa: float  # what a spike adds to each other neuron, in thresholds of that one: 0 or less
     sigma: float  # the share of inhibition that is expected to work
     rest: float  # bins after a spike until inputs count in full
-    silent: bool  # whether neurons that did not fire are taught too
+    silent: bool  # whether neurons that did not fire pass errors too
 
 
 def trace(spikes: Tensor, decay: float) -> Tensor:  # (T, B, N) -> (B, N)
-    """What is left of spikes that decay, at the end."""
+    """Return the decayed sum of each neuron's spikes at the end."""
     ages = torch.arange(len(spikes) - 1, -1, -1, dtype=spikes.dtype)
     return torch.einsum("t,tbn->bn", torch.pow(decay, ages), spikes)
 
 
 def simulate(currents: Tensor, v_th: Tensor, constants: LayerConstants) -> tuple[Tensor, Tensor]:
-    """The spikes (T, B, N) that currents (T, B, N) cause, and the last potentials (B, N)."""
+    """Simulate a layer on currents (T, B, N): its spikes (T, B, N) and last potentials (B, N)."""
     v = torch.zeros_like(currents[0])
     since = torch.full_like(v, inf)  # bins since a neuron's last spike
     spikes = []
@@ -93,13 +93,14 @@ def simulate(currents: Tensor, v_th: Tensor, constants: LayerConstants) -> tuple
 
 
 def passes_errors(spikes: Tensor, constants: LayerConstants) -> Tensor:  # (T, B, N) -> bool (B, N)
-    """Which neurons pass errors."""
+    """Return which neurons pass errors back."""
     return (spikes.sum(0) > 0) | constants.silent
 
 
 class TraceLayer(torch.autograd.Function):
-    """Traces and spikes of a layer, given those of its inputs; gradients are the traces', in closed
-    form: (B, M), (T, B, M), w (N, M), v_th (N,), circuit -> (B, N), (T, B, N).
+    """Traces and spikes of a layer from those of its inputs, with the traces' gradients.
+
+    (B, M), (T, B, M), w (N, M), v_th (N,), constants -> (B, N), (T, B, N).
     """
 
     @staticmethod
@@ -134,7 +135,7 @@ def _sum_of_others(values: Tensor) -> Tensor:  # (B, N) -> (B, N)
 
 
 def _invert_inhibition(error: Tensor, constants: LayerConstants) -> Tensor:  # (B, N) -> (B, N)
-    """Errors times the inverse of the matrix with 1 on its diagonal, -sigma kappa elsewhere."""
+    """Multiply errors by the inverse of the matrix of 1 on the diagonal, -sigma kappa elsewhere."""
     c = constants.sigma * constants.kappa
     whole = 1 + c - error.shape[1] * c
     return (error + c / whole * error.sum(1, keepdim=True)) / (1 + c)
@@ -144,13 +145,13 @@ def _invert_inhibition(error: Tensor, constants: LayerConstants) -> Tensor:  # (
 def error_scale(
     spikes: Tensor, v_th: Tensor, constants: LayerConstants
 ) -> Tensor:  # (T, B, N), (N,) -> (B, 1)
-    """What errors are multiplied by: sqrt(M / m) over the root mean square of g = 1 / V_th."""
+    """Return the factor of errors: sqrt(M / m) over the root mean square of g = 1 / V_th."""
     m = passes_errors(spikes, constants).sum(1, keepdim=True).clamp(min=1).to(v_th.dtype)
     return (len(v_th) / m).sqrt() / v_th.reciprocal().square().mean().sqrt()
 
 
 class LeeNetwork(nn.Module):
-    """Fully connected layers."""
+    """Fully connected layers of inhibiting neurons with learned thresholds."""
 
     def __init__(self, layers: tuple[int, ...], sizes: LeeSizes) -> None:
         super().__init__()
@@ -170,7 +171,7 @@ class LeeNetwork(nn.Module):
         self.fired = torch.zeros(layers[1])  # in how much of the last batch each hidden one fired
 
     def forward(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The last layer's traces (B, N), and the spikes of each layer (T, B, N)."""
+        """Compute the last layer's traces (B, N), and the spikes of each layer (T, B, N)."""
         spikes = frames.flatten(2).transpose(0, 1)
         x, layers = trace(spikes, self.layer_constants[0].decay), []
         for w, v_th, constants in zip(
@@ -184,13 +185,13 @@ class LeeNetwork(nn.Module):
         return x, layers
 
     def penalty(self, strength: float, beta: float) -> Tensor:
-        """What keeps weights small: lambda / 2 exp(beta (sum of squares - 1)), over neurons."""
+        """Sum lambda / 2 exp(beta (sum of squared weights - 1)) over neurons."""
         sums = torch.cat([w.square().sum(1) for w in self.weights])
         return strength / 2 * (beta * (sums - 1)).exp().sum()
 
     @torch.no_grad()
     def balance(self, rho: float) -> None:
-        """Hidden thresholds rise by rho N where a neuron fired, and all fall by rho N_fired."""
+        """Raise hidden thresholds by rho N if the neuron fired, and lower all by rho N_fired."""
         v_th, fired = self.thresholds[0], self.fired
         v_th.add_(rho * self.first[0] * (len(fired) * fired - fired.sum()))
         for each, first in zip(self.thresholds, self.first, strict=True):
@@ -198,8 +199,9 @@ class LeeNetwork(nn.Module):
 
 
 def error(a: Tensor, spikes: Tensor, labels: Tensor) -> Tensor:  # (B, K), (T, B, K), (B,) -> ()
-    """The squared error of spike counts, divided by the largest (or a quarter of the steps, where
-    that is more), against the one-hot label.
+    """Compute the squared error of scaled spike counts against the one-hot label.
+
+    Counts are divided by the largest of them, or by a quarter of the steps if that is more.
 
     Its gradient goes to the traces `a` as if they were what is compared.
     """
@@ -211,6 +213,8 @@ def error(a: Tensor, spikes: Tensor, labels: Tensor) -> Tensor:  # (B, K), (T, B
 
 
 class Lee(learn.FrameLearner[LeeSizes]):
+    """Backpropagation through traces of spikes (Lee et al. 2016)."""
+
     TITLE, PAPER = "Spiking backpropagation", "Lee et al. 2016"
     FIDELITY = "after the description"
     DEVIATIONS = (
@@ -233,7 +237,7 @@ class Lee(learn.FrameLearner[LeeSizes]):
         return error(a, layers[-1], labels) + penalty
 
     def optimiser(self) -> torch.optim.Optimizer:
-        """Thresholds move after each step."""
+        """Create the optimiser; `balance` runs after each of its steps."""
         optimiser = super().optimiser()
         optimiser.register_step_post_hook(lambda *_: self.network.balance(self.sizes.rho))
         return optimiser

@@ -38,7 +38,7 @@ from harness.datasets.events import Events, addresses, on_sensor
 
 @dataclass(frozen=True, kw_only=True)
 class LSTMSizes(learn.LearnerSizes):
-    """Those of He et al. 2020."""
+    """Parameters of He et al. 2020."""
 
     units: int = 512
     lr: float = 5e-4
@@ -46,7 +46,7 @@ class LSTMSizes(learn.LearnerSizes):
 
 
 class LSTMNetwork(nn.Module):
-    """LSTM units, and what a linear layer reads of them, averaged over the steps."""
+    """LSTM units, and a linear read-out of their mean over the steps."""
 
     def __init__(self, inputs: int, units: int, classes: int) -> None:
         super().__init__()
@@ -59,6 +59,8 @@ class LSTMNetwork(nn.Module):
 
 
 class LSTM(learn.FrameLearner[LSTMSizes]):
+    """An LSTM on frames of 5 ms, the plain variant of Neil et al. 2016."""
+
     TITLE, PAPER = "LSTM", "Neil et al. 2016"
     FIDELITY = "after the description"
     DEVIATIONS = (
@@ -95,6 +97,8 @@ EMBEDDED = 0.01  # and of embeddings: the default of the library used there, fro
 
 @dataclass(frozen=True, kw_only=True)
 class PhasedLSTMSizes(learn.LearnerSizes):
+    """Parameters of `PhasedLSTM`."""
+
     events: int | None = None  # of a recording at most, evenly over it; None: all
     batch_size: int = 32
     embedding: int = 40
@@ -107,7 +111,7 @@ class PhasedLSTMSizes(learn.LearnerSizes):
 
 
 def openness(t: Tensor, tau: Tensor, shift: Tensor, r_on: float, alpha: float) -> Tensor:
-    """The time gate k of each unit, (N,) parameters, at the times t: (..., 1) -> (..., N)."""
+    """Compute the time gate k of each unit at the times t (ms): (..., 1) -> (..., N)."""
     since = t + shift
     # The remainder by hand: d/dtau is then -floor(since / tau), which not every `%` gives.
     phi = (since - tau * torch.floor(since / tau).detach()) / tau
@@ -117,7 +121,7 @@ def openness(t: Tensor, tau: Tensor, shift: Tensor, r_on: float, alpha: float) -
 
 
 class PhasedLSTMCell(nn.Module):
-    """LSTM units with peepholes, which take what they compute by the openness k."""
+    """LSTM units with peepholes whose updates are weighted by the openness k."""
 
     def __init__(self, inputs: int, units: int) -> None:
         super().__init__()
@@ -130,11 +134,11 @@ class PhasedLSTMCell(nn.Module):
         self.peepholes = nn.Parameter(SPREAD * torch.randn(3, units))  # i, f, o
 
     def driven(self, x: Tensor) -> Tensor:  # (..., inputs) -> (..., 4 N)
-        """What inputs add to the gates and the cell."""
+        """Compute the inputs' part of the gates and the cell."""
         return x @ self.weight_x.T + self.bias.flatten()
 
     def forward(self, driven: Tensor, k: Tensor) -> Tensor:  # (L, B, 4 N), (L, B, N) -> (B, N)
-        """h after the last step."""
+        """Return h after the last step."""
         h = c = k.new_zeros(k.shape[1:])
         from_i, from_f, from_o = self.peepholes.unbind()
         weight = self.weight_h.T
@@ -150,7 +154,7 @@ class PhasedLSTMCell(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class PaddedEvents:
-    """Events of some recordings side by side, the shorter ones padded at their end."""
+    """Events of a batch of recordings, padded to the longest."""
 
     addresses: Tensor  # int64 (L, B)
     ms: Tensor  # (L, B), from the first event
@@ -158,7 +162,7 @@ class PaddedEvents:
 
 
 class PhasedLSTMNetwork(nn.Module):
-    """Embedding, gated cell, read-out."""
+    """Embedding of addresses, Phased LSTM cell, and linear read-out."""
 
     def __init__(self, addresses: int, classes: int, sizes: PhasedLSTMSizes) -> None:
         super().__init__()
@@ -181,8 +185,9 @@ class PhasedLSTMNetwork(nn.Module):
 
 
 def subsample(events: Events, limit: int | None, offset: float) -> Events:
-    """One event of each of `limit` equal parts, at `offset` in [0, 1) of the part; all where there
-    are no more, or there is no limit.
+    """Take one event of each of `limit` equal parts, at `offset` in [0, 1) of the part.
+
+    Returns all events if there are no more than `limit`, or if it is None.
     """
     if limit is None or len(events) <= limit:
         return events
@@ -192,7 +197,7 @@ def subsample(events: Events, limit: int | None, offset: float) -> Events:
 def pad_events(
     recordings: Recordings, chosen: Tensor, limit: int | None, offsets: Tensor
 ) -> PaddedEvents:
-    """The events of those recordings (B,), each with its offset (B,), for `evenly`."""
+    """Batch the recordings `chosen` (B,), each subsampled with its offset (B,)."""
     sensor, pairs = recordings.sensor, zip(chosen.tolist(), offsets.tolist(), strict=True)
     found = [subsample(on_sensor(recordings[n], sensor), limit, offset) for n, offset in pairs]
 
@@ -207,6 +212,8 @@ def pad_events(
 
 
 class PhasedLSTM(learn.Learner[Recordings, PhasedLSTMSizes]):
+    """The Phased LSTM on single events (Neil et al. 2016)."""
+
     TITLE, PAPER = "Phased LSTM", "Neil et al. 2016"
     DATASETS, INPUT = ("nmnist",), "events"
     FIDELITY = "published equations"
@@ -229,7 +236,7 @@ class PhasedLSTM(learn.Learner[Recordings, PhasedLSTMSizes]):
         return PhasedLSTMNetwork(train.inputs, train.classes, sizes)
 
     def inputs(self, samples: Recordings, tell: Say) -> learn.BatchInput:
-        """Other events of a recording in each epoch, so that most are seen; then their middles."""
+        """Subsample other events in each epoch of training; the middle of each part at test."""
 
         def picked(chosen: Tensor) -> PaddedEvents:
             training = self.network.training

@@ -39,13 +39,15 @@ BATCH = 100  # images at once where nothing is learned
 
 @dataclass(frozen=True)
 class PandaSizes:
+    """Parameters of `Panda` that depend on the effort."""
+
     filters: tuple[int, int, int]
     steps: int
     batch_size: int
 
 
 def contrast_normalised(images: Images) -> Tensor:  # (N, 3, H, W)
-    """Each image with a mean of 0 and a deviation of 1; one of a single value is all 0."""
+    """Scale each image to mean 0 and deviation 1; an image of one value becomes 0."""
     x = torch.from_numpy(images.pixels).float()
     x = x - x.mean((1, 2, 3), keepdim=True)
     deviation = x.square().mean((1, 2, 3), keepdim=True).sqrt()
@@ -53,13 +55,13 @@ def contrast_normalised(images: Images) -> Tensor:  # (N, 3, H, W)
 
 
 def zca(covariance: Tensor, epsilon: float) -> Tensor:  # (D, D) -> (D, D), symmetric
-    """What makes values of that covariance independent and changes them least."""
+    """Return the ZCA matrix, which whitens values of that covariance and changes them least."""
     values, vectors = torch.linalg.eigh(covariance)
     return vectors @ torch.diag((values.clamp(min=0) + epsilon).rsqrt()) @ vectors.T
 
 
 def whitening(x: Tensor) -> Tensor:  # (N, C, H, W) -> (C, C, PATCH, PATCH)
-    """The filters that give the whitened middle of a patch, from patches of all images."""
+    """Compute the filters that give the whitened middle of a patch, from all images."""
     patches = F.unfold(x, PATCH, stride=8).transpose(1, 2).flatten(0, 1)
     matrix = zca(patches.double().T.cov(), EPSILON)
     middles = matrix[PATCH**2 // 2 :: PATCH**2]  # of each channel
@@ -67,17 +69,18 @@ def whitening(x: Tensor) -> Tensor:  # (N, C, H, W) -> (C, C, PATCH, PATCH)
 
 
 def signed_spikes(x: Tensor, steps: int, generator: torch.Generator | None = None) -> Tensor:
-    """Spikes 1 and -1, (T, *x.shape), each step's with probability |x|, at most 1."""
+    """Draw spikes 1 and -1, (T, *x.shape), in each step with probability |x|."""
     drawn = torch.rand((steps, *x.shape), generator=generator)
     return (drawn < x.abs()) * x.sign()
 
 
 def each_step(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:  # (T, B, ...)
+    """Apply a function of batches (B, ...) to each step."""
     return function(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
 def potential(x: Tensor) -> Tensor:  # (T, ...) -> (...)
-    """Of neurons that do not fire, after the last step: eq. (5) with o = 0."""
+    """Compute the last potential of neurons that do not fire: eq. (5) with o = 0."""
     u = torch.zeros_like(x[0])
     for current in x:
         u = NEURON.k_tau * u + current
@@ -85,7 +88,7 @@ def potential(x: Tensor) -> Tensor:  # (T, ...) -> (...)
 
 
 class LayerAutoEncoder(nn.Module):
-    """The encoder of one layer, and the decoder that it is trained with."""
+    """The encoder of one layer, and the decoder for its training."""
 
     def __init__(self, inputs: int, outputs: int, size: int) -> None:
         super().__init__()
@@ -97,14 +100,14 @@ class LayerAutoEncoder(nn.Module):
         return learn.run_neurons(self.cell, each_step(self.encoder, spikes))
 
     def error(self, spikes: Tensor) -> Tensor:  # (T, B, C, H, W) -> ()
-        """How far the decoder's potentials at the end are from those of the input."""
+        """Compute the mean squared difference of decoded and input potentials at the end."""
         # a decoder is linear, so it may come after the sum over steps
         decoded = self.decoder(potential(self(spikes)))
         return F.mse_loss(decoded, potential(spikes))
 
     @torch.no_grad()
     def scale(self, spikes: Tensor) -> None:
-        """Scales the first weights: potentials at the end then deviate by the threshold."""
+        """Scale initial weights so that the last potentials deviate by the threshold."""
         deviation = float(potential(each_step(self.encoder, spikes)).std())
         if deviation > 0:
             self.encoder.weight.mul_(NEURON.v_th / deviation)
@@ -112,8 +115,9 @@ class LayerAutoEncoder(nn.Module):
 
 @torch.no_grad()
 def encode_spikes(coders: Sequence[LayerAutoEncoder], spikes: Tensor) -> tuple[Tensor, float]:
-    """Sends images' spikes (T, B, C, H, W) through the layers: what the next layer is given, and
-    how many spikes all neurons fired.
+    """Pass spikes (T, B, C, H, W) through trained layers.
+
+    Returns the next layer's input, and the number of spikes of all neurons.
     """
     fired = 0.0
     for n, coder in enumerate(coders):
@@ -125,6 +129,8 @@ def encode_spikes(coders: Sequence[LayerAutoEncoder], spikes: Tensor) -> tuple[T
 
 
 class Panda(Method[Images, PandaSizes]):
+    """Layer-wise spiking auto-encoders with a trained read-out (Panda & Roy 2016)."""
+
     TITLE, PAPER = "Spiking auto-encoders", "Panda & Roy 2016"
     DATASETS, INPUT, WINDOWS = ("cifar10",), "images", ()
     FIDELITY = "after the description"
@@ -147,7 +153,7 @@ class Panda(Method[Images, PandaSizes]):
     coders: list[LayerAutoEncoder]
 
     def fit(self, train: Images, validation: Images, seed: int, tell: Say) -> None:
-        """Learns the layers without labels, one after the other, and then the read-out."""
+        """Train the layers without labels, one after the other, and then the read-out."""
         self.seed, self.coders = seed, []
         a, b, c = self.sizes.filters  # in the paper's notation; o are output neurons, one a class
         self.structure = f"{a}c{KERNELS[0]}-2s-{b}c{KERNELS[1]}-2s-{c}c{KERNELS[2]}-o"
@@ -168,7 +174,7 @@ class Panda(Method[Images, PandaSizes]):
         self._learn_read_out(traces, train, part(parts - 1, "read-out:"))
 
     def predict(self, test: Images) -> Answers:
-        """The class whose output neuron has the highest potential at the end."""
+        """Predict the class of the output neuron with the highest potential at the end."""
         x = F.conv2d(contrast_normalised(test), self.filters, padding=PATCH // 2) / self.peak
         traces, fired = self._traces(x, silent)
         given = (traces - self.mean) / self.deviation
@@ -194,7 +200,7 @@ class Panda(Method[Images, PandaSizes]):
         self.coders.append(coder.requires_grad_(False))
 
     def _traces(self, x: Tensor, tell: Say) -> tuple[Tensor, float]:
-        """Potentials that spikes of the last layer cause at weights of 1, (N, D); all spikes."""
+        """Return decayed sums of the last layer's spikes (N, D), and the number of all spikes."""
         generator = torch.Generator().manual_seed(self.seed)
         found, fired = [], 0.0
         for n, images in enumerate(x.split(BATCH)):

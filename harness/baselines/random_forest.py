@@ -14,11 +14,13 @@ from sklearn.ensemble import RandomForestClassifier
 from harness.baselines.contract import Labels, Method, Recordings, Say, progress_part
 
 BINS = (1, 4)  # windows of a recording, to choose from
-PORTION = 50  # trees that grow before it says how far it is
+PORTION = 50  # trees between two reports of progress
 JOBS = 2
 
 
 class RandomForest(Method[Recordings, int]):
+    """A random forest on counts of events."""
+
     TITLE, PAPER = "Random Forest", "Orchard et al. 2015a"
     DATASETS, INPUT = ("dvs-cifar10", "nmnist"), "frames"
     FIDELITY = "after the description"
@@ -32,7 +34,7 @@ class RandomForest(Method[Recordings, int]):
     SIZES = {"quick": 100, "default": 500, "paper": 500}  # trees
 
     def fit(self, train: Recordings, validation: Recordings, seed: int, tell: Say) -> None:
-        """Keeps the forest of the number of windows that names most held-out samples rightly."""
+        """Choose the number of windows whose forest is best on the held-out samples."""
         found, accuracies = [], []
         for n, bins in enumerate(BINS):
             growing = progress_part(tell, n / len(BINS), (n + 1) / len(BINS))
@@ -51,7 +53,7 @@ class RandomForest(Method[Recordings, int]):
 
 
 def counts(recordings: Recordings, bins: int, bin_us: int) -> NDArray[np.float32]:
-    """Numbers of events, at most 255, in windows of `bin_us`, of OFF and ON, by pixel: (N, D)."""
+    """Count OFF and ON events, at most 255, by pixel in windows of `bin_us` us: (N, D)."""
     frames = recordings.reduced().frames(bins, bin_us)
     return frames.reshape(len(frames), -1).astype(np.float32)  # what trees compute with
 
@@ -59,7 +61,7 @@ def counts(recordings: Recordings, bins: int, bin_us: int) -> NDArray[np.float32
 def grow_forest(
     features: NDArray[np.float32], labels: Labels, trees: int, seed: int, tell: Say
 ) -> RandomForestClassifier:
-    """A forest that is told of as it grows; the same as one that grows at once."""
+    """Grow a forest in portions, reporting progress; it equals one that grows at once."""
     forest = RandomForestClassifier(warm_start=True, random_state=seed % 2**32, n_jobs=JOBS)
     for start in range(0, trees, PORTION):
         tell(start / trees, f"tree {start} of {trees}")

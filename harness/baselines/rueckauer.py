@@ -31,6 +31,8 @@ from harness.spec import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class RueckauerSizes(converted.ConversionSizes):
+    """Parameters of `Rueckauer`."""
+
     percentile: str = "99.9%"  # of the paper; SpikingJelly's own is the maximum
     images: int = 256  # whose activations are ranked
     # Ranked at once: torch ranks up to 16 million numbers, and the widest layer has 32,768 units by
@@ -48,9 +50,12 @@ class _QuietRecipe(ann2snn.RateCodingRecipe):  # its progress bar would go to th
 def converted_by_spikingjelly(
     network: nn.Sequential, batches: tuple[Tensor, ...], mode: str
 ) -> SpikingNetwork:
-    """The network with SpikingJelly's neurons, scaled on batches of images in [0, 1].
+    """Convert a network by SpikingJelly, scaled on batches of images in [0, 1].
 
-    `mode` is SpikingJelly's: "99.9%", "max". Raises UsageError where a layer is silent on them.
+    `mode` is SpikingJelly's: "99.9%", "max".
+
+    Raises:
+        UsageError: a layer is silent on the images.
     """
     recipe = _QuietRecipe(batches, mode=mode)
     try:
@@ -65,6 +70,8 @@ def converted_by_spikingjelly(
 
 
 class Rueckauer(converted.Conversion[RueckauerSizes]):
+    """Conversion by percentiles of activations (Rueckauer et al. 2017)."""
+
     TITLE, PAPER = "Rate-coded conversion", "Rueckauer et al. 2017"
     FIDELITY = "published equations"
     DEVIATIONS = (

@@ -50,23 +50,23 @@ BATCH = 50  # images at once with spikes: their potentials fit the caches
 
 @dataclass(frozen=True)
 class SoftLIFNeuron:
-    """A LIF neuron and its soft rate; times in seconds. Of `layers-cifar10-lifnoise.cfg`."""
+    """Constants of a neuron and its soft rate, from layers-cifar10-lifnoise.cfg; in seconds."""
 
     tau_ref: float = 0.001
     tau_rc: float = 0.05
     gain: float = 0.825
-    bias: float = 1.0  # the threshold: a unit that is given nothing is about to fire
+    bias: float = 1.0  # the threshold: without input a unit is about to fire
     sigma: float = 0.02
     amplitude: float = 0.063  # A: of one spike a second, for the next layer
     noise: float = 10.0  # Hz, its deviation; 20 in another of the authors' files
 
-    def current(self, x: Tensor) -> Tensor:  # j of what the synapses bring
+    def current(self, x: Tensor) -> Tensor:
+        """Return the current j for a synaptic input x."""
         return self.gain * x + self.bias
 
 
 class SoftRate(torch.autograd.Function):
-    """The smoothed rate in Hz of current j, of any shape, and its gradient, for all j that are
-    finite.
+    """The smoothed rate in Hz of any finite current j, and its gradient.
 
     Far below the threshold exp(x / sigma) is no float32 any more, so rho is kept as its logarithm:
     log(1 + 1 / rho) is log(1 + exp(-log rho)). The slope alone is kept for the way back.
@@ -92,25 +92,25 @@ class SoftRate(torch.autograd.Function):
 
 @torch.no_grad()
 def noise(rate: Tensor, j: Tensor, deviation: float) -> Tensor:  # Hz
-    """Gaussian noise on the rates where j is above threshold; none falls below 0."""
+    """Draw Gaussian noise for rates whose j is above threshold; no rate falls below 0."""
     # drawn in the order of memory, which is several times faster
     drawn = torch.randn(rate.numel()).as_strided(rate.shape, rate.stride())
     return torch.maximum(drawn.mul_(deviation).mul_(j > 1), -rate)
 
 
 def pool(x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H / 2, W / 2)
-    """Means of 3x3 at a stride of 2; at the far edges, of the pixels that are there."""
+    """Average 3x3 pixels at a stride of 2; windows are cut at the far edges."""
     return F.avg_pool2d(x, 3, stride=2, ceil_mode=True, count_include_pad=False)
 
 
 def centre(images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, CROP, CROP)
-    """The middle of each image."""
+    """Crop the middle of each image."""
     top, left = (size // 2 - CROP // 2 for size in images.shape[-2:])
     return images[..., top : top + CROP, left : left + CROP]
 
 
 def random_crops(images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, CROP, CROP)
-    """A part of each image, anywhere in it and mirrored or not, by torch's own generator."""
+    """Crop each image at random and mirror half of them, by torch's global generator."""
     count, _, height, width = images.shape
     rows = torch.randint(height - CROP + 1, (count, 1)) + torch.arange(CROP)
     columns = torch.randint(width - CROP + 1, (count, 1)) + torch.arange(CROP)
@@ -122,7 +122,7 @@ def random_crops(images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, CROP, CROP
 
 
 class LocallyConnected(nn.Module):
-    """Filters of 3x3 as a convolution's, but each place has its own."""
+    """A layer like a 3x3 convolution, with filters of its own at each place."""
 
     def __init__(self, inputs: int, outputs: int, side: int) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ class LocallyConnected(nn.Module):
 
 
 class RateNetwork(nn.Module):
-    """What is trained; without noise once it is in `eval`."""
+    """The network of rates that is trained; it has noise only in training."""
 
     def __init__(
         self, filters: tuple[int, int, int, int], classes: int, neuron: SoftLIFNeuron
@@ -169,17 +169,22 @@ class RateNetwork(nn.Module):
             x = self.neuron.amplitude * self.pooled(n, rate)
         return self.read(x.flatten(1))
 
-    def pooled(self, n: int, x: Tensor) -> Tensor:  # rates or spikes of layer n
+    def pooled(self, n: int, x: Tensor) -> Tensor:
+        """Pool the rates or spikes of layer n, if pooling follows it."""
         return pool(x) if n < POOLED else x
 
 
 @dataclass(frozen=True, kw_only=True)
 class SoftLIFSizes(learn.LearnerSizes):
+    """Parameters of `SoftLIF`."""
+
     filters: tuple[int, int, int, int]
     lr: float = 2e-3  # ours
 
 
 class SoftLIF(learn.Learner[Images, SoftLIFSizes]):
+    """Soft-LIF units without spikes (Hunsberger & Eliasmith 2015)."""
+
     TITLE, PAPER = "Soft-LIF network without spikes", "Hunsberger & Eliasmith 2015"
     DATASETS, INPUT, WINDOWS = ("cifar10",), "images", ()
     FIDELITY = "published code's parameters"
@@ -226,19 +231,19 @@ class SoftLIF(learn.Learner[Images, SoftLIFSizes]):
 
 
 def lif_rate(j: Tensor, neuron: SoftLIFNeuron) -> Tensor:  # any one shape -> Hz
-    """The rate under a constant current j: 0 up to the threshold."""
+    """Compute a LIF neuron's rate under a constant current j: 0 up to the threshold."""
     over = j - 1
     period = neuron.tau_ref + neuron.tau_rc * torch.log1p(1 / over.clamp(min=1e-30))
     return torch.where(over > 0, 1 / period, 0.0)
 
 
 def spike_count(seconds: float, rate: Tensor, neuron: SoftLIFNeuron) -> Tensor:
-    """How often neurons that rested have fired by then, under constant currents of these rates."""
+    """Count the spikes of resting neurons within `seconds`, under constant currents."""
     return torch.floor((seconds + neuron.tau_ref) * rate)  # the first has no wait before it
 
 
 class LIFNeurons:
-    """Neurons that rest at first, one step after the other; exact while currents are constant."""
+    """LIF neurons that start at rest; exact for currents that are constant in a step."""
 
     def __init__(self, neuron: SoftLIFNeuron) -> None:
         assert neuron.tau_ref >= DT  # else one might fire twice in a step
@@ -246,7 +251,8 @@ class LIFNeurons:
         self.v = torch.zeros(())  # takes the shape of the first currents
         self.wait = torch.zeros(())  # seconds that are left of the refractory time, below 0: none
 
-    def step(self, j: Tensor) -> Tensor:  # currents of any one shape -> 1 where it fires
+    def step(self, j: Tensor) -> Tensor:
+        """Advance by DT; return 1 for each neuron that fires. The shape of j must not change."""
         tau_rc = self.neuron.tau_rc
         free = (DT - self.wait).clamp(0, DT)  # of the step, what is not refractory
         v = j + (self.v - j) * torch.exp(free / -tau_rc)
@@ -263,7 +269,8 @@ class AlphaSynapse:
     def __init__(self) -> None:
         self.first = self.second = torch.zeros(())
 
-    def step(self, x: Tensor) -> Tensor:  # any one shape
+    def step(self, x: Tensor) -> Tensor:
+        """Advance by DT; return the filtered input. The shape of x must not change."""
         a = exp(-DT / TAU_S)
         b = DT / TAU_S * a
         self.second = a * self.second + b * self.first + (1 - a - b) * x
@@ -273,8 +280,9 @@ class AlphaSynapse:
 
 @torch.inference_mode()
 def simulate(network: RateNetwork, x: Tensor, steps: int) -> tuple[Tensor, float]:
-    """Runs the trained network with spikes on images (B, 3, H, W): the read-out after each step,
-    (T, B, N), and how many spikes of all neurons and images that took.
+    """Run the trained network with spikes on images (B, 3, H, W).
+
+    Returns the read-out after each step, (T, B, N), and the number of all spikes.
     """
     neuron = network.neuron
     first, *others = network.layers
@@ -299,6 +307,8 @@ def simulate(network: RateNetwork, x: Tensor, steps: int) -> tuple[Tensor, float
 
 
 class SpikingSoftLIF(SoftLIF):
+    """The trained soft-LIF network, run with spiking LIF neurons."""
+
     TITLE = "Soft-LIF network with spikes"
     DEVIATIONS = (
         *SoftLIF.DEVIATIONS,
@@ -307,7 +317,7 @@ class SpikingSoftLIF(SoftLIF):
     STEPS = STEPS
 
     def predict(self, test: Images) -> Answers:
-        """The classes after each of STEPS, and the rate network's."""
+        """Predict by spikes after each of STEPS, and by the rate network."""
         pick, parts = self.inputs(test, silent), torch.arange(len(test)).split(BATCH)
         runs = [simulate(self.network, pick(chosen), max(STEPS)) for chosen in parts]
         outputs = torch.cat([each for each, _ in runs], 1)

@@ -28,6 +28,8 @@ SETTINGS = paper.settings("nmnist")
 
 @dataclass(frozen=True, kw_only=True)
 class STBPSizes(learn.LearnerSizes):
+    """Parameters of `STBP`; those of the paper of 2019."""
+
     hidden: int = 800
     batch_size: int = 20  # the paper's
     lr: float = SETTINGS.optimiser.lr
@@ -51,6 +53,8 @@ class STBPNetwork(nn.Module):
 
 
 class STBP(learn.FrameLearner[STBPSizes]):
+    """Fully connected LIF neurons trained by STBP (Wu et al. 2018)."""
+
     TITLE, PAPER = "STBP", "Wu et al. 2018"
     WINDOWS = ("first", "whole")
     FIDELITY = "published equations"
