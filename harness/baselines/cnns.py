@@ -1,7 +1,7 @@
 """Two CNNs on event counts, which see little or nothing of the events' times.
 
 On one image of all events (Iyer et al. 2018): they are summed by pixel, ON and OFF alike, and
-divided by the largest sum. It knows nothing of time: what it reaches needs none.
+divided by the largest sum. It sees no times: its accuracy needs none.
 
 On centred frames (Neil & Liu 2016): a recording is cut into frames of 1,000 events or somewhat
 more, one frame where it has fewer. The events of a frame are moved so that their mean position is

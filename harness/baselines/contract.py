@@ -3,19 +3,19 @@
 A system is a class, or a module, with these names:
 
     TITLE        the system, as a table names it: "HATS"
-    PAPER        who published it: "Sironi et al. 2018"
+    PAPER        its publication: "Sironi et al. 2018"
     DATASETS     the data sets that it can run on, that of the paper's table first
-    INPUT        what it takes: "events", "frames" or "images"
+    INPUT        its input: "events", "frames" or "images"
     WINDOWS      of events and frames, how much of a recording it is given: "whole", "first"
                  (T bins, as the paper's networks have), the published one first; () of images
     FIDELITY     where its parameters come from: "published code's parameters", "published
                  equations", or "after the description" of a figure or a sentence
-    DEVIATIONS   what is not as published, in words; () where nothing is known to differ
+    DEVIATIONS   differences from the publication, in words; () if none is known
     RANDOM       whether the seed decides anything; of a `Method` it does, unless it says otherwise
     EPOCHS       of each effort, where it trains by epochs; absent where it does not
     STEPS        the numbers of steps after which it answers by default; absent where it has none
-    REVISION     raised by hand when what it computes changes; absent: 0
-    PACKAGES     distributions that compute beside torch and numpy; absent: none
+    REVISION     raised by hand when its results change; absent: 0
+    PACKAGES     distributions that compute, besides torch and numpy; absent: none
 
 and `build(effort, epochs)`, which gives a `Method`. Numpy arrays go in and out; no clock, no file,
 no data set.
@@ -107,7 +107,7 @@ class Method(ABC, Generic[S, P]):
         """Learn from `train`; choose hyperparameters on `validation`. `tell` reports progress.
 
         Raises:
-            UsageError: the system cannot learn from these samples; says what to do.
+            UsageError: the system cannot learn from these samples; the message gives a remedy.
         """
 
     @abstractmethod

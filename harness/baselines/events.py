@@ -15,7 +15,7 @@ from adapters.fused.compiled import kept_in
 from harness.datasets.events import Events, on_sensor
 
 NEVER = -(2**62)  # a time before all others
-Rows: TypeAlias = NDArray[np.int64]  # (M, 4): x, y, t, and a polarity or what takes its place
+Rows: TypeAlias = NDArray[np.int64]  # (M, 4): x, y, t, polarity (or prototype, orientation, class)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -30,8 +30,8 @@ def rows_of(events: Events, sensor: tuple[int, int]) -> Rows:
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a function with numba at its first call, and cache it in the user's cache folder.
 
-    What it calls must be in the same file: numba looks for changes only there. Indices are not
-    checked, and there is no fast math.
+    Functions that it calls must be in the same file: numba looks for changes only there. Indices
+    are not checked, and there is no fast math.
     """
     source = Path(function.__code__.co_filename).read_bytes()
     with kept_in(f"baselines-{hashlib.sha256(source).hexdigest()[:12]}"):

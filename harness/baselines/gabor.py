@@ -2,10 +2,10 @@
 
 The authors of HATS compare with a spiking network of two layers whose filters are not learned; no
 code and no sizes are public. Here it is made of parts that are: HFirst's bank of 12 Gabor filters
-(Orchard et al. 2015a) runs over frames of 5 ms, ON and OFF apart, and drives the paper's iterative
-LIF neurons, eqs. (5)-(6), one at each place for each filter and polarity. Their spikes are pooled
-over 4 x 4 places and counted over the recording; the counts, scaled to L2 norm 1, go to a linear
-SVM. One threshold for all neurons is set so that they fire at a given rate on training samples.
+(Orchard et al. 2015a) runs over 5 ms frames, ON and OFF separately, and drives the paper's
+iterative LIF neurons, eqs. (5)-(6), one at each place for each filter and polarity. Their spikes
+are pooled over 4 x 4 places and counted over the recording; the counts, of L2 norm 1, go to a
+linear SVM. One threshold for all neurons makes them fire at a given rate on training samples.
 """
 
 from __future__ import annotations

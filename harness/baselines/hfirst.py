@@ -1,14 +1,14 @@
 """HFirst: oriented filters of spiking neurons, of which the first to fire wins (Orchard 2015a).
 
-Table 4 has a row "Random Forest (Orchard et al. 2015a)". What it cites is this paper, whose method
-is no random forest; where the row's number comes from is not known.
+Table 4 has a row "Random Forest (Orchard et al. 2015a)". It cites this paper, whose method is no
+random forest; the origin of the row's number is unknown.
 
 Events go through a filter against noise and four layers. S1: at each pixel, for ON and for OFF, one
 neuron for each of 12 Gabor filters of 7 x 7 pixels. Its potential falls towards 0 by a constant
 each millisecond, an event adds the filter's weight, and above the threshold it fires: all
 orientations of its place go back to 0 and rest. C1: 4 x 4 pixels are one place; after a spike all
 its orientations rest. S2: one neuron for each class sees all of C1. Its weights are the C1 spikes
-of the class's training recordings, counted by place and orientation; who fires sets all back. C2:
+of the class's training recordings, counted by place and orientation; a spike resets all. C2:
 8 x 8 places of S2 are one; as S2 has a single place, as in the authors' code for N-MNIST, all its
 spikes pass. The class is that of most C2 spikes, the "hard" one of the two rules published.
 
@@ -137,7 +137,7 @@ def s1(events: Rows, filters: Potentials, neuron: NeuronSettings, sensor: tuple[
     threshold, decay, refractory = neuron
     reach = filters.shape[0] // 2
     height, width = sensor
-    # when each neuron was last sent an event, what it had then, and when it fired last
+    # for each neuron: time of its last event, potential then, and time of its last spike
     updated = np.zeros((2, height, width), np.int64)
     potential = np.zeros((2, height, width, filters.shape[2]), np.float32)
     fired = np.full((2, height, width), NEVER)

@@ -132,7 +132,7 @@ def adam_step(
 ) -> None:
     """Update weights in place by Adam; the gradient is e push, the weight decay w shrink.
 
-    `lr` is corrected for what the moments lack at first.
+    `lr` includes the correction for the moments' start at 0.
     """
     first, second = moments
     for i in range(weights.shape[0]):

@@ -47,7 +47,7 @@ from harness.datasets.events import Events
 NEIGHBOURS = (6, 1, 3, 12, 24)  # to choose k from; the published one is first: it wins ties
 CLUSTERING_SHARE = 0.2  # of the time, about
 PROGRESS_EVERY = 10  # recordings
-OLDEST = 5.0  # in tau: what is older adds nothing
+OLDEST = 5.0  # in tau: older events add nothing
 RATE, SLOWER = 0.01, 20_000  # alpha = RATE / (1 + n / SLOWER)
 
 Memory: TypeAlias = NDArray[np.int64]

@@ -203,7 +203,7 @@ def error(a: Tensor, spikes: Tensor, labels: Tensor) -> Tensor:  # (B, K), (T, B
 
     Counts are divided by the largest of them, or by a quarter of the steps if that is more.
 
-    Its gradient goes to the traces `a` as if they were what is compared.
+    Its gradient goes to the traces `a` in place of the counts.
     """
     counts = spikes.sum(0)
     most = counts.amax(1, keepdim=True).clamp(min=LEAST_COUNT * len(spikes))

@@ -11,7 +11,7 @@ a share r_on of its period. With the phase phi = ((t + s) mod tau) / tau its ope
 
     k = 2 phi / r_on  where phi < r_on / 2,  2 - 2 phi / r_on  where phi < r_on,  else alpha phi
 
-and what the LSTM proposes, c~ and h~, is taken by that share: c = k c~ + (1 - k) c_before, and h in
+and the LSTM's proposals c~ and h~ are taken by that share: c = k c~ + (1 - k) c_before, and h in
 the same way. alpha = 1e-3 in training, so that a closed unit learns too, and 0 afterwards. An
 event's address (x, y, polarity) is looked up in an embedding of 40; its time in ms is t. The state
 after the last event is read by a linear layer, fitted by the cross entropy. The authors' code
@@ -55,7 +55,7 @@ class LSTMNetwork(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:  # (B, T, 2, H, W) -> (B, classes)
         hidden, _ = self.lstm(frames.flatten(2).transpose(0, 1))
-        return self.readout(hidden.mean(0))  # of a linear layer, the mean of what it reads
+        return self.readout(hidden.mean(0))  # linear: equals the mean of the read-outs
 
 
 class LSTM(learn.FrameLearner[LSTMSizes]):

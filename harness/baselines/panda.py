@@ -166,7 +166,7 @@ class Panda(Method[Images, PandaSizes]):
         parts = len(KERNELS) + 2  # the layers, their answer to all images, the read-out
 
         def part(n: int, doing: str) -> Say:
-            return lambda done, what: tell((n + done) / parts, f"{doing} {what}")
+            return lambda done, step: tell((n + done) / parts, f"{doing} {step}")
 
         for n in range(len(KERNELS)):
             self._learn_layer(x, train, part(n, f"layer {n + 1}:"))

@@ -1,8 +1,8 @@
 """A random forest on counts of events, Table 4's "Random Forest" (Orchard et al. 2015a).
 
-The paper that the table cites is HFirst's; whose number it is is not known. A forest of 500 trees
-learns from the numbers of ON and OFF events at each pixel (Breiman 2001), in the whole recording or
-in each of a few windows of the same length: the held-out samples choose.
+The paper that the table cites is HFirst's; the origin of the number is unknown. A forest of 500
+trees (Breiman 2001) learns from the numbers of ON and OFF events at each pixel, in the whole
+recording or in each of a few windows of the same length: the held-out samples choose.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class RandomForest(Method[Recordings, int]):
 def counts(recordings: Recordings, bins: int, bin_us: int) -> NDArray[np.float32]:
     """Count OFF and ON events, at most 255, by pixel in windows of `bin_us` us: (N, D)."""
     frames = recordings.reduced().frames(bins, bin_us)
-    return frames.reshape(len(frames), -1).astype(np.float32)  # what trees compute with
+    return frames.reshape(len(frames), -1).astype(np.float32)  # the dtype of trees
 
 
 def grow_forest(

@@ -7,9 +7,9 @@ subtracted when it fires,
 
 and o s goes on. The scale s of a layer is the 99.9th percentile of its activations on training
 images (the paper's normalisation of parameters): the few that are larger are cut off. Pixels go in
-as they are, the same ones at every step (its analog input), so what a neuron of the first layer
-says on average differs from its unit's activation, where that is below s, by less than s / T. The
-output layer does not fire: what it is given is added up.
+as they are, the same ones at every step (its analog input), so the mean output of a neuron of the
+first layer differs from its unit's activation, where that is below s, by less than s / T. The
+output layer does not fire: its input is added up.
 
 SpikingJelly's `RateCodingRecipe` finds the scales and puts its own neurons in.
 """
@@ -34,9 +34,9 @@ class RueckauerSizes(converted.ConversionSizes):
     """Parameters of `Rueckauer`."""
 
     percentile: str = "99.9%"  # of the paper; SpikingJelly's own is the maximum
-    images: int = 256  # whose activations are ranked
+    images: int = 256  # that rank the activations
     # Ranked at once: torch ranks up to 16 million numbers, and the widest layer has 32,768 units by
-    # default. What comes after the first batch counts 0.1 (SpikingJelly's moving average).
+    # default. Later batches than the first count 0.1 (SpikingJelly's moving average).
     together: int = 256
 
 

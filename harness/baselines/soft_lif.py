@@ -38,7 +38,7 @@ from harness.baselines.contract import Answers, Images, Say, silent
 
 CROP = 24  # pixels
 POOLED = 2  # as many layers are convolutions and followed by pooling
-SIDE = 6  # what pooling leaves of CROP: 24 -> 12 -> 6
+SIDE = 6  # pixels after pooling: 24 -> 12 -> 6
 # Per step of the learning rate, of the weights alone; none of the convolutions'.
 DECAY = {"layers.2.weight": 0.004, "layers.3.weight": 0.004, "read.weight": 0.01}
 LOWEST = -20.0  # from here down log(1 + exp(y)) is exp(y)
@@ -254,7 +254,7 @@ class LIFNeurons:
     def step(self, j: Tensor) -> Tensor:
         """Advance by DT; return 1 for each neuron that fires. The shape of j must not change."""
         tau_rc = self.neuron.tau_rc
-        free = (DT - self.wait).clamp(0, DT)  # of the step, what is not refractory
+        free = (DT - self.wait).clamp(0, DT)  # seconds of the step that are not refractory
         v = j + (self.v - j) * torch.exp(free / -tau_rc)
         fired = v > 1
         late = -tau_rc * torch.log1p((1 - v) / (j - 1))  # seconds since v was 1, where it fired

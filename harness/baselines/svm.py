@@ -14,7 +14,7 @@ from harness.spec import UsageError
 GRID = (0.01, 0.1, 1.0, 10.0, 100.0)  # values of C for samples of norm 1
 MAX_ITER = 10_000  # far more than it takes
 TOLERANCE = 1e-6  # scikit-learn's 1e-4 leaves weights half a percent off at C = 100, more above
-# What its users' DEVIATIONS say of it; a linear SVM's loss is usually left unsaid.
+# For DEVIATIONS: publications seldom name the loss of a linear SVM.
 LOSS = "squared hinge loss"
 
 Features = NDArray[np.float32]  # (N, D)

@@ -110,10 +110,10 @@ def fit(trial: Trial[spec.System]) -> bool:
     if any(isinstance(each, FittedRow) for each in trial.ledger.begin(trial.row)):
         return True
     window = f" {case.window}" if case.window else ""
-    what = f"{case.dataset}{window} {system.title} seed {case.seed}"
+    name = f"{case.dataset}{window} {system.title} seed {case.seed}"
 
     def tell(fraction: float, doing: str) -> None:
-        trial.say(FITTING * min(1.0, fraction), f"{what}: {doing}")
+        trial.say(FITTING * min(1.0, fraction), f"{name}: {doing}")
 
     method = system.build(case.effort, case.training.epochs)
     watch = clock.Stopwatch()
@@ -121,7 +121,7 @@ def fit(trial: Trial[spec.System]) -> bool:
     seconds, watch = watch.seconds, clock.Stopwatch()
     parts, count = [], len(samples.test)
     for first in range(0, count, TEST_BATCH):
-        trial.say(FITTING + (1 - FITTING) * first / count, f"{what}: test samples")
+        trial.say(FITTING + (1 - FITTING) * first / count, f"{name}: test samples")
         some = samples.test.part(np.arange(first, min(first + TEST_BATCH, count)))
         parts.append(_checked(method.predict(some), some.labels))
     answers, test_seconds = _concatenated(parts), watch.seconds
