@@ -744,7 +744,7 @@ def test_mnist_of_another_shape_is_damage(tmp_path: Path) -> None:
     labels = write_mnist(tmp_path, [8, 1])
     path = labels.with_name("train-images-idx3-ubyte")
     pixels = path.read_bytes()[16:]
-    for header in ((2051, 1, 28, 28), (2051, 2, 28, 27), (2049, 2 * 28 * 28 + 8), ()):
+    for header in ((2051, 1, 28, 28), (2051, 4, 28, 14), (2049, 2 * 28 * 28), ()):
         path.write_bytes(struct.pack(f">{len(header)}I", *header) + pixels)
         with pytest.raises(UsageError, match=f"{path} is damaged"):
             read_mnist(labels)
