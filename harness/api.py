@@ -94,7 +94,7 @@ class Work:
             options.refuse("budget", why=why)
         from harness import formats
 
-        read = formats.named(options.networks)
+        read = formats.read_networks(options.networks)
         if suite.trains and options.executor == "local" and options.device != "cuda":
             from harness.system import child
 

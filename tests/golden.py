@@ -29,8 +29,8 @@ import adapters
 from adapters import facts
 from harness import spec
 from harness.adapter import Adapter, SpikeTap, Variant, record_spikes, trainer_of
-from harness.datasets import Labelled
-from harness.datasets.samples import About, Normal
+from harness.datasets import LabelledSplit
+from harness.datasets.samples import Normalisation, SampleInfo
 from harness.proof.certificate import RULES, Certificate, required
 from harness.proof.exam import Exam, exam_weights
 from harness.records import identity
@@ -296,13 +296,13 @@ def _data(classes: int = 10) -> epoch.DataSplits:
     return epoch.DataSplits.of(_pictures(classes), _pictures(classes))
 
 
-def _pictures(classes: int) -> Labelled:
+def _pictures(classes: int) -> LabelledSplit:
     generator = torch.Generator().manual_seed(3)
     raw = torch.randint(0, 256, (40, 3, 8, 8), generator=generator, dtype=torch.uint8)
-    normal = Normal((0.5, 0.4, 0.3), (0.25, 0.25, 0.2))
-    about = About("made up", 40, 40, normal=normal, augmented=True)
+    normal = Normalisation((0.5, 0.4, 0.3), (0.25, 0.25, 0.2))
+    about = SampleInfo("made up", 40, 40, normalisation=normal, augmented=True)
     source = spec.Source("cifar10", "made up", 40, "0" * 64)
-    return Labelled(raw, torch.arange(40) % classes, about, source)
+    return LabelledSplit(raw, torch.arange(40) % classes, about, source)
 
 
 def _hash(values: Tensor) -> str:

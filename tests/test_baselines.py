@@ -199,7 +199,7 @@ def test_options_of_networks_are_refused(declare: Any) -> None:
 
 
 def test_samples_and_split_are_those_of_the_papers_networks() -> None:
-    wanted = datasets.Wanted("nmnist", 5, samples=100, embedded=True)
+    wanted = datasets.SplitRequest("nmnist", 5, samples=100, embedded=True)
     case = small(T=5, effort="quick", window="first")
     given = trial.read(case, baselines.load("hats"), Access(Path()), silent)
     splits = DataSplits.of(*datasets.load_splits(wanted, 20, silent))
@@ -247,7 +247,7 @@ def test_recordings_that_nothing_can_learn_from_are_named(
 
 def test_rows_say_how_it_did(declare: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     declare()
-    monkeypatch.setattr(trial, "TOGETHER", 7)  # it is asked for some samples at a time
+    monkeypatch.setattr(trial, "TEST_BATCH", 7)  # it is asked for some samples at a time
     rows = run(small(), tmp_path)
     end = rows[-1]
     assert isinstance(end, FittedRow)
@@ -314,7 +314,7 @@ NUMBERS: dict[str, Callable[[Any], Any]] = {
 
 def built(name: str) -> Method:
     if name == "hm2-bp":
-        return hm2_bp.HM2BP(hm2_bp.Sizes(hidden=20, lr=1e-2), 6)
+        return hm2_bp.HM2BP(hm2_bp.HM2BPSizes(hidden=20, lr=1e-2), 6)
     return baselines.load(name).build("quick", EPOCHS.get(name, 8))
 
 

@@ -20,14 +20,21 @@ from harness.baselines import gabor, hats, hfirst, hots, random_forest, svm
 from harness.baselines.contract import Labels, Recordings, silent
 from harness.baselines.events import NEVER, Rows, rows_of
 from harness.baselines.hats import Parameters
-from harness.baselines.hots import Reach, clustered, example, neighbours, passed_on, voted
+from harness.baselines.hots import (
+    SurfaceSettings,
+    first_surface,
+    learn_prototypes,
+    majority_vote,
+    neighbours,
+    relabel_events,
+)
 from harness.datasets.events import EVENT, Events
 from harness.spec import LIF, UsageError
 
 # HOTS
 
 PUBLISHED = hfirst.PUBLISHED
-NEAR = Reach((5, 6), radius=1, tau=10.0)
+NEAR = SurfaceSettings((5, 6), radius=1, tau=10.0)
 
 
 def rows(*each: tuple[int, int, int, int]) -> Rows:
@@ -41,7 +48,7 @@ SEEN = 3, 4, 5  # the entries that are 1 in its surface
 def test_the_winner_moves_towards_the_surface_by_alpha_beta() -> None:
     prototypes, wins = np.zeros((9, 2)), np.array([1, 1])
     prototypes[4, 0], prototypes[0, 1] = 2.0, 1.0
-    clustered(ROW, NEAR, prototypes, wins)
+    learn_prototypes(ROW, NEAR, prototypes, wins)
     beta = 1 / sqrt(3)  # of (1, 1, 1) / sqrt(3) and (0, 1, 0)
     step = 0.01 / (1 + 1 / 20_000) * beta
     expected = np.zeros(9)
@@ -55,11 +62,13 @@ def test_the_winner_moves_towards_the_surface_by_alpha_beta() -> None:
 def test_an_example_is_the_first_surface_not_skipped(start: int, seen: tuple[int, ...]) -> None:
     # the event at 4, 2 sees one other and is skipped; the last sees the three of ROW above it
     events, dense = np.concatenate([ROW, rows((4, 2, 0, 0), (2, 3, 1, 0))]), np.zeros(9)
-    assert example(events, NEAR, start, dense) and not example(events, NEAR, 5, np.zeros(9))
+    assert first_surface(events, NEAR, start, dense) and not first_surface(
+        events, NEAR, 5, np.zeros(9)
+    )
     assert tuple(np.flatnonzero(dense)) == seen and (dense**2).sum() == pytest.approx(1)
 
 
-def densely(events: Rows, reach: Reach, prototypes: hots.Values) -> Rows:
+def densely(events: Rows, reach: SurfaceSettings, prototypes: hots.Values) -> Rows:
     """A layer once more: whole surfaces of all events that came before, without a memory."""
     radius, (height, width) = reach.radius, reach.sensor
     shape = height + 2 * radius, width + 2 * radius, len(prototypes) // (2 * radius + 1) ** 2
@@ -87,11 +96,11 @@ def anywhere(count: int, size: tuple[int, int], latest: int, polarities: int) ->
 
 @pytest.mark.parametrize("every", [1, 3])
 def test_a_layer_is_what_whole_surfaces_give(every: int) -> None:
-    events, reach = anywhere(200, (6, 7), 5000, 3), Reach((6, 7), 2, 300.0, every)
+    events, reach = anywhere(200, (6, 7), 5000, 3), SurfaceSettings((6, 7), 2, 300.0, every)
     prototypes = np.random.default_rng(1).random((75, 5))
     expected = densely(events, reach, prototypes)
     assert 20 < len(expected) < 200 / every and len(set(expected[:, 3].tolist())) > 2
-    assert passed_on(events, reach, prototypes).tolist() == expected.tolist()
+    assert relabel_events(events, reach, prototypes).tolist() == expected.tolist()
 
 
 def test_the_nearest_and_the_most_frequent_win_and_of_equals_the_first() -> None:
@@ -99,15 +108,15 @@ def test_the_nearest_and_the_most_frequent_win_and_of_equals_the_first() -> None
     asked = np.array([[1.0, 1.0], [0.4, 0.0]])
     assert neighbours(known, asked, 3).tolist() == [[1, 2, 0], [0, 1, 2]]
     labels = np.array([[2, 1, 2, 0], [2, 1, 1, 2], [1, 1, 1, 1]])
-    assert voted(labels, 3).tolist() == [2, 1, 1]
-    assert voted(labels[:, :1], 3).tolist() == [2, 2, 1]
+    assert majority_vote(labels, 3).tolist() == [2, 1, 1]
+    assert majority_vote(labels[:, :1], 3).tolist() == [2, 2, 1]
 
 
 def test_a_long_recording_is_thinned_in_the_last_layer_and_a_short_one_is_not() -> None:
     train, found = bars(10, 0, 12), []
     longest = int(np.diff(train.starts).max())
     for events in (None, longest, longest // 2):
-        method = hots.HOTS(hots.Size(5, None, events))
+        method = hots.HOTS(hots.HOTSSizes(5, None, events))
         method.fit(train, bars(4, 5, 12), 0, silent)
         found.append(method.prototypes)
     whole, just, half = found
@@ -220,7 +229,7 @@ def test_most_spikes_decide() -> None:
         ((), (0, 0, 0), 0),
     ):
         spikes = rows(*((0, 0, t, k) for t, k in enumerate(classes)))
-        assert hfirst.decided(spikes, np.array(peak, np.float32)) == expected
+        assert hfirst.class_of_spikes(spikes, np.array(peak, np.float32)) == expected
 
 
 # the whole
@@ -346,7 +355,7 @@ def test_a_forest_sees_how_many_events_of_which_polarity_are_where_and_when() ->
 def test_a_forest_that_grows_in_portions_is_the_one_that_grows_at_once() -> None:
     rng = np.random.default_rng(0)
     features, labels = rng.poisson(1.0, (40, 12)).astype(np.float32), rng.integers(0, 3, 40)
-    forest = random_forest.grown(features, labels, 120, 5, silent)
+    forest = random_forest.grow_forest(features, labels, 120, 5, silent)
     at_once = RandomForestClassifier(120, random_state=5).fit(features, labels)
     assert len(forest.estimators_) == 120
     assert np.array_equal(forest.predict_proba(features), at_once.predict_proba(features))
@@ -465,7 +474,7 @@ def labelled(number: int, features: int, classes: int, seed: int) -> tuple[svm.F
 @pytest.mark.parametrize("classes", [2, 3])
 def test_within_the_span_of_few_samples_the_svm_is_the_same(classes: int, c: float) -> None:
     train, held = labelled(18, 60, classes, 0), labelled(9, 60, classes, 1)
-    found = svm.fitted(train, held, silent, (c,))
+    found = svm.fit_linear_svm(train, held, silent, (c,))
     norms = np.linalg.norm(train[0], axis=1, keepdims=True)
     whole = LinearSVC(C=c, fit_intercept=False, dual="auto", tol=1e-8, max_iter=1_000_000)
     whole.fit(train[0] / norms, train[1])
@@ -474,17 +483,17 @@ def test_within_the_span_of_few_samples_the_svm_is_the_same(classes: int, c: flo
     assert np.array_equal(found.predict(held[0]), whole.predict(held[0]))
     # nor does the size of a sample matter, or that it has none
     sizes = np.random.default_rng(2).uniform(0.5, 9, (18, 1)).astype(np.float32)
-    scaled = svm.fitted((sizes * train[0], train[1]), held, silent, (c,))
+    scaled = svm.fit_linear_svm((sizes * train[0], train[1]), held, silent, (c,))
     assert np.abs(found.weight - scaled.weight).max() < 2e-3 * np.abs(expected).max()
     assert found.predict(np.zeros((1, 60), np.float32)).shape == (1,)
 
 
 def test_held_out_samples_choose_c_and_of_equals_the_first() -> None:
     train, held, grid = labelled(40, 12, 4, 0), labelled(40, 12, 4, 1), (1e-6, 1.0, 100.0)
-    alone = [svm.fitted(train, held, silent, (c,)) for c in grid]
+    alone = [svm.fit_linear_svm(train, held, silent, (c,)) for c in grid]
     accuracies = [np.mean(each.predict(held[0]) == held[1]) for each in alone]
-    assert svm.fitted(train, held, silent, grid).c == grid[int(np.argmax(accuracies))]
-    assert svm.fitted(train, train, silent, (50.0, 50.0 + 1e-9)).c == 50.0
+    assert svm.fit_linear_svm(train, held, silent, grid).c == grid[int(np.argmax(accuracies))]
+    assert svm.fit_linear_svm(train, train, silent, (50.0, 50.0 + 1e-9)).c == 50.0
     one = labelled(6, 4, 1, 0)
     with pytest.raises(UsageError, match="needs two classes: use more with --samples"):
-        svm.fitted(one, one, silent)
+        svm.fit_linear_svm(one, one, silent)

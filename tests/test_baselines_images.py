@@ -19,25 +19,33 @@ from torch import Tensor, fx, nn
 
 from harness.baselines import converted, learn, panda, rueckauer, soft_lif
 from harness.baselines.contract import Answers, Images, silent
-from harness.baselines.converted import IF, Reset, Spiking, balanced, run, with_random_spikes
-from harness.baselines.panda import Sizes as PandaSizes
-from harness.baselines.panda import contrast_normalised, potential, signed_spikes, zca
+from harness.baselines.converted import (
+    IF,
+    Reset,
+    SpikingNetwork,
+    balance_thresholds,
+    run,
+    with_random_spikes,
+)
+from harness.baselines.panda import PandaSizes, contrast_normalised, potential, signed_spikes, zca
 from harness.baselines.rueckauer import converted_by_spikingjelly
 from harness.spec import UsageError
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 
-TINY = converted.Plan(Fraction(1, 64), epochs=1)
+TINY = converted.SourceTraining(Fraction(1, 64), epochs=1)
 RATE = 0.625  # of a unit whose spikes can be counted by hand: 5 in 8 steps
 
 
 # the network without spikes
 
 
-def shared(images: Images, plan: converted.Plan = TINY, seed: int = 5) -> tuple[nn.Module, bool]:
+def shared(
+    images: Images, plan: converted.SourceTraining = TINY, seed: int = 5
+) -> tuple[nn.Module, bool]:
     """The network, and whether it had to be trained."""
     told: list[str] = []
-    found = converted.shared(images, plan, seed, lambda done, what: told.append(what))
+    found = converted.load_or_train_source(images, plan, seed, lambda done, what: told.append(what))
     return found, bool(told)
 
 
@@ -49,7 +57,7 @@ def same(first: nn.Module, second: nn.Module) -> bool:
 def test_the_network_is_the_papers_without_biases() -> None:
     expected = "3x32x32-128C3-256C3-AP2-512C3-AP2-1024C3-512C3-1024FC-512FC-10"
     assert converted.structure(Fraction(1)) == expected
-    network = converted.built(Fraction(1, 8))
+    network = converted.build_source(Fraction(1, 8))
     shapes = [tuple(each.shape) for each in network.parameters()]
     maps = [(16, 3), (32, 16), (64, 32), (128, 64), (64, 128)]
     assert shapes == [*((*each, 3, 3) for each in maps), (128, 4096), (64, 128), (10, 64)]
@@ -98,7 +106,7 @@ def test_a_damaged_network_is_trained_anew_and_what_cannot_be_kept_each_time(
 
 def test_who_comes_second_waits_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     images = squares(12, 0)
-    name = converted._name(images, TINY, 5)
+    name = converted._cache_name(images, TINY, 5)
     other = FileLock(converted.make_user_cache("networks") / f"{name}.lock")
     other.acquire()
     said: list[str] = []
@@ -109,7 +117,7 @@ def test_who_comes_second_waits_and_says_so(monkeypatch: pytest.MonkeyPatch) -> 
             other.release()
 
     monkeypatch.setattr("harness.system.files.LOOK", 0.02)
-    converted.shared(images, TINY, 5, tell)
+    converted.load_or_train_source(images, TINY, 5, tell)
     assert said[:2] == ["another process trains the network: waiting for it"] * 2
     assert said[2].startswith("epoch 1/1")
 
@@ -117,11 +125,11 @@ def test_who_comes_second_waits_and_says_so(monkeypatch: pytest.MonkeyPatch) -> 
 def test_images_are_drawn_from_all_classes_and_the_seed_decides_which() -> None:
     images = squares(40, 0)
     by_class = images.part(np.argsort(images.labels, kind="stable"))  # as folders list them
-    drawn, again, other = (converted.drawn(by_class, 16, seed) for seed in (3, 3, 4))
+    drawn, again, other = (converted.draw_images(by_class, 16, seed) for seed in (3, 3, 4))
     assert len(drawn) == 16 and set(drawn.labels) == {0, 1, 2, 3}
     assert np.array_equal(drawn.pixels, again.pixels)
     assert not np.array_equal(drawn.pixels, other.pixels)
-    assert len(converted.drawn(images, 100, seed=3)) == 40
+    assert len(converted.draw_images(images, 100, seed=3)) == 40
 
 
 # neurons
@@ -143,7 +151,7 @@ def test_a_neurons_spikes_by_hand(reset: Reset, expected: list[int], threshold: 
 
 
 def test_a_pixel_is_the_probability_of_its_spike() -> None:
-    learn.seeded(0)
+    learn.set_seed(0)
     spikes = converted.random_spikes(torch.tensor([0.0, 0.25, 1.0]).repeat(10_000, 1))
     assert set(spikes.unique().tolist()) == {0.0, 1.0}
     never, sometimes, always = spikes.mean(0).tolist()
@@ -163,7 +171,7 @@ def test_the_class_has_most_spikes_by_step(together: int, monkeypatch: pytest.Mo
     snn = with_random_spikes(nn.Sequential(nn.Flatten(), layer, IF(1.0, "subtract")))
     pixels = np.full((2, 3, 1, 1), 255, np.uint8)
     pixels[1, 1:] = 0
-    monkeypatch.setattr(converted, "TOGETHER", together)
+    monkeypatch.setattr(converted, "PREDICT_BATCH", together)
     answers = run(snn, Images(pixels, np.zeros(2, np.int64), 10, False), (1, 2, 4))
     found = {step: labels.tolist() for step, labels in answers.at_steps.items()}
     assert found == {1: [0, 0], 2: [3, 5], 4: [3, 5]}  # at first none has fired
@@ -189,14 +197,14 @@ def of_weights(*weights: list[list[float]]) -> nn.Sequential:
 @pytest.mark.parametrize(("steps", "expected"), [(2, (3, 1)), (5, (3, 1)), (6, (3, 2))])
 def test_thresholds_are_the_most_of_what_comes(steps: int, expected: tuple[float, float]) -> None:
     network = of_weights(*HAND)
-    assert balanced(network, torch.ones(1, 2), steps, silent) == expected
+    assert balance_thresholds(network, torch.ones(1, 2), steps, silent) == expected
     both = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
-    assert balanced(network, both, steps, silent) == expected  # the most of all images
+    assert balance_thresholds(network, both, steps, silent) == expected  # the most of all images
 
 
 def test_what_cannot_be_converted_or_chosen_is_refused() -> None:
     with pytest.raises(UsageError, match="layer 2 of the network .*train it on more images"):
-        balanced(of_weights(*HAND), torch.ones(1, 2), 1, silent)  # without excitation
+        balance_thresholds(of_weights(*HAND), torch.ones(1, 2), 1, silent)  # without excitation
     images = squares(8, 0)
     black = replace(images, pixels=np.zeros((8, 3, 32, 32), np.uint8))
     none = images.part(np.arange(0))
@@ -216,7 +224,7 @@ def test_what_cannot_be_converted_or_chosen_is_refused() -> None:
 class Chosen(converted.Cao):
     """As if two thresholds were best."""
 
-    def answers(self, snn: Spiking, images: Images) -> Answers:
+    def answers(self, snn: SpikingNetwork, images: Images) -> Answers:
         neurons = [each for each in snn.neurons if isinstance(each, IF)]
         (threshold,) = {each.threshold for each in neurons}
         assert {(each.floor, each.reset) for each in neurons} == {(-10 * threshold, "zero")}
@@ -234,7 +242,7 @@ def test_cao_takes_the_lowest_threshold_that_is_best_on_held_out_images() -> Non
 # Rueckauer
 
 
-def scales(snn: Spiking) -> list[float]:
+def scales(snn: SpikingNetwork) -> list[float]:
     """By which the spikes of each layer are multiplied."""
     assert isinstance(snn.step, fx.GraphModule)
     parts = (snn.step.get_submodule(f"spiking_{n}") for n in range(len(snn.neurons)))
@@ -249,12 +257,12 @@ def one_unit() -> nn.Sequential:
 def small() -> tuple[nn.Sequential, Tensor]:
     """A network of the shared one's kind, and images in [0, 1]."""
     torch.manual_seed(0)
-    network = converted.built(Fraction(1, 64)).requires_grad_(False)
+    network = converted.build_source(Fraction(1, 64)).requires_grad_(False)
     return network.eval(), converted.scaled(torch.from_numpy(squares(8, 0).pixels))
 
 
 @torch.no_grad()
-def error(snn: Spiking, x: Tensor, expected: Tensor, steps: Sequence[int]) -> list[float]:
+def error(snn: SpikingNetwork, x: Tensor, expected: Tensor, steps: Sequence[int]) -> list[float]:
     """How far the mean of the output layer is from what it should be, after those steps."""
     snn.restart()
     total, found = torch.zeros_like(expected), []
@@ -286,8 +294,8 @@ def test_the_answer_tends_to_the_sources_which_stay_as_they_were() -> None:
     assert torch.equal(network(x), expected)
 
 
-CROP, UNIT = soft_lif.CROP, soft_lif.Neuron()
-NARROW = soft_lif.Sizes(filters=(4, 4, 4, 4), batch_size=8)
+CROP, UNIT = soft_lif.CROP, soft_lif.SoftLIFNeuron()
+NARROW = soft_lif.SoftLIFSizes(filters=(4, 4, 4, 4), batch_size=8)
 
 
 def doubles(*values: float) -> Tensor:
@@ -334,9 +342,9 @@ def test_spikes_have_the_sign_and_on_average_the_size_of_their_value() -> None:
     assert spikes[:, 0].abs().max() == 0 and spikes[:, 3].min() == 1
 
 
-def single(encode: float, decode: float) -> panda.Coder:
+def single(encode: float, decode: float) -> panda.LayerAutoEncoder:
     """One neuron that sees one place and gives it back."""
-    coder = panda.Coder(1, 1, 1).double()
+    coder = panda.LayerAutoEncoder(1, 1, 1).double()
     with torch.no_grad():
         coder.encoder.weight.fill_(encode)
         coder.decoder.weight.fill_(decode)
@@ -395,7 +403,7 @@ def test_the_rate_is_that_by_hand_and_tends_to_the_hard_one_with_sigma() -> None
     # rho(0) = 0.02 log 2 = 0.0138629; log(1 + 1 / rho) = 4.292304; 1 / (0.001 + 0.05 * 4.292304)
     assert soft_lif.SoftRate.apply(doubles(1.0), UNIT).item() == pytest.approx(4.637891, rel=1e-6)
     j = doubles(-3.0, 0.9, 1.05, 1.5, 4.0, 40.0)
-    hard = soft_lif.hard_rate(j, UNIT)
+    hard = soft_lif.lif_rate(j, UNIT)
     assert hard[:2].tolist() == [0, 0]
     units = [replace(UNIT, sigma=sigma) for sigma in (0.1, 0.01, 1e-6)]
     errors = [(soft_lif.SoftRate.apply(j, unit) - hard).abs().max().item() for unit in units]
@@ -439,7 +447,10 @@ def test_pooling_is_of_three_by_three_and_of_what_is_there_at_the_far_edges() ->
 
 def test_places_that_share_filters_are_a_convolution() -> None:
     torch.manual_seed(0)
-    layer, expected = soft_lif.Local(2, 3, 6).double(), nn.Conv2d(2, 3, 3, padding=1).double()
+    layer, expected = (
+        soft_lif.LocallyConnected(2, 3, 6).double(),
+        nn.Conv2d(2, 3, 3, padding=1).double(),
+    )
     assert expected.bias is not None
     with torch.no_grad():
         weight = expected.weight.flatten(2).permute(2, 1, 0)[:, None]  # (9, 1, C, F)
@@ -467,24 +478,24 @@ def test_crops_are_parts_of_the_image_mirrored_or_not() -> None:
 
 def test_every_spike_comes_when_the_analytic_count_says() -> None:
     j = 1 + 10 ** (4 * torch.rand(200, dtype=torch.float64) - 2)
-    rate, neuron, fired = soft_lif.hard_rate(j, UNIT), soft_lif.LIF(UNIT), torch.zeros_like(j)
+    rate, neuron, fired = soft_lif.lif_rate(j, UNIT), soft_lif.LIFNeurons(UNIT), torch.zeros_like(j)
     for n in range(1, 401):
         fired += neuron.step(j)
-        assert torch.equal(fired, soft_lif.spikes_by(n * soft_lif.DT, rate, UNIT))
+        assert torch.equal(fired, soft_lif.spike_count(n * soft_lif.DT, rate, UNIT))
     # from rest v = j (1 - exp(-t / tau_rc)) is 1 at t = -tau_rc log(1 - 1 / j)
-    neuron = soft_lif.LIF(UNIT)
+    neuron = soft_lif.LIFNeurons(UNIT)
     first = [neuron.step(doubles(3.0)).item() for _ in range(50)].index(1.0)
     assert first == int(-0.05 * log(1 - 1 / 3.0) / soft_lif.DT)
 
 
 def test_a_neuron_is_silent_up_to_the_threshold_and_during_its_refractory_time() -> None:
-    neuron = soft_lif.LIF(replace(UNIT, tau_ref=0.004))
+    neuron = soft_lif.LIFNeurons(replace(UNIT, tau_ref=0.004))
     fired = torch.stack([neuron.step(doubles(-5.0, 0.99, 1.0, 1e6)) for _ in range(400)])
     assert fired.sum(0).tolist() == [0, 0, 0, 100]  # one in 4 ms
 
 
 def test_the_alpha_synapse_gives_out_what_it_is_given() -> None:
-    synapse = soft_lif.Alpha()
+    synapse = soft_lif.AlphaSynapse()
     response = [synapse.step(doubles(float(n == 0))).item() for n in range(200)]
     assert sum(response) == pytest.approx(1, abs=1e-12)
 

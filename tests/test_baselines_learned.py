@@ -17,16 +17,25 @@ from torch import Tensor, nn
 
 from harness.baselines import cnns, hm2_bp, learn, lee, lstm, stbp
 from harness.baselines.contract import silent
-from harness.baselines.hm2_bp import HIDDEN, LONGEST, OUTPUT, Array, Neuron, Passed, Raster, Train
-from harness.baselines.lee import Circuit, Sizes
-from harness.baselines.lstm import PhasedUnits, Sequences, evenly, openness, side_by_side
+from harness.baselines.hm2_bp import (
+    HIDDEN,
+    LONGEST,
+    OUTPUT,
+    Array,
+    NeuronConstants,
+    Potentials,
+    Raster,
+    SpikeTrain,
+)
+from harness.baselines.lee import LayerConstants, LeeSizes
+from harness.baselines.lstm import PaddedEvents, PhasedLSTMCell, openness, pad_events, subsample
 from harness.datasets.events import EVENT, Events
 from harness.reference import coding
 from harness.spec import UsageError
 
 SENSOR = (3, 4)
-CIRCUIT = Circuit(decay=0.5, kappa=0.0, sigma=0.5, rest=0.0, silent=False)
-SMALL = Sizes(hidden=30, lr=5e-3)
+CIRCUIT = LayerConstants(decay=0.5, kappa=0.0, sigma=0.5, rest=0.0, silent=False)
+SMALL = LeeSizes(hidden=30, lr=5e-3)
 
 
 def double(*values: float) -> Tensor:
@@ -51,7 +60,7 @@ def test_there_are_as_many_frames_as_the_longest_recording_has() -> None:
     for last_us, bins in [(0, 1), (4999, 1), (5000, 2), (308_000, 62), (900_000, learn.MOST_BINS)]:
         short, long = events_of((0, 0, 0, True)), events_of((0, 0, 0, True), (1, 1, last_us, True))
         recordings = recorded(short, long, sensor=(6, 6))
-        method = stbp.STBP(stbp.Sizes(hidden=2), epochs=0)
+        method = stbp.STBP(stbp.STBPSizes(hidden=2), epochs=0)
         method.fit(recordings, recordings, 0, silent)
         found = method.inputs(recordings, silent)(torch.tensor([1]))
         assert found.shape == (1, bins, 2, 6, 6) and found.dtype == torch.float32
@@ -63,7 +72,7 @@ def test_the_output_that_fires_most_is_said_and_all_spikes_are_counted() -> None
         out = torch.nn.functional.one_hot(counts, 3).float()
         return [torch.ones(1, len(counts), 4), torch.stack([out, out])]
 
-    found = learn.most_spikes(layers, lambda chosen: chosen % 3, 150)
+    found = learn.predict_by_spikes(layers, lambda chosen: chosen % 3, 150)
     assert found.labels.tolist() == [n % 3 for n in range(150)]
     assert found.labels.dtype == np.int64 and found.spikes == 4 + 2
 
@@ -85,11 +94,11 @@ def test_an_image_counts_both_polarities_and_its_brightest_pixel_is_one() -> Non
     )
     expected = torch.zeros(1, 1, 3, 4)
     expected[0, 0, 2, 1], expected[0, 0, 0, 3], expected[0, 0, 0, 0] = 1, 0.25, 0.5
-    assert torch.equal(cnns.summed(recorded(events, sensor=SENSOR)), expected)
+    assert torch.equal(cnns.event_image(recorded(events, sensor=SENSOR)), expected)
 
 
 def cut(*found: Events, sensor: tuple[int, int] = SENSOR) -> Any:
-    return cnns.cut(recorded(*found, sensor=sensor), silent)
+    return cnns.cut_frames(recorded(*found, sensor=sensor), silent)
 
 
 def test_the_events_of_a_frame_are_moved_to_the_middle_of_the_sensor() -> None:
@@ -128,7 +137,7 @@ def test_a_long_recordings_class_is_the_likeliest_of_all_its_frames() -> None:
     method.fit(bars(20, 0), bars(4, 1), 0, silent)
     test = recorded(*(np.tile(each, 13) for each in map(bars(8, 2).__getitem__, range(8))))
     test = replace(test, sensor=(20, 20))
-    counts, owners = cnns.cut(test, silent)
+    counts, owners = cnns.cut_frames(test, silent)
     assert owners.tolist() == [n // 2 for n in range(16)]
     scores = method.network(cnns.scaled(torch.from_numpy(counts)))
     likelihoods = scores.softmax(1).unflatten(0, (8, 2)).double().prod(1)
@@ -138,9 +147,9 @@ def test_a_long_recordings_class_is_the_likeliest_of_all_its_frames() -> None:
 # the Phased LSTM
 
 
-def alone(events: Events) -> Sequences:
+def alone(events: Events) -> PaddedEvents:
     """All events of one recording."""
-    return side_by_side(recorded(events, sensor=SENSOR), torch.tensor([0]), None, torch.ones(1) / 2)
+    return pad_events(recorded(events, sensor=SENSOR), torch.tensor([0]), None, torch.ones(1) / 2)
 
 
 def test_a_gate_opens_and_closes_within_its_share_of_the_period() -> None:
@@ -171,7 +180,7 @@ def test_the_floor_of_the_remainder_has_no_gradient_and_the_rest_has() -> None:
 
 def test_with_the_gate_held_open_the_units_are_torchs_lstm() -> None:
     torch.manual_seed(0)
-    torchs, units = nn.LSTM(5, 7).double(), PhasedUnits(5, 7).double()
+    torchs, units = nn.LSTM(5, 7).double(), PhasedLSTMCell(5, 7).double()
     weight_x, weight_h, *biases = torchs.parameters()
     with torch.no_grad():
         units.weight_x.copy_(weight_x)
@@ -191,7 +200,7 @@ def test_with_the_gate_held_open_the_units_are_torchs_lstm() -> None:
 
 
 def test_a_unit_half_open_takes_half_of_what_it_computes() -> None:
-    units = PhasedUnits(1, 1).double()
+    units = PhasedLSTMCell(1, 1).double()
     # i = f = o = 1/2, but for the peepholes; g = tanh(1)
     given_weights(units, [0.0] * 4, [0.0] * 4, [0.0, 0.0, 1.0, 0.0], [0.3, -0.2, 0.7])
     half = torch.full((2, 1, 1), 0.5, dtype=torch.float64)
@@ -208,9 +217,11 @@ def test_a_unit_half_open_takes_half_of_what_it_computes() -> None:
     assert found.item() == pytest.approx(h, rel=1e-6)  # peepholes are given in float32
 
 
-def network(r_on: float = 0.05) -> lstm.PhasedNetwork:
+def network(r_on: float = 0.05) -> lstm.PhasedLSTMNetwork:
     torch.manual_seed(2)
-    return lstm.PhasedNetwork(24, 2, lstm.PhasedSizes(embedding=5, units=6, r_on=r_on)).eval()
+    return lstm.PhasedLSTMNetwork(
+        24, 2, lstm.PhasedLSTMSizes(embedding=5, units=6, r_on=r_on)
+    ).eval()
 
 
 def some_events(count: int, seed: int) -> Events:
@@ -224,7 +235,7 @@ def test_a_shorter_recording_is_read_as_if_it_were_alone() -> None:
     assert found.ms[:, 0].tolist() == [0, 1.5, 2]
     both = recorded(some_events(5, 0), some_events(30, 1), sensor=SENSOR)
     plain = network(r_on=0.6)
-    together = plain(side_by_side(both, torch.tensor([0, 1]), None, torch.rand(2)))
+    together = plain(pad_events(both, torch.tensor([0, 1]), None, torch.rand(2)))
     for n in range(2):
         assert torch.allclose(together[n], plain(alone(both[n]))[0], rtol=1e-5, atol=1e-6)
 
@@ -250,14 +261,14 @@ def test_events_are_taken_evenly_over_the_whole_recording() -> None:
         (6, None, 0.5, [0, 1, 2, 3, 4, 5]),
     ):
         events = events_of(*((0, 0, n, True) for n in range(count)))
-        assert evenly(events, limit, offset)["t"].tolist() == expected
+        assert subsample(events, limit, offset)["t"].tolist() == expected
 
 
 # STBP
 
 
 def test_two_layers_of_the_papers_neurons_fire_as_derived_by_hand() -> None:
-    network = stbp.Network((2, 1, 1), stbp.SETTINGS.lif)  # decay 0.3, threshold 0.25
+    network = stbp.STBPNetwork((2, 1, 1), stbp.SETTINGS.lif)  # decay 0.3, threshold 0.25
     given_weights(network, [0.2, 0.0], [0.0], [0.3], [0.0])
     frames = torch.zeros(1, 4, 2, 1, 1)
     frames[:, :, 0] = 1  # u is 0.2, then 0.3 x 0.2 + 0.2 = 0.26, which fires and forgets
@@ -276,7 +287,7 @@ def others(values: Tensor) -> Tensor:
 
 def test_a_neuron_loses_its_threshold_rests_and_leaves_a_trace_as_derived_by_hand() -> None:
     currents = torch.full((5, 1, 1), 0.8, dtype=torch.float64)
-    spikes, v = lee.scan(currents, double(1.0), replace(CIRCUIT, rest=2.0))
+    spikes, v = lee.simulate(currents, double(1.0), replace(CIRCUIT, rest=2.0))
     # 0.8; 1.2 fires, 0.2 is left; a quarter counts: 0.3; all: 0.95; 1.275 fires
     assert spikes.flatten().tolist() == [0, 1, 0, 0, 1] and v.item() == pytest.approx(0.275)
     assert lee.trace(torch.tensor([1.0, 0.0, 2.0]).reshape(3, 1, 1), 0.5).item() == 0.25 + 2
@@ -285,7 +296,7 @@ def test_a_neuron_loses_its_threshold_rests_and_leaves_a_trace_as_derived_by_han
 def test_what_is_left_of_the_traces_is_the_potential() -> None:
     circuit = replace(CIRCUIT, decay=0.9, kappa=-0.05)
     inputs, w, v_th = (draw(20, 3, 6) > 0.5).double(), draw(4, 6, seed=1), 1 + draw(4, seed=2)
-    spikes, v = lee.scan(inputs @ w.T, v_th, circuit)
+    spikes, v = lee.simulate(inputs @ w.T, v_th, circuit)
     assert (spikes.sum(0) > 0).all()
     x, a = lee.trace(inputs, 0.9), lee.trace(spikes, 0.9)
     torch.testing.assert_close(v, x @ w.T - v_th * a + circuit.kappa * v_th * others(a))
@@ -302,7 +313,7 @@ def test_gradients_are_autograds_on_the_transfer_function(silent_too: bool) -> N
     frames = (draw(12, 3, 5) > 0.4).double()
     x, w = lee.trace(frames, circuit.decay).requires_grad_(), draw(4, 5, seed=1).requires_grad_()
     v_th = double(0.5, 1.0, 2.0, 1e6).requires_grad_()
-    a, spikes = lee.Layer.apply(x, frames, w, v_th, circuit)
+    a, spikes = lee.TraceLayer.apply(x, frames, w, v_th, circuit)
     fired = spikes.sum(0) > 0
     assert not spikes.requires_grad and fired[:, :3].all() and not fired[:, 3].any()
     upstream = draw(*a.shape, seed=3)
@@ -323,40 +334,46 @@ def test_gradients_are_autograds_on_the_transfer_function(silent_too: bool) -> N
 def test_errors_are_scaled_by_thresholds_and_by_who_fired() -> None:
     spikes, v_th = torch.zeros(3, 2, 4), torch.full((4,), 0.5)
     spikes[1, 0, 2] = 1  # in the first sample one of four, in the second none
-    assert lee.gain(spikes, v_th, CIRCUIT).flatten().tolist() == [1, 1]  # sqrt(4 / 1) / (1 / 0.5)
+    assert lee.error_scale(spikes, v_th, CIRCUIT).flatten().tolist() == [
+        1,
+        1,
+    ]  # sqrt(4 / 1) / (1 / 0.5)
     spikes[:, 1] = 1
-    assert lee.gain(spikes, v_th, CIRCUIT).flatten().tolist() == [1, 0.5]
-    assert lee.gain(spikes, v_th, replace(CIRCUIT, silent=True)).flatten().tolist() == [0.5, 0.5]
+    assert lee.error_scale(spikes, v_th, CIRCUIT).flatten().tolist() == [1, 0.5]
+    assert lee.error_scale(spikes, v_th, replace(CIRCUIT, silent=True)).flatten().tolist() == [
+        0.5,
+        0.5,
+    ]
 
 
 def test_a_network_passes_scaled_errors_back_from_layer_to_layer() -> None:
     torch.manual_seed(0)
     parameters, labels = replace(SMALL, hidden=6, alpha=2.0), torch.tensor([0, 1, 2, 0, 1])
-    network = lee.Network((8, 6, 3), parameters).double()
+    network = lee.LeeNetwork((8, 6, 3), parameters).double()
     frames = (draw(5, 9, 2, 2, 2) > 0.3).double()
     a, (first, last) = network(frames)
     lee.error(a, last, labels).backward()
     counts, wanted = last.sum(0), torch.nn.functional.one_hot(labels, 3)
     error = (counts / counts.amax(1, keepdim=True).clamp(min=9 / 4) - wanted) / 5
     (w, w2), (v_th, v_th2) = network.weights, network.thresholds
-    error = error * lee.gain(last, v_th2, network.circuits[1])
+    error = error * lee.error_scale(last, v_th2, network.layer_constants[1])
     decay = exp(-5 / 200)
     expected = (error / v_th2).T @ lee.trace(first, decay)
     assert w2.grad is not None and w.grad is not None
     torch.testing.assert_close(w2.grad, expected)
     back = error @ inverse(-0.5 * parameters.inhibition / 3, 3).T / v_th2 @ w2
-    back = back * lee.gain(first, v_th, network.circuits[0]) * (first.sum(0) > 0)
+    back = back * lee.error_scale(first, v_th, network.layer_constants[0]) * (first.sum(0) > 0)
     x = lee.trace(frames.flatten(2).transpose(0, 1), decay)
     torch.testing.assert_close(w.grad, (back / v_th).T @ x)
 
 
 def test_weights_and_thresholds_begin_and_cost_as_the_paper_says() -> None:
-    network = lee.Network((300, 12, 3), replace(SMALL, alpha=4.0))
+    network = lee.LeeNetwork((300, 12, 3), replace(SMALL, alpha=4.0))
     assert network.thresholds[0].tolist() == pytest.approx([0.4] * 12)  # 4 sqrt(3 / 300)
     assert 0.09 < network.weights[0].abs().max().item() <= 0.1
-    assert [each.kappa for each in network.circuits] == pytest.approx([-2 / 12, -2 / 3])
-    assert [each.silent for each in network.circuits] == [False, True]
-    network = lee.Network((4, 2, 3), SMALL).double()
+    assert [each.kappa for each in network.layer_constants] == pytest.approx([-2 / 12, -2 / 3])
+    assert [each.silent for each in network.layer_constants] == [False, True]
+    network = lee.LeeNetwork((4, 2, 3), SMALL).double()
     with torch.no_grad():  # of norm one
         network.weights[0].fill_(0.5)
         network.weights[1].fill_(sqrt(0.5))
@@ -368,27 +385,27 @@ def test_weights_and_thresholds_begin_and_cost_as_the_paper_says() -> None:
 
 
 def test_thresholds_move_from_silent_neurons_to_those_that_fire() -> None:
-    network = lee.Network((12, 4, 3), replace(SMALL, alpha=2.0))  # first thresholds are 1
+    network = lee.LeeNetwork((12, 4, 3), replace(SMALL, alpha=2.0))  # first thresholds are 1
     network.fired = torch.tensor([1.0, 0.0, 0.5, 0.5])
     outputs = network.thresholds[1].tolist()
     network.balance(0.1)
     assert network.thresholds[0].tolist() == pytest.approx([1.2, 0.8, 1.0, 1.0])
     for _ in range(10):
         network.balance(0.1)
-    assert network.thresholds[0][1].item() == pytest.approx(lee.LOWEST)
+    assert network.thresholds[0][1].item() == pytest.approx(lee.LOWEST_THRESHOLD)
     assert network.thresholds[1].tolist() == outputs
 
 
 # HM2-BP
 
-QUICK = Neuron(v_th=1.0, rest=2, tau_m=4.0, tau_s=2.0, inhibition=0.0)
-PUBLISHED = hm2_bp.Sizes()
+QUICK = NeuronConstants(v_th=1.0, rest=2, tau_m=4.0, tau_s=2.0, inhibition=0.0)
+PUBLISHED = hm2_bp.HM2BPSizes()
 
 
-def train(*spikes: tuple[int, int]) -> Train:
+def train(*spikes: tuple[int, int]) -> SpikeTrain:
     """Of (time, owner)."""
     times, owners = np.array(sorted(spikes), np.int64).reshape(-1, 2).T
-    return Train(times.copy(), owners.copy())
+    return SpikeTrain(times.copy(), owners.copy())
 
 
 def raster(steps: int, *times: tuple[int, ...]) -> Raster:
@@ -414,7 +431,7 @@ def test_events_are_spikes_of_pixels_and_polarities_one_a_step() -> None:
         (3, 0, 10, True),  # outside a sensor 3 wide
         (0, 2, 20, True),  # and 2 high
     )
-    found = hm2_bp.train_of(events, (2, 3), 6)
+    found = hm2_bp.events_to_spikes(events, (2, 3), 6)
     assert (found.times.tolist(), found.owners.tolist()) == ([1, 1, 2, 5], [1, 7, 5, 0])
 
 
@@ -434,27 +451,29 @@ def test_a_neuron_fires_above_its_threshold_as_derived_by_hand() -> None:
         assert times(hm2_bp.fired(np.array(weights), train(*spikes), 9, neuron)) == expected
 
 
-def left(t: float, s: float, neuron: Neuron) -> float:
+def left(t: float, s: float, neuron: NeuronConstants) -> float:
     u = min(s, t)
     rise = exp(-u / neuron.tau_m) - exp(-u / neuron.tau_s)
     return exp(-max(t - s, 0) / neuron.tau_s) * rise / (1 - neuron.tau_s / neuron.tau_m)
 
 
 def test_each_spike_of_an_input_counts_at_each_later_spike_until_it_is_forgotten() -> None:
-    found = hm2_bp.summed(train((3, 0), (9, 0), (20, 0), (30, 1)), raster(40, (10, 25)), 2, HIDDEN)
+    found = hm2_bp.sum_potentials(
+        train((3, 0), (9, 0), (20, 0), (30, 1)), raster(40, (10, 25)), 2, HIDDEN
+    )
     at_10 = left(10 - 3 - 2, 9, HIDDEN)  # 9 is too late for 10: it acts after a rest of 2
     at_25 = left(25 - 3 - 2, 13, HIDDEN) + left(25 - 9 - 2, 13, HIDDEN) + left(3, 13, HIDDEN)
     assert found.tolist() == [[pytest.approx(at_10 + at_25)], [0]]
     neuron = QUICK._replace(rest=0)  # forgotten after four time constants
-    found = hm2_bp.summed(train((1, 0), (2, 1)), raster(30, (18,)), 2, neuron)
+    found = hm2_bp.sum_potentials(train((1, 0), (2, 1)), raster(30, (18,)), 2, neuron)
     assert found[0].item() == 0 and found[1].item() == pytest.approx(left(16, 17, neuron))
 
 
-def passed(e: Array, before: NDArray[np.int64], after: NDArray[np.int64]) -> Passed:
-    return Passed(e.copy(), before.astype(np.float64), after.astype(np.float64))
+def passed(e: Array, before: NDArray[np.int64], after: NDArray[np.int64]) -> Potentials:
+    return Potentials(e.copy(), before.astype(np.float64), after.astype(np.float64))
 
 
-def counted(w: Tensor, found: Passed, before: Tensor, v_th: float) -> Tensor:
+def counted(w: Tensor, found: Potentials, before: Tensor, v_th: float) -> Tensor:
     """Counts as the method sees them: V_th o = sum of w e, and e as both counts."""
     e, after = torch.from_numpy(found.e), torch.from_numpy(found.after)
     own = after + ((w - w.detach()) * e).sum(0) / v_th  # what the weights alone do to them
@@ -476,50 +495,58 @@ def test_gradients_are_autograds_on_the_counts_with_frozen_potentials() -> None:
     ((outputs - torch.from_numpy(wanted)).square().sum() / 2).backward()
 
     delta = (last.after - wanted) / 15
-    back = (weights[1] * hm2_bp.by_input(last)) @ delta / 15
+    back = (weights[1] * hm2_bp.potential_per_spike(last)) @ delta / 15
     assert w.grad is not None and w2.grad is not None
     for found, expected in (
-        (last.e * hm2_bp.pushed(weights[1], last, delta, OUTPUT), w2.grad),
-        (first.e * hm2_bp.pushed(weights[0], first, back, HIDDEN), w.grad),
+        (last.e * hm2_bp.gradient_factor(weights[1], last, delta, OUTPUT), w2.grad),
+        (first.e * hm2_bp.gradient_factor(weights[0], first, back, HIDDEN), w.grad),
     ):
         np.testing.assert_allclose(found, expected.numpy(), rtol=1e-10)
 
 
 def test_silent_neurons_have_the_codes_numbers() -> None:
-    found = hm2_bp.passed(train((1, 0), (4, 0), (2, 1)), raster(9, (6,), ()), 3, QUICK)
+    found = hm2_bp.spike_train_potentials(
+        train((1, 0), (4, 0), (2, 1)), raster(9, (6,), ()), 3, QUICK
+    )
     assert found.before.tolist() == [2, 1, 0] and found.after.tolist() == [1, 0]
     assert found.e[:, 1].tolist() == [0.1, 0.1, 0]  # of a silent neuron, by inputs that fired
     assert found.e[2, 0] == 0 and (found.e[:2, 0] > 0).all()
-    ratio = hm2_bp.by_input(found)
+    ratio = hm2_bp.potential_per_spike(found)
     assert ratio[:, 1].tolist() == [1, 1, 1] and ratio[2, 0] == 1
     assert ratio[0, 0] == found.e[0, 0] / 2
     weights = np.array([[1.0, 1.0], [0.0, 2.0], [0.0, 3.0]])
-    gradient = found.e * hm2_bp.pushed(weights, found, np.array([0.0, 1.0]), QUICK)
+    gradient = found.e * hm2_bp.gradient_factor(weights, found, np.array([0.0, 1.0]), QUICK)
     assert gradient[:, 1].tolist() == pytest.approx([0.1 * (1 + 0.5 * 6)] * 2 + [0])
 
 
 def test_counts_that_are_wanted_go_with_the_length_and_a_silent_class_is_given_spikes() -> None:
-    assert hm2_bp.errors(np.array([31.0, 0.0, 11.0]), 0, PUBLISHED, LONGEST).tolist() == [0, 0, 6]
-    found = hm2_bp.errors(np.array([12.0, 5.0, 6.0]), 0, PUBLISHED, LONGEST // 2)
+    assert hm2_bp.count_errors(np.array([31.0, 0.0, 11.0]), 0, PUBLISHED, LONGEST).tolist() == [
+        0,
+        0,
+        6,
+    ]
+    found = hm2_bp.count_errors(np.array([12.0, 5.0, 6.0]), 0, PUBLISHED, LONGEST // 2)
     assert found.tolist() == [-5.5, 0, 3.5]  # wanted are 17.5 and 2.5, the margin is 2.5
     before = raster(LONGEST, (3,), ())
-    given = times(hm2_bp.roused(before, 1, PUBLISHED.distance))
+    given = times(hm2_bp.with_target_spikes(before, 1, PUBLISHED.distance))
     assert given == [[3], list(range(15, 540, 15))] and len(given[1]) == 35
     assert times(before) == [[3], []]
-    assert hm2_bp.roused(before, 0, PUBLISHED.distance) is before
+    assert hm2_bp.with_target_spikes(before, 0, PUBLISHED.distance) is before
 
 
 def test_inhibition_between_outputs_that_answer_scales_their_gradients() -> None:
     fires = raster(40, (5, 20), (), ())
-    found = hm2_bp.returned(fires, 1, OUTPUT)  # the class's output counts though it is silent
+    found = hm2_bp.inhibition_factor(
+        fires, 1, OUTPUT
+    )  # the class's output counts though it is silent
     assert found.tolist() == pytest.approx([1 / (1 - 1 / 225), 1 / (1 - 1 / 225), 1])
-    assert hm2_bp.returned(fires, 0, OUTPUT).tolist() == [1, 1, 1]
-    assert hm2_bp.returned(fires, 1, HIDDEN).tolist() == [1, 1, 1]
+    assert hm2_bp.inhibition_factor(fires, 0, OUTPUT).tolist() == [1, 1, 1]
+    assert hm2_bp.inhibition_factor(fires, 1, HIDDEN).tolist() == [1, 1, 1]
     both = raster(40, (5, 20), (12,))
     there = left(20 - 12 - 2, 13, OUTPUT) / 1  # of the second's count at the first
     back = left(12 - 5 - 2, 11, OUTPUT) / 2
     expected = 1 / (1 - there * back / 225)
-    assert hm2_bp.returned(both, 0, OUTPUT).tolist() == pytest.approx([expected] * 2)
+    assert hm2_bp.inhibition_factor(both, 0, OUTPUT).tolist() == pytest.approx([expected] * 2)
 
 
 def test_a_layer_moves_as_torchs_adam_against_gradient_and_decay() -> None:
@@ -532,7 +559,7 @@ def test_a_layer_moves_as_torchs_adam_against_gradient_and_decay() -> None:
         counts = random.integers(1, 9, 7)
         found = passed(random.uniform(0, 2, (4, 3)), counts[:4], counts[4:])
         delta = random.uniform(-1, 1, 3)
-        own = found.e * hm2_bp.pushed(weights.detach().numpy(), found, delta, HIDDEN)
+        own = found.e * hm2_bp.gradient_factor(weights.detach().numpy(), found, delta, HIDDEN)
         optimiser.zero_grad()
         # lambda beta w / 8 exp(beta (mean of (w / 8)^2 - 1)) is this one's gradient
         excess = 0.01 * ((weights / 8).square().mean(0) - 1)
@@ -546,4 +573,4 @@ def test_a_layer_moves_as_torchs_adam_against_gradient_and_decay() -> None:
 def test_recordings_that_are_too_short_are_refused() -> None:
     recordings = striped(3, 0)
     with pytest.raises(UsageError, match=r"recordings of [23]\.\d ms are too short"):
-        hm2_bp.HM2BP(hm2_bp.Sizes(hidden=5)).fit(recordings.first(3000), recordings, 0, silent)
+        hm2_bp.HM2BP(hm2_bp.HM2BPSizes(hidden=5)).fit(recordings.first(3000), recordings, 0, silent)

@@ -113,7 +113,14 @@ def trained(out: Path, *names: str, **fields: object) -> list[DescentRow]:
     for name in names:
         full = f"planted:{name}" if name in PLANTED else name
         row = base(case(full, precision="bf16"), **fields)
-        judge.descend(row, ledger, Host(find=find), lambda doing: None, lambda: True)
+        judge.descend(
+            row,
+            ledger.of_kind(DescentRow),
+            ledger,
+            Host(find=find),
+            lambda doing: None,
+            lambda: True,
+        )
     return of(rows_in(out), DescentRow)
 
 
@@ -217,7 +224,7 @@ def test_the_bf16_training_follows_the_cells_result_and_needs_rounds_and_time(
 def test_a_training_for_which_time_runs_out_leaves_no_row(tmp_path: Path) -> None:
     said: list[str] = []
     ledger, has_time = Ledger(Store(tmp_path), lambda *_: None), iter((True, True, False)).__next__
-    judge.descend(base(IN_BF16), ledger, Host(find=find), said.append, has_time)
+    judge.descend(base(IN_BF16), (), ledger, Host(find=find), said.append, has_time)
     assert len([each for each in said if " of 5" in each]) == 2
     assert not rows_in(tmp_path)
 

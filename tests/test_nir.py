@@ -195,7 +195,7 @@ def test_export_and_back(dataset: str, scale: str, neunorm: Reading | None, tmp_
     drawn = [each.detach() for each in ReferenceNetwork(network).to(dtype).parameters()]
     nir_file.write(path, network, drawn)
     found = nir_file.read(path)
-    assert found.network == network and found.says_a
+    assert found.network == network and found.has_a
     for ours, theirs in zip(found.parameters, drawn, strict=True):
         assert ours.dtype == theirs.dtype and torch.equal(ours, theirs)
 

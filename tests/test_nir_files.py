@@ -206,7 +206,7 @@ def test_a_file_of_another_simulator_is_taken_where_it_is_this_neuron(path: Path
     path.unlink()
     nir.write(path, graph)
     found = nir_file.read(path)
-    assert found.network.lif.k_tau == 0.25 and not found.says_a
+    assert found.network.lif.k_tau == 0.25 and not found.has_a
     # NIR's neuron fires above its threshold
     assert found.network.lif.v_th == float(np.nextafter(np.float32(0.75), np.float32(1)))
     assert found.network.neunorm == small("cifar10", neunorm="mean").neunorm
@@ -216,8 +216,8 @@ def test_a_file_of_another_simulator_is_taken_where_it_is_this_neuron(path: Path
 # and as the networks of a run
 
 
-def file_of(network: Network, *, says_a: bool = True) -> Options:
-    given = NetworkFile("x.nir", network, "0" * 64, says_a, b"")
+def file_of(network: Network, *, has_a: bool = True) -> Options:
+    given = NetworkFile("x.nir", network, "0" * 64, has_a, b"")
     names: dict[str, Any] = {"networks": ("x.nir",), "datasets": ("cifar10",)}
     return Options(**names, suite="scale", frameworks=("fused",), files=(given,), device="cpu")
 
@@ -238,7 +238,7 @@ def test_a_suite_takes_structure_neuron_and_weights_from_the_file() -> None:
 def test_a_file_without_a_surrogate_gets_that_of_the_data_set() -> None:
     network = small("cifar10")
     wide = replace(network, lif=replace(network.lif, a=7.0))
-    (case,) = SUITES["acceleration"].cases(file_of(wide, says_a=False))[:1]
+    (case,) = SUITES["acceleration"].cases(file_of(wide, has_a=False))[:1]
     assert case.network.lif == network.lif
     (case,) = SUITES["acceleration"].cases(file_of(wide))[:1]
     assert case.network.lif.a == 7.0
@@ -263,10 +263,10 @@ def test_a_file_that_does_not_fit_what_is_asked_is_one_sentence(sentence: str) -
 def test_what_export_writes_is_what_run_reads(inside: Path) -> None:
     asked = ["export", "Small", "--width", "1/8", "--neunorm", "mean", "--to", "small.nir"]
     assert call(*asked) == 0
-    (file,) = formats.named(["Small", "small.nir"])
+    (file,) = formats.read_networks(["Small", "small.nir"])
     assert file.network == small("cifar10", neunorm="mean")
     weights.keep(inside / "out", file.weights)
-    kept = weights.of_hash(inside / "out", file.weights_sha256, file.network)
+    kept = weights.load_kept(inside / "out", file.weights_sha256, file.network)
     for ours, theirs in zip(kept, nir_file.read(Path("small.nir")).parameters, strict=True):
         assert torch.equal(ours, theirs)
 

@@ -30,7 +30,7 @@ from harness.api import Work
 from harness.cli import console, measuring
 from harness.cli.status import standings
 from harness.cli.tables import comparison
-from harness.datasets import FAILED
+from harness.datasets import DOWNLOAD_FAILED
 from harness.jobs.local import Result
 from harness.records import IterationRow, Row, Store, TrainedRow, UnmeasuredRow
 from harness.report import page
@@ -241,7 +241,7 @@ def test_a_budget_of_milliseconds_is_not_shown_as_zero(
 def test_a_training_names_its_duration_and_a_failed_download(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    failed, case = f"{FAILED}: URLError: no route", trained_case(1, suite="timesteps")
+    failed, case = f"{DOWNLOAD_FAILED}: URLError: no route", trained_case(1, suite="timesteps")
     few: dict[str, Any] = {"data_note": "few found"}
     for noted, says in (
         ({"data_note": failed}, failed),

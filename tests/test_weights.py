@@ -45,9 +45,9 @@ def test_a_file_has_the_parameters_of_the_adapter_contract_in_order(
 ) -> None:
     network = small(dataset, scale, neunorm)
     drawn = parameters(network)
-    path = weights.path_of(tmp_path, weights.keep(tmp_path, weights.content(network, drawn)))
+    path = weights.path_of(tmp_path, weights.keep(tmp_path, weights.encode(network, drawn)))
     read = load_file(path)
-    for (name, shape), each in zip(weights.parameter_forms(network).items(), drawn, strict=True):
+    for (name, shape), each in zip(weights.parameter_shapes(network).items(), drawn, strict=True):
         assert tuple(read[name].shape) == shape and torch.equal(read[name], each)
 
 
@@ -56,25 +56,25 @@ def test_the_same_weights_are_the_same_file_and_come_back(tmp_path: Path) -> Non
     drawn = parameters(network)
     last = torch.channels_last
     others = [each.to(memory_format=last) if each.dim() == 4 else each for each in drawn]
-    (content,) = {weights.content(network, each) for each in (drawn, drawn, others)}
+    (content,) = {weights.encode(network, each) for each in (drawn, drawn, others)}
     sha256 = weights.keep(tmp_path, content)
     path = tmp_path / "weights" / f"{sha256}.safetensors"
     assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
-    assert all(map(torch.equal, weights.of_hash(tmp_path, sha256, network), drawn))
+    assert all(map(torch.equal, weights.load_kept(tmp_path, sha256, network), drawn))
     whole = path.read_bytes()
     for changed in (whole[:-4], whole[:-1] + b"\x01"):
         path.write_bytes(changed)
         with pytest.raises(UsageError, match="it has been changed"):
-            weights.of_hash(tmp_path, sha256, network)
+            weights.load_kept(tmp_path, sha256, network)
     path.unlink()
     with pytest.raises(UsageError, match="its initial weights are not here"):
-        weights.of_hash(tmp_path, sha256, network)
+        weights.load_kept(tmp_path, sha256, network)
 
 
 def test_what_is_no_file_of_the_networks_weights_is_refused_with_the_place(tmp_path: Path) -> None:
     network, other = small("cifar10"), small("cifar10", "Middle")
-    named = dict(zip(weights.parameter_forms(network), parameters(network), strict=True))
-    of_other = weights.content(other, parameters(other))
+    named = dict(zip(weights.parameter_shapes(network), parameters(network), strict=True))
+    of_other = weights.encode(other, parameters(other))
     for content, sentence in (
         (of_other, r"w\.safetensors: .*it is of 16C3\(Encoding\)"),
         (save({**named, "more": torch.zeros(1)}), "more is"),
@@ -98,7 +98,7 @@ def test_what_was_trained_without_is_kept_from_its_checkpoint(tmp_path: Path) ->
     first, second = rows_of(tmp_path, TrainedRow)
     assert second.kept_weights_sha256 is not None
     assert replace(second, kept_weights_sha256=None, time=first.time, run=first.run) == first
-    kept = weights.of_hash(tmp_path, second.kept_weights_sha256, given.network)
+    kept = weights.load_kept(tmp_path, second.kept_weights_sha256, given.network)
     (tmp_path / "at once").mkdir()
     run(given, tmp_path / "at once")  # the same weights as where they are kept as they come
     (end,) = rows_of(tmp_path / "at once", TrainedRow)
@@ -111,7 +111,7 @@ def test_what_was_trained_without_is_kept_from_its_checkpoint(tmp_path: Path) ->
     weights.path_of(tmp_path, second.kept_weights_sha256).unlink()
     run(given, tmp_path)  # the file alone was gone
     assert len(rows_of(tmp_path, TrainedRow)) == 3
-    again = weights.of_hash(tmp_path, second.kept_weights_sha256, given.network)
+    again = weights.load_kept(tmp_path, second.kept_weights_sha256, given.network)
     assert all(map(torch.equal, kept, again))
     assert rows_of(tmp_path, EndedRow) == []
 
@@ -139,7 +139,7 @@ def from_file(out: Path) -> tuple[Trained, list[Tensor]]:
     given = case()
     torch.manual_seed(5)
     drawn = parameters(given.network)
-    sha256 = weights.keep(out, weights.content(given.network, drawn))
+    sha256 = weights.keep(out, weights.encode(given.network, drawn))
     return replace(given, weights_sha256=sha256), drawn
 
 

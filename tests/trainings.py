@@ -11,7 +11,7 @@ from recordings import quiet
 from rows import trained_case
 
 from harness import records, spec
-from harness.datasets import Wanted, load_split
+from harness.datasets import SplitRequest, load_split
 from harness.jobs.local import Result, trial
 from harness.records.run import Run, new_run
 from harness.records.store import Ledger
@@ -33,7 +33,7 @@ def case(dataset: str = "cifar10", **fields: Any) -> spec.Trained:
 
 
 def data(dataset: str = "cifar10", count: int = 60) -> DataSplits:
-    wanted = Wanted(dataset, T=2, samples=count, embedded=True)
+    wanted = SplitRequest(dataset, T=2, samples=count, embedded=True)
     train = load_split(wanted, "train", quiet)
     return DataSplits.of(train, load_split(replace(wanted, samples=30), "test", quiet))
 
@@ -51,10 +51,7 @@ def run(
         end = trial(each, ledger, access, at)
         ledger.release()
         assert owner.said == sorted(owner.said)
-        rows = records.Store(out).read()[0]
-        of_case = [row for row in rows if row.suite == each.suite and spec.Case.of(row) == each]
-        mine = [row for row in of_case if (row.key == end.key if end.before else row.run == at.id)]
-        ended.append(Result(each, tuple(mine), before=end.before))
+        ended.append(Result(each, end.rows, before=end.before))
     return ended
 
 

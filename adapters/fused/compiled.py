@@ -37,9 +37,9 @@ from harness.system.files import make_user_cache
 
 Numbers = NDArray[np.int64]
 # No fastmath: operations round as they are written.
-_OPTIONS = {"error_model": "numpy", "boundscheck": False}
+_OPTIONS: Any = {"error_model": "numpy", "boundscheck": False}
 # Python never calls part of a kernel: to compile that it could takes a twelfth of the time.
-_NO_WRAPPERS = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_NO_WRAPPERS: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,7 +1,7 @@
-"""The other systems of Tables 3 to 6: ours, and those of other packages.
+"""Find and load the other systems of Tables 3 to 6: ours, and those of other packages.
 
 A package declares one of its own as an entry point of the group `harness.baselines`; `contract`
-says what it offers. None is imported before it is asked for.
+lists what it must offer. A system is imported only when it is loaded.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ OURS = tuple(_PLACES)
 
 
 class Missing(UsageError):
-    """A system's file does not load here; the message says what to install."""
+    """The module of a system cannot be imported; the message says what to install."""
 
 
 @dataclass(frozen=True)
-class System:
-    """What is known of a system without running it: `contract` says what each name means."""
+class SystemInfo:
+    """A system and its description; `contract` explains the fields."""
 
     name: str
     build: Callable[[Effort, int], Method] = field(compare=False)
@@ -73,20 +73,23 @@ def _declared() -> Mapping[str, EntryPoint]:
 
 
 def names() -> tuple[str, ...]:
-    """Every known system: ours in the order of the tables, then what packages declare."""
+    """List all known systems: ours in the order of the tables, then those of other packages."""
     return (*OURS, *sorted(set(_declared()) - set(OURS)))
 
 
 def check_name(name: str) -> None:
-    """Raises UsageError where no such system is known."""
+    """Raise UsageError if no system has this name."""
     if name not in names():
         raise UsageError(f"unknown baseline {name!r}, choose from {', '.join(names())}")
 
 
 @cache
-def load(name: str) -> System:
-    """What is known of that system. Raises UsageError where it is unknown or says too little,
-    Missing where it does not load.
+def load(name: str) -> SystemInfo:
+    """Import a system and check its description.
+
+    Raises:
+        UsageError: the name is unknown, or the description lacks a field.
+        Missing: the system's module cannot be imported.
     """
     check_name(name)
     point = _declared().get(name) or EntryPoint(name, f"{__name__}.{_PLACES[name]}", ENTRY_POINTS)
@@ -97,7 +100,7 @@ def load(name: str) -> System:
         raise Missing(f"the baseline {name} does not load ({error}): {hint}") from error
     known: dict[str, Any] = {"name": name, "build": getattr(found, "build", None)}
     lacking: list[str] = []
-    for each in fields(System)[2:]:
+    for each in fields(SystemInfo)[2:]:
         word = each.name.upper()
         if hasattr(found, word):
             known[each.name] = getattr(found, word)
@@ -105,8 +108,8 @@ def load(name: str) -> System:
             lacking.append(word)
     if lacking or not known["build"]:
         raise UsageError(f"the baseline {name} has no {', '.join(lacking) or 'build'}")
-    system = System(**known)
-    for each in fields(System):
+    system = SystemInfo(**known)
+    for each in fields(SystemInfo):
         value = getattr(system, each.name)
         if str(each.type).startswith("tuple") and not isinstance(value, tuple):  # ("a"): no comma
             word = each.name.upper()
@@ -116,7 +119,7 @@ def load(name: str) -> System:
     return system
 
 
-def versions(system: System) -> str | None:
-    """The versions of the packages that compute for it, "numba 0.62"; None: of torch alone."""
+def versions(system: SystemInfo) -> str | None:
+    """Return the versions of the system's packages, "numba 0.62"; None if it has none."""
     found = (f"{each} {installed.version(each) or 'missing'}" for each in system.packages)
     return ", ".join(found) or None

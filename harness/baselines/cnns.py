@@ -1,15 +1,15 @@
-"""Two CNNs on counted events, which know little or nothing of when an event came.
+"""Two CNNs on event counts, which see little or nothing of the events' times.
 
 On one image of all events (Iyer et al. 2018): they are summed by pixel, ON and OFF alike, and
-divided by the largest sum. It knows nothing of time: what it reaches needs none.
+divided by the largest sum. It sees no times: its accuracy needs none.
 
 On centred frames (Neil & Liu 2016): a recording is cut into frames of 1,000 events or somewhat
 more, one frame where it has fewer. The events of a frame are moved so that their mean position is
 the middle of the sensor, counted by pixel and polarity, and divided by the largest count. The
 network learns the recording's label from each frame; a recording's class is the one of the largest
 sum of log probabilities over its frames. Published are 98.30 % where a tracker centres the digit
-and 95.30 % where nothing does. The layers are those that the same authors describe beside their
-Phased LSTM, as far as they are remembered: three times 8 kernels of 5x5, leaky rectification and
+and 95.30 % where nothing does. The layers are those that the same authors describe with their
+Phased LSTM, from memory: three times 8 kernels of 5x5, leaky rectification and
 pooling, then 256 units.
 """
 
@@ -24,39 +24,48 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harness.baselines import learn
-from harness.baselines.contract import Labels, Recordings, Say, counted, silent, within
+from harness.baselines.contract import (
+    Labels,
+    Recordings,
+    Say,
+    count_progress,
+    progress_part,
+    silent,
+)
 from harness.datasets.events import Events, bin_events
 
 FRAME = 1000  # events
-TOLD = 1000  # after so many recordings it says how far it is
+PROGRESS_EVERY = 1000  # recordings
 
 
 def scaled(counts: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W) in [0, 1]
-    """Divided by the largest count of each frame."""
+    """Divide each frame by its largest count."""
     x = counts.float()
     return x / x.amax((1, 2, 3), keepdim=True).clamp(min=1)
 
 
-def summed(recordings: Recordings) -> Tensor:  # -> (N, 1, H, W) in [0, 1]
-    """All events of each recording by pixel, divided by the largest sum."""
+def event_image(recordings: Recordings) -> Tensor:  # -> (N, 1, H, W) in [0, 1]
+    """Count the events of each recording by pixel, and divide by the largest count."""
     # one bin as long as the longest; it counts to 255 of each polarity
     counts = torch.from_numpy(recordings.frames(1, recordings.longest_us))
     return scaled(counts.float().sum(2))
 
 
-_SIZES = dict.fromkeys(("quick", "default", "paper"), learn.Sizes(batch_size=50))
+_SIZES = dict.fromkeys(("quick", "default", "paper"), learn.LearnerSizes(batch_size=50))
 
 
-class EventCNN(learn.Learner[Recordings, learn.Sizes]):
+class EventCNN(learn.Learner[Recordings, learn.LearnerSizes]):
+    """A CNN on one image of all events (Iyer et al. 2018)."""
+
     TITLE, PAPER = "CNN on summed events", "Iyer et al. 2018"
     DATASETS, INPUT = ("nmnist",), "events"
     FIDELITY = "after the description"
     DEVIATIONS = ("no public code", "layers, batches, epochs and learning rate are ours")
     EPOCHS = {"quick": 12, "default": 20, "paper": 30}
     SIZES = _SIZES
-    TOGETHER = 500
+    PREDICT_BATCH = 500
 
-    def made(self, train: Recordings) -> nn.Module:
+    def build_network(self, train: Recordings) -> nn.Module:
         self.structure = f"32C5-MP2-64C5-MP2-128-{train.classes}"
         # 34 pixels -> 30 -> 15 -> 11 -> 5
         height, width = (((size - 4) // 2 - 4) // 2 for size in train.sensor)
@@ -67,13 +76,13 @@ class EventCNN(learn.Learner[Recordings, learn.Sizes]):
             *(nn.Dropout(0.5), nn.Linear(128, train.classes)),
         )
 
-    def inputs(self, samples: Recordings, tell: Say) -> learn.Pick:
+    def inputs(self, samples: Recordings, tell: Say) -> learn.BatchInput:
         tell(0.0, "summing events")
-        return summed(samples).__getitem__
+        return event_image(samples).__getitem__
 
 
 def centred(events: Events, sensor: tuple[int, int]) -> Events:
-    """Moved by whole pixels so that their mean position is the middle of the sensor."""
+    """Move events by whole pixels so that their mean position is the middle of the sensor."""
     moved = events.copy()
     for axis, size in zip("yx", sensor, strict=True):
         # not round(), which goes to even numbers: a digit that is moved would change its frame
@@ -81,12 +90,12 @@ def centred(events: Events, sensor: tuple[int, int]) -> Events:
     return moved
 
 
-def cut(recordings: Recordings, tell: Say) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The recordings in frames (F, 2, H, W) of FRAME events or more, and whose they are."""
+def cut_frames(recordings: Recordings, tell: Say) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Cut recordings into frames (F, 2, H, W) of FRAME or more events; also return their owners."""
     counts, owners = [], []
     window = recordings.longest_us  # one bin that holds all events of a frame
-    at_start = within(tell, 0, 0)  # it takes no time beside the training
-    for n in counted(recordings, at_start, "frames of recording", TOLD):
+    at_start = progress_part(tell, 0, 0)  # far shorter than the training
+    for n in count_progress(recordings, at_start, "frames of recording", PROGRESS_EVERY):
         events = recordings[n]
         for part in np.array_split(events, max(1, len(events) // FRAME)):
             moved = centred(part, recordings.sensor)
@@ -95,7 +104,9 @@ def cut(recordings: Recordings, tell: Say) -> tuple[NDArray[np.uint8], NDArray[n
     return np.stack(counts), np.array(owners, np.int64)
 
 
-class FrameCNN(learn.Learner[Recordings, learn.Sizes]):
+class FrameCNN(learn.Learner[Recordings, learn.LearnerSizes]):
+    """A CNN on centred frames of 1,000 events (Neil & Liu 2016)."""
+
     TITLE, PAPER = "CNN on frames", "Neil & Liu 2016"
     DATASETS, INPUT = ("nmnist",), "frames"
     FIDELITY = "after the description"
@@ -108,7 +119,7 @@ class FrameCNN(learn.Learner[Recordings, learn.Sizes]):
     EPOCHS = {"quick": 8, "default": 12, "paper": 20}
     SIZES = _SIZES
 
-    def made(self, train: Recordings) -> nn.Module:
+    def build_network(self, train: Recordings) -> nn.Module:
         self.structure = "8C5-MP2-" * 3 + f"256-{train.classes}"
         layers: list[nn.Module] = []
         for channels in (2, 8, 8):
@@ -117,11 +128,11 @@ class FrameCNN(learn.Learner[Recordings, learn.Sizes]):
         layers += [nn.Flatten(), nn.Linear(left, 256), nn.LeakyReLU()]
         return nn.Sequential(*layers, nn.Linear(256, train.classes))
 
-    def inputs(self, samples: Recordings, tell: Say) -> learn.Pick:
-        counts, self.owners = cut(samples, tell)
+    def inputs(self, samples: Recordings, tell: Say) -> learn.BatchInput:
+        counts, self.owners = cut_frames(samples, tell)
         return lambda chosen: scaled(torch.from_numpy(counts)[chosen])
 
-    def learn(self, pick: learn.Pick, labels: Labels, seed: int, tell: Say) -> None:
+    def learn(self, pick: learn.BatchInput, labels: Labels, seed: int, tell: Say) -> None:
         super().learn(pick, labels[self.owners], seed, tell)
 
     def predict(self, test: Recordings) -> Labels:

@@ -1,21 +1,21 @@
-"""What another system offers, and what it is given.
+"""The interface between the harness and another system.
 
 A system is a class, or a module, with these names:
 
     TITLE        the system, as a table names it: "HATS"
-    PAPER        who published it: "Sironi et al. 2018"
+    PAPER        its publication: "Sironi et al. 2018"
     DATASETS     the data sets that it can run on, that of the paper's table first
-    INPUT        what it takes: "events", "frames" or "images"
+    INPUT        its input: "events", "frames" or "images"
     WINDOWS      of events and frames, how much of a recording it is given: "whole", "first"
                  (T bins, as the paper's networks have), the published one first; () of images
-    FIDELITY     whose parameters these are: "published code's parameters", "published equations",
-                 or "after the description", where a figure or a sentence had to do
-    DEVIATIONS   what is not as published, in words; () where nothing is known to differ
+    FIDELITY     where its parameters come from: "published code's parameters", "published
+                 equations", or "after the description" of a figure or a sentence
+    DEVIATIONS   differences from the publication, in words; () if none is known
     RANDOM       whether the seed decides anything; of a `Method` it does, unless it says otherwise
     EPOCHS       of each effort, where it trains by epochs; absent where it does not
     STEPS        the numbers of steps after which it answers by default; absent where it has none
-    REVISION     raised by hand when what it computes changes; absent: 0
-    PACKAGES     distributions that compute beside torch and numpy; absent: none
+    REVISION     raised by hand when its results change; absent: 0
+    PACKAGES     distributions that compute, besides torch and numpy; absent: none
 
 and `build(effort, epochs)`, which gives a `Method`. Numpy arrays go in and out; no clock, no file,
 no data set.
@@ -41,6 +41,8 @@ Labels = NDArray[np.int64]  # (N,)
 
 @dataclass(frozen=True, eq=False)
 class Images:
+    """Labelled images of one split."""
+
     pixels: NDArray[np.uint8]  # (N, 3, H, W)
     labels: Labels
     classes: int
@@ -50,6 +52,7 @@ class Images:
         return len(self.labels)
 
     def part(self, indices: NDArray[np.integer]) -> Images:
+        """Return the images of these indices, in their order."""
         return Images(self.pixels[indices], self.labels[indices], self.classes, self.augmented)
 
 
@@ -58,7 +61,7 @@ Samples = Recordings | Images
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What a system says of test samples."""
+    """A system's answers to test samples."""
 
     labels: Labels
     # after so many steps, where it has steps; the most of them gives `labels`
@@ -72,55 +75,57 @@ P = TypeVar("P")  # its parameters
 
 
 class Method(ABC, Generic[S, P]):
-    """A system with its parameters: as scikit-learn's estimators, fitted once, then asked.
+    """A system with its parameters: like a scikit-learn estimator, fitted once, then predicts.
 
-    One of another package need not inherit from it.
+    A system of another package need not inherit from it.
     """
 
     WINDOWS: ClassVar[tuple[Window, ...]] = ("whole", "first")
     RANDOM: ClassVar[bool] = True
     SIZES: ClassVar[Mapping[Effort, Any]]  # the parameters of each effort
 
-    # once it is fitted
-    structure = ""  # what it is made of, in words or in a notation: "2312-800-10"
-    chosen = ""  # what the held-out samples decided: "C = 0.1"
+    # set by `fit`
+    structure = ""  # in words or in a notation: "2312-800-10"
+    chosen = ""  # parameters chosen on the held-out samples: "C = 0.1"
 
     def __init__(self, sizes: P, epochs: int = 1) -> None:
         self.sizes, self.epochs = sizes, epochs
 
     @classmethod
     def build(cls, effort: Effort, epochs: int) -> Self:
+        """Create the system with the parameters of an effort."""
         return cls(cls.SIZES[effort], epochs)
 
     def layers(self, train: Recordings, hidden: int) -> tuple[int, int, int]:
-        """The sizes of the input and of two fully connected layers; it has this structure."""
-        found = train.inputs, hidden, train.classes
-        self.structure = "-".join(map(str, found))
-        return found
+        """Return the sizes of input, hidden and output layer, and set `structure`."""
+        sizes = train.inputs, hidden, train.classes
+        self.structure = "-".join(map(str, sizes))
+        return sizes
 
     @abstractmethod
     def fit(self, train: S, validation: S, seed: int, tell: Say) -> None:
-        """Learns from `train`; what has to be chosen is chosen on `validation`.
+        """Learn from `train`; choose hyperparameters on `validation`. `tell` reports progress.
 
-        Raises UsageError, a sentence that says what to do, for samples that it cannot learn from.
+        Raises:
+            UsageError: the system cannot learn from these samples; the message gives a remedy.
         """
 
     @abstractmethod
     def predict(self, test: S) -> Labels | Answers:
-        """The class of each sample; it is asked for some of the test samples at a time."""
+        """Predict the class of each sample; called with a part of the test samples at a time."""
 
 
 def silent(fraction: float, doing: str) -> None:
-    """Tells nobody how far it is."""
+    """Report no progress."""
 
 
-def within(tell: Say, start: float, end: float) -> Say:
-    """Tells of a piece that goes from the share `start` of the whole to the share `end`."""
+def progress_part(tell: Say, start: float, end: float) -> Say:
+    """Report the progress of a part that goes from `start` to `end` of the whole, in [0, 1]."""
     return lambda fraction, doing: tell(start + (end - start) * fraction, doing)
 
 
-def counted(samples: Samples, tell: Say, doing: str, every: int) -> Iterator[int]:
-    """The numbers of the samples; tells how far it is after each `every` of them."""
+def count_progress(samples: Samples, tell: Say, doing: str, every: int) -> Iterator[int]:
+    """Yield the index of each sample; report progress after each `every` samples."""
     for n in range(len(samples)):
         if n % every == 0:
             tell(n / len(samples), f"{doing} {n:,} of {len(samples):,}")

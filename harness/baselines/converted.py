@@ -1,4 +1,4 @@
-"""Networks made spiking after their training: what three conversions have in common, and two.
+"""Conversions of a trained network to a spiking one: the shared base, and two of three.
 
 The network without spikes has the structure of the paper's CIFARNet with rectified units, average
 pools, a linear output layer and no biases, so that each of its parts has a spiking counterpart. Its
@@ -42,29 +42,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.baselines import learn
-from harness.baselines.contract import Answers, Images, Method, Say, within
+from harness.baselines.contract import Answers, Images, Method, Say, progress_part
 from harness.datasets import sha256
 from harness.spec import Conv, Linear, Network, UsageError, Voting, paper
 from harness.system.files import locked, make_user_cache
 from harness.training.checkpoint import read_sealed, write_sealed
 
-STEPS = (1, 2, 4, 8, 16, 32, 64, 128)  # by default a converted network answers after these
-# What none of the three conversions has as it was published.
-SHARED = (
+STEPS = (1, 2, 4, 8, 16, 32, 64, 128)  # default steps after which a network answers
+# Deviations that all three conversions share.
+SHARED_DEVIATIONS = (
     "one shared network of CIFARNet's structure instead of the paper's own",
     "pools average spikes and have no neurons",
     "by default width 1/8 and 128 steps, where it is quick width 1/16 and 64 or 128 steps",
 )
 
 CLASSES = 10
-TOGETHER = 20  # images that are run at once
+PREDICT_BATCH = 20  # images that are run at once
 
 
 # the network without spikes
 
 
-class Plan(NamedTuple):
-    """How large the network is, and how it is trained, by Adam as it comes."""
+class SourceTraining(NamedTuple):
+    """Width and training of the network without spikes; Adam has torch's defaults."""
 
     width: Fraction
     epochs: int
@@ -72,7 +72,7 @@ class Plan(NamedTuple):
 
 
 def structure(width: Fraction) -> str:
-    """In the paper's notation, with the input and the output layer: "3x32x32-16C3-...-10"."""
+    """Return the paper's notation with input and output layer: "3x32x32-16C3-...-10"."""
     layers = str(_layers(width)).replace("(Encoding)", "").replace("Voting", str(CLASSES))
     return f"3x32x32-{layers}"
 
@@ -81,10 +81,10 @@ def _layers(width: Fraction) -> Network:
     return paper.network("CIFARNet", "cifar10", width=width)[1]
 
 
-def built(width: Fraction) -> nn.Sequential:
-    """The network with first weights that keep the size of what passes (He et al. 2015).
+def build_source(width: Fraction) -> nn.Sequential:
+    """Build the network without spikes, with initial weights of He et al. 2015.
 
-    A conversion finds its units by their type, so each layer is a module and none is a function.
+    Each layer is a module: a conversion finds the units by their type.
     """
     maps: list[nn.Module] = []
     units: list[nn.Module] = []
@@ -110,40 +110,42 @@ def built(width: Fraction) -> nn.Sequential:
 
 
 def scaled(pixels: Tensor) -> Tensor:
-    """Bytes as numbers in [0, 1]."""
+    """Convert uint8 pixels to float32 in [0, 1]."""
     return pixels.to(torch.float32, memory_format=torch.channels_last) / 255
 
 
-def drawn(images: Images, count: int, seed: int) -> Images:
-    """That many of them, or all: files are listed class by class, so not the first ones."""
+def draw_images(images: Images, count: int, seed: int) -> Images:
+    """Draw `count` images, or all if there are fewer, by a seed: files are sorted by class."""
     order = np.random.default_rng(seed).permutation(len(images))
     return images.part(order[:count])
 
 
-def shared(train: Images, plan: Plan, seed: int, tell: Say) -> nn.Sequential:
-    """The network trained on these images: the kept one, or trained here and kept.
+def load_or_train_source(
+    train: Images, plan: SourceTraining, seed: int, tell: Say
+) -> nn.Sequential:
+    """Return the network without spikes trained on these images, cached by all that decides it.
 
-    What cannot be kept is trained each time.
+    If it cannot be cached, it is trained each time.
     """
     try:
-        path = make_user_cache("networks") / f"{_name(train, plan, seed)}.pt"
+        path = make_user_cache("networks") / f"{_cache_name(train, plan, seed)}.pt"
         waiting = "another process trains the network: waiting for it"
         lock = locked(path.with_suffix(".lock"), lambda: tell(0.0, waiting))
     except OSError:
-        return _trained(train, plan, seed, tell)
+        return _train_source(train, plan, seed, tell)
     with lock:
         with suppress(OSError):
             if (weights := read_sealed(path)) is not None:
-                (network := built(plan.width)).load_state_dict(weights)
+                (network := build_source(plan.width)).load_state_dict(weights)
                 return network.eval().requires_grad_(False)
-        network = _trained(train, plan, seed, tell)
+        network = _train_source(train, plan, seed, tell)
         with suppress(OSError):
             write_sealed(path, network.state_dict())
         return network
 
 
-def _name(train: Images, plan: Plan, seed: int) -> str:
-    """Of all that decides the weights: sums are rounded by the kind and number of processors."""
+def _cache_name(train: Images, plan: SourceTraining, seed: int) -> str:
+    """Hash all that decides the weights, with the processor and threads that decide rounding."""
     files = __file__, learn.__file__, learn.cropped_and_flipped.__code__.co_filename
     sources = b"".join(Path(file).read_bytes() for file in files)
     parts = (
@@ -154,9 +156,9 @@ def _name(train: Images, plan: Plan, seed: int) -> str:
     return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()[:32]
 
 
-def _trained(train: Images, plan: Plan, seed: int, tell: Say) -> nn.Sequential:
-    learn.seeded(seed)
-    network = built(plan.width)
+def _train_source(train: Images, plan: SourceTraining, seed: int, tell: Say) -> nn.Sequential:
+    learn.set_seed(seed)
+    network = build_source(plan.width)
 
     def loss(x: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(network(scaled(x)), labels)
@@ -172,7 +174,7 @@ Reset = Literal["subtract", "zero"]
 
 
 class IF(nn.Module):
-    """Integrate-and-fire neurons without a leak, which go on from step to step.
+    """Integrate-and-fire neurons without leak that keep their potential from step to step.
 
     V += z, and not below `floor`; a spike where V >= threshold; there V -= threshold ("subtract")
     or V = 0 ("zero").
@@ -197,10 +199,10 @@ class IF(nn.Module):
         return spikes
 
 
-def spiking(
+def to_spiking(
     network: nn.Sequential, thresholds: Sequence[float], reset: Reset, floor: float = -inf
 ) -> nn.Sequential:
-    """The same synapses and pools, with neurons of these thresholds in the place of units."""
+    """Replace each layer of rectified units by `IF` neurons of these thresholds."""
     left = iter(thresholds)
     return nn.Sequential(
         *(IF(next(left), reset, floor) if isinstance(each, nn.ReLU) else each for each in network)
@@ -208,13 +210,13 @@ def spiking(
 
 
 def random_spikes(x: Tensor) -> Tensor:
-    """The input of one step: a pixel is the probability of its spike (Bernoulli)."""
+    """Draw the input of one step: a pixel is the probability of its spike (Bernoulli)."""
     return (torch.rand_like(x) < x).to(x.dtype)
 
 
 @dataclass(frozen=True, eq=False)
-class Spiking:
-    """A spiking network, and how it is run."""
+class SpikingNetwork:
+    """A spiking network, and the functions that run it."""
 
     step: Callable[[Tensor], Tensor]  # input of a step -> what it adds to each class (B, classes)
     neurons: tuple[nn.Module, ...]  # each gives 1 for a spike
@@ -222,20 +224,20 @@ class Spiking:
     encode: Callable[[Tensor], Tensor]  # pixels in [0, 1] -> input of a step
 
 
-def with_random_spikes(network: nn.Sequential) -> Spiking:
-    """A network of `IF` neurons whose input is Bernoulli spikes."""
+def with_random_spikes(network: nn.Sequential) -> SpikingNetwork:
+    """Wrap a network of `IF` neurons so that its input is Bernoulli spikes."""
     neurons = tuple(each for each in network if isinstance(each, IF))
 
     def restart() -> None:
         for each in neurons:
             each.v = None
 
-    return Spiking(network, neurons, restart, random_spikes)
+    return SpikingNetwork(network, neurons, restart, random_spikes)
 
 
 @torch.inference_mode()
-def run(snn: Spiking, images: Images, steps: Sequence[int]) -> Answers:
-    """Runs it on each image for the most of the steps; after each, what was added most is said."""
+def run(snn: SpikingNetwork, images: Images, steps: Sequence[int]) -> Answers:
+    """Run a spiking network on each image, and predict classes after each number of steps."""
     found: dict[int, list[Tensor]] = {step: [] for step in steps}
     fired = 0
 
@@ -245,7 +247,7 @@ def run(snn: Spiking, images: Images, steps: Sequence[int]) -> Answers:
 
     counters = [each.register_forward_hook(count) for each in snn.neurons]
     try:
-        for pixels in torch.from_numpy(images.pixels).split(TOGETHER):
+        for pixels in torch.from_numpy(images.pixels).split(PREDICT_BATCH):
             snn.restart()
             x, total = scaled(pixels), torch.zeros(len(pixels), CLASSES)
             for t in range(1, max(steps) + 1):
@@ -260,17 +262,19 @@ def run(snn: Spiking, images: Images, steps: Sequence[int]) -> Answers:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sizes:
+class ConversionSizes:
+    """Parameters that all conversions share."""
+
     width: Fraction = Fraction(1, 8)
     batch_size: int = 50
     steps: tuple[int, ...] = STEPS
 
 
-Z = TypeVar("Z", bound=Sizes)
+Z = TypeVar("Z", bound=ConversionSizes)
 
 
 class Conversion(Method[Images, Z]):
-    """A spiking network made of the shared one."""
+    """A system that converts the shared network without spikes to a spiking one."""
 
     DATASETS, INPUT, WINDOWS = ("cifar10",), "images", ()
     EPOCHS = {"quick": 20, "default": 15, "paper": 150}
@@ -279,23 +283,25 @@ class Conversion(Method[Images, Z]):
 
     def fit(self, train: Images, validation: Images, seed: int, tell: Say) -> None:
         self.seed, self.structure = seed, structure(self.sizes.width)
-        plan = Plan(self.sizes.width, self.epochs, self.sizes.batch_size)
-        self.network = shared(train, plan, seed, within(tell, 0, self.TRAINING))
-        self.snn = self.converted(train, validation, within(tell, self.TRAINING, 1))
+        plan = SourceTraining(self.sizes.width, self.epochs, self.sizes.batch_size)
+        self.network = load_or_train_source(
+            train, plan, seed, progress_part(tell, 0, self.TRAINING)
+        )
+        self.snn = self.converted(train, validation, progress_part(tell, self.TRAINING, 1))
 
     @abstractmethod
-    def converted(self, train: Images, validation: Images, tell: Say) -> Spiking:
-        """The spiking form of the trained network."""
+    def converted(self, train: Images, validation: Images, tell: Say) -> SpikingNetwork:
+        """Convert the trained network to a spiking one."""
 
     def predict(self, test: Images) -> Answers:
-        """Its answers, and those of the network without spikes."""
+        """Predict by the spiking network after each of its steps, and by the one without spikes."""
         pixels, count = torch.from_numpy(test.pixels), len(test)
-        source = learn.scores(self.network, lambda n: scaled(pixels[n]), count, TOGETHER)
+        source = learn.scores(self.network, lambda n: scaled(pixels[n]), count, PREDICT_BATCH)
         return replace(self.answers(self.snn, test), source=source.argmax(1).numpy())
 
-    def answers(self, snn: Spiking, images: Images) -> Answers:
-        """Of one spiking form; each sees the same spikes."""
-        learn.seeded(self.seed)
+    def answers(self, snn: SpikingNetwork, images: Images) -> Answers:
+        """Predict by a spiking network; the same seed draws the input spikes each time."""
+        learn.set_seed(self.seed)
         return run(snn, images, self.sizes.steps)
 
 
@@ -303,17 +309,21 @@ class Conversion(Method[Images, Z]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaoSizes(Sizes):
+class CaoSizes(ConversionSizes):
+    """Parameters of `Cao`."""
+
     thresholds: tuple[float, ...] = (0.7, 1.0, 1.4, 2.0, 2.8)  # of which one is chosen
     floor: float = -10.0  # of potentials, in thresholds: V_min, which the paper does not give
     choosing: int = 100  # held-out images that choose
 
 
 class Cao(Conversion[CaoSizes]):
+    """Conversion with one threshold for all layers and a reset to 0 (Cao et al. 2015)."""
+
     TITLE, PAPER = "Tailored CNN, converted", "Cao, Chen and Khosla 2015"
     FIDELITY = "after the description"
     DEVIATIONS = (
-        *SHARED,
+        *SHARED_DEVIATIONS,
         "no crops of 24x24 and no absolute values: pixels / 255",
         "threshold chosen on held-out images",
         "lowest potential of -10 thresholds, a third-party reproduction's",
@@ -327,9 +337,9 @@ class Cao(Conversion[CaoSizes]):
     }
     TRAINING = 0.7
 
-    def converted(self, train: Images, validation: Images, tell: Say) -> Spiking:
-        """With the lowest of the thresholds that are best on held-out images."""
-        held_out = drawn(validation, self.sizes.choosing, self.seed)
+    def converted(self, train: Images, validation: Images, tell: Say) -> SpikingNetwork:
+        """Convert with the lowest of the thresholds that are best on held-out images."""
+        held_out = draw_images(validation, self.sizes.choosing, self.seed)
         if not len(held_out):
             raise UsageError("no held-out images to choose a threshold on: give more images")
         tried = self.sizes.thresholds
@@ -342,24 +352,29 @@ class Cao(Conversion[CaoSizes]):
         self.chosen = f"threshold = {best:g}"
         return self.with_threshold(best)
 
-    def with_threshold(self, threshold: float) -> Spiking:
+    def with_threshold(self, threshold: float) -> SpikingNetwork:
+        """Convert with one threshold for all layers, the output included."""
         layers = sum(isinstance(each, nn.ReLU) for each in self.network)
         floor = self.sizes.floor * threshold
-        snn = spiking(self.network, [threshold] * layers, "zero", floor)
+        snn = to_spiking(self.network, [threshold] * layers, "zero", floor)
         return with_random_spikes(nn.Sequential(*snn, IF(threshold, "zero", floor)))
 
 
 @dataclass(frozen=True, kw_only=True)
-class SenguptaSizes(Sizes):
+class SenguptaSizes(ConversionSizes):
+    """Parameters of `Sengupta`."""
+
     images: int = 50  # that balance the thresholds
     balancing: int = 100  # steps for which they do
 
 
 class Sengupta(Conversion[SenguptaSizes]):
+    """Conversion with a balanced threshold for each layer (Sengupta et al. 2018)."""
+
     TITLE, PAPER = "Spike-Norm", "Sengupta et al. 2018"
     FIDELITY = "published equations"
     DEVIATIONS = (
-        *SHARED,
+        *SHARED_DEVIATIONS,
         "no residual connections and no dropout",
         "by default thresholds of 50 images and 100 steps, not 2,500",
     )
@@ -372,25 +387,28 @@ class Sengupta(Conversion[SenguptaSizes]):
         ),
     }
 
-    def converted(self, train: Images, validation: Images, tell: Say) -> Spiking:
-        images = drawn(train, self.sizes.images, self.seed)
+    def converted(self, train: Images, validation: Images, tell: Say) -> SpikingNetwork:
+        images = draw_images(train, self.sizes.images, self.seed)
         x = scaled(torch.from_numpy(images.pixels))
-        learn.seeded(self.seed)
-        thresholds = balanced(self.network, x, self.sizes.balancing, tell)
-        return with_random_spikes(spiking(self.network, thresholds, "zero"))
+        learn.set_seed(self.seed)
+        thresholds = balance_thresholds(self.network, x, self.sizes.balancing, tell)
+        return with_random_spikes(to_spiking(self.network, thresholds, "zero"))
 
 
 @torch.inference_mode()
-def balanced(network: nn.Sequential, x: Tensor, steps: int, tell: Say) -> tuple[float, ...]:
-    """The threshold of each layer of units, for images x in [0, 1] (B, C, H, W).
+def balance_thresholds(
+    network: nn.Sequential, x: Tensor, steps: int, tell: Say
+) -> tuple[float, ...]:
+    """Find the threshold of each layer of units, for images x (B, C, H, W) in [0, 1].
 
-    Raises UsageError where a layer is given nothing above 0.
+    Raises:
+        UsageError: a layer receives no input above 0.
     """
     layers = list(network)
     units = [n for n, each in enumerate(layers) if isinstance(each, nn.ReLU)]
     thresholds: list[float] = []
     for layer, place in enumerate(units):
-        before = with_random_spikes(spiking(nn.Sequential(*layers[:place]), thresholds, "zero"))
+        before = with_random_spikes(to_spiking(nn.Sequential(*layers[:place]), thresholds, "zero"))
         largest = 0.0
         for t in range(steps):
             tell((layer + t / steps) / len(units), f"threshold {layer + 1}/{len(units)}")

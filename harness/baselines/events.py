@@ -1,4 +1,4 @@
-"""Events as rows of whole numbers (x, y, t, p), and loops over them that numba compiles."""
+"""Convert events to integer rows (x, y, t, p), and compile loops over them with numba."""
 
 from __future__ import annotations
 
@@ -15,24 +15,23 @@ from adapters.fused.compiled import kept_in
 from harness.datasets.events import Events, on_sensor
 
 NEVER = -(2**62)  # a time before all others
-Rows: TypeAlias = NDArray[np.int64]  # (M, 4): x, y, t, and a polarity or what takes its place
+Rows: TypeAlias = NDArray[np.int64]  # (M, 4): x, y, t, polarity (or prototype, orientation, class)
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def rows_of(events: Events, sensor: tuple[int, int]) -> Rows:
-    """Those on the sensor (H, W), in their order: compiled loops do not check their indices."""
+    """Return the events on the sensor (H, W) as rows: compiled loops do not check indices."""
     kept = on_sensor(events, sensor)
     return np.stack([kept[name].astype(np.int64) for name in ("x", "y", "t", "p")], axis=1)
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """The function as machine code, compiled at its first call with arguments of these types and
-    kept in the user's cache folder.
+    """Compile a function with numba at its first call, and cache it in the user's cache folder.
 
-    What it calls must stand in the same file: numba looks at that file alone for changes. Indices
-    are not checked, and numbers are rounded as they are written.
+    Functions that it calls must be in the same file: numba looks for changes only there. Indices
+    are not checked, and there is no fast math.
     """
     source = Path(function.__code__.co_filename).read_bytes()
     with kept_in(f"baselines-{hashlib.sha256(source).hexdigest()[:12]}"):

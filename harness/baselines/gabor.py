@@ -2,10 +2,10 @@
 
 The authors of HATS compare with a spiking network of two layers whose filters are not learned; no
 code and no sizes are public. Here it is made of parts that are: HFirst's bank of 12 Gabor filters
-(Orchard et al. 2015a) runs over frames of 5 ms, ON and OFF apart, and drives the paper's iterative
-LIF neurons, eqs. (5)-(6), one at each place for each filter and polarity. Their spikes are pooled
-over 4 x 4 places and counted over the recording; the counts, scaled to L2 norm 1, go to a linear
-SVM. One threshold for all neurons is set so that they fire at a given rate on training samples.
+(Orchard et al. 2015a) runs over 5 ms frames, ON and OFF separately, and drives the paper's
+iterative LIF neurons, eqs. (5)-(6), one at each place for each filter and polarity. Their spikes
+are pooled over 4 x 4 places and counted over the recording; the counts, of L2 norm 1, go to a
+linear SVM. One threshold for all neurons makes them fire at a given rate on training samples.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d
 
 from harness.baselines import svm
-from harness.baselines.contract import Answers, Method, Recordings, Say, silent, within
+from harness.baselines.contract import Answers, Method, Recordings, Say, progress_part, silent
 from harness.datasets.events import BIN_US
 from harness.reference.neuron import LIFCell
 from harness.spec import LIF, UsageError
@@ -43,7 +43,7 @@ PART = 16  # recordings at a time
 
 
 def bank(orientations: int = ORIENTATIONS, size: int = SIZE) -> NDArray[np.float64]:
-    """The filters (K, size, size), of zero mean and L2 norm 1 each, indexed [k, y, x].
+    """Return the Gabor filters (K, size, size), of mean 0 and L2 norm 1, indexed [k, y, x].
 
     The k-th varies along the direction k pi / K from the x axis towards the y axis: the 0th has
     vertical stripes.
@@ -60,13 +60,13 @@ def bank(orientations: int = ORIENTATIONS, size: int = SIZE) -> NDArray[np.float
 
 
 def currents(frames: Tensor, filters: Tensor) -> Tensor:  # (B, 2, H, W) -> (B, 2 K, H', W')
-    """What the `filters` (K, 1, h, w) find at each place that they fit in, OFF first, then ON."""
+    """Convolve OFF and ON frames with the `filters` (K, 1, h, w), without padding."""
     found = conv2d(frames.flatten(0, 1)[:, None], filters)
     return found.unflatten(0, frames.shape[:2]).flatten(1, 2)
 
 
 def spike_counts(steps: Iterable[Tensor], lif: LIF) -> Tensor:
-    """How often neurons fire that start at rest and are given a current at each step."""
+    """Count the spikes of neurons that start at rest and get a current at each step."""
     cell, state, total = LIFCell(lif), None, torch.zeros(())
     for current in steps:
         spikes, state = cell(current, state)
@@ -75,10 +75,12 @@ def spike_counts(steps: Iterable[Tensor], lif: LIF) -> Tensor:
 
 
 def threshold(steps: Sequence[Tensor], rate: float) -> float:
-    """The V_th at which the currents of those steps make neurons fire at that rate, or the lowest
-    one that is tried where they cannot.
+    """Find the V_th at which these currents make neurons fire at `rate` spikes a step.
 
-    Raises UsageError where no current is above 0.
+    If they cannot reach the rate, returns the lowest V_th that was tried.
+
+    Raises:
+        UsageError: no current is above 0.
     """
     low, high = 0.0, max(float(current.max()) for current in steps) / (1 - K_TAU)
     if high <= 0:
@@ -94,12 +96,16 @@ def threshold(steps: Sequence[Tensor], rate: float) -> float:
 
 
 @dataclass(frozen=True)
-class Size:
+class GaborSizes:
+    """Parameters of `GaborSNN` that depend on the effort."""
+
     frames: int  # at most, of 5 ms
     reduced: bool  # large sensors
 
 
-class GaborSNN(Method[Recordings, Size]):
+class GaborSNN(Method[Recordings, GaborSizes]):
+    """Spikes of fixed Gabor filters, counted for a linear SVM (Sironi et al. 2018)."""
+
     TITLE, PAPER = "Gabor-SNN", "Sironi et al. 2018"
     DATASETS, INPUT = ("dvs-cifar10", "nmnist"), "frames"
     FIDELITY = "after the description"
@@ -113,7 +119,11 @@ class GaborSNN(Method[Recordings, Size]):
     )
     RANDOM = False
     PACKAGES = ("scikit-learn",)
-    SIZES = {"quick": Size(64, True), "default": Size(64, True), "paper": Size(300, False)}
+    SIZES = {
+        "quick": GaborSizes(64, True),
+        "default": GaborSizes(64, True),
+        "paper": GaborSizes(300, False),
+    }
 
     filters = torch.from_numpy(bank()).float()[:, None]  # (K, 1, h, w)
 
@@ -123,10 +133,10 @@ class GaborSNN(Method[Recordings, Size]):
         tell(0, "setting the threshold")
         self.lif = LIF(K_TAU, threshold(self._sampled(train), RATE), 1.0)
         # counting takes about 0.8 of the time
-        seen, _ = self._counted(train, within(tell, 0, 0.8))
+        seen, _ = self._counted(train, progress_part(tell, 0, 0.8))
         held, _ = self._counted(validation, silent)
         given = (seen, train.labels), (held, validation.labels)
-        self.machine = svm.fitted(*given, within(tell, 0.8, 1))
+        self.machine = svm.fit_linear_svm(*given, progress_part(tell, 0.8, 1))
         self.chosen = f"C = {self.machine.c:g}"
         maps, (classes, features) = 2 * len(self.filters), self.machine.weight.shape
         self.structure = f"{maps}G{SIZE}-LIF-AP{POOL}-{features}-{classes}"
@@ -137,13 +147,13 @@ class GaborSNN(Method[Recordings, Size]):
         return Answers(self.machine.predict(found), spikes=spikes)
 
     def _steps(self, recordings: Recordings) -> Iterable[Tensor]:
-        """The currents of all neurons at each step, (N, 2 K, H', W')."""
+        """Yield the currents of all neurons at each step, (N, 2 K, H', W')."""
         recordings = recordings.reduced() if self.sizes.reduced else recordings
         frames = torch.from_numpy(recordings.frames(self.bins))
         return (currents(frames[:, t].float(), self.filters) for t in range(self.bins))
 
     def _sampled(self, recordings: Recordings) -> list[Tensor]:
-        """The currents of some neurons in some recordings, which stand for all."""
+        """Return the currents of a sample of neurons and recordings."""
         number = min(CALIBRATION_SAMPLES, len(recordings))
         # far from each other: in a data set's order neighbours are often of one class
         chosen = np.linspace(0, len(recordings) - 1, number).astype(np.int64)
@@ -151,7 +161,7 @@ class GaborSNN(Method[Recordings, Size]):
         return [current[..., ::THINNED, ::THINNED].contiguous() for current in steps]
 
     def _counted(self, recordings: Recordings, tell: Say) -> tuple[NDArray[np.float32], float]:
-        """The pooled counts (N, D), and how many spikes of all neurons a recording takes."""
+        """Return the pooled spike counts (N, D), and the mean number of spikes of a recording."""
         found, total = [], 0.0
         for start in range(0, len(recordings), PART):
             tell(start / len(recordings), f"spikes of recording {start:,} of {len(recordings):,}")

@@ -24,13 +24,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.baselines import svm
-from harness.baselines.contract import Labels, Method, Recordings, Say, counted, silent, within
+from harness.baselines.contract import (
+    Labels,
+    Method,
+    Recordings,
+    Say,
+    count_progress,
+    progress_part,
+    silent,
+)
 from harness.baselines.events import Rows, compiled, rows_of
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """How surfaces are computed."""
+    """Constants of the time surfaces."""
 
     cell: int  # K, in pixels
     radius: int  # R, in pixels
@@ -40,13 +48,13 @@ class Parameters:
 
     @cached_property
     def decay(self) -> NDArray[np.float64]:
-        """What an event of each age up to dt adds; of age 0, nothing: [t - dt, t) is half open."""
+        """The weight of an event by its age in us; 0 at age 0: [t - dt, t) is half open."""
         decay = np.exp(-np.arange(self.reach_us + 1) / self.tau_us)
         decay[0] = 0
         return decay
 
     def cells(self, sensor: tuple[int, int]) -> tuple[int, int]:
-        """Rows and columns of cells; the last ones may be cut by the sensor's edge."""
+        """Return rows and columns of cells; the sensor's edge may cut the last ones."""
         height, width = sensor
         return -(-height // self.cell), -(-width // self.cell)
 
@@ -58,7 +66,7 @@ LARGE = 64  # pixels: from here on the parameters for 128 x 128, below those for
 
 @compiled
 def _near(events: Rows, fired: NDArray[np.int64], window: int) -> NDArray[np.bool_]:
-    """Whether each is kept; `fired` (H + 2, W + 2) has when each pixel fired last."""
+    """Return which events are kept; `fired` (H + 2, W + 2) has each pixel's last time."""
     kept = np.zeros(len(events), np.bool_)
     for i in range(len(events)):
         row, column, t = events[i, 1] + 1, events[i, 0] + 1, events[i, 2]
@@ -70,7 +78,7 @@ def _near(events: Rows, fired: NDArray[np.int64], window: int) -> NDArray[np.boo
 
 
 def denoised(rows: Rows, sensor: tuple[int, int], window_us: int) -> Rows:
-    """The events next to which one of four pixels has fired less than `window_us` before.
+    """Keep the events that one of the four next pixels preceded by less than `window_us`.
 
     As in the code that the parameters are from (tonic's Denoise), all pixels count as having fired
     at 0.
@@ -102,7 +110,7 @@ def _add_surfaces(
 
 
 def histograms(rows: Rows, sensor: tuple[int, int], parameters: Parameters) -> NDArray[np.float64]:
-    """The averaged time surfaces (cells, 2, 2 R + 1, 2 R + 1) of events on the sensor.
+    """Compute the averaged time surfaces (cells, 2, 2 R + 1, 2 R + 1) of events on the sensor.
 
     Indexed [cell, polarity, R + offset in y, R + offset in x]; cells go row by row.
     """
@@ -117,9 +125,9 @@ def histograms(rows: Rows, sensor: tuple[int, int], parameters: Parameters) -> N
 
 
 def features(recordings: Recordings, parameters: Parameters, tell: Say) -> NDArray[np.float32]:
-    """The histograms of each recording in one row, (N, D)."""
+    """Compute the histograms of each recording as one row, (N, D)."""
     found = []
-    for n in counted(recordings, tell, "time surfaces, recording", every=50):
+    for n in count_progress(recordings, tell, "time surfaces, recording", every=50):
         rows = rows_of(recordings[n], recordings.sensor)
         rows = denoised(rows, recordings.sensor, parameters.denoise_us)
         each = histograms(rows, recordings.sensor, parameters)
@@ -128,6 +136,8 @@ def features(recordings: Recordings, parameters: Parameters, tell: Say) -> NDArr
 
 
 class HATS(Method[Recordings, None]):
+    """Histograms of averaged time surfaces and a linear SVM (Sironi et al. 2018)."""
+
     TITLE, PAPER = "HATS", "Sironi et al. 2018"
     DATASETS, INPUT = ("dvs-cifar10", "nmnist"), "events"
     FIDELITY = "published code's parameters"
@@ -144,9 +154,9 @@ class HATS(Method[Recordings, None]):
     def fit(self, train: Recordings, validation: Recordings, seed: int, tell: Say) -> None:
         one = self.parameters = CIFAR10_DVS if min(train.sensor) >= LARGE else NMNIST
         # surfaces take about 0.7 of the time
-        seen = features(train, one, within(tell, 0, 0.7)), train.labels
+        seen = features(train, one, progress_part(tell, 0, 0.7)), train.labels
         held = features(validation, one, silent), validation.labels
-        self.machine = svm.fitted(seen, held, within(tell, 0.7, 1))
+        self.machine = svm.fit_linear_svm(seen, held, progress_part(tell, 0.7, 1))
         self.chosen = f"C = {self.machine.c:g}"
         (rows, columns), size = one.cells(train.sensor), 2 * one.radius + 1
         classes, number = self.machine.weight.shape

@@ -1,14 +1,14 @@
 """HFirst: oriented filters of spiking neurons, of which the first to fire wins (Orchard 2015a).
 
-Table 4 has a row "Random Forest (Orchard et al. 2015a)". What it cites is this paper, whose method
-is no random forest; where the row's number comes from is not known.
+Table 4 has a row "Random Forest (Orchard et al. 2015a)". It cites this paper, whose method is no
+random forest; the origin of the row's number is unknown.
 
 Events go through a filter against noise and four layers. S1: at each pixel, for ON and for OFF, one
 neuron for each of 12 Gabor filters of 7 x 7 pixels. Its potential falls towards 0 by a constant
 each millisecond, an event adds the filter's weight, and above the threshold it fires: all
 orientations of its place go back to 0 and rest. C1: 4 x 4 pixels are one place; after a spike all
 its orientations rest. S2: one neuron for each class sees all of C1. Its weights are the C1 spikes
-of the class's training recordings, counted by place and orientation; who fires sets all back. C2:
+of the class's training recordings, counted by place and orientation; a spike resets all. C2:
 8 x 8 places of S2 are one; as S2 has a single place, as in the authors' code for N-MNIST, all its
 spikes pass. The class is that of most C2 spikes, the "hard" one of the two rules published.
 
@@ -30,29 +30,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.baselines import gabor
-from harness.baselines.contract import Answers, Method, Recordings, Say, counted
+from harness.baselines.contract import Answers, Method, Recordings, Say, count_progress
 from harness.baselines.events import NEVER, Rows, compiled, rows_of
 from harness.datasets.events import Events
 
 # In whole numbers, so that 32 bits are exact.
 Potentials: TypeAlias = NDArray[np.float32]
 # Of a neuron: its threshold, its decay a millisecond, its refractory period in milliseconds.
-Neuron: TypeAlias = tuple[float, float, int]
+NeuronSettings: TypeAlias = tuple[float, float, int]
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """After HFIRST.m and full_NMINST_example.m of the authors' code."""
+    """Constants of the layers, from HFIRST.m and full_NMINST_example.m of the authors' code."""
 
     noise_us: int = 10_000
     s1_norm: float = 100.0  # mV, of a filter
-    s1: Neuron = (150.0, 25.0, 5)  # in mV
+    s1: NeuronSettings = (150.0, 25.0, 5)  # in mV
     c1_pool: int = 4  # pixels
     c1_refractory: int = 5  # ms
     s2_norm: float = 100.0  # mV, of a class's weights
     s2_least: float = 1.0  # mV: smaller weights are `s2_silent`
     s2_silent: float = -1.0  # mV
-    s2: Neuron = (1500.0, 10.0, 5)  # in tenths of a mV, as the code has it
+    s2: NeuronSettings = (1500.0, 10.0, 5)  # in tenths of a mV, as the code has it
     c2_pool: int = 8  # places
     c2_refractory: int = 5  # ms
 
@@ -61,21 +61,21 @@ PUBLISHED = Parameters()
 
 
 def s1_filters(parameters: Parameters) -> Potentials:
-    """The bank in whole mV, (y, x, K)."""
+    """Return the Gabor filters in whole mV, (y, x, K)."""
     filters = np.rint(parameters.s1_norm * gabor.bank()).transpose(1, 2, 0)
     return np.ascontiguousarray(filters, np.float32)
 
 
 def s2_weights(counts: NDArray[np.float64], parameters: Parameters) -> Potentials:
-    """Weights in whole tenths of a mV of counted C1 spikes, both (y, x, K, classes)."""
+    """Convert counts of C1 spikes to weights in whole 0.1 mV, both (y, x, K, classes)."""
     norms = np.sqrt((counts**2).sum((0, 1, 2)))
     scaled = parameters.s2_norm * counts / np.maximum(norms, 1)  # without a spike 0 remains 0
     heard = np.where(scaled < parameters.s2_least, parameters.s2_silent, scaled)
     return np.ascontiguousarray(np.rint(10 * heard), np.float32)
 
 
-def decided(spikes: Rows, peak: Potentials) -> int:
-    """The class of most C2 spikes, of equal ones the first to fire; without spikes, of the peak."""
+def class_of_spikes(spikes: Rows, peak: Potentials) -> int:
+    """Return the class of most C2 spikes, of equals the first to fire; if none, of the peak."""
     if len(spikes) == 0:
         return int(peak.argmax())
     classes, first, counts = np.unique(spikes[:, 3], return_index=True, return_counts=True)
@@ -85,7 +85,7 @@ def decided(spikes: Rows, peak: Potentials) -> int:
 
 @compiled
 def denoised(events: Rows, window: int, sensor: tuple[int, int]) -> Rows:
-    """Events with another at one of the eight pixels around them less than `window` before.
+    """Keep the events that one of the eight pixels around preceded by less than `window`.
 
     An event that repeats the one before it, of the same pixel and polarity, is left out too, as in
     the authors' code.
@@ -113,9 +113,9 @@ def denoised(events: Rows, window: int, sensor: tuple[int, int]) -> Rows:
 
 @compiled
 def integrated(potential: Potentials, weights: Potentials, leak: float, threshold: float) -> int:
-    """Potentials fall by `leak` towards 0, weights are added; which neuron fires, -1 for none.
+    """Update potentials by `leak` and weights, and return the neuron that fires, or -1.
 
-    It is the first of those above the threshold, and sets them all to 0.
+    The first neuron above the threshold fires, and sets all potentials to 0.
     """
     fall = np.float32(leak)
     for k in range(len(potential)):
@@ -129,15 +129,15 @@ def integrated(potential: Potentials, weights: Potentials, leak: float, threshol
 
 
 @compiled
-def s1(events: Rows, filters: Potentials, neuron: Neuron, sensor: tuple[int, int]) -> Rows:
-    """Spikes of a neuron at each pixel for each polarity and orientation.
+def s1(events: Rows, filters: Potentials, neuron: NeuronSettings, sensor: tuple[int, int]) -> Rows:
+    """Compute the S1 spikes: one neuron at each pixel for each polarity and orientation.
 
     `filters` (y, x, K) is of odd size.
     """
     threshold, decay, refractory = neuron
     reach = filters.shape[0] // 2
     height, width = sensor
-    # when each neuron was last sent an event, what it had then, and when it fired last
+    # for each neuron: time of its last event, potential then, and time of its last spike
     updated = np.zeros((2, height, width), np.int64)
     potential = np.zeros((2, height, width, filters.shape[2]), np.float32)
     fired = np.full((2, height, width), NEVER)
@@ -166,8 +166,9 @@ def s1(events: Rows, filters: Potentials, neuron: Neuron, sensor: tuple[int, int
 
 @compiled
 def pooled(spikes: Rows, size: int, refractory: int, places: tuple[int, int]) -> Rows:
-    """C1 and C2: spikes of size x size places as one of the `places`' (rows, columns); after one,
-    all its neurons rest.
+    """Pool spikes over size x size places (C1, C2); `places` are the rows and columns that result.
+
+    After a spike all neurons of the place rest for `refractory` ms.
     """
     last = np.full(places, NEVER)
     passed = np.empty_like(spikes)
@@ -184,8 +185,8 @@ def pooled(spikes: Rows, size: int, refractory: int, places: tuple[int, int]) ->
 
 
 @compiled
-def s2(spikes: Rows, weights: Potentials, neuron: Neuron, peak: Potentials) -> Rows:
-    """Spikes of one neuron for each class, all at the place 0, 0, from those of C1.
+def s2(spikes: Rows, weights: Potentials, neuron: NeuronSettings, peak: Potentials) -> Rows:
+    """Compute the S2 spikes of one neuron a class, all at place (0, 0), from C1's spikes.
 
     `weights` (y, x, K, classes); `peak` (classes,) is raised to the highest potentials that did
     not make one of them fire.
@@ -210,6 +211,8 @@ def s2(spikes: Rows, weights: Potentials, neuron: Neuron, peak: Potentials) -> R
 
 
 class HFirst(Method[Recordings, int | None]):
+    """Gabor filters of spiking neurons, of which the first to fire wins (Orchard et al. 2015a)."""
+
     TITLE, PAPER = "HFirst", "Orchard et al. 2015a"
     DATASETS, INPUT = ("dvs-cifar10", "nmnist"), "events"
     FIDELITY = "published code's parameters"
@@ -233,30 +236,30 @@ class HFirst(Method[Recordings, int | None]):
         self.structure = f"{filters}, C1 {c1}, one S2 neuron a class, C2 {c2}"
         self.filters = s1_filters(one)
         counts = np.zeros((train.classes, *self._places(), gabor.ORIENTATIONS))
-        for n in counted(train, tell, "C1 spikes of recording", every=20):
+        for n in count_progress(train, tell, "C1 spikes of recording", every=20):
             x, y, _, k = self.c1(train[n])[0].T
             np.add.at(counts[train.labels[n]], (y, x, k), 1)
         self.weights = s2_weights(counts.transpose(1, 2, 3, 0), one)
 
     def predict(self, test: Recordings) -> Answers:
-        """The classes, and the mean number of spikes of all layers."""
+        """Predict classes, and count the mean number of spikes of all layers."""
         one, labels, spikes = self.parameters, np.zeros(len(test), np.int64), 0
         for n in range(len(test)):
             c1, count = self.c1(test[n])
             peak = np.zeros(self.weights.shape[3], np.float32)
             of_s2 = s2(c1, self.weights, one.s2, peak)
             c2 = pooled(of_s2, one.c2_pool, one.c2_refractory, (1, 1))
-            labels[n] = decided(c2, peak)
+            labels[n] = class_of_spikes(c2, peak)
             spikes += count + len(c1) + len(of_s2) + len(c2)
         return Answers(labels, spikes=spikes / len(test))
 
     def _places(self) -> tuple[int, int]:
-        """Rows and columns of C1; the last ones may be cut by the sensor's edge."""
+        """Return rows and columns of C1; the sensor's edge may cut the last ones."""
         height, width = self.sensor
         return -(-height // self.parameters.c1_pool), -(-width // self.parameters.c1_pool)
 
     def c1(self, events: Events) -> tuple[Rows, int]:
-        """C1's spikes, and how many S1 had."""
+        """Compute C1's spikes, and count those of S1."""
         one, rows = self.parameters, rows_of(events, self.sensor)[: self.sizes]
         rows = denoised(rows, one.noise_us, self.sensor)
         rows[:, 2] = (rows[:, 2] + 500) // 1000  # in ms, rounded as the authors' code rounds

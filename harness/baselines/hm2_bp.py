@@ -42,17 +42,17 @@ STEP_US = 600
 REACH = 4  # time constants tau_m, after which a spike is forgotten
 
 Array = NDArray[np.float64]
-Raster = NDArray[np.bool_]  # (steps, N): who fires when
+Raster = NDArray[np.bool_]  # (steps, N): [step, neuron]: whether it fires
 
 
-class Train(NamedTuple):  # numba reads no dataclass
-    """Spikes of many neurons, in the order of time."""
+class SpikeTrain(NamedTuple):  # numba reads no dataclass
+    """Spikes of many neurons, sorted by time."""
 
     times: NDArray[np.int64]  # (M,) in steps, from 1
     owners: NDArray[np.int64]  # (M,)
 
 
-class Neuron(NamedTuple):
+class NeuronConstants(NamedTuple):
     """The constants of a layer; times in steps."""
 
     v_th: float
@@ -63,15 +63,15 @@ class Neuron(NamedTuple):
 
 
 LONGEST = 540  # of a recording there; the wanted counts are for so many
-HIDDEN = Neuron(v_th=15.0, rest=2, tau_m=64.0, tau_s=8.0, inhibition=0.0)
+HIDDEN = NeuronConstants(v_th=15.0, rest=2, tau_m=64.0, tau_s=8.0, inhibition=0.0)
 OUTPUT = HIDDEN._replace(inhibition=1.0)
 SILENT_EFFECT = 0.1  # e where the neuron is silent and its input is not
 SILENT_RATIO = 0.5  # e / o where the neuron is silent
 
 
 @compiled
-def fired(weights: Array, spikes: Train, steps: int, neuron: Neuron) -> Raster:
-    """Who of a layer with `weights` (I, O) fires when; a spike acts in the step after it."""
+def fired(weights: Array, spikes: SpikeTrain, steps: int, neuron: NeuronConstants) -> Raster:
+    """Simulate a layer with `weights` (I, O); a spike acts in the step after it."""
     raster = np.zeros((steps, weights.shape[1]), np.bool_)
     v, ep = np.zeros(weights.shape[1]), np.zeros(weights.shape[1])
     given = np.zeros(weights.shape[1])
@@ -96,10 +96,12 @@ def fired(weights: Array, spikes: Train, steps: int, neuron: Neuron) -> Raster:
 
 
 @compiled
-def summed(spikes: Train, raster: Raster, inputs: int, neuron: Neuron) -> Array:
-    """The sum e (I, O) of what each input left at the spikes of each neuron of a layer.
+def sum_potentials(
+    spikes: SpikeTrain, raster: Raster, inputs: int, neuron: NeuronConstants
+) -> Array:
+    """Sum the potentials e (I, O) that each input left at the spikes of each neuron.
 
-    A spike of an input has left nothing but its current where the neuron fired after it.
+    If the neuron fired after an input's spike, only the spike's current is left of it.
     """
     reach = int(REACH * neuron.tau_m)
     ages = np.arange(reach + 1)
@@ -125,12 +127,12 @@ def summed(spikes: Train, raster: Raster, inputs: int, neuron: Neuron) -> Array:
 
 
 @compiled
-def descend(
+def adam_step(
     weights: Array, e: Array, push: Array, shrink: Array, moments: tuple[Array, Array], lr: float
 ) -> None:
-    """A step of Adam in place, against the gradient e push and the weights' decay w shrink.
+    """Update weights in place by Adam; the gradient is e push, the weight decay w shrink.
 
-    `lr` is corrected for what the moments lack at first.
+    `lr` includes the correction for the moments' start at 0.
     """
     first, second = moments
     for i in range(weights.shape[0]):
@@ -141,24 +143,24 @@ def descend(
             weights[i, j] -= lr * first[i, j] / (np.sqrt(second[i, j]) + 1e-8)
 
 
-def train_of(events: Events, sensor: tuple[int, int], steps: int) -> Train:
-    """Events as spikes, one a step at most of a pixel and polarity; later than `steps`, none."""
+def events_to_spikes(events: Events, sensor: tuple[int, int], steps: int) -> SpikeTrain:
+    """Convert events before `steps` to spikes, at most one a step for a pixel and polarity."""
     seen = on_sensor(events, sensor)
     step = seen["t"] // STEP_US + 1  # before the first step there is nothing
     inputs = 2 * sensor[0] * sensor[1]
     found = np.unique((step * inputs + addresses(seen, sensor))[step < steps])
-    return Train(found // inputs, found % inputs)
+    return SpikeTrain(found // inputs, found % inputs)
 
 
-def train_from(raster: Raster) -> Train:
-    """The spikes of a layer, as the input of the next."""
+def raster_to_spikes(raster: Raster) -> SpikeTrain:
+    """Convert the spikes of a layer to the input of the next."""
     times, owners = np.nonzero(raster)
-    return Train(times.astype(np.int64), owners.astype(np.int64))  # astype: one after the other
+    return SpikeTrain(times.astype(np.int64), owners.astype(np.int64))  # astype: contiguous
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """Of the network and its training, all the published code's."""
+class HM2BPSizes:
+    """Parameters of network and training; the defaults are the published code's."""
 
     hidden: int = 800
     limit: float = 8.0  # of weights
@@ -175,39 +177,45 @@ class Sizes:
 
 
 @dataclass(frozen=True, eq=False)
-class Passed:
-    """What the spikes of a layer's inputs had to do with its own."""
+class Potentials:
+    """Spike-train level potentials of a layer, and the spike counts of its inputs and neurons."""
 
     e: Array  # (I, O)
     before: Array  # (I,) counts of spikes
     after: Array  # (O,)
 
 
-def passed(spikes: Train, raster: Raster, inputs: int, neuron: Neuron) -> Passed:
-    """Their potentials, silent neurons included."""
+def spike_train_potentials(
+    spikes: SpikeTrain, raster: Raster, inputs: int, neuron: NeuronConstants
+) -> Potentials:
+    """Compute a layer's spike-train level potentials, with the code's rule for silent neurons."""
     before = np.bincount(spikes.owners, minlength=inputs).astype(np.float64)
     after = raster.sum(0).astype(np.float64)
-    e = summed(spikes, raster, inputs, neuron)
+    e = sum_potentials(spikes, raster, inputs, neuron)
     e[:, after == 0] = SILENT_EFFECT * (before > 0)[:, None]
-    return Passed(e, before, after)
+    return Potentials(e, before, after)
 
 
-def by_input(found: Passed) -> Array:  # (I, O)
-    """What e changes by with an input's count: e / o, and 1 where one of the two is silent."""
+def potential_per_spike(found: Potentials) -> Array:  # (I, O)
+    """Return e / o, de by an input's spike count; 1 if the input or the neuron is silent."""
     both = np.outer(found.before > 0, found.after > 0)
     return np.where(both, found.e / np.maximum(found.before, 1)[:, None], 1.0)
 
 
-def pushed(weights: Array, found: Passed, delta: Array, neuron: Neuron) -> Array:  # (O,)
-    """What e is multiplied by in the gradient, for errors `delta` of the counts over V_th."""
+def gradient_factor(
+    weights: Array, found: Potentials, delta: Array, neuron: NeuronConstants
+) -> Array:  # (O,)
+    """Return the factor of e in the gradient, for count errors `delta` over V_th."""
     weighted = np.einsum("io,io->o", weights, found.e) / np.maximum(found.after, 1)
     weighted = np.where(found.after > 0, weighted, SILENT_RATIO * weights.sum(0))
     return delta * (1 + weighted / neuron.v_th)
 
 
-def returned(raster: Raster, label: int, neuron: Neuron) -> Array:  # (O,)
-    """What outputs' gradients are multiplied by for the inhibition between them."""
-    between = by_input(passed(train_from(raster), raster, raster.shape[1], neuron))
+def inhibition_factor(raster: Raster, label: int, neuron: NeuronConstants) -> Array:  # (O,)
+    """Return the factor of the outputs' gradients that allows for their mutual inhibition."""
+    between = potential_per_spike(
+        spike_train_potentials(raster_to_spikes(raster), raster, raster.shape[1], neuron)
+    )
     answers = raster.sum(0) > 0
     answers[label] = True
     both = between * between.T * np.outer(answers, answers) / neuron.v_th**2
@@ -215,8 +223,8 @@ def returned(raster: Raster, label: int, neuron: Neuron) -> Array:  # (O,)
     return 1 / (1 - neuron.inhibition**2 * both.sum(1))
 
 
-def roused(raster: Raster, label: int, distance: int) -> Raster:
-    """With spikes at equal distances where the output of the sample's class is silent."""
+def with_target_spikes(raster: Raster, label: int, distance: int) -> Raster:
+    """Add spikes at equal distances if the output of the sample's class is silent."""
     if raster[:, label].any():
         return raster
     changed = raster.copy()
@@ -224,8 +232,8 @@ def roused(raster: Raster, label: int, distance: int) -> Raster:
     return changed
 
 
-def errors(counts: Array, label: int, sizes: Sizes, steps: int) -> Array:  # (O,)
-    """Counts less those that are wanted in so many steps; 0 within the margin."""
+def count_errors(counts: Array, label: int, sizes: HM2BPSizes, steps: int) -> Array:  # (O,)
+    """Subtract the target counts for so many steps; differences within the margin become 0."""
     wanted = np.full(len(counts), sizes.unwanted)
     wanted[label] = sizes.wanted
     share = steps / LONGEST
@@ -234,26 +242,26 @@ def errors(counts: Array, label: int, sizes: Sizes, steps: int) -> Array:  # (O,
 
 
 class Layer:
-    """Weights (I, O), and how they are moved."""
+    """A layer's weights (I, O) and its optimiser."""
 
-    def __init__(self, weights: Array, neuron: Neuron) -> None:
+    def __init__(self, weights: Array, neuron: NeuronConstants) -> None:
         self.weights, self.neuron = weights, neuron
         self._moments = np.zeros_like(weights), np.zeros_like(weights)
         self._number = 0
 
-    def move(self, found: Passed, delta: Array, sizes: Sizes, lr: float) -> None:
-        """A step of Adam against the gradient and the weight decay."""
+    def move(self, found: Potentials, delta: Array, sizes: HM2BPSizes, lr: float) -> None:
+        """Update the weights by Adam from the gradient and the weight decay."""
         size, beta = len(self.weights) * sizes.limit**2, sizes.beta
         squares = np.einsum("io,io->o", self.weights, self.weights) / size
         shrink = sizes.strength * beta / sizes.limit * np.exp(beta * (squares - 1))
-        push = pushed(self.weights, found, delta, self.neuron)
+        push = gradient_factor(self.weights, found, delta, self.neuron)
         self._number += 1
         lr *= sqrt(1 - 0.999**self._number) / (1 - 0.9**self._number)
-        descend(self.weights, found.e, push, shrink, self._moments, lr)
+        adam_step(self.weights, found.e, push, shrink, self._moments, lr)
 
 
-class Network:
-    """Two layers, taught by one recording at a time."""
+class HM2BPNetwork:
+    """A hidden and an output layer, trained on one recording at a time."""
 
     def __init__(self, sizes: tuple[int, int, int], seed: int) -> None:
         inputs, hidden, classes = sizes
@@ -261,24 +269,31 @@ class Network:
         self.hidden = Layer(random.uniform(-1, 1, (inputs, hidden)), HIDDEN)
         self.output = Layer(random.uniform(-1, 1, (hidden, classes)), OUTPUT)
 
-    def fired(self, spikes: Train, steps: int) -> tuple[Raster, Raster]:
+    def fired(self, spikes: SpikeTrain, steps: int) -> tuple[Raster, Raster]:
+        """Simulate both layers, and return their spikes."""
         first = fired(self.hidden.weights, spikes, steps, HIDDEN)
-        return first, fired(self.output.weights, train_from(first), steps, OUTPUT)
+        return first, fired(self.output.weights, raster_to_spikes(first), steps, OUTPUT)
 
-    def learn(self, spikes: Train, label: int, steps: int, sizes: Sizes, lr: float) -> None:
+    def learn(
+        self, spikes: SpikeTrain, label: int, steps: int, sizes: HM2BPSizes, lr: float
+    ) -> None:
         hidden, output = self.hidden, self.output
         first, last = self.fired(spikes, steps)
-        delta = errors(last.sum(0), label, sizes, steps) / OUTPUT.v_th
-        factor = returned(last, label, OUTPUT)
-        seen = roused(last, label, sizes.distance)
-        found = passed(train_from(first), seen, len(output.weights), OUTPUT)
+        delta = count_errors(last.sum(0), label, sizes, steps) / OUTPUT.v_th
+        factor = inhibition_factor(last, label, OUTPUT)
+        seen = with_target_spikes(last, label, sizes.distance)
+        found = spike_train_potentials(raster_to_spikes(first), seen, len(output.weights), OUTPUT)
         # before the output's weights are moved
-        back = (output.weights * by_input(found)) @ delta / HIDDEN.v_th
+        back = (output.weights * potential_per_spike(found)) @ delta / HIDDEN.v_th
         output.move(found, delta * factor, sizes, lr)
-        hidden.move(passed(spikes, first, len(hidden.weights), HIDDEN), back, sizes, lr)
+        hidden.move(
+            spike_train_potentials(spikes, first, len(hidden.weights), HIDDEN), back, sizes, lr
+        )
 
 
-class HM2BP(Method[Recordings, Sizes]):
+class HM2BP(Method[Recordings, HM2BPSizes]):
+    """Backpropagation through spike-train level potentials (Jin et al. 2018)."""
+
     TITLE, PAPER = "HM2-BP", "Jin et al. 2018"
     DATASETS, INPUT = ("nmnist",), "events"
     FIDELITY = "published code's parameters"
@@ -292,7 +307,11 @@ class HM2BP(Method[Recordings, Sizes]):
     )
     PACKAGES = ("numba",)
     EPOCHS = {"quick": 3, "default": 8, "paper": 200}
-    SIZES = {"quick": Sizes(hidden=32), "default": Sizes(hidden=100), "paper": Sizes()}
+    SIZES = {
+        "quick": HM2BPSizes(hidden=32),
+        "default": HM2BPSizes(hidden=100),
+        "paper": HM2BPSizes(),
+    }
 
     def fit(self, train: Recordings, validation: Recordings, seed: int, tell: Say) -> None:
         self.steps = min(LONGEST, train.longest_us // STEP_US + 2)
@@ -304,12 +323,12 @@ class HM2BP(Method[Recordings, Sizes]):
             )
         layers = self.layers(train, self.sizes.hidden)
         tell(0.0, "compiling its loops")
-        network = self.network = Network(layers, seed)
+        network = self.network = HM2BPNetwork(layers, seed)
         for epoch in range(1, self.epochs + 1):
             lr = self.sizes.lr / sqrt(max(1, epoch - 1))  # the first two are alike there
             order = np.random.default_rng((seed, epoch)).permutation(len(train))
             for n, chosen in enumerate(order):
-                spikes = train_of(train[int(chosen)], train.sensor, self.steps)
+                spikes = events_to_spikes(train[int(chosen)], train.sensor, self.steps)
                 network.learn(spikes, int(train.labels[chosen]), self.steps, self.sizes, lr)
                 if n % 10 == 0:
                     done = (epoch - 1 + n / len(order)) / self.epochs
@@ -320,7 +339,7 @@ class HM2BP(Method[Recordings, Sizes]):
                 )
 
     def predict(self, test: Recordings) -> Answers:
-        trains = (train_of(test[n], test.sensor, self.steps) for n in range(len(test)))
+        trains = (events_to_spikes(test[n], test.sensor, self.steps) for n in range(len(test)))
         rasters = [self.network.fired(each, self.steps) for each in trains]
         labels = np.array([last.sum(0).argmax() for _, last in rasters], np.int64)
         total = sum(int(first.sum() + last.sum()) for first, last in rasters)

@@ -32,14 +32,22 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.baselines.contract import Labels, Method, Recordings, Say, counted, silent, within
+from harness.baselines.contract import (
+    Labels,
+    Method,
+    Recordings,
+    Say,
+    count_progress,
+    progress_part,
+    silent,
+)
 from harness.baselines.events import NEVER, Rows, compiled, rows_of
 from harness.datasets.events import Events
 
 NEIGHBOURS = (6, 1, 3, 12, 24)  # to choose k from; the published one is first: it wins ties
 CLUSTERING_SHARE = 0.2  # of the time, about
-TOLD = 10  # after so many recordings it says how far it is
-OLDEST = 5.0  # in tau: what is older adds nothing
+PROGRESS_EVERY = 10  # recordings
+OLDEST = 5.0  # in tau: older events add nothing
 RATE, SLOWER = 0.01, 20_000  # alpha = RATE / (1 + n / SLOWER)
 
 Memory: TypeAlias = NDArray[np.int64]
@@ -47,8 +55,8 @@ Entries: TypeAlias = NDArray[np.int64]
 Values: TypeAlias = NDArray[np.float64]
 
 
-class Reach(NamedTuple):  # numba reads no dataclass
-    """What a layer sees."""
+class SurfaceSettings(NamedTuple):  # numba reads no dataclass
+    """Constants of a layer's time surfaces."""
 
     sensor: tuple[int, int]  # (H, W)
     radius: int  # R, in pixels
@@ -58,11 +66,15 @@ class Reach(NamedTuple):  # numba reads no dataclass
 
 @compiled
 def surface(
-    event: NDArray[np.int64], memory: Memory, reach: Reach, entries: Entries, values: Values
+    event: NDArray[np.int64],
+    memory: Memory,
+    reach: SurfaceSettings,
+    entries: Entries,
+    values: Values,
 ) -> int:
-    """S = exp(-(t - t_last) / tau) around an event that is in the memory: how many are not 0.
+    """Compute the surface S = exp(-(t - t_last) / tau) around an event in the memory.
 
-    They and their values are written at the beginning of `entries` and `values`.
+    Writes its nonzero entries and their values to `entries` and `values`; returns their number.
     """
     x, y, t = event[0], event[1], event[2]
     polarities, width, found = memory.shape[2], 2 * reach.radius + 1, 0
@@ -78,9 +90,12 @@ def surface(
 
 
 @compiled
-def surfaces(events: Rows, reach: Reach, size: int) -> Iterator[tuple[int, Entries, Values]]:
-    """Events by number, with the entries of their surface that are not 0 and their values, scaled
-    to norm 1. Those whose sum is not above 2 R are skipped. `size`: of whole surfaces.
+def surfaces(
+    events: Rows, reach: SurfaceSettings, size: int
+) -> Iterator[tuple[int, Entries, Values]]:
+    """Yield each event's number and its surface: nonzero entries and values of norm 1.
+
+    Surfaces whose sum is not above 2 R are skipped. `size` is the length of a dense surface.
     """
     radius, (height, width) = reach.radius, reach.sensor
     shape = height + 2 * radius, width + 2 * radius, size // (2 * radius + 1) ** 2
@@ -100,7 +115,7 @@ def surfaces(events: Rows, reach: Reach, size: int) -> Iterator[tuple[int, Entri
 def nearest(
     entries: Entries, values: Values, prototypes: Values, norms: Values
 ) -> tuple[int, float]:
-    """The prototype nearest in direction to a surface of norm 1, and their cosine.
+    """Find the prototype nearest in direction to a surface of norm 1, and their cosine.
 
     `prototypes` (E, N) have `norms` (N,). The first of equal ones wins.
     """
@@ -115,8 +130,10 @@ def nearest(
 
 
 @compiled
-def clustered(events: Rows, reach: Reach, prototypes: Values, wins: NDArray[np.int64]) -> None:
-    """C += alpha beta (S - C) for each surface S, of norm 1, and the prototype C nearest to it.
+def learn_prototypes(
+    events: Rows, reach: SurfaceSettings, prototypes: Values, wins: NDArray[np.int64]
+) -> None:
+    """Learn prototypes online: C += alpha beta (S - C) for each surface S and its nearest C.
 
     beta is their cosine; alpha falls with the number n of surfaces that the prototype has won.
     Both arrays change.
@@ -133,8 +150,8 @@ def clustered(events: Rows, reach: Reach, prototypes: Values, wins: NDArray[np.i
 
 
 @compiled
-def passed_on(events: Rows, reach: Reach, prototypes: Values) -> Rows:
-    """The events whose surface is not skipped, with its nearest prototype as their polarity."""
+def relabel_events(events: Rows, reach: SurfaceSettings, prototypes: Values) -> Rows:
+    """Replace each event's polarity by its nearest prototype; drop events of skipped surfaces."""
     norms = np.sqrt((prototypes**2).sum(0))
     passed, count = np.empty_like(events), 0
     for n, entries, values in surfaces(events, reach, len(prototypes)):
@@ -145,10 +162,10 @@ def passed_on(events: Rows, reach: Reach, prototypes: Values) -> Rows:
 
 
 @compiled
-def example(events: Rows, reach: Reach, start: int, dense: Values) -> bool:
-    """Writes the first surface from event `start` on that is not skipped to `dense` (E,).
+def first_surface(events: Rows, reach: SurfaceSettings, start: int, dense: Values) -> bool:
+    """Write the first surface from event `start` on that is not skipped to `dense` (E,).
 
-    False where there is none.
+    Returns False if there is none.
     """
     for n, entries, values in surfaces(events, reach, len(dense)):
         if n >= start:
@@ -159,7 +176,7 @@ def example(events: Rows, reach: Reach, start: int, dense: Values) -> bool:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer's constants."""
+    """Number of prototypes and reach of one layer."""
 
     prototypes: int
     radius: int  # R, in pixels
@@ -171,15 +188,17 @@ LAYERS = (Layer(16, 2, 20_000.0), Layer(32, 4, 160_000.0))
 
 
 @dataclass(frozen=True)
-class Size:
-    """How much is computed."""
+class HOTSSizes:
+    """Parameters of `HOTS` that depend on the effort."""
 
-    clustered: int  # recordings that prototypes are learned from
-    seen: int | None  # events of a recording, its first; None: all
-    named: int | None  # events that the last layer names, thinned evenly; None: all
+    recordings: int  # that prototypes are learned from
+    first_events: int | None  # of a recording; None: all
+    last_layer_events: int | None  # that the last layer relabels, evenly thinned; None: all
 
 
-class HOTS(Method[Recordings, Size]):
+class HOTS(Method[Recordings, HOTSSizes]):
+    """A hierarchy of time surfaces and nearest neighbours (Lagorce et al. 2017)."""
+
     TITLE, PAPER = "HOTS", "Lagorce et al. 2017"
     DATASETS, INPUT = ("dvs-cifar10", "nmnist"), "events"
     FIDELITY = "published code's parameters"
@@ -195,41 +214,41 @@ class HOTS(Method[Recordings, Size]):
     )
     PACKAGES = ("numba",)
     SIZES = {
-        "quick": Size(40, 6000, 1000),
-        "default": Size(100, None, 6000),
-        "paper": Size(200, None, None),
+        "quick": HOTSSizes(40, 6000, 1000),
+        "default": HOTSSizes(100, None, 6000),
+        "paper": HOTSSizes(200, None, None),
     }
 
     def fit(self, train: Recordings, validation: Recordings, seed: int, tell: Say) -> None:
-        """Learns prototypes, then the training histograms."""
+        """Learn prototypes, then compute the histograms of the training recordings."""
         numbers = "-".join(str(each.prototypes) for each in LAYERS)
         radii = ", ".join(str(each.radius) for each in LAYERS)
         taus = ", ".join(f"{each.tau_us / 1000:g}" for each in LAYERS)
         self.structure = f"{numbers} prototypes (R = {radii}; tau = {taus} ms), nearest neighbours"
         rng = np.random.default_rng(seed)
-        some = train.part(rng.permutation(len(train))[: self.sizes.clustered])
+        some = train.part(rng.permutation(len(train))[: self.sizes.recordings])
         self.sensor = train.sensor
         self.prototypes: list[Values] = []  # of each layer that has learned, (E, N)
         for n, layer in enumerate(LAYERS):
             start, end = (CLUSTERING_SHARE * m / len(LAYERS) for m in (n, n + 1))
-            self.prototypes.append(self._learned(layer, some, rng, within(tell, start, end)))
-        self.known = self._histograms(train, within(tell, CLUSTERING_SHARE, 1))
+            self.prototypes.append(self._learned(layer, some, rng, progress_part(tell, start, end)))
+        self.known = self._histograms(train, progress_part(tell, CLUSTERING_SHARE, 1))
         self.labels, self.classes = train.labels, train.classes
         held = self._histograms(validation, silent)
         ks = [k for k in NEIGHBOURS if k <= len(train)]
         near = train.labels[neighbours(self.known, held, max(ks))]
-        right = [(voted(near[:, :k], train.classes) == validation.labels).sum() for k in ks]
+        right = [(majority_vote(near[:, :k], train.classes) == validation.labels).sum() for k in ks]
         self.k = ks[int(np.argmax(right))]
         self.chosen = f"k = {self.k}"
 
     def predict(self, test: Recordings) -> Labels:
         nearest = neighbours(self.known, self._histograms(test, silent), self.k)
-        return voted(self.labels[nearest], self.classes)
+        return majority_vote(self.labels[nearest], self.classes)
 
     def _learned(
         self, layer: Layer, some: Recordings, rng: np.random.Generator, tell: Say
     ) -> Values:
-        """The next layer's prototypes, learned from what the layers before make of recordings."""
+        """Learn the next layer's prototypes from the previous layers' events."""
         number = len(self.prototypes)
         polarities = LAYERS[number - 1].prototypes if number else 2
         entries = (2 * layer.radius + 1) ** 2 * polarities
@@ -237,32 +256,32 @@ class HOTS(Method[Recordings, Size]):
         for k in range(layer.prototypes):
             rows = self._through(some[k % len(some)])
             start, dense = int(rng.integers(max(1, len(rows)))), np.zeros(entries)
-            if not example(rows, self._reach(number, rows), start, dense):
+            if not first_surface(rows, self._reach(number, rows), start, dense):
                 dense = rng.random(entries)  # as all of the reproduction's prototypes start
             prototypes[:, k] = dense
         wins = np.ones(layer.prototypes, np.int64)
-        for n in counted(some, tell, f"layer {number + 1}, recording", TOLD):
+        for n in count_progress(some, tell, f"layer {number + 1}, recording", PROGRESS_EVERY):
             rows = self._through(some[n])
-            clustered(rows, self._reach(number, rows), prototypes, wins)
+            learn_prototypes(rows, self._reach(number, rows), prototypes, wins)
         return prototypes
 
     def _through(self, events: Events) -> Rows:
-        """What the layers that have learned make of a recording."""
-        rows = rows_of(events, self.sensor)[: self.sizes.seen]
+        """Pass a recording through the layers that have learned."""
+        rows = rows_of(events, self.sensor)[: self.sizes.first_events]
         for number, prototypes in enumerate(self.prototypes):
-            rows = passed_on(rows, self._reach(number, rows), prototypes)
+            rows = relabel_events(rows, self._reach(number, rows), prototypes)
         return rows
 
-    def _reach(self, number: int, rows: Rows) -> Reach:
-        """Only the last layer is thinned: of what it sees, each so many-th event goes on."""
-        most = self.sizes.named if number == len(LAYERS) - 1 else None
+    def _reach(self, number: int, rows: Rows) -> SurfaceSettings:
+        """Build a layer's constants; only the last layer is thinned, to each n-th event."""
+        most = self.sizes.last_layer_events if number == len(LAYERS) - 1 else None
         every = max(1, -(-len(rows) // (most or len(rows) or 1)))
-        return Reach(self.sensor, LAYERS[number].radius, LAYERS[number].tau_us, every)
+        return SurfaceSettings(self.sensor, LAYERS[number].radius, LAYERS[number].tau_us, every)
 
     def _histograms(self, recordings: Recordings, tell: Say) -> Values:
-        """The shares of the last layer's prototypes, (N, prototypes); 0 where no event is left."""
+        """Compute the shares of the last layer's prototypes, (N, prototypes); 0 without events."""
         found = []
-        for n in counted(recordings, tell, "histogram", TOLD):
+        for n in count_progress(recordings, tell, "histogram", PROGRESS_EVERY):
             rows = self._through(recordings[n])
             counts = np.bincount(rows[:, 3], minlength=LAYERS[-1].prototypes)
             found.append(counts / max(1, len(rows)))
@@ -270,7 +289,7 @@ class HOTS(Method[Recordings, Size]):
 
 
 def neighbours(known: Values, asked: Values, k: int) -> NDArray[np.int64]:
-    """The indices of the k nearest of the `known` to each of the `asked`, (N, k), nearest first.
+    """Find the k nearest of the `known` to each of the `asked`: indices (N, k), nearest first.
 
     Of equally near ones the first is taken.
     """
@@ -278,6 +297,6 @@ def neighbours(known: Values, asked: Values, k: int) -> NDArray[np.int64]:
     return np.array([each.argsort(kind="stable")[:k] for each in distances]).reshape(-1, k)
 
 
-def voted(labels: Labels, classes: int) -> Labels:
-    """The class that is most often in each row (N, k), of equals the first."""
+def majority_vote(labels: Labels, classes: int) -> Labels:
+    """Return the most frequent class of each row (N, k), of equals the first."""
     return (labels[:, :, None] == np.arange(classes)).sum(1).argmax(1)

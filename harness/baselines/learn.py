@@ -1,4 +1,4 @@
-"""What the systems that learn by gradients share: epochs over batches in a seeded order."""
+"""The shared base of systems that learn by gradients: epochs over batches in a seeded order."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from harness.spec import Say, UsageError
 
 MOST_BINS = 70  # 350 ms: recordings of N-MNIST last about 308 ms
 
-# What of a batch is to fall: inputs (B, ...) and labels (B,) to a number.
+# Inputs (B, ...) and labels (B,) of a batch to the loss.
 Loss = Callable[[Tensor, Tensor], Tensor]
-# The input of a network for the samples of these indices (B,).
-Pick = Callable[[Tensor], Any]
+# Indices (B,) of samples to the network's input.
+BatchInput = Callable[[Tensor], Any]
 
 
 def train(
@@ -40,10 +40,13 @@ def train(
     tell: Say,
     augmented: bool = False,
 ) -> None:
-    """Steps through the samples, in an order and with draws that the seed and the epoch decide.
+    """Minimise `loss` over batches, in an order and with draws that seed and epoch decide.
 
-    `loss` is given a batch of `inputs` (N, ...), where these are `augmented` (images uint8
-    (N, C, H, W)) cropped and flipped at random. Raises UsageError where it becomes no number.
+    `inputs` (N, ...) are passed to `loss` in batches. If `augmented`, they are images, uint8
+    (N, C, H, W), and are cropped and flipped at random.
+
+    Raises:
+        UsageError: the loss is not finite.
     """
     expected, value = torch.from_numpy(labels), torch.zeros(())
     for epoch in range(1, epochs + 1):
@@ -70,57 +73,58 @@ def _seed(seed: int, epoch: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def seeded(seed: int) -> None:
-    """First weights and what is drawn from here on are the seed's."""
+def set_seed(seed: int) -> None:
+    """Seed torch's generator, for initial weights and later draws."""
     torch.manual_seed(_seed(seed, 0))
 
 
 @torch.inference_mode()
-def scores(network: Callable[[Any], Tensor], pick: Pick, count: int, together: int) -> Tensor:
-    """What it says of each of `count` samples, (N, classes), so many at a time."""
+def scores(network: Callable[[Any], Tensor], pick: BatchInput, count: int, together: int) -> Tensor:
+    """Compute the network's scores of `count` samples, (N, classes), `together` at a time."""
     return torch.cat([network(pick(chosen)) for chosen in torch.arange(count).split(together)])
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sizes:
-    """Of a network's training by Adam."""
+class LearnerSizes:
+    """Parameters of a training by Adam."""
 
     batch_size: int
     lr: float = 1e-3  # torch's own
 
 
-Z = TypeVar("Z", bound=Sizes)
+Z = TypeVar("Z", bound=LearnerSizes)
 
 
 class Learner(Method[S, Z]):
     """A system whose network learns by gradients."""
 
-    TOGETHER = 100  # samples that are asked about at once
+    PREDICT_BATCH = 100  # samples predicted at once
 
-    network: Any  # a module, once it is fitted
-
-    @abstractmethod
-    def made(self, train: S) -> nn.Module:
-        """The network for samples such as these, with its first weights; says its structure."""
+    network: Any  # a module, set by `fit`
 
     @abstractmethod
-    def inputs(self, samples: S, tell: Say) -> Pick:
-        """What the network is given of these samples, in training and when it is asked."""
+    def build_network(self, train: S) -> nn.Module:
+        """Build the network for these samples, with initial weights, and set `structure`."""
+
+    @abstractmethod
+    def inputs(self, samples: S, tell: Say) -> BatchInput:
+        """Return the function that makes a network's input from these samples."""
 
     def loss(self, out: Any, labels: Tensor) -> Tensor:
-        """Of what the network says of a batch."""
+        """Compute the loss of the network's output for a batch."""
         return F.cross_entropy(out, labels)
 
     def optimiser(self) -> torch.optim.Optimizer:
+        """Create the optimiser of the network."""
         return torch.optim.Adam(self.network.parameters(), self.sizes.lr)
 
     def fit(self, train: S, validation: S, seed: int, tell: Say) -> None:
-        seeded(seed)
-        self.network = self.made(train)
+        set_seed(seed)
+        self.network = self.build_network(train)
         self.learn(self.inputs(train, tell), train.labels, seed, tell)
 
-    def learn(self, pick: Pick, labels: Labels, seed: int, tell: Say) -> None:
-        """Trains the network, which is in `eval` afterwards."""
+    def learn(self, pick: BatchInput, labels: Labels, seed: int, tell: Say) -> None:
+        """Train the network, and set it to `eval`."""
 
         def loss(chosen: Tensor, wanted: Tensor) -> Tensor:
             return self.loss(self.network(pick(chosen)), wanted)
@@ -130,31 +134,31 @@ class Learner(Method[S, Z]):
         self.network.eval()
 
     def predict(self, test: S) -> Labels | Answers:
-        """The class of the highest score."""
+        """Predict the class of the highest score."""
         pick = self.inputs(test, silent)
-        return scores(self.network, pick, len(test), self.TOGETHER).argmax(1).numpy()
+        return scores(self.network, pick, len(test), self.PREDICT_BATCH).argmax(1).numpy()
 
 
-class OnFrames(Learner[Recordings, Z]):
-    """A learner whose network is given all frames of 5 ms of a window, (B, T, 2, H, W)."""
+class FrameLearner(Learner[Recordings, Z]):
+    """A learner whose network's input is all frames of 5 ms of a window, (B, T, 2, H, W)."""
 
     DATASETS, INPUT = ("nmnist",), "frames"
 
-    bins: int  # as many as the longest recording has, cut where N-MNIST's have ended
+    bins: int  # of the longest recording, at most MOST_BINS
 
     def fit(self, train: Recordings, validation: Recordings, seed: int, tell: Say) -> None:
         self.bins = min(-(-train.longest_us // BIN_US), MOST_BINS)
         super().fit(train, validation, seed, tell)
 
-    def inputs(self, samples: Recordings, tell: Say) -> Pick:
-        """Frames are made when they are needed: all at once may not fit in memory."""
+    def inputs(self, samples: Recordings, tell: Say) -> BatchInput:
+        """Make frames for each batch: all at once may not fit in memory."""
         return lambda chosen: torch.from_numpy(
             samples.part(chosen.numpy()).frames(self.bins)
         ).float()
 
 
-def fired(cell: LIFCell, currents: Tensor) -> Tensor:  # (T, B, ...) -> (T, B, ...)
-    """The spikes of neurons that start at rest and are given a current at each step."""
+def run_neurons(cell: LIFCell, currents: Tensor) -> Tensor:  # (T, B, ...) -> (T, B, ...)
+    """Simulate neurons that start at rest and get a current at each step; return their spikes."""
     state, spikes = None, []
     for current in currents:
         o, state = cell(current, state)
@@ -163,10 +167,12 @@ def fired(cell: LIFCell, currents: Tensor) -> Tensor:  # (T, B, ...) -> (T, B, .
 
 
 @torch.inference_mode()
-def most_spikes(layers: Callable[[Any], Sequence[Tensor]], pick: Pick, count: int) -> Answers:
-    """The output neurons that fire most; `layers` says the spikes (T, B, N) of each layer."""
+def predict_by_spikes(
+    layers: Callable[[Any], Sequence[Tensor]], pick: BatchInput, count: int
+) -> Answers:
+    """Predict the output neuron that fires most; `layers` returns each layer's spikes (T, B, N)."""
     labels, total = [], 0.0
-    for chosen in torch.arange(count).split(Learner.TOGETHER):
+    for chosen in torch.arange(count).split(Learner.PREDICT_BATCH):
         spikes = layers(pick(chosen))
         labels.append(spikes[-1].sum(0).argmax(1))
         total += sum(float(each.sum()) for each in spikes)

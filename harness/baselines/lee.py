@@ -1,4 +1,4 @@
-"""Spiking neurons taught through the decaying traces of their spikes (Lee et al. 2016).
+"""Spiking neurons trained through the decaying traces of their spikes (Lee et al. 2016).
 
 A neuron's potential decays by exp(-dt / tau) and gathers weighted spikes. Where it reaches V_th it
 fires and loses V_th, and every other neuron j of the layer loses |kappa| V_th,j; none falls below
@@ -39,13 +39,15 @@ from harness.baselines import learn
 from harness.baselines.contract import Answers, Recordings, silent
 from harness.datasets.events import BIN_US
 
-LEAST = 0.25  # of the steps: counts are divided by no less, or one spike alone would be an answer
-LOWEST = 0.1  # of a first threshold: none falls below
+LEAST_COUNT = (
+    0.25  # of the steps: counts are divided by no less, or one spike alone would be an answer
+)
+LOWEST_THRESHOLD = 0.1  # of a first threshold: none falls below
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sizes(learn.Sizes):
-    """Of the network and its training; theirs, where nothing else is said."""
+class LeeSizes(learn.LearnerSizes):
+    """Parameters of network and training; those of the paper unless marked as ours."""
 
     hidden: int = 800
     tau_us: float = 200_000.0  # for N-MNIST, as the next
@@ -60,98 +62,101 @@ class Sizes(learn.Sizes):
 
 
 @dataclass(frozen=True)
-class Circuit:
-    """What the neurons of a layer have in common."""
+class LayerConstants:
+    """Constants that the neurons of a layer share."""
 
     decay: float  # of potentials and traces, from one bin to the next
     kappa: float  # what a spike adds to each other neuron, in thresholds of that one: 0 or less
     sigma: float  # the share of inhibition that is expected to work
     rest: float  # bins after a spike until inputs count in full
-    silent: bool  # whether neurons that did not fire are taught too
+    silent: bool  # whether neurons that did not fire pass errors too
 
 
 def trace(spikes: Tensor, decay: float) -> Tensor:  # (T, B, N) -> (B, N)
-    """What is left of spikes that decay, at the end."""
+    """Return the decayed sum of each neuron's spikes at the end."""
     ages = torch.arange(len(spikes) - 1, -1, -1, dtype=spikes.dtype)
     return torch.einsum("t,tbn->bn", torch.pow(decay, ages), spikes)
 
 
-def scan(currents: Tensor, v_th: Tensor, circuit: Circuit) -> tuple[Tensor, Tensor]:
-    """The spikes (T, B, N) that currents (T, B, N) cause, and the last potentials (B, N)."""
+def simulate(currents: Tensor, v_th: Tensor, constants: LayerConstants) -> tuple[Tensor, Tensor]:
+    """Simulate a layer on currents (T, B, N): its spikes (T, B, N) and last potentials (B, N)."""
     v = torch.zeros_like(currents[0])
     since = torch.full_like(v, inf)  # bins since a neuron's last spike
     spikes = []
     for current in currents:
-        v = circuit.decay * v + (since / circuit.rest).square().clamp(max=1) * current
+        v = constants.decay * v + (since / constants.rest).square().clamp(max=1) * current
         o = (v >= v_th).to(v.dtype)
-        v = (v - v_th * o + circuit.kappa * v_th * _of_others(o)).maximum(-v_th)
+        v = (v - v_th * o + constants.kappa * v_th * _sum_of_others(o)).maximum(-v_th)
         since = torch.where(o > 0, 1.0, since + 1)
         spikes.append(o)
     return torch.stack(spikes), v
 
 
-def taught(spikes: Tensor, circuit: Circuit) -> Tensor:  # (T, B, N) -> bool (B, N)
-    """Which neurons pass errors."""
-    return (spikes.sum(0) > 0) | circuit.silent
+def passes_errors(spikes: Tensor, constants: LayerConstants) -> Tensor:  # (T, B, N) -> bool (B, N)
+    """Return which neurons pass errors back."""
+    return (spikes.sum(0) > 0) | constants.silent
 
 
-class Layer(torch.autograd.Function):
-    """Traces and spikes of a layer, given those of its inputs; gradients are the traces', in closed
-    form: (B, M), (T, B, M), w (N, M), v_th (N,), circuit -> (B, N), (T, B, N).
+class TraceLayer(torch.autograd.Function):
+    """Traces and spikes of a layer from those of its inputs, with the traces' gradients.
+
+    (B, M), (T, B, M), w (N, M), v_th (N,), constants -> (B, N), (T, B, N).
     """
 
     @staticmethod
     def forward(
-        x: Tensor, spikes: Tensor, w: Tensor, v_th: Tensor, circuit: Circuit
+        x: Tensor, spikes: Tensor, w: Tensor, v_th: Tensor, constants: LayerConstants
     ) -> tuple[Tensor, Tensor]:
-        fired, _ = scan(spikes @ w.T, v_th, circuit)
-        return trace(fired, circuit.decay), fired
+        fired, _ = simulate(spikes @ w.T, v_th, constants)
+        return trace(fired, constants.decay), fired
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         x, _, w, v_th, ctx.circuit = inputs
         a, fired = output
         ctx.mark_non_differentiable(fired)
-        ctx.save_for_backward(x, w, v_th, a, taught(fired, ctx.circuit))
+        ctx.save_for_backward(x, w, v_th, a, passes_errors(fired, ctx.circuit))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, Tensor, Tensor, None]:
         x, w, v_th, a, passing = ctx.saved_tensors
-        circuit: Circuit = ctx.circuit
+        constants: LayerConstants = ctx.circuit
         error = gradients[0] * passing
         back = None
         if ctx.needs_input_grad[0]:  # the traces of events need none
-            back = (_released(error, circuit) / v_th) @ w
-        inhibited = circuit.sigma * circuit.kappa * _of_others(a)
+            back = (_invert_inhibition(error, constants) / v_th) @ w
+        inhibited = constants.sigma * constants.kappa * _sum_of_others(a)
         to_v_th = (error * (inhibited - a)).sum(0) / v_th
         return back, None, (error / v_th).T @ x, to_v_th, None
 
 
-def _of_others(values: Tensor) -> Tensor:  # (B, N) -> (B, N)
+def _sum_of_others(values: Tensor) -> Tensor:  # (B, N) -> (B, N)
     return values.sum(1, keepdim=True) - values
 
 
-def _released(error: Tensor, circuit: Circuit) -> Tensor:  # (B, N) -> (B, N)
-    """Errors times the inverse of the matrix with 1 on its diagonal, -sigma kappa elsewhere."""
-    c = circuit.sigma * circuit.kappa
+def _invert_inhibition(error: Tensor, constants: LayerConstants) -> Tensor:  # (B, N) -> (B, N)
+    """Multiply errors by the inverse of the matrix of 1 on the diagonal, -sigma kappa elsewhere."""
+    c = constants.sigma * constants.kappa
     whole = 1 + c - error.shape[1] * c
     return (error + c / whole * error.sum(1, keepdim=True)) / (1 + c)
 
 
 @torch.no_grad()
-def gain(spikes: Tensor, v_th: Tensor, circuit: Circuit) -> Tensor:  # (T, B, N), (N,) -> (B, 1)
-    """What errors are multiplied by: sqrt(M / m) over the root mean square of g = 1 / V_th."""
-    m = taught(spikes, circuit).sum(1, keepdim=True).clamp(min=1).to(v_th.dtype)
+def error_scale(
+    spikes: Tensor, v_th: Tensor, constants: LayerConstants
+) -> Tensor:  # (T, B, N), (N,) -> (B, 1)
+    """Return the factor of errors: sqrt(M / m) over the root mean square of g = 1 / V_th."""
+    m = passes_errors(spikes, constants).sum(1, keepdim=True).clamp(min=1).to(v_th.dtype)
     return (len(v_th) / m).sqrt() / v_th.reciprocal().square().mean().sqrt()
 
 
-class Network(nn.Module):
-    """Fully connected layers."""
+class LeeNetwork(nn.Module):
+    """Fully connected layers of inhibiting neurons with learned thresholds."""
 
-    def __init__(self, layers: tuple[int, ...], sizes: Sizes) -> None:
+    def __init__(self, layers: tuple[int, ...], sizes: LeeSizes) -> None:
         super().__init__()
         self.weights, self.thresholds = nn.ParameterList(), nn.ParameterList()
-        self.circuits: list[Circuit] = []
+        self.layer_constants: list[LayerConstants] = []
         self.first: list[float] = []  # thresholds, alpha sqrt(3 / M)
         for m, n in pairwise(layers):
             limit = sqrt(3 / m)
@@ -160,49 +165,56 @@ class Network(nn.Module):
             self.thresholds.append(nn.Parameter(torch.full((n,), self.first[-1])))
             decay, rest = exp(-BIN_US / sizes.tau_us), sizes.rest_us / BIN_US
             last = len(self.first) == len(layers) - 1  # or no silent class would ever fire
-            self.circuits.append(Circuit(decay, -sizes.inhibition / n, sizes.sigma, rest, last))
+            self.layer_constants.append(
+                LayerConstants(decay, -sizes.inhibition / n, sizes.sigma, rest, last)
+            )
         self.fired = torch.zeros(layers[1])  # in how much of the last batch each hidden one fired
 
     def forward(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The last layer's traces (B, N), and the spikes of each layer (T, B, N)."""
+        """Compute the last layer's traces (B, N), and the spikes of each layer (T, B, N)."""
         spikes = frames.flatten(2).transpose(0, 1)
-        x, layers = trace(spikes, self.circuits[0].decay), []
-        for w, v_th, circuit in zip(self.weights, self.thresholds, self.circuits, strict=True):
-            x, spikes = Layer.apply(x, spikes, w, v_th, circuit)
+        x, layers = trace(spikes, self.layer_constants[0].decay), []
+        for w, v_th, constants in zip(
+            self.weights, self.thresholds, self.layer_constants, strict=True
+        ):
+            x, spikes = TraceLayer.apply(x, spikes, w, v_th, constants)
             if x.requires_grad:
-                x.register_hook(partial(torch.mul, gain(spikes, v_th, circuit)))
+                x.register_hook(partial(torch.mul, error_scale(spikes, v_th, constants)))
             layers.append(spikes)
         self.fired = (layers[0].sum(0) > 0).to(x.dtype).mean(0)
         return x, layers
 
     def penalty(self, strength: float, beta: float) -> Tensor:
-        """What keeps weights small: lambda / 2 exp(beta (sum of squares - 1)), over neurons."""
+        """Sum lambda / 2 exp(beta (sum of squared weights - 1)) over neurons."""
         sums = torch.cat([w.square().sum(1) for w in self.weights])
         return strength / 2 * (beta * (sums - 1)).exp().sum()
 
     @torch.no_grad()
     def balance(self, rho: float) -> None:
-        """Hidden thresholds rise by rho N where a neuron fired, and all fall by rho N_fired."""
+        """Raise hidden thresholds by rho N if the neuron fired, and lower all by rho N_fired."""
         v_th, fired = self.thresholds[0], self.fired
         v_th.add_(rho * self.first[0] * (len(fired) * fired - fired.sum()))
         for each, first in zip(self.thresholds, self.first, strict=True):
-            each.clamp_(min=LOWEST * first)
+            each.clamp_(min=LOWEST_THRESHOLD * first)
 
 
 def error(a: Tensor, spikes: Tensor, labels: Tensor) -> Tensor:  # (B, K), (T, B, K), (B,) -> ()
-    """The squared error of spike counts, divided by the largest (or a quarter of the steps, where
-    that is more), against the one-hot label.
+    """Compute the squared error of scaled spike counts against the one-hot label.
 
-    Its gradient goes to the traces `a` as if they were what is compared.
+    Counts are divided by the largest of them, or by a quarter of the steps if that is more.
+
+    Its gradient goes to the traces `a` in place of the counts.
     """
     counts = spikes.sum(0)
-    most = counts.amax(1, keepdim=True).clamp(min=LEAST * len(spikes))
+    most = counts.amax(1, keepdim=True).clamp(min=LEAST_COUNT * len(spikes))
     o = counts / most + (a - a.detach())
     wanted = F.one_hot(labels, a.shape[1]).to(a.dtype)
     return (o - wanted).square().sum(1).mean() / 2
 
 
-class Lee(learn.OnFrames[Sizes]):
+class Lee(learn.FrameLearner[LeeSizes]):
+    """Backpropagation through traces of spikes (Lee et al. 2016)."""
+
     TITLE, PAPER = "Spiking backpropagation", "Lee et al. 2016"
     FIDELITY = "after the description"
     DEVIATIONS = (
@@ -214,10 +226,10 @@ class Lee(learn.OnFrames[Sizes]):
         "by default 200 hidden units, not 800",
     )
     EPOCHS = {"quick": 6, "default": 12, "paper": 150}
-    SIZES = {"quick": Sizes(hidden=100), "default": Sizes(hidden=200), "paper": Sizes()}
+    SIZES = {"quick": LeeSizes(hidden=100), "default": LeeSizes(hidden=200), "paper": LeeSizes()}
 
-    def made(self, train: Recordings) -> Network:
-        return Network(self.layers(train, self.sizes.hidden), self.sizes)
+    def build_network(self, train: Recordings) -> LeeNetwork:
+        return LeeNetwork(self.layers(train, self.sizes.hidden), self.sizes)
 
     def loss(self, out: tuple[Tensor, list[Tensor]], labels: Tensor) -> Tensor:
         a, layers = out
@@ -225,11 +237,11 @@ class Lee(learn.OnFrames[Sizes]):
         return error(a, layers[-1], labels) + penalty
 
     def optimiser(self) -> torch.optim.Optimizer:
-        """Thresholds move after each step."""
+        """Create the optimiser; `balance` runs after each of its steps."""
         optimiser = super().optimiser()
         optimiser.register_step_post_hook(lambda *_: self.network.balance(self.sizes.rho))
         return optimiser
 
     def predict(self, test: Recordings) -> Answers:
         given = self.inputs(test, silent), len(test)
-        return learn.most_spikes(lambda frames: self.network(frames)[1], *given)
+        return learn.predict_by_spikes(lambda frames: self.network(frames)[1], *given)

@@ -11,7 +11,7 @@ a share r_on of its period. With the phase phi = ((t + s) mod tau) / tau its ope
 
     k = 2 phi / r_on  where phi < r_on / 2,  2 - 2 phi / r_on  where phi < r_on,  else alpha phi
 
-and what the LSTM proposes, c~ and h~, is taken by that share: c = k c~ + (1 - k) c_before, and h in
+and the LSTM's proposals c~ and h~ are taken by that share: c = k c~ + (1 - k) c_before, and h in
 the same way. alpha = 1e-3 in training, so that a closed unit learns too, and 0 afterwards. An
 event's address (x, y, polarity) is looked up in an embedding of 40; its time in ms is t. The state
 after the last event is read by a linear layer, fitted by the cross entropy. The authors' code
@@ -37,16 +37,16 @@ from harness.datasets.events import Events, addresses, on_sensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sizes(learn.Sizes):
-    """Those of He et al. 2020."""
+class LSTMSizes(learn.LearnerSizes):
+    """Parameters of He et al. 2020."""
 
     units: int = 512
     lr: float = 5e-4
     batch_size: int = 50
 
 
-class Network(nn.Module):
-    """LSTM units, and what a linear layer reads of them, averaged over the steps."""
+class LSTMNetwork(nn.Module):
+    """LSTM units, and a linear read-out of their mean over the steps."""
 
     def __init__(self, inputs: int, units: int, classes: int) -> None:
         super().__init__()
@@ -55,10 +55,12 @@ class Network(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:  # (B, T, 2, H, W) -> (B, classes)
         hidden, _ = self.lstm(frames.flatten(2).transpose(0, 1))
-        return self.readout(hidden.mean(0))  # of a linear layer, the mean of what it reads
+        return self.readout(hidden.mean(0))  # linear: equals the mean of the read-outs
 
 
-class LSTM(learn.OnFrames[Sizes]):
+class LSTM(learn.FrameLearner[LSTMSizes]):
+    """An LSTM on frames of 5 ms, the plain variant of Neil et al. 2016."""
+
     TITLE, PAPER = "LSTM", "Neil et al. 2016"
     FIDELITY = "after the description"
     DEVIATIONS = (
@@ -71,15 +73,15 @@ class LSTM(learn.OnFrames[Sizes]):
     )
     EPOCHS = {"quick": 6, "default": 6, "paper": 100}
     SIZES = {
-        "quick": Sizes(units=64, lr=3e-3, batch_size=15),
-        "default": Sizes(units=128, lr=2e-3, batch_size=25),
-        "paper": Sizes(),
+        "quick": LSTMSizes(units=64, lr=3e-3, batch_size=15),
+        "default": LSTMSizes(units=128, lr=2e-3, batch_size=25),
+        "paper": LSTMSizes(),
     }
 
-    def made(self, train: Recordings) -> Network:
+    def build_network(self, train: Recordings) -> LSTMNetwork:
         inputs, units = train.inputs, self.sizes.units
         self.structure = f"{inputs}-LSTM{units}-{train.classes}"
-        return Network(inputs, units, train.classes)
+        return LSTMNetwork(inputs, units, train.classes)
 
     def loss(self, out: Tensor, labels: Tensor) -> Tensor:
         return F.mse_loss(out, F.one_hot(labels, out.shape[1]).float())
@@ -94,7 +96,9 @@ EMBEDDED = 0.01  # and of embeddings: the default of the library used there, fro
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhasedSizes(learn.Sizes):
+class PhasedLSTMSizes(learn.LearnerSizes):
+    """Parameters of `PhasedLSTM`."""
+
     events: int | None = None  # of a recording at most, evenly over it; None: all
     batch_size: int = 32
     embedding: int = 40
@@ -107,7 +111,7 @@ class PhasedSizes(learn.Sizes):
 
 
 def openness(t: Tensor, tau: Tensor, shift: Tensor, r_on: float, alpha: float) -> Tensor:
-    """The time gate k of each unit, (N,) parameters, at the times t: (..., 1) -> (..., N)."""
+    """Compute the time gate k of each unit at the times t (ms): (..., 1) -> (..., N)."""
     since = t + shift
     # The remainder by hand: d/dtau is then -floor(since / tau), which not every `%` gives.
     phi = (since - tau * torch.floor(since / tau).detach()) / tau
@@ -116,8 +120,8 @@ def openness(t: Tensor, tau: Tensor, shift: Tensor, r_on: float, alpha: float) -
     return torch.where(phi < r_on / 2, rising, closing)
 
 
-class PhasedUnits(nn.Module):
-    """LSTM units with peepholes, which take what they compute by the openness k."""
+class PhasedLSTMCell(nn.Module):
+    """LSTM units with peepholes whose updates are weighted by the openness k."""
 
     def __init__(self, inputs: int, units: int) -> None:
         super().__init__()
@@ -130,11 +134,11 @@ class PhasedUnits(nn.Module):
         self.peepholes = nn.Parameter(SPREAD * torch.randn(3, units))  # i, f, o
 
     def driven(self, x: Tensor) -> Tensor:  # (..., inputs) -> (..., 4 N)
-        """What inputs add to the gates and the cell."""
+        """Compute the inputs' part of the gates and the cell."""
         return x @ self.weight_x.T + self.bias.flatten()
 
     def forward(self, driven: Tensor, k: Tensor) -> Tensor:  # (L, B, 4 N), (L, B, N) -> (B, N)
-        """h after the last step."""
+        """Return h after the last step."""
         h = c = k.new_zeros(k.shape[1:])
         from_i, from_f, from_o = self.peepholes.unbind()
         weight = self.weight_h.T
@@ -149,28 +153,28 @@ class PhasedUnits(nn.Module):
 
 
 @dataclass(frozen=True, eq=False)
-class Sequences:
-    """Events of some recordings side by side, the shorter ones padded at their end."""
+class PaddedEvents:
+    """Events of a batch of recordings, padded to the longest."""
 
     addresses: Tensor  # int64 (L, B)
     ms: Tensor  # (L, B), from the first event
     present: Tensor  # (L, B): 1, or 0 where there is no event
 
 
-class PhasedNetwork(nn.Module):
-    """Embedding, gated cell, read-out."""
+class PhasedLSTMNetwork(nn.Module):
+    """Embedding of addresses, Phased LSTM cell, and linear read-out."""
 
-    def __init__(self, addresses: int, classes: int, sizes: PhasedSizes) -> None:
+    def __init__(self, addresses: int, classes: int, sizes: PhasedLSTMSizes) -> None:
         super().__init__()
         self.r_on = sizes.r_on
         self.embedding = nn.Parameter(EMBEDDED * torch.randn(addresses, sizes.embedding))
-        self.cell = PhasedUnits(sizes.embedding, sizes.units)
+        self.cell = PhasedLSTMCell(sizes.embedding, sizes.units)
         tau = torch.empty(sizes.units).uniform_(*sizes.log_tau).exp()
         self.tau = nn.Parameter(tau)
         self.shift = nn.Parameter(torch.rand(sizes.units) * tau)
         self.readout = nn.Linear(sizes.units, classes)
 
-    def forward(self, x: Sequences) -> Tensor:  # -> (B, classes)
+    def forward(self, x: PaddedEvents) -> Tensor:  # -> (B, classes)
         alpha = ALPHA if self.training else 0.0
         # a period may cross zero as it learns: its size counts, as in the authors' code
         k = openness(x.ms[..., None], self.tau.abs(), self.shift, self.r_on, alpha)
@@ -180,33 +184,36 @@ class PhasedNetwork(nn.Module):
         return self.readout(self.cell(driven, k))
 
 
-def evenly(events: Events, limit: int | None, offset: float) -> Events:
-    """One event of each of `limit` equal parts, at `offset` in [0, 1) of the part; all where there
-    are no more, or there is no limit.
+def subsample(events: Events, limit: int | None, offset: float) -> Events:
+    """Take one event of each of `limit` equal parts, at `offset` in [0, 1) of the part.
+
+    Returns all events if there are no more than `limit`, or if it is None.
     """
     if limit is None or len(events) <= limit:
         return events
     return events[((np.arange(limit) + offset) * len(events) / limit).astype(np.int64)]
 
 
-def side_by_side(
+def pad_events(
     recordings: Recordings, chosen: Tensor, limit: int | None, offsets: Tensor
-) -> Sequences:
-    """The events of those recordings (B,), each with its offset (B,), for `evenly`."""
+) -> PaddedEvents:
+    """Batch the recordings `chosen` (B,), each subsampled with its offset (B,)."""
     sensor, pairs = recordings.sensor, zip(chosen.tolist(), offsets.tolist(), strict=True)
-    found = [evenly(on_sensor(recordings[n], sensor), limit, offset) for n, offset in pairs]
+    found = [subsample(on_sensor(recordings[n], sensor), limit, offset) for n, offset in pairs]
 
     def padded(one: Callable[[Events], NDArray[Any]]) -> Tensor:
         return pad_sequence([torch.from_numpy(one(each)) for each in found])
 
-    return Sequences(
+    return PaddedEvents(
         padded(lambda each: addresses(each, sensor)),
         padded(lambda each: (each["t"] / 1000).astype(np.float32)),
         padded(lambda each: np.ones(len(each), np.float32)),
     )
 
 
-class PhasedLSTM(learn.Learner[Recordings, PhasedSizes]):
+class PhasedLSTM(learn.Learner[Recordings, PhasedLSTMSizes]):
+    """The Phased LSTM on single events (Neil et al. 2016)."""
+
     TITLE, PAPER = "Phased LSTM", "Neil et al. 2016"
     DATASETS, INPUT = ("nmnist",), "events"
     FIDELITY = "published equations"
@@ -218,22 +225,22 @@ class PhasedLSTM(learn.Learner[Recordings, PhasedSizes]):
     )
     EPOCHS = {"quick": 8, "default": 10, "paper": 20}
     SIZES = {
-        "quick": PhasedSizes(events=100, batch_size=15, lr=5e-3),
-        "default": PhasedSizes(events=256, batch_size=30, lr=5e-3),
-        "paper": PhasedSizes(),
+        "quick": PhasedLSTMSizes(events=100, batch_size=15, lr=5e-3),
+        "default": PhasedLSTMSizes(events=256, batch_size=30, lr=5e-3),
+        "paper": PhasedLSTMSizes(),
     }
 
-    def made(self, train: Recordings) -> PhasedNetwork:
+    def build_network(self, train: Recordings) -> PhasedLSTMNetwork:
         sizes = self.sizes
         self.structure = f"embedding {sizes.embedding}-PLSTM{sizes.units}-{train.classes}"
-        return PhasedNetwork(train.inputs, train.classes, sizes)
+        return PhasedLSTMNetwork(train.inputs, train.classes, sizes)
 
-    def inputs(self, samples: Recordings, tell: Say) -> learn.Pick:
-        """Other events of a recording in each epoch, so that most are seen; then their middles."""
+    def inputs(self, samples: Recordings, tell: Say) -> learn.BatchInput:
+        """Subsample other events in each epoch of training; the middle of each part at test."""
 
-        def picked(chosen: Tensor) -> Sequences:
+        def picked(chosen: Tensor) -> PaddedEvents:
             training = self.network.training
             offsets = torch.rand(len(chosen)) if training else torch.full((len(chosen),), 0.5)
-            return side_by_side(samples, chosen, self.sizes.events, offsets)
+            return pad_events(samples, chosen, self.sizes.events, offsets)
 
         return picked

@@ -38,14 +38,16 @@ BATCH = 100  # images at once where nothing is learned
 
 
 @dataclass(frozen=True)
-class Sizes:
+class PandaSizes:
+    """Parameters of `Panda` that depend on the effort."""
+
     filters: tuple[int, int, int]
     steps: int
     batch_size: int
 
 
 def contrast_normalised(images: Images) -> Tensor:  # (N, 3, H, W)
-    """Each image with a mean of 0 and a deviation of 1; one of a single value is all 0."""
+    """Scale each image to mean 0 and deviation 1; an image of one value becomes 0."""
     x = torch.from_numpy(images.pixels).float()
     x = x - x.mean((1, 2, 3), keepdim=True)
     deviation = x.square().mean((1, 2, 3), keepdim=True).sqrt()
@@ -53,13 +55,13 @@ def contrast_normalised(images: Images) -> Tensor:  # (N, 3, H, W)
 
 
 def zca(covariance: Tensor, epsilon: float) -> Tensor:  # (D, D) -> (D, D), symmetric
-    """What makes values of that covariance independent and changes them least."""
+    """Return the ZCA matrix, which whitens values of that covariance and changes them least."""
     values, vectors = torch.linalg.eigh(covariance)
     return vectors @ torch.diag((values.clamp(min=0) + epsilon).rsqrt()) @ vectors.T
 
 
 def whitening(x: Tensor) -> Tensor:  # (N, C, H, W) -> (C, C, PATCH, PATCH)
-    """The filters that give the whitened middle of a patch, from patches of all images."""
+    """Compute the filters that give the whitened middle of a patch, from all images."""
     patches = F.unfold(x, PATCH, stride=8).transpose(1, 2).flatten(0, 1)
     matrix = zca(patches.double().T.cov(), EPSILON)
     middles = matrix[PATCH**2 // 2 :: PATCH**2]  # of each channel
@@ -67,25 +69,26 @@ def whitening(x: Tensor) -> Tensor:  # (N, C, H, W) -> (C, C, PATCH, PATCH)
 
 
 def signed_spikes(x: Tensor, steps: int, generator: torch.Generator | None = None) -> Tensor:
-    """Spikes 1 and -1, (T, *x.shape), each step's with probability |x|, at most 1."""
+    """Draw spikes 1 and -1, (T, *x.shape), in each step with probability |x|."""
     drawn = torch.rand((steps, *x.shape), generator=generator)
     return (drawn < x.abs()) * x.sign()
 
 
 def each_step(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:  # (T, B, ...)
+    """Apply a function of batches (B, ...) to each step."""
     return function(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
 def potential(x: Tensor) -> Tensor:  # (T, ...) -> (...)
-    """Of neurons that do not fire, after the last step: eq. (5) with o = 0."""
+    """Compute the last potential of neurons that do not fire: eq. (5) with o = 0."""
     u = torch.zeros_like(x[0])
     for current in x:
         u = NEURON.k_tau * u + current
     return u
 
 
-class Coder(nn.Module):
-    """The encoder of one layer, and the decoder that it is trained with."""
+class LayerAutoEncoder(nn.Module):
+    """The encoder of one layer, and the decoder for its training."""
 
     def __init__(self, inputs: int, outputs: int, size: int) -> None:
         super().__init__()
@@ -94,26 +97,27 @@ class Coder(nn.Module):
         self.cell = LIFCell(NEURON)
 
     def forward(self, spikes: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, F, H', W')
-        return learn.fired(self.cell, each_step(self.encoder, spikes))
+        return learn.run_neurons(self.cell, each_step(self.encoder, spikes))
 
     def error(self, spikes: Tensor) -> Tensor:  # (T, B, C, H, W) -> ()
-        """How far the decoder's potentials at the end are from those of the input."""
+        """Compute the mean squared difference of decoded and input potentials at the end."""
         # a decoder is linear, so it may come after the sum over steps
         decoded = self.decoder(potential(self(spikes)))
         return F.mse_loss(decoded, potential(spikes))
 
     @torch.no_grad()
     def scale(self, spikes: Tensor) -> None:
-        """Scales the first weights: potentials at the end then deviate by the threshold."""
+        """Scale initial weights so that the last potentials deviate by the threshold."""
         deviation = float(potential(each_step(self.encoder, spikes)).std())
         if deviation > 0:
             self.encoder.weight.mul_(NEURON.v_th / deviation)
 
 
 @torch.no_grad()
-def encoded(coders: Sequence[Coder], spikes: Tensor) -> tuple[Tensor, float]:
-    """Sends images' spikes (T, B, C, H, W) through the layers: what the next layer is given, and
-    how many spikes all neurons fired.
+def encode_spikes(coders: Sequence[LayerAutoEncoder], spikes: Tensor) -> tuple[Tensor, float]:
+    """Pass spikes (T, B, C, H, W) through trained layers.
+
+    Returns the next layer's input, and the number of spikes of all neurons.
     """
     fired = 0.0
     for n, coder in enumerate(coders):
@@ -124,7 +128,9 @@ def encoded(coders: Sequence[Coder], spikes: Tensor) -> tuple[Tensor, float]:
     return spikes, fired
 
 
-class Panda(Method[Images, Sizes]):
+class Panda(Method[Images, PandaSizes]):
+    """Layer-wise spiking auto-encoders with a trained read-out (Panda & Roy 2016)."""
+
     TITLE, PAPER = "Spiking auto-encoders", "Panda & Roy 2016"
     DATASETS, INPUT, WINDOWS = ("cifar10",), "images", ()
     FIDELITY = "after the description"
@@ -139,19 +145,19 @@ class Panda(Method[Images, Sizes]):
     )
     EPOCHS = {"quick": 6, "default": 2, "paper": 20}  # of each layer
     SIZES = {
-        "quick": Sizes((8, 8, 32), 8, 16),
-        "default": Sizes((16, 16, 64), 10, 32),
-        "paper": Sizes((32, 32, 64), 20, 32),
+        "quick": PandaSizes((8, 8, 32), 8, 16),
+        "default": PandaSizes((16, 16, 64), 10, 32),
+        "paper": PandaSizes((32, 32, 64), 20, 32),
     }
 
-    coders: list[Coder]
+    coders: list[LayerAutoEncoder]
 
     def fit(self, train: Images, validation: Images, seed: int, tell: Say) -> None:
-        """Learns the layers without labels, one after the other, and then the read-out."""
+        """Train the layers without labels, one after the other, and then the read-out."""
         self.seed, self.coders = seed, []
         a, b, c = self.sizes.filters  # in the paper's notation; o are output neurons, one a class
         self.structure = f"{a}c{KERNELS[0]}-2s-{b}c{KERNELS[1]}-2s-{c}c{KERNELS[2]}-o"
-        learn.seeded(seed)
+        learn.set_seed(seed)
         x = contrast_normalised(train)
         self.filters = whitening(x)
         whitened = F.conv2d(x, self.filters, padding=PATCH // 2)
@@ -160,7 +166,7 @@ class Panda(Method[Images, Sizes]):
         parts = len(KERNELS) + 2  # the layers, their answer to all images, the read-out
 
         def part(n: int, doing: str) -> Say:
-            return lambda done, what: tell((n + done) / parts, f"{doing} {what}")
+            return lambda done, step: tell((n + done) / parts, f"{doing} {step}")
 
         for n in range(len(KERNELS)):
             self._learn_layer(x, train, part(n, f"layer {n + 1}:"))
@@ -168,7 +174,7 @@ class Panda(Method[Images, Sizes]):
         self._learn_read_out(traces, train, part(parts - 1, "read-out:"))
 
     def predict(self, test: Images) -> Answers:
-        """The class whose output neuron has the highest potential at the end."""
+        """Predict the class of the output neuron with the highest potential at the end."""
         x = F.conv2d(contrast_normalised(test), self.filters, padding=PATCH // 2) / self.peak
         traces, fired = self._traces(x, silent)
         given = (traces - self.mean) / self.deviation
@@ -178,10 +184,10 @@ class Panda(Method[Images, Sizes]):
     def _learn_layer(self, x: Tensor, train: Images, tell: Say) -> None:
         n = len(self.coders)
         channels = (x.shape[1], *self.sizes.filters)
-        coder = Coder(channels[n], channels[n + 1], KERNELS[n])
+        coder = LayerAutoEncoder(channels[n], channels[n + 1], KERNELS[n])
 
         def given(images: Tensor) -> Tensor:
-            return encoded(self.coders[:n], signed_spikes(images, self.sizes.steps))[0]
+            return encode_spikes(self.coders[:n], signed_spikes(images, self.sizes.steps))[0]
 
         coder.scale(given(x[:: len(x) // self.sizes.batch_size + 1]))
         learn.train(
@@ -194,13 +200,13 @@ class Panda(Method[Images, Sizes]):
         self.coders.append(coder.requires_grad_(False))
 
     def _traces(self, x: Tensor, tell: Say) -> tuple[Tensor, float]:
-        """Potentials that spikes of the last layer cause at weights of 1, (N, D); all spikes."""
+        """Return decayed sums of the last layer's spikes (N, D), and the number of all spikes."""
         generator = torch.Generator().manual_seed(self.seed)
         found, fired = [], 0.0
         for n, images in enumerate(x.split(BATCH)):
             tell(n * BATCH / len(x), "images")
             spikes = signed_spikes(images, self.sizes.steps, generator)
-            last, count = encoded(self.coders, spikes)
+            last, count = encode_spikes(self.coders, spikes)
             found.append(potential(last).flatten(1))
             fired += count
         return torch.cat(found), fired

@@ -1,8 +1,8 @@
 """A random forest on counts of events, Table 4's "Random Forest" (Orchard et al. 2015a).
 
-The paper that the table cites is HFirst's; whose number it is is not known. A forest of 500 trees
-learns from the numbers of ON and OFF events at each pixel (Breiman 2001), in the whole recording or
-in each of a few windows of the same length: the held-out samples choose.
+The paper that the table cites is HFirst's; the origin of the number is unknown. A forest of 500
+trees (Breiman 2001) learns from the numbers of ON and OFF events at each pixel, in the whole
+recording or in each of a few windows of the same length: the held-out samples choose.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 
-from harness.baselines.contract import Labels, Method, Recordings, Say, within
+from harness.baselines.contract import Labels, Method, Recordings, Say, progress_part
 
 BINS = (1, 4)  # windows of a recording, to choose from
-PORTION = 50  # trees that grow before it says how far it is
+PORTION = 50  # trees between two reports of progress
 JOBS = 2
 
 
 class RandomForest(Method[Recordings, int]):
+    """A random forest on counts of events."""
+
     TITLE, PAPER = "Random Forest", "Orchard et al. 2015a"
     DATASETS, INPUT = ("dvs-cifar10", "nmnist"), "frames"
     FIDELITY = "after the description"
@@ -32,14 +34,14 @@ class RandomForest(Method[Recordings, int]):
     SIZES = {"quick": 100, "default": 500, "paper": 500}  # trees
 
     def fit(self, train: Recordings, validation: Recordings, seed: int, tell: Say) -> None:
-        """Keeps the forest of the number of windows that names most held-out samples rightly."""
+        """Choose the number of windows whose forest is best on the held-out samples."""
         found, accuracies = [], []
         for n, bins in enumerate(BINS):
-            growing = within(tell, n / len(BINS), (n + 1) / len(BINS))
+            growing = progress_part(tell, n / len(BINS), (n + 1) / len(BINS))
             growing(0, f"counting events, time windows: {bins}")
             self.windows = bins, -(-train.longest_us // bins)
             features = counts(train, *self.windows)
-            self.forest = grown(features, train.labels, self.sizes, seed, growing)
+            self.forest = grow_forest(features, train.labels, self.sizes, seed, growing)
             found.append((self.windows, self.forest))
             accuracies.append(np.mean(self.predict(validation) == validation.labels))
         self.windows, self.forest = found[int(np.argmax(accuracies))]
@@ -51,15 +53,15 @@ class RandomForest(Method[Recordings, int]):
 
 
 def counts(recordings: Recordings, bins: int, bin_us: int) -> NDArray[np.float32]:
-    """Numbers of events, at most 255, in windows of `bin_us`, of OFF and ON, by pixel: (N, D)."""
+    """Count OFF and ON events, at most 255, by pixel in windows of `bin_us` us: (N, D)."""
     frames = recordings.reduced().frames(bins, bin_us)
-    return frames.reshape(len(frames), -1).astype(np.float32)  # what trees compute with
+    return frames.reshape(len(frames), -1).astype(np.float32)  # the dtype of trees
 
 
-def grown(
+def grow_forest(
     features: NDArray[np.float32], labels: Labels, trees: int, seed: int, tell: Say
 ) -> RandomForestClassifier:
-    """A forest that is told of as it grows; the same as one that grows at once."""
+    """Grow a forest in portions, reporting progress; it equals one that grows at once."""
     forest = RandomForestClassifier(warm_start=True, random_state=seed % 2**32, n_jobs=JOBS)
     for start in range(0, trees, PORTION):
         tell(start / trees, f"tree {start} of {trees}")

@@ -7,9 +7,9 @@ subtracted when it fires,
 
 and o s goes on. The scale s of a layer is the 99.9th percentile of its activations on training
 images (the paper's normalisation of parameters): the few that are larger are cut off. Pixels go in
-as they are, the same ones at every step (its analog input), so what a neuron of the first layer
-says on average differs from its unit's activation, where that is below s, by less than s / T. The
-output layer does not fire: what it is given is added up.
+as they are, the same ones at every step (its analog input), so the mean output of a neuron of the
+first layer differs from its unit's activation, where that is below s, by less than s / T. The
+output layer does not fire: its input is added up.
 
 SpikingJelly's `RateCodingRecipe` finds the scales and puts its own neurons in.
 """
@@ -25,20 +25,22 @@ from torch import Tensor, fx, nn
 
 from harness.baselines import converted
 from harness.baselines.contract import Images, Say
-from harness.baselines.converted import STEPS, Spiking
+from harness.baselines.converted import STEPS, SpikingNetwork
 from harness.spec import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sizes(converted.Sizes):
+class RueckauerSizes(converted.ConversionSizes):
+    """Parameters of `Rueckauer`."""
+
     percentile: str = "99.9%"  # of the paper; SpikingJelly's own is the maximum
-    images: int = 256  # whose activations are ranked
+    images: int = 256  # that rank the activations
     # Ranked at once: torch ranks up to 16 million numbers, and the widest layer has 32,768 units by
-    # default. What comes after the first batch counts 0.1 (SpikingJelly's moving average).
+    # default. Later batches than the first count 0.1 (SpikingJelly's moving average).
     together: int = 256
 
 
-class _Quiet(ann2snn.RateCodingRecipe):  # its progress bar would go to the terminal
+class _QuietRecipe(ann2snn.RateCodingRecipe):  # its progress bar would go to the terminal
     def calibrate(self, converter: ann2snn.Converter, fx_model: fx.GraphModule) -> fx.GraphModule:
         for x in self.dataloader:
             fx_model(x)
@@ -47,12 +49,15 @@ class _Quiet(ann2snn.RateCodingRecipe):  # its progress bar would go to the term
 
 def converted_by_spikingjelly(
     network: nn.Sequential, batches: tuple[Tensor, ...], mode: str
-) -> Spiking:
-    """The network with SpikingJelly's neurons, scaled on batches of images in [0, 1].
+) -> SpikingNetwork:
+    """Convert a network by SpikingJelly, scaled on batches of images in [0, 1].
 
-    `mode` is SpikingJelly's: "99.9%", "max". Raises UsageError where a layer is silent on them.
+    `mode` is SpikingJelly's: "99.9%", "max".
+
+    Raises:
+        UsageError: a layer is silent on the images.
     """
-    recipe = _Quiet(batches, mode=mode)
+    recipe = _QuietRecipe(batches, mode=mode)
     try:
         module = ann2snn.Converter(recipe).convert(network)
     except ValueError as error:  # a scale of 0
@@ -61,31 +66,33 @@ def converted_by_spikingjelly(
             "train it on more images or for more epochs"
         ) from error
     neurons = tuple(each for each in module.modules() if isinstance(each, neuron.IFNode))
-    return Spiking(module, neurons, lambda: functional.reset_net(module), lambda x: x)
+    return SpikingNetwork(module, neurons, lambda: functional.reset_net(module), lambda x: x)
 
 
-class Rueckauer(converted.Conversion[Sizes]):
+class Rueckauer(converted.Conversion[RueckauerSizes]):
+    """Conversion by percentiles of activations (Rueckauer et al. 2017)."""
+
     TITLE, PAPER = "Rate-coded conversion", "Rueckauer et al. 2017"
     FIDELITY = "published equations"
     DEVIATIONS = (
-        *converted.SHARED,
+        *converted.SHARED_DEVIATIONS,
         "no batch normalisation and no biases",
         "percentiles of 256 training images, as SpikingJelly takes them: zeros count",
         "no softmax that fires: the output layer adds up",
     )
     PACKAGES = ("spikingjelly",)
     SIZES = {
-        "quick": Sizes(width=Fraction(1, 16), steps=STEPS[:7]),
-        "default": Sizes(),
-        "paper": Sizes(  # its widest layer has 262,144 units
+        "quick": RueckauerSizes(width=Fraction(1, 16), steps=STEPS[:7]),
+        "default": RueckauerSizes(),
+        "paper": RueckauerSizes(  # its widest layer has 262,144 units
             width=Fraction(1), steps=(*STEPS, 256, 512), images=2048, together=50
         ),
     }
     TRAINING = 0.9
 
-    def converted(self, train: Images, validation: Images, tell: Say) -> Spiking:
+    def converted(self, train: Images, validation: Images, tell: Say) -> SpikingNetwork:
         tell(0, "scales")
-        images = converted.drawn(train, self.sizes.images, self.seed)
+        images = converted.draw_images(train, self.sizes.images, self.seed)
         x = converted.scaled(torch.from_numpy(images.pixels))
         batches = x.split(self.sizes.together)
         return converted_by_spikingjelly(self.network, batches, self.sizes.percentile)

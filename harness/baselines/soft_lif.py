@@ -38,7 +38,7 @@ from harness.baselines.contract import Answers, Images, Say, silent
 
 CROP = 24  # pixels
 POOLED = 2  # as many layers are convolutions and followed by pooling
-SIDE = 6  # what pooling leaves of CROP: 24 -> 12 -> 6
+SIDE = 6  # pixels after pooling: 24 -> 12 -> 6
 # Per step of the learning rate, of the weights alone; none of the convolutions'.
 DECAY = {"layers.2.weight": 0.004, "layers.3.weight": 0.004, "read.weight": 0.01}
 LOWEST = -20.0  # from here down log(1 + exp(y)) is exp(y)
@@ -49,31 +49,31 @@ BATCH = 50  # images at once with spikes: their potentials fit the caches
 
 
 @dataclass(frozen=True)
-class Neuron:
-    """A LIF neuron and its soft rate; times in seconds. Of `layers-cifar10-lifnoise.cfg`."""
+class SoftLIFNeuron:
+    """Constants of a neuron and its soft rate, from layers-cifar10-lifnoise.cfg; in seconds."""
 
     tau_ref: float = 0.001
     tau_rc: float = 0.05
     gain: float = 0.825
-    bias: float = 1.0  # the threshold: a unit that is given nothing is about to fire
+    bias: float = 1.0  # the threshold: without input a unit is about to fire
     sigma: float = 0.02
     amplitude: float = 0.063  # A: of one spike a second, for the next layer
     noise: float = 10.0  # Hz, its deviation; 20 in another of the authors' files
 
-    def current(self, x: Tensor) -> Tensor:  # j of what the synapses bring
+    def current(self, x: Tensor) -> Tensor:
+        """Return the current j for a synaptic input x."""
         return self.gain * x + self.bias
 
 
 class SoftRate(torch.autograd.Function):
-    """The smoothed rate in Hz of current j, of any shape, and its gradient, for all j that are
-    finite.
+    """The smoothed rate in Hz of any finite current j, and its gradient.
 
     Far below the threshold exp(x / sigma) is no float32 any more, so rho is kept as its logarithm:
     log(1 + 1 / rho) is log(1 + exp(-log rho)). The slope alone is kept for the way back.
     """
 
     @staticmethod
-    def forward(ctx: Any, j: Tensor, neuron: Neuron) -> Tensor:
+    def forward(ctx: Any, j: Tensor, neuron: SoftLIFNeuron) -> Tensor:
         y = (j - 1) / neuron.sigma
         near = y.clamp(min=LOWEST)
         rho = F.softplus(near)  # of sigma
@@ -92,25 +92,25 @@ class SoftRate(torch.autograd.Function):
 
 @torch.no_grad()
 def noise(rate: Tensor, j: Tensor, deviation: float) -> Tensor:  # Hz
-    """Gaussian noise on the rates where j is above threshold; none falls below 0."""
+    """Draw Gaussian noise for rates whose j is above threshold; no rate falls below 0."""
     # drawn in the order of memory, which is several times faster
     drawn = torch.randn(rate.numel()).as_strided(rate.shape, rate.stride())
     return torch.maximum(drawn.mul_(deviation).mul_(j > 1), -rate)
 
 
 def pool(x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H / 2, W / 2)
-    """Means of 3x3 at a stride of 2; at the far edges, of the pixels that are there."""
+    """Average 3x3 pixels at a stride of 2; windows are cut at the far edges."""
     return F.avg_pool2d(x, 3, stride=2, ceil_mode=True, count_include_pad=False)
 
 
 def centre(images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, CROP, CROP)
-    """The middle of each image."""
+    """Crop the middle of each image."""
     top, left = (size // 2 - CROP // 2 for size in images.shape[-2:])
     return images[..., top : top + CROP, left : left + CROP]
 
 
 def random_crops(images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, CROP, CROP)
-    """A part of each image, anywhere in it and mirrored or not, by torch's own generator."""
+    """Crop each image at random and mirror half of them, by torch's global generator."""
     count, _, height, width = images.shape
     rows = torch.randint(height - CROP + 1, (count, 1)) + torch.arange(CROP)
     columns = torch.randint(width - CROP + 1, (count, 1)) + torch.arange(CROP)
@@ -121,8 +121,8 @@ def random_crops(images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, CROP, CROP
     return images[sample, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-class Local(nn.Module):
-    """Filters of 3x3 as a convolution's, but each place has its own."""
+class LocallyConnected(nn.Module):
+    """A layer like a 3x3 convolution, with filters of its own at each place."""
 
     def __init__(self, inputs: int, outputs: int, side: int) -> None:
         super().__init__()
@@ -142,9 +142,11 @@ class Local(nn.Module):
 
 
 class RateNetwork(nn.Module):
-    """What is trained; without noise once it is in `eval`."""
+    """The network of rates that is trained; it has noise only in training."""
 
-    def __init__(self, filters: tuple[int, int, int, int], classes: int, neuron: Neuron) -> None:
+    def __init__(
+        self, filters: tuple[int, int, int, int], classes: int, neuron: SoftLIFNeuron
+    ) -> None:
         super().__init__()
         a, b, c, d = filters
         self.neuron = neuron
@@ -152,7 +154,9 @@ class RateNetwork(nn.Module):
         for inputs, outputs in ((3, a), (a, b)):
             convolutions.append(nn.Conv2d(inputs, outputs, 5, padding=2))
             nn.init.kaiming_normal_(convolutions[-1].weight)  # above threshold its slope is near 1
-        self.layers = nn.ModuleList([*convolutions, Local(b, c, SIDE), Local(c, d, SIDE)])
+        self.layers = nn.ModuleList(
+            [*convolutions, LocallyConnected(b, c, SIDE), LocallyConnected(c, d, SIDE)]
+        )
         self.read = nn.Linear(d * SIDE * SIDE, classes)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, 3, CROP, CROP) -> (B, N)
@@ -165,17 +169,22 @@ class RateNetwork(nn.Module):
             x = self.neuron.amplitude * self.pooled(n, rate)
         return self.read(x.flatten(1))
 
-    def pooled(self, n: int, x: Tensor) -> Tensor:  # rates or spikes of layer n
+    def pooled(self, n: int, x: Tensor) -> Tensor:
+        """Pool the rates or spikes of layer n, if pooling follows it."""
         return pool(x) if n < POOLED else x
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sizes(learn.Sizes):
+class SoftLIFSizes(learn.LearnerSizes):
+    """Parameters of `SoftLIF`."""
+
     filters: tuple[int, int, int, int]
     lr: float = 2e-3  # ours
 
 
-class SoftLIF(learn.Learner[Images, Sizes]):
+class SoftLIF(learn.Learner[Images, SoftLIFSizes]):
+    """Soft-LIF units without spikes (Hunsberger & Eliasmith 2015)."""
+
     TITLE, PAPER = "Soft-LIF network without spikes", "Hunsberger & Eliasmith 2015"
     DATASETS, INPUT, WINDOWS = ("cifar10",), "images", ()
     FIDELITY = "published code's parameters"
@@ -189,22 +198,22 @@ class SoftLIF(learn.Learner[Images, Sizes]):
     )
     EPOCHS = {"quick": 20, "default": 12, "paper": 520}
     SIZES = {
-        "quick": Sizes(filters=(8, 8, 8, 4), batch_size=32),
-        "default": Sizes(filters=(16, 16, 16, 8), batch_size=64),
-        "paper": Sizes(filters=(64, 64, 64, 32), batch_size=128),
+        "quick": SoftLIFSizes(filters=(8, 8, 8, 4), batch_size=32),
+        "default": SoftLIFSizes(filters=(16, 16, 16, 8), batch_size=64),
+        "paper": SoftLIFSizes(filters=(64, 64, 64, 32), batch_size=128),
     }
-    TOGETHER = 200
+    PREDICT_BATCH = 200
 
-    def made(self, train: Images) -> RateNetwork:
+    def build_network(self, train: Images) -> RateNetwork:
         a, b, c, d = self.sizes.filters
         # filters and their size, average pooling, filters of each place, the read-out
         self.structure = f"{CROP}x{CROP}x3-{a}c5-ap3-{b}c5-ap3-{c}local3-{d}local3-fc"
         middle = centre(torch.from_numpy(train.pixels)).float()
         self.mean = middle.mean(0)
         self.deviation = max(float((middle - self.mean).std()), 1.0)  # all pixels may be equal
-        return RateNetwork(self.sizes.filters, train.classes, Neuron())
+        return RateNetwork(self.sizes.filters, train.classes, SoftLIFNeuron())
 
-    def inputs(self, samples: Images, tell: Say) -> learn.Pick:
+    def inputs(self, samples: Images, tell: Say) -> learn.BatchInput:
         pixels = torch.from_numpy(samples.pixels)
 
         def picked(chosen: Tensor) -> Tensor:
@@ -221,30 +230,31 @@ class SoftLIF(learn.Learner[Images, Sizes]):
         return torch.optim.AdamW(groups, lr=self.sizes.lr)
 
 
-def hard_rate(j: Tensor, neuron: Neuron) -> Tensor:  # any one shape -> Hz
-    """The rate under a constant current j: 0 up to the threshold."""
+def lif_rate(j: Tensor, neuron: SoftLIFNeuron) -> Tensor:  # any one shape -> Hz
+    """Compute a LIF neuron's rate under a constant current j: 0 up to the threshold."""
     over = j - 1
     period = neuron.tau_ref + neuron.tau_rc * torch.log1p(1 / over.clamp(min=1e-30))
     return torch.where(over > 0, 1 / period, 0.0)
 
 
-def spikes_by(seconds: float, rate: Tensor, neuron: Neuron) -> Tensor:
-    """How often neurons that rested have fired by then, under constant currents of these rates."""
+def spike_count(seconds: float, rate: Tensor, neuron: SoftLIFNeuron) -> Tensor:
+    """Count the spikes of resting neurons within `seconds`, under constant currents."""
     return torch.floor((seconds + neuron.tau_ref) * rate)  # the first has no wait before it
 
 
-class LIF:
-    """Neurons that rest at first, one step after the other; exact while currents are constant."""
+class LIFNeurons:
+    """LIF neurons that start at rest; exact for currents that are constant in a step."""
 
-    def __init__(self, neuron: Neuron) -> None:
+    def __init__(self, neuron: SoftLIFNeuron) -> None:
         assert neuron.tau_ref >= DT  # else one might fire twice in a step
         self.neuron = neuron
         self.v = torch.zeros(())  # takes the shape of the first currents
         self.wait = torch.zeros(())  # seconds that are left of the refractory time, below 0: none
 
-    def step(self, j: Tensor) -> Tensor:  # currents of any one shape -> 1 where it fires
+    def step(self, j: Tensor) -> Tensor:
+        """Advance by DT; return 1 for each neuron that fires. The shape of j must not change."""
         tau_rc = self.neuron.tau_rc
-        free = (DT - self.wait).clamp(0, DT)  # of the step, what is not refractory
+        free = (DT - self.wait).clamp(0, DT)  # seconds of the step that are not refractory
         v = j + (self.v - j) * torch.exp(free / -tau_rc)
         fired = v > 1
         late = -tau_rc * torch.log1p((1 - v) / (j - 1))  # seconds since v was 1, where it fired
@@ -253,13 +263,14 @@ class LIF:
         return fired.to(j.dtype)
 
 
-class Alpha:
+class AlphaSynapse:
     """An alpha synapse: two equal low-passes in a row; exact for an input constant in a step."""
 
     def __init__(self) -> None:
         self.first = self.second = torch.zeros(())
 
-    def step(self, x: Tensor) -> Tensor:  # any one shape
+    def step(self, x: Tensor) -> Tensor:
+        """Advance by DT; return the filtered input. The shape of x must not change."""
         a = exp(-DT / TAU_S)
         b = DT / TAU_S * a
         self.second = a * self.second + b * self.first + (1 - a - b) * x
@@ -269,20 +280,21 @@ class Alpha:
 
 @torch.inference_mode()
 def simulate(network: RateNetwork, x: Tensor, steps: int) -> tuple[Tensor, float]:
-    """Runs the trained network with spikes on images (B, 3, H, W): the read-out after each step,
-    (T, B, N), and how many spikes of all neurons and images that took.
+    """Run the trained network with spikes on images (B, 3, H, W).
+
+    Returns the read-out after each step, (T, B, N), and the number of all spikes.
     """
     neuron = network.neuron
     first, *others = network.layers
     x = x.contiguous(memory_format=torch.channels_last)  # pools faster
-    rate = hard_rate(neuron.current(first(x)), neuron)
-    neurons = [LIF(neuron) for _ in others]
-    synapses = [Alpha() for _ in network.layers]
+    rate = lif_rate(neuron.current(first(x)), neuron)
+    neurons = [LIFNeurons(neuron) for _ in others]
+    synapses = [AlphaSynapse() for _ in network.layers]
     height = neuron.amplitude / DT  # of a spike, which lasts one step
     fired, before, outputs = 0.0, torch.zeros(()), []
     for n in range(1, steps + 1):
         # its currents are constant, so the first layer needs no potentials
-        count = network.pooled(0, spikes_by(n * DT, rate, neuron))
+        count = network.pooled(0, spike_count(n * DT, rate, neuron))
         given = height * synapses[0].step(count - before)
         before = count
         for k, layer in enumerate(others):
@@ -290,11 +302,13 @@ def simulate(network: RateNetwork, x: Tensor, steps: int) -> tuple[Tensor, float
             fired += float(spikes.sum())
             given = height * synapses[k + 1].step(network.pooled(k + 1, spikes))
         outputs.append(network.read(given.flatten(1)))
-    fired += float(spikes_by(steps * DT, rate, neuron).double().sum())
+    fired += float(spike_count(steps * DT, rate, neuron).double().sum())
     return torch.stack(outputs), fired
 
 
 class SpikingSoftLIF(SoftLIF):
+    """The trained soft-LIF network, run with spiking LIF neurons."""
+
     TITLE = "Soft-LIF network with spikes"
     DEVIATIONS = (
         *SoftLIF.DEVIATIONS,
@@ -303,7 +317,7 @@ class SpikingSoftLIF(SoftLIF):
     STEPS = STEPS
 
     def predict(self, test: Images) -> Answers:
-        """The classes after each of STEPS, and the rate network's."""
+        """Predict by spikes after each of STEPS, and by the rate network."""
         pick, parts = self.inputs(test, silent), torch.arange(len(test)).split(BATCH)
         runs = [simulate(self.network, pick(chosen), max(STEPS)) for chosen in parts]
         outputs = torch.cat([each for each, _ in runs], 1)

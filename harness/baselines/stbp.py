@@ -3,7 +3,7 @@
 The paper of this project starts from this network and adds an encoding layer, voting populations
 and NeuNorm; here is none of them. The neurons are its own, eqs. (5) and (6), with the rectangular
 surrogate of eq. (14); a class is one neuron, whose rate over T stands in the squared error against
-the one-hot label, eq. (11). So what differs from the paper's rows is the network alone, and the
+the one-hot label, eq. (11). So only the network differs from the paper's rows, and the
 constants are those of 2019 (Table 7). How many frames it saw in 2018 is not known here; later code
 of the same laboratory (He et al. 2020) has 15 frames of 5 ms, the decay 0.3, the threshold 0.3, a
 surrogate 0.5 wide, and fires above the threshold alone.
@@ -27,13 +27,15 @@ SETTINGS = paper.settings("nmnist")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sizes(learn.Sizes):
+class STBPSizes(learn.LearnerSizes):
+    """Parameters of `STBP`; those of the paper of 2019."""
+
     hidden: int = 800
     batch_size: int = 20  # the paper's
     lr: float = SETTINGS.optimiser.lr
 
 
-class Network(nn.Module):
+class STBPNetwork(nn.Module):
     """Fully connected layers of the reference's neurons."""
 
     def __init__(self, sizes: tuple[int, ...], lif: LIF) -> None:
@@ -44,11 +46,15 @@ class Network(nn.Module):
     def forward(self, frames: Tensor) -> list[Tensor]:  # (B, T, 2, H, W) -> (T, B, N) of each layer
         spikes = [frames.flatten(2).transpose(0, 1)]
         for synapse in self.synapses:
-            spikes.append(learn.fired(self.cell, synapse(spikes[-1])))  # no layer waits for another
+            spikes.append(
+                learn.run_neurons(self.cell, synapse(spikes[-1]))
+            )  # no layer waits for another
         return spikes[1:]
 
 
-class STBP(learn.OnFrames[Sizes]):
+class STBP(learn.FrameLearner[STBPSizes]):
+    """Fully connected LIF neurons trained by STBP (Wu et al. 2018)."""
+
     TITLE, PAPER = "STBP", "Wu et al. 2018"
     WINDOWS = ("first", "whole")
     FIDELITY = "published equations"
@@ -58,14 +64,14 @@ class STBP(learn.OnFrames[Sizes]):
         "by default 200 hidden units, not 800",
     )
     EPOCHS = {"quick": 6, "default": 8, "paper": SETTINGS.epochs}
-    SIZES = {"quick": Sizes(hidden=100), "default": Sizes(hidden=200), "paper": Sizes()}
+    SIZES = {"quick": STBPSizes(hidden=100), "default": STBPSizes(hidden=200), "paper": STBPSizes()}
 
-    def made(self, train: Recordings) -> Network:
-        return Network(self.layers(train, self.sizes.hidden), SETTINGS.lif)
+    def build_network(self, train: Recordings) -> STBPNetwork:
+        return STBPNetwork(self.layers(train, self.sizes.hidden), SETTINGS.lif)
 
     def loss(self, out: Sequence[Tensor], labels: Tensor) -> Tensor:
         rates = coding.vote(out[-1], out[-1].shape[2])  # populations of one
         return coding.loss(rates, labels)
 
     def predict(self, test: Recordings) -> Answers:
-        return learn.most_spikes(self.network, self.inputs(test, silent), len(test))
+        return learn.predict_by_spikes(self.network, self.inputs(test, silent), len(test))

@@ -14,7 +14,7 @@ from harness.spec import UsageError
 GRID = (0.01, 0.1, 1.0, 10.0, 100.0)  # values of C for samples of norm 1
 MAX_ITER = 10_000  # far more than it takes
 TOLERANCE = 1e-6  # scikit-learn's 1e-4 leaves weights half a percent off at C = 100, more above
-# What its users' DEVIATIONS say of it; a linear SVM's loss is usually left unsaid.
+# For DEVIATIONS: publications seldom name the loss of a linear SVM.
 LOSS = "squared hinge loss"
 
 Features = NDArray[np.float32]  # (N, D)
@@ -22,26 +22,29 @@ Features = NDArray[np.float32]  # (N, D)
 
 @dataclass(frozen=True, eq=False)
 class LinearSVM:
-    """One hyperplane through the origin a class; the highest score wins."""
+    """A linear SVM: one hyperplane through the origin for each class."""
 
     weight: NDArray[np.float64]  # (classes, D)
     classes: Labels
     c: float
 
     def predict(self, features: Features) -> Labels:
+        """Predict the class of the highest score."""
         return self.classes[(_unit(features) @ self.weight.T).argmax(1)]
 
 
-def fitted(
+def fit_linear_svm(
     train: tuple[Features, Labels],
     held: tuple[Features, Labels],
     tell: Say,
     grid: tuple[float, ...] = GRID,
 ) -> LinearSVM:
-    """One against all others on samples scaled to L2 norm 1, with the C of `grid` that names most
-    of the samples `held` rightly; of equals the first.
+    """Fit a linear SVM with the C of `grid` that is best on the held-out samples `held`.
 
-    Raises UsageError where there is one class alone.
+    One class against all others, on samples scaled to L2 norm 1; of equal C the first.
+
+    Raises:
+        UsageError: there is only one class.
     """
     features, labels = train
     if len(np.unique(labels)) < 2:
@@ -67,7 +70,7 @@ def fitted(
 
 
 def _unit(features: Features) -> Features:
-    """Each row with L2 norm 1, or left as it is where it is 0."""
+    """Scale each row to L2 norm 1; a row of zeros stays."""
     norms = np.linalg.norm(features, axis=1, keepdims=True)
     norms[norms == 0] = 1
     return features / norms

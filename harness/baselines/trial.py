@@ -1,6 +1,6 @@
-"""One case of another system: its samples, fitted, asked; its rows.
+"""Run one case of another system: load its samples, fit it, test it, and keep its rows.
 
-The samples are those of the paper's networks, split as theirs.
+Samples and splits are those of the paper's networks.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness import baselines, datasets, spec
-from harness.baselines import System
+from harness.baselines import SystemInfo
 from harness.baselines.contract import Answers, Images, Labels, Recordings, Samples
 from harness.datasets.events import BIN_US
 from harness.proof.subject import TORCH
@@ -23,37 +23,38 @@ from harness.system import clock
 from harness.training.epoch import held_out
 from harness.training.trial import Trial
 
-FITTING = 0.9  # of a case's time, about; the rest is for test samples
-TOGETHER = 200  # test samples: a system that is asked for all of them says nothing for minutes
+FITTING = 0.9  # share of a case's progress; the rest is for test samples
+TEST_BATCH = 200  # test samples between two reports of progress
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
-    """Samples to train on, those that are held out to choose by, and test samples."""
+class CaseSamples:
+    """Training, held-out and test samples of a case."""
 
     train: Samples
     validation: Samples
     test: Samples
     sources: tuple[Source, Source]  # of the training and the test split
-    split_sha256: str  # of the names in a split of ours; "" where it is official
+    split_sha256: str  # of the file names, if we drew the split; "": it is official
 
 
-def read(case: spec.System, system: System, access: Access, say: Say) -> Parts:
-    """The samples of a case, as many as it wants, its recordings cut to its window.
+def read(case: spec.System, system: SystemInfo, access: Access, say: Say) -> CaseSamples:
+    """Load the samples of a case, with recordings cut to its window.
 
-    Raises UsageError where they cannot be had, and where no system can learn from them.
+    Raises:
+        UsageError: they cannot be loaded, a class has no training sample, or a recording is empty.
     """
-    wanted = datasets.Wanted.of(case, access)
+    request = datasets.SplitRequest.of(case, access)
     samples: list[Samples]
     if system.input == "images":
-        loaded = datasets.load_splits(wanted, case.training.test_samples, say)
+        loaded = datasets.load_splits(request, case.training.test_samples, say)
         classes = case.network.classes
         samples = [
-            Images(each.raw.numpy(), each.labels.numpy(), classes, each.about.augmented)
+            Images(each.raw.numpy(), each.labels.numpy(), classes, each.info.augmented)
             for each in loaded
         ]
     else:
-        loaded = datasets.load_recordings(wanted, case.training.test_samples, say)
+        loaded = datasets.load_recordings(request, case.training.test_samples, say)
         first = case.window == "first"
         samples = [
             each.recordings.first(case.T * BIN_US) if first else each.recordings for each in loaded
@@ -73,19 +74,19 @@ def read(case: spec.System, system: System, access: Access, say: Say) -> Parts:
                 f"{np.sum(empty)} of {len(part)} {case.dataset}: {name} recordings have no event, "
                 f"the first is number {np.argmax(empty)}: leave their files out, or fetch them anew"
             )
-    split = loaded[0].about.split_sha256
-    return Parts(kept, held, test, (loaded[0].source, loaded[1].source), split)
+    split = loaded[0].info.split_sha256
+    return CaseSamples(kept, held, test, (loaded[0].source, loaded[1].source), split)
 
 
-def software_of(system: System) -> Software:
-    """What computes its results here."""
+def software_of(system: SystemInfo) -> Software:
+    """Return the versions that decide a system's results, for the key of its rows."""
     return Software(
         torch=TORCH, framework_version=baselines.versions(system), revision=system.revision
     )
 
 
 def fit(trial: Trial[spec.System]) -> bool:
-    """Fits a system and asks it. Returns whether an earlier command had done it."""
+    """Fit and test the case's system. Returns whether an earlier command had done it."""
     case = trial.case
     try:
         system = baselines.load(case.framework)
@@ -94,43 +95,43 @@ def fit(trial: Trial[spec.System]) -> bool:
     software = software_of(system)
     subject = Subject(software, deviations="; ".join(system.deviations) or None)
     trial.row = of_case(case, trial.run, subject)
-    given = read(case, system, trial.access, trial.read)
-    train, test = given.sources
+    samples = read(case, system, trial.access, trial.read)
+    train, test = samples.sources
     trial.row = replace(
         with_data(trial.row, train, test),
         key=training_key(case, train.sha256, test.sha256, software),
         iterations_per_epoch=None,  # it has batches of its own
-        train_samples=len(given.train),
-        validation_samples=len(given.validation),
-        test_samples=len(given.test),
-        data_split_sha256=given.split_sha256 or None,
-        data_augmented=isinstance(given.train, Images) and given.train.augmented,
+        train_samples=len(samples.train),
+        validation_samples=len(samples.validation),
+        test_samples=len(samples.test),
+        data_split_sha256=samples.split_sha256 or None,
+        data_augmented=isinstance(samples.train, Images) and samples.train.augmented,
     )
     if trial.served_by() is not None:
         return True
     window = f" {case.window}" if case.window else ""
-    what = f"{case.dataset}{window} {system.title} seed {case.seed}"
+    name = f"{case.dataset}{window} {system.title} seed {case.seed}"
 
     def tell(fraction: float, doing: str) -> None:
-        trial.say(FITTING * min(1.0, fraction), f"{what}: {doing}")
+        trial.say(FITTING * min(1.0, fraction), f"{name}: {doing}")
 
     method = system.build(case.effort, case.training.epochs)
     watch = clock.Stopwatch()
-    method.fit(given.train, given.validation, case.seed, tell)
+    method.fit(samples.train, samples.validation, case.seed, tell)
     seconds, watch = watch.seconds, clock.Stopwatch()
-    parts, count = [], len(given.test)
-    for first in range(0, count, TOGETHER):
-        trial.say(FITTING + (1 - FITTING) * first / count, f"{what}: test samples")
-        some = given.test.part(np.arange(first, min(first + TOGETHER, count)))
+    parts, count = [], len(samples.test)
+    for first in range(0, count, TEST_BATCH):
+        trial.say(FITTING + (1 - FITTING) * first / count, f"{name}: test samples")
+        some = samples.test.part(np.arange(first, min(first + TEST_BATCH, count)))
         parts.append(_checked(method.predict(some), some.labels))
-    answers, test_seconds = _joined(parts), watch.seconds
+    answers, test_seconds = _concatenated(parts), watch.seconds
 
     def accuracy(found: Labels) -> float:
-        return float(np.mean(found == given.test.labels))
+        return float(np.mean(found == samples.test.labels))
 
     for steps, each in sorted(answers.at_steps.items()):
         trial.keep(TestedRow(**vars(trial.row), tested_T=steps, test_accuracy=accuracy(each)))
-    seen = given.train if isinstance(given.train, Recordings) else None
+    seen = samples.train if isinstance(samples.train, Recordings) else None
     end = FittedRow(  # it comes last: with it the case is done
         **vars(trial.row),
         structure=method.structure,
@@ -150,7 +151,7 @@ def fit(trial: Trial[spec.System]) -> bool:
 
 
 def _checked(found: Labels | Answers, labels: Labels) -> Answers:
-    """Raises Failed where it does not answer for each sample."""
+    """Return the answers as `Answers`. Raises Failed unless there is one for each sample."""
     answers = found if isinstance(found, Answers) else Answers(found)
     for each in (answers.labels, *answers.at_steps.values(), answers.source):
         if each is not None and np.shape(each) != labels.shape:
@@ -158,8 +159,8 @@ def _checked(found: Labels | Answers, labels: Labels) -> Answers:
     return answers
 
 
-def _joined(parts: Sequence[Answers]) -> Answers:
-    """The answers to some test samples and then to others, as those to all."""
+def _concatenated(parts: Sequence[Answers]) -> Answers:
+    """Concatenate the answers to parts of the test samples."""
     counts = [len(each.labels) for each in parts]
     sources = [each.source for each in parts if each.source is not None]
     spikes = [each.spikes for each in parts if each.spikes is not None]

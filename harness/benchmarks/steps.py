@@ -16,7 +16,7 @@ from torch import Tensor
 
 import adapters
 from harness import datasets
-from harness.formats.weights import first_weights
+from harness.formats.weights import initial_network
 from harness.proof import certificate
 from harness.proof.answer import question
 from harness.proof.certificate import Certificate
@@ -47,7 +47,7 @@ def case(framework: str, dataset: str, mode: Mode) -> Timed:
 
 def batch(dataset: str) -> tuple[Tensor, Tensor]:
     """Inputs (T, B, C, H, W) and labels of the embedded digits, which are the same everywhere."""
-    wanted = datasets.Wanted(dataset, T=STEPS, samples=BATCH_SIZE, embedded=True)
+    wanted = datasets.SplitRequest(dataset, T=STEPS, samples=BATCH_SIZE, embedded=True)
     found = datasets.load_split(wanted, "train", lambda fraction, doing: None)
     return next(found.batches(STEPS, BATCH_SIZE))
 
@@ -69,7 +69,7 @@ class Steps:
         if paper.settings(dataset).static:
             x = x[:1]
         # calibrated, as the suite's: layers that are silent would take `fused` no time
-        drawn = first_weights(self.case, x, None)
+        drawn = initial_network(self.case, x, None)
         weights = tuple(each.detach() for each in drawn.parameters())
         asked = question(self.case, weights, x, labels)
         self.ready = iteration.built(adapters.load(framework), self.case, asked)

@@ -28,7 +28,7 @@ def check(frameworks: Annotated[list[str] | None, _Adapters] = None, **given: An
     Exit 1 if one that claims to be is not. Networks have 1/8 of their width, or --width.
     """
     options = Options.of(**given)
-    read = formats.named(options.networks)
+    read = formats.read_networks(options.networks)
     from harness.system import child
 
     child.warm(short_spin=True)

@@ -16,7 +16,7 @@ from harness.analysis.words import counted, data_name, steps_in_words, unusual
 from harness.api import Work
 from harness.cli import endings
 from harness.cli.console import out, progress, say
-from harness.datasets import FAILED
+from harness.datasets import DOWNLOAD_FAILED
 from harness.jobs.local import Result
 from harness.records import (
     DescentRow,
@@ -48,7 +48,9 @@ def run(work: Work) -> None:
     said = [f"{r.dataset} {network_name(r)}: {r.reason}" for r in rows if isinstance(r, WarningRow)]
     # why data are not those that were asked for: a download that failed, what stands in
     notes = [(row.data_note or "", row.data_substitute) for row in rows]
-    said += [f"data: {note}" for note, other in notes if note and (other or FAILED in note)]
+    said += [
+        f"data: {note}" for note, other in notes if note and (other or DOWNLOAD_FAILED in note)
+    ]
     missing = [row for row in rows if isinstance(row, EndedRow) and row.status == "missing"]
     said += [f"left out: {row.reason}" for row in missing]
     for each in dict.fromkeys(said):

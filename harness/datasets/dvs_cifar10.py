@@ -9,58 +9,57 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.datasets.events import EVENT, Bins, DataSet, Events, checked_events, require
+from harness.datasets.events import EVENT, Bins, DataSet, Events, checked_events, require_packages
 from harness.datasets.images import cifar10, digits, enlarged
 from harness.datasets.samples import (
     SPLIT_SEED,
-    About,
+    SampleInfo,
     Samples,
     Split,
-    check_file,
     choose,
     damaged,
     home_relative,
     list_files,
     split_indices,
 )
-from harness.datasets.simulated import DVS_CAMERA, SPARE_US, closed_loop, moved
+from harness.datasets.simulated import DVS_CAMERA, SPARE_US, closed_loop, simulate_moved
 from harness.spec import UsageError, paper
 from harness.system.files import printable
 
 SIZE = 128  # pixels of the sensor
 WHOLE: dict[Split, int] = {"train": 9_000, "test": 1_000}
-TURN = Bins(40)  # one turn of the movement that is simulated: a whole recording
+TURN = Bins(40)  # one turn of the simulated movement: the length of a recording
 
-# Red, green and blue in what a camera that sees no colour sees (ITU-R BT.601).
+# Weights of red, green and blue in grey (ITU-R BT.601).
 _LUMA = (0.299, 0.587, 0.114)
 
 
 def _files(root: Path, split: Split) -> Samples[Path]:
     folder = root / "CIFAR10DVS"
-    about = About("DVS-CIFAR10 recordings", 0, WHOLE[split], folder)
-    return list_files(folder, paper.CIFAR10_CLASSES, (".aedat4",), about)
+    info = SampleInfo("DVS-CIFAR10 recordings", 0, WHOLE[split], folder)
+    return list_files(folder, paper.CIFAR10_CLASSES, (".aedat4",), info)
 
 
 def recordings(root: Path, split: Split) -> Samples[Events] | None:
-    """The recordings of our split found under `root`; None where there are none.
+    """List the recordings of our split under `root`. Returns None if there are none.
 
-    Raises MissingReader without aedat.
+    Raises:
+        MissingReader: aedat is not installed.
     """
     files = _files(root, split)
-    files = files.chosen(split_indices(files.about.count, split).tolist())
-    if not files.about.count:
+    files = files.chosen(split_indices(files.info.count, split).tolist())
+    if not files.info.count:
         return None
-    require("aedat")
+    require_packages("aedat")
     names = "\n".join(printable("/".join(path.parts[-2:])) for path in files.all())
-    about = replace(files.about, split_sha256=hashlib.sha256(names.encode()).hexdigest())
-    return replace(files, about=about).mapped(read_recording)
+    info = replace(files.info, split_sha256=hashlib.sha256(names.encode()).hexdigest())
+    return replace(files, info=info).mapped(read_recording)
 
 
 def read_recording(path: Path) -> Events:
-    """The events of one .aedat4 file. Raises UsageError for a damaged file."""
+    """Read the events of one .aedat4 file. Raises UsageError if it is damaged."""
     import aedat
 
-    check_file(path)
     try:
         decoder = aedat.Decoder(str(path))
         streams = decoder.id_to_stream().items()
@@ -69,12 +68,12 @@ def read_recording(path: Path) -> Events:
         packets = [each["events"] for each in every if each["stream_id"] == numbers[0]]
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # noqa: BLE001 Rust's panics are no Exception
+    except BaseException as error:  # noqa: BLE001 a panic in Rust is no Exception
         raise damaged(path, f"{type(error).__name__}: {error}") from error
     if not sum(map(len, packets)):
         raise damaged(path, "it holds no events")
     found = np.concatenate(packets)
-    # aedat's fourth field has two names, "p" and "on": the order is what stays
+    # aedat names its fourth field "p" or "on": only the order is fixed
     t, x, y, p = (found[name] for name in found.dtype.names or ())
     read = np.empty(len(found), EVENT)
     read["t"], read["x"], read["y"], read["p"] = t, x, y, p
@@ -82,41 +81,44 @@ def read_recording(path: Path) -> Events:
 
 
 def simulated(
-    root: Path | None, split: Split, bins: Bins | None = None, wanted: int | None = None
+    root: Path | None, split: Split, bins: Bins | None = None, samples: int | None = None
 ) -> Samples[Events]:
-    """Moved CIFAR-10 images where those are under `root`, else moved digits: for one turn, or for
-    so many bins. Of more images than DVS-CIFAR10 has recordings, or than are wanted where that is
-    more, a seeded choice of as many.
+    """Simulate events of moved CIFAR-10 images if `root` has them, else of moved digits.
+
+    They last one turn, or as long as `bins`. There are at most as many as DVS-CIFAR10 has, or
+    `samples` if that is more: a seeded choice of the images.
     """
-    most = max(WHOLE[split], wanted or 0)
+    most = max(WHOLE[split], samples or 0)
     bins = bins or TURN
     steps = (bins.count * bins.us + SPARE_US) // DVS_CAMERA.step_us
     pictures = cifar10(root, split) if root else None
     images = digits(split, SIZE) if pictures is None else pictures.mapped(_grey)
-    count = images.about.count
+    count = images.info.count
     if count > most:
         images = images.chosen(sorted(choose(count, most, SPLIT_SEED)))
-    about = replace(
-        images.about,
-        description=f"simulated closed-loop events of {images.about.description}",
-        whole=min(images.about.whole, most),
+    info = replace(
+        images.info,
+        description=f"simulated closed-loop events of {images.info.description}",
+        whole=min(images.info.whole, most),
         simulated=True,
-        normal=None,
+        normalisation=None,
         augmented=False,
     )
-    return replace(moved(images, closed_loop(steps), DVS_CAMERA), about=about)
+    return replace(simulate_moved(images, closed_loop(steps), DVS_CAMERA), info=info)
 
 
 def _grey(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """A colour image as the sensor sees it: (128, 128) in [0, 1]."""
+    """Convert a colour image to the sensor's grey input, (128, 128) in [0, 1]."""
     return enlarged(image.astype(np.float32) @ np.array(_LUMA, np.float32) / 255, SIZE)
 
 
-def unrecorded(root: Path, split: Split, bins: Bins) -> Samples[Events]:
-    """Simulated events, where there are no recordings. Raises UsageError where there are: their
-    names do not tell which images of CIFAR-10 they are of.
+def simulate_unrecorded(root: Path, split: Split, bins: Bins) -> Samples[Events]:
+    """Simulate events of CIFAR-10 images for training.
+
+    Raises:
+        UsageError: recordings exist: their names do not say which images they show.
     """
-    if _files(root, split).about.count:
+    if _files(root, split).info.count:
         raise UsageError(
             f"{home_relative(root / 'CIFAR10DVS')} has recordings, and which images they are of is "
             "not known: move them away to train on simulated ones"
@@ -125,7 +127,7 @@ def unrecorded(root: Path, split: Split, bins: Bins) -> Samples[Events]:
 
 
 def _download(root: Path, split: Split) -> None:
-    require("tonic", "aedat")
+    require_packages("tonic", "aedat")
     import tonic.datasets  # GPL, optional
 
     tonic.datasets.CIFAR10DVS(save_to=str(root))
@@ -134,13 +136,13 @@ def _download(root: Path, split: Split) -> None:
 DVS_CIFAR10 = DataSet(
     title="DVS-CIFAR10",
     layout="CIFAR10DVS/<class>/*.aedat4",
-    how="let tonic.datasets.CIFAR10DVS(root) fetch and unpack it (packages tonic and aedat)",
+    how_to_get="let tonic.datasets.CIFAR10DVS(root) fetch and unpack it (packages tonic and aedat)",
     download_mib=7900,
     whole=WHOLE,
     classes=paper.CIFAR10_CLASSES,
-    found=recordings,
+    find=recordings,
     stand_in=simulated,
     download=_download,
-    sensor=(SIZE, SIZE),  # reduced to 42x42; the last two rows and columns are dropped
-    unrecorded=unrecorded,
+    sensor=(SIZE, SIZE),  # reduced to 42x42: the last two rows and columns are dropped
+    simulate_unrecorded=simulate_unrecorded,
 )

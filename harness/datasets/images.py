@@ -1,5 +1,7 @@
-"""Images: CIFAR-10, 60,000 colour images of 32x32 pixels in ten classes (Krizhevsky 2009), random
-crops, and the embedded default: the 1,797 handwritten digits of 8x8 that scikit-learn ships.
+"""CIFAR-10 (Krizhevsky 2009), random crops, and the embedded default: scikit-learn's digits.
+
+CIFAR-10 has 60,000 colour images of 32x32 pixels in ten classes. scikit-learn ships 1,797
+handwritten digits of 8x8 pixels.
 """
 
 from __future__ import annotations
@@ -18,50 +20,48 @@ from torch import Tensor
 
 from harness.datasets.events import DataSet
 from harness.datasets.samples import (
-    About,
-    Normal,
+    Normalisation,
+    SampleInfo,
     Samples,
     Split,
-    check_file,
     damaged,
+    files_fingerprint,
     list_files,
     split_indices,
-    state_of,
 )
 from harness.spec import paper
 
-PADDING = 4  # black pixels on each side, of which the crop may show
+PADDING = 4  # black pixels on each side of an image that is cropped
 BRIGHTEST = 16  # scikit-learn's pixels are 0..16
-# A JPEG that is named .png would pass for lossless.
+# Pillow must not detect the format: a JPEG named .png would count as lossless.
 _FORMATS = {".png": ("PNG",), ".jpg": ("JPEG",), ".jpeg": ("JPEG",)}
 
 
 def read_image(path: Path, size: int) -> NDArray[np.uint8]:
-    """The pixels of an image file, uint8 (size, size, 3). UsageError unless it is of that size."""
-    check_file(path)
+    """Read an image file as uint8 (size, size, 3). Raises UsageError if its size is another."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata
+            warnings.simplefilter("ignore")  # about odd metadata
             with Image.open(path, formats=_FORMATS[path.suffix.lower()]) as image:
                 width, height = image.size
                 if height == width == size:
                     return np.asarray(image.convert("RGB"))
-    except Exception as error:  # noqa: BLE001 Pillow raises of any kind for a file cut short
+    except Exception as error:  # noqa: BLE001 Pillow raises any type for a file cut short
         raise damaged(path, error) from error
     raise damaged(path, f"{height}x{width} pixels, expected {size}x{size}")
 
 
 def enlarged(image: NDArray[np.floating], size: int) -> NDArray[np.float32]:
-    """A grey image (H, W), bilinearly interpolated to (size, size)."""
+    """Interpolate a grey image (H, W) bilinearly to (size, size)."""
     grey = torch.from_numpy(image.astype(np.float32))[None, None]
     larger = F.interpolate(grey, size=(size, size), mode="bilinear", align_corners=False)
     return larger[0, 0].numpy()
 
 
 def cropped_and_flipped(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image uint8 (B, C, H, W) moved by up to PADDING pixels, and mirrored or not.
+    """Move each image, uint8 (B, C, H, W), by up to PADDING pixels and mirror half of them.
 
-    The generator is of the CPU, so that all devices draw the same.
+    The generator is on the CPU, so that all devices draw the same.
     """
     count, _, height, width = images.shape
     place = torch.randint(0, 2 * PADDING + 1, (2, count), generator=generator)
@@ -72,7 +72,7 @@ def cropped_and_flipped(images: Tensor, generator: torch.Generator) -> Tensor:
     rows, columns = rows.to(images.device), columns.to(images.device)
     padded = F.pad(images, (PADDING,) * 4)
     sample = torch.arange(count, device=images.device)[:, None, None]
-    # indices around the channels' slice put the channels last
+    # indexing around the slice puts the channels last
     return padded[sample, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
@@ -80,11 +80,11 @@ def cropped_and_flipped(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def digits(split: Split, size: int) -> Samples[NDArray[np.float32]]:
-    """The digits as grey images (size, size) in [0, 1], interpolated from 8x8."""
+    """Return the digits as grey images (size, size) in [0, 1], interpolated from 8x8."""
     images, labels = _digits()
     indices = split_indices(len(images), split)
     return Samples(
-        About("scikit-learn's digits", len(indices), len(indices), substitute=True),
+        SampleInfo("scikit-learn's digits", len(indices), len(indices), substitute=True),
         labels[indices],
         lambda index: enlarged(images[indices[index]], size),
         lambda: f"scikit-learn digits, {len(images)}, {split}, {size}",
@@ -92,17 +92,18 @@ def digits(split: Split, size: int) -> Samples[NDArray[np.float32]]:
 
 
 def colour_digits(split: Split, size: int) -> Samples[NDArray[np.uint8]]:
-    """The digits as pixels (3, size, size): three equal channels."""
+    """Return the digits as uint8 pixels (3, size, size) with three equal channels."""
     mean, std = _statistics(size)
-    found = digits(split, size).mapped(
+    normalisation = Normalisation((mean,) * 3, (std,) * 3)
+    colour = digits(split, size).mapped(
         lambda image: np.stack([np.rint(image * 255).astype(np.uint8)] * 3)
     )
-    return replace(found, about=replace(found.about, normal=Normal((mean,) * 3, (std,) * 3)))
+    return replace(colour, info=replace(colour.info, normalisation=normalisation))
 
 
 @lru_cache(maxsize=1)
 def _digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    from sklearn.datasets import load_digits  # takes seconds to import, needed by few
+    from sklearn.datasets import load_digits  # takes seconds to import
 
     flat, labels = load_digits(return_X_y=True)
     grey = np.asarray(flat).reshape(-1, 8, 8)
@@ -111,7 +112,7 @@ def _digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
 @lru_cache(maxsize=4)
 def _statistics(size: int) -> tuple[float, float]:
-    """Mean and standard deviation of the training digits' pixels."""
+    """Return mean and standard deviation of the training digits' pixels."""
     grey = np.stack(digits("train", size).all())
     return float(grey.mean(dtype=np.float64)), float(grey.std(dtype=np.float64))
 
@@ -122,13 +123,13 @@ SIZE = 32
 WHOLE: dict[Split, int] = {"train": 50_000, "test": 10_000}
 
 # Mean and standard deviation of red, green and blue over the training images, pixels in [0, 1].
-NORMAL = Normal((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+NORMAL = Normalisation((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 
 _LOSSY = (".jpg", ".jpeg")
 
 
 def cifar10(root: Path, split: Split) -> Samples[NDArray[np.uint8]] | None:
-    """The images found under `root`, uint8 (32, 32, 3); None where there are none of that split."""
+    """List the images under `root`, uint8 (32, 32, 3). Returns None if the split has none."""
     for base in (root, root / "cifar10"):
         if (base / "cifar-10-batches-py").is_dir():
             return _batches(base, split)
@@ -136,24 +137,26 @@ def cifar10(root: Path, split: Split) -> Samples[NDArray[np.uint8]] | None:
     return next((each for each in found if each is not None), None)
 
 
-def _about(count: int, split: Split, folder: Path) -> About:
-    return About("CIFAR-10 images", count, WHOLE[split], folder, normal=NORMAL, augmented=True)
+def _info(count: int, split: Split, folder: Path) -> SampleInfo:
+    return SampleInfo(
+        "CIFAR-10 images", count, WHOLE[split], folder, normalisation=NORMAL, augmented=True
+    )
 
 
 def _image_folder(folder: Path, split: Split) -> Samples[NDArray[np.uint8]] | None:
-    about = _about(0, split, folder)
-    files = list_files(folder / split, paper.CIFAR10_CLASSES, (".png", *_LOSSY), about)
-    if not files.about.count:
+    info = _info(0, split, folder)
+    files = list_files(folder / split, paper.CIFAR10_CLASSES, (".png", *_LOSSY), info)
+    if not files.info.count:
         return None
     if any(path.suffix.lower() in _LOSSY for path in files.all()):
-        lossy = f"{about.description} (lossy copy)"
-        files = replace(files, about=replace(files.about, description=lossy, lossy=True))
+        lossy = f"{info.description} (lossy copy)"
+        files = replace(files, info=replace(files.info, description=lossy, lossy=True))
     return files.mapped(lambda path: read_image(path, SIZE))
 
 
 def _batches(base: Path, split: Split) -> Samples[NDArray[np.uint8]]:
-    """torchvision's folder under `base`, read as a whole. Raises UsageError if it is damaged."""
-    import torchvision.datasets  # takes seconds to import, needed by few
+    """Read torchvision's folder under `base`. Raises UsageError if it is damaged."""
+    import torchvision.datasets  # takes seconds to import
 
     folder = base / "cifar-10-batches-py"
     try:
@@ -164,17 +167,17 @@ def _batches(base: Path, split: Split) -> Samples[NDArray[np.uint8]]:
     except (RuntimeError, OSError) as error:
         raise damaged(folder, error) from error
     labels = np.array(data.targets, np.int64)
-    about, files = _about(len(labels), split, folder), sorted(folder.iterdir())
-    return Samples(about, labels, data.data.__getitem__, lambda: state_of(files))
+    info, files = _info(len(labels), split, folder), sorted(folder.iterdir())
+    return Samples(info, labels, data.data.__getitem__, lambda: files_fingerprint(files))
 
 
-def _found(root: Path, split: Split) -> Samples[NDArray[np.uint8]] | None:
-    found = cifar10(root, split)
-    return found and found.mapped(lambda image: image.transpose(2, 0, 1))
+def _find(root: Path, split: Split) -> Samples[NDArray[np.uint8]] | None:
+    images = cifar10(root, split)
+    return images and images.mapped(lambda image: image.transpose(2, 0, 1))
 
 
 def _download(root: Path, split: Split) -> None:
-    import torchvision.datasets  # takes seconds to import, needed by few
+    import torchvision.datasets  # takes seconds to import
 
     torchvision.datasets.CIFAR10(root, download=True)
 
@@ -183,12 +186,12 @@ CIFAR10 = DataSet(
     title="CIFAR-10",
     layout="cifar-10-batches-py/ (torchvision's folder, also under cifar10/), or the image folder "
     "cifar10/{train,test}/<class>/*.png or *.jpg, or cifar10-lossless/{train,test}/<class>/*.png",
-    how="unpack cifar-10-python.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html there, "
-    "or let torchvision.datasets.CIFAR10(root, download=True) do it",
+    how_to_get="unpack cifar-10-python.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html "
+    "there, or let torchvision.datasets.CIFAR10(root, download=True) do it",
     download_mib=163,
     whole=WHOLE,
     classes=paper.CIFAR10_CLASSES,
-    found=_found,
-    stand_in=lambda root, split, bins, wanted: colour_digits(split, SIZE),
+    find=_find,
+    stand_in=lambda root, split, bins, samples: colour_digits(split, SIZE),
     download=_download,
 )

@@ -1,33 +1,30 @@
-"""N-MNIST: MNIST's digits recorded by an event camera in three saccades (Orchard et al. 2015b)."""
+"""N-MNIST: MNIST's digits, recorded by an event camera in three saccades (Orchard et al. 2015b)."""
 
 from __future__ import annotations
 
-import struct
 from dataclasses import replace
-from math import prod
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.datasets.events import EVENT, Bins, DataSet, Events, checked_events, require
+from harness.datasets.events import EVENT, Bins, DataSet, Events, checked_events, require_packages
 from harness.datasets.images import digits
 from harness.datasets.samples import (
-    About,
+    SampleInfo,
     Samples,
     Split,
-    check_file,
     damaged,
+    files_fingerprint,
     home_relative,
     list_files,
-    state_of,
 )
-from harness.datasets.simulated import NMNIST_CAMERA, SPARE_US, moved, saccades
+from harness.datasets.simulated import NMNIST_CAMERA, SPARE_US, saccades, simulate_moved
 from harness.spec import UsageError
 
 CLASSES = tuple("0123456789")
-SIZE, MNIST_SIZE = 34, 28  # pixels; of the sensor the part that was recorded
-WHOLE: dict[Split, int] = {"train": 60_000, "test": 10_000}  # of MNIST too
+SIZE, MNIST_SIZE = 34, 28  # pixels; SIZE is the recorded part of the sensor
+WHOLE: dict[Split, int] = {"train": 60_000, "test": 10_000}  # as MNIST
 MNIST_LAYOUT = "MNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte"
 
 _PREFIX: dict[Split, str] = {"train": "train", "test": "t10k"}
@@ -35,27 +32,27 @@ _EVENT_BYTES = 5
 
 
 def _files(root: Path, split: Split) -> Samples[Path]:
-    about = About("N-MNIST recordings", 0, WHOLE[split], root / "NMNIST")
-    return list_files(root / "NMNIST" / split.title(), CLASSES, (".bin",), about)
+    info = SampleInfo("N-MNIST recordings", 0, WHOLE[split], root / "NMNIST")
+    return list_files(root / "NMNIST" / split.title(), CLASSES, (".bin",), info)
 
 
 def recordings(root: Path, split: Split) -> Samples[Events] | None:
-    """The recordings found under `root`; None where there are none of that split.
+    """List the recordings under `root`. Returns None if the split has none.
 
-    Raises MissingReader without tonic.
+    Raises:
+        MissingReader: tonic is not installed.
     """
     files = _files(root, split)
-    if not files.about.count:
+    if not files.info.count:
         return None
-    require("tonic")
+    require_packages("tonic")
     return files.mapped(read_recording)
 
 
 def read_recording(path: Path) -> Events:
-    """The events of one .bin file. Raises UsageError for a damaged file."""
+    """Read the events of one .bin file. Raises UsageError if it is damaged."""
     import tonic.io  # GPL, optional
 
-    check_file(path)
     try:
         size = path.stat().st_size
         if size == 0 or size % _EVENT_BYTES:
@@ -67,52 +64,58 @@ def read_recording(path: Path) -> Events:
 
 
 def mnist(root: Path, split: Split) -> Samples[NDArray[np.float32]] | None:
-    """The digits in `root/MNIST/raw`, (28, 28) in [0, 1].
+    """Read the digits in `root/MNIST/raw`, (28, 28) in [0, 1].
 
-    None unless the split's two files are both there. Raises UsageError where one is damaged.
+    Returns None unless the split's image and label files both exist.
+
+    Raises:
+        UsageError: a file is damaged.
     """
     folder = root / "MNIST" / "raw"
     pixels_file = folder / f"{_PREFIX[split]}-images-idx3-ubyte"
     labels_file = folder / f"{_PREFIX[split]}-labels-idx1-ubyte"
     if not (pixels_file.is_file() and labels_file.is_file()):
         return None
-    pixels = _read(pixels_file, (MNIST_SIZE, MNIST_SIZE))
-    labels = _read(labels_file, ()).astype(np.int64)
-    if len(pixels) != len(labels):
-        raise damaged(labels_file, f"{len(labels)} labels of {len(pixels)} images")
+    labels = _read(labels_file, (-1,)).astype(np.int64)
+    pixels = _read(pixels_file, (len(labels), MNIST_SIZE, MNIST_SIZE))
     return Samples(
-        About("MNIST's digits", len(pixels), WHOLE[split], folder),
+        SampleInfo("MNIST's digits", len(pixels), WHOLE[split], folder),
         labels,
         lambda index: pixels[index].astype(np.float32) / 255,
-        lambda: state_of((pixels_file, labels_file)),
+        lambda: files_fingerprint((pixels_file, labels_file)),
     )
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """An idx file of bytes: items of that shape, behind its kind, their number and their shape."""
-    check_file(path)
-    content = path.read_bytes()
-    start = 4 * (2 + len(shape))
-    count = (len(content) - start) // prod(shape)
-    if content[:start] != struct.pack(f">{start // 4}i", 2049 + len(shape), count, *shape):
-        raise damaged(path, f"its header does not fit {count} items of {shape}")
-    return np.frombuffer(content, np.uint8, count * prod(shape), start).reshape(count, *shape)
+    """Read an idx file of bytes; -1 in `shape` is any size."""
+    from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor  # takes seconds to import
+
+    try:
+        array = read_sn3_pascalvincent_tensor(str(path)).numpy()
+    except (AssertionError, KeyError, OSError, OverflowError, RuntimeError, ValueError) as error:
+        raise damaged(path, f"{type(error).__name__}: {error}") from error
+    expected = tuple(n if m < 0 else m for n, m in zip(array.shape, shape, strict=False))
+    if array.dtype != np.uint8 or array.shape != expected or array.ndim != len(shape):
+        raise damaged(path, f"its items are {array.dtype} {array.shape}, expected uint8 {shape}")
+    return array
 
 
 def simulated(root: Path | None, split: Split, bins: Bins | None = None) -> Samples[Events]:
-    """Saccades before MNIST's digits where those are under `root`, else before scikit-learn's.
+    """Simulate saccades over MNIST's digits if `root` has them, else over scikit-learn's.
 
-    As long as a recording, or as so many bins show.
+    They last as long as a recording, or as the bins.
     """
-    found = mnist(root, split) if root else None
-    return _saccades_before(found or digits(split, MNIST_SIZE), bins)
+    images = mnist(root, split) if root else None
+    return _simulate_saccades(images or digits(split, MNIST_SIZE), bins)
 
 
-def unrecorded(root: Path, split: Split, bins: Bins) -> Samples[Events]:
-    """Simulated events of MNIST's digits; to train on, of those of which there is no recording.
+def simulate_unrecorded(root: Path, split: Split, bins: Bins) -> Samples[Events]:
+    """Simulate events of MNIST's digits, for training only of digits that have no recording.
 
-    A recording is named by its digit's place in MNIST, from 1. Raises UsageError without MNIST, and
-    where a recording is of another digit than its name says.
+    A recording's file name is its digit's place in MNIST, from 1.
+
+    Raises:
+        UsageError: MNIST is missing, or a recording is named by a digit with another label.
     """
     images = mnist(root, split)
     if images is None:
@@ -128,40 +131,40 @@ def unrecorded(root: Path, split: Split, bins: Bins) -> Samples[Events]:
             if not (0 <= index < len(images.labels) and images.labels[index] == label):
                 raise damaged(path, "its name is not the place of its digit in MNIST, from 1")
             recorded.add(index)
-        images = images.chosen([n for n in range(images.about.count) if n not in recorded])
-    return _saccades_before(images, bins)
+        images = images.chosen([n for n in range(images.info.count) if n not in recorded])
+    return _simulate_saccades(images, bins)
 
 
-def _saccades_before(images: Samples[NDArray[np.float32]], bins: Bins | None) -> Samples[Events]:
-    description = f"simulated saccade events of {images.about.description}"
-    about = replace(images.about, description=description, simulated=True)
-    way = saccades()
+def _simulate_saccades(images: Samples[NDArray[np.float32]], bins: Bins | None) -> Samples[Events]:
+    description = f"simulated saccade events of {images.info.description}"
+    info = replace(images.info, description=description, simulated=True)
+    trajectory = saccades()
     if bins is not None:
-        way = way[: 1 - (-(bins.count * bins.us + SPARE_US) // NMNIST_CAMERA.step_us)]
-    # dark on a bright ground: in recordings ON events are where MNIST's bright digit leaves
+        trajectory = trajectory[: 1 - (-(bins.count * bins.us + SPARE_US) // NMNIST_CAMERA.step_us)]
+    # dark on bright: in recordings ON events are where MNIST's bright digit leaves
     dark = images.mapped(lambda digit: 1 - np.pad(digit, (SIZE - MNIST_SIZE) // 2))
-    return replace(moved(dark, way, NMNIST_CAMERA), about=about)
+    return replace(simulate_moved(dark, trajectory, NMNIST_CAMERA), info=info)
 
 
 def _download(root: Path, split: Split) -> None:
-    require("tonic")
+    require_packages("tonic")
     import tonic.datasets  # GPL, optional
 
-    # It takes any 10,000 recordings for the whole: for fetching only, never for reading.
+    # only for download: tonic takes any 10,000 recordings for the complete data set
     tonic.datasets.NMNIST(save_to=str(root), train=split == "train")
 
 
 NMNIST = DataSet(
     title="N-MNIST",
     layout="NMNIST/{Train,Test}/<label>/*.bin",
-    how="unpack Train.zip and Test.zip of https://www.garrickorchard.com/datasets/n-mnist into "
-    "NMNIST/, or let tonic.datasets.NMNIST(root) do it",
+    how_to_get="unpack Train.zip and Test.zip of https://www.garrickorchard.com/datasets/n-mnist "
+    "into NMNIST/, or let tonic.datasets.NMNIST(root) do it",
     download_mib=1150,
     whole=WHOLE,
     classes=CLASSES,
-    found=recordings,
-    stand_in=lambda root, split, bins, wanted: simulated(root, split, bins),
+    find=recordings,
+    stand_in=lambda root, split, bins, samples: simulated(root, split, bins),
     download=_download,
     sensor=(SIZE, SIZE),
-    unrecorded=unrecorded,
+    simulate_unrecorded=simulate_unrecorded,
 )

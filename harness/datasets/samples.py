@@ -1,4 +1,4 @@
-"""Samples of a data set before they are read: where they lie, how many, and how to read one."""
+"""Samples of a data set before they are read: their number, labels, and how to read one."""
 
 from __future__ import annotations
 
@@ -23,31 +23,30 @@ Y = TypeVar("Y")
 # CIFAR10-DVS and scikit-learn's digits have no official test set: this seed draws ours.
 SPLIT_SEED = 0
 TRAIN_SHARE = 0.9
-LARGEST_FILE = 2**26  # bytes of one image or recording; the largest there are take a tenth
 
 
 @dataclass(frozen=True)
-class Normal:
-    """How pixels become a network's inputs: mean and deviation per channel, of pixels in [0, 1]."""
+class Normalisation:
+    """Mean and standard deviation of each channel, of pixels in [0, 1]."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
 
 @dataclass(frozen=True)
-class About:
-    """What is known of samples before one is read; see `spec.Source` for the flags."""
+class SampleInfo:
+    """Description and number of samples, before any is read; `spec.Source` explains the flags."""
 
     description: str  # in words, without a path
     count: int
-    whole: int  # the count of the whole split; fewer make it partial
-    folder: Path | None = None  # where they lie; None: they come with a package
+    whole: int  # samples of the complete split; a smaller `count` makes it partial
+    folder: Path | None = None  # None: they come with a package
     lossy: bool = False
     simulated: bool = False
     substitute: bool = False
-    normal: Normal | None = None  # of pixels; None: event counts, which go in as they are
-    augmented: bool = False  # while training, by random crop and flip
-    split_sha256: str = ""  # of the names in a split of ours; "" where it is official
+    normalisation: Normalisation | None = None  # of pixels; None: event counts
+    augmented: bool = False  # training crops and flips them at random
+    split_sha256: str = ""  # of the file names, if we drew the split; "": it is official
     left_out: tuple[str, ...] = ()  # a sentence for each file that cannot be a sample
 
     def __str__(self) -> str:
@@ -57,38 +56,40 @@ class About:
 
 @dataclass(frozen=True, eq=False)
 class Samples(Generic[X]):
-    """One split of a data set, listed and not yet read."""
+    """One split of a data set, listed but not yet read."""
 
-    about: About
+    info: SampleInfo
     labels: NDArray[np.int64]  # (N,)
-    read: Callable[[int], X]  # the sample of an index; raises UsageError if it is damaged
-    origin: Callable[[], str]  # a text that changes where what would be read has changed
+    read: Callable[[int], X]  # reads the sample of an index; raises UsageError if it is damaged
+    fingerprint: Callable[[], str]  # a text that changes if a file changes: the key of the cache
 
     def mapped(self, function: Callable[[X], Y]) -> Samples[Y]:
-        """The same samples, each passed through `function` when it is read."""
+        """Return the same samples, each passed through `function` when it is read."""
         read = self.read
-        return Samples(self.about, self.labels, lambda index: function(read(index)), self.origin)
+        return Samples(
+            self.info, self.labels, lambda index: function(read(index)), self.fingerprint
+        )
 
     def all(self) -> list[X]:
-        """Every one of them, read now."""
-        return [self.read(index) for index in range(self.about.count)]
+        """Read all samples."""
+        return [self.read(index) for index in range(self.info.count)]
 
     def chosen(self, indices: Sequence[int]) -> Samples[X]:
-        """Only these of the samples, in this order."""
+        """Return only the samples of these indices, in this order."""
         picked = hashlib.sha256(",".join(map(str, indices)).encode()).hexdigest()
         return Samples(
-            replace(self.about, count=len(indices)),
+            replace(self.info, count=len(indices)),
             self.labels[list(indices)],
             lambda index: self.read(indices[index]),
-            lambda: f"{self.origin()} {picked}",
+            lambda: f"{self.fingerprint()} {picked}",
         )
 
 
 # files
 
 
-def state_of(paths: Iterable[Path]) -> str:
-    """A hash of files' folders and names, sizes and when each was changed last."""
+def files_fingerprint(paths: Iterable[Path]) -> str:
+    """Hash the files' folders, names, sizes and times of last change."""
     digest = hashlib.sha256()
     for path in paths:
         try:
@@ -101,27 +102,28 @@ def state_of(paths: Iterable[Path]) -> str:
 
 
 def list_files(
-    folder: Path, classes: Sequence[str], suffixes: tuple[str, ...], about: About
+    folder: Path, classes: Sequence[str], suffixes: tuple[str, ...], info: SampleInfo
 ) -> Samples[Path]:
-    """Files `folder/<class>/*<suffix>` in the order of class and name, `about` but for how many
-    there are; hidden ones are passed over (macOS puts one beside each).
+    """List the files `folder/<class>/*<suffix>` by class and name; `info` gets their number.
 
-    Raises UsageError where such files lie in a folder that is no class (they would be lost), and
-    where all that there are must be left out.
+    Hidden files are skipped: macOS makes one for each file.
+
+    Raises:
+        UsageError: a folder of such files is no class (they would be lost), or no file is usable.
     """
     found: list[tuple[int, str, Path]] = []
     left_out: list[str] = []
 
     def entries(folder: Path | str) -> list[os.DirEntry[str]]:
         try:
-            with os.scandir(folder) as scanned:  # it knows most kinds without a call for each file
+            with os.scandir(folder) as scanned:  # needs no stat call for most files
                 return sorted(scanned, key=lambda entry: entry.name)
         except OSError as error:
             left_out.append(f"{folder} cannot be read ({error.strerror})")
             return []
 
     for entry in entries(folder) if folder.is_dir() else ():
-        if not _holds(entry.is_dir):
+        if not _is(entry.is_dir):
             if entry.name in classes:
                 left_out.append(f"{entry.path} is no folder")
             continue
@@ -131,7 +133,7 @@ def list_files(
             if entry.name not in classes:
                 known = ", ".join(classes)
                 raise UsageError(printable(f"{entry.path} is no class folder, expected {known}"))
-            if _holds(file.is_file):
+            if _is(file.is_file):
                 found.append((classes.index(entry.name), file.name, Path(file.path)))
             else:
                 left_out.append(f"{file.path} is no file that can be read")
@@ -140,50 +142,42 @@ def list_files(
         raise UsageError(f"none of the samples in {printable(folder)} can be used: {left_out[0]}")
     found.sort()
     paths, labels = [path for *_, path in found], np.array([n for n, *_ in found], np.int64)
-    about = replace(about, count=len(paths), left_out=tuple(left_out))
-    return Samples(about, labels, paths.__getitem__, lambda: state_of(paths))
+    info = replace(info, count=len(paths), left_out=tuple(left_out))
+    return Samples(info, labels, paths.__getitem__, lambda: files_fingerprint(paths))
 
 
-def _holds(question: Callable[[], bool]) -> bool:
+def _is(check: Callable[[], bool]) -> bool:
     try:
-        return question()
-    except OSError:  # a link that leads back to itself
+        return check()
+    except OSError:  # a link to itself
         return False
 
 
-def damaged(path: Path, what: object) -> UsageError:
-    """The error of a file or folder that is there and cannot be used."""
-    return UsageError(printable(f"{path} is damaged ({what}), delete it or extract it again"))
-
-
-def check_file(path: Path) -> None:
-    """Raises UsageError for a file that is gone, and for one too large to be one sample's."""
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise damaged(path, error.strerror) from error
-    if size > LARGEST_FILE:
-        raise damaged(path, f"{size} bytes, of one sample {LARGEST_FILE} at most")
+def damaged(path: Path, reason: object) -> UsageError:
+    """Build the error for a file or folder that exists but cannot be used."""
+    return UsageError(printable(f"{path} is damaged ({reason}), delete it or extract it again"))
 
 
 def data_root(given: Path | str | None) -> Path:
-    """The folder that holds the data sets: `given`, else HARNESS_DATA, else the user's cache.
+    """Return the folder of the data sets: `given`, else HARNESS_DATA, else the user's cache.
 
-    Raises UsageError where a folder was named that is none. The cache folder need not exist, named
-    or not, so that what this returns can be given to it again.
+    The cache folder need not exist, even if it is given: the result can be passed in again.
+
+    Raises:
+        UsageError: another folder is named that does not exist.
     """
     text = given or os.environ.get("HARNESS_DATA") or user_cache()
     if Path(text) == user_cache():
         return user_cache()
     try:
         return folder(Path(text).expanduser())
-    except (RuntimeError, UsageError) as error:  # RuntimeError: ~ of a user who is not known
-        origin = "--data-root" if given else "HARNESS_DATA"
-        raise UsageError(f"the data root {printable(text)} ({origin}): {error}") from error
+    except (RuntimeError, UsageError) as error:  # RuntimeError: ~ of an unknown user
+        source = "--data-root" if given else "HARNESS_DATA"
+        raise UsageError(f"the data root {printable(text)} ({source}): {error}") from error
 
 
 def home_relative(path: Path) -> str:
-    """The path with the home folder as ~: rows are shared and need not name who ran them."""
+    """Replace the home folder by ~: rows are shared and need not hold the user's name."""
     inside = path.is_relative_to(home := Path.home())
     return printable(Path("~") / path.relative_to(home) if inside else path)
 
@@ -192,7 +186,7 @@ def home_relative(path: Path) -> str:
 
 
 def choose(count: int, batch_size: int, seed: int) -> list[int]:
-    """`batch_size` of `count` indices, each once. Raises UsageError where they are too few."""
+    """Draw `batch_size` different indices below `count`. Raises UsageError if there are fewer."""
     if count < batch_size:
         raise UsageError(
             f"a batch of {batch_size} was asked for and there are {count} samples, "
@@ -202,7 +196,7 @@ def choose(count: int, batch_size: int, seed: int) -> list[int]:
 
 
 def split_indices(count: int, split: Split) -> NDArray[np.int64]:
-    """A seeded split of a data set that has none: nine tenths train, the rest tests; in order."""
+    """Split a data set without official split: a seeded draw of 90 % trains, the rest tests."""
     drawn = np.random.default_rng(SPLIT_SEED).permutation(count)
     train = round(TRAIN_SHARE * count)
     return np.sort(drawn[:train] if split == "train" else drawn[train:])

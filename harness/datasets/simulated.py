@@ -1,10 +1,10 @@
-"""An event camera's model: the events that a still image makes when it moves over the sensor.
+"""Simulate an event camera: the events of a still image that moves over the sensor.
 
 Each pixel sends an event each time the logarithm of its intensity differs from a reference by the
 contrast threshold: ON upwards, OFF downwards; the reference then moves by that threshold
-(Lichtsteiner et al. 2008). Between two steps of the movement the log intensity is taken to change
-linearly, which gives each event its time. A pixel has seen other things before: its first reference
-is off by up to one threshold, by a seeded pattern. There is no other noise, no refractory period.
+(Lichtsteiner et al. 2008). Between two steps of the movement the log intensity changes linearly,
+which gives each event its time. A pixel's first reference is off by up to one threshold, by a
+seeded pattern, as after an earlier scene. There is no other noise and no refractory period.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Trajectory = NDArray[np.float64]  # (steps + 1, 2): how far the image is moved, 
 
 @dataclass(frozen=True)
 class Camera:
-    """The constants of the model."""
+    """Constants of the camera model."""
 
     threshold: float  # change of the log intensity that makes one event
     eps: float  # added to intensities in [0, 1]: the light of a black pixel
@@ -33,22 +33,25 @@ class Camera:
 
 
 PATTERN_SEED = 0
-MODEL = 2  # of this file and what it is shown: events of another are computed anew
+MODEL = 2  # raise when the events change: cached events are then computed again
 
 # Bins start at the first event, so a simulation runs a little longer than its bins.
 SPARE_US = 50_000
 
-# These and saccades() were chosen on real N-MNIST recordings beside the digits they were taken of:
-# events per recording, when, where and of which polarity.
+# These and saccades() were fitted to real N-MNIST recordings of the same digits: number, times,
+# places and polarities of events.
 NMNIST_CAMERA = Camera(threshold=0.265, eps=0.3)
-# When (x, y) begin and end to move in the first saccade, as shares of it.
+# When x and y begin and end to move in the first saccade, as shares of its duration.
 FIRST_SACCADE = np.array([(36 / 105, 0.0), (1.0, 93 / 105)])
-# No recording of CIFAR10-DVS was at hand to choose by; a usual contrast threshold.
+# Not fitted, for want of a recording of CIFAR10-DVS: a usual contrast threshold.
 DVS_CAMERA = Camera(threshold=0.25, eps=0.1, step_us=2000)
 
 
 def simulate(image: Image, trajectory: Trajectory, camera: Camera) -> Events:
-    """The events, by time from 0, of `image` of the sensor's size, moved along `trajectory`."""
+    """Simulate the events, ordered by time from 0 us, of `image` moved along `trajectory`.
+
+    The image has the sensor's size.
+    """
     previous = np.log(shifted(image, trajectory[0]) + camera.eps)
     pattern = np.random.default_rng(PATTERN_SEED).uniform(-1, 1, previous.shape)
     reference = previous + camera.spread * camera.threshold * pattern
@@ -64,19 +67,20 @@ def simulate(image: Image, trajectory: Trajectory, camera: Camera) -> Events:
     return events[np.argsort(events["t"], kind="stable")]
 
 
-def moved(
+def simulate_moved(
     images: Samples[NDArray[np.float32]], trajectory: Trajectory, camera: Camera
 ) -> Samples[Events]:
-    """The events of each image, which is of the sensor's size."""
-    found = images.mapped(lambda image: simulate(image, trajectory, camera))
-    way = hashlib.sha256(trajectory.tobytes()).hexdigest()
+    """Simulate the events of each image, which has the sensor's size, when it is read."""
+    events = images.mapped(lambda image: simulate(image, trajectory, camera))
+    path = hashlib.sha256(trajectory.tobytes()).hexdigest()
     return replace(
-        found, origin=lambda: f"{images.origin()} {camera} {way} model {MODEL}, {PATTERN_SEED}"
+        events,
+        fingerprint=lambda: f"{images.fingerprint()} {camera} {path} model {MODEL}, {PATTERN_SEED}",
     )
 
 
 def shifted(image: Image, place: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`image` moved by `place`, (x, y) in pixels, bilinearly; its border pixels go on outside."""
+    """Move `image` by `place`, (x, y) in pixels, bilinearly; its border pixels are repeated."""
 
     def along(image: NDArray[np.floating], distance: float) -> NDArray[np.float64]:
         last = len(image) - 1
@@ -90,11 +94,11 @@ def shifted(image: Image, place: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def saccades(steps: int = 105) -> Trajectory:
-    """N-MNIST's three saccades of `steps` steps each, on a triangle (Orchard et al. 2015b).
+    """Return N-MNIST's three saccades of `steps` steps each, on a triangle (Orchard et al. 2015b).
 
-    The image goes down and right, up and right, and straight back. Its speed over a saccade is
-    sin^2, which gives the events per 5 ms the bell shape that recordings have. In the first saccade
-    of recordings it goes down at first, and right later: their ON and OFF events say so.
+    The image moves down and right, up and right, and straight back. Its speed over a saccade is
+    sin^2, which gives the events per 5 ms the bell shape of the recordings. In the first saccade it
+    moves down first and right later, as ON and OFF events of recordings show.
     """
     corners = np.array([(-3.0, -1.75), (0.0, 3.75), (3.0, -1.75), (-3.0, -1.75)])
     whole = np.array([(0.0, 0.0), (1.0, 1.0)])
@@ -109,10 +113,10 @@ def saccades(steps: int = 105) -> Trajectory:
 
 
 def closed_loop(steps: int, period: int = 100, radius: float = 5.0) -> Trajectory:
-    """`steps` steps on a circle of `period` steps.
+    """Return `steps` steps on a circle of `period` steps; `radius` in pixels.
 
-    Li et al. 2017 moved the images of CIFAR10-DVS on a closed path; the circle, its radius and its
-    period are ours.
+    Li et al. 2017 moved the images of CIFAR10-DVS on a closed path; circle, radius and period are
+    our choice.
     """
     angle = 2 * np.pi * np.arange(steps + 1) / period
     return radius * np.stack([np.sin(angle), 1 - np.cos(angle)], axis=1)
@@ -124,9 +128,9 @@ def _crossings(
     reference: NDArray[np.float64],
     camera: Camera,
 ) -> Events | None:
-    """The events of one step, times from its start; moves `reference` to the last level crossed.
+    """Return the events of one step, in us from its start, or None.
 
-    None where there are none.
+    Moves `reference` to the last level crossed.
     """
     levels = (current - reference) / camera.threshold
     # Without the margin, rounding decides whether a pixel that returns to a level reaches it.

@@ -1,10 +1,10 @@
-"""A network of the paper and its weights as a NIR graph in a file (neuroir.org).
+"""Read and write a network of the paper with its weights as a NIR graph (neuroir.org).
 
 NIR's neuron is `tau dv/dt = (v_leak - v) + r I`. Over a step of `dt` by Euler's rule that is
 `v = (1 - dt / tau) v + (dt / tau) r I`: eq. (5) with `k = 1 - dt / tau` and `r = tau / dt`.
 
-A file is read by looking which network of the paper it may hold, and comparing it node by node with
-the graph that we would write of that network.
+`read` first collects which network of the paper the file may hold. It then compares the file node
+by node with the graph that `write` would make of that network.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor
 
-from harness.formats.weights import parameter_forms
+from harness.formats.weights import parameter_shapes
 from harness.spec import (
     LIF,
     AvgPool,
@@ -41,34 +41,39 @@ from harness.spec import (
 from harness.system.files import printable, unwritable, write_whole
 from harness.system.installed import VERSION
 
-DT = 1e-4  # seconds a step, where a file does not say: what snnTorch and SpikingJelly take it for
-A = 1.0  # where a file does not say
-NEAR = 1e-6  # relative: constants are often kept in float32
-KINDS = ("Conv2d", "LIF", "AvgPool2d", "Flatten", "Affine", "NIRGraph")  # of the paper's networks
-Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+DT = 1e-4  # seconds a step if the file has no dt: snnTorch and SpikingJelly assume the same
+DEFAULT_A = 1.0  # if the file has no surrogate
+TOLERANCE = 1e-6  # relative: constants are often stored in float32
+NODE_TYPES = ("Conv2d", "LIF", "AvgPool2d", "Flatten", "Affine", "NIRGraph")
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a graph's metadata say: what NIR has no field for, and constants as they were before
-    they became NIR's. A file from elsewhere may say nothing.
+class NirMetadata:
+    """The graph's metadata: what NIR has no field for, and the paper's constants unconverted.
+
+    A file from another tool may have none of them.
     """
 
     made_by: str = ""
-    dt: Above0 = DT
+    dt: Positive = DT
     surrogate: Literal["rectangle"] = "rectangle"  # of width `a` and height 1 / a
-    a: Above0 | None = None
+    a: Positive | None = None
     tie: Tie | None = None
     k_tau: Decay | None = None
-    v_th: Above0 | None = None
+    v_th: Positive | None = None
     classes: Annotated[int, Field(gt=0)] = 10
     k_tau2: Decay | None = None
     neunorm: Reading | None = None
 
 
-def library() -> ModuleType:
-    """The package nir. Raises UsageError where it is not installed."""
+def import_nir() -> ModuleType:
+    """Import the package nir.
+
+    Raises:
+        UsageError: nir is not installed.
+    """
     try:
         import nir
     except ImportError as error:
@@ -82,14 +87,16 @@ def library() -> ModuleType:
 
 
 def write(path: Path, network: Network, parameters: Sequence[Tensor], tie: Tie = "at") -> None:
-    """Writes a network with its weights, given in layer order, whole or not at all.
+    """Write a network and its weights, given in layer order, to a new file.
 
-    `tie`: "at" has V_th as it is; "above" has the float32 number below it, for importers whose
-    neuron fires above its threshold. Raises UsageError where the file is there or cannot be
-    written, and for a neuron that does not leak.
+    `tie` = "at" writes V_th itself. "above" writes the next float32 number below it, for importers
+    whose neuron fires above its threshold and not at it.
+
+    Raises:
+        UsageError: the file exists or cannot be written, or the neuron does not leak (decay 1).
     """
-    nir, lif, norm = library(), network.lif, network.neunorm
-    said = Said(
+    nir, lif, norm = import_nir(), network.lif, network.neunorm
+    described = NirMetadata(
         f"snn-harness {VERSION}",
         a=lif.a,
         tie=tie,
@@ -99,10 +106,10 @@ def write(path: Path, network: Network, parameters: Sequence[Tensor], tie: Tie =
         k_tau2=norm.k_tau2 if norm else None,
         neunorm=norm.reading if norm else None,
     )
-    metadata = {name: value for name, value in vars(said).items() if value is not None}
+    metadata = {name: value for name, value in vars(described).items() if value is not None}
     v_th = lif.v_th if tie == "at" else below(lif.v_th)
-    given = [each.detach().cpu().numpy() for each in parameters]
-    nodes = dict(_nodes(replace(network, lif=replace(lif, v_th=v_th)), given, DT))
+    arrays = [each.detach().cpu().numpy() for each in parameters]
+    nodes = dict(_nodes(replace(network, lif=replace(lif, v_th=v_th)), arrays, DT))
     graph = nir.NIRGraph(nodes=nodes, edges=list(pairwise(nodes)), metadata=metadata)
     if path.exists():
         raise UsageError(f"{printable(path)} is there already: name a new file with --to")
@@ -115,58 +122,60 @@ def write(path: Path, network: Network, parameters: Sequence[Tensor], tie: Tie =
 def _nodes(
     network: Network, parameters: Sequence[NDArray[Any]], dt: float
 ) -> Iterator[tuple[str, Any]]:
-    """The graph's chain: "00_input", "01a_conv", "01b_lif", "01c_pool", "01d_neunorm", ...
+    """Yield the nodes of the chain: "00_input", "01a_conv", "01b_lif", "01c_pool", "01d_neunorm".
 
-    The names' order is that of the chain: readers take nodes from a file by name, and nirtorch 2.6
-    fails on a subgraph that comes before what it is given. Raises UsageError for a neuron that does
-    not leak, and for weights of other shapes.
+    Names sort in the order of the chain: importers read nodes by name, and nirtorch 2.6 fails if a
+    subgraph comes before its input.
+
+    Raises:
+        UsageError: the neuron does not leak, or the weights have other shapes.
     """
-    nir, forms = library(), parameter_forms(network)
-    if len(parameters) != len(forms):
-        raise UsageError(f"it has {len(parameters)} arrays of weights, {network} has {len(forms)}")
-    named = dict(zip(forms, parameters, strict=True))
+    nir, shapes = import_nir(), parameter_shapes(network)
+    if len(parameters) != len(shapes):
+        raise UsageError(f"it has {len(parameters)} arrays of weights, {network} has {len(shapes)}")
+    named = dict(zip(shapes, parameters, strict=True))
     for name, each in named.items():
-        if each.shape != forms[name]:
-            raise UsageError(f"{name} is of shape {each.shape}, {network} has {forms[name]}")
+        if each.shape != shapes[name]:
+            raise UsageError(f"{name} is of shape {each.shape}, {network} has {shapes[name]}")
     digits = max(2, len(str(len(network.stages) + 1)))
     yield f"{0:0{digits}}_input", nir.Input(_ints(*network.input_shape))
     shape: tuple[int, ...] = network.input_shape
     for n, stage in enumerate(network.stages, 1):
-        own: list[tuple[str, Any]] = []
+        layer: list[tuple[str, Any]] = []
         weight, bias = named[f"{n}.weight"], named[f"{n}.bias"]
         if isinstance(stage.synapse, Conv):
-            own.append(("conv", _convolution(weight, bias, shape, stage.synapse.kernel // 2)))
+            layer.append(("conv", _convolution(weight, bias, shape, stage.synapse.kernel // 2)))
         else:
-            if len(shape) == 3:  # dimensions are those of a sample: NIR has no batch
-                own.append(("flatten", nir.Flatten({"input": _ints(*shape)}, 0, -1)))
-            own.append(("affine", nir.Affine(weight, bias)))
+            if len(shape) == 3:  # NIR counts the dimensions of a sample, without the batch
+                layer.append(("flatten", nir.Flatten({"input": _ints(*shape)}, 0, -1)))
+            layer.append(("affine", nir.Affine(weight, bias)))
         shape = stage.output_shape
         constants = (*_leak(network.lif.k_tau, dt), 0.0, network.lif.v_th, 0.0)
-        own.append(("lif", nir.LIF(*(np.full(shape, value) for value in constants))))
+        layer.append(("lif", nir.LIF(*(np.full(shape, value) for value in constants))))
         if stage.pool is not None:
             size = stage.pool.size
-            own.append(("pool", nir.AvgPool2d(_ints(size, size), _ints(size, size), _ints(0, 0))))
+            layer.append(("pool", nir.AvgPool2d(_ints(size, size), _ints(size, size), _ints(0, 0))))
             shape = (shape[0], shape[1] // size, shape[2] // size)
         if network.neunorm is not None and f"{n}.U" in named:
-            own.append(("neunorm", _neunorm(network.neunorm, named[f"{n}.U"], dt)))
-        for letter, (name, node) in zip("abcd", own, strict=False):
+            layer.append(("neunorm", _neunorm(network.neunorm, named[f"{n}.U"], dt)))
+        for letter, (name, node) in zip("abcd", layer, strict=False):
             yield f"{n:0{digits}}{letter}_{name}", node
     yield f"{len(network.stages) + 1:0{digits}}_output", nir.Output(_ints(*shape))
 
 
 def _convolution(weight: Any, bias: Any, shape: Sequence[int], padding: int) -> Any:
     one, half = _ints(1, 1), _ints(padding, padding)
-    return library().Conv2d(_ints(*shape[1:]), weight, one, half, one, 1, bias)
+    return import_nir().Conv2d(_ints(*shape[1:]), weight, one, half, one, 1, bias)
 
 
 def _neunorm(neunorm: NeuNorm, U: NDArray[Any], dt: float) -> Any:
-    """NeuNorm, eqs. (9) and (10), of spikes (C, H, W): `spikes + (-U) x`, x of a leaky integrator.
+    """Build NeuNorm, eqs. (9) and (10), on spikes (C, H, W): `spikes + (-U) x`.
 
-    "sum" adds up the feature maps, "x" is the auxiliary neuron, "spread" gives it to every map,
-    "minus_u" scales it; both meet in "join", which multiplies by one, since not every reader adds
-    up what enters an output.
+    "sum" adds up the feature maps, "x" is the auxiliary neuron (a leaky integrator), "spread"
+    copies it to every map, "minus_u" scales it. "join" multiplies by one: not every importer adds
+    up the inputs of an output node.
     """
-    nir = library()
+    nir = import_nir()
     maps, height, width = U.shape
     tau, gain = _leak(neunorm.k_tau2, dt)
     # c of eq. (9) is on the input, which NIR scales by r dt / tau
@@ -185,7 +194,7 @@ def _neunorm(neunorm: NeuNorm, U: NDArray[Any], dt: float) -> Any:
 
 
 def _leak(k: float, dt: float) -> tuple[float, float]:
-    """tau, and the r with which the input is not scaled, of a potential that decays by `k`."""
+    """Return NIR's tau (s) and r for a potential that decays by `k`, with the input unscaled."""
     if k == 1:
         raise UsageError("a neuron with a decay of 1 does not leak: NIR's LIF and LI cannot say it")
     return dt / (1 - k), 1 / (1 - k)
@@ -196,7 +205,7 @@ def _ints(*values: int) -> NDArray[np.int64]:
 
 
 def below(v_th: float) -> float:
-    """The float32 number below a threshold: `u > below(v_th)` is `u >= v_th` for u in float32."""
+    """Return the next float32 number below `v_th`: a float32 u above it is at least `v_th`."""
     return float(np.nextafter(np.float32(v_th), np.float32(-np.inf)))
 
 
@@ -205,33 +214,36 @@ def below(v_th: float) -> float:
 
 @dataclass(frozen=True)
 class Imported:
-    """What a file describes."""
+    """A network and its weights, as read from a file."""
 
     network: Network
     parameters: tuple[Tensor, ...]  # in layer order
-    says_a: bool  # whether the surrogate's width is the file's; else it is `A`
+    has_a: bool  # whether the file gives the surrogate's width; else it is DEFAULT_A
 
 
 def read(path: Path) -> Imported:
-    """The network and weights of a NIR file.
+    """Read the network and weights of a NIR file.
 
-    A neuron whose constants say that it fires above its threshold, as NIR's does, gets the float32
-    number above it: then it fires at the same potentials. Raises UsageError with the node that the
-    paper has not, and why, and where the file is damaged.
+    A neuron that fires above its threshold, as NIR's does, gets the next float32 number as V_th:
+    it then fires at the same potentials.
+
+    Raises:
+        UsageError: the file is missing or damaged, or a node is not of the paper's networks: the
+            message names the node and the reason.
     """
-    nir, shown = library(), printable(path)
+    nir, shown = import_nir(), printable(path)
     if not path.is_file():
         raise UsageError(f"{shown} is no file: name one that there is")
     # nir 1.0.4, the newest that sinabs allows, checks no types and has no such argument
     has_check = "type_check" in signature(nir.read).parameters
     unchecked: dict[str, Any] = {"type_check": False} if has_check else {}
     try:
-        graph = nir.read(path, **unchecked)  # single numbers for all neurons are taken too
-    except Exception as error:  # noqa: BLE001 of a damaged file nir raises whatever h5py does
-        what = printable(f"{type(error).__name__}: {error}".partition("\n")[0][:200])
+        graph = nir.read(path, **unchecked)  # one number may stand for all neurons
+    except Exception as error:  # noqa: BLE001 nir raises what h5py does for a damaged file
+        reason = printable(f"{type(error).__name__}: {error}".partition("\n")[0][:200])
         raise UsageError(
             f"{shown} is no NIR file, a damaged one, or written by a newer nir than {nir.version}, "
-            f"which reads it here ({what})"
+            f"which reads it here ({reason})"
         ) from error
     try:
         return _imported(graph)
@@ -240,63 +252,63 @@ def read(path: Path) -> Imported:
 
 
 def _imported(graph: Any) -> Imported:
-    said, way = _said(graph.metadata), _chain(graph)
-    given = np.ravel(way[0][1].input_type["input"])
-    if given.dtype.kind not in "fiu" or len(given) != 3 or not np.isfinite(given).all():
-        raise _wrong(*way[0], f"is of shape {given}, expected (C, H, W)")
-    shape = tuple(map(int, given))
+    metadata, chain = _read_metadata(graph.metadata), _chain(graph)
+    size = np.ravel(chain[0][1].input_type["input"])
+    if size.dtype.kind not in "fiu" or len(size) != 3 or not np.isfinite(size).all():
+        raise _error(*chain[0], f"is of shape {size}, expected (C, H, W)")
     layers: list[Layer] = []
     parameters: list[NDArray[Any]] = []
     lif, neunorm = None, None
-    for name, node in way[1:-1]:
+    for name, node in chain[1:-1]:
         match kind := type(node).__name__:
             case "Conv2d" | "Affine":
-                weight = _numbers(name, node, "weight", 4 if kind == "Conv2d" else 2)
-                parameters += [weight, _numbers(name, node, "bias", 1)]
+                weight = _weights_of(name, node, "weight", 4 if kind == "Conv2d" else 2)
+                parameters += [weight, _weights_of(name, node, "bias", 1)]
                 if kind == "Conv2d":
                     layers.append(Conv(len(weight), weight.shape[2], encoding=not layers))
                 else:
                     layers.append(Linear(len(weight)))
             case "LIF":
-                threshold = _first(name, node, "v_threshold")
-                lif = lif or LIF(_decay(name, node, said, said.k_tau), threshold, said.a or A)
+                threshold = _first_number(name, node, "v_threshold")
+                k_tau = _decay(name, node, metadata, metadata.k_tau)
+                lif = lif or LIF(k_tau, threshold, metadata.a or DEFAULT_A)
             case "AvgPool2d":
-                layers.append(AvgPool(int(_first(name, node, "kernel_size"))))
+                layers.append(AvgPool(int(_first_number(name, node, "kernel_size"))))
             case "NIRGraph":
-                found, U = _neunorm_of(name, node, said)
+                found, U = _neunorm_of(name, node, metadata)
                 neunorm = neunorm or found
                 parameters.append(U)
             case "Flatten":
                 pass
             case _:
-                raise _wrong(name, node, f"is not of the paper's networks: they have {KINDS}")
+                raise _error(name, node, f"is not of the paper's networks: they have {NODE_TYPES}")
     if lif is None or not layers or not isinstance(layers[-1], Linear):
         raise UsageError("it does not end with a product and its neurons, which vote")
     voters = layers[-1].features
-    if voters % said.classes:
-        raise UsageError(f"{voters} voting neurons are no multiple of {said.classes} classes")
-    network = Network.parse(  # which checks sizes and order, as of any network
+    if voters % metadata.classes:
+        raise UsageError(f"{voters} voting neurons are no multiple of {metadata.classes} classes")
+    network = Network.parse(  # checks sizes and order
         "-".join(map(str, [*layers[:-1], Voting()])),
-        input_shape=(shape[0], shape[1], shape[2]),
+        input_shape=(int(size[0]), int(size[1]), int(size[2])),
         lif=lif,
         neunorm=neunorm,
-        classes=said.classes,
-        population=voters // said.classes,
+        classes=metadata.classes,
+        population=voters // metadata.classes,
     )
-    _compare(way, list(_nodes(network, parameters, said.dt)))
+    _compare(chain, list(_nodes(network, parameters, metadata.dt)))
     v_th = lif.v_th
-    if said.tie != "at":  # `u >= v_th` with the number above is `u > v_th`, for u in float32
+    if metadata.tie != "at":  # `u >= v_th` with the number above is `u > v_th`, for u in float32
         v_th = float(np.nextafter(np.float32(v_th), np.float32(np.inf)))
-        if said.v_th is not None and below(said.v_th) == np.float32(lif.v_th):
-            v_th = said.v_th
+        if metadata.v_th is not None and below(metadata.v_th) == np.float32(lif.v_th):
+            v_th = metadata.v_th
     network = replace(network, lif=replace(lif, v_th=v_th))
-    return Imported(network, tuple(map(torch.from_numpy, parameters)), said.a is not None)
+    return Imported(network, tuple(map(torch.from_numpy, parameters)), metadata.a is not None)
 
 
-def _said(metadata: dict[str, Any]) -> Said:
-    given = {k: v.item() if isinstance(v, np.generic) else v for k, v in metadata.items()}
+def _read_metadata(stored: dict[str, Any]) -> NirMetadata:
+    values = {k: v.item() if isinstance(v, np.generic) else v for k, v in stored.items()}
     try:
-        return TypeAdapter(Said).validate_python(given)
+        return TypeAdapter(NirMetadata).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         name, value = first["loc"][0], printable(first["input"])[:40]
@@ -304,85 +316,89 @@ def _said(metadata: dict[str, Any]) -> Said:
 
 
 def _chain(graph: Any) -> list[tuple[str, Any]]:
-    """All nodes from the input to the output, each with one before and one after it."""
+    """Return the named nodes in order from input to output. Raises UsageError if they branch."""
     nodes, edges = graph.nodes, set(graph.edges)
     for source, target in edges:
         if source not in nodes or target not in nodes:
             raise UsageError(f"an edge leads from {source!r} to {target!r}: one is not there")
     for name, node in nodes.items():
-        kind, found = type(node).__name__, [sum(e[side] == name for e in edges) for side in (1, 0)]
-        if found != [kind != "Input", kind != "Output"]:
-            raise _wrong(name, node, "has {} nodes before it and {} after it".format(*found))
-    after, way = dict(edges), [name for name in nodes if type(nodes[name]).__name__ == "Input"]
-    while way and way[-1] in after:
-        way.append(after[way[-1]])
-    if not way or len(way) != len(nodes):
+        kind = type(node).__name__
+        before, after = (sum(edge[side] == name for edge in edges) for side in (1, 0))
+        if (before, after) != (kind != "Input", kind != "Output"):
+            raise _error(name, node, f"has {before} nodes before it and {after} after it")
+    following = dict(edges)
+    chain = [name for name in nodes if type(nodes[name]).__name__ == "Input"]
+    while chain and chain[-1] in following:
+        chain.append(following[chain[-1]])
+    if not chain or len(chain) != len(nodes):
         raise UsageError("its nodes are not one chain from an input to an output")
-    return [(name, nodes[name]) for name in way]
+    return [(name, nodes[name]) for name in chain]
 
 
-def _wrong(name: str, node: Any, what: str) -> UsageError:
-    return UsageError(f"node {printable(name)[:80]!r} ({type(node).__name__}) {what}")
+def _error(name: str, node: Any, fault: str) -> UsageError:
+    return UsageError(f"node {printable(name)[:80]!r} ({type(node).__name__}) {fault}")
 
 
-def _numbers(name: str, node: Any, field: str, dimensions: int) -> NDArray[Any]:
-    """A field of weights, in float64 where it has it, else in float32."""
-    found = np.asarray(getattr(node, field))
-    if found.ndim != dimensions:
-        shape = f"of shape {found.shape}, expected {dimensions} dimensions"
-        raise _wrong(name, node, f"has {field} {shape}")
-    if found.dtype.kind != "f":
-        raise _wrong(name, node, f"has {field} of {found.dtype}, expected floating-point numbers")
-    if wrong := np.count_nonzero(~np.isfinite(found)):
-        of = f"{wrong:,} of {found.size:,} numbers NaN or infinite"
-        raise _wrong(name, node, f"has in {field} {of}")
-    return found.astype(np.float64 if found.itemsize >= 8 else np.float32)
+def _weights_of(name: str, node: Any, field: str, dimensions: int) -> NDArray[Any]:
+    """Return a node's weights, in float64 if they are stored so, else in float32."""
+    array = np.asarray(getattr(node, field))
+    if array.ndim != dimensions:
+        shape = f"of shape {array.shape}, expected {dimensions} dimensions"
+        raise _error(name, node, f"has {field} {shape}")
+    if array.dtype.kind != "f":
+        raise _error(name, node, f"has {field} of {array.dtype}, expected floating-point numbers")
+    if bad := np.count_nonzero(~np.isfinite(array)):
+        numbers = f"{bad:,} of {array.size:,} numbers NaN or infinite"
+        raise _error(name, node, f"has in {field} {numbers}")
+    return array.astype(np.float64 if array.itemsize >= 8 else np.float32)
 
 
-def _first(name: str, node: Any, field: str) -> float:
-    """The first number of a field; `_compare` sees to it that the others are the same."""
-    found = np.ravel(getattr(node, field))
-    if not len(found) or found.dtype.kind not in "fiu" or not isfinite(found[0]):
-        raise _wrong(name, node, f"has {field} {str(found[:1])[1:-1] or 'nothing'}, not a number")
-    return float(found[0])
+def _first_number(name: str, node: Any, field: str) -> float:
+    """Return the first number of a field; `_compare` checks that the others are equal."""
+    array = np.ravel(getattr(node, field))
+    if not len(array) or array.dtype.kind not in "fiu" or not isfinite(array[0]):
+        raise _error(name, node, f"has {field} {str(array[:1])[1:-1] or 'nothing'}, not a number")
+    return float(array[0])
 
 
-def _decay(name: str, node: Any, said: Said, named: float | None) -> float:
-    """The factor k by which the potential decays in a step.
+def _decay(name: str, node: Any, metadata: NirMetadata, unconverted: float | None) -> float:
+    """Return the factor k by which the potential decays in a step.
 
-    That which the file names, or that of few digits, is taken where it comes to the same tau.
+    Rounding is undone: the metadata's k, else a k of few digits, is used if it gives the same tau.
     """
-    tau, digits = _first(name, node, "tau"), 12 if node.tau.itemsize >= 8 else 6
-    if tau <= 0 or said.dt / tau > 1 + NEAR:
-        raise _wrong(name, node, f"has tau {tau:.6g} s, expected {said.dt:.6g} s, a step, or more")
-    k = max(0.0, 1 - said.dt / tau)
-    candidates = [each for each in (named, round(k, digits)) if each is not None and each < 1]
-    near = (c for c in candidates if abs(said.dt / (1 - c) - tau) <= 10.0**-digits * tau)
-    return next(near, k)
+    tau, digits = _first_number(name, node, "tau"), 12 if node.tau.itemsize >= 8 else 6
+    if tau <= 0 or metadata.dt / tau > 1 + TOLERANCE:
+        raise _error(
+            name, node, f"has tau {tau:.6g} s, expected {metadata.dt:.6g} s, a step, or more"
+        )
+    k = max(0.0, 1 - metadata.dt / tau)
+    candidates = [each for each in (unconverted, round(k, digits)) if each is not None and each < 1]
+    equal = (c for c in candidates if abs(metadata.dt / (1 - c) - tau) <= 10.0**-digits * tau)
+    return next(equal, k)
 
 
-def _neunorm_of(name: str, node: Any, said: Said) -> tuple[NeuNorm, NDArray[Any]]:
-    """The NeuNorm that a subgraph may be, and its U."""
+def _neunorm_of(name: str, node: Any, metadata: NirMetadata) -> tuple[NeuNorm, NDArray[Any]]:
+    """Return the NeuNorm that a subgraph may be, and its U; `_compare` checks the rest."""
     x, minus_u = node.nodes.get("x"), node.nodes.get("minus_u")
     if type(x).__name__ != "LI" or type(minus_u).__name__ != "Scale":
-        raise _wrong(name, node, "is a subgraph that is not NeuNorm")
-    U = -_numbers(f"{name}/minus_u", minus_u, "scale", 3)
-    k_tau2 = _decay(f"{name}/x", x, said, said.k_tau2)
-    scale = _first(f"{name}/x", x, "r") * (1 - k_tau2)
-    # the nearer one, which must then be equal; with one map both are the same
-    readings: list[Reading] = [said.neunorm or "mean", "mean", "literal"]
-    found = (NeuNorm(k_tau2, each) for each in readings)
-    return min(found, key=lambda each: abs(each.scale(len(U)) - scale)), U
+        raise _error(name, node, "is a subgraph that is not NeuNorm")
+    U = -_weights_of(f"{name}/minus_u", minus_u, "scale", 3)
+    k_tau2 = _decay(f"{name}/x", x, metadata, metadata.k_tau2)
+    scale = _first_number(f"{name}/x", x, "r") * (1 - k_tau2)
+    # with one map both readings are the same
+    readings: list[Reading] = [metadata.neunorm or "mean", "mean", "literal"]
+    candidates = (NeuNorm(k_tau2, each) for each in readings)
+    return min(candidates, key=lambda each: abs(each.scale(len(U)) - scale)), U
 
 
 def _compare(found: list[tuple[str, Any]], wanted: list[tuple[str, Any]]) -> None:
-    """Raises UsageError where the nodes are not those of the paper's network."""
+    """Raise UsageError unless the file's nodes are those of the paper's network."""
     for (name, node), (_, ours) in zip(found, wanted, strict=False):
         if type(node) is not type(ours):
-            raise _wrong(name, node, f"stands where the paper has a {type(ours).__name__}")
+            raise _error(name, node, f"stands where the paper has a {type(ours).__name__}")
         if type(node).__name__ == "NIRGraph":
             if node.nodes.keys() != ours.nodes.keys() or {*node.edges} != {*ours.edges}:
-                raise _wrong(name, node, "is a subgraph that is not NeuNorm")
+                raise _error(name, node, "is a subgraph that is not NeuNorm")
             inside = [(f"{name}/{key}", node.nodes[key]) for key in ours.nodes]
             _compare(inside, list(ours.nodes.items()))
             continue
@@ -390,17 +406,17 @@ def _compare(found: list[tuple[str, Any]], wanted: list[tuple[str, Any]]) -> Non
             if field not in ("input_type", "output_type", "input_shape", "metadata"):
                 _compare_field(name, node, field, value)
     if len(found) != len(wanted):
-        raise UsageError(f"it has {len(found)} nodes on its way, the paper's network {len(wanted)}")
+        raise UsageError(f"it has {len(found)} nodes, the paper's network has {len(wanted)}")
 
 
 def _compare_field(name: str, node: Any, field: str, wanted: Any) -> None:
-    found = getattr(node, field)
-    a, b = np.asarray(found), np.asarray(wanted)
-    if (field, str(found)) in (("padding", "same"), ("end_dim", "2")):
-        return  # the same in other words
+    value = getattr(node, field)
+    a, b = np.asarray(value), np.asarray(wanted)
+    if (field, str(value)) in (("padding", "same"), ("end_dim", "2")):
+        return  # another spelling of the same value
     if a.dtype.kind not in "fiu" or (a.shape != b.shape and a.size != 1):
-        raise _wrong(name, node, f"has {field} of shape {a.shape}, expected numbers of {b.shape}")
-    differs = ~np.isclose(*np.broadcast_arrays(a, b), rtol=NEAR, atol=NEAR**2)
+        raise _error(name, node, f"has {field} of shape {a.shape}, expected numbers of {b.shape}")
+    differs = ~np.isclose(*np.broadcast_arrays(a, b), rtol=TOLERANCE, atol=TOLERANCE**2)
     if differs.any():
         has, expected = (np.broadcast_to(each, differs.shape)[differs].flat[0] for each in (a, b))
-        raise _wrong(name, node, f"has {field} {has:.6g}, the paper's network has {expected:.6g}")
+        raise _error(name, node, f"has {field} {has:.6g}, the paper's network has {expected:.6g}")

@@ -52,7 +52,7 @@ class NetworkFile:
     name: str  # as it was given on the command line
     network: Network
     weights_sha256: str
-    says_a: bool  # whether the surrogate's width is the file's; else it is the data set's
+    has_a: bool  # whether the surrogate's width is the file's; else it is the data set's
     weights: bytes = field(repr=False)  # the file that a result folder keeps
 
     def on(self, dataset: str) -> NamedNetwork:
@@ -67,7 +67,7 @@ class NetworkFile:
             raise UsageError(
                 f"{self.name} has {network.classes} classes, {settings.title} has {CLASSES}"
             )
-        if not self.says_a:
+        if not self.has_a:
             network = replace(network, lif=replace(network.lif, a=settings.lif.a))
         return NamedNetwork(CUSTOM, network, Fraction(1), self.weights_sha256)
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 import adapters
 from adapters import facts
 from harness.datasets import Batch
-from harness.formats.weights import first_weights
+from harness.formats.weights import initial_network
 from harness.proof.answer import Incomparable, Question, question
 from harness.proof.audit import Audit, Finding
 from harness.proof.certificate import Certificate, required
@@ -167,7 +167,7 @@ class Judge:
             if late:
                 batch, cell = self.other, replace(cell, seed=cell.seed + 1, weights_sha256=None)
             few = batch.inputs[:, :CALIBRATION_SAMPLES].to(DTYPES[cell.precision])
-            self._weights[late] = first_weights(cell, few, self.out), few
+            self._weights[late] = initial_network(cell, few, self.out), few
         return self._weights[late]
 
     def question(self, case: Timed, *, late: bool = False) -> Question:

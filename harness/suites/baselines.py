@@ -7,7 +7,7 @@ from fractions import Fraction
 from itertools import product
 
 from harness import baselines, spec
-from harness.baselines import System
+from harness.baselines import SystemInfo
 from harness.spec import Effort, Options, Training, UsageError, Window, paper
 from harness.suites.trainings import USUAL, size_of
 
@@ -47,7 +47,7 @@ def cases(options: Options) -> tuple[spec.System, ...]:
     return tuple(sorted(found, key=lambda case: case.seed))
 
 
-def _of_system(system: System, options: Options) -> Iterator[spec.System]:
+def _of_system(system: SystemInfo, options: Options) -> Iterator[spec.System]:
     effort: Effort = "quick" if options.quick else "paper" if options.paper else "default"
     named = options.datasets
     chosen = [name for name in system.datasets if named is None or name in named]

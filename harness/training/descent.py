@@ -61,7 +61,7 @@ class Digits:
         """Those of the training split."""
         samples = colour_digits("train", TERMS.size)
         raw, labels = map(torch.from_numpy, (np.stack(samples.all()), samples.labels))
-        return cls(network_input(raw, 1, samples.about.normal)[0].contiguous(), labels)
+        return cls(network_input(raw, 1, samples.info.normalisation)[0].contiguous(), labels)
 
     def draws(self, seed: int) -> Iterator[Tensor]:
         """The indices of one batch after the other: the same in every precision and framework."""

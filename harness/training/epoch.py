@@ -19,10 +19,10 @@ from torch.nn.utils import get_total_norm
 
 import adapters
 from harness.adapter import record_spikes
-from harness.datasets import Labelled, network_input
+from harness.datasets import LabelledSplit, network_input
 from harness.datasets.images import cropped_and_flipped
 from harness.datasets.samples import SPLIT_SEED
-from harness.formats.weights import first_weights
+from harness.formats.weights import initial_network
 from harness.records.run import Failed
 from harness.reference import coding
 from harness.reference.ann import initialised_ann
@@ -65,13 +65,15 @@ class DataSplits:
     Beside simulated ones real recordings, to test on as well, where there are any.
     """
 
-    train: Labelled
-    validation: Labelled
-    test: Labelled
-    recorded: Labelled | None = None
+    train: LabelledSplit
+    validation: LabelledSplit
+    test: LabelledSplit
+    recorded: LabelledSplit | None = None
 
     @classmethod
-    def of(cls, train: Labelled, test: Labelled, recorded: Labelled | None = None) -> DataSplits:
+    def of(
+        cls, train: LabelledSplit, test: LabelledSplit, recorded: LabelledSplit | None = None
+    ) -> DataSplits:
         """Raises UsageError where the training samples are too few to hold any out."""
         kept, held = held_out(len(train))
         return cls(train.part(kept), train.part(held), test, recorded)
@@ -96,7 +98,7 @@ class Learner:
 
     def input(self, raw: Tensor) -> Tensor:
         """Bytes as the network's input (T, B, C, H, W); a static image stays expanded."""
-        x = network_input(raw, self.case.T, self.data.train.about.normal)
+        x = network_input(raw, self.case.T, self.data.train.info.normalisation)
         return step.placed(x, self.dtype)
 
 
@@ -107,7 +109,9 @@ def begin(case: Trained, data: DataSplits, out: Path | None = None) -> Learner:
     """
     data = data.to(torch.device(case.device))
     few = data.train.raw[:CALIBRATION_SAMPLES]
-    x = step.placed(network_input(few, case.T, data.train.about.normal), DTYPES[case.precision])
+    x = step.placed(
+        network_input(few, case.T, data.train.info.normalisation), DTYPES[case.precision]
+    )
     module = built(case, x, out)
     return Learner(case, data, module, step.optimiser(module.parameters(), case.optimiser))
 
@@ -120,7 +124,7 @@ def built(case: Case, x: Tensor, out: Path | None) -> nn.Module:
     if case.framework == ANN:
         return initialised_ann(case.network, x, seed=case.seed, scheme=case.initialisation)
     module = adapters.load(case.framework).build(case.network).to(device=x.device, dtype=x.dtype)
-    copy_parameters(first_weights(case, x, out), module)
+    copy_parameters(initial_network(case, x, out), module)
     return module
 
 
@@ -141,7 +145,7 @@ def epoch(learner: Learner, number: int, rate: float, tell: Tell) -> Epoch:
     losses, norms, right = [], [], []
     for n, chosen in enumerate(chunks):
         part = data.train.part(chosen)
-        raw = cropped_and_flipped(part.raw, generator) if part.about.augmented else part.raw
+        raw = cropped_and_flipped(part.raw, generator) if part.info.augmented else part.raw
         given = module, learner.optimiser, learner.input(raw), part.labels
         outcome = step.iteration(*given, objective=objective, precision=case.precision)
         gradients = [p.grad for p in module.parameters() if p.grad is not None]
@@ -188,7 +192,7 @@ def _seed(seed: int, number: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def votes(learner: Learner, part: Labelled, T: int) -> Iterator[Tensor]:
+def votes(learner: Learner, part: LabelledSplit, T: int) -> Iterator[Tensor]:
     """The votes (B, classes) of each batch of `part` over T steps, in order."""
     learner.module.eval()
     for x, _ in part.batches(T, EVALUATION_BATCH):
@@ -198,7 +202,7 @@ def votes(learner: Learner, part: Labelled, T: int) -> Iterator[Tensor]:
         yield coding.vote(spikes.to(learner.dtype), learner.case.network.classes)
 
 
-def accuracy(learner: Learner, part: Labelled, T: int) -> float:
+def accuracy(learner: Learner, part: LabelledSplit, T: int) -> float:
     """The share of samples whose class has the most votes, the first of equals, over T steps."""
     pairs = zip(votes(learner, part, T), part.labels.split(EVALUATION_BATCH), strict=True)
     return sum(int((each.argmax(1) == expected).sum()) for each, expected in pairs) / len(part)
@@ -207,7 +211,7 @@ def accuracy(learner: Learner, part: Labelled, T: int) -> float:
 Table = tuple[tuple[float, ...], ...]
 
 
-def drawn(test: Labelled, count: int) -> Labelled:
+def drawn(test: LabelledSplit, count: int) -> LabelledSplit:
     """So many random samples, the same for every run: files lie class by class."""
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(SPLIT_SEED))
     return test.part(order[:count])

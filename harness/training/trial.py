@@ -166,7 +166,7 @@ def do(case: C, ledger: Ledger, access: Access, run: Run, work: Callable[[Trial[
 # a training
 
 # The last data that were read: the next case often has the same, and they are large.
-_last: dict[tuple[datasets.Wanted, int | None], DataSplits] = {}
+_last: dict[tuple[datasets.SplitRequest, int | None], DataSplits] = {}
 
 
 def train(trial: Trial[Trained]) -> bool:
@@ -175,7 +175,7 @@ def train(trial: Trial[Trained]) -> bool:
     subject = subject_of(case)
     trial.row = of_case(case, trial.run, subject)
     data = _data(trial)
-    about, sources = data.train.about, (data.train.source, data.test.source)
+    about, sources = data.train.info, (data.train.source, data.test.source)
     hashes = sources[0].sha256, sources[1].sha256
     row = trial.row = replace(
         with_data(trial.row, *sources),
@@ -226,7 +226,7 @@ def train(trial: Trial[Trained]) -> bool:
 
 
 def _data(trial: Trial[Trained]) -> DataSplits:
-    wanted = datasets.Wanted.of(trial.case, trial.access)
+    wanted = datasets.SplitRequest.of(trial.case, trial.access)
     of = wanted, trial.case.training.test_samples
     if of not in _last:
         _last.clear()
@@ -285,7 +285,7 @@ def _prove(trial: Trial[Trained], data: DataSplits) -> None:
 
 def _certify(trial: Trial[Trained], data: DataSplits) -> str:
     """Keeps the certificates as rows; why the adapter is not equal, "" where it is."""
-    case, normal = trial.case, data.train.about.normal
+    case, normal = trial.case, data.train.info.normalisation
     adapter = adapters.load(case.framework)
     steps = case.T if normal is None else max(case.T, RULES.steps)
     few = data.train.raw[:PROOF_SAMPLES]
@@ -349,7 +349,7 @@ def _keep_results(trial: Trial[Trained], learner: Learner, epochs: tuple[Epoch, 
     trial.keep(_operations(row, layers, len(part)))
     kept = None
     if trial.access.keep_weights:
-        kept = weights.keep(trial.out, weights.content(case.network, learner.module.parameters()))
+        kept = weights.keep(trial.out, weights.encode(case.network, learner.module.parameters()))
     best = max(epochs, key=lambda each: each.test_accuracy)
     chosen = max(epochs, key=lambda each: each.validation_accuracy)
     end = TrainedRow(
