@@ -130,7 +130,7 @@ def test_a_run_that_fails_warns_and_returns_the_rest(
 def test_a_run_prints_each_network_once_and_the_time_of_one_not_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("harness.api.executor", lambda name: Executor())
+    monkeypatch.setattr("harness.api.executor", lambda name, command: Executor())
     given: dict[str, Any] = {"frameworks": "norse", "quick": True, "out": tmp_path}
     harness.run("acceleration", **given)
     first, second = capsys.readouterr().out.splitlines()  # a network once, at its end
