@@ -77,7 +77,7 @@ KINDS = tuple(_ADDED)
 
 def base(case: Case = CASE, **fields: object) -> records.Record:
     """What all rows of a case share."""
-    given = {"run": RUN, "time": TIME, "iterations_per_epoch": 2500, **fields}
+    given = {"run": RUN, "time": TIME, "iterations_per_epoch": 2500, "threads": 2, **fields}
     return records.Record(**{**vars(case.fields), **given})
 
 

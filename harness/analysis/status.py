@@ -11,8 +11,9 @@ from statistics import fmean, median
 from typing import Literal, get_args
 
 from harness import records
-from harness.analysis.frame import cell_of, grouped
+from harness.analysis.frame import grouped
 from harness.records import Row
+from harness.records.current import cell_of
 from harness.records.done import is_done
 from harness.records.identity import fields_that_train
 from harness.spec import ACCELERATION, Budget, Case, Timed, Trained, cells

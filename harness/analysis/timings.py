@@ -158,10 +158,13 @@ CELL = (*("dataset", "scale", "network", "neunorm", "width", "mode", "device", "
 
 def latest(lines: Frame) -> Frame:
     """One line a contender: of each cell and precision one run, under the newest protocol that it
-    was timed by, of these the one with most contenders, of these the last.
+    was timed by, of these one with rounds enough for ranks, of these the one with most contenders,
+    of these the last.
     """
-    runs = lines.groupby([*CLASS], sort=False).agg(protocol=("protocol", "max"), n=("name", "size"))
-    best = runs.reset_index().sort_values(["protocol", "n"], kind="stable")
+    enough = (lines["rounds"] >= FEWEST_RANKED) & (lines["framework"] != FLOOR)
+    named = {"protocol": ("protocol", "max"), "enough": ("enough", "any"), "n": ("name", "size")}
+    runs = lines.assign(enough=enough).groupby([*CLASS], sort=False).agg(**named)
+    best = runs.reset_index().sort_values([*named], kind="stable")
     best = best.drop_duplicates(["cell", "precision"], keep="last")
     return lines[lines.set_index([*CLASS]).index.isin(best.set_index([*CLASS]).index)]
 
@@ -271,6 +274,8 @@ def _lacking_rounds(line: Mapping[str, Any]) -> Iterator[str]:
     if isnan(line["ratio_to_floor"]):
         yield from () if line["lacks"] else ("it was not timed against the floor",)
         return
+    if not line["threads"]:
+        yield f"its run's record, runs/{line['run']}.json, is missing: the machine is not known"
     if line["protocol"] != identity.PROTOCOL:
         yield f"measured under protocol {line['protocol']}"
     if not isnan(line["part"]):

@@ -94,12 +94,18 @@ def progress() -> Iterator[Say]:
 
 
 def rows_of(folder: Path, *suites: str) -> list[Row]:
-    """All rows of a result folder; what is no row is named and skipped. See `stored.read`."""
+    """All rows of a result folder. Says what is no row, and which rows do not count.
+
+    See `stored.read`.
+    """
+    from harness.records.current import current
     from harness.report import stored
 
     rows, damaged = stored.read(folder, *suites)
     for each in damaged:
         endings.say(f"skipped: {each}")
+    for note in current(rows).notes:
+        endings.say(note)
     counts = Counter(row.place for row in rows if row.cpu)
     if len(counts) > 1:
         places = "; ".join(str(place) for place, _ in counts.most_common())

@@ -18,10 +18,11 @@ from typing import Literal
 
 from harness.analysis import timings
 from harness.analysis.compare import MARGIN
-from harness.analysis.frame import Line, cell_of, each_of, frames, grouped
+from harness.analysis.frame import Line, each_of, frames, grouped
 from harness.analysis.words import unusual
 from harness.jobs.local import Local
 from harness.records import EndedRow, EpochRow, FittedRow, IterationRow, Row, Store, TrainedRow
+from harness.records.current import cell_of, contradictions
 from harness.records.identity import PROTOCOL
 from harness.spec import FLOOR, Access, Budget, Case, Say, Timed, Trained, network_name, schedule
 
@@ -59,8 +60,13 @@ def verify(
     records: Sequence[Row], here: Here, cases: int, seed: int, epochs: int, budget: float
 ) -> Iterator[Check]:
     """Measures recorded cases again, in a folder that is thrown away: so many trainings, other
-    systems and cells, as the seed draws them; first epochs, and seconds of a cell.
+    systems and cells, as the seed draws them; first epochs, and seconds of a cell. Rows that
+    contradict each other differ, drawn or not.
     """
+    for n, reason in contradictions(records).items():
+        row = records[n]
+        what = f"{row.dataset} {network_name(row)} T={row.T} {row.contender} seed {row.seed}"
+        yield Check(what, f"{row.kind} row", "", "", "differs", reason)
     drawn = random.Random(seed)
     timed = [row for row in records if isinstance(row, IterationRow)]
     cells = list(grouped(timed, cell_of).values())

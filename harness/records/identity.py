@@ -62,13 +62,18 @@ def timing_key(
 ) -> str:
     """The key of a contender in a cell: what is timed, on what, with what, where."""
     place = {k: value for k, value in asdict(machine).items() if k not in _ELSEWHERE}
-    variables = (machine.environment or "").split()
-    place["environment"] = [each for each in variables if each.partition("=")[0] not in _THREADS]
+    place["environment"] = settings_of(machine)
     place |= {"memory_gib": round((machine.memory_mib or 0) / 1024), "allocator": allocator}
     # cases had that field once: keys of timings stay as they were
     place["wants_confusion"] = False
     of = {"data": data_sha256, **asdict(software), "PROTOCOL": PROTOCOL}
     return _key({**_fields(case), **of, **place})
+
+
+def settings_of(machine: Machine) -> list[str]:
+    """The variables of a machine that change speed, but for those that say how many threads."""
+    variables = (machine.environment or "").split()
+    return [each for each in variables if each.partition("=")[0] not in _THREADS]
 
 
 def fields_that_train(case: Case) -> dict[str, object]:

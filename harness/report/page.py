@@ -127,7 +127,7 @@ def page(
         "tables": [_of_paper(n, built[str(n)]) for n in (3, 4, 5, 6) if str(n) in built],
         **{n: shown.trained(built[n]) for n in ("neunorm", "ablations") if n in built},
         "reduced": [_reduced(built)],
-        "provenance": [Table(stored.places(frames), "Machines"), _data(frames)],
+        "provenance": [Table(stored.places(frames), "Machines"), _data(frames), *_notes(frames)],
         "failures": [_few(stored.failures(frames), "What failed")],
     }
     environment = jinja2.Environment(
@@ -705,6 +705,12 @@ def _reduced(built: Mapping[str, Frame]) -> Table:
         line |= {name: said(of, name) for name in names}
         lines.append({**line, "the paper's epochs": str(settings.epochs)})
     return Table(lines, "Trainings of ours, and the paper's")
+
+
+def _notes(frames: Frames) -> list[Table]:
+    """What does not count, or is mixed."""
+    lines = [{"row": note} for note in frames.notes]
+    return [Table(lines, "Rows that do not count, and what is mixed")] if lines else []
 
 
 def _data(frames: Frames) -> Table:

@@ -18,6 +18,7 @@ from harness.analysis import frame as frame_
 from harness.analysis.frame import Frame, Frames, each_of
 from harness.analysis.words import counted
 from harness.records import Row, Store
+from harness.records.current import current
 from harness.spec import UsageError, paper
 
 SHIPPED = Path("results/published")
@@ -50,7 +51,10 @@ def read(folder: Path, *suites: str) -> tuple[list[Row], list[str]]:
 
 
 def read_all(folders: Sequence[Path]) -> list[Row]:
-    """All rows of result folders, in the order given. Warns of what was no row."""
+    """All rows of result folders, in the order given.
+
+    Warns of lines that are no rows, and of rows that do not count or are mixed.
+    """
     rows: list[Row] = []
     for folder in folders:
         found, damaged = read(folder)
@@ -58,6 +62,8 @@ def read_all(folders: Sequence[Path]) -> list[Row]:
         if damaged:
             message = f"{len(damaged)} lines were no rows and were skipped, the first: {damaged[0]}"
             warnings.warn(message, stacklevel=3)
+    for note in current(rows).notes:
+        warnings.warn(note, stacklevel=3)
     return rows
 
 

@@ -1,0 +1,324 @@
+"""Which rows of a folder count: the one place that decides it.
+
+Tables, claims, the page, `compare` and notebooks see the rows that count here, and name what does
+not count and why.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from math import isclose
+from typing import NamedTuple
+
+from harness.records.identity import settings_of
+from harness.records.row import (
+    AuditRow,
+    CertificateRow,
+    EpochRow,
+    IterationRow,
+    Place,
+    Record,
+    Row,
+    TestedRow,
+    TimedRow,
+    TrainedRow,
+)
+from harness.spec import ACCELERATION, FLOOR, Budget, Case, CaseFields, network_name
+
+# What tells rows of one kind and key from one another.
+NUMBERS = {
+    "epoch": ("epoch",),
+    "tested": ("tested_T",),
+    "confusion": ("confusion_samples",),
+    "certificate": ("certificate_precision", "layer"),
+}
+# Of the spikes compared, so many may differ in a proof that says that it passed.
+MOST_MISMATCHES = {"fp64": 1e-5, "fp32": 1e-5, "bf16": 0.02}
+_OF_CELL = tuple(
+    name
+    for name in CaseFields.__dataclass_fields__
+    if name not in ("framework", "variant", "precision")
+)
+
+
+class Class(NamedTuple):
+    """Rows of a run that are ranked together, and count or go together."""
+
+    cell: Hashable
+    precision: str
+    run: str
+
+
+@dataclass(frozen=True)
+class Current:
+    """Which rows count, in the order of the rows, and what a reader must know of them."""
+
+    counts: tuple[bool, ...]
+    notes: tuple[str, ...]  # a sentence each
+
+
+@dataclass
+class _Timed:
+    """What a run has of a cell and precision."""
+
+    contenders: set[str] = field(default_factory=set)  # that it has any row of
+    ended: set[str] = field(default_factory=set)  # those that have all their rounds
+    # seconds by contender, twin and round; negative where two rows of one turn differ
+    turns: dict[tuple[str, bool, int], float] = field(default_factory=dict)
+    data: set[str] = field(default_factory=set)  # hashes of the batch
+
+    @property
+    def rounds(self) -> Counter[str]:
+        """How many rounds each contender has."""
+        return Counter(name for name, twin, _ in self.turns if not twin)
+
+
+class MachineSettings(NamedTuple):
+    """What tells two machines of one name apart, as keys of timings do."""
+
+    cores: int | None
+    os: str | None
+    torch: str | None
+    variables: tuple[str, ...]
+
+    @classmethod
+    def of(cls, row: Record) -> MachineSettings:
+        """Those of a row."""
+        return cls(row.cores, row.os, row.torch, tuple(settings_of(row)))
+
+
+def cell_of(row: Record) -> Hashable:
+    """The cell that a row belongs to: what was measured together and may be compared."""
+    return row.place, MachineSettings.of(row), *(getattr(row, name) for name in _OF_CELL)
+
+
+def machine_names(rows: Sequence[Record]) -> list[str]:
+    """The machine of each row. Where timings of one name are of several, what differs is added."""
+    settings: dict[Place, set[MachineSettings]] = {}
+    for row in rows:
+        if row.suite == ACCELERATION:
+            settings.setdefault(row.place, set()).add(MachineSettings.of(row))
+    names: dict[tuple[Place, MachineSettings], str] = {}
+    for place, found in settings.items():
+        differing = [n for n, each in enumerate(zip(*found, strict=True)) if len({*each}) > 1]
+        for each in found:
+            parts = (f"{MachineSettings._fields[n]} {_in_words(each[n])}" for n in differing)
+            names[place, each] = ", ".join([str(place), *parts])
+    usual = {place: str(place) for place in {row.place for row in rows}}
+    return [
+        names[row.place, MachineSettings.of(row)] if row.suite == ACCELERATION else usual[row.place]
+        for row in rows
+    ]
+
+
+def _in_words(value: object) -> str:
+    return (" ".join(value) if isinstance(value, tuple) else str(value or "")) or "none"
+
+
+def current(rows: Sequence[Row]) -> Current:
+    """Decides which rows count.
+
+    - Of trainings, other systems and counts: of one key and number the row that was written last.
+    - Of timings: only seconds of one round compare, so a run's rows of a cell and precision count
+      or go together. They go where a later run has measured the same contenders at least as well.
+    - Rows that contradict each other do not count.
+    """
+    refused = contradictions(rows)
+    timings = [n for n, row in enumerate(rows) if _is_timing(row)]
+    classes = _classes(rows, timings)
+    shown = _that_count(classes)
+    counts, last = [False] * len(rows), dict[Hashable, int]()
+    for n, row in enumerate(rows):
+        if row.suite == ACCELERATION:
+            counts[n] = row.kind == "descent" or class_of(row) in shown
+        elif row.key:
+            last[place_of(row)] = n
+    for n in last.values():
+        counts[n] = True
+    for n in refused:
+        counts[n] = False
+    notes = [*refused.values(), *_contradicting_runs(classes), *_doubles(rows), *_mixed(rows)]
+    return Current(tuple(counts), tuple(dict.fromkeys(notes)))
+
+
+def class_of(row: Record) -> Class:
+    """The class of a timing's row."""
+    return Class(cell_of(row), row.precision, row.run)
+
+
+def place_of(row: Row) -> Hashable:
+    """What tells a row that is no timing from all others; one that is written later replaces it."""
+    return row.suite, row.key, row.kind, *(getattr(row, name) for name in NUMBERS.get(row.kind, ()))
+
+
+def _is_timing(row: Row) -> bool:
+    return row.suite == ACCELERATION and row.kind != "descent"
+
+
+def _named(row: Record) -> str:
+    network = f"{row.dataset} {network_name(row)} T={row.T}"
+    return f"{network} {row.contender}{'' if row.precision == 'fp32' else f' {row.precision}'}"
+
+
+# timings
+
+
+def _classes(rows: Sequence[Row], timings: Iterable[int]) -> dict[Class, _Timed]:
+    """What each run has of each cell and precision, the class that was written last at the end: a
+    clock that ran ahead does not make a run the newest.
+    """
+    found: dict[Class, _Timed] = {}
+    for n in timings:
+        row = rows[n]
+        key = class_of(row)
+        found[key] = of = found.pop(key, None) or _Timed()
+        of.contenders.add(row.contender)
+        if row.data_sha256 is not None:
+            of.data.add(row.data_sha256)
+        if isinstance(row, TimedRow):
+            of.ended.add(row.contender)
+        elif isinstance(row, IterationRow):
+            turn = row.contender, row.twin, row.round
+            same = of.turns.get(turn, row.seconds) == row.seconds
+            of.turns[turn] = row.seconds if same else -1.0
+    return found
+
+
+def _that_count(classes: dict[Class, _Timed]) -> set[Class]:
+    """Those that no later run of the cell and precision has measured as well.
+
+    One row replaces no more than one: else an odd one would hide the figures of a whole run.
+    """
+    groups: dict[Hashable, list[Class]] = {}
+    for each in classes:
+        groups.setdefault((each.cell, each.precision), []).append(each)
+    counting = set[Class]()
+    for every in groups.values():
+        timed = [each for each in every if classes[each].turns] or every
+        order = [each for each in timed if classes[each].contenders != {FLOOR}] or every[-1:]
+        sound = [each for each in order if not any(_contradicts(classes[each]))]
+        counting |= {
+            each
+            for n, each in enumerate(sound)
+            if not any(_is_as_good(classes[later], classes[each]) for later in sound[n + 1 :])
+        }
+    return counting
+
+
+def _is_as_good(later: _Timed, earlier: _Timed) -> bool:
+    """Whether a later run has all contenders of an earlier one, ended where they had, each with as
+    many rounds or with those that a rank needs.
+    """
+    there, enough = later.rounds, Budget.rounds
+    rounds_do = all(there[name] >= min(n, enough) for name, n in earlier.rounds.items())
+    return later.contenders >= earlier.contenders and later.ended >= earlier.ended and rounds_do
+
+
+def _contradicts(of: _Timed) -> Iterator[str]:
+    if len(of.data) > 1:
+        yield "its contenders were given different data"
+    if doubles := sum(seconds < 0 for seconds in of.turns.values()):
+        yield f"{doubles} of its rounds have two times each"
+
+
+def _contradicting_runs(classes: dict[Class, _Timed]) -> Iterator[str]:
+    for key, of in classes.items():
+        names = dict(zip(_OF_CELL, key.cell[2:], strict=True))  # type: ignore[index]
+        for reason in _contradicts(of):
+            what = f"{names['dataset']} {names['scale']} {key.precision}"
+            yield f"the timings of {what} in run {key.run} do not count: {reason}"
+
+
+# rows that cannot be true
+
+
+def contradictions(rows: Sequence[Row]) -> dict[int, str]:
+    """Rows that others, or their own fields, contradict: a sentence each, by their number."""
+    return {**dict(_untrue_proofs(rows)), **dict(_untrue_ends(rows))}
+
+
+def _untrue_proofs(rows: Iterable[Row]) -> Iterator[tuple[int, str]]:
+    """Proofs that say they passed, though too many of their spikes differ."""
+    for n, row in enumerate(rows):
+        if isinstance(row, AuditRow) and row.passed:
+            precision, wrong = row.precision, row.mismatches - row.near_ties
+        elif isinstance(row, CertificateRow) and row.certified:
+            precision, wrong = row.certificate_precision, row.mismatches or 0
+            if precision == "bf16":  # is measured, not judged
+                continue
+        else:
+            continue
+        if wrong > MOST_MISMATCHES[precision] * (row.spikes or 0):
+            what = "audit" if isinstance(row, AuditRow) else "exam"
+            yield (
+                n,
+                (
+                    f"an {what} of {_named(row)} in run {row.run} does not count: it says that it "
+                    f"passed, and that {wrong:,} of {row.spikes:,} spikes differ"
+                ),
+            )
+
+
+def _untrue_ends(rows: Sequence[Row]) -> Iterator[tuple[int, str]]:
+    """Ends of trainings whose accuracy is not the one of their last epoch."""
+    last = {place_of(row): n for n, row in enumerate(rows) if row.key}
+    epochs = {(*_training(row), row.epoch): row for row in rows if isinstance(row, EpochRow)}
+    for n in last.values():
+        row, number = rows[n], rows[n].epochs
+        if isinstance(row, TrainedRow):
+            number = row.trained_epochs or row.epochs
+        elif not isinstance(row, TestedRow) or row.effort is not None or row.tested_T != row.T:
+            continue
+        ended = epochs.get((*_training(row), number))
+        if ended is not None and not isclose(ended.test_accuracy, row.test_accuracy, abs_tol=1e-9):
+            yield (
+                n,
+                (
+                    f"a result of {_named(row)} seed {row.seed} in run {row.run} does not count: "
+                    f"it says {row.test_accuracy:.2%}, and its epoch {number} "
+                    f"{ended.test_accuracy:.2%}"
+                ),
+            )
+
+
+def _training(row: Row) -> tuple[str, str | None]:
+    return row.suite, row.key
+
+
+# what to know of rows that count
+
+
+def _doubles(rows: Sequence[Row]) -> Iterator[str]:
+    """Trainings that were done twice and came to different ends."""
+    ends: dict[Hashable, TrainedRow] = {}
+    for row in rows:
+        if isinstance(row, TrainedRow):
+            former = ends.get(_training(row))
+            if former is not None and former.test_accuracy != row.test_accuracy:
+                yield (
+                    f"{_named(row)} seed {row.seed} was trained twice in {row.suite}: "
+                    f"{row.test_accuracy:.2%} counts, {former.test_accuracy:.2%} came before"
+                )
+            ends[_training(row)] = row
+
+
+def _mixed(rows: Sequence[Row]) -> Iterator[str]:
+    """Seeds of one training that do not have the same data, or the same torch."""
+    groups: dict[Hashable, list[TrainedRow]] = {}
+    for row in rows:
+        if isinstance(row, TrainedRow):
+            case = Case.of(row).fields
+            same = (v for k, v in vars(case).items() if k != "seed")
+            groups.setdefault((*same,), []).append(row)
+    for of in groups.values():
+        for what, values in (
+            ("data", {(row.data_sha256, row.data_test_sha256) for row in of}),
+            ("versions of torch", {row.torch for row in of}),
+        ):
+            if len(values) > 1:
+                yield (
+                    f"the seeds of {_named(of[0])} in {of[0].suite} have {len(values)} different "
+                    f"{what}"
+                )

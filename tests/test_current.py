@@ -1,0 +1,171 @@
+"""Which rows count: cut-off runs, rows that contradict each other, machines of one name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from cells import run
+from rows import changed, row, trained_case, training
+
+from harness.analysis import timings
+from harness.analysis.frame import frames
+from harness.jobs import verify
+from harness.records import (
+    AuditRow,
+    CertificateRow,
+    EpochRow,
+    IterationRow,
+    Row,
+    TestedRow,
+    TimedRow,
+    TrainedRow,
+)
+from harness.records.current import current
+
+LATER: dict[str, Any] = {"run": "20260102T000000-abcdef"}
+NAMES = ("floor", "reference", "snntorch", "fused")
+
+
+def finished(rounds: int = 5, **fields: Any) -> list[Row]:
+    """A run of a cell that ended with so many rounds."""
+    ends = [row(TimedRow, framework=name, rounds=rounds, **fields) for name in NAMES]
+    return [*first_rounds(rounds, **fields), *ends]
+
+
+def first_rounds(rounds: int, **fields: Any) -> list[Row]:
+    """A run of the cell up to a round: it may have been cut off there."""
+    rows = run(**fields)
+    return [each for each in rows if not isinstance(each, IterationRow) or each.round <= rounds]
+
+
+def shown(rows: list[Row]) -> dict[str, int]:
+    """The rounds of each contender in the table that a reader sees first."""
+    table = timings.latest(timings.lines(frames(rows)))
+    return dict(zip(table["framework"], table["rounds"], strict=True))
+
+
+def test_a_run_that_was_cut_off_hides_no_finished_one() -> None:
+    rows = [*finished(), *first_rounds(2, **LATER)]
+    assert shown(rows) == dict.fromkeys(NAMES, 5)
+    assert all(current(rows).counts)  # both are in a csv
+
+
+@pytest.mark.parametrize(("rounds", "hides"), [(4, False), (5, True)])
+def test_a_later_run_hides_an_earlier_one_where_it_has_the_rounds_of_a_rank(
+    rounds: int, hides: bool
+) -> None:
+    earlier, later = finished(5), finished(rounds, **LATER)
+    counts = current([*earlier, *later]).counts
+    assert counts == (not hides,) * len(earlier) + (True,) * len(later)
+
+
+@pytest.mark.parametrize("kind", [TrainedRow, TestedRow])
+def test_an_accuracy_that_the_last_epoch_does_not_have_is_refused_by_name(
+    kind: type[TrainedRow | TestedRow],
+) -> None:
+    rows = training(0, (0.2, 0.4), T=2)
+    assert all(current(rows).counts) and not current(rows).notes
+    spoilt = changed(rows, kind, lambda each: {"test_accuracy": 0.99}, T=2)
+    found = current(spoilt)
+    (refused,) = [n for n, counts in enumerate(found.counts) if not counts]
+    assert isinstance(spoilt[refused], kind) and getattr(spoilt[refused], "tested_T", 2) == 2
+    (note,) = found.notes
+    assert "99.00%" in note and "40.00%" in note and "does not count" in note
+
+
+def test_verify_finds_a_result_that_its_epochs_do_not_give() -> None:
+    rows = changed(training(0, (0.2, 0.4)), TrainedRow, lambda each: {"test_accuracy": 0.99})
+    check = next(verify.verify(rows, None, 1, 0, 1, 1.0))  # type: ignore[arg-type]
+    assert check.verdict == "differs" and "99.00%" in check.reason
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [
+        (CertificateRow, {"spikes": 1000, "mismatches": 500}),
+        (AuditRow, {"mismatches": 500}),
+        (AuditRow, {"mismatches": 500, "near_ties": 300}),
+    ],
+)
+def test_a_passed_proof_whose_spikes_differ_does_not_count(
+    kind: type[Row], wrong: dict[str, int]
+) -> None:
+    rows = changed(run(), kind, lambda each: wrong, framework="snntorch")
+    found = current(rows)
+    assert any("500" in note or "200" in note for note in found.notes)
+    table = timings.lines(frames(rows)).set_index("framework")
+    assert table["rank"].isna()["snntorch"] and not table["rank"].isna()["reference"]
+
+
+@pytest.mark.parametrize("change", [{"seconds": 0.1}, {"data_sha256": "other"}])
+def test_timings_that_contradict_each_other_do_not_count_and_are_named(
+    change: dict[str, Any],
+) -> None:
+    rows = [replace(each, data_sha256="one") for each in run()]
+    found = current([*rows, replace(rows[-1], **change)])
+    assert not any(found.counts)
+    (note,) = found.notes
+    assert "do not count" in note and "cifar10 Small" in note
+
+
+def test_a_row_that_is_there_twice_changes_nothing() -> None:
+    rows = run()
+    found = current([*rows, *rows])
+    assert all(found.counts) and not found.notes
+    assert shown([*rows, *rows]) == shown(rows)
+
+
+def test_a_training_done_twice_is_named_and_the_later_one_counts() -> None:
+    rows = [*training(0, (0.2, 0.4)), *training(0, (0.2, 0.5))]
+    found = current(rows)
+    assert [each.test_accuracy for each, counts in zip(rows, found.counts, strict=True)
+            if counts and isinstance(each, TrainedRow)] == [0.5]  # fmt: skip
+    (note,) = found.notes
+    assert "twice" in note and "50.00% counts" in note
+
+
+@pytest.mark.parametrize("change", [{"data_test_sha256": "rotated"}, {"torch": "3.0"}])
+def test_seeds_on_other_data_or_another_torch_are_named(change: dict[str, Any]) -> None:
+    one = [replace(each, data_test_sha256="a", torch="2.0") for each in training(0, (0.2, 0.4))]
+    other = [replace(each, data_test_sha256="a", torch="2.0") for each in training(1, (0.2, 0.4))]
+    assert not current([*one, *other]).notes
+    (note,) = current([*one, *(replace(each, **change) for each in other)]).notes
+    assert "the seeds of" in note and "different" in note
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"cores": 64}, "cores 64"),
+        ({"os": "Darwin"}, "os Darwin"),
+        ({"torch": "3.0"}, "torch 3.0"),
+        ({"environment": "OMP_WAIT_POLICY=passive"}, "variables OMP_WAIT_POLICY=passive"),
+    ],
+)
+def test_machines_of_one_name_are_told_apart_as_keys_tell_them(
+    change: dict[str, Any], said: str
+) -> None:
+    here = {"cores": 2, "os": "Linux", "torch": "2.0"}
+    rows = [replace(each, **here) for each in finished()]
+    other = [replace(each, **here | change) for each in finished(**LATER)]
+    assert all(current([*rows, *other]).counts)
+    names = frames([*rows, *other])["all"]["machine"].unique()
+    assert len(names) == 2 and any(said in name for name in names)
+
+
+def test_threads_that_a_variable_sets_make_no_other_machine() -> None:
+    rows = [*finished(), *finished(environment="OMP_NUM_THREADS=2", **LATER)]
+    assert len(frames(rows)["all"]["machine"].unique()) == 1
+
+
+def test_timings_whose_run_record_is_missing_have_no_rank() -> None:
+    rows = [replace(each, threads=None) for each in run()]
+    table = timings.lines(frames(rows))
+    assert table["rank"].isna().all()
+    assert table["reason"].str.contains("record, runs/.*.json, is missing").any()
+
+
+def test_a_training_without_a_key_does_not_count() -> None:
+    assert not any(current([row(EpochRow, trained_case())]).counts)
