@@ -168,17 +168,6 @@ def remember(*found: Facts) -> None:
     _known.update({each.framework: each for each in found})
 
 
-def preloadable(frameworks: Iterable[str]) -> list[str]:
-    """Those that may be imported before anybody wants them: ours, that load and change nothing.
-
-    A runtime of its own has threads of its own, which a fork would be without.
-    """
-    wanted = list(dict.fromkeys(frameworks))
-    look(wanted)
-    spoilt = {each.framework for each in known() if each.missing or each.changed or each.foreign}
-    return [name for name in wanted if name not in spoilt and not _declared(name)]
-
-
 def _version(framework: str) -> str | None:
     """The installed version of the package behind a framework; None for our own."""
     point = _declared(framework)
@@ -223,13 +212,12 @@ def _asked(frameworks: list[str]) -> Iterator[Facts]:
     """What a child process finds of each; of one that ends it, how, and the rest another finds."""
     if not frameworks:
         return
-    from harness.system.child import Child, Died
+    from harness.system.child import Child, Died, is_warm
 
     child = None
     try:
         for framework in frameworks:
-            # "cuda": spawned, since what forks others is to import first what this finds out
-            child = child or Child("cuda")
+            child = child or Child(short_spin=is_warm(short_spin=True))
             try:
                 found = child.call(_found, framework, _folders(), silence=PATIENCE)
             except Died as how:  # which is not kept: it may have been a busy machine

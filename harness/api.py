@@ -95,10 +95,10 @@ class Work:
         from harness import formats
 
         read = formats.read_networks(options.networks)
-        if suite.trains and options.executor == "local" and options.device != "cuda":
+        if options.executor == "local" and options.device != "cuda":
             from harness.system import child
 
-            child.warm(short_spin=True)
+            child.warm(short_spin=suite.trains)  # it imports while this process does
         from harness import datasets
         from harness.records import Store
         from harness.spec import Access

@@ -15,7 +15,6 @@ from math import ceil
 
 import torch
 
-import adapters
 from adapters import facts
 from harness.records import DescentRow, TimedRow
 from harness.records.identity import EXAM
@@ -27,7 +26,6 @@ from harness.speed.contender import Host
 from harness.speed.floor import images
 from harness.speed.judge import descend
 from harness.system import clock, machine
-from harness.system.child import warm
 
 MOST_ROUNDS = 20  # of a cell whose ratios are not known
 RESTARTED = 4  # rounds from which on the processes are started anew half-way: else it is a look
@@ -52,9 +50,6 @@ def run(
     measured is not measured again. Raises UsageError where rows cannot be written, and where the
     budget is too small for any cell.
     """
-    frameworks = {case.framework.partition(":")[0] for case in cases}
-    imported = facts.preloadable(frameworks & {*adapters.names()})
-    warm(cases[0].device, *(f"adapters.{each}" for each in imported))  # while data are read
     waiting = sorted(cells(cases).items(), key=lambda each: worth(each[0]))
     rest = at, ledger, access, host or Host(), budget
     yield from Schedule(budget, [Cell(*each, *rest) for each in waiting]).events()

@@ -61,6 +61,7 @@ _owner: Connection | None = None  # of this process, if it is a child
 _one_at_a_time = threading.Lock()  # starts: the environment is one
 # Children are forks of these, by whether they spin shortly: OpenMP is loaded before the fork.
 _servers = {short_spin: forkserver.ForkServer() for short_spin in (False, True)}
+_warm = {False: False, True: False}  # whether each was started
 
 
 class Died(Exception):
@@ -196,23 +197,22 @@ def _end_all() -> None:
 
 # Importing torch and our modules takes 4 s of CPU, a fork of a process that has them 0.03 s. What
 # has used CUDA cannot be forked.
-def warm(
-    device: str = "cpu", *modules: str, short_spin: bool = False
-) -> SpawnContext | ForkServerContext:
-    """How children start; their modules are imported while this process does something else.
-
-    They import these too, where none has been started yet: they all have what an import does then,
-    so it must change nothing that others compute with.
-    """
+def warm(device: str = "cpu", *, short_spin: bool = False) -> SpawnContext | ForkServerContext:
+    """How children start; their modules are imported while this process does something else."""
     too_long = len(tempfile.gettempdir()) > LONGEST_FOLDER  # for the server's socket
     if device != "cpu" or too_long:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    PRELOAD[:] = dict.fromkeys([*PRELOAD, *modules])
     _servers[short_spin].set_forkserver_preload(PRELOAD)
     with _starting(short_spin):
         _servers[short_spin].ensure_running()
+    _warm[short_spin] = True
     return context
+
+
+def is_warm(*, short_spin: bool) -> bool:
+    """Whether children of that kind start at once."""
+    return _warm[short_spin]
 
 
 def spin_settings() -> dict[str, str]:
