@@ -78,23 +78,14 @@ def compare(
     """Compares all cells and trainings that both have; `limit`: the least change that matters."""
     margins = (MARGIN, ACCURACY) if limit is None else (limit, limit)
     before, after = frames(old), frames(new)
-    timed = _speeds(before), _speeds(after)
-    alike = _newest(_joined(*timed, [*CONTENDER, "protocol"])[0])
-    shared, alone_timed = _joined(_newest(timed[0]), _newest(timed[1]), CONTENDER)
-    unlike = shared[~shared.set_index(CONTENDER).index.isin(alike.set_index(CONTENDER).index)]
-    protocols = ["protocol_old", "protocol_new"]
+    timed, alone_timed = _joined(_speeds(before), _speeds(after), CONTENDER)
     learnt, alone_learnt = _joined(_learnt(before), _learnt(after), TRAINED)
-    changes = [*_speed_changes(alike, margins[0])]
+    changes = [*_speed_changes(timed, margins[0])]
     changes += [_accuracy_change(each, len(learnt), margins[1]) for each in each_of(learnt)]
     alone = [f"{_network(each)} {_setting(each)} {each.who}" for each in each_of(alone_timed)]
     alone += [f"{each.suite}: {_trained(each)}, {each.said}" for each in each_of(alone_learnt)]
-    differences = [
-        f"protocol: {one:.0f} before, {two:.0f} now: {counted(count, 'figure')} of speed "
-        f"{'is' if count == 1 else 'are'} not compared"
-        for (one, two), count in unlike.groupby(protocols, sort=False).size().items()
-    ]
-    differences += _differences(before["all"], after["all"])
-    return Comparison(tuple(differences), tuple(changes), tuple(sorted(alone)), *margins)
+    differences = tuple(_differences(before["all"], after["all"]))
+    return Comparison(differences, tuple(changes), tuple(sorted(alone)), *margins)
 
 
 def _joined(old: Frame, new: Frame, by: list[str]) -> tuple[Frame, Frame]:
@@ -107,7 +98,10 @@ FEW = 3  # values that are named
 # Fields of rows, by the words of the comparison.
 SPOKEN = {"CPU": "cpu", "instructions": "capability", "GPU": "gpu"} | {
     name: name
-    for name in ("threads", "torch", "python", "harness", "commit", "allocator", "environment")
+    for name in (
+        *("cores", "memory_mib", "os", "threads", "torch", "python", "harness", "commit"),
+        *("allocator", "environment"),
+    )
 }
 
 
@@ -136,8 +130,8 @@ CONTENDER = [*CELL, "who"]
 
 
 def _speeds(of: Frames) -> Frame:
-    """The ratios to the floor of a folder, of each protocol; of a machine those of the last run, of
-    several machines those of the one with most rows.
+    """The ratios to the floor of a folder; of a machine those of the last run, of several machines
+    those of the one with most rows.
 
     `half`: of the interval, in logs; NaN where the rounds do not tell.
     """
@@ -147,16 +141,9 @@ def _speeds(of: Frames) -> Frame:
     half = np.log((found["ratio_high"] / found["ratio_low"]).where(known)) / 2
     who = found["name"].where(found["precision"] != "fp32", found["name"] + " fp32")
     found = found.assign(ratio=found["ratio_to_floor"], half=half, who=who)
-    one = [*CONTENDER, "protocol"]
-    found = found.drop_duplicates(["machine", *one], keep="last")
-    found = found.drop_duplicates(one)  # the machine with most rows comes first
-    return found[[*CONTENDER, "ratio", "half", "protocol"]]
-
-
-def _newest(found: Frame) -> Frame:
-    """Of each contender the newest protocol."""
-    newest = found.sort_values("protocol", kind="stable").drop_duplicates(CONTENDER, keep="last")
-    return newest.sort_index()
+    found = found.drop_duplicates(["machine", *CONTENDER], keep="last")
+    found = found.drop_duplicates(CONTENDER)  # the machine with most rows comes first
+    return found[[*CONTENDER, "ratio", "half"]]
 
 
 def _network(each: Line) -> str:

@@ -14,7 +14,6 @@ import pandas as pd
 
 from harness.analysis.frame import Frame, Frames, each_of, grouped, machines
 from harness.analysis.words import counted
-from harness.records import identity
 from harness.spec import ACCELERATION, FLOOR, REFERENCE, paper
 from harness.speed import ratios
 from harness.speed.ratios import Ratio
@@ -157,12 +156,11 @@ CELL = (*("dataset", "scale", "network", "neunorm", "width", "mode", "device", "
 
 
 def latest(lines: Frame) -> Frame:
-    """One line a contender: of each cell and precision one run, under the newest protocol that it
-    was timed by, of these one with rounds enough for ranks, of these the one with most contenders,
-    of these the last.
+    """One line a contender: of each cell and precision one run, one with rounds enough for ranks,
+    of these the one with most contenders, of these the last.
     """
     enough = (lines["rounds"] >= FEWEST_RANKED) & (lines["framework"] != FLOOR)
-    named = {"protocol": ("protocol", "max"), "enough": ("enough", "any"), "n": ("name", "size")}
+    named = {"enough": ("enough", "any"), "n": ("name", "size")}
     runs = lines.assign(enough=enough).groupby([*CLASS], sort=False).agg(**named)
     best = runs.reset_index().sort_values([*named], kind="stable")
     best = best.drop_duplicates(["cell", "precision"], keep="last")
@@ -191,18 +189,17 @@ def _entries(frames: Frames, here: Frame) -> Iterator[dict[str, Any]]:
     memory, notes = first("memory", "peak_memory_mib"), first("unmeasured", "reason")
     warmup, compiled = first("warmup", "seconds"), first("warmup", "compile_seconds")
     rates, parts = first("certificate", "spike_rate"), first("iteration", "part")
-    timed = rows["iteration"].drop_duplicates("entry", keep="last").set_index("entry")["protocol"]
     flags = here.groupby("entry")[["data_simulated", "data_substitute"]].any()
-    exams, audits, descents = rows["certificate"], rows["audit"], frames["descent"]
+    exams, descents = rows["certificate"], frames["descent"]
     proofs = (
         rows["case"],
         exams[exams["layer"] == ""],
         exams,  # and each layer of them
-        audits[audits["exam"] == identity.EXAM],  # others count as none
+        rows["audit"],
     )
     proved = [grouped(each_of(of), attrgetter("entry")) for of in proofs]
     # one says something of every cell that its version is timed in
-    descended = grouped(each_of(descents[descents["exam"] == identity.EXAM]), _installation)
+    descended = grouped(each_of(descents[descents["counts"]]), _installation)
     together, nothing = rounds(frames), Rounds({}, {}, {})
     for row in each_of(here.drop_duplicates("entry", keep="last").sort_values("entry")):
         n, took = row.entry, warmup.get(row.entry, nan)
@@ -213,7 +210,6 @@ def _entries(frames: Frames, here: Frame) -> Iterator[dict[str, Any]]:
             "peak_memory_mib": memory.get(n, nan),
             "memory_note": "" if n in memory else notes.get(n, ""),
             "spike_rate": rates.get(n, nan),
-            "protocol": timed.get(n, row.protocol) or FIRST_PROTOCOL,
             "warmup_seconds": took,
             "compile_seconds": took if "compiled" in row.variant else compiled.get(n, nan),
             "part": parts.get(n, nan),
@@ -223,9 +219,6 @@ def _entries(frames: Frames, here: Frame) -> Iterator[dict[str, Any]]:
             **_proved(row, [of.get(n, ()) for of in proved], descended.get(_installation(row), ())),
             **_figures(row, together.get((row.cell, row.run), nothing)),
         }
-
-
-FIRST_PROTOCOL = 1  # of rows from before they named it
 
 
 def _figures(row: Any, together: Rounds) -> dict[str, object]:
@@ -276,8 +269,6 @@ def _lacking_rounds(line: Mapping[str, Any]) -> Iterator[str]:
         return
     if not line["threads"]:
         yield f"its run's record, runs/{line['run']}.json, is missing: the machine is not known"
-    if line["protocol"] != identity.PROTOCOL:
-        yield f"measured under protocol {line['protocol']}"
     if not isnan(line["part"]):
         yield f"scaled: {line['part']:.2%} of an iteration was run, and its exam was narrower"
     if line["rounds"] < FEWEST_RANKED:
@@ -351,10 +342,9 @@ def _standing(
     if failed := [each for each in audits if not each.passed]:
         why = failed[0].reason or UNSAID
         return refused("audit failed", f"audit {AUDITS.get(failed[0].when, '')}: {why}")
-    older, taken = {each.exam for each in exams} - {identity.EXAM}, {each.when for each in audits}
+    taken = {each.when for each in audits}
     untaken = [f"not audited {said}" for when, said in AUDITS.items() if when not in taken]
-    lacks = [f"proved by exam {n}" for n in sorted(older)]
-    lacks += untaken if taken else ["not audited"]
+    lacks = untaken if taken else ["not audited"]
     if row.precision == "bf16":
         # one that came to its end within the spread of float32's seeds: the last of those that did
         last = next(reversed([e for e in descents if e.finished] or descents), None)
@@ -368,8 +358,8 @@ def _standing(
         beyond, within = (f"{100 * share:.2g} %" for share in _shares(audits))
         text = f"bf16 ({beyond} of spikes differ beyond rounding, {within} within it)"
         return {"certificate": text, "standing": "bf16"}
-    if older or "before" not in taken:
-        text = f"equal by exam {min(each.exam for each in exams)}"
+    if "before" not in taken:
+        text = "equal by its exam alone"
         return {"certificate": text, "standing": "examined", "lacks": tuple(lacks)}
     exact = (p for each in exams if (p := each.certificate_precision) != "bf16")
     text = f"equal ({'+'.join(exact)})"

@@ -132,9 +132,10 @@ def compare(
 
     found = comparing.compare(rows_of(first), rows_of(second), margin)
     if not found.changes:
-        unlike = [each for each in found.differences if each.startswith("protocol")]
-        why = "; ".join(unlike) or "they have no cell in common"
-        raise UsageError(f"nothing of {old} and {new} can be compared: {why}")
+        raise UsageError(
+            f"nothing of {old} and {new} can be compared: no cell and no training that counts is "
+            "in both"
+        )
     out.print(comparison(found))
     if margin is not None and (worse := found.beyond(margin)):
         what = counted(len(worse), "change")

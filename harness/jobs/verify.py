@@ -22,8 +22,7 @@ from harness.analysis.frame import Line, each_of, frames, grouped
 from harness.analysis.words import unusual
 from harness.jobs.local import Local
 from harness.records import EndedRow, EpochRow, FittedRow, IterationRow, Row, Store, TrainedRow
-from harness.records.current import cell_of, contradictions
-from harness.records.identity import PROTOCOL
+from harness.records.current import cell_of, contradictions, is_outdated
 from harness.spec import FLOOR, Access, Budget, Case, Say, Timed, Trained, network_name, schedule
 
 LARGEST = 700.0  # whose exponential is a float
@@ -68,10 +67,9 @@ def verify(
         what = f"{row.dataset} {network_name(row)} T={row.T} {row.contender} seed {row.seed}"
         yield Check(what, f"{row.kind} row", "", "", "differs", reason)
     drawn = random.Random(seed)
-    timed = [row for row in records if isinstance(row, IterationRow)]
+    # only what was timed under today's protocol can be tested
+    timed = [row for row in records if isinstance(row, IterationRow) and not is_outdated(row)]
     cells = list(grouped(timed, cell_of).values())
-    # those timed under the protocol of now, which alone can be tested; else all
-    cells = [cell for cell in cells if cell[-1].protocol == PROTOCOL] or cells
     with tempfile.TemporaryDirectory(prefix="harness-") as folder:
         store = Store(Path(folder))
         (store.out / "weights").symlink_to(here.weights.resolve())  # nothing is kept there
@@ -155,17 +153,13 @@ def _cell(
     now = dict[str, Line]()
     ran = (row for row in group if row.run == group[-1].run and row.framework != FLOOR)
     cases = tuple(case for case in dict.fromkeys(map(Timed.of, ran)) if not here.lacks(case))
-    if cases and any(line.protocol == PROTOCOL for line in recorded.values()):
+    if cases and recorded:
         spending = Budget(seconds=budget, first=True)
         list(here.executor.measure(cases, store, here.access, spending, here.say))
         rows = store.read(suite)[0]
         now = _lines(row for row in rows if Case.of(row).cell == cases[0].cell)
     for name, old in recorded.items():
-        if old.protocol == PROTOCOL:
-            yield ratio_check(name, old, now.get(name), "it was not timed here")
-        else:
-            why = f"measured under protocol {old.protocol}, this harness measures under {PROTOCOL}"
-            yield ratio_check(name, old, None, why)
+        yield ratio_check(name, old, now.get(name), "it was not timed here")
 
 
 def _lines(records: Iterable[Row]) -> dict[str, Line]:

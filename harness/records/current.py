@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from math import isclose
 from typing import NamedTuple
 
-from harness.records.identity import settings_of
+from harness.records.identity import EXAM, PROTOCOL, settings_of
 from harness.records.row import (
     AuditRow,
     CertificateRow,
+    DescentRow,
     EpochRow,
     IterationRow,
     Place,
@@ -123,16 +124,17 @@ def current(rows: Sequence[Row]) -> Current:
     - Of trainings, other systems and counts: of one key and number the row that was written last.
     - Of timings: only seconds of one round compare, so a run's rows of a cell and precision count
       or go together. They go where a later run has measured the same contenders at least as well.
+    - Timings under another protocol, and proofs by another exam, do not count.
     - Rows that contradict each other do not count.
     """
-    refused = contradictions(rows)
-    timings = [n for n, row in enumerate(rows) if _is_timing(row)]
+    refused, outdated = contradictions(rows), {n for n, row in enumerate(rows) if is_outdated(row)}
+    timings = [n for n, row in enumerate(rows) if _is_timing(row) and n not in outdated]
     classes = _classes(rows, timings)
     shown = _that_count(classes)
     counts, last = [False] * len(rows), dict[Hashable, int]()
     for n, row in enumerate(rows):
         if row.suite == ACCELERATION:
-            counts[n] = row.kind == "descent" or class_of(row) in shown
+            counts[n] = n not in outdated and (not _is_timing(row) or class_of(row) in shown)
         elif row.key:
             last[place_of(row)] = n
     for n in last.values():
@@ -140,7 +142,22 @@ def current(rows: Sequence[Row]) -> Current:
     for n in refused:
         counts[n] = False
     notes = [*refused.values(), *_contradicting_runs(classes), *_doubles(rows), *_mixed(rows)]
+    if outdated:
+        runs = {rows[n].run for n in outdated}
+        notes.append(
+            f"{len(outdated):,} rows of {len(runs)} runs do not count: this harness times under "
+            f"protocol {PROTOCOL} and proves by exam {EXAM}; measure them again"
+        )
     return Current(tuple(counts), tuple(dict.fromkeys(notes)))
+
+
+def is_outdated(row: Row) -> bool:
+    """Whether a timing, or its proof, was made by another protocol or exam than today's."""
+    if row.suite != ACCELERATION:
+        return False
+    if isinstance(row, CertificateRow | AuditRow | DescentRow) and row.exam != EXAM:
+        return True
+    return row.kind != "descent" and row.protocol != PROTOCOL
 
 
 def class_of(row: Record) -> Class:

@@ -146,7 +146,7 @@ class WarmupRow(Record):
 
     kind: Literal["warmup"] = "warmup"
     seconds: Amount  # of a compiled form with the time that compiling took
-    steps: Nth  # that it ran; all of T since protocol 2
+    steps: Nth  # that it ran
     compile_seconds: Amount | None = None  # before it, of who lays out its first batch apart
 
 
@@ -160,7 +160,6 @@ class IterationRow(Record):
     start: Nth = 1  # of the contender's process: all of a cell are started anew half-way
     twin: bool = False  # the second instance of the contender that runs twice (A/A)
     loss: Number | None = None  # of the batch, in training
-    class_spikes: tuple[Amount, ...] | None = None  # of older timings of inference; unread
     part: Share | None = None  # of samples and steps, where all take too long; seconds are scaled
 
 
@@ -222,7 +221,7 @@ class UnmeasuredRow(Record):
     """A figure that could not be had; the others of the case stand."""
 
     kind: Literal["unmeasured"] = "unmeasured"
-    figure: Literal["memory", "energy"]
+    figure: Literal["memory"]
     reason: str
 
 

@@ -160,15 +160,14 @@ def _code(value: str) -> Markup:
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(value))))
 
 
-# Who is fastest and how sure that is. Only figures of one machine and one timing protocol are
-# spoken of together, and of each network those of one run.
+# Who is fastest and how sure that is. Only figures of one machine are compared, and of each network
+# those of one run.
 
 
 def _cells(lines: Frame) -> Frame:
-    """What was timed of Fig. 3's cells under the newest protocol; Matlab's figure is another."""
+    """What was timed of Fig. 3's cells; Matlab's figure is another."""
     here = lines["in_figure_3"] & (lines["framework"] != claims.OCTAVE)
     timed = lines.loc[here & lines["ratio_to_floor"].notna()]
-    timed = timed.loc[timed["protocol"] == timed["protocol"].max()]
     named = ((data_name(e.dataset, substitute=e.substitute), e.scale) for e in each_of(timed))
     return timed.assign(network=[*map(" ".join, named)], kind=[*map(_kind, each_of(timed))])
 
@@ -183,9 +182,9 @@ def _kind(line: Any) -> str:
 
 
 def headline(lines: Frame, machine: str = "") -> Frame:
-    """Fig. 3's cells on a machine, by default that with most contenders, under the newest protocol:
-    of each cell the lines of one run, the one with most contenders, of these the last. Who was
-    proved, and the floor; with the columns `network` and `kind`.
+    """Fig. 3's cells on a machine, by default that with most contenders: of each cell the lines of
+    one run, the one with most contenders, of these the last. Who was proved, and the floor; with
+    the columns `network` and `kind`.
     """
     timed, run = _cells(lines), ["dataset", "scale", "run"]
     machine = machine or next(iter(timed["machine"].value_counts().index), "")
@@ -357,7 +356,7 @@ def notes(found: Frame, lines: Frame, refused: Frame) -> Iterator[str]:
         said = ", ".join(f"{said} {_span(its)}" for said, its in of.items() if len(its))
         elsewhere += [f"{other}: {said}"] if said else []
     if elsewhere:
-        yield f"Other machines, same protocol. {'. '.join(elsewhere)}."
+        yield f"Other machines. {'. '.join(elsewhere)}."
 
 
 # README

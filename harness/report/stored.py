@@ -112,7 +112,7 @@ class Results:
     def acceleration(self, *, latest: bool = True) -> pd.DataFrame:
         """Fig. 3: who takes how long, in seconds and against the floor.
 
-        One line a contender: per network, newest protocol, most complete run. Without `latest` all
+        One line a contender: per network, most complete run. Without `latest` all
         runs, as in a csv.
         """
         found = self.table("acceleration")  # raises where there are none

@@ -30,8 +30,8 @@ FRAMEWORKS = ("fused",)
 STEPS = (1, 2, 4, 8)  # Fig. 5's
 # Steps and bins of longer windows: a third of a recording, and all of it in as many frames.
 LONGER = ((20, BIN_US), (10, 6 * BIN_US))
-# NeuNorm's U at first, of all our trainings: the best of four by held-out accuracy, on images and on
-# events (docs/findings.md). None would be uniform within 1 / sqrt(H W).
+# NeuNorm's U at first, of all our trainings: the best of four by held-out accuracy, on images and
+# on events (docs/findings.md). None would be uniform within 1 / sqrt(H W).
 U: float | None = 1.0
 LONG_ABLATIONS = 20_000  # samples: not all images, since so many networks are compared
 # Adam's rate is not printed. At 1e-3 one of three seeds of N-MNIST's Large learns nothing.
