@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING
 from harness.system.installed import VERSION as __version__
 
 if TYPE_CHECKING:
-    from harness.api import CasesFailed, results, run
-    from harness.report import Room
-    from harness.report.stored import Results
+    from harness.api import CasesFailed, report, results, run
+    from harness.reports.stored import Results
     from harness.spec import Options, UsageError
 
-    report: Room  # the room of that name, which can be called
-
-_ROOMS = {"CasesFailed": "api", "results": "api", "run": "api", "Results": "report.stored"}
+_ROOMS = dict.fromkeys(("CasesFailed", "report", "results", "run"), "api")
+_ROOMS |= {"Results": "reports.stored"}
 _ROOMS |= {"Options": "spec", "UsageError": "spec"}
 __all__ = ["CasesFailed", "Options", "Results", "UsageError", "__version__"]
 __all__ += ["report", "results", "run"]
@@ -34,8 +32,6 @@ if not TYPE_CHECKING:  # a checker of types would take any name for one of ours
 
     def __getattr__(name: str) -> object:
         """What the door offers, from its room. pandas and torch come with what needs them."""
-        if name == "report":
-            return import_module("harness.report")
         if name in _ROOMS:
             return getattr(import_module(f"harness.{_ROOMS[name]}"), name)
         raise AttributeError(f"module 'harness' has no attribute {name!r}")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # pandas and torch take seconds
     from harness.jobs.local import Local, Result
     from harness.jobs.ray import Ray
     from harness.records import EndedRow, Row, Store
-    from harness.report.stored import Results
+    from harness.reports.stored import Results
     from harness.spec import Access, Say
     from harness.suites import Suite
 
@@ -245,6 +245,20 @@ def results(*folders: str | PathLike[str]) -> Results:
     A folder is one that `harness run --out` has filled, or one of several such, as
     `results/published`. Warns of lines that are no rows. Raises UsageError where there are none.
     """
-    from harness.report.stored import Results, read_all
+    from harness.reports.stored import Results, read_all
 
     return Results(tuple(read_all([Path(each) for each in folders or (RESULTS,)])))
+
+
+def report(
+    out: str | PathLike[str] = RESULTS, *, readme: str | PathLike[str] | None = None
+) -> list[Path]:
+    """Writes OUT/report.html and OUT/tables/ from the rows under OUT/records: what it wrote.
+
+    With `readme` also what stands between that file's marks. Warns of damaged lines. Raises
+    UsageError where there are no rows, and where a file cannot be written.
+    """
+    from harness.reports import page, stored
+
+    rows = stored.read_all([Path(out)])
+    return page.write(rows, Path(out), None if readme is None else Path(readme))

@@ -14,7 +14,7 @@ from scipy import stats
 from harness.analysis import timings
 from harness.analysis.frame import frames
 from harness.records import Store
-from harness.report.table import interval
+from harness.reports.table import interval
 from harness.speed import ratios
 
 RESULTS = Path(__file__).parents[1] / "results"

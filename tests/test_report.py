@@ -33,8 +33,8 @@ from harness.records import (
     Store,
     identity,
 )
-from harness.report import figures, page
-from harness.report.figures import Dot
+from harness.reports import figures, page
+from harness.reports.figures import Dot
 
 RESULTS = Path(__file__).parents[1] / "results"
 BEGIN, END = page.BEGIN, page.END

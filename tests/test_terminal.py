@@ -33,10 +33,10 @@ from harness.cli.tables import comparison
 from harness.datasets import DOWNLOAD_FAILED
 from harness.jobs.local import Result
 from harness.records import IterationRow, Row, Store, TrainedRow, UnmeasuredRow
-from harness.report import page
-from harness.report import table as render
-from harness.report.shown import shown
-from harness.report.table import Table
+from harness.reports import page
+from harness.reports import table as render
+from harness.reports.shown import shown
+from harness.reports.table import Table
 from harness.spec import Access, Case, Options
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.records import IterationRow, Store
-from harness.report import page
+from harness.reports import page
 from harness.spec import Options, paper
 from harness.suites import timings
 

@@ -52,7 +52,7 @@ def examined(result: Examined) -> RenderableType:
     """
     from harness.analysis.frame import grouped
     from harness.records.run import shortened
-    from harness.report.table import Table
+    from harness.reports.table import Table
 
     head = Text(result.name, "bold")
     if result.reason:

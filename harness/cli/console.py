@@ -99,7 +99,7 @@ def rows_of(folder: Path, *suites: str) -> list[Row]:
     See `stored.read`.
     """
     from harness.records.current import current
-    from harness.report import stored
+    from harness.reports import stored
 
     rows, damaged = stored.read(folder, *suites)
     for each in damaged:

@@ -12,7 +12,7 @@ from harness.spec import Options, UsageError, contender, paper
 from harness.system.installed import version
 
 if TYPE_CHECKING:
-    from harness.report.table import Table
+    from harness.reports.table import Table
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "tonic", "aedat")
 WHOLE = 10_000  # columns
@@ -68,7 +68,7 @@ def doctor(**given: Any) -> None:
 
 
 def _table(title: str, heads: Sequence[str], lines: Iterable[Sequence[str]]) -> Table:
-    from harness.report.table import Table
+    from harness.reports.table import Table
 
     return Table([dict(zip(heads, line, strict=True)) for line in lines], title)
 

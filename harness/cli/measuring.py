@@ -29,9 +29,9 @@ from harness.records import (
     TrainedRow,
     WarningRow,
 )
-from harness.report import page
-from harness.report.shown import data_title, shown
-from harness.report.table import Table, seconds
+from harness.reports import page
+from harness.reports.shown import data_title, shown
+from harness.reports.table import Table, seconds
 from harness.spec import FLOOR, Case, System, Trained, cells, network_name
 from harness.spec.options import RESULTS
 from harness.speed.schedule import SURE, training_seconds

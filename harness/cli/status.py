@@ -19,7 +19,7 @@ from harness.spec.options import RESULTS, place
 if TYPE_CHECKING:  # these imports take a moment
     from harness.analysis.status import Standing
     from harness.records import Row
-    from harness.report.table import Table
+    from harness.reports.table import Table
 
 
 @takes("suite", "quick", "long", "paper", "device", "out")
@@ -46,7 +46,7 @@ def status(**given: Any) -> None:
 
 def standings(found: Sequence[Standing]) -> Table:
     """How the suites stand, and about how long the rest takes."""
-    from harness.report.table import Table, seconds
+    from harness.reports.table import Table, seconds
 
     lines = [
         {
@@ -135,7 +135,7 @@ def verify(
     from harness.jobs import verify as verifying
     from harness.jobs.local import Local
     from harness.records import Store
-    from harness.report.table import Table
+    from harness.reports.table import Table
 
     folder = Store.around(path).out
     rows, budget = rows_of(folder), options.budget or BUDGET

@@ -50,7 +50,7 @@ def tables_(
             frame = _only(frame, option, column, wanted)
     if machine is not None:
         frame = _of_machine(frame, machine)
-    from harness.report import shown, table
+    from harness.reports import shown, table
 
     if form == "csv":
         sys.stdout.write(table.csv(tables.plain(frame)))
@@ -97,7 +97,7 @@ def report(readme: Annotated[str | None, _Readme] = None, **given: Any) -> None:
     from harness.analysis import timings
     from harness.analysis.claims import findings
     from harness.analysis.frame import frames
-    from harness.report import page
+    from harness.reports import page
 
     found = frames(rows_of(folder))
     written = page.write(found, folder, to)
@@ -146,7 +146,7 @@ def compare(
 def comparison(found: Comparison) -> RenderableType:
     """What differs in how the folders were made, every figure, and how many changes stand out."""
     from harness.analysis.frame import grouped
-    from harness.report.table import Table
+    from harness.reports.table import Table
 
     head = [Text(each, "yellow") for each in found.differences]
     head += [Text(f"in one folder alone: {each}", "dim") for each in found.unmatched[:LISTED]]
@@ -166,7 +166,7 @@ def comparison(found: Comparison) -> RenderableType:
 
 
 def _line(each: Change) -> dict[str, str]:
-    from harness.report.table import interval
+    from harness.reports.table import interval
 
     is_speed, is_known = each.what == "speed", WIDEST[0] <= each.low and each.high <= WIDEST[1]
     low = each.low if is_known else nan

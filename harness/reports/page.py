@@ -39,9 +39,9 @@ from harness.analysis.trainings import (
 )
 from harness.analysis.words import TITLES, counted, data_name, data_source, steps_in_words
 from harness.records import Row
-from harness.report import figures, shown, stored
-from harness.report.figures import Dot, Point
-from harness.report.table import Table, csv, field_markdown, interval, markdown, text
+from harness.reports import figures, shown, stored
+from harness.reports.figures import Dot, Point
+from harness.reports.table import Table, csv, field_markdown, interval, markdown, text
 from harness.spec import ANN, FLOOR, REFERENCE, UsageError, paper, schedule
 from harness.suites.trainings import AS_IT_IS
 from harness.system.files import write_result

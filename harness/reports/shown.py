@@ -14,7 +14,7 @@ import pandas as pd
 
 from harness.analysis.frame import grouped
 from harness.analysis.words import FLAGS, data_name, data_source
-from harness.report.table import Table, interval, text
+from harness.reports.table import Table, interval, text
 from harness.spec import ANN, FLOOR
 
 LONG = 1.0  # seconds of compiling that are worth a word
