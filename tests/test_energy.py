@@ -19,8 +19,7 @@ from trainings import rows_of, run
 
 import adapters
 from harness import suites
-from harness.analysis import energy, status, tables
-from harness.analysis.energy import bit_price, quantised_mac
+from harness.analysis import status, tables
 from harness.cli.status import key_now
 from harness.records import EndedRow, OperationsRow, Row, Store, TrainedRow
 from harness.reference.initialise import initialised
@@ -119,48 +118,6 @@ def test_an_ann_multiplies_each_nonzero_value_once() -> None:
 
 COUNTS = {"spikes": (3, 1), "events": (16, 3), "operations": (100, 6)}
 COUNTS |= {"accumulates": (0, 6), "multiplies": (100, 0)}
-SMALL = energy.layers_of(network("1C3(Encoding)-Voting"), COUNTS)
-
-
-def test_the_spiking_energy_with_memory_by_hand() -> None:
-    spent = energy.spiking(SMALL, T=2, static=True)
-    fixed, by_spikes = spent.loc["fixed"], spent.loc["by_spikes"]
-    bit = 10 / 64  # all of it fits into 8 KiB
-    # 18 neurons updated, read and written at two steps; the image's current kept, read twice
-    states = 2 * 2 * 18 * 16 * bit + 3 * 16 * 16 * bit
-    assert fixed.states == pytest.approx(states)
-    assert fixed.arithmetic == pytest.approx((100 + 2 * 18) * 0.23)
-    assert fixed.weights == pytest.approx(100 * 8 * bit)
-    assert fixed.activations == pytest.approx(16 * 8 * bit)
-    # three spikes to two voting neurons, from one of sixteen: four bits, written and read
-    assert by_spikes.arithmetic == pytest.approx(6 * 0.03)
-    assert by_spikes.weights == pytest.approx(6 * 8 * bit)
-    assert by_spikes.activations == pytest.approx(2 * 3 * 4 * bit)
-    assert spent.sum().sum() == pytest.approx(476.28 + 11.43)
-
-
-def test_the_network_without_spikes_has_as_many_values_as_steps_count() -> None:
-    bits = [energy.activation_bits(T) for T in (1, 2, 3, 4, 7, 8, 10, 15)]
-    assert bits == [1, 2, 2, 3, 3, 4, 4, 4]
-    # a bit costs what the smallest memory takes that holds all
-    prices = [bit_price(n) for n in (8 * 8192, 8 * 8192 + 1, 8 * 32768 + 1, 1e12)]
-    assert prices == [10 / 64, 20 / 64, 100 / 64, 100 / 64]
-    assert quantised_mac(8) == pytest.approx(0.23) and quantised_mac(2) == pytest.approx(0.08)
-    whole = energy.quantised(SMALL, 2, skips=False)
-    assert whole == pytest.approx(23 + 125 + 20 + 32 * 0.08 + 40 + 10)
-    assert energy.quantised(SMALL, 2, skips=True) < whole
-
-
-def test_at_the_break_even_both_take_as_much() -> None:
-    ours = energy.spiking(SMALL, T=2, static=True)
-    fixed, by_spikes = ours.sum(axis=1)
-    rival = fixed + 40.0
-    even = energy.factor(ours, rival)
-    assert fixed + even * by_spikes == pytest.approx(rival)
-    fewer = SMALL.assign(sent=even * SMALL["sent"], accumulates=even * SMALL["accumulates"])
-    assert energy.spiking(fewer, T=2, static=True).sum().sum() == pytest.approx(rival)
-    assert energy.factor(ours, fixed - 1) == 0  # no rate is low enough
-    assert energy.factor(ours.assign(**dict.fromkeys(ours.columns, 0.0)), rival) == 0
 
 
 CASE = timed_case(suite="energy", mode="inference")
@@ -184,17 +141,10 @@ def test_counted_is_operations_times_horowitz_energies() -> None:
     ours, without = lines()["cifar10", "reference"], lines()["cifar10", ANN]
     assert (ours["macs_millions"], ours["acs_millions"]) == (450 / 1e6, 500 / 1e6)
     assert ours["counted_uj_float32"] == pytest.approx((450 * 4.6 + 500 * 0.9) / 1e6)
-    assert ours["counted_uj_int8"] == pytest.approx((450 * 0.23 + 500 * 0.03) / 1e6)
     assert ours["spike_rate"] == pytest.approx(5 / (8 * 32 * 32 * 10))
     assert without["acs_millions"] == 0 and without["macs_millions"] == 950 / 1e6
     whole = sum(dense(stage) for stage in CASE.network.stages)
     assert ours["ann_counted_uj_float32"] == pytest.approx(whole * 4.6 / 1e6)
-    # on which side of the break-even it is
-    wins = ours["memory_uj"] < ours["ann_memory_uj"]
-    assert wins == (ours["spike_rate"] < ours["break_even"])
-    assert ours["side"].startswith("wins" if wins else "loses")
-    alone = lines()["nmnist", "reference"]
-    assert pd.isna(alone["break_even_skipping"]) and alone["side"].endswith("against an ANN")
 
 
 def test_later_counts_of_a_network_replace_earlier_ones() -> None:

@@ -69,8 +69,6 @@ FIGURES = {
     "acs_millions": ("AC, M", ",.1f", 1),
     "counted_uj_float32": ("uJ", ",.0f", 1),
     "ann_counted_uj_float32": ("ANN, uJ", ",.0f", 1),
-    "memory_uj": ("with memory, uJ", ",.0f", 1),
-    "break_even": ("break-even rate", ".3f", 1),
 }
 ENDS = {"accuracy": ("low", "high"), "recorded_accuracy": ("recorded_low", "recorded_high")}
 ENDS |= {"difference": ("difference_low", "difference_high")}
