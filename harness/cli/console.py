@@ -6,8 +6,6 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
-from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -21,6 +19,7 @@ from harness.spec.options import GIVEN, switch
 if TYPE_CHECKING:  # pydantic's import takes a moment
     from harness.records import Row
 
+DAYS = 1e6  # seconds
 F = TypeVar("F", bound=Callable[..., None])
 
 
@@ -68,27 +67,19 @@ def _parameter(given: Any) -> inspect.Parameter:
 def progress() -> Iterator[Say]:
     """A bar with what is being done and the time left, where there is a terminal.
 
-    While the block runs, what this yields moves the bar: what is left takes as long as what is done
-    took. (rich goes by the last half minute, in which a bar may stand still or leap.)
+    While the block runs, what this yields moves the bar.
     """
-    from rich import progress as bars
-    from rich.text import Text
+    from rich.progress import Progress
 
-    class Left(bars.ProgressColumn):
-        def render(self, task: bars.Task) -> Text:
-            left = max(0.0, task.fields["ends"] - (task.elapsed or 0.0))
-            said = "-:--:--" if left == inf else str(timedelta(seconds=round(left)))
-            return Text(said, style="progress.remaining")
-
-    columns = *bars.Progress.get_default_columns()[:-1], Left()  # what rich puts last is its own
-    with bars.Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as bar:
-        task = bar.add_task("starting", total=1.0, ends=inf)
+    # the time left goes by all that is done: over half a minute, as rich has it, a bar may stand
+    # still or leap
+    given: Any = {"transient": True, "disable": not out.is_terminal, "speed_estimate_period": DAYS}
+    with Progress(console=out, **given) as bar:
+        task = bar.add_task("starting", total=1.0)
 
         def moves(fraction: float, doing: str) -> None:
-            elapsed = bar.tasks[task].elapsed or 0.0
-            ends = elapsed / fraction if fraction > 0 else inf
             furthest = max(fraction, bar.tasks[task].completed)  # it does not go back
-            bar.update(task, completed=furthest, description=doing, ends=ends)
+            bar.update(task, completed=furthest, description=doing)
 
         yield moves
 
