@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # pandas and torch take seconds
     from harness.jobs.ray import Ray
     from harness.records import EndedRow, Row, Store
     from harness.reports.stored import Results
-    from harness.spec import Access, Say
+    from harness.spec import Access, ProgressCallback
     from harness.suites import Suite
 
 # Larger archives are fetched only when asked for: nobody expects gigabytes of a first run.
@@ -50,7 +50,7 @@ def cases(options: Options, suite: Suite) -> tuple[Case, ...]:
 
     named = options.frameworks or suite.frameworks
     if named is None:
-        named = tuple(name for name in adapters.names() if name not in suite.apart)
+        named = tuple(name for name in adapters.names() if name not in suite.opt_in)
     for name in named:
         adapters.check_name(name)  # one that does not load is no error: a row says so
     chosen = suite.cases(replace(options, frameworks=named, device=device(options.device)))
@@ -128,7 +128,7 @@ class Work:
         """
         return suited(self.cases, self.suite, named=self.options.precision is not None)
 
-    def results(self, say: Say) -> Iterator[Result]:
+    def results(self, say: ProgressCallback) -> Iterator[Result]:
         """What its cases come to, each as it comes; a cell more than once, with its rows so far."""
         given, budget = (self.store, self.access), self.options.spending
         if self.suite.trains:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from harness.speed import contender, judge
-from harness.speed.contender import Subject
+from harness.speed import contender, judge, worker
+from harness.speed.worker import Worker
 from harness.system.child import Died
 
 
@@ -17,15 +17,15 @@ class InThisProcess:
     """Takes the place of a `Child`."""
 
     pid = 2**30  # of nobody
-    subject: Subject | None = None
+    worker: Worker | None = None
     ended = False
 
     def call(self, function: Callable[..., Any], *given: Any, silence: float) -> Any:
-        if function is contender.begin:
-            self.subject = Subject(*given[:2])
+        if function is worker.begin:
+            self.worker = Worker(*given[:2])
             return None
-        assert self.subject is not None and not self.ended
-        contender._subjects[:] = [self.subject]
+        assert self.worker is not None and not self.ended
+        worker._workers[:] = [self.worker]
         try:
             made = function(given[0], *pickle.loads(pickle.dumps(given[1:])))
         except SystemExit as code:

@@ -54,7 +54,7 @@ _ADDED: dict[type[Any], dict[str, object]] = {
     records.TimedRow: {"rounds": 3, "converged": True},
     records.MemoryRow: {"peak_memory_mib": 607.0},
     records.AuditRow: {"exam": EXAM, "when": "before", "way": "direct", "passed": True, **_SPIKES},
-    records.DescentRow: {"exam": EXAM, "setting": "a network on digits", **_LOSSES, **_ENDED},
+    records.Bf16TrainingRow: {"exam": EXAM, "setting": "a network on digits", **_LOSSES, **_ENDED},
     records.UnmeasuredRow: {"figure": "memory", "reason": "its process died"},
     records.EpochRow: {"epoch": 1, "seconds": 1.0, **_PASS, **_ACCURACIES},
     records.TestedRow: {"tested_T": 1, "test_accuracy": 0.3},
@@ -162,10 +162,12 @@ def audited(framework: str, **fields: Any) -> list[records.AuditRow]:
     return [row(records.AuditRow, **{"when": when, **given}) for when in AUDITS]
 
 
-def descended(framework: str, **fields: Any) -> records.DescentRow:
+def descended(framework: str, **fields: Any) -> records.Bf16TrainingRow:
     """That a framework learns in bf16, in some cell and run."""
     given: dict[str, Any] = {"precision": "bf16", "run": "20250101T000000-000000"}
-    return row(records.DescentRow, **{**given, "scale": "Large", "framework": framework, **fields})
+    return row(
+        records.Bf16TrainingRow, **{**given, "scale": "Large", "framework": framework, **fields}
+    )
 
 
 def rows_of_a_run() -> list[records.Row]:

@@ -20,7 +20,7 @@ from harness.baselines import hm2_bp, trial
 from harness.baselines.contract import Answers, Images, Method, Recordings, Samples, silent
 from harness.datasets.events import BIN_US, EVENT
 from harness.records import EndedRow, FittedRow, Row, Store, TestedRow
-from harness.spec import Access, Options, Say, System, Training, UsageError
+from harness.spec import Access, Options, ProgressCallback, System, Training, UsageError
 from harness.training.epoch import DataSplits
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine", "read_once")
@@ -45,7 +45,7 @@ class Counting:
     def build(cls, effort: str, epochs: int) -> Any:
         return cls()
 
-    def fit(self, train: Samples, validation: Samples, seed: int, tell: Say) -> None:
+    def fit(self, train: Samples, validation: Samples, seed: int, tell: ProgressCallback) -> None:
         assert isinstance(train, Recordings)
         tell(0.5, "counting")
         counts = np.diff(train.starts)
@@ -60,7 +60,7 @@ class Counting:
 
 
 class Refuses(Counting):
-    def fit(self, train: Samples, validation: Samples, seed: int, tell: Say) -> None:
+    def fit(self, train: Samples, validation: Samples, seed: int, tell: ProgressCallback) -> None:
         raise UsageError("fewer samples than neighbours: use more with --samples")
 
 
@@ -233,7 +233,7 @@ def test_recordings_that_nothing_can_learn_from_are_named(
     given = Recordings(np.zeros(sum(counts), EVENT), starts, np.array(labels), (34, 34), 2)
     real = datasets.load_recordings
 
-    def load(wanted: Any, test_samples: int | None, say: Say) -> Any:
+    def load(wanted: Any, test_samples: int | None, say: ProgressCallback) -> Any:
         train, test = real(wanted, test_samples, say)
         return replace(train, recordings=given), test
 

@@ -21,7 +21,7 @@ from torch_modules import threads
 
 import adapters
 from harness.adapter import Adapter, Variant
-from harness.records import AuditRow, DescentRow, IterationRow, Store, TimedRow, identity
+from harness.records import AuditRow, Bf16TrainingRow, IterationRow, Store, TimedRow, identity
 from harness.records.store import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Case, Network
@@ -30,10 +30,10 @@ from harness.speed.contender import Host
 from harness.speed.schedule import Plan
 from harness.system.child import Child
 from harness.training import descent, step
-from harness.training.descent import Course, Digits, Pupil, Terms, judged
+from harness.training.descent import Bf16CheckSettings, Bf16Trainee, Digits, LossEnds, judged
 
 # one spiking layer on small digits: it learns in a hundred steps
-SHORT = Terms("16C3(Encoding)-AP2-Voting", Fraction(1), 8, 2, 20, 100, 20, 3, 2)
+SHORT = Bf16CheckSettings("16C3(Encoding)-AP2-Voting", Fraction(1), 8, 2, 20, 100, 20, 3, 2)
 IN_BF16 = case("reference", precision="bf16")
 
 
@@ -94,7 +94,7 @@ def find(name: str) -> Adapter:
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A training that a test can wait for, in this process."""
-    monkeypatch.setattr(descent, "TERMS", SHORT)
+    monkeypatch.setattr(descent, "CHECK_SETTINGS", SHORT)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 3)
     monkeypatch.setattr(Plan, "seconds", lambda plan, group: 0.0)
     in_process.plant(monkeypatch)
@@ -104,24 +104,24 @@ def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(descent, "TERMS", replace(SHORT, steps=2))  # too few to learn
+    monkeypatch.setattr(descent, "CHECK_SETTINGS", replace(SHORT, steps=2))  # too few to learn
 
 
-def trained(out: Path, *names: str, **fields: object) -> list[DescentRow]:
+def trained(out: Path, *names: str, **fields: object) -> list[Bf16TrainingRow]:
     """The rows of their trainings in bf16."""
     ledger = Ledger(Store(out), lambda *_: None)
     for name in names:
         full = f"planted:{name}" if name in PLANTED else name
         row = base(case(full, precision="bf16"), **fields)
-        judge.descend(
+        judge.check_bf16_training(
             row,
-            ledger.of_kind(DescentRow),
+            ledger.of_kind(Bf16TrainingRow),
             ledger,
             Host(find=find),
             lambda doing: None,
             lambda: True,
         )
-    return of(rows_in(out), DescentRow)
+    return of(rows_in(out), Bf16TrainingRow)
 
 
 def test_learning_in_bf16_passes_with_its_losses_in_the_row(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_the_bf16_training_is_made_once_for_each_version_machine_and_exam(
     assert len(trained(tmp_path, "deaf", run="later")) == len(rows) + 1
     for run_, known in (("first", 1), ("second", 0)):  # a fresh run trains anew
         anew = Ledger(Store(tmp_path), lambda *_: None, fresh=True, runs=(run_,))
-        assert len(anew.of_kind(DescentRow)) == known
+        assert len(anew.of_kind(Bf16TrainingRow)) == known
 
 
 @pytest.mark.usefixtures("brief")
@@ -193,7 +193,7 @@ def test_a_run_makes_one_bf16_training_for_all_its_cells(tmp_path: Path) -> None
     cases = case("reference"), IN_BF16, replace(IN_BF16, T=2)
     run(tmp_path, *cases, rounds=5, say=lambda *said: told.append(said))
     rows = rows_in(tmp_path)
-    (row,) = of(rows, DescentRow)
+    (row,) = of(rows, Bf16TrainingRow)
     assert (
         row.finished and Case.of(row) == replace(IN_BF16, T=2) and row.key and row.torch and row.cpu
     )
@@ -203,7 +203,7 @@ def test_a_run_makes_one_bf16_training_for_all_its_cells(tmp_path: Path) -> None
     assert {each.T for each in of(rows[:at], IterationRow)} == {2}
     assert {each.T for each in of(rows[at:], IterationRow)} == {4}
     run(tmp_path / "exact", case("reference"), rounds=5)
-    assert not of(rows_in(tmp_path / "exact"), DescentRow)
+    assert not of(rows_in(tmp_path / "exact"), Bf16TrainingRow)
 
 
 @pytest.mark.usefixtures("brief")
@@ -213,18 +213,18 @@ def test_the_bf16_training_follows_the_cells_result_and_needs_rounds_and_time(
     for n, (rounds, seconds) in enumerate(((4, 1e9), (5, 1.0))):
         run(tmp_path / str(n), IN_BF16, rounds=rounds, seconds=seconds)
         rows = rows_in(tmp_path / str(n))
-        assert of(rows, TimedRow, framework="reference") and not of(rows, DescentRow)
+        assert of(rows, TimedRow, framework="reference") and not of(rows, Bf16TrainingRow)
     there: list[bool] = []
     for _ in events(tmp_path / "all", IN_BF16, rounds=5):
-        there.append(bool(of(rows_in(tmp_path / "all"), DescentRow)))
-    assert there == [False, False] and of(rows_in(tmp_path / "all"), DescentRow)
+        there.append(bool(of(rows_in(tmp_path / "all"), Bf16TrainingRow)))
+    assert there == [False, False] and of(rows_in(tmp_path / "all"), Bf16TrainingRow)
 
 
 @pytest.mark.usefixtures("brief")
 def test_a_training_for_which_time_runs_out_leaves_no_row(tmp_path: Path) -> None:
     said: list[str] = []
     ledger, has_time = Ledger(Store(tmp_path), lambda *_: None), iter((True, True, False)).__next__
-    judge.descend(base(IN_BF16), (), ledger, Host(find=find), said.append, has_time)
+    judge.check_bf16_training(base(IN_BF16), (), ledger, Host(find=find), said.append, has_time)
     assert len([each for each in said if " of 5" in each]) == 2
     assert not rows_in(tmp_path)
 
@@ -240,7 +240,7 @@ def test_a_resumed_run_makes_the_bf16_training_that_was_missing(tmp_path: Path) 
         (measured,) = run(tmp_path, IN_BF16, rounds=5, seconds=math.inf)
         assert measured.before
         (row,) = rows_in(tmp_path)[len(rows) :]
-        assert isinstance(row, DescentRow)
+        assert isinstance(row, Bf16TrainingRow)
 
 
 def test_a_failed_audit_in_bf16_forgoes_the_training(
@@ -250,7 +250,7 @@ def test_a_failed_audit_in_bf16_forgoes_the_training(
     monkeypatch.setattr(adapters, "load", lambda name: deaf)
     run(tmp_path, IN_BF16, rounds=5)
     (audit,) = of(rows_in(tmp_path), AuditRow)
-    assert not audit.passed and not of(rows_in(tmp_path), DescentRow)
+    assert not audit.passed and not of(rows_in(tmp_path), Bf16TrainingRow)
 
 
 def test_a_seed_has_the_same_batches_in_every_precision_and_others_than_the_next() -> None:
@@ -270,13 +270,13 @@ def test_earlier_trainings_and_captures_leave_no_trace_in_a_bf16_training(
         return once
 
     monkeypatch.setattr(step, "captured", captured)  # the graph itself needs a GPU
-    monkeypatch.setattr(descent, "TERMS", replace(SHORT, steps=20))
+    monkeypatch.setattr(descent, "CHECK_SETTINGS", replace(SHORT, steps=20))
     digits, one = Digits.read(), descent.case_of(IN_BF16)
-    pupil, weights = Pupil.of(adapters.load("reference"), one), digits.weights(one)
+    pupil, weights = Bf16Trainee.of(adapters.load("reference"), one), digits.weights(one)
     first = pupil.losses(one, weights, digits)
     pupil.losses(replace(one, precision="fp32", seed=1), weights, digits)
     assert pupil.losses(one, weights, digits) == first
-    graph = Pupil.of(Variant((), ReferenceNetwork, captured=True), one)
+    graph = Bf16Trainee.of(Variant((), ReferenceNetwork, captured=True), one)
     assert graph.captured and not pupil.captured
     assert graph.losses(one, weights, digits) == first
 
@@ -299,13 +299,13 @@ ENDS: list[tuple[tuple[float, ...], tuple[float, ...], str]] = [
 
 def test_bf16_ends_within_the_spread_of_float32s_seeds() -> None:
     for fp32, bf16, reason in ENDS:
-        found = judged(*([Course(0.1, each) for each in ends] for ends in (fp32, bf16)))
+        found = judged(*([LossEnds(0.1, each) for each in ends] for ends in (fp32, bf16)))
         assert bool(found) == bool(reason) and reason in found
 
 
 @pytest.mark.slow  # of others the shipped rows say it
 def test_ours_passes_at_full_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(descent, "TERMS", Terms())
+    monkeypatch.setattr(descent, "CHECK_SETTINGS", Bf16CheckSettings())
     monkeypatch.setattr(contender, "Child", Child)
     (row,) = trained(tmp_path, "fused")
     assert row.passed, row.reason

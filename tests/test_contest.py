@@ -18,13 +18,14 @@ from contenders import question
 from test_schedule import TINY, case, measure, of, rows_in, run
 
 from adapters import facts
-from harness.proof.subject import NOTHING_KNOWN
+from harness.proof.installation import NOTHING_KNOWN
 from harness.records import AuditRow, EndedRow, IterationRow, Row, WarningRow
 from harness.records.run import Failed
 from harness.spec import FLOOR
 from harness.speed import cell, schedule
-from harness.speed.contender import First, Host, Process, Subject, Turn
+from harness.speed.contender import Host, WorkerProcess
 from harness.speed.schedule import Plan
+from harness.speed.worker import First, Turn, Worker
 from harness.system import clock, memory
 
 ASKED = question(TINY, T=4, B=4, static=True)
@@ -37,7 +38,7 @@ CHEATS = {  # once they are audited, and how they are refused
 
 @pytest.fixture(autouse=True)
 def nothing_is_known_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cell, "subject_of", lambda case: NOTHING_KNOWN)
+    monkeypatch.setattr(cell, "installation_of", lambda case: NOTHING_KNOWN)
     monkeypatch.setattr(Plan, "seconds", lambda plan, group: 0.0)
     monkeypatch.setattr(facts, "_known", {**facts._known, "planted": facts.Facts("planted")})
 
@@ -104,9 +105,9 @@ def test_each_compiles_where_nothing_was_compiled_before(
 
 
 def test_one_that_has_no_turn_is_stopped_with_all_that_it_left_running() -> None:
-    contender = Process(case("planted:burns"), HOST)
+    contender = WorkerProcess(case("planted:burns"), HOST)
     try:
-        contender.call(Subject.build, ASKED)
+        contender.call(Worker.build, ASKED)
         process, watch = psutil.Process(contender.child.pid), clock.Stopwatch()
         while process.status() != psutil.STATUS_STOPPED:
             assert watch.seconds < 10
@@ -120,9 +121,9 @@ def test_one_that_has_no_turn_is_stopped_with_all_that_it_left_running() -> None
 
 def first(name: str, host: Host = HOST) -> First:
     """Its first iteration in a process."""
-    contender = Process(case(name), host)
+    contender = WorkerProcess(case(name), host)
     try:
-        return contender.call(Subject.build, ASKED)
+        return contender.call(Worker.build, ASKED)
     finally:
         contender.end()
 
@@ -149,7 +150,7 @@ def test_where_memory_cannot_be_measured_the_time_stands(name: str, why: str) ->
 def test_room_is_made_for_one_that_starts_with_some_to_spare_and_the_largest_gives_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: float, lean: int
 ) -> None:
-    started, released = in_process.plant(monkeypatch), list[Subject]()
+    started, released = in_process.plant(monkeypatch), list[Worker]()
     needed = memory.case_mib(case("reference"))
 
     def available(device: str) -> float:  # short of room once both floors are there
@@ -157,11 +158,11 @@ def test_room_is_made_for_one_that_starts_with_some_to_spare_and_the_largest_giv
         both = sum(each.case.framework == FLOOR for each in subjects) == 2
         return needed + (free if both else 1000.0) + 200.0 * len({*released})
 
-    monkeypatch.setattr(Subject, "release", released.append)
+    monkeypatch.setattr(Worker, "release", released.append)
     monkeypatch.setattr(memory, "available_mib", available)
     monkeypatch.setattr(memory, "spare_mib", lambda: 100.0)
     held = property(lambda each: float(started.index(each.child)))
-    monkeypatch.setattr(Process, "held_mib", held)
+    monkeypatch.setattr(WorkerProcess, "held_mib", held)
     assert not of(measured(tmp_path, "reference"), EndedRow)
     *_, floor, again, reference = (each.subject for each in started)
     assert floor not in released and reference not in released
@@ -171,7 +172,7 @@ def test_room_is_made_for_one_that_starts_with_some_to_spare_and_the_largest_giv
 def test_one_that_gives_its_memory_back_runs_once_more_before_it_is_timed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    runs, subject = list[object](), Subject(case("reference"), HOST.find)
+    runs, subject = list[object](), Worker(case("reference"), HOST.find)
     subject.build(ASKED)
     monkeypatch.setattr(clock, "seconds", lambda run, device: float(runs.append(run()) or 1))
     for least in (2, 3):  # with the copy that what was left is measured by
@@ -186,13 +187,13 @@ def test_contenders_run_untimed_before_a_round_that_comes_after_a_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rest: float
 ) -> None:
     in_process.plant(monkeypatch)
-    turns, turn = list[int](), Subject.turn
+    turns, turn = list[int](), Worker.turn
 
-    def noted(own: Subject, number: int) -> Turn:
+    def noted(own: Worker, number: int) -> Turn:
         turns.extend([number] * (own.case.framework == "reference"))
         return turn(own, number)
 
-    monkeypatch.setattr(Subject, "turn", noted)
+    monkeypatch.setattr(Worker, "turn", noted)
     monkeypatch.setattr(cell, "REST_SECONDS", rest)
     measured(tmp_path, "reference")
     assert turns == ([0, 1, 0, 2, 0, 3] if rest < 0 else [0, 1, 2, 3])
@@ -225,13 +226,13 @@ def test_a_device_is_synchronised_on_both_sides(monkeypatch: pytest.MonkeyPatch)
 def test_threads_of_what_is_timed_wait_as_they_come_and_of_the_training_in_bf16_sleep_sooner(
     tmp_path: Path,
 ) -> None:
-    def spin_count(process: Process) -> str | None:
+    def spin_count(process: WorkerProcess) -> str | None:
         try:
             return psutil.Process(process.child.pid).environ().get("GOMP_SPINCOUNT")
         finally:
             process.end()
 
     floor, one = case(FLOOR), case("reference")
-    for timed in (Process(floor, HOST, tmp_path), Process(one, HOST, tmp_path)):
+    for timed in (WorkerProcess(floor, HOST, tmp_path), WorkerProcess(one, HOST, tmp_path)):
         assert spin_count(timed) is None
-    assert spin_count(Process(one, HOST, trains=True)) == "30000"
+    assert spin_count(WorkerProcess(one, HOST, trains=True)) == "30000"

@@ -41,8 +41,8 @@ from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
 from harness.spec import LIF, SGD, Adam, Network, NeuNorm, paper
 from harness.speed import iteration
-from harness.speed.contender import Subject
 from harness.speed.iteration import OfTrainer, Part, part_of
+from harness.speed.worker import Worker
 from harness.system import clock
 from harness.training import step
 
@@ -287,7 +287,7 @@ def clocked(
     def taken(run: Callable[[], object], device: torch.device) -> float:
         run()
         ready = getattr(run, "__self__", None)
-        ready = ready._built if isinstance(ready, Subject) else ready
+        ready = ready._built if isinstance(ready, Worker) else ready
         return seconds(*ready._batch[0].shape[:2]) if isinstance(ready, OfTrainer) else 1.0
 
     patch.setattr(iteration, "PARTS", parts)

@@ -31,7 +31,7 @@ import adapters
 from adapters import facts
 from adapters import fused as fused_adapter
 from adapters.fused import plain
-from adapters.fused.form import MARK, Events, Form, Ran
+from adapters.fused.form import MARK, Dispatch, Events, Form
 from harness.conformance import random_batch, small
 from harness.reference import dropout
 from harness.reference.initialise import copy_parameters, initialised
@@ -274,10 +274,10 @@ def choose(monkeypatch: pytest.MonkeyPatch) -> Choose:
     """Has all forward passes, weights' and inputs' gradients done sparsely or densely."""
 
     def chosen(forward: bool, weights: bool, inputs: bool) -> None:
-        def ran(events: Events, weight: Tensor) -> Ran:
+        def ran(events: Events, weight: Tensor) -> Dispatch:
             window = events.window
             marked = inputs and window is not None
-            return Ran(events.density, window, forward, weights, marked, inputs)
+            return Dispatch(events.density, window, forward, weights, marked, inputs)
 
         monkeypatch.setattr(choice, "chosen", ran)
         monkeypatch.setattr(neurons, "LEAST_OUTPUTS", 1 if forward else 10**6)
@@ -443,10 +443,10 @@ def test_the_density_chooses_events_or_dense(monkeypatch: pytest.MonkeyPatch) ->
     weight, counts = torch.zeros(16, 8, 3, 3), torch.zeros(1, 5, 4, 5, dtype=torch.uint8)
     for spiking, ahead, back in ((3, True, True), (30, False, True), (70, False, False)):
         events = Events(counts, 0.25, 4, spiking)
-        assert choice.chosen(events, weight) == Ran(spiking / 100, None, ahead, back, False)
+        assert choice.chosen(events, weight) == Dispatch(spiking / 100, None, ahead, back, False)
     for marked, inputs in ((39, True), (40, False)):
         events = Events(counts, 1.0, 1, 30, marked=marked)
-        assert choice.chosen(events, weight) == Ran(0.3, marked / 100, False, True, inputs)
+        assert choice.chosen(events, weight) == Dispatch(0.3, marked / 100, False, True, inputs)
 
 
 # The event kernels against dense convolutions in float64.

@@ -38,7 +38,7 @@ from harness.records import (
 from harness.records.run import Result, Run, new_run
 from harness.records.store import Ledger
 from harness.reference.network import ReferenceNetwork
-from harness.spec import Access, Budget, Network, Say, Timed, UsageError, paper
+from harness.spec import Access, Budget, Network, ProgressCallback, Timed, UsageError, paper
 from harness.speed import cell, judge, schedule
 from harness.speed.contender import Host
 from harness.speed.iteration import Meter
@@ -124,7 +124,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
 
     forms = {form: each.DEVIATIONS for form, each in PLANTED.items()}
     plant(monkeypatch, find, {**forms, "absent": ()})
-    monkeypatch.setattr(descent, "TERMS", replace(descent.TERMS, steps=2))
+    monkeypatch.setattr(descent, "CHECK_SETTINGS", replace(descent.CHECK_SETTINGS, steps=2))
 
 
 def events(
@@ -134,7 +134,7 @@ def events(
     first: bool = False,
     rounds: int = 4,
     least: int | None = None,
-    say: Say = lambda *_: None,
+    say: ProgressCallback = lambda *_: None,
     host: Host | None = None,
 ) -> Iterator[Result]:
     """The cells, each when it is said; the rows are in `out`."""

@@ -23,10 +23,10 @@ from harness.analysis.frame import each_of, frames
 from harness.cli.status import key_now, lacks
 from harness.jobs import verify
 from harness.jobs.local import Local, Result
-from harness.jobs.verify import Check, Here, ratio_check
+from harness.jobs.verify import Check, VerifyContext, ratio_check
 from harness.records import EndedRow, EpochRow, FittedRow, Row, Store, TimedRow, TrainedRow
 from harness.records.identity import PROTOCOL
-from harness.spec import ANN, Access, Budget, Case, Options, Say, Trained, Training
+from harness.spec import ANN, Access, Budget, Case, Options, ProgressCallback, Trained, Training
 from harness.system import machine
 
 COMMAND = ("harness", "run", "--suite", "scale")
@@ -184,7 +184,7 @@ def test_verify_confirms_equal_numbers_and_gives_reasons_otherwise(
         return replace(each, loss=each.loss + 1e-9) if isinstance(each, EpochRow) else each
 
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    here = Here(Local(), Access(done), lacks, quiet, done / "weights")
+    here = VerifyContext(Local(), Access(done), lacks, quiet, done / "weights")
     checks = [*verify.verify([changed(each) for each in rows(done)], here, 1, 0, 1, 1.0)]
     assert {check.verdict for check in checks} <= {*verdicts.split(", ")}
     assert any(reason in check.reason for check in checks)
@@ -274,13 +274,18 @@ class Again(Local):
     asked: list[Case] = field(default_factory=list)
 
     def train(
-        self, cases: tuple[Case, ...], store: Store, access: Access, say: Say
+        self, cases: tuple[Case, ...], store: Store, access: Access, say: ProgressCallback
     ) -> Iterator[Result]:
         self.asked.extend(cases)
         yield Result(cases[0], self.rows, 1)
 
     def measure(
-        self, cases: tuple[Case, ...], store: Store, access: Access, budget: Budget, say: Say
+        self,
+        cases: tuple[Case, ...],
+        store: Store,
+        access: Access,
+        budget: Budget,
+        say: ProgressCallback,
     ) -> Iterator[Result]:
         assert self.rows, "there was nothing to measure"
         store.append(*self.rows)
@@ -300,7 +305,7 @@ def verified(
     recorded: list[Row], again: list[Row], cases: int = 9, epochs: int = 1, by: Again | None = None
 ) -> list[Check]:
     by = by or Again(rows=tuple(again))
-    here = Here(by, Access(Path()), lambda case: None, lambda *_: None, Path())
+    here = VerifyContext(by, Access(Path()), lambda case: None, lambda *_: None, Path())
     return list(verify.verify(recorded, here, cases, 0, epochs, 1.0))
 
 

@@ -18,7 +18,7 @@ from surroundings import needs_linux
 from harness.system import installed, kept, machine, memory
 from harness.system.child import Child, spin_settings
 from harness.system.files import make_user_cache, write_whole
-from harness.system.kept import Shelf
+from harness.system.kept import MeasurementCache
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 CPU = torch.device("cpu")
@@ -212,7 +212,7 @@ def test_files_follow_the_umask_and_are_whole(umask: int, mode: int, tmp_path: P
     assert [path.read_text() for path in (tmp_path / "a").iterdir()] == ["all"]
 
 
-SHELF = Shelf("some", lambda value: 1.0 * value, 0.1)
+SHELF = MeasurementCache("some", lambda value: 1.0 * value, 0.1)
 
 
 def never() -> float:

@@ -165,6 +165,6 @@ def test_a_training_is_verified_with_the_weights_that_it_began_with(
     given, _ = from_file(tmp_path)
     run(given, tmp_path)
     where = Access(tmp_path), lambda case: None, lambda *_: None, tmp_path / folder
-    here = verify.Here(Local(), *where)
+    here = verify.VerifyContext(Local(), *where)
     checks = [*verify.verify(Store(tmp_path).read()[0], here, 1, 0, 1, 1.0)]
     assert {each.verdict for each in checks} == {verdict}

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from adapters.fused import forward, input_gradient, weight_gradient, winograd
 from adapters.fused.compiled import sources_sha256
-from adapters.fused.form import MARK, Events, Ran
+from adapters.fused.form import MARK, Events, Dispatch
 from adapters.fused.intrinsics import BYTES
 from adapters.fused.neurons import values
 from adapters.fused.plain import DENSE_CONVOLUTION
 from harness.system import clock
-from harness.system.kept import Shelf
+from harness.system.kept import MeasurementCache
 
 TRIED = (0.1, 0.4)  # densities at which events are timed; between and beyond, time is a line
 ROUNDS, MOST_ROUNDS, AT_LEAST = 5, 20, 0.1  # of which each part is timed; seconds of all of them
@@ -65,19 +65,21 @@ class BreakEven:
     tiles: bool = False  # above it, Winograd's tiles are faster than the dense form
 
 
-KEPT = Shelf("break-even", lambda kept: BreakEven(**kept), BreakEven(0.5, 0.5, 0.5, True))
+KEPT = MeasurementCache(
+    "break-even", lambda kept: BreakEven(**kept), BreakEven(0.5, 0.5, 0.5, True)
+)
 
 
 WIDEST = 2**15 - 2  # pixels of a line: places in lists of events are 16-bit numbers
 
 
-def chosen(events: Events, weight: Tensor) -> Ran:
+def chosen(events: Events, weight: Tensor) -> Dispatch:
     """How a convolution of these events is to be done."""
     if events.counts.shape[2] > WIDEST:
-        return Ran(events.density, events.window, False, False, False)
+        return Dispatch(events.density, events.window, False, False, False)
     limits = break_even(Shape.of(events, weight))
     density, window = events.density, events.window
-    return Ran(
+    return Dispatch(
         density, window, density < limits.forward, density < limits.weight_gradient,
         window is not None and window < limits.input_gradient,
         limits.tiles,

@@ -96,8 +96,8 @@ def nothing_is_kept() -> bool:
 
 
 def fields(names: tuple[str, ...]) -> np.dtype:
-    """A record of 64-bit numbers of these names, as a kernel is told by; the first is who is next,
-    which threads count up with `take`."""
+    """A record of 64-bit numbers of these names, a kernel's argument; the first is the part that is
+    next, which threads count up with `take`."""
     return np.dtype([(name, np.int64) for name in names])
 
 

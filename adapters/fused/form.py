@@ -11,7 +11,7 @@ from torch import Tensor
 from harness.spec import LIF, NeuNorm
 
 MOST = 255  # neurons of a pool's window: a count is a byte
-Made = dict[str, Any] | None  # what calls on the same weights share; None: nothing is kept
+PackedWeights = dict[str, Any] | None  # what calls on the same weights share; None: nothing is kept
 MARK = 2  # in the byte of a neuron that has no pool: it lies inside the surrogate's window
 
 
@@ -47,7 +47,7 @@ class Events:
 
 
 @dataclass(frozen=True)
-class Ran:
+class Dispatch:
     """How a layer's last call was done."""
 
     density: float  # of what it was sent

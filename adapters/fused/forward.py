@@ -23,13 +23,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from adapters.fused.compiled import callback, inlined
-from adapters.fused.form import Events, Made
+from adapters.fused.form import Events, PackedWeights
 from adapters.fused.intrinsics import (
     ROW, TAPS, add_scaled_row, copy_row, load, narrow_row, take,
 )  # fmt: skip
 from adapters.fused.lists import (
     AREA, LINE, Rows, add_listed, aligned, block_of, bytes_of, cache_bytes,
-    computed, cut, group_of, keep, list_maps, put_numbers, run, sizes_of, told,
+    computed, cut, group_of, keep, list_maps, put_numbers, run, sizes_of, call_at,
 )  # fmt: skip
 
 T = TypeVar("T")
@@ -161,7 +161,7 @@ def _convolve(kind: Any, size: int) -> Callable[[], int]:
 
     @callback
     def kernel(address):
-        call = told(address)[0]
+        call = call_at(address)[0]
         maps, outputs, block = call.maps, call.outputs, call.block
         blocks, wide = -(-maps // block), bytes_of(kind) // size
         strips = -(-call.height // call.lines)
@@ -191,7 +191,7 @@ def _convolve(kind: Any, size: int) -> Callable[[], int]:
     return kernel
 
 
-def convolve(events: Events, weight: Tensor, bias: Tensor, made: Made = None) -> Tensor:
+def convolve(events: Events, weight: Tensor, bias: Tensor, made: PackedWeights = None) -> Tensor:
     """weight (K, C, 3, 3), bias (K,) -> (N, K, H, W), channels last."""
     stored, weight, bias = weight.dtype, computed(weight), computed(bias)
     counts, dtype = events.counts, weight.dtype
@@ -230,7 +230,7 @@ def _packed(weight: Tensor, gain: float, rows: Rows) -> Tensor:
     return packed
 
 
-def _once(made: Made, name: str, make: Callable[[], T]) -> T:
+def _once(made: PackedWeights, name: str, make: Callable[[], T]) -> T:
     """What calls of one layer on the same weights share, made by the first of them."""
     if made is None:
         return make()

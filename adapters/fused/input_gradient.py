@@ -27,7 +27,7 @@ from adapters.fused.intrinsics import (
 )  # fmt: skip
 from adapters.fused.lists import (
     AREA, LINE, Rows, aligned, append_to_maps, bytes_of, cache_bytes, computed, cut, group_of, keep,
-    put_numbers, run, sizes_of, told,
+    put_numbers, run, sizes_of, call_at,
 )  # fmt: skip
 from adapters.fused.weight_gradient import fill_block
 
@@ -92,7 +92,7 @@ def _sum(kind: Any, size: int) -> Callable[[], int]:
 
     @callback
     def kernel(address):
-        call = told(address)[0]
+        call = call_at(address)[0]
         maps, outputs = call.maps, bytes_of(kind) // size
         sets = -(-call.outputs // outputs)
         strips = -(-call.height // call.lines)

@@ -1,4 +1,4 @@
-"""How the event kernels' work is cut to fit registers and caches, told to a kernel, and listed.
+"""How the event kernels' work is cut to fit registers and caches, passed to a kernel, and listed.
 
 Counts come channels-last as bytes, (N, H, W, C): how many spikes of a pool's window, 0 where none.
 Where there is no pool a byte may hold a mark beside its count (`Events.marked`): lists are told
@@ -27,7 +27,7 @@ from adapters.fused.intrinsics import (
     nonzero_64, store, wide,
 )  # fmt: skip
 
-# What a kernel is told: who is next; sizes, `stored` the bytes of a number of the layers' own
+# A kernel's argument: the part that is next; sizes, `stored` the bytes of a number of the layers' own
 # tensors, 2 in bf16, which is computed with in float32; then where the arrays are: 0 for none.
 FIELDS = (
     "next", "images", "height", "width", "maps", "outputs", "lines", "together", "block", "valued",
@@ -40,7 +40,7 @@ AREA = TAPS * TAPS
 
 
 @inlined
-def told(address):
+def call_at(address):
     """The call at an address, as an array of one."""
     return carray(address, (1,), CALL)
 
@@ -235,7 +235,7 @@ def block_of(rows: Rows) -> int:
     return max(64, cache_bytes(1) * 2 // 3 // rows.bytes // 64 * 64)
 
 
-Numbers = dict[str, int | Tensor | None]  # what a kernel is told, by its field
+Numbers = dict[str, int | Tensor | None]  # a kernel's argument, by its field
 LISTED = 2**21  # places of the lists that are held at once
 LISTS = Rows(torch.float32, 1)  # of kernels that make lists: they have none
 
@@ -268,7 +268,7 @@ def computed(numbers: Tensor) -> Tensor:
 
 
 def sizes_of(events: Events, outputs: int, stored: torch.dtype, rows: Rows) -> Numbers:
-    """What all kernels are told of a layer."""
+    """What the argument of every kernel of a layer holds."""
     images, height, width, maps = events.counts.shape
     return {
         "images": images,

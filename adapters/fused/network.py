@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from adapters.fused import plain
-from adapters.fused.form import Encoding, Events, Form, Gradients, Made
+from adapters.fused.form import Encoding, Events, Form, Gradients, PackedWeights
 from adapters.fused.synapse import Synapse
 from harness.adapter import SpikeTap, channels_last
 from harness.reference import dropout, synapses
@@ -44,17 +44,17 @@ class Call:
     tap: SpikeTap
     encodes: bool  # if it can: its current is never in memory
     sends_events: bool  # if it can: the next layer takes them
-    made: Made  # of its weights, by a call on other samples
+    made: PackedWeights  # of its weights, by a call on other samples
 
 
 # What the backward pass needs of a layer, its input and its current: it computes the rest again.
 Current = Tensor | Encoding
-Kept = tuple[Tensor | Events, Current]
-Given = tuple[Tensor, Tensor, Tensor | None]  # weight, bias, U
+Saved = tuple[Tensor | Events, Current]
+LayerParameters = tuple[Tensor, Tensor, Tensor | None]  # weight, bias, U
 
 
 class NetworkFunction(torch.autograd.Function):
-    """All layers over all steps. Kept are each layer's input and its current.
+    """All layers over all steps. Saved are each layer's input and its current.
 
     The backward pass runs once: gradients take the currents' memory.
     """
@@ -64,7 +64,7 @@ class NetworkFunction(torch.autograd.Function):
         ctx, x: Tensor, run: Run, calls: tuple[Call, ...], *parameters: Tensor | None
     ) -> Tensor:
         """x (T or 1, B, ...) and each layer's weight, bias and U -> (T, B, N)."""
-        kept: list[Kept] = []
+        kept: list[Saved] = []
         sent: Tensor | Events = x.flatten(0, 1)
         with _own_precision(x):
             for call, given in zip(calls, _by_layer(parameters), strict=True):
@@ -105,13 +105,13 @@ def _own_precision(x: Tensor) -> torch.autocast:
     return torch.autocast(x.device.type, enabled=False)
 
 
-def _by_layer(parameters: tuple[Any, ...]) -> Iterator[Given]:
+def _by_layer(parameters: tuple[Any, ...]) -> Iterator[LayerParameters]:
     return zip(*(islice(parameters, start, None, 3) for start in range(3)), strict=True)
 
 
 def _forward(
     sent: Tensor | Events, run: Run, call: Call, weight: Tensor, bias: Tensor, U: Tensor | None
-) -> Kept:
+) -> Saved:
     """What is sent (N, ...) -> what is kept: that, and the current, (T or 1, B, C, H, W)."""
     inputs = call.synapse.inputs(sent, run.precision)
     own = weight.to(run.precision), bias.to(run.precision)
@@ -138,7 +138,7 @@ def _sent(current: Current, U: Tensor | None, run: Run, call: Call) -> Tensor | 
 
 
 def _backward(
-    back: Tensor, layer: Kept, run: Run, call: Call, given: Given, *, wants_dx: bool
+    back: Tensor, layer: Saved, run: Run, call: Call, given: LayerParameters, *, wants_dx: bool
 ) -> tuple[Tensor | None, Tensor, Tensor, Tensor | None]:
     """The gradients of what was sent to a layer, of its weight, its bias and U."""
     (weight, _, U), (inputs, current) = given, layer
@@ -192,7 +192,7 @@ class Layer(nn.Module):
         )
 
     @property
-    def given(self) -> Given:
+    def given(self) -> LayerParameters:
         """Its parameters."""
         weight, bias = self.synapse.weight, self.synapse.bias
         assert bias is not None
@@ -228,7 +228,7 @@ class FusedNetwork(nn.Module):
         samples = x.shape[1]
         at_once = samples if keeps or recording else max(1, self.at_once // len(x))
         parts = [slice(start, start + at_once) for start in range(0, samples, at_once)]
-        made: list[Made] = [{} if len(parts) > 1 else None for _ in self._layers]
+        made: list[PackedWeights] = [{} if len(parts) > 1 else None for _ in self._layers]
         outs = []
         for part in parts:
             drawn = [None if each is None else each[:, part] for each in keys]
@@ -238,7 +238,7 @@ class FusedNetwork(nn.Module):
         return outs[0] if len(outs) == 1 else torch.cat(outs, 1)
 
     def _asked(
-        self, x: Tensor, keys: list[Tensor | None], made: list[Made], keeps: bool
+        self, x: Tensor, keys: list[Tensor | None], made: list[PackedWeights], keeps: bool
     ) -> tuple[Run, tuple[Call, ...]]:
         """How some samples x (T, b, ...) are computed."""
         # the synapses' precision is x's own, or autocast's where that is on

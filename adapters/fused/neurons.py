@@ -445,7 +445,7 @@ def _finish(current, d_bias, total, place, pool, moves):
                 d_current[e] = narrow(total[y, e], d_current[e])
 
 
-# What a kernel is told: who is next, how many parts, sizes, then where the arrays are, 0 for none.
+# A kernel's argument: the next part, how many there are, sizes, addresses of arrays (0: none).
 FIELDS = (
     "next", "parts", "steps", "moving", "batch", "height", "width", "maps", "pool", "threshold",
     "current", "U", "keys", "out", "back", "d_U", "d_bias", "numbers", "x", "spiking", "inputs",
@@ -479,8 +479,8 @@ def _sizes(call):
 def _part(address, stored, number):
     """The call at an address, which part of it is this thread's, from and to which row, and what
     both kernels read: current, U, keys, numbers."""
-    told = carray(address, (1,), CALL)
-    call = told[0]
+    record = carray(address, (1,), CALL)
+    call = record[0]
     part, parts = take(address), call.parts
     of_current, of_out, of_U, of_keys = _shapes(call)
     rows = of_out[1] * of_out[2]
@@ -494,7 +494,7 @@ def _part(address, stored, number):
         array(call.bias, (call.maps,), number),
     )
     share = rows * part // parts, rows * (part + 1) // parts
-    return told, part, share, current, encoding, U, keys, numbers
+    return record, part, share, current, encoding, U, keys, numbers
 
 
 def _spikes(stored: Any, number: Any, sent: Any) -> Callable[[], int]:
@@ -502,8 +502,8 @@ def _spikes(stored: Any, number: Any, sent: Any) -> Callable[[], int]:
 
     @callback
     def spikes(address):
-        told, part, share, current, encoding, U, keys, numbers = _part(address, stored, number)
-        call = told[0]
+        call_at, part, share, current, encoding, U, keys, numbers = _part(address, stored, number)
+        call = call_at[0]
         _, of_out, _, _ = _shapes(call)
         sizes = _sizes(call)
         pool, maps, together = sizes
@@ -528,8 +528,8 @@ def _gradients(stored: Any, number: Any) -> Callable[[], int]:
 
     @callback
     def gradients(address):
-        told, part, share, current, encoding, U, keys, numbers = _part(address, stored, number)
-        call = told[0]
+        call_at, part, share, current, encoding, U, keys, numbers = _part(address, stored, number)
+        call = call_at[0]
         _, of_out, of_U, _ = _shapes(call)
         steps, parts, sizes = call.steps, call.parts, _sizes(call)
         pool, maps, together = sizes

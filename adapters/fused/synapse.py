@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from adapters.fused.form import Events, Made, Ran
+from adapters.fused.form import Events, PackedWeights, Dispatch
 from adapters.fused.plain import DENSE_CONVOLUTION, DENSE_PRODUCT, Parts
 
 TAPS = 3  # of the side of a convolution that the event kernels have
@@ -20,7 +20,7 @@ class Synapse:
     product: bool
     kernel: int  # of a convolution's side
     dense: bool  # events are never used
-    ran: Ran | None = field(default=None, init=False)  # None: densely, and nothing was counted
+    ran: Dispatch | None = field(default=None, init=False)  # None: densely, and nothing was counted
     encoded: bool = field(default=False, init=False)  # with its neurons, by what is not 0
 
     @property
@@ -49,7 +49,9 @@ class Synapse:
             return sent.to(dtype).flatten(1)
         return sent.to(dtype).contiguous(memory_format=torch.channels_last)
 
-    def forward(self, inputs: Tensor | Events, weight: Tensor, bias: Tensor, made: Made) -> Tensor:
+    def forward(
+        self, inputs: Tensor | Events, weight: Tensor, bias: Tensor, made: PackedWeights
+    ) -> Tensor:
         """The current, (N, K, H, W) or (N, K); calls on the same weights share what is `made`."""
         self.ran = None
         if isinstance(inputs, Events):

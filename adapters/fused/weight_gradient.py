@@ -28,7 +28,7 @@ from adapters.fused.intrinsics import (
 )  # fmt: skip
 from adapters.fused.lists import (
     AREA, LINE, LISTED, LISTS, Cut, Rows, aligned, append_to_maps, bytes_of,
-    cache_bytes, computed, copy_numbers, cut, group_of, keep, run, sizes_of, told,
+    cache_bytes, computed, copy_numbers, cut, group_of, keep, run, sizes_of, call_at,
 )  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def _list(kind: Any, size: int) -> Callable[[], int]:
 
     @callback
     def kernel(address):
-        call = told(address)[0]
+        call = call_at(address)[0]
         maps = call.maps
         room = call.together * call.lines * call.width
         places, values = np.empty(maps * room, np.uint16), np.empty(maps * room, np.uint8)
@@ -149,7 +149,7 @@ def _sum(kind: Any, size: int) -> Callable[[], int]:
 
     @callback
     def kernel(address):
-        call = told(address)[0]
+        call = call_at(address)[0]
         maps, shares, pitch = call.maps, call.shares, call.width + 2
         outputs = bytes_of(kind) // size
         sets, groups = -(-call.outputs // outputs), call.last - call.first

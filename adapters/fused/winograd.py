@@ -29,7 +29,7 @@ from adapters.fused.intrinsics import (
 )  # fmt: skip
 from adapters.fused.lists import (
     LINE, Rows, aligned, bytes_of, computed, copy_numbers, cut, group_of, keep,
-    put_numbers, run, told,
+    put_numbers, run, call_at,
 )  # fmt: skip
 
 PLACES = TILE * TILE
@@ -95,7 +95,7 @@ def _sum(kind: Any, size: int) -> Callable[[], int]:
 
     @callback
     def kernel(address):
-        call = told(address)[0]
+        call = call_at(address)[0]
         row, whole = bytes_of(kind), BYTES // size
         pixel = -(-call.outputs // whole) * BYTES
         sets = -(-call.maps * size // row)

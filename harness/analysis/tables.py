@@ -136,7 +136,7 @@ FULL: dict[str, Callable[[Frames], pd.DataFrame]] = {
 
 def plain(table: pd.DataFrame) -> pd.DataFrame:
     """The columns of a table alone, without what a page needs beside them."""
-    beside = timings.BESIDE if "ratio_to_floor" in table else ("machines",)
+    beside = timings.PAGE_COLUMNS if "ratio_to_floor" in table else ("machines",)
     return table.drop(columns=[*beside], errors="ignore")
 
 

@@ -51,7 +51,7 @@ COLUMNS = (
     "reason",  # why it has no rank
 )
 # What a page needs beside them.
-BESIDE = (
+PAGE_COLUMNS = (
     *("machine", "cell", "name"),  # "norse:compiled bf16"; float32 is not said
     "standing",  # equal, examined (by an exam alone), bf16 (never called equal), or none
     "lacks",  # what a rank would need, in sentences
@@ -128,7 +128,7 @@ def _together(timed: Sequence[tuple[Any, ...]]) -> Rounds:
 @lru_cache(maxsize=4)
 def lines(frames: Frames) -> Frame:
     """Fig. 3 as a table: seconds per iteration and epoch, and their ratios to the floor; with the
-    columns BESIDE, machine by machine, in the paper's order.
+    columns PAGE_COLUMNS, machine by machine, in the paper's order.
 
     A run's lines of a cell stand together: the floor, the ranked, then the others.
     """
@@ -146,7 +146,7 @@ def lines(frames: Frames) -> Frame:
         return *cell, first[of[:2]], last.get(of, 0)
 
     content = [line for of in sorted(classes, key=order) for line in _placed(classes[of])]
-    table = pd.DataFrame(content, columns=[*COLUMNS, *BESIDE])
+    table = pd.DataFrame(content, columns=[*COLUMNS, *PAGE_COLUMNS])
     return table.astype({"rank": "Int64", "in_figure_3": bool})
 
 
@@ -174,7 +174,7 @@ def _last(rows: Frame, *names: str) -> dict[tuple[object, ...], int]:
 
 def _entries(frames: Frames, here: Frame) -> Iterator[dict[str, Any]]:
     """What is known of each contender in each cell, precision and run; of rows by its number."""
-    written = [name for name in (*COLUMNS, *BESIDE) if name in here]
+    written = [name for name in (*COLUMNS, *PAGE_COLUMNS) if name in here]
     here = here.assign(entry=here.groupby([*CLASS, "contender"], sort=False).ngroup())
     rows = {kind: of.join(here["entry"], how="inner") for kind, of in frames.items()}
 
@@ -190,7 +190,7 @@ def _entries(frames: Frames, here: Frame) -> Iterator[dict[str, Any]]:
     warmup, compiled = first("warmup", "seconds"), first("warmup", "compile_seconds")
     rates, parts = first("certificate", "spike_rate"), first("iteration", "part")
     flags = here.groupby("entry")[["data_simulated", "data_substitute"]].any()
-    exams, descents = rows["certificate"], frames["descent"]
+    exams, bf16_trainings = rows["certificate"], frames["descent"]
     proofs = (
         rows["case"],
         exams[exams["layer"] == ""],
@@ -199,7 +199,7 @@ def _entries(frames: Frames, here: Frame) -> Iterator[dict[str, Any]]:
     )
     proved = [grouped(each_of(of), attrgetter("entry")) for of in proofs]
     # one says something of every cell that its version is timed in
-    descended = grouped(each_of(descents[descents["counts"]]), _installation)
+    bf16_trained = grouped(each_of(bf16_trainings[bf16_trainings["counts"]]), _installation)
     together, nothing = rounds(frames), Rounds({}, {}, {})
     for row in each_of(here.drop_duplicates("entry", keep="last").sort_values("entry")):
         n, took = row.entry, warmup.get(row.entry, nan)
@@ -216,7 +216,9 @@ def _entries(frames: Frames, here: Frame) -> Iterator[dict[str, Any]]:
             "simulated": flags.at[n, "data_simulated"],
             "substitute": flags.at[n, "data_substitute"],
             "in_figure_3": (row.mode, row.T, row.width, row.neunorm) == ("training", 10, "1", ""),
-            **_proved(row, [of.get(n, ()) for of in proved], descended.get(_installation(row), ())),
+            **_proved(
+                row, [of.get(n, ()) for of in proved], bf16_trained.get(_installation(row), ())
+            ),
             **_figures(row, together.get((row.cell, row.run), nothing)),
         }
 
@@ -299,8 +301,8 @@ UNSAID = "no reason is said"
 Rows = Sequence[Any]
 
 
-def _proved(row: Any, proofs: Sequence[Rows], descents: Rows) -> dict[str, object]:
-    """What was proved of a contender in a cell and run: `row` is its last, `descents` are its
+def _proved(row: Any, proofs: Sequence[Rows], bf16_trainings: Rows) -> dict[str, object]:
+    """What was proved of a contender in a cell and run: `row` is its last, `bf16_trainings` are its
     trainings in bf16.
     """
     ended, exams, layers, audits = proofs
@@ -317,12 +319,12 @@ def _proved(row: Any, proofs: Sequence[Rows], descents: Rows) -> dict[str, objec
         else next((e.mismatches / e.spikes for e in own), nan),
         "gradient_cosine": min(cosines, default=nan),
         "lacks": (),
-        **_standing(row, ended, exams, audits, descents),
+        **_standing(row, ended, exams, audits, bf16_trainings),
     }
 
 
 def _standing(
-    row: Any, ended: Rows, exams: Rows, audits: Rows, descents: Rows
+    row: Any, ended: Rows, exams: Rows, audits: Rows, bf16_trainings: Rows
 ) -> dict[str, object]:
     def refused(text: str, *lacks: str) -> dict[str, object]:
         return {"certificate": text, "standing": "none", "lacks": lacks}
@@ -347,7 +349,7 @@ def _standing(
     lacks = untaken if taken else ["not audited"]
     if row.precision == "bf16":
         # one that came to its end within the spread of float32's seeds: the last of those that did
-        last = next(reversed([e for e in descents if e.finished] or descents), None)
+        last = next(reversed([e for e in bf16_trainings if e.finished] or bf16_trainings), None)
         if last is None:
             makes = f"a run of {row.contender} in bf16 with five rounds and time left makes one"
             lacks += [f"no training in bf16 yet: {makes}"]

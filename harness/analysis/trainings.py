@@ -43,7 +43,7 @@ FIGURES = (
     *("n", "seconds_per_epoch"),  # n: seeds
 )
 # What verdicts and figures need of a condition beside its columns.
-BESIDE = (
+PAGE_COLUMNS = (
     "suite",
     "case",  # with seed 0, and without what was asked of the trained network
     "keys",  # of its trainings, each with the suite whose rows count
@@ -164,7 +164,7 @@ def trainings(frames: Frames, suite: str, *others: str) -> Frame:
         place = paper.paper_order(line["dataset"], line["scale"])
         return *place, *({**line, "neunorm": line["neunorm"].replace("off", "")}[n] for n in SAME)
 
-    columns = [*FRONT, *FIGURES, "at_chance", *CONDITION, *BESIDE]
+    columns = [*FRONT, *FIGURES, "at_chance", *CONDITION, *PAGE_COLUMNS]
     return pd.DataFrame(sorted(lines, key=in_order), columns=columns)
 
 
@@ -180,7 +180,7 @@ def sets(found: Frame, *apart: str) -> Any:
     return found.groupby(same, dropna=False, sort=False)
 
 
-class Course(NamedTuple):
+class LearningCurve(NamedTuple):
     """How a training went."""
 
     at_first: list[float]  # held-out accuracy by epoch, as long as the rate was the first one
@@ -189,7 +189,7 @@ class Course(NamedTuple):
 
 
 @lru_cache(maxsize=4)
-def courses(frames: Frames) -> dict[tuple[str, str], Course]:
+def courses(frames: Frames) -> dict[tuple[str, str], LearningCurve]:
     """Of each training, by its key and suite."""
     names = ["key", "suite", "epoch", "learning_rate", "validation_accuracy", "train_accuracy"]
     rows = frames["epoch"]
@@ -197,11 +197,11 @@ def courses(frames: Frames) -> dict[tuple[str, str], Course]:
     found = {}
     for key, of in grouped(zip(*map(rows.get, rows), strict=True), itemgetter(0, 1)).items():
         first = of[0][3]
-        found[key] = Course([each[4] for each in of if each[3] == first], *of[-1][5:])
+        found[key] = LearningCurve([each[4] for each in of if each[3] == first], *of[-1][5:])
     return found
 
 
-def _figures(ended: Frame, courses: Mapping[tuple[str, str], Course]) -> dict[str, Any]:
+def _figures(ended: Frame, courses: Mapping[tuple[str, str], LearningCurve]) -> dict[str, Any]:
     """Over the seeds: what trainings come to, and how they went, epoch by epoch."""
     taken, chance = ended["trained_epochs"], 1 / ended["classes"].iloc[0]
     trained = ended["epochs"].where(~(taken > 0), taken).astype(int)

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from harness.baselines import learn
 from harness.baselines.contract import (
     Labels,
+    ProgressCallback,
     Recordings,
-    Say,
     count_progress,
     progress_part,
     silent,
@@ -76,7 +76,7 @@ class EventCNN(learn.Learner[Recordings, learn.LearnerSizes]):
             *(nn.Dropout(0.5), nn.Linear(128, train.classes)),
         )
 
-    def inputs(self, samples: Recordings, tell: Say) -> learn.BatchInput:
+    def inputs(self, samples: Recordings, tell: ProgressCallback) -> learn.BatchInput:
         tell(0.0, "summing events")
         return event_image(samples).__getitem__
 
@@ -90,7 +90,9 @@ def centred(events: Events, sensor: tuple[int, int]) -> Events:
     return moved
 
 
-def cut_frames(recordings: Recordings, tell: Say) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def cut_frames(
+    recordings: Recordings, tell: ProgressCallback
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Cut recordings into frames (F, 2, H, W) of FRAME or more events; also return their owners."""
     counts, owners = [], []
     window = recordings.longest_us  # one bin that holds all events of a frame
@@ -128,11 +130,13 @@ class FrameCNN(learn.Learner[Recordings, learn.LearnerSizes]):
         layers += [nn.Flatten(), nn.Linear(left, 256), nn.LeakyReLU()]
         return nn.Sequential(*layers, nn.Linear(256, train.classes))
 
-    def inputs(self, samples: Recordings, tell: Say) -> learn.BatchInput:
+    def inputs(self, samples: Recordings, tell: ProgressCallback) -> learn.BatchInput:
         counts, self.owners = cut_frames(samples, tell)
         return lambda chosen: scaled(torch.from_numpy(counts)[chosen])
 
-    def learn(self, pick: learn.BatchInput, labels: Labels, seed: int, tell: Say) -> None:
+    def learn(
+        self, pick: learn.BatchInput, labels: Labels, seed: int, tell: ProgressCallback
+    ) -> None:
         super().learn(pick, labels[self.owners], seed, tell)
 
     def predict(self, test: Recordings) -> Labels:

@@ -32,9 +32,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.datasets.events import Recordings
-from harness.spec import Effort, Say, Window
+from harness.spec import Effort, ProgressCallback, Window
 
-__all__ = ["Answers", "Effort", "Images", "Method", "Recordings", "Samples", "Say", "Window"]
+__all__ = [
+    "Answers",
+    "Effort",
+    "Images",
+    "Method",
+    "Recordings",
+    "Samples",
+    "ProgressCallback",
+    "Window",
+]
 
 Labels = NDArray[np.int64]  # (N,)
 
@@ -103,7 +112,7 @@ class Method(ABC, Generic[S, P]):
         return sizes
 
     @abstractmethod
-    def fit(self, train: S, validation: S, seed: int, tell: Say) -> None:
+    def fit(self, train: S, validation: S, seed: int, tell: ProgressCallback) -> None:
         """Learn from `train`; choose hyperparameters on `validation`. `tell` reports progress.
 
         Raises:
@@ -119,12 +128,14 @@ def silent(fraction: float, doing: str) -> None:
     """Report no progress."""
 
 
-def progress_part(tell: Say, start: float, end: float) -> Say:
+def progress_part(tell: ProgressCallback, start: float, end: float) -> ProgressCallback:
     """Report the progress of a part that goes from `start` to `end` of the whole, in [0, 1]."""
     return lambda fraction, doing: tell(start + (end - start) * fraction, doing)
 
 
-def count_progress(samples: Samples, tell: Say, doing: str, every: int) -> Iterator[int]:
+def count_progress(
+    samples: Samples, tell: ProgressCallback, doing: str, every: int
+) -> Iterator[int]:
     """Yield the index of each sample; report progress after each `every` samples."""
     for n in range(len(samples)):
         if n % every == 0:

@@ -42,7 +42,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.baselines import learn
-from harness.baselines.contract import Answers, Images, Method, Say, progress_part
+from harness.baselines.contract import Answers, Images, Method, ProgressCallback, progress_part
 from harness.datasets import sha256
 from harness.spec import Conv, Linear, Network, UsageError, Voting, paper
 from harness.system.files import locked, make_user_cache
@@ -121,7 +121,7 @@ def draw_images(images: Images, count: int, seed: int) -> Images:
 
 
 def load_or_train_source(
-    train: Images, plan: SourceTraining, seed: int, tell: Say
+    train: Images, plan: SourceTraining, seed: int, tell: ProgressCallback
 ) -> nn.Sequential:
     """Return the network without spikes trained on these images, cached by all that decides it.
 
@@ -156,7 +156,9 @@ def _cache_name(train: Images, plan: SourceTraining, seed: int) -> str:
     return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()[:32]
 
 
-def _train_source(train: Images, plan: SourceTraining, seed: int, tell: Say) -> nn.Sequential:
+def _train_source(
+    train: Images, plan: SourceTraining, seed: int, tell: ProgressCallback
+) -> nn.Sequential:
     learn.set_seed(seed)
     network = build_source(plan.width)
 
@@ -281,7 +283,7 @@ class Conversion(Method[Images, Z]):
     STEPS = STEPS
     TRAINING = 0.8  # the share of the time that the network takes, about
 
-    def fit(self, train: Images, validation: Images, seed: int, tell: Say) -> None:
+    def fit(self, train: Images, validation: Images, seed: int, tell: ProgressCallback) -> None:
         self.seed, self.structure = seed, structure(self.sizes.width)
         plan = SourceTraining(self.sizes.width, self.epochs, self.sizes.batch_size)
         self.network = load_or_train_source(
@@ -290,7 +292,9 @@ class Conversion(Method[Images, Z]):
         self.snn = self.converted(train, validation, progress_part(tell, self.TRAINING, 1))
 
     @abstractmethod
-    def converted(self, train: Images, validation: Images, tell: Say) -> SpikingNetwork:
+    def converted(
+        self, train: Images, validation: Images, tell: ProgressCallback
+    ) -> SpikingNetwork:
         """Convert the trained network to a spiking one."""
 
     def predict(self, test: Images) -> Answers:
@@ -337,7 +341,9 @@ class Cao(Conversion[CaoSizes]):
     }
     TRAINING = 0.7
 
-    def converted(self, train: Images, validation: Images, tell: Say) -> SpikingNetwork:
+    def converted(
+        self, train: Images, validation: Images, tell: ProgressCallback
+    ) -> SpikingNetwork:
         """Convert with the lowest of the thresholds that are best on held-out images."""
         held_out = draw_images(validation, self.sizes.choosing, self.seed)
         if not len(held_out):
@@ -387,7 +393,9 @@ class Sengupta(Conversion[SenguptaSizes]):
         ),
     }
 
-    def converted(self, train: Images, validation: Images, tell: Say) -> SpikingNetwork:
+    def converted(
+        self, train: Images, validation: Images, tell: ProgressCallback
+    ) -> SpikingNetwork:
         images = draw_images(train, self.sizes.images, self.seed)
         x = scaled(torch.from_numpy(images.pixels))
         learn.set_seed(self.seed)
@@ -397,7 +405,7 @@ class Sengupta(Conversion[SenguptaSizes]):
 
 @torch.inference_mode()
 def balance_thresholds(
-    network: nn.Sequential, x: Tensor, steps: int, tell: Say
+    network: nn.Sequential, x: Tensor, steps: int, tell: ProgressCallback
 ) -> tuple[float, ...]:
     """Find the threshold of each layer of units, for images x (B, C, H, W) in [0, 1].
 

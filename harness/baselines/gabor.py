@@ -20,7 +20,14 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d
 
 from harness.baselines import svm
-from harness.baselines.contract import Answers, Method, Recordings, Say, progress_part, silent
+from harness.baselines.contract import (
+    Answers,
+    Method,
+    ProgressCallback,
+    Recordings,
+    progress_part,
+    silent,
+)
 from harness.datasets.events import BIN_US
 from harness.reference.neuron import LIFCell
 from harness.spec import LIF, UsageError
@@ -128,7 +135,9 @@ class GaborSNN(Method[Recordings, GaborSizes]):
     filters = torch.from_numpy(bank()).float()[:, None]  # (K, 1, h, w)
 
     @torch.inference_mode()
-    def fit(self, train: Recordings, validation: Recordings, seed: int, tell: Say) -> None:
+    def fit(
+        self, train: Recordings, validation: Recordings, seed: int, tell: ProgressCallback
+    ) -> None:
         self.bins = min(self.sizes.frames, -(-train.longest_us // BIN_US))
         tell(0, "setting the threshold")
         self.lif = LIF(K_TAU, threshold(self._sampled(train), RATE), 1.0)
@@ -160,7 +169,9 @@ class GaborSNN(Method[Recordings, GaborSizes]):
         steps = self._steps(recordings.part(chosen))
         return [current[..., ::THINNED, ::THINNED].contiguous() for current in steps]
 
-    def _counted(self, recordings: Recordings, tell: Say) -> tuple[NDArray[np.float32], float]:
+    def _counted(
+        self, recordings: Recordings, tell: ProgressCallback
+    ) -> tuple[NDArray[np.float32], float]:
         """Return the pooled spike counts (N, D), and the mean number of spikes of a recording."""
         found, total = [], 0.0
         for start in range(0, len(recordings), PART):

@@ -27,8 +27,8 @@ from harness.baselines import svm
 from harness.baselines.contract import (
     Labels,
     Method,
+    ProgressCallback,
     Recordings,
-    Say,
     count_progress,
     progress_part,
     silent,
@@ -124,7 +124,9 @@ def histograms(rows: Rows, sensor: tuple[int, int], parameters: Parameters) -> N
     return sums.reshape(-1, 2, size, size) / np.maximum(count, 1)[:, None, None, None]
 
 
-def features(recordings: Recordings, parameters: Parameters, tell: Say) -> NDArray[np.float32]:
+def features(
+    recordings: Recordings, parameters: Parameters, tell: ProgressCallback
+) -> NDArray[np.float32]:
     """Compute the histograms of each recording as one row, (N, D)."""
     found = []
     for n in count_progress(recordings, tell, "time surfaces, recording", every=50):
@@ -151,7 +153,9 @@ class HATS(Method[Recordings, None]):
     PACKAGES = ("scikit-learn", "numba")
     SIZES = dict.fromkeys(("quick", "default", "paper"))  # the published ones at every effort
 
-    def fit(self, train: Recordings, validation: Recordings, seed: int, tell: Say) -> None:
+    def fit(
+        self, train: Recordings, validation: Recordings, seed: int, tell: ProgressCallback
+    ) -> None:
         one = self.parameters = CIFAR10_DVS if min(train.sensor) >= LARGE else NMNIST
         # surfaces take about 0.7 of the time
         seen = features(train, one, progress_part(tell, 0, 0.7)), train.labels

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.baselines import gabor
-from harness.baselines.contract import Answers, Method, Recordings, Say, count_progress
+from harness.baselines.contract import Answers, Method, ProgressCallback, Recordings, count_progress
 from harness.baselines.events import NEVER, Rows, compiled, rows_of
 from harness.datasets.events import Events
 
@@ -229,7 +229,9 @@ class HFirst(Method[Recordings, int | None]):
 
     parameters = PUBLISHED
 
-    def fit(self, train: Recordings, validation: Recordings, seed: int, tell: Say) -> None:
+    def fit(
+        self, train: Recordings, validation: Recordings, seed: int, tell: ProgressCallback
+    ) -> None:
         one, self.sensor = self.parameters, train.sensor
         c1, c2 = (f"{each}x{each}" for each in (one.c1_pool, one.c2_pool))
         filters = f"2x{gabor.ORIENTATIONS} Gabors of {gabor.SIZE}x{gabor.SIZE}"

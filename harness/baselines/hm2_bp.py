@@ -33,7 +33,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.baselines.contract import Answers, Method, Recordings, Say
+from harness.baselines.contract import Answers, Method, ProgressCallback, Recordings
 from harness.baselines.events import compiled
 from harness.datasets.events import Events, addresses, on_sensor
 from harness.spec import UsageError
@@ -313,7 +313,9 @@ class HM2BP(Method[Recordings, HM2BPSizes]):
         "paper": HM2BPSizes(),
     }
 
-    def fit(self, train: Recordings, validation: Recordings, seed: int, tell: Say) -> None:
+    def fit(
+        self, train: Recordings, validation: Recordings, seed: int, tell: ProgressCallback
+    ) -> None:
         self.steps = min(LONGEST, train.longest_us // STEP_US + 2)
         if self.steps <= self.sizes.distance:
             least = self.sizes.distance * STEP_US / 1000

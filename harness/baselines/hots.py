@@ -35,8 +35,8 @@ from numpy.typing import NDArray
 from harness.baselines.contract import (
     Labels,
     Method,
+    ProgressCallback,
     Recordings,
-    Say,
     count_progress,
     progress_part,
     silent,
@@ -219,7 +219,9 @@ class HOTS(Method[Recordings, HOTSSizes]):
         "paper": HOTSSizes(200, None, None),
     }
 
-    def fit(self, train: Recordings, validation: Recordings, seed: int, tell: Say) -> None:
+    def fit(
+        self, train: Recordings, validation: Recordings, seed: int, tell: ProgressCallback
+    ) -> None:
         """Learn prototypes, then compute the histograms of the training recordings."""
         numbers = "-".join(str(each.prototypes) for each in LAYERS)
         radii = ", ".join(str(each.radius) for each in LAYERS)
@@ -246,7 +248,7 @@ class HOTS(Method[Recordings, HOTSSizes]):
         return majority_vote(self.labels[nearest], self.classes)
 
     def _learned(
-        self, layer: Layer, some: Recordings, rng: np.random.Generator, tell: Say
+        self, layer: Layer, some: Recordings, rng: np.random.Generator, tell: ProgressCallback
     ) -> Values:
         """Learn the next layer's prototypes from the previous layers' events."""
         number = len(self.prototypes)
@@ -278,7 +280,7 @@ class HOTS(Method[Recordings, HOTSSizes]):
         every = max(1, -(-len(rows) // (most or len(rows) or 1)))
         return SurfaceSettings(self.sensor, LAYERS[number].radius, LAYERS[number].tau_us, every)
 
-    def _histograms(self, recordings: Recordings, tell: Say) -> Values:
+    def _histograms(self, recordings: Recordings, tell: ProgressCallback) -> Values:
         """Compute the shares of the last layer's prototypes, (N, prototypes); 0 without events."""
         found = []
         for n in count_progress(recordings, tell, "histogram", PROGRESS_EVERY):

@@ -19,7 +19,7 @@ from harness.baselines.contract import Answers, Labels, Method, Recordings, S, s
 from harness.datasets.events import BIN_US
 from harness.datasets.images import cropped_and_flipped
 from harness.reference.neuron import LIFCell
-from harness.spec import Say, UsageError
+from harness.spec import ProgressCallback, UsageError
 
 MOST_BINS = 70  # 350 ms: recordings of N-MNIST last about 308 ms
 
@@ -37,7 +37,7 @@ def train(
     epochs: int,
     batch_size: int,
     seed: int,
-    tell: Say,
+    tell: ProgressCallback,
     augmented: bool = False,
 ) -> None:
     """Minimise `loss` over batches, in an order and with draws that seed and epoch decide.
@@ -107,7 +107,7 @@ class Learner(Method[S, Z]):
         """Build the network for these samples, with initial weights, and set `structure`."""
 
     @abstractmethod
-    def inputs(self, samples: S, tell: Say) -> BatchInput:
+    def inputs(self, samples: S, tell: ProgressCallback) -> BatchInput:
         """Return the function that makes a network's input from these samples."""
 
     def loss(self, out: Any, labels: Tensor) -> Tensor:
@@ -118,12 +118,12 @@ class Learner(Method[S, Z]):
         """Create the optimiser of the network."""
         return torch.optim.Adam(self.network.parameters(), self.sizes.lr)
 
-    def fit(self, train: S, validation: S, seed: int, tell: Say) -> None:
+    def fit(self, train: S, validation: S, seed: int, tell: ProgressCallback) -> None:
         set_seed(seed)
         self.network = self.build_network(train)
         self.learn(self.inputs(train, tell), train.labels, seed, tell)
 
-    def learn(self, pick: BatchInput, labels: Labels, seed: int, tell: Say) -> None:
+    def learn(self, pick: BatchInput, labels: Labels, seed: int, tell: ProgressCallback) -> None:
         """Train the network, and set it to `eval`."""
 
         def loss(chosen: Tensor, wanted: Tensor) -> Tensor:
@@ -146,11 +146,13 @@ class FrameLearner(Learner[Recordings, Z]):
 
     bins: int  # of the longest recording, at most MOST_BINS
 
-    def fit(self, train: Recordings, validation: Recordings, seed: int, tell: Say) -> None:
+    def fit(
+        self, train: Recordings, validation: Recordings, seed: int, tell: ProgressCallback
+    ) -> None:
         self.bins = min(-(-train.longest_us // BIN_US), MOST_BINS)
         super().fit(train, validation, seed, tell)
 
-    def inputs(self, samples: Recordings, tell: Say) -> BatchInput:
+    def inputs(self, samples: Recordings, tell: ProgressCallback) -> BatchInput:
         """Make frames for each batch: all at once may not fit in memory."""
         return lambda chosen: torch.from_numpy(
             samples.part(chosen.numpy()).frames(self.bins)

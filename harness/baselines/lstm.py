@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from harness.baselines import learn
-from harness.baselines.contract import Recordings, Say
+from harness.baselines.contract import ProgressCallback, Recordings
 from harness.datasets.events import Events, addresses, on_sensor
 
 
@@ -235,7 +235,7 @@ class PhasedLSTM(learn.Learner[Recordings, PhasedLSTMSizes]):
         self.structure = f"embedding {sizes.embedding}-PLSTM{sizes.units}-{train.classes}"
         return PhasedLSTMNetwork(train.inputs, train.classes, sizes)
 
-    def inputs(self, samples: Recordings, tell: Say) -> learn.BatchInput:
+    def inputs(self, samples: Recordings, tell: ProgressCallback) -> learn.BatchInput:
         """Subsample other events in each epoch of training; the middle of each part at test."""
 
         def picked(chosen: Tensor) -> PaddedEvents:

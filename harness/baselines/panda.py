@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.baselines import learn
-from harness.baselines.contract import Answers, Images, Method, Say, silent
+from harness.baselines.contract import Answers, Images, Method, ProgressCallback, silent
 from harness.reference.neuron import LIFCell
 from harness.spec import LIF
 
@@ -152,7 +152,7 @@ class Panda(Method[Images, PandaSizes]):
 
     coders: list[LayerAutoEncoder]
 
-    def fit(self, train: Images, validation: Images, seed: int, tell: Say) -> None:
+    def fit(self, train: Images, validation: Images, seed: int, tell: ProgressCallback) -> None:
         """Train the layers without labels, one after the other, and then the read-out."""
         self.seed, self.coders = seed, []
         a, b, c = self.sizes.filters  # in the paper's notation; o are output neurons, one a class
@@ -165,7 +165,7 @@ class Panda(Method[Images, PandaSizes]):
         x = whitened / self.peak
         parts = len(KERNELS) + 2  # the layers, their answer to all images, the read-out
 
-        def part(n: int, doing: str) -> Say:
+        def part(n: int, doing: str) -> ProgressCallback:
             return lambda done, step: tell((n + done) / parts, f"{doing} {step}")
 
         for n in range(len(KERNELS)):
@@ -181,7 +181,7 @@ class Panda(Method[Images, PandaSizes]):
         labels = learn.scores(self.read, given.__getitem__, len(test), BATCH).argmax(1)
         return Answers(labels.numpy(), spikes=fired / len(test))
 
-    def _learn_layer(self, x: Tensor, train: Images, tell: Say) -> None:
+    def _learn_layer(self, x: Tensor, train: Images, tell: ProgressCallback) -> None:
         n = len(self.coders)
         channels = (x.shape[1], *self.sizes.filters)
         coder = LayerAutoEncoder(channels[n], channels[n + 1], KERNELS[n])
@@ -199,7 +199,7 @@ class Panda(Method[Images, PandaSizes]):
         )
         self.coders.append(coder.requires_grad_(False))
 
-    def _traces(self, x: Tensor, tell: Say) -> tuple[Tensor, float]:
+    def _traces(self, x: Tensor, tell: ProgressCallback) -> tuple[Tensor, float]:
         """Return decayed sums of the last layer's spikes (N, D), and the number of all spikes."""
         generator = torch.Generator().manual_seed(self.seed)
         found, fired = [], 0.0
@@ -211,7 +211,7 @@ class Panda(Method[Images, PandaSizes]):
             fired += count
         return torch.cat(found), fired
 
-    def _learn_read_out(self, traces: Tensor, train: Images, tell: Say) -> None:
+    def _learn_read_out(self, traces: Tensor, train: Images, tell: ProgressCallback) -> None:
         self.mean = traces.mean(0)
         self.deviation = traces.std(0).clamp(min=1e-3)  # some neurons never fire
         read = self.read = nn.Linear(traces.shape[1], train.classes)

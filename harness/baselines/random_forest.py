@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 
-from harness.baselines.contract import Labels, Method, Recordings, Say, progress_part
+from harness.baselines.contract import Labels, Method, ProgressCallback, Recordings, progress_part
 
 BINS = (1, 4)  # windows of a recording, to choose from
 PORTION = 50  # trees between two reports of progress
@@ -33,7 +33,9 @@ class RandomForest(Method[Recordings, int]):
     PACKAGES = ("scikit-learn",)
     SIZES = {"quick": 100, "default": 500, "paper": 500}  # trees
 
-    def fit(self, train: Recordings, validation: Recordings, seed: int, tell: Say) -> None:
+    def fit(
+        self, train: Recordings, validation: Recordings, seed: int, tell: ProgressCallback
+    ) -> None:
         """Choose the number of windows whose forest is best on the held-out samples."""
         found, accuracies = [], []
         for n, bins in enumerate(BINS):
@@ -59,7 +61,7 @@ def counts(recordings: Recordings, bins: int, bin_us: int) -> NDArray[np.float32
 
 
 def grow_forest(
-    features: NDArray[np.float32], labels: Labels, trees: int, seed: int, tell: Say
+    features: NDArray[np.float32], labels: Labels, trees: int, seed: int, tell: ProgressCallback
 ) -> RandomForestClassifier:
     """Grow a forest in portions, reporting progress; it equals one that grows at once."""
     forest = RandomForestClassifier(warm_start=True, random_state=seed % 2**32, n_jobs=JOBS)

@@ -24,7 +24,7 @@ from spikingjelly.activation_based import ann2snn, functional, neuron
 from torch import Tensor, fx, nn
 
 from harness.baselines import converted
-from harness.baselines.contract import Images, Say
+from harness.baselines.contract import Images, ProgressCallback
 from harness.baselines.converted import STEPS, SpikingNetwork
 from harness.spec import UsageError
 
@@ -90,7 +90,9 @@ class Rueckauer(converted.Conversion[RueckauerSizes]):
     }
     TRAINING = 0.9
 
-    def converted(self, train: Images, validation: Images, tell: Say) -> SpikingNetwork:
+    def converted(
+        self, train: Images, validation: Images, tell: ProgressCallback
+    ) -> SpikingNetwork:
         tell(0, "scales")
         images = converted.draw_images(train, self.sizes.images, self.seed)
         x = converted.scaled(torch.from_numpy(images.pixels))

@@ -34,7 +34,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.baselines import learn
-from harness.baselines.contract import Answers, Images, Say, silent
+from harness.baselines.contract import Answers, Images, ProgressCallback, silent
 
 CROP = 24  # pixels
 POOLED = 2  # as many layers are convolutions and followed by pooling
@@ -213,7 +213,7 @@ class SoftLIF(learn.Learner[Images, SoftLIFSizes]):
         self.deviation = max(float((middle - self.mean).std()), 1.0)  # all pixels may be equal
         return RateNetwork(self.sizes.filters, train.classes, SoftLIFNeuron())
 
-    def inputs(self, samples: Images, tell: Say) -> learn.BatchInput:
+    def inputs(self, samples: Images, tell: ProgressCallback) -> learn.BatchInput:
         pixels = torch.from_numpy(samples.pixels)
 
         def picked(chosen: Tensor) -> Tensor:

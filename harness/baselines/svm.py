@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.svm import LinearSVC
 
-from harness.baselines.contract import Labels, Say
+from harness.baselines.contract import Labels, ProgressCallback
 from harness.spec import UsageError
 
 GRID = (0.01, 0.1, 1.0, 10.0, 100.0)  # values of C for samples of norm 1
@@ -36,7 +36,7 @@ class LinearSVM:
 def fit_linear_svm(
     train: tuple[Features, Labels],
     held: tuple[Features, Labels],
-    tell: Say,
+    tell: ProgressCallback,
     grid: tuple[float, ...] = GRID,
 ) -> LinearSVM:
     """Fit a linear SVM with the C of `grid` that is best on the held-out samples `held`.

@@ -14,11 +14,11 @@ from harness import baselines, datasets, spec
 from harness.baselines import SystemInfo
 from harness.baselines.contract import Answers, Images, Labels, Recordings, Samples
 from harness.datasets.events import BIN_US
-from harness.proof.subject import TORCH
+from harness.proof.installation import TORCH
 from harness.records import FittedRow, TestedRow
 from harness.records.identity import Software, training_key
-from harness.records.run import Failed, Subject, of_case, with_data
-from harness.spec import Access, Say, Source, UsageError
+from harness.records.run import Failed, Installation, of_case, with_data
+from harness.spec import Access, ProgressCallback, Source, UsageError
 from harness.system import clock
 from harness.training.epoch import held_out
 from harness.training.trial import Trial
@@ -38,7 +38,9 @@ class CaseSamples:
     split_sha256: str  # of the file names, if we drew the split; "": it is official
 
 
-def read(case: spec.System, system: SystemInfo, access: Access, say: Say) -> CaseSamples:
+def read(
+    case: spec.System, system: SystemInfo, access: Access, say: ProgressCallback
+) -> CaseSamples:
     """Load the samples of a case, with recordings cut to its window.
 
     Raises:
@@ -93,8 +95,8 @@ def fit(trial: Trial[spec.System]) -> bool:
     except baselines.Missing as error:
         raise Failed(str(error), "missing") from error
     software = software_of(system)
-    subject = Subject(software, deviations="; ".join(system.deviations) or None)
-    trial.row = of_case(case, trial.run, subject)
+    installation = Installation(software, deviations="; ".join(system.deviations) or None)
+    trial.row = of_case(case, trial.run, installation)
     samples = read(case, system, trial.access, trial.read)
     train, test = samples.sources
     trial.row = replace(

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from harness.cli import endings
-from harness.spec import Say
+from harness.spec import ProgressCallback
 from harness.spec.options import GIVEN, switch
 
 if TYPE_CHECKING:  # pydantic's import takes a moment
@@ -64,7 +64,7 @@ def _parameter(given: Any) -> inspect.Parameter:
 
 
 @contextmanager
-def progress() -> Iterator[Say]:
+def progress() -> Iterator[ProgressCallback]:
     """A bar with what is being done and the time left, where there is a terminal.
 
     While the block runs, what this yields moves the bar.

@@ -83,7 +83,7 @@ def _frameworks(title: str = "") -> Table:
         for name in adapters.names():
             known = facts.of(name)
             said = [_function(known.deviations), *(f"{each} at import" for each in known.changed)]
-            usual = "" if name in SUITES["acceleration"].apart else "yes"
+            usual = "" if name in SUITES["acceleration"].opt_in else "yes"
             yield name, known.version or "", known.missing or "; ".join(said), usual
             for variant, deviations in known.variants.items():
                 yield contender(name, variant), "", _function(deviations), ""

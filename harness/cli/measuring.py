@@ -19,7 +19,7 @@ from harness.cli.console import out, progress, say
 from harness.datasets import DOWNLOAD_FAILED
 from harness.jobs.local import Result
 from harness.records import (
-    DescentRow,
+    Bf16TrainingRow,
     EndedRow,
     EpochRow,
     FittedRow,
@@ -124,7 +124,7 @@ def measure(work: Work) -> list[Row]:
             found[event.case] = event
             if event.left_seconds or event.before:
                 continue
-            lines = timings.lines(frames([*event.rows, *event.descents]))
+            lines = timings.lines(frames([*event.rows, *event.bf16_trainings]))
             if event.more:
                 say(first_figures(lines, event.rounds))
             else:
@@ -132,7 +132,7 @@ def measure(work: Work) -> list[Row]:
     measured = [each for each in found.values() if not each.left_seconds]
     rows = [row for each in measured for row in each.rows]
     # how a contender trains in bf16 is measured once for all cells
-    lines = timings.lines(frames([*rows, *store.of_kind(DescentRow)]))
+    lines = timings.lines(frames([*rows, *store.of_kind(Bf16TrainingRow)]))
     out.print(summary(lines))
     say_noise(lines)
     if before := [data_and_network(each.case) for each in measured if each.before]:

@@ -72,7 +72,7 @@ def key_now(device: str) -> Callable[[Case, Row], str | None]:
 
     from harness import baselines
     from harness.baselines.trial import software_of
-    from harness.proof.subject import subject_of
+    from harness.proof.installation import installation_of
     from harness.records.identity import timing_key, training_key
     from harness.system import machine
 
@@ -84,7 +84,7 @@ def key_now(device: str) -> Callable[[Case, Row], str | None]:
         if isinstance(case, System):
             software = software_of(baselines.load(case.framework))
         else:
-            software = subject_of(case).software
+            software = installation_of(case).software
         if isinstance(case, Timed):
             return timing_key(case, row.data_sha256, software, here, row.allocator or "")
         return training_key(case, row.data_sha256, row.data_test_sha256 or "", software)
@@ -141,7 +141,7 @@ def verify(
     rows, budget = rows_of(folder), options.budget or BUDGET
     access = Access(datasets.data_root(options.data_root))
     with endings.kept("nothing was confirmed"), progress() as say:
-        here = verifying.Here(
+        here = verifying.VerifyContext(
             Local(("harness", *sys.argv[1:])), access, lacks, say, folder / "weights"
         )
         found = list(verifying.verify(rows, here, sample, seed, epochs, budget))

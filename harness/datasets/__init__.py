@@ -38,7 +38,7 @@ from harness.datasets.samples import (
     data_root,
     home_relative,
 )
-from harness.spec import BIN_US, Access, Say, Source, System, Trained, UsageError
+from harness.spec import BIN_US, Access, ProgressCallback, Source, System, Trained, UsageError
 from harness.spec.network import checked
 from harness.system.files import locked, make_user_cache, printable, user_cache, write_whole
 
@@ -215,7 +215,7 @@ def load_batch(
     return Batch(inputs, labels, _source(dataset, info, content, note, _left_out(info.left_out)))
 
 
-def load_split(request: SplitRequest, split: Split, say: Say) -> LabelledSplit:
+def load_split(request: SplitRequest, split: Split, say: ProgressCallback) -> LabelledSplit:
     """Load a split, or a seeded choice of its samples, of a data set or of its stand-in.
 
     `source` names damaged samples, which are left out, a failed download and a missing reader.
@@ -227,7 +227,7 @@ def load_split(request: SplitRequest, split: Split, say: Say) -> LabelledSplit:
 
 
 def load_splits(
-    request: SplitRequest, test_samples: int | None, say: Say
+    request: SplitRequest, test_samples: int | None, say: ProgressCallback
 ) -> tuple[LabelledSplit, LabelledSplit]:
     """Load the training split, and `test_samples` (None: all) of the test split.
 
@@ -239,7 +239,7 @@ def load_splits(
 
 
 def load_recordings(
-    request: SplitRequest, test_samples: int | None, say: Say
+    request: SplitRequest, test_samples: int | None, say: ProgressCallback
 ) -> tuple[RecordedSplit, RecordedSplit]:
     """Load the recordings of both splits, uncut, of the samples that `load_splits` takes.
 
@@ -250,7 +250,7 @@ def load_recordings(
     return _load_both(request, test_samples, partial(_list_samples, bins=None), _load_recorded, say)
 
 
-def load_recorded(request: SplitRequest, say: Say) -> LabelledSplit | None:
+def load_recorded(request: SplitRequest, say: ProgressCallback) -> LabelledSplit | None:
     """Load the recordings of both splits as frames, to test a training on simulated events.
 
     Returns None if there are none.
@@ -325,7 +325,7 @@ def _download(dataset: DataSet[Any], root: Path, split: Split) -> str:
 
 
 def _load_labelled(
-    request: SplitRequest, split: Split, samples: Samples[Any], note: str, say: Say
+    request: SplitRequest, split: Split, samples: Samples[Any], note: str, say: ProgressCallback
 ) -> LabelledSplit:
     images = samples.info.normalisation is not None
     kind = f"{split} pixels" if images else f"{split} {request.T} bins of {request.bin_us} us"
@@ -335,7 +335,7 @@ def _load_labelled(
 
 
 def _load_recorded(
-    request: SplitRequest, split: Split, samples: Samples[Any], note: str, say: Say
+    request: SplitRequest, split: Split, samples: Samples[Any], note: str, say: ProgressCallback
 ) -> RecordedSplit:
     dataset, samples = _event_data_set(request.dataset), samples.mapped(from_zero)
     kind, classes = f"{split} events", len(dataset.classes)
@@ -355,8 +355,8 @@ def _load_both(
     request: SplitRequest,
     test_samples: int | None,
     find: Callable[[SplitRequest, Split], tuple[Samples[Any], str]],
-    read: Callable[[SplitRequest, Split, Samples[Any], str, Say], L],
-    say: Say,
+    read: Callable[[SplitRequest, Split, Samples[Any], str, ProgressCallback], L],
+    say: ProgressCallback,
 ) -> tuple[L, L]:
     """List both splits, check that they fit, then read them. Raises as `load_splits`."""
     dataset, root = _data_set(request.dataset), home_relative(data_root(request.root))
@@ -494,7 +494,7 @@ class CachedArrays:
 
 
 def _gather(
-    request: SplitRequest, kind: str, samples: Samples[Any], note: str, say: Say
+    request: SplitRequest, kind: str, samples: Samples[Any], note: str, say: ProgressCallback
 ) -> tuple[tuple[NDArray[Any], ...], SampleInfo, Source]:
     """Read the requested samples, or take them from the cache; `kind` is part of the key.
 
@@ -511,7 +511,7 @@ def _gather(
     return arrays.parts, info, _source(request.dataset, info, arrays.sha256, *notes)
 
 
-def _read(samples: Samples[Any], events: bool, say: Say) -> CachedArrays:
+def _read(samples: Samples[Any], events: bool, say: ProgressCallback) -> CachedArrays:
     found, labels, damaged = [], [], []
     count = samples.info.count
     for index in range(count):
@@ -529,7 +529,7 @@ def _read(samples: Samples[Any], events: bool, say: Say) -> CachedArrays:
     return CachedArrays(parts, sha256(*parts), tuple(damaged))
 
 
-def cached(key: str, make: Callable[[], CachedArrays], say: Say) -> CachedArrays:
+def cached(key: str, make: Callable[[], CachedArrays], say: ProgressCallback) -> CachedArrays:
     """Return the cached arrays of `key`, or make and cache them.
 
     `key` must hold all that decides the content. Damaged arrays are made again. If the cache folder

@@ -16,11 +16,21 @@ import adapters
 from adapters import facts
 from adapters.facts import Facts
 from harness.baselines.trial import fit
-from harness.proof.subject import NOTHING_KNOWN
+from harness.proof.installation import NOTHING_KNOWN
 from harness.records import EndedRow, Store
 from harness.records.run import Result, Run, begin, ended, of_case, stamped
 from harness.records.store import Busy, Ledger
-from harness.spec import Access, Budget, Case, Say, System, Timed, Trained, UsageError, network_name
+from harness.spec import (
+    Access,
+    Budget,
+    Case,
+    ProgressCallback,
+    System,
+    Timed,
+    Trained,
+    UsageError,
+    network_name,
+)
 from harness.speed import schedule
 from harness.speed.contender import Host
 from harness.system import machine, memory
@@ -58,7 +68,7 @@ class Local:
     silence: float = SILENCE
 
     def train(
-        self, cases: tuple[Case, ...], store: Store, access: Access, say: Say
+        self, cases: tuple[Case, ...], store: Store, access: Access, say: ProgressCallback
     ) -> Iterator[Result]:
         """Does what is not done of trainings, other systems and counts, in any order: cases that
         another process is at come last, once it has ended them.
@@ -102,7 +112,12 @@ class Local:
                 child.end()
 
     def measure(
-        self, cases: tuple[Case, ...], store: Store, access: Access, budget: Budget, say: Say
+        self,
+        cases: tuple[Case, ...],
+        store: Store,
+        access: Access,
+        budget: Budget,
+        say: ProgressCallback,
     ) -> Iterator[Result]:
         """Times what is not done. Raises UsageError where rows cannot be written."""
         run = Command(cases, store, self.command).run

@@ -23,7 +23,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from harness.jobs.local import Command, Local, Result
 from harness.records import Store
-from harness.spec import Access, Budget, Case, Say, UsageError, cells
+from harness.spec import Access, Budget, Case, ProgressCallback, UsageError, cells
 
 RETRIES = 3  # of a training, after its machine or its process was lost
 POLL = 0.2  # seconds between two looks at what is done
@@ -38,7 +38,7 @@ class Ray:
     command: tuple[str, ...] = ()  # as it was typed: the file of a run says it
 
     def train(
-        self, cases: tuple[Case, ...], store: Store, access: Access, say: Say
+        self, cases: tuple[Case, ...], store: Store, access: Access, say: ProgressCallback
     ) -> Iterator[Result]:
         """As many cases at once as the cluster has room for; see `Local.train`."""
         with _connected():
@@ -46,7 +46,12 @@ class Ray:
             yield from _done(Local.train, local, groups, store, say, access)
 
     def measure(
-        self, cases: tuple[Case, ...], store: Store, access: Access, budget: Budget, say: Say
+        self,
+        cases: tuple[Case, ...],
+        store: Store,
+        access: Access,
+        budget: Budget,
+        say: ProgressCallback,
     ) -> Iterator[Result]:
         """All on one machine, with all of its CPUs and, if any, a GPU; see `Local.measure`."""
         with _connected():
@@ -59,7 +64,7 @@ def _done(
     local: Local,
     groups: list[tuple[Case, ...]],
     store: Store,
-    say: Say,
+    say: ProgressCallback,
     *given: object,
 ) -> Iterator[Result]:
     """The results of a task for each group, as they come."""

@@ -23,7 +23,17 @@ from harness.analysis.words import unusual
 from harness.jobs.local import Local
 from harness.records import EndedRow, EpochRow, FittedRow, IterationRow, Row, Store, TrainedRow
 from harness.records.current import cell_of, contradictions, is_outdated
-from harness.spec import FLOOR, Access, Budget, Case, Say, Timed, Trained, network_name, schedule
+from harness.spec import (
+    FLOOR,
+    Access,
+    Budget,
+    Case,
+    ProgressCallback,
+    Timed,
+    Trained,
+    network_name,
+    schedule,
+)
 
 LARGEST = 700.0  # whose exponential is a float
 # What an epoch comes to. On the same processor these are the same numbers, bit for bit.
@@ -45,18 +55,18 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Here:
+class VerifyContext:
     """Where cases are measured again."""
 
     executor: Local
     access: Access
     lacks: Callable[[Case], str | None]  # why a case cannot run here; None where it can
-    say: Say
+    say: ProgressCallback
     weights: Path  # the folder of those that recorded cases name, if they do
 
 
 def verify(
-    records: Sequence[Row], here: Here, cases: int, seed: int, epochs: int, budget: float
+    records: Sequence[Row], here: VerifyContext, cases: int, seed: int, epochs: int, budget: float
 ) -> Iterator[Check]:
     """Measures recorded cases again, in a folder that is thrown away: so many trainings, other
     systems and cells, as the seed draws them; first epochs, and seconds of a cell. Rows that
@@ -82,7 +92,11 @@ def verify(
 
 
 def _training(
-    row: TrainedRow | FittedRow, records: Sequence[Row], here: Here, store: Store, epochs: int
+    row: TrainedRow | FittedRow,
+    records: Sequence[Row],
+    here: VerifyContext,
+    store: Store,
+    epochs: int,
 ) -> Iterator[Check]:
     """A training's first epochs, or what another system comes to, against the rows of now."""
     before = _figures(each for each in records if (each.suite, each.key) == (row.suite, row.key))
@@ -145,7 +159,11 @@ def _why(before: Row, after: Row) -> str:
 
 
 def _cell(
-    group: Sequence[IterationRow], records: Sequence[Row], here: Here, store: Store, budget: float
+    group: Sequence[IterationRow],
+    records: Sequence[Row],
+    here: VerifyContext,
+    store: Store,
+    budget: float,
 ) -> Iterator[Check]:
     """The ratios to the floor of a cell's last run, against those of now."""
     cell, suite = cell_of(group[0]), group[0].suite

@@ -30,9 +30,9 @@ from harness.proof.answer import (
 from harness.proof.certificate import RULES, beyond, typical
 from harness.proof.gradients import (
     Compared,
-    Course,
     Given,
     Gradients,
+    NeuronTrace,
     bias_gradient,
     compared,
     potentials,
@@ -280,7 +280,7 @@ class Audit:
         if side != "computed":
             edge = ((u - lif.v_th).abs() - lif.a / 2).abs() < ties
             passes = passes | edge if side == "inside" else passes & ~edge
-        course = Course(u, o, back, passes)
+        course = NeuronTrace(u, o, back, passes)
         du = through_time(course, lif)
         d_weight = weight_gradient(self._reference.layers[n].synapse, inputs.detach(), du)
         found = Gradients(du, d_weight, bias_gradient(du))
@@ -296,7 +296,7 @@ class Audit:
         return layer, (below[0], below[1] if neunorm is not None else None)
 
     def _settled(
-        self, n: int, inputs: Tensor, course: Course, found: Gradients, given: list[Tensor],
+        self, n: int, inputs: Tensor, course: NeuronTrace, found: Gradients, given: list[Tensor],
         near_tie: float,
     ) -> Gradients:  # fmt: skip
         """The layer's own, with what rounding decides at the surrogate's edge as it was decided."""

@@ -17,7 +17,7 @@ from harness import datasets
 from harness.adapter import Unsupported
 from harness.proof.certificate import Certificate, required
 from harness.proof.exam import Exam
-from harness.spec import CUSTOM, Options, Reading, Say, UsageError, contender, paper
+from harness.spec import CUSTOM, Options, ProgressCallback, Reading, UsageError, contender, paper
 from harness.system.child import SILENCE, Child, Died, tell
 
 PRECISIONS = required("fp32")
@@ -62,7 +62,7 @@ def networks(options: Options) -> list[tuple[str, str, Reading | None]]:
 
 
 def examined(
-    names: tuple[str, ...], options: Options, say: Say, silence: float = SILENCE
+    names: tuple[str, ...], options: Options, say: ProgressCallback, silence: float = SILENCE
 ) -> Iterator[Examined]:
     """Certificates of each adapter, in a child of its own; no names: of each framework and its
     variants, faithful ones first. Raises UsageError for what does not exist.

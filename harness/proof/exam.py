@@ -12,7 +12,7 @@ and without, and in eval mode. What makes it hard to pass by accident, or with l
   the way, or holds them in too few bits, is seen.
 - All that is answered is finite, and spikes are 0 or 1.
 
-`sit` runs where the adapter's module lives, and may run in another process than the judge.
+`take_exam` runs where the adapter's module lives, and may run in another process than the judge.
 """
 
 from __future__ import annotations
@@ -112,10 +112,10 @@ class Questions:
 
 
 # A module's answers in one exam, tapped and untapped, to each question that counts.
-Sitting = tuple[tuple[Answer, Answer], ...]
+ExamAnswers = tuple[tuple[Answer, Answer], ...]
 
 
-def sit(module: nn.Module, questions: Questions) -> Sitting:
+def take_exam(module: nn.Module, questions: Questions) -> ExamAnswers:
     """The module's answers. Raises Incomparable where it breaks its contract."""
     answers = _answers(module, questions)
     return tuple(zip(answers, answers, strict=True))
@@ -179,30 +179,30 @@ class Exam:
     def certify(self, name: str, adapter: Adapter) -> Certificate:
         """Compares the adapter with the reference. Raises what its `build` raises: Unsupported."""
         module = examined(adapter)(self.network).to(self.batch.device)
-        return self.judge(name, adapter.DEVIATIONS, partial(sit, module))
+        return self.judge(name, adapter.DEVIATIONS, partial(take_exam, module))
 
     def judge(
-        self, name: str, deviations: tuple[str, ...], sit: Callable[[Questions], Sitting]
+        self, name: str, deviations: tuple[str, ...], take_exam: Callable[[Questions], ExamAnswers]
     ) -> Certificate:
-        """The same of a module that lives elsewhere; `sit` is asked once an attempt.
+        """The same of a module that lives elsewhere; `take_exam` is asked once an attempt.
 
         It raises Incomparable where the module does.
         """
         found = Certificate(name, self.precision, deviations, (), None, (), 0)
         for attempt in range(RULES.attempts):
             of_attempt = replace(found, attempts=attempt + 1)
-            found, certain = self._attempted(of_attempt, sit, self.answers(attempt))
+            found, certain = self._attempted(of_attempt, take_exam, self.answers(attempt))
             if certain:
                 break
         return found
 
     def _attempted(
-        self, blank: Certificate, sit: Callable[[Questions], Sitting], expected: _Expected
+        self, blank: Certificate, take_exam: Callable[[Questions], ExamAnswers], expected: _Expected
     ) -> tuple[Certificate, bool]:
         """What an attempt comes to, and whether that is certain: else another input decides."""
         audits = expected.audits
         try:
-            sitting = sit(expected.questions)
+            sitting = take_exam(expected.questions)
             for audit, (_, untapped) in zip(audits[:2], sitting, strict=False):
                 check(untapped, self.network, audit.question)
             for audit, (tapped, _) in zip(audits[:2], sitting, strict=False):
@@ -234,7 +234,7 @@ class Exam:
                 found = self._diagnosed(found, sitting, expected)
         return replace(blank, layers=layers, divergence=first, failures=tuple(found)), certain
 
-    def _diagnosed(self, found: list[str], sitting: Sitting, expected: _Expected) -> list[str]:
+    def _diagnosed(self, found: list[str], sitting: ExamAnswers, expected: _Expected) -> list[str]:
         """The failures, or the first with the known deviation that explains them all."""
         names = computed_instead(
             self.network, [each for pair in sitting for each in pair],

@@ -68,7 +68,7 @@ def bias_gradient(du: Tensor) -> Tensor:  # (T, B, C, ...) -> (C,)
 
 
 @dataclass(frozen=True)
-class Course:
+class NeuronTrace:
     """Neurons over all steps, each (T, ...) of one shape, as the adjoint needs them."""
 
     u: Tensor
@@ -76,9 +76,9 @@ class Course:
     back: Tensor  # dL/do from the next layer
     passes: Tensor  # bool: within the surrogate's rectangle
 
-    def of(self, part: Callable[[Tensor], Tensor]) -> Course:
+    def of(self, part: Callable[[Tensor], Tensor]) -> NeuronTrace:
         """A part of each."""
-        return Course(part(self.u), part(self.o), part(self.back), part(self.passes))
+        return NeuronTrace(part(self.u), part(self.o), part(self.back), part(self.passes))
 
 
 def potentials(current: Tensor, o: Tensor, k_tau: float) -> Tensor:
@@ -95,7 +95,7 @@ def within(u: Tensor, lif: LIF) -> Tensor:
     return (u - lif.v_th).abs() < lif.a / 2
 
 
-def through_time(course: Course, lif: LIF) -> Tensor:
+def through_time(course: NeuronTrace, lif: LIF) -> Tensor:
     """dL/dI, eqs. (12)-(13), with the rectangle as `course.passes` has it."""
     du = torch.empty_like(course.u)
     du_next = torch.zeros_like(course.u[0])
@@ -166,7 +166,7 @@ class _Unknowns:
 
 
 def settle(
-    course: Course, replayed: Gradients, given: Given, lif: LIF, near_tie: float
+    course: NeuronTrace, replayed: Gradients, given: Given, lif: LIF, near_tie: float
 ) -> Gradients:
     """The replayed gradients, with the neurons at the edge on the side that the given ones tell.
 
@@ -201,7 +201,7 @@ def _most(left: Tensor) -> float:
 class _Map:
     """One map, or one neuron of a product: its neurons over all steps, (T, B, P)."""
 
-    course: Course
+    course: NeuronTrace
     given: Given
     lif: LIF
 

@@ -15,8 +15,8 @@ from typing import NamedTuple
 from harness.records.identity import EXAM, PROTOCOL, settings_of
 from harness.records.row import (
     AuditRow,
+    Bf16TrainingRow,
     CertificateRow,
-    DescentRow,
     EpochRow,
     IterationRow,
     Place,
@@ -155,7 +155,7 @@ def is_outdated(row: Row) -> bool:
     """Whether a timing, or its proof, was made by another protocol or exam than today's."""
     if row.suite != ACCELERATION:
         return False
-    if isinstance(row, CertificateRow | AuditRow | DescentRow) and row.exam != EXAM:
+    if isinstance(row, CertificateRow | AuditRow | Bf16TrainingRow) and row.exam != EXAM:
         return True
     return row.kind != "descent" and row.protocol != PROTOCOL
 

@@ -200,7 +200,7 @@ class AuditRow(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DescentRow(Record):
+class Bf16TrainingRow(Record):
     """Whether a contender in bf16 learns as in float32, once for each `installation`."""
 
     kind: Literal["descent"] = "descent"
@@ -338,7 +338,9 @@ class WarningRow(Record):
     reason: str
 
 
-OfTiming = CertificateRow | WarmupRow | IterationRow | TimedRow | MemoryRow | AuditRow | DescentRow
+OfTiming = (
+    CertificateRow | WarmupRow | IterationRow | TimedRow | MemoryRow | AuditRow | Bf16TrainingRow
+)
 OfTraining = EpochRow | TestedRow | TransferRow | ConfusionRow | TrainedRow | FittedRow
 Row = OfTiming | UnmeasuredRow | OfTraining | OperationsRow | EndedRow | WarningRow
 KINDS: Mapping[str, type[Row]] = {

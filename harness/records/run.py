@@ -13,7 +13,7 @@ from secrets import token_hex
 from typing import TypeVar
 
 from harness.records.identity import Software
-from harness.records.row import DescentRow, EndedRow, Outcome, Record, Row
+from harness.records.row import Bf16TrainingRow, EndedRow, Outcome, Record, Row
 from harness.spec import Case, Source, paper
 from harness.system.files import printable, write_result
 from harness.system.installed import ROOT, Machine, Moment, version
@@ -51,11 +51,11 @@ class Result:
     more: bool = False  # of a cell: it has its first round, and will be given once more
     before: bool = False  # an earlier command had done it
     left_seconds: float = 0.0  # of a cell that was not begun: what it takes, about
-    descents: tuple[DescentRow, ...] = ()  # of a cell: all trainings in bf16 so far
+    bf16_trainings: tuple[Bf16TrainingRow, ...] = ()  # of a cell: all trainings in bf16 so far
 
 
 @dataclass(frozen=True)
-class Subject:
+class Installation:
     """What computes a case: an adapter as it is installed here, the floor, or the ANN."""
 
     software: Software
@@ -93,7 +93,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def of_case(case: Case, run: Run, subject: Subject) -> Record:
+def of_case(case: Case, run: Run, subject: Installation) -> Record:
     """What all rows of a case say, before its data are known."""
     settings = paper.settings(case.dataset)
     return Record(

@@ -33,7 +33,7 @@ from harness.records.row import (
     Record,
     Row,
 )
-from harness.spec import SUITES, Case, Say, network_name
+from harness.spec import SUITES, Case, ProgressCallback, network_name
 from harness.system.files import locked, unwritable
 
 R = TypeVar("R", bound=Row)
@@ -273,7 +273,7 @@ class Ledger:
     """The rows of a result folder, for a process that measures: what is there, and what is new."""
 
     store: Store
-    say: Say  # how far the work is: a sign of life too
+    say: ProgressCallback  # how far the work is: a sign of life too
     fresh: bool = False  # only what `runs` measured counts
     runs: tuple[str, ...] = ()  # of this command
     patient: bool = False  # waits where another process is at the same case

@@ -20,9 +20,20 @@ from harness.spec import paper
 from harness.spec.case import CUSTOM, Initialisation, Mode, Precision
 from harness.spec.network import MOST, Network, Reading, UsageError, fraction
 
-__all__ = ["SUFFIX", "Access", "Budget", "NamedNetwork", "NetworkFile", "Options", "Say", "Tie"]
+__all__ = [
+    "SUFFIX",
+    "Access",
+    "Budget",
+    "NamedNetwork",
+    "NetworkFile",
+    "Options",
+    "ProgressCallback",
+    "Tie",
+]
 
-Say = Callable[[float, str], None]  # how far a piece of work is, in [0, 1], and what it does
+ProgressCallback = Callable[
+    [float, str], None
+]  # how far a piece of work is, in [0, 1], and what it does
 SUFFIX = ".nir"  # of a file that describes a network
 Tie = Literal["at", "above"]  # where a neuron fires whose potential is exactly its threshold
 CLASSES = 10  # of all three data sets

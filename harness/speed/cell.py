@@ -17,7 +17,7 @@ import adapters
 from harness import datasets, records
 from harness.proof import certificate
 from harness.proof.audit import row_of
-from harness.proof.subject import NOTHING_KNOWN, subject_of
+from harness.proof.installation import NOTHING_KNOWN, installation_of
 from harness.records import Record, Row, When
 from harness.records.done import is_done
 from harness.records.identity import EXAM, PROTOCOL, timing_key
@@ -27,10 +27,10 @@ from harness.reference import coding
 from harness.reference.initialise import dead_layers
 from harness.spec import FLOOR, Access, Budget, Precision, Source, Timed, UsageError
 from harness.speed import ratios
-from harness.speed.contender import First, Host, Process, Subject, Turn
+from harness.speed.contender import Contender, Host, WorkerProcess
 from harness.speed.floor import Layout
-from harness.speed.iteration import Part
 from harness.speed.judge import Examiner, Judge
+from harness.speed.worker import First, Turn, Worker
 from harness.system import clock, machine, memory
 
 REST_SECONDS = 10.0  # after which contenders run before they are timed: others were at work
@@ -45,46 +45,6 @@ LEFT, LEAST_LEFT = 0.02, 0.01
 
 Args = TypeVarTuple("Args")
 R = TypeVar("R")
-
-
-@dataclass(eq=False)
-class Contender:
-    """One that is timed in a cell, or the floor, on its way from its exam through the rounds."""
-
-    name: str  # in the rounds
-    row: Record  # what every row of it says
-    part: Part | None = None  # of an iteration, where a whole one takes too long
-    twin: bool = False  # the second instance of the floor
-    process: Process | None = None
-    lean: bool = False  # its process gives its memory back after each turn
-    seconds: list[float] = field(default_factory=list)  # of each round
-    left: list[float] = field(default_factory=list)  # of each round, as a share of it
-    votes: Tensor | None = None  # of the last round, (B, classes)
-    failed: bool = False
-    said: set[str] = field(default_factory=set)  # what it changed in its process
-
-    @property
-    def case(self) -> Timed:  # as it is run
-        case = Timed.of(self.row)
-        return case if self.part is None else self.part.of(case)
-
-    @property
-    def is_floor(self) -> bool:
-        return self.row.framework == FLOOR
-
-    @property
-    def claims_to_be_equal(self) -> bool:  # a variant does not
-        return not self.is_floor and not self.row.deviations
-
-    def call(self, method: Callable[[Subject, *Args], R], *given: *Args) -> R:
-        """Has its process do something. Raises Failed."""
-        assert self.process is not None
-        return self.process.call(method, *given)
-
-    def end(self) -> None:
-        if self.process is not None:
-            self.process.end()
-        self.process, self.lean = None, False
 
 
 @dataclass(eq=False)
@@ -107,7 +67,7 @@ class Cell:
     _judge: Judge = field(init=False)
     _random: random.Random = field(init=False)
     _drawn: random.Random = field(init=False)
-    _surely: int = 0  # the round that is audited in any case
+    _always_audited_round: int = 0  # the round that is audited in any case
     _rest: clock.Stopwatch | None = None  # since its last round
     _source: Source | None = None
     _layouts: dict[Precision, tuple[Layout, ...]] = field(default_factory=dict)
@@ -151,7 +111,7 @@ class Cell:
     def _row(self, case: Timed) -> Record:
         """What every row of a case says, with its key where its data are known."""
         try:
-            subject = subject_of(case)
+            subject = installation_of(case)
         except adapters.Missing:  # a row says so
             subject = NOTHING_KNOWN
         row = replace(of_case(case, self.run, subject), protocol=PROTOCOL)
@@ -175,7 +135,9 @@ class Cell:
         examiner = Examiner(cell, self._judge.batch.inputs, self.host)
         yield "exams"
         yield from examiner.examine([each.row for each in asked])
-        proved = [each for each in asked if self._did(each, self._prove, each, examiner)]
+        proved = [
+            each for each in asked if self._run_or_record_failure(each, self._prove, each, examiner)
+        ]
         floors = floor_cases(cell, (each.case for each in proved)) if proved else []
         self.contenders = [Contender(self._name(case), self._row(case)) for case in floors]
         for case in floors[:1]:
@@ -185,7 +147,9 @@ class Cell:
         self._random = random.Random(repr(cell))
         # which turns are audited nobody can know before they are over: it is the run that decides
         self._drawn = random.Random(f"{self.run.id} {cell}")
-        self._surely = self._drawn.randint(min(2, self.budget.rounds), self.budget.rounds)
+        self._always_audited_round = self._drawn.randint(
+            min(2, self.budget.rounds), self.budget.rounds
+        )
 
     def _name(self, case: Timed) -> str:
         """The case's name among the contenders; the cell's own precision is not said."""
@@ -217,7 +181,7 @@ class Cell:
         self.starts.append(self.number)
         for each in self._running:
             yield f"{'audit of ' * each.claims_to_be_equal}{each.name}"
-            self._did(each, self._start, each, Path(self._compiled.name))
+            self._run_or_record_failure(each, self._start, each, Path(self._compiled.name))
         self._judge.forget()
         audited = [each.row for each in self._running if each.claims_to_be_equal]
         self.mixed = tuple(row for row in audited if row.precision == "bf16")
@@ -226,13 +190,13 @@ class Cell:
         judge, late, case = self._judge, len(self.starts) > 1, contender.case
         self._make_room(contender)
         compiled = folder / str(self.contenders.index(contender))  # is there at its second start
-        contender.process = Process(case, self.host, compiled)
+        contender.process = WorkerProcess(case, self.host, compiled)
         if contender.is_floor:
             if case.precision not in self._layouts:
-                self._layouts[case.precision] = contender.call(Subject.layouts)
-            first = contender.call(Subject.build_floor, self._layouts[case.precision])
+                self._layouts[case.precision] = contender.call(Worker.layouts)
+            first = contender.call(Worker.build_floor, self._layouts[case.precision])
         else:
-            first = contender.call(Subject.build, judge.question(case, late=late), not late)
+            first = contender.call(Worker.build, judge.question(case, late=late), not late)
         said = {"layout": first.layout, "computed": first.computed}
         contender.row = replace(contender.row, **said, contender_threads=first.threads)
         warm = {"seconds": first.seconds, "compile_seconds": first.compile_seconds}
@@ -246,7 +210,7 @@ class Cell:
         if contender.claims_to_be_equal:
             self._audit(contender, "late" if late else "before")
         if late:
-            contender.call(Subject.ask, judge.question(case))
+            contender.call(Worker.ask, judge.question(case))
 
     def _keep_memory(self, contender: Contender, first: First) -> None:
         row, part, why = vars(contender.row), contender.part, shortened(first.unmeasured)
@@ -267,7 +231,7 @@ class Cell:
         for each in sorted(held.keys() - {contender}, key=held.__getitem__, reverse=True):
             if not each.lean and memory.available_mib("cpu") < needed:
                 each.lean = True
-                self._did(each, each.call, Subject.release)
+                self._run_or_record_failure(each, each.call, Worker.release)
 
     def _audit(self, contender: Contender, when: When) -> None:
         """Holds the last iteration against the reference. Raises Failed where it is not equal."""
@@ -313,12 +277,12 @@ class Cell:
             # of pages of a program's own code; one that gives memory back runs before each turn
             for each in self._running:
                 if not each.lean:
-                    self._did(each, each.call, Subject.turn, 0)
+                    self._run_or_record_failure(each, each.call, Worker.turn, 0)
         self.number += 1
         for each in self._random.sample(self._running, len(self._running)):
-            self._did(each, self._turn, each)
+            self._run_or_record_failure(each, self._turn, each)
         self._rest = clock.Stopwatch()
-        drawn = self._drawn.random() < DRAWN or self.number == self._surely
+        drawn = self._drawn.random() < DRAWN or self.number == self._always_audited_round
         equal = [each for each in self._running if each.claims_to_be_equal]
         # nobody knows before it is over
         self._audit_round(each for each in equal if drawn or _is_odd(each, equal))
@@ -327,12 +291,12 @@ class Cell:
         """Audits the last turn of each."""
         for each in contenders:
             self._make_room(each)
-            self._did(each, self._audit, each, "round")
+            self._run_or_record_failure(each, self._audit, each, "round")
         self._judge.forget()
 
     def _turn(self, contender: Contender) -> None:
         """One timed iteration. Raises Failed where it comes to what cannot be."""
-        row, turn = contender.row, contender.call(Subject.turn, self.number)
+        row, turn = contender.row, contender.call(Worker.turn, self.number)
         if turn.votes is not None:
             labels = self._judge.batch.labels[: contender.case.batch_size].roll(self.number, 0)
             contender.votes = checked(turn, labels)
@@ -344,8 +308,8 @@ class Cell:
             **vars(row), round=self.number, start=len(self.starts), twin=contender.twin, part=share,
             seconds=turn.seconds / (share or 1.0), loss=turn.loss,
         ))  # fmt: skip
-        if changed := [each for each in turn.changed if each not in contender.said]:
-            contender.said.update(changed)
+        if changed := [each for each in turn.changed if each not in contender.settings_changed]:
+            contender.settings_changed.update(changed)
             what = f"{contender.name} changes its process: {', '.join(changed)}"
             self._warn(row, f"{what}; the others have their own")
 
@@ -353,7 +317,9 @@ class Cell:
 
     def close(self) -> None:
         """Ends all of them, and says who is done."""
-        if 0 < self.number < self._surely:  # there was no time for the round that is always audited
+        if (
+            0 < self.number < self._always_audited_round
+        ):  # there was no time for the round that is always audited
             self._audit_round([each for each in self._running if each.claims_to_be_equal])
         for each in self._running:
             # in each round: on a busy machine reading may take long in some
@@ -381,7 +347,9 @@ class Cell:
 
     # At any time
 
-    def _did(self, contender: Contender, work: Callable[..., object], *given: object) -> bool:
+    def _run_or_record_failure(
+        self, contender: Contender, work: Callable[..., object], *given: object
+    ) -> bool:
         """Does something with a contender; a failure becomes one row with its reason."""
         try:
             work(*given)

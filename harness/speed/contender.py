@@ -1,4 +1,4 @@
-"""A contender in its process: `Subject` is what lives there, `Process` is what its owner holds.
+"""A contender, which owns the process that its `Worker` runs in.
 
 The system stops the process whenever it is not its turn: nothing that it does or leaves running
 can take from the others' time. What it changes in its process is its own.
@@ -6,217 +6,34 @@ can take from the others' time. What it changes in its process is its own.
 
 from __future__ import annotations
 
-import gc
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from math import inf
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, TypeVarTuple
+from typing import TypeVar, TypeVarTuple
 
 import psutil
-import torch
-from torch import Tensor, nn
-from torch._dynamo.exc import TorchDynamoException
+from torch import Tensor
 
 import adapters
-from harness.adapter import Adapter, Unsupported, Variant, examined
-from harness.proof.answer import Answer, Incomparable, Question
-from harness.proof.exam import Questions, Sitting, sit
+from harness.adapter import Unsupported
+from harness.proof.answer import Incomparable
+from harness.records import Record
 from harness.records.row import Outcome
 from harness.records.run import Failed
-from harness.spec import Network, Timed
-from harness.speed import floor, iteration
-from harness.speed.iteration import Meter, Part, Ready, Result, of_round
-from harness.system import clock, kept, machine, memory
+from harness.spec import FLOOR, Timed
+from harness.speed.iteration import Part
+from harness.speed.worker import Find, Worker, begin, work
+from harness.system import memory
 from harness.system.child import START_SECONDS, Child, Died
-from harness.training.descent import Digits, Pupil
 
 Args = TypeVarTuple("Args")
 R = TypeVar("R")
-Find = Callable[[str], Adapter]  # adapters.load
 # What a contender raises that is no failure of the program.
 STATUS: dict[type[Exception], Outcome] = {
     **{Unsupported: "unsupported", adapters.Missing: "missing", Incomparable: "not comparable"}
 }
-COMPILED = "a compiler works in the process that it compiles for: its memory would be in the figure"
-
-
-class Turn(NamedTuple):
-    """What a timed iteration came to."""
-
-    seconds: float
-    votes: list[list[float]] | None = None  # (B, classes); None of the floor
-    loss: float | None = None  # of training
-    left: float = 0.0  # seconds of work that was left when the clock stopped
-    changed: tuple[str, ...] = ()  # of the process's settings, since before it was built
-
-
-class First(NamedTuple):
-    """What the first iteration came to, which is no turn: it warms up, and is audited."""
-
-    seconds: float
-    layout: str | None  # of its convolutions' weights
-    threads: int | None = None  # None of the floor
-    peak_mib: float | None = None
-    unmeasured: str = ""  # why there is no peak
-    compile_seconds: float | None = None  # before it, of who compiles for the batch's size
-    computed: str | None = None  # how its layers were, where its adapter says so
-
-
-@dataclass(eq=False)
-class Subject:
-    """An adapter's network, or the floor, in its process: examined, or built, audited and timed."""
-
-    case: Timed
-    find: Find
-    lean: bool = False  # gives its memory back after each turn
-    _run: Callable[[], Result | None] | None = None  # one iteration, once it is built
-    _result: Result | None = None  # of the last iteration; None of the floor
-    _built: Ready | None = None  # None of the floor
-    _asked: Question | None = None
-    _before: dict[str, object] = field(default_factory=machine.settings)  # of the process
-    _frozen: bool = False
-    _examined: nn.Module | None = None
-    _pupil: Pupil | None = None
-
-    def part(self) -> Part | None:
-        """What to run of an iteration where a whole one takes too long; None: all of it."""
-        return iteration.part_of(self.find(self.case.framework), self.case)
-
-    def compiles(self) -> bool:
-        """Whether its kernels are still to be compiled, where its adapter says so."""
-        says = getattr(self.find(self.case.framework), "compiles", None)
-        return says is not None and bool(says(self.case.device))
-
-    def sit(self, network: Network, questions: Questions) -> Sitting:
-        """Its answers in an exam; one module serves all of its exams."""
-        if self._examined is None:
-            module = examined(self.find(self.case.framework))(network)
-            self._examined = module.to(self.case.device)
-        answers = sit(self._examined, questions)
-        return tuple((_carried(tapped), _carried(untapped)) for tapped, untapped in answers)
-
-    def descend(self, case: Timed, weights: tuple[Tensor, ...], digits: Digits) -> list[float]:
-        """Trains from these weights on the digits: the loss of each step."""
-        if self._pupil is None:
-            self._pupil = Pupil.of(self.find(case.framework), case)
-        return self._pupil.losses(case, weights, digits)
-
-    def layouts(self) -> tuple[floor.Layout, ...]:
-        return floor.fastest(self.case)
-
-    def build_floor(self, layouts: tuple[floor.Layout, ...]) -> First:
-        """Builds the floor, and runs its first iteration."""
-        self._run = floor.iteration(self.case, layouts)
-        return First(self.turn(0).seconds, floor.said(layouts))
-
-    def build(self, asked: Question, metered: bool = True) -> First:
-        """Builds what is timed, with a question in its memory, and runs the first iteration.
-
-        Where it is `metered`, its peak of memory is measured too.
-        """
-        self._before, adapter = machine.settings(), self.find(self.case.framework)
-        meter, why = None, COMPILED
-        if metered and not (isinstance(adapter, Variant) and adapter.compiled):
-            try:
-                meter, why = Meter.over(adapter, self.case, asked), ""
-            except Exception as error:  # noqa: BLE001 it says what was raised; its time stands
-                why = f"{type(error).__name__}: {error}"
-        self._asked, self._built = asked, (ready := iteration.built(adapter, self.case, asked))
-        self._run = partial(iteration.done, ready)
-        seconds = self._seconds(asked, meter)
-        peak = None if meter is None else meter.peak_mib()
-        threads, say = torch.get_num_threads(), getattr(adapter, "computed", None)
-        computed = None if say is None else str(say(ready.subject))
-        return First(seconds, ready.layout, threads, peak, why, ready.compile_seconds, computed)
-
-    def ask(self, asked: Question) -> None:
-        """What the rounds ask, each with weights near to these."""
-        self._asked = asked
-
-    def turn(self, number: int) -> Turn:
-        """One timed iteration, on what the round of that number asks."""
-        asked = None if self._asked is None else of_round(self._asked, number)
-        if self.lean:  # its memory was given back: no page is to be taken in what is timed
-            self._seconds(asked)
-        turn = Turn(self._seconds(asked))
-        if self._built is not None and self._result is not None:
-            left, changed = iteration.left_seconds(self._built), machine.changes(self._before)
-            turn = Turn(turn.seconds, *self._result, left, changed)
-        if self.lean:
-            self.release()
-        return turn
-
-    def _seconds(self, asked: Question | None, meter: Meter | None = None) -> float:
-        """Of one iteration."""
-        if asked is not None and self._built is not None:
-            self._built.load(asked)
-            torch.manual_seed(asked.seed)
-        gc.collect()  # what must not fall into the time
-        if not self._frozen:
-            gc.freeze()  # what is there stays: to look through it at every turn takes long
-            self._frozen = True
-        gc.disable()
-        if meter is not None:
-            meter.start()
-        seconds = clock.seconds(self._once, torch.device(self.case.device))
-        gc.enable()
-        return seconds
-
-    def _once(self) -> None:
-        assert self._run is not None, "it was not built"
-        self._result = self._run()
-
-    def release(self) -> None:
-        """Gives its memory back, now and after each turn."""
-        self.lean = True
-        memory.release()
-
-    def answer(self) -> tuple[Answer, tuple[Tensor, ...]]:
-        """What the last iteration computed; and the new weights, where the optimiser is its own."""
-        ready, asked, trains = self._built, self._asked, self.case.mode == "training"
-        assert ready is not None and asked is not None, "it was not built"
-        own = ready.weights() if ready.has_own_optimiser and trains else ()
-        gradients = tuple(ready.gradients() if trains else ())
-        return _carried(Answer(ready.result[0].to(asked.x.dtype), gradients)), _on_cpu(own)
-
-    def tapped(self, asked: Question) -> Answer:
-        """The answer to a question with every layer's spikes."""
-        assert self._built is not None, "it was not built"
-        return _carried(self._built.tapped(asked))
-
-
-def _carried(answer: Answer) -> Answer:
-    (out,) = _on_cpu([answer.out])
-    return Answer(out, _on_cpu(answer.gradients), _on_cpu(answer.spikes))
-
-
-def _on_cpu(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
-    """As they travel: without what else lies in the same memory."""
-    return tuple(each.detach().cpu().contiguous() for each in tensors)
-
-
-_subjects: list[Subject] = []  # in a contender's process: the one that it is for
-
-
-def begin(case: Timed, find: Find, alone: bool, trains: bool) -> None:
-    """Makes a new process a contender's; `alone`: nothing runs beside it."""
-    if not alone:
-        kept.measure_nothing()
-        torch.set_num_threads(1)
-    elif not trains:  # its threads wait in another way than those of what is timed
-        kept.measure_alone()
-    _subjects[:] = [Subject(case, find)]
-
-
-def work(method: Callable[..., R], *given: Any) -> R:
-    """Has the process's contender do something."""
-    try:
-        return method(_subjects[0], *given)
-    except TorchDynamoException as error:
-        raise Unsupported(f"torch.compile: {type(error).__name__}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -227,7 +44,7 @@ class Host:
     find: Find = adapters.load  # it travels to the process
 
 
-class Process:
+class WorkerProcess:
     """The process of one contender, which stands still but for its turns."""
 
     def __init__(
@@ -248,7 +65,7 @@ class Process:
             raise Failed(str(reason)) from None
         self._call(START_SECONDS, begin, case, host.find, alone, trains)
 
-    def call(self, method: Callable[[Subject, *Args], R], *given: *Args) -> R:
+    def call(self, method: Callable[[Worker, *Args], R], *given: *Args) -> R:
         """Has it do something, and stops it again. Raises Failed."""
         self.child.send(signal.SIGCONT)
         return self._call(self.silence, work, method, *given)
@@ -274,3 +91,43 @@ class Process:
 
     def end(self) -> None:
         self.child.end()
+
+
+@dataclass(eq=False)
+class Contender:
+    """One that is timed in a cell, or the floor, on its way from its exam through the rounds."""
+
+    name: str  # in the rounds
+    row: Record  # what every row of it says
+    part: Part | None = None  # of an iteration, where a whole one takes too long
+    twin: bool = False  # the second instance of the floor
+    process: WorkerProcess | None = None
+    lean: bool = False  # its process gives its memory back after each turn
+    seconds: list[float] = field(default_factory=list)  # of each round
+    left: list[float] = field(default_factory=list)  # of each round, as a share of it
+    votes: Tensor | None = None  # of the last round, (B, classes)
+    failed: bool = False
+    settings_changed: set[str] = field(default_factory=set)  # what it changed in its process
+
+    @property
+    def case(self) -> Timed:  # as it is run
+        case = Timed.of(self.row)
+        return case if self.part is None else self.part.of(case)
+
+    @property
+    def is_floor(self) -> bool:
+        return self.row.framework == FLOOR
+
+    @property
+    def claims_to_be_equal(self) -> bool:  # a variant does not
+        return not self.is_floor and not self.row.deviations
+
+    def call(self, method: Callable[[Worker, *Args], R], *given: *Args) -> R:
+        """Has its process do something. Raises Failed."""
+        assert self.process is not None
+        return self.process.call(method, *given)
+
+    def end(self) -> None:
+        if self.process is not None:
+            self.process.end()
+        self.process, self.lean = None, False

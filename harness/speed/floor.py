@@ -20,7 +20,7 @@ from harness.reference import synapses
 from harness.reference.precision import SYNAPSE_DTYPES
 from harness.spec import Conv, Mode, Stage, Timed, paper
 from harness.system import clock
-from harness.system.kept import Shelf
+from harness.system.kept import MeasurementCache
 
 Layout = Literal["channels_last", "contiguous"]
 LAYOUTS: tuple[Layout, ...] = ("channels_last", "contiguous")
@@ -111,7 +111,9 @@ def _product(case: Timed, stage: Stage, images: int, layout: Layout, *, first: b
     return Product(layer, x, gradient, wanted, case.mode)
 
 
-KEPT: Shelf[Layout] = Shelf("layouts", lambda kept: LAYOUTS[LAYOUTS.index(kept)], LAYOUTS[0])
+KEPT: MeasurementCache[Layout] = MeasurementCache(
+    "layouts", lambda kept: LAYOUTS[LAYOUTS.index(kept)], LAYOUTS[0]
+)
 
 
 def _kept(case: Timed, stage: Stage, images: int, *, first: bool) -> Layout:

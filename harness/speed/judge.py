@@ -25,19 +25,20 @@ from harness.formats.weights import initial_network
 from harness.proof.answer import Incomparable, Question, question
 from harness.proof.audit import Audit, Finding
 from harness.proof.certificate import Certificate, required
-from harness.proof.exam import Exam, Questions, Sitting
-from harness.records import DescentRow, Record, When
+from harness.proof.exam import Exam, ExamAnswers, Questions
+from harness.records import Bf16TrainingRow, Record, When
 from harness.records.identity import EXAM
 from harness.records.run import Failed, shortened, stamped
 from harness.records.store import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
 from harness.spec import SGD, Adam, Network, Precision, Timed, paper
-from harness.speed.contender import Host, Process, Subject
+from harness.speed.contender import Host, WorkerProcess
 from harness.speed.iteration import NARROW, Part, of_round
+from harness.speed.worker import Worker
 from harness.system import machine, memory
 from harness.training import descent, step
-from harness.training.descent import Course, Digits, judged
+from harness.training.descent import Digits, LossEnds, judged
 
 CALIBRATION_SAMPLES = 4
 # Multiply-accumulates of a sample's step above which the exam is of a quarter of the width: Small
@@ -63,7 +64,7 @@ class Examiner:
     _exams: dict[tuple[Network, Precision], Exam] = field(default_factory=dict)
     _proofs: dict[tuple[str, Precision], Certificate] = field(default_factory=dict)
     _failed: dict[str, Exception] = field(default_factory=dict)
-    _doing: dict[Process, str] = field(default_factory=dict)  # what each does, in words
+    _doing: dict[WorkerProcess, str] = field(default_factory=dict)  # what each does, in words
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 
     def examine(self, rows: Sequence[Record]) -> Iterator[str]:
@@ -114,17 +115,17 @@ class Examiner:
         name, case = row.contender, Timed.of(row)
         deviations = (row.deviations,) if row.deviations else ()
         try:
-            process = Process(case, self.host, alone=alone)
+            process = WorkerProcess(case, self.host, alone=alone)
             self._doing[process] = f"exam of {name}"
             try:
-                if process.call(Subject.compiles):
+                if process.call(Worker.compiles):
                     self._doing[process] = f"compiling {name}'s kernels"
-                self.parts[name] = process.call(Subject.part)
+                self.parts[name] = process.call(Worker.part)
                 network = self.network_of(case)
-                sit = partial(_sit, process, network)
+                take_exam = partial(_examine_in_process, process, network)
                 for precision in sorted(precisions, reverse=True):  # float64 first
                     exam = self._exam(network, precision)
-                    self._proofs[name, precision] = exam.judge(name, deviations, sit)
+                    self._proofs[name, precision] = exam.judge(name, deviations, take_exam)
             finally:
                 process.end()
                 del self._doing[process]
@@ -142,9 +143,11 @@ class Examiner:
             return exam
 
 
-def _sit(process: Process, network: Network, questions: Questions) -> Sitting:
+def _examine_in_process(
+    process: WorkerProcess, network: Network, questions: Questions
+) -> ExamAnswers:
     try:
-        return process.call(Subject.sit, network, questions)
+        return process.call(Worker.take_exam, network, questions)
     except Failed as reason:
         raise (Incomparable(str(reason)) if reason.status == "not comparable" else reason) from None
 
@@ -183,7 +186,7 @@ class Judge:
         """Holds the last iteration of a contender against the reference; `number`: of the round.
         `call` has its process do something. Raises Failed.
         """
-        given, updated = call(Subject.answer)
+        given, updated = call(Worker.answer)
         key = replace(case, framework=""), when, number  # whose it is does not matter
         if (audit := self._audits.get(key)) is None:
             asked = self.question(case, late=when == "late")
@@ -192,7 +195,7 @@ class Judge:
             self._audits[key] = audit
         asked, finding = audit.question, audit.direct(given)
         if finding is None:
-            finding = audit.replay(given, call(Subject.tapped, asked))
+            finding = audit.replay(given, call(Worker.tapped, asked))
         # elsewhere its optimiser has gathered something
         if updated and when == "before" and finding.passed:
             wrong = wrong_update(asked, self.cell.optimiser, given.gradients, updated)
@@ -229,14 +232,14 @@ def wrong_update(
     return None
 
 
-def descend(
+def check_bf16_training(
     row: Record,
-    known: Iterable[DescentRow],
+    known: Iterable[Bf16TrainingRow],
     ledger: Ledger,
     host: Host,
     say: Callable[[str], None],
     has_time: Callable[[], bool],
-) -> list[DescentRow]:
+) -> list[Bf16TrainingRow]:
     """Has the contender of a row train in float32 and in bf16, and keeps what that comes to: bf16
     is no proof of equality, so what was audited in it must learn as float32 does.
 
@@ -248,20 +251,20 @@ def descend(
         same = (each.installation, each.exam) == (row.installation, EXAM)
         if same and (each.finished or each.run == row.run):
             return []
-    case, terms = descent.case_of(Timed.of(row)), descent.TERMS
-    courses: dict[Precision, list[Course]] = {"fp32": [], "bf16": []}
+    case, terms = descent.case_of(Timed.of(row)), descent.CHECK_SETTINGS
+    courses: dict[Precision, list[LossEnds]] = {"fp32": [], "bf16": []}
     what, finished = f"{case.framework} trains, for bf16", False
     try:
         say(what)
-        digits, process = Digits.read(), Process(case, host, trains=True)
+        digits, process = Digits.read(), WorkerProcess(case, host, trains=True)
         try:
             for n, (precision, seed) in enumerate(terms.trainings, 1):
                 if not has_time():
                     return []
                 say(f"{what}: {n} of {len(terms.trainings)}")
                 one = replace(case, seed=seed, precision=precision)
-                losses = process.call(Subject.descend, one, digits.weights(one), digits)
-                courses[precision].append(Course.of(losses, terms.averaged))
+                losses = process.call(Worker.bf16_losses, one, digits.weights(one), digits)
+                courses[precision].append(LossEnds.of(losses, terms.averaged))
         finally:
             process.end()
         reason, finished = judged(courses["fp32"], courses["bf16"]), True
@@ -271,7 +274,7 @@ def descend(
     fp32, bf16 = (
         tuple(each.last if isfinite(each.last) else None for each in of) for of in courses.values()
     )
-    made = DescentRow(
+    made = Bf16TrainingRow(
         **vars(row), exam=EXAM, setting=descent.said(case), steps=terms.steps,
         seeds=tuple(range(terms.fp32_seeds)), first_loss=fmean(firsts) if firsts else None,
         fp32_losses=fp32, bf16_losses=bf16, finished=finished, passed=finished and not reason,

@@ -16,7 +16,7 @@ from math import ceil
 import torch
 
 from adapters import facts
-from harness.records import DescentRow, TimedRow
+from harness.records import Bf16TrainingRow, TimedRow
 from harness.records.identity import EXAM
 from harness.records.run import Result, Run
 from harness.records.store import Ledger
@@ -24,7 +24,7 @@ from harness.spec import Access, Budget, Case, Timed, UsageError, cells, network
 from harness.speed.cell import Cell
 from harness.speed.contender import Host
 from harness.speed.floor import images
-from harness.speed.judge import descend
+from harness.speed.judge import check_bf16_training
 from harness.system import clock, machine
 
 MOST_ROUNDS = 20  # of a cell whose ratios are not known
@@ -67,8 +67,8 @@ class Schedule:
 
     def __init__(self, budget: Budget, cells: list[Cell]) -> None:
         self.budget, self.waiting, self.watch = budget, cells, clock.Stopwatch()
-        self.descents = cells[0].ledger.of_kind(DescentRow) if cells else []
-        self.plan = Plan(budget.rounds, _trained(self.descents))
+        self.bf16_trainings = cells[0].ledger.of_kind(Bf16TrainingRow) if cells else []
+        self.plan = Plan(budget.rounds, _trained(self.bf16_trainings))
         self.until = 0.0  # when the cell at work will have ended, about; of the watch
 
     def events(self) -> Iterator[Result]:
@@ -151,8 +151,8 @@ class Schedule:
             if row.key in ranked and self._fits(now, TRAINING_IN_BF16_SECONDS):
                 self.until = now + TRAINING_IN_BF16_SECONDS
                 say = partial(self._say, cell)
-                self.descents += descend(
-                    row, self.descents, cell.ledger, cell.host, say, self._has_time
+                self.bf16_trainings += check_bf16_training(
+                    row, self.bf16_trainings, cell.ledger, cell.host, say, self._has_time
                 )
                 self.plan.trained.add(row.contender)
 
@@ -160,8 +160,10 @@ class Schedule:
         return self.watch.seconds < self.budget.seconds
 
     def _result(self, cell: Cell) -> Result:
-        rows, descents = tuple(cell.rows), tuple(self.descents)
-        return Result(cell.case, rows, cell.number, before=cell.before, descents=descents)
+        rows, bf16_trainings = tuple(cell.rows), tuple(self.bf16_trainings)
+        return Result(
+            cell.case, rows, cell.number, before=cell.before, bf16_trainings=bf16_trainings
+        )
 
     def _say_all(self, cell: Cell, work: Iterable[str]) -> None:
         for what in work:
@@ -206,9 +208,9 @@ class Schedule:
         cell.ledger.say(fraction, f"{_named(cell.case)}: {what}")
 
 
-def _trained(descents: Iterable[DescentRow]) -> set[str]:
+def _trained(bf16_trainings: Iterable[Bf16TrainingRow]) -> set[str]:
     """The contenders that have trained in bf16."""
-    return {row.contender for row in descents if row.finished and row.exam == EXAM}
+    return {row.contender for row in bf16_trainings if row.finished and row.exam == EXAM}
 
 
 def _named(case: Timed) -> str:

@@ -15,14 +15,14 @@ class Suite:
 
     cases: Callable[[Options], tuple[Case, ...]]  # of options that name frameworks and device
     frameworks: tuple[str, ...] | None = None  # that run where none is named; None: all known
-    apart: tuple[str, ...] = ()  # frameworks that run where they are named alone
+    opt_in: tuple[str, ...] = ()  # frameworks that run where they are named alone
     trains: bool = False  # its cases are done one by one, as trainings are; else they are timed
     shorter: str = "--epochs, --samples or --width"  # what to shorten it with, where no time does
     long: bool = False  # whether it has trainings of `--long`
 
 
 SUITES: dict[str, Suite] = {
-    "acceleration": Suite(timings.acceleration, apart=timings.APART),
+    "acceleration": Suite(timings.acceleration, opt_in=timings.APART),
     **{
         cases.__name__: Suite(cases, trainings.FRAMEWORKS, trains=True, long=True)
         for cases in trainings.SUITES

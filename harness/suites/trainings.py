@@ -92,7 +92,7 @@ def size_of(options: Options, dataset: str) -> Size:
 
 
 @dataclass(frozen=True)
-class Wish:
+class TrainingSpec:
     """One training of a suite, before the command line's choices and the seeds."""
 
     dataset: str
@@ -107,21 +107,21 @@ class Wish:
 def scale(options: Options) -> tuple[Trained, ...]:
     """Fig. 4: accuracy of the Small, Middle and Large networks of Table 1."""
     places = product(options.datasets or ("cifar10", "nmnist"), options.networks or paper.SCALES)
-    return _cases(options, (Wish(*place, neunorm=options.reading) for place in places))
+    return _cases(options, (TrainingSpec(*place, neunorm=options.reading) for place in places))
 
 
 def timesteps(options: Options) -> tuple[Trained, ...]:
     """Fig. 5: accuracy on CIFAR-10 against the number of steps T, in training and in testing."""
     steps = options.steps or STEPS
     grid = product(_one_network(options), steps)
-    return _cases(options, (Wish(*p, T, options.reading, tested_at=steps) for p, T in grid))
+    return _cases(options, (TrainingSpec(*p, T, options.reading, tested_at=steps) for p, T in grid))
 
 
 def neunorm(options: Options) -> tuple[Trained, ...]:
     """NeuNorm off, and on by both readings: accuracy, speed of convergence, Fig. 6's confusion."""
     on = get_args(Reading) if options.neunorm is None else filter(None, (options.reading,))
     grid = product(_one_network(options), (None, *on))
-    return _cases(options, (Wish(*p, neunorm=reading) for p, reading in grid))
+    return _cases(options, (TrainingSpec(*p, neunorm=reading) for p, reading in grid))
 
 
 def accuracy(options: Options) -> tuple[Trained, ...]:
@@ -137,10 +137,10 @@ def accuracy(options: Options) -> tuple[Trained, ...]:
     readings: list[Reading | None] = [None]
     if options.neunorm != "off":
         readings.append(options.reading or "mean")
-    wishes = [Wish(*place, neunorm=reading) for place in places for reading in readings]
-    wishes += [Wish(*place, framework=ANN) for place in images]
+    wishes = [TrainingSpec(*place, neunorm=reading) for place in places for reading in readings]
+    wishes += [TrainingSpec(*place, framework=ANN) for place in images]
     if options.long:
-        wishes += [Wish("nmnist", "OurModel", T=T, bin_us=bin_us) for T, bin_us in LONGER]
+        wishes += [TrainingSpec("nmnist", "OurModel", T=T, bin_us=bin_us) for T, bin_us in LONGER]
     return _cases(options, (w for w in wishes if named is None or w.network.lower() in named))
 
 
@@ -148,7 +148,7 @@ def ablations(options: Options) -> tuple[Trained, ...]:
     """What choices of ours and of frameworks cost: each beside a training without it."""
     if options.long:
         options = replace(options, samples=options.samples or LONG_ABLATIONS)
-    wishes = (Wish(*place, neunorm=options.reading) for place in _one_network(options))
+    wishes = (TrainingSpec(*place, neunorm=options.reading) for place in _one_network(options))
     changed = (each.change(case) for case in _cases(options, wishes) for each in ABLATIONS)
     return tuple(dict.fromkeys(changed))  # one of the two precisions is that of the first
 
@@ -165,7 +165,7 @@ def _one_network(options: Options) -> list[tuple[str, str]]:
     ]
 
 
-def _cases(options: Options, wishes: Iterable[Wish]) -> tuple[Trained, ...]:
+def _cases(options: Options, wishes: Iterable[TrainingSpec]) -> tuple[Trained, ...]:
     """The cases of a suite that trains, all wishes of one seed before the next seed.
 
     Raises UsageError for an unknown data set or network, for what only timing knows, and for the
@@ -189,7 +189,7 @@ def _cases(options: Options, wishes: Iterable[Wish]) -> tuple[Trained, ...]:
     return tuple(sorted(found, key=lambda case: case.seed))
 
 
-def _of_wish(options: Options, wish: Wish) -> Iterator[Trained]:
+def _of_wish(options: Options, wish: TrainingSpec) -> Iterator[Trained]:
     size, settings = size_of(options, wish.dataset), paper.settings(wish.dataset)
     usual = settings.dropout if size.dropout is None else size.dropout
     dropout = usual if options.dropout is None else options.dropout

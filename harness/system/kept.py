@@ -43,7 +43,7 @@ def measure_nothing() -> None:
 
 
 @dataclass(frozen=True)
-class Shelf(Generic[T]):
+class MeasurementCache(Generic[T]):
     """Measurements of one kind, each a JSON value or an object of fields that are."""
 
     folder: str  # in the user's cache folder

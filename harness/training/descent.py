@@ -28,7 +28,7 @@ DATASET = "cifar10"  # whose settings and network it has
 
 
 @dataclass(frozen=True)
-class Terms:
+class Bf16CheckSettings:
     """What is trained, and how often."""
 
     scale: str = "Small"  # or a notation
@@ -48,7 +48,7 @@ class Terms:
         return tuple((each, seed) for each, count in seeds.items() for seed in range(count))
 
 
-TERMS = Terms()
+CHECK_SETTINGS = Bf16CheckSettings()
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,15 @@ class Digits:
     @classmethod
     def read(cls) -> Digits:
         """Those of the training split."""
-        samples = colour_digits("train", TERMS.size)
+        samples = colour_digits("train", CHECK_SETTINGS.size)
         raw, labels = map(torch.from_numpy, (np.stack(samples.all()), samples.labels))
         return cls(network_input(raw, 1, samples.info.normalisation)[0].contiguous(), labels)
 
     def draws(self, seed: int) -> Iterator[Tensor]:
         """The indices of one batch after the other: the same in every precision and framework."""
         generator = torch.Generator().manual_seed(seed)
-        for _ in range(TERMS.steps):
-            yield torch.randint(len(self.labels), (TERMS.batch_size,), generator=generator)
+        for _ in range(CHECK_SETTINGS.steps):
+            yield torch.randint(len(self.labels), (CHECK_SETTINGS.batch_size,), generator=generator)
 
     def weights(self, case: Timed) -> tuple[Tensor, ...]:
         """A seed's initial weights, in layer order, calibrated on its first batch."""
@@ -79,16 +79,16 @@ class Digits:
 
 def case_of(timed: Timed) -> Timed:
     """What the contender of a timed case trains."""
-    title, network = paper.network(TERMS.scale, DATASET, width=TERMS.width)
+    title, network = paper.network(CHECK_SETTINGS.scale, DATASET, width=CHECK_SETTINGS.width)
     channels = network.input_shape[0]
     return replace(
         timed,
         dataset=DATASET,
         scale=title,
-        network=replace(network, input_shape=(channels, TERMS.size, TERMS.size)),
-        width=TERMS.width,
-        T=TERMS.T,
-        batch_size=TERMS.batch_size,
+        network=replace(network, input_shape=(channels, CHECK_SETTINGS.size, CHECK_SETTINGS.size)),
+        width=CHECK_SETTINGS.width,
+        T=CHECK_SETTINGS.T,
+        batch_size=CHECK_SETTINGS.batch_size,
         optimiser=paper.settings(DATASET).optimiser,
         initialisation="calibrated",
         mode="training",
@@ -104,14 +104,14 @@ def said(case: Timed) -> str:
 
 
 @dataclass(frozen=True)
-class Pupil:
+class Bf16Trainee:
     """Who is trained: one module for all seeds and precisions, since to compile it takes long."""
 
     module: nn.Module
     captured: bool  # each of its trainings as one CUDA graph
 
     @classmethod
-    def of(cls, adapter: Adapter, case: Timed) -> Pupil:
+    def of(cls, adapter: Adapter, case: Timed) -> Bf16Trainee:
         """The adapter's network, on the case's device. Raises what the adapter raises."""
         module = adapter.build(case.network).to(torch.device(case.device), DTYPES["fp32"])
         return cls(module.train(), isinstance(adapter, Variant) and adapter.captured)
@@ -162,21 +162,21 @@ LEARNT = 0.75
 
 
 @dataclass(frozen=True)
-class Course:
+class LossEnds:
     """One training: means over its first and last steps, NaN where a loss is not finite."""
 
     first: float
     last: float
 
     @classmethod
-    def of(cls, losses: Sequence[float], averaged: int) -> Course:
+    def of(cls, losses: Sequence[float], averaged: int) -> LossEnds:
         """From the loss of each step, as many of them averaged at either end."""
         if not losses or not all(map(isfinite, losses)):
             return cls(nan, nan)
         return cls(fmean(losses[:averaged]), fmean(losses[-averaged:]))
 
 
-def judged(fp32: Sequence[Course], bf16: Sequence[Course]) -> str:
+def judged(fp32: Sequence[LossEnds], bf16: Sequence[LossEnds]) -> str:
     """Why trainings in bf16 do not pass beside those in float32, from the same weights and batches;
     "" where they do.
 

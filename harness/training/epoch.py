@@ -39,7 +39,6 @@ VALIDATION_SHARE = 0.1  # of the training samples, drawn once: the same for ever
 CALIBRATION_SAMPLES = 20
 EVALUATION_BATCH = 100
 
-Tell = Callable[[float], None]  # is told how far a piece of work is, in [0, 1]
 UNMOVED = 0.01  # relative change of the loss over the first epoch below which it has not moved
 TRAINING_SHARE = 0.8  # of an epoch's time, about; the rest tests
 
@@ -128,7 +127,7 @@ def built(case: Case, x: Tensor, out: Path | None) -> nn.Module:
     return module
 
 
-def epoch(learner: Learner, number: int, rate: float, tell: Tell) -> Epoch:
+def epoch(learner: Learner, number: int, rate: float, tell: Callable[[float], None]) -> Epoch:
     """Trains one epoch, from 1, at a learning rate, and tests. Raises Failed where the loss
     or a gradient is no number any more.
     """

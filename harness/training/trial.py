@@ -25,7 +25,7 @@ from harness.proof.answer import Incomparable, plain_pass, question, tapped_pass
 from harness.proof.audit import Audit, Finding, row_of
 from harness.proof.certificate import RULES
 from harness.proof.exam import Exam
-from harness.proof.subject import NOTHING_KNOWN, subject_of
+from harness.proof.installation import NOTHING_KNOWN, installation_of
 from harness.records import (
     AuditRow,
     CertificateRow,
@@ -172,14 +172,14 @@ _last: dict[tuple[datasets.SplitRequest, int | None], DataSplits] = {}
 def train(trial: Trial[Trained]) -> bool:
     """Proves, trains and tests a network. Returns whether an earlier command had done it."""
     case = trial.case
-    subject = subject_of(case)
-    trial.row = of_case(case, trial.run, subject)
+    installation = installation_of(case)
+    trial.row = of_case(case, trial.run, installation)
     data = _data(trial)
     about, sources = data.train.info, (data.train.source, data.test.source)
     hashes = sources[0].sha256, sources[1].sha256
     row = trial.row = replace(
         with_data(trial.row, *sources),
-        key=training_key(case, *hashes, subject.software),
+        key=training_key(case, *hashes, installation.software),
         iterations_per_epoch=-(-len(data.train) // case.batch_size),
         train_samples=len(data.train),
         validation_samples=len(data.validation),
@@ -190,7 +190,7 @@ def train(trial: Trial[Trained]) -> bool:
     if too_large := memory.too_large(case):
         raise Failed(too_large)
     path = trial.out / "checkpoints" / f"{row.key}.pt"
-    decisive = training_identity(case, *hashes, subject.software)
+    decisive = training_identity(case, *hashes, installation.software)
     identity = {name: str(value) for name, value in decisive.items()}
     if (suite := trial.served_by()) is not None:
         _take_over(trial, suite)
@@ -395,14 +395,16 @@ def count(trial: Trial[Timed]) -> bool:
     Returns whether an earlier command had done it.
     """
     case, run = trial.case, trial.run
-    subject = subject_of(case)
-    trial.row = of_case(case, run, subject)
+    installation = installation_of(case)
+    trial.row = of_case(case, run, installation)
     may = case.dataset in trial.access.download
     of = case.dataset, case.T, case.batch_size, case.seed, "test", trial.access.root, may
     batch = datasets.load_batch(*of)
     row = trial.row = replace(
         with_data(trial.row, batch.source),
-        key=timing_key(case, batch.source.sha256, subject.software, run.machine, run.allocator),
+        key=timing_key(
+            case, batch.source.sha256, installation.software, run.machine, run.allocator
+        ),
     )
     if too_large := memory.too_large(replace(case, batch_size=COUNTED_TOGETHER)):
         raise Failed(too_large)

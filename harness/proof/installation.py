@@ -6,14 +6,16 @@ import torch
 
 from adapters import Missing, facts
 from harness.records.identity import Software
-from harness.records.run import Subject
+from harness.records.run import Installation
 from harness.spec import ANN, FLOOR, Case
 
 TORCH = str(torch.__version__)
-NOTHING_KNOWN = Subject(Software(torch=TORCH))  # of the floor, the ANN, and what is not installed
+NOTHING_KNOWN = Installation(
+    Software(torch=TORCH)
+)  # of the floor, the ANN, and what is not installed
 
 
-def subject_of(case: Case) -> Subject:
+def installation_of(case: Case) -> Installation:
     """What computes the case on this machine, without importing it here.
 
     Raises what `adapters.load` raises.
@@ -29,7 +31,7 @@ def subject_of(case: Case) -> Subject:
     for name, version in known.packages.items():  # of those that its kernels are compiled by
         if (kernels is None or name in kernels) and version != known.version:
             versions.append(f"{name} {version}")
-    return Subject(
+    return Installation(
         Software(
             torch=TORCH,
             framework_version=", ".join(filter(None, versions)) or None,

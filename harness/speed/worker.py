@@ -1,0 +1,204 @@
+"""What runs in a contender's process: an adapter's network, or the floor, examined, built, audited
+and timed.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
+
+from harness.adapter import Adapter, Unsupported, Variant, examined
+from harness.proof.answer import Answer, Question
+from harness.proof.exam import ExamAnswers, Questions, take_exam
+from harness.spec import Network, Timed
+from harness.speed import floor, iteration
+from harness.speed.iteration import Meter, Part, Ready, Result, of_round
+from harness.system import clock, kept, machine, memory
+from harness.training.descent import Bf16Trainee, Digits
+
+R = TypeVar("R")
+Find = Callable[[str], Adapter]  # adapters.load
+COMPILED = "a compiler works in the process that it compiles for: its memory would be in the figure"
+
+
+class Turn(NamedTuple):
+    """What a timed iteration came to."""
+
+    seconds: float
+    votes: list[list[float]] | None = None  # (B, classes); None of the floor
+    loss: float | None = None  # of training
+    left: float = 0.0  # seconds of work that was left when the clock stopped
+    changed: tuple[str, ...] = ()  # of the process's settings, since before it was built
+
+
+class First(NamedTuple):
+    """What the first iteration came to, which is no turn: it warms up, and is audited."""
+
+    seconds: float
+    layout: str | None  # of its convolutions' weights
+    threads: int | None = None  # None of the floor
+    peak_mib: float | None = None
+    unmeasured: str = ""  # why there is no peak
+    compile_seconds: float | None = None  # before it, of who compiles for the batch's size
+    computed: str | None = None  # how its layers were, where its adapter says so
+
+
+@dataclass(eq=False)
+class Worker:
+    """An adapter's network, or the floor, in its process."""
+
+    case: Timed
+    find: Find
+    lean: bool = False  # gives its memory back after each turn
+    _run: Callable[[], Result | None] | None = None  # one iteration, once it is built
+    _result: Result | None = None  # of the last iteration; None of the floor
+    _built: Ready | None = None  # None of the floor
+    _asked: Question | None = None
+    _before: dict[str, object] = field(default_factory=machine.settings)  # of the process
+    _frozen: bool = False
+    _examined: nn.Module | None = None
+    _trainee: Bf16Trainee | None = None
+
+    def part(self) -> Part | None:
+        """What to run of an iteration where a whole one takes too long; None: all of it."""
+        return iteration.part_of(self.find(self.case.framework), self.case)
+
+    def compiles(self) -> bool:
+        """Whether its kernels are still to be compiled, where its adapter says so."""
+        says = getattr(self.find(self.case.framework), "compiles", None)
+        return says is not None and bool(says(self.case.device))
+
+    def take_exam(self, network: Network, questions: Questions) -> ExamAnswers:
+        """Its answers in an exam; one module serves all of its exams."""
+        if self._examined is None:
+            module = examined(self.find(self.case.framework))(network)
+            self._examined = module.to(self.case.device)
+        answers = take_exam(self._examined, questions)
+        return tuple((_carried(tapped), _carried(untapped)) for tapped, untapped in answers)
+
+    def bf16_losses(self, case: Timed, weights: tuple[Tensor, ...], digits: Digits) -> list[float]:
+        """Trains from these weights on the digits: the loss of each step."""
+        if self._trainee is None:
+            self._trainee = Bf16Trainee.of(self.find(case.framework), case)
+        return self._trainee.losses(case, weights, digits)
+
+    def layouts(self) -> tuple[floor.Layout, ...]:
+        return floor.fastest(self.case)
+
+    def build_floor(self, layouts: tuple[floor.Layout, ...]) -> First:
+        """Builds the floor, and runs its first iteration."""
+        self._run = floor.iteration(self.case, layouts)
+        return First(self.turn(0).seconds, floor.said(layouts))
+
+    def build(self, asked: Question, metered: bool = True) -> First:
+        """Builds what is timed, with a question in its memory, and runs the first iteration.
+
+        Where it is `metered`, its peak of memory is measured too.
+        """
+        self._before, adapter = machine.settings(), self.find(self.case.framework)
+        meter, why = None, COMPILED
+        if metered and not (isinstance(adapter, Variant) and adapter.compiled):
+            try:
+                meter, why = Meter.over(adapter, self.case, asked), ""
+            except Exception as error:  # noqa: BLE001 it says what was raised; its time stands
+                why = f"{type(error).__name__}: {error}"
+        self._asked, self._built = asked, (ready := iteration.built(adapter, self.case, asked))
+        self._run = partial(iteration.done, ready)
+        seconds = self._seconds(asked, meter)
+        peak = None if meter is None else meter.peak_mib()
+        threads, say = torch.get_num_threads(), getattr(adapter, "computed", None)
+        computed = None if say is None else str(say(ready.subject))
+        return First(seconds, ready.layout, threads, peak, why, ready.compile_seconds, computed)
+
+    def ask(self, asked: Question) -> None:
+        """What the rounds ask, each with weights near to these."""
+        self._asked = asked
+
+    def turn(self, number: int) -> Turn:
+        """One timed iteration, on what the round of that number asks."""
+        asked = None if self._asked is None else of_round(self._asked, number)
+        if self.lean:  # its memory was given back: no page is to be taken in what is timed
+            self._seconds(asked)
+        turn = Turn(self._seconds(asked))
+        if self._built is not None and self._result is not None:
+            left, changed = iteration.left_seconds(self._built), machine.changes(self._before)
+            turn = Turn(turn.seconds, *self._result, left, changed)
+        if self.lean:
+            self.release()
+        return turn
+
+    def _seconds(self, asked: Question | None, meter: Meter | None = None) -> float:
+        """Of one iteration."""
+        if asked is not None and self._built is not None:
+            self._built.load(asked)
+            torch.manual_seed(asked.seed)
+        gc.collect()  # what must not fall into the time
+        if not self._frozen:
+            gc.freeze()  # what is there stays: to look through it at every turn takes long
+            self._frozen = True
+        gc.disable()
+        if meter is not None:
+            meter.start()
+        seconds = clock.seconds(self._once, torch.device(self.case.device))
+        gc.enable()
+        return seconds
+
+    def _once(self) -> None:
+        assert self._run is not None, "it was not built"
+        self._result = self._run()
+
+    def release(self) -> None:
+        """Gives its memory back, now and after each turn."""
+        self.lean = True
+        memory.release()
+
+    def answer(self) -> tuple[Answer, tuple[Tensor, ...]]:
+        """What the last iteration computed; and the new weights, where the optimiser is its own."""
+        ready, asked, trains = self._built, self._asked, self.case.mode == "training"
+        assert ready is not None and asked is not None, "it was not built"
+        own = ready.weights() if ready.has_own_optimiser and trains else ()
+        gradients = tuple(ready.gradients() if trains else ())
+        return _carried(Answer(ready.result[0].to(asked.x.dtype), gradients)), _on_cpu(own)
+
+    def tapped(self, asked: Question) -> Answer:
+        """The answer to a question with every layer's spikes."""
+        assert self._built is not None, "it was not built"
+        return _carried(self._built.tapped(asked))
+
+
+def _carried(answer: Answer) -> Answer:
+    (out,) = _on_cpu([answer.out])
+    return Answer(out, _on_cpu(answer.gradients), _on_cpu(answer.spikes))
+
+
+def _on_cpu(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
+    """As they travel: without what else lies in the same memory."""
+    return tuple(each.detach().cpu().contiguous() for each in tensors)
+
+
+_workers: list[Worker] = []  # in a contender's process: the one that it is for
+
+
+def begin(case: Timed, find: Find, alone: bool, trains: bool) -> None:
+    """Makes a new process a contender's; `alone`: nothing runs beside it."""
+    if not alone:
+        kept.measure_nothing()
+        torch.set_num_threads(1)
+    elif not trains:  # its threads wait in another way than those of what is timed
+        kept.measure_alone()
+    _workers[:] = [Worker(case, find)]
+
+
+def work(method: Callable[..., R], *given: Any) -> R:
+    """Has the process's contender do something."""
+    try:
+        return method(_workers[0], *given)
+    except TorchDynamoException as error:
+        raise Unsupported(f"torch.compile: {type(error).__name__}: {error}") from None
