@@ -27,7 +27,7 @@ from adapters.fused.intrinsics import (
     nonzero_64, store, wide,
 )  # fmt: skip
 
-# A kernel's argument: the part that is next; sizes, `stored` the bytes of a number of the layers' own
+# A kernel's argument: the next part; sizes, `stored` the bytes of a number of the layers' own
 # tensors, 2 in bf16, which is computed with in float32; then where the arrays are: 0 for none.
 FIELDS = (
     "next", "images", "height", "width", "maps", "outputs", "lines", "together", "block", "valued",

@@ -502,8 +502,8 @@ def _spikes(stored: Any, number: Any, sent: Any) -> Callable[[], int]:
 
     @callback
     def spikes(address):
-        call_at, part, share, current, encoding, U, keys, numbers = _part(address, stored, number)
-        call = call_at[0]
+        record, part, share, current, encoding, U, keys, numbers = _part(address, stored, number)
+        call = record[0]
         _, of_out, _, _ = _shapes(call)
         sizes = _sizes(call)
         pool, maps, together = sizes
@@ -528,8 +528,8 @@ def _gradients(stored: Any, number: Any) -> Callable[[], int]:
 
     @callback
     def gradients(address):
-        call_at, part, share, current, encoding, U, keys, numbers = _part(address, stored, number)
-        call = call_at[0]
+        record, part, share, current, encoding, U, keys, numbers = _part(address, stored, number)
+        call = record[0]
         _, of_out, of_U, _ = _shapes(call)
         steps, parts, sizes = call.steps, call.parts, _sizes(call)
         pool, maps, together = sizes
