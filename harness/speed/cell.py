@@ -29,7 +29,7 @@ from harness.spec import FLOOR, Access, Budget, Precision, Source, Timed, UsageE
 from harness.speed import ratios
 from harness.speed.contender import Contender, Host, WorkerProcess
 from harness.speed.floor import Layout
-from harness.speed.judge import Examiner, Judge
+from harness.speed.judge import Judge
 from harness.speed.worker import First, Turn, Worker
 from harness.system import clock, machine, memory
 
@@ -87,7 +87,7 @@ class Cell:
                 return False
             if too_large := memory.too_large(cell):
                 raise UsageError(too_large)
-            self._judge = Judge(cell, batch, other, self.ledger.store.out)
+            self._judge = Judge(cell, batch, other, self.host, self.ledger.store.out)
             self._judge.weights(late=False)
         except UsageError as error:  # of data, or of weights that the case names
             for case in self.group:
@@ -132,12 +132,9 @@ class Cell:
                 "they cannot learn: use --init calibrated or a lower threshold",
             )
         asked = [Contender(self._name(case), self._row(case)) for case in self.group]
-        examiner = Examiner(cell, self._judge.batch.inputs, self.host)
         yield "exams"
-        yield from examiner.examine([each.row for each in asked])
-        proved = [
-            each for each in asked if self._run_or_record_failure(each, self._prove, each, examiner)
-        ]
+        yield from self._judge.examine([each.row for each in asked])
+        proved = [each for each in asked if self._run_or_record_failure(each, self._prove, each)]
         floors = floor_cases(cell, (each.case for each in proved)) if proved else []
         self.contenders = [Contender(self._name(case), self._row(case)) for case in floors]
         for case in floors[:1]:
@@ -156,18 +153,18 @@ class Cell:
         mixed = case.precision != self.case.precision
         return case.framework + (f" ({case.precision})" if mixed else "")
 
-    def _prove(self, contender: Contender, examiner: Examiner) -> None:
+    def _prove(self, contender: Contender) -> None:
         """Keeps a proof as rows. Raises Failed where one is not equal that claims to be."""
         row, case = contender.row, contender.case
-        proofs = examiner.certificates(case)
-        network = str(examiner.network_of(case))
+        proofs = self._judge.certificates(case)
+        network = str(self._judge.network_of(case))
         narrow = None if network == row.network else network
         for each in (each for proof in proofs for each in certificate.rows_of(row, proof)):
             self._keep(replace(each, examined_network=narrow))
         failures = [each for proof in proofs for each in proof.failures]
         if failures and not row.deviations:
             raise Failed(failures[0], "not comparable")
-        contender.part = examiner.parts[case.framework]
+        contender.part = self._judge.parts[case.framework]
 
     def start(self) -> Iterator[str]:
         """Starts all processes, or starts them anew, and builds there what is timed: warmed up, and

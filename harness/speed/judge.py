@@ -53,19 +53,36 @@ OF_CHANGE = {"fp64": 1e-9, "fp32": 1e-4}
 OF_WEIGHT = {"fp64": 2.0**-51, "fp32": 2.0**-22}
 
 
+def _examine_in_process(
+    process: WorkerProcess, network: Network, questions: Questions
+) -> ExamAnswers:
+    try:
+        return process.call(Worker.take_exam, network, questions)
+    except Failed as reason:
+        raise (Incomparable(str(reason)) if reason.status == "not comparable" else reason) from None
+
+
 @dataclass(eq=False)
-class Examiner:
-    """The exams of one cell."""
+class Judge:
+    """Examines and audits the contenders of one cell. It keeps the reference's answers of a round
+    until it is to forget them.
+    """
 
     cell: Timed
-    batch: Tensor  # (T, B, C, H, W)
+    batch: Batch
+    other: Batch
     host: Host
+    out: Path | None = None  # the result folder, which keeps weights that a case names
     parts: dict[str, Part | None] = field(default_factory=dict)  # that each framework will run
     _exams: dict[tuple[Network, Precision], Exam] = field(default_factory=dict)
     _proofs: dict[tuple[str, Precision], Certificate] = field(default_factory=dict)
     _failed: dict[str, Exception] = field(default_factory=dict)
     _doing: dict[WorkerProcess, str] = field(default_factory=dict)  # what each does, in words
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
+    _weights: dict[bool, tuple[ReferenceNetwork, Tensor]] = field(default_factory=dict)
+    _audits: dict[tuple[Timed, When, int], Audit] = field(default_factory=dict)
+
+    # Exams
 
     def examine(self, rows: Sequence[Record]) -> Iterator[str]:
         """Examines the adapter of each row, some at once, and says again and again what runs."""
@@ -137,31 +154,13 @@ class Examiner:
     def _exam(self, network: Network, precision: Precision) -> Exam:
         with self._one_at_a_time:
             if (exam := self._exams.get((network, precision))) is None:
-                exam = Exam(network, self.batch.to(self.cell.device), precision, self.cell.seed)
+                batch = self.batch.inputs.to(self.cell.device)
+                exam = Exam(network, batch, precision, self.cell.seed)
                 exam.answers()  # once, however many are examined at once
                 self._exams[network, precision] = exam
             return exam
 
-
-def _examine_in_process(
-    process: WorkerProcess, network: Network, questions: Questions
-) -> ExamAnswers:
-    try:
-        return process.call(Worker.take_exam, network, questions)
-    except Failed as reason:
-        raise (Incomparable(str(reason)) if reason.status == "not comparable" else reason) from None
-
-
-@dataclass(eq=False)
-class Judge:
-    """The judge of one cell. It keeps what the reference answers until it is told to forget."""
-
-    cell: Timed
-    batch: Batch
-    other: Batch
-    out: Path | None = None  # the result folder, which keeps weights that a case names
-    _weights: dict[bool, tuple[ReferenceNetwork, Tensor]] = field(default_factory=dict)
-    _audits: dict[tuple[Timed, When, int], Audit] = field(default_factory=dict)
+    # Audits
 
     def weights(self, *, late: bool) -> tuple[ReferenceNetwork, Tensor]:
         """A question's weights, and the samples (T, B, C, H, W) that they were calibrated on."""
