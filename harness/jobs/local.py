@@ -64,13 +64,13 @@ class Command:
 class Local:
     """This machine. A case that fails becomes a row with its reason; the others go on."""
 
-    command: tuple[str, ...] = ()  # as it was typed: the file of a run says it
+    command: tuple[str, ...] = ()  # as it was typed, for the file of the run
     silence: float = SILENCE
 
     def train(
         self, cases: tuple[Case, ...], store: Store, access: Access, say: ProgressCallback
     ) -> Iterator[Result]:
-        """Does what is not done of trainings, other systems and counts, in any order: cases that
+        """Does the trainings, other systems and counts that are not done, in any order: cases that
         another process is at come last, once it has ended them.
 
         Each has a child of its own: what a framework sets for its process would decide the next
@@ -119,7 +119,7 @@ class Local:
         budget: Budget,
         say: ProgressCallback,
     ) -> Iterator[Result]:
-        """Times what is not done. Raises UsageError where rows cannot be written."""
+        """Times the cases that are not done. Raises UsageError where rows cannot be written."""
         run = Command(cases, store, self.command).run
         ledger = Ledger(store, say, access.fresh, (run.id,), patient=True)
         timed = tuple(case for case in cases if isinstance(case, Timed))
@@ -136,7 +136,7 @@ def trial_in_child(
     """One case to its end; its rows go to the folder. `known`: of adapters."""
     facts.remember(*known)
     ledger = Ledger(Store(out), tell, access.fresh, (run.id,), patient)
-    # fetching a data set may take long, and says nothing
+    # fetching a data set may take long, and reports nothing
     patience = DOWNLOAD if case.dataset in access.download else 0.0
     tell(0.0, f"{case.dataset} {network_name(case)} {case.framework}", patience=patience)
     try:

@@ -35,7 +35,7 @@ Work = Callable[..., Iterator[Result]]  # of `Local`
 class Ray:
     """The cluster at RAY_ADDRESS, or this machine where none is given."""
 
-    command: tuple[str, ...] = ()  # as it was typed: the file of a run says it
+    command: tuple[str, ...] = ()  # as it was typed, for the file of the run
 
     def train(
         self, cases: tuple[Case, ...], store: Store, access: Access, say: ProgressCallback

@@ -1,6 +1,6 @@
 """A sample of recorded cases, measured again: which figures are confirmed.
 
-What a training comes to is the same number or another. A time is confirmed where the interval of
+The result of a training is the same number or another. A time is confirmed where the interval of
 new over old lies within MARGIN of 1; it differs where the interval does not, and has no 1 in it;
 else it is too noisy to tell, so no noise makes it surer.
 """
@@ -35,8 +35,8 @@ from harness.spec import (
     schedule,
 )
 
-LARGEST = 700.0  # whose exponential is a float
-# What an epoch comes to. On the same processor these are the same numbers, bit for bit.
+LARGEST = 700.0  # its exponential is still a float
+# The results of an epoch. On the same processor these are the same numbers, bit for bit.
 FIGURES = ("loss", "train_accuracy", "validation_accuracy", "test_accuracy", "gradient_norm")
 DECIDING = ("cpu", "threads", "torch", "framework_version", "revision", "code", "python")
 Verdict = Literal["confirmed", "differs", "too noisy to tell", "not tested"]
@@ -98,7 +98,7 @@ def _training(
     store: Store,
     epochs: int,
 ) -> Iterator[Check]:
-    """A training's first epochs, or what another system comes to, against the rows of now."""
+    """A training's first epochs, or another system's results, against a new measurement."""
     before = _figures(each for each in records if (each.suite, each.key) == (row.suite, row.key))
     case, wanted = Case.of(row), {"": ("test_accuracy",)}
     window = f" {row.window}" if isinstance(row, FittedRow) and row.window else ""
@@ -186,7 +186,7 @@ def _lines(records: Iterable[Row]) -> dict[str, Line]:
 
 
 def ratio_check(name: str, old: Line, new: Line | None, why: str = "") -> Check:
-    """A contender's recorded ratio against that of now; None where it was not timed, and why."""
+    """A contender's recorded ratio against a new one; None where it was not timed, and why."""
     what = f"{old.dataset} {old.scale} T={old.T} {name}", "ratio to the floor", _ratio(old)
     if new is None:
         return Check(*what, "", "not tested", why)

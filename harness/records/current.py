@@ -35,7 +35,7 @@ NUMBERS = {
     "confusion": ("confusion_samples",),
     "certificate": ("certificate_precision", "layer"),
 }
-# Of the spikes compared, so many may differ in a proof that says that it passed.
+# The share of compared spikes that may differ in a proof that passed.
 MOST_MISMATCHES = {"fp64": 1e-5, "fp32": 1e-5, "bf16": 0.02}
 _OF_CELL = tuple(
     name
@@ -77,7 +77,7 @@ class _Timed:
 
 
 class MachineSettings(NamedTuple):
-    """What tells two machines of one name apart, as keys of timings do."""
+    """What distinguishes two machines of one name, as keys of timings do."""
 
     cores: int | None
     os: str | None
@@ -308,7 +308,7 @@ def _training(row: Row) -> tuple[str, str | None]:
 
 
 def _doubles(rows: Sequence[Row]) -> Iterator[str]:
-    """Trainings that were done twice and came to different ends."""
+    """Trainings that were done twice with different results."""
     ends: dict[Hashable, TrainedRow] = {}
     for row in rows:
         if isinstance(row, TrainedRow):

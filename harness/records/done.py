@@ -60,7 +60,7 @@ def _is_timed(keys: set[str | None], rows: Iterable[Row], wanted: Budget) -> boo
 
 
 def _is_settled(row: Row, wanted: Budget) -> bool:
-    """Whether a row says that its contender needs no measurement."""
+    """Whether a row shows that its contender needs no measurement."""
     if isinstance(row, EndedRow):
         return row.status in ("missing", "unsupported", "not comparable")
     if not isinstance(row, TimedRow) or row.rounds < wanted.fewest:

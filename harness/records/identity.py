@@ -19,7 +19,7 @@ NUMERICS = 1  # what a training computes: its steps, draws, initial weights, aug
 PROTOCOL = 3  # how a time is taken: what is timed, warm-ups, rounds, layouts
 EXAM = 3  # what a proof examines, the audit's too, and their tolerances
 
-# Fields of a case that say nothing of the weights a training ends with: names, what is asked of the
+# Fields of a case that do not affect the weights a training ends with: names, what is asked of the
 # trained network, and how many samples were wanted, which is in the data's hash.
 _IDLE = ("suite", "scale", "width", "tested_at")
 _IDLE += ("wanted_samples", "wanted_test_samples", "embedded")
@@ -31,7 +31,7 @@ _LATER = (
 # Of the machine, what is in no key as it stands. Its torch is the software's; a harness of another
 # version or commit may time the same; another kernel keeps another MiB for itself.
 _ELSEWHERE = ("torch", "harness", "commit", "environment", "memory_mib")
-# What these come to is in `threads`, and a cluster sets them to what they would have been.
+# Their effect is in `threads`, and a cluster sets them to what they would have been.
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -77,7 +77,7 @@ def settings_of(machine: Machine) -> list[str]:
 
 
 def fields_that_train(case: Case) -> dict[str, object]:
-    """The fields of a case that decide the weights its training ends with, beside the data."""
+    """The fields of a case that, with the data, decide the weights its training ends with."""
     return {k: value for k, value in _fields(case).items() if k not in _IDLE}
 
 

@@ -33,14 +33,14 @@ Outcome = Literal[
 # What is audited.
 When = Literal[
     "before",  # the first iteration
-    "round",  # that of a round which was drawn once it was over
+    "round",  # the iteration of a round that was drawn once it was over
     "late",  # the first of a process started anew: another batch, weights three times as large
     "after",  # the last one of a training
 ]
 
 
 class Place(NamedTuple):
-    """A machine, as far as rows tell them apart; empty where they do not say."""
+    """A machine as rows describe it; empty where they do not."""
 
     cpu: str
     capability: str
@@ -142,12 +142,14 @@ class CertificateRow(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class WarmupRow(Record):
-    """The first iteration, apart."""
+    """The first iteration, which is in no round."""
 
     kind: Literal["warmup"] = "warmup"
     seconds: Amount  # of a compiled form with the time that compiling took
     steps: Nth  # that it ran
-    compile_seconds: Amount | None = None  # before it, of who lays out its first batch apart
+    compile_seconds: Amount | None = (
+        None  # seconds of compiling before the first iteration (trainers only)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,8 +297,8 @@ class FittedRow(Record):
     """Another system of Tables 3 to 6, fitted and asked: it is done. Accuracies are in [0, 1]."""
 
     kind: Literal["fitted"] = "fitted"
-    structure: str  # of the system: the row's network is the paper's beside it
-    fidelity: str  # whose parameters it has
+    structure: str  # of the system; the row's network is the paper's, for comparison
+    fidelity: str  # where its parameters come from
     chosen: str = ""  # what the held-out samples decided
     random: bool  # whether its seed decides anything
     sensor: tuple[Nth, Nth] | None = None  # (H, W) in pixels of the recordings it was given

@@ -1,4 +1,4 @@
-"""One run: what is kept of it in OUT/runs/RUN.json, and how its rows are made."""
+"""One run: its file OUT/runs/RUN.json, and how its rows are made."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.system.installed import ROOT, Machine, Moment, version
 
 R = TypeVar("R", bound=Record)
 LONGEST_REASON = 1000  # characters; a framework's message can be of any length
-# Packages whose versions decide what a run computes or how fast, beside the frameworks.
+# Packages, with the frameworks, whose versions decide what a run computes or how fast.
 PACKAGES = ("torch", "numpy", "numba", "triton", "torchvision", "scipy", "pandas", "tonic")
 
 
@@ -111,14 +111,14 @@ def of_case(case: Case, run: Run, subject: Installation) -> Record:
 
 def with_data(row: Record, source: Source, test: Source | None = None) -> Record:
     """The row with where its data come from, and its test data where it has some."""
-    said: dict[str, object] = {"data_samples": source.samples}
+    found: dict[str, object] = {"data_samples": source.samples}
     for prefix, of in (("data_", source), ("data_test_", test)):
         if of is not None:
-            said[f"{prefix}source"] = of.description
+            found[f"{prefix}source"] = of.description
             for name in ("sha256", "partial", "lossy", "simulated", "substitute"):
-                said[prefix + name] = getattr(of, name)
+                found[prefix + name] = getattr(of, name)
     notes = dict.fromkeys(each.note for each in (source, test) if each and each.note)
-    return replace(row, **said, data_note="; ".join(notes) or None)
+    return replace(row, **found, data_note="; ".join(notes) or None)
 
 
 def ended(row: Record, status: Outcome, reason: str) -> EndedRow:
@@ -127,7 +127,7 @@ def ended(row: Record, status: Outcome, reason: str) -> EndedRow:
 
 
 def stamped(row: R, moment: Moment | None = None) -> R:
-    """The row as it is now: its time, and the state of the machine beside it."""
+    """The row with the time of now and the state of the machine."""
     return replace(row, time=now(), **vars(moment or Moment()))
 
 

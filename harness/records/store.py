@@ -83,7 +83,7 @@ class Store:
             with FileLock(self.folder / ".lock"), path.open("a+b", buffering=0) as file:
                 if file.tell():
                     file.seek(-1, os.SEEK_END)
-                    if file.read(1) != b"\n":  # a line torn by a crash stays apart from ours
+                    if file.read(1) != b"\n":  # a line torn by a crash is not joined to ours
                         content = b"\n" + content
                 _write_all(file, content)
         except OSError as error:
@@ -150,7 +150,7 @@ class Shared:
     damage: str = ""  # what is wrong with the file
 
     def of(self, dataset: object) -> dict[str, Any]:
-        """Those of a row of the data set. What a row says itself counts."""
+        """The shared fields of a row of the data set. Fields of the row itself take precedence."""
         return self.shared | self.shared_by_dataset.get(str(dataset), {})
 
 
@@ -208,7 +208,7 @@ def _content(line: bytes) -> dict[str, object]:
 
 
 def row_of(content: dict[str, object]) -> Row:
-    """The row whose fields these are. Raises ValueError, which says what is wrong."""
+    """The row with these fields. Raises ValueError with the fault."""
     if content.get("kind") not in tuple(KINDS):
         raise ValueError(f"kind: one of {', '.join(KINDS)} was expected")
     try:
@@ -223,7 +223,7 @@ def row_of(content: dict[str, object]) -> Row:
 
 
 def _wrong(row: Row) -> str:
-    """What was to stand where a row says what no harness can have written; "" where it does not.
+    """What was expected where a row has values that no harness writes; "" where it has none.
 
     Raises ValueError where its case is none.
     """
@@ -237,7 +237,7 @@ def _wrong(row: Row) -> str:
     if isinstance(row, OfTraining) and row.epochs is None:
         return "epochs: those of the training were"
     if isinstance(row, FittedRow) and row.effort is None:
-        return "effort: that of the other system was"
+        return "effort: the effort of the other system was"
     if isinstance(row, ConfusionRow):
         sizes = {len(row.votes), len(row.confusion), *map(len, row.votes), *map(len, row.confusion)}
         if sizes != {row.classes}:
@@ -250,10 +250,10 @@ def _wrong(row: Row) -> str:
     return ""
 
 
-# what a process that measures says
+# the writing side: rows of a process that measures
 
 # What tells rows of a kind from one another, of which a training or another system has one each;
-# its end is said again where its weights are kept afterwards.
+# its end is written again where its weights are kept afterwards.
 _ONCE = {
     "epoch": ("epoch",),
     "tested": ("tested_T",),
@@ -282,7 +282,7 @@ class Ledger:
     _claims: list[AcquireReturnProxy] = field(default_factory=list)
 
     def begin(self, *rows: Record) -> list[Row]:
-        """Takes the cases of the rows' keys, and says which rows of them are there.
+        """Claims the cases of the rows' keys; returns the rows of these keys that are there.
 
         Raises Busy where another process has it.
         """
@@ -315,7 +315,7 @@ class Ledger:
     def keep(self, *rows: Row) -> None:
         """Keeps rows; they are on the disk when this returns. Raises UsageError where it cannot.
 
-        A run that goes on says again what it had said before it was killed: that is kept once.
+        A resumed run writes again what it had written before it was killed: that is kept once.
         """
         new = [row for row in rows if _said_once(row) not in self._there]
         self._there |= set(map(_said_once, new)) - {()}

@@ -57,7 +57,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Training:
-    """How a case is trained and tested, beside its optimiser."""
+    """How a case is trained and tested, but for its optimiser."""
 
     epochs: int
     samples: int | None = None  # of the training set, validation among them; None: all
@@ -137,10 +137,10 @@ class CaseFields:
     window: Window | None = None  # of recordings that another system is given
     bin_us: int | None = None  # of an event frame, where that is not the paper's 5 ms
     wants_simulated: bool | None = None  # trained on simulated events though there are recordings
-    loss_function: Loss | None = None  # where it is not that of eq. (11)
+    loss_function: Loss | None = None  # where it is not eq. (11)
     stages: tuple[int, ...] | None = None  # epochs at each rate, where they are not Table 7's
     least_epochs: int | None = None  # at the first rate, of an earlier rule
-    weights_sha256: str | None = None  # where there is one, `initialisation` says nothing
+    weights_sha256: str | None = None  # where there is one, `initialisation` has no effect
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,8 +239,8 @@ class Trained(Case):
 class System(Trained):
     """Another system of Tables 3 to 6, `framework`, fitted to the data of a training.
 
-    The network is the paper's that stands beside it in the table. It says nothing of the system,
-    nor do its batch and its optimiser.
+    The network is the paper's in the same table. It does not describe the system, nor do its batch
+    and its optimiser.
     """
 
     effort: Effort

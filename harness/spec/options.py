@@ -58,7 +58,7 @@ class NamedNetwork:
 
 @dataclass(frozen=True)
 class NetworkFile:
-    """What a file says of a network, and the hash of its weights."""
+    """A network as a file describes it, and the hash of its weights."""
 
     name: str  # as it was given on the command line
     network: Network
@@ -108,7 +108,7 @@ class Budget:
         return self.rounds if self.least is None else self.least
 
 
-# What is given, as values. Each raises UsageError for what is none.
+# Parsers of given values. Each raises UsageError for anything else.
 
 
 def names(given: object) -> tuple[str, ...]:
@@ -304,7 +304,7 @@ class Options:
 
     @property
     def reading(self) -> Reading | None:
-        """NeuNorm's; None where it is off, as it is in most suites if nothing is said."""
+        """NeuNorm's; None where it is off, as it is by default in most suites."""
         return None if self.neunorm == "off" else self.neunorm
 
     @property
@@ -342,7 +342,7 @@ class Options:
                         raise UsageError(f"{name} has its own: leave {_flag(option)} out")
                 return file.on(dataset)
         scale, found = paper.network(name, dataset, neunorm=neunorm)
-        if scale == CUSTOM and self.width is None:  # what is written out runs as written
+        if scale == CUSTOM and self.width is None:  # a notation runs as written
             width = Fraction(1)
         return NamedNetwork(scale, found.scaled(width), width)
 

@@ -104,7 +104,7 @@ NETWORKS: tuple[Structure, ...] = (
 
 SCALES = ("Small", "Middle", "Large")
 
-# CIFAR-10's and DVS-CIFAR10's, in the order of their labels, which is that of the alphabet.
+# CIFAR-10's and DVS-CIFAR10's, in the order of their labels, the alphabet's.
 CIFAR10_CLASSES = (
     *("airplane", "automobile", "bird", "cat", "deer"),
     *("dog", "frog", "horse", "ship", "truck"),
@@ -128,7 +128,7 @@ def settings(dataset: str) -> Settings:
 def network(
     name: str, dataset: str, *, neunorm: Reading | None = None, width: Fraction = Fraction(1)
 ) -> tuple[str, Network]:
-    """The paper's network `name`, or the one a notation says, for `dataset`: its name and itself.
+    """The paper's network `name`, or the one of a notation, for `dataset`: its name and itself.
 
     A notation's name is "custom". Raises UsageError for a name that the paper does not have for
     this kind of data, NotationError for a wrong notation.

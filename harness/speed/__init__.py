@@ -1,20 +1,21 @@
 """How long a step takes: the timing protocol, in the order in which a cell runs (`cell.py`).
 
 - One iteration is zero_grad, forward, loss, backward and optimiser step, on data already on the
-  device, until loss, votes and weights are plain numbers in memory. Epoch time is iteration time
-  times the iterations of an epoch, and said to be so.
-- Each contender has a process of its own (`contender.py`), in which the others' settings, threads
-  and patches are not. The system stops every one of them but that whose turn it is. It keeps the
-  memory that it frees, and has huge pages where the system offers them (`system/memory.py`).
-- The first iteration, of the very object that is timed, warms it up, is timed apart with its peak
-  of memory, and is audited against the reference (`judge.py`).
+  device, until loss, votes and weights are plain numbers in memory. The time of an epoch is that of
+  an iteration times the iterations of an epoch.
+- Each contender has a process of its own (`contender.py`, `worker.py`), free of the others'
+  settings, threads and patches. The system stops all of them but the one whose turn it is. A
+  process keeps the memory that it frees, and has huge pages where the system offers them
+  (`system/memory.py`).
+- The first iteration, of the very object that is timed, warms it up, measures its peak of memory,
+  has a time of its own, and is audited against the reference (`judge.py`).
 - Then come rounds: in each every contender runs once, in a fresh random order, since a machine's
-  speed drifts; after others were at work once untimed before. No two rounds have the same weights
-  and batch, all contenders have the same, and any round may be audited, drawn once it is over.
+  speed drifts. After a rest it runs once untimed before. In each round all contenders have the same
+  weights and batch, and no two rounds do. Any round may be audited, drawn once it is over.
 - Half-way all processes are started anew; then the first iteration is on another batch, and on
   weights three times as large.
-- Figures are of the ratios of the same round (`ratios.py`) to the floor (`floor.py`), which is
-  there twice, as two processes (A/A). A cell gets five rounds or more (ten without a budget), until
+- Figures are ratios, within a round (`ratios.py`), to the floor (`floor.py`), which runs as two
+  processes (A/A). A cell gets five rounds or more (ten without a budget), until
   all intervals are within 5 %, its share of the budget is spent, or twenty are done
   (`schedule.py`).
 - Where the memory of all contenders of a cell does not fit, the largest give theirs back after each

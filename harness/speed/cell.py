@@ -35,7 +35,7 @@ from harness.system import clock, machine, memory
 
 REST_SECONDS = 10.0  # after which contenders run before they are timed: others were at work
 WITHIN = 0.05  # half the interval, relative, at which a ratio is known well enough
-DRAWN = 0.1  # of the rounds, beside one that is drawn in any case
+DRAWN = 0.1  # of the rounds; one more is audited in any case
 # Of all votes so many may differ from the others' of its round before that turn is audited: where
 # kernels sum in another order, a near-tie flips a few spikes.
 OTHER_VOTES = 0.05
@@ -59,7 +59,7 @@ class Cell:
     host: Host
     budget: Budget  # of the whole run
     number: int = 0  # of rounds
-    rows: list[Row] = field(default_factory=list)  # of it: an earlier run's, or what is measured
+    rows: list[Row] = field(default_factory=list)  # of this cell: an earlier run's, or this one's
     before: bool = False  # an earlier run had measured all of it
     mixed: tuple[Record, ...] = ()  # what the rows say of each that was audited in bf16
     contenders: list[Contender] = field(default_factory=list)
@@ -109,10 +109,10 @@ class Cell:
         return True
 
     def _row(self, case: Timed) -> Record:
-        """What every row of a case says, with its key where its data are known."""
+        """The fields that all rows of a case share, with its key where its data are known."""
         try:
             subject = installation_of(case)
-        except adapters.Missing:  # a row says so
+        except adapters.Missing:  # its row has the reason
             subject = NOTHING_KNOWN
         row = replace(of_case(case, self.run, subject), protocol=PROTOCOL)
         if self._source is None:
@@ -122,7 +122,7 @@ class Cell:
         return replace(with_data(row, self._source), key=key)
 
     def prove(self) -> Iterator[str]:
-        """Examines the adapters; says what is done next."""
+        """Examines the adapters; yields in words what is done next."""
         cell = self.case
         weights, few = self._judge.weights(late=False)
         if dead := dead_layers(weights, cell.network, few):
@@ -149,7 +149,7 @@ class Cell:
         )
 
     def _name(self, case: Timed) -> str:
-        """The case's name among the contenders; the cell's own precision is not said."""
+        """The case's name among the contenders, with the precision where that is not the cell's."""
         mixed = case.precision != self.case.precision
         return case.framework + (f" ({case.precision})" if mixed else "")
 
@@ -167,8 +167,8 @@ class Cell:
         contender.part = self._judge.parts[case.framework]
 
     def start(self) -> Iterator[str]:
-        """Starts all processes, or starts them anew, and builds there what is timed: warmed up, and
-        audited where it claims to be equal. Says what is done next.
+        """Starts all processes, or starts them anew, and builds the timed objects there: warmed up,
+        and audited where they claim to be equal. Yields in words what is done next.
         """
         self._compiled = self._compiled or TemporaryDirectory(
             prefix="snn-harness-", ignore_cleanup_errors=True
@@ -194,8 +194,8 @@ class Cell:
             first = contender.call(Worker.build_floor, self._layouts[case.precision])
         else:
             first = contender.call(Worker.build, judge.question(case, late=late), not late)
-        said = {"layout": first.layout, "computed": first.computed}
-        contender.row = replace(contender.row, **said, contender_threads=first.threads)
+        found = {"layout": first.layout, "computed": first.computed}
+        contender.row = replace(contender.row, **found, contender_threads=first.threads)
         warm = {"seconds": first.seconds, "compile_seconds": first.compile_seconds}
         self._keep(records.WarmupRow(**vars(contender.row), steps=case.T, **warm))
         if contender.is_floor:
@@ -222,7 +222,7 @@ class Cell:
         """Has the largest of the others give memory back until what an iteration takes is free."""
         if self.case.device != "cpu":
             return
-        # what it takes to compile for it is in the spare; what is free beyond need not stay so
+        # the spare holds what compiling for it takes; other free memory may be taken meanwhile
         needed = memory.case_mib(self.case) + memory.spare_mib()
         held = {each: each.process.held_mib for each in self._running if each.process}
         for each in sorted(held.keys() - {contender}, key=held.__getitem__, reverse=True):
@@ -292,7 +292,7 @@ class Cell:
         self._judge.forget()
 
     def _turn(self, contender: Contender) -> None:
-        """One timed iteration. Raises Failed where it comes to what cannot be."""
+        """One timed iteration. Raises Failed where its outcome cannot be."""
         row, turn = contender.row, contender.call(Worker.turn, self.number)
         if turn.votes is not None:
             labels = self._judge.batch.labels[: contender.case.batch_size].roll(self.number, 0)
@@ -313,7 +313,7 @@ class Cell:
     # After them
 
     def close(self) -> None:
-        """Ends all of them, and says who is done."""
+        """Ends all contenders; those that have all their rounds get a row that says so."""
         if (
             0 < self.number < self._always_audited_round
         ):  # there was no time for the round that is always audited
@@ -397,13 +397,13 @@ def checked(turn: Turn, labels: Tensor) -> Tensor:
     """The votes of a turn, (B, classes). Raises Failed where they cannot be."""
     votes, loss, reason = torch.tensor(turn.votes, dtype=torch.float64), turn.loss, ""
     if not votes.isfinite().all() or not isfinite(loss or 0.0):
-        reason = "came to what is not finite"
+        reason = "gave numbers that are not finite"
     elif len(votes) != len(labels):
         reason = f"gave votes of {len(votes)} samples, not of {len(labels)}"
     elif loss is not None:
         made = float(coding.loss(votes, labels))
         if not isclose(made, loss, rel_tol=SAME_LOSS):
-            reason = f"says that its loss is {loss:.4g}; its votes give {made:.4g}"
+            reason = f"gave a loss of {loss:.4g}; that of its votes is {made:.4g}"
     if reason:
         raise Failed(f"a timed iteration {reason}", "not comparable")
     return votes

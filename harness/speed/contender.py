@@ -98,7 +98,7 @@ class Contender:
     """One that is timed in a cell, or the floor, on its way from its exam through the rounds."""
 
     name: str  # in the rounds
-    row: Record  # what every row of it says
+    row: Record  # the fields that all its rows share
     part: Part | None = None  # of an iteration, where a whole one takes too long
     twin: bool = False  # the second instance of the floor
     process: WorkerProcess | None = None

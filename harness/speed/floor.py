@@ -91,7 +91,7 @@ def fastest(case: Timed) -> tuple[Layout, ...]:
     return tuple(_kept(case, *each, first=n == 0) for n, each in enumerate(stages))
 
 
-def said(layouts: tuple[Layout, ...]) -> str:
+def in_words(layouts: tuple[Layout, ...]) -> str:
     """Layouts in words: of all layers where they share one, else of each."""
     return layouts[0] if len(set(layouts)) == 1 else ", ".join(layouts)
 
@@ -120,16 +120,16 @@ def _kept(case: Timed, stage: Stage, images: int, *, first: bool) -> Layout:
     if not isinstance(stage.synapse, Conv):
         return "contiguous"
 
-    def measure() -> Layout:  # one turn each, where that seemed clear, told differently each time
+    def measure() -> Layout:  # one turn each gave another layout each time
         runs = {each: _product(case, stage, images, each, first=first).run for each in LAYOUTS}
-        for run in runs.values():  # the first pays for what is set up once
+        for run in runs.values():  # the first run pays for one-time set-up
             run()
         of, device = {each: list[float]() for each in LAYOUTS}, torch.device(case.device)
         for each, run in ROUNDS * [*runs.items()]:
             of[each].append(clock.seconds(run, device))
         return min(LAYOUTS, key=lambda each: min(of[each]))
 
-    if case.device != "cpu":  # what is kept names the processor alone
+    if case.device != "cpu":  # a kept measurement names only the processor
         return measure()
     size = ROUNDS, stage.synapse, stage.input_shape, images, "first" if first else "later"
     return KEPT.get((*size, case.mode, case.precision, torch.get_num_threads()), measure)

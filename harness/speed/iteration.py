@@ -169,7 +169,7 @@ Ready = OfModule | OfTrainer
 
 
 class Result(NamedTuple):
-    """What an iteration came to, as plain numbers."""
+    """The outcome of an iteration, as plain numbers."""
 
     votes: list[list[float]]  # (B, classes)
     loss: float | None  # of training
@@ -177,7 +177,7 @@ class Result(NamedTuple):
 
 def done(ready: Ready) -> Result:
     """One iteration, until its loss, its votes and, in training, its updated weights are plain
-    numbers in memory: what is timed. A runtime that puts work off has done it by then.
+    numbers in memory. The clock stops once loss, votes and weights exist.
     """
     ready.run()
     spikes, loss = ready.result
@@ -226,17 +226,17 @@ def built(adapter: Adapter, case: Timed, asked: Question) -> Ready:
 
 
 def built_to_try(adapter: Adapter, case: Timed, x: Tensor, labels: Tensor) -> Ready:
-    """The same with weights as the reference draws them: whose answers nobody judges."""
+    """The same with weights as the reference draws them; its answers are not judged."""
     dtype = DTYPES[case.precision]
     reference = ReferenceNetwork(case.network).to(dtype)
     weights = tuple(each.detach() for each in reference.parameters())
     return built(adapter, case, question(case, weights, x.to(dtype), labels))
 
 
-# A part of an iteration. Its time is scaled in proportion, which is said wherever it is shown. That
-# it is proportional is measured first: the part against its half or its double, in samples and in
-# steps, wherever it is fewer than the whole has. (One sample at all steps took im2col and a product
-# 2.5 s, and twenty 16 s.)
+# A part of an iteration. Its time is scaled in proportion, and marked as scaled wherever it is
+# shown. First it is measured whether time is proportional: the part against its half or its double,
+# in samples and in steps, wherever it has fewer than the whole. (One sample at all steps took
+# im2col and a product 2.5 s, and twenty 16 s.)
 
 
 @dataclass(frozen=True)
@@ -337,7 +337,7 @@ class Meter:
         if device.type == "cuda":
             torch.cuda.synchronize()
             return cls(device, torch.cuda.memory_allocated())
-        memory.release()  # what is free: whoever takes it again would seem to need nothing
+        memory.release()  # else memory that is free here, and taken again, would not be in the peak
         return cls(device, sum(each.memory_info().rss for each in memory.family()))
 
     def start(self) -> None:
@@ -354,6 +354,6 @@ class Meter:
             torch.cuda.synchronize()
             peak = torch.cuda.max_memory_allocated()
         else:
-            said = (Path(f"/proc/{each.pid}/status").read_text() for each in memory.family())
-            peak = 1024 * sum(int(each.split("VmHWM:")[1].split()[0]) for each in said)
+            files = (Path(f"/proc/{each.pid}/status").read_text() for each in memory.family())
+            peak = 1024 * sum(int(each.split("VmHWM:")[1].split()[0]) for each in files)
         return (peak - self.base) / 2**20

@@ -1,5 +1,5 @@
-"""Holds contenders against the reference, in the owner's process: exams before one is built to be
-timed, audits of what is timed, at its full size, and the trainings of what was audited in bf16.
+"""Compares contenders with the reference, in the owner's process: exams before one is built to be
+timed, audits of the timed object at its full size, and the training that bf16 must pass.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ CALIBRATION_SAMPLES = 4
 WIDE_MACS, QUARTER = 100_000_000, Fraction(1, 4)
 LATE = 3.0  # times the first weights: rates and potentials as late in a training
 AT_ONCE = 2  # exams, each with a thread
-LOOK_SECONDS = 0.5  # after which what runs is said again
+LOOK_SECONDS = 0.5  # between two reports of what runs
 # How far an update by an optimiser of the contender's own may be from torch's: of the largest
 # change of a parameter; and of the largest weight, which the sum is rounded to.
 OF_CHANGE = {"fp64": 1e-9, "fp32": 1e-4}
@@ -85,12 +85,12 @@ class Judge:
     # Exams
 
     def examine(self, rows: Sequence[Record]) -> Iterator[str]:
-        """Examines the adapter of each row, some at once, and says again and again what runs."""
+        """Examines the adapter of each row, two at once, and yields in words what runs."""
         wanted: dict[str, tuple[Record, set[Precision]]] = {}
         for row in rows:
             needed = required(Timed.of(row).precision)
             wanted.setdefault(row.contender, (row, set()))[1].update(needed)
-        # one in a runtime of its own may time parts of an iteration: nothing runs beside it
+        # one in a runtime of its own may time parts of an iteration: nothing else runs meanwhile
         known = {row.framework for row in rows} & {*adapters.names()}
         alone = any(facts.of(each).foreign for each in known)
         # kernels of float64 and of the other precisions are compiled at the same time; a runtime of
@@ -116,7 +116,7 @@ class Judge:
                     each.end()
 
     def certificates(self, case: Timed) -> list[Certificate]:
-        """What an exam came to. Raises Failed where the adapter could not be built, or died."""
+        """The certificates of a case. Raises Failed where the adapter was not built, or died."""
         try:
             return [self._proofs[case.framework, each] for each in required(case.precision)]
         except KeyError:  # in bf16 alone, it may be: float32 stands
@@ -186,7 +186,7 @@ class Judge:
         `call` has its process do something. Raises Failed.
         """
         given, updated = call(Worker.answer)
-        key = replace(case, framework=""), when, number  # whose it is does not matter
+        key = replace(case, framework=""), when, number  # the same question for all contenders
         if (audit := self._audits.get(key)) is None:
             asked = self.question(case, late=when == "late")
             asked = of_round(asked, number) if when == "round" else asked
@@ -239,12 +239,12 @@ def check_bf16_training(
     say: Callable[[str], None],
     has_time: Callable[[], bool],
 ) -> list[Bf16TrainingRow]:
-    """Has the contender of a row train in float32 and in bf16, and keeps what that comes to: bf16
+    """Has the contender of a row train in float32 and in bf16, and keeps the outcome: bf16
     is no proof of equality, so what was audited in it must learn as float32 does.
 
     Once for each installation, in a process of its own, whose crash costs this row alone. Nothing
-    happens where a known row of its installation says so already; what was cut short is tried once
-    a run. What there is no time for leaves no row.
+    happens where a row of its installation is known; a training that was cut short is tried once a
+    run, and one for which there is no time leaves no row.
     """
     for each in known:
         same = (each.installation, each.exam) == (row.installation, EXAM)
@@ -274,7 +274,7 @@ def check_bf16_training(
         tuple(each.last if isfinite(each.last) else None for each in of) for of in courses.values()
     )
     made = Bf16TrainingRow(
-        **vars(row), exam=EXAM, setting=descent.said(case), steps=terms.steps,
+        **vars(row), exam=EXAM, setting=descent.in_words(case), steps=terms.steps,
         seeds=tuple(range(terms.fp32_seeds)), first_loss=fmean(firsts) if firsts else None,
         fp32_losses=fp32, bf16_losses=bf16, finished=finished, passed=finished and not reason,
         reason=shortened(reason) or None,

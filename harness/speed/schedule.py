@@ -1,7 +1,7 @@
 """Which cell is measured when, within the budget, and how long each will take.
 
 Cells come in order of worth. A cell is begun only if it fits into what is left of the budget, by
-an estimate that the cells before it have corrected; what was not begun is said with its estimate,
+an estimate that the cells before it have corrected; the others are reported with their estimate,
 and the same command goes on there. A process may be faster or slower as long as it lives, so
 half-way all of a cell's are started anew.
 """
@@ -32,7 +32,7 @@ RESTARTED = 4  # rounds from which on the processes are started anew half-way: e
 AGAIN = 0.6  # of its first half a cell's second takes: nothing is compiled, chosen or metered
 SURE = 1.2  # times its estimate must fit into what is left for a cell to be begun
 RANKED = Budget.rounds  # from which on a figure may have a rank
-NEAR_THE_END = 0.99  # at most, of what is said while anything runs: estimates are rough
+NEAR_THE_END = 0.99  # the most that is shown while anything runs: estimates are rough
 # What most readers ask first: the table of a short run has these.
 WORTH = (
     *(("cifar10", "Small"), ("cifar10", "Middle"), ("nmnist", "Small"), ("dvs-cifar10", "Small")),
@@ -43,8 +43,8 @@ Group = tuple[Timed, ...]  # the cases of a cell
 def run(
     cases: Group, ledger: Ledger, access: Access, budget: Budget, at: Run, host: Host | None = None
 ) -> Iterator[Result]:
-    """Measures all cases, keeps each row as it comes, and says how far it is. A cell is given when
-    it has its first round, and once more when it has all.
+    """Measures all cases, keeps each row as it comes, and reports how far it is. A cell is yielded
+    when it has its first round, and once more when it has all.
 
     A case that fails becomes a row with its reason; the others go on. What an earlier run has
     measured is not measured again. Raises UsageError where rows cannot be written, and where the
@@ -107,7 +107,7 @@ class Schedule:
         yield from (Result(case, (), left_seconds=takes) for case, takes in needs.items())
 
     def _measured(self, cell: Cell) -> Iterator[Result]:
-        """Measures a cell, and says it when it has its first round."""
+        """Measures a cell, and yields it when it has its first round."""
         self._say_all(cell, cell.prove())
         began = self.watch.seconds
         self._say_all(cell, cell.start())
@@ -217,20 +217,20 @@ def _named(case: Timed) -> str:
     return f"{case.dataset} {network_name(case)}"
 
 
-# How long it will take, about: first by what is known of such runs, then as it went. What an
+# How long it will take, about: first by earlier runs, then as this one went. What an
 # iteration takes as a multiple of the float32 floor's, over all frameworks; in bf16 with a matrix
 # unit and without, for a contender and for the floor.
 OF_FLOOR = 1.7
 BF16 = {True: (0.4, 0.2), False: (1.1, 1.6)}
 LAYOUTS = 12.0  # iterations of the floor in which layouts are chosen
-# Iterations of each contender beside its rounds: its first of each start, and before each half.
+# Iterations of each contender outside its rounds: its first of each start, and before each half.
 UNTIMED = 4
 AUDITED = 9.0  # in iterations of the floor: three audits of a contender, some of which replay
 EXAM_SECONDS = 3.0  # of one contender: two are examined at a time
 START_SECONDS = 4.0  # of one contender: its processes start, and small things are done
 FOREIGN_SECONDS = 120.0  # of one in a runtime of its own: it is slow, and may be run in part
 # Of torch.compile, once: 35 to 310 for three frameworks. In bf16 an audit replays, and its tapped
-# pass is compiled apart; a training compiles in both precisions.
+# pass is compiled separately; a training compiles in both precisions.
 COMPILED, COMPILE_SECONDS = ":compiled", 110.0
 # Of the small training that bf16 must pass, once a contender: our own engine took 16.
 TRAINING_IN_BF16_SECONDS = 20.0

@@ -29,7 +29,7 @@ COMPILED = "a compiler works in the process that it compiles for: its memory wou
 
 
 class Turn(NamedTuple):
-    """What a timed iteration came to."""
+    """The outcome of a timed iteration."""
 
     seconds: float
     votes: list[list[float]] | None = None  # (B, classes); None of the floor
@@ -39,15 +39,15 @@ class Turn(NamedTuple):
 
 
 class First(NamedTuple):
-    """What the first iteration came to, which is no turn: it warms up, and is audited."""
+    """The outcome of the first iteration, which warms up, is audited, and is no turn."""
 
     seconds: float
     layout: str | None  # of its convolutions' weights
     threads: int | None = None  # None of the floor
     peak_mib: float | None = None
     unmeasured: str = ""  # why there is no peak
-    compile_seconds: float | None = None  # before it, of who compiles for the batch's size
-    computed: str | None = None  # how its layers were, where its adapter says so
+    compile_seconds: float | None = None  # before it, where a trainer compiles for the batch's size
+    computed: str | None = None  # how its layers were computed, where its adapter can tell
 
 
 @dataclass(eq=False)
@@ -71,9 +71,9 @@ class Worker:
         return iteration.part_of(self.find(self.case.framework), self.case)
 
     def compiles(self) -> bool:
-        """Whether its kernels are still to be compiled, where its adapter says so."""
-        says = getattr(self.find(self.case.framework), "compiles", None)
-        return says is not None and bool(says(self.case.device))
+        """Whether its kernels are still to be compiled, where its adapter can tell."""
+        compiles = getattr(self.find(self.case.framework), "compiles", None)
+        return compiles is not None and bool(compiles(self.case.device))
 
     def take_exam(self, network: Network, questions: Questions) -> ExamAnswers:
         """Its answers in an exam; one module serves all of its exams."""
@@ -95,10 +95,10 @@ class Worker:
     def build_floor(self, layouts: tuple[floor.Layout, ...]) -> First:
         """Builds the floor, and runs its first iteration."""
         self._run = floor.iteration(self.case, layouts)
-        return First(self.turn(0).seconds, floor.said(layouts))
+        return First(self.turn(0).seconds, floor.in_words(layouts))
 
     def build(self, asked: Question, metered: bool = True) -> First:
-        """Builds what is timed, with a question in its memory, and runs the first iteration.
+        """Builds the timed object, with a question in its memory, and runs the first iteration.
 
         Where it is `metered`, its peak of memory is measured too.
         """
@@ -107,7 +107,7 @@ class Worker:
         if metered and not (isinstance(adapter, Variant) and adapter.compiled):
             try:
                 meter, why = Meter.over(adapter, self.case, asked), ""
-            except Exception as error:  # noqa: BLE001 it says what was raised; its time stands
+            except Exception as error:  # noqa: BLE001 the row has the reason; the time stands
                 why = f"{type(error).__name__}: {error}"
         self._asked, self._built = asked, (ready := iteration.built(adapter, self.case, asked))
         self._run = partial(iteration.done, ready)
@@ -124,7 +124,7 @@ class Worker:
     def turn(self, number: int) -> Turn:
         """One timed iteration, on what the round of that number asks."""
         asked = None if self._asked is None else of_round(self._asked, number)
-        if self.lean:  # its memory was given back: no page is to be taken in what is timed
+        if self.lean:  # its memory was given back: a timed turn is to take no new page
             self._seconds(asked)
         turn = Turn(self._seconds(asked))
         if self._built is not None and self._result is not None:
@@ -141,7 +141,7 @@ class Worker:
             torch.manual_seed(asked.seed)
         gc.collect()  # what must not fall into the time
         if not self._frozen:
-            gc.freeze()  # what is there stays: to look through it at every turn takes long
+            gc.freeze()  # to look through these objects at every turn takes long
             self._frozen = True
         gc.disable()
         if meter is not None:
@@ -187,11 +187,11 @@ _workers: list[Worker] = []  # in a contender's process: the one that it is for
 
 
 def begin(case: Timed, find: Find, alone: bool, trains: bool) -> None:
-    """Makes a new process a contender's; `alone`: nothing runs beside it."""
+    """Makes a new process a contender's; `alone`: nothing else runs meanwhile."""
     if not alone:
         kept.measure_nothing()
         torch.set_num_threads(1)
-    elif not trains:  # its threads wait in another way than those of what is timed
+    elif not trains:  # its threads wait in another way than timed ones do
         kept.measure_alone()
     _workers[:] = [Worker(case, find)]
 

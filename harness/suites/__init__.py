@@ -28,7 +28,7 @@ SUITES: dict[str, Suite] = {
         for cases in trainings.SUITES
     },
     "baselines": Suite(baselines.cases, (), trains=True, shorter=baselines.SHORTER),
-    # what is counted is the function's, whoever computes it
+    # the count depends on the function, not on the framework
     "energy": Suite(timings.energy, ("reference",), trains=True, shorter=timings.COUNTS_SHORTER),
 }
 
@@ -36,7 +36,7 @@ SUITES: dict[str, Suite] = {
 def suite(name: str) -> Suite:
     """The suite of that name. Raises UsageError where there is none."""
     if not name:
-        raise UsageError("no suite is named: `harness list suites` says which there are")
+        raise UsageError("no suite is named: `harness list suites` lists them")
     if name not in SUITES:
         raise UsageError(f"unknown suite {name!r}, choose from {', '.join(SUITES)}")
     return SUITES[name]

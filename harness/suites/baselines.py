@@ -1,4 +1,4 @@
-"""The other systems of Tables 3 to 6 on our samples: accuracy beside the paper's networks."""
+"""The other systems of Tables 3 to 6 on our samples: accuracy, with the paper's networks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ USELESS = (
 
 
 def cases(options: Options) -> tuple[spec.System, ...]:
-    """The other systems of Tables 3 to 6 on our samples: accuracy beside the paper's networks.
+    """The other systems of Tables 3 to 6 on our samples: accuracy, with the paper's networks.
 
     Every system on its data sets and windows, all of one seed before the next seed.
     Quick runs have each once, as it was published. Raises UsageError for an unknown system or data
@@ -38,11 +38,11 @@ def cases(options: Options) -> tuple[spec.System, ...]:
             found += _of_system(baselines.load(name), options)
         except UsageError:
             if options.baselines or name in baselines.OURS:
-                raise  # else another package's fault: `harness list baselines` says what it is
+                raise  # else another package's fault: `harness list baselines` has its reason
     if not found:
         raise UsageError(
             f"{', '.join(names)} cannot run on {', '.join(options.datasets or ())}: "
-            "`harness list baselines` says on what each can"
+            "`harness list baselines` lists what each can take"
         )
     return tuple(sorted(found, key=lambda case: case.seed))
 

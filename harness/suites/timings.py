@@ -43,7 +43,7 @@ def acceleration(options: Options) -> tuple[Timed, ...]:
 def energy(options: Options) -> tuple[Timed, ...]:
     """What an inference of a sample costs: operations and memory.
 
-    The networks of Table 1 on the three data sets with their initial weights, each beside the
+    The networks of Table 1 on the three data sets with their initial weights, each with the
     network of the same structure without spikes; small networks first. A network out of a file has
     its own weights.
 

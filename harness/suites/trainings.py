@@ -36,7 +36,7 @@ U: float | None = 1.0
 LONG_ABLATIONS = 20_000  # samples: not all images, since so many networks are compared
 # Adam's rate is not printed. At 1e-3 one of three seeds of N-MNIST's Large learns nothing.
 OPTIMISERS: Mapping[str, SGD | Adam] = {"nmnist": Adam(3e-4)}
-# The paper's network that is trained where none is named, and that other systems stand beside.
+# The paper's network that is trained where none is named, and compared with other systems.
 USUAL = {"cifar10": "CIFARNet", "nmnist": "OurModel", "dvs-cifar10": "OurModel"}
 TABLE_2 = {row.name.lower() for row in paper.NETWORKS if row.table == 2}
 
@@ -55,7 +55,7 @@ class Size:
     dropout: float | None = 0.0
     embedded: bool = False
     simulated: bool = False  # events, though there are some recordings
-    staged: bool = False  # its schedule is that of `spec.schedule.STAGES`
+    staged: bool = False  # its schedule is `spec.schedule.STAGES`
     precision: Precision = "fp32"
 
 
@@ -145,7 +145,7 @@ def accuracy(options: Options) -> tuple[Trained, ...]:
 
 
 def ablations(options: Options) -> tuple[Trained, ...]:
-    """What choices of ours and of frameworks cost: each beside a training without it."""
+    """What choices of ours and of frameworks cost: each with a training without it."""
     if options.long:
         options = replace(options, samples=options.samples or LONG_ABLATIONS)
     wishes = (TrainingSpec(*place, neunorm=options.reading) for place in _one_network(options))

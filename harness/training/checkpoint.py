@@ -66,7 +66,7 @@ def restore(
 ) -> tuple[Epoch, ...]:
     """Puts back what `save` wrote: the epochs done so far; none where there is no file.
 
-    Raises UsageError where it is damaged, or of another run: the message says what. Generators are
+    Raises UsageError where it is damaged, or of another run, with the difference. Generators are
     seeded anew each epoch, so none is kept.
     """
     try:
@@ -78,17 +78,17 @@ def restore(
     if content is None:
         raise _unusable(path, "is damaged (it is not what its run wrote)")
     theirs = content["identity"]
-    said = [
+    differing = [
         f"{name} is {theirs.get(name)}, expected {identity.get(name)}"
         for name in sorted({*identity, *theirs})
         if theirs.get(name) != identity.get(name)
     ]
-    if said:
-        raise _unusable(path, f"is of another run ({'; '.join(said)})")
+    if differing:
+        raise _unusable(path, f"is of another run ({'; '.join(differing)})")
     weights, state = content["weights"], content["optimiser"]["state"].values()
     found = [*weights, *(each for one in state for each in one.values())]
     if not all(bool(each.isfinite().all()) for each in found if isinstance(each, Tensor)):
-        raise _unusable(path, "is damaged (it holds what is no number)")
+        raise _unusable(path, "is damaged (it holds values that are no numbers)")
     optimiser.load_state_dict(content["optimiser"])
     for each, value in zip(module.parameters(), weights, strict=True):
         each.copy_(value)

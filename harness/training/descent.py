@@ -24,7 +24,7 @@ from harness.reference.precision import DTYPES
 from harness.spec import Precision, Timed, paper
 from harness.training import step
 
-DATASET = "cifar10"  # whose settings and network it has
+DATASET = "cifar10"  # its settings and network are used
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def case_of(timed: Timed) -> Timed:
     )
 
 
-def said(case: Timed) -> str:
+def in_words(case: Timed) -> str:
     """What is trained, in words."""
     size, of = case.network.input_shape[-1], f"T={case.T}, batch {case.batch_size}"
     return (
@@ -131,7 +131,7 @@ class Bf16Trainee:
             at = chosen.to(device)
             held.copy_(images[at])
             labels.copy_(every[at])
-            found.append(run().clone())  # what is captured writes all of them to one place
+            found.append(run().clone())  # a captured graph writes all of them to one place
         return torch.stack(found).double().tolist()
 
     def _iteration(self, case: Timed, x: Tensor, labels: Tensor) -> Callable[[], Tensor]:
@@ -156,8 +156,8 @@ class Bf16Trainee:
 # the judgement
 
 CONFIDENCE = 0.95
-# Of the first loss, at most what is left of it where something was learnt. An answer that is the
-# same for every digit comes to 0.09, about what random weights come to; float32 ends at half.
+# The share of the first loss that may remain where something was learnt. The same answer for every
+# digit gives 0.09, about as random weights do; float32 ends at half of that.
 LEARNT = 0.75
 
 
@@ -177,11 +177,11 @@ class LossEnds:
 
 
 def judged(fp32: Sequence[LossEnds], bf16: Sequence[LossEnds]) -> str:
-    """Why trainings in bf16 do not pass beside those in float32, from the same weights and batches;
+    """Why trainings in bf16 do not pass against float32's, from the same weights and batches;
     "" where they do.
 
     The mean of bf16 may not lie above the interval in which the mean of as many further seeds of
-    float32 lies with 95 % (Student). Where float32 has not learnt, its end says nothing.
+    float32 lies with 95 % (Student). Where float32 has not learnt, its end tells nothing.
     """
     for name, courses in (("float32", fp32), ("bf16", bf16)):
         for seed, each in enumerate(courses):
@@ -198,7 +198,7 @@ def judged(fp32: Sequence[LossEnds], bf16: Sequence[LossEnds]) -> str:
     ends, mixed = [each.last for each in fp32], fmean(each.last for each in bf16)
     quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(ends) - 1))
     highest = fmean(ends) + quantile * stdev(ends) * sqrt(1 / len(ends) + 1 / len(bf16))
-    # where float32's seeds are far apart, bf16 must have learnt all the same
+    # where float32's seeds differ much, bf16 must have learnt all the same
     most = min(highest, *(LEARNT * each.first for each in bf16))
     if mixed <= most:
         return ""

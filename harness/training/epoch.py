@@ -230,7 +230,7 @@ def confusion(learner: Learner, samples: int) -> tuple[int, Table, Table]:
     return len(part), tuple(map(tuple, mean.tolist())), tuple(map(tuple, counts.tolist()))
 
 
-# what the layers of a network do, and what is warned of
+# rates of the layers, and warnings
 
 
 @torch.inference_mode()
@@ -269,7 +269,7 @@ def inside(network: Network, module: nn.Module, x: Tensor) -> tuple[float, ...]:
 def warnings_of(
     case: Trained, number: int, layers: Sequence[tuple[float, bool]], losses: Sequence[float]
 ) -> Iterator[str]:
-    """What is to be said of a network after that epoch, whose iterations had these losses."""
+    """The warnings of a network after an epoch whose iterations had these losses."""
     remedy = "use --init calibrated" if case.initialisation != "calibrated" else "lower V_th"
     dead = hardly_firing(case.network, [rate for rate, _ in layers])
     if dead:

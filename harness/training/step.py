@@ -32,7 +32,7 @@ def optimiser(parameters: Iterable[nn.Parameter], settings: SGD | Adam) -> torch
 
 
 def _groups(parameters: list[nn.Parameter], settings: SGD) -> list[dict[str, Any]]:
-    """Fully connected layers apart, since they have a rate of their own."""
+    """Fully connected layers separately, since they have a rate of their own."""
     groups: list[dict[str, Any]] = [{"params": []}, {"params": [], "factor": settings.fc_factor}]
     is_fc = False
     for each in parameters:
@@ -55,7 +55,7 @@ class Objective(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What an iteration came to, still on the device."""
+    """The outcome of an iteration, still on the device."""
 
     loss: Tensor  # ()
     votes: Tensor  # (B, classes)
@@ -97,12 +97,12 @@ def captured(step: Callable[[], R]) -> Callable[[], R]:
 
     What the step reads must stay where it is in memory; its result is the same tensors every time.
     """
-    beside = torch.cuda.Stream()  # a graph cannot be captured on the stream that others use
-    beside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(beside):
+    stream = torch.cuda.Stream()  # a graph cannot be captured on the stream that others use
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
         for _ in range(CAPTURE_AFTER):
             step()
-    torch.cuda.current_stream().wait_stream(beside)
+    torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         result = step()

@@ -88,7 +88,7 @@ class Trial(Generic[C]):
     run: Run
     row: Record
     written: list[Row] = field(default_factory=list)  # of its key, before it began
-    last: tuple[float, str] | None = None  # what was said last
+    last: tuple[float, str] | None = None  # the last report
 
     @property
     def out(self) -> Path:  # the folder of its results
@@ -100,7 +100,7 @@ class Trial(Generic[C]):
         self.ledger.say(fraction, doing)
 
     def alive(self) -> None:
-        """Says the same again: who is silent for too long is ended as hung."""
+        """Repeats the last report: a process that is silent for too long is ended as hung."""
         self.ledger.say(
             *(self.last or (0.0, f"{self.case.dataset} {network_name(self.case)}: tests"))
         )
@@ -112,11 +112,11 @@ class Trial(Generic[C]):
             yield each
 
     def read(self, fraction: float, doing: str) -> None:
-        """Says what is read, before the case begins."""
+        """Reports the reading of data, before the case begins."""
         self.say(0.0, doing)
 
     def served_by(self) -> str | None:
-        """Takes the case of its key: the suite whose rows serve it; None where it is to be done.
+        """Claims the case of its key: the suite whose rows serve it; None where it is to be done.
 
         Where its weights are wanted and not here, it goes on from its last checkpoint. Raises Busy.
         """
@@ -136,7 +136,7 @@ class Trial(Generic[C]):
 
 
 def do(case: C, ledger: Ledger, access: Access, run: Run, work: Callable[[Trial[C]], bool]) -> End:
-    """Has `work` do the case; `work` says whether an earlier command had done it.
+    """Has `work` do the case; it returns whether an earlier command had done it.
 
     Raises Busy where another process has the case, and UsageError where results cannot be written.
     """
@@ -315,7 +315,7 @@ def _epoch_row(row: Record, each: Epoch) -> EpochRow:
 
 
 def _keep_results(trial: Trial[Trained], learner: Learner, epochs: tuple[Epoch, ...]) -> None:
-    """Rows of what the trained network can do; the one that says it is done comes last."""
+    """Writes the results of the trained network; the row that ends the training comes last."""
     case, row, data = trial.case, trial.row, learner.data
     for T in case.training.tested_at:
         right = epoch.accuracy(learner, data.test, T)
