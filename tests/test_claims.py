@@ -366,7 +366,7 @@ def test_a_seed_that_never_reaches_the_goal_leaves_the_claim_open() -> None:
     assert one("conv", rows).answer == "reproduced" and one("conv", rows).ours.endswith("n=4")
     found = one("conv", held)
     assert found.answer == "open" and found.ours.endswith("n=3")
-    assert "with seed 3 it never came to 44." in found.why and "more epochs" in found.why
+    assert "with seed 3 it never reached 44." in found.why and "more epochs" in found.why
     alone = [row for row in rows if row.seed != 3 or row.neunorm]  # it has no pair
     assert one("conv", alone).answer == "reproduced" and one("conv", alone).ours.endswith("n=3")
     assert answers("conv", along(rows, *(0.1,) * EPOCHS)) == ["not tested"]  # at chance

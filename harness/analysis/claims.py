@@ -78,7 +78,7 @@ class Judgement(NamedTuple):
 
     answer: Answer
     why: str  # in a sentence
-    brief: str = ""  # in a few words, where the answer alone says too little
+    brief: str = ""  # in a few words, where the answer alone is too short
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class Effect:
     @property
     def ours(self) -> str:
         """The figure in few words: "+2.4 [+1.1, +3.6], n=4"; where a seed learnt nothing,
-        the mean of the others, since an interval around it says nothing.
+        the mean of the others, since an interval around it means nothing.
         """
         seeds = _seeds([each.accuracies for each in self.groups]) if self.groups else []
         if len(seeds) == len(self.values) and 0 < len(self.lost) < len(seeds):
@@ -276,7 +276,7 @@ class Claim:
     id: str
     claim: str  # in our words, ten at most
     value: str  # as published
-    suite: str  # whose rows answer it
+    suite: str  # its rows answer the claim
     rule: str  # what decides it, in a few words
     test: str  # the same whole: the bounds above
     judge: Callable[[Frames], list[Effect] | list[Range]]  # raises Untested
@@ -394,13 +394,13 @@ def _of(frames: Frames, suite: str, dataset: str | None = None) -> list[Line]:
     return sorted(each_of(found), key=lambda each: not each.own)
 
 
-def _alike(found: Sequence[Line], wanted: set[Any], by: str, *apart: str) -> dict[Any, Line]:
+def _alike(found: Sequence[Line], wanted: set[Any], by: str, *differing: str) -> dict[Any, Line]:
     """Trainings by a column that has all values wanted, with a common seed, and that differ in it
-    and the columns `apart` alone: only these compare. Of several such sets one on the schedule that
+    and in the columns `differing`: only these compare. Of several such sets one on the schedule that
     was fixed, with seeds enough, of the paper's size, that learnt from most, the claim's own
     suite's; else empty.
     """
-    columns = [name for name in SAME if name not in (by, *apart)]
+    columns = [name for name in SAME if name not in (by, *differing)]
     sets = grouped(found, lambda each: tuple(str(getattr(each, name)) for name in columns))
     by_value = ({getattr(each, by): each for each in of} for of in sets.values())
     whole = [
@@ -512,12 +512,12 @@ def _scale_of(groups: Iterable[Line]) -> str:
         )
         return f"width {each.width}, {samples}, dropout {each.dropout:g}{mixed}"
 
-    said = []
+    parts = []
     for name, of in grouped(groups, size).items():
         epochs = {n for each in of for n in each.trained_epochs}
         ends = " to ".join(map(str, sorted({min(epochs), max(epochs)})))
-        said.append(f"{name}, {ends} epochs, T = {', '.join(map(str, sorted({e.T for e in of})))}")
-    return "; ".join(said)
+        parts.append(f"{name}, {ends} epochs, T = {', '.join(map(str, sorted({e.T for e in of})))}")
+    return "; ".join(parts)
 
 
 # The claims' own tests.
@@ -590,7 +590,7 @@ def conv(frames: Frames) -> list[Effect]:
     learnt, both = (set.intersection(*map(set, of)) for of in (reached, [e.at_first for e in pair]))
     if both > learnt and not effect.fixed:
         seeds = ", ".join(map(str, sorted(both - learnt)))
-        why = f"with seed {seeds} it never came to {100 * goal:.1f} %: more epochs"
+        why = f"with seed {seeds} it never reached {100 * goal:.1f} %: more epochs"
         effect = replace(effect, fixed=Judgement("open", why, "more epochs"))
     return [effect]
 
@@ -604,7 +604,7 @@ OF_TABLE_3 = "the paper's gain is 9 of 10,000 images, which one pair of runs cou
 def of_table(number: int, frames: Frames) -> list[Effect]:
     """Our rows of Table 3 to 6: at the paper's size each within ACCURACY of the published figure.
 
-    A reduced run says nothing of that. At any size the order is judged that a table shows: NeuNorm
+    A reduced run cannot show that. At any size the order is judged that a table shows: NeuNorm
     gains, and a spiking network with it does not fall behind the same structure without spikes.
     """
     found, rows = _of(frames, "accuracy"), published()

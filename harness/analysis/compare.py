@@ -32,7 +32,7 @@ from harness.spec import FLOOR, paper
 LEVEL = 0.05  # of all tests of one kind together
 ACCURACY = 0.01  # the least change that matters, as in the verdicts; absolute
 # Relative. Two runs of the same code differ by 3 to 5 % (median of their ratios to the floor), so
-# less than this says nothing of the code.
+# less than this may be noise and not the code.
 MARGIN = 0.1
 FEWEST_TO_SET_APART = 3
 Call = Literal[
@@ -82,8 +82,8 @@ def compare(
     learnt, alone_learnt = _joined(_learnt(before), _learnt(after), TRAINED)
     changes = [*_speed_changes(timed, margins[0])]
     changes += [_accuracy_change(each, len(learnt), margins[1]) for each in each_of(learnt)]
-    alone = [f"{_network(each)} {_setting(each)} {each.who}" for each in each_of(alone_timed)]
-    alone += [f"{each.suite}: {_trained(each)}, {each.said}" for each in each_of(alone_learnt)]
+    alone = [f"{_network(each)} {_setting(each)} {each.label}" for each in each_of(alone_timed)]
+    alone += [f"{each.suite}: {_trained(each)}, {each.shared}" for each in each_of(alone_learnt)]
     differences = tuple(_differences(before["all"], after["all"]))
     return Comparison(differences, tuple(changes), tuple(sorted(alone)), *margins)
 
@@ -109,7 +109,7 @@ def _differences(old: Frame, new: Frame) -> Iterator[str]:
     def there(rows: Frame, name: str) -> list[str]:
         return sorted({str(each) for each in rows[name] if each})
 
-    def said(found: list[str]) -> str:
+    def in_words(found: list[str]) -> str:
         return "; ".join(found if len(found) <= FEW else [f"{len(found)} of them"]) or "none"
 
     pairs = [(name, there(old, column), there(new, column)) for name, column in SPOKEN.items()]
@@ -117,7 +117,9 @@ def _differences(old: Frame, new: Frame) -> Iterator[str]:
         own = (rows[rows["framework"] == name] for rows in (old, new))
         a, b = (there(rows, "framework_version") for rows in own)
         pairs += [(name, a, b)] if a and b else []
-    yield from (f"{name}: {said(a)} before, {said(b)} now" for name, a, b in pairs if a != b)
+    yield from (
+        f"{name}: {in_words(a)} before, {in_words(b)} now" for name, a, b in pairs if a != b
+    )
     known = (rows[rows["data_sha256"] != ""] for rows in (old, new))
     one, two = (dict(of.groupby(["suite", "dataset"])["data_sha256"].agg(set)) for of in known)
     for suite, dataset in sorted(one.keys() & two.keys()):
@@ -126,7 +128,7 @@ def _differences(old: Frame, new: Frame) -> Iterator[str]:
 
 
 CELL = [*timings.CELL, "precision"]
-CONTENDER = [*CELL, "who"]
+CONTENDER = [*CELL, "label"]
 
 
 def _speeds(of: Frames) -> Frame:
@@ -139,8 +141,8 @@ def _speeds(of: Frames) -> Frame:
     found = found[(found["framework"] != FLOOR) & found["ratio_to_floor"].notna()]
     known = (found["ratio_low"] > 0) & (found["ratio_high"] < inf)
     half = np.log((found["ratio_high"] / found["ratio_low"]).where(known)) / 2
-    who = found["name"].where(found["precision"] != "fp32", found["name"] + " fp32")
-    found = found.assign(ratio=found["ratio_to_floor"], half=half, who=who)
+    label = found["name"].where(found["precision"] != "fp32", found["name"] + " fp32")
+    found = found.assign(ratio=found["ratio_to_floor"], half=half, label=label)
     found = found.drop_duplicates(["machine", *CONTENDER], keep="last")
     found = found.drop_duplicates(CONTENDER)  # the machine with most rows comes first
     return found[[*CONTENDER, "ratio", "half"]]
@@ -172,9 +174,9 @@ def _speed_changes(shared: Frame, margin: float) -> Iterator[Change]:
     """
     shared = shared.assign(log=np.log(shared["ratio_new"] / shared["ratio_old"]))
     groups = list(shared.groupby("precision", sort=False))
-    tests = sum(1 + of["who"].nunique() for _, of in groups) + len(shared)  # they share the level
+    tests = sum(1 + of["label"].nunique() for _, of in groups) + len(shared)  # they share the level
 
-    def change(where: str, who: str, logs: Frame, noise: Noise | None) -> Change:
+    def change(where: str, label: str, logs: Frame, noise: Noise | None) -> Change:
         centre, reach = fmean(logs), nan
         if noise is not None:
             deviation, freedom = noise
@@ -182,23 +184,23 @@ def _speed_changes(shared: Frame, margin: float) -> Iterator[Change]:
             reach = quantile * deviation / sqrt(len(logs))
         value, low, high = (exp(centre + off) - 1 for off in (0.0, -reach, reach))
         found, matters = (nan, nan, value, low, high), (1 / (1 + margin) - 1, margin)
-        return _called(Change("speed", where, who, *found), ("faster", "slower"), matters)
+        return _called(Change("speed", where, label, *found), ("faster", "slower"), matters)
 
     for precision, of in groups:
         logs, where = of["log"], "all cells"
-        if of["who"].nunique() >= FEWEST_TO_SET_APART:
+        if of["label"].nunique() >= FEWEST_TO_SET_APART:
             cells = of.groupby(CELL, sort=False)["log"]
             medians = cells.median()
             noise = _noise(medians, pd.Series("", medians.index))
             yield change(where, f"all {precision}", medians, noise)
             logs, where = logs - cells.transform("median"), "all cells, against the others"
-        noise = _noise(logs, of["who"])
-        for name, values in logs.groupby(of["who"], sort=False):
+        noise = _noise(logs, of["label"])
+        for name, values in logs.groupby(of["label"], sort=False):
             yield change(where, str(name), values, noise)
     for _, of in groups:
-        noise = _noise(of["log"], of["who"]) or _noise_of_rounds(of)
+        noise = _noise(of["log"], of["label"]) or _noise_of_rounds(of)
         for each in each_of(of):
-            found = change(_network(each), each.who, [each.log], noise)
+            found = change(_network(each), each.label, [each.log], noise)
             yield replace(found, old=each.ratio_old, new=each.ratio_new, setting=_setting(each))
 
 
@@ -220,7 +222,7 @@ def _noise_of_rounds(of: Frame) -> Noise | None:
 
 
 def _called(of: Change, words: tuple[Call, Call], matters: tuple[float, float]) -> Change:
-    """With what its interval says; `words` are for one below 0 and for one above, `matters` is from
+    """With the call of its interval; `words` are for one below 0 and for one above, `matters` is from
     the least fall to the least rise that do.
     """
     if isnan(of.low):
@@ -230,15 +232,15 @@ def _called(of: Change, words: tuple[Call, Call], matters: tuple[float, float]) 
     return replace(of, call=words[0] if of.high < 0 else words[1] if of.low > 0 else call)
 
 
-TRAINED = ["suite", *SAME, "case", "said"]
+TRAINED = ["suite", *SAME, "case", "shared"]
 
 
 def _learnt(of: Frames) -> Frame:
-    """The trainings of a folder; `said`: what several of them share, in words."""
+    """The trainings of a folder; `shared`: what several of them share, in words."""
     suites = of["trained"]["suite"].unique()
     found = [trainings(of, suite) for suite in suites] or [trainings(of, "scale")]
     learnt = pd.concat(found)
-    learnt = learnt.assign(said=[_shared(each) for each in each_of(learnt)])
+    learnt = learnt.assign(shared=[_shared(each) for each in each_of(learnt)])
     return learnt[[*TRAINED, "accuracies"]]
 
 
@@ -263,7 +265,7 @@ def _accuracy_change(each: Line, tests: int, margin: float) -> Change:
     if sorted(old) == sorted(new):
         change = reach = 0.0
     elif min(len(old), len(new)) > 1:
-        # by hand, as SciPy's warns where all seeds of one side came to the same
+        # by hand: SciPy's warns where all seeds of one side have the same result
         a, b, confidence = variance(old) / len(old), variance(new) / len(new), 1 - LEVEL / tests
         reach = 0.0  # where no seed differs on either side
         if a + b:
@@ -271,5 +273,5 @@ def _accuracy_change(each: Line, tests: int, margin: float) -> Change:
             reach = float(stats.t.ppf((1 + confidence) / 2, freedom)) * sqrt(a + b)
     front = ("accuracy", _trained(each), each.framework, fmean(old), fmean(new))
     found = Change(*front, change, change - reach, change + reach)
-    found = replace(found, setting=f"{each.suite}: {each.said}")
+    found = replace(found, setting=f"{each.suite}: {each.shared}")
     return _called(found, ("worse", "better"), (-margin, margin))

@@ -1,7 +1,7 @@
 """What an inference of one sample costs: its synaptic operations times the energy of one.
 
 The energies are those of float32 in M. Horowitz, "Computing's energy problem (and what we can do
-about it)", ISSCC 2014, Fig. 1.1.9: 45 nm, 0.9 V. docs/energy.md says what is counted.
+about it)", ISSCC 2014, Fig. 1.1.9: 45 nm, 0.9 V. What is counted: docs/energy.md.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class _Inference(NamedTuple):
     epochs: float  # that were trained: the mean over seeds
     layers: Frame  # each layer's counts: the mean over samples and seeds
     rate: float  # spikes a neuron and step, of layers that drive others; of units, those not zero
-    data: dict[str, object]  # what its samples are, and what must be said of them
+    data: dict[str, object]  # its samples, with the flags that must be shown
 
 
 def _inference(

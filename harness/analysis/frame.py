@@ -28,7 +28,7 @@ Key = TypeVar("Key", bound=Hashable)
 class Frames(dict[str, Frame]):
     """Rows by kind; "all" has every row, with what all kinds share.
 
-    Known by itself and not by what it holds, so that what is asked of it twice is made once.
+    Equal only to itself, so that functions of it can be cached.
     `notes`: what does not count and why, a sentence each.
     """
 
@@ -78,7 +78,7 @@ def _shared(rows: Sequence[Row]) -> Frame:
 
 
 def _with_own(shared: Frame, of: type, rows: Sequence[Row]) -> Frame:
-    """With what a kind has beside it."""
+    """With the fields of its kind."""
     own = {name: kind for name, kind in _types(of).items() if name not in shared}
     return pd.concat([shared, _columns(own, rows).set_index(shared.index)], axis=1)
 

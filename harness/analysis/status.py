@@ -1,4 +1,4 @@
-"""What of the suites is done, what failed, what is missing, and about how long the rest takes."""
+"""How suites stand: what is done, failed or missing, and about how long the rest takes."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def state(
 
 
 def _is_result(row: Row) -> bool:
-    """Whether the row says that its case is done; what a trained network takes does not."""
+    """Whether the row is the result of its case; the operations of a trained network are not."""
     counted = isinstance(row, records.OperationsRow) and row.epochs is None
     return counted or isinstance(row, records.TrainedRow | records.TimedRow | records.FittedRow)
 

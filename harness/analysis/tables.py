@@ -1,6 +1,6 @@
 """Rows to tables: one function per table and figure, each a pure function of stored rows.
 
-Tables 3 to 6 have every row of the paper, beside it what was trained and run here. `published` is
+Tables 3 to 6 have every row of the paper, with what was trained and run here. `published` is
 the paper's own and cited figures, transcribed: one CSV in its order. Its notes say what of a row is
 doubtful, and by what source.
 """
@@ -84,7 +84,7 @@ def _figures(ended: Frame) -> dict[str, Any]:
 def paper_table(number: int, frames: Frames) -> Frame:
     """Table 3, 4, 5 or 6 in the paper's order; a line for each condition that a row was run under.
 
-    `published` and the measured figures are in [0, 1]; `source` says whether the paper measured the
+    `published` and the measured figures are in [0, 1]; `source` is whether the paper measured the
     row or cites it, `note` what of it is doubtful. Of another system `framework` is its name, and
     `fidelity` and `deviations` say how near it is to what was published.
     """
@@ -93,7 +93,7 @@ def paper_table(number: int, frames: Frames) -> Frame:
     own, lines = [*FIGURES, *FRONT, *CONDITION, "machines"], []
     for row in each_of(published()[published()["table"] == number]):
         ours = found.loc[[measures(row, each) for each in each_of(found)], own]
-        # a system that was run is that of a published row
+        # a system that was run belongs to a published row
         is_its = others["framework"].isin(row.baselines) & (others["dataset"] == row.dataset)
         theirs = others.loc[is_its, [*COLUMNS, "machines"]]
         front = {
@@ -120,7 +120,7 @@ def measures(row: Line, line: Line) -> bool:
     )
 
 
-# With what a page needs beside the columns of a table.
+# With columns that only the page needs.
 FULL: dict[str, Callable[[Frames], pd.DataFrame]] = {
     "acceleration": timings.lines,
     "timesteps": trainings.timesteps,
@@ -135,9 +135,9 @@ FULL: dict[str, Callable[[Frames], pd.DataFrame]] = {
 
 
 def plain(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns of a table alone, without what a page needs beside them."""
-    beside = timings.PAGE_COLUMNS if "ratio_to_floor" in table else ("machines",)
-    return table.drop(columns=[*beside], errors="ignore")
+    """The columns of a table alone, without those that only the page needs."""
+    of_page = timings.PAGE_COLUMNS if "ratio_to_floor" in table else ("machines",)
+    return table.drop(columns=[*of_page], errors="ignore")
 
 
 def _table(name: str, rows: Frames | Iterable[Row]) -> pd.DataFrame:

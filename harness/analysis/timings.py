@@ -1,4 +1,4 @@
-"""Fig. 3 as a table: who takes how long against the floor, what was proved of it, who is ranked."""
+"""Fig. 3 as a table: each contender's time against the floor, its proof and its rank."""
 
 from __future__ import annotations
 
@@ -50,28 +50,33 @@ COLUMNS = (
     *("data_source", "threads", "cpu", "capability", "gpu", "torch", "framework_version", "run"),
     "reason",  # why it has no rank
 )
-# What a page needs beside them.
+# Columns that only the page needs.
 PAGE_COLUMNS = (
-    *("machine", "cell", "name"),  # "norse:compiled bf16"; float32 is not said
+    *("machine", "cell", "name"),  # "norse:compiled bf16"; float32 is left out
     "standing",  # equal, examined (by an exam alone), bf16 (never called equal), or none
     "lacks",  # what a rank would need, in sentences
     *("simulated", "substitute"),
     "in_figure_3",  # full width, T = 10, no NeuNorm
 )
 Seconds = dict[int, float]  # of each round
-Who = tuple[str, str]  # contender and precision
-THE_FLOOR: Who = FLOOR, "fp32"  # that every ratio is to; the floor in bf16 is a line of its own
+ContenderKey = tuple[str, str]  # contender and precision
+THE_FLOOR: ContenderKey = (
+    FLOOR,
+    "fp32",
+)  # that every ratio is to; the floor in bf16 is a line of its own
 
 
 @dataclass(frozen=True)
 class Rounds:
-    """What one run timed together in a cell: the seconds of each, of who ran twice the mean."""
+    """The rounds of one run in a cell: the seconds of each contender; of the floor, which runs
+    twice, the mean.
+    """
 
-    seconds: Mapping[Who, Seconds]
-    again: Seconds  # A/A, round by round: who ran twice, the second over the first
+    seconds: Mapping[ContenderKey, Seconds]
+    again: Seconds  # A/A, round by round: the second instance of the floor over the first
     starts: Mapping[int, int]  # of the processes, by round
 
-    def ratio(self, numerator: Who, denominator: Who) -> Ratio | None:
+    def ratio(self, numerator: ContenderKey, denominator: ContenderKey) -> Ratio | None:
         """Of the rounds that both ran in; None where there are none."""
         found = self._ratios(numerator, denominator)
         if found and numerator == denominator:
@@ -80,7 +85,7 @@ class Rounds:
 
     @property
     def noise(self) -> Ratio | None:
-        """Of who ran twice; None where nobody did."""
+        """A/A; None where nothing ran twice."""
         return ratios.mean(self.groups(self.again), self._moves) if self.again else None
 
     def groups(self, of: Seconds) -> list[list[float]]:
@@ -90,10 +95,14 @@ class Rounds:
 
     @cached_property
     def _moves(self) -> ratios.Starts:
-        of = [self._ratios(who, THE_FLOOR) for who in self.seconds if who[0] != FLOOR]
+        of = [
+            self._ratios(contender, THE_FLOOR)
+            for contender in self.seconds
+            if contender[0] != FLOOR
+        ]
         return ratios.starts(self.groups(each) for each in (*of, self.again))
 
-    def _ratios(self, numerator: Who, denominator: Who) -> Seconds:
+    def _ratios(self, numerator: ContenderKey, denominator: ContenderKey) -> Seconds:
         return _divided(self.seconds.get(numerator, {}), self.seconds.get(denominator, {}))
 
 
@@ -114,14 +123,16 @@ def _together(timed: Sequence[tuple[Any, ...]]) -> Rounds:
     """Of one contender's two names the mean, round by round: less noise than either."""
     by_name = grouped(timed, itemgetter(2, 3, 4)).items()
     took = {name: {n: seconds for *_, n, _, seconds in of} for name, of in by_name}
-    seconds: dict[Who, Seconds] = {(who, p): of for (who, p, twin), of in took.items() if not twin}
+    seconds: dict[ContenderKey, Seconds] = {
+        (contender, p): of for (contender, p, twin), of in took.items() if not twin
+    }
     again: Seconds = {}
-    for (who, precision, twin), second in took.items():
+    for (contender, precision, twin), second in took.items():
         if twin:
-            first = seconds.get((who, precision), {})
+            first = seconds.get((contender, precision), {})
             again = _divided(second, first)
             both = {n: sqrt(each * second.get(n, each)) for n, each in first.items()}
-            seconds[who, precision] = both
+            seconds[contender, precision] = both
     return Rounds(seconds, again, {n: int(start) for *_, n, start, _ in timed})
 
 
@@ -183,8 +194,8 @@ def _entries(frames: Frames, here: Frame) -> Iterator[dict[str, Any]]:
         known = known.drop_duplicates("entry")
         return dict(zip(known["entry"], known[name], strict=True))
 
-    said = ("layout", "computed", "implementation", "data_source")
-    known = {name: first("all", name) for name in said}
+    names = ("layout", "computed", "implementation", "data_source")
+    known = {name: first("all", name) for name in names}
     rows["unmeasured"] = rows["unmeasured"][rows["unmeasured"]["figure"] == "memory"]
     memory, notes = first("memory", "peak_memory_mib"), first("unmeasured", "reason")
     warmup, compiled = first("warmup", "seconds"), first("warmup", "compile_seconds")
@@ -198,7 +209,7 @@ def _entries(frames: Frames, here: Frame) -> Iterator[dict[str, Any]]:
         rows["audit"],
     )
     proved = [grouped(each_of(of), attrgetter("entry")) for of in proofs]
-    # one says something of every cell that its version is timed in
+    # a training holds for every cell in which its version is timed
     bf16_trained = grouped(each_of(bf16_trainings[bf16_trainings["counts"]]), _installation)
     together, nothing = rounds(frames), Rounds({}, {}, {})
     for row in each_of(here.drop_duplicates("entry", keep="last").sort_values("entry")):
@@ -225,10 +236,10 @@ def _entries(frames: Frames, here: Frame) -> Iterator[dict[str, Any]]:
 
 def _figures(row: Any, together: Rounds) -> dict[str, object]:
     """Of the rounds; NaN, and an interval's method empty, where there were none."""
-    who = (row.contender, row.precision)
-    seconds = together.seconds.get(who, {})
-    to_floor = together.ratio(who, THE_FLOOR)
-    speedup = together.ratio((REFERENCE, row.precision), who)
+    contender = (row.contender, row.precision)
+    seconds = together.seconds.get(contender, {})
+    to_floor = together.ratio(contender, THE_FLOOR)
+    speedup = together.ratio((REFERENCE, row.precision), contender)
     per_iteration = median(seconds.values()) if seconds else nan
     return {
         "seconds_per_iteration": per_iteration,
@@ -254,7 +265,7 @@ def _placed(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             line["lacks"] = (*line["lacks"], *_lacking_rounds(line))
         line["reason"] = "; ".join(line["lacks"])
     ranked = [line for line in lines if line["framework"] != FLOOR and not line["lacks"]]
-    for line in ranked:  # one more than those who are faster beyond doubt
+    for line in ranked:  # one more than the contenders whose whole interval lies below
         line["rank"] = 1 + sum(other["ratio_high"] < line["ratio_low"] for other in ranked)
 
     def order(line: dict[str, Any]) -> tuple[bool, float, float]:
@@ -297,7 +308,7 @@ AUDITS = {
 _installation = attrgetter(
     *("contender", "torch", "framework_version", "revision", "device", "machine")
 )
-UNSAID = "no reason is said"
+NO_REASON = "no reason is recorded"
 Rows = Sequence[Any]
 
 
@@ -333,28 +344,28 @@ def _standing(
         return refused("")
     if ended:
         status, reason = ended[-1].status, ended[-1].reason
-        said = f"{status}: {reason}" if status == "not comparable" else reason
-        return refused("not installed" if status == "missing" else status, said)
+        why = f"{status}: {reason}" if status == "not comparable" else reason
+        return refused("not installed" if status == "missing" else status, why)
     if row.deviations:
         return refused("not the paper's function", row.deviations)
     if not exams:
         return refused("none", "no exam was taken")
     if failed := [each for each in exams if not each.certified]:
-        return refused("none", f"its exam failed: {failed[0].reason or UNSAID}")
+        return refused("none", f"its exam failed: {failed[0].reason or NO_REASON}")
     if failed := [each for each in audits if not each.passed]:
-        why = failed[0].reason or UNSAID
+        why = failed[0].reason or NO_REASON
         return refused("audit failed", f"audit {AUDITS.get(failed[0].when, '')}: {why}")
     taken = {each.when for each in audits}
-    untaken = [f"not audited {said}" for when, said in AUDITS.items() if when not in taken]
+    untaken = [f"not audited {text}" for when, text in AUDITS.items() if when not in taken]
     lacks = untaken if taken else ["not audited"]
     if row.precision == "bf16":
-        # one that came to its end within the spread of float32's seeds: the last of those that did
+        # the last training that was finished
         last = next(reversed([e for e in bf16_trainings if e.finished] or bf16_trainings), None)
         if last is None:
             makes = f"a run of {row.contender} in bf16 with five rounds and time left makes one"
             lacks += [f"no training in bf16 yet: {makes}"]
         elif not last.passed:
-            lacks += [f"its training in bf16: {last.reason or UNSAID}"]
+            lacks += [f"its training in bf16: {last.reason or NO_REASON}"]
         if lacks:
             return refused("not proved", *lacks)
         beyond, within = (f"{100 * share:.2g} %" for share in _shares(audits))

@@ -42,7 +42,7 @@ FIGURES = (
     "chosen_accuracy",  # at the epoch that validates best
     *("n", "seconds_per_epoch"),  # n: seeds
 )
-# What verdicts and figures need of a condition beside its columns.
+# What verdicts and figures need of a condition, in addition to its columns.
 PAGE_COLUMNS = (
     "suite",
     "case",  # with seed 0, and without what was asked of the trained network
@@ -168,15 +168,15 @@ def trainings(frames: Frames, suite: str, *others: str) -> Frame:
     return pd.DataFrame(sorted(lines, key=in_order), columns=columns)
 
 
-def compared(frames: Frames, suite: str, *apart: str) -> Frame:
-    """The trainings of a suite with those of others that differ from them in `apart` alone."""
+def compared(frames: Frames, suite: str, *differing: str) -> Frame:
+    """The trainings of a suite with those of others that differ only in `differing`."""
     found = trainings(frames, suite, *ALIKE)
-    return found[sets(found, *apart)["own"].transform("any").astype(bool)]
+    return found[sets(found, *differing)["own"].transform("any").astype(bool)]
 
 
-def sets(found: Frame, *apart: str) -> Any:
+def sets(found: Frame, *differing: str) -> Any:
     """Trainings by all columns but those."""
-    same = [name for name in SAME if name not in apart]
+    same = [name for name in SAME if name not in differing]
     return found.groupby(same, dropna=False, sort=False)
 
 
@@ -202,7 +202,7 @@ def courses(frames: Frames) -> dict[tuple[str, str], LearningCurve]:
 
 
 def _figures(ended: Frame, courses: Mapping[tuple[str, str], LearningCurve]) -> dict[str, Any]:
-    """Over the seeds: what trainings come to, and how they went, epoch by epoch."""
+    """Over the seeds: the results of trainings, and their course, epoch by epoch."""
     taken, chance = ended["trained_epochs"], 1 / ended["classes"].iloc[0]
     trained = ended["epochs"].where(~(taken > 0), taken).astype(int)
     keys = zip(ended["key"], ended["suite"], strict=True)
@@ -306,9 +306,9 @@ def neunorm(frames: Frames) -> Frame:
     soon those seeds are there that come there; `contrast` is the mean vote for the right class less
     that for a wrong one, on Fig. 6's 500 samples, `contrast_of_all` on all test samples.
     """
-    apart = "neunorm", "neunorm_u"
-    found, targets = compared(frames, "neunorm", *apart), dict[int, float]()
-    for _, of in sets(found, *apart):
+    differing = "neunorm", "neunorm_u"
+    found, targets = compared(frames, "neunorm", *differing), dict[int, float]()
+    for _, of in sets(found, *differing):
         targets |= dict.fromkeys(of.index, goal([*each_of(of)]))
     reached = [epochs_to(targets[each.Index], each) for each in each_of(found)]
     votes = [contrasts(frames, each) for each in each_of(found)]
@@ -323,7 +323,7 @@ def neunorm(frames: Frames) -> Frame:
 
 
 def goal(rivals: Sequence[Line]) -> float:
-    """The held-out accuracy whose epoch says how soon each of the trainings learns: NEARLY all of
+    """The held-out accuracy whose epoch shows how soon each of the trainings learns: NEARLY all of
     the way from chance to what they hold, on average over the last quarter of the epochs at the
     first rate. All have the same part in it: noise of one brings none of them there sooner.
     """
@@ -334,7 +334,7 @@ def goal(rivals: Sequence[Line]) -> float:
 
 
 def epochs_to(goal: float, line: Line) -> dict[int, float]:
-    """By seed: the epochs at the first rate until held-out accuracy first comes to it, from chance
+    """By seed: the epochs at the first rate until held-out accuracy first reaches it, from chance
     on and in between by straight lines. Seeds that never do are left out.
     """
     found: dict[int, float] = {}

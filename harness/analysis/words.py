@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.spec import LOSS, SGD, Trained, paper
 
-# What must be said of data wherever a figure of them is shown.
+# Flags of data that must be shown with every figure.
 FLAGS = ("partial", "lossy", "simulated", "substitute")
 
 # Frameworks by the names that their users know; others by their adapters' names.
@@ -32,7 +32,7 @@ def data_name(dataset: str, *, substitute: bool, simulated: bool = False) -> str
 
 
 def data_source(line: Mapping[str, Any]) -> str:
-    """Where the data of a table's line come from, and what must be said of them."""
+    """The source of the data of a table's line, with their flags."""
     source = line["data_source"]
     flags = [name for name in FLAGS if line.get(name) and name not in source]
     return f"{source} ({', '.join(flags)})" if flags else source

@@ -61,12 +61,12 @@ def _whole(version: Annotated[bool, _Version] = False) -> None:
 
 
 def call(*arguments: str) -> int:
-    """The exit code of `harness ARGUMENTS`; what is wrong with them is said in one sentence."""
+    """The exit code of `harness ARGUMENTS`; a fault of theirs is one sentence on standard error."""
     command = get_command(app)
     command.rich_markup_mode = None  # type: ignore[attr-defined]  # in colours it takes twice as long
     arguments = arguments or ("--help",)
     if _COMPLETE in os.environ:
-        command.main([*arguments], prog_name=NAME)  # says what fits and ends the process
+        command.main([*arguments], prog_name=NAME)  # prints completions and ends the process
     try:
         Path.cwd()
     except FileNotFoundError:

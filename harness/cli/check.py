@@ -45,7 +45,7 @@ def check(frameworks: Annotated[list[str] | None, _Adapters] = None, **given: An
 
 
 def examined(result: Examined) -> RenderableType:
-    """An adapter's certificates, layer by layer, and what they come to.
+    """An adapter's certificates, layer by layer, and the outcome.
 
     A layer's line holds the worst over the certificates of the same network, with and without
     NeuNorm: float64 and float32 side by side.
@@ -89,8 +89,8 @@ def _outcome(result: Examined) -> Text:
         for failure in proof.certificate.failures
     ]
     if result.deviations:
-        said = f"not the paper's function, as it says: {'; '.join(result.deviations)}"
-        return Text("\n".join([said, *failures[:2]]) + "\n")
+        text = f"not the paper's function, by its own statement: {'; '.join(result.deviations)}"
+        return Text("\n".join([text, *failures[:2]]) + "\n")
     if failures:
         return Text("\n".join([f"FAILED: {count}", *failures[:6]]) + "\n", "red")
     most = max((proof.certificate.attempts for proof in result.proofs), default=0)

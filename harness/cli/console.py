@@ -24,7 +24,7 @@ F = TypeVar("F", bound=Callable[..., None])
 
 
 class Pipe(Console):
-    """A console whose reader may go: `endings` says what that comes to."""
+    """A console whose reader may close the pipe: `endings` handles it."""
 
     def on_broken_pipe(self) -> None:
         raise
@@ -65,7 +65,7 @@ def _parameter(given: Any) -> inspect.Parameter:
 
 @contextmanager
 def progress() -> Iterator[ProgressCallback]:
-    """A bar with what is being done and the time left, where there is a terminal.
+    """A bar with the present task and the time left, where there is a terminal.
 
     While the block runs, what this yields moves the bar.
     """
@@ -85,7 +85,7 @@ def progress() -> Iterator[ProgressCallback]:
 
 
 def rows_of(folder: Path, *suites: str) -> list[Row]:
-    """All rows of a result folder. Says what is no row, and which rows do not count.
+    """All rows of a result folder. Reports lines that are no rows, and rows that do not count.
 
     See `stored.read`.
     """

@@ -20,18 +20,18 @@ from typing import TextIO
 # What asks for an end: Ctrl-C, a scheduler or `kill`, a terminal that is closed, Ctrl-\.
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 WRONG = 2
-# A command that a signal ends has this and the signal's number, as a shell says of any program:
+# A command that a signal ends has this plus the signal's number, as in a shell:
 # 130 for Ctrl-C, 143 for SIGTERM.
 BY_SIGNAL = 128
 BROKEN_PIPE = BY_SIGNAL + signal.SIGPIPE
-# Of standard output: whoever writes rows or a report says which file it was.
+# Of standard output: errors of rows and reports name their file.
 _LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF)
 
 _asked: list[int] = []  # the signals that came
 
 
 def code_of(command: Callable[[], int]) -> int:
-    """The exit code of a command, once it has ended in whatever way and that is said."""
+    """Runs a command and reports how it ended: its exit code."""
     _asked.clear()
     with _signals_raise():
         _ready_streams()
@@ -58,7 +58,7 @@ def _refused(error: OSError, notes: list[str]) -> int:
         with contextlib.suppress(OSError):
             sys.stdout.close()  # so that the interpreter does not try again at its end
         if error.errno == errno.EPIPE:
-            if notes:  # else as with any program whose reader has seen enough
+            if notes:  # else as any program ends when its reader closes the pipe
                 say("interrupted, as nobody reads the output: " + "; ".join(notes))
             return BROKEN_PIPE
         why, remedy = f"the output cannot be written ({error})", "send it where there is room"
@@ -68,8 +68,8 @@ def _refused(error: OSError, notes: list[str]) -> int:
 
 @contextlib.contextmanager
 def kept(what: str, folder: Path | None = None) -> Iterator[None]:
-    """While the block runs, an interruption says `what` of what it leaves; where the folder that
-    it is of is not there yet, that there was nothing to keep.
+    """While the block runs, an interruption reports `what` is kept; where the folder is not there
+    yet, that there was nothing to keep.
     """
     try:
         yield

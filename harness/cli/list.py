@@ -1,4 +1,4 @@
-"""`harness list` and `harness doctor`: what can be chosen, and what is here."""
+"""`harness list` and `harness doctor`: what can be chosen, and what is installed."""
 
 from __future__ import annotations
 
@@ -82,9 +82,9 @@ def _frameworks(title: str = "") -> Table:
     def forms() -> Iterator[tuple[str, str, str, str]]:
         for name in adapters.names():
             known = facts.of(name)
-            said = [_function(known.deviations), *(f"{each} at import" for each in known.changed)]
+            text = [_function(known.deviations), *(f"{each} at import" for each in known.changed)]
             usual = "" if name in SUITES["acceleration"].opt_in else "yes"
-            yield name, known.version or "", known.missing or "; ".join(said), usual
+            yield name, known.version or "", known.missing or "; ".join(text), usual
             for variant, deviations in known.variants.items():
                 yield contender(name, variant), "", _function(deviations), ""
 
@@ -143,13 +143,13 @@ def _claim(name: str) -> Table:
 
 
 def _baselines() -> Table:
-    """Every other system of Tables 3 to 6, on what it runs, and whose parameters it has."""
+    """Every other system of Tables 3 to 6, on what it runs, and where its parameters come from."""
     from harness import baselines
 
     def line(name: str) -> tuple[str, ...]:
         try:
             of = baselines.load(name)
-        except UsageError as error:  # it does not load here, or says too little
+        except UsageError as error:  # it does not load here, or its description is incomplete
             return name, "", "", "", str(error)
         title, given = f"{of.title} ({of.paper})", " ".join((of.input, *of.windows))
         return name, title, ", ".join(of.datasets), given, of.fidelity

@@ -45,15 +45,17 @@ def run(work: Work) -> None:
     """Does what a run was asked for. Exits with 1 where a case failed."""
     rows = train(work) if work.suite.trains else measure(work)
     folder = work.options.out
-    said = [f"{r.dataset} {network_name(r)}: {r.reason}" for r in rows if isinstance(r, WarningRow)]
+    texts = [
+        f"{r.dataset} {network_name(r)}: {r.reason}" for r in rows if isinstance(r, WarningRow)
+    ]
     # why data are not those that were asked for: a download that failed, what stands in
     notes = [(row.data_note or "", row.data_substitute) for row in rows]
-    said += [
+    texts += [
         f"data: {note}" for note, other in notes if note and (other or DOWNLOAD_FAILED in note)
     ]
     missing = [row for row in rows if isinstance(row, EndedRow) and row.status == "missing"]
-    said += [f"left out: {row.reason}" for row in missing]
-    for each in dict.fromkeys(said):
+    texts += [f"left out: {row.reason}" for row in missing]
+    for each in dict.fromkeys(texts):
         endings.say(each)
     where = f" --out {folder}" if folder != RESULTS else ""
     say(f"{counted(len(rows), 'row')}: {folder / 'records'}")
@@ -111,7 +113,7 @@ def measure(work: Work) -> list[Row]:
     if len(cases) < len(work.cases):
         endings.say("bf16 is left out: no instructions for it here; --precision bf16 measures it")
     if (load := machine.moment().load or 0.0) > BUSY:
-        endings.say(f"load {load:.1f} in the last minute: what runs beside this makes it noisy")
+        endings.say(f"load {load:.1f} in the last minute: other processes make it noisy")
     found: dict[Case, Result] = {}
     see = f"see it with `harness tables acceleration --out {options.out}`"
     kept = f"what was measured is kept in {options.out / 'records'}; {see}"
@@ -156,37 +158,37 @@ def data_and_network(case: Case) -> str:
 
 def summary(lines: pd.DataFrame) -> Group:
     """Each network in a line: its rounds, the floor's time, and each contender's divided by it, by
-    rank; then who is fastest, by how much and how sure.
+    rank; then which is fastest, by how much and how sure.
     """
     content, found = [], timings.latest(lines)
     head = "x the floor, with ranks" if found["rank"].notna().any() else "x the floor"
     for _, cell in found.groupby("cell", sort=False):
         floors = cell[cell["framework"] == FLOOR].sort_values("precision", ascending=False)
         floor = floors["seconds_per_iteration"][:1]  # float32's, where it was timed
-        network, beside = _beside_the_floor(cell)
+        network, ratios = _over_the_floor(cell)
         line = {"network": network, "n": f"{cell['rounds'].max()}"}
         line |= {"floor, ms": "".join(f"{1000 * x:,.0f}" for x in floor)}
-        content.append({**line, head: beside})
+        content.append({**line, head: ratios})
     sentence = page.sentence(lines)
     return Group(Table(content), *([Text(sentence)] if sentence else []))
 
 
-def _beside_the_floor(cell: pd.DataFrame) -> tuple[str, str]:
+def _over_the_floor(cell: pd.DataFrame) -> tuple[str, str]:
     """A cell, and its contenders by their times divided by float32's floor."""
     timed = cell.loc[(cell["framework"] != FLOOR) & cell["ratio_to_floor"].notna()]
-    said = [
+    texts = [
         ("" if pd.isna(line["rank"]) else f"{line['rank']}. ")
         + f"{line['name']} {line['ratio_to_floor']:,.2f}"
         for line in timed.sort_values("ratio_to_floor").to_dict("records")
     ]
     first = cell.iloc[0].to_dict()
-    return f"{data_title(first)} {first['scale']}", ", ".join(said)
+    return f"{data_title(first)} {first['scale']}", ", ".join(texts)
 
 
 def first_figures(frame: pd.DataFrame, rounds: int) -> str:
     """A cell in a line, while its rounds go on: each contender's time divided by the floor's."""
-    network, said = _beside_the_floor(frame)
-    return f"{network}, {counted(rounds, 'round')} so far, x floor: {said or 'nothing'}"
+    network, ratios = _over_the_floor(frame)
+    return f"{network}, {counted(rounds, 'round')} so far, x floor: {ratios or 'nothing'}"
 
 
 def say_noise(lines: pd.DataFrame) -> None:
@@ -233,7 +235,7 @@ def _name(case: Case) -> str:
 
 
 def _figures(row: Row) -> str:
-    """What a row says that its case comes to; "" where it says something else."""
+    """The result of a case by its row; "" where the row is no result."""
     match row:
         case TrainedRow():
             epochs = row.trained_epochs or row.epochs or 1

@@ -1,4 +1,4 @@
-"""`harness tables`, `harness report` and `harness compare`: what is made of rows."""
+"""`harness tables`, `harness report` and `harness compare`: what rows become."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def tables_(
 def _only(frame: pd.DataFrame, option: str, column: str, wanted: tuple[str, ...]) -> pd.DataFrame:
     """The lines of the networks or data sets that are wanted. Raises UsageError for another."""
     if column not in frame:
-        raise UsageError(f"this table does not tell {option} apart: leave --{option} out")
+        raise UsageError(f"this table does not distinguish {option}: leave --{option} out")
     there = {str(value).lower(): value for value in frame[column].dropna()}
     for name in wanted:
         if name.lower() not in there:
@@ -101,8 +101,8 @@ def report(readme: Annotated[str | None, _Readme] = None, **given: Any) -> None:
 
     found = frames(rows_of(folder))
     written = page.write(found, folder, to)
-    if said := page.sentence(timings.lines(found)):
-        out.print(Text(said))
+    if text := page.sentence(timings.lines(found)):
+        out.print(Text(text))
     if (of_claims := page.claims_table(findings(found))).lines:
         out.print(of_claims)
     for path in written:
@@ -153,7 +153,7 @@ def comparison(found: Comparison) -> RenderableType:
     if len(found.unmatched) > LISTED:
         head.append(Text(f"and {len(found.unmatched) - LISTED} more", "dim"))
     calls = [each.call for each in found.changes]
-    said = (
+    text = (
         f"{sum(call in CHANGED for call in calls)} of {len(calls)} figures changed by more than "
         f"noise; {calls.count('too noisy to tell')} are too noisy to tell a change of "
         f"{100 * found.speed:g} % (speed) or {100 * found.accuracy:g} % of the "
@@ -162,7 +162,7 @@ def comparison(found: Comparison) -> RenderableType:
     groups = grouped(found.changes, lambda each: (each.what, each.setting)).items()
     titles = {"speed": "Seconds divided by the floor's", "accuracy": "Test accuracy"}
     tables = (Table([*map(_line, of)], titles[what], setting) for (what, setting), of in groups)
-    return Group(*head, *tables, Text(said, "bold"))
+    return Group(*head, *tables, Text(text, "bold"))
 
 
 def _line(each: Change) -> dict[str, str]:

@@ -1,1 +1,1 @@
-"""Rows to one page that a person reads, with the whole tables as csv beside it."""
+"""Rows to one page that a person reads, with the whole tables as csv files."""

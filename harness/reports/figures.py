@@ -39,9 +39,9 @@ _RC |= {"font.size": 10, "axes.linewidth": 0.8, "grid.color": FAINT, "grid.linew
 _RC |= {"axes.spines.top": False, "axes.spines.right": False}
 _RC |= dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor"), INK)
 _RC |= dict.fromkeys(("xtick.color", "ytick.color"), INK)
-# Of a curve: the mean with the ends of its interval, and what each seed came to.
+# Of a curve: the mean with the ends of its interval, and the result of each seed.
 Point = tuple[tuple[float, float, float], Sequence[float]]
-# That it cannot write its cache folder is no news to who asked for a report.
+# A reader of the report need not know that it cannot write its cache folder.
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
@@ -247,11 +247,11 @@ def _canvas(
 
 
 def _annotate(
-    axes: Axes, text: str, place: tuple[float, float], apart: tuple[float, float], **style: Any
+    axes: Axes, text: str, place: tuple[float, float], offset: tuple[float, float], **style: Any
 ) -> None:
-    """A text so many units apart from a place."""
+    """A text so many units from a place."""
     given = {"textcoords": "offset points", "annotation_clip": False, "color": INK, **style}
-    axes.annotate(text, place, apart, **given)
+    axes.annotate(text, place, offset, **given)
 
 
 def _write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:

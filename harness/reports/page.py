@@ -1,4 +1,4 @@
-"""The report: one page that a person reads, the whole tables as csv beside it, README's block and
+"""The report: one page that a person reads, the whole tables as csv files, README's block and
 pictures.
 
 The page's prose is the template's; here are the figures and tables that stand in it, each a part by
@@ -81,8 +81,8 @@ def write(rows: Frames | Sequence[Row], out: Path, readme: Path | None = None) -
         for name, build in tables.FULL.items()
         if there & set(tables.suites_of(name))
     }
-    beside = (stored.machines, stored.data, stored.failures, stored.proofs)
-    built |= {"claims": claims.table(judged), **{each.__name__: each(found) for each in beside}}
+    others = (stored.machines, stored.data, stored.failures, stored.proofs)
+    built |= {"claims": claims.table(judged), **{each.__name__: each(found) for each in others}}
     built = {name: table for name, table in built.items() if len(table)}
     files = {name: f"{'table' * name.isdigit()}{name}.csv" for name in built}
     texts = {out / "report.html": page(found, judged, built, files)}
@@ -95,9 +95,9 @@ def write(rows: Frames | Sequence[Row], out: Path, readme: Path | None = None) -
         texts[readme] = updated(before, block(found, judged), readme)
     for name, table in built.items():
         texts[out / "tables" / files[name]] = csv(tables.plain(table), DIGITS)
-    for path, said in texts.items():
+    for path, text in texts.items():
         # of a row's escapes and of names of files, some are no text
-        write_result(path, said.encode("utf-8", errors="backslashreplace"))
+        write_result(path, text.encode("utf-8", errors="backslashreplace"))
     return [*texts]
 
 
@@ -107,7 +107,7 @@ def page(
     built: Mapping[str, Frame],
     files: Mapping[str, str],
 ) -> str:
-    """The whole page as one HTML file that needs no network; `built` are the tables beside it."""
+    """The whole page as one HTML file that needs no network; `built` are the tables."""
     lines, days = timings.lines(frames), sorted(set(frames["all"]["time"].str[:10]))
     found, refused = headline(lines), stored.refused(frames)
     drawn = {
@@ -136,7 +136,7 @@ def page(
     environment.filters["code"] = _code
     return environment.from_string(figures.file("page.html.j2")).render(
         style=Markup(figures.STYLE + figures.file("page.css")),
-        said=sentence(lines),
+        sentence=sentence(lines),
         notes=list(notes(found, lines, refused)),
         refused=len(refused),
         few=FEW,
@@ -196,7 +196,7 @@ def headline(lines: Frame, machine: str = "") -> Frame:
 
 
 def _ranked(found: Frame) -> Frame:
-    """Those lines on whose network anybody is ranked."""
+    """The lines of networks that have ranks."""
     ranked = found.loc[(found["precision"] == "fp32") & found["rank"].notna(), "network"]
     return found.loc[found["network"].isin(ranked)]
 
@@ -225,30 +225,30 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def sentence(lines: Frame) -> str:
-    """What somebody who chooses a framework asks first: what they cost, how far they are apart, who
-    leads, which tuned form does, and then ours; "" where no other framework is ranked.
+    """The answer for someone who chooses a framework: the cost of each, how much they differ, the
+    fastest, the best tuned form, and then ours; "" where no other framework is ranked.
     """
     found = _ranked(headline(lines))
     plain = found.loc[found["kind"] == "plain"]
     if plain.empty:
         return ""
     names = _titles(found)
-    said = (
+    text = (
         f"As they come, {_listed(names.values())} take {_span(plain)} times the bare convolutions "
         f"for a training step in float32, on one machine ({found['machine'].iloc[0]})"
     )
     together = [cell for _, cell in plain.groupby("network", sort=False) if len(cell) > 1]
     if together:
         times = [cell["ratio_to_floor"].max() / cell["ratio_to_floor"].min() for cell in together]
-        apart = " to ".join(dict.fromkeys(f"{end(times):.1f}" for end in (min, max)))
+        spread = " to ".join(dict.fromkeys(f"{end(times):.1f}" for end in (min, max)))
         on, leads = Counter[str](), Counter[str]()
         for cell in together:
             best = cell.loc[cell["ratio_to_floor"].idxmin()]
             on.update(cell["framework"])
             leads.update(cell.loc[cell["ratio_low"] <= best["ratio_high"], "framework"])
         level = _listed(f"{names[name]} on {n} of {on[name]}" for name, n in leads.most_common())
-        said += (
-            f". On a network the slowest takes {apart} times as long as the fastest. The fastest, "
+        text += (
+            f". On a network the slowest takes {spread} times as long as the fastest. The fastest, "
             f"or level with it by the intervals: {level}"
         )
     tuned = _fastest(found, "tuned")
@@ -256,8 +256,8 @@ def sentence(lines: Frame) -> str:
         f"`{name}`, {_span(each)} ({', '.join(each['network'])})"
         for name, each in tuned.groupby("name", sort=False)
     ]
-    parts = [said, f"Tuned, the fastest is {_listed(of)}" if of else "No tuned form was timed"]
-    ours = [f"{said}{_span(of)}" for kind, said in OWN.items() if len(of := _fastest(found, kind))]
+    parts = [text, f"Tuned, the fastest is {_listed(of)}" if of else "No tuned form was timed"]
+    ours = [f"{text}{_span(of)}" for kind, text in OWN.items() if len(of := _fastest(found, kind))]
     parts += [f"Our own engine, `{OURS}`: {'; '.join(ours)}"] if ours else []
     parts += ["No GPU was timed"] if (lines["device"] == "cpu").all() else []
     return f"{'. '.join(parts)}."
@@ -265,7 +265,7 @@ def sentence(lines: Frame) -> str:
 
 def by_framework(found: Frame, figure: Callable[[Any], str]) -> list[dict[str, str]]:
     """The first table, a network a line: each framework as it comes, the best tuned form of any of
-    them, and set apart, last, ours; `figure` shows a line's ratio to the floor.
+    them, and last, separately, ours; `figure` shows a line's ratio to the floor.
     """
     names, lines = _titles(found), []
     tuned, ours = (_fastest(found, kind).set_index("network") for kind in ("tuned", "ours"))
@@ -309,7 +309,7 @@ def speed_table(found: Frame) -> Table:
 
 
 def notes(found: Frame, lines: Frame, refused: Frame) -> Iterator[str]:
-    """What is to be known of the table; nothing where there is none."""
+    """Notes on the table; nothing where there is none."""
     if found.empty:
         return
     first = found.iloc[0]
@@ -352,9 +352,9 @@ def notes(found: Frame, lines: Frame, refused: Frame) -> Iterator[str]:
     for other in cells.loc[cells["machine"] != first["machine"], "machine"].unique():
         there = _ranked(headline(lines, other))
         kinds = {"plain": "as they come", "tuned": "tuned", "ours": f"`{OURS}`"}
-        of = {said: there.loc[there["kind"] == kind] for kind, said in kinds.items()}
-        said = ", ".join(f"{said} {_span(its)}" for said, its in of.items() if len(its))
-        elsewhere += [f"{other}: {said}"] if said else []
+        of = {text: there.loc[there["kind"] == kind] for kind, text in kinds.items()}
+        text = ", ".join(f"{text} {_span(its)}" for text, its in of.items() if len(its))
+        elsewhere += [f"{other}: {text}"] if text else []
     if elsewhere:
         yield f"Other machines. {'. '.join(elsewhere)}."
 
@@ -363,12 +363,12 @@ def notes(found: Frame, lines: Frame, refused: Frame) -> Iterator[str]:
 
 
 def block(frames: Frames, judged: Sequence[Finding]) -> str:
-    """README's: a sentence, the table of speed, what is to be known of it, and the claims."""
+    """README's: a sentence, the table of speed with its notes, and the claims."""
     lines, parts = timings.lines(frames), list[str]()
     found = headline(lines)
     if len(found):
         refused = stored.refused(frames)
-        parts += [_escaped(said)] if (said := sentence(lines)) else []
+        parts += [_escaped(text)] if (text := sentence(lines)) else []
         parts.append(markdown(Table(by_framework(found, _value))).strip())
         parts.append(" ".join(map(_escaped, notes(found, lines, refused))))
     of_claims = claims_table(judged)
@@ -392,11 +392,11 @@ def claims_table(found: Sequence[Finding]) -> Table:
         }
         for each in tested
     ]
-    said = ["Claims of the paper. Ours: mean [95 % interval] over n seeds."]
-    said += [f"Networks have {usual} where no other is named."] if usual else []
+    text = ["Claims of the paper. Ours: mean [95 % interval] over n seeds."]
+    text += [f"Networks have {usual} where no other is named."] if usual else []
     if any(each.brief == SCHEDULE for each in tested):
-        said.append(f"Open ({SCHEDULE}): trained on another schedule than the one that was fixed.")
-    return Table(lines, said=" ".join(said))
+        text.append(f"Open ({SCHEDULE}): trained on another schedule than the one that was fixed.")
+    return Table(lines, subtitle=" ".join(text))
 
 
 def answered(found: Sequence[Finding]) -> list[tuple[Claim, list[Finding], Markup | None]]:
@@ -406,9 +406,9 @@ def answered(found: Sequence[Finding]) -> list[tuple[Claim, list[Finding], Marku
     return [(claim, parts, _of_claim(parts)) for claim, parts in by_claim.items()]
 
 
-def _escaped(said: str) -> str:
+def _escaped(text: str) -> str:
     """A sentence as Markdown, in which names of contenders stay code."""
-    return re.sub(r"\\`([a-z0-9:-]+)\\`", r"`\1`", field_markdown(said))
+    return re.sub(r"\\`([a-z0-9:-]+)\\`", r"`\1`", field_markdown(text))
 
 
 def updated(before: str, block: str, path: Path) -> str:
@@ -424,7 +424,7 @@ def updated(before: str, block: str, path: Path) -> str:
 
 
 def pictures(found: Frames) -> dict[str, str]:
-    """README's pictures by their files' names; {} where nothing was timed beside a floor."""
+    """README's pictures by their files' names; {} where nothing was timed with a floor."""
     lines = headline(timings.lines(found))
     if not (drawn := panels(lines)):
         return {}
@@ -484,7 +484,7 @@ def panels(
 
 
 def _speed(found: Frame) -> Drawn:
-    """Fig. 3: who takes how long and how much memory."""
+    """Fig. 3: the time and the memory of each contender."""
     measured = found.loc[found["peak_memory_mib"] > 0]
     memory = ("peak_memory_mib",), ",.0f", "MiB above the process before it was built"
     for what, drawn in (
@@ -519,11 +519,11 @@ def _by_scale(of: Frame, ends: tuple[str, ...], form: str) -> dict[str, list[Dot
     return groups
 
 
-def _curves(frames: Frames, found: Frame, by: str, *apart: str) -> Drawn:
+def _curves(frames: Frames, found: Frame, by: str, *differing: str) -> Drawn:
     """Accuracy by scale (Fig. 4) or T (Fig. 5), of the seeds that learnt; dotted: networks that
     were trained over one T, tested over others.
     """
-    groups = [[*each_of(of)] for _, of in sets(found, by, *apart)]
+    groups = [[*each_of(of)] for _, of in sets(found, by, *differing)]
     for group in [of for of in groups if len(of) > 1] or groups:
         curve = {str(getattr(each, by)): _point(each) for each in group}
         rows = [(each, rows_of(frames, "tested", each)) for each in group] if by == "T" else []
@@ -565,13 +565,13 @@ def _point(each: Any) -> Point:
 def _caption(group: Sequence[Any]) -> str:
     """What trainings of a figure share: data, schedule; and the seeds that learnt nothing."""
     first = group[0]
-    said = [shown.data_title(first._asdict()), f"{first.train_samples:,} samples"]
-    said += ["ANN"] if first.framework == ANN else []
-    said += [f"NeuNorm {first.neunorm}"] if first.neunorm != "off" else []
-    said.append(f"{first.stages} epochs")
+    text = [shown.data_title(first._asdict()), f"{first.train_samples:,} samples"]
+    text += ["ANN"] if first.framework == ANN else []
+    text += [f"NeuNorm {first.neunorm}"] if first.neunorm != "off" else []
+    text.append(f"{first.stages} epochs")
     lost = [f"{e.scale}, T = {e.T}, seed {seed}" for e in group for seed in e.lost]
     nothing = f" Learnt nothing, and not in a mean: {'; '.join(lost)}." if lost else ""
-    return f"{', '.join(said)}.{nothing}"
+    return f"{', '.join(text)}.{nothing}"
 
 
 def _neunorm(frames: Frames) -> Drawn:
@@ -591,7 +591,7 @@ def _neunorm(frames: Frames) -> Drawn:
 
 
 def _by_epoch(frames: Frames) -> Drawn:
-    """How networks of one structure learn: the ANN beside those with spikes, with and without
+    """How networks of one structure learn: the ANN and those with spikes, with and without
     NeuNorm.
     """
     names = ["dataset", "network", "width", "train_samples", "data_source"]
@@ -628,28 +628,28 @@ def _ablations(frames: Frames) -> Drawn:
 
 
 def _best(frames: Frames) -> Iterator[str]:
-    """The spiking network that ended best on each data set, and that without spikes beside it."""
+    """The spiking network that ended best on each data set, and the one without spikes."""
     found, alike = trainings(frames, "accuracy", *ALIKE), ["network", "width", "epochs", *DATA]
     anns = found[found["framework"] == ANN]
     spiking = found[found["framework"] != ANN].sort_values("accuracy", ascending=False)
     best = spiking.drop_duplicates(["dataset", "simulated", "substitute"])  # as they are named
     for each in each_of(best.sort_index()):
         went = [*filter(None, map(courses(frames).get, each.keys.items()))]
-        said = f"The best spiking network on {shown.data_title(each._asdict())}: {each.scale} at "
-        said += f"width {each.width}, {steps_in_words(each.case)}, NeuNorm {each.neunorm}: "
-        said += f"{100 * each.accuracy:.1f} % of the test samples"
+        text = f"The best spiking network on {shown.data_title(each._asdict())}: {each.scale} at "
+        text += f"width {each.width}, {steps_in_words(each.case)}, NeuNorm {each.neunorm}: "
+        text += f"{100 * each.accuracy:.1f} % of the test samples"
         if went:
-            said += f", {100 * fmean(of.train_accuracy for of in went):.1f} % of the training ones"
+            text += f", {100 * fmean(of.train_accuracy for of in went):.1f} % of the training ones"
         early = "" if schedule.decides(each.case) else "; another schedule"
-        said += f" ({counted(each.n, 'seed')}{early})"
+        text += f" ({counted(each.n, 'seed')}{early})"
         own = [getattr(each, name) for name in alike]
         for ann in each_of(anns[(anns[alike] == own).all(axis=1)].head(1)):
-            said += f"; its ANN {100 * ann.accuracy:.1f} % ({counted(ann.n, 'seed')})"
-        yield f"{said}."
+            text += f"; its ANN {100 * ann.accuracy:.1f} % ({counted(ann.n, 'seed')})"
+        yield f"{text}."
 
 
 def _also(frames: Frames) -> Iterator[str]:
-    """What was found beside the claims: changes of a training that matter beyond doubt."""
+    """Findings outside the claims: changes of a training whose whole interval matters."""
     for line, dot in sorted(_gains(frames), key=lambda pair: -pair[1].value):
         lost = f"{counted(len(line.lost), 'seed')} of {len(line.accuracies)}"
         of = f"{shown.data_title(line._asdict())} {line.scale}"
@@ -681,7 +681,7 @@ def _few(found: Frame, title: str) -> Table:
 
 
 def _of_paper(number: int, built: Frame) -> Table:
-    """Table 3, 4, 5 or 6 in the paper's own columns, ours beside them."""
+    """Table 3, 4, 5 or 6 in the paper's own columns, and ours."""
     rows = tables.published()
     title = paper.settings(rows.loc[rows["table"] == number, "dataset"].iloc[0]).title
     return shown.of_paper(built, f"Table {number}: {title}")
@@ -690,7 +690,7 @@ def _of_paper(number: int, built: Frame) -> Table:
 def _reduced(built: Mapping[str, Frame]) -> Table:
     """How far our trainings fall short of the paper's."""
 
-    def said(of: Frame, name: str) -> str:
+    def in_words(of: Frame, name: str) -> str:
         values = dict.fromkeys(of[name]) if of[name].dtype == object else sorted({*of[name]})
         return ", ".join(map(text, values))
 
@@ -701,7 +701,7 @@ def _reduced(built: Mapping[str, Frame]) -> Table:
         data = "; ".join(dict.fromkeys(map(data_source, of.to_dict("records"))))
         names = ("width", "train_samples", "epochs", "T", "precision")
         line = {"data set": settings.title, "suite": of["suite"].iloc[0], "data": data}
-        line |= {name: said(of, name) for name in names}
+        line |= {name: in_words(of, name) for name in names}
         lines.append({**line, "the paper's epochs": str(settings.epochs)})
     return Table(lines, "Trainings of ours, and the paper's")
 

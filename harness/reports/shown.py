@@ -18,7 +18,7 @@ from harness.reports.table import Table, interval, text
 from harness.spec import ANN, FLOOR
 
 LONG = 1.0  # seconds of compiling that are worth a word
-# What tells one line of trainings from another, in this order; the names of the others are said.
+# What tells one line of trainings from another, in this order; the names of the others are shown.
 KEYS = (
     *("change", "scale", "framework", "neunorm", "T", "bin_ms", "width", "weights", "epochs"),
     *(
@@ -103,12 +103,12 @@ def _cell(part: pd.DataFrame) -> Table:
     title += f"  NeuNorm {first['neunorm']}" * bool(first["neunorm"])
     noise = f"A/A {first['noise_low']:.2f}-{first['noise_high']:.2f}; "
     known = first["noise_high"] < inf  # of two rounds it is not
-    said = (
+    text = (
         f"{first['mode']}, {first['device']}, T = {first['T']}, batch {first['batch_size']}; "
         f"data: {data_source(first)}; {noise if known else ''}"
         f"protocol {first['protocol']}\non {first['machine']}"
     )
-    return Table(content, title, said, _notes(lines))
+    return Table(content, title, text, _notes(lines))
 
 
 def _notes(lines: Sequence[Any]) -> Iterable[str]:
@@ -133,7 +133,7 @@ def _notes(lines: Sequence[Any]) -> Iterable[str]:
 
 def trained(frame: pd.DataFrame) -> list[Table]:
     """Trainings, other systems and counts by the data they are of: what all lines of the same data
-    share is said once above them, figures stand with their intervals.
+    share is written once above them, figures stand with their intervals.
     """
     data = [name for name in ("dataset", "data_source", "weights", *FLAGS) if name in frame]
     groups = frame.groupby(data, sort=False, dropna=False) if data else [("", frame)]
@@ -144,25 +144,27 @@ def _trained(part: pd.DataFrame) -> Table:
     first = part.iloc[0].to_dict()
     keys = {name: [*map(text, part[name])] for name in KEYS if name in part}
     same = {name: cells[0] for name, cells in keys.items() if len(set(cells)) == 1}
-    told = [name for name in keys if name not in same]
-    gone = {*(name for key in told for name in EXPLAINED.get(key, ())), "machines"}
+    shown_keys = [name for name in keys if name not in same]
+    gone = {*(name for key in shown_keys for name in EXPLAINED.get(key, ())), "machines"}
     pairs = {*zip(keys.get("neunorm", ()), keys.get("neunorm_u", ()), strict=False)}
     if len(pairs) == len({*keys.get("neunorm", ())}):  # one first value for each reading
         gone.add("neunorm_u")
-    told = [name for name in told if name not in gone] or list(keys)[:1]
+    shown_keys = [name for name in shown_keys if name not in gone] or list(keys)[:1]
     words = {name: WORDS.get(name) or name.replace("_", " ") for name in keys}
-    # seconds of trainings are no timings: others ran beside them
+    # seconds of trainings are no timings: others ran meanwhile
     figures = [name for name in part if name not in TIMED]
-    columns = {words[name]: keys[name] for name in told} | _figures(part, figures)
-    said = [", ".join(f"{words[name]} {value}" for name, value in same.items() if value)]
-    said += [f"data: {data_source(first)}"] if first.get("data_source") else []
+    columns = {words[name]: keys[name] for name in shown_keys} | _figures(part, figures)
+    text = [", ".join(f"{words[name]} {value}" for name, value in same.items() if value)]
+    text += [f"data: {data_source(first)}"] if first.get("data_source") else []
     title = data_title(first) if "dataset" in first else ""
     # where lines were measured, if that differs, stands below: machines have long names
     machines = keys.get("machines", ()) if "machines" not in same else ()
     places = grouped(range(len(machines)), lambda n: machines[n])
-    names = {m: [" ".join(keys[name][n] for name in told) for n in of] for m, of in places.items()}
+    names = {
+        m: [" ".join(keys[name][n] for name in shown_keys) for n in of] for m, of in places.items()
+    }
     notes = (f"on {machine}: {', '.join(of)}" for machine, of in names.items() if machine)
-    return Table(pd.DataFrame(columns), title, "\n".join(filter(None, said)), notes)
+    return Table(pd.DataFrame(columns), title, "\n".join(filter(None, text)), notes)
 
 
 def _figures(part: pd.DataFrame, names: Iterable[str]) -> dict[str, list[str]]:
@@ -175,7 +177,7 @@ def _figures(part: pd.DataFrame, names: Iterable[str]) -> dict[str, list[str]]:
             of = [name, *(end if end in part else name for end in ENDS.get(name, (name, name)))]
             cells = part[of].itertuples(index=False, name=None)
             found[head] = [interval(*ends, form=form, times=scale) for ends in cells]
-    nothing = {"learnt nothing": {"0"}}  # it is said where it happens
+    nothing = {"learnt nothing": {"0"}}  # it is shown where it happens
     return {head: of for head, of in found.items() if any(of) and {*of} != nothing.get(head)}
 
 
@@ -200,8 +202,8 @@ def of_paper(frame: pd.DataFrame, title: str = "") -> Table:
                 "ours was": how(line) if measured else "",
             }
         )
-    said = "test accuracy in %, ours with 95 % intervals over n seeds; * cited by the paper"
-    return Table(lines, title, "" if title else said, notes)
+    text = "test accuracy in %, ours with 95 % intervals over n seeds; * cited by the paper"
+    return Table(lines, title, "" if title else text, notes)
 
 
 def how(line: Any) -> str:

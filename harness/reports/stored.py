@@ -79,8 +79,8 @@ class Results:
 
     def __repr__(self) -> str:
         counts = Counter(row.suite for row in self.rows)
-        said = ", ".join(f"{suite} {n:,}" for suite, n in counts.items())
-        return f"Results({len(self.rows):,} rows: {said})"
+        text = ", ".join(f"{suite} {n:,}" for suite, n in counts.items())
+        return f"Results({len(self.rows):,} rows: {text})"
 
     def _repr_html_(self) -> str:
         """What a notebook shows: of which suites, data sets and machines there are rows."""
@@ -110,7 +110,7 @@ class Results:
         return tables.TABLES[known](self.frames)
 
     def acceleration(self, *, latest: bool = True) -> pd.DataFrame:
-        """Fig. 3: who takes how long, in seconds and against the floor.
+        """Fig. 3: the time of each contender, in seconds and against the floor.
 
         One line a contender: per network, most complete run. Without `latest` all
         runs, as in a csv.

@@ -50,17 +50,17 @@ def seconds(value: float) -> str:
 
 
 class Table:
-    """A table of what is shown, and what is said above and below it."""
+    """A table with its title, a subtitle above it and notes below."""
 
     def __init__(
         self,
         content: pd.DataFrame | Sequence[Mapping[str, object]],
         title: str = "",
-        said: str = "",  # above
+        subtitle: str = "",
         notes: Iterable[str] = (),  # below
     ) -> None:
         frame = pd.DataFrame(content)
-        self.title, self.said, self.notes = title, said, tuple(notes)
+        self.title, self.subtitle, self.notes = title, subtitle, tuple(notes)
         self.columns = [str(name).replace("_", " ") for name in frame.columns]
         self.lines = [tuple(map(text, line)) for line in frame.itertuples(index=False, name=None)]
         cells = [[line[n] for line in self.lines if line[n]] for n in range(len(self.columns))]
@@ -71,8 +71,9 @@ class Table:
     def __rich_console__(
         self, console: Console, options: ConsoleOptions
     ) -> Iterator[RenderableType]:
-        if self.title or self.said:
-            yield Text.assemble((self.title, "bold"), "\n" * bool(self.title), self.said)
+        if self.title or self.subtitle:
+            gap = "\n" if self.title else ""
+            yield Text.assemble((self.title, "bold"), gap, self.subtitle)
         columns = zip(self.columns, *self.lines, strict=True)  # heads break between their words
         widths = [max(map(len, (*head.split(), *cells, ""))) for head, *cells in columns]
         room, lines = options.max_width - sum(widths), self.lines
@@ -123,7 +124,7 @@ def markdown(*tables: Table) -> str:
     parts: list[str] = []
     for table in tables:
         parts += [f"**{field_markdown(table.title)}**"] if table.title else []
-        parts += [field_markdown(table.said)] if table.said else []
+        parts += [field_markdown(table.subtitle)] if table.subtitle else []
         rule = ["---:" if right else "---" for right in table.right]
         fields = ([field_markdown(each.strip()) for each in line] for line in table.lines)
         lines = (map(field_markdown, table.columns), rule, *fields)

@@ -2,7 +2,7 @@
 killed at the cost of its own call alone.
 
 Values travel by copy, so that neither side can change the other's. What it prints goes nowhere; its
-stderr goes to a file without a name, whose last line is told where it dies. Whatever it starts ends
+stderr goes to a file without a name; its last line is in the message if it dies. Whatever it starts ends
 with it, and it ends with its owner, even where that is killed.
 
 Built on a pipe: a call takes 0.1 ms, through `ProcessPoolExecutor` 0.6 ms and two threads more in
@@ -65,7 +65,7 @@ _warm = {False: False, True: False}  # whether each was started
 
 
 class Died(Exception):
-    """The child died or was ended; the message says how, and what it said last."""
+    """The child died or was ended; the message has how, and its last line on stderr."""
 
 
 class Child:
@@ -77,8 +77,8 @@ class Child:
         self,
         device: str = "cpu",
         *,
-        memory_mib: float | None = None,  # that it may take; None: what is free, on the CPU
-        env: Mapping[str, str] | None = None,  # beside the environment here
+        memory_mib: float | None = None,  # that it may take; None: all free memory, on the CPU
+        env: Mapping[str, str] | None = None,  # in addition to the environment here
         short_spin: bool = False,  # see SHORT_SPIN; for all that is not timed
     ) -> None:
         """Starts it. Raises Died where it does not start."""
@@ -116,14 +116,14 @@ class Child:
         text), and Died where the process died, ran out of memory or did not even `tell` anything
         for `silence` seconds.
         """
-        with suppress(OSError):  # it is dead: `_next` says so
+        with suppress(OSError):  # it is dead: `_next` raises
             self._pipe.send_bytes(pickle.dumps((function, args)))
         patience = silence
         while True:
             kind, value = self._next(patience)
             if kind == "value":
                 return value
-            if kind == "told":
+            if kind == "report":
                 patience = max(silence, value[0])
                 hear(*value[1])
                 continue
@@ -160,9 +160,9 @@ class Child:
             )
             how = f"died of {signal.Signals(-code).name}{of_memory}"
         self._errors.seek(0)
-        said = self._errors.read().decode(errors="replace").rstrip()
+        text = self._errors.read().decode(errors="replace").rstrip()
         # of a traceback the exception's own line
-        last = said.rpartition("\n")[2].strip()[:LAST_WORDS]
+        last = text.rpartition("\n")[2].strip()[:LAST_WORDS]
         return f"its process {how}" + (f"; its last words: {last}" if last else "")
 
     def send(self, number: signal.Signals) -> None:
@@ -229,12 +229,12 @@ def _starting(short_spin: bool) -> Iterator[None]:
         forkserver.connect_to_new_process = _servers[short_spin].connect_to_new_process
         # children import the main module of their parent: a script would run anew in each of them
         sys.modules["__main__"] = ModuleType("__main__")
-        # compilers of contenders that were ended leave semaphores: who frees them need not say so
+        # compilers of contenders that were ended leave semaphores: freeing them is no news
         quiet = "ignore:resource_tracker:UserWarning"
         os.environ["PYTHONWARNINGS"] = f"{former.get('PYTHONWARNINGS', '')},{quiet}".lstrip(",")
         os.environ |= memory.for_programs() | (spin_settings() if short_spin else {})
         resource_tracker.ensure_running()  # it unblocks signals
-        # what a terminal sends to all that run in it is for the owner, who ends the others
+        # signals of a terminal are for the owner, which ends the others
         terminal = signal.SIGINT, signal.SIGQUIT, signal.SIGHUP
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, terminal)
         try:
@@ -256,7 +256,7 @@ def tell(*message: object, patience: float = 0.0) -> None:
     `patience`: seconds until the next one, where that may take longer than silence is allowed.
     """
     assert _owner is not None, "this process is no child"
-    _owner.send_bytes(pickle.dumps(("told", (patience, message))))
+    _owner.send_bytes(pickle.dumps(("report", (patience, message))))
 
 
 def _main(
@@ -288,15 +288,15 @@ def _answer(call: bytes) -> bytes:
         error.add_note("in its own process:\n" + traceback.format_exc())
         if type(error).__module__.partition(".")[0] in ("builtins", "harness", "adapters"):
             with suppress(Exception):  # not every exception is picklable
-                told = pickle.dumps(("raised", error))
-                pickle.loads(told)
-                return told
+                message = pickle.dumps(("raised", error))
+                pickle.loads(message)
+                return message
         return pickle.dumps(("raised", (type(error).__name__, str(error))))
 
 
 def _end_with_owner() -> None:
-    """Has Linux end this process group as soon as the owner is gone, whose end of a pipe is closed
-    then: a thread of ours would wait where the interpreter hangs or is stopped.
+    """Has Linux end this process group as soon as the owner is gone and its end of a pipe is
+    closed: a thread of ours would wait where the interpreter hangs or is stopped.
     """
     owner = multiprocessing.parent_process()
     assert owner is not None

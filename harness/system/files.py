@@ -16,14 +16,14 @@ LOOK = 1.0  # seconds between two looks whether another process has let a lock g
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets `write` fill a file beside `path`, and puts it in its place once it is on the disk.
+    """Lets `write` fill a file next to `path`, and puts it in its place once it is on the disk.
 
     Makes the folder. Raises OSError, and leaves nothing behind, where that cannot be done.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".part-{secrets.token_hex(8)}"
     try:
-        with temporary.open("xb") as file:  # who may read it is the umask's to say
+        with temporary.open("xb") as file:  # the umask decides who may read it
             write(temporary)
             os.fsync(file.fileno())
             temporary.replace(path)
@@ -73,7 +73,7 @@ def user_cache() -> Path:
 def make_user_cache(name: str) -> Path:
     """The folder `name` in the user's cache folder, made where there is none.
 
-    Nobody else may enter the cache folder: what is compiled is run from there. Raises OSError
+    Nobody else may enter the cache folder: compiled code is run from there. Raises OSError
     where it cannot be made, and where it is another user's.
     """
     folder = user_cache() / name

@@ -18,7 +18,7 @@ MARK = "harness.adapters"  # a constant of our `adapters/__init__.py`
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where a row was measured. Every field is what the system told; None where it did not."""
+    """Where a row was measured, as the system describes itself; None where it does not."""
 
     cpu: str | None = None
     capability: str | None = None  # which of its instructions torch uses, as torch names them
@@ -36,7 +36,7 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """The machine's state beside one measurement, where the system tells."""
+    """The machine's state at one measurement, where the system tells."""
 
     load: float | None = None  # of the last minute
     clock_mhz: float | None = None
@@ -78,12 +78,12 @@ def commit() -> str | None:
         differs = _git("status", "--porcelain", "--untracked-files=no")
         return _git("rev-parse", "--short=12", "HEAD") + ("+dirty" if differs else "")
     except (OSError, subprocess.SubprocessError) as error:
-        said = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip()
-        return f"not known: {said or error}"
+        text = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip()
+        return f"not known: {text or error}"
 
 
 def _git(*arguments: str) -> str:
-    # A clone may be somebody else's, as in a container: who runs its code has trusted it.
+    # A clone may be somebody else's, as in a container: running its code means trusting it.
     command = ["git", "-C", str(ROOT), "-c", "safe.directory=*", *arguments]
     env = {**os.environ, "LC_ALL": "C"}
     done = subprocess.run(command, capture_output=True, timeout=10, check=True, env=env)

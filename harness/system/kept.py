@@ -2,7 +2,8 @@
 
 Processes that measure the same at once, now or later, all go on with what was kept first. It is
 measured anew where the processor, torch or a variable that changes their speed is another. Timed
-contenders share no measurement with processes that others may run beside (`measure_alone`).
+contenders share no measurement with processes that run at the same time as others
+(`measure_alone`).
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ _measures = True  # whether it may measure
 
 def measure_alone() -> None:
     """From here on this process shares measurements with those alone that say so too: contenders,
-    beside which nothing of ours runs. What was found on a busy machine would stand for good.
+    while nothing else of ours runs. A measurement on a busy machine would stand for good.
     """
     global _alone
     _alone = True
 
 
 def measure_nothing() -> None:
-    """From here on this process does as usual where nothing is kept: another computes beside it,
+    """From here on this process uses the default where nothing is kept: another computes meanwhile,
     and what it does takes no time that anybody is shown.
     """
     global _measures
@@ -51,7 +52,7 @@ class MeasurementCache(Generic[T]):
     usual: T  # where nothing may be measured
 
     def get(self, of: tuple[object, ...], measure: Callable[[], T]) -> T:
-        """What is kept, else what is measured now. `of`: all that it depends on, by its `repr`."""
+        """The kept measurement, else a new one. `of`: all that it depends on, by its `repr`."""
         if not _measures:
             return self.usual
         where = repr((_alone, *machine.speed(), *of))
@@ -64,16 +65,16 @@ class MeasurementCache(Generic[T]):
         if kept is not None:
             return kept
         measured, own = measure(), path.with_suffix(f".{secrets.token_hex(4)}")
-        said = {"of": [repr(each) for each in of], "value": measured}
+        content = {"of": [repr(each) for each in of], "value": measured}
         with suppress(OSError):  # it cannot be written, or another process has kept its own
-            own.write_text(json.dumps(said, default=vars), encoding="utf-8")
+            own.write_text(json.dumps(content, default=vars), encoding="utf-8")
             os.link(own, path)
         with suppress(OSError):  # nor is there anything then
             own.unlink()
         return self._kept(path) or measured
 
     def _kept(self, path: Path) -> T | None:
-        """None where nothing was kept, or what is there is damaged, and goes."""
+        """None where nothing was kept, or the file is damaged, which is deleted."""
         try:
             return self.read(json.loads(path.read_text(encoding="utf-8"))["value"])
         except FileNotFoundError:

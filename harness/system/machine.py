@@ -1,4 +1,4 @@
-"""What the machine is and how it stands, and what a process computes with beside its arguments."""
+"""The machine, its state, and the global settings that a process computes with."""
 
 from __future__ import annotations
 
@@ -54,16 +54,16 @@ def describe(device: torch.device) -> Machine:
 
 
 def speed() -> tuple[str, str, str, str | None]:
-    """What of the machine decides how fast an operation of torch is; its `repr` tells two apart."""
-    said = [f"{name}={os.environ[name]}" for name in SPEED_VARIABLES if name in os.environ]
-    return cpu_name(), _capability(), str(torch.__version__), " ".join(said) or None
+    """The parts of the machine that decide how fast an operation of torch is; compared by `repr`."""
+    found = [f"{name}={os.environ[name]}" for name in SPEED_VARIABLES if name in os.environ]
+    return cpu_name(), _capability(), str(torch.__version__), " ".join(found) or None
 
 
 def _capability() -> str:
     """The instructions that torch uses, as it names them, and whether there is a matrix unit.
 
     With one, bf16 takes a fifth of the time. Two of one name, with and without, are two machines;
-    so is one that is told to do with fewer instructions than it has.
+    so is one that is restricted to fewer instructions than it has.
     """
     named = str(torch.backends.cpu.get_cpu_capability())
     named += " and AMX" if has_amx() else ""
@@ -120,7 +120,7 @@ def moment() -> Moment:
 
 
 def cpu_name() -> str:
-    """As /proc/cpuinfo has it: py-cpuinfo says the same, after a second and in its own process."""
+    """As /proc/cpuinfo has it: py-cpuinfo has the same, after a second and in its own process."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(errors="replace").splitlines() if info.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -128,7 +128,7 @@ def cpu_name() -> str:
 
 
 SMALLEST_NORMAL = sys.float_info.min  # so that its half is computed when it is asked
-# What a process computes with beside its arguments, and a contender may set.
+# Global settings that a process computes with, and that a contender may change.
 SETTINGS: Mapping[str, Callable[[], object]] = {
     "torch's threads": torch.get_num_threads,
     "torch's threads between operations": torch.get_num_interop_threads,

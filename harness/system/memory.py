@@ -2,10 +2,10 @@
 
 glibc gives large blocks back to the system as soon as they are freed, and takes them anew, page by
 page, in the next step. On a virtual machine that was measured to cost up to half of an iteration of
-the frameworks that allocate most, and most of the noise. So glibc is told to keep what it has, as
-jemalloc and tcmalloc do; every contender gains, and the record says which it was.
+the frameworks that allocate most, and most of the noise. So glibc is set to keep what it has, as
+jemalloc and tcmalloc do; every contender gains, and the record names the allocator.
 
-Children have huge pages too, where the system has them: beside the contenders of another cell, a
+Children have huge pages too, where the system has them: next to the contenders of another cell, a
 floor in single pages took 0.30 to 0.38 s that takes 0.22 s alone.
 """
 
@@ -24,7 +24,7 @@ from harness.spec import Case, Timed
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of <malloc.h>
 KEPT = "glibc, memory kept"
-# glibc asks for huge pages (madvise) since 2.35, where it is told when the program starts
+# glibc asks for huge pages (madvise) since 2.35, if set when the program starts
 _TUNABLES, _HUGE, _HUGE_SINCE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1", [2, 35]
 _SYSTEMS_HUGE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 # What a framework keeps of one neuron and step until the backward pass, as measured: 24 to 32.
@@ -34,13 +34,13 @@ SPARE = 0.1  # of the machine's memory, which stays free: estimates are rough
 
 
 def keep() -> str:
-    """Has this process keep its memory, and says in words what it does from now on."""
-    said = _kept()
-    if said == KEPT:
+    """Has this process keep its memory; returns in words what it does from now on."""
+    allocator = _kept()
+    if allocator == KEPT:
         mallopt = ctypes.CDLL(None).mallopt
         if not (mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, -1)):
             return "system"
-    return said
+    return allocator
 
 
 def _kept() -> str:
@@ -52,10 +52,10 @@ def _kept() -> str:
 
 def of_children() -> str:
     """What children do, in words: the `allocator` of the rows of timings."""
-    said, given = _kept(), os.environ.get(_TUNABLES, "")
-    if said == KEPT and "glibc.malloc." in given:  # the user's own
-        return f"{said}, {_TUNABLES}={given}"
-    return f"{said}, huge pages" if for_programs() else said
+    allocator, given = _kept(), os.environ.get(_TUNABLES, "")
+    if allocator == KEPT and "glibc.malloc." in given:  # the user's own
+        return f"{allocator}, {_TUNABLES}={given}"
+    return f"{allocator}, huge pages" if for_programs() else allocator
 
 
 def for_programs() -> dict[str, str]:
@@ -69,7 +69,7 @@ def for_programs() -> dict[str, str]:
 
 
 def release() -> None:
-    """Gives the system what is free now, kept or not; of use where there is glibc alone."""
+    """Returns free memory to the system; of use only with glibc."""
     gc.collect()
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
