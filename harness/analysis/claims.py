@@ -396,8 +396,8 @@ def _of(frames: Frames, suite: str, dataset: str | None = None) -> list[Line]:
 
 def _alike(found: Sequence[Line], wanted: set[Any], by: str, *differing: str) -> dict[Any, Line]:
     """Trainings by a column that has all values wanted, with a common seed, and that differ in it
-    and in the columns `differing`: only these compare. Of several such sets one on the schedule that
-    was fixed, with seeds enough, of the paper's size, that learnt from most, the claim's own
+    and in the columns `differing`: only these compare. Of several such sets one on the fixed
+    schedule, with seeds enough, of the paper's size, that learnt from most, the claim's own
     suite's; else empty.
     """
     columns = [name for name in SAME if name not in (by, *differing)]

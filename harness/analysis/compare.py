@@ -222,7 +222,7 @@ def _noise_of_rounds(of: Frame) -> Noise | None:
 
 
 def _called(of: Change, words: tuple[Call, Call], matters: tuple[float, float]) -> Change:
-    """With the call of its interval; `words` are for one below 0 and for one above, `matters` is from
+    """With the call of its interval; `words` are for one below 0 and one above, `matters` is from
     the least fall to the least rise that do.
     """
     if isnan(of.low):

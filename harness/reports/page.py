@@ -95,9 +95,9 @@ def write(rows: Frames | Sequence[Row], out: Path, readme: Path | None = None) -
         texts[readme] = updated(before, block(found, judged), readme)
     for name, table in built.items():
         texts[out / "tables" / files[name]] = csv(tables.plain(table), DIGITS)
-    for path, text in texts.items():
+    for path, content in texts.items():
         # of a row's escapes and of names of files, some are no text
-        write_result(path, text.encode("utf-8", errors="backslashreplace"))
+        write_result(path, content.encode("utf-8", errors="backslashreplace"))
     return [*texts]
 
 

@@ -103,12 +103,12 @@ def _cell(part: pd.DataFrame) -> Table:
     title += f"  NeuNorm {first['neunorm']}" * bool(first["neunorm"])
     noise = f"A/A {first['noise_low']:.2f}-{first['noise_high']:.2f}; "
     known = first["noise_high"] < inf  # of two rounds it is not
-    text = (
+    subtitle = (
         f"{first['mode']}, {first['device']}, T = {first['T']}, batch {first['batch_size']}; "
         f"data: {data_source(first)}; {noise if known else ''}"
         f"protocol {first['protocol']}\non {first['machine']}"
     )
-    return Table(content, title, text, _notes(lines))
+    return Table(content, title, subtitle, _notes(lines))
 
 
 def _notes(lines: Sequence[Any]) -> Iterable[str]:
@@ -154,8 +154,8 @@ def _trained(part: pd.DataFrame) -> Table:
     # seconds of trainings are no timings: others ran meanwhile
     figures = [name for name in part if name not in TIMED]
     columns = {words[name]: keys[name] for name in shown_keys} | _figures(part, figures)
-    text = [", ".join(f"{words[name]} {value}" for name, value in same.items() if value)]
-    text += [f"data: {data_source(first)}"] if first.get("data_source") else []
+    parts = [", ".join(f"{words[name]} {value}" for name, value in same.items() if value)]
+    parts += [f"data: {data_source(first)}"] if first.get("data_source") else []
     title = data_title(first) if "dataset" in first else ""
     # where lines were measured, if that differs, stands below: machines have long names
     machines = keys.get("machines", ()) if "machines" not in same else ()
@@ -164,7 +164,7 @@ def _trained(part: pd.DataFrame) -> Table:
         m: [" ".join(keys[name][n] for name in shown_keys) for n in of] for m, of in places.items()
     }
     notes = (f"on {machine}: {', '.join(of)}" for machine, of in names.items() if machine)
-    return Table(pd.DataFrame(columns), title, "\n".join(filter(None, text)), notes)
+    return Table(pd.DataFrame(columns), title, "\n".join(filter(None, parts)), notes)
 
 
 def _figures(part: pd.DataFrame, names: Iterable[str]) -> dict[str, list[str]]:
@@ -202,8 +202,8 @@ def of_paper(frame: pd.DataFrame, title: str = "") -> Table:
                 "ours was": how(line) if measured else "",
             }
         )
-    text = "test accuracy in %, ours with 95 % intervals over n seeds; * cited by the paper"
-    return Table(lines, title, "" if title else text, notes)
+    subtitle = "test accuracy in %, ours with 95 % intervals over n seeds; * cited by the paper"
+    return Table(lines, title, "" if title else subtitle, notes)
 
 
 def how(line: Any) -> str:

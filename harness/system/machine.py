@@ -54,7 +54,7 @@ def describe(device: torch.device) -> Machine:
 
 
 def speed() -> tuple[str, str, str, str | None]:
-    """The parts of the machine that decide how fast an operation of torch is; compared by `repr`."""
+    """The parts of the machine that decide the speed of torch's operations; compared by `repr`."""
     found = [f"{name}={os.environ[name]}" for name in SPEED_VARIABLES if name in os.environ]
     return cpu_name(), _capability(), str(torch.__version__), " ".join(found) or None
 
