@@ -51,7 +51,7 @@ class Facts:
     revision: int = 0
     deviations: tuple[str, ...] = ()
     variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # their deviations
-    implementations: Mapping[str, str] = field(default_factory=dict)  # by device, if it says
+    implementations: Mapping[str, str] = field(default_factory=dict)  # by device, if it tells
     foreign: bool = False  # in a runtime of its own, no torch module
     missing: str = ""  # why it does not load here; "" where it does
     changed: tuple[str, ...] = ()  # what its import does to its process: "sets ... to ..."
@@ -70,7 +70,7 @@ def _unknown_form(framework: str, form: str, variants: Iterable[str]) -> UsageEr
 
 @cache
 def _declared_on(path: tuple[str, ...]) -> Mapping[str, metadata.EntryPoint]:
-    # `path`: what is found where Python searches
+    # `path`: the folders that Python searches
     return {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)}
 
 
@@ -120,7 +120,7 @@ def load(name: str) -> Adapter:
 
 
 def variants_of(framework: str) -> Mapping[str, tuple[str, ...]]:
-    """Where each variant beside the plain form deviates, by its name. Raises as `load` does."""
+    """The deviations of each variant, by its name. Raises as `load` does."""
     if of(framework).missing:
         raise Missing(of(framework).missing)
     return of(framework).variants
@@ -189,14 +189,14 @@ def _place(framework: str) -> Path:
         files = [Path(spec.origin)] if spec and spec.origin else []
         places = (spec.submodule_search_locations or ()) if spec else ()
         files += sorted(f for each in places for f in Path(each).rglob("*.py"))
-    # who installs a package changes its folder; another BLAS is another link
+    # an installation changes its folder; another BLAS is another link
     files += [Path(each) for each in sys.path if each.endswith("-packages")]
     files += [Path("/etc/alternatives")]
     programs = (os.environ.get("HARNESS_OCTAVE", ""), "octave-cli", "matlab")
     files += [Path(found) for found in map(shutil.which, programs) if found]
     moments = [(str(each), each.stat().st_mtime_ns) for each in files if each.exists()]
-    said = [os.environ.get(each) for each in ("HARNESS_OCTAVE", "CUDA_VISIBLE_DEVICES")]
-    here = Path("/dev/nvidiactl").exists(), said, sys.version, platform.node()
+    settings = [os.environ.get(each) for each in ("HARNESS_OCTAVE", "CUDA_VISIBLE_DEVICES")]
+    here = Path("/dev/nvidiactl").exists(), settings, sys.version, platform.node()
     of = repr((framework, point, _version(framework), moments, *here))
     name = hashlib.sha256(of.encode()).hexdigest()[:16]
     return make_user_cache("frameworks") / f"{framework}-{name}.txt"

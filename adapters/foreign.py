@@ -1,6 +1,6 @@
 """What runs whole iterations in a runtime of its own, as a torch module: for proofs and trainings.
 
-Each call hands the weights and the batch over, which takes time: what is timed is the trainer.
+Each call hands the weights and the batch over, which takes time: the trainer is timed.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class ForeignNetwork(nn.Module):
             raise Unsupported("it computes in a runtime of its own, not under torch's autocast")
         precision = PRECISIONS[x.dtype]
         if precision not in self._trainers:
-            # who differentiates outside of a step has no use for the optimiser
+            # a derivative outside of a step needs no optimiser
             settings = TrainerSettings(precision, "inference", SGD(), torch.get_num_threads())
             with torch.inference_mode(False):  # it outlives the pass that first asks for it
                 self._trainers[precision] = self._make(self.network, settings)

@@ -96,7 +96,7 @@ def _modules(stage: Stage, network: Network, neuron: Neuron) -> list[nn.Module]:
 
 
 class NorseNetwork(nn.Module):
-    """The encoding synapse apart, as a static image passes it once; the rest a SequentialState."""
+    """The encoding synapse, which a static image passes once; the rest as a SequentialState."""
 
     def __init__(self, network: Network, neuron: Neuron) -> None:
         super().__init__()

@@ -50,7 +50,7 @@ def program() -> str:
 
 
 def in_words(program: str, version: str, blas: str) -> str:
-    """What an interpreter says of itself, in a line."""
+    """The version of an interpreter, in a line."""
     slow = f": slow, {INSTALL}" if "reference" in blas.lower() else ""
     return f"{program} {version}, BLAS {blas}{slow}"
 
@@ -86,7 +86,7 @@ class Engine:
         try:
             self.process.stdin.write(f"{verb} {slot} {name}\n\n")
             self.process.stdin.flush()
-            # MATLAB says hello first
+            # MATLAB prints a greeting first
             while not (line := self.process.stdout.readline()).startswith('{"ok": '):
                 if not line:
                     raise RuntimeError(self._obituary())
@@ -113,15 +113,15 @@ class Engine:
         return found
 
     def about(self) -> str:
-        """What it says of itself."""
+        """Its version."""
         found = self.take("about", 1)
         return in_words(*(str(found[name].squeeze()) for name in ("program", "version", "blas")))
 
     def _obituary(self) -> str:
         code = self.process.wait()
         self.errors.seek(0)
-        said = " ".join(self.errors.read()[-300:].split())
-        return f"{Path(program()).name} ended with exit code {code}" + (f": {said}" if said else "")
+        text = " ".join(self.errors.read()[-300:].split())
+        return f"{Path(program()).name} ended with exit code {code}" + (f": {text}" if text else "")
 
 
 def _end(

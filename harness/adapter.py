@@ -26,15 +26,15 @@ class Adapter(Protocol):
     A module may say five things more. `REVISION: int`, 0 where there is none, is raised by hand
     when what the adapter computes changes, or how fast it does: rows of an older revision are not
     taken for this one's. No check sees a change of speed alone.
-    `computed(module) -> str` says how the layers of its last call were, where it chooses by what it
-    was given; each row of a timing keeps it. `compiles(device) -> bool` says whether kernels are
-    still to be compiled there, which takes long and is shown.
-    `PACKAGES: tuple[str, ...]` names those that compute for it beside the framework's own package:
-    a result depends on their versions too. `implementation(device) -> str` says which of several
+    `computed(module) -> str` describes how the layers of its last call were computed, where it
+    chooses by its input; each row of a timing keeps it. `compiles(device) -> bool`: whether kernels
+    are still to be compiled there, which takes long and is shown.
+    `PACKAGES: tuple[str, ...]` names packages that compute for it, besides the framework's own:
+    a result depends on their versions too. `implementation(device) -> str`: which of several
     kernels runs there; then only those of `PACKAGES` that it names count on that device.
 
-    What holds no torch module offers `trainer(network, settings) -> Trainer` beside `build`, which
-    then is made of it (`adapters.foreign`): the trainer is what is timed.
+    A runtime without a torch module offers `trainer(network, settings) -> Trainer` besides `build`,
+    which is then made of it (`adapters.foreign`): the trainer is timed.
     """
 
     @property
@@ -124,10 +124,11 @@ class Variant:
     build: Callable[[Network], nn.Module]
     compiled: bool = False  # on the first call of each shape, which then takes minutes
     captured: bool = False  # its iteration is captured as one CUDA graph
-    # What the exam builds, where that is not what is timed: a module before it is compiled, since
-    # each shape and each precision would be compiled apart. The audit proves the very object.
+    # The module that the exam builds, where it is not the timed one: a module before it is compiled,
+    # since each shape and each precision would be compiled separately. The audit proves the very
+    # object.
     examined: Callable[[Network], nn.Module] | None = None
-    trainer: MakeTrainer | None = None  # of what is no torch module
+    trainer: MakeTrainer | None = None  # of a runtime without a torch module
 
 
 def trainer_of(adapter: Adapter) -> MakeTrainer | None:
@@ -136,7 +137,7 @@ def trainer_of(adapter: Adapter) -> MakeTrainer | None:
 
 
 def examined(adapter: Adapter) -> Callable[[Network], nn.Module]:
-    """What the exam builds of an adapter: `build`, unless a variant says otherwise."""
+    """The function by which the exam builds: `build`, unless a variant has another."""
     if isinstance(adapter, Variant) and adapter.examined is not None:
         return adapter.examined
     return adapter.build
@@ -182,8 +183,8 @@ def record_spikes(module: nn.Module) -> Iterator[list[SpikeTap]]:
             tap.kept = None
 
 
-# Each network, shape and precision is compiled apart; past its limit torch runs in eager mode and
-# says nothing, which would be timed as compiled.
+# Each network, shape and precision is compiled separately; past its limit torch silently runs in
+# eager mode, which would be timed as compiled.
 RECOMPILE_LIMIT = 4096
 
 
@@ -195,8 +196,8 @@ def channels_last(module: nn.Module) -> nn.Module:
 def tuned(adapter: Adapter, form: Form) -> Variant:
     """The adapter with weights channels-last, and for `compiled` under torch.compile as well.
 
-    `cuda-graph`: the whole step is captured, by who runs it (`speed/iteration.py`). The exam of
-    `compiled` is of the module before it is compiled; the audit proves what is compiled.
+    `cuda-graph`: the whole step is captured by `speed/iteration.py`. The exam of
+    `compiled` is of the module before it is compiled; the audit proves the compiled one.
     """
 
     def laid_out(network: Network) -> nn.Module:

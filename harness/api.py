@@ -52,7 +52,7 @@ def cases(options: Options, suite: Suite) -> tuple[Case, ...]:
     if named is None:
         named = tuple(name for name in adapters.names() if name not in suite.opt_in)
     for name in named:
-        adapters.check_name(name)  # one that does not load is no error: a row says so
+        adapters.check_name(name)  # one that does not load is no error: it gets a row
     chosen = suite.cases(replace(options, frameworks=named, device=device(options.device)))
     # a network by its name and in another spelling of it is the same case
     return tuple(dict.fromkeys(chosen))
@@ -114,7 +114,7 @@ class Work:
         access = Access(root, frozenset(wanted), options.fresh, options.keep_weights)
         store = Store(options.out.resolve())
         store.check_writable()
-        for each in read:  # where those who train and time them find them
+        for each in read:  # where trainings and timings find them
             from harness.formats import weights
 
             weights.keep(store.out, each.weights)
@@ -129,7 +129,7 @@ class Work:
         return suited(self.cases, self.suite, named=self.options.precision is not None)
 
     def results(self, say: ProgressCallback) -> Iterator[Result]:
-        """What its cases come to, each as it comes; a cell more than once, with its rows so far."""
+        """The results of its cases, as they come; a cell more than once, with its rows so far."""
         given, budget = (self.store, self.access), self.options.spending
         if self.suite.trains:
             return self.executor.train(self.suited, *given, say)
@@ -164,7 +164,7 @@ def executor(name: str, command: tuple[str, ...]) -> Local | Ray:
 
 
 class CasesFailed(UserWarning):
-    """Cases of a run failed; `Results.failed` says which, and why."""
+    """Cases of a run failed; `Results.failed` has the reasons."""
 
 
 def run(suite: str, *, quiet: bool = False, **options: object) -> Results:
@@ -174,15 +174,17 @@ def run(suite: str, *, quiet: bool = False, **options: object) -> Results:
     before is not measured again, and a run that was interrupted goes on. Says each case as it
     comes, unless `quiet`.
 
-    Raises UsageError for what is wrong with what was asked. Warns CasesFailed where the command
+    Raises UsageError for a wrong request. Warns CasesFailed where the command
     would end with exit code 1: the other cases stand.
     """
     rows: dict[Case, tuple[Row, ...]] = {}
     with _in_python():
         asked = Options.of(suite=suite, **options)
         values = {each.name: getattr(asked, each.name) for each in GIVEN}
-        said = [f"{k}={value!s}" for k, value in values.items() if value != getattr(Options, k)]
-        work = Work.of(asked, ("harness", "run", *said))
+        options_given = [
+            f"{k}={value!s}" for k, value in values.items() if value != getattr(Options, k)
+        ]
+        work = Work.of(asked, ("harness", "run", *options_given))
         if not quiet and (compiled := _compiled(work.suited)):
             names = ", ".join(compiled)
             print(f"{names}: compiled at first use, which may take minutes", flush=True)

@@ -44,7 +44,7 @@ NETWORKS: tuple[tuple[str, str], ...] = (
     ("dvs-cifar10", "Middle"),
 )
 READINGS: tuple[Reading | None, ...] = (None, "mean", "literal")
-WRONG = 0.1  # of the largest entry: so far at least is the gradient of who is another function
+WRONG = 0.1  # of the largest entry: the gradient of another function differs by at least as much
 
 
 class Broken(AssertionError):
@@ -87,7 +87,7 @@ def _checks(framework: str) -> Iterator[tuple[str, Callable[[], None]]]:
             asked = "cifar10", "Small", "mean", precision
             yield f"{variant} is equal in {precision}", partial(_is_certified, name, *asked)
     for T, B, dropout in SIZES:
-        drops = f" dropout={dropout}" * bool(dropout)
+        drops = f" dropout={dropout}" if dropout else ""
         yield f"T={T} B={B}{drops}", partial(_takes, framework, T, B, dropout)
     yield "is let go", partial(_is_let_go, framework)
 

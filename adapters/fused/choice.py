@@ -152,7 +152,7 @@ def _crossing(seconds: list[float], dense: float) -> float:
 def over(works: Sequence[Work], dense: Work) -> list[float]:
     """What each takes over what the dense form does: the median of rounds in which all run once.
 
-    What runs beside them slows all of a round about alike. The shortest times of each, taken one
+    Other processes slow all of a round about alike. The shortest times of each, taken one
     after the other, were off by a factor of two on a busy machine, and stand for good.
     """
     device, rounds, spent = torch.device("cpu"), list[list[float]](), 0.0

@@ -61,7 +61,7 @@ def kept_in(folder: str) -> Iterator[None]:
 
 
 def callback(function: Callable[[Any], None]) -> Callable[[], int]:
-    """A kernel that takes the address of its arguments; what comes back is that of the kernel.
+    """A kernel that takes the address of its argument; returns the address of the kernel.
 
     It is compiled on first use and kept on disk, in the user's cache folder (or `NUMBA_CACHE_DIR`),
     so that a read-only install works.
@@ -146,10 +146,10 @@ def _openmp() -> str | None:
         return None
     found = [path for path in loaded if path.name.startswith("libgomp")]
     # other packages bring one of their own: torch's lies with torch, or is the only one
-    beside = [
+    near = [
         path for path in found if Path(torch.__file__).resolve().parent in path.parents
     ] or found
-    return str(beside[0]) if len(beside) == 1 else None
+    return str(near[0]) if len(near) == 1 else None
 
 
 def _in_threads(kernel: int, argument: int, threads: int) -> None:

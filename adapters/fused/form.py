@@ -1,4 +1,4 @@
-"""What kernels are told of a layer of neurons, and what goes from layer to layer."""
+"""The arguments of kernels for a layer of neurons, and the events between layers."""
 
 from __future__ import annotations
 

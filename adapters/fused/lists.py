@@ -1,7 +1,7 @@
 """How the event kernels' work is cut to fit registers and caches, passed to a kernel, and listed.
 
 Counts come channels-last as bytes, (N, H, W, C): how many spikes of a pool's window, 0 where none.
-Where there is no pool a byte may hold a mark beside its count (`Events.marked`): lists are told
+Where there is no pool a byte may hold a mark and its count (`Events.marked`): lists are told
 which bits are meant. A list names the bytes that have one of these bits:
 
     for each byte of a row: if byte & bits: append its place, and its value

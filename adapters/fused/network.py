@@ -112,7 +112,7 @@ def _by_layer(parameters: tuple[Any, ...]) -> Iterator[LayerParameters]:
 def _forward(
     sent: Tensor | Events, run: Run, call: Call, weight: Tensor, bias: Tensor, U: Tensor | None
 ) -> Saved:
-    """What is sent (N, ...) -> what is kept: that, and the current, (T or 1, B, C, H, W)."""
+    """Input (N, ...) -> what is saved: the input, and the current (T or 1, B, C, H, W)."""
     inputs = call.synapse.inputs(sent, run.precision)
     own = weight.to(run.precision), bias.to(run.precision)
     current: Current | None = None
@@ -122,7 +122,7 @@ def _forward(
     if current is None:
         current = call.synapse.forward(inputs, *own, call.made)
         current = _last(current.unflatten(0, (-1, run.batch)))
-    if call.tap.recording:  # the pool leaves no spikes behind, so they are made for who looks
+    if call.tap.recording:  # the pool leaves no spikes behind, so they are made for the tap
         alone = replace(call.form, pool=1, neunorm=None, keys=None)
         seen = run.kernels.spikes(current, None, alone)
         call.tap(seen.flatten(2) if call.synapse.product else seen)
@@ -263,7 +263,7 @@ class FusedNetwork(nn.Module):
 def computed(module: nn.Module) -> str:
     """Which layers' work was done by events in the last call, and the density of what they got."""
     works = [each.work for each in module.modules() if isinstance(each, Layer)]
-    return "; ".join(f"layer {n}: {work.said}" for n, work in enumerate(works, 1))
+    return "; ".join(f"layer {n}: {work.in_words}" for n, work in enumerate(works, 1))
 
 
 class Kernels(Protocol):

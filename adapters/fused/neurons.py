@@ -263,7 +263,7 @@ def _values_of_counts(counts, x, U, out, gain, bits, first, last):
 
 @inlined
 def _rise(arriving, now, after, k, v_th, zero):
-    """One step of a line's potentials, eq. (5), and what is left of them."""
+    """One step of a line's potentials, eq. (5), and what remains of them after the reset."""
     in_whole_vectors()
     for e in range(arriving.shape[0]):
         potential = k * after[e] + wide(arriving[e])
@@ -498,7 +498,7 @@ def _part(address, stored, number):
 
 
 def _spikes(stored: Any, number: Any, sent: Any) -> Callable[[], int]:
-    """The kernel for arrays stored as one type, potentials of another, and what is sent."""
+    """The kernel for arrays stored as one type, potentials of another, and the output."""
 
     @callback
     def spikes(address):
@@ -512,7 +512,7 @@ def _spikes(stored: Any, number: Any, sent: Any) -> Callable[[], int]:
         scratch = np.empty((5, max(width, together * pool * maps)), numbers.dtype)
         out = array(call.out, of_out, sent)
         x = array(call.x, (of_out[0], of_out[1], of_out[2], width), number)
-        # a kernel's to fill: numba drops what is put into an array here, as if nobody read it
+        # a kernel's to fill: numba drops values put into an array here, as if they were never read
         spiking = array(call.spiking, (call.parts, 2), np.int64(0))
         threshold = np.uint32(call.threshold)
         _neurons(
@@ -692,7 +692,7 @@ def gradients(current: Tensor | Encoding, U: Tensor | None, back: Tensor, form: 
 
 
 def _described(current: Tensor | Encoding) -> tuple[torch.dtype, tuple[int, ...]]:
-    """The type of what is stored, and the current's shape, (T or 1, B, C, H, W)."""
+    """The type of stored arrays, and the current's shape, (T or 1, B, C, H, W)."""
     return (current.x if isinstance(current, Encoding) else current).dtype, tuple(current.shape)
 
 

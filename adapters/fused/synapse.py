@@ -29,7 +29,7 @@ class Synapse:
         return not self.dense and self.kernel == TAPS
 
     @property
-    def said(self) -> str:
+    def in_words(self) -> str:
         """How its last call was computed."""
         if self.ran is None:
             return "by events, with its neurons" if self.encoded else "dense"
@@ -42,7 +42,7 @@ class Synapse:
         return f"{how}, density {self.ran.density:.2f}{window}"
 
     def inputs(self, sent: Tensor | Events, dtype: torch.dtype) -> Tensor | Events:
-        """What is kept of what is sent, (N, ...): channels last for a convolution, else flat."""
+        """The input that is kept, (N, ...): channels last for a convolution, else flat."""
         if isinstance(sent, Events):
             return sent
         if self.product:

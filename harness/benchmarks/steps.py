@@ -1,5 +1,5 @@
 """A training step and a forward pass of each framework: time, memory, ratio to the floor, proof;
-and the event kernels by shape and density, beside what they replace.
+and the event kernels by shape and density, and the dense operations they replace.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a contender is asked to compute, and what it answers, as plain tensors.
 
-These functions run where the contender's module lives; who judges the answers may live elsewhere.
+These functions run where the contender's module lives; the judge of the answers may live elsewhere.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from harness.spec import Case, Mode, Network, Precision, Timed, paper
 
 
 class Incomparable(Exception):
-    """The contender breaks its contract in a way that leaves nothing to compare; says how."""
+    """The contender breaks its contract in a way that leaves nothing to compare."""
 
 
 @dataclass(frozen=True)

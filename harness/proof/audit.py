@@ -53,7 +53,7 @@ from harness.spec import Conv, Network, Stage
 
 @dataclass(frozen=True)
 class Finding:
-    """What an audit came to."""
+    """The outcome of an audit."""
 
     way: Literal["direct", "replay"]
     passed: bool
@@ -81,7 +81,7 @@ TINY = 1e-30  # allowed where there is no gradient: whatever is given is too muc
 
 @dataclass(frozen=True)
 class ReplayedLayer:
-    """What a layer's replay came to: its spikes against what the replayed potentials say."""
+    """The outcome of a layer's replay: its spikes against the replayed potentials."""
 
     layer: str
     spikes: int  # neuron-steps
@@ -90,8 +90,8 @@ class ReplayedLayer:
     step: int = 0  # of the first that is wrong, from 0
     distance: float = 0.0  # the largest abs(u - V_th) there
     gradients: tuple[Tensor, ...] = ()  # of its parameters; () in inference
-    edges: int = 0  # potentials at the surrogate's edge whose side the gradients told
-    left: float = 0.0  # of the given gradients: the most, as a multiple of what is allowed
+    edges: int = 0  # potentials at the surrogate's edge whose side the gradients decide
+    left: float = 0.0  # of the given gradients: the most, as a multiple of the bound
 
 
 Sent = tuple[Tensor, Tensor | None]  # from a layer down: to the spikes below, and to U on the way
@@ -181,8 +181,8 @@ class Audit:
         for side in sides:
             layers = self._replayed(given, tapped, side)
             theirs = [each for layer in layers for each in layer.gradients]
-            apart = [compared(*pair).distance for pair in zip(theirs, mine, strict=True)]
-            pairs = zip(bounds, apart, strict=True)
+            distances = [compared(*pair).distance for pair in zip(theirs, mine, strict=True)]
+            pairs = zip(bounds, distances, strict=True)
             bounds = [a if isnan(b) else max(a, min(least + b, RULES.bf16_most)) for a, b in pairs]
         return bounds
 
@@ -304,8 +304,10 @@ class Audit:
         pairs = zip((found.weight, found.bias), allowed([stage], self.question), strict=False)
         of_weight, of_bias = (max(of * each.abs().max().item(), TINY) for each, of in pairs)
         kernel = stage.synapse.kernel if isinstance(stage.synapse, Conv) else 0
-        told = Given(given[0], given[1], of_weight, of_bias, inputs, kernel, stage.output_shape[-1])
-        return settle(course, found, told, self.network.lif, near_tie)
+        known = Given(
+            given[0], given[1], of_weight, of_bias, inputs, kernel, stage.output_shape[-1]
+        )
+        return settle(course, found, known, self.network.lif, near_tie)
 
     @torch.no_grad()
     def _ties(self, n: int, source: Tensor | None, current: Tensor, u: Tensor, o: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a proof came to, layer by layer; the numbers that decide it, for which `EXAM` stands; and
+"""The outcome of a proof, layer by layer; the numbers that decide it, for which `EXAM` stands; and
 the verdict.
 """
 
@@ -41,7 +41,7 @@ class Rules:
     fp64: Allowed = Allowed(gradient_error=1e-12, flips=0.0)
     fp32: Allowed = Allowed(gradient_error=1e-5, flips=1e-6)
     # abs(u - V_th) within which float32 may round to either side, as a multiple of the layer's
-    # typical potential (`typical`): what is added up is rounded by its own size.
+    # typical potential (`typical`): a sum is rounded by its own size.
     near_tie: float = 1e-5
     # The weights of the input that drives potentials are so many times those of the exam: they go
     # beyond 100 V_th to either side, as late in a training of a network that grows.
@@ -52,7 +52,7 @@ class Rules:
     # In a row, float32 sums a map's 350,000 gradients into its bias's no better than this.
     bias_fp32: float = 1e-4
     turned: float = 1e-3  # of a layer's spikes, the most that rounding may turn
-    bf16_rounding: float = 2.0**-8  # relative, of a current and of what is carried along
+    bf16_rounding: float = 2.0**-8  # relative, of a current and of the potential carried along
     bf16_turned: float = 0.02  # as `turned`
     # Between each parameter's gradients, unless another rounding of the potentials at the
     # surrogate's edge explains less: a small network has few neurons, and each is a large share.
@@ -83,7 +83,7 @@ def typical(u: Tensor, v_th: float) -> float:
 
 
 def beyond(error: float, bound: float) -> str:
-    """An error beyond its bound, in digits that tell the two apart."""
+    """An error beyond its bound, with digits enough to differ from it."""
     digits = next((n for n in range(1, 9) if f"{error:.{n}e}" != f"{bound:.{n}e}"), 9)
     return f"{error:.{digits}e} of the largest entry, allowed is {bound:.2g}"
 
@@ -107,7 +107,7 @@ class Divergence:
 
 @dataclass(frozen=True)
 class LayerProof:
-    """What was compared in one layer, and how far apart it was."""
+    """The comparison of one layer, and how much differed."""
 
     layer: str
     rate: float  # the reference's spikes per neuron and step, without the planted neurons'

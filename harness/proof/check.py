@@ -30,7 +30,7 @@ WIDTH = Fraction(1, 8)  # of Table 1's networks, unless the selection has anothe
 class OnNetwork:
     """A certificate, and the network that it is of."""
 
-    title: str  # of the network; NeuNorm apart
+    title: str  # of the network, without NeuNorm
     named: str  # in full: "CIFAR-10 Small NeuNorm mean"
     certificate: Certificate
 

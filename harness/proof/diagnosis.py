@@ -3,7 +3,7 @@
 The reference's network is altered in one way at a time and is asked all that the exam asked. A
 deviation is named where every spike is the contender's, every gradient is within the exam's bound,
 and the paper's network does not answer the same. If several fit, all are named: this input does not
-tell them apart.
+distinguish them.
 
 The paper's reset clears the potential and so commutes with the decay. "Before" and "after the
 decay" differ where the reset subtracts, or where the input comes before the decay as well.

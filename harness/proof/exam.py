@@ -4,12 +4,13 @@ The same calibrated weights and the same input go through the reference and the 
 every layer's spikes at every step and every parameter's gradient are compared: with taps recording
 and without, and in eval mode. What makes it hard to pass by accident, or with less than the work:
 - In every layer the last neuron (of a convolution: the last feature map) has zero weights and V_th
-  as its bias, so its potential is exactly the threshold: who fires above it only is seen. The one
-  before it lies exactly at the edge of the surrogate's window: who passes a gradient there is seen.
-- The adapter is called on another input with other weights first: who keeps state between calls, or
-  the weights of its first call, is seen.
-- On weights a hundred times as large potentials go to 100 V_th and to -100 V_th: who stops them on
-  the way, or holds them in too few bits, is seen.
+  as its bias, so its potential is exactly the threshold: an adapter that only fires above it is
+  found. The neuron before it lies exactly at the edge of the surrogate's window: an adapter that
+  passes a gradient there is found.
+- The adapter is called on another input with other weights first: one that keeps state between
+  calls, or the weights of its first call, is found.
+- On weights a hundred times as large potentials go to 100 V_th and to -100 V_th: one that clips
+  them, or holds them in too few bits, is found.
 - All that is answered is finite, and spikes are 0 or 1.
 
 `take_exam` runs where the adapter's module lives, and may run in another process than the judge.
@@ -94,7 +95,7 @@ def edge_potential(lif: LIF, dtype: torch.dtype) -> float | None:
 
 @dataclass(frozen=True)
 class Questions:
-    """What one exam asks: first something else, whose answer does not count."""
+    """The questions of one exam; the answer to the first does not count."""
 
     first: Question
     asked: Question
@@ -145,7 +146,7 @@ class _Expected:
     def of(cls, reference: ReferenceNetwork, asked: Question) -> _Expected:
         others, x = tuple(each.flip(0) for each in asked.parameters), asked.x.flip(-1).contiguous()
         first = replace(asked, parameters=others, x=x, seed=asked.seed + 1)
-        # the yardstick of bf16 is float32: what it loses is what is stated
+        # bf16 is compared with float32: its loss is what is reported
         exact = replace(asked, precision="fp32") if asked.precision == "bf16" else asked
         kept: dict[nn.Module, list[Tensor]] = {layer.cell: [] for layer in reference.layers}
 
@@ -199,7 +200,7 @@ class Exam:
     def _attempted(
         self, blank: Certificate, take_exam: Callable[[Questions], ExamAnswers], expected: _Expected
     ) -> tuple[Certificate, bool]:
-        """What an attempt comes to, and whether that is certain: else another input decides."""
+        """The outcome of an attempt, and whether it is certain: else another input decides."""
         audits = expected.audits
         try:
             sitting = take_exam(expected.questions)

@@ -20,7 +20,7 @@ from harness.spec import LIF
 
 @dataclass(frozen=True)
 class Compared:
-    """A parameter's gradient beside the reference's."""
+    """A parameter's gradient compared with the reference's."""
 
     error: float  # largest difference over the largest entry; NaN where there is no gradient
     cosine: float  # NaN where one has no gradient
@@ -28,7 +28,7 @@ class Compared:
 
 
 def compared(given: Tensor, expected: Tensor) -> Compared:
-    """The two beside each other."""
+    """Compares two gradients."""
     if not given.isfinite().all():
         return Compared(inf, nan, inf)
     difference = given.to(expected.dtype) - expected
@@ -122,8 +122,8 @@ MOST_TURNED = 32  # that are taken one by one
 PARALLEL = 1e-9  # of the largest singular value: below it, columns are one
 ROUNDS = 4  # of the solution: what two steps of one neuron add is not quite their sum
 AT_ONCE = 256  # neurons whose inputs are gathered together
-WORTH_SOLVING = 0.2  # of what is allowed: a neuron on the wrong side is felt in the layers below
-NEAREST = 5  # reaches that are worth it where all is within what is allowed
+WORTH_SOLVING = 0.2  # of the bound: a neuron on the wrong side is felt in the layers below
+NEAREST = 5  # reaches that are worth it where all is within the bound
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Gradients:
     weight: Tensor  # (C, ...)
     bias: Tensor  # (C,)
     edges: int = 0  # potentials whose side was solved for
-    left: float = 0.0  # of what is given, unexplained: the most, as a multiple of what is allowed
+    left: float = 0.0  # of the given gradients, unexplained: the most, as a multiple of the bound
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def settle(
     """
     weight, bias = replayed.weight.clone(), replayed.bias.clone()
     weights = (given.weight - weight).flatten(1) / given.allowed_weight
-    # what is left of each map's gradients, (C, E + 1), as multiples of what is allowed
+    # the rest of each map's gradients, (C, E + 1), as multiples of the bound
     off = torch.cat([weights, (given.bias - bias)[:, None] / given.allowed_bias], 1)
     du, edges = replayed.du, 0
     for c in (off.abs().amax(1) > WORTH_SOLVING).nonzero()[:, 0].tolist():
@@ -329,7 +329,7 @@ def _least_squares(columns: Tensor, target: Tensor) -> Tensor:
 def _few(columns: Tensor, target: Tensor) -> Tensor:
     """The few columns whose sum comes near the target, each time the one that helps most.
 
-    It tells columns apart that are parallel: a neuron that is reset and reads the same at two steps
+    It distinguishes parallel columns: a neuron that is reset and reads the same at two steps
     is at the edge at both, and adds the same pattern twice.
     """
     chosen = torch.zeros(columns.shape[1], dtype=torch.bool)

@@ -10,9 +10,7 @@ from harness.records.run import Installation
 from harness.spec import ANN, FLOOR, Case
 
 TORCH = str(torch.__version__)
-NOTHING_KNOWN = Installation(
-    Software(torch=TORCH)
-)  # of the floor, the ANN, and what is not installed
+NOTHING_KNOWN = Installation(Software(torch=TORCH))  # of the floor, the ANN, and missing frameworks
 
 
 def installation_of(case: Case) -> Installation:

@@ -96,7 +96,7 @@ def dead_layers(module: ReferenceNetwork, network: Network, x: Tensor) -> tuple[
 
 
 def hardly_firing(network: Network, rates: Sequence[float]) -> tuple[str, ...]:
-    """The layers whose rate, in spikes per neuron and step, is that of a dead one; with it."""
+    """The dead layers, by their rate in spikes per neuron and step."""
     pairs = zip(network.stages, rates, strict=True)
     return tuple(f"{stage.name} (rate {rate:.4f})" for stage, rate in pairs if rate < DEAD_RATE)
 

@@ -99,8 +99,10 @@ def _cell(part: pd.DataFrame) -> Table:
     content = pd.DataFrame({"": names, **_figures(part, TIMED), "proof": proofs})
     title = f"{data_title(first)} {first['scale']}"
     title += "" if first["network"] == first["scale"] else f"  {first['network']}"
-    title += f"  width {first['width']}" * (first["width"] != "1")
-    title += f"  NeuNorm {first['neunorm']}" * bool(first["neunorm"])
+    if first["width"] != "1":
+        title += f"  width {first['width']}"
+    if first["neunorm"]:
+        title += f"  NeuNorm {first['neunorm']}"
     noise = f"A/A {first['noise_low']:.2f}-{first['noise_high']:.2f}; "
     known = first["noise_high"] < inf  # of two rounds it is not
     subtitle = (

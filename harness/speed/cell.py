@@ -177,7 +177,7 @@ class Cell:
             each.end()
         self.starts.append(self.number)
         for each in self._running:
-            yield f"{'audit of ' * each.claims_to_be_equal}{each.name}"
+            yield f"audit of {each.name}" if each.claims_to_be_equal else each.name
             self._run_or_record_failure(each, self._start, each, Path(self._compiled.name))
         self._judge.forget()
         audited = [each.row for each in self._running if each.claims_to_be_equal]
