@@ -124,7 +124,7 @@ class Variant:
     build: Callable[[Network], nn.Module]
     compiled: bool = False  # on the first call of each shape, which then takes minutes
     captured: bool = False  # its iteration is captured as one CUDA graph
-    # The module that the exam builds, where it is not the timed one: a module before it is compiled,
+    # The module that the exam builds, where it is not the timed one: that before it is compiled,
     # since each shape and each precision would be compiled separately. The audit proves the very
     # object.
     examined: Callable[[Network], nn.Module] | None = None

@@ -16,7 +16,7 @@ def vote(spikes: Tensor, classes: int) -> Tensor:  # (T, B, K * population) -> (
 
 
 def cross_entropy(spikes: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Cross-entropy of each class's spikes over all steps, offered by frameworks in place of eq. (11).
+    """Cross-entropy of each class's spikes over all steps, which frameworks offer for eq. (11).
 
     (T, B, K * population), (B,) -> ()
     """
