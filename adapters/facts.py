@@ -84,7 +84,7 @@ def _folders() -> list[str]:
 
 
 def names() -> tuple[str, ...]:
-    """Every known framework, whether it loads here or not, without importing any."""
+    """Return every known framework, whether it loads here or not, without importing any."""
     here = {module.name for module in pkgutil.iter_modules(_folders())} - NO_FRAMEWORKS
     return tuple(sorted({*here, *_declared_on(tuple(sys.path))}))
 
@@ -95,7 +95,7 @@ def _check(framework: str) -> None:
 
 
 def check_name(name: str) -> None:
-    """Raises UsageError where no such framework is known, or it loads and has no such variant."""
+    """Raise UsageError where no such framework is known, or it loads and has no such variant."""
     framework, _, form = name.partition(":")
     _check(framework)
     if form and not of(framework).missing:
@@ -120,20 +120,20 @@ def load(name: str) -> Adapter:
 
 
 def variants_of(framework: str) -> Mapping[str, tuple[str, ...]]:
-    """The deviations of each variant, by its name. Raises as `load` does."""
+    """Return the deviations of each variant, by its name. Raises as `load` does."""
     if of(framework).missing:
         raise Missing(of(framework).missing)
     return of(framework).variants
 
 
 def available() -> list[str]:
-    """The frameworks that load here, without their variants."""
+    """Return the frameworks that load here, without their variants."""
     look(names())
     return [name for name in names() if not of(name).missing]
 
 
 def missing(name: str) -> str | None:
-    """Why that framework does not load here and how to install it; None where it loads."""
+    """Return why that framework does not load here and how to install it; None where it loads."""
     check_name(name)
     return of(name.partition(":")[0]).missing or None
 
@@ -143,13 +143,13 @@ _looking = threading.Lock()
 
 
 def of(framework: str) -> Facts:
-    """What is known of a framework. Raises UsageError where there is none of that name."""
+    """Return what is known of a framework. Raises UsageError where there is none of that name."""
     look((framework,))
     return _known[framework]
 
 
 def look(frameworks: Iterable[str]) -> None:
-    """Finds what is not known yet. Raises UsageError where there is no framework of a name."""
+    """Find what is not known yet. Raises UsageError where there is no framework of a name."""
     with _looking:
         wanted = [name for name in dict.fromkeys(frameworks) if name not in _known]
         for name in wanted:
@@ -159,17 +159,17 @@ def look(frameworks: Iterable[str]) -> None:
 
 
 def known() -> tuple[Facts, ...]:
-    """All that was found so far."""
+    """Return all that was found so far."""
     return tuple(_known.values())
 
 
 def remember(*found: Facts) -> None:
-    """Takes over what another process has found."""
+    """Take over what another process has found."""
     _known.update({each.framework: each for each in found})
 
 
 def _version(framework: str) -> str | None:
-    """The installed version of the package behind a framework; None for our own."""
+    """Return the installed version of the package behind a framework; None for our own."""
     point = _declared(framework)
     if point is not None:
         return point.dist.version if point.dist else None
@@ -179,7 +179,7 @@ def _version(framework: str) -> str | None:
 
 
 def _place(framework: str) -> Path:
-    """Where it is kept: named by all that it depends on. Raises OSError."""
+    """Return where it is kept: named by all that it depends on. Raises OSError."""
     point = _declared(framework)
     if point is None:
         folders = [Path(each) for each in _folders()]
@@ -234,7 +234,7 @@ def _asked(frameworks: list[str]) -> Iterator[Facts]:
 
 
 def _found(framework: str, folders: list[str]) -> Facts:
-    """What there is to say of an adapter, once it is imported in this process."""
+    """Return what there is to say of an adapter, once it is imported in this process."""
     import torch
 
     import harness.reference.network  # noqa: F401 every adapter imports it
@@ -274,7 +274,7 @@ def _found(framework: str, folders: list[str]) -> Facts:
 
 
 def described(error: BaseException) -> str:
-    """An error of any kind as one line."""
+    """Return an error of any kind as one line."""
     text = " ".join(str(error).encode(errors="replace").decode().split())
     return f"{type(error).__name__}: {text[:LONGEST]}" if text else type(error).__name__
 

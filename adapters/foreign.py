@@ -38,7 +38,7 @@ class _Spikes(torch.autograd.Function):
 
 
 def _laid(trainer: Trainer, x: Tensor) -> Any:
-    """A batch without labels where the trainer has it."""
+    """Return a batch without labels where the trainer has it."""
     return trainer.put(x, torch.zeros(x.shape[1], dtype=torch.int64))
 
 
@@ -89,7 +89,7 @@ def _close(trainers: dict[Precision, Trainer]) -> None:
 
 
 def built_of(make: MakeTrainer) -> Callable[[Network], nn.Module]:
-    """The `build` of an adapter that has a `trainer`."""
+    """Return the `build` of an adapter that has a `trainer`."""
 
     def build(network: Network) -> nn.Module:
         check(network)
@@ -99,7 +99,7 @@ def built_of(make: MakeTrainer) -> Callable[[Network], nn.Module]:
 
 
 def check(network: Network, precision: Precision = "fp64") -> None:
-    """Raises Unsupported for what no trainer has: torch alone draws dropout's masks, and runs under
+    """Raise Unsupported for what no trainer has: torch alone draws dropout's masks, and runs under
     autocast.
     """
     if network.dropout:
@@ -109,5 +109,5 @@ def check(network: Network, precision: Precision = "fp64") -> None:
 
 
 def variant(make: MakeTrainer, deviations: tuple[str, ...] = ()) -> Variant:
-    """Another form of a framework that has a trainer."""
+    """Return another form of a framework that has a trainer."""
     return Variant(deviations, built_of(make), trainer=make)

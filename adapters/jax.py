@@ -65,20 +65,20 @@ class Layer:
     maps: tuple[int, ...] | None = None  # (C, H, W) that a product flattens
 
     def given(self, parameters: Sequence[Any]) -> Weights:
-        """From torch's shapes and order."""
+        """Return from torch's shapes and order."""
         weight, bias, U = (*parameters, None)[:3]
         weight, U = self._moved(weight, U, back=False)
         return Weights(jnp.array(weight), jnp.array(bias), None if U is None else jnp.array(U))
 
     def taken(self, weights: Weights) -> list[np.ndarray]:
-        """In torch's shapes and order."""
+        """Return in torch's shapes and order."""
         bias: Any
         weight, bias, U = (None if each is None else np.asarray(each) for each in weights)
         weight, U = self._moved(weight, U, back=True)
         return [weight, bias] if U is None else [weight, bias, U]
 
     def _moved(self, weight: Any, U: Any, *, back: bool) -> tuple[Any, Any]:
-        """From torch's layout to this one, or back."""
+        """Return from torch's layout to this one, or back."""
         if self.layout == "NCHW":
             return weight, U
         of = [(2, 3, 1, 0), (0, 2, 3, 1), (1, 2, 0)]
@@ -93,7 +93,7 @@ class Layer:
         return weight, None if U is None else np.transpose(U, maps)
 
     def current(self, weights: Weights, x: Array) -> Array:  # (N, ...) -> (N, ...)
-        """The synapse, eq. (8), of images or features."""
+        """Return the synapse, eq. (8), of images or features."""
         if not isinstance(self.stage.synapse, Conv):
             return x.reshape(len(x), -1) @ weights.weight.T + weights.bias
         around = self.stage.synapse.kernel // 2
@@ -106,7 +106,7 @@ class Layer:
         return y + (bias if self.layout == "NHWC" else bias[:, None, None])
 
     def pooled(self, spikes: Array) -> Array:  # (N, maps) -> (N, smaller maps)
-        """The mean over the pool's windows; what does not fill one is dropped."""
+        """Return the mean over the pool's windows; what does not fill one is dropped."""
         if self.stage.pool is None:
             return spikes
         size, first = self.stage.pool.size, 1 if self.layout == "NHWC" else 2
@@ -130,7 +130,7 @@ class Layer:
         return lax.scan(step, rest, spikes)[1]
 
     def spikes(self, current: Array) -> Array:  # (T, B, ...) -> the same
-        """The neurons, eqs. (5) and (6), from rest."""
+        """Return the neurons, eqs. (5) and (6), from rest."""
         lif = self.network.lif
 
         def step(state: tuple[Array, Array], current: Array) -> tuple[tuple[Array, Array], Array]:
@@ -144,7 +144,7 @@ class Layer:
 
 
 def layers_of(network: Network, layout: Layout) -> list[Layer]:
-    """The network's layers of neurons, in order."""
+    """Return the network's layers of neurons, in order."""
     made: list[Layer] = []
     for below, stage in zip((None, *network.stages), network.stages, strict=False):
         maps = None
@@ -157,7 +157,7 @@ def layers_of(network: Network, layout: Layout) -> list[Layer]:
 
 
 def loss_of(out: Array, labels: Array, classes: int) -> Array:  # (T, B, N), (B,) -> ()
-    """The squared error of the mean votes, eq. (11)."""
+    """Return the squared error of the mean votes, eq. (11)."""
     votes = out.mean(0).reshape(len(labels), classes, -1).mean(2)
     return ((votes - jax.nn.one_hot(labels, classes, dtype=votes.dtype)) ** 2).mean()
 
@@ -251,7 +251,7 @@ class JaxTrainer:
         return [torch.from_numpy(np.array(each, order="C")) for each in arrays]
 
     def _compiled(self, name: str, batch: Batch) -> Any:
-        """The program of the method `_name` for batches of this size."""
+        """Return the program of the method `_name` for batches of this size."""
         key = name, batch.x.shape, batch.steps
         if key not in self._programs:
             given = (self.weights, self._first()) if name == "step" else (self.weights,)

@@ -48,12 +48,12 @@ def activation(
 
 
 def rest(current: Tensor) -> Potential:
-    """The state before the first step."""
+    """Return the state before the first step."""
     return Potential(torch.zeros_like(current))
 
 
 def faithful(lif: LIF) -> SNNCell:
-    """The paper's neuron as a Norse cell."""
+    """Return the paper's neuron as a Norse cell."""
     parameters = Parameters(lif, torch.tensor(0.0), torch.tensor(lif.v_th))
     # Norse's annotations admit one bare tensor of state; its own cells pass named tuples as here
     step, start = cast(Any, activation), cast(Any, rest)
@@ -88,7 +88,7 @@ Neuron = Callable[[LIF], nn.Module]
 
 
 def _modules(stage: Stage, network: Network, neuron: Neuron) -> list[nn.Module]:
-    """A layer in the order that data takes: synapse, neuron, tap, pool, NeuNorm."""
+    """Return a layer in the order that data takes: synapse, neuron, tap, pool, NeuNorm."""
     modules = [synapses.synapse(stage), neuron(network.lif), SpikeTap()]
     modules += [synapses.pool(stage), neunorm.behind(stage, network)]
     modules += [StepDropout(network.dropout)] if network.dropout > 0 and stage.drops else []

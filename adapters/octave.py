@@ -40,7 +40,7 @@ INSTALL = "apt-get install octave libopenblas0"
 
 
 def program() -> str:
-    """The interpreter that is started. Raises Missing."""
+    """Return the interpreter that is started. Raises Missing."""
     named, what = os.environ.get(PROGRAM), "neither octave-cli nor matlab is"
     for name in (named,) if named else ("octave-cli", "matlab"):
         if found := shutil.which(name):
@@ -50,7 +50,7 @@ def program() -> str:
 
 
 def in_words(program: str, version: str, blas: str) -> str:
-    """The version of an interpreter, in a line."""
+    """Return the version of an interpreter, in a line."""
     slow = f": slow, {INSTALL}" if "reference" in blas.lower() else ""
     return f"{program} {version}, BLAS {blas}{slow}"
 
@@ -81,7 +81,7 @@ class Engine:
         weakref.finalize(self, _end, self.process, self.folder, self.errors)
 
     def ask(self, verb: str, slot: int = 1, name: str = "-") -> float:
-        """Has a command done: the loss of the slot's last step. Raises RuntimeError."""
+        """Have a command done: the loss of the slot's last step. Raises RuntimeError."""
         assert self.process.stdin is not None and self.process.stdout is not None
         try:
             self.process.stdin.write(f"{verb} {slot} {name}\n\n")
@@ -98,14 +98,14 @@ class Engine:
         return float(answer["loss"])
 
     def give(self, verb: str, slot: int, values: dict[str, Any]) -> None:
-        """Has a command done on values that it reads."""
+        """Have a command done on values that it reads."""
         path = Path(self.folder.name) / f"{verb}.mat"
         savemat(path, values)
         self.ask(verb, slot, path.name)
         path.unlink()
 
     def take(self, verb: str, slot: int) -> dict[str, np.ndarray]:
-        """The values that a command writes."""
+        """Return the values that a command writes."""
         path = Path(self.folder.name) / f"{verb}.mat"
         self.ask(verb, slot, path.name)
         found = loadmat(path)
@@ -113,7 +113,7 @@ class Engine:
         return found
 
     def about(self) -> str:
-        """Its version."""
+        """Return its version."""
         found = self.take("about", 1)
         return in_words(*(str(found[name].squeeze()) for name in ("program", "version", "blas")))
 
@@ -136,7 +136,7 @@ def _end(
 
 @cache
 def engine(threads: int) -> Engine:
-    """This process's interpreter: networks share it, each in a slot of its own."""
+    """Return this process's interpreter: networks share it, each in a slot of its own."""
     return Engine(threads)
 
 
@@ -161,7 +161,7 @@ class OctaveTrainer:
         self.engine.give("weights", self.slot, dict(zip(self._names, arrays, strict=True)))
 
     def put(self, x: Tensor, labels: Tensor) -> int:
-        """Lays a batch into the slot: there is one at a time."""
+        """Lay a batch into the slot: there is one at a time."""
         static = synapses.is_static(x)
         values = {
             "x": (x[:1] if static else x).detach().numpy(),
@@ -224,7 +224,7 @@ class OctaveTrainer:
 
 
 def _described(network: Network, settings: TrainerSettings, form: Form) -> dict[str, Any]:
-    """The network as `snn_network.m` reads it."""
+    """Return the network as `snn_network.m` reads it."""
     stages, neunorm, of, lif = network.stages, network.neunorm, settings.optimiser, network.lif
     sgd = isinstance(of, SGD)
     c = [neunorm.scale(s.output_shape[0]) if neunorm and s.neunorm_shape else 0.0 for s in stages]
@@ -261,7 +261,7 @@ VARIANTS = {
 
 @cache
 def version() -> str:
-    """Of the interpreter and its BLAS, which computes the products."""
+    """Return of the interpreter and its BLAS, which computes the products."""
     return Engine(torch.get_num_threads()).about()
 
 

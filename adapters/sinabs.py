@@ -50,7 +50,7 @@ def _layer(lif: LIF, **chosen: Any) -> sl.LIFSqueeze:
 
 
 def faithful(lif: LIF) -> sl.LIFSqueeze:
-    """The paper's neuron."""
+    """Return the paper's neuron."""
     return _layer(lif, norm_input=False, spike_fn=Fire(lif.a), reset_fn=reset)
 
 

@@ -21,7 +21,7 @@ Neuron = Callable[[LIF], neuron.LIFNode]
 
 
 def tau(lif: LIF) -> float:
-    """The time constant whose v - v / tau is k_tau v. Raises Unsupported."""
+    """Return the time constant whose v - v / tau is k_tau v. Raises Unsupported."""
     if not 0 < lif.k_tau < 1:
         raise Unsupported(
             f"LIFNode needs tau > 1 and finite, so 0 < k_tau < 1, not {lif.k_tau}; "

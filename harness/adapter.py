@@ -70,10 +70,10 @@ class Trainer(Protocol):
     """
 
     def load(self, parameters: Sequence[Tensor]) -> None:
-        """Sets the weights, before all else. What the optimiser has gathered stays."""
+        """Set the weights, before all else. What the optimiser has gathered stays."""
 
     def put(self, x: Tensor, labels: Tensor) -> Any:
-        """Lays a batch x (T, B, C, H, W) where `step` and `infer` find it, before the clock starts.
+        """Lay a batch x (T, B, C, H, W) where `step` and `infer` find it, before the clock starts.
 
         A static image comes expanded over T: `harness.reference.synapses.is_static` tells. What
         sizes like these need to be compiled is compiled here.
@@ -87,23 +87,23 @@ class Trainer(Protocol):
         """The forward pass alone. All is done when it returns."""
 
     def out(self) -> Tensor:  # (T, B, N)
-        """The voting layer's spikes in the last `step` or `infer`."""
+        """Return the voting layer's spikes in the last `step` or `infer`."""
         ...
 
     def gradients(self) -> Sequence[Tensor]:
-        """Of the last step's loss, at the weights before it."""
+        """Return of the last step's loss, at the weights before it."""
         ...
 
     def parameters(self) -> Sequence[Tensor]:
-        """The weights as they are now."""
+        """Return the weights as they are now."""
         ...
 
     def spikes(self, batch: Any) -> Sequence[Tensor]:  # of each layer (T, B, ...)
-        """All layers' spikes on a batch, at the weights as they are now."""
+        """Return all layers' spikes on a batch, at the weights as they are now."""
         ...
 
     def differentiate(self, batch: Any, back: Tensor) -> Sequence[Tensor]:
-        """The gradients of the sum of the voting layer's spikes times `back` (T, B, N).
+        """Return the gradients of the sum of the voting layer's spikes times `back` (T, B, N).
 
         A loss weighs all steps alike, and would not tell their order: the exam does.
         """
@@ -132,12 +132,12 @@ class Variant:
 
 
 def trainer_of(adapter: Adapter) -> MakeTrainer | None:
-    """What makes the trainer of an adapter that is no torch module; None of one that is."""
+    """Return what makes the trainer of an adapter that is no torch module; None of one that is."""
     return getattr(adapter, "trainer", None)
 
 
 def examined(adapter: Adapter) -> Callable[[Network], nn.Module]:
-    """The function by which the exam builds: `build`, unless a variant has another."""
+    """Return the function by which the exam builds: `build`, unless a variant has another."""
     if isinstance(adapter, Variant) and adapter.examined is not None:
         return adapter.examined
     return adapter.build
@@ -165,7 +165,7 @@ class SpikeTap(nn.Module):
         return spikes
 
     def collected(self) -> Tensor:  # (T, B, ...)
-        """The spikes of the last call, over all steps."""
+        """Return the spikes of the last call, over all steps."""
         assert self.kept, "no call was recorded"
         return self.kept[-1] if self.multi_step else torch.stack(self.kept)
 
@@ -189,7 +189,7 @@ RECOMPILE_LIMIT = 4096
 
 
 def channels_last(module: nn.Module) -> nn.Module:
-    """The same module, its four-dimensional weights laid out with the maps last."""
+    """Return the same module, its four-dimensional weights laid out with the maps last."""
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

@@ -30,7 +30,7 @@ LARGEST_DOWNLOAD_MIB = 200
 
 
 def device(wanted: Device) -> Literal["cpu", "cuda"]:
-    """Where to run: `auto` is a CUDA device where there is one."""
+    """Return where to run: `auto` is a CUDA device where there is one."""
     if wanted == "cpu":
         return "cpu"
     import torch
@@ -59,7 +59,7 @@ def cases(options: Options, suite: Suite) -> tuple[Case, ...]:
 
 
 def suited(found: tuple[Case, ...], suite: Suite, *, named: bool = False) -> tuple[Case, ...]:
-    """The cases of a suite that run here; `named`: a precision was. See `Work.suited`."""
+    """Return the cases of a suite that run here; `named`: a precision was. See `Work.suited`."""
     from harness.system import machine
 
     return found if suite.trains or named else machine.suited(found)
@@ -146,7 +146,7 @@ class Work:
 
 
 def executor(name: str, command: tuple[str, ...]) -> Local | Ray:
-    """Where cases of a command run, "local" or "ray". Raises UsageError where that is not
+    """Return where cases of a command run, "local" or "ray". Raises UsageError where that is not
     installed.
     """
     if name == "local":
@@ -168,7 +168,7 @@ class CasesFailed(UserWarning):
 
 
 def run(suite: str, *, quiet: bool = False, **options: object) -> Results:
-    """Measures a suite, keeps each row under `out` as it comes; returns all rows of that folder.
+    """Measure a suite, keeps each row under `out` as it comes; returns all rows of that folder.
 
     The options are those of `harness run`, which `harness run --help` explains. What was measured
     before is not measured again, and a run that was interrupted goes on. Says each case as it
@@ -209,7 +209,7 @@ def _ended(result: Result, work: Work) -> str:
 
 @contextmanager
 def _in_python() -> Iterator[None]:
-    """Has a UsageError name a keyword where the command line's names an option."""
+    """Have a UsageError name a keyword where the command line's names an option."""
     try:
         yield
     except UsageError as error:
@@ -242,7 +242,7 @@ run.__signature__ = inspect.Signature([_own["suite"], _own["quiet"], *_named])
 
 
 def results(*folders: str | PathLike[str]) -> Results:
-    """The rows of result folders, `results/local` where none is named.
+    """Return the rows of result folders, `results/local` where none is named.
 
     A folder is one that `harness run --out` has filled, or one of several such, as
     `results/published`. Warns of lines that are no rows. Raises UsageError where there are none.
@@ -255,7 +255,7 @@ def results(*folders: str | PathLike[str]) -> Results:
 def report(
     out: str | PathLike[str] = RESULTS, *, readme: str | PathLike[str] | None = None
 ) -> list[Path]:
-    """Writes OUT/report.html and OUT/tables/ from the rows under OUT/records: what it wrote.
+    """Write OUT/report.html and OUT/tables/ from the rows under OUT/records: what it wrote.
 
     With `readme` also what stands between that file's marks. Warns of damaged lines. Raises
     UsageError where there are no rows, and where a file cannot be written.

@@ -66,7 +66,7 @@ class Check:
 
 
 def checks(framework: str) -> list[Check]:
-    """All that an adapter owes; its variants' too. Raises UsageError, and Missing.
+    """Return all that an adapter owes; its variants' too. Raises UsageError, and Missing.
 
     A variant without deviations is to pass the exam, one with deviations is to fail it clearly.
     """
@@ -93,12 +93,12 @@ def _checks(framework: str) -> Iterator[tuple[str, Callable[[], None]]]:
 
 
 def small(dataset: str, scale: str = "Small", neunorm: Reading | None = None) -> Network:
-    """A network of Table 1 at an eighth of its width."""
+    """Return a network of Table 1 at an eighth of its width."""
     return paper.network(scale, dataset, neunorm=neunorm, width=WIDTH)[1]
 
 
 def random_batch(network: Network, T: int, B: int, *, static: bool, seed: int = 0) -> Tensor:
-    """Inputs (T, B, C, H, W) as the data has them: normalised pixels, or sparse counts."""
+    """Return inputs (T, B, C, H, W) as the data has them: normalised pixels, or sparse counts."""
     generator = torch.Generator().manual_seed(seed)
     if static:
         image = torch.randn(B, *network.input_shape, generator=generator)
@@ -109,7 +109,7 @@ def random_batch(network: Network, T: int, B: int, *, static: bool, seed: int = 
 
 @cache  # the reference's answers serve all adapters
 def exam(dataset: str, scale: str, neunorm: Reading | None, precision: Precision) -> Exam:
-    """The exam of a small network."""
+    """Return the exam of a small network."""
     network = small(dataset, scale, neunorm)
     batch = random_batch(network, 4, 8, static=dataset == "cifar10")
     return Exam(network, batch, precision)

@@ -27,12 +27,12 @@ build = FusedNetwork
 
 
 def implementation(device: str) -> str:
-    """What runs there: numba's kernels, Triton's, or plain torch where they are missing."""
+    """Return what runs there: numba's kernels, Triton's, or plain torch where they are missing."""
     return kernels_for(device).NAME
 
 
 def compiles(device: str) -> bool:
-    """Whether numba's kernels, where they run, are still to be compiled."""
+    """Return whether numba's kernels, where they run, are still to be compiled."""
     if not implementation(device).startswith("numba"):
         return False
     from adapters.fused import compiled  # needs numba

@@ -47,7 +47,7 @@ class Shape:
 
     @classmethod
     def of(cls, events: Events, weight: Tensor) -> Shape:
-        """Of one call."""
+        """Return of one call."""
         _, height, width, maps = events.counts.shape
         return cls(
             maps, height, width, len(weight), events.most > 1,
@@ -74,7 +74,7 @@ WIDEST = 2**15 - 2  # pixels of a line: places in lists of events are 16-bit num
 
 
 def chosen(events: Events, weight: Tensor) -> Dispatch:
-    """How a convolution of these events is to be done."""
+    """Return how a convolution of these events is to be done."""
     if events.counts.shape[2] > WIDEST:
         return Dispatch(events.density, events.window, False, False, False)
     limits = break_even(Shape.of(events, weight))
@@ -88,7 +88,7 @@ def chosen(events: Events, weight: Tensor) -> Dispatch:
 
 @cache
 def break_even(shape: Shape) -> BreakEven:
-    """Of one shape, as it is kept, else as it is measured now."""
+    """Return of one shape, as it is kept, else as it is measured now."""
     return KEPT.get((numba.__version__, BYTES, sources_sha256(), shape), partial(_measured, shape))
 
 
@@ -109,7 +109,7 @@ def _measured(shape: Shape) -> BreakEven:
 
 
 def parts_of(shape: Shape, images: int, density: float) -> dict[str, tuple[Work, Work]]:
-    """Each part of a convolution's work on random events, by events and densely.
+    """Return each part of a convolution's work on random events, by events and densely.
 
     Winograd's tiles are no events, but another way to gradients that are all read.
     """
@@ -141,7 +141,7 @@ def parts_of(shape: Shape, images: int, density: float) -> dict[str, tuple[Work,
 
 
 def _crossing(seconds: list[float], dense: float) -> float:
-    """The density at which events take as long as the dense form, from 0 to 1."""
+    """Return the density at which events take as long as the dense form, from 0 to 1."""
     (low, high), (first, last) = TRIED, seconds
     slope = (last - first) / (high - low)
     if slope <= 0:  # noise: too small to matter
@@ -166,7 +166,7 @@ def over(works: Sequence[Work], dense: Work) -> list[float]:
 
 
 def random_events(shape: Shape, images: int, density: float, dtype: torch.dtype) -> Events:
-    """Random counts of a density, and as many marks where there is no pool.
+    """Return random counts of a density, and as many marks where there is no pool.
 
     They come from a generator of their own, so that nobody's numbers move.
     """
@@ -181,7 +181,7 @@ def random_events(shape: Shape, images: int, density: float, dtype: torch.dtype)
 
 
 def random_tensors(shape: Shape, images: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """A weight, a bias and a gradient of the output."""
+    """Return a weight, a bias and a gradient of the output."""
     generator = torch.Generator().manual_seed(1)
 
     def made(*size: int) -> Tensor:

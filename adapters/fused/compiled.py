@@ -61,7 +61,7 @@ def kept_in(folder: str) -> Iterator[None]:
 
 
 def callback(function: Callable[[Any], None]) -> Callable[[], int]:
-    """A kernel that takes the address of its argument; returns the address of the kernel.
+    """Return a kernel that takes the address of its argument; returns the address of the kernel.
 
     It is compiled on first use and kept on disk, in the user's cache folder (or `NUMBA_CACHE_DIR`),
     so that a read-only install works.
@@ -118,7 +118,7 @@ Start = Callable[[int, int, int], None]  # a kernel, its argument, how many thre
 
 
 def run(kernel: int, argument: int, threads: int) -> None:
-    """Calls the kernel at an address with its argument in each of so many threads."""
+    """Call the kernel at an address with its argument in each of so many threads."""
     _start()(kernel, argument, threads)
     taken = ctypes.c_int64.from_address(argument)  # how many parts
     while taken.value < threads:  # OpenMP gave fewer: OMP_THREAD_LIMIT, OMP_DYNAMIC
@@ -137,7 +137,7 @@ def _start() -> Start:
 
 
 def _openmp() -> str | None:
-    """The GNU OpenMP library that torch has loaded; None where it has another, or none."""
+    """Return the GNU OpenMP library that torch has loaded; None where it has another, or none."""
     if "OpenMP" not in torch.__config__.parallel_info():
         return None
     try:

@@ -203,7 +203,7 @@ def events(current: Tensor, U: Tensor | None, form: Form) -> None:
 
 
 def gradients(current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> Gradients:
-    """The gradients of a layer's current, U and bias."""
+    """Return the gradients of a layer's current, U and bias."""
     last = current.permute(0, 1, 3, 4, 2)
     moving, batch, height, width, maps = last.shape
     h, w = height // form.pool, width // form.pool
@@ -226,7 +226,7 @@ def gradients(current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> Gr
 
 
 def _stride(last: Tensor) -> int:
-    """From one step to the next; 0 for a current that stands still."""
+    """Return from one step to the next; 0 for a current that stands still."""
     return last[0].numel() if len(last) > 1 else 0
 
 

@@ -88,7 +88,7 @@ def _list_group(call, images, lines, lists, entries, ends, sizes):
 
 @inlined
 def _walk(entries, count, tile, weights, shift, lists, valued, kind):
-    """Adds one tap of one block to a tile: to what lies `shift` pixels behind each pixel."""
+    """Add one tap of one block to a tile: to what lies `shift` pixels behind each pixel."""
     places, values, _ = lists
     for n in range(count):
         start, length = np.int64(entries[n, 0]), np.int64(entries[n, 1])
@@ -98,7 +98,7 @@ def _walk(entries, count, tile, weights, shift, lists, valued, kind):
 
 @inlined
 def _walk_blocks(call, entries, sizes, tile, which, lists, kind):
-    """Adds all taps of all blocks to a tile, for one set of outputs."""
+    """Add all taps of all blocks to a tile, for one set of outputs."""
     blocks, pitch, row = entries.shape[0], call.width + 2, bytes_of(kind)
     for b in range(blocks):
         for tap in range(AREA):
@@ -111,7 +111,7 @@ def _walk_blocks(call, entries, sizes, tile, which, lists, kind):
 
 @inlined
 def _offset(call, sums, place, first, outputs, size, kind):
-    """Adds NeuNorm's part to a pixel's sums: `offset` (tap, pixel, output) times `x` there."""
+    """Add NeuNorm's part to a pixel's sums: `offset` (tap, pixel, output) times `x` there."""
     image, line, column = place
     height, width = call.height, call.width
     for tap in range(AREA):
@@ -125,7 +125,7 @@ def _offset(call, sums, place, first, outputs, size, kind):
 
 @inlined
 def _begin(call, images, lines, tile, first, size, kind):
-    """Sets a group's sums to the bias."""
+    """Set a group's sums to the bias."""
     width = call.width
     for image in range(images[1] - images[0]):
         for line in range(lines[1] - lines[0]):
@@ -136,7 +136,7 @@ def _begin(call, images, lines, tile, first, size, kind):
 
 @inlined
 def _finish(call, images, lines, tile, first, padded, size, kind):
-    """Moves a group's sums to where they belong."""
+    """Move a group's sums to where they belong."""
     height, width, outputs, stored = call.height, call.width, call.outputs, call.stored
     wanted, whole = min(bytes_of(kind) // size, outputs - first), bytes_of(kind) // size
     for image in range(images[0], images[1]):
@@ -231,7 +231,7 @@ def _packed(weight: Tensor, gain: float, rows: Rows) -> Tensor:
 
 
 def _once(made: PackedWeights, name: str, make: Callable[[], T]) -> T:
-    """What calls of one layer on the same weights share, made by the first of them."""
+    """Return what calls of one layer on the same weights share, made by the first of them."""
     if made is None:
         return make()
     if name not in made:
@@ -240,7 +240,7 @@ def _once(made: PackedWeights, name: str, make: Callable[[], T]) -> T:
 
 
 def _offsets(events: Events, weight: Tensor, wide: int) -> Tensor | None:
-    """What each pixel's x takes from the sums around it, (tap, pixel, output): -W U."""
+    """Return what each pixel's x takes from the sums around it, (tap, pixel, output): -W U."""
     if events.U is None:
         return None
     outputs, maps = weight.shape[:2]

@@ -77,7 +77,7 @@ def _multiply(call, first, inputs, block, pixels, partial, lists, room, sets, ki
 
 @inlined
 def _finish(inputs, partial, lists, room, targets, size, stored, kind):
-    """Puts the sums where they belong."""
+    """Put the sums where they belong."""
     places, _, lengths = lists
     for c in range(inputs):
         for n in range(np.int64(load(lengths + 4 * c, np.int32(0)))):
@@ -145,7 +145,7 @@ def convolved(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
 
 
 def _packed(weight: Tensor, rows: Rows) -> Tensor:
-    """Weights (K, C, 3, 3) -> [block of AT_ONCE maps][set][map][tap][output].
+    """Return weights (K, C, 3, 3) -> [block of AT_ONCE maps][set][map][tap][output].
 
     Maps and outputs that are not there are 0.
     """

@@ -26,7 +26,7 @@ BYTE, WORD = ir.IntType(8), ir.IntType(64)
 
 
 def _intrinsic(count: int, signature: Callable[..., Any], write: Callable[..., Any]) -> Any:
-    """A function of so many arguments whose code is written by hand.
+    """Return a function of so many arguments whose code is written by hand.
 
     `signature` takes their types, `write` numba's context, LLVM's builder, the signature and the
     values; where it gives nothing, neither does the function.
@@ -53,7 +53,7 @@ _bits_of_float = _intrinsic(1, lambda _: types.uint32(types.float32), _bitcast(i
 
 
 def wide(value) -> Any:
-    """A stored value as the number that is computed with: bf16 bits become float32."""
+    """Return a stored value as the number that is computed with: bf16 bits become float32."""
 
 
 @overload(wide, inline="always")
@@ -81,7 +81,7 @@ def _(value, stored) -> Any:
 
 
 def counts_only(out) -> Any:
-    """Whether what a layer sends is counts, bytes, and not values."""
+    """Return whether what a layer sends is counts, bytes, and not values."""
 
 
 @overload(counts_only, inline="always")
@@ -92,7 +92,7 @@ def _(out) -> Any:
 
 
 def number(count, like) -> Any:
-    """A count as a number of the type of `like`."""
+    """Return a count as a number of the type of `like`."""
 
 
 @overload(number, inline="always")
@@ -103,7 +103,7 @@ def _(count, like) -> Any:
 
 
 def put(target, place, value, count) -> Any:
-    """Stores a value, or the count that it stands for where `target` is of bytes."""
+    """Store a value, or the count that it stands for where `target` is of bytes."""
 
 
 @overload(put, inline="always")
@@ -172,7 +172,7 @@ def _counted_bits(context: Any, builder: Any, signature: Any, values: Any) -> An
 
 
 def _everywhere(builder: Any, vector: ir.VectorType, value: Any) -> Any:
-    """One number in every lane."""
+    """Return one number in every lane."""
     empty = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(empty, value, ir.IntType(32)(0))
     zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
@@ -190,7 +190,7 @@ _pointer = _intrinsic(1, lambda _: types.voidptr(types.int64), _pointed)
 
 
 def array(address, shape, like) -> Any:
-    """The C array at an address, of the type of `like`."""
+    """Return the C array at an address, of the type of `like`."""
 
 
 @overload(array, inline="always")
@@ -288,7 +288,7 @@ class Registers:
 
 @cache
 def registers() -> Registers:
-    """Of the processor that numba compiles for."""
+    """Return of the processor that numba compiles for."""
     forced: str | None = getattr(config, "CPU_FEATURES", None)
     has = set((forced or binding.get_host_cpu_features().flatten()).split(","))
     if {"+avx512f", "+avx512bw", "+avx512vl"} <= has:
@@ -323,26 +323,26 @@ class Code:
         return cls(builder, ir.VectorType(element, BYTES // (4 if single else 8)), kind.count)
 
     def like(self, element: ir.Type) -> ir.VectorType:
-        """As many numbers of another type."""
+        """Return as many numbers of another type."""
         return ir.VectorType(element, self.vector.count)
 
     def pointer(self, address: Any) -> Any:
-        """A number as a pointer to bytes."""
+        """Return a number as a pointer to bytes."""
         return self.builder.inttoptr(address, BYTE.as_pointer())
 
     def at(self, pointer: Any, kind: ir.Type, offset: Any) -> Any:
-        """What lies so many bytes behind a pointer, of one kind."""
+        """Return what lies so many bytes behind a pointer, of one kind."""
         if isinstance(offset, int):
             offset = WORD(offset)
         return self.builder.bitcast(self.builder.gep(pointer, [offset]), kind.as_pointer())
 
     def load(self, pointer: Any, vectors: int) -> Any:
-        """The vector that lies so many vectors behind a pointer."""
+        """Return the vector that lies so many vectors behind a pointer."""
         place = self.at(pointer, self.vector, vectors * BYTES)
         return self.builder.load(place, align=self._alignment)
 
     def store(self, value: Any, pointer: Any, vectors: int) -> None:
-        """Puts a vector there."""
+        """Put a vector there."""
         place = self.at(pointer, self.vector, vectors * BYTES)
         self.builder.store(value, place, align=self._alignment)
 
@@ -351,7 +351,7 @@ class Code:
         return 4 if isinstance(self.vector.element, ir.FloatType) else 8
 
     def zeros(self, count: int) -> list[Any]:
-        """So many sums, of nothing yet."""
+        """Return so many sums, of nothing yet."""
         zero = ir.Constant(self.vector, [0.0] * self.vector.count)
         return [cgutils.alloca_once_value(self.builder, zero) for _ in range(count)]
 
@@ -360,17 +360,17 @@ class Code:
         return self.builder.fmul(value, factor, flags=("contract",))
 
     def plus(self, total: Any, value: Any) -> Any:
-        """A sum; of nothing yet where `total` is None."""
+        """Return a sum; of nothing yet where `total` is None."""
         return value if total is None else self.builder.fadd(total, value, flags=("contract",))
 
     def add(self, total: Any, value: Any, factor: Any) -> None:
-        """Adds a value, times a factor unless that is None, to a sum that lies in memory."""
+        """Add a value, times a factor unless that is None, to a sum that lies in memory."""
         if factor is not None:
             value = self.times(value, factor)
         self.builder.store(self.plus(self.builder.load(total), value), total)
 
     def place(self, places: Any, number: Any) -> Any:
-        """The 16-bit place of that number in a list."""
+        """Return the 16-bit place of that number in a list."""
         index = self.builder.shl(number, WORD(1))
         found = self.builder.load(self.at(places, ir.IntType(16), index), align=2)
         return self.builder.zext(found, WORD)
@@ -383,12 +383,12 @@ class Code:
         return self.everywhere(self.builder.uitofp(found, self.vector.element))
 
     def everywhere(self, value: Any) -> Any:
-        """One number in every lane."""
+        """Return one number in every lane."""
         return _everywhere(self.builder, self.vector, value)
 
 
 def _of_rows(count: int, write: Callable[..., Any]) -> Any:
-    """A function of so many addresses and numbers, and of what says which rows are meant.
+    """Return a function of so many addresses and numbers, and of what says which rows are meant.
 
     A float among them is of the rows' type; what comes back, if anything, too.
     """
@@ -425,7 +425,7 @@ def _widened(code: Code, target: Any, source: Any) -> None:
 
 
 def _narrowed(code: Code, target: Any, source: Any) -> None:
-    """Rounds to nearest even; not a number stays none."""
+    """Round to nearest even; not a number stays none."""
     builder, lanes = code.builder, code.vector.count
     single, whole, half = map(code.like, (ir.FloatType(), ir.IntType(32), ir.IntType(16)))
     target, source = code.pointer(target), code.pointer(source)
@@ -453,7 +453,7 @@ def _scaled(code: Code, target: Any, source: Any, factor: Any) -> None:
 
 
 def _summed_lanes(code: Code, source: Any) -> Any:
-    """By halves."""
+    """Return by halves."""
     value, empty = code.load(code.pointer(source), 0), ir.Constant(code.vector, ir.Undefined)
     lanes = code.vector.count
     while lanes > 1:
@@ -589,7 +589,7 @@ def _unwound(code: Code, target: Any, source: Any, step: Any) -> None:
 
 
 def _block(rows: int) -> Callable[..., None]:
-    """A product of so many rows: their sums stay in registers."""
+    """Return a product of so many rows: their sums stay in registers."""
 
     def write(code: Code, sums: Any, step: Any, values: Any, pitch: Any, weights: Any, count: Any):
         builder, element = code.builder, code.vector.element

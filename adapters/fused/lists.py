@@ -71,7 +71,7 @@ def bytes_of(kind):
 
 @inlined
 def copy_numbers(target, source, count, size, stored, zero):
-    """Copies some of a layer's own numbers to such as are computed with."""
+    """Copy some of a layer's own numbers to such as are computed with."""
     if stored == size:
         copy_bytes(target, source, count * size)
         return
@@ -113,7 +113,7 @@ def _look(counts, left, bits):
 
 @inlined
 def list_maps(counts, maps, bits, nothing, places, values, n):
-    """Lists in which of the bytes at `counts` one of `bits` is set, and these, from place n on.
+    """List in which of the bytes at `counts` one of `bits` is set, and these, from place n on.
 
     The list's length is even: a last place `nothing`, of value 0, fills it up. Gives the next n.
     """
@@ -136,7 +136,7 @@ def list_maps(counts, maps, bits, nothing, places, values, n):
 
 @inlined
 def append_to_maps(counts, maps, bits, place, room, places, values, lengths):
-    """Adds `place` to the list of each map whose byte at `counts` has one of `bits` set.
+    """Add `place` to the list of each map whose byte at `counts` has one of `bits` set.
 
     The lists have room for `room` places each; `lengths` are 32-bit numbers.
     """
@@ -155,7 +155,7 @@ def append_to_maps(counts, maps, bits, place, room, places, values, lengths):
 
 @inlined
 def add_listed(sums, rows, places, values, length, valued, kind):
-    """Adds the rows of a list to sums, each times its value unless all are 1."""
+    """Add the rows of a list to sums, each times its value unless all are 1."""
     if valued:
         add_valued_rows(sums, rows, places, length, values, kind)
     else:
@@ -170,7 +170,7 @@ class Rows(NamedTuple):
 
     @classmethod
     def of(cls, dtype: torch.dtype, outputs: int, most: int) -> Rows:
-        """The shortest that hold all outputs, else the longest that there are."""
+        """Return the shortest that hold all outputs, else the longest that there are."""
         vectors = 1
         while vectors < most and vectors * BYTES < outputs * dtype.itemsize:
             vectors *= 2
@@ -187,7 +187,7 @@ class Rows(NamedTuple):
         return self.bytes // self.dtype.itemsize
 
     def sets(self, outputs: int) -> int:
-        """How many are filled by so many outputs."""
+        """Return how many are filled by so many outputs."""
         return -(-outputs // self.outputs)
 
 
@@ -198,13 +198,13 @@ class Cut(NamedTuple):
     lines: int
 
     def groups(self, images: int, height: int) -> int:
-        """How many there are."""
+        """Return how many there are."""
         return -(-images // self.together) * -(-height // self.lines)
 
 
 @cache
 def cache_bytes(level: int) -> int:
-    """Of a core's data cache; what is common where the system does not say."""
+    """Return of a core's data cache; what is common where the system does not say."""
     name = {1: "SC_LEVEL1_DCACHE_SIZE", 2: "SC_LEVEL2_CACHE_SIZE"}[level]
     try:
         found = os.sysconf(name)
@@ -214,7 +214,7 @@ def cache_bytes(level: int) -> int:
 
 
 def cut(counts: Tensor, pixel: int, margin: int, room: int, at_least: int) -> Cut:
-    """Groups of images whose pixels, of so many bytes, fit the room with a margin of lines.
+    """Group of images whose pixels, of so many bytes, fit the room with a margin of lines.
 
     There are `at_least` so many groups, if there are lines enough.
     """
@@ -231,7 +231,7 @@ def cut(counts: Tensor, pixel: int, margin: int, room: int, at_least: int) -> Cu
 
 
 def block_of(rows: Rows) -> int:
-    """Rows of weights that two thirds of the first cache hold; whole vectors of counts."""
+    """Return rows of weights that two thirds of the first cache hold; whole vectors of counts."""
     return max(64, cache_bytes(1) * 2 // 3 // rows.bytes // 64 * 64)
 
 
@@ -256,7 +256,7 @@ def run(
     rows: Rows,
     numbers: Numbers,
 ) -> None:
-    """Calls a kernel in each thread."""
+    """Call a kernel in each thread."""
     call = as_call(FIELDS, numbers)
     compiled.run(_kernel(make, rows), call.ctypes.data, torch.get_num_threads())
 
@@ -268,7 +268,7 @@ def computed(numbers: Tensor) -> Tensor:
 
 
 def sizes_of(events: Events, outputs: int, stored: torch.dtype, rows: Rows) -> Numbers:
-    """What the argument of every kernel of a layer holds."""
+    """Return what the argument of every kernel of a layer holds."""
     images, height, width, maps = events.counts.shape
     return {
         "images": images,

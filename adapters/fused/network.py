@@ -130,7 +130,7 @@ def _forward(
 
 
 def _sent(current: Current, U: Tensor | None, run: Run, call: Call) -> Tensor | Events:
-    """What goes to the next layer: events where it takes them, else (N, C, h, w)."""
+    """Return what goes to the next layer: events where it takes them, else (N, C, h, w)."""
     events = run.kernels.events(current, U, call.form) if call.sends_events else None
     if events is not None:
         return events
@@ -140,7 +140,7 @@ def _sent(current: Current, U: Tensor | None, run: Run, call: Call) -> Tensor | 
 def _backward(
     back: Tensor, layer: Saved, run: Run, call: Call, given: LayerParameters, *, wants_dx: bool
 ) -> tuple[Tensor | None, Tensor, Tensor, Tensor | None]:
-    """The gradients of what was sent to a layer, of its weight, its bias and U."""
+    """Return the gradients of what was sent to a layer, of its weight, its bias and U."""
     (weight, _, U), (inputs, current) = given, layer
     weight, wide = weight.to(run.precision), call.form.dtype
     maps, height, width = current.shape[2:]
@@ -240,7 +240,7 @@ class FusedNetwork(nn.Module):
     def _asked(
         self, x: Tensor, keys: list[Tensor | None], made: list[PackedWeights], keeps: bool
     ) -> tuple[Run, tuple[Call, ...]]:
-        """How some samples x (T, b, ...) are computed."""
+        """Return how some samples x (T, b, ...) are computed."""
         # the synapses' precision is x's own, or autocast's where that is on
         on = torch.is_autocast_enabled(x.device.type)
         precision = torch.get_autocast_dtype(x.device.type) if on else x.dtype
@@ -272,7 +272,7 @@ class Kernels(Protocol):
     NAME: str
 
     def encoding(self, x: Tensor, weight: Tensor, bias: Tensor, form: Form) -> Encoding | None:
-        """What stands for the current of x (T, B, I, H, W); None: it is to be in memory."""
+        """Return what stands for the current of x (T, B, I, H, W); None: it is to be in memory."""
         ...
 
     def spikes(self, current: Any, U: Tensor | None, form: Form) -> Tensor:
@@ -280,11 +280,11 @@ class Kernels(Protocol):
         ...
 
     def events(self, current: Any, U: Tensor | None, form: Form) -> Events | None:
-        """The same as counts; None where there are no kernels that take them."""
+        """Return the same as counts; None where there are no kernels that take them."""
         ...
 
     def gradients(self, current: Any, U: Tensor | None, back: Tensor, form: Form) -> Gradients:
-        """The gradients of the current, U and the bias, by `back`, that of the spikes."""
+        """Return the gradients of the current, U and the bias, by `back`, that of the spikes."""
         ...
 
 

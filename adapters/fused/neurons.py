@@ -100,7 +100,7 @@ def _encode(x, weight, bias, line, first, row, zero):
 
 @inlined
 def _convolve(x, weight, line, first, row, back, zero):
-    """Adds to a line's pixels by what is not 0 around them; `back`: to weight by their gradient."""
+    """Add to a line's pixels by what is not 0 around them; `back`: to weight by their gradient."""
     in_whole_vectors()
     (height, width, inputs), maps = x.shape, weight.shape[1]
     pixels = row.shape[0] // maps
@@ -429,7 +429,7 @@ def _adjoint(g, now, later, total, d_current, numbers, moves):
 
 @inlined
 def _finish(current, d_bias, total, place, pool, moves):
-    """Adds the sums over all steps to the bias's, and to a current's that stands still."""
+    """Add the sums over all steps to the bias's, and to a current's that stands still."""
     b, i, begin, end = place
     maps = d_bias.shape[0]
     for pixel in range((end - begin) // maps):
@@ -498,7 +498,7 @@ def _part(address, stored, number):
 
 
 def _spikes(stored: Any, number: Any, sent: Any) -> Callable[[], int]:
-    """The kernel for arrays stored as one type, potentials of another, and the output."""
+    """Return the kernel for arrays stored as one type, potentials of another, and the output."""
 
     @callback
     def spikes(address):
@@ -524,7 +524,7 @@ def _spikes(stored: Any, number: Any, sent: Any) -> Callable[[], int]:
 
 
 def _gradients(stored: Any, number: Any) -> Callable[[], int]:
-    """The same for what goes back."""
+    """Return the same for what goes back."""
 
     @callback
     def gradients(address):
@@ -614,7 +614,7 @@ def spikes(current: Tensor | Encoding, U: Tensor | None, form: Form) -> Tensor:
 
 
 def events(current: Tensor | Encoding, U: Tensor | None, form: Form) -> Events | None:
-    """The same as counts, (T B, h, w, C), where the next layer can take them; else None."""
+    """Return the same as counts, (T B, h, w, C), where the next layer can take them; else None."""
     most = form.pool**2
     if most > MOST or (U is not None and form.keys is not None):
         return None  # what NeuNorm takes away is dropped too: no number of a pixel tells it
@@ -635,7 +635,7 @@ def _sent(
     U: Tensor | None,
     form: Form,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What a kernel of spikes sends, NeuNorm's x, and how many counts and marks, by thread.
+    """Return what a kernel of spikes sends, NeuNorm's x, and how many counts and marks, by thread.
 
     It is of a type, or of that of what is sent to the layer.
     """
@@ -651,7 +651,7 @@ def _sent(
 
 
 def values(events: Events, dtype: torch.dtype) -> Tensor:
-    """What counts stand for, (N, C, h, w), channels last: one pass over memory."""
+    """Return what counts stand for, (N, C, h, w), channels last: one pass over memory."""
     images, height, width, maps = events.counts.shape
     of_x = torch.float64 if dtype == torch.float64 else torch.float32
     counts, gain = events.counts.contiguous(), torch.tensor([events.gain], dtype=of_x)
@@ -692,14 +692,14 @@ def gradients(current: Tensor | Encoding, U: Tensor | None, back: Tensor, form: 
 
 
 def _described(current: Tensor | Encoding) -> tuple[torch.dtype, tuple[int, ...]]:
-    """The type of stored arrays, and the current's shape, (T or 1, B, C, H, W)."""
+    """Return the type of stored arrays, and the current's shape, (T or 1, B, C, H, W)."""
     return (current.x if isinstance(current, Encoding) else current).dtype, tuple(current.shape)
 
 
 def _run(
     kernel: int, form: Form, current: Tensor | Encoding, arrays: dict[str, Tensor | None]
 ) -> None:
-    """Calls a kernel on `current` (T or 1, B, H, W, C) and other arrays, by their names."""
+    """Call a kernel on `current` (T or 1, B, H, W, C) and other arrays, by their names."""
     if isinstance(current, Encoding):
         moving, batch, maps, height, width = current.shape
     else:
@@ -731,5 +731,5 @@ def _weights(U: Tensor | None, form: Form) -> Tensor | None:
 
 
 def threads(rows: int) -> int:
-    """How many threads share that many rows: torch's number, at most one a row."""
+    """Return how many threads share that many rows: torch's number, at most one a row."""
     return max(1, min(torch.get_num_threads(), rows))

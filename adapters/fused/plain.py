@@ -66,7 +66,7 @@ def events(current: Tensor, U: Tensor | None, form: Form) -> None:
 
 
 def gradients(current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> Gradients:
-    """The gradients of a layer's current, U and bias."""
+    """Return the gradients of a layer's current, U and bias."""
     potentials, fired, auxiliaries = _forward(current.to(form.dtype), form)
     sent = back.to(form.dtype)
     if form.keys is not None:
@@ -93,7 +93,7 @@ def gradients(current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> Gr
 
 
 def _unpooled(g: Tensor, like: Tensor, form: Form) -> Tensor:
-    """The gradient of the spikes before the pool; zero for those that fill no window."""
+    """Return the gradient of the spikes before the pool; zero for those that fill no window."""
     if form.pool == 1:
         return g
     spread = g.repeat_interleave(form.pool, -1).repeat_interleave(form.pool, -2) / form.pool**2

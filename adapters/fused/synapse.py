@@ -42,7 +42,7 @@ class Synapse:
         return f"{how}, density {self.ran.density:.2f}{window}"
 
     def inputs(self, sent: Tensor | Events, dtype: torch.dtype) -> Tensor | Events:
-        """The input that is kept, (N, ...): channels last for a convolution, else flat."""
+        """Return the input that is kept, (N, ...): channels last for a convolution, else flat."""
         if isinstance(sent, Events):
             return sent
         if self.product:
@@ -63,7 +63,7 @@ class Synapse:
         return self._parts.forward(self._values(inputs, weight.dtype), weight, bias)
 
     def weight_gradient(self, dy: Tensor, inputs: Tensor | Events, weight: Tensor) -> Tensor:
-        """By dy, the current's gradient."""
+        """Return by dy, the current's gradient."""
         if isinstance(inputs, Events) and self.ran is not None and self.ran.weight_gradient:
             from adapters.fused import weight_gradient
 
@@ -71,7 +71,7 @@ class Synapse:
         return self._parts.weight_gradient(dy, self._values(inputs, weight.dtype), weight)
 
     def input_gradient(self, dy: Tensor, inputs: Tensor | Events, weight: Tensor) -> Tensor:
-        """By dy: (N, C, H, W), or (N, inputs) for flat inputs; 0 where it is not read."""
+        """Return by dy: (N, C, H, W), or (N, inputs) for flat inputs; 0 where it is not read."""
         if isinstance(inputs, Tensor):
             return self._parts.input_gradient(dy, inputs.shape, weight)
         if self.ran is not None and self.ran.input_gradient:

@@ -48,7 +48,7 @@ def _list_group(call, images, lines, room, places, values, lengths):
 
 
 def _list(kind: Any, size: int) -> Callable[[], int]:
-    """Lists `counts` of the groups `first` to `last`; `starts` is (groups, C + 1)."""
+    """List `counts` of the groups `first` to `last`; `starts` is (groups, C + 1)."""
 
     @callback
     def kernel(address):
@@ -105,7 +105,7 @@ def fill_block(call, images, lines, first, block, kind, size):
 
 @inlined
 def _walk(call, number, block, sums, pitch, kind):
-    """Adds a group's spikes to the sums (C, 3, 3, outputs of a set)."""
+    """Add a group's spikes to the sums (C, 3, 3, outputs of a set)."""
     maps, room = call.maps, call.together * call.lines * call.width
     starts, base = call.starts + number * (maps + 1) * 4, number * room * maps
     start = np.int64(0)
@@ -229,7 +229,7 @@ def convolved(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
 
 
 def _total(sums: Tensor, taken: Tensor | None, events: Events) -> Tensor:
-    """The sum of all shares (shares, sets, C, 9, k), less what NeuNorm takes away."""
+    """Return the sum of all shares (shares, sets, C, 9, k), less what NeuNorm takes away."""
     total = sums.sum(0) if len(sums) > 1 else sums[0]
     if events.gain != 1:
         total *= events.gain

@@ -201,11 +201,11 @@ class Effect:
         return f"{what}: {self.say(self.matters)}{p}"
 
     def shown(self, value: float) -> float:
-        """A value as it is shown: a share and not its logarithm."""
+        """Return a value as it is shown: a share and not its logarithm."""
         return 1 - exp(-value) if self.unit == "share" else value
 
     def say(self, value: float) -> str:
-        """A value of the effect in words."""
+        """Return a value of the effect in words."""
         match self.unit:
             case "points":
                 return f"{round(100 * value, 1) + 0.0:+.1f}"  # no -0.0
@@ -288,7 +288,7 @@ class Claim:
 
 
 def findings(rows: Frames | Iterable[Row]) -> list[Finding]:
-    """Each claim's parts with their answers, in the paper's order."""
+    """Return each claim's parts with their answers, in the paper's order."""
     return [*_findings(frames(rows))]
 
 
@@ -348,7 +348,7 @@ COLUMNS = (
 
 
 def table(found: Iterable[Finding]) -> Frame:
-    """One line a part of a claim.
+    """Return one line a part of a claim.
 
     `value` is the mean over `n` seeds, `low` and `high` its 95 % interval; of Fig. 3, in times, the
     geometric mean over `n` cells, the least and the most. `matters` is the bound that was fixed
@@ -388,7 +388,7 @@ def full_size(each: Line) -> bool:
 
 
 def _of(frames: Frames, suite: str, dataset: str | None = None) -> list[Line]:
-    """Trainings under whatever suite, first those of the claim's own."""
+    """Return trainings under whatever suite, first those of the claim's own."""
     found = trainings.trainings(frames, suite, *trainings.ALIKE)
     found = found if dataset is None else found[found["dataset"] == dataset]
     return sorted(each_of(found), key=lambda each: not each.own)
@@ -412,7 +412,7 @@ def _alike(found: Sequence[Line], wanted: set[Any], by: str, *differing: str) ->
 
 
 def _of_neunorm(frames: Frames, suite: str, dataset: str) -> tuple[Line, Line]:
-    """Trainings without NeuNorm and with its default reading."""
+    """Return trainings without NeuNorm and with its default reading."""
     of = _alike(_of(frames, suite, dataset), {"off", "mean"}, "neunorm", "neunorm_u")
     if not of:
         title = paper.settings(dataset).title
@@ -431,12 +431,12 @@ def _on_schedule(groups: Iterable[Line]) -> bool:
 
 
 def _seeds(groups: Iterable[Mapping[int, float]]) -> list[int]:
-    """Those that all groups have, at least one group."""
+    """Return those that all groups have, at least one group."""
     return sorted(set.intersection(*map(set, groups)))
 
 
 def _paired(groups: Iterable[Mapping[int, float]]) -> np.ndarray:
-    """Values by group (rows) and seed (columns), of the seeds that all groups have."""
+    """Return values by group (rows) and seed (columns), of the seeds that all groups have."""
     groups = [*groups]
     return np.array([[group[seed] for seed in _seeds(groups)] for group in groups])
 
@@ -459,7 +459,7 @@ def _effect(
     unit: Unit = "points",
     p: float | None = None,
 ) -> Effect:
-    """What these trainings show, a value a seed."""
+    """Return what these trainings show, a value a seed."""
     fixed = None
     if not _on_schedule(groups):
         why = "trained on another schedule than the one that was fixed: --long"
@@ -501,7 +501,7 @@ def _gain(
 
 
 def _scale_of(groups: Iterable[Line]) -> str:
-    """The scale that trainings were run at, in words."""
+    """Return the scale that trainings were run at, in words."""
 
     def size(each: Line) -> str:
         samples = (
@@ -542,7 +542,7 @@ def fig4(frames: Frames) -> list[Effect]:
 
 
 def fig5(frames: Frames) -> list[Effect]:
-    """Of CIFAR-10: whether accuracy rises with T, and what T = 4 and T = 1 lose to T = 8."""
+    """Return of CIFAR-10: whether accuracy rises with T, and what T = 4 and T = 1 lose to T = 8."""
     by_steps = _alike(_of(frames, "timesteps", "cifar10"), {1, 4, 8}, "T")
     if not by_steps:
         raise Untested("T = 1, 4 and 8 were not all run on CIFAR-10 with a common seed")
@@ -564,7 +564,7 @@ def fig5(frames: Frames) -> list[Effect]:
 
 
 def fig6(frames: Frames) -> list[Effect]:
-    """Whether the votes on CIFAR-10 are clearer with NeuNorm: a paired t test over seeds."""
+    """Return whether the votes on CIFAR-10 are clearer with NeuNorm: a paired t test over seeds."""
     pair = _of_neunorm(frames, "neunorm", "cifar10")
     off, on = _paired(trainings.contrasts(frames, each) for each in pair)
     if not len(off):
@@ -623,7 +623,7 @@ def of_table(number: int, frames: Frames) -> list[Effect]:
 
 
 def _against(row: Line, each: Line) -> Effect:
-    """The accuracy of trainings against a published one."""
+    """Return the accuracy of trainings against a published one."""
     kind = "ANN" if each.framework == ANN else f"NeuNorm {each.neunorm}"
     target, values = row.accuracy - ACCURACY, np.array([*each.accuracies.values()])
     words = f"{each.scale}, {kind}, at the paper's size"
@@ -652,7 +652,7 @@ def _neunorm_gains(number: int, ours: Sequence[Line], found: Sequence[Line]) -> 
 
 
 def _behind_ann(number: int, frames: Frames, found: Sequence[Line]) -> Iterator[Effect]:
-    """A spiking network with NeuNorm minus the same structure without spikes."""
+    """Yield a spiking network with NeuNorm minus the same structure without spikes."""
 
     def structure(each: Line) -> tuple[object, ...]:  # an ANN has no steps
         case, samples = each.case, (each.train_samples, each.data_source)
@@ -700,7 +700,7 @@ def _by_pilot(frames: Frames) -> Judgement | None:
 
 
 def bf16(frames: Frames) -> list[Effect]:
-    """Whether training in bf16 ends as in float32: within EQUAL either way, over seeds.
+    """Return whether training in bf16 ends as in float32: within EQUAL either way, over seeds.
 
     On whatever schedule, the same for both.
     """

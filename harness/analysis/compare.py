@@ -75,7 +75,7 @@ class Comparison:
 def compare(
     old: Frames | Iterable[Row], new: Frames | Iterable[Row], limit: float | None = None
 ) -> Comparison:
-    """Compares all cells and trainings that both have; `limit`: the least change that matters."""
+    """Compare all cells and trainings that both have; `limit`: the least change that matters."""
     margins = (MARGIN, ACCURACY) if limit is None else (limit, limit)
     before, after = frames(old), frames(new)
     timed, alone_timed = _joined(_speeds(before), _speeds(after), CONTENDER)
@@ -89,7 +89,7 @@ def compare(
 
 
 def _joined(old: Frame, new: Frame, by: list[str]) -> tuple[Frame, Frame]:
-    """What both have side by side, and what one alone has."""
+    """Return what both have side by side, and what one alone has."""
     both = old.merge(new, on=by, suffixes=("_old", "_new"))
     return both, pd.concat([old, new]).drop_duplicates(by, keep=False)
 
@@ -153,7 +153,7 @@ def _network(each: Line) -> str:
 
 
 def _setting(each: Line) -> str:
-    """What several cells share."""
+    """Return what several cells share."""
     special = (
         f"NeuNorm {each.neunorm}" if each.neunorm else "",
         f"width {each.width}" if each.width != "1" else "",
@@ -167,7 +167,7 @@ Noise = tuple[float, int]  # deviation of a log change where nothing changed, de
 
 
 def _speed_changes(shared: Frame, margin: float) -> Iterator[Change]:
-    """Of each precision: all contenders together, each against the others, then every cell.
+    """Yield of each precision: all contenders together, each against the others, then every cell.
 
     A floor that was fast or slow in one cell moves all ratios of that cell: with three contenders
     or more, each is compared with the median of its cell.
@@ -213,7 +213,7 @@ def _noise(logs: Frame, group: Frame) -> Noise | None:
 
 
 def _noise_of_rounds(of: Frame) -> Noise | None:
-    """What the rounds of the two runs say; None where they are too few."""
+    """Return what the rounds of the two runs say; None where they are too few."""
     halves = of[["half_old", "half_new"]].to_numpy().ravel()
     if not len(halves) or np.isnan(halves).any():
         return None
@@ -236,7 +236,7 @@ TRAINED = ["suite", *SAME, "case", "shared"]
 
 
 def _learnt(of: Frames) -> Frame:
-    """The trainings of a folder; `shared`: what several of them share, in words."""
+    """Return the trainings of a folder; `shared`: what several of them share, in words."""
     suites = of["trained"]["suite"].unique()
     found = [trainings(of, suite) for suite in suites] or [trainings(of, "scale")]
     learnt = pd.concat(found)

@@ -58,7 +58,7 @@ COLUMNS = (
 
 
 def energy(frames: Frames) -> Frame:
-    """One line a network that was counted: what one sample costs."""
+    """Return one line a network that was counted: what one sample costs."""
     lines = map(_counted, [*_untrained(frames), *_trained(frames)])
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
@@ -94,7 +94,7 @@ def _inference(
 
 
 def _untrained(frames: Frames) -> list[_Inference]:
-    """With initial weights, in the paper's order."""
+    """Return with initial weights, in the paper's order."""
     rows = frames["operations"]
     rows = rows[rows["counts"] & (rows["suite"] == "energy")]
     found = []
@@ -114,7 +114,7 @@ def _untrained(frames: Frames) -> list[_Inference]:
 
 
 def _trained(frames: Frames) -> Iterator[_Inference]:
-    """Trainings of all suites whose trainings are the paper's, each once."""
+    """Yield trainings of all suites whose trainings are the paper's, each once."""
     for line in each_of(trainings(frames, "accuracy", *ALIKE)):
         rows = rows_of(frames, "operations", line)
         if len(rows):

@@ -42,7 +42,7 @@ class Frames(dict[str, Frame]):
 
 
 def frames(given: Iterable[Row] | Frames) -> Frames:
-    """The rows by kind, in the order they were written, which is the index of every frame.
+    """Return the rows by kind, in the order they were written, which is the index of every frame.
 
     Each has its `case`, its `machine`, the number of its `cell`, and whether it `counts`.
     """
@@ -65,7 +65,7 @@ def _empty(of: type) -> Frame:
 
 
 def _shared(rows: Sequence[Row]) -> Frame:
-    """What all kinds share."""
+    """Return what all kinds share."""
     found = _columns(_types(Record), rows)
     custom = found["scale"] == CUSTOM  # shown by its notation wherever it stands
     found["scale"] = found["scale"].mask(custom, found["network"])
@@ -78,13 +78,13 @@ def _shared(rows: Sequence[Row]) -> Frame:
 
 
 def _with_own(shared: Frame, of: type, rows: Sequence[Row]) -> Frame:
-    """With the fields of its kind."""
+    """Return with the fields of its kind."""
     own = {name: kind for name, kind in _types(of).items() if name not in shared}
     return pd.concat([shared, _columns(own, rows).set_index(shared.index)], axis=1)
 
 
 def each_of(rows: Frame) -> Iterator[Line]:
-    """The lines of a DataFrame, each with its columns by name, and `Index`."""
+    """Yield the lines of a DataFrame, each with its columns by name, and `Index`."""
     line = _line(*rows.columns)  # pandas' itertuples takes as long for a line as for a thousand
     values = rows.astype(object).to_numpy()
     return (line(index, *each) for index, each in zip(rows.index, values, strict=True))
@@ -124,7 +124,7 @@ def _types(of: type) -> dict[str, type]:
 
 
 def grouped(each: Iterable[X], key: Callable[[X], Key]) -> dict[Key, list[X]]:
-    """By key, keys and what has them in the order they come."""
+    """Return by key, keys and what has them in the order they come."""
     groups: dict[Key, list[X]] = {}
     for one in each:
         groups.setdefault(key(one), []).append(one)
@@ -132,6 +132,6 @@ def grouped(each: Iterable[X], key: Callable[[X], Key]) -> dict[Key, list[X]]:
 
 
 def machines(rows: Frame) -> list[str]:
-    """The machines of rows, that with most rows first."""
+    """Return the machines of rows, that with most rows first."""
     counts = rows.groupby("machine", sort=False).size()
     return [*counts.sort_values(ascending=False, kind="stable").index]

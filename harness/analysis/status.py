@@ -68,7 +68,7 @@ def standings(
 def state(
     case: Case, rows: Sequence[Row], key_now: KeyNow, budget: Budget, together: Sequence[Case] = ()
 ) -> State:
-    """How one case stands, from the rows of its spot: done where a run would do nothing.
+    """Return how one case stands, from the rows of its spot: done where a run would do nothing.
 
     `together`: the cases that are timed with it.
     """
@@ -112,7 +112,7 @@ def _work_of(case: Case) -> str:
 
 
 def seconds_of(left: Sequence[Case], rows: Sequence[Row]) -> float:
-    """What cases of one suite take, about, by what others took; nan where nothing tells."""
+    """Return what cases of one suite take, about, by what others took; nan where nothing tells."""
     if not left:
         return 0.0
     own = [row for row in rows if row.suite == left[0].suite]
@@ -137,14 +137,14 @@ def seconds_of(left: Sequence[Case], rows: Sequence[Row]) -> float:
 
 
 def _work(row: records.TrainedRow) -> float:
-    """The pace of the case a row is of, with the samples that were there."""
+    """Return the pace of the case a row is of, with the samples that were there."""
     case = Trained.of(row)
     samples = (row.train_samples or 0) + (row.validation_samples or 0)
     return replace(case, training=replace(case.training, samples=min(samples, MOST) or None)).pace
 
 
 def _timing_seconds(left: Sequence[Case], rows: Sequence[Row]) -> float:
-    """A share of the longest run, by its cells."""
+    """Return a share of the longest run, by its cells."""
     spans = []
     for run in grouped(rows, lambda row: row.run).values():
         times = [datetime.fromisoformat(row.time) for row in run]

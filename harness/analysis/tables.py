@@ -45,7 +45,7 @@ def published() -> Frame:
 
 @lru_cache(maxsize=4)
 def baselines(frames: Frames) -> Frame:
-    """Every other system that was run: accuracy over seeds, how, on what; a line for each
+    """Return every other system that was run: accuracy over seeds, how, on what; a line for each
     condition, in the order of the tables.
     """
     ended = frames["fitted"]
@@ -112,7 +112,7 @@ def paper_table(number: int, frames: Frames) -> Frame:
 
 
 def measures(row: Line, line: Line) -> bool:
-    """Whether a line of trainings measures a published row."""
+    """Return whether a line of trainings measures a published row."""
     return (
         (line.dataset, line.scale) == (row.dataset, row.network)
         and (line.framework == ANN) == (row.framework == ANN)
@@ -135,7 +135,7 @@ FULL: dict[str, Callable[[Frames], pd.DataFrame]] = {
 
 
 def plain(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns of a table alone, without those that only the page needs."""
+    """Return the columns of a table alone, without those that only the page needs."""
     of_page = timings.PAGE_COLUMNS if "ratio_to_floor" in table else ("machines",)
     return table.drop(columns=[*of_page], errors="ignore")
 
@@ -150,5 +150,5 @@ TABLES: dict[str, Callable[[Frames | Iterable[Row]], pd.DataFrame]] = {
 
 
 def suites_of(name: str) -> tuple[str, ...]:
-    """The suites whose rows a table is made of."""
+    """Return the suites whose rows a table is made of."""
     return ("accuracy", "baselines") if name.isdigit() else (name,)

@@ -77,7 +77,7 @@ class Rounds:
     starts: Mapping[int, int]  # of the processes, by round
 
     def ratio(self, numerator: ContenderKey, denominator: ContenderKey) -> Ratio | None:
-        """Of the rounds that both ran in; None where there are none."""
+        """Return of the rounds that both ran in; None where there are none."""
         found = self._ratios(numerator, denominator)
         if found and numerator == denominator:
             return Ratio(1.0, 1.0, 1.0, "none", len(found))
@@ -89,7 +89,7 @@ class Rounds:
         return ratios.mean(self.groups(self.again), self._moves) if self.again else None
 
     def groups(self, of: Seconds) -> list[list[float]]:
-        """By start."""
+        """Return by start."""
         found = grouped(sorted(of), lambda n: self.starts.get(n, 1))
         return [[of[n] for n in rounds] for rounds in found.values()]
 
@@ -112,7 +112,7 @@ def _divided(above: Seconds, below: Seconds) -> Seconds:
 
 @lru_cache(maxsize=4)
 def rounds(frames: Frames) -> dict[tuple[int, str], Rounds]:
-    """What was timed together, by cell and run."""
+    """Return what was timed together, by cell and run."""
     rows = frames["iteration"]
     names = ("cell", "run", "contender", "precision", "twin", "round", "start", "seconds")
     timed = (each for each in zip(*map(rows.get, names), strict=True) if each[-1])
@@ -120,7 +120,7 @@ def rounds(frames: Frames) -> dict[tuple[int, str], Rounds]:
 
 
 def _together(timed: Sequence[tuple[Any, ...]]) -> Rounds:
-    """Of one contender's two names the mean, round by round: less noise than either."""
+    """Return of one contender's two names the mean, round by round: less noise than either."""
     by_name = grouped(timed, itemgetter(2, 3, 4)).items()
     took = {name: {n: seconds for *_, n, _, seconds in of} for name, of in by_name}
     seconds: dict[ContenderKey, Seconds] = {
@@ -179,7 +179,7 @@ def latest(lines: Frame) -> Frame:
 
 
 def _last(rows: Frame, *names: str) -> dict[tuple[object, ...], int]:
-    """The number of the last row of each group."""
+    """Return the number of the last row of each group."""
     return dict(zip(zip(*(rows[name] for name in names), strict=True), rows.index, strict=True))
 
 
@@ -235,7 +235,7 @@ def _entries(frames: Frames, here: Frame) -> Iterator[dict[str, Any]]:
 
 
 def _figures(row: Any, together: Rounds) -> dict[str, object]:
-    """Of the rounds; NaN, and an interval's method empty, where there were none."""
+    """Return of the rounds; NaN, and an interval's method empty, where there were none."""
     contender = (row.contender, row.precision)
     seconds = together.seconds.get(contender, {})
     to_floor = together.ratio(contender, THE_FLOOR)
@@ -259,7 +259,7 @@ def _interval(found: Ratio | None, *names: str) -> dict[str, float]:
 
 
 def _placed(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Lines of one class: the floor, the ranked with their ranks, then the others."""
+    """Return lines of one class: the floor, the ranked with their ranks, then the others."""
     for line in lines:
         if line["framework"] != FLOOR:
             line["lacks"] = (*line["lacks"], *_lacking_rounds(line))
@@ -276,7 +276,7 @@ def _placed(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _lacking_rounds(line: Mapping[str, Any]) -> Iterator[str]:
-    """What the figure lacks, whatever was proved of the contender."""
+    """Yield what the figure lacks, whatever was proved of the contender."""
     if isnan(line["ratio_to_floor"]):
         yield from () if line["lacks"] else ("it was not timed against the floor",)
         return
@@ -295,7 +295,7 @@ def _lacking_rounds(line: Mapping[str, Any]) -> Iterator[str]:
 
 
 def is_steady(line: Mapping[str, Any]) -> bool:
-    """Whether the A/A interval of a line's network is known and narrow enough for ranks."""
+    """Return whether the A/A interval of a line's network is known and narrow enough for ranks."""
     return STEADY[0] <= line["noise_low"] and line["noise_high"] <= STEADY[1]
 
 

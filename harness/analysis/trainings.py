@@ -66,14 +66,14 @@ class Mean(NamedTuple):
 
 
 def mean(values: Sequence[float], confidence: float = CONFIDENCE) -> Mean:
-    """The mean with Student's interval."""
+    """Return the mean with Student's interval."""
     value = fmean(values) if len(values) else nan
     reach = _reach(stdev(values), len(values), confidence) if len(values) > 1 else nan
     return Mean(value, value - reach, value + reach, len(values))
 
 
 def share(values: Sequence[float]) -> Mean:
-    """The mean of shares, such as accuracies: its interval ends at 0 and at 1."""
+    """Return the mean of shares, such as accuracies: its interval ends at 0 and at 1."""
     value, low, high, n = mean(values)
     return Mean(value, max(low, 0.0), min(high, 1.0), n)
 
@@ -146,7 +146,7 @@ def reading(case: Case) -> str:
 
 @lru_cache(maxsize=32)
 def trainings(frames: Frames, suite: str, *others: str) -> Frame:
-    """The finished trainings of a suite: one line a condition, in the paper's order.
+    """Return the finished trainings of a suite: one line a condition, in the paper's order.
 
     With those of other suites, behind its own: of a seed that was trained more than once under one
     condition its own suite's counts, else the last.
@@ -169,13 +169,13 @@ def trainings(frames: Frames, suite: str, *others: str) -> Frame:
 
 
 def compared(frames: Frames, suite: str, *differing: str) -> Frame:
-    """The trainings of a suite with those of others that differ only in `differing`."""
+    """Return the trainings of a suite with those of others that differ only in `differing`."""
     found = trainings(frames, suite, *ALIKE)
     return found[sets(found, *differing)["own"].transform("any").astype(bool)]
 
 
 def sets(found: Frame, *differing: str) -> Any:
-    """Trainings by all columns but those."""
+    """Return trainings by all columns but those."""
     same = [name for name in SAME if name not in differing]
     return found.groupby(same, dropna=False, sort=False)
 
@@ -190,7 +190,7 @@ class LearningCurve(NamedTuple):
 
 @lru_cache(maxsize=4)
 def courses(frames: Frames) -> dict[tuple[str, str], LearningCurve]:
-    """Of each training, by its key and suite."""
+    """Return of each training, by its key and suite."""
     names = ["key", "suite", "epoch", "learning_rate", "validation_accuracy", "train_accuracy"]
     rows = frames["epoch"]
     rows = rows.loc[rows["counts"], [*names, "rates"]].sort_values("epoch")
@@ -202,7 +202,7 @@ def courses(frames: Frames) -> dict[tuple[str, str], LearningCurve]:
 
 
 def _figures(ended: Frame, courses: Mapping[tuple[str, str], LearningCurve]) -> dict[str, Any]:
-    """Over the seeds: the results of trainings, and their course, epoch by epoch."""
+    """Return over the seeds: the results of trainings, and their course, epoch by epoch."""
     taken, chance = ended["trained_epochs"], 1 / ended["classes"].iloc[0]
     trained = ended["epochs"].where(~(taken > 0), taken).astype(int)
     keys = zip(ended["key"], ended["suite"], strict=True)
@@ -261,7 +261,7 @@ def scale(frames: Frames) -> Frame:
 
 
 def by_scale(frames: Frames) -> Frame:
-    """Those of the suite, and of others the three scales."""
+    """Return those of the suite, and of others the three scales."""
     found = compared(frames, "scale", "scale", "network")
     return found[found["own"].astype(bool) | found["scale"].isin(paper.SCALES)]
 
@@ -279,7 +279,7 @@ def timesteps(frames: Frames) -> Frame:
 
 
 def accuracy(frames: Frames) -> Frame:
-    """What was trained for Tables 3 to 6.
+    """Return what was trained for Tables 3 to 6.
 
     `recorded_accuracy`: of networks trained on simulated events, on `recorded_samples` real
     recordings, with its interval over seeds.
@@ -346,13 +346,13 @@ def epochs_to(goal: float, line: Line) -> dict[int, float]:
 
 
 def votes(frames: Frames, line: Line, *, whole: bool = False) -> Frame:
-    """The rows of a condition's votes, one a seed: on Fig. 6's 500 samples, or on all."""
+    """Return the rows of a condition's votes, one a seed: on Fig. 6's 500 samples, or on all."""
     rows = rows_of(frames, "confusion", line).sort_values("confusion_samples")
     return rows.drop_duplicates("seed", keep="last" if whole else "first")
 
 
 def contrasts(frames: Frames, line: Line, *, whole: bool = False) -> dict[int, float]:
-    """By seed: the mean vote for the right class less that for a wrong one."""
+    """Return by seed: the mean vote for the right class less that for a wrong one."""
     found = {}
     for row in each_of(votes(frames, line, whole=whole)):
         right = [votes[n] for n, votes in enumerate(row.votes)]
@@ -364,7 +364,7 @@ def contrasts(frames: Frames, line: Line, *, whole: bool = False) -> dict[int, f
 
 
 def ablated(frames: Frames) -> Frame:
-    """The changes that were trained, each set after the training that it is held against.
+    """Return the changes that were trained, each set after the training that it is held against.
 
     Beside a condition's columns: the `change` in words, and its `gains`: accuracy less that without
     the change, by the seeds that both have.
@@ -386,7 +386,7 @@ def ablated(frames: Frames) -> Frame:
 
 
 def _unchanged(case: Trained) -> Trained:
-    """What the changes leave alone."""
+    """Return what the changes leave alone."""
     return replace(
         case,
         framework=case.framework.partition(":")[0],
@@ -399,7 +399,7 @@ def _unchanged(case: Trained) -> Trained:
 
 
 def _changed(base: Trained, among: Mapping[Trained, Line]) -> dict[Trained, str]:
-    """Trainings by the change that makes them of `base`, itself first."""
+    """Return trainings by the change that makes them of `base`, itself first."""
     made: dict[Trained, str] = {}
     for each in ABLATIONS:
         made.setdefault(each.change(base), each.name)
@@ -407,7 +407,7 @@ def _changed(base: Trained, among: Mapping[Trained, Line]) -> dict[Trained, str]
 
 
 def ablations(frames: Frames) -> Frame:
-    """A line for each change. Accuracies are in [0, 1].
+    """Return a line for each change. Accuracies are in [0, 1].
 
     `difference` is to the training without it, by seeds that both have, with Student's 95 %
     interval; `dead_layers` how many layers fire at less than a thousandth at the end.

@@ -16,12 +16,12 @@ TITLES |= {"snntorch": "snnTorch", "jax": "JAX", "sinabs": "Sinabs"}
 
 
 def counted(n: int, noun: str) -> str:
-    """A number with its noun: "1 round", "2 rounds"."""
+    """Return a number with its noun: "1 round", "2 rounds"."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def data_name(dataset: str, *, substitute: bool, simulated: bool = False) -> str:
-    """The data in a few words: what stands in for a data set has its own name.
+    """Return the data in a few words: what stands in for a data set has its own name.
 
     Raises UsageError for a data set that the paper does not have.
     """
@@ -32,7 +32,7 @@ def data_name(dataset: str, *, substitute: bool, simulated: bool = False) -> str
 
 
 def data_source(line: Mapping[str, Any]) -> str:
-    """The source of the data of a table's line, with their flags."""
+    """Return the source of the data of a table's line, with their flags."""
     source = line["data_source"]
     flags = [name for name in FLAGS if line.get(name) and name not in source]
     return f"{source} ({', '.join(flags)})" if flags else source

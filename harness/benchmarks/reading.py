@@ -16,7 +16,7 @@ FRAMEWORKS = ("floor", "reference", "fused", "snntorch", "spikingjelly", "norse"
 
 
 def synthetic(count: int) -> list[IterationRow]:
-    """That many rows of the acceleration suite, of many runs."""
+    """Return that many rows of the acceleration suite, of many runs."""
     only = Options(
         suite="acceleration",
         frameworks=("reference",),
@@ -46,7 +46,7 @@ class Reading:
     warmup_time = 0
 
     def setup_cache(self) -> str:
-        """A folder with the rows; asv keeps it for all benchmarks of the class."""
+        """Return a folder with the rows; asv keeps it for all benchmarks of the class."""
         folder = Path(tempfile.mkdtemp()) / "records"
         folder.mkdir()
         text = "\n".join(row.to_json() for row in synthetic(ROWS)) + "\n"
@@ -59,7 +59,7 @@ class Reading:
 
 
 def timeraw_import_of_the_command_line() -> str:
-    """What `harness --help` waits for."""
+    """Return what `harness --help` waits for."""
     return "import harness.cli.app"
 
 

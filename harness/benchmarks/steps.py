@@ -35,7 +35,7 @@ WARMUP_ROUNDS, ROUNDS = 50, 100
 
 
 def case(framework: str, dataset: str, mode: Mode) -> Timed:
-    """The Small network at half its width, as the acceleration suite would time it."""
+    """Return the Small network at half its width, as the acceleration suite would time it."""
     options = Options(
         suite="acceleration", frameworks=(framework,),
         datasets=(dataset,), networks=("Small",), steps=(STEPS,),
@@ -125,12 +125,12 @@ class Proof:
         return Exam(network, self.batch, precision).certify(framework, adapters.load(framework))
 
     def track_certificates_passed(self, framework: str, dataset: str) -> int:
-        """Of the two that are required, float64 and float32."""
+        """Return of the two that are required, float64 and float32."""
         required = certificate.required("fp32")
         return sum(self._proof(framework, dataset, each).passed for each in required)
 
     def track_spike_rate(self, framework: str, dataset: str) -> float:
-        """Spikes per neuron and step: another network would show here."""
+        """Return spikes per neuron and step: another network would show here."""
         return self._proof(framework, dataset, "fp64").spike_rate
 
 
@@ -164,7 +164,7 @@ class Convolution:
         self.run()
 
     def track_ratio_to_dense(self, shape: Sizes, density: float, work: str) -> float:
-        """Seconds by events over those of the dense form, the median of rounds."""
+        """Return seconds by events over those of the dense form, the median of rounds."""
         from adapters.fused import choice
 
         return choice.over([self.run], self.dense)[0]

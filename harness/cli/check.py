@@ -45,7 +45,7 @@ def check(frameworks: Annotated[list[str] | None, _Adapters] = None, **given: An
 
 
 def examined(result: Examined) -> RenderableType:
-    """An adapter's certificates, layer by layer, and the outcome.
+    """Return an adapter's certificates, layer by layer, and the outcome.
 
     A layer's line holds the worst over the certificates of the same network, with and without
     NeuNorm: float64 and float32 side by side.

@@ -39,7 +39,7 @@ def say(text: str) -> None:
 
 
 def takes(*names: str) -> Callable[[F], F]:
-    """Gives a command options of `Options` by these names, in place of its `**given`."""
+    """Give a command options of `Options` by these names, in place of its `**given`."""
 
     def decorated(command: F) -> F:
         parameters = inspect.signature(command, eval_str=True).parameters.values()

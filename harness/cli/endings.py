@@ -31,7 +31,7 @@ _asked: list[int] = []  # the signals that came
 
 
 def code_of(command: Callable[[], int]) -> int:
-    """Runs a command and reports how it ended: its exit code."""
+    """Run a command and reports how it ended: its exit code."""
     _asked.clear()
     with _signals_raise():
         _ready_streams()
@@ -50,7 +50,7 @@ def code_of(command: Callable[[], int]) -> int:
 
 
 def _refused(error: OSError, notes: list[str]) -> int:
-    """A file or folder that the system refuses, or output that is not taken."""
+    """Return a file or folder that the system refuses, or output that is not taken."""
     why, remedy = f"cannot use {error.filename} ({error.strerror or error})", "name another"
     if error.filename is None:
         if error.errno not in _LOST:
@@ -81,7 +81,7 @@ def kept(what: str, folder: Path | None = None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _signals_raise() -> Iterator[None]:
-    """Has every signal that asks for an end raise KeyboardInterrupt while the block runs, so that
+    """Have every signal that asks for an end raise KeyboardInterrupt while the block runs, so that
     whatever keeps what was measured on Ctrl-C does so on each.
     """
     # one that is ignored stays so: nohup, and the background jobs of a shell

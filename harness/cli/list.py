@@ -74,7 +74,7 @@ def _table(title: str, heads: Sequence[str], lines: Iterable[Sequence[str]]) -> 
 
 
 def _frameworks(title: str = "") -> Table:
-    """Every framework and variant, and how to get those that are missing."""
+    """Yield every framework and variant, and how to get those that are missing."""
     import adapters
     from adapters import facts
     from harness.suites import SUITES
@@ -130,7 +130,7 @@ def _claims() -> Table:
 
 
 def _claim(name: str) -> Table:
-    """All that is known of a claim before anything is run."""
+    """Return all that is known of a claim before anything is run."""
     from harness.analysis import claims
 
     known = {each.id: each for each in claims.CLAIMS}

@@ -42,7 +42,7 @@ WINDOWS = {"first": " first {} bins", "whole": " whole recordings", None: ""}
 
 
 def run(work: Work) -> None:
-    """Does what a run was asked for. Exits with 1 where a case failed."""
+    """Do what a run was asked for. Exits with 1 where a case failed."""
     rows = train(work) if work.suite.trains else measure(work)
     folder = work.options.out
     texts = [
@@ -68,7 +68,7 @@ def run(work: Work) -> None:
 
 
 def train(work: Work) -> list[Row]:
-    """Does the cases of a suite one by one."""
+    """Do the cases of a suite one by one."""
     store, suite = work.store, work.options.suite
     say(_listed(work.cases, store))
     if work.options.precision is None and len(machine.suited(work.cases)) < len(work.cases):
@@ -88,7 +88,7 @@ def train(work: Work) -> list[Row]:
 
 
 def _listed(cases: tuple[Case, ...], store: Store) -> str:
-    """What will be trained, and how long that takes, about."""
+    """Return what will be trained, and how long that takes, about."""
     networks = ", ".join(dict.fromkeys(map(network_name, cases)))
     embedded = [isinstance(case, Trained) and case.training.embedded for case in cases]
     named = (data_name(c.dataset, substitute=e) for c, e in zip(cases, embedded, strict=True))
@@ -107,7 +107,7 @@ def _in_words(left: float) -> str:
 
 
 def measure(work: Work) -> list[Row]:
-    """Times the cases of a suite, as many as the budget has room for."""
+    """Time the cases of a suite, as many as the budget has room for."""
     store, options, budget = work.store, work.options, work.options.spending
     cases = work.suited
     if len(cases) < len(work.cases):
@@ -152,7 +152,7 @@ def measure(work: Work) -> list[Row]:
 
 
 def data_and_network(case: Case) -> str:
-    """As tables name a cell."""
+    """Return as tables name a cell."""
     return f"{data_name(case.dataset, substitute=False)} {network_name(case)}"
 
 
@@ -174,7 +174,7 @@ def summary(lines: pd.DataFrame) -> Group:
 
 
 def _over_the_floor(cell: pd.DataFrame) -> tuple[str, str]:
-    """A cell, and its contenders by their times divided by float32's floor."""
+    """Return a cell, and its contenders by their times divided by float32's floor."""
     timed = cell.loc[(cell["framework"] != FLOOR) & cell["ratio_to_floor"].notna()]
     texts = [
         ("" if pd.isna(line["rank"]) else f"{line['rank']}. ")
@@ -205,7 +205,7 @@ def say_noise(lines: pd.DataFrame) -> None:
 
 
 def trained(ended: Result) -> RenderableType:
-    """A training in a line: its figures, or why it failed; and its warnings."""
+    """Return a training in a line: its figures, or why it failed; and its warnings."""
     substitute = any(row.data_substitute for row in ended.rows)
     simulated = any(row.data_simulated for row in ended.rows)
     data = data_name(ended.case.dataset, substitute=substitute, simulated=simulated)
@@ -223,7 +223,7 @@ def trained(ended: Result) -> RenderableType:
 
 
 def _name(case: Case) -> str:
-    """What of a case tells it from the others of its suite, in words."""
+    """Return what of a case tells it from the others of its suite, in words."""
     if isinstance(case, System):
         return f"{case.framework}{WINDOWS[case.window].format(case.T)} seed {case.seed}"
     reading = f" NeuNorm {case.network.neunorm.reading}" if case.network.neunorm else ""
@@ -235,7 +235,7 @@ def _name(case: Case) -> str:
 
 
 def _figures(row: Row) -> str:
-    """The result of a case by its row; "" where the row is no result."""
+    """Return the result of a case by its row; "" where the row is no result."""
     match row:
         case TrainedRow():
             epochs = row.trained_epochs or row.epochs or 1

@@ -45,7 +45,7 @@ def status(**given: Any) -> None:
 
 
 def standings(found: Sequence[Standing]) -> Table:
-    """How the suites stand, and about how long the rest takes."""
+    """Return how the suites stand, and about how long the rest takes."""
     from harness.reports.table import Table, seconds
 
     lines = [
@@ -93,7 +93,7 @@ def key_now(device: str) -> Callable[[Case, Row], str | None]:
 
 
 def lacks(case: Case) -> str | None:
-    """Why a case cannot run here; None where it can."""
+    """Return why a case cannot run here; None where it can."""
     import torch
 
     import adapters

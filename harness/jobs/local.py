@@ -53,7 +53,7 @@ class Command:
         self.run = Run(run, here, memory.of_children())
 
     def failed(self, case: Case, reason: str) -> EndedRow:
-        """Keeps the row of a case that failed, of which nothing else is known."""
+        """Keep the row of a case that failed, of which nothing else is known."""
         known = of_case(case, replace(self.run, allocator="system"), NOTHING_KNOWN)
         row = stamped(ended(known, "failed", reason))
         self.store.append(row)
@@ -70,7 +70,7 @@ class Local:
     def train(
         self, cases: tuple[Case, ...], store: Store, access: Access, say: ProgressCallback
     ) -> Iterator[Result]:
-        """Does the trainings, other systems and counts that are not done, in any order: cases that
+        """Do the trainings, other systems and counts that are not done, in any order: cases that
         another process is at come last, once it has ended them.
 
         Each has a child of its own: what a framework sets for its process would decide the next
@@ -119,7 +119,7 @@ class Local:
         budget: Budget,
         say: ProgressCallback,
     ) -> Iterator[Result]:
-        """Times the cases that are not done. Raises UsageError where rows cannot be written."""
+        """Time the cases that are not done. Raises UsageError where rows cannot be written."""
         run = Command(cases, store, self.command).run
         ledger = Ledger(store, say, access.fresh, (run.id,), patient=True)
         timed = tuple(case for case in cases if isinstance(case, Timed))
@@ -133,7 +133,7 @@ class Local:
 def trial_in_child(
     out: Path, access: Access, run: Run, known: tuple[Facts, ...], case: Case, patient: bool
 ) -> End:
-    """One case to its end; its rows go to the folder. `known`: of adapters."""
+    """Return one case to its end; its rows go to the folder. `known`: of adapters."""
     facts.remember(*known)
     ledger = Ledger(Store(out), tell, access.fresh, (run.id,), patient)
     # fetching a data set may take long, and reports nothing
@@ -146,7 +146,7 @@ def trial_in_child(
 
 
 def trial(case: Case, ledger: Ledger, access: Access, run: Run) -> End:
-    """A training, another system or a count of operations, from data to results.
+    """Return a training, another system or a count of operations, from data to results.
 
     Raises Busy where another process has the case, and UsageError where results cannot be written.
     """

@@ -40,7 +40,7 @@ class Ray:
     def train(
         self, cases: tuple[Case, ...], store: Store, access: Access, say: ProgressCallback
     ) -> Iterator[Result]:
-        """As many cases at once as the cluster has room for; see `Local.train`."""
+        """Yield as many cases at once as the cluster has room for; see `Local.train`."""
         with _connected():
             groups, local = [(case,) for case in cases], Local(self.command)
             yield from _done(Local.train, local, groups, store, say, access)
@@ -67,7 +67,7 @@ def _done(
     say: ProgressCallback,
     *given: object,
 ) -> Iterator[Result]:
-    """The results of a task for each group, as they come."""
+    """Yield the results of a task for each group, as they come."""
     trains, gpus = work == Local.train, int(groups[0][0].device != "cpu")
     most = _most_cpus(gpus)
     cpus = min(torch.get_num_threads(), most) if trains else most
@@ -121,7 +121,7 @@ def there(
 
 @contextmanager
 def _connected() -> Iterator[None]:
-    """Connects to the cluster unless somebody has, and ends what it began."""
+    """Connect to the cluster unless somebody has, and ends what it began."""
     if ray.is_initialized():
         yield
         return
@@ -143,7 +143,7 @@ def _connected() -> Iterator[None]:
 
 
 def _most_cpus(gpus: int) -> float:
-    """Of the machines that have so many GPUs. Raises UsageError where none has."""
+    """Return of the machines that have so many GPUs. Raises UsageError where none has."""
     found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cpus = [each.get("CPU", 1) for each in found if each.get("GPU", 0) >= gpus]
     if not cpus:
@@ -152,7 +152,7 @@ def _most_cpus(gpus: int) -> float:
 
 
 def _reason(error: RayError) -> str:
-    """Why a task failed. What the user asked in vain is raised as it is anywhere."""
+    """Return why a task failed. What the user asked in vain is raised as it is anywhere."""
     if not isinstance(error, RayTaskError):
         return f"its machine or process was lost: {type(error).__name__}"
     if isinstance(error.cause, UsageError):

@@ -68,7 +68,7 @@ class VerifyContext:
 def verify(
     records: Sequence[Row], here: VerifyContext, cases: int, seed: int, epochs: int, budget: float
 ) -> Iterator[Check]:
-    """Measures recorded cases again, in a folder that is thrown away: so many trainings, other
+    """Measure recorded cases again, in a folder that is thrown away: so many trainings, other
     systems and cells, as the seed draws them; first epochs, and seconds of a cell. Rows that
     contradict each other differ, drawn or not.
     """
@@ -98,7 +98,7 @@ def _training(
     store: Store,
     epochs: int,
 ) -> Iterator[Check]:
-    """A training's first epochs, or another system's results, against a new measurement."""
+    """Yield a training's first epochs, or another system's results, against a new measurement."""
     before = _figures(each for each in records if (each.suite, each.key) == (row.suite, row.key))
     case, wanted = Case.of(row), {"": ("test_accuracy",)}
     window = f" {row.window}" if isinstance(row, FittedRow) and row.window else ""
@@ -136,13 +136,13 @@ def _training(
 
 
 def _figures(rows: Iterable[Row]) -> dict[str, EpochRow | FittedRow]:
-    """What was measured: of each epoch, or once."""
+    """Return what was measured: of each epoch, or once."""
     found = (row for row in rows if isinstance(row, EpochRow | FittedRow))
     return {f"epoch {r.epoch}" if isinstance(r, EpochRow) else "": r for r in found}
 
 
 def _refusal(rows: Sequence[Row], recorded: Row) -> str | None:
-    """Why figures cannot be compared; None where they can."""
+    """Return why figures cannot be compared; None where they can."""
     ended = [row.reason for row in rows if isinstance(row, EndedRow)]
     if ended:
         return ended[-1]
@@ -152,7 +152,7 @@ def _refusal(rows: Sequence[Row], recorded: Row) -> str | None:
 
 
 def _why(before: Row, after: Row) -> str:
-    """What was not the same, of what may decide a figure."""
+    """Return what was not the same, of what may decide a figure."""
     pairs = ((name, getattr(before, name), getattr(after, name)) for name in DECIDING)
     differing = [f"{name} was {old}, is {new}" for name, old, new in pairs if old != new]
     return "; ".join(differing) or "nothing that is recorded explains it"
@@ -165,7 +165,7 @@ def _cell(
     store: Store,
     budget: float,
 ) -> Iterator[Check]:
-    """The ratios to the floor of a cell's last run, against those of now."""
+    """Yield the ratios to the floor of a cell's last run, against those of now."""
     cell, suite = cell_of(group[0]), group[0].suite
     recorded = _lines(r for r in records if r.suite == suite and cell_of(r) == cell)
     now = dict[str, Line]()

@@ -45,12 +45,12 @@ class Question:
         return self.steps, self.x.shape[1], self.classes * self.population
 
     def load(self, module: nn.Module) -> None:
-        """Sets the module's weights. Raises ValueError where its parameters are other ones."""
+        """Set the module's weights. Raises ValueError where its parameters are other ones."""
         copy_parameters(nn.ParameterList(self.parameters), module)
 
 
 def question(case: Case, weights: tuple[Tensor, ...], x: Tensor, labels: Tensor) -> Question:
-    """The iteration of a case: x is (T, B, C, H, W), a static image (1, B, C, H, W)."""
+    """Return the iteration of a case: x is (T, B, C, H, W), a static image (1, B, C, H, W)."""
     return Question(
         weights, x, case.T, paper.settings(case.dataset).static, case.precision,
         case.network.classes, case.network.population, case.seed, labels,
@@ -68,7 +68,7 @@ class Answer:
 
 
 def plain_pass(module: nn.Module, question: Question, *, tapped: bool = False) -> Answer:
-    """The module's answer; `tapped`: with the spikes of every layer. Raises Incomparable."""
+    """Return the module's answer; `tapped`: with the spikes of every layer. Raises Incomparable."""
     with _asked(module, question) as x:
         with record_spikes(module) if tapped else nullcontext(()) as taps:
             out = _forward(module, x, question)
@@ -92,7 +92,7 @@ def objective(out: Tensor, question: Question) -> Tensor:  # (T, B, N) -> ()
 
 
 def as_spikes(values: Tensor, of: str) -> Tensor:
-    """Spikes as bool. Raises Incomparable where an entry is neither 0 nor 1."""
+    """Return spikes as bool. Raises Incomparable where an entry is neither 0 nor 1."""
     if values.dtype == torch.bool:
         return values
     wrong = int(((values != 0) & (values != 1)).sum())
@@ -170,7 +170,7 @@ def _collected(tap: SpikeTap, n: int) -> Tensor:
 
 
 def check(answer: Answer, network: Network, question: Question) -> None:
-    """Raises Incomparable, with a sentence, where there is nothing that could be compared."""
+    """Raise Incomparable, with a sentence, where there is nothing that could be compared."""
     _check_shape(answer.out, question)
     as_spikes(answer.out, "the output")
     shapes = [tuple(each.shape) for each in question.parameters]
@@ -200,7 +200,7 @@ def check_tapped(answer: Answer, network: Network, question: Question) -> None:
 
 
 def parameters_of(network: Network) -> tuple[str, ...]:
-    """What the parameters are called in sentences, in layer order."""
+    """Return what the parameters are called in sentences, in layer order."""
     return tuple(
         f"{kind} of layer {stage.name}"
         for stage in network.stages

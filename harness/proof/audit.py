@@ -67,7 +67,7 @@ class Finding:
 
 
 def row_of(row: Record, when: When, finding: Finding, number: int | None = None) -> AuditRow:
-    """An audit as a row of its case; `number`: of the round."""
+    """Return an audit as a row of its case; `number`: of the round."""
     found = {name: value for name, value in vars(finding).items() if name != "edges"}
     found["reason"] = shortened(finding.reason) if finding.reason else None
     return AuditRow(**vars(row), exam=EXAM, when=when, round=number, **found)
@@ -172,7 +172,7 @@ class Audit:
     def _explained(
         self, gradients: list[Compared], mine: list[Tensor], given: Answer, tapped: Answer
     ) -> list[float]:
-        """How far off each gradient may be in bf16, of its length."""
+        """Return how far off each gradient may be in bf16, of its length."""
         least = sqrt(1 - RULES.bf16_cosine**2)
         bounds = [least] * len(gradients)
         if all(each.distance <= least for each in gradients if not isnan(each.distance)):
@@ -228,7 +228,7 @@ class Audit:
     # The replay.
 
     def _replayed(self, given: Answer, tapped: Answer, side: Side) -> list[ReplayedLayer]:
-        """The layers' replays, the first layer first. Spikes are of `tapped`.
+        """Return the layers' replays, the first layer first. Spikes are of `tapped`.
 
         Gradients are of `given` as far as they tell on which side of the surrogate's edge neurons
         lie, in bf16 on `side`. Both answers are sound (`answer.check`), and their outputs the same.
@@ -311,7 +311,7 @@ class Audit:
 
     @torch.no_grad()
     def _ties(self, n: int, source: Tensor | None, current: Tensor, u: Tensor, o: Tensor) -> Tensor:
-        """How near the threshold rounding decides in bf16, (T, B, ...)."""
+        """Return how near the threshold rounding decides in bf16, (T, B, ...)."""
         rounded = RULES.bf16_rounding * (current.detach().abs() + u.abs())
         below = self._reference.layers[n - 1]
         if source is not None and below.neunorm is not None:
@@ -332,7 +332,7 @@ class Audit:
 
 
 def _off(name: str, bound: float, found: Compared, *, bf16: bool) -> str:
-    """A sentence, where a gradient is beyond its bound."""
+    """Return a sentence, where a gradient is beyond its bound."""
     if not (found.distance if bf16 else found.error) > bound:
         return ""
     if bf16:

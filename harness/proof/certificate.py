@@ -60,7 +60,7 @@ class Rules:
     bf16_most: float = 0.3  # of a gradient's length, the most that may be explained so
 
     def allowed(self, precision: Precision) -> Allowed:
-        """What is allowed in a precision that is judged; bf16 is measured alone."""
+        """Return what is allowed in a precision that is judged; bf16 is measured alone."""
         return self.fp64 if precision == "fp64" else self.fp32
 
     def replayed(self, precision: Precision, products: int) -> float:
@@ -78,18 +78,18 @@ RULES = Rules()
 
 
 def typical(u: Tensor, v_th: float) -> float:
-    """The root mean square of a layer's potentials (T, B, ...), V_th at least."""
+    """Return the root mean square of a layer's potentials (T, B, ...), V_th at least."""
     return max(v_th, u.double().square().mean().sqrt().item())
 
 
 def beyond(error: float, bound: float) -> str:
-    """An error beyond its bound, with digits enough to differ from it."""
+    """Return an error beyond its bound, with digits enough to differ from it."""
     digits = next((n for n in range(1, 9) if f"{error:.{n}e}" != f"{bound:.{n}e}"), 9)
     return f"{error:.{digits}e} of the largest entry, allowed is {bound:.2g}"
 
 
 def required(precision: Precision) -> tuple[Precision, ...]:
-    """The precisions to prove before a figure in `precision` is shown."""
+    """Return the precisions to prove before a figure in `precision` is shown."""
     # of bf16 the function is proved; what it loses of that is measured
     order: tuple[Precision, ...] = ("fp64", "fp32", "bf16")
     return order[: order.index(precision) + 1]
@@ -157,7 +157,7 @@ class Certificate:
 
 
 def void(proofs: Iterable[LayerProof]) -> Iterator[str]:
-    """Why a test on these weights and this input shows nothing, a sentence each."""
+    """Yield why a test on these weights and this input shows nothing, a sentence each."""
     for proof in proofs:
         if not RULES.lowest_rate < proof.rate < RULES.highest_rate:
             yield (
@@ -171,7 +171,7 @@ def void(proofs: Iterable[LayerProof]) -> Iterator[str]:
 def failures(
     proofs: tuple[LayerProof, ...], first: Divergence | None, precision: Precision
 ) -> list[str]:
-    """Why layers are not equal, a sentence each; none where they are.
+    """Return why layers are not equal, a sentence each; none where they are.
 
     In bf16 only a void test counts here: how far a free-running network is from float32's is
     stated, and judged by replay (`audit.py`).
@@ -200,7 +200,7 @@ def is_far(first: Divergence | None) -> bool:
 
 
 def rows_of(row: Record, proof: Certificate) -> Iterator[CertificateRow]:
-    """A certificate as rows of a case: the outcome, then one of each layer."""
+    """Yield a certificate as rows of a case: the outcome, then one of each layer."""
     outcome = CertificateRow(
         **vars(row), exam=EXAM, certified=proof.passed, certificate_precision=proof.precision,
         spike_rate=proof.spike_rate, spikes=proof.spikes, mismatches=proof.mismatches,

@@ -32,7 +32,7 @@ Fire = Callable[[Tensor, float], Tensor]  # u - V_th, a -> o
 def computed_instead(
     network: Network, given: Sequence[Answer], ask: Ask, bound: float, device: torch.device
 ) -> tuple[str, ...]:
-    """The deviations that answer as a contender did, in words that follow "computes with".
+    """Return the deviations that answer as a contender did, in words that follow "computes with".
 
     `ask` puts the exam's questions to a module, one by one in the exam's order. `bound`: on each
     gradient, of its largest entry.
@@ -53,7 +53,7 @@ def computed_instead(
 
 
 def _same(given: Sequence[Answer], others: Iterable[Answer], bound: float) -> bool:
-    """Whether all answers are the same; nothing more is asked after one that is not."""
+    """Return whether all answers are the same; nothing more is asked after one that is not."""
     return all(
         torch.equal(one.out, other.out)
         and all(map(torch.equal, one.spikes, other.spikes))
@@ -90,7 +90,7 @@ def _neuron(potential: Potential = _cleared, fire: Fire = fire) -> Build:
 
 
 def _window(width: float, height: float) -> Build:
-    """The surrogate's rectangle so many times as wide and as high."""
+    """Return the surrogate's rectangle so many times as wide and as high."""
 
     def altered(distance: Tensor, a: float) -> Tensor:
         o = fire(distance, width * a)  # its height is 1 / (width a)

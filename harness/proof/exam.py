@@ -58,13 +58,13 @@ from harness.spec import LIF, Network, Precision
 
 
 def count_planted(neurons: int) -> int:
-    """How many of a layer's neurons (of a convolution: maps) are planted, the last ones."""
+    """Return how many of a layer's neurons (of a convolution: maps) are planted, the last ones."""
     return min(2, neurons - 1)  # a single neuron is the layer's whole signal
 
 
 @torch.no_grad()
 def plant(reference: ReferenceNetwork, *, edge: bool) -> None:
-    """Sets the last neurons' weights to zero, and their biases to what their potential is to be.
+    """Set the last neurons' weights to zero, and their biases to what their potential is to be.
 
     The last lies exactly at the threshold. The one before it, with `edge`, at the surrogate's edge.
     """
@@ -117,13 +117,13 @@ ExamAnswers = tuple[tuple[Answer, Answer], ...]
 
 
 def take_exam(module: nn.Module, questions: Questions) -> ExamAnswers:
-    """The module's answers. Raises Incomparable where it breaks its contract."""
+    """Return the module's answers. Raises Incomparable where it breaks its contract."""
     answers = _answers(module, questions)
     return tuple(zip(answers, answers, strict=True))
 
 
 def _answers(module: nn.Module, questions: Questions) -> Iterator[Answer]:
-    """With taps recording and without, by turns."""
+    """Yield with taps recording and without, by turns."""
     module.to(dtype=questions.asked.x.dtype)
     plain_pass(module, replace(questions.first, mode="inference"))
     plain_pass(module, questions.first)
@@ -178,14 +178,14 @@ class Exam:
     _expected: dict[int, _Expected] = field(default_factory=dict)
 
     def certify(self, name: str, adapter: Adapter) -> Certificate:
-        """Compares the adapter with the reference. Raises what its `build` raises: Unsupported."""
+        """Compare the adapter with the reference. Raises what its `build` raises: Unsupported."""
         module = examined(adapter)(self.network).to(self.batch.device)
         return self.judge(name, adapter.DEVIATIONS, partial(take_exam, module))
 
     def judge(
         self, name: str, deviations: tuple[str, ...], take_exam: Callable[[Questions], ExamAnswers]
     ) -> Certificate:
-        """The same of a module that lives elsewhere; `take_exam` is asked once an attempt.
+        """Return the same of a module that lives elsewhere; `take_exam` is asked once an attempt.
 
         It raises Incomparable where the module does.
         """
@@ -236,7 +236,7 @@ class Exam:
         return replace(blank, layers=layers, divergence=first, failures=tuple(found)), certain
 
     def _diagnosed(self, found: list[str], sitting: ExamAnswers, expected: _Expected) -> list[str]:
-        """The failures, or the first with the known deviation that explains them all."""
+        """Return the failures, or the first with the known deviation that explains them all."""
         names = computed_instead(
             self.network, [each for pair in sitting for each in pair],
             partial(_answers, questions=expected.questions),
@@ -261,7 +261,7 @@ class Exam:
                 yield f"the gradient of {name} differs by {error:.1e} of the largest entry {unseen}"
 
     def answers(self, attempt: int = 0) -> _Expected:
-        """What an attempt asks, and the reference's answers: made once.
+        """Return what an attempt asks, and the reference's answers: made once.
 
         Other weights are drawn where the first make the test void.
         """
@@ -322,7 +322,7 @@ def exam_input(
 def exam_weights(
     network: Network, x: Tensor, seed: int, precision: Precision = "fp64"
 ) -> ReferenceNetwork:
-    """The reference calibrated on `x`, with the planted neurons of each layer."""
+    """Return the reference calibrated on `x`, with the planted neurons of each layer."""
     reference = initialised(network, x, seed=seed)
     plant(reference, edge=precision != "bf16")  # which has no exact edge
     return reference

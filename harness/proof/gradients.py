@@ -28,7 +28,7 @@ class Compared:
 
 
 def compared(given: Tensor, expected: Tensor) -> Compared:
-    """Compares two gradients."""
+    """Compare two gradients."""
     if not given.isfinite().all():
         return Compared(inf, nan, inf)
     difference = given.to(expected.dtype) - expected
@@ -44,7 +44,7 @@ def _dot(a: Tensor, b: Tensor) -> float:
 
 
 def weight_gradient(synapse: nn.Conv2d | nn.Linear, inputs: Tensor, du: Tensor) -> Tensor:
-    """By inputs (T or 1, B, ...) and the current's gradient (T, B, ...): a step at a time.
+    """Return by inputs (T or 1, B, ...) and the current's gradient (T, B, ...): a step at a time.
 
     The steps are added in float64. In one float32 sum over all of 200 images of 34x34 a right
     gradient was 1.8e-5 of its largest entry off.
@@ -77,7 +77,7 @@ class NeuronTrace:
     passes: Tensor  # bool: within the surrogate's rectangle
 
     def of(self, part: Callable[[Tensor], Tensor]) -> NeuronTrace:
-        """A part of each."""
+        """Return a part of each."""
         return NeuronTrace(part(self.u), part(self.o), part(self.back), part(self.passes))
 
 
@@ -91,7 +91,7 @@ def potentials(current: Tensor, o: Tensor, k_tau: float) -> Tensor:
 
 
 def within(u: Tensor, lif: LIF) -> Tensor:
-    """Where the surrogate passes a gradient, eq. (14)."""
+    """Return where the surrogate passes a gradient, eq. (14)."""
     return (u - lif.v_th).abs() < lif.a / 2
 
 
@@ -225,7 +225,7 @@ class _Map:
         return best, least
 
     def _unknowns(self, near: Tensor) -> Iterator[_Unknowns]:
-        """The potentials near the edge: those that are alike together, then each alone."""
+        """Yield the potentials near the edge: those that are alike together, then each alone."""
         steps, neurons = near.flatten(1).nonzero(as_tuple=True)
         if len(steps) == 0:
             return
@@ -239,7 +239,7 @@ class _Map:
             yield _Unknowns(keys // count, flips, keys % count, count)
 
     def _alike(self, steps: Tensor, neurons: Tensor) -> Tensor:
-        """Numbers each potential; the same for those that came of the same numbers.
+        """Return numbers each potential; the same for those that came of the same numbers.
 
         Most arithmetics round these alike: the pixels where nothing happens, a neuron that is reset
         under a current that stands still.
@@ -254,7 +254,7 @@ class _Map:
         return torch.stack(columns, 1).unique(dim=0, return_inverse=True)[1]
 
     def _marks(self, neurons: Tensor) -> Tensor:  # -> (T or 1, neurons)
-        """A number for what each neuron reads at each step, by random weights."""
+        """Return a number for what each neuron reads at each step, by random weights."""
         read = self._read(neurons).double()
         generator = torch.Generator().manual_seed(0)
         weights = torch.rand(read.shape[2], generator=generator, dtype=torch.float64)
@@ -278,7 +278,7 @@ class _Map:
                 yield passes, left
 
     def _solved(self, left: Tensor, unknowns: _Unknowns, solve: _Solve) -> Tensor:
-        """Which unknowns are on the other side: (count,) bool."""
+        """Return which unknowns are on the other side: (count,) bool."""
         columns = left.new_zeros(len(left), unknowns.count)
         for part in torch.arange(len(unknowns.neurons)).split(AT_ONCE):
             effects = self._effects(unknowns.neurons[part], unknowns.flips[:, part])
@@ -299,7 +299,7 @@ class _Map:
         return torch.cat([weight, bias])
 
     def _read(self, neurons: Tensor) -> Tensor:
-        """The inputs of each neuron: (T or 1, neurons, E)."""
+        """Return the inputs of each neuron: (T or 1, neurons, E)."""
         pixels, kernel, inputs = self.course.u.shape[2], self.given.kernel, self.given.inputs
         sample, pixel, width = neurons // pixels, neurons % pixels, self.given.width
         if kernel == 0:
@@ -319,7 +319,7 @@ _Solve = Callable[[Tensor, Tensor], Tensor]  # columns (E, count), target (E,) -
 
 
 def _least_squares(columns: Tensor, target: Tensor) -> Tensor:
-    """The columns of which the target has more than a half; none where they are too many."""
+    """Return the columns of which the target has more than a half; none where they are too many."""
     if columns.shape[1] > len(target):
         return torch.zeros(columns.shape[1], dtype=torch.bool)
     found = torch.linalg.lstsq(columns, target[:, None], rcond=PARALLEL, driver="gelsd")
@@ -327,7 +327,7 @@ def _least_squares(columns: Tensor, target: Tensor) -> Tensor:
 
 
 def _few(columns: Tensor, target: Tensor) -> Tensor:
-    """The few columns whose sum comes near the target, each time the one that helps most.
+    """Return the few columns whose sum comes near the target, each time the one that helps most.
 
     It distinguishes parallel columns: a neuron that is reset and reads the same at two steps
     is at the edge at both, and adds the same pattern twice.

@@ -14,7 +14,7 @@ NOTHING_KNOWN = Installation(Software(torch=TORCH))  # of the floor, the ANN, an
 
 
 def installation_of(case: Case) -> Installation:
-    """What computes the case on this machine, without importing it here.
+    """Return what computes the case on this machine, without importing it here.
 
     Raises what `adapters.load` raises.
     """

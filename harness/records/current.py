@@ -86,12 +86,12 @@ class MachineSettings(NamedTuple):
 
     @classmethod
     def of(cls, row: Record) -> MachineSettings:
-        """Those of a row."""
+        """Return those of a row."""
         return cls(row.cores, row.os, row.torch, tuple(settings_of(row)))
 
 
 def cell_of(row: Record) -> Hashable:
-    """The cell that a row belongs to: what was measured together and may be compared."""
+    """Return the cell that a row belongs to: what was measured together and may be compared."""
     return row.place, MachineSettings.of(row), *(getattr(row, name) for name in _OF_CELL)
 
 
@@ -119,7 +119,7 @@ def _in_words(value: object) -> str:
 
 
 def current(rows: Sequence[Row]) -> Current:
-    """Decides which rows count.
+    """Decide which rows count.
 
     - Of trainings, other systems and counts: of one key and number the row that was written last.
     - Of timings: only seconds of one round compare, so a run's rows of a cell and precision count
@@ -152,7 +152,7 @@ def current(rows: Sequence[Row]) -> Current:
 
 
 def is_outdated(row: Row) -> bool:
-    """Whether a timing, or its proof, was made by another protocol or exam than today's."""
+    """Return whether a timing, or its proof, was made by another protocol or exam than today's."""
     if row.suite != ACCELERATION:
         return False
     if isinstance(row, CertificateRow | AuditRow | Bf16TrainingRow) and row.exam != EXAM:
@@ -161,7 +161,7 @@ def is_outdated(row: Row) -> bool:
 
 
 def class_of(row: Record) -> Class:
-    """The class of a timing's row."""
+    """Return the class of a timing's row."""
     return Class(cell_of(row), row.precision, row.run)
 
 
@@ -204,7 +204,7 @@ def _classes(rows: Sequence[Row], timings: Iterable[int]) -> dict[Class, _Timed]
 
 
 def _that_count(classes: dict[Class, _Timed]) -> set[Class]:
-    """Those that no later run of the cell and precision has measured as well.
+    """Return those that no later run of the cell and precision has measured as well.
 
     One row replaces no more than one: else an odd one would hide the figures of a whole run.
     """
@@ -279,7 +279,7 @@ def _untrue_proofs(rows: Iterable[Row]) -> Iterator[tuple[int, str]]:
 
 
 def _untrue_ends(rows: Sequence[Row]) -> Iterator[tuple[int, str]]:
-    """Ends of trainings whose accuracy is not the one of their last epoch."""
+    """End of trainings whose accuracy is not the one of their last epoch."""
     last = {place_of(row): n for n, row in enumerate(rows) if row.key}
     epochs = {(*_training(row), row.epoch): row for row in rows if isinstance(row, EpochRow)}
     for n in last.values():
@@ -308,7 +308,7 @@ def _training(row: Row) -> tuple[str, str | None]:
 
 
 def _doubles(rows: Sequence[Row]) -> Iterator[str]:
-    """Trainings that were done twice with different results."""
+    """Yield trainings that were done twice with different results."""
     ends: dict[Hashable, TrainedRow] = {}
     for row in rows:
         if isinstance(row, TrainedRow):
@@ -322,7 +322,7 @@ def _doubles(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _mixed(rows: Sequence[Row]) -> Iterator[str]:
-    """Seeds of one training that do not have the same data, or the same torch."""
+    """Seed of one training that do not have the same data, or the same torch."""
     groups: dict[Hashable, list[TrainedRow]] = {}
     for row in rows:
         if isinstance(row, TrainedRow):

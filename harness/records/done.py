@@ -21,7 +21,7 @@ from harness.spec import ACCELERATION, Budget, Case, System, Timed, Trained
 
 
 def is_done(case: Case, keys: Collection[str | None], rows: Iterable[Row], wanted: Budget) -> bool:
-    """Whether a case needs no more work.
+    """Return whether a case needs no more work.
 
     Args:
         case: The case.
@@ -35,7 +35,7 @@ def is_done(case: Case, keys: Collection[str | None], rows: Iterable[Row], wante
 def served_by(
     case: Case, keys: Collection[str | None], rows: Iterable[Row], wanted: Budget
 ) -> str | None:
-    """The suite whose rows serve a case, its own first; None where the case must be run."""
+    """Return the suite whose rows serve a case, its own first; None where the case must be run."""
     of_keys = [row for row in rows if row.key is not None and row.key in keys]
     match case:
         case System():
@@ -51,7 +51,7 @@ def served_by(
 
 
 def _is_timed(keys: set[str | None], rows: Iterable[Row], wanted: Budget) -> bool:
-    """Whether a single run has all contenders: only seconds of the same rounds compare."""
+    """Return whether a single run has all contenders: only seconds of the same rounds compare."""
     settled: dict[str, set[str | None]] = {}  # by run
     for row in rows:
         if _is_settled(row, wanted):
@@ -60,7 +60,7 @@ def _is_timed(keys: set[str | None], rows: Iterable[Row], wanted: Budget) -> boo
 
 
 def _is_settled(row: Row, wanted: Budget) -> bool:
-    """Whether a row shows that its contender needs no measurement."""
+    """Return whether a row shows that its contender needs no measurement."""
     if isinstance(row, EndedRow):
         return row.status in ("missing", "unsupported", "not comparable")
     if not isinstance(row, TimedRow) or row.rounds < wanted.fewest:

@@ -64,12 +64,12 @@ class Installation:
 
 
 def new_run() -> str:
-    """A name that one command's rows share; names sort by time."""
+    """Return a name that one command's rows share; names sort by time."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{token_hex(3)}"
 
 
 def begin(out: Path, machine: Machine, frameworks: Iterable[str], command: Sequence[str]) -> str:
-    """Keeps all that one must know to do this command's run again, and the fields that its rows
+    """Keep all that one must know to do this command's run again, and the fields that its rows
     share; its name. `command`: as it was typed. Raises UsageError where the folder cannot be
     written.
     """
@@ -89,12 +89,12 @@ def begin(out: Path, machine: Machine, frameworks: Iterable[str], command: Seque
 
 
 def now() -> str:
-    """The time of a row."""
+    """Return the time of a row."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def of_case(case: Case, run: Run, subject: Installation) -> Record:
-    """What all rows of a case say, before its data are known."""
+    """Return what all rows of a case say, before its data are known."""
     settings = paper.settings(case.dataset)
     return Record(
         **vars(case.fields),
@@ -110,7 +110,7 @@ def of_case(case: Case, run: Run, subject: Installation) -> Record:
 
 
 def with_data(row: Record, source: Source, test: Source | None = None) -> Record:
-    """The row with where its data come from, and its test data where it has some."""
+    """Return the row with where its data come from, and its test data where it has some."""
     found: dict[str, object] = {"data_samples": source.samples}
     for prefix, of in (("data_", source), ("data_test_", test)):
         if of is not None:
@@ -122,17 +122,17 @@ def with_data(row: Record, source: Source, test: Source | None = None) -> Record
 
 
 def ended(row: Record, status: Outcome, reason: str) -> EndedRow:
-    """The row of a case that failed."""
+    """Return the row of a case that failed."""
     return EndedRow(**vars(row), status=status, reason=shortened(reason))
 
 
 def stamped(row: R, moment: Moment | None = None) -> R:
-    """The row with the time of now and the state of the machine."""
+    """Return the row with the time of now and the state of the machine."""
     return replace(row, time=now(), **vars(moment or Moment()))
 
 
 def shortened(text: str) -> str:
-    """A text of any length, and with any characters, as one line that a row may hold and a
+    """Return a text of any length, and with any characters, as one line that a row may hold and a
     terminal may show: its beginning and its end.
     """
     text = " ".join(text.encode(errors="replace").decode().split())  # a name may be no text

@@ -51,7 +51,7 @@ class Store:
 
     @classmethod
     def around(cls, path: Path) -> Store:
-        """The store of a result folder, or of its folder or a file of records."""
+        """Return the store of a result folder, or of its folder or a file of records."""
         path = path.parent if path.suffix == ".jsonl" else path
         return cls(path.parent if path.name == "records" else path)
 
@@ -67,7 +67,7 @@ class Store:
         return [path for folder in folders for path in sorted(folder.glob("*.jsonl"))]
 
     def append(self, *rows: Row) -> None:
-        """Adds rows of one suite as whole lines that are on the disk when this returns.
+        """Add rows of one suite as whole lines that are on the disk when this returns.
 
         Raises UsageError where the folder cannot be written.
         """
@@ -113,12 +113,12 @@ class Store:
         return [row for row in rows if getattr(row, field) in values]
 
     def of_kind(self, kind: type[R]) -> list[R]:
-        """All rows of a kind, in the order written."""
+        """Return all rows of a kind, in the order written."""
         named = (name for name, each in KINDS.items() if each is kind)
         return [row for row in self.where("kind", named) if isinstance(row, kind)]
 
     def check_writable(self) -> None:
-        """Raises UsageError, and changes nothing, where rows could not be kept here."""
+        """Raise UsageError, and changes nothing, where rows could not be kept here."""
         try:
             # the first row makes what is missing: the nearest folder there is must let it
             there = next(path for path in (self.folder, *self.folder.parents) if path.exists())
@@ -129,7 +129,7 @@ class Store:
 
 
 def _write_all(file: FileIO, content: bytes) -> None:
-    """Adds to a file, to the disk; all of it, or nothing where that fails."""
+    """Add to a file, to the disk; all of it, or nothing where that fails."""
     before = file.seek(0, os.SEEK_END)
     try:
         rest = memoryview(content)
@@ -155,7 +155,7 @@ class Shared:
 
 
 def shared_by(out: Path, run: str) -> Shared:
-    """What the rows of a run share; nothing where its file is missing or damaged."""
+    """Return what the rows of a run share; nothing where its file is missing or damaged."""
     if not run.replace("-", "").isalnum():  # it names a file
         return Shared()
     try:
@@ -173,7 +173,7 @@ def _adapter() -> TypeAdapter[Row]:
 
 
 def _lines(path: Path, wanted: Callable[[bytes], bool] = lambda line: True) -> Iterator[Row | str]:
-    """Each wanted line's row, or what is wrong with it and with the file, and where."""
+    """Yield each wanted line's row, or what is wrong with it and with the file, and where."""
     runs: dict[str, Shared] = {}
     try:
         if not path.is_file():  # to open a pipe would wait for ever
@@ -208,7 +208,7 @@ def _content(line: bytes) -> dict[str, object]:
 
 
 def row_of(content: dict[str, object]) -> Row:
-    """The row with these fields. Raises ValueError with the fault."""
+    """Return the row with these fields. Raises ValueError with the fault."""
     if content.get("kind") not in tuple(KINDS):
         raise ValueError(f"kind: one of {', '.join(KINDS)} was expected")
     try:
@@ -223,7 +223,7 @@ def row_of(content: dict[str, object]) -> Row:
 
 
 def _wrong(row: Row) -> str:
-    """What was expected where a row has values that no harness writes; "" where it has none.
+    """Return what was expected where a row has values that no harness writes; "" where it has none.
 
     Raises ValueError where its case is none.
     """
@@ -282,7 +282,7 @@ class Ledger:
     _claims: list[AcquireReturnProxy] = field(default_factory=list)
 
     def begin(self, *rows: Record) -> list[Row]:
-        """Claims the cases of the rows' keys; returns the rows of these keys that are there.
+        """Claim the cases of the rows' keys; returns the rows of these keys that are there.
 
         Raises Busy where another process has it.
         """
@@ -306,14 +306,14 @@ class Ledger:
         return there
 
     def of_kind(self, kind: type[R]) -> list[R]:
-        """All rows of a kind that count."""
+        """Return all rows of a kind that count."""
         return self._counting(self.store.of_kind(kind))
 
     def _counting(self, there: list[R]) -> list[R]:
         return [row for row in there if row.run in self.runs] if self.fresh else there
 
     def keep(self, *rows: Row) -> None:
-        """Keeps rows; they are on the disk when this returns. Raises UsageError where it cannot.
+        """Keep rows; they are on the disk when this returns. Raises UsageError where it cannot.
 
         A resumed run writes again what it had written before it was killed: that is kept once.
         """
@@ -323,7 +323,7 @@ class Ledger:
         self.kept += new
 
     def release(self) -> None:
-        """Lets others have the cases that were taken."""
+        """Let others have the cases that were taken."""
         for claim in self._claims:
             claim.lock.release()
         self._claims.clear()

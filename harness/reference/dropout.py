@@ -28,7 +28,7 @@ def _mixed(x: Tensor, key: Tensor | int) -> Tensor:
 
 
 def keys(seed: Tensor, steps: int, batch: int) -> Tensor:  # -> (T, B, 2), 32 bits in int64
-    """Two keys for each step and sample; `seed` is one number in [0, 2**31)."""
+    """Return two keys for each step and sample; `seed` is one number in [0, 2**31)."""
     image = torch.arange(steps * batch, device=seed.device).reshape(steps, batch)
     return torch.stack([_mixed(image ^ seed, which) for which in (0x5BD1E995, 0x1B873593)], -1)
 
@@ -44,7 +44,7 @@ def kept(image_keys: Tensor, shape: tuple[int, ...], p: float) -> Tensor:
 
 
 def threshold(p: float) -> int:
-    """The 32-bit number below which a value is dropped, with probability p."""
+    """Return the 32-bit number below which a value is dropped, with probability p."""
     return min(BITS - 1, round(p * BITS))
 
 

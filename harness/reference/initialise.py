@@ -45,7 +45,7 @@ def initialised(
 
 @torch.no_grad()
 def _calibrate(module: ReferenceNetwork, network: Network, x: Tensor) -> None:
-    """Scales the weights of `module` in place, layer by layer.
+    """Scale the weights of `module` in place, layer by layer.
 
     For a static image the first potential is the first step's current. Event frames can be empty at
     first, so for them it is the current of every step.
@@ -96,13 +96,13 @@ def dead_layers(module: ReferenceNetwork, network: Network, x: Tensor) -> tuple[
 
 
 def hardly_firing(network: Network, rates: Sequence[float]) -> tuple[str, ...]:
-    """The dead layers, by their rate in spikes per neuron and step."""
+    """Return the dead layers, by their rate in spikes per neuron and step."""
     pairs = zip(network.stages, rates, strict=True)
     return tuple(f"{stage.name} (rate {rate:.4f})" for stage, rate in pairs if rate < DEAD_RATE)
 
 
 def copy_parameters(source: nn.Module, target: nn.Module) -> None:
-    """Copies parameters in layer order, the order of the adapter contract.
+    """Copy parameters in layer order, the order of the adapter contract.
 
     Raises ValueError where `target` does not have the same shapes in the same order.
     """

@@ -38,7 +38,7 @@ class NeuNorm(nn.Module):
             nn.init.constant_(self.U, neunorm.u)
 
     def forward(self, spikes: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The normalised spikes (B, C, H, W) and the next x (B, 1, H, W); None is x = 0."""
+        """Return the normalised spikes (B, C, H, W) and the next x (B, 1, H, W); None is x = 0."""
         if state is None:
             state = torch.zeros_like(spikes[:, :1])
         c = self.neunorm.scale(spikes.shape[1])

@@ -52,7 +52,7 @@ class _Entering(NamedTuple):
 def spiking_operations(
     network: Network, x: Tensor, spikes: Sequence[Tensor], U: Sequence[Tensor | None]
 ) -> tuple[LayerOperations, ...]:
-    """Of a pass on x (T, B, C, H, W), from each layer's spikes (T, B, ...) and NeuNorm's U.
+    """Return of a pass on x (T, B, C, H, W), from each layer's spikes (T, B, ...) and NeuNorm's U.
 
     The convolution of a static image is counted once a sample, as it is computed; that of event
     frames at each step.
@@ -92,7 +92,7 @@ def _each(
 
 
 def _driven(stage: Stage, amounts: Tensor) -> int:
-    """The amounts (T, B, ...), each times the synapses that it drives. Exact below 2**53."""
+    """Return the amounts (T, B, ...), each times the synapses that it drives. Exact below 2**53."""
     if not isinstance(stage.synapse, Conv):
         return round(float(amounts.sum(dtype=torch.float64))) * stage.neurons
     maps, *sides = stage.output_shape
@@ -103,7 +103,7 @@ def _driven(stage: Stage, amounts: Tensor) -> int:
 
 
 def _behind(stage: Stage, network: Network, fired: Tensor, U: Tensor | None) -> _Entering:
-    """What the spikes of a layer become on the way to the next."""
+    """Return what the spikes of a layer become on the way to the next."""
     counts = _pooled(stage, fired.float())
     if network.neunorm is None or U is None:
         return _Entering(counts, spikes=counts)
@@ -119,7 +119,7 @@ def _behind(stage: Stage, network: Network, fired: Tensor, U: Tensor | None) -> 
 
 
 def _pooled(stage: Stage, values: Tensor) -> Tensor:  # (T, B, ...) -> (T, B, ...)
-    """The sum of each window; what does not fill one is dropped."""
+    """Return the sum of each window; what does not fill one is dropped."""
     if stage.pool is None:
         return values
     summed = functional.avg_pool2d(values.flatten(0, 1), stage.pool.size, divisor_override=1)

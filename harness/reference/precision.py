@@ -20,7 +20,7 @@ SYNAPSE_DTYPES: Mapping[Precision, torch.dtype] = {**DTYPES, "bf16": torch.bfloa
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
-    """The context that a pass in this precision runs in."""
+    """Return the context that a pass in this precision runs in."""
     if precision == "bf16":
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()

@@ -28,17 +28,17 @@ def synapse(stage: Stage) -> nn.Conv2d | FlatLinear:
 
 
 def pool(stage: Stage) -> nn.AvgPool2d | None:
-    """The pool behind a stage, if it has one; what does not fill a window is dropped."""
+    """Return the pool behind a stage, if it has one; what does not fill a window is dropped."""
     return nn.AvgPool2d(stage.pool.size) if stage.pool else None
 
 
 def is_static(x: Tensor) -> bool:
-    """Whether x (T, B, C, H, W) is one image expanded over the steps, by its zero stride."""
+    """Return whether x (T, B, C, H, W) is one image expanded over the steps, by its zero stride."""
     return x.shape[0] > 1 and x.stride(0) == 0
 
 
 def encoding_steps(convolution: nn.Module, x: Tensor) -> Iterator[Tensor]:
-    """The encoding layer's current of each step: (T, B, C, H, W) -> T times (B, C, H, W).
+    """Yield the encoding layer's current of each step: (T, B, C, H, W) -> T times (B, C, H, W).
 
     A static image has the same current at every step, so its convolution is computed once. That is
     exact; every adapter here does it, so none gains by it.
@@ -57,5 +57,5 @@ def encoding_sequence(convolution: nn.Module, x: Tensor) -> Tensor:
 
 
 def over_steps(layer: nn.Module, x: Tensor) -> Tensor:
-    """A stateless layer over all steps at once: (T, B, ...) -> (T, B, ...)."""
+    """Return a stateless layer over all steps at once: (T, B, ...) -> (T, B, ...)."""
     return torch.unflatten(layer(x.flatten(0, 1)), 0, x.shape[:2])

@@ -46,7 +46,7 @@ logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
 def file(name: str) -> str:
-    """A file of this room."""
+    """Return a file of this room."""
     return resources.files(__package__ or "").joinpath(name).read_text("utf-8")
 
 
@@ -70,7 +70,7 @@ class Dot:
 
 
 def short(text: str, most: int = 60) -> str:
-    """A text of a row in one line of a figure."""
+    """Return a text of a row in one line of a figure."""
     line = printable(" ".join(text.split()))
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
@@ -82,7 +82,7 @@ def dots(
     log: bool = False,
     bounds: Mapping[float, str] | None = None,
 ) -> Figure:
-    """Values from left to right, a line each, in groups; with lines to hold them against."""
+    """Return values from left to right, a line each, in groups; with lines to hold them against."""
     bounds, strips = dict(bounds or {}), [dot for group in groups.values() for dot in group]
     limits = _limits(strips, bounds, log=log)
     longest = max((len(short(dot.label)) for dot in strips), default=0)
@@ -185,7 +185,7 @@ def curves(
 def epochs(
     found: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]], title: str
 ) -> Figure:
-    """What is reached epoch by epoch, a thin line a seed, with the learning rate below it.
+    """Return what is reached epoch by epoch, a thin line a seed, with the learning rate below it.
 
     By name: of each seed its values and its rates.
     """
@@ -261,7 +261,7 @@ def _write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
 
 
 def _body(figure: Figure, name: str) -> str:
-    """What stands within the SVG element: CSS colours it, and its ids are its own."""
+    """Return what stands within the SVG element: CSS colours it, and its ids are its own."""
     stream = io.StringIO()
     with mpl.rc_context(_RC), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # the reader's browser has the font
@@ -280,7 +280,7 @@ def _body(figure: Figure, name: str) -> str:
 
 
 def svg(figure: Figure, name: str) -> Markup:
-    """The figure as an element of a page; `name` is what it shows, in words."""
+    """Return the figure as an element of a page; `name` is what it shows, in words."""
     key = f"f{zlib.crc32(name.encode(errors='replace')):x}"
     height = figure.get_figheight() * 72
     return Markup(

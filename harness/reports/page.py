@@ -68,7 +68,7 @@ Drawn = Iterable[tuple[str, Figure]]  # captions and figures
 
 
 def write(rows: Frames | Sequence[Row], out: Path, readme: Path | None = None) -> list[Path]:
-    """Writes OUT/report.html, OUT/tables/*.csv and, where speed was measured, OUT/picture.svg and
+    """Write OUT/report.html, OUT/tables/*.csv and, where speed was measured, OUT/picture.svg and
     OUT/picture-narrow.svg, each whole or not at all: the files written.
 
     With `readme` also what stands between its marks. Raises UsageError where a file cannot be
@@ -107,7 +107,7 @@ def page(
     built: Mapping[str, Frame],
     files: Mapping[str, str],
 ) -> str:
-    """The whole page as one HTML file that needs no network; `built` are the tables."""
+    """Return the whole page as one HTML file that needs no network; `built` are the tables."""
     lines, days = timings.lines(frames), sorted(set(frames["all"]["time"].str[:10]))
     found, refused = headline(lines), stored.refused(frames)
     drawn = {
@@ -156,7 +156,7 @@ def page(
 
 
 def _code(value: str) -> Markup:
-    """A text as HTML; what stands between backticks is code."""
+    """Return a text as HTML; what stands between backticks is code."""
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(value))))
 
 
@@ -165,7 +165,7 @@ def _code(value: str) -> Markup:
 
 
 def _cells(lines: Frame) -> Frame:
-    """What was timed of Fig. 3's cells; Matlab's figure is another."""
+    """Return what was timed of Fig. 3's cells; Matlab's figure is another."""
     here = lines["in_figure_3"] & (lines["framework"] != claims.OCTAVE)
     timed = lines.loc[here & lines["ratio_to_floor"].notna()]
     named = ((data_name(e.dataset, substitute=e.substitute), e.scale) for e in each_of(timed))
@@ -173,7 +173,7 @@ def _cells(lines: Frame) -> Frame:
 
 
 def _kind(line: Any) -> str:
-    """What a line is compared as: the floor, ours, a rival as it comes or tuned, or bf16."""
+    """Return what a line is compared as: the floor, ours, a rival as it comes or tuned, or bf16."""
     bf16 = "" if line.precision == "fp32" else " bf16"
     if line.framework in (FLOOR, OURS):
         own = "floor" if line.framework == FLOOR else "ours"
@@ -196,25 +196,25 @@ def headline(lines: Frame, machine: str = "") -> Frame:
 
 
 def _ranked(found: Frame) -> Frame:
-    """The lines of networks that have ranks."""
+    """Return the lines of networks that have ranks."""
     ranked = found.loc[(found["precision"] == "fp32") & found["rank"].notna(), "network"]
     return found.loc[found["network"].isin(ranked)]
 
 
 def _span(found: Frame) -> str:
-    """From the least to the most of ratios to the floor."""
+    """Return from the least to the most of ratios to the floor."""
     ends = (f"{found['ratio_to_floor'].min():.2f}", f"{found['ratio_to_floor'].max():.2f}")
     return " to ".join(dict.fromkeys(ends))
 
 
 def _fastest(found: Frame, kind: str) -> Frame:
-    """Of each network the line of that kind with the least time."""
+    """Return of each network the line of that kind with the least time."""
     of = found.loc[found["kind"] == kind].sort_values("ratio_to_floor", kind="stable")
     return of.drop_duplicates("network").sort_index()
 
 
 def _titles(found: Frame) -> dict[str, str]:
-    """The frameworks that were timed as they come, in a fixed order, with their titles."""
+    """Return the frameworks that were timed as they come, in a fixed order, with their titles."""
     there = {*found.loc[found["kind"] == "plain", "framework"]}
     return {name: TITLES.get(name, name) for name in (*TITLES, *sorted(there)) if name in there}
 
@@ -293,7 +293,7 @@ def _with_interval(line: Any) -> str:
 
 
 def speed_table(found: Frame) -> Table:
-    """The first table with intervals, and each network's rounds and floor."""
+    """Return the first table with intervals, and each network's rounds and floor."""
     lines = []
     shown = zip(
         by_framework(found, _with_interval), found.groupby("network", sort=False), strict=True
@@ -309,7 +309,7 @@ def speed_table(found: Frame) -> Table:
 
 
 def notes(found: Frame, lines: Frame, refused: Frame) -> Iterator[str]:
-    """Notes on the table; nothing where there is none."""
+    """Note on the table; nothing where there is none."""
     if found.empty:
         return
     first = found.iloc[0]
@@ -400,19 +400,19 @@ def claims_table(found: Sequence[Finding]) -> Table:
 
 
 def answered(found: Sequence[Finding]) -> list[tuple[Claim, list[Finding], Markup | None]]:
-    """Each claim of which a part was tested, with its parts and its figure."""
+    """Return each claim of which a part was tested, with its parts and its figure."""
     tested = [each for each in found if each.answer != NOT_TESTED]
     by_claim = grouped(tested, lambda each: each.claim)
     return [(claim, parts, _of_claim(parts)) for claim, parts in by_claim.items()]
 
 
 def _escaped(text: str) -> str:
-    """A sentence as Markdown, in which names of contenders stay code."""
+    """Return a sentence as Markdown, in which names of contenders stay code."""
     return re.sub(r"\\`([a-z0-9:-]+)\\`", r"`\1`", field_markdown(text))
 
 
 def updated(before: str, block: str, path: Path) -> str:
-    """A README's text with what stands between the marks made anew.
+    """Return a README's text with what stands between the marks made anew.
 
     Raises UsageError where the marks are missing.
     """
@@ -556,7 +556,7 @@ def _width(each: Any) -> str:
 
 
 def _point(each: Any) -> Point:
-    """Mean and interval of the seeds that learnt, and each of them, in percent."""
+    """Return mean and interval of the seeds that learnt, and each of them, in percent."""
     learnt = [a for seed, a in each.accuracies.items() if seed not in each.lost]
     value, low, high, *seeds = (100 * a for a in (*share(learnt)[:3], *learnt))
     return (value, low, high), seeds
@@ -591,7 +591,7 @@ def _neunorm(frames: Frames) -> Drawn:
 
 
 def _by_epoch(frames: Frames) -> Drawn:
-    """How networks of one structure learn: the ANN and those with spikes, with and without
+    """Yield how networks of one structure learn: the ANN and those with spikes, with and without
     NeuNorm.
     """
     names = ["dataset", "network", "width", "train_samples", "data_source"]
@@ -618,7 +618,7 @@ def _gains(frames: Frames) -> Iterator[tuple[Any, Dot]]:
 
 
 def _ablations(frames: Frames) -> Drawn:
-    """What changes of a training cost."""
+    """Yield what changes of a training cost."""
     gains = grouped(_gains(frames), lambda pair: shown.data_title(pair[0]._asdict()))
     groups = {name: [dot for _, dot in of] for name, of in gains.items()}
     if groups:
@@ -628,7 +628,7 @@ def _ablations(frames: Frames) -> Drawn:
 
 
 def _best(frames: Frames) -> Iterator[str]:
-    """The spiking network that ended best on each data set, and the one without spikes."""
+    """Yield the spiking network that ended best on each data set, and the one without spikes."""
     found, alike = trainings(frames, "accuracy", *ALIKE), ["network", "width", "epochs", *DATA]
     anns = found[found["framework"] == ANN]
     spiking = found[found["framework"] != ANN].sort_values("accuracy", ascending=False)
@@ -649,7 +649,7 @@ def _best(frames: Frames) -> Iterator[str]:
 
 
 def _also(frames: Frames) -> Iterator[str]:
-    """Findings outside the claims: changes of a training whose whole interval matters."""
+    """Yield findings outside the claims: changes of a training whose whole interval matters."""
     for line, dot in sorted(_gains(frames), key=lambda pair: -pair[1].value):
         lost = f"{counted(len(line.lost), 'seed')} of {len(line.accuracies)}"
         of = f"{shown.data_title(line._asdict())} {line.scale}"
@@ -666,7 +666,7 @@ def _also(frames: Frames) -> Iterator[str]:
 
 
 def _proofs(frames: Frames) -> Table:
-    """What was proved of whom; a csv has other forms too."""
+    """Return what was proved of whom; a csv has other forms too."""
     found = stored.proofs(frames)
     if len(found):
         found = found.loc[~found["contender"].str.contains(":")]
@@ -675,7 +675,7 @@ def _proofs(frames: Frames) -> Table:
 
 
 def _few(found: Frame, title: str) -> Table:
-    """The first lines of a table of reasons, each reason in short."""
+    """Return the first lines of a table of reasons, each reason in short."""
     reasons = [figures.short(each, 160) for each in found["reason"]]
     return Table(found.assign(reason=reasons).head(MOST), title)
 
@@ -688,7 +688,7 @@ def _of_paper(number: int, built: Frame) -> Table:
 
 
 def _reduced(built: Mapping[str, Frame]) -> Table:
-    """How far our trainings fall short of the paper's."""
+    """Return how far our trainings fall short of the paper's."""
 
     def in_words(of: Frame, name: str) -> str:
         values = dict.fromkeys(of[name]) if of[name].dtype == object else sorted({*of[name]})
@@ -707,7 +707,7 @@ def _reduced(built: Mapping[str, Frame]) -> Table:
 
 
 def _notes(frames: Frames) -> list[Table]:
-    """What does not count, or is mixed."""
+    """Return what does not count, or is mixed."""
     lines = [{"row": note} for note in frames.notes]
     return [Table(lines, "Rows that do not count, and what is mixed")] if lines else []
 

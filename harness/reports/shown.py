@@ -78,7 +78,7 @@ TIMED += ("peak_memory_mib", "rounds")
 
 
 def data_title(line: Any) -> str:
-    """The data in a few words: what stands in for a data set has its own name."""
+    """Return the data in a few words: what stands in for a data set has its own name."""
     flags = {name: bool(line.get(name)) for name in ("substitute", "simulated")}
     return data_name(line["dataset"], **flags)
 
@@ -92,7 +92,7 @@ def shown(name: str, frame: pd.DataFrame) -> list[Table]:
 
 
 def _cell(part: pd.DataFrame) -> Table:
-    """What was timed together: a line a contender."""
+    """Return what was timed together: a line a contender."""
     first, lines = part.iloc[0].to_dict(), part.to_dict("records")
     names = [f"{text(line['rank']) or ' '} {line['name']}" for line in lines]
     proofs = [line["certificate"].partition(" (")[0] for line in lines]  # the rest stands below
@@ -114,7 +114,7 @@ def _cell(part: pd.DataFrame) -> Table:
 
 
 def _notes(lines: Sequence[Any]) -> Iterable[str]:
-    """What there is to say below, each thing once, and of whom."""
+    """Yield what there is to say below, each thing once, and of whom."""
     contenders = [line for line in lines if line["framework"] != FLOOR]
     for field, before in (("reason", ""), ("memory_note", "no peak memory: ")):
         for note, of in grouped(contenders, itemgetter(field)).items():
@@ -170,7 +170,7 @@ def _trained(part: pd.DataFrame) -> Table:
 
 
 def _figures(part: pd.DataFrame, names: Iterable[str]) -> dict[str, list[str]]:
-    """The figures that are shown, those with an interval in one column with it."""
+    """Return the figures that are shown, those with an interval in one column with it."""
     found: dict[str, list[str]] = {}
     for name in names:
         tested = (f"test T={name.removeprefix('tested_')}", ".1f", 100)

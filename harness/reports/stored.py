@@ -51,7 +51,7 @@ def read(folder: Path, *suites: str) -> tuple[list[Row], list[str]]:
 
 
 def read_all(folders: Sequence[Path]) -> list[Row]:
-    """All rows of result folders, in the order given.
+    """Return all rows of result folders, in the order given.
 
     Warns of lines that are no rows, and of rows that do not count or are mixed.
     """
@@ -83,7 +83,7 @@ class Results:
         return f"Results({len(self.rows):,} rows: {text})"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: of which suites, data sets and machines there are rows."""
+        """Return what a notebook shows: of which suites, data sets and machines there are rows."""
         return _counted(self.frames["all"], "suite", "dataset", "machine").to_html(index=False)
 
     @cached_property
@@ -97,7 +97,7 @@ class Results:
         return tuple(frame_.machines(self.frames["all"]))
 
     def table(self, name: int | str) -> pd.DataFrame:
-        """A table by its name: 3 to 6 are the paper's, "scale" is the suite's.
+        """Return a table by its name: 3 to 6 are the paper's, "scale" is the suite's.
 
         Raises UsageError for an unknown one, and where there are no rows for it.
         """
@@ -127,28 +127,28 @@ class Results:
     energy = partialmethod(table, "energy")  # what an inference of one sample takes
 
     def verdicts(self) -> pd.DataFrame:
-        """The parts of each claim with their answers and figures, one line a part."""
+        """Return the parts of each claim with their answers and figures, one line a part."""
         return claims.table(claims.findings(self.frames))
 
     def failed(self) -> pd.DataFrame:
-        """The cases that failed and what was warned of, each with its reason."""
+        """Return the cases that failed and what was warned of, each with its reason."""
         return failures(self.frames)
 
 
 def _counted(rows: Frame, *names: str) -> Frame:
-    """The distinct values of columns, in their order, and how many rows have each."""
+    """Return the distinct values of columns, in their order, and how many rows have each."""
     of = rows.groupby([*names], sort=False, dropna=False)
     return of.size().reset_index(name="rows")
 
 
 def machines(frames: Frames) -> pd.DataFrame:
-    """The machines and versions that rows were measured with, and of how many rows each."""
+    """Return the machines and versions that rows were measured with, and of how many rows each."""
     names = ("suite", "machine", "cores", "memory_mib", "os", "python", "torch", "commit")
     return _counted(frames["all"], *names, "allocator", "environment")
 
 
 def places(frames: Frames) -> pd.DataFrame:
-    """The same in short: a line a machine."""
+    """Return the same in short: a line a machine."""
 
     def joined(of: pd.Series) -> str:
         return ", ".join(filter(None, of.unique()))
@@ -162,7 +162,7 @@ def places(frames: Frames) -> pd.DataFrame:
 
 
 def data(frames: Frames) -> pd.DataFrame:
-    """What was read as each data set, its hash, and how it falls short of the real one."""
+    """Return what was read as each data set, its hash, and how it falls short of the real one."""
     rows, ends = frames["all"], ("substitute", "sha256", "test_source", "test_sha256", "note")
     names = ("source", "samples", "partial", "lossy", "simulated", *ends)
     read = rows.loc[rows["data_source"] != ""]
@@ -170,7 +170,7 @@ def data(frames: Frames) -> pd.DataFrame:
 
 
 def failures(frames: Frames) -> pd.DataFrame:
-    """Cases that failed and what was warned of, each reason once, with how often."""
+    """Return cases that failed and what was warned of, each reason once, with how often."""
     found = pd.concat([frames["case"], frames["warning"].assign(status="warning")])
     names = ("suite", "dataset", "scale", "framework", "precision", "status", "reason")
     return _counted(found.assign(framework=found["contender"]), *names)

@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"[-+]?[\d,]+(\.\d+)?(e[-+]?\d+)?( ?%)?( \[.*\])?( [*†])?
 
 
 def text(value: Any) -> str:
-    """A cell in a few characters; empty where there is nothing."""
+    """Return a cell in a few characters; empty where there is nothing."""
     if isinstance(value, str):
         return value
     if value is None or pd.isna(value):
@@ -31,7 +31,7 @@ def text(value: Any) -> str:
 
 
 def interval(value: float, low: float, high: float, form: str = ".1f", times: float = 1) -> str:
-    """A figure with its interval, "61.9 [61.7, 62.1]"; empty where there is no figure."""
+    """Return a figure with its interval, "61.9 [61.7, 62.1]"; empty where there is no figure."""
     if pd.isna(value):
         return ""
     shown = format(times * value, form)
@@ -41,7 +41,7 @@ def interval(value: float, low: float, high: float, form: str = ".1f", times: fl
 
 
 def seconds(value: float) -> str:
-    """A duration in the unit that suits."""
+    """Return a duration in the unit that suits."""
     if pd.isna(value):
         return "unknown"
     if value < 60:

@@ -251,7 +251,7 @@ C = TypeVar("C", bound=Case)
 
 
 def cells(cases: Iterable[C]) -> dict[C, tuple[C, ...]]:
-    """Cases that are timed together, by their cell; its precision is that of the first."""
+    """Return cases that are timed together, by their cell; its precision is that of the first."""
     grouped: dict[C, list[C]] = {}
     for case in cases:
         grouped.setdefault(case.cell, []).append(case)
@@ -259,12 +259,12 @@ def cells(cases: Iterable[C]) -> dict[C, tuple[C, ...]]:
 
 
 def contender(framework: str, variant: str | None) -> str:
-    """The name of a framework's form, "snntorch:subtract"."""
+    """Return the name of a framework's form, "snntorch:subtract"."""
     return f"{framework}:{variant}" if variant else framework
 
 
 def network_name(of: Case | CaseFields) -> str:
-    """The network of a case or a row as it is shown: the paper's name, or its notation."""
+    """Return the network of a case or a row as it is shown: the paper's name, or its notation."""
     return str(of.network) if of.scale == CUSTOM else of.scale
 
 
@@ -299,6 +299,6 @@ def _case(*values: Any) -> Case:
 
 
 def _read(of: type[Any], row: CaseFields, name: Callable[[str], str]) -> Any:
-    """A part of a case; what a row leaves out is as it is by default, or was once."""
+    """Return a part of a case; what a row leaves out is as it is by default, or was once."""
     found = {each: getattr(row, name(each)) for each in of.__dataclass_fields__}
     return of(**{each: value for each, value in found.items() if value is not None})

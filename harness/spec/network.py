@@ -26,18 +26,18 @@ class NotationError(UsageError):
 
 
 def expect(holds: bool, name: str, value: object, expected: str) -> None:
-    """Raises UsageError where a value is none that anything can be run with."""
+    """Raise UsageError where a value is none that anything can be run with."""
     if not holds:
         raise UsageError(f"{name} is {str(value)[:30]}, expected {expected}")
 
 
 def checked(name: str, value: int, least: int = 1, most: int = MOST) -> None:
-    """Raises UsageError for a number that nothing can be run with."""
+    """Raise UsageError for a number that nothing can be run with."""
     expect(least <= value <= most, name, value, f"{least} to {most}")
 
 
 def fraction(given: object) -> Fraction:
-    """A positive fraction: 1, 1/8, 0.5. Raises UsageError for anything else."""
+    """Return a positive fraction: 1, 1/8, 0.5. Raises UsageError for anything else."""
     text, value = str(given), Fraction(0)
     if re.fullmatch(r"[0-9]{1,20}([./][0-9]{1,20})?", text):  # no exponent: 1e9999999 takes hours
         with suppress(ZeroDivisionError):
@@ -153,7 +153,7 @@ class NeuNorm:
         expect(self.reading in ("mean", "literal"), "NeuNorm", self.reading, "mean or literal")
 
     def scale(self, feature_maps: int) -> float:
-        """The constant c of eq. (9) for a layer of `feature_maps` feature maps."""
+        """Return the constant c of eq. (9) for a layer of `feature_maps` feature maps."""
         return (1 - self.k_tau2) / feature_maps ** (1 if self.reading == "mean" else 2)
 
 
@@ -314,7 +314,7 @@ class Network:
 
 
 def reach(size: int, kernel: int) -> tuple[int, ...]:
-    """How many outputs each place along one side of a map reaches: fewer at a border."""
+    """Return how many outputs each place along one side of a map reaches: fewer at a border."""
     half = kernel // 2
     return tuple(min(size - 1, place + half) - max(0, place - half) + 1 for place in range(size))
 

@@ -67,7 +67,7 @@ class NetworkFile:
     weights: bytes = field(repr=False)  # the file that a result folder keeps
 
     def on(self, dataset: str) -> NamedNetwork:
-        """The network on a data set. Raises UsageError where it is of other data."""
+        """Return the network on a data set. Raises UsageError where it is of other data."""
         settings, network = paper.settings(dataset), self.network
         if network.input_shape != settings.input_shape:
             raise UsageError(
@@ -112,7 +112,7 @@ class Budget:
 
 
 def names(given: object) -> tuple[str, ...]:
-    """The parts of `a,b`, or of several; twice the same is once."""
+    """Return the parts of `a,b`, or of several; twice the same is once."""
     several = isinstance(given, Iterable) and not isinstance(given, str)
     parts = [str(each) for each in given] if several else str(given).split(",")  # type: ignore[union-attr]
     found = tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
@@ -122,7 +122,7 @@ def names(given: object) -> tuple[str, ...]:
 
 
 def numbers(least: int) -> Parser:
-    """A parser of whole numbers of at least `least`."""
+    """Return a parser of whole numbers of at least `least`."""
 
     def parsed(given: object) -> tuple[int, ...]:
         for part in names(given):
@@ -134,7 +134,7 @@ def numbers(least: int) -> Parser:
 
 
 def count(given: object) -> int:
-    """One whole number above 0."""
+    """Return one whole number above 0."""
     if not re.fullmatch("[0-9]{1,9}|1000000000", str(given)) or not int(str(given)):
         raise UsageError(f"{str(given)!r}, expected a whole number from 1 to {MOST}")
     return int(str(given))
@@ -147,7 +147,7 @@ def stages(given: object) -> tuple[int, ...]:
 
 
 def share(given: object) -> float:
-    """A share from 0 to below 1."""
+    """Return a share from 0 to below 1."""
     if not re.fullmatch(r"0(\.[0-9]{1,6})?", str(given)):
         raise UsageError(f"{str(given)[:40]!r}, expected a share such as 0.5, or 0")
     return float(str(given))
@@ -164,7 +164,7 @@ def first_value(given: object) -> float | Literal["uniform"]:
 
 
 def seconds(given: object) -> float:
-    """A time: 90s, 10m, 1.5h; a number, which Python alone can give, is of seconds."""
+    """Return a time: 90s, 10m, 1.5h; a number, which Python alone can give, is of seconds."""
     text = str(given).strip() if isinstance(given, str) else f"{given}s"
     match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]+)?)([smh]?)", text)
     if match and not match[2]:
@@ -194,7 +194,7 @@ def place(given: object) -> Path:
 
 
 def folder(given: object) -> Path:
-    """A folder that is there."""
+    """Return a folder that is there."""
     path = place(given)
     if not path.is_dir():
         raise UsageError(f"{path} is no folder: name one that there is, or leave it out")
@@ -202,14 +202,14 @@ def folder(given: object) -> Path:
 
 
 def switch(given: object) -> bool:
-    """On or off."""
+    """Return on or off."""
     if not isinstance(given, bool):
         raise UsageError(f"it is on or off: give True or False, not {given!r}")
     return given
 
 
 def choice(of: object) -> Parser:
-    """A parser of one of a Literal's words."""
+    """Return a parser of one of a Literal's words."""
 
     def parsed(given: object) -> str:
         if given not in get_args(of):
@@ -284,7 +284,7 @@ class Options:
 
     @classmethod
     def of(cls, **given: object) -> Options:
-        """What is given, read and checked before anything that takes time is imported.
+        """Return what is given, read and checked before anything that takes time is imported.
 
         Raises UsageError.
         """
@@ -322,7 +322,7 @@ class Options:
         return Budget(seconds=self.budget or DEFAULT_BUDGET)
 
     def refuse(self, *names: str, why: str) -> None:
-        """Raises UsageError where one of these is given, which the suite has no use for."""
+        """Raise UsageError where one of these is given, which the suite has no use for."""
         for name in names:
             if getattr(self, name) not in ((), getattr(Options, name)):
                 raise UsageError(f"the {self.suite} suite {why}: leave {_flag(name)} out")

@@ -112,7 +112,7 @@ CIFAR10_CLASSES = (
 
 
 def paper_order(dataset: str, scale: str) -> tuple[int, int]:
-    """Where a cell stands in the paper's order; what it does not have comes last."""
+    """Return where a cell stands in the paper's order; what it does not have comes last."""
     places = ((dataset, tuple(SETTINGS)), (scale, SCALES))
     first, second = (of.index(each) if each in of else len(of) for each, of in places)
     return first, second

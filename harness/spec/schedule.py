@@ -23,14 +23,14 @@ HOPELESS_EPOCHS, LEARNT = 5, 2.0
 
 
 def table_7(settings: SGD | Adam, epoch: int) -> float:
-    """The rate of an epoch, from 1, as the paper has it."""
+    """Return the rate of an epoch, from 1, as the paper has it."""
     if isinstance(settings, Adam):
         return settings.lr
     return settings.lr * settings.factor ** ((epoch - 1) // settings.step_epochs)
 
 
 def next_rate(case: Trained, trained: Sequence[float]) -> float | None:
-    """The rate of a training's next epoch; None where it is over.
+    """Return the rate of a training's next epoch; None where it is over.
 
     `trained` has the training accuracy, in [0, 1], of each epoch so far.
     """
@@ -45,7 +45,7 @@ def next_rate(case: Trained, trained: Sequence[float]) -> float | None:
 
 
 def is_hopeless(trained: Sequence[float], classes: int) -> bool:
-    """Whether a network learnt nothing in its first epochs, by its training accuracies."""
+    """Return whether a network learnt nothing in its first epochs, by its training accuracies."""
     return max(trained[:HOPELESS_EPOCHS]) < LEARNT / classes
 
 

@@ -76,7 +76,7 @@ class Cell:
     # Before the rounds
 
     def read(self) -> bool:
-        """Reads the data; whether there is anything to measure. What cannot be becomes rows."""
+        """Read the data; whether there is anything to measure. What cannot be becomes rows."""
         cell, root, may = self.case, self.access.root, self.case.dataset in self.access.download
         given = cell.dataset, cell.T, cell.batch_size
         try:
@@ -122,7 +122,7 @@ class Cell:
         return replace(with_data(row, self._source), key=key)
 
     def prove(self) -> Iterator[str]:
-        """Examines the adapters; yields in words what is done next."""
+        """Examine the adapters; yields in words what is done next."""
         cell = self.case
         weights, few = self._judge.weights(late=False)
         if dead := dead_layers(weights, cell.network, few):
@@ -154,7 +154,7 @@ class Cell:
         return case.framework + (f" ({case.precision})" if mixed else "")
 
     def _prove(self, contender: Contender) -> None:
-        """Keeps a proof as rows. Raises Failed where one is not equal that claims to be."""
+        """Keep a proof as rows. Raises Failed where one is not equal that claims to be."""
         row, case = contender.row, contender.case
         proofs = self._judge.certificates(case)
         network = str(self._judge.network_of(case))
@@ -167,7 +167,7 @@ class Cell:
         contender.part = self._judge.parts[case.framework]
 
     def start(self) -> Iterator[str]:
-        """Starts all processes, or starts them anew, and builds the timed objects there: warmed up,
+        """Start all processes, or starts them anew, and builds the timed objects there: warmed up,
         and audited where they claim to be equal. Yields in words what is done next.
         """
         self._compiled = self._compiled or TemporaryDirectory(
@@ -219,7 +219,7 @@ class Cell:
             self._keep(records.MemoryRow(**row, peak_memory_mib=round(first.peak_mib, 1)))
 
     def _make_room(self, contender: Contender) -> None:
-        """Has the largest of the others give memory back until what an iteration takes is free."""
+        """Have the largest of the others give memory back until what an iteration takes is free."""
         if self.case.device != "cpu":
             return
         # the spare holds what compiling for it takes; other free memory may be taken meanwhile
@@ -231,7 +231,7 @@ class Cell:
                 self._run_or_record_failure(each, each.call, Worker.release)
 
     def _audit(self, contender: Contender, when: When) -> None:
-        """Holds the last iteration against the reference. Raises Failed where it is not equal."""
+        """Hold the last iteration against the reference. Raises Failed where it is not equal."""
         number = self.number if when == "round" else None
         finding = self._judge.audit(contender.call, when, contender.case, number or 0)
         self._keep(row_of(contender.row, when, finding, number))
@@ -285,7 +285,7 @@ class Cell:
         self._audit_round(each for each in equal if drawn or _is_odd(each, equal))
 
     def _audit_round(self, contenders: Iterable[Contender]) -> None:
-        """Audits the last turn of each."""
+        """Audit the last turn of each."""
         for each in contenders:
             self._make_room(each)
             self._run_or_record_failure(each, self._audit, each, "round")
@@ -313,7 +313,7 @@ class Cell:
     # After them
 
     def close(self) -> None:
-        """Ends all contenders; those that have all their rounds get a row that says so."""
+        """End all contenders; those that have all their rounds get a row that says so."""
         if (
             0 < self.number < self._always_audited_round
         ):  # there was no time for the round that is always audited
@@ -334,7 +334,7 @@ class Cell:
         memory.release()
 
     def abandon(self) -> None:
-        """Ends the contenders' processes; what was measured is kept."""
+        """End the contenders' processes; what was measured is kept."""
         for each in self.contenders:
             each.end()
         self.contenders = []
@@ -347,7 +347,7 @@ class Cell:
     def _run_or_record_failure(
         self, contender: Contender, work: Callable[..., object], *given: object
     ) -> bool:
-        """Does something with a contender; a failure becomes one row with its reason."""
+        """Do something with a contender; a failure becomes one row with its reason."""
         try:
             work(*given)
             return True
@@ -367,14 +367,14 @@ class Cell:
         self._keep(records.WarningRow(**vars(row), reason=reason))
 
     def _keep(self, row: Row) -> None:
-        """Stores a row, with the state of the machine."""
+        """Store a row, with the state of the machine."""
         stored = stamped(row, machine.moment())
         self.ledger.keep(stored)
         self.rows.append(stored)
 
 
 def floor_cases(cell: Timed, cases: Iterable[Timed]) -> list[Timed]:
-    """The floor in float32, which all ratios are to, and in each precision of the cases; the
+    """Return the floor in float32, which all ratios are to, and in each precision of the cases; the
     cell's own comes first.
     """
     others: set[Precision] = {"fp32", *(case.precision for case in cases)}
@@ -394,7 +394,7 @@ def _is_odd(one: Contender, all_of_them: Sequence[Contender]) -> bool:
 
 
 def checked(turn: Turn, labels: Tensor) -> Tensor:
-    """The votes of a turn, (B, classes). Raises Failed where they cannot be."""
+    """Return the votes of a turn, (B, classes). Raises Failed where they cannot be."""
     votes, loss, reason = torch.tensor(turn.votes, dtype=torch.float64), turn.loss, ""
     if not votes.isfinite().all() or not isfinite(loss or 0.0):
         reason = "gave numbers that are not finite"

@@ -51,7 +51,7 @@ class WorkerProcess:
         self, case: Timed, host: Host, compiled: Path | None = None, *,
         alone: bool = True, trains: bool = False,
     ) -> None:  # fmt: skip
-        """Starts it. Raises Failed. `compiled`: where what torch compiles for it lies, and no other
+        """Start it. Raises Failed. `compiled`: where what torch compiles for it lies, and no other
         contender's: it would be ready, and its first iteration shown without compiling.
 
         One that `trains` is not timed: its threads sleep sooner. One that is examined has a single
@@ -66,7 +66,7 @@ class WorkerProcess:
         self._call(START_SECONDS, begin, case, host.find, alone, trains)
 
     def call(self, method: Callable[[Worker, *Args], R], *given: *Args) -> R:
-        """Has it do something, and stops it again. Raises Failed."""
+        """Have it do something, and stops it again. Raises Failed."""
         self.child.send(signal.SIGCONT)
         return self._call(self.silence, work, method, *given)
 
@@ -123,7 +123,7 @@ class Contender:
         return not self.is_floor and not self.row.deviations
 
     def call(self, method: Callable[[Worker, *Args], R], *given: *Args) -> R:
-        """Has its process do something. Raises Failed."""
+        """Have its process do something. Raises Failed."""
         assert self.process is not None
         return self.process.call(method, *given)
 

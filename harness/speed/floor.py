@@ -38,7 +38,7 @@ class Product:
     mode: Mode
 
     def run(self) -> tuple[Tensor, ...]:
-        """The gradients; in inference the output."""
+        """Return the gradients; in inference the output."""
         if self.mode == "training":
             return torch.autograd.grad(self.layer(self.x), self.wanted, self.gradient)
         with torch.inference_mode():
@@ -64,25 +64,25 @@ def iteration(case: Timed, layouts: tuple[Layout, ...]) -> Callable[[], None]:
 
 
 def plain(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """Copies in memory: whatever a runtime has put off is done by then."""
+    """Copy in memory: whatever a runtime has put off is done by then."""
     return [each.detach().to("cpu", copy=True) for each in tensors]
 
 
 def products(case: Timed, layouts: tuple[Layout, ...]) -> list[Product]:
-    """The products of all layers, in order."""
+    """Return the products of all layers, in order."""
     stages = zip(case.network.stages, images(case), layouts, strict=True)
     return [_product(case, *each, first=n == 0) for n, each in enumerate(stages)]
 
 
 def images(case: Timed) -> list[int]:
-    """Of each layer, how many images it is given: all steps at once, a still image once."""
+    """Return of each layer, how many images it is given: all steps at once, a still image once."""
     every = case.batch_size * case.T
     first = case.batch_size if paper.settings(case.dataset).static else every
     return [first, *[every] * (len(case.network.stages) - 1)]
 
 
 def fastest(case: Timed) -> tuple[Layout, ...]:
-    """The layout of each layer that is faster here, at full size: the minimum of several.
+    """Return the layout of each layer that is faster here, at full size: the minimum of several.
 
     A product has one layout alone. What was found is kept: a later run's floor is the same one, at
     once.
@@ -92,7 +92,7 @@ def fastest(case: Timed) -> tuple[Layout, ...]:
 
 
 def in_words(layouts: tuple[Layout, ...]) -> str:
-    """Layouts in words: of all layers where they share one, else of each."""
+    """Return layouts in words: of all layers where they share one, else of each."""
     return layouts[0] if len(set(layouts)) == 1 else ", ".join(layouts)
 
 

@@ -103,7 +103,7 @@ class OfModule:
         self.result = self._iterate()
 
     def gradients(self) -> list[Tensor]:
-        """Of the last iteration, zeros where there is none."""
+        """Return of the last iteration, zeros where there is none."""
         parameters = self.subject.parameters()
         return [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
 
@@ -112,7 +112,7 @@ class OfModule:
         return list(self.subject.parameters())
 
     def tapped(self, asked: Question) -> Answer:
-        """The answer to a question with every layer's spikes."""
+        """Return the answer to a question with every layer's spikes."""
         return tapped_pass(self.subject, asked)
 
     def close(self) -> None: ...
@@ -220,13 +220,13 @@ def of_round(asked: Question, number: int) -> Question:
 
 
 def built(adapter: Adapter, case: Timed, asked: Question) -> Ready:
-    """What is timed, with what it is asked in its memory. Raises Unsupported."""
+    """Return what is timed, with what it is asked in its memory. Raises Unsupported."""
     make = contract.trainer_of(adapter)
     return OfModule(adapter, case, asked) if make is None else OfTrainer(make, case, asked)
 
 
 def built_to_try(adapter: Adapter, case: Timed, x: Tensor, labels: Tensor) -> Ready:
-    """The same with weights as the reference draws them; its answers are not judged."""
+    """Return the same with weights as the reference draws them; its answers are not judged."""
     dtype = DTYPES[case.precision]
     reference = ReferenceNetwork(case.network).to(dtype)
     weights = tuple(each.detach() for each in reference.parameters())
@@ -299,7 +299,7 @@ def part_of(adapter: Adapter, case: Timed) -> Part | None:
 
 
 def seconds(adapter: Adapter, case: Timed, part: Part) -> float:
-    """Of one iteration on so much of made-up data, which take as long as others."""
+    """Return of one iteration on so much of made-up data, which take as long as others."""
     steps = 1 if paper.settings(case.dataset).static else part.steps
     generator = torch.Generator().manual_seed(0)
     x = torch.rand((steps, part.samples, *case.network.input_shape), generator=generator)
@@ -321,7 +321,7 @@ class Meter:
 
     @classmethod
     def over(cls, adapter: Adapter, case: Timed, asked: Question) -> Meter:
-        """Over what the process holds now, once the network has run on a few samples.
+        """Return over what the process holds now, once the network has run on a few samples.
 
         Raises what that raises.
         """
@@ -349,7 +349,7 @@ class Meter:
             Path(f"/proc/{each.pid}/clear_refs").write_text("5")
 
     def peak_mib(self) -> float:
-        """The peak since, over the base."""
+        """Return the peak since, over the base."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
             peak = torch.cuda.max_memory_allocated()

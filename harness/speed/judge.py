@@ -85,7 +85,7 @@ class Judge:
     # Exams
 
     def examine(self, rows: Sequence[Record]) -> Iterator[str]:
-        """Examines the adapter of each row, two at once, and yields in words what runs."""
+        """Examine the adapter of each row, two at once, and yields in words what runs."""
         wanted: dict[str, tuple[Record, set[Precision]]] = {}
         for row in rows:
             needed = required(Timed.of(row).precision)
@@ -123,7 +123,7 @@ class Judge:
             raise self._failed[case.framework] from None
 
     def network_of(self, case: Timed) -> Network:
-        """That a contender is examined on: the audits are of the whole."""
+        """Return that a contender is examined on: the audits are of the whole."""
         if self.parts.get(case.framework) is not None:
             return case.network.scaled(NARROW)
         return case.network.scaled(QUARTER) if case.network.macs > WIDE_MACS else case.network
@@ -182,7 +182,7 @@ class Judge:
         return question(case, tuple(parameters), inputs, batch.labels[: case.batch_size])
 
     def audit(self, call: Callable[..., Any], when: When, case: Timed, number: int = 0) -> Finding:
-        """Holds the last iteration of a contender against the reference; `number`: of the round.
+        """Hold the last iteration of a contender against the reference; `number`: of the round.
         `call` has its process do something. Raises Failed.
         """
         given, updated = call(Worker.answer)
@@ -202,7 +202,7 @@ class Judge:
         return finding
 
     def forget(self) -> None:
-        """Lets go of what the reference answered, and of its memory."""
+        """Let go of what the reference answered, and of its memory."""
         self._audits.clear()
         memory.release()
 
@@ -239,7 +239,7 @@ def check_bf16_training(
     say: Callable[[str], None],
     has_time: Callable[[], bool],
 ) -> list[Bf16TrainingRow]:
-    """Has the contender of a row train in float32 and in bf16, and keeps the outcome: bf16
+    """Have the contender of a row train in float32 and in bf16, and keeps the outcome: bf16
     is no proof of equality, so what was audited in it must learn as float32 does.
 
     Once for each installation, in a process of its own, whose crash costs this row alone. Nothing

@@ -107,7 +107,7 @@ def mean(groups: Groups, moves: Starts | None = None) -> Ratio:
 
 
 def _exp(value: float) -> float:
-    """Of two rounds that have little to do with each other the interval ends at infinity."""
+    """Return of two rounds that have little to do with each other the interval ends at infinity."""
     try:
         return exp(value)
     except OverflowError:

@@ -43,7 +43,7 @@ Group = tuple[Timed, ...]  # the cases of a cell
 def run(
     cases: Group, ledger: Ledger, access: Access, budget: Budget, at: Run, host: Host | None = None
 ) -> Iterator[Result]:
-    """Measures all cases, keeps each row as it comes, and reports how far it is. A cell is yielded
+    """Measure all cases, keeps each row as it comes, and reports how far it is. A cell is yielded
     when it has its first round, and once more when it has all.
 
     A case that fails becomes a row with its reason; the others go on. What an earlier run has
@@ -56,7 +56,7 @@ def run(
 
 
 def worth(cell: Timed) -> tuple[object, ...]:
-    """Orders cells: those in WORTH as they stand there, then small ones first."""
+    """Order cells: those in WORTH as they stand there, then small ones first."""
     place = cell.dataset, cell.scale
     first = WORTH.index(place) if place in WORTH else len(WORTH)
     return first, cell.network.macs * cell.T, paper.paper_order(*place)
@@ -107,7 +107,7 @@ class Schedule:
         yield from (Result(case, (), left_seconds=takes) for case, takes in needs.items())
 
     def _measured(self, cell: Cell) -> Iterator[Result]:
-        """Measures a cell, and yields it when it has its first round."""
+        """Measure a cell, and yields it when it has its first round."""
         self._say_all(cell, cell.prove())
         began = self.watch.seconds
         self._say_all(cell, cell.start())
@@ -198,7 +198,7 @@ class Schedule:
         return start + SURE * takes <= self.budget.seconds
 
     def _say(self, cell: Cell, what: str) -> None:
-        """Says how far the run is: as its own time so far, of what it will have taken."""
+        """Say how far the run is: as its own time so far, of what it will have taken."""
         now = self.watch.seconds
         end = max(now, self.until)
         for each in self.waiting:
@@ -209,7 +209,7 @@ class Schedule:
 
 
 def _trained(bf16_trainings: Iterable[Bf16TrainingRow]) -> set[str]:
-    """The contenders that have trained in bf16."""
+    """Return the contenders that have trained in bf16."""
     return {row.contender for row in bf16_trainings if row.finished and row.exam == EXAM}
 
 
@@ -257,7 +257,7 @@ class Plan:
         self._spent, self._foreseen = 0.0, 0.0
 
     def seconds(self, group: Group) -> float:
-        """Of a cell with its exams, and trainings in bf16 that are not done, about."""
+        """Return of a cell with its exams, and trainings in bf16 that are not done, about."""
         timed = self._corrected * self._model(group, self.rounds)
         mixed = {case.framework for case in group if case.precision == "bf16"}
         trainings = len(mixed - self.trained) if self.rounds >= RANKED else 0
@@ -265,18 +265,18 @@ class Plan:
         return untimed + timed + self._beside(group)
 
     def _beside(self, group: Group) -> float:
-        """What no floor tells: of compilers, and of runtimes of their own."""
+        """Return what no floor tells: of compilers, and of runtimes of their own."""
         names = (case.framework.partition(":")[0] for case in group)
         foreign = FOREIGN_SECONDS * sum(facts.of(name).foreign for name in names)
         return foreign + self.compile_seconds(group)
 
     def compile_seconds(self, group: Group) -> float:
-        """Of what torch compiles for a cell, once, about."""
+        """Return of what torch compiles for a cell, once, about."""
         compiled = (case for case in group if case.framework.endswith(COMPILED))
         return sum(COMPILE_SECONDS * (2 if case.precision == "bf16" else 1) for case in compiled)
 
     def round_seconds(self, group: Group) -> float:
-        """Of one more round of a cell, about."""
+        """Return of one more round of a cell, about."""
         return self._corrected * self._floor(group) * self._times(group)
 
     def correct(self, group: Group, spent: float, rounds: int) -> None:
@@ -293,14 +293,14 @@ class Plan:
         return START_SECONDS * len(group) + self._floor(group) * of_floor
 
     def _times(self, group: Group) -> float:
-        """What a round takes, in iterations of the floor."""
+        """Return what a round takes, in iterations of the floor."""
         bf16 = sum(each.precision == "bf16" for each in group)
         of_bf16, floor_bf16 = BF16[machine.has_amx()]
         contenders = OF_FLOOR * (len(group) - bf16) + of_bf16 * bf16
         return contenders + 2 + (floor_bf16 if bf16 else 0)
 
     def _floor(self, group: Group) -> float:
-        """Seconds of an iteration of the float32 floor."""
+        """Return seconds of an iteration of the float32 floor."""
         case = group[0]
         if case.device not in self._rates:
             self._rates[case.device] = _rate(case.device)

@@ -67,16 +67,16 @@ class Worker:
     _trainee: Bf16Trainee | None = None
 
     def part(self) -> Part | None:
-        """What to run of an iteration where a whole one takes too long; None: all of it."""
+        """Return what to run of an iteration where a whole one takes too long; None: all of it."""
         return iteration.part_of(self.find(self.case.framework), self.case)
 
     def compiles(self) -> bool:
-        """Whether its kernels are still to be compiled, where its adapter can tell."""
+        """Return whether its kernels are still to be compiled, where its adapter can tell."""
         compiles = getattr(self.find(self.case.framework), "compiles", None)
         return compiles is not None and bool(compiles(self.case.device))
 
     def take_exam(self, network: Network, questions: Questions) -> ExamAnswers:
-        """Its answers in an exam; one module serves all of its exams."""
+        """Return its answers in an exam; one module serves all of its exams."""
         if self._examined is None:
             module = examined(self.find(self.case.framework))(network)
             self._examined = module.to(self.case.device)
@@ -84,7 +84,7 @@ class Worker:
         return tuple((_carried(tapped), _carried(untapped)) for tapped, untapped in answers)
 
     def bf16_losses(self, case: Timed, weights: tuple[Tensor, ...], digits: Digits) -> list[float]:
-        """Trains from these weights on the digits: the loss of each step."""
+        """Train from these weights on the digits: the loss of each step."""
         if self._trainee is None:
             self._trainee = Bf16Trainee.of(self.find(case.framework), case)
         return self._trainee.losses(case, weights, digits)
@@ -93,12 +93,12 @@ class Worker:
         return floor.fastest(self.case)
 
     def build_floor(self, layouts: tuple[floor.Layout, ...]) -> First:
-        """Builds the floor, and runs its first iteration."""
+        """Build the floor, and runs its first iteration."""
         self._run = floor.iteration(self.case, layouts)
         return First(self.turn(0).seconds, floor.in_words(layouts))
 
     def build(self, asked: Question, metered: bool = True) -> First:
-        """Builds the timed object, with a question in its memory, and runs the first iteration.
+        """Build the timed object, with a question in its memory, and runs the first iteration.
 
         Where it is `metered`, its peak of memory is measured too.
         """
@@ -122,7 +122,7 @@ class Worker:
         self._asked = asked
 
     def turn(self, number: int) -> Turn:
-        """One timed iteration, on what the round of that number asks."""
+        """Return one timed iteration, on what the round of that number asks."""
         asked = None if self._asked is None else of_round(self._asked, number)
         if self.lean:  # its memory was given back: a timed turn is to take no new page
             self._seconds(asked)
@@ -135,7 +135,7 @@ class Worker:
         return turn
 
     def _seconds(self, asked: Question | None, meter: Meter | None = None) -> float:
-        """Of one iteration."""
+        """Return of one iteration."""
         if asked is not None and self._built is not None:
             self._built.load(asked)
             torch.manual_seed(asked.seed)
@@ -155,7 +155,7 @@ class Worker:
         self._result = self._run()
 
     def release(self) -> None:
-        """Gives its memory back, now and after each turn."""
+        """Give its memory back, now and after each turn."""
         self.lean = True
         memory.release()
 
@@ -168,7 +168,7 @@ class Worker:
         return _carried(Answer(ready.result[0].to(asked.x.dtype), gradients)), _on_cpu(own)
 
     def tapped(self, asked: Question) -> Answer:
-        """The answer to a question with every layer's spikes."""
+        """Return the answer to a question with every layer's spikes."""
         assert self._built is not None, "it was not built"
         return _carried(self._built.tapped(asked))
 
@@ -179,7 +179,7 @@ def _carried(answer: Answer) -> Answer:
 
 
 def _on_cpu(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
-    """As they travel: without what else lies in the same memory."""
+    """Return as they travel: without what else lies in the same memory."""
     return tuple(each.detach().cpu().contiguous() for each in tensors)
 
 
@@ -187,7 +187,7 @@ _workers: list[Worker] = []  # in a contender's process: the one that it is for
 
 
 def begin(case: Timed, find: Find, alone: bool, trains: bool) -> None:
-    """Makes a new process a contender's; `alone`: nothing else runs meanwhile."""
+    """Make a new process a contender's; `alone`: nothing else runs meanwhile."""
     if not alone:
         kept.measure_nothing()
         torch.set_num_threads(1)
@@ -197,7 +197,7 @@ def begin(case: Timed, find: Find, alone: bool, trains: bool) -> None:
 
 
 def work(method: Callable[..., R], *given: Any) -> R:
-    """Has the process's contender do something."""
+    """Have the process's contender do something."""
     try:
         return method(_workers[0], *given)
     except TorchDynamoException as error:

@@ -34,7 +34,7 @@ SUITES: dict[str, Suite] = {
 
 
 def suite(name: str) -> Suite:
-    """The suite of that name. Raises UsageError where there is none."""
+    """Return the suite of that name. Raises UsageError where there is none."""
     if not name:
         raise UsageError("no suite is named: `harness list suites` lists them")
     if name not in SUITES:
@@ -43,5 +43,5 @@ def suite(name: str) -> Suite:
 
 
 def about(name: str) -> str:
-    """What a suite measures: the first line of its function."""
+    """Return what a suite measures: the first line of its function."""
     return (SUITES[name].cases.__doc__ or "").partition("\n")[0]

@@ -41,7 +41,7 @@ def acceleration(options: Options) -> tuple[Timed, ...]:
 
 
 def energy(options: Options) -> tuple[Timed, ...]:
-    """What an inference of a sample costs: operations and memory.
+    """Return what an inference of a sample costs: operations and memory.
 
     The networks of Table 1 on the three data sets with their initial weights, each with the
     network of the same structure without spikes; small networks first. A network out of a file has
@@ -64,7 +64,7 @@ def energy(options: Options) -> tuple[Timed, ...]:
 
 
 def _cells(options: Options, width: Fraction) -> Iterator[tuple[NamedNetwork, At]]:
-    """Networks, and the data set, T and seed of each."""
+    """Yield networks, and the data set, T and seed of each."""
     scales = options.networks or (paper.SCALES[:1] if options.quick else paper.SCALES)
     datasets = options.datasets or (QUICK_DATASETS if options.quick else tuple(paper.SETTINGS))
     for place in product(scales, datasets):

@@ -80,7 +80,7 @@ PAPER_EVENTS = replace(PAPER_STATIC, steps=10)
 
 
 def size_of(options: Options, dataset: str) -> Size:
-    """The size of trainings on a data set."""
+    """Return the size of trainings on a data set."""
     static, nmnist = paper.settings(dataset).static, dataset == "nmnist"
     if options.quick:
         return QUICK_STATIC if static else QUICK_EVENTS
@@ -145,7 +145,7 @@ def accuracy(options: Options) -> tuple[Trained, ...]:
 
 
 def ablations(options: Options) -> tuple[Trained, ...]:
-    """What choices of ours and of frameworks cost: each with a training without it."""
+    """Return what choices of ours and of frameworks cost: each with a training without it."""
     if options.long:
         options = replace(options, samples=options.samples or LONG_ABLATIONS)
     wishes = (TrainingSpec(*place, neunorm=options.reading) for place in _one_network(options))
@@ -166,7 +166,7 @@ def _one_network(options: Options) -> list[tuple[str, str]]:
 
 
 def _cases(options: Options, wishes: Iterable[TrainingSpec]) -> tuple[Trained, ...]:
-    """The cases of a suite that trains, all wishes of one seed before the next seed.
+    """Return the cases of a suite that trains, all wishes of one seed before the next seed.
 
     Raises UsageError for an unknown data set or network, for what only timing knows, and for the
     paper's size on a CPU.

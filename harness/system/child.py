@@ -81,7 +81,7 @@ class Child:
         env: Mapping[str, str] | None = None,  # in addition to the environment here
         short_spin: bool = False,  # see SHORT_SPIN; for all that is not timed
     ) -> None:
-        """Starts it. Raises Died where it does not start."""
+        """Start it. Raises Died where it does not start."""
         if memory_mib is None:
             memory_mib = memory.available_mib(device) if device == "cpu" else inf
         context = warm(device, short_spin=short_spin)
@@ -135,7 +135,7 @@ class Child:
             raise value
 
     def _next(self, silence: float) -> tuple[str, Any]:
-        """Its next message. Raises Died."""
+        """Return its next message. Raises Died."""
         if self._pipe.closed:
             raise Died("its process was ended before")
         # what it forked may hold the pipe open when it is dead: its own end is waited for too
@@ -172,7 +172,7 @@ class Child:
                 os.killpg(self.pid, number)
 
     def end(self) -> None:
-        """Ends the process and all that it started; again does nothing."""
+        """End the process and all that it started; again does nothing."""
         _living.discard(self)
         if self._process.pid is not None and not self._pipe.closed:
             with suppress(OSError):  # it may have no group yet, or have died itself
@@ -211,7 +211,7 @@ def warm(device: str = "cpu", *, short_spin: bool = False) -> SpawnContext | For
 
 
 def is_warm(*, short_spin: bool) -> bool:
-    """Whether children of that kind start at once."""
+    """Return whether children of that kind start at once."""
     return _warm[short_spin]
 
 
@@ -251,7 +251,7 @@ def _starting(short_spin: bool) -> Iterator[None]:
 
 
 def tell(*message: object, patience: float = 0.0) -> None:
-    """Tells the owner something without waiting. It is a sign of life too.
+    """Tell the owner something without waiting. It is a sign of life too.
 
     `patience`: seconds until the next one, where that may take longer than silence is allowed.
     """
@@ -295,7 +295,7 @@ def _answer(call: bytes) -> bytes:
 
 
 def _end_with_owner() -> None:
-    """Has Linux end this process group as soon as the owner is gone and its end of a pipe is
+    """Have Linux end this process group as soon as the owner is gone and its end of a pipe is
     closed: a thread of ours would wait where the interpreter hangs or is stopped.
     """
     owner = multiprocessing.parent_process()
@@ -307,7 +307,7 @@ def _end_with_owner() -> None:
 
 
 def _limit_memory(mib: float) -> None:
-    """Has an allocation fail that the machine could not serve, before the system kills anyone."""
+    """Have an allocation fail that the machine could not serve, before the system kills anyone."""
     # what it shares with the server of forks counts too, and none of that is taken from the machine
     limit = int(mib * 2**20) + psutil.Process().memory_info().data
     _, most = resource.getrlimit(resource.RLIMIT_DATA)

@@ -25,13 +25,13 @@ class Stopwatch:
 
 
 def synchronise(device: torch.device) -> None:
-    """Waits until the device has done all it was given."""
+    """Wait until the device has done all it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """How long `work` takes, the device synchronised on both sides."""
+    """Return how long `work` takes, the device synchronised on both sides."""
     watch = Stopwatch(device)
     work()
     return watch.seconds

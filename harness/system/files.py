@@ -16,7 +16,7 @@ LOOK = 1.0  # seconds between two looks whether another process has let a lock g
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets `write` fill a file next to `path`, and puts it in its place once it is on the disk.
+    """Let `write` fill a file next to `path`, and puts it in its place once it is on the disk.
 
     Makes the folder. Raises OSError, and leaves nothing behind, where that cannot be done.
     """
@@ -32,7 +32,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_result(path: Path, content: bytes) -> None:
-    """Writes a file of results, whole or not at all. Raises UsageError where it cannot."""
+    """Write a file of results, whole or not at all. Raises UsageError where it cannot."""
     try:
         write_whole(path, lambda part: part.write_bytes(content))
     except OSError as error:
@@ -58,7 +58,7 @@ class Unwritable(UsageError):
 
 
 def unwritable(path: Path, error: OSError) -> Unwritable:
-    """The error of a file or folder of results that cannot be written."""
+    """Return the error of a file or folder of results that cannot be written."""
     return Unwritable(
         f"cannot write {path} ({error.strerror or error}): "
         "give a folder that can be written with --out"
@@ -66,12 +66,12 @@ def unwritable(path: Path, error: OSError) -> Unwritable:
 
 
 def user_cache() -> Path:
-    """The user's cache folder, which need not exist."""
+    """Return the user's cache folder, which need not exist."""
     return Path(platformdirs.user_cache_dir("snn-harness"))
 
 
 def make_user_cache(name: str) -> Path:
-    """The folder `name` in the user's cache folder, made where there is none.
+    """Return the folder `name` in the user's cache folder, made where there is none.
 
     Nobody else may enter the cache folder: compiled code is run from there. Raises OSError
     where it cannot be made, and where it is another user's.
@@ -84,7 +84,7 @@ def make_user_cache(name: str) -> Path:
 
 
 def printable(text: object) -> str:
-    """A text that every terminal and JSON takes: what cannot be printed is escaped.
+    """Return a text that every terminal and JSON takes: what cannot be printed is escaped.
 
     A file's name may hold line breaks, a terminal's commands and bytes that are no text.
     """

@@ -44,7 +44,7 @@ class Moment:
 
 
 def version(package: str) -> str | None:
-    """The installed version of a package; None where it is not installed."""
+    """Return the installed version of a package; None where it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -52,7 +52,7 @@ def version(package: str) -> str | None:
 
 
 def check_adapters() -> None:
-    """Raises UsageError where another package `adapters` stands in the way of ours, or none is
+    """Raise UsageError where another package `adapters` stands in the way of ours, or none is
     there. Nothing is imported: what stands there may do anything.
     """
     spec = util.find_spec("adapters")

@@ -74,7 +74,7 @@ class MeasurementCache(Generic[T]):
         return self._kept(path) or measured
 
     def _kept(self, path: Path) -> T | None:
-        """None where nothing was kept, or the file is damaged, which is deleted."""
+        """Return none where nothing was kept, or the file is damaged, which is deleted."""
         try:
             return self.read(json.loads(path.read_text(encoding="utf-8"))["value"])
         except FileNotFoundError:

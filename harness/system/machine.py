@@ -35,7 +35,7 @@ SPEED_VARIABLES = (
 
 
 def describe(device: torch.device) -> Machine:
-    """The machine as every row of a run keeps it."""
+    """Return the machine as every row of a run keeps it."""
     cpu, capability, torch_version, environment = speed()
     return Machine(
         cpu=cpu,
@@ -71,7 +71,7 @@ def _capability() -> str:
 
 
 def has_amx() -> bool:
-    """Whether there is a matrix unit, and oneDNN may use it."""
+    """Return whether there is a matrix unit, and oneDNN may use it."""
     has = bool(torch.cpu._is_amx_tile_supported()) and _onednn_may_use("AMX")
     return has and has_bf16(torch.device("cpu"))
 
@@ -106,7 +106,7 @@ def suited(cases: Iterable[C]) -> tuple[C, ...]:
 
 
 def moment() -> Moment:
-    """The machine's state now."""
+    """Return the machine's state now."""
     sensors = getattr(psutil, "sensors_temperatures", dict)()  # Linux and FreeBSD have it
     readings = [entry.current for entries in sensors.values() for entry in entries]
     frequency = None
@@ -153,7 +153,7 @@ def settings() -> dict[str, object]:
 
 
 def changes(before: Mapping[str, object]) -> tuple[str, ...]:
-    """What is another now than it was, as "sets torch's threads to 1"."""
+    """Return what is another now than it was, as "sets torch's threads to 1"."""
     now = {name: value for name, value in settings().items() if value != before[name]}
     words = {"True": "on", "False": "off"}
     return tuple(f"sets {name} to {words.get(str(now[name]), now[name])}" for name in now)

@@ -34,7 +34,7 @@ SPARE = 0.1  # of the machine's memory, which stays free: estimates are rough
 
 
 def keep() -> str:
-    """Has this process keep its memory; returns in words what it does from now on."""
+    """Have this process keep its memory; returns in words what it does from now on."""
     allocator = _kept()
     if allocator == KEPT:
         mallopt = ctypes.CDLL(None).mallopt
@@ -51,7 +51,7 @@ def _kept() -> str:
 
 
 def of_children() -> str:
-    """What children do, in words: the `allocator` of the rows of timings."""
+    """Return what children do, in words: the `allocator` of the rows of timings."""
     allocator, given = _kept(), os.environ.get(_TUNABLES, "")
     if allocator == KEPT and "glibc.malloc." in given:  # the user's own
         return f"{allocator}, {_TUNABLES}={given}"
@@ -69,14 +69,14 @@ def for_programs() -> dict[str, str]:
 
 
 def release() -> None:
-    """Returns free memory to the system; of use only with glibc."""
+    """Return free memory to the system; of use only with glibc."""
     gc.collect()
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def case_mib(case: Case) -> float:
-    """What an iteration of a case takes with its network's weights, about."""
+    """Return what an iteration of a case takes with its network's weights, about."""
     neurons = sum(stage.neurons for stage in case.network.stages)
     infers = isinstance(case, Timed) and case.mode == "inference"
     weights = (1 if infers else WEIGHT_COPIES) * case.network.weights * 4
@@ -84,19 +84,19 @@ def case_mib(case: Case) -> float:
 
 
 def available_mib(device: str) -> float:
-    """What may be taken on a device now."""
+    """Return what may be taken on a device now."""
     if device != "cpu":
         return torch.cuda.mem_get_info(torch.device(device))[0] / 2**20
     return psutil.virtual_memory().available / 2**20
 
 
 def spare_mib() -> float:
-    """What of the machine's memory is to stay free."""
+    """Return what of the machine's memory is to stay free."""
     return SPARE * psutil.virtual_memory().total / 2**20
 
 
 def too_large(case: Case) -> str | None:
-    """Why a case cannot fit, with the estimate; None where it can."""
+    """Return why a case cannot fit, with the estimate; None where it can."""
     needed, there = case_mib(case), available_mib(case.device)
     if needed <= there:
         return None

@@ -47,7 +47,7 @@ def save(
     module: nn.Module,
     optimiser: torch.optim.Optimizer,
 ) -> None:
-    """Writes a run's state whole or not at all. Raises UsageError where it cannot be written."""
+    """Write a run's state whole or not at all. Raises UsageError where it cannot be written."""
     content = {
         "identity": dict(identity),
         "epochs": [asdict(each) for each in epochs],
@@ -64,7 +64,7 @@ def save(
 def restore(
     path: Path, identity: Mapping[str, str], module: nn.Module, optimiser: torch.optim.Optimizer
 ) -> tuple[Epoch, ...]:
-    """Puts back what `save` wrote: the epochs done so far; none where there is no file.
+    """Put back what `save` wrote: the epochs done so far; none where there is no file.
 
     Raises UsageError where it is damaged, or of another run, with the difference. Generators are
     seeded anew each epoch, so none is kept.
@@ -105,7 +105,7 @@ def _unusable(path: Path, what: str) -> UsageError:
 
 
 def write_sealed(path: Path, content: object) -> None:
-    """Writes tensors, numbers and texts in lists and dicts behind their hash, whole or not at all.
+    """Write tensors, numbers and texts in lists and dicts behind their hash, whole or not at all.
 
     Raises OSError where that cannot be done.
     """

@@ -58,7 +58,7 @@ class Digits:
 
     @classmethod
     def read(cls) -> Digits:
-        """Those of the training split."""
+        """Return those of the training split."""
         samples = colour_digits("train", CHECK_SETTINGS.size)
         raw, labels = map(torch.from_numpy, (np.stack(samples.all()), samples.labels))
         return cls(network_input(raw, 1, samples.info.normalisation)[0].contiguous(), labels)
@@ -70,7 +70,7 @@ class Digits:
             yield torch.randint(len(self.labels), (CHECK_SETTINGS.batch_size,), generator=generator)
 
     def weights(self, case: Timed) -> tuple[Tensor, ...]:
-        """A seed's initial weights, in layer order, calibrated on its first batch."""
+        """Return a seed's initial weights, in layer order, calibrated on its first batch."""
         few = self.images[next(self.draws(case.seed))]
         x = few.expand(case.T, *few.shape)
         module = initialised(case.network, x, seed=case.seed)
@@ -78,7 +78,7 @@ class Digits:
 
 
 def case_of(timed: Timed) -> Timed:
-    """What the contender of a timed case trains."""
+    """Return what the contender of a timed case trains."""
     title, network = paper.network(CHECK_SETTINGS.scale, DATASET, width=CHECK_SETTINGS.width)
     channels = network.input_shape[0]
     return replace(
@@ -96,7 +96,7 @@ def case_of(timed: Timed) -> Timed:
 
 
 def in_words(case: Timed) -> str:
-    """What is trained, in words."""
+    """Return what is trained, in words."""
     size, of = case.network.input_shape[-1], f"T={case.T}, batch {case.batch_size}"
     return (
         f"{case.network} on scikit-learn's digits of {size}x{size} pixels, {of}, {case.optimiser}"
@@ -112,12 +112,12 @@ class Bf16Trainee:
 
     @classmethod
     def of(cls, adapter: Adapter, case: Timed) -> Bf16Trainee:
-        """The adapter's network, on the case's device. Raises what the adapter raises."""
+        """Return the adapter's network, on the case's device. Raises what the adapter raises."""
         module = adapter.build(case.network).to(torch.device(case.device), DTYPES["fp32"])
         return cls(module.train(), isinstance(adapter, Variant) and adapter.captured)
 
     def losses(self, case: Timed, weights: Sequence[Tensor], given: Digits) -> list[float]:
-        """Trains anew from these weights, in the case's precision: the loss of each step."""
+        """Train anew from these weights, in the case's precision: the loss of each step."""
         device = torch.device(case.device)
         images, every = given.images.to(device), given.labels.to(device)
         held, labels = images[: case.batch_size].clone(), every[: case.batch_size].clone()
@@ -135,7 +135,7 @@ class Bf16Trainee:
         return torch.stack(found).double().tolist()
 
     def _iteration(self, case: Timed, x: Tensor, labels: Tensor) -> Callable[[], Tensor]:
-        """One step on what x and labels hold then: its loss."""
+        """Return one step on what x and labels hold then: its loss."""
         optimise = step.optimiser(self.module.parameters(), case.optimiser)
         given, objective = (self.module, optimise, x, labels), step.Objective(case.network.classes)
 
@@ -170,7 +170,7 @@ class LossEnds:
 
     @classmethod
     def of(cls, losses: Sequence[float], averaged: int) -> LossEnds:
-        """From the loss of each step, as many of them averaged at either end."""
+        """Return from the loss of each step, as many of them averaged at either end."""
         if not losses or not all(map(isfinite, losses)):
             return cls(nan, nan)
         return cls(fmean(losses[:averaged]), fmean(losses[-averaged:]))

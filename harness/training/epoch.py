@@ -44,7 +44,7 @@ TRAINING_SHARE = 0.8  # of an epoch's time, about; the rest tests
 
 
 def held_out(count: int) -> tuple[Tensor, Tensor]:
-    """Which of `count` training samples are trained on, and which are held out to validate.
+    """Return which of `count` training samples are trained on, and which are held out to validate.
 
     Raises UsageError where they are too few to hold any out.
     """
@@ -73,7 +73,7 @@ class DataSplits:
     def of(
         cls, train: LabelledSplit, test: LabelledSplit, recorded: LabelledSplit | None = None
     ) -> DataSplits:
-        """Raises UsageError where the training samples are too few to hold any out."""
+        """Raise UsageError where the training samples are too few to hold any out."""
         kept, held = held_out(len(train))
         return cls(train.part(kept), train.part(held), test, recorded)
 
@@ -128,7 +128,7 @@ def built(case: Case, x: Tensor, out: Path | None) -> nn.Module:
 
 
 def epoch(learner: Learner, number: int, rate: float, tell: Callable[[float], None]) -> Epoch:
-    """Trains one epoch, from 1, at a learning rate, and tests. Raises Failed where the loss
+    """Train one epoch, from 1, at a learning rate, and tests. Raises Failed where the loss
     or a gradient is no number any more.
     """
     case, data, module = learner.case, learner.data, learner.module
@@ -192,7 +192,7 @@ def _seed(seed: int, number: int) -> int:
 
 
 def votes(learner: Learner, part: LabelledSplit, T: int) -> Iterator[Tensor]:
-    """The votes (B, classes) of each batch of `part` over T steps, in order."""
+    """Yield the votes (B, classes) of each batch of `part` over T steps, in order."""
     learner.module.eval()
     for x, _ in part.batches(T, EVALUATION_BATCH):
         x = step.placed(x, learner.dtype)
@@ -211,7 +211,7 @@ Table = tuple[tuple[float, ...], ...]
 
 
 def drawn(test: LabelledSplit, count: int) -> LabelledSplit:
-    """So many random samples, the same for every run: files lie class by class."""
+    """Return so many random samples, the same for every run: files lie class by class."""
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(SPLIT_SEED))
     return test.part(order[:count])
 
@@ -248,7 +248,7 @@ def activity(module: nn.Module, x: Tensor, precision: Precision) -> list[tuple[f
 
 @torch.inference_mode()
 def inside(network: Network, module: nn.Module, x: Tensor) -> tuple[float, ...]:
-    """Of each layer's potentials on x (T, B, ...), the share inside eq. (14)'s window,
+    """Return of each layer's potentials on x (T, B, ...), the share inside eq. (14)'s window,
     by the reference with the module's weights: the others pass no gradient.
     """
     with torch.random.fork_rng(devices=[]):
@@ -269,7 +269,7 @@ def inside(network: Network, module: nn.Module, x: Tensor) -> tuple[float, ...]:
 def warnings_of(
     case: Trained, number: int, layers: Sequence[tuple[float, bool]], losses: Sequence[float]
 ) -> Iterator[str]:
-    """The warnings of a network after an epoch whose iterations had these losses."""
+    """Yield the warnings of a network after an epoch whose iterations had these losses."""
     remedy = "use --init calibrated" if case.initialisation != "calibrated" else "lower V_th"
     dead = hardly_firing(case.network, [rate for rate, _ in layers])
     if dead:

@@ -21,7 +21,7 @@ CAPTURE_AFTER = 3  # steps: libraries choose their algorithms and allocate in th
 
 
 def optimiser(parameters: Iterable[nn.Parameter], settings: SGD | Adam) -> torch.optim.Optimizer:
-    """The data set's optimiser, in torch's fused form (one pass over the weights)."""
+    """Return the data set's optimiser, in torch's fused form (one pass over the weights)."""
     parameters = list(parameters)
     if isinstance(settings, SGD):
         groups = parameters if settings.fc_factor is None else _groups(parameters, settings)
@@ -42,7 +42,7 @@ def _groups(parameters: list[nn.Parameter], settings: SGD) -> list[dict[str, Any
 
 
 def placed(x: Tensor, dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
-    """Inputs x (T, B, C, H, W) of a type, on a device; a static image stays expanded."""
+    """Return inputs x (T, B, C, H, W) of a type, on a device; a static image stays expanded."""
     moment = x[:1] if is_static(x) else x
     return moment.to(device=device, dtype=dtype).expand(x.shape)
 
@@ -71,7 +71,7 @@ def iteration(
     objective: Objective,
     precision: Precision,
 ) -> Outcome:
-    """One iteration on batch x (T, B, C, H, W): zero_grad, forward, loss, backward, step.
+    """Return one iteration on batch x (T, B, C, H, W): zero_grad, forward, loss, backward, step.
 
     In bf16 the pass runs under autocast with float32 weights; the vote and the loss are float32.
     """
@@ -116,6 +116,6 @@ def captured(step: Callable[[], R]) -> Callable[[], R]:
 
 @torch.inference_mode()
 def inference(module: nn.Module, x: Tensor, precision: Precision) -> Tensor:
-    """The forward pass alone, nothing kept: x (T, B, C, H, W) -> voting spikes (T, B, N)."""
+    """Return the forward pass alone, nothing kept: x (T, B, C, H, W) -> voting spikes (T, B, N)."""
     with autocast(precision, x.device):
         return module(x)

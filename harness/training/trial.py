@@ -95,28 +95,28 @@ class Trial(Generic[C]):
         return self.ledger.store.out
 
     def say(self, fraction: float, doing: str) -> None:
-        """Says how far the case is, in [0, 1]."""
+        """Say how far the case is, in [0, 1]."""
         self.last = fraction, doing
         self.ledger.say(fraction, doing)
 
     def alive(self) -> None:
-        """Repeats the last report: a process that is silent for too long is ended as hung."""
+        """Repeat the last report: a process that is silent for too long is ended as hung."""
         self.ledger.say(
             *(self.last or (0.0, f"{self.case.dataset} {network_name(self.case)}: tests"))
         )
 
     def living(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
-        """The batches, each with a sign of life."""
+        """Yield the batches, each with a sign of life."""
         for each in batches:
             self.alive()
             yield each
 
     def read(self, fraction: float, doing: str) -> None:
-        """Reports the reading of data, before the case begins."""
+        """Report the reading of data, before the case begins."""
         self.say(0.0, doing)
 
     def served_by(self) -> str | None:
-        """Claims the case of its key: the suite whose rows serve it; None where it is to be done.
+        """Claim the case of its key: the suite whose rows serve it; None where it is to be done.
 
         Where its weights are wanted and not here, it goes on from its last checkpoint. Raises Busy.
         """
@@ -131,12 +131,12 @@ class Trial(Generic[C]):
         return name is None or not weights.path_of(self.out, name).is_file()
 
     def keep(self, *rows: Row) -> None:
-        """Keeps rows as of now."""
+        """Keep rows as of now."""
         self.ledger.keep(*map(stamped, rows))
 
 
 def do(case: C, ledger: Ledger, access: Access, run: Run, work: Callable[[Trial[C]], bool]) -> End:
-    """Has `work` do the case; it returns whether an earlier command had done it.
+    """Have `work` do the case; it returns whether an earlier command had done it.
 
     Raises Busy where another process has the case, and UsageError where results cannot be written.
     """
@@ -170,7 +170,7 @@ _last: dict[tuple[datasets.SplitRequest, int | None], DataSplits] = {}
 
 
 def train(trial: Trial[Trained]) -> bool:
-    """Proves, trains and tests a network. Returns whether an earlier command had done it."""
+    """Prove, trains and tests a network. Returns whether an earlier command had done it."""
     case = trial.case
     installation = installation_of(case)
     trial.row = of_case(case, trial.run, installation)
@@ -240,7 +240,7 @@ def _data(trial: Trial[Trained]) -> DataSplits:
 
 
 def _take_over(trial: Trial[Trained], suite: str) -> None:
-    """Has what another suite trained be the case's own rows too."""
+    """Have what another suite trained be the case's own rows too."""
     case = trial.case
     if suite == case.suite:
         return
@@ -258,7 +258,7 @@ def _take_over(trial: Trial[Trained], suite: str) -> None:
 
 
 def _prove(trial: Trial[Trained], data: DataSplits) -> None:
-    """Raises Failed where the adapter is not equal on this network. Once for all seeds."""
+    """Raise Failed where the adapter is not equal on this network. Once for all seeds."""
     case, row = trial.case, trial.row
 
     def place(row: Record) -> tuple[object, ...]:
@@ -284,7 +284,7 @@ def _prove(trial: Trial[Trained], data: DataSplits) -> None:
 
 
 def _certify(trial: Trial[Trained], data: DataSplits) -> str:
-    """Keeps the certificates as rows; why the adapter is not equal, "" where it is."""
+    """Keep the certificates as rows; why the adapter is not equal, "" where it is."""
     case, normal = trial.case, data.train.info.normalisation
     adapter = adapters.load(case.framework)
     steps = case.T if normal is None else max(case.T, RULES.steps)
@@ -315,7 +315,7 @@ def _epoch_row(row: Record, each: Epoch) -> EpochRow:
 
 
 def _keep_results(trial: Trial[Trained], learner: Learner, epochs: tuple[Epoch, ...]) -> None:
-    """Writes the results of the trained network; the row that ends the training comes last."""
+    """Write the results of the trained network; the row that ends the training comes last."""
     case, row, data = trial.case, trial.row, learner.data
     for T in case.training.tested_at:
         right = epoch.accuracy(learner, data.test, T)
@@ -390,7 +390,7 @@ Layers = tuple[LayerOperations, ...]
 
 
 def count(trial: Trial[Timed]) -> bool:
-    """Counts the operations of a network with its initial weights on a batch of test samples.
+    """Count the operations of a network with its initial weights on a batch of test samples.
 
     Returns whether an earlier command had done it.
     """
